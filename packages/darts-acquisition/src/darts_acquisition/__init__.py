@@ -1,0 +1,1 @@
+"""Load satellite images, ArcticDEM and TCVIS as tiles for DARTS."""

@@ -1,0 +1,1 @@
+"""Write DARTS results as Cloud-Optimized GeoTIFF, GeoPackage, GeoParquet and thumbnail."""

@@ -1,0 +1,1 @@
+"""From probabilities to clean objects: mask erosion and binarisation."""

@@ -1,0 +1,1 @@
+"""Terrain, land-change and spectral features for DARTS tiles."""

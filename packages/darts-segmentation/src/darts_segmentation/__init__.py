@@ -1,0 +1,1 @@
+"""Segment DARTS tiles with one network or an ensemble of them."""

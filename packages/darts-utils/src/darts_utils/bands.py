@@ -1,0 +1,154 @@
+"""The band table: what each variable of a tile means, and the range it is normalised with."""
+
+import difflib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from darts_utils.errors import UnknownBandError
+
+
+@dataclass(frozen=True)
+class Band:
+    """One variable of a tile.
+
+    Attributes:
+        name: Name of the variable in the tile's Dataset.
+        dtype: Data type in memory.
+        long_name: What the values are, for people.
+        units: Unit of the values in CF notation, None where they have none (classes, masks).
+        low: Lower end of the valid range, which normalisation maps to 0.
+        high: Upper end of the valid range, which normalisation maps to 1.
+        nodata: Value that marks missing pixels, None where there are none.
+    """
+
+    name: str
+    dtype: str
+    long_name: str
+    units: str | None
+    low: float
+    high: float
+    nodata: float | None = None
+
+
+_NAN = float("nan")
+
+
+def _reflectance(colour: str) -> Band:
+    return Band(colour, "float32", f"{colour} surface reflectance", "1", -0.1, 0.5, _NAN)
+
+
+def _trend(name: str) -> Band:
+    return Band(f"tc_{name}", "uint8", f"Landsat tasselled-cap {name} trend", None, 0, 255)
+
+
+_TABLE = (
+    _reflectance("blue"),
+    _reflectance("green"),
+    _reflectance("red"),
+    _reflectance("nir"),
+    Band("quality_data_mask", "uint8", "data quality (0 invalid, 1 low, 2 high)", None, 0, 2),
+    Band("planet_udm", "uint8", "PlanetScope usable data mask as delivered", None, 0, 255),
+    Band("s2_scl", "uint8", "Sentinel-2 scene classification", None, 0, 11, 0),
+    Band("ndvi", "float32", "normalized difference vegetation index", "1", -1, 1, _NAN),
+    _trend("brightness"),
+    _trend("greenness"),
+    _trend("wetness"),
+    Band("dem", "float32", "elevation", "m", -100, 3000, _NAN),
+    Band("arcticdem_data_mask", "uint8", "measured elevation (1) or none (0)", None, 0, 1),
+    Band("relative_elevation", "float32", "topographic position index", "m", -50, 50, _NAN),
+    Band("slope", "float32", "slope", "degree", 0, 90, _NAN),
+    Band("aspect", "float32", "aspect, clockwise from true north, -1 where flat", "degree", 0, 360, _NAN),
+    Band("hillshade", "float32", "hillshade (0 dark, 1 lit)", "1", 0, 1, _NAN),
+    Band("curvature", "float32", "curvature", "0.01 m-1", -1, 1, _NAN),
+    Band("probabilities", "float32", "probability of a thaw slump", "1", 0, 1, _NAN),
+    Band("extent", "uint8", "reliable results (1) or none (0)", None, 0, 1),
+    Band("binarized_segmentation", "bool", "thaw slump", None, 0, 1),
+)
+
+BANDS: Mapping[str, Band] = MappingProxyType({band.name: band for band in _TABLE})
+"""Every variable that DARTS knows, by name. Variables of ensemble members (``probabilities-{model}``) share the entry
+of their base name, see :func:`get_band`."""
+
+_PER_MODEL = ("probabilities", "binarized_segmentation")
+
+
+def get_band(name: str) -> Band:
+    """Look a variable up in the band table.
+
+    Args:
+        name: Name of a variable; ``probabilities-{model}`` and ``binarized_segmentation-{model}`` resolve to their base.
+
+    Returns:
+        The entry of the table.
+
+    Raises:
+        UnknownBandError: If the table does not know the name. The message suggests the nearest known ones.
+
+    Examples:
+        >>> get_band("slope").units
+        'degree'
+        >>> get_band("probabilities-tcvis").high
+        1
+    """
+    base = name.split("-", 1)[0]
+    key = base if base in _PER_MODEL else name
+    if key in BANDS:
+        return BANDS[key]
+    near = difflib.get_close_matches(name, BANDS, n=1)
+    hint = f"did you mean {near[0]!r}?" if near else f"known bands: {', '.join(BANDS)}."
+    raise UnknownBandError(f"{name!r} is not in the band table; {hint}")
+
+
+def band_attrs(name: str, **extra: Any) -> dict[str, Any]:
+    """Return the attributes that a variable of a tile carries: ``long_name``, ``units`` where it has one, and `extra`.
+
+    Args:
+        name: Name of the variable, see :func:`get_band`.
+        **extra: More attributes, for example ``data_source``.
+
+    Returns:
+        A new dict.
+
+    Raises:
+        UnknownBandError: If the band table does not know the name.
+
+    Examples:
+        >>> band_attrs("dem", data_source="ArcticDEM v4.1")
+        {'long_name': 'elevation', 'units': 'm', 'data_source': 'ArcticDEM v4.1'}
+    """
+    band = get_band(name)
+    attrs: dict[str, Any] = {"long_name": band.long_name}
+    if band.units is not None:
+        attrs["units"] = band.units
+    return attrs | extra
+
+
+def normalize_band(values: ArrayLike, name: str) -> NDArray[np.float32]:
+    """Scale a band to 0…1 as the models expect it: ``(value − low) / (high − low)``, clipped, NaN becomes 0.
+
+    Args:
+        values: Array of any shape and numeric dtype, in the unit of the band table. Not changed.
+        name: Name of the band, which gives the range.
+
+    Returns:
+        A new float32 array of the same shape, 0…1, without NaN.
+
+    Raises:
+        UnknownBandError: If the band table does not know the name.
+
+    Examples:
+        >>> normalize_band([0.2, 9.0, float("nan")], "red")
+        array([0.5, 1. , 0. ], dtype=float32)
+    """
+    band = get_band(name)
+    scaled = np.array(values, dtype=np.float32)
+    scaled -= np.float32(band.low)
+    scaled *= np.float32(1 / (band.high - band.low))
+    np.clip(scaled, 0, 1, out=scaled)
+    scaled[np.isnan(scaled)] = 0
+    return scaled

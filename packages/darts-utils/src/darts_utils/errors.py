@@ -1,0 +1,40 @@
+"""The roots of the error and warning trees, and the members that more than one stage raises."""
+
+
+class DartsError(Exception):
+    """Base of every error that DARTS raises on purpose.
+
+    Each subclass also derives from the standard class that people already catch.
+    """
+
+    def __str__(self) -> str:
+        # KeyError would show the repr of its argument; a message is a sentence.
+        return str(self.args[0]) if len(self.args) == 1 else super().__str__()
+
+
+class ParameterError(DartsError, ValueError):
+    """An argument has a value that cannot work."""
+
+
+class MissingBandError(DartsError, KeyError):
+    """A tile lacks a variable that this step needs."""
+
+
+class UnknownBandError(DartsError, KeyError):
+    """A band name that the band table does not know."""
+
+
+class GridError(DartsError, ValueError):
+    """A grid is absent, not north-up, not projected, or does not fit another one."""
+
+
+class DeviceError(DartsError, RuntimeError):
+    """A GPU was asked for and does not work here."""
+
+
+class DartsWarning(UserWarning):
+    """Base of every warning that DARTS gives; ``-W error::darts_utils.DartsWarning`` forbids them all."""
+
+
+class DeviceFallbackWarning(DartsWarning):
+    """A GPU was asked for, does not work here, and the CPU does the work instead."""

@@ -1,0 +1,1 @@
+"""The entry point of the `darts` command, outside the package `darts`, whose name a time-series library shares."""
