@@ -1,0 +1,116 @@
+"""The tree of commands. Each command's code, and the libraries that it needs, load only when it is called."""
+
+import importlib
+import sys
+from importlib.metadata import version as version_of
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+
+class LazyGroup(TyperGroup):
+    """A group whose further commands are built when they are called or listed.
+
+    Attributes:
+        lazy: Module and function that build the command, by the command's name.
+    """
+
+    lazy: dict[str, str] = {}  # noqa: RUF012 - a class per group overrides it
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """List the names of all commands."""
+        return [*super().list_commands(ctx), *self.lazy]
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """Build a command."""
+        if cmd_name not in self.lazy:
+            return super().get_command(ctx, cmd_name)
+        module, function = self.lazy[cmd_name].split(":")
+        return getattr(importlib.import_module(module), function)()
+
+
+class _InferenceGroup(LazyGroup):
+    lazy = {"planet-sequential": "darts.cli.inference:planet_sequential"}  # noqa: RUF012
+
+
+app = typer.Typer(
+    name="darts",
+    help="Map retrogressive thaw slumps from PlanetScope and Sentinel-2 images.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+inference = typer.Typer(
+    name="inference", help="Find thaw slumps in a folder of images.", cls=_InferenceGroup, no_args_is_help=True
+)
+
+
+@inference.callback()
+def _inference() -> None:
+    """Find thaw slumps in a folder of images."""
+
+
+app.add_typer(inference)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"darts {version_of('darts-nextgen')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _main(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """Map retrogressive thaw slumps from PlanetScope and Sentinel-2 images."""
+
+
+@app.command()
+def demo(
+    output_dir: Annotated[
+        str, typer.Option(help="Folder for the sample area and its results.", show_default=True)
+    ] = "darts-demo",
+    seed: Annotated[int, typer.Option(help="Seed of the sample area.", min=0)] = 0,
+    size: Annotated[int, typer.Option(help="Edge of the sample area, pixels of 3 m.", min=256)] = 2048,
+    device: Annotated[str | None, typer.Option(help="As for inference; default a GPU where one works.")] = None,
+    verbose: Annotated[int, typer.Option("-v", "--verbose", count=True, help="Say more.")] = 0,
+) -> None:
+    """Make a sample area, map its slumps with a demonstration model, and compare them with the truth."""
+    from darts.cli.demo import run_demo
+
+    run_demo(output_dir, seed=seed, size=size, device=device, verbosity=verbose)
+
+
+@app.command()
+def paths() -> None:
+    """Show the folders that are used where no option names another."""
+    from darts.cli.environment import show_paths
+
+    show_paths()
+
+
+@app.command("env-info")
+def env_info() -> None:
+    """Show versions, processors, GPUs and what is missing to use them."""
+    from darts.cli.environment import show_environment
+
+    show_environment()
+
+
+def run_command() -> None:
+    """Run the command; an error that DARTS raised on purpose is one sentence, and code 2 if it is the configuration."""
+    try:
+        app()
+    except Exception as error:
+        # Imported only now, since it brings numpy, and `darts --help` should not wait for that.
+        from darts_utils import DartsError
+
+        if not isinstance(error, DartsError):
+            raise
+        typer.echo(f"Error: {error}", err=True)
+        sys.exit(2)

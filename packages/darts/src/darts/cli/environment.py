@@ -1,0 +1,75 @@
+"""Show where data lie, and what this machine has."""
+
+import importlib.util
+import os
+import platform
+from importlib.metadata import PackageNotFoundError, version
+
+from rich.console import Console
+from rich.table import Table
+
+from darts.pipelines.fingerprint import versions
+from darts_utils import DefaultPaths, DeviceError, resolve_device
+
+_LIBRARIES = ("torch", "segmentation-models-pytorch", "xarray", "rasterio", "geopandas", "icechunk", "zarr", "numpy")
+
+
+def show_paths() -> None:
+    """Print the default folders and whether they exist."""
+    defaults = DefaultPaths()
+    rows = {
+        "darts folder": defaults.darts_dir,
+        "fast folder": defaults.fast_dir,
+        "large folder": defaults.large_dir,
+        "models": defaults.models,
+        "PlanetScope orthotiles": defaults.planet_orthotiles,
+        "PlanetScope scenes": defaults.planet_scenes,
+        "ArcticDEM, 2 m": defaults.arcticdem(2),
+        "ArcticDEM, 10 m": defaults.arcticdem(10),
+        "TCVIS": defaults.tcvis,
+        "results": defaults.output,
+    }
+    table = Table("what", "where", "there", box=None)
+    for what, where in rows.items():
+        table.add_row(what, str(where), "yes" if os.path.exists(str(where)) else "no")  # noqa: PTH110
+    _console().print(table)
+
+
+def show_environment() -> None:
+    """Print versions, processor, memory, and whether a GPU can be used."""
+    table = Table("what", "value", box=None)
+    table.add_row("Python", f"{platform.python_version()} on {platform.platform()}")
+    for name, found in versions().items():
+        table.add_row(name, found)
+    for name in _LIBRARIES:
+        table.add_row(name, _version(name))
+    if importlib.util.find_spec("rasterio"):
+        from rasterio import __gdal_version__
+
+        table.add_row("GDAL (in rasterio)", __gdal_version__)
+    table.add_row("CPU cores", str(os.cpu_count()))
+    table.add_row("memory", f"{os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 2**30:.1f} GiB")
+    table.add_row("GPU for networks", _gpu("torch"))
+    table.add_row("GPU for features and objects", _gpu("cupy"))
+    _console().print(table)
+
+
+def _gpu(module: str) -> str:
+    try:
+        device = resolve_device("cuda", needs=[module])
+    except DeviceError as error:
+        return f"none: {error}"
+    return str(device)
+
+
+def _version(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return "not installed"
+
+
+def _console() -> Console:
+    """Return a console that breaks no path where the output is no terminal."""
+    console = Console()
+    return console if console.is_terminal else Console(width=200)

@@ -1,0 +1,126 @@
+"""The commands of `darts inference`, whose options are the fields of the pipelines."""
+
+import inspect
+import types
+import typing
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from darts.cli.logs import start_logging
+from darts.errors import ConfigurationError
+from darts.pipelines.configfile import read_config
+from darts.pipelines.options import PATH_OPTIONS, build, known_keys, options_of
+from darts.pipelines.sequential_v2 import PlanetPipeline
+
+_DEFAULT_CONFIG = Path("config.toml")
+_RUN_PANEL = "Run"
+_COMMON = {
+    "config_file": Annotated[
+        Path | None,
+        typer.Option(
+            help="TOML file with options; the command line goes over it.",
+            show_default="config.toml where present",
+            rich_help_panel=_RUN_PANEL,
+        ),
+    ],
+    "verbose": Annotated[int, typer.Option("-v", "--verbose", count=True, help="Say more; -vv says everything.")],
+    "log_dir": Annotated[
+        Path | None, typer.Option(help="Also write everything into a log file there.", rich_help_panel=_RUN_PANEL)
+    ],
+    "log_plain": Annotated[
+        bool,
+        typer.Option("--log-plain", help="Plain lines for batch systems: no colours.", rich_help_panel=_RUN_PANEL),
+    ],
+}
+_COMMON_DEFAULTS: dict[str, Any] = {"config_file": None, "verbose": 0, "log_dir": None, "log_plain": False}
+
+
+def planet_sequential() -> Any:
+    """Build the command `planet-sequential`."""
+    return _pipeline_command(
+        PlanetPipeline, ("inference", "planet-sequential"), "Find thaw slumps in PlanetScope scenes and orthotiles."
+    )
+
+
+def _pipeline_command(pipeline: type, words: tuple[str, ...], help_text: str) -> Any:
+    """Build the command that runs a pipeline, with an option for every field.
+
+    Args:
+        pipeline: The pipeline's class.
+        words: The command's words after `darts`.
+        help_text: What the command does.
+
+    Returns:
+        The command.
+    """
+
+    def command(**values: Any) -> None:
+        common = {name: values.pop(name) for name in _COMMON}
+        start_logging(common["verbose"], common["log_dir"], common["log_plain"])
+        given = {name: value for name, value in values.items() if value is not None and value != []}
+        _run(pipeline, words, given, common["config_file"])
+
+    parameters = [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+        for name, default, annotation in _parameters(pipeline)
+    ]
+    command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    command.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    app = typer.Typer(pretty_exceptions_enable=False, add_completion=False)
+    app.command(words[-1], help=help_text)(command)
+    return typer.main.get_command(app)
+
+
+def _parameters(pipeline: type) -> typing.Iterator[tuple[str, Any, Any]]:
+    for item in options_of(pipeline):
+        default = "on" if item.default is True else "off" if item.default is False else item.default
+        if isinstance(default, list):
+            default = ", ".join(default)
+        described = typer.Option(
+            help=item.help, show_default=False if default is None else str(default), rich_help_panel=item.panel
+        )
+        yield item.name, None, Annotated[_command_line_type(item.annotation), described]
+    for name, help_text in PATH_OPTIONS.items():
+        described = typer.Option(help=help_text, show_default=False, rich_help_panel="Folders")
+        yield name, None, Annotated[Path | None, described]
+    for name, annotation in _COMMON.items():
+        yield name, _COMMON_DEFAULTS[name], annotation
+
+
+def _command_line_type(annotation: Any) -> Any:
+    """Reduce a field's type to one that the command line knows; the pipeline itself checks the value later."""
+    members = typing.get_args(annotation) if typing.get_origin(annotation) in (typing.Union, types.UnionType) else ()
+    kinds = [kind for kind in members or (annotation,) if kind is not type(None)]
+    if len(kinds) == 1:
+        kind = kinds[0]
+        if kind in (int, float, bool, Path):
+            return kind | None
+        if typing.get_origin(kind) is list:
+            return list[typing.get_args(kind)[0]] | None  # type: ignore[misc]
+    return str | None
+
+
+def _run(pipeline: type, words: tuple[str, ...], given: dict[str, Any], config_file: Path | None) -> None:
+    from pydantic import ValidationError
+
+    values: dict[str, Any] = {}
+    path = config_file or (_DEFAULT_CONFIG if _DEFAULT_CONFIG.exists() else None)
+    if path is not None:
+        values = read_config(path, words, known_keys(PlanetPipeline))
+    try:
+        configured = build(pipeline, values | given)
+    except ValidationError as error:
+        raise ConfigurationError(_sentence(error)) from error
+    configured.cli(pipeline=configured)
+
+
+def _sentence(error: Any) -> str:
+    """Turn what pydantic found first into a sentence that names the option."""
+    first = error.errors()[0]
+    message = first["msg"].removeprefix("Value error, ").removeprefix("Input ")
+    if not first["loc"]:
+        return f"{message[0].upper()}{message[1:]}."
+    option = "--" + str(first["loc"][0]).replace("_", "-")
+    return f"{option} is {first['input']!r}: {message}."

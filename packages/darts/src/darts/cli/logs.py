@@ -1,0 +1,54 @@
+"""Set up logging for the command: short on the console, everything in the file."""
+
+import logging
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+_ROOTS = (
+    "darts",
+    "darts_acquisition",
+    "darts_export",
+    "darts_postprocessing",
+    "darts_preprocessing",
+    "darts_segmentation",
+    "darts_utils",
+)
+
+
+def start_logging(verbosity: int = 0, log_dir: Path | None = None, plain: bool = False) -> None:
+    """Send the log lines of all DARTS packages to the console and, where asked for, to a file.
+
+    Args:
+        verbosity: 0 a line per tile, 1 inner steps too, 2 also what libraries say.
+        log_dir: Folder of the file ``darts_<time>.log``, which gets everything; None for no file.
+        plain: Plain lines with times instead of coloured ones, for batch systems.
+    """
+    handlers = [_console_handler(verbosity, plain)]
+    if log_dir is not None:
+        log_dir.mkdir(parents=True, exist_ok=True)
+        start = datetime.now(UTC).strftime("%Y-%m-%d_%H-%M-%S")
+        file = logging.FileHandler(log_dir / f"darts_{start}.log", encoding="utf-8")
+        file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+        file.setLevel(logging.DEBUG)
+        handlers.append(file)
+    for name in _ROOTS:
+        root = logging.getLogger(name)
+        root.setLevel(logging.DEBUG)
+        root.propagate = False
+        root.handlers = list(handlers)
+    if verbosity >= 2:
+        logging.basicConfig(level=logging.INFO, handlers=handlers, force=True)
+
+
+def _console_handler(verbosity: int, plain: bool) -> logging.Handler:
+    if plain or not sys.stderr.isatty():
+        handler: logging.Handler = logging.StreamHandler(sys.stderr)
+        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(message)s", "%Y-%m-%d %H:%M:%S"))
+    else:
+        from rich.console import Console
+        from rich.logging import RichHandler
+
+        handler = RichHandler(console=Console(stderr=True), show_path=False, markup=False, log_time_format="%H:%M:%S")
+    handler.setLevel(logging.DEBUG if verbosity else logging.INFO)
+    return handler

@@ -1,0 +1,11 @@
+"""The errors of the pipelines and the command."""
+
+from darts_utils import DartsError
+
+
+class ConfigurationError(DartsError, ValueError):
+    """The configuration of a run cannot work; found before any tile is read."""
+
+
+class NoTilesError(ConfigurationError, LookupError):
+    """There is nothing to process where the configuration points."""

@@ -1,0 +1,1 @@
+"""The loop over tiles, and what it needs: options, checks, records, reports."""

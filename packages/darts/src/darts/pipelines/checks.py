@@ -1,0 +1,133 @@
+"""Find the mistakes of a configuration before the first tile is read."""
+
+import difflib
+import logging
+import tempfile
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from darts.errors import ConfigurationError
+
+logger = logging.getLogger(__name__)
+
+OPTICAL_BANDS = ("blue", "green", "red", "nir")
+TCVIS_BANDS = ("tc_brightness", "tc_greenness", "tc_wetness")
+TERRAIN_BANDS = ("relative_elevation", "slope", "aspect", "hillshade", "curvature")
+DEM_BANDS = ("dem", "arcticdem_data_mask", *TERRAIN_BANDS)
+_MODEL_SUFFIXES = (".pt", ".ckpt", ".safetensors")
+
+
+def find_models(model_files: Sequence[Path] | None, default_folder: Path) -> dict[str, Path]:
+    """Name the models of an ensemble.
+
+    Args:
+        model_files: Files or folders of models; None means every model in `default_folder`.
+        default_folder: Where models lie by default.
+
+    Returns:
+        Paths by name; the name is that of the file without its ending.
+
+    Raises:
+        ConfigurationError: If there is none, one does not exist, or two have the same name.
+    """
+    if model_files is None:
+        found = sorted(default_folder.iterdir()) if default_folder.is_dir() else []
+        model_files = [path for path in found if _looks_like_model(path)]
+        if not model_files:
+            raise ConfigurationError(
+                f"No model in the default folder {default_folder}; put one there or name one with --model-files."
+            )
+    if not model_files:
+        raise ConfigurationError("model_files is empty; name at least one model.")
+    models: dict[str, Path] = {}
+    for path in model_files:
+        if not path.exists():
+            raise ConfigurationError(f"The model file {path} does not exist; correct --model-files.")
+        name = path.stem if path.is_file() else path.name
+        if name in models:
+            raise ConfigurationError(f"Two models are called {name!r} ({models[name]} and {path}); rename one of them.")
+        models[name] = path
+    return models
+
+
+def _looks_like_model(path: Path) -> bool:
+    if path.is_dir():
+        return any(path.glob("*.safetensors"))
+    return path.suffix in _MODEL_SUFFIXES
+
+
+def check_bands(required: Iterable[str], available: Iterable[str], whose: str) -> None:
+    """Check that every band that is required can be produced.
+
+    Args:
+        required: Names of bands.
+        available: Names of the bands that the pipeline can produce.
+        whose: Who requires them, for the message.
+
+    Raises:
+        ConfigurationError: If one cannot be produced.
+    """
+    available = list(available)
+    missing = [name for name in required if name not in available]
+    if missing:
+        raise ConfigurationError(
+            f"{whose} needs {', '.join(missing)}, which this pipeline does not produce; it has {', '.join(available)}."
+        )
+
+
+def check_folder_is_writable(folder: Path) -> None:
+    """Create the folder where it is absent and check that files can be written into it.
+
+    Args:
+        folder: Folder of the results.
+
+    Raises:
+        ConfigurationError: If that does not work.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise ConfigurationError(f"Results cannot be written into {folder}: {error.strerror or error}.") from error
+
+
+def check_cube_exists(path: Path, product: str, option: str) -> None:
+    """Check that an auxiliary datacube is where the configuration says.
+
+    Args:
+        path: Path of the cube.
+        product: Name of the product, for the message.
+        option: The option that says where it is, for the message.
+
+    Raises:
+        ConfigurationError: If there is none.
+    """
+    if not path.is_dir():
+        raise ConfigurationError(
+            f"The models or the export need {product}, and there is no datacube at {path}; correct {option}."
+        )
+
+
+def select(wanted: Sequence[str] | None, found: Sequence[str], what: str) -> list[str]:
+    """Keep what was asked for.
+
+    Args:
+        wanted: Names asked for; None means all.
+        found: Names that exist.
+        what: What they name, for the message.
+
+    Returns:
+        The names to process, in the order in which they were found.
+
+    Raises:
+        ConfigurationError: If a name asked for does not exist. The message suggests the nearest.
+    """
+    if wanted is None:
+        return list(found)
+    for name in wanted:
+        if name not in found:
+            near = difflib.get_close_matches(name, found, n=1)
+            hint = f"; did you mean {near[0]!r}?" if near else f" among the {len(found)} there are."
+            raise ConfigurationError(f"There is no {what} {name!r}{hint}")
+    return [name for name in found if name in set(wanted)]

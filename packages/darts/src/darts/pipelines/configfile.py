@@ -1,0 +1,98 @@
+"""Read a pipeline's configuration from a TOML file, and write it back."""
+
+import dataclasses
+import difflib
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from darts.errors import ConfigurationError
+from darts.pipelines.options import options_of
+
+_COMMAND_TABLES = ("inference",)
+
+
+def read_config(path: Path, command: tuple[str, ...], known: set[str]) -> dict[str, Any]:
+    """Read the values that a configuration file sets for a command.
+
+    The table ``[darts]`` counts first, tables nested in it flattened; the command's own table, for example
+    ``[darts.inference.planet-sequential]``, goes over it. Dashes and underscores in keys are the same.
+
+    Args:
+        path: The TOML file.
+        command: The command's words, for example ``("inference", "planet-sequential")``.
+        known: Every key that may stand in the file.
+
+    Returns:
+        Values by name, with underscores.
+
+    Raises:
+        ConfigurationError: If the file is absent, is no TOML, or has a key that is unknown or doubled.
+    """
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ConfigurationError(f"The configuration file {path} does not exist.") from error
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ConfigurationError(f"The configuration file {path} cannot be read: {error}.") from error
+    shared = content.get("darts", {})
+    if not isinstance(shared, dict):
+        raise ConfigurationError(f"{path}: expected a table [darts], found a {type(shared).__name__}.")
+    own: Any = shared
+    for word in command:
+        own = own.get(word, {}) if isinstance(own, dict) else {}
+    general = {key: value for key, value in shared.items() if key not in _COMMAND_TABLES}
+    values = _flatten(general, path) | _flatten(own if isinstance(own, dict) else {}, path)
+    for key in values:
+        if key not in known:
+            near = difflib.get_close_matches(key, known, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"known keys: {', '.join(sorted(known))}."
+            raise ConfigurationError(f"{path}: unknown key {key!r}; {hint}")
+    return values
+
+
+def _flatten(table: Mapping[str, Any], path: Path) -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in table.items():
+        new = _flatten(value, path) if isinstance(value, dict) else {key.replace("-", "_"): value}
+        doubled = flat.keys() & new.keys()
+        if doubled:
+            raise ConfigurationError(f"{path}: {sorted(doubled)[0]!r} is set twice, in different tables.")
+        flat |= new
+    return flat
+
+
+def config_values(pipeline: Any) -> dict[str, Any]:
+    """Return a pipeline's configuration as TOML and JSON hold it: paths as text, what is None left out.
+
+    Args:
+        pipeline: The pipeline.
+
+    Returns:
+        Values by name; the default folders as a nested table ``default_dirs``.
+    """
+    values = {item.name: getattr(pipeline, item.name) for item in options_of(type(pipeline))}
+    values["default_dirs"] = dataclasses.asdict(pipeline.default_dirs)
+    plain: dict[str, Any] = _plain(values)
+    return plain
+
+
+def write_config(pipeline: Any, path: Path) -> None:
+    """Write a pipeline's configuration so that ``--config-file`` reads it back to the same pipeline.
+
+    Args:
+        pipeline: The pipeline.
+        path: The TOML file to write.
+    """
+    import tomli_w
+
+    path.write_text(tomli_w.dumps({"darts": config_values(pipeline)}), encoding="utf-8")
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items() if item is not None}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return str(value) if isinstance(value, Path) else value

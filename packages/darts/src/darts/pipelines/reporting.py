@@ -1,0 +1,110 @@
+"""Tell the person in front of the screen how far a run is: a bar, or plain lines where there is no terminal."""
+
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from time import perf_counter
+from typing import TYPE_CHECKING, Any, get_args
+
+from darts.pipelines.records import RunRecords, Status, TileRecord
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+logger = logging.getLogger(__name__)
+
+
+class Reporter:
+    """Shows tile and stage while a run goes on.
+
+    On a terminal a progress bar; elsewhere one log line per tile.
+
+    Args:
+        total: Number of tiles.
+    """
+
+    def __init__(self, total: int) -> None:
+        self._total = total
+        self._done = 0
+        self._start = 0.0
+        self._progress: Progress | None = None
+        self._task: Any = None
+
+    @contextmanager
+    def showing(self) -> Iterator["Reporter"]:
+        """Show the bar, where there is a terminal, until the block ends."""
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+        console = _console_of_log() or Console(stderr=True)
+        if not console.is_terminal:
+            yield self
+            return
+        text = TextColumn("{task.description}", markup=False)
+        with Progress(text, BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), console=console) as self._progress:
+            self._task = self._progress.add_task("starting", total=self._total)
+            yield self
+        self._progress = None
+
+    def begin(self, tile_id: str) -> None:
+        """Say that a tile begins."""
+        self._start = perf_counter()
+        logger.debug("Tile %s begins.", tile_id)
+
+    def stage(self, tile_id: str, name: str) -> None:
+        """Say that a stage of a tile begins."""
+        logger.debug("Tile %s: %s.", tile_id, name)
+        if self._progress is not None:
+            self._progress.update(self._task, description=f"{tile_id}: {name}")
+
+    def end(self, tile: TileRecord) -> None:
+        """Say how a tile ended."""
+        self._done += 1
+        if self._progress is not None:
+            self._progress.advance(self._task)
+        place = f"[{self._done}/{self._total}] {tile.tile_id}"
+        if tile.status == "failed":
+            logger.error("%s failed: %s", place, tile.error)
+        else:
+            logger.info("%s: %s in %.1f s.", place, tile.status, perf_counter() - self._start)
+
+
+def summarise(records: RunRecords) -> str:
+    """Say in three lines how many tiles succeeded, were skipped and failed, where the results are and where time went.
+
+    Args:
+        records: The records of the run.
+
+    Returns:
+        The lines.
+    """
+    succeeded, skipped, failed = (records.count(status) for status in get_args(Status))
+    seconds = {stage: value for stage, value in records.seconds().items() if value}
+    longest = sorted(seconds.items(), key=lambda item: -item[1])
+    times = ", ".join(f"{stage} {value:.1f} s" for stage, value in longest) or "nothing was computed"
+    counts = f"{len(records.tiles)} tiles: {succeeded} succeeded, {skipped} skipped, {failed} failed."
+    return f"{counts}\nResults: {records.folder}\nTime: {times}."
+
+
+@contextmanager
+def warnings_once() -> Iterator[None]:
+    """Log each warning of the block once; a filter that turns it into an error is left to do so."""
+    seen: set[tuple[str, str]] = set()
+
+    def show(message: Warning | str, category: type[Warning], filename: str, lineno: int, *_: Any) -> None:
+        key = (category.__name__, str(message))
+        if key not in seen:
+            seen.add(key)
+            logger.warning("%s (%s)", message, category.__name__)
+            logger.debug("The warning came from %s:%d.", filename, lineno)
+
+    with warnings.catch_warnings():
+        warnings.showwarning = show  # type: ignore[assignment]
+        yield
+
+
+def _console_of_log() -> Any:
+    """Return the console that log lines go to, so that bar and lines do not write over each other."""
+    handlers = logging.getLogger("darts").handlers
+    return next((handler.console for handler in handlers if hasattr(handler, "console")), None)

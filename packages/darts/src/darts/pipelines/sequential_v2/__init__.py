@@ -1,0 +1,6 @@
+"""Pipelines that process one tile after the other with `preprocess_v2` and an ensemble of networks."""
+
+from darts.pipelines.sequential_v2.base import _BasePipeline
+from darts.pipelines.sequential_v2.planet import PlanetPipeline
+
+__all__ = ["PlanetPipeline", "_BasePipeline"]

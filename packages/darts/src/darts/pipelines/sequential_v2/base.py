@@ -1,0 +1,334 @@
+"""The loop over tiles, written once for every source of images."""
+
+import logging
+from abc import abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import field
+from pathlib import Path
+from time import perf_counter
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from pydantic import ConfigDict, field_validator, model_validator
+from pydantic.dataclasses import dataclass
+
+from darts.errors import NoTilesError
+from darts.pipelines import checks
+from darts.pipelines.configfile import config_values, write_config
+from darts.pipelines.fingerprint import describe_files, fingerprint, results_configuration, versions
+from darts.pipelines.options import option
+from darts.pipelines.records import RunRecords, TileRecord
+from darts.pipelines.reporting import Reporter, summarise, warnings_once
+from darts.pipelines.sequential_v2.stages import Session, TileJob, TileStages, Work
+from darts_utils import DefaultPaths, Stopwatch, resolve_device
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+logger = logging.getLogger(__name__)
+
+_FEATURES = ("ndvi", *checks.TCVIS_BANDS, *checks.DEM_BANDS)
+DEFAULT_EXPORT_BANDS = ("probabilities", "binarized", "polygonized", "extent", "thumbnail")
+
+
+@dataclass(kw_only=True, config=ConfigDict(extra="forbid"))
+class _BasePipeline:
+    """What both pipelines have in common: the fields of a run, and the run itself.
+
+    Configuration mistakes that show without looking at any file raise a ``pydantic.ValidationError`` (a ValueError)
+    when the pipeline is made; all others raise a :class:`darts.errors.ConfigurationError` at the start of `run`.
+    """
+
+    model_files: list[Path] | None = option(
+        None,
+        help="Models of the ensemble, files or folders; default every model in the models folder.",
+        panel="Model",
+    )
+    default_dirs: DefaultPaths = field(default_factory=DefaultPaths)
+    output_data_dir: Path | None = option(None, help="Folder of the results.", panel="Input and output")
+    arcticdem_dir: Path | None = option(
+        None, help="ArcticDEM datacube; default by the resolution that the pipeline uses.", panel="Auxiliary data"
+    )
+    tcvis_dir: Path | None = option(None, help="TCVIS datacube.", panel="Auxiliary data")
+    device: str | int | None = option(
+        None,
+        help='"cuda", "cpu", a GPU\'s index, or "auto" for a GPU with less than half of its memory in use; '
+        "default a GPU where one works.",
+        panel="Run",
+    )
+    tpi_outer_radius: int = option(
+        100,
+        help="Outer radius of the topographic position index, metres.",
+        panel="Features",
+        gt=0,
+        affects_results=True,
+    )
+    tpi_inner_radius: int = option(
+        0,
+        help="Inner radius of the topographic position index, metres; above 0 it makes a ring.",
+        panel="Features",
+        ge=0,
+        affects_results=True,
+    )
+    patch_size: int = option(1024, help="Edge of a patch, pixels.", panel="Model", gt=0, affects_results=True)
+    overlap: int = option(256, help="Overlap of patches, pixels.", panel="Model", ge=0, affects_results=True)
+    batch_size: int = option(8, help="Patches that the network sees at once.", panel="Model", gt=0)
+    reflection: int = option(
+        0, help="Reflected border around the tile, pixels.", panel="Model", ge=0, affects_results=True
+    )
+    binarization_threshold: float = option(
+        0.5, help="A pixel above this probability is slump.", panel="Objects", ge=0, le=1, affects_results=True
+    )
+    mask_erosion_size: int = option(
+        10,
+        help="Radius of the disk that erodes the valid area, pixels.",
+        panel="Objects",
+        ge=0,
+        affects_results=True,
+    )
+    edge_erosion_size: int | None = option(
+        None,
+        help="Border that is cut off the tile, pixels; default as mask_erosion_size, 0 for none.",
+        panel="Objects",
+        ge=0,
+        affects_results=True,
+    )
+    min_object_size: int = option(
+        32, help="Objects with fewer pixels are dropped.", panel="Objects", ge=0, affects_results=True
+    )
+    edge_objects: Literal["clip", "remove"] = option(
+        "clip",
+        help="Objects that reach into the invalid area are cut at its border (clip) or dropped whole (remove).",
+        panel="Objects",
+        affects_results=True,
+    )
+    quality_level: Literal[0, 1, 2, "none", "low_quality", "high_quality"] = option(
+        1,
+        help="Lowest data quality that counts: 0 none, 1 low_quality, 2 high_quality.",
+        panel="Objects",
+        affects_results=True,
+    )
+    export_bands: list[str] = option(
+        factory=lambda: list(DEFAULT_EXPORT_BANDS),
+        help="What is written: probabilities, binarized, polygonized, extent, thumbnail, optical, dem, tcvis, "
+        "metadata, or the name of any variable.",
+        panel="Input and output",
+    )
+    write_model_outputs: bool = option(
+        False, help="Also write the results of each member of the ensemble.", panel="Input and output"
+    )
+    overwrite: bool = option(False, help="Compute finished tiles again.", panel="Run")
+    offline: bool = option(False, help="Never touch the network.", panel="Run")
+    debug_data: bool = option(False, help="Also write the whole tile as NetCDF.", panel="Input and output")
+    fail_fast: bool = option(False, help="Stop at the first tile that fails.", panel="Run")
+    max_failures: int | None = option(
+        None, help="Stop after this many tiles have failed; default never.", panel="Run", gt=0
+    )
+
+    _dem_resolution: ClassVar[int]
+
+    @field_validator("model_files", mode="before")
+    @classmethod
+    def _one_model_is_a_list(cls, value: Any) -> Any:
+        return [value] if isinstance(value, str | Path) else value
+
+    @field_validator("quality_level", mode="before")
+    @classmethod
+    def _quality_as_number(cls, value: Any) -> Any:
+        return int(value) if isinstance(value, str) and value.isdecimal() else value
+
+    @field_validator("device")
+    @classmethod
+    def _device_has_a_known_form(cls, value: str | int | None) -> str | int | None:
+        number = isinstance(value, str) and value.isdecimal()
+        chosen = int(value) if number and value is not None else value
+        if chosen not in ("cuda", "cpu", "auto", None) and not isinstance(chosen, int):
+            raise ValueError("expected 'cuda', 'cpu', 'auto' or the index of a GPU")
+        return chosen
+
+    @model_validator(mode="after")
+    def _sizes_make_sense(self) -> "_BasePipeline":
+        if 2 * self.overlap > self.patch_size:
+            raise ValueError(
+                f"overlap is {self.overlap} px, but at most half of patch_size ({self.patch_size // 2} px) can work; "
+                "reduce overlap or raise patch_size"
+            )
+        if self.tpi_inner_radius >= self.tpi_outer_radius:
+            raise ValueError(
+                f"tpi_inner_radius is {self.tpi_inner_radius} m, but must be below "
+                f"tpi_outer_radius ({self.tpi_outer_radius} m)"
+            )
+        return self
+
+    # What differs by source.
+
+    @abstractmethod
+    def _output_dir(self) -> Path:
+        """Return the folder of the results."""
+
+    @abstractmethod
+    def _jobs(self, output: Path) -> list[TileJob]:
+        """List the tiles to process."""
+
+    @abstractmethod
+    def _load_optical(self, job: TileJob) -> "xr.Dataset":
+        """Load the optical data of a tile with its quality mask."""
+
+    # The run.
+
+    def run(self) -> RunRecords:
+        """Process every tile, and keep records.
+
+        What can be validated is validated first. A tile whose finished results match this configuration is skipped.
+        One that fails is recorded with its error, and the run goes on.
+
+        Returns:
+            The records of the run, which also lie beside the results.
+
+        Raises:
+            ConfigurationError: If the run cannot work as configured. Nothing has been computed.
+            DeviceError: If a GPU was asked for and does not work.
+            KeyboardInterrupt: If interrupted; the records are complete, and what was finished stays.
+        """
+        from darts_export import check_export_bands
+
+        output = self._output_dir()
+        with warnings_once():
+            check_export_bands(self.export_bands, variables=self._tile_variables())
+            jobs = self._jobs(output)
+            if not jobs:
+                raise NoTilesError(f"There is no tile to process: {self._where_tiles_were_sought()}.")
+            session = self._start_session()
+            checks.check_folder_is_writable(output)
+            stages = TileStages(self, session)
+            records = RunRecords(output)
+            write_config(self, records.path("config.toml"))
+            logger.info("%d tiles, models %s, on %s.", len(jobs), ", ".join(session.models), session.device)
+            try:
+                with Reporter(len(jobs)).showing() as reporter:
+                    for job in jobs:
+                        records.add(self._process(job, stages, reporter))
+                        if self._has_failed_enough(records):
+                            logger.error("Stopped after %d failed tiles.", records.count("failed"))
+                            break
+            finally:
+                records.write()
+                for line in summarise(records).splitlines():
+                    logger.info(line)
+        return records
+
+    @staticmethod
+    def cli(*, pipeline: "_BasePipeline") -> None:
+        """Do what the command does: run, and end with its exit code.
+
+        Args:
+            pipeline: The pipeline to run.
+
+        Raises:
+            SystemExit: With code 1 if a tile failed, 130 if interrupted.
+        """
+        try:
+            records = pipeline.run()
+        except KeyboardInterrupt:
+            raise SystemExit(130) from None
+        if records.count("failed"):
+            raise SystemExit(1)
+
+    def _has_failed_enough(self, records: RunRecords) -> bool:
+        limit = 1 if self.fail_fast else self.max_failures
+        return limit is not None and records.count("failed") >= limit
+
+    def _tile_variables(self) -> tuple[str, ...]:
+        """Name the variables that a tile of this pipeline can have when it is exported."""
+        return (
+            *self._optical_variables,
+            *_FEATURES,
+            *("probabilities", "extent", "binarized_segmentation"),
+        )
+
+    _optical_variables: ClassVar[tuple[str, ...]] = (*checks.OPTICAL_BANDS, "quality_data_mask")
+
+    def _where_tiles_were_sought(self) -> str:
+        return "the selection is empty"
+
+    def _start_session(self) -> Session:
+        """Load the ensemble and find out what it needs."""
+        from darts_segmentation import EnsembleV1, hash_model
+
+        models = checks.find_models(self.model_files, self.default_dirs.models)
+        device = resolve_device(self.device)
+        ensemble = EnsembleV1(models, str(device))
+        checks.check_bands(ensemble.required_bands, (*checks.OPTICAL_BANDS, *_FEATURES), "The ensemble")
+        wanted = {*ensemble.required_bands, *self._bands_of_export()}
+        arcticdem_dir = tcvis_dir = None
+        if wanted & set(checks.DEM_BANDS):
+            arcticdem_dir = self.arcticdem_dir or self.default_dirs.arcticdem(self._dem_resolution)
+            checks.check_cube_exists(arcticdem_dir, "ArcticDEM", "--arcticdem-dir")
+        if wanted & set(checks.TCVIS_BANDS):
+            tcvis_dir = self.tcvis_dir or self.default_dirs.tcvis
+            checks.check_cube_exists(tcvis_dir, "TCVIS", "--tcvis-dir")
+        return Session(
+            device=device,
+            ensemble=ensemble,
+            models=models,
+            model_hashes={name: hash_model(path) for name, path in models.items()},
+            features=tuple(name for name in _FEATURES if name in wanted),
+            subsets=tuple(models) if self.write_model_outputs and len(models) > 1 else (),
+            arcticdem_dir=arcticdem_dir,
+            tcvis_dir=tcvis_dir,
+            configuration=config_values(self),
+        )
+
+    def _bands_of_export(self) -> set[str]:
+        groups = {"dem": ("slope", "relative_elevation"), "tcvis": checks.TCVIS_BANDS}
+        return {name for band in self.export_bands for name in groups.get(band, (band,))}
+
+    def _process(self, job: TileJob, stages: TileStages, reporter: Reporter) -> TileRecord:
+        """Take one tile through all stages; whatever goes wrong ends in its record."""
+        record = TileRecord(job.tile_id, job.output)
+        reporter.begin(job.tile_id)
+        stage = "Looking for finished results"
+        try:
+            work = Work(job, self._fingerprint(job, stages.session))
+            if not self.overwrite and self._is_finished(work, stages.session):
+                record.status = "skipped"
+            else:
+                for stage, function in stages:
+                    reporter.stage(job.tile_id, stage)
+                    with _timed(record, stage):
+                        function(work)
+        except Exception as error:
+            record.status = "failed"
+            record.error = f"{stage}: {type(error).__name__}: {error}"
+            logger.debug("Tile %s failed in stage %s.", job.tile_id, stage, exc_info=True)
+        reporter.end(record)
+        return record
+
+    def _fingerprint(self, job: TileJob, session: Session) -> str:
+        parts = {
+            "inputs": describe_files(job.inputs),
+            "configuration": results_configuration(self),
+            "models": session.model_hashes,
+            "versions": versions(),
+        }
+        return fingerprint(parts)
+
+    def _is_finished(self, work: Work, session: Session) -> bool:
+        from darts_export import missing_outputs
+
+        missing = missing_outputs(work.job.output, self.export_bands, session.subsets, fingerprint=work.fingerprint)
+        return missing == "none"
+
+
+@contextmanager
+def _timed(record: TileRecord, stage: str) -> Iterator[None]:
+    """Write down how long a stage took, and its inner steps, also where it fails."""
+    watch = Stopwatch()
+    start = perf_counter()
+    try:
+        with watch.recording():
+            yield
+    finally:
+        record.stages[stage] = perf_counter() - start
+        for name, seconds in watch.seconds.items():
+            record.steps[name] = record.steps.get(name, 0.0) + seconds

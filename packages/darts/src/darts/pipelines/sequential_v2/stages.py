@@ -1,0 +1,215 @@
+"""What happens to one tile: a short list of stages, each of which takes the tile one step further."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from math import ceil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from darts.pipelines.fingerprint import versions
+from darts_utils import Device
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+    from darts.pipelines.sequential_v2.base import _BasePipeline
+    from darts_segmentation import EnsembleV1
+
+
+@dataclass(frozen=True)
+class TileJob:
+    """One tile to process.
+
+    Attributes:
+        tile_id: Its name.
+        source: Folder (or name) that the optical data comes from.
+        output: Folder of its results.
+        inputs: Files that the optical data is read from.
+    """
+
+    tile_id: str
+    source: Path
+    output: Path
+    inputs: Sequence[Path] = ()
+
+
+@dataclass
+class Work:
+    """A tile on its way through the stages."""
+
+    job: TileJob
+    fingerprint: str
+    tile: "xr.Dataset | None" = None
+    arcticdem: "xr.Dataset | None" = None
+    tcvis: "xr.Dataset | None" = None
+
+    def peek(self) -> "xr.Dataset":
+        """Return the tile."""
+        if self.tile is None:
+            raise RuntimeError(f"Tile {self.job.tile_id} is asked for before it is loaded.")
+        return self.tile
+
+    def take(self) -> "xr.Dataset":
+        """Hand the tile over to the next stage, so that its memory is free as soon as that stage has done with it."""
+        tile, self.tile = self.peek(), None
+        return tile
+
+
+@dataclass(frozen=True)
+class Session:
+    """What all tiles of a run share.
+
+    Attributes:
+        device: Where the work is done.
+        ensemble: The networks.
+        models: Files of the ensemble's members, by name.
+        model_hashes: SHA-256 of the members, by name.
+        features: Variables that preprocessing must add.
+        subsets: Members whose own results are written.
+        arcticdem_dir: ArcticDEM datacube, None where no elevation is needed.
+        tcvis_dir: TCVIS datacube, None where no trend is needed.
+        configuration: The pipeline's configuration, as it goes into the results.
+    """
+
+    device: Device
+    ensemble: "EnsembleV1"
+    models: dict[str, Path]
+    model_hashes: dict[str, str]
+    features: tuple[str, ...]
+    subsets: tuple[str, ...]
+    arcticdem_dir: Path | None
+    tcvis_dir: Path | None
+    configuration: dict[str, Any]
+
+
+Stage = Callable[[Work], None]
+
+
+def dem_margin_px(radius_m: float, resolution: int) -> int:
+    """Return how many pixels of ArcticDEM are needed around a tile for its topographic position index.
+
+    The corner of the margin lies √2 radii away from that of the tile, since the grids are rotated; lengths
+    in EPSG:3413 are up to 1.1 times those on the ground down to 50° N (Snyder 1987, eq. 21-32); rounding the radius up to
+    cells of the tile and the kernel of the resampling take some pixels more.
+
+    Args:
+        radius_m: Outer radius of the index in metres.
+        resolution: Pixel size of the DEM in metres.
+
+    Returns:
+        Pixels of the DEM.
+
+    Examples:
+        >>> dem_margin_px(100, 2)
+        88
+    """
+    return ceil(2**0.5 * 1.1 * radius_m / resolution) + 10
+
+
+class TileStages:
+    """The stages of a tile, bound to what all tiles of a run share.
+
+    Args:
+        pipeline: The configuration, and how optical data is loaded.
+        session: Ensemble, device and datacubes of the run.
+    """
+
+    def __init__(self, pipeline: "_BasePipeline", session: Session) -> None:
+        self.pipeline = pipeline
+        self.session = session
+
+    def __iter__(self) -> Iterator[tuple[str, Stage]]:
+        """List the stages that a tile of this run needs, by the names of the records."""
+        yield "Loading Optical", self._optical
+        if self.session.arcticdem_dir is not None:
+            yield "Loading ArcticDEM", self._arcticdem
+        if self.session.tcvis_dir is not None:
+            yield "Loading TCVis", self._tcvis
+        yield "Preprocessing", self._preprocess
+        yield "Segmenting", self._segment
+        yield "Postprocessing", self._postprocess
+        yield "Exporting", self._export
+
+    def _optical(self, work: Work) -> None:
+        work.tile = self.pipeline._load_optical(work.job)
+
+    def _arcticdem(self, work: Work) -> None:
+        from darts_acquisition import load_arcticdem
+
+        resolution = self.pipeline._dem_resolution
+        work.arcticdem = load_arcticdem(
+            work.peek().odc.geobox,
+            self.session.arcticdem_dir,
+            resolution,
+            buffer=dem_margin_px(self.pipeline.tpi_outer_radius, resolution),
+            offline=self.pipeline.offline,
+        )
+
+    def _tcvis(self, work: Work) -> None:
+        from darts_acquisition import load_tcvis
+
+        work.tcvis = load_tcvis(work.peek().odc.geobox, self.session.tcvis_dir, offline=self.pipeline.offline)
+
+    def _preprocess(self, work: Work) -> None:
+        from darts_preprocessing import preprocess_v2
+
+        arcticdem, work.arcticdem = work.arcticdem, None
+        tcvis, work.tcvis = work.tcvis, None
+        work.tile = preprocess_v2(
+            work.take(),
+            arcticdem,
+            tcvis,
+            self.pipeline.tpi_outer_radius,
+            self.pipeline.tpi_inner_radius,
+            device=str(self.session.device),
+            features=self.session.features,
+        )
+
+    def _segment(self, work: Work) -> None:
+        work.tile = self.session.ensemble.segment_tile(
+            work.take(),
+            patch_size=self.pipeline.patch_size,
+            overlap=self.pipeline.overlap,
+            batch_size=self.pipeline.batch_size,
+            reflection=self.pipeline.reflection,
+            keep_inputs=bool(self.session.subsets),
+        )
+
+    def _postprocess(self, work: Work) -> None:
+        from darts_postprocessing import prepare_export
+
+        work.tile = prepare_export(
+            work.take(),
+            bin_threshold=self.pipeline.binarization_threshold,
+            mask_erosion_size=self.pipeline.mask_erosion_size,
+            min_object_size=self.pipeline.min_object_size,
+            quality_level=self.pipeline.quality_level,
+            ensemble_subsets=self.session.subsets,
+            device=str(self.session.device),
+            edge_erosion_size=self.pipeline.edge_erosion_size,
+            edge_objects=self.pipeline.edge_objects,
+        )
+
+    def _export(self, work: Work) -> None:
+        from darts_export import export_tile
+
+        metadata = {
+            "pipeline": type(self.pipeline).__name__,
+            "source": str(work.job.source),
+            "configuration": self.session.configuration,
+            "models": {
+                name: {"file": str(path), "sha256": self.session.model_hashes[name]}
+                for name, path in self.session.models.items()
+            },
+            "versions": versions(),
+            "device": str(self.session.device),
+        }
+        export_tile(
+            work.take(),
+            work.job.output,
+            bands=self.pipeline.export_bands,
+            ensemble_subsets=self.session.subsets,
+            metadata=metadata,
+            debug=self.pipeline.debug_data,
+            fingerprint=work.fingerprint,
+        )

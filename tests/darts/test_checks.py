@@ -1,0 +1,115 @@
+"""Mistakes of a configuration are found before the first tile, each with a sentence that says what to change."""
+
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from darts.errors import ConfigurationError
+from darts.pipelines import checks
+from darts.pipelines.fingerprint import describe_files, results_configuration
+from darts.pipelines.reporting import warnings_once
+from darts.pipelines.sequential_v2 import PlanetPipeline
+
+
+def _touch(path: Path) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(b"")
+    return path
+
+
+def test_models_are_named_after_their_files_and_folders(tmp_path: Path) -> None:
+    one = _touch(tmp_path / "one.pt")
+    folder = _touch(tmp_path / "v1.2" / "model.safetensors").parent
+    assert checks.find_models([one, folder], tmp_path) == {"one": one, "v1.2": folder}
+
+
+def test_the_default_folder_gives_every_model_in_it(tmp_path: Path) -> None:
+    _touch(tmp_path / "b.ckpt")
+    _touch(tmp_path / "a.safetensors")
+    _touch(tmp_path / "a.json")
+    _touch(tmp_path / "c" / "model.safetensors")
+    (tmp_path / "empty").mkdir()
+    assert list(checks.find_models(None, tmp_path)) == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize("names", [["missing.pt"], ["x/m.pt", "y/m.pt"], []])
+def test_models_that_cannot_work(tmp_path: Path, names: list[str]) -> None:
+    for name in names[1:] + names[:1] * (len(names) > 1):
+        _touch(tmp_path / name)
+    with pytest.raises(ConfigurationError, match=r"does not exist|Two models are called 'm'|is empty"):
+        checks.find_models([tmp_path / name for name in names], tmp_path)
+
+
+def test_no_model_in_the_default_folder(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="--model-files"):
+        checks.find_models(None, tmp_path / "models")
+
+
+def test_selection_keeps_the_order_and_names_what_is_not_there() -> None:
+    assert checks.select(None, ["b", "a"], "scene") == ["b", "a"]
+    assert checks.select(["a", "b"], ["b", "c", "a"], "scene") == ["b", "a"]
+    with pytest.raises(ConfigurationError, match="no scene '2021_x1'; did you mean '2021_x2'"):
+        checks.select(["2021_x1"], ["2021_x2"], "scene")
+
+
+def test_bands_that_cannot_be_produced_are_named() -> None:
+    with pytest.raises(ConfigurationError, match="needs swir1, which"):
+        checks.check_bands(["red", "swir1"], ["red", "nir"], "The ensemble")
+
+
+def test_a_folder_that_is_a_file_is_not_writable(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="cannot be written into"):
+        checks.check_folder_is_writable(_touch(tmp_path / "file") / "results")
+    checks.check_folder_is_writable(tmp_path / "new" / "folder")
+    assert list((tmp_path / "new" / "folder").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"overlap": 513}, "at most half of patch_size"),
+        ({"tpi_inner_radius": 100}, "must be below"),
+        ({"binarization_threshold": 1.5}, "less than or equal to 1"),
+        ({"min_object_size": -1}, "greater than or equal to 0"),
+        ({"device": "gpu"}, "index of a GPU"),
+        ({"quality_level": 3}, "low_quality"),
+        ({"patch_sise": 3}, "patch_sise"),
+    ],
+)
+def test_values_that_cannot_work_are_refused_when_the_pipeline_is_made(values: dict, message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
+        PlanetPipeline(**values)
+
+
+def test_one_model_is_a_list_of_one_and_numbers_may_be_text() -> None:
+    pipeline = PlanetPipeline(model_files="m.pt", device="1", quality_level="2")
+    assert (pipeline.model_files, pipeline.device, pipeline.quality_level) == ([Path("m.pt")], 1, 2)
+
+
+def test_results_depend_on_what_changes_numbers_and_on_nothing_else() -> None:
+    names = set(results_configuration(PlanetPipeline()))
+    assert {"tpi_outer_radius", "overlap", "binarization_threshold", "quality_level", "edge_objects"} <= names
+    assert not names & {"device", "batch_size", "overwrite", "output_data_dir", "offline", "fail_fast"}
+
+
+def test_an_input_that_changed_is_described_otherwise(tmp_path: Path) -> None:
+    path = tmp_path / "image.tif"
+    path.write_bytes(b"12")
+    before = describe_files([path])
+    path.write_bytes(b"123")
+    assert before[0][:2] == ["image.tif", 2]
+    assert describe_files([path]) != before
+
+
+def test_a_warning_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
+    import warnings
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        with warnings_once():
+            for _ in range(3):
+                warnings.warn("the sun is down", UserWarning, stacklevel=1)
+                warnings.warn("the moon is up", UserWarning, stacklevel=1)
+    messages = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert messages == ["the sun is down (UserWarning)", "the moon is up (UserWarning)"]
