@@ -1,0 +1,358 @@
+"""A product of the size of the Arctic on the local disk, that knows for each of its chunks whether it is there."""
+
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from darts_acquisition._layout import STATE, lay_out
+from darts_acquisition._storage import BRANCH, commit, create_repository, open_repository
+from darts_acquisition.bookkeeping import (
+    ChunkState,
+    chunks_where,
+    describe_missing,
+    parts_within,
+    states_after_write,
+)
+from darts_acquisition.errors import CubeError, MissingAuxiliaryDataError, OutsideExtentError
+from darts_acquisition.grid import (
+    Chunk,
+    Window,
+    aligned_window,
+    chunk_block,
+    chunk_window,
+    full_window,
+    outer_window,
+    wrap_columns,
+)
+from darts_acquisition.products import CubeProduct, CubeVariable
+from darts_utils import GridError, ParameterError, step
+
+if TYPE_CHECKING:
+    import icechunk
+    import xarray as xr
+    import zarr
+    from odc.geo.geobox import GeoBox
+
+
+class Datacube:
+    """One product in one Icechunk repository (Zarr v3): its whole extent as the grid, filled chunk by chunk.
+
+    A chunk (`product.chunk_px` pixels square) is missing, filled, or empty at the provider. That state is written in
+    the same transaction as the data, so a writer that dies leaves the cube as it was, and a reader sees the cube
+    before a write or after it, never between. Within a chunk the data are compressed in smaller pieces, of which a
+    read touches only those that it needs.
+
+    Use `Datacube.create` or `Datacube.open` to get one.
+
+    Attributes:
+        path: Folder of the repository.
+        product: What the cube holds.
+    """
+
+    def __init__(self, path: Path, product: CubeProduct, repository: "icechunk.Repository") -> None:
+        self.path = path
+        self.product = product
+        self._repository = repository
+
+    @classmethod
+    def create(cls, path: "str | os.PathLike[str]", product: CubeProduct) -> "Datacube":
+        """Create a cube in which every chunk is missing.
+
+        Args:
+            path: Folder to create. A process that dies meanwhile leaves nothing there.
+            product: What the cube holds.
+
+        Returns:
+            The new cube.
+
+        Raises:
+            CubeExistsError: If there is something at the path.
+            ParameterError: If the product's chunks do not fit together.
+        """
+        if product.chunk_px < 1 or product.inner_px < 1 or product.chunk_px % product.inner_px:
+            raise ParameterError(
+                f"chunk_px is {product.chunk_px} and inner_px {product.inner_px}; the second must divide the first."
+            )
+        path = Path(path).expanduser().absolute()
+        create_repository(path, lambda session: lay_out(session, product), f"Create {product.collection}")
+        return cls.open(path)
+
+    @classmethod
+    def open(cls, path: "str | os.PathLike[str]") -> "Datacube":
+        """Open a cube.
+
+        Args:
+            path: Folder of the repository.
+
+        Returns:
+            The cube.
+
+        Raises:
+            CubeNotFoundError: If there is nothing at the path.
+            CubeError: If there is something else, or a cube of a format that this version cannot read.
+        """
+        import zarr
+
+        path = Path(path).expanduser().absolute()
+        repository = open_repository(path)
+        try:
+            attrs = zarr.open_group(repository.readonly_session(BRANCH).store, mode="r").attrs.asdict()
+            product = CubeProduct.from_attrs(attrs)
+        except (FileNotFoundError, CubeError) as error:  # no Zarr group, or not ours
+            raise CubeError(f"{path} is no datacube of DARTS: {error}") from error
+        return cls(path, product, repository)
+
+    def __repr__(self) -> str:
+        return f"<Datacube {self.product.collection} at {self.path}>"
+
+    @property
+    def geobox(self) -> "GeoBox":
+        """The whole grid of the product, most of which a cube usually does not hold."""
+        return self.product.geobox
+
+    def window(self, area: "GeoBox", buffer: int = 0) -> Window:
+        """Return the smallest window of the cube's grid that holds an area, cut off at the edges of the grid.
+
+        Args:
+            area: The area, in any CRS.
+            buffer: Pixels of the cube to add on every side.
+
+        Returns:
+            The window, rows and columns as slices: ``cube.geobox[window]`` is its geobox.
+
+        Raises:
+            OutsideExtentError: If the area lies wholly outside the grid.
+            GridError: If the area has no CRS, or crosses the edge of a grid that goes around the world, see `windows`.
+            ParameterError: If `buffer` is negative.
+        """
+        windows = self.windows(area, buffer)
+        if len(windows) > 1:
+            raise GridError(
+                f"The area crosses the antimeridian, where the grid of {self.product.collection} begins and ends; "
+                "Datacube.windows returns the two windows that hold it."
+            )
+        return windows[0]
+
+    def windows(self, area: "GeoBox", buffer: int = 0) -> list[Window]:
+        """Return the windows of the cube's grid that hold an area: two where it crosses the edge of a world-wide grid.
+
+        Args:
+            area: The area, in any CRS.
+            buffer: Pixels of the cube to add on every side.
+
+        Returns:
+            The window as `window` returns it, or its western and its eastern part on either side of the antimeridian.
+
+        Raises:
+            OutsideExtentError: If the area lies wholly outside the grid.
+            GridError: If the area has no CRS.
+            ParameterError: If `buffer` is negative.
+        """
+        whole = full_window(self.geobox)
+        parts = wrap_columns(outer_window(area, self.geobox, buffer), self.geobox)
+        inside = [part for part in (part.intersection(whole) for part in parts) if part is not None]
+        if not inside:
+            raise OutsideExtentError(
+                f"The area {area.boundingbox} lies outside {self.product.collection}, "
+                f"which covers {self.geobox.boundingbox}."
+            )
+        return inside
+
+    def states(self, area: "GeoBox | Window") -> np.ndarray:
+        """Return what the cube knows about the chunks that an area touches.
+
+        Args:
+            area: A window of the cube's grid or a geobox made of its pixels.
+
+        Returns:
+            2-D uint8 array, one `ChunkState` per chunk.
+
+        Raises:
+            GridError: If the area is not part of the cube's grid.
+        """
+        block = chunk_block(self._part(area), self.product.chunk_px)
+        return np.asarray(_array(self._group(), STATE)[block])
+
+    def missing(self, area: "GeoBox | Window") -> list[Chunk]:
+        """List the chunks that an area touches and that are neither filled nor known to be empty.
+
+        Args:
+            area: A window of the cube's grid or a geobox made of its pixels.
+
+        Returns:
+            The chunks, row by row.
+
+        Raises:
+            GridError: If the area is not part of the cube's grid.
+        """
+        window = self._part(area)
+        return chunks_where(self.states(window) == ChunkState.MISSING, chunk_block(window, self.product.chunk_px))
+
+    def chunk_geobox(self, chunk: Chunk) -> "GeoBox":
+        """Return the pixels of a chunk as a geobox; chunks at the lower and right edge of the grid end with it."""
+        return self.geobox[chunk_window(chunk, self.product.chunk_px, self.geobox)]
+
+    def read(
+        self, area: "GeoBox | Window", variables: Iterable[str] | None = None, *, how_to_fill: str = ""
+    ) -> "xr.Dataset":
+        """Read an area that is fully there: filled, or known to be empty, which reads as nodata.
+
+        Args:
+            area: A window of the cube's grid or a geobox made of its pixels.
+            variables: Names of the variables to read; None for all of them.
+            how_to_fill: Last sentence of the message where something is missing.
+
+        Returns:
+            Dataset with dimensions (y, x) on the cube's grid, CRS in `spatial_ref`, one variable per name, in the
+            cube's data types.
+
+        Raises:
+            MissingAuxiliaryDataError: If a chunk that the area touches is missing.
+            GridError: If the area is not part of the cube's grid.
+            ParameterError: If the cube has no variable of that name.
+        """
+        import xarray as xr
+
+        window = self._part(area)
+        chosen = self._choose(variables)
+        group = self._group()
+        block = chunk_block(window, self.product.chunk_px)
+        states = np.asarray(_array(group, STATE)[block])
+        missing = chunks_where(states == ChunkState.MISSING, block)
+        if missing:
+            what = describe_missing(window, missing, self.product)
+            raise MissingAuxiliaryDataError(f"{self!r}: {what} {how_to_fill}".rstrip())
+        empty = list(parts_within(window, chunks_where(states == ChunkState.EMPTY, block), self.product))
+        arrays = {}
+        with step(f"read {self.product.name} cube"):
+            for variable in chosen:
+                values = np.asarray(_array(group, variable.name)[window])
+                for part in empty:
+                    values[part.relative_to(window)] = variable.nodata
+                arrays[variable.name] = as_variable(values, self.geobox[window], variable.attrs)
+        return xr.Dataset(arrays, attrs={"collection": self.product.collection, "version": self.product.version})
+
+    def write(
+        self, area: "GeoBox | Window", arrays: "Mapping[str, Any] | xr.Dataset", *, complete: bool = False
+    ) -> list[Chunk]:
+        """Write all variables of an area in one transaction, and note which chunks are filled by it.
+
+        A chunk becomes filled where the area covers it whole. Where the area covers a part of it, the data are kept
+        and the chunk stays filled or missing as it was, unless `complete` declares it filled. A chunk that was empty
+        and now holds a part of something is missing.
+
+        Args:
+            area: A window of the cube's grid or a geobox made of its pixels: ``cube.geobox[cube.window(tile.geobox)]``.
+            arrays: For each variable of the cube an array of the area's shape and the variable's dtype. Not changed.
+            complete: The provider has nothing beyond what is written here and was written before in the chunks that
+                the area touches, so all of them become filled. What was never written in them is nodata.
+
+        Returns:
+            The chunks that are filled now and were not before, row by row.
+
+        Raises:
+            GridError: If the area is not part of the cube's grid.
+            ParameterError: If a variable is absent or unknown, or an array has another shape or dtype.
+            CubeConflictError: If another process has written the same chunks meanwhile.
+        """
+        window = self._part(area)
+        values = self._check_arrays(window, arrays)
+        session = self._repository.writable_session(BRANCH)
+        group = self._group(session)
+        block = chunk_block(window, self.product.chunk_px)
+        rows, cols = window
+        with step(f"write {self.product.name} cube"):
+            for name, array in values.items():
+                _array(group, name)[window] = array
+            before = np.asarray(_array(group, STATE)[block])
+            after = states_after_write(before, window, self.product, complete=complete)
+            # Only what changes is written: writing a state again would clash with whoever fills a neighbour meanwhile.
+            _set_states(_array(group, STATE), chunks_where(after != before, block), after[after != before])
+            commit(session, f"Write rows {rows.start} to {rows.stop}, columns {cols.start} to {cols.stop}")
+        return chunks_where((after == ChunkState.FILLED) & (before != ChunkState.FILLED), block)
+
+    def mark_empty(self, chunks: Iterable[Chunk]) -> None:
+        """Note in one transaction that the provider has nothing in some chunks; they read as nodata from then on.
+
+        Args:
+            chunks: The chunks, none of which is filled.
+
+        Raises:
+            ParameterError: If a chunk is filled or lies outside the cube.
+            CubeConflictError: If another process has written the same chunks meanwhile.
+        """
+        places = sorted(set(chunks))
+        if not places:
+            return
+        session = self._repository.writable_session(BRANCH)
+        state = _array(self._group(session), STATE)
+        rows, cols = np.array(places).T
+        if rows.min() < 0 or cols.min() < 0 or rows.max() >= state.shape[0] or cols.max() >= state.shape[1]:
+            raise ParameterError(f"A chunk lies outside the cube, which has {state.shape} of them (rows, columns).")
+        before = np.asarray(state.vindex[rows, cols])
+        filled = [place for place, known in zip(places, before, strict=True) if known == ChunkState.FILLED]
+        if filled:
+            raise ParameterError(f"{filled} are filled; only missing chunks can be marked as empty.")
+        new = [place for place, known in zip(places, before, strict=True) if known != ChunkState.EMPTY]
+        if new:
+            _set_states(state, new, np.full(len(new), ChunkState.EMPTY))
+            commit(session, f"Mark {len(new)} chunks as empty")
+
+    def _group(self, session: "icechunk.Session | None" = None) -> "zarr.Group":
+        import zarr
+
+        if session is None:
+            return zarr.open_group(self._repository.readonly_session(BRANCH).store, mode="r")
+        return zarr.open_group(session.store, mode="r+")
+
+    def _part(self, area: "GeoBox | Window") -> Window:
+        if not isinstance(area, Window):
+            return aligned_window(area, self.geobox)
+        if area.intersection(full_window(self.geobox)) != area:
+            raise GridError(f"{area} is not within the datacube, which has {self.geobox.shape} pixels (rows, columns).")
+        return area
+
+    def _choose(self, names: Iterable[str] | None) -> list[CubeVariable]:
+        known = {variable.name: variable for variable in self.product.variables}
+        wanted = list(known) if names is None else list(names)
+        unknown = [name for name in wanted if name not in known]
+        if unknown:
+            raise ParameterError(f"{self!r} has no variable {', '.join(unknown)}; it has {', '.join(known)}.")
+        return [known[name] for name in wanted]
+
+    def _check_arrays(self, window: Window, arrays: "Mapping[str, Any] | xr.Dataset") -> dict[str, np.ndarray]:
+        names = [variable.name for variable in self.product.variables]
+        given = [str(name) for name in arrays]
+        if sorted(given) != sorted(names):
+            raise ParameterError(f"Got the variables {', '.join(given)}; {self!r} needs all of {', '.join(names)}.")
+        values = {}
+        for variable in self.product.variables:
+            array = np.asarray(arrays[variable.name])
+            if array.shape != window.shape or array.dtype != np.dtype(variable.dtype):
+                raise ParameterError(
+                    f"{variable.name} is {array.dtype} of shape {array.shape}; expected {variable.dtype} of shape "
+                    f"{window.shape}, which the area has."
+                )
+            values[variable.name] = array
+        return values
+
+
+def as_variable(values: np.ndarray, geobox: "GeoBox", attrs: dict[str, str]) -> "xr.DataArray":
+    """Return an array on a grid as a DataArray with dimensions (y, x), whatever the CRS calls its axes."""
+    from odc.geo.xr import wrap_xr
+
+    return wrap_xr(values, geobox, nodata=None, always_yx=True).assign_attrs(attrs)
+
+
+def _array(group: "zarr.Group", name: str) -> Any:
+    """Return an array of a group; Any, because to the type checker it could also be a group."""
+    return group[name]
+
+
+def _set_states(state: Any, chunks: list[Chunk], values: np.ndarray) -> None:
+    if chunks:
+        rows, cols = np.array(chunks).T
+        state.vindex[rows, cols] = values.astype("uint8")

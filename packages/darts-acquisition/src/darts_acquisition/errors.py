@@ -1,0 +1,47 @@
+"""The errors that acquisition raises. Each is a DartsError and the standard class that people already catch."""
+
+from darts_utils import DartsError, GridError
+
+
+class SceneError(DartsError, ValueError):
+    """A delivery is there, but its files are not what the provider's format says."""
+
+
+class SceneNameError(SceneError):
+    """A folder's name is neither that of a PlanetScope scene nor that of an orthotile."""
+
+
+class SceneNotFoundError(DartsError, FileNotFoundError):
+    """A folder, or a file that a delivery must have, is absent."""
+
+
+class SceneReadError(DartsError, OSError):
+    """A file of a delivery cannot be read: it is truncated, damaged, or no image at all."""
+
+
+class SceneGridError(SceneError, GridError):
+    """An image or a mask lies on a grid that no tile can have, or the two lie on different grids."""
+
+
+class CubeError(DartsError, ValueError):
+    """What lies at a path is no datacube of this package, or not the one that was asked for."""
+
+
+class CubeNotFoundError(DartsError, FileNotFoundError):
+    """There is no datacube at a path."""
+
+
+class CubeExistsError(DartsError, FileExistsError):
+    """There is something at the path where a datacube was to be created."""
+
+
+class CubeConflictError(DartsError, RuntimeError):
+    """Another process has written the same chunk of a datacube in the meantime; nothing of this write was kept."""
+
+
+class MissingAuxiliaryDataError(DartsError, LookupError):
+    """An area is not fully present in a datacube, or the datacube is absent."""
+
+
+class OutsideExtentError(DartsError, ValueError):
+    """An area lies wholly outside what a product covers."""

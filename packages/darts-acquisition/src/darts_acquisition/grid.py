@@ -1,0 +1,241 @@
+"""Where an area lies in a large grid: windows of pixels, and the chunks that they touch."""
+
+import math
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from darts_acquisition.errors import OutsideExtentError
+from darts_utils import GridError, ParameterError
+
+if TYPE_CHECKING:
+    from odc.geo import CRS
+    from odc.geo.geobox import GeoBox
+
+_EDGE_POINTS = 129
+"""Points per edge of a footprint. Between two of them a straight edge of a 110 km tile bends by less than 0.03 m in
+another projection, which `_BEND_PX` covers."""
+_BEND_PX = 0.02
+_SAME_PX = 1e-3
+"""Pixel positions closer than this are the same one: rounding of coordinates stays far below."""
+
+
+class Window(NamedTuple):
+    """A rectangle of pixels of a grid; rows count from the top, columns from the left, ends are exclusive.
+
+    Attributes:
+        rows: First and one past the last row.
+        cols: First and one past the last column.
+    """
+
+    rows: slice
+    cols: slice
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Height and width in pixels."""
+        return self.rows.stop - self.rows.start, self.cols.stop - self.cols.start
+
+    @classmethod
+    def of(cls, top: int, bottom: int, left: int, right: int) -> "Window":
+        """Make a window from its first and one past its last row and column."""
+        return cls(slice(top, bottom), slice(left, right))
+
+    def relative_to(self, other: "Window") -> "Window":
+        """Return the same pixels, counted from the first row and column of another window."""
+        top, left = other.rows.start, other.cols.start
+        return Window.of(self.rows.start - top, self.rows.stop - top, self.cols.start - left, self.cols.stop - left)
+
+    def intersection(self, other: "Window") -> "Window | None":
+        """Return what two windows share, None where that is nothing."""
+        top, bottom = max(self.rows.start, other.rows.start), min(self.rows.stop, other.rows.stop)
+        left, right = max(self.cols.start, other.cols.start), min(self.cols.stop, other.cols.stop)
+        return Window.of(top, bottom, left, right) if top < bottom and left < right else None
+
+
+class Chunk(NamedTuple):
+    """The place of a bookkeeping chunk in a datacube; rows count from the top, columns from the left."""
+
+    row: int
+    col: int
+
+
+def outer_window(geobox: "GeoBox", grid: "GeoBox", buffer: int = 0) -> Window:
+    """Return the smallest window of a grid that holds an area, which may reach beyond the grid's edges.
+
+    Args:
+        geobox: The area, in any CRS.
+        grid: The grid, north-up. A geographic one is continued across the antimeridian: the columns of an area that
+            crosses it run on beyond the grid's edge instead of around the world.
+        buffer: Pixels of the grid to add on every side.
+
+    Returns:
+        The window, in pixels of the grid; its start may be negative.
+
+    Raises:
+        GridError: If the area has no CRS.
+        ParameterError: If `buffer` is negative.
+        OutsideExtentError: If the area cannot be expressed in the grid's CRS.
+    """
+    if buffer < 0:
+        raise ParameterError(f"buffer is {buffer}; expected 0 or more pixels.")
+    source, target = _crs_of(geobox), _crs_of(grid)
+    x, y = _outline(geobox)
+    bend = -_SAME_PX
+    if source != target:
+        x, y = _transform(x, y, source, target)
+        bend = _BEND_PX
+    if not (np.isfinite(x).all() and np.isfinite(y).all()):
+        raise OutsideExtentError(f"The area {geobox.boundingbox} cannot be expressed in {target}.")
+    if target.geographic:
+        x = _continue_longitudes(x)
+    cols, rows = to_pixels(grid, x, y)
+    return Window.of(
+        math.floor(rows.min() - bend) - buffer,
+        math.ceil(rows.max() + bend) + buffer,
+        math.floor(cols.min() - bend) - buffer,
+        math.ceil(cols.max() + bend) + buffer,
+    )
+
+
+def aligned_window(geobox: "GeoBox", grid: "GeoBox") -> Window:
+    """Return the window of a grid that a geobox made of the grid's own pixels covers.
+
+    Args:
+        geobox: Part of the grid: same CRS, same pixel size, shifted by whole pixels, not beyond its edges.
+        grid: The grid, north-up.
+
+    Returns:
+        The window, in pixels of the grid.
+
+    Raises:
+        GridError: If the geobox is not a part of the grid.
+    """
+    problem = None
+    x, y = _to_world(geobox, np.array([0, geobox.width]), np.array([0, geobox.height]))
+    (left, right), (top, bottom) = to_pixels(grid, x, y)
+    edges = np.array([top, bottom, left, right])
+    whole = np.round(edges).astype(int)
+    window = Window.of(*whole.tolist())
+    if geobox.crs != grid.crs:
+        problem = f"its CRS is {geobox.crs}"
+    elif geobox.affine.b or geobox.affine.d or window.shape != geobox.shape:
+        problem = f"its pixels are {geobox.affine.a} × {geobox.affine.e}"
+    elif np.abs(edges - whole).max() > 0.01:
+        problem = "it is shifted by a part of a pixel"
+    elif window.intersection(full_window(grid)) != window:
+        problem = "it reaches beyond the grid's edges"
+    if problem:
+        raise GridError(
+            f"The geobox at {geobox.boundingbox} is not part of the datacube's grid: {problem}. Expected {grid.crs}, "
+            f"pixels of {grid.affine.a} × {grid.affine.e}, an origin on the grid; geobox[cube.window(area)] has them."
+        )
+    return window
+
+
+def same_grid(one: "GeoBox", other: "GeoBox") -> bool:
+    """Tell whether two grids have the same CRS, the same shape, and corners that agree to a hundredth of a pixel."""
+    if one.crs != other.crs or one.shape != other.shape:
+        return False
+    height, width = one.shape
+    cols, rows = np.array([0, width, 0, width]), np.array([0, 0, height, height])
+    apart = np.subtract(_to_world(one, cols, rows), _to_world(other, cols, rows))
+    return bool(np.abs(apart).max() < 0.01 * min(abs(one.affine.a), abs(one.affine.e)))
+
+
+def lonlat_bounds(geobox: "GeoBox") -> tuple[float, float, float, float]:
+    """Return west, south, east and north of an area in degrees.
+
+    West is greater than east where the area crosses the antimeridian, as in RFC 7946. An area around a pole has all
+    longitudes.
+    """
+    from odc.geo import CRS
+
+    crs, degrees = _crs_of(geobox), CRS("EPSG:4326")
+    lon, lat = _transform(*_outline(geobox), crs, degrees)
+    lon = _continue_longitudes(lon)
+    for pole in (-90.0, 90.0):
+        cols, rows = to_pixels(geobox, *_transform(np.zeros(1), np.array([pole]), degrees, crs))
+        if not crs.geographic and 0 <= cols[0] <= geobox.width and 0 <= rows[0] <= geobox.height:
+            return -180.0, min(pole, float(lat.min())), 180.0, max(pole, float(lat.max()))
+    west, east = ((float(edge) + 180) % 360 - 180 for edge in (lon.min(), lon.max()))
+    return west, float(lat.min()), east, float(lat.max())
+
+
+def full_window(grid: "GeoBox") -> Window:
+    """Return the window that covers a whole grid."""
+    return Window.of(0, grid.shape[0], 0, grid.shape[1])
+
+
+def wrap_columns(window: Window, grid: "GeoBox") -> list[Window]:
+    """Cut a window where it leaves a grid that goes around the world, and bring what is beyond to the other side.
+
+    Args:
+        window: Window that may reach beyond the left or the right edge.
+        grid: The grid. One that does not hold all longitudes is left alone.
+
+    Returns:
+        The window, or its left and its right part.
+    """
+    width = grid.shape[1]
+    if not _crs_of(grid).geographic or round(360 / grid.affine.a) != width:
+        return [window]
+    rows, (left, right) = window.rows, (window.cols.start, window.cols.stop)
+    turns = left // width
+    left, right = left - turns * width, right - turns * width
+    if right <= width:
+        return [Window(rows, slice(left, right))]
+    return [Window(rows, slice(left, width)), Window(rows, slice(0, right - width))]
+
+
+def chunk_block(window: Window, size: int) -> Window:
+    """Return the rectangle of chunks of `size` × `size` pixels that a window touches, counted in chunks."""
+    rows, cols = window
+    return Window.of(rows.start // size, -(-rows.stop // size), cols.start // size, -(-cols.stop // size))
+
+
+def chunk_window(chunk: Chunk, size: int, grid: "GeoBox") -> Window:
+    """Return the pixels of a chunk of `size` × `size` pixels; those at the grid's lower and right edge end with it."""
+    return Window.of(
+        chunk.row * size,
+        min((chunk.row + 1) * size, grid.shape[0]),
+        chunk.col * size,
+        min((chunk.col + 1) * size, grid.shape[1]),
+    )
+
+
+def _crs_of(geobox: "GeoBox") -> "CRS":
+    if geobox.crs is None:
+        raise GridError("The area has no CRS; assign the right one first (tile.odc.assign_crs).")
+    return geobox.crs
+
+
+def _outline(geobox: "GeoBox") -> tuple[np.ndarray, np.ndarray]:
+    """Return x and y of points along the outer edge of a geobox's pixels, in its CRS, float64."""
+    height, width = geobox.shape
+    along = np.linspace(0, 1, _EDGE_POINTS)
+    start, end = np.zeros_like(along), np.ones_like(along)
+    cols = np.concatenate([along, end, along, start]) * width
+    rows = np.concatenate([start, along, end, along]) * height
+    return _to_world(geobox, cols, rows)
+
+
+def to_pixels(grid: "GeoBox", x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Turn coordinates into columns and rows of a north-up grid, counted from the upper left corner, with fractions."""
+    affine = grid.affine
+    return (x - affine.c) / affine.a, (y - affine.f) / affine.e
+
+
+def _to_world(geobox: "GeoBox", cols: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    affine = geobox.affine
+    return affine.c + cols * affine.a + rows * affine.b, affine.f + cols * affine.d + rows * affine.e
+
+
+def _continue_longitudes(lon: np.ndarray) -> np.ndarray:
+    """Let longitudes run on across the antimeridian, beginning with the first one, instead of jumping by 360°."""
+    return (lon - lon[0] + 180) % 360 - 180 + lon[0]
+
+
+def _transform(x: np.ndarray, y: np.ndarray, source: "CRS", target: "CRS") -> tuple[np.ndarray, np.ndarray]:
+    x, y = source.transformer_to_crs(target)(x, y)
+    return np.asarray(x), np.asarray(y)
