@@ -1,0 +1,7 @@
+"""The warnings of this package; its errors are those of darts_utils."""
+
+from darts_utils import DartsWarning
+
+
+class SunAngleWarning(DartsWarning):
+    """The tile does not know where the sun stood; the hillshade is lit from 225° at 25° above the horizon."""

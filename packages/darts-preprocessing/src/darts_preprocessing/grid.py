@@ -1,0 +1,130 @@
+"""Grids: the checks that every feature needs, and lengths in metres turned into cells."""
+
+import math
+from typing import Any, TypeAlias
+
+import xarray as xr
+from darts_utils import GridError, MissingBandError, ParameterError
+from odc.geo.geobox import GeoBox
+
+Length: TypeAlias = "float | str"
+"""A length on the ground: metres as a number or as "100m", or cells as "10px"."""
+
+
+def get_geobox(ds: xr.Dataset, what: str) -> GeoBox:
+    """Read the grid of a Dataset.
+
+    Args:
+        ds: Dataset with dimensions (y, x) and the CRS in its coordinate ``spatial_ref``.
+        what: What the Dataset is, for the message.
+
+    Returns:
+        The grid.
+
+    Raises:
+        GridError: If the Dataset has no grid or no CRS.
+    """
+    import odc.geo.xr  # noqa: F401  registers the accessor
+
+    geobox = ds.odc.geobox
+    if not isinstance(geobox, GeoBox) or geobox.crs is None:
+        raise GridError(
+            f"{what} has no grid with a CRS; expected dimensions (y, x), regularly spaced coordinates, "
+            "and the CRS as odc.geo writes it (`ds.odc.assign_crs(...)`)."
+        )
+    return geobox
+
+
+def check_metric_grid(geobox: GeoBox, what: str) -> float:
+    """Make sure that a grid is projected in metres, north-up and square, and return the side of its cells.
+
+    Args:
+        geobox: The grid.
+        what: What lies on the grid, for the message.
+
+    Returns:
+        Side of a cell in metres.
+
+    Raises:
+        GridError: If the grid is none of that; the message says what it is.
+    """
+    crs, affine = geobox.crs, geobox.affine
+    if crs is None or not crs.projected or set(crs.units) & {"metre", "meter", "m"} != set(crs.units):
+        raise GridError(f"{what} is in {crs}; expected a projected CRS in metres. Reproject it first.")
+    if affine.b != 0 or affine.d != 0 or affine.a <= 0 or affine.e >= 0:
+        raise GridError(f"{what} is not north-up (affine {tuple(affine)[:6]}); expected rows from north to south.")
+    if not math.isclose(affine.a, -affine.e, rel_tol=1e-4):
+        raise GridError(f"{what} has cells of {affine.a} × {-affine.e} m; expected square cells.")
+    return float(affine.a)
+
+
+def get_dem(ds: xr.Dataset) -> tuple[Any, float]:
+    """Return the elevations of a Dataset and the side of its cells.
+
+    Args:
+        ds: Dataset with ``dem`` (float32, metres, NaN where there is none) on a projected grid.
+
+    Returns:
+        The array, (y, x) numpy or cupy, float32, and the side of a cell in metres.
+
+    Raises:
+        MissingBandError: If there is no ``dem``.
+        GridError: If the grid is not projected in metres, north-up and square.
+    """
+    if "dem" not in ds:
+        raise MissingBandError(f"The Dataset has no 'dem', only {sorted(map(str, ds.data_vars))}.")
+    cell = check_metric_grid(get_geobox(ds, "The Dataset"), "The Dataset")
+    return ds["dem"].data, cell
+
+
+def to_cells(length: Length, cell: float, name: str) -> int:
+    """Turn a length into cells, rounded up.
+
+    Args:
+        length: Metres as a number or "100m", or cells as "10px".
+        cell: Side of a cell in metres.
+        name: Name of the parameter, for the message.
+
+    Returns:
+        Number of cells, 0 or more.
+
+    Raises:
+        ParameterError: If the length is none of these, or negative.
+
+    Examples:
+        >>> to_cells(100, 3.0, "outer_radius"), to_cells("100m", 3.0, "outer_radius"), to_cells("10px", 3.0, "window")
+        (34, 34, 10)
+    """
+    text = str(length).strip().lower()
+    try:
+        metres = float(text.removesuffix("px").removesuffix("m"))
+    except ValueError:
+        metres = math.nan
+    if not (math.isfinite(metres) and metres >= 0) or isinstance(length, bool):
+        raise ParameterError(f"{name} is {length!r}; expected metres (100 or '100m') or cells ('10px'), 0 or more.")
+    cells = metres if text.endswith("px") else metres / cell
+    return math.ceil(round(cells, 6))  # so that 30 m of 0.3 m cells are 100 cells, whatever the last bit says
+
+
+def to_window(length: Length, cell: float, name: str) -> int:
+    """Turn the side of a square window into cells: rounded up, then up to the next odd number.
+
+    Args:
+        length: Metres as a number or "100m", or cells as "10px".
+        cell: Side of a cell in metres.
+        name: Name of the parameter, for the message.
+
+    Returns:
+        Number of cells, odd, 3 or more.
+
+    Raises:
+        ParameterError: If the length is none of these, or the window is a single cell.
+
+    Examples:
+        >>> to_window("3px", 3.0, "window"), to_window(20, 3.0, "window")
+        (3, 7)
+    """
+    side = to_cells(length, cell, name)
+    if side < 2:
+        raise ParameterError(f"{name} is {length!r}, which is {side} cell(s) of {cell} m; expected at least 2 cells.")
+    return side | 1

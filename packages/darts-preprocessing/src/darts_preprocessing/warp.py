@@ -1,0 +1,65 @@
+"""Auxiliary data brought onto the grid of a tile."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from odc.geo.geobox import GeoBox
+
+from darts_preprocessing.nodes import Nodes, sample_nodes
+
+_METRES_PER_DEGREE = 111_320.0
+_TOLERANCE_PX = 1e-4
+_NOWHERE = -1e9
+
+
+def locate(grid: GeoBox, source: GeoBox) -> Nodes:
+    """Compute where the pixels of one grid lie on another, to within 0.001 of its pixels.
+
+    Args:
+        grid: The grid whose pixels are looked for, north-up.
+        source: The grid that they are looked for on.
+
+    Returns:
+        column + i·row of the pixels' centres on `source`, where pixel (0, 0) reaches from 0 to 1 in both.
+    """
+    import pyproj
+
+    there = pyproj.CRS.from_user_input(str(source.crs))
+    here = pyproj.CRS.from_user_input(str(grid.crs))
+    transformer = pyproj.Transformer.from_crs(here, there, always_xy=True)
+    to_pixels = ~source.affine
+    middle = source.affine.c + source.affine.a * source.shape.x / 2
+
+    def pixels(x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.complex128]:
+        east, north = transformer.transform(x, y)
+        found = np.isfinite(east) & np.isfinite(north)
+        east, north = np.where(found, east, 0.0), np.where(found, north, 0.0)
+        if there.is_geographic:  # longitudes count the same way throughout, also across the antimeridian
+            east = east + 360 * np.round((middle - east) / 360)
+        cols = to_pixels.a * east + to_pixels.b * north + to_pixels.c
+        rows = to_pixels.d * east + to_pixels.e * north + to_pixels.f
+        return np.where(found, cols, _NOWHERE) + 1j * np.where(found, rows, _NOWHERE)
+
+    return sample_nodes(pixels, grid, _TOLERANCE_PX)
+
+
+def stretch(grid: GeoBox, source: GeoBox) -> float:
+    """Return how many times wider than a source cell the cells of the grid are, 1 where they are narrower.
+
+    It follows from the two cell sizes alone, so that a part of a grid comes out as it does in the whole. A degree counts
+    as 111.32 km.
+
+    Examples:
+        >>> from affine import Affine
+        >>> fine = GeoBox((9, 9), Affine(2, 0, 0, 0, -2, 0), "EPSG:3413")
+        >>> coarse = GeoBox((9, 9), Affine(3, 0, 0, 0, -3, 0), "EPSG:32608")
+        >>> stretch(coarse, fine), stretch(fine, coarse)
+        (1.5, 1.0)
+    """
+    return max(1.0, _cell_metres(grid) / _cell_metres(source))
+
+
+def _cell_metres(grid: GeoBox) -> float:
+    size = max(abs(grid.resolution.x), abs(grid.resolution.y))
+    return float(size * _METRES_PER_DEGREE if grid.crs is not None and grid.crs.geographic else size)
