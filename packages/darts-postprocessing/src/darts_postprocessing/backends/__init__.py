@@ -1,0 +1,6 @@
+"""The switch between CPU and GPU: one small interface, one module per kind of device."""
+
+from darts_postprocessing.backends.base import Array, Backend
+from darts_postprocessing.backends.choice import choose_backend
+
+__all__ = ["Array", "Backend", "choose_backend"]

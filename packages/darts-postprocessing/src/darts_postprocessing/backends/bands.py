@@ -1,0 +1,41 @@
+"""Split the rows of an image into one band per thread, and a band into blocks."""
+
+import os
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+T = TypeVar("T")
+
+BLOCK_PIXELS = 1 << 20
+"""Pixels of a block. Fewer, and threads wait for each other's turn in the interpreter; more only take more memory."""
+
+MAX_THREADS = 8
+"""With more, the memory is the limit."""
+
+
+def on_bands(work: Callable[[int, int], T], shape: tuple[int, int]) -> list[T]:
+    """Call ``work(first_row, end_row)`` for each band of rows and return the results in order.
+
+    The bands run side by side, each on a thread that lives for this call: numpy lets go of the interpreter while it
+    computes. An image of a block or less is one band, on the calling thread.
+    """
+    rows, columns = shape
+    count = max(min(_usable_cpus(), MAX_THREADS, rows * columns // BLOCK_PIXELS, rows), 1)
+    if count == 1:
+        return [work(0, rows)]
+    edges = [rows * index // count for index in range(count + 1)]
+    with ThreadPoolExecutor(count, thread_name_prefix="darts-postprocessing") as pool:
+        return list(pool.map(work, edges[:-1], edges[1:]))
+
+
+def blocks(first: int, end: int, columns: int, least: int = 1) -> Iterator[tuple[int, int]]:
+    """Yield the first and the end row of each block of a band, `least` rows high or higher."""
+    height = max(BLOCK_PIXELS // max(columns, 1), least)
+    for top in range(first, end, height):
+        yield top, min(top + height, end)
+
+
+def _usable_cpus() -> int:
+    """Count the CPUs that this process may use, which a batch system can limit."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,0 +1,106 @@
+"""The kernels on a CUDA GPU, with cupy; importing this module needs neither cupy nor a GPU."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import ModuleType
+
+import numpy as np
+
+from darts_postprocessing.backends.base import Array, usable
+from darts_postprocessing.backends.disk import Disk, clear_rim
+from darts_utils import DeviceError
+
+
+def is_on_gpu(array: Array) -> bool:
+    """Tell whether an array is cupy's, without importing cupy."""
+    return type(array).__module__.partition(".")[0] == "cupy"
+
+
+def cuda_backend(index: int) -> "CudaBackend":
+    """Return the backend for a GPU, after trying that cupy really works there.
+
+    Args:
+        index: Number of the GPU as CUDA counts the visible ones.
+
+    Returns:
+        The backend.
+
+    Raises:
+        DeviceError: If cupy cannot be imported or cannot compile and run a kernel on the GPU.
+    """
+    try:
+        import cupy
+        from cupyx.scipy import ndimage
+
+        with cupy.cuda.Device(index):
+            cupy.asnumpy(cupy.zeros(1, np.uint8) + 1)
+    except Exception as error:  # noqa: BLE001 - a broken CUDA installation raises anything, down to OSError
+        reason = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
+        raise DeviceError(f"Device cuda:{index} was asked for, but cupy does not work on it ({reason}).") from error
+    return CudaBackend(cupy, ndimage, index)
+
+
+class CudaBackend:
+    """The kernels on a CUDA GPU, see :class:`darts_postprocessing.backends.Backend`.
+
+    Works on whole images; a GPU with three times the memory of the largest array is enough.
+    """
+
+    def __init__(self, xp: ModuleType, ndimage: ModuleType, index: int) -> None:
+        """Take what the kernels are made of.
+
+        Args:
+            xp: cupy.
+            ndimage: cupyx.scipy.ndimage.
+            index: Number of the GPU.
+        """
+        self._xp = xp
+        self._ndimage = ndimage
+        self._index = index
+
+    @contextmanager
+    def active(self) -> Iterator[None]:
+        """Make the GPU current; afterwards return the memory that cupy keeps in reserve, which torch could not use."""
+        with self._xp.cuda.Device(self._index):
+            try:
+                yield
+            finally:
+                self._xp.get_default_memory_pool().free_all_blocks()
+
+    def to_device(self, array: Array) -> Array:
+        """Bring an array to this GPU."""
+        if not is_on_gpu(array):
+            host = np.asarray(array)
+            # GPUs know one byte order.
+            return self._xp.asarray(host.astype(host.dtype.newbyteorder("="), copy=False))
+        return array if array.device.id == self._index else array.copy()
+
+    def give_back(self, result: Array, source: Array) -> Array:
+        """Bring a result to the host, unless `source` lies on a GPU."""
+        return result if is_on_gpu(source) else self._xp.asnumpy(result)
+
+    def at_least(self, values: Array, level: int) -> Array:
+        """Return uint8, 1 where ``values >= level``."""
+        return self._xp.greater_equal(values, level).view(np.uint8)
+
+    def erode(self, mask: Array, size: int, edge_size: int) -> Array:
+        """Erode by a disk and clear the rim."""
+        out = self._xp.empty(mask.shape, np.uint8)
+        Disk(size, mask.shape).erode(self._xp, mask, 0, out)
+        clear_rim(out, edge_size)
+        return out
+
+    def mask_out(self, values: Array, mask: Array) -> Array:
+        """Return a copy of `values` that is NaN where the mask is not usable."""
+        return self._xp.where(usable(mask), values, values.dtype.type(np.nan))
+
+    def binarize(self, values: Array, threshold: float, min_object_size: int, mask: Array | None) -> Array:
+        """Threshold, label with 8 neighbours, and judge each label by its pixel count and its pixels outside."""
+        xp = self._xp
+        objects = xp.greater(values, threshold)
+        labels, count = self._ndimage.label(objects, structure=np.ones((3, 3), np.bool_))
+        stays = xp.bincount(labels.ravel(), minlength=int(count) + 1) >= min_object_size
+        stays[0] = False
+        if mask is not None:
+            stays[labels[xp.logical_not(usable(mask))]] = False
+        return stays[labels]
