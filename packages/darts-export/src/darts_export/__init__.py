@@ -1,1 +1,18 @@
 """Write DARTS results as Cloud-Optimized GeoTIFF, GeoPackage, GeoParquet and thumbnail."""
+
+from darts_export.errors import ExportError, ExportTargetError, ManifestError
+from darts_export.export import export_tile
+from darts_export.manifest import missing_outputs, read_manifest
+from darts_export.products import DEFAULT_EXPORT_BANDS, EXPORT_BANDS, check_export_bands
+
+__all__ = [
+    "DEFAULT_EXPORT_BANDS",
+    "EXPORT_BANDS",
+    "ExportError",
+    "ExportTargetError",
+    "ManifestError",
+    "check_export_bands",
+    "export_tile",
+    "missing_outputs",
+    "read_manifest",
+]

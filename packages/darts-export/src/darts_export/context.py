@@ -1,0 +1,197 @@
+"""What every file of a tile's export says about the tile: its name, time, source, models and grid."""
+
+import math
+from collections.abc import Hashable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from pathlib import PurePath
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from darts_utils import GridError, ParameterError
+
+if TYPE_CHECKING:
+    import xarray as xr
+    from odc.geo.geobox import GeoBox
+
+
+@dataclass(frozen=True)
+class TileContext:
+    """The facts about a tile that its files carry.
+
+    Attributes:
+        tile_id: Name of the tile.
+        time: Acquisition, in UTC; None where the tile does not say.
+        source: Where the pixels come from ("PlanetScope", ...); empty where nothing says so.
+        models: What the metadata says about each model, by name, in the metadata's order.
+        geobox: The tile's grid.
+        attrs: Attributes of the tile, as JSON.
+        metadata: The caller's metadata, as JSON.
+        fingerprint: The caller's fingerprint of the configuration.
+    """
+
+    tile_id: str
+    time: datetime | None
+    source: str
+    models: dict[str, dict[str, Any]]
+    geobox: "GeoBox"
+    attrs: dict[str, Any]
+    metadata: dict[str, Any]
+    fingerprint: str | None
+
+    @property
+    def time_text(self) -> str:
+        """Acquisition as ISO 8601 with a Z, to the microsecond where it has one; empty where unknown."""
+        return "" if self.time is None else self.time.isoformat().replace("+00:00", "Z")
+
+    def model_names(self, model: str | None = None) -> str:
+        """Name of one member, or of all models, separated by commas."""
+        return ",".join(self.models) if model is None else model
+
+    @property
+    def transform(self) -> tuple[float, float, float, float]:
+        """``(x0, dx, y0, dy)``: x = x0 + dx · column, y = y0 + dy · row, with dx > 0 > dy, in units of the CRS."""
+        a = self.geobox.affine
+        return a.c, a.a, a.f, a.e
+
+
+def read_context(
+    tile: "xr.Dataset", name: str, metadata: Mapping[str, Any] | None, fingerprint: str | None
+) -> TileContext:
+    """Collect the facts about a tile.
+
+    Args:
+        tile: The tile. Its attributes `tile_id` and `time` (ISO 8601, UTC unless it says otherwise) are used where
+            they are there.
+        name: Name of the tile where it has no `tile_id`.
+        metadata: The caller's metadata; `models` and `source` are used where they are there. Not changed.
+        fingerprint: The caller's fingerprint of the configuration.
+
+    Returns:
+        The facts.
+
+    Raises:
+        GridError: If the tile has no north-up, projected grid.
+        ParameterError: If the time or the metadata cannot be read.
+    """
+    geobox = _grid(tile)
+    given = to_json({} if metadata is None else metadata, "metadata")
+    if not isinstance(given, dict):
+        raise ParameterError(f"metadata is a {type(metadata).__name__}; expected a mapping.")
+    return TileContext(
+        tile_id=str(tile.attrs.get("tile_id") or name),
+        time=_time(tile.attrs.get("time")),
+        source=_source(tile, given),
+        models=_models(given),
+        geobox=geobox,
+        attrs=to_json(tile.attrs, "tile.attrs"),
+        metadata=given,
+        fingerprint=fingerprint,
+    )
+
+
+def _grid(tile: "xr.Dataset") -> "GeoBox":
+    import odc.geo.xr  # noqa: F401 - registers the accessor
+    from odc.geo.geobox import GeoBox
+
+    if not {"y", "x"} <= set(tile.dims):
+        raise GridError(f"The tile has the dimensions {tuple(map(str, tile.dims))}; expected ('y', 'x').")
+    geobox = tile.odc.geobox
+    if not isinstance(geobox, GeoBox) or geobox.crs is None:
+        raise GridError(
+            "The tile has no readable grid; expected evenly spaced coordinates x and y and a CRS in spatial_ref "
+            "(tile.odc.assign_crs('EPSG:32608') writes one)."
+        )
+    if not geobox.crs.projected:
+        raise GridError(f"The tile's CRS {geobox.crs} is not projected; reproject it, so that areas are in m².")
+    a = geobox.affine
+    if a.b or a.d or a.a <= 0 or a.e >= 0:
+        raise GridError(f"The tile's grid is not north-up ({tuple(a)[:6]}); expected x to the right and y downward.")
+    return geobox
+
+
+def _time(value: object) -> datetime | None:
+    if value is None or value == "":
+        return None
+    if isinstance(value, np.datetime64):
+        value = str(np.datetime_as_string(value, unit="us"))
+    if isinstance(value, datetime):
+        moment = value
+    else:
+        try:
+            moment = datetime.fromisoformat(str(value))
+        except ValueError as error:
+            raise ParameterError(
+                f"tile.attrs['time'] is {value!r}; expected ISO 8601, for example '2021-08-21T21:00:19Z'."
+            ) from error
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+
+
+def _source(tile: "xr.Dataset", metadata: Mapping[str, Any]) -> str:
+    for value in (metadata.get("source"), tile.attrs.get("source"), tile.attrs.get("data_source")):
+        if isinstance(value, str) and value:
+            return value
+    for name in ("red", "green", "blue", "nir"):
+        if name in tile and tile[name].attrs.get("data_source"):
+            return str(tile[name].attrs["data_source"])
+    return ""
+
+
+def _models(metadata: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    models = metadata.get("models")
+    if models is None:
+        return {}
+    if not isinstance(models, dict) or not all(isinstance(facts, dict) for facts in models.values()):
+        raise ParameterError("metadata['models'] must map each model's name to a mapping of facts about it.")
+    return models
+
+
+def to_json(value: Any, where: str) -> Any:
+    """Copy a value into what JSON can hold: mappings, lists, strings, finite numbers, booleans and None.
+
+    NaN and infinities become None; numpy scalars and arrays, paths, dates and sets are converted.
+
+    Args:
+        value: Any such value. Not changed, and nothing of it is shared with the copy.
+        where: Where it stands, for the message.
+
+    Returns:
+        The copy.
+
+    Raises:
+        ParameterError: If something in it has no place in JSON.
+
+    Examples:
+        >>> to_json({"sun": float("nan"), "bands": ("red", "nir")}, "metadata")
+        {'sun': None, 'bands': ['red', 'nir']}
+    """
+    if isinstance(value, np.generic):
+        value = value.item() if not isinstance(value, np.datetime64) else str(value)
+    if value is None or isinstance(value, bool | str):
+        return value
+    if isinstance(value, int):
+        return int(value)
+    if isinstance(value, float):
+        return float(value) if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {_key(key, where): to_json(item, f"{where}[{key!r}]") for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [to_json(item, f"{where}[{index}]") for index, item in enumerate(value)]
+    if isinstance(value, np.ndarray):
+        return to_json(value.tolist(), where)
+    if isinstance(value, set | frozenset):
+        return sorted((to_json(item, where) for item in value), key=str)
+    if isinstance(value, PurePath):
+        return str(value)
+    if isinstance(value, date):
+        return value.isoformat()
+    raise ParameterError(f"{where} is a {type(value).__name__}, which JSON cannot hold; pass a string or a mapping.")
+
+
+def _key(key: Hashable, where: str) -> str:
+    if isinstance(key, str):
+        return str(key)
+    if isinstance(key, bool | int | float):
+        return str(key)
+    raise ParameterError(f"{where} has the key {key!r}; expected a string.")

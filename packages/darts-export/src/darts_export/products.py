@@ -1,0 +1,185 @@
+"""What can be exported: the names in `bands`, the variables that each needs, and the files that it gives."""
+
+import difflib
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass
+
+from darts_utils import BANDS, MissingBandError, ParameterError, UnknownBandError
+
+DEFAULT_EXPORT_BANDS = ("probabilities", "binarized", "polygonized", "extent", "thumbnail")
+"""What is exported where the caller does not say: the default of the pipelines."""
+
+ITEM_FILE = "item.json"
+MANIFEST_FILE = "manifest.json"
+METADATA_FILE = "darts_inference.json"
+THUMBNAIL_FILE = "thumbnail.jpg"
+DEBUG_FILE = "darts_inference_debug.nc"
+
+
+@dataclass(frozen=True)
+class Product:
+    """One result: one raster, one pair of vector files, or one other file.
+
+    Attributes:
+        kind: "raster", "objects", "extent", "thumbnail" or "metadata"; decides who writes it.
+        files: Names of the files.
+        variables: Variables of the tile that it needs.
+        model: Member of the ensemble that it belongs to, None for the ensemble as a whole.
+    """
+
+    kind: str
+    files: tuple[str, ...]
+    variables: tuple[str, ...]
+    model: str | None = None
+
+
+def _suffix(model: str | None) -> str:
+    return "" if model is None else f"-{model}"
+
+
+def _probabilities(model: str | None) -> Product:
+    name = f"probabilities{_suffix(model)}"
+    return Product("raster", (f"{name}.tif",), (name,), model)
+
+
+def _binarized(model: str | None) -> Product:
+    end = _suffix(model)
+    return Product("raster", (f"binarized{end}.tif",), (f"binarized_segmentation{end}",), model)
+
+
+def _polygonized(model: str | None) -> Product:
+    end = _suffix(model)
+    files = (f"prediction_segments{end}.gpkg", f"prediction_segments{end}.parquet")
+    return Product("objects", files, (f"binarized_segmentation{end}", f"probabilities{end}"), model)
+
+
+_PER_MODEL: dict[str, Callable[[str | None], Product]] = {
+    "probabilities": _probabilities,
+    "binarized": _binarized,
+    "polygonized": _polygonized,
+}
+_SINGLE: dict[str, Product] = {
+    "extent": Product("extent", ("prediction_extent.gpkg", "prediction_extent.parquet"), ("extent",)),
+    "thumbnail": Product("thumbnail", (THUMBNAIL_FILE,), ("red", "green", "blue")),
+    "optical": Product("raster", ("optical.tif",), ("red", "green", "blue", "nir")),
+    "dem": Product("raster", ("dem.tif",), ("slope", "relative_elevation")),
+    "tcvis": Product("raster", ("tcvis.tif",), ("tc_brightness", "tc_greenness", "tc_wetness")),
+    "metadata": Product("metadata", (METADATA_FILE,), ()),
+}
+
+EXPORT_BANDS = (*_PER_MODEL, *_SINGLE)
+"""The names in `bands` that stand for a product of their own; every other name is that of a variable of the tile."""
+
+
+def plan_products(bands: Iterable[str], ensemble_subsets: Iterable[str] = ()) -> list[Product]:
+    """List the products that `bands` asks for, in an order that does not depend on that of the arguments.
+
+    Args:
+        bands: Names of products or of variables of the tile. Repeated names count once.
+        ensemble_subsets: Members of the ensemble whose own probabilities, binarized and polygonized results are asked
+            for as well.
+
+    Returns:
+        The products, no file twice.
+
+    Raises:
+        ParameterError: If a name cannot be part of a file name, or an argument is a single string.
+    """
+    names = set(_names(bands, "bands"))
+    models: list[str | None] = [None, *sorted(set(_names(ensemble_subsets, "ensemble_subsets")))]
+    plan = [make(model) for name, make in _PER_MODEL.items() if name in names for model in models]
+    plan += [product for name, product in _SINGLE.items() if name in names]
+    taken = {file for product in plan for file in product.files}
+    for name in sorted(names.difference(EXPORT_BANDS)):
+        if f"{name}.tif" not in taken:
+            plan.append(Product("raster", (f"{name}.tif",), (name,)))
+    return plan
+
+
+def planned_files(bands: Iterable[str], ensemble_subsets: Iterable[str] = ()) -> list[str]:
+    """List the files that an export of `bands` leaves beside the manifest, sorted.
+
+    Args:
+        bands: See :func:`plan_products`.
+        ensemble_subsets: See :func:`plan_products`.
+
+    Returns:
+        Names of files, ``item.json`` among them.
+
+    Raises:
+        ParameterError: See :func:`plan_products`.
+
+    Examples:
+        >>> planned_files(["extent"])
+        ['item.json', 'prediction_extent.gpkg', 'prediction_extent.parquet']
+    """
+    plan = plan_products(bands, ensemble_subsets)
+    return sorted({ITEM_FILE, *(file for product in plan for file in product.files)})
+
+
+def check_export_bands(
+    bands: Iterable[str], variables: Iterable[str] | None = None, ensemble_subsets: Iterable[str] = ()
+) -> None:
+    """Raise unless every name in `bands` can be exported; costs nothing and reads no data.
+
+    Args:
+        bands: Names of products (:data:`EXPORT_BANDS`) or of variables.
+        variables: Names of the variables that the tile has or will have. None means every variable of the band table.
+        ensemble_subsets: Members of the ensemble whose own results are asked for as well.
+
+    Raises:
+        UnknownBandError: If a name is neither that of a product nor that of a variable; the message lists the known.
+        MissingBandError: If `variables` is given and lacks one that a product needs.
+        ParameterError: If an argument is a single string, or a name cannot be part of a file name.
+
+    Examples:
+        >>> check_export_bands(["probabilities", "slope"])
+        >>> check_export_bands(["probabilites"])
+        Traceback (most recent call last):
+            ...
+        darts_utils.errors.UnknownBandError: Export band 'probabilites' is unknown; did you mean 'probabilities'? ...
+    """
+    names = _names(bands, "bands")
+    known_variables = set(BANDS) if variables is None else set(variables)
+    known = [*EXPORT_BANDS, *sorted(known_variables.difference(EXPORT_BANDS))]
+    for name in names:
+        if name in known or (variables is None and _is_model_band(name)):
+            continue
+        near = difflib.get_close_matches(name, known, n=1)
+        hint = f"did you mean {near[0]!r}? " if near else ""
+        raise UnknownBandError(f"Export band {name!r} is unknown; {hint}Known are: {', '.join(known)}.")
+    if variables is not None:
+        require_variables(plan_products(names, ensemble_subsets), known_variables)
+
+
+def require_variables(plan: Sequence[Product], variables: Collection[str]) -> None:
+    """Raise unless every variable that the plan needs is there.
+
+    Raises:
+        MissingBandError: The message names the missing variable and the file that needs it.
+    """
+    for product in plan:
+        missing = [name for name in product.variables if name not in variables]
+        if missing:
+            raise MissingBandError(
+                f"{product.files[0]} needs {', '.join(missing)}, which the tile lacks; it has "
+                f"{', '.join(sorted(variables)) or 'no variable'}. Take that result out of the export bands, or run "
+                f"the stage that writes the variable."
+            )
+
+
+def _is_model_band(name: str) -> bool:
+    return name.split("-", 1)[0] in ("probabilities", "binarized_segmentation")
+
+
+def _names(names: Iterable[str], argument: str) -> list[str]:
+    if isinstance(names, str):
+        raise ParameterError(f"{argument} is the string {names!r}; expected a list, for example [{names!r}].")
+    listed = list(names)
+    for name in listed:
+        if not isinstance(name, str) or not name or set(name) & set('/\\\0<>:"|?*') or name.startswith("."):
+            raise ParameterError(
+                f"{argument} contains {name!r}, which cannot be part of a file name; "
+                f"expected names without path separators, quotes, wildcards or a leading dot."
+            )
+    return listed

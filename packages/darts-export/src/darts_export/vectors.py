@@ -1,0 +1,137 @@
+"""Polygons of objects and of the reliable area, as GeoPackage and GeoParquet."""
+
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from darts_export.context import TileContext
+from darts_export.object_statistics import object_statistics
+from darts_export.objects import Objects
+from darts_export.outlines import object_polygons
+from darts_export.styles import STYLE_TABLE, style_row
+from darts_utils import step
+
+if TYPE_CHECKING:
+    import geopandas as gpd
+
+
+def objects_frame(
+    objects: Objects, probabilities: NDArray[Any], context: TileContext, model: str | None
+) -> "gpd.GeoDataFrame":
+    """Make the table of objects: one row per 8-connected object.
+
+    Args:
+        objects: The objects.
+        probabilities: Array (y, x), float, 0…1, NaN where unknown, of the same layer as the objects. Not changed.
+        context: What the columns that are equal in all rows come from.
+        model: Member of the ensemble, None for the ensemble as a whole.
+
+    Returns:
+        The table, in the order in which the raster meets the objects, with the tile's CRS; its schema does not depend
+        on the number of objects.
+    """
+    with step("object statistics"):
+        statistics = object_statistics(objects, probabilities)
+    pixels = objects.pixels
+    columns = {
+        "Region_ID": np.arange(1, objects.count + 1, dtype=np.int32),
+        "min": statistics.min,
+        "max": statistics.max,
+        "mean": statistics.mean,
+        "median": statistics.median,
+        "std": statistics.std,
+        "npixel": pixels,
+        "area_m2": pixels * _pixel_area(context),
+    }
+    return _frame(columns, objects, context, model)
+
+
+def extent_frame(extent: Objects, context: TileContext) -> "gpd.GeoDataFrame":
+    """Make the table of the reliable area: one row, or none where nothing is reliable.
+
+    Args:
+        extent: Objects of the mask of the reliable area.
+        context: What the other columns come from.
+
+    Returns:
+        The table; its one MultiPolygon holds all parts.
+    """
+    whole = Objects(**(vars(extent) | {"label": np.zeros_like(extent.label), "count": min(extent.count, 1)}))
+    pixels = whole.pixels
+    columns = {"npixel": pixels, "area_m2": pixels * _pixel_area(context)}
+    return _frame(columns, whole, context, None)
+
+
+def write_vectors(frame: "gpd.GeoDataFrame", geopackage: Path, parquet: Path, style: str) -> None:
+    """Write a table as GeoPackage, with a default style for QGIS, and as GeoParquet 1.1 with bounding boxes.
+
+    Args:
+        frame: The table.
+        geopackage: The GeoPackage; its layer is called like the file.
+        parquet: The GeoParquet file.
+        style: "objects" or "extent".
+
+    Raises:
+        OSError: If a file cannot be written.
+    """
+    import pyogrio
+    from pyogrio.errors import DataSourceError
+
+    with step("writing GeoPackage"):
+        try:
+            pyogrio.write_dataframe(
+                frame,
+                geopackage,
+                layer=geopackage.stem,
+                driver="GPKG",
+                geometry_type="MultiPolygon",
+                dataset_options={"VERSION": "1.3"},
+            )
+            _add_style(geopackage, style)
+        except (DataSourceError, RuntimeError, sqlite3.Error) as error:
+            raise OSError(f"{geopackage.name}: {error}") from error
+    with step("writing GeoParquet"):
+        frame.to_parquet(parquet, index=False, compression="zstd", schema_version="1.1.0", write_covering_bbox=True)
+
+
+def _frame(
+    columns: dict[str, NDArray[Any]], objects: Objects, context: TileContext, model: str | None
+) -> "gpd.GeoDataFrame":
+    import geopandas as gpd
+    import pandas as pd
+
+    with step("outlines"):
+        polygons = object_polygons(objects, context.transform)
+    count = objects.count
+    moment = None if context.time is None else context.time.replace(tzinfo=None)
+    time = pd.Series(np.full(count, np.datetime64(moment, "ms"))).dt.tz_localize("UTC")
+    constant = {
+        "tile_id": pd.Series([context.tile_id] * count, dtype=object),
+        "source": pd.Series([context.source] * count, dtype=object),
+        "acquisition_time": time,
+        "model_names": pd.Series([context.model_names(model)] * count, dtype=object),
+    }
+    return gpd.GeoDataFrame(columns | constant, geometry=polygons, crs=context.geobox.crs.to_wkt())
+
+
+def _pixel_area(context: TileContext) -> float:
+    _, dx, _, dy = context.transform
+    unit = context.geobox.crs.proj.axis_info[0].unit_conversion_factor
+    return abs(dx * dy) * unit**2
+
+
+def _add_style(geopackage: Path, style: str) -> None:
+    with closing(sqlite3.connect(geopackage)) as connection, connection:
+        connection.execute(STYLE_TABLE)
+        connection.execute(
+            "INSERT INTO gpkg_contents (table_name, data_type, identifier, description, srs_id) "
+            "VALUES ('layer_styles', 'attributes', 'layer_styles', '', 0)"
+        )
+        row = style_row(geopackage.stem, style)
+        names = ", ".join(row)
+        marks = ", ".join("?" * len(row))
+        connection.execute(f"INSERT INTO layer_styles ({names}) VALUES ({marks})", tuple(row.values()))  # noqa: S608
