@@ -84,7 +84,7 @@ def test_values_that_cannot_work_are_refused_when_the_pipeline_is_made(values: d
 
 def test_one_model_is_a_list_of_one_and_numbers_may_be_text() -> None:
     pipeline = PlanetPipeline(model_files="m.pt", device="1", quality_level="2")
-    assert (pipeline.model_files, pipeline.device, pipeline.quality_level) == ([Path("m.pt")], 1, 2)
+    assert (pipeline.model_files, pipeline.device, pipeline.quality_level) == ([Path.cwd() / "m.pt"], 1, 2)
 
 
 def test_results_depend_on_what_changes_numbers_and_on_nothing_else() -> None:

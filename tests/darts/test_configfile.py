@@ -80,7 +80,7 @@ def test_a_written_configuration_reads_back_to_the_same_pipeline(tmp_path: Path)
 
 def test_what_is_none_is_left_out_and_paths_are_text() -> None:
     values = config_values(PlanetPipeline(scenes_dir="scenes"))
-    assert values["scenes_dir"] == "scenes"
+    assert values["scenes_dir"] == str(Path.cwd() / "scenes")
     assert "orthotiles_dir" not in values
     assert values["overlap"] == 256
 

@@ -3,6 +3,7 @@
 import importlib
 import sys
 from importlib.metadata import version as version_of
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -72,10 +73,8 @@ def _main(
 
 @app.command()
 def demo(
-    output_dir: Annotated[
-        str, typer.Option(help="Folder for the sample area and its results.", show_default=True)
-    ] = "darts-demo",
-    seed: Annotated[int, typer.Option(help="Seed of the sample area.", min=0)] = 0,
+    output_dir: Annotated[Path, typer.Option(help="Folder for the sample area and its results.")] = Path("darts-demo"),
+    seed: Annotated[int, typer.Option(help="Seed of the sample area.", min=0)] = 20,
     size: Annotated[int, typer.Option(help="Edge of the sample area, pixels of 3 m.", min=256)] = 2048,
     device: Annotated[str | None, typer.Option(help="As for inference; default a GPU where one works.")] = None,
     verbose: Annotated[int, typer.Option("-v", "--verbose", count=True, help="Say more.")] = 0,

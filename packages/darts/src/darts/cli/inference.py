@@ -92,14 +92,19 @@ def _parameters(pipeline: type) -> typing.Iterator[tuple[str, Any, Any]]:
 def _command_line_type(annotation: Any) -> Any:
     """Reduce a field's type to one that the command line knows; the pipeline itself checks the value later."""
     members = typing.get_args(annotation) if typing.get_origin(annotation) in (typing.Union, types.UnionType) else ()
-    kinds = [kind for kind in members or (annotation,) if kind is not type(None)]
+    kinds = [_bare(kind) for kind in members or (annotation,) if kind is not type(None)]
     if len(kinds) == 1:
         kind = kinds[0]
         if kind in (int, float, bool, Path):
             return kind | None
         if typing.get_origin(kind) is list:
-            return list[typing.get_args(kind)[0]] | None  # type: ignore[misc]
+            return list[_bare(typing.get_args(kind)[0])] | None  # type: ignore[misc]
     return str | None
+
+
+def _bare(kind: Any) -> Any:
+    """Take the checks off an annotated type."""
+    return typing.get_args(kind)[0] if typing.get_origin(kind) is Annotated else kind
 
 
 def _run(pipeline: type, words: tuple[str, ...], given: dict[str, Any], config_file: Path | None) -> None:
@@ -121,6 +126,6 @@ def _sentence(error: Any) -> str:
     first = error.errors()[0]
     message = first["msg"].removeprefix("Value error, ").removeprefix("Input ")
     if not first["loc"]:
-        return f"{message[0].upper()}{message[1:]}."
+        return f"{message}."
     option = "--" + str(first["loc"][0]).replace("_", "-")
     return f"{option} is {first['input']!r}: {message}."

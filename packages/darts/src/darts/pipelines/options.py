@@ -5,13 +5,18 @@ The command's options, the configuration file and the fingerprint of a result ar
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields
-from typing import Any
+from pathlib import Path
+from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 from pydantic.config import JsonDict
 from pydantic.fields import FieldInfo
 
 from darts_utils import DefaultPaths
+
+
+AbsolutePath = Annotated[Path, AfterValidator(lambda path: path.expanduser().absolute())]
+"""A path that means the same wherever a configuration is read again."""
 
 
 def option(

@@ -16,7 +16,7 @@ from darts.errors import NoTilesError
 from darts.pipelines import checks
 from darts.pipelines.configfile import config_values, write_config
 from darts.pipelines.fingerprint import describe_files, fingerprint, results_configuration, versions
-from darts.pipelines.options import option
+from darts.pipelines.options import AbsolutePath, option
 from darts.pipelines.records import RunRecords, TileRecord
 from darts.pipelines.reporting import Reporter, summarise, warnings_once
 from darts.pipelines.sequential_v2.stages import Session, TileJob, TileStages, Work
@@ -39,17 +39,17 @@ class _BasePipeline:
     when the pipeline is made; all others raise a :class:`darts.errors.ConfigurationError` at the start of `run`.
     """
 
-    model_files: list[Path] | None = option(
+    model_files: list[AbsolutePath] | None = option(
         None,
         help="Models of the ensemble, files or folders; default every model in the models folder.",
         panel="Model",
     )
     default_dirs: DefaultPaths = field(default_factory=DefaultPaths)
-    output_data_dir: Path | None = option(None, help="Folder of the results.", panel="Input and output")
-    arcticdem_dir: Path | None = option(
+    output_data_dir: AbsolutePath | None = option(None, help="Folder of the results.", panel="Input and output")
+    arcticdem_dir: AbsolutePath | None = option(
         None, help="ArcticDEM datacube; default by the resolution that the pipeline uses.", panel="Auxiliary data"
     )
-    tcvis_dir: Path | None = option(None, help="TCVIS datacube.", panel="Auxiliary data")
+    tcvis_dir: AbsolutePath | None = option(None, help="TCVIS datacube.", panel="Auxiliary data")
     device: str | int | None = option(
         None,
         help='"cuda", "cpu", a GPU\'s index, or "auto" for a GPU with less than half of its memory in use; '

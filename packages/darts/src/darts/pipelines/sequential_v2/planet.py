@@ -9,7 +9,7 @@ from pydantic.dataclasses import dataclass
 
 from darts.errors import NoTilesError
 from darts.pipelines import checks
-from darts.pipelines.options import option
+from darts.pipelines.options import AbsolutePath, option
 from darts.pipelines.sequential_v2.base import _BasePipeline
 from darts.pipelines.sequential_v2.stages import TileJob
 
@@ -28,12 +28,12 @@ class PlanetPipeline(_BasePipeline):
         >>> records = pipeline.run()  # doctest: +SKIP
     """
 
-    orthotiles_dir: Path | None = option(
+    orthotiles_dir: AbsolutePath | None = option(
         None,
         help="Folder of orthotiles, laid out tile_id/scene_id/; default <input>/planet/tiles.",
         panel="Input and output",
     )
-    scenes_dir: Path | None = option(
+    scenes_dir: AbsolutePath | None = option(
         None, help="Folder of scenes, laid out scene_id/; default <input>/planet/scenes.", panel="Input and output"
     )
     image_ids: list[str] | None = option(

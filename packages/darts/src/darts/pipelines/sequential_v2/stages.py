@@ -89,8 +89,8 @@ def dem_margin_px(radius_m: float, resolution: int) -> int:
     """Return how many pixels of ArcticDEM are needed around a tile for its topographic position index.
 
     The corner of the margin lies √2 radii away from that of the tile, since the grids are rotated; lengths
-    in EPSG:3413 are up to 1.1 times those on the ground down to 50° N (Snyder 1987, eq. 21-32); rounding the radius up to
-    cells of the tile and the kernel of the resampling take some pixels more.
+    in EPSG:3413 are up to 1.1 times those on the ground down to 50° N (Snyder 1987, eq. 21-32); rounding the radius up
+    to cells of the tile and the kernel of the resampling take some pixels more.
 
     Args:
         radius_m: Outer radius of the index in metres.

@@ -1,0 +1,103 @@
+"""The command `darts demo`: a sample area, mapped with the demonstration model and compared with the truth."""
+
+from pathlib import Path
+from time import perf_counter
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.table import Table
+
+from darts.cli.logs import start_logging
+from darts.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from darts.demo import SampleArea, Score
+    from darts.pipelines.records import RunRecords
+
+
+def run_demo(output_dir: Path, *, seed: int, size: int, device: str | None, verbosity: int) -> None:
+    """Make a sample area, run the pipeline over it, and show how the result compares with the truth.
+
+    Args:
+        output_dir: Folder of everything that the demo writes. A sample area that is there already is used again.
+        seed: Seed of the sample area.
+        size: Edge of the sample area in pixels of 3 m.
+        device: As for the pipeline.
+        verbosity: As for `start_logging`.
+
+    Raises:
+        SystemExit: With code 1 if the run failed.
+    """
+    from pydantic import ValidationError
+
+    from darts.demo import demo_model, draw_result
+    from darts.pipelines.sequential_v2 import PlanetPipeline
+
+    start_logging(verbosity)
+    console = Console()
+    start = perf_counter()
+    area = _sample_area(output_dir / f"sample-{seed}-{size}px", seed, size, console)
+    try:
+        pipeline = PlanetPipeline(
+            model_files=demo_model(),
+            scenes_dir=area.scenes_dir,
+            arcticdem_dir=area.arcticdem_dir,
+            tcvis_dir=area.tcvis_dir,
+            output_data_dir=output_dir / "results",
+            export_bands=["probabilities", "binarized", "polygonized", "extent", "thumbnail", "optical", "metadata"],
+            device=device,
+            offline=True,
+            overwrite=True,
+        )
+    except ValidationError as error:
+        raise ConfigurationError(f"--device is {device!r}: {error.errors()[0]['msg']}.") from error
+    records = pipeline.run()
+    if records.count("failed"):
+        raise SystemExit(1)
+    results = records.tiles[0].output_path
+    picture = draw_result(area, results, output_dir / "demo.png")
+    _show(console, records, _compare(area, results), perf_counter() - start)
+    for what, where in (("results", results), ("picture", picture), ("true outlines", area.truth_file)):
+        console.print(f"{what}: {where}", soft_wrap=True, highlight=False)
+
+
+def _sample_area(folder: Path, seed: int, size: int, console: Console) -> "SampleArea":
+    from darts.demo import find_sample_area, make_sample_area
+
+    area = find_sample_area(folder)
+    if area is not None:
+        return area
+    console.print(f"Making a sample area of {size} × {size} pixels …")
+    return make_sample_area(folder, seed=seed, size=size)
+
+
+def _compare(area: "SampleArea", results: Path) -> "Score":
+    """Score the slumps that were written against the true outlines, inside the reliable area."""
+    import geopandas as gpd
+    import rasterio
+    from rasterio.features import rasterize
+
+    from darts.demo import score
+
+    with rasterio.open(results / "binarized.tif") as binarized:
+        found = binarized.read(1) == 1
+        transform = binarized.transform
+    with rasterio.open(results / "probabilities.tif") as probabilities:
+        valid = probabilities.read(1) != probabilities.nodata
+    truth = gpd.read_file(area.truth_file)
+    shapes = zip(truth.geometry, truth["slump_id"], strict=True)
+    return score(found, rasterize(shapes, found.shape, transform=transform, dtype="int32"), valid)
+
+
+def _show(console: Console, records: "RunRecords", comparison: "Score", seconds: float) -> None:
+    times = Table("stage", "seconds", box=None)
+    for stage, value in records.seconds().items():
+        times.add_row(stage, f"{value:6.1f}")
+    times.add_row("everything", f"{seconds:6.1f}")
+    console.print(times)
+    console.print(
+        f"{comparison.found} slumps found, {comparison.missed} missed, {comparison.false_alarms} false alarms; "
+        f"IoU {comparison.iou:.2f}, object F1 {comparison.f1:.2f} against the true outlines.",
+        soft_wrap=True,
+        highlight=False,
+    )

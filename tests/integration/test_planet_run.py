@@ -1,0 +1,243 @@
+"""The main job from end to end: folders of PlanetScope images become rasters, polygons and records."""
+
+import json
+import shutil
+import sys
+from pathlib import Path
+
+import geopandas as gpd
+import numpy as np
+import pandas as pd
+import pytest
+import rasterio
+from darts_export import read_manifest
+from support.cubes import build_cubes
+
+from darts.cli import run_command
+from darts.demo import SampleArea, demo_model, make_sample_area
+from darts.errors import ConfigurationError
+from darts.pipelines.configfile import read_config
+from darts.pipelines.options import build, known_keys
+from darts.pipelines.sequential_v2 import PlanetPipeline
+
+PEEL = "20210821_210019_08_2405"
+DEFAULT_FILES = {
+    "probabilities.tif",
+    "binarized.tif",
+    "prediction_segments.gpkg",
+    "prediction_segments.parquet",
+    "prediction_extent.gpkg",
+    "prediction_extent.parquet",
+    "thumbnail.jpg",
+    "item.json",
+    "manifest.json",
+}
+
+
+@pytest.fixture(scope="module")
+def area(tmp_path_factory: pytest.TempPathFactory) -> SampleArea:
+    """A small sample area with one scene, and the cubes around it."""
+    return make_sample_area(tmp_path_factory.mktemp("sample"), seed=3, size=320)
+
+
+@pytest.fixture
+def run_darts(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    """Run the command; return its exit code."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments: object) -> int:
+        monkeypatch.setattr(sys, "argv", ["darts", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            run_command()
+        return int(ended.value.code or 0)
+
+    return run
+
+
+def _pipeline(area: SampleArea, output: Path, **changed: object) -> PlanetPipeline:
+    values = {
+        "model_files": demo_model(),
+        "scenes_dir": area.scenes_dir,
+        "arcticdem_dir": area.arcticdem_dir,
+        "tcvis_dir": area.tcvis_dir,
+        "output_data_dir": output,
+        "patch_size": 256,
+        "overlap": 64,
+        "batch_size": 2,
+        "device": "cpu",
+        "offline": True,
+    }
+    return PlanetPipeline(**(values | changed))
+
+
+def _copy_scene(scene: Path, folder: Path, name: str) -> Path:
+    """Copy a scene under another name, as another delivery has it."""
+    target = folder / name
+    target.mkdir(parents=True)
+    for path in scene.iterdir():
+        shutil.copy2(path, target / path.name.replace(scene.name, name))
+    return target
+
+
+def _only_results(output: Path) -> pd.DataFrame:
+    (path,) = output.glob("*.results.parquet")
+    return pd.read_parquet(path)
+
+
+def _check_results(folder: Path, scene: Path) -> None:
+    """Check what must hold of any result: same grid, polygons that are the raster's objects, a true manifest."""
+    assert {path.name for path in folder.iterdir()} >= DEFAULT_FILES
+    with rasterio.open(next(scene.glob("*_SR.tif"))) as image:
+        grid = (image.crs, image.transform, image.shape)
+        pixel_area = image.res[0] * image.res[1]
+    layers = {}
+    for name in ("probabilities", "binarized"):
+        with rasterio.open(folder / f"{name}.tif") as raster:
+            assert (raster.crs, raster.transform, raster.shape) == grid
+            layers[name] = raster.read(1)
+    found = layers["binarized"] == 1
+    assert (layers["probabilities"][found] >= 50).all()
+    assert (layers["probabilities"][found] <= 100).all()
+    for suffix in ("gpkg", "parquet"):
+        read = gpd.read_file if suffix == "gpkg" else gpd.read_parquet
+        segments, extent = (read(folder / f"prediction_{name}.{suffix}") for name in ("segments", "extent"))
+        assert segments.crs == extent.crs == grid[0]
+        assert segments.geometry.area.sum() == pytest.approx(found.sum() * pixel_area)
+        reliable = layers["probabilities"] != 255
+        assert extent.geometry.area.sum() == pytest.approx(reliable.sum() * pixel_area)
+    manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+    assert {name: facts["size"] for name, facts in manifest["files"].items()} == {
+        path.name: path.stat().st_size for path in folder.iterdir() if path.name != "manifest.json"
+    }
+
+
+def test_the_real_scene_of_peel_plateau(run_darts, shared_data: Path, tmp_path: Path) -> None:
+    from odc.geo.geobox import GeoBox
+
+    scenes = shared_data / "peel" / "planet_layout" / "scenes"
+    with rasterio.open(next((scenes / PEEL).glob("*_SR.tif"))) as image:
+        geobox = GeoBox(image.shape, image.transform, image.crs)
+        invalid = (image.read() == 0).all(axis=0)
+    dem, tcvis = build_cubes(tmp_path, geobox)
+    output = tmp_path / "results"
+    arguments = ["--scenes-dir", scenes, "--model-files", demo_model(), "--output-data-dir", output, "--offline"]
+    arguments += ["--arcticdem-dir", dem, "--tcvis-dir", tcvis, "--device", "cpu"]
+    assert run_darts("inference", "planet-sequential", *arguments) == 0
+    results = _only_results(output)
+    assert list(results["status"]) == ["success"]
+    assert list(results["tile_id"]) == [PEEL]
+    assert results["output_path"][0] == str(output / PEEL)
+    assert (results["seconds_segmenting"] > 0).all()
+    _check_results(output / PEEL, scenes / PEEL)
+    with rasterio.open(output / PEEL / "probabilities.tif") as raster:
+        probabilities = raster.read(1)
+    assert (probabilities[invalid] == 255).all()
+    assert (probabilities[:10] == 255).all()
+    assert (probabilities[11:-11, 11:-11] != 255).any()
+
+
+def test_one_unreadable_scene_among_three(run_darts, area: SampleArea, tmp_path: Path) -> None:
+    scenes, output = tmp_path / "scenes", tmp_path / "results"
+    names = ["20210801_200000_01_2405", "20210802_200000_02_2405", "20210803_200000_03_2405"]
+    folders = [_copy_scene(area.scene_dir, scenes, name) for name in names]
+    image = next(folders[1].glob("*_SR.tif"))
+    image.write_bytes(image.read_bytes()[:1000])
+    arguments = ["--scenes-dir", scenes, "--model-files", demo_model(), "--output-data-dir", output, "--offline"]
+    arguments += ["--arcticdem-dir", area.arcticdem_dir, "--tcvis-dir", area.tcvis_dir, "--device", "cpu"]
+    assert run_darts("inference", "planet-sequential", *arguments) == 1
+    results = _only_results(output).set_index("tile_id")
+    assert list(results["status"]) == ["success", "failed", "success"]
+    assert results["error"][names[1]].startswith("Loading Optical: ")
+    assert image.name in results["error"][names[1]]
+    assert not (output / names[1]).exists()
+    for folder in (folders[0], folders[2]):
+        _check_results(output / folder.name, folder)
+    # Both are copies of one scene, so they give the same map.
+    maps = []
+    for name in (names[0], names[2]):
+        with rasterio.open(output / name / "probabilities.tif") as raster:
+            maps.append(raster.read(1))
+    np.testing.assert_array_equal(*maps)
+
+
+def test_finished_tiles_are_skipped_until_something_changes(area: SampleArea, tmp_path: Path) -> None:
+    def statuses(**changed: object) -> list[str]:
+        return [tile.status for tile in _pipeline(area, tmp_path / "results", **changed).run().tiles]
+
+    assert statuses() == ["success"]
+    assert statuses() == ["skipped"]
+    assert statuses(batch_size=1, offline=False) == ["skipped"]
+    assert statuses(binarization_threshold=0.4) == ["success"]
+    assert statuses() == ["success"]
+    assert statuses(export_bands=["probabilities"]) == ["skipped"]
+    assert statuses(export_bands=["probabilities", "ndvi"]) == ["success"]
+    assert statuses(overwrite=True) == ["success"]
+    (tmp_path / "results" / area.scene_dir.name / "binarized.tif").unlink()
+    assert statuses() == ["success"]
+
+
+def test_the_written_configuration_gives_the_same_run(area: SampleArea, tmp_path: Path) -> None:
+    pipeline = _pipeline(area, tmp_path / "results", min_object_size=5)
+    records = pipeline.run()
+    written = read_config(records.path("config.toml"), ("inference", "planet-sequential"), known_keys(PlanetPipeline))
+    again = build(PlanetPipeline, written)
+    assert again == pipeline
+    assert [tile.status for tile in again.run().tiles] == ["skipped"]
+
+
+def test_members_of_an_ensemble_are_written_and_average_to_the_whole(area: SampleArea, tmp_path: Path) -> None:
+    models = [shutil.copytree(demo_model(), tmp_path / name) for name in ("first", "second")]
+    records = _pipeline(area, tmp_path / "results", model_files=models, write_model_outputs=True).run()
+    layers = {}
+    for name in ("probabilities", "probabilities-first", "probabilities-second"):
+        with rasterio.open(records.tiles[0].output_path / f"{name}.tif") as raster:
+            layers[name] = raster.read(1)
+    np.testing.assert_array_equal(layers["probabilities"], layers["probabilities-first"])
+    np.testing.assert_array_equal(layers["probabilities-first"], layers["probabilities-second"])
+    assert set(read_manifest(records.tiles[0].output_path)["metadata"]["models"]) == {"first", "second"}
+
+
+def test_an_interrupted_run_leaves_complete_records(
+    run_darts, area: SampleArea, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scenes = tmp_path / "scenes"
+    for day in (1, 2, 3):
+        _copy_scene(area.scene_dir, scenes, f"2021080{day}_200000_01_2405")
+    load = PlanetPipeline._load_optical
+
+    def interrupt_at_the_second(self: PlanetPipeline, job):
+        if job.tile_id.startswith("20210802"):
+            raise KeyboardInterrupt
+        return load(self, job)
+
+    monkeypatch.setattr(PlanetPipeline, "_load_optical", interrupt_at_the_second)
+    pipeline = _pipeline(area, tmp_path / "results", scenes_dir=scenes)
+    with pytest.raises(SystemExit) as ended:
+        PlanetPipeline.cli(pipeline=pipeline)
+    assert ended.value.code == 130
+    assert list(_only_results(tmp_path / "results")["status"]) == ["success"]
+    _check_results(tmp_path / "results" / "20210801_200000_01_2405", scenes / "20210801_200000_01_2405")
+
+
+def test_orthotiles_go_to_a_folder_per_tile_and_failures_end_a_run_where_asked(
+    area: SampleArea, tmp_path: Path
+) -> None:
+    orthotiles = tmp_path / "tiles"
+    scene = _copy_scene(area.scene_dir, orthotiles / "4372514", "5790392_4372514_2022-07-16_2459")
+    for name in ("5790393_4372514_2022-07-17_2459", "5790394_4372514_2022-07-18_2459"):
+        (orthotiles / "4372514" / name).mkdir()
+    changed = {"orthotiles_dir": orthotiles, "scenes_dir": None}
+    records = _pipeline(area, tmp_path / "results", **changed).run()
+    assert [tile.status for tile in records.tiles] == ["success", "failed", "failed"]
+    _check_results(tmp_path / "results" / "4372514" / scene.name, scene)
+    stopped = _pipeline(area, tmp_path / "results", fail_fast=True, **changed).run()
+    assert [tile.status for tile in stopped.tiles] == ["skipped", "failed"]
+    only = _pipeline(area, tmp_path / "results", image_ids=[scene.name], **changed).run()
+    assert [tile.status for tile in only.tiles] == ["skipped"]
+
+
+def test_a_missing_cube_ends_the_run_before_a_tile_is_read(area: SampleArea, tmp_path: Path) -> None:
+    pipeline = _pipeline(area, tmp_path / "results", arcticdem_dir=tmp_path / "absent.icechunk")
+    with pytest.raises(ConfigurationError, match="correct --arcticdem-dir"):
+        pipeline.run()
+    assert not (tmp_path / "results").exists()
