@@ -55,8 +55,9 @@ def test_timer_has_a_column_per_stage_and_stopwatch_one_per_step(tmp_path: Path)
 def test_files_are_whole_after_every_tile_and_nothing_else_is_left(tmp_path: Path) -> None:
     records = RunRecords(tmp_path)
     for number in range(3):
-        records.add(TileRecord(f"tile {number}", tmp_path))
+        records.add(TileRecord(f"tile {number}", tmp_path / f"tile {number}"))
         assert len(pd.read_parquet(records.path("results.parquet"))) == number + 1
+    records.close()
     kinds = ("results", "stopwatch", "timer")
     assert sorted(path.name for path in tmp_path.iterdir()) == [f"{records.name}.{kind}.parquet" for kind in kinds]
 

@@ -9,3 +9,7 @@ class ConfigurationError(DartsError, ValueError):
 
 class NoTilesError(ConfigurationError, LookupError):
     """There is nothing to process where the configuration points."""
+
+
+class FolderInUseError(ConfigurationError, BlockingIOError):
+    """Another run writes into the folder of results."""

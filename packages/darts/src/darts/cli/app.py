@@ -101,6 +101,31 @@ def env_info() -> None:
     show_environment()
 
 
+_OutputFolder = Annotated[Path, typer.Argument(help="Folder of the results.", show_default=False)]
+
+
+@app.command()
+def runs(output: _OutputFolder) -> None:
+    """List the runs that wrote into a folder of results, with counts and times."""
+    from darts.cli.history import show_runs
+
+    show_runs(output)
+
+
+@app.command()
+def timings(
+    output: _OutputFolder,
+    picture: Annotated[
+        Path | None, typer.Option(help="PNG file to write.", show_default="timings.png in the working directory")
+    ] = None,
+    run: Annotated[str | None, typer.Option(help="Name of the run.", show_default="the last that computed")] = None,
+) -> None:
+    """Draw where the time of a run went: stages by tile."""
+    from darts.cli.history import show_timings
+
+    show_timings(output, picture, run)
+
+
 def run_command() -> None:
     """Run the command; an error that DARTS raised on purpose is one sentence, and code 2 if it is the configuration."""
     try:

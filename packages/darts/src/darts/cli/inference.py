@@ -12,6 +12,7 @@ from darts.cli.logs import start_logging
 from darts.errors import ConfigurationError
 from darts.pipelines.configfile import read_config
 from darts.pipelines.options import PATH_OPTIONS, build, known_keys, options_of
+from darts.pipelines.resume import Decision
 from darts.pipelines.sequential_v2 import PlanetPipeline
 
 _DEFAULT_CONFIG = Path("config.toml")
@@ -25,6 +26,12 @@ _COMMON = {
             rich_help_panel=_RUN_PANEL,
         ),
     ],
+    "dry_run": Annotated[
+        bool,
+        typer.Option(
+            "--dry-run", help="List what would be done about each tile and why; do nothing.", rich_help_panel=_RUN_PANEL
+        ),
+    ],
     "verbose": Annotated[int, typer.Option("-v", "--verbose", count=True, help="Say more; -vv says everything.")],
     "log_dir": Annotated[
         Path | None, typer.Option(help="Also write everything into a log file there.", rich_help_panel=_RUN_PANEL)
@@ -34,7 +41,13 @@ _COMMON = {
         typer.Option("--log-plain", help="Plain lines for batch systems: no colours.", rich_help_panel=_RUN_PANEL),
     ],
 }
-_COMMON_DEFAULTS: dict[str, Any] = {"config_file": None, "verbose": 0, "log_dir": None, "log_plain": False}
+_COMMON_DEFAULTS: dict[str, Any] = {
+    "config_file": None,
+    "dry_run": False,
+    "verbose": 0,
+    "log_dir": None,
+    "log_plain": False,
+}
 
 
 def planet_sequential() -> Any:
@@ -60,7 +73,11 @@ def _pipeline_command(pipeline: type, words: tuple[str, ...], help_text: str) ->
         common = {name: values.pop(name) for name in _COMMON}
         start_logging(common["verbose"], common["log_dir"], common["log_plain"])
         given = {name: value for name, value in values.items() if value is not None and value != []}
-        _run(pipeline, words, given, common["config_file"])
+        configured = _configure(pipeline, words, given, common["config_file"])
+        if common["dry_run"]:
+            _list_plan(configured.plan())
+        else:
+            configured.cli(pipeline=configured)
 
     parameters = [
         inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
@@ -107,7 +124,8 @@ def _bare(kind: Any) -> Any:
     return typing.get_args(kind)[0] if typing.get_origin(kind) is Annotated else kind
 
 
-def _run(pipeline: type, words: tuple[str, ...], given: dict[str, Any], config_file: Path | None) -> None:
+def _configure(pipeline: type, words: tuple[str, ...], given: dict[str, Any], config_file: Path | None) -> Any:
+    """Make the pipeline: command line before file before default."""
     from pydantic import ValidationError
 
     values: dict[str, Any] = {}
@@ -115,10 +133,17 @@ def _run(pipeline: type, words: tuple[str, ...], given: dict[str, Any], config_f
     if path is not None:
         values = read_config(path, words, known_keys(PlanetPipeline))
     try:
-        configured = build(pipeline, values | given)
+        return build(pipeline, values | given)
     except ValidationError as error:
         raise ConfigurationError(_sentence(error)) from error
-    configured.cli(pipeline=configured)
+
+
+def _list_plan(decisions: list[Decision]) -> None:
+    for decision in decisions:
+        action = "compute" if decision.todo else "skip"
+        typer.echo(f"{action:8}{decision.work.job.tile_id}: {decision.why}")
+    todo = sum(decision.todo for decision in decisions)
+    typer.echo(f"{len(decisions)} tiles: {todo} to compute, {len(decisions) - todo} finished.")
 
 
 def _sentence(error: Any) -> str:

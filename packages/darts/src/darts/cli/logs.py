@@ -5,15 +5,7 @@ import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
-_ROOTS = (
-    "darts",
-    "darts_acquisition",
-    "darts_export",
-    "darts_postprocessing",
-    "darts_preprocessing",
-    "darts_segmentation",
-    "darts_utils",
-)
+from darts.pipelines.reporting import LOGGERS
 
 
 def start_logging(verbosity: int = 0, log_dir: Path | None = None, plain: bool = False) -> None:
@@ -32,7 +24,7 @@ def start_logging(verbosity: int = 0, log_dir: Path | None = None, plain: bool =
         file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
         file.setLevel(logging.DEBUG)
         handlers.append(file)
-    for name in _ROOTS:
+    for name in LOGGERS:
         root = logging.getLogger(name)
         root.setLevel(logging.DEBUG)
         root.propagate = False

@@ -44,7 +44,15 @@ def describe_files(files: Iterable[Path]) -> list[list[Any]]:
     Returns:
         One list [name, bytes, nanoseconds] per file, sorted.
     """
-    return sorted([path.name, path.stat().st_size, path.stat().st_mtime_ns] for path in files)
+    return sorted(_describe_file(path) for path in files)
+
+
+def _describe_file(path: Path) -> list[Any]:
+    try:
+        facts = path.stat()
+    except OSError:
+        return [path.name, -1, -1]  # Loading the tile will say what is wrong with it.
+    return [path.name, facts.st_size, facts.st_mtime_ns]
 
 
 def fingerprint(parts: Mapping[str, Any]) -> str:

@@ -14,7 +14,6 @@ from pydantic.fields import FieldInfo
 
 from darts_utils import DefaultPaths
 
-
 AbsolutePath = Annotated[Path, AfterValidator(lambda path: path.expanduser().absolute())]
 """A path that means the same wherever a configuration is read again."""
 

@@ -20,6 +20,9 @@ STAGES = (
 )
 """The stages of a tile in their order: the columns of the timer's record."""
 
+_RESERVED_BYTES = 2**21
+"""Set aside for the records, so that a run that fills the disk can still say so."""
+
 Status = Literal["success", "skipped", "failed"]
 
 
@@ -34,6 +37,8 @@ class TileRecord:
         error: Stage, class and message of what went wrong; empty otherwise.
         stages: Seconds by stage, see :data:`STAGES`.
         steps: Seconds by inner step of the stages.
+        is_transient: Whether the same tile may succeed later. Not written.
+        ends_run: Whether no other tile can succeed either. Not written.
     """
 
     tile_id: str
@@ -42,6 +47,8 @@ class TileRecord:
     error: str = ""
     stages: dict[str, float] = field(default_factory=dict)
     steps: dict[str, float] = field(default_factory=dict)
+    is_transient: bool = False
+    ends_run: bool = False
 
 
 class RunRecords:
@@ -59,18 +66,38 @@ class RunRecords:
         self.folder = folder
         self.name = _new_name(folder)
         self.tiles: list[TileRecord] = []
+        self._reserve = folder / f".{self.name}.reserve"
+        self._reserve.write_bytes(b"\0" * _RESERVED_BYTES)
 
     def path(self, kind: str) -> Path:
         """Return the path of one of the run's files, for example ``path("results.parquet")``."""
         return self.folder / f"{self.name}.{kind}"
 
     def add(self, tile: TileRecord) -> None:
-        """Add a tile and bring the files up to date."""
+        """Add a tile, in place of what an earlier try left of it, and bring the files up to date."""
+        self.tiles = [other for other in self.tiles if other.output_path != tile.output_path]
         self.tiles.append(tile)
         self.write()
 
     def write(self) -> None:
-        """Write the three files; each is replaced in one step, so that a reader never sees half of one."""
+        """Write the three files; each is replaced in one step, so that a reader never sees half of one.
+
+        On a full disk the space set aside at the start of the run is used.
+        """
+        try:
+            self._write()
+        except OSError:
+            if not self._reserve.exists():
+                raise
+            self._reserve.unlink()
+            self._write()
+
+    def close(self) -> None:
+        """Write the files a last time and give the reserved space back."""
+        self.write()
+        self._reserve.unlink(missing_ok=True)
+
+    def _write(self) -> None:
         import pandas as pd
 
         keys = pd.DataFrame({"tile_id": [tile.tile_id for tile in self.tiles]}, dtype="string")
@@ -89,8 +116,11 @@ class RunRecords:
     def _replace(self, kind: str, table: "pd.DataFrame") -> None:
         target = self.path(kind)
         fresh = target.with_name(f".{target.name}.new")
-        table.to_parquet(fresh, index=False)
-        fresh.replace(target)
+        try:
+            table.to_parquet(fresh, index=False)
+            fresh.replace(target)
+        finally:
+            fresh.unlink(missing_ok=True)
 
     def count(self, status: Status) -> int:
         """Count the tiles that ended so."""
@@ -99,6 +129,17 @@ class RunRecords:
     def seconds(self) -> dict[str, float]:
         """Add up the seconds of each stage over all tiles."""
         return {stage: sum(tile.stages.get(stage, 0.0) for tile in self.tiles) for stage in STAGES}
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove what a killed run left beside its records: files half-written, and reserved space.
+
+    Args:
+        folder: Folder of results that no other run holds.
+    """
+    for pattern in (".*.parquet.new", ".*.reserve"):
+        for path in folder.glob(pattern):
+            path.unlink(missing_ok=True)
 
 
 def _new_name(folder: Path) -> str:

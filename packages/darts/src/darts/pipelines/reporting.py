@@ -4,7 +4,7 @@ import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from time import perf_counter
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 from darts.pipelines.records import RunRecords, Status, TileRecord
@@ -27,7 +27,6 @@ class Reporter:
     def __init__(self, total: int) -> None:
         self._total = total
         self._done = 0
-        self._start = 0.0
         self._progress: Progress | None = None
         self._task: Any = None
 
@@ -47,10 +46,11 @@ class Reporter:
             yield self
         self._progress = None
 
-    def begin(self, tile_id: str) -> None:
-        """Say that a tile begins."""
-        self._start = perf_counter()
-        logger.debug("Tile %s begins.", tile_id)
+    def expect(self, more: int) -> None:
+        """Note that further tiles come."""
+        self._total += more
+        if self._progress is not None:
+            self._progress.update(self._task, total=self._total)
 
     def stage(self, tile_id: str, name: str) -> None:
         """Say that a stage of a tile begins."""
@@ -64,10 +64,12 @@ class Reporter:
         if self._progress is not None:
             self._progress.advance(self._task)
         place = f"[{self._done}/{self._total}] {tile.tile_id}"
-        if tile.status == "failed":
+        if tile.status == "skipped":
+            logger.info("%s: finished already.", place)
+        elif tile.status == "failed":
             logger.error("%s failed: %s", place, tile.error)
         else:
-            logger.info("%s: %s in %.1f s.", place, tile.status, perf_counter() - self._start)
+            logger.info("%s: %s in %.1f s.", place, tile.status, sum(tile.stages.values()))
 
 
 def summarise(records: RunRecords) -> str:
@@ -85,6 +87,37 @@ def summarise(records: RunRecords) -> str:
     times = ", ".join(f"{stage} {value:.1f} s" for stage, value in longest) or "nothing was computed"
     counts = f"{len(records.tiles)} tiles: {succeeded} succeeded, {skipped} skipped, {failed} failed."
     return f"{counts}\nResults: {records.folder}\nTime: {times}."
+
+
+LOGGERS = (
+    "darts",
+    "darts_acquisition",
+    "darts_export",
+    "darts_postprocessing",
+    "darts_preprocessing",
+    "darts_segmentation",
+    "darts_utils",
+)
+"""Names of the packages' loggers."""
+
+
+@contextmanager
+def run_log(path: Path) -> Iterator[None]:
+    """Write what DARTS logs during the block into a file, with the whole of every error.
+
+    Args:
+        path: The file.
+    """
+    handler = logging.FileHandler(path, encoding="utf-8", delay=True)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    for name in LOGGERS:
+        logging.getLogger(name).addHandler(handler)
+    try:
+        yield
+    finally:
+        for name in LOGGERS:
+            logging.getLogger(name).removeHandler(handler)
+        handler.close()
 
 
 @contextmanager

@@ -2,11 +2,8 @@
 
 import logging
 from abc import abstractmethod
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import field
 from pathlib import Path
-from time import perf_counter
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import ConfigDict, field_validator, model_validator
@@ -15,12 +12,17 @@ from pydantic.dataclasses import dataclass
 from darts.errors import NoTilesError
 from darts.pipelines import checks
 from darts.pipelines.configfile import config_values, write_config
-from darts.pipelines.fingerprint import describe_files, fingerprint, results_configuration, versions
+from darts.pipelines.executors import overlap_executor, serial_executor
+from darts.pipelines.fingerprint import results_configuration, versions
+from darts.pipelines.interrupts import RunInterrupted
+from darts.pipelines.loop import run_tiles
 from darts.pipelines.options import AbsolutePath, option
-from darts.pipelines.records import RunRecords, TileRecord
-from darts.pipelines.reporting import Reporter, summarise, warnings_once
-from darts.pipelines.sequential_v2.stages import Session, TileJob, TileStages, Work
-from darts_utils import DefaultPaths, Stopwatch, resolve_device
+from darts.pipelines.records import RunRecords
+from darts.pipelines.reporting import warnings_once
+from darts.pipelines.resume import Decision, decide
+from darts.pipelines.sequential_v2.stages import Session, TileStages
+from darts.pipelines.work import TileJob
+from darts_utils import DefaultPaths, resolve_device
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -125,6 +127,14 @@ class _BasePipeline:
         None, help="Stop after this many tiles have failed; default never.", panel="Run", gt=0
     )
 
+    executor: Literal["overlap", "serial"] = option(
+        "overlap",
+        help="Load the next tiles and write the last ones while the network is busy (overlap), or one tile after the "
+        "other (serial); the results are the same.",
+        panel="Run",
+    )
+    prefetch: int = option(1, help="Tiles that may wait before the network, and as many behind it.", panel="Run", ge=0)
+
     _dem_resolution: ClassVar[int]
 
     @field_validator("model_files", mode="before")
@@ -179,8 +189,9 @@ class _BasePipeline:
     def run(self) -> RunRecords:
         """Process every tile, and keep records.
 
-        What can be validated is validated first. A tile whose finished results match this configuration is skipped.
-        One that fails is recorded with its error, and the run goes on.
+        What can be validated is validated first. A tile whose finished results depend on the same inputs,
+        configuration, models and versions is skipped. One that fails is recorded with its error, and the run goes on;
+        where the network or the memory failed, the tile is tried again at the end.
 
         Returns:
             The records of the run, which also lie beside the results.
@@ -188,34 +199,53 @@ class _BasePipeline:
         Raises:
             ConfigurationError: If the run cannot work as configured. Nothing has been computed.
             DeviceError: If a GPU was asked for and does not work.
-            KeyboardInterrupt: If interrupted; the records are complete, and what was finished stays.
+            RunInterrupted: If a signal ended the run (a KeyboardInterrupt); the records are complete, and what was
+                finished stays.
         """
+        with warnings_once():
+            jobs, session = self._prepare()
+            output = self._output_dir()
+            checks.check_folder_is_writable(output)
+            return run_tiles(
+                plan=lambda: self._decide(jobs, session),
+                stages=TileStages(self, session).list(),
+                executor=overlap_executor(self.prefetch) if self.executor == "overlap" else serial_executor(),
+                output=output,
+                write_configuration=lambda path: write_config(self, path),
+                failures_allowed=0 if self.fail_fast else self.max_failures,
+            )
+
+    def plan(self) -> list[Decision]:
+        """Say what `run` would do about each tile and why, without computing or writing anything.
+
+        Returns:
+            One decision per tile, in the order of the run.
+
+        Raises:
+            ConfigurationError: As `run`.
+        """
+        with warnings_once():
+            return self._decide(*self._prepare())
+
+    def _prepare(self) -> tuple[list[TileJob], Session]:
+        """Validate what can be validated, and load the ensemble."""
         from darts_export import check_export_bands
 
-        output = self._output_dir()
-        with warnings_once():
-            check_export_bands(self.export_bands, variables=self._tile_variables())
-            jobs = self._jobs(output)
-            if not jobs:
-                raise NoTilesError(f"There is no tile to process: {self._where_tiles_were_sought()}.")
-            session = self._start_session()
-            checks.check_folder_is_writable(output)
-            stages = TileStages(self, session)
-            records = RunRecords(output)
-            write_config(self, records.path("config.toml"))
-            logger.info("%d tiles, models %s, on %s.", len(jobs), ", ".join(session.models), session.device)
-            try:
-                with Reporter(len(jobs)).showing() as reporter:
-                    for job in jobs:
-                        records.add(self._process(job, stages, reporter))
-                        if self._has_failed_enough(records):
-                            logger.error("Stopped after %d failed tiles.", records.count("failed"))
-                            break
-            finally:
-                records.write()
-                for line in summarise(records).splitlines():
-                    logger.info(line)
-        return records
+        check_export_bands(self.export_bands, variables=self._tile_variables())
+        jobs = self._jobs(self._output_dir())
+        if not jobs:
+            raise NoTilesError(f"There is no tile to process: {self._where_tiles_were_sought()}.")
+        session = self._start_session()
+        logger.info("%d tiles, models %s, on %s.", len(jobs), ", ".join(session.models), session.device)
+        return jobs, session
+
+    def _decide(self, jobs: list[TileJob], session: Session) -> list[Decision]:
+        shared = {
+            "configuration": results_configuration(self),
+            "models": session.model_hashes,
+            "versions": versions(),
+        }
+        return [decide(job, shared, self.export_bands, session.subsets, self.overwrite) for job in jobs]
 
     @staticmethod
     def cli(*, pipeline: "_BasePipeline") -> None:
@@ -225,18 +255,14 @@ class _BasePipeline:
             pipeline: The pipeline to run.
 
         Raises:
-            SystemExit: With code 1 if a tile failed, 130 if interrupted.
+            SystemExit: With code 1 if a tile failed, 130 or 143 if a signal ended the run.
         """
         try:
             records = pipeline.run()
-        except KeyboardInterrupt:
-            raise SystemExit(130) from None
+        except RunInterrupted as interrupted:
+            raise SystemExit(interrupted.code) from None
         if records.count("failed"):
             raise SystemExit(1)
-
-    def _has_failed_enough(self, records: RunRecords) -> bool:
-        limit = 1 if self.fail_fast else self.max_failures
-        return limit is not None and records.count("failed") >= limit
 
     def _tile_variables(self) -> tuple[str, ...]:
         """Name the variables that a tile of this pipeline can have when it is exported."""
@@ -282,53 +308,3 @@ class _BasePipeline:
     def _bands_of_export(self) -> set[str]:
         groups = {"dem": ("slope", "relative_elevation"), "tcvis": checks.TCVIS_BANDS}
         return {name for band in self.export_bands for name in groups.get(band, (band,))}
-
-    def _process(self, job: TileJob, stages: TileStages, reporter: Reporter) -> TileRecord:
-        """Take one tile through all stages; whatever goes wrong ends in its record."""
-        record = TileRecord(job.tile_id, job.output)
-        reporter.begin(job.tile_id)
-        stage = "Looking for finished results"
-        try:
-            work = Work(job, self._fingerprint(job, stages.session))
-            if not self.overwrite and self._is_finished(work, stages.session):
-                record.status = "skipped"
-            else:
-                for stage, function in stages:
-                    reporter.stage(job.tile_id, stage)
-                    with _timed(record, stage):
-                        function(work)
-        except Exception as error:
-            record.status = "failed"
-            record.error = f"{stage}: {type(error).__name__}: {error}"
-            logger.debug("Tile %s failed in stage %s.", job.tile_id, stage, exc_info=True)
-        reporter.end(record)
-        return record
-
-    def _fingerprint(self, job: TileJob, session: Session) -> str:
-        parts = {
-            "inputs": describe_files(job.inputs),
-            "configuration": results_configuration(self),
-            "models": session.model_hashes,
-            "versions": versions(),
-        }
-        return fingerprint(parts)
-
-    def _is_finished(self, work: Work, session: Session) -> bool:
-        from darts_export import missing_outputs
-
-        missing = missing_outputs(work.job.output, self.export_bands, session.subsets, fingerprint=work.fingerprint)
-        return missing == "none"
-
-
-@contextmanager
-def _timed(record: TileRecord, stage: str) -> Iterator[None]:
-    """Write down how long a stage took, and its inner steps, also where it fails."""
-    watch = Stopwatch()
-    start = perf_counter()
-    try:
-        with watch.recording():
-            yield
-    finally:
-        record.stages[stage] = perf_counter() - start
-        for name, seconds in watch.seconds.items():
-            record.steps[name] = record.steps.get(name, 0.0) + seconds

@@ -11,7 +11,7 @@ from darts.errors import NoTilesError
 from darts.pipelines import checks
 from darts.pipelines.options import AbsolutePath, option
 from darts.pipelines.sequential_v2.base import _BasePipeline
-from darts.pipelines.sequential_v2.stages import TileJob
+from darts.pipelines.work import TileJob
 
 if TYPE_CHECKING:
     import xarray as xr

@@ -1,58 +1,19 @@
 """What happens to one tile: a short list of stages, each of which takes the tile one step further."""
 
-from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from math import ceil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from darts.pipelines.fingerprint import versions
+from darts.pipelines.resume import DEPENDS_ON
+from darts.pipelines.work import Stage, Work
 from darts_utils import Device
 
 if TYPE_CHECKING:
-    import xarray as xr
-
     from darts.pipelines.sequential_v2.base import _BasePipeline
     from darts_segmentation import EnsembleV1
-
-
-@dataclass(frozen=True)
-class TileJob:
-    """One tile to process.
-
-    Attributes:
-        tile_id: Its name.
-        source: Folder (or name) that the optical data comes from.
-        output: Folder of its results.
-        inputs: Files that the optical data is read from.
-    """
-
-    tile_id: str
-    source: Path
-    output: Path
-    inputs: Sequence[Path] = ()
-
-
-@dataclass
-class Work:
-    """A tile on its way through the stages."""
-
-    job: TileJob
-    fingerprint: str
-    tile: "xr.Dataset | None" = None
-    arcticdem: "xr.Dataset | None" = None
-    tcvis: "xr.Dataset | None" = None
-
-    def peek(self) -> "xr.Dataset":
-        """Return the tile."""
-        if self.tile is None:
-            raise RuntimeError(f"Tile {self.job.tile_id} is asked for before it is loaded.")
-        return self.tile
-
-    def take(self) -> "xr.Dataset":
-        """Hand the tile over to the next stage, so that its memory is free as soon as that stage has done with it."""
-        tile, self.tile = self.peek(), None
-        return tile
 
 
 @dataclass(frozen=True)
@@ -80,9 +41,6 @@ class Session:
     arcticdem_dir: Path | None
     tcvis_dir: Path | None
     configuration: dict[str, Any]
-
-
-Stage = Callable[[Work], None]
 
 
 def dem_margin_px(radius_m: float, resolution: int) -> int:
@@ -118,37 +76,41 @@ class TileStages:
         self.pipeline = pipeline
         self.session = session
 
-    def __iter__(self) -> Iterator[tuple[str, Stage]]:
+    def list(self) -> list[Stage]:
         """List the stages that a tile of this run needs, by the names of the records."""
-        yield "Loading Optical", self._optical
-        if self.session.arcticdem_dir is not None:
-            yield "Loading ArcticDEM", self._arcticdem
-        if self.session.tcvis_dir is not None:
-            yield "Loading TCVis", self._tcvis
-        yield "Preprocessing", self._preprocess
-        yield "Segmenting", self._segment
-        yield "Postprocessing", self._postprocess
-        yield "Exporting", self._export
+        session = self.session
+        stages = [Stage("Loading Optical", "before", self._optical)]
+        if session.arcticdem_dir is not None:
+            stages.append(Stage("Loading ArcticDEM", "before", partial(self._arcticdem, session.arcticdem_dir)))
+        if session.tcvis_dir is not None:
+            stages.append(Stage("Loading TCVis", "before", partial(self._tcvis, session.tcvis_dir)))
+        return [
+            *stages,
+            Stage("Preprocessing", "before", self._preprocess),
+            Stage("Segmenting", "network", self._segment),
+            Stage("Postprocessing", "after", self._postprocess),
+            Stage("Exporting", "after", self._export, writes=True),
+        ]
 
     def _optical(self, work: Work) -> None:
         work.tile = self.pipeline._load_optical(work.job)
 
-    def _arcticdem(self, work: Work) -> None:
+    def _arcticdem(self, cube: Path, work: Work) -> None:
         from darts_acquisition import load_arcticdem
 
         resolution = self.pipeline._dem_resolution
         work.arcticdem = load_arcticdem(
             work.peek().odc.geobox,
-            self.session.arcticdem_dir,
+            cube,
             resolution,
             buffer=dem_margin_px(self.pipeline.tpi_outer_radius, resolution),
             offline=self.pipeline.offline,
         )
 
-    def _tcvis(self, work: Work) -> None:
+    def _tcvis(self, cube: Path, work: Work) -> None:
         from darts_acquisition import load_tcvis
 
-        work.tcvis = load_tcvis(work.peek().odc.geobox, self.session.tcvis_dir, offline=self.pipeline.offline)
+        work.tcvis = load_tcvis(work.peek().odc.geobox, cube, offline=self.pipeline.offline)
 
     def _preprocess(self, work: Work) -> None:
         from darts_preprocessing import preprocess_v2
@@ -203,6 +165,7 @@ class TileStages:
             },
             "versions": versions(),
             "device": str(self.session.device),
+            DEPENDS_ON: work.depends_on,
         }
         export_tile(
             work.take(),

@@ -1,0 +1,69 @@
+"""Tell failures apart: what may succeed when tried again, what ends the run, and what the user can do."""
+
+import errno
+from collections.abc import Iterator
+
+_NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
+_TRANSIENT = (ConnectionError, TimeoutError, MemoryError)
+_TRANSIENT_ERRNO = (errno.EAGAIN, errno.ETIMEDOUT, errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ENETDOWN, errno.ESTALE)
+
+
+def is_transient(error: BaseException) -> bool:
+    """Say whether the same work may succeed later: the network or the memory failed, not the input.
+
+    Args:
+        error: What was raised.
+    """
+    return any(_looks_transient(link) for link in _chain(error))
+
+
+def is_disk_full(error: BaseException) -> bool:
+    """Say whether a disk or a quota was full, so that no other tile can be written either.
+
+    Args:
+        error: What was raised.
+    """
+    return any(
+        getattr(link, "errno", None) in _NO_SPACE or "No space left on device" in str(link) for link in _chain(error)
+    )
+
+
+def describe(stage: str, error: BaseException) -> str:
+    """Say in which stage a tile failed, why, and what to do about it.
+
+    Args:
+        stage: Name of the stage.
+        error: What was raised.
+
+    Returns:
+        One line.
+    """
+    message = " ".join(f"{stage}: {type(error).__name__}: {error}".split())
+    if is_disk_full(error):
+        advice = "Free space on the disk of the results, then start the same run again."
+    elif any(_is_out_of_memory(link) for link in _chain(error)):
+        advice = "Reduce batch_size or patch_size, set executor to serial, or use a machine with more memory."
+    else:
+        return message
+    return f"{message}{'' if message.endswith('.') else '.'} {advice}"
+
+
+def _looks_transient(error: BaseException) -> bool:
+    if getattr(error, "errno", None) in _TRANSIENT_ERRNO:
+        return True
+    return isinstance(error, _TRANSIENT) or _is_out_of_memory(error)
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    # torch and cupy have classes of their own, which are not imported for a look at an error.
+    return isinstance(error, MemoryError) or "OutOfMemory" in type(error).__name__
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    """Yield an error and what it came from."""
+    seen: set[int] = set()
+    link: BaseException | None = error
+    while link is not None and id(link) not in seen:
+        seen.add(id(link))
+        yield link
+        link = link.__cause__ or link.__context__
