@@ -123,6 +123,8 @@ class _Run:
             if isinstance(ended, BaseException):
                 raise ended
             yield ended
+            # Only now, so that whoever takes the records can stop the run before a further tile begins.
+            self._slots.release()
         # No further export begins once a stop is requested; the one under way is worth waiting for.
         with self._writing:
             pass
@@ -155,20 +157,19 @@ class _Run:
             if not self._advance(work, stage):
                 work.drop()
                 self._gate.leave()
-                self._slots.release()
                 return
         if sink is not None:
             self._gate.measure(work.nbytes)
             sink.put(work)
             return
         self._gate.leave()
-        self._slots.release()
         self._ended.put(work.record)
 
     def _advance(self, work: Work, stage: Stage) -> bool:
         """Run one stage; return whether the tile goes on."""
         with self._writing if stage.writes else _nothing():
             if self._stop.requested:
+                self._slots.release()
                 return False
             if self._listener is not None:
                 self._listener.stage(work.job.tile_id, stage.name)

@@ -119,7 +119,8 @@ def _timings(output: Path, run: str | None) -> "pd.DataFrame":
 
 
 def _record_files(output: Path) -> list[Path]:
-    files = sorted(path for path in output.glob(f"*{_RESULTS}") if not path.name.startswith("."))
+    found = (path for path in output.glob(f"*{_RESULTS}") if not path.name.startswith("."))
+    files = sorted(found, key=lambda path: path.name.removesuffix(_RESULTS))
     if not files:
         raise ConfigurationError(f"There are no records of a run in {output}; name the folder of the results.")
     return files

@@ -1,0 +1,178 @@
+"""Executors: every tile through every stage once and in order, bounded, and one bad tile harms no other."""
+
+import threading
+import time
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+import xarray as xr
+from hypothesis import given
+from hypothesis import strategies as st
+
+from darts.pipelines.executors import Executor, overlap_executor, serial_executor
+from darts.pipelines.interrupts import Stop
+from darts.pipelines.memory import MemoryGate
+from darts.pipelines.work import Work
+from support.stages import NAMES, Trace, make_works, sleeping_stages
+
+EXECUTORS = {"serial": serial_executor, "overlap": overlap_executor}
+QUICK = (0.001,) * 5
+
+
+def _open_gate() -> MemoryGate:
+    gate = MemoryGate(lambda: 10**12)
+    gate.measure(1)
+    return gate
+
+
+def _executor(name: str, prefetch: int = 1) -> Executor:
+    executor = serial_executor() if name == "serial" else overlap_executor(prefetch)
+    executor._gate = _open_gate()
+    return executor
+
+
+@pytest.mark.parametrize("name", EXECUTORS)
+def test_every_tile_takes_every_stage_once_and_in_order(name: str, tmp_path: Path) -> None:
+    trace = Trace()
+    works = make_works(tmp_path, 12)
+    records = list(_executor(name).run(works, sleeping_stages(QUICK, trace), Stop()))
+    assert sorted(record.tile_id for record in records) == [work.job.tile_id for work in works]
+    assert {record.status for record in records} == {"success"}
+    for work in works:
+        steps = [(kind, stage) for _, kind, tile, stage in trace.events if tile == work.job.tile_id]
+        assert steps == [(kind, stage) for stage in NAMES for kind in ("begin", "end")]
+        assert list(work.record.stages) == list(NAMES)
+
+
+@pytest.mark.parametrize("name", EXECUTORS)
+def test_no_stage_runs_twice_at_the_same_time(name: str, tmp_path: Path) -> None:
+    trace = Trace()
+    list(_executor(name).run(make_works(tmp_path, 8), sleeping_stages((0.004,) * 5, trace), Stop()))
+    for stage in NAMES:
+        spans = sorted(trace.spans(stage))
+        assert all(first[1] <= second[0] for first, second in pairwise(spans))
+
+
+@pytest.mark.parametrize("prefetch", [0, 1, 3])
+def test_tiles_under_way_are_bounded(prefetch: int, tmp_path: Path) -> None:
+    trace = Trace()
+    stages = sleeping_stages((0.001, 0.001, 0.02, 0.001, 0.03), trace)
+    list(_executor("overlap", prefetch).run(make_works(tmp_path, 12), stages, Stop()))
+    assert 1 < trace.most_under_way() <= 2 + 2 * prefetch
+
+
+@pytest.mark.parametrize("name", EXECUTORS)
+@given(bad=st.sets(st.tuples(st.integers(0, 7), st.sampled_from(NAMES)), max_size=6))
+def test_a_tile_that_fails_harms_no_other(name: str, bad: set[tuple[int, str]]) -> None:
+    first_bad = {f"tile-{number:03}": [stage for n, stage in bad if n == number] for number, _ in bad}
+
+    def fail(work: Work, stage: str) -> None:
+        if stage in first_bad.get(work.job.tile_id, ()):
+            raise ValueError(f"no {stage} for {work.job.tile_id}")
+
+    records = _executor(name).run(make_works(Path("x"), 8), sleeping_stages((0,) * 5, hook=fail), Stop())
+    by_tile = {record.tile_id: record for record in records}
+    assert len(by_tile) == 8
+    for tile, record in by_tile.items():
+        stages = first_bad.get(tile)
+        if stages is None:
+            assert (record.status, record.error) == ("success", "")
+        else:
+            stage = min(stages, key=NAMES.index)
+            assert record.status == "failed"
+            assert record.error == f"{stage}: ValueError: no {stage} for {tile}"
+            assert list(record.stages) == list(NAMES[: NAMES.index(stage) + 1])
+
+
+@pytest.mark.parametrize("name", EXECUTORS)
+def test_memory_that_runs_out_is_transient_and_a_full_disk_is_the_end(name: str, tmp_path: Path) -> None:
+    errors = [MemoryError(), ConnectionResetError("reset"), OSError(28, "No space left on device"), ValueError("odd")]
+
+    def fail(work: Work, stage: str) -> None:
+        if stage == "Segmenting":
+            raise errors[int(work.job.tile_id[-1])]
+
+    records = sorted(
+        _executor(name).run(make_works(tmp_path, 4), sleeping_stages(QUICK, hook=fail), Stop()),
+        key=lambda record: record.tile_id,
+    )
+    assert [record.is_transient for record in records] == [True, True, False, False]
+    assert [record.ends_run for record in records] == [False, False, True, False]
+    assert "Reduce batch_size" in records[0].error
+    assert "Free space" in records[2].error
+
+
+@pytest.mark.parametrize("name", EXECUTORS)
+def test_a_stop_without_signal_ends_between_stages(name: str, tmp_path: Path) -> None:
+    stop = Stop()
+    trace = Trace()
+    ended = []
+    for record in _executor(name).run(make_works(tmp_path, 50), sleeping_stages((0.002,) * 5, trace), stop):
+        ended.append(record)
+        stop.request()
+    assert 1 <= len(ended) < 10
+    begun = {(tile, stage) for _, kind, tile, stage in trace.events if kind == "begin"}
+    done = {(tile, stage) for _, kind, tile, stage in trace.events if kind == "end"}
+    assert begun == done
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("darts-lane")]
+
+
+def test_a_signal_waits_for_what_is_being_written_and_for_nothing_else(tmp_path: Path) -> None:
+    stop = Stop()
+    trace = Trace()
+    slow_network = threading.Event()
+
+    def hook(work: Work, stage: str) -> None:
+        if stage == "Segmenting" and work.job.tile_id == "tile-001":
+            slow_network.wait(30)
+
+    stages = sleeping_stages((0.001, 0.001, 0.001, 0.001, 0.5), trace, hook)
+    runner = _executor("overlap").run(make_works(tmp_path, 5), stages, stop)
+    timer = threading.Timer(0.2, stop.request, args=[15])
+    timer.start()
+    start = time.perf_counter()
+    records = list(runner)
+    assert time.perf_counter() - start < 5
+    assert [record.tile_id for record in records] == ["tile-000"]
+    assert records[0].status == "success"
+    assert ("end", "Exporting") in {(kind, stage) for _, kind, _, stage in trace.events}
+    slow_network.set()
+    timer.join()
+
+
+def test_the_network_is_kept_busy(tmp_path: Path) -> None:
+    trace = Trace()
+    seconds = (0.05, 0.025, 0.1, 0.015, 0.025)
+    list(_executor("overlap").run(make_works(tmp_path, 10), sleeping_stages(seconds, trace), Stop()))
+    spans = sorted(trace.spans("Segmenting"))
+    gaps = [later[0] - earlier[1] for earlier, later in pairwise(spans)]
+    # Ten times 0.1 s of network; whatever else the stages do fits in between.
+    assert np.median(gaps) < 0.02
+
+
+def test_tiles_begin_only_while_memory_lasts(tmp_path: Path) -> None:
+    free = 1000
+    trace = Trace()
+
+    def load(work: Work, stage: str) -> None:
+        if stage == "Loading Optical":
+            work.tile = xr.Dataset({"a": ("x", np.zeros(200, np.uint8))})
+
+    for available, most in ((free, 4), (400, 1)):
+        trace.events.clear()
+        executor = overlap_executor(1)
+        executor._gate = MemoryGate(lambda available=available: available)
+        stages = sleeping_stages((0.001, 0.001, 0.02, 0.001, 0.02), trace, load)
+        assert len(list(executor.run(make_works(tmp_path, 6), stages, Stop()))) == 6
+        assert trace.most_under_way() <= most
+    assert trace.most_under_way() == 1
+
+
+def test_a_lane_that_breaks_ends_the_run_with_its_error(tmp_path: Path) -> None:
+    def break_out(work: Work, stage: str) -> None:
+        raise SystemExit("odd library")
+
+    with pytest.raises(SystemExit, match="odd library"):
+        list(_executor("overlap").run(make_works(tmp_path, 2), sleeping_stages(QUICK, hook=break_out), Stop()))

@@ -1,0 +1,222 @@
+"""The loop over tiles: skip, try again, stop, hold the folder, keep the records whole."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from darts.errors import ConfigurationError, FolderInUseError
+from darts.pipelines.executors import serial_executor
+from darts.pipelines.failures import describe, is_disk_full, is_transient
+from darts.pipelines.history import draw_timings, list_runs
+from darts.pipelines.lock import folder_lock, running_in
+from darts.pipelines.loop import run_tiles
+from darts.pipelines.records import RunRecords
+from darts.pipelines.resume import Decision, describe_change
+from darts.pipelines.work import Work
+from support.stages import decisions, make_works, sleeping_stages
+
+
+def _run(output: Path, works: list[Work], hook=None, **changed) -> RunRecords:
+    plan = decisions(works)
+    arguments = {
+        "plan": lambda: plan,
+        "stages": sleeping_stages((0,) * 5, hook=hook),
+        "executor": serial_executor(),
+        "output": output,
+        "write_configuration": lambda path: path.write_text("[darts]\n"),
+    }
+    return run_tiles(**(arguments | changed))
+
+
+def test_what_failed_by_chance_is_tried_once_more(tmp_path: Path) -> None:
+    tries: dict[str, int] = {}
+
+    def fail(work: Work, stage: str) -> None:
+        if stage == "Loading Optical":
+            tile = work.job.tile_id
+            tries[tile] = tries.get(tile, 0) + 1
+            if tile == "tile-001" and tries[tile] == 1:
+                raise ConnectionResetError("reset by peer")
+            if tile == "tile-002":
+                raise TimeoutError("no answer")
+            if tile == "tile-003":
+                raise ValueError("no image")
+
+    records = _run(tmp_path, make_works(tmp_path, 5), fail)
+    assert tries == {"tile-000": 1, "tile-001": 2, "tile-002": 2, "tile-003": 1, "tile-004": 1}
+    table = pd.read_parquet(records.path("results.parquet")).set_index("tile_id").sort_index()
+    assert list(table["status"]) == ["success", "success", "failed", "failed", "success"]
+    assert table["error"]["tile-002"] == "Loading Optical: TimeoutError: no answer"
+
+
+@pytest.mark.parametrize(("allowed", "expected"), [(0, 1), (2, 2), (None, 6)])
+def test_a_run_ends_after_as_many_failures_as_asked(tmp_path: Path, allowed: int | None, expected: int) -> None:
+    def fail(work: Work, stage: str) -> None:
+        raise ValueError("no image")
+
+    records = _run(tmp_path, make_works(tmp_path, 6), fail, failures_allowed=allowed)
+    assert records.count("failed") == expected
+
+
+def test_finished_tiles_are_recorded_as_skipped(tmp_path: Path) -> None:
+    works = make_works(tmp_path, 3)
+    plan = [Decision(works[0], False, "finished"), *decisions(works[1:])]
+    records = _run(tmp_path, works, plan=lambda: plan)
+    assert [(tile.tile_id, tile.status) for tile in records.tiles] == [
+        ("tile-000", "skipped"),
+        ("tile-001", "success"),
+        ("tile-002", "success"),
+    ]
+    assert records.tiles[0].stages == {}
+
+
+def test_a_full_disk_ends_the_run_and_is_on_record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    full = OSError(28, "No space left on device")
+
+    def fail(work: Work, stage: str) -> None:
+        if (work.job.tile_id, stage) == ("tile-001", "Exporting"):
+            raise full
+
+    # The records find no space either, until what was set aside for them is given up.
+    write = RunRecords._write
+
+    def write_with_full_disk(self: RunRecords) -> None:
+        if self.count("failed") and self._reserve.exists():
+            raise full
+        write(self)
+
+    monkeypatch.setattr(RunRecords, "_write", write_with_full_disk)
+    records = _run(tmp_path, make_works(tmp_path, 6), fail)
+    table = pd.read_parquet(records.path("results.parquet"))
+    assert list(table["status"]) == ["success", "failed"]
+    assert "Free space" in table["error"][1]
+    assert not list(tmp_path.glob(".*reserve"))
+
+
+def test_the_second_run_into_a_folder_is_refused_and_told_about_the_first(tmp_path: Path) -> None:
+    script = (
+        "import sys, time\nfrom pathlib import Path\nfrom darts.pipelines.lock import folder_lock\n"
+        "with folder_lock(Path(sys.argv[1])) as tell:\n"
+        "    tell('first')\n    print('held', flush=True)\n    time.sleep(60)\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", script, str(tmp_path)], stdout=subprocess.PIPE, text=True) as first:
+        assert first.stdout is not None
+        assert first.stdout.readline() == "held\n"
+        assert running_in(tmp_path) == "first"
+        with pytest.raises(FolderInUseError, match=f"process {first.pid}, since 20"):
+            _run(tmp_path, make_works(tmp_path, 1))
+        first.kill()
+        first.wait()
+    assert running_in(tmp_path) is None
+    assert _run(tmp_path, make_works(tmp_path, 1)).count("success") == 1
+
+
+def test_a_killed_run_leaves_nothing_that_the_next_does_not_clear(tmp_path: Path) -> None:
+    for name in (".2026-01-01_00-00-00.reserve", ".2026-01-01_00-00-00.results.parquet.new"):
+        (tmp_path / name).write_bytes(b"x")
+    with folder_lock(tmp_path):
+        pass
+    records = _run(tmp_path, make_works(tmp_path, 1))
+    kinds = ("config.toml", "results.parquet", "stopwatch.parquet", "timer.parquet")
+    visible = {path.name for path in tmp_path.iterdir()} - {".darts-run.lock", f"{records.name}.log"}
+    assert visible == {f"{records.name}.{kind}" for kind in kinds}
+
+
+_SCRIPT = """
+import sys
+from pathlib import Path
+from support.stages import decisions, make_works, sleeping_stages
+from darts.pipelines.executors import overlap_executor, serial_executor
+from darts.pipelines.interrupts import RunInterrupted
+from darts.pipelines.loop import run_tiles
+from darts.pipelines.memory import MemoryGate
+output = Path(sys.argv[1])
+executor = overlap_executor() if sys.argv[2] == "overlap" else serial_executor()
+def hook(work, stage):
+    if stage == "Exporting":
+        (output / work.job.tile_id).write_text("whole")
+    elif stage == "Loading Optical":
+        print(work.job.tile_id, flush=True)
+try:
+    run_tiles(
+        plan=lambda: decisions(make_works(output, 20)),
+        stages=sleeping_stages((0.01, 0.01, 0.01, 0.01, 0.4), hook=hook),
+        executor=executor,
+        output=output,
+        write_configuration=lambda path: path.write_text(""),
+    )
+except RunInterrupted as interrupted:
+    sys.exit(interrupted.code)
+"""
+
+
+@pytest.mark.parametrize("executor", ["serial", "overlap"])
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_ends_a_run_with_complete_records(tmp_path: Path, executor: str, number: int, code: int) -> None:
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
+    command = [sys.executable, "-c", _SCRIPT, str(tmp_path), executor]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as run:
+        assert run.stdout is not None
+        while run.stdout.readline() != "tile-001\n":
+            pass
+        time.sleep(0.1)
+        run.send_signal(number)
+        run.stdout.read()
+        assert run.wait(20) == code
+    (path,) = tmp_path.glob("*.results.parquet")
+    table = pd.read_parquet(path)
+    written = sorted(path.name for path in tmp_path.glob("tile-*"))
+    assert sorted(table["tile_id"]) == written
+    assert 1 <= len(written) < 20
+    assert set(table["status"]) == {"success"}
+    assert not (tmp_path / ".darts-run.json").exists()
+
+
+def test_runs_are_listed_with_counts_and_drawn(tmp_path: Path) -> None:
+    def fail(work: Work, stage: str) -> None:
+        if work.job.tile_id == "tile-001":
+            raise ValueError("no image")
+        time.sleep(0.001)
+
+    _run(tmp_path, make_works(tmp_path, 3), fail)
+    _run(tmp_path, [], plan=list)
+    runs = list_runs(tmp_path)
+    assert [(run.succeeded, run.skipped, run.failed, run.running) for run in runs] == [
+        (2, 0, 1, False),
+        (0, 0, 0, False),
+    ]
+    assert 0.01 <= runs[0].busy_seconds < 5
+    picture = draw_timings(tmp_path, tmp_path / "timings.png")
+    from PIL import Image
+
+    with Image.open(picture) as image:
+        assert image.format == "PNG"
+        assert len(image.convert("RGB").getcolors(2**24)) > 5
+    with pytest.raises(ConfigurationError, match="no run 'x'"):
+        draw_timings(tmp_path, picture, "x")
+    with pytest.raises(ConfigurationError, match="no records"):
+        list_runs(tmp_path / "elsewhere")
+
+
+def test_a_change_is_described_by_what_differs() -> None:
+    before = {"configuration": {"overlap": 128, "reflection": 0}, "models": {"a": "1"}, "inputs": [["x", 1, 2]]}
+    now = {"configuration": {"overlap": 256, "reflection": 0}, "models": {"a": "2"}, "inputs": [["x", 1, 3]]}
+    assert describe_change(json.loads(json.dumps(before)), now) == "overlap was 128, is 256, model a, inputs"
+    assert describe_change(before, before) == "the way of comparing results"
+    assert "not known" in describe_change(None, now)
+
+
+def test_failures_are_told_apart_through_their_causes() -> None:
+    chained = ValueError("cannot load")
+    chained.__cause__ = TimeoutError("no answer")
+    assert is_transient(chained)
+    assert not is_transient(ValueError("cannot load"))
+    assert is_disk_full(RuntimeError("GDAL: write failed: No space left on device"))
+    assert describe("Exporting", ValueError("two\nlines")) == "Exporting: ValueError: two lines"
