@@ -342,9 +342,12 @@ class Datacube:
 
 def as_variable(values: np.ndarray, geobox: "GeoBox", attrs: dict[str, str]) -> "xr.DataArray":
     """Return an array on a grid as a DataArray with dimensions (y, x), whatever the CRS calls its axes."""
-    from odc.geo.xr import wrap_xr
+    import xarray as xr
+    from odc.geo.xr import xr_coords
 
-    return wrap_xr(values, geobox, nodata=None, always_yx=True).assign_attrs(attrs)
+    variable = xr.DataArray(values, coords=xr_coords(geobox, always_yx=True), dims=("y", "x"), attrs=attrs)
+    variable.encoding["grid_mapping"] = "spatial_ref"
+    return variable
 
 
 def _array(group: "zarr.Group", name: str) -> Any:

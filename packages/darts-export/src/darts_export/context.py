@@ -1,18 +1,18 @@
 """What every file of a tile's export says about the tile: its name, time, source, models and grid."""
 
-import math
-from collections.abc import Hashable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
-from pathlib import PurePath
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from darts_export.jsonable import to_json
 from darts_utils import GridError, ParameterError
 
 if TYPE_CHECKING:
     import xarray as xr
+    from odc.geo.crs import CRS
     from odc.geo.geobox import GeoBox
 
 
@@ -39,6 +39,31 @@ class TileContext:
     attrs: dict[str, Any]
     metadata: dict[str, Any]
     fingerprint: str | None
+
+    @property
+    def wkt(self) -> str:
+        """The grid's CRS as WKT."""
+        return str(self._crs.to_wkt())
+
+    @property
+    def epsg(self) -> int | None:
+        """EPSG code of the grid's CRS, None where it has none."""
+        code = self._crs.epsg
+        return None if code is None else int(code)
+
+    @property
+    def pixel_area(self) -> float:
+        """Area of a pixel in m²."""
+        _, dx, _, dy = self.transform
+        metres = self._crs.proj.axis_info[0].unit_conversion_factor
+        return float(abs(dx * dy) * metres**2)
+
+    @property
+    def _crs(self) -> "CRS":
+        crs = self.geobox.crs
+        if crs is None:
+            raise GridError("The tile's grid has no CRS.")
+        return crs
 
     @property
     def time_text(self) -> str:
@@ -145,53 +170,3 @@ def _models(metadata: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     if not isinstance(models, dict) or not all(isinstance(facts, dict) for facts in models.values()):
         raise ParameterError("metadata['models'] must map each model's name to a mapping of facts about it.")
     return models
-
-
-def to_json(value: Any, where: str) -> Any:
-    """Copy a value into what JSON can hold: mappings, lists, strings, finite numbers, booleans and None.
-
-    NaN and infinities become None; numpy scalars and arrays, paths, dates and sets are converted.
-
-    Args:
-        value: Any such value. Not changed, and nothing of it is shared with the copy.
-        where: Where it stands, for the message.
-
-    Returns:
-        The copy.
-
-    Raises:
-        ParameterError: If something in it has no place in JSON.
-
-    Examples:
-        >>> to_json({"sun": float("nan"), "bands": ("red", "nir")}, "metadata")
-        {'sun': None, 'bands': ['red', 'nir']}
-    """
-    if isinstance(value, np.generic):
-        value = value.item() if not isinstance(value, np.datetime64) else str(value)
-    if value is None or isinstance(value, bool | str):
-        return value
-    if isinstance(value, int):
-        return int(value)
-    if isinstance(value, float):
-        return float(value) if math.isfinite(value) else None
-    if isinstance(value, Mapping):
-        return {_key(key, where): to_json(item, f"{where}[{key!r}]") for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [to_json(item, f"{where}[{index}]") for index, item in enumerate(value)]
-    if isinstance(value, np.ndarray):
-        return to_json(value.tolist(), where)
-    if isinstance(value, set | frozenset):
-        return sorted((to_json(item, where) for item in value), key=str)
-    if isinstance(value, PurePath):
-        return str(value)
-    if isinstance(value, date):
-        return value.isoformat()
-    raise ParameterError(f"{where} is a {type(value).__name__}, which JSON cannot hold; pass a string or a mapping.")
-
-
-def _key(key: Hashable, where: str) -> str:
-    if isinstance(key, str):
-        return str(key)
-    if isinstance(key, bool | int | float):
-        return str(key)
-    raise ParameterError(f"{where} has the key {key!r}; expected a string.")

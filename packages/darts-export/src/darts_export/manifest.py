@@ -10,14 +10,18 @@ from typing import Any, Literal
 
 from darts_export.context import TileContext
 from darts_export.errors import ManifestError
+from darts_export.jsonable import write_json
 from darts_export.products import MANIFEST_FILE, planned_files
 from darts_export.version import VERSION
 
 _FORMAT = 1
+_SIDECARS = (".aux.xml", ".ovr", ".msk", "-wal", "-shm", "-journal")
 _LIBRARIES = ("geopandas", "numpy", "pyogrio", "rasterio", "shapely", "xarray")
 
 
-def write_manifest(folder: Path, context: TileContext, bands: Iterable[str], ensemble_subsets: Iterable[str]) -> None:
+def write_manifest(
+    folder: Path, context: TileContext, bands: Iterable[str], ensemble_subsets: Iterable[str], versions: dict[str, str]
+) -> dict[str, Any]:
     """Write ``manifest.json`` with size and SHA-256 of every file that is in the folder.
 
     Args:
@@ -25,9 +29,15 @@ def write_manifest(folder: Path, context: TileContext, bands: Iterable[str], ens
         context: What the manifest says about the tile.
         bands: The names asked for.
         ensemble_subsets: The members asked for.
+        versions: Versions of the software by name.
+
+    Returns:
+        The manifest.
+
+    Raises:
+        OSError: If a file cannot be read or written.
     """
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
-    manifest = {
+    manifest: dict[str, Any] = {
         "format": _FORMAT,
         "created": datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
         "tile_id": context.tile_id,
@@ -37,13 +47,14 @@ def write_manifest(folder: Path, context: TileContext, bands: Iterable[str], ens
         "bands": sorted(set(bands)),
         "ensemble_subsets": sorted(set(ensemble_subsets)),
         "files": {
-            path.relative_to(folder).as_posix(): {"size": path.stat().st_size, "sha256": _sha256(path)}
-            for path in files
+            path.name: {"size": path.stat().st_size, "sha256": _sha256(path)}
+            for path in sorted(folder.iterdir(), key=lambda path: path.name)
         },
-        "versions": software_versions(),
+        "versions": versions,
         "metadata": context.metadata,
     }
-    (folder / MANIFEST_FILE).write_text(json.dumps(manifest, indent=2, ensure_ascii=False), encoding="utf-8")
+    write_json(folder / MANIFEST_FILE, manifest)
+    return manifest
 
 
 def read_manifest(out_dir: Path | str) -> dict[str, Any]:
@@ -100,6 +111,32 @@ def missing_outputs(
     if len(there) == len(wanted):
         return "none"
     return "some" if there else "all"
+
+
+def other_files(folder: Path) -> list[str]:
+    """List what a folder holds beside an export: files and folders that its manifest does not name.
+
+    Args:
+        folder: The folder; it need not exist.
+
+    Returns:
+        Names, without what programs keep beside the export's files (statistics, journals).
+    """
+    while True:
+        # Another writer may replace the folder meanwhile: the names must belong to the manifest.
+        before = _exported_files(folder)
+        names = [path.name for path in folder.iterdir()] if folder.is_dir() else []
+        if before == _exported_files(folder):
+            break
+    ours = {f"{name}{end}" for name in before for end in ("", *_SIDECARS)}
+    return sorted(set(names) - ours)
+
+
+def _exported_files(folder: Path) -> list[str]:
+    try:
+        return [MANIFEST_FILE, *read_manifest(folder)["files"]]
+    except ManifestError:
+        return []
 
 
 def software_versions() -> dict[str, str]:

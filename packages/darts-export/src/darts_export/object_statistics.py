@@ -44,35 +44,34 @@ def object_statistics(objects: Objects, values: NDArray[np.floating]) -> ObjectS
     valid = ~np.isnan(value)
     if not valid.all():
         label, value = label[valid], value[valid]
-    value = _sorted_within(label, value)
     count = np.bincount(label, minlength=objects.count)
+    value = _sorted_within(label, value)
     some = np.flatnonzero(count)
-    first = (np.cumsum(count) - count)[some]
     n = count[some]
-    exact = value.astype(np.float64)
+    first = (np.cumsum(count) - count)[some]
 
     result = {name: np.full(objects.count, np.nan) for name in ("min", "max", "mean", "median", "std")}
     if len(some):
+        result["min"][some] = value[first]
+        result["max"][some] = value[first + n - 1]
+        result["median"][some] = (value[first + (n - 1) // 2].astype(np.float64) + value[first + n // 2]) / 2
+        exact = value.astype(np.float64)
         mean = np.add.reduceat(exact, first) / n
-        deviation = exact - np.repeat(mean, n)
-        result["min"][some] = exact[first]
-        result["max"][some] = exact[first + n - 1]
         result["mean"][some] = mean
-        result["median"][some] = (exact[first + (n - 1) // 2] + exact[first + n // 2]) / 2
-        result["std"][some] = np.sqrt(np.add.reduceat(deviation * deviation, first) / n)
+        exact -= np.repeat(mean, n)
+        exact *= exact
+        result["std"][some] = np.sqrt(np.add.reduceat(exact, first) / n)
     return ObjectStatistics(**result)
 
 
 def _sorted_within(label: NDArray[np.int64], value: NDArray[np.floating]) -> NDArray[np.floating]:
     """Return the values sorted by label, then by value."""
-    if value.dtype != np.float32:
+    if value.dtype != np.float32 or (value < 0).any():
         return value[np.lexsort((value, label))]
-    # The bits of a float32 order like integers once negative ones are turned round, so one sort of one key does.
-    bits = value.view(np.uint32)
-    negative = bits >> 31 == 1
-    ordered = np.where(negative, ~bits, bits | np.uint32(1 << 31))
-    key = (label.astype(np.uint64) << np.uint64(32)) | ordered
+    # The bits of a float32 that is not negative order like an integer, so one sort of one key does; adding 0 makes
+    # -0 to 0.
+    key = label.astype(np.uint64)
+    key <<= np.uint64(32)
+    key |= (value + np.float32(0)).view(np.uint32)
     key.sort()
-    ordered = (key & np.uint64(0xFFFFFFFF)).astype(np.uint32)
-    bits = np.where(ordered >> 31 == 1, ordered & np.uint32(0x7FFFFFFF), ~ordered)
-    return bits.view(np.float32)
+    return key.astype(np.uint32).view(np.float32)

@@ -5,6 +5,7 @@ outlines and statistics cost by the foreground, not by the raster.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,7 +57,7 @@ class Objects:
         return np.repeat(self.label, self.stop - self.start)
 
 
-def find_objects(mask: NDArray[np.generic]) -> Objects:
+def find_objects(mask: NDArray[Any]) -> Objects:
     """Find the 8-connected objects of a mask.
 
     Args:
@@ -76,7 +77,7 @@ def find_objects(mask: NDArray[np.generic]) -> Objects:
     return Objects((height, width), row, start, stop, label, part, overlaps, count)
 
 
-def _runs(mask: NDArray[np.generic]) -> tuple[IntArray, IntArray, IntArray]:
+def _runs(mask: NDArray[Any]) -> tuple[IntArray, IntArray, IntArray]:
     """Return row, first column and column behind the last of each run of foreground, in raster order."""
     height, width = mask.shape
     rows_per_chunk = max(1, _CHUNK_PIXELS // max(width, 1))
@@ -84,7 +85,7 @@ def _runs(mask: NDArray[np.generic]) -> tuple[IntArray, IntArray, IntArray]:
     for top in range(0, height, rows_per_chunk):
         chunk = mask[top : top + rows_per_chunk]
         if chunk.dtype != np.bool_:
-            chunk = chunk > 0
+            chunk = np.greater(chunk, 0)
         change = np.empty((chunk.shape[0], width + 1), np.bool_)
         np.not_equal(chunk[:, 1:], chunk[:, :-1], out=change[:, 1:width])
         change[:, 0] = chunk[:, 0]

@@ -1,6 +1,7 @@
 """What can be exported: the names in `bands`, the variables that each needs, and the files that it gives."""
 
 import difflib
+import re
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 
@@ -53,6 +54,9 @@ def _polygonized(model: str | None) -> Product:
     return Product("objects", files, (f"binarized_segmentation{end}", f"probabilities{end}"), model)
 
 
+# What every file system takes: no separators, quotes, wildcards, control characters or leading dot.
+_FILE_NAME = re.compile(r"""[^/\\<>:"|?*.\x00-\x1f][^/\\<>:"|?*\x00-\x1f]*""")
+
 _PER_MODEL: dict[str, Callable[[str | None], Product]] = {
     "probabilities": _probabilities,
     "binarized": _binarized,
@@ -85,8 +89,8 @@ def plan_products(bands: Iterable[str], ensemble_subsets: Iterable[str] = ()) ->
     Raises:
         ParameterError: If a name cannot be part of a file name, or an argument is a single string.
     """
-    names = set(_names(bands, "bands"))
-    models: list[str | None] = [None, *sorted(set(_names(ensemble_subsets, "ensemble_subsets")))]
+    names = set(listed_names(bands, "bands"))
+    models: list[str | None] = [None, *sorted(set(listed_names(ensemble_subsets, "ensemble_subsets")))]
     plan = [make(model) for name, make in _PER_MODEL.items() if name in names for model in models]
     plan += [product for name, product in _SINGLE.items() if name in names]
     taken = {file for product in plan for file in product.files}
@@ -139,7 +143,7 @@ def check_export_bands(
             ...
         darts_utils.errors.UnknownBandError: Export band 'probabilites' is unknown; did you mean 'probabilities'? ...
     """
-    names = _names(bands, "bands")
+    names = listed_names(bands, "bands")
     known_variables = set(BANDS) if variables is None else set(variables)
     known = [*EXPORT_BANDS, *sorted(known_variables.difference(EXPORT_BANDS))]
     for name in names:
@@ -172,12 +176,17 @@ def _is_model_band(name: str) -> bool:
     return name.split("-", 1)[0] in ("probabilities", "binarized_segmentation")
 
 
-def _names(names: Iterable[str], argument: str) -> list[str]:
+def listed_names(names: Iterable[str], argument: str) -> list[str]:
+    """List names that can be part of a file name.
+
+    Raises:
+        ParameterError: If one cannot, or `names` is a single string.
+    """
     if isinstance(names, str):
         raise ParameterError(f"{argument} is the string {names!r}; expected a list, for example [{names!r}].")
-    listed = list(names)
+    listed = [str(name) for name in names]
     for name in listed:
-        if not isinstance(name, str) or not name or set(name) & set('/\\\0<>:"|?*') or name.startswith("."):
+        if not _FILE_NAME.fullmatch(name):
             raise ParameterError(
                 f"{argument} contains {name!r}, which cannot be part of a file name; "
                 f"expected names without path separators, quotes, wildcards or a leading dot."

@@ -1,200 +1,125 @@
-"""Cloud-Optimized GeoTIFFs: tiled, with overviews, statistics, band names and no-data."""
+"""Cloud-Optimized GeoTIFFs: tiled, with overviews, statistics, band names and no-data, read back after writing."""
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from darts_export.context import TileContext
-from darts_utils import BANDS, ParameterError, UnknownBandError, get_band
+from darts_export.layers import Layer
+from darts_export.version import VERSION
 
-PERCENT_NODATA = 255
-_CHUNK_PIXELS = 1 << 22
-# Rounding in float32 may carry a probability this far beyond 0 or 1, in percent.
-_TOLERANCE = 0.01
-_RASTER_DTYPES = frozenset(
-    {"int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64", "float32", "float64"}
-)
-
-if TYPE_CHECKING:
-    import xarray as xr
-
-
-@dataclass(frozen=True)
-class Layer:
-    """One band of a raster, as it is written.
-
-    Attributes:
-        name: Description of the band.
-        values: Array (y, x).
-        nodata: Value that marks missing pixels, None where there are none.
-        unit: Unit of the values, empty where they have none.
-        resampling: How GDAL makes the overviews.
-    """
-
-    name: str
-    values: NDArray[Any]
-    nodata: float | None
-    unit: str
-    resampling: str
+_BLOCK_PX = 512
+# On probabilities, level 1 is as small as level 9 within a few percent and takes a third of the time.
+_ZSTD_LEVEL = 1
+_STATISTICS = {
+    "minimum": "STATISTICS_MINIMUM",
+    "maximum": "STATISTICS_MAXIMUM",
+    "mean": "STATISTICS_MEAN",
+    "stddev": "STATISTICS_STDDEV",
+    "valid_percent": "STATISTICS_VALID_PERCENT",
+}
 
 
-def write_raster(path: Path, layers: Sequence[Layer], context: TileContext, model: str | None = None) -> None:
-    """Write layers of one dtype as a Cloud-Optimized GeoTIFF.
+def write_raster(
+    path: Path, layers: Sequence[Layer], context: TileContext, model: str | None = None
+) -> list[dict[str, Any]]:
+    """Write layers as a Cloud-Optimized GeoTIFF and compare what is on disk with them.
 
     Args:
         path: The file to write.
-        layers: The bands, all of one shape and dtype.
+        layers: The bands, all of one shape, dtype and no-data value.
         context: What the tags and the grid come from.
         model: Member of the ensemble that the layers belong to.
 
+    Returns:
+        For each band, the fields that STAC has for it.
+
     Raises:
-        OSError: If the file cannot be written.
+        OSError: If the file cannot be written, or does not hold what was written.
     """
     import rasterio
+    import rasterio.shutil
 
     first = layers[0]
+    # GDAL makes a Cloud-Optimized GeoTIFF only from a finished raster, here one in memory; rasterio removes what stands
+    # under the name of a new raster, so it gets one that is free.
     with rasterio.open(
-        path,
+        path.with_suffix(".memory"),
         "w",
-        driver="COG",
+        driver="MEM",
         width=first.values.shape[1],
         height=first.values.shape[0],
         count=len(layers),
         dtype=first.values.dtype.name,
-        crs=context.geobox.crs.to_wkt(),
+        crs=context.wkt,
         transform=context.geobox.affine,
         nodata=first.nodata,
-        compress="ZSTD",
-        predictor="YES",
-        blocksize=512,
-        bigtiff="IF_SAFER",
-        overview_resampling=first.resampling,
-        statistics="YES",
-        num_threads="2",
-    ) as file:
+    ) as memory:
         for index, layer in enumerate(layers, start=1):
-            file.write(layer.values, index)
-            file.set_band_description(index, layer.name)
+            memory.write(layer.values, index)
+            memory.set_band_description(index, layer.name)
             if layer.unit:
-                file.set_band_unit(index, layer.unit)
-        file.update_tags(**_tags(context, model))
-
-
-def read_layers(tile: "xr.Dataset", names: Sequence[str]) -> list[Layer]:
-    """Turn variables of a tile into the layers of one raster.
-
-    Args:
-        tile: The tile. Not changed.
-        names: Variables. Probabilities become uint8 percent with 255 for NaN, booleans become uint8 0 and 1, others
-            keep their dtype. A variable with a leading dimension becomes one layer per entry.
-
-    Returns:
-        The layers, all of one dtype.
-
-    Raises:
-        ParameterError: If a variable has a dtype or dimensions that no raster can have, or a probability is not in 0…1.
-    """
-    layers = [layer for name in names for layer in _variable_layers(tile[name], name)]
-    dtype = np.result_type(*(layer.values.dtype for layer in layers))
-    return [Layer(**(vars(layer) | {"values": layer.values.astype(dtype, copy=False)})) for layer in layers]
-
-
-def variable_values(tile: "xr.Dataset", name: str) -> NDArray[Any]:
-    """Return the values of a variable as an array with y and x last, without a copy where it is one already.
-
-    Raises:
-        ParameterError: If it lacks one of the dimensions.
-    """
-    array = tile[name]
-    if not {"y", "x"} <= set(array.dims) or array.ndim > 3:
-        raise ParameterError(f"{name} has the dimensions {array.dims}; expected ('y', 'x'), or one more before them.")
-    return np.asarray(array.transpose(..., "y", "x").data)
-
-
-def _variable_layers(array: "xr.DataArray", name: str) -> list[Layer]:
-    values = variable_values(array.to_dataset(name=name), name)
-    base = name.split("-", 1)[0]
-    if base == "probabilities" and values.ndim == 2:
-        return [Layer(name, to_percent(values, name), PERCENT_NODATA, "percent", "AVERAGE")]
-    if values.dtype == np.bool_:
-        values = values.view(np.uint8)
-    elif values.dtype == np.float16:
-        values = values.astype(np.float32)
-    if values.dtype.name not in _RASTER_DTYPES:
-        raise ParameterError(f"{name} has the dtype {values.dtype}, which no GeoTIFF holds; convert it first.")
-    nodata = _nodata(array, values.dtype, name)
-    facts = (nodata, str(array.attrs.get("units", "")), _resampling(base, values.dtype))
-    if values.ndim == 2:
-        return [Layer(name, values, *facts)]
-    dimension = array.transpose(..., "y", "x").dims[0]
-    labels = array[dimension].values
-    return [Layer(f"{name} {label}", plane, *facts) for label, plane in zip(labels, values, strict=True)]
-
-
-def to_percent(values: NDArray[Any], name: str = "probabilities") -> NDArray[np.uint8]:
-    """Turn probabilities into whole percent.
-
-    Args:
-        values: Probabilities 0…1, float, NaN where unknown. Not changed.
-        name: What they are, for the message.
-
-    Returns:
-        uint8 of the same shape: 0…100, rounded to the nearest (halves to the even one), 255 for NaN.
-
-    Raises:
-        ParameterError: If a value is not in 0…1.
-
-    Examples:
-        >>> to_percent(np.array([[0.0, 0.504], [1.0, np.nan]]))
-        array([[  0,  50],
-               [100, 255]], dtype=uint8)
-    """
-    result = np.empty(values.shape, np.uint8)
-    rows = max(1, _CHUNK_PIXELS // max(values.shape[1], 1))
-    for top in range(0, len(values), rows):
-        percent = values[top : top + rows] * np.float32(100)
-        unknown = np.isnan(percent)
-        percent[unknown] = 0
-        low, high = float(percent.min()), float(percent.max())
-        if low < -_TOLERANCE or high > 100 + _TOLERANCE:
-            raise ParameterError(
-                f"{name} reach from {low / 100:g} to {high / 100:g}; expected probabilities in 0…1, or NaN."
+                memory.set_band_unit(index, layer.unit)
+        memory.update_tags(**_tags(context, model))
+        try:
+            # Without GDAL's own threads, which a process forked later would wait for in vain.
+            rasterio.shutil.copy(
+                memory,
+                path,
+                driver="COG",
+                compress="ZSTD",
+                level=_ZSTD_LEVEL,
+                predictor="YES",
+                blocksize=_BLOCK_PX,
+                bigtiff="IF_SAFER",
+                overview_resampling=first.resampling,
+                statistics="YES",
             )
-        np.rint(percent, out=percent)
-        result[top : top + rows] = percent
-        result[top : top + rows][unknown] = PERCENT_NODATA
-    return result
+        except Exception as error:  # rasterio lets GDAL's errors through, whose class is private
+            raise OSError(f"GDAL reports: {error}") from error
+    return _read_back(path, layers)
 
 
-def _nodata(array: "xr.DataArray", dtype: np.dtype[Any], name: str) -> float | None:
-    for place in (array.attrs, array.encoding):
-        for key in ("_FillValue", "nodata"):
-            if place.get(key) is not None:
-                return float(place[key])
-    if dtype.kind == "f":
-        return float("nan")
+def _read_back(path: Path, layers: Sequence[Layer]) -> list[dict[str, Any]]:
+    """Compare a file with what should be in it: GDAL does not notice every write that fails on a full disk."""
+    import rasterio
+    from rasterio.errors import RasterioError
+    from rasterio.windows import Window
+
+    height, width = layers[0].values.shape
     try:
-        return get_band(name).nodata if array.dtype == get_band(name).dtype else None
-    except UnknownBandError:
-        return None
+        with rasterio.open(path) as file:
+            for index, layer in enumerate(layers, start=1):
+                for top in range(0, height, _BLOCK_PX):
+                    rows = min(_BLOCK_PX, height - top)
+                    found = file.read(index, window=Window(0, top, width, rows))
+                    if not _same(found, layer.values[top : top + rows]):
+                        raise OSError(f"row {top} and following of {layer.name} read back other than written")
+            return [_band_fields(layer, file.tags(index)) for index, layer in enumerate(layers, start=1)]
+    except RasterioError as error:
+        raise OSError(f"it does not read back: {error}") from error
 
 
-def _resampling(base: str, dtype: np.dtype[Any]) -> str:
-    if base == "aspect":
-        return "NEAREST"  # the mean of 359 and 1 degrees is not 180
-    if dtype.kind == "f" or base.startswith("tc_"):
-        return "AVERAGE"
-    is_class = base in BANDS or dtype.itemsize == 1
-    return "MODE" if is_class else "NEAREST"
+def _same(found: np.ndarray[Any, Any], wanted: np.ndarray[Any, Any]) -> bool:
+    return np.array_equal(found, wanted, equal_nan=wanted.dtype.kind == "f")
+
+
+def _band_fields(layer: Layer, tags: dict[str, str]) -> dict[str, Any]:
+    fields: dict[str, Any] = {"name": layer.name, "data_type": layer.values.dtype.name}
+    if layer.nodata is not None:
+        fields["nodata"] = "nan" if math.isnan(layer.nodata) else layer.nodata
+    if layer.unit:
+        fields["unit"] = layer.unit
+    statistics = {name: float(tags[tag]) for name, tag in _STATISTICS.items() if tag in tags}
+    if statistics:
+        fields["statistics"] = statistics
+    return fields
 
 
 def _tags(context: TileContext, model: str | None) -> dict[str, str]:
-    from darts_export.version import VERSION
-
     tags = {
         "DARTS_TILE_ID": context.tile_id,
         "DARTS_TIME": context.time_text,

@@ -14,7 +14,7 @@ import shutil
 import socket
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -67,6 +67,33 @@ def remove_leftovers(target: Path) -> None:
     """Remove the work folders of writers of `target` that no longer live."""
     for work in target.parent.glob(f"{_prefix(target)}*"):
         _remove_if_dead(work)
+
+
+def carry_over(old: Path, new: Path, names: Iterable[str]) -> None:
+    """Take files and folders of the old folder along into the new one, without copying where links work.
+
+    Args:
+        old: The folder that will be replaced.
+        new: The folder that replaces it; what stands there already wins.
+        names: What to take along.
+    """
+    for name in names:
+        source, target = old / name, new / name
+        if target.exists():
+            continue
+        # What has just gone need not come along.
+        with suppress(FileNotFoundError):
+            if source.is_dir() and not source.is_symlink():
+                shutil.copytree(source, target, symlinks=True, copy_function=_link)
+            else:
+                _link(source, target)
+
+
+def _link(source: Path | str, target: Path | str) -> None:
+    try:
+        os.link(source, target, follow_symlinks=False)
+    except OSError:
+        shutil.copy2(source, target, follow_symlinks=False)
 
 
 def _prefix(target: Path) -> str:

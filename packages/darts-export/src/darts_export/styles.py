@@ -102,7 +102,8 @@ def _sld(fill: _Fill, layer: str) -> str:
     )
     return (
         '<?xml version="1.0" encoding="UTF-8"?>'
-        '<StyledLayerDescriptor xmlns="http://www.opengis.net/sld" xmlns:se="http://www.opengis.net/se" version="1.1.0">'
+        '<StyledLayerDescriptor xmlns="http://www.opengis.net/sld" '
+        'xmlns:se="http://www.opengis.net/se" version="1.1.0">'
         f"<NamedLayer><se:Name>{layer}</se:Name><UserStyle><se:Name>{layer}</se:Name><se:FeatureTypeStyle><se:Rule>"
         f"<se:PolygonSymbolizer>{inside}<se:Stroke>"
         f'<se:SvgParameter name="stroke">{colour}</se:SvgParameter>'

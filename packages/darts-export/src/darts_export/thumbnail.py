@@ -1,15 +1,16 @@
 """A picture of the tile: true colour, outlines of objects and of the reliable area, a title."""
 
 import math
+import unicodedata
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from darts_export.context import TileContext
+from darts_export.layers import variable_values
 from darts_export.objects import find_objects
-from darts_export.rasters import variable_values
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -80,7 +81,7 @@ def stretch(colour: NDArray[np.float32]) -> NDArray[np.uint8]:
     return picture
 
 
-def _shrink(values: NDArray[np.floating], step: int) -> NDArray[np.float32]:
+def _shrink(values: NDArray[np.floating], step: int) -> NDArray[Any]:
     """Shrink by a whole number: every block becomes the mean of a few of its pixels, NaN if one of them is."""
     height, width = (math.ceil(size / step) for size in values.shape)
     total = np.zeros((height, width), np.float32)
@@ -100,10 +101,12 @@ def _fit(values: NDArray[np.generic], shape: tuple[int, int]) -> NDArray[np.gene
 def _shrink_mask(mask: NDArray[np.generic], step: int) -> NDArray[np.bool_]:
     """Shrink by a whole number: a block is set if any of its pixels is, so that no object disappears."""
     objects = find_objects(mask)
-    small = np.zeros([math.ceil(size / step) for size in mask.shape], np.bool_)
-    y, x = np.divmod(objects.pixel_index(), mask.shape[1])
-    small[y // step, x // step] = True
-    return small
+    height, width = (math.ceil(size / step) for size in mask.shape)
+    # Each run of pixels sets a stretch of blocks: +1 where it begins, -1 behind its end, summed up along the row.
+    change = np.zeros((height, width + 1), np.int32)
+    np.add.at(change, (objects.row // step, objects.start // step), 1)
+    np.add.at(change, (objects.row // step, (objects.stop - 1) // step + 1), -1)
+    return np.cumsum(change[:, :-1], axis=1) > 0
 
 
 def _outer_edge(mask: NDArray[np.generic]) -> NDArray[np.bool_]:
@@ -124,7 +127,7 @@ def _with_title(image, context: TileContext):  # type: ignore[no-untyped-def]
     from PIL import Image, ImageDraw, ImageFont
 
     date = "" if context.time is None else f"  {context.time:%Y-%m-%d}"
-    title = f"{context.tile_id}{date}"
+    title = _plain(f"{context.tile_id}{date}")
     framed = Image.new("RGB", (image.width, image.height + _TITLE_PX), "white")
     framed.paste(image, (0, _TITLE_PX))
     draw = ImageDraw.Draw(framed)
@@ -134,3 +137,9 @@ def _with_title(image, context: TileContext):  # type: ignore[no-untyped-def]
     font = ImageFont.load_default(size)
     draw.text((6, _TITLE_PX // 2), title, fill="black", font=font, anchor="lm")
     return framed
+
+
+def _plain(text: str) -> str:
+    """Replace letters that the font of Pillow lacks by their base letter, and others by a question mark."""
+    letters = unicodedata.normalize("NFKD", text)
+    return "".join(c for c in letters if not unicodedata.combining(c)).encode("ascii", "replace").decode()

@@ -37,7 +37,7 @@ def objects_frame(
     with step("object statistics"):
         statistics = object_statistics(objects, probabilities)
     pixels = objects.pixels
-    columns = {
+    columns: dict[str, NDArray[Any]] = {
         "Region_ID": np.arange(1, objects.count + 1, dtype=np.int32),
         "min": statistics.min,
         "max": statistics.max,
@@ -45,7 +45,7 @@ def objects_frame(
         "median": statistics.median,
         "std": statistics.std,
         "npixel": pixels,
-        "area_m2": pixels * _pixel_area(context),
+        "area_m2": pixels * context.pixel_area,
     }
     return _frame(columns, objects, context, model)
 
@@ -62,7 +62,7 @@ def extent_frame(extent: Objects, context: TileContext) -> "gpd.GeoDataFrame":
     """
     whole = Objects(**(vars(extent) | {"label": np.zeros_like(extent.label), "count": min(extent.count, 1)}))
     pixels = whole.pixels
-    columns = {"npixel": pixels, "area_m2": pixels * _pixel_area(context)}
+    columns = {"npixel": pixels, "area_m2": pixels * context.pixel_area}
     return _frame(columns, whole, context, None)
 
 
@@ -107,21 +107,18 @@ def _frame(
     with step("outlines"):
         polygons = object_polygons(objects, context.transform)
     count = objects.count
-    moment = None if context.time is None else context.time.replace(tzinfo=None)
-    time = pd.Series(np.full(count, np.datetime64(moment, "ms"))).dt.tz_localize("UTC")
+    moment = np.datetime64(None if context.time is None else context.time.replace(tzinfo=None), "ms")
     constant = {
-        "tile_id": pd.Series([context.tile_id] * count, dtype=object),
-        "source": pd.Series([context.source] * count, dtype=object),
-        "acquisition_time": time,
-        "model_names": pd.Series([context.model_names(model)] * count, dtype=object),
+        "tile_id": _text(context.tile_id, count),
+        "source": _text(context.source, count),
+        "acquisition_time": pd.DatetimeIndex(np.full(count, moment), tz="UTC"),
+        "model_names": _text(context.model_names(model), count),
     }
-    return gpd.GeoDataFrame(columns | constant, geometry=polygons, crs=context.geobox.crs.to_wkt())
+    return gpd.GeoDataFrame(columns | constant, geometry=polygons, crs=context.wkt)
 
 
-def _pixel_area(context: TileContext) -> float:
-    _, dx, _, dy = context.transform
-    unit = context.geobox.crs.proj.axis_info[0].unit_conversion_factor
-    return abs(dx * dy) * unit**2
+def _text(value: str, count: int) -> NDArray[Any]:
+    return np.full(count, value, dtype=object)
 
 
 def _add_style(geopackage: Path, style: str) -> None:

@@ -37,8 +37,8 @@ def prepare_export(
 
     Args:
         tile: Tile with ``quality_data_mask`` (uint8: 0 invalid, 1 low, 2 high quality), ``probabilities`` and for each
-            subset ``probabilities-{subset}`` (float, 0…1, NaN where unknown), each with two dimensions in any order; any
-            CRS. Lazy (dask) values are computed. Not changed.
+            subset ``probabilities-{subset}`` (float, 0…1, NaN where unknown), each with two dimensions in any order;
+            any CRS. Lazy (dask) values are computed. Not changed.
         bin_threshold: Probability above which a pixel belongs to an object, 0…1.
         mask_erosion_size: Radius in pixels of the disk that erodes the extent.
         min_object_size: Fewest pixels of an object; one of exactly this size stays.
@@ -47,8 +47,8 @@ def prepare_export(
         device: As for :func:`erode_mask`.
         edge_erosion_size: Width in pixels of the rim of the tile that the extent leaves out, for a level above 0; None
             means `mask_erosion_size`, 0 means no rim.
-        edge_objects: What happens to an object that reaches out of the extent. "clip" cuts it there: objects are made of
-            the masked probabilities, and the part inside stays if it has `min_object_size` pixels. "remove" drops it
+        edge_objects: What happens to an object that reaches out of the extent. "clip" cuts it there: objects are made
+            of the masked probabilities, and a part inside stays if it has `min_object_size` pixels. "remove" drops it
             whole: objects are made of all probabilities, and those with a pixel outside the extent go.
 
     Returns:
@@ -116,9 +116,11 @@ def prepare_export(
 
 
 def _check_level(quality_level: QualityLevel) -> int:
-    if isinstance(quality_level, str | int | np.integer) and quality_level in _LEVELS:
+    try:
         return _LEVELS[quality_level]
-    raise ParameterError(f"quality_level is {quality_level!r}; expected one of {', '.join(map(repr, _LEVELS))}.")
+    except (KeyError, TypeError) as error:
+        known = ", ".join(map(repr, _LEVELS))
+        raise ParameterError(f"quality_level is {quality_level!r}; expected one of {known}.") from error
 
 
 def _probability_names(tile: "xr.Dataset", ensemble_subsets: Sequence[str]) -> list[str]:

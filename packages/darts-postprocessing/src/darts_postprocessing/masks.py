@@ -15,16 +15,16 @@ def erode_mask(
 ) -> "xr.DataArray":
     """Erode a mask by a disk, then clear the rim of the raster.
 
-    A pixel stays if every pixel of the raster with ``dx² + dy² <= size²`` is usable; what lies outside the raster counts
-    as usable. Then the outermost `edge_size` pixels on all four sides become 0.
+    A pixel stays if every pixel of the raster with ``dx² + dy² <= size²`` is usable; what lies outside the raster
+    counts as usable. Then the outermost `edge_size` pixels on all four sides become 0.
 
     Args:
-        mask: Mask with two dimensions in any order, for example (y, x); bool, integer or float, usable where above 0; any
-            CRS or none. Lazy (dask) values are computed. Not changed.
+        mask: Mask with two dimensions in any order, for example (y, x); bool, integer or float, usable where above 0;
+            any CRS or none. Lazy (dask) values are computed. Not changed.
         size: Radius of the disk in pixels; 0 erodes nothing.
-        device: Where to work: "cpu", "cuda", "cuda:1", a GPU index, or "auto" (a GPU with less than half of its memory in
-            use, else the CPU). None takes the GPU on which the mask lies, else the first GPU where one works, else the
-            CPU. A GPU that was asked for and does not work is a DeviceFallbackWarning, and the CPU does the work.
+        device: Where to work: "cpu", "cuda", "cuda:1", a GPU index, or "auto" (a GPU with less than half of its memory
+            in use, else the CPU). None takes the GPU on which the mask lies, else the first GPU where one works, else
+            the CPU. A GPU that was asked for and does not work is a DeviceFallbackWarning, and the CPU does the work.
         edge_size: Width of the rim in pixels; None means `size`, 0 means no rim.
 
     Returns:

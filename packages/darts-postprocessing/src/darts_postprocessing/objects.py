@@ -17,12 +17,12 @@ def binarize(
     """Keep the objects that are large enough and lie wholly inside a mask.
 
     An object is a set of pixels with a probability above the threshold that are joined at sides or corners (8
-    neighbours). It goes as a whole if one of its pixels lies outside the mask, or if it has fewer than `min_object_size`
-    pixels. A pixel just inside the mask's border does not harm it, nor does the edge of the raster.
+    neighbours). It goes as a whole if one of its pixels lies outside the mask, or if it has fewer than
+    `min_object_size` pixels. Pixels just inside the mask's border do not harm it, nor does the edge of the raster.
 
     Args:
-        probs: Probabilities 0…1 with two dimensions in any order, for example (y, x); float, NaN counts as 0; any CRS or
-            none. Lazy (dask) values are computed. Not changed.
+        probs: Probabilities 0…1 with two dimensions in any order, for example (y, x); float, NaN counts as 0; any CRS
+            or none. Lazy (dask) values are computed. Not changed.
         threshold: Probability above which a pixel belongs to an object, 0…1. A pixel of exactly this value does not.
         min_object_size: Fewest pixels of an object; one of exactly this size stays.
         mask: Mask on the same grid, dimensions in any order; bool, integer or float, usable where above 0. Not changed.

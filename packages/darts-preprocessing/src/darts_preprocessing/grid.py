@@ -1,11 +1,18 @@
 """Grids: the checks that every feature needs, and lengths in metres turned into cells."""
 
-import math
-from typing import Any, TypeAlias
+from __future__ import annotations
 
-import xarray as xr
+import math
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+
+from darts_preprocessing.backends import backend_of
 from darts_utils import GridError, MissingBandError, ParameterError
-from odc.geo.geobox import GeoBox
+
+if TYPE_CHECKING:
+    import xarray as xr
+    from odc.geo.geobox import GeoBox
 
 Length: TypeAlias = "float | str"
 """A length on the ground: metres as a number or as "100m", or cells as "10px"."""
@@ -25,6 +32,7 @@ def get_geobox(ds: xr.Dataset, what: str) -> GeoBox:
         GridError: If the Dataset has no grid or no CRS.
     """
     import odc.geo.xr  # noqa: F401  registers the accessor
+    from odc.geo.geobox import GeoBox
 
     geobox = ds.odc.geobox
     if not isinstance(geobox, GeoBox) or geobox.crs is None:
@@ -74,7 +82,20 @@ def get_dem(ds: xr.Dataset) -> tuple[Any, float]:
     if "dem" not in ds:
         raise MissingBandError(f"The Dataset has no 'dem', only {sorted(map(str, ds.data_vars))}.")
     cell = check_metric_grid(get_geobox(ds, "The Dataset"), "The Dataset")
-    return ds["dem"].data, cell
+    data = ds["dem"].data
+    return backend_of(data).asarray(data, np.float32), cell
+
+
+def pad(geobox: GeoBox, cells: int) -> GeoBox:
+    """Return a north-up grid with more cells on each side."""
+    from affine import Affine
+    from odc.geo.geobox import GeoBox
+
+    affine, (rows, cols) = geobox.affine, geobox.shape
+    origin = affine.c - cells * affine.a, affine.f - cells * affine.e
+    return GeoBox(
+        (rows + 2 * cells, cols + 2 * cells), Affine(affine.a, 0, origin[0], 0, affine.e, origin[1]), geobox.crs
+    )
 
 
 def to_cells(length: Length, cell: float, name: str) -> int:

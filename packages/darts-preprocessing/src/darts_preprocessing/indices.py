@@ -1,8 +1,13 @@
 """The usual spectral indices by name; the formulas are spyndex's, see :func:`calculate_spectral_index`."""
 
-import xarray as xr
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 from darts_preprocessing.spectral import calculate_spectral_index
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 
 def calculate_arvi(ds: xr.Dataset, **constants: float) -> xr.Dataset:

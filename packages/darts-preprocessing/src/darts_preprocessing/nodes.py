@@ -1,12 +1,16 @@
 """Quantities that vary smoothly over a grid: known exactly at nodes, interpolated between them."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from odc.geo.geobox import GeoBox
+
+if TYPE_CHECKING:
+    from odc.geo.geobox import GeoBox
 
 PointFunction: TypeAlias = "Callable[[NDArray[np.float64], NDArray[np.float64]], NDArray[np.complex128]]"
 

@@ -1,10 +1,16 @@
 """Where true north is: the meridian convergence of a grid, pixel by pixel."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import numpy as np
 from numpy.typing import NDArray
-from odc.geo.geobox import GeoBox
 
 from darts_preprocessing.nodes import Nodes, sample_nodes
+
+if TYPE_CHECKING:
+    from odc.geo.geobox import GeoBox
 
 _TOLERANCE = 1e-5  # of sine and cosine, 0.0006°
 

@@ -1,24 +1,31 @@
 """A tile and its auxiliary data become a tile with features."""
 
+from __future__ import annotations
+
 from collections.abc import Collection, Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import xarray as xr
-from darts_utils import DeviceLike, MissingBandError, ParameterError, resolve_device, step
-from odc.geo.geobox import GeoBox
 
 from darts_preprocessing.backends import Backend, Core, backend_for
-from darts_preprocessing.grid import Length, check_metric_grid, get_geobox
+from darts_preprocessing.grid import Length, check_metric_grid, get_geobox, pad
 from darts_preprocessing.north import get_north
-from darts_preprocessing.reproject import reproject
 from darts_preprocessing.terrain import add_variables, resolve_sun, to_radii
+from darts_preprocessing.warp import get_sampling
+from darts_utils import DeviceLike, MissingBandError, ParameterError, resolve_device, step
+
+if TYPE_CHECKING:
+    import xarray as xr
+    from odc.geo.geobox import GeoBox
 
 OPTICAL_FEATURES = ("ndvi",)
 TCVIS_FEATURES = ("tc_brightness", "tc_greenness", "tc_wetness")
 GRADIENT_FEATURES = ("slope", "aspect", "hillshade", "curvature")
-DEM_FEATURES = ("dem", "arcticdem_data_mask", "relative_elevation", *GRADIENT_FEATURES)
-FEATURES = (*OPTICAL_FEATURES, *TCVIS_FEATURES, *DEM_FEATURES)
+FROM_DEM = ("dem", "relative_elevation", *GRADIENT_FEATURES)
+ARCTICDEM_FEATURES = ("arcticdem_data_mask", *FROM_DEM)
+FEATURES = (*OPTICAL_FEATURES, *TCVIS_FEATURES, *ARCTICDEM_FEATURES)
+
+_INSTALL = 'pip install "darts-preprocessing[cuda12]" or "darts-preprocessing[cuda13]", as the driver has it'
 
 
 def preprocess_v2(
@@ -29,12 +36,19 @@ def preprocess_v2(
     tpi_inner_radius: Length = 0,
     device: DeviceLike = None,
     features: Collection[str] | None = None,
+    *,
+    keep_on_device: bool = False,
 ) -> xr.Dataset:
     """Add to a tile the features that the models see: vegetation index, land-change trend and terrain.
+
+    Auxiliary data is brought onto the tile's grid by cubic convolution, the mask by its nearest cell. Terrain features
+    are computed on the tile's grid with a margin, so that the tile's rim is as good as its middle, where `ds_arcticdem`
+    reaches that far.
 
     Args:
         ds_optical: Tile with ``red`` and ``nir``, (y, x) float32 reflectance, NaN where there is none, on a grid
             projected in metres, north-up, with square cells; the sun in its attributes ``azimuth`` and ``elevation``.
+            Not changed.
         ds_arcticdem: ``dem``, (y, x) float32, metres, NaN where there is none, and ``arcticdem_data_mask``, uint8,
             1 where measured, in any CRS, with a margin around the tile as wide as `tpi_outer_radius`; or None.
         ds_tcvis: ``tc_brightness``, ``tc_greenness`` and ``tc_wetness``, (y, x) uint8, in any CRS; or None.
@@ -42,9 +56,10 @@ def preprocess_v2(
         tpi_inner_radius: Likewise; above 0, the index is taken over a ring.
         device: "cuda", "cpu", "auto", a GPU index, or None for the GPU where one works, else the CPU.
         features: Names of the variables to compute. None means all that the given data allows.
+        keep_on_device: Where the work is done on a GPU, leave every variable of the result there (cupy arrays).
 
     Returns:
-        A new tile: the variables of `ds_optical` (the same arrays), and the features on its grid.
+        A new tile: the variables and the coordinates of `ds_optical`, and the features.
 
     Raises:
         MissingBandError: If a variable that a feature needs is absent.
@@ -53,99 +68,135 @@ def preprocess_v2(
 
     Warns:
         SunAngleWarning: If the sun's angles are unknown; the hillshade then assumes 225° and 25°.
-        DeviceFallbackWarning: If the GPU asked for does not work here.
+        DeviceFallbackWarning: If the GPU asked for does not work here; the CPU does the work.
     """
     wanted = _resolve_features(features, ds_arcticdem is not None, ds_tcvis is not None)
     geobox = get_geobox(ds_optical, "The tile")
     cell = check_metric_grid(geobox, "The tile")
     radii = to_radii(tpi_outer_radius, tpi_inner_radius, cell)
     _require(ds_optical, ("red", "nir") if "ndvi" in wanted else (), "ds_optical")
-    _require(ds_tcvis, (name for name in TCVIS_FEATURES if name in wanted), "ds_tcvis")
-    _require(ds_arcticdem, _dem_inputs(wanted), "ds_arcticdem")
+    _require(ds_tcvis, wanted & set(TCVIS_FEATURES), "ds_tcvis")
+    _require(ds_arcticdem, _arcticdem_inputs(wanted), "ds_arcticdem")
     backend = backend_for(resolve_device(device, needs=("cupy",), install=_INSTALL, fallback=True))
 
     added: dict[str, Any] = {}
-    if "ndvi" in wanted:
-        with step("ndvi"):
-            added["ndvi"] = backend.ndvi(
-                backend.asarray(ds_optical["nir"].data), backend.asarray(ds_optical["red"].data)
-            )
-    if ds_tcvis is not None:
-        added |= _trends(ds_tcvis, [name for name in TCVIS_FEATURES if name in wanted], geobox)
-    if ds_arcticdem is not None:
-        added |= _terrain(ds_arcticdem, ds_optical.attrs, geobox, radii, wanted, backend)
-    return add_variables(ds_optical, {name: added[name] for name in FEATURES if name in added})
-
-
-_INSTALL = 'pip install "darts-preprocessing[cuda12]" or "darts-preprocessing[cuda13]", as the driver has it'
+    with backend.active():
+        if "ndvi" in wanted:
+            with step("ndvi"):
+                nir, red = (backend.asarray(ds_optical[name].data, np.float32) for name in ("nir", "red"))
+                added["ndvi"] = backend.ndvi(nir, red)
+                del nir, red
+        if ds_tcvis is not None and wanted & set(TCVIS_FEATURES):
+            with step("resample TCVIS"):
+                added |= _trends(ds_tcvis, [name for name in TCVIS_FEATURES if name in wanted], geobox, backend)
+        if ds_arcticdem is not None and "arcticdem_data_mask" in wanted:
+            with step("resample the mask of ArcticDEM"):
+                added["arcticdem_data_mask"] = _mask(ds_arcticdem, geobox, backend)
+        if ds_arcticdem is not None and wanted & set(FROM_DEM):
+            added |= _terrain(ds_arcticdem, ds_optical.attrs, geobox, radii, wanted, backend)
+        if keep_on_device:
+            return _moved(add_variables(ds_optical, _sorted(added)), backend)
+        return add_variables(ds_optical, {name: backend.to_host(array) for name, array in _sorted(added).items()})
 
 
 def _resolve_features(features: Collection[str] | None, has_dem: bool, has_tcvis: bool) -> set[str]:
-    possible = {*OPTICAL_FEATURES, *(TCVIS_FEATURES if has_tcvis else ()), *(DEM_FEATURES if has_dem else ())}
+    possible = {*OPTICAL_FEATURES, *(TCVIS_FEATURES if has_tcvis else ()), *(ARCTICDEM_FEATURES if has_dem else ())}
     if features is None:
         return possible
     wanted = {features} if isinstance(features, str) else set(features)
     if unknown := wanted - set(FEATURES):
-        raise ParameterError(f"features names {sorted(unknown)}; known features: {', '.join(FEATURES)}.")
+        raise ParameterError(f"features names {', '.join(sorted(unknown))}; known features: {', '.join(FEATURES)}.")
     if lacking := wanted - possible:
-        source = "ds_arcticdem" if lacking & set(DEM_FEATURES) else "ds_tcvis"
+        source = "ds_arcticdem" if lacking & set(ARCTICDEM_FEATURES) else "ds_tcvis"
         raise ParameterError(
-            f"features names {sorted(lacking)}, but {source} is None; give it, or do not ask for them."
+            f"features names {', '.join(sorted(lacking))}, but {source} is None; give it, or do not ask for them."
         )
     return wanted
 
 
-def _dem_inputs(wanted: Collection[str]) -> Iterable[str]:
-    if set(DEM_FEATURES) & set(wanted) - {"arcticdem_data_mask"}:
+def _arcticdem_inputs(wanted: set[str]) -> Iterable[str]:
+    if wanted & set(FROM_DEM):
         yield "dem"
     if "arcticdem_data_mask" in wanted:
         yield "arcticdem_data_mask"
 
 
 def _require(ds: xr.Dataset | None, names: Iterable[str], what: str) -> None:
-    if ds is None:
-        return
-    if missing := [name for name in names if name not in ds]:
+    if ds is not None and (missing := sorted(name for name in names if name not in ds)):
         raise MissingBandError(f"{what} lacks {', '.join(missing)}; it holds {', '.join(map(str, ds.data_vars))}.")
 
 
-def _trends(ds: xr.Dataset, names: list[str], geobox: GeoBox) -> dict[str, Any]:
-    if not names:
-        return {}
-    source = np.stack([np.asarray(ds[name].data, dtype=np.uint8) for name in names])
-    with step("reproject TCVIS"):
-        result = reproject(source, get_geobox(ds, "ds_tcvis"), geobox, "cubic")
-    return dict(zip(names, result, strict=True))
+def _sorted(added: dict[str, Any]) -> dict[str, Any]:
+    return {name: added[name] for name in FEATURES if name in added}
+
+
+def _moved(tile: xr.Dataset, backend: Backend) -> xr.Dataset:
+    return tile.assign(
+        {
+            name: variable.copy(data=backend.asarray(variable.data))
+            for name, variable in tile.variables.items()
+            if name in tile.data_vars
+        }
+    )
+
+
+def _trends(ds: xr.Dataset, names: list[str], geobox: GeoBox, backend: Backend) -> dict[str, Any]:
+    source = backend.asarray(np.stack([np.asarray(ds[name].data) for name in names]), np.uint8)
+    sampling = get_sampling(geobox, get_geobox(ds, "ds_tcvis"), cubic=True)
+    return dict(zip(names, backend.resample(source, sampling), strict=True))
+
+
+def _mask(ds: xr.Dataset, geobox: GeoBox, backend: Backend) -> Any:
+    source = backend.asarray(ds["arcticdem_data_mask"].data, np.uint8)
+    sampling = get_sampling(geobox, get_geobox(ds, "ds_arcticdem"), cubic=False)
+    return backend.resample(source[None], sampling)[0]
 
 
 def _terrain(
     ds: xr.Dataset, attrs: dict[Any, Any], geobox: GeoBox, radii: tuple[int, int], wanted: set[str], backend: Backend
 ) -> dict[str, Any]:
-    source_grid = get_geobox(ds, "ds_arcticdem")
-    added: dict[str, Any] = {}
-    if "arcticdem_data_mask" in wanted:
-        with step("reproject the ArcticDEM mask"):
-            mask = np.asarray(ds["arcticdem_data_mask"].data).astype(np.uint8, copy=False)
-            added["arcticdem_data_mask"] = reproject(mask, source_grid, geobox, "nearest")
-    if not set(wanted) & set(DEM_FEATURES) - {"arcticdem_data_mask"}:
-        return added
     margin = radii[0] if "relative_elevation" in wanted else 1
-    with step("reproject ArcticDEM"):
-        source = np.asarray(ds["dem"].data).astype(np.float32, copy=False)
-        dem = reproject(source, source_grid, geobox.pad(margin), "cubic", np.nan)
-    top, left = margin, margin
-    core = Core(top, left, tuple(geobox.shape))
-    dem = backend.asarray(dem)
+    with step("resample ArcticDEM"):
+        dem = _resample_dem(ds, pad(geobox, margin), backend)
+    dem, core = _trim(dem, margin)
     names = [name for name in GRADIENT_FEATURES if name in wanted]
+    added: dict[str, Any] = {}
     if names:
         shading = resolve_sun(attrs) if "hillshade" in names else None
         with step("slope, aspect, hillshade, curvature"):
-            north = get_north(geobox)
-            added |= backend.gradient_features(dem, core, float(geobox.resolution.x), names, shading, north)
+            north = get_north(geobox) if {"aspect", "hillshade"} & set(names) else None
+            added |= backend.gradient_features(dem, core, abs(geobox.resolution.x), names, shading, north)
     if "relative_elevation" in wanted:
         with step("relative_elevation"):
             added["relative_elevation"] = backend.relative_elevation(dem, core, *radii)
     if "dem" in wanted:
-        rows, cols = core.shape
-        added["dem"] = dem[top : top + rows, left : left + cols].copy()
+        added["dem"] = dem[core.top : core.top + core.shape[0], core.left : core.left + core.shape[1]].copy()
     return added
+
+
+def _resample_dem(ds: xr.Dataset, geobox: GeoBox, backend: Backend) -> Any:
+    source = backend.asarray(ds["dem"].data, np.float32)
+    sampling = get_sampling(geobox, get_geobox(ds, "ds_arcticdem"), cubic=True)
+    return backend.resample(source[None], sampling)[0]
+
+
+def _trim(dem: Any, margin: int) -> tuple[Any, Core]:
+    """Cut off the rows and columns of the margin that hold no elevation, and say where the tile then lies.
+
+    What lies beyond is then the rim of the DEM, where features use the cells there are, rather than a hole in it.
+    """
+    rows, cols = (size - 2 * margin for size in dem.shape)
+    top, bottom, left, right = 0, dem.shape[0], 0, dem.shape[1]
+    while top < margin and not _has_value(dem[top]):
+        top += 1
+    while bottom > margin + rows and not _has_value(dem[bottom - 1]):
+        bottom -= 1
+    while left < margin and not _has_value(dem[:, left]):
+        left += 1
+    while right > margin + cols and not _has_value(dem[:, right - 1]):
+        right -= 1
+    return dem[top:bottom, left:right], Core(margin - top, margin - left, (rows, cols))
+
+
+def _has_value(cells: Any) -> bool:
+    return bool((cells == cells).any())

@@ -1,13 +1,17 @@
 """Spectral indices: NDVI, and what spyndex knows of the bands blue, green, red and near infrared."""
 
+from __future__ import annotations
+
 import importlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import xarray as xr
-from darts_utils import MissingBandError, ParameterError, band_attrs, step
 
 from darts_preprocessing.backends import backend_of
+from darts_utils import MissingBandError, ParameterError, band_attrs, step
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 _BANDS = {"B": "blue", "G": "green", "R": "red", "N": "nir"}
 
@@ -86,5 +90,7 @@ def _require(ds: xr.Dataset, names: Any, what: str) -> None:
 
 
 def _add(ds: xr.Dataset, name: str, values: Any, attrs: dict[str, Any]) -> xr.Dataset:
+    import xarray as xr
+
     variable = xr.Variable(("y", "x"), values, attrs, encoding={"grid_mapping": "spatial_ref"})
     return ds.assign({name: variable})

@@ -1,17 +1,19 @@
 """Terrain features, each a function of a Dataset with elevations that returns it with one variable more."""
 
+from __future__ import annotations
+
 import math
 import warnings
-from typing import Any
-
-import numpy as np
-import xarray as xr
-from darts_utils import BANDS, ParameterError, band_attrs, step
+from typing import TYPE_CHECKING, Any
 
 from darts_preprocessing.backends import Core, Shading, backend_of
 from darts_preprocessing.errors import SunAngleWarning
 from darts_preprocessing.grid import Length, get_dem, get_geobox, to_cells, to_window
 from darts_preprocessing.north import get_north
+from darts_utils import BANDS, ParameterError, band_attrs, step
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 DEFAULT_AZIMUTH = 225.0
 DEFAULT_ELEVATION = 25.0
@@ -246,6 +248,8 @@ def to_radii(outer_radius: Length, inner_radius: Length, cell: float) -> tuple[i
 
 def add_variables(ds: xr.Dataset, values: dict[str, Any], **attrs: Any) -> xr.Dataset:
     """Return the Dataset with more variables on its own grid, with the attributes of the band table."""
+    import xarray as xr
+
     added = {}
     for name, array in values.items():
         described = band_attrs(name) if name in BANDS else _MORE_ATTRS[name]
@@ -258,7 +262,5 @@ def _add_gradient_feature(ds: xr.Dataset, name: str, shading: Shading | None = N
     needs_north = name in ("aspect", "hillshade")
     north = get_north(get_geobox(ds, "The Dataset")) if needs_north else None
     with step(name):
-        features = backend_of(dem).gradient_features(
-            dem.astype(np.float32, copy=False), Core.whole(dem.shape), cell, [name], shading, north
-        )
+        features = backend_of(dem).gradient_features(dem, Core.whole(dem.shape), cell, [name], shading, north)
     return add_variables(ds, features)

@@ -1,16 +1,32 @@
 """Auxiliary data brought onto the grid of a tile."""
 
-from typing import Any
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from odc.geo.geobox import GeoBox
 
+from darts_preprocessing.backends import Sampling
 from darts_preprocessing.nodes import Nodes, sample_nodes
+
+if TYPE_CHECKING:
+    from odc.geo.geobox import GeoBox
 
 _METRES_PER_DEGREE = 111_320.0
 _TOLERANCE_PX = 1e-4
 _NOWHERE = -1e9
+
+
+def get_sampling(grid: GeoBox, source: GeoBox, *, cubic: bool) -> Sampling:
+    """Say how to resample from one grid to another.
+
+    Args:
+        grid: The grid wanted, north-up.
+        source: The grid of the data.
+        cubic: Cubic convolution, else the nearest cell.
+    """
+    return Sampling(locate(grid, source), (grid.shape.y, grid.shape.x), cubic, stretch(grid, source) if cubic else 1.0)
 
 
 def locate(grid: GeoBox, source: GeoBox) -> Nodes:
@@ -52,6 +68,7 @@ def stretch(grid: GeoBox, source: GeoBox) -> float:
 
     Examples:
         >>> from affine import Affine
+        >>> from odc.geo.geobox import GeoBox
         >>> fine = GeoBox((9, 9), Affine(2, 0, 0, 0, -2, 0), "EPSG:3413")
         >>> coarse = GeoBox((9, 9), Affine(3, 0, 0, 0, -3, 0), "EPSG:32608")
         >>> stretch(coarse, fine), stretch(fine, coarse)

@@ -1,1 +1,46 @@
 """Segment DARTS tiles with one network or an ensemble of them."""
+
+from darts_segmentation.card import ModelCard
+from darts_segmentation.convert import convert_model
+from darts_segmentation.ensemble import EnsembleV1
+from darts_segmentation.errors import (
+    BatchHalvedWarning,
+    BrokenModelError,
+    CompileError,
+    ExportError,
+    GpuMemoryError,
+    ModelCardError,
+    ModelFileError,
+    ModelNotFoundError,
+    ModelWeightsError,
+    OutputError,
+    UnsafeModelError,
+)
+from darts_segmentation.modelfile import ModelFile, ModelInfo, hash_model, model_info, read_model
+from darts_segmentation.segmenter import SMPSegmenter
+from darts_segmentation.store import model_paths, save_model
+
+__all__ = [
+    "BatchHalvedWarning",
+    "BrokenModelError",
+    "CompileError",
+    "EnsembleV1",
+    "ExportError",
+    "GpuMemoryError",
+    "ModelCard",
+    "ModelCardError",
+    "ModelFile",
+    "ModelFileError",
+    "ModelInfo",
+    "ModelNotFoundError",
+    "ModelWeightsError",
+    "OutputError",
+    "SMPSegmenter",
+    "UnsafeModelError",
+    "convert_model",
+    "hash_model",
+    "model_info",
+    "model_paths",
+    "read_model",
+    "save_model",
+]

@@ -81,7 +81,8 @@ def get_band(name: str) -> Band:
     """Look a variable up in the band table.
 
     Args:
-        name: Name of a variable; ``probabilities-{model}`` and ``binarized_segmentation-{model}`` resolve to their base.
+        name: Name of a variable; ``probabilities-{model}`` and ``binarized_segmentation-{model}`` stand for their
+            base.
 
     Returns:
         The entry of the table.
@@ -146,7 +147,8 @@ def normalize_band(values: ArrayLike, name: str) -> NDArray[np.float32]:
         array([0.5, 1. , 0. ], dtype=float32)
     """
     band = get_band(name)
-    scaled = np.array(values, dtype=np.float32)
+    with np.errstate(over="ignore"):  # what float32 cannot hold lies far outside the range, and is clipped
+        scaled = np.array(values, dtype=np.float32)
     scaled -= np.float32(band.low)
     scaled *= np.float32(1 / (band.high - band.low))
     np.clip(scaled, 0, 1, out=scaled)

@@ -1,11 +1,14 @@
 """Choose the device that does the work, and say in a sentence why a GPU cannot."""
 
+import contextlib
 import importlib.util
 import os
+import sys
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from types import ModuleType
+from typing import Any, Literal, TypeAlias
 
 from darts_utils.errors import DeviceError, DeviceFallbackWarning, ParameterError
 
@@ -49,7 +52,8 @@ def resolve_device(
 
     Args:
         device: "cpu"; "cuda" (the first GPU), "cuda:1" or a GPU index; "auto", the first GPU with less than half of its
-            memory in use; None, the first GPU where one works. "auto" and None mean the CPU where there is no such GPU.
+            memory in use, or that does not tell; None, the first GPU where one works. "auto" and None mean the CPU
+            where there is no such GPU. Anything that prints as one of these will do, a ``torch.device`` for example.
         needs: Modules without which the GPU is of no use to the caller, for example ``["cupy"]``.
         install: The command that installs `needs`, for the message.
         fallback: Take the CPU, with a :class:`DeviceFallbackWarning`, where the GPU asked for does not work.
@@ -68,13 +72,12 @@ def resolve_device(
     wanted = _parse(device)
     if wanted == CPU:
         return CPU
-    try:
-        gpus = _visible_gpus()
-        _require_modules(needs, install)
-    except DeviceError as error:
+    gpus, reasons = _visible_gpus()
+    reasons += _missing_modules(needs, install)
+    if reasons:
         if wanted in (None, "auto"):
             return CPU
-        return _give_up(str(wanted), str(error), fallback)
+        return _give_up(str(wanted), " and ".join(reasons), fallback)
     if wanted is None:
         return Device("cuda", 0)
     if wanted == "auto":
@@ -88,8 +91,8 @@ def resolve_device(
 
 
 def _parse(device: DeviceLike) -> Device | Literal["auto"] | None:
-    if device is None or isinstance(device, Device):
-        return device
+    if device is None:
+        return None
     text = str(device).strip().lower()
     if text == "auto":
         return "auto"
@@ -98,7 +101,7 @@ def _parse(device: DeviceLike) -> Device | Literal["auto"] | None:
     if text == "cuda":
         return Device("cuda", 0)
     number = text.removeprefix("cuda:")
-    if number.isdecimal() and not isinstance(device, bool):
+    if number.isdecimal():
         return Device("cuda", int(number))
     raise ParameterError(f"device is {device!r}; expected 'cpu', 'cuda', 'cuda:1', 'auto', a GPU index or None.")
 
@@ -107,59 +110,92 @@ def _give_up(wanted: str, reason: str, fallback: bool) -> Device:
     message = f"Device {wanted} was asked for, but {reason}."
     if not fallback:
         raise DeviceError(f"{message} Choose another device, or 'cpu'.")
+    # The warning points at the line that called the function that called resolve_device.
     warnings.warn(f"{message} The CPU does the work.", DeviceFallbackWarning, stacklevel=4)
     return CPU
 
 
-def _require_modules(needs: Sequence[str], install: str) -> None:
-    missing = [name for name in needs if importlib.util.find_spec(name) is None]
-    if missing:
-        how = f" ({install})" if install else ""
-        raise DeviceError(f"{' and '.join(missing)} is not installed{how}")
+def _missing_modules(needs: Sequence[str], install: str) -> list[str]:
+    missing = [name for name in needs if not _is_installed(name)]
+    if not missing:
+        return []
+    how = f" ({install})" if install else ""
+    return [f"{' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} not installed{how}"]
 
 
-def _visible_gpus() -> list[_Gpu]:
-    """List the GPUs that CUDA shows to this process, in CUDA's order.
+def _is_installed(name: str) -> bool:
+    try:
+        return importlib.util.find_spec(name) is not None
+    except (ModuleNotFoundError, ValueError):
+        # The parent of a dotted name is absent; or the module is loaded and was made without a spec.
+        return sys.modules.get(name) is not None
+
+
+def _visible_gpus() -> tuple[list[_Gpu], list[str]]:
+    """List the GPUs that CUDA shows to this process, and say why where there is none.
 
     Asks the driver's management library, which, unlike CUDA itself, leaves no trace in the process and survives a fork.
-
-    Raises:
-        DeviceError: If there is no driver or no visible GPU.
+    It counts by PCI bus, as CUDA does for GPUs of one model, and for all with ``CUDA_DEVICE_ORDER=PCI_BUS_ID``.
     """
     import pynvml
 
     try:
         pynvml.nvmlInit()
     except pynvml.NVMLError as error:
-        raise DeviceError(f"no NVIDIA driver answers here ({error})") from error
+        return [], [f"no NVIDIA driver answers here ({error})"]
     try:
-        gpus = []
-        for handle in _visible_handles(pynvml):
-            memory = pynvml.nvmlDeviceGetMemoryInfo(handle)
-            gpus.append(_Gpu(int(memory.used), int(memory.total)))
+        gpus = [_Gpu(*_memory(pynvml, handle)) for handle in _visible_handles(pynvml)]
     except pynvml.NVMLError as error:
-        raise DeviceError(f"the NVIDIA driver does not tell which GPUs there are ({error})") from error
+        return [], [f"the NVIDIA driver does not tell which GPUs there are ({error})"]
     finally:
         pynvml.nvmlShutdown()
-    if not gpus:
-        visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-        shown = "" if visible is None else f" (CUDA_VISIBLE_DEVICES is {visible!r})"
-        raise DeviceError(f"no GPU is visible to this process{shown}")
-    return gpus
-
-
-def _visible_handles(pynvml):  # type: ignore[no-untyped-def]
-    """Yield a handle for each entry of CUDA_VISIBLE_DEVICES, or for every GPU where it is not set.
-
-    As CUDA does, stops at the first entry that names no GPU (CUDA C++ Programming Guide, CUDA environment variables).
-    """
+    if gpus:
+        return gpus, []
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    count = pynvml.nvmlDeviceGetCount()
-    entries = [str(index) for index in range(count)] if visible is None else visible.split(",")
-    for entry in (text.strip() for text in entries):
-        if entry.isdecimal() and int(entry) < count:
-            yield pynvml.nvmlDeviceGetHandleByIndex(int(entry))
-        elif entry.startswith(("GPU-", "MIG-")):
-            yield pynvml.nvmlDeviceGetHandleByUUID(entry)
-        else:
-            return
+    shown = "" if visible is None else f" (CUDA_VISIBLE_DEVICES is {visible!r})"
+    return [], [f"no GPU is visible to this process{shown}"]
+
+
+def _memory(pynvml: ModuleType, handle: Any) -> tuple[int, int]:
+    try:
+        memory = pynvml.nvmlDeviceGetMemoryInfo(handle)
+    except pynvml.NVMLError:
+        # A GPU that shares the CPU's memory does not tell, and neither does one that this user may not inspect.
+        return 0, 1
+    return int(memory.used), int(memory.total)
+
+
+def _visible_handles(pynvml: ModuleType) -> list[Any]:
+    """Return a handle for each GPU that ``CUDA_VISIBLE_DEVICES`` names, or for every GPU where it is not set.
+
+    As CUDA does, stops at the first entry that names no GPU, takes the beginning of a UUID for the whole where it is
+    unique (CUDA Programming Guide, section "CUDA environment variables"), and shows no GPU at all where one is named
+    twice.
+    """
+    every = [pynvml.nvmlDeviceGetHandleByIndex(index) for index in range(pynvml.nvmlDeviceGetCount())]
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is None:
+        return every
+    handles: dict[str, Any] = {}
+    for entry in visible.split(","):
+        handle = _handle_by_name(pynvml, every, entry.strip())
+        if handle is None:
+            break
+        uuid = pynvml.nvmlDeviceGetUUID(handle)
+        if uuid in handles:
+            return []
+        handles[uuid] = handle
+    return list(handles.values())
+
+
+def _handle_by_name(pynvml: ModuleType, every: list[Any], entry: str) -> Any:
+    """Return the handle of the GPU that an entry of ``CUDA_VISIBLE_DEVICES`` names, None where it names none."""
+    if entry.isdecimal():
+        return every[int(entry)] if int(entry) < len(every) else None
+    if entry.startswith("GPU-"):
+        matches = [handle for handle in every if pynvml.nvmlDeviceGetUUID(handle).startswith(entry)]
+        return matches[0] if len(matches) == 1 else None
+    if entry.startswith("MIG-"):
+        with contextlib.suppress(pynvml.NVMLError):
+            return pynvml.nvmlDeviceGetHandleByUUID(entry)
+    return None

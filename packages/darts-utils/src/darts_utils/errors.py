@@ -33,7 +33,11 @@ class DeviceError(DartsError, RuntimeError):
 
 
 class DartsWarning(UserWarning):
-    """Base of every warning that DARTS gives; ``-W error::darts_utils.DartsWarning`` forbids them all."""
+    """Base of every warning that DARTS gives.
+
+    ``warnings.simplefilter("error", DartsWarning)`` forbids them all, and so does ``python -W error::UserWarning``, an
+    option that Python reads before it can import this class.
+    """
 
 
 class DeviceFallbackWarning(DartsWarning):

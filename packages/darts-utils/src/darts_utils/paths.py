@@ -33,7 +33,7 @@ class DefaultPaths:
     large_dir: Path | str | None = None
 
     def __post_init__(self) -> None:
-        darts = _root(self.darts_dir, "DARTS_DATA_DIR", Path.cwd())
+        darts = _root(self.darts_dir, "DARTS_DATA_DIR", Path())
         object.__setattr__(self, "darts_dir", darts)
         object.__setattr__(self, "fast_dir", _root(self.fast_dir, "DARTS_FAST_DATA_DIR", darts))
         object.__setattr__(self, "large_dir", _root(self.large_dir, "DARTS_LARGE_DATA_DIR", darts))

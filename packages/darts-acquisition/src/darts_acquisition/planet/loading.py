@@ -26,6 +26,8 @@ BANDS = ("blue", "green", "red", "nir")
 _SCALE = np.float32(10_000)
 _IMAGE, _MASK, _METADATA = "surface reflectance image", "usable data mask", "metadata file"
 _SOURCE = "PlanetScope"
+_ENCODING = {"grid_mapping": "spatial_ref"}
+"""Lets a NetCDF file say where the CRS stands."""
 _CLOUD_BIT = 0b0000_0010
 """Bit of UDM2 band 8 that says cloud; all the others say blackfill, missing or suspect data."""
 
@@ -61,7 +63,7 @@ def load_planet_scene(path: "str | os.PathLike[str]") -> "xr.Dataset":
     for name, values in zip(BANDS, numbers, strict=True):
         reflectance = values / _SCALE
         reflectance[values == 0] = np.nan
-        variables[name] = (("y", "x"), reflectance, band_attrs(name, data_source=_SOURCE))
+        variables[name] = (("y", "x"), reflectance, band_attrs(name, data_source=_SOURCE), _ENCODING)
     return xr.Dataset(variables, coords=_coords(geobox), attrs=attrs)
 
 
@@ -108,8 +110,8 @@ def load_planet_masks(path: "str | os.PathLike[str]", scene: "xr.Dataset | None"
     coords = _coords(geobox) if image is None else image.coords
     coords = coords | {"udm_band": np.arange(1, 9)}
     variables = {
-        "quality_data_mask": (("y", "x"), quality, band_attrs("quality_data_mask", data_source=_SOURCE)),
-        "planet_udm": (("udm_band", "y", "x"), udm, band_attrs("planet_udm", data_source=_SOURCE)),
+        "quality_data_mask": (("y", "x"), quality, band_attrs("quality_data_mask", data_source=_SOURCE), _ENCODING),
+        "planet_udm": (("udm_band", "y", "x"), udm, band_attrs("planet_udm", data_source=_SOURCE), _ENCODING),
     }
     return xr.Dataset(variables, coords=coords, attrs=attrs)
 
@@ -159,15 +161,15 @@ def _image_of_mask(folder: Path, scene: "xr.Dataset | None") -> _Image | None:
         absent = [name for name in (*BANDS, "spatial_ref") if name not in scene]
         if absent:
             raise MissingBandError(f"The scene lacks {', '.join(absent)}; expected what load_planet_scene returns.")
-        empty = np.logical_and.reduce([np.isnan(scene[name].values) for name in BANDS])
+        empty = np.all([np.isnan(scene[name].values) for name in BANDS], axis=0)
         coords = {name: scene.coords[name] for name in ("y", "x", "spatial_ref")}
-        return _Image(np.asarray(empty), scene.odc.geobox, coords, "the scene given")
+        return _Image(empty, scene.odc.geobox, coords, "the scene given")
     image = find_optional_file(folder, IMAGE_PATTERNS, _IMAGE)
     if image is None:
         return None
     with step("read image"):
         numbers, grid = read_raster(image, len(BANDS), "uint16", _IMAGE)
-    return _Image(~numbers.any(axis=0), grid, _coords(grid), image.name)
+    return _Image(~np.any(numbers, axis=0), grid, _coords(grid), image.name)
 
 
 def _describe(grid: "GeoBox") -> str:

@@ -2,5 +2,6 @@
 
 from darts_postprocessing.backends.base import Array, Backend
 from darts_postprocessing.backends.choice import choose_backend
+from darts_postprocessing.backends.cuda import is_on_gpu
 
-__all__ = ["Array", "Backend", "choose_backend"]
+__all__ = ["Array", "Backend", "choose_backend", "is_on_gpu"]

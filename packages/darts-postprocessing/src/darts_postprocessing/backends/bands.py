@@ -29,9 +29,9 @@ def on_bands(work: Callable[[int, int], T], shape: tuple[int, int]) -> list[T]:
         return list(pool.map(work, edges[:-1], edges[1:]))
 
 
-def blocks(first: int, end: int, columns: int, least: int = 1) -> Iterator[tuple[int, int]]:
-    """Yield the first and the end row of each block of a band, `least` rows high or higher."""
-    height = max(BLOCK_PIXELS // max(columns, 1), least)
+def blocks(first: int, end: int, columns: int, least: int = 0) -> Iterator[tuple[int, int]]:
+    """Yield the first and the end row of each block of a band, at least `least` rows high."""
+    height = max(BLOCK_PIXELS // max(columns, 1), least, 1)
     for top in range(first, end, height):
         yield top, min(top + height, end)
 

@@ -9,6 +9,12 @@ Array: TypeAlias = Any
 """A numpy or a cupy array: the two share no type."""
 
 
+def in_native_order(array: Array) -> Array:
+    """Return a numpy array with the bytes of its numbers in this machine's order, without a copy where they are."""
+    host = np.asarray(array)
+    return host.astype(host.dtype.newbyteorder("="), copy=False)
+
+
 def usable(mask: Array) -> Array:
     """Return bool, True where a mask is above 0, without a copy of a bool mask."""
     return mask if mask.dtype == np.bool_ else mask > 0
@@ -26,7 +32,7 @@ class Backend(Protocol):
         ...
 
     def to_device(self, array: Array) -> Array:
-        """Bring a numpy or cupy array to the device, without a copy where it is there already."""
+        """Bring a numpy or cupy array to the device, in its byte order, without a copy where it is there already."""
         ...
 
     def give_back(self, result: Array, source: Array) -> Array:

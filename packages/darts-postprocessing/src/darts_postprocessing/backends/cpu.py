@@ -5,7 +5,7 @@ from contextlib import AbstractContextManager, nullcontext
 import numpy as np
 
 from darts_postprocessing.backends.bands import blocks, on_bands
-from darts_postprocessing.backends.base import Array, usable
+from darts_postprocessing.backends.base import Array, in_native_order, usable
 from darts_postprocessing.backends.cuda import is_on_gpu
 from darts_postprocessing.backends.disk import Disk, clear_rim
 from darts_postprocessing.backends.runs import RunFinder, clear_objects
@@ -23,7 +23,7 @@ class CpuBackend:
 
     def to_device(self, array: Array) -> Array:
         """Bring an array to the host."""
-        return array.get() if is_on_gpu(array) else np.asarray(array)
+        return in_native_order(array.get() if is_on_gpu(array) else array)
 
     def give_back(self, result: Array, source: Array) -> Array:  # noqa: ARG002 - who asks for the CPU gets host memory
         """Return the result as it is, on the host."""
@@ -84,5 +84,5 @@ class CpuBackend:
 
 
 def _lies_by_columns(array: Array) -> bool:
-    """Tell whether the columns of an array are contiguous; every kernel is symmetric and then works on the transpose."""
+    """Tell whether columns are contiguous, not rows; then the kernels, which are symmetric, work on the transpose."""
     return bool(array.flags.f_contiguous and not array.flags.c_contiguous)

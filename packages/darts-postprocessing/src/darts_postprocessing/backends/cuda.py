@@ -6,7 +6,7 @@ from types import ModuleType
 
 import numpy as np
 
-from darts_postprocessing.backends.base import Array, usable
+from darts_postprocessing.backends.base import Array, in_native_order, usable
 from darts_postprocessing.backends.disk import Disk, clear_rim
 from darts_utils import DeviceError
 
@@ -34,7 +34,7 @@ def cuda_backend(index: int) -> "CudaBackend":
 
         with cupy.cuda.Device(index):
             cupy.asnumpy(cupy.zeros(1, np.uint8) + 1)
-    except Exception as error:  # noqa: BLE001 - a broken CUDA installation raises anything, down to OSError
+    except Exception as error:  # a broken CUDA installation raises anything, down to OSError
         reason = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
         raise DeviceError(f"Device cuda:{index} was asked for, but cupy does not work on it ({reason}).") from error
     return CudaBackend(cupy, ndimage, index)
@@ -43,7 +43,7 @@ def cuda_backend(index: int) -> "CudaBackend":
 class CudaBackend:
     """The kernels on a CUDA GPU, see :class:`darts_postprocessing.backends.Backend`.
 
-    Works on whole images; a GPU with three times the memory of the largest array is enough.
+    Works on whole images, and needs about four times the memory of the probabilities.
     """
 
     def __init__(self, xp: ModuleType, ndimage: ModuleType, index: int) -> None:
@@ -70,10 +70,8 @@ class CudaBackend:
     def to_device(self, array: Array) -> Array:
         """Bring an array to this GPU."""
         if not is_on_gpu(array):
-            host = np.asarray(array)
-            # GPUs know one byte order.
-            return self._xp.asarray(host.astype(host.dtype.newbyteorder("="), copy=False))
-        return array if array.device.id == self._index else array.copy()
+            return self._xp.asarray(in_native_order(array))
+        return array if array.device.id == self._index else array.copy()  # a copy lies on the current GPU
 
     def give_back(self, result: Array, source: Array) -> Array:
         """Bring a result to the host, unless `source` lies on a GPU."""

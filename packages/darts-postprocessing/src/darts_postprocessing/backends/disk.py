@@ -1,9 +1,10 @@
 """Erosion by a disk: exact, at a cost that grows with the logarithm of the radius.
 
-A pixel ``d`` rows away from an unusable one loses its neighbours up to ``isqrt(size² − d²)`` columns away. So: spread
-each unusable pixel along its column, turn the vertical distance into a horizontal reach, spread the reach along the row.
-These are the two passes of the separable distance transform (Meijster, Roerdink and Hesselink 2000, "A general algorithm
-for computing distance transforms in linear time"), cut off at the radius. All of it is whole numbers: nothing is rounded.
+In a row ``d`` rows away from an unusable pixel, the pixels up to ``isqrt(size² − d²)`` columns away go. So: spread
+each unusable pixel along its column, turn the vertical distance into a horizontal reach, spread the reach along the
+row. These are the two passes of the separable distance transform (Meijster, Roerdink and Hesselink 2000, "A general
+algorithm for computing distance transforms in linear time"), cut off at the radius. All numbers are whole: nothing is
+rounded.
 """
 
 from math import isqrt
@@ -33,7 +34,7 @@ class Disk:
         self._width = max(min(size, columns - 1), 0)
         # Signed, since a value may fall below 0 by one step on the way, and no step is larger than the distances.
         self._dtype = np.min_scalar_type(-max(self.halo, self._width) - 2)
-        # Indexed by halo + 1 - d, which is 0 where no unusable pixel is near; a reach of 0 spares even the pixel itself.
+        # Indexed by halo + 1 - d, or 0 where no unusable pixel is near. A reach of 1 is the pixel alone, 0 not even it.
         reach = [min(isqrt(size * size - d * d), self._width) + 1 for d in range(self.halo, -1, -1)]
         self._reach = np.array([0, *reach], self._dtype)
 

@@ -1,6 +1,6 @@
 """Objects as runs: stretches of object pixels along a row, found once, then joined and judged without the pixels.
 
-Places are counted along a line that has one pixel more per row than the image. That pixel belongs to no object, so every
+Places are counted along a line that has one pixel more per row than the image. That pixel belongs to no object, so a
 run ends within its row, and the last pixel of a row is no neighbour of the first one of the next.
 """
 
@@ -59,10 +59,12 @@ def clear_objects(image: NDArray[np.bool_], finders: Sequence[RunFinder], min_ob
         finders: The runs of the image, band after band.
         min_object_size: Fewest pixels of an object that stays.
     """
+    outside = [part for finder in finders for part in finder.outside]
+    if image.size == 0 or (min_object_size <= 1 and not outside):
+        return
     starts = np.concatenate([part for finder in finders for part in finder.starts])
     ends = np.concatenate([part for finder in finders for part in finder.ends])
-    outside = [part for finder in finders for part in finder.outside]
-    if starts.size == 0 or (min_object_size <= 1 and not outside):
+    if starts.size == 0:
         return
     objects = _join(starts, ends, image.shape[1] + 1)
     # The weights are whole numbers, so their float64 sums are exact.
@@ -75,9 +77,7 @@ def clear_objects(image: NDArray[np.bool_], finders: Sequence[RunFinder], min_ob
 
 
 def _join(starts: Places, ends: Places, stride: int) -> NDArray[np.int32]:
-    """Return the number of each run's object, where runs of neighbouring rows belong together if pixels of theirs touch
-    at a side or a corner.
-    """
+    """Return the number of each run's object: runs join those of the row above that they touch, at corners too."""
     from scipy.sparse import csr_array
     from scipy.sparse.csgraph import connected_components
 

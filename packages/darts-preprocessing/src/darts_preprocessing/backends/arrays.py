@@ -3,14 +3,16 @@
 Arithmetic is in float64, strip by strip, so that the memory needed besides the results stays small.
 """
 
+import math
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 
-from darts_preprocessing.backends.interface import Core, Features, Shading
-from darts_preprocessing.north import North
+from darts_preprocessing.backends.interface import Core, Features, Sampling, Shading, half_widths
+from darts_preprocessing.nodes import Nodes
 
 _STRIP_CELLS = 1 << 23
 
@@ -25,9 +27,17 @@ class ArrayBackend:
     def __init__(self, xp: ModuleType) -> None:
         self.xp = xp
 
-    def asarray(self, values: Any) -> Any:
-        """Return the values as an array of this backend, copied only where they lie elsewhere."""
-        return self.xp.asarray(values)
+    def active(self) -> AbstractContextManager[Any]:
+        """Return a context in which new arrays lie where this backend works."""
+        return nullcontext()
+
+    def asarray(self, values: Any, dtype: Any = None) -> Any:
+        """Return the values as a contiguous array of this backend, copied only where needed."""
+        return self.xp.ascontiguousarray(self.xp.asarray(values, dtype=dtype))
+
+    def to_host(self, array: Any) -> Any:
+        """Return an array of this backend as a numpy array."""
+        return array
 
     def ndvi(self, nir: Any, red: Any) -> Any:
         """See :meth:`Backend.ndvi`."""
@@ -38,7 +48,7 @@ class ArrayBackend:
         return xp.clip(ratio, -1, 1).astype(xp.float32, copy=False)
 
     def gradient_features(
-        self, dem: Any, core: Core, cell: float, names: Sequence[str], shading: Shading | None, north: North | None
+        self, dem: Any, core: Core, cell: float, names: Sequence[str], shading: Shading | None, north: Nodes | None
     ) -> Features:
         """See :meth:`Backend.gradient_features`."""
         xp = self.xp
@@ -132,6 +142,21 @@ class ArrayBackend:
             out[start:stop] = xp.where(xp.isnan(dem[start:stop]), np.nan, index)
         return out
 
+    def resample(self, source: Any, sampling: Sampling) -> Any:
+        """See :meth:`Backend.resample`."""
+        xp = self.xp
+        rows, cols = sampling.shape
+        out = xp.empty((source.shape[0], rows, cols), dtype=source.dtype)
+        for start, stop in _strips(rows, cols):
+            places = _interpolate(xp, sampling.nodes, start, stop, cols)
+            for band, cells in enumerate(source):
+                if sampling.cubic:
+                    values = _cubic(xp, cells, places.real, places.imag, sampling.stretch)
+                else:
+                    values = _nearest(xp, cells, places.real, places.imag)
+                out[band, start:stop] = _as_dtype(xp, values, source.dtype)
+        return out
+
     def _framed(self, dem: Any, core: Core, start: int, stop: int) -> Any:
         """Return rows of the core with one cell more on each side, float64, extrapolated where the raster ends."""
         xp = self.xp
@@ -156,19 +181,13 @@ class ArrayBackend:
         pad = ((max(-top, 0), max(bottom - rows, 0)), (max(-left, 0), max(right - cols, 0)))
         return self.xp.pad(inner, pad, constant_values=fill)
 
-    def _convergence(self, north: North | None, start: int, stop: int, cols: int) -> tuple[Any, Any]:
+    def _convergence(self, north: Nodes | None, start: int, stop: int, cols: int) -> tuple[Any, Any]:
         """Return sine and cosine of the convergence for rows of the core."""
         xp = self.xp
         if north is None:
             return 0.0, 1.0
-        i, v = xp.divmod(xp.arange(start, stop), north.step)
-        j, u = xp.divmod(xp.arange(cols), north.step)
-        v, u = (v / north.step)[:, None], u / north.step
-        sides = []
-        for values in (xp.asarray(north.sin), xp.asarray(north.cos)):
-            along = values[i] * (1 - v) + values[i + 1] * v
-            sides.append(along[:, j] * (1 - u) + along[:, j + 1] * u)
-        return sides[0], sides[1]
+        values = _interpolate(xp, north, start, stop, cols)
+        return values.imag, values.real
 
 
 class _Gradient:
@@ -218,23 +237,12 @@ class _Runs:
     def disk(self, radius: int) -> Any:
         """Sum over the cells whose distance is at most the radius."""
         total: Any = 0
+        widths = half_widths(radius)
         for row in range(-radius, radius + 1):
-            half = half_width(radius, row)
             lines = self.sums[self.halo + row : self.halo + row + self.rows]
-            first = self.halo - half
-            last = self.halo + half + 1
+            first, last = self.halo - widths[abs(row)], self.halo + widths[abs(row)] + 1
             total = total + (lines[:, last : last + self.cols] - lines[:, first : first + self.cols])
         return total
-
-
-def half_width(radius: int, row: int) -> int:
-    """Count the cells left (or right) of the centre line in one row of a disk.
-
-    Examples:
-        >>> [half_width(3, row) for row in range(4)]
-        [3, 2, 2, 0]
-    """
-    return int(np.sqrt(radius * radius - row * row))
 
 
 def _beyond(rim: Any, inside: Any, size: int) -> Any:
@@ -274,3 +282,70 @@ def _box_max(xp: ModuleType, padded: Any, window: int) -> Any:
             highest = xp.maximum(highest, lines[shift : shift + size])
         padded = xp.swapaxes(highest, 0, axis)
     return padded
+
+
+def _interpolate(xp: ModuleType, nodes: Nodes, start: int, stop: int, cols: int) -> Any:
+    """Return the quantity for some rows, (rows, cols) complex128."""
+    i, v = xp.divmod(xp.arange(start, stop), nodes.step)
+    j, u = xp.divmod(xp.arange(cols), nodes.step)
+    v, u = (v / nodes.step)[:, None], u / nodes.step
+    values = xp.asarray(nodes.values)
+    along = values[i] * (1 - v) + values[i + 1] * v
+    return along[:, j] * (1 - u) + along[:, j + 1] * u
+
+
+def _as_dtype(xp: ModuleType, values: Any, dtype: Any) -> Any:
+    if dtype.kind == "f":
+        return values.astype(dtype)
+    whole = xp.clip(xp.floor(values + 0.5), 0, np.iinfo(dtype).max)
+    return xp.where(xp.isnan(values), 0, whole).astype(dtype)
+
+
+def _take(xp: ModuleType, cells: Any, row: Any, col: Any) -> Any:
+    """Return cells as float64, NaN beyond the rim."""
+    height, width = cells.shape
+    inside = (row >= 0) & (row < height) & (col >= 0) & (col < width)
+    taken = cells[xp.clip(row, 0, height - 1), xp.clip(col, 0, width - 1)]
+    return xp.where(inside, taken, np.nan).astype(xp.float64)
+
+
+def _nearest(xp: ModuleType, cells: Any, x: Any, y: Any) -> Any:
+    return _take(xp, cells, xp.floor(y).astype(xp.int64), xp.floor(x).astype(xp.int64))
+
+
+def _cubic(xp: ModuleType, cells: Any, x: Any, y: Any, stretch: float) -> Any:
+    taps = range(2 * math.ceil(2 * stretch))
+    left, top = (xp.floor(place - 0.5).astype(xp.int64) - len(taps) // 2 + 1 for place in (x, y))
+    weights = [[_keys(xp, xp.abs(first + k + 0.5 - at) / stretch) for k in taps] for first, at in ((left, x), (top, y))]
+    value = 0.0
+    for i in taps:
+        along = 0.0
+        for j in taps:
+            along = along + weights[0][j] * _take(xp, cells, top + i, left + j)
+        value = value + weights[1][i] * along
+    value = value / (sum(weights[0]) * sum(weights[1]))
+    gaps = xp.isnan(value)
+    value[gaps] = _linear(xp, cells, x[gaps], y[gaps], left[gaps], top[gaps], stretch)
+    return value
+
+
+def _keys(xp: ModuleType, t: Any) -> Any:
+    """Return the kernel of cubic convolution (Keys 1981, doi:10.1109/TASSP.1981.1163711, a = −1/2)."""
+    near = (1.5 * t - 2.5) * t * t + 1
+    far = ((-0.5 * t + 2.5) * t - 4) * t + 2
+    return xp.where(t < 1, near, xp.where(t < 2, far, 0.0))
+
+
+def _linear(xp: ModuleType, cells: Any, x: Any, y: Any, left: Any, top: Any, stretch: float) -> Any:
+    """Interpolate linearly between the cells that are there; NaN where the nearest one is not."""
+    value, total = xp.zeros_like(x), xp.zeros_like(x)
+    for i in range(2 * math.ceil(2 * stretch)):
+        weight_y = xp.maximum(0, 1 - xp.abs(top + i + 0.5 - y) / stretch)
+        for j in range(2 * math.ceil(2 * stretch)):
+            weight = weight_y * xp.maximum(0, 1 - xp.abs(left + j + 0.5 - x) / stretch)
+            cell = _take(xp, cells, top + i, left + j)
+            valid = ~xp.isnan(cell)
+            value += xp.where(valid, weight * cell, 0.0)
+            total += xp.where(valid, weight, 0.0)
+    found = ~xp.isnan(_nearest(xp, cells, x, y))
+    return xp.where(found, value, np.nan) / xp.where(found, total, 1.0)

@@ -2,9 +2,8 @@
 
 from typing import Any
 
-from darts_utils import Device
-
 from darts_preprocessing.backends.interface import Backend
+from darts_utils import Device
 
 
 def backend_for(device: Device) -> Backend:
@@ -20,5 +19,6 @@ def backend_for(device: Device) -> Backend:
 
 def backend_of(array: Any) -> Backend:
     """Return the kernels that run where an array lies."""
-    is_cupy = type(array).__module__.partition(".")[0] == "cupy"
-    return backend_for(Device("cuda") if is_cupy else Device("cpu"))
+    if type(array).__module__.partition(".")[0] == "cupy":
+        return backend_for(Device("cuda", array.device.id))
+    return backend_for(Device("cpu"))

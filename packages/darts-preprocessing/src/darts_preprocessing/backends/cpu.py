@@ -2,7 +2,8 @@
 
 import math
 from collections.abc import Iterator, Sequence
-from typing import Any
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -11,21 +12,34 @@ from darts_preprocessing.backends.interface import Core, Features, Sampling, Sha
 from darts_preprocessing.backends.jit import run_blocks
 from darts_preprocessing.nodes import Nodes
 
-_ROWS = 256
+_ROWS = 64
+
+Block: TypeAlias = "tuple[tuple[int, int], tuple[int, int]]"
 
 
 class CpuBackend:
     """Kernels on numpy arrays. The results do not depend on the number of cores."""
 
-    def asarray(self, values: Any) -> Any:
-        """Return the values as a numpy array, copied only where they lie on a GPU."""
-        return values.get() if hasattr(values, "get") else np.asarray(values)
+    def active(self) -> AbstractContextManager[Any]:
+        """Return a context in which new arrays lie where this backend works: a null one."""
+        return nullcontext()
+
+    def asarray(self, values: Any, dtype: Any = None) -> Any:
+        """Return the values as a contiguous numpy array, copied only where needed."""
+        host = values.get() if hasattr(values, "get") else values
+        return np.ascontiguousarray(host, dtype=dtype)
+
+    def to_host(self, array: Any) -> Any:
+        """Return an array of this backend as a numpy array: the array itself."""
+        return array
 
     def ndvi(self, nir: Any, red: Any) -> Any:
         """See :meth:`Backend.ndvi`."""
         nir, red = np.asarray(nir, dtype=np.float32), np.asarray(red, dtype=np.float32)
         out = np.empty(nir.shape, dtype=np.float32)
-        run_blocks(lambda rows: cpu_window.ndvi_rows(nir[slice(*rows)], red[slice(*rows)], out[slice(*rows)]), _strips(out))
+        run_blocks(
+            lambda rows: cpu_window.ndvi_rows(nir[slice(*rows)], red[slice(*rows)], out[slice(*rows)]), _strips(out)
+        )
         return out
 
     def gradient_features(
@@ -39,12 +53,12 @@ class CpuBackend:
         # Without a convergence, one pair of nodes around everything says that grid north is true north.
         nodes = Nodes(np.ones((2, 2), dtype=np.complex128), max(core.shape) + 1) if north is None else north
 
-        def work(block: tuple[tuple[int, int], tuple[int, int]]) -> None:
+        def work(block: Block) -> None:
             cpu_gradient.gradient_block(
                 dem, core.top, core.left, *block, cell, sun, nodes.values, nodes.step, *arrays
             )  # fmt: skip
 
-        run_blocks(work, _blocks(core.shape, _ROWS, cpu_gradient.WIDTH))
+        run_blocks(work, _blocks(core.shape, 4 * _ROWS, cpu_gradient.WIDTH))
         return out
 
     def relative_elevation(self, dem: Any, core: Core, outer: int, inner: int) -> Any:
@@ -52,11 +66,8 @@ class CpuBackend:
         out = np.empty(core.shape, dtype=np.float32)
         widths = np.array(half_widths(outer)), np.array(half_widths(inner) if inner > 0 else (), dtype=np.int64)
 
-        def work(block: tuple[tuple[int, int], tuple[int, int]]) -> None:
-            (top, bottom), (left, right) = block
-            part = out[top:bottom, left:right]
-            origin = core.top + top, core.left + left
-            cpu_disk.relative_elevation_block(dem, origin, part.shape, *widths, part)
+        def work(block: Block) -> None:
+            cpu_disk.relative_elevation_block(dem, (core.top, core.left), *block, *widths, out)
 
         run_blocks(work, _blocks(core.shape, cpu_disk.ROWS, cpu_disk.COLS))
         return out
@@ -83,17 +94,18 @@ class CpuBackend:
         """See :meth:`Backend.resample`."""
         nodes, step = sampling.nodes.values, sampling.nodes.step
         out = np.empty((source.shape[0], *sampling.shape), dtype=source.dtype)
+        taps = cpu_warp.count_taps(sampling.stretch)
         rounds = source.dtype.kind != "f"
         nodata = source.dtype.type(0 if rounds else math.nan)
         highest = float(np.iinfo(source.dtype).max) if rounds else math.inf
 
-        def work(rows: tuple[int, int]) -> None:
+        def work(block: Block) -> None:
             if sampling.cubic:
-                cpu_warp.cubic_rows(source, nodes, step, rows, sampling.stretch, rounds, highest, nodata, out)
+                cpu_warp.cubic_block(source, nodes, step, *block, sampling.stretch, taps, rounds, highest, nodata, out)
             else:
-                cpu_warp.nearest_rows(source, nodes, step, rows, nodata, out)
+                cpu_warp.nearest_block(source, nodes, step, *block, nodata, out)
 
-        run_blocks(work, _strips(out[0]))
+        run_blocks(work, _blocks(sampling.shape, cpu_warp.ROWS, cpu_warp.COLS))
         return out
 
 
@@ -102,7 +114,7 @@ def _strips(array: Any) -> Iterator[tuple[int, int]]:
         yield start, min(start + _ROWS, array.shape[0])
 
 
-def _blocks(shape: tuple[int, int], rows: int, cols: int) -> Iterator[tuple[tuple[int, int], tuple[int, int]]]:
+def _blocks(shape: tuple[int, int], rows: int, cols: int) -> Iterator[Block]:
     for top in range(0, shape[0], rows):
         for left in range(0, shape[1], cols):
             yield (top, min(top + rows, shape[0])), (left, min(left + cols, shape[1]))

@@ -16,29 +16,30 @@ ROWS, COLS = 256, 512
 
 @jit
 def relative_elevation_block(
-    dem: Any, origin: tuple[int, int], shape: tuple[int, int], outer: Any, inner: Any, out: Any
+    dem: Any, core: tuple[int, int], rows: tuple[int, int], cols: tuple[int, int], outer: Any, inner: Any, out: Any
 ) -> None:
-    """Compute the relative elevation for a block.
+    """Compute the relative elevation for a block of the core.
 
     Args:
         dem: (y, x) float32, metres, NaN where there is none.
-        origin: Row and column of `dem` where the block begins.
-        shape: Rows and columns of the block.
+        core: Row and column of `dem` where the core begins.
+        rows: First row of the block in the core, and the one after its last.
+        cols: First column of the block in the core, and the one after its last.
         outer: int64, for each row of the disk from its centre on, the cells left (or right) of the centre line.
         inner: Likewise for the disk that is left out; empty if there is none.
-        out: float32 of the block's shape, written to.
+        out: (y, x) float32 of the core's shape, written to.
     """
-    rows, cols = shape
+    height, width = rows[1] - rows[0], cols[1] - cols[0]
+    top, left = core[0] + rows[0], core[1] + cols[0]
     halo = outer.shape[0] - 1
-    sums = np.empty((rows + 2 * halo, cols + 2 * halo + 1))
-    holes = _add_up_rows(dem, origin[0] - halo, origin[1] - halo, sums)
+    sums = np.empty((height + 2 * halo, width + 2 * halo + 1))
+    holes = _add_up_rows(dem, top - halo, left - halo, sums)
     counts = np.empty(sums.shape if holes else (1, 1), dtype=np.int32)
     if holes:
-        _count_rows(dem, origin[0] - halo, origin[1] - halo, counts)
-    all_cells = _disk_size(outer) - _disk_size(inner)
-    total = np.empty(cols)
-    count = np.empty(cols, dtype=np.int32)
-    for row in range(rows):
+        _count_rows(dem, top - halo, left - halo, counts)
+    total, count = np.empty(width), np.empty(width, dtype=np.int32)
+    count[:] = _disk_size(outer) - _disk_size(inner)
+    for row in range(height):
         total[:] = 0
         _add_disk(sums, row + halo, halo, outer, 1, total)
         _add_disk(sums, row + halo, halo, inner, -1, total)
@@ -46,10 +47,8 @@ def relative_elevation_block(
             count[:] = 0
             _add_disk(counts, row + halo, halo, outer, 1, count)
             _add_disk(counts, row + halo, halo, inner, -1, count)
-        else:
-            count[:] = all_cells
-        here, result = dem[origin[0] + row, origin[1] : origin[1] + cols], out[row]
-        for col in range(cols):
+        here, result = dem[top + row, left : left + width], out[rows[0] + row, cols[0] : cols[1]]
+        for col in range(width):
             mean = total[col] / count[col]
             result[col] = here[col] - mean if count[col] > 0 else np.nan
 

@@ -65,7 +65,7 @@ def gradient_block(
 @jit
 def load_row(dem: Any, row: int, first_col: int, width: int, line: Any) -> None:
     """Copy a row of cells with one more on each side; what lies beyond the raster goes on linearly from its rim."""
-    rows, cols = dem.shape
+    rows = dem.shape[0]
     if 0 <= row < rows:
         _load_cells(dem[row], dem[row], 1.0, 0.0, first_col, width, line)
     elif rows == 1:

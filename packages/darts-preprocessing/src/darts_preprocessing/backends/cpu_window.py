@@ -65,14 +65,15 @@ def normals_rows(dem: Any, cell: float, rows: tuple[int, int], normals: Any) -> 
     for row in range(rows[0], rows[1]):
         load_row(dem, row + 1, 0, width, below)
         horn_row(above, here, below, 1 / (8 * cell), east, north)
-        line = normals[:, row - rows[0]]
+        k = row - rows[0]
+        to_east, to_north, upwards, exists = normals[0, k], normals[1, k], normals[2, k], normals[3, k]
         for i in range(width):
             up = 1 / math.sqrt(1 + east[i] * east[i] + north[i] * north[i])
             valid = up == up
-            line[0, i] = -east[i] * up if valid else 0.0
-            line[1, i] = -north[i] * up if valid else 0.0
-            line[2, i] = up if valid else 0.0
-            line[3, i] = 1.0 if valid else 0.0
+            to_east[i] = -east[i] * up if valid else 0.0
+            to_north[i] = -north[i] * up if valid else 0.0
+            upwards[i] = up if valid else 0.0
+            exists[i] = 1.0 if valid else 0.0
         above, here, below = here, below, above
 
 

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias
 
@@ -78,8 +79,14 @@ def half_widths(radius: int) -> list[int]:
 class Backend(Protocol):
     """Kernels on the arrays of one kind of device. Every `dem` is (y, x) float32, metres, NaN where there is none."""
 
-    def asarray(self, values: Any) -> Any:
-        """Return the values as an array of this backend, copied only where they lie elsewhere."""
+    def active(self) -> AbstractContextManager[Any]:
+        """Return a context in which new arrays lie where this backend works."""
+
+    def asarray(self, values: Any, dtype: Any = None) -> Any:
+        """Return the values as a contiguous array of this backend, copied only where needed."""
+
+    def to_host(self, array: Any) -> Any:
+        """Return an array of this backend as a numpy array."""
 
     def ndvi(self, nir: Any, red: Any) -> Any:
         """Return (nir − red) / (nir + red) of float32 reflectances clipped to 0…1, NaN where both are 0 or one NaN."""

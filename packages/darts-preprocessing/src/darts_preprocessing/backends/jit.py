@@ -2,25 +2,24 @@
 
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numba
 
-Kernel = TypeVar("Kernel", bound=Callable[..., Any])
+Result = TypeVar("Result")
 Block = TypeVar("Block")
 
 
-def jit(kernel: Kernel) -> Kernel:
+def jit(kernel: Callable[..., Result]) -> Callable[..., Result]:
     """Compile a kernel when it is first called, to run without the interpreter's lock.
 
     The machine code is kept on disk (beside the source, or in numba's folder of the user) for the next process; where
     neither can be written, each process compiles anew.
     """
-    options = {"nogil": True, "error_model": "numpy"}
     try:
-        return numba.njit(cache=True, **options)(kernel)  # type: ignore[no-any-return]
+        return numba.njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract"})(kernel)
     except RuntimeError:
-        return numba.njit(**options)(kernel)  # type: ignore[no-any-return]
+        return numba.njit(nogil=True, error_model="numpy", fastmath={"contract"})(kernel)
 
 
 def run_blocks(work: Callable[[Block], None], blocks: Iterable[Block]) -> None:
@@ -30,7 +29,7 @@ def run_blocks(work: Callable[[Block], None], blocks: Iterable[Block]) -> None:
     whatever threading layer numba finds, and nothing is left behind that a fork could stumble over.
     """
     blocks = list(blocks)
-    workers = min(numba.config.NUMBA_NUM_THREADS, len(blocks))
+    workers = min(numba.config.NUMBA_NUM_THREADS, len(blocks))  # type: ignore[attr-defined]
     if workers <= 1:
         for block in blocks:
             work(block)

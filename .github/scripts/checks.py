@@ -1,0 +1,284 @@
+"""Every check of the workflows, runnable anywhere by the same verb: ``python .github/scripts/checks.py <verb>``.
+
+Needs Python 3.11 and uv, nothing else. What a verb builds or installs beyond the workspace's own environment lies in a
+temporary folder, so that no verb disturbs the working tree.
+"""
+
+import argparse
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import tomllib
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+SMOKE = Path(__file__).resolve().parent / "smoke"
+
+HEAVY = ("torch", "torchvision", "segmentation-models-pytorch", "timm", "cupy-cuda12x", "cupy-cuda13x")
+NOT_IN = {
+    "darts-utils": (*HEAVY, "rasterio", "geopandas", "xarray", "scipy", "pandas"),
+    "darts-acquisition": (*HEAVY, "geopandas"),
+    "darts-preprocessing": (*HEAVY, "geopandas", "icechunk"),
+    "darts-segmentation": ("rasterio", "geopandas", "icechunk"),
+    "darts-postprocessing": (*HEAVY, "rasterio", "geopandas", "icechunk"),
+    "darts-export": (*HEAVY, "icechunk"),
+}
+"""Distributions that must not come with a package, although the workspace as a whole holds them."""
+
+
+def packages() -> dict[str, Path]:
+    """Return the folder of each package of the workspace, by the name of its distribution."""
+    folders = sorted(path.parent for path in (ROOT / "packages").glob("*/pyproject.toml"))
+    return {read_project(folder)["project"]["name"]: folder for folder in folders}
+
+
+def read_project(folder: Path) -> dict:
+    """Return the content of a folder's pyproject.toml."""
+    return tomllib.loads((folder / "pyproject.toml").read_text("utf-8"))
+
+
+def tests_of(name: str) -> list[str]:
+    """Return what pytest runs for one package: its tests, and the doctests of its modules."""
+    folder = packages()[name].name
+    return [f"tests/{folder}", f"packages/{folder}"]
+
+
+def test_groups(name: str) -> list[str]:
+    """Return uv's options for what the tests of a package need beside the package."""
+    groups = read_project(ROOT)["dependency-groups"]
+    wanted = [group for group in ("test-tools", f"test-{name}") if group in groups]
+    return [word for group in wanted for word in ("--group", f"{ROOT / 'pyproject.toml'}:{group}")]
+
+
+def run(*command: str | Path, cwd: Path = ROOT, **environment: str) -> None:
+    """Show a command and run it; a failure ends this script with the command's exit code."""
+    words = [str(word) for word in command]
+    print("+", " ".join(words), flush=True)
+    # An environment that is active for this script is not the one that the command is meant to see.
+    inherited = {key: value for key, value in os.environ.items() if key not in ("VIRTUAL_ENV", "PYTHONPATH")}
+    done = subprocess.run(words, cwd=cwd, env=inherited | environment, check=False)
+    if done.returncode:
+        sys.exit(done.returncode)
+
+
+def output(*command: str | Path) -> str:
+    """Return what a command prints."""
+    return subprocess.run([str(word) for word in command], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+
+
+@contextmanager
+def temporary_folder() -> Iterator[Path]:
+    """Give a folder outside the workspace; the settings of the workspace do not reach there."""
+    with tempfile.TemporaryDirectory(prefix="darts-check-") as name:
+        yield Path(name).resolve()
+
+
+def suite(arguments: argparse.Namespace) -> None:
+    """Run the whole suite in the workspace."""
+    run("uv", "run", "pytest", *arguments.pytest)
+
+
+def lint(_: argparse.Namespace) -> None:
+    """Check style and format with ruff."""
+    run("uv", "run", "ruff", "check")
+    run("uv", "run", "ruff", "format", "--check")
+
+
+def types(_: argparse.Namespace) -> None:
+    """Check types with mypy."""
+    run("uv", "run", "mypy")
+
+
+def imports(_: argparse.Namespace) -> None:
+    """Check who knows whom with import-linter."""
+    run("uv", "run", "lint-imports")
+
+
+def docs(arguments: argparse.Namespace) -> None:
+    """Build the documentation; a warning is an error."""
+    run("uv", "run", "--group", "docs", "sphinx-build", "-W", "--keep-going", "-n", "docs", arguments.out)
+
+
+def member(arguments: argparse.Namespace) -> None:
+    """Install one package with what it declares and what its tests need, and run its tests."""
+    name = arguments.package
+    with temporary_folder() as temporary:
+        environment = temporary / "env"
+        run(
+            *("uv", "sync", "--package", name, "--no-default-groups"),
+            *(("--python", arguments.python) if arguments.python else ()),
+            UV_PROJECT_ENVIRONMENT=str(environment),
+        )
+        check_absent(name, environment)
+        run("uv", "pip", "install", "--python", environment, *test_groups(name))
+        run(environment / "bin" / "python", "-m", "pytest", *tests_of(name), *arguments.pytest)
+
+
+def lowest(arguments: argparse.Namespace) -> None:
+    """Run the whole suite with the lowest versions that the packages allow."""
+    with temporary_folder() as temporary:
+        copy = copy_workspace(temporary / "workspace")
+        environment = temporary / "env"
+        run(
+            *("uv", "sync", "--resolution", "lowest-direct", "--no-default-groups", "--group", "test"),
+            *("--python", arguments.python or "3.11"),
+            cwd=copy,
+            UV_PROJECT_ENVIRONMENT=str(environment),
+        )
+        run(environment / "bin" / "python", "-m", "pytest", *arguments.pytest, cwd=copy)
+
+
+def copy_workspace(target: Path) -> Path:
+    """Copy what git tracks or would track: a lock of other versions must not replace the usual one."""
+    listing = output("git", "ls-files", "--cached", "--others", "--exclude-standard", "-z")
+    for name in filter(None, listing.split("\0")):
+        if (ROOT / name).is_file():
+            (target / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, target / name)
+    return target
+
+
+def build(arguments: argparse.Namespace) -> None:
+    """Build sdist and wheel of one package or of all, as an index would see them."""
+    which = ["--package", arguments.package] if arguments.package else ["--all-packages"]
+    run("uv", "build", "--no-sources", *which, "--out-dir", arguments.out)
+
+
+def wheels(arguments: argparse.Namespace) -> None:
+    """Build wheels, install each alone into an empty environment outside the workspace, and try it there."""
+    names = arguments.packages or list(packages())
+    with temporary_folder() as temporary:
+        dist = arguments.dist
+        if dist is None:
+            dist = temporary / "dist"
+            run("uv", "build", "--no-sources", "--all-packages", "--out-dir", dist)
+        for name in names:
+            try_wheel(name, dist.resolve(), temporary, arguments)
+
+
+def try_wheel(name: str, dist: Path, temporary: Path, arguments: argparse.Namespace) -> None:
+    """Install the wheel of one package into an environment of its own, smoke-test it, and test it where asked to."""
+    environment = temporary / name
+    python = environment / "bin" / "python"
+    run("uv", "venv", "--python", arguments.python or "3.11", environment, cwd=temporary)
+    install = ["uv", "pip", "install", "--python", str(environment)]
+    if not arguments.newest:
+        install += ["--exclude-newer", read_project(ROOT)["tool"]["uv"]["exclude-newer"]]
+    siblings = [] if arguments.siblings == "index" else siblings_of(name)
+    run(*install, *(find_wheel(dist, each) for each in (name, *siblings)), cwd=temporary)
+    run("uv", "pip", "check", "--python", environment, cwd=temporary)
+    check_absent(name, environment)
+    run(python, "-I", SMOKE / "run.py", name, cwd=temporary)
+    if arguments.tests:
+        run(*install, *test_groups(name), cwd=temporary)
+        run(python, "-m", "pytest", tests_of(name)[0], *arguments.pytest)
+    shutil.rmtree(environment)
+    print(f"{name} installs and works alone.", flush=True)
+
+
+def find_wheel(dist: Path, name: str) -> Path:
+    """Return the one wheel of a package in a folder."""
+    version = read_project(packages()[name])["project"]["version"]
+    found = list(dist.glob(f"{name.replace('-', '_')}-{version}-*.whl"))
+    if len(found) != 1:
+        sys.exit(f"{dist} holds {len(found)} wheels of {name} {version}; expected one. Build it: checks.py build")
+    return found[0]
+
+
+def siblings_of(name: str) -> list[str]:
+    """Return the packages of the workspace that a package needs, with those that these need."""
+    every = packages()
+    needed: list[str] = []
+    for each in names_in(read_project(every[name])["project"]["dependencies"]):
+        if each in every:
+            needed += [each, *siblings_of(each)]
+    return list(dict.fromkeys(needed))
+
+
+def names_in(requirements: Iterable[str]) -> list[str]:
+    """Return the names of the distributions in a list of requirements."""
+    return [re.match(r"[A-Za-z0-9._-]+", requirement)[0].lower() for requirement in requirements]
+
+
+def check_absent(name: str, environment: Path) -> None:
+    """End with a sentence where an environment holds what must not come with the package."""
+    listing = output("uv", "pip", "list", "--format", "json", "--python", environment)
+    present = {entry["name"].lower() for entry in json.loads(listing)}
+    unwanted = sorted(present.intersection(NOT_IN.get(name, ())))
+    if unwanted:
+        sys.exit(f"{name} brings {', '.join(unwanted)}, which it must not depend on.")
+    print(f"{name} brings {len(present)} distributions, none of them unwanted.", flush=True)
+
+
+def release(arguments: argparse.Namespace) -> None:
+    """Check that a tag names a package, its version, and a dated section of its changelog."""
+    match = re.fullmatch(r"(?P<name>[a-z0-9-]+)-v(?P<version>\d+\.\d+\.\d+(?:(?:a|b|rc)\d+)?)", arguments.tag)
+    if match is None:
+        sys.exit(f"Tag {arguments.tag!r} does not read <package>-vX.Y.Z.")
+    name, version = match["name"], match["version"]
+    if name not in packages():
+        sys.exit(f"Tag {arguments.tag!r} names no package; there are {', '.join(packages())}.")
+    folder = packages()[name]
+    stated = read_project(folder)["project"]["version"]
+    if version != stated:
+        sys.exit(f"Tag {arguments.tag!r} says version {version}; packages/{folder.name}/pyproject.toml says {stated}.")
+    changelog = (folder / "CHANGELOG.md").read_text("utf-8")
+    heading = rf"^## {re.escape(version)} \(\d{{4}}-\d{{2}}-\d{{2}}\)$"
+    section = re.search(rf"{heading}\n(?P<text>.*?)(?=^## |\Z)", changelog, re.MULTILINE | re.DOTALL)
+    if section is None or not section["text"].strip():
+        sys.exit(f"packages/{folder.name}/CHANGELOG.md has no section '## {version} (YYYY-MM-DD)' with text in it.")
+    print(f"{name} {version} may be released:\n\n{section['text'].strip()}")
+    if file_of_step := os.environ.get("GITHUB_OUTPUT"):
+        with Path(file_of_step).open("a", encoding="utf-8") as file:
+            file.write(f"package={name}\nversion={version}\n")
+
+
+def names(_: argparse.Namespace) -> None:
+    """Print the names of the packages as JSON, for the matrix of a workflow."""
+    print(json.dumps(list(packages())))
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line; each verb's help is its function's docstring."""
+    top = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    verbs = top.add_subparsers(required=True, metavar="verb")
+    added = {}
+    for verb in (suite, lint, types, imports, docs, member, lowest, build, wheels, release, names):
+        added[verb] = verbs.add_parser(verb.__name__, help=verb.__doc__, description=verb.__doc__)
+        added[verb].set_defaults(verb=verb)
+    for verb in (member, lowest, wheels):
+        added[verb].add_argument("--python", help="version or path of the interpreter")
+    for verb in (suite, member, lowest, wheels):
+        added[verb].add_argument("--pytest", nargs=argparse.REMAINDER, default=[], help="last: arguments for pytest")
+    added[docs].add_argument("--out", type=Path, default=ROOT / "docs" / "_build" / "html", help="where the pages go")
+    added[member].add_argument("package", choices=packages())
+    added[build].add_argument("package", nargs="?", choices=packages(), help="all where none is named")
+    added[build].add_argument("--out", type=Path, default=ROOT / "dist", help="where sdist and wheel go")
+    added[wheels].add_argument("packages", nargs="*", metavar="package", help="all where none is named")
+    added[wheels].add_argument("--dist", type=Path, help="folder of wheels that are built already")
+    added[wheels].add_argument("--newest", action="store_true", help="newest dependencies, not those of exclude-newer")
+    added[wheels].add_argument("--tests", action="store_true", help="run the package's tests there as well")
+    added[wheels].add_argument(
+        "--siblings", choices=["built", "index"], default="built", help="where packages of the workspace come from"
+    )
+    added[release].add_argument("tag")
+    return top
+
+
+def main() -> None:
+    """Run the verb of the command line."""
+    arguments = parser().parse_args()
+    unknown = set(getattr(arguments, "packages", ())) - set(packages())
+    if unknown:
+        sys.exit(f"No package is called {', '.join(sorted(unknown))}; there are {', '.join(packages())}.")
+    arguments.verb(arguments)
+
+
+if __name__ == "__main__":
+    main()

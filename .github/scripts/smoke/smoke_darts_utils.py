@@ -1,0 +1,29 @@
+"""darts-utils alone: the band table, device choice, paths, timing."""
+
+import warnings
+from pathlib import Path
+
+import numpy as np
+
+import darts_utils
+
+scaled = darts_utils.normalize_band(np.array([-0.1, 0.2, 9, np.nan], np.float32), "red")
+np.testing.assert_allclose(scaled, [0, 0.5, 1, 0], atol=1e-6)
+assert darts_utils.get_band("probabilities-tcvis").high == 1
+assert darts_utils.band_attrs("slope") == {"long_name": "slope", "units": "degree"}
+
+with warnings.catch_warnings():
+    warnings.simplefilter("error")
+    assert darts_utils.resolve_device("cpu") == darts_utils.Device("cpu")
+with warnings.catch_warnings(record=True) as caught:
+    warnings.simplefilter("always")
+    device = darts_utils.resolve_device("cuda", needs=["no_such_module"], install="pip install it", fallback=True)
+assert device.type == "cpu"
+assert "no_such_module is not installed (pip install it)" in str(caught[0].message)
+
+assert darts_utils.DefaultPaths("/data").arcticdem(2) == Path("/data/auxiliary/arcticdem_2m.icechunk").absolute()
+
+watch = darts_utils.Stopwatch()
+with watch.recording(), darts_utils.step("work"):
+    pass
+assert list(watch.seconds) == ["work"]

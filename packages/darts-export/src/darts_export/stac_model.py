@@ -1,0 +1,120 @@
+"""The models in a STAC Item, as the Machine Learning Model extension wants them (version 1.4.0).
+
+The fields of one model are those of its card. An ensemble is described as one model that takes the inputs of all its
+members, with the mean of their outputs.
+"""
+
+import re
+from collections.abc import Mapping
+from pathlib import PurePath
+from typing import Any
+
+MLM_EXTENSION = "https://stac-extensions.github.io/mlm/v1.4.0/schema.json"
+
+_TASKS = ["semantic-segmentation"]
+_DIM_ORDER = ["batch", "channel", "height", "width"]
+_PICKLES = (".pt", ".pth", ".ckpt")
+# Fields that describe the model as a whole, which a card may have and one model's Item takes over.
+_CARD_FIELDS = (
+    "mlm:architecture",
+    "mlm:tasks",
+    "mlm:framework",
+    "mlm:framework_version",
+    "mlm:input",
+    "mlm:output",
+    "mlm:hyperparameters",
+    "mlm:total_parameters",
+)
+
+Models = Mapping[str, Mapping[str, Any]]
+
+
+def model_properties(models: Models) -> dict[str, Any]:
+    """Return the properties that describe the models; none where there is no model.
+
+    Args:
+        models: Facts by name of the model; `card` is used where it is there, other facts are copied.
+
+    Returns:
+        The fields `mlm:*`, the bands that the inputs refer to, and ``darts:models`` with what else is known.
+    """
+    if not models:
+        return {}
+    cards = {name: _card(facts) for name, facts in models.items()}
+    inputs = [entry for name, card in cards.items() for entry in _inputs(name, card, len(cards) > 1)]
+    properties: dict[str, Any] = {
+        "mlm:name": _name(list(models)),
+        "mlm:architecture": _joined(cards.values(), "mlm:architecture", "unknown"),
+        "mlm:framework": _joined(cards.values(), "mlm:framework", "PyTorch"),
+        "mlm:tasks": _TASKS,
+        "mlm:input": inputs,
+        "mlm:output": [_output("probabilities")],
+    }
+    if len(cards) == 1:
+        (card,) = cards.values()
+        properties |= {name: card[name] for name in _CARD_FIELDS if card.get(name)}
+    bands = list(dict.fromkeys(_band_name(band) for entry in inputs for band in entry.get("bands", [])))
+    if bands:
+        properties["bands"] = [{"name": band} for band in bands]
+    properties["darts:models"] = {name: dict(facts) for name, facts in models.items()}
+    return properties
+
+
+def model_assets(models: Models) -> dict[str, Any]:
+    """Return an asset for the file of each model.
+
+    Args:
+        models: Facts by name of the model: `href` (or `file`, of which the name is used) and `sha256` where known.
+
+    Returns:
+        Assets by key. A file whose place is not known is named by its hash.
+    """
+    return {f"model-{name}": _asset(name, facts) for name, facts in models.items()}
+
+
+def _asset(name: str, facts: Mapping[str, Any]) -> dict[str, Any]:
+    place = str(facts.get("href") or facts.get("file") or "")
+    sha256 = facts.get("sha256")
+    href = facts.get("href") or (f"urn:sha256:{sha256}" if sha256 else f"urn:darts:model:{name}")
+    is_pickle = PurePath(place).suffix in _PICKLES
+    asset: dict[str, Any] = {
+        "href": str(href),
+        "title": f"Model {name}",
+        "type": "application/octet-stream; framework=pytorch" if is_pickle else "application/octet-stream",
+        "roles": ["mlm:model", "mlm:weights"],
+        "mlm:artifact_type": "torch.save" if is_pickle else "safetensors.torch.save_file",
+    }
+    if sha256:
+        asset["darts:sha256"] = str(sha256)
+    return asset
+
+
+def _card(facts: Mapping[str, Any]) -> Mapping[str, Any]:
+    card = facts.get("card")
+    return card if isinstance(card, dict) else {}
+
+
+def _name(names: list[str]) -> str:
+    """Join the names into one that fits the pattern of `mlm:name`: a letter first, letters and digits at the ends."""
+    text = names[0] if len(names) == 1 else f"ensemble of {' and '.join(names)}"
+    text = re.sub(r"[^a-zA-Z0-9_.\-\s]+", "-", text).strip(" _.-")
+    return text if re.fullmatch(r"[a-zA-Z][a-zA-Z0-9_.\-\s]+[a-zA-Z0-9]", text) else f"model {text}".strip()
+
+
+def _joined(cards: Any, field: str, otherwise: str) -> str:
+    return ", ".join(dict.fromkeys(str(card[field]) for card in cards if card.get(field))) or otherwise
+
+
+def _inputs(name: str, card: Mapping[str, Any], prefix: bool) -> list[dict[str, Any]]:
+    tensor = {"shape": [-1, -1, -1, -1], "dim_order": _DIM_ORDER, "data_type": "float32"}
+    entries = card.get("mlm:input") or [{"name": "tile", "bands": [], "input": tensor}]
+    return [{**entry, "name": f"{name}: {entry['name']}" if prefix else entry["name"]} for entry in entries]
+
+
+def _output(name: str) -> dict[str, Any]:
+    result = {"shape": [-1, 1, -1, -1], "dim_order": _DIM_ORDER, "data_type": "float32"}
+    return {"name": name, "tasks": _TASKS, "result": result}
+
+
+def _band_name(band: Any) -> str:
+    return str(band["name"]) if isinstance(band, dict) else str(band)

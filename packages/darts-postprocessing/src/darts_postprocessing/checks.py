@@ -1,0 +1,65 @@
+"""Checks of arguments, done before any work."""
+
+from math import isfinite
+from operator import index
+
+import numpy as np
+
+from darts_postprocessing.backends import Array
+from darts_utils import GridError, ParameterError
+
+
+def check_pixels(name: str, value: int) -> int:
+    """Return a number of pixels as an int.
+
+    Raises:
+        ParameterError: If `value` is no whole number, or below 0.
+    """
+    try:
+        number = index(value)
+    except TypeError as error:
+        raise ParameterError(f"{name} is {value!r}; expected a whole number of pixels.") from error
+    if number < 0:
+        raise ParameterError(f"{name} is {number}; expected 0 pixels or more.")
+    return number
+
+
+def check_threshold(name: str, value: float, highest: float = float("inf")) -> float:
+    """Return a threshold as a float.
+
+    Raises:
+        ParameterError: If `value` is not a finite number from 0 to `highest`.
+    """
+    try:
+        number = float(value)
+    except (TypeError, ValueError) as error:
+        raise ParameterError(f"{name} is {value!r}; expected a number.") from error
+    # NaN counts as 0, so that a threshold below 0 would turn missing pixels into objects.
+    if not isfinite(number) or not 0 <= number <= highest:
+        upper = "or more" if highest == float("inf") else f"to {highest:g}"
+        raise ParameterError(f"{name} is {number}; expected 0 {upper}.")
+    return number
+
+
+def check_image(name: str, array: Array) -> None:
+    """Pass an array that is an image.
+
+    Raises:
+        ParameterError: If the array is not 2-D, or its dtype has no order (complex, text, objects, times).
+    """
+    if array.ndim != 2:
+        raise ParameterError(f"{name} has {array.ndim} dimensions; expected 2, rows and columns.")
+    if array.dtype != np.bool_ and not (
+        np.issubdtype(array.dtype, np.integer) or np.issubdtype(array.dtype, np.floating)
+    ):
+        raise ParameterError(f"{name} has dtype {array.dtype}; expected bool, integer or float.")
+
+
+def check_same_shape(name: str, array: Array, other_name: str, other: Array) -> None:
+    """Pass two arrays of the same shape.
+
+    Raises:
+        GridError: If the shapes differ.
+    """
+    if array.shape != other.shape:
+        raise GridError(f"{name} has shape {array.shape}, {other_name} {other.shape}; expected the same grid.")

@@ -1,0 +1,69 @@
+"""Between labelled arrays and bare ones."""
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from darts_postprocessing.backends import Array
+from darts_utils import GridError, ParameterError
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+
+def in_memory(array: "xr.DataArray") -> "xr.DataArray":
+    """Return the array with its values in memory: lazy ones are computed, those on a GPU stay there.
+
+    Raises:
+        ParameterError: If the array is not 2-D.
+    """
+    if array.ndim != 2:
+        name = "The array" if array.name is None else array.name
+        raise ParameterError(
+            f"{name} has the dimensions {array.dims}; expected two, as ('y', 'x'). Select a layer first."
+        )
+    return array.compute()
+
+
+def like(array: "xr.DataArray", values: Array, attrs: dict[str, Any] | None = None) -> "xr.DataArray":
+    """Return new values on the grid of an array.
+
+    Args:
+        array: Gives dimensions, coordinates, name, attributes, and the variable that holds the CRS.
+        values: Array of the same shape.
+        attrs: Attributes to have instead.
+
+    Returns:
+        A new DataArray. It does not inherit how the array was stored, which need not suit other values.
+    """
+    result = array.copy(data=values)
+    if attrs is not None:
+        result.attrs = attrs | {key: array.attrs[key] for key in ("grid_mapping",) if key in array.attrs}
+    result.encoding = {key: array.encoding[key] for key in ("grid_mapping",) if key in array.encoding}
+    return result
+
+
+def on_grid_of(mask: "xr.DataArray", probs: "xr.DataArray") -> "xr.DataArray":
+    """Return the mask with its dimensions in the order of the probabilities'.
+
+    Raises:
+        GridError: If the two have different dimensions, sizes or coordinates.
+    """
+    if set(mask.dims) != set(probs.dims) or mask.sizes != probs.sizes:
+        raise GridError(f"mask has {dict(mask.sizes)}, probs {dict(probs.sizes)}; expected the same grid.")
+    for dim in probs.dims:
+        if dim in mask.coords and dim in probs.coords and not _same_places(mask[dim].values, probs[dim].values):
+            raise GridError(
+                f"mask and probs differ in their coordinate {dim!r}, which starts at {mask[dim].values[0]} and at "
+                f"{probs[dim].values[0]}; expected the same grid. Bring the mask to the grid of probs first."
+            )
+    return mask.transpose(*probs.dims)
+
+
+def _same_places(first: np.ndarray, second: np.ndarray) -> bool:
+    """Tell whether two coordinates agree to a hundredth of a pixel: the same grid, computed twice, may be rounded."""
+    if np.array_equal(first, second):
+        return True
+    if first.size < 2 or not np.issubdtype(first.dtype, np.number) or not np.issubdtype(second.dtype, np.number):
+        return False
+    return bool(np.abs(first - second).max() < 0.01 * abs(float(first[1]) - float(first[0])))

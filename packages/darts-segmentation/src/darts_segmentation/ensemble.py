@@ -1,0 +1,149 @@
+"""Segment tiles with several networks and average them."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from darts_segmentation.bands import get_bands
+from darts_segmentation.engine import Options, predict_tile
+from darts_segmentation.forward import Augmentation
+from darts_segmentation.precision import Precision
+from darts_segmentation.result import SPREAD_NAME, with_probabilities
+from darts_segmentation.segmenter import SMPSegmenter
+from darts_utils import DeviceLike, ParameterError
+
+if TYPE_CHECKING:
+    import torch
+    import xarray as xr
+
+
+class EnsembleV1:
+    """Segments tiles with several networks, and averages their probabilities.
+
+    Each patch is cut and scaled once for all members.
+
+    Args:
+        model_dict: Model files by name of the member, in any of the formats of :class:`SMPSegmenter`. The names stand
+            in the variables ``probabilities-{name}``.
+        device: As in :class:`SMPSegmenter`, the same for all members.
+        compile: As in :class:`SMPSegmenter`.
+
+    Raises:
+        ParameterError: If there is no model, a name is empty, or a name is "std"; if `device` names no device.
+        ModelFileError: If a model file cannot be used, see :class:`SMPSegmenter`.
+        UnknownBandError: If a model needs a band that the band table does not know.
+        DeviceError: If a GPU was asked for and does not work.
+
+    Examples:
+        >>> ensemble = EnsembleV1({"v1": "RTS_v1.pt", "v2": "RTS_v2.pt"}, device="cuda")  # doctest: +SKIP
+        >>> ensemble.required_bands  # doctest: +SKIP
+        ['red', 'green', 'blue', 'nir', 'ndvi', 'slope']
+        >>> tile = ensemble.segment_tile(tile, keep_inputs=True)  # doctest: +SKIP
+    """
+
+    def __init__(
+        self,
+        model_dict: Mapping[str, Path | str],
+        device: "DeviceLike | torch.device" = None,
+        *,
+        compile: bool = False,  # noqa: A002  # public name
+    ) -> None:
+        _check_names(model_dict)
+        self._segmenters = {name: SMPSegmenter(path, device, compile=compile) for name, path in model_dict.items()}
+
+    @classmethod
+    def from_segmenters(cls, segmenters: Mapping[str, SMPSegmenter]) -> "EnsembleV1":
+        """Make an ensemble of segmenters that share a device.
+
+        Args:
+            segmenters: Segmenters by name of the member.
+
+        Raises:
+            ParameterError: If there is none, a name is empty or "std", or they do not share a device.
+        """
+        _check_names(segmenters)
+        devices = sorted({str(segmenter.device) for segmenter in segmenters.values()})
+        if len(devices) > 1:
+            raise ParameterError(f"The members of the ensemble are on {' and '.join(devices)}; expected one device.")
+        ensemble = cls.__new__(cls)
+        ensemble._segmenters = dict(segmenters)
+        return ensemble
+
+    @property
+    def model_names(self) -> list[str]:
+        """Names of the members, in the order given."""
+        return list(self._segmenters)
+
+    @property
+    def model_hashes(self) -> dict[str, str | None]:
+        """SHA-256 of each model by name, see :func:`hash_model`."""
+        return {name: segmenter.model_hash for name, segmenter in self._segmenters.items()}
+
+    @property
+    def device(self) -> "torch.device":
+        """Where the networks run."""
+        return next(iter(self._segmenters.values())).device
+
+    @property
+    def required_bands(self) -> list[str]:
+        """Bands that a tile must have: those of the first member in its order, then what others need beyond them."""
+        bands = (band for segmenter in self._segmenters.values() for band in segmenter.required_bands)
+        return list(dict.fromkeys(bands))
+
+    def segment_tile(
+        self,
+        tile: "xr.Dataset",
+        patch_size: int = 1024,
+        overlap: int = 256,
+        batch_size: int = 8,
+        reflection: int = 0,
+        keep_inputs: bool = False,  # public position
+        *,
+        precision: Precision = "fp32",
+        tta: Augmentation | None = None,
+    ) -> "xr.Dataset":
+        """Return the tile with the members' mean probability of a thaw slump at every pixel.
+
+        Args:
+            tile: As in :meth:`SMPSegmenter.segment_tile`, with at least :attr:`required_bands`. Not changed.
+            patch_size: As in :meth:`SMPSegmenter.segment_tile`.
+            overlap: As in :meth:`SMPSegmenter.segment_tile`.
+            batch_size: As in :meth:`SMPSegmenter.segment_tile`.
+            reflection: As in :meth:`SMPSegmenter.segment_tile`.
+            keep_inputs: Also return the probabilities of each member and their standard deviation.
+            precision: As in :meth:`SMPSegmenter.segment_tile`.
+            tta: As in :meth:`SMPSegmenter.segment_tile`.
+
+        Returns:
+            A new tile: everything in `tile`, plus ``probabilities``, float32 (y, x), 0…1. It is NaN exactly where a
+            member has no valid value in any of its bands, so that every number rests on all members. With `keep_inputs`
+            also ``probabilities-{name}`` of each member and ``probabilities-std``, NaN at the same pixels.
+
+        Raises:
+            MissingBandError: If the tile lacks a band.
+            GridError: If a band does not lie on (y, x), or the tile is empty.
+            ParameterError: If an option cannot work, or a network cannot take patches of this size.
+            OutputError: If a network returns NaN.
+            GpuMemoryError: If the memory of the GPU does not hold a single patch.
+        """
+        options = Options(
+            patch_size=patch_size,
+            overlap=overlap,
+            batch_size=batch_size,
+            reflection=reflection,
+            precision=precision,
+            tta=tta,
+        )
+        bands = get_bands(tile, self.required_bands)
+        members = {name: segmenter._member for name, segmenter in self._segmenters.items()}
+        executor = next(iter(self._segmenters.values()))._executor
+        prediction = predict_tile(bands, members, executor, options, keep_members=keep_inputs)
+        return with_probabilities(tile, prediction)
+
+
+def _check_names(members: Mapping[Any, object]) -> None:
+    if not members:
+        raise ParameterError("An ensemble needs at least one model; found none.")
+    wrong = [name for name in members if not isinstance(name, str) or name in ("", SPREAD_NAME)]
+    if wrong:
+        raise ParameterError(f"A model is named {wrong[0]!r}; expected a text other than '' and {SPREAD_NAME!r}.")

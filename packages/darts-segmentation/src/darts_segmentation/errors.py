@@ -1,0 +1,47 @@
+"""The errors and warnings of segmentation: what is wrong with a model file, and what a run had to give up."""
+
+from darts_utils import DartsError, DartsWarning
+
+
+class ModelFileError(DartsError, ValueError):
+    """A model file cannot be used. Base of all errors about model files."""
+
+
+class ModelNotFoundError(ModelFileError, FileNotFoundError):
+    """There is no model file at the given place, or the card beside the weights is missing."""
+
+
+class UnsafeModelError(ModelFileError):
+    """A model file contains more than data: something in it would run code, or expand without bound, when read."""
+
+
+class BrokenModelError(ModelFileError):
+    """A model file is truncated, damaged, or of another kind than its name says."""
+
+
+class ModelCardError(ModelFileError):
+    """The description of a model (its card or its ``config``) lacks something or contradicts itself."""
+
+
+class ModelWeightsError(ModelFileError):
+    """The weights of a model do not fit the architecture that its card or ``config`` names."""
+
+
+class ExportError(DartsError, RuntimeError):
+    """A network could not be exported, or what was exported computes something else than the original."""
+
+
+class OutputError(DartsError, ArithmeticError):
+    """A network returned something that is no probability: NaN, infinity, or an array of another shape."""
+
+
+class GpuMemoryError(DartsError, MemoryError):
+    """A single patch does not fit into the memory of the GPU."""
+
+
+class CompileError(DartsError, RuntimeError):
+    """``torch.compile`` does not work for this network on this machine."""
+
+
+class BatchHalvedWarning(DartsWarning):
+    """The GPU ran out of memory, and the tile goes on with half as many patches at a time."""

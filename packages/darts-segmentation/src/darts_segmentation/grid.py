@@ -1,0 +1,188 @@
+"""Where the patches of a tile lie, and with which weight each of their pixels counts.
+
+Rows and columns are independent of each other: the weight of a pixel is the product of its weights along y and along x.
+So everything here is about one axis, and no array is larger than the axis times a few patches.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+def patch_starts(length: int, patch_size: int, overlap: int) -> list[int]:
+    """Return where patches begin that cover an axis, the last one moved inward to end at its end.
+
+    Args:
+        length: Pixels of the axis, at least `patch_size`.
+        patch_size: Pixels of a patch.
+        overlap: Pixels that neighbours share, at most half of `patch_size`.
+
+    Returns:
+        First pixel of each patch, ascending, without duplicates.
+
+    Examples:
+        >>> patch_starts(10, 4, 1)
+        [0, 3, 6]
+        >>> patch_starts(9, 4, 1)
+        [0, 3, 5]
+        >>> patch_starts(4, 4, 2)
+        [0]
+    """
+    starts = list(range(0, length - patch_size + 1, patch_size - overlap))
+    if starts[-1] + patch_size < length:
+        starts.append(length - patch_size)
+    return starts
+
+
+def blend_window(patch_size: int, overlap: int) -> NDArray[np.float64]:
+    """Return the weights of a patch's pixels along one axis: they rise linearly from 0 to 1 over the overlap.
+
+    Args:
+        patch_size: Pixels of a patch.
+        overlap: Pixels over which the weights rise, and fall at the other end; at most half of `patch_size`. Over less
+            than two pixels nothing can rise, and all weights are 1.
+
+    Returns:
+        Weights of shape (patch_size,), 0…1.
+
+    Examples:
+        >>> blend_window(8, 3).tolist()
+        [0.0, 0.5, 1.0, 1.0, 1.0, 1.0, 0.5, 0.0]
+        >>> blend_window(3, 1).tolist()
+        [1.0, 1.0, 1.0]
+    """
+    window = np.ones(patch_size)
+    if overlap > 1:
+        window[:overlap] = np.linspace(0, 1, overlap)
+        window[-overlap:] = window[:overlap][::-1]
+    return window
+
+
+def reflect_index(start: int, stop: int, size: int) -> NDArray[np.intp]:
+    """Return which pixel of an axis stands at each position of a range that may leave the axis at both ends.
+
+    Outside, the axis is mirrored about its end pixels, as often as needed (``numpy.pad(mode="reflect")``).
+
+    Args:
+        start: First position, may be negative.
+        stop: Position after the last one.
+        size: Pixels of the axis, at least 1.
+
+    Returns:
+        Indices of shape (stop − start,), each in 0…size − 1.
+
+    Examples:
+        >>> reflect_index(-3, 5, 3).tolist()
+        [1, 2, 1, 0, 1, 2, 1, 0]
+    """
+    position = np.arange(start, stop)
+    if size == 1:
+        return np.zeros_like(position)
+    period = 2 * (size - 1)
+    position %= period
+    return np.minimum(position, period - position)
+
+
+@dataclass(frozen=True)
+class Axis:
+    """The patches along one axis of a tile.
+
+    Attributes:
+        size: Pixels of the tile along the axis.
+        patch_size: Pixels of a patch.
+        starts: First pixel of each patch in the tile's count; negative where a patch begins in the border.
+        weights: float32 of shape (patches, patch_size): the weight of each patch's pixels. At each pixel of the tile
+            the weights of all patches that cover it sum to 1.
+    """
+
+    size: int
+    patch_size: int
+    starts: tuple[int, ...]
+    weights: NDArray[np.float32]
+
+    def inside(self, index: int) -> tuple[slice, slice]:
+        """Return the part of a patch that lies in the tile, as a slice of the tile and a slice of the patch.
+
+        Both are empty where a small patch lies in the border altogether.
+        """
+        start = self.starts[index]
+        low = min(max(start, 0), self.size)
+        high = max(min(start + self.patch_size, self.size), low)
+        return slice(low, high), slice(low - start, high - start)
+
+    def source(self, index: int) -> slice | NDArray[np.intp]:
+        """Return which pixels of the tile a patch shows: a slice where it lies inside, mirrored indices elsewhere."""
+        start = self.starts[index]
+        stop = start + self.patch_size
+        if start >= 0 and stop <= self.size:
+            return slice(start, stop)
+        return reflect_index(start, stop, self.size)
+
+
+def plan_axis(size: int, patch_size: int, overlap: int, reflection: int) -> Axis:
+    """Lay patches over an axis with a mirrored border of 1 + `reflection` pixels at both ends.
+
+    The border is one pixel at least, because the outermost pixel of a patch has weight 0. An axis that is shorter than
+    a patch, border included, gets a wider border instead, half of it at each end.
+
+    Args:
+        size: Pixels of the tile along the axis, at least 1.
+        patch_size: Pixels of a patch.
+        overlap: Pixels that neighbours share, at most half of `patch_size`.
+        reflection: Pixels by which the border is wider than 1.
+
+    Returns:
+        The patches and their weights.
+
+    Examples:
+        >>> axis = plan_axis(size=6, patch_size=4, overlap=2, reflection=0)
+        >>> axis.starts
+        (-1, 1, 3)
+        >>> axis.weights.tolist()
+        [[0.0, 1.0, 1.0, 0.0], [0.0, 1.0, 1.0, 0.0], [0.0, 1.0, 1.0, 0.0]]
+    """
+    length = max(size + 2 * (1 + reflection), patch_size)
+    before = (length - size) // 2
+    starts = patch_starts(length, patch_size, overlap)
+    window = blend_window(patch_size, overlap)
+    total = np.zeros(length)
+    for start in starts:
+        total[start : start + patch_size] += window
+    total[total == 0] = 1  # only the outermost pixels of the border, which the tile never shows
+    weights = np.stack([window / total[start : start + patch_size] for start in starts])
+    return Axis(size, patch_size, tuple(start - before for start in starts), weights.astype(np.float32))
+
+
+@dataclass(frozen=True)
+class PatchGrid:
+    """The patches of a tile.
+
+    Attributes:
+        y: The patches along the rows of the tile.
+        x: The patches along its columns.
+    """
+
+    y: Axis
+    x: Axis
+
+    @classmethod
+    def plan(cls, shape: tuple[int, int], patch_size: int, overlap: int, reflection: int) -> "PatchGrid":
+        """Lay square patches over a tile of a shape (y, x), see :func:`plan_axis`."""
+        height, width = shape
+        return cls(
+            plan_axis(height, patch_size, overlap, reflection), plan_axis(width, patch_size, overlap, reflection)
+        )
+
+    def with_valid_pixels(self, valid: NDArray[np.bool_]) -> Iterator[tuple[int, int]]:
+        """Yield (row, column) of each patch that shows a valid pixel of the tile, row by row.
+
+        Args:
+            valid: bool of shape (y, x), True where a pixel is valid.
+        """
+        for row in range(len(self.y.starts)):
+            stripe = np.any(valid[self.y.inside(row)[0]], axis=0)
+            for column in range(len(self.x.starts)):
+                if stripe[self.x.inside(column)[0]].any():
+                    yield row, column

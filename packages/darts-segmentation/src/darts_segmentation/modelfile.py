@@ -1,0 +1,187 @@
+"""Read a model file of any kind, tell its kind by its content, and say what it is."""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from darts_segmentation.card import ModelCard
+from darts_segmentation.errors import BrokenModelError, ModelNotFoundError, UnsafeModelError
+from darts_segmentation.store import is_stored_model, model_paths, read_stored_model
+
+if TYPE_CHECKING:
+    import torch
+
+
+@dataclass(frozen=True)
+class ModelFile:
+    """A model as it lies on disk.
+
+    Attributes:
+        path: Where it was read from.
+        kind: "safetensors" (our own format), "DARTS v1", "DARTS v2" or "Lightning".
+        card: The model card.
+        states: State dict of the network.
+    """
+
+    path: Path
+    kind: str
+    card: ModelCard
+    states: "Mapping[str, torch.Tensor]"
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    """What there is to say about a model file.
+
+    Attributes:
+        path: The file or folder.
+        kind: As in :class:`ModelFile`.
+        sha256: See :func:`hash_model`.
+        size_bytes: Size of the file; of weights and card in our own format.
+        parameters: Number of numbers in the weights.
+        card: The model card.
+    """
+
+    path: Path
+    kind: str
+    sha256: str
+    size_bytes: int
+    parameters: int
+    card: ModelCard
+
+
+def read_model(path: Path | str) -> ModelFile:
+    """Read a model file as data: nothing in it is executed.
+
+    Args:
+        path: A folder or ``.safetensors`` file in our own format, or a ``.pt`` or ``.ckpt`` file. What a file is, its
+            content decides, not its name.
+
+    Returns:
+        Card and weights. Whether the weights fit the architecture shows when the network is built.
+
+    Raises:
+        ModelNotFoundError: If there is nothing, or the model card is missing.
+        UnsafeModelError: If the file contains more than data.
+        BrokenModelError: If it is truncated, damaged or of another kind.
+        ModelCardError: If its description lacks something or contradicts itself.
+        UnknownBandError: If it names a band that the band table does not know.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise ModelNotFoundError(f"There is no model at {path}; give a file or folder that exists.")
+    if is_stored_model(path):
+        card, states = read_stored_model(path)
+        return ModelFile(path, "safetensors", card, states)
+    _check_kind(path)
+    from darts_segmentation.checkpoints import read_checkpoint
+
+    kind, card, states = read_checkpoint(path)
+    return ModelFile(path, kind, card, states)
+
+
+def hash_model(path: Path | str) -> str:
+    """Return the SHA-256 that identifies a model.
+
+    Args:
+        path: As in :func:`read_model`.
+
+    Returns:
+        64 hexadecimal digits: of the file's bytes, as ``sha256sum`` prints it; in our own format of the weights' bytes
+        followed by the card's, as ``cat model.safetensors model.json | sha256sum`` prints it.
+
+    Raises:
+        ModelNotFoundError: If a file is missing.
+    """
+    digest = hashlib.sha256()
+    for part in _files(Path(path)):
+        with part.open("rb") as file:
+            while block := file.read(2**20):
+                digest.update(block)
+    return digest.hexdigest()
+
+
+def model_info(path: Path | str) -> ModelInfo:
+    """Read a model file, check that its weights fit, and return what there is to say about it.
+
+    Args:
+        path: As in :func:`read_model`.
+
+    Returns:
+        Kind, hash, size, number of parameters, card.
+
+    Raises:
+        ModelFileError: As in :func:`read_model`; also if the weights do not fit the architecture.
+        UnknownBandError: If it names a band that the band table does not know.
+    """
+    from darts_segmentation.network import check_weights
+
+    model = read_model(path)
+    check_weights(model.card, model.states)
+    return ModelInfo(
+        path=model.path,
+        kind=model.kind,
+        sha256=hash_model(path),
+        size_bytes=sum(part.stat().st_size for part in _files(model.path)),
+        parameters=sum(tensor.numel() for tensor in model.states.values()),
+        card=model.card,
+    )
+
+
+def _files(path: Path) -> tuple[Path, ...]:
+    parts = model_paths(path) if is_stored_model(path) else (path,)
+    missing = [part for part in parts if not part.is_file()]
+    if missing:
+        raise ModelNotFoundError(f"There is no file {missing[0]}, which belongs to the model {path}.")
+    return parts
+
+
+_SIGNATURES = (
+    (b"version https://git-lfs", "the placeholder of a file in Git LFS; fetch the file itself with `git lfs pull`"),
+    (b"<", "a web page or XML; the download went wrong, get the file again"),
+    (b"\x89PNG", "a PNG image"),
+    (b"\x89HDF", "an HDF5 or NetCDF file"),
+    (b"II*\x00", "a TIFF image"),
+    (b"MM\x00*", "a TIFF image"),
+    (b"\x1f\x8b", "compressed by gzip; decompress it first"),
+    (b"{", "JSON; if this is a model card, name the folder or the .safetensors file it belongs to"),
+)
+
+
+def _check_kind(path: Path) -> None:
+    """Raise an error unless a file begins like a checkpoint of torch."""
+    with path.open("rb") as file:
+        start = file.read(64)
+    if start.startswith(b"PK\x03\x04"):
+        return
+    expected = "expected a checkpoint of torch (.pt, .ckpt) or a .safetensors file with its card"
+    if start[:1] == b"\x80":
+        _refuse_bare_pickle(path)
+    if start[8:9] == b"{":
+        raise BrokenModelError(
+            f"{path} holds safetensors, but is not named so; rename it to {path.with_suffix('.safetensors').name} and "
+            f"put its model card beside it as {path.with_suffix('.json').name}."
+        )
+    if not start:
+        raise BrokenModelError(f"{path} is empty; {expected}. Get it again.")
+    for signature, what in _SIGNATURES:
+        if start.lstrip().startswith(signature):
+            raise BrokenModelError(f"{path} is {what}; {expected}.")
+    raise BrokenModelError(f"{path} begins with {start[:8]!r}; {expected}.")
+
+
+def _refuse_bare_pickle(path: Path) -> None:
+    """Say what a pickle that no zip file surrounds contains; torch before 1.6 and much else wrote such files."""
+    from darts_segmentation.archive import HOW_TO_CONVERT, refuse_imports
+    from darts_segmentation.pickles import MAX_PICKLE_BYTES, scan_pickle
+
+    with path.open("rb") as file:
+        content = file.read(MAX_PICKLE_BYTES)
+    try:
+        names = scan_pickle(content).names
+    except BrokenModelError as error:
+        raise BrokenModelError(f"{path}: {error} {HOW_TO_CONVERT}") from error
+    refuse_imports(path, names)
+    raise UnsafeModelError(f"{path} is a bare pickle, as torch before 1.6 wrote them; it is not read. {HOW_TO_CONVERT}")

@@ -1,0 +1,199 @@
+"""Build the network that a model card names, and give it weights that fit exactly."""
+
+import contextlib
+import inspect
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from darts_segmentation.card import ModelCard
+from darts_segmentation.errors import ModelCardError, ModelWeightsError
+
+if TYPE_CHECKING:
+    import torch
+
+# Arguments of timm's encoders that change the network and nothing else. Others (checkpoint_path, pretrained_cfg …) make
+# timm read files or fetch them.
+_ENCODER_ARGUMENTS = frozenset({"always_partition", "drop_path_rate", "drop_rate", "dynamic_img_size", "img_size"})
+_SHOWN = 5
+
+
+def load_network(card: ModelCard, states: "Mapping[str, torch.Tensor]") -> "torch.nn.Module":
+    """Build the network of a card and fill it with weights, every one of which must fit.
+
+    Nothing is fetched, and torch's random state is the same afterwards as before.
+
+    Args:
+        card: Names the architecture.
+        states: State dict of the network.
+
+    Returns:
+        The network on the CPU, float32, in evaluation mode, without gradients. It takes float32 of shape (patches,
+        bands, y, x) and returns logits of shape (patches, 1, y, x).
+
+    Raises:
+        ModelCardError: If the architecture is unknown, or does not have one output channel.
+        ModelWeightsError: If weights are missing, left over, of another shape or kind, or not finite.
+    """
+    import torch
+
+    check_weights(card, states)
+    network = _build(card.architecture, "cpu")
+    try:
+        network.load_state_dict(dict(states), strict=True)
+    except RuntimeError as error:
+        raise ModelWeightsError(_describe_misfit(card, network, states) or str(error)) from error
+    return network.to(torch.float32).eval().requires_grad_(False)
+
+
+def place_network(
+    network: "torch.nn.Module", device: "torch.device", *, compile_it: bool = False
+) -> "tuple[Callable[[torch.Tensor], torch.Tensor], int]":
+    """Move a network to the device where it will run, in the memory order that is fastest there.
+
+    Args:
+        network: The network. Moved in place, put into evaluation mode, its gradients switched off.
+        device: Where it will run.
+        compile_it: Let ``torch.compile`` compile it on its first batch.
+
+    Returns:
+        What to call with a batch, and the number of pixels of which a patch has to be a multiple.
+    """
+    import torch
+
+    placed = network.to(device).to(memory_format=torch.channels_last).eval().requires_grad_(False)
+    divisor = 1
+    if getattr(network, "requires_divisible_input_shape", False):
+        divisor = int(network.encoder.output_stride)  # type: ignore[union-attr, arg-type]
+    if not compile_it:
+        return placed, divisor
+    from darts_segmentation.compiled import CompiledNetwork
+
+    return CompiledNetwork(placed), divisor
+
+
+def check_weights(card: ModelCard, states: "Mapping[str, torch.Tensor]") -> None:
+    """Refuse weights that cannot be those of the card's architecture, before memory is taken for the network.
+
+    Args:
+        card: Names the architecture.
+        states: State dict of the network.
+
+    Raises:
+        ModelCardError: If the architecture is unknown, or does not have one output channel.
+        ModelWeightsError: If weights are missing, left over, of another shape or kind, or not finite.
+    """
+    for name, tensor in states.items():
+        _check_tensor(name, tensor)
+    if str(card.architecture.get("encoder_name", "")).startswith("timm-"):
+        return  # smp renames the weights of these old encoders while it loads them, and compares them then
+    misfit = _describe_misfit(card, _build(card.architecture, "meta"), states)
+    if misfit:
+        raise ModelWeightsError(misfit)
+
+
+def _check_tensor(name: str, tensor: Any) -> None:
+    import torch
+
+    if not isinstance(tensor, torch.Tensor) or tensor.layout != torch.strided or tensor.is_complex():
+        kind = tensor.dtype if isinstance(tensor, torch.Tensor) else type(tensor).__name__
+        raise ModelWeightsError(f"The weight {name!r} is a {kind}; expected a dense real tensor.")
+    if not torch.isfinite(tensor).all():
+        raise ModelWeightsError(
+            f"The weight {name!r} has values that are NaN or infinite; train or export the model again."
+        )
+
+
+def _build(architecture: Mapping[str, Any], device: str) -> "torch.nn.Module":
+    """Make the network on a device ("meta" takes no memory), with the last activation left out."""
+    import segmentation_models_pytorch as smp
+    import torch
+
+    arguments = _checked_arguments(architecture)
+    with torch.random.fork_rng(devices=[]), _quiet(arguments):
+        try:
+            with torch.device(device):
+                network: torch.nn.Module = smp.create_model(**arguments, encoder_weights=None)
+        except (KeyError, TypeError, ValueError, RuntimeError, AssertionError, AttributeError) as error:
+            text = str(error.args[0]) if error.args else type(error).__name__
+            raise ModelCardError(f"The architecture {arguments!r} cannot be built: {text}") from error
+    return network
+
+
+@contextlib.contextmanager
+def _quiet(arguments: Mapping[str, Any]) -> Iterator[None]:
+    """Keep smp from deploring the name of an encoder that the owner of a finished model cannot change."""
+    if not str(arguments.get("encoder_name", "")).startswith("timm-"):
+        yield
+        return
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "`timm-` encoders are deprecated", DeprecationWarning)
+        yield
+
+
+def _checked_arguments(architecture: Mapping[str, Any]) -> dict[str, Any]:
+    import segmentation_models_pytorch as smp
+
+    arguments = dict(architecture)
+    kinds = smp.MODEL_ARCHITECTURES_MAPPING
+    arch = str(arguments["arch"]).lower()
+    if arch not in kinds:
+        raise ModelCardError(f"The architecture {arguments['arch']!r} is unknown; known ones: {', '.join(kinds)}.")
+    own = {name for name, p in inspect.signature(kinds[arch]).parameters.items() if p.kind is not p.VAR_KEYWORD}
+    extra = sorted(set(arguments) - own - _ENCODER_ARGUMENTS - {"arch"})
+    if extra:
+        raise ModelCardError(
+            f"The architecture {arch!r} has no argument {', '.join(map(repr, extra))}; it takes {sorted(own)}."
+        )
+    if ":" in str(arguments.get("encoder_name", "")):
+        raise ModelCardError(
+            f"The encoder {arguments['encoder_name']!r} would be fetched from elsewhere; name one of timm or smp."
+        )
+    if arguments["classes"] != 1:
+        raise ModelCardError(
+            f"The network has {arguments['classes']!r} output channels; expected 1, the logit of a thaw slump."
+        )
+    if arguments.pop("aux_params", None) is not None:
+        raise ModelCardError(
+            "The network has a second output ('aux_params'), which DARTS cannot use; build it without."
+        )
+    activation = arguments.pop("activation", None)
+    # The segmenter applies the sigmoid itself, to both kinds of networks alike.
+    if activation not in (None, "identity", "sigmoid"):
+        raise ModelCardError(f"The activation of the network is {activation!r}; expected None or 'sigmoid'.")
+    return arguments
+
+
+def _describe_misfit(card: ModelCard, network: "torch.nn.Module", states: "Mapping[str, torch.Tensor]") -> str:
+    """Return what does not fit, in a sentence; an empty string where all fits."""
+    wanted = network.state_dict()
+    problems = []
+    missing = [name for name in wanted if name not in states]
+    if missing:
+        problems.append(f"missing: {_some(missing)}")
+    extra = [name for name in states if name not in wanted]
+    if extra:
+        problems.append(f"left over: {_some(extra)}")
+    shapes = [
+        f"{name} is {tuple(states[name].shape)} instead of {tuple(tensor.shape)}"
+        for name, tensor in wanted.items()
+        if name in states and states[name].shape != tensor.shape
+    ]
+    if shapes:
+        problems.append(f"of another shape: {_some(shapes)}")
+    kinds = [
+        f"{name} is {states[name].dtype} instead of {tensor.dtype}"
+        for name, tensor in wanted.items()
+        if name in states and states[name].is_floating_point() != tensor.is_floating_point()
+    ]
+    if kinds:
+        problems.append(f"of another kind: {_some(kinds)}")
+    if not problems:
+        return ""
+    arch = f"{card.architecture['arch']} with {card.architecture.get('encoder_name', 'its default encoder')}"
+    return f"The weights of model {card.name!r} do not fit {arch} for {len(card.bands)} bands; {'; '.join(problems)}."
+
+
+def _some(names: list[str]) -> str:
+    rest = len(names) - _SHOWN
+    return ", ".join(names[:_SHOWN]) + (f" and {rest} more" if rest > 0 else "")

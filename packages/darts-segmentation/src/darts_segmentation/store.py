@@ -1,0 +1,146 @@
+"""Our own model format: weights as safetensors, and a model card in JSON beside them."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from darts_segmentation.card import ModelCard
+from darts_segmentation.errors import BrokenModelError, ModelCardError, ModelNotFoundError, ModelWeightsError
+
+if TYPE_CHECKING:
+    import torch
+
+WEIGHTS_NAME = "model.safetensors"
+CARD_NAME = "model.json"
+_MAX_CARD_BYTES = 2**20
+
+
+def model_paths(path: Path | str) -> tuple[Path, Path]:
+    """Return where weights and card of a model in our own format lie.
+
+    Args:
+        path: A folder, which holds ``model.safetensors`` and ``model.json``; or a ``.safetensors`` file, which has its
+            card beside it under the same name with the ending ``.json``.
+
+    Returns:
+        Path of the weights, path of the card.
+
+    Examples:
+        >>> [p.as_posix() for p in model_paths("models/slumps.safetensors")]
+        ['models/slumps.safetensors', 'models/slumps.json']
+        >>> [p.as_posix() for p in model_paths("models/slumps")]
+        ['models/slumps/model.safetensors', 'models/slumps/model.json']
+    """
+    path = Path(path)
+    if path.suffix == ".safetensors":
+        return path, path.with_suffix(".json")
+    return path / WEIGHTS_NAME, path / CARD_NAME
+
+
+def is_stored_model(path: Path) -> bool:
+    """Tell whether a path is meant to be a model in our own format: it is a folder or is named ``.safetensors``."""
+    return path.is_dir() or path.suffix == ".safetensors"
+
+
+def read_stored_model(path: Path | str) -> "tuple[ModelCard, dict[str, torch.Tensor]]":
+    """Read a model in our own format.
+
+    Args:
+        path: Folder or ``.safetensors`` file, see :func:`model_paths`.
+
+    Returns:
+        Card, state dict.
+
+    Raises:
+        ModelNotFoundError: If weights or card are missing.
+        BrokenModelError: If the weights are no safetensors, or truncated.
+        ModelCardError: If the card cannot be understood.
+        UnknownBandError: If the card names a band that the band table does not know.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    weights_path, card_path = model_paths(path)
+    for part, what in ((weights_path, "weights"), (card_path, "model card")):
+        if not part.is_file():
+            raise ModelNotFoundError(
+                f"The model {path} has no {what}: there is no file {part}. Weights alone do not say which bands they "
+                "take; copy both files."
+            )
+    card = _read_card(card_path)
+    try:
+        return card, load_file(weights_path, device="cpu")
+    except (SafetensorError, ValueError, KeyError) as error:
+        raise BrokenModelError(
+            f"{weights_path} is truncated, damaged or no safetensors ({error}). Get it again."
+        ) from error
+
+
+def _read_card(path: Path) -> ModelCard:
+    size = path.stat().st_size
+    if size > _MAX_CARD_BYTES:
+        raise ModelCardError(f"{path} has {size} bytes; expected a model card of at most {_MAX_CARD_BYTES}.")
+    try:
+        return ModelCard.from_json(path.read_text(encoding="utf-8"))
+    except UnicodeDecodeError as error:
+        raise ModelCardError(f"{path} is no text in UTF-8: {error}.") from error
+    except ModelCardError as error:
+        raise ModelCardError(f"{path}: {error}") from error
+
+
+def save_model(path: Path | str, network: "torch.nn.Module | Mapping[str, torch.Tensor]", card: ModelCard) -> Path:
+    """Write a network in our own format, so that every DARTS release reads it without running code from it.
+
+    The same network and card give the same bytes. Each of the two files appears complete or not at all.
+
+    Args:
+        path: Folder or ``.safetensors`` file to write, see :func:`model_paths`. Parents are made; files are replaced.
+        network: A network made by ``segmentation_models_pytorch.create_model(**card.architecture)``, or its state dict.
+        card: Describes the network.
+
+    Returns:
+        The `path` that :class:`SMPSegmenter` reads the model from.
+
+    Raises:
+        ModelCardError: If the card cannot be written as JSON, or describes another number of channels than the network
+            takes.
+        ModelWeightsError: If the weights are not those of the architecture that the card names.
+    """
+    from safetensors.torch import save
+
+    from darts_segmentation.network import check_weights
+
+    states: Mapping[str, Any] = network if isinstance(network, Mapping) else network.state_dict()
+    tensors = {name: _plain(name, tensor) for name, tensor in states.items()}
+    text = card.to_json()
+    check_weights(card, tensors)
+    weights_path, card_path = model_paths(path)
+    weights_path.parent.mkdir(parents=True, exist_ok=True)
+    replace_file(weights_path, save(tensors, metadata={"format": "pt"}))
+    replace_file(card_path, text.encode())
+    return Path(path)
+
+
+def _plain(name: str, tensor: "torch.Tensor") -> "torch.Tensor":
+    try:
+        return tensor.detach().cpu().contiguous().clone()
+    except AttributeError as error:
+        raise ModelWeightsError(
+            f"{name!r} in the state dict is a {type(tensor).__name__}; expected a tensor."
+        ) from error
+
+
+def replace_file(path: Path, content: bytes) -> None:
+    """Write a file that appears complete or not at all.
+
+    Args:
+        path: The file. Its folder must exist.
+        content: All of it.
+    """
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        partial.write_bytes(content)
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)

@@ -1,0 +1,112 @@
+"""The landscape's heights and trends on the grids of ArcticDEM and TCVIS, in memory and as datacubes."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from darts.demo.landscape import Landscape
+
+if TYPE_CHECKING:
+    import xarray as xr
+    from odc.geo.geobox import GeoBox
+
+TREND_NAMES = ("tc_brightness", "tc_greenness", "tc_wetness")
+DEM_RESOLUTION_M = 2
+
+
+def arcticdem_arrays(landscape: Landscape, grid: "GeoBox") -> dict[str, NDArray]:
+    """Bring the landscape's heights to a grid, by cubic interpolation.
+
+    Args:
+        landscape: Where the heights come from.
+        grid: Target, in any CRS.
+
+    Returns:
+        ``dem``, float32, metres, NaN beyond the landscape; ``arcticdem_data_mask``, uint8, 1 where it is not NaN.
+    """
+    dem = _warp(landscape.height, landscape.wide_geobox, grid, np.nan)
+    return {"dem": dem, "arcticdem_data_mask": np.isfinite(dem).astype(np.uint8)}
+
+
+def tcvis_arrays(landscape: Landscape, grid: "GeoBox") -> dict[str, NDArray]:
+    """Bring the landscape's trends to a grid, each pixel the mean of what it covers.
+
+    Args:
+        landscape: Where the trends come from.
+        grid: Target, in any CRS.
+
+    Returns:
+        ``tc_brightness``, ``tc_greenness``, ``tc_wetness``, uint8, 0 beyond the landscape.
+    """
+    return {
+        name: _warp(trend, landscape.wide_geobox, grid, 0)
+        for name, trend in zip(TREND_NAMES, landscape.trends, strict=True)
+    }
+
+
+def arcticdem_dataset(landscape: Landscape) -> "xr.Dataset":
+    """Return what ``load_arcticdem`` would return for the landscape and its surroundings, at 2 m."""
+    from darts_acquisition import arcticdem_product
+
+    grid = arcticdem_product(DEM_RESOLUTION_M).geobox.enclosing(landscape.wide_geobox.extent)
+    return _dataset(arcticdem_arrays(landscape, grid), grid)
+
+
+def tcvis_dataset(landscape: Landscape) -> "xr.Dataset":
+    """Return what ``load_tcvis`` would return for the landscape and its surroundings."""
+    from darts_acquisition import tcvis_product
+
+    grid = tcvis_product().geobox.enclosing(landscape.wide_geobox.extent)
+    return _dataset(tcvis_arrays(landscape, grid), grid)
+
+
+def write_cubes(landscape: Landscape, arcticdem_dir: Path, tcvis_dir: Path) -> None:
+    """Make an ArcticDEM and a TCVIS datacube that hold the landscape and 500 m around it.
+
+    Args:
+        landscape: What to write.
+        arcticdem_dir: Folder of the ArcticDEM cube (2 m) to create.
+        tcvis_dir: Folder of the TCVIS cube to create.
+
+    Raises:
+        CubeExistsError: If there is something in one of the places.
+    """
+    from darts_acquisition import create_arcticdem_cube, create_tcvis_cube
+
+    cube = create_arcticdem_cube(arcticdem_dir, DEM_RESOLUTION_M)
+    window = cube.window(landscape.wide_geobox)
+    cube.write(window, arcticdem_arrays(landscape, cube.geobox[window]), complete=True)
+    cube = create_tcvis_cube(tcvis_dir)
+    window = cube.window(landscape.wide_geobox)
+    cube.write(window, tcvis_arrays(landscape, cube.geobox[window]), complete=True)
+
+
+def _warp(field: NDArray, source: "GeoBox", grid: "GeoBox", nodata: float) -> NDArray:
+    from rasterio.enums import Resampling
+    from rasterio.warp import reproject
+
+    target = np.full(tuple(grid.shape), nodata, dtype=field.dtype)
+    floats = field.dtype.kind == "f"
+    reproject(
+        field,
+        target,
+        src_transform=source.affine,
+        src_crs=str(source.crs),
+        dst_transform=grid.affine,
+        dst_crs=str(grid.crs),
+        src_nodata=None if floats else nodata,
+        dst_nodata=nodata,
+        resampling=Resampling.cubic if floats else Resampling.average,
+    )
+    return target
+
+
+def _dataset(arrays: dict[str, NDArray], grid: "GeoBox") -> "xr.Dataset":
+    import xarray as xr
+    from odc.geo.xr import wrap_xr
+
+    from darts_utils import band_attrs
+
+    return xr.Dataset({name: wrap_xr(values, grid).assign_attrs(band_attrs(name)) for name, values in arrays.items()})

@@ -1,0 +1,20 @@
+"""Importing the package costs next to nothing."""
+
+import subprocess
+import sys
+
+import darts_acquisition
+
+HEAVY = ("icechunk", "odc", "pandas", "pyproj", "rasterio", "rioxarray", "shapely", "xarray", "zarr")
+
+
+def test_import_brings_no_heavy_library():
+    script = f"import sys, darts_acquisition; print(sorted(set({HEAVY}) & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
+
+
+def test_public_names_are_sorted_and_there():
+    names = darts_acquisition.__all__
+    assert names == sorted(names)
+    assert all(getattr(darts_acquisition, name).__doc__ for name in names)

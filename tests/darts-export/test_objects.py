@@ -1,0 +1,158 @@
+"""Objects, their statistics and outlines, against scikit-image, numpy and GDAL's polygonizer."""
+
+import numpy as np
+import pytest
+import rasterio.features
+import shapely
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from skimage.measure import label
+
+from darts_export.object_statistics import object_statistics
+from darts_export.objects import Objects, find_objects
+from darts_export.outlines import object_polygons
+
+UNIT = (0.0, 1.0, 0.0, -1.0)
+
+masks = hnp.arrays(np.bool_, hnp.array_shapes(min_dims=2, max_dims=2, min_side=1, max_side=14))
+
+
+def label_image(objects: Objects) -> np.ndarray:
+    image = np.zeros(objects.shape[0] * objects.shape[1], np.int64)
+    image[objects.pixel_index()] = objects.pixel_label() + 1
+    return image.reshape(objects.shape)
+
+
+def assert_outlines_right(mask: np.ndarray) -> None:
+    """Compare with scikit-image's labels and with GDAL's polygons of each object."""
+    objects = find_objects(mask)
+    polygons = object_polygons(objects, UNIT)
+    labels = label(mask, connectivity=2)
+    assert len(polygons) == objects.count == labels.max()
+    assert shapely.is_valid(polygons).all()
+    np.testing.assert_array_equal(shapely.area(polygons), objects.pixels)
+    for number, polygon in enumerate(polygons, start=1):
+        alone = (labels == number).astype(np.uint8)
+        traced = rasterio.features.shapes(alone, mask=alone > 0, connectivity=4)
+        parts = [shapely.affinity.scale(shapely.geometry.shape(part), 1, -1, origin=(0, 0)) for part, _ in traced]
+        assert len(polygon.geoms) == len(parts)
+        assert shapely.equals(polygon, shapely.MultiPolygon(parts))
+
+
+@given(masks)
+def test_labels_are_those_of_scikit_image(mask: np.ndarray) -> None:
+    np.testing.assert_array_equal(label_image(find_objects(mask)), label(mask, connectivity=2))
+
+
+@given(masks)
+def test_outlines_of_random_masks(mask: np.ndarray) -> None:
+    assert_outlines_right(mask)
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        ["#"],
+        ["."],
+        ["##", "##"],
+        ["#.", ".#"],
+        [".#", "#."],
+        ["###", "#.#", "###"],
+        ["###", "#.#", "##."],  # a hole that touches the outside at a corner
+        ["####", "#.##", "##.#", "####"],  # two holes that touch each other
+        ["#####", "#...#", "#.#.#", "#...#", "#####"],  # an island in a hole
+        ["####", "#..#", "#.#.", "####"],  # an island that touches the shell of its hole at a corner
+        ["#.#.#", ".#.#.", "#.#.#", ".#.#.", "#.#.#"],
+        [".#.", "###", ".#."],
+        ["#...#", ".###.", ".#.#.", ".###.", "#...#"],
+    ],
+)
+def test_outlines_of_awkward_masks(rows: list[str]) -> None:
+    assert_outlines_right(np.array([[mark == "#" for mark in row] for row in rows]))
+
+
+def test_outlines_have_only_corners_and_run_counter_clockwise() -> None:
+    mask = np.ones((30, 40), np.bool_)
+    mask[10:20, 10:30] = False
+    (polygon,) = object_polygons(find_objects(mask), UNIT)
+    (part,) = polygon.geoms
+    assert part.exterior.is_ccw
+    assert not part.interiors[0].is_ccw
+    assert len(part.exterior.coords) == len(part.interiors[0].coords) == 5
+
+
+@given(st.integers(0, 2**32 - 1), st.floats(0.2, 0.8))
+def test_a_transposed_field_has_the_same_objects(seed: int, share: float) -> None:
+    field = np.random.default_rng(seed).random((25, 31)).astype(np.float32)
+    mask = field > share
+    first, second = find_objects(mask), find_objects(np.ascontiguousarray(mask.T))
+    here = object_statistics(first, field)
+    there = object_statistics(second, np.ascontiguousarray(field.T))
+
+    def described(objects: Objects, statistics: object) -> list[tuple[float, ...]]:
+        columns = [getattr(statistics, name) for name in ("min", "max", "mean", "median", "std")]
+        return sorted(zip(*columns, objects.pixels, strict=True))
+
+    assert described(first, here) == described(second, there)
+
+
+@given(st.integers(0, 2**32 - 1), st.sampled_from([np.float32, np.float64]), st.floats(0, 0.5))
+def test_statistics_are_those_of_numpy(seed: int, dtype: type, missing: float) -> None:
+    rng = np.random.default_rng(seed)
+    values = (rng.random((20, 23)) * 2 - rng.integers(0, 2)).astype(dtype)
+    values[rng.random(values.shape) < missing] = np.nan
+    values[rng.random(values.shape) < 0.1] = -0.0
+    mask = rng.random(values.shape) < 0.4
+    objects = find_objects(mask)
+    statistics = object_statistics(objects, values)
+    labels = label(mask, connectivity=2)
+    for number in range(objects.count):
+        inside = values[labels == number + 1].astype(np.float64)
+        inside = inside[~np.isnan(inside)]
+        for name in ("min", "max", "mean", "median", "std"):
+            wanted = getattr(np, name)(inside) if len(inside) else np.nan
+            assert getattr(statistics, name)[number] == pytest.approx(wanted, rel=1e-12, abs=1e-15, nan_ok=True)
+
+
+def test_a_constant_object_has_no_deviation() -> None:
+    mask = np.ones((9, 11), np.bool_)
+    statistics = object_statistics(find_objects(mask), np.full(mask.shape, 0.7, np.float32))
+    assert statistics.std[0] == pytest.approx(0, abs=1e-16)
+    assert statistics.mean[0] == np.float64(np.float32(0.7))
+
+
+def test_nothing_gives_nothing() -> None:
+    objects = find_objects(np.zeros((4, 5), np.uint8))
+    assert objects.count == 0
+    assert len(object_polygons(objects, UNIT)) == 0
+    assert len(object_statistics(objects, np.zeros((4, 5), np.float32)).mean) == 0
+
+
+def test_the_mask_may_have_any_dtype_and_memory_layout() -> None:
+    mask = np.random.default_rng(3).random((40, 50)) < 0.5
+    wanted = label(mask, connectivity=2)
+    for other in (mask.astype(np.uint8) * 2, mask.astype(np.float32), np.asfortranarray(mask), mask[::-1][::-1]):
+        np.testing.assert_array_equal(label_image(find_objects(other)), wanted)
+
+
+def test_a_mask_larger_than_a_chunk(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("darts_export.objects._CHUNK_PIXELS", 64)
+    mask = np.random.default_rng(4).random((60, 30)) < 0.6
+    np.testing.assert_array_equal(label_image(find_objects(mask)), label(mask, connectivity=2))
+
+
+def test_the_real_planetscope_mask_is_traced_as_gdal_traces_it(shared_data) -> None:
+    (path,) = (shared_data / "planet_udm2").glob("*_udm2.tif")
+    with rasterio.open(path) as file:
+        clear = file.read(1) > 0
+    objects = find_objects(clear)
+    polygons = object_polygons(objects, UNIT)
+    assert objects.count == label(clear, connectivity=2).max()
+    assert shapely.is_valid(polygons).all()
+    np.testing.assert_array_equal(shapely.area(polygons), objects.pixels)
+    traced = rasterio.features.shapes(clear.astype(np.uint8), mask=clear, connectivity=4)
+    parts = [shapely.geometry.shape(part) for part, _ in traced]
+    found = shapely.get_parts(polygons)
+    assert sorted(part.area for part in parts) == sorted(shapely.area(found))
+    assert sorted(len(part.interiors) for part in parts) == sorted(shapely.get_num_interior_rings(found))

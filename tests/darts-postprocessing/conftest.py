@@ -1,0 +1,44 @@
+"""The backends under test, and small blocks, so that small images have many."""
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from unittest import mock
+
+import pytest
+
+from darts_postprocessing.backends import Backend, bands
+from darts_postprocessing.backends.cpu import CpuBackend
+from darts_postprocessing.backends.cuda import CudaBackend, cuda_backend
+from darts_utils import DeviceError
+from support.postprocessing import StandInCupy, StandInNdimage
+
+
+@pytest.fixture(
+    scope="session",
+    params=["cpu", pytest.param("cuda", marks=pytest.mark.gpu), "cuda logic on numpy"],
+)
+def backend(request: pytest.FixtureRequest) -> Backend:
+    """Each backend; the one for CUDA twice, on a GPU where one works and with numpy in place of cupy."""
+    if request.param == "cpu":
+        return CpuBackend()
+    if request.param == "cuda logic on numpy":
+        return CudaBackend(StandInCupy(), StandInNdimage(), 0)
+    try:
+        return cuda_backend(0)
+    except DeviceError as error:
+        pytest.skip(f"no working GPU: {error}")
+
+
+@pytest.fixture(scope="session")
+def small_blocks() -> Callable[[int, int], AbstractContextManager[None]]:
+    """Give blocks of so many pixels, worked on by so many threads."""
+
+    @contextmanager
+    def patched(pixels: int, threads: int) -> Iterator[None]:
+        with (
+            mock.patch.object(bands, "BLOCK_PIXELS", pixels),
+            mock.patch.object(bands, "_usable_cpus", return_value=threads),
+        ):
+            yield
+
+    return patched

@@ -1,0 +1,115 @@
+"""Each kernel of each backend against the obvious float64 version, over random DEMs with holes."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from support import preprocessing as oracle
+
+from darts_preprocessing.backends import Core, Shading
+from darts_preprocessing.nodes import Nodes
+
+SHAPES = hnp.array_shapes(min_dims=2, max_dims=2, min_side=1, max_side=14)
+ELEVATIONS = st.floats(-400, 3000, width=32) | st.just(float("nan"))
+DEMS = hnp.arrays(np.float32, SHAPES, elements=ELEVATIONS) | hnp.arrays(np.float32, SHAPES, elements=st.integers(0, 3))
+CASES = settings(max_examples=60)
+
+
+def run(backend, kernel, dem, *args):
+    return backend.to_host(getattr(backend, kernel)(backend.asarray(dem), *args))
+
+
+@CASES
+@given(dem=DEMS, cell=st.sampled_from([0.5, 3.0, 20.0]))
+def test_slope_and_curvature(backend, dem, cell):
+    features = backend.gradient_features(
+        backend.asarray(dem), Core.whole(dem.shape), cell, ["slope", "curvature"], None, None
+    )
+    np.testing.assert_allclose(backend.to_host(features["slope"]), oracle.slope(dem, cell), rtol=1e-5, atol=1e-5)
+    ours = backend.to_host(features["curvature"])
+    np.testing.assert_allclose(ours, oracle.curvature(dem, cell), rtol=1e-5, atol=1e-6 / cell**2)
+
+
+@CASES
+@given(
+    dem=DEMS,
+    convergence=st.floats(-180, 180),
+    azimuth=st.floats(0, 360),
+    elevation=st.floats(0, 90),
+)
+def test_aspect_and_hillshade(backend, dem, convergence, azimuth, elevation):
+    turn = complex(math.cos(math.radians(convergence)), math.sin(math.radians(convergence)))
+    north = Nodes(np.full((2, 2), turn), 20)
+    sun = Shading.from_angles(azimuth, elevation)
+    names = ["aspect", "hillshade"]
+    features = backend.gradient_features(backend.asarray(dem), Core.whole(dem.shape), 3.0, names, sun, north)
+    aspect, expected = backend.to_host(features["aspect"]), oracle.aspect(dem, 3.0, convergence)
+    np.testing.assert_array_equal(np.isnan(aspect), np.isnan(expected))
+    np.testing.assert_array_equal(aspect == -1, expected == -1)
+    valid = ~np.isnan(aspect)
+    assert ((aspect[valid] == -1) | ((aspect[valid] >= 0) & (aspect[valid] < 360))).all()
+    difference = (aspect - expected + 180) % 360 - 180
+    np.testing.assert_allclose(difference[valid], 0, atol=1e-4)
+    shade = oracle.hillshade(dem, 3.0, azimuth, elevation, convergence)
+    np.testing.assert_allclose(backend.to_host(features["hillshade"]), shade, atol=1e-6)
+
+
+@CASES
+@given(dem=DEMS, radii=st.tuples(st.integers(1, 9), st.integers(0, 8)).filter(lambda r: r[1] < r[0]))
+def test_relative_elevation(backend, dem, radii):
+    ours = run(backend, "relative_elevation", dem, Core.whole(dem.shape), *radii)
+    np.testing.assert_allclose(ours, oracle.relative_elevation(dem, *radii), rtol=1e-6, atol=1e-6)
+
+
+@CASES
+@given(dem=DEMS, window=st.sampled_from([3, 5, 9]))
+def test_windows(backend, dem, window):
+    np.testing.assert_allclose(
+        run(backend, "ruggedness", dem, window), oracle.ruggedness(dem, window), rtol=1e-6, atol=1e-6
+    )
+    ours = run(backend, "vector_ruggedness", dem, 3.0, window)
+    np.testing.assert_allclose(ours, oracle.vector_ruggedness(dem, 3.0, window), rtol=1e-5, atol=1e-7)
+    np.testing.assert_allclose(run(backend, "dissection", dem, window), oracle.dissection(dem, window), rtol=1e-6)
+
+
+@pytest.mark.parametrize(("rows", "cols"), [(700, 1300)])
+def test_blocks_join(backend, rows, cols):
+    """Larger than any block, with holes in some of them: seams would show."""
+    dem = oracle.rough((rows, cols), np.random.default_rng(1))
+    dem[300:310, 500:530] = np.nan
+    dem[0, 1200] = np.nan
+    core = Core(7, 9, (rows - 20, cols - 21))
+    inside = slice(core.top, core.top + core.shape[0]), slice(core.left, core.left + core.shape[1])
+    names = ["slope", "curvature"]
+    features = backend.gradient_features(backend.asarray(dem), core, 3.0, names, None, None)
+    ours = backend.to_host(features["curvature"])
+    np.testing.assert_allclose(ours, oracle.curvature(dem, 3.0)[inside], rtol=1e-5, atol=1e-6)
+    east, north = np.gradient(dem.astype(np.float64), 3.0)  # a cheap bound: seams would be steps, not noise
+    assert np.isfinite(backend.to_host(features["slope"])).mean() > 0.99
+    assert np.nanmax(backend.to_host(features["slope"])) <= np.degrees(np.arctan(np.nanmax(np.hypot(east, north)) * 2))
+    ours = backend.to_host(backend.relative_elevation(backend.asarray(dem), core, 6, 0))
+    np.testing.assert_allclose(ours, oracle.relative_elevation(dem, 6)[inside], atol=1e-5)
+
+
+def test_convergence_is_interpolated_between_nodes(backend):
+    """A convergence that grows evenly over several nodes in both directions, on a plane that dips to grid north."""
+    shape, step = (300, 1100), 128
+    rows, cols = np.ogrid[: shape[0], : shape[1]]
+    dem = np.broadcast_to(rows * 1.0, shape).astype(np.float32)
+    nodes = Nodes(1.0 + 1j * (np.arange(4)[:, None] * step * 1e-4 + np.arange(10) * step * 3e-4), step)
+    features = backend.gradient_features(backend.asarray(dem), Core.whole(shape), 3.0, ["aspect"], None, nodes)
+    expected = np.degrees(np.arctan(rows * 1e-4 + cols * 3e-4))
+    np.testing.assert_allclose(backend.to_host(features["aspect"]), expected, rtol=1e-5, atol=1e-5)
+
+
+def test_ndvi(backend):
+    """Every rule of its definition, cell by cell."""
+    nan = np.nan
+    nir = np.float32([[0.5, 0.2, -0.1, 2.0, nan, 0.3, 0.0, -1.0]])
+    red = np.float32([[0.1, 0.2, 0.4, 0.5, 0.1, nan, 0.0, -0.2]])
+    ours = backend.to_host(backend.ndvi(backend.asarray(nir), backend.asarray(red)))
+    assert ours.dtype == np.float32
+    np.testing.assert_allclose(ours, [[0.4 / 0.6, 0, -1, 0.5 / 1.5, nan, nan, nan, nan]], rtol=1e-6)

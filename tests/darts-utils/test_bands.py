@@ -1,0 +1,152 @@
+"""The band table says what the data model says, and normalisation is the float64 formula."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from darts_utils import BANDS, UnknownBandError, band_attrs, get_band, normalize_band
+
+# The data model, written out a second time: dtype, low, high.
+DATA_MODEL = {
+    "blue": ("float32", -0.1, 0.5),
+    "green": ("float32", -0.1, 0.5),
+    "red": ("float32", -0.1, 0.5),
+    "nir": ("float32", -0.1, 0.5),
+    "quality_data_mask": ("uint8", 0, 2),
+    "planet_udm": ("uint8", 0, 255),
+    "s2_scl": ("uint8", 0, 11),
+    "ndvi": ("float32", -1, 1),
+    "tc_brightness": ("uint8", 0, 255),
+    "tc_greenness": ("uint8", 0, 255),
+    "tc_wetness": ("uint8", 0, 255),
+    "dem": ("float32", -100, 3000),
+    "arcticdem_data_mask": ("uint8", 0, 1),
+    "relative_elevation": ("float32", -50, 50),
+    "slope": ("float32", 0, 90),
+    "aspect": ("float32", 0, 360),
+    "hillshade": ("float32", 0, 1),
+    "curvature": ("float32", -1, 1),
+    "probabilities": ("float32", 0, 1),
+    "extent": ("uint8", 0, 1),
+    "binarized_segmentation": ("bool", 0, 1),
+}
+
+# Rounding the input, the difference and the product to float32 costs half a unit in the last place each.
+ROUNDING = 2e-7
+
+
+def float64_normalization(values: np.ndarray, low: float, high: float) -> np.ndarray:
+    scaled = [(float(value) - low) / (high - low) for value in values.ravel()]
+    clipped = [0.0 if math.isnan(value) else min(max(value, 0.0), 1.0) for value in scaled]
+    return np.array(clipped, dtype=np.float64).reshape(values.shape)
+
+
+def test_the_table_is_the_data_model():
+    assert {name: (band.dtype, band.low, band.high) for name, band in BANDS.items()} == DATA_MODEL
+
+
+def test_every_entry_carries_its_own_name_and_a_range():
+    for name, band in BANDS.items():
+        assert band.name == name
+        assert band.low < band.high
+        assert band.long_name
+
+
+def test_only_float_bands_and_the_scene_classification_mark_missing_pixels():
+    marked = {name: band.nodata for name, band in BANDS.items() if band.nodata is not None}
+    assert marked.pop("s2_scl") == 0
+    assert set(marked) == {name for name, (dtype, *_) in DATA_MODEL.items() if dtype == "float32"}
+    assert all(math.isnan(nodata) for nodata in marked.values())
+
+
+def test_the_table_cannot_be_changed():
+    with pytest.raises(TypeError):
+        BANDS["red"] = BANDS["blue"]
+    with pytest.raises(AttributeError):
+        BANDS["red"].low = 0
+
+
+@pytest.mark.parametrize("name", ["probabilities-tcvis", "probabilities-v1-2024", "binarized_segmentation-tcvis"])
+def test_members_of_an_ensemble_share_the_entry_of_their_base(name):
+    assert get_band(name) is BANDS[name.split("-")[0]]
+
+
+def test_a_misspelt_band_is_an_error_that_suggests_the_right_one():
+    with pytest.raises(UnknownBandError, match=r"'relative_elevaton' is not .*did you mean 'relative_elevation'\?"):
+        get_band("relative_elevaton")
+
+
+def test_a_strange_band_is_an_error_that_lists_the_known_ones():
+    with pytest.raises(KeyError) as caught:
+        get_band("xyz")
+    assert all(name in str(caught.value) for name in BANDS)
+
+
+def test_only_layers_of_the_segmentation_come_per_model():
+    with pytest.raises(UnknownBandError):
+        get_band("dem-tcvis")
+
+
+def test_attributes_have_a_unit_only_where_the_values_have_one():
+    assert band_attrs("slope") == {"long_name": "slope", "units": "degree"}
+    assert band_attrs("extent") == {"long_name": "reliable results (1) or none (0)"}
+    assert band_attrs("red", data_source="planet", units="percent")["units"] == "percent"
+
+
+def test_attributes_are_new_each_time():
+    band_attrs("slope")["units"] = "rad"
+    assert band_attrs("slope")["units"] == "degree"
+
+
+def test_attributes_of_an_unknown_band_are_an_error():
+    with pytest.raises(UnknownBandError):
+        band_attrs("sloppe")
+
+
+@pytest.mark.parametrize("name", DATA_MODEL)
+@given(data=st.data())
+def test_normalization_is_the_float64_formula(name, data):
+    dtype, low, high = DATA_MODEL[name]
+    if dtype == "float32":
+        span = high - low
+        ends = (float(np.float32(end)) for end in (low - span, high + span))
+        elements = st.floats(*ends, width=32) | st.sampled_from([math.nan, math.inf, -math.inf])
+    else:
+        elements = hnp.from_dtype(np.dtype(dtype))
+    shapes = hnp.array_shapes(min_dims=0, max_dims=3, min_side=0, max_side=5)
+    values = data.draw(hnp.arrays(dtype, shapes, elements=elements))
+    before = values.copy()
+
+    scaled = normalize_band(values, name)
+
+    assert scaled.dtype == np.float32
+    np.testing.assert_allclose(scaled, float64_normalization(values, low, high), rtol=0, atol=ROUNDING)
+    np.testing.assert_array_equal(values, before)
+    assert not np.shares_memory(scaled, values)
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32", "float16", "int16", "uint16"])
+def test_normalization_takes_every_numeric_dtype(dtype):
+    values = np.array([[0, 1, 45], [89, 90, 91]], dtype=dtype)
+    expected = float64_normalization(values, 0, 90)
+    np.testing.assert_allclose(normalize_band(values, "slope"), expected, rtol=0, atol=ROUNDING)
+
+
+def test_what_float32_cannot_hold_is_clipped_without_a_warning():
+    np.testing.assert_array_equal(normalize_band(np.array([1e300, -1e300]), "dem"), [1, 0])
+
+
+def test_the_layout_of_the_array_does_not_matter():
+    values = np.linspace(-100, 100, 60, dtype=np.float32).reshape(6, 10)
+    straight = normalize_band(values, "relative_elevation")
+    np.testing.assert_array_equal(normalize_band(values.T, "relative_elevation"), straight.T)
+    np.testing.assert_array_equal(normalize_band(values[::2, ::-3], "relative_elevation"), straight[::2, ::-3])
+
+
+def test_normalization_of_an_unknown_band_is_an_error():
+    with pytest.raises(UnknownBandError, match=r"'nirr'.*'nir'"):
+        normalize_band([0.1], "nirr")
