@@ -321,3 +321,10 @@ def test_footprint_needs_no_pixels_but_an_image(delivery):
     made.image(crs=None)
     with pytest.raises(SceneGridError, match="no CRS"):
         get_planet_geometry(made.folder)
+
+
+def test_an_image_without_a_valid_pixel_is_an_error(delivery):
+    made = delivery().complete()
+    made.image(np.zeros((4, 6, 5), "uint16"))
+    with pytest.raises(SceneError, match="all its pixels are 0"):
+        load_planet_scene(made.folder)

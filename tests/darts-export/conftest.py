@@ -18,7 +18,7 @@ MakeTile = Callable[..., xr.Dataset]
 def smooth(rng: np.random.Generator, shape: tuple[int, int], sigma: float = 3) -> np.ndarray:
     """A smooth random field that spans 0…1."""
     field = gaussian_filter(rng.random(shape).astype(np.float32), sigma)
-    return (field - field.min()) / (field.max() - field.min())
+    return (field - field.min()) / max(field.max() - field.min(), np.float32(1e-6))
 
 
 def _make_tile(

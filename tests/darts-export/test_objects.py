@@ -143,7 +143,7 @@ def test_a_mask_larger_than_a_chunk(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_real_planetscope_mask_is_traced_as_gdal_traces_it(shared_data) -> None:
-    (path,) = (shared_data / "planet_udm2").glob("*_udm2.tif")
+    (path,) = (shared_data / "planet_udm2").glob("*.tif")
     with rasterio.open(path) as file:
         clear = file.read(1) > 0
     objects = find_objects(clear)

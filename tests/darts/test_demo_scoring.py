@@ -5,12 +5,12 @@ from itertools import permutations
 
 import numpy as np
 import pytest
-from darts_utils import GridError, ParameterError
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from darts.demo import Score, score
+from darts_utils import GridError, ParameterError
 
 SHAPE = (9, 8)
 

@@ -170,6 +170,11 @@ def image_all_nodata(folder: Path) -> None:
 
 
 @_damage
+def image_is_one_pixel(folder: Path) -> None:
+    _rewrite(image(folder), lambda pixels, profile: pixels[:, :1, :1])
+
+
+@_damage
 def image_claims_to_be_enormous(folder: Path) -> None:
     path = image(folder)
     path.unlink()

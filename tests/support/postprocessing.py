@@ -47,7 +47,7 @@ def make_scene(size: int, objects: int, seed: int = 0) -> tuple[np.ndarray, np.n
 
     Args:
         size: Rows and columns.
-        objects: Number of objects, at most one for each square of a regular grid, none touching another.
+        objects: Number of objects, none touching another; missing pixels divide a few of them.
         seed: Of everything that is random.
 
     Returns:

@@ -1,8 +1,10 @@
-"""Oracles of the preprocessing, as obvious as can be: float64, one cell after the other or one shift after the other."""
+"""Oracles of the preprocessing, as obvious as can be, in float64: one cell, or one shift, after the other."""
 
 import math
 
 import numpy as np
+import pyproj
+import rasterio.warp
 import xarray as xr
 from affine import Affine
 from odc.geo.geobox import GeoBox
@@ -13,6 +15,14 @@ FEATURES = ("slope", "aspect", "hillshade", "curvature")
 
 def make_geobox(shape, cell=3.0, origin=(500_000.0, 7_700_000.0), crs="EPSG:32608"):
     return GeoBox(shape, Affine(cell, 0, origin[0], 0, -cell, origin[1]), crs)
+
+
+def covering(geobox, crs, cell, margin=0.03):
+    """A grid in another CRS that covers this one, with a margin as a part of its extent."""
+    west, south, east, north = rasterio.warp.transform_bounds(str(geobox.crs), crs, *geobox.boundingbox, densify_pts=99)
+    grow_x, grow_y = (east - west) * margin, (north - south) * margin
+    cols, rows = round((east - west + 2 * grow_x) / cell), round((north - south + 2 * grow_y) / cell)
+    return GeoBox((rows, cols), Affine(cell, 0, west - grow_x, 0, -cell, north + grow_y), crs)
 
 
 def make_dem(values, geobox, **attrs):
@@ -126,10 +136,11 @@ def vector_ruggedness(dem, cell, window):
     east, north = gradient(dem, cell)
     normals = np.stack([-east, -north, np.ones_like(east)])
     normals /= np.linalg.norm(normals, axis=0)
-    around = np.stack([neighbourhoods(part, window_offsets(window)) for part in normals])
+    missing = np.isnan(east + north)
+    around = np.stack([neighbourhoods(np.where(missing, np.nan, part), window_offsets(window)) for part in normals])
     count = np.sum(~np.isnan(around[0]), axis=0)
     length = np.linalg.norm(np.nansum(around, axis=1), axis=0)
-    return 1 - length / np.where(np.isnan(east), np.nan, count)
+    return 1 - length / np.where(missing, np.nan, count)
 
 
 def dissection(dem, window):
@@ -138,3 +149,45 @@ def dissection(dem, window):
     lowest = np.where(np.isnan(around), np.inf, around).min(axis=0)
     valid = ~np.isnan(dem) & (highest > 0)
     return (highest - np.maximum(lowest, 0)) / np.where(valid, highest, np.nan)
+
+
+def positions(grid, source_grid):
+    """Column and row of each pixel on another grid, computed for every pixel by PROJ."""
+    rows, cols = grid.shape
+    x = grid.affine.c + grid.affine.a * (np.arange(cols) + 0.5)
+    y = grid.affine.f + grid.affine.e * (np.arange(rows) + 0.5)
+    transformer = pyproj.Transformer.from_crs(str(grid.crs), str(source_grid.crs), always_xy=True)
+    east, north = transformer.transform(*np.meshgrid(x, y))
+    affine = source_grid.affine
+    return (east - affine.c) / affine.a, (north - affine.f) / affine.e
+
+
+def keys(t):
+    """The kernel of cubic convolution with a = −1/2."""
+    t = abs(t)
+    if t < 1:
+        return 1.5 * t**3 - 2.5 * t**2 + 1
+    return -0.5 * t**3 + 2.5 * t**2 - 4 * t + 2 if t < 2 else 0.0
+
+
+def resample(source, col, row, stretch):
+    """Cubic convolution, linear interpolation where a cell is missing, NaN where the nearest one is."""
+    out = np.full(col.shape, np.nan)
+    height, width = source.shape
+    reach = math.ceil(2 * stretch)
+    for place in np.ndindex(col.shape):
+        x, y = col[place], row[place]
+        left, top = math.floor(x - 0.5) - reach + 1, math.floor(y - 0.5) - reach + 1
+        cells, cubic, linear = [], [], []
+        for i in range(top, top + 2 * reach):
+            for j in range(left, left + 2 * reach):
+                exists = 0 <= i < height and 0 <= j < width
+                cells.append(float(source[i, j]) if exists else math.nan)
+                v, u = (i + 0.5 - y) / stretch, (j + 0.5 - x) / stretch
+                cubic.append(keys(v) * keys(u))
+                linear.append(max(0, 1 - abs(v)) * max(0, 1 - abs(u)))
+        weights = linear if np.isnan(cells).any() else cubic
+        i, j = math.floor(y), math.floor(x)
+        if 0 <= i < height and 0 <= j < width and not np.isnan(source[i, j]):
+            out[place] = np.nansum(np.multiply(cells, weights)) / np.sum(np.array(weights)[~np.isnan(cells)])
+    return out

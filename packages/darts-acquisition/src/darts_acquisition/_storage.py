@@ -17,6 +17,25 @@ if TYPE_CHECKING:
 BRANCH = "main"
 
 
+@contextlib.contextmanager
+def _quiet_storage() -> Iterator[None]:
+    """Keep icechunk from printing, for each local repository and commit, that object stores would be safer.
+
+    Where the user has asked for logs (ICECHUNK_LOG), nothing is kept back.
+    """
+    import icechunk
+
+    if "ICECHUNK_LOG" in os.environ:
+        yield
+        return
+    icechunk.set_logs_filter("error")
+    try:
+        yield
+    finally:
+        icechunk.set_logs_filter(None)
+
+
+@_quiet_storage()
 def create_repository(path: Path, fill: Callable[["icechunk.Session"], None], message: str) -> None:
     """Create a repository with a first commit, both or neither.
 
@@ -45,15 +64,15 @@ def create_repository(path: Path, fill: Callable[["icechunk.Session"], None], me
         session = repository.writable_session(BRANCH)
         fill(session)
         session.commit(message)
-        draft.rename(path)
-    except OSError as error:
-        if path.exists():
+        try:
+            draft.rename(path)
+        except OSError as error:
             raise CubeExistsError(f"{path} was created by another process in the meantime; open it.") from error
-        raise
     finally:
         shutil.rmtree(draft, ignore_errors=True)
 
 
+@_quiet_storage()
 def open_repository(path: Path) -> "icechunk.Repository":
     """Open the repository at a path.
 
@@ -73,6 +92,7 @@ def open_repository(path: Path) -> "icechunk.Repository":
         raise CubeError(f"{path} is no datacube that can be opened: {error}") from error
 
 
+@_quiet_storage()
 def commit(session: "icechunk.Session", message: str) -> None:
     """Make the changes of a session permanent, all or none, after those that others have made to other chunks.
 
@@ -93,20 +113,4 @@ def commit(session: "icechunk.Session", message: str) -> None:
 def _local_storage(path: Path) -> "icechunk.Storage":
     import icechunk
 
-    with _without_storage_warning():
-        return icechunk.local_filesystem_storage(str(path))
-
-
-@contextlib.contextmanager
-def _without_storage_warning() -> Iterator[None]:
-    """Keep icechunk from printing, for each local repository, that object stores are safer for concurrent commits."""
-    import icechunk
-
-    if "ICECHUNK_LOG" in os.environ:
-        yield
-        return
-    icechunk.set_logs_filter("icechunk::storage=error")
-    try:
-        yield
-    finally:
-        icechunk.set_logs_filter(None)
+    return icechunk.local_filesystem_storage(str(path))

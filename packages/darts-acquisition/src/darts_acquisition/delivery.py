@@ -12,6 +12,9 @@ if TYPE_CHECKING:
     import rasterio
     from odc.geo.geobox import GeoBox
 
+MAX_EDGE_PX = 50_000
+"""Larger images are damaged headers: PlanetScope scenes and orthotiles end well below 15 000 pixels."""
+
 
 def find_file(folder: Path, patterns: Sequence[str], what: str) -> Path:
     """Return the one file of a folder that matches the first pattern which any file matches.
@@ -77,6 +80,11 @@ def read_raster(file: Path, count: int, dtype: str, what: str) -> tuple[np.ndarr
                 found = f"{source.count} of {', '.join(sorted(set(source.dtypes)))}"
                 raise SceneError(f"{file} is no {what}: expected {count} bands of {dtype}, found {found}.")
             geobox = _tile_grid(source, file)
+            if max(source.shape) > MAX_EDGE_PX:
+                raise SceneError(
+                    f"{file} claims to have {source.height} × {source.width} pixels; expected at most {MAX_EDGE_PX} on "
+                    "an edge, more than any scene or orthotile has. Download it again."
+                )
             return source.read(), geobox
     except rasterio.errors.RasterioError as error:
         raise _unreadable(file, what, error) from error
@@ -98,7 +106,7 @@ def read_grid(file: Path, what: str) -> "GeoBox":
 
 
 def _unreadable(file: Path, what: str, error: Exception) -> SceneReadError:
-    return SceneReadError(f"{file} cannot be read as {what}: {error}. Download it again.")
+    return SceneReadError(f"{file} cannot be read as {what}: {str(error).rstrip('.')}. Download it again.")
 
 
 def _off_grid(file: Path, problem: str) -> SceneGridError:

@@ -1,6 +1,11 @@
 """The errors that acquisition raises. Each is a DartsError and the standard class that people already catch."""
 
+from typing import TYPE_CHECKING, Optional
+
 from darts_utils import DartsError, GridError
+
+if TYPE_CHECKING:
+    from darts_acquisition.failures import Failure
 
 
 class SceneError(DartsError, ValueError):
@@ -45,3 +50,19 @@ class MissingAuxiliaryDataError(DartsError, LookupError):
 
 class OutsideExtentError(DartsError, ValueError):
     """An area lies wholly outside what a product covers."""
+
+
+class ServiceError(DartsError, ConnectionError):
+    """A service refused a request, or failed until the last attempt.
+
+    Attributes:
+        failure: What the last answer said; None where the answer itself was wrong.
+    """
+
+    def __init__(self, message: str, failure: Optional["Failure"] = None) -> None:
+        super().__init__(message)
+        self.failure = failure
+
+
+class LoginError(ServiceError, PermissionError):
+    """A service refused the login, or there is none. The message says what to do."""

@@ -16,9 +16,8 @@ PERCENT_NODATA = 255
 _CHUNK_PIXELS = 1 << 20
 # Rounding in float32 may carry a probability this far beyond 0 or 1, in percent.
 _TOLERANCE = 0.01
-_RASTER_DTYPES = frozenset(
-    {"int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64", "float32", "float64"}
-)
+# Without 64-bit integers, whose no-data value rasterio loses.
+_RASTER_DTYPES = frozenset({"int8", "uint8", "int16", "uint16", "int32", "uint32", "float32", "float64"})
 
 
 @dataclass(frozen=True)
@@ -81,7 +80,9 @@ def _variable_layers(array: "xr.DataArray", name: str) -> list[Layer]:
     elif values.dtype == np.float16:
         values = values.astype(np.float32)
     if values.dtype.name not in _RASTER_DTYPES:
-        raise ParameterError(f"{name} has the dtype {values.dtype}, which no GeoTIFF holds; convert it first.")
+        raise ParameterError(
+            f"{name} has the dtype {values.dtype}, which is not written; convert it to int32 or float64."
+        )
     nodata = _nodata(array, values.dtype, name)
     facts = (nodata, str(array.attrs.get("units", "")), _resampling(base, values.dtype))
     if values.ndim == 2:
@@ -127,10 +128,10 @@ def to_percent(values: NDArray[Any], name: str = "probabilities") -> NDArray[np.
 
 
 def _nodata(array: "xr.DataArray", dtype: np.dtype[Any], name: str) -> float | None:
-    for place in (array.attrs, array.encoding):
-        for key in ("_FillValue", "nodata"):
-            if place.get(key) is not None:
-                return float(place[key])
+    # Not what the encoding says: that is how the values were stored where they came from.
+    for key in ("_FillValue", "nodata"):
+        if array.attrs.get(key) is not None:
+            return float(array.attrs[key])
     if dtype.kind == "f":
         return float("nan")
     try:

@@ -57,7 +57,7 @@ def write_thumbnail(path: Path, tile: "xr.Dataset", context: TileContext) -> Non
     if max(image.size) < _SMALL_PX:
         factor = math.ceil(_SMALL_PX / max(image.size))
         image = image.resize((image.width * factor, image.height * factor), Image.Resampling.NEAREST)
-    _with_title(image, context).save(path, "JPEG", quality=88)
+    _with_title(image, context).save(path, "JPEG", quality=88, subsampling=0)
 
 
 def stretch(colour: NDArray[np.float32]) -> NDArray[np.uint8]:

@@ -17,6 +17,7 @@ from darts_utils import step
 
 if TYPE_CHECKING:
     import geopandas as gpd
+    import pandas as pd
 
 
 def objects_frame(
@@ -94,8 +95,9 @@ def write_vectors(frame: "gpd.GeoDataFrame", geopackage: Path, parquet: Path, st
             _add_style(geopackage, style)
         except (DataSourceError, RuntimeError, sqlite3.Error) as error:
             raise OSError(f"{geopackage.name}: {error}") from error
-    with step("writing GeoParquet"):
-        frame.to_parquet(parquet, index=False, compression="zstd", schema_version="1.1.0", write_covering_bbox=True)
+    # Arrow leaves a file that it opened itself open where the disk is full.
+    with step("writing GeoParquet"), parquet.open("wb") as file:
+        frame.to_parquet(file, index=False, compression="zstd", schema_version="1.1.0", write_covering_bbox=True)
 
 
 def _frame(
@@ -117,8 +119,11 @@ def _frame(
     return gpd.GeoDataFrame(columns | constant, geometry=polygons, crs=context.wkt)
 
 
-def _text(value: str, count: int) -> NDArray[Any]:
-    return np.full(count, value, dtype=object)
+def _text(value: str, count: int) -> "pd.api.extensions.ExtensionArray":
+    import pandas as pd
+
+    # A dtype of its own, since an empty column of objects would have none in the files.
+    return pd.array([value] * count, dtype="string")
 
 
 def _add_style(geopackage: Path, style: str) -> None:

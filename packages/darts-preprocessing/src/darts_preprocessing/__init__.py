@@ -1,5 +1,6 @@
 """Terrain, land-change and spectral features for DARTS tiles."""
 
+from darts_preprocessing.errors import SunAngleWarning
 from darts_preprocessing.indices import (
     calculate_arvi,
     calculate_bndvi,
@@ -20,7 +21,7 @@ from darts_preprocessing.indices import (
     calculate_tvi,
     calculate_vari,
 )
-from darts_preprocessing.preprocess import preprocess_v2
+from darts_preprocessing.preprocess import FEATURES, preprocess_v2
 from darts_preprocessing.spectral import calculate_ndvi, calculate_spectral_index
 from darts_preprocessing.terrain import (
     calculate_aspect,
@@ -34,6 +35,8 @@ from darts_preprocessing.terrain import (
 )
 
 __all__ = [
+    "FEATURES",
+    "SunAngleWarning",
     "calculate_arvi",
     "calculate_aspect",
     "calculate_bndvi",

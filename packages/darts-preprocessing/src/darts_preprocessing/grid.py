@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from darts_preprocessing.backends import backend_of
+from darts_preprocessing.backends import Backend, backend_of
 from darts_utils import GridError, MissingBandError, ParameterError
 
 if TYPE_CHECKING:
     import xarray as xr
     from odc.geo.geobox import GeoBox
+    from pyproj import CRS
 
 Length: TypeAlias = "float | str"
 """A length on the ground: metres as a number or as "100m", or cells as "10px"."""
@@ -43,6 +44,13 @@ def get_geobox(ds: xr.Dataset, what: str) -> GeoBox:
     return geobox
 
 
+def to_pyproj(geobox: GeoBox) -> CRS:
+    """Return the CRS of a grid."""
+    if geobox.crs is None:
+        raise GridError("A grid has no CRS.")
+    return geobox.crs.proj
+
+
 def check_metric_grid(geobox: GeoBox, what: str) -> float:
     """Make sure that a grid is projected in metres, north-up and square, and return the side of its cells.
 
@@ -56,9 +64,9 @@ def check_metric_grid(geobox: GeoBox, what: str) -> float:
     Raises:
         GridError: If the grid is none of that; the message says what it is.
     """
-    crs, affine = geobox.crs, geobox.affine
-    if crs is None or not crs.projected or set(crs.units) & {"metre", "meter", "m"} != set(crs.units):
-        raise GridError(f"{what} is in {crs}; expected a projected CRS in metres. Reproject it first.")
+    crs, affine = to_pyproj(geobox), geobox.affine
+    if not crs.is_projected or any(axis.unit_conversion_factor != 1 for axis in crs.axis_info):
+        raise GridError(f"{what} is in {crs.name}; expected a projected CRS in metres. Reproject it first.")
     if affine.b != 0 or affine.d != 0 or affine.a <= 0 or affine.e >= 0:
         raise GridError(f"{what} is not north-up (affine {tuple(affine)[:6]}); expected rows from north to south.")
     if not math.isclose(affine.a, -affine.e, rel_tol=1e-4):
@@ -66,14 +74,14 @@ def check_metric_grid(geobox: GeoBox, what: str) -> float:
     return float(affine.a)
 
 
-def get_dem(ds: xr.Dataset) -> tuple[Any, float]:
-    """Return the elevations of a Dataset and the side of its cells.
+def get_dem(ds: xr.Dataset) -> tuple[Backend, Any, float]:
+    """Return the elevations of a Dataset, the kernels that run where they lie, and the side of the cells.
 
     Args:
         ds: Dataset with ``dem`` (float32, metres, NaN where there is none) on a projected grid.
 
     Returns:
-        The array, (y, x) numpy or cupy, float32, and the side of a cell in metres.
+        The kernels; the elevations, (y, x) float32, contiguous, numpy or cupy; the side of a cell in metres.
 
     Raises:
         MissingBandError: If there is no ``dem``.
@@ -83,7 +91,9 @@ def get_dem(ds: xr.Dataset) -> tuple[Any, float]:
         raise MissingBandError(f"The Dataset has no 'dem', only {sorted(map(str, ds.data_vars))}.")
     cell = check_metric_grid(get_geobox(ds, "The Dataset"), "The Dataset")
     data = ds["dem"].data
-    return backend_of(data).asarray(data, np.float32), cell
+    backend = backend_of(data)
+    with backend.active():
+        return backend, backend.asarray(data, np.float32), cell
 
 
 def pad(geobox: GeoBox, cells: int) -> GeoBox:

@@ -23,7 +23,7 @@ class Nodes:
     """A quantity with two components over a grid, to be interpolated bilinearly.
 
     Attributes:
-        values: (nodes in y, nodes in x) complex128. Node (i, j) is the centre of pixel (i·step, j·step); there are nodes
+        values: (nodes in y, nodes in x) complex128. Node (i, j) is the centre of pixel (i·step, j·step); nodes lie
             on all sides of every pixel.
         step: Pixels from node to node.
     """

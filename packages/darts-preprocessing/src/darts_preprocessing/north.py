@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from darts_preprocessing.grid import to_pyproj
 from darts_preprocessing.nodes import Nodes, sample_nodes
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ def get_north(geobox: GeoBox) -> Nodes:
     """
     import pyproj
 
-    crs = pyproj.CRS.from_user_input(str(geobox.crs))
+    crs = to_pyproj(geobox)
     to_geographic = pyproj.Transformer.from_crs(crs, crs.geodetic_crs, always_xy=True)
     projection = pyproj.Proj(crs)
 

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from darts_preprocessing.backends import Backend, Core, backend_for
+from darts_preprocessing.backends import Backend, Core, Shading, backend_for
 from darts_preprocessing.grid import Length, check_metric_grid, get_geobox, pad
 from darts_preprocessing.north import get_north
-from darts_preprocessing.terrain import add_variables, resolve_sun, to_radii
+from darts_preprocessing.terrain import add_variables, describe_radii, resolve_sun, to_radii
 from darts_preprocessing.warp import get_sampling
 from darts_utils import DeviceLike, MissingBandError, ParameterError, resolve_device, step
 
@@ -24,6 +24,7 @@ GRADIENT_FEATURES = ("slope", "aspect", "hillshade", "curvature")
 FROM_DEM = ("dem", "relative_elevation", *GRADIENT_FEATURES)
 ARCTICDEM_FEATURES = ("arcticdem_data_mask", *FROM_DEM)
 FEATURES = (*OPTICAL_FEATURES, *TCVIS_FEATURES, *ARCTICDEM_FEATURES)
+"""Every variable that :func:`preprocess_v2` can compute."""
 
 _INSTALL = 'pip install "darts-preprocessing[cuda12]" or "darts-preprocessing[cuda13]", as the driver has it'
 
@@ -77,6 +78,7 @@ def preprocess_v2(
     _require(ds_optical, ("red", "nir") if "ndvi" in wanted else (), "ds_optical")
     _require(ds_tcvis, wanted & set(TCVIS_FEATURES), "ds_tcvis")
     _require(ds_arcticdem, _arcticdem_inputs(wanted), "ds_arcticdem")
+    shading = resolve_sun(ds_optical.attrs) if "hillshade" in wanted else None
     backend = backend_for(resolve_device(device, needs=("cupy",), install=_INSTALL, fallback=True))
 
     added: dict[str, Any] = {}
@@ -93,10 +95,12 @@ def preprocess_v2(
             with step("resample the mask of ArcticDEM"):
                 added["arcticdem_data_mask"] = _mask(ds_arcticdem, geobox, backend)
         if ds_arcticdem is not None and wanted & set(FROM_DEM):
-            added |= _terrain(ds_arcticdem, ds_optical.attrs, geobox, radii, wanted, backend)
-        if keep_on_device:
-            return _moved(add_variables(ds_optical, _sorted(added)), backend)
-        return add_variables(ds_optical, {name: backend.to_host(array) for name, array in _sorted(added).items()})
+            added |= _terrain(ds_arcticdem, geobox, radii, shading, wanted, backend)
+        if not keep_on_device:
+            added = {name: backend.to_host(array) for name, array in added.items()}
+        about = _sources(ds_tcvis) | _sources(ds_arcticdem) | {"relative_elevation": describe_radii(radii, cell)}
+        tile = add_variables(ds_optical, {name: added[name] for name in FEATURES if name in added}, about)
+        return _moved(tile, backend) if keep_on_device else tile
 
 
 def _resolve_features(features: Collection[str] | None, has_dem: bool, has_tcvis: bool) -> set[str]:
@@ -126,8 +130,12 @@ def _require(ds: xr.Dataset | None, names: Iterable[str], what: str) -> None:
         raise MissingBandError(f"{what} lacks {', '.join(missing)}; it holds {', '.join(map(str, ds.data_vars))}.")
 
 
-def _sorted(added: dict[str, Any]) -> dict[str, Any]:
-    return {name: added[name] for name in FEATURES if name in added}
+def _sources(ds: xr.Dataset | None) -> dict[str, dict[str, Any]]:
+    """Return the attribute ``data_source`` of each variable that has one."""
+    if ds is None:
+        return {}
+    attribute = "data_source"
+    return {str(name): {attribute: ds[name].attrs[attribute]} for name in ds.data_vars if attribute in ds[name].attrs}
 
 
 def _moved(tile: xr.Dataset, backend: Backend) -> xr.Dataset:
@@ -153,16 +161,20 @@ def _mask(ds: xr.Dataset, geobox: GeoBox, backend: Backend) -> Any:
 
 
 def _terrain(
-    ds: xr.Dataset, attrs: dict[Any, Any], geobox: GeoBox, radii: tuple[int, int], wanted: set[str], backend: Backend
+    ds: xr.Dataset,
+    geobox: GeoBox,
+    radii: tuple[int, int],
+    shading: Shading | None,
+    wanted: set[str],
+    backend: Backend,
 ) -> dict[str, Any]:
     margin = radii[0] if "relative_elevation" in wanted else 1
     with step("resample ArcticDEM"):
         dem = _resample_dem(ds, pad(geobox, margin), backend)
-    dem, core = _trim(dem, margin)
+    dem, core = _trim(dem, margin, backend)
     names = [name for name in GRADIENT_FEATURES if name in wanted]
     added: dict[str, Any] = {}
     if names:
-        shading = resolve_sun(attrs) if "hillshade" in names else None
         with step("slope, aspect, hillshade, curvature"):
             north = get_north(geobox) if {"aspect", "hillshade"} & set(names) else None
             added |= backend.gradient_features(dem, core, abs(geobox.resolution.x), names, shading, north)
@@ -180,7 +192,7 @@ def _resample_dem(ds: xr.Dataset, geobox: GeoBox, backend: Backend) -> Any:
     return backend.resample(source[None], sampling)[0]
 
 
-def _trim(dem: Any, margin: int) -> tuple[Any, Core]:
+def _trim(dem: Any, margin: int, backend: Backend) -> tuple[Any, Core]:
     """Cut off the rows and columns of the margin that hold no elevation, and say where the tile then lies.
 
     What lies beyond is then the rim of the DEM, where features use the cells there are, rather than a hole in it.
@@ -195,7 +207,7 @@ def _trim(dem: Any, margin: int) -> tuple[Any, Core]:
         left += 1
     while right > margin + cols and not _has_value(dem[:, right - 1]):
         right -= 1
-    return dem[top:bottom, left:right], Core(margin - top, margin - left, (rows, cols))
+    return backend.asarray(dem[top:bottom, left:right]), Core(margin - top, margin - left, (rows, cols))
 
 
 def _has_value(cells: Any) -> bool:

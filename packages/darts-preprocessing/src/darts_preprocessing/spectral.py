@@ -29,8 +29,10 @@ def calculate_ndvi(ds: xr.Dataset) -> xr.Dataset:
         MissingBandError: If a band is absent.
     """
     _require(ds, ("red", "nir"), "ndvi")
-    with step("ndvi"):
-        values = backend_of(ds["nir"].data).ndvi(ds["nir"].data, ds["red"].data)
+    backend = backend_of(ds["nir"].data)
+    with backend.active(), step("ndvi"):
+        nir, red = (backend.asarray(ds[name].data, np.float32) for name in ("nir", "red"))
+        values = backend.ndvi(nir, red)
     return _add(ds, "ndvi", values, band_attrs("ndvi"))
 
 
@@ -62,10 +64,11 @@ def calculate_spectral_index(ds: xr.Dataset, name: str, **constants: float) -> x
         )
     _require(ds, [_BANDS[band] for band in needed], index.short_name)
     params: dict[str, Any] = {band: ds[_BANDS[band]].data for band in needed}
-    with step("spectral index"), np.errstate(all="ignore"):
+    backend = backend_of(params[needed[0]])
+    with backend.active(), step("spectral index"), np.errstate(all="ignore"):
         values = spyndex.computeIndex(index.short_name, params | defaults | constants)
-    values = values.astype(np.float32, copy=False)
-    values = np.where(np.isfinite(values), values, np.float32(np.nan))
+    values = values.astype(np.float32)  # a copy, since some formulas are a band itself
+    values[~(abs(values) < np.inf)] = np.nan
     return _add(ds, index.short_name.lower(), values, {"long_name": index.long_name, "units": "1"})
 
 

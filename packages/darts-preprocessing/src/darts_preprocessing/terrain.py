@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 import warnings
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from darts_preprocessing.backends import Core, Shading, backend_of
+from darts_preprocessing.backends import Core, Shading
 from darts_preprocessing.errors import SunAngleWarning
 from darts_preprocessing.grid import Length, get_dem, get_geobox, to_cells, to_window
 from darts_preprocessing.north import get_north
@@ -131,11 +133,12 @@ def calculate_topographic_position_index(
         GridError: If the grid is not as described.
         ParameterError: If a radius is malformed, or the ring holds no cell.
     """
-    dem, cell = get_dem(ds)
+    backend, dem, cell = get_dem(ds)
     outer, inner = to_radii(outer_radius, inner_radius, cell)
-    with step("relative_elevation"):
-        values = backend_of(dem).relative_elevation(dem, Core.whole(dem.shape), outer, inner)
-    return add_variables(ds, {"relative_elevation": values})
+    with backend.active(), step("relative_elevation"):
+        values = backend.relative_elevation(dem, Core.whole(dem.shape), outer, inner)
+    about = {"relative_elevation": describe_radii((outer, inner), cell)}
+    return add_variables(ds, {"relative_elevation": values}, about)
 
 
 def calculate_terrain_ruggedness_index(ds: xr.Dataset, window: Length = "3px") -> xr.Dataset:
@@ -157,10 +160,10 @@ def calculate_terrain_ruggedness_index(ds: xr.Dataset, window: Length = "3px") -
         GridError: If the grid is not as described.
         ParameterError: If the window is malformed or a single cell.
     """
-    dem, cell = get_dem(ds)
+    backend, dem, cell = get_dem(ds)
     size = to_window(window, cell, "window")
-    with step("terrain_ruggedness_index"):
-        values = backend_of(dem).ruggedness(dem, size)
+    with backend.active(), step("terrain_ruggedness_index"):
+        values = backend.ruggedness(dem, size)
     return add_variables(ds, {"terrain_ruggedness_index": values})
 
 
@@ -183,10 +186,10 @@ def calculate_vector_ruggedness_measure(ds: xr.Dataset, window: Length = "3px") 
         GridError: If the grid is not as described.
         ParameterError: If the window is malformed or a single cell.
     """
-    dem, cell = get_dem(ds)
+    backend, dem, cell = get_dem(ds)
     size = to_window(window, cell, "window")
-    with step("vector_ruggedness_measure"):
-        values = backend_of(dem).vector_ruggedness(dem, cell, size)
+    with backend.active(), step("vector_ruggedness_measure"):
+        values = backend.vector_ruggedness(dem, cell, size)
     return add_variables(ds, {"vector_ruggedness_measure": values})
 
 
@@ -209,10 +212,10 @@ def calculate_dissection_index(ds: xr.Dataset, window: Length = "100m") -> xr.Da
         GridError: If the grid is not as described.
         ParameterError: If the window is malformed or a single cell.
     """
-    dem, cell = get_dem(ds)
+    backend, dem, cell = get_dem(ds)
     size = to_window(window, cell, "window")
-    with step("dissection_index"):
-        values = backend_of(dem).dissection(dem, size)
+    with backend.active(), step("dissection_index"):
+        values = backend.dissection(dem, size)
     return add_variables(ds, {"dissection_index": values})
 
 
@@ -246,21 +249,34 @@ def to_radii(outer_radius: Length, inner_radius: Length, cell: float) -> tuple[i
     return outer, inner
 
 
-def add_variables(ds: xr.Dataset, values: dict[str, Any], **attrs: Any) -> xr.Dataset:
-    """Return the Dataset with more variables on its own grid, with the attributes of the band table."""
+def describe_radii(radii: tuple[int, int], cell: float) -> dict[str, str]:
+    """Return the attributes that say over which disk or ring a relative elevation was taken."""
+    names = ("outer_radius", "inner_radius")
+    return {name: f"{cells * cell:g} m ({cells} cells)" for name, cells in zip(names, radii, strict=True)}
+
+
+def add_variables(
+    ds: xr.Dataset, values: dict[str, Any], attrs: Mapping[str, Mapping[str, Any]] = MappingProxyType({})
+) -> xr.Dataset:
+    """Return the Dataset with more variables on its own grid.
+
+    Their attributes are those of the band table, and those that `attrs` has for their names.
+    """
     import xarray as xr
 
     added = {}
     for name, array in values.items():
         described = band_attrs(name) if name in BANDS else _MORE_ATTRS[name]
-        added[name] = xr.Variable(("y", "x"), array, {**described, **attrs}, encoding={"grid_mapping": "spatial_ref"})
+        added[name] = xr.Variable(
+            ("y", "x"), array, {**described, **attrs.get(name, {})}, encoding={"grid_mapping": "spatial_ref"}
+        )
     return ds.assign(added)
 
 
 def _add_gradient_feature(ds: xr.Dataset, name: str, shading: Shading | None = None) -> xr.Dataset:
-    dem, cell = get_dem(ds)
+    backend, dem, cell = get_dem(ds)
     needs_north = name in ("aspect", "hillshade")
     north = get_north(get_geobox(ds, "The Dataset")) if needs_north else None
-    with step(name):
-        features = backend_of(dem).gradient_features(dem, Core.whole(dem.shape), cell, [name], shading, north)
+    with backend.active(), step(name):
+        features = backend.gradient_features(dem, Core.whole(dem.shape), cell, [name], shading, north)
     return add_variables(ds, features)

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from darts_preprocessing.backends import Sampling
+from darts_preprocessing.grid import to_pyproj
 from darts_preprocessing.nodes import Nodes, sample_nodes
 
 if TYPE_CHECKING:
@@ -41,9 +42,8 @@ def locate(grid: GeoBox, source: GeoBox) -> Nodes:
     """
     import pyproj
 
-    there = pyproj.CRS.from_user_input(str(source.crs))
-    here = pyproj.CRS.from_user_input(str(grid.crs))
-    transformer = pyproj.Transformer.from_crs(here, there, always_xy=True)
+    there = to_pyproj(source)
+    transformer = pyproj.Transformer.from_crs(to_pyproj(grid), there, always_xy=True)
     to_pixels = ~source.affine
     middle = source.affine.c + source.affine.a * source.shape.x / 2
 
@@ -63,7 +63,7 @@ def locate(grid: GeoBox, source: GeoBox) -> Nodes:
 def stretch(grid: GeoBox, source: GeoBox) -> float:
     """Return how many times wider than a source cell the cells of the grid are, 1 where they are narrower.
 
-    It follows from the two cell sizes alone, so that a part of a grid comes out as it does in the whole. A degree counts
+    It follows from the cell sizes alone, so that a part of a grid comes out as it does in the whole. A degree counts
     as 111.32 km.
 
     Examples:

@@ -1,6 +1,8 @@
 """Read the bands of a tile: where they are valid, and patch by patch as the networks want them."""
 
+import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +16,7 @@ if TYPE_CHECKING:
     import xarray as xr
 
 _BLOCK_ROWS = 256
+_THREADS = 8
 
 
 @dataclass(frozen=True)
@@ -103,12 +106,15 @@ def valid_pixels(bands: Mapping[str, NDArray[Any]], members: Iterable[Sequence[C
         for member in members
     ]
     distinct = list({tuple(sorted(names)): names for names in speaking if names}.values())
-    height, width = next(iter(bands.values())).shape
-    valid = np.ones((height, width), dtype=bool)
-    for top in range(0, height, _BLOCK_ROWS):
+    valid = np.ones(next(iter(bands.values())).shape, dtype=bool)
+
+    def look_at_rows(top: int) -> None:
         rows = slice(top, top + _BLOCK_ROWS)
         for names in distinct:
             valid[rows] &= _valid_in_any([(tests[name], bands[name][rows]) for name in names])
+
+    with ThreadPoolExecutor(min(_THREADS, os.cpu_count() or 1)) as pool:
+        list(pool.map(look_at_rows, range(0, len(valid), _BLOCK_ROWS)))
     return valid
 
 

@@ -12,7 +12,7 @@ from darts_segmentation.grid import PatchGrid
 if TYPE_CHECKING:
     import torch
 
-_BLOCK_ROWS = 256
+_BLOCK_ROWS = 1024
 
 
 class Blend:
@@ -59,17 +59,20 @@ class Blend:
         Raises:
             OutputError: If a valid pixel is NaN, because a network returned NaN.
         """
-        # Rounding may lift a sum of weights, and with it a probability of 1, by a few last bits.
-        result: NDArray[np.float32] = self._sums.clamp_(max=1).cpu().numpy()
-        del self._sums
-        for top in range(0, len(result), _BLOCK_ROWS):
-            rows = slice(top, top + _BLOCK_ROWS)
-            broken = int(np.count_nonzero(np.isnan(result[rows]) & valid[rows]))
+        import torch
+
+        for top in range(0, len(valid), _BLOCK_ROWS):
+            rows = self._sums[top : top + _BLOCK_ROWS]
+            rows_valid = torch.from_numpy(valid[top : top + _BLOCK_ROWS]).to(rows.device)
+            broken = int((rows.isnan() & rows_valid).count_nonzero())
             if broken:
                 raise OutputError(
                     f"The network returned NaN for {broken} pixels with valid input, in rows {top} to "
-                    f"{top + _BLOCK_ROWS}. In fp16 numbers may have become too large: choose another precision; else "
+                    f"{top + len(rows)}. In fp16 numbers may have become too large: choose another precision; else "
                     "the model is broken."
                 )
-            result[rows][~valid[rows]] = np.nan
+            # Rounding may lift a sum of weights, and with it a probability of 1, by a few last bits.
+            rows.clamp_(max=1).masked_fill_(~rows_valid, torch.nan)
+        result: NDArray[np.float32] = self._sums.cpu().numpy()
+        del self._sums
         return result

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 from darts_segmentation.card import ModelCard
 from darts_segmentation.errors import ExportError
 from darts_segmentation.modelfile import read_model
-from darts_segmentation.network import load_network, place_network
+from darts_segmentation.network import load_network
 from darts_segmentation.store import replace_file, save_model
 from darts_utils import ParameterError
 
@@ -22,7 +22,7 @@ ModelFormat = Literal["safetensors", "onnx", "torch-export"]
 _SUFFIXES = {"onnx": ".onnx", "torch-export": ".pt2"}
 _ONNX_MODULES = ("onnx", "onnxruntime", "onnxscript")
 _FALLBACK_PATCH = 256
-_CHECKED_PATCHES = 8  # edge of the random input in multiples of what the network takes: 256 px for most
+_CHECKED_STRIDES = 8  # edge of the random input that both are compared on: 256 px for most networks
 TOLERANCE = 1e-4
 """Largest difference in probability between a network and its export that still counts as the same."""
 
@@ -37,8 +37,8 @@ def convert_model(path: Path | str, out: Path | str, format: ModelFormat = "safe
             file under the ending ``.json``, or into the folder.
         format: "safetensors", our own format, which every release of DARTS reads; "onnx" or "torch-export", programs
             for use elsewhere. Those take and return what the card says, of any number of patches, and of any size that
-            the network takes where the architecture allows it, else of the size in the card. What they compute for
-            random input is compared with the original.
+            the encoder can divide where the architecture allows it, else of the size in the card. What they compute
+            for random input is compared with the original.
 
     Returns:
         The path `out`.
@@ -132,21 +132,12 @@ def _trace(network: "torch.nn.Module", card: ModelCard) -> "tuple[torch.export.E
     import torch
     from torch.export import Dim
 
-    placed, divisor = place_network(network, torch.device("cpu"))
-    # Not place_network's memory order: a program keeps its weights as they are, and others expect them contiguous.
-    placed = network.to(memory_format=torch.contiguous_format)
-    fixed = card.patch_size or _FALLBACK_PATCH
-
-    def edge(name: str) -> Any:
-        return divisor * Dim(name, min=2) if divisor > 1 else Dim(name, min=2)
-
+    stride = int(getattr(getattr(network, "encoder", None), "output_stride", 1))
+    rows, columns = (stride * dim if stride > 1 else dim for dim in (Dim("rows", min=2), Dim("columns", min=2)))
     batch = Dim("batch", min=1)
+    fixed = card.patch_size or _FALLBACK_PATCH
     attempts = [
-        (
-            (4 * divisor, 6 * divisor),
-            {0: batch, 2: edge("rows"), 3: edge("columns")},
-            (_CHECKED_PATCHES * divisor,) * 2,
-        ),
+        ((4 * stride, 6 * stride), {0: batch, 2: rows, 3: columns}, (_CHECKED_STRIDES * stride,) * 2),
         ((fixed, fixed), {0: batch}, (fixed, fixed)),
     ]
     reason = ""
@@ -155,7 +146,7 @@ def _trace(network: "torch.nn.Module", card: ModelCard) -> "tuple[torch.export.E
         example = torch.rand((2, len(card.bands), *shape), generator=generator)
         try:
             with torch.no_grad():
-                program = torch.export.export(placed, (example,), dynamic_shapes=(dynamic,))
+                program = torch.export.export(network, (example,), dynamic_shapes=(dynamic,))
         except Exception as error:  # noqa: BLE001  # tracing a network can fail in any way; the next attempt asks for less
             reason = _first_line(error)
         else:

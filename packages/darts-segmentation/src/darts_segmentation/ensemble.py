@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from darts_segmentation.bands import get_bands
 from darts_segmentation.engine import Options, predict_tile
+from darts_segmentation.executor import make_executor
 from darts_segmentation.forward import Augmentation
 from darts_segmentation.precision import Precision
 from darts_segmentation.result import SPREAD_NAME, with_probabilities
@@ -49,6 +50,7 @@ class EnsembleV1:
         compile: bool = False,  # noqa: A002  # public name
     ) -> None:
         _check_names(model_dict)
+        device = make_executor(device).device  # once: "auto" might choose another GPU after the first network is there
         self._segmenters = {name: SMPSegmenter(path, device, compile=compile) for name, path in model_dict.items()}
 
     @classmethod

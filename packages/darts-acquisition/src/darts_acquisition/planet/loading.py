@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from darts_acquisition.delivery import find_file, find_optional_file, read_grid, read_raster
-from darts_acquisition.errors import SceneGridError, SceneNameError
+from darts_acquisition.errors import SceneError, SceneGridError, SceneNameError
 from darts_acquisition.grid import same_grid
 from darts_acquisition.planet.metadata import METADATA_PATTERNS, read_metadata
 from darts_acquisition.planet.naming import parse_planet_name
@@ -50,7 +50,7 @@ def load_planet_scene(path: "str | os.PathLike[str]") -> "xr.Dataset":
         SceneNotFoundError: If the folder, the image or the metadata file is absent.
         SceneReadError: If the image or the metadata file is damaged.
         SceneGridError: If the image has no CRS, or its grid is not north-up, square, and projected in metres.
-        SceneError: If a file is there twice, or the image has other bands or another data type.
+        SceneError: If a file is there twice, or the image has other bands, another data type or no valid pixel.
     """
     import xarray as xr
 
@@ -59,6 +59,8 @@ def load_planet_scene(path: "str | os.PathLike[str]") -> "xr.Dataset":
     attrs = _tile_attrs(folder, read_metadata(find_file(folder, METADATA_PATTERNS, _METADATA)))
     with step("read image"):
         numbers, geobox = read_raster(image, len(BANDS), "uint16", _IMAGE)
+    if not numbers.any():
+        raise SceneError(f"{image} holds no data: all its pixels are 0. There is nothing to map; download it again.")
     variables = {}
     for name, values in zip(BANDS, numbers, strict=True):
         reflectance = values / _SCALE
@@ -173,8 +175,9 @@ def _image_of_mask(folder: Path, scene: "xr.Dataset | None") -> _Image | None:
 
 
 def _describe(grid: "GeoBox") -> str:
-    affine = grid.affine
-    return f"{grid.shape[0]} × {grid.shape[1]} pixels of {affine.a} m from ({affine.c}, {affine.f}) in {grid.crs}"
+    affine, crs = grid.affine, grid.crs
+    name = f"EPSG:{crs.epsg}" if crs is not None and crs.epsg else crs
+    return f"{grid.shape[0]} × {grid.shape[1]} pixels of {affine.a} m from ({affine.c}, {affine.f}) in {name}"
 
 
 def _tile_attrs(folder: Path, metadata: dict[str, Any]) -> dict[str, Any]:

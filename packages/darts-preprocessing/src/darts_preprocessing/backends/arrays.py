@@ -231,7 +231,7 @@ class _Runs:
     def __init__(self, xp: ModuleType, values: Any, halo: int) -> None:
         self.halo = halo
         self.sums = xp.zeros((values.shape[0], values.shape[1] + 1), dtype=values.dtype)
-        xp.cumsum(values, axis=1, out=self.sums[:, 1:])
+        self.sums[:, 1:] = xp.cumsum(values, axis=1)
         self.rows, self.cols = values.shape[0] - 2 * halo, values.shape[1] - 2 * halo
 
     def disk(self, radius: int) -> Any:
@@ -324,7 +324,7 @@ def _cubic(xp: ModuleType, cells: Any, x: Any, y: Any, stretch: float) -> Any:
             along = along + weights[0][j] * _take(xp, cells, top + i, left + j)
         value = value + weights[1][i] * along
     value = value / (sum(weights[0]) * sum(weights[1]))
-    gaps = xp.isnan(value)
+    gaps = xp.nonzero(xp.isnan(value))
     value[gaps] = _linear(xp, cells, x[gaps], y[gaps], left[gaps], top[gaps], stretch)
     return value
 

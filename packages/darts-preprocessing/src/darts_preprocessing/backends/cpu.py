@@ -35,7 +35,6 @@ class CpuBackend:
 
     def ndvi(self, nir: Any, red: Any) -> Any:
         """See :meth:`Backend.ndvi`."""
-        nir, red = np.asarray(nir, dtype=np.float32), np.asarray(red, dtype=np.float32)
         out = np.empty(nir.shape, dtype=np.float32)
         run_blocks(
             lambda rows: cpu_window.ndvi_rows(nir[slice(*rows)], red[slice(*rows)], out[slice(*rows)]), _strips(out)

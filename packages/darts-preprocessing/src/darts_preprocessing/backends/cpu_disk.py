@@ -55,7 +55,7 @@ def relative_elevation_block(
 
 @jit
 def _add_up_rows(dem: Any, top: int, left: int, sums: Any) -> bool:
-    """Write the running sum along each row, from 0 on, and tell whether cells are missing. Missing cells add nothing."""
+    """Write the running sum along each row, from 0 on; missing cells add nothing. Tell whether there are any."""
     rows, cols = dem.shape
     height, width = sums.shape
     holes = top < 0 or left < 0 or top + height > rows or left + width - 1 > cols

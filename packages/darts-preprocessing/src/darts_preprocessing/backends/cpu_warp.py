@@ -11,7 +11,6 @@ import numpy as np
 
 from darts_preprocessing.backends.jit import jit
 
-
 ROWS, COLS = 64, 256
 """Size of a block in cells: what it needs of the source stays in cache, however the two grids are turned."""
 

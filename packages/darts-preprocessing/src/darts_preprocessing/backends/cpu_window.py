@@ -34,8 +34,8 @@ def ruggedness_rows(dem: Any, window: int, rows: tuple[int, int], out: Any) -> N
         count[:] = 0
         for i in range(max(row - half, 0), min(row + half + 1, height)):
             for shift in range(-half, half + 1):
-                start, stop = max(0, -shift), width - max(0, shift)
-                here, there = dem[row, start:stop], dem[i, start + shift : stop + shift]
+                start, stop = min(max(0, -shift), width), max(0, width - max(0, shift))
+                here, there = dem[row, start:stop], dem[i, max(start + shift, 0) : max(stop + shift, 0)]
                 subtotal, subcount = total[start:stop], count[start:stop]
                 for j in range(here.shape[0]):
                     difference = np.float64(there[j]) - np.float64(here[j])

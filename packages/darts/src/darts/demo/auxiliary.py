@@ -1,5 +1,6 @@
 """The landscape's heights and trends on the grids of ArcticDEM and TCVIS, in memory and as datacubes."""
 
+from math import ceil, floor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -50,7 +51,7 @@ def arcticdem_dataset(landscape: Landscape) -> "xr.Dataset":
     """Return what ``load_arcticdem`` would return for the landscape and its surroundings, at 2 m."""
     from darts_acquisition import arcticdem_product
 
-    grid = arcticdem_product(DEM_RESOLUTION_M).geobox.enclosing(landscape.wide_geobox.extent)
+    grid = _enclosing(arcticdem_product(DEM_RESOLUTION_M).geobox, landscape.wide_geobox)
     return _dataset(arcticdem_arrays(landscape, grid), grid)
 
 
@@ -58,7 +59,7 @@ def tcvis_dataset(landscape: Landscape) -> "xr.Dataset":
     """Return what ``load_tcvis`` would return for the landscape and its surroundings."""
     from darts_acquisition import tcvis_product
 
-    grid = tcvis_product().geobox.enclosing(landscape.wide_geobox.extent)
+    grid = _enclosing(tcvis_product().geobox, landscape.wide_geobox)
     return _dataset(tcvis_arrays(landscape, grid), grid)
 
 
@@ -83,6 +84,17 @@ def write_cubes(landscape: Landscape, arcticdem_dir: Path, tcvis_dir: Path) -> N
     cube.write(window, tcvis_arrays(landscape, cube.geobox[window]), complete=True)
 
 
+def _enclosing(product: "GeoBox", area: "GeoBox") -> "GeoBox":
+    """The smallest part of a product's grid that holds an area."""
+    from rasterio.warp import transform_bounds
+
+    left, bottom, right, top = transform_bounds(str(area.crs), str(product.crs), *area.boundingbox.bbox, 101)
+    affine = product.affine
+    rows = slice(floor((top - affine.f) / affine.e), ceil((bottom - affine.f) / affine.e))
+    columns = slice(floor((left - affine.c) / affine.a), ceil((right - affine.c) / affine.a))
+    return product[rows, columns]
+
+
 def _warp(field: NDArray, source: "GeoBox", grid: "GeoBox", nodata: float) -> NDArray:
     from rasterio.enums import Resampling
     from rasterio.warp import reproject
@@ -105,8 +117,9 @@ def _warp(field: NDArray, source: "GeoBox", grid: "GeoBox", nodata: float) -> ND
 
 def _dataset(arrays: dict[str, NDArray], grid: "GeoBox") -> "xr.Dataset":
     import xarray as xr
-    from odc.geo.xr import wrap_xr
+    from odc.geo.xr import xr_coords
 
     from darts_utils import band_attrs
 
-    return xr.Dataset({name: wrap_xr(values, grid).assign_attrs(band_attrs(name)) for name, values in arrays.items()})
+    variables = {name: (("y", "x"), values, band_attrs(name)) for name, values in arrays.items()}
+    return xr.Dataset(variables, coords=dict(xr_coords(grid, always_yx=True)))

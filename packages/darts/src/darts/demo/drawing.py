@@ -22,7 +22,7 @@ _WHITE_AT = {"red": 0.17, "green": 0.16, "blue": 0.14}  # reflectance that is dr
 _GAMMA = 0.75
 _LINE_PX = 2
 _BAR_PX = 30
-_TRIES = ((1.0, 256), (1.0, 128), (1.0, 64), (0.85, 64), (0.7, 64), (0.55, 48), (0.4, 32), (0.25, 16))
+_TRIES = ((1.0, 128), (1.0, 64), (0.85, 64), (0.7, 64), (0.55, 48), (0.4, 32), (0.25, 16))
 
 
 def draw_result(area: "SampleArea", results: "str | os.PathLike[str]", path: "str | os.PathLike[str]") -> Path:

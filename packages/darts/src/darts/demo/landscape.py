@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from darts.demo.noise import Field, fractal
-from darts.demo.sky import image_edge, make_sky, sun_angles, through, usable_data_mask
+from darts.demo.sky import Sky, image_edge, make_sky, sun_angles, through, usable_data_mask
 from darts.demo.slumps import Slump, Slumps, add_slumps
 from darts.demo.surface import make_reflectance
 from darts.demo.terrain import Terrain, make_terrain
@@ -105,7 +105,7 @@ def make_landscape(seed: int, size: int = 2048, slumps_per_km2: float = 1.2) -> 
         sky = make_sky(air, (wide, wide), CELL_M, azimuth, elevation)
         seen = through(sky, clear)[:, inner, inner]
         data = image_edge(sensor, (size, size))
-    sky = type(sky)(sky.cloud[inner, inner], sky.shadow[inner, inner])
+    seen_sky = Sky(sky.cloud[inner, inner], sky.shadow[inner, inner])
     label = slumps.label[inner, inner].copy()
     return Landscape(
         seed=seed,
@@ -114,7 +114,7 @@ def make_landscape(seed: int, size: int = 2048, slumps_per_km2: float = 1.2) -> 
         azimuth=azimuth,
         elevation=elevation,
         reflectance=np.where(data, np.clip(seen, 0.0005, 1.2), np.float32(np.nan)),
-        udm=usable_data_mask(sky, snow[inner, inner], data),
+        udm=usable_data_mask(seen_sky, snow[inner, inner], data),
         label=label,
         slumps=_visible(slumps, label),
         height=slumps.height,
@@ -143,7 +143,7 @@ def _visible(slumps: Slumps, label: NDArray[np.int32]) -> tuple[Slump, ...]:
 
 
 def _trends(rng: np.random.Generator, terrain: Terrain, slumps: Slumps) -> NDArray[np.uint8]:
-    """Twenty years of change: slumps turn brighter, less green and drier; old scars and valleys turn greener."""
+    """Twenty years of change: slumps turn brighter, less green and drier, old scars greener."""
     change = slumps.mud + slumps.scarp
     trends = []
     for by_slump, by_growth in ((48, -10), (-55, 25), (-42, 8)):

@@ -66,8 +66,13 @@ def _write(
 
 def _metadata(landscape: Landscape, name: str) -> dict:
     """Planet's GeoJSON feature."""
+    from rasterio.warp import transform
+
     shares = landscape.udm[[0, 5]].reshape(2, -1).mean(axis=1)
-    outline = landscape.geobox.extent.to_crs("EPSG:4326").exterior.coords
+    geobox = landscape.geobox
+    left, bottom, right, top = geobox.boundingbox.bbox
+    corners = [left, left, right, right, left], [top, bottom, bottom, top, top]
+    outline = zip(*transform(str(geobox.crs), "EPSG:4326", *corners), strict=True)
     return {
         "id": name,
         "type": "Feature",

@@ -2,7 +2,7 @@
 
 import json
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from darts.demo.auxiliary import write_cubes
-from darts.demo.landscape import Landscape, image_geobox, make_landscape
+from darts.demo.auxiliary import arcticdem_dataset, tcvis_dataset, write_cubes
+from darts.demo.landscape import MARGIN_PX, Landscape, image_geobox, make_landscape
 from darts.demo.planet import scene_id, write_planet_scene
 from darts_utils import DartsError, step
 
@@ -24,6 +24,7 @@ DEMO_SEED = 20
 LAYOUT = 1
 """Version of what a sample area holds; those of another version are made anew."""
 _RECORD = "sample.json"
+_LARGEST_PX = 2048
 
 
 class SampleAreaError(DartsError, FileExistsError):
@@ -208,4 +209,46 @@ def optical_dataset(landscape: Landscape) -> "xr.Dataset":
             "elevation": landscape.elevation,
             "time": f"{landscape.time:%Y-%m-%dT%H:%M:%S}Z",
         },
+    )
+
+
+def make_inputs(size: int, seed: int = DEMO_SEED) -> "tuple[xr.Dataset, xr.Dataset, xr.Dataset]":
+    """Make in memory what ``preprocess_v2`` takes, in any size: for benchmarks.
+
+    Beyond 2048 pixels the landscape repeats, mirrored at its edges.
+
+    Args:
+        size: Rows and columns of the tile, pixels of 3 m, at least 64.
+        seed: Seed of the landscape.
+
+    Returns:
+        The optical tile, ArcticDEM at 2 m and TCVIS, each of the latter with 500 m around the tile.
+
+    Raises:
+        ParameterError: If seed or size are too small.
+    """
+    landscape = make_landscape(seed, min(size, _LARGEST_PX))
+    if size > _LARGEST_PX:
+        landscape = _mirrored(landscape, size)
+    return optical_dataset(landscape), arcticdem_dataset(landscape), tcvis_dataset(landscape)
+
+
+def _mirrored(landscape: Landscape, size: int) -> Landscape:
+    """Repeat a landscape's arrays up to a size; it knows its slumps as a mask only."""
+    inner = slice(MARGIN_PX, MARGIN_PX + landscape.size)
+    more = size - landscape.size
+
+    def fill(field: NDArray, margin: int) -> NDArray:
+        width = [(0, 0)] * (field.ndim - 2) + [(margin, more + margin)] * 2
+        return np.pad(field, width, mode="symmetric")
+
+    return replace(
+        landscape,
+        size=size,
+        reflectance=fill(landscape.reflectance, 0),
+        udm=fill(landscape.udm, 0),
+        label=fill((landscape.label > 0).astype(np.int32), 0),
+        slumps=(),
+        height=fill(landscape.height[inner, inner], MARGIN_PX),
+        trends=fill(landscape.trends[:, inner, inner], MARGIN_PX),
     )

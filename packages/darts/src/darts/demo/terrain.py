@@ -105,7 +105,7 @@ def make_terrain(rng: np.random.Generator, rows: int, columns: int, cell: float)
     height, floodplain, river = _river(rng, frame, height, cell)
     water[river > 0] = 1
     depth = np.where(water == 2, np.float32(0.3), river)
-    height, lake_depth, lake = _lakes(rng, height, incised + 40 * floodplain, stream, cell)
+    height, lake_depth, lake = _lakes(rng, height, incised, floodplain, stream, cell)
     water[lake_depth > 0] = 3
     depth = np.where(water == 3, lake_depth, depth)
     return Terrain(height, stream, drained, water, depth, floodplain, lake, incised, cell)
@@ -209,13 +209,13 @@ def _river(rng: np.random.Generator, frame: _Frame, height: Field, cell: float) 
 
 
 def _lakes(
-    rng: np.random.Generator, height: Field, incised: Field, stream: Field, cell: float
+    rng: np.random.Generator, height: Field, incised: Field, floodplain: Field, stream: Field, cell: float
 ) -> tuple[Field, Field, Field]:
     """Sink thermokarst lakes into the plateau: heights, depth of lake water, distance to the nearest lake."""
     smooth = ndimage.uniform_filter(height, round(150 / cell), mode="nearest")
     steep = np.hypot(*np.gradient(smooth, cell))
     likely = fractal(rng, height.shape, 1000 / cell, 90 / cell, 0.95)
-    likely -= 8 * steep + 0.25 * np.clip(incised - 6, 0, None) + smoothstep(stream, 60, 10)
+    likely -= 8 * steep + 0.25 * np.clip(incised - 6, 0, None) + 10 * floodplain + smoothstep(stream, 60, 10)
     level = max(float(np.quantile(likely, 0.965)), 0.6)
     labels, count = ndimage.label(likely > level)
     areas = np.bincount(labels.ravel(), minlength=count + 1)
@@ -231,7 +231,8 @@ def _lakes(
     surface = np.where(np.isfinite(lowest), lowest - rng.uniform(1, 6, count + 1), 0)[nearest].astype(np.float32)
     away = away.astype(np.float32)
     bank = smoothstep(away, -10, 70 + 40 * rng.random())
-    height = surface + 0.4 + (height - surface - 0.4) * bank
-    height = np.maximum(height, surface + 0.4 - 0.3 * np.clip(away - 20, 0, None))  # no lake hangs over its valley
+    sunk = surface + 0.4 + (height - surface - 0.4) * bank
+    sunk = np.maximum(sunk, surface + 0.4 - 0.3 * np.clip(away - 20, 0, None))  # no lake hangs over its valley
+    height = sunk + (height - sunk) * floodplain
     depth = np.where(labels > 0, 0.3 + 2.5 * np.clip(likely - level, 0, 1), 0).astype(np.float32)
     return np.where(labels > 0, surface, height).astype(np.float32), depth, away

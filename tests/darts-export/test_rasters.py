@@ -1,0 +1,221 @@
+"""Rasters: what is read back, where it lies, how it is stored; judged by rasterio, rio-cogeo and gdalinfo."""
+
+import re
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+import rasterio
+import xarray as xr
+from affine import Affine
+from rio_cogeo.cogeo import cog_validate
+
+from darts_export import EXPORT_BANDS, export_tile
+from darts_export.layers import to_percent
+from darts_utils import ParameterError
+from support.gdal import needs_gdal_bin
+
+RASTERS = {
+    "probabilities.tif": ["probabilities"],
+    "binarized.tif": ["binarized_segmentation"],
+    "optical.tif": ["red", "green", "blue", "nir"],
+    "dem.tif": ["slope", "relative_elevation"],
+    "tcvis.tif": ["tc_brightness", "tc_greenness", "tc_wetness"],
+    "extent_mask.tif": ["extent_mask"],
+}
+
+
+@pytest.fixture(scope="module")
+def exported(make_tile, tmp_path_factory: pytest.TempPathFactory) -> tuple[xr.Dataset, Path]:
+    tile = make_tile(shape=(700, 1100), models=("a",))
+    tile["extent_mask"] = tile["extent"]
+    folder = tmp_path_factory.mktemp("rasters") / "tile"
+    metadata = {"models": {"a": {}, "b": {}}}
+    export_tile(tile, folder, [*EXPORT_BANDS, "extent_mask"], ["a"], metadata, fingerprint="f1")
+    return tile, folder
+
+
+@pytest.mark.parametrize(("file", "variables"), RASTERS.items())
+def test_rasters_hold_what_the_tile_holds(exported, file: str, variables: list[str]) -> None:
+    tile, folder = exported
+    with rasterio.open(folder / file) as raster:
+        found = raster.read()
+        assert raster.crs == rasterio.CRS.from_epsg(32608)
+        assert raster.transform == tile.odc.geobox.affine
+        assert raster.descriptions == tuple(variables)
+    for name, values in zip(variables, found, strict=True):
+        wanted = tile[name].values
+        if name == "probabilities":
+            unknown = np.isnan(wanted)
+            assert values.dtype == np.uint8
+            np.testing.assert_array_equal(values == 255, unknown)
+            assert np.abs(values[~unknown] / 100 - wanted[~unknown].astype(np.float64)).max() <= 0.005 + 1e-7
+        else:
+            np.testing.assert_array_equal(values, wanted)
+            assert values.dtype == (np.uint8 if wanted.dtype == np.bool_ else wanted.dtype)
+
+
+@pytest.mark.parametrize("file", RASTERS)
+def test_rasters_are_cloud_optimized(exported, file: str) -> None:
+    _, folder = exported
+    is_valid, errors, warnings = cog_validate(folder / file, strict=True)
+    assert (is_valid, errors, warnings) == (True, [], [])
+    with rasterio.open(folder / file) as raster:
+        assert raster.profile["compress"] == "zstd"
+        assert raster.profile["tiled"]
+        assert raster.overviews(1) == [2, 4]
+
+
+@needs_gdal_bin
+@pytest.mark.parametrize("file", RASTERS)
+def test_gdalinfo_reads_rasters_without_a_warning(exported, file: str) -> None:
+    _, folder = exported
+    run = subprocess.run(["gdalinfo", "-checksum", folder / file], capture_output=True, text=True, check=True)
+    assert run.stderr == ""
+    assert "warn" not in run.stdout.lower()
+
+
+def test_statistics_in_the_file_are_those_of_the_values(exported) -> None:
+    tile, folder = exported
+    wanted = tile["slope"].values.astype(np.float64)
+    with rasterio.open(folder / "dem.tif") as raster:
+        tags = raster.tags(1)
+    assert float(tags["STATISTICS_MINIMUM"]) == pytest.approx(wanted.min())
+    assert float(tags["STATISTICS_MAXIMUM"]) == pytest.approx(wanted.max())
+    assert float(tags["STATISTICS_MEAN"]) == pytest.approx(wanted.mean())
+    assert float(tags["STATISTICS_STDDEV"]) == pytest.approx(wanted.std(), rel=1e-6)
+
+
+def test_statistics_leave_missing_pixels_out(exported) -> None:
+    tile, folder = exported
+    percent = np.rint(tile["probabilities"].values * 100)
+    with rasterio.open(folder / "probabilities.tif") as raster:
+        tags = raster.tags(1)
+    assert float(tags["STATISTICS_MEAN"]) == pytest.approx(np.nanmean(percent))
+    assert float(tags["STATISTICS_VALID_PERCENT"]) == pytest.approx(100 * np.isfinite(percent).mean(), abs=0.01)
+
+
+def test_tags_say_where_a_raster_comes_from(exported) -> None:
+    _, folder = exported
+    with rasterio.open(folder / "probabilities.tif") as raster:
+        tags = raster.tags()
+        assert raster.nodata == 255
+        assert raster.units == ("percent",)
+    assert tags["DARTS_TILE_ID"] == "tile-1"
+    assert tags["DARTS_TIME"] == "2021-08-21T21:00:19Z"
+    assert tags["DARTS_SOURCE"] == "PlanetScope"
+    assert tags["DARTS_MODELS"] == "a,b"
+    assert tags["DARTS_FINGERPRINT"] == "f1"
+    with rasterio.open(folder / "probabilities-a.tif") as raster:
+        assert raster.tags()["DARTS_MODELS"] == "a"
+
+
+def test_overviews_average_values_and_take_the_majority_of_classes(make_tile, tmp_path: Path) -> None:
+    tile = make_tile(shape=(1024, 1024))
+    probabilities = np.tile(np.array([[0.0, 1.0], [np.nan, 0.5]], np.float32), (512, 512))
+    tile["probabilities"] = tile["probabilities"].copy(data=probabilities)
+    mask = np.tile(np.array([[True, True], [True, False]]), (512, 512))
+    tile["binarized_segmentation"] = tile["binarized_segmentation"].copy(data=mask)
+    export_tile(tile, tmp_path / "tile", ["probabilities", "binarized"])
+    with rasterio.open(tmp_path / "tile/probabilities.tif", overview_level=0) as raster:
+        assert np.unique(raster.read()) == 50
+    with rasterio.open(tmp_path / "tile/binarized.tif", overview_level=0) as raster:
+        assert np.unique(raster.read()) == 1
+
+
+@pytest.mark.parametrize(
+    ("dtype", "nodata"),
+    [("int16", None), ("uint16", 0), ("int32", None), ("int8", -1), ("float32", None), ("float64", None)],
+)
+def test_any_variable_keeps_its_dtype(make_tile, tmp_path: Path, dtype: str, nodata: float | None) -> None:
+    tile = make_tile()
+    values = np.random.default_rng(5).integers(-100 if dtype[0] != "u" else 0, 100, tile["red"].shape).astype(dtype)
+    attrs = {} if nodata is None else {"_FillValue": nodata}
+    tile["mine"] = tile["red"].copy(data=values).assign_attrs(attrs)
+    export_tile(tile, tmp_path / "tile", ["mine"])
+    with rasterio.open(tmp_path / "tile/mine.tif") as raster:
+        np.testing.assert_array_equal(raster.read(1), values)
+        assert raster.dtypes == (dtype,)
+        if dtype[0] == "f":
+            assert np.isnan(raster.nodata)
+        else:
+            assert raster.nodata == nodata
+
+
+@pytest.mark.parametrize("dtype", ["int64", "complex64", "datetime64[s]"])
+def test_a_dtype_that_no_raster_holds_is_named(make_tile, tmp_path: Path, dtype: str) -> None:
+    tile = make_tile()
+    tile["mine"] = tile["extent"].astype(dtype)
+    with pytest.raises(ParameterError, match=f"mine has the dtype {re.escape(dtype)}"):
+        export_tile(tile, tmp_path / "tile", ["mine"])
+
+
+def test_what_the_source_stored_does_not_become_no_data(make_tile, tmp_path: Path) -> None:
+    tile = make_tile()
+    tile["slope"].encoding["_FillValue"] = 0
+    export_tile(tile, tmp_path / "tile", ["slope"])
+    with rasterio.open(tmp_path / "tile/slope.tif") as raster:
+        assert np.isnan(raster.nodata)
+
+
+def test_a_variable_with_a_leading_dimension_becomes_bands(make_tile, tmp_path: Path) -> None:
+    tile = make_tile()
+    planes = np.random.default_rng(6).integers(0, 2, (3, *tile["red"].shape), dtype=np.uint8)
+    tile["planet_udm"] = (("udm_band", "y", "x"), planes)
+    tile = tile.assign_coords(udm_band=[1, 2, 3])
+    export_tile(tile, tmp_path / "tile", ["planet_udm"])
+    with rasterio.open(tmp_path / "tile/planet_udm.tif") as raster:
+        np.testing.assert_array_equal(raster.read(), planes)
+        assert raster.descriptions == ("planet_udm 1", "planet_udm 2", "planet_udm 3")
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 900), (513, 1), (512, 512)])
+def test_tiles_of_any_size(make_tile, tmp_path: Path, shape: tuple[int, int]) -> None:
+    tile = make_tile(mask=np.ones(shape, np.bool_), probabilities=np.full(shape, 0.75, np.float32))
+    manifest = export_tile(tile, tmp_path / "tile")
+    with rasterio.open(tmp_path / "tile/probabilities.tif") as raster:
+        assert (raster.read(1) == 75).all()
+        assert raster.shape == shape
+    assert set(manifest["files"]) > {"probabilities.tif", "binarized.tif", "thumbnail.jpg"}
+
+
+def test_a_raster_without_a_valid_pixel(make_tile, tmp_path: Path) -> None:
+    tile = make_tile()
+    tile["probabilities"] = tile["probabilities"] * np.nan
+    export_tile(tile, tmp_path / "tile", ["probabilities"])
+    with rasterio.open(tmp_path / "tile/probabilities.tif") as raster:
+        assert (raster.read(1) == 255).all()
+
+
+def test_a_grid_without_an_epsg_code_keeps_its_crs(make_tile, tmp_path: Path) -> None:
+    crs = "+proj=laea +lat_0=71 +lon_0=-140 +datum=WGS84 +units=m +no_defs"
+    tile = make_tile(crs=crs, affine=Affine(10.5, 0, -1234.25, 0, -10.5, 777.125))
+    export_tile(tile, tmp_path / "tile", ["probabilities"])
+    with rasterio.open(tmp_path / "tile/probabilities.tif") as raster:
+        assert raster.crs == rasterio.CRS.from_string(crs)
+        assert raster.transform == Affine(10.5, 0, -1234.25, 0, -10.5, 777.125)
+
+
+def test_any_order_of_dimensions_is_written_upright(make_tile, tmp_path: Path) -> None:
+    tile = make_tile()
+    turned = tile.assign(probabilities=tile["probabilities"].transpose("x", "y"))
+    export_tile(turned, tmp_path / "tile", ["probabilities"])
+    with rasterio.open(tmp_path / "tile/probabilities.tif") as raster:
+        np.testing.assert_array_equal(raster.read(1), to_percent(tile["probabilities"].values))
+
+
+@pytest.mark.parametrize("value", [1.2, -0.1, np.inf])
+def test_no_probability_is_an_error(make_tile, tmp_path: Path, value: float) -> None:
+    tile = make_tile()
+    tile["probabilities"][80, 80] = value
+    with pytest.raises(ParameterError, match="expected probabilities in 0…1"):
+        export_tile(tile, tmp_path / "tile", ["probabilities"])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_percent_rounds_to_the_nearest() -> None:
+    values = np.arange(0, 1.0001, 1e-4, dtype=np.float32).reshape(1, -1)
+    exact = values.astype(np.float64) * 100
+    assert np.abs(to_percent(values) - exact).max() <= 0.5 + 1e-5
+    assert to_percent(np.array([[0.004, 0.006, 1.0, np.nan]], np.float32)).tolist() == [[0, 1, 100, 255]]

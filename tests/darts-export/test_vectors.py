@@ -1,0 +1,215 @@
+"""Polygons: one row per object with the right figures, readable by geopandas, DuckDB and ogrinfo."""
+
+import json
+import sqlite3
+import subprocess
+import xml.etree.ElementTree as ET
+from contextlib import closing
+from pathlib import Path
+
+import duckdb
+import geopandas as gpd
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+import shapely
+from affine import Affine
+from shapely.testing import assert_geometries_equal
+from skimage.measure import label, regionprops
+
+from darts_export import export_tile
+from support.gdal import needs_gdal_bin
+
+COLUMNS = [
+    "Region_ID",
+    "min",
+    "max",
+    "mean",
+    "median",
+    "std",
+    "npixel",
+    "area_m2",
+    "tile_id",
+    "source",
+    "acquisition_time",
+    "model_names",
+    "geometry",
+]
+
+
+def read_both(folder: Path, stem: str = "prediction_segments") -> list[gpd.GeoDataFrame]:
+    return [gpd.read_file(folder / f"{stem}.gpkg", layer=stem), gpd.read_parquet(folder / f"{stem}.parquet")]
+
+
+@pytest.fixture(scope="module")
+def folder(make_tile, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("vectors") / "tile"
+    metadata = {"models": {"a": {}, "b": {}}}
+    export_tile(make_tile(models=("a", "b")), out, ["polygonized", "extent"], ["a", "b"], metadata)
+    return out
+
+
+@pytest.mark.parametrize("model", ["", "-a", "-b"])
+def test_rows_are_the_objects_of_scikit_image(make_tile, folder: Path, model: str) -> None:
+    tile = make_tile(models=("a", "b"))
+    probabilities = tile[f"probabilities{model}"].to_numpy().astype(np.float64)
+    labels = label(tile[f"binarized_segmentation{model}"].values, connectivity=2)
+    regions = regionprops(labels, probabilities)
+    for frame in read_both(folder, f"prediction_segments{model}"):
+        assert list(frame.columns) == COLUMNS
+        assert frame.crs.to_epsg() == 32608
+        assert frame["Region_ID"].tolist() == list(range(1, len(regions) + 1))
+        assert len(regions) > 5
+        for row, region in zip(frame.itertuples(), regions, strict=True):
+            inside = probabilities[labels == region.label]
+            figures = [row.min, row.max, row.mean, row.median, row.std]
+            wanted = [inside.min(), inside.max(), inside.mean(), np.median(inside), inside.std()]
+            np.testing.assert_allclose(figures, wanted, rtol=1e-12)
+            assert row.npixel == region.num_pixels
+            assert row.area_m2 == region.num_pixels * 9
+            assert row.geometry.geom_type == "MultiPolygon"
+            assert row.geometry.is_valid
+            assert row.geometry.area == pytest.approx(row.area_m2, rel=1e-9)
+            top, left, bottom, right = region.bbox
+            assert row.geometry.bounds == (
+                500_001 + 3 * left,
+                7_500_003 - 3 * bottom,
+                500_001 + 3 * right,
+                7_500_003 - 3 * top,
+            )
+        assert set(frame["tile_id"]) == {"tile-1"}
+        assert set(frame["source"]) == {"PlanetScope"}
+        assert set(frame["model_names"]) == {model.removeprefix("-") or "a,b"}
+        assert set(frame["acquisition_time"]) == {pd.Timestamp("2021-08-21T21:00:19Z")}
+
+
+def test_both_files_hold_the_same(folder: Path) -> None:
+    for stem in ("prediction_segments", "prediction_extent"):
+        geopackage, parquet = (pd.DataFrame(frame) for frame in read_both(folder, stem))
+        assert_geometries_equal(geopackage.pop("geometry"), parquet.pop("geometry"))
+        pd.testing.assert_frame_equal(geopackage, parquet, check_dtype=False)
+
+
+def test_extent_is_one_row_over_the_reliable_area(make_tile, folder: Path) -> None:
+    extent = make_tile(models=("a", "b"))["extent"].to_numpy()
+    for frame in read_both(folder, "prediction_extent"):
+        (row,) = frame.itertuples()
+        assert row.npixel == extent.sum()
+        assert row.area_m2 == row.geometry.area == 9 * extent.sum()
+        assert row.geometry.is_valid
+        assert shapely.get_num_interior_rings(row.geometry.geoms[0]) == 1
+
+
+def test_no_object_keeps_the_schema(make_tile, folder: Path, tmp_path: Path) -> None:
+    nothing = make_tile(mask=np.zeros((30, 40), np.bool_))
+    nothing["extent"][:] = 0
+    export_tile(nothing, tmp_path / "tile", ["polygonized", "extent"])
+    for stem in ("prediction_segments", "prediction_extent"):
+        for empty, full in zip(read_both(tmp_path / "tile", stem), read_both(folder, stem), strict=True):
+            assert len(empty) == 0
+            assert empty.crs == full.crs
+            assert list(empty.columns) == list(full.columns)
+        schemas = [pq.read_schema(place / f"{stem}.parquet") for place in (tmp_path / "tile", folder)]
+        assert schemas[0].remove_metadata().equals(schemas[1].remove_metadata())
+        with_rows, without = (_columns(place / f"{stem}.gpkg", stem) for place in (folder, tmp_path / "tile"))
+        assert with_rows == without
+
+
+def _columns(geopackage: Path, table: str) -> list[tuple[str, str]]:
+    with closing(sqlite3.connect(geopackage)) as connection:
+        return [(row[1], row[2]) for row in connection.execute(f"PRAGMA table_info('{table}')")]
+
+
+def test_objects_of_one_pixel_with_holes_and_along_the_border(make_tile, tmp_path: Path) -> None:
+    mask = np.zeros((40, 50), np.bool_)
+    mask[0, 0] = mask[39, 49] = mask[20, 0] = True
+    mask[0, 10:30] = True
+    mask[5:15, 5:15] = True
+    mask[8:11, 8:11] = False
+    mask[30:40, 20:30] = True
+    mask[25:30, 30:35] = True  # touches the one before at a corner
+    tile = make_tile(mask=mask, probabilities=np.full(mask.shape, 0.6, np.float32))
+    export_tile(tile, tmp_path / "tile", ["polygonized"])
+    _, frame = read_both(tmp_path / "tile")
+    assert frame["npixel"].tolist() == [1, 20, 91, 1, 125, 1]
+    assert [len(shape.geoms) for shape in frame.geometry] == [1, 1, 1, 1, 2, 1]
+    assert (frame["area_m2"] == frame.geometry.area).all()
+    assert frame["std"].tolist() == pytest.approx([0] * 6, abs=1e-15)
+
+
+def test_missing_pixels_in_an_object_do_not_count_in_its_figures(make_tile, tmp_path: Path) -> None:
+    mask = np.zeros((10, 10), np.bool_)
+    mask[2:4, 2:4] = mask[7, 7] = True
+    probabilities = np.full(mask.shape, 0.5, np.float32)
+    probabilities[2, 2:4] = [0.9, np.nan]
+    probabilities[7, 7] = np.nan
+    export_tile(make_tile(mask=mask, probabilities=probabilities), tmp_path / "tile", ["polygonized"])
+    _, frame = read_both(tmp_path / "tile")
+    assert frame["npixel"].tolist() == [4, 1]
+    assert frame["max"][0] == pytest.approx(0.9)
+    assert frame["median"][0] == 0.5
+    assert np.isnan(frame[["min", "max", "mean", "median", "std"]].iloc[1]).all()
+
+
+def test_areas_are_in_square_metres_whatever_the_unit_of_the_grid(make_tile, tmp_path: Path) -> None:
+    feet = make_tile(crs="EPSG:2225", affine=Affine(10, 0, 6_000_000, 0, -10, 2_000_000))
+    export_tile(feet, tmp_path / "tile", ["extent"])
+    _, frame = read_both(tmp_path / "tile", "prediction_extent")
+    assert frame["area_m2"][0] == pytest.approx(frame["npixel"][0] * (10 * 1200 / 3937) ** 2)
+
+
+def test_duckdb_reads_geoparquet_by_bounding_box(folder: Path) -> None:
+    _, frame = read_both(folder)
+    offline = {"autoinstall_known_extensions": "false", "autoload_known_extensions": "false"}
+    with duckdb.connect(config=offline) as connection:
+        query = "SELECT count(*), sum(area_m2), min(bbox.xmin), max(bbox.ymax) FROM read_parquet(?) WHERE bbox.xmin > ?"
+        path, west = str(folder / "prediction_segments.parquet"), 500_201
+        count, area, left, top = connection.execute(query, [path, west]).fetchone()
+    eastern = frame[frame.geometry.bounds["minx"] > west]
+    assert 0 < count == len(eastern) < len(frame)
+    assert area == eastern["area_m2"].sum()
+    assert (left, top) == (eastern.total_bounds[0], eastern.total_bounds[3])
+
+
+def test_geoparquet_says_its_version_and_covering(folder: Path) -> None:
+    content = json.loads(pq.read_metadata(folder / "prediction_segments.parquet").metadata[b"geo"])
+    assert content["version"] == "1.1.0"
+    column = content["columns"]["geometry"]
+    assert column["geometry_types"] == ["MultiPolygon"]
+    assert column["covering"]["bbox"]["xmin"] == ["bbox", "xmin"]
+
+
+@needs_gdal_bin
+@pytest.mark.parametrize("stem", ["prediction_segments", "prediction_segments-a", "prediction_extent"])
+def test_ogrinfo_reads_geopackages_without_a_warning(folder: Path, stem: str) -> None:
+    run = subprocess.run(
+        ["ogrinfo", "-ro", "-al", "-q", folder / f"{stem}.gpkg"], capture_output=True, text=True, check=True
+    )
+    assert run.stderr == ""
+    assert "warn" not in run.stdout.lower()
+    assert run.stdout.count("OGRFeature") == len(read_both(folder, stem)[0]) + 1  # and one style
+
+
+@pytest.mark.parametrize("stem", ["prediction_segments", "prediction_extent"])
+def test_geopackages_bring_a_default_style(folder: Path, stem: str) -> None:
+    with closing(sqlite3.connect(folder / f"{stem}.gpkg")) as connection:
+        rows = connection.execute(
+            "SELECT f_table_name, f_geometry_column, useAsDefault, styleQML, styleSLD FROM layer_styles"
+        ).fetchall()
+        geometry = connection.execute("SELECT column_name FROM gpkg_geometry_columns").fetchone()[0]
+        assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+    ((table, column, is_default, qml, sld),) = rows
+    assert (table, column, is_default) == (stem, geometry, 1)
+    assert ET.fromstring(qml).find("renderer-v2/symbols/symbol/layer").get("class") == "SimpleFill"
+    assert ET.fromstring(sld).tag.endswith("StyledLayerDescriptor")
+
+
+def test_unknown_time_and_source_stay_empty(make_tile, tmp_path: Path) -> None:
+    tile = make_tile(time="")
+    for name in tile.data_vars:
+        tile[name].attrs.pop("data_source", None)
+    export_tile(tile, tmp_path / "tile", ["polygonized"])
+    for frame in read_both(tmp_path / "tile"):
+        assert frame["acquisition_time"].isna().all()
+        assert set(frame["source"]) == {""}

@@ -1,0 +1,70 @@
+"""The model that ships: small, labelled as a demonstration, and good enough on landscapes that it has never seen."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from darts.demo import DEMO_SEED, demo_model, make_landscape
+from darts.demo.evaluate import evaluate
+from darts.demo.patches import BANDS
+from darts.demo.train import ARCHITECTURE, TEST_SEEDS, TRAINING_SEEDS
+from darts_segmentation import ModelCard, model_paths, read_model
+
+
+def test_the_card_says_what_the_model_is():
+    weights, card_file = model_paths(demo_model())
+    assert weights.stat().st_size < 4_000_000
+    card = ModelCard.from_json(card_file.read_text(encoding="utf-8"))
+    assert card.description.startswith("For demonstration only")
+    assert tuple(card.bands) == BANDS
+    assert {name: card.architecture[name] for name in ARCHITECTURE} == ARCHITECTURE
+    assert card.license == "MIT"
+    assert f"seeds {TRAINING_SEEDS.start} to {TRAINING_SEEDS.stop - 1}" in card.training_data
+    assert card.metrics["lowest_iou"] >= 0.6
+    assert card.metrics["lowest_object_f1"] >= 0.7
+
+
+def test_the_weights_are_finite_numbers():
+    state = read_model(demo_model()).states
+    assert sum(tensor.numel() for tensor in state.values()) < 1_000_000
+    assert all(np.isfinite(tensor.numpy()).all() for tensor in state.values())
+
+
+def test_the_demo_is_no_exercise():
+    assert DEMO_SEED not in TRAINING_SEEDS
+    assert DEMO_SEED not in TEST_SEEDS
+    assert not set(TRAINING_SEEDS) & set(TEST_SEEDS)
+
+
+def test_it_finds_slumps_that_it_has_never_seen():
+    result = evaluate(demo_model(), DEMO_SEED, 512)
+    assert result.iou >= 0.6
+    assert result.f1 >= 0.7
+    assert result.found >= 3
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [DEMO_SEED, 21, 22, 23])
+def test_it_is_good_enough_for_the_demo(seed):
+    result = evaluate(demo_model(), seed, 2048)
+    assert result.iou >= 0.6
+    assert result.f1 >= 0.7
+    assert result.found >= 0.7 * len(make_landscape(seed, 2048).slumps)
+
+
+def test_importing_the_package_loads_nothing_heavy():
+    code = "import sys, darts.demo; print(sorted({'numpy', 'scipy', 'torch', 'rasterio', 'PIL'} & set(sys.modules)))"
+    output = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert output.strip() == "[]"
+
+
+def test_every_public_name_is_there():
+    import darts.demo
+
+    assert list(darts.demo.__all__) == sorted(darts.demo.__all__)
+    for name in darts.demo.__all__:
+        assert getattr(darts.demo, name) is not None
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        _ = darts.demo.nothing

@@ -1,0 +1,113 @@
+"""A run survives the night: kills, a full disk, hundreds of tiles in one process."""
+
+import gc
+import json
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pandas as pd
+import psutil
+import pytest
+
+from darts.demo import SampleArea, make_sample_area
+from support.night import describe, make_scenes, pipeline
+
+FULL = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def area(tmp_path_factory: pytest.TempPathFactory) -> SampleArea:
+    return make_sample_area(tmp_path_factory.mktemp("sample"), seed=3, size=128)
+
+
+def _values(area: SampleArea, scenes: Path, output: Path) -> dict[str, str]:
+    return {
+        "scenes_dir": str(scenes),
+        "arcticdem_dir": str(area.arcticdem_dir),
+        "tcvis_dir": str(area.tcvis_dir),
+        "output_data_dir": str(output),
+    }
+
+
+@pytest.mark.parametrize("kills", [4, pytest.param(40, marks=FULL)])
+def test_a_run_that_is_killed_and_started_again_ends_as_if_undisturbed(
+    area: SampleArea, tmp_path: Path, kills: int
+) -> None:
+    make_scenes(area.scene_dir, tmp_path / "scenes", 12)
+    undisturbed = pipeline(_values(area, tmp_path / "scenes", tmp_path / "undisturbed")).run()
+    assert undisturbed.count("success") == 12
+    values = _values(area, tmp_path / "scenes", tmp_path / "killed")
+    arguments = json.dumps({"values": values, "kills": kills, "seed": kills})
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
+    command = [sys.executable, "-m", "support.night", arguments]
+    ended = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    assert ended.returncode == 0, ended.stderr
+    told = json.loads(ended.stdout.splitlines()[-1])
+    assert told["code"] == 0
+    assert told["computed twice"] == []
+    assert told["killed"] >= 1
+    assert describe(tmp_path / "killed") == describe(tmp_path / "undisturbed")
+    hidden = [path for path in (tmp_path / "killed").rglob(".*") if path.name != ".darts-run.lock"]
+    assert hidden == []
+    for path in (tmp_path / "killed").glob("*.parquet"):
+        pd.read_parquet(path)
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of 3 MB, as far as this user may make one."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", str(place)]
+    if subprocess.run(command, capture_output=True, check=False).returncode:
+        pytest.skip("no small disk to fill: this user may not mount a tmpfs")
+    yield place
+    subprocess.run(["umount", "-l", str(place)], check=True)
+
+
+def test_a_full_disk_ends_the_run_cleanly_and_the_next_completes_it(
+    area: SampleArea, tmp_path: Path, small_disk: Path
+) -> None:
+    make_scenes(area.scene_dir, tmp_path / "scenes", 12)
+    values = _values(area, tmp_path / "scenes", small_disk / "results")
+    records = pipeline(values).run()
+    table = pd.read_parquet(records.path("results.parquet"))
+    failed = table[table["status"] == "failed"]
+    assert len(failed) >= 1
+    assert failed["error"].str.contains("Free space").all()
+    done = set(table[table["status"] == "success"]["tile_id"])
+    assert 0 < len(done) < 12
+    assert {path.parent.name for path in (small_disk / "results").glob("*/manifest.json")} == done
+    subprocess.run(["mount", "-o", "remount,size=100m", str(small_disk)], check=True)
+    again = pipeline(values).run()
+    assert (again.count("success"), again.count("skipped"), again.count("failed")) == (12 - len(done), len(done), 0)
+
+
+@pytest.mark.parametrize(("tiles", "warm"), [(30, 10), pytest.param(500, 50, marks=FULL)])
+def test_many_tiles_leave_nothing_behind_in_the_process(
+    area: SampleArea, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiles: int, warm: int
+) -> None:
+    from darts.pipelines.records import RunRecords
+
+    make_scenes(area.scene_dir, tmp_path / "scenes", tiles)
+    process = psutil.Process()
+    memory: list[int] = []
+    add = RunRecords.add
+
+    def add_and_measure(self: RunRecords, tile) -> None:
+        add(self, tile)
+        gc.collect()
+        memory.append(process.memory_info().rss)
+
+    monkeypatch.setattr(RunRecords, "add", add_and_measure)
+    values = _values(area, tmp_path / "scenes", tmp_path / "results") | {"export_bands": ["probabilities"]}
+    files = process.num_fds()
+    records = pipeline(values).run()
+    assert records.count("success") == tiles
+    assert memory[-1] < 1.05 * memory[warm - 1]
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("darts")]
+    assert process.num_fds() <= files + 8
