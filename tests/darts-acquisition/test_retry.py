@@ -14,13 +14,13 @@ import pytest
 import requests
 from hypothesis import given
 from hypothesis import strategies as st
-from support.earthengine_server import connect, serve_earth_engine
-from support.file_server import serve_files
 
 from darts_acquisition.errors import LoginError, ServiceError
 from darts_acquisition.failures import failure_of, parse_retry_after
 from darts_acquisition.retry import RateLimiter, RetryPolicy
 from darts_utils import ParameterError
+from support.earthengine_server import connect, serve_earth_engine
+from support.file_server import serve_files
 
 
 class Naps(list):

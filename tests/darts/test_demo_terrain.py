@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy import ndimage
 
+from darts.demo import terrain as terrain_module
 from darts.demo.drainage import flow_tree, river_profile
 from darts.demo.noise import double, fractal, smoothstep
 from darts.demo.terrain import make_terrain
@@ -92,6 +93,27 @@ def test_smoothstep_works_in_both_directions():
 @pytest.fixture(scope="module")
 def terrain():
     return make_terrain(np.random.default_rng(5), 500, 420, 3.0)
+
+
+@pytest.mark.parametrize("rows", [160, 163])
+def test_the_fine_grid_lies_where_the_coarse_one_does(rows):
+    columns, cell = 96, 3.0
+    shape = terrain_module._coarse_shape(rows, columns)
+    middle = (rows / 2, columns / 2)
+    border = terrain_module._BORDER
+    coarse = terrain_module._grid(shape, 8 * cell, tuple(border + part / 8 for part in middle))
+    for metres, expected in zip(coarse, terrain_module._grid((rows, columns), cell, middle), strict=True):
+        np.testing.assert_allclose(terrain_module._refine(metres, rows, columns), expected, atol=cell / 2 + 1e-3)
+
+
+def test_streams_run_in_the_bottom_of_their_valleys(terrain):
+    stream = (terrain.stream == 0) & (terrain.drained > 2e5) & (terrain.floodplain == 0) & (terrain.lake > 150)
+    assert stream.sum() > 100
+    below = {}
+    for shift in range(-30, 31, 6):  # cells, along both diagonals
+        moved = [ndimage.shift(terrain.height, (shift, sign * shift), order=0, mode="nearest") for sign in (1, -1)]
+        below[shift] = float(np.mean(moved, axis=0)[stream].mean())
+    assert min(below, key=below.get) == 0
 
 
 def test_terrain_has_the_shape_asked_for_and_plausible_relief(terrain):

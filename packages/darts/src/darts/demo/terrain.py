@@ -111,10 +111,10 @@ def make_terrain(rng: np.random.Generator, rows: int, columns: int, cell: float)
     return Terrain(height, stream, drained, water, depth, floodplain, lake, incised, cell)
 
 
-def _grid(shape: tuple[int, ...], cell: float) -> tuple[NDArray, NDArray]:
-    """Metres east and north of the middle of a grid, for each of its cells."""
-    x = (np.arange(shape[1]) + 0.5 - shape[1] / 2) * cell
-    y = (shape[0] / 2 - np.arange(shape[0]) - 0.5) * cell
+def _grid(shape: tuple[int, ...], cell: float, middle: tuple[float, float]) -> tuple[NDArray, NDArray]:
+    """Metres east and north of the middle (row and column of an edge between cells), for each cell of a grid."""
+    x = (np.arange(shape[1]) + 0.5 - middle[1]) * cell
+    y = (middle[0] - np.arange(shape[0]) - 0.5) * cell
     east, north = np.meshgrid(x, y)
     return east, north
 
@@ -129,7 +129,7 @@ def _coarse_heights(
     """Heights on the coarse grid, its flow tree, and how deep each cell is cut into the plateau."""
     size = FACTOR * cell
     shape = _coarse_shape(rows, columns)
-    x, y = _grid(shape, size)
+    x, y = _grid(shape, size, (_BORDER + rows / FACTOR / 2, _BORDER + columns / FACTOR / 2))
     valley = frame.valley(x, y)
     plateau = frame.level + frame.depth - 0.004 * valley.s + 0.012 * np.abs(valley.t)
     plateau = plateau + 16 * fractal(rng, shape, 3000 / size, hurst=0.95) + 2.5 * fractal(rng, shape, 500 / size)
@@ -147,13 +147,15 @@ def _coarse_heights(
 
 
 def _refine(coarse: NDArray, rows: int, columns: int) -> Field:
-    """Bring coarse heights to the fine grid; each doubling loses one coarse cell per side."""
+    """Bring coarse heights to the fine grid, in place to half a fine cell.
+
+    Doubling three times puts value `j` at the coarse index `j / 8 + 7 / 8`; the centre of the area's first fine cell
+    has the coarse index `_BORDER − 1 / 2 + 1 / 16`.
+    """
     field = coarse.astype(np.float32)
-    border = float(_BORDER)
     for _ in range(_HALVINGS):
         field = double(field)
-        border = border * 2 - 1
-    start = round(border)
+    start = round(FACTOR * (_BORDER - 1 / 2 + 1 / 16 - 7 / 8))
     return np.ascontiguousarray(field[start : start + rows, start : start + columns])
 
 
@@ -196,7 +198,8 @@ def _streams(
 
 def _river(rng: np.random.Generator, frame: _Frame, height: Field, cell: float) -> tuple[Field, Field, Field]:
     """Lay the river into its floodplain: heights, the floodplain (1 … 0), the depth of its water."""
-    valley = frame.valley(*_grid(height.shape, cell))
+    rows, columns = height.shape
+    valley = frame.valley(*_grid(height.shape, cell, (rows / 2, columns / 2)))
     side = np.abs(valley.t) - valley.half_width + 18 * fractal(rng, height.shape, 270 / cell, 24 / cell, 0.7)
     floodplain = smoothstep(side, 30, -15)
     bed = valley.level + 1.2 + 0.5 * fractal(rng, height.shape, 180 / cell, 12 / cell, 0.7)

@@ -1,0 +1,196 @@
+"""Which scenes: names, tiles, dates, clouds and snow, checked before any service is asked."""
+
+import calendar
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from typing import Literal
+
+from darts_acquisition.errors import SceneNameError
+from darts_utils import ParameterError
+
+Source = Literal["cdse", "gee"]
+
+_FIRST_YEAR = 2015
+_CDSE_NAME = re.compile(r"S2[A-D]_MSIL2A_\d{8}T\d{6}_N\d{4}_R\d{3}_T\d{2}[A-Z]{3}_\d{8}T\d{6}")
+_GEE_NAME = re.compile(r"\d{8}T\d{6}_\d{8}T\d{6}_T\d{2}[A-Z]{3}")
+_TILE = re.compile(r"(?P<zone>\d{1,2})(?P<square>[C-HJ-NP-X][A-HJ-NP-Z][A-HJ-NP-V])")
+_EXAMPLES = {
+    "cdse": "S2A_MSIL2A_20220217T183431_N0510_R027_T13VEK_20240516T022440",
+    "gee": "20220217T183431_20220217T183428_T13VEK",
+}
+_PROVIDERS = {"cdse": "the Copernicus Data Space", "gee": "Earth Engine"}
+
+
+def check_scene_id(scene_id: str, source: Source) -> str:
+    """Return the name of a scene as the source writes it, without a ``.SAFE`` at its end.
+
+    Raises:
+        SceneNameError: If it is none, or that of the other source.
+    """
+    name = scene_id.strip().removesuffix(".SAFE") if source == "cdse" else scene_id.strip().rpartition("/")[2]
+    patterns = {"cdse": _CDSE_NAME, "gee": _GEE_NAME}
+    if patterns[source].fullmatch(name):
+        return name
+    other: Source = "gee" if source == "cdse" else "cdse"
+    if patterns[other].fullmatch(name):
+        found = f"is a scene of {_PROVIDERS[other]} (raw_data_source {other!r})"
+    else:
+        found = "is no name of a Sentinel-2 L2A scene"
+    raise SceneNameError(f"{scene_id!r} {found}; expected one of {_PROVIDERS[source]}, such as {_EXAMPLES[source]}.")
+
+
+def check_tile_id(tile_id: str) -> str:
+    """Return the name of an MGRS tile in its plain form, for example "08WMA".
+
+    Raises:
+        ParameterError: If it is none. A leading "T" or "MGRS-" and small letters are accepted.
+
+    Examples:
+        >>> check_tile_id("T8wma")
+        '08WMA'
+    """
+    name = tile_id.strip().upper().removeprefix("MGRS-").removeprefix("T")
+    match = _TILE.fullmatch(name)
+    if match is None or not 1 <= int(match["zone"]) <= 60:
+        raise ParameterError(
+            f"{tile_id!r} is no MGRS tile; expected a zone from 01 to 60 and three letters, never I or O, such as "
+            "'33UVP'."
+        )
+    return f"{int(match['zone']):02}{match['square']}"
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A span of time, UTC; both ends belong to it.
+
+    Attributes:
+        start: First moment, None for no limit.
+        end: Last moment, None for no limit.
+    """
+
+    start: datetime | None
+    end: datetime | None
+
+    def to_stac(self) -> str:
+        """Return the interval as a STAC API reads it."""
+        return f"{_text(self.start)}/{_text(self.end)}"
+
+    def holds(self, moment: datetime) -> bool:
+        """Say whether a moment belongs to the interval."""
+        return (self.start is None or moment >= self.start) and (self.end is None or moment <= self.end)
+
+
+def _text(moment: datetime | None) -> str:
+    return ".." if moment is None else moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What a search filters by.
+
+    Attributes:
+        intervals: Spans of time, a query each; one without limits where time does not matter.
+        max_cloud_cover: Percent, None for any.
+        max_snow_cover: Percent, None for any.
+    """
+
+    intervals: tuple[Interval, ...] = (Interval(None, None),)
+    max_cloud_cover: float | None = None
+    max_snow_cover: float | None = None
+
+
+def make_selection(
+    *,
+    start_date: str | None = None,
+    end_date: str | None = None,
+    max_cloud_cover: float | None = None,
+    max_snow_cover: float | None = None,
+    months: Sequence[int] | None = None,
+    years: Sequence[int] | None = None,
+) -> Selection:
+    """Check what a search filters by. A date range goes before months and years.
+
+    Args:
+        start_date: First day, YYYY-MM-DD; YYYY-MM means the first of the month.
+        end_date: Last day, which belongs to the range; YYYY-MM means the last of the month.
+        max_cloud_cover: Percent; 100 or None for any, 0 means zero.
+        max_snow_cover: Percent, likewise.
+        months: Months from 1 to 12; alone they mean those of every year since 2015.
+        years: Years; alone they mean whole years.
+
+    Raises:
+        ParameterError: If a value cannot be, or the dates are reversed.
+    """
+    intervals: tuple[Interval, ...] = (Interval(None, None),)
+    if start_date is not None or end_date is not None:
+        intervals = (_date_range(start_date, end_date),)
+    elif months is not None or years is not None:
+        intervals = _calendar(months, years)
+    return Selection(
+        intervals, _percent("max_cloud_cover", max_cloud_cover), _percent("max_snow_cover", max_snow_cover)
+    )
+
+
+def _percent(name: str, value: float | None) -> float | None:
+    if value is None or value == 100:
+        return None
+    if not 0 <= value <= 100:
+        raise ParameterError(f"{name} is {value}; expected 0 to 100 percent, or None for any.")
+    return value
+
+
+def _date_range(start_date: str | None, end_date: str | None) -> Interval:
+    start = _day("start_date", start_date, last=False)
+    end = _day("end_date", end_date, last=True)
+    if start is not None and end is not None and start > end:
+        raise ParameterError(f"start_date is {start_date}, which lies after end_date, {end_date}; swap them.")
+    return _interval(start, end)
+
+
+def _interval(start: date | None, end: date | None) -> Interval:
+    first = None if start is None else datetime(start.year, start.month, start.day, tzinfo=UTC)
+    last = None
+    if end is not None:
+        last = datetime(end.year, end.month, end.day, tzinfo=UTC) + timedelta(days=1) - timedelta(milliseconds=1)
+    return Interval(first, last)
+
+
+def _day(name: str, text: str | None, *, last: bool) -> date | None:
+    if text is None:
+        return None
+    try:
+        if re.fullmatch(r"\d{4}-\d{2}", text):
+            year, month = int(text[:4]), int(text[5:])
+            return date(year, month, calendar.monthrange(year, month)[1] if last else 1)
+        if re.fullmatch(r"\d{4}-\d{2}-\d{2}", text):
+            return date.fromisoformat(text)
+    except ValueError:  # calendar's and date's for what does not exist
+        pass
+    raise ParameterError(f"{name} is {text!r}; expected a day that exists, as YYYY-MM-DD or YYYY-MM.")
+
+
+def _calendar(months: Sequence[int] | None, years: Sequence[int] | None) -> tuple[Interval, ...]:
+    today = datetime.now(UTC).date()
+    for month in months or ():
+        if not 1 <= month <= 12:
+            raise ParameterError(f"months holds {month}; expected 1 to 12.")
+    for year in years or ():
+        if not _FIRST_YEAR <= year <= today.year:
+            raise ParameterError(f"years holds {year}; Sentinel-2 has images from {_FIRST_YEAR} to {today.year}.")
+    if (months is not None and not months) or (years is not None and not years):
+        raise ParameterError("months or years is empty; name at least one, or leave the option out.")
+    spans: list[Interval] = []
+    for year in sorted(set(years or range(_FIRST_YEAR, today.year + 1))):
+        if months is None:
+            spans.append(_interval(date(year, 1, 1), date(year, 12, 31)))
+            continue
+        for month in sorted(set(months)):
+            spans.append(_interval(date(year, month, 1), date(year, month, calendar.monthrange(year, month)[1])))
+    return tuple(spans)
+
+
+def unique(names: Iterable[str]) -> list[str]:
+    """Return names in their order, each once."""
+    return list(dict.fromkeys(names))

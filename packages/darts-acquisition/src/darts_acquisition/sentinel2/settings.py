@@ -1,0 +1,52 @@
+"""Where Sentinel-2 comes from: settings, so that a mirror or a test server can stand in."""
+
+import os
+from dataclasses import dataclass, field
+from urllib.parse import urlsplit
+
+from darts_acquisition.settings import RequestLimits, S3Settings
+from darts_utils import ParameterError
+
+CDSE_STAC_URL = "https://stac.dataspace.copernicus.eu/v1/"
+CDSE_S3_URL = "https://eodata.dataspace.copernicus.eu"
+
+
+@dataclass(frozen=True, kw_only=True)
+class CDSESettings:
+    """The Copernicus Data Space: a STAC API, and the object storage that its items name.
+
+    Keys of the object storage are not written here: boto3 finds them, usually in a profile of ``~/.aws``.
+
+    Attributes:
+        stac_url: Address of the STAC API.
+        collection: Its collection of Sentinel-2 L2A.
+        s3: Object storage of the assets.
+        limits: How many requests are made; the Data Space grants four downloads at once.
+    """
+
+    stac_url: str = CDSE_STAC_URL
+    collection: str = "sentinel-2-l2a"
+    s3: S3Settings = field(default_factory=lambda: S3Settings(endpoint_url=CDSE_S3_URL, region="default"))
+    limits: RequestLimits = field(default_factory=lambda: RequestLimits(parallel=4))
+
+    def __post_init__(self) -> None:
+        parts = urlsplit(self.stac_url)
+        if parts.scheme not in ("http", "https") or not parts.hostname or parts.username or parts.password:
+            raise ParameterError(
+                "stac_url is not an address that begins with https:// or http:// and holds no user name."
+            )
+
+    @classmethod
+    def from_environment(cls) -> "CDSESettings":
+        """Return the defaults, with what ``DARTS_CDSE_STAC_URL``, ``DARTS_CDSE_S3_URL`` and ``DARTS_CDSE_PROFILE`` set.
+
+        The profile is one of ``~/.aws``; without it boto3 looks at ``AWS_PROFILE`` and the default profile.
+        """
+        return cls(
+            stac_url=os.environ.get("DARTS_CDSE_STAC_URL") or CDSE_STAC_URL,
+            s3=S3Settings(
+                endpoint_url=os.environ.get("DARTS_CDSE_S3_URL") or CDSE_S3_URL,
+                region="default",
+                profile=os.environ.get("DARTS_CDSE_PROFILE") or None,
+            ),
+        )

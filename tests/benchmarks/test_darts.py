@@ -1,0 +1,90 @@
+"""How well the overlapped executor hides loading and export behind the network."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from time import perf_counter
+
+import pytest
+from support.night import make_scenes
+from support.stages import make_works, sleeping_stages
+
+from darts.demo import SampleArea, demo_model, make_sample_area
+from darts.pipelines.executors import overlap_executor
+from darts.pipelines.interrupts import Stop
+from darts.pipelines.memory import MemoryGate
+
+SECONDS = (1.0, 0.5, 2.0, 0.3, 0.5)
+TILES = 20
+
+
+def test_sleeping_stages_take_as_long_as_the_slowest(benchmark, tmp_path: Path) -> None:
+    gate = MemoryGate(lambda: 10**12)
+    gate.measure(1)
+
+    def run() -> int:
+        executor = overlap_executor(1)
+        executor._gate = gate
+        return len(list(executor.run(make_works(tmp_path, TILES), sleeping_stages(SECONDS), Stop())))
+
+    start = perf_counter()
+    assert benchmark.pedantic(run, rounds=1) == TILES
+    ratio = (perf_counter() - start) / (TILES * max(SECONDS))
+    benchmark.extra_info["wall time / network time"] = round(ratio, 3)
+    assert ratio <= 1.15
+
+
+_SCRIPT = """
+import json, resource, sys, time
+from support.night import pipeline
+values = json.loads(sys.argv[1])
+warm = pipeline(values | {"output_data_dir": values["output_data_dir"] + "-warm", "image_ids": values.pop("warm_ids")})
+warm.run()
+start = time.perf_counter()
+records = pipeline(values).run()
+seconds = time.perf_counter() - start
+assert records.count("failed") == 0
+print(json.dumps({"seconds": seconds, "peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024}))
+"""
+
+
+@pytest.fixture(scope="module")
+def area(tmp_path_factory: pytest.TempPathFactory) -> SampleArea:
+    return make_sample_area(tmp_path_factory.mktemp("sample"), seed=3, size=1024)
+
+
+def _run(area: SampleArea, folder: Path, executor: str, tiles: int) -> dict[str, float]:
+    scenes = folder / f"scenes-{tiles}"
+    if not scenes.exists():
+        make_scenes(area.scene_dir, scenes, tiles)
+    values = {
+        "scenes_dir": str(scenes),
+        "arcticdem_dir": str(area.arcticdem_dir),
+        "tcvis_dir": str(area.tcvis_dir),
+        "output_data_dir": str(folder / f"results-{executor}-{tiles}"),
+        "model_files": str(demo_model()),
+        "patch_size": 512,
+        "overlap": 128,
+        "executor": executor,
+        "warm_ids": [sorted(path.name for path in scenes.iterdir())[0]],
+    }
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
+    command = [sys.executable, "-c", _SCRIPT, json.dumps(values)]
+    ended = subprocess.run(command, capture_output=True, text=True, env=environment, check=True)
+    return json.loads(ended.stdout.splitlines()[-1])
+
+
+def test_real_stages_are_no_slower_than_serial_and_take_the_memory_of_four_tiles(
+    benchmark, area: SampleArea, tmp_path: Path
+) -> None:
+    def run() -> tuple[dict[str, float], dict[str, float], dict[str, float]]:
+        one = _run(area, tmp_path, "serial", 1)
+        return one, _run(area, tmp_path, "serial", 10), _run(area, tmp_path, "overlap", 10)
+
+    one, serial, overlap = benchmark.pedantic(run, rounds=1)
+    benchmark.extra_info["overlap / serial"] = round(overlap["seconds"] / serial["seconds"], 3)
+    benchmark.extra_info["peak of overlap / peak of serial"] = round(overlap["peak"] / serial["peak"], 3)
+    assert overlap["seconds"] <= 1.05 * serial["seconds"]
+    assert overlap["peak"] <= 4 * one["peak"]

@@ -1,0 +1,119 @@
+"""Export of a large tile against the plain way, in one run: time and memory."""
+
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import xarray as xr
+from affine import Affine
+from odc.geo.geobox import GeoBox
+from odc.geo.xr import wrap_xr
+
+from darts_export import DEFAULT_EXPORT_BANDS, export_tile
+from support.postprocessing import make_scene
+
+SIZE, OBJECTS = 8000, 12_500
+
+
+@pytest.fixture(scope="module")
+def tile() -> xr.Dataset:
+    probabilities, quality = make_scene(SIZE, OBJECTS)
+    probabilities[quality == 0] = np.nan
+    geobox = GeoBox((SIZE, SIZE), Affine(3, 0, 500_000, 0, -3, 7_500_000), "EPSG:32608")
+    rng = np.random.default_rng(1)
+    variables = {
+        "probabilities": probabilities,
+        "binarized_segmentation": np.nan_to_num(probabilities) > 0.5,
+        "extent": (quality > 0).astype(np.uint8),
+        **{name: rng.random((SIZE, SIZE), dtype=np.float32) * np.float32(0.2) for name in ("red", "green", "blue")},
+    }
+    attrs = {"tile_id": "benchmark", "time": "2021-08-21T21:00:19Z"}
+    return xr.Dataset({name: wrap_xr(values, geobox) for name, values in variables.items()}, attrs=attrs)
+
+
+def export_plainly(tile: xr.Dataset, folder: Path) -> int:
+    """Write the default bands as one would without much thought; return the number of polygons."""
+    import geopandas as gpd
+    import matplotlib as mpl
+    import pandas as pd
+    import rioxarray  # noqa: F401
+    from rasterio.features import shapes
+    from shapely.geometry import shape
+    from skimage.measure import label, regionprops_table
+
+    mpl.use("Agg")
+    import matplotlib.pyplot as plt
+
+    folder.mkdir()
+    options = {"driver": "GTiff", "compress": "LZW"}
+    percent = (tile["probabilities"] * 100).round().fillna(255).astype("uint8")
+    percent.rio.to_raster(folder / "probabilities.tif", **options)
+    tile["binarized_segmentation"].astype("uint8").rio.to_raster(folder / "binarized.tif", **options)
+    transform, crs = tile.odc.geobox.affine, "EPSG:32608"
+
+    labels = label(tile["binarized_segmentation"].values, connectivity=2)
+    names = ("label", "intensity_min", "intensity_max", "intensity_mean", "area")
+    table = pd.DataFrame(regionprops_table(labels, tile["probabilities"].values, properties=names))
+    traced = [(number, shape(part)) for part, number in shapes(labels.astype("int32"), transform=transform) if number]
+    polygons = gpd.GeoDataFrame(
+        {"label": [number for number, _ in traced]}, geometry=[part for _, part in traced], crs=crs
+    )
+    polygons = polygons.merge(table, on="label")
+    polygons.to_file(folder / "prediction_segments.gpkg")
+    polygons.to_parquet(folder / "prediction_segments.parquet")
+
+    traced = shapes(tile["extent"].values, transform=transform)
+    extent = gpd.GeoDataFrame(geometry=[shape(part) for part, value in traced if value], crs=crs)
+    extent.to_file(folder / "prediction_extent.gpkg")
+    extent.to_parquet(folder / "prediction_extent.parquet")
+
+    figure, axes = plt.subplots(figsize=(10, 10))
+    axes.imshow(np.stack([tile[name].to_numpy() for name in ("red", "green", "blue")], axis=-1) / 0.3)
+    axes.contour(tile["binarized_segmentation"].to_numpy()[::8, ::8], levels=[0.5], colors="red")
+    figure.savefig(folder / "thumbnail.jpg", dpi=100)
+    plt.close(figure)
+    return len(polygons)
+
+
+def test_default_bands_take_less_than_5_s_and_half_the_time_of_the_plain_way(benchmark, tile, tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib", reason="the plain way draws with matplotlib")
+    small = tile.isel(y=slice(0, 600), x=slice(0, 600))
+    export_tile(small, tmp_path / "warm")
+    export_plainly(small, tmp_path / "warm plainly")
+
+    start = time.perf_counter()
+    plain_count = export_plainly(tile, tmp_path / "plain")
+    plain = time.perf_counter() - start
+    benchmark.pedantic(export_tile, (tile, tmp_path / "tile"), rounds=3)
+    fast = benchmark.stats.stats.median
+    benchmark.extra_info |= {"plain way, s": plain, "times faster": plain / fast, "polygons, plain way": plain_count}
+    assert fast < 5
+    assert plain / fast >= 2
+
+
+def resident_mb() -> float:
+    """Memory of this process that is in use, MB."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * 4096 / 1e6
+
+
+def test_default_bands_take_at_most_1200_mb_above_the_input(benchmark, tile, tmp_path: Path) -> None:
+    if not Path("/proc/self/statm").exists():
+        pytest.skip("this system does not tell a process how much memory it uses")
+    export_tile(tile.isel(y=slice(0, 600), x=slice(0, 600)), tmp_path / "warm", DEFAULT_EXPORT_BANDS)
+    before, highest, done = resident_mb(), 0.0, threading.Event()
+
+    def watch() -> None:
+        nonlocal highest
+        while not done.wait(0.005):
+            highest = max(highest, resident_mb())
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    benchmark.pedantic(export_tile, (tile, tmp_path / "tile"), rounds=1)
+    done.set()
+    watcher.join()
+    benchmark.extra_info["peak, MB"] = highest - before
+    assert highest - before < 1200
