@@ -88,6 +88,16 @@ def test_an_empty_folder_is_filled_and_parents_are_made(make_tile, tmp_path: Pat
         assert missing_outputs(folder, ["extent"]) == "none"
 
 
+def test_a_link_to_a_folder_stays_a_link(make_tile, tmp_path: Path) -> None:
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "link").symlink_to("disk")
+    for _ in range(2):
+        export_tile(make_tile(), tmp_path / "link", ["extent"])
+    assert (tmp_path / "link").is_symlink()
+    assert missing_outputs(tmp_path / "disk", ["extent"]) == "none"
+    assert names_in(tmp_path) == ["disk", "link"]
+
+
 def test_an_error_in_the_middle_leaves_the_folder_as_it_was(
     make_tile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

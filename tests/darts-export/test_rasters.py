@@ -143,6 +143,15 @@ def test_any_variable_keeps_its_dtype(make_tile, tmp_path: Path, dtype: str, nod
             assert raster.nodata == nodata
 
 
+def test_the_deviation_over_an_ensemble_keeps_its_digits(make_tile, tmp_path: Path) -> None:
+    tile = make_tile()
+    tile["probabilities-std"] = tile["probabilities"] * np.float32(0.01)
+    export_tile(tile, tmp_path / "tile", ["probabilities-std", "probabilities"])
+    with rasterio.open(tmp_path / "tile/probabilities-std.tif") as raster:
+        np.testing.assert_array_equal(raster.read(1), tile["probabilities-std"])
+        assert raster.dtypes == ("float32",)
+
+
 @pytest.mark.parametrize("dtype", ["int64", "complex64", "datetime64[s]"])
 def test_a_dtype_that_no_raster_holds_is_named(make_tile, tmp_path: Path, dtype: str) -> None:
     tile = make_tile()

@@ -132,3 +132,23 @@ def test_the_other_library_of_that_name_is_named(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(darts_command, "distribution", lambda name: Found())
     with pytest.raises(SystemExit, match="time-series library"):
         darts_command.main()
+
+
+def test_a_model_is_shown_and_converted(darts, tmp_path: Path) -> None:
+    from darts.demo import demo_model
+
+    code, output, _ = darts("model", "info", str(demo_model()))
+    assert code == 0
+    assert "relative_elevation" in output
+    assert "demonstration" in output
+    assert darts("model", "convert", str(demo_model()), str(tmp_path / "copy.safetensors"))[0] == 0
+    again = darts("model", "info", str(tmp_path / "copy.safetensors"))[1]
+    assert [line for line in again.splitlines() if "bands" in line] == [
+        line for line in output.splitlines() if "bands" in line
+    ]
+    (tmp_path / "bad.pt").write_bytes(b"no model")
+    _expect_usage_error(darts("model", "info", str(tmp_path / "bad.pt")), "bad.pt")
+
+
+def test_runs_of_a_folder_without_records(darts, tmp_path: Path) -> None:
+    _expect_usage_error(darts("runs", str(tmp_path)), "no records of a run")

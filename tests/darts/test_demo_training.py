@@ -106,9 +106,9 @@ def test_the_command_writes_a_model_that_loads(tmp_path, monkeypatch):
     monkeypatch.setattr(train, "TEST_SEEDS", range(2000, 2001))
     monkeypatch.setattr(train, "_SIZE_PX", 256)
     monkeypatch.setattr(train, "_PATCH_PX", 64)
-    train.main(["--output", str(tmp_path / "model"), "--steps", "2"])
-    model = SMPSegmenter(tmp_path / "model", device="cpu")
+    train.main(["--output", str(tmp_path / "model.safetensors"), "--steps", "2"])
+    model = SMPSegmenter(tmp_path / "model.safetensors", device="cpu")
     assert list(model.required_bands) == list(BANDS)
-    card = json.loads((tmp_path / "model" / "model.json").read_text())
+    card = json.loads((tmp_path / "model.json").read_text())
     assert set(card["darts:metrics"]) == {"mean_iou", "lowest_iou", "mean_object_f1", "lowest_object_f1"}
     assert "seeds 1000 to 1000" in card["darts:training_data"]

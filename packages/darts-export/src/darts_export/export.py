@@ -78,7 +78,7 @@ def export_tile(
         ExportTargetError: If `out_dir` holds files and none of them is the manifest of an export.
         ExportError: If a file cannot be written. Then `out_dir` is as it was.
     """
-    folder = Path(out_dir).expanduser().absolute()
+    folder = Path(out_dir).expanduser().resolve()
     names = listed_names(bands, "bands")
     subsets = listed_names(ensemble_subsets, "ensemble_subsets")
     check_export_bands(names, map(str, tile.data_vars), subsets)

@@ -45,7 +45,8 @@ def read_layers(tile: "xr.Dataset", names: Sequence[str]) -> list[Layer]:
     Args:
         tile: The tile. Not changed.
         names: Variables. Probabilities become uint8 percent with 255 for NaN, booleans become uint8 0 and 1, others
-            keep their dtype. A variable with a leading dimension becomes one layer per entry.
+            keep their dtype, `probabilities-std` among them. A variable with a leading dimension becomes one layer per
+            entry.
 
     Returns:
         The layers, all of one dtype.
@@ -64,16 +65,21 @@ def variable_values(tile: "xr.Dataset", name: str) -> NDArray[Any]:
     Raises:
         ParameterError: If it lacks one of the dimensions.
     """
-    array = tile[name]
+    return np.asarray(_upright(tile[name], name).data)
+
+
+def _upright(array: "xr.DataArray", name: str) -> "xr.DataArray":
     if not {"y", "x"} <= set(array.dims) or array.ndim > 3:
         raise ParameterError(f"{name} has the dimensions {array.dims}; expected ('y', 'x'), or one more before them.")
-    return np.asarray(array.transpose(..., "y", "x").data)
+    return array.transpose(..., "y", "x")
 
 
 def _variable_layers(array: "xr.DataArray", name: str) -> list[Layer]:
-    values = variable_values(array.to_dataset(name=name), name)
+    array = _upright(array, name)
+    values = np.asarray(array.data)
     base = name.split("-", 1)[0]
-    if base == "probabilities" and values.ndim == 2:
+    # The deviation over an ensemble is no probability and too small for whole percent.
+    if base == "probabilities" and name != "probabilities-std" and values.ndim == 2:
         return [Layer(name, to_percent(values, name), PERCENT_NODATA, "percent", "AVERAGE")]
     if values.dtype == np.bool_:
         values = values.view(np.uint8)
@@ -87,8 +93,7 @@ def _variable_layers(array: "xr.DataArray", name: str) -> list[Layer]:
     facts = (nodata, str(array.attrs.get("units", "")), _resampling(base, values.dtype))
     if values.ndim == 2:
         return [Layer(name, values, *facts)]
-    dimension = array.transpose(..., "y", "x").dims[0]
-    labels = array[dimension].values
+    labels = array[array.dims[0]].to_numpy()
     return [Layer(f"{name} {label}", plane, *facts) for label, plane in zip(labels, values, strict=True)]
 
 

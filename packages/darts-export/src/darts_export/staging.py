@@ -48,9 +48,8 @@ def replaced_folder(target: Path) -> Iterator[Path]:
         work, lock = _open_work_folder(target)
     except OSError as error:
         raise ExportError(_message(f"{parent} cannot be written to", error)) from error
+    new = work / "new"
     try:
-        new = work / "new"
-        new.mkdir()
         yield new
         try:
             _sync(new)
@@ -61,6 +60,8 @@ def replaced_folder(target: Path) -> Iterator[Path]:
     finally:
         shutil.rmtree(work, ignore_errors=True)
         os.close(lock)
+        # Windows removes no open file, the lock among them.
+        shutil.rmtree(work, ignore_errors=True)
 
 
 def remove_leftovers(target: Path) -> None:
@@ -110,10 +111,17 @@ def _open_work_folder(target: Path) -> tuple[Path, int]:
         except FileNotFoundError:
             continue
         # Another writer that took the folder for a leftover may hold the lock, or have removed the folder by now.
-        if _try_lock(lock) is not False and _is_same_file(work / _LOCK, lock):
+        if _try_lock(lock) is False or not _is_same_file(work / _LOCK, lock):
+            os.close(lock)
+            continue
+        try:
             os.write(lock, socket.gethostname().encode())
-            return work, lock
-        os.close(lock)
+            (work / "new").mkdir()
+        except OSError:
+            shutil.rmtree(work, ignore_errors=True)
+            os.close(lock)
+            raise
+        return work, lock
     raise OSError(errno.EBUSY, "no work folder of its own after many attempts", str(target.parent))
 
 

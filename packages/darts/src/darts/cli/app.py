@@ -101,6 +101,37 @@ def env_info() -> None:
     show_environment()
 
 
+model = typer.Typer(name="model", help="Look into model files and convert them; nothing in them is executed.")
+app.add_typer(model, no_args_is_help=True)
+
+
+@model.command("info")
+def model_info(
+    file: Annotated[Path, typer.Argument(help="Model file or folder.", show_default=False)],
+) -> None:
+    """Show what a model is, needs and was trained on."""
+    from darts.cli.models import show_model
+
+    show_model(file)
+
+
+@model.command("convert")
+def model_convert(
+    file: Annotated[Path, typer.Argument(help="Model file or folder.", show_default=False)],
+    out: Annotated[
+        Path,
+        typer.Argument(
+            help="What to write: a folder or .safetensors file (our own format), .onnx, or .pt2 (torch.export).",
+            show_default=False,
+        ),
+    ],
+) -> None:
+    """Write a model in DARTS's own format, or as a program for use elsewhere."""
+    from darts.cli.models import convert
+
+    convert(file, out)
+
+
 _OutputFolder = Annotated[Path, typer.Argument(help="Folder of the results.", show_default=False)]
 
 

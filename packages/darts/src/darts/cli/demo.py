@@ -39,7 +39,7 @@ def run_demo(output_dir: Path, *, seed: int, size: int, device: str | None, verb
     area = _sample_area(output_dir / f"sample-{seed}-{size}px", seed, size, console)
     try:
         pipeline = PlanetPipeline(
-            model_files=demo_model(),
+            model_files=[demo_model()],
             scenes_dir=area.scenes_dir,
             arcticdem_dir=area.arcticdem_dir,
             tcvis_dir=area.tcvis_dir,
@@ -73,20 +73,15 @@ def _sample_area(folder: Path, seed: int, size: int, console: Console) -> "Sampl
 
 def _compare(area: "SampleArea", results: Path) -> "Score":
     """Score the slumps that were written against the true outlines, inside the reliable area."""
-    import geopandas as gpd
     import rasterio
-    from rasterio.features import rasterize
 
-    from darts.demo import score
+    from darts.demo import read_truth, score
 
     with rasterio.open(results / "binarized.tif") as binarized:
         found = binarized.read(1) == 1
-        transform = binarized.transform
     with rasterio.open(results / "probabilities.tif") as probabilities:
         valid = probabilities.read(1) != probabilities.nodata
-    truth = gpd.read_file(area.truth_file)
-    shapes = zip(truth.geometry, truth["slump_id"], strict=True)
-    return score(found, rasterize(shapes, found.shape, transform=transform, dtype="int32"), valid)
+    return score(found, read_truth(area), valid)
 
 
 def _show(console: Console, records: "RunRecords", comparison: "Score", seconds: float) -> None:

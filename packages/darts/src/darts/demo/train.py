@@ -14,14 +14,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from darts.demo.evaluate import evaluate, summarize
-from darts.demo.model_file import MODEL_DIR
+from darts.demo.model_file import MODEL_FILE
 from darts.demo.patches import BANDS, Example, draw_patches, make_example
 
 if TYPE_CHECKING:
     import torch
 
 logger = logging.getLogger(__name__)
-
 
 TRAINING_SEEDS = range(1000, 1016)
 TEST_SEEDS = range(2000, 2004)
@@ -40,7 +39,7 @@ _RATE = 4e-3
 def main(arguments: Sequence[str] | None = None) -> None:
     """Train, score on landscapes that were not trained on, and write the model."""
     parser = argparse.ArgumentParser(prog="python -m darts.demo.train", description=main.__doc__)
-    parser.add_argument("--output", type=Path, default=MODEL_DIR, help="folder of the model (default: the package's)")
+    parser.add_argument("--output", type=Path, default=MODEL_FILE, help="model to write (default: the package's)")
     parser.add_argument("--steps", type=int, default=_STEPS, help="batches to train on (default: %(default)s)")
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
@@ -129,12 +128,12 @@ def _loss(logits: "torch.Tensor", truth: "torch.Tensor", counts: "torch.Tensor")
     return entropy + dice
 
 
-def save(network: "torch.nn.Module", folder: Path, metrics: dict[str, float] | None = None) -> None:
+def save(network: "torch.nn.Module", path: Path, metrics: dict[str, float] | None = None) -> None:
     """Write the network and its model card.
 
     Args:
         network: What to write.
-        folder: Where to write it.
+        path: Folder or ``.safetensors`` file to write.
         metrics: What was measured with it.
     """
     from darts_segmentation import ModelCard, save_model
@@ -156,7 +155,7 @@ def save(network: "torch.nn.Module", folder: Path, metrics: dict[str, float] | N
             "For demonstration only: it knows made-up landscapes and no real ones. Never use what it finds in science."
         ),
     )
-    save_model(folder, network, card)
+    save_model(path, network, card)
 
 
 if __name__ == "__main__":

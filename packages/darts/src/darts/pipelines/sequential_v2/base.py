@@ -78,6 +78,19 @@ class _BasePipeline:
     reflection: int = option(
         0, help="Reflected border around the tile, pixels.", panel="Model", ge=0, affects_results=True
     )
+    precision: Literal["fp32", "bf16", "fp16", "auto"] = option(
+        "fp32",
+        help="Number format of the network: fp32 gives the same map on every machine; auto takes the fastest that the "
+        "device does well.",
+        panel="Model",
+        affects_results=True,
+    )
+    tta: Literal["d4"] | None = option(
+        None,
+        help='"d4" averages over all flips and quarter turns of each patch, at eight times the cost; default off.',
+        panel="Model",
+        affects_results=True,
+    )
     binarization_threshold: float = option(
         0.5, help="A pixel above this probability is slump.", panel="Objects", ge=0, le=1, affects_results=True
     )

@@ -135,6 +135,8 @@ class TileStages:
             batch_size=self.pipeline.batch_size,
             reflection=self.pipeline.reflection,
             keep_inputs=bool(self.session.subsets),
+            precision=self.pipeline.precision,
+            tta=self.pipeline.tta,
         )
 
     def _postprocess(self, work: Work) -> None:

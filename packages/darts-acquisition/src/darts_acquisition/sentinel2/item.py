@@ -1,0 +1,144 @@
+"""STAC items of the Copernicus Data Space: what they say of a scene and of its files."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from darts_acquisition.errors import SceneError
+from darts_acquisition.sentinel2.bands import SCL, S2Band
+from darts_acquisition.sentinel2.raw import RawGrid, SceneFacts
+
+SOURCE = "cdse"
+_SCALE = 1e-4
+_OFFSET_SINCE = (4, 0)
+"""First processing baseline whose reflectance has an offset: −0.1 (ESA, "Sentinel-2 Products Specification Document",
+BOA_ADD_OFFSET)."""
+
+
+@dataclass(frozen=True)
+class Asset:
+    """A file of a scene.
+
+    Attributes:
+        band: What it holds.
+        href: Its address, ``s3://bucket/key``.
+        size: Its bytes, None where the item does not say.
+        checksum: Multihash in hexadecimal, None likewise.
+        grid: Where its pixels lie and what they mean.
+    """
+
+    band: S2Band
+    href: str
+    size: int | None
+    checksum: str | None
+    grid: RawGrid
+
+
+def facts_of(item: Mapping[str, Any]) -> SceneFacts:
+    """Return what an item says of a scene besides its files.
+
+    Raises:
+        SceneError: If a property has a value that cannot be.
+    """
+    scene_id, properties = str(item["id"]), item["properties"]
+    attrs: dict[str, Any] = {
+        "time": _utc(properties.get("datetime") or properties.get("start_datetime"), scene_id),
+        "s2_source": SOURCE,
+        "s2_scene_id": scene_id,
+    }
+    optional = {
+        "azimuth": _angle(properties, "view:sun_azimuth", 0, 360, scene_id),
+        "elevation": _angle(properties, "view:sun_elevation", -90, 90, scene_id),
+        "s2_mgrs_tile": tile_of(properties) or None,
+        "s2_cloud_cover": properties.get("eo:cloud_cover"),
+        "s2_snow_cover": properties.get("eo:snow_cover"),
+        "s2_platform": properties.get("platform"),
+        "s2_processing_baseline": properties.get("processing:version"),
+    }
+    return SceneFacts(SOURCE, scene_id, attrs | {name: value for name, value in optional.items() if value is not None})
+
+
+def tile_of(properties: Mapping[str, Any]) -> str:
+    """Return the MGRS tile of an item, for example "08WMA"; empty where it names none."""
+    name = str(properties.get("grid:code") or "").removeprefix("MGRS-")
+    return name.zfill(5) if name else ""
+
+
+def asset_of(item: Mapping[str, Any], band: S2Band) -> Asset:
+    """Return the file of a band.
+
+    Raises:
+        SceneError: If the item has none, or does not say where its pixels lie.
+    """
+    scene_id, assets = item["id"], item.get("assets", {})
+    if band.cdse_asset not in assets:
+        raise SceneError(f"Scene {scene_id} has no asset {band.cdse_asset}; it has {', '.join(sorted(assets))}.")
+    asset = assets[band.cdse_asset]
+    where = f"Scene {scene_id}, asset {band.cdse_asset}"
+    size = asset.get("file:size")
+    return Asset(
+        band,
+        str(asset["href"]),
+        None if size is None else int(size),
+        asset.get("file:checksum"),
+        _grid(item, asset, band, where),
+    )
+
+
+def _grid(item: Mapping[str, Any], asset: Mapping[str, Any], band: S2Band, where: str) -> RawGrid:
+    properties = item["properties"]
+    code = asset.get("proj:code") or properties.get("proj:code")
+    if code is None:
+        number = asset.get("proj:epsg") or properties.get("proj:epsg")
+        code = None if number is None else f"EPSG:{number}"
+    transform, shape = asset.get("proj:transform"), asset.get("proj:shape")
+    if code is None or transform is None or shape is None:
+        raise SceneError(f"{where}: the item lacks proj:code, proj:transform or proj:shape.")
+    scale, offset = (1.0, 0.0) if band is SCL else _scaling(asset, properties, where)
+    six = tuple(float(value) for value in transform[:6])
+    return RawGrid(str(code), six, (int(shape[0]), int(shape[1])), scale, offset)  # type: ignore[arg-type]
+
+
+def _scaling(asset: Mapping[str, Any], properties: Mapping[str, Any], where: str) -> tuple[float, float]:
+    """Return scale and offset as the item says them; an item that says nothing follows its processing baseline."""
+    described = {**(asset.get("raster:bands") or [{}])[0]}
+    scale = asset.get("raster:scale", described.get("scale", _SCALE))
+    offset = asset.get("raster:offset", described.get("offset"))
+    if offset is None:
+        version = str(properties.get("processing:version", ""))
+        try:
+            major, minor = (int(part) for part in version.split(".")[:2])
+        except ValueError:
+            raise SceneError(f"{where}: the item has neither raster:offset nor processing:version.") from None
+        offset = -0.1 if (major, minor) >= _OFFSET_SINCE else 0.0
+    if not (isinstance(scale, int | float) and isinstance(offset, int | float) and scale > 0):
+        raise SceneError(f"{where}: raster:scale is {scale!r} and raster:offset {offset!r}; expected numbers.")
+    return float(scale), float(offset)
+
+
+def _angle(properties: Mapping[str, Any], name: str, low: float, high: float, scene_id: str) -> float | None:
+    value = properties.get(name)
+    if value is None:
+        return None
+    if not isinstance(value, int | float) or not math.isfinite(value) or not low <= value <= high:
+        raise SceneError(f"Scene {scene_id}: {name} is {value!r}; expected degrees, {low} to {high}.")
+    return float(value)
+
+
+def _utc(text: Any, scene_id: str) -> str:
+    return moment_of(text, scene_id).isoformat().replace("+00:00", "Z")
+
+
+def moment_of(text: Any, scene_id: str) -> datetime:
+    """Read the time of an item.
+
+    Raises:
+        SceneError: If it is none.
+    """
+    try:
+        moment = datetime.fromisoformat(text)
+    except (TypeError, ValueError) as error:
+        raise SceneError(f"Scene {scene_id}: datetime is {text!r}; expected a time as ISO 8601.") from error
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
