@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 import threading
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -155,8 +156,11 @@ def test_two_writers_do_not_mix(make_tile, tmp_path: Path) -> None:
     for writer in writers:
         writer.start()
     while any(writer.is_alive() for writer in writers):
-        if folder.exists():
-            seen.add(",".join(names_in(folder)))
+        with suppress(FileNotFoundError):
+            before, names = folder.stat().st_ino, names_in(folder)
+            # A folder that was replaced while its names were read is on its way out.
+            if folder.stat().st_ino == before:
+                seen.add(",".join(names))
     for writer in writers:
         writer.join()
     assert errors == []

@@ -152,7 +152,7 @@ def test_the_deviation_over_an_ensemble_keeps_its_digits(make_tile, tmp_path: Pa
         assert raster.dtypes == ("float32",)
 
 
-@pytest.mark.parametrize("dtype", ["int64", "complex64", "datetime64[s]"])
+@pytest.mark.parametrize("dtype", ["int64", "complex64", "datetime64[ns]"])
 def test_a_dtype_that_no_raster_holds_is_named(make_tile, tmp_path: Path, dtype: str) -> None:
     tile = make_tile()
     tile["mine"] = tile["extent"].astype(dtype)

@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import signal
 import sys
 import time
@@ -21,6 +20,7 @@ from darts.pipelines.configfile import read_config
 from darts.pipelines.options import build, known_keys
 from darts.pipelines.sequential_v2 import PlanetPipeline
 from darts_export import read_manifest
+from darts_segmentation import convert_model
 from support.cubes import build_cubes
 from support.damage import copy_scene
 
@@ -184,7 +184,7 @@ def test_the_written_configuration_gives_the_same_run(area: SampleArea, tmp_path
 
 
 def test_members_of_an_ensemble_are_written_and_average_to_the_whole(area: SampleArea, tmp_path: Path) -> None:
-    models = [shutil.copytree(demo_model(), tmp_path / name) for name in ("first", "second")]
+    models = [convert_model(demo_model(), tmp_path / name) for name in ("first", "second")]
     records = _pipeline(area, tmp_path / "results", model_files=models, write_model_outputs=True).run()
     layers = {}
     for name in ("probabilities", "probabilities-first", "probabilities-second"):

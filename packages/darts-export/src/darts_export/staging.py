@@ -110,6 +110,9 @@ def _open_work_folder(target: Path) -> tuple[Path, int]:
             lock = os.open(work / _LOCK, os.O_RDWR | os.O_CREAT)
         except FileNotFoundError:
             continue
+        except OSError:
+            shutil.rmtree(work, ignore_errors=True)
+            raise
         # Another writer that took the folder for a leftover may hold the lock, or have removed the folder by now.
         if _try_lock(lock) is False or not _is_same_file(work / _LOCK, lock):
             os.close(lock)

@@ -100,7 +100,7 @@ class Area:
         """
         import shapely
 
-        shape = shapely.geometry.shape(footprint)
+        shape = shapely.geometry.shape(dict(footprint))
         if shape.is_empty:
             return False
         return bool(self._shape.intersects(_to_polar(shape, "EPSG:4326", warn=False)))
@@ -133,8 +133,7 @@ def _to_polar(shape: "BaseGeometry", crs: Any, *, warn: bool = True) -> "BaseGeo
     crs = pyproj.CRS.from_user_input(crs)
     shape = shapely.force_2d(shape)
     if crs.is_geographic:
-        shape = shapely.transform(shape, lambda points: points) if shape.is_empty else _unwrap(shape, warn=warn)
-        shape = shape.segmentize(_STEP_DEGREES)
+        shape = _unwrap(shape, warn=warn).segmentize(_STEP_DEGREES)
     else:
         shape = shape.segmentize(_STEP_M / crs.axis_info[0].unit_conversion_factor)
     transformer = _transformer(crs.to_wkt(), _POLAR)
@@ -164,7 +163,7 @@ def _unwrap(shape: "BaseGeometry", *, warn: bool) -> "BaseGeometry":
     parts = [_map_lines(part, continue_longitudes) for part in shapely.get_parts(shape)]
     if wide and warn:
         warnings.warn(
-            "The area of interest has edges of more than 180° of longitude; they are read as crossing the antimeridian. "
+            "The area of interest has edges of more than 180° of longitude, read as crossing the antimeridian. "
             "Where they run the other way around the globe, give them vertices in between.",
             WideEdgeWarning,
             stacklevel=2,
@@ -172,7 +171,7 @@ def _unwrap(shape: "BaseGeometry", *, warn: bool) -> "BaseGeometry":
     return parts[0] if len(parts) == 1 else shapely.GeometryCollection(parts) if wide else shape
 
 
-def _map_lines(shape: "BaseGeometry", change: Any) -> "BaseGeometry":
+def _map_lines(shape: Any, change: Any) -> "BaseGeometry":
     """Apply a function to each ring or line as a whole."""
     import shapely
 
@@ -194,7 +193,8 @@ def _simplify(shape: "BaseGeometry") -> "BaseGeometry":
     """Return a geometry of few vertices that holds the shape and the margin around it."""
     import shapely
 
-    simple, tolerance = shape.buffer(_MARGIN_M, quad_segs=1, join_style="mitre"), 500.0
+    simple: BaseGeometry = shape.buffer(_MARGIN_M, quad_segs=1, join_style="mitre")
+    tolerance = 500.0
     while shapely.get_num_coordinates(simple) > _MOST_VERTICES:
         # Simplifying moves an outline by the tolerance at most, so the buffer keeps the whole shape inside.
         simple = shape.simplify(tolerance).buffer(2 * tolerance + _MARGIN_M, quad_segs=2).simplify(tolerance / 2)

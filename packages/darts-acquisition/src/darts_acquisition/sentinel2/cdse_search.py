@@ -1,5 +1,261 @@
 """Search Sentinel-2 L2A scenes in the Copernicus Data Space."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import batched
 from typing import TYPE_CHECKING, Any
+
+from darts_acquisition.errors import SceneNotFoundError
+from darts_acquisition.sentinel2.area import Area
+from darts_acquisition.sentinel2.item import moment_of, tile_of
+from darts_acquisition.sentinel2.selection import (
+    Selection,
+    check_scene_id,
+    check_tile_id,
+    make_selection,
+    unique,
+)
+from darts_acquisition.sentinel2.settings import CDSESettings
+from darts_acquisition.sentinel2.stac import StacApi
+from darts_acquisition.sentinel2.table import scene_table
+from darts_utils import ParameterError
+
+if TYPE_CHECKING:
+    import geopandas as gpd
+
+_NAMES_AT_ONCE = 100
+"""Names or tiles per request."""
+
+
+def search_cdse_s2_sr(
+    *,
+    scene_ids: Sequence[str] | None = None,
+    tile_ids: Sequence[str] | None = None,
+    aoi: "gpd.GeoDataFrame | Area | None" = None,
+    start_date: str | None = None,
+    end_date: str | None = None,
+    max_cloud_cover: float | None = None,
+    max_snow_cover: float | None = None,
+    months: Sequence[int] | None = None,
+    years: Sequence[int] | None = None,
+    settings: CDSESettings | None = None,
+) -> "gpd.GeoDataFrame":
+    """Find Sentinel-2 L2A scenes in the Copernicus Data Space. All conditions that are given hold at once.
+
+    Args:
+        scene_ids: Names of scenes. Names that the Data Space does not know are not found, without an error.
+        tile_ids: MGRS tiles, for example "33UVP".
+        aoi: Area of interest in any CRS; a scene is found if its footprint shares a point with it.
+        start_date: First day (UTC), YYYY-MM-DD; YYYY-MM means the first of the month.
+        end_date: Last day, included; YYYY-MM means the last of the month.
+        max_cloud_cover: Percent; 100 or None for any, 0 means zero.
+        max_snow_cover: Percent, likewise.
+        months: Months from 1 to 12, where no date is given; one query per month.
+        years: Years, likewise.
+        settings: Where the service is; None for `CDSESettings.from_environment`.
+
+    Returns:
+        One row per scene, sorted by its name, which is the index `scene_id`: `time` (UTC), `tile_id`, `cloud_cover`,
+        `snow_cover` (percent), and the footprint in EPSG:4326.
+
+    Raises:
+        ParameterError: If a condition cannot be, or there is none of names, tiles and area.
+        SceneNameError: If a name is none of the Data Space.
+        AreaError: If the area is empty or has no CRS.
+        ServiceError: If the service refuses or fails.
+    """
+    selection = make_selection(
+        start_date=start_date,
+        end_date=end_date,
+        max_cloud_cover=max_cloud_cover,
+        max_snow_cover=max_snow_cover,
+        months=months,
+        years=years,
+    )
+    items = find_items(scene_ids=scene_ids, tile_ids=tile_ids, aoi=aoi, selection=selection, settings=settings)
+    return scene_table([_row(item) for item in items])
+
+
+def get_cdse_s2_sr_scene_ids_from_tile_ids(
+    tile_ids: Sequence[str],
+    *,
+    start_date: str | None = None,
+    end_date: str | None = None,
+    max_cloud_cover: float | None = None,
+    max_snow_cover: float | None = None,
+    months: Sequence[int] | None = None,
+    years: Sequence[int] | None = None,
+    settings: CDSESettings | None = None,
+) -> list[str]:
+    """Name the scenes of MGRS tiles, sorted. Conditions and errors are those of `search_cdse_s2_sr`."""
+    found = search_cdse_s2_sr(
+        tile_ids=tile_ids,
+        start_date=start_date,
+        end_date=end_date,
+        max_cloud_cover=max_cloud_cover,
+        max_snow_cover=max_snow_cover,
+        months=months,
+        years=years,
+        settings=settings,
+    )
+    return list(found.index)
+
+
+def get_cdse_s2_sr_scene_ids_from_geodataframe(
+    aoi: "gpd.GeoDataFrame | Area",
+    *,
+    start_date: str | None = None,
+    end_date: str | None = None,
+    max_cloud_cover: float | None = None,
+    max_snow_cover: float | None = None,
+    months: Sequence[int] | None = None,
+    years: Sequence[int] | None = None,
+    settings: CDSESettings | None = None,
+) -> list[str]:
+    """Name the scenes that touch an area, sorted. Conditions and errors are those of `search_cdse_s2_sr`."""
+    found = search_cdse_s2_sr(
+        aoi=aoi,
+        start_date=start_date,
+        end_date=end_date,
+        max_cloud_cover=max_cloud_cover,
+        max_snow_cover=max_snow_cover,
+        months=months,
+        years=years,
+        settings=settings,
+    )
+    return list(found.index)
+
+
+def get_aoi_from_cdse_s2_sr_scene_ids(
+    scene_ids: Sequence[str], *, settings: CDSESettings | None = None
+) -> "gpd.GeoDataFrame":
+    """Return the footprints of scenes.
+
+    Args:
+        scene_ids: Names of scenes.
+        settings: Where the service is; None for `CDSESettings.from_environment`.
+
+    Returns:
+        As `search_cdse_s2_sr`, every scene being there.
+
+    Raises:
+        SceneNotFoundError: If the Data Space does not know one of them. The message names them.
+        SceneNameError: If a name is none of the Data Space.
+        ServiceError: If the service refuses or fails.
+    """
+    found = search_cdse_s2_sr(scene_ids=scene_ids, settings=settings)
+    check_all_found(scene_ids, found.index)
+    return found
+
+
+def check_all_found(scene_ids: Sequence[str], found: "Sequence[str]") -> None:
+    """Check that every scene was found.
+
+    Raises:
+        SceneNotFoundError: If one was not.
+    """
+    known = set(found)
+    missing = [name for name in scene_ids if name.strip().removesuffix(".SAFE").rpartition("/")[2] not in known]
+    if missing:
+        raise SceneNotFoundError(
+            f"{len(missing)} of {len(scene_ids)} scenes are not in the catalogue: {', '.join(missing[:5])}"
+            f"{' …' if len(missing) > 5 else ''}. They may have been processed again and renamed; search by tile."
+        )
+
+
+def find_items(
+    *,
+    scene_ids: Sequence[str] | None = None,
+    tile_ids: Sequence[str] | None = None,
+    aoi: "gpd.GeoDataFrame | Area | None" = None,
+    selection: Selection | None = None,
+    settings: CDSESettings | None = None,
+) -> list[dict[str, Any]]:
+    """Find STAC items, see `search_cdse_s2_sr`; each once, sorted by name."""
+    settings, selection = settings or CDSESettings.from_environment(), selection or Selection()
+    if scene_ids is None and tile_ids is None and aoi is None:
+        raise ParameterError("Nothing says which scenes: give scene_ids, tile_ids or an area of interest.")
+    names = None if scene_ids is None else unique(check_scene_id(name, "cdse") for name in scene_ids)
+    tiles = None if tile_ids is None else unique(check_tile_id(name) for name in tile_ids)
+    area = Area(aoi) if aoi is not None and not isinstance(aoi, Area) else aoi
+    query = None if area is None else area.query()
+    if names == [] or tiles == [] or (area is not None and query is None):
+        return []
+    api, found = StacApi(settings.stac_url, settings.limits), {}
+    for body in _bodies(names, tiles, query, selection):
+        for item in api.search({"collections": [settings.collection]} | body):
+            if _fits(item, names, tiles, area, selection):
+                found[str(item["id"])] = item
+    return [found[name] for name in sorted(found)]
+
+
+def _bodies(
+    names: list[str] | None, tiles: list[str] | None, query: Mapping[str, Any] | None, selection: Selection
+) -> Iterator[dict[str, Any]]:
+    """Yield the searches that together find everything: by month, and by so many names or tiles at once."""
+    for interval in selection.intervals:
+        for some_names in _groups(names):
+            for some_tiles in _groups(tiles):
+                body: dict[str, Any] = {}
+                if interval.start is not None or interval.end is not None:
+                    body["datetime"] = interval.to_stac()
+                if some_names is not None:
+                    body["ids"] = some_names
+                if query is not None:
+                    body["intersects"] = query
+                conditions = _conditions(some_tiles, selection)
+                if conditions:
+                    condition = conditions[0] if len(conditions) == 1 else {"op": "and", "args": conditions}
+                    body |= {"filter-lang": "cql2-json", "filter": condition}
+                yield body
+
+
+def _groups(names: list[str] | None) -> Iterator[list[str] | None]:
+    if names is None:
+        yield None
+        return
+    for start in range(0, len(names), _NAMES_AT_ONCE):
+        yield names[start : start + _NAMES_AT_ONCE]
+
+
+def _conditions(tiles: list[str] | None, selection: Selection) -> list[dict[str, Any]]:
+    conditions: list[dict[str, Any]] = []
+    if tiles is not None:
+        # Of zones below 10, catalogues differ in whether they write the leading zero.
+        codes = unique(f"MGRS-{code}" for tile in tiles for code in (tile, tile.lstrip("0")))
+        equal = [{"op": "=", "args": [{"property": "grid:code"}, code]} for code in codes]
+        conditions.append(equal[0] if len(equal) == 1 else {"op": "or", "args": equal})
+    for name, limit in (("eo:cloud_cover", selection.max_cloud_cover), ("eo:snow_cover", selection.max_snow_cover)):
+        if limit is not None:
+            conditions.append({"op": "<=", "args": [{"property": name}, limit]})
+    return conditions
+
+
+def _fits(
+    item: Mapping[str, Any], names: list[str] | None, tiles: list[str] | None, area: Area | None, selection: Selection
+) -> bool:
+    """Check an item again: the query was simplified, and services may ignore a condition that they do not know."""
+    properties = item["properties"]
+    moment = moment_of(properties.get("datetime") or properties.get("start_datetime"), item["id"])
+    return (
+        (names is None or item["id"] in names)
+        and (tiles is None or tile_of(properties) in tiles)
+        and any(interval.holds(moment) for interval in selection.intervals)
+        and _at_most(properties.get("eo:cloud_cover"), selection.max_cloud_cover)
+        and _at_most(properties.get("eo:snow_cover"), selection.max_snow_cover)
+        and (area is None or area.touches(item["geometry"]))
+    )
+
+
+def _at_most(value: float | None, limit: float | None) -> bool:
+    return limit is None or (value is not None and value <= limit)
+
+
+def _row(item: Mapping[str, Any]) -> dict[str, Any]:
+    properties = item["properties"]
+    return {
+        "scene_id": str(item["id"]),
+        "time": moment_of(properties.get("datetime") or properties.get("start_datetime"), item["id"]),
+        "tile_id": tile_of(properties),
+        "cloud_cover": properties.get("eo:cloud_cover"),
+        "snow_cover": properties.get("eo:snow_cover"),
+        "geometry": item["geometry"],
+    }

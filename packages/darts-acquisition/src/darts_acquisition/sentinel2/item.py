@@ -97,8 +97,8 @@ def _grid(item: Mapping[str, Any], asset: Mapping[str, Any], band: S2Band, where
     if code is None or transform is None or shape is None:
         raise SceneError(f"{where}: the item lacks proj:code, proj:transform or proj:shape.")
     scale, offset = (1.0, 0.0) if band is SCL else _scaling(asset, properties, where)
-    six = tuple(float(value) for value in transform[:6])
-    return RawGrid(str(code), six, (int(shape[0]), int(shape[1])), scale, offset)  # type: ignore[arg-type]
+    a, b, c, d, e, f = (float(value) for value in transform[:6])
+    return RawGrid(str(code), (a, b, c, d, e, f), (int(shape[0]), int(shape[1])), scale, offset)
 
 
 def _scaling(asset: Mapping[str, Any], properties: Mapping[str, Any], where: str) -> tuple[float, float]:

@@ -52,9 +52,10 @@ class RawGrid:
     @classmethod
     def from_attrs(cls, attrs: Mapping[str, Any]) -> "RawGrid":
         """Read what `to_attrs` wrote."""
+        a, b, c, d, e, f = (float(value) for value in attrs["transform"])
         return cls(
             str(attrs["crs"]),
-            tuple(float(value) for value in attrs["transform"]),  # type: ignore[arg-type] - six of them
+            (a, b, c, d, e, f),
             (int(attrs["shape"][0]), int(attrs["shape"][1])),
             float(attrs["scale"]),
             float(attrs["offset"]),

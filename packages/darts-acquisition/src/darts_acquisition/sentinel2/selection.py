@@ -187,7 +187,8 @@ def _calendar(months: Sequence[int] | None, years: Sequence[int] | None) -> tupl
             spans.append(_interval(date(year, 1, 1), date(year, 12, 31)))
             continue
         for month in sorted(set(months)):
-            spans.append(_interval(date(year, month, 1), date(year, month, calendar.monthrange(year, month)[1])))
+            last = calendar.monthrange(year, month)[1]
+            spans += [_interval(date(year, month, 1), date(year, month, last))]
     return tuple(spans)
 
 

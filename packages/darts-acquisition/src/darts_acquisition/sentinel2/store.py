@@ -61,7 +61,7 @@ class RawStore:
         Raises:
             RawStoreError: If the group is damaged or of another format.
         """
-        attrs = dict(self._group(source, scene_id).attrs)
+        attrs: dict[str, Any] = dict(self._group(source, scene_id).attrs)
         if attrs.get("darts_raw_format") != FORMAT:
             raise RawStoreError(
                 f"{self.path(source, scene_id)} is no raw scene of format {FORMAT}; remove it, or use a newer version."
@@ -81,7 +81,7 @@ class RawStore:
         import zarr
 
         path = self.path(facts.source, facts.scene_id)
-        draft = self.folder / f".{uuid.uuid4().hex}.partial"
+        draft = self.folder / f".{path.name}.{uuid.uuid4().hex}.partial"
         try:
             if not path.exists():
                 group = draft / "group"
@@ -91,6 +91,11 @@ class RawStore:
                 _write_array(draft / "band", raw)
                 _move(draft / "band", path / raw.band.number)
         finally:
+            shutil.rmtree(draft, ignore_errors=True)
+
+    def clear_drafts(self, source: str, scene_id: str) -> None:
+        """Remove what a process that died has left of a scene; only who holds the scene may do so."""
+        for draft in self.folder.glob(f".{self.path(source, scene_id).name}.*.partial"):
             shutil.rmtree(draft, ignore_errors=True)
 
     def open(self, source: str, scene_id: str, band: S2Band) -> "StoredBand":

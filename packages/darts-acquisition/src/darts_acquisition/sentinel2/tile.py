@@ -18,6 +18,8 @@ _ENCODING = {"grid_mapping": "spatial_ref"}
 """Lets a NetCDF file say where the CRS stands."""
 _ROWS = 1830
 """Rows of a band that are read and converted at once where the band itself does not say."""
+_ROWS_IN_CACHE = 16
+"""Rows that are looked up at once: numpy makes eight bytes of each index on the way, which is quick in a cache only."""
 
 
 class Readable(Protocol):
@@ -52,7 +54,9 @@ class InMemory:
         return self._values[rows]
 
 
-def build_tile(facts: SceneFacts, bands: Sequence[Readable], data_source: str, workers: int | None = None) -> "xr.Dataset":
+def build_tile(
+    facts: SceneFacts, bands: Sequence[Readable], data_source: str, workers: int | None = None
+) -> "xr.Dataset":
     """Bring the bands of a scene onto its grid of 10 m.
 
     Pixels of 20 m and 60 m become squares of 2 × 2 and 6 × 6 pixels, which is what nearest neighbour gives on grids
@@ -81,7 +85,7 @@ def build_tile(facts: SceneFacts, bands: Sequence[Readable], data_source: str, w
     arrays: dict[str, np.ndarray] = {}
     with ThreadPoolExecutor(workers, thread_name_prefix="darts-s2") as pool, step("read raw bands"):
         for item in sorted(bands, key=lambda item: item.band is not SCL):
-            arrays[item.band.name] = _load(item, geobox.shape, pool)
+            arrays[item.band.name] = _load(item, (geobox.shape[0], geobox.shape[1]), pool)
         arrays["quality_data_mask"] = _quality(arrays, pool)
     order = [item.band.name for item in bands if item.band is not SCL]
     variables = {
@@ -112,8 +116,9 @@ def _load(item: Readable, shape: tuple[int, int], pool: ThreadPoolExecutor) -> n
         values = item.read(rows)
         target = out[rows.start * factor : rows.stop * factor]
         if factor == 1:
-            # Every value is an index of the table; "clip" only spares numpy the check and its buffer.
-            np.take(table, values, out=target, mode="clip")
+            for part in _row_blocks(len(values), _ROWS_IN_CACHE):
+                # Every value is an index of the table; "clip" only spares numpy the check and its buffer.
+                np.take(table, values[part], out=target[part], mode="clip")
             return
         wide = np.repeat(table[values], factor, axis=1)
         for line in range(factor):

@@ -100,7 +100,9 @@ def make_sample_area(folder: "str | os.PathLike[str]", seed: int = DEMO_SEED, si
         truth_polygons(landscape).to_file(area.truth_file, driver="GPKG", layer="truth")
         record = {"layout": LAYOUT, "seed": seed, "size": size, "scene": scene_id(landscape)}
         (area.folder / _RECORD).write_text(json.dumps(record) + "\n", encoding="utf-8")
-        area.folder.replace(folder)
+        if folder.exists():
+            folder.rmdir()
+        area.folder.rename(folder)
     return _area(folder, seed, size, scene_id(landscape))
 
 

@@ -1,0 +1,116 @@
+"""Download and load Sentinel-2 L2A scenes of the Copernicus Data Space."""
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from darts_acquisition.errors import SceneNotFoundError
+from darts_acquisition.sentinel2.bands import S2Band
+from darts_acquisition.sentinel2.cdse_search import find_items
+from darts_acquisition.sentinel2.item import SOURCE, Asset, asset_of, facts_of
+from darts_acquisition.sentinel2.jpeg2000 import decode
+from darts_acquisition.sentinel2.raw import RawBand, SceneFacts
+from darts_acquisition.sentinel2.s3 import S3Files
+from darts_acquisition.sentinel2.scene import download_scene, load_scene
+from darts_acquisition.sentinel2.selection import check_scene_id
+from darts_acquisition.sentinel2.settings import CDSESettings
+from darts_acquisition.sentinel2.store import RawStore
+from darts_utils import step
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+
+def download_cdse_s2_sr_scene(
+    scene_id: str,
+    store: "str | os.PathLike[str]",
+    bands: "Iterable[str] | str | None" = None,
+    *,
+    settings: CDSESettings | None = None,
+) -> None:
+    """Bring a scene of the Copernicus Data Space into the local store; bands that are there are not fetched again.
+
+    Whole JPEG 2000 files are fetched, several at once. A part that an earlier attempt left is continued. A file whose
+    size or checksum differs from the catalogue's is fetched again and never decoded.
+
+    Args:
+        scene_id: Name of the scene.
+        store: Folder of the raw scenes; created where absent.
+        bands: Names of bands ("blue", "B02"); None for blue, green, red and nir; "all" for every reflectance band. The
+            scene classification always comes along.
+        settings: Where the service is; None for `CDSESettings.from_environment`.
+
+    Raises:
+        SceneNameError: If the name is none of the Data Space.
+        ParameterError: If a band is unknown.
+        SceneNotFoundError: If the Data Space does not know the scene, or one of its files is absent.
+        LoginError: If there are no keys for the object storage, or they are refused.
+        ChecksumError: If a file does not verify after several fetches.
+        ServiceError: If a service refuses or fails.
+        SceneError: If the item or a file is not what the provider's format says.
+    """
+    name = check_scene_id(scene_id, "cdse")
+    download_scene(_CDSE(settings), name, RawStore(store), bands)
+
+
+def load_cdse_s2_sr_scene(
+    scene_id: str,
+    store: "str | os.PathLike[str] | None" = None,
+    bands: "Iterable[str] | str | None" = None,
+    *,
+    offline: bool = False,
+    settings: CDSESettings | None = None,
+) -> "xr.Dataset":
+    """Load a scene of the Copernicus Data Space as a tile; what is not in the store is fetched into it first.
+
+    Args:
+        scene_id: Name of the scene.
+        store: Folder of the raw scenes; None to keep the scene in memory only.
+        bands: Names of bands ("blue", "B02"); None for blue, green, red and nir; "all" for every reflectance band,
+            those of 20 m and 60 m brought to 10 m by nearest neighbour.
+        offline: Never fetch anything.
+        settings: Where the service is; None for `CDSESettings.from_environment`.
+
+    Returns:
+        Dataset with dimensions (y, x) at 10 m in the scene's UTM zone: the bands as float32 surface reflectance (1, NaN
+        where DN is 0), `s2_scl` (uint8, 0 no data) and `quality_data_mask` (uint8, 0 invalid, 1 low, 2 high).
+        Attributes: `tile_id` (the scene's name), `time` (ISO 8601 UTC), `azimuth` and `elevation` of the sun
+        (degrees, NaN where unknown), and the source's own as `s2_*`.
+
+    Raises:
+        SceneNotStoredError: If the scene or a band is not in the store, offline.
+        RawStoreError: If the stored scene is damaged.
+        DartsError: All that `download_cdse_s2_sr_scene` raises.
+    """
+    name = check_scene_id(scene_id, "cdse")
+    return load_scene(_CDSE(settings), name, None if store is None else RawStore(store), bands, offline)
+
+
+class _CDSE:
+    """The Copernicus Data Space as a provider of raw scenes."""
+
+    source = SOURCE
+    data_source = "Sentinel-2 L2A"
+
+    def __init__(self, settings: CDSESettings | None) -> None:
+        self._settings = settings or CDSESettings.from_environment()
+
+    def fetch(self, scene_id: str, bands: Sequence[S2Band], folder: Path) -> tuple[SceneFacts, Iterator[RawBand]]:
+        with step("search scene"):
+            items = find_items(scene_ids=[scene_id], settings=self._settings)
+        if not items:
+            raise SceneNotFoundError(
+                f"The Copernicus Data Space has no scene {scene_id}; it may have been processed again and renamed."
+            )
+        assets = [asset_of(items[0], band) for band in bands]
+        facts = facts_of(items[0])
+        with step("download"):
+            files = S3Files(self._settings.s3, self._settings.limits).fetch(assets, folder)
+        return facts, _decoded(assets, files)
+
+
+def _decoded(assets: Sequence[Asset], files: Sequence[Path]) -> Iterator[RawBand]:
+    for asset, file in zip(assets, files, strict=True):
+        with step("decode"):
+            yield decode(file, asset)

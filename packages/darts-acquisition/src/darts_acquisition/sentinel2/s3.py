@@ -1,0 +1,160 @@
+"""Fetch whole files from object storage: resumed where a part is there, and verified before anyone reads them."""
+
+import contextlib
+import logging
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from darts_acquisition.errors import LoginError, SceneError, SceneNotFoundError, ServiceError
+from darts_acquisition.sentinel2.errors import ChecksumError
+from darts_acquisition.sentinel2.item import Asset
+from darts_acquisition.sentinel2.multihash import Multihash
+from darts_acquisition.settings import RequestLimits, S3Settings
+
+logger = logging.getLogger(__name__)
+
+_PIECE = 1 << 20
+_FETCHES = 3
+"""How often a file is fetched that does not verify."""
+
+
+class S3Files:
+    """Object storage from which files are fetched, several at once.
+
+    Args:
+        settings: Which storage, and as whom.
+        limits: How many requests are made.
+    """
+
+    def __init__(self, settings: S3Settings, limits: RequestLimits) -> None:
+        self._settings = settings
+        self._limits = limits
+        self._limiter = limits.limiter()
+        self._client = _client(settings, limits)
+
+    def fetch(self, assets: list[Asset], folder: Path) -> list[Path]:
+        """Fetch files into a folder.
+
+        Args:
+            assets: The files.
+            folder: Where to put them. A file that is there and verifies is not fetched again; a part of one is
+                continued.
+
+        Returns:
+            The files, in the order of the assets; all of them have the size and checksum that the item says.
+
+        Raises:
+            LoginError: If there are no keys, or they are refused.
+            SceneNotFoundError: If a file does not exist.
+            ChecksumError: If a file does not verify after several fetches.
+            ServiceError: If the storage refuses or fails.
+            SceneError: If an address or checksum of the item cannot be understood.
+        """
+        folder.mkdir(parents=True, exist_ok=True)
+        with ThreadPoolExecutor(self._limits.parallel, thread_name_prefix="darts-s3") as pool:
+            tasks = [pool.submit(self._fetch, asset, folder) for asset in assets]
+            try:
+                return [task.result() for task in tasks]
+            except BaseException:
+                for task in tasks:
+                    task.cancel()
+                raise
+
+    def _fetch(self, asset: Asset, folder: Path) -> Path:
+        bucket, key = _address(asset.href)
+        name = key.rpartition("/")[2]
+        target, part = folder / name, folder / f"{name}.part"
+        checksum = None if asset.checksum is None else Multihash.parse(asset.checksum, name)
+        if target.exists() and _verifies(target, asset.size, checksum):
+            return target
+        for _ in range(_FETCHES):
+            # Bound by functools would hide what a retry does: each attempt continues what the last one left.
+            size = self._limits.retry.call(
+                lambda: self._continue(bucket, key, part, asset.size), f"Fetching {name}", self._limiter
+            )
+            if _verifies(part, size if asset.size is None else asset.size, checksum):
+                part.rename(target)
+                return target
+            logger.warning("%s differs from what the catalogue says in size or checksum; it is fetched again.", name)
+            part.unlink()
+        raise ChecksumError(
+            f"{name} has another size or checksum than the catalogue says, {_FETCHES} times; nothing of it is used. "
+            "Try again later: the provider may be replacing the file."
+        )
+
+    def _continue(self, bucket: str, key: str, part: Path, expected: int | None) -> int:
+        """Fetch what is missing of a file; return its size as the storage says it."""
+        import botocore.exceptions
+
+        present = part.stat().st_size if part.exists() else 0
+        if expected is not None and present > expected:
+            part.unlink()
+            present = 0
+        if present and present == expected:
+            return present
+        span = {"Range": f"bytes={present}-"} if present else {}
+        try:
+            answer = self._client.get_object(Bucket=bucket, Key=key, **span)
+        except botocore.exceptions.ClientError as error:
+            code = error.response.get("Error", {}).get("Code")
+            if code in ("NoSuchKey", "NoSuchBucket", "404"):
+                raise SceneNotFoundError(
+                    f"s3://{bucket}/{key} does not exist although the catalogue names it."
+                ) from error
+            if code in ("InvalidRange", "416"):
+                part.unlink()
+                raise ConnectionError(f"{key} is shorter than the part that is there") from error
+            raise
+        whole = present + int(answer["ContentLength"])
+        with part.open("ab") as stream, contextlib.closing(answer["Body"]) as body:
+            for piece in body.iter_chunks(_PIECE):
+                stream.write(piece)
+        if part.stat().st_size < whole:
+            raise ConnectionError(f"{key} ended after {part.stat().st_size} of {whole} bytes")
+        return whole
+
+
+def _verifies(file: Path, size: int | None, checksum: Multihash | None) -> bool:
+    if size is not None and file.stat().st_size != size:
+        return False
+    return checksum is None or checksum.fits(file)
+
+
+def _address(href: str) -> tuple[str, str]:
+    parts = urlsplit(href)
+    if parts.scheme != "s3" or not parts.netloc or not parts.path.strip("/"):
+        raise SceneError(f"{href} is no address of a file in object storage; expected s3://bucket/key.")
+    return parts.netloc, parts.path.lstrip("/")
+
+
+def _client(settings: S3Settings, limits: RequestLimits) -> Any:
+    """Return a client that leaves retrying to the retry policy, and sums of its own out: the item's are checked."""
+    import boto3
+    import botocore.exceptions
+    from botocore import UNSIGNED
+    from botocore.config import Config
+
+    config = Config(
+        retries={"total_max_attempts": 1, "mode": "standard"},
+        connect_timeout=limits.timeout_s,
+        read_timeout=limits.timeout_s,
+        max_pool_connections=limits.parallel,
+        response_checksum_validation="when_required",
+        request_checksum_calculation="when_required",
+        s3={"addressing_style": "path"},
+        **({"signature_version": UNSIGNED} if settings.anonymous else {}),
+    )
+    try:
+        session = boto3.Session(profile_name=settings.profile, region_name=settings.region)
+        if not settings.anonymous and session.get_credentials() is None:
+            raise LoginError(
+                f"There are no keys for {settings.endpoint or 'the object storage'}: write them into a profile of "
+                "~/.aws/credentials and name it (AWS_PROFILE), or set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY."
+            )
+        return session.client("s3", endpoint_url=settings.endpoint, config=config)
+    except botocore.exceptions.ProfileNotFound as error:
+        raise LoginError(f"There is no profile {settings.profile!r} in ~/.aws; name one that exists.") from error
+    except (botocore.exceptions.BotoCoreError, ValueError) as error:
+        raise ServiceError(f"The object storage cannot be used: {type(error).__name__}.") from error

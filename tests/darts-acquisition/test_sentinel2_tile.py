@@ -1,0 +1,143 @@
+"""Reflectance, quality and grids of Sentinel-2 tiles, against values computed by hand and against real cut-outs."""
+
+import numpy as np
+import odc.geo.xr  # noqa: F401 - brings .odc
+import pytest
+import rasterio
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from darts_acquisition.errors import SceneGridError
+from darts_acquisition.sentinel2.bands import (
+    REFLECTANCE_BANDS,
+    SCL,
+    band_named,
+    quality_from_scl,
+    reflectance_table,
+    select_bands,
+)
+from darts_acquisition.sentinel2.raw import RawBand, RawGrid, SceneFacts
+from darts_acquisition.sentinel2.tile import InMemory, build_tile
+from darts_utils import ParameterError
+from support.sentinel2 import LEFT, TOP, expected_reflectance, random_scene
+
+FACTS = SceneFacts("cdse", "a-scene", {"time": "2021-08-21T21:00:21Z", "azimuth": 178.5, "elevation": 33.25})
+
+
+def in_memory(scene, numbers, offset=-0.1):
+    bands = []
+    for band in (*REFLECTANCE_BANDS, SCL):
+        if band.number in numbers:
+            values = scene.raw[band.number]
+            r = float(band.resolution)
+            scaling = (1.0, 0.0) if band is SCL else (1e-4, offset)
+            grid = RawGrid("EPSG:32608", (r, 0, LEFT, 0, -r, TOP), values.shape, *scaling)
+            bands.append(InMemory(RawBand(band, grid, values)))
+    return bands
+
+
+def test_every_class_has_the_quality_of_the_contract():
+    classes = np.arange(256, dtype="uint8")
+    expected = [0, 0, 2, 1, 2, 2, 2, 2, 1, 1, 2, 1] + [0] * 244
+    np.testing.assert_array_equal(quality_from_scl(classes), expected)
+    assert quality_from_scl(classes).dtype == np.uint8
+
+
+@given(st.sampled_from([1e-4, 2e-4, 1.0]), st.sampled_from([-0.1, 0.0, 0.05]))
+def test_the_table_is_exact(scale, offset):
+    table = reflectance_table(scale, offset)
+    numbers = np.arange(1, 65_536)
+    assert np.isnan(table[0])
+    np.testing.assert_array_equal(table[1:], (numbers * np.float64(scale) + offset).astype("float32"))
+
+
+@given(hnp.arrays("uint16", (12, 6)), hnp.arrays("uint8", (6, 3), elements=st.integers(0, 11)), st.integers(1, 3))
+def test_a_tile_equals_the_slow_way(raw, scl, workers):
+    scene = random_scene(6)
+    scene.raw = {"B02": raw, "B8A": raw[:6, :3].copy(), "SCL": scl}
+    tile = build_tile(FACTS, in_memory(scene, ("B02", "B8A", "SCL")), "here", workers)
+    np.testing.assert_array_equal(tile.blue, expected_reflectance(raw, -0.1).astype("float32"))
+    np.testing.assert_array_equal(tile.nir08, expected_reflectance(raw[:6, :3], -0.1, 2).astype("float32"))
+    wide = np.kron(scl, np.ones((2, 2), "uint8"))
+    np.testing.assert_array_equal(tile.s2_scl, wide)
+    # blue counts, nir08 does not: quality does not depend on which further bands are loaded
+    np.testing.assert_array_equal(tile.quality_data_mask, np.where(raw == 0, 0, quality_from_scl(wide)))
+
+
+def test_all_bands_lie_on_one_grid_and_say_what_they_are():
+    scene = random_scene(60)
+    tile = build_tile(FACTS, in_memory(scene, scene.raw), "Sentinel-2 L2A")
+    assert list(tile.data_vars) == [*(band.name for band in REFLECTANCE_BANDS), "s2_scl", "quality_data_mask"]
+    geobox = tile.odc.geobox
+    assert geobox.crs.epsg == 32608
+    assert tuple(geobox.affine)[:6] == (10, 0, LEFT, 0, -10, TOP)
+    assert tile.attrs["tile_id"] == "a-scene"
+    assert (tile.attrs["azimuth"], tile.attrs["elevation"]) == (178.5, 33.25)
+    for band in REFLECTANCE_BANDS:
+        expected = expected_reflectance(scene.raw[band.number], -0.1, band.factor)
+        np.testing.assert_array_equal(tile[band.name], expected.astype("float32"))
+        assert tile[band.name].dtype == np.float32
+        assert tile[band.name].attrs["data_source"] == "Sentinel-2 L2A"
+        assert tile[band.name].attrs["units"] == "1"
+    assert tile.s2_scl.dtype == tile.quality_data_mask.dtype == np.uint8
+    assert tile.blue.attrs["long_name"] == "blue surface reflectance"
+
+
+def test_angles_that_are_unknown_are_nan():
+    tile = build_tile(SceneFacts("gee", "x", {"time": "2021"}), in_memory(random_scene(6), ("B02", "SCL")), "here")
+    assert np.isnan(tile.attrs["azimuth"])
+    assert np.isnan(tile.attrs["elevation"])
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"crs": "EPSG:32609"},
+        {"transform": (20.0, 0, LEFT + 10, 0, -20.0, TOP)},
+        {"transform": (10.0, 0, LEFT, 0, -10.0, TOP)},
+        {"shape": (5, 3)},
+    ],
+)
+def test_bands_on_different_grids_are_an_error(change):
+    bands = in_memory(random_scene(6), ("B02", "SCL"))
+    grid = bands[1].grid
+    bands[1].grid = RawGrid(**({"crs": grid.crs, "transform": grid.transform, "shape": grid.shape} | change))
+    with pytest.raises(SceneGridError, match="a-scene"):
+        build_tile(FACTS, bands, "here")
+
+
+def test_bands_are_selected_by_either_name_in_one_order():
+    assert [band.number for band in select_bands(["nir", "B02", "blue"])] == ["B02", "B08"]
+    assert [band.name for band in select_bands()] == ["blue", "green", "red", "nir"]
+    assert len(select_bands("all")) == 12
+    for wrong in (["bleu"], [], ["s2_scl"], "B10"):
+        with pytest.raises(ParameterError, match="bands is"):
+            select_bands(wrong)
+
+
+@pytest.mark.parametrize("day", ["20170703", "20190723"])
+def test_real_cut_outs(shared_data, day):
+    """The cut-outs hold DN of before baseline 04.00, and the classes at 20 m."""
+    folder = shared_data / "s2_l2a_barbellino"
+    with rasterio.open(folder / f"S2A2A_{day}_022_Barbellino_BOA_10.tif") as boa:
+        raw, affine, crs = boa.read(), boa.transform, f"EPSG:{boa.crs.to_epsg()}"
+    with rasterio.open(folder / f"S2A2A_{day}_022_Barbellino_SCL_10.tif") as source:
+        scl, coarse = source.read(1), source.transform
+    # Bands of the cut-out: B01 B02 B03 B04 B05 …
+    bands = []
+    for name, values in (("blue", raw[1]), ("green", raw[2]), ("red", raw[3])):
+        grid = RawGrid(crs, tuple(affine)[:6], values.shape, 1e-4, 0.0)
+        bands.append(InMemory(RawBand(band_named(name), grid, values)))
+    bands.append(InMemory(RawBand(SCL, RawGrid(crs, tuple(coarse)[:6], scl.shape), scl)))
+    tile = build_tile(FACTS, bands, "here")
+    for name, values in (("blue", raw[1]), ("green", raw[2]), ("red", raw[3])):
+        expected = np.where(values == 0, np.nan, values / 10_000)
+        np.testing.assert_allclose(tile[name], expected, rtol=1e-6)
+    # No shift: each pixel has the class of the 20 m pixel that its centre lies in, by coordinates.
+    cols, rows = ~coarse @ (tile.x.values[None, :], tile.y.values[:, None])
+    by_centre = scl[np.floor(rows).astype(int), np.floor(cols).astype(int)]
+    np.testing.assert_array_equal(tile.s2_scl, by_centre)
+    low, invalid = np.isin(by_centre, [3, 8, 9, 11]), np.isin(by_centre, [0, 1]) | (raw[1:4] == 0).any(axis=0)
+    np.testing.assert_array_equal(tile.quality_data_mask, np.where(invalid, 0, np.where(low, 1, 2)))
+    assert len(np.unique(tile.quality_data_mask)) > 1
