@@ -1,6 +1,7 @@
 """The terrain kernels and the whole preprocessing on a tile of 8000 × 8000 pixels.
 
-Ratios are of medians of three rounds that take turns, so that a busy machine slows both sides. Figures are for two cores.
+Ratios are of medians of three rounds that take turns, so that a busy machine slows both sides. Figures are for two
+cores.
 """
 
 import json

@@ -3,6 +3,7 @@ the stand-in for Earth Engine."""
 
 import hashlib
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -143,14 +144,12 @@ def publish(scene: Scene, s3: S3Server, folder: Path) -> dict[str, Any]:
 
 def earth_image(scene: Scene, collection: str = HARMONIZED) -> EarthImage:
     """Return a scene as an image of the stand-in for Earth Engine; no data is masked there."""
-    import datetime
-
     bands = {}
     for band in (*REFLECTANCE_BANDS, SCL):
         if band.number in scene.raw:
             values = scene.raw[band.number]
             bands[band.gee_band] = np.ma.MaskedArray(values, values == 0)
-    start = datetime.datetime.fromisoformat(scene.time).timestamp() * 1000
+    start = datetime.fromisoformat(scene.time).timestamp() * 1000
     return EarthImage(
         f"{collection}/{scene.gee_name}",
         bands,

@@ -1,9 +1,9 @@
 """Search Sentinel-2 L2A scenes in the Copernicus Data Space."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from darts_acquisition.errors import SceneNotFoundError
+from darts_acquisition.errors import SceneNotFoundError, ServiceError
 from darts_acquisition.sentinel2.area import Area
 from darts_acquisition.sentinel2.item import moment_of, tile_of
 from darts_acquisition.sentinel2.selection import (
@@ -14,15 +14,19 @@ from darts_acquisition.sentinel2.selection import (
     unique,
 )
 from darts_acquisition.sentinel2.settings import CDSESettings
-from darts_acquisition.sentinel2.stac import StacApi
 from darts_acquisition.sentinel2.table import scene_table
-from darts_utils import ParameterError
+from darts_acquisition.stac import make_stac_io
+from darts_acquisition.transfer import public_url
+from darts_utils import DartsError, ParameterError
 
 if TYPE_CHECKING:
     import geopandas as gpd
 
 _NAMES_AT_ONCE = 100
 """Names or tiles per request."""
+_PAGE_SIZE = 200
+_MOST_PAGES = 5_000
+"""A search with more pages does not end: the service repeats itself."""
 
 
 def search_cdse_s2_sr(
@@ -179,12 +183,31 @@ def find_items(
     query = None if area is None else area.query()
     if names == [] or tiles == [] or (area is not None and query is None):
         return []
-    api, found = StacApi(settings.stac_url, settings.limits), {}
-    for body in _bodies(names, tiles, query, selection):
-        for item in api.search({"collections": [settings.collection]} | body):
+    found: dict[str, dict[str, Any]] = {}
+    try:
+        for item in _search(settings, _bodies(names, tiles, query, selection)):
             if _fits(item, names, tiles, area, selection):
                 found[str(item["id"])] = item
+    except (LookupError, TypeError, AttributeError, ValueError) as error:
+        if isinstance(error, DartsError):
+            raise
+        raise ServiceError(
+            f"Searching {public_url(settings.stac_url)}: the answer is no page of items ({error!r})."
+        ) from error
     return [found[name] for name in sorted(found)]
+
+
+def _search(settings: CDSESettings, searches: Iterable[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
+    """Yield the items of all pages of searches."""
+    from pystac_client import Client
+
+    client = Client.open(settings.stac_url, stac_io=make_stac_io(settings.limits))
+    for search in searches:
+        pages = client.search(method="POST", collections=[settings.collection], limit=_PAGE_SIZE, **search)
+        for number, page in enumerate(pages.pages_as_dicts()):
+            if number > _MOST_PAGES:
+                raise ServiceError(f"Searching {public_url(settings.stac_url)}: the pages have no end.")
+            yield from page["features"]
 
 
 def _bodies(
@@ -204,7 +227,7 @@ def _bodies(
                 conditions = _conditions(some_tiles, selection)
                 if conditions:
                     condition = conditions[0] if len(conditions) == 1 else {"op": "and", "args": conditions}
-                    body |= {"filter-lang": "cql2-json", "filter": condition}
+                    body |= {"filter_lang": "cql2-json", "filter": condition}
                 yield body
 
 

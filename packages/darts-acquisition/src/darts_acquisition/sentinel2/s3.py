@@ -12,6 +12,7 @@ from darts_acquisition.sentinel2.errors import ChecksumError
 from darts_acquisition.sentinel2.item import Asset
 from darts_acquisition.sentinel2.multihash import Multihash
 from darts_acquisition.settings import RequestLimits, S3Settings
+from darts_acquisition.transfer import make_s3_client
 
 logger = logging.getLogger(__name__)
 
@@ -70,10 +71,7 @@ class S3Files:
         if target.exists() and _verifies(target, asset.size, checksum):
             return target
         for _ in range(_FETCHES):
-            # Bound by functools would hide what a retry does: each attempt continues what the last one left.
-            size = self._limits.retry.call(
-                lambda: self._continue(bucket, key, part, asset.size), f"Fetching {name}", self._limiter
-            )
+            size = self._fetch_rest(bucket, key, part, asset.size)
             if _verifies(part, size if asset.size is None else asset.size, checksum):
                 part.rename(target)
                 return target
@@ -84,9 +82,22 @@ class S3Files:
             "Try again later: the provider may be replacing the file."
         )
 
+    def _fetch_rest(self, bucket: str, key: str, part: Path, expected: int | None) -> int:
+        """Fetch what is missing of a file, each attempt from where the last one ended; return the file's size."""
+        try:
+            return self._limits.retry.call(
+                lambda: self._continue(bucket, key, part, expected), f"Fetching s3://{bucket}/{key}", self._limiter
+            )
+        except ServiceError as error:
+            if error.failure is not None and error.failure.status == 404:
+                raise SceneNotFoundError(
+                    f"s3://{bucket}/{key} does not exist although the catalogue names it."
+                ) from error
+            raise
+
     def _continue(self, bucket: str, key: str, part: Path, expected: int | None) -> int:
         """Fetch what is missing of a file; return its size as the storage says it."""
-        import botocore.exceptions
+        from botocore.exceptions import ClientError
 
         present = part.stat().st_size if part.exists() else 0
         if expected is not None and present > expected:
@@ -97,16 +108,11 @@ class S3Files:
         span = {"Range": f"bytes={present}-"} if present else {}
         try:
             answer = self._client.get_object(Bucket=bucket, Key=key, **span)
-        except botocore.exceptions.ClientError as error:
-            code = error.response.get("Error", {}).get("Code")
-            if code in ("NoSuchKey", "NoSuchBucket", "404"):
-                raise SceneNotFoundError(
-                    f"s3://{bucket}/{key} does not exist although the catalogue names it."
-                ) from error
-            if code in ("InvalidRange", "416"):
-                part.unlink()
-                raise ConnectionError(f"{key} is shorter than the part that is there") from error
-            raise
+        except ClientError as error:
+            if error.response["ResponseMetadata"]["HTTPStatusCode"] != 416:
+                raise
+            part.unlink()
+            raise ConnectionError(f"{key} is shorter than the part that is there") from None
         whole = present + int(answer["ContentLength"])
         with part.open("ab") as stream, contextlib.closing(answer["Body"]) as body:
             for piece in body.iter_chunks(_PIECE):
@@ -130,31 +136,17 @@ def _address(href: str) -> tuple[str, str]:
 
 
 def _client(settings: S3Settings, limits: RequestLimits) -> Any:
-    """Return a client that leaves retrying to the retry policy, and sums of its own out: the item's are checked."""
-    import boto3
-    import botocore.exceptions
-    from botocore import UNSIGNED
-    from botocore.config import Config
+    """Return a client that has keys; without them every request would fail, one by one."""
+    from botocore.exceptions import BotoCoreError
 
-    config = Config(
-        retries={"total_max_attempts": 1, "mode": "standard"},
-        connect_timeout=limits.timeout_s,
-        read_timeout=limits.timeout_s,
-        max_pool_connections=limits.parallel,
-        response_checksum_validation="when_required",
-        request_checksum_calculation="when_required",
-        s3={"addressing_style": "path"},
-        **({"signature_version": UNSIGNED} if settings.anonymous else {}),
-    )
     try:
-        session = boto3.Session(profile_name=settings.profile, region_name=settings.region)
-        if not settings.anonymous and session.get_credentials() is None:
-            raise LoginError(
-                f"There are no keys for {settings.endpoint or 'the object storage'}: write them into a profile of "
-                "~/.aws/credentials and name it (AWS_PROFILE), or set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY."
-            )
-        return session.client("s3", endpoint_url=settings.endpoint, config=config)
-    except botocore.exceptions.ProfileNotFound as error:
-        raise LoginError(f"There is no profile {settings.profile!r} in ~/.aws; name one that exists.") from error
-    except (botocore.exceptions.BotoCoreError, ValueError) as error:
+        client = make_s3_client(settings, limits)
+        keys = settings.anonymous or client._request_signer._credentials is not None
+    except (BotoCoreError, ValueError) as error:
         raise ServiceError(f"The object storage cannot be used: {type(error).__name__}.") from error
+    if not keys:
+        raise LoginError(
+            f"There are no keys for {settings.endpoint or 'the object storage'}: write them into a profile of "
+            "~/.aws/credentials and name it (AWS_PROFILE), or set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY."
+        )
+    return client

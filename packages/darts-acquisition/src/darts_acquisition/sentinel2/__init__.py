@@ -1,0 +1,36 @@
+"""Sentinel-2 L2A scenes of the Copernicus Data Space and of Google Earth Engine, with one result."""
+
+from darts_acquisition.sentinel2.area import Area
+from darts_acquisition.sentinel2.cdse import download_cdse_s2_sr_scene, load_cdse_s2_sr_scene
+from darts_acquisition.sentinel2.cdse_search import (
+    get_aoi_from_cdse_s2_sr_scene_ids,
+    get_cdse_s2_sr_scene_ids_from_geodataframe,
+    get_cdse_s2_sr_scene_ids_from_tile_ids,
+    search_cdse_s2_sr,
+)
+from darts_acquisition.sentinel2.errors import (
+    AreaError,
+    ChecksumError,
+    RawStoreError,
+    RepairedGeometryWarning,
+    SceneNotStoredError,
+    WideEdgeWarning,
+)
+from darts_acquisition.sentinel2.settings import CDSESettings
+
+__all__ = [
+    "Area",
+    "AreaError",
+    "CDSESettings",
+    "ChecksumError",
+    "RawStoreError",
+    "RepairedGeometryWarning",
+    "SceneNotStoredError",
+    "WideEdgeWarning",
+    "download_cdse_s2_sr_scene",
+    "get_aoi_from_cdse_s2_sr_scene_ids",
+    "get_cdse_s2_sr_scene_ids_from_geodataframe",
+    "get_cdse_s2_sr_scene_ids_from_tile_ids",
+    "load_cdse_s2_sr_scene",
+    "search_cdse_s2_sr",
+]

@@ -1,0 +1,94 @@
+"""Ask a STAC API, politely: each request goes through the retry policy and keeps to the rate."""
+
+from typing import TYPE_CHECKING, Any
+
+from darts_acquisition.errors import ServiceError
+from darts_acquisition.failures import failure_of
+from darts_acquisition.retry import RateLimiter
+from darts_acquisition.settings import RequestLimits
+from darts_acquisition.transfer import public_url
+
+if TYPE_CHECKING:
+    from pystac_client import Client
+
+
+def open_api(url: str, collection: str, limits: RequestLimits, limiter: RateLimiter | None = None) -> "Client":
+    """Open a STAC API and see that it has a collection with something in it.
+
+    An API without the collection, a wrong address for instance, would answer every search with nothing, and nothing
+    would be remembered as there being no data.
+
+    Args:
+        url: Address of the API.
+        collection: Name of a collection.
+        limits: How many requests are made, and what happens when one fails.
+        limiter: The rate of requests, where several clients share it.
+
+    Returns:
+        The client; threads may share it.
+
+    Raises:
+        ServiceError: If the API cannot be reached, or has no such collection, or an empty one.
+    """
+    from pystac_client import Client
+    from pystac_client.exceptions import APIError
+
+    client = Client.open(url, stac_io=make_stac_io(limits, limiter))
+    try:
+        client.get_collection(collection)
+        first = next(client.search(collections=[collection], max_items=1, limit=1).items(), None)
+    except (APIError, KeyError) as error:
+        raise ServiceError(f"{public_url(url)} cannot be searched for {collection}: {error}") from error
+    except ServiceError as error:
+        if error.failure is not None and error.failure.status == 404:
+            raise ServiceError(f"{public_url(url)} has no collection {collection}.", error.failure) from error
+        raise
+    if first is None:
+        raise ServiceError(f"The collection {collection} of {public_url(url)} is empty; expected at least one item.")
+    return client
+
+
+def search_box(client: "Client", collection: str, box: tuple[float, float, float, float]) -> dict[str, Any]:
+    """Return the items of a collection that a box touches, by name.
+
+    Args:
+        client: The API.
+        collection: Name of the collection.
+        box: West, south, east, north in degrees.
+
+    Returns:
+        The items of all pages.
+
+    Raises:
+        ServiceError: If the search fails.
+    """
+    return {item.id: item for item in client.search(collections=[collection], bbox=box).items()}
+
+
+def make_stac_io(limits: RequestLimits, limiter: RateLimiter | None = None) -> Any:
+    """Return what pystac-client makes its requests with: an object that follows the retry policy.
+
+    Args:
+        limits: Timeout, rate, and what happens when a request fails.
+        limiter: The rate of requests, where several clients share it.
+
+    Returns:
+        A `pystac_client.stac_api_io.StacApiIO`.
+    """
+    from pystac_client.exceptions import APIError
+    from pystac_client.stac_api_io import StacApiIO
+
+    rate = limiter or limits.limiter()
+
+    class PoliteStacIO(StacApiIO):
+        def request(self, href: str, *args: Any, **kwargs: Any) -> str:
+            """Make a request; what the service said is looked for within pystac-client's own error."""
+            what = f"Searching {public_url(href)}"
+            try:
+                return limits.retry.call(lambda: super(PoliteStacIO, self).request(href, *args, **kwargs), what, rate)
+            except APIError as error:
+                raise ServiceError(f"{what}: {error}", failure_of(error)) from error
+
+    io = PoliteStacIO(timeout=limits.timeout_s, max_retries=None)
+    io.session.hooks["response"].append(lambda response, *_, **__: response.raise_for_status())
+    return io

@@ -1,0 +1,486 @@
+"""The Copernicus Data Space end to end on this machine: a STAC API and object storage that hold scenes like its own."""
+
+import copy
+import hashlib
+import json
+import logging
+import os
+from contextlib import contextmanager
+
+import geopandas as gpd
+import numpy as np
+import pytest
+import rasterio
+from botocore.exceptions import ClientError
+from shapely.geometry import Point, box, shape
+
+from darts_acquisition.errors import (
+    LoginError,
+    SceneError,
+    SceneGridError,
+    SceneNameError,
+    SceneNotFoundError,
+    ServiceError,
+)
+from darts_acquisition.sentinel2 import (
+    ChecksumError,
+    download_cdse_s2_sr_scene,
+    get_aoi_from_cdse_s2_sr_scene_ids,
+    get_cdse_s2_sr_scene_ids_from_geodataframe,
+    get_cdse_s2_sr_scene_ids_from_tile_ids,
+    load_cdse_s2_sr_scene,
+    search_cdse_s2_sr,
+)
+from darts_acquisition.sentinel2.bands import REFLECTANCE_BANDS, SCL, quality_from_scl
+from darts_acquisition.sentinel2.item import asset_of, facts_of
+from darts_acquisition.sentinel2.store import RawStore
+from darts_utils import ParameterError
+from support.local_server import Answer, LocalServer
+from support.s3_server import KEYS, environment_of, serve_s3
+from support.sentinel2 import BUCKET, CDSE_NAME, Scene, cdse_settings, expected_reflectance, publish, random_scene
+from support.stac_server import serve_stac
+
+FOUR = ("B02", "B03", "B04", "B08")
+
+
+@pytest.fixture(scope="module")
+def s3():
+    with serve_s3() as server:
+        server.bucket(BUCKET)
+        yield server
+
+
+@pytest.fixture(scope="module")
+def scene():
+    return random_scene(60)
+
+
+@pytest.fixture(scope="module")
+def published(s3, scene, tmp_path_factory):
+    return publish(scene, s3, tmp_path_factory.mktemp("jp2"))
+
+
+@contextmanager
+def catalogue(s3, items, page_size=10):
+    with serve_stac(items, page_size) as stac, environment_of(s3):
+        yield stac, cdse_settings(stac.url, s3.url)
+
+
+@pytest.fixture
+def service(s3, published):
+    with catalogue(s3, [copy.deepcopy(published)]) as (stac, settings):
+        yield stac, settings
+
+
+def check_tile(tile, scene, numbers=FOUR):
+    for band in REFLECTANCE_BANDS:
+        if band.number in numbers:
+            expected = expected_reflectance(scene.raw[band.number], scene.offset, band.factor).astype("float32")
+            np.testing.assert_array_equal(tile[band.name], expected)
+    np.testing.assert_array_equal(tile.s2_scl, np.kron(scene.raw["SCL"], np.ones((2, 2), "uint8")))
+    empty = np.any([scene.raw[number] == 0 for number in set(FOUR) & set(numbers)], axis=0)
+    np.testing.assert_array_equal(tile.quality_data_mask, np.where(empty, 0, quality_from_scl(tile.s2_scl.values)))
+
+
+@pytest.mark.parametrize("stored", [True, False])
+def test_a_scene_is_loaded_as_it_was_taken(service, scene, tmp_path, stored):
+    _, settings = service
+    tile = load_cdse_s2_sr_scene(CDSE_NAME, tmp_path / "raw" if stored else None, "all", settings=settings)
+    check_tile(tile, scene, scene.raw)
+    assert tile.odc.geobox.crs.epsg == 32608
+    assert tuple(tile.odc.geobox.affine)[:6] == tuple(scene.affine(10))[:6]
+    assert tile.attrs == {
+        "tile_id": CDSE_NAME,
+        "time": "2021-08-21T21:00:21.024000Z",
+        "azimuth": 178.5,
+        "elevation": 33.25,
+        "s2_source": "cdse",
+        "s2_scene_id": CDSE_NAME,
+        "s2_mgrs_tile": "08WMA",
+        "s2_cloud_cover": 3.5,
+        "s2_snow_cover": 0.5,
+        "s2_platform": "sentinel-2a",
+        "s2_processing_baseline": "05.00",
+    }
+
+
+def test_what_is_stored_needs_no_service(service, scene, tmp_path):
+    stac, settings = service
+    online = load_cdse_s2_sr_scene(CDSE_NAME, tmp_path, settings=settings)
+    asked = len(stac.requests)
+    assert load_cdse_s2_sr_scene(CDSE_NAME, tmp_path, offline=True, settings=settings).identical(online)
+    assert load_cdse_s2_sr_scene(f"{CDSE_NAME}.SAFE", tmp_path, settings=settings).identical(online)
+    assert len(stac.requests) == asked
+    more = load_cdse_s2_sr_scene(CDSE_NAME, tmp_path, ["red", "swir16"], settings=settings)
+    assert list(more.data_vars) == ["red", "swir16", "s2_scl", "quality_data_mask"]
+    assert RawStore(tmp_path).bands("cdse", CDSE_NAME) == {*FOUR, "SCL", "B11"}
+    assert not list((tmp_path / ".downloads").glob("*/*"))
+
+
+def test_before_baseline_4_there_is_no_offset(s3, tmp_path):
+    old = random_scene(12, 5, FOUR, offset=0.0, baseline="02.14", name=CDSE_NAME.replace("N0500", "N0214"))
+    item = publish(old, s3, tmp_path)
+    for silent in (False, True):
+        if silent:  # an item that says nothing follows its baseline
+            for name in ("B02_10m", "B03_10m", "B04_10m", "B08_10m"):
+                del item["assets"][name]["raster:offset"]
+        with catalogue(s3, [item]) as (_, settings):
+            check_tile(load_cdse_s2_sr_scene(old.name, settings=settings), old)
+    item["properties"]["processing:version"] = "04.00"
+    assert asset_of(item, REFLECTANCE_BANDS[1]).grid.offset == -0.1
+    del item["properties"]["processing:version"]
+    with pytest.raises(SceneError, match="neither raster:offset nor processing:version"):
+        asset_of(item, REFLECTANCE_BANDS[1])
+
+
+def test_the_real_item(shared_data):
+    file = next((shared_data / "cdse_stac").glob("*.json"))
+    item = json.loads(file.read_text())
+    facts = facts_of(item)
+    assert facts.attrs["azimuth"] == pytest.approx(171.648044763495)
+    assert facts.attrs["elevation"] == pytest.approx(15.295893422957406)
+    assert facts.attrs["s2_mgrs_tile"] == "13VEK"
+    for band in (*REFLECTANCE_BANDS, SCL):
+        asset = asset_of(item, band)
+        assert asset.grid.crs == "EPSG:32613"
+        assert asset.grid.transform == (band.resolution, 0, 499_980, 0, -band.resolution, 7_000_020)
+        assert asset.grid.shape == (109_800 // band.resolution,) * 2
+        assert (asset.grid.scale, asset.grid.offset) == ((1, 0) if band is SCL else (1e-4, -0.1))
+        assert asset.checksum.startswith("1620")
+        assert asset.href.startswith("s3://eodata/")
+    assert asset_of(item, REFLECTANCE_BANDS[1]).size == 134_936_576
+
+
+def test_the_peel_scene(s3, shared_data, tmp_path):
+    with rasterio.open(next((shared_data / "peel").glob("S2_*.tif"))) as source:
+        pixels, affine = source.read()[:, :246, :246], source.transform
+    raw = {number: pixels[index] for number, index in zip(FOUR, (0, 1, 2, 6), strict=True)}
+    raw["SCL"] = np.full((123, 123), 4, "uint8")
+    name = CDSE_NAME.replace("R100", "R057")
+    peel = Scene(raw, name=name, left=affine.c, top=affine.f)
+    with catalogue(s3, [publish(peel, s3, tmp_path)]) as (_, settings):
+        tile = load_cdse_s2_sr_scene(name, tmp_path / "raw", settings=settings)
+    check_tile(tile, peel)
+    assert tile.odc.geobox.affine == affine
+
+
+# Search
+
+
+@pytest.fixture
+def many(s3, published):
+    """Twelve scenes of two tiles, one per month of 2021, in pages of five."""
+    items = []
+    for month in range(1, 13):
+        item = copy.deepcopy(published)
+        tile = "08WMA" if month % 2 else "33UVP"
+        item["id"] = f"S2A_MSIL2A_2021{month:02}21T210021_N0500_R100_T{tile}_20230201T010203"
+        item["properties"] |= {"datetime": f"2021-{month:02}-21T21:00:21.024000Z", "grid:code": f"MGRS-{tile}"}
+        item["properties"] |= {"eo:cloud_cover": month * 1.0, "eo:snow_cover": 12.0 - month}
+        if tile == "33UVP":
+            item["geometry"] = json.loads(json.dumps(box(13.0, 52.0, 14.5, 53.0).__geo_interface__))
+        items.append(item)
+    with catalogue(s3, items, 5) as (stac, settings):
+        stac.respond.__self__.page_size = 5
+        yield stac, settings
+
+
+def months_of(names):
+    return [int(name[15:17]) for name in names]
+
+
+@pytest.mark.parametrize(
+    ("conditions", "months"),
+    [
+        ({}, [1, 3, 5, 7, 9, 11]),
+        ({"max_cloud_cover": 5}, [1, 3, 5]),
+        ({"max_cloud_cover": 100, "max_snow_cover": 5}, [7, 9, 11]),
+        ({"max_cloud_cover": 0}, []),
+        ({"start_date": "2021-03-21", "end_date": "2021-05-21"}, [3, 5]),
+        ({"start_date": "2021-03-22", "end_date": "2021-05-20"}, []),
+        ({"start_date": "2021-03", "end_date": "2021-07"}, [3, 5, 7]),
+        ({"start_date": "2021-08"}, [9, 11]),
+        ({"months": [1, 2, 3]}, [1, 3]),
+        ({"months": [3, 7], "years": [2020, 2021]}, [3, 7]),
+        ({"years": [2020]}, []),
+    ],
+)
+def test_scenes_are_found_by_tile_and_time(many, conditions, months):
+    _, settings = many
+    names = get_cdse_s2_sr_scene_ids_from_tile_ids(["08WMA"], settings=settings, **conditions)
+    assert months_of(names) == months
+
+
+def test_months_and_years_are_one_query_each(many):
+    stac, settings = many
+    search_cdse_s2_sr(tile_ids=["08WMA"], months=[6, 7], years=[2020, 2021], settings=settings)
+    spans = [request.json["datetime"] for request in stac.requests if request.path == "/search"]
+    assert spans == [
+        f"{year}-{month}-01T00:00:00.000Z/{year}-{month}-{last}T23:59:59.999Z"
+        for year in (2020, 2021)
+        for month, last in (("06", 30), ("07", 31))
+    ]
+
+
+def test_all_pages_are_read(many):
+    stac, settings = many
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("darts_acquisition.sentinel2.cdse_search._PAGE_SIZE", 5)
+        found = search_cdse_s2_sr(tile_ids=["8wma", "T33UVP"], settings=settings)
+    assert months_of(found.index) == list(range(1, 13))
+    assert stac.paths().count("/search") == 3
+    assert list(found.columns) == ["time", "tile_id", "cloud_cover", "snow_cover", "geometry"]
+    assert found.crs.to_epsg() == 4326
+
+
+def test_scenes_are_found_by_area(many):
+    _, settings = many
+    berlin = gpd.GeoDataFrame(geometry=[box(13.3, 52.4, 13.5, 52.6)], crs="EPSG:4326").to_crs("EPSG:25833")
+    names = get_cdse_s2_sr_scene_ids_from_geodataframe(berlin, settings=settings, max_cloud_cover=6)
+    assert months_of(names) == [2, 4, 6]
+    near = gpd.GeoDataFrame(geometry=[Point(14.505, 52.5)], crs="EPSG:4326")  # 300 m beside the footprint
+    assert get_cdse_s2_sr_scene_ids_from_geodataframe(near, settings=settings) == []
+
+
+def test_a_service_that_ignores_conditions_is_checked(many, published):
+    stac, settings = many
+    api = stac.respond.__self__
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("support.stac_server._matches", lambda item, search: True)
+        names = get_cdse_s2_sr_scene_ids_from_tile_ids(
+            ["08WMA"], settings=settings, max_cloud_cover=5, start_date="2021-02", end_date="2021-12"
+        )
+    assert months_of(names) == [3, 5]
+    assert len(api.items) == 12
+
+
+def test_the_area_of_scenes(many, published):
+    _, settings = many
+    name = CDSE_NAME.replace("20210821", "20210721")
+    found = get_aoi_from_cdse_s2_sr_scene_ids([name], settings=settings)
+    assert found.geometry.iloc[0].equals(shape(published["geometry"]))
+    with pytest.raises(SceneNotFoundError, match="1 of 2 scenes"):
+        get_aoi_from_cdse_s2_sr_scene_ids([name, CDSE_NAME.replace("R100", "R101")], settings=settings)
+
+
+@pytest.mark.parametrize(
+    ("conditions", "message"),
+    [
+        ({"start_date": "2021-09-01", "end_date": "2021-08-01"}, "lies after end_date"),
+        ({"start_date": "2021-02-30"}, "start_date is '2021-02-30'"),
+        ({"end_date": ""}, "end_date is ''"),
+        ({"months": [13]}, "months holds 13"),
+        ({"months": []}, "is empty"),
+        ({"years": [1999]}, "years holds 1999"),
+        ({"max_cloud_cover": -1}, "max_cloud_cover is -1"),
+        ({"tile_ids": ["33UVI"]}, "'33UVI' is no MGRS tile"),
+        ({"tile_ids": ["61UVP"]}, "'61UVP' is no MGRS tile"),
+        ({"tile_ids": None}, "Nothing says which scenes"),
+    ],
+)
+def test_mistakes_are_found_before_anything_is_asked(service, conditions, message):
+    stac, settings = service
+    with pytest.raises(ParameterError, match=message):
+        search_cdse_s2_sr(**({"tile_ids": ["08WMA"]} | conditions), settings=settings)
+    assert not stac.requests
+
+
+# What goes wrong
+
+
+def test_a_name_of_the_other_source_says_so(service, tmp_path):
+    stac, settings = service
+    with pytest.raises(SceneNameError, match=r"Earth Engine .*raw_data_source 'gee'"):
+        load_cdse_s2_sr_scene("20210821T210021_20210821T210020_T08WMA", tmp_path, settings=settings)
+    with pytest.raises(SceneNameError, match="no name of a Sentinel-2 L2A scene"):
+        download_cdse_s2_sr_scene(CDSE_NAME.replace("MSIL2A", "MSIL1C"), tmp_path, settings=settings)
+    assert not stac.requests
+
+
+def test_a_scene_that_does_not_exist(service, tmp_path):
+    stac, settings = service
+    with pytest.raises(SceneNotFoundError, match="has no scene S2B_"):
+        download_cdse_s2_sr_scene(CDSE_NAME.replace("S2A", "S2B"), tmp_path, settings=settings)
+    assert stac.paths().count("/search") == 1
+
+
+def test_a_storm_of_429_ends_and_says_so(service, tmp_path):
+    stac, settings = service
+    stac.inject(status=429, times=99, retry_after="1")
+    with pytest.raises(ServiceError, match="429, Too Many Requests, after 3 attempts"):
+        search_cdse_s2_sr(tile_ids=["08WMA"], settings=settings)
+    assert len(stac.requests) == 3
+    stac.faults.clear()
+    stac.inject(status=429, times=2, retry_after="1")
+    assert len(search_cdse_s2_sr(tile_ids=["08WMA"], settings=settings)) == 1
+
+
+def test_what_cannot_succeed_is_not_tried_again(service):
+    stac, settings = service
+    stac.inject(path="/search", status=400, times=9)
+    with pytest.raises(ServiceError, match="400"):
+        search_cdse_s2_sr(tile_ids=["08WMA"], settings=settings)
+    assert stac.paths().count("/search") == 1
+
+
+def test_an_answer_that_is_no_page(service):
+    stac, settings = service
+    for body in (b"<html>", b"[]", b'{"type": "FeatureCollection"}'):
+        stac.inject(path="/search", body=body)
+        with pytest.raises(ServiceError, match="no page of items"):
+            search_cdse_s2_sr(tile_ids=["08WMA"], settings=settings)
+
+
+@contextmanager
+def storage_between(s3):
+    """Stand between boto3 and the storage, so that faults can be injected into what it answers."""
+    client = s3.client()
+
+    def forward(request):
+        bucket, _, key = request.path.lstrip("/").partition("/")
+        span = {"Range": request.headers["Range"]} if "Range" in request.headers else {}
+        try:
+            answer = client.get_object(Bucket=bucket, Key=key, **span)
+        except ClientError as error:
+            code = error.response["Error"]["Code"]
+            status = error.response["ResponseMetadata"]["HTTPStatusCode"]
+            return Answer(f"<Error><Code>{code}</Code></Error>".encode(), status)
+        return Answer(answer["Body"].read(), answer["ResponseMetadata"]["HTTPStatusCode"])
+
+    with LocalServer(forward).running() as server:
+        yield server
+
+
+@pytest.fixture
+def between(s3, published, monkeypatch):
+    with storage_between(s3) as storage, serve_stac([copy.deepcopy(published)]) as stac, environment_of(s3):
+        yield storage, cdse_settings(stac.url, storage.url), stac.respond.__self__.items[0]
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        {"reset_after": 500},
+        {"truncate_to": 700},
+        {"status": 503},
+        {"status": 429, "retry_after": "1"},
+        {"cut_to": 300},
+        {"body": b"not an image"},
+    ],
+)
+def test_a_fault_on_the_way_changes_nothing(between, scene, tmp_path, fault):
+    storage, settings, _ = between
+    storage.inject(path="*B03_10m*", **fault)
+    check_tile(load_cdse_s2_sr_scene(CDSE_NAME, tmp_path, settings=settings), scene)
+    asked = [path for path in storage.paths() if "B03" in path]
+    assert len(asked) == 2
+
+
+def test_a_part_is_continued_where_it_ended(between, scene, tmp_path, published):
+    storage, settings, _ = between
+    storage.inject(path="*B03_10m*", reset_after=5000, times=99)
+    with pytest.raises(ServiceError, match="B03_10m"):
+        download_cdse_s2_sr_scene(CDSE_NAME, tmp_path, settings=settings)
+    part = next((tmp_path / ".downloads").rglob("*B03*.part"))
+    assert 0 < part.stat().st_size < published["assets"]["B03_10m"]["file:size"]
+    storage.faults.clear()
+    storage.requests.clear()
+    check_tile(load_cdse_s2_sr_scene(CDSE_NAME, tmp_path, settings=settings), scene)
+    spans = [request.headers["Range"] for request in storage.requests if "B03" in request.path]
+    assert len(spans) == 1
+    assert spans[0].startswith("bytes=")
+    # the other files were there already, whole and verified
+    assert len(storage.requests) == 1
+
+
+def test_a_file_that_does_not_verify_is_never_decoded(between, tmp_path, monkeypatch):
+    storage, settings, item = between
+    item["assets"]["B03_10m"]["file:checksum"] = "1620" + hashlib.sha3_256(b"another").hexdigest()
+    decoded = []
+    monkeypatch.setattr("darts_acquisition.sentinel2.cdse.decode", lambda file, asset: decoded.append(file))
+    with pytest.raises(ChecksumError, match=r"B03_10m\.jp2 has another size or checksum"):
+        download_cdse_s2_sr_scene(CDSE_NAME, tmp_path, settings=settings)
+    assert decoded == []
+    assert RawStore(tmp_path).bands("cdse", CDSE_NAME) == set()
+    assert sum("B03" in path for path in storage.paths()) == 3
+
+
+@pytest.mark.parametrize("checksum", ["zz", "16", "1620ab", "77201234", ""])
+def test_a_checksum_that_cannot_be_understood(between, tmp_path, checksum):
+    _, settings, item = between
+    item["assets"]["B03_10m"]["file:checksum"] = checksum
+    with pytest.raises(SceneError, match="file:checksum is"):
+        download_cdse_s2_sr_scene(CDSE_NAME, tmp_path, settings=settings)
+
+
+@pytest.mark.parametrize(("name", "code"), [("md5", "d50110"), ("sha256", "1220"), ("sha512", "1340")])
+def test_other_checksums(between, scene, s3, tmp_path, name, code):
+    _, settings, item = between
+    asset = item["assets"]["B03_10m"]
+    content = s3.client().get_object(Bucket=BUCKET, Key=asset["href"].removeprefix(f"s3://{BUCKET}/"))["Body"].read()
+    asset["file:checksum"] = code + hashlib.new(name, content).hexdigest()
+    check_tile(load_cdse_s2_sr_scene(CDSE_NAME, tmp_path, settings=settings), scene)
+
+
+def test_an_item_at_odds_with_its_file(between, tmp_path):
+    _, settings, item = between
+    asset = item["assets"]["B03_10m"]
+    for change, message in (
+        ({"proj:transform": [10, 0, 400_030, 0, -10, 7_600_020]}, "the catalogue says"),
+        ({"proj:shape": [30, 60]}, "pixels; the catalogue says"),
+        ({"proj:code": "EPSG:32609"}, "the catalogue says EPSG:32609"),
+    ):
+        item["assets"]["B03_10m"] = asset | change
+        with pytest.raises(SceneGridError, match=message):
+            load_cdse_s2_sr_scene(CDSE_NAME, settings=settings)
+    del item["assets"]["B03_10m"]
+    with pytest.raises(SceneError, match="no asset B03_10m"):
+        load_cdse_s2_sr_scene(CDSE_NAME, settings=settings)
+
+
+def test_a_file_that_the_storage_lacks(between, tmp_path):
+    storage, settings, item = between
+    item["assets"]["B03_10m"]["href"] = f"s3://{BUCKET}/nowhere/B03_10m.jp2"
+    with pytest.raises(SceneNotFoundError, match="does not exist although"):
+        load_cdse_s2_sr_scene(CDSE_NAME, settings=settings)
+    assert sum("B03" in path for path in storage.paths()) == 1
+
+
+def test_a_login_that_is_refused_is_tried_once(between, tmp_path):
+    storage, settings, _ = between
+    body = b"<Error><Code>InvalidAccessKeyId</Code></Error>"
+    storage.inject(status=403, times=99, body=body)
+    with pytest.raises(LoginError, match="login was refused"):
+        download_cdse_s2_sr_scene(CDSE_NAME, tmp_path, settings=settings)
+    assert len(storage.requests) <= 5  # one per file
+
+
+def test_without_keys_nothing_is_asked(service, tmp_path, monkeypatch):
+    _, settings = service
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+    monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
+    with pytest.raises(LoginError, match=r"no keys for http.*AWS_PROFILE"):
+        download_cdse_s2_sr_scene(CDSE_NAME, tmp_path, settings=settings)
+    monkeypatch.setenv("AWS_PROFILE", "nobody")
+    with pytest.raises(LoginError, match="profile"):
+        download_cdse_s2_sr_scene(CDSE_NAME, tmp_path, settings=settings)
+
+
+def test_the_secret_shows_nowhere(between, tmp_path, caplog):
+    storage, settings, _ = between
+    before = dict(os.environ)
+    storage.inject(path="*B03_10m*", status=403, body=b"<Error><Code>AccessDenied</Code></Error>")
+    storage.inject(path="*B02_10m*", reset_after=100)
+    with caplog.at_level(logging.DEBUG, logger="darts_acquisition"):
+        with pytest.raises(LoginError) as caught:
+            download_cdse_s2_sr_scene(CDSE_NAME, tmp_path, settings=settings)
+        download_cdse_s2_sr_scene(CDSE_NAME, tmp_path, settings=settings)
+    secret = KEYS["aws_secret_access_key"]
+    texts = [caplog.text, repr(settings)]
+    error = caught.value
+    while error is not None:
+        texts += [repr(error), str(error), repr(vars(error))]
+        error = error.__cause__
+    texts += [file.read_bytes().decode("latin-1") for file in tmp_path.rglob("*") if file.is_file()]
+    assert not [text for text in texts if secret in text]
+    assert dict(os.environ) == before
