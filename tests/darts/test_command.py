@@ -62,7 +62,7 @@ def test_env_info_names_versions_and_what_a_gpu_lacks(darts) -> None:
     assert "GPU for networks" in output
 
 
-def _expect_usage_error(result: tuple[int, str, str], message: str) -> None:
+def assert_usage_error(result: tuple[int, str, str], message: str) -> None:
     code, _, error = result
     lines = [line for line in error.splitlines() if line.strip()]
     assert code == 2
@@ -73,41 +73,41 @@ def _expect_usage_error(result: tuple[int, str, str], message: str) -> None:
 def test_a_misspelt_key_in_the_configuration(darts, scenes: Path, tmp_path: Path) -> None:
     (tmp_path / "config.toml").write_text("[darts]\npatch_sice = 3\n")
     result = darts("inference", "planet-sequential", "--scenes-dir", str(scenes))
-    _expect_usage_error(result, "unknown key 'patch_sice'; did you mean 'patch_size'?")
+    assert_usage_error(result, "unknown key 'patch_sice'; did you mean 'patch_size'?")
 
 
 def test_a_missing_model_file(darts, scenes: Path) -> None:
     result = darts("inference", "planet-sequential", "--scenes-dir", str(scenes), "--model-files", "absent.pt")
-    _expect_usage_error(result, "absent.pt does not exist; correct --model-files")
+    assert_usage_error(result, "absent.pt does not exist; correct --model-files")
 
 
 def test_an_unknown_export_band(darts, scenes: Path) -> None:
     arguments = ("--scenes-dir", str(scenes), "--model-files", "absent.pt", "--export-bands", "probabillities")
-    _expect_usage_error(darts("inference", "planet-sequential", *arguments), "probabillities")
+    assert_usage_error(darts("inference", "planet-sequential", *arguments), "probabillities")
 
 
 def test_an_overlap_larger_than_half_a_patch(darts, scenes: Path) -> None:
     arguments = ("--scenes-dir", str(scenes), "--patch-size", "512", "--overlap", "257")
-    _expect_usage_error(darts("inference", "planet-sequential", *arguments), "at most half of patch_size (256 px)")
+    assert_usage_error(darts("inference", "planet-sequential", *arguments), "at most half of patch_size (256 px)")
 
 
 def test_the_command_line_goes_over_the_file(darts, scenes: Path, tmp_path: Path) -> None:
     (tmp_path / "config.toml").write_text("[darts]\noverlap = 300\npatch_size = 512\n")
     arguments = ("--scenes-dir", str(scenes), "--overlap", "10", "--model-files", "absent.pt")
-    _expect_usage_error(darts("inference", "planet-sequential", *arguments), "absent.pt does not exist")
-    _expect_usage_error(darts("inference", "planet-sequential", *arguments[:2]), "overlap is 300 px")
+    assert_usage_error(darts("inference", "planet-sequential", *arguments), "absent.pt does not exist")
+    assert_usage_error(darts("inference", "planet-sequential", *arguments[:2]), "overlap is 300 px")
 
 
 def test_a_value_of_the_wrong_kind_names_its_option(darts, scenes: Path) -> None:
     arguments = ("--scenes-dir", str(scenes), "--quality-level", "best")
-    _expect_usage_error(darts("inference", "planet-sequential", *arguments), "--quality-level is 'best'")
+    assert_usage_error(darts("inference", "planet-sequential", *arguments), "--quality-level is 'best'")
 
 
 def test_a_folder_without_scenes(darts, tmp_path: Path) -> None:
     arguments = ("--scenes-dir", str(tmp_path), "--model-files", "absent.pt")
-    _expect_usage_error(darts("inference", "planet-sequential", *arguments), "holds no folder of a scene")
+    assert_usage_error(darts("inference", "planet-sequential", *arguments), "holds no folder of a scene")
     arguments = ("--scenes-dir", str(tmp_path / "absent"))
-    _expect_usage_error(darts("inference", "planet-sequential", *arguments), "correct --scenes-dir")
+    assert_usage_error(darts("inference", "planet-sequential", *arguments), "correct --scenes-dir")
 
 
 def test_help_loads_no_heavy_library() -> None:
@@ -147,8 +147,8 @@ def test_a_model_is_shown_and_converted(darts, tmp_path: Path) -> None:
         line for line in output.splitlines() if "bands" in line
     ]
     (tmp_path / "bad.pt").write_bytes(b"no model")
-    _expect_usage_error(darts("model", "info", str(tmp_path / "bad.pt")), "bad.pt")
+    assert_usage_error(darts("model", "info", str(tmp_path / "bad.pt")), "bad.pt")
 
 
 def test_runs_of_a_folder_without_records(darts, tmp_path: Path) -> None:
-    _expect_usage_error(darts("runs", str(tmp_path)), "no records of a run")
+    assert_usage_error(darts("runs", str(tmp_path)), "no records of a run")
