@@ -15,7 +15,8 @@ from odc.geo.xr import wrap_xr
 from darts_export import DEFAULT_EXPORT_BANDS, export_tile
 from support.postprocessing import make_scene
 
-SIZE, OBJECTS = 8000, 12_500
+# Some of the objects that are asked for end up where nothing is known.
+SIZE, OBJECTS = 8000, 12_900
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +72,7 @@ def export_plainly(tile: xr.Dataset, folder: Path) -> int:
 
 
 def draw_plainly(tile: xr.Dataset, folder: Path) -> None:
-    """Draw the thumbnail as one would without much thought; where there is no matplotlib, the plain way does without."""
+    """Draw the thumbnail as one would without much thought."""
     import matplotlib as mpl
 
     mpl.use("Agg")
@@ -95,6 +96,7 @@ def test_default_bands_take_less_than_5_s_and_half_the_time_of_the_plain_way(ben
     benchmark.pedantic(export_tile, (tile, tmp_path / "tile"), rounds=3)
     fast = benchmark.stats.stats.median
     benchmark.extra_info |= {"plain way, s": plain, "times faster": plain / fast, "polygons, plain way": plain_count}
+    assert plain_count >= 12_500
     assert fast < 5
     assert plain / fast >= 2
 

@@ -323,10 +323,20 @@ def test_what_cannot_succeed_is_not_tried_again(service):
     assert stac.paths().count("/search") == 1
 
 
+def test_pages_without_end(service):
+    stac, settings = service
+    page = {"features": [], "links": [{"rel": "next", "href": f"{stac.url}/search", "method": "POST", "body": {}}]}
+    stac.inject(path="/search", body=json.dumps(page).encode(), times=99)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("darts_acquisition.sentinel2.cdse_search._MOST_PAGES", 5)
+        with pytest.raises(ServiceError, match="no end"):
+            search_cdse_s2_sr(tile_ids=["08WMA"], settings=settings)
+
+
 def test_an_answer_that_is_no_page(service):
     stac, settings = service
     for body in (b"<html>", b"[]", b'{"type": "FeatureCollection"}'):
-        stac.inject(path="/search", body=body)
+        stac.inject(path="/search", body=body, times=1)
         with pytest.raises(ServiceError, match="no page of items"):
             search_cdse_s2_sr(tile_ids=["08WMA"], settings=settings)
 
@@ -376,9 +386,10 @@ def test_a_fault_on_the_way_changes_nothing(between, scene, tmp_path, fault):
     assert len(asked) == 2
 
 
-def test_a_part_is_continued_where_it_ended(between, scene, tmp_path, published):
+def test_a_part_is_continued_where_it_ended(between, scene, tmp_path, published, monkeypatch):
     storage, settings, _ = between
-    storage.inject(path="*B03_10m*", reset_after=5000, times=99)
+    monkeypatch.setattr("darts_acquisition.sentinel2.s3._PIECE", 512)
+    storage.inject(path="*B03_10m*", reset_after=1500, times=99)
     with pytest.raises(ServiceError, match="B03_10m"):
         download_cdse_s2_sr_scene(CDSE_NAME, tmp_path, settings=settings)
     part = next((tmp_path / ".downloads").rglob("*B03*.part"))

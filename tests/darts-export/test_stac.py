@@ -48,7 +48,7 @@ CARD = {
 METADATA = {
     "source": "PlanetScope",
     "source_scene": {"id": "20210821_210019_08_2405", "href": "https://example.org/scene.json"},
-    "models": {"demo": {"sha256": "ab" * 32, "file": "demo.safetensors", "card": CARD}},
+    "models": {"demo": {"sha256": "ab" * 32, "file": "/data/models/demo.safetensors", "card": CARD}},
     "configuration": {"binarization_threshold": 0.5},
     "versions": {"darts-segmentation": "0.1.0"},
 }
@@ -152,6 +152,7 @@ def test_one_model_is_described_by_its_card(make_tile, tmp_path: Path) -> None:
     properties = item["properties"]
     for field in ("mlm:architecture", "mlm:input", "mlm:output", "mlm:hyperparameters"):
         assert properties[field] == CARD[field]
+    assert properties["darts:models"]["demo"]["file"] == "demo.safetensors"
     assert item["assets"]["model-demo"]["href"] == f"urn:sha256:{'ab' * 32}"
 
 

@@ -86,7 +86,9 @@ def test_blocks_join(backend):
     slope, curvature = (backend.to_host(features[name]) for name in names)
     np.testing.assert_allclose(curvature, oracle.curvature(dem, 3.0)[inside], rtol=1e-5, atol=1e-6)
     for seam in (slice(240, 260), slice(None)), (slice(None), slice(1010, 1020)):
-        around = tuple(slice(max((s.start or 0) + c - 1, 0), s.stop and s.stop + c + 1) for s, c in zip(seam, (7, 9), strict=True))
+        around = tuple(
+            slice(max((s.start or 0) + c - 1, 0), s.stop and s.stop + c + 1) for s, c in zip(seam, (7, 9), strict=True)
+        )
         expected = oracle.slope(dem[around], 3.0)
         rows, cols = (slice(1, 1 + slope[seam].shape[axis]) for axis in (0, 1))
         np.testing.assert_allclose(slope[seam], expected[rows, cols], rtol=1e-5)

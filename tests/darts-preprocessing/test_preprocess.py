@@ -300,3 +300,13 @@ def test_mistakes_are_named(tile, arcticdem, tcvis):
     run(tile.odc.assign_crs("EPSG:2222"), None, None, error=GridError, match="projected CRS in metres")
     run(tile.isel(y=slice(None, None, -1)), None, None, error=GridError, match="not north-up")
     run(tile.isel(y=slice(None, None, 2)), None, None, error=GridError, match="3.0 × 6.0 m")
+
+
+def test_lazy_and_transposed_variables(tile, arcticdem, tcvis, result):
+    ours = dp.preprocess_v2(tile.chunk(), arcticdem.chunk({"y": 100}), tcvis.chunk(), RADIUS, device="cpu")
+    assert ours.compute().drop_vars(tile.data_vars).identical(result.drop_vars(tile.data_vars))
+    turned = dp.preprocess_v2(tile.transpose("x", "y"), arcticdem.transpose("x", "y"), tcvis, RADIUS, device="cpu")
+    for name in dp.FEATURES:
+        np.testing.assert_array_equal(turned[name].transpose("y", "x"), result[name])
+    with pytest.raises(GridError, match="arcticdem_data_mask has the dimensions"):
+        dp.preprocess_v2(tile, arcticdem.expand_dims("time"), None, device="cpu")

@@ -58,7 +58,7 @@ def test_cubic_as_gdal(backend, crs, cell, scale):
     theirs = gdal(source, source_grid, TILE, Resampling.cubic, scale, nodata=np.nan)
     assert not np.isnan(ours).any()
     np.testing.assert_allclose(ours, theirs, atol=0.03)
-    part = slice(100, 130), slice(150, 190)
+    part = slice(100, 115), slice(150, 170)
     exact = oracle.resample(source[0], *(place[part] for place in oracle.positions(TILE, source_grid)), 1 / scale)
     np.testing.assert_allclose(ours[0][part], exact, atol=1e-3)
 
@@ -74,7 +74,7 @@ def test_bytes_as_gdal(backend):
     difference = np.abs(ours.astype(int) - theirs)
     assert difference.max() <= 1
     assert (difference > 0).mean() < 0.1  # noise has slopes of hundreds per pixel
-    part = slice(100, 130), slice(150, 190)
+    part = slice(100, 115), slice(150, 170)
     exact = oracle.resample(source[1], *(place[part] for place in oracle.positions(TILE, source_grid)), 1.0)
     exact = np.where(np.isnan(exact), 0, np.floor(np.clip(exact, 0, 255) + 0.5))
     assert (ours[1][part] != exact).mean() < 0.005  # halves, which fall either way

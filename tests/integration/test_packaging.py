@@ -299,6 +299,24 @@ def test_the_documentation_lists_every_variable_with_its_range():
         assert shown == str(band.nodata), name
 
 
+def test_the_documentation_lists_every_command():
+    import typer
+
+    from darts.cli.app import app
+
+    def leaves(command, words: str) -> Iterator[str]:
+        if not hasattr(command, "list_commands"):
+            yield words
+            return
+        context = typer.Context(command)
+        for name in command.list_commands(context):
+            yield from leaves(command.get_command(context, name), f"{words} {name}")
+
+    text = (ROOT / "docs" / "command.md").read_text("utf-8")
+    missing = [words for words in leaves(typer.main.get_command(app), "darts") if f"| `{words}` |" not in text]
+    assert not missing
+
+
 def test_workflows_run_verbs_that_exist():
     text = (ROOT / ".github" / "scripts" / "checks.py").read_text("utf-8")
     verbs = set(re.findall(r"^def (\w+)\(", text, re.MULTILINE))

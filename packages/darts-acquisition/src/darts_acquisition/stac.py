@@ -90,5 +90,12 @@ def make_stac_io(limits: RequestLimits, limiter: RateLimiter | None = None) -> A
                 raise ServiceError(f"{what}: {error}", failure_of(error)) from error
 
     io = PoliteStacIO(timeout=limits.timeout_s, max_retries=None)
-    io.session.hooks["response"].append(lambda response, *_, **__: response.raise_for_status())
+    io.session.hooks["response"].append(_raise_for_status)
     return io
+
+
+def _raise_for_status(response: Any, *_: Any, **__: Any) -> None:
+    """Raise the error that carries the service's answer; what it says is read first, or its connection would leak."""
+    if not response.ok:
+        response.content  # noqa: B018 - reads it
+    response.raise_for_status()

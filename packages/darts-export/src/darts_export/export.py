@@ -13,7 +13,7 @@ from darts_export.debug import write_debug
 from darts_export.errors import ExportError, ExportTargetError, ManifestError
 from darts_export.jsonable import to_json, write_json
 from darts_export.layers import read_layers, variable_values
-from darts_export.manifest import other_files, read_manifest, software_versions, write_manifest
+from darts_export.manifest import other_files, read_manifest, write_manifest
 from darts_export.objects import find_objects
 from darts_export.products import (
     DEBUG_FILE,
@@ -29,6 +29,7 @@ from darts_export.stac import make_item
 from darts_export.staging import carry_over, replaced_folder
 from darts_export.thumbnail import write_thumbnail
 from darts_export.vectors import extent_frame, objects_frame, write_vectors
+from darts_export.version import software_versions
 from darts_utils import step
 
 if TYPE_CHECKING:

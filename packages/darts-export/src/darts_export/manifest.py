@@ -4,7 +4,6 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,11 +11,9 @@ from darts_export.context import TileContext
 from darts_export.errors import ManifestError
 from darts_export.jsonable import write_json
 from darts_export.products import MANIFEST_FILE, planned_files
-from darts_export.version import VERSION
 
 _FORMAT = 1
 _SIDECARS = (".aux.xml", ".ovr", ".msk", "-wal", "-shm", "-journal")
-_LIBRARIES = ("geopandas", "numpy", "pyogrio", "rasterio", "shapely", "xarray")
 
 
 def write_manifest(
@@ -137,11 +134,6 @@ def _exported_files(folder: Path) -> list[str]:
         return [MANIFEST_FILE, *read_manifest(folder)["files"]]
     except ManifestError:
         return []
-
-
-def software_versions() -> dict[str, str]:
-    """Return the versions of this package and of the libraries that shape its files."""
-    return {"darts-export": VERSION} | {name: version(name) for name in _LIBRARIES}
 
 
 def _is_there(path: Path, facts: Mapping[str, Any] | None) -> bool:

@@ -9,7 +9,7 @@ import numpy as np
 
 from darts_export.context import TileContext
 from darts_export.layers import Layer
-from darts_export.version import VERSION
+from darts_export.version import software_versions
 
 _BLOCK_PX = 512
 # On probabilities, level 1 is as small as level 9 within a few percent and takes a third of the time.
@@ -126,6 +126,6 @@ def _tags(context: TileContext, model: str | None) -> dict[str, str]:
         "DARTS_SOURCE": context.source,
         "DARTS_MODELS": context.model_names(model),
         "DARTS_FINGERPRINT": context.fingerprint or "",
-        "DARTS_EXPORT_VERSION": VERSION,
+        "DARTS_EXPORT_VERSION": software_versions()["darts-export"],
     }
     return {name: text for name, text in tags.items() if text}

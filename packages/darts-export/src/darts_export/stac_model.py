@@ -56,7 +56,7 @@ def model_properties(models: Models) -> dict[str, Any]:
     bands = list(dict.fromkeys(_band_name(band) for entry in inputs for band in entry.get("bands", [])))
     if bands:
         properties["bands"] = [{"name": band} for band in bands]
-    properties["darts:models"] = {name: dict(facts) for name, facts in models.items()}
+    properties["darts:models"] = {name: _facts(facts) for name, facts in models.items()}
     return properties
 
 
@@ -87,6 +87,11 @@ def _asset(name: str, facts: Mapping[str, Any]) -> dict[str, Any]:
     if sha256:
         asset["darts:sha256"] = str(sha256)
     return asset
+
+
+def _facts(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Copy the facts; of a file, the name alone, since its folder says nothing on another machine."""
+    return {key: PurePath(str(value)).name if key == "file" else value for key, value in facts.items()}
 
 
 def _card(facts: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -5,7 +5,6 @@ a lock file, locked for as long as its writer lives, and `new`, the folder that 
 lock is free belongs to a writer that was killed, and the next writer of the same target removes it.
 """
 
-import ctypes
 import errno
 import hashlib
 import os
@@ -188,6 +187,8 @@ def _exchange(one: Path, other: Path) -> bool:
     """Exchange two folders in one step. False where the system or the file system cannot."""
     if not sys.platform.startswith("linux"):
         return False
+    import ctypes
+
     try:
         renameat2 = ctypes.CDLL(None, use_errno=True).renameat2
     except (OSError, AttributeError):

@@ -1,5 +1,10 @@
-"""The version of this package, as the files carry it."""
+"""Versions that the files carry."""
 
-from importlib.metadata import version
+_LIBRARIES = ("geopandas", "numpy", "pyogrio", "rasterio", "shapely", "xarray")
 
-VERSION = version("darts-export")
+
+def software_versions() -> dict[str, str]:
+    """Return the versions of this package and of the libraries that shape its files, by name."""
+    from importlib.metadata import version
+
+    return {name: version(name) for name in ("darts-export", *_LIBRARIES)}

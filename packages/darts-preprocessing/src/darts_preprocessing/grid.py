@@ -74,6 +74,24 @@ def check_metric_grid(geobox: GeoBox, what: str) -> float:
     return float(affine.a)
 
 
+def get_array(ds: xr.Dataset, name: str) -> Any:
+    """Return a variable as an array of rows from north to south and columns from west to east, wherever it lies.
+
+    Args:
+        ds: Dataset with a grid.
+        name: Name of the variable, which is in `ds`.
+
+    Raises:
+        GridError: If the variable has other dimensions than those of the grid.
+    """
+    import odc.geo.xr  # noqa: F401  registers the accessor
+
+    dims = ds.odc.spatial_dims or ("y", "x")
+    if set(ds[name].dims) != set(dims):
+        raise GridError(f"{name} has the dimensions {ds[name].dims}; expected {dims}.")
+    return ds[name].transpose(*dims).data
+
+
 def get_dem(ds: xr.Dataset) -> tuple[Backend, Any, float]:
     """Return the elevations of a Dataset, the kernels that run where they lie, and the side of the cells.
 
@@ -90,7 +108,7 @@ def get_dem(ds: xr.Dataset) -> tuple[Backend, Any, float]:
     if "dem" not in ds:
         raise MissingBandError(f"The Dataset has no 'dem', only {sorted(map(str, ds.data_vars))}.")
     cell = check_metric_grid(get_geobox(ds, "The Dataset"), "The Dataset")
-    data = ds["dem"].data
+    data = get_array(ds, "dem")
     backend = backend_of(data)
     with backend.active():
         return backend, backend.asarray(data, np.float32), cell

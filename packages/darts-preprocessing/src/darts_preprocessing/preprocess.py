@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from darts_preprocessing.backends import Backend, Core, Shading, backend_for
-from darts_preprocessing.grid import Length, check_metric_grid, get_geobox, pad
+from darts_preprocessing.grid import Length, check_metric_grid, get_array, get_geobox, pad
 from darts_preprocessing.north import get_north
 from darts_preprocessing.terrain import add_variables, describe_radii, resolve_sun, to_radii
 from darts_preprocessing.warp import get_sampling
@@ -85,7 +85,7 @@ def preprocess_v2(
     with backend.active():
         if "ndvi" in wanted:
             with step("ndvi"):
-                nir, red = (backend.asarray(ds_optical[name].data, np.float32) for name in ("nir", "red"))
+                nir, red = (backend.asarray(get_array(ds_optical, name), np.float32) for name in ("nir", "red"))
                 added["ndvi"] = backend.ndvi(nir, red)
                 del nir, red
         if ds_tcvis is not None and wanted & set(TCVIS_FEATURES):
@@ -149,13 +149,13 @@ def _moved(tile: xr.Dataset, backend: Backend) -> xr.Dataset:
 
 
 def _trends(ds: xr.Dataset, names: list[str], geobox: GeoBox, backend: Backend) -> dict[str, Any]:
-    source = backend.asarray(np.stack([np.asarray(ds[name].data) for name in names]), np.uint8)
+    source = backend.asarray(np.stack([np.asarray(get_array(ds, name)) for name in names]), np.uint8)
     sampling = get_sampling(geobox, get_geobox(ds, "ds_tcvis"), cubic=True)
     return dict(zip(names, backend.resample(source, sampling), strict=True))
 
 
 def _mask(ds: xr.Dataset, geobox: GeoBox, backend: Backend) -> Any:
-    source = backend.asarray(ds["arcticdem_data_mask"].data, np.uint8)
+    source = backend.asarray(get_array(ds, "arcticdem_data_mask"), np.uint8)
     sampling = get_sampling(geobox, get_geobox(ds, "ds_arcticdem"), cubic=False)
     return backend.resample(source[None], sampling)[0]
 
@@ -187,7 +187,7 @@ def _terrain(
 
 
 def _resample_dem(ds: xr.Dataset, geobox: GeoBox, backend: Backend) -> Any:
-    source = backend.asarray(ds["dem"].data, np.float32)
+    source = backend.asarray(get_array(ds, "dem"), np.float32)
     sampling = get_sampling(geobox, get_geobox(ds, "ds_arcticdem"), cubic=True)
     return backend.resample(source[None], sampling)[0]
 

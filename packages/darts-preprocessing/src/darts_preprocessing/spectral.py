@@ -63,9 +63,9 @@ def calculate_spectral_index(ds: xr.Dataset, name: str, **constants: float) -> x
             f"{index.short_name} has no constant {', '.join(sorted(unknown))}; it has {', '.join(defaults) or 'none'}."
         )
     _require(ds, [_BANDS[band] for band in needed], index.short_name)
-    params: dict[str, Any] = {band: ds[_BANDS[band]].data for band in needed}
-    backend = backend_of(params[needed[0]])
+    backend = backend_of(ds[_BANDS[needed[0]]].data)
     with backend.active(), step("spectral index"), np.errstate(all="ignore"):
+        params: dict[str, Any] = {band: backend.asarray(ds[_BANDS[band]].data, np.float32) for band in needed}
         values = spyndex.computeIndex(index.short_name, params | defaults | constants)
     values = values.astype(np.float32)  # a copy, since some formulas are a band itself
     values[~(abs(values) < np.inf)] = np.nan

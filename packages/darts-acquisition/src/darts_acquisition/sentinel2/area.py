@@ -29,6 +29,8 @@ _MOST_VERTICES = 400
 """Of a query's polygon, before its edges are cut; services refuse requests that are too long."""
 _EMPTY_POLE_M = 300_000
 """No scene lies closer to the pole; Sentinel-2's orbits end at 84°."""
+_CUT_M, _CUT_DEGREES = 1, 5e-4
+"""Half the width of the cut at the antimeridian, and what that is in degrees at most, `_EMPTY_POLE_M` from the pole."""
 
 
 class Area:
@@ -49,6 +51,8 @@ class Area:
         shapes = [shape for shape in geometry.geometry if shape is not None and not shape.is_empty]
         if not shapes:
             raise AreaError("The area of interest is empty: it holds no geometry with an extent or a place.")
+        if geometry.crs.is_geographic:
+            shapes = _continue_all(shapes)
         invalid = sum(not shape.is_valid for shape in shapes)
         if invalid:
             warnings.warn(
@@ -84,7 +88,7 @@ class Area:
 
         shape = _simplify(self._shape).difference(shapely.Point(0, 0).buffer(_EMPTY_POLE_M))
         # The antimeridian is a straight line from the pole in this projection, upwards.
-        cut = shape.difference(shapely.LineString([(0, 0), (0, 2e7)]).buffer(1, cap_style="flat"))
+        cut = shape.difference(shapely.LineString([(0, 0), (0, 2e7)]).buffer(_CUT_M, cap_style="flat"))
         if cut.is_empty:
             return None
         degrees = shapely.transform(cut.segmentize(_STEP_M), _from_polar)
@@ -103,7 +107,7 @@ class Area:
         shape = shapely.geometry.shape(dict(footprint))
         if shape.is_empty:
             return False
-        return bool(self._shape.intersects(_to_polar(shape, "EPSG:4326", warn=False)))
+        return bool(self._shape.intersects(_to_polar(_continue(shape)[0], "EPSG:4326")))
 
 
 def read_vector_file(path: "str | os.PathLike[str]") -> "gpd.GeoDataFrame":
@@ -126,14 +130,14 @@ def read_vector_file(path: "str | os.PathLike[str]") -> "gpd.GeoDataFrame":
         raise AreaError(f"it cannot be read as a vector file ({error}).") from error
 
 
-def _to_polar(shape: "BaseGeometry", crs: Any, *, warn: bool = True) -> "BaseGeometry":
+def _to_polar(shape: "BaseGeometry", crs: Any) -> "BaseGeometry":
     import pyproj
     import shapely
 
     crs = pyproj.CRS.from_user_input(crs)
     shape = shapely.force_2d(shape)
     if crs.is_geographic:
-        shape = _unwrap(shape, warn=warn).segmentize(_STEP_DEGREES)
+        shape = shape.segmentize(_STEP_DEGREES)
     else:
         shape = shape.segmentize(_STEP_M / crs.axis_info[0].unit_conversion_factor)
     transformer = _transformer(crs.to_wkt(), _POLAR)
@@ -143,43 +147,64 @@ def _to_polar(shape: "BaseGeometry", crs: Any, *, warn: bool = True) -> "BaseGeo
     return points if points.is_valid else shapely.make_valid(points)
 
 
-def _unwrap(shape: "BaseGeometry", *, warn: bool) -> "BaseGeometry":
-    """Let longitudes run on where an edge jumps by more than half the globe, as one that crosses the antimeridian does.
-
-    An edge of just 360° runs along a parallel around the globe, and stays.
-    """
-    import shapely
-
-    wide = False
-
-    def continue_longitudes(points: np.ndarray) -> np.ndarray:
-        nonlocal wide
-        steps = np.diff(points[:, 0])
-        crossing = (np.abs(steps) > 180) & (np.abs(steps) < 360 - 1e-6)
-        wide |= bool(crossing.any())
-        turns = np.concatenate([[0.0], np.cumsum(np.where(crossing, -np.sign(steps), 0.0))])
-        return np.column_stack([points[:, 0] + 360 * turns, points[:, 1]])
-
-    parts = [_map_lines(part, continue_longitudes) for part in shapely.get_parts(shape)]
-    if wide and warn:
+def _continue_all(shapes: "list[BaseGeometry]") -> "list[BaseGeometry]":
+    """Let longitudes run on across the antimeridian, with a warning where that is a guess."""
+    continued = [_continue(shape) for shape in shapes]
+    if any(wide for _, wide in continued):
         warnings.warn(
             "The area of interest has edges of more than 180° of longitude, read as crossing the antimeridian. "
             "Where they run the other way around the globe, give them vertices in between.",
             WideEdgeWarning,
-            stacklevel=2,
+            stacklevel=3,
         )
-    return parts[0] if len(parts) == 1 else shapely.GeometryCollection(parts) if wide else shape
+    return [shape for shape, _ in continued]
 
 
-def _map_lines(shape: Any, change: Any) -> "BaseGeometry":
-    """Apply a function to each ring or line as a whole."""
+def _continue(shape: "BaseGeometry") -> "tuple[BaseGeometry, bool]":
+    """Let longitudes run on where an edge jumps by more than half the globe, as one that crosses the antimeridian does.
+
+    An edge of just 360° runs along a parallel around the globe, and stays.
+
+    Returns:
+        The geometry, and whether there was such an edge.
+    """
+    import shapely
+
+    shape = shapely.force_2d(shape)
+    if not _wide_steps(shapely.get_coordinates(shape)).any():
+        return shape, False
+    parts = list(shapely.get_parts(shape))
+    wide = [any(_wide_steps(np.asarray(line.coords)).any() for line in _lines(part)) for part in parts]
+    continued = [_map_lines(part) if is_wide else part for part, is_wide in zip(parts, wide, strict=True)]
+    return (continued[0] if len(continued) == 1 else shapely.GeometryCollection(continued)), any(wide)
+
+
+def _wide_steps(points: np.ndarray) -> np.ndarray:
+    steps = np.abs(np.diff(points[:, 0]))
+    return (steps > 180) & (steps < 360 - 1e-6)
+
+
+def _continue_longitudes(points: np.ndarray) -> np.ndarray:
+    steps = np.where(_wide_steps(points), -np.sign(np.diff(points[:, 0])), 0.0)
+    turns = np.concatenate([[0.0], np.cumsum(steps)])
+    return np.column_stack([points[:, 0] + 360 * turns, points[:, 1]])
+
+
+def _lines(shape: Any) -> list[Any]:
+    if shape.geom_type == "Polygon":
+        return [shape.exterior, *shape.interiors]
+    return [shape] if shape.geom_type in ("LineString", "LinearRing") else []
+
+
+def _map_lines(shape: Any) -> "BaseGeometry":
+    """Continue each ring or line as a whole."""
     import shapely
 
     if shape.geom_type == "Polygon":
-        rings = [change(np.asarray(ring.coords)) for ring in (shape.exterior, *shape.interiors)]
+        rings = [_continue_longitudes(np.asarray(ring.coords)) for ring in _lines(shape)]
         return shapely.Polygon(rings[0], [_beside(ring, rings[0]) for ring in rings[1:]])
     if shape.geom_type in ("LineString", "LinearRing"):
-        return shapely.LineString(change(np.asarray(shape.coords)))
+        return shapely.LineString(_continue_longitudes(np.asarray(shape.coords)))
     return shape
 
 
@@ -193,18 +218,25 @@ def _simplify(shape: "BaseGeometry") -> "BaseGeometry":
     """Return a geometry of few vertices that holds the shape and the margin around it."""
     import shapely
 
-    simple: BaseGeometry = shape.buffer(_MARGIN_M, quad_segs=1, join_style="mitre")
-    tolerance = 500.0
-    while shapely.get_num_coordinates(simple) > _MOST_VERTICES:
-        # Simplifying moves an outline by the tolerance at most, so the buffer keeps the whole shape inside.
-        simple = shape.simplify(tolerance).buffer(2 * tolerance + _MARGIN_M, quad_segs=2).simplify(tolerance / 2)
+    if shapely.get_num_coordinates(shape) <= _MOST_VERTICES:
+        return shape.buffer(_MARGIN_M, quad_segs=1, join_style="mitre")
+    tolerance = 250.0
+    while True:
+        # Simplifying moves an outline by the tolerance at most, all rounds together by less than twice the last; the
+        # buffer keeps the whole shape inside, and merges parts that are close.
+        shape = shape.simplify(tolerance)
+        simple = shape.buffer(3 * tolerance + _MARGIN_M, quad_segs=2).simplify(tolerance)
+        if shapely.get_num_coordinates(simple) <= _MOST_VERTICES:
+            return simple
         tolerance *= 2
-    return simple
 
 
 def _from_polar(points: np.ndarray) -> np.ndarray:
     transformer = _transformer(_POLAR, "EPSG:4326")
-    return np.column_stack(transformer.transform(*points.T))
+    lon, lat = transformer.transform(*points.T)
+    # Where the area was cut at the antimeridian, it is to reach it.
+    lon = np.where(np.abs(lon) > 180 - _CUT_DEGREES, np.sign(lon) * 180, lon)
+    return np.column_stack([lon, lat])
 
 
 @functools.lru_cache(maxsize=32)

@@ -199,15 +199,23 @@ def find_items(
 
 def _search(settings: CDSESettings, searches: Iterable[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
     """Yield the items of all pages of searches."""
-    from pystac_client import Client
+    from pystac import Link
 
-    client = Client.open(settings.stac_url, stac_io=make_stac_io(settings.limits))
-    for search in searches:
-        pages = client.search(method="POST", collections=[settings.collection], limit=_PAGE_SIZE, **search)
-        for number, page in enumerate(pages.pages_as_dicts()):
-            if number > _MOST_PAGES:
+    io = make_stac_io(settings.limits)
+    try:
+        for search in searches:
+            body = {"collections": [settings.collection], "limit": _PAGE_SIZE} | dict(search)
+            page = io.read_json(f"{settings.stac_url.rstrip('/')}/search", method="POST", parameters=body)
+            for _ in range(_MOST_PAGES):
+                yield from page["features"]
+                following = next((link for link in page.get("links", ()) if link["rel"] == "next"), None)
+                if following is None:
+                    break
+                page = io.read_json(Link.from_dict(following), parameters=body)
+            else:
                 raise ServiceError(f"Searching {public_url(settings.stac_url)}: the pages have no end.")
-            yield from page["features"]
+    finally:
+        io.session.close()
 
 
 def _bodies(
@@ -227,7 +235,7 @@ def _bodies(
                 conditions = _conditions(some_tiles, selection)
                 if conditions:
                     condition = conditions[0] if len(conditions) == 1 else {"op": "and", "args": conditions}
-                    body |= {"filter_lang": "cql2-json", "filter": condition}
+                    body |= {"filter-lang": "cql2-json", "filter": condition}
                 yield body
 
 

@@ -16,7 +16,7 @@ from darts_acquisition.transfer import make_s3_client
 
 logger = logging.getLogger(__name__)
 
-_PIECE = 1 << 20
+_PIECE = 1 << 16
 _FETCHES = 3
 """How often a file is fetched that does not verify."""
 

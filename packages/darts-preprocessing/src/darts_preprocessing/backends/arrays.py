@@ -33,7 +33,8 @@ class ArrayBackend:
 
     def asarray(self, values: Any, dtype: Any = None) -> Any:
         """Return the values as a contiguous array of this backend, copied only where needed."""
-        return self.xp.ascontiguousarray(self.xp.asarray(values, dtype=dtype))
+        here = values if hasattr(values, "__cuda_array_interface__") else np.asarray(values)
+        return self.xp.ascontiguousarray(self.xp.asarray(here, dtype=dtype))
 
     def to_host(self, array: Any) -> Any:
         """Return an array of this backend as a numpy array."""

@@ -26,7 +26,7 @@ class CpuBackend:
 
     def asarray(self, values: Any, dtype: Any = None) -> Any:
         """Return the values as a contiguous numpy array, copied only where needed."""
-        host = values.get() if hasattr(values, "get") else values
+        host = values.get() if hasattr(values, "__cuda_array_interface__") else values
         return np.ascontiguousarray(host, dtype=dtype)
 
     def to_host(self, array: Any) -> Any:

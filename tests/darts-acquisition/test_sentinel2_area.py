@@ -1,0 +1,198 @@
+"""Areas of interest: the query holds the area, the final filter is exact, whatever the CRS and wherever it lies."""
+
+import warnings
+
+import geopandas as gpd
+import numpy as np
+import pytest
+import shapely
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pyproj import Transformer
+from shapely.geometry import LineString, MultiPolygon, Point, Polygon, box, mapping, shape
+
+from darts_acquisition.sentinel2 import Area, AreaError, RepairedGeometryWarning, WideEdgeWarning
+from support.stac_server import _matches
+
+
+def frame(*shapes, crs="EPSG:4326"):
+    return gpd.GeoDataFrame(geometry=list(shapes), crs=crs)
+
+
+def footprint(lon, lat, size=0.5):
+    """Return a footprint as a catalogue has it: cut at the antimeridian."""
+    east = lon + size
+    if east <= 180:
+        return mapping(box(lon, lat, east, lat + size))
+    return mapping(MultiPolygon([box(lon, lat, 180, lat + size), box(-180, lat, east - 360, lat + size)]))
+
+
+@pytest.mark.parametrize("crs", ["EPSG:4326", "EPSG:3413", "EPSG:32608", "EPSG:3995", "EPSG:5936"])
+def test_the_crs_does_not_matter(crs):
+    area = Area(frame(box(-136, 68, -135, 68.5)).to_crs(crs))
+    assert area.touches(footprint(-135.2, 68.4))
+    assert not area.touches(footprint(-134.9, 68.4))
+    assert shape(area.query()).contains(box(-136, 68, -135, 68.5))
+
+
+def unit(lon, lat):
+    lon, lat = np.radians(lon), np.radians(lat)
+    return np.array([np.cos(lat) * np.cos(lon), np.cos(lat) * np.sin(lon), np.sin(lat)])
+
+
+@given(
+    st.floats(-180, 179.9),
+    st.floats(50, 83),
+    st.floats(0.05, 60),
+    st.floats(0.05, 6),
+    st.lists(st.tuples(st.floats(-180, 179.9), st.floats(45, 84)), min_size=5, max_size=30),
+)
+@settings(max_examples=60)
+def test_boxes_in_degrees_anywhere(west, south, width, height, points):
+    """The oracle compares degrees, modulo full turns."""
+    north = min(south + height, 84.5)
+    area = Area(frame(box(west, south, west + width, north)))
+    query = area.query()
+    for lon, lat in points:
+        inside = (lon - west) % 360 <= width and south <= lat <= north
+        edge = min((lon - west) % 360, abs((lon - west) % 360 - width), abs(lat - south), abs(lat - north)) < 0.02
+        if not edge:
+            assert area.touches(mapping(Point(lon, lat))) == inside
+        if inside:
+            item = {"id": "x", "collection": "c", "geometry": mapping(Point(lon, lat)), "properties": {}}
+            assert _matches(item, {"intersects": query})
+
+
+@pytest.mark.parametrize(
+    "crossing",
+    [
+        box(178, 70, 183, 71),
+        MultiPolygon([box(178, 70, 180, 71), box(-180, 70, -177, 71)]),
+        box(-182, 70, -177, 71),
+    ],
+)
+def test_across_the_antimeridian(crossing):
+    area = Area(frame(crossing))
+    assert [area.touches(footprint(lon, 70.2)) for lon in (178.5, 179.8, -179, -177.4)] == [True] * 4
+    assert not any(area.touches(footprint(lon, 70.2)) for lon in (177, -176, 0, 90, -90))
+    query = shape(area.query())
+    assert query.is_valid
+    assert query.bounds[0] >= -180
+    assert query.bounds[2] <= 180
+    assert not query.intersects(box(-170, 60, 170, 80))
+    assert query.contains(box(178.01, 70, 179.99, 71))
+
+
+def test_edges_of_more_than_half_the_globe_cross_the_antimeridian_with_a_warning():
+    with pytest.warns(WideEdgeWarning, match="read as crossing the antimeridian"):
+        area = Area(frame(Polygon([(178, 70), (-177, 70), (-177, 71), (178, 71)])))
+    assert area.touches(footprint(179.8, 70.2))
+    assert not area.touches(footprint(0, 70.2))
+
+
+def test_the_whole_arctic():
+    area = Area(frame(box(-180, 60, 180, 90)))
+    for lon in range(-180, 180, 30):
+        assert area.touches(footprint(lon, 75))
+        assert shape(area.query()).intersects(shape(footprint(lon, 75)))
+        assert not area.touches(footprint(lon, 55))
+
+
+def test_around_the_pole():
+    arctic = frame(Point(0, 0).buffer(2_000_000), crs="EPSG:3413")
+    area = Area(arctic)
+    to_degrees = Transformer.from_crs("EPSG:3413", "EPSG:4326", always_xy=True)
+    for angle in np.radians(range(0, 360, 15)):
+        lon, lat = to_degrees.transform(1_950_000 * np.cos(angle), 1_950_000 * np.sin(angle))
+        assert area.touches(mapping(Point(lon, lat)))
+        assert shape(area.query()).intersects(Point(lon, lat))
+        lon, lat = to_degrees.transform(2_050_000 * np.cos(angle), 2_050_000 * np.sin(angle))
+        assert not area.touches(mapping(Point(lon, lat)))
+    assert Area(frame(Point(0, 0).buffer(10_000), crs="EPSG:3413")).query() is None
+
+
+def test_points_and_lines_are_areas_too():
+    area = Area(frame(Point(-135.5, 68.2), LineString([(-130, 70), (-129, 70)])))
+    assert area.touches(footprint(-135.9, 68.0))
+    assert area.touches(footprint(-129.4, 69.8))
+    assert not area.touches(footprint(-133, 69))
+    assert shape(area.query()).contains(Point(-135.5, 68.2))
+
+
+def test_many_and_complex_geometries_become_a_short_query():
+    rng = np.random.default_rng(0)
+    centres = np.column_stack([rng.uniform(-2e6, 2e6, 600), rng.uniform(-3e6, -1e6, 600)])
+    many = gpd.GeoSeries(shapely.points(centres), crs="EPSG:3413").buffer(3000)
+    angles = np.linspace(0, 2 * np.pi, 20_000, endpoint=False)
+    radius = 300_000 + 20_000 * np.sin(40 * angles) + rng.uniform(-500, 500, angles.size)
+    coast = Polygon(np.column_stack([radius * np.cos(angles) + 2.5e6, radius * np.sin(angles)]))
+    for shapes in (many, gpd.GeoSeries([coast], crs="EPSG:3413")):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RepairedGeometryWarning)
+            area = Area(shapes)
+        query = shape(area.query())
+        assert shapely.get_num_coordinates(query) < 4000
+        sample = shapely.points(shapely.get_coordinates(shapes.to_crs("EPSG:4326").values)[::97])
+        assert query.buffer(1e-9).covers(shapely.MultiPoint(sample))
+    centre = gpd.GeoSeries([Point(2.5e6, 0)], crs="EPSG:3413").to_crs("EPSG:4326").iloc[0]
+    assert area.touches(mapping(centre))
+
+
+def test_invalid_geometries_are_repaired_with_a_warning():
+    bow_tie = Polygon([(-136, 68), (-135, 69), (-135, 68), (-136, 69)])
+    with pytest.warns(RepairedGeometryWarning, match="1 of 2 geometries"):
+        area = Area(frame(bow_tie, box(0, 60, 1, 61)))
+    assert area.touches(footprint(-135.9, 68.4, 0.1))
+    assert not area.touches(footprint(-135.55, 68.8, 0.1))
+
+
+def test_holes_stay_holes():
+    ring = Polygon(box(170, 65, 190, 75).exterior, [box(178, 69, 182, 71).exterior])
+    area = Area(frame(ring))
+    assert not area.touches(footprint(179.5, 69.6))
+    assert area.touches(footprint(175, 69.6))
+    with pytest.warns(WideEdgeWarning):
+        wrapped = Area(
+            frame(shapely.transform(ring, lambda p: np.column_stack([(p[:, 0] + 180) % 360 - 180, p[:, 1]])))
+        )
+    assert not wrapped.touches(footprint(179.5, 69.6))
+    assert wrapped.touches(footprint(-175, 69.6))
+
+
+@pytest.mark.parametrize("content", [frame(), frame(Polygon()), frame(None)])
+def test_an_empty_area_is_an_error(content):
+    with pytest.raises(AreaError, match="empty"):
+        Area(content)
+
+
+def test_an_area_without_crs_is_an_error():
+    with pytest.raises(AreaError, match="no CRS"):
+        Area(frame(box(0, 60, 1, 61), crs=None))
+
+
+@pytest.mark.parametrize("name", ["aoi.gpkg", "aoi.geojson", "aoi.shp", "aoi.fgb", "aoi.parquet"])
+def test_any_vector_file_is_read(tmp_path, name):
+    content = frame(box(-136, 68, -135, 68.5))
+    file = tmp_path / name
+    if name.endswith("parquet"):
+        content.to_parquet(file)
+    else:
+        content.to_file(file)
+    assert Area.read(file).touches(footprint(-135.2, 68.4))
+
+
+def test_a_file_that_is_none(tmp_path):
+    with pytest.raises(AreaError, match="no such file"):
+        Area.read(tmp_path / "aoi.gpkg")
+    file = tmp_path / "aoi.gpkg"
+    file.write_bytes(b"nothing of the kind")
+    with pytest.raises(AreaError, match=r"aoi\.gpkg: it cannot be read"):
+        Area.read(file)
+
+
+def test_the_real_area(shared_data):
+    area = Area.read(shared_data / "peel" / "aoi.geojson")
+    experts = Area.read(shared_data / "peel" / "experts.gpkg")
+    for each in (area, experts):
+        assert not each.touches(footprint(0, 68))
+        assert shape(each.query()).bounds[1] > 67
