@@ -33,23 +33,26 @@ def _values(area: SampleArea, scenes: Path, output: Path) -> dict[str, str]:
     }
 
 
+def _kill_and_restart(runs: list[dict]) -> list[dict]:
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
+    command = [sys.executable, "-m", "support.night", json.dumps(runs)]
+    ended = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    assert ended.returncode == 0, ended.stderr
+    told = [json.loads(line) for line in ended.stdout.splitlines() if line.startswith("{")]
+    assert len(told) == len(runs)
+    return told
+
+
 @pytest.mark.parametrize("kills", [4, pytest.param(40, marks=FULL)])
 def test_a_run_that_is_killed_and_started_again_ends_as_if_undisturbed(
     area: SampleArea, tmp_path: Path, kills: int
 ) -> None:
     make_scenes(area.scene_dir, tmp_path / "scenes", 12)
-    undisturbed = pipeline(_values(area, tmp_path / "scenes", tmp_path / "undisturbed")).run()
-    assert undisturbed.count("success") == 12
-    values = _values(area, tmp_path / "scenes", tmp_path / "killed")
-    arguments = json.dumps({"values": values, "kills": kills, "seed": kills})
-    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
-    command = [sys.executable, "-m", "support.night", arguments]
-    ended = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
-    assert ended.returncode == 0, ended.stderr
-    told = json.loads(ended.stdout.splitlines()[-1])
-    assert told["code"] == 0
-    assert told["computed twice"] == []
-    assert told["killed"] >= 1
+    runs = [_values(area, tmp_path / "scenes", tmp_path / name) for name in ("undisturbed", "killed")]
+    told = _kill_and_restart([{"values": runs[0], "kills": 0}, {"values": runs[1], "kills": kills}])
+    assert [run["code"] for run in told] == [0, 0]
+    assert [run["computed twice"] for run in told] == [[], []]
+    assert told[1]["killed"] >= 1
     assert describe(tmp_path / "killed") == describe(tmp_path / "undisturbed")
     hidden = [path for path in (tmp_path / "killed").rglob(".*") if path.name != ".darts-run.lock"]
     assert hidden == []

@@ -7,6 +7,8 @@ from pathlib import Path
 
 from support.damage import copy_scene
 
+LONGEST_LIFE = 4.0
+"""Seconds after which a child is killed at the latest."""
 RECORD_KINDS = ("config.toml", "log", "results.parquet", "stopwatch.parquet", "timer.parquet")
 
 
@@ -60,7 +62,7 @@ def finished(output: Path) -> dict[str, tuple[int, int]]:
     return {path.parent.name: (path.stat().st_ino, path.stat().st_mtime_ns) for path in manifests}
 
 
-def kill_and_restart(values: dict, kills: int, seed: int) -> dict:
+def kill_and_restart(values: dict, kills: int) -> dict:
     """Run a pipeline in children, kill as many of them at random moments, and let the last one end.
 
     The children are forked from a process that has loaded all libraries and used none of them.
@@ -77,7 +79,7 @@ def kill_and_restart(values: dict, kills: int, seed: int) -> dict:
     import darts_segmentation  # noqa: F401
 
     _ = darts_preprocessing.preprocess_v2
-    moments = random.Random(seed)
+    moments = random.Random(kills)
     output = Path(values["output_data_dir"])
     twice: list[str] = []
     killed = 0
@@ -89,7 +91,7 @@ def kill_and_restart(values: dict, kills: int, seed: int) -> dict:
             os._exit(0)
         ended, status = 0, 0
         if killed < kills:
-            time.sleep(moments.uniform(0.05, values_seconds(values)))
+            time.sleep(moments.uniform(0.05, LONGEST_LIFE))
             ended, status = os.waitpid(child, os.WNOHANG)
             if not ended:
                 os.kill(child, signal.SIGKILL)
@@ -102,11 +104,6 @@ def kill_and_restart(values: dict, kills: int, seed: int) -> dict:
             return {"killed": killed, "code": os.WEXITSTATUS(status), "computed twice": twice}
 
 
-def values_seconds(values: dict) -> float:
-    """Return how long a child may live at most before it is killed."""
-    return float(os.environ.get("DARTS_TEST_LIFE", "4"))
-
-
 if __name__ == "__main__":
-    arguments = json.loads(sys.argv[1])
-    print(json.dumps(kill_and_restart(**arguments)))
+    for run in json.loads(sys.argv[1]):
+        print(json.dumps(kill_and_restart(**run)), flush=True)

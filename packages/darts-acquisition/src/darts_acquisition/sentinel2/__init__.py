@@ -16,6 +16,13 @@ from darts_acquisition.sentinel2.errors import (
     SceneNotStoredError,
     WideEdgeWarning,
 )
+from darts_acquisition.sentinel2.gee import download_gee_s2_sr_scene, load_gee_s2_sr_scene
+from darts_acquisition.sentinel2.gee_search import (
+    get_aoi_from_gee_s2_sr_scene_ids,
+    get_gee_s2_sr_scene_ids_from_geodataframe,
+    get_gee_s2_sr_scene_ids_from_tile_ids,
+    search_gee_s2_sr,
+)
 from darts_acquisition.sentinel2.settings import CDSESettings
 
 __all__ = [
@@ -28,9 +35,15 @@ __all__ = [
     "SceneNotStoredError",
     "WideEdgeWarning",
     "download_cdse_s2_sr_scene",
+    "download_gee_s2_sr_scene",
     "get_aoi_from_cdse_s2_sr_scene_ids",
+    "get_aoi_from_gee_s2_sr_scene_ids",
     "get_cdse_s2_sr_scene_ids_from_geodataframe",
     "get_cdse_s2_sr_scene_ids_from_tile_ids",
+    "get_gee_s2_sr_scene_ids_from_geodataframe",
+    "get_gee_s2_sr_scene_ids_from_tile_ids",
     "load_cdse_s2_sr_scene",
+    "load_gee_s2_sr_scene",
     "search_cdse_s2_sr",
+    "search_gee_s2_sr",
 ]

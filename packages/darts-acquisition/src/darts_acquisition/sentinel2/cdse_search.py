@@ -3,8 +3,9 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from darts_acquisition.errors import SceneNotFoundError, ServiceError
+from darts_acquisition.errors import ServiceError
 from darts_acquisition.sentinel2.area import Area
+from darts_acquisition.sentinel2.found import check_all_found
 from darts_acquisition.sentinel2.item import moment_of, tile_of
 from darts_acquisition.sentinel2.selection import (
     Selection,
@@ -146,23 +147,8 @@ def get_aoi_from_cdse_s2_sr_scene_ids(
         ServiceError: If the service refuses or fails.
     """
     found = search_cdse_s2_sr(scene_ids=scene_ids, settings=settings)
-    check_all_found(scene_ids, found.index)
+    check_all_found([check_scene_id(name, "cdse") for name in scene_ids], found.index)
     return found
-
-
-def check_all_found(scene_ids: Sequence[str], found: "Sequence[str]") -> None:
-    """Check that every scene was found.
-
-    Raises:
-        SceneNotFoundError: If one was not.
-    """
-    known = set(found)
-    missing = [name for name in scene_ids if name.strip().removesuffix(".SAFE").rpartition("/")[2] not in known]
-    if missing:
-        raise SceneNotFoundError(
-            f"{len(missing)} of {len(scene_ids)} scenes are not in the catalogue: {', '.join(missing[:5])}"
-            f"{' …' if len(missing) > 5 else ''}. They may have been processed again and renamed; search by tile."
-        )
 
 
 def find_items(
