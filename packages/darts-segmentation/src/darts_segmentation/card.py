@@ -158,7 +158,18 @@ class ModelCard:
 
     @classmethod
     def from_json(cls, text: str) -> "ModelCard":
-        """Read a card from JSON text, see :meth:`from_dict`."""
+        """Read a card from JSON text.
+
+        Args:
+            text: The JSON object that :meth:`to_json` returns.
+
+        Returns:
+            The card.
+
+        Raises:
+            ModelCardError: If the text is no JSON object, or as in :meth:`from_dict`.
+            UnknownBandError: If the band table does not know a band.
+        """
         try:
             content = json.loads(text)
         except (ValueError, RecursionError) as error:

@@ -104,7 +104,12 @@ class _EarthEngine:
         self._collection = collection
         self._client = EarthEngineClient(settings)
 
-    def fetch(self, scene_id: str, bands: Sequence[S2Band], folder: Path) -> tuple[SceneFacts, Iterator[RawBand]]:
+    def fetch(
+        self,
+        scene_id: str,
+        bands: Sequence[S2Band],
+        folder: Path,  # noqa: ARG002 - nothing of a band is kept half-way
+    ) -> tuple[SceneFacts, Iterator[RawBand]]:
         with step("search scene"):
             described = self._describe(scene_id)
         facts = _facts(self.source, scene_id, described["properties"])
@@ -124,7 +129,7 @@ class _EarthEngine:
         try:
             described = self._client.ask(request, f"Asking Earth Engine for {scene_id}")
         except ServiceError as error:
-            if "not found" in str(error):
+            if "not found" in str(error.__cause__):
                 raise SceneNotFoundError(f"{self._collection} has no scene {scene_id}.") from error
             raise
         if not isinstance(described, dict) or not {"bands", "properties"} <= described.keys():

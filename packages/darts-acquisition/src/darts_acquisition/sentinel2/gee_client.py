@@ -47,6 +47,11 @@ class EarthEngineClient:
             return self.settings.limits.retry.call(request, what, self._limiter)
         except ee.EEException as error:
             raise ServiceError(f"{what}: {_one_line(error)}", failure_of(error)) from error
+        except ServiceError as error:
+            cause = error.__cause__
+            if isinstance(cause, ee.EEException) and error.failure is not None and error.failure.status == 400:
+                raise ServiceError(f"{what}: {_one_line(cause)}", error.failure) from cause
+            raise
 
     def _initialize(self) -> None:
         import ee

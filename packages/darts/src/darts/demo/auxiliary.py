@@ -48,7 +48,14 @@ def tcvis_arrays(landscape: Landscape, grid: "GeoBox") -> dict[str, NDArray]:
 
 
 def arcticdem_dataset(landscape: Landscape) -> "xr.Dataset":
-    """Return what ``load_arcticdem`` would return for the landscape and its surroundings, at 2 m."""
+    """Return what ``load_arcticdem`` would return for the landscape and its surroundings, at 2 m.
+
+    Args:
+        landscape: What to look at.
+
+    Returns:
+        Dataset (y, x) in EPSG:3413: ``dem`` (float32, m) and ``arcticdem_data_mask`` (uint8, 1 where measured).
+    """
     from darts_acquisition import arcticdem_product
 
     grid = _enclosing(arcticdem_product(DEM_RESOLUTION_M).geobox, landscape.wide_geobox)
@@ -56,7 +63,14 @@ def arcticdem_dataset(landscape: Landscape) -> "xr.Dataset":
 
 
 def tcvis_dataset(landscape: Landscape) -> "xr.Dataset":
-    """Return what ``load_tcvis`` would return for the landscape and its surroundings."""
+    """Return what ``load_tcvis`` would return for the landscape and its surroundings.
+
+    Args:
+        landscape: What to look at.
+
+    Returns:
+        Dataset (y, x) in EPSG:4326: ``tc_brightness``, ``tc_greenness`` and ``tc_wetness`` (uint8).
+    """
     from darts_acquisition import tcvis_product
 
     grid = _enclosing(tcvis_product().geobox, landscape.wide_geobox)

@@ -7,9 +7,12 @@ MODEL_FILE = Path(__file__).parent / "model" / "darts-demo.safetensors"
 
 
 def demo_model() -> Path:
-    """Return the file of the model that ships with DARTS, for demonstration only.
+    """Say where the model is that ships with DARTS, for demonstration only.
 
     It has learned from made-up landscapes and has seen no real image. It needs the bands ``blue``, ``green``, ``red``,
     ``nir``, ``ndvi``, ``relative_elevation`` and ``slope``.
+
+    Returns:
+        The ``.safetensors`` file; its card lies beside it.
     """
     return MODEL_FILE

@@ -1,0 +1,183 @@
+"""The pipeline for Sentinel-2 scenes of the Copernicus Data Space or of Google Earth Engine."""
+
+import logging
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from pydantic import ConfigDict, field_validator
+from pydantic.dataclasses import dataclass
+
+from darts.errors import ConfigurationError, IgnoredOptionWarning, NoTilesError
+from darts.pipelines import checks
+from darts.pipelines.options import AbsolutePath, option
+from darts.pipelines.scene_lists import read_scene_list, write_scene_list
+from darts.pipelines.sequential_v2.base import _BasePipeline
+from darts.pipelines.work import TileJob
+
+if TYPE_CHECKING:
+    import xarray as xr
+    from darts_acquisition import Sentinel2Source
+
+logger = logging.getLogger(__name__)
+
+_SELECTION = "Selection"
+Percent = float | Literal["none"] | None
+"""A limit in percent. "none" is what files and the command line write for None."""
+
+
+@dataclass(kw_only=True, config=ConfigDict(extra="forbid"))
+class Sentinel2Pipeline(_BasePipeline):
+    """Map slumps in Sentinel-2 scenes, which are searched, fetched into a local store and kept there.
+
+    Results go to ``<output>/<scene_id>/``.
+
+    Examples:
+        >>> pipeline = Sentinel2Pipeline(tile_ids=["08WMA"], months=[7, 8], years=[2021], model_files="model.safetensors")
+        >>> records = pipeline.run()  # doctest: +SKIP
+    """
+
+    scene_ids: list[str] | None = option(None, help="Scenes by name.", panel=_SELECTION)
+    scene_id_file: AbsolutePath | None = option(None, help="JSON file with a list of scenes.", panel=_SELECTION)
+    tile_ids: list[str] | None = option(
+        None, help="MGRS tiles (33UVP), filtered by time, cloud and snow.", panel=_SELECTION
+    )
+    aoi_file: AbsolutePath | None = option(
+        None, help="Vector file of the area of interest, filtered by time, cloud and snow.", panel=_SELECTION
+    )
+    start_date: str | None = option(None, help="First day, YYYY-MM-DD or YYYY-MM.", panel=_SELECTION)
+    end_date: str | None = option(None, help="Last day, included, YYYY-MM-DD or YYYY-MM.", panel=_SELECTION)
+    max_cloud_cover: Percent = option(
+        10, help="Most cloud in percent; 100 or none switches the filter off, 0 means zero.", panel=_SELECTION
+    )
+    max_snow_cover: Percent = option(
+        10, help="Most snow in percent; 100 or none switches the filter off, 0 means zero.", panel=_SELECTION
+    )
+    months: list[int] | None = option(
+        None, help="Months from 1 to 12, where no date range is given.", panel=_SELECTION
+    )
+    years: list[int] | None = option(None, help="Years, where no date range is given.", panel=_SELECTION)
+    prep_data_scene_id_file: AbsolutePath | None = option(
+        None, help="JSON list of scenes, written while data is prepared, read in an offline run.", panel=_SELECTION
+    )
+    sentinel2_grid_dir: AbsolutePath | None = option(
+        None,
+        help="Folder of the grid of MGRS tiles, which tells a tile that does not exist; "
+        "default <input>/sentinel2/grid.",
+        panel="Input and output",
+    )
+    raw_data_store: AbsolutePath | None = option(
+        None,
+        help="Local store of raw scenes; default <input>/sentinel2/raw-<raw_data_source>.",
+        panel="Input and output",
+    )
+    no_raw_data_store: bool = option(False, help="Keep raw scenes in memory only.", panel="Input and output")
+    raw_data_source: Literal["cdse", "gee"] = option(
+        "cdse",
+        help="Where scenes come from: cdse (Copernicus Data Space) or gee (Google Earth Engine).",
+        panel="Input and output",
+        affects_results=True,
+    )
+
+    _dem_resolution: ClassVar[int] = 10
+    _optical_variables: ClassVar[tuple[str, ...]] = (*checks.OPTICAL_BANDS, "quality_data_mask", "s2_scl")
+
+    @field_validator("max_cloud_cover", "max_snow_cover", mode="before")
+    @classmethod
+    def _none_in_words(cls, value: Any) -> Any:
+        return None if isinstance(value, str) and value.strip().lower() == "none" else value
+
+    @field_validator("max_cloud_cover", "max_snow_cover")
+    @classmethod
+    def _is_a_percentage(cls, value: Any) -> Any:
+        if value is not None and not 0 <= value <= 100:
+            raise ValueError("expected 0 to 100 percent, or none")
+        return value
+
+    @field_validator("scene_ids", "tile_ids", "months", "years", mode="before")
+    @classmethod
+    def _one_is_a_list(cls, value: Any) -> Any:
+        return [value] if isinstance(value, str | int) else value
+
+    def _output_dir(self) -> Path:
+        return self.output_data_dir or self.default_dirs.output / f"sentinel2-{self.raw_data_source}"
+
+    def _store(self) -> Path | None:
+        if self.no_raw_data_store:
+            return None
+        return self.raw_data_store or self.default_dirs.sentinel2_raw(self.raw_data_source)
+
+    def _source(self) -> "Sentinel2Source":
+        from darts_acquisition import Sentinel2Source
+
+        return Sentinel2Source(
+            self.raw_data_source, ee_project=self.ee_project, ee_use_highvolume=self.ee_use_highvolume
+        )
+
+    def _where_tiles_were_sought(self) -> str:
+        return "no scene fits the selection; widen the dates, or raise --max-cloud-cover and --max-snow-cover"
+
+    def _jobs(self, output: Path) -> list[TileJob]:
+        if self.offline and self._store() is None:
+            raise ConfigurationError("--offline needs a store of raw scenes; leave --no-raw-data-store out.")
+        source = self._source()
+        names = dict.fromkeys(source.check_scene_id(name) for name in self._select_scenes())
+        return [TileJob(name, Path(name), output / name) for name in names]
+
+    def _load_optical(self, job: TileJob) -> "xr.Dataset":
+        return self._source().load(job.tile_id, self._store(), offline=self.offline)
+
+    # Which scenes
+
+    def _select_scenes(self) -> list[str]:
+        """Name the scenes of the run; ask the service only where tiles or an area are given."""
+        prepared = self.prep_data_scene_id_file
+        if self.offline and prepared is not None and prepared.exists():
+            return read_scene_list(prepared, "--prep-data-scene-id-file")
+        given = [name for name in ("scene_ids", "scene_id_file", "tile_ids", "aoi_file") if getattr(self, name)]
+        if not given:
+            raise NoTilesError(
+                "Nothing says which scenes to process; use --scene-ids, --scene-id-file, --tile-ids or --aoi-file."
+            )
+        if len(given) > 1:
+            _warn(f"{given[0]} says which scenes to process; {', '.join(given[1:])} is ignored.")
+        if self.scene_ids:
+            return self.scene_ids
+        if self.scene_id_file:
+            return read_scene_list(self.scene_id_file, "--scene-id-file")
+        if self.offline:
+            where = self.prep_data_scene_id_file or "a file that --prep-data-scene-id-file names"
+            raise ConfigurationError(
+                f"--{given[0].replace('_', '-')} needs a search, which an offline run cannot make, and there is no list "
+                f"of prepared scenes ({where}). Prepare it online with `darts inference prep-data sentinel2 --optical "
+                "--aux --prep-data-scene-id-file FILE` and the same selection."
+            )
+        return self._search()
+
+    def _search(self) -> list[str]:
+        """Search the scenes of tiles or of an area."""
+        from darts_acquisition import Area, check_tiles_exist
+
+        dates = self.start_date is not None or self.end_date is not None
+        if dates and (self.months or self.years):
+            _warn("start_date and end_date say which scenes to process; months and years are ignored.")
+        place: dict[str, Any] = {}
+        if self.tile_ids:
+            check_tiles_exist(self.tile_ids, self._grid_dir())
+            place["tile_ids"] = self.tile_ids
+        elif self.aoi_file is not None:
+            place["aoi"] = Area.read(self.aoi_file)
+        found = self._source().search(
+            **place,
+            start_date=self.start_date,
+            end_date=self.end_date,
+            max_cloud_cover=self.max_cloud_cover,
+            max_snow_cover=self.max_snow_cover,
+            months=None if dates else self.months,
+            years=None if dates else self.years,
+        )
+        logger.info("%d scenes fit the selection.", len(found))
+        return list(found.index)
+
+    def _grid_dir(self) -> Path:
+        return self.sentinel2_grid_dir or self.default_dirs.sentinel2_grid
