@@ -9,8 +9,10 @@ import xarray as xr
 from odc.geo.xr import wrap_xr
 
 import darts_preprocessing as dp
+from darts_preprocessing import preprocess
+from darts_preprocessing.backends.arrays import ArrayBackend
 from darts_preprocessing.north import get_north
-from darts_utils import BANDS, DeviceFallbackWarning, GridError, MissingBandError, ParameterError, Stopwatch
+from darts_utils import BANDS, Device, DeviceFallbackWarning, GridError, MissingBandError, ParameterError, Stopwatch
 from support import preprocessing as oracle
 
 # pytest.warns gives other warnings once more, under a module's name that the filter for odc-geo does not know.
@@ -246,12 +248,14 @@ def test_a_ring(tile, arcticdem, result):
     assert ours.relative_elevation.attrs["outer_radius"] == "30 m (10 cells)"
 
 
-@pytest.mark.parametrize("lacking", ["azimuth", "elevation"])
+@pytest.mark.parametrize("lacking", [["azimuth"], ["elevation"], ["azimuth", "elevation"]])
 def test_unknown_sun_angles_give_a_warning_and_the_default(tile, arcticdem, lacking):
-    unknown = tile.assign_attrs({lacking: float("nan")})
-    with pytest.warns(dp.SunAngleWarning, match="225° at 25°"):
+    unknown = tile.assign_attrs(dict.fromkeys(lacking, float("nan")))
+    sun = {"azimuth": 225.0 if "azimuth" in lacking else 150.0, "elevation": 25.0 if "elevation" in lacking else 35.0}
+    message = f"{' and '.join(lacking)} is unknown; .* from {sun['azimuth']:g}° at {sun['elevation']:g}°"
+    with pytest.warns(dp.SunAngleWarning, match=message):
         ours = dp.preprocess_v2(unknown, arcticdem, None, device="cpu", features=["hillshade"])
-    known = tile.assign_attrs(azimuth=225.0, elevation=25.0)
+    known = tile.assign_attrs(sun)
     expected = dp.preprocess_v2(known, arcticdem, None, device="cpu", features=["hillshade"])
     np.testing.assert_array_equal(ours.hillshade, expected.hillshade)
 
@@ -310,3 +314,43 @@ def test_lazy_and_transposed_variables(tile, arcticdem, tcvis, result):
         np.testing.assert_array_equal(turned[name].transpose("y", "x"), result[name])
     with pytest.raises(GridError, match="arcticdem_data_mask has the dimensions"):
         dp.preprocess_v2(tile, arcticdem.expand_dims("time"), None, device="cpu")
+
+
+class _Device(ArrayBackend):
+    """The code of the GPU on numpy arrays, which counts what is moved back and forth."""
+
+    def __init__(self):
+        super().__init__(np)
+        self.moved, self.returned = [], []
+
+    def asarray(self, values, dtype=None):
+        self.moved.append(values)
+        return super().asarray(values, dtype)
+
+    def to_host(self, array):
+        self.returned.append(array)
+        return super().to_host(array)
+
+
+@pytest.mark.parametrize("keep", [False, True])
+def test_the_code_of_the_gpu_gives_the_same_tile(tile, arcticdem, tcvis, result, monkeypatch, keep):
+    device = _Device()
+    monkeypatch.setattr(preprocess, "resolve_device", lambda *args, **kwargs: Device("cuda"))
+    monkeypatch.setattr(preprocess, "backend_for", lambda chosen: device)
+    ours = dp.preprocess_v2(tile, arcticdem, tcvis, RADIUS, device="cuda", keep_on_device=keep)
+    assert len(device.returned) == (0 if keep else len(dp.FEATURES))
+    assert sum(values is tile.blue.data for values in device.moved) == (1 if keep else 0)
+    for name in tile.data_vars:
+        assert ours[name].identical(tile[name])
+    for name in dp.FEATURES:
+        assert ours[name].attrs == result[name].attrs
+        if result[name].dtype == np.uint8:
+            np.testing.assert_array_equal(ours[name], result[name])
+        else:
+            np.testing.assert_allclose(ours[name], result[name], rtol=1e-5, atol=1e-5)
+
+
+def test_results_stay_where_they_are_on_the_cpu(tile):
+    lazy = tile.chunk()
+    ours = dp.preprocess_v2(lazy, None, None, device="cpu", keep_on_device=True)
+    assert ours.blue.chunks is not None

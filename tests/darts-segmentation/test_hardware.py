@@ -1,18 +1,22 @@
 """Number formats, memory that runs out, devices, compilation: on the CPU what can be shown there, the rest on a GPU."""
 
+import contextlib
 import shutil
+import types
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 import torch
 
 from darts_segmentation import BatchHalvedWarning, CompileError, EnsembleV1, GpuMemoryError, SMPSegmenter, save_model
+from darts_segmentation.bands import Channel
 from darts_segmentation.cpu import CpuExecutor
-from darts_segmentation.executor import make_executor
+from darts_segmentation.executor import Scaler, make_executor
 from darts_segmentation.forward import Forward, symmetries
 from darts_segmentation.precision import computing
-from darts_utils import DeviceError, ParameterError, Stopwatch
+from darts_utils import DeviceError, ParameterError, Stopwatch, normalize_band
 from support.segmentation import BlurNetwork, PixelNetwork, card, directly, random_tile, segmenter, small_unet
 
 WEIGHTS = (3.0, -2.0, 1.5)
@@ -193,6 +197,70 @@ def test_inner_steps_are_timed():
         "segment: blend",
         "segment: finish",
     }
+
+
+class FakeCuda:
+    """What the GPU's stage asks of torch.cuda, as a log of who waits for whom; the copies happen at once on the CPU."""
+
+    def __init__(self, monkeypatch):
+        self.log, self.stream_now = [], "computing"
+        empty = torch.empty
+        fakes = {"Event": self.event, "Stream": lambda device: self.stream_named("copying"), "stream": self.use}
+        fakes |= {"current_stream": lambda: self.stream_named(self.stream_now), "device": contextlib.nullcontext}
+        for name, fake in fakes.items():
+            monkeypatch.setattr(torch.cuda, name, fake)
+        monkeypatch.setattr(torch, "empty", lambda *shape, pin_memory=False, **options: empty(*shape, **options))
+
+    def event(self):
+        number = sum(entry[0] == "event" for entry in self.log)
+        self.log.append(("event", number))
+        return types.SimpleNamespace(
+            number=number,
+            record=lambda: self.log.append(("record", self.stream_now, number)),
+            synchronize=lambda: self.log.append(("host waits", number)),
+        )
+
+    def stream_named(self, name):
+        return types.SimpleNamespace(name=name, wait_event=lambda event: self.log.append(("wait", name, event.number)))
+
+    @contextlib.contextmanager
+    def use(self, stream):
+        before, self.stream_now = self.stream_now, stream.name
+        yield
+        self.stream_now = before
+
+
+def test_the_stage_of_the_gpu_takes_turns_and_waits_where_it_must(monkeypatch):
+    from darts_segmentation.cuda import CudaStage
+
+    fake = FakeCuda(monkeypatch)
+    channels = (Channel("red", -0.1, 0.5), Channel("slope", 0, 90))
+    here = torch.device("cpu")
+    with ThreadPoolExecutor(2) as pool:
+        stage = CudaStage((3, 2, 4, 4), Scaler(channels, here), here, pool)
+        fake.log.clear()
+        raw = np.random.default_rng(0).uniform(-1, 100, (3, 3, 2, 4, 4)).astype(np.float32)
+        raw[0, 0, 0, 0, 0] = np.nan
+        loaded = []
+        for batch in raw:
+            loaded.append(stage.load(3, lambda number, patch, batch=batch: np.copyto(patch, batch[number])))
+            fake.log.append("loaded")
+    for batch, patches in zip(raw, loaded, strict=True):  # those before are still what they were
+        assert patches.is_contiguous(memory_format=torch.channels_last)
+        expected = np.stack([normalize_band(batch[:, 0], "red"), normalize_band(batch[:, 1], "slope")], axis=1)
+        np.testing.assert_array_equal(patches.numpy(), expected)
+
+    def turn(copied, used):
+        return [
+            ("host waits", copied),  # before it writes into memory that the last copy may still read
+            ("wait", "copying", used),  # before a copy overwrites what the last batch is read from
+            ("record", "copying", copied),
+            ("wait", "computing", copied),  # before it reads what is being copied
+            ("record", "computing", used),
+            "loaded",
+        ]
+
+    assert fake.log == turn(0, 1) + turn(2, 3) + turn(0, 1)
 
 
 needs_compiler = pytest.mark.skipif(

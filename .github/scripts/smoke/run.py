@@ -37,14 +37,15 @@ def main() -> None:
 
     sys.setprofile(note)
     try:
-        runpy.run_path(os.fspath(Path(__file__).with_name(f"smoke_{name}.py")), run_name="__main__")
+        smoke = runpy.run_path(os.fspath(Path(__file__).with_name(f"smoke_{name}.py")), run_name="__main__")
     finally:
         sys.setprofile(None)
 
-    functions = [getattr(module, public) for public in getattr(module, "__all__", ())]
-    left_out = [each.__name__ for each in functions if inspect.isfunction(each) and code_of(each) not in ran]
-    assert not left_out, f"The smoke test of {sys.argv[1]} does not run {', '.join(left_out)}."
-    print(f"{sys.argv[1]}: every public function ran.")
+    functions = {public: getattr(module, public) for public in getattr(module, "__all__", ())}
+    idle = {public for public, each in functions.items() if inspect.isfunction(each) and code_of(each) not in ran}
+    left_out = idle - smoke.get("NEEDS_SERVICE", set())
+    assert not left_out, f"The smoke test of {sys.argv[1]} does not run {', '.join(sorted(left_out))}."
+    print(f"{sys.argv[1]}: every public function ran, but for {len(idle)} that need a service.")
 
 
 if __name__ == "__main__":

@@ -1,20 +1,236 @@
-"""Icechunk repositories on the local disk: the only module that knows how they are opened, created and committed."""
+"""Icechunk repositories: the only module that knows where they lie and how they are opened, created and committed."""
 
 import contextlib
 import os
 import shutil
 import uuid
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from functools import partial
 from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
-from darts_acquisition.errors import CubeConflictError, CubeError, CubeExistsError, CubeNotFoundError
+from darts_acquisition.errors import CubeConflictError, CubeError, CubeExistsError, CubeNotFoundError, LoginError
+from darts_acquisition.settings import S3Settings
+from darts_utils import ParameterError
 
 if TYPE_CHECKING:
     import icechunk
 
 BRANCH = "main"
+_LOCK_FILE = "darts.lock"
+_LONGEST_LOCK_S = 600
+
+
+@dataclass(frozen=True)
+class Location:
+    """Where a repository lies: in a folder, or under a prefix of a bucket.
+
+    Attributes:
+        folder: The folder; None in object storage.
+        bucket: Name of the bucket; "" for a folder.
+        prefix: What the names of all objects begin with.
+        s3: Which object storage.
+    """
+
+    folder: Path | None
+    bucket: str = ""
+    prefix: str = ""
+    s3: S3Settings = field(default_factory=S3Settings)
+
+    @classmethod
+    def of(cls, path: "str | os.PathLike[str]", s3: S3Settings | None = None) -> "Location":
+        """Understand a path: a folder, or ``s3://bucket/prefix``.
+
+        Raises:
+            ParameterError: If it is an address of another kind, or one without a bucket or a prefix.
+        """
+        text = os.fspath(path)
+        if "://" not in text:
+            return cls(Path(text).expanduser().absolute())
+        parts = urlsplit(text)
+        prefix = parts.path.strip("/")
+        if parts.scheme != "s3" or not parts.netloc or not prefix:
+            raise ParameterError(f"{text} is no place for a datacube; expected a folder, or s3://bucket/prefix.")
+        return cls(None, parts.netloc, prefix, s3 or S3Settings())
+
+    def __str__(self) -> str:
+        return str(self.folder) if self.folder is not None else f"s3://{self.bucket}/{self.prefix}"
+
+    def storage(self) -> "icechunk.Storage":
+        """Return what icechunk reads and writes with.
+
+        Raises:
+            LoginError: If the profile does not exist or holds no keys.
+        """
+        import icechunk
+
+        if self.folder is not None:
+            return icechunk.local_filesystem_storage(str(self.folder))
+        endpoint = self.s3.endpoint
+        return icechunk.s3_storage(
+            bucket=self.bucket,
+            prefix=self.prefix,
+            region=self.s3.region or os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION"),
+            endpoint_url=endpoint,
+            allow_http=endpoint is not None and endpoint.startswith("http://"),
+            force_path_style=endpoint is not None,
+            **self._credentials(),
+        )
+
+    def _credentials(self) -> dict[str, Any]:
+        if self.s3.anonymous:
+            return {"anonymous": True}
+        if self.s3.profile is None:
+            return {"from_env": True}
+        return {"get_credentials": partial(_profile_credentials, self.s3.profile)}
+
+
+def create_repository(place: Location, fill: Callable[["icechunk.Session"], None], message: str) -> None:
+    """Create a repository with a first commit; nobody ever takes half of it for a repository.
+
+    Args:
+        place: Where; the parents of a folder are created as well.
+        fill: Called with the session whose changes become the first commit.
+        message: Message of the commit.
+
+    Raises:
+        CubeExistsError: If there is something at the place.
+    """
+    with _quiet_storage():
+        if place.folder is not None:
+            _create_in_folder(place.folder, fill, message)
+        else:
+            _create_in_bucket(place, fill, message)
+
+
+def _create_in_folder(path: Path, fill: Callable[["icechunk.Session"], None], message: str) -> None:
+    """Build the repository beside its place, and move it there when it is whole."""
+    import icechunk
+
+    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        raise CubeExistsError(f"{path} exists already; open it with Datacube.open, or choose another path.")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f".{path.name}.{uuid.uuid4().hex}.partial")
+    try:
+        repository = icechunk.Repository.create(Location(draft).storage(), **_format())
+        session = repository.writable_session(BRANCH)
+        fill(session)
+        session.commit(message)
+        try:
+            draft.rename(path)
+        except OSError as error:
+            raise CubeExistsError(f"{path} was created by another process in the meantime; open it.") from error
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+
+
+def _create_in_bucket(place: Location, fill: Callable[["icechunk.Session"], None], message: str) -> None:
+    """Create the repository, or finish one whose creator died before the first commit."""
+    import icechunk
+
+    storage = place.storage()
+    if not icechunk.Repository.exists(storage):
+        # Where another process is faster, there is a repository now, and the first commit decides.
+        with contextlib.suppress(icechunk.IcechunkError):
+            icechunk.Repository.create(storage, **_format())
+    repository = icechunk.Repository.open(storage)
+    if not is_unborn(repository):
+        raise CubeExistsError(f"{place} exists already; open it with Datacube.open, or choose another place.")
+    session = repository.writable_session(BRANCH)
+    fill(session)
+    try:
+        session.commit(message)
+    except icechunk.ConflictError as error:
+        raise CubeExistsError(f"{place} was created by another process in the meantime; open it.") from error
+
+
+def _format() -> dict[str, Any]:
+    """Return what makes icechunk write format 1, which both generations read; icechunk 2 would write its own."""
+    import icechunk
+
+    return {"spec_version": 1} if "spec_version" in signature(icechunk.Repository.create).parameters else {}
+
+
+def is_unborn(repository: "icechunk.Repository") -> bool:
+    """Tell whether nothing was ever committed to a repository."""
+    history = repository.ancestry(branch=BRANCH)
+    next(history)
+    return next(history, None) is None
+
+
+def open_repository(place: Location) -> "icechunk.Repository":
+    """Open the repository at a place.
+
+    Raises:
+        CubeNotFoundError: If there is nothing, or one whose creator died before the first commit.
+        CubeError: If there is something else, or the place cannot be reached.
+    """
+    import icechunk
+
+    if place.folder is not None:
+        if not place.folder.exists():
+            raise CubeNotFoundError(f"There is no datacube at {place}.")
+        if not (place.folder / "refs").is_dir():  # Icechunk 1 would create folders in whatever lies there.
+            raise CubeError(f"{place} is no datacube: expected an Icechunk repository, a folder that holds 'refs'.")
+    try:
+        with _quiet_storage():
+            storage = place.storage()
+            if place.folder is None and not icechunk.Repository.exists(storage):
+                raise CubeNotFoundError(f"There is no datacube at {place}.")
+            repository = icechunk.Repository.open(storage)
+            if place.folder is None and is_unborn(repository):
+                raise CubeNotFoundError(f"There is no datacube at {place}; somebody began to create one.")
+    except icechunk.IcechunkError as error:
+        raise CubeError(f"{place} is no datacube that can be opened: {error}") from error
+    return repository
+
+
+def commit(place: Location, session: "icechunk.Session", message: str) -> None:
+    """Make the changes of a session permanent, all or none, after those that others have made to other chunks.
+
+    Object storage itself lets only one of two commits win. A file system does not, so there a lock makes them queue.
+
+    Args:
+        place: Where the repository lies.
+        session: The changes.
+        message: Message of the commit.
+
+    Raises:
+        CubeConflictError: If somebody else has changed the same chunks, or holds the lock for too long.
+    """
+    import icechunk
+
+    try:
+        with _quiet_storage(), _one_at_a_time(place):
+            session.commit(message, rebase_with=icechunk.ConflictDetector())
+    except (icechunk.ConflictError, icechunk.RebaseFailedError) as error:
+        raise CubeConflictError(
+            "Another process has written the same chunks in the meantime; nothing of this write was kept. "
+            "Ask the cube again what is missing, and write only that."
+        ) from error
+
+
+@contextlib.contextmanager
+def _one_at_a_time(place: Location) -> Iterator[None]:
+    if place.folder is None:
+        yield
+        return
+    from filelock import FileLock, Timeout
+
+    lock = FileLock(place.folder / _LOCK_FILE, timeout=_LONGEST_LOCK_S, thread_local=False)
+    try:
+        lock.acquire()
+    except Timeout as error:
+        raise CubeConflictError(
+            f"Another process has been writing to {place} for {_LONGEST_LOCK_S // 60} minutes; see what it does."
+        ) from error
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 @contextlib.contextmanager
@@ -35,82 +251,17 @@ def _quiet_storage() -> Iterator[None]:
         icechunk.set_logs_filter(None)
 
 
-@_quiet_storage()
-def create_repository(path: Path, fill: Callable[["icechunk.Session"], None], message: str) -> None:
-    """Create a repository with a first commit, both or neither.
-
-    It is built beside its place and moved there when it is whole, so that nobody ever sees half of it.
-
-    Args:
-        path: Folder to create; its parents are created as well.
-        fill: Called with the session whose changes become the first commit.
-        message: Message of the commit.
-
-    Raises:
-        CubeExistsError: If there is something at the path.
-    """
+def _profile_credentials(profile: str) -> Any:
+    """Return the keys of an AWS profile as icechunk wants them."""
+    import boto3
     import icechunk
-
-    if path.exists() and (not path.is_dir() or any(path.iterdir())):
-        raise CubeExistsError(f"{path} exists already; open it with Datacube.open, or choose another path.")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.{uuid.uuid4().hex}.partial")
-    # Icechunk 2 writes a format of its own unless told otherwise; format 1 is the one that both generations read.
-    options: dict[str, Any] = (
-        {"spec_version": 1} if "spec_version" in signature(icechunk.Repository.create).parameters else {}
-    )
-    try:
-        repository = icechunk.Repository.create(_local_storage(draft), **options)
-        session = repository.writable_session(BRANCH)
-        fill(session)
-        session.commit(message)
-        try:
-            draft.rename(path)
-        except OSError as error:
-            raise CubeExistsError(f"{path} was created by another process in the meantime; open it.") from error
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
-
-
-@_quiet_storage()
-def open_repository(path: Path) -> "icechunk.Repository":
-    """Open the repository at a path.
-
-    Raises:
-        CubeNotFoundError: If there is nothing at the path.
-        CubeError: If there is something else.
-    """
-    import icechunk
-
-    if not path.exists():
-        raise CubeNotFoundError(f"There is no datacube at {path}.")
-    if not (path / "refs").is_dir():  # Icechunk 1 would create folders in whatever lies there.
-        raise CubeError(f"{path} is no datacube: expected an Icechunk repository, a folder that holds 'refs'.")
-    try:
-        return icechunk.Repository.open(_local_storage(path))
-    except icechunk.IcechunkError as error:
-        raise CubeError(f"{path} is no datacube that can be opened: {error}") from error
-
-
-@_quiet_storage()
-def commit(session: "icechunk.Session", message: str) -> None:
-    """Make the changes of a session permanent, all or none, after those that others have made to other chunks.
-
-    Raises:
-        CubeConflictError: If somebody else has changed the same chunks.
-    """
-    import icechunk
+    from botocore.exceptions import ProfileNotFound
 
     try:
-        session.commit(message, rebase_with=icechunk.ConflictDetector())
-    except (icechunk.ConflictError, icechunk.RebaseFailedError) as error:
-        raise CubeConflictError(
-            "Another process has written the same chunks in the meantime; nothing of this write was kept. "
-            "Ask the cube again what is missing, and write only that."
-        ) from error
-
-
-def _local_storage(path: Path) -> "icechunk.Storage":
-    import icechunk
-
-    return icechunk.local_filesystem_storage(str(path))
+        found = boto3.Session(profile_name=profile).get_credentials()
+    except ProfileNotFound:
+        found = None
+    if found is None:
+        raise LoginError(f"The profile {profile!r} of ~/.aws does not exist or holds no keys; add them.")
+    keys = found.get_frozen_credentials()
+    return icechunk.S3StaticCredentials(keys.access_key, keys.secret_key, keys.token, expires_after=None)

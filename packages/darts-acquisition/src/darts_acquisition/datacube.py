@@ -1,4 +1,4 @@
-"""A product of the size of the Arctic on the local disk, that knows for each of its chunks whether it is there."""
+"""A product of the size of the Arctic, that knows for each of its chunks whether it is there."""
 
 import os
 from collections.abc import Iterable, Mapping
@@ -8,15 +8,22 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from darts_acquisition._layout import STATE, lay_out
-from darts_acquisition._storage import BRANCH, commit, create_repository, open_repository
+from darts_acquisition._reading import read_arrays
+from darts_acquisition._storage import BRANCH, Location, commit, create_repository, open_repository
 from darts_acquisition.bookkeeping import (
     ChunkState,
     chunks_where,
     describe_missing,
-    parts_within,
     states_after_write,
 )
-from darts_acquisition.errors import CubeError, MissingAuxiliaryDataError, OutsideExtentError
+from darts_acquisition.errors import (
+    CubeConflictError,
+    CubeError,
+    CubeExistsError,
+    CubeNotFoundError,
+    MissingAuxiliaryDataError,
+    OutsideExtentError,
+)
 from darts_acquisition.grid import (
     Chunk,
     Window,
@@ -28,6 +35,7 @@ from darts_acquisition.grid import (
     wrap_columns,
 )
 from darts_acquisition.products import CubeProduct, CubeVariable
+from darts_acquisition.settings import S3Settings
 from darts_utils import GridError, ParameterError, step
 
 if TYPE_CHECKING:
@@ -48,44 +56,49 @@ class Datacube:
     Use `Datacube.create` or `Datacube.open` to get one.
 
     Attributes:
-        path: Folder of the repository.
+        path: Folder of the repository, or its address in object storage.
         product: What the cube holds.
     """
 
-    def __init__(self, path: Path, product: CubeProduct, repository: "icechunk.Repository") -> None:
-        self.path = path
+    def __init__(self, place: Location, product: CubeProduct, repository: "icechunk.Repository") -> None:
+        self.path: Path | str = str(place) if place.folder is None else place.folder
         self.product = product
+        self._place = place
         self._repository = repository
 
     @classmethod
-    def create(cls, path: "str | os.PathLike[str]", product: CubeProduct) -> "Datacube":
+    def create(
+        cls, path: "str | os.PathLike[str]", product: CubeProduct, *, s3: S3Settings | None = None
+    ) -> "Datacube":
         """Create a cube in which every chunk is missing.
 
         Args:
-            path: Folder to create. A process that dies meanwhile leaves nothing there.
+            path: Folder to create, or ``s3://bucket/prefix``. A process that dies meanwhile leaves no cube there.
             product: What the cube holds.
+            s3: Which object storage; None for what the environment names.
 
         Returns:
             The new cube.
 
         Raises:
             CubeExistsError: If there is something at the path.
-            ParameterError: If the product's chunks do not fit together.
+            ParameterError: If the product's chunks do not fit together, or the path is an address of another kind.
         """
         if product.chunk_px < 1 or product.inner_px < 1 or product.chunk_px % product.inner_px:
             raise ParameterError(
                 f"chunk_px is {product.chunk_px} and inner_px {product.inner_px}; the second must divide the first."
             )
-        path = Path(path).expanduser().absolute()
-        create_repository(path, lambda session: lay_out(session, product), f"Create {product.collection}")
-        return cls.open(path)
+        place = Location.of(path, s3)
+        create_repository(place, lambda session: lay_out(session, product), f"Create {product.collection}")
+        return cls.open(path, s3=s3)
 
     @classmethod
-    def open(cls, path: "str | os.PathLike[str]") -> "Datacube":
+    def open(cls, path: "str | os.PathLike[str]", *, s3: S3Settings | None = None) -> "Datacube":
         """Open a cube.
 
         Args:
-            path: Folder of the repository.
+            path: Folder of the repository, or ``s3://bucket/prefix``.
+            s3: Which object storage; None for what the environment names.
 
         Returns:
             The cube.
@@ -93,17 +106,55 @@ class Datacube:
         Raises:
             CubeNotFoundError: If there is nothing at the path.
             CubeError: If there is something else, or a cube of a format that this version cannot read.
+            ParameterError: If the path is an address of another kind.
         """
         import zarr
 
-        path = Path(path).expanduser().absolute()
-        repository = open_repository(path)
+        place = Location.of(path, s3)
+        repository = open_repository(place)
         try:
             attrs = zarr.open_group(repository.readonly_session(BRANCH).store, mode="r").attrs.asdict()
             product = CubeProduct.from_attrs(attrs)
         except (FileNotFoundError, CubeError) as error:  # no Zarr group, or not ours
-            raise CubeError(f"{path} is no datacube of DARTS: {error}") from error
-        return cls(path, product, repository)
+            raise CubeError(f"{place} is no datacube of DARTS: {error}") from error
+        return cls(place, product, repository)
+
+    @classmethod
+    def open_or_create(
+        cls, path: "str | os.PathLike[str]", product: CubeProduct, *, s3: S3Settings | None = None
+    ) -> "Datacube":
+        """Open the cube of a product, and create it where there is nothing. Several processes may do so at once.
+
+        Args:
+            path: Folder of the repository, or ``s3://bucket/prefix``.
+            product: What the cube holds, or is to hold.
+            s3: Which object storage; None for what the environment names.
+
+        Returns:
+            The cube.
+
+        Raises:
+            CubeError: If there is something else at the path, or the cube of another product.
+            ParameterError: If the path is an address of another kind.
+        """
+        try:
+            cube = cls.open(path, s3=s3)
+        except CubeNotFoundError:
+            try:
+                cube = cls.create(path, product, s3=s3)
+            except CubeExistsError:  # Another process was faster.
+                cube = cls.open(path, s3=s3)
+        cube.check_holds(product)
+        return cube
+
+    def check_holds(self, product: CubeProduct) -> None:
+        """Check that the cube holds a product.
+
+        Raises:
+            CubeError: If it holds another collection, or one on another grid.
+        """
+        if (self.product.collection, self.geobox) != (product.collection, product.geobox):
+            raise CubeError(f"{self.path} holds {self.product.collection}; expected {product.collection}.")
 
     def __repr__(self) -> str:
         return f"<Datacube {self.product.collection} at {self.path}>"
@@ -212,6 +263,7 @@ class Datacube:
         Raises:
             MissingAuxiliaryDataError: If a chunk that the area touches is missing.
             GridError: If the area is not part of the cube's grid.
+            CubeDamagedError: If the storage has damaged what was written.
             ParameterError: If the cube has no variable of that name.
         """
         import xarray as xr
@@ -225,14 +277,10 @@ class Datacube:
         if missing:
             what = describe_missing(window, missing, self.product)
             raise MissingAuxiliaryDataError(f"{self!r}: {what} {how_to_fill}".rstrip())
-        empty = list(parts_within(window, chunks_where(states == ChunkState.EMPTY, block), self.product))
-        arrays = {}
         with step(f"read {self.product.name} cube"):
-            for variable in chosen:
-                values = np.asarray(_array(group, variable.name)[window])
-                for part in empty:
-                    values[part.relative_to(window)] = variable.nodata
-                arrays[variable.name] = as_variable(values, self.geobox[window], variable.attrs)
+            values = read_arrays(group.store, self.product, chosen, window, states == ChunkState.FILLED)
+        geobox = self.geobox[window]
+        arrays = {each.name: as_variable(values[each.name], geobox, each.attrs) for each in chosen}
         return xr.Dataset(arrays, attrs={"collection": self.product.collection, "version": self.product.version})
 
     def write(
@@ -271,7 +319,8 @@ class Datacube:
             after = states_after_write(before, window, self.product, complete=complete)
             # Only what changes is written: writing a state again would clash with whoever fills a neighbour meanwhile.
             _set_states(_array(group, STATE), chunks_where(after != before, block), after[after != before])
-            commit(session, f"Write rows {rows.start} to {rows.stop}, columns {cols.start} to {cols.stop}")
+            message = f"Write rows {rows.start} to {rows.stop}, columns {cols.start} to {cols.stop}"
+            commit(self._place, session, message)
         return chunks_where((after == ChunkState.FILLED) & (before != ChunkState.FILLED), block)
 
     def mark_empty(self, chunks: Iterable[Chunk]) -> None:
@@ -299,7 +348,7 @@ class Datacube:
         new = [place for place, known in zip(places, before, strict=True) if known != ChunkState.EMPTY]
         if new:
             _set_states(state, new, np.full(len(new), ChunkState.EMPTY))
-            commit(session, f"Mark {len(new)} chunks as empty")
+            commit(self._place, session, f"Mark {len(new)} chunks as empty")
 
     def _group(self, session: "icechunk.Session | None" = None) -> "zarr.Group":
         import zarr

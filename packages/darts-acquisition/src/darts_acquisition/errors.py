@@ -32,6 +32,10 @@ class CubeError(DartsError, ValueError):
     """What lies at a path is no datacube of this package, or not the one that was asked for."""
 
 
+class CubeDamagedError(CubeError):
+    """A part of a datacube has changed on its storage since it was written."""
+
+
 class CubeNotFoundError(DartsError, FileNotFoundError):
     """There is no datacube at a path."""
 

@@ -57,7 +57,7 @@ class CubeProduct:
     geobox: "GeoBox"
     variables: tuple[CubeVariable, ...]
     chunk_px: int = 3600
-    inner_px: int = 900
+    inner_px: int = 600
 
     def to_attrs(self) -> dict[str, Any]:
         """Return what a cube stores about its product, as JSON values."""

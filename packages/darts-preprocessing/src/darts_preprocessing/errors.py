@@ -4,4 +4,4 @@ from darts_utils import DartsWarning
 
 
 class SunAngleWarning(DartsWarning):
-    """The tile does not know where the sun stood; the hillshade is lit from 225° at 25° above the horizon."""
+    """The tile does not know where the sun stood; 225° as azimuth, or 25° above the horizon, takes its place."""

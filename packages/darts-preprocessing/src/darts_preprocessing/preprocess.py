@@ -68,7 +68,7 @@ def preprocess_v2(
         ParameterError: If a radius is malformed, or a feature is unknown or needs data that is not given.
 
     Warns:
-        SunAngleWarning: If the sun's angles are unknown; the hillshade then assumes 225° and 25°.
+        SunAngleWarning: If one of the sun's angles is unknown and needed; 225° or 25° then takes its place.
         DeviceFallbackWarning: If the GPU asked for does not work here; the CPU does the work.
     """
     wanted = _resolve_features(features, ds_arcticdem is not None, ds_tcvis is not None)
@@ -79,7 +79,8 @@ def preprocess_v2(
     _require(ds_tcvis, wanted & set(TCVIS_FEATURES), "ds_tcvis")
     _require(ds_arcticdem, _arcticdem_inputs(wanted), "ds_arcticdem")
     shading = resolve_sun(ds_optical.attrs) if "hillshade" in wanted else None
-    backend = backend_for(resolve_device(device, needs=("cupy",), install=_INSTALL, fallback=True))
+    chosen = resolve_device(device, needs=("cupy",), install=_INSTALL, fallback=True)
+    backend, stays = backend_for(chosen), keep_on_device and chosen.type == "cuda"
 
     added: dict[str, Any] = {}
     with backend.active():
@@ -96,11 +97,11 @@ def preprocess_v2(
                 added["arcticdem_data_mask"] = _mask(ds_arcticdem, geobox, backend)
         if ds_arcticdem is not None and wanted & set(FROM_DEM):
             added |= _terrain(ds_arcticdem, geobox, radii, shading, wanted, backend)
-        if not keep_on_device:
+        if not stays:
             added = {name: backend.to_host(array) for name, array in added.items()}
         about = _sources(ds_tcvis) | _sources(ds_arcticdem) | {"relative_elevation": describe_radii(radii, cell)}
         tile = add_variables(ds_optical, {name: added[name] for name in FEATURES if name in added}, about)
-        return _moved(tile, backend) if keep_on_device else tile
+        return _moved(tile, backend) if stays else tile
 
 
 def _resolve_features(features: Collection[str] | None, has_dem: bool, has_tcvis: bool) -> set[str]:

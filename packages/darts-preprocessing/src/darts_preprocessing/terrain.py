@@ -106,7 +106,7 @@ def calculate_hillshade(ds: xr.Dataset, azimuth: float | None = None, elevation:
         GridError: If the grid is not as described.
 
     Warns:
-        SunAngleWarning: If an angle is neither given nor known to `ds`; the sun then stands at 225° and 25°.
+        SunAngleWarning: If an angle is neither given nor known to `ds`; 225° or 25° then takes its place.
     """
     return _add_gradient_feature(ds, "hillshade", resolve_sun(ds.attrs, azimuth, elevation))
 
@@ -221,16 +221,25 @@ def calculate_dissection_index(ds: xr.Dataset, window: Length = "100m") -> xr.Da
 
 def resolve_sun(attrs: dict[Any, Any], azimuth: float | None = None, elevation: float | None = None) -> Shading:
     """Return where the sun stands, from the arguments, else the attributes, else the default with a warning."""
-    azimuth = float(attrs.get("azimuth", math.nan) if azimuth is None else azimuth)
-    elevation = float(attrs.get("elevation", math.nan) if elevation is None else elevation)
-    if not (math.isfinite(azimuth) and math.isfinite(elevation)):
+    azimuth, elevation = (
+        math.nan if value is None else float(value)
+        for value in (
+            attrs.get("azimuth") if azimuth is None else azimuth,
+            attrs.get("elevation") if elevation is None else elevation,
+        )
+    )
+    known = math.isfinite(azimuth), math.isfinite(elevation)
+    if not all(known):
+        lacking = " and ".join(
+            name for name, is_known in zip(("azimuth", "elevation"), known, strict=True) if not is_known
+        )
+        azimuth = azimuth if known[0] else DEFAULT_AZIMUTH
+        elevation = elevation if known[1] else DEFAULT_ELEVATION
         warnings.warn(
-            f"The sun angles are unknown (azimuth {azimuth}, elevation {elevation}); "
-            f"the hillshade is lit from {DEFAULT_AZIMUTH:.0f}° at {DEFAULT_ELEVATION:.0f}°.",
+            f"The sun's {lacking} is unknown; the hillshade is lit from {azimuth:g}° at {elevation:g}°.",
             SunAngleWarning,
             stacklevel=3,
         )
-        azimuth, elevation = DEFAULT_AZIMUTH, DEFAULT_ELEVATION
     return Shading.from_angles(azimuth, elevation)
 
 

@@ -1,6 +1,6 @@
 """The errors of the pipelines and the command."""
 
-from darts_utils import DartsError
+from darts_utils import DartsError, DartsWarning
 
 
 class ConfigurationError(DartsError, ValueError):
@@ -13,3 +13,7 @@ class NoTilesError(ConfigurationError, LookupError):
 
 class FolderInUseError(ConfigurationError, BlockingIOError):
     """Another run writes into the folder of results."""
+
+
+class IgnoredOptionWarning(DartsWarning):
+    """An option was given that has no effect, because another one goes before it."""

@@ -23,7 +23,9 @@ from darts_acquisition.sentinel2.gee_search import (
     get_gee_s2_sr_scene_ids_from_tile_ids,
     search_gee_s2_sr,
 )
+from darts_acquisition.sentinel2.mgrs_grid import check_tiles_exist, download_sentinel_2_grid, read_sentinel_2_grid
 from darts_acquisition.sentinel2.settings import CDSESettings
+from darts_acquisition.sentinel2.source import Sentinel2Source
 
 __all__ = [
     "Area",
@@ -33,9 +35,12 @@ __all__ = [
     "RawStoreError",
     "RepairedGeometryWarning",
     "SceneNotStoredError",
+    "Sentinel2Source",
     "WideEdgeWarning",
+    "check_tiles_exist",
     "download_cdse_s2_sr_scene",
     "download_gee_s2_sr_scene",
+    "download_sentinel_2_grid",
     "get_aoi_from_cdse_s2_sr_scene_ids",
     "get_aoi_from_gee_s2_sr_scene_ids",
     "get_cdse_s2_sr_scene_ids_from_geodataframe",
@@ -44,6 +49,7 @@ __all__ = [
     "get_gee_s2_sr_scene_ids_from_tile_ids",
     "load_cdse_s2_sr_scene",
     "load_gee_s2_sr_scene",
+    "read_sentinel_2_grid",
     "search_cdse_s2_sr",
     "search_gee_s2_sr",
 ]

@@ -3,14 +3,14 @@
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from darts_acquisition.errors import SceneNotFoundError
-from darts_acquisition.sentinel2.bands import S2Band
+from darts_acquisition.sentinel2.bands import SCL, S2Band
 from darts_acquisition.sentinel2.cdse_search import find_items
 from darts_acquisition.sentinel2.item import SOURCE, Asset, asset_of, facts_of
 from darts_acquisition.sentinel2.jpeg2000 import decode
-from darts_acquisition.sentinel2.raw import RawBand, SceneFacts
+from darts_acquisition.sentinel2.raw import RawBand, RawGrid, SceneFacts
 from darts_acquisition.sentinel2.s3 import S3Files
 from darts_acquisition.sentinel2.scene import download_scene, load_scene
 from darts_acquisition.sentinel2.selection import check_scene_id
@@ -87,6 +87,20 @@ def load_cdse_s2_sr_scene(
     return load_scene(_CDSE(settings), name, None if store is None else RawStore(store), bands, offline)
 
 
+def scene_grid(scene_id: str, settings: CDSESettings) -> RawGrid:
+    """Return the grid of a scene's classification, which covers the same ground as its bands."""
+    return asset_of(_find(scene_id, settings), SCL).grid
+
+
+def _find(scene_id: str, settings: CDSESettings) -> dict[str, Any]:
+    items = find_items(scene_ids=[scene_id], settings=settings)
+    if not items:
+        raise SceneNotFoundError(
+            f"The Copernicus Data Space has no scene {scene_id}; it may have been processed again and renamed."
+        )
+    return items[0]
+
+
 class _CDSE:
     """The Copernicus Data Space as a provider of raw scenes."""
 
@@ -98,13 +112,9 @@ class _CDSE:
 
     def fetch(self, scene_id: str, bands: Sequence[S2Band], folder: Path) -> tuple[SceneFacts, Iterator[RawBand]]:
         with step("search scene"):
-            items = find_items(scene_ids=[scene_id], settings=self._settings)
-        if not items:
-            raise SceneNotFoundError(
-                f"The Copernicus Data Space has no scene {scene_id}; it may have been processed again and renamed."
-            )
-        assets = [asset_of(items[0], band) for band in bands]
-        facts = facts_of(items[0])
+            item = _find(scene_id, self._settings)
+        assets = [asset_of(item, band) for band in bands]
+        facts = facts_of(item)
         with step("download"):
             files = S3Files(self._settings.s3, self._settings.limits).fetch(assets, folder)
         return facts, _decoded(assets, files)

@@ -93,6 +93,11 @@ def load_gee_s2_sr_scene(
     return load_scene(provider, name, None if store is None else RawStore(store), bands, offline)
 
 
+def scene_grid(scene_id: str, settings: EarthEngineSettings | None) -> RawGrid:
+    """Return the grid of a scene's classification, which covers the same ground as its bands."""
+    return _grid(_EarthEngine(HARMONIZED, settings).describe(scene_id), SCL, 0.0, scene_id)
+
+
 class _EarthEngine:
     """Earth Engine as a provider of raw scenes."""
 
@@ -111,7 +116,7 @@ class _EarthEngine:
         folder: Path,  # noqa: ARG002 - nothing of a band is kept half-way
     ) -> tuple[SceneFacts, Iterator[RawBand]]:
         with step("search scene"):
-            described = self._describe(scene_id)
+            described = self.describe(scene_id)
         facts = _facts(self.source, scene_id, described["properties"])
         offset = 0.0
         taken = datetime.fromisoformat(facts.attrs["time"])
@@ -120,7 +125,9 @@ class _EarthEngine:
         grids = [_grid(described, band, offset, scene_id) for band in bands]
         return facts, (self._fetch(scene_id, band, grid) for band, grid in zip(bands, grids, strict=True))
 
-    def _describe(self, scene_id: str) -> dict[str, Any]:
+    def describe(self, scene_id: str) -> dict[str, Any]:
+        """Return what Earth Engine says of an image."""
+
         def request() -> Any:
             import ee
 

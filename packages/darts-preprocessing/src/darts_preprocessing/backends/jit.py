@@ -14,7 +14,8 @@ def jit(kernel: Callable[..., Result]) -> Callable[..., Result]:
     """Compile a kernel when it is first called, to run without the interpreter's lock.
 
     The machine code is kept on disk (beside the source, or in numba's folder of the user) for the next process; where
-    neither can be written, each process compiles anew.
+    neither can be written, each process compiles anew. A product and a sum may be fused ("contract"): that rounds once
+    instead of twice, and is the only liberty that the compiler has with the arithmetic.
     """
     try:
         return numba.njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract"})(kernel)

@@ -32,7 +32,10 @@ class LazyGroup(TyperGroup):
 
 
 class _InferenceGroup(LazyGroup):
-    lazy = {"planet-sequential": "darts.cli.inference:planet_sequential"}  # noqa: RUF012
+    lazy = {  # noqa: RUF012
+        "planet-sequential": "darts.cli.inference:planet_sequential",
+        "sentinel2-sequential": "darts.cli.inference:sentinel2_sequential",
+    }
 
 
 app = typer.Typer(

@@ -13,7 +13,7 @@ from darts.errors import ConfigurationError
 from darts.pipelines.configfile import read_config
 from darts.pipelines.options import PATH_OPTIONS, build, known_keys, options_of
 from darts.pipelines.resume import Decision
-from darts.pipelines.sequential_v2 import PlanetPipeline
+from darts.pipelines.sequential_v2 import PlanetPipeline, Sentinel2Pipeline
 
 _DEFAULT_CONFIG = Path("config.toml")
 _RUN_PANEL = "Run"
@@ -50,10 +50,21 @@ _COMMON_DEFAULTS: dict[str, Any] = {
 }
 
 
+_PIPELINES = (PlanetPipeline, Sentinel2Pipeline)
+"""All pipelines: a configuration file may serve several, and each ignores the keys of the others."""
+
+
 def planet_sequential() -> Any:
     """Build the command `planet-sequential`."""
     return _pipeline_command(
         PlanetPipeline, ("inference", "planet-sequential"), "Find thaw slumps in PlanetScope scenes and orthotiles."
+    )
+
+
+def sentinel2_sequential() -> Any:
+    """Build the command `sentinel2-sequential`."""
+    return _pipeline_command(
+        Sentinel2Pipeline, ("inference", "sentinel2-sequential"), "Find thaw slumps in Sentinel-2 scenes."
     )
 
 
@@ -131,9 +142,10 @@ def _configure(pipeline: type, words: tuple[str, ...], given: dict[str, Any], co
     values: dict[str, Any] = {}
     path = config_file or (_DEFAULT_CONFIG if _DEFAULT_CONFIG.exists() else None)
     if path is not None:
-        values = read_config(path, words, known_keys(PlanetPipeline))
+        values = read_config(path, words, known_keys(*_PIPELINES))
     try:
-        return build(pipeline, values | given)
+        own = known_keys(pipeline)
+        return build(pipeline, {key: value for key, value in values.items() if key in own} | given)
     except ValidationError as error:
         raise ConfigurationError(_sentence(error)) from error
 

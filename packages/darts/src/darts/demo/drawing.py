@@ -20,7 +20,7 @@ TRUE_COLOUR = (0, 229, 255)
 _LINES = (FOUND_COLOUR, TRUE_COLOUR, (24, 24, 24), (235, 235, 235))
 _WHITE_AT = {"red": 0.17, "green": 0.16, "blue": 0.14}  # reflectance that is drawn as white
 _GAMMA = 0.75
-_LINE_PX = 2
+_FOUND_PX, _TRUE_PX = 2, 4  # widths; where both outlines agree, the truth frames what was found
 _BAR_PX = 30
 _TRIES = ((1.0, 128), (1.0, 64), (0.85, 64), (0.7, 64), (0.55, 48), (0.4, 32), (0.25, 16))
 
@@ -112,8 +112,8 @@ def _png(
     few.putpalette([*palette, *(part for colour in _LINES for part in colour)])
     found_index, true_index, bar_index, text_index = range(first, first + len(_LINES))
     pixels = np.array(few)
-    pixels[_outline(truth, size)] = true_index
-    pixels[_outline(found, size)] = found_index
+    pixels[_outline(truth, size, _TRUE_PX)] = true_index
+    pixels[_outline(found, size, _FOUND_PX)] = found_index
     canvas = Image.new("P", (size[0], size[1] + _BAR_PX), bar_index)
     canvas.putpalette(few.getpalette() or [])
     canvas.paste(Image.fromarray(pixels), (0, 0))
@@ -127,10 +127,10 @@ def _png(
     return buffer.getvalue()
 
 
-def _outline(mask: NDArray[np.bool_], size: tuple[int, int]) -> NDArray[np.bool_]:
+def _outline(mask: NDArray[np.bool_], size: tuple[int, int], width: int) -> NDArray[np.bool_]:
     """The pixels just outside a mask that is scaled to a size (width, height)."""
     from PIL import Image
     from scipy import ndimage
 
     small = np.asarray(Image.fromarray(mask.astype(np.uint8) * 255).resize(size, Image.Resampling.BILINEAR)) > 127
-    return ndimage.binary_dilation(small, iterations=_LINE_PX) & ~small
+    return ndimage.binary_dilation(small, iterations=width) & ~small

@@ -11,6 +11,8 @@ from darts.errors import ConfigurationError
 from darts.pipelines.options import options_of
 
 _COMMAND_TABLES = ("inference",)
+NONE = "none"
+"""What stands for None in a file where None is not the default; the pipelines read it so."""
 
 
 def read_config(path: Path, command: tuple[str, ...], known: set[str]) -> dict[str, Any]:
@@ -64,7 +66,7 @@ def _flatten(table: Mapping[str, Any], path: Path) -> dict[str, Any]:
 
 
 def config_values(pipeline: Any) -> dict[str, Any]:
-    """Return a pipeline's configuration as TOML and JSON hold it: paths as text, what is None left out.
+    """Return a pipeline's configuration as TOML and JSON hold it: paths as text, None left out where it is the default.
 
     Args:
         pipeline: The pipeline.
@@ -72,7 +74,11 @@ def config_values(pipeline: Any) -> dict[str, Any]:
     Returns:
         Values by name; the default folders as a nested table ``default_dirs``.
     """
-    values = {item.name: getattr(pipeline, item.name) for item in options_of(type(pipeline))}
+    values = {}
+    for item in options_of(type(pipeline)):
+        value = getattr(pipeline, item.name)
+        # TOML has no null. A None that is the default is left out; one that is not is written as a word.
+        values[item.name] = NONE if value is None and item.default is not None else value
     values["default_dirs"] = dataclasses.asdict(pipeline.default_dirs)
     plain: dict[str, Any] = _plain(values)
     return plain

@@ -2,5 +2,6 @@
 
 from darts.pipelines.sequential_v2.base import _BasePipeline
 from darts.pipelines.sequential_v2.planet import PlanetPipeline
+from darts.pipelines.sequential_v2.sentinel2 import Sentinel2Pipeline
 
-__all__ = ["PlanetPipeline", "_BasePipeline"]
+__all__ = ["PlanetPipeline", "Sentinel2Pipeline", "_BasePipeline"]

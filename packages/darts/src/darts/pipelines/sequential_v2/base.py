@@ -52,6 +52,10 @@ class _BasePipeline:
         None, help="ArcticDEM datacube; default by the resolution that the pipeline uses.", panel="Auxiliary data"
     )
     tcvis_dir: AbsolutePath | None = option(None, help="TCVIS datacube.", panel="Auxiliary data")
+    ee_project: str | None = option(
+        None, help="Earth Engine project; default that of the login.", panel="Auxiliary data"
+    )
+    ee_use_highvolume: bool = option(True, help="Use Earth Engine's high-volume endpoint.", panel="Auxiliary data")
     device: str | int | None = option(
         None,
         help='"cuda", "cpu", a GPU\'s index, or "auto" for a GPU with less than half of its memory in use; '

@@ -14,9 +14,12 @@ from darts.pipelines.options import AbsolutePath, option
 from darts.pipelines.scene_lists import read_scene_list, write_scene_list
 from darts.pipelines.sequential_v2.base import _BasePipeline
 from darts.pipelines.work import TileJob
+from darts_utils import DartsError
 
 if TYPE_CHECKING:
     import xarray as xr
+    from odc.geo.geobox import GeoBox
+
     from darts_acquisition import Sentinel2Source
 
 logger = logging.getLogger(__name__)
@@ -33,7 +36,7 @@ class Sentinel2Pipeline(_BasePipeline):
     Results go to ``<output>/<scene_id>/``.
 
     Examples:
-        >>> pipeline = Sentinel2Pipeline(tile_ids=["08WMA"], months=[7, 8], years=[2021], model_files="model.safetensors")
+        >>> pipeline = Sentinel2Pipeline(tile_ids=["08WMA"], months=[7, 8], years=[2021])
         >>> records = pipeline.run()  # doctest: +SKIP
     """
 
@@ -53,9 +56,7 @@ class Sentinel2Pipeline(_BasePipeline):
     max_snow_cover: Percent = option(
         10, help="Most snow in percent; 100 or none switches the filter off, 0 means zero.", panel=_SELECTION
     )
-    months: list[int] | None = option(
-        None, help="Months from 1 to 12, where no date range is given.", panel=_SELECTION
-    )
+    months: list[int] | None = option(None, help="Months from 1 to 12, where no date range is given.", panel=_SELECTION)
     years: list[int] | None = option(None, help="Years, where no date range is given.", panel=_SELECTION)
     prep_data_scene_id_file: AbsolutePath | None = option(
         None, help="JSON list of scenes, written while data is prepared, read in an offline run.", panel=_SELECTION
@@ -120,12 +121,49 @@ class Sentinel2Pipeline(_BasePipeline):
     def _jobs(self, output: Path) -> list[TileJob]:
         if self.offline and self._store() is None:
             raise ConfigurationError("--offline needs a store of raw scenes; leave --no-raw-data-store out.")
+        return [TileJob(name, Path(name), output / name) for name in self._scene_names()]
+
+    def _scene_names(self) -> list[str]:
         source = self._source()
-        names = dict.fromkeys(source.check_scene_id(name) for name in self._select_scenes())
-        return [TileJob(name, Path(name), output / name) for name in names]
+        return list(dict.fromkeys(source.check_scene_id(name) for name in self._select_scenes()))
 
     def _load_optical(self, job: TileJob) -> "xr.Dataset":
         return self._source().load(job.tile_id, self._store(), offline=self.offline)
+
+    def _tile_geoboxes(self) -> "dict[str, GeoBox]":
+        """Return the grid that each tile of the run will have; what is stored is not asked for."""
+        source, store = self._source(), self._store()
+        return {name: source.geobox(name, store) for name in self._scene_names()}
+
+    def _prepare_optical(self) -> list[str]:
+        """Fetch the raw scenes of the run into the store, and list those that are there.
+
+        A scene that fails is logged, and the others go on.
+
+        Returns:
+            Names of the scenes that failed.
+
+        Raises:
+            ConfigurationError: If there is no store, or nothing says which scenes.
+        """
+        store = self._store()
+        if store is None:
+            raise ConfigurationError("Preparing scenes needs a store of raw scenes; leave --no-raw-data-store out.")
+        source, names = self._source(), self._scene_names()
+        done: list[str] = []
+        failed: list[str] = []
+        for number, name in enumerate(names, start=1):
+            try:
+                source.download(name, store)
+            except DartsError as error:
+                failed.append(name)
+                logger.error("Scene %d of %d failed: %s", number, len(names), error)  # noqa: TRY400 - no bug of ours
+                continue
+            done.append(name)
+            logger.info("Scene %d of %d is in the store: %s", number, len(names), name)
+            if self.prep_data_scene_id_file is not None:
+                write_scene_list(self.prep_data_scene_id_file, done)
+        return failed
 
     # Which scenes
 
@@ -148,7 +186,7 @@ class Sentinel2Pipeline(_BasePipeline):
         if self.offline:
             where = self.prep_data_scene_id_file or "a file that --prep-data-scene-id-file names"
             raise ConfigurationError(
-                f"--{given[0].replace('_', '-')} needs a search, which an offline run cannot make, and there is no list "
+                f"--{given[0].replace('_', '-')} needs a search, which no offline run can make, and there is no list "
                 f"of prepared scenes ({where}). Prepare it online with `darts inference prep-data sentinel2 --optical "
                 "--aux --prep-data-scene-id-file FILE` and the same selection."
             )
@@ -181,3 +219,7 @@ class Sentinel2Pipeline(_BasePipeline):
 
     def _grid_dir(self) -> Path:
         return self.sentinel2_grid_dir or self.default_dirs.sentinel2_grid
+
+
+def _warn(message: str) -> None:
+    warnings.warn(message, IgnoredOptionWarning, stacklevel=4)

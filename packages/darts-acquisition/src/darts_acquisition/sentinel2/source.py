@@ -1,0 +1,105 @@
+"""One face for both sources of Sentinel-2 scenes, so that who uses them need not tell them apart."""
+
+import os
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from darts_acquisition.sentinel2 import cdse, gee
+from darts_acquisition.sentinel2.bands import SCL
+from darts_acquisition.sentinel2.cdse_search import search_cdse_s2_sr
+from darts_acquisition.sentinel2.gee_search import search_gee_s2_sr
+from darts_acquisition.sentinel2.raw import RawGrid, tile_geobox
+from darts_acquisition.sentinel2.selection import Source, check_scene_id
+from darts_acquisition.sentinel2.settings import CDSESettings
+from darts_acquisition.sentinel2.store import RawStore
+from darts_acquisition.settings import EarthEngineSettings
+from darts_utils import ParameterError
+
+if TYPE_CHECKING:
+    import geopandas as gpd
+    import xarray as xr
+    from odc.geo.geobox import GeoBox
+
+
+class Sentinel2Source:
+    """A source of Sentinel-2 L2A scenes: the Copernicus Data Space or Earth Engine.
+
+    Args:
+        name: "cdse" or "gee".
+        ee_project: Cloud project of Earth Engine; None for that of the login.
+        ee_use_highvolume: Ask Earth Engine's endpoint for many small requests.
+
+    Raises:
+        ParameterError: If there is no such source.
+    """
+
+    def __init__(self, name: Source, *, ee_project: str | None = None, ee_use_highvolume: bool = True) -> None:
+        if name not in ("cdse", "gee"):
+            raise ParameterError(f"raw_data_source is {name!r}; expected 'cdse' or 'gee'.")
+        self.name = name
+        self._settings: Any = (
+            CDSESettings.from_environment()
+            if name == "cdse"
+            else EarthEngineSettings(project=ee_project, use_highvolume=ee_use_highvolume)
+        )
+
+    def check_scene_id(self, scene_id: str) -> str:
+        """Return a scene's name as the source writes it.
+
+        Raises:
+            SceneNameError: If it is none of this source.
+        """
+        return check_scene_id(scene_id, self.name)
+
+    def search(self, **conditions: Any) -> "gpd.GeoDataFrame":
+        """Find scenes; conditions, result and errors are those of `search_cdse_s2_sr`."""
+        search = search_cdse_s2_sr if self.name == "cdse" else search_gee_s2_sr
+        return search(**conditions, settings=self._settings)
+
+    def download(
+        self, scene_id: str, store: "str | os.PathLike[str]", bands: "Iterable[str] | str | None" = None
+    ) -> None:
+        """Bring a scene into the store; see `download_cdse_s2_sr_scene`."""
+        if self.name == "cdse":
+            cdse.download_cdse_s2_sr_scene(scene_id, store, bands, settings=self._settings)
+        else:
+            gee.download_gee_s2_sr_scene(scene_id, store, bands, settings=self._settings)
+
+    def load(
+        self,
+        scene_id: str,
+        store: "str | os.PathLike[str] | None" = None,
+        bands: "Iterable[str] | str | None" = None,
+        *,
+        offline: bool = False,
+    ) -> "xr.Dataset":
+        """Load a scene as a tile; see `load_cdse_s2_sr_scene`."""
+        if self.name == "cdse":
+            return cdse.load_cdse_s2_sr_scene(scene_id, store, bands, offline=offline, settings=self._settings)
+        return gee.load_gee_s2_sr_scene(scene_id, store, bands, offline=offline, settings=self._settings)
+
+    def geobox(self, scene_id: str, store: "str | os.PathLike[str] | None" = None) -> "GeoBox":
+        """Return the grid of 10 m that a scene's tile will have, without its pixels.
+
+        Args:
+            scene_id: Name of the scene.
+            store: Store of raw scenes; a scene that is there is not asked for.
+
+        Raises:
+            SceneNameError: If the name is none of this source.
+            SceneNotFoundError: If the source does not know the scene.
+            ServiceError: If the service refuses or fails.
+        """
+        name = self.check_scene_id(scene_id)
+        grid = None if store is None else _stored_grid(RawStore(store), self.name, name)
+        if grid is None:
+            grid = (
+                cdse.scene_grid(name, self._settings) if self.name == "cdse" else gee.scene_grid(name, self._settings)
+            )
+        return tile_geobox({SCL.name: (SCL, grid)}, name)
+
+
+def _stored_grid(store: RawStore, source: str, scene_id: str) -> RawGrid | None:
+    if SCL.number not in store.bands(source, scene_id):
+        return None
+    return store.open(source, scene_id, SCL).grid
