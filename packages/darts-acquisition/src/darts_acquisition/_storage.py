@@ -12,7 +12,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from darts_acquisition.errors import CubeConflictError, CubeError, CubeExistsError, CubeNotFoundError, LoginError
+from darts_acquisition.errors import (
+    CubeBusyError,
+    CubeConflictError,
+    CubeError,
+    CubeExistsError,
+    CubeNotFoundError,
+    LoginError,
+)
 from darts_acquisition.settings import S3Settings
 from darts_utils import ParameterError
 
@@ -199,7 +206,9 @@ def commit(place: Location, session: "icechunk.Session", message: str) -> None:
         message: Message of the commit.
 
     Raises:
-        CubeConflictError: If somebody else has changed the same chunks, or holds the lock for too long.
+        CubeConflictError: If somebody else has changed the same chunks.
+        CubeBusyError: If somebody else holds the lock for too long.
+        CubeError: If the storage fails.
     """
     import icechunk
 
@@ -211,6 +220,8 @@ def commit(place: Location, session: "icechunk.Session", message: str) -> None:
             "Another process has written the same chunks in the meantime; nothing of this write was kept. "
             "Ask the cube again what is missing, and write only that."
         ) from error
+    except icechunk.IcechunkError as error:
+        raise CubeError(f"{place} cannot be written; nothing of this write was kept: {error}") from error
 
 
 @contextlib.contextmanager
@@ -224,7 +235,7 @@ def _one_at_a_time(place: Location) -> Iterator[None]:
     try:
         lock.acquire()
     except Timeout as error:
-        raise CubeConflictError(
+        raise CubeBusyError(
             f"Another process has been writing to {place} for {_LONGEST_LOCK_S // 60} minutes; see what it does."
         ) from error
     try:

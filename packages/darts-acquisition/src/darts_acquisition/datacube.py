@@ -323,6 +323,82 @@ class Datacube:
             commit(self._place, session, message)
         return chunks_where((after == ChunkState.FILLED) & (before != ChunkState.FILLED), block)
 
+    def complete(self, contents: "Mapping[Chunk, Mapping[str, np.ndarray] | None]") -> list[Chunk]:
+        """Write whole chunks in one transaction, as far as they are still missing.
+
+        Several processes may do so at once, also with the same chunks: what another one has written meanwhile is left
+        as it is.
+
+        Args:
+            contents: For each chunk an array of the chunk's shape for each variable of the cube; None where the
+                provider has nothing. Not changed.
+
+        Returns:
+            The chunks that were written or marked as empty, row by row.
+
+        Raises:
+            ParameterError: If a variable is absent or unknown, an array has another shape or dtype, or a chunk lies
+                outside the cube.
+            CubeBusyError: If another process has been writing for too long.
+            CubeError: If the storage fails.
+        """
+        for chunk, arrays in contents.items():
+            window = self._chunk_window(chunk)
+            if arrays is not None:
+                self._check_arrays(window, arrays)
+        while True:
+            try:
+                return self._complete(contents)
+            except CubeConflictError:  # Another process has completed one of them, so there is less to do.
+                continue
+
+    def _complete(self, contents: "Mapping[Chunk, Mapping[str, np.ndarray] | None]") -> list[Chunk]:
+        session = self._repository.writable_session(BRANCH)
+        group = self._group(session)
+        state = _array(group, STATE)
+        places = sorted(contents)
+        if not places:
+            return []
+        known = state.vindex[tuple(np.array(places).T)]
+        todo = [place for place, found in zip(places, known, strict=True) if found == ChunkState.MISSING]
+        if not todo:
+            return []
+        after = []
+        with step(f"write {self.product.name} cube"):
+            for chunk in todo:
+                arrays = contents[chunk]
+                after.append(ChunkState.EMPTY if arrays is None else ChunkState.FILLED)
+                for name, values in (arrays or {}).items():
+                    _array(group, name)[self._chunk_window(chunk)] = values
+            _set_states(state, todo, np.array(after))
+            commit(self._place, session, f"Complete {len(todo)} chunks")
+        return todo
+
+    def _chunk_window(self, chunk: Chunk) -> Window:
+        rows, cols = chunk_block(full_window(self.geobox), self.product.chunk_px)
+        if not (rows.start <= chunk.row < rows.stop and cols.start <= chunk.col < cols.stop):
+            raise ParameterError(f"{chunk} lies outside the cube, which has {rows.stop} × {cols.stop} of them.")
+        return chunk_window(chunk, self.product.chunk_px, self.geobox)
+
+    def forget(self, chunks: Iterable[Chunk]) -> None:
+        """Note in one transaction that some chunks are missing, so that they are fetched again.
+
+        Args:
+            chunks: The chunks, in whatever state.
+
+        Raises:
+            ParameterError: If a chunk lies outside the cube.
+            CubeConflictError: If another process has written the same chunks meanwhile.
+        """
+        places = sorted(set(chunks))
+        for place in places:
+            self._chunk_window(place)
+        if places:
+            session = self._repository.writable_session(BRANCH)
+            state = _array(self._group(session), STATE)
+            _set_states(state, places, np.full(len(places), ChunkState.MISSING))
+            commit(self._place, session, f"Forget {len(places)} chunks")
+
     def mark_empty(self, chunks: Iterable[Chunk]) -> None:
         """Note in one transaction that the provider has nothing in some chunks; they read as nodata from then on.
 

@@ -48,6 +48,10 @@ class CubeConflictError(DartsError, RuntimeError):
     """Another process has written the same chunk of a datacube in the meantime; nothing of this write was kept."""
 
 
+class CubeBusyError(DartsError, TimeoutError):
+    """Another process has been writing to a datacube for longer than anybody waits."""
+
+
 class MissingAuxiliaryDataError(DartsError, LookupError):
     """An area is not fully present in a datacube, or the datacube is absent."""
 

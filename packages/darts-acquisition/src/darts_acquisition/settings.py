@@ -5,7 +5,6 @@ environment variables ``REQUESTS_CA_BUNDLE`` and ``AWS_CA_BUNDLE``, which the li
 """
 
 import os
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -123,10 +122,6 @@ class EarthEngineSettings:
 
     def __post_init__(self) -> None:
         _check_url("url", self.url)
-
-
-Progress = Callable[[int, int], None]
-"""Called with the number of chunks that are done, and the number of those to fetch."""
 
 
 def _check_url(name: str, url: str | None) -> None:
