@@ -1,4 +1,3 @@
-# ruff: noqa: T201  # figures are what it is for
 """How fast and how lean inference is: U-Net with ResNet-34, patches of 1024 px with an overlap of 256 px, two threads.
 
 Each figure is a ratio of two measurements in the same process, or the memory of a process of its own.

@@ -18,6 +18,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from odc.geo.geobox import GeoBox
 
+import darts_acquisition._transaction
 import darts_acquisition.datacube
 from darts_acquisition import (
     Chunk,
@@ -33,7 +34,7 @@ from darts_acquisition import (
     OutsideExtentError,
     Window,
 )
-from darts_acquisition._storage import BRANCH, create_repository
+from darts_acquisition._storage import BRANCH, Location, create_repository
 from darts_utils import DartsError, GridError, ParameterError
 
 SHAPE, SIZE = (70, 90), 16
@@ -302,14 +303,18 @@ def test_what_is_no_cube_is_an_error(tmp_path):
 )
 def test_repositories_of_others_are_no_cubes(tmp_path, attrs, message):
     path = tmp_path / "other"
-    create_repository(path, lambda session: zarr.create_group(store=session.store, attributes=attrs), "other")
+    create_repository(
+        Location.of(path), lambda session: zarr.create_group(store=session.store, attributes=attrs), "other"
+    )
     with pytest.raises(CubeError, match=message):
         Datacube.open(path)
 
 
 def test_repository_without_anything_is_no_cube(tmp_path):
     path = tmp_path / "other"
-    create_repository(path, lambda session: zarr.create_array(session.store, name="a", shape=(1,), dtype="u1"), "other")
+    create_repository(
+        Location.of(path), lambda session: zarr.create_array(session.store, name="a", shape=(1,), dtype="u1"), "other"
+    )
     with pytest.raises(CubeError, match="no datacube of DARTS"):
         Datacube.open(path)
 
@@ -361,14 +366,14 @@ def test_chunks_must_fit_together(tmp_path, product):
 
 def test_writers_of_different_chunks_do_not_clash(cube, monkeypatch):
     mine, theirs = Window.of(0, 16, 0, 16), Window.of(0, 16, 16, 32)
-    commit = darts_acquisition.datacube.commit
+    commit = darts_acquisition._transaction.commit
 
-    def late(session, message):
-        monkeypatch.setattr(darts_acquisition.datacube, "commit", commit)
+    def late(place, session, message):
+        monkeypatch.setattr(darts_acquisition._transaction, "commit", commit)
         Datacube.open(cube.path).write(theirs, arrays_for(theirs, 2))
-        commit(session, message)
+        commit(place, session, message)
 
-    monkeypatch.setattr(darts_acquisition.datacube, "commit", late)
+    monkeypatch.setattr(darts_acquisition._transaction, "commit", late)
     assert cube.write(mine, arrays_for(mine, 1)) == [Chunk(0, 0)]
     np.testing.assert_array_equal(cube.read(mine).height, arrays_for(mine, 1)["height"])
     np.testing.assert_array_equal(cube.read(theirs).height, arrays_for(theirs, 2)["height"])
@@ -376,14 +381,14 @@ def test_writers_of_different_chunks_do_not_clash(cube, monkeypatch):
 
 def test_writers_of_the_same_chunk_are_told_apart(cube, monkeypatch):
     window = Window.of(0, 16, 0, 16)
-    commit = darts_acquisition.datacube.commit
+    commit = darts_acquisition._transaction.commit
 
-    def late(session, message):
-        monkeypatch.setattr(darts_acquisition.datacube, "commit", commit)
+    def late(place, session, message):
+        monkeypatch.setattr(darts_acquisition._transaction, "commit", commit)
         Datacube.open(cube.path).write(window, arrays_for(window, 2))
-        commit(session, message)
+        commit(place, session, message)
 
-    monkeypatch.setattr(darts_acquisition.datacube, "commit", late)
+    monkeypatch.setattr(darts_acquisition._transaction, "commit", late)
     with pytest.raises(CubeConflictError, match="nothing of this write was kept") as caught:
         cube.write(window, arrays_for(window, 1))
     assert isinstance(caught.value, RuntimeError)
@@ -394,23 +399,23 @@ def test_a_reader_sees_all_of_a_write_or_nothing(cube, monkeypatch):
     """What is asked while the data are written, but not committed, is answered from before."""
     window = Window.of(0, 16, 0, 16)
     cube.write(window, arrays_for(window, 1))
-    commit = darts_acquisition.datacube.commit
+    commit = darts_acquisition._transaction.commit
     seen = []
 
-    def late(session, message):
+    def late(place, session, message):
         seen.append(cube.read(window).height.values)
-        commit(session, message)
+        commit(place, session, message)
 
-    monkeypatch.setattr(darts_acquisition.datacube, "commit", late)
+    monkeypatch.setattr(darts_acquisition._transaction, "commit", late)
     cube.write(window, arrays_for(window, 2))
     np.testing.assert_array_equal(seen[0], arrays_for(window, 1)["height"])
     np.testing.assert_array_equal(cube.read(window).height, arrays_for(window, 2)["height"])
 
 
 WRITER = """
-import itertools, os, signal, sys
+import os, signal, sys
 import numpy as np
-import darts_acquisition.datacube as module
+import darts_acquisition._transaction as module
 from darts_acquisition import Datacube, Window
 
 path, when = sys.argv[1:]
@@ -418,7 +423,7 @@ cube = Datacube.open(path)
 if when == "before the commit":
     module.commit = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
 print("ready", flush=True)
-for number in itertools.count(1):
+for number in range(1, 2000):
     row, col = divmod(number % 20, 5)
     window = Window.of(16 * row, 16 * row + 16, 16 * col, 16 * col + 16)
     values = np.full((16, 16), number)

@@ -5,6 +5,10 @@ import hashlib
 import json
 import logging
 import os
+import signal
+import subprocess
+import sys
+import time
 from contextlib import contextmanager
 
 import geopandas as gpd
@@ -495,3 +499,36 @@ def test_the_secret_shows_nowhere(between, tmp_path, caplog):
     texts += [file.read_bytes().decode("latin-1") for file in tmp_path.rglob("*") if file.is_file()]
     assert not [text for text in texts if secret in text]
     assert dict(os.environ) == before
+
+
+DOWNLOAD = """
+import sys
+from darts_acquisition.sentinel2 import download_cdse_s2_sr_scene
+print("ready", flush=True)
+download_cdse_s2_sr_scene(sys.argv[1], sys.argv[2], "all")
+"""
+
+
+@pytest.mark.parametrize("count", [3, pytest.param(30, marks=pytest.mark.slow)])
+def test_a_killed_download_never_counts_as_present(s3, scene, published, tmp_path, count):
+    rng = np.random.default_rng(count)
+    killed = 0
+    with storage_between(s3) as storage, catalogue(s3, [published]) as (stac, settings):
+        environment = os.environ | {"DARTS_CDSE_STAC_URL": stac.url, "DARTS_CDSE_S3_URL": storage.url}
+        command = [sys.executable, "-c", DOWNLOAD, CDSE_NAME, str(tmp_path)]
+        for moment in sorted(rng.uniform(0, 1.5, count)):
+            storage.inject(path="*jp2", delay_s=0.05, times=13)
+            process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE)
+            process.stdout.readline()
+            time.sleep(moment)
+            process.kill()
+            killed += process.wait() == -signal.SIGKILL
+            process.stdout.close()
+            store = RawStore(tmp_path)
+            for band in (*REFLECTANCE_BANDS, SCL):
+                if band.number in store.bands("cdse", CDSE_NAME):
+                    stored = store.open("cdse", CDSE_NAME, band).read()
+                    np.testing.assert_array_equal(stored, scene.raw[band.number])
+        storage.faults.clear()
+        check_tile(load_cdse_s2_sr_scene(CDSE_NAME, tmp_path, "all", settings=settings), scene, scene.raw)
+    assert killed

@@ -11,7 +11,7 @@ import xarray as xr
 from affine import Affine
 from rio_cogeo.cogeo import cog_validate
 
-from darts_export import EXPORT_BANDS, export_tile
+from darts_export import EXPORT_BANDS, ExportError, export_tile
 from darts_export.layers import to_percent
 from darts_utils import ParameterError
 from support.gdal import needs_gdal_bin
@@ -212,6 +212,35 @@ def test_any_order_of_dimensions_is_written_upright(make_tile, tmp_path: Path) -
     export_tile(turned, tmp_path / "tile", ["probabilities"])
     with rasterio.open(tmp_path / "tile/probabilities.tif") as raster:
         np.testing.assert_array_equal(raster.read(1), to_percent(tile["probabilities"].values))
+
+
+@pytest.mark.parametrize("damage", ["cut short", "zeros at the end", "zeros in an overview"])
+def test_what_is_on_disk_is_compared_with_what_was_written(
+    make_tile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damage: str
+) -> None:
+    """A disk that is full or broken need not show in what GDAL reports."""
+    import rasterio.shutil
+
+    write = rasterio.shutil.copy
+
+    def write_badly(source: object, path: Path, **options: object) -> None:
+        write(source, path, **options)
+        content = bytearray(path.read_bytes())
+        size = len(content)
+        if damage == "cut short":
+            del content[-1000:]
+        elif damage == "zeros at the end":
+            content[-1000:] = bytes(1000)
+        else:
+            content[size // 10 : size // 10 + 500] = bytes(500)
+        path.write_bytes(content)
+
+    monkeypatch.setattr("rasterio.shutil.copy", write_badly)
+    rng = np.random.default_rng(7)
+    tile = make_tile(mask=np.zeros((1100, 1100), np.bool_), probabilities=rng.random((1100, 1100)).astype(np.float32))
+    with pytest.raises(ExportError, match="read back"):
+        export_tile(tile, tmp_path / "tile", ["probabilities"])
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("value", [1.2, -0.1, np.inf])

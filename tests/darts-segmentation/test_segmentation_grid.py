@@ -74,3 +74,11 @@ def test_patches_are_left_out_only_where_nothing_is_valid(plan_y, plan_x, seed, 
         if valid[grid.y.inside(row)[0], grid.x.inside(column)[0]].any()
     ]
     assert list(grid.with_valid_pixels(valid)) == expected
+
+
+def test_a_tile_that_is_half_empty_is_three_fifths_of_the_work():
+    grid = PatchGrid.plan((4000, 4000), 1024, 256, 0)
+    valid = np.ones((4000, 4000), dtype=bool)
+    assert len(list(grid.with_valid_pixels(valid))) == 25
+    valid[:2000] = False
+    assert len(list(grid.with_valid_pixels(valid))) == 15

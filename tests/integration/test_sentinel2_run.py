@@ -245,6 +245,16 @@ def test_the_command(service, data, tmp_path, monkeypatch, capsys):
     assert not (tmp_path / "out" / AUGUST).exists()
 
 
+def test_a_key_of_the_other_pipeline_is_wrong_in_the_own_table(tmp_path):
+    file, words = tmp_path / "config.toml", ("inference", "sentinel2-sequential")
+    known, own = known_keys(PlanetPipeline, Sentinel2Pipeline), known_keys(Sentinel2Pipeline)
+    file.write_text('[darts]\nimage_ids = ["a"]\noverlap = 5\n[darts.inference.sentinel2-sequential]\nmonths = [7]\n')
+    assert read_config(file, words, known, own) == {"overlap": 5, "months": [7]}
+    file.write_text('[darts.inference.sentinel2-sequential]\nimage_ids = ["a"]\n')
+    with pytest.raises(ConfigurationError, match="unknown key 'image_ids'"):
+        read_config(file, words, known, own)
+
+
 def test_the_same_from_earth_engine(pipeline, scenes, tmp_path, service):
     """The harmonised collection has the offset taken off; the results are those of the Data Space."""
     july = scenes[0]
@@ -261,3 +271,29 @@ def test_the_same_from_earth_engine(pipeline, scenes, tmp_path, service):
     assert statuses(pipeline("cdse", scene_ids=[JULY]).run()) == {JULY: "success"}
     assert_same_results(tmp_path / "gee" / july.gee_name, tmp_path / "gee-offline" / july.gee_name)
     assert_same_results(tmp_path / "gee" / july.gee_name, tmp_path / "cdse" / JULY)
+
+
+@pytest.mark.slow
+def test_a_scene_of_full_size(s3, data, tmp_path, monkeypatch):
+    """Pixels of the demonstration landscape, repeated to 10980 × 10980; four bands and the classes at 20 m."""
+    from darts.demo import make_sample_area
+    from darts_acquisition import load_cdse_s2_sr_scene
+    from darts_acquisition.sentinel2.store import RawStore
+
+    area = make_sample_area(tmp_path / "sample", seed=5, size=366)
+    with rasterio.open(next(area.scenes_dir.glob("*/*_SR.tif"))) as source:
+        pixels = source.read()[:, :366, :366]
+    raw = {number: np.tile(pixels[index] + 1000, (30, 30)) for index, number in enumerate(("B02", "B03", "B04", "B08"))}
+    raw["SCL"] = np.resize(np.arange(12, dtype="uint8"), (5490, 5490))
+    scene = Scene(raw, name=JULY.replace("R100", "R099"), left=399_960.0, top=7_600_020.0)
+    with serve_stac([publish(scene, s3, tmp_path)]) as stac, environment_of(s3):
+        monkeypatch.setenv("DARTS_CDSE_STAC_URL", stac.url)
+        monkeypatch.setenv("DARTS_CDSE_S3_URL", s3.url)
+        tile = load_cdse_s2_sr_scene(scene.name, tmp_path / "raw")
+    assert tile.sizes == {"y": 10_980, "x": 10_980}
+    for name, number in (("blue", "B02"), ("green", "B03"), ("red", "B04"), ("nir", "B08")):
+        expected = (raw[number] * 1e-4 - 0.1).astype("float32")
+        np.testing.assert_array_equal(tile[name].values, expected)
+    np.testing.assert_array_equal(tile.s2_scl.values[::2, ::2], raw["SCL"])
+    np.testing.assert_array_equal(tile.s2_scl.values[1::2, 1::2], raw["SCL"])
+    assert RawStore(tmp_path / "raw").bands("cdse", scene.name) == set(raw)

@@ -15,7 +15,8 @@ RECORD_KINDS = ("config.toml", "log", "results.parquet", "stopwatch.parquet", "t
 def make_scenes(scene: Path, folder: Path, count: int) -> None:
     """Copy a scene so often under names of its own."""
     for number in range(count):
-        copy_scene(scene, folder, f"2021{number // 28 + 1:02}{number % 28 + 1:02}_200000_01_2405")
+        day, hour = number % 336, number // 336
+        copy_scene(scene, folder, f"2021{day // 28 + 1:02}{day % 28 + 1:02}_{hour:02}0000_01_2405")
 
 
 def pipeline(values: dict):

@@ -1,10 +1,19 @@
 """Load satellite images, ArcticDEM and TCVIS as tiles for DARTS."""
 
-from darts_acquisition.arcticdem import arcticdem_product, create_arcticdem_cube, load_arcticdem
+from darts_acquisition.arcticdem import (
+    arcticdem_product,
+    create_arcticdem_cube,
+    download_arcticdem,
+    estimate_arcticdem,
+    load_arcticdem,
+)
+from darts_acquisition.auxiliary import Estimate
 from darts_acquisition.bookkeeping import ChunkState
 from darts_acquisition.datacube import Datacube
 from darts_acquisition.errors import (
+    CubeBusyError,
     CubeConflictError,
+    CubeDamagedError,
     CubeError,
     CubeExistsError,
     CubeNotFoundError,
@@ -18,7 +27,9 @@ from darts_acquisition.errors import (
     SceneReadError,
     ServiceError,
 )
+from darts_acquisition.filling import Filling
 from darts_acquisition.grid import Chunk, Window
+from darts_acquisition.inspection import CubeCheck, CubeInfo, inspect_cube, verify_cube
 from darts_acquisition.planet import (
     get_planet_geometry,
     load_planet_masks,
@@ -52,10 +63,25 @@ from darts_acquisition.sentinel2 import (
     search_cdse_s2_sr,
     search_gee_s2_sr,
 )
-from darts_acquisition.settings import EarthEngineSettings, RequestLimits, S3Settings
-from darts_acquisition.tcvis import create_tcvis_cube, load_tcvis, tcvis_product
+from darts_acquisition.retry import RetryPolicy
+from darts_acquisition.settings import ArcticDEMSettings, EarthEngineSettings, RequestLimits, S3Settings
+from darts_acquisition.tcvis import create_tcvis_cube, download_tcvis, estimate_tcvis, load_tcvis, tcvis_product
 
 __all__ = [
+    "verify_cube",
+    "inspect_cube",
+    "estimate_tcvis",
+    "estimate_arcticdem",
+    "download_tcvis",
+    "download_arcticdem",
+    "RetryPolicy",
+    "Filling",
+    "Estimate",
+    "CubeInfo",
+    "CubeDamagedError",
+    "CubeCheck",
+    "CubeBusyError",
+    "ArcticDEMSettings",
     "Area",
     "AreaError",
     "CDSESettings",

@@ -1,16 +1,16 @@
 """Read windows of a cube's arrays: decode the pieces of the shards that are needed straight into the result.
 
-What zarr-python does for any layout, for the one that `_layout` writes: two times as fast, since each value is written to
-memory once. Every piece carries a checksum (CRC-32C), so a damaged one is an error.
+What zarr-python does for any layout, for the one that `_layout` writes: two times as fast, since each value is written
+to memory once. Every piece carries a checksum (CRC-32C), so a damaged one is an error.
 """
 
 import asyncio
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Coroutine, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -21,6 +21,8 @@ from darts_acquisition.products import CubeProduct, CubeVariable
 
 if TYPE_CHECKING:
     from zarr.abc.store import Store
+
+T = TypeVar("T")
 
 _CHECKSUM_BYTES = 4
 _NEVER_WRITTEN = 2**64 - 1
@@ -58,14 +60,14 @@ def read_arrays(
     workers = min(8, os.cpu_count() or 1)
     with ThreadPoolExecutor(workers, thread_name_prefix="decode") as pool:
         tasks = [(job, chunk) for job in jobs for chunk in chunks_where(filled, block)]
-        _run(lambda: _read_shards(store, tasks, pool, workers))
+        run_async(lambda: _read_shards(store, tasks, pool, workers))
     return results
 
 
-def _run(work: Callable[[], Any]) -> None:
-    """Run a coroutine to its end, also where the caller has an event loop already (a notebook)."""
+def run_async(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
+    """Run a coroutine to its end and return its result, also where an event loop runs already (a notebook)."""
     with ThreadPoolExecutor(1, thread_name_prefix="read") as pool:
-        pool.submit(copy_context().run, lambda: asyncio.run(work())).result()
+        return pool.submit(copy_context().run, lambda: asyncio.run(work())).result()
 
 
 async def _read_shards(
@@ -82,7 +84,7 @@ async def _read_shards(
             if shard is None:
                 job.blank(chunk)
             else:
-                await loop.run_in_executor(pool, job.decode, chunk, memoryview(shard.as_numpy_array()))
+                await loop.run_in_executor(pool, job.decode, chunk, shard.to_bytes())
 
     await asyncio.gather(*(read(job, chunk) for job, chunk in tasks))
 
@@ -106,7 +108,7 @@ class _Job:
         if part is not None:
             self.result[part.relative_to(self.window)] = self.variable.nodata
 
-    def decode(self, chunk: Chunk, shard: memoryview) -> None:
+    def decode(self, chunk: Chunk, shard: bytes) -> None:
         """Decode the pieces of a shard that lie in the window."""
         inner = self.product.inner_px
         per_edge = self.product.chunk_px // inner
@@ -121,13 +123,13 @@ class _Job:
             if start == length == _NEVER_WRITTEN:
                 self._blank(pixels)
                 continue
-            values = self._piece(chunk, bytes(shard[start : start + length]), (inner, inner))
+            values = self._piece(chunk, shard[start : start + length], (inner, inner))
             self.result[part.relative_to(self.window)] = values[part.relative_to(pixels)]
 
-    def _index(self, chunk: Chunk, shard: memoryview, per_edge: int) -> np.ndarray:
+    def _index(self, chunk: Chunk, shard: bytes, per_edge: int) -> np.ndarray:
         """Return start and length of each piece; they stand at the end of a shard, with a checksum."""
         size = 16 * per_edge**2
-        content = self._checked(chunk, bytes(shard[-size - _CHECKSUM_BYTES :]))
+        content = self._checked(chunk, shard[-size - _CHECKSUM_BYTES :])
         if len(content) != size:
             raise self._damaged(chunk)
         return np.frombuffer(content, "<u8").reshape(per_edge, per_edge, 2)

@@ -20,7 +20,8 @@ from darts_acquisition.errors import (
     CubeNotFoundError,
     LoginError,
 )
-from darts_acquisition.settings import S3Settings
+from darts_acquisition.settings import RequestLimits, S3Settings
+from darts_acquisition.transfer import make_s3_client
 from darts_utils import ParameterError
 
 if TYPE_CHECKING:
@@ -86,6 +87,15 @@ class Location:
             force_path_style=endpoint is not None,
             **self._credentials(),
         )
+
+    def stored_bytes(self) -> int:
+        """Return how many bytes lie there."""
+        if self.folder is not None:
+            files = (Path(folder) / name for folder, _, names in os.walk(self.folder) for name in names)
+            return sum(file.stat().st_size for file in files)
+        pages = make_s3_client(self.s3, RequestLimits()).get_paginator("list_objects_v2")
+        found = pages.paginate(Bucket=self.bucket, Prefix=f"{self.prefix}/")
+        return sum(each["Size"] for page in found for each in page.get("Contents", []))
 
     def _credentials(self) -> dict[str, Any]:
         if self.s3.anonymous:

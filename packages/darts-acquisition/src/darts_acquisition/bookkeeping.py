@@ -2,11 +2,25 @@
 
 from collections.abc import Iterator
 from enum import IntEnum
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from darts_acquisition.grid import Chunk, Window, chunk_block, chunk_window, lonlat_bounds
+from darts_acquisition.errors import OutsideExtentError
+from darts_acquisition.grid import (
+    Chunk,
+    Window,
+    chunk_block,
+    chunk_window,
+    full_window,
+    lonlat_bounds,
+    outer_window,
+    wrap_columns,
+)
 from darts_acquisition.products import CubeProduct
+
+if TYPE_CHECKING:
+    from odc.geo.geobox import GeoBox
 
 
 class ChunkState(IntEnum):
@@ -15,6 +29,24 @@ class ChunkState(IntEnum):
     MISSING = 0
     FILLED = 1
     EMPTY = 2
+
+
+def product_windows(product: CubeProduct, area: "GeoBox", buffer: int = 0) -> list[Window]:
+    """Return the windows of a product's grid that hold an area, see `Datacube.windows`.
+
+    Raises:
+        OutsideExtentError: If the area lies wholly outside the grid.
+        GridError: If the area has no CRS.
+        ParameterError: If `buffer` is negative.
+    """
+    whole = full_window(product.geobox)
+    parts = wrap_columns(outer_window(area, product.geobox, buffer), product.geobox)
+    inside = [part for part in (part.intersection(whole) for part in parts) if part is not None]
+    if not inside:
+        raise OutsideExtentError(
+            f"The area {area.boundingbox} lies outside {product.collection}, which covers {product.geobox.boundingbox}."
+        )
+    return inside
 
 
 def chunks_where(chosen: np.ndarray, block: Window) -> list[Chunk]:

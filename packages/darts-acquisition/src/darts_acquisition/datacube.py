@@ -1,19 +1,22 @@
 """A product of the size of the Arctic, that knows for each of its chunks whether it is there."""
 
+import contextlib
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from darts_acquisition._layout import STATE, lay_out
-from darts_acquisition._reading import read_arrays
-from darts_acquisition._storage import BRANCH, Location, commit, create_repository, open_repository
+from darts_acquisition._reading import read_arrays, run_async
+from darts_acquisition._storage import BRANCH, Location, create_repository, open_repository
+from darts_acquisition._transaction import Transaction, check_arrays
 from darts_acquisition.bookkeeping import (
     ChunkState,
     chunks_where,
     describe_missing,
+    product_windows,
     states_after_write,
 )
 from darts_acquisition.errors import (
@@ -22,7 +25,6 @@ from darts_acquisition.errors import (
     CubeExistsError,
     CubeNotFoundError,
     MissingAuxiliaryDataError,
-    OutsideExtentError,
 )
 from darts_acquisition.grid import (
     Chunk,
@@ -31,8 +33,6 @@ from darts_acquisition.grid import (
     chunk_block,
     chunk_window,
     full_window,
-    outer_window,
-    wrap_columns,
 )
 from darts_acquisition.products import CubeProduct, CubeVariable
 from darts_acquisition.settings import S3Settings
@@ -202,15 +202,7 @@ class Datacube:
             GridError: If the area has no CRS.
             ParameterError: If `buffer` is negative.
         """
-        whole = full_window(self.geobox)
-        parts = wrap_columns(outer_window(area, self.geobox, buffer), self.geobox)
-        inside = [part for part in (part.intersection(whole) for part in parts) if part is not None]
-        if not inside:
-            raise OutsideExtentError(
-                f"The area {area.boundingbox} lies outside {self.product.collection}, "
-                f"which covers {self.geobox.boundingbox}."
-            )
-        return inside
+        return product_windows(self.product, area, buffer)
 
     def states(self, area: "GeoBox | Window") -> np.ndarray:
         """Return what the cube knows about the chunks that an area touches.
@@ -226,6 +218,41 @@ class Datacube:
         """
         block = chunk_block(self._part(area), self.product.chunk_px)
         return np.asarray(_array(self._group(), STATE)[block])
+
+    def states_of(self, chunks: Sequence[Chunk]) -> np.ndarray:
+        """Return what the cube knows about some chunks.
+
+        Args:
+            chunks: The chunks.
+
+        Returns:
+            1-D uint8 array, one `ChunkState` per chunk.
+
+        Raises:
+            ParameterError: If a chunk lies outside the cube.
+        """
+        for chunk in chunks:
+            self._window_of(chunk)
+        if not chunks:
+            return np.zeros(0, "uint8")
+        rows, cols = np.array(chunks).T
+        return np.asarray(_array(self._group(), STATE).vindex[rows, cols])
+
+    def known(self) -> dict[Chunk, ChunkState]:
+        """Return the chunks that are filled, or known to be empty, row by row. Costs nothing for those that are not."""
+        session = self._repository.readonly_session(BRANCH)
+        places = run_async(lambda: _collect(session.chunk_coordinates(f"/{STATE}")))
+        chunks = sorted(Chunk(*place) for place in places)
+        states = self.states_of(chunks)
+        return {
+            chunk: ChunkState(state)
+            for chunk, state in zip(chunks, states.tolist(), strict=True)
+            if state != ChunkState.MISSING
+        }
+
+    def stored_bytes(self) -> int:
+        """Return how many bytes the cube takes on its storage, history included."""
+        return self._place.stored_bytes()
 
     def missing(self, area: "GeoBox | Window") -> list[Chunk]:
         """List the chunks that an area touches and that are neither filled nor known to be empty.
@@ -307,20 +334,17 @@ class Datacube:
             CubeConflictError: If another process has written the same chunks meanwhile.
         """
         window = self._part(area)
-        values = self._check_arrays(window, arrays)
-        session = self._repository.writable_session(BRANCH)
-        group = self._group(session)
+        values = check_arrays(window, arrays, self.product)
         block = chunk_block(window, self.product.chunk_px)
         rows, cols = window
         with step(f"write {self.product.name} cube"):
-            for name, array in values.items():
-                _array(group, name)[window] = array
-            before = np.asarray(_array(group, STATE)[block])
+            changes = Transaction(self._place, self._repository)
+            changes.put(window, values)
+            before = changes.block(block)
             after = states_after_write(before, window, self.product, complete=complete)
             # Only what changes is written: writing a state again would clash with whoever fills a neighbour meanwhile.
-            _set_states(_array(group, STATE), chunks_where(after != before, block), after[after != before])
-            message = f"Write rows {rows.start} to {rows.stop}, columns {cols.start} to {cols.stop}"
-            commit(self._place, session, message)
+            changes.set_states(chunks_where(after != before, block), after[after != before])
+            changes.commit(f"Write rows {rows.start} to {rows.stop}, columns {cols.start} to {cols.stop}")
         return chunks_where((after == ChunkState.FILLED) & (before != ChunkState.FILLED), block)
 
     def complete(self, contents: "Mapping[Chunk, Mapping[str, np.ndarray] | None]") -> list[Chunk]:
@@ -342,43 +366,30 @@ class Datacube:
             CubeBusyError: If another process has been writing for too long.
             CubeError: If the storage fails.
         """
+        checked: dict[Chunk, Mapping[str, np.ndarray]] = {}
         for chunk, arrays in contents.items():
-            window = self._chunk_window(chunk)
-            if arrays is not None:
-                self._check_arrays(window, arrays)
-        while True:
-            try:
-                return self._complete(contents)
-            except CubeConflictError:  # Another process has completed one of them, so there is less to do.
-                continue
+            window = self._window_of(chunk)
+            checked[chunk] = {} if arrays is None else check_arrays(window, arrays, self.product)
+        for _ in contents:
+            with contextlib.suppress(CubeConflictError):  # Another process has completed one of them: less to do.
+                return self._complete(checked)
+        return self._complete(checked)
 
-    def _complete(self, contents: "Mapping[Chunk, Mapping[str, np.ndarray] | None]") -> list[Chunk]:
-        session = self._repository.writable_session(BRANCH)
-        group = self._group(session)
-        state = _array(group, STATE)
+    def _complete(self, contents: "dict[Chunk, Mapping[str, np.ndarray]]") -> list[Chunk]:
+        if not contents:
+            return []
+        changes = Transaction(self._place, self._repository)
         places = sorted(contents)
-        if not places:
-            return []
-        known = state.vindex[tuple(np.array(places).T)]
+        known = changes.states(places)
         todo = [place for place, found in zip(places, known, strict=True) if found == ChunkState.MISSING]
-        if not todo:
-            return []
-        after = []
-        with step(f"write {self.product.name} cube"):
-            for chunk in todo:
-                arrays = contents[chunk]
-                after.append(ChunkState.EMPTY if arrays is None else ChunkState.FILLED)
-                for name, values in (arrays or {}).items():
-                    _array(group, name)[self._chunk_window(chunk)] = values
-            _set_states(state, todo, np.array(after))
-            commit(self._place, session, f"Complete {len(todo)} chunks")
+        if todo:
+            with step(f"write {self.product.name} cube"):
+                for chunk in todo:
+                    changes.put(self._window_of(chunk), contents[chunk])
+                states = [ChunkState.FILLED if contents[chunk] else ChunkState.EMPTY for chunk in todo]
+                changes.set_states(todo, np.array(states))
+                changes.commit(f"Complete {len(todo)} chunks")
         return todo
-
-    def _chunk_window(self, chunk: Chunk) -> Window:
-        rows, cols = chunk_block(full_window(self.geobox), self.product.chunk_px)
-        if not (rows.start <= chunk.row < rows.stop and cols.start <= chunk.col < cols.stop):
-            raise ParameterError(f"{chunk} lies outside the cube, which has {rows.stop} × {cols.stop} of them.")
-        return chunk_window(chunk, self.product.chunk_px, self.geobox)
 
     def forget(self, chunks: Iterable[Chunk]) -> None:
         """Note in one transaction that some chunks are missing, so that they are fetched again.
@@ -392,12 +403,11 @@ class Datacube:
         """
         places = sorted(set(chunks))
         for place in places:
-            self._chunk_window(place)
+            self._window_of(place)
         if places:
-            session = self._repository.writable_session(BRANCH)
-            state = _array(self._group(session), STATE)
-            _set_states(state, places, np.full(len(places), ChunkState.MISSING))
-            commit(self._place, session, f"Forget {len(places)} chunks")
+            changes = Transaction(self._place, self._repository)
+            changes.set_states(places, ChunkState.MISSING)
+            changes.commit(f"Forget {len(places)} chunks")
 
     def mark_empty(self, chunks: Iterable[Chunk]) -> None:
         """Note in one transaction that the provider has nothing in some chunks; they read as nodata from then on.
@@ -410,28 +420,30 @@ class Datacube:
             CubeConflictError: If another process has written the same chunks meanwhile.
         """
         places = sorted(set(chunks))
+        for place in places:
+            self._window_of(place)
         if not places:
             return
-        session = self._repository.writable_session(BRANCH)
-        state = _array(self._group(session), STATE)
-        rows, cols = np.array(places).T
-        if rows.min() < 0 or cols.min() < 0 or rows.max() >= state.shape[0] or cols.max() >= state.shape[1]:
-            raise ParameterError(f"A chunk lies outside the cube, which has {state.shape} of them (rows, columns).")
-        before = np.asarray(state.vindex[rows, cols])
+        changes = Transaction(self._place, self._repository)
+        before = changes.states(places)
         filled = [place for place, known in zip(places, before, strict=True) if known == ChunkState.FILLED]
         if filled:
             raise ParameterError(f"{filled} are filled; only missing chunks can be marked as empty.")
         new = [place for place, known in zip(places, before, strict=True) if known != ChunkState.EMPTY]
         if new:
-            _set_states(state, new, np.full(len(new), ChunkState.EMPTY))
-            commit(self._place, session, f"Mark {len(new)} chunks as empty")
+            changes.set_states(new, ChunkState.EMPTY)
+            changes.commit(f"Mark {len(new)} chunks as empty")
 
-    def _group(self, session: "icechunk.Session | None" = None) -> "zarr.Group":
+    def _group(self) -> "zarr.Group":
         import zarr
 
-        if session is None:
-            return zarr.open_group(self._repository.readonly_session(BRANCH).store, mode="r")
-        return zarr.open_group(session.store, mode="r+")
+        return zarr.open_group(self._repository.readonly_session(BRANCH).store, mode="r")
+
+    def _window_of(self, chunk: Chunk) -> Window:
+        rows, cols = chunk_block(full_window(self.geobox), self.product.chunk_px)
+        if not (rows.start <= chunk.row < rows.stop and cols.start <= chunk.col < cols.stop):
+            raise ParameterError(f"{chunk} lies outside the cube, which has {rows.stop} × {cols.stop} of them.")
+        return chunk_window(chunk, self.product.chunk_px, self.geobox)
 
     def _part(self, area: "GeoBox | Window") -> Window:
         if not isinstance(area, Window):
@@ -448,22 +460,6 @@ class Datacube:
             raise ParameterError(f"{self!r} has no variable {', '.join(unknown)}; it has {', '.join(known)}.")
         return [known[name] for name in wanted]
 
-    def _check_arrays(self, window: Window, arrays: "Mapping[str, Any] | xr.Dataset") -> dict[str, np.ndarray]:
-        names = [variable.name for variable in self.product.variables]
-        given = [str(name) for name in arrays]
-        if sorted(given) != sorted(names):
-            raise ParameterError(f"Got the variables {', '.join(given)}; {self!r} needs all of {', '.join(names)}.")
-        values = {}
-        for variable in self.product.variables:
-            array = np.asarray(arrays[variable.name])
-            if array.shape != window.shape or array.dtype != np.dtype(variable.dtype):
-                raise ParameterError(
-                    f"{variable.name} is {array.dtype} of shape {array.shape}; expected {variable.dtype} of shape "
-                    f"{window.shape}, which the area has."
-                )
-            values[variable.name] = array
-        return values
-
 
 def as_variable(values: np.ndarray, geobox: "GeoBox", attrs: dict[str, str]) -> "xr.DataArray":
     """Return an array on a grid as a DataArray with dimensions (y, x), whatever the CRS calls its axes."""
@@ -475,12 +471,10 @@ def as_variable(values: np.ndarray, geobox: "GeoBox", attrs: dict[str, str]) -> 
     return variable
 
 
+async def _collect(items: AsyncIterator[Any]) -> list[Any]:
+    return [item async for item in items]
+
+
 def _array(group: "zarr.Group", name: str) -> Any:
     """Return an array of a group; Any, because to the type checker it could also be a group."""
     return group[name]
-
-
-def _set_states(state: Any, chunks: list[Chunk], values: np.ndarray) -> None:
-    if chunks:
-        rows, cols = np.array(chunks).T
-        state.vindex[rows, cols] = values.astype("uint8")

@@ -26,7 +26,6 @@ class TileContext:
         source: Where the pixels come from ("PlanetScope", ...); empty where nothing says so.
         models: What the metadata says about each model, by name, in the metadata's order.
         geobox: The tile's grid.
-        attrs: Attributes of the tile, as JSON.
         metadata: The caller's metadata, as JSON.
         fingerprint: The caller's fingerprint of the configuration.
     """
@@ -36,7 +35,6 @@ class TileContext:
     source: str
     models: dict[str, dict[str, Any]]
     geobox: "GeoBox"
-    attrs: dict[str, Any]
     metadata: dict[str, Any]
     fingerprint: str | None
 
@@ -110,7 +108,6 @@ def read_context(
         source=_source(tile, given),
         models=_models(given),
         geobox=geobox,
-        attrs=to_json(tile.attrs, "tile.attrs"),
         metadata=given,
         fingerprint=fingerprint,
     )

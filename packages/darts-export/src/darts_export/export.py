@@ -184,7 +184,7 @@ def _all_metadata(tile: "xr.Dataset", context: TileContext) -> dict[str, Any]:
         "source": context.source or None,
         "fingerprint": context.fingerprint,
         "grid": grid | {"transform": list(context.geobox.affine)[:6]},
-        "attrs": context.attrs,
+        "attrs": to_json(tile.attrs, "tile.attrs"),
         "variables": variables,
         "versions": software_versions(),
         "metadata": context.metadata,

@@ -1,7 +1,7 @@
 """Cloud-Optimized GeoTIFFs: tiled, with overviews, statistics, band names and no-data, read back after writing."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -87,20 +87,32 @@ def _read_back(path: Path, layers: Sequence[Layer]) -> list[dict[str, Any]]:
     """Compare a file with what should be in it: GDAL does not notice every write that fails on a full disk."""
     import rasterio
     from rasterio.errors import RasterioError
-    from rasterio.windows import Window
 
-    height, width = layers[0].values.shape
     try:
         with rasterio.open(path) as file:
+            levels = len(file.overviews(1))
             for index, layer in enumerate(layers, start=1):
-                for top in range(0, height, _BLOCK_PX):
-                    rows = min(_BLOCK_PX, height - top)
-                    found = file.read(index, window=Window(0, top, width, rows))
-                    if not _same(found, layer.values[top : top + rows]):
+                for top, strip in _strips(file, index):
+                    if not _same(strip, layer.values[top : top + len(strip)]):
                         raise OSError(f"row {top} and following of {layer.name} read back other than written")
-            return [_band_fields(layer, file.tags(index)) for index, layer in enumerate(layers, start=1)]
+            fields = [_band_fields(layer, file.tags(index)) for index, layer in enumerate(layers, start=1)]
+        for level in range(levels):
+            with rasterio.open(path, overview_level=level) as overview:
+                for index in range(1, len(layers) + 1):
+                    for _ in _strips(overview, index):
+                        pass  # a damaged block raises
     except RasterioError as error:
         raise OSError(f"it does not read back: {error}") from error
+    return fields
+
+
+def _strips(file: Any, index: int) -> Iterator[tuple[int, np.ndarray[Any, Any]]]:
+    """Read a band in strips of one row of blocks, each with its first row."""
+    from rasterio.windows import Window
+
+    for top in range(0, file.height, _BLOCK_PX):
+        rows = min(_BLOCK_PX, file.height - top)
+        yield top, file.read(index, window=Window(0, top, file.width, rows))
 
 
 def _same(found: np.ndarray[Any, Any], wanted: np.ndarray[Any, Any]) -> bool:

@@ -70,6 +70,12 @@ class Area:
     def read(cls, path: "str | os.PathLike[str]") -> "Area":
         """Read an area from any vector file that geopandas reads.
 
+        Args:
+            path: The file; of several layers the first one counts.
+
+        Returns:
+            The area.
+
         Raises:
             AreaError: If the file cannot be read, or the area cannot be used.
         """
@@ -101,6 +107,9 @@ class Area:
 
         Args:
             footprint: GeoJSON geometry in degrees, whether cut at the antimeridian or not.
+
+        Returns:
+            Whether it does, exactly.
         """
         import shapely
 
@@ -111,7 +120,7 @@ class Area:
 
 
 def read_vector_file(path: "str | os.PathLike[str]") -> "gpd.GeoDataFrame":
-    """Read all layers' geometries of a vector file, the first layer where it has several.
+    """Read a vector file, the first layer where it has several.
 
     Raises:
         AreaError: If the file is absent or no vector file.

@@ -90,7 +90,7 @@ def get_cdse_s2_sr_scene_ids_from_tile_ids(
     years: Sequence[int] | None = None,
     settings: CDSESettings | None = None,
 ) -> list[str]:
-    """Name the scenes of MGRS tiles, sorted. Conditions and errors are those of `search_cdse_s2_sr`."""
+    """Name the scenes of MGRS tiles, sorted; for conditions and errors see :func:`search_cdse_s2_sr`."""
     found = search_cdse_s2_sr(
         tile_ids=tile_ids,
         start_date=start_date,
@@ -115,7 +115,7 @@ def get_cdse_s2_sr_scene_ids_from_geodataframe(
     years: Sequence[int] | None = None,
     settings: CDSESettings | None = None,
 ) -> list[str]:
-    """Name the scenes that touch an area, sorted. Conditions and errors are those of `search_cdse_s2_sr`."""
+    """Name the scenes that touch an area, sorted; for conditions and errors see :func:`search_cdse_s2_sr`."""
     found = search_cdse_s2_sr(
         aoi=aoi,
         start_date=start_date,

@@ -113,7 +113,7 @@ def get_gee_s2_sr_scene_ids_from_tile_ids(
     collection: Collection = HARMONIZED,
     settings: EarthEngineSettings | None = None,
 ) -> list[str]:
-    """Name the scenes of MGRS tiles, sorted. Conditions and errors are those of `search_gee_s2_sr`."""
+    """Name the scenes of MGRS tiles, sorted; for conditions and errors see :func:`search_gee_s2_sr`."""
     found = search_gee_s2_sr(
         tile_ids=tile_ids,
         start_date=start_date,
@@ -140,7 +140,7 @@ def get_gee_s2_sr_scene_ids_from_geodataframe(
     collection: Collection = HARMONIZED,
     settings: EarthEngineSettings | None = None,
 ) -> list[str]:
-    """Name the scenes that touch an area, sorted. Conditions and errors are those of `search_gee_s2_sr`."""
+    """Name the scenes that touch an area, sorted; for conditions and errors see :func:`search_gee_s2_sr`."""
     found = search_gee_s2_sr(
         aoi=aoi,
         start_date=start_date,

@@ -61,7 +61,14 @@ def download_sentinel_2_grid(
 
 
 def read_sentinel_2_grid(grid_dir: "str | os.PathLike[str]") -> "gpd.GeoDataFrame | None":
-    """Return the grid that `download_sentinel_2_grid` put into a folder; None where there is none."""
+    """Return the grid that `download_sentinel_2_grid` put into a folder.
+
+    Args:
+        grid_dir: The folder.
+
+    Returns:
+        One row per tile: `tile_id` and its footprint in EPSG:4326; None where there is no grid.
+    """
     import geopandas as gpd
 
     file = Path(grid_dir) / _FILE
@@ -70,6 +77,10 @@ def read_sentinel_2_grid(grid_dir: "str | os.PathLike[str]") -> "gpd.GeoDataFram
 
 def check_tiles_exist(tile_ids: Sequence[str], grid_dir: "str | os.PathLike[str]") -> None:
     """Check that MGRS tiles exist, as far as that can be known: against the grid where it is there, else by their form.
+
+    Args:
+        tile_ids: MGRS tiles, for example "33UVP".
+        grid_dir: Folder of the grid.
 
     Raises:
         ParameterError: If one does not. The message names the nearest.

@@ -85,6 +85,9 @@ class Sentinel2Source:
             scene_id: Name of the scene.
             store: Store of raw scenes; a scene that is there is not asked for.
 
+        Returns:
+            The grid.
+
         Raises:
             SceneNameError: If the name is none of this source.
             SceneNotFoundError: If the source does not know the scene.

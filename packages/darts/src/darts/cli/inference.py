@@ -142,10 +142,9 @@ def _configure(pipeline: type, words: tuple[str, ...], given: dict[str, Any], co
     values: dict[str, Any] = {}
     path = config_file or (_DEFAULT_CONFIG if _DEFAULT_CONFIG.exists() else None)
     if path is not None:
-        values = read_config(path, words, known_keys(*_PIPELINES))
+        values = read_config(path, words, known_keys(*_PIPELINES), known_keys(pipeline))
     try:
-        own = known_keys(pipeline)
-        return build(pipeline, {key: value for key, value in values.items() if key in own} | given)
+        return build(pipeline, values | given)
     except ValidationError as error:
         raise ConfigurationError(_sentence(error)) from error
 

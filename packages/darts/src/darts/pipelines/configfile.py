@@ -15,7 +15,9 @@ NONE = "none"
 """What stands for None in a file where None is not the default; the pipelines read it so."""
 
 
-def read_config(path: Path, command: tuple[str, ...], known: set[str]) -> dict[str, Any]:
+def read_config(
+    path: Path, command: tuple[str, ...], known: set[str], own_keys: set[str] | None = None
+) -> dict[str, Any]:
     """Read the values that a configuration file sets for a command.
 
     The table ``[darts]`` counts first, tables nested in it flattened; the command's own table, for example
@@ -25,6 +27,8 @@ def read_config(path: Path, command: tuple[str, ...], known: set[str]) -> dict[s
         path: The TOML file.
         command: The command's words, for example ``("inference", "planet-sequential")``.
         known: Every key that may stand in the file.
+        own_keys: Those of them that the command has; those of other commands may stand in ``[darts]``, where they are
+            left out, and not in the command's own table. None means all.
 
     Returns:
         Values by name, with underscores.
@@ -45,13 +49,19 @@ def read_config(path: Path, command: tuple[str, ...], known: set[str]) -> dict[s
     for word in command:
         own = own.get(word, {}) if isinstance(own, dict) else {}
     general = {key: value for key, value in shared.items() if key not in _COMMAND_TABLES}
-    values = _flatten(general, path) | _flatten(own if isinstance(own, dict) else {}, path)
+    own_keys = known if own_keys is None else own_keys
+    shared_values, own_values = _flatten(general, path), _flatten(own if isinstance(own, dict) else {}, path)
+    _check_keys(shared_values, known, path)
+    _check_keys(own_values, own_keys, path)
+    return {key: value for key, value in shared_values.items() if key in own_keys} | own_values
+
+
+def _check_keys(values: Mapping[str, Any], known: set[str], path: Path) -> None:
     for key in values:
         if key not in known:
             near = difflib.get_close_matches(key, known, n=1)
             hint = f"did you mean {near[0]!r}?" if near else f"known keys: {', '.join(sorted(known))}."
             raise ConfigurationError(f"{path}: unknown key {key!r}; {hint}")
-    return values
 
 
 def _flatten(table: Mapping[str, Any], path: Path) -> dict[str, Any]:

@@ -1,0 +1,193 @@
+"""Look at a datacube as a whole: what it holds, how large it is, and whether all of it can still be read."""
+
+import logging
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from darts_acquisition.bookkeeping import ChunkState
+from darts_acquisition.datacube import Datacube
+from darts_acquisition.errors import CubeDamagedError
+from darts_acquisition.filling import Progress
+from darts_acquisition.grid import Chunk, lonlat_bounds
+from darts_acquisition.products import CubeProduct
+from darts_acquisition.settings import S3Settings
+
+if TYPE_CHECKING:
+    from odc.geo.geobox import GeoBox
+
+logger = logging.getLogger(__name__)
+
+_SNAP_DEGREES = 1e-7
+"""About a centimetre: corners that neighbours share come out the same."""
+
+
+@dataclass(frozen=True)
+class CubeInfo:
+    """What a datacube holds.
+
+    Attributes:
+        path: Where it lies.
+        product: What it is made for.
+        filled: Number of chunks that hold data.
+        empty: Number of chunks that the provider does not cover.
+        stored_bytes: Bytes that its storage takes, history included.
+        bounds: West, south, east and north of the filled area in degrees, west greater than east across the
+            antimeridian; None if nothing is filled.
+        area: The filled area as a GeoJSON Feature in degrees (RFC 7946).
+    """
+
+    path: str
+    product: CubeProduct
+    filled: int
+    empty: int
+    stored_bytes: int
+    bounds: tuple[float, float, float, float] | None
+    area: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class CubeCheck:
+    """What `verify_cube` has found.
+
+    Attributes:
+        checked: Number of filled chunks that were read.
+        damaged: Those that cannot be read as they were written, each with the reason.
+    """
+
+    checked: int
+    damaged: dict[Chunk, str]
+
+
+def inspect_cube(path: "str | os.PathLike[str]", *, s3: S3Settings | None = None) -> CubeInfo:
+    """Say what a datacube holds.
+
+    Args:
+        path: Folder of the datacube, or ``s3://bucket/prefix``.
+        s3: Which object storage; None for what the environment names.
+
+    Returns:
+        Counts, sizes and the filled area.
+
+    Raises:
+        CubeNotFoundError: If there is nothing at the path.
+        CubeError: If there is something else.
+    """
+    cube = Datacube.open(path, s3=s3)
+    known = cube.known()
+    filled = [chunk for chunk, state in known.items() if state == ChunkState.FILLED]
+    return CubeInfo(
+        path=str(cube.path),
+        product=cube.product,
+        filled=len(filled),
+        empty=len(known) - len(filled),
+        stored_bytes=cube.stored_bytes(),
+        bounds=_bounds(cube, filled),
+        area=_feature(cube, filled),
+    )
+
+
+def verify_cube(
+    path: "str | os.PathLike[str]",
+    *,
+    repair: bool = False,
+    s3: S3Settings | None = None,
+    progress: Progress | None = None,
+) -> CubeCheck:
+    """Read everything that a datacube holds, and compare it with the checksums that were written with it.
+
+    Args:
+        path: Folder of the datacube, or ``s3://bucket/prefix``.
+        repair: Note damaged chunks as missing, so that they are fetched again.
+        s3: Which object storage; None for what the environment names.
+        progress: Called with the number of chunks that are done and the number of all.
+
+    Returns:
+        The damaged chunks.
+
+    Raises:
+        CubeNotFoundError: If there is nothing at the path.
+        CubeError: If there is something else.
+    """
+    cube = Datacube.open(path, s3=s3)
+    filled = [chunk for chunk, state in cube.known().items() if state == ChunkState.FILLED]
+    damaged = {}
+    for done, chunk in enumerate(filled, start=1):
+        try:
+            cube.read(cube.chunk_geobox(chunk))
+        except CubeDamagedError as error:
+            damaged[chunk] = str(error)
+        if progress is not None:
+            progress(done, len(filled))
+    if damaged and repair:
+        cube.forget(damaged)
+        logger.warning("%d damaged chunks of %s count as missing now.", len(damaged), cube.path)
+    return CubeCheck(len(filled), damaged)
+
+
+def _bounds(cube: Datacube, chunks: list[Chunk]) -> tuple[float, float, float, float] | None:
+    """Return the smallest range of longitudes and latitudes that holds all chunks."""
+    if not chunks:
+        return None
+    boxes = np.array([lonlat_bounds(cube.chunk_geobox(chunk)) for chunk in chunks])
+    west, east = _longitudes(boxes[:, 0], boxes[:, 2])
+    return west, float(boxes[:, 1].min()), east, float(boxes[:, 3].max())
+
+
+def _longitudes(west: np.ndarray, east: np.ndarray) -> tuple[float, float]:
+    """Return the smallest arc that holds all arcs from west to east: what remains without the widest gap."""
+    if (east - west >= 360).any():
+        return -180.0, 180.0
+    order = np.argsort(west)
+    starts, widths = west[order], ((east - west) % 360)[order]
+    ends = np.maximum.accumulate(starts + widths)
+    gaps = np.append(starts[1:], starts[0] + 360) - ends
+    widest = int(np.argmax(gaps))
+    if gaps[widest] <= 0:
+        return -180.0, 180.0
+    first = (widest + 1) % len(starts)
+    return float(starts[first]), float((ends[widest] + 180) % 360 - 180)
+
+
+def _feature(cube: Datacube, chunks: list[Chunk]) -> dict[str, Any]:
+    from shapely.geometry import mapping
+
+    return {
+        "type": "Feature",
+        "properties": {"collection": cube.product.collection, "version": cube.product.version, "chunks": len(chunks)},
+        "geometry": mapping(_outline(cube, chunks)) if chunks else None,
+    }
+
+
+def _outline(cube: Datacube, chunks: list[Chunk]) -> Any:
+    """Return the union of chunks in degrees, cut at the antimeridian as RFC 7946 wants it."""
+    import shapely
+    from shapely import affinity
+
+    parts = []
+    for chunk in chunks:
+        outline = _lonlat_outline(cube.chunk_geobox(chunk))
+        parts += [affinity.translate(outline, turn) for turn in (-360, 0, 360)]
+    inside = shapely.intersection(np.array(parts), shapely.box(-180, -90, 180, 90))
+    return shapely.union_all(inside[~shapely.is_empty(inside)], grid_size=_SNAP_DEGREES)
+
+
+def _lonlat_outline(geobox: "GeoBox") -> Any:
+    """Return the outline of a chunk in degrees, its longitudes running on across the antimeridian."""
+    import shapely
+
+    west, south, east, north = lonlat_bounds(geobox)
+    if (west, east) == (-180.0, 180.0):
+        return shapely.box(west, south, east, north)  # around the pole
+    box: Any = shapely.box(*geobox.boundingbox.bbox)
+    edge = geobox.width * geobox.affine.a / 8
+    crs: Any = geobox.crs
+    to_degrees = None if crs.geographic else crs.transformer_to_crs("EPSG:4326")
+
+    def project(points: np.ndarray) -> np.ndarray:
+        lon, lat = points.T if to_degrees is None else to_degrees(*points.T)
+        return np.column_stack([np.unwrap(lon, period=360), lat])
+
+    return shapely.transform(shapely.segmentize(box, edge), project)

@@ -1,0 +1,51 @@
+"""The examples of the READMEs and of the first pages of the documentation work as they stand."""
+
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "packages").glob("*/README.md"))]
+PAGES += [ROOT / "docs" / name for name in ("first-run.md", "utils.md")]
+EXAMPLES = {
+    f"{page.relative_to(ROOT)}:{number}": code
+    for page in PAGES
+    for number, code in enumerate(
+        re.findall(r"^```python\n(.*?)^```", page.read_text("utf-8"), re.MULTILINE | re.DOTALL)
+    )
+    if "_cdse_" not in code and "_gee_" not in code  # those ask a service
+}
+
+
+@pytest.fixture(scope="session")
+def sample(tmp_path_factory) -> Path:
+    """A folder with what the examples read: a scene, a model of optical bands, and a datacube."""
+    import segmentation_models_pytorch as smp
+
+    from darts.demo import make_sample_area
+    from darts_segmentation import ModelCard, save_model
+
+    folder = tmp_path_factory.mktemp("sample")
+    area = make_sample_area(folder / "area", seed=1, size=192)
+    scene = next(area.scenes_dir.iterdir())
+    shutil.copytree(scene, folder / "scenes" / "20210821_210019_08_2405")
+    shutil.copytree(scene, folder / "20210821_210019_08_2405")
+    shutil.copytree(area.arcticdem_dir, folder / "arcticdem_2m.icechunk")
+    unet = {"arch": "unet", "encoder_name": "resnet18", "encoder_depth": 3, "decoder_channels": [16, 8, 8]}
+    card = ModelCard(name="my-model", architecture=unet, bands=["red", "green", "nir", "ndvi"])
+    save_model(folder / "my-model.safetensors", smp.create_model(**card.architecture, encoder_weights=None), card)
+    return folder
+
+
+def test_every_readme_has_an_example():
+    assert {name.rpartition(":")[0] for name in EXAMPLES} == {str(page.relative_to(ROOT)) for page in PAGES}
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_an_example_works(name, sample, tmp_path, monkeypatch):
+    for entry in sample.iterdir():
+        (tmp_path / entry.name).symlink_to(entry)
+    monkeypatch.chdir(tmp_path)
+    exec(compile(EXAMPLES[name], name, "exec"), {"__name__": "example"})
