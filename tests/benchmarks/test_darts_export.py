@@ -86,7 +86,7 @@ def draw_plainly(tile: xr.Dataset, folder: Path) -> None:
 
 
 def test_default_bands_take_less_than_5_s_and_half_the_time_of_the_plain_way(benchmark, tile, tmp_path: Path) -> None:
-    small = tile.isel(y=slice(0, 600), x=slice(0, 600))
+    small = tile.isel(y=slice(4000, 4600), x=slice(4000, 4600))
     export_tile(small, tmp_path / "warm")
     export_plainly(small, tmp_path / "warm plainly")
 
@@ -110,7 +110,7 @@ def resident_mb() -> float:
 def test_default_bands_take_at_most_1200_mb_above_the_input(benchmark, tile, tmp_path: Path) -> None:
     if not Path("/proc/self/statm").exists():
         pytest.skip("this system does not tell a process how much memory it uses")
-    export_tile(tile.isel(y=slice(0, 600), x=slice(0, 600)), tmp_path / "warm", DEFAULT_EXPORT_BANDS)
+    export_tile(tile.isel(y=slice(4000, 4600), x=slice(4000, 4600)), tmp_path / "warm", DEFAULT_EXPORT_BANDS)
     before, highest, done = resident_mb(), 0.0, threading.Event()
 
     def watch() -> None:

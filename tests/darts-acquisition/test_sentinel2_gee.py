@@ -226,5 +226,5 @@ def test_faults(server, images, tmp_path):
         load_gee_s2_sr_scene(GEE_NAME, tmp_path / "two", settings=SETTINGS)
     server.faults.clear()
     server.inject(path="*value:compute", status=403, times=1)
-    with pytest.raises(LoginError, match="login was refused"):
+    with pytest.raises(LoginError, match="refuses the login"):
         load_gee_s2_sr_scene(GEE_NAME, tmp_path / "three", settings=SETTINGS)

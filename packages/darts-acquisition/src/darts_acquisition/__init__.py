@@ -37,6 +37,7 @@ from darts_acquisition.planet import (
     parse_planet_type,
 )
 from darts_acquisition.products import CubeProduct, CubeVariable
+from darts_acquisition.retry import RetryPolicy
 from darts_acquisition.sentinel2 import (
     Area,
     AreaError,
@@ -63,24 +64,10 @@ from darts_acquisition.sentinel2 import (
     search_cdse_s2_sr,
     search_gee_s2_sr,
 )
-from darts_acquisition.retry import RetryPolicy
 from darts_acquisition.settings import ArcticDEMSettings, EarthEngineSettings, RequestLimits, S3Settings
 from darts_acquisition.tcvis import create_tcvis_cube, download_tcvis, estimate_tcvis, load_tcvis, tcvis_product
 
 __all__ = [
-    "verify_cube",
-    "inspect_cube",
-    "estimate_tcvis",
-    "estimate_arcticdem",
-    "download_tcvis",
-    "download_arcticdem",
-    "RetryPolicy",
-    "Filling",
-    "Estimate",
-    "CubeInfo",
-    "CubeDamagedError",
-    "CubeCheck",
-    "CubeBusyError",
     "ArcticDEMSettings",
     "Area",
     "AreaError",
@@ -88,20 +75,27 @@ __all__ = [
     "ChecksumError",
     "Chunk",
     "ChunkState",
+    "CubeBusyError",
+    "CubeCheck",
     "CubeConflictError",
+    "CubeDamagedError",
     "CubeError",
     "CubeExistsError",
+    "CubeInfo",
     "CubeNotFoundError",
     "CubeProduct",
     "CubeVariable",
     "Datacube",
     "EarthEngineSettings",
+    "Estimate",
+    "Filling",
     "LoginError",
     "MissingAuxiliaryDataError",
     "OutsideExtentError",
     "RawStoreError",
     "RepairedGeometryWarning",
     "RequestLimits",
+    "RetryPolicy",
     "S3Settings",
     "SceneError",
     "SceneGridError",
@@ -117,9 +111,13 @@ __all__ = [
     "check_tiles_exist",
     "create_arcticdem_cube",
     "create_tcvis_cube",
+    "download_arcticdem",
     "download_cdse_s2_sr_scene",
     "download_gee_s2_sr_scene",
     "download_sentinel_2_grid",
+    "download_tcvis",
+    "estimate_arcticdem",
+    "estimate_tcvis",
     "get_aoi_from_cdse_s2_sr_scene_ids",
     "get_aoi_from_gee_s2_sr_scene_ids",
     "get_cdse_s2_sr_scene_ids_from_geodataframe",
@@ -127,6 +125,7 @@ __all__ = [
     "get_gee_s2_sr_scene_ids_from_geodataframe",
     "get_gee_s2_sr_scene_ids_from_tile_ids",
     "get_planet_geometry",
+    "inspect_cube",
     "load_arcticdem",
     "load_cdse_s2_sr_scene",
     "load_gee_s2_sr_scene",
@@ -138,4 +137,5 @@ __all__ = [
     "search_cdse_s2_sr",
     "search_gee_s2_sr",
     "tcvis_product",
+    "verify_cube",
 ]

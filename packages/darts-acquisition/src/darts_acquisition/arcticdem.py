@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from darts_acquisition.areas import AreaLike
 from darts_acquisition.arcticdem_source import ArcticDEMSource
+from darts_acquisition.areas import AreaLike
 from darts_acquisition.auxiliary import Estimate, download_product, estimate_product, read_product
 from darts_acquisition.datacube import Datacube
 from darts_acquisition.filling import Filling, Progress

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from darts_acquisition.earthengine import EarthEngineClient
 from darts_acquisition.errors import SceneError, SceneNotFoundError, ServiceError
 from darts_acquisition.sentinel2.bands import SCL, S2Band
-from darts_acquisition.sentinel2.gee_client import EarthEngineClient
 from darts_acquisition.sentinel2.gee_search import HARMONIZED, Collection, check_collection
 from darts_acquisition.sentinel2.raw import RawBand, RawGrid, SceneFacts
 from darts_acquisition.sentinel2.scene import download_scene, load_scene

@@ -4,10 +4,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal
 
+from darts_acquisition.earthengine import EarthEngineClient
 from darts_acquisition.errors import ServiceError
 from darts_acquisition.sentinel2.area import Area
 from darts_acquisition.sentinel2.found import check_all_found
-from darts_acquisition.sentinel2.gee_client import EarthEngineClient
 from darts_acquisition.sentinel2.selection import (
     Interval,
     Selection,
