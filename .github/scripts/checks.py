@@ -23,7 +23,7 @@ SMOKE = Path(__file__).resolve().parent / "smoke"
 HEAVY = ("torch", "torchvision", "segmentation-models-pytorch", "timm", "cupy-cuda12x", "cupy-cuda13x")
 NOT_IN = {
     "darts-utils": (*HEAVY, "rasterio", "geopandas", "xarray", "scipy", "pandas"),
-    "darts-acquisition": (*HEAVY, "geopandas"),
+    "darts-acquisition": HEAVY,
     "darts-preprocessing": (*HEAVY, "geopandas", "icechunk"),
     "darts-segmentation": ("rasterio", "geopandas", "icechunk"),
     "darts-postprocessing": (*HEAVY, "rasterio", "geopandas", "icechunk"),

@@ -8,13 +8,13 @@ from pathlib import Path
 from time import perf_counter
 
 import pytest
-from support.night import make_scenes
-from support.stages import make_works, sleeping_stages
 
 from darts.demo import SampleArea, demo_model, make_sample_area
 from darts.pipelines.executors import overlap_executor
 from darts.pipelines.interrupts import Stop
 from darts.pipelines.memory import MemoryGate
+from support.night import make_scenes
+from support.stages import make_works, sleeping_stages
 
 SECONDS = (1.0, 0.5, 2.0, 0.3, 0.5)
 TILES = 20

@@ -115,7 +115,7 @@ def _export_onnx(network: "torch.nn.Module", card: ModelCard, out: Path) -> None
             raise ExportError(f"Model {card.name!r} cannot be written as ONNX: {_first_line(error)}") from error
 
     def run(partial: Path) -> Any:
-        import onnxruntime  # type: ignore[import-not-found, unused-ignore]
+        import onnxruntime  # type: ignore[import-not-found, import-untyped, unused-ignore]
 
         session = onnxruntime.InferenceSession(str(partial), providers=["CPUExecutionProvider"])
         return session.run(None, {session.get_inputs()[0].name: sample.numpy()})[0]
