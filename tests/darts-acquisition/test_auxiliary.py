@@ -115,7 +115,7 @@ def test_arcticdem_equals_the_mosaic_around_the_tile(tmp_path_factory, east, nor
 
 def test_arcticdem_attributes(tmp_path):
     fill_arcticdem(tmp_path / "dem", 10, PEEL)
-    ds = load_arcticdem(PEEL, tmp_path / "dem", 10)
+    ds = load_arcticdem(PEEL, tmp_path / "dem", 10, offline=True)
     assert ds.dem.attrs == {"long_name": "elevation", "units": "m", "data_source": "ArcticDEM mosaic v4.1, 10 m"}
     assert ds.arcticdem_data_mask.attrs["long_name"] == BANDS["arcticdem_data_mask"].long_name
     assert ds.odc.geobox.crs.epsg == 3413
@@ -125,8 +125,8 @@ def test_arcticdem_attributes(tmp_path):
 
 def test_arcticdem_buffer_is_pixels_of_the_dem(tmp_path):
     fill_arcticdem(tmp_path / "dem", 10, PEEL, margin=30)
-    plain = load_arcticdem(PEEL, tmp_path / "dem", 10).odc.geobox
-    wider = load_arcticdem(PEEL, tmp_path / "dem", 10, buffer=25).odc.geobox
+    plain = load_arcticdem(PEEL, tmp_path / "dem", 10, offline=True).odc.geobox
+    wider = load_arcticdem(PEEL, tmp_path / "dem", 10, buffer=25, offline=True).odc.geobox
     assert wider == plain.pad(25)
 
 
@@ -148,7 +148,7 @@ def test_real_dem_comes_back_from_the_cube(shared_data, tmp_path):
         )
     cube.write(window, {"dem": dem, "arcticdem_data_mask": np.isfinite(dem).astype("uint8")}, complete=True)
     part = whole[300:700, 400:900]
-    ds = load_arcticdem(part, tmp_path / "dem", 32)
+    ds = load_arcticdem(part, tmp_path / "dem", 32, offline=True)
     inner = cube.window(part)
     expected = dem[
         inner.rows.start - window.rows.start : inner.rows.stop - window.rows.start,
@@ -176,16 +176,15 @@ def test_missing_part_is_named_with_the_command_that_fetches_it(tmp_path):
     assert message.endswith("Fetch them with `darts inference prep-data planet --aux`.")
 
 
-@pytest.mark.parametrize("offline", [True, False])
-def test_no_cube_is_missing_data(tmp_path, offline):
+def test_no_cube_is_missing_data(tmp_path):
     with pytest.raises(MissingAuxiliaryDataError, match=r"no datacube at .*prep-data planet --aux"):
-        load_arcticdem(PEEL, tmp_path / "nothing", 2, offline=offline)
+        load_arcticdem(PEEL, tmp_path / "nothing", 2, offline=True)
     with pytest.raises(MissingAuxiliaryDataError, match=r"no datacube at .*prep-data sentinel2 --aux"):
-        load_arcticdem(PEEL, tmp_path / "nothing", 10, offline=offline)
-    with pytest.raises(MissingAuxiliaryDataError, match=r"no datacube at .*Datacube\.write"):
-        load_arcticdem(PEEL, tmp_path / "nothing", 32, offline=offline)
+        load_arcticdem(PEEL, tmp_path / "nothing", 10, offline=True)
+    with pytest.raises(MissingAuxiliaryDataError, match=r"no datacube at .*download_arcticdem"):
+        load_arcticdem(PEEL, tmp_path / "nothing", 32, offline=True)
     with pytest.raises(MissingAuxiliaryDataError, match=r"no datacube at .*prep-data planet --aux"):
-        load_tcvis(PEEL, tmp_path / "nothing", offline=offline)
+        load_tcvis(PEEL, tmp_path / "nothing", offline=True)
     assert not (tmp_path / "nothing").exists()
 
 
@@ -203,7 +202,7 @@ def test_cube_of_another_product_is_an_error(tmp_path):
 def test_empty_chunks_read_as_no_data(tmp_path):
     cube = create_arcticdem_cube(tmp_path / "dem", 10)
     cube.mark_empty(cube.missing(cube.window(PEEL)))
-    ds = load_arcticdem(PEEL, tmp_path / "dem", 10)
+    ds = load_arcticdem(PEEL, tmp_path / "dem", 10, offline=True)
     assert np.isnan(ds.dem).all()
     assert not ds.arcticdem_data_mask.any()
 
@@ -272,10 +271,10 @@ def test_tcvis_across_the_antimeridian_is_read_from_both_sides(tmp_path, epsg):
         box = cube.geobox[window]
         lon, _ = np.meshgrid(box.coordinates["longitude"].values, box.coordinates["latitude"].values)
         with pytest.raises(MissingAuxiliaryDataError, match="2019_TCVIS"):
-            load_tcvis(tile, tmp_path / "tcvis")
+            load_tcvis(tile, tmp_path / "tcvis", offline=True)
         ramp = np.clip((lon % 360 - 179.8) * 600, 0, 255)  # smooth, so that a shift by a part of a pixel is small
         cube.write(window, dict.fromkeys(TRENDS, ramp.astype("uint8")), complete=True)
-    ds = load_tcvis(tile, tmp_path / "tcvis")
+    ds = load_tcvis(tile, tmp_path / "tcvis", offline=True)
     assert ds.sizes["x"] < 2000
     steps = np.diff(ds.x)
     np.testing.assert_allclose(steps, DEGREES, rtol=1e-6)
@@ -297,14 +296,14 @@ def test_arcticdem_across_the_antimeridian_is_nothing_special(tmp_path):
     with pytest.raises(
         MissingAuxiliaryDataError, match=r"longitude 17\d\.\d+ to -17\d\.\d+ \(across the antimeridian\)"
     ):
-        load_arcticdem(tile, tmp_path / "dem", 32)
+        load_arcticdem(tile, tmp_path / "dem", 32, offline=True)
     fill = cube.window(tile)
     cube.write(
         fill,
         {"dem": np.ones(fill.shape, "float32"), "arcticdem_data_mask": np.ones(fill.shape, "uint8")},
         complete=True,
     )
-    assert load_arcticdem(tile, tmp_path / "dem", 32).sizes == {"y": fill.shape[0], "x": fill.shape[1]}
+    assert load_arcticdem(tile, tmp_path / "dem", 32, offline=True).sizes == {"y": fill.shape[0], "x": fill.shape[1]}
     assert max(fill.shape) < 250
 
 
@@ -312,6 +311,6 @@ def test_tile_at_the_edge_of_arcticdem_gets_what_there_is(tmp_path):
     cube = create_arcticdem_cube(tmp_path / "dem", 32)
     tile = cube.geobox[:50, :50].translate_pix(-20, -10)
     cube.mark_empty([Chunk(0, 0)])
-    ds = load_arcticdem(tile, tmp_path / "dem", 32)
+    ds = load_arcticdem(tile, tmp_path / "dem", 32, offline=True)
     assert ds.sizes == {"y": 40, "x": 30}
     assert ds.odc.geobox == cube.geobox[:40, :30]

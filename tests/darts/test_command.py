@@ -152,3 +152,12 @@ def test_a_model_is_shown_and_converted(darts, tmp_path: Path) -> None:
 
 def test_runs_of_a_folder_without_records(darts, tmp_path: Path) -> None:
     assert_usage_error(darts("runs", str(tmp_path)), "no records of a run")
+
+
+def test_preparing_nothing_is_wrong_usage(darts, scenes: Path) -> None:
+    result = darts("inference", "prep-data", "planet", "--scenes-dir", str(scenes))
+    assert_usage_error(result, "ask for --aux, --optical or both")
+    code, output, _ = darts("inference", "prep-data", "sentinel2", "--help")
+    assert code == 0
+    assert "--optical" in output
+    assert "--tile-ids" in output

@@ -192,7 +192,9 @@ def test_members_of_an_ensemble_are_written_and_average_to_the_whole(area: Sampl
             layers[name] = raster.read(1)
     np.testing.assert_array_equal(layers["probabilities"], layers["probabilities-first"])
     np.testing.assert_array_equal(layers["probabilities-first"], layers["probabilities-second"])
-    assert set(read_manifest(records.tiles[0].output_path)["metadata"]["models"]) == {"first", "second"}
+    models_of = read_manifest(records.tiles[0].output_path)["metadata"]["models"]
+    assert set(models_of) == {"first", "second"}
+    assert models_of["first"]["card"]["mlm:input"][0]["bands"][:2] == ["blue", "green"]
 
 
 def test_an_interrupted_run_leaves_complete_records(

@@ -194,7 +194,7 @@ def test_prepare_go_offline_and_run(service, pipeline, scenes, tmp_path):
     assert json.loads((tmp_path / "list" / "prepared.json").read_text()) == [JULY, AUGUST]
     service.requests.clear()
     offline = pipeline("offline", offline=True, **selection)
-    assert set(offline._tile_geoboxes()) == {JULY, AUGUST}
+    assert set(offline._tile_areas([])) == {JULY, AUGUST}
     assert statuses(offline.run()) == {JULY: "success", AUGUST: "success"}
     assert not service.requests
     assert statuses(pipeline("online", **selection).run()) == {JULY: "success", AUGUST: "success"}
@@ -212,7 +212,7 @@ def test_what_cannot_be_prepared_is_named_and_the_rest_goes_on(service, pipeline
 
 
 def test_the_grid_of_a_tile_is_known_before_its_pixels(service, pipeline, scenes):
-    (geobox,) = pipeline(scene_ids=[JULY])._tile_geoboxes().values()
+    (geobox,) = pipeline(scene_ids=[JULY])._tile_areas([]).values()
     assert geobox == GeoBox((240, 240), scenes[0].affine(10), "EPSG:32608")
 
 

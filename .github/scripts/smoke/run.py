@@ -45,7 +45,8 @@ def main() -> None:
     idle = {public for public, each in functions.items() if inspect.isfunction(each) and code_of(each) not in ran}
     left_out = idle - smoke.get("NEEDS_SERVICE", set())
     assert not left_out, f"The smoke test of {sys.argv[1]} does not run {', '.join(sorted(left_out))}."
-    print(f"{sys.argv[1]}: every public function ran, but for {len(idle)} that need a service.")
+    but = f", but for {len(idle)} that need a service" if idle else ""
+    print(f"{sys.argv[1]}: every public function ran{but}.")
 
 
 if __name__ == "__main__":

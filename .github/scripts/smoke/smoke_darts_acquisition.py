@@ -53,6 +53,8 @@ def try_planet(folder: Path) -> None:
 
 
 def try_cubes(folder: Path) -> None:
+    assert darts_acquisition.estimate_arcticdem(GRID, folder / "dem", 32).missing_chunks == 1
+    assert darts_acquisition.estimate_tcvis(GRID, folder / "tcvis").missing_chunks == 1
     cube = darts_acquisition.create_arcticdem_cube(folder / "dem", 32)
     assert cube.product.collection == darts_acquisition.arcticdem_product(32).collection
     window = cube.geobox[cube.window(GRID, 20)]
@@ -62,6 +64,10 @@ def try_cubes(folder: Path) -> None:
     row, column = (int(np.argmin(abs(window.coordinates[axis].values - dem[axis].values[0]))) for axis in ("y", "x"))
     part = heights[row : row + dem.sizes["y"], column : column + dem.sizes["x"]]
     np.testing.assert_array_equal(dem["dem"], part)
+    assert darts_acquisition.estimate_arcticdem(GRID, folder / "dem", 32).missing_chunks == 0
+    assert darts_acquisition.inspect_cube(folder / "dem").filled == 1
+    check = darts_acquisition.verify_cube(folder / "dem")
+    assert (check.checked, check.damaged) == (1, {})
 
     cube = darts_acquisition.create_tcvis_cube(folder / "tcvis")
     assert cube.product.collection == darts_acquisition.tcvis_product().collection

@@ -1,7 +1,5 @@
 """darts-preprocessing alone: features of a slope, spectral indices, and a tile on another grid than its DEM."""
 
-import inspect
-
 import numpy as np
 import xarray as xr
 from odc.geo.geobox import GeoBox
@@ -53,7 +51,7 @@ def try_indices() -> None:
     for name in darts_preprocessing.__all__:
         function = getattr(darts_preprocessing, name)
         index = name.removeprefix("calculate_")
-        if list(inspect.signature(function).parameters) != ["ds", "constants"] and index != "ndvi":
+        if getattr(function, "__module__", "") != "darts_preprocessing.indices" and index != "ndvi":
             continue
         values = function(tile)[index]
         assert np.isfinite(values).all(), name

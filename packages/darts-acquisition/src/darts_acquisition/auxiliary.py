@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from darts_acquisition.areas import AreaLike, chunks_of
-from darts_acquisition.bookkeeping import ChunkState
+from darts_acquisition.bookkeeping import ChunkState, product_windows
 from darts_acquisition.datacube import Datacube, as_variable
 from darts_acquisition.errors import CubeNotFoundError, MissingAuxiliaryDataError
 from darts_acquisition.filling import Filling, Progress, Source, fill
@@ -86,16 +86,15 @@ def read_product(
         GridError: If the area has no CRS.
         ParameterError: If `buffer` is negative.
     """
+    windows = product_windows(product, geobox, buffer)
     if source is None:
         try:
             cube = Datacube.open(data_dir, s3=s3)
         except CubeNotFoundError as error:
             raise MissingAuxiliaryDataError(f"{error} {how_to_fill}") from error
         cube.check_holds(product)
-        windows = cube.windows(geobox, buffer)
     else:
         cube = Datacube.open_or_create(data_dir, product, s3=s3)
-        windows = cube.windows(geobox, buffer)
         missing = [chunk for window in windows for chunk in cube.missing(window)]
         if missing:
             logger.info("Fetching %d chunks of %s.", len(missing), product.collection)
@@ -137,8 +136,8 @@ def download_product(
         CubeError: If there is something else at the path, or a cube of another product.
         GridError: If the area has no CRS.
     """
-    cube = Datacube.open_or_create(data_dir, product, s3=s3)
     chunks = chunks_of(product, area, buffer)
+    cube = Datacube.open_or_create(data_dir, product, s3=s3)
     missing = _missing(cube, chunks)
     logger.info("%s: %d of %d chunks are missing.", product.collection, len(missing), len(chunks))
     return fill(cube, missing, source(), progress) if missing else Filling()

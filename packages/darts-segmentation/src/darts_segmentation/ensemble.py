@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     import torch
     import xarray as xr
 
+    from darts_segmentation.card import ModelCard
+
 
 class EnsembleV1:
     """Segments tiles with several networks, and averages their probabilities.
@@ -70,6 +72,11 @@ class EnsembleV1:
         ensemble = cls.__new__(cls)
         ensemble._segmenters = dict(segmenters)
         return ensemble
+
+    @property
+    def cards(self) -> "dict[str, ModelCard]":
+        """Model cards of the members, by name."""
+        return {name: segmenter.card for name, segmenter in self._segmenters.items()}
 
     @property
     def model_names(self) -> list[str]:

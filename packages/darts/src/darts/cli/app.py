@@ -38,6 +38,13 @@ class _InferenceGroup(LazyGroup):
     }
 
 
+class _PrepareGroup(LazyGroup):
+    lazy = {  # noqa: RUF012
+        "planet": "darts.cli.inference:prepare_planet",
+        "sentinel2": "darts.cli.inference:prepare_sentinel2",
+    }
+
+
 app = typer.Typer(
     name="darts",
     help="Map retrogressive thaw slumps from PlanetScope and Sentinel-2 images.",
@@ -56,6 +63,17 @@ def _inference() -> None:
     """Find thaw slumps in a folder of images."""
 
 
+prepare = typer.Typer(
+    name="prep-data", help="Fetch what an offline run needs.", cls=_PrepareGroup, no_args_is_help=True
+)
+
+
+@prepare.callback()
+def _prepare() -> None:
+    """Fetch what an offline run needs."""
+
+
+inference.add_typer(prepare)
 app.add_typer(inference)
 
 

@@ -3,6 +3,7 @@
 import inspect
 import types
 import typing
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -26,12 +27,6 @@ _COMMON = {
             rich_help_panel=_RUN_PANEL,
         ),
     ],
-    "dry_run": Annotated[
-        bool,
-        typer.Option(
-            "--dry-run", help="List what would be done about each tile and why; do nothing.", rich_help_panel=_RUN_PANEL
-        ),
-    ],
     "verbose": Annotated[int, typer.Option("-v", "--verbose", count=True, help="Say more; -vv says everything.")],
     "log_dir": Annotated[
         Path | None, typer.Option(help="Also write everything into a log file there.", rich_help_panel=_RUN_PANEL)
@@ -43,38 +38,56 @@ _COMMON = {
 }
 _COMMON_DEFAULTS: dict[str, Any] = {
     "config_file": None,
-    "dry_run": False,
     "verbose": 0,
     "log_dir": None,
     "log_plain": False,
 }
 
 
+_RUN_FLAGS = {"dry_run": "List what would be done about each tile and why; do nothing."}
+_PREPARE_FLAGS = {
+    "optical": "Fetch the raw scenes of the selection into the store.",
+    "aux": "Fill the ArcticDEM and TCVIS datacubes for the area of all tiles, margins included.",
+}
 _PIPELINES = (PlanetPipeline, Sentinel2Pipeline)
 """All pipelines: a configuration file may serve several, and each ignores the keys of the others."""
 
 
 def planet_sequential() -> Any:
     """Build the command `planet-sequential`."""
-    return _pipeline_command(
-        PlanetPipeline, ("inference", "planet-sequential"), "Find thaw slumps in PlanetScope scenes and orthotiles."
-    )
+    help_text = "Find thaw slumps in PlanetScope scenes and orthotiles."
+    return _pipeline_command(PlanetPipeline, "planet-sequential", help_text, _RUN_FLAGS, _run)
 
 
 def sentinel2_sequential() -> Any:
     """Build the command `sentinel2-sequential`."""
-    return _pipeline_command(
-        Sentinel2Pipeline, ("inference", "sentinel2-sequential"), "Find thaw slumps in Sentinel-2 scenes."
-    )
+    help_text = "Find thaw slumps in Sentinel-2 scenes."
+    return _pipeline_command(Sentinel2Pipeline, "sentinel2-sequential", help_text, _RUN_FLAGS, _run)
 
 
-def _pipeline_command(pipeline: type, words: tuple[str, ...], help_text: str) -> Any:
-    """Build the command that runs a pipeline, with an option for every field.
+def prepare_planet() -> Any:
+    """Build the command `prep-data planet`."""
+    help_text = "Fetch the auxiliary data for PlanetScope scenes and orthotiles; the options are those of the run."
+    return _pipeline_command(PlanetPipeline, "planet-sequential", help_text, _PREPARE_FLAGS, _prepare)
+
+
+def prepare_sentinel2() -> Any:
+    """Build the command `prep-data sentinel2`."""
+    help_text = "Fetch Sentinel-2 scenes and the auxiliary data for them; the options are those of the run."
+    return _pipeline_command(Sentinel2Pipeline, "sentinel2-sequential", help_text, _PREPARE_FLAGS, _prepare)
+
+
+def _pipeline_command(
+    pipeline: type, name: str, help_text: str, flags: dict[str, str], action: Callable[..., None]
+) -> Any:
+    """Build a command around a pipeline, with an option for every field.
 
     Args:
         pipeline: The pipeline's class.
-        words: The command's words after `darts`.
+        name: Name of the command that runs it, and of its table in the configuration file.
         help_text: What the command does.
+        flags: Further switches, with their help.
+        action: Takes the pipeline and the switches.
 
     Returns:
         The command.
@@ -82,26 +95,38 @@ def _pipeline_command(pipeline: type, words: tuple[str, ...], help_text: str) ->
 
     def command(**values: Any) -> None:
         common = {name: values.pop(name) for name in _COMMON}
+        chosen = {flag: values.pop(flag) for flag in flags}
         start_logging(common["verbose"], common["log_dir"], common["log_plain"])
         given = {name: value for name, value in values.items() if value is not None and value != []}
-        configured = _configure(pipeline, words, given, common["config_file"])
-        if common["dry_run"]:
-            _list_plan(configured.plan())
-        else:
-            configured.cli(pipeline=configured)
+        configured = _configure(pipeline, ("inference", name), given, common["config_file"])
+        action(configured, **chosen)
 
     parameters = [
         inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
-        for name, default, annotation in _parameters(pipeline)
+        for name, default, annotation in _parameters(pipeline, flags)
     ]
     command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     command.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
     app = typer.Typer(pretty_exceptions_enable=False, add_completion=False)
-    app.command(words[-1], help=help_text)(command)
+    app.command(name, help=help_text)(command)
     return typer.main.get_command(app)
 
 
-def _parameters(pipeline: type) -> typing.Iterator[tuple[str, Any, Any]]:
+def _run(pipeline: Any, *, dry_run: bool) -> None:
+    if dry_run:
+        _list_plan(pipeline.plan())
+    else:
+        pipeline.cli(pipeline=pipeline)
+
+
+def _prepare(pipeline: Any, *, optical: bool, aux: bool) -> None:
+    pipeline.cli_prepare_data(pipeline=pipeline, optical=optical, aux=aux)
+
+
+def _parameters(pipeline: type, flags: dict[str, str]) -> typing.Iterator[tuple[str, Any, Any]]:
+    for flag, help_text in flags.items():
+        switch = typer.Option("--" + flag.replace("_", "-"), help=help_text)
+        yield flag, False, Annotated[bool, switch]
     for item in options_of(pipeline):
         default = "on" if item.default is True else "off" if item.default is False else item.default
         if isinstance(default, list):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from pydantic import ConfigDict, field_validator, model_validator
 from pydantic.dataclasses import dataclass
 
-from darts.errors import NoTilesError
+from darts.errors import ConfigurationError, NoTilesError
 from darts.pipelines import checks
 from darts.pipelines.configfile import config_values, write_config
 from darts.pipelines.executors import overlap_executor, serial_executor
@@ -17,15 +17,18 @@ from darts.pipelines.fingerprint import results_configuration, versions
 from darts.pipelines.interrupts import RunInterrupted
 from darts.pipelines.loop import run_tiles
 from darts.pipelines.options import AbsolutePath, option
+from darts.pipelines.prepare import prepare_auxiliary
 from darts.pipelines.records import RunRecords
 from darts.pipelines.reporting import warnings_once
 from darts.pipelines.resume import Decision, decide
-from darts.pipelines.sequential_v2.stages import Session, TileStages
+from darts.pipelines.sequential_v2.stages import Session, TileStages, dem_margin_px
 from darts.pipelines.work import TileJob
 from darts_utils import DefaultPaths, resolve_device
 
 if TYPE_CHECKING:
     import xarray as xr
+    from odc.geo.geobox import GeoBox
+    from odc.geo.geom import Geometry
 
 logger = logging.getLogger(__name__)
 
@@ -198,6 +201,14 @@ class _BasePipeline:
         """List the tiles to process."""
 
     @abstractmethod
+    def _tile_areas(self, failed: list[str]) -> "dict[str, GeoBox | Geometry]":
+        """Return grid or footprint of each tile by name; add the names of tiles that cannot be read to `failed`."""
+
+    @abstractmethod
+    def _prepare_optical(self) -> list[str]:
+        """Fetch the raw images of the run, and name those that failed."""
+
+    @abstractmethod
     def _load_optical(self, job: TileJob) -> "xr.Dataset":
         """Load the optical data of a tile with its quality mask."""
 
@@ -232,6 +243,57 @@ class _BasePipeline:
                 failures_allowed=0 if self.fail_fast else self.max_failures,
             )
 
+    def prepare_data(self, optical: bool = False, aux: bool = False) -> list[str]:
+        """Download what an offline run needs. No GPU and no model is used.
+
+        Args:
+            optical: Fetch the raw scenes of the selection into the store.
+            aux: Fill the ArcticDEM and the TCVIS cube for the area of all tiles, margins included.
+
+        Returns:
+            Names of the scenes that could not be prepared; what can be done without them is done.
+
+        Raises:
+            ConfigurationError: If neither is asked for, this pipeline cannot fetch images, or there is no tile.
+            ServiceError: If auxiliary data cannot be fetched; what was fetched stays.
+        """
+        from darts_acquisition import EarthEngineSettings
+
+        if not optical and not aux:
+            raise ConfigurationError("There is nothing to prepare: ask for --aux, --optical or both.")
+        failed: list[str] = []
+        with warnings_once():
+            if optical:
+                failed += self._prepare_optical()
+            if aux:
+                areas = {name: area for name, area in self._tile_areas(failed).items() if name not in failed}
+                if not areas:
+                    raise NoTilesError(f"There is no tile to prepare data for: {self._where_tiles_were_sought()}.")
+                prepare_auxiliary(
+                    list(areas.values()),
+                    self._arcticdem_path(),
+                    self._tcvis_path(),
+                    resolution=self._dem_resolution,
+                    margin_px=dem_margin_px(self.tpi_outer_radius, self._dem_resolution),
+                    earthengine=EarthEngineSettings(project=self.ee_project, use_highvolume=self.ee_use_highvolume),
+                )
+        return failed
+
+    @staticmethod
+    def cli_prepare_data(*, pipeline: "_BasePipeline", optical: bool = False, aux: bool = False) -> None:
+        """Do what the command `prep-data` does: prepare, and end with its exit code.
+
+        Args:
+            pipeline: The pipeline whose run is prepared.
+            optical: As for `prepare_data`.
+            aux: As for `prepare_data`.
+
+        Raises:
+            SystemExit: With code 1 if a scene could not be prepared.
+        """
+        if pipeline.prepare_data(optical=optical, aux=aux):
+            raise SystemExit(1)
+
     def plan(self) -> list[Decision]:
         """Say what `run` would do about each tile and why, without computing or writing anything.
 
@@ -260,7 +322,7 @@ class _BasePipeline:
         shared = {
             "configuration": results_configuration(self),
             "models": session.model_hashes,
-            "versions": versions(),
+            "versions": session.versions,
         }
         return [decide(job, shared, self.export_bands, session.subsets, self.overwrite) for job in jobs]
 
@@ -305,11 +367,13 @@ class _BasePipeline:
         wanted = {*ensemble.required_bands, *self._bands_of_export()}
         arcticdem_dir = tcvis_dir = None
         if wanted & set(checks.DEM_BANDS):
-            arcticdem_dir = self.arcticdem_dir or self.default_dirs.arcticdem(self._dem_resolution)
-            checks.check_cube_exists(arcticdem_dir, "ArcticDEM", "--arcticdem-dir")
+            arcticdem_dir = self._arcticdem_path()
+            if self.offline:
+                checks.check_cube_exists(arcticdem_dir, "ArcticDEM", "--arcticdem-dir")
         if wanted & set(checks.TCVIS_BANDS):
-            tcvis_dir = self.tcvis_dir or self.default_dirs.tcvis
-            checks.check_cube_exists(tcvis_dir, "TCVIS", "--tcvis-dir")
+            tcvis_dir = self._tcvis_path()
+            if self.offline:
+                checks.check_cube_exists(tcvis_dir, "TCVIS", "--tcvis-dir")
         return Session(
             device=device,
             ensemble=ensemble,
@@ -320,7 +384,14 @@ class _BasePipeline:
             arcticdem_dir=arcticdem_dir,
             tcvis_dir=tcvis_dir,
             configuration=config_values(self),
+            versions=versions(),
         )
+
+    def _arcticdem_path(self) -> Path:
+        return self.arcticdem_dir or self.default_dirs.arcticdem(self._dem_resolution)
+
+    def _tcvis_path(self) -> Path:
+        return self.tcvis_dir or self.default_dirs.tcvis
 
     def _bands_of_export(self) -> set[str]:
         groups = {"dem": ("slope", "relative_elevation"), "tcvis": checks.TCVIS_BANDS}

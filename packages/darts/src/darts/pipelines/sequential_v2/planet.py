@@ -1,5 +1,6 @@
 """The pipeline for PlanetScope scenes and orthotiles."""
 
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
@@ -7,14 +8,19 @@ from typing import TYPE_CHECKING, ClassVar
 from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass
 
-from darts.errors import NoTilesError
+from darts.errors import ConfigurationError, NoTilesError
 from darts.pipelines import checks
 from darts.pipelines.options import AbsolutePath, option
 from darts.pipelines.sequential_v2.base import _BasePipeline
 from darts.pipelines.work import TileJob
+from darts_utils import DartsError
 
 if TYPE_CHECKING:
     import xarray as xr
+    from odc.geo.geobox import GeoBox
+    from odc.geo.geom import Geometry
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(kw_only=True, config=ConfigDict(extra="forbid"))
@@ -74,6 +80,21 @@ class PlanetPipeline(_BasePipeline):
             jobs += [_job(scene, output / scene.name) for scene in _subfolders(scenes)]
         names = set(checks.select(self.image_ids, [job.tile_id for job in jobs], "scene"))
         return [job for job in jobs if job.tile_id in names]
+
+    def _tile_areas(self, failed: list[str]) -> "dict[str, GeoBox | Geometry]":
+        from darts_acquisition import get_planet_geometry
+
+        areas: dict[str, GeoBox | Geometry] = {}
+        for job in self._jobs(self._output_dir()):
+            try:
+                areas[job.tile_id] = get_planet_geometry(job.source)
+            except DartsError as error:
+                failed.append(job.tile_id)
+                logger.error("Scene %s is left out: %s", job.tile_id, error)  # noqa: TRY400 - no bug of ours
+        return areas
+
+    def _prepare_optical(self) -> list[str]:
+        raise ConfigurationError("PlanetScope images are not fetched by DARTS; leave --optical out.")
 
     def _load_optical(self, job: TileJob) -> "xr.Dataset":
         from darts_acquisition import load_planet_masks, load_planet_scene

@@ -19,6 +19,7 @@ from darts_utils import DartsError
 if TYPE_CHECKING:
     import xarray as xr
     from odc.geo.geobox import GeoBox
+    from odc.geo.geom import Geometry
 
     from darts_acquisition import Sentinel2Source
 
@@ -130,10 +131,18 @@ class Sentinel2Pipeline(_BasePipeline):
     def _load_optical(self, job: TileJob) -> "xr.Dataset":
         return self._source().load(job.tile_id, self._store(), offline=self.offline)
 
-    def _tile_geoboxes(self) -> "dict[str, GeoBox]":
-        """Return the grid that each tile of the run will have; what is stored is not asked for."""
+    def _tile_areas(self, failed: list[str]) -> "dict[str, GeoBox | Geometry]":
         source, store = self._source(), self._store()
-        return {name: source.geobox(name, store) for name in self._scene_names()}
+        areas: dict[str, GeoBox | Geometry] = {}
+        for name in self._scene_names():
+            if name in failed:
+                continue
+            try:
+                areas[name] = source.geobox(name, store)
+            except DartsError as error:
+                failed.append(name)
+                logger.error("Scene %s is left out: %s", name, error)  # noqa: TRY400 - no bug of ours
+        return areas
 
     def _prepare_optical(self) -> list[str]:
         """Fetch the raw scenes of the run into the store, and list those that are there.

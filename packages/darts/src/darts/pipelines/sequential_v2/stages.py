@@ -6,7 +6,6 @@ from math import ceil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from darts.pipelines.fingerprint import versions
 from darts.pipelines.resume import DEPENDS_ON
 from darts.pipelines.work import Stage, Work
 from darts_utils import Device
@@ -30,6 +29,7 @@ class Session:
         arcticdem_dir: ArcticDEM datacube, None where no elevation is needed.
         tcvis_dir: TCVIS datacube, None where no trend is needed.
         configuration: The pipeline's configuration, as it goes into the results.
+        versions: Versions of the packages at the start of the run.
     """
 
     device: Device
@@ -41,6 +41,7 @@ class Session:
     arcticdem_dir: Path | None
     tcvis_dir: Path | None
     configuration: dict[str, Any]
+    versions: dict[str, str]
 
 
 def dem_margin_px(radius_m: float, resolution: int) -> int:
@@ -108,9 +109,10 @@ class TileStages:
         )
 
     def _tcvis(self, cube: Path, work: Work) -> None:
-        from darts_acquisition import load_tcvis
+        from darts_acquisition import EarthEngineSettings, load_tcvis
 
-        work.tcvis = load_tcvis(work.peek().odc.geobox, cube, offline=self.pipeline.offline)
+        settings = EarthEngineSettings(project=self.pipeline.ee_project, use_highvolume=self.pipeline.ee_use_highvolume)
+        work.tcvis = load_tcvis(work.peek().odc.geobox, cube, offline=self.pipeline.offline, settings=settings)
 
     def _preprocess(self, work: Work) -> None:
         from darts_preprocessing import preprocess_v2
@@ -159,13 +161,17 @@ class TileStages:
 
         metadata = {
             "pipeline": type(self.pipeline).__name__,
-            "source": str(work.job.source),
+            "source_scene": {"id": work.job.tile_id, "href": str(work.job.source)},
             "configuration": self.session.configuration,
             "models": {
-                name: {"file": str(path), "sha256": self.session.model_hashes[name]}
+                name: {
+                    "href": str(path),
+                    "sha256": self.session.model_hashes[name],
+                    "card": self.session.ensemble.cards[name].to_dict(),
+                }
                 for name, path in self.session.models.items()
             },
-            "versions": versions(),
+            "versions": self.session.versions,
             "device": str(self.session.device),
             DEPENDS_ON: work.depends_on,
         }

@@ -1,0 +1,436 @@
+"""ArcticDEM fetched from a STAC API and GeoTIFFs on this machine, against mosaics that rasterio makes of the files."""
+
+import dataclasses
+from collections.abc import Iterable
+
+import numpy as np
+import pytest
+import rasterio
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from darts_acquisition import (
+    Chunk,
+    ChunkState,
+    Datacube,
+    LoginError,
+    RetryPolicy,
+    S3Settings,
+    ServiceError,
+    Window,
+    arcticdem_product,
+    download_arcticdem,
+    estimate_arcticdem,
+    load_arcticdem,
+    verify_cube,
+)
+from darts_acquisition.arcticdem_source import ArcticDEMSource
+from darts_acquisition.bookkeeping import parts_within
+from darts_acquisition.filling import fill
+from support.arcticdem import NODATA, Provider, small_product
+from support.s3_server import environment_of, serve_s3
+
+WHOLE = Window.of(0, 300, 0, 400)
+
+
+def all_chunks(cube: Datacube) -> list[Chunk]:
+    return [Chunk(int(row), int(col)) for row, col in np.ndindex(cube.states(cube.geobox).shape)]
+
+
+def assert_equals_mosaic(cube: Datacube, provider: Provider, window: Window = WHOLE) -> None:
+    read = cube.read(window)
+    for name, expected in provider.truth(window).items():
+        np.testing.assert_array_equal(read[name].values, expected, err_msg=name)
+
+
+@pytest.fixture
+def provider(tmp_path):
+    provider = Provider(tmp_path / "files", small_product())
+    provider.add("a", Window.of(20, 150, 30, 200), seed=1)
+    provider.add("b", Window.of(20, 170, 190, 330), seed=2)
+    provider.add("c", Window.of(140, 260, 30, 195), seed=3)
+    return provider
+
+
+@pytest.fixture
+def service(provider):
+    with provider.serving() as service:
+        yield service
+
+
+@pytest.fixture
+def cube(tmp_path, provider):
+    return Datacube.create(tmp_path / "cube", provider.product)
+
+
+def source_of(provider: Provider, service, **limits) -> ArcticDEMSource:
+    return ArcticDEMSource(provider.product, service.settings(**limits))
+
+
+# Equal to the mosaic
+
+
+windows = st.builds(
+    lambda top, left, height, width: Window.of(top, top + height, left, left + width),
+    st.integers(-40, 280),
+    st.integers(-40, 380),
+    st.integers(1, 200),
+    st.integers(1, 200),
+)
+
+
+@settings(max_examples=12)
+@given(tiles=st.lists(windows, min_size=1, max_size=4), order=st.randoms(use_true_random=False), data=st.data())
+def test_what_is_fetched_equals_the_mosaic(tmp_path_factory, tiles, order, data):
+    """Tiles overlap, touch and miss chunks; chunks are fetched in any order, some at a time."""
+    folder = tmp_path_factory.mktemp("provider")
+    provider = Provider(folder / "files", small_product())
+    for number, window in enumerate(tiles):
+        provider.add(f"tile{number}", window, seed=number, holes=bool(number % 2))
+    cube = Datacube.create(folder / "cube", provider.product)
+    chunks = all_chunks(cube)
+    order.shuffle(chunks)
+    with provider.serving() as service:
+        source = source_of(provider, service)
+        first = data.draw(st.integers(1, len(chunks)))
+        fill(cube, chunks[:first], source)
+        for chunk in chunks[:first]:
+            assert_chunk_equals_mosaic(cube, provider, chunk)
+        fill(cube, chunks[first:], source)
+    assert_equals_mosaic(cube, provider)
+    truth = provider.truth(WHOLE)
+    has_data = ~np.isnan(truth["dem"]) | (truth["arcticdem_data_mask"] > 0)
+    states = cube.states(cube.geobox)
+    for chunk, part in zip(all_chunks(cube), parts_within(WHOLE, all_chunks(cube), cube.product), strict=True):
+        expected = ChunkState.FILLED if has_data[part].any() else ChunkState.EMPTY
+        assert states[chunk] == expected, chunk
+
+
+def assert_chunk_equals_mosaic(cube: Datacube, provider: Provider, chunk: Chunk) -> None:
+    (part,) = parts_within(WHOLE, [chunk], cube.product)
+    assert_equals_mosaic(cube, provider, part)
+
+
+def test_a_part_of_a_chunk_is_completed_with_its_neighbour(provider, service, cube):
+    """What somebody wrote into a part of a chunk is no chunk; fetching makes it whole."""
+    part = Window.of(60, 100, 60, 100)
+    ones = {"dem": np.ones(part.shape, "float32"), "arcticdem_data_mask": np.ones(part.shape, "uint8")}
+    cube.write(part, ones)
+    assert len(cube.missing(part)) == 4
+    source = source_of(provider, service)
+    fill(cube, [Chunk(0, 0), Chunk(0, 1)], source)
+    assert_equals_mosaic(cube, provider, Window.of(0, 64, 0, 128))
+    assert cube.missing(part) == [Chunk(1, 0), Chunk(1, 1)]
+    fill(cube, cube.missing(part), source)
+    assert_equals_mosaic(cube, provider, Window.of(0, 128, 0, 128))
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"bigtiff": "YES"}, {"compress": "DEFLATE"}, {"compress": "ZSTD", "sparse_ok": True}, {"overviews": "NONE"}],
+    ids=str,
+)
+def test_files_may_be_of_any_kind(tmp_path, options):
+    provider = Provider(tmp_path / "files", small_product())
+    provider.add("a", Window.of(-10, 310, -300, 350), seed=1, **options)
+    cube = Datacube.create(tmp_path / "cube", provider.product)
+    with provider.serving() as service:
+        fill(cube, all_chunks(cube), source_of(provider, service))
+    assert_equals_mosaic(cube, provider)
+
+
+def test_pixels_beside_the_grid_go_to_their_nearest_ones(tmp_path):
+    provider = Provider(tmp_path / "files", small_product())
+    provider.add("a", Window.of(0, 64, 0, 64), shift_px=0.3, holes=False)
+    cube = Datacube.create(tmp_path / "cube", provider.product)
+    with provider.serving() as service:
+        fill(cube, [Chunk(0, 0)], source_of(provider, service))
+    with rasterio.open(provider.folder / "a_dem.tif") as source:
+        np.testing.assert_array_equal(cube.read(Window.of(0, 64, 0, 64)).dem, source.read(1))
+
+
+def test_two_grids_meet_at_the_antimeridian(tmp_path):
+    """A chunk that the antimeridian crosses gets what lies on both sides."""
+    product = small_product(128, 128)
+    # In EPSG:3413 the antimeridian runs from the pole to the upper left, where x = y.
+    grid = dataclasses.replace(product.geobox, affine=None) if False else None
+    assert grid is None
+    from affine import Affine
+    from odc.geo.geobox import GeoBox
+
+    geobox = GeoBox((128, 128), Affine(32, 0, -1_202_048, 0, -32, 1_202_048), "EPSG:3413")
+    product = dataclasses.replace(product, geobox=geobox)
+    provider = Provider(tmp_path / "files", product)
+    provider.add("east", Window.of(0, 30, 70, 120), seed=1, holes=False)
+    provider.add("west", Window.of(70, 120, 0, 30), seed=2, holes=False)
+    longitudes = [np.array(item["geometry"]["coordinates"])[0, :, 0] for item in provider.items]
+    assert {float(np.sign(lon).mean()) for lon in longitudes} == {-1.0, 1.0}
+    cube = Datacube.create(tmp_path / "cube", product)
+    with provider.serving() as service:
+        fill(cube, all_chunks(cube), source_of(provider, service))
+    assert_equals_mosaic(cube, provider, Window.of(0, 128, 0, 128))
+
+
+# Only what is missing
+
+
+def test_nothing_is_fetched_twice(provider, service, cube):
+    report = fill(cube, all_chunks(cube), source_of(provider, service))
+    assert report.filled + report.empty == len(all_chunks(cube))
+    assert report.empty > 0
+    before = service.requests()
+    assert cube.missing(WHOLE) == []
+    assert fill(cube, cube.missing(WHOLE), source_of(provider, service)).filled == 0
+    assert service.requests() == before
+
+
+def test_requests_are_bounded_and_progress_is_told(provider, service, cube):
+    for file in ("*_dem.tif", "*_datamask.tif"):
+        service.files.inject(path=file, times=1000, delay_s=0.01)
+    told = []
+    fill(
+        cube, all_chunks(cube), source_of(provider, service, parallel=3), lambda done, total: told.append((done, total))
+    )
+    assert service.files.most_at_once == 3
+    assert service.api.most_at_once <= 3
+    assert told == [(number, 35) for number in range(1, 36)]
+
+
+def test_only_the_bytes_of_the_window_are_fetched(tmp_path):
+    provider = Provider(tmp_path / "files", small_product(1024, 1024))
+    provider.add("a", Window.of(0, 1024, 0, 1024), holes=False, compress="NONE")
+    cube = Datacube.create(tmp_path / "cube", provider.product)
+    with provider.serving() as service:
+        fill(cube, [Chunk(15, 15)], source_of(provider, service))
+        sizes = []
+        for request in service.files.requests:
+            first, last = request.headers["Range"].removeprefix("bytes=").split("-")
+            sizes.append(int(last) - int(first) + 1)
+    # One tile of 128 × 128 pixels of each file, after the first 128 KiB, which hold the directories.
+    assert sorted(sizes) == [128 * 128, 128 * 128 * 4, 131072, 131072]
+
+
+# Faults
+
+
+FAULTS = {
+    "too many requests": {"status": 429},
+    "too many requests, with a time": {"status": 429, "retry_after": "7"},
+    "unavailable": {"status": 503},
+    "server error": {"status": 500},
+    "reset in the middle": {"reset_after": 700},
+    "reset at once": {"reset_after": 0},
+    "ends early": {"truncate_to": 700},
+    "longer than announced": {"announce": 600},
+    "shorter than announced": {"announce": 10**7},
+    "slow": {"delay_s": 0.5},
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS)
+@pytest.mark.parametrize("where", ["*_dem.tif", "*_datamask.tif", "/search", "/", "/collections/*"])
+def test_what_passes_leaves_no_trace(provider, service, cube, tmp_path, fault, where):
+    server = service.files if where.endswith(".tif") else service.api
+    for after in (0, 2):
+        server.inject(path=where, times=2, after=after, **fault)
+    fill(cube, all_chunks(cube)[:12], source_of(provider, service, timeout_s=0.2, parallel=2))
+    assert_equals_mosaic(cube, provider, Window.of(0, 64, 0, 400))
+    check = verify_cube(cube.path)
+    assert check.checked > 0
+    assert not check.damaged
+
+
+def test_the_time_that_a_service_names_is_waited_for(provider, service, cube):
+    waits = []
+    service.files.inject(path="*_dem.tif", status=429, retry_after="7")
+    service.api.inject(path="/search", status=503, retry_after="9", after=1)
+    policy = RetryPolicy(first_wait_s=1, sleep=waits.append)
+    fill(cube, [Chunk(1, 1)], source_of(provider, service, retry=policy))
+    assert [round(wait) // 1 for wait in sorted(waits)] == pytest.approx([7, 9], abs=1)
+    assert min(waits) >= 7
+
+
+LASTING = {
+    "truncated": ({"cut": 0.6}, "truncated at the provider"),
+    "no GeoTIFF": ({"body": b"<html>maintenance</html>" * 20000}, "no GeoTIFF"),
+    "damaged": ({"flip": True}, "cannot be decoded; the file is damaged"),
+    "absent": ({"status": 404}, "HTTP status 404"),
+    "forbidden": ({"status": 403}, "login was refused"),
+    "down": ({"status": 503}, "HTTP status 503, Service Unavailable, after 4 attempts"),
+    "served whole": ({"whole": True}, "served whole only"),
+}
+
+
+@pytest.mark.parametrize(("fault", "message"), LASTING.values(), ids=LASTING)
+def test_what_lasts_is_reported_and_the_rest_is_kept(provider, service, cube, fault, message):
+    """Tile b is out of order. What does not need it is complete; what needs it is missing, and comes later."""
+    file = provider.folder / "b_dem.tif"
+    intact = file.read_bytes()
+    if "cut" in fault:
+        file.write_bytes(intact[: int(len(intact) * fault["cut"])])
+    elif "flip" in fault:
+        damaged = bytearray(intact)
+        damaged[len(intact) // 2 :] = b"\xff" * (len(intact) - len(intact) // 2)
+        file.write_bytes(damaged)
+    elif "body" in fault:
+        file.write_bytes(fault["body"])
+    elif "whole" in fault:
+        injected = service.files.inject(path="/b_dem.tif", status=200, body=intact, times=1000)
+    else:
+        injected = service.files.inject(path="/b_dem.tif", times=1000, **fault)
+    chunks = [Chunk(0, 0), Chunk(0, 1), Chunk(0, 5), Chunk(3, 0), Chunk(3, 1)]
+    with pytest.raises(ServiceError, match=message) as caught:
+        fill(cube, chunks, source_of(provider, service, parallel=1))
+    assert "b_dem.tif" in str(caught.value)
+    missing = cube.missing(WHOLE)
+    assert Chunk(0, 5) in missing
+    if fault.get("status") not in (403, 503):  # a service that is down or refuses the login ends it at once
+        assert "1 of 5 chunks" in str(caught.value)
+        assert not set(chunks) - {Chunk(0, 5)} & set(missing)
+    assert not verify_cube(cube.path).damaged
+    file.write_bytes(intact)
+    if {"status", "whole"} & fault.keys():
+        injected.times = 0
+    fill(cube, [chunk for chunk in chunks if chunk in missing], source_of(provider, service))
+    assert_equals_mosaic(cube, provider, Window.of(0, 64, 0, 128))
+    assert_equals_mosaic(cube, provider, Window.of(0, 64, 320, 384))
+
+
+def test_a_file_that_changes_while_it_is_read_is_no_data(provider, service, cube):
+    source = source_of(provider, service)
+    fill(cube, [Chunk(0, 0)], source)
+    provider.items.clear()
+    provider.add("a", Window.of(20, 150, 30, 200), seed=99)
+    with pytest.raises(ServiceError, match="has changed while it was read"):
+        fill(cube, [Chunk(1, 1)], source)
+    assert Chunk(1, 1) in cube.missing(WHOLE)
+    fill(cube, [Chunk(1, 1)], source_of(provider, service))
+
+
+def test_a_wrong_collection_is_not_taken_for_no_data(provider, service, cube):
+    settings = dataclasses.replace(service.settings(), collections={32: "arcticdem-mosaics-v9.9-32m"})
+    with pytest.raises(ServiceError, match=r"has no collection arcticdem-mosaics-v9\.9-32m"):
+        fill(cube, [Chunk(0, 0)], ArcticDEMSource(provider.product, settings))
+    assert cube.known() == {}
+
+
+def test_an_address_without_an_api_is_not_taken_for_no_data(provider, service, cube):
+    settings = dataclasses.replace(service.settings(), stac_url=service.files.url)
+    with pytest.raises(ServiceError, match="HTTP status 404"):
+        fill(cube, [Chunk(0, 0)], ArcticDEMSource(provider.product, settings))
+    assert cube.known() == {}
+
+
+def test_items_that_do_not_fit_are_reported(tmp_path):
+    provider = Provider(tmp_path / "files", small_product())
+    provider.add("a", Window.of(0, 64, 0, 64), crs="EPSG:3995")
+    cube = Datacube.create(tmp_path / "cube", provider.product)
+    with provider.serving() as service:
+        with pytest.raises(ServiceError, match=r"a_dem\.tif has EPSG:3995 .* expected EPSG:3413"):
+            fill(cube, [Chunk(0, 0)], source_of(provider, service))
+        del provider.items[0]["assets"]["datamask"]
+        with pytest.raises(ServiceError, match=r"EPSG:3995|no asset 'datamask', only dem"):
+            fill(cube, [Chunk(0, 0)], source_of(provider, service))
+    assert cube.known() == {}
+
+
+def test_credentials_do_not_belong_into_addresses(service):
+    with pytest.raises(ValueError, match="netrc") as caught:
+        dataclasses.replace(service.settings(), stac_url="https://me:secret@example.org/")
+    assert "secret" not in str(caught.value)
+
+
+# Object storage
+
+
+def test_files_in_object_storage(provider, service, cube):
+    with serve_s3() as storage, environment_of(storage):
+        bucket = storage.bucket("pgc-opendata-dems")
+        for item in provider.items:
+            for name, asset in item["assets"].items():
+                asset["href"] = storage.upload(
+                    provider.folder / f"{item['id']}_{name}.tif", bucket, f"{item['id']}/{name}"
+                )
+        settings = dataclasses.replace(service.settings(), s3=S3Settings(region="us-east-1", anonymous=True))
+        fill(cube, all_chunks(cube), ArcticDEMSource(provider.product, settings))
+        assert_equals_mosaic(cube, provider)
+        assert service.files.requests == []
+        other = Datacube.create(cube.path.with_name("other"), provider.product)
+        storage.client().delete_object(Bucket=bucket, Key="a/dem")
+        with pytest.raises(ServiceError, match=r"s3://pgc-opendata-dems/a/dem: HTTP status 404"):
+            fill(other, [Chunk(0, 0)], ArcticDEMSource(provider.product, settings))
+
+
+def test_object_storage_without_keys(provider, service, cube, monkeypatch):
+    with serve_s3() as storage, environment_of(storage):
+        monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+        monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
+        for item in provider.items:
+            item["assets"]["dem"]["href"] = "s3://bucket/key"
+        settings = dataclasses.replace(service.settings(), s3=S3Settings(region="us-east-1"))
+        with pytest.raises(LoginError, match=r"s3://bucket/key: the login was refused or is missing"):
+            fill(cube, [Chunk(0, 0)], ArcticDEMSource(provider.product, settings))
+
+
+# The public functions, with the real grid
+
+
+@pytest.fixture(scope="module")
+def real(tmp_path_factory) -> Iterable[tuple[Provider, object]]:
+    """One tile of the 32 m mosaic, which lies in one of its chunks."""
+    product = arcticdem_product(32)
+    provider = Provider(tmp_path_factory.mktemp("real") / "files", product)
+    provider.add("31_32_32m_v4.1", Window.of(108_200, 108_600, 54_300, 54_900), seed=5)
+    with provider.serving() as service:
+        yield provider, service
+
+
+def test_load_creates_and_fills_the_cube(real, tmp_path):
+    provider, service = real
+    window = Window.of(108_250, 108_300, 54_350, 54_420)
+    tile = provider.product.geobox[
+        window.rows.start + 5 : window.rows.stop - 5, window.cols.start + 5 : window.cols.stop - 5
+    ]
+    told = []
+    ds = load_arcticdem(
+        tile, tmp_path / "new" / "cube", 32, buffer=5, settings=service.settings(), progress=lambda *at: told.append(at)
+    )
+    assert told == [(1, 1)]
+    truth = provider.truth(window)
+    np.testing.assert_array_equal(ds.dem, truth["dem"])
+    np.testing.assert_array_equal(ds.arcticdem_data_mask, truth["arcticdem_data_mask"])
+    before = service.requests()
+    again = load_arcticdem(tile, tmp_path / "new" / "cube", 32, buffer=5, settings=service.settings())
+    offline = load_arcticdem(tile, tmp_path / "new" / "cube", 32, buffer=5, offline=True)
+    assert service.requests() == before
+    assert ds.identical(again)
+    assert ds.identical(offline)
+
+
+def test_download_says_before_what_it_takes(real, tmp_path):
+    provider, service = real
+    area = provider.product.geobox[108_250:108_300, 54_350:54_420].extent
+    estimate = estimate_arcticdem(area, tmp_path / "cube", 32)
+    assert (estimate.area_chunks, estimate.missing_chunks, estimate.megabytes) == (1, 1, 33)
+    assert str(estimate) == "1 of 1 chunks are missing, at most about 33 MB to download"
+    assert not (tmp_path / "cube").exists()
+    report = download_arcticdem(area, tmp_path / "cube", 32, settings=service.settings())
+    assert (report.filled, report.empty) == (1, 0)
+    assert estimate_arcticdem(area, tmp_path / "cube", 32).megabytes == 0
+    assert download_arcticdem(area, tmp_path / "cube", 32, settings=service.settings()).filled == 0
+
+
+def test_the_environment_may_name_another_service(real, tmp_path, monkeypatch):
+    provider, service = real
+    monkeypatch.setenv("DARTS_ARCTICDEM_STAC_URL", service.api.url)
+    ds = load_arcticdem(provider.product.geobox[108_250:108_260, 54_350:54_360], tmp_path / "cube", 32)
+    assert ds.dem.shape == (10, 10)
+
+
+def test_nodata_of_the_provider_is_nan(real, tmp_path):
+    provider, service = real
+    ds = load_arcticdem(
+        provider.product.geobox[108_190:108_210, 54_290:54_310], tmp_path / "c", 32, settings=service.settings()
+    )
+    assert np.isnan(ds.dem.values).any()
+    assert not (ds.dem.values == NODATA).any()

@@ -1,0 +1,82 @@
+"""Preparing an offline run: the auxiliary cubes are filled for all tiles, margins included."""
+
+from pathlib import Path
+
+import pytest
+
+import darts_acquisition
+from darts.demo import SampleArea, make_sample_area
+from darts.errors import ConfigurationError
+from darts.pipelines.sequential_v2 import PlanetPipeline
+from darts_acquisition import Datacube, load_arcticdem, load_tcvis
+from darts_acquisition.auxiliary import Estimate
+from darts_acquisition.filling import Filling
+from support.damage import copy_scene
+
+
+@pytest.fixture(scope="module")
+def area(tmp_path_factory: pytest.TempPathFactory) -> SampleArea:
+    return make_sample_area(tmp_path_factory.mktemp("sample"), seed=3, size=128)
+
+
+def _pipeline(scenes: Path, folder: Path) -> PlanetPipeline:
+    return PlanetPipeline(scenes_dir=scenes, arcticdem_dir=folder / "dem", tcvis_dir=folder / "tcvis", ee_project="p")
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> dict:
+    """What the downloads are asked for, in place of downloading."""
+    calls: dict = {}
+
+    def note(name: str, answer: object):
+        def call(areas, *arguments, **options):
+            calls[name] = (list(areas), arguments, options)
+            return answer
+
+        return call
+
+    for product in ("arcticdem", "tcvis"):
+        monkeypatch.setattr(darts_acquisition, f"estimate_{product}", note(f"estimate {product}", Estimate(1, 1, 1)))
+        monkeypatch.setattr(darts_acquisition, f"download_{product}", note(product, Filling(1, 0, 0)))
+    return calls
+
+
+def test_what_is_prepared_is_what_a_run_reads(area: SampleArea, tmp_path: Path, asked: dict) -> None:
+    from darts.pipelines.sequential_v2.stages import dem_margin_px
+    from darts_acquisition import load_planet_scene
+    from darts_acquisition.areas import chunks_of
+
+    assert _pipeline(area.scenes_dir, tmp_path).prepare_data(aux=True) == []
+    (footprint,), (cube, resolution), options = asked["arcticdem"]
+    assert (cube, resolution, options["buffer"]) == (tmp_path / "dem", 2, dem_margin_px(100, 2))
+    assert asked["tcvis"][2]["settings"].project == "p"
+    # The chunks of the footprint with its margin are those that loading the tile's grid touches.
+    geobox = load_planet_scene(area.scene_dir).odc.geobox
+    dem, tcvis = Datacube.open(area.arcticdem_dir), Datacube.open(area.tcvis_dir)
+    assert chunks_of(dem.product, footprint, options["buffer"]) >= chunks_of(dem.product, geobox, options["buffer"])
+    assert dem.missing(dem.window(geobox, options["buffer"])) == []
+    assert load_arcticdem(geobox, area.arcticdem_dir, 2, options["buffer"], offline=True).dem.notnull().any()
+    assert load_tcvis(geobox, area.tcvis_dir, offline=True).tc_wetness.any()
+    assert tcvis.missing(tcvis.window(geobox, 2)) == []
+
+
+def test_a_scene_that_cannot_be_read_is_named_and_the_others_go_on(
+    area: SampleArea, tmp_path: Path, asked: dict
+) -> None:
+    names = ["20210801_200000_01_2405", "20210802_200000_02_2405"]
+    folders = [copy_scene(area.scene_dir, tmp_path / "scenes", name) for name in names]
+    next(folders[0].glob("*_SR.tif")).unlink()
+    assert _pipeline(tmp_path / "scenes", tmp_path).prepare_data(aux=True) == [names[0]]
+    assert len(asked["arcticdem"][0]) == 1
+    with pytest.raises(SystemExit) as ended:
+        PlanetPipeline.cli_prepare_data(pipeline=_pipeline(tmp_path / "scenes", tmp_path), aux=True)
+    assert ended.value.code == 1
+
+
+def test_asking_for_nothing_or_for_images_is_a_mistake(area: SampleArea, tmp_path: Path, asked: dict) -> None:
+    pipeline = _pipeline(area.scenes_dir, tmp_path)
+    with pytest.raises(ConfigurationError, match="ask for --aux, --optical or both"):
+        pipeline.prepare_data()
+    with pytest.raises(ConfigurationError, match="leave --optical out"):
+        pipeline.prepare_data(optical=True)
+    assert asked == {}
