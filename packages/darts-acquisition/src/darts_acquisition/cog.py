@@ -165,7 +165,7 @@ def mosaic(remote: Remote, rasters: Sequence[RemoteRaster], target: "GeoBox", dt
         if np.dtype(raster.dtype) != result.dtype:
             raise ServiceError(f"{public_url(raster.url)} holds {raster.dtype}; expected {dtype}.")
         values = read_window(remote, raster, overlap[0])
-        take = empty[overlap[1]]
+        take = empty[overlap[1]].copy()
         if raster.nodata is not None:
             take &= values != raster.nodata
         if values.dtype.kind == "f":

@@ -1,5 +1,6 @@
 """Ask a STAC API, politely: each request goes through the retry policy and keeps to the rate."""
 
+import json
 from typing import TYPE_CHECKING, Any
 
 from darts_acquisition.errors import ServiceError
@@ -84,8 +85,17 @@ def make_stac_io(limits: RequestLimits, limiter: RateLimiter | None = None) -> A
         def request(self, href: str, *args: Any, **kwargs: Any) -> str:
             """Make a request; what the service said is looked for within pystac-client's own error."""
             what = f"Searching {public_url(href)}"
+
+            def ask() -> str:
+                answer = super(PoliteStacIO, self).request(href, *args, **kwargs)
+                try:
+                    json.loads(answer)
+                except ValueError as error:
+                    raise ConnectionError(f"the answer is incomplete: {error}") from error
+                return answer
+
             try:
-                return limits.retry.call(lambda: super(PoliteStacIO, self).request(href, *args, **kwargs), what, rate)
+                return limits.retry.call(ask, what, rate)
             except APIError as error:
                 raise ServiceError(f"{what}: {error}", failure_of(error)) from error
 
