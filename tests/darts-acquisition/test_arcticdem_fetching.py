@@ -16,7 +16,6 @@ from darts_acquisition import (
     ChunkState,
     Datacube,
     LoginError,
-    RetryPolicy,
     S3Settings,
     ServiceError,
     Window,
@@ -248,14 +247,6 @@ def test_what_passes_leaves_no_trace(provider, service, cube, where, name):
     assert not check.damaged
 
 
-def test_the_time_that_a_service_names_is_waited_for(provider, service, cube):
-    waits = []
-    service.files.inject(path="*_dem.tif", status=429, retry_after="7")
-    service.api.inject(path="/search", status=503, retry_after="9", after=1)
-    policy = RetryPolicy(first_wait_s=1, sleep=waits.append)
-    fill(cube, [Chunk(1, 1)], source_of(provider, service, retry=policy))
-    assert [round(wait) // 1 for wait in sorted(waits)] == pytest.approx([7, 9], abs=1)
-    assert min(waits) >= 7
 
 
 LASTING = {
@@ -353,23 +344,6 @@ def test_credentials_do_not_belong_into_addresses(service):
 # Object storage
 
 
-def test_files_in_object_storage(provider, service, cube):
-    with serve_s3() as storage, environment_of(storage):
-        bucket = storage.bucket("pgc-opendata-dems")
-        for item in provider.items:
-            for name, asset in item["assets"].items():
-                asset["href"] = storage.upload(
-                    provider.folder / f"{item['id']}_{name}.tif", bucket, f"{item['id']}/{name}"
-                )
-        settings = dataclasses.replace(service.settings(), s3=S3Settings(region="us-east-1", anonymous=True))
-        fill(cube, all_chunks(cube), ArcticDEMSource(provider.product, settings))
-        assert_equals_mosaic(cube, provider)
-        assert service.files.requests == []
-        other = Datacube.create(cube.path.with_name("other"), provider.product)
-        storage.client().delete_object(Bucket=bucket, Key="a/dem")
-        # Who may not list a bucket is not told whether an object is absent or forbidden.
-        with pytest.raises(LoginError, match=r"s3://pgc-opendata-dems/a/dem: .*HTTP status 403"):
-            fill(other, [Chunk(0, 0)], ArcticDEMSource(provider.product, settings))
 
 
 def test_object_storage_without_keys(provider, service, cube, monkeypatch):
