@@ -121,15 +121,23 @@ def test_reduced_precision_is_faster(benchmark, model, tile):
 
 
 def test_half_a_tile_takes_as_long_as_its_patches(benchmark, model, tile):
-    """Cut in the middle, 15 of the tile's 25 patches show something: three fifths of the work remain."""
-    full, _ = seconds(lambda: model.segment_tile(tile, PATCH_SIZE, OVERLAP))
+    """Cut in the middle, 15 of the tile's 25 patches show something: three fifths of the work remain, and no less.
+
+    Half the rows of the tile have no valid pixel in any band. The fastest of three turns each, one after the other.
+    """
     half_empty = tile.copy()
     for name in BANDS:
-        if tile[name].dtype.kind == "f":
-            half_empty[name] = tile[name].where(np.arange(SIZE)[:, None] >= SIZE // 2)
-    half, _ = benchmark.pedantic(
-        lambda: seconds(lambda: model.segment_tile(half_empty, PATCH_SIZE, OVERLAP)), rounds=1, iterations=1
-    )
+        nodata = np.nan if tile[name].dtype.kind == "f" else get_band(name).nodata
+        shown = np.arange(SIZE)[:, None] >= SIZE // 2
+        half_empty[name] = (("y", "x"), np.where(shown, tile[name].values, tile[name].dtype.type(nodata)))
+
+    def turns():
+        return [
+            [seconds(lambda each=each: model.segment_tile(each, PATCH_SIZE, OVERLAP))[0] for each in (tile, half_empty)]
+            for _ in range(3)
+        ]
+
+    full, half = np.min(benchmark.pedantic(turns, rounds=1, iterations=1), axis=0)
     benchmark.extra_info |= {"full_s": full, "half_s": half, "ratio": half / full}
     print(f"\nfull {full:.0f} s, half empty {half:.0f} s: {half / full:.3f}")
     assert half / full <= 0.6

@@ -1,6 +1,7 @@
 """Ask a STAC API, politely: each request goes through the retry policy and keeps to the rate."""
 
 import json
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from darts_acquisition.errors import ServiceError
@@ -11,6 +12,9 @@ from darts_acquisition.transfer import public_url
 
 if TYPE_CHECKING:
     from pystac_client import Client
+
+_MOST_PAGES = 5_000
+"""A search with more pages does not end: the service repeats itself."""
 
 
 def open_api(url: str, collection: str, limits: RequestLimits, limiter: RateLimiter | None = None) -> "Client":
@@ -76,6 +80,7 @@ def make_stac_io(limits: RequestLimits, limiter: RateLimiter | None = None) -> A
     Returns:
         A `pystac_client.stac_api_io.StacApiIO`.
     """
+    from pystac import Link
     from pystac_client.exceptions import APIError
     from pystac_client.stac_api_io import StacApiIO
 
@@ -99,9 +104,30 @@ def make_stac_io(limits: RequestLimits, limiter: RateLimiter | None = None) -> A
             except APIError as error:
                 raise ServiceError(f"{what}: {error}", failure_of(error)) from error
 
+        def get_pages(
+            self, url: str, method: str | None = None, parameters: dict[str, Any] | None = None
+        ) -> Iterator[dict[str, Any]]:
+            """Yield the pages of a search; an answer that is no page is an error, where pystac-client sees the end."""
+            page = self.read_json(url, method=method, parameters=parameters)
+            for _ in range(_MOST_PAGES):
+                yield _checked_page(page, url)
+                following = next((link for link in page.get("links", ()) if link["rel"] == "next"), None)
+                if following is None:
+                    return
+                page = self.read_json(Link.from_dict(following), parameters=parameters)
+            raise ServiceError(f"Searching {public_url(url)}: the pages have no end.")
+
     io = PoliteStacIO(timeout=limits.timeout_s, max_retries=None)
     io.session.hooks["response"].append(_raise_for_status)
     return io
+
+
+def _checked_page(page: Any, url: str) -> dict[str, Any]:
+    """Return a page, if it lists items or collections; an answer without a list would pass for there being nothing."""
+    listed = page.get("features", page.get("collections")) if isinstance(page, dict) else None
+    if not isinstance(listed, list):
+        raise ServiceError(f"Searching {public_url(url)}: the answer is no page of items, but {json.dumps(page)[:60]}.")
+    return page
 
 
 def _raise_for_status(response: Any, *_: Any, **__: Any) -> None:

@@ -26,8 +26,6 @@ if TYPE_CHECKING:
 _NAMES_AT_ONCE = 100
 """Names or tiles per request."""
 _PAGE_SIZE = 200
-_MOST_PAGES = 5_000
-"""A search with more pages does not end: the service repeats itself."""
 
 
 def search_cdse_s2_sr(
@@ -185,21 +183,12 @@ def find_items(
 
 def _search(settings: CDSESettings, searches: Iterable[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
     """Yield the items of all pages of searches."""
-    from pystac import Link
-
     io = make_stac_io(settings.limits)
     try:
         for search in searches:
             body = {"collections": [settings.collection], "limit": _PAGE_SIZE} | dict(search)
-            page = io.read_json(f"{settings.stac_url.rstrip('/')}/search", method="POST", parameters=body)
-            for _ in range(_MOST_PAGES):
+            for page in io.get_pages(f"{settings.stac_url.rstrip('/')}/search", "POST", body):
                 yield from page["features"]
-                following = next((link for link in page.get("links", ()) if link["rel"] == "next"), None)
-                if following is None:
-                    break
-                page = io.read_json(Link.from_dict(following), parameters=body)
-            else:
-                raise ServiceError(f"Searching {public_url(settings.stac_url)}: the pages have no end.")
     finally:
         io.session.close()
 
