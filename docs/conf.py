@@ -48,13 +48,13 @@ html_theme_options = {
 def find_public_name(app: Sphinx, env: BuildEnvironment, node: Any, contnode: nodes.Element) -> nodes.Element | None:
     """Lead a reference to ``darts_utils.device.Device`` to its public name, ``darts_utils.Device``.
 
-    What begins with an underscore has no page, and stays plain text.
+    What lies behind an underscore has no page, nor has a type variable (a lone capital); both stay plain text.
     """
     package, _, path = node.get("reftarget", "").partition(".")
     if not package.startswith("darts") or not path:
         return None
     name = path.rpartition(".")[2]
-    if name.startswith("_"):
+    if any(part.startswith("_") for part in path.split(".")) or (len(name) == 1 and name.isupper()):
         return contnode
     objects = env.domains["py"].data["objects"]
     public = f"{package}.{name}"

@@ -37,7 +37,7 @@ from darts_acquisition.planet import (
     parse_planet_type,
 )
 from darts_acquisition.products import CubeProduct, CubeVariable
-from darts_acquisition.retry import RetryPolicy
+from darts_acquisition.retry import RateLimiter, RetryPolicy
 from darts_acquisition.sentinel2 import (
     Area,
     AreaError,
@@ -92,6 +92,7 @@ __all__ = [
     "LoginError",
     "MissingAuxiliaryDataError",
     "OutsideExtentError",
+    "RateLimiter",
     "RawStoreError",
     "RepairedGeometryWarning",
     "RequestLimits",
