@@ -16,6 +16,7 @@ from darts_acquisition import (
     ChunkState,
     Datacube,
     LoginError,
+    RetryPolicy,
     S3Settings,
     ServiceError,
     Window,
@@ -30,7 +31,7 @@ from darts_acquisition.bookkeeping import parts_within
 from darts_acquisition.filling import fill
 from darts_acquisition.grid import chunk_window
 from support.arcticdem import NODATA, Provider, small_product
-from support.s3_server import environment_of, serve_s3
+from support.s3_server import S3Server, environment_of, serve_s3
 
 WHOLE = Window.of(0, 300, 0, 400)
 
@@ -240,13 +241,48 @@ def test_what_passes_leaves_no_trace(provider, service, cube, where, name):
     server = service.files if where.endswith(".tif") else service.api
     for after in (0, 2):
         server.inject(path=where, times=2, after=after, **FAULTS[name])
-    fill(cube, all_chunks(cube)[:4], source_of(provider, service, timeout_s=0.2, parallel=2))
+    patient = RetryPolicy(attempts=5, sleep=lambda seconds: None)  # all four faults may strike one request
+    fill(cube, all_chunks(cube)[:4], source_of(provider, service, timeout_s=0.2, parallel=2, retry=patient))
     assert_equals_mosaic(cube, provider, Window.of(0, 64, 0, 256))
     check = verify_cube(cube.path)
     assert check.checked > 0
     assert not check.damaged
 
 
+class Clock:
+    """Stands in for time: sleeping moves it on."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.naps: list[float] = []
+
+    def sleep(self, seconds: float) -> None:
+        self.naps.append(seconds)
+        self.now += seconds
+
+
+@pytest.mark.parametrize("where", ["*_dem.tif", "/search"])
+def test_the_time_that_a_service_asks_for_is_waited_for(provider, service, cube, where):
+    """Each request that is told to wait does so once, and those after it do not wait again."""
+    clock = Clock()
+    server = service.files if where.endswith(".tif") else service.api
+    server.inject(path=where, status=429, retry_after="40", after=1)
+    server.inject(path=where, status=503, retry_after="7")
+    patient = RetryPolicy(sleep=clock.sleep, clock=lambda: clock.now)
+    fill(cube, all_chunks(cube)[:9], source_of(provider, service, parallel=1, retry=patient))
+    short, long = sorted(clock.naps)
+    assert 7 <= short <= 8
+    assert 40 <= long <= 41
+    assert_equals_mosaic(cube, provider, Window.of(0, 64, 0, 400))
+
+
+def test_a_service_that_never_answers_is_given_up(provider, service, cube):
+    service.files.inject(path="*_dem.tif", delay_s=0.5, times=100)
+    few = RetryPolicy(attempts=2, sleep=lambda seconds: None)
+    with pytest.raises(ServiceError, match="connection refused, lost or too slow .* after 2 attempts") as caught:
+        fill(cube, [Chunk(1, 1)], source_of(provider, service, timeout_s=0.1, retry=few))
+    assert caught.value.failure.temporary
+    assert cube.known() == {}
 
 
 LASTING = {
@@ -344,6 +380,41 @@ def test_credentials_do_not_belong_into_addresses(service):
 # Object storage
 
 
+def move_to(storage: S3Server, provider: Provider, **options: str) -> None:
+    """Put the files into a bucket, and let the items name them there."""
+    bucket = storage.bucket("tiles")
+    for item in provider.items:
+        for asset, content in item["assets"].items():
+            name = f"{item['id']}_{asset}.tif"
+            storage.client().upload_file(str(provider.folder / name), bucket, name, ExtraArgs=options)
+            content["href"] = f"s3://{bucket}/{name}"
+
+
+def test_files_in_object_storage_with_keys(provider, service, cube):
+    with serve_s3() as storage, environment_of(storage):
+        move_to(storage, provider)
+        settings = dataclasses.replace(service.settings(), s3=S3Settings())
+        fill(cube, all_chunks(cube), ArcticDEMSource(provider.product, settings))
+    assert_equals_mosaic(cube, provider)
+    assert service.files.requests == []
+
+
+def test_public_files_in_object_storage_need_no_keys(provider, service, cube, monkeypatch):
+    """ArcticDEM's bucket is public, so by default no keys are looked for and none are sent."""
+    with serve_s3() as storage, environment_of(storage):
+        move_to(storage, provider, ACL="public-read")
+        monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+        monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
+        fill(cube, all_chunks(cube)[:9], source_of(provider, service))
+    assert_equals_mosaic(cube, provider, Window.of(0, 64, 0, 400))
+
+
+def test_files_in_object_storage_that_are_not_public_are_refused(provider, service, cube):
+    with serve_s3() as storage, environment_of(storage):
+        move_to(storage, provider)
+        with pytest.raises(LoginError, match=r"s3://tiles/a_dem\.tif: the login was refused or is missing"):
+            fill(cube, [Chunk(0, 0)], source_of(provider, service))
+    assert cube.known() == {}
 
 
 def test_object_storage_without_keys(provider, service, cube, monkeypatch):

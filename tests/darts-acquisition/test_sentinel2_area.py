@@ -4,6 +4,8 @@ import warnings
 
 import geopandas as gpd
 import numpy as np
+import pandas as pd
+import pyogrio
 import pytest
 import shapely
 from hypothesis import given, settings
@@ -179,6 +181,23 @@ def test_any_vector_file_is_read(tmp_path, name):
     else:
         content.to_file(file)
     assert Area.read(file).touches(footprint(-135.2, 68.4))
+
+
+def test_of_several_layers_the_first_with_geometries_counts(tmp_path):
+    file = tmp_path / "aoi.gpkg"
+    pyogrio.write_dataframe(pd.DataFrame({"style": ["plain"]}), file, layer="layer_styles")
+    for layer, place in (("here", box(-136, 68, -135, 68.5)), ("there", box(10, 60, 11, 61))):
+        frame(place).to_file(file, layer=layer)
+    area = Area.read(file)
+    assert area.touches(footprint(-135.2, 68.4))
+    assert not area.touches(footprint(10.2, 60.4))
+
+
+def test_a_table_without_geometries_is_no_area(tmp_path):
+    file = tmp_path / "aoi.csv"
+    file.write_text("lon,lat\n-135,68\n")
+    with pytest.raises(AreaError, match=r"aoi\.csv: it holds no layer with geometries"):
+        Area.read(file)
 
 
 def test_a_file_that_is_none(tmp_path):

@@ -15,8 +15,7 @@ import geopandas as gpd
 import numpy as np
 import pytest
 import rasterio
-from botocore.exceptions import ClientError
-from shapely.geometry import Point, box, shape
+from shapely.geometry import MultiPolygon, Point, box, mapping, shape
 
 from darts_acquisition.errors import (
     LoginError,
@@ -28,6 +27,8 @@ from darts_acquisition.errors import (
 )
 from darts_acquisition.sentinel2 import (
     ChecksumError,
+    RawStoreError,
+    Sentinel2Source,
     download_cdse_s2_sr_scene,
     get_aoi_from_cdse_s2_sr_scene_ids,
     get_cdse_s2_sr_scene_ids_from_geodataframe,
@@ -39,8 +40,7 @@ from darts_acquisition.sentinel2.bands import REFLECTANCE_BANDS, SCL, quality_fr
 from darts_acquisition.sentinel2.item import asset_of, facts_of
 from darts_acquisition.sentinel2.store import RawStore
 from darts_utils import ParameterError
-from support.local_server import Answer, LocalServer
-from support.s3_server import KEYS, environment_of, serve_s3
+from support.s3_server import KEYS, environment_of, serve_s3, storage_between
 from support.sentinel2 import BUCKET, CDSE_NAME, Scene, cdse_settings, expected_reflectance, publish, random_scene
 from support.stac_server import serve_stac
 
@@ -246,6 +246,27 @@ def test_scenes_are_found_by_area(many):
     assert get_cdse_s2_sr_scene_ids_from_geodataframe(near, settings=settings) == []
 
 
+def test_scenes_are_found_across_the_antimeridian(s3, published):
+    """Footprints are cut at the antimeridian, as catalogues have them; one side of the area lies behind it."""
+    places = {
+        "across": MultiPolygon([box(179.2, 70, 180, 71), box(-180, 70, -179.5, 71)]),
+        "west": box(177.0, 70, 178.4, 71),
+        "east": box(-179.4, 70, -178.2, 71),
+        "behind": box(-176.9, 70, -175, 71),
+        "greenwich": box(-1, 70, 1, 71),
+    }
+    items, names = [], {}
+    for number, (place, footprint) in enumerate(places.items()):
+        names[place] = CDSE_NAME.replace("R100", f"R{number:03}")
+        items.append(published | {"id": names[place], "geometry": json.loads(json.dumps(mapping(footprint)))})
+    with catalogue(s3, items) as (_, settings):
+        crossing = gpd.GeoDataFrame(geometry=[box(178.3, 70.2, 183, 70.8)], crs="EPSG:4326")
+        found = get_cdse_s2_sr_scene_ids_from_geodataframe(crossing, settings=settings)
+        assert found == sorted(names[place] for place in ("across", "west", "east"))
+        pole = gpd.GeoDataFrame(geometry=[Point(0, 0).buffer(2.3e6)], crs="EPSG:3413")  # all that lies north of 69°
+        assert get_cdse_s2_sr_scene_ids_from_geodataframe(pole, settings=settings) == sorted(names.values())
+
+
 def test_a_service_that_ignores_conditions_is_checked(many, published):
     stac, settings = many
     api = stac.respond.__self__
@@ -332,39 +353,27 @@ def test_pages_without_end(service):
     page = {"features": [], "links": [{"rel": "next", "href": f"{stac.url}/search", "method": "POST", "body": {}}]}
     stac.inject(path="/search", body=json.dumps(page).encode(), times=99)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("darts_acquisition.sentinel2.cdse_search._MOST_PAGES", 5)
+        patch.setattr("darts_acquisition.stac._MOST_PAGES", 5)
         with pytest.raises(ServiceError, match="no end"):
             search_cdse_s2_sr(tile_ids=["08WMA"], settings=settings)
 
 
-@pytest.mark.xfail(strict=False, reason="an answer without the list of features passes for an empty page")
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning", "ignore::ResourceWarning")
-def test_an_answer_that_is_no_page(service):
+@pytest.mark.parametrize("body", ["[]", '"page"', "null", '{"type": "FeatureCollection"}', '{"features": null}'])
+def test_an_answer_that_is_no_page_is_an_error_and_not_an_empty_page(service, body):
     stac, settings = service
-    for body in (b"<html>", b"[]", b'{"type": "FeatureCollection"}'):
-        stac.inject(path="/search", body=body, times=1)
-        with pytest.raises(ServiceError, match="no page of items"):
-            search_cdse_s2_sr(tile_ids=["08WMA"], settings=settings)
+    stac.inject(path="/search", body=body.encode(), times=9)
+    with pytest.raises(ServiceError, match="no page of items"):
+        search_cdse_s2_sr(tile_ids=["08WMA"], settings=settings)
+    assert stac.paths().count("/search") == 1
 
 
-@contextmanager
-def storage_between(s3):
-    """Stand between boto3 and the storage, so that faults can be injected into what it answers."""
-    client = s3.client()
-
-    def forward(request):
-        bucket, _, key = request.path.lstrip("/").partition("/")
-        span = {"Range": request.headers["Range"]} if "Range" in request.headers else {}
-        try:
-            answer = client.get_object(Bucket=bucket, Key=key, **span)
-        except ClientError as error:
-            code = error.response["Error"]["Code"]
-            status = error.response["ResponseMetadata"]["HTTPStatusCode"]
-            return Answer(f"<Error><Code>{code}</Code></Error>".encode(), status)
-        return Answer(answer["Body"].read(), answer["ResponseMetadata"]["HTTPStatusCode"])
-
-    with LocalServer(forward).running() as server:
-        yield server
+def test_an_answer_that_is_no_json_is_taken_for_a_broken_one(service):
+    stac, settings = service
+    stac.inject(path="/search", body=b"<html>", times=1)
+    assert len(search_cdse_s2_sr(tile_ids=["08WMA"], settings=settings)) == 1
+    stac.inject(path="/search", body=b"<html>", times=99)
+    with pytest.raises(ServiceError, match="after 3 attempts"):
+        search_cdse_s2_sr(tile_ids=["08WMA"], settings=settings)
 
 
 @pytest.fixture
@@ -513,24 +522,63 @@ download_cdse_s2_sr_scene(sys.argv[1], sys.argv[2], "all")
 
 @pytest.mark.parametrize("count", [3, pytest.param(30, marks=pytest.mark.slow)])
 def test_a_killed_download_never_counts_as_present(s3, scene, published, tmp_path, count):
+    """What is left over is completed by two processes at once, of which one fetches and the other waits for it."""
     rng = np.random.default_rng(count)
-    killed = 0
     with storage_between(s3) as storage, catalogue(s3, [published]) as (stac, settings):
         environment = os.environ | {"DARTS_CDSE_STAC_URL": stac.url, "DARTS_CDSE_S3_URL": storage.url}
         command = [sys.executable, "-c", DOWNLOAD, CDSE_NAME, str(tmp_path)]
-        for moment in sorted(rng.uniform(0, 1.5, count)):
-            storage.inject(path="*jp2", delay_s=0.05, times=13)
+
+        def start():
             process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE)
             process.stdout.readline()
-            time.sleep(moment)
-            process.kill()
-            killed += process.wait() == -signal.SIGKILL
-            process.stdout.close()
-            store = RawStore(tmp_path)
-            for band in (*REFLECTANCE_BANDS, SCL):
-                if band.number in store.bands("cdse", CDSE_NAME):
-                    stored = store.open("cdse", CDSE_NAME, band).read()
-                    np.testing.assert_array_equal(stored, scene.raw[band.number])
+            return process
+
+        killed = 0
+        for moment in sorted(rng.uniform(0, 1.5, count)):
+            storage.inject(path="*jp2", delay_s=0.05, times=13)
+            with start() as process:
+                time.sleep(moment)
+                process.kill()
+            killed += process.returncode == -signal.SIGKILL
+            check_stored(RawStore(tmp_path), scene)
+        assert killed
         storage.faults.clear()
-        check_tile(load_cdse_s2_sr_scene(CDSE_NAME, tmp_path, "all", settings=settings), scene, scene.raw)
-    assert killed
+        present = RawStore(tmp_path).bands("cdse", CDSE_NAME)
+        storage.requests.clear()
+        with start() as one, start() as other:
+            assert (one.wait(), other.wait()) == (0, 0)
+        assert len(storage.paths()) <= len(scene.raw) - len(present)
+        assert check_stored(RawStore(tmp_path), scene) == set(scene.raw)
+        assert not list((tmp_path / ".downloads").glob("*/*"))
+        assert not list(tmp_path.glob(".*.partial"))
+        check_tile(load_cdse_s2_sr_scene(CDSE_NAME, tmp_path, "all", offline=True, settings=settings), scene, scene.raw)
+
+
+def check_stored(store, scene):
+    """Check that every band that counts as present holds what was published."""
+    present = store.bands("cdse", CDSE_NAME)
+    for band in (*REFLECTANCE_BANDS, SCL):
+        if band.number in present:
+            np.testing.assert_array_equal(store.open("cdse", CDSE_NAME, band).read(), scene.raw[band.number])
+    return present
+
+
+def test_raw_bands_are_written_as_they_were_delivered(service, scene, tmp_path):
+    _, settings = service
+    store, source = tmp_path / "raw", Sentinel2Source("cdse")
+    assert not source.is_stored(CDSE_NAME, store)
+    download_cdse_s2_sr_scene(CDSE_NAME, store, ["blue", "B11"], settings=settings)
+    assert source.is_stored(CDSE_NAME, store, ["blue"])
+    assert not source.is_stored(CDSE_NAME, store)
+    files = source.write_raw(CDSE_NAME, store, tmp_path / "files", ["blue", "B11"])
+    assert [file.name for file in files] == ["B02.tif", "B11.tif", "SCL.tif"]
+    for file, resolution in zip(files, (10, 20, 20), strict=True):
+        with rasterio.open(file) as written:
+            np.testing.assert_array_equal(written.read(1), scene.raw[file.stem])
+            assert written.transform == scene.affine(resolution)
+            assert written.crs.to_epsg() == 32608
+            assert written.nodata == 0
+            scaling = (1, 0) if file.stem == "SCL" else (1e-4, -0.1)
+            assert (written.scales[0], written.offsets[0]) == scaling
+    with pytest.raises(RawStoreError):
+        source.write_raw(CDSE_NAME, store, tmp_path / "files")

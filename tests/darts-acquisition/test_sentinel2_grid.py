@@ -9,21 +9,10 @@ from darts_acquisition.errors import ServiceError
 from darts_acquisition.settings import RequestLimits
 from darts_utils import ParameterError
 from support.file_server import serve_files
+from support.mgrs_kml import kml
 from support.sentinel2 import NO_NAPS
 
 LIMITS = RequestLimits(retry=NO_NAPS, timeout_s=10)
-PLACEMARK = """<Placemark><name>{name}</name><MultiGeometry>
-<Polygon><outerBoundaryIs><LinearRing><coordinates>{ring}</coordinates></LinearRing></outerBoundaryIs></Polygon>
-<Point><coordinates>{west},{south},0</coordinates></Point></MultiGeometry></Placemark>"""
-
-
-def kml(tiles):
-    marks = []
-    for name, (west, south) in tiles.items():
-        ring = " ".join(f"{x},{y},0" for x, y in box(west, south, west + 2, south + 1).exterior.coords)
-        marks.append(PLACEMARK.format(name=name, ring=ring, west=west + 1, south=south + 0.5))
-    head = '<?xml version="1.0" encoding="UTF-8"?><kml xmlns="http://www.opengis.net/kml/2.2"><Document><Folder>'
-    return f"{head}<name>Features</name>{''.join(marks)}</Folder></Document></kml>"
 
 
 @pytest.fixture

@@ -135,7 +135,7 @@ def test_real_cut_outs(shared_data, day):
         expected = np.where(values == 0, np.nan, values / 10_000)
         np.testing.assert_allclose(tile[name], expected, rtol=1e-6)
     # No shift: each pixel has the class of the 20 m pixel that its centre lies in, by coordinates.
-    cols, rows = ~coarse @ (tile.x.values[None, :], tile.y.values[:, None])
+    cols, rows = ~coarse * (tile.x.values[None, :], tile.y.values[:, None])
     by_centre = scl[np.floor(rows).astype(int), np.floor(cols).astype(int)]
     np.testing.assert_array_equal(tile.s2_scl, by_centre)
     low, invalid = np.isin(by_centre, [3, 8, 9, 11]), np.isin(by_centre, [0, 1]) | (raw[1:4] == 0).any(axis=0)

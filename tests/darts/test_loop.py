@@ -20,6 +20,8 @@ from darts.pipelines.loop import run_tiles
 from darts.pipelines.records import RunRecords
 from darts.pipelines.resume import Decision, describe_change
 from darts.pipelines.work import Work
+from darts_acquisition import LoginError, SceneNotFoundError, ServiceError
+from darts_acquisition.failures import Failure
 from support.stages import decisions, make_works, sleeping_stages
 
 
@@ -220,3 +222,12 @@ def test_failures_are_told_apart_through_their_causes() -> None:
     assert not is_transient(ValueError("cannot load"))
     assert is_disk_full(RuntimeError("GDAL: write failed: No space left on device"))
     assert describe("Exporting", ValueError("two\nlines")) == "Exporting: ValueError: two lines"
+
+
+def test_what_a_service_answered_decides_whether_it_is_asked_again() -> None:
+    busy = ServiceError("busy", Failure("HTTP status 429", temporary=True, status=429))
+    refused = LoginError("refused", Failure("HTTP status 403", temporary=False, status=403, login=True))
+    absent = SceneNotFoundError("absent")
+    absent.__cause__ = ServiceError("absent", Failure("HTTP status 404", temporary=False, status=404))
+    assert is_transient(busy)
+    assert not any(is_transient(error) for error in (refused, absent, LoginError("no keys"), ServiceError("no page")))

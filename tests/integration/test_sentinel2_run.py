@@ -1,15 +1,14 @@
-"""Sentinel-2 from end to end: search by area and by tile, prepare, go offline, run; on this machine only."""
+"""Sentinel-2 from end to end on this machine: which scenes a run takes, what it says of mistakes and failures."""
 
 import dataclasses
 import json
+import re
 import sys
 from pathlib import Path
 
 import geopandas as gpd
-import numpy as np
 import pytest
 import rasterio
-from odc.geo.geobox import GeoBox
 from shapely.geometry import shape
 
 from darts.cli import run_command
@@ -19,34 +18,22 @@ from darts.pipelines.configfile import read_config, write_config
 from darts.pipelines.options import build, known_keys
 from darts.pipelines.sequential_v2 import PlanetPipeline, Sentinel2Pipeline
 from support.cubes import build_cubes
-from support.earthengine_server import connect, serve_earth_engine
-from support.s3_server import KEYS, environment_of, serve_s3
-from support.sentinel2 import BUCKET, Scene, earth_image, publish
+from support.peel_scenes import AUGUST, JULY, UNKNOWN, assert_same_results, grid_of, peel_scenes, statuses
+from support.s3_server import KEYS, environment_of, serve_s3, storage_between
+from support.sentinel2 import BUCKET, cdse_settings, publish
 from support.stac_server import serve_stac
-
-JULY = "S2A_MSIL2A_20210721T210021_N0500_R100_T08WMA_20230201T010203"
-AUGUST = "S2A_MSIL2A_20210821T210021_N0500_R100_T08WMA_20230201T010203"
 
 
 @pytest.fixture(scope="module")
 def scenes(shared_data):
-    """The pixels of Peel Plateau as two scenes; the second is cloudier."""
-    with rasterio.open(next((shared_data / "peel").glob("S2_*.tif"))) as source:
-        pixels, affine = source.read()[:, :240, :240], source.transform
-    raw = {number: pixels[index] + 1000 for number, index in (("B02", 0), ("B03", 1), ("B04", 2), ("B08", 6))}
-    raw["SCL"] = np.full((120, 120), 4, "uint8")
-    raw["SCL"][:20, :30] = 9
-    july = Scene(raw, name=JULY, time="2021-07-21T21:00:21.024000Z", left=affine.c, top=affine.f, cloud=1.0)
-    july.gee_name = "20210721T210021_20210721T210020_T08WMA"
-    return july, dataclasses.replace(july, name=AUGUST, time="2021-08-21T21:00:21.024000Z", cloud=8.0)
+    return peel_scenes(shared_data)
 
 
 @pytest.fixture(scope="module")
 def data(scenes, tmp_path_factory):
     """Cubes around the scenes."""
     folder = tmp_path_factory.mktemp("aux")
-    july = scenes[0]
-    dem, tcvis = build_cubes(folder, GeoBox((240, 240), july.affine(10), july.crs), resolution=10, margin_m=600)
+    dem, tcvis = build_cubes(folder, grid_of(scenes[0]), resolution=10, margin_m=600)
     return {"arcticdem_dir": dem, "tcvis_dir": tcvis}
 
 
@@ -85,17 +72,6 @@ def pipeline(data, tmp_path):
         return Sentinel2Pipeline(**(values | data | changed))
 
     return make
-
-
-def statuses(records):
-    return {record.tile_id: record.status for record in records.tiles}
-
-
-def assert_same_results(one: Path, other: Path) -> None:
-    for name in ("probabilities.tif", "binarized.tif"):
-        with rasterio.open(one / name) as left, rasterio.open(other / name) as right:
-            assert left.transform == right.transform
-            np.testing.assert_array_equal(left.read(), right.read())
 
 
 def test_by_tile_and_offline_from_the_store(service, pipeline, tmp_path, scenes):
@@ -146,14 +122,39 @@ def test_what_is_ignored_is_said(service, pipeline, tmp_path):
     assert [job.tile_id for job in jobs] == [AUGUST]
 
 
-def test_one_scene_that_fails_leaves_the_others(service, pipeline, tmp_path):
-    unknown = JULY.replace("R100", "R101")
-    records = pipeline(scene_ids=[unknown, JULY]).run()
-    assert statuses(records) == {unknown: "failed", JULY: "success"}
-    (failed,) = [record for record in records.tiles if record.status == "failed"]
-    assert f"has no scene {unknown}" in failed.error
+def test_a_scene_that_fails_says_why_in_one_sentence_and_leaves_the_others(
+    s3, items, scenes, pipeline, tmp_path, monkeypatch, caplog
+):
+    """Refused files and absent ones are asked for once; only what can succeed is tried again."""
+    stormy = dataclasses.replace(scenes[0], name=JULY.replace("R100", "R102"))
+    absent = dataclasses.replace(scenes[0], name=JULY.replace("R100", "R103"))
+    more = [publish(scene, s3, tmp_path) for scene in (stormy, absent)]
+    more[1]["assets"]["B03_10m"]["href"] = f"s3://{BUCKET}/nowhere/B03_10m.jp2"
+    expected = {
+        UNKNOWN: f"has no scene {UNKNOWN}",
+        AUGUST: r"Fetching s3://eodata/.*: the login was refused or is missing \(HTTP status 403, Forbidden\)",
+        stormy.name: r"Fetching s3://eodata/.*: HTTP status 429, Too Many Requests, after 3 attempts",
+        absent.name: r"s3://eodata/nowhere/B03_10m\.jp2 does not exist although the catalogue names it",
+    }
+    with storage_between(s3) as storage, serve_stac([*items, *more]) as stac, environment_of(s3):
+        settings = cdse_settings(stac.url, storage.url)
+        monkeypatch.setattr("darts_acquisition.CDSESettings.from_environment", lambda: settings)
+        refusal = b"<Error><Code>InvalidAccessKeyId</Code></Error>"
+        storage.inject(path=f"*{AUGUST}*B03_10m*", status=403, times=99, body=refusal)
+        storage.inject(path=f"*{stormy.name}*B03_10m*", status=429, times=99, retry_after="1")
+        records = pipeline(scene_ids=[*expected, JULY]).run()
+    assert statuses(records) == dict.fromkeys(expected, "failed") | {JULY: "success"}
+    errors = {record.tile_id: record.error for record in records.tiles if record.status == "failed"}
+    for name, message in expected.items():
+        assert re.search(message, errors[name])
+        assert "\n" not in errors[name]
+        assert errors[name].endswith(".")
+    asked = [path for path in storage.paths() if "B03" in path]
+    assert sum(AUGUST in path for path in asked) == 1
+    assert sum("nowhere" in path for path in asked) == 1
+    assert sum(stormy.name in path for path in asked) == 2 * 3  # the run itself tries once more at its end
     texts = [file.read_bytes().decode("latin-1") for file in (tmp_path / "results").rglob("*") if file.is_file()]
-    assert not [text for text in texts if KEYS["aws_secret_access_key"] in text]
+    assert not [text for text in [*texts, caplog.text] if KEYS["aws_secret_access_key"] in text]
 
 
 @pytest.mark.parametrize(
@@ -187,33 +188,10 @@ def test_offline_reads_the_prepared_list_first(service, pipeline, tmp_path):
         pipeline(prep_data_scene_id_file=prepared, offline=True)._jobs(tmp_path)
 
 
-def test_prepare_go_offline_and_run(service, pipeline, scenes, tmp_path):
-    selection = {"tile_ids": ["08WMA"], "years": [2021], "prep_data_scene_id_file": tmp_path / "list" / "prepared.json"}
-    preparing = pipeline(**selection)
-    assert preparing._prepare_optical() == []
-    assert json.loads((tmp_path / "list" / "prepared.json").read_text()) == [JULY, AUGUST]
-    service.requests.clear()
-    offline = pipeline("offline", offline=True, **selection)
-    assert set(offline._tile_areas([])) == {JULY, AUGUST}
-    assert statuses(offline.run()) == {JULY: "success", AUGUST: "success"}
-    assert not service.requests
-    assert statuses(pipeline("online", **selection).run()) == {JULY: "success", AUGUST: "success"}
-    for name in (JULY, AUGUST):
-        assert_same_results(tmp_path / "online" / name, tmp_path / "offline" / name)
-
-
-def test_what_cannot_be_prepared_is_named_and_the_rest_goes_on(service, pipeline, tmp_path, caplog):
-    unknown, prepared = JULY.replace("R100", "R101"), tmp_path / "prepared.json"
-    preparing = pipeline(scene_ids=[unknown, JULY], prep_data_scene_id_file=prepared)
-    assert preparing._prepare_optical() == [unknown]
-    assert json.loads(prepared.read_text()) == [JULY]
-    with pytest.raises(ConfigurationError, match="needs a store"):
-        pipeline(scene_ids=[JULY], no_raw_data_store=True)._prepare_optical()
-
-
 def test_the_grid_of_a_tile_is_known_before_its_pixels(service, pipeline, scenes):
-    (geobox,) = pipeline(scene_ids=[JULY])._tile_areas([]).values()
-    assert geobox == GeoBox((240, 240), scenes[0].affine(10), "EPSG:32608")
+    made = pipeline(scene_ids=[JULY])
+    (geobox,) = made._tile_areas(made._jobs(Path()), []).values()
+    assert geobox == grid_of(scenes[0])
 
 
 @pytest.mark.parametrize("limit", [None, 100, 0, 12.5])
@@ -253,47 +231,3 @@ def test_a_key_of_the_other_pipeline_is_wrong_in_the_own_table(tmp_path):
     file.write_text('[darts.inference.sentinel2-sequential]\nimage_ids = ["a"]\n')
     with pytest.raises(ConfigurationError, match="unknown key 'image_ids'"):
         read_config(file, words, known, own)
-
-
-def test_the_same_from_earth_engine(pipeline, scenes, tmp_path, service):
-    """The harmonised collection has the offset taken off; the results are those of the Data Space."""
-    july = scenes[0]
-    raw = {number: values if number == "SCL" else values - 1000 for number, values in july.raw.items()}
-    image = earth_image(dataclasses.replace(july, raw=raw))
-    with serve_earth_engine([image]) as engine:
-        connect(engine)
-        values = {"raw_data_source": "gee", "tile_ids": ["08WMA"], "years": [2021]}
-        assert statuses(pipeline("gee", **values).run()) == {july.gee_name: "success"}
-        engine.requests.clear()
-        offline = pipeline("gee-offline", raw_data_source="gee", scene_ids=[july.gee_name], offline=True).run()
-        assert statuses(offline) == {july.gee_name: "success"}
-        assert not engine.requests
-    assert statuses(pipeline("cdse", scene_ids=[JULY]).run()) == {JULY: "success"}
-    assert_same_results(tmp_path / "gee" / july.gee_name, tmp_path / "gee-offline" / july.gee_name)
-    assert_same_results(tmp_path / "gee" / july.gee_name, tmp_path / "cdse" / JULY)
-
-
-@pytest.mark.slow
-def test_a_scene_of_full_size(s3, data, tmp_path, monkeypatch):
-    """Pixels of the demonstration landscape, repeated to 10980 × 10980; four bands and the classes at 20 m."""
-    from darts.demo import make_sample_area
-    from darts_acquisition import load_cdse_s2_sr_scene
-    from darts_acquisition.sentinel2.store import RawStore
-
-    area = make_sample_area(tmp_path / "sample", seed=5, size=366)
-    with rasterio.open(next(area.scenes_dir.glob("*/*_SR.tif"))) as source:
-        pixels = source.read()[:, :366, :366]
-    raw = {number: np.tile(pixels[index] + 1000, (30, 30)) for index, number in enumerate(("B02", "B03", "B04", "B08"))}
-    raw["SCL"] = np.resize(np.arange(12, dtype="uint8"), (5490, 5490))
-    scene = Scene(raw, name=JULY.replace("R100", "R099"), left=399_960.0, top=7_600_020.0)
-    with serve_stac([publish(scene, s3, tmp_path)]) as stac, environment_of(s3):
-        monkeypatch.setenv("DARTS_CDSE_STAC_URL", stac.url)
-        monkeypatch.setenv("DARTS_CDSE_S3_URL", s3.url)
-        tile = load_cdse_s2_sr_scene(scene.name, tmp_path / "raw")
-    assert tile.sizes == {"y": 10_980, "x": 10_980}
-    for name, number in (("blue", "B02"), ("green", "B03"), ("red", "B04"), ("nir", "B08")):
-        expected = (raw[number] * 1e-4 - 0.1).astype("float32")
-        np.testing.assert_array_equal(tile[name].values, expected)
-    np.testing.assert_array_equal(tile.s2_scl.values[::2, ::2], raw["SCL"])
-    np.testing.assert_array_equal(tile.s2_scl.values[1::2, 1::2], raw["SCL"])
-    assert RawStore(tmp_path / "raw").bands("cdse", scene.name) == set(raw)

@@ -68,7 +68,7 @@ class Provider:
             dem[random.random(window.shape) < 0.1] = NODATA
             dem[: window.shape[0] // 3, : window.shape[1] // 3] = NODATA
             mask[: window.shape[0] // 3, : window.shape[1] // 3] = 0
-        grid = self.product.geobox.affine @ Affine.translation(window.cols.start + shift_px, window.rows.start)
+        grid = self.product.geobox.affine * Affine.translation(window.cols.start + shift_px, window.rows.start)
         self._write(f"{name}_dem.tif", dem, NODATA, grid, crs, options)
         self._write(f"{name}_datamask.tif", mask, 0, grid, crs, options)
         self.items.append(self._item(name, grid, window.shape))
@@ -85,7 +85,7 @@ class Provider:
 
     def _item(self, name: str, grid: Affine, shape: tuple[int, int]) -> dict[str, Any]:
         """Make an item like the provider's: the footprint has the tile's corners and no point more."""
-        corners = [grid @ corner for corner in ((0, 0), (0, shape[0]), (shape[1], shape[0]), (shape[1], 0), (0, 0))]
+        corners = [grid * corner for corner in ((0, 0), (0, shape[0]), (shape[1], shape[0]), (shape[1], 0), (0, 0))]
         lon, lat = Transformer.from_crs("EPSG:3413", "EPSG:4326", always_xy=True).transform(*np.transpose(corners))
         return {
             "type": "Feature",
@@ -106,8 +106,8 @@ class Provider:
     def truth(self, window: Window) -> dict[str, np.ndarray]:
         """Mosaic the files of a window with rasterio: where several have data, the first by name counts."""
         grid = self.product.geobox
-        right, bottom = grid.affine @ (window.cols.stop, window.rows.stop)
-        left, top = grid.affine @ (window.cols.start, window.rows.start)
+        right, bottom = grid.affine * (window.cols.stop, window.rows.stop)
+        left, top = grid.affine * (window.cols.start, window.rows.start)
         found = {}
         for variable, asset in zip(self.product.variables, ("dem", "datamask"), strict=True):
             files = sorted(self.folder.glob(f"*_{asset}.tif"))

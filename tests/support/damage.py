@@ -149,7 +149,7 @@ def image_in_degrees(folder: Path) -> None:
 @_damage
 def image_rotated(folder: Path) -> None:
     def change(pixels: np.ndarray, profile: dict[str, Any]) -> np.ndarray:
-        profile["transform"] = profile["transform"] @ Affine.rotation(10)
+        profile["transform"] = profile["transform"] * Affine.rotation(10)
         return pixels
 
     _rewrite(image(folder), change)
@@ -158,7 +158,7 @@ def image_rotated(folder: Path) -> None:
 @_damage
 def image_south_up(folder: Path) -> None:
     def change(pixels: np.ndarray, profile: dict[str, Any]) -> np.ndarray:
-        profile["transform"] = profile["transform"] @ Affine.scale(1, -1)
+        profile["transform"] = profile["transform"] * Affine.scale(1, -1)
         return pixels
 
     _rewrite(image(folder), change)
@@ -226,7 +226,7 @@ def mask_is_smaller(folder: Path) -> None:
 @_damage
 def mask_is_shifted(folder: Path) -> None:
     def change(pixels: np.ndarray, profile: dict[str, Any]) -> np.ndarray:
-        profile["transform"] = profile["transform"] @ Affine.translation(0.5, 0)
+        profile["transform"] = profile["transform"] * Affine.translation(0.5, 0)
         return pixels
 
     _rewrite(mask(folder), change)

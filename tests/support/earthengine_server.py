@@ -55,8 +55,8 @@ class EarthImage:
     def footprint(self) -> Any:
         """The image's outline in degrees."""
         height, width = max(values.shape for values in self.bands.values())
-        left, top = self.affine @ (0, 0)
-        right, bottom = self.affine @ (width, height)
+        left, top = self.affine * (0, 0)
+        right, bottom = self.affine * (width, height)
         outline = box(left, bottom, right, top).segmentize(max(right - left, top - bottom) / 32)
         to_degrees = Transformer.from_crs(self.crs, "EPSG:4326", always_xy=True)
         return shapely.transform(outline, lambda points: np.column_stack(to_degrees.transform(*points.T)))
@@ -67,7 +67,7 @@ class EarthImage:
         bands = []
         for name, values in self.bands.items():
             scale = edge / values.shape[0]
-            grid = self.affine @ Affine.scale(scale)
+            grid = self.affine * Affine.scale(scale)
             bands.append(
                 {
                     "id": name,
@@ -233,22 +233,25 @@ def _grid(grid: dict[str, Any]) -> _Grid:
 
 def _picture(image: EarthImage) -> _Picture:
     def sample(grid: _Grid) -> Bands:
-        rows, cols = np.mgrid[: grid.shape[0], : grid.shape[1]] + 0.5
-        x, y = grid.affine.c + cols * grid.affine.a, grid.affine.f + rows * grid.affine.e
+        x = grid.affine.c + (np.arange(grid.shape[1]) + 0.5) * grid.affine.a
+        y = grid.affine.f + (np.arange(grid.shape[0]) + 0.5)[:, None] * grid.affine.e
         if grid.crs != image.crs:
-            x, y = Transformer.from_crs(grid.crs, image.crs, always_xy=True).transform(x, y)
-        return {name: _nearest(values, image, x, y) for name, values in image.bands.items()}
+            x, y = Transformer.from_crs(grid.crs, image.crs, always_xy=True).transform(*np.broadcast_arrays(x, y))
+        return {name: _nearest(values, image, x, y, grid.shape) for name, values in image.bands.items()}
 
     known = image._all_properties()
     return _Picture(sample, list(image.bands), known, image.footprint, image)
 
 
-def _nearest(values: np.ndarray, image: EarthImage, x: np.ndarray, y: np.ndarray) -> np.ma.MaskedArray:
+def _nearest(
+    values: np.ndarray, image: EarthImage, x: np.ndarray, y: np.ndarray, shape: tuple[int, int]
+) -> np.ma.MaskedArray:
     scale = max(each.shape[0] for each in image.bands.values()) / values.shape[0]
     col = np.floor((x - image.affine.c) / image.affine.a / scale + 1e-6).astype(int)
     row = np.floor((y - image.affine.f) / image.affine.e / scale + 1e-6).astype(int)
-    inside = (row >= 0) & (col >= 0) & (row < values.shape[0]) & (col < values.shape[1])
-    result = np.ma.masked_all(x.shape, values.dtype)
+    inside = (row >= 0) & (row < values.shape[0]) & (col >= 0) & (col < values.shape[1])
+    row, col = np.broadcast_arrays(row, col)
+    result = np.ma.masked_all(shape, values.dtype)
     result[inside] = np.ma.asarray(values)[row[inside], col[inside]]
     return result
 

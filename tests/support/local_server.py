@@ -161,6 +161,7 @@ def _handler(server: LocalServer) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
         timeout = 30
+        disable_nagle_algorithm = True  # or the body would wait 40 ms for the head to be acknowledged
 
         def _serve(self) -> None:
             parts = urlsplit(self.path)

@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from support.local_server import Answer, LocalServer, Request
+
 KEYS = {"aws_access_key_id": "local-key", "aws_secret_access_key": "local-secret"}
 
 
@@ -72,3 +74,25 @@ def environment_of(server: S3Server) -> Iterator[None]:
         patch.setenv("AWS_CONFIG_FILE", "/nonexistent/config")
         patch.setenv("AWS_SHARED_CREDENTIALS_FILE", "/nonexistent/credentials")
         yield
+
+
+@contextmanager
+def storage_between(s3: S3Server) -> Iterator[LocalServer]:
+    """Stand between boto3 and the storage until the block ends, so that faults can be injected into its answers."""
+    from botocore.exceptions import ClientError
+
+    client = s3.client()
+
+    def forward(request: Request) -> Answer:
+        bucket, _, key = request.path.lstrip("/").partition("/")
+        span = {"Range": request.headers["Range"]} if "Range" in request.headers else {}
+        try:
+            answer = client.get_object(Bucket=bucket, Key=key, **span)
+        except ClientError as error:
+            code = error.response["Error"]["Code"]
+            status = error.response["ResponseMetadata"]["HTTPStatusCode"]
+            return Answer(f"<Error><Code>{code}</Code></Error>".encode(), status)
+        return Answer(answer["Body"].read(), answer["ResponseMetadata"]["HTTPStatusCode"])
+
+    with LocalServer(forward).running() as server:
+        yield server

@@ -4,7 +4,7 @@ import contextlib
 import os
 import shutil
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from inspect import signature
@@ -12,9 +12,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from darts_acquisition._reading import run_async
 from darts_acquisition.errors import (
     CubeBusyError,
     CubeConflictError,
+    CubeDamagedError,
     CubeError,
     CubeExistsError,
     CubeNotFoundError,
@@ -30,6 +32,8 @@ if TYPE_CHECKING:
 BRANCH = "main"
 _LOCK_FILE = "darts.lock"
 _LONGEST_LOCK_S = 600
+_GONE = ("not found", "NoSuchKey", "No such file", "range was invalid", "InvalidRange", "range not satisfiable")
+"""Words of icechunk's message where a file is absent, or ends before the part that was asked for."""
 
 
 @dataclass(frozen=True)
@@ -201,8 +205,62 @@ def open_repository(place: Location) -> "icechunk.Repository":
             if place.folder is None and is_unborn(repository):
                 raise CubeNotFoundError(f"There is no datacube at {place}; somebody began to create one.")
     except icechunk.IcechunkError as error:
-        raise CubeError(f"{place} is no datacube that can be opened: {error}") from error
+        raise CubeError(f"{place} is no datacube that can be opened: {reason_of(error)}.") from error
     return repository
+
+
+@contextlib.contextmanager
+def reading(place: Location) -> Iterator[None]:
+    """Say in our words what goes wrong while a repository is read.
+
+    Raises:
+        CubeDamagedError: If a file of the repository is gone or too short.
+        CubeError: If the storage cannot be read.
+    """
+    import icechunk
+
+    try:
+        yield
+    except icechunk.IcechunkError as error:
+        reason = reason_of(error)
+        if any(words in reason for words in _GONE):
+            raise CubeDamagedError(
+                f"A file of {place} is gone or cut off ({reason}); `darts cube verify` lists what is damaged."
+            ) from error
+        raise CubeError(f"{place} cannot be read: {reason}.") from error
+
+
+def check_lists(place: Location, session: "icechunk.Session", arrays: Iterable[str]) -> None:
+    """Check that the lists of chunks can be read, without which nothing in a repository can be found.
+
+    Args:
+        place: Where the repository lies.
+        session: The state to check.
+        arrays: Names of the arrays whose lists are read.
+
+    Raises:
+        CubeDamagedError: If one cannot.
+    """
+    import icechunk
+
+    async def read(name: str) -> None:
+        async for _ in session.chunk_coordinates(f"/{name}"):
+            pass
+
+    for name in arrays:
+        try:
+            run_async(partial(read, name))
+        except icechunk.IcechunkError as error:
+            raise CubeDamagedError(
+                f"The list of the chunks of {name} in {place} is damaged ({reason_of(error)}), which nothing can "
+                "repair; put a copy in its place, or delete the cube and fetch it again."
+            ) from error
+
+
+def reason_of(error: Exception) -> str:
+    """Return the first line of icechunk's message, without the trace that follows it."""
+    lines = [line.strip(" x|×│\t") for line in str(error).splitlines()]
+    return next((line.rstrip(".") for line in lines if line), type(error).__name__)
 
 
 def commit(place: Location, session: "icechunk.Session", message: str) -> None:
@@ -231,7 +289,7 @@ def commit(place: Location, session: "icechunk.Session", message: str) -> None:
             "Ask the cube again what is missing, and write only that."
         ) from error
     except icechunk.IcechunkError as error:
-        raise CubeError(f"{place} cannot be written; nothing of this write was kept: {error}") from error
+        raise CubeError(f"{place} cannot be written; nothing of this write was kept: {reason_of(error)}.") from error
 
 
 @contextlib.contextmanager

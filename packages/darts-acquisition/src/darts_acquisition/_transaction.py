@@ -1,11 +1,12 @@
 """A set of changes to a datacube: data and the states of chunks, all or none."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from darts_acquisition._layout import STATE
+from darts_acquisition._reading import run_async
 from darts_acquisition._storage import BRANCH, Location, commit
 from darts_acquisition.grid import Chunk, Window
 from darts_acquisition.products import CubeProduct
@@ -22,12 +23,14 @@ class Transaction:
     Args:
         place: Where the repository lies.
         repository: The repository.
+        product: What the cube holds.
     """
 
-    def __init__(self, place: Location, repository: "icechunk.Repository") -> None:
+    def __init__(self, place: Location, repository: "icechunk.Repository", product: CubeProduct) -> None:
         import zarr
 
         self._place = place
+        self._names = [variable.name for variable in product.variables]
         self._session = repository.writable_session(BRANCH)
         self._group: Any = zarr.open_group(self._session.store, mode="r+")
 
@@ -35,6 +38,19 @@ class Transaction:
         """Write arrays into a window of the grid."""
         for name, values in arrays.items():
             self._group[name][window] = values
+
+    def clear(self, chunks: Iterable[Chunk]) -> None:
+        """Take all data of some chunks out of the cube; what is put there afterwards is not merged with them.
+
+        A damaged chunk could not be written over otherwise: writing reads what is there first.
+        """
+        keys = [f"{name}/c/{chunk.row}/{chunk.col}" for chunk in chunks for name in self._names]
+
+        async def delete() -> None:
+            for key in keys:
+                await self._session.store.delete(key)
+
+        run_async(delete)
 
     def block(self, block: Window) -> np.ndarray:
         """Return the states of a rectangle of chunks, 2-D uint8."""

@@ -2,15 +2,16 @@
 
 import contextlib
 import os
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from darts_acquisition._layout import STATE, lay_out
-from darts_acquisition._reading import read_arrays, run_async
-from darts_acquisition._storage import BRANCH, Location, create_repository, open_repository
+from darts_acquisition._reading import read_arrays
+from darts_acquisition._states import States
+from darts_acquisition._storage import BRANCH, Location, check_lists, create_repository, open_repository, reading
 from darts_acquisition._transaction import Transaction, check_arrays
 from darts_acquisition.bookkeeping import (
     ChunkState,
@@ -41,7 +42,6 @@ from darts_utils import GridError, ParameterError, step
 if TYPE_CHECKING:
     import icechunk
     import xarray as xr
-    import zarr
     from odc.geo.geobox import GeoBox
 
 
@@ -116,7 +116,7 @@ class Datacube:
             attrs = zarr.open_group(repository.readonly_session(BRANCH).store, mode="r").attrs.asdict()
             product = CubeProduct.from_attrs(attrs)
         except (FileNotFoundError, CubeError) as error:  # no Zarr group, or not ours
-            raise CubeError(f"{place} is no datacube of DARTS: {error}") from error
+            raise CubeError(f"{place} is no datacube of DARTS, or a damaged one: {error}") from error
         return cls(place, product, repository)
 
     @classmethod
@@ -217,7 +217,8 @@ class Datacube:
             GridError: If the area is not part of the cube's grid.
         """
         block = chunk_block(self._part(area), self.product.chunk_px)
-        return np.asarray(_array(self._group(), STATE)[block])
+        with reading(self._place):
+            return self._states().within(block)
 
     def states_of(self, chunks: Sequence[Chunk]) -> np.ndarray:
         """Return what the cube knows about some chunks.
@@ -233,22 +234,29 @@ class Datacube:
         """
         for chunk in chunks:
             self._window_of(chunk)
-        if not chunks:
-            return np.zeros(0, "uint8")
-        rows, cols = np.array(chunks).T
-        return np.asarray(_array(self._group(), STATE).vindex[rows, cols])
+        with reading(self._place):
+            return self._states().of(chunks)
 
     def known(self) -> dict[Chunk, ChunkState]:
         """Return the chunks that are filled, or known to be empty, row by row. Costs nothing for those that are not."""
-        session = self._repository.readonly_session(BRANCH)
-        places = run_async(lambda: _collect(session.chunk_coordinates(f"/{STATE}")))
-        chunks = sorted(Chunk(*place) for place in places)
-        states = self.states_of(chunks)
+        with reading(self._place):
+            states_now = self._states()
+            chunks = states_now.noted()
+            states = states_now.of(chunks)
         return {
             chunk: ChunkState(state)
             for chunk, state in zip(chunks, states.tolist(), strict=True)
             if state != ChunkState.MISSING
         }
+
+    def check_lists(self) -> None:
+        """Check that the cube's lists of what it holds can be read.
+
+        Raises:
+            CubeDamagedError: If one cannot.
+        """
+        names = [STATE, *(variable.name for variable in self.product.variables)]
+        check_lists(self._place, self._repository.readonly_session(BRANCH), names)
 
     def stored_bytes(self) -> int:
         """Return how many bytes the cube takes on its storage, history included."""
@@ -297,15 +305,16 @@ class Datacube:
 
         window = self._part(area)
         chosen = self._choose(variables)
-        group = self._group()
         block = chunk_block(window, self.product.chunk_px)
-        states = np.asarray(_array(group, STATE)[block])
+        with reading(self._place):
+            session = self._repository.readonly_session(BRANCH)
+            states = States(session).within(block)
         missing = chunks_where(states == ChunkState.MISSING, block)
         if missing:
             what = describe_missing(window, missing, self.product)
             raise MissingAuxiliaryDataError(f"{self!r}: {what} {how_to_fill}".rstrip())
-        with step(f"read {self.product.name} cube"):
-            values = read_arrays(group.store, self.product, chosen, window, states == ChunkState.FILLED)
+        with step(f"read {self.product.name} cube"), reading(self._place):
+            values = read_arrays(session.store, self.product, chosen, window, states == ChunkState.FILLED)
         geobox = self.geobox[window]
         arrays = {each.name: as_variable(values[each.name], geobox, each.attrs) for each in chosen}
         return xr.Dataset(arrays, attrs={"collection": self.product.collection, "version": self.product.version})
@@ -338,7 +347,7 @@ class Datacube:
         block = chunk_block(window, self.product.chunk_px)
         rows, cols = window
         with step(f"write {self.product.name} cube"):
-            changes = Transaction(self._place, self._repository)
+            changes = Transaction(self._place, self._repository, self.product)
             changes.put(window, values)
             before = changes.block(block)
             after = states_after_write(before, window, self.product, complete=complete)
@@ -378,12 +387,13 @@ class Datacube:
     def _complete(self, contents: "dict[Chunk, Mapping[str, np.ndarray]]") -> list[Chunk]:
         if not contents:
             return []
-        changes = Transaction(self._place, self._repository)
+        changes = Transaction(self._place, self._repository, self.product)
         places = sorted(contents)
         known = changes.states(places)
         todo = [place for place, found in zip(places, known, strict=True) if found == ChunkState.MISSING]
         if todo:
             with step(f"write {self.product.name} cube"):
+                changes.clear(todo)
                 for chunk in todo:
                     changes.put(self._window_of(chunk), contents[chunk])
                 states = [ChunkState.FILLED if contents[chunk] else ChunkState.EMPTY for chunk in todo]
@@ -392,7 +402,7 @@ class Datacube:
         return todo
 
     def forget(self, chunks: Iterable[Chunk]) -> None:
-        """Note in one transaction that some chunks are missing, so that they are fetched again.
+        """Drop some chunks in one transaction: their data go, and they are missing, so that they are fetched again.
 
         Args:
             chunks: The chunks, in whatever state.
@@ -405,7 +415,8 @@ class Datacube:
         for place in places:
             self._window_of(place)
         if places:
-            changes = Transaction(self._place, self._repository)
+            changes = Transaction(self._place, self._repository, self.product)
+            changes.clear(places)
             changes.set_states(places, ChunkState.MISSING)
             changes.commit(f"Forget {len(places)} chunks")
 
@@ -424,7 +435,7 @@ class Datacube:
             self._window_of(place)
         if not places:
             return
-        changes = Transaction(self._place, self._repository)
+        changes = Transaction(self._place, self._repository, self.product)
         before = changes.states(places)
         filled = [place for place, known in zip(places, before, strict=True) if known == ChunkState.FILLED]
         if filled:
@@ -434,10 +445,9 @@ class Datacube:
             changes.set_states(new, ChunkState.EMPTY)
             changes.commit(f"Mark {len(new)} chunks as empty")
 
-    def _group(self) -> "zarr.Group":
-        import zarr
-
-        return zarr.open_group(self._repository.readonly_session(BRANCH).store, mode="r")
+    def _states(self) -> States:
+        """Return the states of the chunks as they are now."""
+        return States(self._repository.readonly_session(BRANCH))
 
     def _window_of(self, chunk: Chunk) -> Window:
         rows, cols = chunk_block(full_window(self.geobox), self.product.chunk_px)
@@ -469,12 +479,3 @@ def as_variable(values: np.ndarray, geobox: "GeoBox", attrs: dict[str, str]) -> 
     variable = xr.DataArray(values, coords=xr_coords(geobox, always_yx=True), dims=("y", "x"), attrs=attrs)
     variable.encoding["grid_mapping"] = "spatial_ref"
     return variable
-
-
-async def _collect(items: AsyncIterator[Any]) -> list[Any]:
-    return [item async for item in items]
-
-
-def _array(group: "zarr.Group", name: str) -> Any:
-    """Return an array of a group; Any, because to the type checker it could also be a group."""
-    return group[name]

@@ -109,9 +109,11 @@ def verify_cube(
 
     Raises:
         CubeNotFoundError: If there is nothing at the path.
-        CubeError: If there is something else.
+        CubeError: If there is something else, or its storage cannot be read.
+        CubeDamagedError: If the cube's own lists are damaged, which nothing can repair.
     """
     cube = Datacube.open(path, s3=s3)
+    cube.check_lists()
     filled = [chunk for chunk, state in cube.known().items() if state == ChunkState.FILLED]
     damaged = {}
     for done, chunk in enumerate(filled, start=1):

@@ -71,6 +71,7 @@ class RetryPolicy:
         longest_wait_s: Seconds between attempts at most, where the service does not name them.
         longest_retry_after_s: A service that asks for a longer wait than this is not waited for.
         sleep: Waits for some seconds; another one makes tests quick.
+        clock: Tells the time in seconds; another one goes with another `sleep`.
     """
 
     attempts: int = 6
@@ -78,6 +79,7 @@ class RetryPolicy:
     longest_wait_s: float = 60.0
     longest_retry_after_s: float = 600.0
     sleep: Callable[[float], None] = field(default=time.sleep, repr=False, compare=False)
+    clock: Callable[[], float] = field(default=time.monotonic, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if self.attempts < 1:

@@ -38,7 +38,7 @@ class RequestLimits:
 
     def limiter(self) -> RateLimiter:
         """Return a new rate limiter; the requests that share it keep to `per_second` together."""
-        return RateLimiter(self.per_second, sleep=self.retry.sleep)
+        return RateLimiter(self.per_second, clock=self.retry.clock, sleep=self.retry.sleep)
 
 
 @dataclass(frozen=True, kw_only=True)

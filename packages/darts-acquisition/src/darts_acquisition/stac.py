@@ -107,10 +107,11 @@ def make_stac_io(limits: RequestLimits, limiter: RateLimiter | None = None) -> A
         def get_pages(
             self, url: str, method: str | None = None, parameters: dict[str, Any] | None = None
         ) -> Iterator[dict[str, Any]]:
-            """Yield the pages of a search; an answer that is no page is an error, where pystac-client sees the end."""
+            """Yield the pages that hold something; an answer that is no page is an error, and not the last page."""
             page = self.read_json(url, method=method, parameters=parameters)
             for _ in range(_MOST_PAGES):
-                yield _checked_page(page, url)
+                if _listed(page, url):
+                    yield page
                 following = next((link for link in page.get("links", ()) if link["rel"] == "next"), None)
                 if following is None:
                     return
@@ -122,12 +123,12 @@ def make_stac_io(limits: RequestLimits, limiter: RateLimiter | None = None) -> A
     return io
 
 
-def _checked_page(page: Any, url: str) -> dict[str, Any]:
-    """Return a page, if it lists items or collections; an answer without a list would pass for there being nothing."""
+def _listed(page: Any, url: str) -> list[Any]:
+    """Return what a page lists: items or collections. An answer without a list would pass for there being nothing."""
     listed = page.get("features", page.get("collections")) if isinstance(page, dict) else None
     if not isinstance(listed, list):
         raise ServiceError(f"Searching {public_url(url)}: the answer is no page of items, but {json.dumps(page)[:60]}.")
-    return page
+    return listed
 
 
 def _raise_for_status(response: Any, *_: Any, **__: Any) -> None:

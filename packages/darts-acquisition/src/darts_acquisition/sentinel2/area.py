@@ -71,7 +71,7 @@ class Area:
         """Read an area from any vector file that geopandas reads.
 
         Args:
-            path: The file; of several layers the first one counts.
+            path: The file; of several layers the first one with geometries counts.
 
         Returns:
             The area.
@@ -120,12 +120,13 @@ class Area:
 
 
 def read_vector_file(path: "str | os.PathLike[str]") -> "gpd.GeoDataFrame":
-    """Read a vector file, the first layer where it has several.
+    """Read a vector file, the first layer with geometries where it has several.
 
     Raises:
         AreaError: If the file is absent or no vector file.
     """
     import geopandas as gpd
+    import pyogrio
     import pyogrio.errors
 
     file = Path(path)
@@ -134,9 +135,12 @@ def read_vector_file(path: "str | os.PathLike[str]") -> "gpd.GeoDataFrame":
     try:
         if file.suffix.lower() in (".parquet", ".geoparquet"):
             return gpd.read_parquet(file)
-        return gpd.read_file(file, engine="pyogrio")
+        layers = [name for name, kind in pyogrio.list_layers(file) if kind is not None]
+        if layers:
+            return gpd.read_file(file, engine="pyogrio", layer=layers[0])
     except (pyogrio.errors.DataSourceError, pyogrio.errors.DataLayerError, OSError, ValueError) as error:
         raise AreaError(f"it cannot be read as a vector file ({error}).") from error
+    raise AreaError("it holds no layer with geometries.")
 
 
 def _to_polar(shape: "BaseGeometry", crs: Any) -> "BaseGeometry":

@@ -1,24 +1,20 @@
 """Search Sentinel-2 L2A scenes in the Copernicus Data Space."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
+from typing import TYPE_CHECKING, Any, Unpack
 
 from darts_acquisition.errors import ServiceError
 from darts_acquisition.sentinel2.area import Area
 from darts_acquisition.sentinel2.found import check_all_found
 from darts_acquisition.sentinel2.item import moment_of, tile_of
-from darts_acquisition.sentinel2.selection import (
-    Selection,
-    check_scene_id,
-    check_tile_id,
-    make_selection,
-    unique,
-)
+from darts_acquisition.sentinel2.selection import Conditions, Selection, check_scene_id, make_selection, unique
 from darts_acquisition.sentinel2.settings import CDSESettings
 from darts_acquisition.sentinel2.table import scene_table
+from darts_acquisition.sentinel2.target import Target
 from darts_acquisition.stac import make_stac_io
 from darts_acquisition.transfer import public_url
-from darts_utils import DartsError, ParameterError
+from darts_utils import DartsError
 
 if TYPE_CHECKING:
     import geopandas as gpd
@@ -77,54 +73,38 @@ def search_cdse_s2_sr(
     return scene_table([_row(item) for item in items])
 
 
-def get_cdse_s2_sr_scene_ids_from_tile_ids(
-    tile_ids: Sequence[str],
-    *,
-    start_date: str | None = None,
-    end_date: str | None = None,
-    max_cloud_cover: float | None = None,
-    max_snow_cover: float | None = None,
-    months: Sequence[int] | None = None,
-    years: Sequence[int] | None = None,
-    settings: CDSESettings | None = None,
-) -> list[str]:
-    """Name the scenes of MGRS tiles, sorted; for conditions and errors see :func:`search_cdse_s2_sr`."""
-    found = search_cdse_s2_sr(
-        tile_ids=tile_ids,
-        start_date=start_date,
-        end_date=end_date,
-        max_cloud_cover=max_cloud_cover,
-        max_snow_cover=max_snow_cover,
-        months=months,
-        years=years,
-        settings=settings,
-    )
-    return list(found.index)
+class _Conditions(Conditions, total=False):
+    settings: CDSESettings | None
+
+
+def get_cdse_s2_sr_scene_ids_from_tile_ids(tile_ids: Sequence[str], **conditions: Unpack[_Conditions]) -> list[str]:
+    """Name the scenes of MGRS tiles; errors are those of :func:`search_cdse_s2_sr`.
+
+    Args:
+        tile_ids: MGRS tiles, for example "33UVP".
+        **conditions: `start_date`, `end_date`, `max_cloud_cover`, `max_snow_cover`, `months`, `years` and `settings`,
+            as for :func:`search_cdse_s2_sr`.
+
+    Returns:
+        The names, sorted.
+    """
+    return list(search_cdse_s2_sr(tile_ids=tile_ids, **conditions).index)
 
 
 def get_cdse_s2_sr_scene_ids_from_geodataframe(
-    aoi: "gpd.GeoDataFrame | Area",
-    *,
-    start_date: str | None = None,
-    end_date: str | None = None,
-    max_cloud_cover: float | None = None,
-    max_snow_cover: float | None = None,
-    months: Sequence[int] | None = None,
-    years: Sequence[int] | None = None,
-    settings: CDSESettings | None = None,
+    aoi: "gpd.GeoDataFrame | Area", **conditions: Unpack[_Conditions]
 ) -> list[str]:
-    """Name the scenes that touch an area, sorted; for conditions and errors see :func:`search_cdse_s2_sr`."""
-    found = search_cdse_s2_sr(
-        aoi=aoi,
-        start_date=start_date,
-        end_date=end_date,
-        max_cloud_cover=max_cloud_cover,
-        max_snow_cover=max_snow_cover,
-        months=months,
-        years=years,
-        settings=settings,
-    )
-    return list(found.index)
+    """Name the scenes that touch an area; errors are those of :func:`search_cdse_s2_sr`.
+
+    Args:
+        aoi: Area of interest in any CRS.
+        **conditions: `start_date`, `end_date`, `max_cloud_cover`, `max_snow_cover`, `months`, `years` and `settings`,
+            as for :func:`search_cdse_s2_sr`.
+
+    Returns:
+        The names, sorted.
+    """
+    return list(search_cdse_s2_sr(aoi=aoi, **conditions).index)
 
 
 def get_aoi_from_cdse_s2_sr_scene_ids(
@@ -159,19 +139,15 @@ def find_items(
 ) -> list[dict[str, Any]]:
     """Find STAC items, see `search_cdse_s2_sr`; each once, sorted by name."""
     settings, selection = settings or CDSESettings.from_environment(), selection or Selection()
-    if scene_ids is None and tile_ids is None and aoi is None:
-        raise ParameterError("Nothing says which scenes: give scene_ids, tile_ids or an area of interest.")
-    names = None if scene_ids is None else unique(check_scene_id(name, "cdse") for name in scene_ids)
-    tiles = None if tile_ids is None else unique(check_tile_id(name) for name in tile_ids)
-    area = Area(aoi) if aoi is not None and not isinstance(aoi, Area) else aoi
-    query = None if area is None else area.query()
-    if names == [] or tiles == [] or (area is not None and query is None):
+    target = Target.of("cdse", scene_ids, tile_ids, aoi)
+    if target.is_nothing:
         return []
     found: dict[str, dict[str, Any]] = {}
     try:
-        for item in _search(settings, _bodies(names, tiles, query, selection)):
-            if _fits(item, names, tiles, area, selection):
-                found[str(item["id"])] = item
+        with closing(_search(settings, _bodies(target, selection))) as items:
+            for item in items:
+                if _fits(item, target, selection):
+                    found[str(item["id"])] = item
     except (LookupError, TypeError, AttributeError, ValueError) as error:
         if isinstance(error, DartsError):
             raise
@@ -181,7 +157,7 @@ def find_items(
     return [found[name] for name in sorted(found)]
 
 
-def _search(settings: CDSESettings, searches: Iterable[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
+def _search(settings: CDSESettings, searches: Iterable[Mapping[str, Any]]) -> Generator[dict[str, Any], None, None]:
     """Yield the items of all pages of searches."""
     io = make_stac_io(settings.limits)
     try:
@@ -193,20 +169,18 @@ def _search(settings: CDSESettings, searches: Iterable[Mapping[str, Any]]) -> It
         io.session.close()
 
 
-def _bodies(
-    names: list[str] | None, tiles: list[str] | None, query: Mapping[str, Any] | None, selection: Selection
-) -> Iterator[dict[str, Any]]:
+def _bodies(target: Target, selection: Selection) -> Iterator[dict[str, Any]]:
     """Yield the searches that together find everything: by month, and by so many names or tiles at once."""
     for interval in selection.intervals:
-        for some_names in _groups(names):
-            for some_tiles in _groups(tiles):
+        for some_names in _groups(target.names):
+            for some_tiles in _groups(target.tiles):
                 body: dict[str, Any] = {}
                 if interval.start is not None or interval.end is not None:
                     body["datetime"] = interval.to_stac()
                 if some_names is not None:
                     body["ids"] = some_names
-                if query is not None:
-                    body["intersects"] = query
+                if target.query is not None:
+                    body["intersects"] = target.query
                 conditions = _conditions(some_tiles, selection)
                 if conditions:
                     condition = conditions[0] if len(conditions) == 1 else {"op": "and", "args": conditions}
@@ -235,19 +209,17 @@ def _conditions(tiles: list[str] | None, selection: Selection) -> list[dict[str,
     return conditions
 
 
-def _fits(
-    item: Mapping[str, Any], names: list[str] | None, tiles: list[str] | None, area: Area | None, selection: Selection
-) -> bool:
+def _fits(item: Mapping[str, Any], target: Target, selection: Selection) -> bool:
     """Check an item again: the query was simplified, and services may ignore a condition that they do not know."""
     properties = item["properties"]
     moment = moment_of(properties.get("datetime") or properties.get("start_datetime"), item["id"])
     return (
-        (names is None or item["id"] in names)
-        and (tiles is None or tile_of(properties) in tiles)
+        (target.names is None or item["id"] in target.names)
+        and (target.tiles is None or tile_of(properties) in target.tiles)
         and any(interval.holds(moment) for interval in selection.intervals)
         and _at_most(properties.get("eo:cloud_cover"), selection.max_cloud_cover)
         and _at_most(properties.get("eo:snow_cover"), selection.max_snow_cover)
-        and (area is None or area.touches(item["geometry"]))
+        and (target.area is None or target.area.touches(item["geometry"]))
     )
 
 

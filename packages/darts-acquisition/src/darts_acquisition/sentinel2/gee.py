@@ -1,5 +1,6 @@
 """Download and load Sentinel-2 L2A scenes of Google Earth Engine."""
 
+import logging
 import math
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from darts_acquisition.earthengine import EarthEngineClient
-from darts_acquisition.errors import SceneError, SceneNotFoundError, ServiceError
+from darts_acquisition.errors import LoginError, SceneError, SceneNotFoundError, ServiceError
 from darts_acquisition.sentinel2.bands import SCL, S2Band
 from darts_acquisition.sentinel2.gee_search import HARMONIZED, Collection, check_collection
 from darts_acquisition.sentinel2.raw import RawBand, RawGrid, SceneFacts
@@ -23,6 +24,8 @@ from darts_utils import step
 
 if TYPE_CHECKING:
     import xarray as xr
+
+logger = logging.getLogger(__name__)
 
 _BLOCK_PX = 2745
 """Edge of what one request brings: 15 MB of integers, where Earth Engine gives 48 MB at most; a quarter of a scene's
@@ -96,6 +99,20 @@ def load_gee_s2_sr_scene(
 def scene_grid(scene_id: str, settings: EarthEngineSettings | None) -> RawGrid:
     """Return the grid of a scene's classification, which covers the same ground as its bands."""
     return _grid(_EarthEngine(HARMONIZED, settings).describe(scene_id), SCL, 0.0, scene_id)
+
+
+def check_login(settings: EarthEngineSettings | None) -> None:
+    """Check that Earth Engine takes the login; that it does not answer is no reason to doubt it.
+
+    Raises:
+        LoginError: If there is none, or it is refused.
+    """
+    try:
+        EarthEngineClient(settings).ask(lambda: None, "Asking Earth Engine")
+    except LoginError:
+        raise
+    except ServiceError as error:
+        logger.warning("%s", error)
 
 
 class _EarthEngine:

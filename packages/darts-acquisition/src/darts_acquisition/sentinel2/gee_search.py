@@ -2,21 +2,15 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Unpack
 
 from darts_acquisition.earthengine import EarthEngineClient
 from darts_acquisition.errors import ServiceError
 from darts_acquisition.sentinel2.area import Area
 from darts_acquisition.sentinel2.found import check_all_found
-from darts_acquisition.sentinel2.selection import (
-    Interval,
-    Selection,
-    check_scene_id,
-    check_tile_id,
-    make_selection,
-    unique,
-)
+from darts_acquisition.sentinel2.selection import Conditions, Interval, Selection, check_scene_id, make_selection
 from darts_acquisition.sentinel2.table import scene_table
+from darts_acquisition.sentinel2.target import Target
 from darts_acquisition.settings import EarthEngineSettings
 from darts_utils import ParameterError
 
@@ -84,75 +78,51 @@ def search_gee_s2_sr(
         months=months,
         years=years,
     )
-    if scene_ids is None and tile_ids is None and aoi is None:
-        raise ParameterError("Nothing says which scenes: give scene_ids, tile_ids or an area of interest.")
     check_collection(collection)
-    names = None if scene_ids is None else unique(check_scene_id(name, "gee") for name in scene_ids)
-    tiles = None if tile_ids is None else unique(check_tile_id(name) for name in tile_ids)
-    area = Area(aoi) if aoi is not None and not isinstance(aoi, Area) else aoi
-    query = None if area is None else area.query()
-    if names == [] or tiles == [] or (area is not None and query is None):
+    target = Target.of("gee", scene_ids, tile_ids, aoi)
+    if target.is_nothing:
         return scene_table([])
     client, rows = EarthEngineClient(settings), {}
     for interval in selection.intervals:
-        for row in _search(client, collection, names, tiles, query, interval, selection):
-            if area is None or area.touches(row["geometry"]):
+        for row in _search(client, collection, target, interval, selection):
+            if target.area is None or target.area.touches(row["geometry"]):
                 rows[row["scene_id"]] = row
     return scene_table(list(rows.values()))
 
 
-def get_gee_s2_sr_scene_ids_from_tile_ids(
-    tile_ids: Sequence[str],
-    *,
-    start_date: str | None = None,
-    end_date: str | None = None,
-    max_cloud_cover: float | None = None,
-    max_snow_cover: float | None = None,
-    months: Sequence[int] | None = None,
-    years: Sequence[int] | None = None,
-    collection: Collection = HARMONIZED,
-    settings: EarthEngineSettings | None = None,
-) -> list[str]:
-    """Name the scenes of MGRS tiles, sorted; for conditions and errors see :func:`search_gee_s2_sr`."""
-    found = search_gee_s2_sr(
-        tile_ids=tile_ids,
-        start_date=start_date,
-        end_date=end_date,
-        max_cloud_cover=max_cloud_cover,
-        max_snow_cover=max_snow_cover,
-        months=months,
-        years=years,
-        collection=collection,
-        settings=settings,
-    )
-    return list(found.index)
+class _Conditions(Conditions, total=False):
+    collection: Collection
+    settings: EarthEngineSettings | None
+
+
+def get_gee_s2_sr_scene_ids_from_tile_ids(tile_ids: Sequence[str], **conditions: Unpack[_Conditions]) -> list[str]:
+    """Name the scenes of MGRS tiles; errors are those of :func:`search_gee_s2_sr`.
+
+    Args:
+        tile_ids: MGRS tiles, for example "33UVP".
+        **conditions: `start_date`, `end_date`, `max_cloud_cover`, `max_snow_cover`, `months`, `years`, `collection` and
+            `settings`, as for :func:`search_gee_s2_sr`.
+
+    Returns:
+        The names, sorted.
+    """
+    return list(search_gee_s2_sr(tile_ids=tile_ids, **conditions).index)
 
 
 def get_gee_s2_sr_scene_ids_from_geodataframe(
-    aoi: "gpd.GeoDataFrame | Area",
-    *,
-    start_date: str | None = None,
-    end_date: str | None = None,
-    max_cloud_cover: float | None = None,
-    max_snow_cover: float | None = None,
-    months: Sequence[int] | None = None,
-    years: Sequence[int] | None = None,
-    collection: Collection = HARMONIZED,
-    settings: EarthEngineSettings | None = None,
+    aoi: "gpd.GeoDataFrame | Area", **conditions: Unpack[_Conditions]
 ) -> list[str]:
-    """Name the scenes that touch an area, sorted; for conditions and errors see :func:`search_gee_s2_sr`."""
-    found = search_gee_s2_sr(
-        aoi=aoi,
-        start_date=start_date,
-        end_date=end_date,
-        max_cloud_cover=max_cloud_cover,
-        max_snow_cover=max_snow_cover,
-        months=months,
-        years=years,
-        collection=collection,
-        settings=settings,
-    )
-    return list(found.index)
+    """Name the scenes that touch an area; errors are those of :func:`search_gee_s2_sr`.
+
+    Args:
+        aoi: Area of interest in any CRS.
+        **conditions: `start_date`, `end_date`, `max_cloud_cover`, `max_snow_cover`, `months`, `years`, `collection` and
+            `settings`, as for :func:`search_gee_s2_sr`.
+
+    Returns:
+        The names, sorted.
+    """
+    return list(search_gee_s2_sr(aoi=aoi, **conditions).index)
 
 
 def get_aoi_from_gee_s2_sr_scene_ids(
@@ -190,13 +160,7 @@ def check_collection(collection: str) -> None:
 
 
 def _search(
-    client: EarthEngineClient,
-    collection: str,
-    names: list[str] | None,
-    tiles: list[str] | None,
-    query: Mapping[str, Any] | None,
-    interval: Interval,
-    selection: Selection,
+    client: EarthEngineClient, collection: str, target: Target, interval: Interval, selection: Selection
 ) -> Iterator[dict[str, Any]]:
     """Yield the rows of one span of time, page by page."""
     start = 0
@@ -205,7 +169,7 @@ def _search(
         def request(start: int = start) -> Any:
             import ee
 
-            found = _filtered(ee.ImageCollection(collection), names, tiles, query, interval, selection)
+            found = _filtered(ee.ImageCollection(collection), target, interval, selection)
             described = found.map(lambda image: ee.Feature(image.geometry(), image.toDictionary(list(_PROPERTIES))))
             return described.toList(_PAGE_SIZE, start).getInfo()
 
@@ -220,22 +184,15 @@ def _search(
         start += _PAGE_SIZE
 
 
-def _filtered(
-    images: Any,
-    names: list[str] | None,
-    tiles: list[str] | None,
-    query: Mapping[str, Any] | None,
-    interval: Interval,
-    selection: Selection,
-) -> Any:
+def _filtered(images: Any, target: Target, interval: Interval, selection: Selection) -> Any:
     import ee
 
-    if names is not None:
-        images = images.filter(ee.Filter.inList("system:index", names))
-    if tiles is not None:
-        images = images.filter(ee.Filter.inList("MGRS_TILE", tiles))
-    if query is not None:
-        images = images.filterBounds(ee.Geometry(dict(query)))
+    if target.names is not None:
+        images = images.filter(ee.Filter.inList("system:index", target.names))
+    if target.tiles is not None:
+        images = images.filter(ee.Filter.inList("MGRS_TILE", target.tiles))
+    if target.query is not None:
+        images = images.filterBounds(ee.Geometry(dict(target.query)))
     if interval.start is not None or interval.end is not None:
         first = interval.start or datetime(2015, 1, 1, tzinfo=UTC)
         last = interval.end or datetime.now(UTC)

@@ -122,6 +122,16 @@ class S3Files:
         return whole
 
 
+def check_keys(settings: S3Settings, limits: RequestLimits) -> None:
+    """Check that there are keys for the object storage, without asking it.
+
+    Raises:
+        LoginError: If there are none.
+        ServiceError: If the settings of the AWS tools cannot be used.
+    """
+    _client(settings, limits).close()
+
+
 def _verifies(file: Path, size: int | None, checksum: Multihash | None) -> bool:
     if size is not None and file.stat().st_size != size:
         return False

@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
-from typing import Literal
+from typing import Literal, TypedDict
 
 from darts_acquisition.errors import SceneNameError
 from darts_utils import ParameterError
@@ -99,6 +99,17 @@ class Selection:
     intervals: tuple[Interval, ...] = (Interval(None, None),)
     max_cloud_cover: float | None = None
     max_snow_cover: float | None = None
+
+
+class Conditions(TypedDict, total=False):
+    """What every search can be filtered by, see `make_selection`."""
+
+    start_date: str | None
+    end_date: str | None
+    max_cloud_cover: float | None
+    max_snow_cover: float | None
+    months: Sequence[int] | None
+    years: Sequence[int] | None
 
 
 def make_selection(

@@ -2,13 +2,17 @@
 
 import os
 from collections.abc import Iterable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from darts_acquisition.sentinel2 import cdse, gee
-from darts_acquisition.sentinel2.bands import SCL
+from darts_acquisition.sentinel2.bands import SCL, select_bands
 from darts_acquisition.sentinel2.cdse_search import search_cdse_s2_sr
+from darts_acquisition.sentinel2.gee import check_login as check_earth_engine
 from darts_acquisition.sentinel2.gee_search import search_gee_s2_sr
 from darts_acquisition.sentinel2.raw import RawGrid, tile_geobox
+from darts_acquisition.sentinel2.raw_files import write_raw_bands
+from darts_acquisition.sentinel2.s3 import check_keys
 from darts_acquisition.sentinel2.selection import Source, check_scene_id
 from darts_acquisition.sentinel2.settings import CDSESettings
 from darts_acquisition.sentinel2.store import RawStore
@@ -55,6 +59,57 @@ class Sentinel2Source:
         """Find scenes; conditions, result and errors are those of `search_cdse_s2_sr`."""
         search = search_cdse_s2_sr if self.name == "cdse" else search_gee_s2_sr
         return search(**conditions, settings=self._settings)
+
+    def check_login(self) -> None:
+        """Check that there is a login, before each of many scenes fails for want of one.
+
+        Raises:
+            LoginError: If there is none.
+        """
+        if self.name == "cdse":
+            check_keys(self._settings.s3, self._settings.limits)
+        else:
+            check_earth_engine(self._settings)
+
+    def is_stored(
+        self, scene_id: str, store: "str | os.PathLike[str]", bands: "Iterable[str] | str | None" = None
+    ) -> bool:
+        """Say whether a scene can be loaded from the store alone.
+
+        Args:
+            scene_id: Name of the scene.
+            store: Folder of the raw scenes.
+            bands: Names of bands, as for `load`.
+
+        Returns:
+            Whether all of these bands are there, and the scene classification.
+        """
+        wanted = {band.number for band in (*select_bands(bands), SCL)}
+        return wanted <= RawStore(store).bands(self.name, self.check_scene_id(scene_id))
+
+    def write_raw(
+        self,
+        scene_id: str,
+        store: "str | os.PathLike[str]",
+        folder: "str | os.PathLike[str]",
+        bands: "Iterable[str] | str | None" = None,
+    ) -> list[Path]:
+        """Write bands of a stored scene as GeoTIFF, with the integers and at the resolution of the provider.
+
+        Args:
+            scene_id: Name of the scene.
+            store: Folder of the raw scenes.
+            folder: Where the files go, ``B02.tif`` and so on; created where absent.
+            bands: Names of bands, as for `load`.
+
+        Returns:
+            The files.
+
+        Raises:
+            RawStoreError: If a band is absent or damaged.
+            OSError: If a file cannot be written.
+        """
+        return write_raw_bands(RawStore(store), self.name, self.check_scene_id(scene_id), folder, bands)
 
     def download(
         self, scene_id: str, store: "str | os.PathLike[str]", bands: "Iterable[str] | str | None" = None

@@ -153,6 +153,38 @@ def model_convert(
     convert(file, out)
 
 
+cube = typer.Typer(name="cube", help="Look into the datacubes of auxiliary data.")
+app.add_typer(cube, no_args_is_help=True)
+
+_CubePath = Annotated[str, typer.Argument(help="Folder of the datacube, or s3://bucket/prefix.", show_default=False)]
+
+
+@cube.command("info")
+def cube_info(
+    path: _CubePath,
+    geojson: Annotated[
+        Path | None, typer.Option(help="File for the filled area.", show_default="printed as the last line")
+    ] = None,
+) -> None:
+    """Show extent, size and filled area (GeoJSON) of a datacube."""
+    from darts.cli.cubes import show_cube
+
+    show_cube(path, geojson)
+
+
+@cube.command("verify")
+def cube_verify(
+    path: _CubePath,
+    repair: Annotated[
+        bool, typer.Option("--repair", help="Note damaged chunks as missing, so that they are fetched again.")
+    ] = False,
+) -> None:
+    """Read all that a datacube holds and compare it with its checksums; code 1 if something is damaged."""
+    from darts.cli.cubes import verify
+
+    verify(path, repair=repair)
+
+
 _OutputFolder = Annotated[Path, typer.Argument(help="Folder of the results.", show_default=False)]
 
 

@@ -11,9 +11,15 @@ _TRANSIENT_ERRNO = (errno.EAGAIN, errno.ETIMEDOUT, errno.ENETUNREACH, errno.EHOS
 def is_transient(error: BaseException) -> bool:
     """Say whether the same work may succeed later: the network or the memory failed, not the input.
 
+    An error that carries a service's answer (an attribute `failure`, as those of acquisition have) is believed: a
+    refused login or an absent file stays one.
+
     Args:
         error: What was raised.
     """
+    for link in _chain(error):
+        if hasattr(link, "failure"):
+            return bool(getattr(link.failure, "temporary", False))
     return any(_looks_transient(link) for link in _chain(error))
 
 

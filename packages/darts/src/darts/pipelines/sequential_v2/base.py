@@ -2,6 +2,7 @@
 
 import logging
 from abc import abstractmethod
+from collections.abc import Sequence
 from dataclasses import field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -201,12 +202,18 @@ class _BasePipeline:
         """List the tiles to process."""
 
     @abstractmethod
-    def _tile_areas(self, failed: list[str]) -> "dict[str, GeoBox | Geometry]":
+    def _tile_areas(self, jobs: Sequence[TileJob], failed: list[str]) -> "dict[str, GeoBox | Geometry]":
         """Return grid or footprint of each tile by name; add the names of tiles that cannot be read to `failed`."""
 
     @abstractmethod
-    def _prepare_optical(self) -> list[str]:
-        """Fetch the raw images of the run, and name those that failed."""
+    def _prepare_optical(self, jobs: Sequence[TileJob]) -> list[str]:
+        """Fetch the raw images of the tiles, and name those that failed."""
+
+    def _note_prepared(self, names: list[str]) -> None:
+        """Write down which tiles an offline run can process."""
+
+    def _check_login(self, jobs: Sequence[TileJob], session: Session) -> None:
+        """Find out before the first tile whether a login is missing that every tile would miss."""
 
     @abstractmethod
     def _load_optical(self, job: TileJob) -> "xr.Dataset":
@@ -232,6 +239,7 @@ class _BasePipeline:
         """
         with warnings_once():
             jobs, session = self._prepare()
+            self._check_login(jobs, session)
             output = self._output_dir()
             checks.check_folder_is_writable(output)
             return run_tiles(
@@ -254,30 +262,41 @@ class _BasePipeline:
             Names of the scenes that could not be prepared; what can be done without them is done.
 
         Raises:
-            ConfigurationError: If neither is asked for, this pipeline cannot fetch images, or there is no tile.
+            ConfigurationError: If neither is asked for, `offline` is set, this pipeline cannot fetch images, or there
+                is no tile.
             ServiceError: If auxiliary data cannot be fetched; what was fetched stays.
         """
-        from darts_acquisition import EarthEngineSettings
-
         if not optical and not aux:
             raise ConfigurationError("There is nothing to prepare: ask for --aux, --optical or both.")
-        failed: list[str] = []
+        if self.offline:
+            raise ConfigurationError(
+                "Data cannot be prepared offline; leave --offline out, or give --no-offline where a file sets it."
+            )
         with warnings_once():
-            if optical:
-                failed += self._prepare_optical()
+            jobs = self._jobs(self._output_dir())
+            if not jobs:
+                raise NoTilesError(f"There is no tile to prepare data for: {self._where_tiles_were_sought()}.")
+            failed = self._prepare_optical(jobs) if optical else []
             if aux:
-                areas = {name: area for name, area in self._tile_areas(failed).items() if name not in failed}
-                if not areas:
-                    raise NoTilesError(f"There is no tile to prepare data for: {self._where_tiles_were_sought()}.")
-                prepare_auxiliary(
-                    list(areas.values()),
-                    self._arcticdem_path(),
-                    self._tcvis_path(),
-                    resolution=self._dem_resolution,
-                    margin_px=dem_margin_px(self.tpi_outer_radius, self._dem_resolution),
-                    earthengine=EarthEngineSettings(project=self.ee_project, use_highvolume=self.ee_use_highvolume),
-                )
+                self._prepare_auxiliary([job for job in jobs if job.tile_id not in failed], failed)
+            self._note_prepared([job.tile_id for job in jobs if job.tile_id not in failed])
         return failed
+
+    def _prepare_auxiliary(self, jobs: Sequence[TileJob], failed: list[str]) -> None:
+        """Fill the cubes for the tiles whose place is known."""
+        from darts_acquisition import EarthEngineSettings
+
+        areas = self._tile_areas(jobs, failed)
+        if not areas:
+            raise NoTilesError("There is no tile to prepare data for: none of those selected can be read.")
+        prepare_auxiliary(
+            list(areas.values()),
+            self._arcticdem_path(),
+            self._tcvis_path(),
+            resolution=self._dem_resolution,
+            margin_px=dem_margin_px(self.tpi_outer_radius, self._dem_resolution),
+            earthengine=EarthEngineSettings(project=self.ee_project, use_highvolume=self.ee_use_highvolume),
+        )
 
     @staticmethod
     def cli_prepare_data(*, pipeline: "_BasePipeline", optical: bool = False, aux: bool = False) -> None:

@@ -1,7 +1,7 @@
 """The pipeline for PlanetScope scenes and orthotiles."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
@@ -81,11 +81,11 @@ class PlanetPipeline(_BasePipeline):
         names = set(checks.select(self.image_ids, [job.tile_id for job in jobs], "scene"))
         return [job for job in jobs if job.tile_id in names]
 
-    def _tile_areas(self, failed: list[str]) -> "dict[str, GeoBox | Geometry]":
+    def _tile_areas(self, jobs: Sequence[TileJob], failed: list[str]) -> "dict[str, GeoBox | Geometry]":
         from darts_acquisition import get_planet_geometry
 
         areas: dict[str, GeoBox | Geometry] = {}
-        for job in self._jobs(self._output_dir()):
+        for job in jobs:
             try:
                 areas[job.tile_id] = get_planet_geometry(job.source)
             except DartsError as error:
@@ -93,7 +93,7 @@ class PlanetPipeline(_BasePipeline):
                 logger.error("Scene %s is left out: %s", job.tile_id, error)  # noqa: TRY400 - no bug of ours
         return areas
 
-    def _prepare_optical(self) -> list[str]:
+    def _prepare_optical(self, jobs: Sequence[TileJob]) -> list[str]:  # noqa: ARG002 - there is nothing to fetch
         raise ConfigurationError("PlanetScope images are not fetched by DARTS; leave --optical out.")
 
     def _load_optical(self, job: TileJob) -> "xr.Dataset":

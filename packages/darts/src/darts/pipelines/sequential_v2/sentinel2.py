@@ -1,7 +1,9 @@
 """The pipeline for Sentinel-2 scenes of the Copernicus Data Space or of Google Earth Engine."""
 
 import logging
+import tempfile
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -13,6 +15,7 @@ from darts.pipelines import checks
 from darts.pipelines.options import AbsolutePath, option
 from darts.pipelines.scene_lists import read_scene_list, write_scene_list
 from darts.pipelines.sequential_v2.base import _BasePipeline
+from darts.pipelines.sequential_v2.stages import Session
 from darts.pipelines.work import TileJob
 from darts_utils import DartsError
 
@@ -64,8 +67,8 @@ class Sentinel2Pipeline(_BasePipeline):
     )
     sentinel2_grid_dir: AbsolutePath | None = option(
         None,
-        help="Folder of the grid of MGRS tiles, which tells a tile that does not exist; "
-        "default <input>/sentinel2/grid.",
+        help="Folder of ESA's grid of MGRS tiles, which tells a tile that does not exist; where given, the grid "
+        "is fetched into it once (about 100 MB). Default <input>/sentinel2/grid, used where it is there.",
         panel="Input and output",
     )
     raw_data_store: AbsolutePath | None = option(
@@ -129,23 +132,40 @@ class Sentinel2Pipeline(_BasePipeline):
         return list(dict.fromkeys(source.check_scene_id(name) for name in self._select_scenes()))
 
     def _load_optical(self, job: TileJob) -> "xr.Dataset":
-        return self._source().load(job.tile_id, self._store(), offline=self.offline)
+        source, store = self._source(), self._store()
+        if not self.debug_data:
+            return source.load(job.tile_id, store, offline=self.offline)
+        with tempfile.TemporaryDirectory(prefix="darts-s2-") as folder:
+            kept = store or Path(folder)
+            tile = source.load(job.tile_id, kept, offline=self.offline)
+            source.write_raw(job.tile_id, kept, self._output_dir() / "raw" / job.tile_id)
+        return tile
 
-    def _tile_areas(self, failed: list[str]) -> "dict[str, GeoBox | Geometry]":
+    def _check_login(self, jobs: Sequence[TileJob], session: Session) -> None:
+        missing = self._missing(jobs)
+        if not self.offline and missing and any(decision.todo for decision in self._decide(missing, session)):
+            self._source().check_login()
+
+    def _missing(self, jobs: Sequence[TileJob]) -> list[TileJob]:
+        """List the jobs whose scenes are to be fetched."""
+        source, store = self._source(), self._store()
+        return [job for job in jobs if store is None or not source.is_stored(job.tile_id, store)]
+
+    # Preparing an offline run
+
+    def _tile_areas(self, jobs: Sequence[TileJob], failed: list[str]) -> "dict[str, GeoBox | Geometry]":
         source, store = self._source(), self._store()
         areas: dict[str, GeoBox | Geometry] = {}
-        for name in self._scene_names():
-            if name in failed:
-                continue
+        for job in jobs:
             try:
-                areas[name] = source.geobox(name, store)
+                areas[job.tile_id] = source.geobox(job.tile_id, store)
             except DartsError as error:
-                failed.append(name)
-                logger.error("Scene %s is left out: %s", name, error)  # noqa: TRY400 - no bug of ours
+                failed.append(job.tile_id)
+                logger.error("Scene %s is left out: %s", job.tile_id, error)  # noqa: TRY400 - no bug of ours
         return areas
 
-    def _prepare_optical(self) -> list[str]:
-        """Fetch the raw scenes of the run into the store, and list those that are there.
+    def _prepare_optical(self, jobs: Sequence[TileJob]) -> list[str]:
+        """Fetch raw scenes into the store, and list those that are there.
 
         A scene that fails is logged, and the others go on.
 
@@ -153,26 +173,32 @@ class Sentinel2Pipeline(_BasePipeline):
             Names of the scenes that failed.
 
         Raises:
-            ConfigurationError: If there is no store, or nothing says which scenes.
+            ConfigurationError: If there is no store.
+            LoginError: If something must be fetched, and there is no login.
         """
         store = self._store()
         if store is None:
             raise ConfigurationError("Preparing scenes needs a store of raw scenes; leave --no-raw-data-store out.")
-        source, names = self._source(), self._scene_names()
+        source = self._source()
+        if self._missing(jobs):
+            source.check_login()
         done: list[str] = []
         failed: list[str] = []
-        for number, name in enumerate(names, start=1):
+        for number, job in enumerate(jobs, start=1):
             try:
-                source.download(name, store)
+                source.download(job.tile_id, store)
             except DartsError as error:
-                failed.append(name)
-                logger.error("Scene %d of %d failed: %s", number, len(names), error)  # noqa: TRY400 - no bug of ours
+                failed.append(job.tile_id)
+                logger.error("Scene %d of %d failed: %s", number, len(jobs), error)  # noqa: TRY400 - no bug of ours
                 continue
-            done.append(name)
-            logger.info("Scene %d of %d is in the store: %s", number, len(names), name)
-            if self.prep_data_scene_id_file is not None:
-                write_scene_list(self.prep_data_scene_id_file, done)
+            done.append(job.tile_id)
+            logger.info("Scene %d of %d is in the store: %s", number, len(jobs), job.tile_id)
+            self._note_prepared(done)
         return failed
+
+    def _note_prepared(self, names: list[str]) -> None:
+        if names and self.prep_data_scene_id_file is not None:
+            write_scene_list(self.prep_data_scene_id_file, names)
 
     # Which scenes
 
@@ -203,13 +229,15 @@ class Sentinel2Pipeline(_BasePipeline):
 
     def _search(self) -> list[str]:
         """Search the scenes of tiles or of an area."""
-        from darts_acquisition import Area, check_tiles_exist
+        from darts_acquisition import Area, check_tiles_exist, download_sentinel_2_grid
 
         dates = self.start_date is not None or self.end_date is not None
         if dates and (self.months or self.years):
             _warn("start_date and end_date say which scenes to process; months and years are ignored.")
         place: dict[str, Any] = {}
         if self.tile_ids:
+            if self.sentinel2_grid_dir is not None:
+                download_sentinel_2_grid(self.sentinel2_grid_dir)
             check_tiles_exist(self.tile_ids, self._grid_dir())
             place["tile_ids"] = self.tile_ids
         elif self.aoi_file is not None:

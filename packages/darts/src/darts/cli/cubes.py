@@ -1,0 +1,102 @@
+"""The commands of `darts cube`: what a datacube holds, and whether all of it can still be read."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from darts.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from darts_acquisition import CubeInfo
+
+
+def show_cube(path: str, geojson: Path | None = None) -> None:
+    """Print what a datacube holds: extent, size and, as the last line, the filled area as GeoJSON.
+
+    Args:
+        path: Folder of the datacube, or ``s3://bucket/prefix``.
+        geojson: File to write the filled area into instead of printing it.
+
+    Raises:
+        ConfigurationError: If the file cannot be written.
+    """
+    from darts_acquisition import inspect_cube
+
+    info = inspect_cube(path)
+    table = Table(show_header=False, box=None)
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    for what, value in _describe(info).items():
+        table.add_row(what, value)
+    console = Console()
+    (console if console.is_terminal else Console(width=160)).print(table)
+    area = json.dumps(info.area)
+    if geojson is None:
+        typer.echo(area)
+        return
+    try:
+        geojson.write_text(area + "\n", "utf-8")
+    except OSError as error:
+        raise ConfigurationError(f"{geojson} cannot be written ({error.strerror}); correct --geojson.") from error
+    typer.echo(f"Wrote {geojson}.")
+
+
+def verify(path: str, *, repair: bool = False) -> None:
+    """Read all that a datacube holds, and list what is damaged.
+
+    Args:
+        path: Folder of the datacube, or ``s3://bucket/prefix``.
+        repair: Note damaged chunks as missing, so that they are fetched again when they are needed.
+
+    Raises:
+        SystemExit: With code 1 if something is damaged, also if it was repaired.
+    """
+    from darts_acquisition import CubeDamagedError, verify_cube
+
+    with Console(stderr=True).status("Reading …") as status:
+
+        def tell(done: int, total: int) -> None:
+            status.update(f"Reading chunk {done} of {total} …")
+
+        try:
+            found = verify_cube(path, repair=repair, progress=tell)
+        except CubeDamagedError as error:  # its lists; what is damaged beyond them is in `found`
+            typer.echo(str(error))
+            raise SystemExit(1) from error
+    for chunk, reason in found.damaged.items():
+        typer.echo(f"row {chunk.row}, column {chunk.col}: {reason}")
+    typer.echo(f"{found.checked} chunks read, {len(found.damaged)} damaged.")
+    if not found.damaged:
+        return
+    if repair:
+        typer.echo("They count as missing now, and are fetched again when they are needed.")
+    else:
+        typer.echo("With --repair they count as missing, and are fetched again when they are needed.")
+    raise SystemExit(1)
+
+
+def _describe(info: "CubeInfo") -> dict[str, str]:
+    product = info.product
+    grid, box = product.geobox, product.geobox.boundingbox
+    digits = 5 if abs(grid.affine.a) < 0.1 else 0  # degrees or metres
+    rows, cols = (-(-size // product.chunk_px) for size in grid.shape)
+    described = {
+        "path": info.path,
+        "product": f"{product.name} {product.version}, {product.collection}",
+        "variables": ", ".join(f"{variable.name} ({variable.dtype})" for variable in product.variables),
+        "grid": f"{grid.shape[1]} × {grid.shape[0]} pixels of {grid.affine.a:.10g} in {grid.crs}",
+        "extent of the grid": f"x {box.left:.{digits}f} to {box.right:.{digits}f}, "
+        f"y {box.bottom:.{digits}f} to {box.top:.{digits}f}",
+        "chunks": f"{info.filled} filled, {info.empty} empty at the provider, "
+        f"{rows * cols - info.filled - info.empty} missing; {product.chunk_px} × {product.chunk_px} pixels each",
+        "size on its storage": f"{info.stored_bytes / 1e6:.1f} MB",
+    }
+    if info.bounds is not None:
+        west, south, east, north = info.bounds
+        across = " (across the antimeridian)" if west > east else ""
+        described["filled area"] = f"longitude {west:.3f} to {east:.3f}{across}, latitude {south:.3f} to {north:.3f}"
+    return described

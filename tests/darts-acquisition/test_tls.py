@@ -1,0 +1,73 @@
+"""Certificates are verified, whichever library makes the request; there is no way around that."""
+
+import re
+from pathlib import Path
+
+import ee
+import pytest
+from google.auth.credentials import AnonymousCredentials
+
+import darts_acquisition
+from darts_acquisition import EarthEngineSettings, RequestLimits, RetryPolicy, S3Settings, ServiceError
+from darts_acquisition.sentinel2 import download_sentinel_2_grid, search_cdse_s2_sr, search_gee_s2_sr
+from darts_acquisition.transfer import Remote
+from support.earthengine_server import without_catalogue
+from support.sentinel2 import cdse_settings
+from support.tls_server import serve_tls, write_certificate
+
+NAPS: list[float] = []
+LIMITS = RequestLimits(timeout_s=10, retry=RetryPolicy(attempts=3, sleep=NAPS.append))
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory):
+    return write_certificate(tmp_path_factory.mktemp("certificate"))
+
+
+@pytest.fixture(scope="module")
+def url(certificate):
+    with serve_tls(*certificate) as address:
+        yield address
+
+
+def ask_stac(url, folder):
+    search_cdse_s2_sr(tile_ids=["08WMA"], settings=cdse_settings(url, url, LIMITS.retry))
+
+
+def ask_storage(url, folder):
+    Remote(LIMITS, S3Settings(endpoint_url=url, region="us-east-1", anonymous=True)).read("s3://bucket/file", 0, 10)
+
+
+def ask_files(url, folder):
+    Remote(LIMITS, S3Settings(anonymous=True)).read(f"{url}/file.tif", 0, 10)
+
+
+def ask_grid(url, folder):
+    download_sentinel_2_grid(folder, url=f"{url}/grid.kml", limits=LIMITS)
+
+
+def ask_earth_engine(url, folder):
+    settings = EarthEngineSettings(url=url, project="tests", credentials=AnonymousCredentials(), limits=LIMITS)
+    with without_catalogue():
+        ee.Reset()
+        search_gee_s2_sr(tile_ids=["08WMA"], settings=settings)
+
+
+@pytest.mark.parametrize("ask", [ask_stac, ask_storage, ask_files, ask_grid, ask_earth_engine])
+def test_a_certificate_that_nobody_signed_is_refused_at_once(url, tmp_path, ask):
+    NAPS.clear()
+    with pytest.raises(ServiceError, match="the certificate of the service cannot be verified, after one attempt"):
+        ask(url, tmp_path)
+    assert NAPS == []
+
+
+def test_an_authority_that_the_user_names_is_trusted(url, certificate, monkeypatch):
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(certificate[0]))
+    with pytest.raises(ServiceError, match="no page of items"):  # the answer came
+        ask_stac(url, None)
+
+
+def test_no_code_switches_verification_off():
+    folder = Path(darts_acquisition.__file__).parent
+    wrong = re.compile(r"verify\s*=\s*False|CERT_NONE|_create_unverified_context|disable_warnings|use_ssl\s*=\s*False")
+    assert [file for file in folder.rglob("*.py") if wrong.search(file.read_text("utf-8"))] == []
