@@ -6,7 +6,15 @@ import numpy as np
 import pytest
 import torch
 
-from darts_segmentation import ExportError, ModelCard, SMPSegmenter, convert_model, hash_model, read_model, save_model
+from darts_segmentation import (
+    ConversionError,
+    ModelCard,
+    SMPSegmenter,
+    convert_model,
+    hash_model,
+    read_model,
+    save_model,
+)
 from darts_utils import ParameterError
 from support.segmentation import BANDS, UNET, random_tile, small_unet
 
@@ -64,7 +72,9 @@ def test_a_missing_library_is_named(tmp_path, checkpoint, monkeypatch):
     from darts_segmentation import convert
 
     monkeypatch.setattr(convert, "_ONNX_MODULES", ("no_such_onnx",))
-    with pytest.raises(ExportError, match=r"no_such_onnx is not installed; `pip install 'darts-segmentation\[onnx\]'`"):
+    with pytest.raises(
+        ConversionError, match=r"no_such_onnx is not installed; `pip install 'darts-segmentation\[onnx\]'`"
+    ):
         convert_model(checkpoint, tmp_path / "model.onnx", "onnx")
 
 
@@ -90,7 +100,7 @@ def test_an_architecture_that_cannot_be_traced_is_named(tmp_path, monkeypatch):
 
     monkeypatch.setattr(convert, "load_network", lambda card, states: Undecided().eval())
     path = save_model(tmp_path / "a", small_unet(), _card(16))
-    with pytest.raises(ExportError, match="cannot be exported"):
+    with pytest.raises(ConversionError, match="cannot be exported"):
         convert_model(path, tmp_path / "a.pt2", "torch-export")
     assert not (tmp_path / "a.pt2").exists()
 
@@ -106,7 +116,7 @@ def test_an_export_that_computes_something_else_is_not_written(tmp_path, checkpo
             return lambda patches: self.program(patches) + 0.1
 
     monkeypatch.setattr(torch.export, "load", Wrong)
-    with pytest.raises(ExportError, match=r"differs from the original by up to 0\.02"):
+    with pytest.raises(ConversionError, match=r"differs from the original by up to 0\.02"):
         convert_model(checkpoint, tmp_path / "model.pt2", "torch-export")
     assert list(tmp_path.iterdir()) == []
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from darts_segmentation.card import ModelCard
-from darts_segmentation.errors import ExportError
+from darts_segmentation.errors import ConversionError
 from darts_segmentation.modelfile import read_model
 from darts_segmentation.network import load_network
 from darts_segmentation.store import replace_file, save_model
@@ -47,7 +47,7 @@ def convert_model(path: Path | str, out: Path | str, format: ModelFormat = "safe
         ParameterError: If `format` is unknown, or `out` does not have the ending that belongs to it.
         ModelFileError: If the model cannot be read, see :class:`SMPSegmenter`.
         UnknownBandError: If the model needs a band that the band table does not know.
-        ExportError: If the architecture cannot be exported, a library for it is missing, or the export computes
+        ConversionError: If the architecture cannot be exported, a library for it is missing, or the export computes
             something else.
     """
     out = Path(out)
@@ -94,7 +94,9 @@ def _export_program(network: "torch.nn.Module", card: ModelCard, out: Path) -> N
 def _export_onnx(network: "torch.nn.Module", card: ModelCard, out: Path) -> None:
     missing = [name for name in _ONNX_MODULES if importlib.util.find_spec(name) is None]
     if missing:
-        raise ExportError(f"{', '.join(missing)} is not installed; `pip install 'darts-segmentation[onnx]'` brings it.")
+        raise ConversionError(
+            f"{', '.join(missing)} is not installed; `pip install 'darts-segmentation[onnx]'` brings it."
+        )
     import torch
 
     program, sample = _trace(network, card)
@@ -112,7 +114,7 @@ def _export_onnx(network: "torch.nn.Module", card: ModelCard, out: Path) -> None
                 verbose=False,
             )
         except Exception as error:
-            raise ExportError(f"Model {card.name!r} cannot be written as ONNX: {_first_line(error)}") from error
+            raise ConversionError(f"Model {card.name!r} cannot be written as ONNX: {_first_line(error)}") from error
 
     def run(partial: Path) -> Any:
         import onnxruntime  # type: ignore[import-not-found, import-untyped, unused-ignore]
@@ -151,7 +153,7 @@ def _trace(network: "torch.nn.Module", card: ModelCard) -> "tuple[torch.export.E
             reason = _first_line(error)
         else:
             return program, torch.rand((1, len(card.bands), *checked), generator=generator)
-    raise ExportError(f"The architecture of model {card.name!r} cannot be exported: {reason}")
+    raise ConversionError(f"The architecture of model {card.name!r} cannot be exported: {reason}")
 
 
 def _write_and_check(
@@ -173,7 +175,7 @@ def _write_and_check(
         found = torch.sigmoid(torch.from_numpy(run(partial)))
         difference = float((expected - found).abs().max())
         if not difference <= TOLERANCE:
-            raise ExportError(
+            raise ConversionError(
                 f"The export of {out} differs from the original by up to {difference:.2g} in probability; expected "
                 f"at most {TOLERANCE}. It was not written."
             )

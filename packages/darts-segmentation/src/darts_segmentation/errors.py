@@ -27,7 +27,7 @@ class ModelWeightsError(ModelFileError):
     """The weights of a model do not fit the architecture that its card or ``config`` names."""
 
 
-class ExportError(DartsError, RuntimeError):
+class ConversionError(DartsError, RuntimeError):
     """A network could not be exported, or what was exported computes something else than the original."""
 
 
