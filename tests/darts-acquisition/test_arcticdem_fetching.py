@@ -279,7 +279,7 @@ def test_the_time_that_a_service_asks_for_is_waited_for(provider, service, cube,
 def test_a_service_that_never_answers_is_given_up(provider, service, cube):
     service.files.inject(path="*_dem.tif", delay_s=0.5, times=100)
     few = RetryPolicy(attempts=2, sleep=lambda seconds: None)
-    with pytest.raises(ServiceError, match="connection refused, lost or too slow .* after 2 attempts") as caught:
+    with pytest.raises(ServiceError, match=r"connection refused, lost or too slow .* after 2 attempts") as caught:
         fill(cube, [Chunk(1, 1)], source_of(provider, service, timeout_s=0.1, retry=few))
     assert caught.value.failure.temporary
     assert cube.known() == {}

@@ -1,6 +1,7 @@
 """The Copernicus Data Space end to end on this machine: a STAC API and object storage that hold scenes like its own."""
 
 import copy
+import dataclasses
 import hashlib
 import json
 import logging
@@ -26,6 +27,7 @@ from darts_acquisition.errors import (
     ServiceError,
 )
 from darts_acquisition.sentinel2 import (
+    CDSESettings,
     ChecksumError,
     RawStoreError,
     Sentinel2Source,
@@ -39,6 +41,7 @@ from darts_acquisition.sentinel2 import (
 from darts_acquisition.sentinel2.bands import REFLECTANCE_BANDS, SCL, quality_from_scl
 from darts_acquisition.sentinel2.item import asset_of, facts_of
 from darts_acquisition.sentinel2.store import RawStore
+from darts_acquisition.settings import RequestLimits
 from darts_utils import ParameterError
 from support.s3_server import KEYS, environment_of, serve_s3, storage_between
 from support.sentinel2 import BUCKET, CDSE_NAME, Scene, cdse_settings, expected_reflectance, publish, random_scene
@@ -338,6 +341,37 @@ def test_a_storm_of_429_ends_and_says_so(service, tmp_path):
     stac.faults.clear()
     stac.inject(status=429, times=2, retry_after="1")
     assert len(search_cdse_s2_sr(tile_ids=["08WMA"], settings=settings)) == 1
+
+
+def test_the_rate_of_requests_is_limited(many, monkeypatch):
+    stac, settings = many
+    naps = []
+    policy = dataclasses.replace(settings.limits.retry, sleep=naps.append)
+    slow = dataclasses.replace(settings, limits=RequestLimits(per_second=0.5, retry=policy))
+    search_cdse_s2_sr(tile_ids=["08WMA"], months=[6, 7, 8], years=[2021], settings=slow)
+    assert stac.paths().count("/search") == 3
+    assert [round(nap) for nap in naps] == [2, 4]
+
+
+def test_the_environment_says_where_and_how_fast(monkeypatch):
+    for name in ("STAC_URL", "S3_URL", "PROFILE", "REQUESTS_PER_SECOND"):
+        monkeypatch.delenv(f"DARTS_CDSE_{name}", raising=False)
+    assert CDSESettings.from_environment() == CDSESettings()
+    monkeypatch.setenv("DARTS_CDSE_STAC_URL", "http://127.0.0.1:1/stac")
+    monkeypatch.setenv("DARTS_CDSE_S3_URL", "http://127.0.0.1:2")
+    monkeypatch.setenv("DARTS_CDSE_PROFILE", "copernicus")
+    monkeypatch.setenv("DARTS_CDSE_REQUESTS_PER_SECOND", "2.5")
+    found = CDSESettings.from_environment()
+    assert (found.stac_url, found.s3.endpoint, found.s3.profile) == (
+        "http://127.0.0.1:1/stac",
+        "http://127.0.0.1:2",
+        "copernicus",
+    )
+    assert (found.limits.per_second, found.limits.parallel) == (2.5, 4)
+    for wrong in ("fast", "0", "-1", "nan"):
+        monkeypatch.setenv("DARTS_CDSE_REQUESTS_PER_SECOND", wrong)
+        with pytest.raises(ParameterError, match="REQUESTS_PER_SECOND is"):
+            CDSESettings.from_environment()
 
 
 def test_what_cannot_succeed_is_not_tried_again(service):

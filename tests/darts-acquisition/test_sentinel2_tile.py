@@ -124,20 +124,21 @@ def test_real_cut_outs(shared_data, day):
         raw, affine, crs = boa.read(), boa.transform, f"EPSG:{boa.crs.to_epsg()}"
     with rasterio.open(folder / f"S2A2A_{day}_022_Barbellino_SCL_10.tif") as source:
         scl, coarse = source.read(1), source.transform
-    # Bands of the cut-out: B01 B02 B03 B04 B05 …
+    # Bands of the cut-out: B01 B02 B03 B04 B05 B06 B07 B08 B8A B11 B12
+    optical = {"blue": raw[1], "green": raw[2], "red": raw[3], "nir": raw[7]}
     bands = []
-    for name, values in (("blue", raw[1]), ("green", raw[2]), ("red", raw[3])):
+    for name, values in optical.items():
         grid = RawGrid(crs, tuple(affine)[:6], values.shape, 1e-4, 0.0)
         bands.append(InMemory(RawBand(band_named(name), grid, values)))
     bands.append(InMemory(RawBand(SCL, RawGrid(crs, tuple(coarse)[:6], scl.shape), scl)))
     tile = build_tile(FACTS, bands, "here")
-    for name, values in (("blue", raw[1]), ("green", raw[2]), ("red", raw[3])):
+    for name, values in optical.items():
         expected = np.where(values == 0, np.nan, values / 10_000)
         np.testing.assert_allclose(tile[name], expected, rtol=1e-6)
     # No shift: each pixel has the class of the 20 m pixel that its centre lies in, by coordinates.
     cols, rows = ~coarse * (tile.x.values[None, :], tile.y.values[:, None])
     by_centre = scl[np.floor(rows).astype(int), np.floor(cols).astype(int)]
     np.testing.assert_array_equal(tile.s2_scl, by_centre)
-    low, invalid = np.isin(by_centre, [3, 8, 9, 11]), np.isin(by_centre, [0, 1]) | (raw[1:4] == 0).any(axis=0)
+    low, invalid = np.isin(by_centre, [3, 8, 9, 11]), np.isin(by_centre, [0, 1]) | (raw[[1, 2, 3, 7]] == 0).any(axis=0)
     np.testing.assert_array_equal(tile.quality_data_mask, np.where(invalid, 0, np.where(low, 1, 2)))
     assert len(np.unique(tile.s2_scl)) > 1

@@ -4,6 +4,7 @@ import fnmatch
 import json
 import socket
 import struct
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -77,6 +78,14 @@ class Fault:
     body: bytes | None = None
 
 
+class _Http(ThreadingHTTPServer):
+    """Says nothing of a client that has gone away."""
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
+
+
 class LocalServer:
     """A server whose answers a function gives. Use `running` to start and stop one.
 
@@ -94,7 +103,7 @@ class LocalServer:
         self.errors: list[Exception] = []
         self._now = 0
         self._lock = threading.Lock()
-        self._http = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
+        self._http = _Http(("127.0.0.1", 0), _handler(self))
         self._http.daemon_threads = True
         self._http.block_on_close = False
 

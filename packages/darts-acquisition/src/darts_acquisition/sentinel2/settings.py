@@ -38,9 +38,14 @@ class CDSESettings:
 
     @classmethod
     def from_environment(cls) -> "CDSESettings":
-        """Return the defaults, with what ``DARTS_CDSE_STAC_URL``, ``DARTS_CDSE_S3_URL`` and ``DARTS_CDSE_PROFILE`` set.
+        """Return the defaults, with what variables of the environment set.
 
-        The profile is one of ``~/.aws``; without it boto3 looks at ``AWS_PROFILE`` and the default profile.
+        ``DARTS_CDSE_STAC_URL`` and ``DARTS_CDSE_S3_URL`` are addresses. ``DARTS_CDSE_PROFILE`` is a profile of
+        ``~/.aws``; without it boto3 looks at ``AWS_PROFILE`` and the default one. ``DARTS_CDSE_REQUESTS_PER_SECOND``
+        limits the rate of requests, that of searches and that of downloads each.
+
+        Raises:
+            ParameterError: If an address is none, or the rate no number above 0.
         """
         return cls(
             stac_url=os.environ.get("DARTS_CDSE_STAC_URL") or CDSE_STAC_URL,
@@ -49,4 +54,18 @@ class CDSESettings:
                 region="default",
                 profile=os.environ.get("DARTS_CDSE_PROFILE") or None,
             ),
+            limits=RequestLimits(parallel=4, per_second=_rate("DARTS_CDSE_REQUESTS_PER_SECOND")),
         )
+
+
+def _rate(name: str) -> float | None:
+    text = os.environ.get(name)
+    if not text:
+        return None
+    try:
+        rate = float(text)
+    except ValueError:
+        rate = 0.0
+    if not rate > 0:
+        raise ParameterError(f"{name} is {text!r}; expected a number of requests per second above 0.")
+    return rate

@@ -1,0 +1,175 @@
+"""Processes that fill one cube at once, and processes that are killed while they do: nothing is lost or half there."""
+
+import itertools
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import darts_acquisition._storage
+from darts_acquisition import Chunk, ChunkState, CubeBusyError, Datacube, Window, verify_cube
+from support.arcticdem import Provider, Service, small_product
+from support.filler import Filler, running_filler
+
+pytestmark = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks processes up in /proc")
+
+WHOLE = Window.of(0, 300, 0, 400)
+CHUNKS = [Chunk(row, col) for row, col in itertools.product(range(5), range(7))]
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory) -> Iterator[tuple[Provider, Service]]:
+    provider = Provider(tmp_path_factory.mktemp("provider") / "files", small_product())
+    provider.add("a", Window.of(20, 150, 30, 200), seed=1)
+    provider.add("b", Window.of(20, 170, 190, 330), seed=2)
+    provider.add("c", Window.of(140, 260, 30, 195), seed=3)
+    with provider.serving() as service:
+        yield provider, service
+
+
+@pytest.fixture(scope="module")
+def filler() -> Iterator[Filler]:
+    with running_filler() as filler:
+        yield filler
+
+
+@pytest.fixture(scope="module")
+def undisturbed(served, filler, tmp_path_factory) -> Datacube:
+    """The cube that one process fills."""
+    provider, service = served
+    path = tmp_path_factory.mktemp("undisturbed") / "cube"
+    counts = filler.result(filler.start(path, provider.product, service.api.url, CHUNKS))
+    cube = Datacube.open(path)
+    truth = provider.truth(WHOLE)
+    for name, expected in truth.items():
+        np.testing.assert_array_equal(cube.read(WHOLE)[name].values, expected)
+    assert counts[0] + counts[1] == len(CHUNKS)
+    return cube
+
+
+def assert_same(cube: Datacube, other: Datacube) -> None:
+    assert cube.known() == other.known()
+    assert cube.read(WHOLE).identical(other.read(WHOLE))
+
+
+def assert_sound(path: Path, undisturbed: Datacube) -> int:
+    """Check that a cube verifies, and that each of its chunks is right; return how many are known."""
+    check = verify_cube(path)
+    cube = Datacube.open(path)
+    known, right = cube.known(), undisturbed.known()
+    assert not check.damaged
+    assert check.checked == sum(state == ChunkState.FILLED for state in known.values())
+    for chunk, state in known.items():
+        assert state == right[chunk]
+        assert cube.read(cube.chunk_geobox(chunk)).identical(undisturbed.read(cube.chunk_geobox(chunk)))
+    return len(known)
+
+
+@pytest.mark.parametrize("moments", [5, pytest.param(50, marks=pytest.mark.slow)])
+def test_a_killed_filling_leaves_a_cube_that_a_rerun_completes(served, filler, undisturbed, tmp_path, moments):
+    provider, service = served
+    dice = random.Random(moments)
+    began = time.monotonic()
+    filler.result(filler.start(tmp_path / "first", provider.product, service.api.url, CHUNKS))
+    lasts = time.monotonic() - began
+    seen = []
+    for moment in range(moments):
+        path = tmp_path / f"cube{moment}"
+        pid = filler.start(path, provider.product, service.api.url, CHUNKS)
+        time.sleep(dice.random() * lasts)
+        filler.kill(pid)
+        # A process that is killed while it creates the cube leaves none.
+        seen.append(assert_sound(path, undisturbed) if path.exists() else 0)
+        counts = filler.result(filler.start(path, provider.product, service.api.url, CHUNKS))
+        assert sum(counts) == len(CHUNKS) - seen[-1]  # only what was missing
+        assert_same(Datacube.open(path), undisturbed)
+    assert min(seen) < len(CHUNKS)
+    print(f"killed within {lasts:.2f} s; chunks known then: {sorted(seen)}")
+
+
+def test_one_cube_is_killed_again_and_again_until_it_is_complete(served, filler, undisturbed, tmp_path):
+    provider, service = served
+    path, dice = tmp_path / "cube", random.Random(7)
+    known = 0
+    for _ in range(6):
+        pid = filler.start(path, provider.product, service.api.url, CHUNKS)
+        time.sleep(0.02 + 0.2 * dice.random())
+        filler.kill(pid)
+        now = assert_sound(path, undisturbed) if path.exists() else 0
+        assert now >= known  # what is in the cube stays
+        known = now
+    filler.result(filler.start(path, provider.product, service.api.url, CHUNKS))
+    assert_same(Datacube.open(path), undisturbed)
+
+
+@pytest.mark.parametrize("rounds", [1, pytest.param(10, marks=pytest.mark.slow)])
+def test_four_processes_fill_one_new_cube_at_once(served, filler, undisturbed, tmp_path, rounds):
+    """Their areas overlap; all of them begin with creating the cube."""
+    provider, service = served
+    for number in range(rounds):
+        path = tmp_path / f"cube{number}"
+        areas = [[chunk for chunk in CHUNKS if first <= chunk.col < first + 4] for first in range(4)]
+        for area, seed in zip(areas, range(4), strict=True):
+            random.Random(seed + number).shuffle(area)
+        pids = [
+            filler.start(path, provider.product, service.api.url, area, per_commit=1 + index)
+            for index, area in enumerate(areas)
+        ]
+        counts = np.array([filler.result(pid) for pid in pids])
+        # Each chunk was written by one of them, and the others were told.
+        assert counts[:, :2].sum() == len(CHUNKS)
+        assert_same(Datacube.open(path), undisturbed)
+        assert not verify_cube(path).damaged
+        assert [each.name for each in tmp_path.iterdir() if each.name.endswith(".partial")] == []
+
+
+# The lock
+
+
+HOLDER = """
+import sys, time
+from pathlib import Path
+from darts_acquisition._storage import Location, _one_at_a_time
+
+with _one_at_a_time(Location(Path(sys.argv[1]))):
+    print("locked", flush=True)
+    time.sleep(600)
+"""
+
+
+@pytest.fixture
+def holder(cube) -> Iterator["subprocess.Popen[str]"]:
+    """A process that is committing to the cube, and never comes to an end."""
+    process = subprocess.Popen([sys.executable, "-c", HOLDER, str(cube.path)], stdout=subprocess.PIPE, text=True)
+    try:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "locked\n"
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def test_who_holds_the_lock_for_too_long_is_reported(cube, holder, monkeypatch):
+    monkeypatch.setattr(darts_acquisition._storage, "_LONGEST_LOCK_S", 0.3)
+    with pytest.raises(CubeBusyError, match="Another process has been writing to"):
+        cube.mark_empty([Chunk(0, 0)])
+    assert cube.known() == {}
+    assert cube.missing(Window.of(0, 16, 0, 16)) == [Chunk(0, 0)]  # reading does not wait
+
+
+def test_a_dead_process_holds_no_lock(cube, holder, monkeypatch):
+    monkeypatch.setattr(darts_acquisition._storage, "_LONGEST_LOCK_S", 5)
+    os.kill(holder.pid, signal.SIGKILL)
+    holder.wait(30)
+    began = time.monotonic()
+    cube.mark_empty([Chunk(0, 0)])
+    assert time.monotonic() - began < 5
+    assert cube.known() == {Chunk(0, 0): ChunkState.EMPTY}

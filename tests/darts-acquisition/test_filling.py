@@ -1,0 +1,163 @@
+"""Filling a cube from a source that answers as a test wants: how much at once, in which commits, what is kept."""
+
+import threading
+import time
+
+import numpy as np
+import pytest
+
+from darts_acquisition import Chunk, ChunkState, Datacube, Filling, LoginError, ServiceError, Window
+from darts_acquisition.failures import Failure
+from darts_acquisition.filling import fill
+from darts_acquisition.grid import aligned_window
+from darts_utils import Stopwatch, step
+
+CHUNKS = [Chunk(row, col) for row in range(5) for col in range(6)]
+
+
+def values_of(chunk, shape):
+    number = 10 * chunk.row + chunk.col
+    return {"height": np.full(shape, number, "float32"), "kind": np.full(shape, number, "uint8")}
+
+
+class Source:
+    """Has every chunk but those in column 5. Counts what is asked for at the same time, and what was handed out."""
+
+    def __init__(self, cube, parallel=3, delay_s=0.0, fail=None):
+        self.cube, self.parallel, self.delay_s = cube, parallel, delay_s
+        self.fail = fail or {}
+        self.asked = []
+        self.most_at_once = 0
+        self._now = 0
+        self._lock = threading.Lock()
+
+    def fetch(self, geobox):
+        window = aligned_window(geobox, self.cube.geobox)
+        chunk = Chunk(window.rows.start // 16, window.cols.start // 16)
+        with self._lock:
+            self.asked.append(chunk)
+            self._now += 1
+            self.most_at_once = max(self.most_at_once, self._now)
+        with step("decode"):
+            time.sleep(self.delay_s)
+        with self._lock:
+            self._now -= 1
+        if chunk in self.fail:
+            raise self.fail[chunk]
+        return None if chunk.col == 5 else values_of(chunk, geobox.shape)
+
+
+def commits(cube):
+    return len(list(cube._repository.ancestry(branch="main"))) - 2
+
+
+def assert_right(cube, chunks):
+    for chunk in chunks:
+        read = cube.read(cube.chunk_geobox(chunk))
+        if chunk.col == 5:
+            assert np.isnan(read.height).all()
+            assert not read.kind.any()
+        else:
+            for name, expected in values_of(chunk, read.height.shape).items():
+                np.testing.assert_array_equal(read[name], expected)
+
+
+def test_every_chunk_is_asked_for_once_and_reported(cube):
+    told = []
+    source = Source(cube)
+    report = fill(cube, [*CHUNKS, *CHUNKS[:7]], source, lambda *at: told.append(at))
+    assert report == Filling(filled=25, empty=5, elsewhere=0)
+    assert sorted(source.asked) == CHUNKS
+    assert told == [(number, 30) for number in range(1, 31)]
+    assert_right(cube, CHUNKS)
+
+
+@pytest.mark.parametrize("parallel", [1, 2, 7])
+def test_requests_are_bounded(cube, parallel):
+    source = Source(cube, parallel, delay_s=0.005)
+    fill(cube, CHUNKS, source)
+    assert source.most_at_once == parallel
+
+
+def test_groups_of_chunks_are_commits(cube):
+    """Eight chunks with data make a transaction; what is empty costs no memory, and goes with the next one."""
+    before = commits(cube)
+    fill(cube, CHUNKS, Source(cube, parallel=1))
+    assert commits(cube) - before == 4  # 25 filled chunks, 8 at a time
+
+
+def test_little_waits_in_memory(cube):
+    """No more chunks are fetched ahead than at once, however slowly they are taken."""
+    source = Source(cube, parallel=2)
+    ahead = []
+    fill(cube, CHUNKS, source, lambda done, total: (time.sleep(0.005), ahead.append(len(source.asked) - done)))
+    assert max(ahead) <= 2 * source.parallel
+
+
+def test_nothing_to_fetch_is_no_commit(cube):
+    before = commits(cube)
+    assert fill(cube, [], Source(cube)) == Filling()
+    assert commits(cube) == before
+
+
+def test_what_others_have_filled_meanwhile_stays(cube):
+    window = Window.of(0, 16, 0, 32)
+    theirs = {"height": np.full((16, 32), 99, "float32"), "kind": np.full((16, 32), 99, "uint8")}
+    source = Source(cube, parallel=1)
+
+    def progress(done, total):
+        if done == 1:
+            Datacube.open(cube.path).write(window, theirs)
+
+    assert fill(cube, CHUNKS[:6], source, progress) == Filling(filled=3, empty=1, elsewhere=2)
+    np.testing.assert_array_equal(cube.read(window).height, theirs["height"])
+    assert_right(cube, CHUNKS[2:6])
+
+
+def test_what_one_chunk_lacks_does_not_cost_the_others(cube):
+    failure = ServiceError("a_dem.tif is truncated at the provider.")
+    source = Source(cube, fail={CHUNKS[3]: failure, CHUNKS[8]: failure})
+    with pytest.raises(ServiceError, match=r"2 of 30 chunks .* the other 28 are in .*: a_dem\.tif is truncated"):
+        fill(cube, CHUNKS, source)
+    assert cube.missing(Window.of(0, 70, 0, 90)) == [CHUNKS[3], CHUNKS[8]]
+    assert_right(cube, [chunk for chunk in CHUNKS if chunk not in (CHUNKS[3], CHUNKS[8])])
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        LoginError("the login was refused."),
+        ServiceError("down", Failure("HTTP status 503", temporary=True, status=503)),
+        ZeroDivisionError("a mistake in the source"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_a_service_that_is_down_is_not_asked_on_and_on(cube, error):
+    source = Source(cube, parallel=2, fail=dict.fromkeys(CHUNKS[4:], error))
+    with pytest.raises(type(error), match=str(error)):
+        fill(cube, CHUNKS, source)
+    assert len(source.asked) <= 4 + 2 * source.parallel
+    known = cube.known()
+    assert set(known) == set(CHUNKS[:4])
+    assert_right(cube, known)
+
+
+def test_an_interrupt_keeps_what_was_fetched(cube):
+    def progress(done, total):
+        if done == 11:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fill(cube, CHUNKS, Source(cube, parallel=1), progress)
+    known = cube.known()
+    assert list(known) == CHUNKS[:11]
+    assert known[Chunk(0, 5)] == ChunkState.EMPTY
+    assert_right(cube, known)
+
+
+def test_steps_are_timed_in_whoever_fills(cube):
+    """Also the steps in the threads that fetch."""
+    watch = Stopwatch()
+    with watch.recording():
+        fill(cube, CHUNKS[:3], Source(cube))
+    assert set(watch.seconds) == {"download", "decode", "write terrain cube"}
