@@ -1,5 +1,6 @@
 """Datacubes in object storage, served by moto on this machine: what holds on a disk holds there."""
 
+import re
 import threading
 from collections.abc import Iterator
 
@@ -11,6 +12,7 @@ from darts_acquisition import (
     Chunk,
     ChunkState,
     CubeConflictError,
+    CubeDamagedError,
     CubeError,
     CubeExistsError,
     CubeNotFoundError,
@@ -42,7 +44,7 @@ def found(storage) -> Iterator[None]:
 
 @pytest.fixture
 def path(request) -> str:
-    return f"s3://cubes/{request.node.name}/terrain.icechunk"
+    return "s3://cubes/" + re.sub(r"\W+", "-", request.node.name) + "/terrain.icechunk"
 
 
 def values_of(window, number):
@@ -162,7 +164,8 @@ def test_two_writers_at_once_complete_one_cube(found, product, path):
     assert verify_cube(path).damaged == {}
 
 
-def test_damage_is_found_and_repaired(storage, found, product, path):
+@pytest.mark.parametrize("how", ["gone", "emptied", "cut off"])
+def test_damage_is_found_and_repaired(storage, found, product, path, how):
     cube = Datacube.create(path, product)
     cube.write(FIRST, values_of(FIRST, 1))
     cube.write(
@@ -173,7 +176,12 @@ def test_damage_is_found_and_repaired(storage, found, product, path):
         },
     )
     chunks = {key: size for key, size in objects(storage, path).items() if "/chunks/" in key}
-    storage.client().delete_object(Bucket="cubes", Key=max(chunks, key=chunks.__getitem__))
+    key = max(chunks, key=chunks.__getitem__)
+    content = storage.client().get_object(Bucket="cubes", Key=key)["Body"].read()
+    if how == "gone":
+        storage.client().delete_object(Bucket="cubes", Key=key)
+    else:
+        storage.client().put_object(Bucket="cubes", Key=key, Body=b"" if how == "emptied" else content[:-30])
     assert list(verify_cube(path, repair=True).damaged) == [Chunk(0, 1)]
     assert cube.complete({Chunk(0, 1): values_of(SECOND, 7)}) == [Chunk(0, 1)]
     assert verify_cube(path).damaged == {}
@@ -194,7 +202,22 @@ def test_who_died_while_creating_it_leaves_no_cube(found, product, path, monkeyp
     assert cube.known() == {}
 
 
-def test_refused_keys_are_an_error_of_one_line(storage, found, path, monkeypatch):
-    with pytest.raises(CubeError) as caught:
-        Datacube.open("s3://nobodys-bucket/terrain")
+def test_missing_keys_are_an_error_of_one_line(storage, found, path, monkeypatch):
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "")
+    with pytest.raises(CubeError, match="is no datacube that can be opened") as caught:
+        Datacube.open(path)
     assert len(str(caught.value).splitlines()) == 1
+
+
+def test_a_storage_that_is_down_is_no_damage(found, product, path, monkeypatch):
+    """A repair must not drop what cannot be reached for a moment."""
+    cube = Datacube.create(path, product)
+    cube.write(FIRST, values_of(FIRST, 1))
+    with serve_s3() as gone:
+        pass
+    unreachable = S3Settings(endpoint_url=gone.url)
+    with pytest.raises(CubeError, match="onnect") as caught:
+        verify_cube(path, repair=True, s3=unreachable)
+    assert not isinstance(caught.value, CubeDamagedError)
+    assert cube.known() == {Chunk(0, 0): ChunkState.FILLED}

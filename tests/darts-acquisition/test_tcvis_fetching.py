@@ -12,6 +12,7 @@ from affine import Affine
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from google.auth.credentials import AnonymousCredentials
+from google.auth.exceptions import DefaultCredentialsError
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from odc.geo.geobox import GeoBox
@@ -409,9 +410,11 @@ def test_a_damaged_key_file_is_a_login_error(server, tmp_path, cube, product):
 
 
 def test_a_missing_login_is_one_sentence_that_says_what_to_do(server, tmp_path, cube, product, monkeypatch):
-    for name, value in {"HOME": str(tmp_path), "CLOUDSDK_CONFIG": str(tmp_path), "NO_GCE_CHECK": "true"}.items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.delenv("GOOGLE_APPLICATION_CREDENTIALS", raising=False)
+    def find_nothing(*_: Any, **__: Any) -> None:
+        raise DefaultCredentialsError("no default credentials")
+
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setattr("google.auth.default", find_nothing)
     source = TCVISSource(product, dataclasses.replace(settings_for(server), credentials=None))
     with pytest.raises(LoginError) as caught:
         fill(cube, [Chunk(1, 1)], source)

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import shutil
 import uuid
 from collections.abc import Callable, Iterable, Iterator
@@ -34,6 +35,8 @@ _LOCK_FILE = "darts.lock"
 _LONGEST_LOCK_S = 600
 _GONE = ("not found", "NoSuchKey", "No such file", "range was invalid", "InvalidRange", "range not satisfiable")
 """Words of icechunk's message where a file is absent, or ends before the part that was asked for."""
+_FRAME = re.compile(r"^\s*(x|×|[|│`╰├][-─]*[>▶]?)(\s+|$)")
+"""What icechunk draws before each line of a message."""
 
 
 @dataclass(frozen=True)
@@ -106,6 +109,7 @@ class Location:
             return {"anonymous": True}
         if self.s3.profile is None:
             return {"from_env": True}
+        _profile_credentials(self.s3.profile)  # What is wrong with it is said here, and not by icechunk later.
         return {"get_credentials": partial(_profile_credentials, self.s3.profile)}
 
 
@@ -258,9 +262,12 @@ def check_lists(place: Location, session: "icechunk.Session", arrays: Iterable[s
 
 
 def reason_of(error: Exception) -> str:
-    """Return the first line of icechunk's message, without the trace that follows it."""
-    lines = [line.strip(" x|×│\t") for line in str(error).splitlines()]
-    return next((line.rstrip(".") for line in lines if line), type(error).__name__)
+    """Return what icechunk's message begins with and the cause that it ends with, without the trace between them."""
+    lines = [_FRAME.sub("", line).strip(" .") for line in str(error).splitlines()]
+    first, last = lines[0] if lines else "", next((line for line in reversed(lines) if line), "")
+    if last in first:
+        return first or type(error).__name__
+    return f"{first}: {last}"
 
 
 def commit(place: Location, session: "icechunk.Session", message: str) -> None:

@@ -117,7 +117,7 @@ def _fetch_all(
             return
         with step("download"):
             ended, _ = wait(running, return_when=FIRST_COMPLETED)
-        for task in ended:
+        for task in sorted(ended, key=lambda each: each.exception() is not None):  # What has come is kept first.
             error = task.exception()
             if error is not None and not isinstance(error, ServiceError):
                 raise error
