@@ -394,8 +394,8 @@ def test_files_in_object_storage_with_keys(provider, service, cube):
     with serve_s3() as storage, environment_of(storage):
         move_to(storage, provider)
         settings = dataclasses.replace(service.settings(), s3=S3Settings())
-        fill(cube, all_chunks(cube), ArcticDEMSource(provider.product, settings))
-    assert_equals_mosaic(cube, provider)
+        fill(cube, all_chunks(cube)[:14], ArcticDEMSource(provider.product, settings))
+    assert_equals_mosaic(cube, provider, Window.of(0, 128, 0, 400))
     assert service.files.requests == []
 
 

@@ -20,8 +20,8 @@ from support.filler import Filler, running_filler
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks processes up in /proc")
 
-WHOLE = Window.of(0, 300, 0, 400)
-CHUNKS = [Chunk(row, col) for row, col in itertools.product(range(5), range(7))]
+WHOLE = Window.of(0, 300, 0, 320)
+CHUNKS = [Chunk(row, col) for row, col in itertools.product(range(5), range(5))]
 
 
 @pytest.fixture(scope="module")
@@ -115,7 +115,7 @@ def test_four_processes_fill_one_new_cube_at_once(served, filler, undisturbed, t
     provider, service = served
     for number in range(rounds):
         path = tmp_path / f"cube{number}"
-        areas = [[chunk for chunk in CHUNKS if first <= chunk.col < first + 4] for first in range(4)]
+        areas = [[chunk for chunk in CHUNKS if first <= chunk.col < first + 2] for first in range(4)]
         for area, seed in zip(areas, range(4), strict=True):
             random.Random(seed + number).shuffle(area)
         pids = [

@@ -4,6 +4,7 @@ import re
 import threading
 from collections.abc import Iterator
 
+import icechunk
 import numpy as np
 import pytest
 
@@ -23,6 +24,7 @@ from darts_acquisition import (
     inspect_cube,
     verify_cube,
 )
+from darts_acquisition._storage import Location, reading
 from support.s3_server import KEYS, S3Server, environment_of, serve_s3
 
 FIRST, SECOND = Window.of(0, 16, 0, 16), Window.of(0, 16, 16, 32)
@@ -210,14 +212,23 @@ def test_missing_keys_are_an_error_of_one_line(storage, found, path, monkeypatch
     assert len(str(caught.value).splitlines()) == 1
 
 
-def test_a_storage_that_is_down_is_no_damage(found, product, path, monkeypatch):
-    """A repair must not drop what cannot be reached for a moment."""
-    cube = Datacube.create(path, product)
-    cube.write(FIRST, values_of(FIRST, 1))
-    with serve_s3() as gone:
-        pass
-    unreachable = S3Settings(endpoint_url=gone.url)
-    with pytest.raises(CubeError, match="onnect") as caught:
-        verify_cube(path, repair=True, s3=unreachable)
-    assert not isinstance(caught.value, CubeDamagedError)
-    assert cube.known() == {Chunk(0, 0): ChunkState.FILLED}
+@pytest.mark.parametrize(
+    ("cause", "damaged"),
+    [
+        ("NoSuchKey: The specified key does not exist.", True),
+        ('Error { code: "InvalidRange", message: "The requested range is not satisfiable" }', True),
+        ("Connection refused (os error 111)", False),
+        ("Permission denied (os error 13)", False),
+        ('Error { code: "AccessDenied" }', False),
+    ],
+)
+def test_a_storage_that_cannot_be_reached_is_no_damage(cause, damaged):
+    """A repair must not drop what is not there only for a moment, or only for this user."""
+    message = (
+        f"  x error getting object\n  | \n  | context:\n  |    0: icechunk::get\n  |-> service error\n  `-> {cause}\n"
+    )
+    with pytest.raises(CubeError) as caught, reading(Location.of("s3://bucket/cube")):
+        raise icechunk.IcechunkError(message)
+    assert isinstance(caught.value, CubeDamagedError) == damaged
+    assert f"error getting object: {cause.rstrip('.')}" in str(caught.value)
+    assert "s3://bucket/cube" in str(caught.value)

@@ -1,5 +1,6 @@
 """Datacubes against plain numpy mosaics with a state per chunk."""
 
+import dataclasses
 import math
 import os
 import shutil
@@ -17,13 +18,16 @@ import zarr
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from odc.geo.geobox import GeoBox
+from zarr.codecs import BloscCodec, BytesCodec, Crc32cCodec, GzipCodec, ZstdCodec
 
+import darts_acquisition._shards
 import darts_acquisition._transaction
 import darts_acquisition.datacube
 from darts_acquisition import (
     Chunk,
     ChunkState,
     CubeConflictError,
+    CubeDamagedError,
     CubeError,
     CubeExistsError,
     CubeNotFoundError,
@@ -34,6 +38,7 @@ from darts_acquisition import (
     OutsideExtentError,
     Window,
 )
+from darts_acquisition._layout import piece_codec
 from darts_acquisition._storage import BRANCH, Location, create_repository
 from darts_utils import DartsError, GridError, ParameterError
 
@@ -488,3 +493,112 @@ def test_the_storage_does_not_chatter(tmp_path):
     )
     assert done.stdout == ""
     assert "icechunk" not in done.stderr
+
+
+LAYOUTS = {
+    "level 3": {"compressors": [BloscCodec(cname="zstd", clevel=3, shuffle="shuffle"), Crc32cCodec()]},
+    "other blosc": {"compressors": [BloscCodec(cname="lz4", shuffle="bitshuffle"), Crc32cCodec()]},
+    "zstd": {"compressors": [ZstdCodec(level=1), Crc32cCodec()]},
+    "no checksum": {"compressors": [ZstdCodec(level=1)]},
+    "gzip": {"compressors": [GzipCodec(), Crc32cCodec()]},
+    "uncompressed": {"compressors": None},
+    "big-endian": {"serializer": BytesCodec(endian="big")},
+    "other pieces": {"chunks": (4, 4)},
+    "no shards": {"chunks": (16, 16), "shards": None},
+    "other nodata": {"fill_value": 77},
+}
+FAST = {"level 3", "other blosc", "zstd"}
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_cubes_that_were_laid_out_differently_read_the_same(tmp_path, product, monkeypatch, layout):
+    create = zarr.Group.create_array
+
+    def create_differently(group, name, **arguments):
+        differences = LAYOUTS[layout] if name in ("height", "kind") else {}
+        if layout == "big-endian" and name == "kind":
+            differences = {}  # a byte has no order
+        return create(group, name, **(arguments | differences))
+
+    monkeypatch.setattr(zarr.Group, "create_array", create_differently)
+    cube, mosaic = Datacube.create(tmp_path / "cube", product), Mosaic()
+    monkeypatch.undo()
+    array = zarr.open_group(cube._repository.readonly_session(BRANCH).store, mode="r")["height"]
+    assert (piece_codec(array, product, product.variables[0]) is not None) == (layout in FAST)
+    for window in (Window.of(0, 48, 16, 80), Window.of(48, 70, 0, 90)):
+        arrays = arrays_for(window, window.rows.start)
+        cube.write(window, arrays)
+        mosaic.write(window, arrays, complete=False)
+    cube.forget([Chunk(1, 2)])
+    cube.mark_empty([Chunk(0, 0), Chunk(1, 0), Chunk(1, 2)])
+    mosaic.states[0, 0] = mosaic.states[1, 0] = mosaic.states[1, 2] = 2
+    for window in (Window.of(0, 32, 0, 80), Window.of(17, 45, 37, 66), Window.of(60, 70, 85, 90)):
+        ds = Datacube.open(cube.path).read(window)
+        for name, values in mosaic.read(window).items():
+            np.testing.assert_array_equal(ds[name], values)
+
+
+@pytest.mark.parametrize("layout", ["ours", "plain"])
+def test_damage_is_an_error_and_never_other_numbers(tmp_path, product, monkeypatch, layout):
+    """Bytes all over a chunk's file, one after the other; only what a window touches matters to it."""
+    if layout == "plain":
+        monkeypatch.setattr("darts_acquisition._reading.piece_codec", lambda *_: None)
+    only_height = dataclasses.replace(product, variables=product.variables[:1])
+    cube = Datacube.create(tmp_path / "cube", only_height)
+    window = Window.of(0, 16, 0, 16)
+    height = arrays_for(window)["height"]
+    cube.write(window, {"height": height})
+    (file,) = (cube.path / "chunks").iterdir()
+    intact = file.read_bytes()
+    touching = 0
+    for place in range(0, len(intact), 11 if layout == "ours" else 37):
+        content = bytearray(intact)
+        content[place] ^= 0x10
+        file.write_bytes(content)
+        for part in (window, Window.of(0, 5, 0, 5)):
+            try:
+                found = cube.read(part).height
+            except CubeDamagedError as error:
+                touching += part != window
+                assert "`darts cube verify`" in str(error)  # noqa: PT017 - each byte may or may not matter
+            else:
+                assert part != window
+                np.testing.assert_array_equal(found, height[part])
+    # Of a window that lies in one of the four pieces, that piece and the index matter.
+    assert layout == "plain" or 20 < 11 * touching < len(intact) / 2
+    for length in (0, 3, 50, len(intact) - 70, len(intact) - 1):
+        file.write_bytes(intact[:length])
+        with pytest.raises(CubeDamagedError):
+            cube.read(Window.of(0, 5, 0, 5))
+    file.unlink()
+    with pytest.raises(CubeDamagedError):
+        cube.read(window)
+
+
+def test_nodata_takes_no_space_and_little_is_read_for_a_little(tmp_path, product, monkeypatch):
+    cube = Datacube.create(tmp_path / "cube", product)
+    window = Window.of(0, 16, 0, 16)
+    height = np.full((16, 16), np.nan, "float32")
+    cube.write(window, {"height": height, "kind": np.zeros((16, 16), "uint8")})
+    assert not (cube.path / "chunks").exists() or not list((cube.path / "chunks").iterdir())
+    assert np.isnan(cube.read(window).height).all()
+    height[8:, 8:] = arrays_for(window)["height"][8:, 8:]
+    height[:8, :8] = arrays_for(window)["height"][:8, :8]
+    cube.write(window, {"height": height, "kind": np.zeros((16, 16), "uint8")})
+    np.testing.assert_array_equal(cube.read(window).height, height)
+    asked = []
+    get = darts_acquisition._shards._get
+
+    async def remember(store, key, part):
+        asked.append(part)
+        return await get(store, key, part)
+
+    monkeypatch.setattr(darts_acquisition._shards, "_get", remember)
+    monkeypatch.setattr(darts_acquisition._shards, "_GAP_BYTES", 0)
+    part = Window.of(9, 12, 10, 16)
+    np.testing.assert_array_equal(cube.read(part, ["height"]).height, height[part])
+    index, piece = asked
+    assert index.suffix == 4 * 16 + 4
+    assert 50 < piece.end - piece.start < 8 * 8 * 4 + 30
+    assert cube.read(Window.of(0, 8, 8, 16), ["height"]).height.isnull().all()
+    assert len(asked) == 3  # the index says that nothing was written there

@@ -568,7 +568,7 @@ def test_a_killed_download_never_counts_as_present(s3, scene, published, tmp_pat
             return process
 
         killed = 0
-        for moment in sorted(rng.uniform(0, 1.5, count)):
+        for moment in sorted(rng.uniform(0, 1.2, count)):
             storage.inject(path="*jp2", delay_s=0.05, times=13)
             with start() as process:
                 time.sleep(moment)

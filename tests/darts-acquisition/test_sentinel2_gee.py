@@ -57,7 +57,7 @@ def server(images):
 @pytest.mark.parametrize("stored", [True, False])
 def test_a_scene_is_loaded_as_it_was_taken(server, images, tmp_path, monkeypatch, stored):
     monkeypatch.setattr("darts_acquisition.sentinel2.gee._BLOCK_PX", 25)
-    scene = random_scene(60, offset=0.0)
+    scene = random_scene(36, offset=0.0)
     images.append(earth_image(scene))
     tile = load_gee_s2_sr_scene(GEE_NAME, tmp_path if stored else None, "all", settings=SETTINGS)
     for band in REFLECTANCE_BANDS:

@@ -7,7 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import zarr
+from zarr.codecs import ZstdCodec
 
+import darts_acquisition.sentinel2.store as module
 from darts_acquisition.sentinel2.bands import SCL, band_named, select_bands
 from darts_acquisition.sentinel2.errors import RawStoreError, SceneNotStoredError
 from darts_acquisition.sentinel2.raw import RawGrid
@@ -73,6 +76,62 @@ def stored_files(store):
     return sorted(file for file in (store.path("made", NAME) / "B02" / "c").rglob("*") if file.is_file())
 
 
+def write_in_squares(path, raw):
+    """Lay a band out as earlier versions did."""
+    zarr.create_array(
+        path,
+        data=raw.values,
+        chunks=(5, 5),
+        compressors=ZstdCodec(level=1, checksum=True),
+        dimension_names=("y", "x"),
+        attributes=raw.grid.to_attrs(),
+        config={"write_empty_chunks": True},
+    )
+
+
+@pytest.mark.parametrize("squares", [False, True])
+@pytest.mark.parametrize("strip_rows", [1, 5, 12, 183])
+def test_any_rows_come_back_from_any_layout(tmp_path, monkeypatch, squares, strip_rows):
+    monkeypatch.setattr(module, "_STRIP_ROWS", strip_rows)
+    if squares:
+        monkeypatch.setattr(module, "_write_array", write_in_squares)
+    store, provider = RawStore(tmp_path), MadeUp()
+    tile = load_scene(provider, NAME, store, "all", offline=False)
+    assert tile.identical(load_scene(provider, NAME, None, "all", offline=False))
+    for band in (*select_bands("all"), SCL):
+        stored, values = store.open("made", NAME, band), made_up_values(band, 12)
+        assert stored._in_strips != (squares and len(values) != 5)
+        for start in range(len(values)):
+            for stop in range(start + 1, len(values) + 1):
+                np.testing.assert_array_equal(stored.read(slice(start, stop)), values[start:stop])
+        assert stored.read().dtype == values.dtype
+
+
+@pytest.mark.parametrize("squares", [False, True])
+def test_every_damaged_byte_is_found(tmp_path, monkeypatch, squares):
+    if squares:
+        monkeypatch.setattr(module, "_write_array", write_in_squares)
+    store = RawStore(tmp_path)
+    download_scene(MadeUp(), NAME, store, ["blue"])
+    stored = store.open("made", NAME, band_named("blue"))
+    file = stored_files(store)[0]
+    intact = file.read_bytes()
+    for place in range(
+        8 if squares else 0, len(intact), 3
+    ):  # what stands before is not covered by Zstandard's checksum
+        content = bytearray(intact)
+        content[place] ^= 0x10
+        file.write_bytes(content)
+        with pytest.raises(RawStoreError, match="B02 is damaged"):
+            stored.read()
+        with pytest.raises(RawStoreError, match="B02 is damaged"):
+            stored.read(slice(0, stored.rows_at_once))
+    for length in (0, 3, len(intact) // 2, len(intact) - 1):
+        file.write_bytes(intact[:length])
+        with pytest.raises(RawStoreError, match="B02 is damaged"):
+            stored.read(slice(0, stored.rows_at_once))
+
+
 @pytest.mark.parametrize("damage", ["lost", "empty", "flipped", "metadata"])
 def test_damage_is_an_error_and_never_other_numbers(tmp_path, damage):
     store = RawStore(tmp_path)
@@ -93,8 +152,6 @@ def test_damage_is_an_error_and_never_other_numbers(tmp_path, damage):
 
 
 def test_another_format_is_refused(tmp_path):
-    import zarr
-
     store = RawStore(tmp_path)
     zarr.create_group(store.path("made", NAME), attributes={"darts_raw_format": 99, "tile": {}})
     with pytest.raises(RawStoreError, match="format 1"):

@@ -18,7 +18,7 @@ from darts_acquisition.sentinel2.bands import (
     select_bands,
 )
 from darts_acquisition.sentinel2.raw import RawBand, RawGrid, SceneFacts
-from darts_acquisition.sentinel2.tile import InMemory, build_tile
+from darts_acquisition.sentinel2.tile import InMemory, _exact_line, build_tile
 from darts_utils import ParameterError
 from support.sentinel2 import LEFT, TOP, expected_reflectance, random_scene
 
@@ -50,6 +50,34 @@ def test_the_table_is_exact(scale, offset):
     numbers = np.arange(1, 65_536)
     assert np.isnan(table[0])
     np.testing.assert_array_equal(table[1:], (numbers * np.float64(scale) + offset).astype("float32"))
+
+
+@pytest.mark.parametrize(
+    ("scale", "offset", "as_a_line"),
+    [
+        (1e-4, -0.1, True),
+        (1e-4, 0.0, True),
+        (2e-4, 0.05, True),
+        (1.0, 0.0, True),
+        (1.23e-4, -0.1, False),
+        (3.0, 1.0, False),
+    ],
+)
+def test_every_raw_value_becomes_what_the_table_says(scale, offset, as_a_line):
+    """Bit by bit, whether it is computed or looked up, also where some rows hold pixels without data."""
+    table = reflectance_table(scale, offset)
+    assert (_exact_line(scale, offset, table) is not None) == as_a_line
+    values = np.random.default_rng(0).permutation(np.arange(65_536, dtype="uint16")).reshape(256, 256)
+    for band, factor in (("blue", 1), ("nir08", 2), ("coastal", 6)):
+        r = 10.0 * factor
+        grid = RawGrid("EPSG:32608", (r, 0, LEFT, 0, -r, TOP), values.shape, scale, offset)
+        classes = np.full((128 * factor, 128 * factor), 4, "uint8")
+        classes_grid = RawGrid("EPSG:32608", (20.0, 0, LEFT, 0, -20.0, TOP), classes.shape)
+        bands = [InMemory(RawBand(band_named(band), grid, values)), InMemory(RawBand(SCL, classes_grid, classes))]
+        tile = build_tile(FACTS, bands, "here", 2)
+        expected = np.kron(table[values], np.ones((factor, factor), "float32"))
+        np.testing.assert_array_equal(tile[band].values.view("uint32"), expected.view("uint32"))
+        np.testing.assert_array_equal(tile.quality_data_mask, np.where(values == 0, 0, 2) if factor == 1 else 2)
 
 
 @given(hnp.arrays("uint16", (12, 6)), hnp.arrays("uint8", (6, 3), elements=st.integers(0, 11)), st.integers(1, 3))

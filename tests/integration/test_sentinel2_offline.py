@@ -2,7 +2,7 @@
 
 import json
 import os
-import sys
+from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -13,16 +13,15 @@ import pytest
 import rasterio
 from shapely.geometry import shape
 
-from darts.cli import run_command
 from darts.demo import demo_model
 from darts.errors import ConfigurationError
 from darts.pipelines.sequential_v2 import PlanetPipeline, Sentinel2Pipeline
 from darts_acquisition import Datacube, LoginError
 from support.auxiliary_services import serve_arcticdem, trend_image
+from support.commands import run_darts
 from support.earthengine_server import connect, serve_earth_engine
 from support.peel_scenes import (
     AUGUST,
-    GEE_AUGUST,
     GEE_JULY,
     JULY,
     UNKNOWN,
@@ -37,7 +36,7 @@ from support.s3_server import KEYS, environment_of, serve_s3
 from support.sentinel2 import BUCKET, earth_image, publish
 from support.stac_server import serve_stac
 
-NAMES = {"cdse": (JULY, AUGUST), "gee": (GEE_JULY, GEE_AUGUST)}
+NAMES = {"cdse": (JULY, AUGUST), "gee": (GEE_JULY,)}
 
 
 @pytest.fixture(scope="module")
@@ -64,41 +63,28 @@ def services(scenes, tmp_path_factory):
             yield SimpleNamespace(stac=stac, s3=s3, arcticdem=arcticdem, engine=engine)
 
 
-@pytest.fixture
-def run_darts(monkeypatch, tmp_path):
-    """Run the command; return its exit code."""
-    monkeypatch.chdir(tmp_path)
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["darts", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            run_command()
-        return int(ended.value.code or 0)
-
-    return run
+def options_below(folder, **changed):
+    """Return the options of a run whose data and results lie in a folder."""
+    values = {
+        "model_files": demo_model(),
+        "output_data_dir": folder / "results",
+        "raw_data_store": folder / "raw",
+        "arcticdem_dir": folder / "arcticdem",
+        "tcvis_dir": folder / "tcvis",
+        "patch_size": 256,
+        "overlap": 32,
+        "device": "cpu",
+        "mask_erosion_size": 3,
+        "export_bands": ["probabilities", "binarized", "polygonized", "extent", "dem", "tcvis"],
+        "debug_data": True,
+    }
+    return values | changed
 
 
 @pytest.fixture
 def options(tmp_path):
     """Make the options of a run whose data and results lie in folders of its own."""
-
-    def make(folder, **changed):
-        values = {
-            "model_files": demo_model(),
-            "output_data_dir": tmp_path / folder / "results",
-            "raw_data_store": tmp_path / folder / "raw",
-            "arcticdem_dir": tmp_path / folder / "arcticdem",
-            "tcvis_dir": tmp_path / folder / "tcvis",
-            "patch_size": 128,
-            "overlap": 32,
-            "device": "cpu",
-            "mask_erosion_size": 3,
-            "export_bands": ["probabilities", "binarized", "polygonized", "extent", "dem", "tcvis"],
-            "debug_data": True,
-        }
-        return values | changed
-
-    return make
+    return lambda folder, **changed: options_below(tmp_path / folder, **changed)
 
 
 def as_arguments(options):
@@ -111,6 +97,67 @@ def as_arguments(options):
                 yield from (word, each)
 
 
+@dataclass
+class Runs:
+    """What preparing, an offline run and an online run from one source left behind.
+
+    Attributes:
+        folder: Where everything lies: `prepared`, `online`, `logs` and `scenes.json`.
+        codes: Exit codes of preparing and of the offline run.
+        said: What the two wrote on the terminal.
+        changed: Variables of the environment that preparing and the offline run changed.
+        online: Status by scene of the online run.
+        initialized: Whether the offline run had initialised Earth Engine.
+    """
+
+    folder: Path
+    codes: list[int]
+    said: list[str]
+    changed: list[set[str]]
+    online: dict[str, str]
+    initialized: bool
+
+
+@pytest.fixture(scope="module")
+def runs(services, tmp_path_factory):
+    """Prepare and run offline with the command, then run online in Python; once for each source."""
+    done = {}
+
+    def run(source):
+        if source not in done:
+            done[source] = run_both_ways(services, source, tmp_path_factory.mktemp(source))
+        return done[source]
+
+    return run
+
+
+def run_both_ways(services, source, folder):
+    connect(services.engine)
+    if source == "cdse":
+        selection = {"aoi_file": area_file(services, folder)}
+    else:
+        selection = {"tile_ids": ["08WMA"], "max_cloud_cover": 2}
+    selection |= {"raw_data_source": source, "years": [2021], "months": [7, 8]}
+    prepared = options_below(folder / "prepared", prep_data_scene_id_file=folder / "scenes.json", **selection)
+    told = [*as_arguments(prepared), "-vv", "--log-dir", folder / "logs"]
+    before = dict(os.environ)
+
+    def changes():
+        return {name for name, value in os.environ.items() if before.get(name) != value}
+
+    prepare = run_darts(folder, "inference", "prep-data", "sentinel2", "--optical", "--aux", *told)
+    changed = [changes()]
+    assert not (folder / "prepared" / "results").exists()
+    ee.Reset()
+    with no_network():
+        offline = run_darts(folder, "inference", "sentinel2-sequential", "--offline", *told)
+    initialized = ee.data.is_initialized()
+    connect(services.engine)
+    online = statuses(Sentinel2Pipeline(**options_below(folder / "online", **selection)).run())
+    changed.append(changes())
+    return Runs(folder, [prepare[0], offline[0]], [prepare[1], offline[1]], changed, online, initialized)
+
+
 def area_file(services, folder):
     file = folder / "aoi.gpkg"
     place = shape(services.stac.respond.__self__.items[0]["geometry"]).centroid.buffer(0.001)
@@ -119,64 +166,46 @@ def area_file(services, folder):
 
 
 @pytest.mark.parametrize("source", ["cdse", "gee"])
-def test_an_offline_run_gives_what_an_online_run_gives(services, scenes, options, run_darts, tmp_path, capfd, source):
-    """CDSE by area, Earth Engine by tile; cubes and raw scenes are prepared by the command."""
-    connect(services.engine)
-    place = {"aoi_file": area_file(services, tmp_path)} if source == "cdse" else {"tile_ids": ["08WMA"]}
-    selection = place | {"raw_data_source": source, "years": [2021], "months": [7, 8]}
-    prepared = options("prepared", prep_data_scene_id_file=tmp_path / "lists" / "scenes.json", **selection)
-    told = ["-vv", "--log-dir", tmp_path / "logs"]
-    before = dict(os.environ)
-
-    assert run_darts("inference", "prep-data", "sentinel2", "--optical", "--aux", *as_arguments(prepared), *told) == 0
-    assert os.environ == before
-    assert json.loads((tmp_path / "lists" / "scenes.json").read_text()) == list(NAMES[source])
-    assert not (tmp_path / "prepared" / "results").exists()
-    ee.Reset()
-    with no_network():
-        code = run_darts("inference", "sentinel2-sequential", "--offline", *as_arguments(prepared), *told)
-    assert code == 0
-    assert not ee.data.is_initialized()
-    changed = {name for name, value in os.environ.items() if before.get(name) != value}
-    assert changed <= {"TORCHINDUCTOR_CACHE_DIR"}  # which torch sets
-    secret = KEYS["aws_secret_access_key"]
-    written = [*capfd.readouterr(), *texts_below(tmp_path)]
-    assert any(scenes[0].name in text or scenes[0].gee_name in text for text in written)
-    assert not [text for text in written if secret in text]
-
-    connect(services.engine)
-    online = Sentinel2Pipeline(**options("online", **selection)).run()
-    assert statuses(online) == dict.fromkeys(NAMES[source], "success")
+def test_an_offline_run_gives_what_an_online_run_gives(runs, scenes, source):
+    """The Data Space by area, Earth Engine by tile; cubes and raw scenes are prepared by the command."""
+    made = runs(source)
+    assert made.codes == [0, 0]
+    assert json.loads((made.folder / "scenes.json").read_text()) == list(NAMES[source])
+    assert not made.initialized
+    assert made.online == dict.fromkeys(NAMES[source], "success")
     for name in NAMES[source]:
-        assert_same_results(tmp_path / "prepared" / "results" / name, tmp_path / "online" / "results" / name)
-    dem = Datacube.open(tmp_path / "online" / "arcticdem")
-    assert dem.missing(dem.window(grid_of(scenes[0]), 20)) == []
+        assert_same_results(made.folder / "prepared" / "results" / name, made.folder / "online" / "results" / name)
+    for cube in (Datacube.open(made.folder / "online" / name) for name in ("arcticdem", "tcvis")):
+        assert cube.missing(cube.window(grid_of(scenes[0]), 20)) == []
 
 
-def texts_below(folder):
-    return [file.read_bytes().decode("latin-1") for file in folder.rglob("*") if file.is_file()]
+def test_both_sources_give_the_same_map(runs):
+    assert_same_results(runs("cdse").folder / "online/results" / JULY, runs("gee").folder / "online/results" / GEE_JULY)
 
 
-def test_both_sources_give_the_same_map(services, scenes, options, tmp_path):
-    """Cubes are filled by the first run and serve the second; the raw bands are written as they were delivered."""
-    connect(services.engine)
-    cdse = Sentinel2Pipeline(**options("one", scene_ids=[JULY])).run()
-    gee = Sentinel2Pipeline(
-        **options("one", scene_ids=[GEE_JULY], raw_data_source="gee", raw_data_store=None, no_raw_data_store=True)
-    )
-    asked = services.arcticdem.requests()
-    assert statuses(cdse) | statuses(gee.run()) == {JULY: "success", GEE_JULY: "success"}
-    assert services.arcticdem.requests() == asked
-    results = tmp_path / "one" / "results"
-    assert_same_results(results / JULY, results / GEE_JULY)
-    for name, scene in ((JULY, scenes[0]), (GEE_JULY, harmonised(scenes[0]))):
-        for number, values in scene.raw.items():
-            with rasterio.open(results / "raw" / name / f"{number}.tif") as source:
-                np.testing.assert_array_equal(source.read(1), values)
-                assert source.transform == scene.affine(20 if number == "SCL" else 10)
-                assert (source.dtypes[0], source.nodata) == (str(values.dtype), 0)
-                offset = -0.1 if number != "SCL" and name == JULY else 0
-                assert (source.scales[0], source.offsets[0]) == (1 if number == "SCL" else 1e-4, offset)
+@pytest.mark.parametrize("source", ["cdse", "gee"])
+def test_the_raw_bands_are_written_as_they_were_delivered(runs, scenes, source):
+    scene = scenes[0] if source == "cdse" else harmonised(scenes[0])
+    for number, values in scene.raw.items():
+        with rasterio.open(runs(source).folder / f"online/results/raw/{NAMES[source][0]}/{number}.tif") as file:
+            np.testing.assert_array_equal(file.read(1), values)
+            assert file.transform == scene.affine(20 if number == "SCL" else 10)
+            assert (file.dtypes[0], file.nodata) == (str(values.dtype), 0)
+            scaling = (1, 0) if number == "SCL" else (1e-4, -0.1 if source == "cdse" else 0)
+            assert (file.scales[0], file.offsets[0]) == scaling
+
+
+def test_the_secret_key_shows_nowhere(runs):
+    """Neither in what was said at the highest verbosity, nor in any file; the environment stays as it was."""
+    made = runs("cdse")
+    files = [file for file in made.folder.rglob("*") if file.is_file()]
+    kinds = {file.suffix for file in files}
+    assert {".log", ".toml", ".parquet", ".json", ".nc"} <= kinds
+    texts = [*made.said, *(file.read_bytes().decode("latin-1") for file in files)]
+    assert any(JULY in text for text in made.said)
+    assert not [text for text in texts if KEYS["aws_secret_access_key"] in text]
+    assert made.changed[0] == set()
+    assert made.changed[1] <= {"TORCHINDUCTOR_CACHE_DIR"}  # which torch sets
 
 
 def test_auxiliary_data_alone(services, options, tmp_path):
@@ -227,23 +256,20 @@ def test_preparing_scenes_needs_a_store_and_a_login(services, options, monkeypat
     assert not services.stac.requests
 
 
-def test_a_missing_login_costs_seconds(services, options, run_darts, monkeypatch, capfd):
+def test_a_missing_login_costs_seconds(services, options, monkeypatch, tmp_path):
     """One sentence before the first tile, and nothing is asked; what is stored or finished needs no login."""
     monkeypatch.delenv("AWS_ACCESS_KEY_ID")
     monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
-    services.stac.requests.clear()
-    arguments = as_arguments(options("none", scene_ids=[JULY, AUGUST]))
-    assert run_darts("inference", "sentinel2-sequential", *arguments) == 2
-    (line,) = [line for line in capfd.readouterr().err.splitlines() if line.startswith("Error")]
-    assert "There are no keys" in line
-    assert "AWS_PROFILE" in line
-    assert not services.stac.requests
-    ee.Reset()
     monkeypatch.setattr("ee.data.get_persistent_credentials", refuse_to_log_in)
-    arguments = as_arguments(options("none", scene_ids=[GEE_JULY], raw_data_source="gee"))
-    assert run_darts("inference", "sentinel2-sequential", *arguments) == 2
-    (line,) = [line for line in capfd.readouterr().err.splitlines() if line.startswith("Error")]
-    assert "earthengine authenticate" in line
+    services.stac.requests.clear()
+    ee.Reset()
+    for scene, source, advice in ((JULY, "cdse", "AWS_PROFILE"), (GEE_JULY, "gee", "earthengine authenticate")):
+        arguments = as_arguments(options("none", scene_ids=[scene], raw_data_source=source))
+        code, said = run_darts(tmp_path, "inference", "sentinel2-sequential", *arguments)
+        assert code == 2
+        (line,) = [line for line in said.splitlines() if line.startswith("Error")]
+        assert advice in line
+    assert not services.stac.requests
 
 
 def refuse_to_log_in():

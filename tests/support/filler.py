@@ -17,7 +17,7 @@ from typing import Any
 
 _SCRIPT = """
 import json, os, sys
-import icechunk, numpy, pystac_client, rasterio, requests, tenacity, zarr
+import filelock, icechunk, numpy, odc.geo.xr, pystac_client, rasterio, requests, shapely, tenacity, zarr
 import darts_acquisition.filling
 from darts_acquisition import ArcticDEMSettings, Chunk, CubeProduct, Datacube, RequestLimits
 from darts_acquisition.arcticdem_source import ArcticDEMSource
@@ -33,6 +33,7 @@ def fill(order):
     done = darts_acquisition.filling.fill(cube, todo, source)
     return [done.filled, done.empty, done.elsewhere]
 
+odc.geo.CRS("EPSG:3413").transformer_to_crs(odc.geo.CRS("EPSG:4326"))(0.0, 0.0)
 print("ready", flush=True)
 for line in sys.stdin:
     pid = os.fork()

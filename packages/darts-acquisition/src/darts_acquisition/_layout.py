@@ -62,10 +62,12 @@ def piece_codec(array: Any, product: CubeProduct, variable: CubeVariable) -> Any
     layout = (array.shards, array.chunks, array.dtype)
     expected = ((product.chunk_px,) * 2, (product.inner_px,) * 2, np.dtype(variable.dtype))
     codecs = [codec.to_dict() for codec in array.metadata.codecs]
-    if layout != expected or array.metadata.encode_chunk_key((0, 1)) != "c/0/1" or len(codecs) != 1:
+    if layout != expected or not np.array_equal(array.fill_value, variable.nodata, equal_nan=True):
         return None
-    sharding = codecs[0].get("configuration", {})
-    if codecs[0]["name"] != "sharding_indexed" or sharding["index_location"] != "end":
+    if len(codecs) != 1 or codecs[0]["name"] != "sharding_indexed":
+        return None
+    sharding = codecs[0]["configuration"]
+    if sharding["index_location"] != "end":
         return None
     index, inner = (_names(sharding[each]) for each in ("index_codecs", "codecs"))
     known = {"blosc": Blosc, "zstd": Zstd}

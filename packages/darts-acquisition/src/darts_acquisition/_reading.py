@@ -1,8 +1,8 @@
 """Read windows of a cube's arrays: decode the pieces of the shards that are needed straight into the result.
 
 What zarr-python does for any layout, for the one that `_layout` writes, in less than half the time: only what a window
-touches is read, all processors decode, and each value goes to memory once, from a processor's cache. Every piece carries
-a checksum (CRC-32C), so a damaged one is an error.
+touches is read, all processors decode, and each value goes to memory once, from a processor's cache. Every piece has a
+checksum (CRC-32C), so a damaged one is an error.
 """
 
 import asyncio
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 import numpy as np
 
 from darts_acquisition._layout import piece_codec
-from darts_acquisition._shards import ShardDamagedError, checked, fetch_pieces
+from darts_acquisition._shards import ChecksumError, checked, fetch_pieces
 from darts_acquisition.bookkeeping import chunks_where
 from darts_acquisition.errors import CubeDamagedError
 from darts_acquisition.grid import Chunk, Window, chunk_block
@@ -146,7 +146,7 @@ class _Job:
         key = f"{self.variable.name}/c/{chunk.row}/{chunk.col}"
         try:
             return await fetch_pieces(store, key, self._per_edge, [piece.place for piece in pieces])
-        except ShardDamagedError as error:
+        except ChecksumError as error:
             raise self._damaged(chunk) from error
 
     def decode(self, chunk: Chunk, pieces: "list[tuple[_Piece, np.ndarray | None]]") -> None:

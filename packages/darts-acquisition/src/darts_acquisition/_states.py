@@ -30,7 +30,7 @@ class States:
         self._array: Any = zarr.open_group(session.store, mode="r")[STATE]
 
     def noted(self) -> list[Chunk]:
-        """List the chunks of which a state was ever noted, row by row; it may be that they are missing again."""
+        """List the chunks of which a state is stored, row by row."""
         places = run_async(lambda: _collect(self._session.chunk_coordinates(f"/{STATE}")))
         return sorted(Chunk(*place) for place in places)
 

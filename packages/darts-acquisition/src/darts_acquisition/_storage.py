@@ -37,6 +37,7 @@ _GONE = ("not found", "NoSuchKey", "No such file", "range was invalid", "Invalid
 """Words of icechunk's message where a file is absent, or ends before the part that was asked for."""
 _FRAME = re.compile(r"^\s*(x|×|[|│`╰├][-─]*[>▶]?)(\s+|$)")
 """What icechunk draws before each line of a message."""
+_CAUSE = re.compile(r"^\s*[|│`╰├][-─]*[>▶]")
 
 
 @dataclass(frozen=True)
@@ -263,11 +264,10 @@ def check_lists(place: Location, session: "icechunk.Session", arrays: Iterable[s
 
 def reason_of(error: Exception) -> str:
     """Return what icechunk's message begins with and the cause that it ends with, without the trace between them."""
-    lines = [_FRAME.sub("", line).strip(" .") for line in str(error).splitlines()]
-    first, last = lines[0] if lines else "", next((line for line in reversed(lines) if line), "")
-    if last in first:
-        return first or type(error).__name__
-    return f"{first}: {last}"
+    lines = str(error).splitlines() or [""]
+    first = _FRAME.sub("", lines[0]).strip(" .") or type(error).__name__
+    causes = [_FRAME.sub("", line).strip(" .") for line in lines if _CAUSE.match(line)]
+    return f"{first}: {causes[-1]}" if causes and causes[-1] not in first else first
 
 
 def commit(place: Location, session: "icechunk.Session", message: str) -> None:

@@ -105,11 +105,13 @@ def _chunks_of_geometry(product: CubeProduct, geometry: "Geometry", buffer: int)
             raise OutsideExtentError(f"The area {geometry.boundingbox} cannot be expressed in {grid.crs}.")
     shape = shape if shape.is_valid else shapely.make_valid(shape)
     places = np.array([place for part in _candidates(product, geometry, shape, buffer) for place in _places(part)])
-    outlines = _outlines(product, places, buffer) if len(places) else np.array([])
-    if not to_grid and not crs.geographic and grid.crs != crs:
-        outlines = _transform(outlines, grid.crs.transformer_to_crs(crs))
-    shapely.prepare(shape)
-    found = {Chunk(int(row), int(col)) for row, col in places[shapely.intersects(shape, outlines)]}
+    found: set[Chunk] = set()
+    if len(places):
+        outlines = _outlines(product, places, buffer)
+        if not to_grid and not crs.geographic and grid.crs != crs:
+            outlines = _transform(outlines, grid.crs.transformer_to_crs(crs))
+        shapely.prepare(shape)
+        found = {Chunk(int(row), int(col)) for row, col in places[shapely.intersects(shape, outlines)]}
     if not found:
         raise OutsideExtentError(
             f"The area {geometry.boundingbox} lies outside {product.collection}, which covers {grid.boundingbox}."
@@ -119,14 +121,15 @@ def _chunks_of_geometry(product: CubeProduct, geometry: "Geometry", buffer: int)
 
 def _candidates(product: CubeProduct, geometry: "Geometry", shape: Any, buffer: int) -> list[Window]:
     """Return the rectangles of chunks around a geometry, which `shape` is in the grid's CRS, if that is projected."""
+    from affine import Affine
     from odc.geo.geobox import GeoBox
 
     grid: Any = product.geobox
     if grid.crs.geographic and geometry.crs is not None and not geometry.crs.geographic:
         left, bottom, right, top = geometry.boundingbox.bbox
-        west, south, east, north = lonlat_bounds(
-            GeoBox.from_bbox((left, bottom, right, top), geometry.crs, shape=(2, 2))
-        )
+        # GeoBox.from_bbox would move the corner to a multiple of the pixel size.
+        box = GeoBox((1, 1), Affine(right - left, 0, left, 0, bottom - top, top), geometry.crs)
+        west, south, east, north = lonlat_bounds(box)
     else:
         west, south, east, north = shape.bounds
     spans = [(west, east)] if west <= east else [(west, 180.0), (-180.0, east)]

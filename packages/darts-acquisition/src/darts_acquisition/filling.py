@@ -82,9 +82,10 @@ def fill(cube: Datacube, chunks: Iterable[Chunk], source: Source, progress: Prog
     batch = _Batch(cube)
     failures: list[tuple[Chunk, ServiceError]] = []
     done = 0
+    running: dict[Future[Mapping[str, np.ndarray] | None], Chunk] = {}
     pool = ThreadPoolExecutor(max(1, min(source.parallel, len(todo))), thread_name_prefix="fetch")
     try:
-        for chunk, result in _fetch_all(cube, todo, source, pool):
+        for chunk, result in _fetch_all(cube, todo, source, pool, running):
             if isinstance(result, ServiceError):
                 if isinstance(result, LoginError) or (result.failure is not None and result.failure.temporary):
                     raise result
@@ -96,6 +97,9 @@ def fill(cube: Datacube, chunks: Iterable[Chunk], source: Source, progress: Prog
                 progress(done, len(todo))
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
+        for task, chunk in running.items():  # What came while something went wrong is kept as well.
+            if not task.cancelled() and task.exception() is None:
+                batch.add(chunk, task.result())
         batch.commit()
     if failures:
         raise _summary(cube, failures, len(todo))
@@ -103,11 +107,17 @@ def fill(cube: Datacube, chunks: Iterable[Chunk], source: Source, progress: Prog
 
 
 def _fetch_all(
-    cube: Datacube, todo: list[Chunk], source: Source, pool: ThreadPoolExecutor
+    cube: Datacube,
+    todo: list[Chunk],
+    source: Source,
+    pool: ThreadPoolExecutor,
+    running: "dict[Future[Mapping[str, np.ndarray] | None], Chunk]",
 ) -> "Iterator[tuple[Chunk, Mapping[str, np.ndarray] | ServiceError | None]]":
-    """Yield each chunk with what came of it, as it comes; no more wait in memory than are fetched at once."""
+    """Yield each chunk with what came of it, as it comes; no more wait in memory than are fetched at once.
+
+    Those that are not yielded yet are in `running`.
+    """
     waiting = iter(todo)
-    running: dict[Future[Mapping[str, np.ndarray] | None], Chunk] = {}
     while True:
         for chunk in islice(waiting, source.parallel - len(running)):
             # In a copy of this thread's context, so that a stopwatch that records here gets the steps there.
@@ -117,7 +127,7 @@ def _fetch_all(
             return
         with step("download"):
             ended, _ = wait(running, return_when=FIRST_COMPLETED)
-        for task in sorted(ended, key=lambda each: each.exception() is not None):  # What has come is kept first.
+        for task in ended:
             error = task.exception()
             if error is not None and not isinstance(error, ServiceError):
                 raise error

@@ -144,13 +144,14 @@ def _longitudes(west: np.ndarray, east: np.ndarray) -> tuple[float, float]:
         return -180.0, 180.0
     order = np.argsort(west)
     starts, widths = west[order], ((east - west) % 360)[order]
-    ends = np.maximum.accumulate(starts + widths)
-    gaps = np.append(starts[1:], starts[0] + 360) - ends
+    # Two turns, since an arc may reach beyond the first one's start; each gap lies before a start of the second turn.
+    starts, count = np.concatenate([starts, starts + 360]), len(starts)
+    ends = np.maximum.accumulate(starts + np.tile(widths, 2))
+    gaps = starts[count:] - ends[count - 1 : -1]
     widest = int(np.argmax(gaps))
     if gaps[widest] <= 0:
         return -180.0, 180.0
-    first = (widest + 1) % len(starts)
-    return float(starts[first]), float((ends[widest] + 180) % 360 - 180)
+    return float(starts[widest]), float((ends[count - 1 + widest] + 180) % 360 - 180)
 
 
 def _feature(cube: Datacube, chunks: list[Chunk]) -> dict[str, Any]:

@@ -29,7 +29,10 @@ _MARGIN_PX = 2
 """What a cubic interpolation reaches beyond a tile's edge."""
 _BYTES_PER_PX = 3.0
 """Earth Engine sends pixels as they are."""
-_HOW_TO_FILL = "Fetch them with `darts inference prep-data planet --aux`."
+_HOW_TO_FILL = (
+    "Fetch them with `darts inference prep-data planet --aux`, or `darts inference prep-data sentinel2 --aux` for "
+    "Sentinel-2 scenes."
+)
 
 
 def tcvis_product(trend: str = "2000-2019") -> CubeProduct:

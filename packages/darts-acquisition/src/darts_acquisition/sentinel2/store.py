@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from darts_acquisition._shards import checked
 from darts_acquisition.sentinel2.bands import S2Band
 from darts_acquisition.sentinel2.errors import RawStoreError
 from darts_acquisition.sentinel2.raw import RawBand, RawGrid, SceneFacts
@@ -24,8 +25,9 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 """Format of a stored scene; readers refuse others."""
-_CHUNK_PX = 1830
-"""Edge of a chunk in pixels. It divides the 10980, 5490 and 1830 pixels of a scene's bands."""
+_STRIP_ROWS = 183
+"""Rows of a chunk, which has the width of its band. It divides the 10980, 5490 and 1830 rows of a scene's bands, and
+what a thread makes of a strip goes to memory that lies together."""
 
 
 class RawStore:
@@ -137,6 +139,7 @@ class StoredBand:
         self.rows_at_once: int = array.chunks[0]
         self._array = array
         self._path = path
+        self._in_strips = _is_in_strips(array)
 
     def read(self, rows: slice = slice(None)) -> np.ndarray:
         """Read rows of raw integers.
@@ -144,31 +147,62 @@ class StoredBand:
         Raises:
             RawStoreError: If a chunk is damaged.
         """
+        first, last, _ = rows.indices(self.grid.shape[0])
+        number, within = divmod(first, self.rows_at_once)
         try:
+            if self._in_strips and within == 0 and 0 < last - first <= self.rows_at_once:
+                return self._strip(number)[: last - first]
             return np.asarray(self._array[rows])
         except (OSError, ValueError, RuntimeError) as error:
             raise RawStoreError(f"{self._path} is damaged ({error}); remove the scene and fetch it again.") from error
 
+    def _strip(self, number: int) -> np.ndarray:
+        """Decode a chunk, which zarr would do with a copy more."""
+        from numcodecs import Blosc
+
+        content = np.fromfile(self._path / self._array.metadata.encode_chunk_key((number, 0)), "uint8")
+        dtype = np.dtype(self._array.dtype).newbyteorder("<")
+        return np.frombuffer(Blosc().decode(checked(content)), dtype).reshape(self._array.chunks)
+
 
 def _write_array(path: Path, raw: RawBand) -> None:
     import zarr
-    from zarr.codecs import ZstdCodec
 
     values = np.ascontiguousarray(raw.values, dtype=raw.band.dtype)
-    edge = (min(_CHUNK_PX, values.shape[0]), min(_CHUNK_PX, values.shape[1]))
     array = zarr.create_array(
         path,
         shape=values.shape,
         dtype=values.dtype,
-        chunks=edge,
-        # The checksum makes a damaged chunk an error, not other numbers.
-        compressors=ZstdCodec(level=1, checksum=True),
+        chunks=(min(_STRIP_ROWS, values.shape[0]), values.shape[1]),
+        compressors=_codecs(values.dtype),
         fill_value=0,
         dimension_names=("y", "x"),
         attributes=raw.grid.to_attrs(),
         config={"write_empty_chunks": True},
     )
     array[:] = values
+
+
+def _codecs(dtype: np.dtype[Any]) -> list[Any]:
+    """Return Zstandard, of bytes that belong together, and a checksum, which makes a damaged chunk an error.
+
+    Shuffled bytes are smaller by a fifth than plain ones and as fast to read (docs/performance.md).
+    """
+    from zarr.codecs import BloscCodec, Crc32cCodec
+
+    shuffle: Any = "shuffle" if dtype.itemsize > 1 else "noshuffle"
+    return [BloscCodec(cname="zstd", clevel=3, shuffle=shuffle, typesize=dtype.itemsize), Crc32cCodec()]
+
+
+def _is_in_strips(array: "zarr.Array[Any]") -> bool:
+    """Tell whether an array lies as `_write_array` lays it out; earlier versions did so differently."""
+    codecs: list[Any] = [codec.to_dict() for codec in array.metadata.codecs]
+    names = [codec["name"] for codec in codecs]
+    return (
+        array.chunks[1] == array.shape[1]
+        and names == ["bytes", "blosc", "crc32c"]
+        and codecs[0].get("configuration", {}).get("endian") != "big"
+    )
 
 
 def _move(source: Path, target: Path) -> None:

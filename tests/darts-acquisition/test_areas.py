@@ -1,0 +1,152 @@
+"""Which chunks an area needs, against every pixel of the area put into the grid one by one."""
+
+import dataclasses
+
+import geopandas as gpd
+import numpy as np
+import pytest
+import shapely
+from affine import Affine
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+from odc.geo.geobox import GeoBox
+from odc.geo.geom import Geometry
+from pyproj import Transformer
+
+from darts_acquisition import Chunk, OutsideExtentError, arcticdem_product, tcvis_product
+from darts_acquisition.areas import chunks_of
+from darts_utils import GridError
+
+DEM, TRENDS = arcticdem_product(10), tcvis_product()
+PRODUCTS = st.sampled_from([dataclasses.replace(each, chunk_px=450) for each in (DEM, TRENDS)])
+RING = shapely.Polygon(
+    [(0, 0), (60_000, 5_000), (50_000, 50_000), (8_000, 40_000)],
+    [[(15_000, 12_000), (42_000, 14_000), (40_000, 38_000), (16_000, 34_000)]],
+)
+
+
+def chunks_of_points(product, x, y, crs):
+    """The chunks that points fall into, each alone."""
+    x, y = Transformer.from_crs(crs, str(product.geobox.crs), always_xy=True).transform(x, y)
+    affine = product.geobox.affine
+    cols, rows = np.floor((np.asarray(x) - affine.c) / affine.a), np.floor((np.asarray(y) - affine.f) / affine.e)
+    if product.geobox.crs.geographic:
+        cols %= product.geobox.shape[1]
+    return {
+        Chunk(int(row), int(col)) for row, col in zip(rows // product.chunk_px, cols // product.chunk_px, strict=True)
+    }
+
+
+def points_in(geometry, number=4000, seed=0):
+    random = np.random.default_rng(seed)
+    left, bottom, right, top = geometry.bounds
+    x, y = random.uniform(left, right, number), random.uniform(bottom, top, number)
+    inside = shapely.contains_xy(geometry, x, y)
+    return x[inside], y[inside]
+
+
+@settings(max_examples=40)
+@given(
+    product=PRODUCTS,
+    zone=st.integers(1, 60),
+    east=st.integers(350_000, 600_000),
+    north=st.integers(6_000_000, 8_900_000),
+)
+def test_a_polygon_with_a_hole_gets_the_chunks_of_its_points(product, zone, east, north):
+    geometry = shapely.affinity.translate(RING, east, north)
+    crs = f"EPSG:{32600 + zone}"
+    found = set(chunks_of(product, Geometry(geometry, crs)))
+    needed = chunks_of_points(product, *points_in(geometry), crs)
+    assert needed <= found
+    # Nothing far from the polygon: each chunk has a point of a slightly larger one.
+    wider = chunks_of_points(product, *points_in(geometry.buffer(300), 40_000), crs)
+    assert len(found - wider) <= 1  # a corner that no point has met
+    # A grid has no hole, and so at least as many.
+    box = GeoBox.from_bbox(geometry.bounds, crs, resolution=100)
+    assert found <= set(chunks_of(product, box))
+
+
+@settings(max_examples=40)
+@given(product=PRODUCTS, zone=st.integers(1, 60), north=st.integers(6_000_000, 8_900_000), buffer=st.integers(0, 500))
+def test_a_grid_with_a_buffer_gets_the_chunks_of_its_pixels(product, zone, north, buffer):
+    crs = f"EPSG:{32600 + zone}"
+    grid = GeoBox((300, 200), Affine(30, 0, 480_000, 0, -30, north), crs)
+    found = set(chunks_of(product, grid, buffer))
+    x, y = np.meshgrid(grid.coordinates["x"].values, grid.coordinates["y"].values)
+    assert chunks_of_points(product, x.ravel(), y.ravel(), crs) <= found
+    assert found <= set(chunks_of(product, grid, buffer + 1))
+    assert set(chunks_of(product, Geometry(shapely.box(*grid.boundingbox.bbox), crs), buffer)) <= found
+
+
+@pytest.mark.parametrize("product", [DEM, TRENDS], ids=["dem", "trends"])
+def test_an_area_across_the_antimeridian_has_both_sides(product):
+    product = dataclasses.replace(product, chunk_px=450)
+    x, y = Transformer.from_crs(4326, 32601, always_xy=True).transform(180.0, 71.0)
+    geometry = shapely.affinity.translate(shapely.box(-20_000, -20_000, 20_000, 20_000), x, y)
+    found = set(chunks_of(product, Geometry(geometry, "EPSG:32601")))
+    needed = chunks_of_points(product, *points_in(geometry), "EPSG:32601")
+    assert needed <= found
+    assert len(found) <= 1.1 * len(needed)  # those of which the area has a corner, without one of the points
+    if product.name == "tcvis":
+        cols = {chunk.col for chunk in found}
+        assert {0, -(-product.geobox.shape[1] // 450) - 1} <= cols
+        assert len(cols) < 20
+
+
+def test_an_area_around_the_pole():
+    product = dataclasses.replace(arcticdem_product(32), chunk_px=900)
+    cap = shapely.Point(0, 0).buffer(300_000)
+    found = set(chunks_of(product, Geometry(cap, "EPSG:3413")))
+    assert chunks_of_points(product, *points_in(cap), "EPSG:3413") <= found
+    with pytest.raises(OutsideExtentError):  # TCVIS ends at 84° N
+        chunks_of(TRENDS, Geometry(shapely.Point(0, 0).buffer(100_000), "EPSG:3413"))
+
+
+def test_tables_lists_and_mixtures():
+    one = Geometry(shapely.box(500_000, 7_500_000, 510_000, 7_510_000), "EPSG:32608")
+    grid = GeoBox((100, 100), Affine(30, 0, 600_000, 0, -30, 7_900_000), "EPSG:32608")
+    table = gpd.GeoDataFrame(
+        {"name": ["one", "none", "empty"]}, geometry=[one.geom, None, shapely.Polygon()], crs="EPSG:32608"
+    )
+    expected = set(chunks_of(DEM, one)) | set(chunks_of(DEM, grid))
+    for area in ([one, grid], [table, grid], [table.geometry, [grid]], iter([table, grid])):
+        found = chunks_of(DEM, area)
+        assert set(found) == expected
+        assert found == sorted(expected)
+    assert chunks_of(DEM, []) == []
+
+
+def test_a_table_in_degrees_bends_like_the_grid():
+    """An edge along a parallel is an arc in EPSG:3413; the chunks below the chord between its ends are needed."""
+    product = dataclasses.replace(arcticdem_product(32), chunk_px=450)
+    area = shapely.box(-60, 70, 0, 70.2)
+    found = set(chunks_of(product, gpd.GeoSeries([area], crs="EPSG:4326")))
+    assert chunks_of_points(product, *points_in(area, 8000), "EPSG:4326") <= found
+
+
+def test_what_lies_outside_is_left_out_and_alone_an_error():
+    near = Geometry(shapely.box(500_000, 7_500_000, 501_000, 7_501_000), "EPSG:32608")
+    far = Geometry(shapely.box(500_000, 1_000_000, 501_000, 1_001_000), "EPSG:32608")
+    for product in (DEM, TRENDS):
+        assert chunks_of(product, [near, far]) == chunks_of(product, near)
+        with pytest.raises(OutsideExtentError, match="lies outside"):
+            chunks_of(product, [far, far])
+
+
+def test_an_area_needs_a_crs():
+    with pytest.raises(GridError, match="has no CRS"):
+        chunks_of(DEM, Geometry(shapely.box(0, 0, 1, 1), None))
+    with pytest.raises(GridError, match="has no CRS"):
+        chunks_of(DEM, GeoBox((2, 2), Affine(1, 0, 0, 0, -1, 0), None))
+    with pytest.raises(GridError, match=r"of type int has no CRS.*expected a GeoDataFrame"):
+        chunks_of(DEM, 3)
+
+
+@given(shift=st.integers(0, 449))
+def test_an_area_that_only_touches_a_chunk(shift):
+    """A box of the grid's own pixels needs the chunks that it covers, and may name the ones along its edge."""
+    product = dataclasses.replace(DEM, chunk_px=450)
+    assume(shift != 0)
+    window = (slice(90_000 + shift, 90_450), slice(45_000, 45_450 - shift))
+    area = product.geobox[window]
+    assert chunks_of(product, area) == [Chunk(200, 100)]
