@@ -14,14 +14,14 @@ import numpy as np
 import pytest
 
 import darts_acquisition._storage
-from darts_acquisition import Chunk, ChunkState, CubeBusyError, Datacube, Window, verify_cube
+from darts_acquisition import Chunk, ChunkState, CubeBusyError, CubeError, Datacube, Window, verify_cube
 from support.arcticdem import Provider, Service, small_product
 from support.filler import Filler, running_filler
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks processes up in /proc")
 
-WHOLE = Window.of(0, 300, 0, 320)
-CHUNKS = [Chunk(row, col) for row, col in itertools.product(range(5), range(5))]
+WHOLE = Window.of(0, 256, 0, 320)
+CHUNKS = [Chunk(row, col) for row, col in itertools.product(range(4), range(5))]
 
 
 @pytest.fixture(scope="module")
@@ -130,6 +130,23 @@ def test_four_processes_fill_one_new_cube_at_once(served, filler, undisturbed, t
         assert [each.name for each in tmp_path.iterdir() if each.name.endswith(".partial")] == []
 
 
+def test_a_part_of_a_damaged_chunk_cannot_be_written(cube):
+    """Writing a part reads the rest first. It is one sentence, and the cube stays as it was."""
+    window = Window.of(0, 16, 0, 16)
+    random = np.random.default_rng(1)
+    values = {"height": random.normal(size=(16, 16)).astype("float32"), "kind": np.ones((16, 16), "uint8")}
+    cube.write(window, values)
+    for file in (cube.path / "chunks").iterdir():
+        file.unlink()
+    part = Window.of(3, 5, 3, 5)
+    with pytest.raises(CubeError, match=r"cannot be written; nothing of this write was kept: .*not found") as caught:
+        cube.write(part, {name: array[3:5, 3:5] for name, array in values.items()})
+    assert len(str(caught.value).splitlines()) == 1
+    verify_cube(cube.path, repair=True)
+    assert cube.complete({Chunk(0, 0): values}) == [Chunk(0, 0)]
+    np.testing.assert_array_equal(cube.read(window).height, values["height"])
+
+
 # The lock
 
 
@@ -163,6 +180,20 @@ def test_who_holds_the_lock_for_too_long_is_reported(cube, holder, monkeypatch):
         cube.mark_empty([Chunk(0, 0)])
     assert cube.known() == {}
     assert cube.missing(Window.of(0, 16, 0, 16)) == [Chunk(0, 0)]  # reading does not wait
+
+
+@pytest.mark.parametrize("mode", [0o755, 0o775, 0o700])
+def test_who_may_write_into_the_cube_may_take_its_lock(cube, mode):
+    cube.path.chmod(mode)
+    cube.mark_empty([Chunk(0, 0)])
+    assert (cube.path / "darts.lock").stat().st_mode & 0o777 == mode & 0o666
+
+
+def test_a_lock_that_cannot_be_taken_is_reported(cube):
+    (cube.path / "darts.lock").mkdir()
+    with pytest.raises(CubeError, match=r"nothing of this write was kept: .*darts\.lock cannot be locked"):
+        cube.mark_empty([Chunk(0, 0)])
+    assert cube.known() == {}
 
 
 def test_a_dead_process_holds_no_lock(cube, holder, monkeypatch):

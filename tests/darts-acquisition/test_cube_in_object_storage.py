@@ -24,7 +24,7 @@ from darts_acquisition import (
     inspect_cube,
     verify_cube,
 )
-from darts_acquisition._storage import Location, reading
+from darts_acquisition._storage import Location, check_lists, reading
 from support.s3_server import KEYS, S3Server, environment_of, serve_s3
 
 FIRST, SECOND = Window.of(0, 16, 0, 16), Window.of(0, 16, 16, 32)
@@ -232,3 +232,31 @@ def test_a_storage_that_cannot_be_reached_is_no_damage(cause, damaged):
     assert isinstance(caught.value, CubeDamagedError) == damaged
     assert f"error getting object: {cause.rstrip('.')}" in str(caught.value)
     assert "s3://bucket/cube" in str(caught.value)
+
+
+class _Lists:
+    """A session whose lists of chunks cannot be read."""
+
+    def __init__(self, cause):
+        self.cause = cause
+
+    async def chunk_coordinates(self, path):
+        raise icechunk.IcechunkError(f"  x session error\n  | \n  `-> {self.cause}\n")
+        yield
+
+
+@pytest.mark.parametrize(
+    ("cause", "damaged"),
+    [
+        ("NoSuchKey: The specified key does not exist.", True),
+        ("I/O error", True),
+        ("service error: AccessDenied", False),
+        ("dispatch failure", False),
+    ],
+)
+def test_lists_that_cannot_be_reached_are_no_damage(cause, damaged):
+    """Nobody is told to delete a cube whose storage is down."""
+    with pytest.raises(CubeError) as caught:
+        check_lists(Location.of("s3://bucket/cube"), _Lists(cause), ["state"])
+    assert isinstance(caught.value, CubeDamagedError) == damaged
+    assert ("delete the cube" in str(caught.value)) == damaged

@@ -158,6 +158,30 @@ def test_the_real_item(shared_data):
     assert asset_of(item, REFLECTANCE_BANDS[1]).size == 134_936_576
 
 
+def test_the_real_item_leads_to_its_files(s3, shared_data, tmp_path):
+    """The real item as it is, but for files that are smaller: found by tile, time, cloud and snow, and loaded."""
+    item = json.loads(next((shared_data / "cdse_stac").glob("*.json")).read_text())
+    place = {"crs": "EPSG:32613", "left": 499_980.0, "top": 7_000_020.0, "tile": "13VEK"}
+    scene = random_scene(12, 8, FOUR, name=item["id"], **place)
+    made = publish(scene, s3, tmp_path)
+    for name, asset in made["assets"].items():
+        assert asset.keys() <= item["assets"][name].keys()
+        changed = ("href", "file:size", "file:checksum", "proj:shape", "proj:transform")
+        item["assets"][name] |= {key: asset[key] for key in changed}
+    assert made["properties"].keys() <= item["properties"].keys()
+    with catalogue(s3, [item]) as (_, settings):
+        conditions = {"start_date": "2022-02-17", "end_date": "2022-02-17", "max_snow_cover": 100}
+        cloud = item["properties"]["eo:cloud_cover"]
+        names = get_cdse_s2_sr_scene_ids_from_tile_ids(
+            ["13VEK"], settings=settings, max_cloud_cover=min(100, cloud + 1), **conditions
+        )
+        assert names == [item["id"]]
+        tile = load_cdse_s2_sr_scene(names[0], tmp_path / "raw", settings=settings)
+    check_tile(tile, scene)
+    assert tile.attrs["s2_processing_baseline"] == "05.10"
+    assert tile.attrs["elevation"] == pytest.approx(15.295893422957406)
+
+
 def test_the_peel_scene(s3, shared_data, tmp_path):
     with rasterio.open(next((shared_data / "peel").glob("S2_*.tif"))) as source:
         pixels, affine = source.read()[:, :246, :246], source.transform

@@ -9,6 +9,7 @@ import pytest
 from darts.cli import run_command
 from darts.pipelines.options import options_of
 from darts.pipelines.sequential_v2 import PlanetPipeline
+from support.commands import logging_restored
 
 
 @pytest.fixture
@@ -19,7 +20,7 @@ def darts(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, tmp_pa
 
     def run(*arguments: str) -> tuple[int, str, str]:
         monkeypatch.setattr(sys, "argv", ["darts", *arguments])
-        with pytest.raises(SystemExit) as ended:
+        with logging_restored(), pytest.raises(SystemExit) as ended:
             run_command()
         output = capsys.readouterr()
         code = ended.value.code

@@ -13,6 +13,7 @@ from shapely.geometry import shape
 from darts.cli import run_command
 from darts_acquisition import Chunk, CubeProduct, Datacube, Window
 from support.arcticdem import small_product
+from support.commands import logging_restored
 
 
 @pytest.fixture
@@ -22,7 +23,7 @@ def darts(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, tmp_pa
 
     def run(*arguments: str) -> tuple[int, str, str]:
         monkeypatch.setattr(sys, "argv", ["darts", "cube", *arguments])
-        with pytest.raises(SystemExit) as ended:
+        with logging_restored(), pytest.raises(SystemExit) as ended:
             run_command()
         output = capsys.readouterr()
         return (0 if ended.value.code is None else int(ended.value.code)), output.out, output.err

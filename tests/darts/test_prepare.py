@@ -6,7 +6,7 @@ import pytest
 
 import darts_acquisition
 from darts.demo import SampleArea, make_sample_area
-from darts.errors import ConfigurationError
+from darts.errors import ConfigurationError, NoTilesError
 from darts.pipelines.sequential_v2 import PlanetPipeline
 from darts_acquisition import Datacube, load_arcticdem, load_tcvis
 from darts_acquisition.auxiliary import Estimate
@@ -71,6 +71,17 @@ def test_a_scene_that_cannot_be_read_is_named_and_the_others_go_on(
     with pytest.raises(SystemExit) as ended:
         PlanetPipeline.cli_prepare_data(pipeline=_pipeline(tmp_path / "scenes", tmp_path), aux=True)
     assert ended.value.code == 1
+
+
+def test_where_no_scene_can_be_read_there_is_nothing_to_prepare(area: SampleArea, tmp_path: Path, asked: dict) -> None:
+    folder = copy_scene(area.scene_dir, tmp_path / "scenes", "20210801_200000_01_2405")
+    next(folder.glob("*_SR.tif")).unlink()
+    with pytest.raises(NoTilesError, match="none of those selected can be read"):
+        _pipeline(tmp_path / "scenes", tmp_path).prepare_data(aux=True)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(NoTilesError, match="holds no folder of a scene"):
+        _pipeline(tmp_path / "empty", tmp_path).prepare_data(aux=True)
+    assert asked == {}
 
 
 def test_asking_for_nothing_or_for_images_is_a_mistake(area: SampleArea, tmp_path: Path, asked: dict) -> None:

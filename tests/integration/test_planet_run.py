@@ -21,6 +21,7 @@ from darts.pipelines.options import build, known_keys
 from darts.pipelines.sequential_v2 import PlanetPipeline
 from darts_export import read_manifest
 from darts_segmentation import convert_model
+from support.commands import logging_restored
 from support.cubes import build_cubes
 from support.damage import copy_scene
 
@@ -51,7 +52,7 @@ def run_darts(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
 
     def run(*arguments: object) -> int:
         monkeypatch.setattr(sys, "argv", ["darts", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
+        with logging_restored(), pytest.raises(SystemExit) as ended:
             run_command()
         return int(ended.value.code or 0)
 

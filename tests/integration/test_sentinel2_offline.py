@@ -222,18 +222,21 @@ def test_auxiliary_data_alone(services, options, tmp_path):
     assert "prep-data sentinel2 --optical" in record.error
 
 
-def test_what_cannot_be_prepared_is_named_and_the_rest_goes_on(services, options, tmp_path):
+@pytest.mark.parametrize(
+    ("source", "unknown", "known"), [("cdse", UNKNOWN, JULY), ("gee", GEE_JULY.replace("WMA", "WMB"), GEE_JULY)]
+)
+def test_what_cannot_be_prepared_is_named_and_the_rest_goes_on(services, options, tmp_path, source, unknown, known):
+    connect(services.engine)
     file = tmp_path / "scenes.json"
-    pipeline = Sentinel2Pipeline(**options("some", scene_ids=[UNKNOWN, JULY], prep_data_scene_id_file=file))
-    assert pipeline.prepare_data(optical=True) == [UNKNOWN]
-    assert json.loads(file.read_text()) == [JULY]
+    some = options("some", raw_data_source=source)
+    pipeline = Sentinel2Pipeline(**some, scene_ids=[unknown, known], prep_data_scene_id_file=file)
+    assert pipeline.prepare_data(optical=True) == [unknown]
+    assert json.loads(file.read_text()) == [known]
     with pytest.raises(SystemExit) as ended:
         Sentinel2Pipeline.cli_prepare_data(pipeline=pipeline, optical=True)
     assert ended.value.code == 1
-    services.stac.requests.clear()
-    done = Sentinel2Pipeline(**options("some", scene_ids=[JULY]))
-    assert done.prepare_data(optical=True) == []
-    assert not services.stac.requests
+    with no_network():
+        assert Sentinel2Pipeline(**some, scene_ids=[known]).prepare_data(optical=True) == []
 
 
 @pytest.mark.parametrize("pipeline", [PlanetPipeline, Sentinel2Pipeline])

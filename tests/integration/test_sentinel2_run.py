@@ -152,6 +152,7 @@ def test_a_scene_that_fails_says_why_in_one_sentence_and_leaves_the_others(
     assert sum("nowhere" in path for path in asked) == 1
     assert sum(stormy.name in path for path in asked) == 2 * 3  # the run itself tries once more at its end
     texts = [file.read_bytes().decode("latin-1") for file in (tmp_path / "results").rglob("*") if file.is_file()]
+    assert any(UNKNOWN in text and AUGUST in text for text in texts)  # the log of the run lies among them
     assert not [text for text in [*texts, caplog.text] if KEYS["aws_secret_access_key"] in text]
 
 

@@ -180,7 +180,9 @@ def _read_any_layout(
     try:
         result = np.array(array[window])
     except (ValueError, RuntimeError) as error:
-        raise _damaged(variable, f"A chunk in the rows and columns {window.rows, window.cols}") from error
+        rows, cols = window
+        where = f"A chunk within rows {rows.start} to {rows.stop} and columns {cols.start} to {cols.stop}"
+        raise _damaged(variable, where) from error
     size = product.chunk_px
     for row, col in chunks_where(~filled, chunk_block(window, size)):
         part = Window.of(row * size, (row + 1) * size, col * size, (col + 1) * size).intersection(window)

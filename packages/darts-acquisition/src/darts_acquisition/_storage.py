@@ -35,6 +35,8 @@ _LOCK_FILE = "darts.lock"
 _LONGEST_LOCK_S = 600
 _GONE = ("not found", "NoSuchKey", "No such file", "range was invalid", "InvalidRange", "range not satisfiable")
 """Words of icechunk's message where a file is absent, or ends before the part that was asked for."""
+_UNREACHABLE = ("dispatch failure", "service error", "Permission denied", "timed out", "timeout")
+"""Words of icechunk's message where the storage does not answer, or refuses to: nothing is known of the file."""
 _FRAME = re.compile(r"^\s*(x|×|[|│`╰├][-─]*[>▶]?)(\s+|$)")
 """What icechunk draws before each line of a message."""
 _CAUSE = re.compile(r"^\s*[|│`╰├][-─]*[>▶]")
@@ -235,6 +237,21 @@ def reading(place: Location) -> Iterator[None]:
         raise CubeError(f"{place} cannot be read: {reason}.") from error
 
 
+@contextlib.contextmanager
+def writing(place: Location) -> Iterator[None]:
+    """Say in our words what goes wrong while changes are made to a repository.
+
+    Raises:
+        CubeError: If the storage fails: it is full, cannot be reached, or what a change belongs to is damaged.
+    """
+    import icechunk
+
+    try:
+        yield
+    except icechunk.IcechunkError as error:
+        raise CubeError(f"{place} cannot be written; nothing of this write was kept: {reason_of(error)}.") from error
+
+
 def check_lists(place: Location, session: "icechunk.Session", arrays: Iterable[str]) -> None:
     """Check that the lists of chunks can be read, without which nothing in a repository can be found.
 
@@ -244,7 +261,8 @@ def check_lists(place: Location, session: "icechunk.Session", arrays: Iterable[s
         arrays: Names of the arrays whose lists are read.
 
     Raises:
-        CubeDamagedError: If one cannot.
+        CubeDamagedError: If one is lost or damaged.
+        CubeError: If the storage does not answer.
     """
     import icechunk
 
@@ -256,9 +274,12 @@ def check_lists(place: Location, session: "icechunk.Session", arrays: Iterable[s
         try:
             run_async(partial(read, name))
         except icechunk.IcechunkError as error:
+            reason = reason_of(error)
+            if any(words in reason for words in _UNREACHABLE) and not any(words in reason for words in _GONE):
+                raise CubeError(f"{place} cannot be read: {reason}.") from error
             raise CubeDamagedError(
-                f"The list of the chunks of {name} in {place} is damaged ({reason_of(error)}), which nothing can "
-                "repair; put a copy in its place, or delete the cube and fetch it again."
+                f"The list of the chunks of {name} in {place} is damaged ({reason}), which nothing can repair; "
+                "put a copy in its place, or delete the cube and fetch it again."
             ) from error
 
 
@@ -287,16 +308,15 @@ def commit(place: Location, session: "icechunk.Session", message: str) -> None:
     """
     import icechunk
 
-    try:
-        with _quiet_storage(), _one_at_a_time(place):
-            session.commit(message, rebase_with=icechunk.ConflictDetector())
-    except (icechunk.ConflictError, icechunk.RebaseFailedError) as error:
-        raise CubeConflictError(
-            "Another process has written the same chunks in the meantime; nothing of this write was kept. "
-            "Ask the cube again what is missing, and write only that."
-        ) from error
-    except icechunk.IcechunkError as error:
-        raise CubeError(f"{place} cannot be written; nothing of this write was kept: {reason_of(error)}.") from error
+    with writing(place):
+        try:
+            with _quiet_storage(), _one_at_a_time(place):
+                session.commit(message, rebase_with=icechunk.ConflictDetector())
+        except (icechunk.ConflictError, icechunk.RebaseFailedError) as error:
+            raise CubeConflictError(
+                "Another process has written the same chunks in the meantime; nothing of this write was kept. "
+                "Ask the cube again what is missing, and write only that."
+            ) from error
 
 
 @contextlib.contextmanager
@@ -306,12 +326,18 @@ def _one_at_a_time(place: Location) -> Iterator[None]:
         return
     from filelock import FileLock, Timeout
 
-    lock = FileLock(place.folder / _LOCK_FILE, timeout=_LONGEST_LOCK_S, thread_local=False)
+    file = place.folder / _LOCK_FILE
     try:
+        mode = place.folder.stat().st_mode & 0o666  # Whoever may write into the cube may take its lock.
+        lock = FileLock(file, timeout=_LONGEST_LOCK_S, mode=mode, thread_local=False)
         lock.acquire()
     except Timeout as error:
         raise CubeBusyError(
             f"Another process has been writing to {place} for {_LONGEST_LOCK_S // 60} minutes; see what it does."
+        ) from error
+    except OSError as error:
+        raise CubeError(
+            f"{place} cannot be written, nothing of this write was kept: {file} cannot be locked ({error.strerror})."
         ) from error
     try:
         yield

@@ -7,7 +7,7 @@ import numpy as np
 
 from darts_acquisition._layout import STATE
 from darts_acquisition._reading import run_async
-from darts_acquisition._storage import BRANCH, Location, commit
+from darts_acquisition._storage import BRANCH, Location, commit, writing
 from darts_acquisition.grid import Chunk, Window
 from darts_acquisition.products import CubeProduct
 from darts_utils import ParameterError
@@ -31,13 +31,15 @@ class Transaction:
 
         self._place = place
         self._names = [variable.name for variable in product.variables]
-        self._session = repository.writable_session(BRANCH)
-        self._group: Any = zarr.open_group(self._session.store, mode="r+")
+        with writing(place):
+            self._session = repository.writable_session(BRANCH)
+            self._group: Any = zarr.open_group(self._session.store, mode="r+")
 
     def put(self, window: Window, arrays: Mapping[str, np.ndarray]) -> None:
         """Write arrays into a window of the grid."""
-        for name, values in arrays.items():
-            self._group[name][window] = values
+        with writing(self._place):
+            for name, values in arrays.items():
+                self._group[name][window] = values
 
     def clear(self, chunks: Iterable[Chunk]) -> None:
         """Take all data of some chunks out of the cube; what is put there afterwards is not merged with them.
@@ -50,22 +52,26 @@ class Transaction:
             for key in keys:
                 await self._session.store.delete(key)
 
-        run_async(delete)
+        with writing(self._place):
+            run_async(delete)
 
     def block(self, block: Window) -> np.ndarray:
         """Return the states of a rectangle of chunks, 2-D uint8."""
-        return np.asarray(self._group[STATE][block])
+        with writing(self._place):
+            return np.asarray(self._group[STATE][block])
 
     def states(self, chunks: Sequence[Chunk]) -> np.ndarray:
         """Return the states of some chunks, 1-D uint8."""
         rows, cols = np.array(chunks).T
-        return np.asarray(self._group[STATE].vindex[rows, cols])
+        with writing(self._place):
+            return np.asarray(self._group[STATE].vindex[rows, cols])
 
     def set_states(self, chunks: Sequence[Chunk], states: "np.ndarray | int") -> None:
         """Set the states of some chunks."""
         if chunks:
             rows, cols = np.array(chunks).T
-            self._group[STATE].vindex[rows, cols] = np.broadcast_to(states, len(chunks)).astype("uint8")
+            with writing(self._place):
+                self._group[STATE].vindex[rows, cols] = np.broadcast_to(states, len(chunks)).astype("uint8")
 
     def commit(self, message: str) -> None:
         """Make the changes permanent, see `darts_acquisition._storage.commit`."""

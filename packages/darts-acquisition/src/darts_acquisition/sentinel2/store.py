@@ -194,7 +194,7 @@ def _codecs(dtype: np.dtype[Any]) -> list[Any]:
     return [BloscCodec(cname="zstd", clevel=3, shuffle=shuffle, typesize=dtype.itemsize), Crc32cCodec()]
 
 
-def _is_in_strips(array: "zarr.Array[Any]") -> bool:
+def _is_in_strips(array: Any) -> bool:
     """Tell whether an array lies as `_write_array` lays it out; earlier versions did so differently."""
     codecs: list[Any] = [codec.to_dict() for codec in array.metadata.codecs]
     names = [codec["name"] for codec in codecs]

@@ -1,14 +1,70 @@
-"""Fetch ahead of time what an offline run needs of the auxiliary data."""
+"""Fetch ahead of time what an offline run needs: raw scenes and auxiliary data."""
 
 import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from darts.errors import ConfigurationError, NoTilesError
+from darts.pipelines.work import TileJob
+
 if TYPE_CHECKING:
+    from darts.pipelines.sequential_v2.base import _BasePipeline
     from darts_acquisition import EarthEngineSettings
 
 logger = logging.getLogger(__name__)
+
+
+def prepare_run(pipeline: "_BasePipeline", *, optical: bool, aux: bool, margin_px: int) -> list[str]:
+    """Fetch what an offline run of a pipeline needs, see `_BasePipeline.prepare_data`.
+
+    Args:
+        pipeline: The pipeline whose run is prepared.
+        optical: Fetch raw scenes.
+        aux: Fetch auxiliary data.
+        margin_px: Pixels of the DEM around each tile.
+
+    Returns:
+        Names of the scenes that could not be prepared.
+
+    Raises:
+        ConfigurationError: If that cannot be prepared.
+        ServiceError: If auxiliary data cannot be fetched.
+    """
+    if not optical and not aux:
+        raise ConfigurationError("There is nothing to prepare: ask for --aux, --optical or both.")
+    if pipeline.offline:
+        raise ConfigurationError(
+            "Data cannot be prepared offline; leave --offline out, or give --no-offline where a file sets it."
+        )
+    jobs = pipeline._jobs(pipeline._output_dir())
+    if not jobs:
+        raise NoTilesError(f"There is no tile to prepare data for: {pipeline._where_tiles_were_sought()}.")
+    failed = pipeline._prepare_optical(jobs) if optical else []
+    if aux:
+        readable = [job for job in jobs if job.tile_id not in failed]
+        _prepare_surroundings(pipeline, readable, margin_px, failed)
+    pipeline._note_prepared([job.tile_id for job in jobs if job.tile_id not in failed])
+    return failed
+
+
+def _prepare_surroundings(
+    pipeline: "_BasePipeline", jobs: Sequence[TileJob], margin_px: int, failed: list[str]
+) -> None:
+    """Fill the cubes for the tiles whose place is known; add the names of the others to `failed`."""
+    from darts_acquisition import EarthEngineSettings
+
+    areas = pipeline._tile_areas(jobs, failed)
+    if not areas:
+        raise NoTilesError("There is no tile to prepare data for: none of those selected can be read.")
+    prepare_auxiliary(
+        list(areas.values()),
+        pipeline._arcticdem_path(),
+        pipeline._tcvis_path(),
+        resolution=pipeline._dem_resolution,
+        margin_px=margin_px,
+        earthengine=EarthEngineSettings(project=pipeline.ee_project, use_highvolume=pipeline.ee_use_highvolume),
+    )
 
 
 def prepare_auxiliary(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from pydantic import ConfigDict, field_validator, model_validator
 from pydantic.dataclasses import dataclass
 
-from darts.errors import ConfigurationError, NoTilesError
+from darts.errors import NoTilesError
 from darts.pipelines import checks
 from darts.pipelines.configfile import config_values, write_config
 from darts.pipelines.executors import overlap_executor, serial_executor
@@ -18,7 +18,7 @@ from darts.pipelines.fingerprint import results_configuration, versions
 from darts.pipelines.interrupts import RunInterrupted
 from darts.pipelines.loop import run_tiles
 from darts.pipelines.options import AbsolutePath, option
-from darts.pipelines.prepare import prepare_auxiliary
+from darts.pipelines.prepare import prepare_run
 from darts.pipelines.records import RunRecords
 from darts.pipelines.reporting import warnings_once
 from darts.pipelines.resume import Decision, decide
@@ -266,37 +266,9 @@ class _BasePipeline:
                 is no tile.
             ServiceError: If auxiliary data cannot be fetched; what was fetched stays.
         """
-        if not optical and not aux:
-            raise ConfigurationError("There is nothing to prepare: ask for --aux, --optical or both.")
-        if self.offline:
-            raise ConfigurationError(
-                "Data cannot be prepared offline; leave --offline out, or give --no-offline where a file sets it."
-            )
         with warnings_once():
-            jobs = self._jobs(self._output_dir())
-            if not jobs:
-                raise NoTilesError(f"There is no tile to prepare data for: {self._where_tiles_were_sought()}.")
-            failed = self._prepare_optical(jobs) if optical else []
-            if aux:
-                self._prepare_auxiliary([job for job in jobs if job.tile_id not in failed], failed)
-            self._note_prepared([job.tile_id for job in jobs if job.tile_id not in failed])
-        return failed
-
-    def _prepare_auxiliary(self, jobs: Sequence[TileJob], failed: list[str]) -> None:
-        """Fill the cubes for the tiles whose place is known."""
-        from darts_acquisition import EarthEngineSettings
-
-        areas = self._tile_areas(jobs, failed)
-        if not areas:
-            raise NoTilesError("There is no tile to prepare data for: none of those selected can be read.")
-        prepare_auxiliary(
-            list(areas.values()),
-            self._arcticdem_path(),
-            self._tcvis_path(),
-            resolution=self._dem_resolution,
-            margin_px=dem_margin_px(self.tpi_outer_radius, self._dem_resolution),
-            earthengine=EarthEngineSettings(project=self.ee_project, use_highvolume=self.ee_use_highvolume),
-        )
+            margin_px = dem_margin_px(self.tpi_outer_radius, self._dem_resolution)
+            return prepare_run(self, optical=optical, aux=aux, margin_px=margin_px)
 
     @staticmethod
     def cli_prepare_data(*, pipeline: "_BasePipeline", optical: bool = False, aux: bool = False) -> None:
