@@ -229,7 +229,10 @@ FAULTS = {
     ("where", "name"),
     [
         *(("*_dem.tif", name) for name in FAULTS),
-        *(("/search", name) for name in FAULTS),
+        *(
+            ("/search", name)
+            for name in ("too many requests, with a time", "reset in the middle", "ends early", "slow")
+        ),
         *(
             (where, name)
             for where in ("*_datamask.tif", "/", "/collections/*")

@@ -225,8 +225,13 @@ FAULTS = {
 }
 
 
-@pytest.mark.parametrize("name", FAULTS)
-@pytest.mark.parametrize("where", ["*computePixels", "*value:compute"])
+@pytest.mark.parametrize(
+    ("where", "name"),
+    [
+        *(("*computePixels", name) for name in FAULTS),
+        *(("*value:compute", name) for name in ("too many requests", "unavailable", "reset in the middle", "slow")),
+    ],
+)
 def test_what_passes_leaves_no_trace(server, cube, images, product, where, name):
     fault = dict(FAULTS[name])
     if where == "*value:compute" and {"reset_after", "truncate_to"} & fault.keys():

@@ -1,6 +1,7 @@
 """Processes that fill a datacube, quick to start and meant to be killed.
 
-One process loads all libraries and then forks a child for each filling, so that a child needs no time to start.
+One process loads the libraries and then forks a child for each filling, so that a child needs little time to start.
+Only icechunk is left to the children: its version 2 starts threads as it is loaded, which a fork leaves behind.
 """
 
 import json
@@ -17,7 +18,7 @@ from typing import Any
 
 _SCRIPT = """
 import json, os, sys
-import filelock, icechunk, numpy, odc.geo.xr, pystac_client, rasterio, requests, shapely, tenacity, zarr
+import filelock, numpy, odc.geo.xr, pystac_client, rasterio, requests, shapely, tenacity, zarr
 import darts_acquisition.filling
 from darts_acquisition import ArcticDEMSettings, Chunk, CubeProduct, Datacube, RequestLimits
 from darts_acquisition.arcticdem_source import ArcticDEMSource
