@@ -56,9 +56,8 @@ def area(tmp_path_factory: pytest.TempPathFactory) -> SampleArea:
 
 
 def _run(area: SampleArea, folder: Path, executor: str, tiles: int) -> dict[str, float]:
-    scenes = folder / f"scenes-{tiles}"
-    if not scenes.exists():
-        make_scenes(area.scene_dir, scenes, tiles)
+    scenes = folder / f"scenes-{executor}-{tiles}"
+    make_scenes(area.scene_dir, scenes, tiles)
     values = {
         "scenes_dir": str(scenes),
         "arcticdem_dir": str(area.arcticdem_dir),
@@ -79,12 +78,14 @@ def _run(area: SampleArea, folder: Path, executor: str, tiles: int) -> dict[str,
 def test_real_stages_are_no_slower_than_serial_and_take_the_memory_of_four_tiles(
     benchmark, area: SampleArea, tmp_path: Path
 ) -> None:
-    def run() -> tuple[dict[str, float], dict[str, float], dict[str, float]]:
-        one = _run(area, tmp_path, "serial", 1)
-        return one, _run(area, tmp_path, "serial", 10), _run(area, tmp_path, "overlap", 10)
+    def run() -> tuple[float, dict[str, float], dict[str, float]]:
+        one = _run(area, tmp_path / "one", "serial", 1)["peak"]
+        pairs = [[_run(area, tmp_path / str(n), executor, 10) for executor in ("serial", "overlap")] for n in range(3)]
+        return one, *(min(runs, key=lambda found: found["seconds"]) for runs in zip(*pairs, strict=True))
 
     one, serial, overlap = benchmark.pedantic(run, rounds=1)
     benchmark.extra_info["overlap / serial"] = round(overlap["seconds"] / serial["seconds"], 3)
-    benchmark.extra_info["peak of overlap / peak of serial"] = round(overlap["peak"] / serial["peak"], 3)
-    assert overlap["seconds"] <= 1.05 * serial["seconds"]
-    assert overlap["peak"] <= 4 * one["peak"]
+    benchmark.extra_info["seconds for ten tiles"] = round(overlap["seconds"], 1)
+    benchmark.extra_info["peak of overlap / peak of one tile"] = round(overlap["peak"] / one, 3)
+    assert overlap["seconds"] <= serial["seconds"]
+    assert overlap["peak"] <= 4 * one

@@ -20,7 +20,7 @@ def make_scenes(scene: Path, folder: Path, count: int) -> None:
 
 
 def pipeline(values: dict):
-    """Make the pipeline that these tests run: small patches, on one thread, offline."""
+    """Make the pipeline that these tests run: small patches, on the CPU, offline."""
     from darts.demo import demo_model
     from darts.pipelines.sequential_v2 import PlanetPipeline
 
