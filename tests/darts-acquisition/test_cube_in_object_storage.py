@@ -204,6 +204,34 @@ def test_who_died_while_creating_it_leaves_no_cube(found, product, path, monkeyp
     assert cube.known() == {}
 
 
+def test_a_place_that_another_process_is_just_taking_is_waited_for(storage, found, product, path):
+    begun = path.removeprefix("s3://cubes/") + "/snapshots/begun"
+    storage.client().put_object(Bucket="cubes", Key=begun, Body=b"")
+
+    def go_on() -> None:
+        storage.client().delete_object(Bucket="cubes", Key=begun)
+        Datacube.create(path, product)
+
+    other = threading.Timer(0.3, go_on)
+    other.start()
+    try:
+        cube = Datacube.open_or_create(path, product)
+    finally:
+        other.join()
+    cube.write(FIRST, values_of(FIRST, 3))
+    assert (Datacube.open(path).read(FIRST).height == 3).all()
+
+
+def test_a_place_that_holds_something_else_is_refused(storage, found, product, path, monkeypatch):
+    monkeypatch.setattr("darts_acquisition._storage._LONGEST_CREATION_S", 0.1)
+    key = path.removeprefix("s3://cubes/") + "/notes.txt"
+    storage.client().put_object(Bucket="cubes", Key=key, Body=b"mine")
+    with pytest.raises(CubeError, match=f"^No datacube can be created at {path}: ") as caught:
+        Datacube.open_or_create(path, product)
+    assert len(str(caught.value).splitlines()) == 1
+    assert list(objects(storage, path)) == [key]
+
+
 def test_missing_keys_are_an_error_of_one_line(storage, found, path, monkeypatch):
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "")

@@ -4,6 +4,7 @@ import contextlib
 import os
 import re
 import shutil
+import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 BRANCH = "main"
 _LOCK_FILE = "darts.lock"
 _LONGEST_LOCK_S = 600
+_LONGEST_CREATION_S = 10
 _GONE = ("not found", "NoSuchKey", "No such file", "range was invalid", "InvalidRange", "range not satisfiable")
 """Words of icechunk's message where a file is absent, or ends before the part that was asked for."""
 _UNREACHABLE = ("dispatch failure", "service error", "Permission denied", "timed out", "timeout")
@@ -126,6 +128,7 @@ def create_repository(place: Location, fill: Callable[["icechunk.Session"], None
 
     Raises:
         CubeExistsError: If there is something at the place.
+        CubeError: If the storage refuses.
     """
     with _quiet_storage():
         if place.folder is not None:
@@ -156,14 +159,22 @@ def _create_in_folder(path: Path, fill: Callable[["icechunk.Session"], None], me
 
 
 def _create_in_bucket(place: Location, fill: Callable[["icechunk.Session"], None], message: str) -> None:
-    """Create the repository, or finish one whose creator died before the first commit."""
+    """Create the repository, or finish one whose creator died before the first commit.
+
+    Raises:
+        CubeExistsError: If there is something at the place.
+        CubeError: If the storage refuses.
+    """
     import icechunk
 
     storage = place.storage()
     if not icechunk.Repository.exists(storage):
-        # Where another process is faster, there is a repository now, and the first commit decides.
-        with contextlib.suppress(icechunk.IcechunkError):
+        try:
             icechunk.Repository.create(storage, **_format())
+        except icechunk.IcechunkError as error:
+            # Where another process is faster, there is a repository soon, and the first commit decides.
+            if not _appears(storage):
+                raise CubeError(f"No datacube can be created at {place}: {reason_of(error)}.") from error
     repository = icechunk.Repository.open(storage)
     if not is_unborn(repository):
         raise CubeExistsError(f"{place} exists already; open it with Datacube.open, or choose another place.")
@@ -173,6 +184,18 @@ def _create_in_bucket(place: Location, fill: Callable[["icechunk.Session"], None
         session.commit(message)
     except icechunk.ConflictError as error:
         raise CubeExistsError(f"{place} was created by another process in the meantime; open it.") from error
+
+
+def _appears(storage: "icechunk.Storage") -> bool:
+    """Wait for a repository that another process has begun to create, which takes it a few requests."""
+    import icechunk
+
+    end = time.monotonic() + _LONGEST_CREATION_S
+    while not icechunk.Repository.exists(storage):
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.05)
+    return True
 
 
 def _format() -> dict[str, Any]:
