@@ -113,3 +113,11 @@ def test_a_warning_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
                 warnings.warn("the moon is up", UserWarning, stacklevel=1)
     messages = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
     assert messages == ["the sun is down (UserWarning)", "the moon is up (UserWarning)"]
+
+
+def test_a_cube_may_lie_in_object_storage(tmp_path: Path) -> None:
+    from darts.pipelines.configfile import config_values
+
+    pipeline = PlanetPipeline(arcticdem_dir="s3://cubes/arcticdem", tcvis_dir=tmp_path / "tcvis")
+    assert (pipeline._arcticdem_path(), pipeline._tcvis_path()) == ("s3://cubes/arcticdem", str(tmp_path / "tcvis"))
+    assert config_values(pipeline)["arcticdem_dir"] == "s3://cubes/arcticdem"

@@ -48,7 +48,7 @@ def test_what_is_prepared_is_what_a_run_reads(area: SampleArea, tmp_path: Path, 
 
     assert _pipeline(area.scenes_dir, tmp_path).prepare_data(aux=True) == []
     (footprint,), (cube, resolution), options = asked["arcticdem"]
-    assert (cube, resolution, options["buffer"]) == (tmp_path / "dem", 2, dem_margin_px(100, 2))
+    assert (Path(cube), resolution, options["buffer"]) == (tmp_path / "dem", 2, dem_margin_px(100, 2))
     assert asked["tcvis"][2]["settings"].project == "p"
     # The chunks of the footprint with its margin are those that loading the tile's grid touches.
     geobox = load_planet_scene(area.scene_dir).odc.geobox

@@ -244,6 +244,32 @@ def test_orthotiles_go_to_a_folder_per_tile_and_failures_end_a_run_where_asked(
 
 def test_a_missing_cube_ends_the_run_before_a_tile_is_read(area: SampleArea, tmp_path: Path) -> None:
     pipeline = _pipeline(area, tmp_path / "results", arcticdem_dir=tmp_path / "absent.icechunk")
-    with pytest.raises(ConfigurationError, match="correct --arcticdem-dir"):
+    with pytest.raises(ConfigurationError, match=r"`darts inference prep-data planet --aux`, or .* --arcticdem-dir\.$"):
         pipeline.run()
     assert not (tmp_path / "results").exists()
+
+
+@pytest.mark.parametrize(
+    ("place", "says"),
+    [("scenes", "is no datacube: expected an Icechunk repository"), ("tcvis", "holds .*; expected arcticdem-mosaics")],
+)
+@pytest.mark.parametrize("offline", [True, False])
+def test_a_wrong_cube_ends_the_run_before_a_tile_is_read(
+    area: SampleArea, tmp_path: Path, place: str, says: str, offline: bool
+) -> None:
+    wrong = {"scenes": area.scenes_dir, "tcvis": area.tcvis_dir}[place]
+    pipeline = _pipeline(area, tmp_path / "results", arcticdem_dir=wrong, offline=offline)
+    with pytest.raises(ConfigurationError, match=rf"{says}.* Correct --arcticdem-dir\.$"):
+        pipeline.run()
+    assert not (tmp_path / "results").exists()
+
+
+def test_the_folder_of_a_scene_is_not_taken_for_that_of_all_scenes(area: SampleArea, tmp_path: Path) -> None:
+    pipeline = _pipeline(area, tmp_path / "results", scenes_dir=area.scene_dir)
+    with pytest.raises(ConfigurationError, match=f"is itself the folder of a scene; name .* {area.scenes_dir}\\.$"):
+        pipeline.run()
+
+
+def test_made_up_cubes_are_announced(area: SampleArea, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    _pipeline(area, tmp_path / "results").plan()
+    assert "holds arcticdem made up, not v4.1." in caplog.text

@@ -42,6 +42,8 @@ class Estimate:
     megabytes: int
 
     def __str__(self) -> str:
+        if not self.missing_chunks:
+            return "nothing is missing"
         return (
             f"{self.missing_chunks} of {self.area_chunks} chunks are missing, "
             f"at most about {self.megabytes} MB to download"

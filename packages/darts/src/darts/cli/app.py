@@ -54,13 +54,16 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 inference = typer.Typer(
-    name="inference", help="Find thaw slumps in a folder of images.", cls=_InferenceGroup, no_args_is_help=True
+    name="inference",
+    help="Find thaw slumps in PlanetScope and Sentinel-2 images.",
+    cls=_InferenceGroup,
+    no_args_is_help=True,
 )
 
 
 @inference.callback()
 def _inference() -> None:
-    """Find thaw slumps in a folder of images."""
+    """Find thaw slumps in PlanetScope and Sentinel-2 images."""
 
 
 prepare = typer.Typer(

@@ -88,10 +88,11 @@ def _show(console: Console, records: "RunRecords", comparison: "Score", seconds:
     times = Table("stage", "seconds", box=None)
     for stage, value in records.seconds().items():
         times.add_row(stage, f"{value:6.1f}")
-    times.add_row("everything", f"{seconds:6.1f}")
+    times.add_row("everything, with the sample and the comparison", f"{seconds:6.1f}")
     console.print(times)
     console.print(
-        f"{comparison.found} slumps found, {comparison.missed} missed, {comparison.false_alarms} false alarms; "
+        f"{comparison.found} slumps found, {comparison.missed} missed, {comparison.false_alarms} false alarms, "
+        "in the reliable area; "
         f"IoU {comparison.iou:.2f}, object F1 {comparison.f1:.2f} against the true outlines.",
         soft_wrap=True,
         highlight=False,

@@ -24,6 +24,9 @@ def show_paths() -> None:
         "models": defaults.models,
         "PlanetScope orthotiles": defaults.planet_orthotiles,
         "PlanetScope scenes": defaults.planet_scenes,
+        "Sentinel-2 scenes, Copernicus": defaults.sentinel2_raw("cdse"),
+        "Sentinel-2 scenes, Earth Engine": defaults.sentinel2_raw("gee"),
+        "Sentinel-2 grid": defaults.sentinel2_grid,
         "ArcticDEM, 2 m": defaults.arcticdem(2),
         "ArcticDEM, 10 m": defaults.arcticdem(10),
         "TCVIS": defaults.tcvis,
@@ -58,7 +61,12 @@ def _gpu(module: str) -> str:
     try:
         device = resolve_device("cuda", needs=[module])
     except DeviceError as error:
-        return f"none: {error}"
+        reason = (
+            str(error)
+            .removeprefix("Device cuda:0 was asked for, but ")
+            .removesuffix(" Choose another device, or 'cpu'.")
+        )
+        return f"none: {reason}"
     return str(device)
 
 

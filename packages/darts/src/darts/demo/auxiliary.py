@@ -1,5 +1,6 @@
 """The landscape's heights and trends on the grids of ArcticDEM and TCVIS, in memory and as datacubes."""
 
+from dataclasses import replace
 from math import ceil, floor
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -88,12 +89,13 @@ def write_cubes(landscape: Landscape, arcticdem_dir: Path, tcvis_dir: Path) -> N
     Raises:
         CubeExistsError: If there is something in one of the places.
     """
-    from darts_acquisition import create_arcticdem_cube, create_tcvis_cube
+    from darts_acquisition import Datacube, arcticdem_product, tcvis_product
 
-    cube = create_arcticdem_cube(arcticdem_dir, DEM_RESOLUTION_M)
+    # Their version tells them from real ones, wherever a cube is shown or used.
+    cube = Datacube.create(arcticdem_dir, replace(arcticdem_product(DEM_RESOLUTION_M), version="made up"))
     window = cube.window(landscape.wide_geobox)
     cube.write(window, arcticdem_arrays(landscape, cube.geobox[window]), complete=True)
-    cube = create_tcvis_cube(tcvis_dir)
+    cube = Datacube.create(tcvis_dir, replace(tcvis_product(), version="made up"))
     window = cube.window(landscape.wide_geobox)
     cube.write(window, tcvis_arrays(landscape, cube.geobox[window]), complete=True)
 

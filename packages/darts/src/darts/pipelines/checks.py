@@ -5,8 +5,13 @@ import logging
 import tempfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from darts.errors import ConfigurationError
+from darts_utils import ParameterError
+
+if TYPE_CHECKING:
+    from darts_acquisition import CubeProduct
 
 logger = logging.getLogger(__name__)
 
@@ -92,21 +97,38 @@ def check_folder_is_writable(folder: Path) -> None:
         raise ConfigurationError(f"Results cannot be written into {folder}: {error.strerror or error}.") from error
 
 
-def check_cube_exists(path: Path, product: str, option: str) -> None:
-    """Check that an auxiliary datacube is where the configuration says.
+def check_cube(place: str, product: "CubeProduct", option: str, *, offline: bool, prepared_by: str) -> None:
+    """Check that an auxiliary datacube is where the configuration says, and that it holds what is needed.
 
     Args:
-        path: Path of the cube.
-        product: Name of the product, for the message.
+        place: Folder of the cube, or ``s3://bucket/prefix``.
+        product: What it must hold.
         option: The option that says where it is, for the message.
+        offline: Nothing can be fetched, so that the cube has to be there.
+        prepared_by: The command that fetches ahead of time, for the message.
 
     Raises:
-        ConfigurationError: If there is none.
+        ConfigurationError: If there is something else, or, offline, nothing.
     """
-    if not path.is_dir():
-        raise ConfigurationError(
-            f"The models or the export need {product}, and there is no datacube at {path}; correct {option}."
-        )
+    from darts_acquisition import CubeError, CubeNotFoundError, Datacube
+
+    try:
+        cube = Datacube.open(place)
+        cube.check_holds(product)
+    except CubeNotFoundError as error:
+        if offline:
+            raise ConfigurationError(
+                f"The models or the export need {product.name}, and there is no datacube at {place}: fetch one with "
+                f"`{prepared_by}`, or name another with {option}."
+            ) from error
+        logger.info("%s will be fetched into a new datacube at %s.", product.name, place)
+    except (CubeError, ParameterError) as error:
+        raise ConfigurationError(f"{error} Correct {option}.") from error
+    else:
+        if cube.product.version != product.version:
+            logger.warning(
+                "The datacube at %s holds %s %s, not %s.", place, product.name, cube.product.version, product.version
+            )
 
 
 def select(wanted: Sequence[str] | None, found: Sequence[str], what: str) -> list[str]:

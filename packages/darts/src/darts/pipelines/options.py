@@ -3,12 +3,13 @@
 The command's options, the configuration file and the fingerprint of a result are all made from these descriptions.
 """
 
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field
 from pydantic.config import JsonDict
 from pydantic.fields import FieldInfo
 
@@ -16,6 +17,17 @@ from darts_utils import DefaultPaths
 
 AbsolutePath = Annotated[Path, AfterValidator(lambda path: path.expanduser().absolute())]
 """A path that means the same wherever a configuration is read again."""
+
+
+def _place(path: Any) -> Any:
+    if not isinstance(path, str | os.PathLike):
+        return path
+    text = os.fspath(path)
+    return text if "://" in text else str(Path(text).expanduser().absolute())
+
+
+CubePlace = Annotated[Path | str, BeforeValidator(_place)]
+"""Where a datacube lies: a folder, as an absolute path, or ``s3://bucket/prefix``."""
 
 
 def option(

@@ -2,7 +2,6 @@
 
 import logging
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from darts.errors import ConfigurationError, NoTilesError
@@ -69,8 +68,8 @@ def _prepare_surroundings(
 
 def prepare_auxiliary(
     areas: Sequence[Any],
-    arcticdem_dir: Path,
-    tcvis_dir: Path,
+    arcticdem_dir: str,
+    tcvis_dir: str,
     *,
     resolution: int,
     margin_px: int,

@@ -17,7 +17,7 @@ from darts.pipelines.executors import overlap_executor, serial_executor
 from darts.pipelines.fingerprint import results_configuration, versions
 from darts.pipelines.interrupts import RunInterrupted
 from darts.pipelines.loop import run_tiles
-from darts.pipelines.options import AbsolutePath, option
+from darts.pipelines.options import AbsolutePath, CubePlace, option
 from darts.pipelines.prepare import prepare_run
 from darts.pipelines.records import RunRecords
 from darts.pipelines.reporting import warnings_once
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     import xarray as xr
     from odc.geo.geobox import GeoBox
     from odc.geo.geom import Geometry
+
+    from darts_acquisition import CubeProduct
 
 logger = logging.getLogger(__name__)
 
@@ -52,10 +54,14 @@ class _BasePipeline:
     )
     default_dirs: DefaultPaths = field(default_factory=DefaultPaths)
     output_data_dir: AbsolutePath | None = option(None, help="Folder of the results.", panel="Input and output")
-    arcticdem_dir: AbsolutePath | None = option(
-        None, help="ArcticDEM datacube; default by the resolution that the pipeline uses.", panel="Auxiliary data"
+    arcticdem_dir: CubePlace | None = option(
+        None,
+        help="ArcticDEM datacube, a folder or s3://bucket/prefix; default by the resolution that the pipeline uses.",
+        panel="Auxiliary data",
     )
-    tcvis_dir: AbsolutePath | None = option(None, help="TCVIS datacube.", panel="Auxiliary data")
+    tcvis_dir: CubePlace | None = option(
+        None, help="TCVIS datacube, a folder or s3://bucket/prefix.", panel="Auxiliary data"
+    )
     ee_project: str | None = option(
         None, help="Earth Engine project; default that of the login.", panel="Auxiliary data"
     )
@@ -157,6 +163,7 @@ class _BasePipeline:
     prefetch: int = option(1, help="Tiles that may wait before the network, and as many behind it.", panel="Run", ge=0)
 
     _dem_resolution: ClassVar[int]
+    _prepared_by: ClassVar[str]
 
     @field_validator("model_files", mode="before")
     @classmethod
@@ -306,7 +313,8 @@ class _BasePipeline:
         if not jobs:
             raise NoTilesError(f"There is no tile to process: {self._where_tiles_were_sought()}.")
         session = self._start_session()
-        logger.info("%d tiles, models %s, on %s.", len(jobs), ", ".join(session.models), session.device)
+        count = "1 tile" if len(jobs) == 1 else f"{len(jobs)} tiles"
+        logger.info("%s, models %s, on %s.", count, ", ".join(session.models), session.device)
         return jobs, session
 
     def _decide(self, jobs: list[TileJob], session: Session) -> list[Decision]:
@@ -349,6 +357,7 @@ class _BasePipeline:
 
     def _start_session(self) -> Session:
         """Load the ensemble and find out what it needs."""
+        from darts_acquisition import arcticdem_product, tcvis_product
         from darts_segmentation import EnsembleV1, hash_model
 
         models = checks.find_models(self.model_files, self.default_dirs.models)
@@ -359,12 +368,10 @@ class _BasePipeline:
         arcticdem_dir = tcvis_dir = None
         if wanted & set(checks.DEM_BANDS):
             arcticdem_dir = self._arcticdem_path()
-            if self.offline:
-                checks.check_cube_exists(arcticdem_dir, "ArcticDEM", "--arcticdem-dir")
+            self._check_cube(arcticdem_dir, arcticdem_product(self._dem_resolution), "--arcticdem-dir")
         if wanted & set(checks.TCVIS_BANDS):
             tcvis_dir = self._tcvis_path()
-            if self.offline:
-                checks.check_cube_exists(tcvis_dir, "TCVIS", "--tcvis-dir")
+            self._check_cube(tcvis_dir, tcvis_product(), "--tcvis-dir")
         return Session(
             device=device,
             ensemble=ensemble,
@@ -378,11 +385,14 @@ class _BasePipeline:
             versions=versions(),
         )
 
-    def _arcticdem_path(self) -> Path:
-        return self.arcticdem_dir or self.default_dirs.arcticdem(self._dem_resolution)
+    def _check_cube(self, place: str, product: "CubeProduct", option_name: str) -> None:
+        checks.check_cube(place, product, option_name, offline=self.offline, prepared_by=self._prepared_by)
 
-    def _tcvis_path(self) -> Path:
-        return self.tcvis_dir or self.default_dirs.tcvis
+    def _arcticdem_path(self) -> str:
+        return str(self.arcticdem_dir or self.default_dirs.arcticdem(self._dem_resolution))
+
+    def _tcvis_path(self) -> str:
+        return str(self.tcvis_dir or self.default_dirs.tcvis)
 
     def _bands_of_export(self) -> set[str]:
         groups = {"dem": ("slope", "relative_elevation"), "tcvis": checks.TCVIS_BANDS}

@@ -47,6 +47,7 @@ class PlanetPipeline(_BasePipeline):
     )
 
     _dem_resolution: ClassVar[int] = 2
+    _prepared_by: ClassVar[str] = "darts inference prep-data planet --aux"
     _optical_variables: ClassVar[tuple[str, ...]] = (*checks.OPTICAL_BANDS, "quality_data_mask", "planet_udm")
 
     def _output_dir(self) -> Path:
@@ -66,6 +67,9 @@ class PlanetPipeline(_BasePipeline):
     def _where_tiles_were_sought(self) -> str:
         orthotiles, scenes = self._folders()
         sought = [str(folder) for folder in (orthotiles, scenes) if folder is not None]
+        lone = [folder for folder in (orthotiles, scenes) if folder is not None and any(folder.glob("*_SR*.tif"))]
+        if lone:
+            return f"{lone[0]} is itself the folder of a scene; name the folder that it lies in, {lone[0].parent}"
         if sought:
             return f"{' and '.join(sought)} holds no folder of a scene"
         return "name the folder of the images with --scenes-dir or --orthotiles-dir"

@@ -85,6 +85,7 @@ class Sentinel2Pipeline(_BasePipeline):
     )
 
     _dem_resolution: ClassVar[int] = 10
+    _prepared_by: ClassVar[str] = "darts inference prep-data sentinel2 --optical --aux"
     _optical_variables: ClassVar[tuple[str, ...]] = (*checks.OPTICAL_BANDS, "quality_data_mask", "s2_scl")
 
     @field_validator("max_cloud_cover", "max_snow_cover", mode="before")

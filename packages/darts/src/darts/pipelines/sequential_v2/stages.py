@@ -38,8 +38,8 @@ class Session:
     model_hashes: dict[str, str]
     features: tuple[str, ...]
     subsets: tuple[str, ...]
-    arcticdem_dir: Path | None
-    tcvis_dir: Path | None
+    arcticdem_dir: str | None
+    tcvis_dir: str | None
     configuration: dict[str, Any]
     versions: dict[str, str]
 
@@ -96,7 +96,7 @@ class TileStages:
     def _optical(self, work: Work) -> None:
         work.tile = self.pipeline._load_optical(work.job)
 
-    def _arcticdem(self, cube: Path, work: Work) -> None:
+    def _arcticdem(self, cube: str, work: Work) -> None:
         from darts_acquisition import load_arcticdem
 
         resolution = self.pipeline._dem_resolution
@@ -108,7 +108,7 @@ class TileStages:
             offline=self.pipeline.offline,
         )
 
-    def _tcvis(self, cube: Path, work: Work) -> None:
+    def _tcvis(self, cube: str, work: Work) -> None:
         from darts_acquisition import EarthEngineSettings, load_tcvis
 
         settings = EarthEngineSettings(project=self.pipeline.ee_project, use_highvolume=self.pipeline.ee_use_highvolume)
