@@ -1,9 +1,11 @@
 """Shows the figures of the benchmarks, ratios and memory, below their times."""
 
+from typing import Any
+
 import pytest
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
     session = getattr(config, "_benchmarksession", None)
     for bench in getattr(session, "benchmarks", ()):
         if bench.extra_info:

@@ -99,7 +99,7 @@ def test_the_command_in_the_message_fetches_what_is_missing(work, login, tmp_pat
     (place,) = product_windows(trends, geobox, 10)
     random = np.random.default_rng(1)
     bands = {f"TC{name}_slope": random.integers(1, 256, place.shape, dtype="uint8") for name in "BGW"}
-    grid = trends.geobox.affine @ Affine.translation(place.cols.start, place.rows.start)
+    grid = trends.geobox.affine * Affine.translation(place.cols.start, place.rows.start)
     image = EarthImage(f"{trends.collection}/trend", bands, grid)
     with provider.serving() as service, serve_earth_engine([image]) as server:
         monkeypatch.setenv("DARTS_ARCTICDEM_STAC_URL", service.api.url)

@@ -176,9 +176,10 @@ def _create_in_bucket(place: Location, fill: Callable[["icechunk.Session"], None
             if not _appears(storage):
                 raise CubeError(f"No datacube can be created at {place}: {reason_of(error)}.") from error
     repository = icechunk.Repository.open(storage)
+    session = repository.writable_session(BRANCH)
+    # Asked once the session has begun: what is committed from now on makes its commit fail.
     if not is_unborn(repository):
         raise CubeExistsError(f"{place} exists already; open it with Datacube.open, or choose another place.")
-    session = repository.writable_session(BRANCH)
     fill(session)
     try:
         session.commit(message)

@@ -180,6 +180,7 @@ def _outline(cube: Datacube, chunks: list[Chunk]) -> Any:
 def _lonlat_outline(geobox: "GeoBox") -> Any:
     """Return the outline of a chunk in degrees, its longitudes running on across the antimeridian."""
     import shapely
+    from odc.geo import CRS
 
     west, south, east, north = lonlat_bounds(geobox)
     if (west, east) == (-180.0, 180.0):
@@ -187,7 +188,7 @@ def _lonlat_outline(geobox: "GeoBox") -> Any:
     box: Any = shapely.box(*geobox.boundingbox.bbox)
     edge = geobox.width * geobox.affine.a / 8
     crs: Any = geobox.crs
-    to_degrees = None if crs.geographic else crs.transformer_to_crs("EPSG:4326")
+    to_degrees = None if crs.geographic else crs.transformer_to_crs(CRS("EPSG:4326"))
 
     def project(points: np.ndarray) -> np.ndarray:
         lon, lat = points.T if to_degrees is None else to_degrees(*points.T)
