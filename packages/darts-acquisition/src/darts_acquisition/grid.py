@@ -18,6 +18,11 @@ another projection, which `_BEND_PX` covers."""
 _BEND_PX = 0.02
 _SAME_PX = 1e-3
 """Pixel positions closer than this are the same one: rounding of coordinates stays far below."""
+_TURN_DEGREES = 5.0
+"""Outlines in degrees: the longitude turns by less from one point to the next, and a straight edge at a distance d from
+the pole, by which it turns, leaves the line between them by less than d / 1000."""
+_HALVINGS = 24
+"""An edge through the pole itself turns at once; it is cut no finer than this, which is millimetres."""
 
 
 class Window(NamedTuple):
@@ -149,17 +154,50 @@ def lonlat_bounds(geobox: "GeoBox") -> tuple[float, float, float, float]:
     West is greater than east where the area crosses the antimeridian, as in RFC 7946. An area around a pole has all
     longitudes.
     """
+    lon, lat = lonlat_outline(geobox)
+    south, north = float(lat.min()), float(lat.max())
+    if np.ptp(lon) >= 360:
+        return -180.0, south, 180.0, north
+    west, east = ((float(edge) + 180) % 360 - 180 for edge in (lon.min(), lon.max()))
+    return west, south, east, north
+
+
+def lonlat_outline(geobox: "GeoBox", edge_points: int = _EDGE_POINTS) -> tuple[np.ndarray, np.ndarray]:
+    """Return the outline of an area in degrees, as a closed ring whose longitudes run on across the antimeridian.
+
+    Args:
+        geobox: The area, in any CRS.
+        edge_points: Points per edge. Edges that come close to a pole get more of them, so that the longitude never
+            turns by more than 5° from one point to the next.
+
+    Returns:
+        Longitudes, which may leave ±180, and latitudes, float64. The ring of an area around a pole goes once around
+        the world and comes back along the pole's latitude.
+
+    Raises:
+        GridError: If the area has no CRS.
+    """
     from odc.geo import CRS
 
     crs, degrees = _crs_of(geobox), CRS("EPSG:4326")
-    lon, lat = _transform(*_outline(geobox), crs, degrees)
-    lon = _continue_longitudes(lon)
-    for pole in (-90.0, 90.0):
-        cols, rows = to_pixels(geobox, *_transform(np.zeros(1), np.array([pole]), degrees, crs))
-        if not crs.geographic and 0 <= cols[0] <= geobox.width and 0 <= rows[0] <= geobox.height:
-            return -180.0, min(pole, float(lat.min())), 180.0, max(pole, float(lat.max()))
-    west, east = ((float(edge) + 180) % 360 - 180 for edge in (lon.min(), lon.max()))
-    return west, float(lat.min()), east, float(lat.max())
+    height, width = geobox.shape
+    at = np.linspace(0, 4, 4 * (edge_points - 1) + 1)  # corners have whole numbers, clockwise from the upper left
+    for _ in range(_HALVINGS):
+        cols, rows = (
+            np.interp(at, range(5), corners) for corners in ([0, width, width, 0, 0], [0, 0, height, height, 0])
+        )
+        lon, lat = _transform(*_to_world(geobox, cols, rows), crs, degrees)
+        wide = np.abs((np.diff(lon) + 180) % 360 - 180) > _TURN_DEGREES
+        if not wide.any():
+            break
+        at = np.sort(np.concatenate([at, (at[:-1] + at[1:])[wide] / 2]))
+    lon = np.unwrap(lon, period=360)
+    turns = round((lon[-1] - lon[0]) / 360)
+    lon[-1] = lon[0] + 360 * turns
+    if turns:
+        pole = np.copysign(90.0, lat[0])
+        lon, lat = np.append(lon, [lon[-1], lon[0], lon[0]]), np.append(lat, [pole, pole, lat[0]])
+    return lon, lat
 
 
 def full_window(grid: "GeoBox") -> Window:

@@ -3,7 +3,7 @@
 import logging
 import os
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -11,17 +11,16 @@ from darts_acquisition.bookkeeping import ChunkState
 from darts_acquisition.datacube import Datacube
 from darts_acquisition.errors import CubeDamagedError
 from darts_acquisition.filling import Progress
-from darts_acquisition.grid import Chunk, lonlat_bounds
+from darts_acquisition.grid import Chunk, lonlat_bounds, lonlat_outline
 from darts_acquisition.products import CubeProduct
 from darts_acquisition.settings import S3Settings
-
-if TYPE_CHECKING:
-    from odc.geo.geobox import GeoBox
 
 logger = logging.getLogger(__name__)
 
 _SNAP_DEGREES = 1e-7
 """About a centimetre: corners that neighbours share come out the same."""
+_EDGE_POINTS = 9
+"""Points per edge of a chunk's outline: enough for a map."""
 
 
 @dataclass(frozen=True)
@@ -171,27 +170,7 @@ def _outline(cube: Datacube, chunks: list[Chunk]) -> Any:
 
     parts = []
     for chunk in chunks:
-        outline = _lonlat_outline(cube.chunk_geobox(chunk))
+        outline = shapely.Polygon(np.column_stack(lonlat_outline(cube.chunk_geobox(chunk), _EDGE_POINTS)))
         parts += [affinity.translate(outline, turn) for turn in (-360, 0, 360)]
     inside = shapely.intersection(np.array(parts), shapely.box(-180, -90, 180, 90))
     return shapely.union_all(inside[~shapely.is_empty(inside)], grid_size=_SNAP_DEGREES)
-
-
-def _lonlat_outline(geobox: "GeoBox") -> Any:
-    """Return the outline of a chunk in degrees, its longitudes running on across the antimeridian."""
-    import shapely
-    from odc.geo import CRS
-
-    west, south, east, north = lonlat_bounds(geobox)
-    if (west, east) == (-180.0, 180.0):
-        return shapely.box(west, south, east, north)  # around the pole
-    box: Any = shapely.box(*geobox.boundingbox.bbox)
-    edge = geobox.width * geobox.affine.a / 8
-    crs: Any = geobox.crs
-    to_degrees = None if crs.geographic else crs.transformer_to_crs(CRS("EPSG:4326"))
-
-    def project(points: np.ndarray) -> np.ndarray:
-        lon, lat = points.T if to_degrees is None else to_degrees(*points.T)
-        return np.column_stack([np.unwrap(lon, period=360), lat])
-
-    return shapely.transform(shapely.segmentize(box, edge), project)
