@@ -154,7 +154,7 @@ def lonlat_bounds(geobox: "GeoBox") -> tuple[float, float, float, float]:
     West is greater than east where the area crosses the antimeridian, as in RFC 7946. An area around a pole has all
     longitudes.
     """
-    lon, lat = lonlat_outline(geobox)
+    lon, lat = lonlat_outline(geobox, max(geobox.shape) / (_EDGE_POINTS - 1))
     south, north = float(lat.min()), float(lat.max())
     if np.ptp(lon) >= 360:
         return -180.0, south, 180.0, north
@@ -162,13 +162,13 @@ def lonlat_bounds(geobox: "GeoBox") -> tuple[float, float, float, float]:
     return west, south, east, north
 
 
-def lonlat_outline(geobox: "GeoBox", edge_points: int = _EDGE_POINTS) -> tuple[np.ndarray, np.ndarray]:
+def lonlat_outline(geobox: "GeoBox", spacing: float) -> tuple[np.ndarray, np.ndarray]:
     """Return the outline of an area in degrees, as a closed ring whose longitudes run on across the antimeridian.
 
     Args:
         geobox: The area, in any CRS.
-        edge_points: Points per edge. Edges that come close to a pole get more of them, so that the longitude never
-            turns by more than 5° from one point to the next.
+        spacing: Pixels between points along its edges, at most. Near a pole they lie closer, so that the longitude
+            never turns by more than 5° from one point to the next.
 
     Returns:
         Longitudes, which may leave ±180, and latitudes, float64. The ring of an area around a pole goes once around
@@ -181,7 +181,9 @@ def lonlat_outline(geobox: "GeoBox", edge_points: int = _EDGE_POINTS) -> tuple[n
 
     crs, degrees = _crs_of(geobox), CRS("EPSG:4326")
     height, width = geobox.shape
-    at = np.linspace(0, 4, 4 * (edge_points - 1) + 1)  # corners have whole numbers, clockwise from the upper left
+    # Where a point lies along the ring: the corners have whole numbers, clockwise from the upper left.
+    steps = [math.ceil(edge / spacing) for edge in (width, height, width, height)]
+    at = np.append(np.concatenate([corner + np.arange(count) / count for corner, count in enumerate(steps)]), 4)
     for _ in range(_HALVINGS):
         cols, rows = (
             np.interp(at, range(5), corners) for corners in ([0, width, width, 0, 0], [0, 0, height, height, 0])

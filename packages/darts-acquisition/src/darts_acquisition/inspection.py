@@ -2,8 +2,9 @@
 
 import logging
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -11,16 +12,21 @@ from darts_acquisition.bookkeeping import ChunkState
 from darts_acquisition.datacube import Datacube
 from darts_acquisition.errors import CubeDamagedError
 from darts_acquisition.filling import Progress
-from darts_acquisition.grid import Chunk, lonlat_bounds, lonlat_outline
+from darts_acquisition.grid import Chunk, Window, chunk_window, lonlat_bounds, lonlat_outline
 from darts_acquisition.products import CubeProduct
 from darts_acquisition.settings import S3Settings
+
+if TYPE_CHECKING:
+    from odc.geo.geobox import GeoBox
 
 logger = logging.getLogger(__name__)
 
 _SNAP_DEGREES = 1e-7
 """About a centimetre: corners that neighbours share come out the same."""
-_EDGE_POINTS = 9
-"""Points per edge of a chunk's outline: enough for a map."""
+_MAP_STEPS = 8
+"""Steps along each edge of a chunk's outline: enough for a map."""
+_RUN_CHUNKS = 8
+"""How many chunks side by side are outlined as one. A cube of the Arctic has a hundred thousand."""
 
 
 @dataclass(frozen=True)
@@ -132,7 +138,7 @@ def _bounds(cube: Datacube, chunks: list[Chunk]) -> tuple[float, float, float, f
     """Return the smallest range of longitudes and latitudes that holds all chunks."""
     if not chunks:
         return None
-    boxes = np.array([lonlat_bounds(cube.chunk_geobox(chunk)) for chunk in chunks])
+    boxes = np.array([lonlat_bounds(run) for run in _runs(cube, chunks)])
     west, east = _longitudes(boxes[:, 0], boxes[:, 2])
     return west, float(boxes[:, 1].min()), east, float(boxes[:, 3].max())
 
@@ -169,8 +175,21 @@ def _outline(cube: Datacube, chunks: list[Chunk]) -> Any:
     from shapely import affinity
 
     parts = []
-    for chunk in chunks:
-        outline = shapely.Polygon(np.column_stack(lonlat_outline(cube.chunk_geobox(chunk), _EDGE_POINTS)))
+    for run in _runs(cube, chunks):
+        outline = shapely.Polygon(np.column_stack(lonlat_outline(run, cube.product.chunk_px / _MAP_STEPS)))
         parts += [affinity.translate(outline, turn) for turn in (-360, 0, 360)]
     inside = shapely.intersection(np.array(parts), shapely.box(-180, -90, 180, 90))
     return shapely.union_all(inside[~shapely.is_empty(inside)], grid_size=_SNAP_DEGREES)
+
+
+def _runs(cube: Datacube, chunks: list[Chunk]) -> "Iterator[GeoBox]":
+    """Yield the pixels of chunks that lie side by side as one."""
+    runs: list[list[Chunk]] = []
+    for chunk in sorted(chunks):
+        if runs and len(runs[-1]) < _RUN_CHUNKS and chunk == (runs[-1][-1].row, runs[-1][-1].col + 1):
+            runs[-1].append(chunk)
+        else:
+            runs.append([chunk])
+    for run in runs:
+        first, last = (chunk_window(chunk, cube.product.chunk_px, cube.geobox) for chunk in (run[0], run[-1]))
+        yield cube.geobox[Window(first.rows, slice(first.cols.start, last.cols.stop))]
