@@ -106,6 +106,8 @@ def test_a_stored_scene_against_decompressing_it_once(benchmark, store):
     benchmark.pedantic(load, setup=measure_baseline, rounds=3)
     once = statistics.median(alone)
     benchmark.extra_info["times_decompressing"] = round(benchmark.stats.stats.median / once, 2)
+    one_thread = decompress(chunks, 1)
+    benchmark.extra_info["times_decompressing_in_one_thread"] = round(benchmark.stats.stats.median / one_thread, 2)
     benchmark.extra_info["decompressing_s"] = round(once, 3)
     benchmark.extra_info["writing_new_memory_s"] = round(statistics.median(memory), 3)
     benchmark.extra_info["compressed_mb"] = round(sum(len(chunk) for chunk in chunks) / 1e6)
