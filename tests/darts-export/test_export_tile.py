@@ -25,7 +25,7 @@ METADATA = {
 
 
 def contents(folder: Path) -> dict[str, object]:
-    """What is in a folder, file by file: bytes, or rows where the format stamps the time."""
+    """What is in a folder, file by file: bytes, or rows and arrays where the format stamps the time."""
     found: dict[str, object] = {}
     for path in folder.iterdir():
         if path.suffix == ".gpkg":
@@ -34,6 +34,12 @@ def contents(folder: Path) -> dict[str, object]:
                 rows = {table: connection.execute(f"SELECT * FROM '{table}'").fetchall() for table in tables}
             rows["layer_styles"] = [row[:-1] for row in rows["layer_styles"]]
             found[path.name] = rows
+        elif path.suffix == ".nc":
+            with xr.open_dataset(path, engine="h5netcdf", decode_cf=False) as ds:
+                arrays = {
+                    name: (each.dims, each.dtype, each.to_numpy().tobytes()) for name, each in ds.variables.items()
+                }
+                found[path.name] = arrays | {"attrs": json.dumps(ds.to_dict(data=False), default=str)}
         elif path.name != "manifest.json":
             found[path.name] = path.read_bytes()
     return found
