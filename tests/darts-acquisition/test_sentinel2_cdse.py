@@ -43,6 +43,7 @@ from darts_acquisition.sentinel2.item import asset_of, facts_of
 from darts_acquisition.sentinel2.store import RawStore
 from darts_acquisition.settings import RequestLimits
 from darts_utils import ParameterError
+from support.local_server import Answer, LocalServer
 from support.s3_server import KEYS, environment_of, serve_s3, storage_between
 from support.sentinel2 import BUCKET, CDSE_NAME, Scene, cdse_settings, expected_reflectance, publish, random_scene
 from support.stac_server import serve_stac
@@ -375,6 +376,8 @@ def test_the_rate_of_requests_is_limited(many, monkeypatch):
     search_cdse_s2_sr(tile_ids=["08WMA"], months=[6, 7, 8], years=[2021], settings=slow)
     assert stac.paths().count("/search") == 3
     assert [round(nap) for nap in naps] == [2, 4]
+    search_cdse_s2_sr(tile_ids=["08WMA"], settings=slow)  # the next search is of the same process
+    assert [round(nap) for nap in naps] == [2, 4, 6]
 
 
 def test_the_environment_says_where_and_how_fast(monkeypatch):
@@ -475,6 +478,25 @@ def test_a_part_is_continued_where_it_ended(between, scene, tmp_path, published,
     assert spans[0].startswith("bytes=")
     # the other files were there already, whole and verified
     assert len(storage.requests) == 1
+
+
+def test_a_storage_that_gives_whole_files_only_is_not_appended_to(between, scene, s3, tmp_path):
+    """And a catalogue without sizes and checksums, which would tell."""
+    _, settings, item = between
+    for asset in item["assets"].values():
+        asset.pop("file:size")
+        asset.pop("file:checksum")
+
+    def whole(request):
+        bucket, _, key = request.path.lstrip("/").partition("/")
+        return Answer(s3.client().get_object(Bucket=bucket, Key=key)["Body"].read())
+
+    with LocalServer(whole).running() as storage:
+        storage.inject(path="*B03_10m*", truncate_to=700)
+        settings = dataclasses.replace(settings, s3=dataclasses.replace(settings.s3, endpoint_url=storage.url))
+        check_tile(load_cdse_s2_sr_scene(CDSE_NAME, tmp_path, settings=settings), scene)
+        spans = [request.headers.get("Range") for request in storage.requests if "B03" in request.path]
+        assert spans == [None, "bytes=700-"]
 
 
 def test_a_file_that_does_not_verify_is_never_decoded(between, tmp_path, monkeypatch):

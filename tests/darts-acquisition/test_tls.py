@@ -1,19 +1,23 @@
 """Certificates are verified, whichever library makes the request; there is no way around that."""
 
 import re
+import ssl
 from pathlib import Path
 
+import botocore.exceptions
 import ee
 import pytest
+import urllib3
 from google.auth.credentials import AnonymousCredentials
 
 import darts_acquisition
 from darts_acquisition import EarthEngineSettings, RequestLimits, RetryPolicy, S3Settings, ServiceError
+from darts_acquisition.failures import failure_of
 from darts_acquisition.sentinel2 import download_sentinel_2_grid, search_cdse_s2_sr, search_gee_s2_sr
 from darts_acquisition.transfer import Remote
 from support.earthengine_server import without_catalogue
 from support.sentinel2 import cdse_settings
-from support.tls_server import serve_tls, write_certificate
+from support.tls_server import serve_broken_handshakes, serve_tls, write_certificate
 
 NAPS: list[float] = []
 LIMITS = RequestLimits(timeout_s=10, retry=RetryPolicy(attempts=3, sleep=NAPS.append))
@@ -59,6 +63,31 @@ def test_a_certificate_that_nobody_signed_is_refused_at_once(url, tmp_path, ask)
     with pytest.raises(ServiceError, match="the certificate of the service cannot be verified, after one attempt"):
         ask(url, tmp_path)
     assert NAPS == []
+
+
+@pytest.mark.parametrize("ask", [ask_stac, ask_storage, ask_files, ask_grid, ask_earth_engine])
+def test_a_handshake_that_breaks_off_is_tried_again(tmp_path, ask):
+    with serve_broken_handshakes() as (url, connected):
+        with pytest.raises(ServiceError, match=r"connection refused, lost or too slow .* after 3 attempts"):
+            ask(url, tmp_path)
+        assert len(connected) >= 3
+
+
+@pytest.mark.parametrize(
+    ("error", "temporary"),
+    [
+        (botocore.exceptions.SSLError(endpoint_url="https://s3", error=ssl.SSLEOFError()), True),
+        (botocore.exceptions.ProxyConnectionError(proxy_url="http://proxy", error=OSError()), True),
+        (botocore.exceptions.EndpointConnectionError(endpoint_url="https://s3", error=OSError()), True),
+        (urllib3.exceptions.SSLError("record layer failure"), True),
+        (ssl.SSLError(1, "bad record mac"), True),
+        (botocore.exceptions.InvalidProxiesConfigError(), False),
+    ],
+)
+def test_errors_of_the_connection_are_understood(error, temporary):
+    failure = failure_of(error)
+    assert failure is not None
+    assert (failure.temporary, failure.login) == (temporary, False)
 
 
 def test_an_authority_that_the_user_names_is_trusted(url, certificate, monkeypatch):

@@ -1,6 +1,8 @@
-"""A server on 127.0.0.1 that speaks TLS with a certificate that nobody has signed."""
+"""Servers on 127.0.0.1 that speak TLS: with a certificate that nobody has signed, or not to the end."""
 
+import socket
 import ssl
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -48,3 +50,28 @@ def serve_tls(certificate: Path, key: Path) -> Iterator[str]:
     server._http.socket = context.wrap_socket(server._http.socket, server_side=True)
     with server.running():
         yield server.url.replace("http://", "https://")
+
+
+@contextmanager
+def serve_broken_handshakes() -> Iterator[tuple[str, list[object]]]:
+    """Close every connection within its handshake until the block ends; give the address, and what has connected."""
+    connected: list[object] = []
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def answer() -> None:
+            while True:
+                try:
+                    connection, address = listening.accept()
+                except OSError:
+                    return
+                with connection:
+                    connection.recv(4096)
+                connected.append(address)
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        try:
+            yield f"https://127.0.0.1:{listening.getsockname()[1]}", connected
+        finally:
+            listening.shutdown(socket.SHUT_RDWR)
+            thread.join()

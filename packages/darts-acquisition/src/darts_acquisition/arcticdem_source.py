@@ -37,7 +37,6 @@ class ArcticDEMSource:
         resolution = round(product.geobox.affine.a)
         self._collection = (settings.collections or {}).get(resolution, product.collection)
         self._remote = Remote(settings.limits, settings.s3)
-        self._limiter = settings.limits.limiter()
         self._lock = threading.Lock()
         self._client: Any = None
         self._rasters: dict[str, RemoteRaster] = {}
@@ -101,7 +100,5 @@ class ArcticDEMSource:
     def _api(self) -> Any:
         with self._lock:
             if self._client is None:
-                self._client = open_api(
-                    self._settings.stac_url, self._collection, self._settings.limits, limiter=self._limiter
-                )
+                self._client = open_api(self._settings.stac_url, self._collection, self._settings.limits)
             return self._client

@@ -27,7 +27,7 @@ class EarthEngineClient:
 
     def __init__(self, settings: EarthEngineSettings | None = None) -> None:
         self.settings = settings or EarthEngineSettings()
-        self._limiter = self.settings.limits.limiter()
+        self._limiter = self.settings.limits.limiter("Earth Engine")
 
     def ask(self, request: Callable[[], T], what: str) -> T:
         """Make a request.

@@ -11,8 +11,7 @@ from typing import Any
 _LOST = frozenset(
     {
         "botocore.exceptions.ConnectionClosedError",
-        "botocore.exceptions.ConnectTimeoutError",
-        "botocore.exceptions.EndpointConnectionError",
+        "botocore.exceptions.ConnectionError",
         "botocore.exceptions.IncompleteReadError",
         "botocore.exceptions.ReadTimeoutError",
         "botocore.exceptions.ResponseStreamingError",
@@ -22,6 +21,8 @@ _LOST = frozenset(
         "requests.exceptions.Timeout",
         "urllib3.exceptions.IncompleteRead",
         "urllib3.exceptions.ProtocolError",
+        "urllib3.exceptions.ProxyError",
+        "urllib3.exceptions.SSLError",
         "urllib3.exceptions.TimeoutError",
     }
 )
@@ -36,6 +37,15 @@ _REFUSED_LOGIN = frozenset(
         "google.auth.exceptions.RefreshError",
     }
 )
+
+_FAILED = frozenset(
+    {
+        "botocore.exceptions.BotoCoreError",
+        "requests.exceptions.RequestException",
+        "urllib3.exceptions.HTTPError",
+    }
+)
+"""Errors that mean that a request failed, which of them whatever."""
 
 
 @dataclass(frozen=True)
@@ -78,9 +88,11 @@ def failure_of(error: BaseException) -> Failure | None:
         return Failure("the certificate of the service cannot be verified", temporary=False)
     if names & _REFUSED_LOGIN:
         return Failure("no valid login", temporary=False, login=True)
-    lost = (ConnectionError, TimeoutError, http.client.HTTPException)
+    lost = (ConnectionError, TimeoutError, http.client.HTTPException, ssl.SSLError)
     if names & _LOST or any(isinstance(cause, lost) and not _is_ours(cause) for cause in causes):
         return Failure(f"connection refused, lost or too slow ({last})", temporary=True)
+    if names & _FAILED:
+        return Failure(f"the request failed ({last})", temporary=False)
     return None
 
 

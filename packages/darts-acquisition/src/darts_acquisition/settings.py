@@ -5,6 +5,7 @@ environment variables ``REQUESTS_CA_BUNDLE`` and ``AWS_CA_BUNDLE``, which the li
 """
 
 import os
+import threading
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,9 @@ from urllib.parse import urlsplit
 
 from darts_acquisition.retry import RateLimiter, RetryPolicy
 from darts_utils import ParameterError
+
+_LIMITERS: dict[tuple[Any, ...], RateLimiter] = {}
+_LIMITERS_LOCK = threading.Lock()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,9 +40,13 @@ class RequestLimits:
                 f"parallel is {self.parallel} and timeout_s {self.timeout_s}; expected 1 or more, and more than 0."
             )
 
-    def limiter(self) -> RateLimiter:
-        """Return a new rate limiter; the requests that share it keep to `per_second` together."""
-        return RateLimiter(self.per_second, clock=self.retry.clock, sleep=self.retry.sleep)
+    def limiter(self, service: str) -> RateLimiter:
+        """Return the rate limiter of a service: one for the whole process, however many objects ask the service."""
+        key = (service, self.per_second, self.retry.clock, self.retry.sleep)
+        with _LIMITERS_LOCK:
+            if key not in _LIMITERS:
+                _LIMITERS[key] = RateLimiter(self.per_second, clock=self.retry.clock, sleep=self.retry.sleep)
+            return _LIMITERS[key]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,10 +3,10 @@
 import json
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from darts_acquisition.errors import ServiceError
 from darts_acquisition.failures import failure_of
-from darts_acquisition.retry import RateLimiter
 from darts_acquisition.settings import RequestLimits
 from darts_acquisition.transfer import public_url
 
@@ -17,7 +17,7 @@ _MOST_PAGES = 5_000
 """A search with more pages does not end: the service repeats itself."""
 
 
-def open_api(url: str, collection: str, limits: RequestLimits, limiter: RateLimiter | None = None) -> "Client":
+def open_api(url: str, collection: str, limits: RequestLimits) -> "Client":
     """Open a STAC API and see that it has a collection with something in it.
 
     An API without the collection, a wrong address for instance, would answer every search with nothing, and nothing
@@ -27,7 +27,6 @@ def open_api(url: str, collection: str, limits: RequestLimits, limiter: RateLimi
         url: Address of the API.
         collection: Name of a collection.
         limits: How many requests are made, and what happens when one fails.
-        limiter: The rate of requests, where several clients share it.
 
     Returns:
         The client; threads may share it.
@@ -38,7 +37,7 @@ def open_api(url: str, collection: str, limits: RequestLimits, limiter: RateLimi
     from pystac_client import Client
     from pystac_client.exceptions import APIError
 
-    client = Client.open(url, stac_io=make_stac_io(limits, limiter))
+    client = Client.open(url, stac_io=make_stac_io(limits))
     try:
         client.get_collection(collection)
         first = next(client.search(collections=[collection], max_items=1, limit=1).items(), None)
@@ -70,12 +69,11 @@ def search_box(client: "Client", collection: str, box: tuple[float, float, float
     return {item.id: item for item in client.search(collections=[collection], bbox=box).items()}
 
 
-def make_stac_io(limits: RequestLimits, limiter: RateLimiter | None = None) -> Any:
+def make_stac_io(limits: RequestLimits) -> Any:
     """Return what pystac-client makes its requests with: an object that follows the retry policy.
 
     Args:
         limits: Timeout, rate, and what happens when a request fails.
-        limiter: The rate of requests, where several clients share it.
 
     Returns:
         A `pystac_client.stac_api_io.StacApiIO`.
@@ -83,8 +81,6 @@ def make_stac_io(limits: RequestLimits, limiter: RateLimiter | None = None) -> A
     from pystac import Link
     from pystac_client.exceptions import APIError
     from pystac_client.stac_api_io import StacApiIO
-
-    rate = limiter or limits.limiter()
 
     class PoliteStacIO(StacApiIO):
         def request(self, href: str, *args: Any, **kwargs: Any) -> str:
@@ -100,7 +96,7 @@ def make_stac_io(limits: RequestLimits, limiter: RateLimiter | None = None) -> A
                 return answer
 
             try:
-                return limits.retry.call(ask, what, rate)
+                return limits.retry.call(ask, what, limits.limiter(urlsplit(href).netloc))
             except APIError as error:
                 raise ServiceError(f"{what}: {error}", failure_of(error)) from error
 

@@ -42,7 +42,6 @@ class Remote:
 
     def __init__(self, limits: RequestLimits, s3: S3Settings) -> None:
         self._limits, self._s3 = limits, s3
-        self._limiter = limits.limiter()
         self._local = threading.local()
         self._lock = threading.Lock()
         self._client: Any = None
@@ -71,7 +70,7 @@ class Remote:
             raise ServiceError(
                 f"{public_url(url)} is no address that can be read; expected https://, http:// or s3://."
             )
-        return self._limits.retry.call(request, f"Reading {public_url(url)}", self._limiter)
+        return self._limits.retry.call(request, f"Reading {public_url(url)}", self._limits.limiter(parts.netloc))
 
     def _get_http(self, url: str, start: int, stop: int) -> Part:
         headers = {"Range": f"bytes={start}-{stop - 1}", "Accept-Encoding": "identity"}

@@ -7,6 +7,7 @@ import uuid
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from darts_acquisition.errors import ServiceError
 from darts_acquisition.sentinel2.errors import AreaError
@@ -105,7 +106,7 @@ def _fetch(url: str, limits: RequestLimits) -> bytes:
             answer.raise_for_status()
             return answer.content
 
-    return limits.retry.call(request, f"Fetching {public_url(url)}", limits.limiter())
+    return limits.retry.call(request, f"Fetching {public_url(url)}", limits.limiter(urlsplit(url).netloc))
 
 
 def _read_kml(file: Path, source: str) -> "gpd.GeoDataFrame":

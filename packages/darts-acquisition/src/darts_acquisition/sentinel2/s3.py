@@ -32,7 +32,7 @@ class S3Files:
     def __init__(self, settings: S3Settings, limits: RequestLimits) -> None:
         self._settings = settings
         self._limits = limits
-        self._limiter = limits.limiter()
+        self._limiter = limits.limiter(settings.endpoint or "Amazon S3")
         self._client = _client(settings, limits)
 
     def fetch(self, assets: list[Asset], folder: Path) -> list[Path]:
@@ -113,8 +113,11 @@ class S3Files:
                 raise
             part.unlink()
             raise ConnectionError(f"{key} is shorter than the part that is there") from None
+        if answer["ResponseMetadata"]["HTTPStatusCode"] != 206:
+            present = 0  # The whole file, whatever was asked for.
         whole = present + int(answer["ContentLength"])
         with part.open("ab") as stream, contextlib.closing(answer["Body"]) as body:
+            stream.truncate(present)
             for piece in body.iter_chunks(_PIECE):
                 stream.write(piece)
         if part.stat().st_size < whole:
