@@ -1,12 +1,14 @@
 """The store of raw scenes: what is there is whole, whatever happens to the process that writes it."""
 
 import multiprocessing
+import shutil
 import signal
 import time
 from pathlib import Path
 
 import numpy as np
 import pytest
+import xarray as xr
 import zarr
 from zarr.codecs import ZstdCodec
 
@@ -147,8 +149,22 @@ def test_damage_is_an_error_and_never_other_numbers(tmp_path, damage):
         file.write_bytes(content)
     else:
         (store.path("made", NAME) / "B02" / "zarr.json").write_text("{")
-    with pytest.raises(RawStoreError, match="fetch it again"):
+    with pytest.raises((RawStoreError, SceneNotStoredError), match=r"(?i)fetch it"):
         load_scene(MadeUp(), NAME, store, ["blue"], offline=True)
+
+
+@pytest.mark.parametrize("lost", ["c", "c/0/0", "zarr.json"])
+def test_a_band_of_which_files_are_lost_is_fetched_again(tmp_path, lost):
+    store, intact = RawStore(tmp_path), load_scene(MadeUp(), NAME, None, ["blue"], offline=False)
+    download_scene(MadeUp(), NAME, store, ["blue"])
+    place = store.path("made", NAME) / "B02" / lost
+    shutil.rmtree(place) if place.is_dir() else place.unlink()
+    assert store.bands("made", NAME) == {"SCL"}
+    with pytest.raises(SceneNotStoredError, match="Band B02 of scene"):
+        load_scene(MadeUp(), NAME, store, ["blue"], offline=True)
+    download_scene(MadeUp(), NAME, store, ["blue"])
+    xr.testing.assert_identical(load_scene(MadeUp(), NAME, store, ["blue"], offline=True), intact)
+    assert not list(tmp_path.glob(".*.partial"))
 
 
 def test_another_format_is_refused(tmp_path):

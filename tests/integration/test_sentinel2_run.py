@@ -1,5 +1,6 @@
 """Sentinel-2 from end to end on this machine: which scenes a run takes, what it says of mistakes and failures."""
 
+import copy
 import dataclasses
 import json
 import re
@@ -15,6 +16,7 @@ from darts.errors import ConfigurationError, IgnoredOptionWarning, NoTilesError
 from darts.pipelines.configfile import read_config, write_config
 from darts.pipelines.options import build, known_keys
 from darts.pipelines.sequential_v2 import PlanetPipeline, Sentinel2Pipeline
+from darts_acquisition import Sentinel2Source
 from support.commands import run_darts
 from support.cubes import build_cubes
 from support.peel_scenes import AUGUST, JULY, UNKNOWN, assert_same_results, grid_of, peel_scenes, statuses
@@ -108,6 +110,25 @@ def test_by_area_and_time(service, pipeline, items, tmp_path):
         pipeline(aoi_file=aoi, years=[2020]).run()
 
 
+def test_of_two_processings_of_a_scene_the_newer_one_is_mapped(s3, items, pipeline, tmp_path, monkeypatch, caplog):
+    older = copy.deepcopy(items[0])
+    older["id"] = JULY.replace("_N0500_", "_N0301_")
+    assert older["id"] != JULY
+    with serve_stac([older, *items]) as stac, caplog.at_level("INFO", "darts"):
+        monkeypatch.setenv("DARTS_CDSE_STAC_URL", stac.url)
+        jobs = pipeline(tile_ids=["08WMA"], years=[2021])._jobs(tmp_path)
+        assert [job.tile_id for job in jobs] == [JULY, AUGUST]
+        assert "1 more are left out, which were processed again since." in caplog.messages
+        named = pipeline(scene_ids=[older["id"], JULY])._jobs(tmp_path)
+        assert [job.tile_id for job in named] == [older["id"], JULY]
+
+
+def test_a_list_of_no_scenes_says_so(service, pipeline, tmp_path):
+    (tmp_path / "none.json").write_text("[]")
+    with pytest.raises(NoTilesError, match=r"none\.json names no scene"):
+        pipeline(scene_id_file=tmp_path / "none.json").run()
+
+
 def test_what_is_ignored_is_said(service, pipeline, tmp_path):
     file = tmp_path / "scenes.json"
     file.write_text(json.dumps([AUGUST]))
@@ -185,6 +206,20 @@ def test_offline_reads_the_prepared_list_first(service, pipeline, tmp_path):
     prepared.write_text('{"scenes": 1}')
     with pytest.raises(ConfigurationError, match="is no list of scenes"):
         pipeline(prep_data_scene_id_file=prepared, offline=True)._jobs(tmp_path)
+
+
+def test_an_interrupted_repetition_loses_nothing_of_the_list(service, pipeline, tmp_path, monkeypatch):
+    made = pipeline(tile_ids=["08WMA"], years=[2021], prep_data_scene_id_file=tmp_path / "prepared.json")
+    assert made.prepare_data(optical=True) == []
+
+    def download(source, scene_id, store):
+        if scene_id == AUGUST:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(Sentinel2Source, "download", download)
+    with pytest.raises(KeyboardInterrupt):
+        made.prepare_data(optical=True)
+    assert json.loads((tmp_path / "prepared.json").read_text()) == [JULY, AUGUST]
 
 
 def test_the_grid_of_a_tile_is_known_before_its_pixels(service, pipeline, scenes):

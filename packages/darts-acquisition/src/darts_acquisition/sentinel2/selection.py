@@ -61,6 +61,37 @@ def check_tile_id(tile_id: str) -> str:
     return f"{int(match['zone']):02}{match['square']}"
 
 
+def newest_baselines(scene_ids: Iterable[str]) -> list[str]:
+    """Leave out scenes of the Copernicus Data Space of which there is a newer processing baseline.
+
+    Scenes that share satellite, time, orbit and tile show the same ground at once. Where several of them have the
+    newest baseline, they are parts of one overpass, and all stay.
+
+    Examples:
+        >>> newest_baselines(
+        ...     [
+        ...         "S2A_MSIL2A_20210822T205021_N0301_R057_T08WMA_20210822T231500",
+        ...         "S2A_MSIL2A_20210822T205021_N0500_R057_T08WMA_20230201T081500",
+        ...     ]
+        ... )
+        ['S2A_MSIL2A_20210822T205021_N0500_R057_T08WMA_20230201T081500']
+    """
+    names = list(scene_ids)
+    scenes = [_overpass(name) for name in names]
+    newest: dict[tuple[str, ...], str] = {}
+    for overpass, baseline in scenes:
+        newest[overpass] = max(baseline, newest.get(overpass, ""))
+    return [name for name, (overpass, baseline) in zip(names, scenes, strict=True) if newest[overpass] == baseline]
+
+
+def _overpass(name: str) -> tuple[tuple[str, ...], str]:
+    """Return what tells which ground a scene shows and when, and its processing baseline."""
+    if not _CDSE_NAME.fullmatch(name):
+        return (name,), ""
+    satellite, _, time, baseline, orbit, tile, _ = name.split("_")
+    return (satellite, time, orbit, tile), baseline
+
+
 @dataclass(frozen=True)
 class Interval:
     """A span of time, UTC; both ends belong to it.

@@ -13,7 +13,7 @@ from darts_acquisition.sentinel2.gee_search import search_gee_s2_sr
 from darts_acquisition.sentinel2.raw import RawGrid, tile_geobox
 from darts_acquisition.sentinel2.raw_files import write_raw_bands
 from darts_acquisition.sentinel2.s3 import check_keys
-from darts_acquisition.sentinel2.selection import Source, check_scene_id
+from darts_acquisition.sentinel2.selection import Source, check_scene_id, newest_baselines
 from darts_acquisition.sentinel2.settings import CDSESettings
 from darts_acquisition.sentinel2.store import RawStore
 from darts_acquisition.settings import EarthEngineSettings
@@ -59,6 +59,17 @@ class Sentinel2Source:
         """Find scenes; conditions, result and errors are those of `search_cdse_s2_sr`."""
         search = search_cdse_s2_sr if self.name == "cdse" else search_gee_s2_sr
         return search(**conditions, settings=self._settings)
+
+    def newest(self, scene_ids: Iterable[str]) -> list[str]:
+        """Leave out scenes of which there is a newer processing baseline, so that no ground is mapped twice.
+
+        Args:
+            scene_ids: Names of scenes.
+
+        Returns:
+            The others, in their order. Earth Engine's names do not say how a scene was processed; all of them stay.
+        """
+        return newest_baselines(scene_ids)
 
     def check_login(self) -> None:
         """Check that there is a login, before each of many scenes fails for want of one.

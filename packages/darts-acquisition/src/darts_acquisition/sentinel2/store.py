@@ -6,6 +6,8 @@ write the same scene at once cannot mix their data.
 """
 
 import contextlib
+import json
+import math
 import os
 import shutil
 import uuid
@@ -45,11 +47,15 @@ class RawStore:
         return self.folder / f"{source}_{scene_id}.zarr"
 
     def bands(self, source: str, scene_id: str) -> set[str]:
-        """Name the bands of a scene that are present, completely; by ESA's numbers."""
+        """Name the bands of a scene that are present, completely; by ESA's numbers.
+
+        A band of which files are absent, as after copying a part of the store, is not present.
+        """
         path = self.path(source, scene_id)
         if not (path / "zarr.json").is_file():
             return set()
-        return {entry.name for entry in path.iterdir() if not entry.name.startswith(".") and entry.is_dir()}
+        folders = (entry for entry in path.iterdir() if not entry.name.startswith(".") and entry.is_dir())
+        return {folder.name for folder in folders if _is_whole(folder)}
 
     def scenes(self, source: str) -> list[str]:
         """List the scenes of a source of which at least one band is present."""
@@ -91,7 +97,10 @@ class RawStore:
                 _move(group, path)
             if raw.band.number not in self.bands(facts.source, facts.scene_id):
                 _write_array(draft / "band", raw)
-                _move(draft / "band", path / raw.band.number)
+                place = path / raw.band.number
+                if place.is_dir() and not _is_whole(place):
+                    _move(place, draft / "damaged")
+                _move(draft / "band", place)
         finally:
             shutil.rmtree(draft, ignore_errors=True)
 
@@ -114,9 +123,8 @@ class RawStore:
             grid = RawGrid.from_attrs(array.attrs)
         except (OSError, KeyError, ValueError, TypeError) as error:
             raise RawStoreError(f"{path} cannot be read ({error}); remove the scene and fetch it again.") from error
-        chunks = -(-grid.shape[0] // array.chunks[0]) * -(-grid.shape[1] // array.chunks[1])
         # A chunk that is absent would be read as "no data", which would be wrong without a word.
-        if array.shape != grid.shape or sum(1 for _ in _files(path / "c")) != chunks:
+        if array.shape != grid.shape or not _is_whole(path):
             raise RawStoreError(f"{path} is incomplete; remove the scene and fetch it again.")
         return StoredBand(band, grid, array, path)
 
@@ -212,6 +220,17 @@ def _move(source: Path, target: Path) -> None:
     except OSError:
         if not target.is_dir():
             raise
+
+
+def _is_whole(path: Path) -> bool:
+    """Tell whether an array has all of its files, whatever is in them."""
+    try:
+        metadata = json.loads((path / "zarr.json").read_bytes())
+        edges = zip(metadata["shape"], metadata["chunk_grid"]["configuration"]["chunk_shape"], strict=True)
+        chunks = math.prod(-(-size // chunk) for size, chunk in edges)
+    except (OSError, ValueError, KeyError, TypeError, ZeroDivisionError):
+        return False
+    return sum(1 for _ in _files(path / "c")) == chunks
 
 
 def _files(folder: Path) -> Iterator[Path]:

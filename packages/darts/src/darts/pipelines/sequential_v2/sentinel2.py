@@ -121,6 +121,8 @@ class Sentinel2Pipeline(_BasePipeline):
         )
 
     def _where_tiles_were_sought(self) -> str:
+        if self.scene_ids is None and self.scene_id_file is not None:
+            return f"{self.scene_id_file} names no scene"
         return "no scene fits the selection; widen the dates, or raise --max-cloud-cover and --max-snow-cover"
 
     def _jobs(self, output: Path) -> list[TileJob]:
@@ -168,7 +170,8 @@ class Sentinel2Pipeline(_BasePipeline):
     def _prepare_optical(self, jobs: Sequence[TileJob]) -> list[str]:
         """Fetch raw scenes into the store, and list those that are there.
 
-        A scene that fails is logged, and the others go on.
+        A scene that fails is logged, and the others go on. Scenes that were fetched before are listed from the start,
+        so that an interrupted repetition loses none of them.
 
         Returns:
             Names of the scenes that failed.
@@ -181,9 +184,10 @@ class Sentinel2Pipeline(_BasePipeline):
         if store is None:
             raise ConfigurationError("Preparing scenes needs a store of raw scenes; leave --no-raw-data-store out.")
         source = self._source()
-        if self._missing(jobs):
+        missing = {job.tile_id for job in self._missing(jobs)}
+        if missing:
             source.check_login()
-        done: list[str] = []
+        self._note_ready(jobs, missing)
         failed: list[str] = []
         for number, job in enumerate(jobs, start=1):
             try:
@@ -192,10 +196,13 @@ class Sentinel2Pipeline(_BasePipeline):
                 failed.append(job.tile_id)
                 logger.error("Scene %d of %d failed: %s", number, len(jobs), error)  # noqa: TRY400 - no bug of ours
                 continue
-            done.append(job.tile_id)
+            missing.discard(job.tile_id)
             logger.info("Scene %d of %d is in the store: %s", number, len(jobs), job.tile_id)
-            self._note_prepared(done)
+            self._note_ready(jobs, missing)
         return failed
+
+    def _note_ready(self, jobs: Sequence[TileJob], missing: set[str]) -> None:
+        self._note_prepared([job.tile_id for job in jobs if job.tile_id not in missing])
 
     def _note_prepared(self, names: list[str]) -> None:
         if names and self.prep_data_scene_id_file is not None:
@@ -243,7 +250,8 @@ class Sentinel2Pipeline(_BasePipeline):
             place["tile_ids"] = self.tile_ids
         elif self.aoi_file is not None:
             place["aoi"] = Area.read(self.aoi_file)
-        found = self._source().search(
+        source = self._source()
+        found = source.search(
             **place,
             start_date=self.start_date,
             end_date=self.end_date,
@@ -252,8 +260,11 @@ class Sentinel2Pipeline(_BasePipeline):
             months=None if dates else self.months,
             years=None if dates else self.years,
         )
-        logger.info("%d scenes fit the selection.", len(found))
-        return list(found.index)
+        newest = source.newest(found.index)
+        logger.info("%d scenes fit the selection.", len(newest))
+        if len(newest) < len(found):
+            logger.info("%d more are left out, which were processed again since.", len(found) - len(newest))
+        return newest
 
     def _grid_dir(self) -> Path:
         return self.sentinel2_grid_dir or self.default_dirs.sentinel2_grid
