@@ -293,7 +293,7 @@ LASTING = {
     "no GeoTIFF": ({"body": b"<html>maintenance</html>" * 20000}, "no GeoTIFF"),
     "damaged": ({"flip": True}, "cannot be decoded; the file is damaged"),
     "absent": ({"status": 404}, "HTTP status 404"),
-    "forbidden": ({"status": 403}, "login was refused"),
+    "forbidden": ({"status": 403}, "HTTP status 403"),
     "down": ({"status": 503}, "HTTP status 503, Service Unavailable, after 4 attempts"),
     "served whole": ({"whole": True}, "served whole only"),
 }
@@ -322,7 +322,7 @@ def test_what_lasts_is_reported_and_the_rest_is_kept(provider, service, cube, fa
     assert "b_dem.tif" in str(caught.value)
     missing = cube.missing(WHOLE)
     assert Chunk(0, 5) in missing
-    if fault.get("status") not in (403, 503):  # a service that is down or refuses the login ends it at once
+    if fault.get("status") != 503:  # a service that is down ends it at once
         # Of a file whose directory cannot be read nobody knows which chunks it reaches, so none around it is complete.
         lost = 1 if {"cut", "flip"} & fault.keys() else 5
         assert f"{lost} of 5 chunks" in str(caught.value)
@@ -415,7 +415,7 @@ def test_public_files_in_object_storage_need_no_keys(provider, service, cube, mo
 def test_files_in_object_storage_that_are_not_public_are_refused(provider, service, cube):
     with serve_s3() as storage, environment_of(storage):
         move_to(storage, provider)
-        with pytest.raises(LoginError, match=r"s3://tiles/a_dem\.tif: the login was refused or is missing"):
+        with pytest.raises(ServiceError, match=r"s3://tiles/a_dem\.tif: HTTP status 403, Forbidden"):
             fill(cube, [Chunk(0, 0)], source_of(provider, service))
     assert cube.known() == {}
 

@@ -3,11 +3,11 @@
 import re
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from darts_acquisition.errors import ServiceError
+from darts_acquisition.errors import LoginError, ServiceError
 from darts_acquisition.settings import RequestLimits, S3Settings
 
 if TYPE_CHECKING:
@@ -58,7 +58,9 @@ class Remote:
             The part.
 
         Raises:
-            ServiceError: If it cannot be read, see `RetryPolicy.call`.
+            LoginError: If the object storage refuses the keys, or there are none.
+            ServiceError: If it cannot be read, see `RetryPolicy.call`. Where nobody logs in, status 403 says as little
+                of the login as 404: object storage gives it for files that do not exist.
         """
         parts = urlsplit(url)
         request: Callable[[], Part]
@@ -70,7 +72,13 @@ class Remote:
             raise ServiceError(
                 f"{public_url(url)} is no address that can be read; expected https://, http:// or s3://."
             )
-        return self._limits.retry.call(request, f"Reading {public_url(url)}", self._limits.limiter(parts.netloc))
+        what = f"Reading {public_url(url)}"
+        try:
+            return self._limits.retry.call(request, what, self._limits.limiter(parts.netloc))
+        except LoginError as error:
+            if error.failure is None or (parts.scheme == "s3" and not self._s3.anonymous):
+                raise
+            raise ServiceError(f"{what}: {error.failure.reason}.", replace(error.failure, login=False)) from error
 
     def _get_http(self, url: str, start: int, stop: int) -> Part:
         headers = {"Range": f"bytes={start}-{stop - 1}", "Accept-Encoding": "identity"}
@@ -119,8 +127,6 @@ def make_s3_client(settings: S3Settings, limits: RequestLimits) -> Any:
     from botocore import UNSIGNED
     from botocore.config import Config
     from botocore.exceptions import ProfileNotFound
-
-    from darts_acquisition.errors import LoginError
 
     config = Config(
         retries={"total_max_attempts": 1},
