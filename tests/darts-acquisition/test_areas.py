@@ -1,6 +1,7 @@
 """Which chunks an area needs, against every pixel of the area put into the grid one by one."""
 
 import dataclasses
+from pathlib import Path
 
 import geopandas as gpd
 import numpy as np
@@ -15,7 +16,7 @@ from pyproj import Transformer
 
 from darts_acquisition import Chunk, OutsideExtentError, arcticdem_product, tcvis_product
 from darts_acquisition.areas import chunks_of
-from darts_utils import GridError
+from darts_utils import GridError, ParameterError
 
 DEM, TRENDS = arcticdem_product(10), tcvis_product()
 PRODUCTS = st.sampled_from([dataclasses.replace(each, chunk_px=450) for each in (DEM, TRENDS)])
@@ -75,14 +76,14 @@ def test_a_grid_with_a_buffer_gets_the_chunks_of_its_pixels(product, zone, north
     x, y = np.meshgrid(grid.coordinates["x"].values, grid.coordinates["y"].values)
     assert chunks_of_points(product, x.ravel(), y.ravel(), crs) <= found
     assert found <= set(chunks_of(product, grid, buffer + 1))
-    assert set(chunks_of(product, Geometry(shapely.box(*grid.boundingbox.bbox), crs), buffer)) <= found
+    assert set(chunks_of(product, grid.extent, buffer)) == found  # the footprint of a tile has what loading it reads
 
 
 @pytest.mark.parametrize("product", [DEM, TRENDS], ids=["dem", "trends"])
 def test_an_area_across_the_antimeridian_has_both_sides(product):
     product = dataclasses.replace(product, chunk_px=450)
     x, y = Transformer.from_crs(4326, 32601, always_xy=True).transform(180.0, 71.0)
-    geometry = shapely.affinity.translate(shapely.box(-20_000, -20_000, 20_000, 20_000), x, y)
+    geometry = shapely.Point(x, y).buffer(20_000)
     found = set(chunks_of(product, Geometry(geometry, "EPSG:32601")))
     needed = chunks_of_points(product, *points_in(geometry), "EPSG:32601")
     assert needed <= found
@@ -91,6 +92,43 @@ def test_an_area_across_the_antimeridian_has_both_sides(product):
         cols = {chunk.col for chunk in found}
         assert {0, -(-product.geobox.shape[1] // 450) - 1} <= cols
         assert len(cols) < 20
+
+
+def degrees(west, east, south=65.0, north=65.2):
+    return Geometry(shapely.box(west, south, east, north), "EPSG:4326")
+
+
+@settings(max_examples=40)
+@given(product=PRODUCTS, west=st.floats(-180, 180), width=st.floats(0.001, 3), turns=st.sampled_from([-1, 1]))
+def test_longitudes_may_be_counted_in_any_way(product, west, width, turns):
+    found = chunks_of(product, degrees(west, west + width))
+    assert found == chunks_of(product, degrees(west + 360 * turns, west + width + 360 * turns))
+    x, y = points_in(degrees(west, west + width).geom, 300)
+    assert chunks_of_points(product, (x + 180) % 360 - 180, y, "EPSG:4326") <= set(found)
+
+
+@pytest.mark.parametrize(("west", "east"), [(179.9, 180.1), (-180.1, -179.9)])
+def test_a_polygon_beyond_the_last_degree_has_both_sides(west, east):
+    sides = [degrees(179.9, 180), degrees(-180, -179.9)]
+    found = chunks_of(TRENDS, degrees(west, east))
+    assert found == chunks_of(TRENDS, sides)
+    assert found == chunks_of(TRENDS, GeoBox.from_bbox((west, 65, east, 65.2), "EPSG:4326", resolution=0.001))
+    assert {chunk.col for chunk in found} == {0, 370, 371}
+
+
+def test_a_polygon_that_ends_at_the_antimeridian_has_one_side():
+    assert {chunk.col for chunk in chunks_of(TRENDS, degrees(179.9, 180))} == {370, 371}
+    assert {chunk.col for chunk in chunks_of(TRENDS, degrees(-180, -179.9))} == {0}
+    assert {chunk.col for chunk in chunks_of(TRENDS, degrees(180, 180.1))} == {0}
+    assert chunks_of(TRENDS, Geometry(shapely.Point(180, 65), "EPSG:4326"))
+
+
+@pytest.mark.parametrize("crs", ["EPSG:4326", "EPSG:32660"])
+@pytest.mark.parametrize(("west", "east", "far"), [(179.95, 179.99, 0), (-179.99, -179.95, 371)])
+def test_a_buffer_reaches_across_the_antimeridian(crs, west, east, far):
+    area = Geometry(gpd.GeoSeries([degrees(west, east).geom], crs="EPSG:4326").to_crs(crs)[0], crs)
+    assert far not in {chunk.col for chunk in chunks_of(TRENDS, area)}
+    assert far in {chunk.col for chunk in chunks_of(TRENDS, area, 100)}
 
 
 def test_an_area_around_the_pole():
@@ -113,7 +151,6 @@ def test_tables_lists_and_mixtures():
         found = chunks_of(DEM, area)
         assert set(found) == expected
         assert found == sorted(expected)
-    assert chunks_of(DEM, []) == []
 
 
 def test_a_table_in_degrees_bends_like_the_grid():
@@ -138,8 +175,29 @@ def test_an_area_needs_a_crs():
         chunks_of(DEM, Geometry(shapely.box(0, 0, 1, 1), None))
     with pytest.raises(GridError, match="has no CRS"):
         chunks_of(DEM, GeoBox((2, 2), Affine(1, 0, 0, 0, -1, 0), None))
-    with pytest.raises(GridError, match=r"of type int has no CRS.*expected a GeoDataFrame"):
-        chunks_of(DEM, 3)
+
+
+@pytest.mark.parametrize(
+    "area", ["aoi.geojson", Path("aoi.geojson"), ["aoi.geojson"], b"aoi", {"aoi": 1}, 3, None, [shapely.Point(0, 70)]]
+)
+def test_what_is_no_area_is_refused(area):
+    with pytest.raises(ParameterError, match=r"is no area; expected a GeoDataFrame.*geopandas\.read_file first"):
+        chunks_of(DEM, area)
+
+
+@pytest.mark.parametrize(
+    "area",
+    [
+        [],
+        gpd.GeoDataFrame(geometry=[], crs="EPSG:4326"),
+        gpd.GeoSeries([None, shapely.Polygon()], crs="EPSG:4326"),
+        Geometry(shapely.Polygon(), "EPSG:4326"),
+    ],
+    ids=["list", "table", "table of nothing", "geometry"],
+)
+def test_an_area_without_a_geometry_is_an_error(area):
+    with pytest.raises(ParameterError, match="holds no geometry"):
+        chunks_of(DEM, area)
 
 
 @given(shift=st.integers(0, 449))

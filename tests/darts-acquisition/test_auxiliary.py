@@ -54,6 +54,11 @@ def tile_points(tile, crs):
     return pyproj.Transformer.from_crs(str(tile.crs), crs, always_xy=True).transform(x, y)
 
 
+@pytest.mark.parametrize("resolution", [2, 10, 32])
+def test_a_resolution_may_be_a_float(resolution):
+    assert arcticdem_product(float(resolution)).to_attrs() == arcticdem_product(resolution).to_attrs()
+
+
 @pytest.mark.parametrize(
     ("resolution", "size", "chunks"), [(2, 4_050_000, 1125), (10, 810_000, 225), (32, 253_125, 71)]
 )

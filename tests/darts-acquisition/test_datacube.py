@@ -7,7 +7,9 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -293,10 +295,11 @@ def test_what_is_no_cube_is_an_error(tmp_path):
     assert not (tmp_path / "nowhere").exists()
     (tmp_path / "file").write_text("x")
     (tmp_path / "folder").mkdir()
-    for name in ("file", "folder"):
+    (tmp_path / "folder/thesis.txt").touch()
+    for name in ("file", "file/cube", "folder"):
         with pytest.raises(CubeError, match="is no datacube"):
             Datacube.open(tmp_path / name)
-    assert not list((tmp_path / "folder").iterdir())
+    assert [file.name for file in (tmp_path / "folder").iterdir()] == ["thesis.txt"]
     (tmp_path / "broken/refs").mkdir(parents=True)
     with pytest.raises(CubeError, match="no datacube that can be opened"):
         Datacube.open(tmp_path / "broken")
@@ -337,8 +340,94 @@ def test_nothing_is_overwritten(cube, tmp_path, product):
     assert Datacube.create(tmp_path / "empty", product).missing(product.geobox)
 
 
-def test_of_two_that_create_a_cube_one_is_told(tmp_path, product, monkeypatch):
+@pytest.mark.parametrize("place", ["folder", "link to a folder", "link to nothing"])
+def test_an_empty_folder_is_a_place_for_a_cube(tmp_path, product, place):
+    path = tmp_path / "cubes" / "terrain"
+    path.parent.mkdir()
+    behind = tmp_path / "scratch" if place.startswith("link") else path
+    if place != "link to nothing":
+        behind.mkdir()
+    if behind != path:
+        path.symlink_to(behind)
+    with pytest.raises(CubeNotFoundError, match="no datacube at"):
+        Datacube.open(path)
+    cube = Datacube.open_or_create(path, product)
+    assert len(cube.missing(product.geobox)) == 30
+    assert (path.is_symlink(), Datacube.open(behind).product.collection) == (behind != path, "terrain-100m")
+    assert [entry.name for entry in path.parent.iterdir()] == ["terrain"]
+
+
+def test_an_empty_folder_may_become_a_cube_at_any_time(tmp_path, product, monkeypatch):
+    """Another process creates the cube after the folder was found to be empty."""
     path = tmp_path / "cube"
+    path.mkdir()
+    whole = Datacube.create(tmp_path / "whole", product).path
+    iterdir = Path.iterdir
+
+    def late(folder):
+        names = list(iterdir(folder))
+        if folder == path and whole.exists():
+            whole.rename(path)
+        return iter(names)
+
+    monkeypatch.setattr(Path, "iterdir", late)
+    assert len(Datacube.open_or_create(path, product).missing(product.geobox)) == 30
+    assert not whole.exists()
+
+
+@pytest.fixture
+def locked() -> Iterator[Path]:
+    """A folder that nobody may write to; root, who may do anything, is somebody else for the time of the test."""
+    user = os.geteuid()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        (folder / "private").mkdir(mode=0o000)
+        folder.chmod(0o555)
+        if user == 0:
+            os.seteuid(65534)
+        try:
+            yield folder
+        finally:
+            os.seteuid(user)
+            folder.chmod(0o755)
+
+
+@pytest.mark.skipif(not hasattr(os, "seteuid"), reason="needs the permissions of POSIX")
+@pytest.mark.parametrize("place", ["cube", "new/cube", "private/cube"])
+def test_a_cube_that_must_not_be_created_is_an_error(cube, product, locked, place):
+    with pytest.raises(CubeError, match=r"No datacube can be created at .*cube: .*Permission denied") as caught:
+        Datacube.create(locked / place, product)
+    assert str(locked / place) in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert [entry.name for entry in locked.iterdir()] == ["private"]
+
+
+@pytest.mark.skipif(not hasattr(os, "seteuid"), reason="needs the permissions of POSIX")
+@pytest.mark.parametrize("place", ["private", "private/cube"])
+def test_a_cube_that_must_not_be_read_is_an_error(cube, product, locked, place):
+    for call in (Datacube.open, lambda path: Datacube.open_or_create(path, product)):
+        with pytest.raises(CubeError, match=f"{place} is no datacube that can be opened: Permission denied"):
+            call(locked / place)
+
+
+def test_a_place_below_a_file_is_an_error(tmp_path, product):
+    (tmp_path / "file").touch()
+    with pytest.raises(CubeError, match=r"No datacube can be created at .*file/cube: .*file cannot be written to"):
+        Datacube.create(tmp_path / "file/cube", product)
+
+
+def test_files_that_vanish_take_no_space(cube, monkeypatch):
+    """While another process writes, files are replaced between their listing and the question for their size."""
+    walk = os.walk
+    monkeypatch.setattr(os, "walk", lambda top: ((top, dirs, [*names, "gone"]) for top, dirs, names in walk(top)))
+    assert cube.stored_bytes() == sum(file.stat().st_size for file in cube.path.rglob("*") if file.is_file())
+
+
+@pytest.mark.parametrize("exists", [False, True], ids=["no folder", "empty folder"])
+def test_of_two_that_create_a_cube_one_is_told(tmp_path, product, monkeypatch, exists):
+    path = tmp_path / "cube"
+    if exists:
+        path.mkdir()
     lay_out = darts_acquisition.datacube.lay_out
 
     def late(session, product):

@@ -1,5 +1,8 @@
 """Mistakes of a configuration are found before the first tile, each with a sentence that says what to change."""
 
+import os
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -10,6 +13,7 @@ from darts.pipelines import checks
 from darts.pipelines.fingerprint import describe_files, results_configuration
 from darts.pipelines.reporting import warnings_once
 from darts.pipelines.sequential_v2 import PlanetPipeline
+from darts_acquisition import Datacube, arcticdem_product
 
 
 def _touch(path: Path) -> Path:
@@ -63,6 +67,52 @@ def test_a_folder_that_is_a_file_is_not_writable(tmp_path: Path) -> None:
         checks.check_folder_is_writable(_touch(tmp_path / "file") / "results")
     checks.check_folder_is_writable(tmp_path / "new" / "folder")
     assert list((tmp_path / "new" / "folder").iterdir()) == []
+
+
+def _check_cube(place: Path) -> None:
+    checks.check_cube(str(place), arcticdem_product(32), "--arcticdem-dir", offline=False, prepared_by="prep-data")
+
+
+@pytest.fixture
+def locked(tmp_path: Path) -> Iterator[Path]:
+    """A folder that nobody may write to; root, who may do anything, is somebody else for the time of the test."""
+    Datacube.create(tmp_path / "cube", arcticdem_product(32))  # All is imported before files cannot be read any more.
+    _check_cube(tmp_path / "cube")
+    user = os.geteuid()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        (folder / "private").mkdir(mode=0o000)
+        (folder / "empty").mkdir()
+        folder.chmod(0o555)
+        if user == 0:
+            os.seteuid(65534)
+        try:
+            yield folder
+        finally:
+            os.seteuid(user)
+            folder.chmod(0o755)
+
+
+@pytest.mark.skipif(not hasattr(os, "seteuid"), reason="needs the permissions of POSIX")
+@pytest.mark.parametrize("place", ["cube", "new/folder/cube", "empty"])
+def test_a_cube_that_cannot_be_created_is_found_before_the_first_tile(locked: Path, place: str) -> None:
+    with pytest.raises(
+        ConfigurationError, match=rf"arcticdem \(--arcticdem-dir\) cannot .* {locked}: Permission denied"
+    ):
+        _check_cube(locked / place)
+
+
+@pytest.mark.skipif(not hasattr(os, "seteuid"), reason="needs the permissions of POSIX")
+def test_a_cube_that_must_not_be_read_is_found_before_the_first_tile(locked: Path) -> None:
+    with pytest.raises(ConfigurationError, match=r"private is .*: Permission denied\. Correct --arcticdem-dir"):
+        _check_cube(locked / "private")
+
+
+def test_the_check_of_a_cube_creates_nothing(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    _check_cube(tmp_path / "new" / "folder" / "cube")
+    _check_cube(tmp_path / "empty")
+    assert [str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*")] == ["empty"]
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,9 @@
 from pathlib import Path
 
 import pytest
+import rasterio
+from affine import Affine
+from odc.geo.geobox import GeoBox
 
 import darts_acquisition
 from darts.demo import SampleArea, make_sample_area
@@ -50,14 +53,37 @@ def test_what_is_prepared_is_what_a_run_reads(area: SampleArea, tmp_path: Path, 
     (footprint,), (cube, resolution), options = asked["arcticdem"]
     assert (Path(cube), resolution, options["buffer"]) == (tmp_path / "dem", 2, dem_margin_px(100, 2))
     assert asked["tcvis"][2]["settings"].project == "p"
-    # The chunks of the footprint with its margin are those that loading the tile's grid touches.
     geobox = load_planet_scene(area.scene_dir).odc.geobox
     dem, tcvis = Datacube.open(area.arcticdem_dir), Datacube.open(area.tcvis_dir)
-    assert chunks_of(dem.product, footprint, options["buffer"]) >= chunks_of(dem.product, geobox, options["buffer"])
+    assert chunks_of(dem.product, footprint, options["buffer"]) == chunks_of(dem.product, geobox, options["buffer"])
     assert dem.missing(dem.window(geobox, options["buffer"])) == []
     assert load_arcticdem(geobox, area.arcticdem_dir, 2, options["buffer"], offline=True).dem.notnull().any()
     assert load_tcvis(geobox, area.tcvis_dir, offline=True).tc_wetness.any()
     assert tcvis.missing(tcvis.window(geobox, 2)) == []
+
+
+def test_corners_of_the_window_around_a_turned_tile_are_prepared(tmp_path: Path, asked: dict) -> None:
+    """Far from the meridian of the DEM's grid, tiles lie in it askew, and loading one reads its bounding window."""
+    from darts_acquisition import arcticdem_product
+    from darts_acquisition.areas import chunks_of
+    from darts_acquisition.bookkeeping import product_windows
+    from darts_acquisition.grid import chunk_block
+
+    folder = tmp_path / "scenes" / "20210821_210019_08_2405"
+    folder.mkdir(parents=True)
+    geobox = GeoBox((4500, 8500), Affine(3, 0, 500_000, 0, -3, 7_550_000), "EPSG:32647")
+    profile = {"driver": "GTiff", "count": 4, "dtype": "uint16", "tiled": True, "sparse_ok": True}
+    profile |= {"height": 4500, "width": 8500, "crs": "EPSG:32647", "transform": geobox.affine}
+    with rasterio.open(folder / f"{folder.name}_3B_AnalyticMS_SR.tif", "w", **profile):
+        pass
+    assert _pipeline(tmp_path / "scenes", tmp_path).prepare_data(aux=True) == []
+    (footprint,), _, options = asked["arcticdem"]
+    product = arcticdem_product(2)
+    (window,) = product_windows(product, geobox, options["buffer"])
+    rows, cols = chunk_block(window, product.chunk_px)
+    read = {(row, col) for row in range(rows.start, rows.stop) for col in range(cols.start, cols.stop)}
+    assert len(read) > 20
+    assert set(chunks_of(product, footprint, options["buffer"])) == read
 
 
 def test_a_scene_that_cannot_be_read_is_named_and_the_others_go_on(

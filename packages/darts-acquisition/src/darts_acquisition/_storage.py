@@ -103,8 +103,7 @@ class Location:
     def stored_bytes(self) -> int:
         """Return how many bytes lie there."""
         if self.folder is not None:
-            files = (Path(folder) / name for folder, _, names in os.walk(self.folder) for name in names)
-            return sum(file.stat().st_size for file in files)
+            return sum(_size(Path(folder) / name) for folder, _, names in os.walk(self.folder) for name in names)
         pages = make_s3_client(self.s3, RequestLimits()).get_paginator("list_objects_v2")
         found = pages.paginate(Bucket=self.bucket, Prefix=f"{self.prefix}/")
         return sum(each["Size"] for page in found for each in page.get("Contents", []))
@@ -118,11 +117,18 @@ class Location:
         return {"get_credentials": partial(_profile_credentials, self.s3.profile)}
 
 
+def _size(file: Path) -> int:
+    try:
+        return file.stat().st_size
+    except FileNotFoundError:  # Another process has replaced it in the meantime.
+        return 0
+
+
 def create_repository(place: Location, fill: Callable[["icechunk.Session"], None], message: str) -> None:
     """Create a repository with a first commit; nobody ever takes half of it for a repository.
 
     Args:
-        place: Where; the parents of a folder are created as well.
+        place: Where; a folder may exist if it is empty, and its parents are created as well.
         fill: Called with the session whose changes become the first commit.
         message: Message of the commit.
 
@@ -141,21 +147,42 @@ def _create_in_folder(path: Path, fill: Callable[["icechunk.Session"], None], me
     """Build the repository beside its place, and move it there when it is whole."""
     import icechunk
 
-    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+    if _is_taken(path):
         raise CubeExistsError(f"{path} exists already; open it with Datacube.open, or choose another path.")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.{uuid.uuid4().hex}.partial")
+    target = Path(os.path.realpath(path))  # A link stays one; what it leads to becomes the repository.
+    draft = target.with_name(f".{target.name}.{uuid.uuid4().hex}.partial")
+    try:
+        draft.mkdir(parents=True)  # Icechunk panics where it cannot create a folder.
+    except OSError as error:
+        reason = error.strerror or error
+        raise CubeError(
+            f"No datacube can be created at {path}: {target.parent} cannot be written to ({reason})."
+        ) from error
     try:
         repository = icechunk.Repository.create(Location(draft).storage(), **_format())
         session = repository.writable_session(BRANCH)
         fill(session)
         session.commit(message)
         try:
-            draft.rename(path)
+            draft.rename(target)
         except OSError as error:
-            raise CubeExistsError(f"{path} was created by another process in the meantime; open it.") from error
+            if _is_taken(path):
+                raise CubeExistsError(f"{path} was created by another process in the meantime; open it.") from error
+            raise CubeError(f"No datacube can be created at {path}: {error.strerror or error}.") from error
     finally:
         shutil.rmtree(draft, ignore_errors=True)
+
+
+def _is_taken(path: Path) -> bool:
+    """Tell whether there is something else than an empty folder at a path.
+
+    Raises:
+        CubeError: If that cannot be found out.
+    """
+    try:
+        return path.exists() and (not path.is_dir() or any(path.iterdir()))
+    except OSError as error:
+        raise CubeError(f"No datacube can be created at {path}: {error.strerror or error}.") from error
 
 
 def _create_in_bucket(place: Location, fill: Callable[["icechunk.Session"], None], message: str) -> None:
@@ -217,16 +244,13 @@ def open_repository(place: Location) -> "icechunk.Repository":
     """Open the repository at a place.
 
     Raises:
-        CubeNotFoundError: If there is nothing, or one whose creator died before the first commit.
+        CubeNotFoundError: If there is nothing, an empty folder, or one whose creator died before the first commit.
         CubeError: If there is something else, or the place cannot be reached.
     """
     import icechunk
 
     if place.folder is not None:
-        if not place.folder.exists():
-            raise CubeNotFoundError(f"There is no datacube at {place}.")
-        if not (place.folder / "refs").is_dir():  # Icechunk 1 would create folders in whatever lies there.
-            raise CubeError(f"{place} is no datacube: expected an Icechunk repository, a folder that holds 'refs'.")
+        _check_folder(place.folder)
     try:
         with _quiet_storage():
             storage = place.storage()
@@ -238,6 +262,27 @@ def open_repository(place: Location) -> "icechunk.Repository":
     except icechunk.IcechunkError as error:
         raise CubeError(f"{place} is no datacube that can be opened: {reason_of(error)}.") from error
     return repository
+
+
+def _check_folder(folder: Path) -> None:
+    """Check that a folder holds a repository: icechunk 1 would create folders in whatever lies there.
+
+    Raises:
+        CubeNotFoundError: If there is nothing, or an empty folder.
+        CubeError: If there is something else, or the folder cannot be read.
+    """
+    try:
+        # In this order: another process may put a whole repository in the place of an empty folder at any time.
+        is_empty = not any(folder.iterdir())
+        is_repository = (folder / "refs").is_dir()
+    except FileNotFoundError:
+        is_empty, is_repository = True, False
+    except OSError as error:
+        raise CubeError(f"{folder} is no datacube that can be opened: {error.strerror or error}.") from error
+    if is_empty:
+        raise CubeNotFoundError(f"There is no datacube at {folder}.")
+    if not is_repository:
+        raise CubeError(f"{folder} is no datacube: expected an Icechunk repository, a folder that holds 'refs'.")
 
 
 @contextlib.contextmanager

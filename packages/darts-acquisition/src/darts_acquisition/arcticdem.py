@@ -47,6 +47,7 @@ def arcticdem_product(resolution: int) -> CubeProduct:
 
     if resolution not in RESOLUTIONS:
         raise ParameterError(f"resolution is {resolution}; ArcticDEM is published at 2, 10 and 32 m.")
+    resolution = int(resolution)  # 2.0 is 2, but would be another name.
     size = -(-_EDGE // resolution)
     dem, mask = BANDS["dem"], BANDS["arcticdem_data_mask"]
     return CubeProduct(
@@ -162,7 +163,7 @@ def download_arcticdem(
         ServiceError: If a part cannot be fetched; what was fetched is in the cube.
         OutsideExtentError: If the area lies wholly outside ArcticDEM.
         CubeError: If there is something else at the path, or the cube of another product or resolution.
-        ParameterError: If there is no mosaic of that resolution.
+        ParameterError: If there is no mosaic of that resolution, or the area is none, or empty.
         GridError: If the area has no CRS.
     """
     product = arcticdem_product(resolution)
@@ -193,7 +194,7 @@ def estimate_arcticdem(
     Raises:
         OutsideExtentError: If the area lies wholly outside ArcticDEM.
         CubeError: If there is something else at the path, or the cube of another product or resolution.
-        ParameterError: If there is no mosaic of that resolution.
+        ParameterError: If there is no mosaic of that resolution, or the area is none, or empty.
         GridError: If the area has no CRS.
     """
     product = arcticdem_product(resolution)

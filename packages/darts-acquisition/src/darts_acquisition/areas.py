@@ -1,6 +1,6 @@
 """Which chunks of a product an area needs: the area may be a grid, a geometry, or many of either."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Union
 
 import numpy as np
@@ -9,7 +9,7 @@ from darts_acquisition.bookkeeping import product_windows
 from darts_acquisition.errors import OutsideExtentError
 from darts_acquisition.grid import Chunk, Window, chunk_block, full_window, lonlat_bounds, to_pixels
 from darts_acquisition.products import CubeProduct
-from darts_utils import GridError
+from darts_utils import GridError, ParameterError
 
 if TYPE_CHECKING:
     import geopandas as gpd
@@ -28,7 +28,8 @@ def chunks_of(product: CubeProduct, area: AreaLike, buffer: int = 0) -> list[Chu
 
     Args:
         product: What the chunks are of.
-        area: The area, in any CRS.
+        area: The area, in any CRS. A grid, and a rectangle along the axes of a projected CRS, which is the footprint of
+            a tile, have all chunks that loading the tile reads: those of their bounding window in the product's grid.
         buffer: Pixels of the grid to add on every side.
 
     Returns:
@@ -37,15 +38,21 @@ def chunks_of(product: CubeProduct, area: AreaLike, buffer: int = 0) -> list[Chu
     Raises:
         GridError: If a grid or a geometry has no CRS.
         OutsideExtentError: If all of the area lies outside the grid.
+        ParameterError: If the area is of another type, or there is nothing in it.
     """
     from odc.geo.geobox import GeoBox
 
     found: set[Chunk] = set()
     outside: OutsideExtentError | None = None
-    for part in _parts(area):
+    parts = list(_parts(area))
+    if not parts:
+        raise ParameterError("The area holds no geometry; expected at least one that is not empty.")
+    for part in parts:
         try:
             if isinstance(part, GeoBox):
                 found |= _chunks_of_grid(product, part, buffer)
+            elif _is_a_rectangle(part):
+                found |= _chunks_of_grid(product, _box(part), buffer)
             else:
                 found |= _chunks_of_geometry(product, part, buffer)
         except OutsideExtentError as error:
@@ -59,21 +66,44 @@ def _parts(area: AreaLike) -> "Iterator[GeoBox | Geometry]":
     from odc.geo.geobox import GeoBox
     from odc.geo.geom import Geometry
 
-    if isinstance(area, GeoBox | Geometry):
+    if isinstance(area, GeoBox):
         yield area
-    elif hasattr(area, "geometry"):
+    elif isinstance(area, Geometry):
+        if not area.is_empty:
+            yield area
+    elif hasattr(area, "geometry") and hasattr(area, "crs"):
         table: Any = area
         for shape in table.geometry:
             if shape is not None and not shape.is_empty:
                 yield Geometry(shape, table.crs)
-    elif isinstance(area, Iterable):
+    elif isinstance(area, Iterable) and not isinstance(area, str | bytes | Mapping):
         for part in area:
             yield from _parts(part)
     else:
-        raise GridError(
-            f"An area of type {type(area).__name__} has no CRS; "
-            "expected a GeoDataFrame, a GeoBox or a Geometry of odc.geo."
+        raise ParameterError(
+            f"{area!r:.80} of type {type(area).__name__} is no area; expected a GeoDataFrame, a GeoSeries, a GeoBox or "
+            "a Geometry of odc.geo, or a list of these. A file is read with geopandas.read_file first."
         )
+
+
+def _is_a_rectangle(geometry: "Geometry") -> bool:
+    """Tell a rectangle along the axes of a projected CRS."""
+    import shapely
+
+    shape, crs = geometry.geom, geometry.crs
+    if crs is None or crs.geographic or not shape.area:
+        return False
+    return bool(shape.equals(shapely.box(*shape.bounds)))
+
+
+def _box(geometry: "Geometry") -> "GeoBox":
+    """Return the bounding box of a geometry as a grid of one pixel."""
+    from affine import Affine
+    from odc.geo.geobox import GeoBox
+
+    left, bottom, right, top = geometry.boundingbox.bbox
+    # GeoBox.from_bbox would move the corner to a multiple of the pixel size.
+    return GeoBox((1, 1), Affine(right - left, 0, left, 0, bottom - top, top), geometry.crs)
 
 
 def _chunks_of_grid(product: CubeProduct, grid: "GeoBox", buffer: int) -> set[Chunk]:
@@ -90,7 +120,7 @@ def _chunks_of_geometry(product: CubeProduct, geometry: "Geometry", buffer: int)
     """Return the chunks that the geometry itself touches, not only its bounding box.
 
     The two are compared in the one of their systems that is projected, where neither a pole nor the antimeridian is
-    special; in degrees, if both are in degrees.
+    special; in degrees, if both are in degrees. Longitudes that differ by 360° are the same.
     """
     import shapely
 
@@ -104,14 +134,14 @@ def _chunks_of_geometry(product: CubeProduct, geometry: "Geometry", buffer: int)
         if not np.isfinite(shape.bounds).all():
             raise OutsideExtentError(f"The area {geometry.boundingbox} cannot be expressed in {grid.crs}.")
     shape = shape if shape.is_valid else shapely.make_valid(shape)
-    places = np.array([place for part in _candidates(product, geometry, shape, buffer) for place in _places(part)])
+    shapely.prepare(shape)
     found: set[Chunk] = set()
-    if len(places):
-        outlines = _outlines(product, places, buffer)
+    for turn, block in _candidates(product, geometry, shape, buffer):
+        places = np.array(_places(block))
+        outlines = _outlines(product, places, buffer, turn)
         if not to_grid and not crs.geographic and grid.crs != crs:
             outlines = _transform(outlines, grid.crs.transformer_to_crs(crs))
-        shapely.prepare(shape)
-        found = {Chunk(int(row), int(col)) for row, col in places[shapely.intersects(shape, outlines)]}
+        found |= {Chunk(int(row), int(col)) for row, col in places[shapely.intersects(shape, outlines)]}
     if not found:
         raise OutsideExtentError(
             f"The area {geometry.boundingbox} lies outside {product.collection}, which covers {grid.boundingbox}."
@@ -119,23 +149,22 @@ def _chunks_of_geometry(product: CubeProduct, geometry: "Geometry", buffer: int)
     return found
 
 
-def _candidates(product: CubeProduct, geometry: "Geometry", shape: Any, buffer: int) -> list[Window]:
-    """Return the rectangles of chunks around a geometry, which `shape` is in the grid's CRS, if that is projected."""
-    from affine import Affine
-    from odc.geo.geobox import GeoBox
+def _candidates(product: CubeProduct, geometry: "Geometry", shape: Any, buffer: int) -> list[tuple[float, Window]]:
+    """Return the rectangles of chunks around a geometry, which `shape` is in the grid's CRS, if that is projected.
 
+    Returns:
+        Each with what has to be added to the geometry's longitudes to get there, in degrees.
+    """
     grid: Any = product.geobox
     if grid.crs.geographic and geometry.crs is not None and not geometry.crs.geographic:
-        left, bottom, right, top = geometry.boundingbox.bbox
-        # GeoBox.from_bbox would move the corner to a multiple of the pixel size.
-        box = GeoBox((1, 1), Affine(right - left, 0, left, 0, bottom - top, top), geometry.crs)
-        west, south, east, north = lonlat_bounds(box)
+        west, south, east, north = lonlat_bounds(_box(geometry))
     else:
         west, south, east, north = shape.bounds
-    spans = [(west, east)] if west <= east else [(west, 180.0), (-180.0, east)]
+    if west > east:
+        east += 360
     blocks = []
-    for left, right in spans:
-        cols, rows = to_pixels(grid, np.array([left, right]), np.array([north, south]))
+    for turn in _turns(product, west, east, buffer):
+        cols, rows = to_pixels(grid, np.array([west + turn, east + turn]), np.array([north, south]))
         window = Window.of(
             int(np.floor(rows[0])) - buffer,
             int(np.floor(rows[1])) + 1 + buffer,
@@ -143,22 +172,38 @@ def _candidates(product: CubeProduct, geometry: "Geometry", shape: Any, buffer: 
             int(np.floor(cols[1])) + 1 + buffer,
         ).intersection(full_window(grid))
         if window is not None:
-            blocks.append(chunk_block(window, product.chunk_px))
+            blocks.append((turn, chunk_block(window, product.chunk_px)))
     return blocks
+
+
+def _turns(product: CubeProduct, west: float, east: float, buffer: int) -> list[float]:
+    """Return the multiples of 360° by which an area is moved to lie in the grid, or in parts on both of its sides."""
+    grid: Any = product.geobox
+    if not grid.crs.geographic:
+        return [0.0]
+    left, _, right, _ = grid.boundingbox.bbox
+    first = -360.0 * np.floor((west - left) / 360)
+    # The edges of the grid lie up to half a pixel beside ±180°, which is no part on the other side.
+    reach = (buffer - 0.5) * grid.affine.a
+    others = [first - 360, first + 360]
+    return [first, *(turn for turn in others if east + turn > left - reach and west + turn < right + reach)]
 
 
 def _places(block: Window) -> list[tuple[int, int]]:
     return [(row, col) for row in range(*_ends(block.rows)) for col in range(*_ends(block.cols))]
 
 
-def _outlines(product: CubeProduct, places: np.ndarray, buffer: int) -> Any:
-    """Return the outlines of chunks with a buffer in pixels, in the grid's CRS."""
+def _outlines(product: CubeProduct, places: np.ndarray, buffer: int, turn: float) -> Any:
+    """Return the outlines of chunks with a buffer in pixels, in the grid's CRS, moved to the west by `turn`."""
     import shapely
 
-    affine, size = product.geobox.affine, product.chunk_px
+    affine, size, (height, width) = product.geobox.affine, product.chunk_px, product.geobox.shape
     rows, cols = places.T
-    left, right = affine.c + (cols * size - buffer) * affine.a, affine.c + ((cols + 1) * size + buffer) * affine.a
-    top, bottom = affine.f + (rows * size - buffer) * affine.e, affine.f + ((rows + 1) * size + buffer) * affine.e
+    start = affine.c - turn
+    left = start + (cols * size - buffer) * affine.a
+    right = start + (np.minimum((cols + 1) * size, width) + buffer) * affine.a
+    top = affine.f + (rows * size - buffer) * affine.e
+    bottom = affine.f + (np.minimum((rows + 1) * size, height) + buffer) * affine.e
     return shapely.segmentize(shapely.box(left, bottom, right, top), size * affine.a / 8)
 
 

@@ -143,6 +143,9 @@ def read_window(remote: Remote, raster: RemoteRaster, window: Window) -> np.ndar
 def mosaic(remote: Remote, rasters: Sequence[RemoteRaster], target: "GeoBox", dtype: str, nodata: float) -> np.ndarray:
     """Lay rasters over one another on a grid; where several have data, the first one counts.
 
+    A pixel has no data where it is NaN, holds the value that its file names, or the one that stands for it in the
+    result, whatever the file names.
+
     Args:
         remote: Reads the files.
         rasters: The files, in the order of their rank. Those that do not reach the grid are left alone.
@@ -165,7 +168,7 @@ def mosaic(remote: Remote, rasters: Sequence[RemoteRaster], target: "GeoBox", dt
         if np.dtype(raster.dtype) != result.dtype:
             raise ServiceError(f"{public_url(raster.url)} holds {raster.dtype}; expected {dtype}.")
         values = read_window(remote, raster, overlap[0])
-        take = empty[overlap[1]].copy()
+        take = empty[overlap[1]] & (values != nodata)
         if raster.nodata is not None:
             take &= values != raster.nodata
         if values.dtype.kind == "f":

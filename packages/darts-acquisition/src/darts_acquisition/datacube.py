@@ -73,7 +73,8 @@ class Datacube:
         """Create a cube in which every chunk is missing.
 
         Args:
-            path: Folder to create, or ``s3://bucket/prefix``. A process that dies meanwhile leaves no cube there.
+            path: Folder to create, or an empty one, or ``s3://bucket/prefix``. A process that dies meanwhile leaves no
+                cube there.
             product: What the cube holds.
             s3: Which object storage; None for what the environment names.
 
@@ -82,6 +83,7 @@ class Datacube:
 
         Raises:
             CubeExistsError: If there is something at the path.
+            CubeError: If nothing can be written there.
             ParameterError: If the product's chunks do not fit together, or the path is an address of another kind.
         """
         if product.chunk_px < 1 or product.inner_px < 1 or product.chunk_px % product.inner_px:
@@ -104,8 +106,9 @@ class Datacube:
             The cube.
 
         Raises:
-            CubeNotFoundError: If there is nothing at the path.
-            CubeError: If there is something else, or a cube of a format that this version cannot read.
+            CubeNotFoundError: If there is nothing at the path, or an empty folder.
+            CubeError: If there is something else, or what may not be read, or a cube of a format that this version
+                cannot read.
             ParameterError: If the path is an address of another kind.
         """
         import zarr

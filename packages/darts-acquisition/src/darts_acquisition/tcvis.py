@@ -166,7 +166,7 @@ def download_tcvis(
         ServiceError: If a part cannot be fetched; what was fetched is in the cube.
         OutsideExtentError: If the area lies wholly outside the cube's grid.
         CubeError: If there is something else at the path, or a cube of another product or period.
-        ParameterError: If there is no such collection.
+        ParameterError: If there is no such collection, or the area is none, or empty.
         GridError: If the area has no CRS.
     """
     product = tcvis_product(trend)
@@ -195,7 +195,7 @@ def estimate_tcvis(
     Raises:
         OutsideExtentError: If the area lies wholly outside the cube's grid.
         CubeError: If there is something else at the path, or a cube of another product or period.
-        ParameterError: If there is no such collection.
+        ParameterError: If there is no such collection, or the area is none, or empty.
         GridError: If the area has no CRS.
     """
     product = tcvis_product(trend)

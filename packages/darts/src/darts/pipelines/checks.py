@@ -80,11 +80,12 @@ def check_bands(required: Iterable[str], available: Iterable[str], whose: str) -
         )
 
 
-def check_folder_is_writable(folder: Path) -> None:
+def check_folder_is_writable(folder: Path, what: str = "Results") -> None:
     """Create the folder where it is absent and check that files can be written into it.
 
     Args:
         folder: Folder of the results.
+        what: What is to be written, for the message.
 
     Raises:
         ConfigurationError: If that does not work.
@@ -94,11 +95,11 @@ def check_folder_is_writable(folder: Path) -> None:
         with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:
-        raise ConfigurationError(f"Results cannot be written into {folder}: {error.strerror or error}.") from error
+        raise ConfigurationError(f"{what} cannot be written into {folder}: {error.strerror or error}.") from error
 
 
 def check_cube(place: str, product: "CubeProduct", option: str, *, offline: bool, prepared_by: str) -> None:
-    """Check that an auxiliary datacube is where the configuration says, and that it holds what is needed.
+    """Check that an auxiliary datacube is where the configuration says, or can be created, and holds what is needed.
 
     Args:
         place: Folder of the cube, or ``s3://bucket/prefix``.
@@ -108,7 +109,7 @@ def check_cube(place: str, product: "CubeProduct", option: str, *, offline: bool
         prepared_by: The command that fetches ahead of time, for the message.
 
     Raises:
-        ConfigurationError: If there is something else, or, offline, nothing.
+        ConfigurationError: If there is something else, or, offline, nothing, or if a cube cannot be created there.
     """
     from darts_acquisition import CubeError, CubeNotFoundError, Datacube
 
@@ -121,6 +122,8 @@ def check_cube(place: str, product: "CubeProduct", option: str, *, offline: bool
                 f"The models or the export need {product.name}, and there is no datacube at {place}: fetch one with "
                 f"`{prepared_by}`, or name another with {option}."
             ) from error
+        if "://" not in place:
+            _check_parent_is_writable(Path(place), f"A new datacube of {product.name} ({option})")
         logger.info("%s will be fetched into a new datacube at %s.", product.name, place)
     except (CubeError, ParameterError) as error:
         raise ConfigurationError(f"{error} Correct {option}.") from error
@@ -129,6 +132,12 @@ def check_cube(place: str, product: "CubeProduct", option: str, *, offline: bool
             logger.warning(
                 "The datacube at %s holds %s %s, not %s.", place, product.name, cube.product.version, product.version
             )
+
+
+def _check_parent_is_writable(path: Path, what: str) -> None:
+    """Check that files can be written beside a path, or where its parents have to be created; create nothing."""
+    parents = path.expanduser().resolve().parents
+    check_folder_is_writable(next(folder for folder in parents if folder.exists()), what)
 
 
 def select(wanted: Sequence[str] | None, found: Sequence[str], what: str) -> list[str]:
