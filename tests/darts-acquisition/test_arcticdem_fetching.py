@@ -34,6 +34,8 @@ from support.arcticdem import NODATA, Provider, small_product
 from support.s3_server import S3Server, environment_of, serve_s3
 
 WHOLE = Window.of(0, 300, 0, 400)
+QUICK = RetryPolicy(attempts=5, first_wait_s=0.05)
+"""Waits that can be stopped, unlike those of a stand-in for the clock."""
 
 
 def all_chunks(cube: Datacube) -> list[Chunk]:
@@ -140,6 +142,25 @@ def test_files_may_be_of_any_kind(tmp_path, options):
     with provider.serving() as service:
         fill(cube, all_chunks(cube)[:14], source_of(provider, service))
     assert_equals_mosaic(cube, provider, Window.of(0, 128, 0, 400))
+
+
+@pytest.mark.parametrize("tag", [0, None, 255])
+def test_zeros_of_the_mask_are_no_data_whatever_its_files_say(tmp_path, tag, monkeypatch):
+    """Where the first of two tiles has nothing, elevation and mask both come from the second."""
+    tagged, provider = (Provider(tmp_path / name, small_product(128, 128)) for name in ("tagged", "files"))
+    write = provider._write
+
+    def write_with_tag(file, values, nodata, *others):
+        write(file, values, tag if "datamask" in file else nodata, *others)
+
+    monkeypatch.setattr(provider, "_write", write_with_tag)
+    for each in (tagged, provider):
+        each.add("a", Window.of(0, 100, 0, 90), seed=1)
+        each.add("b", Window.of(-20, 110, -10, 120), seed=2)
+    cube = Datacube.create(tmp_path / "cube", provider.product)
+    with provider.serving() as service:
+        fill(cube, all_chunks(cube), source_of(provider, service))
+    assert_equals_mosaic(cube, tagged, Window.of(0, 128, 0, 128))
 
 
 def test_pixels_beside_the_grid_go_to_their_nearest_ones(tmp_path):
@@ -286,6 +307,27 @@ def test_a_service_that_never_answers_is_given_up(provider, service, cube):
         fill(cube, [Chunk(1, 1)], source_of(provider, service, timeout_s=0.1, retry=few))
     assert caught.value.failure.temporary
     assert cube.known() == {}
+
+
+def test_an_api_that_is_down_is_asked_as_often_as_the_policy_says(provider, service, cube):
+    """By the first chunk that needs it, and not once more by each of those that wait for the same."""
+    service.api.inject(status=503, times=1000)
+    with pytest.raises(ServiceError, match=r"HTTP status 503, .* after 5 attempts"):
+        fill(cube, all_chunks(cube)[:8], source_of(provider, service, parallel=8, retry=QUICK))
+    assert 5 <= service.requests() <= 7
+    service.api.faults.clear()
+    fill(cube, all_chunks(cube)[:7], source_of(provider, service, parallel=8, retry=QUICK))
+    assert_equals_mosaic(cube, provider, Window.of(0, 64, 0, 400))
+
+
+def test_a_source_whose_api_was_down_tries_anew(provider, service, cube):
+    source = source_of(provider, service, parallel=8, retry=QUICK)
+    down = service.api.inject(status=503, times=1000)
+    with pytest.raises(ServiceError, match="HTTP status 503"):
+        fill(cube, all_chunks(cube)[:8], source)
+    down.times = 0
+    fill(cube, all_chunks(cube)[:7], source)
+    assert_equals_mosaic(cube, provider, Window.of(0, 64, 0, 400))
 
 
 LASTING = {

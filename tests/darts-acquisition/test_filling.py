@@ -1,15 +1,18 @@
 """Filling a cube from a source that answers as a test wants: how much at once, in which commits, what is kept."""
 
+import dataclasses
 import threading
 import time
 
 import numpy as np
 import pytest
+from odc.geo.geobox import GeoBox
 
 from darts_acquisition import Chunk, ChunkState, Datacube, Filling, LoginError, ServiceError, Window
 from darts_acquisition.failures import Failure
-from darts_acquisition.filling import fill
+from darts_acquisition.filling import fill, wait_for_fillings
 from darts_acquisition.grid import aligned_window
+from darts_acquisition.retry import RetryPolicy, StoppedError, allow_fetching, stop_fetching
 from darts_utils import Stopwatch, step
 
 CHUNKS = [Chunk(row, col) for row in range(5) for col in range(6)]
@@ -153,6 +156,127 @@ def test_an_interrupt_keeps_what_was_fetched(cube):
     assert list(known) == CHUNKS[:11]
     assert known[Chunk(0, 5)] == ChunkState.EMPTY
     assert_right(cube, known)
+
+
+def test_an_interrupt_while_chunks_are_written_keeps_them(cube, monkeypatch):
+    complete = Datacube.complete
+    interrupts = [KeyboardInterrupt()]
+
+    def interrupted(self, contents):
+        if interrupts:
+            raise interrupts.pop()
+        return complete(self, contents)
+
+    monkeypatch.setattr(Datacube, "complete", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        fill(cube, CHUNKS, Source(cube, parallel=1))
+    assert list(cube.known()) == CHUNKS[:9]  # eight of them with data
+
+
+class Stuck(Source):
+    """Has the first four chunks. For the others a service asks to wait for an hour, or does not answer at all."""
+
+    def __init__(self, cube, answers, parallel=3):
+        super().__init__(cube, parallel)
+        self.answers, self.requests = answers, 0
+        self.stuck = threading.Event()
+
+    def fetch(self, geobox):
+        if aligned_window(geobox, self.cube.geobox).cols.start < 4 * 16:
+            return super().fetch(geobox)
+        return RetryPolicy(first_wait_s=3600, longest_wait_s=3600).call(self._request, "the service")
+
+    def _request(self):
+        self.requests += 1
+        self.stuck.set()
+        if not self.answers:
+            time.sleep(60)
+        raise ConnectionError("lost")
+
+
+@pytest.mark.timeout(30)
+@pytest.mark.parametrize("answers", [True, False], ids=["told to wait", "no answer"])
+def test_an_interrupt_ends_the_waiting(cube, answers):
+    def progress(done, total):
+        if done == 4:
+            assert source.stuck.wait(10)
+            raise KeyboardInterrupt
+
+    source = Stuck(cube, answers)
+    with pytest.raises(KeyboardInterrupt):
+        fill(cube, CHUNKS[:6], source, progress)
+    assert list(cube.known()) == CHUNKS[:4]
+    made = source.requests
+    assert made <= 2
+    time.sleep(0.5)
+    assert source.requests == made
+
+
+@pytest.mark.timeout(30)
+@pytest.mark.parametrize("answers", [True, False], ids=["told to wait", "no answer"])
+def test_fillings_can_be_stopped_from_elsewhere(cube, answers):
+    source, errors = Stuck(cube, answers), []
+
+    def run():
+        try:
+            fill(cube, CHUNKS[:6], source)
+        except StoppedError as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    assert source.stuck.wait(10)
+    try:
+        stop_fetching()
+        wait_for_fillings()
+        assert list(cube.known()) == CHUNKS[:4]
+        with pytest.raises(StoppedError):
+            fill(cube, CHUNKS[4:6], source)
+    finally:
+        allow_fetching()
+    thread.join(10)
+    assert len(errors) == 1
+    assert source.requests <= 2
+    assert fill(cube, CHUNKS[12:15], source) == Filling(filled=3)
+
+
+@pytest.mark.timeout(30)
+def test_the_first_who_gives_up_ends_it_for_all(cube):
+    """The others have waits of an hour before them."""
+
+    class Down(Source):
+        def fetch(self, geobox):
+            def lost():
+                raise ConnectionError("lost")
+
+            first = aligned_window(geobox, cube.geobox).cols.start == 0
+            return RetryPolicy(attempts=1 if first else 6, first_wait_s=3600).call(lost, "the service")
+
+    with pytest.raises(ServiceError, match=r"refused, lost or too slow .* after one attempt"):
+        fill(cube, CHUNKS[:6], Down(cube))
+
+
+def test_empty_chunks_are_kept_on_the_way(tmp_path, product):
+    """A process that dies does not lose what it knows of hundreds of them."""
+    product = dataclasses.replace(product, geobox=GeoBox((16 * 9, 16 * 9), product.geobox.affine, product.geobox.crs))
+    cube = Datacube.create(tmp_path / "large", product)
+    known = []
+
+    class Nothing:
+        parallel = 2
+
+        def fetch(self, geobox):
+            return None
+
+    def progress(done, total):
+        if done == 80:
+            known.extend(Datacube.open(cube.path).known())
+
+    chunks = [Chunk(row, col) for row in range(9) for col in range(9)]
+    before = commits(cube)
+    assert fill(cube, chunks, Nothing(), progress) == Filling(empty=81)
+    assert len(known) == 64
+    assert commits(cube) - before == 2
 
 
 def test_steps_are_timed_in_whoever_fills(cube):

@@ -2,6 +2,7 @@
 
 import ssl
 import threading
+import time
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from hypothesis import strategies as st
 
 from darts_acquisition.errors import LoginError, ServiceError
 from darts_acquisition.failures import failure_of, parse_retry_after
-from darts_acquisition.retry import RateLimiter, RetryPolicy
+from darts_acquisition.retry import RateLimiter, RetryPolicy, StoppedError, allow_fetching, stop_fetching, stoppable
 from darts_utils import ParameterError
 from support.earthengine_server import connect, serve_earth_engine
 from support.file_server import serve_files
@@ -84,6 +85,14 @@ def test_what_can_succeed_is_tried_again(policy, naps, server, fault):
     assert len(server.requests) == 3
     assert 1 <= naps[0] <= 2
     assert 2 <= naps[1] <= 3
+
+
+def test_the_waits_double_up_to_the_longest(naps, server):
+    server.inject(times=6, status=503)
+    policy = RetryPolicy(attempts=7, first_wait_s=4, longest_wait_s=30, sleep=naps)
+    policy.call(fetch(server), "the file")
+    for wait, shortest in zip(naps, (4, 8, 16, 30, 30, 30), strict=True):
+        assert shortest <= wait <= min(shortest + 4, 30)
 
 
 @pytest.mark.parametrize("status", [400, 404, 405, 408, 409, 410, 416, 422])
@@ -270,6 +279,105 @@ def test_a_pause_holds_for_all(policy, naps, server):
     server.inject(status=429, retry_after="30")
     policy.call(fetch(server), "the file", limiter)
     assert clock.now == 130  # another thread, which nobody told to wait, would have waited as well
+
+
+def test_a_pause_holds_for_those_who_wait_already():
+    """What was in the queue when the pause began comes after it, at the same distance as before."""
+    clock = Clock()
+
+    def sleep(seconds: float) -> None:
+        if clock.now == 100:
+            limiter.pause(10)
+        clock.sleep(seconds)
+
+    limiter = RateLimiter(2, clock=clock, sleep=sleep)
+    starts = []
+    for _ in range(4):
+        limiter.wait()
+        starts.append(clock.now)
+    assert starts == [100, 110, 110.5, 111]
+
+
+def test_a_pause_holds_for_all_threads_that_wait_already():
+    now, slept, waiting = [0.0], Naps(), threading.Barrier(5)
+    lock = threading.Lock()
+
+    def sleep(seconds: float) -> None:
+        with lock:
+            slept.append(seconds)
+        if now[0] == 0:
+            waiting.wait(10)  # until all others wait as well, and the pause has begun
+            waiting.wait(10)
+
+    limiter = RateLimiter(10, clock=lambda: now[0], sleep=sleep)
+    limiter.wait()
+    threads = [threading.Thread(target=limiter.wait) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    waiting.wait(10)
+    limiter.pause(30)
+    now[0] = 1.0
+    waiting.wait(10)
+    for thread in threads:
+        thread.join(10)
+    assert sorted(slept) == pytest.approx([0.1, 0.2, 0.3, 0.4, 29, 29.1, 29.2, 29.3])
+
+
+@pytest.fixture
+def allowed_again():
+    yield
+    allow_fetching()
+
+
+@pytest.mark.usefixtures("allowed_again")
+@pytest.mark.parametrize("everything", [True, False], ids=["everything", "a block"])
+def test_who_waits_for_a_service_can_be_stopped(server, everything):
+    server.inject(status=503, retry_after="300", times=9)
+    errors = []
+
+    def run() -> None:
+        with stoppable() as flag:
+            flags.append(flag)
+            try:
+                RetryPolicy().call(fetch(server), "the file", limiter)
+            except StoppedError as error:
+                errors.append(error)
+
+    flags, limiter = [], RateLimiter()
+    threads = [threading.Thread(target=run, daemon=True) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    while not server.requests:
+        time.sleep(0.01)
+    time.sleep(0.3)  # by now some wait for the next attempt, and perhaps some for the pause to end
+    if everything:
+        stop_fetching()
+    else:
+        for flag in flags:
+            flag.requested = True
+    for thread in threads:
+        thread.join(10)
+    made = len(server.requests)
+    assert len(errors) == 3
+    assert made <= 3
+    allow_fetching()
+    server.faults.clear()
+    assert len(RetryPolicy().call(fetch(server), "the file")) == 256 * 64
+
+
+@pytest.mark.usefixtures("allowed_again")
+def test_what_was_stopped_stays_so(server):
+    """A request that was under way when everything was stopped is not repeated, even if others may fetch again."""
+
+    def request() -> None:
+        requests.get(server.url + "/file", timeout=5)
+        stop_fetching()
+        allow_fetching()
+        raise ConnectionError("lost")
+
+    with pytest.raises(StoppedError):
+        RetryPolicy(sleep=lambda seconds: None).call(request, "the file")
+    assert len(server.requests) == 1
 
 
 def test_values_that_cannot_work_are_refused():

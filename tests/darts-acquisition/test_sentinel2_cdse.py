@@ -9,6 +9,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from contextlib import contextmanager
 
@@ -26,6 +27,7 @@ from darts_acquisition.errors import (
     SceneNotFoundError,
     ServiceError,
 )
+from darts_acquisition.retry import RetryPolicy, StoppedError, allow_fetching, nap, stop_fetching
 from darts_acquisition.sentinel2 import (
     CDSESettings,
     ChecksumError,
@@ -478,6 +480,38 @@ def test_a_part_is_continued_where_it_ended(between, scene, tmp_path, published,
     assert spans[0].startswith("bytes=")
     # the other files were there already, whole and verified
     assert len(storage.requests) == 1
+
+
+def test_a_download_that_is_stopped_ends_soon(between, tmp_path):
+    """Also where the storage asks for minutes; what is on its way ends with its next piece."""
+    storage, settings, _ = between
+    waiting = threading.Event()
+    policy = RetryPolicy(sleep=lambda seconds: (waiting.set(), nap(seconds)))
+    settings = dataclasses.replace(settings, limits=RequestLimits(parallel=2, retry=policy))
+    storage.inject(path="*B03_10m*", status=503, retry_after="300", times=99)
+    ended = []
+
+    def download():
+        try:
+            download_cdse_s2_sr_scene(CDSE_NAME, tmp_path, settings=settings)
+        except StoppedError as error:
+            ended.append(error)
+
+    thread = threading.Thread(target=download, daemon=True)
+    thread.start()
+    assert waiting.wait(30)
+    try:
+        stop_fetching()
+        thread.join(10)
+    finally:
+        allow_fetching()
+    assert not thread.is_alive()
+    assert len(ended) == 1
+    made = len(storage.requests)
+    # Another limiter, since that one keeps the pause that the storage has asked for.
+    settings = dataclasses.replace(settings, limits=RequestLimits())
+    download_cdse_s2_sr_scene(CDSE_NAME, tmp_path / "other", ["blue"], settings=settings)
+    assert len(storage.requests) > made
 
 
 def test_a_storage_that_gives_whole_files_only_is_not_appended_to(between, scene, s3, tmp_path):

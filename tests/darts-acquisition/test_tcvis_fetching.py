@@ -286,6 +286,19 @@ def test_what_lasts_is_reported_and_the_rest_is_kept(server, cube, images, produ
     assert_equals_mosaic(cube, images, Window.of(64, 128, 64, 192))
 
 
+def test_a_service_that_is_down_is_asked_as_often_as_the_policy_says(server, cube, images, product):
+    """By the first chunk that needs it, and not once more by each of those that wait for the same."""
+    ee.Reset()
+    down = server.inject(status=503, times=1000)
+    source = TCVISSource(product, settings_for(server, parallel=8, retry=RetryPolicy(attempts=5, first_wait_s=0.05)))
+    with pytest.raises(ServiceError, match=r"HTTP status 503, .* after 5 attempts"):
+        fill(cube, all_chunks(cube)[:8], source)
+    assert 5 <= len(server.requests) <= 7
+    down.times = 0
+    fill(cube, [Chunk(1, 1)], source)
+    assert_equals_mosaic(cube, images, Window.of(64, 128, 64, 128))
+
+
 @pytest.mark.parametrize("empty", [True, False])
 def test_a_collection_without_images_is_not_taken_for_no_data(cube, product, empty):
     collections = (product.collection,) if empty else ()

@@ -37,7 +37,7 @@ from darts_acquisition.planet import (
     parse_planet_type,
 )
 from darts_acquisition.products import CubeProduct, CubeVariable
-from darts_acquisition.retry import RateLimiter, RetryPolicy
+from darts_acquisition.retry import RateLimiter, RetryPolicy, StoppedError
 from darts_acquisition.sentinel2 import (
     Area,
     AreaError,
@@ -106,6 +106,7 @@ __all__ = [
     "SceneReadError",
     "Sentinel2Source",
     "ServiceError",
+    "StoppedError",
     "WideEdgeWarning",
     "Window",
     "arcticdem_product",

@@ -1,9 +1,11 @@
-"""How requests to services are made: tried again where that can succeed, and never too many at once."""
+"""How requests to services are made: tried again where that can succeed, never too many at once, ended on demand."""
 
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -17,6 +19,82 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
+
+_POLL_S = 0.1
+"""How often a thread that waits looks whether it is to stop."""
+
+
+class StoppedError(ServiceError):
+    """A request was not made, since fetching had been stopped."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "Fetching was stopped; what was fetched before is kept.", Failure("fetching was stopped", temporary=False)
+        )
+
+
+class StopFlag:
+    """Whether no further request is to be made. A plain attribute, so that a signal handler may set it at any moment.
+
+    Attributes:
+        requested: Set it to True to stop.
+    """
+
+    def __init__(self) -> None:
+        self.requested = False
+
+
+_everything = StopFlag()
+_flags: ContextVar[tuple[StopFlag, ...]] = ContextVar("darts_acquisition_stop_flags", default=())
+
+
+@contextmanager
+def stoppable() -> Iterator[StopFlag]:
+    """Give the requests of a block, and of threads that run in copies of its context, a flag that stops them.
+
+    Yields:
+        The flag. Flags of outer blocks and `stop_fetching` count as well.
+    """
+    flag = StopFlag()
+    token = _flags.set((*(_flags.get() or (_everything,)), flag))
+    try:
+        yield flag
+    finally:
+        _flags.reset(token)
+
+
+def stop_fetching() -> None:
+    """Let no thread of this process make a further request, until `allow_fetching`. Waits between requests end."""
+    _everything.requested = True
+
+
+def allow_fetching() -> None:
+    """Let requests be made again; those that were stopped stay so."""
+    global _everything  # noqa: PLW0603 - what is under way keeps the flag that it began with
+    _everything = StopFlag()
+
+
+def check_not_stopped() -> None:
+    """Check that fetching has not been stopped.
+
+    Raises:
+        StoppedError: If it has.
+    """
+    if any(flag.requested for flag in _flags.get() or (_everything,)):
+        raise StoppedError
+
+
+def nap(seconds: float) -> None:
+    """Sleep for some seconds, at most until fetching is stopped.
+
+    Raises:
+        StoppedError: If it is.
+    """
+    end = time.monotonic() + seconds
+    check_not_stopped()
+    while (left := end - time.monotonic()) > 0:
+        time.sleep(min(left, _POLL_S))
+        check_not_stopped()
 
 
 class RateLimiter:
@@ -33,28 +111,37 @@ class RateLimiter:
         per_second: float | None = None,
         *,
         clock: Callable[[], float] = time.monotonic,
-        sleep: Callable[[float], None] = time.sleep,
+        sleep: Callable[[float], None] = nap,
     ) -> None:
         if per_second is not None and per_second <= 0:
             raise ParameterError(f"per_second is {per_second}; expected more than 0 requests, or None.")
         self._gap = 0.0 if per_second is None else 1 / per_second
         self._clock, self._sleep = clock, sleep
-        self._next = clock()
+        self._next = self._paused_until = clock()
         self._lock = threading.Lock()
 
     def wait(self) -> None:
-        """Return when the next request may be made."""
-        with self._lock:
-            now = self._clock()
-            start = max(now, self._next)
-            self._next = start + self._gap
-        if start > now:
-            self._sleep(start - now)
+        """Return when the next request may be made.
+
+        Raises:
+            StoppedError: If fetching is stopped meanwhile.
+        """
+        while True:
+            with self._lock:
+                now = self._clock()
+                start = max(now, self._next)
+                self._next = start + self._gap
+            if start > now:
+                self._sleep(start - now)
+            with self._lock:
+                if start >= self._paused_until:  # Else a pause began meanwhile, and this place is void.
+                    return
 
     def pause(self, seconds: float) -> None:
         """Let no request through for some seconds: a service that asks one thread to wait means all of them."""
         with self._lock:
-            self._next = max(self._next, self._clock() + seconds)
+            self._paused_until = max(self._paused_until, self._clock() + seconds)
+            self._next = max(self._next, self._paused_until)
 
 
 @dataclass(frozen=True)
@@ -78,7 +165,7 @@ class RetryPolicy:
     first_wait_s: float = 1.0
     longest_wait_s: float = 60.0
     longest_retry_after_s: float = 600.0
-    sleep: Callable[[float], None] = field(default=time.sleep, repr=False, compare=False)
+    sleep: Callable[[float], None] = field(default=nap, repr=False, compare=False)
     clock: Callable[[], float] = field(default=time.monotonic, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -100,6 +187,7 @@ class RetryPolicy:
         Raises:
             LoginError: If the service refuses the login, or there is none.
             ServiceError: If the service refuses the request, or all attempts have failed.
+            StoppedError: If fetching is stopped before the request succeeds.
             Exception: Whatever else the request raised, unchanged and at once, if it is no failure of a service.
         """
         import tenacity
@@ -107,6 +195,7 @@ class RetryPolicy:
         def attempt() -> T:
             if limiter is not None:
                 limiter.wait()
+            check_not_stopped()
             return request()
 
         retrying = tenacity.Retrying(
@@ -118,7 +207,8 @@ class RetryPolicy:
             reraise=True,
         )
         try:
-            return retrying(attempt)
+            with stoppable():  # What is stopped now stays so, even if others may fetch again.
+                return retrying(attempt)
         except Exception as error:
             failure = failure_of(error)
             if failure is None or isinstance(error, ServiceError):
@@ -148,15 +238,15 @@ class _Waits:
     def __init__(self, policy: RetryPolicy, limiter: RateLimiter | None) -> None:
         from tenacity import wait_exponential_jitter, wait_random
 
-        self._backoff = wait_exponential_jitter(policy.first_wait_s, policy.longest_wait_s, jitter=policy.first_wait_s)
+        self._doubling = wait_exponential_jitter()
         self._jitter = wait_random(0, policy.first_wait_s)
-        self._limiter = limiter
+        self._policy, self._limiter = policy, limiter
 
     def __call__(self, state: "RetryCallState") -> float:
         failure = _failure(state)
         asked = failure.retry_after_s if failure is not None else None
         if asked is None:
-            return self._backoff(state)
+            return min(self._policy.first_wait_s * self._doubling(state), self._policy.longest_wait_s)
         if self._limiter is not None:
             self._limiter.pause(asked)
         return asked + self._jitter(state)

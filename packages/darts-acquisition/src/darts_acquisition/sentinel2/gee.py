@@ -5,6 +5,7 @@ import math
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,7 @@ import numpy as np
 
 from darts_acquisition.earthengine import EarthEngineClient
 from darts_acquisition.errors import LoginError, SceneError, SceneNotFoundError, ServiceError
+from darts_acquisition.retry import stoppable
 from darts_acquisition.sentinel2.bands import SCL, S2Band
 from darts_acquisition.sentinel2.gee_search import HARMONIZED, Collection, check_collection
 from darts_acquisition.sentinel2.raw import RawBand, RawGrid, SceneFacts
@@ -171,12 +173,14 @@ class _EarthEngine:
             values[rows, cols] = self._fetch_block(scene_id, band, grid, rows, cols)
 
         corners = [(row, col) for row in range(0, height, _BLOCK_PX) for col in range(0, width, _BLOCK_PX)]
-        with step("download"), ThreadPoolExecutor(self._client.settings.limits.parallel, "darts-gee") as pool:
-            tasks = [pool.submit(fetch_block, corner) for corner in corners]
+        parallel = self._client.settings.limits.parallel
+        with step("download"), ThreadPoolExecutor(parallel, "darts-gee") as pool, stoppable() as stop:
+            tasks = [pool.submit(copy_context().run, fetch_block, corner) for corner in corners]
             try:
                 for task in tasks:
                     task.result()
             except BaseException:
+                stop.requested = True
                 for task in tasks:
                     task.cancel()
                 raise

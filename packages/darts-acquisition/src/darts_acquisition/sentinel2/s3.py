@@ -3,11 +3,13 @@
 import contextlib
 import logging
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from darts_acquisition.errors import LoginError, SceneError, SceneNotFoundError, ServiceError
+from darts_acquisition.retry import check_not_stopped, stoppable
 from darts_acquisition.sentinel2.errors import ChecksumError
 from darts_acquisition.sentinel2.item import Asset
 from darts_acquisition.sentinel2.multihash import Multihash
@@ -54,11 +56,12 @@ class S3Files:
             SceneError: If an address or checksum of the item cannot be understood.
         """
         folder.mkdir(parents=True, exist_ok=True)
-        with ThreadPoolExecutor(self._limits.parallel, thread_name_prefix="darts-s3") as pool:
-            tasks = [pool.submit(self._fetch, asset, folder) for asset in assets]
+        with ThreadPoolExecutor(self._limits.parallel, thread_name_prefix="darts-s3") as pool, stoppable() as stop:
+            tasks = [pool.submit(copy_context().run, self._fetch, asset, folder) for asset in assets]
             try:
                 return [task.result() for task in tasks]
             except BaseException:
+                stop.requested = True
                 for task in tasks:
                     task.cancel()
                 raise
@@ -119,6 +122,7 @@ class S3Files:
         with part.open("ab") as stream, contextlib.closing(answer["Body"]) as body:
             stream.truncate(present)
             for piece in body.iter_chunks(_PIECE):
+                check_not_stopped()
                 stream.write(piece)
         if part.stat().st_size < whole:
             raise ConnectionError(f"{key} ended after {part.stat().st_size} of {whole} bytes")

@@ -177,7 +177,10 @@ class _Run:
                 with _timed(work.record, stage.name):
                     stage.run(work)
             except Exception as error:  # noqa: BLE001 - one tile must never end the run
-                self._fail(work, stage, error)
+                if self._stop.at_once and not stage.writes:  # It may have failed because its download was stopped.
+                    self._slots.release()
+                else:
+                    self._fail(work, stage, error)
                 return False
         return True
 

@@ -4,9 +4,8 @@ import logging
 import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
 
 logger = logging.getLogger(__name__)
 
@@ -54,24 +53,66 @@ class Stop:
 def stopping_on_signals(stop: Stop) -> Iterator[None]:
     """Turn the first SIGINT or SIGTERM of the block into a request to stop; a second one ends the process at once.
 
-    Outside the main thread, where Python takes no signals, nothing changes.
+    Downloads end with the first one as well; the block's end waits until what they have fetched is kept. Outside the
+    main thread, where Python takes no signals, nothing changes.
 
     Args:
         stop: What is asked to stop.
     """
+    from darts_acquisition.filling import wait_for_fillings
+    from darts_acquisition.retry import stop_fetching
+
+    def handle(signum: int) -> None:
+        stop.request(signum)
+        stop_fetching()
+        logger.warning("Stopping: what is being written is finished first. Once more ends the run at once.")
+
+    with _handling_signals(handle):
+        yield
+        if stop.at_once:
+            wait_for_fillings()
+
+
+@contextmanager
+def raising_on_signals() -> Iterator[None]:
+    """Raise on the first SIGINT or SIGTERM of the block and end its downloads; a second one ends the process at once.
+
+    Outside the main thread, where Python takes no signals, nothing changes.
+
+    Raises:
+        RunInterrupted: If there is a signal.
+    """
+    from darts_acquisition.retry import stop_fetching
+
+    def handle(signum: int) -> None:
+        stop_fetching()
+        raise RunInterrupted(signum)
+
+    with _handling_signals(handle):
+        yield
+
+
+@contextmanager
+def _handling_signals(handle: Callable[[int], None]) -> Iterator[None]:
+    """Call a function on the first SIGINT or SIGTERM of the block; after the block fetching is allowed again."""
+    from darts_acquisition.retry import allow_fetching
+
     if threading.current_thread() is not threading.main_thread():
         yield
         return
+    received: list[int] = []
 
-    def handle(signum: int, _frame: Any) -> None:
-        if stop.at_once:
+    def handle_first(signum: int, _frame: object) -> None:
+        if received:
             os._exit(128 + signum)
-        stop.request(signum)
-        logger.warning("Stopping: what is being written is finished first. Once more ends the run at once.")
+        received.append(signum)
+        handle(signum)
 
-    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.signal(number, handle_first) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+        if received:
+            allow_fetching()

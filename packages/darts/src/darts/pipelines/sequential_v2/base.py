@@ -15,7 +15,7 @@ from darts.pipelines import checks
 from darts.pipelines.configfile import config_values, write_config
 from darts.pipelines.executors import overlap_executor, serial_executor
 from darts.pipelines.fingerprint import results_configuration, versions
-from darts.pipelines.interrupts import RunInterrupted
+from darts.pipelines.interrupts import RunInterrupted, raising_on_signals
 from darts.pipelines.loop import run_tiles
 from darts.pipelines.options import AbsolutePath, CubePlace, option
 from darts.pipelines.prepare import prepare_run
@@ -272,8 +272,9 @@ class _BasePipeline:
             ConfigurationError: If neither is asked for, `offline` is set, this pipeline cannot fetch images, or there
                 is no tile.
             ServiceError: If auxiliary data cannot be fetched; what was fetched stays.
+            RunInterrupted: If a signal ended the downloads (a KeyboardInterrupt); what was fetched stays.
         """
-        with warnings_once():
+        with warnings_once(), raising_on_signals():
             margin_px = dem_margin_px(self.tpi_outer_radius, self._dem_resolution)
             return prepare_run(self, optical=optical, aux=aux, margin_px=margin_px)
 
@@ -287,9 +288,13 @@ class _BasePipeline:
             aux: As for `prepare_data`.
 
         Raises:
-            SystemExit: With code 1 if a scene could not be prepared.
+            SystemExit: With code 1 if a scene could not be prepared, 130 or 143 if a signal ended the downloads.
         """
-        if pipeline.prepare_data(optical=optical, aux=aux):
+        try:
+            failed = pipeline.prepare_data(optical=optical, aux=aux)
+        except RunInterrupted as interrupted:
+            raise SystemExit(interrupted.code) from None
+        if failed:
             raise SystemExit(1)
 
     def plan(self) -> list[Decision]:
