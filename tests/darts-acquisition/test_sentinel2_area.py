@@ -14,6 +14,7 @@ from pyproj import Transformer
 from shapely.geometry import LineString, MultiPolygon, Point, Polygon, box, mapping, shape
 
 from darts_acquisition.sentinel2 import Area, AreaError, RepairedGeometryWarning, WideEdgeWarning
+from darts_acquisition.sentinel2.table import scene_table
 from support.stac_server import _matches
 
 
@@ -161,6 +162,26 @@ def test_holes_stay_holes():
     assert wrapped.touches(footprint(-175, 69.6))
 
 
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        (box(170, 70, 180, 71), box(170, 70, 180, 71)),
+        (box(178, 70, 183, 71), MultiPolygon([box(178, 70, 180, 71), box(-180, 70, -177, 71)])),
+        (Polygon([(178, 70), (-177, 70), (-177, 71), (178, 71)]), box(178, 70, 180, 71) | box(-180, 70, -177, 71)),
+        (Polygon([(-180, 70), (177, 70), (177, 71), (-180, 71)]), box(177, 70, 180, 71)),
+        (
+            MultiPolygon([box(1, 2, 3, 4), box(179, 70, 181, 71)]),
+            box(1, 2, 3, 4) | box(179, 70, 180, 71) | box(-180, 70, -179, 71),
+        ),
+    ],
+)
+def test_footprints_of_tables_are_cut_at_the_antimeridian(given, expected):
+    row = {"scene_id": "x", "time": "2021-08-21", "tile_id": "01WCR", "cloud_cover": 1.0, "snow_cover": None}
+    (cut,) = scene_table([row | {"geometry": mapping(given)}]).geometry
+    assert cut.is_valid
+    assert cut.equals(expected)
+
+
 @pytest.mark.parametrize("content", [frame(), frame(Polygon()), frame(None)])
 def test_an_empty_area_is_an_error(content):
     with pytest.raises(AreaError, match="empty"):
@@ -173,7 +194,7 @@ def test_an_area_without_crs_is_an_error():
 
 
 @pytest.mark.parametrize("name", ["aoi.gpkg", "aoi.geojson", "aoi.shp", "aoi.fgb", "aoi.parquet"])
-def test_any_vector_file_is_read(tmp_path, name):
+def test_any_vector_file_is_read(tmp_path, name, caplog):
     content = frame(box(-136, 68, -135, 68.5))
     file = tmp_path / name
     if name.endswith("parquet"):
@@ -181,9 +202,30 @@ def test_any_vector_file_is_read(tmp_path, name):
     else:
         content.to_file(file)
     assert Area.read(file).touches(footprint(-135.2, 68.4))
+    assert not caplog.records
 
 
-def test_of_several_layers_the_first_with_geometries_counts(tmp_path):
+@pytest.mark.parametrize(
+    ("shapes", "crs", "message"),
+    [
+        ([box(5e5, 7.6e6, 5.1e5, 7.61e6), box(5e7, 7.6e6, 5.001e7, 7.61e6)], "EPSG:32608", r"1 of 2 .*index b\)"),
+        ([Point(0, 95), Point(0, 70), Point(0, -91)], "EPSG:4326", r"2 of 3 .*index a, c\)"),
+        ([MultiPolygon([box(0, 0, 1, 1), box(0, 80, 1, 91)]), Point(0, 70)], "EPSG:4326", r"1 of 2 .*index a\)"),
+        ([Point(0, np.inf), Point(0, 70)], "EPSG:4326", r"1 of 2 .*index a\)"),
+    ],
+)
+def test_what_lies_outside_its_crs_is_named(shapes, crs, message):
+    content = gpd.GeoSeries(shapes, crs=crs, index=list("abc")[: len(shapes)])
+    with pytest.raises(AreaError, match=message):
+        Area(content)
+
+
+def test_of_many_geometries_outside_the_crs_some_are_named():
+    with pytest.raises(AreaError, match=r"30 of 30 .*index 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, …\)"):
+        Area(frame(*[Point(0, 95)] * 30))
+
+
+def test_of_several_layers_the_first_with_geometries_counts(tmp_path, caplog):
     file = tmp_path / "aoi.gpkg"
     pyogrio.write_dataframe(pd.DataFrame({"style": ["plain"]}), file, layer="layer_styles")
     for layer, place in (("here", box(-136, 68, -135, 68.5)), ("there", box(10, 60, 11, 61))):
@@ -191,6 +233,9 @@ def test_of_several_layers_the_first_with_geometries_counts(tmp_path):
     area = Area.read(file)
     assert area.touches(footprint(-135.2, 68.4))
     assert not area.touches(footprint(10.2, 60.4))
+    (record,) = caplog.records
+    assert record.levelname == "WARNING"
+    assert "aoi.gpkg: of its layers only 'here' is read, not 'there'" in record.getMessage()
 
 
 def test_a_table_without_geometries_is_no_area(tmp_path):

@@ -6,6 +6,8 @@ import ee
 import geopandas as gpd
 import numpy as np
 import pytest
+import shapely
+from pyproj import Transformer
 from shapely.geometry import box, shape
 
 from darts_acquisition.errors import LoginError, SceneNameError, SceneNotFoundError, ServiceError
@@ -199,6 +201,28 @@ def test_the_area_of_scenes(many, images):
     assert found.geometry.iloc[0].equals_exact(shape(images[0].footprint), 1e-9)
     with pytest.raises(SceneNotFoundError, match="1 of 2 scenes"):
         get_aoi_from_gee_s2_sr_scene_ids([name, GEE_NAME], settings=SETTINGS)
+
+
+def test_footprints_are_cut_at_the_antimeridian(server, images):
+    """The oracle is the scene's square in its own projection, at random places on both sides."""
+    to_utm = Transformer.from_crs("EPSG:4326", "EPSG:32601", always_xy=True)
+    middle, _ = to_utm.transform(180, 68.5)
+    scene = random_scene(600, bands=("B02",), crs="EPSG:32601", left=round(middle, -1) - 2_000, top=7_600_020.0)
+    images.append(earth_image(scene))
+    (outline,) = get_aoi_from_gee_s2_sr_scene_ids([GEE_NAME], settings=SETTINGS).geometry
+    assert outline.is_valid
+    assert outline.geom_type == "MultiPolygon"
+    assert outline.bounds[0] == -180
+    assert outline.bounds[2] == 180
+    (left, top), (right, bottom) = scene.affine(10) * (0, 0), scene.affine(10) * (600, 600)
+    random = np.random.default_rng(0)
+    lon, lat = random.uniform(179.9, 180.2, 5_000), random.uniform(68.3, 68.6, 5_000)
+    lon = np.where(lon > 180, lon - 360, lon)
+    x, y = to_utm.transform(lon, lat)
+    inside = np.minimum.reduce([x - left, right - x, y - bottom, top - y])
+    clear = np.abs(inside) > 10
+    np.testing.assert_array_equal(shapely.intersects_xy(outline, lon, lat)[clear], inside[clear] > 0)
+    assert set(np.sign(lon[inside > 0])) == {-1, 1}
 
 
 def test_mistakes(server, images, tmp_path):

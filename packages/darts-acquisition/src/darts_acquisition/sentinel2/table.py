@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from darts_acquisition.sentinel2.polar import cut_footprint
+
 if TYPE_CHECKING:
     import geopandas as gpd
 
@@ -17,11 +19,10 @@ def scene_table(rows: Sequence[dict[str, Any]]) -> "gpd.GeoDataFrame":
             `geometry` as GeoJSON in degrees.
 
     Returns:
-        Sorted by name, which is the index; geometry in EPSG:4326.
+        Sorted by name, which is the index; geometry in EPSG:4326, cut at the antimeridian.
     """
     import geopandas as gpd
     import pandas as pd
-    from shapely.geometry import shape
 
     rows = sorted(rows, key=lambda row: row["scene_id"])
     columns = {
@@ -35,5 +36,5 @@ def scene_table(rows: Sequence[dict[str, Any]]) -> "gpd.GeoDataFrame":
         ),
     }
     index = pd.Index([row["scene_id"] for row in rows], name="scene_id", dtype="object")
-    geometry = [shape(row["geometry"]) for row in rows]
+    geometry = [cut_footprint(row["geometry"]) for row in rows]
     return gpd.GeoDataFrame({name: columns[name] for name in _COLUMNS}, geometry=geometry, index=index, crs="EPSG:4326")
