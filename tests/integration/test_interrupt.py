@@ -63,7 +63,11 @@ def _selection(area: SampleArea, folder: Path) -> dict[str, object]:
 
 
 @pytest.mark.parametrize(
-    ("respond", "number", "code"), [(_come_later, signal.SIGINT, 130), (_say_nothing, signal.SIGTERM, 143)]
+    ("respond", "number", "code"),
+    [
+        (_say_nothing, signal.SIGTERM, 143),
+        pytest.param(_come_later, signal.SIGINT, 130, marks=pytest.mark.slow),
+    ],
 )
 def test_a_run_that_waits_for_a_service(area: SampleArea, tmp_path: Path, respond, number: int, code: int) -> None:
     small = {"--device": "cpu", "--patch-size": 64, "--overlap": 16}
@@ -74,7 +78,9 @@ def test_a_run_that_waits_for_a_service(area: SampleArea, tmp_path: Path, respon
     assert pd.read_parquet(path).empty  # The tile has not failed.
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), pytest.param(signal.SIGTERM, 143, marks=pytest.mark.slow)]
+)
 def test_preparing_data_that_waits_for_a_service(area: SampleArea, tmp_path: Path, number: int, code: int) -> None:
     options = [word for option in _selection(area, tmp_path).items() for word in option]
     with LocalServer(_come_later).running() as server:
