@@ -119,6 +119,12 @@ def test_around_the_pole_it_keeps_to_the_limit_too(south, north, more):
     assert straight_area(query) < (1 + more) * straight_area(exact)
 
 
+def world_in_metres():
+    """The whole world but for its last metre; where it ends differs with the version of PROJ."""
+    x, y = Transformer.from_crs(4326, 4087, always_xy=True).transform(180, 90)
+    return box(1 - x, 1 - y, x - 1, y - 1)
+
+
 def antarctica():
     return Point(0, 0).buffer(2e6)
 
@@ -127,7 +133,7 @@ def antarctica():
     ("content", "crs", "inside", "outside"),
     [
         (box(-180, -90, 180, 90), "EPSG:4326", [(0, 0), (120, -85), (-60, 80), (180, 40)], []),
-        (box(-20037508, -10018754, 20037508, 10018754), "EPSG:4087", [(0, 0), (120, -85), (-60, 80)], []),
+        (world_in_metres(), "EPSG:4087", [(0, 0), (120, -85), (-60, 80)], []),
         (box(-180, -90, 180, -60), "EPSG:4326", [(0, -61), (120, -88), (-60, -80)], [(0, -58), (0, 70)]),
         (box(10, -90, 20, -60), "EPSG:4326", [(11, -61), (19, -85)], [(9, -61), (25, -85), (0, 70)]),
         (antarctica(), "EPSG:3031", [(0, -73), (120, -85), (-120, -89)], [(0, -69), (0, 0), (0, 70)]),
