@@ -7,7 +7,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -43,6 +42,7 @@ from darts_acquisition import (
 from darts_acquisition._layout import piece_codec
 from darts_acquisition._storage import BRANCH, Location, create_repository
 from darts_utils import DartsError, GridError, ParameterError
+from support.permissions import locked_folder
 
 SHAPE, SIZE = (70, 90), 16
 BLOCK = (5, 6)
@@ -377,19 +377,8 @@ def test_an_empty_folder_may_become_a_cube_at_any_time(tmp_path, product, monkey
 
 @pytest.fixture
 def locked() -> Iterator[Path]:
-    """A folder that nobody may write to; root, who may do anything, is somebody else for the time of the test."""
-    user = os.geteuid()
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        (folder / "private").mkdir(mode=0o000)
-        folder.chmod(0o555)
-        if user == 0:
-            os.seteuid(65534)
-        try:
-            yield folder
-        finally:
-            os.seteuid(user)
-            folder.chmod(0o755)
+    with locked_folder() as folder:
+        yield folder
 
 
 @pytest.mark.skipif(not hasattr(os, "seteuid"), reason="needs the permissions of POSIX")
@@ -399,7 +388,7 @@ def test_a_cube_that_must_not_be_created_is_an_error(cube, product, locked, plac
         Datacube.create(locked / place, product)
     assert str(locked / place) in str(caught.value)
     assert "\n" not in str(caught.value)
-    assert [entry.name for entry in locked.iterdir()] == ["private"]
+    assert sorted(entry.name for entry in locked.iterdir()) == ["empty", "private"]
 
 
 @pytest.mark.skipif(not hasattr(os, "seteuid"), reason="needs the permissions of POSIX")

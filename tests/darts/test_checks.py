@@ -1,7 +1,6 @@
 """Mistakes of a configuration are found before the first tile, each with a sentence that says what to change."""
 
 import os
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from darts.pipelines.fingerprint import describe_files, results_configuration
 from darts.pipelines.reporting import warnings_once
 from darts.pipelines.sequential_v2 import PlanetPipeline
 from darts_acquisition import Datacube, arcticdem_product
+from support.permissions import locked_folder
 
 
 def _touch(path: Path) -> Path:
@@ -75,22 +75,11 @@ def _check_cube(place: Path) -> None:
 
 @pytest.fixture
 def locked(tmp_path: Path) -> Iterator[Path]:
-    """A folder that nobody may write to; root, who may do anything, is somebody else for the time of the test."""
+    """A folder that nobody may write to."""
     Datacube.create(tmp_path / "cube", arcticdem_product(32))  # All is imported before files cannot be read any more.
     _check_cube(tmp_path / "cube")
-    user = os.geteuid()
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        (folder / "private").mkdir(mode=0o000)
-        (folder / "empty").mkdir()
-        folder.chmod(0o555)
-        if user == 0:
-            os.seteuid(65534)
-        try:
-            yield folder
-        finally:
-            os.seteuid(user)
-            folder.chmod(0o755)
+    with locked_folder() as folder:
+        yield folder
 
 
 @pytest.mark.skipif(not hasattr(os, "seteuid"), reason="needs the permissions of POSIX")
