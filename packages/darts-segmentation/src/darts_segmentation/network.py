@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from darts_segmentation.card import ModelCard
 from darts_segmentation.errors import ModelCardError, ModelWeightsError
+from darts_segmentation.startup import light_construction, segmentation_models
 
 if TYPE_CHECKING:
     import torch
@@ -87,7 +88,7 @@ def check_weights(card: ModelCard, states: "Mapping[str, torch.Tensor]") -> None
         _check_tensor(name, tensor)
     if str(card.architecture.get("encoder_name", "")).startswith("timm-"):
         return  # smp renames the weights of these old encoders while it loads them, and compares them then
-    misfit = _describe_misfit(card, _build(card.architecture, "meta"), states)
+    misfit = _describe_misfit(card, _build_without_weights(card.architecture), states)
     if misfit:
         raise ModelWeightsError(misfit)
 
@@ -104,13 +105,25 @@ def _check_tensor(name: str, tensor: Any) -> None:
         )
 
 
+def _build_without_weights(architecture: Mapping[str, Any]) -> "torch.nn.Module":
+    """Make a network of which names and shapes are asked for: without memory for it where the architecture allows."""
+    try:
+        return _build(architecture, "meta")
+    except ModelCardError as error:
+        if "meta tensors" not in str(error.__cause__):
+            raise
+    # Some encoders (those of SegFormer) compute with numbers of tensors while they are built.
+    return _build(architecture, "cpu")
+
+
 def _build(architecture: Mapping[str, Any], device: str) -> "torch.nn.Module":
     """Make the network on a device ("meta" takes no memory), with the last activation left out."""
-    import segmentation_models_pytorch as smp
     import torch
 
+    smp = segmentation_models()
     arguments = _checked_arguments(architecture)
-    with torch.random.fork_rng(devices=[]), _quiet(arguments):
+    # smp builds some encoders on "meta" by itself, to count their channels.
+    with torch.random.fork_rng(devices=[]), _quiet(arguments), light_construction():
         try:
             with torch.device(device):
                 network: torch.nn.Module = smp.create_model(**arguments, encoder_weights=None)
@@ -132,10 +145,8 @@ def _quiet(arguments: Mapping[str, Any]) -> Iterator[None]:
 
 
 def _checked_arguments(architecture: Mapping[str, Any]) -> dict[str, Any]:
-    import segmentation_models_pytorch as smp
-
     arguments = dict(architecture)
-    kinds = smp.MODEL_ARCHITECTURES_MAPPING
+    kinds = segmentation_models().MODEL_ARCHITECTURES_MAPPING
     arch = str(arguments["arch"]).lower()
     if arch not in kinds:
         raise ModelCardError(f"The architecture {arguments['arch']!r} is unknown; known ones: {', '.join(kinds)}.")
