@@ -5,7 +5,7 @@ from pathlib import Path
 import pandas as pd
 
 from darts.pipelines.records import STAGES, RunRecords, TileRecord
-from darts.pipelines.reporting import summarise
+from darts.run.progress import summarise
 
 TIMER = [
     "tile_id",
