@@ -61,6 +61,27 @@ def read_stored_model(path: Path | str) -> "tuple[ModelCard, dict[str, torch.Ten
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
+    card = read_stored_card(path)
+    weights_path, _ = model_paths(path)
+    try:
+        return card, load_file(weights_path, device="cpu")
+    except (SafetensorError, ValueError, KeyError) as error:
+        raise BrokenModelError(
+            f"{weights_path} is truncated, damaged or no safetensors ({error}). Get it again."
+        ) from error
+
+
+def read_stored_card(path: Path | str) -> ModelCard:
+    """Read the card of a model in our own format, of which both files must be there.
+
+    Args:
+        path: Folder or ``.safetensors`` file, see :func:`model_paths`.
+
+    Raises:
+        ModelNotFoundError: If weights or card are missing.
+        ModelCardError: If the card cannot be understood.
+        UnknownBandError: If the card names a band that the band table does not know.
+    """
     weights_path, card_path = model_paths(path)
     for part, what in ((weights_path, "weights"), (card_path, "model card")):
         if not part.is_file():
@@ -68,13 +89,7 @@ def read_stored_model(path: Path | str) -> "tuple[ModelCard, dict[str, torch.Ten
                 f"The model {path} has no {what}: there is no file {part}. Weights alone do not say which bands they "
                 "take; copy both files."
             )
-    card = _read_card(card_path)
-    try:
-        return card, load_file(weights_path, device="cpu")
-    except (SafetensorError, ValueError, KeyError) as error:
-        raise BrokenModelError(
-            f"{weights_path} is truncated, damaged or no safetensors ({error}). Get it again."
-        ) from error
+    return _read_card(card_path)
 
 
 def _read_card(path: Path) -> ModelCard:

@@ -17,3 +17,7 @@ class FolderInUseError(ConfigurationError, BlockingIOError):
 
 class IgnoredOptionWarning(DartsWarning):
     """An option was given that has no effect, because another one goes before it."""
+
+
+class InputChangedError(DartsError, OSError):
+    """A file was changed while it was read."""

@@ -8,7 +8,7 @@ from importlib.metadata import PackageNotFoundError, version
 from rich.console import Console
 from rich.table import Table
 
-from darts.run.fingerprint import versions
+from darts.run.fingerprint import package_versions
 from darts_utils import DefaultPaths, DeviceError, resolve_device
 
 _LIBRARIES = ("torch", "segmentation-models-pytorch", "xarray", "rasterio", "geopandas", "icechunk", "zarr", "numpy")
@@ -42,7 +42,7 @@ def show_environment() -> None:
     """Print versions, processor, memory, and whether a GPU can be used."""
     table = Table("what", "value", box=None)
     table.add_row("Python", f"{platform.python_version()} on {platform.platform()}")
-    for name, found in versions().items():
+    for name, found in package_versions().items():
         table.add_row(name, found)
     for name in _LIBRARIES:
         table.add_row(name, _version(name))

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from darts.errors import ConfigurationError
-from darts.pipelines.options import options_of
+from darts.pipelines.options import given, options_of
 
 _COMMAND_TABLES = ("inference",)
 NONE = "none"
@@ -86,7 +86,7 @@ def config_values(pipeline: Any) -> dict[str, Any]:
     """
     values = {}
     for item in options_of(type(pipeline)):
-        value = getattr(pipeline, item.name)
+        value = given(getattr(pipeline, item.name))
         # TOML has no null. A None that is the default is left out; one that is not is written as a word.
         values[item.name] = NONE if value is None and item.default is not None else value
     values["default_dirs"] = dataclasses.asdict(pipeline.default_dirs)

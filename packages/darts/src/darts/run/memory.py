@@ -4,7 +4,8 @@ import logging
 import threading
 from collections.abc import Callable
 
-from darts.run.cancel import Stop
+from darts.run.cancel import CancellationToken
+from darts.run.heap import free_in_heap
 
 logger = logging.getLogger(__name__)
 
@@ -38,30 +39,31 @@ class MemoryGate:
     The first tile tells how large tiles are, so until one has been loaded only one is under way.
 
     Args:
-        available: Returns the bytes that are free.
+        available: Returns the bytes that are free; by default those that the process can still take, and those that it
+            holds unused.
     """
 
-    def __init__(self, available: Callable[[], int] = available_memory) -> None:
-        self._available = available
+    def __init__(self, available: Callable[[], int] | None = None) -> None:
+        self._available = available or (lambda: available_memory() + free_in_heap())
         self._lock = threading.Lock()
         self._largest = 0
         self._under_way = 0
 
-    def enter(self, stop: Stop) -> bool:
+    def enter(self, cancel: CancellationToken) -> bool:
         """Wait until a tile may begin.
 
         Args:
-            stop: Ends the waiting.
+            cancel: Ends the waiting.
 
         Returns:
-            False if the run is to stop.
+            False if the run is cancelled.
         """
-        while not stop.requested:
+        while not cancel.requested:
             with self._lock:
                 if self._under_way == 0 or (self._largest and self._available() > _SHARE_OF_TILE * self._largest):
                     self._under_way += 1
                     return True
-            stop.wait(_POLL_SECONDS)
+            cancel.wait(_POLL_SECONDS)
         return False
 
     def measure(self, nbytes: int) -> None:
