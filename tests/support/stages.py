@@ -9,7 +9,7 @@ from pathlib import Path
 from darts.run.executors import ExecutorProtocol, serial_executor
 from darts.run.lock import folder_lock
 from darts.run.loop import TileRun
-from darts.run.plan import Plan
+from darts.run.planning import Plan
 from darts.run.progress import run_log
 from darts.run.records import RunRecords, remove_leftovers
 from darts.run.resume import Decision

@@ -14,7 +14,7 @@ import numpy as np
 
 from darts.pipelines.options import AbsolutePath, option
 from darts.pipelines.sequential_v2 import _BasePipeline
-from darts.run.plan import RunContext
+from darts.run.planning import RunContext
 from darts_segmentation import ModelCard
 
 SIZE = 48
@@ -167,7 +167,9 @@ def describe(output: Path) -> dict[str, Any]:
     content: dict[str, Any] = {}
     for manifest in sorted(output.glob("*/manifest.json")):
         read = json.loads(manifest.read_text())
-        files = {name: found["sha256"] for name, found in read["files"].items() if not name.endswith((".gpkg", ".json"))}
+        files = {
+            name: found["sha256"] for name, found in read["files"].items() if not name.endswith((".gpkg", ".json"))
+        }
         content[manifest.parent.name] = (read.get("status", "success"), files, sorted(read["files"]))
     return content
 

@@ -2,7 +2,7 @@
 
 from darts.run.cancel import CancellationToken, RunInterrupted
 from darts.run.loop import exit_code, plan, run
-from darts.run.plan import Plan
+from darts.run.planning import Plan
 from darts.run.resume import Decision
 
 __all__ = ["CancellationToken", "Decision", "Plan", "RunInterrupted", "exit_code", "plan", "run"]

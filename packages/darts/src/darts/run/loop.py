@@ -10,7 +10,7 @@ from darts.run.executors import ExecutorProtocol, TileWorker, overlap_executor, 
 from darts.run.folding import fold_ended
 from darts.run.heap import kept_heap
 from darts.run.lock import folder_lock
-from darts.run.plan import Plan, Planner
+from darts.run.planning import Plan, Planner
 from darts.run.progress import Reporter, run_log, summarise, warnings_once
 from darts.run.records import RunRecords, TileRecord, remove_leftovers
 from darts.run.resume import Decision

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from darts.errors import ConfigurationError, NoTilesError
 from darts.run import checks
-from darts.run.plan import bands_wanted, list_tasks, read_cards
+from darts.run.planning import bands_wanted, list_tasks, read_cards
 from darts.run.task import Pipeline, TileTask
 from darts.run.worker import dem_margin_px
 from darts_utils import DartsError

@@ -14,7 +14,7 @@ from darts.run.auxiliary import describe_auxiliary
 from darts.run.failures import describe, is_disk_full, is_service_failure, is_transient, no_data_reason
 from darts.run.fingerprint import DEPENDS_ON, fingerprint
 from darts.run.inputs import InputMemory, describe_inputs, states_of
-from darts.run.plan import RunContext, output_of
+from darts.run.planning import RunContext, output_of
 from darts.run.task import Pipeline, Stage, TileTask, TileWork
 from darts.startup import resume_collection
 from darts_utils import DartsError, ParameterError
@@ -344,7 +344,8 @@ def _import_stages() -> None:
     import importlib
 
     names: Sequence[str] = (
-        *("odc.geo.xr", "rasterio", "geopandas", "pyogrio", "pandas", "pyarrow.parquet"),
+        # xarray imports dask.array when it first asks whether an array is one.
+        *("odc.geo.xr", "dask.array", "rasterio", "geopandas", "pyogrio", "pandas", "pyarrow.parquet"),
         *("darts_acquisition.planet", "darts_export.export", "darts_postprocessing.export"),
     )
     for name in names:
