@@ -14,12 +14,12 @@ import pytest
 from darts.errors import ConfigurationError, FolderInUseError
 from darts.pipelines.executors import serial_executor
 from darts.pipelines.failures import describe, is_disk_full, is_transient
-from darts.pipelines.history import draw_timings, list_runs
-from darts.pipelines.lock import folder_lock, running_in
 from darts.pipelines.loop import run_tiles
-from darts.pipelines.records import RunRecords
 from darts.pipelines.resume import Decision, describe_change
 from darts.pipelines.work import Work
+from darts.run.history import draw_timings, list_runs
+from darts.run.lock import folder_lock, running_in
+from darts.run.records import RunRecords
 from darts_acquisition import LoginError, SceneNotFoundError, ServiceError
 from darts_acquisition.failures import Failure
 from support.stages import decisions, make_works, sleeping_stages
@@ -104,7 +104,7 @@ def test_a_full_disk_ends_the_run_and_is_on_record(tmp_path: Path, monkeypatch: 
 
 def test_the_second_run_into_a_folder_is_refused_and_told_about_the_first(tmp_path: Path) -> None:
     script = (
-        "import sys, time\nfrom pathlib import Path\nfrom darts.pipelines.lock import folder_lock\n"
+        "import sys, time\nfrom pathlib import Path\nfrom darts.run.lock import folder_lock\n"
         "with folder_lock(Path(sys.argv[1])) as tell:\n"
         "    tell('first')\n    print('held', flush=True)\n    time.sleep(60)\n"
     )

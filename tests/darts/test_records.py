@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from darts.pipelines.records import STAGES, RunRecords, TileRecord
 from darts.pipelines.reporting import summarise
+from darts.run.records import STAGES, RunRecords, TileRecord
 
 TIMER = [
     "tile_id",

@@ -94,7 +94,7 @@ def test_a_full_disk_ends_the_run_cleanly_and_the_next_completes_it(
 def test_many_tiles_leave_nothing_behind_in_the_process(
     area: SampleArea, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiles: int, warm: int
 ) -> None:
-    from darts.pipelines.records import RunRecords
+    from darts.run.records import RunRecords
 
     make_scenes(area.scene_dir, tmp_path / "scenes", tiles)
     process = psutil.Process()

@@ -12,7 +12,7 @@ from darts.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from darts.demo import SampleArea, Score
-    from darts.pipelines.records import RunRecords
+    from darts.run.records import RunRecords
 
 
 def run_demo(output_dir: Path, *, seed: int, size: int, device: str | None, verbosity: int) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from darts.pipelines.history import draw_timings, list_runs
+from darts.run.history import draw_timings, list_runs
 
 
 def show_runs(output: Path) -> None:

@@ -15,8 +15,8 @@ from typing import Protocol
 from darts.pipelines.failures import describe, is_disk_full, is_transient
 from darts.pipelines.interrupts import Stop
 from darts.pipelines.memory import MemoryGate
-from darts.pipelines.records import TileRecord
 from darts.pipelines.work import Lane, Stage, Work
+from darts.run.records import TileRecord
 from darts_utils import Stopwatch
 
 logger = logging.getLogger(__name__)

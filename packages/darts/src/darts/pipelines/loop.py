@@ -7,11 +7,11 @@ from pathlib import Path
 
 from darts.pipelines.executors import Executor
 from darts.pipelines.interrupts import RunInterrupted, Stop, stopping_on_signals
-from darts.pipelines.lock import folder_lock
-from darts.pipelines.records import RunRecords, TileRecord, remove_leftovers
 from darts.pipelines.reporting import Reporter, run_log, summarise
 from darts.pipelines.resume import Decision
 from darts.pipelines.work import Stage, Work
+from darts.run.lock import folder_lock
+from darts.run.records import RunRecords, TileRecord, remove_leftovers
 
 logger = logging.getLogger(__name__)
 

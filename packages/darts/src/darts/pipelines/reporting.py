@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
-from darts.pipelines.records import RunRecords, Status, TileRecord
+from darts.run.records import RunRecords, Status, TileRecord
 
 if TYPE_CHECKING:
     from rich.progress import Progress

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
-from darts.pipelines.records import TileRecord
+from darts.run.records import TileRecord
 
 if TYPE_CHECKING:
     import xarray as xr

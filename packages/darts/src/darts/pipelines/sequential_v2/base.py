@@ -19,11 +19,11 @@ from darts.pipelines.interrupts import RunInterrupted, raising_on_signals
 from darts.pipelines.loop import run_tiles
 from darts.pipelines.options import AbsolutePath, CubePlace, option
 from darts.pipelines.prepare import prepare_run
-from darts.pipelines.records import RunRecords
 from darts.pipelines.reporting import warnings_once
 from darts.pipelines.resume import Decision, decide
 from darts.pipelines.sequential_v2.stages import Session, TileStages, dem_margin_px
 from darts.pipelines.work import TileJob
+from darts.run.records import RunRecords
 from darts_utils import DefaultPaths, resolve_device
 
 if TYPE_CHECKING:

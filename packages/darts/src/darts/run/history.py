@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from darts.errors import ConfigurationError
-from darts.pipelines.lock import running_in
-from darts.pipelines.records import STAGES
+from darts.run.lock import running_in
+from darts.run.records import STAGES
 
 if TYPE_CHECKING:
     import pandas as pd
