@@ -10,9 +10,9 @@ from time import perf_counter
 import pytest
 
 from darts.demo import SampleArea, demo_model, make_sample_area
-from darts.pipelines.executors import overlap_executor
-from darts.pipelines.interrupts import Stop
-from darts.pipelines.memory import MemoryGate
+from darts.run.cancel import Stop
+from darts.run.executors import overlap_executor
+from darts.run.memory import MemoryGate
 from support.night import make_scenes
 from support.stages import make_works, sleeping_stages
 

@@ -9,9 +9,9 @@ from pydantic import ValidationError
 
 from darts.errors import ConfigurationError
 from darts.pipelines import checks
-from darts.pipelines.fingerprint import describe_files, results_configuration
-from darts.pipelines.reporting import warnings_once
 from darts.pipelines.sequential_v2 import PlanetPipeline
+from darts.run.fingerprint import describe_files, results_configuration
+from darts.run.progress import warnings_once
 from darts_acquisition import Datacube, arcticdem_product
 from support.permissions import locked_folder
 

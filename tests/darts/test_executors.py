@@ -11,10 +11,10 @@ import xarray as xr
 from hypothesis import given
 from hypothesis import strategies as st
 
-from darts.pipelines.executors import Executor, overlap_executor, serial_executor
-from darts.pipelines.interrupts import Stop
-from darts.pipelines.memory import MemoryGate
-from darts.pipelines.work import Work
+from darts.run.cancel import Stop
+from darts.run.executors import Executor, overlap_executor, serial_executor
+from darts.run.memory import MemoryGate
+from darts.run.task import Work
 from support.stages import NAMES, Trace, make_works, sleeping_stages
 
 EXECUTORS = {"serial": serial_executor, "overlap": overlap_executor}

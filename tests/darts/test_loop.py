@@ -12,14 +12,14 @@ import pandas as pd
 import pytest
 
 from darts.errors import ConfigurationError, FolderInUseError
-from darts.pipelines.executors import serial_executor
-from darts.pipelines.failures import describe, is_disk_full, is_transient
-from darts.pipelines.loop import run_tiles
-from darts.pipelines.resume import Decision, describe_change
-from darts.pipelines.work import Work
+from darts.run.executors import serial_executor
+from darts.run.failures import describe, is_disk_full, is_transient
 from darts.run.history import draw_timings, list_runs
 from darts.run.lock import folder_lock, running_in
+from darts.run.loop import run_tiles
 from darts.run.records import RunRecords
+from darts.run.resume import Decision, describe_change
+from darts.run.task import Work
 from darts_acquisition import LoginError, SceneNotFoundError, ServiceError
 from darts_acquisition.failures import Failure
 from support.stages import decisions, make_works, sleeping_stages
@@ -135,10 +135,10 @@ _SCRIPT = """
 import sys
 from pathlib import Path
 from support.stages import decisions, make_works, sleeping_stages
-from darts.pipelines.executors import overlap_executor, serial_executor
-from darts.pipelines.interrupts import RunInterrupted
-from darts.pipelines.loop import run_tiles
-from darts.pipelines.memory import MemoryGate
+from darts.run.executors import overlap_executor, serial_executor
+from darts.run.cancel import RunInterrupted
+from darts.run.loop import run_tiles
+from darts.run.memory import MemoryGate
 output = Path(sys.argv[1])
 executor = overlap_executor() if sys.argv[2] == "overlap" else serial_executor()
 def hook(work, stage):

@@ -45,7 +45,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> dict:
 
 
 def test_what_is_prepared_is_what_a_run_reads(area: SampleArea, tmp_path: Path, asked: dict) -> None:
-    from darts.pipelines.sequential_v2.stages import dem_margin_px
+    from darts.run.worker import dem_margin_px
     from darts_acquisition import load_planet_scene
     from darts_acquisition.areas import chunks_of
 

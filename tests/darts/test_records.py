@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from darts.pipelines.reporting import summarise
+from darts.run.progress import summarise
 from darts.run.records import STAGES, RunRecords, TileRecord
 
 TIMER = [

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from darts.cli import run_command
-from darts.pipelines.reporting import LOGGERS
+from darts.run.progress import LOGGERS
 
 
 def run_darts(folder: Path, *arguments: object) -> tuple[int, str]:

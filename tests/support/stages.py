@@ -5,8 +5,8 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from darts.pipelines.resume import Decision
-from darts.pipelines.work import Stage, TileJob, Work
+from darts.run.resume import Decision
+from darts.run.task import Stage, TileJob, Work
 
 NAMES = ("Loading Optical", "Preprocessing", "Segmenting", "Postprocessing", "Exporting")
 LANES = ("before", "before", "network", "after", "after")

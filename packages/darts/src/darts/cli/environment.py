@@ -8,7 +8,7 @@ from importlib.metadata import PackageNotFoundError, version
 from rich.console import Console
 from rich.table import Table
 
-from darts.pipelines.fingerprint import versions
+from darts.run.fingerprint import versions
 from darts_utils import DefaultPaths, DeviceError, resolve_device
 
 _LIBRARIES = ("torch", "segmentation-models-pytorch", "xarray", "rasterio", "geopandas", "icechunk", "zarr", "numpy")

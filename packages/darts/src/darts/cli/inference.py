@@ -13,8 +13,8 @@ from darts.cli.logs import start_logging
 from darts.errors import ConfigurationError
 from darts.pipelines.configfile import read_config
 from darts.pipelines.options import PATH_OPTIONS, build, known_keys, options_of
-from darts.pipelines.resume import Decision
 from darts.pipelines.sequential_v2 import PlanetPipeline, Sentinel2Pipeline
+from darts.run.resume import Decision
 
 _DEFAULT_CONFIG = Path("config.toml")
 _RUN_PANEL = "Run"

@@ -5,7 +5,7 @@ import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
-from darts.pipelines.reporting import LOGGERS
+from darts.run.progress import LOGGERS
 
 
 def start_logging(verbosity: int = 0, log_dir: Path | None = None, plain: bool = False) -> None:

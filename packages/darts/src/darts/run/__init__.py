@@ -1,1 +1,1 @@
-"""A run: its records, the lock on its folder, and what there is to look back at."""
+"""A run: from a pipeline to tasks, from a task to a record, in one process or many."""

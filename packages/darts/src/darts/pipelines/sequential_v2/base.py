@@ -13,17 +13,17 @@ from pydantic.dataclasses import dataclass
 from darts.errors import NoTilesError
 from darts.pipelines import checks
 from darts.pipelines.configfile import config_values, write_config
-from darts.pipelines.executors import overlap_executor, serial_executor
-from darts.pipelines.fingerprint import results_configuration, versions
-from darts.pipelines.interrupts import RunInterrupted, raising_on_signals
-from darts.pipelines.loop import run_tiles
 from darts.pipelines.options import AbsolutePath, CubePlace, option
-from darts.pipelines.prepare import prepare_run
-from darts.pipelines.reporting import warnings_once
-from darts.pipelines.resume import Decision, decide
-from darts.pipelines.sequential_v2.stages import Session, TileStages, dem_margin_px
-from darts.pipelines.work import TileJob
+from darts.run.cancel import RunInterrupted, raising_on_signals
+from darts.run.executors import overlap_executor, serial_executor
+from darts.run.fingerprint import results_configuration, versions
+from darts.run.loop import run_tiles
+from darts.run.prepare import prepare_run
+from darts.run.progress import warnings_once
 from darts.run.records import RunRecords
+from darts.run.resume import Decision, decide
+from darts.run.task import TileJob
+from darts.run.worker import Session, TileStages, dem_margin_px
 from darts_utils import DefaultPaths, resolve_device
 
 if TYPE_CHECKING:

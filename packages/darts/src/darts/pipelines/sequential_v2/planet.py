@@ -12,7 +12,7 @@ from darts.errors import ConfigurationError, NoTilesError
 from darts.pipelines import checks
 from darts.pipelines.options import AbsolutePath, option
 from darts.pipelines.sequential_v2.base import _BasePipeline
-from darts.pipelines.work import TileJob
+from darts.run.task import TileJob
 from darts_utils import DartsError
 
 if TYPE_CHECKING:

@@ -15,8 +15,8 @@ from darts.pipelines import checks
 from darts.pipelines.options import AbsolutePath, option
 from darts.pipelines.scene_lists import read_scene_list, write_scene_list
 from darts.pipelines.sequential_v2.base import _BasePipeline
-from darts.pipelines.sequential_v2.stages import Session
-from darts.pipelines.work import TileJob
+from darts.run.task import TileJob
+from darts.run.worker import Session
 from darts_utils import DartsError
 
 if TYPE_CHECKING:

@@ -4,7 +4,7 @@ import logging
 import threading
 from collections.abc import Callable
 
-from darts.pipelines.interrupts import Stop
+from darts.run.cancel import Stop
 
 logger = logging.getLogger(__name__)
 

@@ -5,13 +5,13 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from darts.pipelines.executors import Executor
-from darts.pipelines.interrupts import RunInterrupted, Stop, stopping_on_signals
-from darts.pipelines.reporting import Reporter, run_log, summarise
-from darts.pipelines.resume import Decision
-from darts.pipelines.work import Stage, Work
+from darts.run.cancel import RunInterrupted, Stop, stopping_on_signals
+from darts.run.executors import Executor
 from darts.run.lock import folder_lock
+from darts.run.progress import Reporter, run_log, summarise
 from darts.run.records import RunRecords, TileRecord, remove_leftovers
+from darts.run.resume import Decision
+from darts.run.task import Stage, Work
 
 logger = logging.getLogger(__name__)
 

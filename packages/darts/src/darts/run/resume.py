@@ -4,8 +4,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from darts.pipelines.fingerprint import describe_files, fingerprint
-from darts.pipelines.work import TileJob, Work
+from darts.run.fingerprint import describe_files, fingerprint
+from darts.run.task import TileJob, Work
 
 DEPENDS_ON = "depends_on"
 """Key under which the manifest's metadata keep what the results depend on."""

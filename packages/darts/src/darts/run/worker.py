@@ -6,8 +6,8 @@ from math import ceil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from darts.pipelines.resume import DEPENDS_ON
-from darts.pipelines.work import Stage, Work
+from darts.run.resume import DEPENDS_ON
+from darts.run.task import Stage, Work
 from darts_utils import Device
 
 if TYPE_CHECKING:

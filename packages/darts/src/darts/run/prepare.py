@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from darts.errors import ConfigurationError, NoTilesError
-from darts.pipelines.work import TileJob
+from darts.run.task import TileJob
 
 if TYPE_CHECKING:
     from darts.pipelines.sequential_v2.base import _BasePipeline

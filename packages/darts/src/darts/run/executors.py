@@ -12,11 +12,11 @@ from contextlib import contextmanager
 from time import perf_counter
 from typing import Protocol
 
-from darts.pipelines.failures import describe, is_disk_full, is_transient
-from darts.pipelines.interrupts import Stop
-from darts.pipelines.memory import MemoryGate
-from darts.pipelines.work import Lane, Stage, Work
+from darts.run.cancel import Stop
+from darts.run.failures import describe, is_disk_full, is_transient
+from darts.run.memory import MemoryGate
 from darts.run.records import TileRecord
+from darts.run.task import Lane, Stage, Work
 from darts_utils import Stopwatch
 
 logger = logging.getLogger(__name__)
