@@ -98,7 +98,7 @@ def test_memory_that_runs_out_is_transient_and_a_full_disk_is_the_end(name: str,
         _executor(name).run(make_works(tmp_path, 4), sleeping_stages(QUICK, hook=fail), Stop()),
         key=lambda record: record.tile_id,
     )
-    assert [record.is_transient for record in records] == [True, True, False, False]
+    assert [record.retryable for record in records] == [True, True, False, False]
     assert [record.ends_run for record in records] == [False, False, True, False]
     assert "Reduce batch_size" in records[0].error
     assert "Free space" in records[2].error

@@ -15,6 +15,7 @@ from darts.errors import ConfigurationError, FolderInUseError
 from darts.run.executors import serial_executor
 from darts.run.failures import describe, is_disk_full, is_transient
 from darts.run.history import draw_timings, list_runs
+from darts.run.journal import Journal
 from darts.run.lock import folder_lock, running_in
 from darts.run.loop import run_tiles
 from darts.run.records import RunRecords
@@ -87,14 +88,14 @@ def test_a_full_disk_ends_the_run_and_is_on_record(tmp_path: Path, monkeypatch: 
             raise full
 
     # The records find no space either, until what was set aside for them is given up.
-    write = RunRecords._write
+    append = Journal.append
 
-    def write_with_full_disk(self: RunRecords) -> None:
-        if self.count("failed") and self._reserve.exists():
+    def append_with_full_disk(self: Journal, entry) -> None:
+        if entry.get("status") == "failed" and list(tmp_path.glob(".*.reserve")):
             raise full
-        write(self)
+        append(self, entry)
 
-    monkeypatch.setattr(RunRecords, "_write", write_with_full_disk)
+    monkeypatch.setattr(Journal, "append", append_with_full_disk)
     records = _run(tmp_path, make_works(tmp_path, 6), fail)
     table = pd.read_parquet(records.path("results.parquet"))
     assert list(table["status"]) == ["success", "failed"]
@@ -126,7 +127,7 @@ def test_a_killed_run_leaves_nothing_that_the_next_does_not_clear(tmp_path: Path
     with folder_lock(tmp_path):
         pass
     records = _run(tmp_path, make_works(tmp_path, 1))
-    kinds = ("config.toml", "results.parquet", "stopwatch.parquet", "timer.parquet")
+    kinds = ("config.toml", "journal.jsonl", "results.parquet", "stopwatch.parquet", "timer.parquet")
     visible = {path.name for path in tmp_path.iterdir()} - {".darts-run.lock", f"{records.name}.log"}
     assert visible == {f"{records.name}.{kind}" for kind in kinds}
 

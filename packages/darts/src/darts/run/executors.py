@@ -188,7 +188,7 @@ class _Run:
         record = work.record
         record.status = "failed"
         record.error = describe(stage.name, error)
-        record.is_transient = is_transient(error)
+        record.retryable = is_transient(error)
         record.ends_run = is_disk_full(error)
         logger.debug("Tile %s failed in stage %s.", record.tile_id, stage.name, exc_info=error)
         self._ended.put(record)

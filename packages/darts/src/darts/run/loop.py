@@ -1,15 +1,17 @@
 """The loop over tiles: decide, process, record, try again, end cleanly. Written once for all pipelines."""
 
 import logging
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from darts.run.cancel import RunInterrupted, Stop, stopping_on_signals
 from darts.run.executors import Executor
+from darts.run.folding import fold_ended
 from darts.run.lock import folder_lock
 from darts.run.progress import Reporter, run_log, summarise
-from darts.run.records import RunRecords, TileRecord, remove_leftovers
+from darts.run.records import PlanCounts, RunRecords, TileRecord, remove_leftovers
 from darts.run.resume import Decision
 from darts.run.task import Stage, Work
 
@@ -42,31 +44,44 @@ def run_tiles(
         FolderInUseError: If another run holds the folder.
         RunInterrupted: If a signal ended the run; the records are complete.
     """
-    with _records(output) as records, run_log(records.path("log")):
+    with _planned(output, plan) as (decisions, records), run_log(records.path("log")):
         write_configuration(records.path("config.toml"))
-        decisions = plan()
         stop = Stop()
         run = _TileRun(records, stages, executor, stop, failures_allowed)
         try:
             with stopping_on_signals(stop), Reporter(len(decisions)).showing() as run.reporter:
                 run.go(decisions)
         finally:
-            records.close()
-            for line in summarise(records).splitlines():
-                logger.info(line)
+            try:
+                records.close()
+            finally:
+                for line in summarise(records).splitlines():
+                    logger.info(line)
         if stop.signum is not None:
             raise RunInterrupted(stop.signum)
     return records
 
 
 @contextmanager
-def _records(output: Path) -> Iterator[RunRecords]:
-    """Hold the folder, clear what a killed run left, and open the records."""
+def _planned(output: Path, plan: Callable[[], Sequence[Decision]]) -> Iterator[tuple[Sequence[Decision], RunRecords]]:
+    """Hold the folder, clear up after a killed run, decide about every tile, and open the records."""
     with folder_lock(output) as name_holder:
         remove_leftovers(output)
-        records = RunRecords(output)
+        fold_ended(output)
+        decisions = plan()
+        records = RunRecords(output, planned=_count(decisions))
         name_holder(records.name)
-        yield records
+        yield decisions, records
+
+
+def _count(decisions: Sequence[Decision]) -> PlanCounts:
+    to_compute = sum(decision.todo for decision in decisions)
+    return {
+        "total": len(decisions),
+        "to_compute": to_compute,
+        "finished": len(decisions) - to_compute,
+        "reasons": dict(Counter(decision.why for decision in decisions)),
+    }
 
 
 class _TileRun:
@@ -102,8 +117,10 @@ class _TileRun:
         again = [
             Work(work.job, work.fingerprint, work.depends_on)
             for work in todo
-            if work.record.status == "failed" and work.record.is_transient
+            if work.record.status == "failed" and work.record.retryable
         ]
+        for work in again:
+            work.record.attempt = 2
         if again and not self.stop.requested:
             logger.info("Trying %d tiles again whose failure may have been a passing one.", len(again))
             self.reporter.expect(len(again))
