@@ -9,7 +9,7 @@ from support.damage import copy_scene
 
 LONGEST_LIFE = 4.0
 """Seconds after which a child is killed at the latest."""
-RECORD_KINDS = ("config.toml", "log", "results.parquet", "stopwatch.parquet", "timer.parquet")
+RECORD_KINDS = ("config.toml", "journal.jsonl", "log", "results.parquet", "stopwatch.parquet", "timer.parquet")
 
 
 def make_scenes(scene: Path, folder: Path, count: int) -> None:

@@ -5,7 +5,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any
 
 from darts.run.records import RunRecords, Status, TileRecord
 
@@ -66,26 +66,35 @@ class Reporter:
         place = f"[{self._done}/{self._total}] {tile.tile_id}"
         if tile.status == "skipped":
             logger.info("%s: finished already.", place)
+        elif tile.status == "empty":
+            logger.info("%s is empty: %s", place, tile.error)
         elif tile.status == "failed":
             logger.error("%s failed: %s", place, tile.error)
         else:
             logger.info("%s: %s in %.1f s.", place, tile.status, sum(tile.stages.values()))
 
 
-def summarise(records: RunRecords) -> str:
+_WORDS: dict[Status, str] = {"success": "succeeded", "skipped": "skipped", "failed": "failed"}
+
+
+def summarise(records: RunRecords, startup_seconds: float = 0.0) -> str:
     """Say in three lines how many tiles succeeded, were skipped and failed, where the results are and where time went.
 
     Args:
         records: The records of the run.
+        startup_seconds: How long it took to load libraries and networks.
 
     Returns:
         The lines.
     """
-    succeeded, skipped, failed = (records.count(status) for status in get_args(Status))
-    seconds = {stage: value for stage, value in records.seconds().items() if value}
+    counted = [f"{records.count(status)} {word}" for status, word in _WORDS.items()]
+    further = {"without data": records.count("empty"), "not done": records.undone}
+    counted += [f"{number} {words}" for words, number in further.items() if number > 0]
+    seconds = {"start-up": startup_seconds, **records.seconds()}
+    seconds = {stage: value for stage, value in seconds.items() if value}
     longest = sorted(seconds.items(), key=lambda item: -item[1])
     times = ", ".join(f"{stage} {value:.1f} s" for stage, value in longest) or "nothing was computed"
-    counts = f"{len(records.tiles)} tiles: {succeeded} succeeded, {skipped} skipped, {failed} failed."
+    counts = f"{records.planned} tiles: {', '.join(counted)}."
     return f"{counts}\nResults: {records.folder}\nTime: {times}."
 
 

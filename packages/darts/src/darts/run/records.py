@@ -1,149 +1,175 @@
-"""What a run writes down about itself, up to date after every tile and whole after a kill."""
+"""What a run writes down about itself: a journal while it goes on, three Parquet files at its end."""
 
+import logging
+import os
+import platform
 from collections import Counter
-from dataclasses import dataclass, field
+from collections.abc import Collection
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
 
-if TYPE_CHECKING:
-    import pandas as pd
-
-STAGES = (
-    "Loading Optical",
-    "Loading ArcticDEM",
-    "Loading TCVis",
-    "Preprocessing",
-    "Segmenting",
-    "Postprocessing",
-    "Exporting",
+from darts.run.failures import is_disk_full
+from darts.run.folding import fold
+from darts.run.journal import (
+    JOURNAL,
+    STAGES,
+    Journal,
+    PlanCounts,
+    Status,
+    TileRecord,
+    latest,
+    read_entries,
+    utc_now,
 )
-"""The stages of a tile in their order: the columns of the timer's record."""
+
+__all__ = ["STAGES", "PlanCounts", "RunRecords", "Status", "TileRecord", "remove_leftovers"]
+
+logger = logging.getLogger(__name__)
 
 _RESERVED_BYTES = 2**21
 """Set aside for the records, so that a run that fills the disk can still say so."""
 
-Status = Literal["success", "skipped", "failed"]
-
-
-@dataclass
-class TileRecord:
-    """What happened to one tile.
-
-    Attributes:
-        tile_id: Name of the tile.
-        output_path: Folder of its results.
-        status: "success", "failed", or "skipped" (its finished results match the configuration).
-        error: Stage, class and message of what went wrong; empty otherwise.
-        stages: Seconds by stage, see :data:`STAGES`.
-        steps: Seconds by inner step of the stages.
-        is_transient: Whether the same tile may succeed later. Not written.
-        ends_run: Whether no other tile can succeed either. Not written.
-    """
-
-    tile_id: str
-    output_path: Path
-    status: Status = "success"
-    error: str = ""
-    stages: dict[str, float] = field(default_factory=dict)
-    steps: dict[str, float] = field(default_factory=dict)
-    is_transient: bool = False
-    ends_run: bool = False
-
 
 class RunRecords:
-    """The records of one run: three Parquet files beside the results.
+    """The records of one run, beside its results.
 
-    ``<time>.results.parquet`` has a row per tile: tile_id, output_path, status, error and the seconds of each stage.
-    ``<time>.timer.parquet`` has a row per tile and a column per stage. ``<time>.stopwatch.parquet`` has a row per tile
-    and a column per inner step. Times are seconds; a stage that did not run is missing, not 0.
+    ``<time>.journal.jsonl`` has a line per tile from the moment it ended. :meth:`close` folds it into three files.
+    ``<time>.results.parquet`` has a row per tile: tile_id, output_path, status, error, the seconds of each stage, host,
+    device, attempt, objects, area_m2, reliable, cloudy and retryable. ``<time>.timer.parquet`` has a row per tile and a
+    column per stage. ``<time>.stopwatch.parquet`` has a row per tile and a column per inner step. Times are seconds; a
+    stage that did not run is missing, not 0.
+
+    A tile takes the same time to add, however many there are, and no record stays in memory.
 
     Args:
         folder: Folder of the results. It must exist.
+        planned: How many tiles there are, by what was decided about them; the first line of the journal.
+        suffix: What the name of the run has after its start.
+
+    Attributes:
+        name: Name of the run: its start in UTC and the suffix.
+        planned: Tiles of the run.
+
+    Raises:
+        OSError: If there is no space for records, or the folder is not writable.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, planned: PlanCounts, suffix: str = "") -> None:
         self.folder = folder
-        self.name = _new_name(folder)
-        self.tiles: list[TileRecord] = []
+        self.planned = planned["total"]
+        self._statuses: dict[int, Status] = {}
+        self._counts: Counter[Status] = Counter()
+        self._service_failures: set[int] = set()
+        self._seconds = dict.fromkeys(STAGES, 0.0)
+        self.name, self._journal = _new_journal(folder, planned, suffix)
         self._reserve = folder / f".{self.name}.reserve"
-        self._reserve.write_bytes(b"\0" * _RESERVED_BYTES)
+        try:
+            # Random, since some file systems keep zeros for nothing.
+            self._reserve.write_bytes(os.urandom(_RESERVED_BYTES))
+        except OSError:
+            self._reserve.unlink(missing_ok=True)
+            self._journal.discard()
+            raise
 
     def path(self, kind: str) -> Path:
         """Return the path of one of the run's files, for example ``path("results.parquet")``."""
         return self.folder / f"{self.name}.{kind}"
 
     def add(self, tile: TileRecord) -> None:
-        """Add a tile, in place of what an earlier try left of it, and bring the files up to date."""
-        self.tiles = [other for other in self.tiles if other.output_path != tile.output_path]
-        self.tiles.append(tile)
-        self.write()
-
-    def write(self) -> None:
-        """Write the three files; each is replaced in one step, so that a reader never sees half of one.
+        """Add a tile to the journal; of several records of one tile the last one counts.
 
         On a full disk the space set aside at the start of the run is used.
+
+        Args:
+            tile: The record of a tile that ended.
+
+        Raises:
+            OSError: If the journal cannot be written; the tile is not counted then.
         """
+        entry = tile.to_entry() | {"ended": utc_now()}
         try:
-            self._write()
-        except OSError:
-            if not self._reserve.exists():
+            self._journal.append(entry)
+        except OSError as error:
+            if not (is_disk_full(error) and self._reserve.exists()):
                 raise
             self._reserve.unlink()
-            self._write()
+            self._journal.append(entry)
+        # A hash instead of the path: 100,000 tiles take a few megabytes, and two that meet are less likely than a flaw
+        # of the memory.
+        key = hash(entry["output_path"])
+        if (earlier := self._statuses.get(key)) is not None:
+            self._counts[earlier] -= 1
+        self._statuses[key] = tile.status
+        self._counts[tile.status] += 1
+        self._service_failures.discard(key)
+        if tile.status == "failed" and tile.by_service:
+            self._service_failures.add(key)
+        for stage, seconds in tile.stages.items():
+            self._seconds[stage] = self._seconds.get(stage, 0.0) + seconds
 
     def close(self) -> None:
-        """Write the files a last time and give the reserved space back."""
-        self.write()
+        """Give the reserved space back, force the journal to the disk, and fold it into the three Parquet files.
+
+        Raises:
+            OSError: If that fails. The journal then still holds every tile, and the next run into the folder folds it.
+        """
         self._reserve.unlink(missing_ok=True)
-
-    def _write(self) -> None:
-        import pandas as pd
-
-        keys = pd.DataFrame({"tile_id": [tile.tile_id for tile in self.tiles]}, dtype="string")
-        results = keys.assign(
-            output_path=pd.array([str(tile.output_path) for tile in self.tiles], dtype="string"),
-            status=pd.array([tile.status for tile in self.tiles], dtype="string"),
-            error=pd.array([tile.error for tile in self.tiles], dtype="string"),
-        )
-        timer = pd.DataFrame([tile.stages for tile in self.tiles], columns=list(STAGES), dtype="float64")
-        columns = {name: "seconds_" + name.lower().replace(" ", "_") for name in STAGES}
-        self._replace("results.parquet", pd.concat([results, timer.rename(columns=columns)], axis="columns"))
-        self._replace("timer.parquet", pd.concat([keys, timer], axis="columns"))
-        steps = pd.DataFrame([tile.steps for tile in self.tiles], dtype="float64")
-        self._replace("stopwatch.parquet", pd.concat([keys, steps], axis="columns"))
-
-    def _replace(self, kind: str, table: "pd.DataFrame") -> None:
-        target = self.path(kind)
-        fresh = target.with_name(f".{target.name}.new")
-        try:
-            table.to_parquet(fresh, index=False)
-            fresh.replace(target)
-        finally:
-            fresh.unlink(missing_ok=True)
+        self._journal.close()
+        fold(self.folder, self.name)
 
     def count(self, status: Status) -> int:
         """Count the tiles that ended so."""
-        return Counter(tile.status for tile in self.tiles)[status]
+        return self._counts[status]
 
     def seconds(self) -> dict[str, float]:
-        """Add up the seconds of each stage over all tiles."""
-        return {stage: sum(tile.stages.get(stage, 0.0) for tile in self.tiles) for stage in STAGES}
+        """Add up the seconds of each stage over all tiles, and over all attempts at them."""
+        return dict(self._seconds)
+
+    @property
+    def done(self) -> int:
+        """Tiles that ended, whatever the status."""
+        return len(self._statuses)
+
+    @property
+    def failed_by_service(self) -> int:
+        """Failed tiles whose failure was that of a service or the network."""
+        return len(self._service_failures)
+
+    @property
+    def undone(self) -> int:
+        """Planned tiles that have not ended."""
+        return self.planned - self.done
+
+    @property
+    def tiles(self) -> list[TileRecord]:
+        """The last record of each tile, in the order of their ends, read from the journal."""
+        return [TileRecord.from_entry(entry) for entry in latest(read_entries(self._journal.path))]
 
 
-def remove_leftovers(folder: Path) -> None:
+def remove_leftovers(folder: Path, running: Collection[str] = ()) -> None:
     """Remove what a killed run left beside its records: files half-written, and reserved space.
 
     Args:
-        folder: Folder of results that no other run holds.
+        folder: Folder of results.
+        running: Names of runs that go on now and whose files are left alone.
     """
-    for pattern in (".*.parquet.new", ".*.reserve"):
+    for pattern in (".*.parquet*.new", ".*.reserve"):
         for path in folder.glob(pattern):
-            path.unlink(missing_ok=True)
+            if not path.name.removeprefix(".").startswith(tuple(f"{name}." for name in running)):
+                path.unlink(missing_ok=True)
 
 
-def _new_name(folder: Path) -> str:
+def _new_journal(folder: Path, planned: PlanCounts, suffix: str) -> tuple[str, Journal]:
     """Name a run by its start in UTC; a number follows where another run started in the same second."""
-    start = datetime.now(UTC).strftime("%Y-%m-%d_%H-%M-%S")
-    names = [start, *(f"{start}-{number}" for number in range(2, 1000))]
-    return next(name for name in names if not list(folder.glob(f"{name}.*")))
+    start = datetime.now(UTC)
+    about = {"host": platform.node(), "pid": os.getpid(), "start": start.isoformat(timespec="milliseconds")}
+    number = 1
+    while True:
+        name = f"{start:%Y-%m-%d_%H-%M-%S}{'' if number == 1 else f'-{number}'}{suffix}"
+        number += 1
+        if (folder / f"{name}.results.parquet").exists():  # Records of release 0.1 have no journal.
+            continue
+        try:
+            return name, Journal(folder / f"{name}{JOURNAL}", {"run": name, **about, "planned": planned})
+        except FileExistsError:
+            continue

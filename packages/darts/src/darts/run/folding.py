@@ -1,0 +1,238 @@
+"""Fold the journal of a run into its three Parquet files."""
+
+import json
+import logging
+import os
+import secrets
+from collections.abc import Callable, Collection, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from darts.run.journal import JOURNAL, STAGES, Entry, journals, read_entries, read_header
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import pyarrow as pa
+
+logger = logging.getLogger(__name__)
+
+KINDS = ("stopwatch.parquet", "timer.parquet", "results.parquet")
+"""The files in the order in which they are replaced; where the last one is new, all are."""
+
+_ROWS = 8192
+_RUN_KEY = b"darts_run"
+_FURTHER = {
+    "host": "string",
+    "device": "string",
+    "attempt": "int64",
+    "objects": "Int64",
+    "area_m2": "float64",
+    "reliable": "float64",
+    "cloudy": "float64",
+    "retryable": "bool",
+}
+_DEFAULTS = {"attempt": 1, "retryable": False}
+
+
+def fold(folder: Path, name: str) -> None:
+    """Write the three Parquet files of a run out of its journal.
+
+    Each file is replaced in one step, and folding once more gives the same. Of several lines about one tile the last
+    one counts. Memory holds the names of the tiles and some thousand rows, however many there are.
+
+    Args:
+        folder: Folder of the results.
+        name: Name of the run.
+
+    Raises:
+        OSError: If the journal cannot be read or a file cannot be written; the journal is left as it is.
+        ValueError: If a later release wrote the journal.
+    """
+    journal = folder / f"{name}{JOURNAL}"
+    size = journal.stat().st_size
+    about = {"journal_bytes": size, **read_header(journal)}
+    rows, steps = _survey(journal, size)
+    shapes = _shapes(steps)
+    with ExitStack() as files:
+        writers = {
+            kind: files.enter_context(_replacing(folder / f"{name}.{kind}", _schema(shapes[kind], about)))
+            for kind in reversed(KINDS)  # They are left, and so replaced, in reverse.
+        }
+        for batch in _batches(journal, size, rows):
+            for kind, columns in _columns(batch, steps).items():
+                writers[kind](columns)
+
+
+def fold_ended(folder: Path, running: Collection[str] = ()) -> list[str]:
+    """Fold the journals of runs that ended without doing so, because they were killed or had no space.
+
+    One that cannot be read or folded is left as it is, with a warning in the log that names it.
+
+    Args:
+        folder: Folder of the results.
+        running: Names of runs that go on now and are left alone.
+
+    Returns:
+        The names of the runs whose journals were folded.
+    """
+    folded = []
+    for name, journal in journals(folder).items():
+        if name in running:
+            continue
+        try:
+            if not is_folded(folder, name):
+                fold(folder, name)
+                folded.append(name)
+        except (OSError, ValueError) as error:
+            logger.warning(
+                "The journal %s cannot be folded into Parquet files (%s). It is left as it is; "
+                "remove it if you do not need it.",
+                journal,
+                error,
+            )
+    return folded
+
+
+def is_folded(folder: Path, name: str) -> bool:
+    """Say whether the Parquet files of a run hold all that its journal does.
+
+    The size of the journal decides, which the files note; times would not survive a copy to another disk.
+
+    Args:
+        folder: Folder of the results.
+        name: Name of the run. It must have a journal.
+
+    Raises:
+        OSError: If there is no journal.
+    """
+    size = (folder / f"{name}{JOURNAL}").stat().st_size
+    paths = [folder / f"{name}.{kind}" for kind in KINDS]
+    return all(path.is_file() for path in paths) and read_about(paths[-1]).get("journal_bytes") == size
+
+
+def read_about(results: Path) -> dict[str, Any]:
+    """Read what the results of a run say about the run as a whole: the header of its journal, and the journal's size.
+
+    Args:
+        results: The Parquet file.
+
+    Returns:
+        The header; empty for records of release 0.1, and where the file is damaged.
+    """
+    import pyarrow.parquet as pq
+
+    try:
+        about = json.loads((pq.read_schema(results).metadata or {}).get(_RUN_KEY, b"{}"))
+    except Exception:  # noqa: BLE001 - a damaged file may make the reader raise anything
+        return {}
+    return about if isinstance(about, dict) else {}
+
+
+def results_table(entries: list[Entry]) -> "pd.DataFrame":
+    """Return lines of a journal as rows of the results."""
+    return _table(entries, "results.parquet", [])
+
+
+def timer_table(entries: list[Entry]) -> "pd.DataFrame":
+    """Return lines of a journal as rows of the timer."""
+    return _table(entries, "timer.parquet", [])
+
+
+def _table(entries: list[Entry], kind: str, steps: list[str]) -> "pd.DataFrame":
+    import pyarrow as pa
+
+    table: pd.DataFrame = pa.table(_columns(entries, steps)[kind], schema=_schema(_shapes(steps)[kind], {})).to_pandas()
+    return table
+
+
+def _survey(journal: Path, size: int) -> tuple[set[int], list[str]]:
+    """Find the last line about each tile, by its number among the lines, and the steps in the order of these lines."""
+    found: dict[str, tuple[int, tuple[str, ...]]] = {}
+    known: dict[tuple[str, ...], tuple[str, ...]] = {}
+    for number, entry in enumerate(read_entries(journal, size)):
+        steps = tuple(entry["steps"])
+        found.pop(entry["output_path"], None)
+        found[entry["output_path"]] = number, known.setdefault(steps, steps)
+    names = dict.fromkeys(name for steps in dict.fromkeys(steps for _, steps in found.values()) for name in steps)
+    names.pop("tile_id", None)
+    return {number for number, _ in found.values()}, list(names)
+
+
+def _batches(journal: Path, size: int, rows: set[int]) -> Iterator[list[Entry]]:
+    batch = []
+    for number, entry in enumerate(read_entries(journal, size, warn=False)):
+        if number in rows:
+            batch.append(entry)
+        if len(batch) == _ROWS:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
+
+
+def _shapes(steps: list[str]) -> dict[str, dict[str, str]]:
+    """Return the columns of each file with their types, as pandas names them."""
+    keys = {"tile_id": "string"}
+    texts = dict.fromkeys(("output_path", "status", "error"), "string")
+    return {
+        "results.parquet": keys | texts | {_seconds(stage): "float64" for stage in STAGES} | _FURTHER,
+        "timer.parquet": keys | dict.fromkeys(STAGES, "float64"),
+        "stopwatch.parquet": keys | dict.fromkeys(steps, "float64"),
+    }
+
+
+def _columns(entries: list[Entry], steps: list[str]) -> dict[str, dict[str, list[Any]]]:
+    """Return the rows of each file as columns."""
+    keys = {"tile_id": _texts(entries, "tile_id")}
+    timer = {stage: [entry["stages"].get(stage) for entry in entries] for stage in STAGES}
+    return {
+        "results.parquet": {
+            **keys,
+            **{name: _texts(entries, name) for name in ("output_path", "status", "error")},
+            **{_seconds(stage): values for stage, values in timer.items()},
+            **{name: _texts(entries, name) for name in ("host", "device")},
+            **{name: [entry.get(name, _DEFAULTS.get(name)) for entry in entries] for name in list(_FURTHER)[2:]},
+        },
+        "timer.parquet": keys | timer,
+        "stopwatch.parquet": keys | {step: [entry["steps"].get(step) for entry in entries] for step in steps},
+    }
+
+
+def _texts(entries: list[Entry], name: str) -> list[str | None]:
+    """Return texts that UTF-8 can hold, which names of files need not be."""
+    texts = (entry.get(name) for entry in entries)
+    return [
+        text if text is None or text.isascii() else text.encode("utf-8", "backslashreplace").decode() for text in texts
+    ]
+
+
+def _seconds(stage: str) -> str:
+    return "seconds_" + stage.lower().replace(" ", "_")
+
+
+def _schema(columns: dict[str, str], about: dict[str, Any]) -> "pa.Schema":
+    import pandas as pd
+    import pyarrow as pa
+
+    empty = pd.DataFrame(columns=list(columns)).astype(columns)
+    schema = pa.Schema.from_pandas(empty, preserve_index=False)
+    return schema.with_metadata({**schema.metadata, _RUN_KEY: json.dumps(about).encode()})
+
+
+@contextmanager
+def _replacing(target: Path, schema: "pa.Schema") -> Iterator[Callable[[dict[str, list[Any]]], None]]:
+    """Write a Parquet file under another name, which takes the place of the target at the end."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    fresh = target.with_name(f".{target.name}.{secrets.token_hex(4)}.new")
+    try:
+        with fresh.open("xb") as file:
+            with pq.ParquetWriter(file, schema) as writer:
+                yield lambda columns: writer.write_table(pa.table(columns, schema=schema))
+            file.flush()
+            os.fsync(file.fileno())
+        fresh.replace(target)
+    finally:
+        fresh.unlink(missing_ok=True)
