@@ -45,7 +45,11 @@ def write_manifest(folder: Path, about: Mapping[str, Any], metadata: Mapping[str
 
 
 def missing_outputs(
-    out_dir: Path | str, bands: Iterable[str], ensemble_subsets: Iterable[str] = (), fingerprint: str | None = None
+    out_dir: Path | str,
+    bands: Iterable[str],
+    ensemble_subsets: Iterable[str] = (),
+    fingerprint: str | None = None,
+    manifest: dict[str, Any] | None = None,
 ) -> Literal["all", "some", "none"]:
     """Say whether the results asked for are missing, trusting the manifest and not the names.
 
@@ -55,6 +59,7 @@ def missing_outputs(
         ensemble_subsets: Members of the ensemble, as for ``export_tile``.
         fingerprint: Fingerprint of the configuration. Where it is given and the manifest has another one, nothing
             there counts. None compares nothing.
+        manifest: What :func:`read_manifest` returned for the folder, so that it is not read once more.
 
     Returns:
         "none" if every file is in the manifest and in the folder with the recorded size, "all" if none is, "some"
@@ -65,7 +70,7 @@ def missing_outputs(
     """
     wanted = planned_files(bands, ensemble_subsets)
     try:
-        folder = ResultFolder.open(out_dir)
+        folder = ResultFolder.open(out_dir) if manifest is None else ResultFolder(Path(out_dir), manifest)
     except ManifestError:
         return "all"
     if fingerprint is not None and folder.manifest.get("fingerprint") != fingerprint:
