@@ -8,11 +8,14 @@ from darts_utils.errors import (
     DeviceError,
     DeviceFallbackWarning,
     GridError,
+    ManifestError,
     MissingBandError,
+    NoDataError,
     ParameterError,
     UnknownBandError,
 )
 from darts_utils.paths import DefaultPaths
+from darts_utils.results import ResultFolder, read_manifest
 from darts_utils.timing import Stopwatch, step
 
 __all__ = [
@@ -26,13 +29,17 @@ __all__ = [
     "DeviceFallbackWarning",
     "DeviceLike",
     "GridError",
+    "ManifestError",
     "MissingBandError",
+    "NoDataError",
     "ParameterError",
+    "ResultFolder",
     "Stopwatch",
     "UnknownBandError",
     "band_attrs",
     "get_band",
     "normalize_band",
+    "read_manifest",
     "resolve_device",
     "step",
 ]
