@@ -17,7 +17,7 @@ STATE = "state"
 chunks never touch the same object; Icechunk keeps such small ones in its manifest, they cost no file."""
 
 
-DIGEST = "digest"
+DIGEST = "chunk_digest"
 """Name of the array that holds a digest per filled chunk, each likewise a chunk of its own. A cube of a release without
 digests gets it when it is first written."""
 

@@ -47,7 +47,7 @@ class Transaction:
                 self._group[name][window] = values
 
     def clear(self, chunks: Iterable[Chunk]) -> None:
-        """Take the data and digests of some chunks out of the cube; what is put there afterwards is not merged with them.
+        """Take data and digests of some chunks out of the cube; what is put there afterwards is not merged with them.
 
         A damaged chunk could not be written over otherwise: writing reads what is there first.
         """

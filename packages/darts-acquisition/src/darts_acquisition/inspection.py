@@ -146,8 +146,8 @@ def _check_digest(cube: Datacube, chunk: Chunk) -> None:
     content = {variable.name: ds[variable.name].values for variable in cube.product.variables}
     if not identity.startswith("legacy:") and identity != digest_of(content, cube.product).hex():
         raise CubeDamagedError(
-            f"What the chunk in row {chunk.row}, column {chunk.col} holds is not what its digest was taken of; fetching it "
-            "again replaces both."
+            f"What the chunk in row {chunk.row}, column {chunk.col} holds is not what its digest was taken of; "
+            "fetching it again replaces both."
         )
 
 
