@@ -46,7 +46,7 @@ def digest_of(arrays: Mapping[str, np.ndarray], product: CubeProduct) -> bytes:
         for start in range(0, len(values), _ROWS):
             part = np.ascontiguousarray(values[start : start + _ROWS], dtype)
             if dtype.kind == "f":
-                part = np.where(np.isnan(part), np.array(np.nan, dtype), part)
+                part = np.where(np.isnan(part), np.array(np.nan, dtype), part).astype(dtype, copy=False)
             content.update(part.data)
     return content.digest()[:DIGEST_BYTES]
 
