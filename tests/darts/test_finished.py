@@ -185,9 +185,9 @@ def test_foreign_files_in_the_way_are_found_before_anything_is_computed(folder: 
     foreign.parent.mkdir()
     foreign.write_text("mine")
     for overwrite in (False, True):
-        with pytest.raises(OSError, match="notes.txt"):
+        with pytest.raises(OSError, match=r"notes\.txt"):
             plan(standin.make_pipeline(folder, overwrite=overwrite))
-    with pytest.raises(OSError, match="notes.txt"):
+    with pytest.raises(OSError, match=r"notes\.txt"):
         _run(folder)
     assert foreign.read_text() == "mine"
 

@@ -154,9 +154,10 @@ class TileRun:
                 if "changed since" in decision.why:
                     logger.warning("Tile %s is computed again, %s.", decision.task.tile_id, decision.why)
             else:
-                status = "empty" if decision.action == "empty" else "skipped"
-                error = decision.why if status == "empty" else ""
-                self._end(TileRecord(decision.task.tile_id, decision.task.output, status, error))
+                record = TileRecord(decision.task.tile_id, decision.task.output, "skipped")
+                if decision.action == "empty":
+                    record.status, record.error = "empty", decision.why
+                self._end(record)
         if not todo or self.cancel.requested:
             return
         if opens is not None:
