@@ -12,6 +12,7 @@ from darts.pipelines.records import RunRecords, TileRecord, remove_leftovers
 from darts.pipelines.reporting import Reporter, run_log, summarise
 from darts.pipelines.resume import Decision
 from darts.pipelines.work import Stage, Work
+from darts_utils import remove_partials
 
 logger = logging.getLogger(__name__)
 
@@ -64,6 +65,7 @@ def _records(output: Path) -> Iterator[RunRecords]:
     """Hold the folder, clear what a killed run left, and open the records."""
     with folder_lock(output) as name_holder:
         remove_leftovers(output)
+        remove_partials(output)
         records = RunRecords(output)
         name_holder(records.name)
         yield records
