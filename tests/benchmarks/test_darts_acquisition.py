@@ -1,7 +1,6 @@
 """How long acquisition takes, each in proportion to the least that could be done."""
 
 import dataclasses
-import os
 import statistics
 import time
 from collections.abc import Callable
@@ -30,6 +29,7 @@ from darts_acquisition._reading import _Job, run_async
 from darts_acquisition._shards import checked
 from darts_acquisition._storage import BRANCH
 from darts_acquisition._transaction import Transaction
+from darts_utils import usable_cpus
 
 CHUNKS = 4
 """Chunks of the cube along an edge that hold data: 28.8 km."""
@@ -107,7 +107,7 @@ def test_window_of_a_warm_cube_against_decompression_alone(benchmark, warm_cube)
     memory once. Both are medians of three, measured in turns.
     """
     cube, window, dem = warm_cube
-    pieces, threads = compressed_pieces(cube, window), os.cpu_count() or 1
+    pieces, threads = compressed_pieces(cube, window), usable_cpus()
     alone: list[float] = []
     memory: list[float] = []
 

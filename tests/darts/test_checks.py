@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from darts.errors import ConfigurationError
-from darts.run import checks
 from darts.pipelines.sequential_v2 import PlanetPipeline
+from darts.run import checks
 from darts.run.progress import warnings_once
 from darts_acquisition import Datacube, arcticdem_product
 from support.permissions import locked_folder

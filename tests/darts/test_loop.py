@@ -115,6 +115,13 @@ def test_the_second_run_into_a_folder_is_refused_and_told_about_the_first(tmp_pa
 def test_a_killed_run_leaves_nothing_that_the_next_does_not_clear(tmp_path: Path) -> None:
     for name in (".2026-01-01_00-00-00.reserve", ".2026-01-01_00-00-00.results.parquet.new"):
         (tmp_path / name).write_bytes(b"x")
+    script = (
+        "import os, sys\nfrom darts_utils import atomic_path\n"
+        "with atomic_path(sys.argv[1]) as draft:\n    draft.write_text('half')\n    os.kill(os.getpid(), 9)\n"
+    )
+    killed = [sys.executable, "-c", script, str(tmp_path / "2026-01-01_00-00-00.config.toml")]
+    assert subprocess.run(killed, timeout=60, check=False).returncode == -signal.SIGKILL
+    assert len(list(tmp_path.glob(".*.partial"))) == 1
     with folder_lock(tmp_path):
         pass
     records = _run(tmp_path, make_tasks(tmp_path, 1))

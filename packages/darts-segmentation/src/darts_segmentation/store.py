@@ -1,12 +1,12 @@
 """Our own model format: weights as safetensors, and a model card in JSON beside them."""
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from darts_segmentation.card import ModelCard
 from darts_segmentation.errors import BrokenModelError, ModelCardError, ModelNotFoundError, ModelWeightsError
+from darts_utils import write_atomically
 
 if TYPE_CHECKING:
     import torch
@@ -132,8 +132,8 @@ def save_model(path: Path | str, network: "torch.nn.Module | Mapping[str, torch.
     check_weights(card, tensors)
     weights_path, card_path = model_paths(path)
     weights_path.parent.mkdir(parents=True, exist_ok=True)
-    replace_file(weights_path, save(tensors, metadata={"format": "pt"}))
-    replace_file(card_path, text.encode())
+    write_atomically(weights_path, save(tensors, metadata={"format": "pt"}))
+    write_atomically(card_path, text.encode())
     return Path(path)
 
 
@@ -144,18 +144,3 @@ def _plain(name: str, tensor: "torch.Tensor") -> "torch.Tensor":
         raise ModelWeightsError(
             f"{name!r} in the state dict is a {type(tensor).__name__}; expected a tensor."
         ) from error
-
-
-def replace_file(path: Path, content: bytes) -> None:
-    """Write a file that appears complete or not at all.
-
-    Args:
-        path: The file. Its folder must exist.
-        content: All of it.
-    """
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        partial.write_bytes(content)
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)

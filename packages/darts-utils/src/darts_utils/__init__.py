@@ -1,5 +1,6 @@
-"""What every stage of DARTS shares: errors, the band table, device choice, paths, timing."""
+"""What every stage of DARTS shares: errors, band table, devices, paths, timing, whole files, CPUs and memory."""
 
+from darts_utils.atomic import atomic_path, remove_partials, write_atomically
 from darts_utils.bands import BANDS, Band, band_attrs, get_band, normalize_band
 from darts_utils.device import Device, DeviceLike, resolve_device
 from darts_utils.errors import (
@@ -15,6 +16,7 @@ from darts_utils.errors import (
     UnknownBandError,
 )
 from darts_utils.paths import DefaultPaths
+from darts_utils.resources import available_memory, usable_cpus
 from darts_utils.results import ResultFolder, read_manifest
 from darts_utils.timing import Stopwatch, step
 
@@ -36,10 +38,15 @@ __all__ = [
     "ResultFolder",
     "Stopwatch",
     "UnknownBandError",
+    "atomic_path",
+    "available_memory",
     "band_attrs",
     "get_band",
     "normalize_band",
     "read_manifest",
+    "remove_partials",
     "resolve_device",
     "step",
+    "usable_cpus",
+    "write_atomically",
 ]

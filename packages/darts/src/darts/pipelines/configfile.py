@@ -9,6 +9,7 @@ from typing import Any
 
 from darts.errors import ConfigurationError
 from darts.pipelines.options import given, options_of
+from darts_utils import write_atomically
 
 _COMMAND_TABLES = ("inference",)
 NONE = "none"
@@ -103,7 +104,7 @@ def write_config(pipeline: Any, path: Path) -> None:
     """
     import tomli_w
 
-    path.write_text(tomli_w.dumps({"darts": config_values(pipeline)}), encoding="utf-8")
+    write_atomically(path, tomli_w.dumps({"darts": config_values(pipeline)}).encode())
 
 
 def _plain(value: Any) -> Any:

@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from darts.errors import ConfigurationError
-from darts.run.memory import available_memory
 from darts.run.task import Pipeline
-from darts_utils import ParameterError
+from darts_utils import ParameterError, available_memory
 
 if TYPE_CHECKING:
     from darts_acquisition import CubeProduct

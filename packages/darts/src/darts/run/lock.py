@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from darts.errors import FolderInUseError
+from darts_utils import write_atomically
 
 LOCK_FILE = ".darts-run.lock"
 HOLDER_FILE = ".darts-run.json"
@@ -44,7 +45,7 @@ def folder_lock(folder: Path) -> Iterator[Callable[[str], None]]:
     }
 
     def tell(run: str) -> None:
-        holder.write_text(json.dumps({"run": run, **facts}), encoding="utf-8")
+        write_atomically(holder, json.dumps({"run": run, **facts}).encode(), durable=False)
 
     try:
         yield tell

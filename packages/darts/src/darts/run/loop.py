@@ -16,6 +16,7 @@ from darts.run.records import RunRecords, TileRecord, remove_leftovers
 from darts.run.resume import Decision
 from darts.run.task import Pipeline, TileTask
 from darts.run.worker import OpenSession, Worker, open_session
+from darts_utils import remove_partials
 
 logger = logging.getLogger(__name__)
 
@@ -76,6 +77,7 @@ def _planned(planner: Planner) -> Iterator[tuple[Plan, RunRecords]]:
     output = planner.output
     with folder_lock(output) as name_holder:
         remove_leftovers(output)
+        remove_partials(output)
         fold_ended(output)
         planned = planner.plan()
         records = RunRecords(output, planned=planned.counts)

@@ -1,36 +1,16 @@
 """Begin a tile ahead of time only where it fits into memory."""
 
-import logging
 import threading
 from collections.abc import Callable
 
 from darts.run.cancel import CancellationToken
 from darts.run.heap import free_in_heap
-
-logger = logging.getLogger(__name__)
+from darts_utils import available_memory
 
 _SHARE_OF_TILE = 2.5
 """Memory that a tile takes on its way, in units of its size when it has all its features: measured with the stages of
 this release, which hold the tile, a normalised copy of its bands, and buffers."""
 _POLL_SECONDS = 0.1
-
-
-def available_memory() -> int:
-    """Return the bytes that this process can still take: of the machine, or of its control group where that is less."""
-    import psutil
-
-    free = int(psutil.virtual_memory().available)
-    limit = _read_number("/sys/fs/cgroup/memory.max")
-    used = _read_number("/sys/fs/cgroup/memory.current")
-    return free if limit is None or used is None else min(free, limit - used)
-
-
-def _read_number(path: str) -> int | None:
-    try:
-        with open(path, encoding="ascii") as file:  # noqa: PTH123 - a file of the kernel
-            return int(file.read())
-    except (OSError, ValueError):
-        return None  # "max" where there is no limit
 
 
 class MemoryGate:
