@@ -9,15 +9,17 @@ from darts_utils.errors import (
     DeviceFallbackWarning,
     GridError,
     MissingBandError,
+    MovedFolderWarning,
     ParameterError,
     UnknownBandError,
 )
-from darts_utils.paths import DefaultPaths
+from darts_utils.paths import CubeOrigin, DefaultPaths, FoundCube, original_cube
 from darts_utils.timing import Stopwatch, step
 
 __all__ = [
     "BANDS",
     "Band",
+    "CubeOrigin",
     "DartsError",
     "DartsWarning",
     "DefaultPaths",
@@ -25,14 +27,17 @@ __all__ = [
     "DeviceError",
     "DeviceFallbackWarning",
     "DeviceLike",
+    "FoundCube",
     "GridError",
     "MissingBandError",
+    "MovedFolderWarning",
     "ParameterError",
     "Stopwatch",
     "UnknownBandError",
     "band_attrs",
     "get_band",
     "normalize_band",
+    "original_cube",
     "resolve_device",
     "step",
 ]

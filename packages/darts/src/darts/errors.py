@@ -17,3 +17,7 @@ class FolderInUseError(ConfigurationError, BlockingIOError):
 
 class IgnoredOptionWarning(DartsWarning):
     """An option was given that has no effect, because another one goes before it."""
+
+
+class ForeignCubeWarning(DartsWarning):
+    """Beside the place of a new datacube lies one of another program, which is not read."""

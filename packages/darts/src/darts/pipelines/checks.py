@@ -2,13 +2,15 @@
 
 import difflib
 import logging
+import shlex
 import tempfile
+import warnings
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from darts.errors import ConfigurationError
-from darts_utils import ParameterError
+from darts.errors import ConfigurationError, ForeignCubeWarning
+from darts_utils import ParameterError, original_cube
 
 if TYPE_CHECKING:
     from darts_acquisition import CubeProduct
@@ -117,11 +119,17 @@ def check_cube(place: str, product: "CubeProduct", option: str, *, offline: bool
         cube = Datacube.open(place)
         cube.check_holds(product)
     except CubeNotFoundError as error:
+        beside = None if "://" in place else original_cube(place)
+        note = "" if beside is None else cube_note(Path(place))
+        if beside is not None and _is_cube_of_darts(beside):
+            raise ConfigurationError(f"There is no datacube at {place}. {note}") from error
         if offline:
             raise ConfigurationError(
                 f"The models or the export need {product.name}, and there is no datacube at {place}: fetch one with "
-                f"`{prepared_by}`, or name another with {option}."
+                f"`{prepared_by}`, or name another with {option}. {note}".rstrip()
             ) from error
+        if note:
+            warnings.warn(note, ForeignCubeWarning, stacklevel=2)
         if "://" not in place:
             _check_parent_is_writable(Path(place), f"A new datacube of {product.name} ({option})")
         logger.info("%s will be fetched into a new datacube at %s.", product.name, place)
@@ -132,6 +140,37 @@ def check_cube(place: str, product: "CubeProduct", option: str, *, offline: bool
             logger.warning(
                 "The datacube at %s holds %s %s, not %s.", place, product.name, cube.product.version, product.version
             )
+
+
+def cube_note(place: Path) -> str:
+    """Say what lies beside the place of a new datacube under the name that the original DARTS gave its own.
+
+    Args:
+        place: Where a datacube of ours would be created.
+
+    Returns:
+        One sentence that says what it is and what to do; empty where there is none.
+    """
+    beside = original_cube(place)
+    if beside is None:
+        return ""
+    if _is_cube_of_darts(beside):
+        move = f"mv {shlex.quote(str(beside))} {shlex.quote(str(place))}"
+        return f"{beside} is a datacube of DARTS under an earlier name, which is not searched; to use it: {move}"
+    return (
+        f"{beside} is a datacube of another program (smart-geocubes), which DARTS does not read and leaves as it is; a "
+        f"new one belongs at {place}."
+    )
+
+
+def _is_cube_of_darts(path: Path) -> bool:
+    from darts_acquisition import CubeError, Datacube
+
+    try:
+        Datacube.open(path)
+    except CubeError:
+        return False
+    return True
 
 
 def _check_parent_is_writable(path: Path, what: str) -> None:
