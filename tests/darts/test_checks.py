@@ -1,12 +1,16 @@
 """Mistakes of a configuration are found before the first tile, each with a sentence that says what to change."""
 
 import os
+import subprocess
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
+import icechunk
 import pytest
+import zarr
 
-from darts.errors import ConfigurationError
+from darts.errors import ConfigurationError, ForeignCubeWarning
 from darts.pipelines.sequential_v2 import PlanetPipeline
 from darts.run import checks
 from darts.run.progress import warnings_once
@@ -100,6 +104,38 @@ def test_the_check_of_a_cube_creates_nothing(tmp_path: Path) -> None:
     _check_cube(tmp_path / "new" / "folder" / "cube")
     _check_cube(tmp_path / "empty")
     assert [str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*")] == ["empty"]
+
+
+def _check_offline(place: Path) -> None:
+    checks.check_cube(str(place), arcticdem_product(32), "--arcticdem-dir", offline=True, prepared_by="prep-data")
+
+
+def test_a_cube_of_another_program_is_left_alone_and_named(tmp_path: Path) -> None:
+    """Beside the place of a new cube lies an Icechunk repository that no release of DARTS made."""
+    beside, place = tmp_path / "arcticdem_32m.icechunk", tmp_path / "arcticdem_32m.darts.icechunk"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of zarr, about a data type that is of no matter here
+        repository = icechunk.Repository.create(icechunk.local_filesystem_storage(str(beside)))
+        session = repository.writable_session("main")
+        zarr.create_group(session.store).create_array("dem", shape=(4, 4), dtype="float32")
+        session.commit("by another program")
+    before = {path: path.read_bytes() for path in beside.rglob("*") if path.is_file()}
+    with pytest.warns(ForeignCubeWarning, match=rf"{beside} is a datacube of another program \(smart-geocubes\)"):
+        _check_cube(place)
+    with pytest.raises(ConfigurationError, match=rf"at {place}: fetch one with .* {beside} is a datacube of"):
+        _check_offline(place)
+    assert {path: path.read_bytes() for path in beside.rglob("*") if path.is_file()} == before
+    assert not place.exists()
+
+
+def test_a_cube_of_ours_under_an_earlier_name_is_not_fetched_again(tmp_path: Path) -> None:
+    beside, place = tmp_path / "arcticdem_32m.icechunk", tmp_path / "arcticdem_32m.darts.icechunk"
+    Datacube.create(beside, arcticdem_product(32))
+    for check in (_check_cube, _check_offline):
+        with pytest.raises(ConfigurationError, match="under an earlier name") as caught:
+            check(place)
+    subprocess.run(["bash", "-euc", str(caught.value).partition("to use it: ")[2]], check=True)
+    _check_offline(place)
 
 
 @pytest.mark.parametrize(

@@ -53,7 +53,18 @@ def test_version_and_paths(darts, monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
     monkeypatch.setenv("DARTS_FAST_DATA_DIR", str(tmp_path / "fast"))
     code, output, _ = darts("paths")
     assert code == 0
-    assert str(tmp_path / "fast" / "auxiliary" / "tcvis.icechunk") in output
+    assert str(tmp_path / "fast" / "models") in output
+    assert str(tmp_path / "aux" / "tctrend2019.darts.icechunk") in output
+
+
+def test_paths_that_moved_are_shown_with_what_to_do(darts, tmp_path: Path) -> None:
+    for name in ("auxiliary/tcvis.icechunk", "aux/arcticdem_10m.icechunk"):
+        (tmp_path / name / "refs").mkdir(parents=True)
+    code, output, _ = darts("paths")
+    assert code == 0
+    before, now = tmp_path / "auxiliary" / "tcvis.icechunk", tmp_path / "aux" / "tctrend2019.darts.icechunk"
+    assert f"To move it: mkdir -p {now.parent} && mv {before} {now}\n" in output
+    assert f"{tmp_path / 'aux' / 'arcticdem_10m.icechunk'} is a datacube of another program" in output
 
 
 def test_env_info_names_versions_and_what_a_gpu_lacks(darts, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -81,6 +92,60 @@ def test_a_misspelt_key_in_the_configuration(darts, scenes: Path, tmp_path: Path
     (tmp_path / "config.toml").write_text("[darts]\npatch_sice = 3\n")
     result = darts("inference", "planet-sequential", "--scenes-dir", str(scenes))
     assert_usage_error(result, "unknown key 'patch_sice'; did you mean 'patch_size'?")
+
+
+def test_a_configuration_of_another_program_is_an_error_and_can_be_left_out(
+    darts, scenes: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "config.toml").write_text("[params]\ntheme = 'a'\n")
+    arguments = ("inference", "planet-sequential", "--scenes-dir", str(scenes), "--model-files", "absent.pt")
+    assert_usage_error(darts(*arguments), "config.toml: expected a table [darts], found [params]; name a file of DARTS")
+    assert_usage_error(darts(*arguments, "--config-file", "none"), "absent.pt does not exist")
+
+
+def test_a_configuration_with_a_byte_order_mark(darts, scenes: Path, tmp_path: Path) -> None:
+    (tmp_path / "config.toml").write_bytes(b"\xef\xbb\xbf[darts]\r\npatch_size = 64\r\noverlap = 33\r\n")
+    result = darts("inference", "planet-sequential", "--scenes-dir", str(scenes))
+    assert_usage_error(result, "at most half of patch_size (32 px)")
+
+
+def test_options_before_the_command_count(darts, scenes: Path, tmp_path: Path) -> None:
+    for name, overlap in (("a", 300), ("b", 301)):
+        (tmp_path / f"{name}.toml").write_text(f"[darts]\noverlap = {overlap}\npatch_size = 512\n")
+    command = ("inference", "planet-sequential", "--scenes-dir", str(scenes))
+    before = ("--config-file", "a.toml", "-v", "--log-dir", str(tmp_path / "logs"), "--log-plain")
+    assert_usage_error(darts(*before, *command), "overlap is 300 px")
+    assert len(list((tmp_path / "logs").iterdir())) == 1
+    assert_usage_error(darts(*before, *command, "--config-file", "b.toml"), "overlap is 301 px")
+    code, _, error = darts("--config-file", "a.toml", "paths")
+    assert code == 2
+    assert "`darts paths` does not know it" in error
+    assert darts("-v", "paths")[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "advice"),
+    [
+        (
+            "--model-files a.pt b.pt c.pt",
+            "'b.pt': --model-files takes one value; repeat it: --model-files a.pt --model-",
+        ),
+        ("--model-files=a.pt b.pt", "repeat it: --model-files a.pt --model-files b.pt"),
+        ("--image-ids a a --overlap 3", "'a': --image-ids takes one value; repeat it: --image-ids a --image-ids a"),
+        ("--device cpu gpu", "Unexpected word 'gpu': there is no option before it that takes it"),
+        ("scenes", "Unexpected word 'scenes': there is no option"),
+    ],
+)
+def test_a_value_too_many_says_how_to_repeat_the_option(darts, words: str, advice: str) -> None:
+    code, _, error = darts("inference", "planet-sequential", *words.split())
+    assert code == 2
+    assert advice in error
+
+
+def test_a_log_folder_that_cannot_be_written(darts, scenes: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    result = darts("inference", "planet-sequential", "--scenes-dir", str(scenes), "--log-dir", str(tmp_path / "file"))
+    assert_usage_error(result, "Correct --log-dir.")
 
 
 def test_a_missing_model_file(darts, scenes: Path) -> None:

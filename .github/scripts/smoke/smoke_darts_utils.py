@@ -22,7 +22,7 @@ with warnings.catch_warnings(record=True) as caught:
 assert device.type == "cpu"
 assert "no_such_module is not installed (pip install it)" in str(caught[0].message)
 
-assert darts_utils.DefaultPaths("/data").arcticdem(2) == Path("/data/auxiliary/arcticdem_2m.icechunk").absolute()
+assert darts_utils.DefaultPaths("/data").arcticdem(2) == Path("/data/aux/arcticdem_2m.darts.icechunk").absolute()
 
 watch = darts_utils.Stopwatch()
 with watch.recording(), darts_utils.step("work"):

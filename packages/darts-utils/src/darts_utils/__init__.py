@@ -11,11 +11,12 @@ from darts_utils.errors import (
     GridError,
     ManifestError,
     MissingBandError,
+    MovedFolderWarning,
     NoDataError,
     ParameterError,
     UnknownBandError,
 )
-from darts_utils.paths import DefaultPaths
+from darts_utils.paths import CubeOrigin, DefaultPaths, FoundCube, original_cube
 from darts_utils.resources import available_memory, usable_cpus
 from darts_utils.results import ResultFolder, read_manifest
 from darts_utils.timing import Stopwatch, step
@@ -23,6 +24,7 @@ from darts_utils.timing import Stopwatch, step
 __all__ = [
     "BANDS",
     "Band",
+    "CubeOrigin",
     "DartsError",
     "DartsWarning",
     "DefaultPaths",
@@ -30,9 +32,11 @@ __all__ = [
     "DeviceError",
     "DeviceFallbackWarning",
     "DeviceLike",
+    "FoundCube",
     "GridError",
     "ManifestError",
     "MissingBandError",
+    "MovedFolderWarning",
     "NoDataError",
     "ParameterError",
     "ResultFolder",
@@ -43,6 +47,7 @@ __all__ = [
     "band_attrs",
     "get_band",
     "normalize_band",
+    "original_cube",
     "read_manifest",
     "remove_partials",
     "resolve_device",

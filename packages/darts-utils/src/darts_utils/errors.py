@@ -50,3 +50,7 @@ class DartsWarning(UserWarning):
 
 class DeviceFallbackWarning(DartsWarning):
     """A GPU was asked for, does not work here, and the CPU does the work instead."""
+
+
+class MovedFolderWarning(DartsWarning):
+    """A folder is used where an earlier release put it; the message names the move to make."""

@@ -9,6 +9,8 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from darts.cli.arguments import keep_options_before, with_options_before
+
 
 class LazyGroup(TyperGroup):
     """A group whose further commands are built when they are called or listed.
@@ -88,11 +90,18 @@ def _show_version(wanted: bool) -> None:
 
 @app.callback()
 def _main(
-    version: Annotated[
+    ctx: typer.Context,
+    version: Annotated[  # noqa: ARG001 - its callback has shown it
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
     ] = False,
+    config_file: Annotated[Path | None, typer.Option(help="As for inference.", show_default=False)] = None,
+    verbose: Annotated[int, typer.Option("-v", "--verbose", count=True, help="Say more.", show_default=False)] = 0,
+    log_dir: Annotated[Path | None, typer.Option(help="As for inference.", show_default=False)] = None,
+    log_plain: Annotated[bool, typer.Option("--log-plain", help="As for inference.")] = False,
 ) -> None:
     """Map retrogressive thaw slumps from PlanetScope and Sentinel-2 images."""
+    given = {"config_file": config_file, "verbose": verbose, "log_dir": log_dir, "log_plain": log_plain}
+    keep_options_before(ctx, given)
 
 
 @app.command()
@@ -102,11 +111,14 @@ def demo(
     size: Annotated[int, typer.Option(help="Edge of the sample area, pixels of 3 m.", min=256)] = 2048,
     device: Annotated[str | None, typer.Option(help="As for inference; default a GPU where one works.")] = None,
     verbose: Annotated[int, typer.Option("-v", "--verbose", count=True, help="Say more.")] = 0,
+    *,
+    ctx: typer.Context,
 ) -> None:
     """Make a sample area, map its slumps with a demonstration model, and compare them with the truth."""
     from darts.cli.demo import run_demo
 
-    run_demo(output_dir, seed=seed, size=size, device=device, verbosity=verbose)
+    verbosity = with_options_before(ctx, {"verbose": verbose})["verbose"]
+    run_demo(output_dir, seed=seed, size=size, device=device, verbosity=verbosity)
 
 
 @app.command()

@@ -3,25 +3,43 @@
 import importlib.util
 import os
 import platform
+import warnings
 from importlib.metadata import PackageNotFoundError, version
 
 from rich.console import Console
 from rich.table import Table
 
+from darts.run.checks import cube_note
 from darts.run.fingerprint import package_versions
-from darts_utils import DefaultPaths, DeviceError, available_memory, resolve_device, usable_cpus
+from darts_utils import DefaultPaths, DeviceError, MovedFolderWarning, available_memory, resolve_device, usable_cpus
 
 _LIBRARIES = ("torch", "segmentation-models-pytorch", "xarray", "rasterio", "geopandas", "icechunk", "zarr", "numpy")
 
 
 def show_paths() -> None:
-    """Print the default folders and whether they exist."""
+    """Print the default folders and whether they exist, and after them what lies where an earlier release put it."""
     defaults = DefaultPaths()
-    rows = {
+    with warnings.catch_warnings(record=True) as moved:
+        warnings.simplefilter("always", MovedFolderWarning)
+        rows = _folders(defaults)
+    table = Table("what", "where", "there", box=None)
+    for what, where in rows.items():
+        table.add_row(what, str(where), "yes" if os.path.exists(str(where)) else "no")  # noqa: PTH110
+    console = _console()
+    console.print(table)
+    cubes = [defaults.find_arcticdem(2), defaults.find_arcticdem(10), defaults.find_tctrend(2019)]
+    notes = [str(warning.message) for warning in moved] + [cube_note(cube.path) for cube in cubes if cube.original]
+    for note in notes:
+        console.print(note, markup=False, highlight=False, soft_wrap=True)
+
+
+def _folders(defaults: DefaultPaths) -> dict[str, object]:
+    return {
         "darts folder": defaults.darts_dir,
         "fast folder": defaults.fast_dir,
         "large folder": defaults.large_dir,
         "models": defaults.models,
+        "training": defaults.training,
         "PlanetScope orthotiles": defaults.planet_orthotiles,
         "PlanetScope scenes": defaults.planet_scenes,
         "Sentinel-2 scenes, Copernicus": defaults.sentinel2_raw("cdse"),
@@ -30,12 +48,13 @@ def show_paths() -> None:
         "ArcticDEM, 2 m": defaults.arcticdem(2),
         "ArcticDEM, 10 m": defaults.arcticdem(10),
         "TCVIS": defaults.tcvis,
-        "results": defaults.output,
+        "results, PlanetScope": defaults.results("planet"),
+        "results, Sentinel-2, Copernicus": defaults.results("sentinel2-cdse"),
+        "results, Sentinel-2, Earth Engine": defaults.results("sentinel2-gee"),
+        "cache": defaults.cache,
+        "logs": defaults.logs,
+        "archive": defaults.archive,
     }
-    table = Table("what", "where", "there", box=None)
-    for what, where in rows.items():
-        table.add_row(what, str(where), "yes" if os.path.exists(str(where)) else "no")  # noqa: PTH110
-    _console().print(table)
 
 
 def show_environment() -> None:

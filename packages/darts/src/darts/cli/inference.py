@@ -9,9 +9,10 @@ from typing import Annotated, Any
 
 import typer
 
+from darts.cli.arguments import RepeatedOptionsCommand, with_options_before
 from darts.cli.logs import start_logging
 from darts.errors import ConfigurationError
-from darts.pipelines.configfile import read_config
+from darts.pipelines.configfile import NONE, read_config
 from darts.pipelines.options import PATH_OPTIONS, build, known_keys, options_of
 from darts.pipelines.sequential_v2 import PlanetPipeline, Sentinel2Pipeline
 from darts.run import Plan
@@ -22,7 +23,7 @@ _COMMON = {
     "config_file": Annotated[
         Path | None,
         typer.Option(
-            help="TOML file with options; the command line goes over it.",
+            help="TOML file with options; the command line overrides it, and none reads no file.",
             show_default="config.toml where present",
             rich_help_panel=_RUN_PANEL,
         ),
@@ -105,22 +106,23 @@ def _pipeline_command(
         The command.
     """
 
-    def command(**values: Any) -> None:
-        common = {name: values.pop(name) for name in _COMMON}
+    def command(ctx: typer.Context, **values: Any) -> None:
+        common = with_options_before(ctx, {name: values.pop(name) for name in _COMMON})
         chosen = {flag: values.pop(flag) for flag in (*flags, *(choices or {}))}
         start_logging(common["verbose"], common["log_dir"], common["log_plain"])
         given = {name: value for name, value in values.items() if value is not None and value != []}
         configured = _configure(pipeline, ("inference", name), given, common["config_file"])
         action(configured, **chosen)
 
-    parameters = [
+    parameters = [inspect.Parameter("ctx", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=typer.Context)]
+    parameters += [
         inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
         for name, default, annotation in _parameters(pipeline, flags, choices or {})
     ]
     command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     command.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
     app = typer.Typer(pretty_exceptions_enable=False, add_completion=False)
-    app.command(name, help=help_text)(command)
+    app.command(name, help=help_text, cls=RepeatedOptionsCommand)(command)
     return typer.main.get_command(app)
 
 
@@ -183,7 +185,7 @@ def _configure(pipeline: type, words: tuple[str, ...], given: dict[str, Any], co
 
     values: dict[str, Any] = {}
     path = config_file or (_DEFAULT_CONFIG if _DEFAULT_CONFIG.exists() else None)
-    if path is not None:
+    if path is not None and str(path) != NONE:
         values = read_config(path, words, known_keys(*_PIPELINES), known_keys(pipeline))
     try:
         return build(pipeline, values | given)

@@ -1,10 +1,16 @@
 """Set up logging for the command: short on the console, everything in the file."""
 
+import contextlib
 import logging
+import os
+import re
+import socket
 import sys
 from datetime import UTC, datetime
+from itertools import chain, count
 from pathlib import Path
 
+from darts.errors import ConfigurationError
 from darts.run.progress import LOGGERS
 
 
@@ -13,14 +19,16 @@ def start_logging(verbosity: int = 0, log_dir: Path | None = None, plain: bool =
 
     Args:
         verbosity: 0 a line per tile, 1 inner steps too, 2 also what libraries say.
-        log_dir: Folder of the file ``darts_<time>.log``, which gets everything; None for no file.
+        log_dir: Folder of the file ``darts_<time>-<host>-<pid>.log``, which gets everything and belongs to this process
+            alone; None for no file.
         plain: Plain lines with times instead of coloured ones, for batch systems.
+
+    Raises:
+        ConfigurationError: If the file cannot be created.
     """
     handlers = [_console_handler(verbosity, plain)]
     if log_dir is not None:
-        log_dir.mkdir(parents=True, exist_ok=True)
-        start = datetime.now(UTC).strftime("%Y-%m-%d_%H-%M-%S")
-        file = logging.FileHandler(log_dir / f"darts_{start}.log", encoding="utf-8")
+        file = _new_file(log_dir)
         file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
         file.setLevel(logging.DEBUG)
         handlers.append(file)
@@ -31,6 +39,24 @@ def start_logging(verbosity: int = 0, log_dir: Path | None = None, plain: bool =
         root.handlers = list(handlers)
     if verbosity >= 2:
         logging.basicConfig(level=logging.INFO, handlers=handlers, force=True)
+
+
+def _new_file(folder: Path) -> logging.FileHandler:
+    """Create a log file that no other process has, on whatever machine it runs."""
+    time = datetime.now(UTC).strftime("%Y-%m-%d_%H-%M-%S")
+    host = re.sub(r"[^A-Za-z0-9]+", "-", socket.gethostname().partition(".")[0])
+    stem = f"darts_{time}-{host}-{os.getpid()}"
+    names = chain([stem], (f"{stem}-{number}" for number in count(2)))
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        while True:
+            # Containers on two machines may have one name and the same process numbers.
+            with contextlib.suppress(FileExistsError):
+                return logging.FileHandler(folder / f"{next(names)}.log", mode="x", encoding="utf-8")
+    except OSError as error:
+        raise ConfigurationError(
+            f"A log file cannot be written into {folder}: {error.strerror or error}. Correct --log-dir."
+        ) from error
 
 
 def _console_handler(verbosity: int, plain: bool) -> logging.Handler:

@@ -2,16 +2,30 @@
 
 import dataclasses
 import difflib
+import logging
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from darts.errors import ConfigurationError
 from darts.pipelines.options import given, options_of
+from darts.pipelines.textfiles import read_text
 from darts_utils import write_atomically
 
-_COMMAND_TABLES = ("inference",)
+logger = logging.getLogger(__name__)
+
+OTHER_TABLES = frozenset(
+    {
+        *("calibrate", "cluster", "dataset", "demo", "evaluate", "evaluation", "report", "status"),
+        *("train", "training", "training_data", "visualize", "wandb"),
+    }
+)
+"""Tables in [darts] that are not for pipelines: those of other commands with settings, and of training."""
+
+INFERENCE_TABLES = frozenset({"planet_sequential", "sentinel2_sequential", "prep_data"})
+"""Tables in [darts.inference]: the commands of that group."""
+
 NONE = "none"
 """What stands for None in a file where None is not the default; the pipelines read it so."""
 
@@ -21,8 +35,10 @@ def read_config(
 ) -> dict[str, Any]:
     """Read the values that a configuration file sets for a command.
 
-    The table ``[darts]`` counts first, tables nested in it flattened; the command's own table, for example
-    ``[darts.inference.planet-sequential]``, goes over it. Dashes and underscores in keys are the same.
+    The table ``[darts]`` counts first, that of the command's group (``[darts.inference]``) overrides it, and the
+    command's own (``[darts.inference.planet-sequential]``) overrides both. Other tables in them only give order, and
+    their keys count as if they stood outside; those that belong to other commands (`OTHER_TABLES`) are not read. Dashes
+    and underscores are the same. The file is UTF-8, with or without a byte order mark, with any line ends.
 
     Args:
         path: The TOML file.
@@ -35,26 +51,110 @@ def read_config(
         Values by name, with underscores.
 
     Raises:
-        ConfigurationError: If the file is absent, is no TOML, or has a key that is unknown or doubled.
+        ConfigurationError: If the file is absent, is no TOML, has no table ``[darts]``, has a known key outside it, or
+            a key that is unknown or doubled.
     """
+    content = _parse(path)
+    _check_top_level(content, known, path)
+    own_keys = known if own_keys is None else own_keys
+    *shared, own = _tables(content, ("darts", *command), path)
+    values: dict[str, Any] = {}
+    for table, allowed in [*((table, known) for table in shared), (own, own_keys)]:
+        found = _flatten(table, path)
+        _check_keys(found, allowed, path)
+        values |= {key: value for key, value in found.items() if key in own_keys}
+    return values
+
+
+def _parse(path: Path) -> dict[str, Any]:
     try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(read_text(path))
     except FileNotFoundError as error:
         raise ConfigurationError(f"The configuration file {path} does not exist.") from error
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except ConfigurationError as error:
+        raise ConfigurationError(f"The configuration file {error}") from error
+    except tomllib.TOMLDecodeError as error:
         raise ConfigurationError(f"The configuration file {path} cannot be read: {error}.") from error
-    shared = content.get("darts", {})
-    if not isinstance(shared, dict):
-        raise ConfigurationError(f"{path}: expected a table [darts], found a {type(shared).__name__}.")
-    own: Any = shared
-    for word in command:
-        own = own.get(word, {}) if isinstance(own, dict) else {}
-    general = {key: value for key, value in shared.items() if key not in _COMMAND_TABLES}
-    own_keys = known if own_keys is None else own_keys
-    shared_values, own_values = _flatten(general, path), _flatten(own if isinstance(own, dict) else {}, path)
-    _check_keys(shared_values, known, path)
-    _check_keys(own_values, own_keys, path)
-    return {key: value for key, value in shared_values.items() if key in own_keys} | own_values
+
+
+def _check_top_level(content: Mapping[str, Any], known: set[str], path: Path) -> None:
+    """Refuse what was meant for [darts] and stands outside; name the rest in one warning.
+
+    Raises:
+        ConfigurationError: If there is no [darts], or a known key, or nearly one, stands outside every table.
+    """
+    others = [name for name in content if name != "darts"]
+    stray = {name: near for name in others if not isinstance(content[name], dict) and (near := _near(name, known))}
+    listed = ", ".join(f"[{name}]" if isinstance(content[name], dict) else name for name in others)
+    if "darts" not in content:
+        misspelt = [name for name in others if _near(name, {"darts"})]
+        if misspelt:
+            hint = f"did you mean [darts] where it says {misspelt[0]!r}?"
+        elif stray:
+            hint = f"put a line [darts] above {next(iter(stray))!r}."
+        else:
+            hint = "name a file of DARTS with --config-file, or none to read no file."
+        raise ConfigurationError(f"{path}: expected a table [darts], found {listed or 'an empty file'}; {hint}")
+    for name, near in stray.items():
+        meant = "" if near == _underscores(name) else f"; did you mean {near!r}?"
+        raise ConfigurationError(f"{path}: {name!r} stands outside [darts], where it does not count; move it{meant}.")
+    if others:
+        logger.warning("%s: only the table [darts] is read, and not %s.", path, listed)
+
+
+def _tables(content: Mapping[str, Any], words: Sequence[str], path: Path) -> list[dict[str, Any]]:
+    """Return the tables that the words lead to, outermost first, each without the tables of other commands."""
+    tables = []
+    table = dict(content)
+    for depth, word in enumerate(map(_underscores, words)):
+        name = "[" + ".".join(words[: depth + 1]) + "]"
+        table = table.get(word, {})
+        if not isinstance(table, dict):
+            raise ConfigurationError(f"{path}: expected a table {name}, found {type(table).__name__}.")
+        table = _normalized(table, path)
+        inner = _underscores(words[depth + 1]) if depth + 1 < len(words) else None
+        commands = set(table) if depth == 1 else OTHER_TABLES if depth == 0 else set()
+        left_out = {key for key in table if key in commands and key != inner and isinstance(table[key], dict)}
+        if depth == 1:
+            _check_commands(left_out, name, path)
+        tables.append({key: value for key, value in table.items() if key != inner and key not in left_out})
+    return tables
+
+
+def _check_commands(tables: Iterable[str], group: str, path: Path) -> None:
+    """Refuse a table of a misspelt command, and name those of unknown ones in a warning."""
+    unknown = sorted(set(tables) - INFERENCE_TABLES)
+    for name in unknown:
+        near = _near(name, INFERENCE_TABLES)
+        if near:
+            raise ConfigurationError(
+                f"{path}: {group} has no command {name.replace('_', '-')!r}; did you mean {near.replace('_', '-')!r}?"
+            )
+    if unknown:
+        logger.warning("%s: %s holds tables that no command reads: %s.", path, group, ", ".join(unknown))
+
+
+def _near(name: str, known: Iterable[str]) -> str | None:
+    """Return the known name that a name is, but for case, dashes and a slip or two; else None."""
+    return next(iter(difflib.get_close_matches(_underscores(name).lower(), known, n=1, cutoff=0.8)), None)
+
+
+def _underscores(name: str) -> str:
+    return name.replace("-", "_")
+
+
+def _normalized(table: Mapping[str, Any], path: Path) -> dict[str, Any]:
+    """Write the keys of a table with underscores.
+
+    Raises:
+        ConfigurationError: If two of them are the same then.
+    """
+    normal: dict[str, Any] = {}
+    for key, value in table.items():
+        if _underscores(key) in normal:
+            raise ConfigurationError(f"{path}: {key!r} is set twice, with a dash and with an underscore.")
+        normal[_underscores(key)] = value
+    return normal
 
 
 def _check_keys(values: Mapping[str, Any], known: set[str], path: Path) -> None:
@@ -68,7 +168,7 @@ def _check_keys(values: Mapping[str, Any], known: set[str], path: Path) -> None:
 def _flatten(table: Mapping[str, Any], path: Path) -> dict[str, Any]:
     flat: dict[str, Any] = {}
     for key, value in table.items():
-        new = _flatten(value, path) if isinstance(value, dict) else {key.replace("-", "_"): value}
+        new = _flatten(value, path) if isinstance(value, dict) else {_underscores(key): value}
         doubled = flat.keys() & new.keys()
         if doubled:
             raise ConfigurationError(f"{path}: {sorted(doubled)[0]!r} is set twice, in different tables.")

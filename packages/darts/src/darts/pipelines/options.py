@@ -173,9 +173,9 @@ def given(value: Any) -> Any:
 
 
 PATH_OPTIONS = {
-    "darts_dir": "Folder of models and results; else DARTS_DATA_DIR, else the working directory.",
-    "fast_dir": "Folder of the auxiliary datacubes; else DARTS_FAST_DATA_DIR, else the darts folder.",
-    "large_dir": "Folder of input images; else DARTS_LARGE_DATA_DIR, else the darts folder.",
+    "darts_dir": "Root of the fast and the large folder; else DARTS_DATA_DIR, else the working directory.",
+    "fast_dir": "Folder of models and training; else DARTS_FAST_DATA_DIR, else the darts folder.",
+    "large_dir": "Folder of datacubes, images and results; else DARTS_LARGE_DATA_DIR, else the darts folder.",
 }
 """The three roots of :class:`darts_utils.DefaultPaths` as options of their own, with their help."""
 

@@ -2,14 +2,16 @@
 
 import difflib
 import logging
+import shlex
 import tempfile
+import warnings
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from darts.errors import ConfigurationError
+from darts.errors import ConfigurationError, ForeignCubeWarning
 from darts.run.task import Pipeline
-from darts_utils import ParameterError, available_memory
+from darts_utils import ParameterError, available_memory, original_cube
 
 if TYPE_CHECKING:
     from darts_acquisition import CubeProduct
@@ -145,11 +147,17 @@ def check_cube(location: str, product: "CubeProduct", option: str, pipeline: Pip
         cube = Datacube.open(location)
         cube.check_holds(product)
     except CubeNotFoundError as error:
+        beside = None if "://" in location else original_cube(location)
+        note = "" if beside is None else cube_note(Path(location))
+        if beside is not None and _is_cube_of_darts(beside):
+            raise ConfigurationError(f"There is no datacube at {location}. {note}") from error
         if pipeline.offline:
             raise ConfigurationError(
                 f"The models or the export need {product.name}, and there is no datacube at {location}: fetch one with "
-                f"`{pipeline._how_to_prepare()}`, or name another with {option}."
+                f"`{pipeline._how_to_prepare()}`, or name another with {option}. {note}".rstrip()
             ) from error
+        if note:
+            warnings.warn(note, ForeignCubeWarning, stacklevel=2)
         if "://" not in location:
             _check_parent_is_writable(Path(location), f"A new datacube of {product.name} ({option})")
         logger.info("%s will be fetched into a new datacube at %s.", product.name, location)
@@ -160,6 +168,37 @@ def check_cube(location: str, product: "CubeProduct", option: str, pipeline: Pip
             logger.warning(
                 "The datacube at %s holds %s %s, not %s.", location, product.name, cube.product.version, product.version
             )
+
+
+def cube_note(place: Path) -> str:
+    """Say what lies beside the place of a new datacube under the name that the original DARTS gave its own.
+
+    Args:
+        place: Where a datacube of ours would be created.
+
+    Returns:
+        One sentence that says what it is and what to do; empty where there is none.
+    """
+    beside = original_cube(place)
+    if beside is None:
+        return ""
+    if _is_cube_of_darts(beside):
+        move = f"mv {shlex.quote(str(beside))} {shlex.quote(str(place))}"
+        return f"{beside} is a datacube of DARTS under an earlier name, which is not searched; to use it: {move}"
+    return (
+        f"{beside} is a datacube of another program (smart-geocubes), which DARTS does not read and leaves as it is; a "
+        f"new one belongs at {place}."
+    )
+
+
+def _is_cube_of_darts(path: Path) -> bool:
+    from darts_acquisition import CubeError, Datacube
+
+    try:
+        Datacube.open(path)
+    except CubeError:
+        return False
+    return True
 
 
 def _check_parent_is_writable(path: Path, what: str) -> None:

@@ -1,0 +1,70 @@
+"""How the words of the command line are read where typer's way would surprise: values too many, options too early."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import typer
+from typer.core import TyperCommand
+
+_BEFORE = "options before the command"
+
+
+class RepeatedOptionsCommand(TyperCommand):
+    """A command whose lists repeat the option, and which says so where several values follow one."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Parse the words after the command's name.
+
+        Raises:
+            UsageError: If a word belongs to no option.
+        """
+        words = list(args)
+        ctx.allow_extra_args = True
+        extra: list[str] = super().parse_args(ctx, args)
+        if extra and not ctx.resilient_parsing:
+            ctx.fail(self._explain(ctx, words, extra[0]))
+        return extra
+
+    def _explain(self, ctx: Any, words: list[str], extra: str) -> str:
+        """Say what is wrong with a word that no option took, and how the nearest option before it is repeated."""
+        places = [place for place, word in enumerate(words) if word == extra]
+        behind_a_value = [place for place in places if place > 1 and not words[place - 1].startswith("-")]
+        before = words[: (behind_a_value or places or [0])[0]]
+        name = next((word for word in reversed(before) if word.startswith("-")), "").partition("=")[0]
+        lists = {name for parameter in self.get_params(ctx) if parameter.multiple for name in parameter.opts}
+        if name not in lists:
+            return f"Unexpected word {extra!r}: there is no option before it that takes it."
+        first = before[-1].rpartition("=")[2]
+        return f"Unexpected word {extra!r}: {name} takes one value; repeat it: {name} {first} {name} {extra}"
+
+
+def keep_options_before(ctx: typer.Context, given: Mapping[str, Any]) -> None:
+    """Keep the options that stand before the command for it.
+
+    Args:
+        ctx: Where the command line is being read.
+        given: Their values by name.
+
+    Raises:
+        UsageError: If the command that follows knows only "verbose", and others were given.
+    """
+    others = [name for name, value in given.items() if value and name != "verbose"]
+    if others and ctx.invoked_subcommand not in (None, "inference"):
+        option = "--" + others[0].replace("_", "-")
+        ctx.fail(f"{option} goes with `darts inference`; `darts {ctx.invoked_subcommand}` does not know it.")
+    ctx.meta[_BEFORE] = dict(given)
+
+
+def with_options_before(ctx: typer.Context, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Complete a command's options by those that stood before it; its own go first, and ``-v`` adds up.
+
+    Args:
+        ctx: The command's context.
+        given: Values of the command's options by name; None, 0 or False where absent.
+
+    Returns:
+        Values for the same names.
+    """
+    before = ctx.meta.get(_BEFORE, {})
+    merged = {name: value or before.get(name, value) for name, value in given.items()}
+    return merged | {"verbose": given["verbose"] + before.get("verbose", 0)}
