@@ -1,5 +1,6 @@
 """darts-utils alone: the band table, device choice, paths, timing."""
 
+import tempfile
 import warnings
 from pathlib import Path
 
@@ -27,3 +28,8 @@ watch = darts_utils.Stopwatch()
 with watch.recording(), darts_utils.step("work"):
     pass
 assert list(watch.seconds) == ["work"]
+
+with tempfile.TemporaryDirectory() as temporary:
+    (Path(temporary) / "manifest.json").write_text('{"files": {"slope.tif": {"size": 3}}}')
+    assert darts_utils.read_manifest(temporary)["status"] == "success"
+    assert darts_utils.ResultFolder.open(temporary).missing(["slope.tif"]) == ["slope.tif"]
