@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 RESULTS_VERSION: int = 1
-"""Version of the numbers that this package gives: the valid ranges and the normalisation of bands.
+"""Version of the numbers that this package gives, which are the valid ranges and the normalisation of bands.
 
 Raised by hand whenever a number changes by more than rounding, so that finished results count as outdated; a release
 that changes none keeps it. A test compares the numbers with reference results, and fails where this was forgotten.
