@@ -35,6 +35,7 @@ darts_export.check_export_bands(bands, tile.data_vars)
 
 with tempfile.TemporaryDirectory() as temporary:
     folder = Path(temporary) / "tile"
+    darts_export.check_export_target(folder, bands)
     assert darts_export.missing_outputs(folder, bands) == "all"
     manifest = darts_export.export_tile(tile, folder, bands, fingerprint="abc")
     assert darts_export.missing_outputs(folder, bands, fingerprint="abc") == "none"
@@ -52,3 +53,8 @@ with tempfile.TemporaryDirectory() as temporary:
     assert abs(objects.geometry.area.iloc[0] - 360) < 1e-6
     extent = gpd.read_file(folder / "prediction_extent.gpkg", layer="prediction_extent")
     assert abs(extent.geometry.area.sum() - 32 * 19 * 9) < 1e-6
+
+    assert manifest["summary"] == {"objects": 1, "area_m2": 360, "reliable_share": 19 / 20, "cloudy_share": None}
+    darts_export.export_empty(folder, "the scene holds no data", tile_id="a tile", fingerprint="abc")
+    assert darts_export.missing_outputs(folder, bands, fingerprint="abc") == "none"
+    assert [path.name for path in folder.iterdir()] == ["manifest.json"]

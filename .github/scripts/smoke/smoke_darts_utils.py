@@ -40,3 +40,7 @@ with tempfile.TemporaryDirectory() as name:
     assert file.read_bytes() == b"whole again"
     assert darts_utils.remove_partials(name) == []
     assert list(Path(name).iterdir()) == [file]
+with tempfile.TemporaryDirectory() as temporary:
+    (Path(temporary) / "manifest.json").write_text('{"files": {"slope.tif": {"size": 3}}}')
+    assert darts_utils.read_manifest(temporary)["status"] == "success"
+    assert darts_utils.ResultFolder.open(temporary).missing(["slope.tif"]) == ["slope.tif"]

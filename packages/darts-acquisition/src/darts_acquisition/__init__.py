@@ -1,5 +1,7 @@
 """Load satellite images, ArcticDEM and TCVIS as tiles for DARTS."""
 
+from typing import TYPE_CHECKING
+
 from darts_acquisition.arcticdem import (
     arcticdem_product,
     create_arcticdem_cube,
@@ -67,8 +69,16 @@ from darts_acquisition.sentinel2 import (
 )
 from darts_acquisition.settings import ArcticDEMSettings, EarthEngineSettings, RequestLimits, S3Settings
 from darts_acquisition.tcvis import create_tcvis_cube, download_tcvis, estimate_tcvis, load_tcvis, tcvis_product
+from darts_acquisition.version import RESULTS_VERSION
+from darts_utils.version import lazy_version
+
+if TYPE_CHECKING:
+    __version__: str
+else:
+    __getattr__ = lazy_version(__name__, "darts-acquisition")
 
 __all__ = [
+    "RESULTS_VERSION",
     "ArcticDEMSettings",
     "Area",
     "AreaError",

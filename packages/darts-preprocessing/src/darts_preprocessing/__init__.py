@@ -1,5 +1,7 @@
 """Terrain, land-change and spectral features for DARTS tiles."""
 
+from typing import TYPE_CHECKING
+
 from darts_preprocessing.errors import SunAngleWarning
 from darts_preprocessing.indices import (
     calculate_arvi,
@@ -33,9 +35,17 @@ from darts_preprocessing.terrain import (
     calculate_topographic_position_index,
     calculate_vector_ruggedness_measure,
 )
+from darts_preprocessing.version import RESULTS_VERSION
+from darts_utils.version import lazy_version
+
+if TYPE_CHECKING:
+    __version__: str
+else:
+    __getattr__ = lazy_version(__name__, "darts-preprocessing")
 
 __all__ = [
     "FEATURES",
+    "RESULTS_VERSION",
     "SunAngleWarning",
     "calculate_arvi",
     "calculate_aspect",

@@ -1,5 +1,7 @@
 """Segment DARTS tiles with one network or an ensemble of them."""
 
+from typing import TYPE_CHECKING
+
 from darts_segmentation.card import ModelCard
 from darts_segmentation.convert import convert_model
 from darts_segmentation.ensemble import EnsembleV1
@@ -19,8 +21,16 @@ from darts_segmentation.errors import (
 from darts_segmentation.modelfile import ModelFile, ModelInfo, hash_model, model_info, read_card, read_model
 from darts_segmentation.segmenter import SMPSegmenter
 from darts_segmentation.store import model_paths, save_model
+from darts_segmentation.version import RESULTS_VERSION
+from darts_utils.version import lazy_version
+
+if TYPE_CHECKING:
+    __version__: str
+else:
+    __getattr__ = lazy_version(__name__, "darts-segmentation")
 
 __all__ = [
+    "RESULTS_VERSION",
     "BatchHalvedWarning",
     "BrokenModelError",
     "CompileError",

@@ -1,5 +1,7 @@
 """What every stage of DARTS shares: errors, band table, devices, paths, timing, whole files, CPUs and memory."""
 
+from typing import TYPE_CHECKING
+
 from darts_utils.atomic import atomic_path, remove_partials, write_atomically
 from darts_utils.bands import BANDS, Band, band_attrs, get_band, normalize_band
 from darts_utils.device import Device, DeviceLike, resolve_device
@@ -20,9 +22,16 @@ from darts_utils.paths import CubeOrigin, DefaultPaths, FoundCube, original_cube
 from darts_utils.resources import available_memory, usable_cpus
 from darts_utils.results import ResultFolder, read_manifest
 from darts_utils.timing import Stopwatch, step
+from darts_utils.version import RESULTS_VERSION, lazy_version
+
+if TYPE_CHECKING:
+    __version__: str
+else:
+    __getattr__ = lazy_version(__name__, "darts-utils")
 
 __all__ = [
     "BANDS",
+    "RESULTS_VERSION",
     "Band",
     "CubeOrigin",
     "DartsError",
