@@ -1,6 +1,6 @@
 """How long acquisition takes, each in proportion to the least that could be done."""
 
-import os
+import dataclasses
 import statistics
 import time
 from collections.abc import Callable
@@ -14,11 +14,22 @@ import pytest
 import rasterio
 import zarr
 
-from darts_acquisition import Chunk, Datacube, Window, create_arcticdem_cube, load_planet_masks, load_planet_scene
+from darts_acquisition import (
+    Chunk,
+    ChunkState,
+    Datacube,
+    Window,
+    arcticdem_product,
+    create_arcticdem_cube,
+    load_planet_masks,
+    load_planet_scene,
+)
 from darts_acquisition._layout import piece_codec
 from darts_acquisition._reading import _Job, run_async
 from darts_acquisition._shards import checked
 from darts_acquisition._storage import BRANCH
+from darts_acquisition._transaction import Transaction
+from darts_utils import usable_cpus
 
 CHUNKS = 4
 """Chunks of the cube along an edge that hold data: 28.8 km."""
@@ -96,7 +107,7 @@ def test_window_of_a_warm_cube_against_decompression_alone(benchmark, warm_cube)
     memory once. Both are medians of three, measured in turns.
     """
     cube, window, dem = warm_cube
-    pieces, threads = compressed_pieces(cube, window), os.cpu_count() or 1
+    pieces, threads = compressed_pieces(cube, window), usable_cpus()
     alone: list[float] = []
     memory: list[float] = []
 
@@ -125,6 +136,24 @@ def test_small_window_of_a_large_chunk(benchmark, warm_cube):
     np.testing.assert_array_equal(ds.dem, dem[950:1450, 700:1200])
     whole = seconds(lambda: cube.read(window, ["dem"]))
     benchmark.extra_info["part_of_the_whole_window"] = round(benchmark.stats.stats.median / whole, 3)
+
+
+def test_identities_of_many_chunks_against_those_of_each(benchmark, tmp_path):
+    """20,000 chunks at once, against as many asked for one by one; nothing but states and digests is written."""
+    template = arcticdem_product(32)
+    product = dataclasses.replace(template, geobox=template.geobox[: 8 * 200, : 8 * 100], chunk_px=8, inner_px=8)
+    cube = Datacube.create(tmp_path / "dem", product)
+    window = Window.of(0, 8 * 200, 0, 8 * 100)
+    chunks = [Chunk(*place) for place in np.ndindex(200, 100)]
+    dem = np.random.default_rng(0).normal(size=window.shape).astype("float32")
+    changes = Transaction(cube._place, cube._repository, product)
+    changes.set_states(chunks, ChunkState.FILLED)
+    changes.set_digests(chunks, window, {"dem": dem, "arcticdem_data_mask": np.ones(window.shape, "uint8")})
+    changes.commit("Note states and digests")
+    found = benchmark.pedantic(cube.identities, rounds=3, warmup_rounds=1)
+    assert len(set(found.values())) == len(chunks)
+    each = seconds(lambda: [cube.identities([chunk]) for chunk in chunks[:50]]) / 50
+    benchmark.extra_info["part_of_asking_for_each"] = round(benchmark.stats.stats.median / (each * len(chunks)), 4)
 
 
 def test_planet_scene_and_masks_against_reading_the_files(benchmark, tmp_path):

@@ -18,6 +18,7 @@ from darts_acquisition.sentinel2.bands import SCL, select_bands
 from darts_acquisition.sentinel2.raw import RawBand, RawGrid
 from darts_acquisition.sentinel2.scene import load_scene
 from darts_acquisition.sentinel2.store import RawStore
+from darts_utils import usable_cpus
 from support.made_up_scene import LEFT, MADE_UP, TOP, MadeUp
 
 EDGE = 10_980
@@ -91,7 +92,7 @@ def test_a_stored_scene_against_decompressing_it_once(benchmark, store):
     no file, checks no checksum and keeps nothing, so what a tile costs at least stands beside it: writing as much new
     memory once. Both are medians of three, measured in turns.
     """
-    chunks, threads = compressed_chunks(store), os.cpu_count() or 1
+    chunks, threads = compressed_chunks(store), usable_cpus()
     alone: list[float] = []
     memory: list[float] = []
 

@@ -30,6 +30,7 @@ class Undisturbed(NamedTuple):
     """What one process makes that nobody disturbs."""
 
     known: dict[Chunk, ChunkState]
+    identities: dict[Chunk, str]
     values: dict[str, np.ndarray]
 
 
@@ -57,13 +58,14 @@ def undisturbed(served, filler, tmp_path_factory) -> Undisturbed:
     counts = filler.result(filler.start(path, provider.product, service.api.url, CHUNKS))
     cube = Datacube.open(path)
     assert counts[0] + counts[1] == len(CHUNKS)
-    result = Undisturbed(cube.known(), provider.truth(WHOLE))
+    result = Undisturbed(cube.known(), cube.identities(), provider.truth(WHOLE))
     assert_same(cube, result)
     return result
 
 
 def assert_same(cube: Datacube, undisturbed: Undisturbed) -> None:
     assert cube.known() == undisturbed.known
+    assert cube.identities() == undisturbed.identities
     read = cube.read(WHOLE)
     for name, expected in undisturbed.values.items():
         np.testing.assert_array_equal(read[name].values, expected)
@@ -78,6 +80,7 @@ def assert_sound(path: Path, undisturbed: Undisturbed) -> int:
     assert check.checked == sum(state == ChunkState.FILLED for state in known.values())
     for chunk, state in known.items():
         assert state == undisturbed.known[chunk]
+        assert cube.identities([chunk])[chunk] == undisturbed.identities[chunk]
         window = chunk_window(chunk, cube.product.chunk_px, cube.geobox)
         read = cube.read(window)
         for name, expected in undisturbed.values.items():

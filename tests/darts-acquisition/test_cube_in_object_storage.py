@@ -69,6 +69,9 @@ def test_what_is_written_is_read(storage, found, product, path):
     again = Datacube.open(path)
     np.testing.assert_array_equal(again.read(FIRST).height, values_of(FIRST, 1)["height"])
     assert again.known() == {Chunk(0, 0): ChunkState.FILLED, Chunk(4, 5): ChunkState.EMPTY}
+    identities = again.identities()
+    assert (len(identities[0, 0]), identities[4, 5]) == (32, "empty")
+    assert verify_cube(path).damaged == {}
     info = inspect_cube(path)
     assert (info.path, info.filled, info.empty) == (path, 1, 1)
     assert info.stored_bytes == sum(objects(storage, path).values())

@@ -11,15 +11,17 @@ import xarray as xr
 from affine import Affine
 
 from darts_acquisition import (
+    EmptySceneError,
     SceneError,
     SceneGridError,
     SceneNameError,
     SceneNotFoundError,
     SceneReadError,
     get_planet_geometry,
+    load_planet_masks,
     load_planet_scene,
 )
-from darts_utils import BANDS, DartsError, GridError
+from darts_utils import BANDS, DartsError, GridError, NoDataError
 
 NAMES = ("blue", "green", "red", "nir")
 ORTHOTILE = "5790392_4372514_2022-07-16_2459"
@@ -323,8 +325,27 @@ def test_footprint_needs_no_pixels_but_an_image(delivery):
         get_planet_geometry(made.folder)
 
 
-def test_an_image_without_a_valid_pixel_is_an_error(delivery):
+def test_an_image_without_a_valid_pixel_is_empty(delivery):
     made = delivery().complete()
     made.image(np.zeros((4, 6, 5), "uint16"))
-    with pytest.raises(SceneError, match="all its pixels are 0"):
+    with pytest.raises(EmptySceneError, match="holds no data: all its pixels are 0") as error:
         load_planet_scene(made.folder)
+    assert isinstance(error.value, SceneError)
+    assert isinstance(error.value, NoDataError)
+
+
+def test_a_single_number_in_a_single_band_is_data(delivery):
+    made = delivery().complete()
+    numbers = np.zeros((4, 6, 5), "uint16")
+    numbers[3, 5, 4] = 1
+    made.image(numbers)
+    assert load_planet_scene(made.folder).nir.count() == 1
+
+
+def test_a_mask_that_leaves_nothing_usable_makes_no_scene_empty(delivery):
+    made = delivery().complete()
+    udm = np.zeros((8, 6, 5), "uint8")
+    udm[7] = 1
+    made.mask(udm)
+    scene = load_planet_scene(made.folder)
+    assert not load_planet_masks(made.folder, scene).quality_data_mask.any()

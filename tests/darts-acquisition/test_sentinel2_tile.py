@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from darts_acquisition.errors import SceneGridError
+from darts_acquisition.errors import EmptySceneError, SceneError, SceneGridError
 from darts_acquisition.sentinel2.bands import (
     REFLECTANCE_BANDS,
     SCL,
@@ -19,7 +19,7 @@ from darts_acquisition.sentinel2.bands import (
 )
 from darts_acquisition.sentinel2.raw import RawBand, RawGrid, SceneFacts
 from darts_acquisition.sentinel2.tile import InMemory, _exact_line, build_tile
-from darts_utils import ParameterError
+from darts_utils import NoDataError, ParameterError
 from support.sentinel2 import LEFT, TOP, expected_reflectance, random_scene
 
 FACTS = SceneFacts("cdse", "a-scene", {"time": "2021-08-21T21:00:21Z", "azimuth": 178.5, "elevation": 33.25})
@@ -84,6 +84,10 @@ def test_every_raw_value_becomes_what_the_table_says(scale, offset, as_a_line):
 def test_a_tile_equals_the_slow_way(raw, scl, workers):
     scene = random_scene(6)
     scene.raw = {"B02": raw, "B8A": raw[:6, :3].copy(), "SCL": scl}
+    if not raw.any():
+        with pytest.raises(EmptySceneError):
+            build_tile(FACTS, in_memory(scene, ("B02", "B8A", "SCL")), "here", workers)
+        return
     tile = build_tile(FACTS, in_memory(scene, ("B02", "B8A", "SCL")), "here", workers)
     np.testing.assert_array_equal(tile.blue, expected_reflectance(raw, -0.1).astype("float32"))
     np.testing.assert_array_equal(tile.nir08, expected_reflectance(raw[:6, :3], -0.1, 2).astype("float32"))
@@ -91,6 +95,29 @@ def test_a_tile_equals_the_slow_way(raw, scl, workers):
     np.testing.assert_array_equal(tile.s2_scl, wide)
     # blue counts, nir08 does not: quality does not depend on which further bands are loaded
     np.testing.assert_array_equal(tile.quality_data_mask, np.where(raw == 0, 0, quality_from_scl(wide)))
+
+
+@pytest.mark.parametrize("band", ["B02", "B8A", "B01"])
+def test_a_scene_without_data_is_empty_and_one_pixel_is_data(band):
+    scene = random_scene(60)
+    for values in scene.raw.values():
+        values[:] = 0
+    scene.raw["SCL"][:] = 4
+    with pytest.raises(EmptySceneError, match=r"a-scene holds no data: all pixels of coastal, .*swir22 are 0") as error:
+        build_tile(FACTS, in_memory(scene, scene.raw), "here")
+    assert isinstance(error.value, SceneError)
+    assert isinstance(error.value, NoDataError)
+    scene.raw[band][-1, -1] = 1
+    tile = build_tile(FACTS, in_memory(scene, scene.raw), "here")
+    size = {"B02": 1, "B8A": 2, "B01": 6}[band]
+    assert sum(int(tile[each.name].notnull().sum()) for each in REFLECTANCE_BANDS) == size**2
+
+
+def test_a_scene_without_a_usable_pixel_is_not_empty():
+    scene = random_scene(12)
+    scene.raw["SCL"][:] = 0
+    tile = build_tile(FACTS, in_memory(scene, scene.raw), "here")
+    assert not tile.quality_data_mask.any()
 
 
 def test_all_bands_lie_on_one_grid_and_say_what_they_are():

@@ -91,3 +91,11 @@ def test_a_manifest_with_odd_entries_does_not_crash(folder: Path) -> None:
 def test_a_string_instead_of_a_list_is_a_mistake(folder: Path) -> None:
     with pytest.raises(ParameterError, match="expected a list"):
         missing_outputs(folder, "probabilities")
+
+
+def test_a_manifest_that_was_read_already_is_not_read_again(folder: Path) -> None:
+    manifest = read_manifest(folder)
+    (folder / "manifest.json").unlink()
+    assert missing_outputs(folder, BANDS, ["m"], "f1", manifest=manifest) == "none"
+    assert missing_outputs(folder, BANDS, ["m"], "f2", manifest=manifest) == "all"
+    assert missing_outputs(folder, [*BANDS, "thumbnail"], manifest=manifest) == "some"

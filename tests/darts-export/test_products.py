@@ -78,6 +78,36 @@ def test_names_that_are_no_file_names(names, tmp_path, make_tile) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("model", ["rts:v2", "a/b", "..\\\\c", "a*", "", "x" * 250])
+def test_models_that_no_file_can_be_named_after(model: str) -> None:
+    for variables in (None, ["probabilities", f"probabilities-{model}"]):
+        with pytest.raises(ParameterError, match=r"cannot be part of a file name|expected at most 247"):
+            check_export_bands(["probabilities"], variables, [model])
+
+
+def test_the_longest_name_has_room_for_what_programs_append(tmp_path) -> None:
+    longest = 247 - len("prediction_segments-.parquet")
+    check_export_bands(["polygonized"], None, ["x" * longest])
+    (tmp_path / f"prediction_segments-{'x' * longest}.parquet.aux.xml").touch()
+    with pytest.raises(ParameterError, match="a name of 248 bytes; expected at most 247"):
+        check_export_bands(["polygonized"], None, ["x" * (longest + 1)])
+
+
+@pytest.mark.parametrize("models", [["RTS", "rts"], ["größe", "gro\u0308ße"], ["STRASSE", "straße"]])
+def test_models_whose_files_some_systems_take_for_one(models: list[str]) -> None:
+    with pytest.raises(ParameterError, match=r"differ only by case"):
+        check_export_bands(["probabilities"], None, models)
+    check_export_bands(["extent"], None, models)  # gives no file per model
+    check_export_bands(["probabilities"], None, [models[0], models[0]])
+
+
+def test_variables_whose_files_some_systems_take_for_one() -> None:
+    with pytest.raises(ParameterError, match=r"files Slope\.tif and slope\.tif differ only by case"):
+        check_export_bands(["slope", "Slope"], ["slope", "Slope"])
+    with pytest.raises(ParameterError, match=r"differ only by case"):
+        check_export_bands(["probabilities", "probabilities-A"], None, ["a"])
+
+
 def test_mistakes_are_found_before_anything_is_written(make_tile, tmp_path) -> None:
     tile = make_tile()
     with pytest.raises(UnknownBandError):

@@ -37,7 +37,7 @@ def small_blocks() -> Callable[[int, int], AbstractContextManager[None]]:
     def patched(pixels: int, threads: int) -> Iterator[None]:
         with (
             mock.patch.object(bands, "BLOCK_PIXELS", pixels),
-            mock.patch.object(bands, "_usable_cpus", return_value=threads),
+            mock.patch.object(bands, "usable_cpus", return_value=threads),
         ):
             yield
 

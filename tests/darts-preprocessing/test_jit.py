@@ -36,6 +36,20 @@ def test_every_block_is_done_once_and_on_several_threads(monkeypatch):
     assert sorted(seen) == list(range(9))
 
 
+@pytest.mark.parametrize("usable", [1, 3])
+def test_as_many_threads_as_cpus_are_usable_where_nothing_else_is_asked_for(monkeypatch, usable):
+    monkeypatch.setattr(numba.config, "NUMBA_NUM_THREADS", numba.config.NUMBA_DEFAULT_NUM_THREADS)
+    monkeypatch.setattr(jit, "usable_cpus", lambda: usable)
+    meeting, threads = threading.Barrier(usable, timeout=30), set()
+
+    def work(block):
+        meeting.wait()
+        threads.add(threading.get_ident())
+
+    jit.run_blocks(work, range(9))
+    assert len(threads) == usable
+
+
 @pytest.mark.parametrize("threads", [1, 2])
 def test_an_error_in_a_block_surfaces(monkeypatch, threads):
     monkeypatch.setattr(numba.config, "NUMBA_NUM_THREADS", threads)

@@ -10,7 +10,9 @@ from darts_utils import DartsError, DartsWarning
 STANDARD = {
     "DeviceError": RuntimeError,
     "GridError": ValueError,
+    "ManifestError": FileNotFoundError,
     "MissingBandError": KeyError,
+    "NoDataError": ValueError,
     "ParameterError": ValueError,
     "UnknownBandError": KeyError,
 }

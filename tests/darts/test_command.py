@@ -1,5 +1,7 @@
 """The `darts` command: options from the fields, wrong usage with code 2 and one sentence, light start."""
 
+import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -54,13 +56,17 @@ def test_version_and_paths(darts, monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
     assert str(tmp_path / "fast" / "auxiliary" / "tcvis.icechunk") in output
 
 
-def test_env_info_names_versions_and_what_a_gpu_lacks(darts) -> None:
+def test_env_info_names_versions_and_what_a_gpu_lacks(darts, monkeypatch: pytest.MonkeyPatch) -> None:
     import numpy as np
 
+    monkeypatch.setenv("SLURM_CPUS_PER_TASK", "1")
+    monkeypatch.setenv("SLURM_MEM_PER_NODE", "1")
     code, output, _ = darts("env-info")
     assert code == 0
     assert np.__version__ in output
     assert "GPU for networks" in output
+    assert re.search(rf"CPU cores +1 usable of {os.cpu_count()}\b", output)
+    assert re.search(r"memory +0\.0 GiB usable of [1-9]", output)
 
 
 def assert_usage_error(result: tuple[int, str, str], message: str) -> None:

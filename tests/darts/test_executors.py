@@ -11,11 +11,11 @@ import xarray as xr
 from hypothesis import given
 from hypothesis import strategies as st
 
-from darts.run.cancel import Stop
-from darts.run.executors import Executor, overlap_executor, serial_executor
+from darts.run.cancel import CancellationToken
+from darts.run.executors import LaneExecutor, overlap_executor, serial_executor
 from darts.run.memory import MemoryGate
-from darts.run.task import Work
-from support.stages import NAMES, Trace, make_works, sleeping_stages
+from darts.run.task import TileWork
+from support.stages import NAMES, SleepingWorker, Trace, make_tasks
 
 EXECUTORS = {"serial": serial_executor, "overlap": overlap_executor}
 QUICK = (0.001,) * 5
@@ -27,7 +27,7 @@ def _open_gate() -> MemoryGate:
     return gate
 
 
-def _executor(name: str, prefetch: int = 1) -> Executor:
+def _executor(name: str, prefetch: int = 1) -> LaneExecutor:
     executor = serial_executor() if name == "serial" else overlap_executor(prefetch)
     executor._gate = _open_gate()
     return executor
@@ -36,12 +36,13 @@ def _executor(name: str, prefetch: int = 1) -> Executor:
 @pytest.mark.parametrize("name", EXECUTORS)
 def test_every_tile_takes_every_stage_once_and_in_order(name: str, tmp_path: Path) -> None:
     trace = Trace()
-    works = make_works(tmp_path, 12)
-    records = list(_executor(name).run(works, sleeping_stages(QUICK, trace), Stop()))
-    assert sorted(record.tile_id for record in records) == [work.job.tile_id for work in works]
+    worker = SleepingWorker(QUICK, trace)
+    tasks = make_tasks(tmp_path, 12)
+    records = list(_executor(name).run(tasks, worker, CancellationToken()))
+    assert sorted(record.tile_id for record in records) == [task.tile_id for task in tasks]
     assert {record.status for record in records} == {"success"}
-    for work in works:
-        steps = [(kind, stage) for _, kind, tile, stage in trace.events if tile == work.job.tile_id]
+    for work in worker.works:
+        steps = [(kind, stage) for _, kind, tile, stage in trace.events if tile == work.task.tile_id]
         assert steps == [(kind, stage) for stage in NAMES for kind in ("begin", "end")]
         assert list(work.record.stages) == list(NAMES)
 
@@ -49,7 +50,7 @@ def test_every_tile_takes_every_stage_once_and_in_order(name: str, tmp_path: Pat
 @pytest.mark.parametrize("name", EXECUTORS)
 def test_no_stage_runs_twice_at_the_same_time(name: str, tmp_path: Path) -> None:
     trace = Trace()
-    list(_executor(name).run(make_works(tmp_path, 8), sleeping_stages((0.004,) * 5, trace), Stop()))
+    list(_executor(name).run(make_tasks(tmp_path, 8), SleepingWorker((0.004,) * 5, trace), CancellationToken()))
     for stage in NAMES:
         spans = sorted(trace.spans(stage))
         assert all(first[1] <= second[0] for first, second in pairwise(spans))
@@ -58,8 +59,8 @@ def test_no_stage_runs_twice_at_the_same_time(name: str, tmp_path: Path) -> None
 @pytest.mark.parametrize("prefetch", [0, 1, 3])
 def test_tiles_under_way_are_bounded(prefetch: int, tmp_path: Path) -> None:
     trace = Trace()
-    stages = sleeping_stages((0.001, 0.001, 0.02, 0.001, 0.03), trace)
-    list(_executor("overlap", prefetch).run(make_works(tmp_path, 12), stages, Stop()))
+    stages = SleepingWorker((0.001, 0.001, 0.02, 0.001, 0.03), trace)
+    list(_executor("overlap", prefetch).run(make_tasks(tmp_path, 12), stages, CancellationToken()))
     assert 1 < trace.most_under_way() <= 2 + 2 * prefetch
 
 
@@ -68,11 +69,11 @@ def test_tiles_under_way_are_bounded(prefetch: int, tmp_path: Path) -> None:
 def test_a_tile_that_fails_harms_no_other(name: str, bad: set[tuple[int, str]]) -> None:
     first_bad = {f"tile-{number:03}": [stage for n, stage in bad if n == number] for number, _ in bad}
 
-    def fail(work: Work, stage: str) -> None:
-        if stage in first_bad.get(work.job.tile_id, ()):
-            raise ValueError(f"no {stage} for {work.job.tile_id}")
+    def fail(work: TileWork, stage: str) -> None:
+        if stage in first_bad.get(work.task.tile_id, ()):
+            raise ValueError(f"no {stage} for {work.task.tile_id}")
 
-    records = _executor(name).run(make_works(Path("x"), 8), sleeping_stages((0,) * 5, hook=fail), Stop())
+    records = _executor(name).run(make_tasks(Path("x"), 8), SleepingWorker((0,) * 5, hook=fail), CancellationToken())
     by_tile = {record.tile_id: record for record in records}
     assert len(by_tile) == 8
     for tile, record in by_tile.items():
@@ -90,12 +91,12 @@ def test_a_tile_that_fails_harms_no_other(name: str, bad: set[tuple[int, str]]) 
 def test_memory_that_runs_out_is_transient_and_a_full_disk_is_the_end(name: str, tmp_path: Path) -> None:
     errors = [MemoryError(), ConnectionResetError("reset"), OSError(28, "No space left on device"), ValueError("odd")]
 
-    def fail(work: Work, stage: str) -> None:
+    def fail(work: TileWork, stage: str) -> None:
         if stage == "Segmenting":
-            raise errors[int(work.job.tile_id[-1])]
+            raise errors[int(work.task.tile_id[-1])]
 
     records = sorted(
-        _executor(name).run(make_works(tmp_path, 4), sleeping_stages(QUICK, hook=fail), Stop()),
+        _executor(name).run(make_tasks(tmp_path, 4), SleepingWorker(QUICK, hook=fail), CancellationToken()),
         key=lambda record: record.tile_id,
     )
     assert [record.retryable for record in records] == [True, True, False, False]
@@ -106,12 +107,12 @@ def test_memory_that_runs_out_is_transient_and_a_full_disk_is_the_end(name: str,
 
 @pytest.mark.parametrize("name", EXECUTORS)
 def test_a_stop_without_signal_ends_between_stages(name: str, tmp_path: Path) -> None:
-    stop = Stop()
+    cancel = CancellationToken()
     trace = Trace()
     ended = []
-    for record in _executor(name).run(make_works(tmp_path, 50), sleeping_stages((0.002,) * 5, trace), stop):
+    for record in _executor(name).run(make_tasks(tmp_path, 50), SleepingWorker((0.002,) * 5, trace), cancel):
         ended.append(record)
-        stop.request()
+        cancel.cancel()
     assert 1 <= len(ended) < 10
     begun = {(tile, stage) for _, kind, tile, stage in trace.events if kind == "begin"}
     done = {(tile, stage) for _, kind, tile, stage in trace.events if kind == "end"}
@@ -120,17 +121,17 @@ def test_a_stop_without_signal_ends_between_stages(name: str, tmp_path: Path) ->
 
 
 def test_a_signal_waits_for_what_is_being_written_and_for_nothing_else(tmp_path: Path) -> None:
-    stop = Stop()
+    cancel = CancellationToken()
     trace = Trace()
     slow_network = threading.Event()
 
-    def hook(work: Work, stage: str) -> None:
-        if stage == "Segmenting" and work.job.tile_id == "tile-001":
+    def hook(work: TileWork, stage: str) -> None:
+        if stage == "Segmenting" and work.task.tile_id == "tile-001":
             slow_network.wait(30)
 
-    stages = sleeping_stages((0.001, 0.001, 0.001, 0.001, 0.5), trace, hook)
-    runner = _executor("overlap").run(make_works(tmp_path, 5), stages, stop)
-    timer = threading.Timer(0.2, stop.request, args=[15])
+    stages = SleepingWorker((0.001, 0.001, 0.001, 0.001, 0.5), trace, hook)
+    runner = _executor("overlap").run(make_tasks(tmp_path, 5), stages, cancel)
+    timer = threading.Timer(0.2, cancel.cancel, args=[15])
     timer.start()
     start = time.perf_counter()
     records = list(runner)
@@ -145,7 +146,7 @@ def test_a_signal_waits_for_what_is_being_written_and_for_nothing_else(tmp_path:
 def test_the_network_is_kept_busy(tmp_path: Path) -> None:
     trace = Trace()
     seconds = (0.05, 0.025, 0.1, 0.015, 0.025)
-    list(_executor("overlap").run(make_works(tmp_path, 10), sleeping_stages(seconds, trace), Stop()))
+    list(_executor("overlap").run(make_tasks(tmp_path, 10), SleepingWorker(seconds, trace), CancellationToken()))
     spans = sorted(trace.spans("Segmenting"))
     gaps = [later[0] - earlier[1] for earlier, later in pairwise(spans)]
     # Ten times 0.1 s of network; whatever else the stages do fits in between.
@@ -156,7 +157,7 @@ def test_tiles_begin_only_while_memory_lasts(tmp_path: Path) -> None:
     free = 1000
     trace = Trace()
 
-    def load(work: Work, stage: str) -> None:
+    def load(work: TileWork, stage: str) -> None:
         if stage == "Loading Optical":
             work.tile = xr.Dataset({"a": ("x", np.zeros(200, np.uint8))})
 
@@ -164,15 +165,19 @@ def test_tiles_begin_only_while_memory_lasts(tmp_path: Path) -> None:
         trace.events.clear()
         executor = overlap_executor(1)
         executor._gate = MemoryGate(lambda available=available: available)
-        stages = sleeping_stages((0.001, 0.001, 0.02, 0.001, 0.02), trace, load)
-        assert len(list(executor.run(make_works(tmp_path, 6), stages, Stop()))) == 6
+        stages = SleepingWorker((0.001, 0.001, 0.02, 0.001, 0.02), trace, load)
+        assert len(list(executor.run(make_tasks(tmp_path, 6), stages, CancellationToken()))) == 6
         assert trace.most_under_way() <= most
     assert trace.most_under_way() == 1
 
 
 def test_a_lane_that_breaks_ends_the_run_with_its_error(tmp_path: Path) -> None:
-    def break_out(work: Work, stage: str) -> None:
+    def break_out(work: TileWork, stage: str) -> None:
         raise SystemExit("odd library")
 
     with pytest.raises(SystemExit, match="odd library"):
-        list(_executor("overlap").run(make_works(tmp_path, 2), sleeping_stages(QUICK, hook=break_out), Stop()))
+        list(
+            _executor("overlap").run(
+                make_tasks(tmp_path, 2), SleepingWorker(QUICK, hook=break_out), CancellationToken()
+            )
+        )

@@ -12,38 +12,29 @@ import pandas as pd
 import pytest
 
 from darts.errors import ConfigurationError, FolderInUseError
-from darts.run.executors import serial_executor
 from darts.run.failures import describe, is_disk_full, is_transient
+from darts.run.fingerprint import describe_change
 from darts.run.history import draw_timings, list_runs
 from darts.run.journal import Journal
 from darts.run.lock import folder_lock, running_in
-from darts.run.loop import run_tiles
 from darts.run.records import RunRecords
-from darts.run.resume import Decision, describe_change
-from darts.run.task import Work
+from darts.run.resume import Decision
+from darts.run.task import TileTask, TileWork
 from darts_acquisition import LoginError, SceneNotFoundError, ServiceError
 from darts_acquisition.failures import Failure
-from support.stages import decisions, make_works, sleeping_stages
+from support.stages import SleepingWorker, decisions, make_tasks, run_tasks
 
 
-def _run(output: Path, works: list[Work], hook=None, **changed) -> RunRecords:
-    plan = decisions(works)
-    arguments = {
-        "plan": lambda: plan,
-        "stages": sleeping_stages((0,) * 5, hook=hook),
-        "executor": serial_executor(),
-        "output": output,
-        "write_configuration": lambda path: path.write_text("[darts]\n"),
-    }
-    return run_tiles(**(arguments | changed))
+def _run(output: Path, tasks: list[TileTask], hook=None, **changed) -> RunRecords:
+    return run_tasks(output, tasks, SleepingWorker((0,) * 5, hook=hook), **changed)
 
 
 def test_what_failed_by_chance_is_tried_once_more(tmp_path: Path) -> None:
     tries: dict[str, int] = {}
 
-    def fail(work: Work, stage: str) -> None:
+    def fail(work: TileWork, stage: str) -> None:
         if stage == "Loading Optical":
-            tile = work.job.tile_id
+            tile = work.task.tile_id
             tries[tile] = tries.get(tile, 0) + 1
             if tile == "tile-001" and tries[tile] == 1:
                 raise ConnectionResetError("reset by peer")
@@ -52,7 +43,7 @@ def test_what_failed_by_chance_is_tried_once_more(tmp_path: Path) -> None:
             if tile == "tile-003":
                 raise ValueError("no image")
 
-    records = _run(tmp_path, make_works(tmp_path, 5), fail)
+    records = _run(tmp_path, make_tasks(tmp_path, 5), fail)
     assert tries == {"tile-000": 1, "tile-001": 2, "tile-002": 2, "tile-003": 1, "tile-004": 1}
     table = pd.read_parquet(records.path("results.parquet")).set_index("tile_id").sort_index()
     assert list(table["status"]) == ["success", "success", "failed", "failed", "success"]
@@ -61,17 +52,17 @@ def test_what_failed_by_chance_is_tried_once_more(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("allowed", "expected"), [(0, 1), (2, 2), (None, 6)])
 def test_a_run_ends_after_as_many_failures_as_asked(tmp_path: Path, allowed: int | None, expected: int) -> None:
-    def fail(work: Work, stage: str) -> None:
+    def fail(work: TileWork, stage: str) -> None:
         raise ValueError("no image")
 
-    records = _run(tmp_path, make_works(tmp_path, 6), fail, failures_allowed=allowed)
+    records = _run(tmp_path, make_tasks(tmp_path, 6), fail, failures_allowed=allowed)
     assert records.count("failed") == expected
 
 
 def test_finished_tiles_are_recorded_as_skipped(tmp_path: Path) -> None:
-    works = make_works(tmp_path, 3)
-    plan = [Decision(works[0], False, "finished"), *decisions(works[1:])]
-    records = _run(tmp_path, works, plan=lambda: plan)
+    tasks = make_tasks(tmp_path, 3)
+    plan = [Decision(tasks[0], "skip", "finished"), *decisions(tasks[1:])]
+    records = _run(tmp_path, tasks, plan=plan)
     assert [(tile.tile_id, tile.status) for tile in records.tiles] == [
         ("tile-000", "skipped"),
         ("tile-001", "success"),
@@ -83,20 +74,20 @@ def test_finished_tiles_are_recorded_as_skipped(tmp_path: Path) -> None:
 def test_a_full_disk_ends_the_run_and_is_on_record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     full = OSError(28, "No space left on device")
 
-    def fail(work: Work, stage: str) -> None:
-        if (work.job.tile_id, stage) == ("tile-001", "Exporting"):
+    def fail(work: TileWork, stage: str) -> None:
+        if (work.task.tile_id, stage) == ("tile-001", "Exporting"):
             raise full
 
     # The records find no space either, until what was set aside for them is given up.
     append = Journal.append
 
-    def append_with_full_disk(self: Journal, entry) -> None:
-        if entry.get("status") == "failed" and list(tmp_path.glob(".*.reserve")):
+    def append_to_full_disk(self: Journal, entry: dict) -> None:
+        if entry.get("status") == "failed" and list(tmp_path.glob(".*reserve")):
             raise full
         append(self, entry)
 
-    monkeypatch.setattr(Journal, "append", append_with_full_disk)
-    records = _run(tmp_path, make_works(tmp_path, 6), fail)
+    monkeypatch.setattr(Journal, "append", append_to_full_disk)
+    records = _run(tmp_path, make_tasks(tmp_path, 6), fail)
     table = pd.read_parquet(records.path("results.parquet"))
     assert list(table["status"]) == ["success", "failed"]
     assert "Free space" in table["error"][1]
@@ -114,20 +105,27 @@ def test_the_second_run_into_a_folder_is_refused_and_told_about_the_first(tmp_pa
         assert first.stdout.readline() == "held\n"
         assert running_in(tmp_path) == "first"
         with pytest.raises(FolderInUseError, match=f"process {first.pid}, since 20"):
-            _run(tmp_path, make_works(tmp_path, 1))
+            _run(tmp_path, make_tasks(tmp_path, 1))
         first.kill()
         first.wait()
     assert running_in(tmp_path) is None
-    assert _run(tmp_path, make_works(tmp_path, 1)).count("success") == 1
+    assert _run(tmp_path, make_tasks(tmp_path, 1)).count("success") == 1
 
 
 def test_a_killed_run_leaves_nothing_that_the_next_does_not_clear(tmp_path: Path) -> None:
     for name in (".2026-01-01_00-00-00.reserve", ".2026-01-01_00-00-00.results.parquet.new"):
         (tmp_path / name).write_bytes(b"x")
+    script = (
+        "import os, sys\nfrom darts_utils import atomic_path\n"
+        "with atomic_path(sys.argv[1]) as draft:\n    draft.write_text('half')\n    os.kill(os.getpid(), 9)\n"
+    )
+    killed = [sys.executable, "-c", script, str(tmp_path / "2026-01-01_00-00-00.config.toml")]
+    assert subprocess.run(killed, timeout=60, check=False).returncode == -signal.SIGKILL
+    assert len(list(tmp_path.glob(".*.partial"))) == 1
     with folder_lock(tmp_path):
         pass
-    records = _run(tmp_path, make_works(tmp_path, 1))
-    kinds = ("config.toml", "journal.jsonl", "results.parquet", "stopwatch.parquet", "timer.parquet")
+    records = _run(tmp_path, make_tasks(tmp_path, 1))
+    kinds = ("journal.jsonl", "results.parquet", "stopwatch.parquet", "timer.parquet")
     visible = {path.name for path in tmp_path.iterdir()} - {".darts-run.lock", f"{records.name}.log"}
     assert visible == {f"{records.name}.{kind}" for kind in kinds}
 
@@ -135,33 +133,26 @@ def test_a_killed_run_leaves_nothing_that_the_next_does_not_clear(tmp_path: Path
 _SCRIPT = """
 import sys
 from pathlib import Path
-from support.stages import decisions, make_works, sleeping_stages
-from darts.run.executors import overlap_executor, serial_executor
+from support.stages import SleepingWorker, make_tasks, run_tasks
 from darts.run.cancel import RunInterrupted
-from darts.run.loop import run_tiles
-from darts.run.memory import MemoryGate
+from darts.run.executors import overlap_executor, serial_executor
 output = Path(sys.argv[1])
 executor = overlap_executor() if sys.argv[2] == "overlap" else serial_executor()
 def hook(work, stage):
     if stage == "Exporting":
-        (output / work.job.tile_id).write_text("whole")
+        (output / work.task.tile_id).write_text("whole")
     elif stage == "Loading Optical":
-        print(work.job.tile_id, flush=True)
+        print(work.task.tile_id, flush=True)
 try:
-    run_tiles(
-        plan=lambda: decisions(make_works(output, 20)),
-        stages=sleeping_stages((0.01, 0.01, 0.01, 0.01, 0.4), hook=hook),
-        executor=executor,
-        output=output,
-        write_configuration=lambda path: path.write_text(""),
-    )
+    worker = SleepingWorker((0.01, 0.01, 0.01, 0.01, 0.4), hook=hook)
+    run_tasks(output, make_tasks(output, 20), worker, executor=executor)
 except RunInterrupted as interrupted:
     sys.exit(interrupted.code)
 """
 
 
 @pytest.mark.parametrize("executor", ["serial", "overlap"])
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 143)])
 def test_a_signal_ends_a_run_with_complete_records(tmp_path: Path, executor: str, number: int, code: int) -> None:
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
     command = [sys.executable, "-c", _SCRIPT, str(tmp_path), executor]
@@ -183,13 +174,13 @@ def test_a_signal_ends_a_run_with_complete_records(tmp_path: Path, executor: str
 
 
 def test_runs_are_listed_with_counts_and_drawn(tmp_path: Path) -> None:
-    def fail(work: Work, stage: str) -> None:
-        if work.job.tile_id == "tile-001":
+    def fail(work: TileWork, stage: str) -> None:
+        if work.task.tile_id == "tile-001":
             raise ValueError("no image")
         time.sleep(0.001)
 
-    _run(tmp_path, make_works(tmp_path, 3), fail)
-    _run(tmp_path, [], plan=list)
+    _run(tmp_path, make_tasks(tmp_path, 3), fail)
+    _run(tmp_path, [])
     runs = list_runs(tmp_path)
     assert [(run.succeeded, run.skipped, run.failed, run.running) for run in runs] == [
         (2, 0, 1, False),
@@ -209,11 +200,12 @@ def test_runs_are_listed_with_counts_and_drawn(tmp_path: Path) -> None:
 
 
 def test_a_change_is_described_by_what_differs() -> None:
-    before = {"configuration": {"overlap": 128, "reflection": 0}, "models": {"a": "1"}, "inputs": [["x", 1, 2]]}
-    now = {"configuration": {"overlap": 256, "reflection": 0}, "models": {"a": "2"}, "inputs": [["x", 1, 3]]}
-    assert describe_change(json.loads(json.dumps(before)), now) == "overlap was 128, is 256, model a, inputs"
-    assert describe_change(before, before) == "the way of comparing results"
-    assert "not known" in describe_change(None, now)
+    before = {"configuration": {"overlap": 128, "reflection": 0}, "models": {"a": "1"}, "code": {"darts-utils": 1}}
+    now = {"configuration": {"overlap": 256, "reflection": 0}, "models": {"a": "2"}, "code": {"darts-utils": 2}}
+    described = "overlap was 128, is 256, model a, results version of darts-utils was 1, is 2"
+    assert describe_change(json.loads(json.dumps(before)), now) == described
+    assert describe_change(before, before) == ""
+    assert describe_change({"engine": {"precision": "bf16"}}, {"engine": {"precision": "auto"}}) == ""
 
 
 def test_failures_are_told_apart_through_their_causes() -> None:

@@ -3,13 +3,21 @@
 import threading
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
+from darts.run.executors import ExecutorProtocol, serial_executor
+from darts.run.lock import folder_lock
+from darts.run.loop import TileRun
+from darts.run.planning import Plan
+from darts.run.progress import run_log
+from darts.run.records import RunRecords, remove_leftovers
 from darts.run.resume import Decision
-from darts.run.task import Stage, TileJob, Work
+from darts.run.task import Stage, TileTask, TileWork
+from darts.run.worker import Worker
 
 NAMES = ("Loading Optical", "Preprocessing", "Segmenting", "Postprocessing", "Exporting")
-LANES = ("before", "before", "network", "after", "after")
+LANES = ("load", "load", "infer", "write", "write")
 
 
 class Trace:
@@ -41,31 +49,68 @@ class Trace:
         return most
 
 
-def make_works(folder: Path, count: int) -> list[Work]:
-    """Return works that no stage has touched."""
-    return [Work(TileJob(f"tile-{number:03}", folder, folder / f"tile-{number:03}")) for number in range(count)]
+def make_tasks(folder: Path, count: int) -> list[TileTask]:
+    """Return tasks for tiles that do not exist."""
+    return [TileTask(number, f"tile-{number:03}", folder / f"tile-{number:03}") for number in range(count)]
 
 
-def decisions(works: Sequence[Work]) -> list[Decision]:
+def decisions(tasks: Sequence[TileTask]) -> list[Decision]:
     """Decide to compute all of them."""
-    return [Decision(work, True, "no finished results") for work in works]
+    return [Decision(task, "compute", "no finished results") for task in tasks]
 
 
-def sleeping_stages(
-    seconds: Sequence[float], trace: Trace | None = None, hook: Callable[[Work, str], None] | None = None
-) -> list[Stage]:
-    """Return the five main stages, each of which sleeps and then calls a hook."""
+class SleepingWorker(Worker):
+    """Has the five main stages, each of which sleeps and then calls a hook."""
 
-    def make(name: str, lane: str, duration: float) -> Stage:
-        def run(work: Work) -> None:
-            if trace is not None:
-                trace.note("begin", work.job.tile_id, name)
-            time.sleep(duration)
-            if hook is not None:
-                hook(work, name)
-            if trace is not None:
-                trace.note("end", work.job.tile_id, name)
+    def __init__(
+        self,
+        seconds: Sequence[float],
+        trace: Trace | None = None,
+        hook: Callable[[TileWork, str], None] | None = None,
+    ) -> None:
+        self._seconds = seconds
+        self._trace = trace
+        self._hook = hook
+        self.works: list[TileWork] = []
 
-        return Stage(name, lane, run, writes=name == "Exporting")
+    def begin(self, task: TileTask) -> TileWork:
+        work = TileWork(task)
+        work.record.attempt = task.attempt
+        self.works.append(work)
+        return work
 
-    return [make(*parts) for parts in zip(NAMES, LANES, seconds, strict=True)]
+    def stages(self) -> list[Stage]:
+        return [
+            Stage(name, lane, partial(self._take, name, duration), writes=name == "Exporting")
+            for name, lane, duration in zip(NAMES, LANES, self._seconds, strict=True)
+        ]
+
+    def _take(self, name: str, seconds: float, work: TileWork) -> None:
+        if self._trace is not None:
+            self._trace.note("begin", work.task.tile_id, name)
+        time.sleep(seconds)
+        if self._hook is not None:
+            self._hook(work, name)
+        if self._trace is not None:
+            self._trace.note("end", work.task.tile_id, name)
+
+
+def run_tasks(
+    output: Path,
+    tasks: Sequence[TileTask],
+    worker: Worker,
+    *,
+    plan: Sequence[Decision] | None = None,
+    executor: ExecutorProtocol | None = None,
+    failures_allowed: int | None = None,
+) -> RunRecords:
+    """Run tasks as a pipeline's run does, without a pipeline."""
+    decided = decisions(tasks) if plan is None else plan
+    with folder_lock(output) as tell:
+        remove_leftovers(output)
+        records = RunRecords(output, planned=Plan(decided, None).counts)  # type: ignore[arg-type]
+        tell(records.name)
+        tile_run = TileRun(records, worker, executor or serial_executor(), failures_allowed)
+        with run_log(records.path("log")), tile_run.ending(), tile_run.cancelling(len(decided)):
+            tile_run.go(decided)
+    return records

@@ -1,5 +1,6 @@
-"""darts-utils alone: the band table, device choice, paths, timing."""
+"""darts-utils alone: the band table, device choice, paths, timing, CPUs and memory, whole files."""
 
+import tempfile
 import warnings
 from pathlib import Path
 
@@ -27,3 +28,15 @@ watch = darts_utils.Stopwatch()
 with watch.recording(), darts_utils.step("work"):
     pass
 assert list(watch.seconds) == ["work"]
+
+assert darts_utils.usable_cpus(environment={"SLURM_CPUS_PER_TASK": "1"}) == 1
+assert darts_utils.available_memory() > darts_utils.available_memory(environment={"SLURM_MEM_PER_NODE": "1"}) == 0
+
+with tempfile.TemporaryDirectory() as name:
+    file = Path(name) / "file"
+    darts_utils.write_atomically(file, b"whole")
+    with darts_utils.atomic_path(file) as draft:
+        draft.write_bytes(file.read_bytes() + b" again")
+    assert file.read_bytes() == b"whole again"
+    assert darts_utils.remove_partials(name) == []
+    assert list(Path(name).iterdir()) == [file]

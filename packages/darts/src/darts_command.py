@@ -22,5 +22,7 @@ def main() -> None:
             "name 'darts' too. Install darts-nextgen into an environment of its own: one of the two is broken here."
         )
     from darts.cli import run_command
+    from darts.startup import pause_collection
 
+    pause_collection()
     run_command()

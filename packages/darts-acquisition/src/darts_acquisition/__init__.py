@@ -17,6 +17,7 @@ from darts_acquisition.errors import (
     CubeError,
     CubeExistsError,
     CubeNotFoundError,
+    EmptySceneError,
     LoginError,
     MissingAuxiliaryDataError,
     OutsideExtentError,
@@ -27,7 +28,7 @@ from darts_acquisition.errors import (
     SceneReadError,
     ServiceError,
 )
-from darts_acquisition.filling import Filling
+from darts_acquisition.filling import Filling, wait_for_fillings
 from darts_acquisition.grid import Chunk, Window
 from darts_acquisition.inspection import CubeCheck, CubeInfo, inspect_cube, verify_cube
 from darts_acquisition.planet import (
@@ -37,7 +38,7 @@ from darts_acquisition.planet import (
     parse_planet_type,
 )
 from darts_acquisition.products import CubeProduct, CubeVariable
-from darts_acquisition.retry import RateLimiter, RetryPolicy, StoppedError
+from darts_acquisition.retry import RateLimiter, RetryPolicy, StoppedError, allow_fetching, stop_fetching
 from darts_acquisition.sentinel2 import (
     Area,
     AreaError,
@@ -87,6 +88,7 @@ __all__ = [
     "CubeVariable",
     "Datacube",
     "EarthEngineSettings",
+    "EmptySceneError",
     "Estimate",
     "Filling",
     "LoginError",
@@ -109,6 +111,7 @@ __all__ = [
     "StoppedError",
     "WideEdgeWarning",
     "Window",
+    "allow_fetching",
     "arcticdem_product",
     "check_tiles_exist",
     "create_arcticdem_cube",
@@ -138,6 +141,8 @@ __all__ = [
     "read_sentinel_2_grid",
     "search_cdse_s2_sr",
     "search_gee_s2_sr",
+    "stop_fetching",
     "tcvis_product",
     "verify_cube",
+    "wait_for_fillings",
 ]

@@ -1,5 +1,6 @@
-"""How a datacube lies in its Icechunk repository: one Zarr array per variable, and one for the states of the chunks."""
+"""How a datacube lies in its Icechunk repository: an array per variable, two for what is known of the chunks."""
 
+import uuid
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,6 +15,14 @@ if TYPE_CHECKING:
 STATE = "state"
 """Name of the array that holds a `ChunkState` per chunk. Each is a chunk of its own, so that writers of different
 chunks never touch the same object; Icechunk keeps such small ones in its manifest, they cost no file."""
+
+
+DIGEST = "chunk_digest"
+"""Name of the array that holds a digest per filled chunk, each likewise a chunk of its own. A cube of a release without
+digests gets it when it is first written."""
+
+DIGEST_BYTES = 16
+"""Enough to tell all chunks of all cubes apart; every commit writes the digests of a whole cube once more."""
 
 
 def lay_out(session: "icechunk.Session", product: CubeProduct) -> None:
@@ -42,6 +51,26 @@ def lay_out(session: "icechunk.Session", product: CubeProduct) -> None:
         compressors=None,
         dimension_names=("chunk_y", "chunk_x"),
         attributes={"long_name": "what is known of a chunk (0 missing, 1 filled, 2 empty at the provider)"},
+    )
+    add_digests(group, uuid.uuid4().hex)
+
+
+def add_digests(group: Any, cube_id: str) -> None:
+    """Create the array of digests in a cube that has none; no chunk has a digest then.
+
+    Args:
+        group: The zarr group of the cube.
+        cube_id: What no other cube has. It is the identity of what was written before there were digests.
+    """
+    group.create_array(
+        DIGEST,
+        shape=(*group[STATE].shape, DIGEST_BYTES),
+        dtype="uint8",
+        chunks=(1, 1, DIGEST_BYTES),
+        fill_value=0,
+        compressors=None,
+        dimension_names=("chunk_y", "chunk_x", "byte"),
+        attributes={"long_name": "SHA-256 of the content of a filled chunk, its first bytes", "cube_id": cube_id},
     )
 
 

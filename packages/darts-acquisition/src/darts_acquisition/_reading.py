@@ -6,7 +6,6 @@ checksum (CRC-32C), so a damaged one is an error.
 """
 
 import asyncio
-import os
 from collections.abc import Callable, Coroutine, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
@@ -21,6 +20,7 @@ from darts_acquisition.bookkeeping import chunks_where
 from darts_acquisition.errors import CubeDamagedError
 from darts_acquisition.grid import Chunk, Window, chunk_block
 from darts_acquisition.products import CubeProduct, CubeVariable
+from darts_utils import usable_cpus
 
 if TYPE_CHECKING:
     from zarr.abc.store import Store
@@ -70,7 +70,7 @@ def read_arrays(
             jobs.append(_Job(product, variable, window, results[variable.name], codec))
     tasks = [(job, chunk, True) for chunk in chunks_where(filled, block) for job in jobs]
     tasks += [(job, chunk, False) for chunk in chunks_where(~filled, block) for job in jobs]
-    workers = min(8, os.cpu_count() or 1)
+    workers = min(8, usable_cpus())
     with ThreadPoolExecutor(workers, thread_name_prefix="decode") as pool:
         run_async(lambda: _read_shards(store, tasks, pool, workers))
     return results

@@ -1,5 +1,6 @@
 """Read what a datacube knows about its chunks, at a cost of what it knows and not of what it does not."""
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,7 @@ from darts_acquisition.grid import Chunk, Window
 
 if TYPE_CHECKING:
     import icechunk
+    from zarr.abc.store import Store
 
 _FEW = 64
 """Chunks up to which asking for each is faster than listing which are known: 0.15 ms each, known or not."""
@@ -63,8 +65,51 @@ class States:
     def _ask(self, chunks: Sequence[Chunk]) -> np.ndarray:
         if not chunks:
             return np.zeros(0, "uint8")
-        rows, cols = np.array(chunks).T
-        return np.asarray(self._array.vindex[rows, cols])
+        stored = run_async(lambda: read_small(self._session, STATE, chunks))
+        missing = bytes([self._array.fill_value])
+        return np.frombuffer(b"".join(stored.get(chunk, missing) for chunk in chunks), "uint8").copy()
+
+
+async def read_small(
+    session: "icechunk.Session", array: str, places: "Sequence[tuple[int, ...]]"
+) -> "dict[tuple[int, ...], bytes]":
+    """Read uncompressed chunks of an array whose chunks are so small that they lie in its manifest.
+
+    Takes 0.15 ms for each of a few, 0.02 ms for each of many.
+
+    Args:
+        session: The state to look at.
+        array: Name of the array.
+        places: Coordinates of the chunks.
+
+    Returns:
+        The bytes of those that are stored, by coordinates.
+    """
+    if len(places) > _FEW:
+        stored = set(await _collect(session.chunk_coordinates(f"/{array}")))
+        places = [place for place in places if place in stored]
+    keys = ["/".join([array, "c", *map(str, place)]) for place in places]
+    if len(places) > _FEW:
+        contents = await _read_stored(session.store, keys)
+    else:
+        contents = await read_each(session.store, keys)
+    return {place: content for place, content in zip(places, contents, strict=True) if content is not None}
+
+
+async def read_each(store: "Store", keys: Sequence[str]) -> list[bytes | None]:
+    """Read objects of a store, None for those that it does not have."""
+    from zarr.core.buffer import default_buffer_prototype
+
+    found = await asyncio.gather(*(store.get(key, default_buffer_prototype()) for key in keys))
+    return [None if each is None else each.to_bytes() for each in found]
+
+
+async def _read_stored(store: "Store", keys: Sequence[str]) -> list[bytes | None]:
+    """Read objects of a store, all of which it has, with one call."""
+    from zarr.core.buffer import default_buffer_prototype
+
+    found = await store.get_partial_values(default_buffer_prototype(), [(key, None) for key in keys])
+    return [None if each is None else each.to_bytes() for each in found]
 
 
 async def _collect(items: AsyncIterator[Any]) -> list[Any]:

@@ -1,14 +1,17 @@
-"""A set of changes to a datacube: data and the states of chunks, all or none."""
+"""A set of changes to a datacube: data, and the states and digests of chunks, all or none."""
 
+import contextlib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from darts_acquisition._layout import STATE
-from darts_acquisition._reading import run_async
+from darts_acquisition._digests import digest_key, digest_of, first_snapshot
+from darts_acquisition._layout import DIGEST, STATE, add_digests
+from darts_acquisition._reading import read_arrays, run_async
 from darts_acquisition._storage import BRANCH, Location, commit, writing
-from darts_acquisition.grid import Chunk, Window
+from darts_acquisition.errors import CubeConflictError
+from darts_acquisition.grid import Chunk, Window, chunk_window
 from darts_acquisition.products import CubeProduct
 from darts_utils import ParameterError
 
@@ -27,13 +30,15 @@ class Transaction:
     """
 
     def __init__(self, place: Location, repository: "icechunk.Repository", product: CubeProduct) -> None:
-        import zarr
-
         self._place = place
-        self._names = [variable.name for variable in product.variables]
-        with writing(place):
-            self._session = repository.writable_session(BRANCH)
-            self._group: Any = zarr.open_group(self._session.store, mode="r+")
+        self._product = product
+        self._session, self._group = _begin(place, repository)
+        while DIGEST not in self._group:  # A cube of an earlier release.
+            with writing(place):
+                add_digests(self._group, first_snapshot(repository, self._session.snapshot_id))
+            with contextlib.suppress(CubeConflictError):  # Another process has done it.
+                commit(place, self._session, "Make room for digests")
+            self._session, self._group = _begin(place, repository)
 
     def put(self, window: Window, arrays: Mapping[str, np.ndarray]) -> None:
         """Write arrays into a window of the grid."""
@@ -42,11 +47,14 @@ class Transaction:
                 self._group[name][window] = values
 
     def clear(self, chunks: Iterable[Chunk]) -> None:
-        """Take all data of some chunks out of the cube; what is put there afterwards is not merged with them.
+        """Take data and digests of some chunks out of the cube; what is put there afterwards is not merged with them.
 
         A damaged chunk could not be written over otherwise: writing reads what is there first.
         """
-        keys = [f"{name}/c/{chunk.row}/{chunk.col}" for chunk in chunks for name in self._names]
+        names = [variable.name for variable in self._product.variables]
+        places = list(chunks)
+        keys = [f"{name}/c/{chunk.row}/{chunk.col}" for chunk in places for name in names]
+        keys += [digest_key(chunk) for chunk in places]
 
         async def delete() -> None:
             for key in keys:
@@ -73,9 +81,49 @@ class Transaction:
             with writing(self._place):
                 self._group[STATE].vindex[rows, cols] = np.broadcast_to(states, len(chunks)).astype("uint8")
 
+    def set_digests(self, chunks: Iterable[Chunk], window: Window, arrays: Mapping[str, np.ndarray]) -> None:
+        """Set the digests of chunks that are filled now; those that were put in part are read back as a whole.
+
+        Args:
+            chunks: The chunks.
+            window: Pixels that were put.
+            arrays: What was put there.
+
+        Raises:
+            CubeDamagedError: If what a chunk held before is damaged.
+        """
+        from zarr.core.buffer import default_buffer_prototype
+
+        digests = {chunk: digest_of(self._content(chunk, window, arrays), self._product) for chunk in chunks}
+        make_buffer = default_buffer_prototype().buffer.from_bytes
+
+        async def store() -> None:
+            for chunk, digest in digests.items():
+                await self._session.store.set(digest_key(chunk), make_buffer(digest))
+
+        with writing(self._place):
+            run_async(store)
+
+    def _content(self, chunk: Chunk, window: Window, arrays: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
+        whole = chunk_window(chunk, self._product.chunk_px, self._product.geobox)
+        if window.intersection(whole) == whole:
+            return {name: values[whole.relative_to(window)] for name, values in arrays.items()}
+        with writing(self._place):
+            return read_arrays(
+                self._session.store, self._product, self._product.variables, whole, np.ones((1, 1), bool)
+            )
+
     def commit(self, message: str) -> None:
         """Make the changes permanent, see `darts_acquisition._storage.commit`."""
         commit(self._place, self._session, message)
+
+
+def _begin(place: Location, repository: "icechunk.Repository") -> tuple["icechunk.Session", Any]:
+    import zarr
+
+    with writing(place):
+        session = repository.writable_session(BRANCH)
+        return session, zarr.open_group(session.store, mode="r+")
 
 
 def check_arrays(

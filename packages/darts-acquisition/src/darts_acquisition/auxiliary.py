@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from darts_acquisition._digests import IDENTITIES, from_attribute, to_attribute
 from darts_acquisition.areas import AreaLike, chunks_of
 from darts_acquisition.bookkeeping import ChunkState, product_windows
 from darts_acquisition.datacube import Datacube, as_variable
@@ -77,7 +78,7 @@ def read_product(
 
     Returns:
         Dataset with dimensions (y, x) on the cube's grid. Of a tile that crosses the antimeridian in a geographic cube,
-        longitudes run on beyond ±180°.
+        longitudes run on beyond ±180°. Its attribute `chunk_identities` is that of `Datacube.read`.
 
     Raises:
         MissingAuxiliaryDataError: If nothing may be fetched and a part of the area is neither filled nor known to be
@@ -205,4 +206,5 @@ def _join(west: "xr.Dataset", east: "xr.Dataset") -> "xr.Dataset":
     for name, left in west.data_vars.items():
         values = np.concatenate([left.values, east[name].values], axis=1)
         arrays[name] = as_variable(values, geobox, left.attrs)
-    return xr.Dataset(arrays, attrs=west.attrs)
+    identities = from_attribute(west.attrs[IDENTITIES]) | from_attribute(east.attrs[IDENTITIES])
+    return xr.Dataset(arrays, attrs=west.attrs | {IDENTITIES: to_attribute(identities)})

@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from darts_acquisition._layout import STATE, lay_out
+from darts_acquisition._digests import IDENTITIES, identities_of, to_attribute
+from darts_acquisition._layout import DIGEST, STATE, lay_out
 from darts_acquisition._reading import read_arrays
 from darts_acquisition._states import States
 from darts_acquisition._storage import BRANCH, Location, check_lists, create_repository, open_repository, reading
 from darts_acquisition._transaction import Transaction, check_arrays
+from darts_acquisition.areas import AreaLike, chunks_of
 from darts_acquisition.bookkeeping import (
     ChunkState,
     chunks_where,
@@ -48,10 +50,10 @@ if TYPE_CHECKING:
 class Datacube:
     """One product in one Icechunk repository (Zarr v3): its whole extent as the grid, filled chunk by chunk.
 
-    A chunk (`product.chunk_px` pixels square) is missing, filled, or empty at the provider. That state is written in
-    the same transaction as the data, so a writer that dies leaves the cube as it was, and a reader sees the cube
-    before a write or after it, never between. Within a chunk the data are compressed in smaller pieces, of which a
-    read touches only those that it needs.
+    A chunk (`product.chunk_px` pixels square) is missing, filled, or empty at the provider. That state, and a digest of
+    what a filled chunk holds, are written in the same transaction as the data, so a writer that dies leaves the cube as
+    it was, and a reader sees the cube before a write or after it, never between. Within a chunk the data are compressed
+    in smaller pieces, of which a read touches only those that it needs.
 
     Use `Datacube.create` or `Datacube.open` to get one.
 
@@ -252,14 +254,65 @@ class Datacube:
             if state != ChunkState.MISSING
         }
 
+    def identities(self, chunks: Sequence[Chunk] | None = None) -> dict[Chunk, str]:
+        """Return for chunks what stays the same exactly as long as their content does; no pixel is read.
+
+        A filled chunk has the digest of its content, 32 hexadecimal digits: the same in every cube that holds the same
+        variables with the same values. One that was written by a release without digests has ``legacy:<cube>``, which
+        copies of the cube share and no other cube, until that chunk itself is written. All others are ``empty`` or
+        ``missing``.
+
+        Args:
+            chunks: The chunks; None for all that are filled, or known to be empty.
+
+        Returns:
+            The identities, in the order of `chunks`; of all, row by row.
+
+        Raises:
+            ParameterError: If a chunk lies outside the cube.
+        """
+        for chunk in chunks or ():
+            self._window_of(chunk)
+        with reading(self._place):
+            session = self._repository.readonly_session(BRANCH)
+            states_now = States(session)
+            places = states_now.noted() if chunks is None else [Chunk(*chunk) for chunk in chunks]
+            states = states_now.of(places)
+            if chunks is None:
+                known = np.flatnonzero(states != ChunkState.MISSING)
+                places, states = [places[index] for index in known], states[known]
+            return identities_of(self._repository, session, places, states)
+
+    def chunks_of(self, area: AreaLike, buffer: int = 0) -> list[Chunk]:
+        """List the chunks that an area touches; of a tile's grid, those that loading the tile reads.
+
+        Args:
+            area: A grid, a geometry of odc.geo, a GeoDataFrame, or several of these, in any CRS.
+            buffer: Pixels of the cube to add on every side.
+
+        Returns:
+            The chunks, each once, row by row.
+
+        Raises:
+            OutsideExtentError: If the area lies wholly outside the grid.
+            GridError: If the area has no CRS.
+            ParameterError: If the area is of another type, or empty, or `buffer` is negative.
+        """
+        return chunks_of(self.product, area, buffer)
+
     def check_lists(self) -> None:
         """Check that the cube's lists of what it holds can be read.
 
         Raises:
             CubeDamagedError: If one cannot.
         """
+        import zarr
+
+        session = self._repository.readonly_session(BRANCH)
         names = [STATE, *(variable.name for variable in self.product.variables)]
-        check_lists(self._place, self._repository.readonly_session(BRANCH), names)
+        if DIGEST in zarr.open_group(session.store, mode="r"):
+            names.append(DIGEST)
+        check_lists(self._place, session, names)
 
     def stored_bytes(self) -> int:
         """Return how many bytes the cube takes on its storage, history included."""
@@ -296,7 +349,8 @@ class Datacube:
 
         Returns:
             Dataset with dimensions (y, x) on the cube's grid, CRS in `spatial_ref`, one variable per name, in the
-            cube's data types.
+            cube's data types. Its attribute `chunk_identities` says what the chunks held that it was read from, in the
+            same state of the cube: JSON, ``{"row,column": identity}``, see `identities`.
 
         Raises:
             MissingAuxiliaryDataError: If a chunk that the area touches is missing.
@@ -318,9 +372,12 @@ class Datacube:
             raise MissingAuxiliaryDataError(f"{self!r}: {what} {how_to_fill}".rstrip())
         with step(f"read {self.product.name} cube"), reading(self._place):
             values = read_arrays(session.store, self.product, chosen, window, states == ChunkState.FILLED)
+            chunks = chunks_where(np.ones(states.shape, bool), block)
+            identities = identities_of(self._repository, session, chunks, states.ravel())
         geobox = self.geobox[window]
         arrays = {each.name: as_variable(values[each.name], geobox, each.attrs) for each in chosen}
-        return xr.Dataset(arrays, attrs={"collection": self.product.collection, "version": self.product.version})
+        attrs = {"collection": self.product.collection, "version": self.product.version}
+        return xr.Dataset(arrays, attrs=attrs | {IDENTITIES: to_attribute(identities)})
 
     def write(
         self, area: "GeoBox | Window", arrays: "Mapping[str, Any] | xr.Dataset", *, complete: bool = False
@@ -344,6 +401,7 @@ class Datacube:
             GridError: If the area is not part of the cube's grid.
             ParameterError: If a variable is absent or unknown, or an array has another shape or dtype.
             CubeConflictError: If another process has written the same chunks meanwhile.
+            CubeDamagedError: If a chunk of which a part is written is damaged elsewhere.
         """
         window = self._part(area)
         values = check_arrays(window, arrays, self.product)
@@ -356,6 +414,7 @@ class Datacube:
             after = states_after_write(before, window, self.product, complete=complete)
             # Only what changes is written: writing a state again would clash with whoever fills a neighbour meanwhile.
             changes.set_states(chunks_where(after != before, block), after[after != before])
+            changes.set_digests(chunks_where(after == ChunkState.FILLED, block), window, values)
             changes.commit(f"Write rows {rows.start} to {rows.stop}, columns {cols.start} to {cols.stop}")
         return chunks_where((after == ChunkState.FILLED) & (before != ChunkState.FILLED), block)
 
@@ -399,6 +458,8 @@ class Datacube:
                 changes.clear(todo)
                 for chunk in todo:
                     changes.put(self._window_of(chunk), contents[chunk])
+                    if contents[chunk]:
+                        changes.set_digests([chunk], self._window_of(chunk), contents[chunk])
                 states = [ChunkState.FILLED if contents[chunk] else ChunkState.EMPTY for chunk in todo]
                 changes.set_states(todo, np.array(states))
                 changes.commit(f"Complete {len(todo)} chunks")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from darts_acquisition.errors import SceneError, SceneGridError, SceneNotFoundError, SceneReadError
+from darts_utils import usable_cpus
 
 if TYPE_CHECKING:
     import rasterio
@@ -75,7 +76,7 @@ def read_raster(file: Path, count: int, dtype: str, what: str) -> tuple[np.ndarr
     import rasterio.errors
 
     try:
-        with rasterio.open(file, num_threads="all_cpus") as source:
+        with rasterio.open(file, num_threads=usable_cpus()) as source:
             if source.count != count or set(source.dtypes) != {dtype}:
                 found = f"{source.count} of {', '.join(sorted(set(source.dtypes)))}"
                 raise SceneError(f"{file} is no {what}: expected {count} bands of {dtype}, found {found}.")

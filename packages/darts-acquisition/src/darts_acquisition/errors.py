@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Optional
 
-from darts_utils import DartsError, GridError
+from darts_utils import DartsError, GridError, NoDataError
 
 if TYPE_CHECKING:
     from darts_acquisition.failures import Failure
@@ -10,6 +10,10 @@ if TYPE_CHECKING:
 
 class SceneError(DartsError, ValueError):
     """A delivery is there, but its files are not what the provider's format says."""
+
+
+class EmptySceneError(SceneError, NoDataError):
+    """A scene can be read and holds no data: every pixel of its images is 0. There is nothing to map."""
 
 
 class SceneNameError(SceneError):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from darts_acquisition._digests import IDENTITIES, digest_of, from_attribute
 from darts_acquisition.bookkeeping import ChunkState
 from darts_acquisition.datacube import Datacube
 from darts_acquisition.errors import CubeDamagedError
@@ -59,7 +60,7 @@ class CubeCheck:
 
     Attributes:
         checked: Number of filled chunks that were read.
-        damaged: Those that cannot be read as they were written, each with the reason.
+        damaged: Those that cannot be read as they were written, or differ from their digest, each with the reason.
     """
 
     checked: int
@@ -101,7 +102,7 @@ def verify_cube(
     s3: S3Settings | None = None,
     progress: Progress | None = None,
 ) -> CubeCheck:
-    """Read everything that a datacube holds, and compare it with the checksums that were written with it.
+    """Read everything that a datacube holds, and compare it with the checksums and digests that were written with it.
 
     Args:
         path: Folder of the datacube, or ``s3://bucket/prefix``.
@@ -123,7 +124,7 @@ def verify_cube(
     damaged = {}
     for done, chunk in enumerate(filled, start=1):
         try:
-            cube.read(cube.chunk_geobox(chunk))
+            _check_digest(cube, chunk)
         except CubeDamagedError as error:
             damaged[chunk] = str(error)
         if progress is not None:
@@ -132,6 +133,22 @@ def verify_cube(
         cube.forget(damaged)
         logger.warning("%d damaged chunks of %s count as missing now.", len(damaged), cube.path)
     return CubeCheck(len(filled), damaged)
+
+
+def _check_digest(cube: Datacube, chunk: Chunk) -> None:
+    """Read a chunk, and compare it with its digest, where it has one.
+
+    Raises:
+        CubeDamagedError: If it cannot be read, or differs.
+    """
+    ds = cube.read(cube.chunk_geobox(chunk))
+    identity = from_attribute(ds.attrs[IDENTITIES])[chunk]
+    content = {variable.name: ds[variable.name].values for variable in cube.product.variables}
+    if not identity.startswith("legacy:") and identity != digest_of(content, cube.product).hex():
+        raise CubeDamagedError(
+            f"What the chunk in row {chunk.row}, column {chunk.col} holds is not what its digest was taken of; "
+            "fetching it again replaces both."
+        )
 
 
 def _bounds(cube: Datacube, chunks: list[Chunk]) -> tuple[float, float, float, float] | None:

@@ -1,9 +1,12 @@
 """Write DARTS results as Cloud-Optimized GeoTIFF, GeoPackage, GeoParquet and thumbnail."""
 
+from darts_export.empty import export_empty
 from darts_export.errors import ExportError, ExportTargetError, ManifestError
 from darts_export.export import export_tile
-from darts_export.manifest import missing_outputs, read_manifest
+from darts_export.manifest import missing_outputs
 from darts_export.products import DEFAULT_EXPORT_BANDS, EXPORT_BANDS, check_export_bands
+from darts_export.target import check_export_target
+from darts_utils import read_manifest
 
 __all__ = [
     "DEFAULT_EXPORT_BANDS",
@@ -12,6 +15,8 @@ __all__ = [
     "ExportTargetError",
     "ManifestError",
     "check_export_bands",
+    "check_export_target",
+    "export_empty",
     "export_tile",
     "missing_outputs",
     "read_manifest",

@@ -99,9 +99,7 @@ def read_context(
         ParameterError: If the time or the metadata cannot be read.
     """
     geobox = _grid(tile)
-    given = to_json({} if metadata is None else metadata, "metadata")
-    if not isinstance(given, dict):
-        raise ParameterError(f"metadata is a {type(metadata).__name__}; expected a mapping.")
+    given = read_metadata(metadata)
     return TileContext(
         tile_id=str(tile.attrs.get("tile_id") or name),
         time=_time(tile.attrs.get("time")),
@@ -111,6 +109,18 @@ def read_context(
         metadata=given,
         fingerprint=fingerprint,
     )
+
+
+def read_metadata(metadata: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Copy the caller's metadata into JSON.
+
+    Raises:
+        ParameterError: If something in them has no place in JSON, or they are no mapping.
+    """
+    given = to_json({} if metadata is None else metadata, "metadata")
+    if not isinstance(given, dict):
+        raise ParameterError(f"metadata is a {type(metadata).__name__}; expected a mapping.")
+    return given
 
 
 def _grid(tile: "xr.Dataset") -> "GeoBox":

@@ -1,6 +1,8 @@
 """The errors of this package."""
 
-from darts_utils import DartsError
+from darts_utils import DartsError, ManifestError
+
+__all__ = ["ExportError", "ExportTargetError", "ManifestError"]
 
 
 class ExportError(DartsError, OSError):
@@ -8,8 +10,4 @@ class ExportError(DartsError, OSError):
 
 
 class ExportTargetError(DartsError, FileExistsError):
-    """The target folder exists and holds files that no export wrote."""
-
-
-class ManifestError(DartsError, FileNotFoundError):
-    """A folder holds no readable manifest of an export."""
+    """The target is a file, or a folder with files that an export must not replace. The message names them."""

@@ -1,19 +1,18 @@
 """Write the results of a tile as one folder that appears complete or not at all."""
 
 import contextvars
-import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from darts_export.attempt import attempt
 from darts_export.context import TileContext, read_context
 from darts_export.debug import write_debug
-from darts_export.errors import ExportError, ExportTargetError, ManifestError
 from darts_export.jsonable import to_json, write_json
 from darts_export.layers import read_layers, variable_values
-from darts_export.manifest import other_files, read_manifest, write_manifest
+from darts_export.manifest import write_manifest
 from darts_export.objects import find_objects
 from darts_export.products import (
     DEBUG_FILE,
@@ -23,12 +22,15 @@ from darts_export.products import (
     check_export_bands,
     listed_names,
     plan_products,
+    planned_files,
 )
 from darts_export.rasters import write_raster
 from darts_export.stac import make_item
 from darts_export.staging import carry_over, replaced_folder
+from darts_export.summary import SUMMARISED, Summary
+from darts_export.target import files_beside, resolved_folder
 from darts_export.thumbnail import write_thumbnail
-from darts_export.vectors import extent_frame, objects_frame, write_vectors
+from darts_export.vectors import extent_frame, object_areas, objects_frame, write_vectors
 from darts_export.version import software_versions
 from darts_utils import step
 
@@ -49,10 +51,12 @@ def export_tile(
     metadata: Mapping[str, Any] | None = None,
     debug: bool = False,
     fingerprint: str | None = None,
+    overwrite: bool = False,
 ) -> dict[str, Any]:
     """Write the results of a tile into a folder, which appears complete or not at all.
 
-    An export that is already in `out_dir` is replaced as a whole, in one step; other files there stay.
+    An export that is already in `out_dir` is replaced as a whole, in one step; other files there stay. What else is
+    replaced or refused, :func:`check_export_target` says.
 
     Args:
         tile: The tile as ``prepare_export`` leaves it: dimensions (y, x), north-up grid, projected CRS; `probabilities`
@@ -67,57 +71,60 @@ def export_tile(
             `versions` where they are there. Not changed.
         debug: Write the whole tile as NetCDF as well (``darts_inference_debug.nc``).
         fingerprint: Fingerprint of the configuration, for :func:`missing_outputs`.
+        overwrite: Also replace a folder that no manifest describes but that holds nothing but results of DARTS.
 
     Returns:
-        The manifest, see :func:`read_manifest`.
+        The manifest, see :func:`read_manifest`. Its ``summary`` has the number of `objects`, their `area_m2`, the
+        `reliable_share` (pixels with data in the extent) and the `cloudy_share` (pixels of low quality: cloud, shadow,
+        haze, snow), both per pixel with data, 0…1; None where the tile lacks what they are made of. A pixel with data
+        has a `quality_data_mask` above 0; in a tile without one, its optical bands are known.
 
     Raises:
         UnknownBandError: If a name in `bands` is unknown; the message lists the known ones.
         MissingBandError: If the tile lacks a variable that a product needs.
         GridError: If the tile has no north-up, projected grid.
         ParameterError: If an argument or a value in the tile cannot be exported.
-        ExportTargetError: If `out_dir` holds files and none of them is the manifest of an export.
+        ExportTargetError: If `out_dir` holds files that must not be replaced, see :func:`check_export_target`.
         ExportError: If a file cannot be written. Then `out_dir` is as it was.
     """
-    folder = Path(out_dir).expanduser().resolve()
+    folder = resolved_folder(out_dir)
     names = listed_names(bands, "bands")
     subsets = listed_names(ensemble_subsets, "ensemble_subsets")
     check_export_bands(names, map(str, tile.data_vars), subsets)
     plan = plan_products(names, subsets)
     context = read_context(tile, folder.name, metadata, fingerprint)
-    _check_target(folder)
+    files = planned_files(names, subsets, debug)
+    files_beside(folder, files, overwrite)
     tile = _in_memory(tile, plan)
-    versions = software_versions()
+    summary = Summary()
     with replaced_folder(folder) as new:
-        tasks = [partial(_write_product, product, new, tile, context) for product in plan]
+        tasks = [partial(_write_product, product, new, tile, context, summary) for product in plan]
         if debug:
             tasks.append(partial(_write_debug, new, tile))
-        fields = _run([partial(_attempt, folder, task) for task in tasks])
+        tasks.append(partial(_summarise, tile, plan, context, summary))
+        fields = _run([partial(attempt, folder, task) for task in tasks])
         with step("writing item and manifest"):
-            item = make_item(context, fields, versions)
-            _attempt(folder, partial(write_json, new / ITEM_FILE, item))
-            manifest = _attempt(folder, partial(write_manifest, new, context, names, subsets, versions))
-            _attempt(folder, lambda: carry_over(folder, new, other_files(folder)))
+            item = make_item(context, fields, software_versions())
+            attempt(folder, partial(write_json, new / ITEM_FILE, item))
+            about = {
+                "status": "success",
+                "tile_id": context.tile_id,
+                "time": context.time_text or None,
+                "source": context.source or None,
+                "fingerprint": fingerprint,
+                "bands": sorted(set(names)),
+                "ensemble_subsets": sorted(set(subsets)),
+                "summary": summary.to_dict(),
+            }
+            manifest = attempt(folder, partial(write_manifest, new, about, context.metadata))
+            beside = files_beside(folder, files, overwrite)
+            attempt(folder, partial(carry_over, folder, new, beside))
     return manifest
-
-
-def _check_target(folder: Path) -> None:
-    """Raise where the folder is none of ours to replace."""
-    if folder.exists() and not folder.is_dir():
-        raise ExportTargetError(f"{folder} is a file; expected a folder, or nothing.")
-    if folder.is_dir() and any(folder.iterdir()):
-        try:
-            read_manifest(folder)
-        except ManifestError as error:
-            raise ExportTargetError(
-                f"{folder} holds files but no manifest of an export, so it is not replaced; "
-                f"move them away, or choose another folder."
-            ) from error
 
 
 def _in_memory(tile: "xr.Dataset", plan: Sequence[Product]) -> "xr.Dataset":
     """Compute, once, the lazy variables that the plan needs."""
-    needed = {name for product in plan for name in product.variables}
+    needed = {name for product in plan for name in product.variables}.union(SUMMARISED).intersection(tile.data_vars)
     lazy = sorted(name for name in needed if tile[name].chunks is not None)
     return tile.assign(tile[lazy].compute().data_vars) if lazy else tile
 
@@ -136,17 +143,9 @@ def _run(tasks: Sequence[Callable[[], BandFields]]) -> BandFields:
     return fields
 
 
-def _attempt(folder: Path, task: Callable[[], Any]) -> Any:
-    try:
-        return task()
-    except OSError as error:
-        free = shutil.disk_usage(folder.parent).free
-        raise ExportError(
-            f"{folder} could not be written: {error}. {free / 1e6:.0f} MB are free there; the folder is as it was."
-        ) from error
-
-
-def _write_product(product: Product, new: Path, tile: "xr.Dataset", context: TileContext) -> BandFields:
+def _write_product(
+    product: Product, new: Path, tile: "xr.Dataset", context: TileContext, summary: Summary
+) -> BandFields:
     paths = [new / file for file in product.files]
     fields: list[dict[str, Any]] = []
     with step(f"writing {product.files[0]}"):
@@ -155,6 +154,8 @@ def _write_product(product: Product, new: Path, tile: "xr.Dataset", context: Til
         elif product.kind == "objects":
             mask, probabilities = (variable_values(tile, name) for name in product.variables)
             frame = objects_frame(find_objects(mask), probabilities, context, product.model)
+            if product.model is None:
+                summary.objects, summary.area_m2 = len(frame), float(frame["area_m2"].sum())
             write_vectors(frame, paths[0], paths[1], "objects")
         elif product.kind == "extent":
             frame = extent_frame(find_objects(variable_values(tile, "extent")), context)
@@ -164,6 +165,18 @@ def _write_product(product: Product, new: Path, tile: "xr.Dataset", context: Til
         else:
             write_json(paths[0], _all_metadata(tile, context))
     return dict.fromkeys(product.files, fields)
+
+
+def _summarise(tile: "xr.Dataset", plan: Sequence[Product], context: TileContext, summary: Summary) -> BandFields:
+    """Fill in the figures of the tile that writing its products does not give."""
+    with step("counting pixels"):
+        summary.count_shares(tile)
+    written = any(product.kind == "objects" and product.model is None for product in plan)
+    if not written and "binarized_segmentation" in tile:
+        with step("counting objects"):
+            objects = find_objects(variable_values(tile, "binarized_segmentation"))
+            summary.objects, summary.area_m2 = objects.count, float(object_areas(objects, context).sum())
+    return {}
 
 
 def _write_debug(new: Path, tile: "xr.Dataset") -> BandFields:

@@ -1,7 +1,9 @@
 """What can be exported: the names in `bands`, the variables that each needs, and the files that it gives."""
 
 import difflib
+import os
 import re
+import unicodedata
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 
@@ -11,9 +13,9 @@ DEFAULT_EXPORT_BANDS = ("probabilities", "binarized", "polygonized", "extent", "
 """What is exported where the caller does not say: the default of the pipelines."""
 
 ITEM_FILE = "item.json"
-MANIFEST_FILE = "manifest.json"
 METADATA_FILE = "darts_inference.json"
 THUMBNAIL_FILE = "thumbnail.jpg"
+PREVIEW_FILE = "preview.tif"
 DEBUG_FILE = "darts_inference_debug.nc"
 
 
@@ -57,6 +59,9 @@ def _polygonized(model: str | None) -> Product:
 # What every file system takes: no separators, quotes, wildcards, control characters or leading dot.
 _FILE_NAME = re.compile(r"""[^/\\<>:"|?*.\x00-\x1f][^/\\<>:"|?*\x00-\x1f]*""")
 
+# File systems take 255 bytes; programs put ".aux.xml" or "-journal" behind a name.
+_NAME_BYTES = 255 - len(".aux.xml")
+
 _PER_MODEL: dict[str, Callable[[str | None], Product]] = {
     "probabilities": _probabilities,
     "binarized": _binarized,
@@ -87,7 +92,8 @@ def plan_products(bands: Iterable[str], ensemble_subsets: Iterable[str] = ()) ->
         The products, no file twice.
 
     Raises:
-        ParameterError: If a name cannot be part of a file name, or an argument is a single string.
+        ParameterError: If a name cannot be part of a file name, two differ in nothing that every file system tells
+            apart, or an argument is a single string.
     """
     names = set(listed_names(bands, "bands"))
     models: list[str | None] = [None, *sorted(set(listed_names(ensemble_subsets, "ensemble_subsets")))]
@@ -97,15 +103,40 @@ def plan_products(bands: Iterable[str], ensemble_subsets: Iterable[str] = ()) ->
     for name in sorted(names.difference(EXPORT_BANDS)):
         if f"{name}.tif" not in taken:
             plan.append(Product("raster", (f"{name}.tif",), (name,)))
+    _check_file_names(file for product in plan for file in product.files)
     return plan
 
 
-def planned_files(bands: Iterable[str], ensemble_subsets: Iterable[str] = ()) -> list[str]:
+def _check_file_names(files: Iterable[str]) -> None:
+    """Raise where a name is too long, or two would be one file on a file system that ignores case."""
+    seen: dict[str, str] = {}
+    for file in files:
+        size = len(os.fsencode(file))
+        if size > _NAME_BYTES:
+            raise ParameterError(
+                f"The file {file[:60]}… would have a name of {size} bytes; expected at most {_NAME_BYTES}. "
+                f"Give the model or variable a shorter name."
+            )
+        other = seen.setdefault(folded(file), file)
+        if other != file:
+            raise ParameterError(
+                f"The files {other} and {file} differ only by case or accents' encoding, and are one file on macOS and "
+                f"Windows; rename one of the models or variables."
+            )
+
+
+def folded(file: str) -> str:
+    """Return a name in the form in which file systems that ignore case compare it."""
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", file).casefold())
+
+
+def planned_files(bands: Iterable[str], ensemble_subsets: Iterable[str] = (), debug: bool = False) -> list[str]:
     """List the files that an export of `bands` leaves beside the manifest, sorted.
 
     Args:
         bands: See :func:`plan_products`.
         ensemble_subsets: See :func:`plan_products`.
+        debug: Whether the whole tile is written as NetCDF as well.
 
     Returns:
         Names of files, ``item.json`` among them.
@@ -118,7 +149,8 @@ def planned_files(bands: Iterable[str], ensemble_subsets: Iterable[str] = ()) ->
         ['item.json', 'prediction_extent.gpkg', 'prediction_extent.parquet']
     """
     plan = plan_products(bands, ensemble_subsets)
-    return sorted({ITEM_FILE, *(file for product in plan for file in product.files)})
+    extra = {ITEM_FILE, DEBUG_FILE} if debug else {ITEM_FILE}
+    return sorted(extra.union(*(product.files for product in plan)))
 
 
 def check_export_bands(
@@ -134,7 +166,8 @@ def check_export_bands(
     Raises:
         UnknownBandError: If a name is neither that of a product nor that of a variable; the message lists the known.
         MissingBandError: If `variables` is given and lacks one that a product needs.
-        ParameterError: If an argument is a single string, or a name cannot be part of a file name.
+        ParameterError: If an argument is a single string, if the name of a variable or model cannot be part of a file
+            name (``rts:v2``), or if two files would have names that differ only by case.
 
     Examples:
         >>> check_export_bands(["probabilities", "slope"])
@@ -152,8 +185,9 @@ def check_export_bands(
         near = difflib.get_close_matches(name, known, n=1)
         hint = f"did you mean {near[0]!r}? " if near else ""
         raise UnknownBandError(f"Export band {name!r} is unknown; {hint}Known are: {', '.join(known)}.")
+    plan = plan_products(names, ensemble_subsets)
     if variables is not None:
-        require_variables(plan_products(names, ensemble_subsets), known_variables)
+        require_variables(plan, known_variables)
 
 
 def require_variables(plan: Sequence[Product], variables: Collection[str]) -> None:

@@ -9,8 +9,9 @@ from typing import Any
 
 from darts_export.context import TileContext
 from darts_export.footprint import geojson_footprint
-from darts_export.products import DEBUG_FILE, ITEM_FILE, MANIFEST_FILE
+from darts_export.products import DEBUG_FILE, ITEM_FILE
 from darts_export.stac_model import MLM_EXTENSION, model_assets, model_properties
+from darts_utils.results import MANIFEST_FILE
 
 _EXTENSIONS = (
     "https://stac-extensions.github.io/projection/v2.0.0/schema.json",

@@ -46,9 +46,14 @@ def objects_frame(
         "median": statistics.median,
         "std": statistics.std,
         "npixel": pixels,
-        "area_m2": pixels * context.pixel_area,
+        "area_m2": object_areas(objects, context),
     }
     return _frame(columns, objects, context, model)
+
+
+def object_areas(objects: Objects, context: TileContext) -> NDArray[np.float64]:
+    """Return the area of each object in m², (count,) float64: its number of pixels × the area of a pixel."""
+    return objects.pixels.astype(np.float64) * context.pixel_area
 
 
 def extent_frame(extent: Objects, context: TileContext) -> "gpd.GeoDataFrame":

@@ -16,7 +16,7 @@ from darts_segmentation.errors import (
     OutputError,
     UnsafeModelError,
 )
-from darts_segmentation.modelfile import ModelFile, ModelInfo, hash_model, model_info, read_model
+from darts_segmentation.modelfile import ModelFile, ModelInfo, hash_model, model_info, read_card, read_model
 from darts_segmentation.segmenter import SMPSegmenter
 from darts_segmentation.store import model_paths, save_model
 
@@ -41,6 +41,7 @@ __all__ = [
     "hash_model",
     "model_info",
     "model_paths",
+    "read_card",
     "read_model",
     "save_model",
 ]

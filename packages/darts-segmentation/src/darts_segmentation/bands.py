@@ -1,6 +1,5 @@
 """Read the bands of a tile: where they are valid, and patch by patch as the networks want them."""
 
-import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -10,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from darts_segmentation.grid import PatchGrid
-from darts_utils import GridError, MissingBandError, get_band
+from darts_utils import GridError, MissingBandError, get_band, usable_cpus
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -113,7 +112,7 @@ def valid_pixels(bands: Mapping[str, NDArray[Any]], members: Iterable[Sequence[C
         for names in distinct:
             valid[rows] &= _valid_in_any([(tests[name], bands[name][rows]) for name in names])
 
-    with ThreadPoolExecutor(min(_THREADS, os.cpu_count() or 1)) as pool:
+    with ThreadPoolExecutor(min(_THREADS, usable_cpus())) as pool:
         list(pool.map(look_at_rows, range(0, len(valid), _BLOCK_ROWS)))
     return valid
 

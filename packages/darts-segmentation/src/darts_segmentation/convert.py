@@ -10,8 +10,8 @@ from darts_segmentation.card import ModelCard
 from darts_segmentation.errors import ConversionError
 from darts_segmentation.modelfile import read_model
 from darts_segmentation.network import load_network
-from darts_segmentation.store import replace_file, save_model
-from darts_utils import ParameterError
+from darts_segmentation.store import save_model
+from darts_utils import ParameterError, atomic_path, write_atomically
 
 if TYPE_CHECKING:
     import torch
@@ -60,7 +60,7 @@ def convert_model(path: Path | str, out: Path | str, format: ModelFormat = "safe
     export(network, model.card, out)
     framework = {"onnx": "ONNX", "torch-export": "PyTorch"}[format]
     content = model.card.to_dict() | {"mlm:framework": framework}
-    replace_file(out.with_suffix(".json"), (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode())
+    write_atomically(out.with_suffix(".json"), (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode())
     return out
 
 
@@ -83,10 +83,12 @@ def _export_program(network: "torch.nn.Module", card: ModelCard, out: Path) -> N
     program, sample = _trace(network, card)
 
     def write(partial: Path) -> None:
-        torch.export.save(program, partial)
+        with partial.open("wb") as file:  # a path would have to end in .pt2
+            torch.export.save(program, file)
 
     def run(partial: Path) -> Any:
-        return torch.export.load(partial).module()(sample).numpy()
+        with partial.open("rb") as file:
+            return torch.export.load(file).module()(sample).numpy()
 
     _write_and_check(network, sample, out, write, run)
 
@@ -167,8 +169,7 @@ def _write_and_check(
     import torch
 
     out.parent.mkdir(parents=True, exist_ok=True)
-    partial = out.with_name(f".partial-{out.name}")
-    try:
+    with atomic_path(out) as partial:
         write(partial)
         with torch.inference_mode():
             expected = torch.sigmoid(network(sample))
@@ -179,9 +180,6 @@ def _write_and_check(
                 f"The export of {out} differs from the original by up to {difference:.2g} in probability; expected "
                 f"at most {TOLERANCE}. It was not written."
             )
-        partial.replace(out)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def _first_line(error: Exception) -> str:

@@ -1,6 +1,5 @@
 """Run networks on an NVIDIA GPU: pinned buffers, and copies that overlap with computing."""
 
-import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
@@ -9,6 +8,7 @@ import torch
 from darts_segmentation.bands import Channel
 from darts_segmentation.executor import Fill, Scaler
 from darts_segmentation.precision import NumberFormat
+from darts_utils import usable_cpus
 
 _BUFFERS = 2
 _THREADS = 8
@@ -23,7 +23,7 @@ class CudaExecutor:
 
     def __init__(self, index: int) -> None:
         self.device = torch.device("cuda", index)
-        self._pool = ThreadPoolExecutor(min(_THREADS, os.cpu_count() or 1), "darts-patches")
+        self._pool = ThreadPoolExecutor(min(_THREADS, usable_cpus()), "darts-patches")
 
     def fastest_format(self) -> NumberFormat:
         """Return "bf16" from compute capability 8.0 on, "fp16" from 7.0 on, else "fp32"."""

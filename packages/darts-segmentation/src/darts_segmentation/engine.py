@@ -77,14 +77,21 @@ class Options:
         check_precision(self.precision)
         check_augmentation(self.tta)
 
-    def check_divisor(self, divisor: int, name: str) -> None:
-        """Raise a ParameterError if a network cannot take patches of this size."""
-        if self.patch_size % divisor:
-            nearest = max(divisor, round(self.patch_size / divisor) * divisor)
-            raise ParameterError(
-                f"patch_size is {self.patch_size} px, but model {name!r} takes multiples of {divisor} px; "
-                f"choose {nearest}, for example."
-            )
+
+def check_divisor(patch_size: int, divisor: int, name: str) -> None:
+    """Raise a ParameterError if a network cannot take patches of a size.
+
+    Args:
+        patch_size: Edge of a patch in pixels.
+        divisor: Pixels of which the edge has to be a multiple.
+        name: Name of the model, for the message.
+    """
+    if patch_size % divisor:
+        nearest = max(divisor, round(patch_size / divisor) * divisor)
+        raise ParameterError(
+            f"patch_size is {patch_size} px, but model {name!r} takes multiples of {divisor} px; "
+            f"choose {nearest}, for example."
+        )
 
 
 @dataclass(frozen=True)
@@ -126,7 +133,7 @@ def predict_tile(
         GpuMemoryError: If the memory of the GPU does not hold a single patch.
     """
     for name, member in members.items():
-        options.check_divisor(member.divisor, name)
+        check_divisor(options.patch_size, member.divisor, name)
     with step("segment: find valid pixels"):
         valid = valid_pixels(bands, [member.channels for member in members.values()])
     grid = PatchGrid.plan((valid.shape[0], valid.shape[1]), options.patch_size, options.overlap, options.reflection)

@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from darts_segmentation.bands import get_bands
-from darts_segmentation.engine import Options, predict_tile
+from darts_segmentation.engine import Options, check_divisor, predict_tile
 from darts_segmentation.executor import make_executor
 from darts_segmentation.forward import Augmentation
-from darts_segmentation.precision import Precision
+from darts_segmentation.precision import NumberFormat, Precision
 from darts_segmentation.result import SPREAD_NAME, with_probabilities
 from darts_segmentation.segmenter import SMPSegmenter
 from darts_utils import DeviceLike, ParameterError
@@ -98,6 +98,16 @@ class EnsembleV1:
         """Bands that a tile must have: those of the first member in its order, then what others need beyond them."""
         bands = (band for segmenter in self._segmenters.values() for band in segmenter.required_bands)
         return list(dict.fromkeys(bands))
+
+    def number_format(self, precision: Precision) -> NumberFormat:
+        """Return the number format that a precision means on this device: "auto" the fastest, any other itself."""
+        executor = next(iter(self._segmenters.values()))._executor
+        return executor.fastest_format() if precision == "auto" else precision
+
+    def check_patch_size(self, patch_size: int) -> None:
+        """Raise a ParameterError if a member cannot take patches of a size in pixels; names a size that it takes."""
+        for name, segmenter in self._segmenters.items():
+            check_divisor(patch_size, segmenter._member.divisor, name)
 
     def segment_tile(
         self,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from darts_segmentation.card import ModelCard
 from darts_segmentation.errors import BrokenModelError, ModelNotFoundError, UnsafeModelError
-from darts_segmentation.store import is_stored_model, model_paths, read_stored_model
+from darts_segmentation.store import is_stored_model, model_paths, read_stored_card, read_stored_model
 
 if TYPE_CHECKING:
     import torch
@@ -80,6 +80,23 @@ def read_model(path: Path | str) -> ModelFile:
 
     kind, card, states = read_checkpoint(path)
     return ModelFile(path, kind, card, states)
+
+
+def read_card(path: Path | str) -> ModelCard:
+    """Read the card of a model, without its weights and without torch where it is in our own format.
+
+    Args:
+        path: As in :func:`read_model`.
+
+    Returns:
+        The card.
+
+    Raises:
+        ModelFileError: As in :func:`read_model`.
+        UnknownBandError: If it names a band that the band table does not know.
+    """
+    path = Path(path)
+    return read_stored_card(path) if path.exists() and is_stored_model(path) else read_model(path).card
 
 
 def hash_model(path: Path | str) -> str:

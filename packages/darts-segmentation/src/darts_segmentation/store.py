@@ -1,12 +1,12 @@
 """Our own model format: weights as safetensors, and a model card in JSON beside them."""
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from darts_segmentation.card import ModelCard
 from darts_segmentation.errors import BrokenModelError, ModelCardError, ModelNotFoundError, ModelWeightsError
+from darts_utils import write_atomically
 
 if TYPE_CHECKING:
     import torch
@@ -61,6 +61,27 @@ def read_stored_model(path: Path | str) -> "tuple[ModelCard, dict[str, torch.Ten
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
+    card = read_stored_card(path)
+    weights_path, _ = model_paths(path)
+    try:
+        return card, load_file(weights_path, device="cpu")
+    except (SafetensorError, ValueError, KeyError) as error:
+        raise BrokenModelError(
+            f"{weights_path} is truncated, damaged or no safetensors ({error}). Get it again."
+        ) from error
+
+
+def read_stored_card(path: Path | str) -> ModelCard:
+    """Read the card of a model in our own format, of which both files must be there.
+
+    Args:
+        path: Folder or ``.safetensors`` file, see :func:`model_paths`.
+
+    Raises:
+        ModelNotFoundError: If weights or card are missing.
+        ModelCardError: If the card cannot be understood.
+        UnknownBandError: If the card names a band that the band table does not know.
+    """
     weights_path, card_path = model_paths(path)
     for part, what in ((weights_path, "weights"), (card_path, "model card")):
         if not part.is_file():
@@ -68,13 +89,7 @@ def read_stored_model(path: Path | str) -> "tuple[ModelCard, dict[str, torch.Ten
                 f"The model {path} has no {what}: there is no file {part}. Weights alone do not say which bands they "
                 "take; copy both files."
             )
-    card = _read_card(card_path)
-    try:
-        return card, load_file(weights_path, device="cpu")
-    except (SafetensorError, ValueError, KeyError) as error:
-        raise BrokenModelError(
-            f"{weights_path} is truncated, damaged or no safetensors ({error}). Get it again."
-        ) from error
+    return _read_card(card_path)
 
 
 def _read_card(path: Path) -> ModelCard:
@@ -117,8 +132,8 @@ def save_model(path: Path | str, network: "torch.nn.Module | Mapping[str, torch.
     check_weights(card, tensors)
     weights_path, card_path = model_paths(path)
     weights_path.parent.mkdir(parents=True, exist_ok=True)
-    replace_file(weights_path, save(tensors, metadata={"format": "pt"}))
-    replace_file(card_path, text.encode())
+    write_atomically(weights_path, save(tensors, metadata={"format": "pt"}))
+    write_atomically(card_path, text.encode())
     return Path(path)
 
 
@@ -129,18 +144,3 @@ def _plain(name: str, tensor: "torch.Tensor") -> "torch.Tensor":
         raise ModelWeightsError(
             f"{name!r} in the state dict is a {type(tensor).__name__}; expected a tensor."
         ) from error
-
-
-def replace_file(path: Path, content: bytes) -> None:
-    """Write a file that appears complete or not at all.
-
-    Args:
-        path: The file. Its folder must exist.
-        content: All of it.
-    """
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        partial.write_bytes(content)
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)

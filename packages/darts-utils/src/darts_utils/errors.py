@@ -32,6 +32,14 @@ class DeviceError(DartsError, RuntimeError):
     """A GPU was asked for and does not work here."""
 
 
+class NoDataError(DartsError, ValueError):
+    """A scene holds no data at all, so that there is nothing to map: no failure, and no reason to retry."""
+
+
+class ManifestError(DartsError, FileNotFoundError):
+    """A folder holds no readable manifest of an export."""
+
+
 class DartsWarning(UserWarning):
     """Base of every warning that DARTS gives.
 

@@ -21,3 +21,7 @@ class NoFileLocksWarning(DartsWarning):
 
 class IgnoredOptionWarning(DartsWarning):
     """An option was given that has no effect, because another one goes before it."""
+
+
+class InputChangedError(DartsError, OSError):
+    """A file was changed while it was read."""

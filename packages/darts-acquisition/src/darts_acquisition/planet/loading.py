@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from darts_acquisition.delivery import find_file, find_optional_file, read_grid, read_raster
-from darts_acquisition.errors import SceneError, SceneGridError, SceneNameError
+from darts_acquisition.errors import EmptySceneError, SceneGridError, SceneNameError
 from darts_acquisition.grid import same_grid
 from darts_acquisition.planet.metadata import METADATA_PATTERNS, read_metadata
 from darts_acquisition.planet.naming import parse_planet_name
@@ -50,7 +50,8 @@ def load_planet_scene(path: "str | os.PathLike[str]") -> "xr.Dataset":
         SceneNotFoundError: If the folder, the image or the metadata file is absent.
         SceneReadError: If the image or the metadata file is damaged.
         SceneGridError: If the image has no CRS, or its grid is not north-up, square, and projected in metres.
-        SceneError: If a file is there twice, or the image has other bands, another data type or no valid pixel.
+        EmptySceneError: If every pixel of the image is 0.
+        SceneError: If a file is there twice, or the image has other bands or another data type.
     """
     import xarray as xr
 
@@ -60,7 +61,7 @@ def load_planet_scene(path: "str | os.PathLike[str]") -> "xr.Dataset":
     with step("read image"):
         numbers, geobox = read_raster(image, len(BANDS), "uint16", _IMAGE)
     if not numbers.any():
-        raise SceneError(f"{image} holds no data: all its pixels are 0. There is nothing to map; download it again.")
+        raise EmptySceneError(f"{image} holds no data: all its pixels are 0. There is nothing to map.")
     variables = {}
     for name, values in zip(BANDS, numbers, strict=True):
         reflectance = values / _SCALE

@@ -79,6 +79,7 @@ def load_cdse_s2_sr_scene(
         (degrees, NaN where unknown), and the source's own as `s2_*`.
 
     Raises:
+        EmptySceneError: If the scene holds no data: every pixel of its reflectance bands is 0.
         SceneNotStoredError: If the scene or a band is not in the store, offline.
         RawStoreError: If the stored scene is damaged.
         DartsError: All that `download_cdse_s2_sr_scene` raises.

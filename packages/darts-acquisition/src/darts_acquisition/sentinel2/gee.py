@@ -90,6 +90,7 @@ def load_gee_s2_sr_scene(
         As `load_cdse_s2_sr_scene`. Pixels that the image masks have DN 0, so NaN, and quality 0.
 
     Raises:
+        EmptySceneError: If the scene holds no data: every pixel of its reflectance bands is 0.
         SceneNotStoredError: If the scene or a band is not in the store, offline.
         RawStoreError: If the stored scene is damaged.
         DartsError: All that `download_gee_s2_sr_scene` raises.

@@ -8,6 +8,7 @@ import numpy as np
 from darts_acquisition.errors import SceneGridError, SceneReadError
 from darts_acquisition.sentinel2.item import Asset
 from darts_acquisition.sentinel2.raw import RawBand
+from darts_utils import usable_cpus
 
 if TYPE_CHECKING:
     import rasterio
@@ -31,7 +32,7 @@ def decode(file: Path, asset: Asset) -> RawBand:
     import rasterio.errors
 
     try:
-        with rasterio.open(file, num_threads="all_cpus") as source:
+        with rasterio.open(file, num_threads=usable_cpus()) as source:
             if source.count != 1 or source.dtypes[0] not in ("uint8", "uint16"):
                 found = f"{source.count} of {source.dtypes[0]}"
                 raise SceneReadError(

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from darts_acquisition.sentinel2.bands import SCL, S2Band, select_bands
 from darts_acquisition.sentinel2.store import RawStore, StoredBand
-from darts_utils import step
+from darts_utils import step, usable_cpus
 
 
 def write_raw_bands(
@@ -59,7 +59,7 @@ def _write(stored: StoredBand, band: S2Band, file: Path) -> Path:
         "tiled": True,
         "compress": "deflate",
         "predictor": 2,
-        "num_threads": "all_cpus",
+        "num_threads": usable_cpus(),
     }
     try:
         with rasterio.open(draft, "w", **profile) as target:

@@ -98,6 +98,26 @@ class Sentinel2Source:
         wanted = {band.number for band in (*select_bands(bands), SCL)}
         return wanted <= RawStore(store).bands(self.name, self.check_scene_id(scene_id))
 
+    def stored_files(
+        self, scene_id: str, store: "str | os.PathLike[str]", bands: "Iterable[str] | str | None" = None
+    ) -> list[Path]:
+        """List the files of a stored scene that a tile is made from.
+
+        Args:
+            scene_id: Name of the scene.
+            store: Folder of the raw scenes.
+            bands: Names of bands, as for `load`.
+
+        Returns:
+            The files, sorted; empty where the store does not hold all of these bands.
+        """
+        name = self.check_scene_id(scene_id)
+        if not self.is_stored(name, store, bands):
+            return []
+        folder = RawStore(store).path(self.name, name)
+        wanted = sorted(band.number for band in (*select_bands(bands), SCL))
+        return [folder / "zarr.json", *(path for band in wanted for path in files_below(folder / band))]
+
     def write_raw(
         self,
         scene_id: str,
@@ -172,3 +192,8 @@ def _stored_grid(store: RawStore, source: str, scene_id: str) -> RawGrid | None:
     if SCL.number not in store.bands(source, scene_id):
         return None
     return store.open(source, scene_id, SCL).grid
+
+
+def files_below(folder: Path) -> list[Path]:
+    """List the files below a folder, sorted."""
+    return sorted(path for path in folder.rglob("*") if path.is_file())

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
+from darts_acquisition.errors import EmptySceneError
 from darts_acquisition.sentinel2.bands import DEFAULT_BANDS, SCL, S2Band, quality_from_scl, reflectance_table
 from darts_acquisition.sentinel2.raw import RawBand, RawGrid, SceneFacts, tile_geobox
 from darts_utils import step
@@ -75,6 +76,7 @@ def build_tile(
 
     Raises:
         SceneGridError: If the bands do not share one grid.
+        EmptySceneError: If every pixel of every reflectance band is 0, whatever the scene classification says.
         RawStoreError: If a stored band is damaged.
     """
     import xarray as xr
@@ -88,7 +90,11 @@ def build_tile(
     with ThreadPoolExecutor(workers, thread_name_prefix="darts-s2") as pool, step("read raw bands"):
         # The classes decide on the quality first, then pixels without data in a band take theirs away.
         _run(pool, [_Classes(item, arrays[SCL.name], quality) for item in bands if item.band is SCL])
-        _run(pool, [_Reflectance(item, arrays[item.band.name], quality) for item in bands if item.band is not SCL])
+        reflectance = [_Reflectance(item, arrays[item.band.name], quality) for item in bands if item.band is not SCL]
+        _run(pool, reflectance)
+    if reflectance and not any(band.has_data for band in reflectance):
+        names = ", ".join(band.item.band.name for band in reflectance)
+        raise EmptySceneError(f"Scene {facts.scene_id} holds no data: all pixels of {names} are 0. Nothing to map.")
     order = [item.band.name for item in bands if item.band is not SCL]
     variables = {
         name: (("y", "x"), arrays[name], _attrs(name, bands, data_source), _ENCODING)
@@ -127,6 +133,7 @@ class _Reflectance:
 
     def __init__(self, item: Readable, out: np.ndarray, quality: np.ndarray) -> None:
         self.item, self._out, self._quality = item, out, quality
+        self.has_data = False
         self._table = reflectance_table(item.grid.scale, item.grid.offset)
         self._line = _exact_line(item.grid.scale, item.grid.offset, self._table)
 
@@ -149,6 +156,8 @@ class _Reflectance:
             np.copyto(small, values)
             np.subtract(small, shift, out=small)
             np.divide(small, divisor, out=small)
+        if not self.has_data and values.any():
+            self.has_data = True  # threads that find that at the same time write the same
         if values.min() == 0:
             empty = values == 0
             small[empty] = np.nan

@@ -1,9 +1,10 @@
 """Split the rows of an image into one band per thread, and a band into blocks."""
 
-import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
+
+from darts_utils import usable_cpus
 
 T = TypeVar("T")
 
@@ -21,7 +22,7 @@ def on_bands(work: Callable[[int, int], T], shape: tuple[int, int]) -> list[T]:
     computes. An image of a block or less is one band, on the calling thread.
     """
     rows, columns = shape
-    count = max(min(_usable_cpus(), MAX_THREADS, rows * columns // BLOCK_PIXELS, rows), 1)
+    count = max(min(usable_cpus(), MAX_THREADS, rows * columns // BLOCK_PIXELS, rows), 1)
     if count == 1:
         return [work(0, rows)]
     edges = [rows * index // count for index in range(count + 1)]
@@ -34,8 +35,3 @@ def blocks(first: int, end: int, columns: int, least: int = 0) -> Iterator[tuple
     height = max(BLOCK_PIXELS // max(columns, 1), least, 1)
     for top in range(first, end, height):
         yield top, min(top + height, end)
-
-
-def _usable_cpus() -> int:
-    """Count the CPUs that this process may use, which a batch system can limit."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

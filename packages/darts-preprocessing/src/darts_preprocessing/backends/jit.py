@@ -6,6 +6,8 @@ from typing import TypeVar
 
 import numba
 
+from darts_utils import usable_cpus
+
 Result = TypeVar("Result")
 Block = TypeVar("Block")
 
@@ -30,7 +32,8 @@ def run_blocks(work: Callable[[Block], None], blocks: Iterable[Block]) -> None:
     whatever threading layer numba finds, and nothing is left behind that a fork could stumble over.
     """
     blocks = list(blocks)
-    workers = min(numba.config.NUMBA_NUM_THREADS, len(blocks))  # type: ignore[attr-defined]
+    asked, default = numba.config.NUMBA_NUM_THREADS, numba.config.NUMBA_DEFAULT_NUM_THREADS  # type: ignore[attr-defined]
+    workers = min(usable_cpus() if asked == default else asked, len(blocks))
     if workers <= 1:
         for block in blocks:
             work(block)

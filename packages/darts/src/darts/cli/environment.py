@@ -8,8 +8,8 @@ from importlib.metadata import PackageNotFoundError, version
 from rich.console import Console
 from rich.table import Table
 
-from darts.run.fingerprint import versions
-from darts_utils import DefaultPaths, DeviceError, resolve_device
+from darts.run.fingerprint import package_versions
+from darts_utils import DefaultPaths, DeviceError, available_memory, resolve_device, usable_cpus
 
 _LIBRARIES = ("torch", "segmentation-models-pytorch", "xarray", "rasterio", "geopandas", "icechunk", "zarr", "numpy")
 
@@ -42,7 +42,7 @@ def show_environment() -> None:
     """Print versions, processor, memory, and whether a GPU can be used."""
     table = Table("what", "value", box=None)
     table.add_row("Python", f"{platform.python_version()} on {platform.platform()}")
-    for name, found in versions().items():
+    for name, found in package_versions().items():
         table.add_row(name, found)
     for name in _LIBRARIES:
         table.add_row(name, _version(name))
@@ -50,8 +50,9 @@ def show_environment() -> None:
         from rasterio import __gdal_version__
 
         table.add_row("GDAL (in rasterio)", __gdal_version__)
-    table.add_row("CPU cores", str(os.cpu_count()))
-    table.add_row("memory", f"{os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 2**30:.1f} GiB")
+    table.add_row("CPU cores", f"{usable_cpus()} usable of {os.cpu_count()}")  # noqa: TID251
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    table.add_row("memory", f"{available_memory() / 2**30:.1f} GiB usable of {memory / 2**30:.1f} GiB")
     table.add_row("GPU for networks", _gpu("torch"))
     table.add_row("GPU for features and objects", _gpu("cupy"))
     _console().print(table)

@@ -14,7 +14,7 @@ from darts.errors import ConfigurationError
 from darts.pipelines.configfile import read_config
 from darts.pipelines.options import PATH_OPTIONS, build, known_keys, options_of
 from darts.pipelines.sequential_v2 import PlanetPipeline, Sentinel2Pipeline
-from darts.run.resume import Decision
+from darts.run import Plan
 
 _DEFAULT_CONFIG = Path("config.toml")
 _RUN_PANEL = "Run"
@@ -47,7 +47,11 @@ _COMMON_DEFAULTS: dict[str, Any] = {
 _RUN_FLAGS = {"dry_run": "List what would be done about each tile and why; do nothing."}
 _PREPARE_FLAGS = {
     "optical": "Fetch the raw scenes of the selection into the store.",
-    "aux": "Fill the ArcticDEM and TCVIS datacubes for the area of all tiles, margins included.",
+    "aux": "Fill the datacubes that the models need for the area of all tiles, margins included.",
+}
+_PREPARE_CHOICES = {
+    "arcticdem": "Fill the ArcticDEM datacube, or do not, whatever the models need.",
+    "tcvis": "Fill the TCVIS datacube, or do not, whatever the models need.",
 }
 _PIPELINES = (PlanetPipeline, Sentinel2Pipeline)
 """All pipelines: a configuration file may serve several, and each ignores the keys of the others."""
@@ -68,17 +72,24 @@ def sentinel2_sequential() -> Any:
 def prepare_planet() -> Any:
     """Build the command `prep-data planet`."""
     help_text = "Fetch the auxiliary data for PlanetScope scenes and orthotiles; the options are those of the run."
-    return _pipeline_command(PlanetPipeline, "planet-sequential", help_text, _PREPARE_FLAGS, _prepare)
+    return _pipeline_command(PlanetPipeline, "planet-sequential", help_text, _PREPARE_FLAGS, _prepare, _PREPARE_CHOICES)
 
 
 def prepare_sentinel2() -> Any:
     """Build the command `prep-data sentinel2`."""
     help_text = "Fetch Sentinel-2 scenes and the auxiliary data for them; the options are those of the run."
-    return _pipeline_command(Sentinel2Pipeline, "sentinel2-sequential", help_text, _PREPARE_FLAGS, _prepare)
+    return _pipeline_command(
+        Sentinel2Pipeline, "sentinel2-sequential", help_text, _PREPARE_FLAGS, _prepare, _PREPARE_CHOICES
+    )
 
 
 def _pipeline_command(
-    pipeline: type, name: str, help_text: str, flags: dict[str, str], action: Callable[..., None]
+    pipeline: type,
+    name: str,
+    help_text: str,
+    flags: dict[str, str],
+    action: Callable[..., None],
+    choices: dict[str, str] | None = None,
 ) -> Any:
     """Build a command around a pipeline, with an option for every field.
 
@@ -88,6 +99,7 @@ def _pipeline_command(
         help_text: What the command does.
         flags: Further switches, with their help.
         action: Takes the pipeline and the switches.
+        choices: Switches that may be on, off or neither, with their help.
 
     Returns:
         The command.
@@ -95,7 +107,7 @@ def _pipeline_command(
 
     def command(**values: Any) -> None:
         common = {name: values.pop(name) for name in _COMMON}
-        chosen = {flag: values.pop(flag) for flag in flags}
+        chosen = {flag: values.pop(flag) for flag in (*flags, *(choices or {}))}
         start_logging(common["verbose"], common["log_dir"], common["log_plain"])
         given = {name: value for name, value in values.items() if value is not None and value != []}
         configured = _configure(pipeline, ("inference", name), given, common["config_file"])
@@ -103,7 +115,7 @@ def _pipeline_command(
 
     parameters = [
         inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
-        for name, default, annotation in _parameters(pipeline, flags)
+        for name, default, annotation in _parameters(pipeline, flags, choices or {})
     ]
     command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     command.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
@@ -119,14 +131,18 @@ def _run(pipeline: Any, *, dry_run: bool) -> None:
         pipeline.cli(pipeline=pipeline)
 
 
-def _prepare(pipeline: Any, *, optical: bool, aux: bool) -> None:
-    pipeline.cli_prepare_data(pipeline=pipeline, optical=optical, aux=aux)
+def _prepare(pipeline: Any, **what: bool | None) -> None:
+    pipeline.cli_prepare_data(pipeline=pipeline, **what)
 
 
-def _parameters(pipeline: type, flags: dict[str, str]) -> typing.Iterator[tuple[str, Any, Any]]:
+def _parameters(
+    pipeline: type, flags: dict[str, str], choices: dict[str, str]
+) -> typing.Iterator[tuple[str, Any, Any]]:
     for flag, help_text in flags.items():
         switch = typer.Option("--" + flag.replace("_", "-"), help=help_text)
         yield flag, False, Annotated[bool, switch]
+    for choice, help_text in choices.items():
+        yield choice, None, Annotated[bool | None, typer.Option(help=help_text, show_default=False)]
     for item in options_of(pipeline):
         default = "on" if item.default is True else "off" if item.default is False else item.default
         if isinstance(default, list):
@@ -144,6 +160,7 @@ def _parameters(pipeline: type, flags: dict[str, str]) -> typing.Iterator[tuple[
 
 def _command_line_type(annotation: Any) -> Any:
     """Reduce a field's type to one that the command line knows; the pipeline itself checks the value later."""
+    annotation = _bare(annotation)
     members = typing.get_args(annotation) if typing.get_origin(annotation) in (typing.Union, types.UnionType) else ()
     kinds = [_bare(kind) for kind in members or (annotation,) if kind is not type(None)]
     if len(kinds) == 1:
@@ -174,12 +191,11 @@ def _configure(pipeline: type, words: tuple[str, ...], given: dict[str, Any], co
         raise ConfigurationError(_sentence(error)) from error
 
 
-def _list_plan(decisions: list[Decision]) -> None:
-    for decision in decisions:
-        action = "compute" if decision.todo else "skip"
-        typer.echo(f"{action:8}{decision.work.job.tile_id}: {decision.why}")
-    todo = sum(decision.todo for decision in decisions)
-    typer.echo(f"{len(decisions)} tiles: {todo} to compute, {len(decisions) - todo} finished.")
+def _list_plan(plan: Plan) -> None:
+    for decision in plan.decisions:
+        typer.echo(f"{decision.action:8}{decision.task.tile_id}: {decision.why}")
+    counts = plan.counts
+    typer.echo(f"{counts['total']} tiles: {counts['to_compute']} to compute, {counts['finished']} finished.")
 
 
 def _sentence(error: Any) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from darts_utils import GridError, MissingBandError, ParameterError
+from darts_utils import GridError, MissingBandError, ParameterError, write_atomically
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -85,7 +85,7 @@ def draw_map(
     for share, palette in _TRIES:
         content = _png(picture, found, np.asarray(truth) > 0, scale * share, palette)
         if len(content) <= max_bytes:
-            Path(path).write_bytes(content)
+            write_atomically(path, content)
             return Path(path)
     raise ParameterError(f"max_bytes is {max_bytes}; even the smallest picture takes {len(content)}.")
 

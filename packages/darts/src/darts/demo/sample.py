@@ -4,7 +4,6 @@ import json
 import os
 from dataclasses import dataclass, replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,7 +12,7 @@ from numpy.typing import NDArray
 from darts.demo.auxiliary import arcticdem_dataset, tcvis_dataset, write_cubes
 from darts.demo.landscape import MARGIN_PX, Landscape, image_geobox, make_landscape
 from darts.demo.planet import scene_id, write_planet_scene
-from darts_utils import DartsError, step
+from darts_utils import DartsError, atomic_path, step
 
 if TYPE_CHECKING:
     import geopandas as gpd
@@ -91,8 +90,9 @@ def make_sample_area(folder: "str | os.PathLike[str]", seed: int = DEMO_SEED, si
         raise SampleAreaError(f"{folder} is there and not empty; remove it, or choose another folder.")
     landscape = make_landscape(seed, size)
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as workplace:
-        area = _area(Path(workplace) / folder.name, seed, size, scene_id(landscape))
+    with atomic_path(folder, durable=False) as draft:
+        draft.mkdir()
+        area = _area(draft, seed, size, scene_id(landscape))
         with step("write cubes"):
             write_cubes(landscape, area.arcticdem_dir, area.tcvis_dir)
         with step("write scene"):
@@ -102,7 +102,6 @@ def make_sample_area(folder: "str | os.PathLike[str]", seed: int = DEMO_SEED, si
         (area.folder / _RECORD).write_text(json.dumps(record) + "\n", encoding="utf-8")
         if folder.exists():
             folder.rmdir()
-        area.folder.rename(folder)
     return _area(folder, seed, size, scene_id(landscape))
 
 

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from darts.errors import ConfigurationError
-from darts.pipelines.options import options_of
+from darts.pipelines.options import given, options_of
+from darts_utils import write_atomically
 
 _COMMAND_TABLES = ("inference",)
 NONE = "none"
@@ -86,7 +87,7 @@ def config_values(pipeline: Any) -> dict[str, Any]:
     """
     values = {}
     for item in options_of(type(pipeline)):
-        value = getattr(pipeline, item.name)
+        value = given(getattr(pipeline, item.name))
         # TOML has no null. A None that is the default is left out; one that is not is written as a word.
         values[item.name] = NONE if value is None and item.default is not None else value
     values["default_dirs"] = dataclasses.asdict(pipeline.default_dirs)
@@ -103,7 +104,7 @@ def write_config(pipeline: Any, path: Path) -> None:
     """
     import tomli_w
 
-    path.write_text(tomli_w.dumps({"darts": config_values(pipeline)}), encoding="utf-8")
+    write_atomically(path, tomli_w.dumps({"darts": config_values(pipeline)}).encode())
 
 
 def _plain(value: Any) -> Any:

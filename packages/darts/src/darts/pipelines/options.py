@@ -1,17 +1,18 @@
 """Describe the fields of a pipeline once: type, default, help text, and what a change of it means.
 
-The command's options, the configuration file and the fingerprint of a result are all made from these descriptions.
+The command's options, the configuration file, the checks of values and the fingerprint of a result are all made from
+these descriptions.
 """
 
+import dataclasses
+import functools
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar, get_type_hints
 
-from pydantic import AfterValidator, BeforeValidator, Field
-from pydantic.config import JsonDict
-from pydantic.fields import FieldInfo
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, create_model
 
 from darts_utils import DefaultPaths
 
@@ -19,22 +20,32 @@ AbsolutePath = Annotated[Path, AfterValidator(lambda path: path.expanduser().abs
 """A path that means the same wherever a configuration is read again."""
 
 
-def _place(path: Any) -> Any:
+def _location(path: Any) -> Any:
     if not isinstance(path, str | os.PathLike):
         return path
     text = os.fspath(path)
     return text if "://" in text else str(Path(text).expanduser().absolute())
 
 
-CubePlace = Annotated[Path | str, BeforeValidator(_place)]
+CubeLocation = Annotated[Path | str, BeforeValidator(_location)]
 """Where a datacube lies: a folder, as an absolute path, or ``s3://bucket/prefix``."""
+
+_KEY = "darts"
+
+
+@dataclass(frozen=True)
+class _Description:
+    help: str
+    panel: str
+    affects_results: bool
+    constraints: Mapping[str, Any]
 
 
 def option(
-    default: Any = ...,
+    default: Any = dataclasses.MISSING,
     *,
     help: str,  # noqa: A002 - the word that readers of a command line expect
-    panel: str,
+    panel: str = "Input and output",
     affects_results: bool = False,
     factory: Callable[[], Any] | None = None,
     **constraints: Any,
@@ -42,7 +53,7 @@ def option(
     """Declare a field of a pipeline.
 
     Args:
-        default: Default value.
+        default: Default value; without one and without a `factory` the field has to be given.
         help: What it means, one sentence; stands in the command's help.
         panel: Heading under which the command's help shows it.
         affects_results: Whether a tile computed with another value counts as not computed.
@@ -50,12 +61,12 @@ def option(
         **constraints: What pydantic checks, for example ``ge=0``.
 
     Returns:
-        The field's description, to be assigned in the class body.
+        A field of a dataclass, to be assigned in the class body.
     """
-    extra: JsonDict = {"panel": panel, "affects_results": affects_results}
+    metadata = {_KEY: _Description(help, panel, affects_results, constraints)}
     if factory is not None:
-        return Field(default_factory=factory, description=help, json_schema_extra=extra, **constraints)
-    return Field(default=default, description=help, json_schema_extra=extra, **constraints)
+        return dataclasses.field(default_factory=factory, kw_only=True, metadata=metadata)
+    return dataclasses.field(default=default, kw_only=True, metadata=metadata)
 
 
 @dataclass(frozen=True)
@@ -64,7 +75,7 @@ class Option:
 
     Attributes:
         name: Name of the field.
-        annotation: Its type.
+        annotation: Its type, with what checks it.
         default: Its default value.
         help: What it means.
         panel: Heading under which the help shows it.
@@ -81,19 +92,84 @@ class Option:
 
 def options_of(pipeline: type) -> Iterator[Option]:
     """List the fields of a pipeline class that were declared with :func:`option`, in their order."""
-    descriptions: dict[str, FieldInfo] = pipeline.__pydantic_fields__  # type: ignore[attr-defined]
-    for name, info in descriptions.items():
-        extra = info.json_schema_extra
-        if not isinstance(extra, dict) or "panel" not in extra:
+    hints = get_type_hints(pipeline, include_extras=True)
+    for field in fields(pipeline):
+        description = field.metadata.get(_KEY)
+        if not isinstance(description, _Description):
             continue
+        made = field.default_factory
         yield Option(
-            name=name,
-            annotation=info.annotation,
-            default=info.get_default(call_default_factory=True, validated_data={}),
-            help=info.description or "",
-            panel=str(extra["panel"]),
-            affects_results=bool(extra["affects_results"]),
+            name=field.name,
+            annotation=hints[field.name],
+            default=field.default if made is dataclasses.MISSING else made(),
+            help=description.help,
+            panel=description.panel,
+            affects_results=description.affects_results,
         )
+
+
+@functools.cache
+def _checks_of(pipeline: type) -> type[BaseModel]:
+    """Make a model of pydantic out of the fields that were declared with :func:`option`."""
+    constraints = {field.name: field.metadata[_KEY].constraints for field in fields(pipeline) if _KEY in field.metadata}
+    declared = {
+        item.name: (item.annotation, Field(**constraints[item.name])) for item in options_of(pipeline)
+    }  # fmt: skip
+    return create_model(pipeline.__name__, __config__=ConfigDict(extra="forbid"), **declared)  # type: ignore[call-overload]
+
+
+def check_values(pipeline: Any) -> None:
+    """Check the fields of a pipeline that were declared with :func:`option`, and bring them into their types, in place.
+
+    Args:
+        pipeline: The pipeline, an instance of a dataclass.
+
+    Raises:
+        pydantic.ValidationError: If a value cannot be.
+    """
+    checks = _checks_of(type(pipeline))  # type: ignore[arg-type]
+    checked = checks.model_validate({name: getattr(pipeline, name) for name in checks.model_fields})
+    for name in checks.model_fields:
+        setattr(pipeline, name, getattr(checked, name))
+
+
+class _Resolved:
+    """Marks a value that took the place of None when a pipeline was made, and is not what was given."""
+
+
+class _ResolvedPath(_Resolved, type(Path())):  # type: ignore[misc]
+    pass
+
+
+class _ResolvedText(_Resolved, str):
+    __slots__ = ()
+
+
+class _ResolvedNumber(_Resolved, int):
+    __slots__ = ()
+
+
+class _ResolvedList(_Resolved, list[Any]):
+    pass
+
+
+_KINDS: tuple[tuple[type, type], ...] = (
+    (Path, _ResolvedPath),
+    (str, _ResolvedText),
+    (int, _ResolvedNumber),
+    (list, _ResolvedList),
+)
+Value = TypeVar("Value")
+
+
+def resolved(value: Value) -> Value:
+    """Return a value that stands where None was given, equal to `value`; see :func:`given`."""
+    return next((marked(value) for kind, marked in _KINDS if isinstance(value, kind)), value)
+
+
+def given(value: Any) -> Any:
+    """Return a field's value as it was given: None where it was resolved."""
+    return None if isinstance(value, _Resolved) else value
 
 
 PATH_OPTIONS = {

@@ -1,11 +1,11 @@
 """Lists of scenes in JSON files."""
 
 import json
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
 from darts.errors import ConfigurationError
+from darts_utils import write_atomically
 
 
 def read_scene_list(path: Path, option: str) -> list[str]:
@@ -40,6 +40,4 @@ def write_scene_list(path: Path, names: Sequence[str]) -> None:
         names: Names of scenes.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    draft.write_text(json.dumps(list(names), indent=2) + "\n", encoding="utf-8")
-    draft.replace(path)
+    write_atomically(path, (json.dumps(list(names), indent=2) + "\n").encode())

@@ -1,4 +1,4 @@
-"""End a run on purpose: on Ctrl-C, on SIGTERM, or because too much failed."""
+"""End a run on purpose: on Ctrl-C, SIGTERM or SIGHUP, or because too much failed."""
 
 import logging
 import os
@@ -10,24 +10,45 @@ from contextlib import contextmanager
 logger = logging.getLogger(__name__)
 
 
+_SIGNALS = [number for name in ("SIGINT", "SIGTERM", "SIGHUP") if (number := getattr(signal, name, None)) is not None]
+
+
+def exit_code_of(signum: int) -> int:
+    """Return the exit code of a run that a signal ended: 130 for SIGINT, 143 for SIGTERM and SIGHUP."""
+    return 130 if signum == signal.SIGINT else 143
+
+
 class RunInterrupted(KeyboardInterrupt):
     """A signal ended the run. What was finished stays, and the records are complete.
 
     Attributes:
-        code: Exit code by the shell's convention: 130 for SIGINT, 143 for SIGTERM.
+        code: Exit code, see :func:`exit_code_of`.
     """
 
     def __init__(self, signum: int) -> None:
         super().__init__(f"interrupted by {signal.Signals(signum).name}")
-        self.code = 128 + signum
+        self.code = exit_code_of(signum)
 
 
-class Stop:
-    """Whether a run should end early, and why. Safe to ask from any thread."""
+class CancellationToken:
+    """Whether a run should end early, and how. Safe to ask from any thread; a pickled one has the state of that moment.
+
+    Attributes:
+        signum: Number of the signal that asked for it, None where something else did.
+    """
 
     def __init__(self) -> None:
         self._event = threading.Event()
         self.signum: int | None = None
+
+    def __getstate__(self) -> tuple[bool, int | None]:
+        return self.requested, self.signum
+
+    def __setstate__(self, state: tuple[bool, int | None]) -> None:
+        self.__init__()  # type: ignore[misc]
+        requested, self.signum = state
+        if requested:
+            self._event.set()
 
     @property
     def requested(self) -> bool:
@@ -35,11 +56,11 @@ class Stop:
         return self._event.is_set()
 
     @property
-    def at_once(self) -> bool:
+    def immediate(self) -> bool:
         """Whether not even the tiles under way should be waited for, other than one that is being written."""
         return self.requested and self.signum is not None
 
-    def request(self, signum: int | None = None) -> None:
+    def cancel(self, signum: int | None = None) -> None:
         """Ask for the end; with a signal's number, without waiting for tiles under way."""
         self.signum = signum
         self._event.set()
@@ -50,39 +71,38 @@ class Stop:
 
 
 @contextmanager
-def stopping_on_signals(stop: Stop) -> Iterator[None]:
-    """Turn the first SIGINT or SIGTERM of the block into a request to stop; a second one ends the process at once.
+def cancelling_on_signals(token: CancellationToken) -> Iterator[None]:
+    """Let the first signal of the block cancel the run; a second one ends the process at once.
 
     Downloads end with the first one as well; the block's end waits until what they have fetched is kept. Outside the
     main thread, where Python takes no signals, nothing changes.
 
     Args:
-        stop: What is asked to stop.
+        token: What is cancelled.
     """
-    from darts_acquisition.filling import wait_for_fillings
-    from darts_acquisition.retry import stop_fetching
+    from darts_acquisition import stop_fetching, wait_for_fillings
 
     def handle(signum: int) -> None:
-        stop.request(signum)
+        token.cancel(signum)
         stop_fetching()
         logger.warning("Stopping: what is being written is finished first. Once more ends the run at once.")
 
     with _handling_signals(handle):
         yield
-        if stop.at_once:
+        if token.immediate:
             wait_for_fillings()
 
 
 @contextmanager
 def raising_on_signals() -> Iterator[None]:
-    """Raise on the first SIGINT or SIGTERM of the block and end its downloads; a second one ends the process at once.
+    """Raise on the first signal of the block and end its downloads; a second one ends the process at once.
 
     Outside the main thread, where Python takes no signals, nothing changes.
 
     Raises:
         RunInterrupted: If there is a signal.
     """
-    from darts_acquisition.retry import stop_fetching
+    from darts_acquisition import stop_fetching
 
     def handle(signum: int) -> None:
         stop_fetching()
@@ -94,8 +114,8 @@ def raising_on_signals() -> Iterator[None]:
 
 @contextmanager
 def _handling_signals(handle: Callable[[int], None]) -> Iterator[None]:
-    """Call a function on the first SIGINT or SIGTERM of the block; after the block fetching is allowed again."""
-    from darts_acquisition.retry import allow_fetching
+    """Call a function on the first signal of the block; after the block fetching is allowed again."""
+    from darts_acquisition import allow_fetching
 
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -104,11 +124,11 @@ def _handling_signals(handle: Callable[[int], None]) -> Iterator[None]:
 
     def handle_first(signum: int, _frame: object) -> None:
         if received:
-            os._exit(128 + signum)
+            os._exit(exit_code_of(signum))
         received.append(signum)
         handle(signum)
 
-    before = {number: signal.signal(number, handle_first) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.signal(number, handle_first) for number in _SIGNALS}
     try:
         yield
     finally:

@@ -1,22 +1,21 @@
 """Take tiles through their stages: one after the other, or loading, network and export at the same time.
 
-An executor knows nothing of what the stages do. It gets work and stages, and yields a record for each piece of work
-that ended, in whatever order. That is the seam for executors on other machines.
+An executor knows nothing of what the stages do. It gets tasks and a worker, and yields a record for each tile that
+ended, in whatever order. That is the seam for executors on other machines.
 """
 
 import logging
 import queue
 import threading
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from time import perf_counter
 from typing import Protocol
 
-from darts.run.cancel import Stop
-from darts.run.failures import describe, is_disk_full, is_transient
+from darts.run.cancel import CancellationToken
 from darts.run.memory import MemoryGate
 from darts.run.records import TileRecord
-from darts.run.task import Lane, Stage, Work
+from darts.run.task import Lane, Stage, TileTask, TileWork
 from darts_utils import Stopwatch
 
 logger = logging.getLogger(__name__)
@@ -24,14 +23,36 @@ logger = logging.getLogger(__name__)
 _POLL_SECONDS = 0.05
 
 
-class Listener(Protocol):
+class Progress(Protocol):
     """Is told about stages as they begin."""
 
     def stage(self, tile_id: str, name: str) -> None:
         """Note that a stage of a tile begins."""
 
 
-class Executor:
+class TileWorker(Protocol):
+    """Knows the stages of a tile; :class:`darts.run.worker.Worker` is one."""
+
+    def stages(self) -> list[Stage]:
+        """List the stages in their order."""
+
+    def begin(self, task: TileTask) -> TileWork:
+        """Return a task as work that no stage has touched."""
+
+    def fail(self, work: TileWork, stage: Stage, error: Exception) -> None:
+        """Write down in the work's record that a stage raised an error."""
+
+
+class ExecutorProtocol(Protocol):
+    """Takes tasks, gives records."""
+
+    def run(
+        self, tasks: Iterable[TileTask], worker: TileWorker, cancel: CancellationToken, progress: Progress | None = None
+    ) -> Iterator[TileRecord]:
+        """Take all tasks through all stages, see :meth:`LaneExecutor.run`."""
+
+
+class LaneExecutor:
     """Runs the stages in lanes: each lane is a thread that takes one tile at a time through its stages.
 
     Between two lanes at most `prefetch` tiles wait; at most `2 + 2 · prefetch` tiles are under way at once where there
@@ -49,56 +70,65 @@ class Executor:
         self._gate = gate or MemoryGate()
 
     def run(
-        self, works: Iterable[Work], stages: Sequence[Stage], stop: Stop, listener: Listener | None = None
+        self, tasks: Iterable[TileTask], worker: TileWorker, cancel: CancellationToken, progress: Progress | None = None
     ) -> Iterator[TileRecord]:
-        """Take all work through all stages.
+        """Take all tasks through all stages.
 
         Args:
-            works: The tiles, in the order in which they begin.
-            stages: The stages, in their order.
-            stop: Ends the run early. Tiles under way are then dropped without a record, but for one that is being
-                written; where a signal asked, without waiting for the stages that are running.
-            listener: Is told what begins.
+            tasks: The tiles, in the order in which they begin; never more are taken than are under way.
+            worker: Knows the stages.
+            cancel: Ends the run early. Tiles under way are then dropped without a record, but for one that is being
+                written; where the token says so, without waiting for the stages that are running.
+            progress: Is told what begins.
 
         Yields:
             The record of each tile that ended, successful or not.
         """
-        run = _Run(list(works), [[s for s in stages if s.lane in lane] for lane in self._lanes], stop, listener)
+        run = _Run(tasks, worker, self._lanes, cancel, progress)
         in_flight = 1 if len(self._lanes) == 1 else 2 + 2 * self._prefetch
         yield from run.go(self._prefetch, in_flight, self._gate)
 
 
-def serial_executor() -> Executor:
+def serial_executor() -> LaneExecutor:
     """Return an executor that takes one tile after the other through all stages."""
-    return Executor([("before", "network", "after")])
+    return LaneExecutor([("load", "infer", "write")])
 
 
-def overlap_executor(prefetch: int = 1) -> Executor:
+def overlap_executor(prefetch: int = 1) -> LaneExecutor:
     """Return an executor that loads the next tiles and writes the last ones while the network is busy.
 
     Args:
         prefetch: Tiles that may wait before the network, and as many behind it.
     """
-    return Executor([("before",), ("network",), ("after",)], prefetch)
+    return LaneExecutor([("load",), ("infer",), ("write",)], prefetch)
 
 
 class _Run:
-    """One call of :meth:`Executor.run`."""
+    """One call of :meth:`LaneExecutor.run`."""
 
-    def __init__(self, works: list[Work], lanes: list[list[Stage]], stop: Stop, listener: Listener | None) -> None:
-        self._works = works
-        self._lanes = lanes
-        self._stop = stop
-        self._listener = listener
+    def __init__(
+        self,
+        tasks: Iterable[TileTask],
+        worker: TileWorker,
+        lanes: Sequence[Sequence[Lane]],
+        cancel: CancellationToken,
+        progress: Progress | None,
+    ) -> None:
+        stages = worker.stages()
+        self._tasks = tasks
+        self._worker = worker
+        self._lanes = [[stage for stage in stages if stage.lane in lane] for lane in lanes]
+        self._cancel = cancel
+        self._progress = progress
         self._ended: queue.SimpleQueue[TileRecord | BaseException | None] = queue.SimpleQueue()
         self._writing = threading.Lock()
 
     def go(self, prefetch: int, in_flight: int, gate: MemoryGate) -> Iterator[TileRecord]:
         self._gate = gate
         self._slots = threading.Semaphore(in_flight)
-        links: list[queue.Queue[Work | None]] = [queue.Queue(max(prefetch, 1)) for _ in self._lanes[1:]]
-        sources: list[Iterator[Work]] = [self._begin(), *(iter(link.get, None) for link in links)]
-        sinks: list[queue.Queue[Work | None] | None] = [*links, None]
+        links: list[queue.Queue[TileWork | None]] = [queue.Queue(max(prefetch, 1)) for _ in self._lanes[1:]]
+        sources: list[Iterator[TileWork]] = [self._begin(), *(iter(link.get, None) for link in links)]
+        sinks: list[queue.Queue[TileWork | None] | None] = [*links, None]
         threads = [
             threading.Thread(target=self._guarded, args=lane, daemon=True, name=f"darts-lane-{number}")
             for number, lane in enumerate(zip(self._lanes, sources, sinks, strict=True))
@@ -106,7 +136,7 @@ class _Run:
         for thread in threads:
             thread.start()
         yield from self._records()
-        if not self._stop.at_once:
+        if not self._cancel.immediate:
             for thread in threads:
                 thread.join()
 
@@ -115,7 +145,7 @@ class _Run:
             try:
                 ended = self._ended.get(timeout=_POLL_SECONDS)
             except queue.Empty:
-                if self._stop.at_once:
+                if self._cancel.immediate:
                     break
                 continue
             if ended is None:
@@ -125,7 +155,7 @@ class _Run:
             yield ended
             # Only now, so that whoever takes the records can stop the run before a further tile begins.
             self._slots.release()
-        # No further export begins once a stop is requested; the one under way is worth waiting for.
+        # No further export begins once the run is cancelled; the one under way is worth waiting for.
         with self._writing:
             pass
         while not self._ended.empty():
@@ -133,14 +163,21 @@ class _Run:
             if isinstance(ended, TileRecord):
                 yield ended
 
-    def _begin(self) -> Iterator[Work]:
-        for work in self._works:
+    def _begin(self) -> Iterator[TileWork]:
+        tasks = iter(self._tasks)
+        while True:
             self._slots.acquire()
-            if not self._gate.enter(self._stop):
+            if not self._gate.enter(self._cancel):
                 return
-            yield work
+            task = next(tasks, None)
+            if task is None:
+                self._gate.leave()
+                return
+            yield self._worker.begin(task)
 
-    def _guarded(self, stages: list[Stage], source: Iterator[Work], sink: "queue.Queue[Work | None] | None") -> None:
+    def _guarded(
+        self, stages: list[Stage], source: Iterator[TileWork], sink: "queue.Queue[TileWork | None] | None"
+    ) -> None:
         try:
             for work in source:
                 self._take(work, stages, sink)
@@ -152,7 +189,7 @@ class _Run:
             else:
                 self._ended.put(None)
 
-    def _take(self, work: Work, stages: list[Stage], sink: "queue.Queue[Work | None] | None") -> None:
+    def _take(self, work: TileWork, stages: list[Stage], sink: "queue.Queue[TileWork | None] | None") -> None:
         for stage in stages:
             if not self._advance(work, stage):
                 work.drop()
@@ -165,38 +202,25 @@ class _Run:
         self._gate.leave()
         self._ended.put(work.record)
 
-    def _advance(self, work: Work, stage: Stage) -> bool:
+    def _advance(self, work: TileWork, stage: Stage) -> bool:
         """Run one stage; return whether the tile goes on."""
-        with self._writing if stage.writes else _nothing():
-            if self._stop.requested:
+        with self._writing if stage.writes else nullcontext():
+            if self._cancel.requested:
                 self._slots.release()
                 return False
-            if self._listener is not None:
-                self._listener.stage(work.job.tile_id, stage.name)
+            if self._progress is not None:
+                self._progress.stage(work.task.tile_id, stage.name)
             try:
                 with _timed(work.record, stage.name):
                     stage.run(work)
             except Exception as error:  # noqa: BLE001 - one tile must never end the run
-                if self._stop.at_once and not stage.writes:  # It may have failed because its download was stopped.
+                if self._cancel.immediate and not stage.writes:  # It may have failed because its download was stopped.
                     self._slots.release()
                 else:
-                    self._fail(work, stage, error)
+                    self._worker.fail(work, stage, error)
+                    self._ended.put(work.record)
                 return False
         return True
-
-    def _fail(self, work: Work, stage: Stage, error: Exception) -> None:
-        record = work.record
-        record.status = "failed"
-        record.error = describe(stage.name, error)
-        record.retryable = is_transient(error)
-        record.ends_run = is_disk_full(error)
-        logger.debug("Tile %s failed in stage %s.", record.tile_id, stage.name, exc_info=error)
-        self._ended.put(record)
-
-
-@contextmanager
-def _nothing() -> Iterator[None]:
-    yield
 
 
 @contextmanager

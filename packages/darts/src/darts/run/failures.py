@@ -3,6 +3,8 @@
 import errno
 from collections.abc import Iterator
 
+from darts_utils import NoDataError
+
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 _TRANSIENT = (ConnectionError, TimeoutError, MemoryError)
 _TRANSIENT_ERRNO = (errno.EAGAIN, errno.ETIMEDOUT, errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ENETDOWN, errno.ESTALE)
@@ -21,6 +23,24 @@ def is_transient(error: BaseException) -> bool:
         if hasattr(link, "failure"):
             return bool(getattr(link.failure, "temporary", False))
     return any(_looks_transient(link) for link in _chain(error))
+
+
+def is_service_failure(error: BaseException) -> bool:
+    """Say whether a service or the network failed, so that trying later is right.
+
+    Args:
+        error: What was raised.
+    """
+    return is_transient(error) and not any(_is_out_of_memory(link) for link in _chain(error))
+
+
+def no_data_reason(error: BaseException) -> str | None:
+    """Return why a scene holds no data at all, None where the error is another one.
+
+    Args:
+        error: What was raised.
+    """
+    return next((str(link) for link in _chain(error) if isinstance(link, NoDataError)), None)
 
 
 def is_disk_full(error: BaseException) -> bool:

@@ -1,65 +1,82 @@
-"""Tell whether finished results are those that a configuration would give."""
+"""What results depend on: kept in the manifest of a tile, and compared with what they would depend on now."""
 
 import hashlib
+import importlib
 import json
-from collections.abc import Iterable, Mapping
-from importlib.metadata import version
-from pathlib import Path
+from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-from darts.pipelines.options import options_of
+FORMAT = 2
+"""Format of what the manifest keeps; that of release 0.1 had none, and cannot be compared."""
+DEPENDS_ON = "depends_on"
+"""Key under which the manifest's metadata keep it."""
 
 STAGE_PACKAGES = (
+    "darts-utils",
     "darts-acquisition",
     "darts-preprocessing",
     "darts-segmentation",
     "darts-postprocessing",
     "darts-export",
 )
+_OTHER_PACKAGES = ("darts-nextgen", "torch", "rasterio", "pyproj")
 
 
-def versions() -> dict[str, str]:
-    """Return the versions of the packages whose code makes the results."""
-    return {name: version(name) for name in ("darts-nextgen", *STAGE_PACKAGES)}
+def package_versions() -> dict[str, str]:
+    """Return the versions of the packages whose code makes the results, for the reader; none of them decides anything.
+
+    That of rasterio stands for GDAL, that of pyproj for PROJ, which they bring.
+    """
+    found = {}
+    for name in (*STAGE_PACKAGES, *_OTHER_PACKAGES):
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
 
 
-def results_configuration(pipeline: Any) -> dict[str, Any]:
-    """Return the values of a pipeline's fields on which results depend.
+def results_versions() -> dict[str, int]:
+    """Return `RESULTS_VERSION` of each stage package: it is raised by hand when numbers change."""
+    modules = {name: importlib.import_module(f"{name.replace('-', '_')}.version") for name in STAGE_PACKAGES}
+    return {name: int(module.RESULTS_VERSION) for name, module in modules.items()}
+
+
+def files_version() -> int:
+    """Return `FILES_VERSION` of the export: it is raised when files or columns change that can be made anew."""
+    from darts_export.version import FILES_VERSION
+
+    return int(FILES_VERSION)
+
+
+def shared_dependencies(configuration: Mapping[str, Any], models: Mapping[str, str]) -> dict[str, Any]:
+    """Return what the results of every tile of a run depend on.
 
     Args:
-        pipeline: The pipeline.
+        configuration: Fields on which results depend, by name, ``precision`` among them.
+        models: SHA-256 of each model by name.
 
     Returns:
-        Values by field.
+        ``format``, ``configuration``, ``models``, ``engine``, ``code`` and ``files``.
     """
-    return {item.name: getattr(pipeline, item.name) for item in options_of(type(pipeline)) if item.affects_results}
+    fields = dict(configuration)
+    precision = fields.pop("precision", "fp32")
+    return {
+        "format": FORMAT,
+        "configuration": fields,
+        "models": dict(models),
+        "engine": {"engine": "torch", "precision": precision},
+        "code": results_versions(),
+        "files": files_version(),
+    }
 
 
-def describe_files(files: Iterable[Path]) -> list[list[Any]]:
-    """Describe input files by name, size and time of change, as one does who cannot read them all again.
-
-    Args:
-        files: The files.
-
-    Returns:
-        One list [name, bytes, nanoseconds] per file, sorted.
-    """
-    return sorted(_describe_file(path) for path in files)
-
-
-def _describe_file(path: Path) -> list[Any]:
-    try:
-        facts = path.stat()
-    except OSError:
-        return [path.name, -1, -1]  # Loading the tile will say what is wrong with it.
-    return [path.name, facts.st_size, facts.st_mtime_ns]
-
-
-def fingerprint(parts: Mapping[str, Any]) -> str:
+def fingerprint(depends_on: Mapping[str, Any]) -> str:
     """Hash what results depend on.
 
     Args:
-        parts: Inputs, configuration, hashes of the models, versions: anything that JSON or `str` can express.
+        depends_on: Anything that JSON or `str` can express.
 
     Returns:
         SHA-256 in hexadecimal; equal for equal parts, whatever the order of the keys.
@@ -68,5 +85,43 @@ def fingerprint(parts: Mapping[str, Any]) -> str:
         >>> fingerprint({"a": 1, "b": 2}) == fingerprint({"b": 2, "a": 1})
         True
     """
-    text = json.dumps(parts, sort_keys=True, default=str)
+    text = json.dumps(depends_on, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def describe_change(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    """Say what differs between what results depended on and what they would depend on now.
+
+    A precision of "auto" is content with any: it is decided once, on the first tile that is computed.
+
+    Args:
+        before: What the manifest holds, of the present format.
+        now: What :func:`shared_dependencies` returned.
+
+    Returns:
+        The names of what differs with both values, an empty string if nothing does.
+
+    Examples:
+        >>> describe_change({"configuration": {"overlap": 128}}, {"configuration": {"overlap": 256}})
+        'overlap was 128, is 256'
+    """
+    changes = []
+    for part in ("configuration", "models", "engine", "code"):
+        old, new = before.get(part, {}), now.get(part, {})
+        differing = [key for key in sorted({*old, *new}) if plain(old.get(key)) != plain(new.get(key))]
+        changes += [_change(part, key, old.get(key), new.get(key)) for key in differing if new.get(key) != "auto"]
+    return ", ".join(changes)
+
+
+def _change(part: str, key: str, old: Any, new: Any) -> str:
+    if part == "models":
+        return f"model {key}"
+    name = f"results version of {key}" if part == "code" else key
+    return f"{name} was {old}, is {new}"
+
+
+def plain(value: Any) -> Any:
+    """Bring a value into the form that JSON gives it back in."""
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    return value if isinstance(value, int | float | str | bool | None) else str(value)

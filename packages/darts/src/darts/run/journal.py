@@ -88,6 +88,7 @@ class TileRecord:
         cloudy: Share of the tile, 0 to 1, that clouds or their shadows cover.
         retryable: Whether the same tile may succeed later.
         ends_run: Whether no other tile can succeed either. Not written.
+        by_service: Whether a service or the network failed. Not written.
     """
 
     tile_id: str
@@ -105,6 +106,7 @@ class TileRecord:
     cloudy: float | None = None
     retryable: bool = False
     ends_run: bool = False
+    by_service: bool = False
 
     def to_entry(self) -> Entry:
         """Return what a journal holds of it."""

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from darts.errors import ConfigurationError, FolderInUseError, NoFileLocksWarning
+from darts_utils import write_atomically
 
 LOCK_FILE = ".darts-run.lock"
 HOLDER_FILE = ".darts-run.json"
@@ -62,11 +63,10 @@ def folder_lock(folder: Path) -> Iterator[Callable[[str], None]]:
 
     def tell(run: str) -> None:
         # Only for others to read: a run goes on without it.
-        with suppress(OSError):
-            holder.write_text(json.dumps({**facts, "run": run}), encoding="utf-8")
-        if owner is not None:
-            with suppress(OSError):
-                owner.write_text(json.dumps({**facts, "run": run}), encoding="utf-8")
+        for path in (holder, owner):
+            if path is not None:
+                with suppress(OSError):
+                    write_atomically(path, json.dumps({**facts, "run": run}).encode(), durable=False)
 
     with ExitStack() as held:
         owner = None

@@ -1,145 +1,212 @@
-"""The loop over tiles: decide, process, record, try again, end cleanly. Written once for all pipelines."""
+"""Run a pipeline: plan, process, record, retry, end cleanly. Written once for all pipelines and executors."""
 
 import logging
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 
-from darts.run.cancel import RunInterrupted, Stop, stopping_on_signals
-from darts.run.executors import Executor
+from darts.run import checks
+from darts.run.cancel import CancellationToken, RunInterrupted, cancelling_on_signals
+from darts.run.executors import ExecutorProtocol, TileWorker, overlap_executor, serial_executor
 from darts.run.folding import fold_ended
+from darts.run.heap import kept_heap
 from darts.run.lock import folder_lock
-from darts.run.progress import Reporter, run_log, summarise
-from darts.run.records import PlanCounts, RunRecords, TileRecord, remove_leftovers
+from darts.run.planning import Plan, Planner
+from darts.run.progress import Reporter, run_log, summarise, warnings_once
+from darts.run.records import RunRecords, TileRecord, remove_leftovers
 from darts.run.resume import Decision
-from darts.run.task import Stage, Work
+from darts.run.task import Pipeline, TileTask
+from darts.run.worker import OpenSession, Worker, open_session
+from darts_utils import remove_partials
 
 logger = logging.getLogger(__name__)
 
 
-def run_tiles(
-    *,
-    plan: Callable[[], Sequence[Decision]],
-    stages: Sequence[Stage],
-    executor: Executor,
-    output: Path,
-    write_configuration: Callable[[Path], None],
-    failures_allowed: int | None = None,
-) -> RunRecords:
-    """Process tiles until all are done, too many have failed, or a signal asks to stop.
+def plan(pipeline: Pipeline) -> Plan:
+    """Say what :func:`run` would do about each tile and why, without computing or writing anything.
 
     Args:
-        plan: Decides about every tile; called once the folder is held, so that no other run changes it meanwhile.
-        stages: The stages of a tile.
-        executor: Takes the tiles through the stages.
-        output: Folder of the results and the records. It must exist.
-        write_configuration: Writes the run's configuration to a path.
-        failures_allowed: The run ends once this many tiles have failed; 0 means at the first, None never.
+        pipeline: The pipeline.
+
+    Returns:
+        One decision per tile, in the order of the run.
+
+    Raises:
+        ConfigurationError: As :func:`run`.
+    """
+    with warnings_once():
+        return Planner(pipeline, writes=False).plan()
+
+
+def run(pipeline: Pipeline, open_session: OpenSession = open_session) -> RunRecords:
+    """Process every tile of a pipeline that is not finished, and keep records.
+
+    Args:
+        pipeline: The pipeline.
+        open_session: Opens what computes probabilities, where a tile is to be computed.
 
     Returns:
         The records of the run.
 
     Raises:
-        FolderInUseError: If another run holds the folder.
+        ConfigurationError: If the run cannot work as configured. Nothing has been computed.
+        DeviceError: If a GPU was asked for and does not work.
+        FolderInUseError: If another run holds the folder of results.
         RunInterrupted: If a signal ended the run; the records are complete.
     """
-    with _planned(output, plan) as (decisions, records), run_log(records.path("log")):
-        write_configuration(records.path("config.toml"))
-        stop = Stop()
-        run = _TileRun(records, stages, executor, stop, failures_allowed)
-        try:
-            with stopping_on_signals(stop), Reporter(len(decisions)).showing() as run.reporter:
-                run.go(decisions)
-        finally:
-            try:
-                records.close()
-            finally:
-                for line in summarise(records).splitlines():
-                    logger.info(line)
-        if stop.signum is not None:
-            raise RunInterrupted(stop.signum)
+    with warnings_once():
+        planner = Planner(pipeline)
+        output = planner.output
+        checks.check_folder_is_writable(output)
+        with _planned(planner) as (planned, records), run_log(records.path("log")):
+            pipeline._write_configuration(records.path("config.toml"))
+            worker = Worker(pipeline, planned.context, open_session)
+            executor = overlap_executor(pipeline.prefetch) if pipeline.executor == "overlap" else serial_executor()
+            failures_allowed = 0 if pipeline.fail_fast else pipeline.max_failures
+            tile_run = TileRun(records, worker, executor, failures_allowed)
+            with tile_run.ending():
+                if planned.todo:
+                    pipeline._check_ready(planned.todo)
+                with tile_run.cancelling(len(planned.decisions)):
+                    tile_run.go(planned.decisions, worker)
     return records
 
 
 @contextmanager
-def _planned(output: Path, plan: Callable[[], Sequence[Decision]]) -> Iterator[tuple[Sequence[Decision], RunRecords]]:
+def _planned(planner: Planner) -> Iterator[tuple[Plan, RunRecords]]:
     """Hold the folder, clear up after a killed run, decide about every tile, and open the records."""
+    output = planner.output
     with folder_lock(output) as name_holder:
         remove_leftovers(output)
+        remove_partials(output)
         fold_ended(output)
-        decisions = plan()
-        records = RunRecords(output, planned=_count(decisions))
+        planned = planner.plan()
+        records = RunRecords(output, planned=planned.counts)
         name_holder(records.name)
-        yield decisions, records
+        yield planned, records
 
 
-def _count(decisions: Sequence[Decision]) -> PlanCounts:
-    to_compute = sum(decision.todo for decision in decisions)
-    return {
-        "total": len(decisions),
-        "to_compute": to_compute,
-        "finished": len(decisions) - to_compute,
-        "reasons": dict(Counter(decision.why for decision in decisions)),
-    }
+class TileRun:
+    """One run over a list of tiles.
 
+    Args:
+        records: The records of the run.
+        worker: Knows the stages of a tile.
+        executor: Takes the tiles through them.
+        failures_allowed: The run ends once this many tiles have failed; 0 means at the first, None never.
 
-class _TileRun:
-    """One run over a list of tiles."""
+    Attributes:
+        cancel: Ends the run.
+        reporter: Tells how far it is.
+        startup_seconds: How long it took to load libraries and networks; 0 where nothing was computed.
+    """
 
     def __init__(
-        self,
-        records: RunRecords,
-        stages: Sequence[Stage],
-        executor: Executor,
-        stop: Stop,
-        failures_allowed: int | None,
+        self, records: RunRecords, worker: TileWorker, executor: ExecutorProtocol, failures_allowed: int | None = None
     ) -> None:
         self.records = records
-        self.stages = stages
-        self.executor = executor
-        self.stop = stop
-        self.limit = None if failures_allowed is None else max(failures_allowed, 1)
-        self.reporter: Reporter
+        self.cancel = CancellationToken()
+        self.reporter = Reporter(0)
+        self.startup_seconds = 0.0
+        self._worker = worker
+        self._executor = executor
+        self._limit = None if failures_allowed is None else max(failures_allowed, 1)
 
-    def go(self, decisions: Sequence[Decision]) -> None:
-        """Skip what is finished, process the rest, and try once more what may have failed by chance."""
+    @contextmanager
+    def ending(self) -> Iterator[None]:
+        """End the run after the block, whatever happens in it: the records are closed, and the summary is told.
+
+        Raises:
+            RunInterrupted: If a signal ended the run.
+        """
+        try:
+            yield
+        finally:
+            try:
+                self.records.close()
+            except OSError as error:
+                logger.error("The records of the run cannot be written whole (%s).", error)  # noqa: TRY400
+            for line in summarise(self.records, self.startup_seconds).splitlines():
+                logger.info(line)
+        if self.cancel.signum is not None:
+            raise RunInterrupted(self.cancel.signum)
+
+    @contextmanager
+    def cancelling(self, total: int) -> Iterator[None]:
+        """Let signals cancel the run, and show how far it is, until the block ends.
+
+        Args:
+            total: Number of tiles.
+        """
+        with cancelling_on_signals(self.cancel), Reporter(total).showing() as self.reporter:
+            yield
+
+    def go(self, decisions: Sequence[Decision], opens: Worker | None = None) -> None:
+        """Record what is finished, process the rest, and retry what may have failed by chance.
+
+        Args:
+            decisions: What to do about each tile.
+            opens: Is opened before the first tile, where one is to be computed.
+        """
         todo = []
         for decision in decisions:
+            if self.cancel.requested:
+                return
             if decision.todo:
-                todo.append(decision.work)
+                todo.append(decision.task)
                 if "changed since" in decision.why:
-                    logger.warning("Tile %s is computed again, %s.", decision.work.job.tile_id, decision.why)
+                    logger.warning("Tile %s is computed again, %s.", decision.task.tile_id, decision.why)
             else:
-                decision.work.record.status = "skipped"
-                self._end(decision.work.record)
-        self._process(todo)
-        again = [
-            Work(work.job, work.fingerprint, work.depends_on)
-            for work in todo
-            if work.record.status == "failed" and work.record.retryable
-        ]
-        for work in again:
-            work.record.attempt = 2
-        if again and not self.stop.requested:
-            logger.info("Trying %d tiles again whose failure may have been a passing one.", len(again))
-            self.reporter.expect(len(again))
-            self._process(again)
+                record = TileRecord(decision.task.tile_id, decision.task.output, "skipped")
+                if decision.action == "empty":
+                    record.status, record.error = "empty", decision.why
+                self._end(record)
+        if not todo or self.cancel.requested:
+            return
+        if opens is not None:
+            opens.open()
+            self.startup_seconds = opens.startup_seconds
+        with kept_heap():
+            again = self._process(todo)
+            if again and not self.cancel.requested:
+                logger.info("Retrying %d tiles whose failure may have been a passing one.", len(again))
+                self.reporter.expect(len(again))
+                self._process(again)
 
-    def _process(self, works: Iterable[Work]) -> None:
-        for record in self.executor.run(works, self.stages, self.stop, self.reporter):
+    def _process(self, tasks: Sequence[TileTask]) -> list[TileTask]:
+        """Process tiles; return those that failed and are worth another attempt."""
+        by_folder = {task.output: task for task in tasks}
+        again = []
+        for record in self._executor.run(iter(tasks), self._worker, self.cancel, self.reporter):
             self._end(record)
+            if record.status == "failed" and record.retryable:
+                again.append(by_folder[record.output_path].again())
             if record.ends_run:
                 logger.error("The run stops: no other tile can be written either.")
-                self.stop.request()
-            if self.limit is not None and self.records.count("failed") >= self.limit and not self.stop.requested:
+                self.cancel.cancel()
+            if self._limit is not None and self.records.count("failed") >= self._limit and not self.cancel.requested:
                 logger.error("The run stops after %d failed tiles.", self.records.count("failed"))
-                self.stop.request()
+                self.cancel.cancel()
+        return again
 
     def _end(self, record: TileRecord) -> None:
         try:
             self.records.add(record)
         except OSError as error:
             logger.error("The run stops: its records cannot be written (%s).", error)  # noqa: TRY400 - no bug of ours
-            self.stop.request()
+            self.cancel.cancel()
         self.reporter.end(record)
+
+
+def exit_code(records: RunRecords) -> int:
+    """Return the exit code of a run that no signal ended.
+
+    Args:
+        records: Its records.
+
+    Returns:
+        0 if every tile is done; 75 if all that are not failed by a service, and trying later is right; else 1.
+    """
+    not_done = records.count("failed") + records.undone
+    if not not_done:
+        return 0
+    return 75 if records.failed_by_service == not_done else 1

@@ -5,23 +5,29 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from darts.errors import ConfigurationError, NoTilesError
-from darts.run.task import TileJob
+from darts.run import checks
+from darts.run.planning import bands_wanted, list_tasks, read_cards
+from darts.run.task import Pipeline, TileTask
+from darts.run.worker import dem_margin_px
+from darts_utils import DartsError
 
 if TYPE_CHECKING:
-    from darts.pipelines.sequential_v2.base import _BasePipeline
     from darts_acquisition import EarthEngineSettings
 
 logger = logging.getLogger(__name__)
 
 
-def prepare_run(pipeline: "_BasePipeline", *, optical: bool, aux: bool, margin_px: int) -> list[str]:
+def prepare_run(
+    pipeline: Pipeline, *, optical: bool, aux: bool, arcticdem: bool | None = None, tcvis: bool | None = None
+) -> list[str]:
     """Fetch what an offline run of a pipeline needs, see `_BasePipeline.prepare_data`.
 
     Args:
         pipeline: The pipeline whose run is prepared.
         optical: Fetch raw scenes.
-        aux: Fetch auxiliary data.
-        margin_px: Pixels of the DEM around each tile.
+        aux: Fetch the auxiliary data that the models need.
+        arcticdem: Fetch ArcticDEM, or do not, whatever the models need.
+        tcvis: Fetch TCVIS, or do not, whatever the models need.
 
     Returns:
         Names of the scenes that could not be prepared.
@@ -30,59 +36,119 @@ def prepare_run(pipeline: "_BasePipeline", *, optical: bool, aux: bool, margin_p
         ConfigurationError: If that cannot be prepared.
         ServiceError: If auxiliary data cannot be fetched.
     """
-    if not optical and not aux:
+    if not (optical or aux or arcticdem or tcvis):
         raise ConfigurationError("There is nothing to prepare: ask for --aux, --optical or both.")
     if pipeline.offline:
         raise ConfigurationError(
             "Data cannot be prepared offline; leave --offline out, or give --no-offline where a file sets it."
         )
-    jobs = pipeline._jobs(pipeline._output_dir())
-    if not jobs:
-        raise NoTilesError(f"There is no tile to prepare data for: {pipeline._where_tiles_were_sought()}.")
-    failed = pipeline._prepare_optical(jobs) if optical else []
-    if aux:
-        readable = [job for job in jobs if job.tile_id not in failed]
-        _prepare_surroundings(pipeline, readable, margin_px, failed)
-    pipeline._note_prepared([job.tile_id for job in jobs if job.tile_id not in failed])
+    products = _products(pipeline, aux=aux, arcticdem=arcticdem, tcvis=tcvis)
+    tasks = list_tasks(pipeline)
+    failed = _prepare_optical(pipeline, tasks) if optical else []
+    if products:
+        readable = [task for task in tasks if task.tile_id not in failed]
+        _prepare_surroundings(pipeline, readable, products, failed)
+    pipeline._note_prepared([task.tile_id for task in tasks if task.tile_id not in failed])
+    return failed
+
+
+def _products(pipeline: Pipeline, *, aux: bool, arcticdem: bool | None, tcvis: bool | None) -> dict[str, str]:
+    """Return the cubes to fill, by product."""
+    needed = _needed(pipeline) if aux else set()
+    asked = {"ArcticDEM": (arcticdem, pipeline.arcticdem_dir), "TCVIS": (tcvis, pipeline.tcvis_dir)}
+    return {
+        name: str(cube)
+        for name, (wanted, cube) in asked.items()
+        if wanted or (wanted is None and name in needed)
+    }  # fmt: skip
+
+
+def _needed(pipeline: Pipeline) -> set[str]:
+    """Name the products that the models and the export need."""
+    try:
+        models = checks.find_models(pipeline.model_files, pipeline.default_dirs.models)
+    except ConfigurationError as error:
+        if pipeline.model_files:
+            raise
+        logger.warning("%s Without a model, both ArcticDEM and TCVIS are prepared.", error)
+        return {"ArcticDEM", "TCVIS"}
+    wanted = bands_wanted(pipeline, read_cards(models))
+    bands = {"ArcticDEM": checks.DEM_BANDS, "TCVIS": checks.TCVIS_BANDS}
+    needed = {name for name, names in bands.items() if wanted & set(names)}
+    logger.info("The models and the export need %s.", " and ".join(sorted(needed)) or "no auxiliary data")
+    return needed
+
+
+def _prepare_optical(pipeline: Pipeline, tasks: Sequence[TileTask]) -> list[str]:
+    """Fetch the images of tiles, and list those that are there.
+
+    A scene that fails is logged, and the others go on. Scenes that were fetched before are listed from the start, so
+    that an interrupted repetition loses none of them.
+
+    Returns:
+        Names of the scenes that failed.
+
+    Raises:
+        ConfigurationError: If the pipeline cannot fetch images, or has nowhere to put them.
+        LoginError: If something must be fetched, and there is no login.
+    """
+    missing = {task.tile_id for task in tasks if not pipeline._tile_inputs(task.key)}
+    pipeline._check_ready(tasks)
+
+    def note_ready() -> None:
+        pipeline._note_prepared([task.tile_id for task in tasks if task.tile_id not in missing])
+
+    note_ready()
+    failed: list[str] = []
+    for number, task in enumerate(tasks, start=1):
+        try:
+            pipeline._download_tile(task.key)
+        except ConfigurationError:
+            raise
+        except DartsError as error:
+            failed.append(task.tile_id)
+            logger.error("Scene %d of %d failed: %s", number, len(tasks), error)  # noqa: TRY400 - no bug of ours
+            continue
+        missing.discard(task.tile_id)
+        logger.info("Scene %d of %d is in the store: %s", number, len(tasks), task.tile_id)
+        note_ready()
     return failed
 
 
 def _prepare_surroundings(
-    pipeline: "_BasePipeline", jobs: Sequence[TileJob], margin_px: int, failed: list[str]
+    pipeline: Pipeline, tasks: Sequence[TileTask], products: dict[str, str], failed: list[str]
 ) -> None:
-    """Fill the cubes for the tiles whose place is known; add the names of the others to `failed`."""
+    """Fill cubes for the tiles whose place is known; add the names of the others to `failed`."""
     from darts_acquisition import EarthEngineSettings
 
-    areas = pipeline._tile_areas(jobs, failed)
+    areas = pipeline._tile_areas(tasks, failed)
     if not areas:
         raise NoTilesError("There is no tile to prepare data for: none of those selected can be read.")
+    resolution = pipeline._arcticdem_resolution()
     prepare_auxiliary(
         list(areas.values()),
-        pipeline._arcticdem_path(),
-        pipeline._tcvis_path(),
-        resolution=pipeline._dem_resolution,
-        margin_px=margin_px,
+        products,
+        resolution=resolution,
+        margin_px=dem_margin_px(pipeline.tpi_outer_radius, resolution),
         earthengine=EarthEngineSettings(project=pipeline.ee_project, use_highvolume=pipeline.ee_use_highvolume),
     )
 
 
 def prepare_auxiliary(
     areas: Sequence[Any],
-    arcticdem_dir: str,
-    tcvis_dir: str,
+    products: dict[str, str],
     *,
     resolution: int,
     margin_px: int,
     earthengine: "EarthEngineSettings",
 ) -> None:
-    """Fill the ArcticDEM and the TCVIS cube for the area of all tiles, margins included.
+    """Fill cubes for the area of all tiles, margins included.
 
     Says first how much there is to fetch. What was fetched stays where a later part fails.
 
     Args:
         areas: Grids or footprints of the tiles (odc.geo), in any CRS.
-        arcticdem_dir: ArcticDEM datacube; created where there is none.
-        tcvis_dir: TCVIS datacube; created where there is none.
+        products: Datacube of "ArcticDEM" and of "TCVIS", as far as they are wanted; created where there is none.
         resolution: Pixel size of the DEM in metres.
         margin_px: Pixels of the DEM around each tile.
         earthengine: How Earth Engine is asked.
@@ -91,14 +157,29 @@ def prepare_auxiliary(
         ServiceError: If something cannot be fetched.
         LoginError: If Earth Engine refuses the login, or there is none.
     """
-    from darts_acquisition import download_arcticdem, download_tcvis, estimate_arcticdem, estimate_tcvis
+    from darts_acquisition import download_arcticdem, download_tcvis
 
-    logger.info("ArcticDEM: %s.", estimate_arcticdem(areas, arcticdem_dir, resolution, buffer=margin_px))
-    logger.info("TCVIS: %s.", estimate_tcvis(areas, tcvis_dir))
-    done = download_arcticdem(areas, arcticdem_dir, resolution, buffer=margin_px, progress=_tell("ArcticDEM"))
-    logger.info("ArcticDEM: %d chunks filled, %d are empty at the provider.", done.filled, done.empty)
-    done = download_tcvis(areas, tcvis_dir, settings=earthengine, progress=_tell("TCVIS"))
-    logger.info("TCVIS: %d chunks filled, %d are empty at the provider.", done.filled, done.empty)
+    tell_estimates(areas, products, resolution=resolution, margin_px=margin_px)
+    done = {}
+    if "ArcticDEM" in products:
+        cube = products["ArcticDEM"]
+        progress = _tell("ArcticDEM")
+        done["ArcticDEM"] = download_arcticdem(areas, cube, resolution, buffer=margin_px, progress=progress)
+    if "TCVIS" in products:
+        done["TCVIS"] = download_tcvis(areas, products["TCVIS"], settings=earthengine, progress=_tell("TCVIS"))
+    for name, filling in done.items():
+        logger.info("%s: %d chunks filled, %d are empty at the provider.", name, filling.filled, filling.empty)
+
+
+def tell_estimates(areas: Sequence[Any], products: dict[str, str], *, resolution: int, margin_px: int) -> None:
+    """Say how much there is to fetch for the area of all tiles; arguments as for :func:`prepare_auxiliary`."""
+    from darts_acquisition import estimate_arcticdem, estimate_tcvis
+
+    if "ArcticDEM" in products:
+        estimate = estimate_arcticdem(areas, products["ArcticDEM"], resolution, buffer=margin_px)
+        logger.info("ArcticDEM: %s.", estimate)
+    if "TCVIS" in products:
+        logger.info("TCVIS: %s.", estimate_tcvis(areas, products["TCVIS"]))
 
 
 def _tell(product: str) -> Any:

@@ -66,6 +66,8 @@ class Reporter:
         place = f"[{self._done}/{self._total}] {tile.tile_id}"
         if tile.status == "skipped":
             logger.info("%s: finished already.", place)
+        elif tile.status == "empty":
+            logger.info("%s is empty: %s", place, tile.error)
         elif tile.status == "failed":
             logger.error("%s failed: %s", place, tile.error)
         else:
@@ -75,11 +77,12 @@ class Reporter:
 _WORDS: dict[Status, str] = {"success": "succeeded", "skipped": "skipped", "failed": "failed"}
 
 
-def summarise(records: RunRecords) -> str:
+def summarise(records: RunRecords, startup_seconds: float = 0.0) -> str:
     """Say in three lines how many tiles succeeded, were skipped and failed, where the results are and where time went.
 
     Args:
         records: The records of the run.
+        startup_seconds: How long it took to load libraries and networks.
 
     Returns:
         The lines.
@@ -87,7 +90,8 @@ def summarise(records: RunRecords) -> str:
     counted = [f"{records.count(status)} {word}" for status, word in _WORDS.items()]
     further = {"without data": records.count("empty"), "not done": records.undone}
     counted += [f"{number} {words}" for words, number in further.items() if number > 0]
-    seconds = {stage: value for stage, value in records.seconds().items() if value}
+    seconds = {"start-up": startup_seconds, **records.seconds()}
+    seconds = {stage: value for stage, value in seconds.items() if value}
     longest = sorted(seconds.items(), key=lambda item: -item[1])
     times = ", ".join(f"{stage} {value:.1f} s" for stage, value in longest) or "nothing was computed"
     counts = f"{records.planned} tiles: {', '.join(counted)}."

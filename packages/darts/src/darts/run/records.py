@@ -21,6 +21,7 @@ from darts.run.journal import (
     read_entries,
     utc_now,
 )
+from darts_utils import remove_partials
 
 __all__ = ["STAGES", "PlanCounts", "RunRecords", "Status", "TileRecord", "remove_leftovers"]
 
@@ -59,6 +60,7 @@ class RunRecords:
         self.planned = planned["total"]
         self._statuses: dict[int, Status] = {}
         self._counts: Counter[Status] = Counter()
+        self._service_failures: set[int] = set()
         self._seconds = dict.fromkeys(STAGES, 0.0)
         self.name, self._journal = _new_journal(folder, planned, suffix)
         self._reserve = folder / f".{self.name}.reserve"
@@ -100,6 +102,9 @@ class RunRecords:
             self._counts[earlier] -= 1
         self._statuses[key] = tile.status
         self._counts[tile.status] += 1
+        self._service_failures.discard(key)
+        if tile.status == "failed" and tile.by_service:
+            self._service_failures.add(key)
         for stage, seconds in tile.stages.items():
             self._seconds[stage] = self._seconds.get(stage, 0.0) + seconds
 
@@ -127,6 +132,11 @@ class RunRecords:
         return len(self._statuses)
 
     @property
+    def failed_by_service(self) -> int:
+        """Failed tiles whose failure was that of a service or the network."""
+        return len(self._service_failures)
+
+    @property
     def undone(self) -> int:
         """Planned tiles that have not ended."""
         return self.planned - self.done
@@ -144,7 +154,8 @@ def remove_leftovers(folder: Path, running: Collection[str] = ()) -> None:
         folder: Folder of results.
         running: Names of runs that go on now and whose files are left alone.
     """
-    for pattern in (".*.parquet*.new", ".*.reserve"):
+    remove_partials(folder)
+    for pattern in (".*.parquet.new", ".*.reserve"):  # The first is what release 0.1 left.
         for path in folder.glob(pattern):
             if not path.name.removeprefix(".").startswith(tuple(f"{name}." for name in running)):
                 path.unlink(missing_ok=True)

@@ -1,99 +1,118 @@
 """Decide which tiles of a run are finished already, and say why the others are not."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, Literal
 
-from darts.run.fingerprint import describe_files, fingerprint
-from darts.run.task import TileJob, Work
+from darts.run.auxiliary import CubesNow
+from darts.run.fingerprint import DEPENDS_ON, FORMAT, describe_change, plain
+from darts.run.inputs import InputMemory, changed_input
+from darts.run.task import TileTask
 
-DEPENDS_ON = "depends_on"
-"""Key under which the manifest's metadata keep what the results depend on."""
+Action = Literal["compute", "skip", "empty"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Decision:
     """What a run will do about a tile.
 
     Attributes:
-        work: The tile.
-        todo: Whether it will be computed.
+        task: The tile.
+        action: "compute", "skip" (finished), or "empty" (it is known to hold no data).
         why: The reason, in words.
+        of_earlier_release: Whether results are there that a release before wrote, and that cannot be compared.
     """
 
-    work: Work
-    todo: bool
+    task: TileTask
+    action: Action
     why: str
+    of_earlier_release: bool = False
+
+    @property
+    def todo(self) -> bool:
+        """Whether the tile will be computed."""
+        return self.action == "compute"
 
 
-def decide(
-    job: TileJob, shared: Mapping[str, Any], bands: Iterable[str], subsets: Iterable[str], overwrite: bool
-) -> Decision:
-    """Decide about one tile: it is finished if its manifest is complete and its results depend on the same things.
+@dataclass(frozen=True)
+class Resume:
+    """Decides about the tiles of a run: finished means that it would come out the same.
 
-    Args:
-        job: The tile.
-        shared: What the results of every tile of the run depend on: configuration, models, versions.
+    Attributes:
+        shared: What :func:`darts.run.fingerprint.shared_dependencies` returned for the run.
         bands: What is to be exported.
         subsets: Members of the ensemble to export.
+        debug: Whether the whole tile is exported, too.
         overwrite: Whether finished tiles are computed again.
-
-    Returns:
-        The decision.
+        keep_finished: Whether complete results of an earlier release with the same configuration and models are kept.
+        memory: Digests of input files.
+        cubes: What the cubes hold.
     """
-    from darts_export import ManifestError, missing_outputs, read_manifest
 
-    depends_on = {**shared, "inputs": describe_files(job.inputs)}
-    work = Work(job, fingerprint(depends_on), depends_on)
-    try:
-        manifest = read_manifest(job.output)
-    except ManifestError:
-        return Decision(work, True, "no finished results")
-    if overwrite:
-        return Decision(work, True, "finished, but overwrite is set")
-    if manifest.get("fingerprint") != work.fingerprint:
+    shared: Mapping[str, Any]
+    bands: Sequence[str]
+    subsets: Sequence[str]
+    debug: bool
+    overwrite: bool
+    keep_finished: bool
+    memory: InputMemory
+    cubes: CubesNow
+
+    def decide(self, task: TileTask, inputs: Sequence[Path]) -> Decision:
+        """Decide about one tile, by its manifest; what costs least is looked at first, and no image is opened.
+
+        Args:
+            task: The tile.
+            inputs: Files that its image is read from, as far as they are there.
+
+        Returns:
+            The decision.
+
+        Raises:
+            ExportTargetError: If results could not be written, because foreign files are in the way.
+        """
+        from darts_export import ManifestError, check_export_target, read_manifest
+
+        check_export_target(task.output, self.bands, self.subsets, overwrite=self.overwrite, debug=self.debug)
+        try:
+            manifest = read_manifest(task.output)
+        except ManifestError:
+            return Decision(task, "compute", "no finished results")
+        if self.overwrite:
+            return Decision(task, "compute", "finished, but overwrite is set")
         before = (manifest.get("metadata") or {}).get(DEPENDS_ON)
-        return Decision(work, True, f"changed since: {describe_change(before, depends_on)}")
-    if missing_outputs(job.output, bands, subsets, fingerprint=work.fingerprint) != "none":
-        return Decision(work, True, "files are missing or differ from the manifest")
-    return Decision(work, False, "finished")
+        if not isinstance(before, Mapping) or before.get("format") != FORMAT:
+            return self._decide_earlier_release(task, before)
+        if manifest.get("status") == "empty":
+            change = changed_input(before.get("inputs", {}), inputs, self.memory)
+            if change:
+                return Decision(task, "compute", f"changed since: {change}")
+            return Decision(task, "empty", str(manifest.get("reason") or "it holds no data"))
+        change = describe_change(before, self.shared)
+        if not change and not self._is_whole(task):
+            return Decision(task, "compute", "files are missing or differ from the manifest")
+        change = change or changed_input(before.get("inputs", {}), inputs, self.memory)
+        change = change or self.cubes.change(before.get("auxiliary", {}))
+        if change:
+            return Decision(task, "compute", f"changed since: {change}")
+        if before.get("files") != self.shared["files"]:
+            return Decision(task, "skip", "finished, files of an earlier release")
+        return Decision(task, "skip", "finished")
 
+    def _is_whole(self, task: TileTask) -> bool:
+        from darts_export import missing_outputs
 
-def describe_change(before: Any, now: Mapping[str, Any]) -> str:
-    """Say what differs between what results depended on before and what they would depend on now.
+        return missing_outputs(task.output, self.bands, self.subsets) == "none"
 
-    Args:
-        before: What the manifest holds; None or anything else where it is not known.
-        now: The same, now.
+    def _decide_earlier_release(self, task: TileTask, before: Any) -> Decision:
+        """Decide about results of release 0.1, which say nothing of auxiliary data and describe inputs by time."""
+        if self.keep_finished and isinstance(before, Mapping) and self._is_alike(before) and self._is_whole(task):
+            return Decision(task, "skip", "finished by an earlier release", of_earlier_release=True)
+        return Decision(task, "compute", "results of an earlier release", of_earlier_release=True)
 
-    Returns:
-        The names of what differs with both values where they are short.
-
-    Examples:
-        >>> describe_change({"configuration": {"overlap": 128}}, {"configuration": {"overlap": 256}})
-        'overlap was 128, is 256'
-    """
-    if not isinstance(before, Mapping):
-        return "it is not known what the results depended on"
-    changes = []
-    for part, new in now.items():
-        old = before.get(part)
-        if isinstance(new, Mapping) and isinstance(old, Mapping):
-            differing = [key for key in sorted({*new, *old}) if _plain(new.get(key)) != _plain(old.get(key))]
-            changes += [_change(part, key, old.get(key), new.get(key)) for key in differing]
-        elif _plain(new) != _plain(old):
-            changes.append(part)
-    return ", ".join(changes) or "the way of comparing results"
-
-
-def _change(part: str, key: str, old: Any, new: Any) -> str:
-    if part == "models":
-        return f"model {key}"
-    return f"{key} was {old}, is {new}"
-
-
-def _plain(value: Any) -> Any:
-    """Bring a value into the form that JSON gives it back in."""
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    return value if isinstance(value, int | float | str | bool | None) else str(value)
+    def _is_alike(self, before: Mapping[str, Any]) -> bool:
+        configuration = before.get("configuration") or {}
+        now = {**self.shared["configuration"], "precision": self.shared["engine"]["precision"]}
+        same = all(plain(configuration[name]) == plain(value) for name, value in now.items() if name in configuration)
+        return same and before.get("models") == self.shared["models"]

@@ -1,56 +1,116 @@
-"""What goes through the stages of a run: a tile, its job, its record."""
+"""A task is one tile to process: plain data that any process can be given. Work is a task under way in a process."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 
 from darts.run.records import TileRecord
 
 if TYPE_CHECKING:
     import xarray as xr
+    from odc.geo.geobox import GeoBox
+    from odc.geo.geom import Geometry
 
-Lane: TypeAlias = Literal["before", "network", "after"]
+    from darts_utils import DefaultPaths
+
+Lane: TypeAlias = Literal["load", "infer", "write"]
 """What a stage does for the network, the slowest part of a tile: prepare its input, be it, or use its output."""
 
 
-@dataclass(frozen=True)
-class TileJob:
+class Pipeline(Protocol):
+    """What a run needs of a pipeline: its configuration, and the methods that differ by source of images."""
+
+    model_files: "list[Path] | None"
+    default_dirs: "DefaultPaths"
+    output_data_dir: "Path | None"
+    arcticdem_dir: "Path | str | None"
+    tcvis_dir: "Path | str | None"
+    ee_project: "str | None"
+    ee_use_highvolume: bool
+    device: "str | int | None"
+    tpi_outer_radius: int
+    tpi_inner_radius: int
+    patch_size: int
+    overlap: int
+    batch_size: int
+    reflection: int
+    precision: Any
+    tta: Any
+    binarization_threshold: float
+    mask_erosion_size: int
+    edge_erosion_size: "int | None"
+    min_object_size: int
+    edge_objects: Any
+    quality_level: Any
+    export_bands: list[str]
+    write_model_outputs: bool
+    overwrite: bool
+    keep_finished: bool
+    offline: bool
+    debug_data: bool
+    fail_fast: bool
+    max_failures: "int | None"
+    executor: Any
+    prefetch: int
+
+    def _arcticdem_resolution(self) -> int: ...
+    def _get_tile_id(self, tilekey: Any) -> str: ...
+    def _tileinfos(self) -> list[tuple[Any, Path]]: ...
+    def _load_tile(self, tilekey: Any) -> "xr.Dataset": ...
+    def _download_tile(self, tilekey: Any) -> None: ...
+    def _tile_inputs(self, tilekey: Any) -> Sequence[Path]: ...
+    def _tile_areas(self, tasks: "Sequence[TileTask]", failed: list[str]) -> "dict[str, GeoBox | Geometry]": ...
+    def _tile_source(self, tilekey: Any) -> str: ...
+    def _check_ready(self, tasks: "Sequence[TileTask]") -> None: ...
+    def _where_tiles_were_sought(self) -> str: ...
+    def _variables(self) -> tuple[str, ...]: ...
+    def _how_to_prepare(self) -> str: ...
+    def _note_prepared(self, names: list[str]) -> None: ...
+    def _configuration(self) -> dict[str, Any]: ...
+    def _results_configuration(self) -> dict[str, Any]: ...
+    def _write_configuration(self, path: Path) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class TileTask:
     """One tile to process.
 
     Attributes:
+        key: What the pipeline knows the tile by.
         tile_id: Its name.
-        source: Folder (or name) that the optical data comes from.
         output: Folder of its results.
-        inputs: Files that the optical data is read from.
+        attempt: Which attempt in this run it is, from 1 on.
     """
 
+    key: Any
     tile_id: str
-    source: Path
     output: Path
-    inputs: Sequence[Path] = ()
+    attempt: int = 1
+
+    def again(self) -> "TileTask":
+        """Return the next attempt."""
+        return replace(self, attempt=self.attempt + 1)
 
 
-class Work:
-    """A tile on its way through the stages.
-
-    Args:
-        job: What to process.
-        fingerprint: What the results depend on, hashed.
-        depends_on: The same in plain words, for the manifest.
+class TileWork:
+    """A tile on its way through the stages of one process.
 
     Attributes:
+        task: What to process.
         record: What happened so far.
         tile: The tile, once it is loaded.
         arcticdem: Elevation around the tile, between loading and preprocessing.
         tcvis: Trends around the tile, likewise.
+        inputs: Files that the image was read from, see :func:`darts.run.inputs.describe_inputs`.
+        auxiliary: What was read of auxiliary data, see :mod:`darts.run.auxiliary`.
     """
 
-    def __init__(self, job: TileJob, fingerprint: str = "", depends_on: dict[str, Any] | None = None) -> None:
-        self.job = job
-        self.fingerprint = fingerprint
-        self.depends_on = depends_on or {}
-        self.record = TileRecord(job.tile_id, job.output)
+    def __init__(self, task: TileTask) -> None:
+        self.task = task
+        self.record = TileRecord(task.tile_id, task.output)
+        self.inputs: Mapping[str, Any] = {}
+        self.auxiliary: dict[str, Any] = {}
         self.drop()
 
     def drop(self) -> None:
@@ -67,7 +127,7 @@ class Work:
     def peek(self) -> "xr.Dataset":
         """Return the tile."""
         if self.tile is None:
-            raise RuntimeError(f"Tile {self.job.tile_id} is asked for before it is loaded.")
+            raise RuntimeError(f"Tile {self.task.tile_id} is asked for before it is loaded.")
         return self.tile
 
     def take(self) -> "xr.Dataset":
@@ -89,5 +149,5 @@ class Stage:
 
     name: str
     lane: Lane
-    run: Callable[[Work], None]
+    run: Callable[[TileWork], None]
     writes: bool = False

@@ -1,47 +1,97 @@
-"""What happens to one tile: a short list of stages, each of which takes the tile one step further."""
+"""Take tiles through their stages in one process, which opens models, cubes and device once."""
 
+import logging
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from math import ceil
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from time import perf_counter
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
-from darts.run.resume import DEPENDS_ON
-from darts.run.task import Stage, Work
-from darts_utils import Device
+from darts.errors import ConfigurationError, InputChangedError
+from darts.run.auxiliary import describe_auxiliary
+from darts.run.failures import describe, is_disk_full, is_service_failure, is_transient, no_data_reason
+from darts.run.fingerprint import DEPENDS_ON, fingerprint
+from darts.run.inputs import InputMemory, describe_inputs, states_of
+from darts.run.planning import RunContext, output_of
+from darts.run.task import Pipeline, Stage, TileTask, TileWork
+from darts.startup import resume_collection
+from darts_utils import DartsError, ParameterError
 
 if TYPE_CHECKING:
-    from darts.pipelines.sequential_v2.base import _BasePipeline
+    import xarray as xr
+
     from darts_segmentation import EnsembleV1
+
+logger = logging.getLogger(__name__)
+
+
+class Session(Protocol):
+    """What computes probabilities, opened once per process."""
+
+    @property
+    def precision(self) -> str:
+        """Number format that it computes in."""
+
+    def segment(self, tile: "xr.Dataset") -> "xr.Dataset":
+        """Return the tile with ``probabilities``, as :meth:`darts_segmentation.EnsembleV1.segment_tile` does."""
+
+
+OpenSession: TypeAlias = Callable[[Pipeline, RunContext], Session]
+"""Opens a session in the process that calls it; can be pickled."""
 
 
 @dataclass(frozen=True)
-class Session:
-    """What all tiles of a run share.
+class NetworkSession:
+    """An ensemble of networks on a device.
 
     Attributes:
-        device: Where the work is done.
         ensemble: The networks.
-        models: Files of the ensemble's members, by name.
-        model_hashes: SHA-256 of the members, by name.
-        features: Variables that preprocessing must add.
-        subsets: Members whose own results are written.
-        arcticdem_dir: ArcticDEM datacube, None where no elevation is needed.
-        tcvis_dir: TCVIS datacube, None where no trend is needed.
-        configuration: The pipeline's configuration, as it goes into the results.
-        versions: Versions of the packages at the start of the run.
+        pipeline: Says how they are run.
+        precision: Number format that they compute in.
+        keep_members: Whether the results of each member are asked for.
     """
 
-    device: Device
     ensemble: "EnsembleV1"
-    models: dict[str, Path]
-    model_hashes: dict[str, str]
-    features: tuple[str, ...]
-    subsets: tuple[str, ...]
-    arcticdem_dir: str | None
-    tcvis_dir: str | None
-    configuration: dict[str, Any]
-    versions: dict[str, str]
+    pipeline: Pipeline
+    precision: str
+    keep_members: bool
+
+    def segment(self, tile: "xr.Dataset") -> "xr.Dataset":
+        """See :meth:`Session.segment`."""
+        return self.ensemble.segment_tile(
+            tile,
+            patch_size=self.pipeline.patch_size,
+            overlap=self.pipeline.overlap,
+            batch_size=self.pipeline.batch_size,
+            reflection=self.pipeline.reflection,
+            keep_inputs=self.keep_members,
+            precision=self.precision,  # type: ignore[arg-type]
+            tta=self.pipeline.tta,
+        )
+
+
+def open_session(pipeline: Pipeline, context: RunContext) -> Session:
+    """Load the networks of a run.
+
+    Args:
+        pipeline: Says how they are run.
+        context: Says which, and where.
+
+    Raises:
+        ConfigurationError: If a network cannot take patches of the size asked for.
+        ModelFileError: If a model is damaged.
+        DeviceError: If a GPU was asked for and does not work.
+    """
+    from darts_segmentation import EnsembleV1
+
+    ensemble = EnsembleV1(context.models, context.device)
+    try:
+        ensemble.check_patch_size(pipeline.patch_size)
+    except ParameterError as error:
+        raise ConfigurationError(str(error)) from error
+    return NetworkSession(ensemble, pipeline, ensemble.number_format(pipeline.precision), bool(context.subsets))
 
 
 def dem_margin_px(radius_m: float, resolution: int) -> int:
@@ -65,41 +115,113 @@ def dem_margin_px(radius_m: float, resolution: int) -> int:
     return ceil(2**0.5 * 1.1 * radius_m / resolution) + 10
 
 
-class TileStages:
-    """The stages of a tile, bound to what all tiles of a run share.
+class Worker:
+    """Takes the tiles of a run through their stages.
 
     Args:
-        pipeline: The configuration, and how optical data is loaded.
-        session: Ensemble, device and datacubes of the run.
+        pipeline: The configuration, and how a tile is loaded.
+        context: What all tiles share.
+        open_session: Opens what computes probabilities.
+
+    Attributes:
+        startup_seconds: How long `open` took.
     """
 
-    def __init__(self, pipeline: "_BasePipeline", session: Session) -> None:
+    def __init__(self, pipeline: Pipeline, context: RunContext, open_session: OpenSession = open_session) -> None:
         self.pipeline = pipeline
-        self.session = session
+        self.context = context
+        self.startup_seconds = 0.0
+        self._open_session = open_session
+        self._session: Session | None = None
+        self._memory = InputMemory(output_of(pipeline))
 
-    def list(self) -> list[Stage]:
+    def open(self) -> None:
+        """Import the libraries of all stages and load the networks, so that no tile is charged with it.
+
+        Raises:
+            ConfigurationError: If a network cannot be run as configured.
+            ModelFileError: If a model is damaged.
+            DeviceError: If a GPU was asked for and does not work.
+        """
+        if self._session is not None:
+            return
+        start = perf_counter()
+        _compile_kernels(self.context)
+        self._session = self._open_session(self.pipeline, self.context)
+        _import_stages()
+        resume_collection()
+        self.startup_seconds = perf_counter() - start
+        logger.info("Start-up took %.1f s.", self.startup_seconds)
+
+    def begin(self, task: TileTask) -> TileWork:
+        """Return a task as work that no stage has touched."""
+        work = TileWork(task)
+        work.record.attempt = task.attempt
+        work.record.device = self.context.device
+        return work
+
+    def stages(self) -> list[Stage]:
         """List the stages that a tile of this run needs, by the names of the records."""
-        session = self.session
-        stages = [Stage("Loading Optical", "before", self._optical)]
-        if session.arcticdem_dir is not None:
-            stages.append(Stage("Loading ArcticDEM", "before", partial(self._arcticdem, session.arcticdem_dir)))
-        if session.tcvis_dir is not None:
-            stages.append(Stage("Loading TCVis", "before", partial(self._tcvis, session.tcvis_dir)))
+        stages = [Stage("Loading Optical", "load", self._load)]
+        if self.context.arcticdem is not None:
+            stages.append(Stage("Loading ArcticDEM", "load", partial(self._load_arcticdem, self.context.arcticdem)))
+        if self.context.tcvis is not None:
+            stages.append(Stage("Loading TCVis", "load", partial(self._load_tcvis, self.context.tcvis)))
         return [
             *stages,
-            Stage("Preprocessing", "before", self._preprocess),
-            Stage("Segmenting", "network", self._segment),
-            Stage("Postprocessing", "after", self._postprocess),
-            Stage("Exporting", "after", self._export, writes=True),
+            Stage("Preprocessing", "load", self._preprocess),
+            Stage("Segmenting", "infer", self._segment),
+            Stage("Postprocessing", "write", self._postprocess),
+            Stage("Exporting", "write", self._export, writes=True),
         ]
 
-    def _optical(self, work: Work) -> None:
-        work.tile = self.pipeline._load_optical(work.job)
+    def fail(self, work: TileWork, stage: Stage, error: Exception) -> None:
+        """Write down that a stage failed; a scene that holds no data at all is empty, which is no failure.
 
-    def _arcticdem(self, cube: str, work: Work) -> None:
+        Args:
+            work: The tile. Its record is changed.
+            stage: The stage.
+            error: What it raised.
+        """
+        record = work.record
+        reason = no_data_reason(error)
+        if reason is not None and stage.lane == "load":
+            try:
+                self._write_empty(work, reason)
+            except (OSError, DartsError) as problem:
+                error = problem
+            else:
+                record.status, record.error = "empty", reason
+                return
+        record.status = "failed"
+        record.error = describe(stage.name, error)
+        record.retryable = is_transient(error)
+        record.by_service = is_service_failure(error)
+        record.ends_run = is_disk_full(error)
+        logger.debug("Tile %s failed in stage %s.", record.tile_id, stage.name, exc_info=error)
+
+    # The stages.
+
+    def _load(self, work: TileWork) -> None:
+        key = work.task.key
+        before = states_of(self.pipeline._tile_inputs(key))
+        work.tile = self.pipeline._load_tile(key)
+        work.inputs = self._describe_inputs(key, before)
+
+    def _describe_inputs(self, key: Any, before: dict[Path, Any]) -> dict[str, Any]:
+        """Describe what was just read: the digest is that of the bytes that were loaded."""
+        files = self.pipeline._tile_inputs(key)
+        described = describe_inputs(files, self._memory)
+        now = states_of(files)
+        for path, state in before.items():
+            if now.get(path) != state:
+                raise InputChangedError(f"{path} was changed while it was read; start the run again when it is whole.")
+        return described
+
+    def _load_arcticdem(self, cube: str, work: TileWork) -> None:
         from darts_acquisition import load_arcticdem
 
-        resolution = self.pipeline._dem_resolution
+        resolution = self.pipeline._arcticdem_resolution()
         work.arcticdem = load_arcticdem(
             work.peek().odc.geobox,
             cube,
@@ -107,14 +229,16 @@ class TileStages:
             buffer=dem_margin_px(self.pipeline.tpi_outer_radius, resolution),
             offline=self.pipeline.offline,
         )
+        work.auxiliary["arcticdem"] = describe_auxiliary(work.arcticdem)
 
-    def _tcvis(self, cube: str, work: Work) -> None:
+    def _load_tcvis(self, cube: str, work: TileWork) -> None:
         from darts_acquisition import EarthEngineSettings, load_tcvis
 
         settings = EarthEngineSettings(project=self.pipeline.ee_project, use_highvolume=self.pipeline.ee_use_highvolume)
         work.tcvis = load_tcvis(work.peek().odc.geobox, cube, offline=self.pipeline.offline, settings=settings)
+        work.auxiliary["tcvis"] = describe_auxiliary(work.tcvis)
 
-    def _preprocess(self, work: Work) -> None:
+    def _preprocess(self, work: TileWork) -> None:
         from darts_preprocessing import preprocess_v2
 
         arcticdem, work.arcticdem = work.arcticdem, None
@@ -125,23 +249,14 @@ class TileStages:
             tcvis,
             self.pipeline.tpi_outer_radius,
             self.pipeline.tpi_inner_radius,
-            device=str(self.session.device),
-            features=self.session.features,
+            device=self.context.device,
+            features=self.context.features,
         )
 
-    def _segment(self, work: Work) -> None:
-        work.tile = self.session.ensemble.segment_tile(
-            work.take(),
-            patch_size=self.pipeline.patch_size,
-            overlap=self.pipeline.overlap,
-            batch_size=self.pipeline.batch_size,
-            reflection=self.pipeline.reflection,
-            keep_inputs=bool(self.session.subsets),
-            precision=self.pipeline.precision,
-            tta=self.pipeline.tta,
-        )
+    def _segment(self, work: TileWork) -> None:
+        work.tile = self._opened().segment(work.take())
 
-    def _postprocess(self, work: Work) -> None:
+    def _postprocess(self, work: TileWork) -> None:
         from darts_postprocessing import prepare_export
 
         work.tile = prepare_export(
@@ -150,37 +265,88 @@ class TileStages:
             mask_erosion_size=self.pipeline.mask_erosion_size,
             min_object_size=self.pipeline.min_object_size,
             quality_level=self.pipeline.quality_level,
-            ensemble_subsets=self.session.subsets,
-            device=str(self.session.device),
+            ensemble_subsets=self.context.subsets,
+            device=self.context.device,
             edge_erosion_size=self.pipeline.edge_erosion_size,
             edge_objects=self.pipeline.edge_objects,
         )
 
-    def _export(self, work: Work) -> None:
+    def _export(self, work: TileWork) -> None:
         from darts_export import export_tile
 
-        metadata = {
-            "pipeline": type(self.pipeline).__name__,
-            "source_scene": {"id": work.job.tile_id, "href": str(work.job.source)},
-            "configuration": self.session.configuration,
-            "models": {
-                name: {
-                    "href": str(path),
-                    "sha256": self.session.model_hashes[name],
-                    "card": self.session.ensemble.cards[name].to_dict(),
-                }
-                for name, path in self.session.models.items()
-            },
-            "versions": self.session.versions,
-            "device": str(self.session.device),
-            DEPENDS_ON: work.depends_on,
-        }
-        export_tile(
+        depends_on = self._depends_on(work)
+        manifest = export_tile(
             work.take(),
-            work.job.output,
+            work.task.output,
             bands=self.pipeline.export_bands,
-            ensemble_subsets=self.session.subsets,
-            metadata=metadata,
+            ensemble_subsets=self.context.subsets,
+            metadata=self._metadata(work, depends_on),
             debug=self.pipeline.debug_data,
-            fingerprint=work.fingerprint,
+            fingerprint=fingerprint(depends_on),
+            overwrite=self.pipeline.overwrite,
         )
+        summary, record = manifest["summary"], work.record
+        record.objects, record.area_m2 = summary["objects"], summary["area_m2"]
+        record.reliable, record.cloudy = summary["reliable_share"], summary["cloudy_share"]
+
+    def _write_empty(self, work: TileWork, reason: str) -> None:
+        from darts_export import export_empty
+
+        files = self.pipeline._tile_inputs(work.task.key)
+        work.inputs = describe_inputs(files, self._memory)
+        depends_on = self._depends_on(work)
+        export_empty(
+            work.task.output,
+            reason,
+            tile_id=work.task.tile_id,
+            metadata=self._metadata(work, depends_on),
+            fingerprint=fingerprint(depends_on),
+            overwrite=self.pipeline.overwrite,
+        )
+
+    def _depends_on(self, work: TileWork) -> dict[str, Any]:
+        shared = self.context.depends_on
+        engine = {**shared["engine"], "precision": self._opened().precision}
+        return {**shared, "engine": engine, "inputs": work.inputs, "auxiliary": work.auxiliary}
+
+    def _metadata(self, work: TileWork, depends_on: dict[str, Any]) -> dict[str, Any]:
+        context = self.context
+        return {
+            "pipeline": type(self.pipeline).__name__,
+            "source_scene": {"id": work.task.tile_id, "href": self.pipeline._tile_source(work.task.key)},
+            "configuration": context.configuration,
+            "models": {
+                name: {"href": str(path), "sha256": context.model_hashes[name], "card": context.cards[name]}
+                for name, path in context.models.items()
+            },
+            "versions": context.versions,
+            "device": context.device,
+            DEPENDS_ON: depends_on,
+        }
+
+    def _opened(self) -> Session:
+        if self._session is None:
+            raise RuntimeError("The worker is asked for a tile before it is open.")
+        return self._session
+
+
+def _compile_kernels(context: RunContext) -> None:
+    """Begin to compile the kernels of preprocessing, or to load them, while other things are imported."""
+    import darts_preprocessing
+
+    compile_kernels: Callable[..., Any] | None = getattr(darts_preprocessing, "compile_kernels", None)
+    if compile_kernels is not None:
+        compile_kernels(context.features, device=context.device)
+
+
+def _import_stages() -> None:
+    """Import what the stages import when they are first called."""
+    import importlib
+
+    names: Sequence[str] = (
+        # xarray imports dask.array when it first asks whether an array is one.
+        *("odc.geo.xr", "dask.array", "rasterio", "geopandas", "pyogrio", "pandas", "pyarrow.parquet"),
+        *("darts_acquisition.planet", "darts_export.export", "darts_postprocessing.export"),
+    )
+    for name in names:
+        importlib.import_module(name)

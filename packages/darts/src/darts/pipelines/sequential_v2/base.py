@@ -1,72 +1,90 @@
-"""The loop over tiles, written once for every source of images."""
+"""What all pipelines have in common: the fields of a run, and what a source of images adds to them."""
 
+import dataclasses
 import logging
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import field
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
-from pydantic import ConfigDict, field_validator, model_validator
-from pydantic.dataclasses import dataclass
+from pydantic import AfterValidator, BeforeValidator
 
-from darts.errors import NoTilesError
-from darts.pipelines import checks
+from darts.errors import ConfigurationError
 from darts.pipelines.configfile import config_values, write_config
-from darts.pipelines.options import AbsolutePath, CubePlace, option
-from darts.run.cancel import RunInterrupted, raising_on_signals
-from darts.run.executors import overlap_executor, serial_executor
-from darts.run.fingerprint import results_configuration, versions
-from darts.run.loop import run_tiles
+from darts.pipelines.options import AbsolutePath, CubeLocation, check_values, given, option, options_of, resolved
+from darts.run import Plan, RunInterrupted, exit_code, plan, run
+from darts.run.cancel import raising_on_signals
+from darts.run.checks import OPTICAL_BANDS, models_in
 from darts.run.prepare import prepare_run
 from darts.run.progress import warnings_once
 from darts.run.records import RunRecords
-from darts.run.resume import Decision, decide
-from darts.run.task import TileJob
-from darts.run.worker import Session, TileStages, dem_margin_px
-from darts_utils import DefaultPaths, resolve_device
+from darts.run.task import TileTask
+from darts_utils import DefaultPaths
 
 if TYPE_CHECKING:
+    import geopandas as gpd
     import xarray as xr
     from odc.geo.geobox import GeoBox
     from odc.geo.geom import Geometry
 
-    from darts_acquisition import CubeProduct
-
 logger = logging.getLogger(__name__)
 
-_FEATURES = ("ndvi", *checks.TCVIS_BANDS, *checks.DEM_BANDS)
 DEFAULT_EXPORT_BANDS = ("probabilities", "binarized", "polygonized", "extent", "thumbnail")
 
 
-@dataclass(kw_only=True, config=ConfigDict(extra="forbid"))
-class _BasePipeline:
-    """What both pipelines have in common: the fields of a run, and the run itself.
+def _as_list(value: Any) -> Any:
+    return [value] if isinstance(value, str | Path) else value
 
-    Configuration mistakes that show without looking at any file raise a ``pydantic.ValidationError`` (a ValueError)
-    when the pipeline is made; all others raise a :class:`darts.errors.ConfigurationError` at the start of `run`.
+
+def _number_of_text(value: Any) -> Any:
+    return int(value) if isinstance(value, str) and value.isdecimal() else value
+
+
+def _known_device(value: str | int | None) -> str | int | None:
+    chosen = int(value) if isinstance(value, str) and value.isdecimal() else value
+    if chosen not in ("cuda", "cpu", "auto", None) and not isinstance(chosen, int):
+        raise ValueError("expected 'cuda', 'cpu', 'auto' or the index of a GPU")
+    return chosen
+
+
+@dataclass
+class _BasePipeline(ABC):
+    """A pipeline is plain data, and a few methods that say where tiles come from.
+
+    A source of one's own is a subclass with five methods; the page "Your own images" of the documentation shows one.
+    It may be a dataclass, of the standard library or of pydantic, with fields of its own; those made with
+    :func:`darts.pipelines.options.option` are checked and stand in the configuration file.
+
+    Fields whose default is None are resolved when the pipeline is made; `dataclasses.replace` and a configuration that
+    is written carry what was given.
+
+    Raises:
+        ValueError: If a value cannot be (a ``pydantic.ValidationError``), or two contradict each other (a
+            :class:`darts.errors.ConfigurationError`).
+        TypeError: If a hook is missing, or there is no field of a name.
     """
 
-    model_files: list[AbsolutePath] | None = option(
+    model_files: Annotated[list[AbsolutePath] | None, BeforeValidator(_as_list)] = option(
         None,
         help="Models of the ensemble, files or folders; default every model in the models folder.",
         panel="Model",
     )
-    default_dirs: DefaultPaths = field(default_factory=DefaultPaths)
+    default_dirs: DefaultPaths = field(default_factory=DefaultPaths, kw_only=True)
     output_data_dir: AbsolutePath | None = option(None, help="Folder of the results.", panel="Input and output")
-    arcticdem_dir: CubePlace | None = option(
+    arcticdem_dir: CubeLocation | None = option(
         None,
         help="ArcticDEM datacube, a folder or s3://bucket/prefix; default by the resolution that the pipeline uses.",
         panel="Auxiliary data",
     )
-    tcvis_dir: CubePlace | None = option(
+    tcvis_dir: CubeLocation | None = option(
         None, help="TCVIS datacube, a folder or s3://bucket/prefix.", panel="Auxiliary data"
     )
     ee_project: str | None = option(
         None, help="Earth Engine project; default that of the login.", panel="Auxiliary data"
     )
     ee_use_highvolume: bool = option(True, help="Use Earth Engine's high-volume endpoint.", panel="Auxiliary data")
-    device: str | int | None = option(
+    device: Annotated[str | int | None, AfterValidator(_known_device)] = option(
         None,
         help='"cuda", "cpu", a GPU\'s index, or "auto" for a GPU with less than half of its memory in use; '
         "default a GPU where one works.",
@@ -131,7 +149,9 @@ class _BasePipeline:
         panel="Objects",
         affects_results=True,
     )
-    quality_level: Literal[0, 1, 2, "none", "low_quality", "high_quality"] = option(
+    quality_level: Annotated[
+        Literal[0, 1, 2, "none", "low_quality", "high_quality"], BeforeValidator(_number_of_text)
+    ] = option(
         1,
         help="Lowest data quality that counts: 0 none, 1 low_quality, 2 high_quality.",
         panel="Objects",
@@ -147,6 +167,11 @@ class _BasePipeline:
         False, help="Also write the results of each member of the ensemble.", panel="Input and output"
     )
     overwrite: bool = option(False, help="Compute finished tiles again.", panel="Run")
+    keep_finished: bool = option(
+        False,
+        help="Take complete results of an earlier release with the same options and models as finished.",
+        panel="Run",
+    )
     offline: bool = option(False, help="Never touch the network.", panel="Run")
     debug_data: bool = option(False, help="Also write the whole tile as NetCDF.", panel="Input and output")
     fail_fast: bool = option(False, help="Stop at the first tile that fails.", panel="Run")
@@ -162,78 +187,127 @@ class _BasePipeline:
     )
     prefetch: int = option(1, help="Tiles that may wait before the network, and as many behind it.", panel="Run", ge=0)
 
-    _dem_resolution: ClassVar[int]
-    _prepared_by: ClassVar[str]
-
-    @field_validator("model_files", mode="before")
-    @classmethod
-    def _one_model_is_a_list(cls, value: Any) -> Any:
-        return [value] if isinstance(value, str | Path) else value
-
-    @field_validator("quality_level", mode="before")
-    @classmethod
-    def _quality_as_number(cls, value: Any) -> Any:
-        return int(value) if isinstance(value, str) and value.isdecimal() else value
-
-    @field_validator("device")
-    @classmethod
-    def _device_has_a_known_form(cls, value: str | int | None) -> str | int | None:
-        number = isinstance(value, str) and value.isdecimal()
-        chosen = int(value) if number and value is not None else value
-        if chosen not in ("cuda", "cpu", "auto", None) and not isinstance(chosen, int):
-            raise ValueError("expected 'cuda', 'cpu', 'auto' or the index of a GPU")
-        return chosen
-
-    @model_validator(mode="after")
-    def _sizes_make_sense(self) -> "_BasePipeline":
+    def __post_init__(self) -> None:
+        for item in dataclasses.fields(self):
+            setattr(self, item.name, given(getattr(self, item.name)))
+        check_values(self)
         if 2 * self.overlap > self.patch_size:
-            raise ValueError(
+            raise ConfigurationError(
                 f"overlap is {self.overlap} px, but at most half of patch_size ({self.patch_size // 2} px) can work; "
-                "reduce overlap or raise patch_size"
+                "reduce overlap or raise patch_size."
             )
         if self.tpi_inner_radius >= self.tpi_outer_radius:
-            raise ValueError(
+            raise ConfigurationError(
                 f"tpi_inner_radius is {self.tpi_inner_radius} m, but must be below "
-                f"tpi_outer_radius ({self.tpi_outer_radius} m)"
+                f"tpi_outer_radius ({self.tpi_outer_radius} m)."
             )
-        return self
+        self._resolve()
 
-    # What differs by source.
+    def _resolve(self) -> None:
+        """Give fields that are None the value that this stands for."""
+        paths = self.default_dirs
+        defaults = {
+            "model_files": lambda: models_in(paths.models) or None,
+            "output_data_dir": lambda: paths.output / self._results_folder(),
+            "arcticdem_dir": lambda: str(paths.arcticdem(self._arcticdem_resolution())),
+            "tcvis_dir": lambda: str(paths.tcvis),
+            "edge_erosion_size": lambda: self.mask_erosion_size,
+        }
+        for name, default in defaults.items():
+            if getattr(self, name) is None:
+                setattr(self, name, resolved(default()))
+
+    def _results_folder(self) -> str:
+        """Return the name of the folder of results below that of all results, where `output_data_dir` is None."""
+        return type(self).__name__
+
+    # The hooks: what a source of images has to say.
 
     @abstractmethod
-    def _output_dir(self) -> Path:
-        """Return the folder of the results."""
+    def _arcticdem_resolution(self) -> int:
+        """Return the pixel size of the DEM in metres: 2, 10 or 32."""
 
     @abstractmethod
-    def _jobs(self, output: Path) -> list[TileJob]:
-        """List the tiles to process."""
+    def _get_tile_id(self, tilekey: Any) -> str:
+        """Return the name of a tile."""
 
     @abstractmethod
-    def _tile_areas(self, jobs: Sequence[TileJob], failed: list[str]) -> "dict[str, GeoBox | Geometry]":
-        """Return grid or footprint of each tile by name; add the names of tiles that cannot be read to `failed`."""
+    def _tileinfos(self) -> list[tuple[Any, Path]]:
+        """List the tiles: what the pipeline knows each by (anything that can be pickled), and its folder of results."""
 
     @abstractmethod
-    def _prepare_optical(self, jobs: Sequence[TileJob]) -> list[str]:
-        """Fetch the raw images of the tiles, and name those that failed."""
+    def _load_tile(self, tilekey: Any) -> "xr.Dataset":
+        """Load a tile: `blue`, `green`, `red`, `nir` (float32 reflectance, NaN for no data) and `quality_data_mask`."""
 
-    def _note_prepared(self, names: list[str]) -> None:
-        """Write down which tiles an offline run can process."""
+    @abstractmethod
+    def _tile_aoi(self) -> "gpd.GeoDataFrame":
+        """Return the footprints of the tiles in any CRS, with their names in the column `tile_id`."""
 
-    def _check_login(self, jobs: Sequence[TileJob], session: Session) -> None:
+    def _download_tile(self, tilekey: Any) -> None:  # noqa: ARG002 - there is nothing to fetch
+        """Fetch the image of a tile ahead of time."""
+        raise ConfigurationError(f"{type(self).__name__} fetches no images; prepare auxiliary data only.")
+
+    def _tile_inputs(self, tilekey: Any) -> Sequence[Path]:  # noqa: ARG002
+        """List the files that a tile's results depend on, as far as they are there."""
+        return ()
+
+    # What the pipelines that come with DARTS know better.
+
+    _optical_variables: ClassVar[tuple[str, ...]] = (*OPTICAL_BANDS, "quality_data_mask")
+
+    def _variables(self) -> tuple[str, ...]:
+        """Name the variables that `_load_tile` returns and that can be exported."""
+        return self._optical_variables
+
+    def _tile_source(self, tilekey: Any) -> str:
+        """Say where a tile's image comes from."""
+        return str(tilekey)
+
+    def _where_tiles_were_sought(self) -> str:
+        return "the selection is empty"
+
+    def _how_to_prepare(self) -> str:
+        """Say how auxiliary data are fetched ahead of time."""
+        return f"{type(self).__name__}.prepare_data(aux=True)"
+
+    def _check_ready(self, tasks: Sequence[TileTask]) -> None:  # noqa: B027 - most sources need no login
         """Find out before the first tile whether a login is missing that every tile would miss."""
 
-    @abstractmethod
-    def _load_optical(self, job: TileJob) -> "xr.Dataset":
-        """Load the optical data of a tile with its quality mask."""
+    def _note_prepared(self, names: list[str]) -> None:  # noqa: B027 - most sources keep no list
+        """Write down which tiles an offline run can process."""
+
+    def _tile_areas(self, tasks: Sequence[TileTask], failed: list[str]) -> "dict[str, GeoBox | Geometry]":
+        """Return grid or footprint of each tile by name; add the names of tiles that cannot be read to `failed`."""
+        from odc.geo.geom import Geometry
+
+        frame = self._tile_aoi()
+        footprints = dict(zip(frame["tile_id"], frame.geometry, strict=True))
+        failed += [task.tile_id for task in tasks if task.tile_id not in footprints]
+        return {
+            task.tile_id: Geometry(footprints[task.tile_id], crs=frame.crs)
+            for task in tasks
+            if task.tile_id in footprints
+        }
+
+    # What is written down of a pipeline.
+
+    def _configuration(self) -> dict[str, Any]:
+        return config_values(self)
+
+    def _results_configuration(self) -> dict[str, Any]:
+        return {item.name: getattr(self, item.name) for item in options_of(type(self)) if item.affects_results}
+
+    def _write_configuration(self, path: Path) -> None:
+        write_config(self, path)
 
     # The run.
 
     def run(self) -> RunRecords:
         """Process every tile, and keep records.
 
-        What can be validated is validated first. A tile whose finished results depend on the same inputs,
-        configuration, models and versions is skipped. One that fails is recorded with its error, and the run goes on;
-        where the network or the memory failed, the tile is tried again at the end.
+        What can be validated is validated first. A tile whose finished results would come out the same is skipped. One
+        that fails is recorded with its error, and the run goes on; where the network or the memory failed, the tile is
+        tried once more at the end.
 
         Returns:
             The records of the run, which also lie beside the results.
@@ -244,60 +318,9 @@ class _BasePipeline:
             RunInterrupted: If a signal ended the run (a KeyboardInterrupt); the records are complete, and what was
                 finished stays.
         """
-        with warnings_once():
-            jobs, session = self._prepare()
-            self._check_login(jobs, session)
-            output = self._output_dir()
-            checks.check_folder_is_writable(output)
-            return run_tiles(
-                plan=lambda: self._decide(jobs, session),
-                stages=TileStages(self, session).list(),
-                executor=overlap_executor(self.prefetch) if self.executor == "overlap" else serial_executor(),
-                output=output,
-                write_configuration=lambda path: write_config(self, path),
-                failures_allowed=0 if self.fail_fast else self.max_failures,
-            )
+        return run(self)
 
-    def prepare_data(self, optical: bool = False, aux: bool = False) -> list[str]:
-        """Download what an offline run needs. No GPU and no model is used.
-
-        Args:
-            optical: Fetch the raw scenes of the selection into the store.
-            aux: Fill the ArcticDEM and the TCVIS cube for the area of all tiles, margins included.
-
-        Returns:
-            Names of the scenes that could not be prepared; what can be done without them is done.
-
-        Raises:
-            ConfigurationError: If neither is asked for, `offline` is set, this pipeline cannot fetch images, or there
-                is no tile.
-            ServiceError: If auxiliary data cannot be fetched; what was fetched stays.
-            RunInterrupted: If a signal ended the downloads (a KeyboardInterrupt); what was fetched stays.
-        """
-        with warnings_once(), raising_on_signals():
-            margin_px = dem_margin_px(self.tpi_outer_radius, self._dem_resolution)
-            return prepare_run(self, optical=optical, aux=aux, margin_px=margin_px)
-
-    @staticmethod
-    def cli_prepare_data(*, pipeline: "_BasePipeline", optical: bool = False, aux: bool = False) -> None:
-        """Do what the command `prep-data` does: prepare, and end with its exit code.
-
-        Args:
-            pipeline: The pipeline whose run is prepared.
-            optical: As for `prepare_data`.
-            aux: As for `prepare_data`.
-
-        Raises:
-            SystemExit: With code 1 if a scene could not be prepared, 130 or 143 if a signal ended the downloads.
-        """
-        try:
-            failed = pipeline.prepare_data(optical=optical, aux=aux)
-        except RunInterrupted as interrupted:
-            raise SystemExit(interrupted.code) from None
-        if failed:
-            raise SystemExit(1)
-
-    def plan(self) -> list[Decision]:
+    def plan(self) -> Plan:
         """Say what `run` would do about each tile and why, without computing or writing anything.
 
         Returns:
@@ -306,29 +329,31 @@ class _BasePipeline:
         Raises:
             ConfigurationError: As `run`.
         """
-        with warnings_once():
-            return self._decide(*self._prepare())
+        return plan(self)
 
-    def _prepare(self) -> tuple[list[TileJob], Session]:
-        """Validate what can be validated, and load the ensemble."""
-        from darts_export import check_export_bands
+    def prepare_data(
+        self, optical: bool = False, aux: bool = False, *, arcticdem: bool | None = None, tcvis: bool | None = None
+    ) -> list[str]:
+        """Download what an offline run needs. No GPU and no network is used, of models only their cards are read.
 
-        check_export_bands(self.export_bands, variables=self._tile_variables())
-        jobs = self._jobs(self._output_dir())
-        if not jobs:
-            raise NoTilesError(f"There is no tile to process: {self._where_tiles_were_sought()}.")
-        session = self._start_session()
-        count = "1 tile" if len(jobs) == 1 else f"{len(jobs)} tiles"
-        logger.info("%s, models %s, on %s.", count, ", ".join(session.models), session.device)
-        return jobs, session
+        Args:
+            optical: Fetch the raw scenes of the selection into the store.
+            aux: Fill the cubes that the models and the export need, for the area of all tiles, margins included;
+                without any model both.
+            arcticdem: Fill the ArcticDEM cube, or do not, whatever the models need.
+            tcvis: Fill the TCVIS cube, or do not, whatever the models need.
 
-    def _decide(self, jobs: list[TileJob], session: Session) -> list[Decision]:
-        shared = {
-            "configuration": results_configuration(self),
-            "models": session.model_hashes,
-            "versions": session.versions,
-        }
-        return [decide(job, shared, self.export_bands, session.subsets, self.overwrite) for job in jobs]
+        Returns:
+            Names of the scenes that could not be prepared; what can be done without them is done.
+
+        Raises:
+            ConfigurationError: If nothing is asked for, `offline` is set, this pipeline cannot fetch images, or there
+                is no tile.
+            ServiceError: If auxiliary data cannot be fetched; what was fetched stays.
+            RunInterrupted: If a signal ended the downloads (a KeyboardInterrupt); what was fetched stays.
+        """
+        with warnings_once(), raising_on_signals():
+            return prepare_run(self, optical=optical, aux=aux, arcticdem=arcticdem, tcvis=tcvis)
 
     @staticmethod
     def cli(*, pipeline: "_BasePipeline") -> None:
@@ -338,67 +363,40 @@ class _BasePipeline:
             pipeline: The pipeline to run.
 
         Raises:
-            SystemExit: With code 1 if a tile failed, 130 or 143 if a signal ended the run.
+            SystemExit: With code 1 if a tile is not done, 75 if only services failed and trying later is right, 130 or
+                143 if a signal ended the run.
         """
         try:
-            records = pipeline.run()
+            code = exit_code(pipeline.run())
         except RunInterrupted as interrupted:
             raise SystemExit(interrupted.code) from None
-        if records.count("failed"):
+        if code:
+            raise SystemExit(code)
+
+    @staticmethod
+    def cli_prepare_data(
+        *,
+        pipeline: "_BasePipeline",
+        optical: bool = False,
+        aux: bool = False,
+        arcticdem: bool | None = None,
+        tcvis: bool | None = None,
+    ) -> None:
+        """Do what the command `prep-data` does: prepare, and end with its exit code.
+
+        Args:
+            pipeline: The pipeline whose run is prepared.
+            optical: As for `prepare_data`.
+            aux: As for `prepare_data`.
+            arcticdem: As for `prepare_data`.
+            tcvis: As for `prepare_data`.
+
+        Raises:
+            SystemExit: With code 1 if a scene could not be prepared, 130 or 143 if a signal ended the downloads.
+        """
+        try:
+            failed = pipeline.prepare_data(optical=optical, aux=aux, arcticdem=arcticdem, tcvis=tcvis)
+        except RunInterrupted as interrupted:
+            raise SystemExit(interrupted.code) from None
+        if failed:
             raise SystemExit(1)
-
-    def _tile_variables(self) -> tuple[str, ...]:
-        """Name the variables that a tile of this pipeline can have when it is exported."""
-        return (
-            *self._optical_variables,
-            *_FEATURES,
-            *("probabilities", "extent", "binarized_segmentation"),
-        )
-
-    _optical_variables: ClassVar[tuple[str, ...]] = (*checks.OPTICAL_BANDS, "quality_data_mask")
-
-    def _where_tiles_were_sought(self) -> str:
-        return "the selection is empty"
-
-    def _start_session(self) -> Session:
-        """Load the ensemble and find out what it needs."""
-        from darts_acquisition import arcticdem_product, tcvis_product
-        from darts_segmentation import EnsembleV1, hash_model
-
-        models = checks.find_models(self.model_files, self.default_dirs.models)
-        device = resolve_device(self.device)
-        ensemble = EnsembleV1(models, str(device))
-        checks.check_bands(ensemble.required_bands, (*checks.OPTICAL_BANDS, *_FEATURES), "The ensemble")
-        wanted = {*ensemble.required_bands, *self._bands_of_export()}
-        arcticdem_dir = tcvis_dir = None
-        if wanted & set(checks.DEM_BANDS):
-            arcticdem_dir = self._arcticdem_path()
-            self._check_cube(arcticdem_dir, arcticdem_product(self._dem_resolution), "--arcticdem-dir")
-        if wanted & set(checks.TCVIS_BANDS):
-            tcvis_dir = self._tcvis_path()
-            self._check_cube(tcvis_dir, tcvis_product(), "--tcvis-dir")
-        return Session(
-            device=device,
-            ensemble=ensemble,
-            models=models,
-            model_hashes={name: hash_model(path) for name, path in models.items()},
-            features=tuple(name for name in _FEATURES if name in wanted),
-            subsets=tuple(models) if self.write_model_outputs and len(models) > 1 else (),
-            arcticdem_dir=arcticdem_dir,
-            tcvis_dir=tcvis_dir,
-            configuration=config_values(self),
-            versions=versions(),
-        )
-
-    def _check_cube(self, place: str, product: "CubeProduct", option_name: str) -> None:
-        checks.check_cube(place, product, option_name, offline=self.offline, prepared_by=self._prepared_by)
-
-    def _arcticdem_path(self) -> str:
-        return str(self.arcticdem_dir or self.default_dirs.arcticdem(self._dem_resolution))
-
-    def _tcvis_path(self) -> str:
-        return str(self.tcvis_dir or self.default_dirs.tcvis)
-
-    def _bands_of_export(self) -> set[str]:
-        groups = {"dem": ("slope", "relative_elevation"), "tcvis": checks.TCVIS_BANDS}
-        return {name for band in self.export_bands for name in groups.get(band, (band,))}

@@ -1,21 +1,25 @@
 """The pipeline for PlanetScope scenes and orthotiles."""
 
 import logging
+import warnings
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
-from pydantic import ConfigDict
-from pydantic.dataclasses import dataclass
+from pydantic import BeforeValidator
 
-from darts.errors import ConfigurationError, NoTilesError
-from darts.pipelines import checks
-from darts.pipelines.options import AbsolutePath, option
-from darts.pipelines.sequential_v2.base import _BasePipeline
-from darts.run.task import TileJob
+from darts.errors import IgnoredOptionWarning, NoTilesError
+from darts.pipelines.options import AbsolutePath, given, option, resolved
+from darts.pipelines.scene_lists import read_scene_list
+from darts.pipelines.sequential_v2.areas import frame_of
+from darts.pipelines.sequential_v2.base import _as_list, _BasePipeline
+from darts.run import checks
+from darts.run.task import TileTask
 from darts_utils import DartsError
 
 if TYPE_CHECKING:
+    import geopandas as gpd
     import xarray as xr
     from odc.geo.geobox import GeoBox
     from odc.geo.geom import Geometry
@@ -23,7 +27,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
-@dataclass(kw_only=True, config=ConfigDict(extra="forbid"))
+@dataclass
 class PlanetPipeline(_BasePipeline):
     """Map slumps in PlanetScope images: a folder of scenes, of orthotiles, or both.
 
@@ -42,27 +46,78 @@ class PlanetPipeline(_BasePipeline):
     scenes_dir: AbsolutePath | None = option(
         None, help="Folder of scenes, laid out scene_id/; default <input>/planet/scenes.", panel="Input and output"
     )
-    image_ids: list[str] | None = option(
+    image_ids: Annotated[list[str] | None, BeforeValidator(_as_list)] = option(
         None, help="Names of the scenes (or orthotile scenes) to process; default all.", panel="Input and output"
     )
+    image_list: AbsolutePath | None = option(
+        None, help="File with names of scenes, JSON or one per line, as for image_ids.", panel="Input and output"
+    )
 
-    _dem_resolution: ClassVar[int] = 2
-    _prepared_by: ClassVar[str] = "darts inference prep-data planet --aux"
     _optical_variables: ClassVar[tuple[str, ...]] = (*checks.OPTICAL_BANDS, "quality_data_mask", "planet_udm")
 
-    def _output_dir(self) -> Path:
-        return self.output_data_dir or self.default_dirs.output / "planet"
+    def _resolve(self) -> None:
+        super()._resolve()
+        if self.orthotiles_dir is None:
+            self.orthotiles_dir = resolved(self.default_dirs.planet_orthotiles)
+        if self.scenes_dir is None:
+            self.scenes_dir = resolved(self.default_dirs.planet_scenes)
+
+    def _results_folder(self) -> str:
+        return "planet"
+
+    def _arcticdem_resolution(self) -> int:
+        return 2
+
+    def _get_tile_id(self, tilekey: Path) -> str:
+        return tilekey.name
+
+    def _tileinfos(self) -> list[tuple[Path, Path]]:
+        output = Path(self.output_data_dir or "")
+        orthotiles, scenes = self._folders()
+        found = []
+        if orthotiles is not None:
+            for tile in _subfolders(orthotiles):
+                found += [(scene, output / tile.name / scene.name) for scene in _deliveries(tile)]
+        if scenes is not None:
+            found += [(scene, output / scene.name) for scene in _deliveries(scenes)]
+        names = set(checks.select(self._selected(), [key.name for key, _ in found], "scene"))
+        return [(key, folder) for key, folder in found if key.name in names]
+
+    def _load_tile(self, tilekey: Path) -> "xr.Dataset":
+        from darts_acquisition import load_planet_masks, load_planet_scene
+
+        scene = load_planet_scene(tilekey)
+        masks = load_planet_masks(tilekey, scene=scene)
+        return scene.assign(masks.data_vars)
+
+    def _tile_aoi(self) -> "gpd.GeoDataFrame":
+        tasks = [TileTask(key, self._get_tile_id(key), folder) for key, folder in self._tileinfos()]
+        return frame_of(self._tile_areas(tasks, []))
+
+    def _tile_inputs(self, tilekey: Path) -> list[Path]:
+        return _delivered(tilekey)
+
+    def _selected(self) -> list[str] | None:
+        """Return the names of the scenes asked for, None for all."""
+        if self.image_list is None:
+            return self.image_ids
+        if self.image_ids is not None:
+            message = "image_ids says which scenes to process; image_list is ignored."
+            warnings.warn(message, IgnoredOptionWarning, stacklevel=2)
+            return self.image_ids
+        return read_scene_list(self.image_list, "--image-list")
 
     def _folders(self) -> tuple[Path | None, Path | None]:
         """Return the folders of orthotiles and of scenes; where neither is given, the default ones that exist."""
-        if self.orthotiles_dir is None and self.scenes_dir is None:
-            defaults = (self.default_dirs.planet_orthotiles, self.default_dirs.planet_scenes)
+        named = given(self.orthotiles_dir), given(self.scenes_dir)
+        if named == (None, None):
+            defaults = (Path(self.orthotiles_dir or ""), Path(self.scenes_dir or ""))
             orthotiles, scenes = (folder if folder.is_dir() else None for folder in defaults)
             return orthotiles, scenes
-        for name, folder in (("--orthotiles-dir", self.orthotiles_dir), ("--scenes-dir", self.scenes_dir)):
+        for name, folder in zip(("--orthotiles-dir", "--scenes-dir"), named, strict=True):
             if folder is not None and not folder.is_dir():
                 raise NoTilesError(f"There is no folder {folder}; correct {name}.")
-        return self.orthotiles_dir, self.scenes_dir
+        return named
 
     def _where_tiles_were_sought(self) -> str:
         orthotiles, scenes = self._folders()
@@ -74,42 +129,28 @@ class PlanetPipeline(_BasePipeline):
             return f"{' and '.join(sought)} holds no folder of a scene"
         return "name the folder of the images with --scenes-dir or --orthotiles-dir"
 
-    def _jobs(self, output: Path) -> list[TileJob]:
-        orthotiles, scenes = self._folders()
-        jobs = []
-        if orthotiles is not None:
-            for tile in _subfolders(orthotiles):
-                jobs += [_job(scene, output / tile.name / scene.name) for scene in _subfolders(tile)]
-        if scenes is not None:
-            jobs += [_job(scene, output / scene.name) for scene in _subfolders(scenes)]
-        names = set(checks.select(self.image_ids, [job.tile_id for job in jobs], "scene"))
-        return [job for job in jobs if job.tile_id in names]
+    def _how_to_prepare(self) -> str:
+        return "darts inference prep-data planet --aux"
 
-    def _tile_areas(self, jobs: Sequence[TileJob], failed: list[str]) -> "dict[str, GeoBox | Geometry]":
+    def _tile_areas(self, tasks: Sequence[TileTask], failed: list[str]) -> "dict[str, GeoBox | Geometry]":
         from darts_acquisition import get_planet_geometry
 
         areas: dict[str, GeoBox | Geometry] = {}
-        for job in jobs:
+        for task in tasks:
             try:
-                areas[job.tile_id] = get_planet_geometry(job.source)
+                areas[task.tile_id] = get_planet_geometry(task.key)
             except DartsError as error:
-                failed.append(job.tile_id)
-                logger.error("Scene %s is left out: %s", job.tile_id, error)  # noqa: TRY400 - no bug of ours
+                failed.append(task.tile_id)
+                logger.error("Scene %s is left out: %s", task.tile_id, error)  # noqa: TRY400 - no bug of ours
         return areas
 
-    def _prepare_optical(self, jobs: Sequence[TileJob]) -> list[str]:  # noqa: ARG002 - there is nothing to fetch
-        raise ConfigurationError("PlanetScope images are not fetched by DARTS; leave --optical out.")
 
-    def _load_optical(self, job: TileJob) -> "xr.Dataset":
-        from darts_acquisition import load_planet_masks, load_planet_scene
-
-        scene = load_planet_scene(job.source)
-        masks = load_planet_masks(job.source, scene=scene)
-        return scene.assign(masks.data_vars)
+_DELIVERED = ("*_SR*.tif", "*_udm*.tif", "*_metadata.json")
+"""Files of a delivery that a tile is made from."""
 
 
 def _subfolders(folder: Path) -> Iterator[Path]:
-    """Yield what may be a delivery, in the order of names: every visible entry that is a folder or a link."""
+    """Yield the visible folders, and links to them, in the order of names; a file stands for itself."""
     if not folder.is_dir():
         yield folder
         return
@@ -118,9 +159,25 @@ def _subfolders(folder: Path) -> Iterator[Path]:
             yield entry
 
 
-def _job(folder: Path, output: Path) -> TileJob:
+def _deliveries(folder: Path) -> Iterator[Path]:
+    """Yield the folders of scenes; one that holds files and none of a scene's is left out with a warning."""
+    for entry in _subfolders(folder):
+        if _is_stray(entry):
+            logger.warning("%s is left out: it holds no file of a scene (%s).", entry, ", ".join(_DELIVERED))
+        else:
+            yield entry
+
+
+def _is_stray(folder: Path) -> bool:
     try:
-        files = sorted(path for path in folder.iterdir() if path.is_file())
+        names = [path.name for path in folder.iterdir() if not path.name.startswith(".")]
     except OSError:
-        files = []  # Loading the tile will say what is wrong with its folder.
-    return TileJob(tile_id=folder.name, source=folder, output=output, inputs=tuple(files))
+        return False  # Loading the tile will say what is wrong with its folder.
+    return bool(names) and not _delivered(folder) and not any(name.endswith((".tif", ".tiff")) for name in names)
+
+
+def _delivered(folder: Path) -> list[Path]:
+    try:
+        return sorted(path for pattern in _DELIVERED for path in folder.glob(pattern) if path.is_file())
+    except OSError:
+        return []

@@ -4,22 +4,23 @@ import logging
 import tempfile
 import warnings
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
-from pydantic import ConfigDict, field_validator
-from pydantic.dataclasses import dataclass
+from pydantic import AfterValidator, BeforeValidator
 
 from darts.errors import ConfigurationError, IgnoredOptionWarning, NoTilesError
-from darts.pipelines import checks
-from darts.pipelines.options import AbsolutePath, option
+from darts.pipelines.options import AbsolutePath, option, resolved
 from darts.pipelines.scene_lists import read_scene_list, write_scene_list
+from darts.pipelines.sequential_v2.areas import frame_of
 from darts.pipelines.sequential_v2.base import _BasePipeline
-from darts.run.task import TileJob
-from darts.run.worker import Session
+from darts.run import checks
+from darts.run.task import TileTask
 from darts_utils import DartsError
 
 if TYPE_CHECKING:
+    import geopandas as gpd
     import xarray as xr
     from odc.geo.geobox import GeoBox
     from odc.geo.geom import Geometry
@@ -29,11 +30,29 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _SELECTION = "Selection"
-Percent = float | Literal["none"] | None
+
+
+def _none_in_words(value: Any) -> Any:
+    return None if isinstance(value, str) and value.strip().lower() == "none" else value
+
+
+def _percentage(value: Any) -> Any:
+    if value is not None and not 0 <= value <= 100:
+        raise ValueError("expected 0 to 100 percent, or none")
+    return value
+
+
+def _as_list(value: Any) -> Any:
+    return [value] if isinstance(value, str | int) else value
+
+
+Percent = Annotated[float | Literal["none"] | None, AfterValidator(_percentage), BeforeValidator(_none_in_words)]
 """A limit in percent. "none" is what files and the command line write for None."""
+Names = Annotated[list[str] | None, BeforeValidator(_as_list)]
+Numbers = Annotated[list[int] | None, BeforeValidator(_as_list)]
 
 
-@dataclass(kw_only=True, config=ConfigDict(extra="forbid"))
+@dataclass
 class Sentinel2Pipeline(_BasePipeline):
     """Map slumps in Sentinel-2 scenes, which are searched, fetched into a local store and kept there.
 
@@ -44,11 +63,9 @@ class Sentinel2Pipeline(_BasePipeline):
         >>> records = pipeline.run()  # doctest: +SKIP
     """
 
-    scene_ids: list[str] | None = option(None, help="Scenes by name.", panel=_SELECTION)
+    scene_ids: Names = option(None, help="Scenes by name.", panel=_SELECTION)
     scene_id_file: AbsolutePath | None = option(None, help="JSON file with a list of scenes.", panel=_SELECTION)
-    tile_ids: list[str] | None = option(
-        None, help="MGRS tiles (33UVP), filtered by time, cloud and snow.", panel=_SELECTION
-    )
+    tile_ids: Names = option(None, help="MGRS tiles (33UVP), filtered by time, cloud and snow.", panel=_SELECTION)
     aoi_file: AbsolutePath | None = option(
         None, help="Vector file of the area of interest, filtered by time, cloud and snow.", panel=_SELECTION
     )
@@ -60,8 +77,8 @@ class Sentinel2Pipeline(_BasePipeline):
     max_snow_cover: Percent = option(
         10, help="Most snow in percent; 100 or none switches the filter off, 0 means zero.", panel=_SELECTION
     )
-    months: list[int] | None = option(None, help="Months from 1 to 12, where no date range is given.", panel=_SELECTION)
-    years: list[int] | None = option(None, help="Years, where no date range is given.", panel=_SELECTION)
+    months: Numbers = option(None, help="Months from 1 to 12, where no date range is given.", panel=_SELECTION)
+    years: Numbers = option(None, help="Years, where no date range is given.", panel=_SELECTION)
     prep_data_scene_id_file: AbsolutePath | None = option(
         None, help="JSON list of scenes, written while data is prepared, read in an offline run.", panel=_SELECTION
     )
@@ -84,34 +101,52 @@ class Sentinel2Pipeline(_BasePipeline):
         affects_results=True,
     )
 
-    _dem_resolution: ClassVar[int] = 10
-    _prepared_by: ClassVar[str] = "darts inference prep-data sentinel2 --optical --aux"
     _optical_variables: ClassVar[tuple[str, ...]] = (*checks.OPTICAL_BANDS, "quality_data_mask", "s2_scl")
 
-    @field_validator("max_cloud_cover", "max_snow_cover", mode="before")
-    @classmethod
-    def _none_in_words(cls, value: Any) -> Any:
-        return None if isinstance(value, str) and value.strip().lower() == "none" else value
-
-    @field_validator("max_cloud_cover", "max_snow_cover")
-    @classmethod
-    def _is_a_percentage(cls, value: Any) -> Any:
-        if value is not None and not 0 <= value <= 100:
-            raise ValueError("expected 0 to 100 percent, or none")
-        return value
-
-    @field_validator("scene_ids", "tile_ids", "months", "years", mode="before")
-    @classmethod
-    def _one_is_a_list(cls, value: Any) -> Any:
-        return [value] if isinstance(value, str | int) else value
-
-    def _output_dir(self) -> Path:
-        return self.output_data_dir or self.default_dirs.output / f"sentinel2-{self.raw_data_source}"
-
-    def _store(self) -> Path | None:
+    def _resolve(self) -> None:
+        super()._resolve()
         if self.no_raw_data_store:
-            return None
-        return self.raw_data_store or self.default_dirs.sentinel2_raw(self.raw_data_source)
+            self.raw_data_store = None
+        elif self.raw_data_store is None:
+            self.raw_data_store = resolved(self.default_dirs.sentinel2_raw(self.raw_data_source))
+
+    def _results_folder(self) -> str:
+        return f"sentinel2-{self.raw_data_source}"
+
+    def _arcticdem_resolution(self) -> int:
+        return 10
+
+    def _get_tile_id(self, tilekey: str) -> str:
+        return tilekey
+
+    def _tileinfos(self) -> list[tuple[str, Path]]:
+        if self.offline and self.raw_data_store is None:
+            raise ConfigurationError("--offline needs a store of raw scenes; leave --no-raw-data-store out.")
+        source, output = self._source(), Path(self.output_data_dir or "")
+        names = dict.fromkeys(source.check_scene_id(name) for name in self._select_scenes())
+        return [(name, output / name) for name in names]
+
+    def _load_tile(self, tilekey: str) -> "xr.Dataset":
+        source, store = self._source(), self.raw_data_store
+        if not self.debug_data:
+            return source.load(tilekey, store, offline=self.offline)
+        with tempfile.TemporaryDirectory(prefix="darts-s2-") as folder:
+            kept = store or Path(folder)
+            tile = source.load(tilekey, kept, offline=self.offline)
+            source.write_raw(tilekey, kept, Path(self.output_data_dir or "") / "raw" / tilekey)
+        return tile
+
+    def _tile_aoi(self) -> "gpd.GeoDataFrame":
+        tasks = [TileTask(key, key, folder) for key, folder in self._tileinfos()]
+        return frame_of(self._tile_areas(tasks, []))
+
+    def _download_tile(self, tilekey: str) -> None:
+        if self.raw_data_store is None:
+            raise ConfigurationError("Preparing scenes needs a store of raw scenes; leave --no-raw-data-store out.")
+        self._source().download(tilekey, self.raw_data_store)
+
+    def _tile_inputs(self, tilekey: str) -> list[Path]:
+        return [] if self.raw_data_store is None else self._source().stored_files(tilekey, self.raw_data_store)
 
     def _source(self) -> "Sentinel2Source":
         from darts_acquisition import Sentinel2Source
@@ -125,84 +160,26 @@ class Sentinel2Pipeline(_BasePipeline):
             return f"{self.scene_id_file} names no scene"
         return "no scene fits the selection; widen the dates, or raise --max-cloud-cover and --max-snow-cover"
 
-    def _jobs(self, output: Path) -> list[TileJob]:
-        if self.offline and self._store() is None:
-            raise ConfigurationError("--offline needs a store of raw scenes; leave --no-raw-data-store out.")
-        return [TileJob(name, Path(name), output / name) for name in self._scene_names()]
+    def _how_to_prepare(self) -> str:
+        return "darts inference prep-data sentinel2 --optical --aux"
 
-    def _scene_names(self) -> list[str]:
-        source = self._source()
-        return list(dict.fromkeys(source.check_scene_id(name) for name in self._select_scenes()))
-
-    def _load_optical(self, job: TileJob) -> "xr.Dataset":
-        source, store = self._source(), self._store()
-        if not self.debug_data:
-            return source.load(job.tile_id, store, offline=self.offline)
-        with tempfile.TemporaryDirectory(prefix="darts-s2-") as folder:
-            kept = store or Path(folder)
-            tile = source.load(job.tile_id, kept, offline=self.offline)
-            source.write_raw(job.tile_id, kept, self._output_dir() / "raw" / job.tile_id)
-        return tile
-
-    def _check_login(self, jobs: Sequence[TileJob], session: Session) -> None:
-        missing = self._missing(jobs)
-        if not self.offline and missing and any(decision.todo for decision in self._decide(missing, session)):
+    def _check_ready(self, tasks: Sequence[TileTask]) -> None:
+        if not self.offline and any(not self._is_stored(task) for task in tasks):
             self._source().check_login()
 
-    def _missing(self, jobs: Sequence[TileJob]) -> list[TileJob]:
-        """List the jobs whose scenes are to be fetched."""
-        source, store = self._source(), self._store()
-        return [job for job in jobs if store is None or not source.is_stored(job.tile_id, store)]
+    def _is_stored(self, task: TileTask) -> bool:
+        return self.raw_data_store is not None and self._source().is_stored(task.key, self.raw_data_store)
 
-    # Preparing an offline run
-
-    def _tile_areas(self, jobs: Sequence[TileJob], failed: list[str]) -> "dict[str, GeoBox | Geometry]":
-        source, store = self._source(), self._store()
-        areas: dict[str, GeoBox | Geometry] = {}
-        for job in jobs:
-            try:
-                areas[job.tile_id] = source.geobox(job.tile_id, store)
-            except DartsError as error:
-                failed.append(job.tile_id)
-                logger.error("Scene %s is left out: %s", job.tile_id, error)  # noqa: TRY400 - no bug of ours
-        return areas
-
-    def _prepare_optical(self, jobs: Sequence[TileJob]) -> list[str]:
-        """Fetch raw scenes into the store, and list those that are there.
-
-        A scene that fails is logged, and the others go on. Scenes that were fetched before are listed from the start,
-        so that an interrupted repetition loses none of them.
-
-        Returns:
-            Names of the scenes that failed.
-
-        Raises:
-            ConfigurationError: If there is no store.
-            LoginError: If something must be fetched, and there is no login.
-        """
-        store = self._store()
-        if store is None:
-            raise ConfigurationError("Preparing scenes needs a store of raw scenes; leave --no-raw-data-store out.")
+    def _tile_areas(self, tasks: Sequence[TileTask], failed: list[str]) -> "dict[str, GeoBox | Geometry]":
         source = self._source()
-        missing = {job.tile_id for job in self._missing(jobs)}
-        if missing:
-            source.check_login()
-        self._note_ready(jobs, missing)
-        failed: list[str] = []
-        for number, job in enumerate(jobs, start=1):
+        areas: dict[str, GeoBox | Geometry] = {}
+        for task in tasks:
             try:
-                source.download(job.tile_id, store)
+                areas[task.tile_id] = source.geobox(task.key, self.raw_data_store)
             except DartsError as error:
-                failed.append(job.tile_id)
-                logger.error("Scene %d of %d failed: %s", number, len(jobs), error)  # noqa: TRY400 - no bug of ours
-                continue
-            missing.discard(job.tile_id)
-            logger.info("Scene %d of %d is in the store: %s", number, len(jobs), job.tile_id)
-            self._note_ready(jobs, missing)
-        return failed
-
-    def _note_ready(self, jobs: Sequence[TileJob], missing: set[str]) -> None:
-        self._note_prepared([job.tile_id for job in jobs if job.tile_id not in missing])
+                failed.append(task.tile_id)
+                logger.error("Scene %s is left out: %s", task.tile_id, error)  # noqa: TRY400 - no bug of ours
+        return areas
 
     def _note_prepared(self, names: list[str]) -> None:
         if names and self.prep_data_scene_id_file is not None:

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from darts.errors import ConfigurationError
-from darts_utils import ParameterError
+from darts.run.task import Pipeline
+from darts_utils import ParameterError, available_memory
 
 if TYPE_CHECKING:
     from darts_acquisition import CubeProduct
@@ -19,6 +20,8 @@ OPTICAL_BANDS = ("blue", "green", "red", "nir")
 TCVIS_BANDS = ("tc_brightness", "tc_greenness", "tc_wetness")
 TERRAIN_BANDS = ("relative_elevation", "slope", "aspect", "hillshade", "curvature")
 DEM_BANDS = ("dem", "arcticdem_data_mask", *TERRAIN_BANDS)
+FEATURES = ("ndvi", *TCVIS_BANDS, *DEM_BANDS)
+"""What preprocessing adds to a tile."""
 _MODEL_SUFFIXES = (".pt", ".ckpt", ".safetensors")
 
 
@@ -36,8 +39,7 @@ def find_models(model_files: Sequence[Path] | None, default_folder: Path) -> dic
         ConfigurationError: If there is none, one does not exist, or two have the same name.
     """
     if model_files is None:
-        found = sorted(default_folder.iterdir()) if default_folder.is_dir() else []
-        model_files = [path for path in found if _looks_like_model(path)]
+        model_files = models_in(default_folder)
         if not model_files:
             raise ConfigurationError(
                 f"No model in the default folder {default_folder}; put one there or name one with --model-files."
@@ -53,6 +55,12 @@ def find_models(model_files: Sequence[Path] | None, default_folder: Path) -> dic
             raise ConfigurationError(f"Two models are called {name!r} ({models[name]} and {path}); rename one of them.")
         models[name] = path
     return models
+
+
+def models_in(folder: Path) -> list[Path]:
+    """List the models in a folder, in the order of their names."""
+    found = sorted(folder.iterdir()) if folder.is_dir() else []
+    return [path for path in found if _looks_like_model(path)]
 
 
 def _looks_like_model(path: Path) -> bool:
@@ -98,15 +106,35 @@ def check_folder_is_writable(folder: Path, what: str = "Results") -> None:
         raise ConfigurationError(f"{what} cannot be written into {folder}: {error.strerror or error}.") from error
 
 
-def check_cube(place: str, product: "CubeProduct", option: str, *, offline: bool, prepared_by: str) -> None:
+def check_sizes(pipeline: Pipeline) -> None:
+    """Check that patches and the reflected border can fit into memory at all.
+
+    Args:
+        pipeline: The pipeline.
+
+    Raises:
+        ConfigurationError: If they cannot, however few other things there are.
+    """
+    available = available_memory()
+    # A network holds its input and at least as much again of its first layer; the result of a tile, its weights.
+    patch = 4 * 16 * pipeline.patch_size**2
+    border = 8 * (2 * pipeline.reflection + pipeline.patch_size) ** 2
+    for name, needed in (("patch_size", patch), ("reflection", border)):
+        if needed > available:
+            raise ConfigurationError(
+                f"{name} is {getattr(pipeline, name)} px, which needs at least {needed / 2**30:,.0f} GB of memory, and "
+                f"{available / 2**30:.1f} GB are available; choose a smaller {name}."
+            )
+
+
+def check_cube(location: str, product: "CubeProduct", option: str, pipeline: Pipeline) -> None:
     """Check that an auxiliary datacube is where the configuration says, or can be created, and holds what is needed.
 
     Args:
-        place: Folder of the cube, or ``s3://bucket/prefix``.
+        location: Folder of the cube, or ``s3://bucket/prefix``.
         product: What it must hold.
         option: The option that says where it is, for the message.
-        offline: Nothing can be fetched, so that the cube has to be there.
-        prepared_by: The command that fetches ahead of time, for the message.
+        pipeline: Says whether anything can be fetched, and how that is done ahead of time.
 
     Raises:
         ConfigurationError: If there is something else, or, offline, nothing, or if a cube cannot be created there.
@@ -114,23 +142,23 @@ def check_cube(place: str, product: "CubeProduct", option: str, *, offline: bool
     from darts_acquisition import CubeError, CubeNotFoundError, Datacube
 
     try:
-        cube = Datacube.open(place)
+        cube = Datacube.open(location)
         cube.check_holds(product)
     except CubeNotFoundError as error:
-        if offline:
+        if pipeline.offline:
             raise ConfigurationError(
-                f"The models or the export need {product.name}, and there is no datacube at {place}: fetch one with "
-                f"`{prepared_by}`, or name another with {option}."
+                f"The models or the export need {product.name}, and there is no datacube at {location}: fetch one with "
+                f"`{pipeline._how_to_prepare()}`, or name another with {option}."
             ) from error
-        if "://" not in place:
-            _check_parent_is_writable(Path(place), f"A new datacube of {product.name} ({option})")
-        logger.info("%s will be fetched into a new datacube at %s.", product.name, place)
+        if "://" not in location:
+            _check_parent_is_writable(Path(location), f"A new datacube of {product.name} ({option})")
+        logger.info("%s will be fetched into a new datacube at %s.", product.name, location)
     except (CubeError, ParameterError) as error:
         raise ConfigurationError(f"{error} Correct {option}.") from error
     else:
         if cube.product.version != product.version:
             logger.warning(
-                "The datacube at %s holds %s %s, not %s.", place, product.name, cube.product.version, product.version
+                "The datacube at %s holds %s %s, not %s.", location, product.name, cube.product.version, product.version
             )
 
 

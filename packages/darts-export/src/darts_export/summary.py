@@ -1,0 +1,80 @@
+"""Figures of a tile for the records of a run: objects, area, and which share of the tile is reliable or cloudy."""
+
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from darts_export.layers import variable_values
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+_OPTICAL = ("red", "green", "blue", "nir")
+_CHUNK_PIXELS = 1 << 22
+SUMMARISED = ("binarized_segmentation", "extent", "quality_data_mask")
+"""Variables that a summary is made of, where the tile has them."""
+
+
+@dataclass
+class Summary:
+    """Figures of one tile; None where the tile lacks what they are made of.
+
+    Attributes:
+        objects: Number of 8-connected objects of the ensemble.
+        area_m2: Sum of their areas, as in the table of objects.
+        reliable_share: Pixels with data in the extent, per pixel with data, 0…1.
+        cloudy_share: Pixels of low quality (cloud, shadow, haze, snow), per pixel with data, 0…1.
+    """
+
+    objects: int | None = None
+    area_m2: float | None = None
+    reliable_share: float | None = None
+    cloudy_share: float | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the figures by name."""
+        return asdict(self)
+
+    def count_shares(self, tile: "xr.Dataset") -> None:
+        """Fill in the shares.
+
+        A pixel with data is one whose `quality_data_mask` is above 0; in a tile without one, a pixel whose optical
+        bands are all known; without those, every pixel. Without any such pixel the shares are None.
+
+        Args:
+            tile: The tile. Not changed.
+
+        Raises:
+            ParameterError: If a variable lacks a dimension of the grid.
+        """
+        arrays = {name: variable_values(tile, name) for name in (*SUMMARISED[1:], *_OPTICAL) if name in tile}
+        extent, quality = arrays.get("extent"), arrays.get("quality_data_mask")
+        optical = [arrays[name] for name in _OPTICAL if name in arrays]
+        height, width = tile.sizes["y"], tile.sizes["x"]
+        rows = max(1, _CHUNK_PIXELS // max(width, 1))
+        valid = reliable = cloudy = 0
+        for top in range(0, height, rows):
+            part = slice(top, top + rows)
+            data = _with_data(quality, optical, part, (min(rows, height - top), width))
+            valid += int(np.count_nonzero(data))
+            if extent is not None:
+                reliable += int(np.count_nonzero(data & (extent[part] > 0)))
+            if quality is not None:
+                cloudy += int(np.count_nonzero(quality[part] == 1))
+        if valid and extent is not None:
+            self.reliable_share = reliable / valid
+        if valid and quality is not None:
+            self.cloudy_share = cloudy / valid
+
+
+def _with_data(
+    quality: NDArray[Any] | None, optical: list[NDArray[Any]], part: slice, shape: tuple[int, int]
+) -> NDArray[np.bool_]:
+    if quality is not None:
+        return np.greater(quality[part], 0)
+    data = np.ones(shape, np.bool_)
+    for values in optical:
+        data &= ~np.isnan(values[part])
+    return data

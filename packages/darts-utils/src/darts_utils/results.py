@@ -1,0 +1,132 @@
+"""The reader of result folders: what the manifest of an export says, and which of its files are there."""
+
+import json
+import os
+import stat
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from darts_utils.errors import ManifestError
+
+MANIFEST_FILE = "manifest.json"
+"""Name of the file that an export writes last; without it a folder holds no finished results."""
+
+
+def read_manifest(out_dir: Path | str) -> dict[str, Any]:
+    """Read the manifest of a finished export.
+
+    Args:
+        out_dir: The tile's folder.
+
+    Returns:
+        The manifest: ``status`` ("success", or "empty" with a ``reason`` where the scene held no data), ``files`` (by
+        name: ``size`` in bytes, ``sha256``), ``summary``, ``fingerprint``, ``bands``, ``ensemble_subsets``,
+        ``tile_id``, ``time``, ``source``, ``created``, ``versions``, ``metadata``, ``format``. Manifests of early
+        releases lack the summary, and their status is "success".
+
+    Raises:
+        ManifestError: If there is none, or it cannot be read.
+    """
+    path = Path(out_dir) / MANIFEST_FILE
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise ManifestError(f"{path} cannot be read: {error}. The folder holds no finished export.") from error
+    return parse_manifest(content, path)
+
+
+def parse_manifest(content: bytes, path: Path) -> dict[str, Any]:
+    """Make a manifest out of the bytes of its file.
+
+    Args:
+        content: The bytes.
+        path: Where they come from, for the message.
+
+    Returns:
+        The manifest, see :func:`read_manifest`.
+
+    Raises:
+        ManifestError: If they are no manifest.
+    """
+    try:
+        manifest = json.loads(content)
+    except (ValueError, RecursionError) as error:
+        raise ManifestError(f"{path} cannot be read: {error}. The folder holds no finished export.") from error
+    if not isinstance(manifest, dict) or not isinstance(manifest.get("files"), dict):
+        raise ManifestError(f"{path} is no manifest of an export: it lists no files.")
+    manifest.setdefault("status", "success")
+    return manifest
+
+
+@dataclass(frozen=True)
+class ResultFolder:
+    """The results of one tile, as their manifest describes them.
+
+    Attributes:
+        path: The tile's folder.
+        manifest: What :func:`read_manifest` returns.
+    """
+
+    path: Path
+    manifest: dict[str, Any]
+
+    @classmethod
+    def open(cls, path: Path | str) -> "ResultFolder":
+        """Read the manifest of a folder; no other file is touched.
+
+        Args:
+            path: The tile's folder.
+
+        Returns:
+            The folder.
+
+        Raises:
+            ManifestError: If the folder holds no readable manifest.
+        """
+        return cls(Path(path), read_manifest(path))
+
+    @property
+    def tile_id(self) -> str:
+        """Name of the tile, the folder's where the manifest does not say."""
+        return str(self.manifest.get("tile_id") or self.path.name)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether the scene held no data, so that there are no files."""
+        return bool(self.manifest["status"] == "empty")
+
+    def segments(self, model: str | None = None) -> Path | None:
+        """Return the path of the objects as GeoParquet, None where they were not exported.
+
+        Args:
+            model: Member of the ensemble, None for the ensemble as a whole.
+        """
+        return self._listed("prediction_segments.parquet" if model is None else f"prediction_segments-{model}.parquet")
+
+    def extent(self) -> Path | None:
+        """Return the path of the reliable area as GeoParquet, None where it was not exported."""
+        return self._listed("prediction_extent.parquet")
+
+    def missing(self, names: Iterable[str]) -> list[str]:
+        """List those files that the manifest does not name, or that are not there with the size that it names.
+
+        Args:
+            names: Names of files.
+
+        Returns:
+            Names, in the order given. The content is not compared.
+        """
+        return [name for name in names if not self._is_there(name)]
+
+    def _listed(self, name: str) -> Path | None:
+        return self.path / name if name in self.manifest["files"] else None
+
+    def _is_there(self, name: str) -> bool:
+        entry = self.manifest["files"].get(name)
+        try:
+            found = os.stat(os.path.join(self.path, name))  # noqa: PTH116, PTH118 - planning asks for a million files
+        except (OSError, ValueError):
+            return False
+        return isinstance(entry, dict) and stat.S_ISREG(found.st_mode) and found.st_size == entry.get("size")

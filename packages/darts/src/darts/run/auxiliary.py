@@ -1,0 +1,98 @@
+"""Tell whether the auxiliary data that a tile was made from are what a cube holds now, without reading pixels.
+
+A tile's manifest keeps, for each product, its name and version and the identity of every chunk that was read: a digest
+of the chunk's content, or "legacy" and the cube where the cube keeps no digest of it.
+"""
+
+import json
+import logging
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from darts_utils import DartsError
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+    from darts_acquisition import Datacube
+
+logger = logging.getLogger(__name__)
+
+_UNKNOWN = "missing"
+
+
+def describe_auxiliary(read: "xr.Dataset") -> dict[str, Any]:
+    """Describe what was read from a cube.
+
+    Args:
+        read: What `load_arcticdem` or `load_tcvis` returned.
+
+    Returns:
+        ``product``, ``version`` and ``chunks``, the identities of the chunks by row and column ("12,7").
+    """
+    return {
+        "product": read.attrs.get("collection", ""),
+        "version": read.attrs.get("version", ""),
+        "chunks": json.loads(read.attrs.get("chunk_identities", "{}")),
+    }
+
+
+class CubesNow:
+    """What the cubes of a run hold now, asked for once each.
+
+    Args:
+        locations: Folder or address of each cube by the name that it has in manifests ("arcticdem", "tcvis").
+    """
+
+    def __init__(self, locations: Mapping[str, str]) -> None:
+        self._locations = locations
+        self._cubes: dict[str, Datacube | None] = {}
+        self._identities: dict[str, dict[str, str]] = {}
+
+    def change(self, before: Mapping[str, Any]) -> str:
+        """Name the first difference between what a tile was made from and what the cubes hold.
+
+        Chunks that a cube does not hold, or a cube that is not there, would be fetched from the same product again and
+        count as unchanged.
+
+        Args:
+            before: By name of the cube, what :func:`describe_auxiliary` returned.
+
+        Returns:
+            What changed, an empty string if nothing did.
+        """
+        for name, read in before.items():
+            cube = self._cube(name)
+            if cube is None:
+                continue
+            if (cube.product.collection, cube.product.version) != (read.get("product"), read.get("version")):
+                held = f"{cube.product.collection} {cube.product.version}"
+                return f"{name} was {read.get('product')} {read.get('version')}, is {held}"
+            known = self._identities[name]
+            for chunk, identity in read.get("chunks", {}).items():
+                now = known.get(chunk, _UNKNOWN)
+                if now not in (_UNKNOWN, identity):
+                    return f"chunk {chunk} of {name} has another content"
+        return ""
+
+    def _cube(self, name: str) -> "Datacube | None":
+        if name not in self._cubes:
+            self._cubes[name] = self._open(name)
+        return self._cubes[name]
+
+    def _open(self, name: str) -> "Datacube | None":
+        from darts_acquisition import CubeNotFoundError, Datacube
+
+        location = self._locations.get(name)
+        if location is None:
+            return None
+        try:
+            cube = Datacube.open(location)
+            self._identities[name] = {f"{row},{col}": text for (row, col), text in cube.identities().items()}
+        except CubeNotFoundError:
+            return None
+        except DartsError as error:
+            # A run that needs the cube says so; results that are there are not doubted for it.
+            logger.warning("%s cannot be compared with finished results: %s", location, error)
+            return None
+        return cube

@@ -1,0 +1,183 @@
+"""Tell whether the files that a tile was made from hold what they held, without reading them again where possible.
+
+A file is described by its size and the SHA-256 of its content, a zip archive by names, sizes and CRC-32 of its members,
+which stand in its directory. A digest is remembered beside the results by path, device, inode, size and the times of
+change of content and of inode: while these are the same, the content is. Where they differ (a file was touched, copied
+or moved), the content decides.
+"""
+
+import hashlib
+import json
+import logging
+import os
+import threading
+import zipfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from darts.errors import InputChangedError
+
+logger = logging.getLogger(__name__)
+
+MEMORY_FILE = ".darts-inputs.jsonl"
+_State = tuple[int, int, int, int, int]
+
+
+class InputMemory:
+    """Remembers digests of files in a file of the folder of results. Any thread may use it.
+
+    It is a help and never needed: what cannot be read or written of it costs time, and nothing else.
+
+    Args:
+        folder: Folder of results.
+        writes: Whether new digests are kept for later runs.
+    """
+
+    def __init__(self, folder: Path, *, writes: bool = True) -> None:
+        self._path = folder / MEMORY_FILE
+        self._writes = writes
+        self._lock = threading.Lock()
+        self._known: dict[str, tuple[_State, str]] | None = None
+
+    def digest(self, path: Path) -> str:
+        """Return the SHA-256 of a file's content, in hexadecimal.
+
+        Raises:
+            OSError: If the file cannot be read.
+            InputChangedError: If it is changed meanwhile.
+        """
+        state = _state(path)
+        with self._lock:
+            known = self._load().get(str(path))
+        if known is not None and known[0] == state:
+            return known[1]
+        digest = _digest(path)
+        if _state(path) != state:
+            raise InputChangedError(f"{path} was changed while it was read; start the run again when it is whole.")
+        self._remember(path, state, digest)
+        return digest
+
+    def _load(self) -> dict[str, tuple[_State, str]]:
+        if self._known is None:
+            self._known = {}
+            try:
+                lines = self._path.read_bytes().splitlines()
+            except OSError:
+                lines = []
+            for line in lines:
+                try:
+                    path, *state, digest = json.loads(line)
+                    self._known[path] = (tuple(state), digest)
+                except (ValueError, TypeError):
+                    continue  # Cut off by a kill; the file's content will be read again.
+        return self._known
+
+    def _remember(self, path: Path, state: _State, digest: str) -> None:
+        line = (json.dumps([str(path), *state, digest]) + "\n").encode()
+        with self._lock:
+            self._load()[str(path)] = (state, digest)
+            if not self._writes:
+                return
+            try:
+                # One call to the system per line: several processes may append at once.
+                file = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
+                try:
+                    # A line that a kill cut off is ended first, so that this one is whole.
+                    os.write(file, line if _ends_with_newline(self._path) else b"\n" + line)
+                finally:
+                    os.close(file)
+            except OSError as error:
+                logger.debug("The digest of %s is not remembered: %s", path, error)
+
+
+def describe_inputs(files: Sequence[Path], memory: InputMemory) -> dict[str, Any]:
+    """Describe files by their content.
+
+    Args:
+        files: The files.
+        memory: Digests that are known.
+
+    Returns:
+        By name below the files' common folder: ``size`` in bytes and ``sha256``; of a zip archive ``members``, the
+        SHA-256 of the list of their names, sizes and CRC-32.
+
+    Raises:
+        OSError: If a file cannot be read.
+        InputChangedError: If one is changed meanwhile.
+    """
+    return {name: _describe(path, memory) for name, path in _named(files).items()}
+
+
+def changed_input(before: Mapping[str, Any], files: Sequence[Path], memory: InputMemory) -> str:
+    """Name the first input that does not hold what it held.
+
+    Args:
+        before: What :func:`describe_inputs` returned when the results were computed.
+        files: The same inputs now. Where none is left nothing is known against the results.
+        memory: Digests that are known.
+
+    Returns:
+        What changed, an empty string if nothing did.
+    """
+    now = _named(files)
+    if not now:
+        return ""
+    for name in sorted({*before, *now}):
+        if name not in now:
+            return f"{name} is gone"
+        if name not in before:
+            return f"{name} is new"
+        try:
+            size = now[name].stat().st_size
+            # Another size is another content, and needs no look into the file.
+            same = before[name].get("size", size) == size and before[name] == _describe(now[name], memory)
+        except (OSError, InputChangedError) as error:
+            return f"{name} cannot be compared ({error})"
+        if not same:
+            return f"{name} has another content"
+    return ""
+
+
+def states_of(files: Sequence[Path]) -> dict[Path, Any]:
+    """Return what a change of a file would change, for the files that exist."""
+    states = {}
+    for path in files:
+        try:
+            states[path] = _state(path)
+        except OSError:
+            continue  # Loading the tile says what is wrong with it.
+    return states
+
+
+def _named(files: Sequence[Path]) -> dict[str, Path]:
+    if not files:
+        return {}
+    folder = os.path.commonpath([path.parent for path in files])
+    return {os.path.relpath(path, folder).replace(os.sep, "/"): path for path in files}
+
+
+def _describe(path: Path, memory: InputMemory) -> dict[str, Any]:
+    if path.suffix.lower() == ".zip" and zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            members = sorted([info.filename, info.file_size, info.CRC] for info in archive.infolist())
+        return {"members": hashlib.sha256(json.dumps(members).encode()).hexdigest()}
+    return {"size": path.stat().st_size, "sha256": memory.digest(path)}
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _state(path: Path) -> _State:
+    found = path.stat()
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
+
+
+def _ends_with_newline(path: Path) -> bool:
+    with path.open("rb") as file:
+        if file.seek(0, os.SEEK_END) == 0:
+            return True
+        file.seek(-1, os.SEEK_END)
+        return file.read(1) == b"\n"

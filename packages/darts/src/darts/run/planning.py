@@ -1,0 +1,249 @@
+"""Plan a run: find what is wrong with it, list its tiles, and decide which of them are to be computed.
+
+Nothing here loads torch, a network or an image; of models only their cards are read.
+"""
+
+import logging
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from darts.errors import ConfigurationError, NoTilesError
+from darts.run import checks
+from darts.run.auxiliary import CubesNow
+from darts.run.fingerprint import package_versions, shared_dependencies
+from darts.run.inputs import InputMemory
+from darts.run.records import PlanCounts
+from darts.run.resume import Decision, Resume
+from darts.run.task import Pipeline, TileTask
+from darts.startup import resume_collection
+from darts_utils import resolve_device
+
+if TYPE_CHECKING:
+    from darts_segmentation import ModelCard
+
+logger = logging.getLogger(__name__)
+
+_EXPORT_GROUPS = {"dem": ("slope", "relative_elevation"), "tcvis": checks.TCVIS_BANDS}
+
+
+@dataclass(frozen=True)
+class RunContext:
+    """What all tiles of a run share: plain data that any process can be given.
+
+    Attributes:
+        models: Files of the ensemble's members, by name.
+        model_hashes: SHA-256 of the members, by name.
+        depends_on: What the results of every tile depend on.
+        subsets: Members whose own results are written.
+        device: Where the work is done, as text.
+        versions: Versions of the packages at the start of the run.
+        configuration: The pipeline's configuration, as it goes into the results.
+        features: Variables that preprocessing must add.
+        cards: Cards of the models as plain data, by name.
+        arcticdem: ArcticDEM datacube, None where no elevation is needed.
+        tcvis: TCVIS datacube, None where no trend is needed.
+    """
+
+    models: dict[str, Path]
+    model_hashes: dict[str, str]
+    depends_on: dict[str, Any]
+    subsets: tuple[str, ...]
+    device: str
+    versions: dict[str, str]
+    configuration: dict[str, Any]
+    features: tuple[str, ...] = ()
+    cards: dict[str, dict[str, Any]] = field(default_factory=dict)
+    arcticdem: str | None = None
+    tcvis: str | None = None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run will do.
+
+    Attributes:
+        decisions: One per tile, in the order of the run.
+        context: What the tiles share; complete where a tile is to be computed.
+    """
+
+    decisions: Sequence[Decision]
+    context: RunContext
+
+    @property
+    def counts(self) -> PlanCounts:
+        """Number of tiles in all, and by what was decided about them."""
+        todo = sum(decision.todo for decision in self.decisions)
+        reasons = Counter(decision.why.partition(":")[0] for decision in self.decisions)
+        total = len(self.decisions)
+        return {"total": total, "to_compute": todo, "finished": total - todo, "reasons": dict(reasons)}
+
+    @property
+    def todo(self) -> list[TileTask]:
+        """The tiles to compute."""
+        return [decision.task for decision in self.decisions if decision.todo]
+
+
+class Planner:
+    """Plans the run of a pipeline: what can be found wrong is found when it is made.
+
+    Args:
+        pipeline: The pipeline.
+        writes: Whether what is learnt about input files may be kept in the folder of results.
+
+    Raises:
+        ConfigurationError: If the run cannot work as configured.
+        DeviceError: If a GPU was asked for and does not work.
+        ModelFileError: If a model is damaged.
+    """
+
+    def __init__(self, pipeline: Pipeline, *, writes: bool = True) -> None:
+        from darts_export import check_export_bands
+        from darts_segmentation import hash_model
+
+        self.pipeline = pipeline
+        self.output = output_of(pipeline)
+        self._memory = InputMemory(self.output, writes=writes)
+        check_export_bands(pipeline.export_bands, variables=variables_of(pipeline))
+        models = checks.find_models(pipeline.model_files, pipeline.default_dirs.models)
+        subsets = tuple(models) if pipeline.write_model_outputs and len(models) > 1 else ()
+        check_export_bands(pipeline.export_bands, variables=_with_members(pipeline, models), ensemble_subsets=subsets)
+        checks.check_sizes(pipeline)
+        self.tasks = list_tasks(pipeline)
+        hashes = {name: hash_model(path) for name, path in models.items()}
+        self._context = RunContext(
+            models=models,
+            model_hashes=hashes,
+            depends_on=shared_dependencies(pipeline._results_configuration(), hashes),
+            subsets=subsets,
+            device=str(resolve_device(pipeline.device)),
+            versions=package_versions(),
+            configuration=pipeline._configuration(),
+        )
+
+    def plan(self) -> Plan:
+        """Decide about every tile.
+
+        Raises:
+            ConfigurationError: If foreign files are in the way of results, or the tiles that are to be computed need
+                what the pipeline does not produce, or a datacube that is not there or cannot be.
+        """
+        pipeline = self.pipeline
+        locations = {"arcticdem": str(pipeline.arcticdem_dir), "tcvis": str(pipeline.tcvis_dir)}
+        resume = Resume(
+            shared=self._context.depends_on,
+            bands=pipeline.export_bands,
+            subsets=self._context.subsets,
+            debug=pipeline.debug_data,
+            overwrite=pipeline.overwrite,
+            keep_finished=pipeline.keep_finished,
+            memory=self._memory,
+            cubes=CubesNow(locations),
+        )
+        resume_collection()
+        decisions = [resume.decide(task, pipeline._tile_inputs(task.key)) for task in self.tasks]
+        _tell_earlier_release(decisions)
+        context = self._context
+        if any(decision.todo for decision in decisions):
+            context = complete_context(pipeline, context)
+        return Plan(decisions, context)
+
+
+def list_tasks(pipeline: Pipeline) -> list[TileTask]:
+    """List the tiles of a pipeline.
+
+    Raises:
+        NoTilesError: If there is none.
+        ConfigurationError: If two tiles have one folder of results.
+    """
+    tasks = [TileTask(key, pipeline._get_tile_id(key), Path(output)) for key, output in pipeline._tileinfos()]
+    if not tasks:
+        raise NoTilesError(f"There is no tile to process: {pipeline._where_tiles_were_sought()}.")
+    taken: dict[Path, TileTask] = {}
+    for task in tasks:
+        other = taken.setdefault(task.output, task)
+        if other is not task:
+            raise ConfigurationError(
+                f"The tiles {other.tile_id} ({other.key}) and {task.tile_id} ({task.key}) have one folder of results, "
+                f"{task.output}; process one of them only, or rename it."
+            )
+    return tasks
+
+
+def complete_context(pipeline: Pipeline, context: RunContext) -> RunContext:
+    """Read the cards of the models, and find out which features and which auxiliary data they and the export need.
+
+    Raises:
+        ConfigurationError: If a band cannot be produced, or a datacube is not there or cannot be.
+    """
+    from dataclasses import replace
+
+    from darts_acquisition import arcticdem_product, tcvis_product
+
+    cards = read_cards(context.models)
+    wanted = bands_wanted(pipeline, cards)
+    arcticdem = tcvis = None
+    if wanted & set(checks.DEM_BANDS):
+        arcticdem = str(pipeline.arcticdem_dir)
+        product = arcticdem_product(pipeline._arcticdem_resolution())
+        checks.check_cube(arcticdem, product, "--arcticdem-dir", pipeline)
+    if wanted & set(checks.TCVIS_BANDS):
+        tcvis = str(pipeline.tcvis_dir)
+        checks.check_cube(tcvis, tcvis_product(), "--tcvis-dir", pipeline)
+    return replace(
+        context,
+        features=tuple(name for name in checks.FEATURES if name in wanted),
+        cards={name: card.to_dict() for name, card in cards.items()},
+        arcticdem=arcticdem,
+        tcvis=tcvis,
+    )
+
+
+def read_cards(models: dict[str, Path]) -> "dict[str, ModelCard]":
+    """Read the cards of models by name; only a checkpoint of torch needs torch for it."""
+    from darts_segmentation import read_card
+
+    return {name: read_card(path) for name, path in models.items()}
+
+
+def bands_wanted(pipeline: Pipeline, cards: "dict[str, ModelCard]") -> set[str]:
+    """Name the bands that models and export need.
+
+    Raises:
+        ConfigurationError: If the pipeline does not produce one that a model needs.
+    """
+    required = dict.fromkeys(str(band) for card in cards.values() for band in card.bands)
+    checks.check_bands(required, (*checks.OPTICAL_BANDS, *checks.FEATURES), "The ensemble")
+    exported = {name for band in pipeline.export_bands for name in _EXPORT_GROUPS.get(band, (band,))}
+    return set(required) | exported
+
+
+def variables_of(pipeline: Pipeline) -> tuple[str, ...]:
+    """Name the variables that a tile of a pipeline can have when it is exported."""
+    return (*pipeline._variables(), *checks.FEATURES, "probabilities", "extent", "binarized_segmentation")
+
+
+def output_of(pipeline: Pipeline) -> Path:
+    """Return the folder of a pipeline's results."""
+    if pipeline.output_data_dir is None:
+        raise ConfigurationError("There is no folder for results; name one with output_data_dir.")
+    return pipeline.output_data_dir
+
+
+def _with_members(pipeline: Pipeline, models: dict[str, Path]) -> tuple[str, ...]:
+    kinds = ("probabilities", "binarized_segmentation")
+    return (*variables_of(pipeline), *(f"{kind}-{name}" for kind in kinds for name in models))
+
+
+def _tell_earlier_release(decisions: Sequence[Decision]) -> None:
+    old = [decision for decision in decisions if decision.of_earlier_release]
+    again = sum(decision.todo for decision in old)
+    if again:
+        logger.warning(
+            "%d of %d tiles have results of an earlier release, which do not say enough to be compared, and are "
+            "computed again; keep_finished takes those with the same configuration and models as finished.",
+            again,
+            len(decisions),
+        )

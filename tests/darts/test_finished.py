@@ -1,0 +1,251 @@
+"""A tile is finished if, and only if, it would come out the same."""
+
+import os
+import shutil
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import darts_export.version
+import darts_preprocessing.version
+import darts_utils.version
+from darts.errors import ConfigurationError
+from darts.run import exit_code, plan, run
+from support import standin
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a model and two images, both of which are finished."""
+    folder = standin.make_folder(tmp_path_factory.mktemp("finished"), 2)
+    assert exit_code(_run(folder)) == 0
+    return folder
+
+
+@pytest.fixture
+def folder(finished: Path, tmp_path: Path) -> Path:
+    """A copy of it, of which a test may change anything."""
+    folder = shutil.copytree(finished, tmp_path / "folder")
+    _run(folder)  # remembers the digests of the copies
+    return folder
+
+
+def _run(folder: Path, **values: Any) -> Any:
+    return run(standin.make_pipeline(folder, **values), standin.open_session)
+
+
+def _plan(folder: Path, **values: Any) -> dict[str, tuple[str, str]]:
+    """Return what would be done about each tile; a run then does just that."""
+    decisions = plan(standin.make_pipeline(folder, **values)).decisions
+    planned = {decision.task.tile_id: (decision.action, decision.why) for decision in decisions}
+    records = _run(folder, **values)
+    words = {"compute": "success", "skip": "skipped", "empty": "empty"}
+    assert {tile.tile_id: tile.status for tile in records.tiles} == {
+        tile: words[action] for tile, (action, _) in planned.items()
+    }
+    return planned
+
+
+FINISHED = {"tile-000": ("skip", "finished"), "tile-001": ("skip", "finished")}
+FIRST = "images/tile-000.tif"
+
+
+def test_finished_tiles_are_skipped(folder: Path) -> None:
+    assert _plan(folder) == FINISHED
+
+
+@pytest.mark.parametrize(
+    "values",
+    [{"executor": "serial"}, {"batch_size": 1}, {"prefetch": 3}, {"fail_fast": True}, {"precision": "auto"}],
+    ids=str,
+)
+def test_what_changes_no_number_changes_nothing(folder: Path, values: dict) -> None:
+    assert _plan(folder, **values) == FINISHED
+
+
+def test_an_image_that_is_touched_is_finished(folder: Path) -> None:
+    os.utime(folder / FIRST, (1, 1))
+    assert _plan(folder) == FINISHED
+
+
+def test_images_that_are_copied_elsewhere_are_finished(folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(folder / "images", tmp_path / "scratch")
+    assert _plan(folder, images_dir=tmp_path / "scratch") == FINISHED
+
+
+def test_folders_that_are_moved_are_finished(folder: Path, tmp_path: Path) -> None:
+    (folder / "results").rename(tmp_path / "elsewhere")
+    (folder / "model.safetensors").rename(tmp_path / "model.safetensors")
+    assert _plan(folder, output_data_dir=tmp_path / "elsewhere") == FINISHED
+
+
+def test_an_image_that_is_changed_with_size_and_time_kept_is_not_finished(folder: Path) -> None:
+    image = folder / FIRST
+    before = image.stat()
+    content = bytearray(image.read_bytes())
+    content[-100] ^= 1
+    image.write_bytes(content)
+    os.utime(image, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert image.stat().st_size == before.st_size
+    expected = ("compute", "changed since: tile-000.tif has another content")
+    assert _plan(folder) == FINISHED | {"tile-000": expected}
+    assert _plan(folder) == FINISHED
+
+
+def test_an_image_that_is_replaced_is_not_finished(folder: Path) -> None:
+    standin.write_image(folder / FIRST, 7)
+    assert _plan(folder)["tile-000"][0] == "compute"
+
+
+def test_no_image_is_read_to_decide_about_an_unfinished_tile(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.rmtree(folder / "results" / "tile-000")
+    (folder / "results" / ".darts-inputs.jsonl").unlink()
+    read: list[str] = []
+    from darts.run import inputs
+
+    digest = inputs._digest
+    monkeypatch.setattr(inputs, "_digest", lambda path: read.append(path.name) or digest(path))
+    planned = plan(standin.make_pipeline(folder)).decisions
+    assert [decision.action for decision in planned] == ["compute", "skip"]
+    assert read == ["tile-001.tif"]
+    assert not (folder / "results" / ".darts-inputs.jsonl").exists(), "planning writes nothing"
+
+
+def test_a_digest_is_remembered(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from darts.run import inputs
+
+    monkeypatch.setattr(inputs, "_digest", None)
+    assert _plan(folder) == FINISHED
+
+
+@pytest.mark.parametrize("values", [{"overlap": 4}, {"binarization_threshold": 0.7}, {"precision": "bf16"}], ids=str)
+def test_an_option_that_changes_numbers_is_named(folder: Path, values: dict) -> None:
+    (name,) = values
+    why = _plan(folder, **values)["tile-000"]
+    assert why[0] == "compute"
+    assert why[1].startswith(f"changed since: {name} was ")
+    assert _plan(folder, **values) == FINISHED
+
+
+def test_another_model_under_the_same_name_is_not_finished(folder: Path) -> None:
+    standin.write_model(folder / "model.safetensors", 0.9)
+    assert _plan(folder)["tile-001"] == ("compute", "changed since: model model")
+
+
+@pytest.mark.parametrize("module", [darts_preprocessing.version, darts_utils.version], ids=str)
+def test_a_results_version_that_is_raised_is_not_finished(
+    folder: Path, module: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "RESULTS_VERSION", 99)
+    assert "results version of darts-" in _plan(folder)["tile-000"][1]
+    assert _plan(folder) == FINISHED
+
+
+def test_a_release_that_changes_no_number_recomputes_nothing(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from darts.run import planning
+
+    monkeypatch.setattr(planning, "package_versions", lambda: {"darts-utils": "99.0.0", "torch": "99"})
+    assert _plan(folder) == FINISHED
+
+
+def test_files_of_an_earlier_release_stay(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(darts_export.version, "FILES_VERSION", 99)
+    earlier = ("skip", "finished, files of an earlier release")
+    assert _plan(folder) == {"tile-000": earlier, "tile-001": earlier}
+    assert {action for action, _ in _plan(folder, overwrite=True).values()} == {"compute"}
+    assert _plan(folder) == FINISHED
+
+
+def test_a_file_that_is_missing_is_not_finished(folder: Path) -> None:
+    (folder / "results" / "tile-001" / "binarized.tif").unlink()
+    assert _plan(folder)["tile-001"] == ("compute", "files are missing or differ from the manifest")
+
+
+def test_a_scene_without_data_is_empty_and_no_failure(folder: Path) -> None:
+    import rasterio
+
+    path = standin.write_image(folder / "images" / "nothing.tif", 5)
+    with rasterio.open(path, "r+") as file:
+        file.write(file.read() * 0)
+    records = _run(folder)
+    assert exit_code(records) == 0
+    assert {tile.tile_id: tile.status for tile in records.tiles}["nothing"] == "empty"
+    assert _plan(folder)["nothing"] == ("empty", "nothing.tif holds no data.")
+    os.utime(path, (1, 1))
+    assert _plan(folder)["nothing"][0] == "empty"
+    standin.write_image(path, 5)
+    assert _plan(folder)["nothing"] == ("compute", "changed since: nothing.tif has another content")
+
+
+def test_foreign_files_in_the_way_are_found_before_anything_is_computed(folder: Path) -> None:
+    standin.write_image(folder / "images" / "tile-002.tif", 2)
+    foreign = folder / "results" / "tile-002" / "notes.txt"
+    foreign.parent.mkdir()
+    foreign.write_text("mine")
+    for overwrite in (False, True):
+        with pytest.raises(OSError, match=r"notes\.txt"):
+            plan(standin.make_pipeline(folder, overwrite=overwrite))
+    with pytest.raises(OSError, match=r"notes\.txt"):
+        _run(folder)
+    assert foreign.read_text() == "mine"
+
+
+def test_results_of_release_0_1_are_told_apart_and_can_be_kept(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    import json
+
+    for name in FINISHED:
+        path = folder / "results" / name / "manifest.json"
+        manifest = json.loads(path.read_text())
+        before = manifest["metadata"]["depends_on"]
+        configuration = {**before["configuration"], "precision": "fp32"}
+        manifest["metadata"]["depends_on"] = {
+            "configuration": configuration,
+            "models": before["models"],
+            "versions": {"darts-export": "0.1.0"},
+            "inputs": [[f"{name}.tif", 1, 2]],
+        }
+        path.write_text(json.dumps(manifest))
+    planned = plan(standin.make_pipeline(folder)).decisions
+    assert {decision.why for decision in planned} == {"results of an earlier release"}
+    assert "2 of 2 tiles have results of an earlier release" in caplog.text
+    kept = ("skip", "finished by an earlier release")
+    assert _plan(folder, keep_finished=True) == {"tile-000": kept, "tile-001": kept}
+    assert _plan(folder, keep_finished=True, overlap=4)["tile-000"][0] == "compute"
+
+
+def test_a_zip_archive_is_compared_by_its_directory(tmp_path: Path) -> None:
+    from darts.run.inputs import InputMemory, changed_input, describe_inputs
+
+    def write(content: str) -> Path:
+        with zipfile.ZipFile(tmp_path / "scene.zip", "w") as archive:
+            archive.writestr("image.tif", content)
+        return tmp_path / "scene.zip"
+
+    memory = InputMemory(tmp_path)
+    before = describe_inputs([write("abc")], memory)
+    assert changed_input(before, [write("abc")], memory) == ""
+    assert changed_input(before, [write("abd")], memory) == "scene.zip has another content"
+
+
+def test_two_tiles_with_one_folder_are_refused(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(standin.StandInPipeline, "_get_tile_id", lambda self, key: "same")
+    monkeypatch.setattr(
+        standin.StandInPipeline, "_tileinfos", lambda self: [(Path("a"), Path("x")), (Path("b"), Path("x"))]
+    )
+    with pytest.raises(ConfigurationError, match="one folder of results, x"):
+        plan(standin.make_pipeline(folder))
+
+
+@pytest.mark.parametrize("values", [{"patch_size": 2_000_000}, {"reflection": 1_000_000}], ids=str)
+def test_sizes_that_fit_no_memory_are_refused(folder: Path, values: dict) -> None:
+    (name,) = values
+    with pytest.raises(ConfigurationError, match=f"{name} is .* px, which needs at least .* GB of memory"):
+        plan(standin.make_pipeline(folder, **values))
+
+
+def test_a_model_whose_name_cannot_be_that_of_a_file_is_refused(folder: Path) -> None:
+    models = [standin.write_model(folder / name) for name in ("rts:v2.safetensors", "b.safetensors")]
+    with pytest.raises(ValueError, match="rts:v2"):
+        plan(standin.make_pipeline(folder, model_files=models, write_model_outputs=True))
