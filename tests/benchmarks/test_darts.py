@@ -1,4 +1,4 @@
-"""How well the overlapped executor hides loading and export behind the network."""
+"""How well the overlapped executor hides loading and export behind the network, and what records cost."""
 
 import json
 import os
@@ -13,6 +13,8 @@ from darts.demo import SampleArea, demo_model, make_sample_area
 from darts.run.cancel import Stop
 from darts.run.executors import overlap_executor
 from darts.run.memory import MemoryGate
+from darts.run.records import STAGES, RunRecords, TileRecord
+from darts.run.status import run_status
 from support.night import make_scenes
 from support.stages import make_works, sleeping_stages
 
@@ -89,3 +91,60 @@ def test_real_stages_are_no_slower_than_serial_and_take_the_memory_of_four_tiles
     benchmark.extra_info["peak of overlap / peak of one tile"] = round(overlap["peak"] / one, 3)
     assert overlap["seconds"] <= serial["seconds"]
     assert overlap["peak"] <= 4 * one
+
+
+def _record(folder: Path, count: int) -> float:
+    """Write and fold records of so many tiles, and return the seconds for that."""
+    folder.mkdir()
+    stages = dict.fromkeys(STAGES, 1.2345678)
+    steps = {f"step {number}": 0.512345 * number for number in range(20)}
+    start = perf_counter()
+    records = RunRecords(folder, planned={"total": count, "to_compute": count})
+    for number in range(count):
+        name = f"20210707_{number:06}_01_2405"
+        records.add(
+            TileRecord(name, folder / name, stages=stages, steps=steps, device="cpu", objects=number, area_m2=9.5)
+        )
+    records.close()
+    return perf_counter() - start
+
+
+def test_records_of_many_tiles_cost_no_more_each_than_those_of_few(benchmark, tmp_path: Path) -> None:
+    many, few = 100_000, 1_000
+    _record(tmp_path / "warm", 10)
+
+    def run() -> tuple[float, float]:
+        # Few tiles before and after the many, so that other work on the machine slows down both.
+        single = [_record(tmp_path / f"few-{number}", few) for number in range(10)]
+        seconds = _record(tmp_path / "many", many)
+        single += [_record(tmp_path / f"few-{number}", few) for number in range(10, 20)]
+        return seconds, sum(single) / len(single)
+
+    seconds, single = benchmark.pedantic(run, rounds=1)
+    ratio = (seconds / many) / (single / few)
+    benchmark.extra_info["cost per record, of 100,000 / of 1,000"] = round(ratio, 3)
+    benchmark.extra_info["seconds for 100,000 records"] = round(seconds, 1)
+    assert ratio <= 1.5
+
+
+def test_status_of_many_tiles_costs_hardly_more_than_parsing_the_lines(benchmark, tmp_path: Path) -> None:
+    count = 100_000
+    _record(tmp_path / "many", count)
+    (journal,) = (tmp_path / "many").glob("*.journal.jsonl")
+
+    def run() -> tuple[float, float]:
+        pairs = []
+        for _ in range(3):
+            start = perf_counter()
+            with journal.open("rb") as file:
+                for line in file:
+                    json.loads(line)
+            parsed = perf_counter()
+            assert run_status(tmp_path / "many").done == count
+            pairs.append((parsed - start, perf_counter() - parsed))
+        return min(pair[0] for pair in pairs), min(pair[1] for pair in pairs)
+
+    plain, seconds = benchmark.pedantic(run, rounds=1)
+    benchmark.extra_info["status / parsing"] = round(seconds / plain, 3)
+    benchmark.extra_info["seconds for the status of 100,000"] = round(seconds, 2)
+    assert seconds <= 3 * plain

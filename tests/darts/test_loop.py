@@ -82,7 +82,7 @@ def test_a_full_disk_ends_the_run_and_is_on_record(tmp_path: Path, monkeypatch: 
     append = Journal.append
 
     def append_to_full_disk(self: Journal, entry: dict) -> None:
-        if entry["status"] == "failed" and list(tmp_path.glob(".*reserve")):
+        if entry.get("status") == "failed" and list(tmp_path.glob(".*reserve")):
             raise full
         append(self, entry)
 

@@ -15,6 +15,10 @@ class FolderInUseError(ConfigurationError, BlockingIOError):
     """Another run writes into the folder of results."""
 
 
+class NoFileLocksWarning(DartsWarning):
+    """The file system of the results has no locks, so a file that names host and process keeps other runs out."""
+
+
 class IgnoredOptionWarning(DartsWarning):
     """An option was given that has no effect, because another one goes before it."""
 

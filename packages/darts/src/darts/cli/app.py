@@ -212,6 +212,17 @@ def runs(output: _OutputFolder) -> None:
 
 
 @app.command()
+def status(
+    output: _OutputFolder,
+    run: Annotated[str | None, typer.Option(help="Name of the run.", show_default="the newest")] = None,
+) -> None:
+    """Show how far a run is, while it goes on and from any machine: counts, rate, time left, failures."""
+    from darts.cli.history import show_status
+
+    show_status(output, run)
+
+
+@app.command()
 def timings(
     output: _OutputFolder,
     picture: Annotated[

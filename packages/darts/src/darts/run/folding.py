@@ -2,14 +2,13 @@
 
 import json
 import logging
-import os
-import secrets
 from collections.abc import Callable, Collection, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from darts.run.journal import JOURNAL, STAGES, Entry, journals, read_entries, read_header
+from darts_utils import atomic_path
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -226,13 +225,5 @@ def _replacing(target: Path, schema: "pa.Schema") -> Iterator[Callable[[dict[str
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    fresh = target.with_name(f".{target.name}.{secrets.token_hex(4)}.new")
-    try:
-        with fresh.open("xb") as file:
-            with pq.ParquetWriter(file, schema) as writer:
-                yield lambda columns: writer.write_table(pa.table(columns, schema=schema))
-            file.flush()
-            os.fsync(file.fileno())
-        fresh.replace(target)
-    finally:
-        fresh.unlink(missing_ok=True)
+    with atomic_path(target) as draft, pq.ParquetWriter(draft, schema) as writer:
+        yield lambda columns: writer.write_table(pa.table(columns, schema=schema))

@@ -1,16 +1,21 @@
 """Look back at the runs that wrote into a folder."""
 
+import logging
+from collections import Counter
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from darts.errors import ConfigurationError
+from darts.run.folding import is_folded, read_about, results_table, timer_table
+from darts.run.journal import JOURNAL, STAGES, STATUSES, by_age, journals, latest, read_entries, read_header
 from darts.run.lock import running_in
-from darts.run.records import STAGES
 
 if TYPE_CHECKING:
     import pandas as pd
+
+logger = logging.getLogger(__name__)
 
 _RESULTS = ".results.parquet"
 
@@ -27,6 +32,8 @@ class PastRun:
         last_change: When its records last changed, UTC.
         busy_seconds: Seconds that all stages of all tiles took together.
         running: Whether it is going on now.
+        empty: Tiles whose images hold no data.
+        planned: Tiles that it had to do; None where that is not known.
     """
 
     name: str
@@ -36,10 +43,20 @@ class PastRun:
     last_change: datetime
     busy_seconds: float
     running: bool
+    empty: int = 0
+    planned: int | None = None
+
+    @property
+    def done(self) -> int:
+        """Tiles that ended, whatever the status."""
+        return self.succeeded + self.skipped + self.failed + self.empty
 
 
 def list_runs(output: Path) -> list[PastRun]:
     """List the runs that wrote into a folder of results, oldest first.
+
+    A run is told of by its Parquet files, or by its journal where that says more. One whose records are damaged, or
+    belong to something else, is left out with a warning in the log that names the file.
 
     Args:
         output: Folder of results.
@@ -50,26 +67,9 @@ def list_runs(output: Path) -> list[PastRun]:
     Raises:
         ConfigurationError: If there are no records.
     """
-    import pandas as pd
-
     current = running_in(output)
-    runs = []
-    for path in _record_files(output):
-        table = pd.read_parquet(path)
-        counts = table["status"].value_counts()
-        name = path.name.removesuffix(_RESULTS)
-        runs.append(
-            PastRun(
-                name=name,
-                succeeded=int(counts.get("success", 0)),
-                skipped=int(counts.get("skipped", 0)),
-                failed=int(counts.get("failed", 0)),
-                last_change=datetime.fromtimestamp(path.stat().st_mtime, UTC),
-                busy_seconds=float(table.filter(like="seconds_").sum().sum()),
-                running=name == current,
-            )
-        )
-    return runs
+    found = (_look_at(output, name, name == current) for name in _names(output))
+    return [run for run in found if run is not None]
 
 
 def draw_timings(output: Path, picture: Path, run: str | None = None) -> Path:
@@ -104,23 +104,96 @@ def draw_timings(output: Path, picture: Path, run: str | None = None) -> Path:
     return picture
 
 
-def _timings(output: Path, run: str | None) -> "pd.DataFrame":
+def _look_at(output: Path, name: str, running: bool) -> PastRun | None:
+    seconds = {f"seconds_{stage.lower().replace(' ', '_')}" for stage in STAGES}
+    table = _read(output, name, "results.parquet", {"status"})
+    if table is None:
+        return None
+    counts = Counter(table["status"])
+    planned = _planned(output, name)
+    return PastRun(
+        name=name,
+        succeeded=counts["success"],
+        skipped=counts["skipped"],
+        failed=counts["failed"],
+        empty=counts["empty"],
+        last_change=_last_change(output, name),
+        busy_seconds=float(table[[column for column in table.columns if column in seconds]].sum().sum()),
+        running=running,
+        planned=planned,
+    )
+
+
+def _read(output: Path, name: str, kind: str, needed: set[str]) -> "pd.DataFrame | None":
+    """Read a table of a run from its Parquet file, or from its journal where there is none that holds all of it.
+
+    Returns:
+        The table; None where neither can be read, which the log then says.
+    """
     import pandas as pd
 
-    names = [path.name.removesuffix(_RESULTS) for path in _record_files(output)]
+    path = output / f"{name}.{kind}"
+    journal = output / f"{name}{JOURNAL}"
+    if path.exists() and (not journal.exists() or is_folded(output, name)):
+        try:
+            table = pd.read_parquet(path)
+            _check(table, needed)
+        except Exception as error:  # noqa: BLE001 - a damaged file may make the reader raise anything
+            reason = " ".join(str(error).split())
+            logger.warning("%s cannot be read as a record of a run (%s). Move or remove it.", path, reason)
+        else:
+            return table
+    if journal.exists():
+        try:
+            read_header(journal)
+            entries = latest(read_entries(journal))
+            return timer_table(entries) if kind == "timer.parquet" else results_table(entries)
+        except (OSError, ValueError) as error:
+            logger.warning("%s cannot be read as the journal of a run (%s). Move or remove it.", journal, error)
+    return None
+
+
+def _check(table: "pd.DataFrame", needed: set[str]) -> None:
+    if missing := needed - set(table.columns):
+        raise ValueError(f"it has no column {', '.join(sorted(missing))}")
+    if "status" in needed and not table["status"].isin(STATUSES).all():
+        raise ValueError("it has a status that this release does not know")
+
+
+def _planned(output: Path, name: str) -> int | None:
+    about = read_about(output / f"{name}{_RESULTS}")
+    try:
+        about = about or read_header(output / f"{name}{JOURNAL}")
+        total = about["planned"]["total"]
+    except (OSError, ValueError, LookupError, TypeError):
+        return None
+    return total if isinstance(total, int) else None
+
+
+def _last_change(output: Path, name: str) -> datetime:
+    """Return when a tile was last noted: the journal's time, which folding does not change."""
+    journal = output / f"{name}{JOURNAL}"
+    path = journal if journal.exists() else output / f"{name}{_RESULTS}"
+    return datetime.fromtimestamp(path.stat().st_mtime, UTC)
+
+
+def _timings(output: Path, run: str | None) -> "pd.DataFrame":
+    names = _names(output)
     if run is not None and run not in names:
         raise ConfigurationError(f"There is no run {run!r} in {output}; there are {', '.join(names)}.")
     for name in [run] if run is not None else reversed(names):
-        table = pd.read_parquet(output / f"{name}.timer.parquet").set_index("tile_id")[list(STAGES)]
-        table = table.dropna(how="all").fillna(0.0)
+        table = _read(output, name, "timer.parquet", {"tile_id", *STAGES})
+        if table is None:
+            continue
+        table = table.set_index("tile_id")[list(STAGES)].dropna(how="all").fillna(0.0)
         if len(table):
             return table
     raise ConfigurationError(f"No run in {output} computed a tile, so there are no timings.")
 
 
-def _record_files(output: Path) -> list[Path]:
-    found = (path for path in output.glob(f"*{_RESULTS}") if not path.name.startswith("."))
-    files = sorted(found, key=lambda path: path.name.removesuffix(_RESULTS))
-    if not files:
+def _names(output: Path) -> list[str]:
+    results = {path.name.removesuffix(_RESULTS): path for path in output.glob(f"[!.]*{_RESULTS}")}
+    names = list(by_age(results | journals(output)))
+    if not names:
         raise ConfigurationError(f"There are no records of a run in {output}; name the folder of the results.")
-    return files
+    return names

@@ -41,6 +41,15 @@ Entry: TypeAlias = dict[str, Any]
 _HEADER_KEY = "darts_journal"
 _MOST_WARNINGS = 5
 
+_ABSENT = type(None)
+_TYPES: tuple[tuple[str, tuple[type, ...]], ...] = (
+    *((name, (str,)) for name in ("tile_id", "output_path", "error")),
+    *((name, (str, _ABSENT)) for name in ("host", "device", "ended")),
+    ("objects", (int, _ABSENT)),
+    *((name, (float, int, _ABSENT)) for name in ("area_m2", "reliable", "cloudy")),
+)
+_TYPES_WITH_DEFAULT = (("attempt", int, 1), ("retryable", bool, False))
+
 
 class PlanCounts(TypedDict, total=False):
     """How many tiles a run has to do.
@@ -167,7 +176,7 @@ class Journal:
         Raises:
             OSError: If the line cannot be written; nothing of it is left then.
         """
-        line = ("\n" if self._torn else "") + json.dumps(_plain(entry), separators=(",", ":"), allow_nan=False) + "\n"
+        line = ("\n" if self._torn else "") + _dump(entry) + "\n"
         left = memoryview(line.encode("ascii"))
         try:
             while left:
@@ -299,6 +308,13 @@ def _parse(line: bytes) -> Any:
         return None
 
 
+def _dump(entry: Mapping[str, Any]) -> str:
+    try:
+        return json.dumps(entry, separators=(",", ":"), allow_nan=False, default=_plain)
+    except ValueError:  # A number that is not finite, which is rare.
+        return json.dumps(_plain(entry), separators=(",", ":"), allow_nan=False)
+
+
 def _plain(value: Any) -> Any:
     """Bring a value into what JSON has."""
     if isinstance(value, Mapping):
@@ -314,19 +330,20 @@ def _is_entry(entry: Any) -> bool:
     return (
         isinstance(entry, dict)
         and entry.get("status") in STATUSES
-        and all(isinstance(entry.get(name), str) for name in ("tile_id", "output_path", "error"))
         and _are_seconds(entry.get("stages"))
         and _are_seconds(entry.get("steps"))
-        and all(isinstance(entry.get(name, ""), str) for name in ("host", "device", "ended"))
-        and all(_is_number(entry.get(name), int) for name in ("attempt", "objects"))
-        and all(_is_number(entry.get(name), int | float) for name in ("area_m2", "reliable", "cloudy"))
-        and isinstance(entry.get("retryable", False), bool)
+        and all(_fits(entry.get(name), kinds) for name, kinds in _TYPES)
+        and all(_fits(entry.get(name, default), (kind,)) for name, kind, default in _TYPES_WITH_DEFAULT)
     )
 
 
 def _are_seconds(value: Any) -> bool:
-    return isinstance(value, dict) and all(_is_number(item, int | float) for item in value.values())
+    if not isinstance(value, dict):
+        return False
+    # Nearly always all are floats, and that is quickly said.
+    only_floats = set(map(type, value.values())) <= {float}
+    return only_floats or all(_fits(item, (float, int, _ABSENT)) for item in value.values())
 
 
-def _is_number(value: Any, kind: Any) -> bool:
-    return value is None or (isinstance(value, kind) and (isinstance(value, float) or abs(value) < 2**63))
+def _fits(value: Any, kinds: tuple[type, ...]) -> bool:
+    return type(value) in kinds and (type(value) is not int or abs(value) < 2**63)

@@ -1,23 +1,49 @@
-"""Keep two runs out of one folder of results."""
+"""The lock on an output directory: one run at a time writes into it."""
 
+import errno
 import json
 import os
 import platform
+import tempfile
+import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any, Literal, NamedTuple
 
-from darts.errors import FolderInUseError
+from darts.errors import ConfigurationError, FolderInUseError, NoFileLocksWarning
 from darts_utils import write_atomically
 
 LOCK_FILE = ".darts-run.lock"
 HOLDER_FILE = ".darts-run.json"
+OWNER_FILE = ".darts-run.owner"
+"""Stands in for the lock where the file system has none: created exclusively, removed at the end."""
+
+_NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EINVAL)
+_NO_ACCESS = (errno.EACCES, errno.EPERM, errno.EROFS)
+_WAIT_SECONDS = 0.3
+"""For somebody who only looks whether the lock is held, and holds it for an instant."""
+
+
+class Holding(NamedTuple):
+    """Whether a run holds an output directory.
+
+    Attributes:
+        state: "running", "free", or "unknown" where this machine cannot tell.
+        run: Name of the run that holds it, or did so last, as far as it is known.
+    """
+
+    state: Literal["running", "free", "unknown"]
+    run: str | None
 
 
 @contextmanager
 def folder_lock(folder: Path) -> Iterator[Callable[[str], None]]:
     """Hold a folder of results for one run until the block ends; the operating system frees it if the process dies.
+
+    On a file system without locks a file that names host and process stands in for it; one that a dead process of this
+    machine left is taken over.
 
     Args:
         folder: Folder of results. It must exist.
@@ -27,62 +53,232 @@ def folder_lock(folder: Path) -> Iterator[Callable[[str], None]]:
 
     Raises:
         FolderInUseError: If another run holds it. The message names its host, process and start.
-    """
-    from filelock import FileLock, Timeout
+        ConfigurationError: If this user may not write there.
 
+    Warns:
+        NoFileLocksWarning: If the file system has no locks.
+    """
     holder = folder / HOLDER_FILE
-    lock = FileLock(folder / LOCK_FILE)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout as error:
-        raise FolderInUseError(
-            f"Another run writes into {folder}: {_describe(holder)}. Wait for it, or choose another output folder."
-        ) from error
-    facts = {
-        "host": platform.node(),
-        "process": os.getpid(),
-        "start": datetime.now(UTC).isoformat(timespec="seconds"),
-    }
+    facts = _own_facts()
 
     def tell(run: str) -> None:
-        write_atomically(holder, json.dumps({"run": run, **facts}).encode(), durable=False)
+        # Only for others to read: a run goes on without it.
+        for path in (holder, owner):
+            if path is not None:
+                with suppress(OSError):
+                    write_atomically(path, json.dumps({**facts, "run": run}).encode(), durable=False)
 
-    try:
+    with ExitStack() as held:
+        owner = None
+        try:
+            if _has_locks(folder):
+                _lock(folder, held)
+            else:
+                owner = _own(folder, facts, held)
+        except OSError as error:
+            if isinstance(error, FolderInUseError) or error.errno not in _NO_ACCESS:
+                raise
+            raise ConfigurationError(
+                f"The output folder {folder} cannot be locked for this run ({error.strerror}: {error.filename}). "
+                "Ask its owner for the right to write there, or choose another output folder."
+            ) from error
+        held.callback(_remove, holder)
         yield tell
-    finally:
-        holder.unlink(missing_ok=True)
-        lock.release()
 
 
 def running_in(folder: Path) -> str | None:
     """Return the name of the run that holds a folder, None if none does.
 
+    Where the file system has no locks, a run of another machine holds the folder until its file there is removed.
+
     Args:
         folder: Folder of results.
     """
-    from filelock import FileLock, Timeout
+    holding = find_holder(folder)
+    held = holding.state == "running" or (holding.state == "unknown" and (folder / OWNER_FILE).exists())
+    return holding.run or "unknown" if held else None
 
+
+def find_holder(folder: Path) -> Holding:
+    """Find out whether a run holds a folder, from any machine that sees it.
+
+    Args:
+        folder: Folder of results.
+    """
+    owner = folder / OWNER_FILE
+    if owner.exists():
+        facts = _read(owner)
+        run = _name_in(facts)
+        if facts.get("host") != platform.node():
+            return Holding("unknown", run)
+        return Holding("running" if _is_alive(facts) else "free", run)
+    facts = _read(folder / HOLDER_FILE)
+    run = _name_in(facts)
     path = folder / LOCK_FILE
     if not path.exists():
-        return None
-    lock = FileLock(path)
+        return Holding("free", run)
+    held = _is_locked(path)
+    if held is None:
+        return Holding("unknown", run)
+    if held:
+        return Holding("running", run)
+    # A run that ends removes the holder's file. Where one of another machine is left, either the run was killed, or
+    # locks do not reach from there to here.
+    return Holding("unknown" if facts.get("host") not in (None, platform.node()) else "free", run)
+
+
+def _lock(folder: Path, held: ExitStack) -> None:
+    from filelock import FileLock, Timeout
+
+    lock = FileLock(folder / LOCK_FILE)
     try:
-        with lock.acquire(timeout=0):
-            return None
-    except (Timeout, OSError):
-        return str(_read(folder / HOLDER_FILE).get("run", "unknown"))
+        lock.acquire(timeout=_WAIT_SECONDS, poll_interval=0.05)
+    except Timeout as error:
+        raise FolderInUseError(
+            f"Another run writes into {folder}: {_describe(_read(folder / HOLDER_FILE))}. "
+            "Wait for it, or choose another output folder."
+        ) from error
+    held.callback(lock.release)
 
 
-def _describe(holder: Path) -> str:
-    facts = _read(holder)
+def _own(folder: Path, facts: dict[str, Any], held: ExitStack) -> Path:
+    owner = folder / OWNER_FILE
+    warnings.warn(
+        f"The file system of {folder} has no file locks; {owner.name} keeps other runs out instead.",
+        NoFileLocksWarning,
+        stacklevel=5,
+    )
+    for _ in range(3):
+        try:
+            with owner.open("x", encoding="utf-8") as file:
+                file.write(json.dumps(facts))
+        except FileExistsError:
+            _remove_if_stale(owner)
+            continue
+        held.callback(_give_back, owner, facts)
+        return owner
+    raise _in_use(owner, _read(owner))
+
+
+def _give_back(owner: Path, facts: dict[str, Any]) -> None:
+    """Remove our own file, not one that somebody put there after removing ours."""
+    if {**_read(owner), "run": None} == {**facts, "run": None}:
+        _remove(owner)
+
+
+def _remove_if_stale(owner: Path) -> None:
+    """Remove what a dead process of this machine left.
+
+    Raises:
+        FolderInUseError: If the process lives, runs on another machine, or is not known.
+    """
+    facts = _read(owner)
+    if facts.get("host") != platform.node() or _is_alive(facts):
+        raise _in_use(owner, facts)
+    # Taken aside first, and looked at once more: another process may have taken the folder over meanwhile.
+    aside = owner.with_name(f"{owner.name}.{os.getpid()}")
+    with suppress(FileNotFoundError):
+        owner.rename(aside)
+        if _read(aside) != facts:
+            aside.rename(owner)
+            raise _in_use(owner, _read(owner))
+        _remove(aside)
+
+
+def _in_use(owner: Path, facts: dict[str, Any]) -> FolderInUseError:
+    return FolderInUseError(
+        f"Another run writes into {owner.parent}: {_describe(facts)}. Wait for it, or choose another output folder. "
+        f"If that process does not run any more, remove {owner}."
+    )
+
+
+def _has_locks(folder: Path) -> bool:
+    """Ask a file system for locks by taking one on a file that has no name."""
+    try:
+        import fcntl
+    except ImportError:
+        return True
+    with tempfile.TemporaryFile(dir=folder) as file:
+        try:
+            fcntl.flock(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno in _NO_LOCKS:
+                return False
+            raise
+    return True
+
+
+def _is_locked(path: Path) -> bool | None:
+    """Say whether a file is locked; None where it cannot be found out."""
+    try:
+        import fcntl
+    except ImportError:
+        return _is_locked_by_filelock(path)
+    try:
+        with path.open("rb") as file:
+            fcntl.flock(file.fileno(), fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return None
+    return False
+
+
+def _is_locked_by_filelock(path: Path) -> bool | None:
+    from filelock import FileLock, Timeout
+
+    try:
+        with FileLock(path).acquire(timeout=0):
+            return False
+    except Timeout:
+        return True
+    except OSError:
+        return None
+
+
+def _own_facts() -> dict[str, Any]:
+    import psutil
+
+    return {
+        "host": platform.node(),
+        "process": os.getpid(),
+        "start": datetime.now(UTC).isoformat(timespec="seconds"),
+        "process_start": psutil.Process().create_time(),
+    }
+
+
+def _is_alive(facts: dict[str, Any]) -> bool:
+    """Say whether the process of this machine that is named still runs, and is not another one with its number."""
+    import psutil
+
+    try:
+        begun = psutil.Process(int(facts["process"])).create_time()
+        return abs(begun - float(facts["process_start"])) < 2  # The clock may be set while it runs.
+    except (psutil.NoSuchProcess, LookupError, TypeError, ValueError):
+        return False
+    except psutil.Error:
+        return True
+
+
+def _describe(facts: dict[str, Any]) -> str:
     if not facts:
         return "its host and process are not known yet"
     return f"host {facts.get('host')}, process {facts.get('process')}, since {facts.get('start')}"
 
 
-def _read(holder: Path) -> dict[str, object]:
+def _name_in(facts: dict[str, Any]) -> str | None:
+    name = facts.get("run")
+    return name if isinstance(name, str) else None
+
+
+def _read(holder: Path) -> dict[str, Any]:
     try:
         facts = json.loads(holder.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return facts if isinstance(facts, dict) else {}
+
+
+def _remove(path: Path) -> None:
+    with suppress(OSError):
+        path.unlink()

@@ -21,6 +21,7 @@ from darts.run.journal import (
     read_entries,
     utc_now,
 )
+from darts_utils import remove_partials
 
 __all__ = ["STAGES", "PlanCounts", "RunRecords", "Status", "TileRecord", "remove_leftovers"]
 
@@ -153,7 +154,8 @@ def remove_leftovers(folder: Path, running: Collection[str] = ()) -> None:
         folder: Folder of results.
         running: Names of runs that go on now and whose files are left alone.
     """
-    for pattern in (".*.parquet*.new", ".*.reserve"):
+    remove_partials(folder)
+    for pattern in (".*.parquet.new", ".*.reserve"):  # The first is what release 0.1 left.
         for path in folder.glob(pattern):
             if not path.name.removeprefix(".").startswith(tuple(f"{name}." for name in running)):
                 path.unlink(missing_ok=True)

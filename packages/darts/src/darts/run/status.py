@@ -1,0 +1,172 @@
+"""How far a run is, from its journal alone: while it goes on, and from any machine that sees the folder."""
+
+from collections import Counter, deque
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, Literal
+
+from darts.errors import ConfigurationError
+from darts.run.journal import Entry, Status, journals, read_entries, read_header
+from darts.run.lock import find_holder
+
+_RECENT = 200
+"""Tiles whose ends give the rate."""
+_FAILURES = 10
+
+
+@dataclass(frozen=True)
+class RunStatus:
+    """How far a run is.
+
+    Attributes:
+        name: Name of the run.
+        state: "running", "ended", or "unknown" where this machine cannot tell.
+        host: Machine that it was started on, if known.
+        pid: Its process there, if known.
+        start: When it started, UTC, if known.
+        planned: Tiles that it has to do, if known.
+        counts: Tiles that ended, by status.
+        rate: Tiles per hour that were taken through the stages lately; None before the first.
+        time_left: What the rest will take at this rate; None where the run has ended or that is not known.
+        failures: Name and error of the last tiles that failed and were not done since, at most ten, the latest last.
+        quiet: Time since the last tile ended, or since the start; None where that is not known.
+    """
+
+    name: str
+    state: Literal["running", "ended", "unknown"]
+    host: str | None
+    pid: int | None
+    start: datetime | None
+    planned: int | None
+    counts: Mapping[Status, int]
+    rate: float | None
+    time_left: timedelta | None
+    failures: list[tuple[str, str]]
+    quiet: timedelta | None
+
+    @property
+    def done(self) -> int:
+        """Tiles that ended, whatever the status."""
+        return sum(self.counts.values())
+
+
+def run_status(output: Path, run: str | None = None) -> RunStatus:
+    """Find out how far a run is.
+
+    Args:
+        output: Folder of results.
+        run: Name of the run; default the newest one.
+
+    Returns:
+        What its journal tells.
+
+    Raises:
+        ConfigurationError: If there is no such run, none that keeps a journal (as of release 0.2), or its journal
+            cannot be read.
+    """
+    found = journals(output)
+    if not found:
+        raise ConfigurationError(f"There is no journal of a run in {output}; name the folder of the results.")
+    name = run if run is not None else list(found)[-1]
+    if name not in found:
+        raise ConfigurationError(f"There is no run {name!r} in {output}; there are {', '.join(found)}.")
+    try:
+        header = read_header(found[name])
+        seen = _Seen(read_entries(found[name]))
+    except (OSError, ValueError) as error:
+        raise ConfigurationError(f"The journal of the run {name} cannot be read: {error}") from error
+    return _conclude(name, _state(output, name), header, seen, datetime.now(UTC))
+
+
+class _Seen:
+    """What the lines of a journal say together; of several about one tile the last one counts."""
+
+    def __init__(self, entries: Iterable[Entry]) -> None:
+        statuses: dict[str, Status] = {}
+        failed: dict[str, tuple[str, str]] = {}
+        ends: deque[str | None] = deque(maxlen=_RECENT)
+        last = None
+        for entry in entries:
+            path, status = entry["output_path"], entry["status"]
+            last = entry.get("ended")
+            statuses[path] = status
+            failed.pop(path, None)
+            if status == "failed":
+                failed[path] = entry["tile_id"], entry["error"]
+            if status != "skipped":
+                ends.append(last)
+        self.counts: Counter[Status] = Counter(statuses.values())
+        self.failures = list(failed.values())[-_FAILURES:]
+        self.last = _timestamp(last)
+        self.ends = sorted(time for time in map(_timestamp, ends) if time is not None)
+
+
+def _conclude(
+    name: str, state: Literal["running", "ended", "unknown"], header: Mapping[str, Any], seen: _Seen, now: datetime
+) -> RunStatus:
+    start = _timestamp(header.get("start"))
+    counts: dict[Status, int] = {status: seen.counts[status] for status in ("success", "skipped", "failed", "empty")}
+    planned = header.get("planned")
+    plan = planned if isinstance(planned, dict) else {}
+    rate = _rate(seen.ends, start, None if state == "ended" else now)
+    left = _left(plan, counts)
+    last = seen.last or start
+    return RunStatus(
+        name=name,
+        state=state,
+        host=_typed(header.get("host"), str),
+        pid=_typed(header.get("pid"), int),
+        start=start,
+        planned=_typed(plan.get("total"), int),
+        counts=counts,
+        rate=rate,
+        time_left=None if left is None or not rate or state == "ended" else timedelta(hours=left / rate),
+        failures=seen.failures,
+        quiet=None if last is None else max(now - last, timedelta(0)),
+    )
+
+
+def _rate(ends: list[datetime], start: datetime | None, now: datetime | None) -> float | None:
+    """Return tiles per hour over the last ends, fewer where a run that goes on has ended none for long.
+
+    The first tiles are counted from the start, later ones from the end of the one before them.
+    """
+    if len(ends) < _RECENT and start is not None:
+        ends = [min([start, *ends]), *ends]
+    spans = [ends[-1] - ends[0]] if len(ends) > 1 else []
+    rates = [(len(ends) - 1) / (span / timedelta(hours=1)) for span in spans if span > timedelta(0)]
+    if rates and now is not None and now > ends[-1]:
+        rates.append(len(ends) / ((now - ends[0]) / timedelta(hours=1)))
+    return min(rates, default=None)
+
+
+def _left(plan: Mapping[str, Any], counts: Mapping[Status, int]) -> int | None:
+    total, to_compute = _typed(plan.get("total"), int), _typed(plan.get("to_compute"), int)
+    if total is None:
+        return None
+    done = sum(counts.values())
+    left = total - done
+    if to_compute is not None:  # Finished tiles that are not noted yet take no time.
+        left = min(left, to_compute - (done - counts["skipped"]))
+    return max(left, 0)
+
+
+def _state(output: Path, name: str) -> Literal["running", "ended", "unknown"]:
+    holding = find_holder(output)
+    if holding.state == "free" or holding.run not in (None, name):
+        return "ended"
+    return "running" if holding.state == "running" and holding.run == name else "unknown"
+
+
+def _timestamp(text: Any) -> datetime | None:
+    try:
+        time = datetime.fromisoformat(text)
+    except (TypeError, ValueError):
+        return None
+    return time if time.tzinfo else time.replace(tzinfo=UTC)
+
+
+def _typed(value: Any, kind: type) -> Any:
+    return value if isinstance(value, kind) else None
