@@ -208,7 +208,7 @@ class _BasePipeline(ABC):
         paths = self.default_dirs
         defaults = {
             "model_files": lambda: models_in(paths.models) or None,
-            "output_data_dir": lambda: paths.output / self._results_folder(),
+            "output_data_dir": lambda: paths.results(self._results_folder()),
             "arcticdem_dir": lambda: str(paths.arcticdem(self._arcticdem_resolution())),
             "tcvis_dir": lambda: str(paths.tcvis),
             "edge_erosion_size": lambda: self.mask_erosion_size,

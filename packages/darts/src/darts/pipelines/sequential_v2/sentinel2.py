@@ -64,7 +64,9 @@ class Sentinel2Pipeline(_BasePipeline):
     """
 
     scene_ids: Names = option(None, help="Scenes by name.", panel=_SELECTION)
-    scene_id_file: AbsolutePath | None = option(None, help="JSON file with a list of scenes.", panel=_SELECTION)
+    scene_id_file: AbsolutePath | None = option(
+        None, help="File with names of scenes, JSON or one per line.", panel=_SELECTION
+    )
     tile_ids: Names = option(None, help="MGRS tiles (33UVP), filtered by time, cloud and snow.", panel=_SELECTION)
     aoi_file: AbsolutePath | None = option(
         None, help="Vector file of the area of interest, filtered by time, cloud and snow.", panel=_SELECTION
@@ -90,7 +92,7 @@ class Sentinel2Pipeline(_BasePipeline):
     )
     raw_data_store: AbsolutePath | None = option(
         None,
-        help="Local store of raw scenes; default <input>/sentinel2/raw-<raw_data_source>.",
+        help="Local store of raw scenes; default <input>/sentinel2/<raw_data_source>-scenes.",
         panel="Input and output",
     )
     no_raw_data_store: bool = option(False, help="Keep raw scenes in memory only.", panel="Input and output")
