@@ -2,6 +2,8 @@
 
 import json
 import os
+import re
+import shutil
 import signal
 import sys
 import time
@@ -19,6 +21,7 @@ from darts.errors import ConfigurationError
 from darts.pipelines.configfile import read_config
 from darts.pipelines.options import build, known_keys
 from darts.pipelines.sequential_v2 import PlanetPipeline
+from darts_acquisition import Chunk, Datacube
 from darts_export import read_manifest
 from darts_segmentation import convert_model
 from support.commands import logging_restored
@@ -273,3 +276,101 @@ def test_the_folder_of_a_scene_is_not_taken_for_that_of_all_scenes(area: SampleA
 def test_made_up_cubes_are_announced(area: SampleArea, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     _pipeline(area, tmp_path / "results").plan()
     assert "holds arcticdem made up, not v4.1." in caplog.text
+
+
+def _actions(pipeline: PlanetPipeline) -> list[tuple[str, str]]:
+    return [(decision.action, decision.why) for decision in pipeline.plan().decisions]
+
+
+def test_finished_means_that_the_cubes_hold_what_they_held(area: SampleArea, tmp_path: Path) -> None:
+    cubes = {name: shutil.copytree(getattr(area, f"{name}_dir"), tmp_path / name) for name in ("arcticdem", "tcvis")}
+    places = {f"{name}_dir": folder for name, folder in cubes.items()}
+    places["export_bands"] = ["probabilities", "tcvis"]
+    pipeline = _pipeline(area, tmp_path / "results", **places)
+    assert pipeline.run().count("success") == 1
+    finished = [("skip", "finished")]
+    assert _actions(pipeline) == finished
+    for name, folder in cubes.items():
+        cube = Datacube.open(folder)
+        used = read_manifest(tmp_path / "results" / area.scene_dir.name)["metadata"]["depends_on"]["auxiliary"][name]
+        row, col = map(int, next(iter(used["chunks"])).split(","))
+        window = cube.chunk_geobox(Chunk(row, col))
+        held = {variable: values.values for variable, values in cube.read(window).data_vars.items()}
+        cube.forget([Chunk(row, col)])
+        cube.complete({Chunk(row, col): held})
+        assert _actions(pipeline) == finished, "a chunk was fetched again with the same content"
+        elsewhere = Chunk(row + 3, col)
+        cube.mark_empty([elsewhere])
+        assert _actions(pipeline) == finished, "another part of the cube was filled"
+        first = next(iter(held))
+        cube.write(window, held | {first: np.zeros_like(held[first])})
+        changed = [("compute", f"changed since: chunk {row},{col} of {name} has another content")]
+        assert _actions(pipeline) == changed
+        cube.write(window, held)
+        assert _actions(pipeline) == finished
+    exchanged = {"arcticdem_dir": cubes["tcvis"], "tcvis_dir": cubes["arcticdem"]}
+    with pytest.raises(ConfigurationError, match="expected arcticdem-mosaics"):
+        _pipeline(area, tmp_path / "results", **places | exchanged).plan()
+
+
+def test_a_small_file_that_claims_to_be_large_fails_alone(area: SampleArea, tmp_path: Path) -> None:
+    scenes = tmp_path / "scenes"
+    good = copy_scene(area.scene_dir, scenes, "20210801_200000_01_2405")
+    large = copy_scene(area.scene_dir, scenes, "20210802_200000_01_2405")
+    (image,) = large.glob("*_SR.tif")
+    with rasterio.open(image) as source:
+        profile = source.profile
+    profile |= {
+        "height": 49_000,
+        "width": 49_000,
+        "tiled": True,
+        "sparse_ok": True,
+        "blockxsize": 1024,
+        "blockysize": 1024,
+    }
+    with rasterio.open(image, "w", **profile):
+        pass
+    assert image.stat().st_size < 200_000
+    records = _pipeline(area, tmp_path / "results", scenes_dir=scenes).run()
+    ended = {tile.tile_id: (tile.status, tile.error) for tile in records.tiles}
+    assert ended[good.name][0] == "success"
+    assert ended[large.name][0] == "failed"
+    assert re.search(r"_SR\.tif takes 53\.7 GB of memory as a tile, and .* GB are available", ended[large.name][1])
+
+
+def test_records_that_are_lost_are_not_taken_for_done(
+    area: SampleArea, tmp_path: Path, run_darts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The folder of results is renamed while the run goes on."""
+    load = PlanetPipeline._load_tile
+
+    def rename_meanwhile(self: PlanetPipeline, key: Path):
+        (tmp_path / "results").rename(tmp_path / "renamed")
+        return load(self, key)
+
+    monkeypatch.setattr(PlanetPipeline, "_load_tile", rename_meanwhile)
+    with pytest.raises(SystemExit) as ended:
+        PlanetPipeline.cli(pipeline=_pipeline(area, tmp_path / "results"))
+    assert ended.value.code == 1
+
+
+def test_a_folder_that_holds_no_scene_is_left_out(area: SampleArea, tmp_path: Path, caplog) -> None:
+    scenes = tmp_path / "scenes"
+    copy_scene(area.scene_dir, scenes, "20210801_200000_01_2405")
+    (scenes / "notes").mkdir()
+    (scenes / "notes" / "todo.txt").write_text("look at the slumps")
+    pipeline = _pipeline(area, tmp_path / "results", scenes_dir=scenes)
+    assert [decision.task.tile_id for decision in pipeline.plan().decisions] == ["20210801_200000_01_2405"]
+    assert f"{scenes / 'notes'} is left out: it holds no file of a scene" in caplog.text
+
+
+def test_scenes_may_be_listed_in_a_file(area: SampleArea, tmp_path: Path) -> None:
+    scenes = tmp_path / "scenes"
+    names = [copy_scene(area.scene_dir, scenes, f"2021080{day}_200000_01_2405").name for day in (1, 2, 3)]
+    listed = tmp_path / "images.txt"
+    listed.write_bytes(b"\xef\xbb\xbf" + f"{names[2]}\r\n{names[0]}\r\n".encode())
+    pipeline = _pipeline(area, tmp_path / "results", scenes_dir=scenes, image_list=listed)
+    assert [decision.task.tile_id for decision in pipeline.plan().decisions] == [names[0], names[2]]
+    listed.write_text("20210809_200000_01_2405\n")
+    with pytest.raises(ConfigurationError, match="no scene '20210809_200000_01_2405'"):
+        pipeline.plan()

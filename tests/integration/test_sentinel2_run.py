@@ -4,6 +4,7 @@ import copy
 import dataclasses
 import json
 import re
+import shutil
 
 import geopandas as gpd
 import pytest
@@ -91,6 +92,19 @@ def test_by_tile_and_offline_from_the_store(service, pipeline, tmp_path, scenes)
     assert_same_results(tmp_path / "online" / AUGUST, tmp_path / "memory" / AUGUST)
     again = pipeline("online", scene_ids=[JULY]).run()
     assert statuses(again) == {JULY: "skipped"}
+    stored = next(
+        path for path in sorted((tmp_path / "raw").rglob("*")) if path.is_file() and path.stat().st_size > 1000
+    )
+    content = stored.read_bytes()
+    stored.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    (decision,) = pipeline("online", scene_ids=[JULY if JULY in str(stored) else AUGUST], offline=True).plan().decisions
+    assert (decision.action, "has another content" in decision.why) == ("compute", True)
+    stored.write_bytes(content)
+    (decision,) = pipeline("online", scene_ids=[JULY], offline=True).plan().decisions
+    assert decision.action == "skip"
+    shutil.rmtree(tmp_path / "raw")
+    (decision,) = pipeline("online", scene_ids=[JULY]).plan().decisions
+    assert decision.action == "skip", "a scene that would be fetched again is the same scene"
 
 
 def test_by_area_and_time(service, pipeline, items, tmp_path):

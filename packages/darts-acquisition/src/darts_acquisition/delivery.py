@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from darts_acquisition.errors import SceneError, SceneGridError, SceneNotFoundError, SceneReadError
-from darts_utils import usable_cpus
+from darts_utils import available_memory, usable_cpus
 
 if TYPE_CHECKING:
     import rasterio
@@ -86,6 +86,7 @@ def read_raster(file: Path, count: int, dtype: str, what: str) -> tuple[np.ndarr
                     f"{file} claims to have {source.height} × {source.width} pixels; expected at most {MAX_EDGE_PX} on "
                     "an edge, more than any scene or orthotile has. Download it again."
                 )
+            _check_memory(file, count * source.width * source.height, dtype)
             return source.read(), geobox
     except rasterio.errors.RasterioError as error:
         raise _unreadable(file, what, error) from error
@@ -104,6 +105,17 @@ def read_grid(file: Path, what: str) -> "GeoBox":
         raise _unreadable(file, what, error) from error
     except rasterio.errors.NotGeoreferencedWarning as warning:  # where warnings are errors
         raise _off_grid(file, "it is not georeferenced") from warning
+
+
+def _check_memory(file: Path, values: int, dtype: str) -> None:
+    """Refuse an image that does not fit into memory; a small damaged file may claim to be a large one."""
+    # The integers, and the float32 that a tile holds of them.
+    needed, available = values * (np.dtype(dtype).itemsize + 4), available_memory()
+    if needed > available:
+        raise SceneError(
+            f"{file} takes {needed / 2**30:.1f} GB of memory as a tile, and {available / 2**30:.1f} GB are available; "
+            "download it again if it should be smaller, or use a machine with more memory."
+        )
 
 
 def _unreadable(file: Path, what: str, error: Exception) -> SceneReadError:

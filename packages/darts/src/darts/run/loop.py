@@ -126,6 +126,7 @@ class TileRun:
             try:
                 self.records.close()
             except OSError as error:
+                self.records.whole = False
                 logger.error("The records of the run cannot be written whole (%s).", error)  # noqa: TRY400
             for line in summarise(self.records, self.startup_seconds).splitlines():
                 logger.info(line)
@@ -206,9 +207,10 @@ def exit_code(records: RunRecords) -> int:
         records: Its records.
 
     Returns:
-        0 if every tile is done; 75 if all that are not failed by a service, and trying later is right; else 1.
+        0 if every tile is done and on record; 75 if all that are not failed by a service, and trying later is right;
+        else 1.
     """
     not_done = records.count("failed") + records.undone
     if not not_done:
-        return 0
+        return 0 if records.whole else 1
     return 75 if records.failed_by_service == not_done else 1

@@ -50,6 +50,7 @@ class RunRecords:
     Attributes:
         name: Name of the run: its start in UTC and the suffix.
         planned: Tiles of the run.
+        whole: Whether all that ended could be written down; false only where the caller found out that it could not.
 
     Raises:
         OSError: If there is no space for records, or the folder is not writable.
@@ -58,6 +59,7 @@ class RunRecords:
     def __init__(self, folder: Path, *, planned: PlanCounts, suffix: str = "") -> None:
         self.folder = folder
         self.planned = planned["total"]
+        self.whole = True
         self._statuses: dict[int, Status] = {}
         self._counts: Counter[Status] = Counter()
         self._service_failures: set[int] = set()
