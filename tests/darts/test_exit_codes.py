@@ -1,0 +1,84 @@
+"""What a run's exit code says, for scripts and batch systems."""
+
+import os
+import signal
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from darts.pipelines.sequential_v2 import base
+from darts.run import run
+from support import standin
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with a model and three images."""
+    monkeypatch.setattr(base, "run", partial(run, open_session=standin.open_session))
+    return standin.make_folder(tmp_path, 3)
+
+
+def _code(folder: Path, **values: Any) -> int:
+    pipeline = standin.make_pipeline(folder, export_bands=["probabilities"], **values)
+    try:
+        pipeline.cli(pipeline=pipeline)
+    except SystemExit as ended:
+        return int(ended.code or 0)
+    return 0
+
+
+def _fail(monkeypatch: pytest.MonkeyPatch, errors: dict[str, BaseException]) -> None:
+    load = standin.StandInPipeline._load_tile
+
+    def load_or_fail(self: standin.StandInPipeline, key: Path) -> Any:
+        if key.stem in errors:
+            raise errors[key.stem]
+        return load(self, key)
+
+    monkeypatch.setattr(standin.StandInPipeline, "_load_tile", load_or_fail)
+
+
+def test_0_where_all_is_done(folder: Path) -> None:
+    assert _code(folder) == 0
+    assert _code(folder) == 0
+
+
+@pytest.mark.parametrize(
+    ("errors", "code"),
+    [
+        ({"tile-001": ConnectionResetError("reset")}, 75),
+        ({"tile-001": ConnectionResetError("reset"), "tile-002": TimeoutError("no answer")}, 75),
+        ({"tile-001": ConnectionResetError("reset"), "tile-002": ValueError("no image")}, 1),
+        ({"tile-001": MemoryError()}, 1),
+        ({"tile-001": ValueError("no image")}, 1),
+    ],
+    ids=str,
+)
+def test_75_only_where_services_failed_alone(
+    folder: Path, errors: dict, code: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _fail(monkeypatch, errors)
+    assert _code(folder) == code
+    monkeypatch.undo()
+    monkeypatch.setattr(base, "run", partial(run, open_session=standin.open_session))
+    assert _code(folder) == 0
+
+
+def test_1_where_a_run_stops_before_all_is_done(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _fail(monkeypatch, {"tile-000": ConnectionResetError("reset")})
+    assert _code(folder, fail_fast=True, executor="serial") == 1
+
+
+@pytest.mark.parametrize(("name", "code"), [("SIGINT", 130), ("SIGTERM", 143), ("SIGHUP", 143)])
+def test_a_signal_counts_before_all_else(folder: Path, name: str, code: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    load = standin.StandInPipeline._load_tile
+
+    def signal_meanwhile(self: standin.StandInPipeline, key: Path) -> Any:
+        if key.stem == "tile-001":
+            os.kill(os.getpid(), getattr(signal, name))
+        return load(self, key)
+
+    monkeypatch.setattr(standin.StandInPipeline, "_load_tile", signal_meanwhile)
+    assert _code(folder) == code
