@@ -129,6 +129,7 @@ def test_a_function_that_is_disabled_meanwhile_stays_out_of_the_compiler():
     assert out.split() == ["5.0", "False", "4", "double"]
 
 
+@pytest.mark.slow
 def test_whatever_else_is_asked_of_the_placeholder_loads_the_compiler():
     out = _python(
         """
@@ -145,6 +146,7 @@ def test_whatever_else_is_asked_of_the_placeholder_loads_the_compiler():
     assert out.split() == ["module", "True", "True", "True"]
 
 
+@pytest.mark.slow
 def test_an_import_that_fails_is_made_again_in_the_plain_way():
     out = _python(
         """
@@ -165,6 +167,7 @@ def test_an_import_that_fails_is_made_again_in_the_plain_way():
     assert out.split() == ["segmentation_models_pytorch", "True"]
 
 
+@pytest.mark.slow
 def test_a_compiler_that_is_loaded_already_is_left_alone():
     out = _python(
         """

@@ -107,7 +107,7 @@ def test_the_check_of_a_cube_creates_nothing(tmp_path: Path) -> None:
 
 
 def _check_offline(place: Path) -> None:
-    checks.check_cube(str(place), arcticdem_product(32), "--arcticdem-dir", offline=True, prepared_by="prep-data")
+    checks.check_cube(str(place), arcticdem_product(32), "--arcticdem-dir", PlanetPipeline(offline=True))
 
 
 def test_a_cube_of_another_program_is_left_alone_and_named(tmp_path: Path) -> None:

@@ -78,7 +78,9 @@ def test_images_that_are_copied_elsewhere_are_finished(folder: Path, tmp_path: P
 def test_folders_that_are_moved_are_finished(folder: Path, tmp_path: Path) -> None:
     (folder / "results").rename(tmp_path / "elsewhere")
     (folder / "model.safetensors").rename(tmp_path / "model.safetensors")
-    assert _plan(folder, output_data_dir=tmp_path / "elsewhere") == FINISHED
+    (folder / "model.json").rename(tmp_path / "model.json")
+    moved = {"output_data_dir": tmp_path / "elsewhere", "model_files": tmp_path / "model.safetensors"}
+    assert _plan(folder, **moved) == FINISHED
 
 
 def test_an_image_that_is_changed_with_size_and_time_kept_is_not_finished(folder: Path) -> None:

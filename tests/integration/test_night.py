@@ -24,6 +24,10 @@ def area(tmp_path_factory: pytest.TempPathFactory) -> SampleArea:
     return make_sample_area(tmp_path_factory.mktemp("sample"), seed=3, size=128)
 
 
+OWN = (".darts-run.lock", ".darts-inputs.jsonl")
+"""Hidden files that a run leaves in the folder of results."""
+
+
 def _values(area: SampleArea, scenes: Path, output: Path) -> dict[str, str]:
     return {
         "scenes_dir": str(scenes),
@@ -54,7 +58,7 @@ def test_a_run_that_is_killed_and_started_again_ends_as_if_undisturbed(
     assert [run["computed twice"] for run in told] == [[], []]
     assert told[1]["killed"] >= 1
     assert describe(tmp_path / "killed") == describe(tmp_path / "undisturbed")
-    hidden = [path for path in (tmp_path / "killed").rglob(".*") if path.name != ".darts-run.lock"]
+    hidden = [path for path in (tmp_path / "killed").rglob(".*") if path.name not in OWN]
     assert hidden == []
     for path in (tmp_path / "killed").glob("*.parquet"):
         pd.read_parquet(path)

@@ -204,19 +204,19 @@ def test_an_interrupted_run_leaves_complete_records(
     scenes = tmp_path / "scenes"
     for day in (1, 2, 3):
         copy_scene(area.scene_dir, scenes, f"2021080{day}_200000_01_2405")
-    load = PlanetPipeline._load_optical
+    load = PlanetPipeline._load_tile
 
     first = tmp_path / "results" / "20210801_200000_01_2405"
 
-    def interrupt_at_the_second(self: PlanetPipeline, job):
-        if job.tile_id.startswith("20210802"):
+    def interrupt_at_the_second(self: PlanetPipeline, key: Path):
+        if key.name.startswith("20210802"):
             while not (first / "manifest.json").exists():
                 time.sleep(0.01)
             os.kill(os.getpid(), signal.SIGINT)
             time.sleep(1)
-        return load(self, job)
+        return load(self, key)
 
-    monkeypatch.setattr(PlanetPipeline, "_load_optical", interrupt_at_the_second)
+    monkeypatch.setattr(PlanetPipeline, "_load_tile", interrupt_at_the_second)
     pipeline = _pipeline(area, tmp_path / "results", scenes_dir=scenes)
     with pytest.raises(SystemExit) as ended:
         PlanetPipeline.cli(pipeline=pipeline)

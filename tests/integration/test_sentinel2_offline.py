@@ -291,5 +291,5 @@ def test_the_grid_of_tiles_is_fetched_where_its_folder_is_named(services, option
         with pytest.raises(ValueError, match="no Sentinel-2 tile '08WMB'; did you mean '08WMA'"):
             Sentinel2Pipeline(**options("grid", tile_ids=["08WMB"], **named)).prepare_data(optical=True)
         pipeline = Sentinel2Pipeline(**options("grid", tile_ids=["08WMA"], years=[2021], max_cloud_cover=2, **named))
-        assert [job.tile_id for job in pipeline._jobs(Path())] == [JULY]
+        assert [name for name, _ in pipeline._tileinfos()] == [JULY]
         assert len(server.requests) == 1

@@ -4,7 +4,6 @@ import copy
 import dataclasses
 import json
 import re
-from pathlib import Path
 
 import geopandas as gpd
 import pytest
@@ -16,6 +15,7 @@ from darts.errors import ConfigurationError, IgnoredOptionWarning, NoTilesError
 from darts.pipelines.configfile import read_config, write_config
 from darts.pipelines.options import build, known_keys
 from darts.pipelines.sequential_v2 import PlanetPipeline, Sentinel2Pipeline
+from darts.run.planning import list_tasks
 from darts_acquisition import Sentinel2Source
 from support.commands import run_darts
 from support.cubes import build_cubes
@@ -103,9 +103,9 @@ def test_by_area_and_time(service, pipeline, items, tmp_path):
         ({"start_date": "2021-08", "end_date": "2021-08"}, [AUGUST]),
         ({"months": [7]}, [JULY]),
     ):
-        jobs = pipeline(aoi_file=aoi, **conditions)._jobs(tmp_path)
-        assert [job.tile_id for job in jobs] == expected
-        assert [job.output for job in jobs] == [tmp_path / name for name in expected]
+        jobs = pipeline(aoi_file=aoi, **conditions)._tileinfos()
+        assert [name for name, _ in jobs] == expected
+        assert [folder.name for _, folder in jobs] == expected
     with pytest.raises(NoTilesError, match="no scene fits the selection"):
         pipeline(aoi_file=aoi, years=[2020]).run()
 
@@ -116,11 +116,11 @@ def test_of_two_processings_of_a_scene_the_newer_one_is_mapped(s3, items, pipeli
     assert older["id"] != JULY
     with serve_stac([older, *items]) as stac, caplog.at_level("INFO", "darts"):
         monkeypatch.setenv("DARTS_CDSE_STAC_URL", stac.url)
-        jobs = pipeline(tile_ids=["08WMA"], years=[2021])._jobs(tmp_path)
-        assert [job.tile_id for job in jobs] == [JULY, AUGUST]
+        jobs = pipeline(tile_ids=["08WMA"], years=[2021])._tileinfos()
+        assert [name for name, _ in jobs] == [JULY, AUGUST]
         assert "1 more are left out, which were processed again since." in caplog.messages
-        named = pipeline(scene_ids=[older["id"], JULY])._jobs(tmp_path)
-        assert [job.tile_id for job in named] == [older["id"], JULY]
+        named = pipeline(scene_ids=[older["id"], JULY])._tileinfos()
+        assert [name for name, _ in named] == [older["id"], JULY]
 
 
 def test_a_list_of_no_scenes_says_so(service, pipeline, tmp_path):
@@ -133,12 +133,12 @@ def test_what_is_ignored_is_said(service, pipeline, tmp_path):
     file = tmp_path / "scenes.json"
     file.write_text(json.dumps([AUGUST]))
     with pytest.warns(IgnoredOptionWarning, match="scene_ids says which scenes to process; scene_id_file, tile_ids is"):
-        jobs = pipeline(scene_ids=[JULY], scene_id_file=file, tile_ids=["08WMA"])._jobs(tmp_path)
-    assert [job.tile_id for job in jobs] == [JULY]
-    assert [job.tile_id for job in pipeline(scene_id_file=file)._jobs(tmp_path)] == [AUGUST]
+        jobs = pipeline(scene_ids=[JULY], scene_id_file=file, tile_ids=["08WMA"])._tileinfos()
+    assert [name for name, _ in jobs] == [JULY]
+    assert [name for name, _ in pipeline(scene_id_file=file)._tileinfos()] == [AUGUST]
     with pytest.warns(IgnoredOptionWarning, match="months and years are ignored"):
-        jobs = pipeline(tile_ids=["08WMA"], start_date="2021-08", months=[7])._jobs(tmp_path)
-    assert [job.tile_id for job in jobs] == [AUGUST]
+        jobs = pipeline(tile_ids=["08WMA"], start_date="2021-08", months=[7])._tileinfos()
+    assert [name for name, _ in jobs] == [AUGUST]
 
 
 def test_a_scene_that_fails_says_why_in_one_sentence_and_leaves_the_others(
@@ -201,11 +201,11 @@ def test_mistakes_cost_seconds(service, pipeline, changed, message):
 def test_offline_reads_the_prepared_list_first(service, pipeline, tmp_path):
     prepared = tmp_path / "prepared.json"
     prepared.write_text(json.dumps([AUGUST]))
-    jobs = pipeline(tile_ids=["08WMA"], prep_data_scene_id_file=prepared, offline=True)._jobs(tmp_path)
-    assert [job.tile_id for job in jobs] == [AUGUST]
+    jobs = pipeline(tile_ids=["08WMA"], prep_data_scene_id_file=prepared, offline=True)._tileinfos()
+    assert [name for name, _ in jobs] == [AUGUST]
     prepared.write_text('{"scenes": 1}')
     with pytest.raises(ConfigurationError, match="is no list of scenes"):
-        pipeline(prep_data_scene_id_file=prepared, offline=True)._jobs(tmp_path)
+        pipeline(prep_data_scene_id_file=prepared, offline=True)._tileinfos()
 
 
 def test_an_interrupted_repetition_loses_nothing_of_the_list(service, pipeline, tmp_path, monkeypatch):
@@ -224,7 +224,7 @@ def test_an_interrupted_repetition_loses_nothing_of_the_list(service, pipeline, 
 
 def test_the_grid_of_a_tile_is_known_before_its_pixels(service, pipeline, scenes):
     made = pipeline(scene_ids=[JULY])
-    (geobox,) = made._tile_areas(made._jobs(Path()), []).values()
+    (geobox,) = made._tile_areas(list_tasks(made), []).values()
     assert geobox == grid_of(scenes[0])
 
 

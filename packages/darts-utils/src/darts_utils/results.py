@@ -102,6 +102,9 @@ class ResultFolder:
 
         Args:
             model: Member of the ensemble, None for the ensemble as a whole.
+
+        Returns:
+            The path.
         """
         return self._listed("prediction_segments.parquet" if model is None else f"prediction_segments-{model}.parquet")
 

@@ -56,6 +56,8 @@ def run(pipeline: Pipeline, open_session: OpenSession = open_session) -> RunReco
     with warnings_once():
         planner = Planner(pipeline)
         output = planner.output
+        if not output.exists():
+            planner.plan()  # so that a mistake that it finds leaves no folder behind
         checks.check_folder_is_writable(output)
         with _planned(planner) as (planned, records), run_log(records.path("log")):
             pipeline._write_configuration(records.path("config.toml"))

@@ -107,11 +107,11 @@ class Planner:
         self.output = output_of(pipeline)
         self._memory = InputMemory(self.output, writes=writes)
         check_export_bands(pipeline.export_bands, variables=variables_of(pipeline))
+        self.tasks = list_tasks(pipeline)
         models = checks.find_models(pipeline.model_files, pipeline.default_dirs.models)
         subsets = tuple(models) if pipeline.write_model_outputs and len(models) > 1 else ()
         check_export_bands(pipeline.export_bands, variables=_with_members(pipeline, models), ensemble_subsets=subsets)
         checks.check_sizes(pipeline)
-        self.tasks = list_tasks(pipeline)
         hashes = {name: hash_model(path) for name, path in models.items()}
         self._context = RunContext(
             models=models,

@@ -262,7 +262,7 @@ class _BasePipeline(ABC):
 
     def _download_tile(self, tilekey: Any) -> None:  # noqa: ARG002 - there is nothing to fetch
         """Fetch the image of a tile ahead of time."""
-        raise ConfigurationError(f"{type(self).__name__} fetches no images; prepare auxiliary data only.")
+        raise ConfigurationError(f"{type(self).__name__} fetches no images; leave --optical out.")
 
     def _tile_inputs(self, tilekey: Any) -> Sequence[Path]:  # noqa: ARG002
         """List the files that a tile's results depend on, as far as they are there."""
