@@ -10,13 +10,13 @@ from time import perf_counter
 import pytest
 
 from darts.demo import SampleArea, demo_model, make_sample_area
-from darts.run.cancel import Stop
-from darts.run.executors import overlap_executor
+from darts.run.cancel import CancellationToken
+from darts.run.executors import LaneExecutor
 from darts.run.memory import MemoryGate
 from darts.run.records import STAGES, RunRecords, TileRecord
 from darts.run.status import run_status
 from support.night import make_scenes
-from support.stages import make_works, sleeping_stages
+from support.stages import SleepingWorker, make_tasks
 
 SECONDS = (1.0, 0.5, 2.0, 0.3, 0.5)
 TILES = 20
@@ -27,9 +27,8 @@ def test_sleeping_stages_take_as_long_as_the_slowest(benchmark, tmp_path: Path) 
     gate.measure(1)
 
     def run() -> int:
-        executor = overlap_executor(1)
-        executor._gate = gate
-        return len(list(executor.run(make_works(tmp_path, TILES), sleeping_stages(SECONDS), Stop())))
+        executor = LaneExecutor([("load",), ("infer",), ("write",)], 1, gate)
+        return len(list(executor.run(make_tasks(tmp_path, TILES), SleepingWorker(SECONDS), CancellationToken())))
 
     start = perf_counter()
     assert benchmark.pedantic(run, rounds=1) == TILES

@@ -6,9 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from darts.run import run
+from support import standin
+
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "packages").glob("*/README.md"))]
-PAGES += [ROOT / "docs" / name for name in ("first-run.md", "utils.md")]
+PAGES += [ROOT / "docs" / name for name in ("first-run.md", "own-images.md", "utils.md")]
 EXAMPLES = {
     f"{page.relative_to(ROOT)}:{number}": code
     for page in PAGES
@@ -21,7 +24,7 @@ EXAMPLES = {
 
 @pytest.fixture(scope="session")
 def sample(tmp_path_factory) -> Path:
-    """A folder with what the examples read: a scene, a model of optical bands, and a datacube."""
+    """A folder with what the examples read: a scene, two GeoTIFFs, a model of optical bands, and a datacube."""
     import segmentation_models_pytorch as smp
 
     from darts.demo import make_sample_area
@@ -33,10 +36,27 @@ def sample(tmp_path_factory) -> Path:
     shutil.copytree(scene, folder / "scenes" / "20210821_210019_08_2405")
     shutil.copytree(scene, folder / "20210821_210019_08_2405")
     shutil.copytree(area.arcticdem_dir, folder / "arcticdem_2m.icechunk")
+    for number in range(2):
+        standin.write_image(folder / "landsat" / f"LC08_063014_2021082{number}.tif", number, size=96)
     unet = {"arch": "unet", "encoder_name": "resnet18", "encoder_depth": 3, "decoder_channels": [16, 8, 8]}
     card = ModelCard(name="my-model", architecture=unet, bands=["red", "green", "nir", "ndvi"])
     save_model(folder / "my-model.safetensors", smp.create_model(**card.architecture, encoder_weights=None), card)
     return folder
+
+
+@pytest.fixture(scope="session")
+def results(tmp_path_factory) -> Path:
+    """A folder of results, for the examples that read what a run left."""
+    folder = tmp_path_factory.mktemp("finished")
+    standin.write_model(folder / "model.safetensors")
+    standin.write_image(folder / "images" / "20210821_210019_08_2405.tif")
+    run(standin.make_pipeline(folder, export_bands=["binarized", "polygonized", "thumbnail"]), standin.open_session)
+    return folder / "results"
+
+
+def test_a_source_of_ones_own_is_short():
+    (code,) = [code for name, code in EXAMPLES.items() if name.startswith("docs/own-images.md")]
+    assert len([line for line in code.splitlines() if line.strip()]) < 40
 
 
 def test_every_readme_has_an_example():
@@ -44,8 +64,10 @@ def test_every_readme_has_an_example():
 
 
 @pytest.mark.parametrize("name", EXAMPLES)
-def test_an_example_works(name, sample, tmp_path, monkeypatch):
+def test_an_example_works(name, sample, results, tmp_path, monkeypatch):
     for entry in sample.iterdir():
         (tmp_path / entry.name).symlink_to(entry)
+    if "ResultFolder.open" in EXAMPLES[name]:
+        shutil.copytree(results, tmp_path / "results")
     monkeypatch.chdir(tmp_path)
     exec(compile(EXAMPLES[name], name, "exec"), {"__name__": "example"})

@@ -136,9 +136,17 @@ def check_values(pipeline: Any) -> None:
 class _Resolved:
     """Marks a value that took the place of None when a pipeline was made, and is not what was given."""
 
+    marked = True
+
 
 class _ResolvedPath(_Resolved, type(Path())):  # type: ignore[misc]
-    pass
+    """Paths that are made from it, as those of its files, are of its class and not marked."""
+
+    marked = False
+
+    def __reduce__(self) -> Any:
+        plain = Path(str(self))
+        return (resolved if self.marked else Path, (plain,))
 
 
 class _ResolvedText(_Resolved, str):
@@ -164,12 +172,21 @@ Value = TypeVar("Value")
 
 def resolved(value: Value) -> Value:
     """Return a value that stands where None was given, equal to `value`; see :func:`given`."""
-    return next((marked(value) for kind, marked in _KINDS if isinstance(value, kind)), value)
+    for kind, marks in _KINDS:
+        if isinstance(value, kind):
+            marked = marks(value)
+            marked.marked = True
+            return marked
+    return value
 
 
 def given(value: Any) -> Any:
     """Return a field's value as it was given: None where it was resolved."""
-    return None if isinstance(value, _Resolved) else value
+    return None if isinstance(value, _Resolved) and value.marked else value
+
+
+Unresolved = BeforeValidator(given)
+"""What checks a field that is resolved where it is None: it is None again where a resolved value is handed on."""
 
 
 PATH_OPTIONS = {

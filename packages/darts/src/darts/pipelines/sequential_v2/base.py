@@ -6,13 +6,22 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator
 
 from darts.errors import ConfigurationError
 from darts.pipelines.configfile import config_values, write_config
-from darts.pipelines.options import AbsolutePath, CubeLocation, check_values, given, option, options_of, resolved
+from darts.pipelines.options import (
+    AbsolutePath,
+    CubeLocation,
+    Unresolved,
+    check_values,
+    given,
+    option,
+    options_of,
+    resolved,
+)
 from darts.run import Plan, RunInterrupted, exit_code, plan, run
 from darts.run.cancel import raising_on_signals
 from darts.run.checks import OPTICAL_BANDS, models_in
@@ -65,19 +74,21 @@ class _BasePipeline(ABC):
         TypeError: If a hook is missing, or there is no field of a name.
     """
 
-    model_files: Annotated[list[AbsolutePath] | None, BeforeValidator(_as_list)] = option(
+    model_files: Annotated[list[AbsolutePath] | None, BeforeValidator(_as_list), Unresolved] = option(
         None,
         help="Models of the ensemble, files or folders; default every model in the models folder.",
         panel="Model",
     )
     default_dirs: DefaultPaths = field(default_factory=DefaultPaths, kw_only=True)
-    output_data_dir: AbsolutePath | None = option(None, help="Folder of the results.", panel="Input and output")
-    arcticdem_dir: CubeLocation | None = option(
+    output_data_dir: Annotated[AbsolutePath | None, Unresolved] = option(
+        None, help="Folder of the results.", panel="Input and output"
+    )
+    arcticdem_dir: Annotated[CubeLocation | None, Unresolved] = option(
         None,
         help="ArcticDEM datacube, a folder or s3://bucket/prefix; default by the resolution that the pipeline uses.",
         panel="Auxiliary data",
     )
-    tcvis_dir: CubeLocation | None = option(
+    tcvis_dir: Annotated[CubeLocation | None, Unresolved] = option(
         None, help="TCVIS datacube, a folder or s3://bucket/prefix.", panel="Auxiliary data"
     )
     ee_project: str | None = option(
@@ -133,7 +144,7 @@ class _BasePipeline(ABC):
         ge=0,
         affects_results=True,
     )
-    edge_erosion_size: int | None = option(
+    edge_erosion_size: Annotated[int | None, Unresolved] = option(
         None,
         help="Border that is cut off the tile, pixels; default as mask_erosion_size, 0 for none.",
         panel="Objects",
@@ -186,6 +197,12 @@ class _BasePipeline(ABC):
         panel="Run",
     )
     prefetch: int = option(1, help="Tiles that may wait before the network, and as many behind it.", panel="Run", ge=0)
+
+    def __new__(cls, *_args: Any, **values: Any) -> Self:
+        unknown = values.keys() - cls.__dataclass_fields__.keys()
+        if unknown:  # A dataclass of pydantic passes over it.
+            raise TypeError(f"{cls.__name__} has no field {sorted(unknown)[0]!r}.")
+        return super().__new__(cls)
 
     def __post_init__(self) -> None:
         for item in dataclasses.fields(self):

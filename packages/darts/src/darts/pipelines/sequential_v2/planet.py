@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 from pydantic import BeforeValidator
 
 from darts.errors import IgnoredOptionWarning, NoTilesError
-from darts.pipelines.options import AbsolutePath, given, option, resolved
+from darts.pipelines.options import AbsolutePath, Unresolved, given, option, resolved
 from darts.pipelines.scene_lists import read_scene_list
 from darts.pipelines.sequential_v2.areas import frame_of
 from darts.pipelines.sequential_v2.base import _as_list, _BasePipeline
@@ -38,12 +38,12 @@ class PlanetPipeline(_BasePipeline):
         >>> records = pipeline.run()  # doctest: +SKIP
     """
 
-    orthotiles_dir: AbsolutePath | None = option(
+    orthotiles_dir: Annotated[AbsolutePath | None, Unresolved] = option(
         None,
         help="Folder of orthotiles, laid out tile_id/scene_id/; default <input>/planet/tiles.",
         panel="Input and output",
     )
-    scenes_dir: AbsolutePath | None = option(
+    scenes_dir: Annotated[AbsolutePath | None, Unresolved] = option(
         None, help="Folder of scenes, laid out scene_id/; default <input>/planet/scenes.", panel="Input and output"
     )
     image_ids: Annotated[list[str] | None, BeforeValidator(_as_list)] = option(

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 from pydantic import AfterValidator, BeforeValidator
 
 from darts.errors import ConfigurationError, IgnoredOptionWarning, NoTilesError
-from darts.pipelines.options import AbsolutePath, option, resolved
+from darts.pipelines.options import AbsolutePath, Unresolved, option, resolved
 from darts.pipelines.scene_lists import read_scene_list, write_scene_list
 from darts.pipelines.sequential_v2.areas import frame_of
 from darts.pipelines.sequential_v2.base import _BasePipeline
@@ -90,7 +90,7 @@ class Sentinel2Pipeline(_BasePipeline):
         "is fetched into it once (about 100 MB). Default <input>/sentinel2/grid, used where it is there.",
         panel="Input and output",
     )
-    raw_data_store: AbsolutePath | None = option(
+    raw_data_store: Annotated[AbsolutePath | None, Unresolved] = option(
         None,
         help="Local store of raw scenes; default <input>/sentinel2/<raw_data_source>-scenes.",
         panel="Input and output",
