@@ -1,6 +1,6 @@
 """Terrain, land-change and spectral features for DARTS tiles."""
 
-from darts_preprocessing.errors import SunAngleWarning
+from darts_preprocessing.errors import KernelCacheWarning, SunAngleWarning
 from darts_preprocessing.indices import (
     calculate_arvi,
     calculate_bndvi,
@@ -21,6 +21,7 @@ from darts_preprocessing.indices import (
     calculate_tvi,
     calculate_vari,
 )
+from darts_preprocessing.kernels import compile_kernels
 from darts_preprocessing.preprocess import FEATURES, preprocess_v2
 from darts_preprocessing.spectral import calculate_ndvi, calculate_spectral_index
 from darts_preprocessing.terrain import (
@@ -36,6 +37,7 @@ from darts_preprocessing.terrain import (
 
 __all__ = [
     "FEATURES",
+    "KernelCacheWarning",
     "SunAngleWarning",
     "calculate_arvi",
     "calculate_aspect",
@@ -65,5 +67,6 @@ __all__ = [
     "calculate_tvi",
     "calculate_vari",
     "calculate_vector_ruggedness_measure",
+    "compile_kernels",
     "preprocess_v2",
 ]
