@@ -5,6 +5,7 @@ cores.
 """
 
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -17,6 +18,7 @@ import scipy.fft
 from darts_preprocessing.backends import Core, Shading
 from darts_preprocessing.backends.cpu import CpuBackend
 from darts_preprocessing.nodes import Nodes
+from support.locked_install import locked_install
 
 SIZE = 8000
 CELL = 3.0
@@ -225,3 +227,50 @@ def test_preprocess_v2(benchmark):
     }
     assert seconds < 14
     assert figures["peak"] < 6.5e9
+
+
+_FIRST_USE = """
+import json, sys, time
+seconds = {before}
+start = time.perf_counter()
+from darts_preprocessing import FEATURES, compile_kernels
+from darts_preprocessing.backends.compilation import finish_compilation
+if seconds:
+    compile_kernels(device="cpu")
+    time.sleep(seconds)  # as a process does that waits for its first tile
+    start = time.perf_counter()
+finish_compilation(FEATURES)
+print(json.dumps(time.perf_counter() - start))
+"""
+
+
+def test_first_use(benchmark, tmp_path):
+    """What the kernels add to the first tile of the first process, and of the first where nothing can be written."""
+
+    def run(name, before=0.0):
+        done = subprocess.run(
+            [sys.executable, "-c", _FIRST_USE.format(before=before)],
+            capture_output=True,
+            text=True,
+            check=True,
+            env=os.environ | {"NUMBA_CACHE_DIR": str(tmp_path / name)},
+        )
+        return json.loads(done.stdout)
+
+    def every_run():
+        first, second = run("a"), run("a")
+        overlapped = run("b", before=1.5 * first)
+        with locked_install() as install:
+            locked = [json.loads(install.run(_FIRST_USE.format(before=0.0), HOME="/proc")[0]) for _ in range(2)]
+        return first, second, overlapped, *locked
+
+    first, second, overlapped, locked_first, locked_second = benchmark.pedantic(every_run, rounds=1)
+    benchmark.extra_info |= {
+        "first process, s": round(first, 2),
+        "second process, s": round(second, 2),
+        "first process, compiled in the background, s": round(overlapped, 2),
+        "first and second process where nothing can be written, s": [round(locked_first, 2), round(locked_second, 2)],
+    }
+    assert first - second <= 5
+    assert overlapped <= 0.1 * first
+    assert locked_second <= second + 1

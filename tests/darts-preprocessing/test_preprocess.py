@@ -340,7 +340,7 @@ class _Device(ArrayBackend):
 def test_the_code_of_the_gpu_gives_the_same_tile(tile, arcticdem, tcvis, result, monkeypatch, keep):
     device = _Device()
     monkeypatch.setattr(preprocess, "resolve_device", lambda *args, **kwargs: Device("cuda"))
-    monkeypatch.setattr(preprocess, "backend_for", lambda chosen: device)
+    monkeypatch.setattr(preprocess, "backend_for", lambda chosen, features: device)
     ours = dp.preprocess_v2(tile, arcticdem, tcvis, RADIUS, device="cuda", keep_on_device=keep)
     assert len(device.returned) == (0 if keep else len(dp.FEATURES))
     assert sum(values is tile.blue.data for values in device.moved) == (1 if keep else 0)

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from darts_preprocessing.errors import SunAngleWarning
+from darts_preprocessing.errors import KernelCacheWarning, SunAngleWarning
 from darts_preprocessing.indices import (
     calculate_arvi,
     calculate_bndvi,
@@ -23,6 +23,7 @@ from darts_preprocessing.indices import (
     calculate_tvi,
     calculate_vari,
 )
+from darts_preprocessing.kernels import compile_kernels
 from darts_preprocessing.preprocess import FEATURES, preprocess_v2
 from darts_preprocessing.spectral import calculate_ndvi, calculate_spectral_index
 from darts_preprocessing.terrain import (
@@ -46,6 +47,7 @@ else:
 __all__ = [
     "FEATURES",
     "RESULTS_VERSION",
+    "KernelCacheWarning",
     "SunAngleWarning",
     "calculate_arvi",
     "calculate_aspect",
@@ -75,5 +77,6 @@ __all__ = [
     "calculate_tvi",
     "calculate_vari",
     "calculate_vector_ruggedness_measure",
+    "compile_kernels",
     "preprocess_v2",
 ]

@@ -5,3 +5,7 @@ from darts_utils import DartsWarning
 
 class SunAngleWarning(DartsWarning):
     """The tile does not know where the sun stood; 225° as azimuth, or 25° above the horizon, takes its place."""
+
+
+class KernelCacheWarning(DartsWarning):
+    """The compiled kernels of the CPU cannot be kept on disk; every process compiles them anew."""

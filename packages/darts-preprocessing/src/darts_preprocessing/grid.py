@@ -92,11 +92,12 @@ def get_array(ds: xr.Dataset, name: str) -> Any:
     return ds[name].transpose(*dims).data
 
 
-def get_dem(ds: xr.Dataset) -> tuple[Backend, Any, float]:
+def get_dem(ds: xr.Dataset, feature: str) -> tuple[Backend, Any, float]:
     """Return the elevations of a Dataset, the kernels that run where they lie, and the side of the cells.
 
     Args:
         ds: Dataset with ``dem`` (float32, metres, NaN where there is none) on a projected grid.
+        feature: Name of the variable that will be computed.
 
     Returns:
         The kernels; the elevations, (y, x) float32, contiguous, numpy or cupy; the side of a cell in metres.
@@ -109,7 +110,7 @@ def get_dem(ds: xr.Dataset) -> tuple[Backend, Any, float]:
         raise MissingBandError(f"The Dataset has no 'dem', only {sorted(map(str, ds.data_vars))}.")
     cell = check_metric_grid(get_geobox(ds, "The Dataset"), "The Dataset")
     data = get_array(ds, "dem")
-    backend = backend_of(data)
+    backend = backend_of(data, [feature])
     with backend.active():
         return backend, backend.asarray(data, np.float32), cell
 

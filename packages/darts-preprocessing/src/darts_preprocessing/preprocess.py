@@ -70,6 +70,7 @@ def preprocess_v2(
     Warns:
         SunAngleWarning: If one of the sun's angles is unknown and needed; 225° or 25° then takes its place.
         DeviceFallbackWarning: If the GPU asked for does not work here; the CPU does the work.
+        KernelCacheWarning: Once, if the compiled kernels of the CPU cannot be kept on disk.
     """
     wanted = _resolve_features(features, ds_arcticdem is not None, ds_tcvis is not None)
     geobox = get_geobox(ds_optical, "The tile")
@@ -80,7 +81,7 @@ def preprocess_v2(
     _require(ds_arcticdem, _arcticdem_inputs(wanted), "ds_arcticdem")
     shading = resolve_sun(ds_optical.attrs) if "hillshade" in wanted else None
     chosen = resolve_device(device, needs=("cupy",), install=_INSTALL, fallback=True)
-    backend, stays = backend_for(chosen), keep_on_device and chosen.type == "cuda"
+    backend, stays = backend_for(chosen, wanted), keep_on_device and chosen.type == "cuda"
 
     added: dict[str, Any] = {}
     with backend.active():

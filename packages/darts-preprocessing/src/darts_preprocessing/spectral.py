@@ -29,7 +29,7 @@ def calculate_ndvi(ds: xr.Dataset) -> xr.Dataset:
         MissingBandError: If a band is absent.
     """
     _require(ds, ("red", "nir"), "ndvi")
-    backend = backend_of(ds["nir"].data)
+    backend = backend_of(ds["nir"].data, ["ndvi"])
     with backend.active(), step("ndvi"):
         nir, red = (backend.asarray(ds[name].data, np.float32) for name in ("nir", "red"))
         values = backend.ndvi(nir, red)
@@ -63,7 +63,7 @@ def calculate_spectral_index(ds: xr.Dataset, name: str, **constants: float) -> x
             f"{index.short_name} has no constant {', '.join(sorted(unknown))}; it has {', '.join(defaults) or 'none'}."
         )
     _require(ds, [_BANDS[band] for band in needed], index.short_name)
-    backend = backend_of(ds[_BANDS[needed[0]]].data)
+    backend = backend_of(ds[_BANDS[needed[0]]].data, ())
     with backend.active(), step("spectral index"), np.errstate(all="ignore"):
         params: dict[str, Any] = {band: backend.asarray(ds[_BANDS[band]].data, np.float32) for band in needed}
         values = spyndex.computeIndex(index.short_name, params | defaults | constants)

@@ -25,6 +25,8 @@ _MORE_ATTRS = {
     "vector_ruggedness_measure": {"long_name": "vector ruggedness measure", "units": "1"},
     "dissection_index": {"long_name": "dissection index", "units": "1"},
 }
+WINDOW_FEATURES = tuple(_MORE_ATTRS)
+"""The variables that a function of its own computes, and :func:`preprocess_v2` does not."""
 
 
 def calculate_slope(ds: xr.Dataset) -> xr.Dataset:
@@ -133,7 +135,7 @@ def calculate_topographic_position_index(
         GridError: If the grid is not as described.
         ParameterError: If a radius is malformed, or the ring holds no cell.
     """
-    backend, dem, cell = get_dem(ds)
+    backend, dem, cell = get_dem(ds, "relative_elevation")
     outer, inner = to_radii(outer_radius, inner_radius, cell)
     with backend.active(), step("relative_elevation"):
         values = backend.relative_elevation(dem, Core.whole(dem.shape), outer, inner)
@@ -160,7 +162,7 @@ def calculate_terrain_ruggedness_index(ds: xr.Dataset, window: Length = "3px") -
         GridError: If the grid is not as described.
         ParameterError: If the window is malformed or a single cell.
     """
-    backend, dem, cell = get_dem(ds)
+    backend, dem, cell = get_dem(ds, "terrain_ruggedness_index")
     size = to_window(window, cell, "window")
     with backend.active(), step("terrain_ruggedness_index"):
         values = backend.ruggedness(dem, size)
@@ -186,7 +188,7 @@ def calculate_vector_ruggedness_measure(ds: xr.Dataset, window: Length = "3px") 
         GridError: If the grid is not as described.
         ParameterError: If the window is malformed or a single cell.
     """
-    backend, dem, cell = get_dem(ds)
+    backend, dem, cell = get_dem(ds, "vector_ruggedness_measure")
     size = to_window(window, cell, "window")
     with backend.active(), step("vector_ruggedness_measure"):
         values = backend.vector_ruggedness(dem, cell, size)
@@ -212,7 +214,7 @@ def calculate_dissection_index(ds: xr.Dataset, window: Length = "100m") -> xr.Da
         GridError: If the grid is not as described.
         ParameterError: If the window is malformed or a single cell.
     """
-    backend, dem, cell = get_dem(ds)
+    backend, dem, cell = get_dem(ds, "dissection_index")
     size = to_window(window, cell, "window")
     with backend.active(), step("dissection_index"):
         values = backend.dissection(dem, size)
@@ -283,7 +285,7 @@ def add_variables(
 
 
 def _add_gradient_feature(ds: xr.Dataset, name: str, shading: Shading | None = None) -> xr.Dataset:
-    backend, dem, cell = get_dem(ds)
+    backend, dem, cell = get_dem(ds, name)
     needs_north = name in ("aspect", "hillshade")
     north = get_north(get_geobox(ds, "The Dataset")) if needs_north else None
     with backend.active(), step(name):

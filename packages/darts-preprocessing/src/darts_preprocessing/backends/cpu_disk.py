@@ -9,155 +9,239 @@ from typing import Any
 
 import numpy as np
 
-from darts_preprocessing.backends.jit import jit
+from darts_preprocessing.backends.blocks import Block, Scratch
+from darts_preprocessing.backends.interface import Core, half_widths
+from darts_preprocessing.backends.jit import FLOAT, FLOAT32, INT, array_in, array_out, kernel
 
 ROWS, COLS = 256, 512
 """Size of a block in cells."""
 
+_ROWS_AT_ONCE = 64
 
-@jit
-def relative_elevation_block(
-    dem: Any, core: tuple[int, int], rows: tuple[int, int], cols: tuple[int, int], outer: Any, inner: Any, out: Any
-) -> None:
+
+class Disk:
+    """A disk, or a ring if the inner radius is above 0, as the kernels take it.
+
+    Attributes:
+        radius: The outer radius in cells.
+        outer: int64, for each row of the disk from its centre on, the cells left (or right) of the centre line.
+        inner: Likewise for the disk that is left out; empty if there is none.
+        size: Number of cells.
+    """
+
+    def __init__(self, outer: int, inner: int) -> None:
+        self.radius = outer
+        self.outer = np.array(half_widths(outer), dtype=np.int64)
+        self.inner = np.array(half_widths(inner) if inner > 0 else (), dtype=np.int64)
+        self.size = _count_cells(self.outer) - _count_cells(self.inner)
+
+
+class DiskSums:
+    """Sums of values over disks.
+
+    Args:
+        disk: The disk.
+        values: (y, x) float32.
+        block: The part of it that is summed up.
+        scratch: Memory for the running sums.
+        name: Which of it.
+    """
+
+    def __init__(self, disk: Disk, values: Any, block: Block, scratch: Scratch, name: str) -> None:
+        top, left, rows, cols = block
+        shapes = (rows, cols + 1), (rows + 1, cols), (rows + 1, cols + 1)
+        self._disk, self._scratch = disk, scratch
+        self._running = [scratch.array(f"{name} {number}", shape) for number, shape in enumerate(shapes)]
+        add_up(values, top, left, *self._running)
+
+    def get(self, block: Block) -> Any:
+        """Return the sums over the disks around the cells of a block.
+
+        Args:
+            block: Counted from the first cell that lies at least the radius from the border.
+
+        Returns:
+            (y, x) float64; the next call, of any sums, overwrites it.
+        """
+        top, left, rows, cols = block
+        total = self._scratch.array("total", (rows, cols))
+        add_disks(*self._running, self._disk.outer, self._disk.inner, top, left, total)
+        return total
+
+
+def relative_elevation_block(dem: Any, core: Core, block: Block, disk: Disk, scratch: Scratch, out: Any) -> None:
     """Compute the relative elevation for a block of the core.
 
     Args:
         dem: (y, x) float32, metres, NaN where there is none.
-        core: Row and column of `dem` where the core begins.
-        rows: First row of the block in the core, and the one after its last.
-        cols: First column of the block in the core, and the one after its last.
-        outer: int64, for each row of the disk from its centre on, the cells left (or right) of the centre line.
-        inner: Likewise for the disk that is left out; empty if there is none.
+        core: Where the block is counted from.
+        block: The block.
+        disk: The cells that count.
+        scratch: Memory to use.
         out: (y, x) float32 of the core's shape, written to.
     """
-    height, width = rows[1] - rows[0], cols[1] - cols[0]
-    top, left = core[0] + rows[0], core[1] + cols[0]
+    top, left, rows, cols = block
+    first_row, first_col = core.top + top, core.left + left
+    halo = disk.radius
+    padded = first_row - halo, first_col - halo, rows + 2 * halo, cols + 2 * halo
+    values, part, missing = _load(dem, padded, scratch)
+    sums = DiskSums(disk, values, part, scratch, "elevation")
+    if missing is not None:
+        there = np.logical_not(missing, out=scratch.array("there", missing.shape, np.float32))
+        presence = DiskSums(disk, there, (0, 0, *missing.shape), scratch, "presence")
+    counts = np.empty((0, 0))
+    for start in range(0, rows, _ROWS_AT_ONCE):
+        strip = start, 0, min(_ROWS_AT_ONCE, rows - start), cols
+        if missing is not None:
+            counts = _count(missing[start : start + strip[2] + 2 * halo], presence, disk, strip, scratch)
+        here = dem[first_row + start : first_row + start + strip[2]]
+        result = out[top + start : top + start + strip[2]]
+        subtract_means(here, first_col, sums.get(strip), counts, disk.size, result, left)
+
+
+def _load(dem: Any, block: Block, scratch: Scratch) -> tuple[Any, Block, Any]:
+    """Find what there is of a block that may reach beyond the DEM.
+
+    Returns:
+        (y, x) float32, NaN where there is no elevation; the part of it that is the block; and where in the block there
+        is no elevation, None for nowhere.
+    """
+    top, left, rows, cols = block
+    first_row, first_col = max(top, 0), max(left, 0)
+    inside = dem[first_row : top + rows, first_col : left + cols]
+    missing = scratch.array("missing", (rows, cols), np.bool_)
+    if inside.shape == missing.shape:
+        np.isnan(inside, out=missing)
+        return dem, block, missing if missing.any() else None
+    values = scratch.array("values", (rows, cols), np.float32)
+    values[:] = np.nan
+    row, col = first_row - top, first_col - left
+    values[row : row + inside.shape[0], col : col + inside.shape[1]] = inside
+    return values, (0, 0, rows, cols), np.isnan(values, out=missing)
+
+
+def _count(missing: Any, presence: DiskSums, disk: Disk, strip: Block, scratch: Scratch) -> Any:
+    """Return the number of valid cells of each disk of a strip, float64; no cells where every disk is complete."""
+    cols = np.flatnonzero(missing.any(axis=0))
+    if cols.size == 0:
+        return np.empty((0, 0))
+    top, _, rows, width = strip
+    # Only the disks near a missing cell need counting.
+    left, right = max(int(cols[0]) - 2 * disk.radius, 0), min(int(cols[-1]) + 1, width)
+    counts = scratch.array("counts", (rows, width))
+    counts[:] = disk.size
+    counts[:, left:right] = presence.get((top, left, rows, right - left))
+    return counts
+
+
+def _count_cells(widths: Any) -> int:
+    return int(2 * (2 * widths + 1).sum() - (2 * widths[0] + 1)) if widths.size else 0
+
+
+@kernel(array_in(FLOAT32, 2), INT, INT, array_out(FLOAT, 2), array_out(FLOAT, 2), array_out(FLOAT, 2))
+def add_up(values: Any, top: int, left: int, along: Any, down: Any, both: Any) -> None:
+    """Write the running sums of a block along its rows, down its columns, and along both; NaN adds nothing.
+
+    Args:
+        values: (y, x) float32.
+        top: First row of the block.
+        left: First column of the block.
+        along: (rows, columns + 1) float64, written to.
+        down: (rows + 1, columns) float64, written to.
+        both: (rows + 1, columns + 1) float64, written to.
+    """
+    rows, cols = along.shape[0], along.shape[1] - 1
+    for j in range(cols):
+        down[0, j] = 0
+    for j in range(cols + 1):
+        both[0, j] = 0
+    for i in range(0, rows, 2):  # two rows at once, since each sum along a row waits for the one before
+        k = min(i + 1, rows - 1)
+        line, next_line = values[top + i, left:], values[top + k, left:]
+        total, next_total = 0.0, 0.0
+        along[i, 0] = 0
+        along[k, 0] = 0
+        for j in range(cols):
+            value, next_value = line[j], next_line[j]
+            total += value if value == value else 0.0
+            next_total += next_value if next_value == next_value else 0.0
+            along[i, j + 1] = total
+            along[k, j + 1] = next_total
+        for row in range(i, k + 1):
+            line = values[top + row, left:]
+            for j in range(cols):
+                value = line[j]
+                down[row + 1, j] = down[row, j] + (value if value == value else 0.0)
+            for j in range(cols + 1):
+                both[row + 1, j] = both[row, j] + along[row, j]
+
+
+@kernel(
+    array_in(FLOAT, 2), array_in(FLOAT, 2), array_in(FLOAT, 2), array_in(INT, 1), array_in(INT, 1), INT,
+    INT, array_out(FLOAT, 2),
+)  # fmt: skip
+def add_disks(along: Any, down: Any, both: Any, outer: Any, inner: Any, top: int, left: int, total: Any) -> None:
+    """Write the sums over the disk or ring around each cell of a block.
+
+    Args:
+        along: The first of the running sums, with a border as wide as the outer radius; see :func:`add_up`.
+        down: The second.
+        both: The third.
+        outer: See :class:`Disk`.
+        inner: See :class:`Disk`.
+        top: First row of the block, counted without the border.
+        left: First column of the block, likewise.
+        total: (y, x) float64, written to.
+    """
+    rows, cols = total.shape
     halo = outer.shape[0] - 1
-    high, wide = height + 2 * halo, width + 2 * halo
-    sums = np.empty((high, wide + 1)), np.empty((high + 1, wide)), np.empty((high + 1, wide + 1))
-    holes = _sum_values(dem, top - halo, left - halo, np.empty(wide), sums)
-    some = (high, wide) if holes else (0, 0)
-    counts = (
-        np.empty((some[0], some[1] + 1), dtype=np.int32),
-        np.empty((some[0] + 1, some[1]), dtype=np.int32),
-        np.empty((some[0] + 1, some[1] + 1), dtype=np.int32),
-    )
-    if holes:
-        _sum_presence(dem, top - halo, left - halo, np.empty(wide, dtype=np.int32), counts)
-    total, count = np.empty(width), np.empty(width, dtype=np.int32)
-    count[:] = _disk_size(outer) - _disk_size(inner)
-    for row in range(height):
-        total[:] = 0
-        _add_disk(sums, row + halo, halo, outer, 1, total)
-        _add_disk(sums, row + halo, halo, inner, -1, total)
-        if holes:
-            count[:] = 0
-            _add_disk(counts, row + halo, halo, outer, 1, count)
-            _add_disk(counts, row + halo, halo, inner, -1, count)
-        here, result = dem[top + row, left : left + width], out[rows[0] + row, cols[0] : cols[1]]
-        for col in range(width):
-            mean = total[col] / count[col]
-            result[col] = here[col] - mean if count[col] > 0 else np.nan
+    middle = left + halo
+    for part in range(2):
+        disk, sign = (outer, 1.0) if part == 0 else (inner, -1.0)
+        square = 0  # half the side of the largest square in the disk
+        while square + 1 < disk.shape[0] and disk[square + 1] > square:
+            square += 1
+        for row in range(rows if disk.shape[0] > 0 else 0):
+            line, centre = total[row], top + row + halo
+            first, last = middle - square, middle + square + 1
+            upper, lower = both[centre - square], both[centre + square + 1]
+            upper_first, upper_last, lower_first, lower_last = upper[first:], upper[last:], lower[first:], lower[last:]
+            for i in range(cols):
+                cells = (lower_last[i] - lower_first[i]) - (upper_last[i] - upper_first[i])
+                line[i] = cells if part == 0 else line[i] - cells
+            for far in range(square + 1, disk.shape[0]):
+                first, last = middle - disk[far], middle + disk[far] + 1
+                upper, lower = along[centre - far], along[centre + far]
+                upper_first, upper_last, lower_first, lower_last = (
+                    upper[first:],
+                    upper[last:],
+                    lower[first:],
+                    lower[last:],
+                )
+                upper, lower = down[centre - disk[far]], down[centre + disk[far] + 1]
+                left_first, left_last = upper[middle - far :], lower[middle - far :]
+                right_first, right_last = upper[middle + far :], lower[middle + far :]
+                for i in range(cols):
+                    across = (upper_last[i] - upper_first[i]) + (lower_last[i] - lower_first[i])
+                    upright = (left_last[i] - left_first[i]) + (right_last[i] - right_first[i])
+                    line[i] += sign * (across + upright)
 
 
-@jit
-def _sum_values(dem: Any, top: int, left: int, line: Any, sums: Any) -> bool:
-    """Write the running sums of the elevations, where missing cells add nothing, and tell whether there are any."""
-    rows, cols = dem.shape
-    start, stop = max(left, 0), min(left + line.shape[0], cols)
-    holes = top < 0 or left < 0 or top + sums[0].shape[0] > rows or left + line.shape[0] > cols
-    inside = line[start - left : stop - left]
-    line[:] = 0
-    _begin(sums)
-    for i in range(sums[0].shape[0]):
-        row = top + i
-        if 0 <= row < rows:
-            cells = dem[row, start:stop]
-            for j in range(cells.shape[0]):
-                missing = cells[j] != cells[j]
-                holes |= missing
-                inside[j] = 0.0 if missing else cells[j]
-        else:
-            line[:] = 0
-        _add_line(line, i, sums)
-    return holes
+@kernel(array_in(FLOAT32, 2), INT, array_in(FLOAT, 2), array_in(FLOAT, 2), FLOAT, array_out(FLOAT32, 2), INT)
+def subtract_means(dem: Any, first_col: int, total: Any, counts: Any, size: float, out: Any, left: int) -> None:
+    """Write how far elevations lie above the mean around them; NaN where nothing is around them.
 
-
-@jit
-def _sum_presence(dem: Any, top: int, left: int, line: Any, counts: Any) -> None:
-    """Write the running numbers of valid cells."""
-    rows, cols = dem.shape
-    start, stop = max(left, 0), min(left + line.shape[0], cols)
-    inside = line[start - left : stop - left]
-    line[:] = 0
-    _begin(counts)
-    for i in range(counts[0].shape[0]):
-        row = top + i
-        if 0 <= row < rows:
-            cells = dem[row, start:stop]
-            for j in range(cells.shape[0]):
-                inside[j] = 1 if cells[j] == cells[j] else 0
-        else:
-            line[:] = 0
-        _add_line(line, i, counts)
-
-
-@jit
-def _begin(sums: Any) -> None:
-    along, down, both = sums
-    along[:, 0] = 0
-    down[0] = 0
-    both[0] = 0
-    both[:, 0] = 0
-
-
-@jit
-def _add_line(line: Any, row: int, sums: Any) -> None:
-    """Continue the running sums along the row, down the columns, and along both, by one row."""
-    along, down, both = sums[0][row], sums[1], sums[2]
-    for j in range(line.shape[0]):
-        along[j + 1] = along[j] + line[j]
-    before, after = down[row], down[row + 1]
-    for j in range(line.shape[0]):
-        after[j] = before[j] + line[j]
-    before, after = both[row], both[row + 1]
-    for j in range(along.shape[0]):
-        after[j] = before[j] + along[j]
-
-
-@jit
-def _add_disk(sums: Any, row: int, halo: int, half_widths: Any, sign: int, total: Any) -> None:
-    """Add to `total` (or subtract, if `sign` is −1) the sum over the disk around each cell of a row."""
-    if half_widths.shape[0] == 0:
-        return
-    along, down, both = sums
-    cols = total.shape[0]
-    square = 0  # half the side of the largest square in the disk
-    while half_widths[square + 1] > square:
-        square += 1
-    first, last = halo - square, halo + square + 1
-    upper, lower = both[row - square], both[row + square + 1]
-    upper_first, upper_last = upper[first : first + cols], upper[last : last + cols]
-    lower_first, lower_last = lower[first : first + cols], lower[last : last + cols]
-    for i in range(cols):
-        total[i] += sign * ((lower_last[i] - lower_first[i]) - (upper_last[i] - upper_first[i]))
-    for far in range(square + 1, half_widths.shape[0]):
-        first, last = halo - half_widths[far], halo + half_widths[far] + 1
-        upper, lower = along[row - far], along[row + far]
-        upper_first, upper_last = upper[first : first + cols], upper[last : last + cols]
-        lower_first, lower_last = lower[first : first + cols], lower[last : last + cols]
-        upper, lower = down[row - half_widths[far]], down[row + half_widths[far] + 1]
-        left_first, left_last = upper[halo - far : halo - far + cols], lower[halo - far : halo - far + cols]
-        right_first, right_last = upper[halo + far : halo + far + cols], lower[halo + far : halo + far + cols]
-        for i in range(cols):
-            rows = (upper_last[i] - upper_first[i]) + (lower_last[i] - lower_first[i])
-            columns = (left_last[i] - left_first[i]) + (right_last[i] - right_first[i])
-            total[i] += sign * (rows + columns)
-
-
-@jit
-def _disk_size(half_widths: Any) -> int:
-    cells = 0
-    for distance in range(half_widths.shape[0]):
-        cells += (2 * half_widths[distance] + 1) * (1 if distance == 0 else 2)
-    return cells
+    Args:
+        dem: (rows, x) float32.
+        first_col: First column of the block in `dem`.
+        total: (rows, columns) float64, sum of the elevations around each cell of the block.
+        counts: (rows, columns) float64, number of the cells around it; no cells where there are always `size`.
+        size: See `counts`.
+        out: (rows, x) float32, written to.
+        left: First column of the block in `out`.
+    """
+    for i in range(total.shape[0]):
+        here, result = dem[i, first_col:], out[i, left:]
+        for j in range(total.shape[1]):
+            count = counts[i, j] if counts.size > 0 else size
+            result[j] = here[j] - total[i, j] / count if count > 0 else np.nan

@@ -1,4 +1,4 @@
-"""Slope, aspect, hillshade and curvature on the CPU: one pass over the DEM, row by row, in buffers that stay in cache.
+"""Slope, aspect, hillshade, curvature and vector ruggedness on the CPU, in blocks that stay in cache.
 
 Every loop over a row is plain enough for the compiler to do several cells at once.
 """
@@ -8,107 +8,131 @@ from typing import Any
 
 import numpy as np
 
-from darts_preprocessing.backends.jit import jit
+from darts_preprocessing.backends.jit import FLOAT, FLOAT32, INT, array_in, array_out, helper, kernel
 
-WIDTH = 1024
-"""Cells of a row that are worked on at once."""
+ROWS, COLS = 64, 1024
+"""Size of a block in cells; the convergence of a block stays in cache."""
 
 _DEGREES = 180 / math.pi
 _HALF_PI = math.pi / 2
 
 
-@jit
+@kernel(
+    array_in(FLOAT32, 2), INT, INT, array_in(FLOAT, 3), FLOAT, array_in(FLOAT, 1), INT, INT, INT, INT,
+    array_out(FLOAT32, 2), array_out(FLOAT32, 2), array_out(FLOAT32, 2), array_out(FLOAT32, 2),
+)  # fmt: skip
 def gradient_block(
-    dem: Any, top: int, left: int, rows: tuple[int, int], cols: tuple[int, int], cell: float, sun: Any, nodes: Any,
-    node_step: int, slope: Any, aspect: Any, hillshade: Any, curvature: Any,
+    dem: Any, first_row: int, first_col: int, convergence: Any, cell: float, sun: Any, top: int, left: int, rows: int,
+    cols: int, slope: Any, aspect: Any, hillshade: Any, curvature: Any,
 ) -> None:  # fmt: skip
-    """Compute the features for a block of the core, at most WIDTH columns wide.
+    """Compute the features for a block.
 
     Args:
         dem: (y, x) float32.
-        top: Row of `dem` where the core begins.
-        left: Column of `dem` where the core begins.
-        rows: First row of the block in the core, and the one after its last.
-        cols: First column of the block in the core, and the one after its last.
+        first_row: First row of the block in `dem`.
+        first_col: First column of the block in `dem`.
+        convergence: (2, rows, cols) float64, its cosine and sine; with no cells if that is not needed.
         cell: Side of a cell in metres.
         sun: (3,) float64, unit vector to the sun: true east, true north, up.
-        nodes: complex128, cos γ + i sin γ at nodes over the core.
-        node_step: Cells from node to node.
-        slope: (y, x) float32 of the core's shape to write to; with no cells if it is not wanted.
+        top: First row of the block in the results.
+        left: First column of the block in the results.
+        rows: Rows of the block.
+        cols: Columns of the block.
+        slope: (y, x) float32 to write to; with no cells if it is not wanted.
         aspect: Likewise.
         hillshade: Likewise.
         curvature: Likewise.
     """
-    width = cols[1] - cols[0]
-    above, here, below = np.empty(WIDTH + 2), np.empty(WIDTH + 2), np.empty(WIDTH + 2)
-    east, north, cosine, sine = np.empty(WIDTH), np.empty(WIDTH), np.empty(WIDTH), np.empty(WIDTH)
-    east, north, cosine, sine = east[:width], north[:width], cosine[:width], sine[:width]
-    first_col = left + cols[0]
-    load_row(dem, top + rows[0] - 1, first_col, width, above)
-    load_row(dem, top + rows[0], first_col, width, here)
-    for row in range(rows[0], rows[1]):
-        load_row(dem, top + row + 1, first_col, width, below)
-        horn_row(above, here, below, 1 / (8 * cell), east, north)
-        if slope.size > 0:
-            _slope_row(east, north, slope[row, cols[0] : cols[1]])
-        if curvature.size > 0:
-            _curvature_row(above, here, below, -200 / (cell * cell), curvature[row, cols[0] : cols[1]])
-        if aspect.size > 0 or hillshade.size > 0:
-            _convergence_row(nodes, node_step, row, cols[0], cosine, sine)
-        if aspect.size > 0:
-            _aspect_row(east, north, cosine, sine, aspect[row, cols[0] : cols[1]])
-        if hillshade.size > 0:
-            _hillshade_row(east, north, cosine, sine, sun, hillshade[row, cols[0] : cols[1]])
+    scale, bend = 1 / (8 * cell), -200 / (cell * cell)
+    above, here, below = np.empty(cols + 2), np.empty(cols + 2), np.empty(cols + 2)
+    east, north = np.empty(cols), np.empty(cols)
+    for i in range(-2, rows):
         above, here, below = here, below, above
+        _load_row(dem, first_row + i + 1, first_col, below)
+        if i < 0:
+            continue
+        row, right = top + i, left + cols
+        _horn_row(above, here, below, scale, east, north)
+        if slope.size > 0:
+            out = slope[row, left:right]
+            for j in range(cols):
+                out[j] = _slope(east[j], north[j])
+        if curvature.size > 0:
+            out = curvature[row, left:right]
+            for j in range(cols):
+                c = here[j + 1]
+                out[j] = (
+                    ((here[j] - c) + (here[j + 2] - c)) / 2 + ((above[j + 1] - c) + (below[j + 1] - c)) / 2
+                ) * bend
+        if aspect.size > 0:
+            out = aspect[row, left:right]
+            for j in range(cols):
+                out[j] = _aspect(east[j], north[j], convergence[0, i, j], convergence[1, i, j])
+        if hillshade.size > 0:
+            out = hillshade[row, left:right]
+            for j in range(cols):
+                out[j] = _hillshade(east[j], north[j], convergence[0, i, j], convergence[1, i, j], sun)
 
 
-@jit
-def load_row(dem: Any, row: int, first_col: int, width: int, line: Any) -> None:
-    """Copy a row of cells with one more on each side; what lies beyond the raster goes on linearly from its rim."""
-    rows = dem.shape[0]
-    if 0 <= row < rows:
-        _load_cells(dem[row], dem[row], 1.0, 0.0, first_col, width, line)
-    elif rows == 1:
-        _load_cells(dem[0], dem[0], 1.0, 0.0, first_col, width, line)
-    elif row < 0:
-        _load_cells(dem[0], dem[1], 2.0, -1.0, first_col, width, line)
-    else:
-        _load_cells(dem[rows - 1], dem[rows - 2], 2.0, -1.0, first_col, width, line)
+@kernel(array_in(FLOAT32, 2), INT, INT, FLOAT, array_out(FLOAT, 3))
+def normals_block(dem: Any, first_row: int, first_col: int, cell: float, normals: Any) -> None:
+    """Write the unit normals of a block: to the east, to the north, up, and 1; all 0 where there is none.
+
+    Args:
+        dem: (y, x) float32.
+        first_row: First row of the block in `dem`.
+        first_col: First column of the block in `dem`.
+        cell: Side of a cell in metres.
+        normals: (4, rows, columns) float64, written to.
+    """
+    rows, cols = normals.shape[1:]
+    above, here, below = np.empty(cols + 2), np.empty(cols + 2), np.empty(cols + 2)
+    east, north = np.empty(cols), np.empty(cols)
+    for i in range(-2, rows):
+        above, here, below = here, below, above
+        _load_row(dem, first_row + i + 1, first_col, below)
+        if i < 0:
+            continue
+        _horn_row(above, here, below, 1 / (8 * cell), east, north)
+        for j in range(cols):
+            up = 1 / math.sqrt(1 + east[j] * east[j] + north[j] * north[j])
+            valid = up == up
+            normals[0, i, j] = -east[j] * up if valid else 0.0
+            normals[1, i, j] = -north[j] * up if valid else 0.0
+            normals[2, i, j] = up if valid else 0.0
+            normals[3, i, j] = 1.0 if valid else 0.0
 
 
-@jit
-def _load_cells(a: Any, b: Any, weight_a: float, weight_b: float, first_col: int, width: int, line: Any) -> None:
-    """Write the weighted sum of two rows, with one cell more on each side."""
-    cols = a.shape[0]
-    start, stop = max(first_col - 1, 0), min(first_col + width + 1, cols)
-    inside = line[start - first_col + 1 : stop - first_col + 1]
-    a, b = a[start:stop], b[start:stop]
-    if weight_b == 0:
-        for i in range(inside.shape[0]):
-            inside[i] = a[i]
-    else:
-        for i in range(inside.shape[0]):
-            inside[i] = weight_a * a[i] + weight_b * b[i]
+@helper
+def _load_row(dem: Any, row: int, first_col: int, line: Any) -> None:
+    """Copy a row of cells with one more on each side; what lies beyond the DEM goes on linearly from its border."""
+    rows, cols = dem.shape
+    near = min(max(row, 0), rows - 1)
+    far = 2 * near - row if rows > 1 else near
+    start, stop = max(first_col - 1, 0), min(first_col - 1 + line.shape[0], cols)
+    inside, cells, more = line[start - first_col + 1 :], dem[near, start:], dem[far, start:]
+    for k in range(stop - start):
+        inside[k] = cells[k] if near == far else 2.0 * cells[k] - more[k]
+    last = line.shape[0] - 1
     if first_col == 0:
         line[0] = line[1] if cols == 1 else 2 * line[1] - line[2]
-    if first_col + width == cols:
-        line[width + 1] = line[width] if cols == 1 else 2 * line[width] - line[width - 1]
+    if first_col - 1 + last == cols:
+        line[last] = line[last - 1] if cols == 1 else 2 * line[last - 1] - line[last - 2]
 
 
-@jit
-def horn_row(above: Any, here: Any, below: Any, scale: float, east: Any, north: Any) -> None:
+@helper
+def _horn_row(above: Any, here: Any, below: Any, scale: float, east: Any, north: Any) -> None:
     """Write Horn's gradient: metres of rise per metre to the grid's east and north, NaN where a cell of 3 × 3 is."""
-    width = east.shape[0]
-    nw, n, ne = above[:width], above[1 : width + 1], above[2 : width + 2]
-    w, c, e = here[:width], here[1 : width + 1], here[2 : width + 2]
-    sw, s, se = below[:width], below[1 : width + 1], below[2 : width + 2]
-    for i in range(width):
-        hole = 0.0 * c[i]
-        east[i] = ((ne[i] - nw[i]) + 2 * (e[i] - w[i]) + (se[i] - sw[i])) * scale + hole
-        north[i] = ((nw[i] - sw[i]) + 2 * (n[i] - s[i]) + (ne[i] - se[i])) * scale + hole
+    for j in range(east.shape[0]):
+        nw, n, ne = above[j], above[j + 1], above[j + 2]
+        w, c, e = here[j], here[j + 1], here[j + 2]
+        sw, s, se = below[j], below[j + 1], below[j + 2]
+        hole = 0.0 * c
+        east[j] = ((ne - nw) + 2 * (e - w) + (se - sw)) * scale + hole
+        north[j] = ((nw - sw) + 2 * (n - s) + (ne - se)) * scale + hole
 
 
-@jit
+@helper
 def _arctan(q: float) -> float:
     """Arc tangent of 0…1 in radians; relative error below 4e-10 (a minimax polynomial of q², by Remez exchange)."""
     u = q * q
@@ -126,67 +150,35 @@ def _arctan(q: float) -> float:
     return p * q
 
 
-@jit
-def _slope_row(east: Any, north: Any, out: Any) -> None:
-    for i in range(out.shape[0]):
-        rise = math.sqrt(east[i] * east[i] + north[i] * north[i])
-        steep = rise > 1
-        angle = _arctan(1 / rise if steep else rise)
-        out[i] = (_HALF_PI - angle if steep else angle) * _DEGREES
+@helper
+def _slope(east: float, north: float) -> float:
+    rise = math.sqrt(east * east + north * north)
+    steep = rise > 1
+    angle = _arctan(1 / rise if steep else rise)
+    return (_HALF_PI - angle if steep else angle) * _DEGREES
 
 
-@jit
-def _curvature_row(above: Any, here: Any, below: Any, scale: float, out: Any) -> None:
-    width = out.shape[0]
-    n, s = above[1 : width + 1], below[1 : width + 1]
-    w, c, e = here[:width], here[1 : width + 1], here[2 : width + 2]
-    for i in range(width):
-        out[i] = (((w[i] - c[i]) + (e[i] - c[i])) / 2 + ((n[i] - c[i]) + (s[i] - c[i])) / 2) * scale
+@helper
+def _aspect(east: float, north: float, cosine: float, sine: float) -> Any:
+    to_east = -east * cosine - north * sine
+    to_north = -north * cosine + east * sine
+    x, y = abs(to_east), abs(to_north)
+    angle = _arctan(min(x, y) / max(x, y))
+    angle = _HALF_PI - angle if x > y else angle
+    degrees = angle * _DEGREES
+    degrees = 180 - degrees if to_north < 0 else degrees
+    degrees = 360 - degrees if to_east < 0 else degrees
+    single = np.float32(degrees)
+    single = np.float32(0) if single >= 360 else single
+    is_flat = (east == 0) & (north == 0)
+    return np.float32(-1) if is_flat else single
 
 
-@jit
-def _convergence_row(nodes: Any, step: int, row: int, first_col: int, cosine: Any, sine: Any) -> None:
-    i, v = row // step, (row % step) / step
-    width = cosine.shape[0]
-    begin = 0
-    while begin < width:  # from node to node
-        j, offset = (first_col + begin) // step, (first_col + begin) % step
-        end = min(begin + step - offset, width)
-        west = nodes[i, j] * (1 - v) + nodes[i + 1, j] * v
-        east = nodes[i, j + 1] * (1 - v) + nodes[i + 1, j + 1] * v
-        slant = (east - west) / step
-        west += slant * (offset - begin)
-        for k in range(begin, end):
-            cosine[k] = west.real + slant.real * k
-            sine[k] = west.imag + slant.imag * k
-        begin = end
-
-
-@jit
-def _aspect_row(east: Any, north: Any, cosine: Any, sine: Any, out: Any) -> None:
-    for i in range(out.shape[0]):
-        to_east = -east[i] * cosine[i] - north[i] * sine[i]
-        to_north = -north[i] * cosine[i] + east[i] * sine[i]
-        x, y = abs(to_east), abs(to_north)
-        longer, shorter = max(x, y), min(x, y)
-        angle = _arctan(shorter / longer)
-        angle = _HALF_PI - angle if x > y else angle
-        degrees = angle * _DEGREES
-        degrees = 180 - degrees if to_north < 0 else degrees
-        degrees = 360 - degrees if to_east < 0 else degrees
-        single = np.float32(degrees)
-        single = np.float32(0) if single >= 360 else single
-        is_flat = (east[i] == 0) & (north[i] == 0)
-        out[i] = np.float32(-1) if is_flat else single
-
-
-@jit
-def _hillshade_row(east: Any, north: Any, cosine: Any, sine: Any, sun: Any, out: Any) -> None:
-    sun_east, sun_north, sun_up = sun[0], sun[1], sun[2]
-    for i in range(out.shape[0]):
-        to_east = -east[i] * cosine[i] - north[i] * sine[i]
-        to_north = -north[i] * cosine[i] + east[i] * sine[i]
-        lit = sun_up + to_east * sun_east + to_north * sun_north
-        lit /= math.sqrt(1 + east[i] * east[i] + north[i] * north[i])
-        lit = 0.0 if lit < 0 else lit
-        out[i] = 1.0 if lit > 1 else lit
+@helper
+def _hillshade(east: float, north: float, cosine: float, sine: float, sun: Any) -> float:
+    to_east = -east * cosine - north * sine
+    to_north = -north * cosine + east * sine
+    lit = sun[2] + to_east * sun[0] + to_north * sun[1]
+    lit /= math.sqrt(1 + east * east + north * north)
+    lit = 0.0 if lit < 0 else lit
+    return 1.0 if lit > 1 else lit

@@ -8,125 +8,119 @@ import math
 from typing import Any
 
 import numpy as np
+from numba import types
 
-from darts_preprocessing.backends.jit import jit
+from darts_preprocessing.backends.jit import (
+    BOOL,
+    FLOAT,
+    FLOAT32,
+    INT,
+    array_in,
+    array_out,
+    helper,
+    helper_to_inline,
+    kernel,
+)
 
 ROWS, COLS = 64, 256
 """Size of a block in cells: what it needs of the source stays in cache, however the two grids are turned."""
 
 
-def count_taps(stretch: float) -> tuple[int, ...]:
-    """Return a tuple with an entry for each cell that the kernel reaches along one axis.
+def count_taps(stretch: float) -> int:
+    """Count the cells that cubic convolution reaches along one axis.
 
     Examples:
-        >>> len(count_taps(1.0)), len(count_taps(1.5))
+        >>> count_taps(1.0), count_taps(1.5)
         (4, 6)
     """
-    return (0,) * (2 * math.ceil(2 * stretch))
+    return 2 * math.ceil(2 * stretch)
 
 
-@jit
-def nearest_block(
-    source: Any, nodes: Any, node_step: int, rows: tuple[int, int], cols: tuple[int, int], nodata: Any, out: Any
-) -> None:
+@kernel(array_in(types.uint8, 3), array_in(FLOAT, 3), INT, INT, array_in(types.uint8, 1), array_out(types.uint8, 3))
+def nearest_block(source: Any, places: Any, top: int, left: int, nodata: Any, out: Any) -> None:
     """Take the nearest cell for a block of the target.
 
     Args:
-        source: (band, y, x).
-        nodes: complex128, column + i·row on the source at nodes over the target.
-        node_step: Cells of the target from node to node.
-        rows: First row of the block, and the one after the last.
-        cols: First column of the block, and the one after the last.
-        nodata: Value where the source has nothing.
-        out: (band, y, x) of the source's dtype, written to.
+        source: (band, y, x) uint8.
+        places: (2, rows, columns) float64, column and row on the source of each cell of the block.
+        top: First row of the block.
+        left: First column of the block.
+        nodata: (band,) uint8, the value where the source has nothing.
+        out: (band, y, x) uint8, written to.
     """
     bands, height, width = source.shape
-    size = cols[1] - cols[0]
-    x, y = np.empty(size), np.empty(size)
-    for row in range(rows[0], rows[1]):
-        _place_row(nodes, node_step, row, cols[0], x, y)
-        for k in range(size):
-            i, j = math.floor(y[k]), math.floor(x[k])
+    for row in range(places.shape[1]):
+        for col in range(places.shape[2]):
+            i, j = math.floor(places[1, row, col]), math.floor(places[0, row, col])
             inside = 0 <= i < height and 0 <= j < width
             for band in range(bands):
-                out[band, row, cols[0] + k] = source[band, i, j] if inside else nodata
+                out[band, top + row, left + col] = source[band, i, j] if inside else nodata[band]
 
 
-@jit
+@kernel(
+    array_in(FLOAT32, 3), array_in(FLOAT, 3), FLOAT, INT, BOOL, FLOAT, FLOAT32, INT, INT, array_out(FLOAT32, 3)
+)  # fmt: skip
 def cubic_block(
-    source: Any, nodes: Any, node_step: int, rows: tuple[int, int], cols: tuple[int, int], stretch: float,
-    taps: tuple[int, ...], rounds: bool, highest: float, nodata: Any, out: Any,
+    source: Any, places: Any, stretch: float, taps: int, rounds: bool, highest: float, nodata: float, top: int,
+    left: int, out: Any,
 ) -> None:  # fmt: skip
     """Interpolate for a block of the target.
 
-    Where a cell that counts is missing (NaN, or beyond the rim), linear interpolation between those that are there
+    Where a cell that counts is missing (NaN, or beyond the border), linear interpolation between those that are there
     takes the place of the cubic one, and where the nearest one is missing there is no result.
 
     Args:
-        source: (band, y, x).
-        nodes: complex128, column + i·row on the source at nodes over the target.
-        node_step: Cells of the target from node to node.
-        rows: First row of the block, and the one after the last.
-        cols: First column of the block, and the one after the last.
+        source: (band, y, x) float32.
+        places: (2, rows, columns) float64, column and row on the source of each cell of the block.
         stretch: Width of a target cell in source cells, 1 or more.
-        taps: A tuple as long as the kernel is wide, :func:`count_taps`. Being part of its type, that length is known
-            when the kernel is compiled, and the innermost loops are unrolled.
+        taps: :func:`count_taps` of that.
         rounds: Whether results are rounded to integers, and kept from 0 to `highest`.
         highest: See `rounds`.
         nodata: Value where there is no result.
-        out: (band, y, x) of the source's dtype, written to.
+        top: First row of the block in `out`.
+        left: First column of the block in `out`.
+        out: (band, y, x) float32, written to.
     """
     bands, height, width = source.shape
-    size = cols[1] - cols[0]
-    x, y = np.empty(size), np.empty(size)
-    left, top = np.empty(size, dtype=np.int64), np.empty(size, dtype=np.int64)
-    weights_x, weights_y = np.empty((len(taps), size)), np.empty((len(taps), size))
-    total_x, total_y = np.empty(size), np.empty(size)
-    for row in range(rows[0], rows[1]):
-        _place_row(nodes, node_step, row, cols[0], x, y)
-        _weigh(x, stretch, left, weights_x, total_x)
-        _weigh(y, stretch, top, weights_y, total_y)
+    rows, cols = places.shape[1:]
+    first_x, first_y = np.empty(cols, dtype=np.int64), np.empty(cols, dtype=np.int64)
+    weights_x, weights_y = np.empty((taps, cols)), np.empty((taps, cols))
+    total_x, total_y, values = np.empty(cols), np.empty(cols), np.empty(cols)
+    for row in range(rows):
+        x, y = places[0, row], places[1, row]
+        _weigh(x, stretch, first_x, weights_x, total_x)
+        _weigh(y, stretch, first_y, weights_y, total_y)
         for band in range(bands):
-            cells, results = source[band], out[band, row, cols[0] : cols[1]]
-            for k in range(size):
-                value = np.nan
-                if left[k] >= 0 and top[k] >= 0 and left[k] + len(taps) <= width and top[k] + len(taps) <= height:
-                    value = 0.0
-                    for i in range(len(taps)):
-                        line, along = cells[top[k] + i], 0.0
-                        for j in range(len(taps)):
-                            along += weights_x[j, k] * line[left[k] + j]
-                        value += weights_y[i, k] * along
-                    value /= total_x[k] * total_y[k]
+            cells = source[band]
+            # With the number of taps written out, which are those of most grids, the compiler unrolls the sums.
+            if taps == 4:
+                _convolve_row(cells, first_y, first_x, weights_y, weights_x, 4, values)
+            else:
+                for k in range(cols):
+                    i, j, value = first_y[k], first_x[k], np.nan
+                    if i >= 0 and j >= 0 and i + taps <= height and j + taps <= width:
+                        if taps == 6:
+                            value = _convolve(cells, i, j, weights_y, weights_x, k, taps, 6)
+                        elif taps == 8:
+                            value = _convolve(cells, i, j, weights_y, weights_x, k, taps, 8)
+                        elif taps == 10:
+                            value = _convolve(cells, i, j, weights_y, weights_x, k, taps, 10)
+                        elif taps == 20:
+                            value = _convolve(cells, i, j, weights_y, weights_x, k, taps, 20)
+                        else:
+                            value = _convolve(cells, i, j, weights_y, weights_x, k, taps, taps)
+                    values[k] = value
+            results = out[band, top + row, left : left + cols]
+            for k in range(cols):
+                value = values[k] / (total_x[k] * total_y[k])
                 if value != value:
-                    value = _linear(cells, y[k], x[k], top[k], left[k], len(taps), stretch)
-                if value != value:
-                    results[k] = nodata
-                elif rounds:
-                    results[k] = int(min(max(value, 0.0), highest) + 0.5)
-                else:
-                    results[k] = value
+                    value = _linear(cells, y[k], x[k], first_y[k], first_x[k], taps, stretch)
+                if rounds and value == value:
+                    value = float(int(min(max(value, 0.0), highest) + 0.5))
+                results[k] = value if value == value else nodata
 
 
-@jit
-def _place_row(nodes: Any, step: int, row: int, first_col: int, x: Any, y: Any) -> None:
-    """Write where the cells of a row lie on the source."""
-    i, v = row // step, (row % step) / step
-    begin, size = 0, x.shape[0]
-    while begin < size:  # from node to node
-        j, offset = (first_col + begin) // step, (first_col + begin) % step
-        end = min(begin + step - offset, size)
-        west = nodes[i, j] * (1 - v) + nodes[i + 1, j] * v
-        east = nodes[i, j + 1] * (1 - v) + nodes[i + 1, j + 1] * v
-        slant = (east - west) / step
-        west += slant * (offset - begin)
-        for k in range(begin, end):
-            x[k] = west.real + slant.real * k
-            y[k] = west.imag + slant.imag * k
-        begin = end
-
-
-@jit
+@helper
 def _weigh(places: Any, stretch: float, first: Any, weights: Any, total: Any) -> None:
     """Write for each place the first cell that counts, the weights of that one and the next, and their sum."""
     taps, size = weights.shape[0], places.shape[0]
@@ -145,7 +139,32 @@ def _weigh(places: Any, stretch: float, first: Any, weights: Any, total: Any) ->
             total[k] += weight
 
 
-@jit
+@helper_to_inline
+def _convolve_row(
+    cells: Any, first_y: Any, first_x: Any, weights_y: Any, weights_x: Any, taps: int, values: Any
+) -> None:  # fmt: skip
+    height, width = cells.shape
+    for k in range(values.shape[0]):
+        i, j, value = first_y[k], first_x[k], np.nan
+        if i >= 0 and j >= 0 and i + taps <= height and j + taps <= width:
+            value = _convolve(cells, i, j, weights_y, weights_x, k, taps, taps)
+        values[k] = value
+
+
+@helper_to_inline
+def _convolve(
+    cells: Any, top: int, left: int, weights_y: Any, weights_x: Any, k: int, taps_y: int, taps_x: int
+) -> float:  # fmt: skip
+    value = 0.0
+    for i in range(taps_y):
+        line, along = cells[top + i], 0.0
+        for j in range(taps_x):
+            along += weights_x[j, k] * line[left + j]
+        value += weights_y[i, k] * along
+    return value
+
+
+@helper
 def _linear(source: Any, y: float, x: float, top: int, left: int, taps: int, stretch: float) -> float:
     """Interpolate linearly between the cells that are there; NaN where the nearest one is not."""
     height, width = source.shape

@@ -332,11 +332,9 @@ class Worker:
 
 def _compile_kernels(context: RunContext) -> None:
     """Begin to compile the kernels of preprocessing, or to load them, while other things are imported."""
-    import darts_preprocessing
+    from darts_preprocessing import compile_kernels
 
-    compile_kernels: Callable[..., Any] | None = getattr(darts_preprocessing, "compile_kernels", None)
-    if compile_kernels is not None:
-        compile_kernels(context.features, device=context.device)
+    compile_kernels(context.features, device=context.device)
 
 
 def _import_stages() -> None:

@@ -1,0 +1,37 @@
+"""Compilation that overlaps with other work."""
+
+from collections.abc import Collection
+
+from darts_preprocessing.backends.compilation import begin_compilation
+from darts_preprocessing.preprocess import FEATURES
+from darts_preprocessing.terrain import WINDOW_FEATURES
+from darts_utils import DeviceError, DeviceLike, ParameterError, resolve_device
+
+
+def compile_kernels(features: Collection[str] | None = None, *, device: DeviceLike = None) -> None:
+    """Begin to compile what some features need, in the background, so that it is done when the first tile is read.
+
+    Returns at once. A kernel that is needed before is waited for; whatever goes wrong shows where the kernel is needed.
+    May be called at any time, by any thread, as often as one likes: each kernel is compiled once per process, or loaded
+    from the cache. Does nothing where the work is done on a GPU. Do not fork the process while it compiles.
+
+    Args:
+        features: Names of the variables that will be computed. None means all that :func:`preprocess_v2` can compute.
+        device: As for :func:`preprocess_v2`.
+
+    Raises:
+        ParameterError: If a feature or the device is unknown.
+    """
+    known = (*FEATURES, *WINDOW_FEATURES)
+    wanted = set(FEATURES) if features is None else {features} if isinstance(features, str) else set(features)
+    if unknown := wanted - set(known):
+        raise ParameterError(f"features names {', '.join(sorted(unknown))}; known features: {', '.join(known)}.")
+    if _uses_cpu(device):
+        begin_compilation(wanted)
+
+
+def _uses_cpu(device: DeviceLike) -> bool:
+    try:
+        return resolve_device(device, needs=("cupy",)).type == "cpu"
+    except DeviceError:  # preprocess_v2 then warns, and takes the CPU
+        return True
