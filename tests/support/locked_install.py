@@ -18,8 +18,9 @@ NAMELESS = 54321  # no entry in the list of users, hence no home folder
 # Becomes the user after loading what that user may not be able to read: Python itself can lie in root's home folder.
 PRELUDE = """
 import concurrent.futures.thread, json, logging, os, pickle, tempfile, time, traceback
-import numba, numba.core.event, numpy, xarray
+import darts_utils, numba, numba.core.event, numpy, xarray
 numba.njit(lambda values: values + values)(numpy.ones((2, 2), "f4"))
+darts_utils.usable_cpus()
 if user := {user}:
     os.setgroups([])
     os.setgid(user)
