@@ -1,10 +1,11 @@
 """Processes that begin with all libraries imported, in which calls to the system can be made to fail or to be the last.
 
-A server imports what may be forked (icechunk, which starts threads at import, is left out) and forks a child per call.
-It runs under the fault injector, where that can be built.
+A server imports what may be forked (icechunk, which starts threads at import, is left out), does once what every child
+would have to do, and forks a child per call. It runs under the fault injector, where that can be built.
 """
 
 import ctypes
+import gc
 import json
 import os
 import shutil
@@ -13,10 +14,12 @@ import subprocess
 import sys
 import tempfile
 import traceback
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 SOURCE = Path(__file__).resolve().parents[2].parent / "shared" / "tools" / "faultinject.c"
 OPEN, WRITE, RENAME, FSYNC, UNLINK, MKDIR, FWRITE, LINK = (1 << bit for bit in range(8))
@@ -66,34 +69,57 @@ class ForkServer:
     Args:
         imports: Modules that are imported before the first fork.
         injector: The fault injector's library, None to go without.
+        prepare: Function without arguments, ``module:function``, that the server calls before the first fork.
     """
 
-    def __init__(self, imports: list[str], injector: Path | None = None) -> None:
-        environment = os.environ | {"OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1"}
+    def __init__(self, imports: list[str], injector: Path | None = None, prepare: str = "") -> None:
+        threads = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS", "GDAL_NUM_THREADS")
+        environment = os.environ | dict.fromkeys(threads, "1")
         if injector is not None:
             environment["LD_PRELOAD"] = str(injector)
         # The paths of this process, so that the modules of the tests are found.
         environment["PYTHONPATH"] = os.pathsep.join(path for path in sys.path if path)
-        command = [sys.executable, "-c", "from support.forkserver import serve; serve()", json.dumps(imports)]
+        command = [sys.executable, "-c", "from support.forkserver import serve; serve()", json.dumps(imports), prepare]
         self._process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
         )
 
     def call(self, function: str, *arguments: Any, fault: Fault | None = None, seconds: int = 60) -> Ended:
-        """Call ``module:function`` with arguments that JSON can express, in a process of its own."""
+        """Call ``module:function`` in a process of its own.
+
+        Args:
+            function: Module and function.
+            arguments: Anything that JSON can express.
+            fault: What happens to the calls of the system that the function makes.
+            seconds: After so many the process is ended by SIGALRM.
+
+        Raises:
+            RuntimeError: If the server has died.
+        """
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         request = {"function": function, "arguments": arguments, "fault": fault and vars(fault), "seconds": seconds}
-        self._process.stdin.write(json.dumps(request) + "\n")
-        self._process.stdin.flush()
-        return Ended(**json.loads(self._process.stdout.readline()))
+        try:
+            self._process.stdin.write(json.dumps(request) + "\n")
+            self._process.stdin.flush()
+        except BrokenPipeError as error:
+            raise RuntimeError(f"The fork server ended with {self._process.wait()}.") from error
+        answer = self._process.stdout.readline()
+        if not answer:
+            raise RuntimeError(f"The fork server ended with {self._process.wait()}.")
+        return Ended(**json.loads(answer))
 
     def close(self) -> None:
         """End the server."""
         assert self._process.stdin is not None
-        self._process.stdin.close()
-        self._process.wait(10)
         assert self._process.stdout is not None
+        with suppress(BrokenPipeError):
+            self._process.stdin.close()
+        try:
+            self._process.wait(10)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
         self._process.stdout.close()
 
 
@@ -113,11 +139,15 @@ def serve() -> None:
         import_module(name)
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # What a child prints is no answer.
+    if sys.argv[2]:
+        _function(sys.argv[2])()
+    gc.collect()
+    gc.freeze()  # So that children do not copy all objects only to look at them.
     for line in sys.stdin:
         with tempfile.NamedTemporaryFile("r", suffix=".json") as result:
             child = os.fork()
             if child == 0:
-                _answer(json.loads(line), result.name)
+                _answer(line, result.name)
             _, status = os.waitpid(child, 0)
             text = result.read()
         ended = json.loads(text) if text else {"value": None, "error": ""}
@@ -126,30 +156,48 @@ def serve() -> None:
         answers.flush()
 
 
-def _answer(request: dict[str, Any], result: str) -> None:
-    signal.alarm(request["seconds"])
-    value, error = None, ""
-    module, name = request["function"].split(":")
-    function = getattr(import_module(module), name)
+def _answer(line: str, result: str) -> NoReturn:
+    """Do what was asked for in a child, which never returns into the loop of the server."""
     try:
-        _inject(request["fault"])
-        value = function(*request["arguments"])
-    except BaseException:  # noqa: BLE001 - whatever it was is the answer
-        error = traceback.format_exc()
+        request = json.loads(line)
+        signal.alarm(request["seconds"])
+        value, error = None, ""
+        function = _function(request["function"])
+        try:
+            _inject(request["fault"])
+            value = function(*request["arguments"])
+        except BaseException:  # noqa: BLE001 - whatever it was is the answer
+            error = traceback.format_exc()
+        finally:
+            _inject(None)
+        Path(result).write_text(json.dumps({"value": value, "error": error}))
+    except BaseException:  # noqa: BLE001 - what was asked for cannot be done or answered
+        Path(result).write_text(json.dumps({"value": None, "error": traceback.format_exc()}))
     finally:
-        _inject(None)
-    Path(result).write_text(json.dumps({"value": value, "error": error}))
-    os._exit(0)
+        os._exit(0)
+
+
+def _function(name: str) -> Callable[..., Any]:
+    module, name = name.split(":")
+    function: Callable[..., Any] = getattr(import_module(module), name)
+    return function
 
 
 def _inject(fault: dict[str, Any] | None) -> None:
     library = ctypes.CDLL(None)
     if not hasattr(library, "fault_set"):
+        if fault is not None:
+            raise RuntimeError("The fork server runs without the fault injector.")
         return
     if fault is None:
         library.fault_set(b"", ctypes.c_long(-1), 0, 0, 0, -1)
         return
-    trace = os.open(fault["trace"], os.O_WRONLY | os.O_CREAT) if fault["trace"] else -1
+    trace = os.open(fault["trace"], os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600) if fault["trace"] else -1
     library.fault_set(
-        fault["folder"].encode(), ctypes.c_long(fault["at"]), fault["error"], fault["sticky"], fault["mask"], trace
+        fault["folder"].encode(),
+        ctypes.c_long(fault["at"]),
+        fault["error"],
+        fault["sticky"],
+        ctypes.c_uint(fault["mask"]),
+        trace,
     )

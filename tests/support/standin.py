@@ -207,6 +207,16 @@ def run_pipeline(folder: str, values: dict[str, Any]) -> dict[str, Any]:
     return {"code": code, "records": records, "said": said.getvalue()}
 
 
+def warm_up() -> None:
+    """Run the pipeline once, so that what is compiled or imported late is there before the first fork."""
+    import tempfile
+
+    with tempfile.TemporaryDirectory() as folder:
+        made = run_pipeline(str(make_folder(Path(folder), 1)), {"executor": "serial"})
+    if made["code"]:
+        raise RuntimeError(made["said"])
+
+
 def plan_pipeline(folder: str, values: dict[str, Any]) -> list[tuple[str, str, str]]:
     """Plan the run of the pipeline over a folder; return what would be done about each tile and why."""
     import logging

@@ -7,6 +7,7 @@ from darts_export.errors import ExportError, ExportTargetError, ManifestError
 from darts_export.export import export_tile
 from darts_export.manifest import missing_outputs
 from darts_export.products import DEFAULT_EXPORT_BANDS, EXPORT_BANDS, check_export_bands
+from darts_export.staging import remove_interrupted
 from darts_export.target import check_export_target
 from darts_export.version import FILES_VERSION, RESULTS_VERSION
 from darts_utils import read_manifest
@@ -31,4 +32,5 @@ __all__ = [
     "export_tile",
     "missing_outputs",
     "read_manifest",
+    "remove_interrupted",
 ]

@@ -19,6 +19,7 @@ from pathlib import Path
 
 from darts_export.errors import ExportError
 
+_WORK = ".darts-export-"
 _LOCK = "lock"
 _OTHER_HOST_SECONDS = 24 * 3600
 _ATTEMPTS = 100
@@ -69,6 +70,19 @@ def remove_leftovers(target: Path) -> None:
         _remove_if_dead(work)
 
 
+def remove_interrupted(folder: Path) -> None:
+    """Remove what exports into folders of this one left when they were killed, whichever tile they wrote.
+
+    An export removes what an earlier one of the same tile left; a tile that is finished is not exported again, though,
+    and the kill may have come just after its results were put in place.
+
+    Args:
+        folder: The folder that the tiles' folders stand in. Where it is absent there is nothing to remove.
+    """
+    for work in folder.glob(f"{_WORK}*"):
+        _remove_if_dead(work)
+
+
 def carry_over(old: Path, new: Path, names: Iterable[str]) -> None:
     """Take files and folders of the old folder along into the new one, without copying where links work.
 
@@ -98,7 +112,7 @@ def _link(source: Path | str, target: Path | str) -> None:
 
 def _prefix(target: Path) -> str:
     # A hash, since the name itself may be as long as a name can be.
-    return f".darts-export-{hashlib.sha256(os.fsencode(target.name)).hexdigest()[:12]}-"
+    return f"{_WORK}{hashlib.sha256(os.fsencode(target.name)).hexdigest()[:12]}-"
 
 
 def _open_work_folder(target: Path) -> tuple[Path, int]:

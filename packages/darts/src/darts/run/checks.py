@@ -5,13 +5,14 @@ import logging
 import shlex
 import tempfile
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from darts.errors import ConfigurationError, ForeignCubeWarning
 from darts.run.task import Pipeline
-from darts_utils import ParameterError, available_memory, original_cube
+from darts_utils import DartsError, ParameterError, available_memory, original_cube
 
 if TYPE_CHECKING:
     from darts_acquisition import CubeProduct
@@ -100,11 +101,28 @@ def check_folder_is_writable(folder: Path, what: str = "Results") -> None:
     Raises:
         ConfigurationError: If that does not work.
     """
-    try:
+    with writing_into(folder, what):
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
             pass
+
+
+@contextmanager
+def writing_into(folder: Path, what: str = "Results") -> Iterator[None]:
+    """Make of what the system refuses in the block an error of the configuration, which names the folder.
+
+    Args:
+        folder: Folder that is written into.
+        what: What is written, for the message.
+
+    Raises:
+        ConfigurationError: If the block raises an OSError that is not one of DARTS.
+    """
+    try:
+        yield
     except OSError as error:
+        if isinstance(error, DartsError):
+            raise
         raise ConfigurationError(f"{what} cannot be written into {folder}: {error.strerror or error}.") from error
 
 

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 from darts.run import checks
 from darts.run.cancel import CancellationToken, RunInterrupted, cancelling_on_signals
@@ -60,12 +60,13 @@ def run(pipeline: Pipeline, open_session: OpenSession = open_session) -> RunReco
             planner.plan()  # so that a mistake that it finds leaves no folder behind
         checks.check_folder_is_writable(output)
         with _planned(planner) as (planned, records), run_log(records.path("log")):
-            pipeline._write_configuration(records.path("config.toml"))
             worker = Worker(pipeline, planned.context, open_session)
             executor = overlap_executor(pipeline.prefetch) if pipeline.executor == "overlap" else serial_executor()
             failures_allowed = 0 if pipeline.fail_fast else pipeline.max_failures
             tile_run = TileRun(records, worker, executor, failures_allowed)
             with tile_run.ending():
+                with checks.writing_into(output, "Records"):
+                    pipeline._write_configuration(records.path("config.toml"))
                 if planned.todo:
                     pipeline._check_ready(planned.todo)
                 with tile_run.cancelling(len(planned.decisions)):
@@ -76,13 +77,20 @@ def run(pipeline: Pipeline, open_session: OpenSession = open_session) -> RunReco
 @contextmanager
 def _planned(planner: Planner) -> Iterator[tuple[Plan, RunRecords]]:
     """Hold the folder, clear up after a killed run, decide about every tile, and open the records."""
+    from darts_export import remove_interrupted
+
     output = planner.output
-    with folder_lock(output) as name_holder:
-        remove_leftovers(output)
-        remove_partials(output)
+    with ExitStack() as held:
+        with checks.writing_into(output):
+            name_holder = held.enter_context(folder_lock(output))
+            remove_leftovers(output)
+            remove_partials(output)
+            for folder in {task.output.parent for task in planner.tasks}:
+                remove_interrupted(folder)
         fold_ended(output)
         planned = planner.plan()
-        records = RunRecords(output, planned=planned.counts)
+        with checks.writing_into(output, "Records"):
+            records = RunRecords(output, planned=planned.counts)
         name_holder(records.name)
         yield planned, records
 

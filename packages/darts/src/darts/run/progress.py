@@ -1,9 +1,10 @@
 """Tell the person in front of the screen how far a run is: a bar, or plain lines where there is no terminal."""
 
 import logging
+import sys
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -110,6 +111,23 @@ LOGGERS = (
 """Names of the packages' loggers."""
 
 
+class _RunLogHandler(logging.FileHandler):
+    """Writes the log of a run as far as the disk takes it: a run goes on without, and the screen has the same lines."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        # The first record opens the file, which logging does not guard.
+        with suppress(OSError):
+            super().emit(record)
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - the name that logging gives it
+        if not isinstance(sys.exc_info()[1], OSError):
+            super().handleError(record)
+
+    def close(self) -> None:
+        with suppress(OSError):
+            super().close()
+
+
 @contextmanager
 def run_log(path: Path) -> Iterator[None]:
     """Write what DARTS logs during the block into a file, with the whole of every error.
@@ -117,7 +135,7 @@ def run_log(path: Path) -> Iterator[None]:
     Args:
         path: The file.
     """
-    handler = logging.FileHandler(path, encoding="utf-8", delay=True)
+    handler = _RunLogHandler(path, encoding="utf-8", delay=True)
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     for name in LOGGERS:
         logging.getLogger(name).addHandler(handler)

@@ -1,0 +1,186 @@
+"""A run that is killed at any call to the system, or whose calls fail, is completed by the next one."""
+
+import errno
+import random
+import re
+import shutil
+import signal
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from support import standin
+from support.forkserver import KILL, Fault, ForkServer
+
+TILES = 4
+CHUNKS = 8
+SLOW_CHUNKS = 32
+ERRORS = [(code, sticky) for code in (errno.EIO, errno.ENOSPC, errno.EROFS, errno.EDQUOT) for sticky in (False, True)]
+KINDS = {"fopen": "open", "pwrite": "write", "fwrite": "write", "renameat2": "rename", "unlinkat": "unlink"}
+
+_NAMES = [
+    (r"\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d(-\d+)?", "TIME"),
+    (r"\.\d+-[0-9a-f]+\.partial", ".PROCESS.partial"),
+    (r"\.darts-export-[0-9a-f]{12}-[0-9a-f]{12}", ".darts-export-RANDOM"),
+    (r"tile-\d+", "tile-NUMBER"),
+    (r"#\d+|tmp\w{8}", "NAMELESS"),
+]
+
+
+@dataclass(frozen=True)
+class Call:
+    """A call to the system: its number in the run, and what it does to which file."""
+
+    number: int
+    kind: str
+    file: str
+
+
+@dataclass(frozen=True)
+class Undisturbed:
+    """A run that nothing happened to: its images, its calls, and what it left."""
+
+    inputs: Path
+    calls: list[Call]
+    content: dict[str, Any]
+    names: set[str]
+
+    def groups(self) -> dict[tuple[str, str], list[Call]]:
+        """Return the calls by what they do and to which file."""
+        groups: dict[tuple[str, str], list[Call]] = {}
+        for call in self.calls:
+            groups.setdefault((call.kind, call.file), []).append(call)
+        return groups
+
+    def selected(self) -> list[Call]:
+        """Return the first, the last and one random call of each kind on each file."""
+        found = set()
+        for name, calls in self.groups().items():
+            found |= {calls[0], calls[-1], random.Random(str(name)).choice(calls)}
+        return sorted(found, key=lambda call: call.number)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(fault_server: ForkServer, tmp_path_factory: pytest.TempPathFactory) -> Undisturbed:
+    """A traced run over a few tiles."""
+    inputs = standin.make_folder(tmp_path_factory.mktemp("inputs"), TILES)
+    folder = tmp_path_factory.mktemp("undisturbed")
+    trace = folder / "trace"
+    ended = _run(fault_server, inputs, folder, Fault(f"/{folder.name}/results", trace=str(trace)))
+    assert (ended.value["code"], ended.signal, ended.error) == (0, 0, "")
+    calls = []
+    for line in trace.read_text().splitlines():
+        number, kind, path = line.split(" ", 2)
+        calls.append(Call(int(number), KINDS.get(kind, kind), _general(path.partition("/results")[2])))
+    assert {call.kind for call in calls} >= {"open", "write", "rename", "fsync", "unlink", "mkdir"}
+    results = folder / "results"
+    content = standin.describe(results)
+    assert len(content) == TILES
+    return Undisturbed(inputs, calls, content, _names(results))
+
+
+def _run(server: ForkServer, inputs: Path, folder: Path, fault: Fault | None = None) -> Any:
+    values = {"output_data_dir": str(folder / "results"), "executor": "serial"}
+    return server.call("support.standin:run_pipeline", str(inputs), values, fault=fault)
+
+
+def _general(name: str) -> str:
+    for pattern, word in _NAMES:
+        name = re.sub(pattern, word, name)
+    return name
+
+
+def _names(results: Path) -> set[str]:
+    return {_general(path.name) for path in results.iterdir()}
+
+
+def _manifests(results: Path) -> dict[str, tuple[int, int]]:
+    found = {path.parent.name: path.stat() for path in results.glob("tile-*/manifest.json")}
+    return {name: (state.st_ino, state.st_mtime_ns) for name, state in found.items()}
+
+
+def _statuses(results: Path) -> dict[str, str]:
+    """Return the statuses of the newest run's records."""
+    import pyarrow.parquet as pq
+
+    from darts.run.journal import by_age
+
+    found = by_age({path.name.partition(".")[0]: path for path in results.glob("*.results.parquet")})
+    table = pq.read_table(list(found.values())[-1]).to_pylist()
+    return {row["tile_id"]: row["status"] for row in table}
+
+
+def _complete(server: ForkServer, run: Undisturbed, folder: Path, about: str) -> None:
+    """Run once more without faults: what is finished stays, and all is as if nothing had happened."""
+    results = folder / "results"
+    before = _manifests(results)
+    ended = _run(server, run.inputs, folder)
+    assert (ended.signal, ended.error) == (0, ""), about
+    assert ended.value["code"] == 0, f"{about}: {ended.value}"
+    expected = {name: "skipped" if name in before else "success" for name in run.content}
+    assert {name: status for name, status, _ in ended.value["records"]} == expected, about
+    assert _statuses(results) == expected, about
+    assert _manifests(results) | before == _manifests(results), f"{about}: a finished tile was computed again"
+    assert standin.describe(results) == run.content, about
+    assert _names(results) == run.names, about
+    assert {path.name.partition(".")[0] for path in results.glob("*.journal.jsonl")} == {
+        path.name.partition(".")[0] for path in results.glob("*.results.parquet")
+    }, f"{about}: a journal is not folded"
+
+
+def _disturb(server: ForkServer, run: Undisturbed, folder: Path, call: Call, error: int, sticky: bool) -> None:
+    what = "killed" if error == KILL else f"{errno.errorcode[error]}{' from then on' if sticky else ''}"
+    about = f"{what} at {call}"
+    folder.mkdir()
+    ended = _run(server, run.inputs, folder, Fault(f"/{folder.name}/results", call.number, error, sticky))
+    if error == KILL:
+        assert (ended.signal, ended.error) == (signal.SIGKILL, ""), f"{about}: {ended}"
+    else:
+        assert (ended.signal, ended.error) == (0, ""), f"{about}: {ended}"
+        done = standin.describe(folder / "results")
+        assert done.items() <= run.content.items(), about
+        if ended.value["code"] == 0:
+            assert done == run.content, f"{about}: exit code 0 though not all is done"
+        successes = {name for name, status, _ in ended.value["records"] if status == "success"}
+        assert successes <= set(done), f"{about}: recorded as done, but is not"
+    _complete(server, run, folder, about)
+    shutil.rmtree(folder)
+
+
+@pytest.mark.parametrize("chunk", range(CHUNKS))
+def test_run_killed_at_a_call_is_completed(
+    fault_server: ForkServer, undisturbed: Undisturbed, tmp_path: Path, chunk: int
+) -> None:
+    for call in undisturbed.selected()[chunk::CHUNKS]:
+        _disturb(fault_server, undisturbed, tmp_path / f"killed-{call.number}", call, KILL, False)
+
+
+@pytest.mark.parametrize("chunk", range(CHUNKS))
+def test_run_whose_call_fails_says_so_and_is_completed(
+    fault_server: ForkServer, undisturbed: Undisturbed, tmp_path: Path, chunk: int
+) -> None:
+    for number, calls in list(enumerate(undisturbed.groups().values()))[chunk::CHUNKS]:
+        error, sticky = ERRORS[number % len(ERRORS)]
+        call = calls[number % len(calls)]
+        _disturb(fault_server, undisturbed, tmp_path / f"failed-{call.number}", call, error, sticky)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("chunk", range(SLOW_CHUNKS))
+def test_run_killed_at_every_call_is_completed(
+    fault_server: ForkServer, undisturbed: Undisturbed, tmp_path: Path, chunk: int
+) -> None:
+    for call in undisturbed.calls[chunk::SLOW_CHUNKS]:
+        _disturb(fault_server, undisturbed, tmp_path / f"killed-{call.number}", call, KILL, False)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sticky", [False, True], ids=["once", "from then on"])
+@pytest.mark.parametrize("error", ["EIO", "ENOSPC", "EROFS", "EDQUOT"])
+def test_run_whose_selected_calls_fail_says_so_and_is_completed(
+    fault_server: ForkServer, undisturbed: Undisturbed, tmp_path: Path, error: str, sticky: bool
+) -> None:
+    for call in undisturbed.selected():
+        _disturb(fault_server, undisturbed, tmp_path / f"failed-{call.number}", call, getattr(errno, error), sticky)

@@ -1,0 +1,229 @@
+"""Whatever happened to a folder of results before: a run does what its plan says, and leaves what a fresh run would."""
+
+import json
+import os
+import random
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
+
+from support import standin
+from support.forkserver import KILL, Fault, ForkServer
+
+TILES = 3
+MOST_TILES = 5
+STEPS = 6
+MOST_CALLS = 1500
+WORDS = {"compute": "success", "skip": "skipped", "empty": "empty"}
+
+OVERLAPS = st.sampled_from([8, 4])
+THRESHOLDS = st.sampled_from([0.5, 0.7])
+BANDS = st.sampled_from([["probabilities", "binarized"], ["binarized", "extent"]])
+EXECUTORS = st.sampled_from(["serial", "overlap"])
+CHANCE = st.integers(0, 2**16)
+
+
+class Histories(RuleBasedStateMachine):
+    """A folder of images and one of results, to which things happen."""
+
+    server: ForkServer
+    fresh: dict[str, dict[str, Any]]
+    """What a run of one tile leaves in an empty folder, by configuration and content of the image."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.folder = Path(tempfile.mkdtemp(prefix="darts-history-", dir=_scratch()))
+        self.results = self.folder / "results"
+        self.values: dict[str, Any] = {"executor": "serial", "export_bands": ["probabilities", "binarized"]}
+        self.weight = 1.0
+        self.images: dict[str, int | None] = {}
+
+    def teardown(self) -> None:
+        shutil.rmtree(self.folder)
+
+    @initialize()
+    def begin(self) -> None:
+        standin.make_folder(self.folder, TILES)
+        self.images = {f"tile-{number:03}": number for number in range(TILES)}
+
+    # What happens to the configuration.
+
+    @rule(overlap=OVERLAPS, threshold=THRESHOLDS, bands=BANDS)
+    def change_options(self, overlap: int, threshold: float, bands: list[str]) -> None:
+        self.values |= {"overlap": overlap, "binarization_threshold": threshold, "export_bands": bands}
+
+    @rule(executor=EXECUTORS)
+    def change_executor(self, executor: str) -> None:
+        self.values["executor"] = executor
+
+    @rule(weight=st.sampled_from([1.0, 0.9]))
+    def change_model(self, weight: float) -> None:
+        standin.write_model(self.folder / "model.safetensors", weight)
+        self.weight = weight
+
+    # What happens to images.
+
+    @rule(chance=CHANCE, seed=st.integers(10, 12))
+    def change_image(self, chance: int, seed: int) -> None:
+        name = self._tile(chance)
+        standin.write_image(self._image(name), seed)
+        self.images[name] = seed
+
+    @rule(chance=CHANCE)
+    def touch_image(self, chance: int) -> None:
+        os.utime(self._image(self._tile(chance)), (chance, chance))
+
+    @rule(chance=CHANCE)
+    def copy_image_over_itself(self, chance: int) -> None:
+        image = self._image(self._tile(chance))
+        copy = image.with_suffix(".copy")
+        shutil.copyfile(image, copy)
+        copy.replace(image)
+
+    @precondition(lambda self: len(self.images) < MOST_TILES)
+    @rule(number=st.integers(0, MOST_TILES + 2))
+    def add_image(self, number: int) -> None:
+        name = f"tile-{number:03}"
+        standin.write_image(self._image(name), number)
+        self.images[name] = number
+
+    @precondition(lambda self: len(self.images) > 1)
+    @rule(chance=CHANCE)
+    def remove_image(self, chance: int) -> None:
+        name = self._tile(chance)
+        self._image(name).unlink()
+        del self.images[name]
+
+    @rule(chance=CHANCE)
+    def empty_image_of_data(self, chance: int) -> None:
+        import rasterio
+
+        name = self._tile(chance)
+        with rasterio.open(self._image(name), "r+") as file:
+            file.write(file.read() * 0)
+        self.images[name] = None
+
+    # What happens to results.
+
+    @rule(chance=CHANCE)
+    def remove_results_of_a_tile(self, chance: int) -> None:
+        shutil.rmtree(self.results / self._tile(chance), ignore_errors=True)
+
+    @rule(chance=CHANCE)
+    def remove_file_of_results(self, chance: int) -> None:
+        if file := self._result(chance):
+            file.unlink()
+
+    @rule(chance=CHANCE)
+    def cut_file_of_results(self, chance: int) -> None:
+        if file := self._result(chance):
+            os.truncate(file, file.stat().st_size // 2)
+
+    @rule(chance=CHANCE)
+    def cut_memory_of_inputs(self, chance: int) -> None:
+        memory = self.results / ".darts-inputs.jsonl"
+        if memory.exists():
+            os.truncate(memory, chance % (memory.stat().st_size + 1))
+
+    @rule(at=st.integers(0, MOST_CALLS))
+    def run_that_is_killed(self, at: int) -> None:
+        fault = Fault(f"/{self.folder.name}/results", at, KILL)
+        ended = self.server.call("support.standin:run_pipeline", str(self.folder), self.values, fault=fault)
+        assert ended.error == ""
+        if not ended.signal:  # The run has fewer calls than that.
+            self._check(ended.value)
+
+    # What is to hold.
+
+    @rule()
+    def run(self) -> None:
+        self._run({})
+
+    @rule()
+    def run_again(self) -> None:
+        self._run({})
+        assert {action for _, action, _ in self._plan({})} <= {"skip", "empty"}
+
+    @rule()
+    def run_with_overwrite(self) -> None:
+        planned = self._run({"overwrite": True})
+        assert {action for _, action, _ in planned} == {"compute"}
+
+    def _run(self, more: dict[str, Any]) -> list[tuple[str, str, str]]:
+        planned = self._plan(more)
+        ended = self.server.call("support.standin:run_pipeline", str(self.folder), self.values | more)
+        assert (ended.signal, ended.error) == (0, "")
+        self._check(ended.value)
+        expected = {tile: "empty" if self.images[tile] is None else WORDS[action] for tile, action, _ in planned}
+        assert {tile: status for tile, status, _ in ended.value["records"]} == expected, planned
+        return planned
+
+    def _plan(self, more: dict[str, Any]) -> list[tuple[str, str, str]]:
+        ended = self.server.call("support.standin:plan_pipeline", str(self.folder), self.values | more)
+        assert (ended.signal, ended.error) == (0, "")
+        planned: list[tuple[str, str, str]] = ended.value
+        assert {tile for tile, _, _ in planned} == set(self.images)
+        return planned
+
+    def _check(self, ended: dict[str, Any]) -> None:
+        """The run did everything, and each tile is as in an empty folder."""
+        assert ended["code"] == 0, ended["said"]
+        found = standin.describe(self.results)
+        for name, seed in self.images.items():
+            assert found[name] == tuple(self._expected(name, seed)), name
+        left = [path.name for path in self.results.iterdir() if path.name.startswith(".")]
+        assert set(left) <= {".darts-inputs.jsonl", ".darts-run.lock"}
+
+    def _expected(self, name: str, seed: int | None) -> Any:
+        key = json.dumps([name, seed, self.weight, {**self.values, "executor": ""}], sort_keys=True)
+        if key not in self.fresh:
+            with tempfile.TemporaryDirectory(dir=_scratch()) as temporary:
+                folder = Path(temporary)
+                standin.write_model(folder / "model.safetensors", self.weight)
+                (folder / "images").mkdir()
+                shutil.copyfile(self._image(name), folder / "images" / f"{name}.tif")
+                ended = self.server.call("support.standin:run_pipeline", temporary, self.values)
+                assert ended.value["code"] == 0
+                self.fresh[key] = standin.describe(folder / "results")[name]
+        return self.fresh[key]
+
+    def _tile(self, chance: int) -> str:
+        return sorted(self.images)[chance % len(self.images)]
+
+    def _image(self, name: str) -> Path:
+        return self.folder / "images" / f"{name}.tif"
+
+    def _result(self, chance: int) -> Path | None:
+        files = sorted(path for path in self.results.glob("tile-*/*") if path.is_file())
+        return random.Random(chance).choice(files) if files else None
+
+
+def _scratch() -> str | None:
+    """A folder in memory, where there is one: forcing files to a disk takes most of the time of so small a run."""
+    return "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
+
+
+def _machine(server: ForkServer) -> type[Histories]:
+    return type("HistoriesOnServer", (Histories,), {"server": server, "fresh": {}})
+
+
+def _settings(histories: int) -> settings:
+    unchecked = [HealthCheck.too_slow, HealthCheck.data_too_large]
+    return settings(
+        max_examples=histories, stateful_step_count=STEPS, deadline=None, database=None, suppress_health_check=unchecked
+    )
+
+
+def test_plan_and_results_hold_after_any_history(fault_server: ForkServer) -> None:
+    run_state_machine_as_test(_machine(fault_server), settings=_settings(12))
+
+
+@pytest.mark.slow
+def test_plan_and_results_hold_after_many_histories(fault_server: ForkServer) -> None:
+    run_state_machine_as_test(_machine(fault_server), settings=_settings(200))
