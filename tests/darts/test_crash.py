@@ -14,7 +14,8 @@ import pytest
 from support import standin
 from support.forkserver import KILL, Fault, ForkServer
 
-TILES = 4
+TILES = 2
+SLOW_TILES = 4
 CHUNKS = 8
 SLOW_CHUNKS = 32
 ERRORS = [(code, sticky) for code in (errno.EIO, errno.ENOSPC, errno.EROFS, errno.EDQUOT) for sticky in (False, True)]
@@ -27,6 +28,12 @@ _NAMES = [
     (r"tile-\d+", "tile-NUMBER"),
     (r"#\d+|tmp\w{8}", "NAMELESS"),
 ]
+_ALIKE = [
+    (r"prediction_(segments|extent)", "OBJECTS"),
+    (r"(probabilities|binarized)\.tif", "RASTER.tif"),
+    (r"(results|timer|stopwatch)\.parquet", "RECORDS.parquet"),
+]
+"""Files that the same code writes."""
 
 
 @dataclass(frozen=True)
@@ -48,37 +55,46 @@ class Undisturbed:
     content: dict[str, Any]
     names: set[str]
 
-    def groups(self) -> dict[tuple[str, str], list[Call]]:
+    def groups(self, alike: list[tuple[str, str]]) -> list[list[Call]]:
         """Return the calls by what they do and to which file."""
         groups: dict[tuple[str, str], list[Call]] = {}
         for call in self.calls:
-            groups.setdefault((call.kind, call.file), []).append(call)
-        return groups
+            groups.setdefault((call.kind, _general(call.file, alike)), []).append(call)
+        return list(groups.values())
 
-    def selected(self) -> list[Call]:
+    def selected(self, alike: list[tuple[str, str]]) -> list[Call]:
         """Return the first, the last and one random call of each kind on each file."""
         found = set()
-        for name, calls in self.groups().items():
-            found |= {calls[0], calls[-1], random.Random(str(name)).choice(calls)}
+        for calls in self.groups(alike):
+            found |= {calls[0], calls[-1], random.Random(str(calls[0])).choice(calls)}
         return sorted(found, key=lambda call: call.number)
 
 
 @pytest.fixture(scope="module")
 def undisturbed(fault_server: ForkServer, tmp_path_factory: pytest.TempPathFactory) -> Undisturbed:
-    """A traced run over a few tiles."""
-    inputs = standin.make_folder(tmp_path_factory.mktemp("inputs"), TILES)
-    folder = tmp_path_factory.mktemp("undisturbed")
+    """A traced run over two tiles, so that there is a first and a last one."""
+    return _trace(fault_server, tmp_path_factory.mktemp("two"), TILES)
+
+
+@pytest.fixture(scope="module")
+def undisturbed_four(fault_server: ForkServer, tmp_path_factory: pytest.TempPathFactory) -> Undisturbed:
+    """A traced run over four tiles."""
+    return _trace(fault_server, tmp_path_factory.mktemp("four"), SLOW_TILES)
+
+
+def _trace(server: ForkServer, folder: Path, tiles: int) -> Undisturbed:
+    inputs = standin.make_folder(folder / "inputs", tiles)
     trace = folder / "trace"
-    ended = _run(fault_server, inputs, folder, Fault(f"/{folder.name}/results", trace=str(trace)))
+    ended = _run(server, inputs, folder, Fault(f"/{folder.name}/results", trace=str(trace)))
     assert (ended.value["code"], ended.signal, ended.error) == (0, 0, "")
     calls = []
     for line in trace.read_text().splitlines():
         number, kind, path = line.split(" ", 2)
-        calls.append(Call(int(number), KINDS.get(kind, kind), _general(path.partition("/results")[2])))
+        calls.append(Call(int(number), KINDS.get(kind, kind), _general(path.partition("/results")[2], _NAMES)))
     assert {call.kind for call in calls} >= {"open", "write", "rename", "fsync", "unlink", "mkdir"}
     results = folder / "results"
     content = standin.describe(results)
-    assert len(content) == TILES
+    assert len(content) == tiles
     return Undisturbed(inputs, results, calls, content, _names(results))
 
 
@@ -87,14 +103,14 @@ def _run(server: ForkServer, inputs: Path, folder: Path, fault: Fault | None = N
     return server.call("support.standin:run_pipeline", str(inputs), values, fault=fault)
 
 
-def _general(name: str) -> str:
-    for pattern, word in _NAMES:
+def _general(name: str, patterns: list[tuple[str, str]]) -> str:
+    for pattern, word in patterns:
         name = re.sub(pattern, word, name)
     return name
 
 
 def _names(results: Path) -> set[str]:
-    return {_general(path.name) for path in results.iterdir()}
+    return {_general(path.name, _NAMES) for path in results.iterdir()}
 
 
 def _manifests(results: Path) -> dict[str, tuple[int, int]]:
@@ -184,7 +200,7 @@ def _disturb(server: ForkServer, run: Undisturbed, folder: Path, call: Call, err
 def test_run_killed_at_a_call_is_completed(
     fault_server: ForkServer, undisturbed: Undisturbed, memory_path: Path, chunk: int
 ) -> None:
-    for call in undisturbed.selected()[chunk::CHUNKS]:
+    for call in undisturbed.selected(_ALIKE)[chunk::CHUNKS]:
         _disturb(fault_server, undisturbed, memory_path / f"killed-{call.number}", call, KILL, False)
 
 
@@ -192,7 +208,7 @@ def test_run_killed_at_a_call_is_completed(
 def test_run_whose_call_fails_says_so_and_is_completed(
     fault_server: ForkServer, undisturbed: Undisturbed, memory_path: Path, chunk: int
 ) -> None:
-    for number, calls in list(enumerate(undisturbed.groups().values()))[chunk::CHUNKS]:
+    for number, calls in list(enumerate(undisturbed.groups(_ALIKE)))[chunk::CHUNKS]:
         error, sticky = ERRORS[number % len(ERRORS)]
         call = calls[number % len(calls)]
         _disturb(fault_server, undisturbed, memory_path / f"failed-{call.number}", call, error, sticky)
@@ -201,17 +217,19 @@ def test_run_whose_call_fails_says_so_and_is_completed(
 @pytest.mark.slow
 @pytest.mark.parametrize("chunk", range(SLOW_CHUNKS))
 def test_run_killed_at_every_call_is_completed(
-    fault_server: ForkServer, undisturbed: Undisturbed, memory_path: Path, chunk: int
+    fault_server: ForkServer, undisturbed_four: Undisturbed, memory_path: Path, chunk: int
 ) -> None:
-    for call in undisturbed.calls[chunk::SLOW_CHUNKS]:
-        _disturb(fault_server, undisturbed, memory_path / f"killed-{call.number}", call, KILL, False)
+    for call in undisturbed_four.calls[chunk::SLOW_CHUNKS]:
+        _disturb(fault_server, undisturbed_four, memory_path / f"killed-{call.number}", call, KILL, False)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("sticky", [False, True], ids=["once", "from then on"])
 @pytest.mark.parametrize("error", ["EIO", "ENOSPC", "EROFS", "EDQUOT"])
 def test_run_whose_selected_calls_fail_says_so_and_is_completed(
-    fault_server: ForkServer, undisturbed: Undisturbed, memory_path: Path, error: str, sticky: bool
+    fault_server: ForkServer, undisturbed_four: Undisturbed, memory_path: Path, error: str, sticky: bool
 ) -> None:
-    for call in undisturbed.selected():
-        _disturb(fault_server, undisturbed, memory_path / f"failed-{call.number}", call, getattr(errno, error), sticky)
+    for call in undisturbed_four.selected([]):
+        _disturb(
+            fault_server, undisturbed_four, memory_path / f"failed-{call.number}", call, getattr(errno, error), sticky
+        )
