@@ -20,6 +20,7 @@ from darts_export import (
     export_tile,
     missing_outputs,
     read_manifest,
+    remove_interrupted,
 )
 from darts_export.staging import replaced_folder
 
@@ -272,3 +273,15 @@ def test_names_of_all_sorts(make_tile, tmp_path: Path, name: str) -> None:
     assert set(manifest["files"]) > {"probabilities-größe 1.tif", "prediction_segments-größe 1.gpkg"}
     assert missing_outputs(folder, DEFAULT_EXPORT_BANDS, ["größe 1"]) == "none"
     assert names_in(tmp_path) == [name]
+
+
+def test_work_folders_of_killed_exports_are_removed_and_those_of_living_ones_stay(tmp_path: Path) -> None:
+    killed = tmp_path / ".darts-export-0123456789ab-0123456789ab"
+    (killed / "new").mkdir(parents=True)
+    (tmp_path / "finished").mkdir()
+    with replaced_folder(tmp_path / "other") as new:
+        remove_interrupted(tmp_path)
+        assert new.is_dir()
+        assert names_in(tmp_path) == sorted([new.parent.name, "finished"])
+    assert names_in(tmp_path) == ["finished", "other"]
+    remove_interrupted(tmp_path / "absent")

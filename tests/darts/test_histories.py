@@ -1,10 +1,12 @@
 """Whatever happened to a folder of results before: a run does what its plan says, and leaves what a fresh run would."""
 
+import hashlib
 import json
 import os
 import random
 import shutil
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,7 @@ from support.forkserver import KILL, Fault, ForkServer
 TILES = 3
 MOST_TILES = 5
 STEPS = 6
-MOST_CALLS = 1500
+MOST_CALLS = 250
 WORDS = {"compute": "success", "skip": "skipped", "empty": "empty"}
 
 OVERLAPS = st.sampled_from([8, 4])
@@ -29,11 +31,26 @@ EXECUTORS = st.sampled_from(["serial", "overlap"])
 CHANCE = st.integers(0, 2**16)
 
 
+def change(**strategies: Any) -> Callable[[Callable[..., None]], Any]:
+    """Make a rule of something that happens, after which there is a run or not."""
+
+    def decorate(happens: Callable[..., None]) -> Any:
+        def changes(self: "Histories", runs: bool, **values: Any) -> None:
+            happens(self, **values)
+            if runs:
+                self._run({})
+
+        changes.__name__ = happens.__name__
+        return rule(runs=st.booleans(), **strategies)(changes)
+
+    return decorate
+
+
 class Histories(RuleBasedStateMachine):
     """A folder of images and one of results, to which things happen."""
 
     server: ForkServer
-    fresh: dict[str, dict[str, Any]]
+    fresh: dict[str, dict[str, str]]
     """What a run of one tile leaves in an empty folder, by configuration and content of the image."""
 
     def __init__(self) -> None:
@@ -51,35 +68,36 @@ class Histories(RuleBasedStateMachine):
     def begin(self) -> None:
         standin.make_folder(self.folder, TILES)
         self.images = {f"tile-{number:03}": number for number in range(TILES)}
+        self._run({})
 
     # What happens to the configuration.
 
-    @rule(overlap=OVERLAPS, threshold=THRESHOLDS, bands=BANDS)
+    @change(overlap=OVERLAPS, threshold=THRESHOLDS, bands=BANDS)
     def change_options(self, overlap: int, threshold: float, bands: list[str]) -> None:
         self.values |= {"overlap": overlap, "binarization_threshold": threshold, "export_bands": bands}
 
-    @rule(executor=EXECUTORS)
+    @change(executor=EXECUTORS)
     def change_executor(self, executor: str) -> None:
         self.values["executor"] = executor
 
-    @rule(weight=st.sampled_from([1.0, 0.9]))
+    @change(weight=st.sampled_from([1.0, 0.9]))
     def change_model(self, weight: float) -> None:
         standin.write_model(self.folder / "model.safetensors", weight)
         self.weight = weight
 
     # What happens to images.
 
-    @rule(chance=CHANCE, seed=st.integers(10, 12))
+    @change(chance=CHANCE, seed=st.integers(10, 12))
     def change_image(self, chance: int, seed: int) -> None:
         name = self._tile(chance)
         standin.write_image(self._image(name), seed)
         self.images[name] = seed
 
-    @rule(chance=CHANCE)
+    @change(chance=CHANCE)
     def touch_image(self, chance: int) -> None:
         os.utime(self._image(self._tile(chance)), (chance, chance))
 
-    @rule(chance=CHANCE)
+    @change(chance=CHANCE)
     def copy_image_over_itself(self, chance: int) -> None:
         image = self._image(self._tile(chance))
         copy = image.with_suffix(".copy")
@@ -87,20 +105,20 @@ class Histories(RuleBasedStateMachine):
         copy.replace(image)
 
     @precondition(lambda self: len(self.images) < MOST_TILES)
-    @rule(number=st.integers(0, MOST_TILES + 2))
+    @change(number=st.integers(0, MOST_TILES + 2))
     def add_image(self, number: int) -> None:
         name = f"tile-{number:03}"
         standin.write_image(self._image(name), number)
         self.images[name] = number
 
     @precondition(lambda self: len(self.images) > 1)
-    @rule(chance=CHANCE)
+    @change(chance=CHANCE)
     def remove_image(self, chance: int) -> None:
         name = self._tile(chance)
         self._image(name).unlink()
         del self.images[name]
 
-    @rule(chance=CHANCE)
+    @change(chance=CHANCE)
     def empty_image_of_data(self, chance: int) -> None:
         import rasterio
 
@@ -111,21 +129,21 @@ class Histories(RuleBasedStateMachine):
 
     # What happens to results.
 
-    @rule(chance=CHANCE)
+    @change(chance=CHANCE)
     def remove_results_of_a_tile(self, chance: int) -> None:
         shutil.rmtree(self.results / self._tile(chance), ignore_errors=True)
 
-    @rule(chance=CHANCE)
+    @change(chance=CHANCE)
     def remove_file_of_results(self, chance: int) -> None:
         if file := self._result(chance):
             file.unlink()
 
-    @rule(chance=CHANCE)
+    @change(chance=CHANCE)
     def cut_file_of_results(self, chance: int) -> None:
         if file := self._result(chance):
             os.truncate(file, file.stat().st_size // 2)
 
-    @rule(chance=CHANCE)
+    @change(chance=CHANCE)
     def cut_memory_of_inputs(self, chance: int) -> None:
         memory = self.results / ".darts-inputs.jsonl"
         if memory.exists():
@@ -133,10 +151,18 @@ class Histories(RuleBasedStateMachine):
 
     @rule(at=st.integers(0, MOST_CALLS))
     def run_that_is_killed(self, at: int) -> None:
+        self._run_killed(at, {})
+
+    @rule(at=st.integers(0, MOST_CALLS))
+    def run_with_overwrite_that_is_killed(self, at: int) -> None:
+        self._run_killed(at, {"overwrite": True})
+
+    def _run_killed(self, at: int, more: dict[str, Any]) -> None:
+        refused = self._refused(**({"overwrite": False} | more))
         fault = Fault(f"/{self.folder.name}/results", at, KILL)
-        ended = self.server.call("support.standin:run_pipeline", str(self.folder), self.values, fault=fault)
+        ended = self.server.call("support.standin:run_pipeline", str(self.folder), self.values | more, fault=fault)
         assert ended.error == ""
-        if not ended.signal:  # The run has fewer calls than that.
+        if not ended.signal and not refused:  # The run has fewer calls than that.
             self._check(ended.value)
 
     # What is to hold.
@@ -147,15 +173,18 @@ class Histories(RuleBasedStateMachine):
 
     @rule()
     def run_again(self) -> None:
-        self._run({})
-        assert {action for _, action, _ in self._plan({})} <= {"skip", "empty"}
+        if self._run({}):
+            assert {action for _, action, _ in self._plan({})} <= {"skip", "empty"}
 
     @rule()
     def run_with_overwrite(self) -> None:
-        planned = self._run({"overwrite": True})
-        assert {action for _, action, _ in planned} == {"compute"}
+        assert {action for _, action, _ in self._run({"overwrite": True})} <= {"compute"}
 
     def _run(self, more: dict[str, Any]) -> list[tuple[str, str, str]]:
+        """Run as planned; return the plan, which is empty where the run is refused."""
+        if refused := self._refused(**({"overwrite": False} | more)):
+            self._check_refusal(more, refused)
+            return []
         planned = self._plan(more)
         ended = self.server.call("support.standin:run_pipeline", str(self.folder), self.values | more)
         assert (ended.signal, ended.error) == (0, "")
@@ -171,16 +200,38 @@ class Histories(RuleBasedStateMachine):
         assert {tile for tile, _, _ in planned} == set(self.images)
         return planned
 
+    def _refused(self, overwrite: bool) -> set[str]:
+        """Name the tiles whose folders hold files that no manifest tells for results.
+
+        With `overwrite` they are replaced where a raster tells it.
+        """
+        unknown = {name for name in self.images if _has_unknown_files(self.results / name)}
+        return {name for name in unknown if not (overwrite and _has_raster_of_darts(self.results / name))}
+
+    def _check_refusal(self, more: dict[str, Any], refused: set[str]) -> None:
+        """The plan and the run say the same, and nothing is changed; somebody then moves the folders away."""
+        before = {name: _contents(self.results / name) for name in refused}
+        planned = self.server.call("support.standin:plan_pipeline", str(self.folder), self.values | more)
+        assert any(f"results/{name} holds files but no manifest" in planned.error for name in refused), planned
+        ended = self.server.call("support.standin:run_pipeline", str(self.folder), self.values | more)
+        assert (ended.signal, ended.error) == (0, "")
+        assert (ended.value["code"], ended.value["records"]) == (2, [])
+        assert {name: _contents(self.results / name) for name in refused} == before
+        for name in refused:
+            shutil.rmtree(self.results / name)
+
     def _check(self, ended: dict[str, Any]) -> None:
         """The run did everything, and each tile is as in an empty folder."""
         assert ended["code"] == 0, ended["said"]
-        found = standin.describe(self.results)
         for name, seed in self.images.items():
-            assert found[name] == tuple(self._expected(name, seed)), name
+            wanted, found = self._expected(name, seed), _contents(self.results / name)
+            # Files that an earlier configuration asked for may lie there as well.
+            assert found.items() >= wanted.items(), f"{name}: {wanted} expected, {found} found"
+            assert bool(found) == bool(wanted), name
         left = [path.name for path in self.results.iterdir() if path.name.startswith(".")]
         assert set(left) <= {".darts-inputs.jsonl", ".darts-run.lock"}
 
-    def _expected(self, name: str, seed: int | None) -> Any:
+    def _expected(self, name: str, seed: int | None) -> dict[str, str]:
         key = json.dumps([name, seed, self.weight, {**self.values, "executor": ""}], sort_keys=True)
         if key not in self.fresh:
             with tempfile.TemporaryDirectory(dir=_scratch()) as temporary:
@@ -190,7 +241,7 @@ class Histories(RuleBasedStateMachine):
                 shutil.copyfile(self._image(name), folder / "images" / f"{name}.tif")
                 ended = self.server.call("support.standin:run_pipeline", temporary, self.values)
                 assert ended.value["code"] == 0
-                self.fresh[key] = standin.describe(folder / "results")[name]
+                self.fresh[key] = _contents(folder / "results" / name)
         return self.fresh[key]
 
     def _tile(self, chance: int) -> str:
@@ -202,6 +253,35 @@ class Histories(RuleBasedStateMachine):
     def _result(self, chance: int) -> Path | None:
         files = sorted(path for path in self.results.glob("tile-*/*") if path.is_file())
         return random.Random(chance).choice(files) if files else None
+
+
+def _contents(folder: Path) -> dict[str, str]:
+    """Return the digest of every file of a tile that does not say when it was made."""
+    files = (path for path in folder.iterdir() if path.suffix not in (".gpkg", ".json"))
+    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+
+def _has_unknown_files(folder: Path) -> bool:
+    if not folder.is_dir() or not any(folder.iterdir()):
+        return False
+    try:
+        return not isinstance(json.loads((folder / "manifest.json").read_text()), dict)
+    except (FileNotFoundError, ValueError):
+        return True
+
+
+def _has_raster_of_darts(folder: Path) -> bool:
+    import rasterio
+    from rasterio.errors import RasterioIOError
+
+    for path in folder.glob("*.tif"):
+        try:
+            with rasterio.open(path) as file:
+                if any(tag.startswith("DARTS_") for tag in file.tags()):
+                    return True
+        except RasterioIOError:
+            continue
+    return False
 
 
 def _scratch() -> str | None:

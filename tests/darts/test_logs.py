@@ -6,10 +6,12 @@ import socket
 import subprocess
 import sys
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 
 from darts.cli import logs
+from darts.run.progress import run_log
 from support.commands import logging_restored
 
 TIME = datetime(2026, 7, 1, 12, 30, 5, tzinfo=UTC)
@@ -66,3 +68,12 @@ def test_log_files_need_a_folder(tmp_path):
     (tmp_path / "file").touch()
     with logging_restored(), pytest.raises(logs.ConfigurationError, match=r"cannot be written into .*file: "):
         logs.start_logging(0, tmp_path / "file")
+
+
+@pytest.mark.parametrize("path", ["/dev/full", "/absent/run.log"])
+def test_a_log_of_a_run_that_cannot_be_written_ends_nothing(path: str, capsys: pytest.CaptureFixture[str]) -> None:
+    if path == "/dev/full" and not Path(path).exists():
+        pytest.skip("this system has no /dev/full")
+    with run_log(Path(path)):
+        logging.getLogger("darts.run").warning("a line")
+    assert "Traceback" not in capsys.readouterr().err
