@@ -65,6 +65,12 @@ def test_what_changes_no_number_changes_nothing(folder: Path, values: dict) -> N
     assert _plan(folder, **values) == FINISHED
 
 
+def test_a_precision_that_was_decided_is_written_down(folder: Path) -> None:
+    records = _run(folder, precision="auto", overwrite=True)
+    assert 'precision = "bf16"' in records.path("config.toml").read_text()
+    assert _plan(folder, precision="bf16") == FINISHED
+
+
 def test_an_image_that_is_touched_is_finished(folder: Path) -> None:
     os.utime(folder / FIRST, (1, 1))
     assert _plan(folder) == FINISHED

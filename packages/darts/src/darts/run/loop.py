@@ -1,7 +1,7 @@
 """Run a pipeline: plan, process, record, retry, end cleanly. Written once for all pipelines and executors."""
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 
 from darts.run import checks
@@ -70,8 +70,18 @@ def run(pipeline: Pipeline, open_session: OpenSession = open_session) -> RunReco
                 if planned.todo:
                     pipeline._check_ready(planned.todo)
                 with tile_run.cancelling(len(planned.decisions)):
-                    tile_run.go(planned.decisions, worker)
+                    tile_run.go(planned.decisions, lambda: _open(worker, tile_run))
     return records
+
+
+def _open(worker: Worker, tile_run: "TileRun") -> None:
+    """Open the worker; write down what "auto" was decided to be."""
+    worker.open()
+    tile_run.startup_seconds = worker.startup_seconds
+    if worker.pipeline.precision == "auto":
+        logger.info("The networks compute in %s.", worker.precision)
+        path = tile_run.records.path("config.toml")
+        worker.pipeline._write_configuration(path, precision=worker.precision)
 
 
 @contextmanager
@@ -151,12 +161,12 @@ class TileRun:
         with cancelling_on_signals(self.cancel), Reporter(total).showing() as self.reporter:
             yield
 
-    def go(self, decisions: Sequence[Decision], opens: Worker | None = None) -> None:
+    def go(self, decisions: Sequence[Decision], begin: Callable[[], None] | None = None) -> None:
         """Record what is finished, process the rest, and retry what may have failed by chance.
 
         Args:
             decisions: What to do about each tile.
-            opens: Is opened before the first tile, where one is to be computed.
+            begin: Is called before the first tile, where one is to be computed.
         """
         todo = []
         for decision in decisions:
@@ -173,9 +183,8 @@ class TileRun:
                 self._end(record)
         if not todo or self.cancel.requested:
             return
-        if opens is not None:
-            opens.open()
-            self.startup_seconds = opens.startup_seconds
+        if begin is not None:
+            begin()
         with kept_heap():
             again = self._process(todo)
             if again and not self.cancel.requested:

@@ -153,6 +153,11 @@ class Worker:
         self.startup_seconds = perf_counter() - start
         logger.info("Start-up took %.1f s.", self.startup_seconds)
 
+    @property
+    def precision(self) -> str:
+        """Number format that the networks compute in: what "auto" was decided to be."""
+        return self._opened().precision
+
     def begin(self, task: TileTask) -> TileWork:
         """Return a task as work that no stage has touched."""
         work = TileWork(task)

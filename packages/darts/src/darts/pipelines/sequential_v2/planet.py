@@ -13,7 +13,8 @@ from darts.errors import IgnoredOptionWarning, NoTilesError
 from darts.pipelines.options import AbsolutePath, Unresolved, given, option, resolved
 from darts.pipelines.scene_lists import read_scene_list
 from darts.pipelines.sequential_v2.areas import frame_of
-from darts.pipelines.sequential_v2.base import _as_list, _BasePipeline
+from darts.pipelines.sequential_v2.base import _BasePipeline
+from darts.pipelines.sequential_v2.fields import as_list
 from darts.run import checks
 from darts.run.task import TileTask
 from darts_utils import DartsError
@@ -46,7 +47,7 @@ class PlanetPipeline(_BasePipeline):
     scenes_dir: Annotated[AbsolutePath | None, Unresolved] = option(
         None, help="Folder of scenes, laid out scene_id/; default <input>/planet/scenes.", panel="Input and output"
     )
-    image_ids: Annotated[list[str] | None, BeforeValidator(_as_list)] = option(
+    image_ids: Annotated[list[str] | None, BeforeValidator(as_list)] = option(
         None, help="Names of the scenes (or orthotile scenes) to process; default all.", panel="Input and output"
     )
     image_list: AbsolutePath | None = option(
