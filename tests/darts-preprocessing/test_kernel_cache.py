@@ -64,6 +64,7 @@ def test_a_user_without_a_home_leaves_nothing_in_the_current_folder(install):
     assert list(install.current.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_places_are_taken_in_their_order(install):
     """What the user says, else beside the package, else in the home folder, else among temporary files."""
     home, chosen = {"HOME": install.home}, install.home / "chosen"
@@ -93,6 +94,7 @@ def test_a_hostile_folder_is_not_used_and_a_warning_says_so_once(install):
     assert list(hostile.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_a_damaged_cache_is_passed_over_with_a_warning(install):
     home = {"HOME": install.home}
     _, kept, _ = run(install, **home)

@@ -106,6 +106,7 @@ def test_the_compiler_works_afterwards():
     assert out.split() == ["4.0", "module"]
 
 
+@pytest.mark.slow
 def test_a_function_that_is_disabled_meanwhile_stays_out_of_the_compiler():
     out = _python(
         """

@@ -47,7 +47,7 @@ def _kill_and_restart(runs: list[dict]) -> list[dict]:
     return told
 
 
-@pytest.mark.parametrize("kills", [4, pytest.param(40, marks=FULL)])
+@pytest.mark.parametrize("kills", [pytest.param(4, marks=FULL), pytest.param(40, marks=FULL)])
 def test_a_run_that_is_killed_and_started_again_ends_as_if_undisturbed(
     area: SampleArea, tmp_path: Path, kills: int
 ) -> None:
@@ -94,7 +94,7 @@ def test_a_full_disk_ends_the_run_cleanly_and_the_next_completes_it(
     assert (again.count("success"), again.count("skipped"), again.count("failed")) == (12 - len(done), len(done), 0)
 
 
-@pytest.mark.parametrize(("tiles", "warm"), [(30, 10), pytest.param(500, 50, marks=FULL)])
+@pytest.mark.parametrize(("tiles", "warm"), [pytest.param(30, 10, marks=FULL), pytest.param(500, 50, marks=FULL)])
 def test_many_tiles_leave_nothing_behind_in_the_process(
     area: SampleArea, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiles: int, warm: int
 ) -> None:

@@ -13,6 +13,7 @@ DEFAULT_EXPORT_BANDS = ("probabilities", "binarized", "polygonized", "extent", "
 
 
 def as_list(value: Any) -> Any:
+    """Return one name or path as a list of one, and anything else as it is."""
     return [value] if isinstance(value, str | Path) else value
 
 
