@@ -325,7 +325,6 @@ class Worker:
                 for name, path in context.models.items()
             },
             "versions": context.versions,
-            "device": context.device,
             DEPENDS_ON: depends_on,
         }
 
