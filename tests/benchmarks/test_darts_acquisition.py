@@ -24,11 +24,11 @@ from darts_acquisition import (
     load_planet_masks,
     load_planet_scene,
 )
-from darts_acquisition._layout import piece_codec
-from darts_acquisition._reading import _Job, run_async
-from darts_acquisition._shards import checked
-from darts_acquisition._storage import BRANCH
-from darts_acquisition._transaction import Transaction
+from darts_acquisition.cube.layout import piece_codec
+from darts_acquisition.cube.reading import _Job, run_async
+from darts_acquisition.cube.repository import BRANCH
+from darts_acquisition.cube.shards import checked
+from darts_acquisition.cube.transaction import Transaction
 from darts_utils import usable_cpus
 
 CHUNKS = 4

@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 from numcodecs import Blosc
 
-from darts_acquisition._shards import checked
+from darts_acquisition.cube.shards import checked
+from darts_acquisition.scenes.raw import RawBand, RawGrid
+from darts_acquisition.scenes.scene import load_scene
+from darts_acquisition.scenes.store import RawStore
 from darts_acquisition.sentinel2.bands import SCL, select_bands
-from darts_acquisition.sentinel2.raw import RawBand, RawGrid
-from darts_acquisition.sentinel2.scene import load_scene
-from darts_acquisition.sentinel2.store import RawStore
 from darts_utils import usable_cpus
 from support.made_up_scene import LEFT, MADE_UP, TOP, MadeUp
 
@@ -25,8 +25,8 @@ EDGE = 10_980
 PEAK_OF_A_LOAD = r"""
 import json, re, sys
 from pathlib import Path
-from darts_acquisition.sentinel2.scene import load_scene
-from darts_acquisition.sentinel2.store import RawStore
+from darts_acquisition.scenes.scene import load_scene
+from darts_acquisition.scenes.store import RawStore
 from support.made_up_scene import MADE_UP, MadeUp
 tile = load_scene(MadeUp(), MADE_UP.scene_id, RawStore(sys.argv[1]), None, offline=True)
 # Not `ru_maxrss`, which begins with what the parent process holds.

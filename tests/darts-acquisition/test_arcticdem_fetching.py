@@ -26,10 +26,10 @@ from darts_acquisition import (
     load_arcticdem,
     verify_cube,
 )
-from darts_acquisition.arcticdem_source import ArcticDEMSource
-from darts_acquisition.bookkeeping import parts_within
-from darts_acquisition.filling import fill
-from darts_acquisition.grid import chunk_window
+from darts_acquisition.auxiliary.arcticdem_source import ArcticDEMSource
+from darts_acquisition.cube.bookkeeping import parts_within
+from darts_acquisition.cube.grid import chunk_window
+from darts_acquisition.cube.ingest import fill
 from support.arcticdem import NODATA, Provider, small_product
 from support.s3_server import S3Server, environment_of, serve_s3
 

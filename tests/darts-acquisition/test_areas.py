@@ -15,7 +15,7 @@ from odc.geo.geom import Geometry
 from pyproj import Transformer
 
 from darts_acquisition import Chunk, OutsideExtentError, arcticdem_product, tcvis_product
-from darts_acquisition.areas import chunks_of
+from darts_acquisition.cube.areas import chunks_of
 from darts_utils import GridError, ParameterError
 
 DEM, TRENDS = arcticdem_product(10), tcvis_product()

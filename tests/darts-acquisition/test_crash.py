@@ -14,9 +14,9 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 
-import darts_acquisition._storage
+import darts_acquisition.cube.repository
 from darts_acquisition import Chunk, ChunkState, CubeBusyError, CubeError, Datacube, Window, verify_cube
-from darts_acquisition.grid import chunk_window
+from darts_acquisition.cube.grid import chunk_window
 from support.arcticdem import Provider, Service, small_product
 from support.filler import Filler, running_filler
 
@@ -169,7 +169,7 @@ def test_a_part_of_a_damaged_chunk_cannot_be_written(cube):
 HOLDER = """
 import sys, time
 from pathlib import Path
-from darts_acquisition._storage import Location, _one_at_a_time
+from darts_acquisition.cube.repository import Location, _one_at_a_time
 
 with _one_at_a_time(Location(Path(sys.argv[1]))):
     print("locked", flush=True)
@@ -191,7 +191,7 @@ def holder(cube) -> Iterator["subprocess.Popen[str]"]:
 
 
 def test_who_holds_the_lock_for_too_long_is_reported(cube, holder, monkeypatch):
-    monkeypatch.setattr(darts_acquisition._storage, "_LONGEST_LOCK_S", 0.3)
+    monkeypatch.setattr(darts_acquisition.cube.repository, "_LONGEST_LOCK_S", 0.3)
     with pytest.raises(CubeBusyError, match="Another process has been writing to"):
         cube.mark_empty([Chunk(0, 0)])
     assert cube.known() == {}
@@ -213,7 +213,7 @@ def test_a_lock_that_cannot_be_taken_is_reported(cube):
 
 
 def test_a_dead_process_holds_no_lock(cube, holder, monkeypatch):
-    monkeypatch.setattr(darts_acquisition._storage, "_LONGEST_LOCK_S", 5)
+    monkeypatch.setattr(darts_acquisition.cube.repository, "_LONGEST_LOCK_S", 5)
     os.kill(holder.pid, signal.SIGKILL)
     holder.wait(30)
     began = time.monotonic()

@@ -9,7 +9,7 @@ import icechunk
 import numpy as np
 import pytest
 
-import darts_acquisition._transaction
+import darts_acquisition.cube.transaction
 from darts_acquisition import (
     Chunk,
     ChunkState,
@@ -25,7 +25,7 @@ from darts_acquisition import (
     inspect_cube,
     verify_cube,
 )
-from darts_acquisition._storage import Location, check_lists, reading
+from darts_acquisition.cube.repository import Location, check_lists, reading
 from support.s3_server import KEYS, S3Server, environment_of, serve_s3
 
 FIRST, SECOND = Window.of(0, 16, 0, 16), Window.of(0, 16, 16, 32)
@@ -107,14 +107,14 @@ def test_the_settings_may_name_the_storage(storage, product, path, tmp_path, mon
 def test_writers_of_different_chunks_do_not_clash(found, product, path, monkeypatch):
     """No lock is there; the storage lets one of two commits win, and the other comes after it."""
     cube = Datacube.create(path, product)
-    commit = darts_acquisition._transaction.commit
+    commit = darts_acquisition.cube.transaction.commit
 
     def late(place, session, message):
-        monkeypatch.setattr(darts_acquisition._transaction, "commit", commit)
+        monkeypatch.setattr(darts_acquisition.cube.transaction, "commit", commit)
         Datacube.open(path).write(SECOND, values_of(SECOND, 2))
         commit(place, session, message)
 
-    monkeypatch.setattr(darts_acquisition._transaction, "commit", late)
+    monkeypatch.setattr(darts_acquisition.cube.transaction, "commit", late)
     assert cube.write(FIRST, values_of(FIRST, 1)) == [Chunk(0, 0)]
     assert cube.read(FIRST).height.values[0, 0] == 1
     assert cube.read(SECOND).height.values[0, 0] == 2
@@ -122,19 +122,19 @@ def test_writers_of_different_chunks_do_not_clash(found, product, path, monkeypa
 
 def test_writers_of_the_same_chunk_are_told_apart(found, product, path, monkeypatch):
     cube = Datacube.create(path, product)
-    commit = darts_acquisition._transaction.commit
+    commit = darts_acquisition.cube.transaction.commit
 
     def late(place, session, message):
-        monkeypatch.setattr(darts_acquisition._transaction, "commit", commit)
+        monkeypatch.setattr(darts_acquisition.cube.transaction, "commit", commit)
         Datacube.open(path).write(FIRST, values_of(FIRST, 2))
         commit(place, session, message)
 
-    monkeypatch.setattr(darts_acquisition._transaction, "commit", late)
+    monkeypatch.setattr(darts_acquisition.cube.transaction, "commit", late)
     with pytest.raises(CubeConflictError, match="nothing of this write was kept"):
         cube.write(FIRST, values_of(FIRST, 1))
     assert cube.read(FIRST).height.values[0, 0] == 2
     # Filling is content with what the other one has written.
-    monkeypatch.setattr(darts_acquisition._transaction, "commit", late)
+    monkeypatch.setattr(darts_acquisition.cube.transaction, "commit", late)
     assert cube.complete({Chunk(1, 1): values_of(FIRST, 5)}) == [Chunk(1, 1)]
 
 
@@ -199,7 +199,7 @@ def test_who_died_while_creating_it_leaves_no_cube(found, product, path, monkeyp
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("darts_acquisition.datacube.lay_out", fail)
+        patch.setattr("darts_acquisition.cube.datacube.lay_out", fail)
         with pytest.raises(KeyboardInterrupt):
             Datacube.create(path, product)
     with pytest.raises(CubeNotFoundError, match="somebody began to create one"):
@@ -228,7 +228,7 @@ def test_a_place_that_another_process_is_just_taking_is_waited_for(storage, foun
 
 
 def test_a_place_that_holds_something_else_is_refused(storage, found, product, path, monkeypatch):
-    monkeypatch.setattr("darts_acquisition._storage._LONGEST_CREATION_S", 0.1)
+    monkeypatch.setattr("darts_acquisition.cube.repository._LONGEST_CREATION_S", 0.1)
     key = path.removeprefix("s3://cubes/") + "/notes.txt"
     storage.client().put_object(Bucket="cubes", Key=key, Body=b"mine")
     with pytest.raises(CubeError, match=f"^No datacube can be created at {path}: ") as caught:

@@ -21,9 +21,9 @@ from hypothesis import strategies as st
 from odc.geo.geobox import GeoBox
 from zarr.codecs import BloscCodec, BytesCodec, Crc32cCodec, GzipCodec, ZstdCodec
 
-import darts_acquisition._shards
-import darts_acquisition._transaction
-import darts_acquisition.datacube
+import darts_acquisition.cube.datacube
+import darts_acquisition.cube.shards
+import darts_acquisition.cube.transaction
 from darts_acquisition import (
     Chunk,
     ChunkState,
@@ -39,8 +39,8 @@ from darts_acquisition import (
     OutsideExtentError,
     Window,
 )
-from darts_acquisition._layout import piece_codec
-from darts_acquisition._storage import BRANCH, Location, create_repository
+from darts_acquisition.cube.layout import piece_codec
+from darts_acquisition.cube.repository import BRANCH, Location, create_repository
 from darts_utils import DartsError, GridError, ParameterError
 from support.permissions import locked_folder
 
@@ -418,14 +418,14 @@ def test_of_two_that_create_a_cube_one_is_told(tmp_path, product, monkeypatch, e
     path = tmp_path / "cube"
     if exists:
         path.mkdir()
-    lay_out = darts_acquisition.datacube.lay_out
+    lay_out = darts_acquisition.cube.datacube.lay_out
 
     def late(session, product):
         lay_out(session, product)
-        monkeypatch.setattr(darts_acquisition.datacube, "lay_out", lay_out)
+        monkeypatch.setattr(darts_acquisition.cube.datacube, "lay_out", lay_out)
         Datacube.create(path, product)
 
-    monkeypatch.setattr(darts_acquisition.datacube, "lay_out", late)
+    monkeypatch.setattr(darts_acquisition.cube.datacube, "lay_out", late)
     with pytest.raises(CubeExistsError, match="another process"):
         Datacube.create(path, product)
     assert len(Datacube.open(path).missing(product.geobox)) == 30
@@ -436,7 +436,7 @@ def test_creation_that_fails_leaves_nothing(tmp_path, product, monkeypatch):
     def fail(session, product):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(darts_acquisition.datacube, "lay_out", fail)
+    monkeypatch.setattr(darts_acquisition.cube.datacube, "lay_out", fail)
     with pytest.raises(KeyboardInterrupt):
         Datacube.create(tmp_path / "deep/cube", product)
     assert not list((tmp_path / "deep").iterdir())
@@ -450,14 +450,14 @@ def test_chunks_must_fit_together(tmp_path, product):
 
 def test_writers_of_different_chunks_do_not_clash(cube, monkeypatch):
     mine, theirs = Window.of(0, 16, 0, 16), Window.of(0, 16, 16, 32)
-    commit = darts_acquisition._transaction.commit
+    commit = darts_acquisition.cube.transaction.commit
 
     def late(place, session, message):
-        monkeypatch.setattr(darts_acquisition._transaction, "commit", commit)
+        monkeypatch.setattr(darts_acquisition.cube.transaction, "commit", commit)
         Datacube.open(cube.path).write(theirs, arrays_for(theirs, 2))
         commit(place, session, message)
 
-    monkeypatch.setattr(darts_acquisition._transaction, "commit", late)
+    monkeypatch.setattr(darts_acquisition.cube.transaction, "commit", late)
     assert cube.write(mine, arrays_for(mine, 1)) == [Chunk(0, 0)]
     np.testing.assert_array_equal(cube.read(mine).height, arrays_for(mine, 1)["height"])
     np.testing.assert_array_equal(cube.read(theirs).height, arrays_for(theirs, 2)["height"])
@@ -465,14 +465,14 @@ def test_writers_of_different_chunks_do_not_clash(cube, monkeypatch):
 
 def test_writers_of_the_same_chunk_are_told_apart(cube, monkeypatch):
     window = Window.of(0, 16, 0, 16)
-    commit = darts_acquisition._transaction.commit
+    commit = darts_acquisition.cube.transaction.commit
 
     def late(place, session, message):
-        monkeypatch.setattr(darts_acquisition._transaction, "commit", commit)
+        monkeypatch.setattr(darts_acquisition.cube.transaction, "commit", commit)
         Datacube.open(cube.path).write(window, arrays_for(window, 2))
         commit(place, session, message)
 
-    monkeypatch.setattr(darts_acquisition._transaction, "commit", late)
+    monkeypatch.setattr(darts_acquisition.cube.transaction, "commit", late)
     with pytest.raises(CubeConflictError, match="nothing of this write was kept") as caught:
         cube.write(window, arrays_for(window, 1))
     assert isinstance(caught.value, RuntimeError)
@@ -483,14 +483,14 @@ def test_a_reader_sees_all_of_a_write_or_nothing(cube, monkeypatch):
     """What is asked while the data are written, but not committed, is answered from before."""
     window = Window.of(0, 16, 0, 16)
     cube.write(window, arrays_for(window, 1))
-    commit = darts_acquisition._transaction.commit
+    commit = darts_acquisition.cube.transaction.commit
     seen = []
 
     def late(place, session, message):
         seen.append(cube.read(window).height.values)
         commit(place, session, message)
 
-    monkeypatch.setattr(darts_acquisition._transaction, "commit", late)
+    monkeypatch.setattr(darts_acquisition.cube.transaction, "commit", late)
     cube.write(window, arrays_for(window, 2))
     np.testing.assert_array_equal(seen[0], arrays_for(window, 1)["height"])
     np.testing.assert_array_equal(cube.read(window).height, arrays_for(window, 2)["height"])
@@ -499,7 +499,7 @@ def test_a_reader_sees_all_of_a_write_or_nothing(cube, monkeypatch):
 WRITER = """
 import os, signal, sys
 import numpy as np
-import darts_acquisition._transaction as module
+import darts_acquisition.cube.transaction as module
 from darts_acquisition import Datacube, Window
 
 path, when = sys.argv[1:]
@@ -621,7 +621,7 @@ def test_cubes_that_were_laid_out_differently_read_the_same(tmp_path, product, m
 def test_damage_is_an_error_and_never_other_numbers(tmp_path, product, monkeypatch, layout):
     """Bytes all over a chunk's file, one after the other; only what a window touches matters to it."""
     if layout == "plain":
-        monkeypatch.setattr("darts_acquisition._reading.piece_codec", lambda *_: None)
+        monkeypatch.setattr("darts_acquisition.cube.reading.piece_codec", lambda *_: None)
     only_height = dataclasses.replace(product, variables=product.variables[:1])
     cube = Datacube.create(tmp_path / "cube", only_height)
     window = Window.of(0, 16, 0, 16)
@@ -666,14 +666,14 @@ def test_nodata_takes_no_space_and_little_is_read_for_a_little(tmp_path, product
     cube.write(window, {"height": height, "kind": np.zeros((16, 16), "uint8")})
     np.testing.assert_array_equal(cube.read(window).height, height)
     asked = []
-    get = darts_acquisition._shards._get
+    get = darts_acquisition.cube.shards._get
 
     async def remember(store, key, part):
         asked.append(part)
         return await get(store, key, part)
 
-    monkeypatch.setattr(darts_acquisition._shards, "_get", remember)
-    monkeypatch.setattr(darts_acquisition._shards, "_GAP_BYTES", 0)
+    monkeypatch.setattr(darts_acquisition.cube.shards, "_get", remember)
+    monkeypatch.setattr(darts_acquisition.cube.shards, "_GAP_BYTES", 0)
     part = Window.of(9, 12, 10, 16)
     np.testing.assert_array_equal(cube.read(part, ["height"]).height, height[part])
     index, piece = asked

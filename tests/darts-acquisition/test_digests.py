@@ -18,10 +18,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from odc.geo.geobox import GeoBox
 
-import darts_acquisition._digests
-import darts_acquisition._states
-import darts_acquisition._transaction
-import darts_acquisition.datacube
+import darts_acquisition.cube.datacube
+import darts_acquisition.cube.digests
+import darts_acquisition.cube.states
+import darts_acquisition.cube.transaction
 from darts_acquisition import (
     Chunk,
     ChunkState,
@@ -34,10 +34,10 @@ from darts_acquisition import (
     load_arcticdem,
     verify_cube,
 )
-from darts_acquisition._layout import DIGEST
-from darts_acquisition._storage import BRANCH
-from darts_acquisition.auxiliary import read_product
-from darts_acquisition.grid import chunk_window
+from darts_acquisition.auxiliary.loading import read_product
+from darts_acquisition.cube.grid import chunk_window
+from darts_acquisition.cube.layout import DIGEST
+from darts_acquisition.cube.repository import BRANCH
 from darts_utils import ParameterError
 
 SHAPE, SIZE = (70, 90), 16
@@ -136,7 +136,7 @@ def test_identities_of_many_are_those_of_each(cube, monkeypatch, few, legacy):
         cube = make_legacy(cube)
         filled(cube, EVERY[2::8])
     each = {chunk: cube.identities([chunk])[chunk] for chunk in EVERY}
-    monkeypatch.setattr(darts_acquisition._states, "_FEW", few)
+    monkeypatch.setattr(darts_acquisition.cube.states, "_FEW", few)
     assert cube.identities(EVERY) == each
     assert cube.identities() == {chunk: identity for chunk, identity in each.items() if identity != "missing"}
     assert len({identity[:6] for identity in each.values()}) > 3
@@ -302,14 +302,14 @@ def test_pixels_and_identities_are_of_one_state(cube, monkeypatch, before):
     window = window_of(FIRST)
     old, new = arrays_for(window, 1), arrays_for(window, 2)
     cube.write(window, old)
-    original = getattr(darts_acquisition.datacube, before)
+    original = getattr(darts_acquisition.cube.datacube, before)
 
     def late(*arguments):
-        monkeypatch.setattr(darts_acquisition.datacube, before, original)
+        monkeypatch.setattr(darts_acquisition.cube.datacube, before, original)
         Datacube.open(cube.path).write(window, new)
         return original(*arguments)
 
-    monkeypatch.setattr(darts_acquisition.datacube, before, late)
+    monkeypatch.setattr(darts_acquisition.cube.datacube, before, late)
     ds = cube.read(window)
     np.testing.assert_array_equal(ds.height, old["height"])
     assert json.loads(ds.attrs["chunk_identities"]) == {"0,0": oracle(old)}
@@ -395,7 +395,7 @@ def test_copies_of_a_legacy_cube_share_its_identity_and_no_others_do(tmp_path, p
         contents = filled(cube, [FIRST])
         cube = make_legacy(cube)
         copy = Path(shutil.copytree(cube.path, tmp_path / f"copy{number}"))
-        darts_acquisition._digests._first_snapshots.clear()
+        darts_acquisition.cube.digests._first_snapshots.clear()
         assert Datacube.open(copy).identities() == cube.identities()
         filled(Datacube.open(copy), [CORNER])
         assert Datacube.open(copy).identities([FIRST]) == cube.identities()
@@ -408,7 +408,7 @@ def test_a_legacy_cube_is_read_without_writing_into_it(cube, monkeypatch):
     filled(cube, [FIRST])
     cube = make_legacy(cube)
     files = {file: file.stat().st_mtime_ns for file in cube.path.rglob("*")}
-    monkeypatch.setattr(darts_acquisition._transaction, "commit", None)
+    monkeypatch.setattr(darts_acquisition.cube.transaction, "commit", None)
     assert cube.identities()[FIRST].startswith("legacy:")
     assert "legacy:" in cube.read(window_of(FIRST)).attrs["chunk_identities"]
     verify_cube(cube.path)
@@ -419,7 +419,7 @@ def test_the_beginning_of_a_cube_is_looked_for_once(cube, monkeypatch):
     """Of a cube with many commits that nobody writes, each tile would walk through all of them."""
     filled(cube, [FIRST])
     cube = make_legacy(cube)
-    monkeypatch.setattr(darts_acquisition._digests, "_first_snapshots", {})
+    monkeypatch.setattr(darts_acquisition.cube.digests, "_first_snapshots", {})
     seen = []
     repository = cube._repository
 
@@ -433,13 +433,13 @@ def test_the_beginning_of_a_cube_is_looked_for_once(cube, monkeypatch):
     for expected in (4, 1, 2):  # creation, writing, the making of a legacy cube, and the root; nothing; one commit
         seen.clear()
         tips.append(repository.lookup_branch(BRANCH))
-        assert darts_acquisition._digests.first_snapshot(Watched(), tips[-1]) == first_snapshot(cube)
+        assert darts_acquisition.cube.digests.first_snapshot(Watched(), tips[-1]) == first_snapshot(cube)
         assert len(seen) == expected
         if expected == 1:
             write_without_digest(cube, window_of(CORNER), arrays_for(window_of(CORNER)))
-    monkeypatch.setattr(darts_acquisition._digests, "_MOST_SNAPSHOTS", 1)
-    assert darts_acquisition._digests.first_snapshot(Watched(), tips[0]) == first_snapshot(cube)
-    assert list(darts_acquisition._digests._first_snapshots) == [tips[0]]
+    monkeypatch.setattr(darts_acquisition.cube.digests, "_MOST_SNAPSHOTS", 1)
+    assert darts_acquisition.cube.digests.first_snapshot(Watched(), tips[0]) == first_snapshot(cube)
+    assert list(darts_acquisition.cube.digests._first_snapshots) == [tips[0]]
 
 
 @pytest.mark.parametrize("theirs", ["with digests", "without digests"])
@@ -449,18 +449,18 @@ def test_two_first_writers_of_a_legacy_cube_do_not_clash(cube, monkeypatch, duri
     filled(cube, [CORNER])
     cube = make_legacy(cube)
     mine, other = arrays_for(window_of(FIRST), 1), arrays_for(window_of(SECOND), 2)
-    commit = darts_acquisition._transaction.commit
+    commit = darts_acquisition.cube.transaction.commit
 
     def late(place, session, message):
         if message.startswith(during):
-            monkeypatch.setattr(darts_acquisition._transaction, "commit", commit)
+            monkeypatch.setattr(darts_acquisition.cube.transaction, "commit", commit)
             if theirs == "with digests":
                 Datacube.open(cube.path).write(window_of(SECOND), other)
             else:
                 write_without_digest(cube, window_of(SECOND), other)
         commit(place, session, message)
 
-    monkeypatch.setattr(darts_acquisition._transaction, "commit", late)
+    monkeypatch.setattr(darts_acquisition.cube.transaction, "commit", late)
     legacy = cube.identities()[CORNER]
     assert cube.write(window_of(FIRST), mine) == [FIRST]
     expected = {FIRST: oracle(mine), CORNER: legacy}

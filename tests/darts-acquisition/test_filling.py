@@ -9,10 +9,10 @@ import pytest
 from odc.geo.geobox import GeoBox
 
 from darts_acquisition import Chunk, ChunkState, Datacube, Filling, LoginError, ServiceError, Window
-from darts_acquisition.failures import Failure
-from darts_acquisition.filling import fill, wait_for_fillings
-from darts_acquisition.grid import aligned_window
-from darts_acquisition.retry import RetryPolicy, StoppedError, allow_fetching, stop_fetching
+from darts_acquisition.cube.grid import aligned_window
+from darts_acquisition.cube.ingest import fill, wait_for_fillings
+from darts_acquisition.io.failures import Failure
+from darts_acquisition.io.retry import RetryPolicy, StoppedError, allow_fetching, stop_fetching
 from darts_utils import Stopwatch, step
 
 CHUNKS = [Chunk(row, col) for row in range(5) for col in range(6)]

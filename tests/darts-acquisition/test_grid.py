@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from odc.geo.geobox import GeoBox
 
 from darts_acquisition import Chunk, OutsideExtentError, Window
-from darts_acquisition.grid import (
+from darts_acquisition.cube.grid import (
     aligned_window,
     chunk_block,
     chunk_window,

@@ -23,7 +23,7 @@ from darts_acquisition import (
     tcvis_product,
     verify_cube,
 )
-from darts_acquisition.inspection import _feature, _longitudes
+from darts_acquisition.cube.inspect import _feature, _longitudes
 
 
 def values_for(product, window):

@@ -17,8 +17,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from darts_acquisition.errors import LoginError, ServiceError
-from darts_acquisition.failures import failure_of, parse_retry_after
-from darts_acquisition.retry import RateLimiter, RetryPolicy, StoppedError, allow_fetching, stop_fetching, stoppable
+from darts_acquisition.io.failures import failure_of, parse_retry_after
+from darts_acquisition.io.retry import RateLimiter, RetryPolicy, StoppedError, allow_fetching, stop_fetching, stoppable
 from darts_utils import ParameterError
 from support.earthengine_server import connect, serve_earth_engine
 from support.file_server import serve_files

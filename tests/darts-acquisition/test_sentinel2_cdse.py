@@ -27,7 +27,9 @@ from darts_acquisition.errors import (
     SceneNotFoundError,
     ServiceError,
 )
-from darts_acquisition.retry import RetryPolicy, StoppedError, allow_fetching, nap, stop_fetching
+from darts_acquisition.io.retry import RetryPolicy, StoppedError, allow_fetching, nap, stop_fetching
+from darts_acquisition.io.settings import RequestLimits
+from darts_acquisition.scenes.store import RawStore
 from darts_acquisition.sentinel2 import (
     CDSESettings,
     ChecksumError,
@@ -42,8 +44,6 @@ from darts_acquisition.sentinel2 import (
 )
 from darts_acquisition.sentinel2.bands import REFLECTANCE_BANDS, SCL, quality_from_scl
 from darts_acquisition.sentinel2.item import asset_of, facts_of
-from darts_acquisition.sentinel2.store import RawStore
-from darts_acquisition.settings import RequestLimits
 from darts_utils import ParameterError
 from support.local_server import Answer, LocalServer
 from support.s3_server import KEYS, environment_of, serve_s3, storage_between
@@ -416,7 +416,7 @@ def test_pages_without_end(service):
     page = {"features": [], "links": [{"rel": "next", "href": f"{stac.url}/search", "method": "POST", "body": {}}]}
     stac.inject(path="/search", body=json.dumps(page).encode(), times=99)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("darts_acquisition.stac._MOST_PAGES", 5)
+        patch.setattr("darts_acquisition.io.stac._MOST_PAGES", 5)
         with pytest.raises(ServiceError, match="no end"):
             search_cdse_s2_sr(tile_ids=["08WMA"], settings=settings)
 
@@ -466,7 +466,7 @@ def test_a_fault_on_the_way_changes_nothing(between, scene, tmp_path, fault):
 
 def test_a_part_is_continued_where_it_ended(between, scene, tmp_path, published, monkeypatch):
     storage, settings, _ = between
-    monkeypatch.setattr("darts_acquisition.sentinel2.s3._PIECE", 512)
+    monkeypatch.setattr("darts_acquisition.io.s3._PIECE", 512)
     storage.inject(path="*B03_10m*", reset_after=1500, times=99)
     with pytest.raises(ServiceError, match="B03_10m"):
         download_cdse_s2_sr_scene(CDSE_NAME, tmp_path, settings=settings)

@@ -11,6 +11,8 @@ from pyproj import Transformer
 from shapely.geometry import box, shape
 
 from darts_acquisition.errors import LoginError, SceneNameError, SceneNotFoundError, ServiceError
+from darts_acquisition.io.settings import EarthEngineSettings, RequestLimits
+from darts_acquisition.scenes.store import RawStore
 from darts_acquisition.sentinel2 import (
     get_aoi_from_gee_s2_sr_scene_ids,
     get_gee_s2_sr_scene_ids_from_geodataframe,
@@ -20,8 +22,6 @@ from darts_acquisition.sentinel2 import (
     search_gee_s2_sr,
 )
 from darts_acquisition.sentinel2.bands import REFLECTANCE_BANDS, quality_from_scl
-from darts_acquisition.sentinel2.store import RawStore
-from darts_acquisition.settings import EarthEngineSettings, RequestLimits
 from darts_utils import ParameterError
 from support.earthengine_server import connect, serve_earth_engine
 from support.s3_server import environment_of, serve_s3

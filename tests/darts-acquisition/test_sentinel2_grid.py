@@ -6,7 +6,7 @@ from shapely.geometry import box
 
 from darts_acquisition import check_tiles_exist, download_sentinel_2_grid, read_sentinel_2_grid
 from darts_acquisition.errors import ServiceError
-from darts_acquisition.settings import RequestLimits
+from darts_acquisition.io.settings import RequestLimits
 from darts_utils import ParameterError
 from support.file_server import serve_files
 from support.mgrs_kml import kml

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from darts_acquisition.errors import EmptySceneError, SceneError, SceneGridError
+from darts_acquisition.scenes.raw import RawBand, RawGrid, SceneFacts
 from darts_acquisition.sentinel2.bands import (
     REFLECTANCE_BANDS,
     SCL,
@@ -17,7 +18,6 @@ from darts_acquisition.sentinel2.bands import (
     reflectance_table,
     select_bands,
 )
-from darts_acquisition.sentinel2.raw import RawBand, RawGrid, SceneFacts
 from darts_acquisition.sentinel2.tile import InMemory, _exact_line, build_tile
 from darts_utils import NoDataError, ParameterError
 from support.sentinel2 import LEFT, TOP, expected_reflectance, random_scene

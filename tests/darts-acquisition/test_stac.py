@@ -5,8 +5,8 @@ import json
 import pytest
 
 from darts_acquisition.errors import ServiceError
-from darts_acquisition.settings import RequestLimits
-from darts_acquisition.stac import open_api, search_box
+from darts_acquisition.io.settings import RequestLimits
+from darts_acquisition.io.stac import open_api, search_box
 from support.sentinel2 import NO_NAPS
 from support.stac_server import serve_stac
 
@@ -60,7 +60,7 @@ def test_an_empty_page_is_not_the_last_one_if_it_names_another(service):
 
 def test_pages_without_end_are_an_error(service, monkeypatch):
     server, client = service
-    monkeypatch.setattr("darts_acquisition.stac._MOST_PAGES", 5)
+    monkeypatch.setattr("darts_acquisition.io.stac._MOST_PAGES", 5)
     link = {"rel": "next", "href": f"{server.url}/search", "method": "POST", "body": {}}
     server.inject(path="/search", body=json.dumps({"features": [item("a")], "links": [link]}).encode(), times=99)
     with pytest.raises(ServiceError, match="no end"):

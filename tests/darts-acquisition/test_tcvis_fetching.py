@@ -35,9 +35,9 @@ from darts_acquisition import (
     tcvis_product,
     verify_cube,
 )
-from darts_acquisition.bookkeeping import product_windows
-from darts_acquisition.filling import fill
-from darts_acquisition.tcvis_source import TCVISSource
+from darts_acquisition.auxiliary.tcvis_source import TCVISSource
+from darts_acquisition.cube.bookkeeping import product_windows
+from darts_acquisition.cube.ingest import fill
 from support.earthengine_server import MOST_BYTES, EarthImage, serve_earth_engine
 from support.local_server import Answer, LocalServer
 

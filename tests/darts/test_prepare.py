@@ -12,8 +12,8 @@ from darts.demo import SampleArea, make_sample_area
 from darts.errors import ConfigurationError, NoTilesError
 from darts.pipelines.sequential_v2 import PlanetPipeline
 from darts_acquisition import Datacube, load_arcticdem, load_tcvis
-from darts_acquisition.auxiliary import Estimate
-from darts_acquisition.filling import Filling
+from darts_acquisition.auxiliary.loading import Estimate
+from darts_acquisition.cube.ingest import Filling
 from support.damage import copy_scene
 
 
@@ -47,7 +47,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> dict:
 def test_what_is_prepared_is_what_a_run_reads(area: SampleArea, tmp_path: Path, asked: dict) -> None:
     from darts.run.worker import dem_margin_px
     from darts_acquisition import load_planet_scene
-    from darts_acquisition.areas import chunks_of
+    from darts_acquisition.cube.areas import chunks_of
 
     assert _pipeline(area.scenes_dir, tmp_path).prepare_data(aux=True) == []
     (footprint,), (cube, resolution), options = asked["arcticdem"]
@@ -65,9 +65,9 @@ def test_what_is_prepared_is_what_a_run_reads(area: SampleArea, tmp_path: Path, 
 def test_corners_of_the_window_around_a_turned_tile_are_prepared(tmp_path: Path, asked: dict) -> None:
     """Far from the meridian of the DEM's grid, tiles lie in it askew, and loading one reads its bounding window."""
     from darts_acquisition import arcticdem_product
-    from darts_acquisition.areas import chunks_of
-    from darts_acquisition.bookkeeping import product_windows
-    from darts_acquisition.grid import chunk_block
+    from darts_acquisition.cube.areas import chunks_of
+    from darts_acquisition.cube.bookkeeping import product_windows
+    from darts_acquisition.cube.grid import chunk_block
 
     folder = tmp_path / "scenes" / "20210821_210019_08_2405"
     folder.mkdir(parents=True)

@@ -11,7 +11,7 @@ from odc.geo.geobox import GeoBox
 from darts.demo import demo_model, make_sample_area
 from darts.pipelines.sequential_v2 import Sentinel2Pipeline
 from darts_acquisition import create_arcticdem_cube, load_cdse_s2_sr_scene
-from darts_acquisition.sentinel2.store import RawStore
+from darts_acquisition.scenes.store import RawStore
 from support.peel_scenes import JULY, no_network, statuses
 from support.s3_server import environment_of, serve_s3
 from support.sentinel2 import BUCKET, Scene, publish

@@ -19,19 +19,19 @@ from typing import Any
 _SCRIPT = """
 import json, os, sys
 import filelock, numpy, odc.geo.xr, pystac_client, rasterio, requests, shapely, tenacity, zarr
-import darts_acquisition.filling
+import darts_acquisition.cube.ingest
 from darts_acquisition import ArcticDEMSettings, Chunk, CubeProduct, Datacube, RequestLimits
-from darts_acquisition.arcticdem_source import ArcticDEMSource
+from darts_acquisition.auxiliary.arcticdem_source import ArcticDEMSource
 
 def fill(order):
     product = CubeProduct.from_attrs(order["product"])
     limits = RequestLimits(parallel=order["parallel"])
     source = ArcticDEMSource(product, ArcticDEMSettings(stac_url=order["url"], limits=limits))
-    darts_acquisition.filling._CHUNKS_PER_COMMIT = order["per_commit"]
+    darts_acquisition.cube.ingest._CHUNKS_PER_COMMIT = order["per_commit"]
     cube = Datacube.open_or_create(order["path"], product)
     chunks = [Chunk(*place) for place in order["chunks"]]
     todo = [chunk for chunk in chunks if cube.states_of([chunk])[0] == 0]
-    done = darts_acquisition.filling.fill(cube, todo, source)
+    done = darts_acquisition.cube.ingest.fill(cube, todo, source)
     return [done.filled, done.empty, done.elsewhere]
 
 odc.geo.CRS("EPSG:3413").transformer_to_crs(odc.geo.CRS("EPSG:4326"))(0.0, 0.0)

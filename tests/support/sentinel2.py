@@ -12,10 +12,10 @@ import rasterio
 from affine import Affine
 from pyproj import Transformer
 
-from darts_acquisition.retry import RetryPolicy
+from darts_acquisition.io.retry import RetryPolicy
+from darts_acquisition.io.settings import RequestLimits, S3Settings
 from darts_acquisition.sentinel2.bands import REFLECTANCE_BANDS, SCL
 from darts_acquisition.sentinel2.settings import CDSESettings
-from darts_acquisition.settings import RequestLimits, S3Settings
 from support.earthengine_server import EarthImage
 from support.s3_server import S3Server
 

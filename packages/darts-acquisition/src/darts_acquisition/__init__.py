@@ -2,16 +2,27 @@
 
 from typing import TYPE_CHECKING
 
-from darts_acquisition.arcticdem import (
+from darts_acquisition.auxiliary.arcticdem import (
     arcticdem_product,
     create_arcticdem_cube,
     download_arcticdem,
     estimate_arcticdem,
     load_arcticdem,
 )
-from darts_acquisition.auxiliary import Estimate
-from darts_acquisition.bookkeeping import ChunkState
-from darts_acquisition.datacube import Datacube
+from darts_acquisition.auxiliary.loading import Estimate
+from darts_acquisition.auxiliary.tcvis import (
+    create_tcvis_cube,
+    download_tcvis,
+    estimate_tcvis,
+    load_tcvis,
+    tcvis_product,
+)
+from darts_acquisition.cube.bookkeeping import ChunkState
+from darts_acquisition.cube.datacube import Datacube
+from darts_acquisition.cube.grid import Chunk, Window
+from darts_acquisition.cube.ingest import Filling, wait_for_fillings
+from darts_acquisition.cube.inspect import CubeCheck, CubeInfo, inspect_cube, verify_cube
+from darts_acquisition.cube.product import CubeProduct, CubeVariable
 from darts_acquisition.errors import (
     CubeBusyError,
     CubeConflictError,
@@ -30,17 +41,14 @@ from darts_acquisition.errors import (
     SceneReadError,
     ServiceError,
 )
-from darts_acquisition.filling import Filling, wait_for_fillings
-from darts_acquisition.grid import Chunk, Window
-from darts_acquisition.inspection import CubeCheck, CubeInfo, inspect_cube, verify_cube
+from darts_acquisition.io.retry import RateLimiter, RetryPolicy, StoppedError, allow_fetching, stop_fetching
+from darts_acquisition.io.settings import ArcticDEMSettings, EarthEngineSettings, RequestLimits, S3Settings
 from darts_acquisition.planet import (
     get_planet_geometry,
     load_planet_masks,
     load_planet_scene,
     parse_planet_type,
 )
-from darts_acquisition.products import CubeProduct, CubeVariable
-from darts_acquisition.retry import RateLimiter, RetryPolicy, StoppedError, allow_fetching, stop_fetching
 from darts_acquisition.sentinel2 import (
     Area,
     AreaError,
@@ -67,8 +75,6 @@ from darts_acquisition.sentinel2 import (
     search_cdse_s2_sr,
     search_gee_s2_sr,
 )
-from darts_acquisition.settings import ArcticDEMSettings, EarthEngineSettings, RequestLimits, S3Settings
-from darts_acquisition.tcvis import create_tcvis_cube, download_tcvis, estimate_tcvis, load_tcvis, tcvis_product
 from darts_acquisition.version import RESULTS_VERSION
 from darts_utils.version import lazy_version
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Optional
 from darts_utils import DartsError, GridError, NoDataError
 
 if TYPE_CHECKING:
-    from darts_acquisition.failures import Failure
+    from darts_acquisition.io.failures import Failure
 
 
 class SceneError(DartsError, ValueError):

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from darts_acquisition.delivery import find_file, find_optional_file, read_grid, read_raster
+from darts_acquisition.cube.grid import same_grid
 from darts_acquisition.errors import EmptySceneError, SceneGridError, SceneNameError
-from darts_acquisition.grid import same_grid
+from darts_acquisition.planet.delivery import find_file, find_optional_file, read_grid, read_raster
 from darts_acquisition.planet.metadata import METADATA_PATTERNS, read_metadata
 from darts_acquisition.planet.naming import parse_planet_name
 from darts_utils import MissingBandError, band_attrs, step

@@ -1,6 +1,6 @@
 """Sentinel-2 L2A scenes of the Copernicus Data Space and of Google Earth Engine, with one result."""
 
-from darts_acquisition.sentinel2.area import Area
+from darts_acquisition.scenes.area import Area
 from darts_acquisition.sentinel2.cdse import download_cdse_s2_sr_scene, load_cdse_s2_sr_scene
 from darts_acquisition.sentinel2.cdse_search import (
     get_aoi_from_cdse_s2_sr_scene_ids,

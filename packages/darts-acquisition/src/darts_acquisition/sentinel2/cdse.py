@@ -6,16 +6,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from darts_acquisition.errors import SceneNotFoundError
+from darts_acquisition.io.s3 import S3Files
+from darts_acquisition.scenes.raw import RawBand, RawGrid, SceneFacts
+from darts_acquisition.scenes.scene import download_scene, load_scene
+from darts_acquisition.scenes.selection import check_scene_id
+from darts_acquisition.scenes.store import RawStore
 from darts_acquisition.sentinel2.bands import SCL, S2Band
 from darts_acquisition.sentinel2.cdse_search import find_items
 from darts_acquisition.sentinel2.item import SOURCE, Asset, asset_of, facts_of
 from darts_acquisition.sentinel2.jpeg2000 import decode
-from darts_acquisition.sentinel2.raw import RawBand, RawGrid, SceneFacts
-from darts_acquisition.sentinel2.s3 import S3Files
-from darts_acquisition.sentinel2.scene import download_scene, load_scene
-from darts_acquisition.sentinel2.selection import check_scene_id
 from darts_acquisition.sentinel2.settings import CDSESettings
-from darts_acquisition.sentinel2.store import RawStore
 from darts_utils import step
 
 if TYPE_CHECKING:

@@ -5,15 +5,15 @@ from contextlib import closing
 from typing import TYPE_CHECKING, Any, Unpack
 
 from darts_acquisition.errors import ServiceError
-from darts_acquisition.sentinel2.area import Area
-from darts_acquisition.sentinel2.found import check_all_found
+from darts_acquisition.io.stac import make_stac_io
+from darts_acquisition.io.transfer import public_url
+from darts_acquisition.scenes.area import Area
+from darts_acquisition.scenes.found import check_all_found
+from darts_acquisition.scenes.selection import Conditions, Selection, check_scene_id, make_selection, unique
+from darts_acquisition.scenes.table import scene_table
+from darts_acquisition.scenes.target import Target
 from darts_acquisition.sentinel2.item import moment_of, tile_of
-from darts_acquisition.sentinel2.selection import Conditions, Selection, check_scene_id, make_selection, unique
 from darts_acquisition.sentinel2.settings import CDSESettings
-from darts_acquisition.sentinel2.table import scene_table
-from darts_acquisition.sentinel2.target import Target
-from darts_acquisition.stac import make_stac_io
-from darts_acquisition.transfer import public_url
 from darts_utils import DartsError
 
 if TYPE_CHECKING:

@@ -4,14 +4,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal, Unpack
 
-from darts_acquisition.earthengine import EarthEngineClient
 from darts_acquisition.errors import ServiceError
-from darts_acquisition.sentinel2.area import Area
-from darts_acquisition.sentinel2.found import check_all_found
-from darts_acquisition.sentinel2.selection import Conditions, Interval, Selection, check_scene_id, make_selection
-from darts_acquisition.sentinel2.table import scene_table
-from darts_acquisition.sentinel2.target import Target
-from darts_acquisition.settings import EarthEngineSettings
+from darts_acquisition.io.earthengine import EarthEngineClient
+from darts_acquisition.io.settings import EarthEngineSettings
+from darts_acquisition.scenes.area import Area
+from darts_acquisition.scenes.found import check_all_found
+from darts_acquisition.scenes.selection import Conditions, Interval, Selection, check_scene_id, make_selection
+from darts_acquisition.scenes.table import scene_table
+from darts_acquisition.scenes.target import Target
 from darts_utils import ParameterError
 
 if TYPE_CHECKING:

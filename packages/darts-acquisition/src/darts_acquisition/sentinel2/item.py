@@ -7,8 +7,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from darts_acquisition.errors import SceneError
+from darts_acquisition.scenes.raw import RawGrid, SceneFacts
 from darts_acquisition.sentinel2.bands import SCL, S2Band
-from darts_acquisition.sentinel2.raw import RawGrid, SceneFacts
 
 SOURCE = "cdse"
 _SCALE = 1e-4

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from darts_acquisition.errors import SceneGridError, SceneReadError
+from darts_acquisition.scenes.raw import RawBand
 from darts_acquisition.sentinel2.item import Asset
-from darts_acquisition.sentinel2.raw import RawBand
 from darts_utils import usable_cpus
 
 if TYPE_CHECKING:

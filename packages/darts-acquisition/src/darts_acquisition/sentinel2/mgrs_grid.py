@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from darts_acquisition.errors import ServiceError
+from darts_acquisition.io.settings import RequestLimits
+from darts_acquisition.io.transfer import public_url
+from darts_acquisition.scenes.selection import check_tile_id
 from darts_acquisition.sentinel2.errors import AreaError
-from darts_acquisition.sentinel2.selection import check_tile_id
-from darts_acquisition.settings import RequestLimits
-from darts_acquisition.transfer import public_url
 from darts_utils import ParameterError
 
 if TYPE_CHECKING:
@@ -113,7 +113,7 @@ def _read_kml(file: Path, source: str) -> "gpd.GeoDataFrame":
     """Read tiles and footprints; of the shapes that a tile has there (footprint, centre), the footprint is kept."""
     import geopandas as gpd
 
-    from darts_acquisition.sentinel2.area import read_vector_file
+    from darts_acquisition.scenes.area import read_vector_file
 
     try:
         content = read_vector_file(file)

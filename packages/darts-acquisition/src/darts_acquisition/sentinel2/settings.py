@@ -4,7 +4,7 @@ import os
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
-from darts_acquisition.settings import RequestLimits, S3Settings
+from darts_acquisition.io.settings import RequestLimits, S3Settings
 from darts_utils import ParameterError
 
 CDSE_STAC_URL = "https://stac.dataspace.copernicus.eu/v1/"

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from darts_acquisition.errors import EmptySceneError
+from darts_acquisition.scenes.raw import RawBand, RawGrid, SceneFacts, tile_geobox
 from darts_acquisition.sentinel2.bands import DEFAULT_BANDS, SCL, S2Band, quality_from_scl, reflectance_table
-from darts_acquisition.sentinel2.raw import RawBand, RawGrid, SceneFacts, tile_geobox
 from darts_utils import step
 
 if TYPE_CHECKING:

@@ -1,0 +1,1 @@
+"""Terrain (ArcticDEM) and land change (TCVIS) for a tile, out of datacubes."""

@@ -1,0 +1,210 @@
+"""Read the area around a tile from the cube of a product; fetch what it lacks before, where that is wanted."""
+
+import logging
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from darts_acquisition.cube.areas import AreaLike, chunks_of
+from darts_acquisition.cube.bookkeeping import ChunkState, product_windows
+from darts_acquisition.cube.datacube import Datacube, as_variable
+from darts_acquisition.cube.digests import IDENTITIES, from_attribute, to_attribute
+from darts_acquisition.cube.grid import Chunk
+from darts_acquisition.cube.ingest import Filling, Progress, Source, fill
+from darts_acquisition.cube.product import CubeProduct
+from darts_acquisition.errors import CubeNotFoundError, MissingAuxiliaryDataError
+from darts_acquisition.io.settings import S3Settings
+
+if TYPE_CHECKING:
+    import xarray as xr
+    from odc.geo.geobox import GeoBox
+
+logger = logging.getLogger(__name__)
+
+CubePath = str | os.PathLike[str]
+"""Folder of a datacube, or ``s3://bucket/prefix``."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What fetching an area would take.
+
+    Attributes:
+        area_chunks: Chunks that the area touches.
+        missing_chunks: Those of them that are missing.
+        megabytes: What would be downloaded at most, about; less where the provider has nothing.
+    """
+
+    area_chunks: int
+    missing_chunks: int
+    megabytes: int
+
+    def __str__(self) -> str:
+        if not self.missing_chunks:
+            return "nothing is missing"
+        return (
+            f"{self.missing_chunks} of {self.area_chunks} chunks are missing, "
+            f"at most about {self.megabytes} MB to download"
+        )
+
+
+def read_product(
+    geobox: "GeoBox",
+    data_dir: CubePath,
+    product: CubeProduct,
+    *,
+    buffer: int,
+    data_source: str,
+    how_to_fill: str,
+    source: Callable[[], Source] | None = None,
+    s3: S3Settings | None = None,
+    progress: Progress | None = None,
+) -> "xr.Dataset":
+    """Read all variables of a product around a tile.
+
+    Args:
+        geobox: Grid of the tile, in any CRS.
+        data_dir: Folder of the datacube, or its address in object storage.
+        product: What the cube must hold.
+        buffer: Pixels of the cube to add on every side.
+        data_source: Attribute that every variable gets.
+        how_to_fill: Last sentence of the message where something is missing.
+        source: Makes what fetches missing chunks, called only if there are any; None fetches nothing.
+        s3: Which object storage.
+        progress: Told after each chunk that was fetched.
+
+    Returns:
+        Dataset with dimensions (y, x) on the cube's grid. Of a tile that crosses the antimeridian in a geographic cube,
+        longitudes run on beyond ±180°. Its attribute `chunk_identities` is that of `Datacube.read`.
+
+    Raises:
+        MissingAuxiliaryDataError: If nothing may be fetched and a part of the area is neither filled nor known to be
+            empty, or there is no cube.
+        ServiceError: If a part cannot be fetched.
+        OutsideExtentError: If the area lies wholly outside the product.
+        CubeError: If there is something else at the path, or a cube of another product.
+        GridError: If the area has no CRS.
+        ParameterError: If `buffer` is negative.
+    """
+    windows = product_windows(product, geobox, buffer)
+    if source is None:
+        try:
+            cube = Datacube.open(data_dir, s3=s3)
+        except CubeNotFoundError as error:
+            raise MissingAuxiliaryDataError(f"{error} {how_to_fill}") from error
+        cube.check_holds(product)
+    else:
+        cube = Datacube.open_or_create(data_dir, product, s3=s3)
+        missing = [chunk for window in windows for chunk in cube.missing(window)]
+        if missing:
+            logger.info("Fetching %d chunks of %s.", len(missing), product.collection)
+            fill(cube, missing, source(), progress)
+    parts = [cube.read(window, how_to_fill=how_to_fill) for window in windows]
+    ds = parts[0] if len(parts) == 1 else _join(*parts)
+    for variable in ds.data_vars.values():
+        variable.attrs["data_source"] = data_source
+    return ds
+
+
+def download_product(
+    area: AreaLike,
+    data_dir: CubePath,
+    product: CubeProduct,
+    source: Callable[[], Source],
+    *,
+    buffer: int,
+    s3: S3Settings | None = None,
+    progress: Progress | None = None,
+) -> Filling:
+    """Fetch what a cube lacks of an area; create the cube where there is none.
+
+    Args:
+        area: The area, in any CRS.
+        data_dir: Folder of the datacube, or its address in object storage.
+        product: What the cube holds.
+        source: Makes what fetches missing chunks, called only if there are any.
+        buffer: Pixels of the cube to add on every side.
+        s3: Which object storage.
+        progress: Told after each chunk.
+
+    Returns:
+        What was done.
+
+    Raises:
+        ServiceError: If a part cannot be fetched; what was fetched is in the cube.
+        OutsideExtentError: If the area lies wholly outside the product.
+        CubeError: If there is something else at the path, or a cube of another product.
+        GridError: If the area has no CRS.
+    """
+    chunks = chunks_of(product, area, buffer)
+    cube = Datacube.open_or_create(data_dir, product, s3=s3)
+    missing = _missing(cube, chunks)
+    logger.info("%s: %d of %d chunks are missing.", product.collection, len(missing), len(chunks))
+    return fill(cube, missing, source(), progress) if missing else Filling()
+
+
+def estimate_product(
+    area: AreaLike,
+    data_dir: CubePath,
+    product: CubeProduct,
+    *,
+    buffer: int,
+    bytes_per_px: float,
+    s3: S3Settings | None = None,
+) -> Estimate:
+    """Say what `download_product` would fetch. Nothing is created or fetched.
+
+    Args:
+        area: The area, in any CRS.
+        data_dir: Folder of the datacube, or its address in object storage.
+        product: What the cube holds, or is to hold.
+        buffer: Pixels of the cube to add on every side.
+        bytes_per_px: What a pixel of all variables takes to download, about.
+        s3: Which object storage.
+
+    Returns:
+        The estimate.
+
+    Raises:
+        OutsideExtentError: If the area lies wholly outside the product.
+        CubeError: If there is something else at the path, or a cube of another product.
+        GridError: If the area has no CRS.
+    """
+    chunks = chunks_of(product, area, buffer)
+    try:
+        cube = Datacube.open(data_dir, s3=s3)
+    except CubeNotFoundError:
+        return _estimate(product, chunks, chunks, bytes_per_px)
+    cube.check_holds(product)
+    return _estimate(product, chunks, _missing(cube, chunks), bytes_per_px)
+
+
+def _missing(cube: Datacube, chunks: list[Chunk]) -> list[Chunk]:
+    """Return those of some chunks that are missing."""
+    states = cube.states_of(chunks)
+    return [chunk for chunk, state in zip(chunks, states, strict=True) if state == ChunkState.MISSING]
+
+
+def _estimate(product: CubeProduct, chunks: list[Chunk], missing: list[Chunk], bytes_per_px: float) -> Estimate:
+    megabytes = len(missing) * product.chunk_px**2 * bytes_per_px / 1e6
+    return Estimate(len(chunks), len(missing), int(np.ceil(megabytes)))
+
+
+def _join(west: "xr.Dataset", east: "xr.Dataset") -> "xr.Dataset":
+    """Set the part east of the antimeridian beside the part west of it, on the grid of the latter.
+
+    The width of the world need not be a whole number of pixels; the eastern part moves by what is left, which is less
+    than half a pixel.
+    """
+    import xarray as xr
+
+    geobox = west.odc.geobox.expand((west.sizes["y"], west.sizes["x"] + east.sizes["x"]))
+    arrays = {}
+    for name, left in west.data_vars.items():
+        values = np.concatenate([left.values, east[name].values], axis=1)
+        arrays[name] = as_variable(values, geobox, left.attrs)
+    identities = from_attribute(west.attrs[IDENTITIES]) | from_attribute(east.attrs[IDENTITIES])
+    return xr.Dataset(arrays, attrs=west.attrs | {IDENTITIES: to_attribute(identities)})

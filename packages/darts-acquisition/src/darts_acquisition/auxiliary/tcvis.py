@@ -1,0 +1,206 @@
+"""Landsat trends (TCVIS) from a datacube that fills as it is used: land change around a tile."""
+
+import math
+import os
+from functools import partial
+from typing import TYPE_CHECKING
+
+from darts_acquisition.auxiliary.loading import Estimate, download_product, estimate_product, read_product
+from darts_acquisition.auxiliary.tcvis_source import TCVISSource
+from darts_acquisition.cube.areas import AreaLike
+from darts_acquisition.cube.datacube import Datacube
+from darts_acquisition.cube.ingest import Filling, Progress
+from darts_acquisition.cube.product import CubeProduct, CubeVariable
+from darts_acquisition.io.settings import EarthEngineSettings, S3Settings
+from darts_utils import BANDS, ParameterError
+
+if TYPE_CHECKING:
+    import xarray as xr
+    from odc.geo.geobox import GeoBox
+
+TRENDS = ("2000-2019", "2001-2020", "2003-2022")
+"""Periods for which the trends are published."""
+
+_DEGREES = 0.00026949458523585647
+"""Pixel size of the published images in degrees: 30 m at the equator."""
+_SOUTH, _NORTH = 45, 84
+"""The images end south of the permafrost region, and north where Landsat's orbit does (82.7°)."""
+_MARGIN_PX = 2
+"""What a cubic interpolation reaches beyond a tile's edge."""
+_BYTES_PER_PX = 3.0
+"""Earth Engine sends pixels as they are."""
+_HOW_TO_FILL = (
+    "Fetch them with `darts inference prep-data planet --aux`, or `darts inference prep-data sentinel2 --aux` for "
+    "Sentinel-2 scenes."
+)
+
+
+def tcvis_product(trend: str = "2000-2019") -> CubeProduct:
+    """Describe a TCVIS collection as a datacube.
+
+    Args:
+        trend: Period of the trend: "2000-2019", "2001-2020" or "2003-2022".
+
+    Returns:
+        The product: EPSG:4326 at 0.00026949458523585647°, all longitudes, 45 to 84° N, `tc_brightness`,
+        `tc_greenness` and `tc_wetness` (uint8, 0 where pixels are missing). Pixel edges are multiples of the pixel
+        size, as Earth Engine exports them.
+
+    Raises:
+        ParameterError: If there is no such collection.
+    """
+    from affine import Affine
+    from odc.geo.geobox import GeoBox
+
+    if trend not in TRENDS:
+        raise ParameterError(f"trend is {trend!r}; TCVIS is published for {', '.join(TRENDS)}.")
+    half = math.ceil(180 / _DEGREES)
+    top, bottom = math.ceil(_NORTH / _DEGREES), math.floor(_SOUTH / _DEGREES)
+    affine = Affine(_DEGREES, 0, -half * _DEGREES, 0, -_DEGREES, top * _DEGREES)
+    bands = [BANDS[f"tc_{name}"] for name in ("brightness", "greenness", "wetness")]
+    return CubeProduct(
+        name="tcvis",
+        version=trend,
+        collection=f"users/ingmarnitze/TCTrend_SR_{trend}_TCVIS",
+        geobox=GeoBox((top - bottom, 2 * half), affine, "EPSG:4326"),
+        variables=tuple(CubeVariable(band.name, band.dtype, 0, band.long_name, band.units) for band in bands),
+    )
+
+
+def create_tcvis_cube(
+    path: "str | os.PathLike[str]", trend: str = "2000-2019", *, s3: S3Settings | None = None
+) -> Datacube:
+    """Create a TCVIS datacube in which everything is missing; `load_tcvis` fills it as it is used.
+
+    Args:
+        path: Folder to create, or ``s3://bucket/prefix``.
+        trend: Period of the trend: "2000-2019", "2001-2020" or "2003-2022".
+        s3: Which object storage; None for what the environment names.
+
+    Returns:
+        The new cube, on the grid of `tcvis_product`.
+
+    Raises:
+        ParameterError: If there is no such collection.
+        CubeExistsError: If there is something at the path.
+    """
+    return Datacube.create(path, tcvis_product(trend), s3=s3)
+
+
+def load_tcvis(
+    geobox: "GeoBox",
+    data_dir: "str | os.PathLike[str]",
+    offline: bool = False,
+    trend: str = "2000-2019",
+    *,
+    settings: EarthEngineSettings | None = None,
+    s3: S3Settings | None = None,
+    progress: Progress | None = None,
+) -> "xr.Dataset":
+    """Read the Landsat trends of an area from a datacube, after fetching what the cube lacks of it.
+
+    Args:
+        geobox: Grid of the tile, in any CRS.
+        data_dir: Folder of the datacube, or ``s3://bucket/prefix``; it is created where there is none.
+        offline: Never fetch or create anything.
+        trend: Period of the trend; that of the cube.
+        settings: How Earth Engine is asked, if something must be fetched; None for the defaults.
+        s3: Which object storage holds the cube; None for what the environment names.
+        progress: Called with the number of chunks that are done and the number of those to fetch.
+
+    Returns:
+        Dataset in EPSG:4326 with the smallest window of the cube's grid that holds the area and, for interpolation,
+        two pixels around it: `tc_brightness`, `tc_greenness`, `tc_wetness` (uint8, missing pixels 0). For a tile
+        that crosses the antimeridian, longitudes run on beyond ±180°, and the pixels east of it are moved by 0.11 of a
+        pixel, because the world is not a whole number of pixels wide.
+
+    Raises:
+        MissingAuxiliaryDataError: Offline, if a part of the area is neither in the cube nor known to be empty, or there
+            is no cube. The message says which part, and which command fetches it.
+        LoginError: If something must be fetched, and Earth Engine refuses the login or there is none.
+        ServiceError: If a part cannot be fetched; what was fetched is in the cube.
+        OutsideExtentError: If the area lies wholly outside the cube's grid.
+        CubeError: If there is something else at the path, or a cube of another product or period.
+        CubeDamagedError: If the storage has damaged the cube.
+        ParameterError: If there is no such period.
+        GridError: If the area has no CRS.
+    """
+    product = tcvis_product(trend)
+    return read_product(
+        geobox,
+        data_dir,
+        product,
+        buffer=_MARGIN_PX,
+        data_source=f"TCVIS {trend}",
+        how_to_fill=_HOW_TO_FILL,
+        source=None if offline else partial(_source, product, settings),
+        s3=s3,
+        progress=progress,
+    )
+
+
+def download_tcvis(
+    aoi: AreaLike,
+    data_dir: "str | os.PathLike[str]",
+    *,
+    trend: str = "2000-2019",
+    settings: EarthEngineSettings | None = None,
+    s3: S3Settings | None = None,
+    progress: Progress | None = None,
+) -> Filling:
+    """Fetch what a datacube lacks of an area and of the two pixels around it, so that it can be used offline.
+
+    Args:
+        aoi: The area: a GeoDataFrame, a geometry of odc.geo, a geobox, or several of these, in any CRS.
+        data_dir: Folder of the datacube, or ``s3://bucket/prefix``; it is created where there is none.
+        trend: Period of the trend: "2000-2019", "2001-2020" or "2003-2022".
+        settings: How Earth Engine is asked; None for the defaults.
+        s3: Which object storage holds the cube; None for what the environment names.
+        progress: Called with the number of chunks that are done and the number of those to fetch.
+
+    Returns:
+        How many chunks were filled, and how many the provider does not cover.
+
+    Raises:
+        LoginError: If Earth Engine refuses the login, or there is none.
+        ServiceError: If a part cannot be fetched; what was fetched is in the cube.
+        OutsideExtentError: If the area lies wholly outside the cube's grid.
+        CubeError: If there is something else at the path, or a cube of another product or period.
+        ParameterError: If there is no such collection, or the area is none, or empty.
+        GridError: If the area has no CRS.
+    """
+    product = tcvis_product(trend)
+    source = partial(_source, product, settings)
+    return download_product(aoi, data_dir, product, source, buffer=_MARGIN_PX, s3=s3, progress=progress)
+
+
+def estimate_tcvis(
+    aoi: AreaLike,
+    data_dir: "str | os.PathLike[str]",
+    *,
+    trend: str = "2000-2019",
+    s3: S3Settings | None = None,
+) -> Estimate:
+    """Say what `download_tcvis` would fetch, without fetching or creating anything.
+
+    Args:
+        aoi: The area: a GeoDataFrame, a geometry of odc.geo, a geobox, or several of these, in any CRS.
+        data_dir: Folder of the datacube, or ``s3://bucket/prefix``.
+        trend: Period of the trend: "2000-2019", "2001-2020" or "2003-2022".
+        s3: Which object storage holds the cube; None for what the environment names.
+
+    Returns:
+        Numbers of chunks, and megabytes.
+
+    Raises:
+        OutsideExtentError: If the area lies wholly outside the cube's grid.
+        CubeError: If there is something else at the path, or a cube of another product or period.
+        ParameterError: If there is no such collection, or the area is none, or empty.
+        GridError: If the area has no CRS.
+    """
+    product = tcvis_product(trend)
+    return estimate_product(aoi, data_dir, product, buffer=_MARGIN_PX, bytes_per_px=_BYTES_PER_PX, s3=s3)
+
+
+def _source(product: CubeProduct, settings: EarthEngineSettings | None) -> TCVISSource:
+    return TCVISSource(product, settings or EarthEngineSettings())

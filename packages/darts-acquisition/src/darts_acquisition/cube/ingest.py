@@ -1,0 +1,263 @@
+"""Fetch what a datacube lacks, some chunks at a time, each group of them one transaction."""
+
+import logging
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from contextlib import contextmanager
+from contextvars import copy_context
+from dataclasses import dataclass
+from functools import partial
+from itertools import islice
+from queue import SimpleQueue
+from typing import TYPE_CHECKING, Protocol, TypeAlias
+
+import numpy as np
+
+from darts_acquisition.cube.datacube import Datacube
+from darts_acquisition.cube.grid import Chunk
+from darts_acquisition.errors import LoginError, ServiceError
+from darts_acquisition.io.retry import StoppedError, check_not_stopped, stoppable
+from darts_utils import step
+
+if TYPE_CHECKING:
+    from odc.geo.geobox import GeoBox
+
+logger = logging.getLogger(__name__)
+
+_CHUNKS_PER_COMMIT = 8
+"""Chunks with data that are lost at most when a process dies. A commit costs a tenth of a second and some files."""
+
+_ALL_PER_COMMIT = 64
+"""Chunks of any kind that are lost at most; those of which the provider has nothing cost a request each."""
+
+_POLL_S = 0.1
+"""How often to look whether to stop."""
+
+_GRACE_S = 1.0
+"""How long to wait for requests under way once filling ends early."""
+
+Progress = Callable[[int, int], None]
+"""Called with the number of chunks that are done, and the number of all that are to be fetched."""
+
+_Fetched: TypeAlias = Mapping[str, np.ndarray] | None
+
+_ends: set[threading.Event] = set()
+"""One for each filling that is under way in this process; set when it ends."""
+
+
+class Source(Protocol):
+    """Where the contents of a cube come from. Threads call it at once."""
+
+    @property
+    def parallel(self) -> int:
+        """How many chunks to fetch at the same time."""
+        ...
+
+    def fetch(self, geobox: "GeoBox") -> Mapping[str, np.ndarray] | None:
+        """Fetch what the provider has of a part of the cube's grid; None for nothing.
+
+        Raises:
+            ServiceError: If it cannot be fetched.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class Filling:
+    """What `fill` has done.
+
+    Attributes:
+        filled: Chunks that hold data now.
+        empty: Chunks of which the provider has nothing.
+        elsewhere: Chunks that another process completed meanwhile.
+    """
+
+    filled: int = 0
+    empty: int = 0
+    elsewhere: int = 0
+
+
+def fill(cube: Datacube, chunks: Iterable[Chunk], source: Source, progress: Progress | None = None) -> Filling:
+    """Fetch chunks and keep them, whatever happens to the others.
+
+    A file that the provider has damaged costs its chunk only; the others are fetched before that is reported. A service
+    that is down or refuses the login ends it at once, and so do an interrupt and `stop_fetching`: no further request is
+    made then, and those under way are not waited for.
+
+    Args:
+        cube: What to fill.
+        chunks: The chunks; those that are complete already are fetched in vain.
+        source: Where they come from.
+        progress: Told after each chunk.
+
+    Returns:
+        What was done.
+
+    Raises:
+        LoginError: If the service refuses the login.
+        StoppedError: If fetching was stopped. What was fetched is in the cube.
+        ServiceError: If a chunk could not be fetched. The others are in the cube.
+    """
+    todo = list(dict.fromkeys(chunks))
+    batch = _Batch(cube)
+    failures: list[tuple[Chunk, ServiceError]] = []
+    running: dict[Future[_Fetched], Chunk] = {}
+    threads = _Threads(max(1, min(source.parallel, len(todo))))
+    with _noted(), stoppable() as stop:
+        try:
+            for done, (chunk, result) in enumerate(_fetch_all(cube, todo, source, threads, running), start=1):
+                if isinstance(result, ServiceError):
+                    if _ends_all(result):
+                        raise result
+                    failures.append((chunk, result))
+                else:
+                    batch.add(chunk, result)
+                if progress is not None:
+                    progress(done, len(todo))
+        finally:
+            stop.requested = True
+            threads.end()
+            wait(running, timeout=_GRACE_S)
+            for task, chunk in running.items():  # What came while something went wrong is kept as well.
+                if task.done() and task.exception() is None:
+                    batch.add(chunk, task.result())
+            batch.commit()
+    if failures:
+        raise _summary(cube, failures, len(todo))
+    return batch.report
+
+
+def wait_for_fillings() -> None:
+    """Return when no `fill` is under way in this process any more; call `stop_fetching` before to make that soon."""
+    for end in list(_ends):
+        end.wait()
+
+
+@contextmanager
+def _noted() -> Iterator[None]:
+    """Let `wait_for_fillings` wait for the block."""
+    end = threading.Event()
+    _ends.add(end)
+    try:
+        yield
+    finally:
+        _ends.discard(end)
+        end.set()
+
+
+def _ends_all(error: ServiceError) -> bool:
+    """Tell whether there is no use in asking for further chunks."""
+    if isinstance(error, LoginError | StoppedError):
+        return True
+    return error.failure is not None and error.failure.temporary
+
+
+def _fetch_all(
+    cube: Datacube,
+    todo: list[Chunk],
+    source: Source,
+    threads: "_Threads",
+    running: dict[Future[_Fetched], Chunk],
+) -> Iterator[tuple[Chunk, _Fetched | ServiceError]]:
+    """Yield each chunk with what came of it, as it comes; no more wait in memory than are fetched at once.
+
+    Those that are not yielded yet are in `running`.
+    """
+    waiting = iter(todo)
+    while True:
+        for chunk in islice(waiting, source.parallel - len(running)):
+            # In a copy of this thread's context, so that a stopwatch that records here gets the steps there.
+            fetch = partial(copy_context().run, source.fetch, cube.chunk_geobox(chunk))
+            running[threads.submit(fetch)] = chunk
+        if not running:
+            return
+        with step("download"):
+            ended = _wait_for_one(running)
+        for task in ended:
+            error = task.exception()
+            if error is not None and not isinstance(error, ServiceError):
+                raise error
+            yield running.pop(task), error or task.result()
+
+
+def _wait_for_one(running: Iterable[Future[_Fetched]]) -> set[Future[_Fetched]]:
+    while True:
+        check_not_stopped()
+        ended, _ = wait(running, _POLL_S, FIRST_COMPLETED)
+        if ended:
+            return ended
+
+
+class _Threads:
+    """Threads that fetch. Unlike those of an executor they do not hold up the end of the process until they are done.
+
+    Args:
+        count: How many.
+    """
+
+    def __init__(self, count: int) -> None:
+        self._count = count
+        self._tasks: SimpleQueue[tuple[Future[_Fetched], Callable[[], _Fetched]] | None] = SimpleQueue()
+        for number in range(count):
+            threading.Thread(target=self._work, name=f"fetch-{number}", daemon=True).start()
+
+    def submit(self, fetch: Callable[[], _Fetched]) -> Future[_Fetched]:
+        task: Future[_Fetched] = Future()
+        self._tasks.put((task, fetch))
+        return task
+
+    def end(self) -> None:
+        """Let the threads end after what they are doing."""
+        for _ in range(self._count):
+            self._tasks.put(None)
+
+    def _work(self) -> None:
+        while (given := self._tasks.get()) is not None:
+            task, fetch = given
+            try:
+                task.set_result(fetch())
+            except BaseException as error:  # noqa: BLE001 - whoever waits for the result gets it
+                task.set_exception(error)
+            del given, task, fetch  # Else an idle thread would keep what it fetched last.
+
+
+class _Batch:
+    """Collects chunks, and commits them together."""
+
+    def __init__(self, cube: Datacube) -> None:
+        self._cube = cube
+        self._contents: dict[Chunk, Mapping[str, np.ndarray] | None] = {}
+        self.report = Filling()
+
+    def add(self, chunk: Chunk, arrays: Mapping[str, np.ndarray] | None) -> None:
+        self._contents[chunk] = arrays
+        filled = sum(each is not None for each in self._contents.values())
+        if filled >= _CHUNKS_PER_COMMIT or len(self._contents) >= _ALL_PER_COMMIT:
+            self.commit()
+
+    def commit(self) -> None:
+        contents, self._contents = self._contents, {}
+        try:
+            written = self._cube.complete(contents)
+        except KeyboardInterrupt:
+            self._contents = contents  # Kept by the last commit, which an interrupt is followed by.
+            raise
+        filled = sum(contents[chunk] is not None for chunk in written)
+        self.report = Filling(
+            self.report.filled + filled,
+            self.report.empty + len(written) - filled,
+            self.report.elsewhere + len(contents) - len(written),
+        )
+
+
+def _summary(cube: Datacube, failures: list[tuple[Chunk, ServiceError]], total: int) -> ServiceError:
+    for chunk, error in failures:
+        logger.error("Chunk in row %d, column %d of %s: %s", *chunk, cube.product.collection, error)
+    first = failures[0][1]
+    rest = total - len(failures)
+    return ServiceError(
+        f"{len(failures)} of {total} chunks of {cube.product.collection} could not be fetched"
+        f"{f'; the other {rest} are in {cube.path}' if rest else ''}. The first failure: {first}",
+        first.failure,
+    )

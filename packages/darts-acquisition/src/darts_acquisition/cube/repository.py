@@ -1,0 +1,448 @@
+"""Icechunk repositories: the only module that knows where they lie and how they are opened, created and committed."""
+
+import contextlib
+import os
+import re
+import shutil
+import time
+import uuid
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from functools import partial
+from inspect import signature
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from darts_acquisition.cube.reading import run_async
+from darts_acquisition.errors import (
+    CubeBusyError,
+    CubeConflictError,
+    CubeDamagedError,
+    CubeError,
+    CubeExistsError,
+    CubeNotFoundError,
+    LoginError,
+)
+from darts_acquisition.io.settings import RequestLimits, S3Settings
+from darts_acquisition.io.transfer import make_s3_client
+from darts_utils import ParameterError
+
+if TYPE_CHECKING:
+    import icechunk
+
+BRANCH = "main"
+_LOCK_FILE = "darts.lock"
+_LONGEST_LOCK_S = 600
+_LONGEST_CREATION_S = 10
+_GONE = ("not found", "NoSuchKey", "No such file", "range was invalid", "InvalidRange", "range not satisfiable")
+"""Words of icechunk's message where a file is absent, or ends before the part that was asked for."""
+_UNREACHABLE = ("dispatch failure", "service error", "Permission denied", "timed out", "timeout")
+"""Words of icechunk's message where the storage does not answer, or refuses to: nothing is known of the file."""
+_FRAME = re.compile(r"^\s*(x|×|[|│`╰├][-─]*[>▶]?)(\s+|$)")
+"""What icechunk draws before each line of a message."""
+_CAUSE = re.compile(r"^\s*[|│`╰├][-─]*[>▶]")
+
+
+@dataclass(frozen=True)
+class Location:
+    """Where a repository lies: in a folder, or under a prefix of a bucket.
+
+    Attributes:
+        folder: The folder; None in object storage.
+        bucket: Name of the bucket; "" for a folder.
+        prefix: What the names of all objects begin with.
+        s3: Which object storage.
+    """
+
+    folder: Path | None
+    bucket: str = ""
+    prefix: str = ""
+    s3: S3Settings = field(default_factory=S3Settings)
+
+    @classmethod
+    def of(cls, path: "str | os.PathLike[str]", s3: S3Settings | None = None) -> "Location":
+        """Understand a path: a folder, or ``s3://bucket/prefix``.
+
+        Raises:
+            ParameterError: If it is an address of another kind, or one without a bucket or a prefix.
+        """
+        text = os.fspath(path)
+        if "://" not in text:
+            return cls(Path(text).expanduser().absolute())
+        parts = urlsplit(text)
+        prefix = parts.path.strip("/")
+        if parts.scheme != "s3" or not parts.netloc or not prefix:
+            raise ParameterError(f"{text} is no place for a datacube; expected a folder, or s3://bucket/prefix.")
+        return cls(None, parts.netloc, prefix, s3 or S3Settings())
+
+    def __str__(self) -> str:
+        return str(self.folder) if self.folder is not None else f"s3://{self.bucket}/{self.prefix}"
+
+    def storage(self) -> "icechunk.Storage":
+        """Return what icechunk reads and writes with.
+
+        Raises:
+            LoginError: If the profile does not exist or holds no keys.
+        """
+        import icechunk
+
+        if self.folder is not None:
+            return icechunk.local_filesystem_storage(str(self.folder))
+        endpoint = self.s3.endpoint
+        return icechunk.s3_storage(
+            bucket=self.bucket,
+            prefix=self.prefix,
+            region=self.s3.region or os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION"),
+            endpoint_url=endpoint,
+            allow_http=endpoint is not None and endpoint.startswith("http://"),
+            force_path_style=endpoint is not None,
+            **self._credentials(),
+        )
+
+    def stored_bytes(self) -> int:
+        """Return how many bytes lie there."""
+        if self.folder is not None:
+            return sum(_size(Path(folder) / name) for folder, _, names in os.walk(self.folder) for name in names)
+        pages = make_s3_client(self.s3, RequestLimits()).get_paginator("list_objects_v2")
+        found = pages.paginate(Bucket=self.bucket, Prefix=f"{self.prefix}/")
+        return sum(each["Size"] for page in found for each in page.get("Contents", []))
+
+    def _credentials(self) -> dict[str, Any]:
+        if self.s3.anonymous:
+            return {"anonymous": True}
+        if self.s3.profile is None:
+            return {"from_env": True}
+        _profile_credentials(self.s3.profile)  # What is wrong with it is said here, and not by icechunk later.
+        return {"get_credentials": partial(_profile_credentials, self.s3.profile)}
+
+
+def _size(file: Path) -> int:
+    try:
+        return file.stat().st_size
+    except FileNotFoundError:  # Another process has replaced it in the meantime.
+        return 0
+
+
+def create_repository(place: Location, fill: Callable[["icechunk.Session"], None], message: str) -> None:
+    """Create a repository with a first commit; nobody ever takes half of it for a repository.
+
+    Args:
+        place: Where; a folder may exist if it is empty, and its parents are created as well.
+        fill: Called with the session whose changes become the first commit.
+        message: Message of the commit.
+
+    Raises:
+        CubeExistsError: If there is something at the place.
+        CubeError: If the storage refuses.
+    """
+    with _quiet_storage():
+        if place.folder is not None:
+            _create_in_folder(place.folder, fill, message)
+        else:
+            _create_in_bucket(place, fill, message)
+
+
+def _create_in_folder(path: Path, fill: Callable[["icechunk.Session"], None], message: str) -> None:
+    """Build the repository beside its place, and move it there when it is whole."""
+    import icechunk
+
+    if _is_taken(path):
+        raise CubeExistsError(f"{path} exists already; open it with Datacube.open, or choose another path.")
+    target = Path(os.path.realpath(path))  # A link stays one; what it leads to becomes the repository.
+    draft = target.with_name(f".{target.name}.{uuid.uuid4().hex}.partial")
+    try:
+        draft.mkdir(parents=True)  # Icechunk panics where it cannot create a folder.
+    except OSError as error:
+        reason = error.strerror or error
+        raise CubeError(
+            f"No datacube can be created at {path}: {target.parent} cannot be written to ({reason})."
+        ) from error
+    try:
+        repository = icechunk.Repository.create(Location(draft).storage(), **_format())
+        session = repository.writable_session(BRANCH)
+        fill(session)
+        session.commit(message)
+        try:
+            draft.rename(target)
+        except OSError as error:
+            if _is_taken(path):
+                raise CubeExistsError(f"{path} was created by another process in the meantime; open it.") from error
+            raise CubeError(f"No datacube can be created at {path}: {error.strerror or error}.") from error
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+
+
+def _is_taken(path: Path) -> bool:
+    """Tell whether there is something else than an empty folder at a path.
+
+    Raises:
+        CubeError: If that cannot be found out.
+    """
+    try:
+        return path.exists() and (not path.is_dir() or any(path.iterdir()))
+    except OSError as error:
+        raise CubeError(f"No datacube can be created at {path}: {error.strerror or error}.") from error
+
+
+def _create_in_bucket(place: Location, fill: Callable[["icechunk.Session"], None], message: str) -> None:
+    """Create the repository, or finish one whose creator died before the first commit.
+
+    Raises:
+        CubeExistsError: If there is something at the place.
+        CubeError: If the storage refuses.
+    """
+    import icechunk
+
+    storage = place.storage()
+    if not icechunk.Repository.exists(storage):
+        try:
+            icechunk.Repository.create(storage, **_format())
+        except icechunk.IcechunkError as error:
+            # Where another process is faster, there is a repository soon, and the first commit decides.
+            if not _appears(storage):
+                raise CubeError(f"No datacube can be created at {place}: {reason_of(error)}.") from error
+    repository = icechunk.Repository.open(storage)
+    session = repository.writable_session(BRANCH)
+    # Asked once the session has begun: what is committed from now on makes its commit fail.
+    if not is_unborn(repository):
+        raise CubeExistsError(f"{place} exists already; open it with Datacube.open, or choose another place.")
+    fill(session)
+    try:
+        session.commit(message)
+    except icechunk.ConflictError as error:
+        raise CubeExistsError(f"{place} was created by another process in the meantime; open it.") from error
+
+
+def _appears(storage: "icechunk.Storage") -> bool:
+    """Wait for a repository that another process has begun to create, which takes it a few requests."""
+    import icechunk
+
+    end = time.monotonic() + _LONGEST_CREATION_S
+    while not icechunk.Repository.exists(storage):
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.05)
+    return True
+
+
+def _format() -> dict[str, Any]:
+    """Return what makes icechunk write format 1, which both generations read; icechunk 2 would write its own."""
+    import icechunk
+
+    return {"spec_version": 1} if "spec_version" in signature(icechunk.Repository.create).parameters else {}
+
+
+def is_unborn(repository: "icechunk.Repository") -> bool:
+    """Tell whether nothing was ever committed to a repository."""
+    history = repository.ancestry(branch=BRANCH)
+    next(history)
+    return next(history, None) is None
+
+
+def open_repository(place: Location) -> "icechunk.Repository":
+    """Open the repository at a place.
+
+    Raises:
+        CubeNotFoundError: If there is nothing, an empty folder, or one whose creator died before the first commit.
+        CubeError: If there is something else, or the place cannot be reached.
+    """
+    import icechunk
+
+    if place.folder is not None:
+        _check_folder(place.folder)
+    try:
+        with _quiet_storage():
+            storage = place.storage()
+            if place.folder is None and not icechunk.Repository.exists(storage):
+                raise CubeNotFoundError(f"There is no datacube at {place}.")
+            repository = icechunk.Repository.open(storage)
+            if place.folder is None and is_unborn(repository):
+                raise CubeNotFoundError(f"There is no datacube at {place}; somebody began to create one.")
+    except icechunk.IcechunkError as error:
+        raise CubeError(f"{place} is no datacube that can be opened: {reason_of(error)}.") from error
+    return repository
+
+
+def _check_folder(folder: Path) -> None:
+    """Check that a folder holds a repository: icechunk 1 would create folders in whatever lies there.
+
+    Raises:
+        CubeNotFoundError: If there is nothing, or an empty folder.
+        CubeError: If there is something else, or the folder cannot be read.
+    """
+    try:
+        # In this order: another process may put a whole repository in the place of an empty folder at any time.
+        is_empty = not any(folder.iterdir())
+        is_repository = (folder / "refs").is_dir()
+    except FileNotFoundError:
+        is_empty, is_repository = True, False
+    except OSError as error:
+        raise CubeError(f"{folder} is no datacube that can be opened: {error.strerror or error}.") from error
+    if is_empty:
+        raise CubeNotFoundError(f"There is no datacube at {folder}.")
+    if not is_repository:
+        raise CubeError(f"{folder} is no datacube: expected an Icechunk repository, a folder that holds 'refs'.")
+
+
+@contextlib.contextmanager
+def reading(place: Location) -> Iterator[None]:
+    """Say in our words what goes wrong while a repository is read.
+
+    Raises:
+        CubeDamagedError: If a file of the repository is gone or too short.
+        CubeError: If the storage cannot be read.
+    """
+    import icechunk
+
+    try:
+        yield
+    except icechunk.IcechunkError as error:
+        reason = reason_of(error)
+        if any(words in reason for words in _GONE):
+            raise CubeDamagedError(
+                f"A file of {place} is gone or cut off ({reason}); `darts cube verify` lists what is damaged."
+            ) from error
+        raise CubeError(f"{place} cannot be read: {reason}.") from error
+
+
+@contextlib.contextmanager
+def writing(place: Location) -> Iterator[None]:
+    """Say in our words what goes wrong while changes are made to a repository.
+
+    Raises:
+        CubeError: If the storage fails: it is full, cannot be reached, or what a change belongs to is damaged.
+    """
+    import icechunk
+
+    try:
+        yield
+    except icechunk.IcechunkError as error:
+        raise CubeError(f"{place} cannot be written; nothing of this write was kept: {reason_of(error)}.") from error
+
+
+def check_lists(place: Location, session: "icechunk.Session", arrays: Iterable[str]) -> None:
+    """Check that the lists of chunks can be read, without which nothing in a repository can be found.
+
+    Args:
+        place: Where the repository lies.
+        session: The state to check.
+        arrays: Names of the arrays whose lists are read.
+
+    Raises:
+        CubeDamagedError: If one is lost or damaged.
+        CubeError: If the storage does not answer.
+    """
+    import icechunk
+
+    async def read(name: str) -> None:
+        async for _ in session.chunk_coordinates(f"/{name}"):
+            pass
+
+    for name in arrays:
+        try:
+            run_async(partial(read, name))
+        except icechunk.IcechunkError as error:
+            reason = reason_of(error)
+            if any(words in reason for words in _UNREACHABLE) and not any(words in reason for words in _GONE):
+                raise CubeError(f"{place} cannot be read: {reason}.") from error
+            raise CubeDamagedError(
+                f"The list of the chunks of {name} in {place} is damaged ({reason}), which nothing can repair; "
+                "put a copy in its place, or delete the cube and fetch it again."
+            ) from error
+
+
+def reason_of(error: Exception) -> str:
+    """Return what icechunk's message begins with and the cause that it ends with, without the trace between them."""
+    lines = str(error).splitlines() or [""]
+    first = _FRAME.sub("", lines[0]).strip(" .") or type(error).__name__
+    causes = [_FRAME.sub("", line).strip(" .") for line in lines if _CAUSE.match(line)]
+    return f"{first}: {causes[-1]}" if causes and causes[-1] not in first else first
+
+
+def commit(place: Location, session: "icechunk.Session", message: str) -> None:
+    """Make the changes of a session permanent, all or none, after those that others have made to other chunks.
+
+    Object storage itself lets only one of two commits win. A file system does not, so there a lock makes them queue.
+
+    Args:
+        place: Where the repository lies.
+        session: The changes.
+        message: Message of the commit.
+
+    Raises:
+        CubeConflictError: If somebody else has changed the same chunks.
+        CubeBusyError: If somebody else holds the lock for too long.
+        CubeError: If the storage fails.
+    """
+    import icechunk
+
+    with writing(place):
+        try:
+            with _quiet_storage(), _one_at_a_time(place):
+                session.commit(message, rebase_with=icechunk.ConflictDetector())
+        except (icechunk.ConflictError, icechunk.RebaseFailedError) as error:
+            raise CubeConflictError(
+                "Another process has written the same chunks in the meantime; nothing of this write was kept. "
+                "Ask the cube again what is missing, and write only that."
+            ) from error
+
+
+@contextlib.contextmanager
+def _one_at_a_time(place: Location) -> Iterator[None]:
+    if place.folder is None:
+        yield
+        return
+    from filelock import FileLock, Timeout
+
+    file = place.folder / _LOCK_FILE
+    try:
+        mode = place.folder.stat().st_mode & 0o666  # Whoever may write into the cube may take its lock.
+        lock = FileLock(file, timeout=_LONGEST_LOCK_S, mode=mode, thread_local=False)
+        lock.acquire()
+    except Timeout as error:
+        raise CubeBusyError(
+            f"Another process has been writing to {place} for {_LONGEST_LOCK_S // 60} minutes; see what it does."
+        ) from error
+    except OSError as error:
+        raise CubeError(
+            f"{place} cannot be written, nothing of this write was kept: {file} cannot be locked ({error.strerror})."
+        ) from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+@contextlib.contextmanager
+def _quiet_storage() -> Iterator[None]:
+    """Keep icechunk from printing, for each local repository and commit, that object stores would be safer.
+
+    Where the user has asked for logs (ICECHUNK_LOG), nothing is kept back.
+    """
+    import icechunk
+
+    if "ICECHUNK_LOG" in os.environ:
+        yield
+        return
+    icechunk.set_logs_filter("error")
+    try:
+        yield
+    finally:
+        icechunk.set_logs_filter(None)
+
+
+def _profile_credentials(profile: str) -> Any:
+    """Return the keys of an AWS profile as icechunk wants them."""
+    import boto3
+    import icechunk
+    from botocore.exceptions import ProfileNotFound
+
+    try:
+        found = boto3.Session(profile_name=profile).get_credentials()
+    except ProfileNotFound:
+        found = None
+    if found is None:
+        raise LoginError(f"The profile {profile!r} of ~/.aws does not exist or holds no keys; add them.")
+    keys = found.get_frozen_credentials()
+    return icechunk.S3StaticCredentials(keys.access_key, keys.secret_key, keys.token, expires_after=None)

@@ -1,0 +1,1 @@
+"""How bytes come here: services, their limits and their failures."""

@@ -1,0 +1,263 @@
+"""How requests to services are made: tried again where that can succeed, never too many at once, ended on demand."""
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from darts_acquisition.errors import LoginError, ServiceError
+from darts_acquisition.io.failures import Failure, failure_of
+from darts_utils import ParameterError
+
+if TYPE_CHECKING:
+    from tenacity import RetryCallState
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+_POLL_S = 0.1
+"""How often a thread that waits looks whether it is to stop."""
+
+
+class StoppedError(ServiceError):
+    """A request was not made, since fetching had been stopped."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "Fetching was stopped; what was fetched before is kept.", Failure("fetching was stopped", temporary=False)
+        )
+
+
+class StopFlag:
+    """Whether no further request is to be made. A plain attribute, so that a signal handler may set it at any moment.
+
+    Attributes:
+        requested: Set it to True to stop.
+    """
+
+    def __init__(self) -> None:
+        self.requested = False
+
+
+_everything = StopFlag()
+_flags: ContextVar[tuple[StopFlag, ...]] = ContextVar("darts_acquisition_stop_flags", default=())
+
+
+@contextmanager
+def stoppable() -> Iterator[StopFlag]:
+    """Give the requests of a block, and of threads that run in copies of its context, a flag that stops them.
+
+    Yields:
+        The flag. Flags of outer blocks and `stop_fetching` count as well.
+    """
+    flag = StopFlag()
+    token = _flags.set((*(_flags.get() or (_everything,)), flag))
+    try:
+        yield flag
+    finally:
+        _flags.reset(token)
+
+
+def stop_fetching() -> None:
+    """Let no thread of this process make a further request, until `allow_fetching`. Waits between requests end."""
+    _everything.requested = True
+
+
+def allow_fetching() -> None:
+    """Let requests be made again; those that were stopped stay so."""
+    global _everything  # noqa: PLW0603 - what is under way keeps the flag that it began with
+    _everything = StopFlag()
+
+
+def check_not_stopped() -> None:
+    """Check that fetching has not been stopped.
+
+    Raises:
+        StoppedError: If it has.
+    """
+    if any(flag.requested for flag in _flags.get() or (_everything,)):
+        raise StoppedError
+
+
+def nap(seconds: float) -> None:
+    """Sleep for some seconds, at most until fetching is stopped.
+
+    Raises:
+        StoppedError: If it is.
+    """
+    end = time.monotonic() + seconds
+    check_not_stopped()
+    while (left := end - time.monotonic()) > 0:
+        time.sleep(min(left, _POLL_S))
+        check_not_stopped()
+
+
+class RateLimiter:
+    """Lets requests through at a steady rate, those of all threads together.
+
+    Args:
+        per_second: Requests per second; None for any number.
+        clock: Tells the time in seconds.
+        sleep: Waits for some seconds.
+    """
+
+    def __init__(
+        self,
+        per_second: float | None = None,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = nap,
+    ) -> None:
+        if per_second is not None and per_second <= 0:
+            raise ParameterError(f"per_second is {per_second}; expected more than 0 requests, or None.")
+        self._gap = 0.0 if per_second is None else 1 / per_second
+        self._clock, self._sleep = clock, sleep
+        self._next = self._paused_until = clock()
+        self._lock = threading.Lock()
+
+    def wait(self) -> None:
+        """Return when the next request may be made.
+
+        Raises:
+            StoppedError: If fetching is stopped meanwhile.
+        """
+        while True:
+            with self._lock:
+                now = self._clock()
+                start = max(now, self._next)
+                self._next = start + self._gap
+            if start > now:
+                self._sleep(start - now)
+            with self._lock:
+                if start >= self._paused_until:  # Else a pause began meanwhile, and this place is void.
+                    return
+
+    def pause(self, seconds: float) -> None:
+        """Let no request through for some seconds: a service that asks one thread to wait means all of them."""
+        with self._lock:
+            self._paused_until = max(self._paused_until, self._clock() + seconds)
+            self._next = max(self._next, self._paused_until)
+
+
+@dataclass(frozen=True)
+class RetryPolicy:
+    """What is tried again, how often, and after which time. One policy holds for every kind of service.
+
+    Tried again is what can succeed: too many requests (429), a failing service (5xx), a connection that is refused,
+    lost or too slow. The time doubles with each attempt, with jitter, so that many processes do not come back at once.
+    A ``Retry-After`` of the service is honoured, with jitter on top.
+
+    Attributes:
+        attempts: How often a request is made at most.
+        first_wait_s: Seconds before the second attempt.
+        longest_wait_s: Seconds between attempts at most, where the service does not name them.
+        longest_retry_after_s: A service that asks for a longer wait than this is not waited for.
+        sleep: Waits for some seconds; another one makes tests quick.
+        clock: Tells the time in seconds; another one goes with another `sleep`.
+    """
+
+    attempts: int = 6
+    first_wait_s: float = 1.0
+    longest_wait_s: float = 60.0
+    longest_retry_after_s: float = 600.0
+    sleep: Callable[[float], None] = field(default=nap, repr=False, compare=False)
+    clock: Callable[[], float] = field(default=time.monotonic, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        if self.attempts < 1:
+            raise ParameterError(f"attempts is {self.attempts}; expected 1 or more.")
+
+    def call(self, request: Callable[[], T], what: str, limiter: RateLimiter | None = None) -> T:
+        """Make a request until it succeeds, cannot succeed, or was tried often enough.
+
+        Args:
+            request: Makes the request; it must begin anew each time that it is called, and raise the library's error
+                if it fails (``response.raise_for_status()``), or ConnectionError if too few bytes came.
+            what: What is requested, for messages: no credentials, no signed address.
+            limiter: Asked before each attempt; it pauses where the service asks for time.
+
+        Returns:
+            What the request returned.
+
+        Raises:
+            LoginError: If the service refuses the login, or there is none.
+            ServiceError: If the service refuses the request, or all attempts have failed.
+            StoppedError: If fetching is stopped before the request succeeds.
+            Exception: Whatever else the request raised, unchanged and at once, if it is no failure of a service.
+        """
+        import tenacity
+
+        def attempt() -> T:
+            if limiter is not None:
+                limiter.wait()
+            check_not_stopped()
+            return request()
+
+        retrying = tenacity.Retrying(
+            stop=tenacity.stop_after_attempt(self.attempts),
+            wait=_Waits(self, limiter),
+            retry=tenacity.retry_if_exception(self._worth_trying_again),
+            before_sleep=lambda state: _log(what, state),
+            sleep=self.sleep,
+            reraise=True,
+        )
+        try:
+            with stoppable():  # What is stopped now stays so, even if others may fetch again.
+                return retrying(attempt)
+        except Exception as error:
+            failure = failure_of(error)
+            if failure is None or isinstance(error, ServiceError):
+                raise
+            raise self._final_error(failure, what, retrying.statistics) from error
+
+    def _worth_trying_again(self, error: BaseException) -> bool:
+        failure = failure_of(error)
+        return failure is not None and failure.temporary and (failure.retry_after_s or 0) <= self.longest_retry_after_s
+
+    def _final_error(self, failure: Failure, what: str, statistics: dict[str, Any]) -> ServiceError:
+        if failure.login:
+            return LoginError(f"{what}: the login was refused or is missing ({failure.reason}).", failure)
+        attempts = int(statistics.get("attempt_number", 1))
+        tried = f"{attempts} attempts" if attempts > 1 else "one attempt"
+        message = f"{what}: {failure.reason}, after {tried}."
+        if failure.retry_after_s is not None and failure.retry_after_s > self.longest_retry_after_s:
+            message += f" The service asks to wait {failure.retry_after_s:.0f} s; try again later."
+        elif failure.temporary:
+            message += " What was fetched before is kept; try again later."
+        return ServiceError(message, failure)
+
+
+class _Waits:
+    """How long to wait before the next attempt: what the service asks for, else twice as long each time."""
+
+    def __init__(self, policy: RetryPolicy, limiter: RateLimiter | None) -> None:
+        from tenacity import wait_exponential_jitter, wait_random
+
+        self._doubling = wait_exponential_jitter()
+        self._jitter = wait_random(0, policy.first_wait_s)
+        self._policy, self._limiter = policy, limiter
+
+    def __call__(self, state: "RetryCallState") -> float:
+        failure = _failure(state)
+        asked = failure.retry_after_s if failure is not None else None
+        if asked is None:
+            return min(self._policy.first_wait_s * self._doubling(state), self._policy.longest_wait_s)
+        if self._limiter is not None:
+            self._limiter.pause(asked)
+        return asked + self._jitter(state)
+
+
+def _failure(state: "RetryCallState") -> Failure | None:
+    error = state.outcome.exception() if state.outcome is not None else None
+    return failure_of(error) if error is not None else None
+
+
+def _log(what: str, state: "RetryCallState") -> None:
+    failure = _failure(state)
+    reason = failure.reason if failure is not None else "unknown"
+    logger.info("%s: %s; next attempt in %.1f s.", what, reason, state.upcoming_sleep)

@@ -1,0 +1,142 @@
+"""Where services are, as whom and how fast they are asked: settings, so that a mirror or a test server can stand in.
+
+TLS certificates are always verified. To trust those of a mirror with its own authority, name its file in the
+environment variables ``REQUESTS_CA_BUNDLE`` and ``AWS_CA_BUNDLE``, which the libraries read.
+"""
+
+import os
+import threading
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from darts_acquisition.io.retry import RateLimiter, RetryPolicy
+from darts_utils import ParameterError
+
+_LIMITERS: dict[tuple[Any, ...], RateLimiter] = {}
+_LIMITERS_LOCK = threading.Lock()
+
+
+@dataclass(frozen=True, kw_only=True)
+class RequestLimits:
+    """How many requests a service gets, and what happens when one fails.
+
+    Attributes:
+        parallel: Requests at the same time.
+        per_second: Requests per second of this process; None for no limit.
+        timeout_s: Seconds without a byte after which a connection counts as lost.
+        retry: What is tried again.
+    """
+
+    parallel: int = 8
+    per_second: float | None = None
+    timeout_s: float = 60.0
+    retry: RetryPolicy = field(default_factory=RetryPolicy)
+
+    def __post_init__(self) -> None:
+        if self.parallel < 1 or self.timeout_s <= 0:
+            raise ParameterError(
+                f"parallel is {self.parallel} and timeout_s {self.timeout_s}; expected 1 or more, and more than 0."
+            )
+
+    def limiter(self, service: str) -> RateLimiter:
+        """Return the rate limiter of a service: one for the whole process, however many objects ask the service."""
+        key = (service, self.per_second, self.retry.clock, self.retry.sleep)
+        with _LIMITERS_LOCK:
+            if key not in _LIMITERS:
+                _LIMITERS[key] = RateLimiter(self.per_second, clock=self.retry.clock, sleep=self.retry.sleep)
+            return _LIMITERS[key]
+
+
+@dataclass(frozen=True, kw_only=True)
+class S3Settings:
+    """Which object storage ``s3://`` means, and as whom it is asked.
+
+    Keys are not written here: they come from where the AWS tools find them (a profile in ``~/.aws``, the environment,
+    the role of a machine).
+
+    Attributes:
+        endpoint_url: Address of the storage; None for ``AWS_ENDPOINT_URL_S3`` or ``AWS_ENDPOINT_URL``, else Amazon's.
+        region: None for ``AWS_REGION`` or ``AWS_DEFAULT_REGION``, else that of the profile, else us-east-1.
+        profile: Profile of ``~/.aws``; None for the default one.
+        anonymous: Ask without keys, as public buckets allow.
+    """
+
+    endpoint_url: str | None = None
+    region: str | None = None
+    profile: str | None = None
+    anonymous: bool = False
+
+    def __post_init__(self) -> None:
+        _check_url("endpoint_url", self.endpoint_url)
+
+    @property
+    def endpoint(self) -> str | None:
+        """Address of the storage after a look at the environment; None for Amazon's."""
+        return self.endpoint_url or os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ArcticDEMSettings:
+    """Where ArcticDEM comes from: a STAC API whose items name GeoTIFFs.
+
+    Attributes:
+        stac_url: Address of the STAC API.
+        collections: Collection by resolution in metres; None for those of the mosaics v4.1.
+        dem_asset: Name of the asset that holds the elevation.
+        mask_asset: Name of the asset that holds the data mask.
+        limits: How many requests are made.
+        s3: Storage of assets whose address begins with ``s3://``.
+    """
+
+    stac_url: str = "https://stac.pgc.umn.edu/api/v1/"
+    collections: "dict[int, str] | None" = None
+    dem_asset: str = "dem"
+    mask_asset: str = "datamask"
+    limits: RequestLimits = field(default_factory=RequestLimits)
+    s3: S3Settings = field(default_factory=lambda: S3Settings(region="us-west-2", anonymous=True))
+
+    def __post_init__(self) -> None:
+        _check_url("stac_url", self.stac_url)
+
+    @classmethod
+    def from_environment(cls) -> "ArcticDEMSettings":
+        """Return the defaults, with the STAC API that ``DARTS_ARCTICDEM_STAC_URL`` names where it is set."""
+        url = os.environ.get("DARTS_ARCTICDEM_STAC_URL")
+        return cls(stac_url=url) if url else cls()
+
+
+@dataclass(frozen=True, kw_only=True)
+class EarthEngineSettings:
+    """How Earth Engine is asked, and as whom.
+
+    Attributes:
+        project: Cloud project that the requests are counted for; None for that of the login.
+        use_highvolume: Ask the endpoint that is made for many small requests.
+        url: Address of the service, before `use_highvolume`; None for ``DARTS_EARTHENGINE_URL``, else Google's.
+        service_account_file: Key file (JSON) of a service account; None for the login of ``earthengine authenticate``
+            or what ``GOOGLE_APPLICATION_CREDENTIALS`` names.
+        credentials: Credentials of google-auth that somebody made; they go before the file and are never shown.
+        limits: How many requests are made; Earth Engine answers 40 at a time.
+    """
+
+    project: str | None = None
+    use_highvolume: bool = True
+    url: str | None = None
+    service_account_file: Path | None = None
+    credentials: Any = field(default=None, repr=False, compare=False)
+    limits: RequestLimits = field(default_factory=lambda: RequestLimits(parallel=8, timeout_s=300))
+
+    def __post_init__(self) -> None:
+        _check_url("url", self.url)
+
+
+def _check_url(name: str, url: str | None) -> None:
+    if url is None:
+        return
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ParameterError(f"{name} is not an address that begins with https:// or http://.")
+    if parts.username or parts.password:
+        raise ParameterError(f"{name} holds a user name or password; write them into ~/.netrc instead.")

@@ -1,0 +1,242 @@
+"""The local store of raw scenes: a Zarr v3 group per scene, an array per band, each there completely or not at all.
+
+A band is written beside its place and moved there when it is whole; a move within a file system happens or does not.
+Nothing that is in its place is ever changed, so a process that dies leaves what was there before, and processes that
+write the same scene at once cannot mix their data.
+"""
+
+import contextlib
+import json
+import math
+import os
+import shutil
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from darts_acquisition.cube.shards import checked
+from darts_acquisition.scenes.raw import RawBand, RawGrid, SceneFacts
+from darts_acquisition.sentinel2.bands import S2Band
+from darts_acquisition.sentinel2.errors import RawStoreError
+
+if TYPE_CHECKING:
+    import zarr
+
+FORMAT = 1
+"""Format of a stored scene; readers refuse others."""
+_STRIP_ROWS = 183
+"""Rows of a chunk, which has the width of its band. It divides the 10980, 5490 and 1830 rows of a scene's bands, and
+what a thread makes of a strip goes to memory that lies together."""
+
+
+class RawStore:
+    """A folder with one Zarr group per scene, ``<source>_<scene>.zarr``.
+
+    Args:
+        folder: The folder; it is created when something is written.
+    """
+
+    def __init__(self, folder: "str | os.PathLike[str]") -> None:
+        self.folder = Path(folder)
+
+    def path(self, source: str, scene_id: str) -> Path:
+        """Return where a scene lies, or would."""
+        return self.folder / f"{source}_{scene_id}.zarr"
+
+    def bands(self, source: str, scene_id: str) -> set[str]:
+        """Name the bands of a scene that are present, completely; by ESA's numbers.
+
+        A band of which files are absent, as after copying a part of the store, is not present.
+        """
+        path = self.path(source, scene_id)
+        if not (path / "zarr.json").is_file():
+            return set()
+        folders = (entry for entry in path.iterdir() if not entry.name.startswith(".") and entry.is_dir())
+        return {folder.name for folder in folders if _is_whole(folder)}
+
+    def scenes(self, source: str) -> list[str]:
+        """List the scenes of a source of which at least one band is present."""
+        prefix = f"{source}_"
+        names = (path.name.removeprefix(prefix).removesuffix(".zarr") for path in self.folder.glob(f"{prefix}*.zarr"))
+        return sorted(name for name in names if self.bands(source, name))
+
+    def facts(self, source: str, scene_id: str) -> SceneFacts:
+        """Return what is known of a stored scene besides its pixels.
+
+        Raises:
+            RawStoreError: If the group is damaged or of another format.
+        """
+        attrs: dict[str, Any] = dict(self._group(source, scene_id).attrs)
+        if attrs.get("darts_raw_format") != FORMAT:
+            raise RawStoreError(
+                f"{self.path(source, scene_id)} is no raw scene of format {FORMAT}; remove it, or use a newer version."
+            )
+        return SceneFacts(source, scene_id, dict(attrs["tile"]))
+
+    def add(self, facts: SceneFacts, raw: RawBand) -> None:
+        """Add a band to a scene, and the scene where it is absent. A band that is present stays as it is.
+
+        Args:
+            facts: The scene.
+            raw: The band. Its values are not changed.
+
+        Raises:
+            OSError: If it cannot be written; the store is as before.
+        """
+        import zarr
+
+        path = self.path(facts.source, facts.scene_id)
+        draft = self.folder / f".{path.name}.{uuid.uuid4().hex}.partial"
+        try:
+            if not path.exists():
+                group = draft / "group"
+                zarr.create_group(group, attributes={"darts_raw_format": FORMAT, "tile": facts.attrs})
+                _move(group, path)
+            if raw.band.number not in self.bands(facts.source, facts.scene_id):
+                _write_array(draft / "band", raw)
+                place = path / raw.band.number
+                if place.is_dir() and not _is_whole(place):
+                    _move(place, draft / "damaged")
+                _move(draft / "band", place)
+        finally:
+            shutil.rmtree(draft, ignore_errors=True)
+
+    def clear_drafts(self, source: str, scene_id: str) -> None:
+        """Remove what a process that died has left of a scene; only who holds the scene may do so."""
+        for draft in self.folder.glob(f".{self.path(source, scene_id).name}.*.partial"):
+            shutil.rmtree(draft, ignore_errors=True)
+
+    def open(self, source: str, scene_id: str, band: S2Band) -> "StoredBand":
+        """Open a stored band for reading.
+
+        Raises:
+            RawStoreError: If it is absent or damaged.
+        """
+        import zarr
+
+        path = self.path(source, scene_id) / band.number
+        try:
+            array = zarr.open_array(path, mode="r")
+            grid = RawGrid.from_attrs(array.attrs)
+        except (OSError, KeyError, ValueError, TypeError) as error:
+            raise RawStoreError(f"{path} cannot be read ({error}); remove the scene and fetch it again.") from error
+        # A chunk that is absent would be read as "no data", which would be wrong without a word.
+        if array.shape != grid.shape or not _is_whole(path):
+            raise RawStoreError(f"{path} is incomplete; remove the scene and fetch it again.")
+        return StoredBand(band, grid, array, path)
+
+    def _group(self, source: str, scene_id: str) -> "zarr.Group":
+        import zarr
+
+        path = self.path(source, scene_id)
+        try:
+            return zarr.open_group(path, mode="r", zarr_format=3)
+        except (OSError, ValueError, KeyError) as error:
+            raise RawStoreError(f"{path} is no Zarr group ({error}); remove it and fetch the scene again.") from error
+
+
+class StoredBand:
+    """A band in the store. Reading takes rows, so that a large band need not be in memory as a whole."""
+
+    def __init__(self, band: S2Band, grid: RawGrid, array: "zarr.Array[Any]", path: Path) -> None:
+        self.band = band
+        self.grid = grid
+        self.rows_at_once: int = array.chunks[0]
+        self._array = array
+        self._path = path
+        self._in_strips = _is_in_strips(array)
+
+    def read(self, rows: slice = slice(None)) -> np.ndarray:
+        """Read rows of raw integers.
+
+        Raises:
+            RawStoreError: If a chunk is damaged.
+        """
+        first, last, _ = rows.indices(self.grid.shape[0])
+        number, within = divmod(first, self.rows_at_once)
+        try:
+            if self._in_strips and within == 0 and 0 < last - first <= self.rows_at_once:
+                return self._strip(number)[: last - first]
+            return np.asarray(self._array[rows])
+        except (OSError, ValueError, RuntimeError) as error:
+            raise RawStoreError(f"{self._path} is damaged ({error}); remove the scene and fetch it again.") from error
+
+    def _strip(self, number: int) -> np.ndarray:
+        """Decode a chunk, which zarr would do with a copy more."""
+        from numcodecs import Blosc
+
+        content = np.fromfile(self._path / self._array.metadata.encode_chunk_key((number, 0)), "uint8")
+        dtype = np.dtype(self._array.dtype).newbyteorder("<")
+        return np.frombuffer(Blosc().decode(checked(content)), dtype).reshape(self._array.chunks)
+
+
+def _write_array(path: Path, raw: RawBand) -> None:
+    import zarr
+
+    values = np.ascontiguousarray(raw.values, dtype=raw.band.dtype)
+    array = zarr.create_array(
+        path,
+        shape=values.shape,
+        dtype=values.dtype,
+        chunks=(min(_STRIP_ROWS, values.shape[0]), values.shape[1]),
+        compressors=_codecs(values.dtype),
+        fill_value=0,
+        dimension_names=("y", "x"),
+        attributes=raw.grid.to_attrs(),
+        config={"write_empty_chunks": True},
+    )
+    array[:] = values
+
+
+def _codecs(dtype: np.dtype[Any]) -> list[Any]:
+    """Return Zstandard, of bytes that belong together, and a checksum, which makes a damaged chunk an error.
+
+    Shuffled bytes are smaller by a fifth than plain ones and as fast to read (docs/performance.md).
+    """
+    from zarr.codecs import BloscCodec, Crc32cCodec
+
+    shuffle: Any = "shuffle" if dtype.itemsize > 1 else "noshuffle"
+    return [BloscCodec(cname="zstd", clevel=3, shuffle=shuffle, typesize=dtype.itemsize), Crc32cCodec()]
+
+
+def _is_in_strips(array: Any) -> bool:
+    """Tell whether an array lies as `_write_array` lays it out; earlier versions did so differently."""
+    codecs: list[Any] = [codec.to_dict() for codec in array.metadata.codecs]
+    names = [codec["name"] for codec in codecs]
+    return (
+        array.chunks[1] == array.shape[1]
+        and names == ["bytes", "blosc", "crc32c"]
+        and codecs[0].get("configuration", {}).get("endian") != "big"
+    )
+
+
+def _move(source: Path, target: Path) -> None:
+    """Move a folder into its place; where another process was quicker, its work stays."""
+    try:
+        source.rename(target)
+    except OSError:
+        if not target.is_dir():
+            raise
+
+
+def _is_whole(path: Path) -> bool:
+    """Tell whether an array has all of its files, whatever is in them."""
+    try:
+        metadata = json.loads((path / "zarr.json").read_bytes())
+        edges = zip(metadata["shape"], metadata["chunk_grid"]["configuration"]["chunk_shape"], strict=True)
+        chunks = math.prod(-(-size // chunk) for size, chunk in edges)
+    except (OSError, ValueError, KeyError, TypeError, ZeroDivisionError):
+        return False
+    return sum(1 for _ in _files(path / "c")) == chunks
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    with contextlib.suppress(FileNotFoundError):
+        for entry in os.scandir(folder):
+            if entry.is_dir():
+                yield from _files(Path(entry.path))
+            else:
+                yield Path(entry.path)
