@@ -53,11 +53,12 @@ class Agreement:
         return self.median_iou >= AGREED_IOU
 
 
-def measure_agreement(labels: Labels) -> Agreement:
+def measure_agreement(labels: Labels, min_object_m2: float = 0.0) -> Agreement:
     """Compare experts pair by pair, and each with the majority of the others.
 
     Args:
         labels: Outlines of several experts; what lies beyond the area of the labels does not count.
+        min_object_m2: Outlines of less area, square metres, do not count as objects.
 
     Returns:
         The comparison.
@@ -75,14 +76,16 @@ def measure_agreement(labels: Labels) -> Agreement:
     for one in range(count):
         for other in range(one):
             iou[one, other] = iou[other, one] = _iou(drawn[experts[one]][1], drawn[experts[other]][1])
-            f1[one, other] = f1[other, one] = _f1(drawn[experts[one]][0], drawn[experts[other]][0])
+            f1[one, other] = f1[other, one] = _f1(drawn[experts[one]][0], drawn[experts[other]][0], min_object_m2)
     others = [_half_of([drawn[name][1] for name in experts if name != each]) for each in experts]
     return Agreement(
         experts,
         iou,
         f1,
         np.array([_iou(drawn[name][1], rest) for name, rest in zip(experts, others, strict=True)]),
-        np.array([_f1(drawn[name][0], _parts(rest)) for name, rest in zip(experts, others, strict=True)]),
+        np.array(
+            [_f1(drawn[each][0], _parts(rest), min_object_m2) for each, rest in zip(experts, others, strict=True)]
+        ),
     )
 
 
@@ -151,7 +154,8 @@ def _iou(one: "BaseGeometry", other: "BaseGeometry") -> float:
     return both / either if either else float("nan")
 
 
-def _f1(ours: "list[BaseGeometry]", theirs: "list[BaseGeometry]") -> float:
+def _f1(ours: "list[BaseGeometry]", theirs: "list[BaseGeometry]", least_m2: float) -> float:
+    ours, theirs = ([shape for shape in shapes if shape.area >= least_m2] for shapes in (ours, theirs))
     if not len(ours) + len(theirs):
         return float("nan")
     hits = int((match(Overlaps.of(ours, theirs), MATCH_IOU) >= 0).sum())

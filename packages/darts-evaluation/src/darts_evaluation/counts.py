@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,7 +48,7 @@ class BlockCounts:
         keys = sorted(set(wide))
         place = {key: number for number, key in enumerate(keys)}
         index = np.array([place[key] for key in wide], np.int64)
-        sums = {name: np.bincount(index, values, len(keys)) for name, values in self.sums.items()}
+        sums = {name: np.bincount(index, values, len(keys)).astype(float) for name, values in self.sums.items()}
         return BlockCounts(keys, sums, _add_rows(self.slump, index, len(keys)), _add_rows(self.other, index, len(keys)))
 
     @classmethod
@@ -95,8 +96,8 @@ def count_ground(ground: Ground, block_m: float) -> BlockCounts:
         "unseen_slump": labelled & truth & ~ground.seen,
         "unseen": labelled & ~ground.seen,
     }
-    sums = {name: blocks.count(mask) * pixel_m2 for name, mask in masks.items()}
-    edge_m = abs(ground.transform.a)
+    sums: dict[str, NDArray[Any]] = {name: blocks.count(mask) * float(pixel_m2) for name, mask in masks.items()}
+    edge_m = float(abs(ground.transform.a))
     edges = boundary_counts(mapped, truth, valid)
     for name in _EDGES:
         for width in WIDTHS_PX:
@@ -109,7 +110,7 @@ def count_ground(ground: Ground, block_m: float) -> BlockCounts:
     return BlockCounts(blocks.keys, sums, slump, other)
 
 
-def by_block(keys: Iterable[Key], values: NDArray[np.floating], blocks: Sequence[Key]) -> NDArray[np.float64]:
+def by_block(keys: Iterable[Key], values: NDArray[Any], blocks: Sequence[Key]) -> NDArray[np.float64]:
     """Add up values of objects by block.
 
     Args:
@@ -120,7 +121,7 @@ def by_block(keys: Iterable[Key], values: NDArray[np.floating], blocks: Sequence
     place = {key: number for number, key in enumerate(blocks)}
     index = np.array([place.get(key, -1) for key in keys], np.int64)
     kept = index >= 0
-    return np.bincount(index[kept], np.asarray(values, float)[kept], len(blocks))
+    return np.bincount(index[kept], np.asarray(values, float)[kept], len(blocks)).astype(float)
 
 
 def _add_rows(values: NDArray[np.int64], index: NDArray[np.int64], count: int) -> NDArray[np.int64]:

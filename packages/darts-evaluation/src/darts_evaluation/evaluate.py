@@ -3,7 +3,7 @@
 import os
 import warnings
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -55,8 +55,8 @@ class Evaluation:
         blocks: Non-empty blocks.
         has_area: Whether it is known where the labels are complete; without it there are no figures about false alarms.
         agreement: How far several experts agree with one another, None for one.
-        outlines: Hits, false alarms, misses and what was never seen, in EPSG:6931 (6932 in the south), with `kind`,
-            `iou`, `tile` and `area_m2`.
+        outlines: Hits, false alarms, misses and what was never seen, with `kind`, `iou`, `tile` and `area_m2`; in the
+            CRS of the tiles, or EPSG:6931 (6932 in the south) where they have several.
         tables: Curves and tables to draw: by name, each a dict of columns.
         notes: Sentences that a reader of the figures must know.
     """
@@ -78,6 +78,7 @@ def evaluate(
     *,
     model: str | None = None,
     block_m: float | None = None,
+    min_object_m2: float = 0.0,
     seed: int = 0,
 ) -> Evaluation:
     """Say how good maps are.
@@ -93,6 +94,7 @@ def evaluate(
         model: Member of the ensemble, None for the ensemble as a whole.
         block_m: Edge of the blocks that the intervals come from, metres; None for 1 km, or 10 km where more than
             1,000 km² are evaluated, doubled as long as neighbouring blocks resemble one another.
+        min_object_m2: Mapped objects and labels of less area, square metres, do not count as objects; their pixels do.
         seed: Seed of the resampling.
 
     Returns:
@@ -102,9 +104,9 @@ def evaluate(
         PredictionsError: If there are no results, or a file is absent or damaged.
         LabelsError: If no label and no labelled ground lies in any tile.
     """
-    agreement = measure_agreement(labels) if len(labels.experts) > 1 else None
+    agreement = measure_agreement(labels, min_object_m2) if len(labels.experts) > 1 else None
     truth = majority(labels) if agreement is not None else labels
-    work = _Work(truth, block_m)
+    work = _Work(truth, block_m, min_object_m2)
     for tile in _tiles(predictions, model):
         work.add(tile)
     return work.result(agreement, seed)
@@ -122,24 +124,36 @@ def _tiles(predictions: Any, model: str | None) -> Iterable[TileMap]:
 
 @dataclass
 class _Shapes:
-    """Shapes of all tiles in the CRS in which they are matched, with the block and tile of each."""
+    """Shapes of all tiles, each in the CRS of its tile, with the block and tile of each."""
 
     shapes: list[Any] = field(default_factory=list)
     keys: list[Key] = field(default_factory=list)
     tiles: list[str] = field(default_factory=list)
     values: list[float] = field(default_factory=list)
 
+    def to_crs(self, crs: str) -> "_Shapes":
+        """Return the shapes in one CRS; a block's CRS is that of its shape."""
+        import geopandas as gpd
+
+        made = list(self.shapes)
+        for source in {key[0] for key in self.keys} - {crs}:
+            places = [place for place, key in enumerate(self.keys) if key[0] == source]
+            there = gpd.GeoSeries([made[place] for place in places], crs=source).to_crs(crs)
+            for place, shape in zip(places, there, strict=True):
+                made[place] = shape
+        return replace(self, shapes=made)
+
 
 class _Work:
     """Collects what is counted in each tile, one after the other."""
 
-    def __init__(self, labels: Labels, block_m: float | None) -> None:
+    def __init__(self, labels: Labels, block_m: float | None, min_object_m2: float) -> None:
         self._labels = labels
+        self._least_m2 = min_object_m2
         self._block_m = block_m
         self._base = block_m or float(min(BLOCKS_M))
         self._counts: dict[str, BlockCounts] = {}
         self._seen: list[Any] = []
-        self._crs = _equal_area(labels)
         self._objects = _Shapes()
         count = len(labels.outlines)
         self._label_best: list[tuple[float, Any, Key, str] | None] = [None] * count
@@ -149,8 +163,6 @@ class _Work:
 
     def add(self, tile: TileMap) -> None:
         """Count a tile."""
-        import geopandas as gpd
-
         labels = self._labels.to_crs(tile.crs)
         shape = tile.mapped.shape
         own = tile.seen & ~self._held_before(tile)
@@ -160,15 +172,18 @@ class _Work:
         self._counts[tile.name] = count_ground(ground, self._base)
         self._ground_m2 += ground.valid.sum() * abs(tile.transform.a * tile.transform.e)
         objects = count_shapes(tile.objects.geometry, ground, ground.valid)
-        made = gpd.GeoSeries(list(objects.shapes), crs=tile.crs)
-        self._objects.shapes += list(made.to_crs(self._crs))
-        self._objects.keys += self._keys(ground, objects.shapes)
-        self._objects.tiles += [tile.name] * len(objects.index)
-        self._objects.values += tile.objects["mean"].to_numpy()[objects.index].tolist()
+        means = tile.objects["mean"].to_numpy()[objects.index]
+        for made_shape, key, mean in zip(
+            objects.shapes, self._keys(ground, objects.shapes), means.tolist(), strict=True
+        ):
+            if made_shape.area >= self._least_m2:
+                self._objects.shapes.append(made_shape)
+                self._objects.keys.append(key)
+                self._objects.tiles.append(tile.name)
+                self._objects.values.append(mean)
         found = count_shapes(labels.outlines.geometry, ground, ground.valid)
         self._touched |= found.pixels > 0
-        shapes = gpd.GeoSeries(list(found.shapes), crs=tile.crs).to_crs(self._crs)
-        for place, key, made_shape in zip(found.index, self._keys(ground, found.shapes), shapes, strict=True):
+        for place, key, made_shape in zip(found.index, self._keys(ground, found.shapes), found.shapes, strict=True):
             best = self._label_best[place]
             if best is None or made_shape.area > best[0]:
                 self._label_best[place] = (made_shape.area, made_shape, key, tile.name)
@@ -176,15 +191,15 @@ class _Work:
     def result(self, agreement: Agreement | None, seed: int) -> Evaluation:
         """Make figures out of what was counted."""
         together = BlockCounts.together(list(self._counts.values()))
-        if not together.sums["hit"].sum() + together.sums["miss"].sum() + together.sums["unseen"].sum() and not (
-            self._labels.area is not None and self._ground_m2
-        ):
+        labelled = together.sums["hit"] + together.sums["miss"] + together.sums["unseen"]
+        if not labelled.any() and not (self._labels.area is not None and self._ground_m2):
             raise LabelsError("No label and no labelled ground lies in any of the tiles; see whether they overlap.")
         factor = self._factor(together)
-        counts = together.merged(factor).non_empty()
+        counts = together.merged(factor)
+        filled = counts.non_empty()
         block_m = self._base * factor
-        labels = self._counted_labels()
-        objects = self._objects
+        crs = self._matching_crs()
+        labels, objects = self._counted_labels(crs), self._objects.to_crs(crs)
         overlaps = Overlaps.of(objects.shapes, labels.shapes)
         has_area = self._labels.area is not None
         whole = Objects(
@@ -198,11 +213,14 @@ class _Work:
             labels.shapes,
         )
         figures, tables = figures_of(counts, whole, has_area=has_area, seed=seed)
-        tiles = [self._of_tile(name, whole, objects, labels, factor, seed) for name in self._counts]
-        notes = self._notes(counts, has_area, agreement, len(labels.shapes))
+        if len(self._counts) == 1:
+            tiles = [TileFigures(name, figures) for name in self._counts]
+        else:
+            tiles = [self._of_tile(name, whole, objects, labels, factor, seed) for name in self._counts]
+        notes = self._notes(filled, has_area, agreement, len(labels.shapes))
         return Evaluation(
-            figures, tiles, block_m, len(counts.keys), has_area, agreement,
-            self._outlines(whole, objects, labels), tables, notes,
+            figures, tiles, block_m, len(filled.keys), has_area, agreement,
+            self._outlines(whole, objects, labels, crs), tables, notes,
         )  # fmt: skip
 
     def _held_before(self, tile: TileMap) -> NDArray[np.bool_]:
@@ -231,14 +249,19 @@ class _Work:
         points = shapely.get_coordinates(shapely.point_on_surface(shapes)) if len(shapes) else np.zeros((0, 2))
         return [(ground.crs, int(np.floor(y / self._base)), int(np.floor(x / self._base))) for x, y in points.tolist()]
 
-    def _counted_labels(self) -> _Shapes:
+    def _matching_crs(self) -> str:
+        """Return the CRS in which shapes are matched: that of the tiles, where all have one, else an equal-area one."""
+        found = {crs for part in self._counts.values() for crs, _, _ in part.keys}
+        return found.pop() if len(found) == 1 else _equal_area(self._labels)
+
+    def _counted_labels(self, crs: str) -> _Shapes:
         result = _Shapes()
         for best in self._label_best:
-            if best is not None:
+            if best is not None and best[0] >= self._least_m2:
                 result.shapes.append(best[1])
                 result.keys.append(best[2])
                 result.tiles.append(best[3])
-        return result
+        return result.to_crs(crs)
 
     def _factor(self, together: BlockCounts) -> int:
         """Return by how much blocks are enlarged, so that neighbours do not resemble one another."""
@@ -262,7 +285,7 @@ class _Work:
     def _of_tile(
         self, name: str, whole: Objects, objects: _Shapes, labels: _Shapes, factor: int, seed: int
     ) -> TileFigures:
-        counts = self._counts[name].merged(factor).non_empty()
+        counts = self._counts[name].merged(factor)
         part = whole.part(
             np.array([each == name for each in objects.tiles], bool),
             np.array([each == name for each in labels.tiles], bool),
@@ -270,7 +293,7 @@ class _Work:
         figures, _ = figures_of(counts, part, has_area=self._labels.area is not None, seed=seed)
         return TileFigures(name, figures)
 
-    def _outlines(self, whole: Objects, objects: _Shapes, labels: _Shapes) -> "gpd.GeoDataFrame":
+    def _outlines(self, whole: Objects, objects: _Shapes, labels: _Shapes, crs: str) -> "gpd.GeoDataFrame":
         import geopandas as gpd
         import pandas as pd
 
@@ -281,12 +304,12 @@ class _Work:
         hit = pairs >= 0
         missed = np.flatnonzero(~matched)
         unseen = [place for place, best in enumerate(self._label_best) if best is None]
-        never = self._labels.outlines.geometry.iloc[unseen].to_crs(self._crs)
+        never = self._labels.outlines.geometry.iloc[unseen].to_crs(crs)
         shapes = [*objects.shapes, *(labels.shapes[place] for place in missed), *never]
         kinds = [*np.where(hit, "hit", "false alarm").tolist(), *["miss"] * len(missed), *["not seen"] * len(never)]
         tiles = [*objects.tiles, *(labels.tiles[place] for place in missed), *[""] * len(never)]
         table = {"kind": kinds, "tile": tiles, "iou": [*iou.tolist(), *[np.nan] * (len(missed) + len(never))]}
-        result = gpd.GeoDataFrame(pd.DataFrame(table), geometry=gpd.GeoSeries(shapes, crs=self._crs), crs=self._crs)
+        result = gpd.GeoDataFrame(pd.DataFrame(table), geometry=gpd.GeoSeries(shapes, crs=crs), crs=crs)
         result["area_m2"] = result.area
         if self._labels.area is None:
             result = result[result["kind"] != "false alarm"].reset_index(drop=True)

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -75,7 +76,7 @@ class Objects:
             int(objects.sum()),
             int(labels.sum()),
         )
-        chosen, kept = np.flatnonzero(objects), np.flatnonzero(labels)
+        chosen, kept = np.flatnonzero(objects).tolist(), np.flatnonzero(labels).tolist()
         return replace(
             self,
             overlaps=overlaps,
@@ -166,7 +167,7 @@ def _objects(objects: Objects, has_area: bool, seed: int, tables: dict[str, dict
 def _size_classes(
     objects: Objects, found: NDArray[np.bool_], blocks: Sequence[Key], name: str, seed: int, result: dict[str, Figure]
 ) -> None:
-    for low, high in zip(SIZE_CLASSES_M2, SIZE_CLASSES_M2[1:], strict=False):
+    for low, high in pairwise(SIZE_CLASSES_M2):
         inside = (objects.label_m2 >= low) & (objects.label_m2 < high)
         part, whole = (by_block(objects.label_keys, each, blocks) for each in (found & inside, inside))
         ends = f"{low / 1e4:g}-{high / 1e4:g}" if np.isfinite(high) else f"{low / 1e4:g}-"
@@ -195,7 +196,7 @@ def _outlines(counts: BlockCounts, objects: Objects, has_area: bool, seed: int) 
         result[f"boundary_f1@{width}px"] = _harmonic(right, mapped, found, truth, seed)
         result[f"boundary_iou@{width}px"] = ratio(both, either, seed=seed)
     pairs = objects.pairs(HEADLINE_OVERLAPS[0])
-    hit = np.flatnonzero(pairs >= 0)
+    hit = np.flatnonzero(pairs >= 0).tolist()
     distances = outline_distances(
         [objects.object_shapes[place] for place in hit],
         [objects.label_shapes[pairs[place]] for place in hit],
@@ -247,7 +248,7 @@ def _sizes(counts: BlockCounts, objects: Objects, has_area: bool, seed: int) -> 
         labelled = by_block(objects.label_keys, np.ones(len(objects.label_keys)), blocks)
         result["count_ratio"] = ratio(mapped, labelled, "ratio", seed=seed)
     pairs = objects.pairs(HEADLINE_OVERLAPS[0])
-    matched = np.flatnonzero(pairs >= 0)
+    matched = np.flatnonzero(pairs >= 0).tolist()
     difference = objects.object_m2[matched] - objects.label_m2[pairs[matched]]
     keys = [objects.object_keys[place] for place in matched]
     blocks = sorted(set(keys))

@@ -3,13 +3,14 @@
 import json
 import math
 import os
+import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from darts_evaluation.agreement import AGREED_IOU
+from darts_evaluation.agreement import AGREED_IOU, Agreement
 from darts_evaluation.evaluate import Evaluation
 from darts_evaluation.intervals import Figure
 from darts_utils import write_atomically
@@ -125,14 +126,7 @@ def _markdown(evaluation: Evaluation, title: str, drawings: list[str]) -> str:
     lines += [f"> {note}" for note in evaluation.notes] + ([""] if evaluation.notes else [])
     found = evaluation.agreement
     if found is not None:
-        lines += [
-            f"{len(found.experts)} experts drew the labels. Two of them agree with an IoU of {found.median_iou:.2f} and an "
-            f"F1 of objects of {found.median_f1:.2f} in the median: no map can be expected to agree better with them."
-            if found.is_agreed
-            else f"{len(found.experts)} experts drew the labels and agree with an IoU of {found.median_iou:.2f} in the "
-            f"median, below {AGREED_IOU}: there is no agreed truth here, and the figures below are no verdict.",
-            "",
-        ]
+        lines += [_about_experts(found), ""]
     lines += ["| | value | 95 % interval |", "|---|---|---|"]
     for group, name, text in _HEADLINES:
         figure = evaluation.figures.get(group, {}).get(name)
@@ -140,8 +134,7 @@ def _markdown(evaluation: Evaluation, title: str, drawings: list[str]) -> str:
             lines.append(f"| {text} | {_text(figure.value)} | {_interval(figure)} |")
     lines += [
         "",
-        f"Intervals come from a bootstrap over {evaluation.blocks} blocks of ground of "
-        f"{evaluation.block_m / 1000:g} km × {evaluation.block_m / 1000:g} km that hold something.",
+        _about_blocks(evaluation),
         "",
     ]
     lines += [f"![{name}]({name}.png)\n" for name in drawings]
@@ -166,6 +159,27 @@ def _markdown(evaluation: Evaluation, title: str, drawings: list[str]) -> str:
         lines += [f"| {name} | {_text(iou)} | {_text(f1)} |" for name, iou, f1 in rows]
         lines.append("")
     return "\n".join(lines)
+
+
+def _about_experts(found: Agreement) -> str:
+    head, iou = f"{len(found.experts)} experts drew the labels. Two of them agree", f"{found.median_iou:.2f}"
+    if not found.is_agreed:
+        return (
+            f"{head} with an IoU of {iou} in the median, below {AGREED_IOU}: there is no agreed truth here, and the "
+            "figures below are no verdict."
+        )
+    return (
+        f"{head} with an IoU of {iou} and an F1 of objects of {found.median_f1:.2f} in the median: no map can be "
+        "expected to agree better with them."
+    )
+
+
+def _about_blocks(evaluation: Evaluation) -> str:
+    edge = f"{evaluation.block_m / 1000:g} km"
+    return (
+        f"Intervals come from a bootstrap over {evaluation.blocks} blocks of ground of {edge} × {edge} that hold "
+        "something. Overlap is intersection over union."
+    )
 
 
 _TILE_COLUMNS = (("pixels", "iou"), ("objects", "f1@0.3"), ("objects", "recall@0.3"))
@@ -243,11 +257,11 @@ def _png(drawing: "Drawing") -> bytes:
 
 
 def _write_outlines(evaluation: Evaluation, path: Path) -> Path:
-    from darts_utils import atomic_path
-
     layers = {"hit": "hits", "false alarm": "false_alarms", "miss": "misses", "not seen": "not_seen"}
-    with atomic_path(path) as draft:
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".evaluation-") as folder:
+        draft = Path(folder) / path.name
         for kind, layer in layers.items():
             part = evaluation.outlines[evaluation.outlines["kind"] == kind]
             part.to_file(draft, layer=layer, driver="GPKG", geometry_type="Unknown", engine="pyogrio")
+        draft.replace(path)
     return path
