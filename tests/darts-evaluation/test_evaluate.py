@@ -1,5 +1,6 @@
 """Figures against scikit-learn, torchmetrics, shapely and what is known of maps that are made for it."""
 
+import dataclasses
 import json
 
 import geopandas as gpd
@@ -19,6 +20,7 @@ from darts_evaluation import (
     TileMap,
     evaluate,
     make_labels,
+    mapped_objects,
     read_labels,
     write_report,
 )
@@ -184,8 +186,6 @@ def test_never_seen_ground_is_neither_missed_nor_right():
     plain = evaluate([tile], labels, block_m=300)
     other = truth.copy()
     other[:50, :40] ^= True  # what lies where nobody saw
-    import dataclasses
-
     same = dataclasses.replace(tile, probability=np.where(tile.seen, tile.probability, 255).astype(np.uint8))
     again = evaluate([same], labels_of(truth & tile.seen | other & ~tile.seen, tile.transform), block_m=300)
     for name in ("iou", "f1", "precision", "recall", "evaluated_km2"):
@@ -285,3 +285,21 @@ def test_a_report_holds_the_figures_and_opens(tmp_path):
     before = (tmp_path / "report" / "evaluation.json").read_bytes()
     write_report(found, tmp_path / "report", title="A map")
     assert (tmp_path / "report" / "evaluation.json").read_bytes() == before
+
+
+def test_an_object_on_a_label_that_was_barely_seen_is_no_false_alarm():
+    tile, _ = make_tile(3, seen=np.ones((200, 200), bool))
+    mapped, seen = np.zeros((200, 200), bool), np.ones((200, 200), bool)
+    seen[:, :100] = False
+    mapped[40:60, 100:108] = True  # the seen tenth of a label that reaches far into unseen ground
+    mapped[140:160, 150:170] = True  # a real false alarm
+    objects = mapped_objects(mapped, tile.transform, CRS)
+    barely = dataclasses.replace(tile, mapped=mapped, seen=seen, objects=objects, probability=None)
+    left, top = tile.transform * (20, 40)
+    label_shape = shapely.box(left, top - 200, left + 880, top)
+    labels = make_labels(
+        gpd.GeoDataFrame(geometry=[label_shape], crs=CRS), gpd.GeoSeries([shapely.box(0, 0, 1e6, 1e7)], crs=CRS)
+    )
+    with pytest.warns(FewBlocksWarning):
+        figures = evaluate([barely], labels, block_m=300).figures["objects"]
+    assert (figures["labels"].value, figures["mapped"].value) == (0, 1)

@@ -14,7 +14,7 @@ from darts_evaluation.evaluate import Evaluation, TileFigures, evaluate
 from darts_evaluation.intervals import Figure
 from darts_evaluation.labels import Labels, make_labels, read_labels
 from darts_evaluation.matching import Overlaps, Ranking, match
-from darts_evaluation.predictions import TileMap, find_results, read_tile_map
+from darts_evaluation.predictions import TileMap, find_results, mapped_objects, read_tile_map
 from darts_evaluation.report import to_json, write_report
 from darts_utils.version import lazy_version
 
@@ -41,6 +41,7 @@ __all__ = [
     "find_results",
     "majority",
     "make_labels",
+    "mapped_objects",
     "match",
     "measure_agreement",
     "read_labels",

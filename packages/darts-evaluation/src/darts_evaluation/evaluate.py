@@ -84,8 +84,9 @@ def evaluate(
     """Say how good maps are.
 
     A pixel counts where the tile is reliable (its extent, with a probability) and the labels are complete; an object or
-    a label counts if at least half of it lies there, and is cut to it. What lies elsewhere is neither right nor wrong.
-    Ground that several tiles hold counts for the first of them by name.
+    a label counts if at least half of it lies there, and is cut to it. What lies elsewhere is neither right nor wrong,
+    nor is an object on a label of which less was seen. Ground that several tiles hold counts for the first of them by
+    name.
 
     Args:
         predictions: Folders of results, of single tiles or of folders that hold them; or the maps themselves.
@@ -155,6 +156,7 @@ class _Work:
         self._counts: dict[str, BlockCounts] = {}
         self._seen: list[Any] = []
         self._objects = _Shapes()
+        self._barely_seen = _Shapes()
         count = len(labels.outlines)
         self._label_best: list[tuple[float, Any, Key, str] | None] = [None] * count
         self._label_seen = np.zeros(count)
@@ -183,6 +185,9 @@ class _Work:
                 self._objects.values.append(mean)
         found = count_shapes(labels.outlines.geometry, ground, ground.valid)
         self._touched |= found.pixels > 0
+        for place in np.flatnonzero((found.pixels > 0) & (found.share < LEAST_SHARE)):
+            self._barely_seen.shapes.append(labels.outlines.geometry.iloc[place])
+            self._barely_seen.keys.append((tile.crs, 0, 0))
         for place, key, made_shape in zip(found.index, self._keys(ground, found.shapes), found.shapes, strict=True):
             best = self._label_best[place]
             if best is None or made_shape.area > best[0]:
@@ -199,7 +204,8 @@ class _Work:
         filled = counts.non_empty()
         block_m = self._base * factor
         crs = self._matching_crs()
-        labels, objects = self._counted_labels(crs), self._objects.to_crs(crs)
+        labels = self._counted_labels(crs)
+        objects = _without(self._objects.to_crs(crs), self._barely_seen.to_crs(crs), labels)
         overlaps = Overlaps.of(objects.shapes, labels.shapes)
         has_area = self._labels.area is not None
         whole = Objects(
@@ -336,6 +342,24 @@ class _Work:
         if agreement is not None and not agreement.is_agreed:
             notes.append("The experts do not agree on what is a slump here; there is no agreed truth, and no verdict.")
         return notes
+
+
+def _without(objects: _Shapes, ignored: _Shapes, labels: _Shapes) -> _Shapes:
+    """Leave out objects of which half lies on labels that do not count, and that touch none that does."""
+    import shapely
+
+    if not ignored.shapes or not objects.shapes:
+        return objects
+    shapes = np.asarray(objects.shapes, dtype=object)
+    tree, union = shapely.STRtree(labels.shapes), shapely.union_all(ignored.shapes)
+    candidates = np.flatnonzero(shapely.intersects(shapes, union))
+    inside = shapely.area(shapely.intersection(shapes[candidates], union)) >= LEAST_SHARE * shapely.area(
+        shapes[candidates]
+    )
+    touching = np.unique(tree.query(shapes[candidates], predicate="intersects")[0])
+    dropped = set(np.delete(candidates, touching)[np.delete(inside, touching)].tolist())
+    kept = [place for place in range(len(shapes)) if place not in dropped]
+    return _Shapes(*([values[place] for place in kept] for values in vars(objects).values()))
 
 
 def _equal_area(labels: Labels) -> str:

@@ -122,14 +122,23 @@ def read_tile_map(folder: ResultFolder, model: str | None = None) -> TileMap:
     if probability is not None:
         seen &= probability != _NONE
     if objects is None:
-        objects = _objects(mapped, transform, crs)
+        objects = mapped_objects(mapped, transform, crs)
     mean = objects["mean"].to_numpy() if "mean" in objects else np.full(len(objects), np.nan)
     table = gpd.GeoDataFrame({"mean": mean}, geometry=objects.geometry.to_crs(crs).to_numpy(), crs=crs)
     return TileMap(folder.tile_id, crs, transform, mapped & seen, seen, table, probability)
 
 
-def _objects(mapped: NDArray[np.bool_], transform: "Affine", crs: str) -> "gpd.GeoDataFrame":
-    """Return the 8-connected areas of a map as shapes."""
+def mapped_objects(mapped: NDArray[np.bool_], transform: "Affine", crs: str) -> "gpd.GeoDataFrame":
+    """Return the 8-connected areas of a map as objects.
+
+    Args:
+        mapped: 2-D bool.
+        transform: From column and row to coordinates.
+        crs: CRS of the grid.
+
+    Returns:
+        One row per area, with `mean`, which is NaN.
+    """
     import geopandas as gpd
     import shapely
     from rasterio.features import shapes

@@ -73,7 +73,14 @@ def write_report(evaluation: Evaluation, folder: "str | os.PathLike[str]", *, ti
 
 
 def to_json(evaluation: Evaluation) -> dict[str, Any]:
-    """Return an evaluation as what JSON can express; figures that are not defined are null."""
+    """Return an evaluation as what JSON can express.
+
+    Args:
+        evaluation: The figures.
+
+    Returns:
+        Dicts, lists, text and numbers, as in `evaluation.json`; figures that are not defined are None.
+    """
     found = evaluation.agreement
     return {
         "format": FORMAT,
