@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from darts.demo import DEMO_SEED, demo_model, make_landscape
-from darts.demo.evaluate import evaluate
+from darts.demo.evaluate import evaluate_model
 from darts.demo.patches import BANDS
 from darts.demo.train import ARCHITECTURE, TEST_SEEDS, TRAINING_SEEDS
 from darts_segmentation import ModelCard, model_paths, read_model
@@ -39,19 +39,21 @@ def test_the_demo_is_no_exercise():
 
 
 def test_it_finds_slumps_that_it_has_never_seen():
-    result = evaluate(demo_model(), DEMO_SEED, 512)
-    assert result.iou >= 0.6
-    assert result.f1 >= 0.7
-    assert result.found >= 3
+    figures = evaluate_model(demo_model(), DEMO_SEED, 512).figures
+    assert figures["pixels"]["iou"].value >= 0.6
+    assert figures["objects"]["f1@0.5"].value >= 0.7
+    assert figures["objects"]["recall@0.5"].value * figures["objects"]["labels"].value >= 3
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", [DEMO_SEED, 21, 22, 23])
 def test_it_is_good_enough_for_the_demo(seed):
-    result = evaluate(demo_model(), seed, 2048)
-    assert result.iou >= 0.6
-    assert result.f1 >= 0.7
-    assert result.found >= 0.7 * len(make_landscape(seed, 2048).slumps)
+    figures = evaluate_model(demo_model(), seed, 2048).figures
+    assert figures["pixels"]["iou"].value >= 0.6
+    assert figures["objects"]["f1@0.5"].value >= 0.7
+    found = figures["objects"]["recall@0.5"].value * figures["objects"]["labels"].value
+    assert found >= 0.7 * len(make_landscape(seed, 2048).slumps)
+    print(seed, figures["pixels"]["iou"], found, figures["objects"])
 
 
 def test_importing_the_package_loads_nothing_heavy():

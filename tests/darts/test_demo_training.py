@@ -1,6 +1,7 @@
 """How the demo model is trained: patches that are what they claim, a loss that counts what it should, no chance."""
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ import torch
 from darts.demo import arcticdem_dataset, make_landscape, optical_dataset, train
 from darts.demo.evaluate import summarize
 from darts.demo.patches import BANDS, Example, draw_patches, make_example
-from darts.demo.scoring import Score
+from darts_evaluation import Figure
 from darts_preprocessing import preprocess_v2
 from darts_utils import normalize_band
 
@@ -90,8 +91,11 @@ def test_training_repeats_itself_and_leaves_torch_as_it_was(monkeypatch):
 
 
 def test_a_card_tells_the_mean_and_the_worst():
-    scores = [Score(0.5, 1, 1, found=1, missed=1, false_alarms=0), Score(0.7, 1, 1, found=2, missed=0, false_alarms=0)]
-    assert summarize(scores) == {
+    found = [
+        SimpleNamespace(figures={"pixels": {"iou": Figure(iou)}, "objects": {"f1@0.5": Figure(f1)}})
+        for iou, f1 in ((0.5, 2 / 3), (0.7, 1.0))
+    ]
+    assert summarize(found) == {
         "mean_iou": 0.6,
         "lowest_iou": 0.5,
         "mean_object_f1": pytest.approx((2 / 3 + 1) / 2, abs=1e-3),

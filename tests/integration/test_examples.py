@@ -2,16 +2,20 @@
 
 import re
 import shutil
+import warnings
 from pathlib import Path
 
+import geopandas as gpd
 import pytest
+import shapely
 
 from darts.run import run
+from darts_evaluation import FewBlocksWarning
 from support import standin
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "packages").glob("*/README.md"))]
-PAGES += [ROOT / "docs" / name for name in ("first-run.md", "own-images.md", "utils.md")]
+PAGES += [ROOT / "docs" / name for name in ("first-run.md", "own-images.md", "utils.md", "evaluation.md")]
 EXAMPLES = {
     f"{page.relative_to(ROOT)}:{number}": code
     for page in PAGES
@@ -38,6 +42,11 @@ def sample(tmp_path_factory) -> Path:
     shutil.copytree(area.arcticdem_dir, folder / "arcticdem_2m.icechunk")
     for number in range(2):
         standin.write_image(folder / "landsat" / f"LC08_063014_2021082{number}.tif", number, size=96)
+    # Where the stand-in's first image shows a slump, and all of its ground.
+    left, top = 500_000, 7_600_000
+    for name, edge in (("slumps", 200), ("labelled_area", 480)):
+        shape = shapely.box(left, top - edge, left + edge, top)
+        gpd.GeoDataFrame(geometry=[shape], crs="EPSG:32608").to_file(folder / f"{name}.gpkg")
     unet = {"arch": "unet", "encoder_name": "resnet18", "encoder_depth": 3, "decoder_channels": [16, 8, 8]}
     card = ModelCard(name="my-model", architecture=unet, bands=["red", "green", "nir", "ndvi"])
     save_model(folder / "my-model.safetensors", smp.create_model(**card.architecture, encoder_weights=None), card)
@@ -67,7 +76,9 @@ def test_every_readme_has_an_example():
 def test_an_example_works(name, sample, results, tmp_path, monkeypatch):
     for entry in sample.iterdir():
         (tmp_path / entry.name).symlink_to(entry)
-    if "ResultFolder.open" in EXAMPLES[name]:
+    if "ResultFolder.open" in EXAMPLES[name] or "evaluate(" in EXAMPLES[name]:
         shutil.copytree(results, tmp_path / "results")
     monkeypatch.chdir(tmp_path)
+    # A tile of half a kilometre is no ground for intervals.
+    warnings.simplefilter("ignore", FewBlocksWarning)
     exec(compile(EXAMPLES[name], name, "exec"), {"__name__": "example"})

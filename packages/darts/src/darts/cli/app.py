@@ -236,6 +236,42 @@ def timings(
     show_timings(output, picture, run)
 
 
+@app.command()
+def evaluate(
+    predictions: Annotated[
+        list[Path], typer.Argument(help="Folders of results, then the file of labels.", show_default=False)
+    ],
+    labels: Annotated[Path, typer.Argument(help="Vector file of labels: polygons in any CRS.", show_default=False)],
+    area: Annotated[
+        Path | None, typer.Option(help="Vector file of the area in which the labels are complete.", show_default=False)
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Folder for the report.")] = Path("evaluation"),
+    model: Annotated[
+        str | None, typer.Option(help="Member of the ensemble.", show_default="the ensemble as a whole")
+    ] = None,
+    block_km: Annotated[
+        float | None, typer.Option(help="Edge of the blocks behind the intervals, km.", show_default="by the area")
+    ] = None,
+    expert_column: Annotated[
+        str | None, typer.Option(help="Column that names who drew a label.", show_default="a usual name")
+    ] = None,
+    min_area: Annotated[float, typer.Option(help="Smaller objects and labels do not count as objects, m².", min=0)] = 0,
+) -> None:
+    """Say how good a map is: compare results with labels, every figure with its interval."""
+    from darts.cli.evaluation import run_evaluation
+
+    run_evaluation(
+        predictions,
+        labels,
+        area,
+        out,
+        model=model,
+        block_km=block_km,
+        expert_column=expert_column,
+        min_area=min_area,
+    )
+
+
 def run_command() -> None:
     """Run the command; an error that DARTS raised on purpose is one sentence, and code 2 if it is the configuration."""
     try:

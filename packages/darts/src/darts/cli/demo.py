@@ -11,8 +11,9 @@ from darts.cli.logs import start_logging
 from darts.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from darts.demo import SampleArea, Score
+    from darts.demo import SampleArea
     from darts.run.records import RunRecords
+    from darts_evaluation import Evaluation, Figure
 
 
 def run_demo(output_dir: Path, *, seed: int, size: int, device: str | None, verbosity: int) -> None:
@@ -71,29 +72,35 @@ def _sample_area(folder: Path, seed: int, size: int, console: Console) -> "Sampl
     return make_sample_area(folder, seed=seed, size=size)
 
 
-def _compare(area: "SampleArea", results: Path) -> "Score":
-    """Score the slumps that were written against the true outlines, inside the reliable area."""
-    import rasterio
+def _compare(area: "SampleArea", results: Path) -> "Evaluation":
+    """Compare the slumps that were written with the true outlines, inside the reliable area."""
+    import geopandas as gpd
+    import shapely
 
-    from darts.demo import read_truth, score
+    from darts.demo import compare_with_truth
+    from darts.demo.landscape import image_geobox
 
-    with rasterio.open(results / "binarized.tif") as binarized:
-        found = binarized.read(1) == 1
-    with rasterio.open(results / "probabilities.tif") as probabilities:
-        valid = probabilities.read(1) != probabilities.nodata
-    return score(found, read_truth(area), valid)
+    whole = shapely.box(*image_geobox(area.size).boundingbox.bbox)
+    return compare_with_truth(results, gpd.read_file(area.truth_file), whole)
 
 
-def _show(console: Console, records: "RunRecords", comparison: "Score", seconds: float) -> None:
+def _show(console: Console, records: "RunRecords", comparison: "Evaluation", seconds: float) -> None:
     times = Table("stage", "seconds", box=None)
     for stage, value in records.seconds().items():
         times.add_row(stage, f"{value:6.1f}")
     times.add_row("everything, with the sample and the comparison", f"{seconds:6.1f}")
     console.print(times)
+    pixels, objects = comparison.figures["pixels"], comparison.figures["objects"]
+    labels, mapped, recall = (objects[name].value for name in ("labels", "mapped", "recall@0.5"))
+    found = round(recall * labels) if labels else 0
     console.print(
-        f"{comparison.found} slumps found, {comparison.missed} missed, {comparison.false_alarms} false alarms, "
-        "in the reliable area; "
-        f"IoU {comparison.iou:.2f}, object F1 {comparison.f1:.2f} against the true outlines.",
+        f"{found} slumps found, {labels - found:.0f} missed, {mapped - found:.0f} false alarms, in the reliable area; "
+        f"IoU {_with_interval(pixels['iou'])}, object F1 {_with_interval(objects['f1@0.5'])} against the true "
+        "outlines.",
         soft_wrap=True,
         highlight=False,
     )
+
+
+def _with_interval(figure: "Figure") -> str:
+    return f"{figure.value:.2f} ({figure.low:.2f} to {figure.high:.2f})"

@@ -1,4 +1,4 @@
-"""A made-up Arctic landscape with known thaw slumps, a small model that finds them, and how to score and draw it."""
+"""A made-up Arctic landscape with known thaw slumps, a small model that finds them, and how to judge and draw it."""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from darts.demo.auxiliary import arcticdem_dataset, tcvis_dataset
     from darts.demo.drawing import draw_map, draw_result
+    from darts.demo.evaluate import compare_with_truth, map_of
     from darts.demo.landscape import Landscape, make_landscape
     from darts.demo.model_file import demo_model
     from darts.demo.sample import (
@@ -19,15 +20,14 @@ if TYPE_CHECKING:
         read_truth,
         truth_polygons,
     )
-    from darts.demo.scoring import Score, score
 
 __all__ = [
     "DEMO_SEED",
     "Landscape",
     "SampleArea",
     "SampleAreaError",
-    "Score",
     "arcticdem_dataset",
+    "compare_with_truth",
     "demo_model",
     "draw_map",
     "draw_result",
@@ -35,9 +35,9 @@ __all__ = [
     "make_inputs",
     "make_landscape",
     "make_sample_area",
+    "map_of",
     "optical_dataset",
     "read_truth",
-    "score",
     "tcvis_dataset",
     "truth_polygons",
 ]
@@ -58,7 +58,7 @@ _HOMES = {
         "read_truth",
         "truth_polygons",
     ),
-    "scoring": ("Score", "score"),
+    "evaluate": ("compare_with_truth", "map_of"),
 }
 
 

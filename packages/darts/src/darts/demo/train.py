@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from darts.demo.evaluate import evaluate, summarize
+from darts.demo.evaluate import MIN_IOU, evaluate_model, summarize
 from darts.demo.model_file import MODEL_FILE
 from darts.demo.patches import BANDS, Example, draw_patches, make_example
 
@@ -37,7 +37,7 @@ _RATE = 4e-3
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Train, score on landscapes that were not trained on, and write the model."""
+    """Train, compare with the truth on landscapes that were not trained on, and write the model."""
     parser = argparse.ArgumentParser(prog="python -m darts.demo.train", description=main.__doc__)
     parser.add_argument("--output", type=Path, default=MODEL_FILE, help="model to write (default: the package's)")
     parser.add_argument("--steps", type=int, default=_STEPS, help="batches to train on (default: %(default)s)")
@@ -48,10 +48,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     logger.info("%d landscapes after %.0f s", len(examples), time.perf_counter() - start)
     network = train(examples, options.steps)
     save(network, options.output)
-    scores = [evaluate(options.output, seed, _SIZE_PX) for seed in TEST_SEEDS]
-    for seed, one in zip(TEST_SEEDS, scores, strict=True):
-        logger.info("landscape %d: %s", seed, one)
-    save(network, options.output, summarize(scores))
+    found = [evaluate_model(options.output, seed, _SIZE_PX) for seed in TEST_SEEDS]
+    for seed, one in zip(TEST_SEEDS, found, strict=True):
+        iou, f1 = one.figures["pixels"]["iou"].value, one.figures["objects"][f"f1@{MIN_IOU}"].value
+        logger.info("landscape %d: IoU %.3f, object F1 %.3f", seed, iou, f1)
+    save(network, options.output, summarize(found))
     logger.info("model in %s after %.0f s", options.output, time.perf_counter() - start)
 
 

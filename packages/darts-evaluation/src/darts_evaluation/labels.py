@@ -1,0 +1,187 @@
+"""Labels: the outlines that people drew, who drew them, and where they looked."""
+
+import os
+import warnings
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from darts_evaluation.errors import LabelsError, NoLabelAreaWarning, RepairedLabelsWarning
+
+if TYPE_CHECKING:
+    import geopandas as gpd
+    from shapely.geometry.base import BaseGeometry
+
+_EXPERTS = ("expert", "experts", "annotator", "labeler", "labeller", "author")
+"""Columns that are taken for the name of who drew an outline, where no column is named."""
+
+
+@dataclass(frozen=True)
+class Labels:
+    """Outlines of slumps, and where they are complete.
+
+    Attributes:
+        outlines: One row per slump, with valid polygons or multipolygons; `expert` names who drew it, "" where that is
+            not known.
+        area: Where every slump was drawn, as one shape in the CRS of `outlines`; None where nobody knows.
+    """
+
+    outlines: "gpd.GeoDataFrame"
+    area: "BaseGeometry | None"
+
+    @property
+    def experts(self) -> list[str]:
+        """Names of who drew them, sorted."""
+        return sorted(set(self.outlines["expert"]))
+
+    def of(self, expert: str) -> "Labels":
+        """Return what one expert drew."""
+        return replace(self, outlines=self.outlines[self.outlines["expert"] == expert].reset_index(drop=True))
+
+    def to_crs(self, crs: object) -> "Labels":
+        """Return the labels in another CRS."""
+        import geopandas as gpd
+
+        area = None if self.area is None else gpd.GeoSeries([self.area], crs=self.outlines.crs).to_crs(crs).iloc[0]
+        return Labels(self.outlines.to_crs(crs), area)
+
+
+def read_labels(
+    path: "str | os.PathLike[str]",
+    area: "str | os.PathLike[str] | None" = None,
+    *,
+    expert_column: str | None = None,
+) -> Labels:
+    """Read labels from a vector file.
+
+    Args:
+        path: Any vector file: polygons in any CRS. All layers count.
+        area: Vector file of the area in which the labels are complete; None if nobody knows.
+        expert_column: Column that names who drew an outline; None for a column with one of the usual names, if there is
+            one.
+
+    Returns:
+        The labels. Invalid outlines are repaired, empty ones, points and lines left out, with a
+        `RepairedLabelsWarning`.
+
+    Raises:
+        LabelsError: If a file cannot be read, has no CRS, holds no polygon (an area), or lacks the column.
+    """
+    import geopandas as gpd
+
+    table = _read(path)
+    column = _expert_column(table, expert_column, path)
+    experts = table[column].astype(str).to_numpy() if column else np.full(len(table), "")
+    shapes, kept = _polygons(table.geometry, path)
+    outlines = gpd.GeoDataFrame({"expert": experts[kept]}, geometry=shapes, crs=table.crs)
+    if area is None:
+        warnings.warn(
+            f"Nothing says where the labels of {path} are complete, so nothing is said about false alarms; name the "
+            "area's file.",
+            NoLabelAreaWarning,
+            stacklevel=2,
+        )
+        return Labels(outlines, None)
+    return Labels(outlines, _read_area(area, outlines.crs))
+
+
+def make_labels(outlines: "gpd.GeoDataFrame", area: "gpd.GeoDataFrame | gpd.GeoSeries | None" = None) -> Labels:
+    """Make labels out of tables, see `read_labels`.
+
+    Args:
+        outlines: Polygons; a column `expert` may name who drew each.
+        area: Where they are complete, in any CRS; None if nobody knows.
+
+    Returns:
+        The labels, in the CRS of `outlines`.
+
+    Raises:
+        LabelsError: If a table has no CRS, or the area no polygon.
+    """
+    import geopandas as gpd
+
+    if outlines.crs is None or (area is not None and area.crs is None):
+        raise LabelsError("The labels or their area have no CRS; set the right one first (GeoDataFrame.set_crs).")
+    shapes, kept = _polygons(outlines.geometry, "the labels")
+    experts = outlines["expert"].astype(str).to_numpy()[kept] if "expert" in outlines else np.full(len(shapes), "")
+    table = gpd.GeoDataFrame({"expert": experts}, geometry=shapes, crs=outlines.crs)
+    return Labels(table, None if area is None else _union(area.geometry, outlines.crs, "the area"))
+
+
+def _read(path: "str | os.PathLike[str]") -> "gpd.GeoDataFrame":
+    import geopandas as gpd
+    import pandas as pd
+    import pyogrio
+
+    file = Path(path)
+    if not file.exists():
+        raise LabelsError(f"There is no {file}; expected a vector file.")
+    try:
+        if file.suffix == ".parquet":
+            return gpd.read_parquet(file)
+        layers = [name for name, kind in pyogrio.list_layers(file) if kind is not None]
+        parts = [gpd.read_file(file, layer=name) for name in layers]
+    except (OSError, ValueError, RuntimeError) as error:
+        raise LabelsError(f"{file} cannot be read as a vector file: {error}.") from error
+    parts = [part for part in parts if isinstance(part, gpd.GeoDataFrame) and len(part)] or parts[:1]
+    if not parts:
+        raise LabelsError(f"{file} has no layer with geometries; expected polygons.")
+    if any(part.crs is None for part in parts):
+        raise LabelsError(f"{file} has no CRS; set the right one first.")
+    crs = parts[0].crs
+    return gpd.GeoDataFrame(pd.concat([part.to_crs(crs) for part in parts], ignore_index=True), crs=crs)
+
+
+def _read_area(path: "str | os.PathLike[str]", crs: object) -> "BaseGeometry":
+    return _union(_read(path).geometry, crs, path)
+
+
+def _union(shapes: "gpd.GeoSeries", crs: object, path: object) -> "BaseGeometry":
+    polygons, _ = _polygons(shapes.to_crs(crs), path)
+    if not len(polygons):
+        raise LabelsError(f"{path} holds no polygon; expected the area in which the labels are complete.")
+    return polygons.union_all()
+
+
+def _polygons(shapes: "gpd.GeoSeries", path: object) -> "tuple[gpd.GeoSeries, np.ndarray]":
+    """Return valid polygons and multipolygons, and which of the shapes they are."""
+    import geopandas as gpd
+    import shapely
+
+    given = shapely.force_2d(np.asarray(shapes.values, dtype=object))
+    invalid = ~(shapely.is_valid(given) | shapely.is_missing(given))
+    given[invalid] = shapely.make_valid(given[invalid])
+    made = np.array([_areal(shape) for shape in given], dtype=object)
+    kept = np.array([shape is not None for shape in made], bool)
+    if invalid.any() or not kept.all():
+        warnings.warn(
+            f"{path}: {int((invalid & kept).sum())} invalid outlines were repaired, {int((~kept).sum())} without an "
+            "area left out.",
+            RepairedLabelsWarning,
+            stacklevel=4,
+        )
+    return gpd.GeoSeries(list(made[kept]), crs=shapes.crs), kept
+
+
+def _areal(shape: "BaseGeometry | None") -> "BaseGeometry | None":
+    """Return the parts of a shape that have an area, None where there are none."""
+    import shapely
+
+    if shape is None or shape.is_empty:
+        return None
+    if shape.geom_type in ("Polygon", "MultiPolygon"):
+        return shape if shape.area > 0 else None
+    parts = [part for part in shapely.get_parts(shape) if shapely.get_dimensions(part) == 2]
+    return shapely.union_all(parts) if parts else None
+
+
+def _expert_column(table: "gpd.GeoDataFrame", wanted: str | None, path: object) -> str | None:
+    if wanted is not None:
+        if wanted not in table:
+            columns = ", ".join(str(name) for name in table.columns if name != table.geometry.name)
+            raise LabelsError(f"{path} has no column {wanted!r}; it has {columns}.")
+        return wanted
+    names = {str(name).lower(): str(name) for name in table.columns}
+    return next((names[name] for name in _EXPERTS if name in names), None)

@@ -1,0 +1,153 @@
+"""Maps to evaluate: the results of tiles, as their folders hold them."""
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from darts_evaluation.errors import PredictionsError
+from darts_utils import ManifestError, ResultFolder
+
+if TYPE_CHECKING:
+    import geopandas as gpd
+    from affine import Affine
+
+_NONE = 255
+
+
+@dataclass(frozen=True)
+class TileMap:
+    """The map of one tile.
+
+    Attributes:
+        name: Name of the tile.
+        crs: CRS of its grid, as text.
+        transform: From column and row to coordinates.
+        mapped: Where the map says slump, 2-D bool.
+        seen: Where the tile is reliable, likewise.
+        objects: One row per mapped object, with `mean`, the mean probability (0 to 1, NaN where it is not known).
+        probability: Percent, 2-D uint8, 255 where there is none; None where there is no such raster.
+    """
+
+    name: str
+    crs: str
+    transform: "Affine"
+    mapped: NDArray[np.bool_]
+    seen: NDArray[np.bool_]
+    objects: "gpd.GeoDataFrame"
+    probability: NDArray[np.uint8] | None = None
+
+
+def find_results(paths: "str | os.PathLike[str] | Iterable[str | os.PathLike[str]]") -> list[ResultFolder]:
+    """List the folders of finished results at some places.
+
+    Args:
+        paths: Folders of tiles, or folders that hold such folders.
+
+    Returns:
+        The folders by name of the tile; scenes that held no data are left out.
+
+    Raises:
+        PredictionsError: If there are none.
+    """
+    given = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
+    found: dict[Path, ResultFolder] = {}
+    for path in map(Path, given):
+        for folder in [path, *sorted(path.iterdir() if path.is_dir() else [])]:
+            try:
+                result = ResultFolder.open(folder)
+            except (ManifestError, NotADirectoryError):
+                continue
+            if not result.is_empty:
+                found[folder.resolve()] = result
+    if not found:
+        places = ", ".join(str(path) for path in given)
+        raise PredictionsError(f"{places}: no finished results; expected folders of tiles, each with a manifest.json.")
+    return sorted(found.values(), key=lambda result: (result.tile_id, str(result.path)))
+
+
+def read_tile_map(folder: ResultFolder, model: str | None = None) -> TileMap:
+    """Read the map of one tile.
+
+    Args:
+        folder: Its results.
+        model: Member of the ensemble, None for the ensemble as a whole.
+
+    Returns:
+        The map. Where objects were not exported they are the 8-connected areas of `binarized.tif`; the other way
+        round their pixels are those of the objects.
+
+    Raises:
+        PredictionsError: If neither raster, or neither map nor objects, are there, or a file cannot be read.
+    """
+    import geopandas as gpd
+    import rasterio
+    from rasterio.errors import RasterioIOError
+
+    suffix = "" if model is None else f"-{model}"
+    rasters = {name: folder.path / f"{name}{suffix}.tif" for name in ("binarized", "probabilities")}
+    there = {name: path for name, path in rasters.items() if path.is_file()}
+    if not there:
+        raise PredictionsError(
+            f"{folder.path} holds neither {' nor '.join(path.name for path in rasters.values())}; export one of them."
+        )
+    values: dict[str, NDArray] = {}
+    try:
+        for name, path in there.items():
+            with rasterio.open(path) as file:
+                values[name] = file.read(1)
+                crs, transform, shape = file.crs.to_wkt(), file.transform, file.shape
+        segments = folder.segments(model)
+        objects = None if segments is None else gpd.read_parquet(segments)
+        extent = folder.extent()
+        reliable = None if extent is None else gpd.read_parquet(extent)
+    except (RasterioIOError, OSError, ValueError) as error:
+        raise PredictionsError(f"{folder.path}: a file cannot be read: {error}.") from error
+    from darts_evaluation.ground import burn
+
+    if "binarized" in values:
+        mapped = values["binarized"] == 1
+        seen = values["binarized"] != _NONE
+    elif objects is not None:
+        mapped, seen = burn(objects.to_crs(crs).geometry, transform, shape), np.ones(shape, bool)
+    else:
+        raise PredictionsError(f"{folder.path} holds neither {rasters['binarized'].name} nor objects; export one.")
+    if reliable is not None:
+        seen &= burn(reliable.to_crs(crs).geometry, transform, shape)
+    probability = values.get("probabilities")
+    if probability is not None:
+        seen &= probability != _NONE
+    if objects is None:
+        objects = mapped_objects(mapped, transform, crs)
+    mean = objects["mean"].to_numpy() if "mean" in objects else np.full(len(objects), np.nan)
+    table = gpd.GeoDataFrame({"mean": mean}, geometry=objects.geometry.to_crs(crs).to_numpy(), crs=crs)
+    return TileMap(folder.tile_id, crs, transform, mapped & seen, seen, table, probability)
+
+
+def mapped_objects(mapped: NDArray[np.bool_], transform: "Affine", crs: str) -> "gpd.GeoDataFrame":
+    """Return the 8-connected areas of a map as objects.
+
+    Args:
+        mapped: 2-D bool.
+        transform: From column and row to coordinates.
+        crs: CRS of the grid.
+
+    Returns:
+        One row per area, with `mean`, which is NaN.
+    """
+    import geopandas as gpd
+    import shapely
+    from rasterio.features import shapes
+    from scipy.ndimage import label
+
+    numbers, _ = label(mapped, np.ones((3, 3)))
+    parts: dict[int, list] = {}
+    # Of an 8-connected area, GDAL makes a polygon for each 4-connected part.
+    for shape, number in shapes(numbers.astype("int32"), mask=mapped, transform=transform):
+        parts.setdefault(int(number), []).append(shapely.geometry.shape(shape))
+    made = [each[0] if len(each) == 1 else shapely.MultiPolygon(each) for each in parts.values()]
+    return gpd.GeoDataFrame({"mean": np.full(len(made), np.nan)}, geometry=made, crs=crs)

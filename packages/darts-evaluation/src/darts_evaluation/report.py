@@ -1,0 +1,274 @@
+"""Write an evaluation: figures as JSON, a report to read, and outlines to look at."""
+
+import json
+import math
+import os
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from darts_evaluation.agreement import AGREED_IOU, Agreement
+from darts_evaluation.evaluate import Evaluation
+from darts_evaluation.intervals import Figure
+from darts_utils import write_atomically
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure as Drawing
+
+FORMAT = 1
+_TITLES = {
+    "pixels": "Pixels",
+    "objects": "Objects",
+    "outlines": "Outlines",
+    "size": "Size",
+    "probability": "Probability",
+}
+_HEADLINES = (
+    ("pixels", "iou", "IoU of pixels"),
+    ("pixels", "f1", "F1 of pixels"),
+    ("pixels", "recall", "Recall of pixels"),
+    ("objects", "f1@0.3", "F1 of objects at overlap 0.3"),
+    ("objects", "f1@0.5", "F1 of objects at overlap 0.5"),
+    ("objects", "recall@0.3", "Slumps found at overlap 0.3"),
+    ("objects", "average_precision", "Average precision (COCO)"),
+    ("size", "area_ratio", "Mapped area over labelled area"),
+    ("probability", "calibration_error", "Calibration error"),
+)
+
+
+def write_report(evaluation: Evaluation, folder: "str | os.PathLike[str]", *, title: str = "Evaluation") -> list[Path]:
+    """Write an evaluation into a folder.
+
+    Args:
+        evaluation: The figures.
+        folder: Folder, created where absent. Files of an earlier report are replaced.
+        title: Heading of the report.
+
+    Returns:
+        The files: `evaluation.json`, `evaluation.md`, plots as PNG, and `evaluation.gpkg` with the layers `hits`,
+        `false_alarms`, `misses` and `not_seen`.
+
+    Raises:
+        OSError: If a file cannot be written.
+    """
+    target = Path(folder)
+    target.mkdir(parents=True, exist_ok=True)
+    drawings = _draw(evaluation)
+    files = []
+    for name, drawing in drawings.items():
+        path = target / f"{name}.png"
+        write_atomically(path, _png(drawing))
+        files.append(path)
+    for name, text in (
+        ("evaluation.json", json.dumps(to_json(evaluation), indent=2) + "\n"),
+        ("evaluation.md", _markdown(evaluation, title, list(drawings))),
+    ):
+        write_atomically(target / name, text.encode())
+        files.append(target / name)
+    files.append(_write_outlines(evaluation, target / "evaluation.gpkg"))
+    return files
+
+
+def to_json(evaluation: Evaluation) -> dict[str, Any]:
+    """Return an evaluation as what JSON can express.
+
+    Args:
+        evaluation: The figures.
+
+    Returns:
+        Dicts, lists, text and numbers, as in `evaluation.json`; figures that are not defined are None.
+    """
+    found = evaluation.agreement
+    return {
+        "format": FORMAT,
+        "block_m": evaluation.block_m,
+        "blocks": evaluation.blocks,
+        "has_label_area": evaluation.has_area,
+        "notes": evaluation.notes,
+        "figures": _figures(evaluation.figures),
+        "tiles": {tile.name: _figures(tile.figures) for tile in evaluation.tiles},
+        "tables": {
+            name: {column: _plain(values) for column, values in table.items()}
+            for name, table in evaluation.tables.items()
+            if name != "objects_precision_recall"
+        },
+        "agreement": None
+        if found is None
+        else {
+            "experts": found.experts,
+            "median_iou": _number(found.median_iou),
+            "median_f1": _number(found.median_f1),
+            "is_agreed": found.is_agreed,
+            "iou": [_plain(row) for row in found.iou],
+            "f1": [_plain(row) for row in found.f1],
+            "others_iou": _plain(found.others_iou),
+            "others_f1": _plain(found.others_f1),
+        },
+    }
+
+
+def _figures(groups: dict[str, dict[str, Figure]]) -> dict[str, Any]:
+    return {
+        group: {
+            name: {"value": _number(each.value), "low": _number(each.low), "high": _number(each.high)}
+            for name, each in figures.items()
+        }
+        for group, figures in groups.items()
+    }
+
+
+def _number(value: float) -> float | None:
+    return float(value) if math.isfinite(value) else None
+
+
+def _plain(values: Iterable[float]) -> list[float | None]:
+    return [_number(value) for value in np.asarray(values, float).tolist()]
+
+
+def _markdown(evaluation: Evaluation, title: str, drawings: list[str]) -> str:
+    lines = [f"# {title}", ""]
+    lines += [f"> {note}" for note in evaluation.notes] + ([""] if evaluation.notes else [])
+    found = evaluation.agreement
+    if found is not None:
+        lines += [_about_experts(found), ""]
+    lines += ["| | value | 95 % interval |", "|---|---|---|"]
+    for group, name, text in _HEADLINES:
+        figure = evaluation.figures.get(group, {}).get(name)
+        if figure is not None:
+            lines.append(f"| {text} | {_text(figure.value)} | {_interval(figure)} |")
+    lines += [
+        "",
+        _about_blocks(evaluation),
+        "",
+    ]
+    lines += [f"![{name}]({name}.png)\n" for name in drawings]
+    for group, figures in evaluation.figures.items():
+        lines += [f"## {_TITLES[group]}", "", "| figure | value | 95 % interval |", "|---|---|---|"]
+        lines += [f"| {name} | {_text(each.value)} | {_interval(each)} |" for name, each in figures.items()]
+        lines.append("")
+    if len(evaluation.tiles) > 1:
+        lines += [
+            "## Tiles",
+            "",
+            "| tile | IoU | F1 of objects at 0.3 | recall of objects at 0.3 |",
+            "|---|---|---|---|",
+        ]
+        for tile in evaluation.tiles:
+            cells = (tile.figures.get(group, {}).get(name) for group, name in _TILE_COLUMNS)
+            lines.append(f"| {tile.name} | {' | '.join('' if each is None else _text(each.value) for each in cells)} |")
+        lines.append("")
+    if found is not None:
+        lines += ["## Experts", "", "| expert | IoU with the others | F1 with the others |", "|---|---|---|"]
+        rows = zip(found.experts, found.others_iou, found.others_f1, strict=True)
+        lines += [f"| {name} | {_text(iou)} | {_text(f1)} |" for name, iou, f1 in rows]
+        lines.append("")
+    return "\n".join(lines)
+
+
+def _about_experts(found: Agreement) -> str:
+    head, iou = f"{len(found.experts)} experts drew the labels. Two of them agree", f"{found.median_iou:.2f}"
+    if not found.is_agreed:
+        return (
+            f"{head} with an IoU of {iou} in the median, below {AGREED_IOU}: there is no agreed truth here, and the "
+            "figures below are no verdict."
+        )
+    return (
+        f"{head} with an IoU of {iou} and an F1 of objects of {found.median_f1:.2f} in the median: no map can be "
+        "expected to agree better with them."
+    )
+
+
+def _about_blocks(evaluation: Evaluation) -> str:
+    edge = f"{evaluation.block_m / 1000:g} km"
+    return (
+        f"Intervals come from a bootstrap over {evaluation.blocks} blocks of ground of {edge} × {edge} that hold "
+        "something. Overlap is intersection over union."
+    )
+
+
+_TILE_COLUMNS = (("pixels", "iou"), ("objects", "f1@0.3"), ("objects", "recall@0.3"))
+
+
+def _text(value: float) -> str:
+    if not math.isfinite(value):
+        return "–"
+    return f"{value:.3f}" if abs(value) < 100 else f"{value:,.0f}"
+
+
+def _interval(figure: Figure) -> str:
+    if not math.isfinite(figure.low) or not math.isfinite(figure.high):
+        return ""
+    return f"{_text(figure.low)} to {_text(figure.high)}"
+
+
+def _draw(evaluation: Evaluation) -> "dict[str, Drawing]":
+    """Draw what there is to draw, without touching the state of pyplot."""
+    drawings = {}
+    tables = evaluation.tables
+    if "reliability" in tables:
+        table = tables["reliability"]
+        drawings["reliability"] = drawing = _figure()
+        axes = drawing.add_subplot()
+        axes.plot([0, 1], [0, 1], color="0.6", linewidth=1)
+        axes.plot(table["probability"], table["frequency"], marker="o", color="#b5402a")
+        axes.set(xlabel="mean probability", ylabel="share that is slump", xlim=(0, 1), ylim=(0, 1))
+        axes.set_title("Reliability of the probabilities", fontsize=10)
+    if "thresholds" in tables or "objects_precision_recall" in tables:
+        drawings["precision_recall"] = drawing = _figure()
+        axes = drawing.add_subplot()
+        for name, text, colour in (
+            ("thresholds", "pixels", "#2a6db5"),
+            ("objects_precision_recall", "objects, 0.5", "#b5402a"),
+        ):
+            if name in tables:
+                axes.plot(tables[name]["recall"], tables[name]["precision"], label=text, color=colour)
+        axes.set(xlabel="recall", ylabel="precision", xlim=(0, 1), ylim=(0, 1.02))
+        axes.set_title("Precision against recall over all thresholds", fontsize=10)
+        axes.legend(loc="lower left", fontsize=8)
+    classes = {
+        name.partition(" ")[2]: each
+        for name, each in evaluation.figures["objects"].items()
+        if name.startswith("recall@0.3 ") and math.isfinite(each.value)
+    }
+    if classes:
+        drawings["size_classes"] = drawing = _figure()
+        axes = drawing.add_subplot()
+        values = np.array([each.value for each in classes.values()])
+        axes.bar(list(classes), values, color="#2a6db5")
+        for place, each in enumerate(classes.values()):
+            if math.isfinite(each.low) and math.isfinite(each.high):
+                axes.plot([place, place], [each.low, each.high], color="0.2", linewidth=1)
+        axes.set(ylabel="share found", ylim=(0, 1.02))
+        axes.set_title("Slumps found by size", fontsize=10)
+    return drawings
+
+
+def _figure() -> "Drawing":
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure as Drawing
+
+    drawing = Drawing(figsize=(4.6, 3.6), dpi=120, layout="tight")
+    FigureCanvasAgg(drawing)
+    return drawing
+
+
+def _png(drawing: "Drawing") -> bytes:
+    import io
+
+    content = io.BytesIO()
+    drawing.savefig(content, format="png", metadata={"Software": None})
+    return content.getvalue()
+
+
+def _write_outlines(evaluation: Evaluation, path: Path) -> Path:
+    layers = {"hit": "hits", "false alarm": "false_alarms", "miss": "misses", "not seen": "not_seen"}
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".evaluation-") as folder:
+        draft = Path(folder) / path.name
+        for kind, layer in layers.items():
+            part = evaluation.outlines[evaluation.outlines["kind"] == kind]
+            part.to_file(draft, layer=layer, driver="GPKG", geometry_type="Unknown", engine="pyogrio")
+        draft.replace(path)
+    return path

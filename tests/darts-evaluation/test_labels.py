@@ -1,0 +1,105 @@
+"""Labels as people draw them, and how far experts agree."""
+
+import geopandas as gpd
+import numpy as np
+import pytest
+import shapely
+
+from darts_evaluation import LabelsError, RepairedLabelsWarning, majority, make_labels, measure_agreement, read_labels
+
+BOWTIE = shapely.Polygon([(0, 0), (10, 10), (10, 0), (0, 10)])
+
+
+def table(*shapes, crs="EPSG:32608", **columns) -> gpd.GeoDataFrame:
+    return gpd.GeoDataFrame(columns, geometry=list(shapes), crs=crs, index=range(len(shapes)))
+
+
+def test_read_labels_repairs_and_leaves_out(tmp_path):
+    donut = shapely.box(0, 0, 30, 30).difference(shapely.box(10, 10, 20, 20))
+    multi = shapely.MultiPolygon([shapely.box(50, 0, 60, 10), shapely.box(70, 0, 80, 10)])
+    made = table(donut, BOWTIE, multi, shapely.Point(3, 3), shapely.Polygon())
+    made.to_file(tmp_path / "labels.gpkg", geometry_type="Unknown")
+    table(shapely.box(0, 0, 100, 100)).to_file(tmp_path / "area.gpkg")
+    with pytest.warns(RepairedLabelsWarning, match="1 invalid .* 2 without"):
+        labels = read_labels(tmp_path / "labels.gpkg", tmp_path / "area.gpkg")
+    assert labels.outlines.area.tolist() == pytest.approx([800, 50, 200])
+    assert labels.outlines.is_valid.all()
+    assert labels.area.area == pytest.approx(10_000)
+    assert labels.experts == [""]
+
+
+def test_read_labels_reads_all_layers_and_brings_the_area_along(tmp_path):
+    table(shapely.box(0, 0, 10, 10)).to_file(tmp_path / "labels.gpkg", layer="2021")
+    table(shapely.box(20, 0, 30, 10)).to_file(tmp_path / "labels.gpkg", layer="2022")
+    area = table(shapely.box(500_000, 7_600_000, 501_000, 7_601_000)).to_crs("EPSG:4326")
+    area.to_file(tmp_path / "area.geojson")
+    labels = read_labels(tmp_path / "labels.gpkg", tmp_path / "area.geojson")
+    assert len(labels.outlines) == 2
+    assert labels.area.area == pytest.approx(1e6, rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda folder: read_labels(folder / "no.gpkg"), "There is no"),
+        (lambda folder: read_labels(folder / "text.gpkg"), "cannot be read"),
+        (lambda folder: read_labels(folder / "labels.gpkg", expert_column="who"), "no column 'who'.*name"),
+        (lambda folder: read_labels(folder / "labels.gpkg", folder / "points.gpkg"), "holds no polygon"),
+        (lambda folder: make_labels(table(BOWTIE, crs=None)), "no CRS"),
+        (lambda folder: measure_agreement(read_labels(folder / "labels.gpkg", folder / "labels.gpkg")), "one expert"),
+    ],
+    ids=["absent", "no vectors", "no column", "no area", "no CRS", "one expert"],
+)
+def test_read_labels_names_what_is_wrong(tmp_path, make, message, recwarn):
+    (tmp_path / "text.gpkg").write_text("no vectors")
+    table(shapely.box(0, 0, 1, 1), name=["a"]).to_file(tmp_path / "labels.gpkg")
+    table(shapely.Point(0, 0)).to_file(tmp_path / "points.gpkg")
+    with pytest.raises(LabelsError, match=message):
+        make(tmp_path)
+
+
+def test_agreement_is_that_of_the_shapes():
+    """Two boxes that share a half of each have an IoU of a third, and objects that match at 0.3."""
+    outlines = table(
+        shapely.box(0, 0, 20, 10), shapely.box(10, 0, 30, 10), shapely.box(0, 0, 20, 10), expert=["a", "b", "c"]
+    )
+    found = measure_agreement(make_labels(outlines))
+    assert found.experts == ["a", "b", "c"]
+    assert found.iou == pytest.approx(np.array([[1, 1 / 3, 1], [1 / 3, 1, 1 / 3], [1, 1 / 3, 1]]))
+    assert found.f1 == pytest.approx(np.ones((3, 3)))
+    assert found.median_iou == pytest.approx(1 / 3)
+    assert found.is_agreed
+    # a and c agree, b and c share a half; of two, one is a half, so that the others of each are a union.
+    assert found.others_iou == pytest.approx([20 / 30, 1 / 3, 20 / 30])
+
+
+def test_agreement_below_the_threshold_is_none():
+    outlines = table(shapely.box(0, 0, 10, 10), shapely.box(9, 0, 19, 10), expert=["a", "b"])
+    found = measure_agreement(make_labels(outlines))
+    assert found.median_iou == pytest.approx(1 / 19)
+    assert not found.is_agreed
+    assert found.f1[0, 1] == 0
+
+
+def test_majority_is_what_half_of_the_experts_marked():
+    rng = np.random.default_rng(1)
+    corners = rng.integers(0, 40, (7, 3, 2))
+    shapes = [shapely.box(x, y, x + 25, y + 25) for each in corners for x, y in each]
+    labels = make_labels(table(*shapes, expert=[str(n) for n in range(7) for _ in range(3)]))
+    votes = np.zeros((70, 70), int)
+    for each in corners:
+        mask = np.zeros((70, 70), bool)
+        for x, y in each:
+            mask[y : y + 25, x : x + 25] = True
+        votes += mask
+    found = majority(labels)
+    assert found.outlines.union_all().area == pytest.approx((votes >= 4).sum())
+
+
+def test_agreement_of_twelve_real_experts(shared_data):
+    labels = read_labels(shared_data / "peel" / "experts.gpkg", shared_data / "peel" / "aoi.geojson")
+    found = measure_agreement(labels, min_object_m2=1000)
+    assert len(found.experts) == 12
+    assert found.median_iou == pytest.approx(0.60, abs=0.005)
+    assert found.median_f1 == pytest.approx(0.80, abs=0.005)
+    assert found.is_agreed
