@@ -54,7 +54,8 @@ def test_a_hundred_thousand_objects(benchmark):
     seconds = benchmark.pedantic(work, rounds=1)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     benchmark.extra_info["MB above the tile"] = (peak - before) / 1024
-    print(f"\n{SIDE**2} objects and labels: {seconds:.1f} s, {peak / 1024:.0f} MB at most, {before / 1024:.0f} MB before")
+    used = f"{peak / 1024:.0f} MB at most, {before / 1024:.0f} MB before"
+    print(f"\n{SIDE**2} objects and labels: {seconds:.1f} s, {used}")
 
 
 def test_twelve_experts(benchmark, shared_data):
