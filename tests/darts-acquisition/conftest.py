@@ -10,6 +10,7 @@ import pytest
 import rasterio
 from affine import Affine
 from odc.geo.geobox import GeoBox
+from rasterio.enums import ColorInterp
 
 from darts_acquisition import CubeProduct, CubeVariable, Datacube
 
@@ -56,14 +57,28 @@ class Delivery:
         return self
 
     @staticmethod
-    def _write(file: Path, values: np.ndarray, **profile: Any) -> Path:
+    def _write(
+        file: Path,
+        values: np.ndarray,
+        names: tuple[str | None, ...] | None = None,
+        colours: tuple[str, ...] | None = None,
+        valid: np.ndarray | None = None,
+        **profile: Any,
+    ) -> Path:
+        """Write bands with their names, colours, and where they are valid as GDAL's mask."""
         settings = {"crs": "EPSG:32608", "transform": GRID} | profile
         settings = {name: value for name, value in settings.items() if value is not None}
         count, height, width = values.shape
         with rasterio.open(
             file, "w", driver="GTiff", count=count, height=height, width=width, dtype=values.dtype, **settings
         ) as target:
+            if colours is not None:
+                target.colorinterp = [ColorInterp[colour] for colour in colours]
             target.write(values)
+            if names is not None:
+                target.descriptions = names
+            if valid is not None:
+                target.write_mask(valid)
         return file
 
 

@@ -18,7 +18,6 @@ from darts_acquisition.cube.grid import (
     full_window,
     lonlat_bounds,
     outer_window,
-    same_grid,
     wrap_columns,
 )
 from darts_utils import GridError, ParameterError
@@ -215,12 +214,3 @@ def test_bounds_around_the_pole_have_all_longitudes():
     west, south, east, north = lonlat_bounds(POLAR[2000:2100, 1950:2050])
     assert (west, east, north) == (-180, 180, 90)
     assert 88 < south < 90
-
-
-def test_same_grid_allows_for_rounding_only():
-    grid = GeoBox((40, 30), Affine(3, 0, 500_000, 0, -3, 7_600_000), "EPSG:32608")
-    assert same_grid(grid, GeoBox((40, 30), Affine(3, 0, 500_000 + 1e-6, 0, -3, 7_600_000), "EPSG:32608"))
-    assert not same_grid(grid, GeoBox((40, 30), Affine(3, 0, 500_000.1, 0, -3, 7_600_000), "EPSG:32608"))
-    assert not same_grid(grid, GeoBox((40, 30), Affine(3.001, 0, 500_000, 0, -3.001, 7_600_000), "EPSG:32608"))
-    assert not same_grid(grid, GeoBox((40, 31), Affine(3, 0, 500_000, 0, -3, 7_600_000), "EPSG:32608"))
-    assert not same_grid(grid, GeoBox((40, 30), Affine(3, 0, 500_000, 0, -3, 7_600_000), "EPSG:32609"))

@@ -194,7 +194,7 @@ DAMAGE = {
         lambda made: made.image(crs="EPSG:4326", transform=Affine(1e-4, 0, -135, 0, -1e-4, 68)),
         SceneGridError,
         GridError,
-        "EPSG:4326, which is not projected",
+        "is in WGS 84; expected a projected CRS in metres",
     ),
     "feet": (lambda made: made.image(crs="EPSG:2225"), SceneGridError, GridError, "foot"),
     "rotated": (

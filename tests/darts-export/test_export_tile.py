@@ -152,7 +152,9 @@ def test_metadata_that_is_not_json_is_a_mistake(make_tile, tmp_path: Path, metad
         (lambda tile: tile.drop_vars(["x", "y", "spatial_ref"]), "no readable grid"),
         (lambda tile: tile.isel(y=slice(None, None, -1)), "not north-up"),
         (lambda tile: tile.rename(y="lines"), r"expected \('y', 'x'\)"),
-        (lambda tile: tile.odc.assign_crs("EPSG:4326"), "not projected"),
+        (lambda tile: tile.odc.assign_crs("EPSG:4326"), "The tile is in WGS 84; expected a projected CRS in metres"),
+        (lambda tile: tile.odc.assign_crs("EPSG:2225"), "counted in US survey foot; expected"),
+        (lambda tile: tile.odc.assign_crs("EPSG:3857"), r"where areas are 3\.\d+ times those on the ground"),
     ],
 )
 def test_grids_that_cannot_be_exported(make_tile, tmp_path: Path, change, message: str) -> None:

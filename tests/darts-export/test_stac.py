@@ -219,6 +219,7 @@ def test_a_footprint_across_the_antimeridian_is_cut_there(make_tile, tmp_path: P
     assert (south, north) == pytest.approx((70.946, 71.0), abs=5e-3)
 
 
+@pytest.mark.filterwarnings("ignore::darts_utils.ArealScaleWarning")
 def test_a_footprint_around_the_pole_reaches_it(make_tile, tmp_path: Path) -> None:
     tile = make_tile(shape=(20, 20), crs="EPSG:3413", affine=Affine(1000, 0, -10_000, 0, -1000, 10_000))
     item = item_of(tile, tmp_path, [])

@@ -14,7 +14,6 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 import shapely
-from affine import Affine
 from shapely.testing import assert_geometries_equal
 from skimage.measure import label, regionprops
 
@@ -150,13 +149,6 @@ def test_missing_pixels_in_an_object_do_not_count_in_its_figures(make_tile, tmp_
     assert frame["max"][0] == pytest.approx(0.9)
     assert frame["median"][0] == 0.5
     assert np.isnan(frame[["min", "max", "mean", "median", "std"]].iloc[1]).all()
-
-
-def test_areas_are_in_square_metres_whatever_the_unit_of_the_grid(make_tile, tmp_path: Path) -> None:
-    feet = make_tile(crs="EPSG:2225", affine=Affine(10, 0, 6_000_000, 0, -10, 2_000_000))
-    export_tile(feet, tmp_path / "tile", ["extent"])
-    _, frame = read_both(tmp_path / "tile", "prediction_extent")
-    assert frame["area_m2"][0] == pytest.approx(frame["npixel"][0] * (10 * 1200 / 3937) ** 2)
 
 
 def test_duckdb_reads_geoparquet_by_bounding_box(folder: Path) -> None:

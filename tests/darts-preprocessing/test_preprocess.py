@@ -4,6 +4,7 @@ import hashlib
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
+import pyproj
 import pytest
 import xarray as xr
 from odc.geo.xr import wrap_xr
@@ -12,7 +13,16 @@ import darts_preprocessing as dp
 from darts_preprocessing import preprocess
 from darts_preprocessing.backends.arrays import ArrayBackend
 from darts_preprocessing.north import get_north
-from darts_utils import BANDS, Device, DeviceFallbackWarning, GridError, MissingBandError, ParameterError, Stopwatch
+from darts_utils import (
+    BANDS,
+    ArealScaleWarning,
+    Device,
+    DeviceFallbackWarning,
+    GridError,
+    MissingBandError,
+    ParameterError,
+    Stopwatch,
+)
 from support import preprocessing as oracle
 
 # pytest.warns gives other warnings once more, under a module's name that the filter for odc-geo does not know.
@@ -306,8 +316,16 @@ def test_mistakes_are_named(tile, arcticdem, tcvis):
     run(tile, without_crs(arcticdem), None, error=GridError, match="ds_arcticdem has no grid")
     run(tile.odc.assign_crs("EPSG:4326"), None, None, error=GridError, match="in WGS 84; expected a projected CRS")
     run(tile.odc.assign_crs("EPSG:2222"), None, None, error=GridError, match="projected CRS in metres")
+    run(tile.odc.assign_crs("EPSG:3857"), None, None, error=GridError, match="times those on the ground; expected")
     run(tile.isel(y=slice(None, None, -1)), None, None, error=GridError, match="not north-up")
     run(tile.isel(y=slice(None, None, 2)), None, None, error=GridError, match="3.0 × 6.0 m")
+
+
+def test_areas_that_are_a_little_off_are_warned_of(tile):
+    x, y = pyproj.Transformer.from_crs(4326, 3413, always_xy=True).transform(-135, 60)
+    polar = tile[["red", "nir"]].assign_coords(x=x + tile.x - tile.x[0], y=y + tile.y - tile.y[0])
+    with pytest.warns(ArealScaleWarning, match=r"are 1\.08 times those on the ground at 60° N"):
+        dp.preprocess_v2(polar.odc.assign_crs("EPSG:3413"), None, None, device="cpu")
 
 
 def test_lazy_and_transposed_variables(tile, arcticdem, tcvis, result):

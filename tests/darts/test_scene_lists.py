@@ -29,6 +29,16 @@ def test_scene_list_as_json_and_as_lines_with_any_mark_and_line_end(tmp_path, ma
     assert read(tmp_path, mark + as_json.encode()) == SCENES
 
 
+@pytest.mark.parametrize("mark", [b"", BOM])
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+@pytest.mark.parametrize("after", ["", " ", "\n"])
+def test_scene_list_may_have_a_comma_after_the_last_name(tmp_path, mark, end, after):
+    text = "[" + ",\n".join(json.dumps(name) for name in SCENES) + f",{after}]\n"
+    assert read(tmp_path, mark + text.replace("\n", end).encode()) == SCENES
+    assert read(tmp_path, b'["a,]", "b", ]') == ["a,]", "b"]
+    assert read(tmp_path, b'["a,]"]') == ["a,]"]
+
+
 @given(st.lists(st.text(st.characters(categories=["L", "N"], include_characters="_-. "), min_size=1).map(str.strip)))
 def test_scene_list_reads_what_was_written(tmp_path_factory, names):
     names = [name for name in names if name]
@@ -46,6 +56,7 @@ def test_scene_list_without_a_name_is_empty(tmp_path, content):
     ("content", "found"),
     [
         (b'["a", "b"', "is none at line 1, column 10 "),
+        (b'["a",, "b"]', "is none at line 1, column 6 "),
         (b'{"scenes": ["a"]}', "is no list of scenes but an object"),
         (b'"a"', "is no list of scenes but a single name"),
         (b'["a", 3]', r"entry 2 is 3;"),

@@ -267,10 +267,9 @@ def test_a_wrong_cube_ends_the_run_before_a_tile_is_read(
     assert not (tmp_path / "results").exists()
 
 
-def test_the_folder_of_a_scene_is_not_taken_for_that_of_all_scenes(area: SampleArea, tmp_path: Path) -> None:
+def test_the_folder_of_a_scene_is_that_of_one_scene(area: SampleArea, tmp_path: Path) -> None:
     pipeline = _pipeline(area, tmp_path / "results", scenes_dir=area.scene_dir)
-    with pytest.raises(ConfigurationError, match=f"is itself the folder of a scene; name .* {area.scenes_dir}\\.$"):
-        pipeline.run()
+    assert pipeline._tileinfos() == [(area.scene_dir, tmp_path / "results" / area.scene_dir.name)]
 
 
 def test_made_up_cubes_are_announced(area: SampleArea, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

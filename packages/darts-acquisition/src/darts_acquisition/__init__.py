@@ -44,7 +44,9 @@ from darts_acquisition.errors import (
 from darts_acquisition.io.retry import RateLimiter, RetryPolicy, StoppedError, allow_fetching, stop_fetching
 from darts_acquisition.io.settings import ArcticDEMSettings, EarthEngineSettings, RequestLimits, S3Settings
 from darts_acquisition.planet import (
+    find_planet_scenes,
     get_planet_geometry,
+    list_planet_files,
     load_planet_masks,
     load_planet_scene,
     parse_planet_type,
@@ -139,6 +141,7 @@ __all__ = [
     "download_tcvis",
     "estimate_arcticdem",
     "estimate_tcvis",
+    "find_planet_scenes",
     "get_aoi_from_cdse_s2_sr_scene_ids",
     "get_aoi_from_gee_s2_sr_scene_ids",
     "get_cdse_s2_sr_scene_ids_from_geodataframe",
@@ -147,6 +150,7 @@ __all__ = [
     "get_gee_s2_sr_scene_ids_from_tile_ids",
     "get_planet_geometry",
     "inspect_cube",
+    "list_planet_files",
     "load_arcticdem",
     "load_cdse_s2_sr_scene",
     "load_gee_s2_sr_scene",

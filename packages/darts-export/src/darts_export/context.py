@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from darts_export.jsonable import to_json
-from darts_utils import GridError, ParameterError
+from darts_utils import GridError, ParameterError, check_areal_scale
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -53,8 +53,7 @@ class TileContext:
     def pixel_area(self) -> float:
         """Area of a pixel in m²."""
         _, dx, _, dy = self.transform
-        metres = self._crs.proj.axis_info[0].unit_conversion_factor
-        return float(abs(dx * dy) * metres**2)
+        return float(abs(dx * dy))
 
     @property
     def _crs(self) -> "CRS":
@@ -135,9 +134,8 @@ def _grid(tile: "xr.Dataset") -> "GeoBox":
             "The tile has no readable grid; expected evenly spaced coordinates x and y and a CRS in spatial_ref "
             "(tile.odc.assign_crs('EPSG:32608') writes one)."
         )
-    if not geobox.crs.projected:
-        raise GridError(f"The tile's CRS {geobox.crs} is not projected; reproject it, so that areas are in m².")
-    a = geobox.affine
+    a, (rows, cols) = geobox.affine, geobox.shape
+    check_areal_scale(geobox.crs.proj, *(a * (cols / 2, rows / 2)), "The tile")
     if a.b or a.d or a.a <= 0 or a.e >= 0:
         raise GridError(f"The tile's grid is not north-up ({tuple(a)[:6]}); expected x to the right and y downward.")
     return geobox

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 
 from darts_preprocessing.backends import Backend, backend_of
-from darts_utils import GridError, MissingBandError, ParameterError
+from darts_utils import GridError, MissingBandError, ParameterError, check_areal_scale
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -62,11 +62,13 @@ def check_metric_grid(geobox: GeoBox, what: str) -> float:
         Side of a cell in metres.
 
     Raises:
-        GridError: If the grid is none of that; the message says what it is.
+        GridError: If the grid is none of that, or a metre of it is none on the ground; the message says what it is.
+
+    Warns:
+        ArealScaleWarning: If areas on the grid differ from those on the ground by more than 3 %.
     """
-    crs, affine = to_pyproj(geobox), geobox.affine
-    if not crs.is_projected or any(axis.unit_conversion_factor != 1 for axis in crs.axis_info):
-        raise GridError(f"{what} is in {crs.name}; expected a projected CRS in metres. Reproject it first.")
+    affine, (rows, cols) = geobox.affine, geobox.shape
+    check_areal_scale(to_pyproj(geobox), *(affine * (cols / 2, rows / 2)), what)
     if affine.b != 0 or affine.d != 0 or affine.a <= 0 or affine.e >= 0:
         raise GridError(f"{what} is not north-up (affine {tuple(affine)[:6]}); expected rows from north to south.")
     if not math.isclose(affine.a, -affine.e, rel_tol=1e-4):

@@ -97,7 +97,7 @@ def _read_card(path: Path) -> ModelCard:
     if size > _MAX_CARD_BYTES:
         raise ModelCardError(f"{path} has {size} bytes; expected a model card of at most {_MAX_CARD_BYTES}.")
     try:
-        return ModelCard.from_json(path.read_text(encoding="utf-8"))
+        return ModelCard.from_json(path.read_text(encoding="utf-8-sig"))
     except UnicodeDecodeError as error:
         raise ModelCardError(f"{path} is no text in UTF-8: {error}.") from error
     except ModelCardError as error:

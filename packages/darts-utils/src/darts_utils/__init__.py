@@ -4,8 +4,10 @@ from typing import TYPE_CHECKING
 
 from darts_utils.atomic import atomic_path, remove_partials, write_atomically
 from darts_utils.bands import BANDS, Band, band_attrs, get_band, normalize_band
+from darts_utils.crs import check_areal_scale
 from darts_utils.device import Device, DeviceLike, resolve_device
 from darts_utils.errors import (
+    ArealScaleWarning,
     DartsError,
     DartsWarning,
     DeviceError,
@@ -32,6 +34,7 @@ else:
 __all__ = [
     "BANDS",
     "RESULTS_VERSION",
+    "ArealScaleWarning",
     "Band",
     "CubeOrigin",
     "DartsError",
@@ -54,6 +57,7 @@ __all__ = [
     "atomic_path",
     "available_memory",
     "band_attrs",
+    "check_areal_scale",
     "get_band",
     "normalize_band",
     "original_cube",

@@ -54,3 +54,7 @@ class DeviceFallbackWarning(DartsWarning):
 
 class MovedFolderWarning(DartsWarning):
     """A folder is used where an earlier release put it; the message names the move to make."""
+
+
+class ArealScaleWarning(DartsWarning):
+    """Areas in the CRS of a grid differ from those on the ground by more than 3 %."""

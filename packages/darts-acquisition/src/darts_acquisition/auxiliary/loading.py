@@ -10,13 +10,14 @@ import numpy as np
 
 from darts_acquisition.cube.areas import AreaLike, chunks_of
 from darts_acquisition.cube.bookkeeping import ChunkState, product_windows
-from darts_acquisition.cube.datacube import Datacube, as_variable
+from darts_acquisition.cube.datacube import Datacube
 from darts_acquisition.cube.digests import IDENTITIES, from_attribute, to_attribute
 from darts_acquisition.cube.grid import Chunk
 from darts_acquisition.cube.ingest import Filling, Progress, Source, fill
 from darts_acquisition.cube.product import CubeProduct
 from darts_acquisition.errors import CubeNotFoundError, MissingAuxiliaryDataError
 from darts_acquisition.io.settings import S3Settings
+from darts_acquisition.tile import as_variable
 
 if TYPE_CHECKING:
     import xarray as xr

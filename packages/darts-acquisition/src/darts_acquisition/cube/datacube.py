@@ -39,6 +39,7 @@ from darts_acquisition.errors import (
     MissingAuxiliaryDataError,
 )
 from darts_acquisition.io.settings import S3Settings
+from darts_acquisition.tile import as_variable
 from darts_utils import GridError, ParameterError, step
 
 if TYPE_CHECKING:
@@ -533,13 +534,3 @@ class Datacube:
         if unknown:
             raise ParameterError(f"{self!r} has no variable {', '.join(unknown)}; it has {', '.join(known)}.")
         return [known[name] for name in wanted]
-
-
-def as_variable(values: np.ndarray, geobox: "GeoBox", attrs: dict[str, str]) -> "xr.DataArray":
-    """Return an array on a grid as a DataArray with dimensions (y, x), whatever the CRS calls its axes."""
-    import xarray as xr
-    from odc.geo.xr import xr_coords
-
-    variable = xr.DataArray(values, coords=xr_coords(geobox, always_yx=True), dims=("y", "x"), attrs=attrs)
-    variable.encoding["grid_mapping"] = "spatial_ref"
-    return variable

@@ -138,16 +138,6 @@ def aligned_window(geobox: "GeoBox", grid: "GeoBox") -> Window:
     return window
 
 
-def same_grid(one: "GeoBox", other: "GeoBox") -> bool:
-    """Tell whether two grids have the same CRS, the same shape, and corners that agree to a hundredth of a pixel."""
-    if one.crs != other.crs or one.shape != other.shape:
-        return False
-    height, width = one.shape
-    cols, rows = np.array([0, width, 0, width]), np.array([0, 0, height, height])
-    apart = np.subtract(_to_world(one, cols, rows), _to_world(other, cols, rows))
-    return bool(np.abs(apart).max() < 0.01 * min(abs(one.affine.a), abs(one.affine.e)))
-
-
 def lonlat_bounds(geobox: "GeoBox") -> tuple[float, float, float, float]:
     """Return west, south, east and north of an area in degrees.
 

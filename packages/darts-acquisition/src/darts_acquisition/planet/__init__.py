@@ -1,6 +1,14 @@
 """PlanetScope scenes and orthotiles as Planet delivers them."""
 
+from darts_acquisition.planet.delivery import find_planet_scenes, list_planet_files
 from darts_acquisition.planet.loading import get_planet_geometry, load_planet_masks, load_planet_scene
 from darts_acquisition.planet.naming import parse_planet_type
 
-__all__ = ["get_planet_geometry", "load_planet_masks", "load_planet_scene", "parse_planet_type"]
+__all__ = [
+    "find_planet_scenes",
+    "get_planet_geometry",
+    "list_planet_files",
+    "load_planet_masks",
+    "load_planet_scene",
+    "parse_planet_type",
+]

@@ -1,146 +1,309 @@
-"""Files of a delivered scene: found by pattern, read whole, checked against what a tile needs."""
+"""Deliveries in folders, flat orders and zip archives: which scenes they hold, and which files of each."""
 
-from collections.abc import Sequence
+import functools
+import logging
+import os
+import zipfile
+import zlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-import numpy as np
+from darts_acquisition.errors import SceneError, SceneNotFoundError, SceneReadError
+from darts_acquisition.planet.naming import KINDS, Kind, kind_of, looks_like_scene, name_of, scene_of, words_after
+from darts_utils import DartsError, available_memory
 
-from darts_acquisition.errors import SceneError, SceneGridError, SceneNotFoundError, SceneReadError
-from darts_utils import available_memory, usable_cpus
+logger = logging.getLogger(__name__)
 
-if TYPE_CHECKING:
-    import rasterio
-    from odc.geo.geobox import GeoBox
+WHAT: dict[Kind, str] = {"image": "surface reflectance image", "mask": "usable data mask", "metadata": "metadata file"}
+_EXPECTED: dict[Kind, str] = {
+    "image": "*_SR_harmonized.tif, *_SR_8b.tif, *_SR.tif or *_SR_clip.tif",
+    "mask": "*_udm2.tif or *_udm2_clip.tif",
+    "metadata": "*_metadata.json",
+}
+_STEMS: dict[Kind, str] = {"image": "*_SR", "mask": "*_udm2"}
+_SIDECARS = (".msk", ".aux.xml")
+"""What the names of files end in where GDAL keeps a mask and no-data values beside an image."""
+_BUNDLES = 2
+"""Levels of folders below a scene's own, in some layouts of orders."""
 
-MAX_EDGE_PX = 50_000
-"""Larger images are damaged headers: PlanetScope scenes and orthotiles end well below 15 000 pixels."""
 
+@dataclass(frozen=True)
+class Delivery:
+    """The files of one scene that a tile can be made from.
 
-def find_file(folder: Path, patterns: Sequence[str], what: str) -> Path:
-    """Return the one file of a folder that matches the first pattern which any file matches.
-
-    Args:
-        folder: Folder of the scene. Hidden files do not count.
-        patterns: Glob patterns, the preferred one first.
-        what: What the file is, for the message.
-
-    Returns:
-        The file.
-
-    Raises:
-        SceneNotFoundError: If the folder is absent, or no file matches any pattern.
-        SceneError: If several files match.
+    Attributes:
+        path: The scene's folder, or its name in a folder or an archive that holds several.
+        files: The files; those in an archive are paths below it.
+        archive: The zip archive that they are in, None where they are files themselves.
     """
-    file = find_optional_file(folder, patterns, what)
-    if file is None:
-        present = ", ".join(sorted(entry.name for entry in folder.iterdir())) or "nothing"
-        raise SceneNotFoundError(f"{folder} holds no {what}: expected {' or '.join(patterns)}, found {present}.")
-    return file
 
+    path: Path
+    files: tuple[Path, ...]
+    archive: Path | None = None
 
-def find_optional_file(folder: Path, patterns: Sequence[str], what: str) -> Path | None:
-    """Do as `find_file`, but return None where no file matches."""
-    if not folder.is_dir():
-        problem = "is a file" if folder.exists() else "does not exist"
-        raise SceneNotFoundError(f"{folder} {problem}; expected a folder with {' or '.join(patterns)}.")
-    for pattern in patterns:
-        found = sorted(file for file in folder.glob(pattern) if file.is_file() and not file.name.startswith("."))
-        if len(found) > 1:
-            raise SceneError(
-                f"{folder} holds {len(found)} files where one {what} ({pattern}) is expected: "
-                f"{', '.join(file.name for file in found)}. Keep the right one."
+    @classmethod
+    def open(cls, path: "str | os.PathLike[str]") -> "Delivery":
+        """Look for the files of a scene.
+
+        Raises:
+            SceneNotFoundError: If there is neither a folder of that name nor a file that begins with it.
+            SceneReadError: If an archive cannot be read.
+            SceneError: If one of the files names another scene.
+        """
+        where = Path(os.path.abspath(path))  # noqa: PTH100 - a link keeps its own name
+        name = where.name.lower() if looks_like_scene(where.name) else None
+        archive = _archive_above(where)
+        if archive is not None:
+            levels = [_in_archive(archive, where, name)]
+        else:
+            levels = [[file for file in level if file.is_file()] for level in _levels_below(where)]
+        files = {kind: next((found for level in levels if (found := _of_kind(level, kind))), []) for kind in KINDS}
+        if archive is None and name and not all(files.values()):
+            beside = _beside(where.parent, name)
+            files = {kind: found or _of_kind(beside, kind) for kind, found in files.items()}
+        delivery = cls(Path(path), tuple(file for found in files.values() for file in found), archive)
+        if not delivery.files and (archive is not None or not where.is_dir()):
+            problem = "is a file" if where.exists() else "does not exist"
+            raise SceneNotFoundError(
+                f"{path} {problem}; expected a folder with {_EXPECTED['image']}, or files {where.name}_* beside it. "
+                "find_planet_scenes lists the scenes of a folder or a zip archive."
             )
-        if found:
-            return found[0]
-    return None
+        for file in delivery.files if name else ():
+            other = scene_of(file.name)
+            if other and other.lower() != name:
+                raise SceneError(f"{path} holds {file.name} of scene {other}; move it to a folder of its own.")
+        return delivery
+
+    def find(self, kind: Kind) -> Path:
+        """Return the one file of a kind, the best one where a scene was delivered as several products.
+
+        Of images harmonised ones come first, then those with four bands, then those that the tools of an order have
+        changed least; of masks first the one that was changed as the image was.
+
+        Raises:
+            SceneNotFoundError: If there is none.
+            SceneError: If there are two alike.
+        """
+        file = self.find_optional(kind)
+        others = [other.name for other in _of_kind(self.files, kind) if other != file]
+        if file is not None and others:
+            logger.info("%s: of its products %s is used, and not %s.", self.path, file.name, ", ".join(others))
+        if file is None:
+            present = ", ".join(self._names()) or "nothing"
+            raise SceneNotFoundError(f"{self.path} holds no {WHAT[kind]}: expected {_EXPECTED[kind]}, found {present}.")
+        return file
+
+    def find_optional(self, kind: Kind) -> Path | None:
+        """Do as `find`, but return None where there is none."""
+        ranked = sorted((self._rank(file, kind), file) for file in _of_kind(self.files, kind))
+        if not ranked:
+            return None
+        alike = [file.name for rank, file in ranked if rank == ranked[0][0]]
+        if len(alike) > 1:
+            words = sorted(words_after(alike[0], kind))
+            pattern = "_".join([_STEMS[kind], *words]) + ".tif" if kind in _STEMS else _EXPECTED[kind]
+            raise SceneError(
+                f"{self.path} holds {len(alike)} files where one {WHAT[kind]} ({pattern}) is expected: "
+                f"{', '.join(alike)}. Keep the right one."
+            )
+        return ranked[0][1]
+
+    def sidecars(self, file: Path) -> list[Path]:
+        """List the files beside one in which GDAL keeps a mask and no-data values of it."""
+        beside = [file.with_name(file.name + ending) for ending in _SIDECARS]
+        if self.archive is None:
+            return [each for each in beside if each.is_file()]
+        present = {self.archive / member for member in _members(self.archive)}
+        return [each for each in beside if each in present]
+
+    def read(self, file: Path, count: int = -1) -> bytes:
+        """Read a file of the delivery, or its first bytes. A whole one out of an archive is checked against its CRC-32.
+
+        Raises:
+            SceneReadError: If it cannot be read.
+            SceneError: If it does not fit into memory.
+        """
+        try:
+            if self.archive is None:
+                with file.open("rb") as stream:
+                    return stream.read(count)
+            with zipfile.ZipFile(self.archive) as archive:
+                member = archive.getinfo(file.relative_to(self.archive).as_posix())
+                if member.file_size > available_memory():
+                    raise SceneError(
+                        f"{file} has {member.file_size / 2**30:.1f} GB, more than the memory that is left."
+                    )
+                with archive.open(member) as stream:
+                    return stream.read(count)
+        except (OSError, zipfile.BadZipFile, zlib.error, RuntimeError) as error:  # also encrypted or too new archives
+            raise SceneReadError(f"{file} cannot be read: {error}. Download it again.") from error
+
+    def _rank(self, file: Path, kind: Kind) -> tuple[int, ...]:
+        words = words_after(file.name, kind)
+        if kind == "image":
+            return "harmonized" not in words, "8b" in words, len(words)
+        images = sorted(_of_kind(self.files, "image"), key=lambda image: self._rank(image, "image"))
+        like = words_after(images[0].name, "image") - {"harmonized", "8b"} if images else frozenset()
+        return words != like, len(words)
+
+    def _names(self) -> list[str]:
+        levels = _levels_below(self.path) if self.archive is None else []
+        return sorted(file.name for file in (levels[0] if levels else self.files))
 
 
-def read_raster(file: Path, count: int, dtype: str, what: str) -> tuple[np.ndarray, "GeoBox"]:
-    """Read all bands of an image on a grid that a tile can have.
+def find_planet_scenes(folder: "str | os.PathLike[str]") -> list[Path]:
+    """List the PlanetScope scenes and orthotiles that a folder holds, whatever its layout.
+
+    A scene is a folder with its name, or the files in a folder or a zip archive whose names begin with it. Folders may
+    lie in one another and be links; what is hidden does not count. What looks like a scene and is none is listed as
+    well, so that loading it says what is wrong: an empty folder with a scene's name, or what cannot be read.
 
     Args:
-        file: Image that GDAL can read.
-        count: Number of bands that it must have.
-        dtype: Data type that it must have.
-        what: What the file is, for the message.
+        folder: A folder, an archive, or the folder of one scene.
 
     Returns:
-        Array of shape (count, height, width) and data type `dtype`, and its grid.
+        A path of each scene that the loaders take, sorted: its folder, or `<folder>/<scene>` or `<archive>/<scene>`,
+        which need not exist. Folders with something else and no scene are left out with a warning.
 
     Raises:
-        SceneReadError: If the file is damaged or no image.
-        SceneError: If it has another number of bands or another data type.
-        SceneGridError: If it has no CRS, or its grid is not north-up, square, and projected in metres.
+        SceneNotFoundError: If there is no such folder.
     """
-    import rasterio.errors
+    start = Path(folder)
+    if not start.exists():
+        raise SceneNotFoundError(f"There is no folder {start}; correct the path.")
+    if start.is_dir() and looks_like_scene(name_of(start)):
+        return [start]
+    scenes = _scenes_in(start, set())
+    if not scenes and any(_levels_below(start, 0)):
+        logger.warning("%s is left out: it holds no file of a scene.", start)
+    return scenes or []
 
+
+def list_planet_files(path: "str | os.PathLike[str]") -> list[Path]:
+    """List the files that a scene's tile is made from, as far as they are there; nothing where they cannot be told.
+
+    Args:
+        path: Folder of the scene, or what `find_planet_scenes` returned.
+
+    Returns:
+        Image, mask and metadata file, and what GDAL keeps beside an image. Files in a zip archive are paths below it.
+    """
     try:
-        with rasterio.open(file, num_threads=usable_cpus()) as source:
-            if source.count != count or set(source.dtypes) != {dtype}:
-                found = f"{source.count} of {', '.join(sorted(set(source.dtypes)))}"
-                raise SceneError(f"{file} is no {what}: expected {count} bands of {dtype}, found {found}.")
-            geobox = _tile_grid(source, file)
-            if max(source.shape) > MAX_EDGE_PX:
-                raise SceneError(
-                    f"{file} claims to have {source.height} × {source.width} pixels; expected at most {MAX_EDGE_PX} on "
-                    "an edge, more than any scene or orthotile has. Download it again."
-                )
-            _check_memory(file, count * source.width * source.height, dtype)
-            return source.read(), geobox
-    except rasterio.errors.RasterioError as error:
-        raise _unreadable(file, what, error) from error
-    except rasterio.errors.NotGeoreferencedWarning as warning:  # where warnings are errors
-        raise _off_grid(file, "it is not georeferenced") from warning
+        delivery = Delivery.open(path)
+        files = [file for kind in KINDS if (file := delivery.find_optional(kind))]
+    except (DartsError, OSError):
+        return []
+    return [*files, *(sidecar for file in files for sidecar in delivery.sidecars(file))]
 
 
-def read_grid(file: Path, what: str) -> "GeoBox":
-    """Read only the grid of an image, see `read_raster`."""
-    import rasterio.errors
+def _archive_above(path: Path) -> Path | None:
+    """Return the zip archive that a path leads into, or is; None for one that leads into none."""
+    place = next((place for place in (path, *path.parents) if place.exists()), path)
+    return place if place.suffix.lower() == ".zip" and place.is_file() else None
 
+
+def _scenes_in(folder: Path, seen: set[tuple[str, str]]) -> list[Path] | None:
+    """List the scenes below a folder or in an archive, and warn of parts of it that hold none; None if it was seen."""
+    if _was_seen(folder, os.path.realpath(folder).rpartition(os.sep)[2], seen):
+        return None
     try:
-        with rasterio.open(file) as source:
-            return _tile_grid(source, file)
-    except rasterio.errors.RasterioError as error:
-        raise _unreadable(file, what, error) from error
-    except rasterio.errors.NotGeoreferencedWarning as warning:  # where warnings are errors
-        raise _off_grid(file, "it is not georeferenced") from warning
+        if folder.is_file():
+            members = (Path(member) for member in _members(folder))
+            return sorted({folder / scene for each in members if kind_of(each.name) and (scene := scene_of(each.name))})
+        # A link comes last: what it leads to is better known by its own place.
+        entries = sorted(folder.iterdir(), key=lambda entry: (entry.is_symlink(), entry.name))
+    except (OSError, SceneReadError):
+        return [folder]
+    scenes = {folder / files[0].name[: len(name)] for name, files in _by_scene(entries).items()}
+    without = []
+    for entry in entries:
+        found: list[Path] | None = None
+        if entry in scenes or entry.name.startswith("."):
+            continue
+        if looks_like_scene(entry.name):
+            if (entry.is_dir() or entry.is_symlink()) and not _was_seen(entry, entry.name, seen):
+                found = [entry] if _is_scene(entry) else []
+        elif entry.is_dir() or (entry.suffix.lower() == ".zip" and entry.is_file()):
+            found = _scenes_in(entry, seen)
+        scenes.update(found or [])
+        if found == []:
+            without.append(entry)
+    for entry in without if scenes else ():
+        logger.warning("%s is left out: it holds no file of a scene.", entry)
+    return sorted(scenes)
 
 
-def _check_memory(file: Path, values: int, dtype: str) -> None:
-    """Refuse an image that does not fit into memory; a small damaged file may claim to be a large one."""
-    # The integers, and the float32 that a tile holds of them.
-    needed, available = values * (np.dtype(dtype).itemsize + 4), available_memory()
-    if needed > available:
-        raise SceneError(
-            f"{file} takes {needed / 2**30:.1f} GB of memory as a tile, and {available / 2**30:.1f} GB are available; "
-            "download it again if it should be smaller, or use a machine with more memory."
-        )
+def _was_seen(path: Path, name: str, seen: set[tuple[str, str]]) -> bool:
+    """Tell whether a folder was seen under a name, through another link perhaps; from now on it was."""
+    key = (os.path.realpath(path), name)
+    known = key in seen
+    seen.add(key)
+    return known
 
 
-def _unreadable(file: Path, what: str, error: Exception) -> SceneReadError:
-    return SceneReadError(f"{file} cannot be read as {what}: {str(error).rstrip('.')}. Download it again.")
+def _is_scene(folder: Path) -> bool:
+    """Tell whether a folder with a scene's name is one: with files of a delivery, or with nothing at all."""
+    levels = _levels_below(folder)
+    return not any(levels) or any(kind_of(file.name) for level in levels for file in level)
 
 
-def _off_grid(file: Path, problem: str) -> SceneGridError:
-    return SceneGridError(f"{file}: {problem}. Expected a north-up grid of square pixels, projected in metres.")
+def _levels_below(folder: Path, levels: int = _BUNDLES) -> list[list[Path]]:
+    """List what is visible in a folder, then in its folders, and so on; nothing of what cannot be read."""
+    try:
+        entries = sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
+    except OSError:
+        return []
+    below = [_levels_below(entry, levels - 1) for entry in entries if entry.is_dir()] if levels else []
+    deeper = zip_longest(*below, fillvalue=())
+    return [entries, *([file for part in parts for file in part] for parts in deeper)]
 
 
-def _tile_grid(source: "rasterio.DatasetReader", file: Path) -> "GeoBox":
-    from odc.geo.geobox import GeoBox
+def _beside(folder: Path, name: str) -> list[Path]:
+    """List the files of a scene in a folder that may hold many of them."""
+    try:
+        names = sorted(file for file in os.listdir(folder) if file.lower().startswith(name))  # noqa: PTH208 - is faster
+    except OSError:
+        return []
+    return _by_scene(folder / file for file in names).get(name, [])
 
-    crs, affine = source.crs, source.transform
-    problem = None
-    if crs is None or not crs.to_wkt():
-        problem = "it has no CRS"
-    elif not crs.is_projected:
-        problem = f"its CRS is {crs.to_string()}, which is not projected"
-    elif abs(crs.linear_units_factor[1] - 1) > 1e-9:
-        problem = f"the unit of its CRS is {crs.linear_units_factor[0]}"
-    elif affine.b or affine.d or affine.a <= 0 or affine.e >= 0:
-        problem = f"its grid is rotated, mirrored or absent ({tuple(affine)[:6]})"
-    elif abs(affine.a + affine.e) > 1e-6 * affine.a:
-        problem = f"its pixels are {affine.a} m × {-affine.e} m"
-    if problem:
-        raise _off_grid(file, problem)
-    return GeoBox.from_rio(source)
+
+def _by_scene(files: Iterable[Path]) -> dict[str, list[Path]]:
+    """Group the files of deliveries by the scenes that their names begin with, in small letters."""
+    found: dict[str, list[Path]] = {}
+    for file in files:
+        scene = scene_of(file.name)
+        if scene and kind_of(file.name) and file.is_file():
+            found.setdefault(scene.lower(), []).append(file)
+    return found
+
+
+def _in_archive(archive: Path, where: Path, name: str | None) -> list[Path]:
+    """List the files of a scene in an archive, in all of it or below the folder in it that a path names."""
+    folder = where.parent if where != archive else archive
+    files = [archive / member for member in _members(archive)]
+    return [file for file in files if folder in file.parents and (scene_of(file.name) or "").lower() == name]
+
+
+def _members(archive: Path) -> tuple[str, ...]:
+    """List the members of an archive.
+
+    Raises:
+        SceneReadError: If it cannot be read.
+    """
+    try:
+        state = archive.stat()
+        return _directory(archive, (state.st_dev, state.st_ino, state.st_size, state.st_mtime_ns))
+    except (OSError, zipfile.BadZipFile) as error:
+        raise SceneReadError(f"{archive} cannot be read as a zip archive: {error}. Download it again.") from error
+
+
+@functools.lru_cache(maxsize=4)
+def _directory(archive: Path, state: tuple[int, ...]) -> tuple[str, ...]:  # noqa: ARG001 - tells archives apart
+    with zipfile.ZipFile(archive) as file:
+        return tuple(info.filename for info in file.infolist() if not info.is_dir() and ".." not in info.filename)
+
+
+def _of_kind(files: Iterable[Path], kind: Kind) -> list[Path]:
+    return [file for file in files if kind_of(file.name) == kind]

@@ -2,85 +2,87 @@
 
 import math
 import os
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from darts_acquisition.cube.grid import same_grid
 from darts_acquisition.errors import EmptySceneError, SceneGridError, SceneNameError
-from darts_acquisition.planet.delivery import find_file, find_optional_file, read_grid, read_raster
-from darts_acquisition.planet.metadata import METADATA_PATTERNS, read_metadata
-from darts_acquisition.planet.naming import parse_planet_name
-from darts_utils import MissingBandError, band_attrs, step
+from darts_acquisition.planet.delivery import Delivery
+from darts_acquisition.planet.image import BANDS, Image, read_blocks, read_grid, read_header
+from darts_acquisition.planet.naming import name_of, parse_planet_name, read_metadata
+from darts_acquisition.scenes.quality import Scaling, row_blocks
+from darts_acquisition.tile import as_band, describe_grid, same_grid
+from darts_utils import MissingBandError, step
 
 if TYPE_CHECKING:
     import xarray as xr
-    from odc.geo.geobox import GeoBox
     from odc.geo.geom import Geometry
 
-IMAGE_PATTERNS = ("*_SR.tif", "*_SR_clip.tif")
-MASK_PATTERNS = ("*_udm2.tif", "*_udm2_clip.tif")
-BANDS = ("blue", "green", "red", "nir")
-
-_SCALE = np.float32(10_000)
-_IMAGE, _MASK, _METADATA = "surface reflectance image", "usable data mask", "metadata file"
+_SCALE = 1e-4
 _SOURCE = "PlanetScope"
-_ENCODING = {"grid_mapping": "spatial_ref"}
-"""Lets a NetCDF file say where the CRS stands."""
-_CLOUD_BIT = 0b0000_0010
+_CLOUD_BIT = np.uint8(0b0000_0010)
 """Bit of UDM2 band 8 that says cloud; all the others say blackfill, missing or suspect data."""
+_ROWS_IN_CACHE = 32
+"""Rows of a mask that are decided on at once."""
+_NODATA = "planet_nodata"
 
 
 def load_planet_scene(path: "str | os.PathLike[str]") -> "xr.Dataset":
     """Load the surface reflectance of a PlanetScope scene or orthotile as a tile.
 
+    What the file says counts: bands are taken by their names where it has names, and pixels that it declares as no data
+    are none. Where a scene was delivered as several products, the harmonised one is taken, and the log says so.
+
     Args:
-        path: Folder with `*_SR.tif` (else `*_SR_clip.tif`): four bands blue, green, red, nir, uint16,
-            reflectance × 10000, 0 where there is none; and `*_metadata.json`.
+        path: Folder of the scene, or what `find_planet_scenes` returned. It holds
+            `*_SR[_8b][_harmonized][_clip].tif`: four bands blue, green, red, nir, or the eight of SuperDove, uint16,
+            reflectance × 10000; and `*_metadata.json`.
 
     Returns:
         Dataset with dimensions (y, x) on the image's grid: `blue`, `green`, `red`, `nir`, float32 surface
-        reflectance, NaN where the image holds 0. Attributes: `tile_id` (the folder's name), `time` (ISO 8601 UTC),
-        `azimuth` and `elevation` of the sun (degrees, NaN where unknown), `planet_type`, `planet_scene_id`, for
-        orthotiles `planet_orthotile_id`, and further ones of the metadata as `planet_*`.
+        reflectance, NaN where the image holds 0, the band's no-data value, or no data by its mask or alpha band.
+        Attributes: `tile_id` (the folder's name), `time` (ISO 8601 UTC), `azimuth` and `elevation` of the sun
+        (degrees, NaN where unknown), `planet_type`, `planet_scene_id`, for orthotiles `planet_orthotile_id`,
+        `planet_nodata` where the file declares another no-data value than 0, and further ones of the metadata as
+        `planet_*`.
 
     Raises:
-        SceneNameError: If the folder's name is neither that of a scene nor that of an orthotile.
-        SceneNotFoundError: If the folder, the image or the metadata file is absent.
-        SceneReadError: If the image or the metadata file is damaged.
-        SceneGridError: If the image has no CRS, or its grid is not north-up, square, and projected in metres.
-        EmptySceneError: If every pixel of the image is 0.
-        SceneError: If a file is there twice, or the image has other bands or another data type.
-    """
-    import xarray as xr
+        SceneNameError: If the name is neither that of a scene nor that of an orthotile.
+        SceneNotFoundError: If the scene, its image or its metadata file is absent.
+        SceneReadError: If the image or the metadata file is damaged, or the image no GeoTIFF.
+        SceneGridError: If the image has no CRS, its grid is not north-up and square, or a metre of it is not a metre on
+            the ground (geographic, feet, or areas off by more than a quarter).
+        EmptySceneError: If every pixel of the image is 0 or no data.
+        SceneError: If a file is there twice or names another scene, or the image has other bands or another data type,
+            or needs more memory than there is.
 
-    folder = Path(path)
-    image = find_file(folder, IMAGE_PATTERNS, _IMAGE)
-    attrs = _tile_attrs(folder, read_metadata(find_file(folder, METADATA_PATTERNS, _METADATA)))
-    with step("read image"):
-        numbers, geobox = read_raster(image, len(BANDS), "uint16", _IMAGE)
-    if not numbers.any():
-        raise EmptySceneError(f"{image} holds no data: all its pixels are 0. There is nothing to map.")
-    variables = {}
-    for name, values in zip(BANDS, numbers, strict=True):
-        reflectance = values / _SCALE
-        reflectance[values == 0] = np.nan
-        variables[name] = (("y", "x"), reflectance, band_attrs(name, data_source=_SOURCE), _ENCODING)
-    return xr.Dataset(variables, coords=_coords(geobox), attrs=attrs)
+    Warns:
+        ArealScaleWarning: If areas on the grid differ from those on the ground by more than 3 %.
+    """
+    delivery = Delivery.open(path)
+    file = delivery.find("image")
+    attrs = _tile_attrs(path, _metadata(delivery, delivery.find("metadata")))
+    scene, has_data = _load_image(delivery, file)
+    if not has_data:
+        raise EmptySceneError(f"{file} holds no data: all its pixels are 0 or no data. There is nothing to map.")
+    return scene.assign_attrs(attrs)
 
 
 def load_planet_masks(path: "str | os.PathLike[str]", scene: "xr.Dataset | None" = None) -> "xr.Dataset":
     """Load the usable data mask (UDM2) of a PlanetScope scene or orthotile, and the quality that follows from it.
 
-    Quality 0 (invalid): band 8 says blackfill or missing data, or the image holds 0 in all bands. Otherwise 1 (low):
-    snow, shadow, light haze, heavy haze or cloud (bands 2 to 6), or the cloud bit of band 8. Otherwise 2 (high).
-    Source of the bands and bits: Planet, "PlanetScope product specifications", UDM2.
+    Quality 0 (invalid): band 8 says blackfill or missing data, the mask's own no-data value, mask or alpha band says
+    so, or the image has no data: in all bands, or in any band where the file declares another no-data value than 0.
+    Otherwise 1 (low): snow, shadow, light haze, heavy haze or cloud (bands 2 to 6), or the cloud bit of band 8.
+    Otherwise 2 (high). Source of the bands and bits: Planet, "PlanetScope product specifications", UDM2.
 
     Args:
-        path: Folder with `*_udm2.tif` (else `*_udm2_clip.tif`), eight bands, uint8.
-        scene: What `load_planet_scene` returned for the same folder, so that the image is not read again; without it
-            the image is read where the folder holds one.
+        path: Folder of the scene, or what `find_planet_scenes` returned. It holds `*_udm2[_clip].tif`, eight bands,
+            uint8; where it has names, the bands are taken by them.
+        scene: What `load_planet_scene` returned for the same path, so that the image is not read again; without it
+            the image is read where there is one.
 
     Returns:
         Dataset on the mask's grid, which is the image's: `quality_data_mask` (y, x), uint8, 0 to 2; and `planet_udm`
@@ -88,119 +90,152 @@ def load_planet_masks(path: "str | os.PathLike[str]", scene: "xr.Dataset | None"
         them, as far as the folder tells them.
 
     Raises:
-        SceneNotFoundError: If the folder or the mask is absent.
-        SceneReadError: If the mask, the image or the metadata file is damaged.
+        SceneNotFoundError: If the scene or its mask is absent.
+        SceneReadError: If the mask, the image or the metadata file is damaged, or no GeoTIFF.
         SceneGridError: If the mask's grid cannot be a tile's, or differs from the image's.
-        SceneError: If a file is there twice, or the mask or the image has other bands or another data type.
+        SceneError: If a file is there twice or names another scene, or the mask or the image has other bands or another
+            data type, or needs more memory than there is.
         MissingBandError: If `scene` lacks a band.
     """
     import xarray as xr
 
-    folder = Path(path)
-    file = find_file(folder, MASK_PATTERNS, _MASK)
+    delivery = Delivery.open(path)
+    mask = read_header(delivery, delivery.find("mask"), "mask")
+    image, name = scene, "the scene given"
+    if image is None and (file := delivery.find_optional("image")) is not None:
+        image, name = _load_image(delivery, file)[0], file.name
+    missing = None if image is None else _look_for_missing(image, name, mask)
+    shape = mask.geobox.shape
+    udm, quality = np.empty((len(mask.bands), *shape), "uint8"), np.empty(shape, "uint8")
+
+    def decide(rows: slice, bands: np.ndarray, invalid: np.ndarray | None) -> None:
+        for part in row_blocks(bands.shape[1], _ROWS_IN_CACHE):
+            _decide_quality(bands[:, part], mask.nodata, quality[rows][part])
+        for empty in (invalid, None if missing is None else missing(rows)):
+            if empty is not None:
+                quality[rows][empty] = 0
+
     with step("read mask"):
-        udm, geobox = read_raster(file, 8, "uint8", _MASK)
-    attrs = dict(scene.attrs) if scene is not None else _attrs_of_mask(folder)
-    quality = _quality(udm)
-    image = _image_of_mask(folder, scene)
-    if image is not None:
-        if not same_grid(image.grid, geobox):
-            raise SceneGridError(
-                f"{file} does not fit {image.name}: {_describe(geobox)} against {_describe(image.grid)}."
-            )
-        quality[image.empty] = 0
-    # The coordinates of one tile may not differ in the last digit, those of two files may.
-    coords = _coords(geobox) if image is None else image.coords
-    coords = coords | {"udm_band": np.arange(1, 9)}
+        read_blocks(delivery, mask, decide, out=udm)
     variables = {
-        "quality_data_mask": (("y", "x"), quality, band_attrs("quality_data_mask", data_source=_SOURCE), _ENCODING),
-        "planet_udm": (("udm_band", "y", "x"), udm, band_attrs("planet_udm", data_source=_SOURCE), _ENCODING),
+        "quality_data_mask": as_band("quality_data_mask", quality, mask.geobox, _SOURCE),
+        "planet_udm": as_band("planet_udm", udm, mask.geobox, _SOURCE, udm_band=np.arange(1, len(udm) + 1)),
     }
-    return xr.Dataset(variables, coords=coords, attrs=attrs)
+    masks = xr.Dataset(variables, attrs=_attrs_of_mask(path, delivery) if scene is None else None)
+    if image is None:
+        return masks
+    # The coordinates of one tile may not differ in the last digit, those of two files may.
+    return masks.assign_attrs(image.attrs).assign_coords(
+        {name: image.coords[name] for name in ("y", "x", "spatial_ref")}
+    )
 
 
 def get_planet_geometry(path: "str | os.PathLike[str]") -> "Geometry":
     """Return the footprint of a PlanetScope scene or orthotile: the outline of its image, without reading the pixels.
 
     Args:
-        path: Folder with `*_SR.tif` (else `*_SR_clip.tif`).
+        path: Folder of the scene, or what `find_planet_scenes` returned.
 
     Returns:
         A rectangle in the CRS of the image.
 
     Raises:
-        SceneNotFoundError: If the folder or the image is absent.
-        SceneReadError: If the image is damaged.
-        SceneGridError: If the image has no CRS, or its grid is not north-up, square, and projected in metres.
-        SceneError: If the image is there twice.
+        SceneNotFoundError: If the scene or its image is absent.
+        SceneReadError: If the image is damaged or no GeoTIFF.
+        SceneGridError: If the image's grid cannot be a tile's, see `load_planet_scene`.
+        SceneError: If the image is there twice, or a file names another scene.
+
+    Warns:
+        ArealScaleWarning: If areas on the grid differ from those on the ground by more than 3 %.
     """
-    return read_grid(find_file(Path(path), IMAGE_PATTERNS, _IMAGE), _IMAGE).extent
+    delivery = Delivery.open(path)
+    return read_grid(delivery, delivery.find("image")).extent
 
 
-def _quality(udm: np.ndarray) -> np.ndarray:
-    """Return 0, 1 or 2 for each pixel of the eight UDM2 bands, see `load_planet_masks`."""
-    flags = udm[7]
-    low = np.bitwise_or.reduce(udm[1:6], axis=0) != 0
-    low |= (flags & _CLOUD_BIT) != 0
-    quality = np.where(low, np.uint8(1), np.uint8(2))
-    quality[(flags & ~np.uint8(_CLOUD_BIT)) != 0] = 0
-    return quality
+def _load_image(delivery: Delivery, file: Path) -> "tuple[xr.Dataset, bool]":
+    """Read an image as reflectance, and say whether it holds any data. Attributes are those of its pixels alone."""
+    import xarray as xr
 
+    image = read_header(delivery, file, "image")
+    known = {number: Scaling(_SCALE, nodata=(0, number) if number else (0,)) for number in image.nodata}
+    reflectance = {name: np.empty(image.geobox.shape, "float32") for name in BANDS}
+    has_data = []
 
-class _Image(NamedTuple):
-    """What the mask needs to know of the image: where it holds 0 in all bands, its grid, coordinates and name."""
+    def convert(rows: slice, numbers: np.ndarray, invalid: np.ndarray | None) -> None:
+        for nodata, values, out in zip(image.nodata, numbers, reflectance.values(), strict=True):
+            missing = known[nodata].convert(values, out[rows], invalid)
+            if missing is None or not missing.all():
+                has_data.append(True)
 
-    empty: np.ndarray
-    grid: "GeoBox"
-    coords: dict[Any, Any]
-    name: str
-
-
-def _image_of_mask(folder: Path, scene: "xr.Dataset | None") -> _Image | None:
-    """Take the image from `scene`, else from the folder; return None where there is none."""
-    if scene is not None:
-        import odc.geo.xr  # noqa: F401 - brings .odc
-
-        absent = [name for name in (*BANDS, "spatial_ref") if name not in scene]
-        if absent:
-            raise MissingBandError(f"The scene lacks {', '.join(absent)}; expected what load_planet_scene returns.")
-        empty = np.all([np.isnan(scene[name].values) for name in BANDS], axis=0)
-        coords = {name: scene.coords[name] for name in ("y", "x", "spatial_ref")}
-        return _Image(empty, scene.odc.geobox, coords, "the scene given")
-    image = find_optional_file(folder, IMAGE_PATTERNS, _IMAGE)
-    if image is None:
-        return None
     with step("read image"):
-        numbers, grid = read_raster(image, len(BANDS), "uint16", _IMAGE)
-    return _Image(~np.any(numbers, axis=0), grid, _coords(grid), image.name)
+        read_blocks(delivery, image, convert)
+    bands = {name: as_band(name, values, image.geobox, _SOURCE) for name, values in reflectance.items()}
+    declared = sorted({number for number in image.nodata if number})
+    attrs = {_NODATA: declared[0] if len(declared) == 1 else declared} if declared else {}
+    return xr.Dataset(bands, attrs=attrs), bool(has_data)
 
 
-def _describe(grid: "GeoBox") -> str:
-    affine, crs = grid.affine, grid.crs
-    name = f"EPSG:{crs.epsg}" if crs is not None and crs.epsg else crs
-    return f"{grid.shape[0]} × {grid.shape[1]} pixels of {affine.a} m from ({affine.c}, {affine.f}) in {name}"
+def _decide_quality(udm: np.ndarray, nodata: tuple[int | None, ...], quality: np.ndarray) -> None:
+    """Write 0, 1 or 2 for each pixel of the eight UDM2 bands, see `load_planet_masks`."""
+    flags = udm[7]
+    low = udm[1] | udm[2]
+    for band in udm[3:6]:
+        low |= band
+    low |= flags & _CLOUD_BIT
+    np.subtract(2, low != 0, out=quality, dtype="uint8")
+    quality *= (flags & ~_CLOUD_BIT) == 0
+    if None not in nodata:
+        quality[np.all(udm == np.array(nodata)[:, None, None], axis=0)] = 0
 
 
-def _tile_attrs(folder: Path, metadata: dict[str, Any]) -> dict[str, Any]:
-    name = parse_planet_name(folder)
-    folder = Path(os.path.abspath(folder))  # noqa: PTH100 - "." has a name too, and a link keeps its own
-    attrs = {"tile_id": folder.name, "time": name.time, "planet_type": name.type, "planet_scene_id": folder.name}
+def _look_for_missing(image: "xr.Dataset", name: str, mask: Image) -> Callable[[slice], np.ndarray | None]:
+    """Make what tells where rows of an image hold no data, see `load_planet_masks`; None for nowhere.
+
+    Raises:
+        MissingBandError: If the image lacks a band.
+        SceneGridError: If the mask does not lie on its grid.
+    """
+    import odc.geo.xr  # noqa: F401 - brings .odc
+
+    absent = [band for band in (*BANDS, "spatial_ref") if band not in image]
+    if absent:
+        raise MissingBandError(f"The scene lacks {', '.join(absent)}; expected what load_planet_scene returns.")
+    grid = image.odc.geobox
+    if not same_grid(grid, mask.geobox):
+        raise SceneGridError(
+            f"{mask.file} does not fit {name}: {describe_grid(mask.geobox)} against {describe_grid(grid)}."
+        )
+    bands = [image[band].values for band in BANDS]
+    join = np.logical_or if _NODATA in image.attrs else np.logical_and
+
+    def missing(rows: slice) -> np.ndarray | None:
+        joined = np.isnan(bands[0][rows])
+        for values in bands[1:]:
+            if join is np.logical_and and not joined.any():
+                return None  # as in most blocks, after a look at the first band
+            join(joined, np.isnan(values[rows]), out=joined)
+        return joined
+
+    return missing
+
+
+def _metadata(delivery: Delivery, file: Path) -> dict[str, Any]:
+    return read_metadata(delivery.read(file), file)
+
+
+def _tile_attrs(path: "str | os.PathLike[str]", metadata: dict[str, Any]) -> dict[str, Any]:
+    name, tile_id = parse_planet_name(path), name_of(path)
+    attrs = {"tile_id": tile_id, "time": name.time, "planet_type": name.type, "planet_scene_id": tile_id}
     if name.tile is not None:
         attrs["planet_orthotile_id"] = name.tile
     return attrs | metadata
 
 
-def _attrs_of_mask(folder: Path) -> dict[str, Any]:
+def _attrs_of_mask(path: "str | os.PathLike[str]", delivery: Delivery) -> dict[str, Any]:
     """Return the attributes of a folder that may hold a mask alone, under any name."""
-    file = find_optional_file(folder, METADATA_PATTERNS, _METADATA)
-    metadata = {"azimuth": math.nan, "elevation": math.nan} if file is None else read_metadata(file)
+    file = delivery.find_optional("metadata")
+    metadata = {"azimuth": math.nan, "elevation": math.nan} if file is None else _metadata(delivery, file)
     try:
-        return _tile_attrs(folder, metadata)
+        return _tile_attrs(path, metadata)
     except SceneNameError:
-        return {"tile_id": folder.resolve().name} | metadata
-
-
-def _coords(geobox: "GeoBox") -> dict[Any, Any]:
-    from odc.geo.xr import xr_coords
-
-    return dict(xr_coords(geobox))
+        return {"tile_id": Path(path).resolve().name} | metadata

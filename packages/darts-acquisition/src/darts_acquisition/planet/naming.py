@@ -1,16 +1,32 @@
-"""What the name of a PlanetScope folder says."""
+"""What names of folders and files, and the metadata file, say of a PlanetScope scene."""
 
+import json
+import math
 import os
 import re
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from darts_acquisition.errors import SceneNameError
+from darts_acquisition.errors import SceneError, SceneNameError, SceneReadError
 
-_SCENE = re.compile(r"(?P<day>\d{8})_(?P<time>\d{6})_(?:(?P<hundredths>\d{2})_)?[0-9a-z]{4}", re.IGNORECASE)
-_ORTHOTILE = re.compile(r"\d+_(?P<tile>\d+)_(?P<day>\d{4}-\d{2}-\d{2})_[0-9a-z]{4}", re.IGNORECASE)
+_SCENE = r"(?P<day>\d{8})_(?P<time>\d{6})_(?:(?P<hundredths>\d{2})_)?[0-9a-z]{4}"
+_ORTHOTILE = r"\d+_(?P<tile>\d+)_(?P<date>\d{4}-\d{2}-\d{2})_[0-9a-z]{4}"
+_NAME = re.compile(f"{_SCENE}|{_ORTHOTILE}", re.IGNORECASE)
+
+Kind = Literal["image", "mask", "metadata"]
+KINDS: tuple[Kind, ...] = ("image", "mask", "metadata")
+_TOOLS = r"(?:_(?:8b|harmonized|clip|reproject|coreg|file_format|cog))*"
+"""What Planet's products and the tools of its orders append to the name of a file, without another meaning."""
+_FILES: dict[Kind, re.Pattern[str]] = {
+    "image": re.compile(rf".*(?:_BGRN_SR(?P<orthotile>(?:_\w+)?)|_SR(?P<scene>{_TOOLS}))\.tiff?", re.IGNORECASE),
+    "mask": re.compile(rf".*_udm2(?P<scene>{_TOOLS})\.tiff?", re.IGNORECASE),
+    "metadata": re.compile(r".*_metadata\.json", re.IGNORECASE),
+}
+
+_KEPT = ("strip_id", "satellite_id", "instrument", "quality_category", "cloud_cover", "view_angle")
+"""Further properties that a tile keeps, as ``planet_<name>``."""
 
 
 @dataclass(frozen=True)
@@ -29,11 +45,11 @@ class PlanetName:
 
 
 def parse_planet_type(path: "str | os.PathLike[str]") -> Literal["scene", "orthotile"]:
-    """Tell from a folder's name whether it holds a PlanetScope scene or an orthotile.
+    """Tell from the name of a scene's folder whether it is a PlanetScope scene or an orthotile.
 
     Args:
-        path: Folder. Only its name counts: `YYYYMMDD_HHMMSS_XXXX` or `YYYYMMDD_HHMMSS_NN_XXXX` is a scene,
-            `<strip>_<tile>_YYYY-MM-DD_XXXX` an orthotile.
+        path: Folder of the scene, or what `find_planet_scenes` returned. Only its name counts: `YYYYMMDD_HHMMSS_XXXX`
+            or `YYYYMMDD_HHMMSS_NN_XXXX` is a scene, `<strip>_<tile>_YYYY-MM-DD_XXXX` an orthotile.
 
     Returns:
         "scene" or "orthotile".
@@ -56,14 +72,15 @@ def parse_planet_name(path: "str | os.PathLike[str]") -> PlanetName:
     Raises:
         SceneNameError: If the name is neither that of a scene nor that of an orthotile.
     """
-    name = Path(os.path.abspath(path)).name  # noqa: PTH100 - "." has a name too, and a link keeps its own
+    name = name_of(path)
     try:
-        if match := _SCENE.fullmatch(name):
+        match = _NAME.fullmatch(name)
+        if match and match["tile"] is None:
             taken = datetime.strptime(match["day"] + match["time"], "%Y%m%d%H%M%S")  # noqa: DTZ007 - written as UTC
             fraction = f".{match['hundredths']}" if match["hundredths"] else ""
             return PlanetName("scene", f"{taken.isoformat()}{fraction}Z")
-        if match := _ORTHOTILE.fullmatch(name):
-            day = datetime.strptime(match["day"], "%Y-%m-%d").date()  # noqa: DTZ007 - written as UTC
+        if match:
+            day = datetime.strptime(match["date"], "%Y-%m-%d").date()  # noqa: DTZ007 - written as UTC
             return PlanetName("orthotile", day.isoformat(), match["tile"])
         problem = "is no name of a PlanetScope folder"
     except ValueError:
@@ -72,3 +89,97 @@ def parse_planet_name(path: "str | os.PathLike[str]") -> PlanetName:
         f"{name!r} ({path}) {problem}. Expected YYYYMMDD_HHMMSS_XXXX or YYYYMMDD_HHMMSS_NN_XXXX for a scene, "
         "<strip>_<tile>_YYYY-MM-DD_XXXX for an orthotile."
     )
+
+
+def name_of(path: "str | os.PathLike[str]") -> str:
+    """Return the name of a folder; "." has one too, and a link keeps its own."""
+    return os.path.basename(os.path.abspath(path))  # noqa: PTH100, PTH119 - a link is not followed
+
+
+def looks_like_scene(name: str) -> bool:
+    """Tell whether a name has the form of one of a scene or an orthotile, whether its date exists or not."""
+    return _NAME.fullmatch(name) is not None
+
+
+def scene_of(file_name: str) -> str | None:
+    """Return the scene or orthotile that a file's name begins with; None if it begins with none."""
+    match = _NAME.match(file_name)
+    return match[0] if match and file_name[match.end() : match.end() + 1] in ("_", ".") else None
+
+
+def kind_of(file_name: str) -> Kind | None:
+    """Return what a file of a delivery is by its name; None for one that no tile is made from, and for hidden ones."""
+    if file_name.startswith("."):
+        return None
+    return next((kind for kind in KINDS if _FILES[kind].fullmatch(file_name)), None)
+
+
+def words_after(file_name: str, kind: Kind) -> frozenset[str]:
+    """Return what is appended to the name of an image or a mask, for example {"harmonized", "clip"}.
+
+    Examples:
+        >>> sorted(words_after("20240710_201530_07_24c3_3B_AnalyticMS_SR_8b_harmonized_clip.tif", "image"))
+        ['8b', 'clip', 'harmonized']
+    """
+    match = _FILES[kind].fullmatch(file_name)
+    groups = match.groupdict() if match else {}
+    words = groups.get("scene") or groups.get("orthotile") or ""
+    return frozenset(words.lower().replace("file_format", "cog").split("_")) - {""}
+
+
+def read_metadata(content: bytes, file: Path) -> dict[str, Any]:
+    """Turn a metadata file into tile attributes: `time`, `azimuth`, `elevation` and Planet's own identifiers.
+
+    Planet delivers a GeoJSON feature with everything under `properties`; older files have it at the top level.
+
+    Args:
+        content: The content of a `*_metadata.json`: UTF-8 with or without a byte order mark.
+        file: The file, for messages.
+
+    Returns:
+        Attributes. `azimuth` and `elevation` in degrees, NaN where the file has none; `time` (ISO 8601 UTC) and the
+        identifiers only where the file has them.
+
+    Raises:
+        SceneReadError: If it is no JSON.
+        SceneError: If it is JSON of something else, or an angle or the time is none.
+    """
+    try:
+        found = json.loads(content)
+    except ValueError as error:
+        raise SceneReadError(f"{file} is no JSON ({error}); expected Planet's metadata. Download it again.") from error
+    properties = (found.get("properties") or {}) if isinstance(found, dict) else None
+    if not isinstance(properties, dict):
+        raise SceneError(f"{file} is no metadata of Planet; expected a JSON object, with an object under 'properties'.")
+    values = found | properties
+    attrs: dict[str, Any] = {
+        "azimuth": _angle(values, "sun_azimuth", (0, 360), file),
+        "elevation": _angle(values, "sun_elevation", (-90, 90), file),
+    }
+    if values.get("acquired") is not None:
+        attrs["time"] = _utc(values["acquired"], file)
+    if isinstance(found.get("id"), str):
+        attrs["planet_item_id"] = found["id"]
+    for name in _KEPT:
+        if isinstance(values.get(name), str | int | float):
+            attrs[f"planet_{name}"] = values[name]
+    return attrs
+
+
+def _angle(values: dict[str, Any], name: str, valid: tuple[float, float], file: Path) -> float:
+    value = values.get(name)
+    if value is None:
+        return math.nan
+    if isinstance(value, bool) or not isinstance(value, int | float) or not valid[0] <= value <= valid[1]:
+        raise SceneError(f"{file}: {name} is {value!r}; expected degrees, {valid[0]} to {valid[1]}.")
+    return float(value)
+
+
+def _utc(acquired: Any, file: Path) -> str:
+    try:
+        taken = datetime.fromisoformat(acquired)
+    except (TypeError, ValueError) as error:
+        raise SceneError(f"{file}: acquired is {acquired!r}; expected a time as ISO 8601.") from error
+    if taken.tzinfo is None:
+        taken = taken.replace(tzinfo=UTC)
+    return taken.astimezone(UTC).isoformat().replace("+00:00", "Z")

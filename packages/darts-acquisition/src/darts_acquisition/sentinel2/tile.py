@@ -10,13 +10,12 @@ import numpy as np
 from darts_acquisition.errors import EmptySceneError
 from darts_acquisition.scenes.raw import RawBand, RawGrid, SceneFacts, tile_geobox
 from darts_acquisition.sentinel2.bands import DEFAULT_BANDS, SCL, S2Band, quality_from_scl, reflectance_table
+from darts_acquisition.tile import as_variable
 from darts_utils import step
 
 if TYPE_CHECKING:
     import xarray as xr
 
-_ENCODING = {"grid_mapping": "spatial_ref"}
-"""Lets a NetCDF file say where the CRS stands."""
 _ROWS = 183
 """Rows of a band in memory that a thread converts at once."""
 _ROWS_IN_CACHE = 16
@@ -80,10 +79,8 @@ def build_tile(
         RawStoreError: If a stored band is damaged.
     """
     import xarray as xr
-    from odc.geo.xr import xr_coords
 
     geobox = tile_geobox({item.band.name: (item.band, item.grid) for item in bands}, facts.scene_id)
-    coords = dict(xr_coords(geobox))
     shape = (geobox.shape[0], geobox.shape[1])
     arrays = {item.band.name: np.empty(shape, "uint8" if item.band is SCL else "float32") for item in bands}
     arrays["quality_data_mask"] = quality = np.empty(shape, "uint8")
@@ -97,11 +94,11 @@ def build_tile(
         raise EmptySceneError(f"Scene {facts.scene_id} holds no data: all pixels of {names} are 0. Nothing to map.")
     order = [item.band.name for item in bands if item.band is not SCL]
     variables = {
-        name: (("y", "x"), arrays[name], _attrs(name, bands, data_source), _ENCODING)
+        name: as_variable(arrays[name], geobox, _attrs(name, bands, data_source))
         for name in (*order, SCL.name, "quality_data_mask")
     }
     angles = {name: facts.attrs.get(name, math.nan) for name in ("azimuth", "elevation")}
-    return xr.Dataset(variables, coords=coords, attrs={"tile_id": facts.scene_id} | facts.attrs | angles)
+    return xr.Dataset(variables, attrs={"tile_id": facts.scene_id} | facts.attrs | angles)
 
 
 def _attrs(name: str, bands: Sequence[Readable], data_source: str) -> dict[str, str]:

@@ -1,6 +1,7 @@
 """Lists of scenes in files: JSON, or one name per line."""
 
 import json
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,14 +10,16 @@ from darts.errors import ConfigurationError
 from darts.pipelines.textfiles import read_text
 from darts_utils import write_atomically
 
+_TRAILING_COMMA = re.compile(r",\s*\]\s*\Z")
+"""What people leave when they delete the last line of a list; a text in quotes cannot end in it."""
 _EXPECTED = 'expected one name per line, or JSON such as ["<scene>", "<scene>"]'
 
 
 def read_scene_list(path: Path, option: str) -> list[str]:
     """Read a list of scenes: a JSON list of names, or one name per line.
 
-    The file is UTF-8 with or without a byte order mark, with any line ends. In lines, ``#`` begins a comment, and empty
-    ones count for nothing.
+    The file is UTF-8 with or without a byte order mark, with any line ends. A comma after the last name of a JSON list
+    does not matter. In lines, ``#`` begins a comment, and empty ones count for nothing.
 
     Args:
         path: The file.
@@ -40,7 +43,7 @@ def read_scene_list(path: Path, option: str) -> list[str]:
 
 def _names_of_json(text: str, path: Path) -> Iterable[str]:
     try:
-        names = json.loads(text)
+        names = json.loads(_TRAILING_COMMA.sub("]", text))
     except json.JSONDecodeError as error:
         found = f"is none at line {error.lineno}, column {error.colno} ({error.msg})"
         raise ConfigurationError(f"{path} begins like JSON and {found}; {_EXPECTED}.") from error

@@ -1,9 +1,9 @@
 """Tell whether the files that a tile was made from hold what they held, without reading them again where possible.
 
-A file is described by its size and the SHA-256 of its content, a zip archive by names, sizes and CRC-32 of its members,
-which stand in its directory. A digest is remembered beside the results by path, device, inode, size and the times of
-change of content and of inode: while these are the same, the content is. Where they differ (a file was touched, copied
-or moved), the content decides.
+A file is described by its size and the SHA-256 of its content, a member of a zip archive by its size and CRC-32, which
+stand in the archive's directory, and a whole archive by names, sizes and CRC-32 of its members. A digest is remembered
+beside the results by path, device, inode, size and the times of change of content and of inode: while these are the
+same, the content is. Where they differ (a file was touched, copied or moved), the content decides.
 """
 
 import hashlib
@@ -39,6 +39,7 @@ class InputMemory:
         self._writes = writes
         self._lock = threading.Lock()
         self._known: dict[str, tuple[_State, str]] | None = None
+        self._archives: dict[Path, tuple[_State, dict[str, tuple[int, int]]]] = {}
 
     def digest(self, path: Path) -> str:
         """Return the SHA-256 of a file's content, in hexadecimal.
@@ -57,6 +58,23 @@ class InputMemory:
             raise InputChangedError(f"{path} was changed while it was read; start the run again when it is whole.")
         self._remember(path, state, digest)
         return digest
+
+    def members(self, archive: Path) -> dict[str, tuple[int, int]]:
+        """Return size and CRC-32 of each member of a zip archive by name, as its directory has them.
+
+        Raises:
+            OSError: If the archive cannot be read.
+        """
+        state = _state(archive)
+        known = self._archives.get(archive)
+        if known is None or known[0] != state:
+            try:
+                with zipfile.ZipFile(archive) as file:
+                    members = {info.filename: (info.file_size, info.CRC) for info in file.infolist()}
+            except zipfile.BadZipFile as error:
+                raise OSError(f"{archive} is no zip archive: {error}") from error
+            known = self._archives[archive] = state, members
+        return known[1]
 
     def _load(self) -> dict[str, tuple[_State, str]]:
         if self._known is None:
@@ -95,12 +113,12 @@ def describe_inputs(files: Sequence[Path], memory: InputMemory) -> dict[str, Any
     """Describe files by their content.
 
     Args:
-        files: The files.
+        files: The files; members of a zip archive are paths below it.
         memory: Digests that are known.
 
     Returns:
-        By name below the files' common folder: ``size`` in bytes and ``sha256``; of a zip archive ``members``, the
-        SHA-256 of the list of their names, sizes and CRC-32.
+        By name below the files' common folder: ``size`` in bytes and ``sha256``, of a member of a zip archive ``crc32``
+        instead; of an archive ``members``, the SHA-256 of the list of their names, sizes and CRC-32.
 
     Raises:
         OSError: If a file cannot be read.
@@ -129,8 +147,8 @@ def changed_input(before: Mapping[str, Any], files: Sequence[Path], memory: Inpu
         if name not in before:
             return f"{name} is new"
         try:
-            size = now[name].stat().st_size
             # Another size is another content, and needs no look into the file.
+            size = _size(now[name], memory)
             same = before[name].get("size", size) == size and before[name] == _describe(now[name], memory)
         except (OSError, InputChangedError) as error:
             return f"{name} cannot be compared ({error})"
@@ -144,7 +162,7 @@ def states_of(files: Sequence[Path]) -> dict[Path, Any]:
     states = {}
     for path in files:
         try:
-            states[path] = _state(path)
+            states[path] = _state(_archive_above(path) or path)
         except OSError:
             continue  # Loading the tile says what is wrong with it.
     return states
@@ -158,11 +176,37 @@ def _named(files: Sequence[Path]) -> dict[str, Path]:
 
 
 def _describe(path: Path, memory: InputMemory) -> dict[str, Any]:
+    member = _member(path, memory)
+    if member is not None:
+        return {"size": member[0], "crc32": f"{member[1]:08x}"}
     if path.suffix.lower() == ".zip" and zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as archive:
-            members = sorted([info.filename, info.file_size, info.CRC] for info in archive.infolist())
+        members = sorted([name, *about] for name, about in memory.members(path).items())
         return {"members": hashlib.sha256(json.dumps(members).encode()).hexdigest()}
     return {"size": path.stat().st_size, "sha256": memory.digest(path)}
+
+
+def _size(path: Path, memory: InputMemory) -> int:
+    member = _member(path, memory)
+    return path.stat().st_size if member is None else member[0]
+
+
+def _member(path: Path, memory: InputMemory) -> tuple[int, int] | None:
+    """Return size and CRC-32 of a member of an archive; None for a file of its own."""
+    archive = _archive_above(path)
+    if archive is None:
+        return None
+    name = path.relative_to(archive).as_posix()
+    try:
+        return memory.members(archive)[name]
+    except KeyError as error:
+        raise FileNotFoundError(f"{archive} holds no {name}") from error
+
+
+def _archive_above(path: Path) -> Path | None:
+    """Return the zip archive that a path is a member of; None for a file of its own, whether it exists or not."""
+    if path.exists():
+        return None
+    return next((place for place in path.parents if place.suffix.lower() == ".zip" and place.is_file()), None)
 
 
 def _digest(path: Path) -> str:

@@ -2,7 +2,7 @@
 
 import logging
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, ClassVar
@@ -30,7 +30,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass
 class PlanetPipeline(_BasePipeline):
-    """Map slumps in PlanetScope images: a folder of scenes, of orthotiles, or both.
+    """Map slumps in PlanetScope images: a folder of scenes, of orthotiles, or both, or an order as it is delivered.
 
     Results go to ``<output>/<tile_id>/<scene_id>/`` for orthotiles and to ``<output>/<scene_id>/`` for scenes.
 
@@ -41,11 +41,15 @@ class PlanetPipeline(_BasePipeline):
 
     orthotiles_dir: Annotated[AbsolutePath | None, Unresolved] = option(
         None,
-        help="Folder of orthotiles, laid out tile_id/scene_id/; default <input>/planet/tiles.",
+        help="Folder or zip archive of orthotiles, laid out tile_id/scene_id/ or as Planet delivers them; default "
+        "<input>/planet/tiles.",
         panel="Input and output",
     )
     scenes_dir: Annotated[AbsolutePath | None, Unresolved] = option(
-        None, help="Folder of scenes, laid out scene_id/; default <input>/planet/scenes.", panel="Input and output"
+        None,
+        help="Folder or zip archive of scenes, laid out scene_id/ or as Planet delivers them; default "
+        "<input>/planet/scenes.",
+        panel="Input and output",
     )
     image_ids: Annotated[list[str] | None, BeforeValidator(as_list)] = option(
         None, help="Names of the scenes (or orthotile scenes) to process; default all.", panel="Input and output"
@@ -73,14 +77,15 @@ class PlanetPipeline(_BasePipeline):
         return tilekey.name
 
     def _tileinfos(self) -> list[tuple[Path, Path]]:
+        from darts_acquisition import find_planet_scenes
+
         output = Path(self.output_data_dir or "")
         orthotiles, scenes = self._folders()
         found = []
         if orthotiles is not None:
-            for tile in _subfolders(orthotiles):
-                found += [(scene, output / tile.name / scene.name) for scene in _deliveries(tile)]
+            found += [(key, output / _orthotile_of(key) / key.name) for key in find_planet_scenes(orthotiles)]
         if scenes is not None:
-            found += [(scene, output / scene.name) for scene in _deliveries(scenes)]
+            found += [(key, output / key.name) for key in find_planet_scenes(scenes)]
         names = set(checks.select(self._selected(), [key.name for key, _ in found], "scene"))
         return [(key, folder) for key, folder in found if key.name in names]
 
@@ -96,7 +101,9 @@ class PlanetPipeline(_BasePipeline):
         return frame_of(self._tile_areas(tasks, []))
 
     def _tile_inputs(self, tilekey: Path) -> list[Path]:
-        return _delivered(tilekey)
+        from darts_acquisition import list_planet_files
+
+        return list_planet_files(tilekey)
 
     def _selected(self) -> list[str] | None:
         """Return the names of the scenes asked for, None for all."""
@@ -116,18 +123,17 @@ class PlanetPipeline(_BasePipeline):
             orthotiles, scenes = (folder if folder.is_dir() else None for folder in defaults)
             return orthotiles, scenes
         for name, folder in zip(("--orthotiles-dir", "--scenes-dir"), named, strict=True):
-            if folder is not None and not folder.is_dir():
-                raise NoTilesError(f"There is no folder {folder}; correct {name}.")
+            if folder is not None and not (folder.is_dir() or (folder.suffix.lower() == ".zip" and folder.is_file())):
+                raise NoTilesError(f"There is no folder or zip archive {folder}; correct {name}.")
         return named
 
     def _where_tiles_were_sought(self) -> str:
-        orthotiles, scenes = self._folders()
-        sought = [str(folder) for folder in (orthotiles, scenes) if folder is not None]
-        lone = [folder for folder in (orthotiles, scenes) if folder is not None and any(folder.glob("*_SR*.tif"))]
-        if lone:
-            return f"{lone[0]} is itself the folder of a scene; name the folder that it lies in, {lone[0].parent}"
+        sought = [str(folder) for folder in self._folders() if folder is not None]
         if sought:
-            return f"{' and '.join(sought)} holds no folder of a scene"
+            example = "<scene>_3B_AnalyticMS_SR.tif"
+            return (
+                f"{' and '.join(sought)} holds no folder of a scene, and no files that begin with its name ({example})"
+            )
         return "name the folder of the images with --scenes-dir or --orthotiles-dir"
 
     def _how_to_prepare(self) -> str:
@@ -146,39 +152,12 @@ class PlanetPipeline(_BasePipeline):
         return areas
 
 
-_DELIVERED = ("*_SR*.tif", "*_udm*.tif", "*_metadata.json")
-"""Files of a delivery that a tile is made from."""
+def _orthotile_of(scene: Path) -> str:
+    """Return the number of the tile that an orthotile shows; of any other scene the name of the folder it lies in."""
+    from darts_acquisition import SceneNameError, parse_planet_type
 
-
-def _subfolders(folder: Path) -> Iterator[Path]:
-    """Yield the visible folders, and links to them, in the order of names; a file stands for itself."""
-    if not folder.is_dir():
-        yield folder
-        return
-    for entry in sorted(folder.iterdir()):
-        if not entry.name.startswith(".") and (entry.is_dir() or entry.is_symlink()):
-            yield entry
-
-
-def _deliveries(folder: Path) -> Iterator[Path]:
-    """Yield the folders of scenes; one that holds files and none of a scene's is left out with a warning."""
-    for entry in _subfolders(folder):
-        if _is_stray(entry):
-            logger.warning("%s is left out: it holds no file of a scene (%s).", entry, ", ".join(_DELIVERED))
-        else:
-            yield entry
-
-
-def _is_stray(folder: Path) -> bool:
     try:
-        names = [path.name for path in folder.iterdir() if not path.name.startswith(".")]
-    except OSError:
-        return False  # Loading the tile will say what is wrong with its folder.
-    return bool(names) and not _delivered(folder) and not any(name.endswith((".tif", ".tiff")) for name in names)
-
-
-def _delivered(folder: Path) -> list[Path]:
-    try:
-        return sorted(path for pattern in _DELIVERED for path in folder.glob(pattern) if path.is_file())
-    except OSError:
-        return []
+        is_orthotile = parse_planet_type(scene) == "orthotile"
+    except SceneNameError:
+        is_orthotile = False
+    return scene.name.split("_")[1] if is_orthotile else scene.parent.name

@@ -1,0 +1,105 @@
+"""Georeferenced variables, made in one place, and the grids of tiles, checked in one place."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from darts_acquisition.errors import SceneGridError
+from darts_utils import GridError, band_attrs, check_areal_scale
+
+if TYPE_CHECKING:
+    import rasterio
+    import xarray as xr
+    from odc.geo.geobox import GeoBox
+
+_EXPECTED = "Expected a north-up grid of square pixels, projected in metres."
+_SAME_PX = 0.01
+"""Corners of two grids that lie closer than this are the same one."""
+
+
+def as_variable(
+    values: np.ndarray, geobox: "GeoBox", attrs: Mapping[str, Any], **leading: np.ndarray
+) -> "xr.DataArray":
+    """Return an array on a grid as a variable with dimensions (y, x), whatever the CRS calls its axes.
+
+    Args:
+        values: Array of shape (y, x), with the leading dimensions before them.
+        geobox: Grid of the last two dimensions.
+        attrs: Attributes of the variable.
+        **leading: Coordinates of the dimensions before y and x, by name, in their order.
+
+    Returns:
+        The variable, with the CRS in its coordinate `spatial_ref`. A NetCDF file of it says so.
+    """
+    import xarray as xr
+    from odc.geo.xr import xr_coords
+
+    coords = dict(xr_coords(geobox, always_yx=True)) | leading
+    variable = xr.DataArray(values, coords=coords, dims=(*leading, "y", "x"), attrs=dict(attrs))
+    variable.encoding["grid_mapping"] = "spatial_ref"
+    return variable
+
+
+def as_band(name: str, values: np.ndarray, geobox: "GeoBox", data_source: str, **leading: np.ndarray) -> "xr.DataArray":
+    """Do as `as_variable` for a variable of the band table, which gives its attributes.
+
+    Raises:
+        UnknownBandError: If the band table does not know the name.
+    """
+    return as_variable(values, geobox, band_attrs(name, data_source=data_source), **leading)
+
+
+def tile_grid(source: "rasterio.DatasetReader", file: str) -> "GeoBox":
+    """Return the grid of an image, if a tile can have it.
+
+    Args:
+        source: The image.
+        file: What it is called in messages.
+
+    Returns:
+        The grid.
+
+    Raises:
+        SceneGridError: If it has no CRS, is rotated or mirrored, its pixels are not square, or its CRS is none in which
+            a metre is a metre on the ground, see `darts_utils.check_areal_scale`.
+
+    Warns:
+        ArealScaleWarning: If areas on the grid differ from those on the ground by more than 3 %.
+    """
+    from odc.geo.geobox import GeoBox
+
+    crs, affine = source.crs, source.transform
+    problem = None
+    if crs is None or not crs.to_wkt():
+        problem = "it has no CRS"
+    elif affine.b or affine.d or affine.a <= 0 or affine.e >= 0:
+        problem = f"its grid is rotated, mirrored or absent ({tuple(affine)[:6]})"
+    elif abs(affine.a + affine.e) > 1e-6 * affine.a:
+        problem = f"its pixels are {affine.a} m × {-affine.e} m"
+    if problem:
+        raise SceneGridError(f"{file}: {problem}. {_EXPECTED}")
+    geobox = GeoBox.from_rio(source)
+    x, y = affine * (source.width / 2, source.height / 2)
+    try:
+        check_areal_scale(crs.to_wkt(), x, y, file)
+    except GridError as error:
+        raise SceneGridError(str(error)) from error
+    return geobox
+
+
+def same_grid(one: "GeoBox", other: "GeoBox") -> bool:
+    """Tell whether two grids have the same CRS, the same shape, and corners that agree to a hundredth of a pixel."""
+    if one.crs != other.crs or one.shape != other.shape:
+        return False
+    height, width = one.shape
+    corners = [(0, 0), (width, 0), (0, height), (width, height)]
+    apart = [np.subtract(one.affine * corner, other.affine * corner) for corner in corners]
+    return bool(np.abs(apart).max() < _SAME_PX * min(abs(one.affine.a), abs(one.affine.e)))
+
+
+def describe_grid(grid: "GeoBox") -> str:
+    """Say in words what tells a grid from others."""
+    affine, crs = grid.affine, grid.crs
+    name = f"EPSG:{crs.epsg}" if crs is not None and crs.epsg else crs
+    return f"{grid.shape[0]} × {grid.shape[1]} pixels of {affine.a} m from ({affine.c}, {affine.f}) in {name}"
