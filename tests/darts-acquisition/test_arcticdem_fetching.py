@@ -26,7 +26,7 @@ from darts_acquisition import (
     load_arcticdem,
     verify_cube,
 )
-from darts_acquisition.auxiliary.arcticdem_source import ArcticDEMSource
+from darts_acquisition.auxiliary.arcticdem import ArcticDEMSource
 from darts_acquisition.cube.bookkeeping import parts_within
 from darts_acquisition.cube.grid import chunk_window
 from darts_acquisition.cube.ingest import fill
@@ -305,7 +305,7 @@ def test_a_service_that_never_answers_is_given_up(provider, service, cube):
     few = RetryPolicy(attempts=2, sleep=lambda seconds: None)
     with pytest.raises(ServiceError, match=r"connection refused, lost or too slow .* after 2 attempts") as caught:
         fill(cube, [Chunk(1, 1)], source_of(provider, service, timeout_s=0.1, retry=few))
-    assert caught.value.failure.temporary
+    assert caught.value.failure.transient
     assert cube.known() == {}
 
 

@@ -209,7 +209,7 @@ def test_missing_logins_are_understood():
         failure = failure_of(error)
         assert failure is not None
         assert failure.login
-        assert not failure.temporary
+        assert not failure.transient
 
 
 def test_a_certificate_that_cannot_be_verified_is_final():
@@ -217,7 +217,7 @@ def test_a_certificate_that_cannot_be_verified_is_final():
     error.__cause__ = ssl.SSLCertVerificationError()
     failure = failure_of(error)
     assert failure is not None
-    assert not failure.temporary
+    assert not failure.transient
 
 
 def test_other_errors_say_nothing():

@@ -35,7 +35,7 @@ from darts_acquisition import (
     tcvis_product,
     verify_cube,
 )
-from darts_acquisition.auxiliary.tcvis_source import TCVISSource
+from darts_acquisition.auxiliary.tcvis import TCVISSource
 from darts_acquisition.cube.bookkeeping import product_windows
 from darts_acquisition.cube.ingest import fill
 from support.earthengine_server import MOST_BYTES, EarthImage, serve_earth_engine

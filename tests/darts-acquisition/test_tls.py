@@ -87,7 +87,7 @@ def test_a_handshake_that_breaks_off_is_tried_again(tmp_path, ask):
 def test_errors_of_the_connection_are_understood(error, temporary):
     failure = failure_of(error)
     assert failure is not None
-    assert (failure.temporary, failure.login) == (temporary, False)
+    assert (failure.transient, failure.login) == (temporary, False)
 
 
 def test_an_authority_that_the_user_names_is_trusted(url, certificate, monkeypatch):

@@ -1,0 +1,319 @@
+"""Windows of remote GeoTIFFs, read by odc-stac through GDAL: of one version of each file, checked, and whole."""
+
+import logging
+import math
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from functools import partial
+from itertools import count
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+
+from darts_acquisition.errors import ServiceError
+from darts_acquisition.io.failures import Failure, RequestError, lost, public_url, scrub
+from darts_acquisition.io.store import Store, Version
+from darts_utils import step
+
+if TYPE_CHECKING:
+    from odc.geo.geobox import GeoBox
+
+T = TypeVar("T")
+
+_HEAD_BYTES = 1 << 17
+"""Bytes that hold the directories of most cloud-optimised GeoTIFFs, which lie at the beginning."""
+_SLOWEST = 1024
+"""Bytes per second below which a request of GDAL counts as stalled."""
+_SIGNED_FOR_S = 3000
+"""How long a signed address is used."""
+_MOST_KNOWN = 512
+"""Files of which grid and version are kept in memory."""
+_LOGGERS = (
+    *("rasterio._base", "rasterio._env", "rasterio._err", "rasterio._io"),
+    *("odc.loader._rio", "urllib3.connectionpool"),
+)
+"""Who writes addresses into logs."""
+_TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+_BAND, _TIME = "data", datetime(2000, 1, 1, tzinfo=UTC)
+_PROJECTION = "https://stac-extensions.github.io/projection/v2.0.0/schema.json"
+_attempts = count()
+
+
+@dataclass(frozen=True)
+class Layer:
+    """Files that make one array; where several have data, the first one counts.
+
+    Attributes:
+        uris: Their addresses, in the order of their rank.
+        dtype: Data type of their values, and of the array.
+        nodata: Value of the array where no file has data.
+    """
+
+    uris: Sequence[str]
+    dtype: str
+    nodata: float
+
+
+@dataclass(frozen=True)
+class _File:
+    """What is known of a file.
+
+    Attributes:
+        uri: Its address.
+        path: What GDAL calls this version of it.
+        url: Its address of HTTP, signed where keys are needed.
+        version: Its version.
+        geobox: Its grid.
+        until: When the signature ends, on the monotonic clock.
+    """
+
+    uri: str
+    path: str
+    url: str
+    version: Version
+    geobox: "GeoBox"
+    until: float
+
+
+class _Unreadable(Failure):
+    """GDAL fails, the service does not."""
+
+
+class RasterReader:
+    """Reads layers of remote GeoTIFFs on the grid of the files. Threads may share one.
+
+    Args:
+        store: Where the files lie.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._files: dict[str, _File] = {}
+        self._lock = threading.Lock()
+        for name in _LOGGERS:
+            logging.getLogger(name).addFilter(_scrub_record)  # Adding it again changes nothing.
+
+    def read(self, layers: Mapping[str, Layer], target: "GeoBox") -> dict[str, np.ndarray] | None:
+        """Read layers on a grid.
+
+        A pixel has no data where it is NaN, holds the value that its file names, or the one that stands for it in the
+        result. A file that is shifted by a part of a pixel is laid on the nearest pixels.
+
+        Args:
+            layers: Layers by name.
+            target: The grid, with the CRS and the pixel size of all files.
+
+        Returns:
+            2-D arrays by name; None where no file reaches the grid.
+
+        Raises:
+            LoginError: If the keys of an object storage are refused, or there are none.
+            ServiceError: If a file cannot be read, changes all the time, or its grid or data type does not fit. The
+                message names it.
+        """
+        retry, collection = self._store.limits.retry, [uri for layer in layers.values() for uri in layer.uris]
+        return retry.call(lambda: self._read_once(layers, target), f"Reading {public_url(collection[0])} and others")
+
+    def _read_once(self, layers: Mapping[str, Layer], target: "GeoBox") -> dict[str, np.ndarray] | None:
+        """Read layers; files that have changed meanwhile are forgotten, and a retry reads them as they are then."""
+        together = self._store.threads.all
+        opened = together(partial(self._open, uri, layer, target) for layer in layers.values() for uri in layer.uris)
+        near = {file.uri: file for file in opened if _overlap(file.geobox, target)}
+        if not near:
+            return None
+        loads = [
+            partial(self._load, [near[uri] for uri in layer.uris if uri in near], layer, target)
+            for layer in layers.values()
+        ]
+        arrays = dict(zip(layers, together(loads), strict=True))
+        asked = together(partial(self._retried, self._version, file) for file in near.values())
+        changed = [file for file, version in zip(near.values(), asked, strict=True) if version != file.version]
+        if changed:
+            with self._lock:
+                for file in changed:
+                    self._files.pop(file.uri, None)
+            raise lost(f"{public_url(changed[0].uri)} has changed while it was read")
+        return arrays
+
+    def _open(self, uri: str, layer: Layer, target: "GeoBox") -> _File:
+        """Return what is known of a file, after a look at it unless it is known; check that it fits."""
+        with self._lock:
+            file = self._files.get(uri)
+        if file is None or file.until < time.monotonic():
+            file = self._retried(self._look, uri, layer.dtype)
+            with self._lock:
+                while len(self._files) >= _MOST_KNOWN:
+                    del self._files[next(iter(self._files))]
+                self._files[uri] = file
+        ours, theirs = file.geobox.affine, target.affine
+        same_size = abs(ours.a / theirs.a - 1) < 1e-9 and abs(ours.e / theirs.e - 1) < 1e-9
+        if file.geobox.crs != target.crs or not same_size or ours.b or ours.d:
+            raise ServiceError(
+                f"{public_url(uri)} has {file.geobox.crs} and pixels of {ours.a} × {ours.e}; "
+                f"expected {target.crs} and {theirs.a} × {theirs.e}."
+            )
+        return file
+
+    def _look(self, uri: str, dtype: str) -> _File:
+        """Find out grid and version of a file.
+
+        Raises:
+            RequestError: If that fails.
+            ServiceError: If it is no GeoTIFF of one band with the data type that was asked for.
+        """
+        import rasterio
+        from odc.geo.geobox import GeoBox
+
+        url, until = self._store.http_url(uri), math.inf
+        if url != uri:
+            until = time.monotonic() + _SIGNED_FOR_S
+        version = self._store.version(url, login=self._store.logs_in(uri))
+        if version.begin not in _TIFF:
+            raise ServiceError(f"{public_url(uri)} is no GeoTIFF; it begins with {version.begin!r}.")
+        # GDAL keeps what it knows of an address, errors too. A fragment, which is never sent, makes it another one.
+        path = f"/vsicurl/{url}#{next(_attempts)}"
+        with self._gdal(uri, url, version), rasterio.open(path, driver="GTiff", sharing=False) as source:
+            found = (source.count, source.dtypes[0])
+            geobox = GeoBox(source.shape, source.transform, str(source.crs))
+        if found != (1, dtype):
+            raise ServiceError(f"{public_url(uri)} holds {found[0]} bands of {found[1]}; expected one of {dtype}.")
+        return _File(uri, path, url, version, geobox, until)
+
+    def _version(self, file: _File) -> Version:
+        return self._store.version(file.url, login=self._store.logs_in(file.uri))
+
+    def _load(self, files: Sequence[_File], layer: Layer, target: "GeoBox") -> np.ndarray:
+        """Lay files over one another; of those that are read nothing is known yet to be of one version."""
+        import odc.stac
+
+        if not files:
+            return np.full(tuple(target.shape), layer.nodata, layer.dtype)
+        with step("read GeoTIFFs"):
+            loaded = odc.stac.load(
+                [_item(rank, file, target) for rank, file in enumerate(files)],
+                [_BAND],
+                geobox=target,
+                chunks=dict(zip(("y", "x"), target.shape, strict=True)),  # Else blocks of files would be read twice.
+                resampling="nearest",
+                dtype=layer.dtype,
+                nodata=layer.nodata,
+                fail_on_error=True,
+                driver=_make_driver(self, {file.path: file for file in files}),
+            )
+            return loaded[_BAND].isel(time=0).compute(scheduler="synchronous").values
+
+    def read_window(self, file: _File, read: Callable[[], T]) -> T:
+        """Read a part of a file, with retries."""
+
+        def attempt(file: _File) -> T:
+            with self._gdal(file.uri, file.url, file.version):
+                return read()
+
+        return self._retried(attempt, file)
+
+    def _retried(self, work: Callable[..., T], file: "_File | str", *others: Any) -> T:
+        """Do something with a file, with retries; one that is damaged does not mean that the service is down."""
+        uri = file if isinstance(file, str) else file.uri
+        try:
+            return self._store.limits.retry.call(
+                lambda: work(file, *others), f"Reading {public_url(uri)}", self._store.limiter(uri)
+            )
+        except ServiceError as error:
+            if isinstance(error.failure, _Unreadable):
+                raise type(error)(str(error), replace(error.failure, transient=False)) from None
+            raise
+
+    @contextmanager
+    def _gdal(self, uri: str, url: str, version: Version) -> Iterator[None]:
+        """Let GDAL read a file, as one of the requests that are made at once; ask the service why, where it cannot.
+
+        Raises:
+            RequestError: If it cannot.
+        """
+        import rasterio
+        from rasterio.errors import RasterioError
+        from rasterio.session import DummySession
+
+        try:
+            options = _gdal_options(self._store.limits.timeout_s)
+            with self._store.slot(), rasterio.Env(session=DummySession(), **options):
+                yield
+        except RasterioError as error:
+            told = scrub(" ".join(str(each) for each in (error, error.__cause__) if each))
+        else:
+            return
+        if self._store.version(url, login=self._store.logs_in(uri)) != version:
+            raise lost("it has changed")
+        raise RequestError(_Unreadable(f"GDAL cannot read it although the service answers ({told})", transient=True))
+
+
+def _gdal_options(timeout_s: float) -> dict[str, Any]:
+    """Return what lets GDAL read one file and nothing beside it, in bounded time, without retries of its own."""
+    bundle = os.environ.get("REQUESTS_CA_BUNDLE")
+    return {
+        "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",
+        "GDAL_PAM_ENABLED": "NO",
+        "GDAL_INGESTED_BYTES_AT_OPEN": _HEAD_BYTES,
+        "VSI_CACHE": "NO",
+        "GDAL_HTTP_MULTIRANGE": "SERIAL",  # Else one file would mean many requests at once.
+        "GDAL_HTTP_MAX_RETRY": 0,
+        "GDAL_HTTP_CONNECTTIMEOUT": timeout_s,
+        "GDAL_HTTP_TIMEOUT": 10 * timeout_s,
+        "GDAL_HTTP_LOW_SPEED_TIME": math.ceil(timeout_s),
+        "GDAL_HTTP_LOW_SPEED_LIMIT": _SLOWEST,
+        **({"CURL_CA_BUNDLE": bundle} if bundle else {}),
+    }
+
+
+def _make_driver(reader: RasterReader, files: Mapping[str, _File]) -> Any:
+    """Return what opens the files for odc-stac, through a reader."""
+    from odc.loader import RioDriver, RioReader
+
+    class Reader(RioReader):
+        def __init__(self, source: Any, context: Any) -> None:
+            super().__init__(source, context)
+            self._file = files[source.uri]
+
+        def read(self, *args: Any, **options: Any) -> Any:
+            return reader.read_window(self._file, lambda: RioReader.read(self, *args, **options))
+
+    class Driver(RioDriver):
+        def capture_env(self) -> dict[str, Any]:
+            return {}
+
+        def open(self, src: Any, ctx: Any) -> Reader:
+            return Reader(src, ctx)
+
+    return Driver()
+
+
+def _item(rank: int, file: _File, target: "GeoBox") -> Any:
+    """Describe a file as odc-stac wants it, by what the file itself says; items are laid over one another by name."""
+    from pystac import Asset, Item
+
+    properties = {
+        "proj:code": str(target.crs),
+        "proj:shape": list(file.geobox.shape),
+        "proj:transform": list(file.geobox.affine)[:6],
+    }
+    item = Item(f"{rank:06}", None, None, _TIME, properties, stac_extensions=[_PROJECTION])
+    item.add_asset(_BAND, Asset(file.path, media_type="image/tiff; application=geotiff", roles=["data"]))
+    return item
+
+
+def _overlap(geobox: "GeoBox", target: "GeoBox") -> bool:
+    """Tell whether two grids of one CRS share ground."""
+    ours, theirs = geobox.boundingbox, target.boundingbox
+    width = min(ours.right, theirs.right) - max(ours.left, theirs.left)
+    return width > 0 and min(ours.top, theirs.top) > max(ours.bottom, theirs.bottom)
+
+
+def _scrub_record(record: logging.LogRecord) -> bool:
+    """Take signatures out of what libraries log."""
+    record.msg, record.args = scrub(record.getMessage()), ()
+    return True
