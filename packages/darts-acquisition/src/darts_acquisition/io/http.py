@@ -118,6 +118,7 @@ class HttpClient:
         headers: Mapping[str, str] | None = None,
         *,
         most_bytes: int = MOST_BYTES,
+        whole: bool = True,
         **content: Any,
     ) -> Answer:
         """Make one request and return the answer, whatever its status.
@@ -126,7 +127,8 @@ class HttpClient:
             url: Address.
             method: HTTP method.
             headers: Further headers.
-            most_bytes: How long the answer may be, decompressed.
+            most_bytes: How long the answer may be, decompressed; of one that is an error, a part suffices.
+            whole: Whether a longer one is an error; else its first bytes are returned.
             **content: `params`, `json` or `data` of a request, as for the library requests.
 
         Returns:
@@ -140,7 +142,8 @@ class HttpClient:
 
         def work() -> Answer:
             with contextlib.closing(self.open(method, url, asked, **content)) as response:
-                return Answer(response.status_code, response.headers, self._read_all(response, most_bytes))
+                enough = not whole or response.status_code >= 400
+                return Answer(response.status_code, response.headers, self._read(response, most_bytes, enough))
 
         with self.slot():
             return self.threads.within(10 * self.limits.timeout_s, work)
@@ -194,7 +197,7 @@ class HttpClient:
                 method, content = "GET", {}
         raise RequestError(Failure(f"redirected more than {_MOST_REDIRECTS} times", transient=False))
 
-    def _read_all(self, response: "requests.Response", most_bytes: int) -> bytearray:
+    def _read(self, response: "requests.Response", most_bytes: int, enough: bool) -> bytearray:
         coding = response.headers.get("Content-Encoding", "identity")
         if coding not in ("gzip", "identity"):
             raise ServiceError(f"{public_url(response.url)} is encoded as {coding[:20]}; expected gzip or nothing.")
@@ -203,6 +206,8 @@ class HttpClient:
         for part in self.parts(response):
             content += part if decoder is None else _decompress(decoder, part, most_bytes + 1 - len(content))
             if len(content) > most_bytes:
+                if enough:
+                    return content[:most_bytes]
                 raise ServiceError(f"{public_url(response.url)} sends more than {most_bytes} bytes; expected fewer.")
         if decoder is not None and content and not decoder.eof:
             raise lost("the compressed answer ends early")

@@ -69,6 +69,7 @@ class _File:
         url: Its address of HTTP, signed where keys are needed.
         version: Its version.
         geobox: Its grid.
+        dtype: Data type of its values.
         until: When the signature ends, on the monotonic clock.
     """
 
@@ -77,11 +78,16 @@ class _File:
     url: str
     version: Version
     geobox: "GeoBox"
+    dtype: str
     until: float
 
 
 class _Unreadable(Failure):
     """GDAL fails, the service does not."""
+
+
+class _Changed(Exception):  # noqa: N818 - no error where files may be replaced
+    """A file is not the one any more of which a part was read."""
 
 
 class RasterReader:
@@ -116,11 +122,23 @@ class RasterReader:
             ServiceError: If a file cannot be read, changes all the time, or its grid or data type does not fit. The
                 message names it.
         """
-        retry, collection = self._store.limits.retry, [uri for layer in layers.values() for uri in layer.uris]
-        return retry.call(lambda: self._read_once(layers, target), f"Reading {public_url(collection[0])} and others")
+        uris = [uri for layer in layers.values() for uri in layer.uris]
+
+        def attempt() -> dict[str, np.ndarray] | None:
+            try:
+                return self._read_once(layers, target)
+            except _Changed as error:
+                with self._lock:
+                    for uri in uris:
+                        self._files.pop(uri, None)
+                raise lost(f"{public_url(str(error))} has changed while it was read") from None
+
+        return self._store.limits.retry.call(
+            attempt, f"Reading {len(uris)} files of {public_url(uris[0])} and beside it"
+        )
 
     def _read_once(self, layers: Mapping[str, Layer], target: "GeoBox") -> dict[str, np.ndarray] | None:
-        """Read layers; files that have changed meanwhile are forgotten, and a retry reads them as they are then."""
+        """Read layers, all of their files as they are before and afterwards."""
         together = self._store.threads.all
         opened = together(partial(self._open, uri, layer, target) for layer in layers.values() for uri in layer.uris)
         near = {file.uri: file for file in opened if _overlap(file.geobox, target)}
@@ -132,12 +150,9 @@ class RasterReader:
         ]
         arrays = dict(zip(layers, together(loads), strict=True))
         asked = together(partial(self._retried, self._version, file) for file in near.values())
-        changed = [file for file, version in zip(near.values(), asked, strict=True) if version != file.version]
-        if changed:
-            with self._lock:
-                for file in changed:
-                    self._files.pop(file.uri, None)
-            raise lost(f"{public_url(changed[0].uri)} has changed while it was read")
+        for file, version in zip(near.values(), asked, strict=True):
+            if version != file.version:
+                raise _Changed(file.uri)
         return arrays
 
     def _open(self, uri: str, layer: Layer, target: "GeoBox") -> _File:
@@ -172,17 +187,22 @@ class RasterReader:
         url, until = self._store.http_url(uri), math.inf
         if url != uri:
             until = time.monotonic() + _SIGNED_FOR_S
-        version = self._store.version(url, login=self._store.logs_in(uri))
-        if version.begin not in _TIFF:
-            raise ServiceError(f"{public_url(uri)} is no GeoTIFF; it begins with {version.begin!r}.")
+        version = self._store.version(url, login=self._store.logs_in(uri), most_bytes=_HEAD_BYTES)
+        told = _described(version.begin, uri)
         # GDAL keeps what it knows of an address, errors too. A fragment, which is never sent, makes it another one.
         path = f"/vsicurl/{url}#{next(_attempts)}"
         with self._gdal(uri, url, version), rasterio.open(path, driver="GTiff", sharing=False) as source:
-            found = (source.count, source.dtypes[0])
-            geobox = GeoBox(source.shape, source.transform, str(source.crs))
-        if found != (1, dtype):
-            raise ServiceError(f"{public_url(uri)} holds {found[0]} bands of {found[1]}; expected one of {dtype}.")
-        return _File(uri, path, url, version, geobox, until)
+            found = _profile(source)
+        if found != told:  # GDAL takes what is cut off for absent, the value of no data for example.
+            raise lost("its directory came otherwise than before")
+        if (told["count"], told["dtype"]) != (1, dtype):
+            raise ServiceError(
+                f"{public_url(uri)} holds {told['count']} × {told['dtype']}; expected one band of {dtype}."
+            )
+        if told["crs"] is None:
+            raise ServiceError(f"{public_url(uri)} names no CRS; a georeferenced file is expected.")
+        geobox = GeoBox((told["height"], told["width"]), told["transform"], str(told["crs"]))
+        return _File(uri, path, url, replace(version, begin=b""), geobox, dtype, until)
 
     def _version(self, file: _File) -> Version:
         return self._store.version(file.url, login=self._store.logs_in(file.uri))
@@ -207,12 +227,30 @@ class RasterReader:
             )
             return loaded[_BAND].isel(time=0).compute(scheduler="synchronous").values
 
-    def read_window(self, file: _File, read: Callable[[], T]) -> T:
-        """Read a part of a file, with retries."""
+    def read_window(self, file: _File, read: Callable[[str], T]) -> T:
+        """Read a part of a file, with retries, each of what GDAL has not kept a broken answer of.
+
+        Args:
+            file: The file.
+            read: Reads the part, from the path of GDAL that it is given.
+
+        Returns:
+            What `read` returned.
+
+        Raises:
+            ServiceError: If it cannot be read.
+            _Changed: If the file is another one by now.
+        """
+        paths = [file.path]
 
         def attempt(file: _File) -> T:
+            if not paths:
+                again = self._look(file.uri, file.dtype)
+                if again.version != file.version:
+                    raise _Changed(file.uri)
+                paths.append(again.path)
             with self._gdal(file.uri, file.url, file.version):
-                return read()
+                return read(paths.pop())
 
         return self._retried(attempt, file)
 
@@ -248,8 +286,38 @@ class RasterReader:
         else:
             return
         if self._store.version(url, login=self._store.logs_in(uri)) != version:
-            raise lost("it has changed")
+            raise _Changed(uri)
         raise RequestError(_Unreadable(f"GDAL cannot read it although the service answers ({told})", transient=True))
+
+
+def _described(head: bytes, uri: str) -> dict[str, Any]:
+    """Return what the first bytes of a file say of it.
+
+    Raises:
+        ServiceError: If they are not those of a cloud-optimised GeoTIFF.
+    """
+    import rasterio
+    from rasterio.errors import RasterioError
+
+    if head[:4] not in _TIFF:
+        raise ServiceError(f"{public_url(uri)} is no GeoTIFF; it begins with {head[:4]!r}.")
+    try:
+        with rasterio.MemoryFile(head) as memory, memory.open(driver="GTiff", sharing=False) as source:
+            return _profile(source)
+    except RasterioError as error:
+        raise ServiceError(
+            f"{public_url(uri)} is no cloud-optimised GeoTIFF; its first {len(head)} bytes do not describe it: {error}"
+        ) from error
+
+
+def _profile(source: Any) -> dict[str, Any]:
+    """Return what a file says of itself; NaN is written as a word, as it does not equal itself."""
+    profile = {name: source.profile[name] for name in ("count", "height", "width", "dtype", "crs", "transform")}
+    return profile | {
+        "nodata": repr(source.nodata),
+        "blocks": source.block_shapes,
+        "scales": (source.scales, source.offsets),
+    }
 
 
 def _gdal_options(timeout_s: float) -> dict[str, Any]:
@@ -277,10 +345,13 @@ def _make_driver(reader: RasterReader, files: Mapping[str, _File]) -> Any:
     class Reader(RioReader):
         def __init__(self, source: Any, context: Any) -> None:
             super().__init__(source, context)
-            self._file = files[source.uri]
+            self._source, self._context = source, context
 
         def read(self, *args: Any, **options: Any) -> Any:
-            return reader.read_window(self._file, lambda: RioReader.read(self, *args, **options))
+            def read(path: str) -> Any:
+                return RioReader(replace(self._source, uri=path), self._context).read(*args, **options)
+
+            return reader.read_window(files[self._source.uri], read)
 
     class Driver(RioDriver):
         def capture_env(self) -> dict[str, Any]:

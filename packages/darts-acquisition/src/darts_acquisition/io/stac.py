@@ -4,7 +4,7 @@ import contextlib
 import json
 import reprlib
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -110,7 +110,7 @@ def make_stac_io(limits: RequestLimits) -> Any:
             parameters: dict[str, Any] | None = None,
         ) -> str:
             """Make a request; return the text of an answer that is JSON."""
-            return self._ask(href, method, headers, parameters, lambda body: (_parse(body), body.decode("utf-8"))[1])
+            return self._ask((href, method, headers, parameters), _checked_text)
 
         def get_pages(
             self, url: str, method: str | None = None, parameters: dict[str, Any] | None = None
@@ -119,13 +119,13 @@ def make_stac_io(limits: RequestLimits) -> Any:
             asked: tuple[Any, ...] = (url, method, None, parameters)
             seen: set[str] = set()
             for _ in range(_MOST_PAGES):
-                page = _checked_page(self._ask(*asked, parse=_parse), public_url(asked[0]))
+                page = _checked_page(self._ask(asked, _parse), public_url(asked[0]))
                 if page.get("features") or page.get("collections"):
                     yield page
                 following = next((link for link in page["links"] if link["rel"] == "next"), None)
                 if following is None:
                     return
-                if (named := json.dumps(following, sort_keys=True)) in seen:
+                if (named := _name_of(following)) in seen:
                     raise ServiceError(
                         f"Searching {public_url(url)}: the pages have no end, one leads to itself again."
                     )
@@ -139,7 +139,8 @@ def make_stac_io(limits: RequestLimits) -> Any:
             """Close the connections."""
             client.close()
 
-        def _ask(self, href: str, method: str | None, headers: Any, parameters: Any, parse: Any) -> Any:
+        def _ask(self, request: tuple[Any, ...], parse: Callable[[bytearray], Any]) -> Any:
+            href, method, headers, parameters = request
             if urlsplit(href).scheme not in ("http", "https"):
                 raise ServiceError(f"{public_url(href)[:_SHOWN]} is no address of a STAC API; expected https://.")
             method = (method or "GET").upper()
@@ -153,6 +154,11 @@ def make_stac_io(limits: RequestLimits) -> Any:
 def _name_of(link: dict[str, Any]) -> str:
     with _reading("A link of a STAC API's page cannot be followed"):
         return json.dumps(link, sort_keys=True)
+
+
+def _checked_text(content: bytearray) -> str:
+    _parse(content)
+    return content.decode("utf-8")
 
 
 def _parse(content: bytearray) -> Any:

@@ -5,7 +5,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -37,13 +37,13 @@ class Version:
         size: Bytes.
         etag: Entity tag, "" where the service gives none.
         modified: Last-Modified, likewise.
-        begin: First four bytes.
+        begin: First bytes, which do not count when versions are compared.
     """
 
     size: int
     etag: str
     modified: str
-    begin: bytes
+    begin: bytes = field(compare=False, repr=False)
 
 
 @dataclass(frozen=True)
@@ -95,12 +95,13 @@ class Store(HttpClient):
         """Tell whether reading a file needs keys."""
         return uri.startswith("s3://") and not self._s3.anonymous
 
-    def version(self, url: str, *, login: bool = False) -> Version:
+    def version(self, url: str, *, login: bool = False, most_bytes: int = 4) -> Version:
         """Ask for the version of a file, once.
 
         Args:
             url: Its address, of HTTP.
             login: Whether it is signed.
+            most_bytes: How many of its first bytes come along.
 
         Returns:
             Its version.
@@ -109,15 +110,19 @@ class Store(HttpClient):
             RequestError: If the service refuses or fails.
             ServiceError: If it sends something else than a part of a file.
         """
-        answer = self.ask(url, headers={"Range": "bytes=0-3", "Accept-Encoding": "identity"}, most_bytes=4)
+        headers = {"Range": f"bytes=0-{most_bytes - 1}", "Accept-Encoding": "identity"}
+        answer = self.ask(url, "GET", headers, most_bytes=most_bytes, whole=False)
         check_status(answer.status, answer.headers, login=login)
         refuse_web_page(answer.headers, b"", url)
         part, _, size = answer.headers.get("Content-Range", "").partition("/")
-        if answer.status != 206 or not part.startswith("bytes 0-") or not size.isdecimal():
+        if answer.status != 206 or not size.isdecimal():
             raise ServiceError(
                 f"{public_url(url)} is served whole only (status {answer.status}, expected 206 with its size); use a "
                 "server that answers range requests."
             )
+        length = min(most_bytes, int(size))
+        if (part, len(answer.content)) != (f"bytes 0-{length - 1}", length):
+            raise lost(f"expected its first {length} bytes, got {len(answer.content)} as {part[:40]!r}")
         etag, modified = (answer.headers.get(name, "") for name in ("ETag", "Last-Modified"))
         return Version(int(size), etag, modified, bytes(answer.content))
 
