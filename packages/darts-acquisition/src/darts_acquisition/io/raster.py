@@ -7,10 +7,12 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from contextvars import copy_context
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
 from itertools import count
+from multiprocessing.pool import ThreadPool
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
@@ -39,8 +41,10 @@ _LOGGERS = (
 )
 """Who writes addresses into logs."""
 _TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
-_BAND, _TIME = "data", datetime(2000, 1, 1, tzinfo=UTC)
-_PROJECTION = "https://stac-extensions.github.io/projection/v2.0.0/schema.json"
+_TIME = datetime(2000, 1, 1, tzinfo=UTC)
+_EXTENSIONS = tuple(
+    f"https://stac-extensions.github.io/{name}/schema.json" for name in ("projection/v2.0.0", "raster/v1.1.0")
+)
 _attempts = count()
 
 
@@ -82,6 +86,16 @@ class _File:
     until: float
 
 
+@dataclass
+class _Entry:
+    """What threads share of a file, one of them at a time: its grid, its version, and when that was asked."""
+
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    file: _File | None = None
+    version: Version | None = None
+    asked: float = -math.inf
+
+
 class _Unreadable(Failure):
     """GDAL fails, the service does not."""
 
@@ -99,8 +113,9 @@ class RasterReader:
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._files: dict[str, _File] = {}
+        self._entries: dict[str, _Entry] = {}
         self._lock = threading.Lock()
+        self._pool = ThreadPool(store.limits.parallel)  # Its threads do not hold up the end of the process.
         for name in _LOGGERS:
             logging.getLogger(name).addFilter(_scrub_record)  # Adding it again changes nothing.
 
@@ -111,7 +126,7 @@ class RasterReader:
         result. A file that is shifted by a part of a pixel is laid on the nearest pixels.
 
         Args:
-            layers: Layers by name.
+            layers: Layers by name, all of as many files, of which those of one rank belong together.
             target: The grid, with the CRS and the pixel size of all files.
 
         Returns:
@@ -130,41 +145,54 @@ class RasterReader:
             except _Changed as error:
                 with self._lock:
                     for uri in uris:
-                        self._files.pop(uri, None)
+                        self._entries.pop(uri, None)
                 raise lost(f"{public_url(str(error))} has changed while it was read") from None
 
-        return self._store.limits.retry.call(
-            attempt, f"Reading {len(uris)} files of {public_url(uris[0])} and beside it"
-        )
+        return self._store.limits.retry.call(attempt, f"Reading {public_url(uris[0])} and what lies beside it")
 
     def _read_once(self, layers: Mapping[str, Layer], target: "GeoBox") -> dict[str, np.ndarray] | None:
         """Read layers, all of their files as they are before and afterwards."""
         together = self._store.threads.all
-        opened = together(partial(self._open, uri, layer, target) for layer in layers.values() for uri in layer.uris)
-        near = {file.uri: file for file in opened if _overlap(file.geobox, target)}
-        if not near:
+        ranks = list(zip(*(layer.uris for layer in layers.values()), strict=True))
+        wanted = [(uri, layer.dtype) for layer in layers.values() for uri in layer.uris]
+        opened = together(partial(self._open, uri, dtype, target) for uri, dtype in wanted)
+        known = {file.uri: file for file in opened}
+        ranks = [uris for uris in ranks if any(_overlap(known[uri].geobox, target) for uri in uris)]
+        if not ranks:
             return None
-        loads = [
-            partial(self._load, [near[uri] for uri in layer.uris if uri in near], layer, target)
-            for layer in layers.values()
-        ]
-        arrays = dict(zip(layers, together(loads), strict=True))
-        asked = together(partial(self._retried, self._version, file) for file in near.values())
-        for file, version in zip(near.values(), asked, strict=True):
+        files = [known[uri] for uris in ranks for uri in uris]
+        items = [_item(rank, layers, [known[uri] for uri in uris], target) for rank, uris in enumerate(ranks)]
+        arrays = self._load(layers, items, {file.path: file for file in files}, target)
+        for file, version in zip(files, together(partial(self._version, file) for file in files), strict=True):
             if version != file.version:
                 raise _Changed(file.uri)
         return arrays
 
-    def _open(self, uri: str, layer: Layer, target: "GeoBox") -> _File:
-        """Return what is known of a file, after a look at it unless it is known; check that it fits."""
+    def _entry(self, uri: str) -> "_Entry":
         with self._lock:
-            file = self._files.get(uri)
-        if file is None or file.until < time.monotonic():
-            file = self._retried(self._look, uri, layer.dtype)
-            with self._lock:
-                while len(self._files) >= _MOST_KNOWN:
-                    del self._files[next(iter(self._files))]
-                self._files[uri] = file
+            while len(self._entries) >= _MOST_KNOWN:
+                del self._entries[next(iter(self._entries))]
+            return self._entries.setdefault(uri, _Entry())
+
+    def _version(self, file: _File) -> Version:
+        """Return what version a file has from now on; one request answers all threads that have asked before it."""
+        called, entry = time.monotonic(), self._entry(file.uri)
+        with entry.lock:
+            if entry.version is None or entry.asked <= called:
+                entry.asked = time.monotonic()
+                entry.version = self._retried(self._ask, file)
+            return entry.version
+
+    def _ask(self, file: _File) -> Version:
+        return self._store.version(file.url, login=self._store.logs_in(file.uri))
+
+    def _open(self, uri: str, dtype: str, target: "GeoBox") -> _File:
+        """Return what is known of a file, after a look at it unless it is known; check that it fits."""
+        entry = self._entry(uri)
+        with entry.lock:
+            file = entry.file
+            if file is None or file.until < time.monotonic():
+                file = entry.file = self._retried(self._look, uri, dtype)
         ours, theirs = file.geobox.affine, target.affine
         same_size = abs(ours.a / theirs.a - 1) < 1e-9 and abs(ours.e / theirs.e - 1) < 1e-9
         if file.geobox.crs != target.crs or not same_size or ours.b or ours.d:
@@ -204,28 +232,23 @@ class RasterReader:
         geobox = GeoBox((told["height"], told["width"]), told["transform"], str(told["crs"]))
         return _File(uri, path, url, replace(version, begin=b""), geobox, dtype, until)
 
-    def _version(self, file: _File) -> Version:
-        return self._store.version(file.url, login=self._store.logs_in(file.uri))
-
-    def _load(self, files: Sequence[_File], layer: Layer, target: "GeoBox") -> np.ndarray:
-        """Lay files over one another; of those that are read nothing is known yet to be of one version."""
+    def _load(
+        self, layers: Mapping[str, Layer], items: Sequence[Any], files: Mapping[str, _File], target: "GeoBox"
+    ) -> dict[str, np.ndarray]:
+        """Lay files over one another."""
         import odc.stac
 
-        if not files:
-            return np.full(tuple(target.shape), layer.nodata, layer.dtype)
         with step("read GeoTIFFs"):
             loaded = odc.stac.load(
-                [_item(rank, file, target) for rank, file in enumerate(files)],
-                [_BAND],
+                items,
+                list(layers),
                 geobox=target,
                 chunks=dict(zip(("y", "x"), target.shape, strict=True)),  # Else blocks of files would be read twice.
                 resampling="nearest",
-                dtype=layer.dtype,
-                nodata=layer.nodata,
                 fail_on_error=True,
-                driver=_make_driver(self, {file.path: file for file in files}),
-            )
-            return loaded[_BAND].isel(time=0).compute(scheduler="synchronous").values
+                driver=_make_driver(self, files),
+            ).compute(scheduler="threads", pool=self._pool)
+        return {name: loaded[name].values[0] for name in layers}
 
     def read_window(self, file: _File, read: Callable[[str], T]) -> T:
         """Read a part of a file, with retries, each of what GDAL has not kept a broken answer of.
@@ -342,6 +365,8 @@ def _make_driver(reader: RasterReader, files: Mapping[str, _File]) -> Any:
     """Return what opens the files for odc-stac, through a reader."""
     from odc.loader import RioDriver, RioReader
 
+    context = copy_context()  # Of the one who reads: the threads of a pool have none of their own.
+
     class Reader(RioReader):
         def __init__(self, source: Any, context: Any) -> None:
             super().__init__(source, context)
@@ -351,7 +376,7 @@ def _make_driver(reader: RasterReader, files: Mapping[str, _File]) -> Any:
             def read(path: str) -> Any:
                 return RioReader(replace(self._source, uri=path), self._context).read(*args, **options)
 
-            return reader.read_window(files[self._source.uri], read)
+            return context.copy().run(reader.read_window, files[self._source.uri], read)
 
     class Driver(RioDriver):
         def capture_env(self) -> dict[str, Any]:
@@ -363,17 +388,18 @@ def _make_driver(reader: RasterReader, files: Mapping[str, _File]) -> Any:
     return Driver()
 
 
-def _item(rank: int, file: _File, target: "GeoBox") -> Any:
-    """Describe a file as odc-stac wants it, by what the file itself says; items are laid over one another by name."""
+def _item(rank: int, layers: Mapping[str, Layer], files: Sequence[_File], target: "GeoBox") -> Any:
+    """Describe files as odc-stac wants it, by what they themselves say; items are laid over one another by name."""
     from pystac import Asset, Item
 
-    properties = {
-        "proj:code": str(target.crs),
-        "proj:shape": list(file.geobox.shape),
-        "proj:transform": list(file.geobox.affine)[:6],
-    }
-    item = Item(f"{rank:06}", None, None, _TIME, properties, stac_extensions=[_PROJECTION])
-    item.add_asset(_BAND, Asset(file.path, media_type="image/tiff; application=geotiff", roles=["data"]))
+    item = Item(f"{rank:06}", None, None, _TIME, {"proj:code": str(target.crs)}, stac_extensions=list(_EXTENSIONS))
+    for (name, layer), file in zip(layers.items(), files, strict=True):
+        described = {
+            "proj:shape": list(file.geobox.shape),
+            "proj:transform": list(file.geobox.affine)[:6],
+            "raster:bands": [{"data_type": layer.dtype, "nodata": layer.nodata}],
+        }
+        item.add_asset(name, Asset(file.path, media_type="image/tiff; application=geotiff", extra_fields=described))
     return item
 
 
