@@ -13,7 +13,7 @@ from google.auth.credentials import AnonymousCredentials
 import darts_acquisition
 from darts_acquisition import EarthEngineSettings, RequestLimits, RetryPolicy, S3Settings, ServiceError
 from darts_acquisition.io.failures import failure_of
-from darts_acquisition.io.transfer import Remote
+from darts_acquisition.io.store import Store
 from darts_acquisition.sentinel2 import download_sentinel_2_grid, search_cdse_s2_sr, search_gee_s2_sr
 from support.earthengine_server import without_catalogue
 from support.sentinel2 import cdse_settings

@@ -3,7 +3,7 @@
 import pytest
 
 from darts_acquisition import LoginError, RequestLimits, S3Settings, ServiceError
-from darts_acquisition.io.transfer import Remote
+from darts_acquisition.io.store import Store
 from support.local_server import Answer, LocalServer
 
 KEYS = {"AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secret"}

@@ -7,12 +7,10 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from contextvars import copy_context
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
 from itertools import count
-from multiprocessing.pool import ThreadPool
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
@@ -115,7 +113,6 @@ class RasterReader:
         self._store = store
         self._entries: dict[str, _Entry] = {}
         self._lock = threading.Lock()
-        self._pool = ThreadPool(store.limits.parallel)  # Its threads do not hold up the end of the process.
         for name in _LOGGERS:
             logging.getLogger(name).addFilter(_scrub_record)  # Adding it again changes nothing.
 
@@ -247,7 +244,7 @@ class RasterReader:
                 resampling="nearest",
                 fail_on_error=True,
                 driver=_make_driver(self, files),
-            ).compute(scheduler="threads", pool=self._pool)
+            ).compute(scheduler="threads", pool=self._store.threads)
         return {name: loaded[name].values[0] for name in layers}
 
     def read_window(self, file: _File, read: Callable[[str], T]) -> T:
@@ -365,8 +362,6 @@ def _make_driver(reader: RasterReader, files: Mapping[str, _File]) -> Any:
     """Return what opens the files for odc-stac, through a reader."""
     from odc.loader import RioDriver, RioReader
 
-    context = copy_context()  # Of the one who reads: the threads of a pool have none of their own.
-
     class Reader(RioReader):
         def __init__(self, source: Any, context: Any) -> None:
             super().__init__(source, context)
@@ -376,7 +371,7 @@ def _make_driver(reader: RasterReader, files: Mapping[str, _File]) -> Any:
             def read(path: str) -> Any:
                 return RioReader(replace(self._source, uri=path), self._context).read(*args, **options)
 
-            return context.copy().run(reader.read_window, files[self._source.uri], read)
+            return reader.read_window(files[self._source.uri], read)
 
     class Driver(RioDriver):
         def capture_env(self) -> dict[str, Any]:

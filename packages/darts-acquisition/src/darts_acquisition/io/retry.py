@@ -4,7 +4,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import FIRST_EXCEPTION, Future, wait
+from concurrent.futures import FIRST_EXCEPTION, Executor, Future, wait
 from contextlib import contextmanager
 from contextvars import ContextVar, copy_context
 from dataclasses import dataclass, field
@@ -102,13 +102,17 @@ def nap(seconds: float) -> None:
         check_not_stopped()
 
 
-class DaemonThreads:
+class DaemonThreads(Executor):
     """Threads that do not hold up the end of the process; as many as are busy at once, and reused with what they keep.
 
     Whoever waits for one that never ends leaves it to itself.
+
+    Args:
+        parallel: How many pieces of work others should hand over at the same time.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, parallel: int) -> None:
+        self._max_workers = parallel  # dask asks an executor for that.
         self._tasks: SimpleQueue[tuple[Future[Any], Callable[[], Any]]] = SimpleQueue()
         self._idle = 0
         self._lock = threading.Lock()
@@ -123,6 +127,10 @@ class DaemonThreads:
             else:
                 threading.Thread(target=self._run, name="darts-request", daemon=True).start()
         return task
+
+    def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> "Future[T]":
+        """Begin a call, as other executors do."""
+        return self.start(partial(fn, *args, **kwargs))
 
     def within(self, seconds: float, work: Callable[[], T]) -> T:
         """Return what some work returns, if it ends in time.
