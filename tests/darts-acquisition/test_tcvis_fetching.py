@@ -361,6 +361,7 @@ def test_the_endpoint_is_a_setting(initialized, monkeypatch, product, highvolume
     credentials = AnonymousCredentials()
     source = TCVISSource(product, EarthEngineSettings(project="p", use_highvolume=highvolume, credentials=credentials))
     source._client.ask(lambda: 0, "Asking")
+    assert initialized[0].pop("http_transport") is not None
     assert initialized == [{"credentials": credentials, "url": url, "project": "p"}]
 
 

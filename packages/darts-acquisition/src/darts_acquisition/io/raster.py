@@ -3,6 +3,7 @@
 import logging
 import math
 import os
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -43,6 +44,8 @@ _TIME = datetime(2000, 1, 1, tzinfo=UTC)
 _EXTENSIONS = tuple(
     f"https://stac-extensions.github.io/{name}/schema.json" for name in ("projection/v2.0.0", "raster/v1.1.0")
 )
+_FRAGMENT = re.compile(r"#\d+\b")
+_DAMAGED = "GDAL cannot read it although the service answers, it may be damaged or cut off"
 _attempts = count()
 
 
@@ -307,7 +310,8 @@ class RasterReader:
             return
         if self._store.version(url, login=self._store.logs_in(uri)) != version:
             raise _Changed(uri)
-        raise RequestError(_Unreadable(f"GDAL cannot read it although the service answers ({told})", transient=True))
+        told = _FRAGMENT.sub("", told)
+        raise RequestError(_Unreadable(f"{_DAMAGED} ({told})", transient=True))
 
 
 def _described(head: bytes, uri: str) -> dict[str, Any]:
@@ -406,6 +410,6 @@ def _overlap(geobox: "GeoBox", target: "GeoBox") -> bool:
 
 
 def _scrub_record(record: logging.LogRecord) -> bool:
-    """Take signatures out of what libraries log."""
+    """Take signatures out of what libraries log, and leave out what odc-stac says of our files, since we say it."""
     record.msg, record.args = scrub(record.getMessage()), ()
-    return True
+    return not (record.name.startswith("odc") and _FRAGMENT.search(record.msg))

@@ -166,8 +166,10 @@ class DaemonThreads(Executor):
         tasks = [self.start(work) for work in works]
         while not all(task.done() for task in tasks):
             check_not_stopped()
-            for task in wait(tasks, _POLL_S, FIRST_EXCEPTION).done:
-                task.result()
+            wait(tasks, _POLL_S, FIRST_EXCEPTION)
+            for task in tasks:
+                if task.done():
+                    task.result()
         return [task.result() for task in tasks]
 
     def _run(self) -> None:
