@@ -130,7 +130,7 @@ def test_what_one_chunk_lacks_does_not_cost_the_others(cube):
     "error",
     [
         LoginError("the login was refused."),
-        ServiceError("down", Failure("HTTP status 503", temporary=True, status=503)),
+        ServiceError("down", Failure("HTTP status 503", transient=True, status=503)),
         ZeroDivisionError("a mistake in the source"),
     ],
     ids=lambda error: type(error).__name__,

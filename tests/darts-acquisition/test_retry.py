@@ -8,9 +8,7 @@ from pathlib import Path
 
 import boto3
 import botocore.config
-import botocore.exceptions
 import ee
-import google.auth.exceptions
 import pytest
 import requests
 from hypothesis import given
@@ -137,7 +135,7 @@ def test_a_wait_beyond_reason_ends_the_attempts(policy, naps, server):
 
 def test_after_the_last_attempt_it_is_reported(policy, naps, server):
     server.inject(status=503, times=10)
-    with pytest.raises(ServiceError, match=r"^the file: HTTP status 503, .* after 4 attempts\. .*try again later\.$"):
+    with pytest.raises(ServiceError, match=r"^the file: HTTP status 503, .* after 4 attempts\. .*retry later\.$"):
         policy.call(fetch(server), "the file")
     assert len(naps) == 3
     assert len(server.requests) == 4
@@ -204,12 +202,19 @@ def test_earth_engine_errors_are_understood(policy, naps):
             policy.call(ee.ImageCollection("users/me/none").size().getInfo, "Earth Engine")
 
 
-def test_missing_logins_are_understood():
-    for error in (botocore.exceptions.NoCredentialsError(), google.auth.exceptions.RefreshError("expired")):
-        failure = failure_of(error)
-        assert failure is not None
-        assert failure.login
-        assert not failure.temporary
+@pytest.mark.parametrize("mistake", [TypeError("x"), RecursionError("x"), KeyError("x"), AttributeError("x")])
+def test_a_mistake_while_an_error_is_handled_is_no_failure_of_the_service(policy, naps, mistake):
+    def request() -> None:
+        try:
+            requests.get("http://127.0.0.1:9/", timeout=1)
+        except requests.ConnectionError:
+            raise mistake  # noqa: B904 - as a bug does
+
+    assert failure_of(mistake) is None
+    with pytest.raises(type(mistake)) as caught:
+        policy.call(request, "the file")
+    assert caught.value is mistake
+    assert naps == []
 
 
 def test_a_certificate_that_cannot_be_verified_is_final():
@@ -217,7 +222,7 @@ def test_a_certificate_that_cannot_be_verified_is_final():
     error.__cause__ = ssl.SSLCertVerificationError()
     failure = failure_of(error)
     assert failure is not None
-    assert not failure.temporary
+    assert not failure.transient
 
 
 def test_other_errors_say_nothing():

@@ -432,10 +432,10 @@ def test_an_answer_that_is_no_page_is_an_error_and_not_an_empty_page(service, bo
 
 def test_an_answer_that_is_no_json_is_taken_for_a_broken_one(service):
     stac, settings = service
-    stac.inject(path="/search", body=b"<html>", times=1)
+    stac.inject(path="/search", body=b'{"features": [', times=1)
     assert len(search_cdse_s2_sr(tile_ids=["08WMA"], settings=settings)) == 1
-    stac.inject(path="/search", body=b"<html>", times=99)
-    with pytest.raises(ServiceError, match="after 3 attempts"):
+    stac.inject(path="/search", body=b'{"features": [', times=99)
+    with pytest.raises(ServiceError, match="no whole JSON.*after 3 attempts"):
         search_cdse_s2_sr(tile_ids=["08WMA"], settings=settings)
 
 
@@ -466,7 +466,7 @@ def test_a_fault_on_the_way_changes_nothing(between, scene, tmp_path, fault):
 
 def test_a_part_is_continued_where_it_ended(between, scene, tmp_path, published, monkeypatch):
     storage, settings, _ = between
-    monkeypatch.setattr("darts_acquisition.io.s3._PIECE", 512)
+    monkeypatch.setattr("darts_acquisition.io.http._PART", 512)
     storage.inject(path="*B03_10m*", reset_after=1500, times=99)
     with pytest.raises(ServiceError, match="B03_10m"):
         download_cdse_s2_sr_scene(CDSE_NAME, tmp_path, settings=settings)
@@ -530,7 +530,7 @@ def test_a_storage_that_gives_whole_files_only_is_not_appended_to(between, scene
         settings = dataclasses.replace(settings, s3=dataclasses.replace(settings.s3, endpoint_url=storage.url))
         check_tile(load_cdse_s2_sr_scene(CDSE_NAME, tmp_path, settings=settings), scene)
         spans = [request.headers.get("Range") for request in storage.requests if "B03" in request.path]
-        assert spans == [None, "bytes=700-"]
+        assert spans == [None, None]  # what is there may be of another version, which nothing would tell
 
 
 def test_a_file_that_does_not_verify_is_never_decoded(between, tmp_path, monkeypatch):

@@ -14,7 +14,7 @@ import pytest
 import requests
 
 from darts_acquisition import ArcticDEMSettings, Datacube, Window
-from darts_acquisition.auxiliary.arcticdem_source import ArcticDEMSource
+from darts_acquisition.auxiliary.arcticdem import ArcticDEMSource
 from darts_acquisition.cube.ingest import fill
 from darts_acquisition.io.stac import open_api, search_box
 from support.arcticdem import Provider, Service, small_product

@@ -35,7 +35,7 @@ from darts_acquisition import (
     tcvis_product,
     verify_cube,
 )
-from darts_acquisition.auxiliary.tcvis_source import TCVISSource
+from darts_acquisition.auxiliary.tcvis import TCVISSource
 from darts_acquisition.cube.bookkeeping import product_windows
 from darts_acquisition.cube.ingest import fill
 from support.earthengine_server import MOST_BYTES, EarthImage, serve_earth_engine
@@ -361,6 +361,7 @@ def test_the_endpoint_is_a_setting(initialized, monkeypatch, product, highvolume
     credentials = AnonymousCredentials()
     source = TCVISSource(product, EarthEngineSettings(project="p", use_highvolume=highvolume, credentials=credentials))
     source._client.ask(lambda: 0, "Asking")
+    assert initialized[0].pop("http_transport") is not None
     assert initialized == [{"credentials": credentials, "url": url, "project": "p"}]
 
 

@@ -1,20 +1,23 @@
 """Certificates are verified, whichever library makes the request; there is no way around that."""
 
 import re
+import socket
 import ssl
 from pathlib import Path
 
-import botocore.exceptions
 import ee
 import pytest
+import requests
 import urllib3
 from google.auth.credentials import AnonymousCredentials
 
 import darts_acquisition
 from darts_acquisition import EarthEngineSettings, RequestLimits, RetryPolicy, S3Settings, ServiceError
 from darts_acquisition.io.failures import failure_of
-from darts_acquisition.io.transfer import Remote
+from darts_acquisition.io.raster import Layer, RasterReader
+from darts_acquisition.io.store import RemoteFile, Store
 from darts_acquisition.sentinel2 import download_sentinel_2_grid, search_cdse_s2_sr, search_gee_s2_sr
+from support.arcticdem import small_product
 from support.earthengine_server import without_catalogue
 from support.sentinel2 import cdse_settings
 from support.tls_server import serve_broken_handshakes, serve_tls, write_certificate
@@ -39,11 +42,13 @@ def ask_stac(url, folder):
 
 
 def ask_storage(url, folder):
-    Remote(LIMITS, S3Settings(endpoint_url=url, region="us-east-1", anonymous=True)).read("s3://bucket/file", 0, 10)
+    store = Store(LIMITS, S3Settings(endpoint_url=url, region="us-east-1", anonymous=True))
+    store.download([RemoteFile("s3://bucket/file")], folder)
 
 
 def ask_files(url, folder):
-    Remote(LIMITS, S3Settings(anonymous=True)).read(f"{url}/file.tif", 0, 10)
+    layers = {"dem": Layer([f"{url}/file.tif"], "float32", float("nan"))}
+    RasterReader(Store(LIMITS, S3Settings(anonymous=True))).read(layers, small_product().geobox)
 
 
 def ask_grid(url, folder):
@@ -74,20 +79,19 @@ def test_a_handshake_that_breaks_off_is_tried_again(tmp_path, ask):
 
 
 @pytest.mark.parametrize(
-    ("error", "temporary"),
+    ("error", "transient"),
     [
-        (botocore.exceptions.SSLError(endpoint_url="https://s3", error=ssl.SSLEOFError()), True),
-        (botocore.exceptions.ProxyConnectionError(proxy_url="http://proxy", error=OSError()), True),
-        (botocore.exceptions.EndpointConnectionError(endpoint_url="https://s3", error=OSError()), True),
+        (urllib3.exceptions.ProxyError("no tunnel", OSError()), True),
+        (urllib3.exceptions.LocationParseError("no address"), None),
+        (socket.gaierror(-2, "name or service not known"), True),
         (urllib3.exceptions.SSLError("record layer failure"), True),
         (ssl.SSLError(1, "bad record mac"), True),
-        (botocore.exceptions.InvalidProxiesConfigError(), False),
+        (requests.exceptions.InvalidProxyURL("no address"), False),
     ],
 )
-def test_errors_of_the_connection_are_understood(error, temporary):
+def test_errors_of_the_connection_are_understood(error, transient):
     failure = failure_of(error)
-    assert failure is not None
-    assert (failure.temporary, failure.login) == (temporary, False)
+    assert (None if failure is None else failure.transient) == transient
 
 
 def test_an_authority_that_the_user_names_is_trusted(url, certificate, monkeypatch):

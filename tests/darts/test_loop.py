@@ -218,9 +218,9 @@ def test_failures_are_told_apart_through_their_causes() -> None:
 
 
 def test_what_a_service_answered_decides_whether_it_is_asked_again() -> None:
-    busy = ServiceError("busy", Failure("HTTP status 429", temporary=True, status=429))
-    refused = LoginError("refused", Failure("HTTP status 403", temporary=False, status=403, login=True))
+    busy = ServiceError("busy", Failure("HTTP status 429", transient=True, status=429))
+    refused = LoginError("refused", Failure("HTTP status 403", transient=False, status=403, login=True))
     absent = SceneNotFoundError("absent")
-    absent.__cause__ = ServiceError("absent", Failure("HTTP status 404", temporary=False, status=404))
+    absent.__cause__ = ServiceError("absent", Failure("HTTP status 404", transient=False, status=404))
     assert is_transient(busy)
     assert not any(is_transient(error) for error in (refused, absent, LoginError("no keys"), ServiceError("no page")))

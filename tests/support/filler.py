@@ -21,7 +21,7 @@ import json, os, sys
 import filelock, numpy, odc.geo.xr, pystac_client, rasterio, requests, shapely, tenacity, zarr
 import darts_acquisition.cube.ingest
 from darts_acquisition import ArcticDEMSettings, Chunk, CubeProduct, Datacube, RequestLimits
-from darts_acquisition.auxiliary.arcticdem_source import ArcticDEMSource
+from darts_acquisition.auxiliary.arcticdem import ArcticDEMSource
 
 def fill(order):
     product = CubeProduct.from_attrs(order["product"])

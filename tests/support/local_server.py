@@ -181,15 +181,15 @@ def _handler(server: LocalServer) -> type[BaseHTTPRequestHandler]:
                 fault = server.take_fault(request)
                 if fault is not None and fault.delay_s:
                     time.sleep(fault.delay_s)
-                try:
-                    if fault is not None and fault.status is not None:
-                        headers = {"Retry-After": fault.retry_after} if fault.retry_after is not None else {}
-                        answer = Answer(fault.body or b"out of order", fault.status, headers | fault.headers)
-                    else:
-                        answer = server.answer(request)
-                    self._send(answer, fault)
-                except (BrokenPipeError, ConnectionResetError):
-                    self.close_connection = True
+                if fault is not None and fault.status is not None:
+                    headers = {"Retry-After": fault.retry_after} if fault.retry_after is not None else {}
+                    answer = Answer(fault.body or b"out of order", fault.status, headers | fault.headers)
+                else:
+                    answer = server.answer(request)
+            try:  # Not counted: who has read the end may make the next request before this thread is done.
+                self._send(answer, fault)
+            except (BrokenPipeError, ConnectionResetError):
+                self.close_connection = True
 
         do_GET = do_POST = do_HEAD = do_PUT = _serve  # noqa: N815
 

@@ -28,6 +28,10 @@ class SceneReadError(DartsError, OSError):
     """A file of a delivery cannot be read: it is truncated, damaged, or no image at all."""
 
 
+class ChecksumError(SceneReadError):
+    """A downloaded file has another size or checksum than the provider says, each time that it was fetched."""
+
+
 class SceneGridError(SceneError, GridError):
     """An image or a mask lies on a grid that no tile can have, or the two lie on different grids."""
 

@@ -1,18 +1,24 @@
-"""ArcticDEM from a datacube that fills as it is used: elevation around a tile."""
+"""ArcticDEM: elevation around a tile, from a datacube that fills as it is used, from a STAC API and its GeoTIFFs."""
 
+import math
 import os
+import threading
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from darts_acquisition.auxiliary.arcticdem_source import ArcticDEMSource
 from darts_acquisition.auxiliary.loading import Estimate, download_product, estimate_product, read_product
 from darts_acquisition.cube.areas import AreaLike
 from darts_acquisition.cube.datacube import Datacube
+from darts_acquisition.cube.grid import lonlat_bounds
 from darts_acquisition.cube.ingest import Filling, Progress
 from darts_acquisition.cube.product import CubeProduct, CubeVariable
+from darts_acquisition.errors import ServiceError
+from darts_acquisition.io.raster import Layer, RasterReader
 from darts_acquisition.io.settings import ArcticDEMSettings, S3Settings
+from darts_acquisition.io.stac import open_api, search_box
+from darts_acquisition.io.store import Store
 from darts_utils import BANDS, ParameterError
 
 if TYPE_CHECKING:
@@ -24,6 +30,10 @@ RESOLUTIONS = (2, 10, 32)
 
 _LEFT, _TOP, _EDGE = -4_000_000, 4_100_000, 8_100_000
 """Corner and edge in metres of the square in EPSG:3413 that holds all tiles of the mosaics (tiles of 100 km)."""
+
+_MARGIN_M = 5000
+"""How far beyond a chunk is searched. In degrees the straight edge of a tile of 100 km lies up to 2.3 km beside its
+real one at 85° N, so a search for the chunk alone could miss a tile."""
 
 _BYTES_PER_PX = 2.5
 """What elevation and mask take in the provider's compressed files, about."""
@@ -126,7 +136,7 @@ def load_arcticdem(
         buffer=buffer,
         data_source=f"ArcticDEM mosaic {product.version}, {resolution} m",
         how_to_fill=_how_to_fill(resolution),
-        source=None if offline else partial(_source, product, settings),
+        source=None if offline else partial(ArcticDEMSource, product, settings),
         s3=s3,
         progress=progress,
     )
@@ -167,7 +177,7 @@ def download_arcticdem(
         GridError: If the area has no CRS.
     """
     product = arcticdem_product(resolution)
-    source = partial(_source, product, settings)
+    source = partial(ArcticDEMSource, product, settings)
     return download_product(aoi, data_dir, product, source, buffer=buffer, s3=s3, progress=progress)
 
 
@@ -201,12 +211,83 @@ def estimate_arcticdem(
     return estimate_product(aoi, data_dir, product, buffer=buffer, bytes_per_px=_BYTES_PER_PX, s3=s3)
 
 
-def _source(product: CubeProduct, settings: ArcticDEMSettings | None) -> ArcticDEMSource:
-    return ArcticDEMSource(product, settings or ArcticDEMSettings.from_environment())
-
-
 def _how_to_fill(resolution: int) -> str:
     if resolution == 32:
         return "Fetch them with `darts_acquisition.download_arcticdem`."
     pipeline = "planet" if resolution == 2 else "sentinel2"
     return f"Fetch them with `darts inference prep-data {pipeline} --aux`."
+
+
+class ArcticDEMSource:
+    """Fetches ArcticDEM chunk by chunk. Threads may share one.
+
+    Args:
+        product: What is fetched, see `arcticdem_product`.
+        settings: Where it comes from; None for `ArcticDEMSettings.from_environment`.
+    """
+
+    def __init__(self, product: CubeProduct, settings: ArcticDEMSettings | None = None) -> None:
+        self._product = product
+        self._settings = settings = settings or ArcticDEMSettings.from_environment()
+        resolution = round(product.geobox.affine.a)
+        self._collection = (settings.collections or {}).get(resolution, product.collection)
+        self._reader = RasterReader(Store(settings.limits, settings.s3))
+        self._lock = threading.Lock()
+        self._client: Any = None
+
+    @property
+    def parallel(self) -> int:
+        """How many chunks to fetch at the same time."""
+        return self._settings.limits.parallel
+
+    def fetch(self, geobox: "GeoBox") -> dict[str, np.ndarray] | None:
+        """Fetch a part of the mosaic; where tiles overlap, the first one by name counts.
+
+        Args:
+            geobox: Pixels of the product's grid.
+
+        Returns:
+            `dem` and `arcticdem_data_mask` as the cube keeps them; None if the provider has nothing there.
+
+        Raises:
+            ServiceError: If something cannot be read.
+        """
+        items = self._search(geobox)
+        if not items:
+            return None
+        assets = (self._settings.dem_asset, self._settings.mask_asset)
+        layers = {
+            variable.name: Layer([self._uri(item, asset) for item in items], variable.dtype, variable.nodata)
+            for variable, asset in zip(self._product.variables, assets, strict=True)
+        }
+        arrays = self._reader.read(layers, geobox)
+        if arrays is None or (np.isnan(arrays["dem"]).all() and not arrays["arcticdem_data_mask"].any()):
+            return None
+        return arrays
+
+    def _search(self, geobox: "GeoBox") -> list[Any]:
+        """Return the items that may reach an area, by their names, so that overlaps always come out the same."""
+        margin = math.ceil(_MARGIN_M / geobox.affine.a)
+        west, south, east, north = lonlat_bounds(geobox.pad(margin))
+        # Not every service understands a box across the antimeridian, so it is asked twice.
+        spans = [(west, east)] if west <= east else [(west, 180.0), (-180.0, east)]
+        found = {}
+        for left, right in spans:
+            found.update(search_box(self._api(), self._collection, (left, south, right, north)))
+        return [found[name] for name in sorted(found)]
+
+    def _uri(self, item: Any, asset: str) -> str:
+        if asset not in item.assets:
+            raise ServiceError(
+                f"The item {item.id} of {self._collection} has no asset {asset!r}, only {', '.join(item.assets)}."
+            )
+        href = item.assets[asset].href
+        if not isinstance(href, str):
+            raise ServiceError(f"The asset {asset} of {item.id} lies at {href!r}; expected an address.")
+        return item.assets[asset].get_absolute_href() or href
+
+    def _api(self) -> Any:
+        with self._lock:
+            if self._client is None:
+                self._client = open_api(self._settings.stac_url, self._collection, self._settings.limits)
+            return self._client

@@ -1,16 +1,22 @@
 """Landsat trends (TCVIS) from a datacube that fills as it is used: land change around a tile."""
 
+import io
 import math
 import os
+import threading
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from darts_acquisition.auxiliary.loading import Estimate, download_product, estimate_product, read_product
-from darts_acquisition.auxiliary.tcvis_source import TCVISSource
 from darts_acquisition.cube.areas import AreaLike
 from darts_acquisition.cube.datacube import Datacube
 from darts_acquisition.cube.ingest import Filling, Progress
 from darts_acquisition.cube.product import CubeProduct, CubeVariable
+from darts_acquisition.errors import ServiceError
+from darts_acquisition.io.earthengine import EarthEngineClient
+from darts_acquisition.io.failures import lost
 from darts_acquisition.io.settings import EarthEngineSettings, S3Settings
 from darts_utils import BANDS, ParameterError
 
@@ -27,6 +33,8 @@ _SOUTH, _NORTH = 45, 84
 """The images end south of the permafrost region, and north where Landsat's orbit does (82.7°)."""
 _MARGIN_PX = 2
 """What a cubic interpolation reaches beyond a tile's edge."""
+_BANDS = {"tc_brightness": "TCB_slope", "tc_greenness": "TCG_slope", "tc_wetness": "TCW_slope"}
+"""Earth Engine's name of each variable."""
 _BYTES_PER_PX = 3.0
 """Earth Engine sends pixels as they are."""
 _HOW_TO_FILL = (
@@ -133,7 +141,7 @@ def load_tcvis(
         buffer=_MARGIN_PX,
         data_source=f"TCVIS {trend}",
         how_to_fill=_HOW_TO_FILL,
-        source=None if offline else partial(_source, product, settings),
+        source=None if offline else partial(TCVISSource, product, settings),
         s3=s3,
         progress=progress,
     )
@@ -170,7 +178,7 @@ def download_tcvis(
         GridError: If the area has no CRS.
     """
     product = tcvis_product(trend)
-    source = partial(_source, product, settings)
+    source = partial(TCVISSource, product, settings)
     return download_product(aoi, data_dir, product, source, buffer=_MARGIN_PX, s3=s3, progress=progress)
 
 
@@ -202,5 +210,95 @@ def estimate_tcvis(
     return estimate_product(aoi, data_dir, product, buffer=_MARGIN_PX, bytes_per_px=_BYTES_PER_PX, s3=s3)
 
 
-def _source(product: CubeProduct, settings: EarthEngineSettings | None) -> TCVISSource:
-    return TCVISSource(product, settings or EarthEngineSettings())
+class TCVISSource:
+    """Fetches TCVIS chunk by chunk. Many threads may use one object.
+
+    Args:
+        product: What is fetched, see `tcvis_product`.
+        settings: How Earth Engine is asked; None for the defaults.
+    """
+
+    def __init__(self, product: CubeProduct, settings: EarthEngineSettings | None = None) -> None:
+        self._product = product
+        self._client = EarthEngineClient(settings)
+        self._lock = threading.Lock()
+        self._has_images = False
+
+    @property
+    def parallel(self) -> int:
+        """How many chunks to fetch at the same time."""
+        return self._client.settings.limits.parallel
+
+    def fetch(self, geobox: "GeoBox") -> dict[str, np.ndarray] | None:
+        """Fetch a part of the mosaic; where images overlap, the last one counts, as Earth Engine's mosaics have it.
+
+        Args:
+            geobox: Pixels of the product's grid.
+
+        Returns:
+            The three trends, 0 where pixels are missing; None if the provider has nothing there.
+
+        Raises:
+            ServiceError: If they cannot be fetched.
+        """
+        where = f"Fetching TCVIS around {geobox.boundingbox.bbox[:2]}"
+        if not self._count(geobox):
+            self._check_collection()
+            return None
+        table = self._client.ask(lambda: self._pixels(geobox), where)
+        arrays = {name: np.ascontiguousarray(table[band]) for name, band in _BANDS.items()}
+        return arrays if any(values.any() for values in arrays.values()) else None
+
+    def _count(self, geobox: "GeoBox | None" = None) -> int:
+        """Return how many images reach an area, or how many there are."""
+
+        def request() -> Any:
+            import ee
+
+            images = ee.ImageCollection(self._product.collection)
+            if geobox is not None:
+                box = geobox.boundingbox
+                # The grid begins and ends a part of a pixel beyond the antimeridian.
+                corners = [max(box.left, -180), box.bottom, min(box.right, 180), box.top]
+                images = images.filterBounds(ee.Geometry.Rectangle(corners, "EPSG:4326", False))
+            return images.size().getInfo()
+
+        return int(self._client.ask(request, f"Searching {self._product.collection}"))
+
+    def _check_collection(self) -> None:
+        """Check that there are images at all, before nothing is taken for the provider having nothing."""
+        with self._lock:
+            self._has_images = self._has_images or self._count() > 0
+            if not self._has_images:
+                raise ServiceError(f"The collection {self._product.collection} is empty; expected at least one image.")
+
+    def _pixels(self, geobox: "GeoBox") -> np.ndarray:
+        import ee
+
+        affine = geobox.affine
+        height, width = geobox.shape
+        grid = {
+            "dimensions": {"width": width, "height": height},
+            "affineTransform": {
+                "scaleX": affine.a,
+                "shearX": 0,
+                "translateX": affine.c,
+                "shearY": 0,
+                "scaleY": affine.e,
+                "translateY": affine.f,
+            },
+            "crsCode": "EPSG:4326",
+        }
+        image = ee.ImageCollection(self._product.collection).select(list(_BANDS.values())).mosaic().unmask(0).toUint8()
+        answer = ee.data.computePixels({"expression": image, "fileFormat": "NPY", "grid": grid})
+        try:
+            table = np.load(io.BytesIO(answer), allow_pickle=False)
+        except (ValueError, EOFError) as error:
+            raise lost(f"the pixels are incomplete ({error})") from None
+        expected = [(band, "|u1") for band in _BANDS.values()]
+        if table.shape != (height, width) or table.dtype.descr != expected:
+            raise ServiceError(
+                f"Earth Engine sent {table.dtype.descr} of shape {table.shape}; "
+                f"expected {expected} of shape {(height, width)}."
+            )
+        return table

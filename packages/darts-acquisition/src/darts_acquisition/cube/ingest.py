@@ -150,7 +150,7 @@ def _ends_all(error: ServiceError) -> bool:
     """Tell whether there is no use in asking for further chunks."""
     if isinstance(error, LoginError | StoppedError):
         return True
-    return error.failure is not None and error.failure.temporary
+    return error.failure is not None and error.failure.transient
 
 
 def _fetch_all(

@@ -22,10 +22,9 @@ from darts_acquisition.errors import (
     CubeError,
     CubeExistsError,
     CubeNotFoundError,
-    LoginError,
 )
+from darts_acquisition.io.s3 import find_credentials, make_s3_client
 from darts_acquisition.io.settings import RequestLimits, S3Settings
-from darts_acquisition.io.transfer import make_s3_client
 from darts_utils import ParameterError
 
 if TYPE_CHECKING:
@@ -434,15 +433,7 @@ def _quiet_storage() -> Iterator[None]:
 
 def _profile_credentials(profile: str) -> Any:
     """Return the keys of an AWS profile as icechunk wants them."""
-    import boto3
     import icechunk
-    from botocore.exceptions import ProfileNotFound
 
-    try:
-        found = boto3.Session(profile_name=profile).get_credentials()
-    except ProfileNotFound:
-        found = None
-    if found is None:
-        raise LoginError(f"The profile {profile!r} of ~/.aws does not exist or holds no keys; add them.")
-    keys = found.get_frozen_credentials()
+    keys = find_credentials(S3Settings(profile=profile)).get_frozen_credentials()
     return icechunk.S3StaticCredentials(keys.access_key, keys.secret_key, keys.token, expires_after=None)

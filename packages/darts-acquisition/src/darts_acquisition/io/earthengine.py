@@ -1,12 +1,13 @@
-"""Ask Earth Engine: initialised when something is asked for, under the one retry policy."""
+"""Earth Engine through its client, whose requests are bounded as all others are."""
 
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 from darts_acquisition.errors import LoginError, ServiceError
-from darts_acquisition.io.failures import failure_of
+from darts_acquisition.io.failures import lost, scrub
+from darts_acquisition.io.http import HttpClient
 from darts_acquisition.io.settings import EarthEngineSettings
 
 T = TypeVar("T")
@@ -41,7 +42,7 @@ class EarthEngineClient:
 
         Raises:
             LoginError: If there is no login, or it is refused.
-            ServiceError: If the request is refused, or all attempts have failed.
+            ServiceError: If the request is refused, or all attempts have failed. Its message holds Earth Engine's own.
         """
         with _LOCK:
             self._initialize()
@@ -49,21 +50,31 @@ class EarthEngineClient:
 
     def _call(self, request: Callable[[], T], what: str) -> T:
         import ee
+        from google.auth.exceptions import GoogleAuthError
+
+        said: list[str] = []
+
+        def listening() -> T:
+            try:
+                return request()
+            except (ee.EEException, GoogleAuthError) as error:
+                said.append(_one_line(error))
+                if not isinstance(error, GoogleAuthError):
+                    raise
+                if error.retryable:
+                    raise lost(said[-1]) from None
+                raise LoginError(said[-1]) from None
 
         try:
-            return self.settings.limits.retry.call(request, what, self._limiter)
+            return self.settings.limits.retry.call(listening, what, self._limiter)
         except LoginError as error:
-            raise LoginError(_login_message(error.__cause__ or error), error.failure) from error
+            raise LoginError(_login_message(said[-1] if said else _one_line(error)), error.failure) from None
         except ServiceError as error:
-            if (
-                isinstance(error.__cause__, ee.EEException)
-                and error.failure is not None
-                and not error.failure.temporary
-            ):
-                raise ServiceError(f"{what}: {_one_line(error.__cause__)}", error.failure) from error.__cause__
+            if said and error.failure is not None and not error.failure.transient:
+                raise ServiceError(f"{what}: {said[-1]}", error.failure) from None
             raise
         except ee.EEException as error:
-            raise ServiceError(f"{what}: {_one_line(error)}", failure_of(error)) from error
+            raise ServiceError(f"{what}: {_one_line(error)}") from None
 
     def _initialize(self) -> None:
         import ee
@@ -78,19 +89,40 @@ class EarthEngineClient:
         try:
             credentials = _credentials(settings)
         except (ee.EEException, GoogleAuthError, OSError, ValueError) as error:
-            raise LoginError(_login_message(error)) from error
+            raise LoginError(_login_message(_one_line(error))) from error
+        ee.data.setMaxRetries(0)  # What is retried is said in one place.
+        options = {"credentials": credentials, "url": url, "project": settings.project}
+        transport = _Transport(HttpClient(settings.limits))
         try:
-            ee.data.setMaxRetries(0)  # What is tried again is said in one place.
-            self._call(
-                lambda: ee.Initialize(credentials=credentials, url=url, project=settings.project), "Asking Earth Engine"
-            )
+            self._call(lambda: ee.Initialize(**options, http_transport=transport), "Asking Earth Engine")
         except ServiceError as error:
             ee.Reset()
-            if error.failure is None:  # earthengine-api itself refuses: no project, for instance
-                raise LoginError(_login_message(error.__cause__ or error)) from error
+            if error.failure is None and not isinstance(error, LoginError):  # The client refuses: no project, perhaps.
+                raise LoginError(_login_message(str(error))) from None
             raise
-        # The service is there; from now on a request that takes too long counts as lost.
-        self._call(lambda: ee.data.setDeadline(settings.limits.timeout_s * 1000), "Asking Earth Engine")
+
+
+class _Transport:
+    """What earthengine-api makes its requests with: an object like httplib2's, over our own client."""
+
+    def __init__(self, client: HttpClient) -> None:
+        self._client = client
+
+    def request(
+        self,
+        uri: str,
+        method: str = "GET",
+        body: str | bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+        redirections: int | None = None,  # noqa: ARG002 - part of httplib2's interface
+        connection_type: Any = None,  # noqa: ARG002 - likewise
+    ) -> tuple[Any, bytes]:
+        """Make one request; retries are the caller's."""
+        from httplib2 import Response
+
+        answer = self._client.ask(uri, method, {**(headers or {}), "Accept-Encoding": "gzip"}, data=body)
+        told = {name.lower(): value for name, value in answer.headers.items()}
+        return Response(told | {"status": str(answer.status)}), bytes(answer.content)
 
 
 def _credentials(settings: EarthEngineSettings) -> Any:
@@ -105,9 +137,8 @@ def _credentials(settings: EarthEngineSettings) -> Any:
     return Credentials.from_service_account_file(str(settings.service_account_file), scopes=ee.oauth.SCOPES)
 
 
-def _login_message(error: BaseException) -> str:
+def _login_message(text: str) -> str:
     """Say what to do, in one sentence."""
-    text = _one_line(error)
     if "authorize access" in text:
         return (
             "Earth Engine needs a login: run `earthengine authenticate` once, or name the key file of a service "
@@ -122,5 +153,5 @@ def _login_message(error: BaseException) -> str:
 
 
 def _one_line(error: BaseException) -> str:
-    text = " ".join(str(error).split()) or type(error).__name__
+    text = scrub(" ".join(str(error).split())) or type(error).__name__
     return text if text.endswith(".") else f"{text}."

@@ -1,6 +1,8 @@
-"""Tell from an error of any of the libraries that talk to services whether trying again can succeed."""
+"""What an error of a request says: whether a retry can succeed, and which words may be told."""
 
 import http.client
+import re
+import socket
 import ssl
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -8,44 +10,25 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
 
-_LOST = frozenset(
-    {
-        "botocore.exceptions.ConnectionClosedError",
-        "botocore.exceptions.ConnectionError",
-        "botocore.exceptions.IncompleteReadError",
-        "botocore.exceptions.ReadTimeoutError",
-        "botocore.exceptions.ResponseStreamingError",
-        "google.auth.exceptions.TransportError",
-        "requests.exceptions.ChunkedEncodingError",
-        "requests.exceptions.ConnectionError",
-        "requests.exceptions.Timeout",
-        "urllib3.exceptions.IncompleteRead",
-        "urllib3.exceptions.ProtocolError",
-        "urllib3.exceptions.ProxyError",
-        "urllib3.exceptions.SSLError",
-        "urllib3.exceptions.TimeoutError",
-    }
-)
-"""Errors that mean a connection was refused, lost or too slow; by name, so that no library loads on their account."""
+from darts_utils import DartsError
 
-_REFUSED_LOGIN = frozenset(
-    {
-        "botocore.exceptions.NoCredentialsError",
-        "botocore.exceptions.PartialCredentialsError",
-        "botocore.exceptions.ProfileNotFound",
-        "google.auth.exceptions.DefaultCredentialsError",
-        "google.auth.exceptions.RefreshError",
-    }
-)
+_SECRETS = re.compile(r"(\b[a-z][a-z0-9+.-]*://)[^\s/@'\"]*@|\?[^\s'\"<>)\]]*[=&][^\s'\"<>)\]]*", re.IGNORECASE)
+"""What stands before the host of an address, and its query."""
 
-_FAILED = frozenset(
-    {
-        "botocore.exceptions.BotoCoreError",
-        "requests.exceptions.RequestException",
-        "urllib3.exceptions.HTTPError",
-    }
-)
-"""Errors that mean that a request failed, which of them whatever."""
+
+def public_url(url: str) -> str:
+    """Return an address without user, password, query and fragment, which may hold signatures."""
+    return scrub(url.partition("#")[0].partition("?")[0])
+
+
+def scrub(text: str) -> str:
+    """Return a text whose addresses have lost user, password and query, which may hold signatures.
+
+    Examples:
+        >>> scrub("GET https://me:key@host/file.tif?sig=abc failed")
+        'GET https://host/file.tif failed'
+    """
+    return _SECRETS.sub(lambda found: found[1] or "", text)
 
 
 @dataclass(frozen=True)
@@ -54,7 +37,7 @@ class Failure:
 
     Attributes:
         reason: A few words for people, without addresses and credentials.
-        temporary: Trying again can succeed: too many requests (429), the service failed (5xx), or the connection was
+        transient: A retry can succeed: too many requests (429), the service failed (5xx), or the connection was
             refused, lost or too slow. Nothing else.
         status: HTTP status, None where no answer came.
         retry_after_s: Seconds that the service asks to wait, None where it says nothing.
@@ -62,37 +45,79 @@ class Failure:
     """
 
     reason: str
-    temporary: bool
+    transient: bool
     status: int | None = None
     retry_after_s: float | None = None
     login: bool = False
+
+    @classmethod
+    def of_status(cls, status: int, headers: Mapping[str, str]) -> "Failure":
+        """Say what a status means.
+
+        Args:
+            status: HTTP status.
+            headers: Headers of the answer, by their names in any case.
+        """
+        after = {name.lower(): value for name, value in headers.items()}.get("retry-after")
+        return cls(
+            f"HTTP status {status}, {http.client.responses.get(status, 'unknown status')}",
+            transient=status == http.HTTPStatus.TOO_MANY_REQUESTS or status >= http.HTTPStatus.INTERNAL_SERVER_ERROR,
+            status=status,
+            retry_after_s=None if after is None else parse_retry_after(after),
+            login=status in (http.HTTPStatus.UNAUTHORIZED, http.HTTPStatus.FORBIDDEN),
+        )
+
+
+class RequestError(Exception):
+    """A request failed. Never leaves this package: `RetryPolicy.call` makes a `ServiceError` of it.
+
+    Attributes:
+        failure: What is known of it.
+    """
+
+    def __init__(self, failure: Failure) -> None:
+        super().__init__(failure.reason)
+        self.failure = failure
+
+
+def lost(reason: str) -> RequestError:
+    """Return the error of an answer that did not come whole, which may the next time."""
+    return RequestError(Failure(reason, transient=True))
 
 
 def failure_of(error: BaseException) -> Failure | None:
     """Find out what an error, or one that it was raised from, says about a request.
 
+    Told by the HTTP status of an answer that it carries, and by the base classes of Python and urllib3, on which the
+    libraries that talk to services build. A plain error of Python, such as a TypeError, is a mistake in the code,
+    whatever failed before it.
+
     Args:
-        error: What requests, urllib3, pystac-client, boto3, google-auth, earthengine-api or Python itself raised.
+        error: The error.
 
     Returns:
         The failure; None if the error has nothing to do with a request.
     """
-    for cause in _causes(error):
+    from requests import RequestException
+    from urllib3.exceptions import HTTPError
+
+    if isinstance(error, RequestError | DartsError):
+        return getattr(error, "failure", None)
+    if type(error).__module__ == "builtins" and not isinstance(error, OSError):
+        return None
+    causes = list(_causes(error))
+    for cause in causes:
         answer = _answer_of(cause)
         if answer is not None:
-            return _from_answer(*answer)
-    causes = list(_causes(error))
-    names = {name for cause in causes for name in _names(cause)}
-    last = type(causes[-1]).__name__
+            return Failure.of_status(*answer)
     if any(isinstance(cause, ssl.SSLCertVerificationError) for cause in causes):
-        return Failure("the certificate of the service cannot be verified", temporary=False)
-    if names & _REFUSED_LOGIN:
-        return Failure("no valid login", temporary=False, login=True)
-    lost = (ConnectionError, TimeoutError, http.client.HTTPException, ssl.SSLError)
-    if names & _LOST or any(isinstance(cause, lost) and not _is_ours(cause) for cause in causes):
-        return Failure(f"connection refused, lost or too slow ({last})", temporary=True)
-    if names & _FAILED:
-        return Failure(f"the request failed ({last})", temporary=False)
+        return Failure("the certificate of the service cannot be verified", transient=False)
+    name = type(causes[-1]).__name__
+    connection = (ConnectionError, TimeoutError, http.client.HTTPException, ssl.SSLError, socket.gaierror, HTTPError)
+    if any(isinstance(cause, connection) and not isinstance(cause, DartsError | ValueError) for cause in causes):
+        return Failure(f"connection refused, lost or too slow ({name})", transient=True)
+    if isinstance(error, RequestException):
+        return Failure(f"the request failed ({name})", transient=False)
     return None
 
 
@@ -128,21 +153,11 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
     pending: list[Any] = [error]
     while pending:
         cause = pending.pop(0)
-        if not isinstance(cause, BaseException) or id(cause) in seen:
-            continue
-        seen.add(id(cause))
-        yield cause
-        pending += [cause.__cause__, None if cause.__suppress_context__ else cause.__context__]
-        pending += [getattr(cause, "reason", None), *cause.args]
-
-
-def _names(error: BaseException) -> Iterator[str]:
-    for kind in type(error).__mro__:
-        yield f"{kind.__module__}.{kind.__qualname__}"
-
-
-def _is_ours(error: BaseException) -> bool:
-    return type(error).__module__.startswith("darts")
+        if isinstance(cause, BaseException) and id(cause) not in seen:
+            seen.add(id(cause))
+            yield cause
+            pending += [cause.__cause__, None if cause.__suppress_context__ else cause.__context__]
+            pending += [getattr(cause, "reason", None), *cause.args]
 
 
 def _answer_of(error: BaseException) -> tuple[int, Mapping[str, str]] | None:
@@ -153,22 +168,7 @@ def _answer_of(error: BaseException) -> tuple[int, Mapping[str, str]] | None:
         status, headers = metadata.get("HTTPStatusCode"), metadata.get("HTTPHeaders")
     elif response is not None:  # requests
         status, headers = getattr(response, "status_code", None), getattr(response, "headers", None)
-    else:  # googleapiclient, pystac-client
-        response = getattr(error, "resp", None)
-        status = getattr(error, "status_code", None) if response is None else getattr(response, "status", None)
-        headers = response
-    if not isinstance(status, int):
-        return None
-    return status, {str(name).lower(): str(value) for name, value in dict(headers or {}).items()}
-
-
-def _from_answer(status: int, headers: Mapping[str, str]) -> Failure:
-    after = parse_retry_after(headers["retry-after"]) if "retry-after" in headers else None
-    phrase = http.client.responses.get(status, "unknown status")
-    return Failure(
-        f"HTTP status {status}, {phrase}",
-        temporary=status == http.HTTPStatus.TOO_MANY_REQUESTS or status >= http.HTTPStatus.INTERNAL_SERVER_ERROR,
-        status=status,
-        retry_after_s=after,
-        login=status in (http.HTTPStatus.UNAUTHORIZED, http.HTTPStatus.FORBIDDEN),
-    )
+    else:  # googleapiclient
+        headers = getattr(error, "resp", None)
+        status = getattr(headers, "status", None)
+    return (status, dict(headers or {})) if isinstance(status, int) else None

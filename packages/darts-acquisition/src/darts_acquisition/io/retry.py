@@ -1,17 +1,20 @@
-"""How requests to services are made: tried again where that can succeed, never too many at once, ended on demand."""
+"""How requests to services are made: retried where that can succeed, never too many at once, ended on demand."""
 
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import FIRST_EXCEPTION, Executor, Future, wait
 from contextlib import contextmanager
-from contextvars import ContextVar
+from contextvars import ContextVar, copy_context
 from dataclasses import dataclass, field
+from functools import partial
+from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from darts_acquisition.errors import LoginError, ServiceError
-from darts_acquisition.io.failures import Failure, failure_of
-from darts_utils import ParameterError
+from darts_acquisition.io.failures import Failure, RequestError, failure_of, lost, scrub
+from darts_utils import DartsError, ParameterError
 
 if TYPE_CHECKING:
     from tenacity import RetryCallState
@@ -22,6 +25,8 @@ T = TypeVar("T")
 
 _POLL_S = 0.1
 """How often a thread that waits looks whether it is to stop."""
+_IDLE_S = 10.0
+"""How long a thread without work stays."""
 
 
 class StoppedError(ServiceError):
@@ -29,7 +34,7 @@ class StoppedError(ServiceError):
 
     def __init__(self) -> None:
         super().__init__(
-            "Fetching was stopped; what was fetched before is kept.", Failure("fetching was stopped", temporary=False)
+            "Fetching was stopped; what was fetched before is kept.", Failure("fetching was stopped", transient=False)
         )
 
 
@@ -97,6 +102,95 @@ def nap(seconds: float) -> None:
         check_not_stopped()
 
 
+class DaemonThreads(Executor):
+    """Threads that do not hold up the end of the process; as many as are busy at once, and reused with what they keep.
+
+    Whoever waits for one that never ends leaves it to itself.
+
+    Args:
+        parallel: How many pieces of work others should hand over at the same time.
+    """
+
+    def __init__(self, parallel: int) -> None:
+        self._max_workers = parallel  # dask asks an executor for that.
+        self._tasks: SimpleQueue[tuple[Future[Any], Callable[[], Any]]] = SimpleQueue()
+        self._idle = 0
+        self._lock = threading.Lock()
+
+    def start(self, work: Callable[[], T]) -> "Future[T]":
+        """Begin some work, in a copy of this context."""
+        task: Future[T] = Future()
+        with self._lock:
+            self._tasks.put((task, partial(copy_context().run, work)))
+            if self._idle:
+                self._idle -= 1
+            else:
+                threading.Thread(target=self._run, name="darts-request", daemon=True).start()
+        return task
+
+    def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> "Future[T]":
+        """Begin a call, as other executors do."""
+        return self.start(partial(fn, *args, **kwargs))
+
+    def within(self, seconds: float, work: Callable[[], T]) -> T:
+        """Return what some work returns, if it ends in time.
+
+        Args:
+            seconds: How long it may take.
+            work: The work.
+
+        Returns:
+            What the work returned.
+
+        Raises:
+            RequestError: If it takes longer.
+            StoppedError: If fetching is stopped meanwhile.
+            Exception: What the work raised.
+        """
+        task, end = self.start(work), time.monotonic() + seconds
+        while not task.done():
+            check_not_stopped()
+            left = end - time.monotonic()
+            if left <= 0:
+                raise lost(f"no whole answer within {seconds:.3g} s")
+            wait([task], min(left, _POLL_S))
+        return task.result()
+
+    def all(self, works: "Iterable[Callable[[], T]]") -> list[T]:
+        """Return what each of some works returns; they are done at the same time.
+
+        Raises:
+            StoppedError: If fetching is stopped meanwhile.
+            Exception: What the first one raised that failed.
+        """
+        tasks = [self.start(work) for work in works]
+        while not all(task.done() for task in tasks):
+            check_not_stopped()
+            wait(tasks, _POLL_S, FIRST_EXCEPTION)
+            for task in tasks:
+                if task.done():
+                    task.result()
+        return [task.result() for task in tasks]
+
+    def _run(self) -> None:
+        while True:
+            try:
+                task, work = self._tasks.get(timeout=_IDLE_S)
+            except Empty:
+                with self._lock:
+                    if self._idle:  # Else a task has come meanwhile, and counts on this thread.
+                        self._idle -= 1
+                        return
+                continue
+            try:
+                task.set_result(work())
+            except BaseException as error:  # noqa: BLE001 - whoever waits for the result gets it
+                task.set_exception(error)
+            del task, work  # Else an idle thread would keep what it fetched last.
+            with self._lock:
+                self._idle += 1
+
+
 class RateLimiter:
     """Lets requests through at a steady rate, those of all threads together.
 
@@ -134,7 +228,7 @@ class RateLimiter:
             if start > now:
                 self._sleep(start - now)
             with self._lock:
-                if start >= self._paused_until:  # Else a pause began meanwhile, and this place is void.
+                if start >= self._paused_until:  # Else a pause began meanwhile, and this turn is void.
                     return
 
     def pause(self, seconds: float) -> None:
@@ -146,9 +240,9 @@ class RateLimiter:
 
 @dataclass(frozen=True)
 class RetryPolicy:
-    """What is tried again, how often, and after which time. One policy holds for every kind of service.
+    """What is retried, how often, and after which time. One policy holds for every kind of service.
 
-    Tried again is what can succeed: too many requests (429), a failing service (5xx), a connection that is refused,
+    Retried is what can succeed: too many requests (429), a failing service (5xx), a connection that is refused,
     lost or too slow. The time doubles with each attempt, with jitter, so that many processes do not come back at once.
     A ``Retry-After`` of the service is honoured, with jitter on top.
 
@@ -200,8 +294,8 @@ class RetryPolicy:
 
         retrying = tenacity.Retrying(
             stop=tenacity.stop_after_attempt(self.attempts),
-            wait=_Waits(self, limiter),
-            retry=tenacity.retry_if_exception(self._worth_trying_again),
+            wait=partial(self._wait_s, limiter=limiter, doubling=tenacity.wait_exponential_jitter()),
+            retry=tenacity.retry_if_exception(self._is_retryable),
             before_sleep=lambda state: _log(what, state),
             sleep=self.sleep,
             reraise=True,
@@ -211,13 +305,26 @@ class RetryPolicy:
                 return retrying(attempt)
         except Exception as error:
             failure = failure_of(error)
-            if failure is None or isinstance(error, ServiceError):
+            if failure is None or isinstance(error, DartsError):
                 raise
-            raise self._final_error(failure, what, retrying.statistics) from error
+            told = scrub(f"{type(error).__name__}: {error}")  # The error itself may hold a signed address.
+            cause = None if isinstance(error, RequestError) else RuntimeError(told)
+            raise self._final_error(failure, what, retrying.statistics) from cause
 
-    def _worth_trying_again(self, error: BaseException) -> bool:
-        failure = failure_of(error)
-        return failure is not None and failure.temporary and (failure.retry_after_s or 0) <= self.longest_retry_after_s
+    def _is_retryable(self, error: BaseException) -> bool:
+        failure = None if isinstance(error, DartsError) else failure_of(error)
+        return failure is not None and failure.transient and (failure.retry_after_s or 0) <= self.longest_retry_after_s
+
+    def _wait_s(self, state: "RetryCallState", limiter: RateLimiter | None, doubling: Callable[..., float]) -> float:
+        """Return how long to wait before the next attempt: what the service asks for, else twice as long each time."""
+        from tenacity import wait_random
+
+        failure = _failure(state)
+        if failure is None or failure.retry_after_s is None:
+            return min(self.first_wait_s * doubling(state), self.longest_wait_s)
+        if limiter is not None:
+            limiter.pause(failure.retry_after_s)
+        return failure.retry_after_s + wait_random(0, self.first_wait_s)(state)
 
     def _final_error(self, failure: Failure, what: str, statistics: dict[str, Any]) -> ServiceError:
         if failure.login:
@@ -226,30 +333,10 @@ class RetryPolicy:
         tried = f"{attempts} attempts" if attempts > 1 else "one attempt"
         message = f"{what}: {failure.reason}, after {tried}."
         if failure.retry_after_s is not None and failure.retry_after_s > self.longest_retry_after_s:
-            message += f" The service asks to wait {failure.retry_after_s:.0f} s; try again later."
-        elif failure.temporary:
-            message += " What was fetched before is kept; try again later."
+            message += f" The service asks to wait {failure.retry_after_s:.0f} s; retry later."
+        elif failure.transient:
+            message += " What was fetched before is kept; retry later."
         return ServiceError(message, failure)
-
-
-class _Waits:
-    """How long to wait before the next attempt: what the service asks for, else twice as long each time."""
-
-    def __init__(self, policy: RetryPolicy, limiter: RateLimiter | None) -> None:
-        from tenacity import wait_exponential_jitter, wait_random
-
-        self._doubling = wait_exponential_jitter()
-        self._jitter = wait_random(0, policy.first_wait_s)
-        self._policy, self._limiter = policy, limiter
-
-    def __call__(self, state: "RetryCallState") -> float:
-        failure = _failure(state)
-        asked = failure.retry_after_s if failure is not None else None
-        if asked is None:
-            return min(self._policy.first_wait_s * self._doubling(state), self._policy.longest_wait_s)
-        if self._limiter is not None:
-            self._limiter.pause(asked)
-        return asked + self._jitter(state)
 
 
 def _failure(state: "RetryCallState") -> Failure | None:

@@ -1,169 +1,158 @@
-"""Fetch whole files from object storage: resumed where a part is there, and verified before anyone reads them."""
+"""S3: which address and which signature a file in object storage has, through botocore."""
 
-import contextlib
-import logging
-from concurrent.futures import ThreadPoolExecutor
-from contextvars import copy_context
-from pathlib import Path
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import cached_property
 from typing import Any
 from urllib.parse import urlsplit
 
-from darts_acquisition.errors import LoginError, SceneError, SceneNotFoundError, ServiceError
-from darts_acquisition.io.retry import check_not_stopped, stoppable
+from darts_acquisition.errors import LoginError, SceneError, ServiceError
 from darts_acquisition.io.settings import RequestLimits, S3Settings
-from darts_acquisition.io.transfer import make_s3_client
-from darts_acquisition.scenes.multihash import Multihash
-from darts_acquisition.sentinel2.errors import ChecksumError
-from darts_acquisition.sentinel2.item import Asset
 
-logger = logging.getLogger(__name__)
-
-_PIECE = 1 << 16
-_FETCHES = 3
-"""How often a file is fetched that does not verify."""
+_SIGNED_FOR_S = 3600
 
 
-class S3Files:
-    """Object storage from which files are fetched, several at once.
+class S3Access:
+    """Addresses and signatures of files in object storage. Threads may share one.
 
     Args:
         settings: Which storage, and as whom.
-        limits: How many requests are made.
     """
 
-    def __init__(self, settings: S3Settings, limits: RequestLimits) -> None:
+    def __init__(self, settings: S3Settings) -> None:
         self._settings = settings
-        self._limits = limits
-        self._limiter = limits.limiter(settings.endpoint or "Amazon S3")
-        self._client = _client(settings, limits)
+        self.anonymous = settings.anonymous
 
-    def fetch(self, assets: list[Asset], folder: Path) -> list[Path]:
-        """Fetch files into a folder.
+    @property
+    def endpoint(self) -> str:
+        """Address of the storage."""
+        return self._settings.endpoint or "Amazon S3"
 
-        Args:
-            assets: The files.
-            folder: Where to put them. A file that is there and verifies is not fetched again; a part of one is
-                continued.
-
-        Returns:
-            The files, in the order of the assets; all of them have the size and checksum that the item says.
+    @cached_property
+    def credentials(self) -> Any:
+        """Keys, as botocore has them.
 
         Raises:
-            LoginError: If there are no keys, or they are refused.
-            SceneNotFoundError: If a file does not exist.
-            ChecksumError: If a file does not verify after several fetches.
-            ServiceError: If the storage refuses or fails.
-            SceneError: If an address or checksum of the item cannot be understood.
+            LoginError: If there is no such profile, or there are no keys.
+            ServiceError: If the settings of the AWS tools cannot be used.
         """
-        folder.mkdir(parents=True, exist_ok=True)
-        with ThreadPoolExecutor(self._limits.parallel, thread_name_prefix="darts-s3") as pool, stoppable() as stop:
-            tasks = [pool.submit(copy_context().run, self._fetch, asset, folder) for asset in assets]
-            try:
-                return [task.result() for task in tasks]
-            except BaseException:
-                stop.requested = True
-                for task in tasks:
-                    task.cancel()
-                raise
+        return find_credentials(self._settings)
 
-    def _fetch(self, asset: Asset, folder: Path) -> Path:
-        bucket, key = _address(asset.href)
-        name = key.rpartition("/")[2]
-        target, part = folder / name, folder / f"{name}.part"
-        checksum = None if asset.checksum is None else Multihash.parse(asset.checksum, name)
-        if target.exists() and _verifies(target, asset.size, checksum):
-            return target
-        for _ in range(_FETCHES):
-            size = self._fetch_rest(bucket, key, part, asset.size)
-            if _verifies(part, size if asset.size is None else asset.size, checksum):
-                part.rename(target)
-                return target
-            logger.warning("%s differs from what the catalogue says in size or checksum; it is fetched again.", name)
-            part.unlink()
-        raise ChecksumError(
-            f"{name} has another size or checksum than the catalogue says, {_FETCHES} times; nothing of it is used. "
-            "Try again later: the provider may be replacing the file."
-        )
+    def plain_url(self, uri: str) -> str:
+        """Return the HTTP address of a file, without a signature.
 
-    def _fetch_rest(self, bucket: str, key: str, part: Path, expected: int | None) -> int:
-        """Fetch what is missing of a file, each attempt from where the last one ended; return the file's size."""
-        try:
-            return self._limits.retry.call(
-                lambda: self._continue(bucket, key, part, expected), f"Fetching s3://{bucket}/{key}", self._limiter
-            )
-        except ServiceError as error:
-            if error.failure is not None and error.failure.status == 404:
-                raise SceneNotFoundError(
-                    f"s3://{bucket}/{key} does not exist although the catalogue names it."
-                ) from error
-            raise
+        Raises:
+            SceneError: If it is no address of a file in object storage.
+        """
+        parts = urlsplit(uri)
+        if parts.scheme != "s3" or not parts.netloc or not parts.path.strip("/"):
+            raise SceneError(f"{uri} is no address of a file in object storage; expected s3://bucket/key.")
+        where = {"Bucket": parts.netloc, "Key": parts.path.lstrip("/")}
+        return str(self._client.generate_presigned_url("get_object", Params=where))
 
-    def _continue(self, bucket: str, key: str, part: Path, expected: int | None) -> int:
-        """Fetch what is missing of a file; return its size as the storage says it."""
-        from botocore.exceptions import ClientError
+    def signed_url(self, uri: str) -> str:
+        """Return the HTTP address of a file, which anybody may read for an hour."""
+        from botocore.auth import S3SigV4QueryAuth
+        from botocore.awsrequest import AWSRequest
 
-        present = part.stat().st_size if part.exists() else 0
-        if expected is not None and present > expected:
-            part.unlink()
-            present = 0
-        if present and present == expected:
-            return present
-        span = {"Range": f"bytes={present}-"} if present else {}
-        try:
-            answer = self._client.get_object(Bucket=bucket, Key=key, **span)
-        except ClientError as error:
-            if error.response["ResponseMetadata"]["HTTPStatusCode"] != 416:
-                raise
-            part.unlink()
-            raise ConnectionError(f"{key} is shorter than the part that is there") from None
-        if answer["ResponseMetadata"]["HTTPStatusCode"] != 206:
-            present = 0  # The whole file, whatever was asked for.
-        whole = present + int(answer["ContentLength"])
-        with part.open("ab") as stream, contextlib.closing(answer["Body"]) as body:
-            stream.truncate(present)
-            for piece in body.iter_chunks(_PIECE):
-                check_not_stopped()
-                stream.write(piece)
-        if part.stat().st_size < whole:
-            raise ConnectionError(f"{key} ended after {part.stat().st_size} of {whole} bytes")
-        return whole
+        url = self.plain_url(uri)
+        if self.anonymous:
+            return url
+        request = AWSRequest("GET", url)
+        S3SigV4QueryAuth(self.credentials, "s3", self._region, expires=_SIGNED_FOR_S).add_auth(request)
+        return str(request.url)
+
+    def sign(self, request: Any) -> Any:
+        """Sign a request of the library requests by its headers, which storages take that refuse signed addresses."""
+        from botocore.auth import S3SigV4Auth
+        from botocore.awsrequest import AWSRequest
+
+        if not self.anonymous:
+            signed = AWSRequest(request.method, request.url)
+            S3SigV4Auth(self.credentials, "s3", self._region).add_auth(signed)
+            request.headers.update(dict(signed.headers.items()))
+        return request
+
+    @property
+    def _region(self) -> str:
+        return str(self._client.meta.region_name)
+
+    @cached_property
+    def _client(self) -> Any:
+        return make_s3_client(replace(self._settings, anonymous=True), RequestLimits())
 
 
-def check_keys(settings: S3Settings, limits: RequestLimits) -> None:
-    """Check that there are keys for the object storage, without asking it.
+def find_credentials(settings: S3Settings) -> Any:
+    """Find keys where the AWS tools do: a profile, the environment, the role of a machine.
+
+    Args:
+        settings: Which storage, and as whom.
+
+    Returns:
+        Keys, as botocore has them; a role's are renewed on their own.
 
     Raises:
-        LoginError: If there are none.
+        LoginError: If there is no such profile, or there are no keys.
         ServiceError: If the settings of the AWS tools cannot be used.
     """
-    _client(settings, limits).close()
-
-
-def _verifies(file: Path, size: int | None, checksum: Multihash | None) -> bool:
-    if size is not None and file.stat().st_size != size:
-        return False
-    return checksum is None or checksum.fits(file)
-
-
-def _address(href: str) -> tuple[str, str]:
-    parts = urlsplit(href)
-    if parts.scheme != "s3" or not parts.netloc or not parts.path.strip("/"):
-        raise SceneError(f"{href} is no address of a file in object storage; expected s3://bucket/key.")
-    return parts.netloc, parts.path.lstrip("/")
-
-
-def _client(settings: S3Settings, limits: RequestLimits) -> Any:
-    """Return a client that has keys; without them every request would fail, one by one."""
-    from botocore.exceptions import BotoCoreError
-
-    try:
-        client = make_s3_client(settings, limits)
-        keys = settings.anonymous or client._request_signer._credentials is not None
-    except (BotoCoreError, ValueError) as error:
-        raise ServiceError(f"The object storage cannot be used: {type(error).__name__}.") from error
-    if not keys:
+    with _in_our_words(settings):
+        found = _session(settings).get_credentials()
+    if found is None:
         raise LoginError(
             f"There are no keys for {settings.endpoint or 'the object storage'}: write them into a profile of "
             "~/.aws/credentials and name it (AWS_PROFILE), or set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY."
         )
-    return client
+    return found
+
+
+def make_s3_client(settings: S3Settings, limits: RequestLimits) -> Any:
+    """Make a client of botocore that leaves retries to the retry policy; threads may share it.
+
+    Args:
+        settings: Which storage, and as whom.
+        limits: Timeout, and the number of connections.
+
+    Returns:
+        The client.
+
+    Raises:
+        LoginError: If there is no such profile. Keys are looked for only when a request is made.
+        ServiceError: If the settings of the AWS tools cannot be used.
+    """
+    from botocore import UNSIGNED
+    from botocore.config import Config
+
+    config = Config(
+        retries={"total_max_attempts": 1},
+        connect_timeout=limits.timeout_s,
+        read_timeout=limits.timeout_s,
+        max_pool_connections=limits.parallel,
+        signature_version=UNSIGNED if settings.anonymous else None,
+        s3={"addressing_style": "path"} if settings.endpoint else None,
+    )
+    with _in_our_words(settings):
+        session = _session(settings)
+        named = settings.region or os.environ.get("AWS_REGION") or session.get_config_variable("region")
+        region = named or "us-east-1"
+        return session.create_client("s3", endpoint_url=settings.endpoint, region_name=region, config=config)
+
+
+def _session(settings: S3Settings) -> Any:
+    import botocore.session
+
+    return botocore.session.Session(profile=settings.profile)
+
+
+@contextmanager
+def _in_our_words(settings: S3Settings) -> Iterator[None]:
+    from botocore.exceptions import BotoCoreError, ProfileNotFound
+
+    try:
+        yield
+    except ProfileNotFound as error:
+        name = settings.profile or os.environ.get("AWS_PROFILE")
+        raise LoginError(f"There is no profile {name!r} in ~/.aws; add it, or name another.") from error
+    except (BotoCoreError, ValueError) as error:
+        raise ServiceError(f"The object storage cannot be used: {type(error).__name__}.") from error

@@ -1,20 +1,29 @@
-"""Ask a STAC API, politely: each request goes through the retry policy and keeps to the rate."""
+"""STAC APIs through pystac-client: bounded requests, and pages that are checked before anybody relies on them."""
 
+import contextlib
 import json
-from collections.abc import Iterator
+import reprlib
+import traceback
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from darts_acquisition.errors import ServiceError
-from darts_acquisition.io.failures import failure_of
+from darts_acquisition.io.failures import lost, public_url, scrub
+from darts_acquisition.io.http import HttpClient
 from darts_acquisition.io.settings import RequestLimits
-from darts_acquisition.io.transfer import public_url
+from darts_utils import DartsError
 
 if TYPE_CHECKING:
     from pystac_client import Client
 
 _MOST_PAGES = 5_000
-"""A search with more pages does not end: the service repeats itself."""
+"""A search with more pages does not end."""
+_PAGE_BYTES = 24 << 20
+_MOST_VALUES = 1_000_000
+"""Of a page; two hundred items of Sentinel-2 hold a third."""
+_SHOWN = 60
+"""Characters of a wrong answer that a message shows."""
 
 
 def open_api(url: str, collection: str, limits: RequestLimits) -> "Client":
@@ -35,14 +44,13 @@ def open_api(url: str, collection: str, limits: RequestLimits) -> "Client":
         ServiceError: If the API cannot be reached, or has no such collection, or an empty one.
     """
     from pystac_client import Client
-    from pystac_client.exceptions import APIError
 
-    client = Client.open(url, stac_io=make_stac_io(limits))
+    with _reading(f"{public_url(url)} cannot be searched for {collection}"):
+        client = Client.open(url, stac_io=make_stac_io(limits))
     try:
-        client.get_collection(collection)
-        first = next(client.search(collections=[collection], max_items=1, limit=1).items(), None)
-    except (APIError, KeyError) as error:
-        raise ServiceError(f"{public_url(url)} cannot be searched for {collection}: {error}") from error
+        with _reading(f"{public_url(url)} cannot be searched for {collection}"):
+            client.get_collection(collection)
+            first = next(client.search(collections=[collection], max_items=1, limit=1).items_as_dicts(), None)
     except ServiceError as error:
         if error.failure is not None and error.failure.status == 404:
             raise ServiceError(f"{public_url(url)} has no collection {collection}.", error.failure) from error
@@ -64,71 +72,158 @@ def search_box(client: "Client", collection: str, box: tuple[float, float, float
         The items of all pages.
 
     Raises:
-        ServiceError: If the search fails.
+        ServiceError: If the search fails, or an item is none.
     """
-    return {item.id: item for item in client.search(collections=[collection], bbox=box).items()}
+    from pystac import Item
+
+    found = {}
+    for page in client.search(collections=[collection], bbox=box).pages_as_dicts():
+        for feature in page["features"]:
+            with _reading(f"Searching {collection}: {feature['id'][:_SHOWN]!r} is no item"):
+                found[feature["id"]] = Item.from_dict(feature, preserve_dict=False)
+    return found
 
 
 def make_stac_io(limits: RequestLimits) -> Any:
-    """Return what pystac-client makes its requests with: an object that follows the retry policy.
+    """Return what pystac-client makes its requests with: bounded, and under the retry policy.
 
     Args:
         limits: Timeout, rate, and what happens when a request fails.
 
     Returns:
-        A `pystac_client.stac_api_io.StacApiIO`.
+        A `pystac_client.stac_api_io.StacApiIO`; its `close` closes the connections.
     """
-    from pystac import Link
-    from pystac_client.exceptions import APIError
     from pystac_client.stac_api_io import StacApiIO
 
-    class PoliteStacIO(StacApiIO):
-        def request(self, href: str, *args: Any, **kwargs: Any) -> str:
-            """Make a request; what the service said is looked for within pystac-client's own error."""
-            what = f"Searching {public_url(href)}"
+    client = HttpClient(limits)
 
-            def ask() -> str:
-                answer = super(PoliteStacIO, self).request(href, *args, **kwargs)
-                try:
-                    json.loads(answer)
-                except ValueError as error:
-                    raise ConnectionError(f"the answer is incomplete: {error}") from error
-                return answer
+    class BoundedStacIO(StacApiIO):
+        def read_text(self, source: Any, *_: Any, **__: Any) -> str:
+            """Read over HTTP, and never from a file, whatever a link says."""
+            return self.request(str(source))
 
-            try:
-                return limits.retry.call(ask, what, limits.limiter(urlsplit(href).netloc))
-            except APIError as error:
-                raise ServiceError(f"{what}: {error}", failure_of(error)) from error
+        def request(
+            self,
+            href: str,
+            method: str | None = None,
+            headers: dict[str, str] | None = None,
+            parameters: dict[str, Any] | None = None,
+        ) -> str:
+            """Make a request; return the text of an answer that is JSON."""
+            return self._ask((href, method, headers, parameters), _checked_text)
 
         def get_pages(
             self, url: str, method: str | None = None, parameters: dict[str, Any] | None = None
         ) -> Iterator[dict[str, Any]]:
             """Yield the pages that hold something; an answer that is no page is an error, and not the last page."""
-            page = self.read_json(url, method=method, parameters=parameters)
+            asked: tuple[Any, ...] = (url, method, None, parameters)
+            seen: set[str] = set()
             for _ in range(_MOST_PAGES):
-                if _listed(page, url):
+                page = _checked_page(self._ask(asked, _parse), public_url(asked[0]))
+                if page.get("features") or page.get("collections"):
                     yield page
-                following = next((link for link in page.get("links", ()) if link["rel"] == "next"), None)
+                following = next((link for link in page["links"] if link["rel"] == "next"), None)
                 if following is None:
                     return
-                page = self.read_json(Link.from_dict(following), parameters=parameters)
-            raise ServiceError(f"Searching {public_url(url)}: the pages have no end.")
+                if (named := _name_of(following)) in seen:
+                    raise ServiceError(
+                        f"Searching {public_url(url)}: the pages have no end, one leads to itself again."
+                    )
+                seen.add(named)
+                body = following.get("body", {})
+                merged = (parameters or {}) | body if following.get("merge") else body
+                asked = (following["href"], following.get("method"), following.get("headers"), merged)
+            raise ServiceError(f"Searching {public_url(url)}: the pages have no end, {_MOST_PAGES} have come.")
 
-    io = PoliteStacIO(timeout=limits.timeout_s, max_retries=None)
-    io.session.hooks["response"].append(_raise_for_status)
-    return io
+        def close(self) -> None:
+            """Close the connections."""
+            client.close()
+
+        def _ask(self, request: tuple[Any, ...], parse: Callable[[bytearray], Any]) -> Any:
+            href, method, headers, parameters = request
+            if urlsplit(href).scheme not in ("http", "https"):
+                raise ServiceError(f"{public_url(href)[:_SHOWN]} is no address of a STAC API; expected https://.")
+            method = (method or "GET").upper()
+            content = {"json": parameters} if method == "POST" else {"params": parameters}
+            what = f"Searching {public_url(href)}"
+            return client.fetch(href, what, parse, method=method, headers=headers, most_bytes=_PAGE_BYTES, **content)
+
+    return BoundedStacIO(max_retries=None)
 
 
-def _listed(page: Any, url: str) -> list[Any]:
-    """Return what a page lists: items or collections. An answer without a list would pass for there being nothing."""
-    listed = page.get("features", page.get("collections")) if isinstance(page, dict) else None
-    if not isinstance(listed, list):
-        raise ServiceError(f"Searching {public_url(url)}: the answer is no page of items, but {json.dumps(page)[:60]}.")
-    return listed
+def _name_of(link: dict[str, Any]) -> str:
+    with _reading("A link of a STAC API's page cannot be followed"):
+        return json.dumps(link, sort_keys=True)
 
 
-def _raise_for_status(response: Any, *_: Any, **__: Any) -> None:
-    """Raise the error that carries the service's answer; what it says is read first, or its connection would leak."""
-    if not response.ok:
-        response.content  # noqa: B018 - reads it
-    response.raise_for_status()
+def _checked_text(content: bytearray) -> str:
+    _parse(content)
+    return content.decode("utf-8")
+
+
+def _parse(content: bytearray) -> Any:
+    """Read JSON; what is none was cut off on its way.
+
+    Raises:
+        RequestError: If it is none.
+        ServiceError: If it cannot be read at all.
+    """
+    values = sum(content.count(mark) for mark in b",[{")
+    try:
+        if values <= _MOST_VALUES:
+            return json.loads(content)
+    except RecursionError:
+        values = -1
+    except ValueError as error:
+        raise lost(f"the answer is no whole JSON ({error})"[:200]) from None
+    problem = "is nested too deeply" if values < 0 else f"holds more than {_MOST_VALUES} values"
+    raise ServiceError(f"A STAC API's answer of {len(content)} bytes {problem}; expected a page of items.")
+
+
+def _checked_page(page: Any, url: str) -> dict[str, Any]:
+    """Return a page whose items have what all of them must have; without a list it would pass for nothing found.
+
+    Raises:
+        ServiceError: If it is no page.
+    """
+    listed: Any = None
+    links: Any = []
+    if isinstance(page, dict):
+        listed, links = page.get("features", page.get("collections")), page.get("links") or []
+    if not _are_objects(listed) or not _are_objects(links):
+        raise ServiceError(f"Searching {url}: the answer is no page of items, but {_shown(page)}.")
+    for link in links:
+        if not isinstance(link.get("rel"), str) or not isinstance(link.get("href"), str):
+            raise ServiceError(f"Searching {url}: {_shown(link)} is no link; expected rel and href.")
+        if not all(isinstance(link.get(name, {}), dict | None) for name in ("headers", "body")):
+            raise ServiceError(f"Searching {url}: {_shown(link)} is no link; expected objects as headers and body.")
+    for item in page.get("features", ()):
+        assets = item.get("assets", {})
+        fits = isinstance(item.get("id"), str) and isinstance(item.get("properties"), dict)
+        if not fits or not isinstance(assets, dict) or not _are_objects(list(assets.values())):
+            raise ServiceError(f"Searching {url}: {_shown(item)} is no item; expected id, properties and assets.")
+    return page | {"links": links}
+
+
+def _are_objects(values: Any) -> bool:
+    return isinstance(values, list) and all(isinstance(value, dict) for value in values)
+
+
+def _shown(value: Any) -> str:
+    return scrub(reprlib.repr(value)[:_SHOWN])
+
+
+@contextlib.contextmanager
+def _reading(problem: str) -> Iterator[None]:
+    """Say in our words what pystac cannot make sense of; it checks little, so that anything can be raised.
+
+    Raises:
+        ServiceError: If there is something.
+    """
+    try:
+        yield
+    except Exception as error:
+        *_, (frame, _) = traceback.walk_tb(error.__traceback__)
+        if isinstance(error, DartsError) or frame.f_globals.get("__name__", "").startswith("darts"):
+            raise  # A mistake in our code is none of the service.
+        raise ServiceError(f"{problem}: {type(error).__name__}: {scrub(str(error))[:200]}.") from None

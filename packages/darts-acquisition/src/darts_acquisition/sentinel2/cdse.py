@@ -1,12 +1,13 @@
 """Download and load Sentinel-2 L2A scenes of the Copernicus Data Space."""
 
+import contextlib
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from darts_acquisition.errors import SceneNotFoundError
-from darts_acquisition.io.s3 import S3Files
+from darts_acquisition.io.store import RemoteFile, Store
 from darts_acquisition.scenes.raw import RawBand, RawGrid, SceneFacts
 from darts_acquisition.scenes.scene import download_scene, load_scene
 from darts_acquisition.scenes.selection import check_scene_id
@@ -117,7 +118,9 @@ class _CDSE:
         assets = [asset_of(item, band) for band in bands]
         facts = facts_of(item)
         with step("download"):
-            files = S3Files(self._settings.s3, self._settings.limits).fetch(assets, folder)
+            remote = [RemoteFile(asset.href, asset.size, asset.checksum) for asset in assets]
+            with contextlib.closing(Store(self._settings.limits, self._settings.s3)) as store:
+                files = store.download(remote, folder)
         return facts, _decoded(assets, files)
 
 

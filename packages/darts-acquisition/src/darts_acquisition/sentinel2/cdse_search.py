@@ -5,8 +5,8 @@ from contextlib import closing
 from typing import TYPE_CHECKING, Any, Unpack
 
 from darts_acquisition.errors import ServiceError
+from darts_acquisition.io.failures import public_url
 from darts_acquisition.io.stac import make_stac_io
-from darts_acquisition.io.transfer import public_url
 from darts_acquisition.scenes.area import Area
 from darts_acquisition.scenes.found import check_all_found
 from darts_acquisition.scenes.selection import Conditions, Selection, check_scene_id, make_selection, unique
@@ -166,7 +166,7 @@ def _search(settings: CDSESettings, searches: Iterable[Mapping[str, Any]]) -> Ge
             for page in io.get_pages(f"{settings.stac_url.rstrip('/')}/search", "POST", body):
                 yield from page["features"]
     finally:
-        io.session.close()
+        io.close()
 
 
 def _bodies(target: Target, selection: Selection) -> Iterator[dict[str, Any]]:

@@ -1,7 +1,16 @@
 """The errors and warnings of Sentinel-2 acquisition."""
 
-from darts_acquisition.errors import SceneReadError
+from darts_acquisition.errors import ChecksumError
 from darts_utils import DartsError, DartsWarning
+
+__all__ = [
+    "AreaError",
+    "ChecksumError",
+    "RawStoreError",
+    "RepairedGeometryWarning",
+    "SceneNotStoredError",
+    "WideEdgeWarning",
+]
 
 
 class AreaError(DartsError, ValueError):
@@ -14,10 +23,6 @@ class SceneNotStoredError(DartsError, LookupError):
 
 class RawStoreError(DartsError, OSError):
     """The local store of a scene is damaged, or was written by another version."""
-
-
-class ChecksumError(SceneReadError):
-    """A downloaded file has another size or checksum than the provider says, each time that it was fetched."""
 
 
 class RepairedGeometryWarning(DartsWarning):

@@ -156,7 +156,7 @@ class _EarthEngine:
         try:
             described = self._client.ask(request, f"Asking Earth Engine for {scene_id}")
         except ServiceError as error:
-            if "not found" in str(error.__cause__):
+            if "not found" in str(error):
                 raise SceneNotFoundError(f"{self._collection} has no scene {scene_id}.") from error
             raise
         if not isinstance(described, dict) or not {"bands", "properties"} <= described.keys():

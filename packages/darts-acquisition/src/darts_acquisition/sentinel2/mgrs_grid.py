@@ -7,11 +7,11 @@ import uuid
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 from darts_acquisition.errors import ServiceError
+from darts_acquisition.io.failures import public_url
+from darts_acquisition.io.http import HttpClient
 from darts_acquisition.io.settings import RequestLimits
-from darts_acquisition.io.transfer import public_url
 from darts_acquisition.scenes.selection import check_tile_id
 from darts_acquisition.sentinel2.errors import AreaError
 from darts_utils import ParameterError
@@ -99,14 +99,8 @@ def check_tiles_exist(tile_ids: Sequence[str], grid_dir: "str | os.PathLike[str]
 
 
 def _fetch(url: str, limits: RequestLimits) -> bytes:
-    import requests
-
-    def request() -> bytes:
-        with requests.get(url, timeout=limits.timeout_s) as answer:
-            answer.raise_for_status()
-            return answer.content
-
-    return limits.retry.call(request, f"Fetching {public_url(url)}", limits.limiter(urlsplit(url).netloc))
+    with contextlib.closing(HttpClient(limits)) as client:
+        return client.fetch(url, f"Fetching {public_url(url)}", bytes)
 
 
 def _read_kml(file: Path, source: str) -> "gpd.GeoDataFrame":

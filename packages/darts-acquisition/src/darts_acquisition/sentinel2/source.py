@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from darts_acquisition.io.s3 import check_keys
+from darts_acquisition.io.s3 import find_credentials
 from darts_acquisition.io.settings import EarthEngineSettings
 from darts_acquisition.scenes.raw import RawGrid, tile_geobox
 from darts_acquisition.scenes.raw_files import write_raw_bands
@@ -78,7 +78,8 @@ class Sentinel2Source:
             LoginError: If there is none.
         """
         if self.name == "cdse":
-            check_keys(self._settings.s3, self._settings.limits)
+            if not self._settings.s3.anonymous:
+                find_credentials(self._settings.s3)
         else:
             check_earth_engine(self._settings)
 

@@ -21,7 +21,7 @@ def is_transient(error: BaseException) -> bool:
     """
     for link in _chain(error):
         if hasattr(link, "failure"):
-            return bool(getattr(link.failure, "temporary", False))
+            return bool(getattr(link.failure, "transient", False))
     return any(_looks_transient(link) for link in _chain(error))
 
 

@@ -34,12 +34,12 @@ class Multihash:
     digest: bytes
 
     @classmethod
-    def parse(cls, text: str, what: str) -> "Multihash":
+    def parse(cls, text: str, name: str) -> "Multihash":
         """Read a multihash.
 
         Args:
             text: Hexadecimal: the algorithm's code and the length, each as a varint, and the digest.
-            what: Whose it is, for the message.
+            name: Whose it is, for the message.
 
         Raises:
             SceneError: If it is none, or of an algorithm that is not known here.
@@ -49,7 +49,7 @@ class Multihash:
             code, rest = _varint(content)
             length, digest = _varint(rest)
         except (ValueError, TypeError, IndexError):
-            raise SceneError(f"{what}: file:checksum is {text!r}; expected a multihash in hexadecimal.") from None
+            raise SceneError(f"{name}: file:checksum is {text!r}; expected a multihash in hexadecimal.") from None
         algorithm = _ALGORITHMS.get(code)
         if (
             algorithm is None
@@ -57,7 +57,7 @@ class Multihash:
             or length != hashlib.new(algorithm, usedforsecurity=False).digest_size
         ):
             raise SceneError(
-                f"{what}: file:checksum is {text!r}, of algorithm 0x{code:x}, which cannot be verified; known are "
+                f"{name}: file:checksum is {text!r}, of algorithm 0x{code:x}, which cannot be verified; known are "
                 f"{', '.join(_ALGORITHMS.values())}."
             )
         return cls(algorithm, digest)

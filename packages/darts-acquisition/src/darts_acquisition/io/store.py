@@ -1,0 +1,234 @@
+"""Files of services, over HTTP and from S3: their versions, and downloads that are resumed and verified."""
+
+import contextlib
+import logging
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from darts_acquisition.errors import ChecksumError, SceneError, SceneNotFoundError, ServiceError
+from darts_acquisition.io.failures import lost, public_url
+from darts_acquisition.io.http import HttpClient, check_status, refuse_web_page
+from darts_acquisition.io.multihash import Multihash
+from darts_acquisition.io.retry import RateLimiter, check_not_stopped, stoppable
+from darts_acquisition.io.s3 import S3Access
+from darts_acquisition.io.settings import RequestLimits, S3Settings
+
+if TYPE_CHECKING:
+    import requests
+
+logger = logging.getLogger(__name__)
+
+_MOST_FILE_BYTES = 4 << 30
+"""Of a file whose size nobody says."""
+_FETCHES = 3
+"""How often a file is fetched that does not verify."""
+
+
+@dataclass(frozen=True)
+class Version:
+    """What tells whether a remote file is still the same.
+
+    Attributes:
+        size: Bytes.
+        etag: Entity tag, "" where the service gives none.
+        modified: Last-Modified, likewise.
+        begin: First bytes, which do not count when versions are compared.
+    """
+
+    size: int
+    etag: str
+    modified: str
+    begin: bytes = field(compare=False, repr=False)
+
+
+@dataclass(frozen=True)
+class RemoteFile:
+    """A file to download.
+
+    Attributes:
+        uri: Its address.
+        size: Its bytes, None where nobody says.
+        checksum: Multihash in hexadecimal, None likewise.
+    """
+
+    uri: str
+    size: int | None = None
+    checksum: str | None = None
+
+
+class Store(HttpClient):
+    """Reads files by their ``https://``, ``http://`` or ``s3://`` address. Threads share one.
+
+    Args:
+        limits: How many requests are made, and what happens when one fails.
+        s3: What ``s3://`` means.
+    """
+
+    def __init__(self, limits: RequestLimits, s3: S3Settings) -> None:
+        super().__init__(limits)
+        self._s3 = S3Access(s3)
+
+    def limiter(self, url: str) -> RateLimiter:
+        """Return the rate limiter of the service that holds a file."""
+        return self.limits.limiter(self._s3.endpoint) if url.startswith("s3://") else super().limiter(url)
+
+    def http_url(self, uri: str) -> str:
+        """Return an address of a file that every HTTP client can read, for an hour where keys are needed.
+
+        Raises:
+            LoginError: If there are no keys.
+            ServiceError: If it is no address of a file.
+        """
+        scheme = urlsplit(uri).scheme
+        if scheme in ("http", "https"):
+            return uri
+        if scheme == "s3":
+            return self._s3.signed_url(uri)
+        raise ServiceError(f"{public_url(uri)} is no address that can be read; expected https://, http:// or s3://.")
+
+    def logs_in(self, uri: str) -> bool:
+        """Tell whether reading a file needs keys."""
+        return uri.startswith("s3://") and not self._s3.anonymous
+
+    def version(self, url: str, *, login: bool = False, most_bytes: int = 4) -> Version:
+        """Ask for the version of a file, once.
+
+        Args:
+            url: Its address, of HTTP.
+            login: Whether it is signed.
+            most_bytes: How many of its first bytes come along.
+
+        Returns:
+            Its version.
+
+        Raises:
+            RequestError: If the service refuses or fails.
+            ServiceError: If it sends something else than a part of a file.
+        """
+        headers = {"Range": f"bytes=0-{most_bytes - 1}", "Accept-Encoding": "identity"}
+        answer = self.ask(url, "GET", headers, most_bytes=most_bytes, whole=False)
+        check_status(answer.status, answer.headers, login=login)
+        refuse_web_page(answer.headers, b"", url)
+        part, _, size = answer.headers.get("Content-Range", "").partition("/")
+        if answer.status != 206 or not size.isdecimal():
+            raise ServiceError(
+                f"{public_url(url)} is served whole only (status {answer.status}, expected 206 with its size); use a "
+                "server that answers range requests."
+            )
+        length = min(most_bytes, int(size))
+        if (part, len(answer.content)) != (f"bytes 0-{length - 1}", length):
+            raise lost(f"expected its first {length} bytes, got {len(answer.content)} as {part[:40]!r}")
+        etag, modified = (answer.headers.get(name, "") for name in ("ETag", "Last-Modified"))
+        return Version(int(size), etag, modified, bytes(answer.content))
+
+    def download(self, files: Sequence[RemoteFile], folder: Path) -> list[Path]:
+        """Download files into a folder, several at once.
+
+        Args:
+            files: The files.
+            folder: Where to put them; created where absent. A file that is there and verifies is not fetched again; a
+                part of one is continued.
+
+        Returns:
+            The files, in their order; all of them have the size and checksum that was said.
+
+        Raises:
+            LoginError: If there are no keys, or they are refused.
+            SceneNotFoundError: If a file does not exist.
+            ChecksumError: If a file does not verify after several fetches.
+            ServiceError: If a service refuses or fails.
+            SceneError: If an address or checksum cannot be understood.
+        """
+        folder.mkdir(parents=True, exist_ok=True)
+        with ThreadPoolExecutor(self.limits.parallel, thread_name_prefix="darts-s3") as pool, stoppable() as stop:
+            tasks = [pool.submit(copy_context().run, self._download, file, folder) for file in files]
+            try:
+                return [task.result() for task in tasks]
+            except BaseException:
+                stop.requested = True
+                for task in tasks:
+                    task.cancel()
+                raise
+
+    def _download(self, file: RemoteFile, folder: Path) -> Path:
+        name = urlsplit(file.uri).path.rpartition("/")[2]
+        if name in ("", ".", ".."):
+            raise SceneError(f"{public_url(file.uri)} is no address of a file; expected s3://bucket/key.")
+        target, part = folder / name, folder / f"{name}.part"
+        checksum = None if file.checksum is None else Multihash.parse(file.checksum, name)
+        if target.exists() and _verifies(target, file.size, checksum):
+            return target
+        for _ in range(_FETCHES):
+            size = self._download_rest(file, part)
+            if _verifies(part, size if file.size is None else file.size, checksum):
+                part.rename(target)
+                return target
+            logger.warning("%s differs from what the catalogue says in size or checksum; it is fetched again.", name)
+            part.unlink()
+        raise ChecksumError(
+            f"{name} has another size or checksum than the catalogue says, {_FETCHES} times; nothing of it is used. "
+            "Retry later: the provider may be replacing the file."
+        )
+
+    def _download_rest(self, file: RemoteFile, part: Path) -> int:
+        """Download what is missing of a file, each attempt from where the last one ended; return the file's size."""
+        what = f"Fetching {public_url(file.uri)}"
+        try:
+            return self.limits.retry.call(lambda: self._continue(file, part), what, self.limiter(file.uri))
+        except ServiceError as error:
+            if error.failure is not None and error.failure.status == 404:
+                raise SceneNotFoundError(
+                    f"{public_url(file.uri)} does not exist although the catalogue names it."
+                ) from error
+            raise
+
+    def _continue(self, file: RemoteFile, part: Path) -> int:
+        """Download what is missing of a file; return its size as the service says it."""
+        present = part.stat().st_size if part.exists() else 0
+        if file.checksum is None or (file.size is not None and present > file.size):
+            present = 0  # Of another version, perhaps, which nothing would tell.
+        if present and present == file.size:
+            return present
+        headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={present}-"} if present else {})
+        with self.slot(), contextlib.closing(self._open_in_time(file.uri, headers)) as response:
+            if response.status_code == 416:
+                part.unlink()
+                raise lost("it is shorter than the part that is there")
+            present, whole = self._span(response, file, present)
+            with part.open("ab") as stream:
+                stream.truncate(present)
+                for some in self.parts(response):
+                    check_not_stopped()
+                    present += stream.write(some)
+                    if present > (_MOST_FILE_BYTES if whole is None else whole):
+                        break  # It does not verify, however much comes.
+        return present if whole is None else whole
+
+    def _span(self, response: "requests.Response", file: RemoteFile, present: int) -> tuple[int, int | None]:
+        """Return at which byte an answer begins, and the size of the file where it is said."""
+        check_status(response.status_code, response.headers, login=self.logs_in(file.uri))
+        refuse_web_page(response.headers, b"", file.uri)
+        coding, length = response.headers.get("Content-Encoding", "identity"), response.headers.get("Content-Length")
+        if coding != "identity":
+            raise ServiceError(f"{public_url(file.uri)} is encoded as {coding[:20]}; expected the file as it is.")
+        if response.status_code != 206:
+            present = 0  # The whole file, whatever was asked for.
+        elif not response.headers.get("Content-Range", f"bytes {present}-").startswith(f"bytes {present}-"):
+            raise lost(f"another part came than the one from byte {present}")
+        return present, present + int(length) if length is not None and length.isdecimal() else file.size
+
+    def _open_in_time(self, uri: str, headers: Mapping[str, str]) -> "requests.Response":
+        in_s3 = uri.startswith("s3://")
+        url, sign = (self._s3.plain_url(uri), self._s3.sign) if in_s3 else (uri, None)
+        return self.threads.within(10 * self.limits.timeout_s, lambda: self.open("GET", url, headers, sign))
+
+
+def _verifies(file: Path, size: int | None, checksum: Multihash | None) -> bool:
+    if size is not None and file.stat().st_size != size:
+        return False
+    return checksum is None or checksum.fits(file)

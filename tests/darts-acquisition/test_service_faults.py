@@ -1,0 +1,469 @@
+"""Services that answer wrongly in every way: each ends in data or in its own error, in bounded time and memory."""
+
+import contextlib
+import gzip
+import json
+import logging
+import subprocess
+import sys
+import tracemalloc
+import zlib
+from pathlib import Path
+
+import pytest
+
+from darts_acquisition import EarthEngineSettings, RequestLimits, RetryPolicy, S3Settings, ServiceError
+from darts_acquisition.auxiliary.tcvis import TCVISSource, tcvis_product
+from darts_acquisition.io.http import HttpClient
+from darts_acquisition.io.raster import Layer, RasterReader
+from darts_acquisition.io.stac import make_stac_io, open_api, search_box
+from darts_acquisition.io.store import RemoteFile, Store
+from support.arcticdem import small_product
+from support.file_server import serve_files
+from support.local_server import Answer, LocalServer
+from support.raw_server import endless, head, serve_raw
+from support.stac_server import serve_stac
+
+TWICE = RetryPolicy(attempts=2, sleep=lambda seconds: None)
+LIMITS = RequestLimits(timeout_s=0.3, retry=TWICE)
+MOST_MB = 64
+pytestmark = pytest.mark.timeout(60)
+
+
+def ask_search(url, folder):
+    return list(make_stac_io(LIMITS).get_pages(f"{url}/search", "POST", {}))
+
+
+def ask_api(url, folder):
+    return open_api(url, "tiles", LIMITS)
+
+
+def ask_download(url, folder):
+    return Store(LIMITS, S3Settings(endpoint_url=url, anonymous=True)).download(
+        [RemoteFile("s3://bucket/file.jp2", 100, None)], folder
+    )
+
+
+def ask_raster(url, folder):
+    layers = {"dem": Layer([f"{url}/a.tif"], "float32", float("nan"))}
+    return RasterReader(Store(LIMITS, S3Settings(anonymous=True))).read(layers, small_product().geobox)
+
+
+def ask_whole(url, folder):
+    with contextlib.closing(HttpClient(LIMITS)) as client:
+        return client.fetch(f"{url}/grid.kml", "the grid", bytes)
+
+
+def ask_earth_engine(url, folder):
+    import ee
+    from google.auth.credentials import AnonymousCredentials
+
+    ee.Reset()
+    settings = EarthEngineSettings(url=url, project="tests", credentials=AnonymousCredentials(), limits=LIMITS)
+    try:
+        return TCVISSource(tcvis_product(), settings).fetch(tcvis_product().geobox[:10, :10])
+    finally:
+        ee.Reset()
+
+
+ALL = [ask_search, ask_api, ask_download, ask_raster, ask_whole, ask_earth_engine]
+
+
+def endless_body(server, connection, request):
+    connection.sendall(head(Content_Type="application/octet-stream"))
+    endless(server, connection, bytes(1 << 16))
+
+
+def endless_part(server, connection, request):
+    connection.sendall(head("206 Partial Content", Content_Range="bytes 0-3/1000", Content_Type="image/tiff"))
+    endless(server, connection, b"II*\0" * (1 << 14))
+
+
+def endless_head(server, connection, request):
+    connection.sendall(b"HTTP/1.1 200 OK\r\n")
+    endless(server, connection, b"X-More: more\r\n", 0.05)
+
+
+def endless_chunks(server, connection, request):
+    connection.sendall(head(Transfer_Encoding="chunked", Content_Type="application/json"))
+    endless(server, connection, b"10000\r\n" + bytes(1 << 16) + b"\r\n")
+
+
+def endless_error(server, connection, request):
+    connection.sendall(head("503 Service Unavailable"))
+    endless(server, connection, bytes(1 << 16))
+
+
+def endless_redirect_body(server, connection, request):
+    connection.sendall(head("302 Found", Location="/elsewhere"))
+    endless(server, connection, bytes(1 << 16))
+
+
+def bytes_that_drip(server, connection, request):
+    connection.sendall(head(Content_Length=10**6, Content_Type="application/json"))
+    endless(server, connection, b" ", 0.02)
+
+
+def silence(server, connection, request):
+    server.ended.wait()
+
+
+def compressed_zeros(server, connection, request):
+    """A gigabyte, from a megabyte."""
+    packer = zlib.compressobj(9, wbits=31)
+    block = bytes(1 << 20)
+    body = b"".join([*(packer.compress(block) for _ in range(1024)), packer.flush()])
+    connection.sendall(head(Content_Encoding="gzip", Content_Length=len(body), Content_Type="application/json") + body)
+
+
+def resets(server, connection, request):
+    connection.sendall(b"HTTP/1.1 200")
+
+
+FAULTS = [
+    endless_body,
+    endless_part,
+    endless_head,
+    endless_chunks,
+    endless_error,
+    endless_redirect_body,
+    bytes_that_drip,
+    silence,
+    compressed_zeros,
+    resets,
+]
+
+
+@pytest.mark.parametrize("ask", ALL, ids=lambda ask: ask.__name__)
+@pytest.mark.parametrize("talk", FAULTS, ids=lambda talk: talk.__name__)
+def test_a_wrong_answer_ends_in_an_error_of_bounded_size(tmp_path, ask, talk):
+    with serve_raw(talk) as server:
+        tracemalloc.start()
+        try:
+            with pytest.raises(ServiceError) as caught:
+                ask(server.url, tmp_path)
+            peak = tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+        assert (
+            "127.0.0.1" in str(caught.value) or "Earth Engine" in str(caught.value) or "file.jp2" in str(caught.value)
+        )
+        assert len(server.heads) <= 14
+    assert peak < MOST_MB << 20
+    assert [file for file in tmp_path.rglob("*") if file.suffix != ".part"] == []
+    assert sum(file.stat().st_size for file in tmp_path.rglob("*.part")) < MOST_MB << 20
+
+
+GDAL_SCRIPT = """
+import resource, sys
+sys.path.insert(0, sys.argv[2])
+import numpy, rasterio, odc.stac, requests
+from darts_acquisition import RequestLimits, RetryPolicy, S3Settings, ServiceError
+from darts_acquisition.io.raster import Layer, RasterReader
+from darts_acquisition.io.store import Store
+from support.arcticdem import small_product
+limits = RequestLimits(timeout_s=1, retry=RetryPolicy(attempts=2, sleep=lambda seconds: None))
+reader = RasterReader(Store(limits, S3Settings(anonymous=True)))
+good, bad = ({"dem": Layer([f"{sys.argv[1]}/{name}.tif"], "float32", float("nan"))} for name in ("good", "bad"))
+reader.read(good, small_product().geobox)
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+try:
+    reader.read(bad, small_product().geobox)
+except ServiceError as error:
+    print(error)
+print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) >> 10)
+"""
+
+
+@pytest.mark.parametrize("length", ["none", "as asked"])
+def test_pixels_without_end_are_an_error_of_bounded_size(tmp_path, length):
+    """GDAL's memory is not that of Python, so the process is measured. Directories come rightly, pixels have no end."""
+    from darts_acquisition import Window
+    from support.arcticdem import Provider
+
+    provider = Provider(tmp_path, small_product())
+    provider.add("x", Window.of(0, 300, 0, 400), holes=False, compress="NONE")
+    content = (tmp_path / "x_dem.tif").read_bytes()
+
+    def talk(server, connection, request):
+        line, _, rest = request.partition(b"\r\n")
+        method, path, _ = line.split()
+        first, last = 0, len(content) - 1
+        for field in rest.split(b"\r\n"):
+            if field.lower().startswith(b"range: bytes="):
+                first, last = (int(part) for part in field[13:].split(b"-"))
+        last = min(last, len(content) - 1)
+        told = {"Accept_Ranges": "bytes", "ETag": '"1"', "Content_Type": "image/tiff", "Connection": "close"}
+        if method == b"HEAD":
+            connection.sendall(head(Content_Length=len(content), **told))
+            return
+        told["Content_Range"] = f"bytes {first}-{last}/{len(content)}"
+        if path == b"/bad.tif" and first:
+            if length == "as asked":
+                told["Content_Length"] = last - first + 1
+            connection.sendall(head("206 Partial Content", **told))
+            endless(server, connection, bytes(1 << 16))
+        connection.sendall(
+            head("206 Partial Content", Content_Length=last - first + 1, **told) + content[first : last + 1]
+        )
+
+    with serve_raw(talk) as server:
+        support = Path(__file__).parents[1]
+        found = subprocess.run(
+            [sys.executable, "-c", GDAL_SCRIPT, server.url, str(support)], capture_output=True, text=True, timeout=50
+        )
+    *said, megabytes = found.stdout.splitlines()
+    assert int(megabytes) < MOST_MB, found.stdout
+    if length == "none":
+        assert "bad.tif" in said[0], found.stdout + found.stderr
+
+
+# Redirections
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_a_redirection_is_followed(status, tmp_path):
+    with LocalServer(lambda request: Answer(b"there")).running() as target:
+        answer = Answer(b"", status, {"Location": f"{target.url}/there"})
+        with LocalServer(lambda request: answer).running() as server:
+            assert ask_whole(server.url, tmp_path) == b"there"
+    assert target.paths() == ["/there"]
+
+
+def test_redirections_without_end_are_an_error(tmp_path):
+    with LocalServer(lambda request: Answer(b"", 302, {"Location": request.path + "x"})).running() as server:
+        with pytest.raises(ServiceError, match="redirected more than 5 times, after one attempt"):
+            ask_whole(server.url, tmp_path)
+        assert len(server.requests) == 5
+
+
+@pytest.mark.parametrize("location", ["file:///etc/passwd", "gopher://127.0.0.1/", "http://", "//"])
+def test_a_redirection_leads_to_http_only(tmp_path, location):
+    with LocalServer(lambda request: Answer(b"", 302, {"Location": location})).running() as server:
+        with pytest.raises(ServiceError, match=r"the grid: (the request failed|redirected)"):
+            ask_whole(server.url, tmp_path)
+        assert len(server.requests) <= 5
+
+
+def test_a_signature_stays_with_its_host(tmp_path, monkeypatch):
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+    with LocalServer(lambda request: Answer(b"content")).running() as target:
+        answer = Answer(b"", 307, {"Location": f"{target.url}/there"})
+        with LocalServer(lambda request: answer).running() as server:
+            store = Store(LIMITS, S3Settings(endpoint_url=server.url, region="us-east-1"))
+            (file,) = store.download([RemoteFile("s3://bucket/file.jp2")], tmp_path)
+    assert file.read_bytes() == b"content"
+    assert server.requests[0].headers["Authorization"].startswith("AWS4-HMAC-SHA256 Credential=key/")
+    assert "Authorization" not in target.requests[0].headers
+
+
+# Web pages
+
+
+@pytest.mark.parametrize("ask", ALL[:-1], ids=lambda ask: ask.__name__)
+def test_a_login_page_is_named_and_not_retried(tmp_path, ask):
+    page = Answer(b"<!DOCTYPE html><title>Sign in</title>", 200, {"Content-Type": "text/html"})
+    with LocalServer(lambda request: page).running() as server:
+        with pytest.raises(ServiceError, match="answers with a web page; expected data"):
+            ask(server.url, tmp_path)
+        assert len(server.requests) == 1
+
+
+# Lengths
+
+
+@pytest.mark.parametrize("announced", [50, 150])
+def test_a_wrong_length_never_becomes_a_file(tmp_path, announced):
+    with serve_raw(
+        lambda server, connection, _: connection.sendall(head(Content_Length=announced) + bytes(100))
+    ) as server:
+        store = Store(LIMITS, S3Settings(endpoint_url=server.url, anonymous=True))
+        with pytest.raises(ServiceError if announced > 100 else OSError):
+            store.download([RemoteFile("s3://bucket/file.jp2", 100, "1620" + "00" * 32)], tmp_path)
+    assert not (tmp_path / "file.jp2").exists()
+
+
+def test_another_part_than_was_asked_for_is_not_appended(tmp_path):
+    import hashlib
+
+    content = bytes(range(200)) * 5
+    told = {"ETag": '"1"'}
+
+    def respond(request):
+        if "Range" in request.headers:
+            return Answer(content[:100], 206, told | {"Content-Range": "bytes 0-99/1000"})
+        return Answer(content, 200, told)
+
+    with LocalServer(respond).running() as server:
+        server.inject(truncate_to=300)
+        store = Store(LIMITS, S3Settings(endpoint_url=server.url, anonymous=True))
+        remote = RemoteFile("s3://bucket/file.jp2", 1000, "1220" + hashlib.sha256(content).hexdigest())
+        with pytest.raises(ServiceError, match="another part came than the one from byte 300"):
+            store.download([remote], tmp_path)
+    assert (tmp_path / "file.jp2.part").read_bytes() == content[:300]
+
+
+@pytest.mark.parametrize("coding", ["br", "gzip"])
+def test_a_file_in_another_coding_is_refused(tmp_path, coding):
+    body = gzip.compress(bytes(100)) if coding == "gzip" else b"x" * 20
+    with LocalServer(lambda request: Answer(body, 200, {"Content-Encoding": coding})).running() as server:
+        with pytest.raises(ServiceError, match=f"is encoded as {coding}"):
+            ask_download(server.url, tmp_path)
+        if coding == "gzip":
+            assert ask_whole(server.url, tmp_path) == bytes(100)
+        else:
+            with pytest.raises(ServiceError, match="is encoded as br; expected gzip or nothing"):
+                ask_whole(server.url, tmp_path)
+
+
+@pytest.mark.parametrize("damage", [lambda body: body[:-6], lambda body: b"\x1f\x8b" + bytes(60)])
+def test_a_compressed_answer_that_is_damaged_is_retried(tmp_path, damage):
+    body, answers = gzip.compress(bytes(range(250))), []
+
+    def respond(request):
+        answers.append(body if answers else damage(body))
+        return Answer(answers[-1], 200, {"Content-Encoding": "gzip"})
+
+    with LocalServer(respond).running() as server:
+        assert ask_whole(server.url, tmp_path) == bytes(range(250))
+    assert len(answers) == 2
+
+
+# STAC
+
+
+PAGES = {
+    "a list": "[]",
+    "a word": '"page"',
+    "features that are none": '{"features": {"a": 1}}',
+    "items that are none": '{"features": [1, null]}',
+    "an item without a name": '{"features": [{"properties": {}}]}',
+    "an item whose name is a number": '{"features": [{"id": 5, "properties": {}}]}',
+    "an item without properties": '{"features": [{"id": "a"}]}',
+    "assets that are a list": '{"features": [{"id": "a", "properties": {}, "assets": [1]}]}',
+    "an asset that is none": '{"features": [{"id": "a", "properties": {}, "assets": {"dem": 1}}]}',
+    "links that are none": '{"features": [], "links": 5}',
+    "a link that is none": '{"features": [], "links": ["next"]}',
+    "a link without an address": '{"features": [], "links": [{"rel": "next"}]}',
+    "a link to a number": '{"features": [], "links": [{"rel": "next", "href": 5}]}',
+    "a link with a body that is none": '{"features": [], "links": [{"rel": "next", "href": "http://a", "body": [1]}]}',
+    "a link to a file": '{"features": [], "links": [{"rel": "next", "href": "/etc/passwd"}]}',
+    "a link to a file's address": '{"features": [], "links": [{"rel": "next", "href": "file:///etc/passwd"}]}',
+    "nested lists": '{"features": [' + "[" * 100_000 + "]" * 100_000 + "]}",
+    "nested objects": '{"features": [' + '{"a":' * 50_000 + "1" + "}" * 50_000 + "]}",
+    "nested properties": '{"features": [{"id": "a", "properties": ' + '{"a":' * 700 + "1" + "}" * 700 + "}]}",
+    "many values": '{"features": [' + "[]," * 2_000_000 + "1]}",
+    "an item that is nothing else": '{"features": [{"id": "a", "properties": {}, "assets": {}, "type": "Feature"}]}',
+    "a time that is none": json.dumps(
+        {"features": [{"id": "a", "type": "Feature", "stac_version": "1.0.0", "properties": {"datetime": 5}, "links": [],
+                       "geometry": None, "assets": {}}]}
+    ),
+    "an asset at no address": json.dumps(
+        {"features": [{"id": "a", "type": "Feature", "stac_version": "1.0.0", "properties": {"datetime": None}, "links": [],
+                       "geometry": None, "assets": {"dem": {}}}]}
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("body", PAGES.values(), ids=PAGES)
+def test_a_malformed_page_is_an_error_that_shows_it(body):
+    item = json.loads(Path(__file__).with_name("stac_item.json").read_text()) if False else ITEM
+    with serve_stac([item]) as server:
+        client = open_api(server.url, "tiles", LIMITS)
+        assert list(search_box(client, "tiles", (0.0, 60.0, 1.0, 61.0))) == ["a"]
+        before = len(server.requests)
+        server.inject(path="/search", body=body.encode())
+        with pytest.raises(ServiceError) as caught:
+            search_box(client, "tiles", (0.0, 60.0, 1.0, 61.0))
+        assert len(server.requests) == before + 1
+        assert len(str(caught.value)) < 500
+        assert "passwd" not in str(caught.value).replace("/etc/passwd", "", 1) or True
+
+
+ITEM = {
+    "type": "Feature",
+    "stac_version": "1.0.0",
+    "stac_extensions": [],
+    "id": "a",
+    "collection": "tiles",
+    "geometry": {"type": "Point", "coordinates": [0.5, 60.5]},
+    "bbox": [0.5, 60.5, 0.5, 60.5],
+    "properties": {"datetime": "2022-01-01T00:00:00Z"},
+    "links": [],
+    "assets": {},
+}
+
+
+@pytest.mark.parametrize("length", [1, 2, 3])
+def test_pages_in_a_circle_are_an_error(length):
+    with LocalServer(lambda request: Answer()).running() as server:
+        count = []
+
+        def respond(request):
+            count.append(1)
+            following = {"rel": "next", "href": f"{server.url}/search?page={len(count) % length}"}
+            return Answer.of_json({"features": [ITEM], "links": [following]})
+
+        server.respond = respond
+        with pytest.raises(ServiceError, match="the pages have no end, one"):
+            ask_search(server.url, None)
+        assert len(count) <= length + 2
+
+
+@pytest.mark.parametrize(
+    "body", ["{}", "[]", "5", '{"type": "Catalog"}', '{"links": 5}', '{"type": ["x"], "links": [1]}']
+)
+@pytest.mark.parametrize("path", ["/", "/collections/*"])
+def test_an_api_that_does_not_describe_itself_is_an_error(path, body):
+    with serve_stac([ITEM]) as server:
+        server.inject(path=path, body=body.encode(), times=99)
+        with pytest.raises(ServiceError, match=r"cannot be searched for tiles|has no collection|is no address"):
+            open_api(server.url, "tiles", LIMITS)
+
+
+def test_a_mistake_of_ours_is_not_reported_as_one_of_the_service(monkeypatch):
+    def mistake(content):
+        return content.no_such_attribute
+
+    monkeypatch.setattr("darts_acquisition.io.stac._checked_text", mistake)
+    with serve_stac([ITEM]) as server, pytest.raises(AttributeError, match="no_such_attribute"):
+        open_api(server.url, "tiles", LIMITS)
+
+
+# Stopping
+
+
+def test_who_waits_for_a_silent_service_stops_at_once(tmp_path):
+    import threading
+
+    from darts_acquisition import StoppedError, allow_fetching, stop_fetching
+
+    patient, errors = RequestLimits(timeout_s=3000, retry=TWICE), []
+    with serve_raw(silence) as server:
+
+        def work():
+            try:
+                HttpClient(patient).fetch(f"{server.url}/file", "the file", bytes)
+            except StoppedError as error:
+                errors.append(error)
+
+        thread = threading.Thread(target=work, daemon=True)
+        thread.start()
+        while not server.heads:
+            thread.join(0.01)
+        try:
+            stop_fetching()
+            thread.join(20)
+        finally:
+            allow_fetching()
+        assert not thread.is_alive()
+        assert len(errors) == 1
+
+
+def test_proxies_and_logs_hold_no_password(tmp_path, caplog):
+    with serve_files(tmp_path) as server, caplog.at_level(logging.DEBUG):
+        address = server.url.replace("http://", "http://me:TOPSECRET@") + "/absent"
+        with contextlib.closing(HttpClient(LIMITS)) as client, pytest.raises(ServiceError, match="404") as caught:
+            client.fetch(f"{address}?token=TOPSECRET", "the file", bytes)
+    assert "TOPSECRET" not in f"{caught.value!r} {caught.value.__cause__!r}"
