@@ -27,7 +27,7 @@ from darts_acquisition.errors import (
     SceneNotFoundError,
     ServiceError,
 )
-from darts_acquisition.retry import RetryPolicy, StoppedError, allow_fetching, nap, stop_fetching
+from darts_acquisition.retry import FetchCancellation, RetryPolicy, StoppedError, cancellable, nap
 from darts_acquisition.sentinel2 import (
     CDSESettings,
     ChecksumError,
@@ -489,22 +489,20 @@ def test_a_download_that_is_stopped_ends_soon(between, tmp_path):
     policy = RetryPolicy(sleep=lambda seconds: (waiting.set(), nap(seconds)))
     settings = dataclasses.replace(settings, limits=RequestLimits(parallel=2, retry=policy))
     storage.inject(path="*B03_10m*", status=503, retry_after="300", times=99)
-    ended = []
+    ended, token = [], FetchCancellation()
 
     def download():
         try:
-            download_cdse_s2_sr_scene(CDSE_NAME, tmp_path, settings=settings)
+            with cancellable(token):
+                download_cdse_s2_sr_scene(CDSE_NAME, tmp_path, settings=settings)
         except StoppedError as error:
             ended.append(error)
 
     thread = threading.Thread(target=download, daemon=True)
     thread.start()
     assert waiting.wait(30)
-    try:
-        stop_fetching()
-        thread.join(10)
-    finally:
-        allow_fetching()
+    token.requested = True
+    thread.join(10)
     assert not thread.is_alive()
     assert len(ended) == 1
     made = len(storage.requests)

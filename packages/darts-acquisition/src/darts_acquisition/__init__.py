@@ -30,7 +30,7 @@ from darts_acquisition.errors import (
     SceneReadError,
     ServiceError,
 )
-from darts_acquisition.filling import Filling, wait_for_fillings
+from darts_acquisition.filling import Filling
 from darts_acquisition.grid import Chunk, Window
 from darts_acquisition.inspection import CubeCheck, CubeInfo, inspect_cube, verify_cube
 from darts_acquisition.planet import (
@@ -40,7 +40,7 @@ from darts_acquisition.planet import (
     parse_planet_type,
 )
 from darts_acquisition.products import CubeProduct, CubeVariable
-from darts_acquisition.retry import RateLimiter, RetryPolicy, StoppedError, allow_fetching, stop_fetching
+from darts_acquisition.retry import FetchCancellation, RateLimiter, RetryPolicy, StoppedError, cancellable
 from darts_acquisition.sentinel2 import (
     Area,
     AreaError,
@@ -100,6 +100,7 @@ __all__ = [
     "EarthEngineSettings",
     "EmptySceneError",
     "Estimate",
+    "FetchCancellation",
     "Filling",
     "LoginError",
     "MissingAuxiliaryDataError",
@@ -121,8 +122,8 @@ __all__ = [
     "StoppedError",
     "WideEdgeWarning",
     "Window",
-    "allow_fetching",
     "arcticdem_product",
+    "cancellable",
     "check_tiles_exist",
     "create_arcticdem_cube",
     "create_tcvis_cube",
@@ -151,8 +152,6 @@ __all__ = [
     "read_sentinel_2_grid",
     "search_cdse_s2_sr",
     "search_gee_s2_sr",
-    "stop_fetching",
     "tcvis_product",
     "verify_cube",
-    "wait_for_fillings",
 ]
