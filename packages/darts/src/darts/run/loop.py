@@ -3,11 +3,13 @@
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from darts.run import checks
 from darts.run.cancel import CancellationToken, RunInterrupted, cancelling_on_signals
 from darts.run.executors import ExecutorProtocol, TileWorker, overlap_executor, serial_executor
+from darts.run.fetching import plan_fetching
 from darts.run.folding import fold_ended
 from darts.run.heap import kept_heap
 from darts.run.lock import folder_lock
@@ -26,19 +28,20 @@ logger = logging.getLogger(__name__)
 
 
 def plan(pipeline: Pipeline) -> Plan:
-    """Say what :func:`run` would do about each tile and why, without computing or writing anything.
+    """Say what :func:`run` would do about each tile and why, and fetch, without computing or writing anything.
 
     Args:
         pipeline: The pipeline.
 
     Returns:
-        One decision per tile, in the order of the run.
+        One decision per tile, in the order of the run, and what the tiles lack that would be computed.
 
     Raises:
         ConfigurationError: As :func:`run`.
     """
     with warnings_once():
-        return Planner(pipeline, writes=False).plan()
+        planned = Planner(pipeline, writes=False).plan()
+        return replace(planned, fetch=plan_fetching(pipeline, planned))
 
 
 def run(pipeline: Pipeline, open_session: OpenSession = open_session) -> RunRecords:
