@@ -15,7 +15,7 @@ from odc.geo.geom import Geometry
 from pyproj import Transformer
 
 from darts_acquisition import Chunk, OutsideExtentError, arcticdem_product, tcvis_product
-from darts_acquisition.cube.areas import chunks_of
+from darts_acquisition.cube.areas import chunks_by_part, chunks_of
 from darts_utils import GridError, ParameterError
 
 DEM, TRENDS = arcticdem_product(10), tcvis_product()
@@ -208,3 +208,28 @@ def test_an_area_that_only_touches_a_chunk(shift):
     window = (slice(90_000 + shift, 90_450), slice(45_000, 45_450 - shift))
     area = product.geobox[window]
     assert chunks_of(product, area) == [Chunk(200, 100)]
+
+
+@settings(max_examples=20)
+@given(
+    product=PRODUCTS,
+    zone=st.integers(1, 60),
+    places=st.lists(
+        st.tuples(st.integers(350_000, 600_000), st.integers(4_000_000, 8_900_000)), min_size=1, max_size=6
+    ),
+    buffer=st.integers(0, 100),
+)
+def test_parts_of_an_area_get_the_chunks_that_each_gets_alone(product, zone, places, buffer):
+    crs = f"EPSG:{32600 + zone}"
+    grids = [GeoBox((300, 200), Affine(30, 0, east, 0, -30, north), crs) for east, north in places]
+    alone = []
+    for grid in grids:
+        try:
+            alone.append(set(chunks_of(product, grid, buffer)))
+        except OutsideExtentError:
+            alone.append(set())
+    assume(any(alone))
+    found = chunks_by_part(product, grids, buffer)
+    assert [set(part) for part in found] == alone
+    assert [len(part) for part in found] == [len(part) for part in alone]
+    assert chunks_of(product, grids, buffer) == sorted(set().union(*alone))

@@ -21,6 +21,7 @@ from darts_acquisition import (
     arcticdem_product,
     create_arcticdem_cube,
     create_tcvis_cube,
+    estimate_arcticdem,
     load_arcticdem,
     load_tcvis,
     tcvis_product,
@@ -319,3 +320,37 @@ def test_tile_at_the_edge_of_arcticdem_gets_what_there_is(tmp_path):
     ds = load_arcticdem(tile, tmp_path / "dem", 32, offline=True)
     assert ds.sizes == {"y": 40, "x": 30}
     assert ds.odc.geobox == cube.geobox[:40, :30]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_estimate_names_the_areas_that_loading_offline_would_refuse(tmp_path, seed):
+    """Some chunks are there; what lies far south has none."""
+    random = np.random.default_rng(seed)
+    tiles = [
+        GeoBox((80, 80), Affine(10, 0, east, 0, -10, north), "EPSG:32608")
+        for east, north in zip(
+            random.integers(420_000, 560_000, 8), random.integers(7_500_000, 7_640_000, 8), strict=True
+        )
+    ]
+    tiles.insert(3, GeoBox((80, 80), Affine(10, 0, 500_000, 0, -10, 1_000_000), "EPSG:32608"))
+    path = tmp_path / "dem"
+    none = estimate_arcticdem(tiles, path, 10, buffer=30)
+    assert (none.missing_chunks, none.outside) == (none.area_chunks, (3,))
+    assert none.incomplete == (0, 1, 2, 4, 5, 6, 7, 8)
+    assert not path.exists()
+    cube = create_arcticdem_cube(path, 10)
+    touched = {chunk for tile in tiles[:3] + tiles[4:] for chunk in cube.chunks_of(tile, 30)}
+    there = [chunk for chunk in sorted(touched) if random.random() < 0.6]
+    cube.mark_empty(there)
+    estimate = estimate_arcticdem(tiles, path, 10, buffer=30)
+    refused = []
+    for number, tile in enumerate(tiles):
+        try:
+            load_arcticdem(tile, path, 10, buffer=30, offline=True)
+        except MissingAuxiliaryDataError:
+            refused.append(number)
+        except OutsideExtentError:
+            assert number == 3
+    assert estimate.incomplete == tuple(refused)
+    assert (estimate.area_chunks, estimate.missing_chunks) == (len(touched), len(touched) - len(there))
+    assert estimate.megabytes == math.ceil(estimate.missing_chunks * 3600**2 * 2.5 / 1e6)

@@ -10,9 +10,9 @@ from odc.geo.geobox import GeoBox
 
 from darts_acquisition import Chunk, ChunkState, Datacube, Filling, LoginError, ServiceError, Window
 from darts_acquisition.cube.grid import aligned_window
-from darts_acquisition.cube.ingest import fill, wait_for_fillings
+from darts_acquisition.cube.ingest import fill
 from darts_acquisition.io.failures import Failure
-from darts_acquisition.io.retry import RetryPolicy, StoppedError, allow_fetching, stop_fetching
+from darts_acquisition.io.retry import FetchCancellation, RetryPolicy, StoppedError, cancellable, check_not_stopped
 from darts_utils import Stopwatch, step
 
 CHUNKS = [Chunk(row, col) for row in range(5) for col in range(6)]
@@ -194,6 +194,20 @@ class Stuck(Source):
         raise ConnectionError("lost")
 
 
+class Gated(Source):
+    """Answers once its gate is open."""
+
+    def __init__(self, cube):
+        super().__init__(cube)
+        self.begun, self.gate = threading.Event(), threading.Event()
+
+    def fetch(self, geobox):
+        self.begun.set()
+        assert self.gate.wait(20)
+        check_not_stopped()
+        return super().fetch(geobox)
+
+
 @pytest.mark.timeout(30)
 @pytest.mark.parametrize("answers", [True, False], ids=["told to wait", "no answer"])
 def test_an_interrupt_ends_the_waiting(cube, answers):
@@ -214,30 +228,57 @@ def test_an_interrupt_ends_the_waiting(cube, answers):
 
 @pytest.mark.timeout(30)
 @pytest.mark.parametrize("answers", [True, False], ids=["told to wait", "no answer"])
-def test_fillings_can_be_stopped_from_elsewhere(cube, answers):
-    source, errors = Stuck(cube, answers), []
+def test_fetching_can_be_cancelled_from_elsewhere(cube, answers):
+    """What is cancelled stays so; what others fetch meanwhile, and afterwards, is none of its business."""
+    stuck, other = Stuck(cube, answers), Gated(cube)
+    cancellation, errors, reports = FetchCancellation(), [], []
 
     def run():
         try:
-            fill(cube, CHUNKS[:6], source)
+            with cancellable(cancellation):
+                fill(cube, CHUNKS[:6], stuck)
         except StoppedError as error:
             errors.append(error)
 
-    thread = threading.Thread(target=run, daemon=True)
-    thread.start()
-    assert source.stuck.wait(10)
-    try:
-        stop_fetching()
-        wait_for_fillings()
-        assert list(cube.known()) == CHUNKS[:4]
-        with pytest.raises(StoppedError):
-            fill(cube, CHUNKS[4:6], source)
-    finally:
-        allow_fetching()
-    thread.join(10)
+    def run_other():
+        with cancellable(FetchCancellation()):
+            reports.append(fill(cube, CHUNKS[18:24], other))
+
+    threads = [threading.Thread(target=target, daemon=True) for target in (run, run_other)]
+    for thread in threads:
+        thread.start()
+    assert stuck.stuck.wait(10)
+    assert other.begun.wait(10)
+    cancellation.requested = True
+    cancellation.wait()
+    assert list(cube.known()) == CHUNKS[:4]
+    with pytest.raises(StoppedError), cancellable(cancellation):
+        fill(cube, CHUNKS[4:6], stuck)
+    other.gate.set()
+    for thread in threads:
+        thread.join(10)
     assert len(errors) == 1
-    assert source.requests <= 2
-    assert fill(cube, CHUNKS[12:15], source) == Filling(filled=3)
+    assert stuck.requests <= 2
+    assert reports == [Filling(filled=5, empty=1)]
+    assert fill(cube, CHUNKS[12:15], stuck) == Filling(filled=3)
+    assert_right(cube, [*CHUNKS[:4], *CHUNKS[18:24], *CHUNKS[12:15]])
+
+
+def test_fetching_is_cancelled_by_the_token_of_an_outer_block_as_well(cube):
+    outer, inner = FetchCancellation(), FetchCancellation()
+
+    def progress(done, total):
+        outer.requested = done == 4
+
+    with pytest.raises(StoppedError), cancellable(outer), cancellable(inner):
+        fill(cube, CHUNKS, Source(cube, parallel=1), progress)
+    outer.wait()
+    inner.wait()
+    known = list(cube.known())
+    assert CHUNKS[:4] == known[:4]
+    assert len(known) <= 5, "the fifth was on its way"
+    with cancellable(inner):
+        assert fill(cube, CHUNKS[6:8], Source(cube)) == Filling(filled=2)
 
 
 @pytest.mark.timeout(30)

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from darts_acquisition.errors import LoginError, ServiceError
 from darts_acquisition.io.failures import failure_of, parse_retry_after
-from darts_acquisition.io.retry import RateLimiter, RetryPolicy, StoppedError, allow_fetching, stop_fetching, stoppable
+from darts_acquisition.io.retry import FetchCancellation, RateLimiter, RetryPolicy, StoppedError, cancellable
 from darts_utils import ParameterError
 from support.earthengine_server import connect, serve_earth_engine
 from support.file_server import serve_files
@@ -328,59 +328,49 @@ def test_a_pause_holds_for_all_threads_that_wait_already():
     assert sorted(slept) == pytest.approx([0.1, 0.2, 0.3, 0.4, 29, 29.1, 29.2, 29.3])
 
 
-@pytest.fixture
-def allowed_again():
-    yield
-    allow_fetching()
-
-
-@pytest.mark.usefixtures("allowed_again")
-@pytest.mark.parametrize("everything", [True, False], ids=["everything", "a block"])
-def test_who_waits_for_a_service_can_be_stopped(server, everything):
+@pytest.mark.parametrize("together", [True, False], ids=["one token", "a token each"])
+def test_who_waits_for_a_service_can_be_cancelled(server, together):
     server.inject(status=503, retry_after="300", times=9)
-    errors = []
+    shared, errors = FetchCancellation(), []
+    tokens = [shared if together else FetchCancellation() for _ in range(3)]
 
-    def run() -> None:
-        with stoppable() as flag:
-            flags.append(flag)
-            try:
+    def run(token: FetchCancellation) -> None:
+        try:
+            with cancellable(token):
                 RetryPolicy().call(fetch(server), "the file", limiter)
-            except StoppedError as error:
-                errors.append(error)
+        except StoppedError as error:
+            errors.append(error)
 
-    flags, limiter = [], RateLimiter()
-    threads = [threading.Thread(target=run, daemon=True) for _ in range(3)]
+    limiter = RateLimiter()
+    threads = [threading.Thread(target=run, args=(token,), daemon=True) for token in tokens]
     for thread in threads:
         thread.start()
     while not server.requests:
         time.sleep(0.01)
     time.sleep(0.3)  # by now some wait for the next attempt, and perhaps some for the pause to end
-    if everything:
-        stop_fetching()
-    else:
-        for flag in flags:
-            flag.requested = True
-    for thread in threads:
+    for token in tokens[:2]:
+        token.requested = True
+    for thread in threads[:2]:
         thread.join(10)
-    made = len(server.requests)
+    assert [thread.is_alive() for thread in threads[:2]] == [False, False]
+    assert threads[2].is_alive() or together, "the third has a token of its own, and waits on"
+    tokens[2].requested = True
+    threads[2].join(10)
     assert len(errors) == 3
-    assert made <= 3
-    allow_fetching()
+    assert len(server.requests) <= 3
     server.faults.clear()
     assert len(RetryPolicy().call(fetch(server), "the file")) == 256 * 64
 
 
-@pytest.mark.usefixtures("allowed_again")
-def test_what_was_stopped_stays_so(server):
-    """A request that was under way when everything was stopped is not repeated, even if others may fetch again."""
+def test_a_request_under_way_is_not_repeated_once_it_is_cancelled(server):
+    token = FetchCancellation()
 
     def request() -> None:
         requests.get(server.url + "/file", timeout=5)
-        stop_fetching()
-        allow_fetching()
+        token.requested = True
         raise ConnectionError("lost")
 
-    with pytest.raises(StoppedError):
+    with pytest.raises(StoppedError), cancellable(token):
         RetryPolicy(sleep=lambda seconds: None).call(request, "the file")
     assert len(server.requests) == 1
 

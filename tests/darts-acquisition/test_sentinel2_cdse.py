@@ -27,7 +27,7 @@ from darts_acquisition.errors import (
     SceneNotFoundError,
     ServiceError,
 )
-from darts_acquisition.io.retry import RetryPolicy, StoppedError, allow_fetching, nap, stop_fetching
+from darts_acquisition.io.retry import FetchCancellation, RetryPolicy, StoppedError, cancellable, nap
 from darts_acquisition.io.settings import RequestLimits
 from darts_acquisition.scenes.store import RawStore
 from darts_acquisition.sentinel2 import (
@@ -263,8 +263,23 @@ def test_all_pages_are_read(many):
         found = search_cdse_s2_sr(tile_ids=["8wma", "T33UVP"], settings=settings)
     assert months_of(found.index) == list(range(1, 13))
     assert stac.paths().count("/search") == 3
-    assert list(found.columns) == ["time", "tile_id", "cloud_cover", "snow_cover", "geometry"]
+    assert list(found.columns) == ["time", "tile_id", "cloud_cover", "snow_cover", "download_bytes", "geometry"]
     assert found.crs.to_epsg() == 4326
+
+
+def test_a_search_says_how_much_a_download_is(s3, published, tmp_path):
+    """What is fetched into the store for the default bands, file by file; unknown where a size is not said."""
+    silent = copy.deepcopy(published) | {"id": CDSE_NAME.replace("R100", "R101")}
+    del silent["assets"]["B03_10m"]["file:size"]
+    with catalogue(s3, [published, silent]) as (stac, settings), storage_between(s3) as storage:
+        found = search_cdse_s2_sr(tile_ids=["08WMA"], settings=settings)["download_bytes"]
+        here = cdse_settings(stac.url, storage.url)
+        download_cdse_s2_sr_scene(CDSE_NAME, tmp_path, settings=here)
+    fetched = {path.rpartition("/")[2] for path in storage.paths()}
+    assets = published["assets"].values()
+    assert len(fetched) == 5
+    assert found[CDSE_NAME] == sum(each["file:size"] for each in assets if each["href"].rpartition("/")[2] in fetched)
+    assert np.isnan(found[silent["id"]])
 
 
 def test_scenes_are_found_by_area(many):
@@ -489,22 +504,20 @@ def test_a_download_that_is_stopped_ends_soon(between, tmp_path):
     policy = RetryPolicy(sleep=lambda seconds: (waiting.set(), nap(seconds)))
     settings = dataclasses.replace(settings, limits=RequestLimits(parallel=2, retry=policy))
     storage.inject(path="*B03_10m*", status=503, retry_after="300", times=99)
-    ended = []
+    ended, token = [], FetchCancellation()
 
     def download():
         try:
-            download_cdse_s2_sr_scene(CDSE_NAME, tmp_path, settings=settings)
+            with cancellable(token):
+                download_cdse_s2_sr_scene(CDSE_NAME, tmp_path, settings=settings)
         except StoppedError as error:
             ended.append(error)
 
     thread = threading.Thread(target=download, daemon=True)
     thread.start()
     assert waiting.wait(30)
-    try:
-        stop_fetching()
-        thread.join(10)
-    finally:
-        allow_fetching()
+    token.requested = True
+    thread.join(10)
     assert not thread.is_alive()
     assert len(ended) == 1
     made = len(storage.requests)

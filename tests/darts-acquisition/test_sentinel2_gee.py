@@ -183,7 +183,8 @@ def test_scenes_are_found_by_tile_and_time(many, conditions, months):
 def test_all_pages_are_read(many):
     found = search_gee_s2_sr(tile_ids=["08WMA", "33UVP"], settings=SETTINGS)
     assert months_of(sorted(found.index)) == list(range(1, 13))
-    assert list(found.columns) == ["time", "tile_id", "cloud_cover", "snow_cover", "geometry"]
+    assert list(found.columns) == ["time", "tile_id", "cloud_cover", "snow_cover", "download_bytes", "geometry"]
+    assert found["download_bytes"].isna().all()
     assert found.crs.to_epsg() == 4326
 
 

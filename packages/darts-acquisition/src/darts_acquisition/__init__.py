@@ -20,7 +20,7 @@ from darts_acquisition.auxiliary.tcvis import (
 from darts_acquisition.cube.bookkeeping import ChunkState
 from darts_acquisition.cube.datacube import Datacube
 from darts_acquisition.cube.grid import Chunk, Window
-from darts_acquisition.cube.ingest import Filling, wait_for_fillings
+from darts_acquisition.cube.ingest import Filling
 from darts_acquisition.cube.inspect import CubeCheck, CubeInfo, inspect_cube, verify_cube
 from darts_acquisition.cube.product import CubeProduct, CubeVariable
 from darts_acquisition.errors import (
@@ -41,7 +41,7 @@ from darts_acquisition.errors import (
     SceneReadError,
     ServiceError,
 )
-from darts_acquisition.io.retry import RateLimiter, RetryPolicy, StoppedError, allow_fetching, stop_fetching
+from darts_acquisition.io.retry import FetchCancellation, RateLimiter, RetryPolicy, StoppedError, cancellable
 from darts_acquisition.io.settings import ArcticDEMSettings, EarthEngineSettings, RequestLimits, S3Settings
 from darts_acquisition.planet import (
     find_planet_scenes,
@@ -108,6 +108,7 @@ __all__ = [
     "EarthEngineSettings",
     "EmptySceneError",
     "Estimate",
+    "FetchCancellation",
     "Filling",
     "LoginError",
     "MissingAuxiliaryDataError",
@@ -129,8 +130,8 @@ __all__ = [
     "StoppedError",
     "WideEdgeWarning",
     "Window",
-    "allow_fetching",
     "arcticdem_product",
+    "cancellable",
     "check_tiles_exist",
     "create_arcticdem_cube",
     "create_tcvis_cube",
@@ -161,8 +162,6 @@ __all__ = [
     "read_sentinel_2_grid",
     "search_cdse_s2_sr",
     "search_gee_s2_sr",
-    "stop_fetching",
     "tcvis_product",
     "verify_cube",
-    "wait_for_fillings",
 ]

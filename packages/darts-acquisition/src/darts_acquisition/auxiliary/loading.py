@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from darts_acquisition.cube.areas import AreaLike, chunks_of
+from darts_acquisition.cube.areas import AreaLike, chunks_by_part, chunks_of
 from darts_acquisition.cube.bookkeeping import ChunkState, product_windows
 from darts_acquisition.cube.datacube import Datacube
 from darts_acquisition.cube.digests import IDENTITIES, from_attribute, to_attribute
@@ -37,11 +37,15 @@ class Estimate:
         area_chunks: Chunks that the area touches.
         missing_chunks: Those of them that are missing.
         megabytes: What would be downloaded at most, about; less where the provider has nothing.
+        incomplete: Which of the grids and geometries that the area consists of touch a missing chunk, by position.
+        outside: Which of them lie wholly outside the product.
     """
 
     area_chunks: int
     missing_chunks: int
     megabytes: int
+    incomplete: tuple[int, ...] = ()
+    outside: tuple[int, ...] = ()
 
     def __str__(self) -> str:
         if not self.missing_chunks:
@@ -174,24 +178,29 @@ def estimate_product(
         CubeError: If there is something else at the path, or a cube of another product.
         GridError: If the area has no CRS.
     """
-    chunks = chunks_of(product, area, buffer)
+    parts = chunks_by_part(product, area, buffer)
+    chunks = sorted({chunk for part in parts for chunk in part})
     try:
         cube = Datacube.open(data_dir, s3=s3)
     except CubeNotFoundError:
-        return _estimate(product, chunks, chunks, bytes_per_px)
-    cube.check_holds(product)
-    return _estimate(product, chunks, _missing(cube, chunks), bytes_per_px)
+        missing = chunks
+    else:
+        cube.check_holds(product)
+        missing = _missing(cube, chunks)
+    lacking = set(missing)
+    return Estimate(
+        area_chunks=len(chunks),
+        missing_chunks=len(missing),
+        megabytes=int(np.ceil(len(missing) * product.chunk_px**2 * bytes_per_px / 1e6)),
+        incomplete=tuple(number for number, part in enumerate(parts) if not lacking.isdisjoint(part)),
+        outside=tuple(number for number, part in enumerate(parts) if not part),
+    )
 
 
 def _missing(cube: Datacube, chunks: list[Chunk]) -> list[Chunk]:
     """Return those of some chunks that are missing."""
     states = cube.states_of(chunks)
     return [chunk for chunk, state in zip(chunks, states, strict=True) if state == ChunkState.MISSING]
-
-
-def _estimate(product: CubeProduct, chunks: list[Chunk], missing: list[Chunk], bytes_per_px: float) -> Estimate:
-    megabytes = len(missing) * product.chunk_px**2 * bytes_per_px / 1e6
-    return Estimate(len(chunks), len(missing), int(np.ceil(megabytes)))
 
 
 def _join(west: "xr.Dataset", east: "xr.Dataset") -> "xr.Dataset":

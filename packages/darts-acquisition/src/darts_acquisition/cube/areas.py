@@ -40,26 +40,37 @@ def chunks_of(product: CubeProduct, area: AreaLike, buffer: int = 0) -> list[Chu
         OutsideExtentError: If all of the area lies outside the grid.
         ParameterError: If the area is of another type, or there is nothing in it.
     """
+    return sorted({chunk for part in chunks_by_part(product, area, buffer) for chunk in part})
+
+
+def chunks_by_part(product: CubeProduct, area: AreaLike, buffer: int = 0) -> list[tuple[Chunk, ...]]:
+    """List the chunks of each grid and each geometry of an area; arguments and errors are those of `chunks_of`.
+
+    Returns:
+        The chunks of each part, in the order of the parts; none of one that lies outside the grid. Empty geometries are
+        no parts.
+    """
     from odc.geo.geobox import GeoBox
 
-    found: set[Chunk] = set()
+    chunks: list[tuple[Chunk, ...]] = []
+    known: dict[Chunk, Chunk] = {}  # One object for a chunk, however many parts share it.
     outside: OutsideExtentError | None = None
-    parts = list(_parts(area))
-    if not parts:
-        raise ParameterError("The area holds no geometry; expected at least one that is not empty.")
-    for part in parts:
+    for part in _parts(area):
         try:
             if isinstance(part, GeoBox):
-                found |= _chunks_of_grid(product, part, buffer)
+                found = _chunks_of_grid(product, part, buffer)
             elif _is_a_rectangle(part):
-                found |= _chunks_of_grid(product, _box(part), buffer)
+                found = _chunks_of_grid(product, _box(part), buffer)
             else:
-                found |= _chunks_of_geometry(product, part, buffer)
+                found = _chunks_of_geometry(product, part, buffer)
         except OutsideExtentError as error:
-            outside = error
-    if not found and outside is not None:
+            outside, found = error, set()
+        chunks.append(tuple(known.setdefault(chunk, chunk) for chunk in found))
+    if not chunks:
+        raise ParameterError("The area holds no geometry; expected at least one that is not empty.")
+    if not known and outside is not None:
         raise outside
-    return sorted(found)
+    return chunks
 
 
 def _parts(area: AreaLike) -> "Iterator[GeoBox | Geometry]":

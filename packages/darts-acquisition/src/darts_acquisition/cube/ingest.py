@@ -4,7 +4,6 @@ import logging
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, wait
-from contextlib import contextmanager
 from contextvars import copy_context
 from dataclasses import dataclass
 from functools import partial
@@ -17,7 +16,7 @@ import numpy as np
 from darts_acquisition.cube.datacube import Datacube
 from darts_acquisition.cube.grid import Chunk
 from darts_acquisition.errors import LoginError, ServiceError
-from darts_acquisition.io.retry import StoppedError, check_not_stopped, stoppable
+from darts_acquisition.io.retry import StoppedError, awaited, check_not_stopped, stoppable
 from darts_utils import step
 
 if TYPE_CHECKING:
@@ -41,9 +40,6 @@ Progress = Callable[[int, int], None]
 """Called with the number of chunks that are done, and the number of all that are to be fetched."""
 
 _Fetched: TypeAlias = Mapping[str, np.ndarray] | None
-
-_ends: set[threading.Event] = set()
-"""One for each filling that is under way in this process; set when it ends."""
 
 
 class Source(Protocol):
@@ -82,8 +78,8 @@ def fill(cube: Datacube, chunks: Iterable[Chunk], source: Source, progress: Prog
     """Fetch chunks and keep them, whatever happens to the others.
 
     A file that the provider has damaged costs its chunk only; the others are fetched before that is reported. A service
-    that is down or refuses the login ends it at once, and so do an interrupt and `stop_fetching`: no further request is
-    made then, and those under way are not waited for.
+    that is down or refuses the login ends it at once, and so do an interrupt and a token that it runs under, see
+    `cancellable`: no further request is made then, and those under way are not waited for.
 
     Args:
         cube: What to fill.
@@ -104,7 +100,7 @@ def fill(cube: Datacube, chunks: Iterable[Chunk], source: Source, progress: Prog
     failures: list[tuple[Chunk, ServiceError]] = []
     running: dict[Future[_Fetched], Chunk] = {}
     threads = _Threads(max(1, min(source.parallel, len(todo))))
-    with _noted(), stoppable() as stop:
+    with awaited(), stoppable() as stop:
         try:
             for done, (chunk, result) in enumerate(_fetch_all(cube, todo, source, threads, running), start=1):
                 if isinstance(result, ServiceError):
@@ -126,24 +122,6 @@ def fill(cube: Datacube, chunks: Iterable[Chunk], source: Source, progress: Prog
     if failures:
         raise _summary(cube, failures, len(todo))
     return batch.report
-
-
-def wait_for_fillings() -> None:
-    """Return when no `fill` is under way in this process any more; call `stop_fetching` before to make that soon."""
-    for end in list(_ends):
-        end.wait()
-
-
-@contextmanager
-def _noted() -> Iterator[None]:
-    """Let `wait_for_fillings` wait for the block."""
-    end = threading.Event()
-    _ends.add(end)
-    try:
-        yield
-    finally:
-        _ends.discard(end)
-        end.set()
 
 
 def _ends_all(error: ServiceError) -> bool:

@@ -38,45 +38,73 @@ class StoppedError(ServiceError):
         )
 
 
-class StopFlag:
-    """Whether no further request is to be made. A plain attribute, so that a signal handler may set it at any moment.
+class FetchCancellation:
+    """A cancellation token: ends what fetches under it, see `cancellable`. Whoever begins a run makes one for it.
 
     Attributes:
-        requested: Set it to True to stop.
+        requested: Whether no further request is to be made, and waits between requests are to end. Set it to True to
+            cancel: a plain attribute, so that a signal handler may do so at any moment.
     """
 
     def __init__(self) -> None:
         self.requested = False
+        self._awaited: set[threading.Event] = set()
+
+    def wait(self) -> None:
+        """Return when no `fill` is under way any more that was begun under it; cancel before to make that soon."""
+        for end in list(self._awaited):
+            end.wait()
 
 
-_everything = StopFlag()
-_flags: ContextVar[tuple[StopFlag, ...]] = ContextVar("darts_acquisition_stop_flags", default=())
+_cancellations: ContextVar[tuple[FetchCancellation, ...]] = ContextVar("darts_acquisition_cancellations", default=())
 
 
 @contextmanager
-def stoppable() -> Iterator[StopFlag]:
-    """Give the requests of a block, and of threads that run in copies of its context, a flag that stops them.
+def cancellable(cancellation: FetchCancellation) -> Iterator[None]:
+    """Let a token cancel the requests of a block, and of threads that run in copies of its context.
+
+    Args:
+        cancellation: The token. Those of outer blocks count as well; nothing outside the block knows of it.
+
+    Examples:
+        >>> cancellation = FetchCancellation()
+        >>> with cancellable(cancellation):
+        ...     cancellation.requested = True
+        ...     nap(3600)
+        Traceback (most recent call last):
+        darts_acquisition.io.retry.StoppedError: Fetching was stopped; what was fetched before is kept.
+    """
+    before = _cancellations.set((*_cancellations.get(), cancellation))
+    try:
+        yield
+    finally:
+        _cancellations.reset(before)
+
+
+@contextmanager
+def stoppable() -> Iterator[FetchCancellation]:
+    """Give the requests of a block a token of their own, see `cancellable`.
 
     Yields:
-        The flag. Flags of outer blocks and `stop_fetching` count as well.
+        The token.
     """
-    flag = StopFlag()
-    token = _flags.set((*(_flags.get() or (_everything,)), flag))
+    cancellation = FetchCancellation()
+    with cancellable(cancellation):
+        yield cancellation
+
+
+@contextmanager
+def awaited() -> Iterator[None]:
+    """Let whoever waits for one of the tokens that the block runs under wait for the block."""
+    end, cancellations = threading.Event(), _cancellations.get()
+    for cancellation in cancellations:
+        cancellation._awaited.add(end)
     try:
-        yield flag
+        yield
     finally:
-        _flags.reset(token)
-
-
-def stop_fetching() -> None:
-    """Let no thread of this process make a further request, until `allow_fetching`. Waits between requests end."""
-    _everything.requested = True
-
-
-def allow_fetching() -> None:
-    """Let requests be made again; those that were stopped stay so."""
-    global _everything  # noqa: PLW0603 - what is under way keeps the flag that it began with
-    _everything = StopFlag()
+        for cancellation in cancellations:
+            cancellation._awaited.discard(end)
+        end.set()
 
 
 def check_not_stopped() -> None:
@@ -85,7 +113,7 @@ def check_not_stopped() -> None:
     Raises:
         StoppedError: If it has.
     """
-    if any(flag.requested for flag in _flags.get() or (_everything,)):
+    if any(cancellation.requested for cancellation in _cancellations.get()):
         raise StoppedError
 
 
@@ -301,8 +329,7 @@ class RetryPolicy:
             reraise=True,
         )
         try:
-            with stoppable():  # What is stopped now stays so, even if others may fetch again.
-                return retrying(attempt)
+            return retrying(attempt)
         except Exception as error:
             failure = failure_of(error)
             if failure is None or isinstance(error, DartsError):

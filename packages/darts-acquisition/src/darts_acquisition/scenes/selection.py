@@ -61,6 +61,16 @@ def check_tile_id(tile_id: str) -> str:
     return f"{int(match['zone']):02}{match['square']}"
 
 
+def tile_of_scene(scene_id: str) -> str:
+    """Return the MGRS tile that a scene's name holds.
+
+    Examples:
+        >>> tile_of_scene("20220217T183431_20220217T183428_T13VEK")
+        '13VEK'
+    """
+    return next(part[1:] for part in scene_id.split("_") if re.fullmatch(r"T\d{2}[A-Z]{3}", part))
+
+
 def newest_baselines(scene_ids: Iterable[str]) -> list[str]:
     """Leave out scenes of the Copernicus Data Space of which there is a newer processing baseline.
 

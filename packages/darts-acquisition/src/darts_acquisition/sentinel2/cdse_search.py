@@ -12,7 +12,8 @@ from darts_acquisition.scenes.found import check_all_found
 from darts_acquisition.scenes.selection import Conditions, Selection, check_scene_id, make_selection, unique
 from darts_acquisition.scenes.table import scene_table
 from darts_acquisition.scenes.target import Target
-from darts_acquisition.sentinel2.item import moment_of, tile_of
+from darts_acquisition.sentinel2.bands import SCL, select_bands
+from darts_acquisition.sentinel2.item import download_bytes, moment_of, tile_of
 from darts_acquisition.sentinel2.settings import CDSESettings
 from darts_utils import DartsError
 
@@ -53,7 +54,8 @@ def search_cdse_s2_sr(
 
     Returns:
         One row per scene, sorted by its name, which is the index `scene_id`: `time` (UTC), `tile_id`, `cloud_cover`,
-        `snow_cover` (percent), and the footprint in EPSG:4326.
+        `snow_cover` (percent), `download_bytes` (size of the files of blue, green, red, nir and the scene
+        classification; NaN where the catalogue does not say), and the footprint in EPSG:4326.
 
     Raises:
         ParameterError: If a condition cannot be, or there is none of names, tiles and area.
@@ -235,5 +237,6 @@ def _row(item: Mapping[str, Any]) -> dict[str, Any]:
         "tile_id": tile_of(properties),
         "cloud_cover": properties.get("eo:cloud_cover"),
         "snow_cover": properties.get("eo:snow_cover"),
+        "download_bytes": download_bytes(item, (*select_bands(), SCL)),
         "geometry": item["geometry"],
     }

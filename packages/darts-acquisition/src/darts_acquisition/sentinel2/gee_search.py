@@ -61,7 +61,7 @@ def search_gee_s2_sr(
 
     Returns:
         One row per scene, sorted by its name, which is the index `scene_id`: `time` (UTC), `tile_id`, `cloud_cover`,
-        `snow_cover` (percent), and the footprint in EPSG:4326.
+        `snow_cover` (percent), `download_bytes` (NaN, since Earth Engine does not say), and the footprint in EPSG:4326.
 
     Raises:
         ParameterError: If a condition cannot be, or there is none of names, tiles and area.

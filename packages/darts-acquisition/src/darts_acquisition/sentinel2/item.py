@@ -1,7 +1,7 @@
 """STAC items of the Copernicus Data Space: what they say of a scene and of its files."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -64,6 +64,13 @@ def tile_of(properties: Mapping[str, Any]) -> str:
     """Return the MGRS tile of an item, for example "08WMA"; empty where it names none."""
     name = str(properties.get("grid:code") or "").removeprefix("MGRS-")
     return name.zfill(5) if name else ""
+
+
+def download_bytes(item: Mapping[str, Any], bands: Sequence[S2Band]) -> int | None:
+    """Return how many bytes the files of some bands have together, None where the item does not say."""
+    assets = item.get("assets", {})
+    sizes = [assets.get(band.cdse_asset, {}).get("file:size") for band in bands]
+    return None if None in sizes else sum(int(size) for size in sizes)
 
 
 def asset_of(item: Mapping[str, Any], band: S2Band) -> Asset:

@@ -9,7 +9,7 @@ from darts_acquisition.io.s3 import find_credentials
 from darts_acquisition.io.settings import EarthEngineSettings
 from darts_acquisition.scenes.raw import RawGrid, tile_geobox
 from darts_acquisition.scenes.raw_files import write_raw_bands
-from darts_acquisition.scenes.selection import Source, check_scene_id, newest_baselines
+from darts_acquisition.scenes.selection import Source, check_scene_id, newest_baselines, tile_of_scene
 from darts_acquisition.scenes.store import RawStore
 from darts_acquisition.sentinel2 import cdse, gee
 from darts_acquisition.sentinel2.bands import SCL, select_bands
@@ -17,6 +17,7 @@ from darts_acquisition.sentinel2.cdse_search import search_cdse_s2_sr
 from darts_acquisition.sentinel2.gee import check_login as check_earth_engine
 from darts_acquisition.sentinel2.gee_search import search_gee_s2_sr
 from darts_acquisition.sentinel2.settings import CDSESettings
+from darts_acquisition.sentinel2.tile_grid import mgrs_tile_geobox
 from darts_utils import ParameterError
 
 if TYPE_CHECKING:
@@ -165,12 +166,15 @@ class Sentinel2Source:
             return cdse.load_cdse_s2_sr_scene(scene_id, store, bands, offline=offline, settings=self._settings)
         return gee.load_gee_s2_sr_scene(scene_id, store, bands, offline=offline, settings=self._settings)
 
-    def geobox(self, scene_id: str, store: "str | os.PathLike[str] | None" = None) -> "GeoBox":
+    def geobox(
+        self, scene_id: str, store: "str | os.PathLike[str] | None" = None, *, offline: bool = False
+    ) -> "GeoBox":
         """Return the grid of 10 m that a scene's tile will have, without its pixels.
 
         Args:
             scene_id: Name of the scene.
             store: Store of raw scenes; a scene that is there is not asked for.
+            offline: Never ask: of a scene that is not in the store, return the grid of the MGRS tile in its name.
 
         Returns:
             The grid.
@@ -182,6 +186,8 @@ class Sentinel2Source:
         """
         name = self.check_scene_id(scene_id)
         grid = None if store is None else _stored_grid(RawStore(store), self.name, name)
+        if grid is None and offline:
+            return mgrs_tile_geobox(tile_of_scene(name))
         if grid is None:
             grid = (
                 cdse.scene_grid(name, self._settings) if self.name == "cdse" else gee.scene_grid(name, self._settings)

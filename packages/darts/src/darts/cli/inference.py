@@ -45,7 +45,7 @@ _COMMON_DEFAULTS: dict[str, Any] = {
 }
 
 
-_RUN_FLAGS = {"dry_run": "List what would be done about each tile and why; do nothing."}
+_RUN_FLAGS = {"dry_run": "List what would be done about each tile and why, and what would be fetched; do nothing."}
 _PREPARE_FLAGS = {
     "optical": "Fetch the raw scenes of the selection into the store.",
     "aux": "Fill the datacubes that the models need for the area of all tiles, margins included.",
@@ -198,6 +198,8 @@ def _list_plan(plan: Plan) -> None:
         typer.echo(f"{decision.action:8}{decision.task.tile_id}: {decision.why}")
     counts = plan.counts
     typer.echo(f"{counts['total']} tiles: {counts['to_compute']} to compute, {counts['finished']} finished.")
+    for line in plan.fetch.lines() if plan.fetch is not None else ():
+        typer.echo(line)
 
 
 def _sentence(error: Any) -> str:

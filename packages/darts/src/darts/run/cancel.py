@@ -6,6 +6,10 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from darts_acquisition import FetchCancellation
 
 logger = logging.getLogger(__name__)
 
@@ -71,7 +75,7 @@ class CancellationToken:
 
 
 @contextmanager
-def cancelling_on_signals(token: CancellationToken) -> Iterator[None]:
+def cancelling_on_signals(token: CancellationToken, fetches: "FetchCancellation | None" = None) -> Iterator[None]:
     """Let the first signal of the block cancel the run; a second one ends the process at once.
 
     Downloads end with the first one as well; the block's end waits until what they have fetched is kept. Outside the
@@ -79,18 +83,19 @@ def cancelling_on_signals(token: CancellationToken) -> Iterator[None]:
 
     Args:
         token: What is cancelled.
+        fetches: The token of the run's downloads.
     """
-    from darts_acquisition import stop_fetching, wait_for_fillings
 
     def handle(signum: int) -> None:
         token.cancel(signum)
-        stop_fetching()
+        if fetches is not None:
+            fetches.requested = True
         logger.warning("Stopping: what is being written is finished first. Once more ends the run at once.")
 
     with _handling_signals(handle):
         yield
-        if token.immediate:
-            wait_for_fillings()
+        if token.immediate and fetches is not None:
+            fetches.wait()
 
 
 @contextmanager
@@ -102,21 +107,21 @@ def raising_on_signals() -> Iterator[None]:
     Raises:
         RunInterrupted: If there is a signal.
     """
-    from darts_acquisition import stop_fetching
+    from darts_acquisition import FetchCancellation, cancellable
+
+    fetches = FetchCancellation()
 
     def handle(signum: int) -> None:
-        stop_fetching()
+        fetches.requested = True
         raise RunInterrupted(signum)
 
-    with _handling_signals(handle):
+    with cancellable(fetches), _handling_signals(handle):
         yield
 
 
 @contextmanager
 def _handling_signals(handle: Callable[[int], None]) -> Iterator[None]:
-    """Call a function on the first signal of the block; after the block fetching is allowed again."""
-    from darts_acquisition import allow_fetching
-
+    """Call a function on the first signal of the block."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -134,5 +139,3 @@ def _handling_signals(handle: Callable[[int], None]) -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-        if received:
-            allow_fetching()

@@ -3,10 +3,13 @@
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from darts.run import checks
 from darts.run.cancel import CancellationToken, RunInterrupted, cancelling_on_signals
 from darts.run.executors import ExecutorProtocol, TileWorker, overlap_executor, serial_executor
+from darts.run.fetching import plan_fetching
 from darts.run.folding import fold_ended
 from darts.run.heap import kept_heap
 from darts.run.lock import folder_lock
@@ -18,23 +21,27 @@ from darts.run.task import Pipeline, TileTask
 from darts.run.worker import OpenSession, Worker, open_session
 from darts_utils import remove_partials
 
+if TYPE_CHECKING:
+    from darts_acquisition import FetchCancellation
+
 logger = logging.getLogger(__name__)
 
 
 def plan(pipeline: Pipeline) -> Plan:
-    """Say what :func:`run` would do about each tile and why, without computing or writing anything.
+    """Say what :func:`run` would do about each tile and why, and fetch, without computing or writing anything.
 
     Args:
         pipeline: The pipeline.
 
     Returns:
-        One decision per tile, in the order of the run.
+        One decision per tile, in the order of the run, and what the tiles lack that would be computed.
 
     Raises:
         ConfigurationError: As :func:`run`.
     """
     with warnings_once():
-        return Planner(pipeline, writes=False).plan()
+        planned = Planner(pipeline, writes=False).plan()
+        return replace(planned, fetch=plan_fetching(pipeline, planned))
 
 
 def run(pipeline: Pipeline, open_session: OpenSession = open_session) -> RunRecords:
@@ -53,6 +60,8 @@ def run(pipeline: Pipeline, open_session: OpenSession = open_session) -> RunReco
         FolderInUseError: If another run holds the folder of results.
         RunInterrupted: If a signal ended the run; the records are complete.
     """
+    from darts_acquisition import FetchCancellation
+
     with warnings_once():
         planner = Planner(pipeline)
         output = planner.output
@@ -60,10 +69,11 @@ def run(pipeline: Pipeline, open_session: OpenSession = open_session) -> RunReco
             planner.plan()  # so that a mistake that it finds leaves no folder behind
         checks.check_folder_is_writable(output)
         with _planned(planner) as (planned, records), run_log(records.path("log")):
-            worker = Worker(pipeline, planned.context, open_session)
+            fetches = FetchCancellation()
+            worker = Worker(pipeline, planned.context, open_session, fetches)
             executor = overlap_executor(pipeline.prefetch) if pipeline.executor == "overlap" else serial_executor()
             failures_allowed = 0 if pipeline.fail_fast else pipeline.max_failures
-            tile_run = TileRun(records, worker, executor, failures_allowed)
+            tile_run = TileRun(records, worker, executor, failures_allowed, fetches)
             with tile_run.ending():
                 with checks.writing_into(output, "Records"):
                     pipeline._write_configuration(records.path("config.toml"))
@@ -113,6 +123,7 @@ class TileRun:
         worker: Knows the stages of a tile.
         executor: Takes the tiles through them.
         failures_allowed: The run ends once this many tiles have failed; 0 means at the first, None never.
+        fetches: Ends the worker's downloads; a signal cancels them with the run.
 
     Attributes:
         cancel: Ends the run.
@@ -121,7 +132,12 @@ class TileRun:
     """
 
     def __init__(
-        self, records: RunRecords, worker: TileWorker, executor: ExecutorProtocol, failures_allowed: int | None = None
+        self,
+        records: RunRecords,
+        worker: TileWorker,
+        executor: ExecutorProtocol,
+        failures_allowed: int | None = None,
+        fetches: "FetchCancellation | None" = None,
     ) -> None:
         self.records = records
         self.cancel = CancellationToken()
@@ -129,6 +145,7 @@ class TileRun:
         self.startup_seconds = 0.0
         self._worker = worker
         self._executor = executor
+        self._fetches = fetches
         self._limit = None if failures_allowed is None else max(failures_allowed, 1)
 
     @contextmanager
@@ -158,7 +175,7 @@ class TileRun:
         Args:
             total: Number of tiles.
         """
-        with cancelling_on_signals(self.cancel), Reporter(total).showing() as self.reporter:
+        with cancelling_on_signals(self.cancel, self._fetches), Reporter(total).showing() as self.reporter:
             yield
 
     def go(self, decisions: Sequence[Decision], begin: Callable[[], None] | None = None) -> None:

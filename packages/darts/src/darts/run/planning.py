@@ -22,6 +22,7 @@ from darts.startup import resume_collection
 from darts_utils import resolve_device
 
 if TYPE_CHECKING:
+    from darts.run.fetching import PlannedFetch
     from darts_segmentation import ModelCard
 
 logger = logging.getLogger(__name__)
@@ -67,10 +68,12 @@ class Plan:
     Attributes:
         decisions: One per tile, in the order of the run.
         context: What the tiles share; complete where a tile is to be computed.
+        fetch: What the tiles lack that are to be computed; None where nobody asked for it, as in a run.
     """
 
     decisions: Sequence[Decision]
     context: RunContext
+    fetch: "PlannedFetch | None" = None
 
     @property
     def counts(self) -> PlanCounts:

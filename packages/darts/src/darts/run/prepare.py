@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from darts.errors import ConfigurationError, NoTilesError
 from darts.run import checks
+from darts.run.fetching import estimate_auxiliary
 from darts.run.planning import bands_wanted, list_tasks, read_cards
 from darts.run.task import Pipeline, TileTask
 from darts.run.worker import dem_margin_px
@@ -159,7 +160,9 @@ def prepare_auxiliary(
     """
     from darts_acquisition import download_arcticdem, download_tcvis
 
-    tell_estimates(areas, products, resolution=resolution, margin_px=margin_px)
+    for name, cube in products.items():
+        estimate = estimate_auxiliary(name, cube, areas, resolution=resolution, margin_px=margin_px)
+        logger.info("%s: %s.", name, estimate)
     done = {}
     if "ArcticDEM" in products:
         cube = products["ArcticDEM"]
@@ -169,17 +172,6 @@ def prepare_auxiliary(
         done["TCVIS"] = download_tcvis(areas, products["TCVIS"], settings=earthengine, progress=_tell("TCVIS"))
     for name, filling in done.items():
         logger.info("%s: %d chunks filled, %d are empty at the provider.", name, filling.filled, filling.empty)
-
-
-def tell_estimates(areas: Sequence[Any], products: dict[str, str], *, resolution: int, margin_px: int) -> None:
-    """Say how much there is to fetch for the area of all tiles; arguments as for :func:`prepare_auxiliary`."""
-    from darts_acquisition import estimate_arcticdem, estimate_tcvis
-
-    if "ArcticDEM" in products:
-        estimate = estimate_arcticdem(areas, products["ArcticDEM"], resolution, buffer=margin_px)
-        logger.info("ArcticDEM: %s.", estimate)
-    if "TCVIS" in products:
-        logger.info("TCVIS: %s.", estimate_tcvis(areas, products["TCVIS"]))
 
 
 def _tell(product: str) -> Any:

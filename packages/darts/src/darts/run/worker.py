@@ -22,6 +22,7 @@ from darts_utils import DartsError, ParameterError
 if TYPE_CHECKING:
     import xarray as xr
 
+    from darts_acquisition import FetchCancellation
     from darts_segmentation import EnsembleV1
 
 logger = logging.getLogger(__name__)
@@ -122,15 +123,25 @@ class Worker:
         pipeline: The configuration, and how a tile is loaded.
         context: What all tiles share.
         open_session: Opens what computes probabilities.
+        fetches: Ends the downloads of the tiles that are being loaded; None where nobody will ask for that.
 
     Attributes:
         startup_seconds: How long `open` took.
     """
 
-    def __init__(self, pipeline: Pipeline, context: RunContext, open_session: OpenSession = open_session) -> None:
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        context: RunContext,
+        open_session: OpenSession = open_session,
+        fetches: "FetchCancellation | None" = None,
+    ) -> None:
+        from darts_acquisition import FetchCancellation
+
         self.pipeline = pipeline
         self.context = context
         self.startup_seconds = 0.0
+        self._fetches = fetches or FetchCancellation()
         self._open_session = open_session
         self._session: Session | None = None
         self._memory = InputMemory(output_of(pipeline))
@@ -167,13 +178,13 @@ class Worker:
 
     def stages(self) -> list[Stage]:
         """List the stages that a tile of this run needs, by the names of the records."""
-        stages = [Stage("Loading Optical", "load", self._load)]
+        loads = {"Loading Optical": self._load}
         if self.context.arcticdem is not None:
-            stages.append(Stage("Loading ArcticDEM", "load", partial(self._load_arcticdem, self.context.arcticdem)))
+            loads["Loading ArcticDEM"] = partial(self._load_arcticdem, self.context.arcticdem)
         if self.context.tcvis is not None:
-            stages.append(Stage("Loading TCVis", "load", partial(self._load_tcvis, self.context.tcvis)))
+            loads["Loading TCVis"] = partial(self._load_tcvis, self.context.tcvis)
         return [
-            *stages,
+            *(Stage(name, "load", partial(self._fetch, load)) for name, load in loads.items()),
             Stage("Preprocessing", "load", self._preprocess),
             Stage("Segmenting", "infer", self._segment),
             Stage("Postprocessing", "write", self._postprocess),
@@ -206,6 +217,13 @@ class Worker:
         logger.debug("Tile %s failed in stage %s.", record.tile_id, stage.name, exc_info=error)
 
     # The stages.
+
+    def _fetch(self, load: Callable[[TileWork], None], work: TileWork) -> None:
+        """Load something, until the run's downloads are cancelled."""
+        from darts_acquisition import cancellable
+
+        with cancellable(self._fetches):
+            load(work)
 
     def _load(self, work: TileWork) -> None:
         key = work.task.key

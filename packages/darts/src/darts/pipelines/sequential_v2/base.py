@@ -146,8 +146,21 @@ class _BasePipeline(PipelineFields, ABC):
     def _note_prepared(self, names: list[str]) -> None:
         """Write down which tiles an offline run can process."""
 
-    def _tile_areas(self, tasks: Sequence[TileTask], failed: list[str]) -> "dict[str, GeoBox | Geometry]":
-        """Return grid or footprint of each tile by name; add the names of tiles that cannot be read to `failed`."""
+    def _images_to_fetch(self, tasks: Sequence[TileTask]) -> dict[str, int | None]:  # noqa: ARG002
+        """Name the tiles whose image a run would download, with the bytes where they are known; ask no service."""
+        return {}
+
+    def _tile_areas(
+        self,
+        tasks: Sequence[TileTask],
+        failed: list[str],
+        *,
+        offline: bool = False,  # noqa: ARG002 - a folder of images knows where they lie
+    ) -> "dict[str, GeoBox | Geometry]":
+        """Return grid or footprint of each tile by name; add the names of tiles whose place is not known to `failed`.
+
+        With `offline`, no service is asked.
+        """
         from odc.geo.geom import Geometry
 
         frame = self._tile_aoi()
@@ -192,10 +205,10 @@ class _BasePipeline(PipelineFields, ABC):
         return run(self)
 
     def plan(self) -> Plan:
-        """Say what `run` would do about each tile and why, without computing or writing anything.
+        """Say what `run` would do about each tile and why, and fetch, without computing or writing anything.
 
         Returns:
-            One decision per tile, in the order of the run.
+            One decision per tile, in the order of the run, and what the tiles lack that would be computed.
 
         Raises:
             ConfigurationError: As `run`.

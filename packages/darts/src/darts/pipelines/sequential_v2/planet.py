@@ -139,7 +139,13 @@ class PlanetPipeline(_BasePipeline):
     def _how_to_prepare(self) -> str:
         return "darts inference prep-data planet --aux"
 
-    def _tile_areas(self, tasks: Sequence[TileTask], failed: list[str]) -> "dict[str, GeoBox | Geometry]":
+    def _tile_areas(
+        self,
+        tasks: Sequence[TileTask],
+        failed: list[str],
+        *,
+        offline: bool = False,  # noqa: ARG002 - nothing is asked
+    ) -> "dict[str, GeoBox | Geometry]":
         from darts_acquisition import get_planet_geometry
 
         areas: dict[str, GeoBox | Geometry] = {}
@@ -148,7 +154,7 @@ class PlanetPipeline(_BasePipeline):
                 areas[task.tile_id] = get_planet_geometry(task.key)
             except DartsError as error:
                 failed.append(task.tile_id)
-                logger.error("Scene %s is left out: %s", task.tile_id, error)  # noqa: TRY400 - no bug of ours
+                logger.error("The place of scene %s is not known: %s", task.tile_id, error)  # noqa: TRY400 - no bug of ours
         return areas
 
 

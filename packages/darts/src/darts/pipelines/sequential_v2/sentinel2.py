@@ -107,10 +107,15 @@ class Sentinel2Pipeline(_BasePipeline):
 
     def _resolve(self) -> None:
         super()._resolve()
+        self._found_bytes: dict[str, int] = {}
+        """What the last search said of how much there is to download of a scene; no part of the configuration."""
         if self.no_raw_data_store:
             self.raw_data_store = None
         elif self.raw_data_store is None:
             self.raw_data_store = resolved(self.default_dirs.sentinel2_raw(self.raw_data_source))
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_found_bytes": {}}  # A process that computes tiles does not ask for it.
 
     def _results_folder(self) -> str:
         return f"sentinel2-{self.raw_data_source}"
@@ -172,15 +177,20 @@ class Sentinel2Pipeline(_BasePipeline):
     def _is_stored(self, task: TileTask) -> bool:
         return self.raw_data_store is not None and self._source().is_stored(task.key, self.raw_data_store)
 
-    def _tile_areas(self, tasks: Sequence[TileTask], failed: list[str]) -> "dict[str, GeoBox | Geometry]":
+    def _images_to_fetch(self, tasks: Sequence[TileTask]) -> dict[str, int | None]:
+        return {task.tile_id: self._found_bytes.get(task.key) for task in tasks if not self._is_stored(task)}
+
+    def _tile_areas(
+        self, tasks: Sequence[TileTask], failed: list[str], *, offline: bool = False
+    ) -> "dict[str, GeoBox | Geometry]":
         source = self._source()
         areas: dict[str, GeoBox | Geometry] = {}
         for task in tasks:
             try:
-                areas[task.tile_id] = source.geobox(task.key, self.raw_data_store)
+                areas[task.tile_id] = source.geobox(task.key, self.raw_data_store, offline=offline)
             except DartsError as error:
                 failed.append(task.tile_id)
-                logger.error("Scene %s is left out: %s", task.tile_id, error)  # noqa: TRY400 - no bug of ours
+                logger.error("The place of scene %s is not known: %s", task.tile_id, error)  # noqa: TRY400 - no bug of ours
         return areas
 
     def _note_prepared(self, names: list[str]) -> None:
@@ -240,6 +250,7 @@ class Sentinel2Pipeline(_BasePipeline):
             years=None if dates else self.years,
         )
         newest = source.newest(found.index)
+        self._found_bytes = {name: int(size) for name, size in found["download_bytes"].dropna().items()}
         logger.info("%d scenes fit the selection.", len(newest))
         if len(newest) < len(found):
             logger.info("%d more are left out, which were processed again since.", len(found) - len(newest))

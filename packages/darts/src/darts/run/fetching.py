@@ -1,0 +1,142 @@
+"""Say what a run would fetch before it begins: chunks of auxiliary data, and images that are not in a store.
+
+Nothing is asked of a service here. Where tiles lie is taken from the heads of their files, of those only that would be
+computed.
+"""
+
+import logging
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from math import ceil
+from typing import TYPE_CHECKING, Any
+
+from darts.run.planning import Plan
+from darts.run.task import Pipeline, TileTask
+from darts.run.worker import dem_margin_px
+
+if TYPE_CHECKING:
+    from darts_acquisition import Estimate
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class PlannedFetch:
+    """What the tiles of a run that are to be computed lack; a run that is not offline fetches it.
+
+    Attributes:
+        tiles: How many tiles are to be computed.
+        offline: Whether nothing may be fetched.
+        auxiliary: Chunks by product ("ArcticDEM", "TCVIS"), of the products that models and export need. A chunk that
+            several tiles touch counts once.
+        images: Tiles whose image is not in the store, with the bytes to download, None where they are not known.
+        unplaced: Tiles whose place is not known before they are loaded. Their chunks are not counted.
+        fails: Tiles that would fail, since nothing may be fetched or a product does not reach them, with the reason.
+    """
+
+    tiles: int = 0
+    offline: bool = False
+    auxiliary: "Mapping[str, Estimate]" = field(default_factory=dict)
+    images: Mapping[str, int | None] = field(default_factory=dict)
+    unplaced: tuple[str, ...] = ()
+    fails: Mapping[str, str] = field(default_factory=dict)
+
+    def lines(self) -> list[str]:
+        """Say it in plain words, a sentence each."""
+        lacking = [f"{name}: {estimate}" for name, estimate in self.auxiliary.items() if estimate.missing_chunks]
+        if self.images:
+            lacking.insert(0, f"images of {len(self.images)} tiles, {_size(list(self.images.values()))}")
+        before = "Missing, and offline not fetched: " if self.offline else "To fetch: "
+        said = [before + "; ".join(lacking) + "."] if lacking else ["Nothing is to be fetched."]
+        if self.fails:
+            reasons = Counter(self.fails.values())
+            listed = ", ".join(f"{reason} ({count})" for reason, count in reasons.items())
+            said.append(f"{len(self.fails)} of {self.tiles} tiles would fail: {listed}.")
+        if self.unplaced:
+            said.append(f"Of {len(self.unplaced)} tiles the place is not known; what is around them is not counted.")
+        return said
+
+
+def plan_fetching(pipeline: Pipeline, plan: Plan) -> PlannedFetch:
+    """Find out what a run would fetch. Nothing is fetched or created, and no service is asked.
+
+    Args:
+        pipeline: The pipeline.
+        plan: What its run would do.
+
+    Returns:
+        What the tiles lack that would be computed.
+    """
+    tasks = plan.todo
+    images = pipeline._images_to_fetch(tasks)
+    fails = dict.fromkeys(images, "the image is not in the store") if pipeline.offline else {}
+    cubes = {"ArcticDEM": plan.context.arcticdem, "TCVIS": plan.context.tcvis}
+    unplaced: list[str] = []
+    auxiliary: dict[str, Estimate] = {}
+    if any(cubes.values()):
+        areas = _find_areas(pipeline, tasks, unplaced)
+        for name, cube in cubes.items():
+            if cube is not None and areas:
+                auxiliary[name] = estimate = _estimate(pipeline, name, cube, list(areas.values()))
+                _note_failures(fails, name, estimate, list(areas), offline=pipeline.offline)
+    return PlannedFetch(len(tasks), pipeline.offline, auxiliary, images, tuple(unplaced), fails)
+
+
+def estimate_auxiliary(name: str, cube: str, areas: Sequence[Any], *, resolution: int, margin_px: int) -> "Estimate":
+    """Say how much there is to fetch of a product for the area of all tiles.
+
+    Args:
+        name: "ArcticDEM" or "TCVIS".
+        cube: The product's datacube; everything is missing where there is none.
+        areas: Grids or footprints of the tiles (odc.geo), in any CRS.
+        resolution: Pixel size of the DEM in metres.
+        margin_px: Pixels of the DEM around each tile.
+
+    Raises:
+        OutsideExtentError: If all tiles lie outside the product.
+        CubeError: If there is something else at the place of the cube.
+    """
+    from darts_acquisition import estimate_arcticdem, estimate_tcvis
+
+    if name == "ArcticDEM":
+        return estimate_arcticdem(areas, cube, resolution, buffer=margin_px)
+    return estimate_tcvis(areas, cube)
+
+
+def _estimate(pipeline: Pipeline, name: str, cube: str, areas: Sequence[Any]) -> "Estimate":
+    from darts_acquisition import Estimate, OutsideExtentError
+
+    resolution = pipeline._arcticdem_resolution()
+    margin_px = dem_margin_px(pipeline.tpi_outer_radius, resolution)
+    try:
+        return estimate_auxiliary(name, cube, areas, resolution=resolution, margin_px=margin_px)
+    except OutsideExtentError:
+        return Estimate(0, 0, 0, outside=tuple(range(len(areas))))
+
+
+def _note_failures(
+    fails: dict[str, str], name: str, estimate: "Estimate", tile_ids: Sequence[str], *, offline: bool
+) -> None:
+    """Note the first reason for which each tile would fail, in the order of the stages."""
+    for number in estimate.outside:
+        fails.setdefault(tile_ids[number], f"it lies outside {name}")
+    for number in estimate.incomplete if offline else ():
+        fails.setdefault(tile_ids[number], f"chunks of {name} are missing")
+
+
+def _find_areas(pipeline: Pipeline, tasks: Sequence[TileTask], unplaced: list[str]) -> dict[str, Any]:
+    """Return grid or footprint of each tile by name; add the names of those without to `unplaced`."""
+    try:
+        return dict(pipeline._tile_areas(tasks, unplaced, offline=True))
+    except Exception as error:  # noqa: BLE001 - a hook of somebody else, which a run does not call
+        logger.warning("The places of the tiles are not known: %s: %s", type(error).__name__, error)
+        unplaced[:] = [task.tile_id for task in tasks]
+        return {}
+
+
+def _size(sizes: Sequence[int | None]) -> str:
+    known = [size for size in sizes if size is not None]
+    if not known:
+        return "of unknown size"
+    return f"{'' if len(known) == len(sizes) else 'at least '}{ceil(sum(known) / 1e6)} MB to download"

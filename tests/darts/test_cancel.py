@@ -1,0 +1,75 @@
+"""A signal ends the run that it is meant for, and no other of the process."""
+
+import os
+import signal
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from darts.run import RunInterrupted, run
+from darts_acquisition import RetryPolicy
+from support import standin
+
+
+class Service:
+    """Tells whoever asks to come back in an hour, until it answers."""
+
+    def __init__(self) -> None:
+        self.asked, self.answers = threading.Event(), threading.Event()
+
+    def request(self) -> None:
+        self.asked.set()
+        if not self.answers.is_set():
+            raise ConnectionError("lost")
+
+
+SERVICES: dict[str, Service] = {}
+
+
+@dataclass
+class WaitingPipeline(standin.StandInPipeline):
+    """Asks the service of its folder before it loads an image."""
+
+    def _load_tile(self, tilekey: Path) -> Any:
+        service = SERVICES[self.images_dir.parent.name]
+        first_wait_s = 3600.0 if service.answers.wait(0) else 0.2
+        policy = RetryPolicy(attempts=1000, first_wait_s=first_wait_s, longest_wait_s=first_wait_s)
+        policy.call(service.request, "the service")
+        return super()._load_tile(tilekey)
+
+
+def _pipeline(folder: Path) -> WaitingPipeline:
+    SERVICES[folder.name] = Service()
+    made = standin.make_pipeline(standin.make_folder(folder, 2))
+    given = ("images_dir", "output_data_dir", "model_files", "patch_size", "overlap", "device", "export_bands")
+    return WaitingPipeline(**{name: getattr(made, name) for name in given})
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
+def test_a_cancelled_run_does_not_disturb_another_one(tmp_path: Path) -> None:
+    cancelled, other = _pipeline(tmp_path / "cancelled"), _pipeline(tmp_path / "other")
+    records: list[Any] = []
+    thread = threading.Thread(target=lambda: records.append(run(other, standin.open_session)), daemon=True)
+    thread.start()
+    assert SERVICES["other"].asked.wait(60)
+
+    def interrupt() -> None:
+        assert SERVICES["cancelled"].asked.wait(60)
+        time.sleep(0.2)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=interrupt, daemon=True).start()
+    with pytest.raises(RunInterrupted):
+        run(cancelled, standin.open_session)
+    assert thread.is_alive()
+    SERVICES["other"].answers.set()
+    thread.join(60)
+    assert [record.status for record in records[0].tiles] == ["success", "success"]
+    SERVICES["cancelled"].answers.set()
+    again = run(cancelled, standin.open_session)
+    assert [record.status for record in again.tiles] == ["success", "success"], "a token is of one run"
