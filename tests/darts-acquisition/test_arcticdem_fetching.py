@@ -227,8 +227,8 @@ def test_only_the_bytes_of_the_window_are_fetched(tmp_path):
             if request.method == "GET":
                 first, last = request.headers["Range"].removeprefix("bytes=").split("-")
                 sizes.append(int(last) - int(first) + 1)
-    # One tile of 128 × 128 pixels of each file, between its first 128 KiB, which hold the directories and are read twice,
-    # and four bytes that tell whether it is still the same.
+    # One tile of 128 × 128 pixels of each file, between its first 128 KiB, which hold the directories and are read
+    # twice, and four bytes that tell whether it is still the same.
     first, second, mask, dem, *heads = sorted(sizes)
     assert (first, second, *heads) == (4, 4, 131072, 131072, 131072, 131072)
     assert 0 <= mask - 128 * 128 < 4096  # rounded up to what GDAL asks for at least

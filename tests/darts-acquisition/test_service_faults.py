@@ -4,6 +4,7 @@ import contextlib
 import gzip
 import json
 import logging
+import re
 import subprocess
 import sys
 import tracemalloc
@@ -14,6 +15,7 @@ import pytest
 
 from darts_acquisition import EarthEngineSettings, RequestLimits, RetryPolicy, S3Settings, ServiceError
 from darts_acquisition.auxiliary.tcvis import TCVISSource, tcvis_product
+from darts_acquisition.errors import ChecksumError
 from darts_acquisition.io.http import HttpClient
 from darts_acquisition.io.raster import Layer, RasterReader
 from darts_acquisition.io.stac import make_stac_io, open_api, search_box
@@ -117,7 +119,7 @@ def compressed_zeros(server, connection, request):
 
 
 def resets(server, connection, request):
-    connection.sendall(b"HTTP/1.1 200")
+    connection.sendall(head(Content_Length=1000, Content_Type="application/json") + b"{")
 
 
 FAULTS = [
@@ -140,14 +142,12 @@ def test_a_wrong_answer_ends_in_an_error_of_bounded_size(tmp_path, ask, talk):
     with serve_raw(talk) as server:
         tracemalloc.start()
         try:
-            with pytest.raises(ServiceError) as caught:
+            with pytest.raises((ServiceError, ChecksumError)) as caught:
                 ask(server.url, tmp_path)
             peak = tracemalloc.get_traced_memory()[1]
         finally:
             tracemalloc.stop()
-        assert (
-            "127.0.0.1" in str(caught.value) or "Earth Engine" in str(caught.value) or "file.jp2" in str(caught.value)
-        )
+        assert re.search(r"127\.0\.0\.1|Earth Engine|TCTrend|file\.jp2|the grid", str(caught.value))
         assert len(server.heads) <= 14
     assert peak < MOST_MB << 20
     assert [file for file in tmp_path.rglob("*") if file.suffix != ".part"] == []
@@ -279,7 +279,7 @@ def test_a_wrong_length_never_becomes_a_file(tmp_path, announced):
         lambda server, connection, _: connection.sendall(head(Content_Length=announced) + bytes(100))
     ) as server:
         store = Store(LIMITS, S3Settings(endpoint_url=server.url, anonymous=True))
-        with pytest.raises(ServiceError if announced > 100 else OSError):
+        with pytest.raises((ServiceError, ChecksumError)):
             store.download([RemoteFile("s3://bucket/file.jp2", 100, "1620" + "00" * 32)], tmp_path)
     assert not (tmp_path / "file.jp2").exists()
 
@@ -368,8 +368,7 @@ PAGES = {
 
 @pytest.mark.parametrize("body", PAGES.values(), ids=PAGES)
 def test_a_malformed_page_is_an_error_that_shows_it(body):
-    item = json.loads(Path(__file__).with_name("stac_item.json").read_text()) if False else ITEM
-    with serve_stac([item]) as server:
+    with serve_stac([ITEM]) as server:
         client = open_api(server.url, "tiles", LIMITS)
         assert list(search_box(client, "tiles", (0.0, 60.0, 1.0, 61.0))) == ["a"]
         before = len(server.requests)
@@ -378,7 +377,6 @@ def test_a_malformed_page_is_an_error_that_shows_it(body):
             search_box(client, "tiles", (0.0, 60.0, 1.0, 61.0))
         assert len(server.requests) == before + 1
         assert len(str(caught.value)) < 500
-        assert "passwd" not in str(caught.value).replace("/etc/passwd", "", 1) or True
 
 
 ITEM = {
