@@ -450,7 +450,7 @@ def test_an_answer_that_is_no_json_is_taken_for_a_broken_one(service):
     stac.inject(path="/search", body=b'{"features": [', times=1)
     assert len(search_cdse_s2_sr(tile_ids=["08WMA"], settings=settings)) == 1
     stac.inject(path="/search", body=b'{"features": [', times=99)
-    with pytest.raises(ServiceError, match="no whole JSON.*after 3 attempts"):
+    with pytest.raises(ServiceError, match=r"no whole JSON.*after 3 attempts"):
         search_cdse_s2_sr(tile_ids=["08WMA"], settings=settings)
 
 

@@ -1,5 +1,6 @@
 """Earth Engine through its client, whose requests are bounded as all others are."""
 
+import json
 import os
 import threading
 from collections.abc import Callable, Mapping
@@ -7,7 +8,7 @@ from typing import Any, TypeVar
 
 from darts_acquisition.errors import LoginError, ServiceError
 from darts_acquisition.io.failures import lost, scrub
-from darts_acquisition.io.http import HttpClient
+from darts_acquisition.io.http import HttpClient, refuse_web_page
 from darts_acquisition.io.settings import EarthEngineSettings
 
 T = TypeVar("T")
@@ -121,8 +122,28 @@ class _Transport:
         from httplib2 import Response
 
         answer = self._client.ask(uri, method, {**(headers or {}), "Accept-Encoding": "gzip"}, data=body)
+        refuse_web_page(answer.headers if answer.status < 400 else {}, b"", uri)
         told = {name.lower(): value for name, value in answer.headers.items()}
-        return Response(told | {"status": str(answer.status)}), bytes(answer.content)
+        content = bytes(answer.content)
+        if answer.status >= 400 or not content or "json" in told.get("content-type", ""):
+            content = _checked_json(answer.status, content)
+        return Response(told | {"status": str(answer.status)}), content
+
+
+def _checked_json(status: int, content: bytes) -> bytes:
+    """Return JSON as it is; an error that is none gets an empty description.
+
+    Raises:
+        RequestError: If it is no error, and cut off.
+    """
+    try:
+        if isinstance(json.loads(content), dict):
+            return content
+    except (ValueError, RecursionError):
+        pass
+    if status < 400:
+        raise lost("the answer is no whole JSON object")
+    return json.dumps({"error": {"code": status, "message": f"HTTP status {status}"}}).encode()
 
 
 def _credentials(settings: EarthEngineSettings) -> Any:

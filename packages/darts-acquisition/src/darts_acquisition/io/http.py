@@ -28,6 +28,8 @@ _PART = 1 << 16
 _SLOWEST = 1024
 """Bytes per second, on average, below which an answer counts as stalled."""
 _MOST_REDIRECTS = 5
+_ERROR_BYTES = 1 << 16
+"""Of the body of an error, which may say why."""
 _POLL_S = 0.1
 
 
@@ -143,7 +145,8 @@ class HttpClient:
         def work() -> Answer:
             with contextlib.closing(self.open(method, url, asked, **content)) as response:
                 enough = not whole or response.status_code >= 400
-                return Answer(response.status_code, response.headers, self._read(response, most_bytes, enough))
+                most = _ERROR_BYTES if response.status_code >= 400 else most_bytes
+                return Answer(response.status_code, response.headers, self._read(response, most, enough))
 
         with self.slot():
             return self.threads.within(10 * self.limits.timeout_s, work)
@@ -180,7 +183,9 @@ class HttpClient:
         for _ in range(_MOST_REDIRECTS):
             request = self._session.prepare_request(Request(method, url, dict(headers), auth=sign, **content))
             settings = self._session.merge_environment_settings(str(request.url), {}, True, verify, None)
-            response = self._session.send(request, timeout=self.limits.timeout_s, allow_redirects=False, **settings)
+            # Not by the session itself: it would read the body of a redirection, however long.
+            adapter = self._session.get_adapter(str(request.url))
+            response = adapter.send(request, timeout=self.limits.timeout_s, **settings)
             target = self._session.get_redirect_target(response)
             if target is None:
                 return response

@@ -1,6 +1,7 @@
 """STAC APIs through pystac-client: bounded requests, and pages that are checked before anybody relies on them."""
 
 import contextlib
+import itertools
 import json
 import reprlib
 import traceback
@@ -223,7 +224,8 @@ def _reading(problem: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        *_, (frame, _) = traceback.walk_tb(error.__traceback__)
-        if isinstance(error, DartsError) or frame.f_globals.get("__name__", "").startswith("darts"):
-            raise  # A mistake in our code is none of the service.
+        modules = [frame.f_globals.get("__name__", "") for frame, _ in traceback.walk_tb(error.__traceback__)]
+        within = itertools.dropwhile(lambda name: not name.startswith("pystac"), modules)
+        if isinstance(error, DartsError) or any(name.startswith("darts") for name in within):
+            raise  # A mistake in our code, which pystac has called, is none of the service.
         raise ServiceError(f"{problem}: {type(error).__name__}: {scrub(str(error))[:200]}.") from None
