@@ -438,14 +438,16 @@ def test_a_mistake_of_ours_is_not_reported_as_one_of_the_service(monkeypatch):
 def test_who_waits_for_a_silent_service_stops_at_once(tmp_path):
     import threading
 
-    from darts_acquisition import StoppedError, allow_fetching, stop_fetching
+    from darts_acquisition import FetchCancellation, StoppedError, cancellable
 
+    cancellation = FetchCancellation()
     patient, errors = RequestLimits(timeout_s=3000, retry=TWICE), []
     with serve_raw(silence) as server:
 
         def work():
             try:
-                HttpClient(patient).fetch(f"{server.url}/file", "the file", bytes)
+                with cancellable(cancellation):
+                    HttpClient(patient).fetch(f"{server.url}/file", "the file", bytes)
             except StoppedError as error:
                 errors.append(error)
 
@@ -453,11 +455,8 @@ def test_who_waits_for_a_silent_service_stops_at_once(tmp_path):
         thread.start()
         while not server.heads:
             thread.join(0.01)
-        try:
-            stop_fetching()
-            thread.join(20)
-        finally:
-            allow_fetching()
+        cancellation.requested = True
+        thread.join(20)
         assert not thread.is_alive()
         assert len(errors) == 1
 
