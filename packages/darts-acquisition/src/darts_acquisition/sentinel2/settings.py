@@ -15,7 +15,7 @@ CDSE_S3_URL = "https://eodata.dataspace.copernicus.eu"
 class CDSESettings:
     """The Copernicus Data Space: a STAC API, and the object storage that its items name.
 
-    Keys of the object storage are not written here: boto3 finds them, usually in a profile of ``~/.aws``.
+    Keys of the object storage are not written here: botocore finds them, usually in a profile of ``~/.aws``.
 
     Attributes:
         stac_url: Address of the STAC API.
@@ -41,7 +41,7 @@ class CDSESettings:
         """Return the defaults, with what variables of the environment set.
 
         ``DARTS_CDSE_STAC_URL`` and ``DARTS_CDSE_S3_URL`` are addresses. ``DARTS_CDSE_PROFILE`` is a profile of
-        ``~/.aws``; without it boto3 looks at ``AWS_PROFILE`` and the default one. ``DARTS_CDSE_REQUESTS_PER_SECOND``
+        ``~/.aws``; without it botocore looks at ``AWS_PROFILE`` and the default one. ``DARTS_CDSE_REQUESTS_PER_SECOND``
         limits the rate of requests, that of searches and that of downloads each.
 
         Raises:
