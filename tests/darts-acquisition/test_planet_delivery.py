@@ -483,7 +483,7 @@ def test_folder_that_has_just_changed_is_read_anew(plain, tmp_path):
     folder = flat(plain, tmp_path / "order", SCENES[:1])
     for ending in FILES[1:]:
         (folder / (SCENES[0] + ending)).unlink()
-        now = os.stat(folder)
+        now = folder.stat()
         assert len(list_planet_files(folder / SCENES[0])) == 2
         shutil.copy(plain / SCENES[0] / (SCENES[0] + ending), folder)
         os.utime(folder, ns=(now.st_atime_ns, now.st_mtime_ns))
