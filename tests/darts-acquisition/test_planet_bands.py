@@ -186,7 +186,12 @@ def test_scale_in_the_file_that_is_another_is_an_error(delivery):
     made = delivery()
     made.metadata()
     image = made.image()
-    for scales, fine in (((1.0,) * 4, True), ((1e-4,) * 4, True), ((1e-4, 1e-4, 2e-4, 1e-4), False)):
+    for scales, fine in (
+        ((1.0,) * 4, True),
+        ((1e-4,) * 4, True),
+        ((1.0, 1e-4, 1.0, 1e-4), True),
+        ((1e-4, 1e-4, 2e-4, 1e-4), False),
+    ):
         with rasterio.open(image, "r+") as target:
             target.scales = scales
         if fine:

@@ -1,6 +1,7 @@
 """Orders as they arrive: every layout is listed and loads as the plain folder of the same scene does."""
 
 import json
+import os
 import shutil
 import zipfile
 from pathlib import Path
@@ -475,3 +476,25 @@ def test_file_names_tell_scene_kind_and_tools(words, level):
 )
 def test_file_names_of_an_order(name, scene, kind):
     assert (scene_of(name), kind_of(name)) == (scene, kind)
+
+
+def test_folder_that_has_just_changed_is_read_anew(plain, tmp_path):
+    """Also where the clock of the file system is too coarse to tell the two changes apart."""
+    folder = flat(plain, tmp_path / "order", SCENES[:1])
+    for ending in FILES[1:]:
+        (folder / (SCENES[0] + ending)).unlink()
+        now = folder.stat()
+        assert len(list_planet_files(folder / SCENES[0])) == 2
+        shutil.copy(plain / SCENES[0] / (SCENES[0] + ending), folder)
+        os.utime(folder, ns=(now.st_atime_ns, now.st_mtime_ns))
+        assert len(list_planet_files(folder / SCENES[0])) == 3
+
+
+def test_folder_that_rests_is_read_once(plain, tmp_path, monkeypatch):
+    folder = flat(plain, tmp_path / "order")
+    os.utime(folder, ns=(0, 10**18))
+    listed = []
+    monkeypatch.setattr(os, "listdir", lambda place, plainly=os.listdir: [listed.append(place), *plainly(place)][1:])
+    for name in SCENES * 3:
+        assert [file.name for file in list_planet_files(folder / name)] == [name + ending for ending in FILES]
+    assert listed.count(folder) == 1

@@ -89,6 +89,12 @@ def test_the_hash_is_that_of_weights_and_card(tmp_path, network):
     assert SMPSegmenter(tmp_path / "a", "cpu").model_hash == hash_model(tmp_path / "a")
 
 
+def test_the_card_may_begin_with_a_byte_order_mark(tmp_path, network):
+    _, card = model_paths(save_model(tmp_path / "a", network, CARD))
+    card.write_bytes(b"\xef\xbb\xbf" + card.read_bytes().replace(b"\n", b"\r\n"))
+    assert SMPSegmenter(tmp_path / "a", "cpu").card == CARD
+
+
 def test_the_card_follows_the_extension(tmp_path, network):
     _, card = model_paths(save_model(tmp_path / "a", network, CARD))
     content = json.loads(card.read_text())

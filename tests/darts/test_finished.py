@@ -3,6 +3,7 @@
 import os
 import shutil
 import zipfile
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -235,6 +236,49 @@ def test_a_zip_archive_is_compared_by_its_directory(tmp_path: Path) -> None:
     before = describe_inputs([write("abc")], memory)
     assert changed_input(before, [write("abc")], memory) == ""
     assert changed_input(before, [write("abd")], memory) == "scene.zip has another content"
+
+
+def test_a_member_of_an_archive_is_compared_by_size_and_crc(tmp_path: Path) -> None:
+    from darts.run.inputs import InputMemory, changed_input, describe_inputs, states_of
+
+    archive = tmp_path / "order.zip"
+    members = [archive / "PSScene" / name for name in ("image.tif", "mask.tif")]
+
+    def write(image: str, mask: str = "xyz", compression: int = zipfile.ZIP_STORED) -> None:
+        with zipfile.ZipFile(archive, "w", compression) as file:
+            for name, content in (("image.tif", image), ("mask.tif", mask), ("other.tif", image)):
+                if content:
+                    file.writestr(f"PSScene/{name}", content)
+
+    memory = InputMemory(tmp_path)
+    write("abc")
+    before = describe_inputs(members, memory)
+    assert before == {
+        "image.tif": {"size": 3, "crc32": f"{zlib.crc32(b'abc'):08x}"},
+        "mask.tif": {"size": 3, "crc32": f"{zlib.crc32(b'xyz'):08x}"},
+    }
+    state = states_of(members)
+    assert set(state) == set(members)
+    assert changed_input(before, members, memory) == ""
+    write("abc", compression=zipfile.ZIP_DEFLATED)
+    assert changed_input(before, members, memory) == "", "packed anew"
+    assert states_of(members) != state, "a change while a tile is loaded shows"
+    for image in ("abd", "abcd"):
+        write(image)
+        assert changed_input(before, members, memory) == "image.tif has another content"
+    write("abc", mask="")
+    assert changed_input(before, members[:1], memory) == "mask.tif is gone"
+    with pytest.raises(FileNotFoundError, match=r"order\.zip holds no PSScene/mask\.tif"):
+        describe_inputs(members, memory)
+    assert changed_input(before, members, memory).startswith("mask.tif cannot be compared")
+    archive.write_bytes(b"PK")
+    assert changed_input(before, members, memory).startswith("image.tif cannot be compared")
+    archive.unlink()
+    assert states_of(members) == {}
+    (tmp_path / "folder.zip").mkdir()
+    image = tmp_path / "folder.zip" / "image.tif"
+    image.write_text("abc")
+    assert "sha256" in describe_inputs([image], memory)["image.tif"], "a folder may be called so"
 
 
 def test_two_tiles_with_one_folder_are_refused(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@
 import functools
 import logging
 import os
+import time
 import zipfile
 import zlib
 from collections.abc import Iterable
@@ -25,6 +26,8 @@ _EXPECTED: dict[Kind, str] = {
 _STEMS: dict[Kind, str] = {"image": "*_SR", "mask": "*_udm2"}
 _SIDECARS = (".msk", ".aux.xml")
 """What the names of files end in where GDAL keeps a mask and no-data values beside an image."""
+_SETTLED_NS = 2_000_000_000
+"""Age of a change after which every further one shows in the time of a folder."""
 _BUNDLES = 2
 """Levels of folders below a scene's own, in some layouts of orders."""
 
@@ -61,7 +64,7 @@ class Delivery:
             levels = [[file for file in level if file.is_file()] for level in _levels_below(where)]
         files = {kind: next((found for level in levels if (found := _of_kind(level, kind))), []) for kind in KINDS}
         if archive is None and name and not all(files.values()):
-            beside = _beside(where.parent, name)
+            beside = [file for file in _beside(where.parent, name) if file.is_file()]
             files = {kind: found or _of_kind(beside, kind) for kind, found in files.items()}
         delivery = cls(Path(path), tuple(file for found in files.values() for file in found), archive)
         if not delivery.files and (archive is not None or not where.is_dir()):
@@ -115,8 +118,8 @@ class Delivery:
         beside = [file.with_name(file.name + ending) for ending in _SIDECARS]
         if self.archive is None:
             return [each for each in beside if each.is_file()]
-        present = {self.archive / member for member in _members(self.archive)}
-        return [each for each in beside if each in present]
+        members = _members(self.archive).get((scene_of(file.name) or "").lower(), ())
+        return [each for each in beside if each.relative_to(self.archive).as_posix() in members]
 
     def read(self, file: Path, count: int = -1) -> bytes:
         """Read a file of the delivery, or its first bytes. A whole one out of an archive is checked against its CRC-32.
@@ -210,8 +213,8 @@ def _scenes_in(folder: Path, seen: set[tuple[str, str]]) -> list[Path] | None:
         return None
     try:
         if folder.is_file():
-            members = (Path(member) for member in _members(folder))
-            return sorted({folder / scene for each in members if kind_of(each.name) and (scene := scene_of(each.name))})
+            members = {name: [member.rpartition("/")[2] for member in each] for name, each in _members(folder).items()}
+            return sorted(folder / each[0][: len(name)] for name, each in members.items() if any(map(kind_of, each)))
         # A link comes last: what it leads to is better known by its own place.
         entries = sorted(folder.iterdir(), key=lambda entry: (entry.is_symlink(), entry.name))
     except (OSError, SceneReadError):
@@ -263,10 +266,9 @@ def _levels_below(folder: Path, levels: int = _BUNDLES) -> list[list[Path]]:
 def _beside(folder: Path, name: str) -> list[Path]:
     """List the files of a scene in a folder that may hold many of them."""
     try:
-        names = sorted(file for file in os.listdir(folder) if file.lower().startswith(name))  # noqa: PTH208 - is faster
+        return [folder / file for file in _index(folder).get(name, ())]
     except OSError:
         return []
-    return _by_scene(folder / file for file in names).get(name, [])
 
 
 def _by_scene(files: Iterable[Path]) -> dict[str, list[Path]]:
@@ -282,27 +284,47 @@ def _by_scene(files: Iterable[Path]) -> dict[str, list[Path]]:
 def _in_archive(archive: Path, where: Path, name: str | None) -> list[Path]:
     """List the files of a scene in an archive, in all of it or below the folder in it that a path names."""
     folder = where.parent if where != archive else archive
-    files = [archive / member for member in _members(archive)]
-    return [file for file in files if folder in file.parents and (scene_of(file.name) or "").lower() == name]
+    files = [archive / member for member in _members(archive).get(name or "", ())]
+    return [file for file in files if folder in file.parents]
 
 
-def _members(archive: Path) -> tuple[str, ...]:
-    """List the members of an archive.
+def _members(archive: Path) -> dict[str, list[str]]:
+    """List the members of an archive by scene, see `_index`.
 
     Raises:
         SceneReadError: If it cannot be read.
     """
     try:
-        state = archive.stat()
-        return _directory(archive, (state.st_dev, state.st_ino, state.st_size, state.st_mtime_ns))
+        return _index(archive)
     except (OSError, zipfile.BadZipFile) as error:
         raise SceneReadError(f"{archive} cannot be read as a zip archive: {error}. Download it again.") from error
 
 
+def _index(place: Path) -> dict[str, list[str]]:
+    """List what is in a folder or an archive by the scenes, in small letters, that the names of files begin with.
+
+    Looking a scene up costs no more where there are many. A folder that was changed just now is read anew each time: it
+    may change once more within the grain of its clock.
+    """
+    state = place.stat()
+    key = (state.st_dev, state.st_ino, state.st_size, state.st_mtime_ns)
+    settled = time.time_ns() - state.st_mtime_ns > _SETTLED_NS
+    return _read_index(place, key) if settled else _read_index.__wrapped__(place, key)
+
+
 @functools.lru_cache(maxsize=4)
-def _directory(archive: Path, state: tuple[int, ...]) -> tuple[str, ...]:  # noqa: ARG001 - tells archives apart
-    with zipfile.ZipFile(archive) as file:
-        return tuple(info.filename for info in file.infolist() if not info.is_dir() and ".." not in info.filename)
+def _read_index(place: Path, state: tuple[int, ...]) -> dict[str, list[str]]:  # noqa: ARG001 - tells states apart
+    if place.is_dir():
+        names = os.listdir(place)  # noqa: PTH208 - names are all it takes
+    else:
+        with zipfile.ZipFile(place) as archive:
+            names = [info.filename for info in archive.infolist() if not info.is_dir() and ".." not in info.filename]
+    found: dict[str, list[str]] = {}
+    for name in sorted(names):
+        scene = scene_of(name.rpartition("/")[2])
+        if scene:
+            found.setdefault(scene.lower(), []).append(name)
+    return found
 
 
 def _of_kind(files: Iterable[Path], kind: Kind) -> list[Path]:
