@@ -374,7 +374,7 @@ def _without(content, key):
         (lambda c: c["config"]["model"].pop("arch"), ModelCardError, "lacks 'arch'"),
         (lambda c: c["config"]["model"].update(arch="vnet"), ModelCardError, "'vnet' is unknown; known ones: unet"),
         (lambda c: c["config"]["model"].update(encoder_name="resnet17"), ModelCardError, "cannot be built.*`resnet17`"),
-        (lambda c: c["config"]["model"].update(classes=2), ModelCardError, "2 output channels; expected 1"),
+        (lambda c: c["config"]["model"].update(classes=2), ModelCardError, "2 output channels, and nothing says which"),
         (
             lambda c: c["config"]["model"].update(activation="tanh"),
             ModelCardError,

@@ -127,6 +127,11 @@ def plainly(network, tile, patch_size, overlap, reflection=0, bands=BANDS):
 UNET = {"arch": "unet", "encoder_name": "resnet18", "encoder_depth": 3, "decoder_channels": [16, 8, 8]}
 
 
+def unet_card(**fields):
+    """The card of :func:`small_unet`."""
+    return ModelCard(name="test", architecture=UNET, bands=BANDS, **fields)
+
+
 def small_unet(bands=BANDS, seed=0):
     """A U-Net with random weights, and running statistics that are not those of a fresh one."""
     import segmentation_models_pytorch as smp

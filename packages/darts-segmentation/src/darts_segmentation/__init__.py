@@ -17,6 +17,7 @@ from darts_segmentation.errors import (
     ModelWeightsError,
     OutputError,
     UnsafeModelError,
+    ValueRangeError,
 )
 from darts_segmentation.modelfile import ModelFile, ModelInfo, hash_model, model_info, read_card, read_model
 from darts_segmentation.segmenter import SMPSegmenter
@@ -47,6 +48,7 @@ __all__ = [
     "OutputError",
     "SMPSegmenter",
     "UnsafeModelError",
+    "ValueRangeError",
     "convert_model",
     "hash_model",
     "model_info",

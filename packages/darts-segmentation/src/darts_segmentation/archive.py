@@ -1,62 +1,29 @@
 """Read checkpoints that torch wrote, as data: nothing in them is executed, and nothing expands beyond the file's size.
 
 Four walls stand one behind the other. The directory of the zip file says how much there is to read; the pickle in it is
-read as a list of instructions, and whatever it imports must be on a short list; ``torch.load`` runs with
-``weights_only=True``, which builds nothing but plain data; and tensors must be as large as what is stored for them.
+read as a list of instructions, and what it imports must be plain data, for which inert objects stand in; ``torch.load``
+runs with ``weights_only=True``, which builds nothing but those; and tensors must be as large as what is stored.
 """
 
-import contextlib
+import threading
 import zipfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from darts_segmentation.errors import BrokenModelError, UnsafeModelError
 from darts_segmentation.pickles import PickleContent, scan_pickle
+from darts_segmentation.plain import ALLOWED_NAMES, is_plain, make_stand_ins
 
-_STORAGES = ("BFloat16", "Bool", "Byte", "Char", "Double", "Float", "Half", "Int", "Long", "Short")
-ALLOWED_NAMES = frozenset(
-    {
-        "collections.OrderedDict",
-        "torch.Size",
-        "torch._utils._rebuild_parameter",
-        "torch._utils._rebuild_tensor_v2",
-        *(f"torch.{kind}Storage" for kind in _STORAGES),
-    }
-)
-"""Everything that a checkpoint may import. In addition classes named ``Bands`` or ``Band`` of any module are accepted:
-inert objects take their place, and the module is not imported."""
+# What torch may build while it reads a file is set for the whole process.
+_reading = threading.Lock()
 
 HOW_TO_CONVERT = (
     "Where you trust its source, load it there with the library that wrote it, and save plain data: "
     'torch.save({"config": {"model": {…}, "bands": ["red", …]}, "statedict": network.state_dict()}, "plain.pt"); '
     "`darts model convert plain.pt OUT` then makes a safe file of it."
 )
-_STAND_IN_NAMES = ("Bands", "Band")
 _MAX_MEMBERS = 100_000
-
-
-class StandIn:
-    """Takes the place of an object of a foreign class, and keeps what the pickle says about it.
-
-    Attributes:
-        arguments: What the foreign class would have been called with.
-        state: What the foreign object would have been filled with.
-    """
-
-    def __new__(cls, *arguments: Any) -> Any:
-        """Make an object that does nothing."""
-        made = super().__new__(cls)
-        made.arguments = arguments
-        made.state = None
-        return made
-
-    def __init__(self, *arguments: Any) -> None:
-        self.arguments: tuple[Any, ...] = arguments
-        self.state: Any = None
-
-    def __setstate__(self, state: Any) -> None:
-        self.state = state
 
 
 def load_checkpoint(path: Path) -> Any:
@@ -66,25 +33,21 @@ def load_checkpoint(path: Path) -> Any:
         path: The file.
 
     Returns:
-        Plain data and tensors on the CPU; :class:`StandIn` objects for those of foreign classes named ``Bands`` or
-        ``Band``.
+        Plain data and tensors on the CPU; :class:`darts_segmentation.plain.StandIn` objects for those of other classes.
 
     Raises:
         UnsafeModelError: If the file would import anything that is not on the list, or expand beyond its size.
         BrokenModelError: If it is damaged, or no checkpoint.
     """
     content = _check_pickle(path, _read_pickle(path))
-    foreign = sorted(name for name in content.names if name not in ALLOWED_NAMES)
-    kinds: tuple[Callable[[str], type], ...] = (_object_class,)
-    if foreign:
-        kinds = (_object_class, _list_class, _dict_class)
-    for make in kinds:
-        stand_ins = [(make(name), name) for name in foreign]
-        try:
-            return _load(path, stand_ins)
-        except Exception as error:  # noqa: BLE001  # a damaged file can make torch's reader fail in any way
-            reason = str(error).strip().splitlines()
-    raise BrokenModelError(f"{path} is damaged, torch cannot read it: {reason[0] if reason else 'no reason given'}")
+    try:
+        return _load(path, make_stand_ins(content.names - ALLOWED_NAMES, content.containers))
+    except Exception as error:
+        reason = str(error).strip().splitlines()
+        raise BrokenModelError(
+            f"{path} is damaged, or torch does not read it as data ({reason[0] if reason else 'no reason given'}). "
+            f"{HOW_TO_CONVERT}"
+        ) from error
 
 
 def _read_pickle(path: Path) -> bytes:
@@ -151,13 +114,13 @@ def _check_pickle(path: Path, content: bytes) -> PickleContent:
 
 
 def refuse_imports(path: Path, names: frozenset[str]) -> None:
-    """Raise an UnsafeModelError if a pickle imports anything beyond :data:`ALLOWED_NAMES` and the stand-ins.
+    """Raise an UnsafeModelError if a pickle imports anything but data, see :func:`darts_segmentation.plain.is_plain`.
 
     Args:
         path: The file, for the message.
         names: Full names of what it imports.
     """
-    refused = sorted(name for name in names - ALLOWED_NAMES if name.rpartition(".")[2] not in _STAND_IN_NAMES)
+    refused = sorted(name for name in names - ALLOWED_NAMES if not is_plain(name))
     if refused:
         raise UnsafeModelError(
             f"{path} is not only data: reading it would import and could run {', '.join(refused)}. Nothing was run. "
@@ -165,30 +128,11 @@ def refuse_imports(path: Path, names: frozenset[str]) -> None:
         )
 
 
-def _load(path: Path, stand_ins: list[Any]) -> Any:
+def _load(path: Path, stand_ins: Mapping[str, type]) -> Any:
     import torch
 
-    context = torch.serialization.safe_globals(stand_ins) if stand_ins else contextlib.nullcontext()
-    with context:
+    with _reading, torch.serialization.safe_globals([(made, name) for name, made in stand_ins.items()]):
         return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-
-
-# A fresh class for every file: a pickle may set attributes of what it imports.
-def _object_class(name: str) -> type:
-    return type(name.rpartition(".")[2], (StandIn,), {"__slots__": ()})
-
-
-def _list_class(name: str) -> type:
-    """Stand in for a subclass of list, which pickles fill item by item; torch lets them fill true lists only."""
-    if name.endswith(".Band"):
-        return _object_class(name)
-    return type("Bands", (), {"__new__": lambda cls, *arguments: list(*arguments), "__slots__": ()})  # noqa: ARG005
-
-
-def _dict_class(name: str) -> type:
-    if name.endswith(".Band"):
-        return _object_class(name)
-    return type("Bands", (), {"__new__": lambda cls, *arguments: dict(*arguments), "__slots__": ()})  # noqa: ARG005
 
 
 def check_stored(path: Path, tensors: Mapping[Any, Any]) -> None:

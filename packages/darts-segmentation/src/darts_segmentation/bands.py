@@ -12,6 +12,7 @@ from darts_segmentation.grid import PatchGrid
 from darts_utils import GridError, MissingBandError, get_band, usable_cpus
 
 if TYPE_CHECKING:
+    import torch
     import xarray as xr
 
 _BLOCK_ROWS = 256
@@ -33,7 +34,7 @@ class Channel:
     high: float
 
 
-def distinct_channels(members: Iterable[Sequence[Channel]]) -> list[Channel]:
+def distinct_channels(members: Iterable[Sequence[Channel]]) -> tuple[Channel, ...]:
     """Return the channels of all members of an ensemble in the order in which they first appear.
 
     Examples:
@@ -41,15 +42,23 @@ def distinct_channels(members: Iterable[Sequence[Channel]]) -> list[Channel]:
         >>> [(c.band, c.high) for c in distinct_channels([[red, nir], [wide, red]])]
         [('red', 0.5), ('nir', 0.5), ('red', 1)]
     """
-    return list(dict.fromkeys(channel for member in members for channel in member))
+    return tuple(dict.fromkeys(channel for member in members for channel in member))
 
 
-def get_bands(tile: "xr.Dataset", names: Iterable[str]) -> dict[str, NDArray[Any]]:
-    """Return the named bands of a tile as numpy arrays of shape (y, x), without a copy where they are in memory.
+def is_on_gpu(array: Any) -> bool:
+    """Tell whether an array is cupy's, without importing cupy."""
+    return type(array).__module__.partition(".")[0] == "cupy"
+
+
+def get_bands(
+    tile: "xr.Dataset", names: Iterable[str], take: Callable[[Any], Any] = np.asarray
+) -> "dict[str, NDArray[Any] | torch.Tensor]":
+    """Return the named bands of a tile as arrays of shape (y, x), without a copy where that is possible.
 
     Args:
-        tile: The tile.
+        tile: The tile. Pixels that have the value of a band's attribute ``_FillValue`` or ``nodata`` become NaN.
         names: Names of the bands.
+        take: Makes an array of numpy, or a tensor of torch, from one of the tile's (of numpy, dask or cupy).
 
     Returns:
         Arrays by name.
@@ -68,15 +77,29 @@ def get_bands(tile: "xr.Dataset", names: Iterable[str]) -> dict[str, NDArray[Any
         band = tile[name]
         if set(band.dims) != {"y", "x"}:
             raise GridError(f"Band {name!r} has the dimensions {band.dims}; expected ('y', 'x').")
-        arrays[name] = band.transpose("y", "x").values
-        if not arrays[name].size:
-            raise GridError(f"The tile has the shape {arrays[name].shape}; expected at least one pixel.")
-        if arrays[name].dtype.kind not in "buif":
-            raise GridError(f"Band {name!r} has the type {arrays[name].dtype}; expected real numbers.")
+        if not band.size:
+            raise GridError(f"The tile has the shape {band.shape}; expected at least one pixel.")
+        if band.dtype.kind not in "buif":
+            raise GridError(f"Band {name!r} has the type {band.dtype}; expected real numbers.")
+        arrays[name] = _without_fill(take(band.transpose("y", "x").data), band.attrs)
     return arrays
 
 
-def valid_pixels(bands: Mapping[str, NDArray[Any]], members: Iterable[Sequence[Channel]]) -> NDArray[np.bool_]:
+def _without_fill(values: Any, attrs: Mapping[str, Any]) -> Any:
+    """Return values with NaN where they have a value that their attributes declare to be none."""
+    marks = [attrs.get(key) for key in ("_FillValue", "nodata", "missing_value")]
+    for mark in {float(mark) for mark in marks if isinstance(mark, int | float | np.number)}:
+        hit = values == mark
+        if bool(hit.any()):
+            is_tensor = not isinstance(values, np.ndarray)
+            if is_tensor:
+                values = values.float().masked_fill(hit, float("nan"))
+            else:
+                values = np.where(hit, np.nan, values.astype(np.result_type(values.dtype, np.float32), copy=False))
+    return values
+
+
+def valid_pixels(bands: Mapping[str, Any], members: Iterable[Sequence[Channel]]) -> NDArray[np.bool_]:
     """Tell where every member has a valid value in at least one of its bands.
 
     A band says something about that where it has a mark for missing pixels: NaN in bands of real numbers, the nodata
@@ -84,7 +107,7 @@ def valid_pixels(bands: Mapping[str, NDArray[Any]], members: Iterable[Sequence[C
     say nothing is content everywhere.
 
     Args:
-        bands: Arrays of shape (y, x) by name.
+        bands: Arrays or tensors of shape (y, x) by name.
         members: The channels of each member.
 
     Returns:
@@ -117,20 +140,21 @@ def valid_pixels(bands: Mapping[str, NDArray[Any]], members: Iterable[Sequence[C
     return valid
 
 
-_Test = Callable[[NDArray[Any]], NDArray[np.bool_]]
+_Test = Callable[[Any], NDArray[np.bool_]]
 
 
-def _validity_test(name: str, array: NDArray[Any]) -> _Test | None:
+def _validity_test(name: str, array: Any) -> _Test | None:
     """Return the function that finds valid values of a band, None where every value of it is valid."""
-    if array.dtype.kind == "f":
-        return lambda values: ~np.isnan(values)
+    is_tensor = not isinstance(array, np.ndarray)
+    if array.is_floating_point() if is_tensor else array.dtype.kind == "f":
+        return (lambda values: (~values.isnan()).cpu().numpy()) if is_tensor else (lambda values: ~np.isnan(values))
     nodata = get_band(name).nodata
     if nodata is None or np.isnan(nodata):
         return None
-    return lambda values: values != nodata
+    return (lambda values: (values != nodata).cpu().numpy()) if is_tensor else (lambda values: values != nodata)
 
 
-def _valid_in_any(bands: Sequence[tuple[_Test | None, NDArray[Any]]]) -> NDArray[np.bool_]:
+def _valid_in_any(bands: Sequence[tuple[_Test | None, Any]]) -> NDArray[np.bool_]:
     valid = np.zeros(bands[0][1].shape, dtype=bool)
     for test, values in bands:
         if test is not None:
@@ -140,17 +164,41 @@ def _valid_in_any(bands: Sequence[tuple[_Test | None, NDArray[Any]]]) -> NDArray
     return valid
 
 
-def copy_patch(bands: Sequence[NDArray[Any]], grid: PatchGrid, row: int, column: int, out: NDArray[np.float32]) -> None:
-    """Copy a patch of each band as it is, mirrored where the patch leaves the tile.
+@dataclass(frozen=True)
+class TilePatches:
+    """The patches of a tile as they are, mirrored where they leave it.
 
-    Args:
-        bands: Arrays of shape (y, x), any numeric dtype.
-        grid: The patches.
-        row: Row of the patch in the grid.
-        column: Column of the patch in the grid.
-        out: float32 of shape (bands, patch, patch), overwritten.
+    Attributes:
+        grid: Where they lie.
+        channels: What they show.
+        bands: For each channel the array of shape (y, x) that holds it: of numpy, or a tensor of torch, any real dtype.
     """
-    ys, xs = grid.y.source(row), grid.x.source(column)
-    window: Any = (ys, xs) if isinstance(ys, slice) or isinstance(xs, slice) else np.ix_(ys, xs)
-    for band, values in zip(bands, out, strict=True):
-        np.copyto(values, band[window], casting="unsafe")
+
+    grid: PatchGrid
+    channels: tuple[Channel, ...]
+    bands: tuple[Any, ...]
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Shape of a patch: (channels, y, x)."""
+        return len(self.bands), self.grid.y.patch_size, self.grid.x.patch_size
+
+    def copy(self, place: tuple[int, int], out: NDArray[np.float32]) -> None:
+        """Copy the bands of a patch that numpy holds; those of tensors are left as they are.
+
+        Args:
+            place: Row and column of the patch in the grid.
+            out: float32 of shape (channels, y, x), overwritten.
+        """
+        ys, xs = self.grid.y.source(place[0]), self.grid.x.source(place[1])
+        window: Any = (ys, xs) if isinstance(ys, slice) or isinstance(xs, slice) else np.ix_(ys, xs)
+        for band, values in zip(self.bands, out, strict=True):
+            if isinstance(band, np.ndarray):
+                np.copyto(values, band[window], casting="unsafe")
+
+    def copy_tensors(self, place: tuple[int, int], out: "torch.Tensor") -> None:
+        """Copy the bands of a patch that tensors hold; see :meth:`copy`."""
+        ys, xs = self.grid.y.source(place[0]), self.grid.x.source(place[1])
+        for band, values in zip(self.bands, out, strict=True):
+            if not isinstance(band, np.ndarray):
+                values.copy_(band[ys][:, xs])

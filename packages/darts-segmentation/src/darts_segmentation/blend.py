@@ -35,20 +35,20 @@ class Blend:
         self._weights_x = torch.from_numpy(grid.x.weights).to(device)
 
     def add(self, places: Sequence[tuple[int, int]], patches: "torch.Tensor") -> None:
-        """Add patches.
+        """Add patches, without taking memory.
 
         Args:
             places: Row and column of each patch in the grid.
-            patches: float32 of shape (patches, y, x). Not changed.
+            patches: float32 of shape (patches, y, x); weighted in place.
         """
         for (row, column), patch in zip(places, patches, strict=True):
             tile_y, patch_y = self._grid.y.inside(row)
             tile_x, patch_x = self._grid.x.inside(column)
-            weighted = patch[patch_y, patch_x] * self._weights_y[row, patch_y, None]
+            weighted = patch[patch_y, patch_x].mul_(self._weights_y[row, patch_y, None])
             self._sums[tile_y, tile_x].addcmul_(weighted, self._weights_x[column, patch_x])
 
-    def finish(self, valid: NDArray[np.bool_]) -> NDArray[np.float32]:
-        """Return the blended tile and forget it.
+    def finish(self, valid: NDArray[np.bool_]) -> "torch.Tensor":
+        """Return the blended tile.
 
         Args:
             valid: bool of shape (y, x), True where the tile has data.
@@ -73,6 +73,4 @@ class Blend:
                 )
             # Rounding may lift a sum of weights, and with it a probability of 1, by a few last bits.
             rows.clamp_(max=1).masked_fill_(~rows_valid, torch.nan)
-        result: NDArray[np.float32] = self._sums.cpu().numpy()
-        del self._sums
-        return result
+        return self._sums

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from darts_segmentation.classes import Outputs, classes_from_json
 from darts_segmentation.errors import ModelCardError
 from darts_utils import UnknownBandError, get_band
 
@@ -28,11 +29,15 @@ class ModelCard:
     Attributes:
         name: Name of the model.
         architecture: Arguments of ``segmentation_models_pytorch.create_model``: ``arch``, ``encoder_name`` and whatever
-            else the architecture takes. ``in_channels`` and ``classes`` are filled in (the number of bands, 1);
-            ``encoder_weights`` is dropped, since nothing is fetched from a hub.
+            else the architecture takes. ``in_channels`` and ``classes`` are filled in (the numbers of bands and of
+            classes); ``encoder_weights`` is dropped, since nothing is fetched from a hub.
         bands: Names of the network's input channels, in its order, all of them in the band table.
         normalization: Range (low, high) in the band's unit that is mapped to 0…1, by band. Bands that are not given
             take the range of the band table.
+        classes: Names of the network's output channels, in its order; None for one class, thaw slumps.
+        target: The classes that count as thaw slumps: their probabilities add up to ``probabilities``, 1 at most.
+        activation: "sigmoid", where each class stands for itself, or "softmax", where every pixel belongs to one class.
+            May be None for one class, and where the architecture names it.
         patch_size: Edge length in pixels of the patches that the network was trained on, None where unknown.
         training_data: What the network was trained on.
         license: Licence of the weights, as an SPDX identifier where there is one.
@@ -57,6 +62,9 @@ class ModelCard:
     architecture: Mapping[str, Any]
     bands: Sequence[str]
     normalization: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    classes: Sequence[str] | None = None
+    target: Sequence[str] | None = None
+    activation: str | None = None
     patch_size: int | None = None
     training_data: str = ""
     license: str = ""
@@ -67,15 +75,25 @@ class ModelCard:
     def __post_init__(self) -> None:
         bands = _checked_bands(self.bands)
         object.__setattr__(self, "bands", bands)
-        object.__setattr__(self, "architecture", _checked_architecture(self.architecture, bands))
+        architecture = _checked_architecture(self.architecture, bands)
+        outputs = Outputs.checked(self.classes, self.target, self.activation, architecture)
+        object.__setattr__(self, "architecture", architecture | {"classes": len(outputs.classes)})
+        for name, value in vars(outputs).items():
+            object.__setattr__(self, name, value)
         object.__setattr__(self, "normalization", _checked_ranges(self.normalization, bands))
         object.__setattr__(self, "metrics", dict(self.metrics))
         size = self.patch_size
         if size is not None and (not _is_integer(size) or size < 1):
             raise ModelCardError(f"The patch size of a model card is {size!r}; expected a positive integer or null.")
 
+    @property
+    def outputs(self) -> Outputs:
+        """What the network's output channels mean."""
+        return Outputs.checked(self.classes, self.target, self.activation, self.architecture)
+
     def to_dict(self) -> dict[str, Any]:
         """Return the card as the JSON object that :meth:`from_dict` reads."""
+        of_output, of_card = self.outputs.to_json()
         edge = -1 if self.patch_size is None else self.patch_size
         ranges = [self.normalization[band] for band in self.bands]
         tensor = {"dim_order": _DIM_ORDER, "data_type": "float32"}
@@ -100,16 +118,23 @@ class ModelCard:
             "mlm:output": [
                 {
                     "name": "logits",
-                    "description": "The sigmoid of the logits is the probability of a thaw slump.",
+                    "description": self._describe_output(),
                     "tasks": [_TASK],
-                    "result": {"shape": [-1, 1, edge, edge], **tensor},
-                    "classification:classes": [{"value": 1, "name": "thaw-slump"}],
+                    "result": {"shape": [-1, len(self.outputs.classes), edge, edge], **tensor},
+                    **of_output,
                 }
             ],
+            **of_card,
             "mlm:hyperparameters": dict(self.architecture),
             "darts:training_data": self.training_data,
             "darts:metrics": dict(self.metrics),
         }
+
+    def _describe_output(self) -> str:
+        if len(self.outputs.classes) == 1:
+            return "The sigmoid of the logits is the probability of a thaw slump."
+        of = " or ".join(self.outputs.target)
+        return f"The {self.activation} of the logits are the probabilities of the classes, of thaw slumps that of {of}."
 
     def to_json(self) -> str:
         """Return the card as JSON text, the same for equal cards.
@@ -148,6 +173,7 @@ class ModelCard:
             architecture=_required(content, "mlm:hyperparameters", dict),
             bands=bands,
             normalization=_read_ranges(given.get("value_scaling"), bands),
+            **classes_from_json(content),
             patch_size=shape[-1] if shape and shape[-1] != -1 else None,
             training_data=_optional(content, "darts:training_data", str, ""),
             license=_optional(content, "license", str, ""),
@@ -244,7 +270,7 @@ def _checked_architecture(architecture: Any, bands: Sequence[str]) -> dict[str, 
             f"Arguments of the architecture ({', '.join(complex_ones)}) are not plain; expected texts, numbers, true, "
             "false, null, or short lists of them."
         )
-    full = {"in_channels": len(bands), "classes": 1} | dict(architecture)
+    full = {"in_channels": len(bands), "classes": None} | dict(architecture)
     full.pop("encoder_weights", None)
     if full["in_channels"] != len(bands):
         raise ModelCardError(

@@ -1,19 +1,20 @@
 """Understand the published kinds of checkpoints: where they keep architecture, bands and weights."""
 
 from collections.abc import Mapping
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from darts_segmentation.archive import StandIn, check_stored, load_checkpoint
+from darts_segmentation.archive import HOW_TO_CONVERT, check_stored, load_checkpoint
 from darts_segmentation.card import ModelCard
-from darts_segmentation.errors import ModelCardError
+from darts_segmentation.classes import CLASS_FIELDS
+from darts_segmentation.errors import ModelCardError, UnsafeModelError
+from darts_segmentation.plain import StandIn, plain
 
 _LIGHTNING_PREFIX = "model."
 _COMPILED_PREFIX = "_orig_mod."
 
 
-def read_checkpoint(path: Path) -> tuple[str, ModelCard, dict[str, Any]]:
+def read_checkpoint(path: Path, described: Mapping[str, Any]) -> tuple[str, ModelCard, dict[str, Any]]:
     """Read a checkpoint of DARTS v1, DARTS v2 or Lightning.
 
     Their networks were trained on bands that are scaled by the ranges of the band table, so the card names those.
@@ -21,6 +22,7 @@ def read_checkpoint(path: Path) -> tuple[str, ModelCard, dict[str, Any]]:
 
     Args:
         path: A file that ``torch.save`` wrote.
+        described: Fields of the card (`classes`, `target`, `activation`) that replace those of ``config``.
 
     Returns:
         Name of the kind, model card, state dict.
@@ -32,19 +34,25 @@ def read_checkpoint(path: Path) -> tuple[str, ModelCard, dict[str, Any]]:
         UnknownBandError: If it names a band that the band table does not know.
     """
     content = load_checkpoint(path)
+    if isinstance(content, StandIn):
+        raise UnsafeModelError(
+            f"{path} holds an object of {content.full_name}, which only its own code could make use of. Nothing was "
+            f"run. {HOW_TO_CONVERT}"
+        )
     if not isinstance(content, Mapping):
         raise ModelCardError(
             f"{path} holds a {type(content).__name__}; expected a dict with 'config' and 'statedict' (DARTS), or with "
             "'hyper_parameters' and 'state_dict' (Lightning)."
         )
-    kind, config, states = _parts(path, content)
     try:
+        kind, config, states = _parts(content)
         card = ModelCard(
             name=path.stem,
-            architecture=_entry(config, "model", Mapping),
+            architecture=_plain_entry(config, "model"),
             bands=_bands_of(config),
             patch_size=_patch_size(config),
             description=f"Read from a checkpoint of kind {kind}.",
+            **_classes(config, described),
         )
     except ModelCardError as error:
         raise ModelCardError(f"{path}: {error}") from error
@@ -52,37 +60,44 @@ def read_checkpoint(path: Path) -> tuple[str, ModelCard, dict[str, Any]]:
     return kind, card, states
 
 
-def _parts(path: Path, content: Mapping[Any, Any]) -> tuple[str, Mapping[str, Any], dict[str, Any]]:
-    try:
-        if "hyper_parameters" in content:
-            config = _entry(_entry(content, "hyper_parameters", Mapping), "config", Mapping)
-            states = _entry(content, "state_dict", Mapping)
-            own = {
-                k.removeprefix(_LIGHTNING_PREFIX): v for k, v in states.items() if str(k).startswith(_LIGHTNING_PREFIX)
-            }
-            kind = "Lightning"
-        else:
-            config = _entry(content, "config", Mapping)
-            own = dict(_entry(content, "statedict", Mapping))
-            kind = "DARTS v1" if "input_combination" in config else "DARTS v2"
-    except ModelCardError as error:
-        raise ModelCardError(f"{path}: {error}") from error
-    return kind, config, {_plain_name(name): tensor for name, tensor in own.items()}
+def _parts(content: Mapping[Any, Any]) -> tuple[str, Mapping[str, Any], dict[Any, Any]]:
+    """Return the kind of a checkpoint, its config as plain data, and its state dict."""
+    is_lightning = "hyper_parameters" in content
+    key = "state_dict" if is_lightning else "statedict"
+    config = _plain_entry(_plain_entry(content, "hyper_parameters") if is_lightning else content, "config")
+    # torch.compile puts its prefix wherever the compiled part begins.
+    states = {
+        name.replace(_COMPILED_PREFIX, "") if isinstance(name, str) else name: tensor
+        for name, tensor in _entry(content, key, content.get(key)).items()
+    }
+    if not is_lightning:
+        return "DARTS v1" if "input_combination" in config else "DARTS v2", config, states
+    own = [name for name in states if isinstance(name, str) and name.startswith(_LIGHTNING_PREFIX)]
+    if not own:
+        raise ModelCardError(f"No weight in 'state_dict' is named {_LIGHTNING_PREFIX!r}…; it has {_some(states)}.")
+    return "Lightning", config, {name.removeprefix(_LIGHTNING_PREFIX): states[name] for name in own}
 
 
-def _plain_name(name: Any) -> Any:
-    """Return the name that a weight has in a network that is not compiled."""
-    return name.removeprefix(_COMPILED_PREFIX) if isinstance(name, str) else name
+def _some(content: Mapping[Any, Any]) -> str:
+    return ", ".join(repr(str(name)[:40]) for name in list(content)[:10]) or "nothing"
 
 
-def _entry(content: Mapping[Any, Any], key: str, kind: type) -> Any:
+def _plain_entry(content: Mapping[Any, Any], key: str) -> Mapping[Any, Any]:
+    return _entry(content, key, plain(content.get(key)))
+
+
+def _entry(content: Mapping[Any, Any], key: str, value: Any) -> Mapping[Any, Any]:
+    """Return the value of an entry if it is there, and a dict."""
     if key not in content:
-        found = ", ".join(repr(str(name)[:40]) for name in list(content)[:10])
-        raise ModelCardError(f"The checkpoint lacks {key!r}; it has {found or 'nothing'}.")
-    value = content[key]
-    if not isinstance(value, kind):
+        raise ModelCardError(f"The checkpoint lacks {key!r}; it has {_some(content)}.")
+    if not isinstance(value, Mapping):
         raise ModelCardError(f"{key!r} in the checkpoint is a {type(value).__name__}; expected a dict.")
     return value
+
+
+def _classes(config: Mapping[str, Any], described: Mapping[str, Any]) -> dict[str, Any]:
+    named = isinstance(config.get("classes"), list | tuple)
+    return ({name: config.get(name) for name in CLASS_FIELDS} if named else {}) | dict(described)
 
 
 def _patch_size(config: Mapping[str, Any]) -> int | None:
@@ -108,8 +123,8 @@ def band_names(value: Any) -> list[str] | None:
     """Find the list of band names in what a checkpoint has for bands.
 
     Args:
-        value: A list of names; a dict with the list under ``bands``; or the stand-in for a foreign object that holds
-            the list, of names or of objects with a name.
+        value: Plain data: a list of names, or of dicts or tuples with a name; or a dict with the list, under ``bands``
+            or as the only list of names in it.
 
     Returns:
         The names, None where there is no list of them or more than one.
@@ -120,25 +135,14 @@ def band_names(value: Any) -> list[str] | None:
         >>> band_names([["red"]]) is None
         True
     """
-    return _band_names(value, _DEEPEST)
-
-
-# A pickle can share one dict among others so often that following them all would never end.
-_DEEPEST = 5
-_WIDEST = 16
-
-
-def _band_names(value: Any, depth: int) -> list[str] | None:
-    if depth == 0:
-        return None
-    if isinstance(value, StandIn):
-        state = value.state if isinstance(value.state, tuple) else (value.state,)
-        return next(filter(None, (_band_names(part, depth - 1) for part in (*state, *value.arguments))), None)
     if isinstance(value, Mapping):
-        if "bands" in value:
-            return _band_names(value["bands"], depth - 1)
-        found = list(filter(None, (_band_names(part, depth - 1) for part in islice(value.values(), _WIDEST))))
+        parts = [value["bands"]] if "bands" in value else list(value.values())
+        found = [names for names in map(_names_in, parts) if names]
         return found[0] if len(found) == 1 else None
+    return _names_in(value)
+
+
+def _names_in(value: Any) -> list[str] | None:
     if not isinstance(value, list | tuple):
         return None
     names = [name for name in map(_name_of, value) if name is not None]
@@ -146,13 +150,9 @@ def _band_names(value: Any, depth: int) -> list[str] | None:
 
 
 def _name_of(item: Any) -> str | None:
-    """Return the name of a band from its name, a dict with it, or the stand-in for a foreign object."""
-    if isinstance(item, str):
-        return item
+    """Return the name of a band from its name, a dict with it, or the arguments of the object that it was."""
     if isinstance(item, Mapping):
-        return item["name"] if isinstance(item.get("name"), str) else None
-    if not isinstance(item, StandIn):
-        return None
-    # Attributes come as a dict, those of a class with slots as the second of two.
-    parts = [*(item.state if isinstance(item.state, list | tuple) else (item.state,)), *item.arguments]
-    return next((_name_of(part) for part in parts if isinstance(part, str | Mapping)), None)
+        item = item.get("name")
+    if isinstance(item, tuple):
+        item = next((part for part in item if isinstance(part, str)), None)
+    return item if isinstance(item, str) else None

@@ -27,7 +27,12 @@ TOLERANCE = 1e-4
 """Largest difference in probability between a network and its export that still counts as the same."""
 
 
-def convert_model(path: Path | str, out: Path | str, format: ModelFormat = "safetensors") -> Path:  # noqa: A002
+def convert_model(
+    path: Path | str,
+    out: Path | str,
+    format: ModelFormat = "safetensors",  # noqa: A002  # public name
+    **described: Any,
+) -> Path:
     """Read a model file safely and write it as another kind.
 
     Args:
@@ -39,6 +44,8 @@ def convert_model(path: Path | str, out: Path | str, format: ModelFormat = "safe
             for use elsewhere. Those take and return what the card says, of any number of patches, and of any size that
             the encoder can divide where the architecture allows it, else of the size in the card. What they compute
             for random input is compared with the original.
+        **described: `classes`, `target`, `activation` of :class:`ModelCard`, for a checkpoint that does not say what
+            its output channels mean.
 
     Returns:
         The path `out`.
@@ -52,7 +59,7 @@ def convert_model(path: Path | str, out: Path | str, format: ModelFormat = "safe
     """
     out = Path(out)
     _check_target(out, format)
-    model = read_model(path)
+    model = read_model(path, **described)
     if format == "safetensors":
         return save_model(out, model.states, model.card)
     network = load_network(model.card, model.states)

@@ -1,23 +1,32 @@
-"""Run networks on the CPU."""
+"""Run networks with torch on the CPU."""
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
-from darts_segmentation.bands import Channel
-from darts_segmentation.executor import Fill, Scaler
-from darts_segmentation.precision import NumberFormat
+from darts_segmentation.bands import TilePatches, is_on_gpu
+from darts_segmentation.engine import Network, Scaler
+from darts_segmentation.network import place_network
+from darts_segmentation.precision import NumberFormat, computing
 
 # More pixels than one large patch at a time do not make a CPU faster, they only take memory.
 _PIXELS_AT_A_TIME = 1024 * 1024
 
 
-class CpuExecutor:
-    """The CPU, all of torch's threads."""
+class CpuEngine:
+    """torch on the CPU, with all of its threads; see :class:`darts_segmentation.engine.Engine`."""
 
     def __init__(self) -> None:
         self.device = torch.device("cpu")
+        self.limits: dict[Any, int] = {}
+
+    def prepare(self, network: torch.nn.Module, *, compile_it: bool) -> Network:
+        """Return the network in the memory order that is fastest here."""
+        return place_network(network, self.device, compile_it=compile_it)
 
     def fastest_format(self) -> NumberFormat:
         """Return "bf16" where the processor multiplies bfloat16 (AMX, AVX512-BF16), else "fp32"."""
@@ -27,34 +36,46 @@ class CpuExecutor:
         """Return at most `batch_size`, and no more patches than make up one of 1024 × 1024 px."""
         return max(1, min(batch_size, _PIXELS_AT_A_TIME // patch_size**2))
 
-    def stage(self, batch_size: int, patch_size: int, channels: Sequence[Channel]) -> "CpuStage":
+    def computing(self, number_format: NumberFormat) -> AbstractContextManager[None]:
+        """Return a context in which networks run in a number format."""
+        return computing("cpu", number_format)
+
+    def take(self, array: Any) -> NDArray[Any]:
+        """Return an array as one of numpy."""
+        return np.asarray(array.get() if is_on_gpu(array) else array)
+
+    def loader(self, patches: TilePatches, limit: int) -> "CpuLoader":
         """Make one buffer for a batch of patches."""
-        return CpuStage((batch_size, len(channels), patch_size, patch_size), Scaler(channels, self.device))
+        return CpuLoader(patches, limit, Scaler(patches.channels, self.device))
 
-    def free_memory(self) -> None:
+    def give(self, result: torch.Tensor, like: Any) -> NDArray[Any]:  # noqa: ARG002  # all arrays are numpy's here
+        """Return a result as an array of numpy."""
+        return result.numpy()
+
+    def free_memory(self) -> bool:
         """Do nothing: the CPU's allocator keeps nothing back."""
+        return False
 
 
-class CpuStage:
-    """One buffer in which patches are scaled.
+class CpuLoader:
+    """One buffer in which patches are scaled; see :class:`darts_segmentation.engine.PatchLoader`."""
 
-    Args:
-        shape: (patches, channels, y, x) of a full batch.
-        scaler: Scales them.
-    """
-
-    def __init__(self, shape: tuple[int, int, int, int], scaler: Scaler) -> None:
-        self._buffer = np.empty(shape, np.float32)
+    def __init__(self, patches: TilePatches, limit: int, scaler: Scaler) -> None:
+        self._patches = patches
+        self._buffer = np.empty((limit, *patches.shape), np.float32)
         self._scaler = scaler
 
-    def load(self, count: int, fill: Fill) -> torch.Tensor:
-        """Return `count` patches, scaled; see :class:`darts_segmentation.executor.Stage`."""
-        part = self._buffer[:count]
-        for number, patch in enumerate(part):
-            fill(number, patch)
+    def load(self, places: Sequence[tuple[int, int]]) -> torch.Tensor:
+        """Return patches, scaled."""
+        part = self._buffer[: len(places)]
+        for place, patch in zip(places, part, strict=True):
+            self._patches.copy(place, patch)
         patches = torch.from_numpy(part)
         self._scaler.scale(patches)
         return patches.contiguous(memory_format=torch.channels_last)
+
+    def keep_pace(self) -> None:
+        """Do nothing: what was launched is done."""
 
 
 def _multiplies_bf16() -> bool:

@@ -1,29 +1,41 @@
-"""Run networks on an NVIDIA GPU: pinned buffers, and copies that overlap with computing."""
+"""Run networks with torch on an NVIDIA GPU: pinned buffers, and copies that overlap with computing."""
 
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
+from torch.utils.dlpack import from_dlpack
 
-from darts_segmentation.bands import Channel
-from darts_segmentation.executor import Fill, Scaler
-from darts_segmentation.precision import NumberFormat
+from darts_segmentation.bands import TilePatches, is_on_gpu
+from darts_segmentation.engine import Network, Scaler
+from darts_segmentation.network import place_network
+from darts_segmentation.precision import NumberFormat, computing
 from darts_utils import usable_cpus
 
 _BUFFERS = 2
 _THREADS = 8
 
 
-class CudaExecutor:
-    """One NVIDIA GPU.
+class CudaEngine:
+    """torch on one NVIDIA GPU; see :class:`darts_segmentation.engine.Engine`.
 
     Args:
-        index: Number of the GPU.
+        device: The GPU.
     """
 
-    def __init__(self, index: int) -> None:
-        self.device = torch.device("cuda", index)
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        self.limits: dict[Any, int] = {}
         self._pool = ThreadPoolExecutor(min(_THREADS, usable_cpus()), "darts-patches")
+
+    def prepare(self, network: torch.nn.Module, *, compile_it: bool) -> Network:
+        """Return the network on the GPU."""
+        return place_network(network, self.device, compile_it=compile_it)
 
     def fastest_format(self) -> NumberFormat:
         """Return "bf16" from compute capability 8.0 on, "fp16" from 7.0 on, else "fp32"."""
@@ -36,15 +48,45 @@ class CudaExecutor:
         """Return `batch_size`."""
         return batch_size
 
-    def stage(self, batch_size: int, patch_size: int, channels: Sequence[Channel]) -> "CudaStage":
-        """Make two pairs of buffers, one in pinned memory of the host and one on the GPU each."""
-        shape = (batch_size, len(channels), patch_size, patch_size)
-        return CudaStage(shape, Scaler(channels, self.device), self.device, self._pool)
+    @contextmanager
+    def computing(self, number_format: NumberFormat) -> Iterator[None]:
+        """Return a context in which this GPU is the current one, and networks run in a number format."""
+        with torch.cuda.device(self.device), computing(self.device.type, number_format):
+            yield
 
-    def free_memory(self) -> None:
-        """Give cached memory back to the driver."""
+    def take(self, array: Any) -> NDArray[Any] | torch.Tensor:
+        """Return an array as one of numpy; one of cupy as a tensor on this GPU, without a copy where it lies there."""
+        if not is_on_gpu(array):
+            return np.asarray(array)
+        with torch.cuda.device(self.device):
+            return from_dlpack(array).to(self.device)
+
+    def loader(self, patches: TilePatches, limit: int) -> "CudaLoader":
+        """Make two pairs of buffers, one in pinned memory of the host and one on the GPU each."""
+        return CudaLoader(patches, limit, Scaler(patches.channels, self.device), self.device, self._pool)
+
+    def give(self, result: torch.Tensor, like: NDArray[Any] | torch.Tensor) -> Any:
+        """Return a result as an array of numpy, or of cupy, without a copy, where `like` is a tensor."""
+        if isinstance(like, np.ndarray):
+            return result.cpu().numpy()
+        import cupy
+
+        return cupy.from_dlpack(result)
+
+    def free_memory(self) -> bool:
+        """Give back what torch keeps in reserve on this GPU and in pinned memory, and what cupy does."""
         with torch.cuda.device(self.device):
             torch.cuda.empty_cache()
+            if hasattr(torch.accelerator, "empty_host_cache"):
+                torch.accelerator.empty_host_cache()
+            cupy = sys.modules.get("cupy")
+            if cupy is None:
+                return False
+            pool = cupy.get_default_memory_pool()
+            free = pool.free_bytes()
+            pool.free_all_blocks()
+            cupy.get_default_pinned_memory_pool().free_all_blocks()
+            return bool(free)
 
 
 class _Buffer:
@@ -55,35 +97,39 @@ class _Buffer:
         self.used = torch.cuda.Event()
 
 
-class CudaStage:
+class CudaLoader:
     """Buffers in turn: while the GPU computes on one batch, the next is cut and copied.
 
     Args:
-        shape: (patches, channels, y, x) of a full batch.
+        patches: What is cut.
+        limit: Patches of a full batch.
         scaler: Scales them on the GPU.
         device: The GPU.
         pool: Threads that cut patches.
     """
 
     def __init__(
-        self, shape: tuple[int, int, int, int], scaler: Scaler, device: torch.device, pool: ThreadPoolExecutor
+        self, patches: TilePatches, limit: int, scaler: Scaler, device: torch.device, pool: ThreadPoolExecutor
     ) -> None:
+        self._patches = patches
+        self._on_host = [number for number, band in enumerate(patches.bands) if isinstance(band, np.ndarray)]
         with torch.cuda.device(device):
-            self._buffers = [_Buffer(shape, device) for _ in range(_BUFFERS)]
+            self._buffers = [_Buffer((limit, *patches.shape), device) for _ in range(_BUFFERS)]
             self._copying = torch.cuda.Stream(device)
         self._device = device
         self._scaler = scaler
         self._pool = pool
         self._turn = 0
+        self._launched: torch.cuda.Event | None = None
 
-    def load(self, count: int, fill: Fill) -> torch.Tensor:
-        """Return `count` patches, scaled; see :class:`darts_segmentation.executor.Stage`."""
+    def load(self, places: Sequence[tuple[int, int]]) -> torch.Tensor:
+        """Return patches, scaled; see :class:`darts_segmentation.engine.PatchLoader`."""
         buffer = self._buffers[self._turn]
         self._turn = (self._turn + 1) % _BUFFERS
         buffer.copied.synchronize()  # its last copy still reads the host's memory
-        host = buffer.host[:count]
-        list(self._pool.map(fill, range(count), host.numpy()))
-        patches = buffer.device[:count]
+        host = buffer.host[: len(places)]
+        list(self._pool.map(self._patches.copy, places, host.numpy()))
+        patches = buffer.device[: len(places)]
         with torch.cuda.device(self._device):
             computing = torch.cuda.current_stream()
             self._copying.wait_event(buffer.used)
@@ -91,8 +137,18 @@ class CudaStage:
                 patches.copy_(host, non_blocking=True)
                 buffer.copied.record()
             computing.wait_event(buffer.copied)
+            for place, patch in zip(places, patches, strict=True):
+                self._patches.copy_tensors(place, patch)
             self._scaler.scale(patches)
             # A copy in any case: where the memory order fits already, contiguous() would hand out the buffer itself.
             loaded = patches.clone(memory_format=torch.channels_last)
             buffer.used.record()
         return loaded
+
+    def keep_pace(self) -> None:
+        """Wait until the batch before the last one is computed; see :class:`darts_segmentation.engine.PatchLoader`."""
+        before, self._launched = self._launched, torch.cuda.Event()
+        with torch.cuda.device(self._device):
+            self._launched.record()
+        if before is not None:
+            before.synchronize()

@@ -1,214 +1,174 @@
-"""Predict a tile patch by patch: cut, send through every member, blend, forget.
+"""The interface between inference and what computes: a library that runs networks, on a device."""
 
-Nothing here is as large as the tile except the result and one bit of knowledge per pixel, whether it is valid.
-"""
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from itertools import islice
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
 from numpy.typing import NDArray
 
-from darts_segmentation.bands import Channel, copy_patch, distinct_channels, valid_pixels
-from darts_segmentation.blend import Blend
-from darts_segmentation.executor import Executor, Stage
-from darts_segmentation.forward import Augmentation, Forward, Network, check_augmentation, halve_batch
-from darts_segmentation.grid import PatchGrid
-from darts_segmentation.precision import Precision, check_precision, computing
-from darts_utils import ParameterError, step
+from darts_segmentation.bands import Channel, TilePatches
+from darts_segmentation.device import choose_device
+from darts_segmentation.errors import GpuMemoryError
+from darts_segmentation.precision import NumberFormat
+from darts_utils import DeviceLike
 
 if TYPE_CHECKING:
     import torch
 
+Network = Callable[["torch.Tensor"], "torch.Tensor"]
+"""Takes patches (patches, channels, y, x), returns logits (patches, classes, y, x)."""
 
-@dataclass(frozen=True)
-class Member:
-    """A network that is ready to run.
+_Result = TypeVar("_Result")
+
+
+class PatchLoader(Protocol):
+    """Brings patches from the tile to the network, reusing its buffers."""
+
+    def load(self, places: Sequence[tuple[int, int]]) -> "torch.Tensor":
+        """Return patches on the device, scaled to 0…1: float32 (patches, channels, y, x), channels last.
+
+        Args:
+            places: Row and column of each patch in the grid, at most as many as the loader was made for.
+        """
+
+    def keep_pace(self) -> None:
+        """Wait, after a batch was launched, until the one before is computed: so long as a batch takes."""
+
+
+class Engine(Protocol):
+    """A library that runs networks, on one device; that of torch is the one there is.
+
+    Another one takes networks of torch and runs them its own way (:meth:`prepare`). What passes between its methods are
+    tensors of torch, on its device.
 
     Attributes:
-        network: The network on the executor's device.
-        channels: What its input channels show, in its order.
-        divisor: Patch sizes have to be a multiple of this.
-        fixed_batch: Whether the network wants batches of one size only, because it is compiled for that.
+        device: Where tensors lie.
+        limits: Patches at a time that the memory of the device was found to hold, by what was run. Kept from tile to
+            tile.
     """
 
-    network: Network
-    channels: tuple[Channel, ...]
-    divisor: int = 1
-    fixed_batch: bool = False
+    device: "torch.device"
+    limits: dict[Any, int]
+
+    def prepare(self, network: "torch.nn.Module", *, compile_it: bool) -> Network:
+        """Return what runs a network here.
+
+        Args:
+            network: The network; may be moved and changed.
+            compile_it: Whether time may be spent on making it fast.
+        """
+
+    def fastest_format(self) -> NumberFormat:
+        """Return the number format in which this device does most patches per second."""
+
+    def batch_limit(self, batch_size: int, patch_size: int) -> int:
+        """Return how many patches to compute at a time where the caller allows `batch_size`."""
+
+    def computing(self, number_format: NumberFormat) -> AbstractContextManager[None]:
+        """Return a context in which networks run in a number format; any thread may enter it."""
+
+    def take(self, array: Any) -> "NDArray[Any] | torch.Tensor":
+        """Return an array of a tile, of the host or of a GPU, as this engine reads it, without a copy where it can."""
+
+    def loader(self, patches: TilePatches, limit: int) -> PatchLoader:
+        """Make the buffers for batches of patches."""
+
+    def give(self, result: "torch.Tensor", like: "NDArray[Any] | torch.Tensor") -> Any:
+        """Return a result as an array of a tile that lies where `like`, from :meth:`take`, lies."""
+
+    def free_memory(self) -> bool:
+        """Give back what can be given back, after an allocation has failed.
+
+        Returns:
+            Whether another library gave something back, so that the same allocation may now succeed.
+        """
 
 
-@dataclass(frozen=True, kw_only=True)
-class Options:
-    """How to run networks over a tile; the constructor checks that the values can work.
-
-    Attributes:
-        patch_size: Edge length of patches in pixels.
-        overlap: Pixels that neighbouring patches share, at most half of `patch_size`.
-        batch_size: Patches that the device computes at a time.
-        reflection: Pixels by which the mirrored border is wider than 1.
-        precision: "fp32", "bf16", "fp16", or "auto".
-        tta: Test-time augmentation: None or "d4".
-
-    Raises:
-        ParameterError: If a value cannot work.
-    """
-
-    patch_size: int
-    overlap: int
-    batch_size: int
-    reflection: int
-    precision: Precision
-    tta: Augmentation | None
-
-    def __post_init__(self) -> None:
-        for name, least in (("patch_size", 1), ("overlap", 0), ("batch_size", 1), ("reflection", 0)):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
-                raise ParameterError(f"{name} is {value!r}; expected an integer of at least {least}.")
-            object.__setattr__(self, name, int(value))
-        if 2 * self.overlap > self.patch_size:
-            raise ParameterError(
-                f"overlap is {self.overlap} px, more than half of patch_size, {self.patch_size} px; "
-                f"choose an overlap of at most {self.patch_size // 2}."
-            )
-        check_precision(self.precision)
-        check_augmentation(self.tta)
-
-
-def check_divisor(patch_size: int, divisor: int, name: str) -> None:
-    """Raise a ParameterError if a network cannot take patches of a size.
+def make_engine(device: "DeviceLike | torch.device") -> Engine:
+    """Choose a device and return what runs networks on it.
 
     Args:
-        patch_size: Edge of a patch in pixels.
-        divisor: Pixels of which the edge has to be a multiple.
-        name: Name of the model, for the message.
-    """
-    if patch_size % divisor:
-        nearest = max(divisor, round(patch_size / divisor) * divisor)
-        raise ParameterError(
-            f"patch_size is {patch_size} px, but model {name!r} takes multiples of {divisor} px; "
-            f"choose {nearest}, for example."
-        )
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """Probabilities of a tile, each array float32 of shape (y, x), 0…1, NaN where no data.
-
-    Attributes:
-        mean: Mean over the members.
-        members: Those of each member by name; empty where they were not asked for.
-    """
-
-    mean: NDArray[np.float32]
-    members: Mapping[str, NDArray[np.float32]]
-
-
-def predict_tile(
-    bands: Mapping[str, NDArray[Any]],
-    members: Mapping[str, Member],
-    executor: Executor,
-    options: Options,
-    *,
-    keep_members: bool = False,
-) -> Prediction:
-    """Run every member over a tile and average.
-
-    Args:
-        bands: Arrays of shape (y, x) by name, in the unit of the band table, NaN where missing. Not changed.
-        members: The members by name.
-        executor: Runs them.
-        options: How.
-        keep_members: Also return the probabilities of each member.
+        device: As in :func:`darts_segmentation.device.choose_device`.
 
     Returns:
-        The probabilities.
+        The engine.
 
     Raises:
-        ParameterError: If a member cannot take patches of this size.
-        OutputError: If a network returns NaN or an array of another shape.
-        GpuMemoryError: If the memory of the GPU does not hold a single patch.
+        ParameterError: If `device` names no device.
+        DeviceError: If a GPU was asked for and does not work.
     """
-    for name, member in members.items():
-        check_divisor(options.patch_size, member.divisor, name)
-    with step("segment: find valid pixels"):
-        valid = valid_pixels(bands, [member.channels for member in members.values()])
-    grid = PatchGrid.plan((valid.shape[0], valid.shape[1]), options.patch_size, options.overlap, options.reflection)
-    number_format = executor.fastest_format() if options.precision == "auto" else options.precision
-    with computing(executor.device.type, number_format):
-        mean = Blend(grid, executor.device)
-        kept = {name: Blend(grid, executor.device) for name in members} if keep_members else {}
-        for places, probabilities in _predict_batches(bands, valid, grid, members, executor, options):
-            total: Any = None
-            for name, part in probabilities:
-                with step("segment: blend"):
-                    if name in kept:
-                        kept[name].add(places, part)
-                    total = part if total is None else total.add_(part)
-            with step("segment: blend"):
-                mean.add(places, total.div_(len(members)))
-        with step("segment: finish"):
-            return Prediction(mean.finish(valid), {name: blend.finish(valid) for name, blend in kept.items()})
+    chosen = choose_device(device)
+    if chosen.type == "cuda":
+        from darts_segmentation.cuda import CudaEngine
+
+        return CudaEngine(chosen)
+    from darts_segmentation.cpu import CpuEngine
+
+    return CpuEngine()
 
 
-_Places = list[tuple[int, int]]
+# How torch, cuDNN, cuBLAS and CUDA say it where it is not an error of its own class.
+_SIGNS = ("out of memory", "ALLOC_FAILED", "not enough memory", "can't allocate memory")
 
 
-def _predict_batches(
-    bands: Mapping[str, NDArray[Any]],
-    valid: NDArray[np.bool_],
-    grid: PatchGrid,
-    members: Mapping[str, Member],
-    executor: Executor,
-    options: Options,
-) -> "Iterator[tuple[_Places, Iterator[tuple[str, torch.Tensor]]]]":
-    """Yield the places of a batch of patches and an iterator over each member's probabilities for it."""
-    channels = distinct_channels(member.channels for member in members.values())
-    sources = [bands[channel.band] for channel in channels]
-    selections = {name: [channels.index(channel) for channel in member.channels] for name, member in members.items()}
-    stage, limit = _make_stage(executor, options, channels)
-    forward = Forward(executor, limit, options.tta)
-    places_left = grid.with_valid_pixels(valid)
-    while places := list(islice(places_left, limit)):
-
-        def fill(number: int, patch: NDArray[np.float32], places: _Places = places) -> None:
-            copy_patch(sources, grid, *places[number], patch)
-
-        with step("segment: cut patches"):
-            patches = stage.load(len(places), fill)
-        yield places, _predict_members(members, selections, patches, forward)
-
-
-def _make_stage(executor: Executor, options: Options, channels: Sequence[Channel]) -> tuple[Stage, int]:
-    """Return buffers for as many patches as the caller allows and the device holds, and that number."""
+def memory_shortage(error: BaseException) -> str:
+    """Return what an error says about memory that does not suffice; an empty text where it is about something else."""
     import torch
 
-    limit = executor.batch_limit(options.batch_size, options.patch_size)
-    while True:
+    text = str(error).strip() or type(error).__name__
+    is_one = isinstance(error, torch.OutOfMemoryError | MemoryError) and not isinstance(error, GpuMemoryError)
+    if is_one or (isinstance(error, RuntimeError) and any(sign in text for sign in _SIGNS)):
+        return text.splitlines()[0]
+    return ""
+
+
+def with_memory(engine: Engine, what: str, call: Callable[[], _Result]) -> _Result:
+    """Return what a call returns, which is tried twice where the memory of the device does not suffice.
+
+    Args:
+        engine: Frees what it can in between.
+        what: What the memory is for.
+        call: What needs memory; can be called again.
+
+    Raises:
+        GpuMemoryError: If it does not suffice then either.
+    """
+    reason = ""
+    for _ in range(2):
         try:
-            return executor.stage(limit, options.patch_size, channels), limit
-        except torch.OutOfMemoryError as error:
-            reason = str(error)
-        limit = halve_batch(executor, limit, options.patch_size, reason)
+            return call()
+        except Exception as error:
+            reason = memory_shortage(error)
+            if not reason:
+                raise
+        # Outside the handler, for the traceback of the error holds on to what was allocated.
+        engine.free_memory()
+    raise GpuMemoryError(
+        f"The memory of {engine.device} does not hold {what} ({reason}). Free some of it, or choose another device."
+    )
 
 
-def _predict_members(
-    members: Mapping[str, Member], selections: Mapping[str, list[int]], patches: "torch.Tensor", forward: Forward
-) -> "Iterator[tuple[str, torch.Tensor]]":
-    for name, member in members.items():
-        with step("segment: run network"):
-            part = _select(patches, selections[name])
-            probabilities = forward(member.network, part, fill_up=member.fixed_batch)
-        yield name, probabilities
+class Scaler:
+    """Scales channels as :func:`darts_utils.normalize_band` does, on the device where they are.
 
+    Args:
+        channels: The channels.
+        device: Where the patches will be.
+    """
 
-def _select(patches: "torch.Tensor", selection: Sequence[int]) -> "torch.Tensor":
-    """Return the channels that a member wants, in its order, without a copy where it wants all as they are."""
-    import torch
+    def __init__(self, channels: Sequence[Channel], device: "torch.device") -> None:
+        import torch
 
-    if list(selection) == list(range(patches.shape[1])):
-        return patches
-    return patches[:, list(selection)].contiguous(memory_format=torch.channels_last)
+        def column(values: list[float]) -> Any:
+            return torch.tensor(values, dtype=torch.float32, device=device).view(-1, 1, 1)
+
+        self._low = column([channel.low for channel in channels])
+        self._factor = column([1 / (channel.high - channel.low) for channel in channels])
+
+    def scale(self, patches: "torch.Tensor") -> None:
+        """Scale patches in place: low … high becomes 0…1, clipped, NaN becomes 0.
+
+        Args:
+            patches: float32 of shape (patches, channels, y, x).
+        """
+        patches.sub_(self._low).mul_(self._factor).clamp_(0, 1).nan_to_num_(0)

@@ -4,12 +4,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from darts_segmentation.bands import get_bands
-from darts_segmentation.engine import Options, check_divisor, predict_tile
-from darts_segmentation.executor import make_executor
+from darts_segmentation.engine import make_engine
 from darts_segmentation.forward import Augmentation
 from darts_segmentation.precision import NumberFormat, Precision
-from darts_segmentation.result import SPREAD_NAME, with_probabilities
+from darts_segmentation.predict import Options, check_divisor
+from darts_segmentation.result import SPREAD_NAME, segment
 from darts_segmentation.segmenter import SMPSegmenter
 from darts_utils import DeviceLike, ParameterError
 
@@ -52,8 +51,10 @@ class EnsembleV1:
         compile: bool = False,  # noqa: A002  # public name
     ) -> None:
         _check_names(model_dict)
-        device = make_executor(device).device  # once: "auto" might choose another GPU after the first network is there
-        self._segmenters = {name: SMPSegmenter(path, device, compile=compile) for name, path in model_dict.items()}
+        engine = make_engine(device)  # once: "auto" might choose another GPU after the first network is there
+        self._segmenters = {name: SMPSegmenter.__new__(SMPSegmenter) for name in model_dict}
+        for name, path in model_dict.items():
+            self._segmenters[name]._open(path, engine, compile_it=compile)
 
     @classmethod
     def from_segmenters(cls, segmenters: Mapping[str, SMPSegmenter]) -> "EnsembleV1":
@@ -101,8 +102,8 @@ class EnsembleV1:
 
     def number_format(self, precision: Precision) -> NumberFormat:
         """Return the number format that a precision means on this device: "auto" the fastest, any other itself."""
-        executor = next(iter(self._segmenters.values()))._executor
-        return executor.fastest_format() if precision == "auto" else precision
+        engine = next(iter(self._segmenters.values()))._engine
+        return engine.fastest_format() if precision == "auto" else precision
 
     def check_patch_size(self, patch_size: int) -> None:
         """Raise a ParameterError if a member cannot take patches of a size in pixels; names a size that it takes."""
@@ -120,6 +121,7 @@ class EnsembleV1:
         *,
         precision: Precision = "fp32",
         tta: Augmentation | None = None,
+        keep_classes: bool = False,
     ) -> "xr.Dataset":
         """Return the tile with the members' mean probability of a thaw slump at every pixel.
 
@@ -132,18 +134,21 @@ class EnsembleV1:
             keep_inputs: Also return the probabilities of each member and their standard deviation.
             precision: As in :meth:`SMPSegmenter.segment_tile`.
             tta: As in :meth:`SMPSegmenter.segment_tile`.
+            keep_classes: Also return the probabilities of other classes, each the mean over the members that know it.
 
         Returns:
             A new tile: everything in `tile`, plus ``probabilities``, float32 (y, x), 0…1. It is NaN exactly where a
             member has no valid value in any of its bands, so that every number rests on all members. With `keep_inputs`
-            also ``probabilities-{name}`` of each member and ``probabilities-std``, NaN at the same pixels.
+            also ``probabilities-{name}`` of each member and ``probabilities-std``, with `keep_classes` also
+            ``probabilities_{class}``, NaN at the same pixels.
 
         Raises:
             MissingBandError: If the tile lacks a band.
             GridError: If a band does not lie on (y, x), or the tile is empty.
+            ValueRangeError: If a band cannot be in the unit that a model takes.
             ParameterError: If an option cannot work, or a network cannot take patches of this size.
             OutputError: If a network returns NaN.
-            GpuMemoryError: If the memory of the GPU does not hold a single patch.
+            GpuMemoryError: If the memory of the device does not hold a single patch, or the result.
         """
         options = Options(
             patch_size=patch_size,
@@ -152,12 +157,11 @@ class EnsembleV1:
             reflection=reflection,
             precision=precision,
             tta=tta,
+            keep_members=keep_inputs,
+            keep_classes=keep_classes,
         )
-        bands = get_bands(tile, self.required_bands)
         members = {name: segmenter._member for name, segmenter in self._segmenters.items()}
-        executor = next(iter(self._segmenters.values()))._executor
-        prediction = predict_tile(bands, members, executor, options, keep_members=keep_inputs)
-        return with_probabilities(tile, prediction)
+        return segment(tile, members, next(iter(self._segmenters.values()))._engine, options)
 
 
 def _check_names(members: Mapping[Any, object]) -> None:

@@ -1,11 +1,11 @@
-"""Send batches of patches through a network and get probabilities back."""
+"""Send a batch of patches through a network and get probabilities back."""
 
-import warnings
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, Literal
 
-from darts_segmentation.errors import BatchHalvedWarning, GpuMemoryError, OutputError
-from darts_segmentation.executor import Executor
+from darts_segmentation.classes import Outputs
+from darts_segmentation.engine import Network
+from darts_segmentation.errors import OutputError
 from darts_utils import ParameterError
 
 if TYPE_CHECKING:
@@ -13,9 +13,6 @@ if TYPE_CHECKING:
 
 Augmentation = Literal["d4"]
 """What test-time augmentation callers may ask for: the eight symmetries of the square."""
-
-Network = Callable[["torch.Tensor"], "torch.Tensor"]
-"""Takes patches (patches, channels, y, x), returns logits (patches, 1, y, x)."""
 
 
 def check_augmentation(tta: str | None) -> Augmentation | None:
@@ -29,94 +26,49 @@ def check_augmentation(tta: str | None) -> Augmentation | None:
     return tta  # type: ignore[return-value]  # just checked
 
 
-class Forward:
-    """Runs networks on batches, in halves where the memory of the GPU does not hold a whole one.
+def class_probabilities(
+    network: Network, outputs: Outputs, patches: "torch.Tensor", tta: Augmentation | None = None, fill_to: int = 0
+) -> "torch.Tensor":
+    """Return the probabilities of the classes in patches.
 
     Args:
-        executor: Runs them.
-        batch_size: Patches at a time.
+        network: Returns logits.
+        outputs: What they mean.
+        patches: Patches of shape (patches, channels, y, x), channels last, on the engine's device. Not changed.
         tta: "d4" averages over the eight flips and rotations of each patch.
-    """
-
-    def __init__(self, executor: Executor, batch_size: int, tta: Augmentation | None = None) -> None:
-        self._executor = executor
-        self._limit = batch_size
-        self._tta = tta
-
-    def __call__(self, network: Network, patches: "torch.Tensor", *, fill_up: bool = False) -> "torch.Tensor":
-        """Return the probabilities of patches.
-
-        Args:
-            network: Returns logits.
-            patches: Patches of shape (patches, channels, y, x), channels last, on the executor's device. Not changed.
-            fill_up: Fill up batches that are not full with zeros, for a network that is compiled for one size.
-
-        Returns:
-            float32 of shape (patches, y, x), 0…1.
-
-        Raises:
-            GpuMemoryError: If the memory of the GPU does not hold a single patch.
-            OutputError: If the network returns an array of another shape.
-        """
-        import torch
-
-        parts: list[torch.Tensor] = []
-        done = 0
-        while done < len(patches):
-            part = patches[done : done + self._limit]
-            count = len(part)
-            if fill_up and count < self._limit:
-                part = _filled(part, self._limit)
-            try:
-                parts.append(self._probabilities(network, part)[:count])
-            except torch.OutOfMemoryError as error:
-                reason = str(error)
-            else:
-                done += count
-                continue
-            # Outside the handler, for the traceback of the error holds on to what was allocated.
-            self._limit = halve_batch(self._executor, len(part), int(patches.shape[-1]), reason)
-        return parts[0] if len(parts) == 1 else torch.cat(parts)
-
-    def _probabilities(self, network: Network, patches: "torch.Tensor") -> "torch.Tensor":
-        if self._tta is None:
-            return _sigmoid(network, patches)
-        total: Any = 0
-        for there, back in symmetries():
-            total = total + back(_sigmoid(network, _channels_last(there(patches))))
-        return total / 8
-
-
-def halve_batch(executor: Executor, count: int, patch_size: int, reason: str) -> int:
-    """Return half of a number of patches that the memory of the GPU did not hold, with a warning.
-
-    Args:
-        executor: The GPU, which gives back what it can.
-        count: Number of patches.
-        patch_size: Edge length of a patch in pixels.
-        reason: What the GPU said.
+        fill_to: Patches up to which the batch is filled with zeros, for a network that is compiled for one size.
 
     Returns:
-        Half of `count`, rounded down.
+        float32 of shape (patches, classes, y, x), 0…1.
 
     Raises:
-        GpuMemoryError: If it was only one.
+        OutputError: If the network returns an array of another shape.
     """
-    executor.free_memory()
-    where = executor.device
-    if count == 1:
-        raise GpuMemoryError(
-            f"The memory of {where} does not hold one patch of {patch_size} px ({reason}). Choose a smaller "
-            "patch_size, a precision of 16 bits, or another device."
-        )
-    half = count // 2
-    warnings.warn(
-        f"The memory of {where} does not hold {count} patches of {patch_size} px; going on with {half} at a time. "
-        "Choose a smaller batch_size to avoid this.",
-        BatchHalvedWarning,
-        stacklevel=2,
-    )
-    return half
+    count = len(patches)
+    if count < fill_to:
+        patches = _filled(patches, fill_to)
+    if tta is None:
+        return _activated(network, outputs, patches)[:count]
+    total: Any = 0
+    for turn, turn_back in symmetries():
+        total = total + turn_back(_activated(network, outputs, _channels_last(turn(patches))))
+    return (total / 8)[:count]
+
+
+def target_probability(probabilities: "torch.Tensor", outputs: Outputs) -> "torch.Tensor":
+    """Return the probability of the target: that of its class, or the sum over its classes, 1 at most.
+
+    Args:
+        probabilities: float32 of shape (patches, classes, y, x).
+        outputs: What they mean.
+
+    Returns:
+        float32 of shape (patches, y, x); for a single class a view.
+    """
+    channels = outputs.target_channels
+    if len(channels) == 1:
+        return probabilities[:, channels[0]]
+    return probabilities[:, channels].sum(dim=1).clamp_(max=1)
 
 
 def symmetries() -> "Iterator[tuple[Callable[[Any], Any], Callable[[Any], Any]]]":
@@ -127,15 +79,15 @@ def symmetries() -> "Iterator[tuple[Callable[[Any], Any], Callable[[Any], Any]]]
 
 
 def _symmetry(turns: int, *, flip: bool) -> tuple[Callable[[Any], Any], Callable[[Any], Any]]:
-    def there(images: Any) -> Any:
+    def forward(images: Any) -> Any:
         turned = images.rot90(turns, (-2, -1))
         return turned.flip(-1) if flip else turned
 
-    def back(images: Any) -> Any:
+    def inverse(images: Any) -> Any:
         unflipped = images.flip(-1) if flip else images
         return unflipped.rot90(-turns, (-2, -1))
 
-    return there, back
+    return forward, inverse
 
 
 def _channels_last(patches: "torch.Tensor") -> "torch.Tensor":
@@ -151,9 +103,10 @@ def _filled(patches: "torch.Tensor", count: int) -> "torch.Tensor":
     return _channels_last(torch.cat([patches, rest]))
 
 
-def _sigmoid(network: Network, patches: "torch.Tensor") -> "torch.Tensor":
+def _activated(network: Network, outputs: Outputs, patches: "torch.Tensor") -> "torch.Tensor":
     logits = network(patches)
-    expected = (len(patches), 1, *patches.shape[2:])
+    expected = (len(patches), len(outputs.classes), *patches.shape[2:])
     if tuple(logits.shape) != expected:
         raise OutputError(f"The network returned an array of shape {tuple(logits.shape)}; expected {expected}.")
-    return logits[:, 0].float().sigmoid()
+    logits = logits.float()
+    return logits.softmax(dim=1) if outputs.activation == "softmax" else logits.sigmoid()

@@ -2,9 +2,9 @@
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from darts_segmentation.card import ModelCard
 from darts_segmentation.errors import BrokenModelError, ModelNotFoundError, UnsafeModelError
@@ -52,12 +52,14 @@ class ModelInfo:
     card: ModelCard
 
 
-def read_model(path: Path | str) -> ModelFile:
+def read_model(path: Path | str, **described: Any) -> ModelFile:
     """Read a model file as data: nothing in it is executed.
 
     Args:
         path: A folder or ``.safetensors`` file in our own format, or a ``.pt`` or ``.ckpt`` file. What a file is, its
             content decides, not its name.
+        **described: Fields of the card (`classes`, `target`, `activation`) that replace those of the file, or that it
+            lacks.
 
     Returns:
         Card and weights. Whether the weights fit the architecture shows when the network is built.
@@ -74,11 +76,11 @@ def read_model(path: Path | str) -> ModelFile:
         raise ModelNotFoundError(f"There is no model at {path}; give a file or folder that exists.")
     if is_stored_model(path):
         card, states = read_stored_model(path)
-        return ModelFile(path, "safetensors", card, states)
+        return ModelFile(path, "safetensors", replace(card, **described), states)
     _check_kind(path)
     from darts_segmentation.checkpoints import read_checkpoint
 
-    kind, card, states = read_checkpoint(path)
+    kind, card, states = read_checkpoint(path, described)
     return ModelFile(path, kind, card, states)
 
 

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 # Arguments of timm's encoders that change the network and nothing else. Others (checkpoint_path, pretrained_cfg …) make
 # timm read files or fetch them.
 _ENCODER_ARGUMENTS = frozenset({"always_partition", "drop_path_rate", "drop_rate", "dynamic_img_size", "img_size"})
+# What arguments of architectures were called once; smp still takes them, with a warning where they mean something.
+_OLD_ARGUMENTS = frozenset({"decoder_use_batchnorm", "psp_use_batchnorm", "upscale_mode"})
 _SHOWN = 5
 
 
@@ -30,26 +32,23 @@ def load_network(card: ModelCard, states: "Mapping[str, torch.Tensor]") -> "torc
 
     Returns:
         The network on the CPU, float32, in evaluation mode, without gradients. It takes float32 of shape (patches,
-        bands, y, x) and returns logits of shape (patches, 1, y, x).
+        bands, y, x) and returns logits of shape (patches, classes, y, x).
 
     Raises:
-        ModelCardError: If the architecture is unknown, or does not have one output channel.
+        ModelCardError: If the architecture is unknown.
         ModelWeightsError: If weights are missing, left over, of another shape or kind, or not finite.
     """
     import torch
 
-    check_weights(card, states)
+    fitting = check_weights(card, states)
     network = _build(card.architecture, "cpu")
-    try:
-        network.load_state_dict(dict(states), strict=True)
-    except RuntimeError as error:
-        raise ModelWeightsError(_describe_misfit(card, network, states) or str(error)) from error
+    network.load_state_dict(fitting, strict=True)
     return network.to(torch.float32).eval().requires_grad_(False)
 
 
 def place_network(
     network: "torch.nn.Module", device: "torch.device", *, compile_it: bool = False
-) -> "tuple[Callable[[torch.Tensor], torch.Tensor], int]":
+) -> "Callable[[torch.Tensor], torch.Tensor]":
     """Move a network to the device where it will run, in the memory order that is fastest there.
 
     Args:
@@ -58,39 +57,53 @@ def place_network(
         compile_it: Let ``torch.compile`` compile it on its first batch.
 
     Returns:
-        What to call with a batch, and the number of pixels of which a patch has to be a multiple.
+        What to call with a batch.
     """
     import torch
 
     placed = network.to(device).to(memory_format=torch.channels_last).eval().requires_grad_(False)
-    divisor = 1
-    if getattr(network, "requires_divisible_input_shape", False):
-        divisor = int(network.encoder.output_stride)  # type: ignore[union-attr, arg-type]
     if not compile_it:
-        return placed, divisor
+        return placed
     from darts_segmentation.compiled import CompiledNetwork
 
-    return CompiledNetwork(placed), divisor
+    return CompiledNetwork(placed)
 
 
-def check_weights(card: ModelCard, states: "Mapping[str, torch.Tensor]") -> None:
+def patch_divisor(network: "torch.nn.Module") -> int:
+    """Return the number of pixels of which the edge of a network's patches has to be a multiple."""
+    if not getattr(network, "requires_divisible_input_shape", False):
+        return 1
+    return int(network.encoder.output_stride)  # type: ignore[union-attr, arg-type]
+
+
+def check_weights(card: ModelCard, states: "Mapping[str, torch.Tensor]") -> "dict[str, torch.Tensor]":
     """Refuse weights that cannot be those of the card's architecture, before memory is taken for the network.
 
     Args:
         card: Names the architecture.
-        states: State dict of the network.
+        states: State dict of the network, under the names of today's smp or those of an older one that it renames.
+
+    Returns:
+        The same weights under today's names.
 
     Raises:
-        ModelCardError: If the architecture is unknown, or does not have one output channel.
+        ModelCardError: If the architecture is unknown.
         ModelWeightsError: If weights are missing, left over, of another shape or kind, or not finite.
     """
     for name, tensor in states.items():
         _check_tensor(name, tensor)
-    if str(card.architecture.get("encoder_name", "")).startswith("timm-"):
-        return  # smp renames the weights of these old encoders while it loads them, and compares them then
-    misfit = _describe_misfit(card, _build_without_weights(card.architecture), states)
-    if misfit:
-        raise ModelWeightsError(misfit)
+    network = _build_without_weights(card.architecture)
+    wanted = network.state_dict()
+    renamed = dict(states)  # smp renames old names in place
+    problem = ""
+    try:
+        network.load_state_dict(renamed, strict=True, assign=True)
+    except RuntimeError as error:
+        problem = str(error)
+    problem = _describe_misfit(card, wanted, renamed) or problem
+    if problem:
+        raise ModelWeightsError(problem)
+    return dict(network.state_dict())
 
 
 def _check_tensor(name: str, tensor: Any) -> None:
@@ -135,12 +148,12 @@ def _build(architecture: Mapping[str, Any], device: str) -> "torch.nn.Module":
 
 @contextlib.contextmanager
 def _quiet(arguments: Mapping[str, Any]) -> Iterator[None]:
-    """Keep smp from deploring the name of an encoder that the owner of a finished model cannot change."""
-    if not str(arguments.get("encoder_name", "")).startswith("timm-"):
+    """Keep smp from deploring old names, which the owner of a finished model cannot change."""
+    if not _OLD_ARGUMENTS & set(arguments) and not str(arguments.get("encoder_name", "")).startswith("timm-"):
         yield
         return
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "`timm-` encoders are deprecated", DeprecationWarning)
+        warnings.filterwarnings("ignore", r"(`timm-` encoders are|The usage of \w+ is) deprecated", DeprecationWarning)
         yield
 
 
@@ -151,7 +164,7 @@ def _checked_arguments(architecture: Mapping[str, Any]) -> dict[str, Any]:
     if arch not in kinds:
         raise ModelCardError(f"The architecture {arguments['arch']!r} is unknown; known ones: {', '.join(kinds)}.")
     own = {name for name, p in inspect.signature(kinds[arch]).parameters.items() if p.kind is not p.VAR_KEYWORD}
-    extra = sorted(set(arguments) - own - _ENCODER_ARGUMENTS - {"arch"})
+    extra = sorted(set(arguments) - own - _ENCODER_ARGUMENTS - _OLD_ARGUMENTS - {"arch"})
     if extra:
         raise ModelCardError(
             f"The architecture {arch!r} has no argument {', '.join(map(repr, extra))}; it takes {sorted(own)}."
@@ -160,24 +173,18 @@ def _checked_arguments(architecture: Mapping[str, Any]) -> dict[str, Any]:
         raise ModelCardError(
             f"The encoder {arguments['encoder_name']!r} would be fetched from elsewhere; name one of timm or smp."
         )
-    if arguments["classes"] != 1:
-        raise ModelCardError(
-            f"The network has {arguments['classes']!r} output channels; expected 1, the logit of a thaw slump."
-        )
     if arguments.pop("aux_params", None) is not None:
         raise ModelCardError(
             "The network has a second output ('aux_params'), which DARTS cannot use; build it without."
         )
-    activation = arguments.pop("activation", None)
-    # The segmenter applies the sigmoid itself, to both kinds of networks alike.
-    if activation not in (None, "identity", "sigmoid"):
-        raise ModelCardError(f"The activation of the network is {activation!r}; expected None or 'sigmoid'.")
+    arguments.pop("activation", None)  # which the segmenter applies itself, to networks with and without alike
     return arguments
 
 
-def _describe_misfit(card: ModelCard, network: "torch.nn.Module", states: "Mapping[str, torch.Tensor]") -> str:
+def _describe_misfit(
+    card: ModelCard, wanted: "Mapping[str, torch.Tensor]", states: "Mapping[str, torch.Tensor]"
+) -> str:
     """Return what does not fit, in a sentence; an empty string where all fits."""
-    wanted = network.state_dict()
     problems = []
     missing = [name for name in wanted if name not in states]
     if missing:

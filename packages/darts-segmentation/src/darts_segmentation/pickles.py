@@ -2,14 +2,17 @@
 
 import pickletools
 from _compat_pickle import IMPORT_MAPPING, NAME_MAPPING
-from collections.abc import Iterator
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from darts_segmentation.errors import BrokenModelError
 
 MAX_PICKLE_BYTES = 16 * 2**20
 """Longest pickle that is looked at: the longest of real checkpoints have less than a tenth of it."""
+
+UNKNOWN = "?"
+"""The name of what a pickle puts together in a way that cannot be followed."""
 
 
 @dataclass(frozen=True)
@@ -19,12 +22,12 @@ class PickleContent:
     Attributes:
         protocol: Version of the pickle protocol.
         names: Full names of the classes and functions that it would import, as Python 3 calls them.
-        opcodes: Names of the instructions in it.
+        containers: Those of them whose objects it fills item by item, and whether as a list or as a dict.
     """
 
     protocol: int
     names: frozenset[str]
-    opcodes: frozenset[str]
+    containers: Mapping[str, Literal["list", "dict"]]
 
 
 def scan_pickle(content: bytes) -> PickleContent:
@@ -34,7 +37,9 @@ def scan_pickle(content: bytes) -> PickleContent:
         content: The pickle.
 
     Returns:
-        What it asks for. Names that it puts together in a way that cannot be followed stand as "?".
+        What it asks for. Attributes of what it imports stand under their full names; names that it puts together in a
+        way that cannot be followed stand as "?". Calls that make bytes in another way than pickles of bytes do stand as
+        ``_codecs.encode(…)`` and ``builtins.bytearray(…)``.
 
     Raises:
         BrokenModelError: If it is no pickle, ends early, or is longer than any real one.
@@ -46,18 +51,13 @@ def scan_pickle(content: bytes) -> PickleContent:
     """
     if len(content) > MAX_PICKLE_BYTES:
         raise BrokenModelError(f"The pickle has {len(content)} bytes; expected at most {MAX_PICKLE_BYTES}.")
-    protocol = 0
-    names: set[str] = set()
-    opcodes: set[str] = set()
+    machine = _Machine()
     try:
-        for name, argument in _imports_and_opcodes(content, opcodes):
-            if name == "PROTO":
-                protocol = int(argument)
-            else:
-                names.add(_today(argument) if protocol < 3 else argument)
-    except (ValueError, IndexError, OverflowError, UnicodeError) as error:
+        for opcode, argument, _ in pickletools.genops(content):
+            machine.follow(opcode, argument)
+    except (ValueError, IndexError, OverflowError, UnicodeError, KeyError) as error:
         raise BrokenModelError(f"The pickle is damaged or ends early: {error}.") from error
-    return PickleContent(protocol, frozenset(names), frozenset(opcodes))
+    return PickleContent(machine.protocol, frozenset(machine.names), machine.containers)
 
 
 def _today(name: str) -> str:
@@ -67,34 +67,105 @@ def _today(name: str) -> str:
     return ".".join(translated) if module else name
 
 
+@dataclass(frozen=True)
+class _Imported:
+    """What an import leaves on the stack, or what calling it does."""
+
+    name: str
+    is_called: bool = False
+
+
 _TEXTS = frozenset(
     {"BINUNICODE", "BINUNICODE8", "SHORT_BINUNICODE", "UNICODE", "STRING", "BINSTRING", "SHORT_BINSTRING"}
 )
+_TUPLES = frozenset({"EMPTY_TUPLE", "TUPLE", "TUPLE1", "TUPLE2", "TUPLE3"})
 _PUTS = frozenset({"PUT", "BINPUT", "LONG_BINPUT", "MEMOIZE"})
 _GETS = frozenset({"GET", "BINGET", "LONG_BINGET"})
-_IMPORTS = frozenset({"GLOBAL", "INST", "STACK_GLOBAL", "EXT1", "EXT2", "EXT4"})
+_FILLS: Mapping[str, Literal["list", "dict"]] = {
+    "APPEND": "list",
+    "APPENDS": "list",
+    "SETITEM": "dict",
+    "SETITEMS": "dict",
+}
 
 
-def _imports_and_opcodes(content: bytes, opcodes: set[str]) -> Iterator[tuple[str, str]]:
-    """Yield ("PROTO", version) and ("import", full name); collect the names of all instructions in `opcodes`."""
-    texts: list[str | None] = [None, None]  # the last two values pushed, as far as they are texts
-    memo: dict[int, str | None] = {}
-    argument: Any
-    for opcode, argument, _ in pickletools.genops(content):
-        opcodes.add(opcode.name)
-        if opcode.name == "PROTO":
-            yield "PROTO", str(argument)
-        elif opcode.name in ("GLOBAL", "INST"):
-            yield "import", str(argument).replace(" ", ".", 1)
-        elif opcode.name == "STACK_GLOBAL":
-            yield "import", "?" if None in texts else f"{texts[0]}.{texts[1]}"
-        elif opcode.name in _IMPORTS:
-            yield "import", "?"
-        if opcode.name in _TEXTS:
-            texts = [texts[1], str(argument)]
-        elif opcode.name in _PUTS:
-            memo[len(memo) if argument is None else argument] = texts[1]
-        elif opcode.name in _GETS:
-            texts = [texts[1], memo.get(argument)]
+class _Machine:
+    """Goes through the motions of an unpickler: on its stack lie texts, tuples, imported names, and None for others."""
+
+    def __init__(self) -> None:
+        self.protocol = 0
+        self.names: set[str] = set()
+        self.containers: dict[str, Literal["list", "dict"]] = {}
+        self._stack: list[Any] = []
+        self._memo: dict[int, Any] = {}
+
+    def follow(self, opcode: Any, argument: Any) -> None:
+        """Follow one instruction."""
+        kind = opcode.name
+        if kind == "PROTO":
+            self.protocol = int(argument)
+        elif kind in _PUTS:
+            self._memo[len(self._memo) if argument is None else int(argument)] = self._stack[-1]
+        elif kind in _GETS:
+            self._stack.append(self._memo[int(argument)])
         else:
-            texts = [texts[1], None]
+            popped = self._pop(opcode.stack_before)
+            self._stack += self._results(kind, argument, popped, len(opcode.stack_after))
+
+    def _pop(self, before: list[Any]) -> list[Any]:
+        """Take from the stack what an instruction takes; of marks, all that lies above the last one."""
+        popped: list[Any] = []
+        if pickletools.markobject in before:
+            while (top := self._stack.pop()) is not pickletools.markobject:
+                popped.append(top)
+            before = before[: before.index(pickletools.markobject)]
+        popped += [self._stack.pop() for _ in before]
+        return popped[::-1]
+
+    def _results(self, kind: str, argument: Any, popped: list[Any], count: int) -> list[Any]:
+        """Return what an instruction puts on the stack."""
+        match kind:
+            case "MARK":
+                return [pickletools.markobject]
+            case "DUP":
+                return popped * 2
+            case "GLOBAL":
+                return [self._import(str(argument).replace(" ", ".", 1))]
+            case "INST":
+                return [self._call(self._import(str(argument).replace(" ", ".", 1)), popped)]
+            case "STACK_GLOBAL":
+                return [self._import(".".join(part if isinstance(part, str) else UNKNOWN for part in popped))]
+            case "EXT1" | "EXT2" | "EXT4":
+                return [self._import(UNKNOWN)]
+            case "REDUCE" | "NEWOBJ" | "NEWOBJ_EX" | "OBJ":
+                return [self._call(popped[0], popped[1:])]
+            case "BUILD" | "ADDITEMS":
+                return popped[:1]
+        if kind in _FILLS:
+            if isinstance(popped[0], _Imported):
+                self.containers[popped[0].name] = _FILLS[kind]
+            return popped[:1]
+        if kind in _TEXTS:
+            return [str(argument)]
+        return [tuple(popped)] if kind in _TUPLES else [None] * count
+
+    def _import(self, name: str) -> _Imported:
+        name = UNKNOWN if UNKNOWN in name else _today(name) if self.protocol < 3 else name
+        self.names.add(name)
+        return _Imported(name)
+
+    def _call(self, function: Any, arguments: list[Any]) -> Any:
+        """Return what a call leaves on the stack: an object of an imported class, or an attribute of one."""
+        if not isinstance(function, _Imported):
+            return None
+        given = arguments[0] if arguments and isinstance(arguments[0], tuple) else ()
+        first, second = (*given, None, None)[:2]
+        if function.name == "builtins.getattr":
+            follows = isinstance(first, _Imported) and not first.is_called and isinstance(second, str)
+            return self._import(f"{first.name}.{second}" if follows and len(given) == 2 else UNKNOWN)
+        # torch lets files call these two with whatever they like; pickles of bytes call them in one way.
+        if function.name == "_codecs.encode" and not (isinstance(first, str) and second == "latin1"):
+            self.names.add("_codecs.encode(…)")
+        if function.name == "builtins.bytearray" and given and first is None:
+            self.names.add("builtins.bytearray(…)")
+        return _Imported(function.name, is_called=True)

@@ -1,6 +1,7 @@
 """How exactly the networks compute: switches of torch that are set for a while and then put back."""
 
 import contextlib
+import threading
 from collections.abc import Iterator
 from typing import Any, Literal, get_args
 
@@ -10,9 +11,6 @@ Precision = Literal["fp32", "bf16", "fp16", "auto"]
 """The precisions that callers may ask for."""
 
 NumberFormat = Literal["fp32", "bf16", "fp16"]
-
-# Where torch decides whether float32 is computed with fewer bits: TF32 on GPUs, bfloat16 on CPUs.
-_SWITCHES = (("cuda", "matmul"), ("cudnn", "conv"), ("mkldnn", "matmul"), ("mkldnn", "conv"))
 
 
 def check_precision(precision: str) -> Precision:
@@ -28,13 +26,52 @@ def check_precision(precision: str) -> Precision:
     return precision  # type: ignore[return-value]  # just checked
 
 
+class _Switches:
+    """What torch has set for the whole process, held by as many threads as want it alike.
+
+    The first of them sets it, the last one puts it back as it was; who wants it otherwise waits for that.
+    """
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._holders = 0
+        self._exact = False
+        self._before = contextlib.ExitStack()
+
+    @contextlib.contextmanager
+    def held(self, *, exact: bool) -> Iterator[None]:
+        """Hold the switches.
+
+        Args:
+            exact: Algorithms of cuDNN that give the same result each time, rather than the fastest ones.
+        """
+        with self._changed:
+            self._changed.wait_for(lambda: not self._holders or self._exact == exact)
+            if not self._holders:
+                self._exact = exact
+                self._before.enter_context(_cudnn(deterministic=exact, benchmark=not exact))
+                self._before.enter_context(_full_float32())
+            self._holders += 1
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._holders -= 1
+                if not self._holders:
+                    self._before.close()
+                    self._changed.notify_all()
+
+
+_switches = _Switches()  # one, because there is one of what it holds
+
+
 @contextlib.contextmanager
 def computing(device_type: str, number_format: NumberFormat) -> Iterator[None]:
     """Run networks without gradients in a number format; afterwards torch is set as it was before.
 
     "fp32" means float32 all the way: no TF32, and on the GPU only algorithms that give the same result each time. In
     the other formats the layers that bear it compute in 16 bits, the others in float32, and cuDNN picks its fastest
-    algorithms.
+    algorithms. Threads may do so at once; those that compute in "fp32" and the others wait for each other.
 
     Args:
         device_type: "cpu" or "cuda".
@@ -43,12 +80,11 @@ def computing(device_type: str, number_format: NumberFormat) -> Iterator[None]:
     import torch
 
     exact = number_format == "fp32"
-    dtype = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[number_format]
+    dtype = {"fp32": torch.bfloat16, "bf16": torch.bfloat16, "fp16": torch.float16}[number_format]
     with (
-        _full_float32(),
-        _cudnn(deterministic=exact, benchmark=not exact),
+        _switches.held(exact=exact),
         torch.inference_mode(),
-        torch.autocast(device_type, dtype=torch.bfloat16 if exact else dtype, enabled=not exact),
+        torch.autocast(device_type, dtype=dtype, enabled=not exact),
     ):
         yield
 
@@ -68,32 +104,32 @@ def _cudnn(*, deterministic: bool, benchmark: bool) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _full_float32() -> Iterator[None]:
+    """Switch off whatever computes float32 with fewer bits: TF32 on GPUs, bfloat16 on CPUs.
+
+    In the spelling of torch 2.9 and later, and in that alone, for torch refuses to read one after the other was set.
+    """
     import torch
 
-    switches: list[Any] = [getattr(getattr(torch.backends, backend), part, None) for backend, part in _SWITCHES]
-    if not all(hasattr(switch, "fp32_precision") for switch in switches):
-        with _full_float32_before_torch_2_9():
+    backends: Any = torch.backends
+    if not hasattr(backends, "fp32_precision"):
+        before = torch.get_float32_matmul_precision(), backends.cudnn.allow_tf32
+        torch.set_float32_matmul_precision("highest")
+        backends.cudnn.allow_tf32 = False
+        try:
             yield
+        finally:
+            torch.set_float32_matmul_precision(before[0])
+            backends.cudnn.allow_tf32 = before[1]
         return
-    before = [switch.fp32_precision for switch in switches]
-    for switch in switches:
-        switch.fp32_precision = "ieee"
+    # The first is what the others inherit: what still differs when it is set was set for itself.
+    mkldnn, cudnn = backends.mkldnn, backends.cudnn
+    changed: list[tuple[Any, str]] = []
     try:
+        for switch in (backends, cudnn, backends.cuda.matmul, cudnn.conv, mkldnn.matmul, mkldnn.conv):
+            if switch.fp32_precision != "ieee":
+                changed.append((switch, switch.fp32_precision))
+                switch.fp32_precision = "ieee"
         yield
     finally:
-        for switch, value in zip(switches, before, strict=True):
+        for switch, value in reversed(changed):
             switch.fp32_precision = value
-
-
-@contextlib.contextmanager
-def _full_float32_before_torch_2_9() -> Iterator[None]:
-    import torch
-
-    before = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
-    torch.set_float32_matmul_precision("highest")
-    torch.backends.cudnn.allow_tf32 = False
-    try:
-        yield
-    finally:
-        torch.set_float32_matmul_precision(before[0])
-        torch.backends.cudnn.allow_tf32 = before[1]

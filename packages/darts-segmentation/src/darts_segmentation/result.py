@@ -1,11 +1,12 @@
 """Add probabilities to a tile."""
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from darts_segmentation.engine import Prediction
+from darts_segmentation.bands import get_bands
+from darts_segmentation.engine import Engine
+from darts_segmentation.predict import Member, Options, predict_tile
+from darts_segmentation.values import check_values
 from darts_utils import band_attrs
 
 if TYPE_CHECKING:
@@ -15,48 +16,62 @@ SPREAD_NAME = "std"
 _BLOCK_ROWS = 256
 
 
-def with_probabilities(tile: "xr.Dataset", prediction: Prediction) -> "xr.Dataset":
-    """Return a new tile with everything in `tile` and the probabilities of a prediction.
+def segment(tile: "xr.Dataset", members: Mapping[str, Member], engine: Engine, options: Options) -> "xr.Dataset":
+    """Return a new tile with everything in a tile and the probabilities that networks give for it.
 
     Args:
         tile: The tile. Not changed.
-        prediction: Probabilities on the tile's grid.
+        members: The networks by name.
+        engine: Runs them.
+        options: How, and what is kept.
 
     Returns:
-        The tile plus ``probabilities`` and, where the prediction holds members, ``probabilities-{member}`` and
-        ``probabilities-std``.
+        The tile plus what :func:`darts_segmentation.predict.predict_tile` returns, and ``probabilities-std`` where the
+        members are kept.
     """
-    layers = {"probabilities": prediction.mean}
-    layers |= {f"probabilities-{name}": layer for name, layer in prediction.members.items()}
-    variables = {name: _variable(tile, layer, band_attrs(name)) for name, layer in layers.items()}
-    if prediction.members:
+    names = dict.fromkeys(channel.band for member in members.values() for channel in member.channels)
+    bands = get_bands(tile, names, engine.take)
+    check_values(bands, [member.channels for member in members.values()])
+    layers = predict_tile(bands, members, engine, options)
+    variables = {name: _variable(tile, layer, _attrs(name)) for name, layer in layers.items()}
+    of_members = [layer for name, layer in layers.items() if name.startswith("probabilities-")]
+    if of_members:
         attrs = {"long_name": "standard deviation of the members' probabilities of a thaw slump", "units": "1"}
-        variables[f"probabilities-{SPREAD_NAME}"] = _variable(tile, spread(list(prediction.members.values())), attrs)
+        variables[f"probabilities-{SPREAD_NAME}"] = _variable(tile, spread(of_members), attrs)
     return tile.assign(variables)
 
 
-def _variable(tile: "xr.Dataset", values: NDArray[np.float32], attrs: dict[str, Any]) -> "xr.Variable":
+def _attrs(name: str) -> dict[str, Any]:
+    if not name.startswith("probabilities_"):
+        return band_attrs(name)
+    return {"long_name": f"probability of {name.removeprefix('probabilities_')}", "units": "1"}
+
+
+def _variable(tile: "xr.Dataset", values: Any, attrs: dict[str, Any]) -> "xr.Variable":
     import xarray as xr
 
     encoding = {"grid_mapping": "spatial_ref"} if "spatial_ref" in tile.coords else {}
     return xr.Variable(("y", "x"), values, attrs, encoding)
 
 
-def spread(layers: list[NDArray[np.float32]]) -> NDArray[np.float32]:
+def spread(layers: list[Any]) -> Any:
     """Return the standard deviation over layers, pixel by pixel: the root of the mean squared distance from the mean.
 
     Args:
-        layers: float32 of shape (y, x) each.
+        layers: Arrays float32 of shape (y, x) each, of numpy or cupy.
 
     Returns:
         float32 of shape (y, x), NaN where a layer is NaN.
 
     Examples:
+        >>> import numpy as np
         >>> spread([np.array([[0.0, 1.0]], "float32"), np.array([[1.0, 1.0]], "float32")])
         array([[0.5, 0. ]], dtype=float32)
     """
-    result = np.empty_like(layers[0])
+    result = layers[0].copy()
     for top in range(0, len(result), _BLOCK_ROWS):
         rows = slice(top, top + _BLOCK_ROWS)
-        result[rows] = np.std([layer[rows] for layer in layers], axis=0, dtype=np.float64)
+        parts = [layer[rows].astype("float64") for layer in layers]
+        mean = sum(parts) / len(parts)
+        result[rows] = (sum((part - mean) * (part - mean) for part in parts) / len(parts)) ** 0.5
     return result

@@ -3,15 +3,15 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from darts_segmentation.bands import Channel, get_bands
+from darts_segmentation.bands import Channel
 from darts_segmentation.card import ModelCard
-from darts_segmentation.engine import Member, Options, predict_tile
-from darts_segmentation.executor import Executor, make_executor
+from darts_segmentation.engine import Engine, make_engine, with_memory
 from darts_segmentation.forward import Augmentation
 from darts_segmentation.modelfile import hash_model, read_model
-from darts_segmentation.network import load_network, place_network
+from darts_segmentation.network import load_network, patch_divisor
 from darts_segmentation.precision import Precision
-from darts_segmentation.result import with_probabilities
+from darts_segmentation.predict import Member, Options
+from darts_segmentation.result import segment
 from darts_utils import DeviceLike
 
 if TYPE_CHECKING:
@@ -48,10 +48,12 @@ class SMPSegmenter:
         *,
         compile: bool = False,  # noqa: A002  # public name
     ) -> None:
-        model = read_model(model_checkpoint)
-        network = load_network(model.card, model.states)
-        self._set_up(network, model.card, make_executor(device), compile_it=compile)
-        self._model_hash: str | None = hash_model(model_checkpoint)
+        self._open(model_checkpoint, make_engine(device), compile_it=compile)
+
+    def _open(self, path: Path | str, engine: Engine, *, compile_it: bool) -> None:
+        model = read_model(path)
+        self._set_up(load_network(model.card, model.states), model.card, engine, compile_it=compile_it)
+        self._model_hash: str | None = hash_model(path)
 
     @classmethod
     def from_network(
@@ -65,9 +67,9 @@ class SMPSegmenter:
         """Make a segmenter from a network in memory, one that is being trained for example.
 
         Args:
-            network: Takes float32 of shape (patches, bands, y, x) and returns logits of shape (patches, 1, y, x). It is
-                moved to the device and put into evaluation mode.
-            card: Describes it. Of the architecture only the bands are used.
+            network: Takes float32 of shape (patches, bands, y, x) and returns logits of shape (patches, classes, y, x).
+                It is moved to the device and put into evaluation mode.
+            card: Describes it. Of the architecture only bands and classes are used.
             device: As in the constructor.
             compile: As in the constructor.
 
@@ -76,16 +78,18 @@ class SMPSegmenter:
             DeviceError: If a GPU was asked for and does not work.
         """
         segmenter = cls.__new__(cls)
-        segmenter._set_up(network, card, make_executor(device), compile_it=compile)
+        segmenter._set_up(network, card, make_engine(device), compile_it=compile)
         segmenter._model_hash = None
         return segmenter
 
-    def _set_up(self, network: Any, card: ModelCard, executor: Executor, *, compile_it: bool) -> None:
+    def _set_up(self, network: Any, card: ModelCard, engine: Engine, *, compile_it: bool) -> None:
         self._card = card
-        self._executor = executor
-        runnable, divisor = place_network(network, executor.device, compile_it=compile_it)
+        self._engine = engine
+        runnable = with_memory(
+            engine, f"the network {card.name!r}", lambda: engine.prepare(network, compile_it=compile_it)
+        )
         channels = tuple(Channel(band, *card.normalization[band]) for band in card.bands)
-        self._member = Member(runnable, channels, divisor, fixed_batch=compile_it)
+        self._member = Member(runnable, channels, card.outputs, patch_divisor(network), fixed_batch=compile_it)
 
     @property
     def card(self) -> ModelCard:
@@ -95,7 +99,7 @@ class SMPSegmenter:
     @property
     def device(self) -> "torch.device":
         """Where the network runs."""
-        return self._executor.device
+        return self._engine.device
 
     @property
     def model_hash(self) -> str | None:
@@ -117,12 +121,14 @@ class SMPSegmenter:
         *,
         precision: Precision = "fp32",
         tta: Augmentation | None = None,
+        keep_classes: bool = False,
     ) -> "xr.Dataset":
         """Return the tile with the probability of a thaw slump at every pixel.
 
         Args:
             tile: The tile with at least :attr:`required_bands`, each on (y, x), in the unit of the band table, NaN
-                where missing, of any size from 1 × 1 px. Not changed.
+                where missing or equal to its attribute ``_FillValue`` or ``nodata``, of any size from 1 × 1 px; in the
+                memory of the host or, as cupy arrays, of a GPU. Not changed.
             patch_size: Edge length of the patches that the network sees, in pixels.
             overlap: Pixels that neighbouring patches share and over which they are blended, at most half of
                 `patch_size`.
@@ -132,17 +138,20 @@ class SMPSegmenter:
             precision: "fp32" (float32 throughout, the same result each time), "bf16", "fp16", or "auto", the fastest of
                 these on the device.
             tta: Test-time augmentation: None, or "d4" for the mean over the eight flips and rotations of each patch.
+            keep_classes: Also return the probabilities of the classes that are not thaw slumps, where there are some.
 
         Returns:
             A new tile: everything in `tile`, plus ``probabilities``, float32 (y, x), 0…1, NaN exactly where none of the
-            model's bands has a valid value.
+            model's bands has a valid value; with `keep_classes` also ``probabilities_{class}``. They lie on the GPU
+            where bands of the tile do.
 
         Raises:
             MissingBandError: If the tile lacks a band.
             GridError: If a band does not lie on (y, x), or the tile is empty.
+            ValueRangeError: If a band cannot be in the unit that the model takes.
             ParameterError: If an option cannot work, or the network cannot take patches of this size.
             OutputError: If the network returns NaN.
-            GpuMemoryError: If the memory of the GPU does not hold a single patch.
+            GpuMemoryError: If the memory of the device does not hold a single patch, or the result.
         """
         options = Options(
             patch_size=patch_size,
@@ -151,7 +160,6 @@ class SMPSegmenter:
             reflection=reflection,
             precision=precision,
             tta=tta,
+            keep_classes=keep_classes,
         )
-        bands = get_bands(tile, self._card.bands)
-        prediction = predict_tile(bands, {self._card.name: self._member}, self._executor, options)
-        return with_probabilities(tile, prediction)
+        return segment(tile, {self._card.name: self._member}, self._engine, options)

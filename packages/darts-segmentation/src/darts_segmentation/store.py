@@ -129,7 +129,7 @@ def save_model(path: Path | str, network: "torch.nn.Module | Mapping[str, torch.
     states: Mapping[str, Any] = network if isinstance(network, Mapping) else network.state_dict()
     tensors = {name: _plain(name, tensor) for name, tensor in states.items()}
     text = card.to_json()
-    check_weights(card, tensors)
+    tensors = check_weights(card, tensors)
     weights_path, card_path = model_paths(path)
     weights_path.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(weights_path, save(tensors, metadata={"format": "pt"}))

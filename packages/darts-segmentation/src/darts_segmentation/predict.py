@@ -1,0 +1,273 @@
+"""Predict a tile patch by patch: cut, send through every member, blend, forget.
+
+Nothing here is as large as the tile except the result and one bit of knowledge per pixel, whether it is valid.
+"""
+
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from darts_segmentation.bands import Channel, TilePatches, distinct_channels, valid_pixels
+from darts_segmentation.blend import Blend
+from darts_segmentation.classes import Outputs
+from darts_segmentation.engine import Engine, Network, PatchLoader, memory_shortage, with_memory
+from darts_segmentation.errors import BatchHalvedWarning, GpuMemoryError
+from darts_segmentation.forward import Augmentation, check_augmentation, class_probabilities, target_probability
+from darts_segmentation.grid import PatchGrid
+from darts_segmentation.precision import Precision, check_precision
+from darts_utils import ParameterError, step
+
+if TYPE_CHECKING:
+    import torch
+
+
+@dataclass(frozen=True)
+class Member:
+    """A network that is ready to run.
+
+    Attributes:
+        network: The network on the engine's device.
+        channels: What its input channels show, in its order.
+        outputs: What its output channels mean.
+        divisor: Patch sizes have to be a multiple of this.
+        fixed_batch: Whether the network wants batches of one size only, because it is compiled for that.
+    """
+
+    network: Network
+    channels: tuple[Channel, ...]
+    outputs: Outputs
+    divisor: int = 1
+    fixed_batch: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """How to run networks over a tile; the constructor checks that the values can work.
+
+    Attributes:
+        patch_size: Edge length of patches in pixels.
+        overlap: Pixels that neighbouring patches share, at most half of `patch_size`.
+        batch_size: Patches that the device computes at a time.
+        reflection: Pixels by which the mirrored border is wider than 1.
+        precision: "fp32", "bf16", "fp16", or "auto".
+        tta: Test-time augmentation: None or "d4".
+        keep_members: Also return the probabilities of each member.
+        keep_classes: Also return the probabilities of the classes that are not the target.
+
+    Raises:
+        ParameterError: If a value cannot work.
+    """
+
+    patch_size: int
+    overlap: int
+    batch_size: int
+    reflection: int
+    precision: Precision
+    tta: Augmentation | None
+    keep_members: bool = False
+    keep_classes: bool = False
+
+    def __post_init__(self) -> None:
+        for name, least in (("patch_size", 1), ("overlap", 0), ("batch_size", 1), ("reflection", 0)):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
+                raise ParameterError(f"{name} is {value!r}; expected an integer of at least {least}.")
+            object.__setattr__(self, name, int(value))
+        if 2 * self.overlap > self.patch_size:
+            raise ParameterError(
+                f"overlap is {self.overlap} px, more than half of patch_size, {self.patch_size} px; "
+                f"choose an overlap of at most {self.patch_size // 2}."
+            )
+        check_precision(self.precision)
+        check_augmentation(self.tta)
+
+
+def check_divisor(patch_size: int, divisor: int, name: str) -> None:
+    """Raise a ParameterError if a network cannot take patches of a size.
+
+    Args:
+        patch_size: Edge of a patch in pixels.
+        divisor: Pixels of which the edge has to be a multiple.
+        name: Name of the model, for the message.
+    """
+    if patch_size % divisor:
+        nearest = max(divisor, round(patch_size / divisor) * divisor)
+        raise ParameterError(
+            f"patch_size is {patch_size} px, but model {name!r} takes multiples of {divisor} px; "
+            f"choose {nearest}, for example."
+        )
+
+
+def predict_tile(
+    bands: Mapping[str, Any], members: Mapping[str, Member], engine: Engine, options: Options
+) -> dict[str, Any]:
+    """Run every member over a tile and average.
+
+    Args:
+        bands: Arrays of shape (y, x) by name, as :meth:`Engine.take` returns them, in the unit of the band table, NaN
+            where missing. Not changed.
+        members: The members by name.
+        engine: Runs them.
+        options: How.
+
+    Returns:
+        Arrays float32 of shape (y, x), 0…1, NaN where a member has no data, by name of the variable:
+        ``probabilities``, the mean over the members; those of each member, ``probabilities-{member}``, and of other
+        classes, ``probabilities_{class}``, the mean over the members that know the class, where they were asked for.
+        They lie on a GPU where the bands do.
+
+    Raises:
+        ParameterError: If a member cannot take patches of this size.
+        OutputError: If a network returns NaN or an array of another shape.
+        GpuMemoryError: If the memory of the device does not hold a single patch, or the result.
+    """
+    for name, member in members.items():
+        check_divisor(options.patch_size, member.divisor, name)
+    with step("segment: find valid pixels"):
+        valid = valid_pixels(bands, [member.channels for member in members.values()])
+    grid = PatchGrid.plan((valid.shape[0], valid.shape[1]), options.patch_size, options.overlap, options.reflection)
+    number_format = engine.fastest_format() if options.precision == "auto" else options.precision
+    what = f"the results of a tile of {valid.shape[0]} × {valid.shape[1]} px"
+    like = next((band for band in bands.values() if not isinstance(band, np.ndarray)), next(iter(bands.values())))
+    with engine.computing(number_format):
+        blends = with_memory(
+            engine, what, lambda: {name: Blend(grid, engine.device) for name in _layer_names(members, options)}
+        )
+        batches = _Batches(bands, grid, members, engine, options)
+        batches.run(list(grid.with_valid_pixels(valid)), blends, (options.patch_size, number_format, options.tta))
+        with step("segment: finish"):
+            results = {}
+            for name in list(blends):
+                finished = with_memory(engine, what, partial(blends.pop(name).finish, valid))
+                results[name] = engine.give(finished, like)
+            return results
+
+
+def _layer_names(members: Mapping[str, Member], options: Options) -> list[str]:
+    names = ["probabilities"]
+    if options.keep_members:
+        names += [f"probabilities-{name}" for name in members]
+    if options.keep_classes:
+        names += [f"probabilities_{name}" for member in members.values() for name in member.outputs.others]
+    return list(dict.fromkeys(names))
+
+
+class _Batches:
+    """Takes the patches of one tile through the networks, in batches that the memory of the device holds."""
+
+    def __init__(
+        self,
+        bands: Mapping[str, Any],
+        grid: PatchGrid,
+        members: Mapping[str, Member],
+        engine: Engine,
+        options: Options,
+    ) -> None:
+        channels = distinct_channels(member.channels for member in members.values())
+        self._patches = TilePatches(grid, channels, tuple(bands[channel.band] for channel in channels))
+        self._selections = {
+            name: [channels.index(channel) for channel in member.channels] for name, member in members.items()
+        }
+        self._members, self._engine, self._options = members, engine, options
+        self._loader: PatchLoader | None = None
+
+    def run(self, places: Sequence[tuple[int, int]], blends: Mapping[str, Blend], key: Any) -> None:
+        """Predict patches and blend them.
+
+        Cutting, copying, selecting and computing a batch are one unit, which is done again with half as many patches
+        where memory does not suffice; blending takes none.
+
+        Args:
+            places: Row and column of each patch.
+            blends: Where the layers are added, by name.
+            key: For what the engine remembers how many patches its memory holds.
+        """
+        engine, patch_size = self._engine, self._options.patch_size
+        limit = engine.batch_limit(self._options.batch_size, patch_size)
+        limit = min(limit, engine.limits.get(key, limit))
+        done, freed = 0, False
+        while done < len(places):
+            batch = places[done : done + limit]
+            try:
+                layers = self._compute(batch, limit)
+            except Exception as error:
+                reason = memory_shortage(error)
+                if not reason:
+                    raise
+            else:
+                done, freed = done + len(batch), False
+                with step("segment: blend"):
+                    for name in list(layers):
+                        blends[name].add(batch, layers.pop(name))
+                continue
+            # Outside the handler, for the traceback of the error holds on to what was allocated.
+            self._loader = None
+            if engine.free_memory() and not freed:
+                freed = True
+                continue
+            limit = engine.limits[key] = _halved(engine, len(batch), patch_size, reason)
+        self._loader = None
+
+    def _compute(self, batch: Sequence[tuple[int, int]], limit: int) -> "dict[str, torch.Tensor]":
+        """Return the layers of a batch, each (patches, y, x), by name."""
+        with step("segment: cut patches"):
+            if self._loader is None:
+                self._loader = self._engine.loader(self._patches, limit)
+            patches = self._loader.load(batch)
+        layers: dict[str, Any] = {}
+        counts: dict[str, int] = {}
+
+        def add(name: str, layer: "torch.Tensor") -> None:
+            layers[name] = layers[name].add_(layer) if name in layers else layer
+            counts[name] = counts.get(name, 0) + 1
+
+        with step("segment: run network"):
+            for name, member in self._members.items():
+                fill_to = limit if member.fixed_batch else 0
+                selected = _select(patches, self._selections[name])
+                classes = class_probabilities(member.network, member.outputs, selected, self._options.tta, fill_to)
+                target = target_probability(classes, member.outputs)
+                if self._options.keep_members:
+                    add(f"probabilities-{name}", target.clone())
+                if self._options.keep_classes:
+                    for other, channel in member.outputs.others.items():
+                        add(f"probabilities_{other}", classes[:, channel].clone())
+                add("probabilities", target)
+            for name, count in counts.items():
+                layers[name].div_(count)
+            self._loader.keep_pace()
+        return layers
+
+
+def _halved(engine: Engine, count: int, patch_size: int, reason: str) -> int:
+    """Return half of a number of patches that the memory of a device did not hold, rounded down, with a warning.
+
+    Raises:
+        GpuMemoryError: If it was only one.
+    """
+    if count == 1:
+        raise GpuMemoryError(
+            f"The memory of {engine.device} does not hold one patch of {patch_size} px ({reason}). Choose a smaller "
+            "patch_size, a precision of 16 bits, or another device."
+        )
+    half = count // 2
+    warnings.warn(
+        f"The memory of {engine.device} does not hold {count} patches of {patch_size} px; going on with {half} at a "
+        "time, for the tiles to come as well. Choose a smaller batch_size to avoid this.",
+        BatchHalvedWarning,
+        stacklevel=2,
+    )
+    return half
+
+
+def _select(patches: "torch.Tensor", selection: Sequence[int]) -> "torch.Tensor":
+    """Return the channels that a member wants, in its order, without a copy where it wants all as they are."""
+    import torch
+
+    if list(selection) == list(range(patches.shape[1])):
+        return patches
+    return patches[:, list(selection)].contiguous(memory_format=torch.channels_last)

@@ -1,0 +1,171 @@
+"""Bands that are not what they are taken for: refused in a sentence, and what declares itself missing is missing."""
+
+import numpy as np
+import pytest
+import torch
+import xarray as xr
+from hypothesis import given
+from hypothesis import strategies as st
+
+from darts_segmentation import EnsembleV1, ValueRangeError
+from darts_segmentation.bands import Channel
+from darts_segmentation.values import check_values
+from darts_utils import BANDS as TABLE
+from support.segmentation import BANDS, PixelNetwork, card, directly, random_tile, segmenter
+
+WEIGHTS = (3.0, -2.0, 1.5)
+RED = Channel("red", -0.1, 0.5)
+
+
+def _check(values, channel=RED):
+    check_values({channel.band: np.asarray(values)}, [[channel]])
+
+
+@pytest.mark.parametrize(
+    ("factor", "dtype", "says"),
+    [
+        (
+            10_000,
+            "uint16",
+            r"'red' \(type uint16\) are beyond 2000, but the model takes values from -0.1 to 0.5; divide.*10000",
+        ),
+        (10_000, "float32", r"'red' \(type float32\) are beyond 2000.*divide the band by 10000"),
+        (100, "float64", r"beyond 20, .*divide the band by 100 first"),
+        (1e7, "float64", r"bring the band into the unit of the band table"),
+        (-1e5, "float64", r"beyond -20000.*make them NaN \(rioxarray does so with masked=True\)"),
+    ],
+)
+def test_reflectance_in_another_unit_is_refused(factor, dtype, says):
+    tile = random_tile((60, 60))
+    values = np.full((60, 60), 0.2) * factor
+    tile["red"] = (("y", "x"), values.astype(dtype))
+    with pytest.raises(ValueRangeError, match=says):
+        segmenter(PixelNetwork(WEIGHTS)).segment_tile(tile, 16, 4)
+    ensemble = EnsembleV1.from_segmenters({"a": segmenter(PixelNetwork(WEIGHTS))})
+    with pytest.raises(ValueError, match="band 'red'"):
+        ensemble.segment_tile(tile, 16, 4)
+
+
+def test_percent_is_told_from_fractions():
+    with pytest.raises(ValueRangeError, match="divide the band by 100 first"):
+        _check(np.full((9, 9), 45.0), Channel("red", 0.2, 0.5))
+
+
+@pytest.mark.parametrize("name", sorted(name for name, band in TABLE.items() if band.dtype != "bool"))
+def test_values_of_the_band_table_pass(name):
+    band = TABLE[name]
+    rng = np.random.default_rng(0)
+    channel = Channel(name, band.low, band.high)
+    _check(rng.uniform(band.low, band.high, (70, 90)), channel)
+    for end in (band.low, band.high):
+        _check(np.full((70, 90), end), channel)
+
+
+def test_extremes_are_no_reason():
+    values = np.full((70, 90), 0.2)
+    values[:34] = 1.4  # a cloud over nearly half of the tile
+    values[0, :] = -9999
+    _check(values)
+    _check(np.full((70, 90), 1.4))  # or all of it
+    _check(np.full((70, 90), 4500.0), Channel("dem", -100, 3000))
+
+
+def test_missing_pixels_and_zeros_say_nothing():
+    values = np.full((70, 90), np.nan)
+    _check(values)
+    _check(np.zeros((70, 90), np.uint16))
+    values[10:30, 10:50] = 3000  # a scene that fills a corner of the tile
+    with pytest.raises(ValueRangeError):
+        _check(values)
+    with pytest.raises(ValueRangeError):
+        _check(np.nan_to_num(values).astype(np.uint16))
+
+
+def test_the_range_is_that_of_the_model():
+    tile = random_tile((40, 40))
+    tile["red"] = tile["red"] * 10_000
+    model = segmenter(PixelNetwork(WEIGHTS), normalization={"red": (-1000.0, 5000.0)})
+    assert np.isfinite(model.segment_tile(tile, 16, 4)["probabilities"].values).all()
+    with pytest.raises(ValueRangeError, match=r"from -0\.1 to 0\.5"):
+        check_values({"red": tile["red"].values}, [[Channel("red", -1000, 5000)], [RED]])
+
+
+@given(st.integers(1, 200), st.integers(1, 200), st.sampled_from(["numpy", "tensor"]))
+def test_arrays_of_any_shape_are_sampled(rows, columns, kind):
+    values = np.full((rows, columns), 5000.0, np.float32)
+    good = np.full((rows, columns), 0.3, np.float32)
+    wrap = torch.from_numpy if kind == "tensor" else np.asarray
+    check_values({"red": wrap(good)}, [[RED]])
+    with pytest.raises(ValueRangeError, match="are beyond 5000"):
+        check_values({"red": wrap(values)}, [[RED]])
+
+
+def test_the_sample_is_small(monkeypatch):
+    """What the check costs does not grow with the tile."""
+    sizes = []
+    median = np.median
+    monkeypatch.setattr(np, "median", lambda sample: sizes.append(len(sample)) or median(sample))
+    for shape in ((5000, 7000), (48, 48), (10, 9000), (95, 95)):
+        _check(np.full(shape, 0.3, np.float32))
+    assert max(sizes) <= 96 * 96
+    assert sizes[1] == 48 * 48
+
+
+# What declares itself missing
+
+
+def _declared(tile, name, mark, dtype="float32", **attrs):
+    values = np.where(np.isnan(tile[name].values), mark, tile[name].values).astype(dtype)
+    return tile.assign({name: (("y", "x"), values, attrs)})
+
+
+@pytest.mark.parametrize("attribute", ["_FillValue", "nodata", "missing_value"])
+@pytest.mark.parametrize(
+    ("mark", "dtype"), [(-9999, "float32"), (-9999, "int16"), (255, "uint8"), (-3.4e38, "float32")]
+)
+def test_pixels_that_declare_themselves_missing_are_missing(attribute, mark, dtype):
+    tile = random_tile((60, 60), missing=0.3)
+    whole = tile.assign(slope=np.floor(tile["slope"].clip(0, 90)))  # what integers hold
+    expected = segmenter(PixelNetwork(WEIGHTS)).segment_tile(whole, 16, 4)["probabilities"].values
+    declared = _declared(whole, "slope", mark, dtype, **{attribute: mark})
+    before = declared.copy(deep=True)
+    found = segmenter(PixelNetwork(WEIGHTS)).segment_tile(declared, 16, 4)["probabilities"].values
+    np.testing.assert_array_equal(found, expected)
+    xr.testing.assert_identical(declared, before)
+
+
+def test_pixels_are_missing_in_all_bands_where_each_declares_it():
+    tile = random_tile((60, 60))
+    hole = np.zeros((60, 60), bool)
+    hole[10:20, 5:50] = True
+    tile = tile.where(~hole)
+    declared = tile
+    for name, mark in (("red", -1.0), ("ndvi", -9999), ("slope", np.float32(-32767))):
+        declared = _declared(declared, name, mark, nodata=mark)
+    found = segmenter(PixelNetwork(WEIGHTS)).segment_tile(declared, 16, 4)["probabilities"].values
+    np.testing.assert_array_equal(np.isnan(found), hole)
+    np.testing.assert_allclose(found, directly(PixelNetwork(WEIGHTS), tile), atol=1e-6)
+
+
+def test_a_declaration_that_marks_no_pixel_changes_nothing():
+    tile = random_tile((40, 40), missing=0.1)
+    network = PixelNetwork(WEIGHTS)
+    expected = segmenter(network).segment_tile(tile, 16, 4)["probabilities"].values
+    for attrs in ({"_FillValue": np.nan}, {"nodata": -9999}, {"nodata": None}, {"nodata": [1, 2]}, {"_FillValue": "x"}):
+        given_tile = tile.assign(slope=tile["slope"].assign_attrs(attrs))
+        found = segmenter(network).segment_tile(given_tile, 16, 4)["probabilities"].values
+        np.testing.assert_array_equal(found, expected)
+
+
+def test_what_a_file_had_for_missing_pixels_does_not_matter_once_it_is_decoded():
+    """rioxarray keeps the mark of the file in the encoding, and NaN in the array."""
+    tile = random_tile((40, 40), missing=0.1)
+    tile["red"].encoding["_FillValue"] = 0.0
+    tile["red"][5, 5] = 0.0
+    found = segmenter(PixelNetwork(WEIGHTS)).segment_tile(tile, 16, 4)["probabilities"].values
+    np.testing.assert_allclose(found, directly(PixelNetwork(WEIGHTS), tile), atol=1e-6)
+
+
+def test_the_demand_of_a_card_is_that_of_its_bands():
+    assert card().normalization["red"] == (RED.low, RED.high)
+    assert set(BANDS) <= set(TABLE)
