@@ -37,8 +37,11 @@ def sample(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("sample")
     area = make_sample_area(folder / "area", seed=1, size=192)
     scene = next(area.scenes_dir.iterdir())
-    shutil.copytree(scene, folder / "scenes" / "20210821_210019_08_2405")
-    shutil.copytree(scene, folder / "20210821_210019_08_2405")
+    name = "20210821_210019_08_2405"
+    for target in (folder / "scenes" / name, folder / name):
+        target.mkdir(parents=True)
+        for path in scene.iterdir():
+            shutil.copy(path, target / path.name.replace(scene.name, name))
     shutil.copytree(area.arcticdem_dir, folder / "arcticdem_2m.icechunk")
     for number in range(2):
         standin.write_image(folder / "landsat" / f"LC08_063014_2021082{number}.tif", number, size=96)

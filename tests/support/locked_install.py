@@ -40,8 +40,8 @@ class LockedInstall:
 
     def __init__(self, folder: Path) -> None:
         folder.chmod(0o755)
-        self.site, self.home, self.transient, self.current = (folder / n for n in ("site", "home", "tmp", "cwd"))
-        for place, mode in ((self.home, 0o777), (self.transient, 0o1777), (self.current, 0o777)):
+        self.site, self.home, self.temporary, self.current = (folder / n for n in ("site", "home", "tmp", "cwd"))
+        for place, mode in ((self.home, 0o777), (self.temporary, 0o1777), (self.current, 0o777)):
             place.mkdir()
             place.chmod(mode)
         source = Path(darts_preprocessing.__file__).parent
@@ -69,7 +69,7 @@ class LockedInstall:
         """
         env = {name: os.environ[name] for name in ("PATH", "LD_LIBRARY_PATH") if name in os.environ}
         env["PYTHONPATH"] = os.pathsep.join([str(self.site), *(path for path in sys.path if path)])
-        env["TMPDIR"] = str(self.transient)
+        env["TMPDIR"] = str(self.temporary)
         done = subprocess.run(
             [sys.executable, "-B", "-c", PRELUDE.format(user=user if IS_ROOT else None) + code],
             capture_output=True,

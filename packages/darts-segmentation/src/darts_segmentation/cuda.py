@@ -69,9 +69,7 @@ class CudaEngine:
         """Return a result as an array of numpy, or of cupy, without a copy, where `like` is a tensor."""
         if isinstance(like, np.ndarray):
             return result.cpu().numpy()
-        import cupy
-
-        return cupy.from_dlpack(result)
+        return sys.modules["cupy"].from_dlpack(result)  # loaded by whoever made the bands
 
     def free_memory(self) -> bool:
         """Give back what torch keeps in reserve on this GPU and in pinned memory, and what cupy does."""

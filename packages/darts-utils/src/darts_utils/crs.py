@@ -45,19 +45,21 @@ def check_areal_scale(crs: Any, x: float, y: float, what: str) -> float:
     given = pyproj.CRS.from_user_input(crs)
     horizontal = _horizontal(given)
     if not horizontal.is_projected:
-        raise _refused(what, f"{given.name}", (x, y) if horizontal.is_geographic else None)
+        raise GridError(_refusal(what, f"{given.name}", (x, y) if horizontal.is_geographic else None))
     proj = pyproj.Proj(horizontal)
     lon, lat = proj(x, y, inverse=True)
     unit = next(
         (axis for axis in horizontal.axis_info[:2] if abs(axis.unit_conversion_factor - 1) > _UNIT_TOLERANCE), None
     )
     if unit is not None:
-        raise _refused(what, f"{given.name}, counted in {unit.unit_name}", (lon, lat))
+        raise GridError(_refusal(what, f"{given.name}, counted in {unit.unit_name}", (lon, lat)))
     scale = float(proj.get_factors(lon, lat).areal_scale)
     if not math.isfinite(scale):
-        raise _refused(what, f"{given.name}, which does not reach ({x:g}, {y:g})", None)
+        raise GridError(_refusal(what, f"{given.name}, which does not reach ({x:g}, {y:g})", None))
     if abs(scale - 1) > MAX_DEPARTURE:
-        raise _refused(what, f"{given.name}, where areas are {scale:.3g} times those on the ground", (lon, lat))
+        raise GridError(
+            _refusal(what, f"{given.name}, where areas are {scale:.3g} times those on the ground", (lon, lat))
+        )
     if abs(scale - 1) > WARNED_DEPARTURE:
         warnings.warn(
             f"Areas in {given.name} are {scale:.2f} times those on the ground at {abs(lat):.0f}° {'NS'[lat < 0]}; "
@@ -77,9 +79,9 @@ def _horizontal(crs: Any) -> Any:
     return crs
 
 
-def _refused(what: str, found: str, lonlat: tuple[float, float] | None) -> GridError:
+def _refusal(what: str, found: str, lonlat: tuple[float, float] | None) -> str:
     advice = "to a UTM zone" if lonlat is None or not all(map(math.isfinite, lonlat)) else f"to {_utm(*lonlat)}"
-    return GridError(
+    return (
         f"{what} is in {found}; expected a projected CRS in metres that keeps areas within {MAX_DEPARTURE:.0%}. "
         f"Reproject it first, for example {advice}."
     )

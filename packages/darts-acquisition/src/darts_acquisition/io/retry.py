@@ -66,6 +66,9 @@ def cancellable(cancellation: FetchCancellation) -> Iterator[None]:
     Args:
         cancellation: The token. Those of outer blocks count as well; nothing outside the block knows of it.
 
+    Returns:
+        A context manager that yields nothing.
+
     Examples:
         >>> cancellation = FetchCancellation()
         >>> with cancellable(cancellation):
