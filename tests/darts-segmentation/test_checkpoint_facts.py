@@ -118,6 +118,7 @@ with torch.no_grad():
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(find_spec("pytorch_lightning") is None, reason="pytorch-lightning is not installed")
 def test_a_checkpoint_of_lightning_itself_computes_what_its_module_computes(tmp_path):
     tests = str(pathlib.Path(__file__).parents[1])
