@@ -213,7 +213,7 @@ def test_pixels_without_end_are_an_error_of_bounded_size(tmp_path):
             if path == b"/said.tif":
                 told["Content_Length"] = last - first + 1
             connection.sendall(head("206 Partial Content", **told))
-            endless(server, connection, bytes(1 << 16))
+            endless(server, connection, bytes(1 << 18), 0.005)
         connection.sendall(
             head("206 Partial Content", Content_Length=last - first + 1, **told) + content[first : last + 1]
         )

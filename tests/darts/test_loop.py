@@ -159,7 +159,11 @@ except RunInterrupted as interrupted:
         ("overlap", signal.SIGHUP, 143),
         *(
             pytest.param(*case, marks=pytest.mark.slow)
-            for case in (("overlap", signal.SIGINT, 130), ("serial", signal.SIGTERM, 143), ("serial", signal.SIGHUP, 143))
+            for case in (
+                ("overlap", signal.SIGINT, 130),
+                ("serial", signal.SIGTERM, 143),
+                ("serial", signal.SIGHUP, 143),
+            )
         ),
     ],
 )

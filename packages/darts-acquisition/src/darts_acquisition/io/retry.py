@@ -133,6 +133,21 @@ def nap(seconds: float) -> None:
         check_not_stopped()
 
 
+def _wait_for(task: "Future[Any]", seconds: float) -> None:
+    end = time.monotonic() + seconds
+    while not task.done():
+        check_not_stopped()
+        left = end - time.monotonic()
+        if left <= 0:
+            raise lost(f"no whole answer within {seconds:.3g} s")
+        wait([task], min(left, _POLL_S))
+
+
+def _close_result(task: "Future[Any]") -> None:
+    if task.exception() is None and hasattr(task.result(), "close"):
+        task.result().close()
+
+
 class DaemonThreads(Executor):
     """Threads that do not hold up the end of the process; as many as are busy at once, and reused with what they keep.
 
@@ -164,7 +179,7 @@ class DaemonThreads(Executor):
         return self.start(partial(fn, *args, **kwargs))
 
     def within(self, seconds: float, work: Callable[[], T]) -> T:
-        """Return what some work returns, if it ends in time.
+        """Return what some work returns, if it ends in time; what comes too late and can be closed is closed.
 
         Args:
             seconds: How long it may take.
@@ -178,13 +193,12 @@ class DaemonThreads(Executor):
             StoppedError: If fetching is stopped meanwhile.
             Exception: What the work raised.
         """
-        task, end = self.start(work), time.monotonic() + seconds
-        while not task.done():
-            check_not_stopped()
-            left = end - time.monotonic()
-            if left <= 0:
-                raise lost(f"no whole answer within {seconds:.3g} s")
-            wait([task], min(left, _POLL_S))
+        task = self.start(work)
+        try:
+            _wait_for(task, seconds)
+        except BaseException:
+            task.add_done_callback(_close_result)
+            raise
         return task.result()
 
     def all(self, works: "Iterable[Callable[[], T]]") -> list[T]:
