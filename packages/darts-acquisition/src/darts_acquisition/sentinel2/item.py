@@ -122,8 +122,8 @@ def _scaling(asset: Mapping[str, Any], properties: Mapping[str, Any], where: str
             raise SceneError(f"{where}: the item has neither raster:offset nor processing:version.") from None
         if not is_baseline(major):
             raise SceneError(
-                f"{where}: the item has no raster:offset, and its processing:version {version} is no baseline of ESA's. "
-                "Take ESA's own processing of this scene."
+                f"{where}: the item has no raster:offset, and version {version} is no baseline of ESA's; "
+                "expected one of both. Take ESA's own processing of this scene."
             )
         offset = -0.1 if (major, minor) >= _OFFSET_SINCE else 0.0
     if not (isinstance(scale, int | float) and isinstance(offset, int | float) and scale > 0):
