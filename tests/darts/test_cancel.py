@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from darts.run import RunInterrupted, run
-from darts_acquisition import RetryPolicy
+from darts.run.cancel import CancellationToken, cancelling_on_signals
+from darts_acquisition import FetchCancellation, RetryPolicy
 from support import standin
 
 
@@ -51,6 +52,19 @@ def _pipeline(folder: Path) -> WaitingPipeline:
 
 @pytest.mark.timeout(120)
 @pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_the_downloads_where_there_are_any(number: signal.Signals) -> None:
+    fetches = FetchCancellation()
+    for given in (fetches, None):
+        token = CancellationToken()
+        with cancelling_on_signals(token, given):
+            assert not (token.requested or fetches.requested) or given is None
+            os.kill(os.getpid(), number)
+            assert token.wait(10)
+        assert token.signum == number
+    assert fetches.requested
+
+
 def test_a_cancelled_run_does_not_disturb_another_one(tmp_path: Path) -> None:
     cancelled, other = _pipeline(tmp_path / "cancelled"), _pipeline(tmp_path / "other")
     records: list[Any] = []

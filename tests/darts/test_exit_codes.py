@@ -71,6 +71,25 @@ def test_1_where_a_run_stops_before_all_is_done(folder: Path, monkeypatch: pytes
     assert _code(folder, fail_fast=True, executor="serial") == 1
 
 
+@pytest.mark.parametrize(
+    ("values", "begun"),
+    [({"fail_fast": True}, 1), ({"max_failures": 1}, 1), ({"max_failures": 2}, 2), ({}, 3)],
+    ids=str,
+)
+def test_a_run_begins_no_tile_after_more_failures_than_it_may_have(
+    folder: Path, values: dict, begun: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started = []
+
+    def fail(self: standin.StandInPipeline, key: Path) -> Any:
+        started.append(key.stem)
+        raise ValueError("no image")
+
+    monkeypatch.setattr(standin.StandInPipeline, "_load_tile", fail)
+    assert _code(folder, executor="serial", **values) == 1
+    assert len(started) == begun
+
+
 @pytest.mark.parametrize(("name", "code"), [("SIGINT", 130), ("SIGTERM", 143), ("SIGHUP", 143)])
 def test_a_signal_counts_before_all_else(folder: Path, name: str, code: int, monkeypatch: pytest.MonkeyPatch) -> None:
     load = standin.StandInPipeline._load_tile

@@ -5,6 +5,7 @@ import shutil
 import zipfile
 import zlib
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,7 +14,9 @@ import darts_export.version
 import darts_preprocessing.version
 import darts_utils.version
 from darts.errors import ConfigurationError
-from darts.run import exit_code, plan, run
+from darts.run import checks, exit_code, plan, run
+from darts.run.worker import open_session
+from darts_utils import ParameterError
 from support import standin
 
 
@@ -297,6 +300,47 @@ def test_sizes_that_fit_no_memory_are_refused(folder: Path, values: dict) -> Non
     (name,) = values
     with pytest.raises(ConfigurationError, match=f"{name} is .* px, which needs at least .* GB of memory"):
         plan(standin.make_pipeline(folder, **values))
+
+
+@pytest.mark.parametrize(
+    ("values", "name", "needed"),
+    [
+        ({"patch_size": 1000, "overlap": 8, "reflection": 0}, "patch_size", 64 * 1000**2),
+        ({"patch_size": 32, "overlap": 8, "reflection": 500}, "reflection", 8 * 1032**2),
+    ],
+)
+def test_the_least_memory_of_a_size_decides(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, values: dict, name: str, needed: int
+) -> None:
+    """16 channels of float32 for a patch; two arrays of float32 for a tile that is no larger than a patch."""
+    pipeline = standin.make_pipeline(folder, **values)
+    monkeypatch.setattr(checks, "available_memory", lambda: needed)
+    checks.check_sizes(pipeline)
+    monkeypatch.setattr(checks, "available_memory", lambda: needed - 1)
+    with pytest.raises(ConfigurationError, match=f"^{name} is {values[name]} px"):
+        checks.check_sizes(pipeline)
+
+
+@pytest.mark.parametrize(("count", "write", "subsets"), [(1, True, ()), (2, True, ("a", "b")), (2, False, ())])
+def test_results_of_members_are_written_where_there_are_several(
+    folder: Path, count: int, write: bool, subsets: tuple[str, ...]
+) -> None:
+    models = [standin.write_model(folder / f"{name}.safetensors") for name in "ab"[:count]]
+    pipeline = standin.make_pipeline(folder, model_files=models, write_model_outputs=write)
+    assert plan(pipeline).context.subsets == subsets
+
+
+def test_a_network_that_cannot_take_the_patches_is_a_mistake_of_the_configuration(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(size: int) -> None:
+        raise ParameterError(f"patch_size is {size}; expected 64.")
+
+    networks = SimpleNamespace(check_patch_size=refuse)
+    monkeypatch.setattr("darts_segmentation.EnsembleV1", lambda models, device: networks)
+    pipeline = standin.make_pipeline(folder)
+    with pytest.raises(ConfigurationError, match="patch_size is 32; expected 64"):
+        open_session(pipeline, plan(pipeline).context)
 
 
 def test_a_model_whose_name_cannot_be_that_of_a_file_is_refused(folder: Path) -> None:

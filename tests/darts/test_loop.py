@@ -55,7 +55,7 @@ def test_a_run_ends_after_as_many_failures_as_asked(tmp_path: Path, allowed: int
     def fail(work: TileWork, stage: str) -> None:
         raise ValueError("no image")
 
-    records = _run(tmp_path, make_tasks(tmp_path, 6), fail, failures_allowed=allowed)
+    records = _run(tmp_path, make_tasks(tmp_path, 6), fail, most_failures=allowed)
     assert records.count("failed") == expected
 
 

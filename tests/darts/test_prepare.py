@@ -1,5 +1,6 @@
 """Preparing an offline run: the auxiliary cubes are filled for all tiles, margins included."""
 
+import dataclasses
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from darts.pipelines.sequential_v2 import PlanetPipeline
 from darts_acquisition import Datacube, load_arcticdem, load_tcvis
 from darts_acquisition.auxiliary.loading import Estimate
 from darts_acquisition.cube.ingest import Filling
+from support import standin
 from support.damage import copy_scene
 
 
@@ -60,6 +62,28 @@ def test_what_is_prepared_is_what_a_run_reads(area: SampleArea, tmp_path: Path, 
     assert load_arcticdem(geobox, area.arcticdem_dir, 2, options["buffer"], offline=True).dem.notnull().any()
     assert load_tcvis(geobox, area.tcvis_dir, offline=True).tc_wetness.any()
     assert tcvis.missing(tcvis.window(geobox, 2)) == []
+
+
+@pytest.mark.parametrize(
+    ("bands", "given", "filled"),
+    [
+        (("nir", "slope"), {}, {"arcticdem"}),
+        (("nir", "tc_wetness"), {}, {"tcvis"}),
+        (("nir",), {}, set()),
+        (("nir", "slope", "tc_wetness"), {}, {"arcticdem", "tcvis"}),
+        (("nir", "slope"), {"arcticdem": False}, set()),
+        (("nir", "slope"), {"tcvis": True}, {"arcticdem", "tcvis"}),
+        (("nir", "slope", "tc_wetness"), {"tcvis": False}, {"arcticdem"}),
+        (("nir",), {"arcticdem": True, "tcvis": False}, {"arcticdem"}),
+    ],
+)
+def test_what_the_models_need_is_prepared_unless_it_is_named(
+    area: SampleArea, tmp_path: Path, asked: dict, bands: tuple[str, ...], given: dict, filled: set[str]
+) -> None:
+    model = standin.write_model(tmp_path / "model.safetensors", bands=bands)
+    pipeline = dataclasses.replace(_pipeline(area.scenes_dir, tmp_path), model_files=model)
+    pipeline.prepare_data(aux=True, **given)
+    assert {name for name in asked if not name.startswith("estimate")} == filled
 
 
 def test_corners_of_the_window_around_a_turned_tile_are_prepared(tmp_path: Path, asked: dict) -> None:

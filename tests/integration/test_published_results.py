@@ -3,7 +3,6 @@
 import getpass
 import shutil
 import socket
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,7 +16,7 @@ ELSEWHERE = "somebodys-folder-8c1f"
 
 
 @pytest.fixture(scope="module")
-def results(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Results of two tiles with every product, debug data and auxiliary data; the images and cubes are gone."""
     home = tmp_path_factory.mktemp(ELSEWHERE)
     area = make_sample_area(home / "sample", seed=3, size=160)
@@ -40,7 +39,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     moved = tmp_path_factory.mktemp("moved")
     shutil.move(home / "results", moved / "results")
     shutil.rmtree(home)
-    yield moved / "results"
+    return moved / "results"
 
 
 def test_no_file_of_a_tile_names_the_machine(results: Path) -> None:

@@ -102,7 +102,7 @@ def run_tasks(
     *,
     plan: Sequence[Decision] | None = None,
     executor: ExecutorProtocol | None = None,
-    failures_allowed: int | None = None,
+    most_failures: int | None = None,
 ) -> RunRecords:
     """Run tasks as a pipeline's run does, without a pipeline."""
     decided = decisions(tasks) if plan is None else plan
@@ -110,7 +110,7 @@ def run_tasks(
         remove_leftovers(output)
         records = RunRecords(output, planned=Plan(decided, None).counts)  # type: ignore[arg-type]
         tell(records.name)
-        tile_run = TileRun(records, worker, executor or serial_executor(), failures_allowed)
+        tile_run = TileRun(records, worker, executor or serial_executor(), most_failures)
         with run_log(records.path("log")), tile_run.ending(), tile_run.cancelling(len(decided)):
             tile_run.go(decided)
     return records

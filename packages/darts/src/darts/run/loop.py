@@ -72,8 +72,8 @@ def run(pipeline: Pipeline, open_session: OpenSession = open_session) -> RunReco
             fetches = FetchCancellation()
             worker = Worker(pipeline, planned.context, open_session, fetches)
             executor = overlap_executor(pipeline.prefetch) if pipeline.executor == "overlap" else serial_executor()
-            failures_allowed = 0 if pipeline.fail_fast else pipeline.max_failures
-            tile_run = TileRun(records, worker, executor, failures_allowed, fetches)
+            most_failures = 1 if pipeline.fail_fast else pipeline.max_failures
+            tile_run = TileRun(records, worker, executor, most_failures, fetches)
             with tile_run.ending():
                 with checks.writing_into(output, "Records"):
                     pipeline._write_configuration(records.path("config.toml"))
@@ -122,7 +122,7 @@ class TileRun:
         records: The records of the run.
         worker: Knows the stages of a tile.
         executor: Takes the tiles through them.
-        failures_allowed: The run ends once this many tiles have failed; 0 means at the first, None never.
+        most_failures: The run ends once this many tiles have failed, None never.
         fetches: Ends the worker's downloads; a signal cancels them with the run.
 
     Attributes:
@@ -136,7 +136,7 @@ class TileRun:
         records: RunRecords,
         worker: TileWorker,
         executor: ExecutorProtocol,
-        failures_allowed: int | None = None,
+        most_failures: int | None = None,
         fetches: "FetchCancellation | None" = None,
     ) -> None:
         self.records = records
@@ -146,7 +146,7 @@ class TileRun:
         self._worker = worker
         self._executor = executor
         self._fetches = fetches
-        self._limit = None if failures_allowed is None else max(failures_allowed, 1)
+        self._limit = most_failures
 
     @contextmanager
     def ending(self) -> Iterator[None]:
