@@ -3,9 +3,11 @@
 import json
 import sqlite3
 import subprocess
+import uuid
 import xml.etree.ElementTree as ET
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import geopandas as gpd
@@ -14,6 +16,8 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 import shapely
+from affine import Affine
+from pyproj import Geod
 from shapely.testing import assert_geometries_equal
 from skimage.measure import label, regionprops
 
@@ -21,6 +25,7 @@ from darts_export import export_tile
 from support.gdal import needs_gdal_bin
 
 COLUMNS = [
+    "object_uid",
     "Region_ID",
     "min",
     "max",
@@ -29,6 +34,12 @@ COLUMNS = [
     "std",
     "npixel",
     "area_m2",
+    "perimeter_m",
+    "lon",
+    "lat",
+    "touches_edge",
+    "mean_slope",
+    "mean_relative_elevation",
     "tile_id",
     "source",
     "acquisition_time",
@@ -39,6 +50,13 @@ COLUMNS = [
 
 def read_both(folder: Path, stem: str = "prediction_segments") -> list[gpd.GeoDataFrame]:
     return [gpd.read_file(folder / f"{stem}.gpkg", layer=stem), gpd.read_parquet(folder / f"{stem}.parquet")]
+
+
+def on_ellipsoid(frame: gpd.GeoDataFrame, shape: shapely.Geometry) -> tuple[float, float]:
+    """Return area and perimeter of a shape of a frame on the ellipsoid, by geodesics between points 20 m apart."""
+    dense = gpd.GeoSeries([shapely.segmentize(shape, 20)], crs=frame.crs).to_crs(4326).iloc[0]
+    area, perimeter = Geod(ellps="WGS84").geometry_area_perimeter(dense)
+    return abs(area), perimeter
 
 
 @pytest.fixture(scope="module")
@@ -66,10 +84,13 @@ def test_rows_are_the_objects_of_scikit_image(make_tile, folder: Path, model: st
             wanted = [inside.min(), inside.max(), inside.mean(), np.median(inside), inside.std()]
             np.testing.assert_allclose(figures, wanted, rtol=1e-12)
             assert row.npixel == region.num_pixels
-            assert row.area_m2 == region.num_pixels * 9
+            assert row.area_m2 == pytest.approx(on_ellipsoid(frame, row.geometry)[0], rel=1e-4)
             assert row.geometry.geom_type == "MultiPolygon"
             assert row.geometry.is_valid
-            assert row.geometry.area == pytest.approx(row.area_m2, rel=1e-9)
+            assert row.geometry.area == pytest.approx(region.num_pixels * 9, rel=1e-9)
+            for name in ("slope", "relative_elevation"):
+                mean = tile[name].to_numpy()[labels == region.label].mean(dtype=np.float64)
+                assert getattr(row, f"mean_{name}") == pytest.approx(mean, rel=1e-12)
             top, left, bottom, right = region.bbox
             assert row.geometry.bounds == (
                 500_001 + 3 * left,
@@ -81,6 +102,75 @@ def test_rows_are_the_objects_of_scikit_image(make_tile, folder: Path, model: st
         assert set(frame["source"]) == {"PlanetScope"}
         assert set(frame["model_names"]) == {model.removeprefix("-") or "a,b"}
         assert set(frame["acquisition_time"]) == {pd.Timestamp("2021-08-21T21:00:19Z")}
+
+
+PLACES = [
+    ("EPSG:32608", 280_000, 5_560_000),
+    ("EPSG:32609", 720_000, 7_000_000),
+    ("EPSG:32641", 500_000, 7_900_000),
+    ("EPSG:32633", 440_000, 9_200_000),
+    ("EPSG:3413", -2_000_000, 300_000),
+    ("EPSG:3413", 0, -700_000),
+    ("EPSG:3413", 900_000, -2_200_000),
+]
+
+
+@pytest.mark.filterwarnings("ignore::darts_utils.ArealScaleWarning")
+@pytest.mark.parametrize(("crs", "east", "north"), PLACES)
+def test_areas_and_perimeters_are_those_on_the_ellipsoid(make_tile, tmp_path: Path, crs, east, north) -> None:
+    """From 50° to 83° N, in the middle of a zone and beyond its edge."""
+    tile = make_tile(shape=(160, 160), seed=4, crs=crs, affine=Affine(30, 0, east, 0, -30, north))
+    export_tile(tile, tmp_path / "tile", ["polygonized", "extent"])
+    frame = gpd.read_parquet(tmp_path / "tile/prediction_segments.parquet")
+    assert len(frame) > 10
+    points = gpd.points_from_xy(frame["lon"], frame["lat"], crs=4326).to_crs(crs)
+    for row, point in zip(frame.itertuples(), points, strict=True):
+        area, perimeter = on_ellipsoid(frame, row.geometry)
+        assert row.area_m2 == pytest.approx(area, rel=1e-4)
+        assert row.perimeter_m == pytest.approx(perimeter, rel=1e-4)
+        assert row.geometry.contains(point)
+    (extent,) = gpd.read_parquet(tmp_path / "tile/prediction_extent.parquet").itertuples()
+    assert extent.area_m2 == pytest.approx(on_ellipsoid(frame, extent.geometry)[0], rel=1e-5)
+
+
+def test_objects_keep_their_names_and_no_two_share_one(make_tile, tmp_path: Path) -> None:
+    def names(**given: Any) -> list[str]:
+        place = tmp_path / str(len(list(tmp_path.iterdir())))
+        export_tile(make_tile(models=("a",), **given), place, ["polygonized"], ["a"], {"models": {"a": {}, "b": {}}})
+        return [
+            name
+            for stem in ("", "-a")
+            for name in gpd.read_parquet(place / f"prediction_segments{stem}.parquet")["object_uid"]
+        ]
+
+    first = names()
+    assert names() == first
+    assert all(uuid.UUID(name).version == 5 for name in first)
+    others = [
+        names(tile_id="tile-2"),
+        names(time="2021-08-22T21:00:19Z"),
+        names(affine=Affine(3, 0, 1_001, 0, -3, 7.5e6)),
+    ]
+    everything = [*first, *(name for some in others for name in some)]
+    assert len(set(everything)) == len(everything) > 40
+
+
+def test_objects_that_the_extent_cuts_say_so(make_tile, tmp_path: Path) -> None:
+    from scipy.ndimage import binary_dilation
+
+    tile = make_tile(seed=6)
+    export_tile(tile, tmp_path / "tile", ["polygonized"])
+    frame = gpd.read_parquet(tmp_path / "tile/prediction_segments.parquet")
+    unseen = np.pad(tile["extent"].to_numpy() == 0, 1, constant_values=True)
+    beside = binary_dilation(unseen)[1:-1, 1:-1]
+    labels = label(tile["binarized_segmentation"].values, connectivity=2)
+    expected = [bool(beside[labels == region].any()) for region in range(1, labels.max() + 1)]
+    assert frame["touches_edge"].tolist() == expected
+    assert 0 < sum(expected) < len(expected)
+    whole = tile.drop_vars(["extent", "slope", "relative_elevation"]).assign(ndvi=tile["red"])
+    export_tile(whole, tmp_path / "whole", ["polygonized"])
+    frame = gpd.read_parquet(tmp_path / "whole/prediction_segments.parquet")
+    assert [name for name in frame if name.startswith("mean_")] == ["mean_ndvi"]
 
 
 def test_both_files_hold_the_same(folder: Path) -> None:
@@ -95,7 +185,8 @@ def test_extent_is_one_row_over_the_reliable_area(make_tile, folder: Path) -> No
     for frame in read_both(folder, "prediction_extent"):
         (row,) = frame.itertuples()
         assert row.npixel == extent.sum()
-        assert row.area_m2 == row.geometry.area == 9 * extent.sum()
+        assert row.geometry.area == 9 * extent.sum()
+        assert row.area_m2 == pytest.approx(on_ellipsoid(frame, row.geometry)[0], rel=1e-4)
         assert row.geometry.is_valid
         assert shapely.get_num_interior_rings(row.geometry.geoms[0]) == 1
 
@@ -133,7 +224,7 @@ def test_objects_of_one_pixel_with_holes_and_along_the_border(make_tile, tmp_pat
     _, frame = read_both(tmp_path / "tile")
     assert frame["npixel"].tolist() == [1, 20, 91, 1, 125, 1]
     assert [len(shape.geoms) for shape in frame.geometry] == [1, 1, 1, 1, 2, 1]
-    assert (frame["area_m2"] == frame.geometry.area).all()
+    assert frame["touches_edge"].tolist() == [True, True, False, True, True, True]
     assert frame["std"].tolist() == pytest.approx([0] * 6, abs=1e-15)
 
 
@@ -160,7 +251,7 @@ def test_duckdb_reads_geoparquet_by_bounding_box(folder: Path) -> None:
         count, area, left, top = connection.execute(query, [path, west]).fetchone()
     eastern = frame[frame.geometry.bounds["minx"] > west]
     assert 0 < count == len(eastern) < len(frame)
-    assert area == eastern["area_m2"].sum()
+    assert area == pytest.approx(eastern["area_m2"].sum(), rel=1e-12)
     assert (left, top) == (eastern.total_bounds[0], eastern.total_bounds[3])
 
 

@@ -30,7 +30,7 @@ from darts_export.staging import carry_over, replaced_folder
 from darts_export.summary import SUMMARISED, Summary
 from darts_export.target import files_beside, resolved_folder
 from darts_export.thumbnail import write_thumbnail
-from darts_export.vectors import extent_frame, object_areas, objects_frame, write_vectors
+from darts_export.vectors import MEANS, extent_frame, object_areas, objects_frame, write_vectors
 from darts_export.version import software_versions
 from darts_utils import step
 
@@ -153,7 +153,15 @@ def _write_product(
             fields = write_raster(paths[0], read_layers(tile, product.variables), context, product.model)
         elif product.kind == "objects":
             mask, probabilities = (variable_values(tile, name) for name in product.variables)
-            frame = objects_frame(find_objects(mask), probabilities, context, product.model)
+            beside = {name: variable_values(tile, name) for name in ("extent", *MEANS) if name in tile}
+            frame = objects_frame(
+                find_objects(mask),
+                probabilities,
+                context,
+                product.model,
+                extent=beside.pop("extent", None),
+                features=beside,
+            )
             if product.model is None:
                 summary.objects, summary.area_m2 = len(frame), float(frame["area_m2"].sum())
             write_vectors(frame, paths[0], paths[1], "objects")

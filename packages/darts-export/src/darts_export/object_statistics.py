@@ -64,6 +64,24 @@ def object_statistics(objects: Objects, values: NDArray[np.floating]) -> ObjectS
     return ObjectStatistics(**result)
 
 
+def object_means(objects: Objects, values: NDArray[np.floating]) -> FloatArray:
+    """Compute the mean of the values under each object.
+
+    Args:
+        objects: Objects of a mask.
+        values: Array (y, x) of the mask's shape, float; NaN does not count. Not changed.
+
+    Returns:
+        Means in float64, (count,); NaN where an object has no value.
+    """
+    label = objects.pixel_label()
+    value = values.reshape(-1)[objects.pixel_index()].astype(np.float64)
+    valid = ~np.isnan(value)
+    count = np.bincount(label[valid], minlength=objects.count)
+    total = np.bincount(label[valid], weights=value[valid], minlength=objects.count)
+    return np.divide(total, count, out=np.full(objects.count, np.nan), where=count > 0)
+
+
 def _sorted_within(label: NDArray[np.int64], value: NDArray[np.floating]) -> NDArray[np.floating]:
     """Return the values sorted by label, then by value."""
     if value.dtype != np.float32 or (value < 0).any():

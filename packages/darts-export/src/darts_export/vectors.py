@@ -1,17 +1,20 @@
 """Polygons of objects and of the reliable area, as GeoPackage and GeoParquet."""
 
 import sqlite3
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from darts_export.context import TileContext
-from darts_export.object_statistics import object_statistics
+from darts_export.object_statistics import object_means, object_statistics
 from darts_export.objects import Objects
 from darts_export.outlines import object_polygons
+from darts_export.places import Places, find_places, ground_area, object_uids, touches_edge
 from darts_export.styles import STYLE_TABLE, style_row
 from darts_utils import step
 
@@ -20,8 +23,18 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
+MEANS = ("slope", "relative_elevation", "ndvi")
+"""Features whose mean each object has, where the tile has them."""
+
+
 def objects_frame(
-    objects: Objects, probabilities: NDArray[Any], context: TileContext, model: str | None
+    objects: Objects,
+    probabilities: NDArray[Any],
+    context: TileContext,
+    model: str | None,
+    *,
+    extent: NDArray[Any] | None = None,
+    features: Mapping[str, NDArray[Any]] = MappingProxyType({}),
 ) -> "gpd.GeoDataFrame":
     """Make the table of objects: one row per 8-connected object.
 
@@ -30,6 +43,8 @@ def objects_frame(
         probabilities: Array (y, x), float, 0…1, NaN where unknown, of the same layer as the objects. Not changed.
         context: What the columns that are equal in all rows come from.
         model: Member of the ensemble, None for the ensemble as a whole.
+        extent: Array (y, x), above 0 where results are reliable; None where all of the tile is. Not changed.
+        features: Arrays (y, x), float, NaN where unknown, by name; those of `MEANS` become means. Not changed.
 
     Returns:
         The table, in the order in which the raster meets the objects, with the tile's CRS; its schema does not depend
@@ -37,7 +52,9 @@ def objects_frame(
     """
     with step("object statistics"):
         statistics = object_statistics(objects, probabilities)
-    pixels = objects.pixels
+        means = {f"mean_{name}": object_means(objects, features[name]) for name in MEANS if name in features}
+    with step("places of objects"):
+        places = find_places(objects, context)
     columns: dict[str, NDArray[Any]] = {
         "Region_ID": np.arange(1, objects.count + 1, dtype=np.int32),
         "min": statistics.min,
@@ -45,15 +62,31 @@ def objects_frame(
         "mean": statistics.mean,
         "median": statistics.median,
         "std": statistics.std,
-        "npixel": pixels,
-        "area_m2": object_areas(objects, context),
+        "npixel": objects.pixels,
+        "area_m2": _areas(objects, places, context),
+        "lon": places.lon,
+        "lat": places.lat,
+        "touches_edge": touches_edge(objects, extent),
+        **means,
     }
-    return _frame(columns, objects, context, model)
+    frame = _frame(columns, objects, context, model)
+    # Lengths change by the root of what areas change by: exactly where the projection is conformal.
+    outline = frame.geometry.length.to_numpy(np.float64) / np.sqrt(places.areal_scale)
+    frame.insert(frame.columns.get_loc("area_m2") + 1, "perimeter_m", outline)
+    frame.insert(0, "object_uid", _texts(object_uids(places, context, model)))
+    return frame
 
 
 def object_areas(objects: Objects, context: TileContext) -> NDArray[np.float64]:
-    """Return the area of each object in m², (count,) float64: its number of pixels × the area of a pixel."""
-    return objects.pixels.astype(np.float64) * context.pixel_area
+    """Return the area of each object on the ellipsoid in m², (count,) float64.
+
+    Its number of pixels × the area of a pixel on the grid ÷ the areal scale of the projection at a point of the object.
+    """
+    return _areas(objects, find_places(objects, context), context)
+
+
+def _areas(objects: Objects, places: Places, context: TileContext) -> NDArray[np.float64]:
+    return objects.pixels * context.pixel_area / places.areal_scale
 
 
 def extent_frame(extent: Objects, context: TileContext) -> "gpd.GeoDataFrame":
@@ -67,8 +100,8 @@ def extent_frame(extent: Objects, context: TileContext) -> "gpd.GeoDataFrame":
         The table; its one MultiPolygon holds all parts.
     """
     whole = Objects(**(vars(extent) | {"label": np.zeros_like(extent.label), "count": min(extent.count, 1)}))
-    pixels = whole.pixels
-    columns = {"npixel": pixels, "area_m2": pixels * context.pixel_area}
+    area = np.full(whole.count, ground_area(extent, context))
+    columns = {"npixel": whole.pixels, "area_m2": area}
     return _frame(columns, whole, context, None)
 
 
@@ -125,10 +158,14 @@ def _frame(
 
 
 def _text(value: str, count: int) -> "pd.api.extensions.ExtensionArray":
+    return _texts([value] * count)
+
+
+def _texts(values: Sequence[str] | NDArray[Any]) -> "pd.api.extensions.ExtensionArray":
     import pandas as pd
 
     # A dtype of its own, since an empty column of objects would have none in the files.
-    return pd.array([value] * count, dtype="string")
+    return pd.array(values, dtype="string")
 
 
 def _add_style(geopackage: Path, style: str) -> None:
