@@ -1,5 +1,6 @@
 """A tile is finished if, and only if, it would come out the same."""
 
+import json
 import os
 import shutil
 import zipfile
@@ -205,8 +206,6 @@ def test_foreign_files_in_the_way_are_found_before_anything_is_computed(folder: 
 
 
 def test_results_of_release_0_1_are_told_apart_and_can_be_kept(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
-    import json
-
     for name in FINISHED:
         path = folder / "results" / name / "manifest.json"
         manifest = json.loads(path.read_text())
@@ -227,6 +226,27 @@ def test_results_of_release_0_1_are_told_apart_and_can_be_kept(folder: Path, cap
     kept = ("skip", "finished by an earlier release")
     assert _plan(folder, keep_finished=True) == {"tile-000": kept, "tile-001": kept}
     assert _plan(folder, keep_finished=True, overlap=4)["tile-000"][0] == "compute"
+
+
+def test_a_digest_that_a_kill_cut_off_costs_one_reading_and_harms_no_other(tmp_path: Path) -> None:
+    from darts.run.inputs import MEMORY_FILE, InputMemory, describe_inputs
+
+    files = []
+    for name in "abc":
+        files.append(tmp_path / f"{name}.tif")
+        files[-1].write_text(name)
+    described = describe_inputs(files[:2], InputMemory(tmp_path))
+    memory = tmp_path / MEMORY_FILE
+    memory.write_bytes(memory.read_bytes()[:-9])
+    for _ in range(2):  # the second time from what the first one appended
+        described = describe_inputs(files, InputMemory(tmp_path))
+    assert [described[f"{name}.tif"]["size"] for name in "abc"] == [1, 1, 1]
+    lines = memory.read_bytes().splitlines()
+    assert len(lines) == 4
+    whole = [json.loads(line)[0] for line in (lines[0], *lines[2:])]
+    assert whole == [str(file) for file in files]
+    with pytest.raises(ValueError, match=r"Unterminated|Expecting"):
+        json.loads(lines[1])
 
 
 def test_a_zip_archive_is_compared_by_its_directory(tmp_path: Path) -> None:

@@ -74,11 +74,13 @@ def object_means(objects: Objects, values: NDArray[np.floating]) -> FloatArray:
     Returns:
         Means in float64, (count,); NaN where an object has no value.
     """
-    label = objects.pixel_label()
-    value = values.reshape(-1)[objects.pixel_index()].astype(np.float64)
-    valid = ~np.isnan(value)
-    count = np.bincount(label[valid], minlength=objects.count)
-    total = np.bincount(label[valid], weights=value[valid], minlength=objects.count)
+    flat = values.reshape(-1)
+    count, total = np.zeros(objects.count, np.int64), np.zeros(objects.count)
+    for index, label in objects.pixel_blocks():
+        value = flat[index]
+        valid = ~np.isnan(value)
+        count += np.bincount(label[valid], minlength=objects.count)
+        total += np.bincount(label[valid], weights=value[valid], minlength=objects.count)
     return np.divide(total, count, out=np.full(objects.count, np.nan), where=count > 0)
 
 

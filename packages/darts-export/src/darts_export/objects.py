@@ -4,7 +4,8 @@ The mask is read as horizontal runs of foreground pixels. Runs are few where obj
 outlines and statistics cost by the foreground, not by the raster.
 """
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -51,6 +52,19 @@ class Objects:
         first = self.row * self.shape[1] + self.start
         before = np.cumsum(length) - length
         return np.repeat(first - before, length) + np.arange(int(length.sum()))
+
+    def pixel_blocks(self) -> "Iterator[tuple[IntArray, IntArray]]":
+        """Yield position and object of the foreground pixels, as `pixel_index` and `pixel_label` do, some at a time."""
+        ends = np.cumsum(self.stop - self.start)
+        total = int(ends[-1]) if len(ends) else 0
+        edges = np.unique(np.searchsorted(ends, [*range(0, total, _CHUNK_PIXELS // 4), total], side="left"))
+        for first, behind in zip(edges, [*edges[1:], len(ends)], strict=True):
+            if first < behind:
+                runs = slice(int(first), int(behind))
+                part = replace(
+                    self, row=self.row[runs], start=self.start[runs], stop=self.stop[runs], label=self.label[runs]
+                )
+                yield part.pixel_index(), part.pixel_label()
 
     def pixel_label(self) -> IntArray:
         """Object of each foreground pixel, in the order of :meth:`pixel_index`, int64."""

@@ -90,17 +90,16 @@ def touches_edge(objects: Objects, extent: NDArray[Any] | None) -> NDArray[np.bo
         (count,) bool.
     """
     height, width = objects.shape
-    index, label = objects.pixel_index(), objects.pixel_label()
-    row, column = np.divmod(index, max(width, 1))
-    cut = (row == 0) | (row == height - 1) | (column == 0) | (column == width - 1)
+    at_border = (objects.row == 0) | (objects.row == height - 1) | (objects.start == 0) | (objects.stop == width)
+    cut = np.zeros(objects.count, np.bool_)
+    cut[objects.label[at_border]] = True
     if extent is not None:
-        seen = np.ascontiguousarray(extent).reshape(-1) > 0
-        inner = index[~cut]
-        beside = np.zeros(len(inner), np.bool_)
-        for step in (1, -1, width, -width):
-            beside |= ~seen[inner + step]
-        cut[~cut] = beside
-    return np.bincount(label[cut], minlength=objects.count) > 0
+        seen = np.ascontiguousarray(extent).reshape(-1)
+        for index, label in objects.pixel_blocks():
+            for step in (1, -1, width, -width):
+                # Beyond the border anything will do: who lies there is cut already.
+                cut[label[seen.take(index + step, mode="clip") == 0]] = True
+    return cut
 
 
 def _middles(objects: Objects) -> tuple[FloatArray, FloatArray]:
