@@ -42,6 +42,8 @@ def try_planet(folder: Path) -> None:
     (folder / f"{SCENE}_metadata.json").write_text(json.dumps({"id": SCENE, "properties": properties}))
 
     assert darts_acquisition.parse_planet_type(folder) == "scene"
+    assert list(darts_acquisition.find_planet_scenes(folder.parent)) == [folder]
+    assert folder / f"{SCENE}_3B_udm2.tif" in darts_acquisition.list_planet_files(folder)
     scene = darts_acquisition.load_planet_scene(folder)
     np.testing.assert_allclose(scene["nir"][5, 5], numbers[3, 5, 5] / 10_000, rtol=1e-6)
     assert np.isnan(scene["red"][0, 0])
@@ -53,6 +55,11 @@ def try_planet(folder: Path) -> None:
 
 
 def try_cubes(folder: Path) -> None:
+    with darts_acquisition.cancellable(darts_acquisition.FetchCancellation()):
+        fill_and_read(folder)
+
+
+def fill_and_read(folder: Path) -> None:
     assert darts_acquisition.estimate_arcticdem(GRID, folder / "dem", 32).missing_chunks == 1
     assert darts_acquisition.estimate_tcvis(GRID, folder / "tcvis").missing_chunks == 1
     cube = darts_acquisition.create_arcticdem_cube(folder / "dem", 32)

@@ -13,6 +13,7 @@ import shapely
 from affine import Affine
 
 import darts_evaluation as de
+from darts_utils import ResultFolder
 
 TRANSFORM = Affine(10, 0, 500_000, 0, -10, 7_600_000)
 
@@ -45,6 +46,15 @@ with tempfile.TemporaryDirectory() as name:
     drawn = de.read_labels(Path(name) / "labels.gpkg", Path(name) / "area.gpkg")
     assert de.measure_agreement(drawn).median_iou == 1
     assert len(de.majority(drawn).outlines) == 1
+    assert len(de.mapped_objects(mapped, TRANSFORM, crs)) == 2
+    (Path(name) / "manifest.json").write_text('{"files": {}}')
+    try:
+        de.read_tile_map(ResultFolder.open(name))
+    except de.PredictionsError:
+        pass
+    else:
+        sys.exit("A folder without rasters holds no map.")
+    (Path(name) / "manifest.json").unlink()
     try:
         de.find_results(name)
     except de.PredictionsError:

@@ -70,6 +70,7 @@ def try_tile() -> None:
     x, y = (dem_grid.coordinates[axis].values for axis in ("x", "y"))
     heights = (500 + 0.1 * (x - x.mean())[None, :] + 0.2 * (y - y.mean())[:, None]).astype(np.float32)
     arcticdem = on_grid(dem_grid, dem=heights, arcticdem_data_mask=np.ones(dem_grid.shape, np.uint8))
+    darts_preprocessing.compile_kernels("slope", device="cpu")
     result = darts_preprocessing.preprocess_v2(tile, arcticdem, None, device="cpu")
     assert result.odc.geobox == grid
     np.testing.assert_allclose(result["ndvi"], 0, atol=1e-6)

@@ -20,6 +20,8 @@ with warnings.catch_warnings(record=True) as caught:
     warnings.simplefilter("always")
     device = darts_utils.resolve_device("cuda", trial=lambda _: "it does not work", fallback=True)
 assert device.type == "cpu"
+assert not darts_utils.is_on_gpu(scaled)
+assert "cupy is not installed (pip install it)" in darts_utils.try_cupy("pip install it")(darts_utils.Device("cuda"))
 assert "was asked for, but" in str(caught[0].message)
 
 assert darts_utils.DefaultPaths("/data").arcticdem(2) == Path("/data/aux/arcticdem_2m.darts.icechunk").absolute()
