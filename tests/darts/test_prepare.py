@@ -65,8 +65,7 @@ def test_what_is_prepared_is_what_a_run_reads(area: SampleArea, tmp_path: Path, 
 def test_corners_of_the_window_around_a_turned_tile_are_prepared(tmp_path: Path, asked: dict) -> None:
     """Far from the meridian of the DEM's grid, tiles lie in it askew, and loading one reads its bounding window."""
     from darts_acquisition import arcticdem_product
-    from darts_acquisition.cube.areas import chunks_of
-    from darts_acquisition.cube.bookkeeping import product_windows
+    from darts_acquisition.cube.areas import chunks_of, product_windows
     from darts_acquisition.cube.grid import chunk_block
 
     folder = tmp_path / "scenes" / "20210821_210019_08_2405"

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from darts_acquisition.cube.areas import AreaLike, chunks_by_part, chunks_of
-from darts_acquisition.cube.bookkeeping import ChunkState, product_windows
+from darts_acquisition.cube.areas import AreaLike, chunks_by_part, chunks_of, product_windows
 from darts_acquisition.cube.datacube import Datacube
-from darts_acquisition.cube.digests import IDENTITIES, from_attribute, to_attribute
 from darts_acquisition.cube.grid import Chunk
 from darts_acquisition.cube.ingest import Filling, Progress, Source, fill
+from darts_acquisition.cube.layout import ChunkState
 from darts_acquisition.cube.product import CubeProduct
+from darts_acquisition.cube.snapshot import IDENTITIES, identities_from_json, identities_to_json
 from darts_acquisition.errors import CubeNotFoundError, MissingAuxiliaryDataError
 from darts_acquisition.io.settings import S3Settings
 from darts_acquisition.tile import as_variable
@@ -216,5 +216,5 @@ def _join(west: "xr.Dataset", east: "xr.Dataset") -> "xr.Dataset":
     for name, left in west.data_vars.items():
         values = np.concatenate([left.values, east[name].values], axis=1)
         arrays[name] = as_variable(values, geobox, left.attrs)
-    identities = from_attribute(west.attrs[IDENTITIES]) | from_attribute(east.attrs[IDENTITIES])
-    return xr.Dataset(arrays, attrs=west.attrs | {IDENTITIES: to_attribute(identities)})
+    identities = identities_from_json(west.attrs[IDENTITIES]) | identities_from_json(east.attrs[IDENTITIES])
+    return xr.Dataset(arrays, attrs=west.attrs | {IDENTITIES: identities_to_json(identities)})

@@ -1,12 +1,22 @@
-"""Which chunks of a product an area needs: the area may be a grid, a geometry, or many of either."""
+"""Which windows and chunks of a product an area needs: the area may be a grid, a geometry, or many of either."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Union
 
 import numpy as np
 
-from darts_acquisition.cube.bookkeeping import product_windows
-from darts_acquisition.cube.grid import Chunk, Window, chunk_block, full_window, lonlat_bounds, to_pixels
+from darts_acquisition.cube.grid import (
+    Chunk,
+    Window,
+    chunk_block,
+    chunk_window,
+    chunks_where,
+    full_window,
+    lonlat_bounds,
+    outer_window,
+    to_pixels,
+    wrap_columns,
+)
 from darts_acquisition.cube.product import CubeProduct
 from darts_acquisition.errors import OutsideExtentError
 from darts_utils import GridError, ParameterError
@@ -19,8 +29,24 @@ if TYPE_CHECKING:
 AreaLike = Union["GeoBox", "Geometry", "gpd.GeoDataFrame", "gpd.GeoSeries", "Iterable[GeoBox | Geometry]"]
 """An area of interest: a grid, a geometry with a CRS, a table of geometries, or several grids and geometries."""
 
-_PIECES = 256
-"""Pieces that the longer side of an area is cut into at least: edges bend in another projection."""
+_SEGMENTS = 256
+"""Segments that the longer side of an area is cut into at least: edges bend in another projection."""
+
+
+def product_windows(product: CubeProduct, area: "GeoBox", buffer: int = 0) -> list[Window]:
+    """Return the windows of a product's grid that hold an area, see `Datacube.windows`.
+
+    Raises:
+        OutsideExtentError: If the area lies wholly outside the grid.
+        GridError: If the area has no CRS.
+        ParameterError: If `buffer` is negative.
+    """
+    whole = full_window(product.geobox)
+    parts = wrap_columns(outer_window(area, product.geobox, buffer), product.geobox)
+    inside = [part for part in (part.intersection(whole) for part in parts) if part is not None]
+    if not inside:
+        raise _outside(product, area)
+    return inside
 
 
 def chunks_of(product: CubeProduct, area: AreaLike, buffer: int = 0) -> list[Chunk]:
@@ -119,12 +145,8 @@ def _box(geometry: "Geometry") -> "GeoBox":
 
 def _chunks_of_grid(product: CubeProduct, grid: "GeoBox", buffer: int) -> set[Chunk]:
     size = product.chunk_px
-    return {
-        Chunk(row, col)
-        for window in product_windows(product, grid, buffer)
-        for row in range(*_ends(chunk_block(window, size).rows))
-        for col in range(*_ends(chunk_block(window, size).cols))
-    }
+    blocks = [chunk_block(window, size) for window in product_windows(product, grid, buffer)]
+    return {chunk for block in blocks for chunk in _chunks_in(block)}
 
 
 def _chunks_of_geometry(product: CubeProduct, geometry: "Geometry", buffer: int) -> set[Chunk]:
@@ -148,15 +170,13 @@ def _chunks_of_geometry(product: CubeProduct, geometry: "Geometry", buffer: int)
     shapely.prepare(shape)
     found: set[Chunk] = set()
     for turn, block in _candidates(product, geometry, shape, buffer):
-        places = np.array(_places(block))
+        places = np.array(_chunks_in(block))
         outlines = _outlines(product, places, buffer, turn)
         if not to_grid and not crs.geographic and grid.crs != crs:
             outlines = _transform(outlines, grid.crs.transformer_to_crs(crs))
         found |= {Chunk(int(row), int(col)) for row, col in places[shapely.intersects(shape, outlines)]}
     if not found:
-        raise OutsideExtentError(
-            f"The area {geometry.boundingbox} lies outside {product.collection}, which covers {grid.boundingbox}."
-        )
+        raise _outside(product, geometry)
     return found
 
 
@@ -200,8 +220,8 @@ def _turns(product: CubeProduct, west: float, east: float, buffer: int) -> list[
     return [first, *(turn for turn in others if east + turn > left - reach and west + turn < right + reach)]
 
 
-def _places(block: Window) -> list[tuple[int, int]]:
-    return [(row, col) for row in range(*_ends(block.rows)) for col in range(*_ends(block.cols))]
+def _chunks_in(block: Window) -> list[Chunk]:
+    return chunks_where(np.ones(block.shape, bool), block)
 
 
 def _outlines(product: CubeProduct, places: np.ndarray, buffer: int, turn: float) -> Any:
@@ -219,14 +239,48 @@ def _outlines(product: CubeProduct, places: np.ndarray, buffer: int, turn: float
 
 
 def _transform(shapes: Any, transformer: Any) -> Any:
-    """Project shapes, their edges cut into pieces before that, since they bend."""
+    """Project shapes, their edges cut into segments before that, since they bend."""
     import shapely
 
     west, south, east, north = shapely.total_bounds(shapes)
-    longest = max(east - west, north - south) / _PIECES
-    pieces = shapely.segmentize(shapes, longest) if longest > 0 else shapes
-    return shapely.transform(pieces, lambda points: np.column_stack(transformer(*points.T)))
+    longest = max(east - west, north - south) / _SEGMENTS
+    segments = shapely.segmentize(shapes, longest) if longest > 0 else shapes
+    return shapely.transform(segments, lambda points: np.column_stack(transformer(*points.T)))
 
 
-def _ends(part: slice) -> tuple[int, int]:
-    return part.start, part.stop
+def _outside(product: CubeProduct, area: "GeoBox | Geometry") -> OutsideExtentError:
+    return OutsideExtentError(
+        f"The area {area.boundingbox} lies outside {product.collection}, which covers {product.geobox.boundingbox}."
+    )
+
+
+def describe_missing(window: Window, chunks: list[Chunk], product: CubeProduct) -> str:
+    """Say how many chunks of a window are missing, and where, in the cube's CRS and in degrees.
+
+    Args:
+        window: Pixels that somebody wants.
+        chunks: The missing ones of the chunks that the window touches; at least one.
+        product: What the cube holds.
+    """
+    parts = list(parts_within(window, chunks, product))
+    top, bottom = min(part.rows.start for part in parts), max(part.rows.stop for part in parts)
+    left, right = min(part.cols.start for part in parts), max(part.cols.stop for part in parts)
+    hull = product.geobox[top:bottom, left:right]
+    touched = int(np.prod(chunk_block(window, product.chunk_px).shape))
+    box = hull.boundingbox
+    west, south, east, north = lonlat_bounds(hull)
+    digits = 5 if abs(hull.affine.a) < 0.1 else 0
+    across = " (across the antimeridian)" if west > east else ""
+    return (
+        f"{len(chunks)} of the {touched} chunks that the area touches are missing. They lie within "
+        f"x {box.left:.{digits}f} to {box.right:.{digits}f}, y {box.bottom:.{digits}f} to {box.top:.{digits}f} in "
+        f"{hull.crs}, longitude {west:.3f} to {east:.3f}{across}, latitude {south:.3f} to {north:.3f}."
+    )
+
+
+def parts_within(window: Window, chunks: Iterable[Chunk], product: CubeProduct) -> Iterator[Window]:
+    """Yield the part of each chunk that lies in a window, in pixels of the cube."""
+    for chunk in chunks:
+        part = window.intersection(chunk_window(chunk, product.chunk_px, product.geobox))
+        if part is not None:
+            yield part

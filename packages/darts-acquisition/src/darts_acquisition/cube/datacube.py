@@ -8,29 +8,21 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from darts_acquisition.cube.areas import AreaLike, chunks_of
-from darts_acquisition.cube.bookkeeping import (
-    ChunkState,
-    chunks_where,
-    describe_missing,
-    product_windows,
-    states_after_write,
-)
-from darts_acquisition.cube.digests import IDENTITIES, identities_of, to_attribute
+from darts_acquisition.cube.areas import AreaLike, chunks_of, describe_missing, product_windows
 from darts_acquisition.cube.grid import (
     Chunk,
     Window,
     aligned_window,
     chunk_block,
     chunk_window,
+    chunks_where,
     full_window,
 )
-from darts_acquisition.cube.layout import DIGEST, STATE, lay_out
-from darts_acquisition.cube.product import CubeProduct, CubeVariable
-from darts_acquisition.cube.reading import read_arrays
-from darts_acquisition.cube.repository import BRANCH, Location, check_lists, create_repository, open_repository, reading
-from darts_acquisition.cube.states import States
-from darts_acquisition.cube.transaction import Transaction, check_arrays
+from darts_acquisition.cube.layout import ChunkState, lay_out
+from darts_acquisition.cube.product import CubeProduct
+from darts_acquisition.cube.repository import BRANCH, Location, check_list, create_repository, open_repository, reading
+from darts_acquisition.cube.snapshot import IDENTITIES, Snapshot, identities_to_json
+from darts_acquisition.cube.transaction import Transaction, check_arrays, states_after_write
 from darts_acquisition.errors import (
     CubeConflictError,
     CubeError,
@@ -53,31 +45,31 @@ class Datacube:
 
     A chunk (`product.chunk_px` pixels square) is missing, filled, or empty at the provider. That state, and a digest of
     what a filled chunk holds, are written in the same transaction as the data, so a writer that dies leaves the cube as
-    it was, and a reader sees the cube before a write or after it, never between. Within a chunk the data are compressed
-    in smaller pieces, of which a read touches only those that it needs.
+    it was, and a reader sees the cube before a write or after it, never between. Each chunk is a shard of every
+    variable's array, of which a read touches only those Zarr chunks that it needs.
 
-    Use `Datacube.create` or `Datacube.open` to get one.
+    Use `Datacube.create` or `Datacube.open` to get one. An area is a window of the cube's grid or a geobox made of its
+    pixels, unless a method says otherwise.
 
     Attributes:
         path: Folder of the repository, or its address in object storage.
         product: What the cube holds.
     """
 
-    def __init__(self, place: Location, product: CubeProduct, repository: "icechunk.Repository") -> None:
-        self.path: Path | str = str(place) if place.folder is None else place.folder
+    def __init__(self, location: Location, product: CubeProduct, repository: "icechunk.Repository") -> None:
+        self.path: Path | str = str(location) if location.folder is None else location.folder
         self.product = product
-        self._place = place
+        self._location = location
         self._repository = repository
 
     @classmethod
     def create(
         cls, path: "str | os.PathLike[str]", product: CubeProduct, *, s3: S3Settings | None = None
     ) -> "Datacube":
-        """Create a cube in which every chunk is missing.
+        """Create a cube in which every chunk is missing. A process that dies meanwhile leaves no cube there.
 
         Args:
-            path: Folder to create, or an empty one, or ``s3://bucket/prefix``. A process that dies meanwhile leaves no
-                cube there.
+            path: Folder to create, or an empty one, or ``s3://bucket/prefix``.
             product: What the cube holds.
             s3: Which object storage; None for what the environment names.
 
@@ -93,8 +85,8 @@ class Datacube:
             raise ParameterError(
                 f"chunk_px is {product.chunk_px} and inner_px {product.inner_px}; the second must divide the first."
             )
-        place = Location.of(path, s3)
-        create_repository(place, lambda session: lay_out(session, product), f"Create {product.collection}")
+        location = Location.parse(path, s3)
+        create_repository(location, lambda session: lay_out(session, product), f"Create {product.collection}")
         return cls.open(path, s3=s3)
 
     @classmethod
@@ -116,14 +108,14 @@ class Datacube:
         """
         import zarr
 
-        place = Location.of(path, s3)
-        repository = open_repository(place)
+        location = Location.parse(path, s3)
+        repository = open_repository(location)
         try:
             attrs = zarr.open_group(repository.readonly_session(BRANCH).store, mode="r").attrs.asdict()
             product = CubeProduct.from_attrs(attrs)
         except (FileNotFoundError, CubeError) as error:  # no Zarr group, or not ours
-            raise CubeError(f"{place} is no datacube of DARTS, or a damaged one: {error}") from error
-        return cls(place, product, repository)
+            raise CubeError(f"{location} is no datacube of DARTS, or a damaged one: {error}") from error
+        return cls(location, product, repository)
 
     @classmethod
     def open_or_create(
@@ -173,12 +165,14 @@ class Datacube:
     def window(self, area: "GeoBox", buffer: int = 0) -> Window:
         """Return the smallest window of the cube's grid that holds an area, cut off at the edges of the grid.
 
+        ``cube.geobox[window]`` is its geobox.
+
         Args:
             area: The area, in any CRS.
             buffer: Pixels of the cube to add on every side.
 
         Returns:
-            The window, rows and columns as slices: ``cube.geobox[window]`` is its geobox.
+            The window.
 
         Raises:
             OutsideExtentError: If the area lies wholly outside the grid.
@@ -194,66 +188,36 @@ class Datacube:
         return windows[0]
 
     def windows(self, area: "GeoBox", buffer: int = 0) -> list[Window]:
-        """Return the windows of the cube's grid that hold an area: two where it crosses the edge of a world-wide grid.
+        """Return the window that holds an area, or its western and eastern part on either side of the antimeridian.
 
-        Args:
-            area: The area, in any CRS.
-            buffer: Pixels of the cube to add on every side.
-
-        Returns:
-            The window as `window` returns it, or its western and its eastern part on either side of the antimeridian.
-
-        Raises:
-            OutsideExtentError: If the area lies wholly outside the grid.
-            GridError: If the area has no CRS.
-            ParameterError: If `buffer` is negative.
+        Arguments and errors are those of `window`.
         """
         return product_windows(self.product, area, buffer)
 
     def states(self, area: "GeoBox | Window") -> np.ndarray:
-        """Return what the cube knows about the chunks that an area touches.
-
-        Args:
-            area: A window of the cube's grid or a geobox made of its pixels.
-
-        Returns:
-            2-D uint8 array, one `ChunkState` per chunk.
+        """Return what the cube knows about the chunks that an area touches: 2-D uint8, one `ChunkState` per chunk.
 
         Raises:
             GridError: If the area is not part of the cube's grid.
         """
         block = chunk_block(self._part(area), self.product.chunk_px)
-        with reading(self._place):
-            return self._states().within(block)
+        with reading(self._location):
+            return self._now().block(block)
 
     def states_of(self, chunks: Sequence[Chunk]) -> np.ndarray:
-        """Return what the cube knows about some chunks.
-
-        Args:
-            chunks: The chunks.
-
-        Returns:
-            1-D uint8 array, one `ChunkState` per chunk.
+        """Return what the cube knows about some chunks: 1-D uint8, one `ChunkState` per chunk.
 
         Raises:
             ParameterError: If a chunk lies outside the cube.
         """
-        for chunk in chunks:
-            self._window_of(chunk)
-        with reading(self._place):
-            return self._states().of(chunks)
+        self._check_inside(chunks)
+        with reading(self._location):
+            return self._now().states(chunks)
 
     def known(self) -> dict[Chunk, ChunkState]:
         """Return the chunks that are filled, or known to be empty, row by row. Costs nothing for those that are not."""
-        with reading(self._place):
-            states_now = self._states()
-            chunks = states_now.noted()
-            states = states_now.of(chunks)
-        return {
-            chunk: ChunkState(state)
-            for chunk, state in zip(chunks, states.tolist(), strict=True)
-            if state != ChunkState.MISSING
-        }
+        with reading(self._location):
+            return _known(self._now())
 
     def identities(self, chunks: Sequence[Chunk] | None = None) -> dict[Chunk, str]:
         """Return for chunks what stays the same exactly as long as their content does; no pixel is read.
@@ -272,27 +236,26 @@ class Datacube:
         Raises:
             ParameterError: If a chunk lies outside the cube.
         """
-        for chunk in chunks or ():
-            self._window_of(chunk)
-        with reading(self._place):
-            session = self._repository.readonly_session(BRANCH)
-            states_now = States(session)
-            places = states_now.noted() if chunks is None else [Chunk(*chunk) for chunk in chunks]
-            states = states_now.of(places)
+        self._check_inside(chunks or ())
+        with reading(self._location):
+            snapshot = self._now()
             if chunks is None:
-                known = np.flatnonzero(states != ChunkState.MISSING)
-                places, states = [places[index] for index in known], states[known]
-            return identities_of(self._repository, session, places, states)
+                known = _known(snapshot)
+                places, states = list(known), np.array(list(known.values()), "uint8")
+            else:
+                places = [Chunk(*chunk) for chunk in chunks]
+                states = snapshot.states(places)
+            return snapshot.identities(self._repository, places, states)
 
     def chunks_of(self, area: AreaLike, buffer: int = 0) -> list[Chunk]:
-        """List the chunks that an area touches; of a tile's grid, those that loading the tile reads.
+        """List the chunks that an area touches, row by row; of a tile's grid, those that loading the tile reads.
 
         Args:
             area: A grid, a geometry of odc.geo, a GeoDataFrame, or several of these, in any CRS.
             buffer: Pixels of the cube to add on every side.
 
         Returns:
-            The chunks, each once, row by row.
+            The chunks, each once.
 
         Raises:
             OutsideExtentError: If the area lies wholly outside the grid.
@@ -307,26 +270,16 @@ class Datacube:
         Raises:
             CubeDamagedError: If one cannot.
         """
-        import zarr
-
         session = self._repository.readonly_session(BRANCH)
-        names = [STATE, *(variable.name for variable in self.product.variables)]
-        if DIGEST in zarr.open_group(session.store, mode="r"):
-            names.append(DIGEST)
-        check_lists(self._place, session, names)
+        for name in Snapshot(session, self.product).arrays():
+            check_list(self._location, session, name)
 
     def stored_bytes(self) -> int:
         """Return how many bytes the cube takes on its storage, history included."""
-        return self._place.stored_bytes()
+        return self._location.stored_bytes()
 
     def missing(self, area: "GeoBox | Window") -> list[Chunk]:
-        """List the chunks that an area touches and that are neither filled nor known to be empty.
-
-        Args:
-            area: A window of the cube's grid or a geobox made of its pixels.
-
-        Returns:
-            The chunks, row by row.
+        """List the chunks that an area touches and that are neither filled nor known to be empty, row by row.
 
         Raises:
             GridError: If the area is not part of the cube's grid.
@@ -362,28 +315,29 @@ class Datacube:
         import xarray as xr
 
         window = self._part(area)
-        chosen = self._choose(variables)
+        known = {variable.name: variable for variable in self.product.variables}
+        names = list(known if variables is None else variables)
+        if unknown := [name for name in names if name not in known]:
+            raise ParameterError(f"{self!r} has no variable {', '.join(unknown)}; it has {', '.join(known)}.")
         block = chunk_block(window, self.product.chunk_px)
-        with reading(self._place):
-            session = self._repository.readonly_session(BRANCH)
-            states = States(session).within(block)
-        missing = chunks_where(states == ChunkState.MISSING, block)
-        if missing:
-            what = describe_missing(window, missing, self.product)
-            raise MissingAuxiliaryDataError(f"{self!r}: {what} {how_to_fill}".rstrip())
-        with step(f"read {self.product.name} cube"), reading(self._place):
-            values = read_arrays(session.store, self.product, chosen, window, states == ChunkState.FILLED)
+        with reading(self._location):
+            snapshot = self._now()
+            states = snapshot.block(block)
+        if missing := chunks_where(states == ChunkState.MISSING, block):
+            problem = describe_missing(window, missing, self.product)
+            raise MissingAuxiliaryDataError(f"{self!r}: {problem} {how_to_fill}".rstrip())
+        with step(f"read {self.product.name} cube"), reading(self._location):
+            values = snapshot.read([known[name] for name in names], window, states)
             chunks = chunks_where(np.ones(states.shape, bool), block)
-            identities = identities_of(self._repository, session, chunks, states.ravel())
-        geobox = self.geobox[window]
-        arrays = {each.name: as_variable(values[each.name], geobox, each.attrs) for each in chosen}
+            identities = snapshot.identities(self._repository, chunks, states.ravel())
+        arrays = {name: as_variable(values[name], self.geobox[window], known[name].attrs) for name in names}
         attrs = {"collection": self.product.collection, "version": self.product.version}
-        return xr.Dataset(arrays, attrs=attrs | {IDENTITIES: to_attribute(identities)})
+        return xr.Dataset(arrays, attrs=attrs | {IDENTITIES: identities_to_json(identities)})
 
     def write(
         self, area: "GeoBox | Window", arrays: "Mapping[str, Any] | xr.Dataset", *, complete: bool = False
     ) -> list[Chunk]:
-        """Write all variables of an area in one transaction, and note which chunks are filled by it.
+        """Write all variables of an area in one transaction, and record which chunks are filled by it.
 
         A chunk becomes filled where the area covers it whole. Where the area covers a part of it, the data are kept
         and the chunk stays filled or missing as it was, unless `complete` declares it filled. A chunk that was empty
@@ -409,10 +363,10 @@ class Datacube:
         block = chunk_block(window, self.product.chunk_px)
         rows, cols = window
         with step(f"write {self.product.name} cube"):
-            changes = Transaction(self._place, self._repository, self.product)
-            changes.put(window, values)
+            changes = self._begin()
             before = changes.block(block)
             after = states_after_write(before, window, self.product, complete=complete)
+            changes.put(window, values)
             # Only what changes is written: writing a state again would clash with whoever fills a neighbour meanwhile.
             changes.set_states(chunks_where(after != before, block), after[after != before])
             changes.set_digests(chunks_where(after == ChunkState.FILLED, block), window, values)
@@ -438,19 +392,20 @@ class Datacube:
             CubeBusyError: If another process has been writing for too long.
             CubeError: If the storage fails.
         """
-        checked: dict[Chunk, Mapping[str, np.ndarray]] = {}
-        for chunk, arrays in contents.items():
-            window = self._window_of(chunk)
-            checked[chunk] = {} if arrays is None else check_arrays(window, arrays, self.product)
+        self._check_inside(contents)
+        checked = {
+            chunk: {} if arrays is None else check_arrays(self._window_of(chunk), arrays, self.product)
+            for chunk, arrays in contents.items()
+        }
         for _ in contents:
             with contextlib.suppress(CubeConflictError):  # Another process has completed one of them: less to do.
                 return self._complete(checked)
         return self._complete(checked)
 
-    def _complete(self, contents: "dict[Chunk, Mapping[str, np.ndarray]]") -> list[Chunk]:
+    def _complete(self, contents: "dict[Chunk, dict[str, np.ndarray]]") -> list[Chunk]:
         if not contents:
             return []
-        changes = Transaction(self._place, self._repository, self.product)
+        changes = self._begin()
         places = sorted(contents)
         known = changes.states(places)
         todo = [place for place, found in zip(places, known, strict=True) if found == ChunkState.MISSING]
@@ -469,38 +424,30 @@ class Datacube:
     def forget(self, chunks: Iterable[Chunk]) -> None:
         """Drop some chunks in one transaction: their data go, and they are missing, so that they are fetched again.
 
-        Args:
-            chunks: The chunks, in whatever state.
-
         Raises:
             ParameterError: If a chunk lies outside the cube.
             CubeConflictError: If another process has written the same chunks meanwhile.
         """
         places = sorted(set(chunks))
-        for place in places:
-            self._window_of(place)
+        self._check_inside(places)
         if places:
-            changes = Transaction(self._place, self._repository, self.product)
+            changes = self._begin()
             changes.clear(places)
             changes.set_states(places, ChunkState.MISSING)
             changes.commit(f"Forget {len(places)} chunks")
 
     def mark_empty(self, chunks: Iterable[Chunk]) -> None:
-        """Note in one transaction that the provider has nothing in some chunks; they read as nodata from then on.
-
-        Args:
-            chunks: The chunks, none of which is filled.
+        """Record in one transaction that the provider has nothing in some chunks; they read as nodata from then on.
 
         Raises:
             ParameterError: If a chunk is filled or lies outside the cube.
             CubeConflictError: If another process has written the same chunks meanwhile.
         """
         places = sorted(set(chunks))
-        for place in places:
-            self._window_of(place)
+        self._check_inside(places)
         if not places:
             return
-        changes = Transaction(self._place, self._repository, self.product)
+        changes = self._begin()
         before = changes.states(places)
         filled = [place for place, known in zip(places, before, strict=True) if known == ChunkState.FILLED]
         if filled:
@@ -510,14 +457,19 @@ class Datacube:
             changes.set_states(new, ChunkState.EMPTY)
             changes.commit(f"Mark {len(new)} chunks as empty")
 
-    def _states(self) -> States:
-        """Return the states of the chunks as they are now."""
-        return States(self._repository.readonly_session(BRANCH))
+    def _now(self) -> Snapshot:
+        return Snapshot(self._repository.readonly_session(BRANCH), self.product)
+
+    def _begin(self) -> Transaction:
+        return Transaction(self._location, self._repository, self.product)
+
+    def _check_inside(self, chunks: Iterable[Chunk]) -> None:
+        rows, cols = chunk_block(full_window(self.geobox), self.product.chunk_px)
+        for chunk in chunks:
+            if not (rows.start <= chunk[0] < rows.stop and cols.start <= chunk[1] < cols.stop):
+                raise ParameterError(f"{chunk} lies outside the cube, which has {rows.stop} × {cols.stop} of them.")
 
     def _window_of(self, chunk: Chunk) -> Window:
-        rows, cols = chunk_block(full_window(self.geobox), self.product.chunk_px)
-        if not (rows.start <= chunk.row < rows.stop and cols.start <= chunk.col < cols.stop):
-            raise ParameterError(f"{chunk} lies outside the cube, which has {rows.stop} × {cols.stop} of them.")
         return chunk_window(chunk, self.product.chunk_px, self.geobox)
 
     def _part(self, area: "GeoBox | Window") -> Window:
@@ -527,10 +479,10 @@ class Datacube:
             raise GridError(f"{area} is not within the datacube, which has {self.geobox.shape} pixels (rows, columns).")
         return area
 
-    def _choose(self, names: Iterable[str] | None) -> list[CubeVariable]:
-        known = {variable.name: variable for variable in self.product.variables}
-        wanted = list(known) if names is None else list(names)
-        unknown = [name for name in wanted if name not in known]
-        if unknown:
-            raise ParameterError(f"{self!r} has no variable {', '.join(unknown)}; it has {', '.join(known)}.")
-        return [known[name] for name in wanted]
+
+def _known(snapshot: Snapshot) -> dict[Chunk, ChunkState]:
+    chunks = snapshot.recorded()
+    states = snapshot.states(chunks).tolist()
+    return {
+        chunk: ChunkState(state) for chunk, state in zip(chunks, states, strict=True) if state != ChunkState.MISSING
+    }
