@@ -133,7 +133,7 @@ def test_writers_of_the_same_chunk_are_told_apart(found, product, path, monkeypa
     with pytest.raises(CubeConflictError, match="nothing of this write was kept"):
         cube.write(FIRST, values_of(FIRST, 1))
     assert cube.read(FIRST).height.values[0, 0] == 2
-    # Filling is content with what the other one has written.
+    # Fetching is content with what the other one has written.
     monkeypatch.setattr(darts_acquisition.cube.transaction, "commit", late)
     assert cube.complete({Chunk(1, 1): values_of(FIRST, 5)}) == [Chunk(1, 1)]
 

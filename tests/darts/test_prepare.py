@@ -13,7 +13,7 @@ from darts.errors import ConfigurationError, NoTilesError
 from darts.pipelines.sequential_v2 import PlanetPipeline
 from darts_acquisition import Datacube, load_arcticdem, load_tcvis
 from darts_acquisition.auxiliary.loading import Estimate
-from darts_acquisition.cube.ingest import Filling
+from darts_acquisition.cube.ingest import FetchReport
 from support.damage import copy_scene
 
 
@@ -40,7 +40,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> dict:
 
     for product in ("arcticdem", "tcvis"):
         monkeypatch.setattr(darts_acquisition, f"estimate_{product}", note(f"estimate {product}", Estimate(1, 1, 1)))
-        monkeypatch.setattr(darts_acquisition, f"download_{product}", note(product, Filling(1, 0, 0)))
+        monkeypatch.setattr(darts_acquisition, f"download_{product}", note(product, FetchReport(1, 0, 0)))
     return calls
 
 

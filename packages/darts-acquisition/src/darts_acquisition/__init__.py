@@ -19,7 +19,7 @@ from darts_acquisition.auxiliary.tcvis import (
 )
 from darts_acquisition.cube.datacube import Datacube
 from darts_acquisition.cube.grid import Chunk, Window
-from darts_acquisition.cube.ingest import Filling
+from darts_acquisition.cube.ingest import FetchReport
 from darts_acquisition.cube.inspect import CubeCheck, CubeInfo, inspect_cube, verify_cube
 from darts_acquisition.cube.layout import ChunkState
 from darts_acquisition.cube.product import CubeProduct, CubeVariable
@@ -109,7 +109,7 @@ __all__ = [
     "EmptySceneError",
     "Estimate",
     "FetchCancellation",
-    "Filling",
+    "FetchReport",
     "LoginError",
     "MissingAuxiliaryDataError",
     "OutsideExtentError",

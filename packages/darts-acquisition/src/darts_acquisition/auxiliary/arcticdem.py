@@ -12,7 +12,7 @@ from darts_acquisition.auxiliary.loading import Estimate, download_product, esti
 from darts_acquisition.cube.areas import AreaLike
 from darts_acquisition.cube.datacube import Datacube
 from darts_acquisition.cube.grid import lonlat_bounds
-from darts_acquisition.cube.ingest import Filling, Progress
+from darts_acquisition.cube.ingest import FetchReport, Progress
 from darts_acquisition.cube.product import CubeProduct, CubeVariable
 from darts_acquisition.errors import ServiceError
 from darts_acquisition.io.raster import Layer, RasterReader
@@ -154,7 +154,7 @@ def download_arcticdem(
     settings: ArcticDEMSettings | None = None,
     s3: S3Settings | None = None,
     progress: Progress | None = None,
-) -> Filling:
+) -> FetchReport:
     """Fetch what a datacube lacks of an area, so that it can be used offline.
 
     Args:

@@ -11,7 +11,7 @@ import numpy as np
 from darts_acquisition.cube.areas import AreaLike, chunks_by_part, chunks_of, product_windows
 from darts_acquisition.cube.datacube import Datacube
 from darts_acquisition.cube.grid import Chunk
-from darts_acquisition.cube.ingest import Filling, Progress, Source, fill
+from darts_acquisition.cube.ingest import FetchReport, Progress, Source, fill
 from darts_acquisition.cube.layout import ChunkState
 from darts_acquisition.cube.product import CubeProduct
 from darts_acquisition.cube.snapshot import IDENTITIES, identities_from_json, identities_to_json
@@ -123,7 +123,7 @@ def download_product(
     buffer: int,
     s3: S3Settings | None = None,
     progress: Progress | None = None,
-) -> Filling:
+) -> FetchReport:
     """Fetch what a cube lacks of an area; create the cube where there is none.
 
     Args:
@@ -148,7 +148,7 @@ def download_product(
     cube = Datacube.open_or_create(data_dir, product, s3=s3)
     missing = _missing(cube, chunks)
     logger.info("%s: %d of %d chunks are missing.", product.collection, len(missing), len(chunks))
-    return fill(cube, missing, source(), progress) if missing else Filling()
+    return fill(cube, missing, source(), progress) if missing else FetchReport()
 
 
 def estimate_product(

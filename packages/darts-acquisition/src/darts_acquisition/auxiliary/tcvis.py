@@ -12,7 +12,7 @@ import numpy as np
 from darts_acquisition.auxiliary.loading import Estimate, download_product, estimate_product, read_product
 from darts_acquisition.cube.areas import AreaLike
 from darts_acquisition.cube.datacube import Datacube
-from darts_acquisition.cube.ingest import Filling, Progress
+from darts_acquisition.cube.ingest import FetchReport, Progress
 from darts_acquisition.cube.product import CubeProduct, CubeVariable
 from darts_acquisition.errors import ServiceError
 from darts_acquisition.io.earthengine import EarthEngineClient
@@ -155,7 +155,7 @@ def download_tcvis(
     settings: EarthEngineSettings | None = None,
     s3: S3Settings | None = None,
     progress: Progress | None = None,
-) -> Filling:
+) -> FetchReport:
     """Fetch what a datacube lacks of an area and of the two pixels around it, so that it can be used offline.
 
     Args:

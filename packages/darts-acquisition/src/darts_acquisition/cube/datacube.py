@@ -22,7 +22,7 @@ from darts_acquisition.cube.layout import ChunkState, lay_out
 from darts_acquisition.cube.product import CubeProduct
 from darts_acquisition.cube.repository import BRANCH, Location, check_list, create_repository, open_repository, reading
 from darts_acquisition.cube.snapshot import IDENTITIES, Snapshot, identities_to_json
-from darts_acquisition.cube.transaction import Transaction, check_arrays, states_after_write
+from darts_acquisition.cube.transaction import Transaction, check_arrays
 from darts_acquisition.errors import (
     CubeConflictError,
     CubeError,
@@ -48,8 +48,7 @@ class Datacube:
     it was, and a reader sees the cube before a write or after it, never between. Each chunk is a shard of every
     variable's array, of which a read touches only those Zarr chunks that it needs.
 
-    Use `Datacube.create` or `Datacube.open` to get one. An area is a window of the cube's grid or a geobox made of its
-    pixels, unless a method says otherwise.
+    An area is a window of the cube's grid or a geobox made of its pixels.
 
     Attributes:
         path: Folder of the repository, or its address in object storage.
@@ -73,9 +72,6 @@ class Datacube:
             product: What the cube holds.
             s3: Which object storage; None for what the environment names.
 
-        Returns:
-            The new cube.
-
         Raises:
             CubeExistsError: If there is something at the path.
             CubeError: If nothing can be written there.
@@ -91,14 +87,7 @@ class Datacube:
 
     @classmethod
     def open(cls, path: "str | os.PathLike[str]", *, s3: S3Settings | None = None) -> "Datacube":
-        """Open a cube.
-
-        Args:
-            path: Folder of the repository, or ``s3://bucket/prefix``.
-            s3: Which object storage; None for what the environment names.
-
-        Returns:
-            The cube.
+        """Open a cube; the arguments are those of `create`.
 
         Raises:
             CubeNotFoundError: If there is nothing at the path, or an empty folder.
@@ -111,8 +100,8 @@ class Datacube:
         location = Location.parse(path, s3)
         repository = open_repository(location)
         try:
-            attrs = zarr.open_group(repository.readonly_session(BRANCH).store, mode="r").attrs.asdict()
-            product = CubeProduct.from_attrs(attrs)
+            group = zarr.open_group(repository.readonly_session(BRANCH).store, mode="r")
+            product = CubeProduct.from_attrs(group.attrs.asdict())
         except (FileNotFoundError, CubeError) as error:  # no Zarr group, or not ours
             raise CubeError(f"{location} is no datacube of DARTS, or a damaged one: {error}") from error
         return cls(location, product, repository)
@@ -123,13 +112,7 @@ class Datacube:
     ) -> "Datacube":
         """Open the cube of a product, and create it where there is nothing. Several processes may do so at once.
 
-        Args:
-            path: Folder of the repository, or ``s3://bucket/prefix``.
-            product: What the cube holds, or is to hold.
-            s3: Which object storage; None for what the environment names.
-
-        Returns:
-            The cube.
+        The arguments are those of `create`.
 
         Raises:
             CubeError: If there is something else at the path, or the cube of another product.
@@ -138,10 +121,9 @@ class Datacube:
         try:
             cube = cls.open(path, s3=s3)
         except CubeNotFoundError:
-            try:
-                cube = cls.create(path, product, s3=s3)
-            except CubeExistsError:  # Another process was faster.
-                cube = cls.open(path, s3=s3)
+            with contextlib.suppress(CubeExistsError):  # Another process was faster.
+                cls.create(path, product, s3=s3)
+            cube = cls.open(path, s3=s3)
         cube.check_holds(product)
         return cube
 
@@ -165,14 +147,8 @@ class Datacube:
     def window(self, area: "GeoBox", buffer: int = 0) -> Window:
         """Return the smallest window of the cube's grid that holds an area, cut off at the edges of the grid.
 
-        ``cube.geobox[window]`` is its geobox.
-
-        Args:
-            area: The area, in any CRS.
-            buffer: Pixels of the cube to add on every side.
-
-        Returns:
-            The window.
+        The area may be in any CRS; `buffer` pixels of the cube are added on every side. ``cube.geobox[window]`` is the
+        window's geobox.
 
         Raises:
             OutsideExtentError: If the area lies wholly outside the grid.
@@ -188,10 +164,7 @@ class Datacube:
         return windows[0]
 
     def windows(self, area: "GeoBox", buffer: int = 0) -> list[Window]:
-        """Return the window that holds an area, or its western and eastern part on either side of the antimeridian.
-
-        Arguments and errors are those of `window`.
-        """
+        """Do as `window`; where an area crosses the edge of a world-wide grid, return both parts, the western first."""
         return product_windows(self.product, area, buffer)
 
     def states(self, area: "GeoBox | Window") -> np.ndarray:
@@ -217,21 +190,15 @@ class Datacube:
     def known(self) -> dict[Chunk, ChunkState]:
         """Return the chunks that are filled, or known to be empty, row by row. Costs nothing for those that are not."""
         with reading(self._location):
-            return _known(self._now())
+            return self._now().known()
 
     def identities(self, chunks: Sequence[Chunk] | None = None) -> dict[Chunk, str]:
-        """Return for chunks what stays the same exactly as long as their content does; no pixel is read.
+        """Return for chunks (None for all known ones) what changes exactly when their content does; no pixel is read.
 
         A filled chunk has the digest of its content, 32 hexadecimal digits: the same in every cube that holds the same
         variables with the same values. One that was written by a release without digests has ``legacy:<cube>``, which
         copies of the cube share and no other cube, until that chunk itself is written. All others are ``empty`` or
-        ``missing``.
-
-        Args:
-            chunks: The chunks; None for all that are filled, or known to be empty.
-
-        Returns:
-            The identities, in the order of `chunks`; of all, row by row.
+        ``missing``. They come in the order of `chunks`, those of all row by row.
 
         Raises:
             ParameterError: If a chunk lies outside the cube.
@@ -240,7 +207,7 @@ class Datacube:
         with reading(self._location):
             snapshot = self._now()
             if chunks is None:
-                known = _known(snapshot)
+                known = snapshot.known()
                 places, states = list(known), np.array(list(known.values()), "uint8")
             else:
                 places = [Chunk(*chunk) for chunk in chunks]
@@ -248,14 +215,10 @@ class Datacube:
             return snapshot.identities(self._repository, places, states)
 
     def chunks_of(self, area: AreaLike, buffer: int = 0) -> list[Chunk]:
-        """List the chunks that an area touches, row by row; of a tile's grid, those that loading the tile reads.
+        """List the chunks that an area touches, each once, row by row; of a tile's grid, those that loading it reads.
 
-        Args:
-            area: A grid, a geometry of odc.geo, a GeoDataFrame, or several of these, in any CRS.
-            buffer: Pixels of the cube to add on every side.
-
-        Returns:
-            The chunks, each once.
+        The area is a grid, a geometry of odc.geo, a GeoDataFrame, or several of these, in any CRS; `buffer` pixels of
+        the cube are added on every side.
 
         Raises:
             OutsideExtentError: If the area lies wholly outside the grid.
@@ -270,9 +233,8 @@ class Datacube:
         Raises:
             CubeDamagedError: If one cannot.
         """
-        session = self._repository.readonly_session(BRANCH)
-        for name in Snapshot(session, self.product).arrays():
-            check_list(self._location, session, name)
+        for name in self._now().arrays():
+            check_list(self._location, self._repository.readonly_session(BRANCH), name)
 
     def stored_bytes(self) -> int:
         """Return how many bytes the cube takes on its storage, history included."""
@@ -284,12 +246,12 @@ class Datacube:
         Raises:
             GridError: If the area is not part of the cube's grid.
         """
-        window = self._part(area)
-        return chunks_where(self.states(window) == ChunkState.MISSING, chunk_block(window, self.product.chunk_px))
+        block = chunk_block(self._part(area), self.product.chunk_px)
+        return chunks_where(self.states(area) == ChunkState.MISSING, block)
 
     def chunk_geobox(self, chunk: Chunk) -> "GeoBox":
         """Return the pixels of a chunk as a geobox; chunks at the lower and right edge of the grid end with it."""
-        return self.geobox[chunk_window(chunk, self.product.chunk_px, self.geobox)]
+        return self.geobox[self._window_of(chunk)]
 
     def read(
         self, area: "GeoBox | Window", variables: Iterable[str] | None = None, *, how_to_fill: str = ""
@@ -360,31 +322,14 @@ class Datacube:
         """
         window = self._part(area)
         values = check_arrays(window, arrays, self.product)
-        block = chunk_block(window, self.product.chunk_px)
-        rows, cols = window
-        with step(f"write {self.product.name} cube"):
-            changes = self._begin()
-            before = changes.block(block)
-            after = states_after_write(before, window, self.product, complete=complete)
-            changes.put(window, values)
-            # Only what changes is written: writing a state again would clash with whoever fills a neighbour meanwhile.
-            changes.set_states(chunks_where(after != before, block), after[after != before])
-            changes.set_digests(chunks_where(after == ChunkState.FILLED, block), window, values)
-            changes.commit(f"Write rows {rows.start} to {rows.stop}, columns {cols.start} to {cols.stop}")
-        return chunks_where((after == ChunkState.FILLED) & (before != ChunkState.FILLED), block)
+        return self._begin().write(window, values, complete=complete)
 
     def complete(self, contents: "Mapping[Chunk, Mapping[str, np.ndarray] | None]") -> list[Chunk]:
-        """Write whole chunks in one transaction, as far as they are still missing.
+        """Write whole chunks in one transaction, as far as they are still missing, and return those, row by row.
 
-        Several processes may do so at once, also with the same chunks: what another one has written meanwhile is left
-        as it is.
-
-        Args:
-            contents: For each chunk an array of the chunk's shape for each variable of the cube; None where the
-                provider has nothing. Not changed.
-
-        Returns:
-            The chunks that were written or marked as empty, row by row.
+        Of each chunk there is an array of the chunk's shape for each variable of the cube, or None where the provider
+        has nothing. Several processes may do so at once, also with the same chunks: what another one has written
+        meanwhile is left as it is.
 
         Raises:
             ParameterError: If a variable is absent or unknown, an array has another shape or dtype, or a chunk lies
@@ -399,27 +344,8 @@ class Datacube:
         }
         for _ in contents:
             with contextlib.suppress(CubeConflictError):  # Another process has completed one of them: less to do.
-                return self._complete(checked)
-        return self._complete(checked)
-
-    def _complete(self, contents: "dict[Chunk, dict[str, np.ndarray]]") -> list[Chunk]:
-        if not contents:
-            return []
-        changes = self._begin()
-        places = sorted(contents)
-        known = changes.states(places)
-        todo = [place for place, found in zip(places, known, strict=True) if found == ChunkState.MISSING]
-        if todo:
-            with step(f"write {self.product.name} cube"):
-                changes.clear(todo)
-                for chunk in todo:
-                    changes.put(self._window_of(chunk), contents[chunk])
-                    if contents[chunk]:
-                        changes.set_digests([chunk], self._window_of(chunk), contents[chunk])
-                states = [ChunkState.FILLED if contents[chunk] else ChunkState.EMPTY for chunk in todo]
-                changes.set_states(todo, np.array(states))
-                changes.commit(f"Complete {len(todo)} chunks")
-        return todo
+                return self._begin().complete(checked)
+        return self._begin().complete(checked) if checked else []
 
     def forget(self, chunks: Iterable[Chunk]) -> None:
         """Drop some chunks in one transaction: their data go, and they are missing, so that they are fetched again.
@@ -431,10 +357,7 @@ class Datacube:
         places = sorted(set(chunks))
         self._check_inside(places)
         if places:
-            changes = self._begin()
-            changes.clear(places)
-            changes.set_states(places, ChunkState.MISSING)
-            changes.commit(f"Forget {len(places)} chunks")
+            self._begin().forget(places)
 
     def mark_empty(self, chunks: Iterable[Chunk]) -> None:
         """Record in one transaction that the provider has nothing in some chunks; they read as nodata from then on.
@@ -448,12 +371,10 @@ class Datacube:
         if not places:
             return
         changes = self._begin()
-        before = changes.states(places)
-        filled = [place for place, known in zip(places, before, strict=True) if known == ChunkState.FILLED]
-        if filled:
+        known = dict(zip(places, changes.states(places), strict=True))
+        if filled := [place for place in places if known[place] == ChunkState.FILLED]:
             raise ParameterError(f"{filled} are filled; only missing chunks can be marked as empty.")
-        new = [place for place, known in zip(places, before, strict=True) if known != ChunkState.EMPTY]
-        if new:
+        if new := [place for place in places if known[place] == ChunkState.MISSING]:
             changes.set_states(new, ChunkState.EMPTY)
             changes.commit(f"Mark {len(new)} chunks as empty")
 
@@ -478,11 +399,3 @@ class Datacube:
         if area.intersection(full_window(self.geobox)) != area:
             raise GridError(f"{area} is not within the datacube, which has {self.geobox.shape} pixels (rows, columns).")
         return area
-
-
-def _known(snapshot: Snapshot) -> dict[Chunk, ChunkState]:
-    chunks = snapshot.recorded()
-    states = snapshot.states(chunks).tolist()
-    return {
-        chunk: ChunkState(state) for chunk, state in zip(chunks, states, strict=True) if state != ChunkState.MISSING
-    }

@@ -49,14 +49,7 @@ _CAUSE = re.compile(r"^\s*[|│`╰├][-─]*[>▶]")
 
 @dataclass(frozen=True)
 class Location:
-    """Where a repository lies: in a folder, or under a prefix of a bucket.
-
-    Attributes:
-        folder: The folder; None in object storage.
-        bucket: Name of the bucket; "" for a folder.
-        prefix: What the names of all objects begin with.
-        s3: Which object storage.
-    """
+    """Where a repository lies: in a folder, or (`folder` is None) under a prefix of a bucket of an object storage."""
 
     folder: Path | None
     bucket: str = ""
@@ -83,11 +76,7 @@ class Location:
         return str(self.folder) if self.folder is not None else f"s3://{self.bucket}/{self.prefix}"
 
     def storage(self) -> "icechunk.Storage":
-        """Return what icechunk reads and writes with.
-
-        Raises:
-            LoginError: If the profile does not exist or holds no keys.
-        """
+        """Return what icechunk reads and writes with."""
         import icechunk
 
         if self.folder is not None:
@@ -106,7 +95,12 @@ class Location:
     def stored_bytes(self) -> int:
         """Return how many bytes lie there."""
         if self.folder is not None:
-            return sum(_size(Path(folder) / name) for folder, _, names in os.walk(self.folder) for name in names)
+            total = 0
+            for folder, _, names in os.walk(self.folder):
+                for name in names:
+                    with contextlib.suppress(FileNotFoundError):  # Another process has replaced it in the meantime.
+                        total += (Path(folder) / name).stat().st_size
+            return total
         pages = make_s3_client(self.s3, RequestLimits()).get_paginator("list_objects_v2")
         found = pages.paginate(Bucket=self.bucket, Prefix=f"{self.prefix}/")
         return sum(each["Size"] for page in found for each in page.get("Contents", []))
@@ -118,13 +112,6 @@ class Location:
             return {"from_env": True}
         _profile_credentials(self.s3.profile)  # What is wrong with it is said here, and not by icechunk later.
         return {"get_credentials": partial(_profile_credentials, self.s3.profile)}
-
-
-def _size(file: Path) -> int:
-    try:
-        return file.stat().st_size
-    except FileNotFoundError:  # Another process has replaced it in the meantime.
-        return 0
 
 
 def create_repository(location: Location, fill: Callable[["icechunk.Session"], None], message: str) -> None:
@@ -271,12 +258,7 @@ def _check_folder(folder: Path) -> None:
 
 @contextlib.contextmanager
 def reading(location: Location) -> Iterator[None]:
-    """Say in our words what goes wrong while a repository is read.
-
-    Raises:
-        CubeDamagedError: If a file of the repository is gone or too short.
-        CubeError: If the storage cannot be read.
-    """
+    """Say in our words what goes wrong while a repository is read: as CubeDamagedError or CubeError."""
     import icechunk
 
     try:
@@ -292,11 +274,7 @@ def reading(location: Location) -> Iterator[None]:
 
 @contextlib.contextmanager
 def writing(location: Location) -> Iterator[None]:
-    """Say in our words what goes wrong while changes are made to a repository.
-
-    Raises:
-        CubeError: If the storage fails: it is full, cannot be reached, or what a change belongs to is damaged.
-    """
+    """Say in our words, as CubeError, what goes wrong while changes are made to a repository."""
     import icechunk
 
     try:

@@ -52,6 +52,12 @@ class Snapshot:
         """List the chunks of which a state is stored, row by row."""
         return sorted(Chunk(*place) for place in self._stored(STATE))
 
+    def known(self) -> dict[Chunk, ChunkState]:
+        """Return the chunks that are filled, or known to be empty, row by row."""
+        chunks = self.recorded()
+        states = zip(chunks, self.states(chunks).tolist(), strict=True)
+        return {chunk: ChunkState(state) for chunk, state in states if state != ChunkState.MISSING}
+
     def states(self, chunks: Sequence[Chunk]) -> np.ndarray:
         """Return the states of some chunks, which lie in the cube; 1-D uint8."""
         found = self._read_small(STATE, chunks)

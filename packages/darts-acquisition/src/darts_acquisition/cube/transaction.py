@@ -12,7 +12,7 @@ from darts_acquisition.cube.product import CubeProduct
 from darts_acquisition.cube.repository import BRANCH, Location, commit, run_async, writing
 from darts_acquisition.cube.snapshot import Snapshot, first_snapshot
 from darts_acquisition.errors import CubeConflictError
-from darts_utils import ParameterError
+from darts_utils import ParameterError, step
 
 if TYPE_CHECKING:
     import icechunk
@@ -47,6 +47,44 @@ class Transaction:
             self._group = zarr.open_group(self._session.store, mode="r+")
             self._snapshot = Snapshot(self._session, self._product)
 
+    def write(self, window: Window, arrays: Mapping[str, np.ndarray], *, complete: bool) -> list[Chunk]:
+        """Write arrays into a window and commit, see `Datacube.write`; return the chunks that are filled by it."""
+        block, (rows, cols) = chunk_block(window, self._product.chunk_px), window
+        with step(f"write {self._product.name} cube"):
+            with writing(self._location):
+                before = self._snapshot.block(block)
+            after = states_after_write(before, window, self._product, complete=complete)
+            self.put(window, arrays)
+            # Only what changes is written: writing a state again would clash with whoever fills a neighbour meanwhile.
+            self.set_states(chunks_where(after != before, block), after[after != before])
+            self.set_digests(chunks_where(after == ChunkState.FILLED, block), window, arrays)
+            self.commit(f"Write rows {rows.start} to {rows.stop}, columns {cols.start} to {cols.stop}")
+        return chunks_where((after == ChunkState.FILLED) & (before != ChunkState.FILLED), block)
+
+    def complete(self, contents: Mapping[Chunk, Mapping[str, np.ndarray]]) -> list[Chunk]:
+        """Write those of some whole chunks that are missing and commit; return them. Without arrays one is empty."""
+        chunks = sorted(contents)
+        states = self.states(chunks)
+        todo = [chunk for chunk, state in zip(chunks, states, strict=True) if state == ChunkState.MISSING]
+        if not todo:
+            return []
+        with step(f"write {self._product.name} cube"):
+            self.clear(todo)
+            for chunk in todo:
+                window = chunk_window(chunk, self._product.chunk_px, self._product.geobox)
+                self.put(window, contents[chunk])
+                self.set_digests([chunk] if contents[chunk] else [], window, contents[chunk])
+            after = [ChunkState.FILLED if contents[chunk] else ChunkState.EMPTY for chunk in todo]
+            self.set_states(todo, np.array(after))
+            self.commit(f"Complete {len(todo)} chunks")
+        return todo
+
+    def forget(self, chunks: Sequence[Chunk]) -> None:
+        """Drop what is in some chunks and commit; they are missing then."""
+        self.clear(chunks)
+        self.set_states(chunks, ChunkState.MISSING)
+        self.commit(f"Forget {len(chunks)} chunks")
+
     def put(self, window: Window, arrays: Mapping[str, np.ndarray]) -> None:
         """Write arrays into a window of the grid."""
         with writing(self._location):
@@ -71,11 +109,6 @@ class Transaction:
 
         with writing(self._location):
             run_async(delete)
-
-    def block(self, block: Window) -> np.ndarray:
-        """Return the states of a rectangle of chunks, 2-D uint8."""
-        with writing(self._location):
-            return self._snapshot.block(block)
 
     def states(self, chunks: Sequence[Chunk]) -> np.ndarray:
         """Return the states of some chunks, 1-D uint8."""
