@@ -86,11 +86,7 @@ def cancellable(cancellation: FetchCancellation) -> Iterator[None]:
 
 @contextmanager
 def stoppable() -> Iterator[FetchCancellation]:
-    """Give the requests of a block a token of their own, see `cancellable`.
-
-    Yields:
-        The token.
-    """
+    """Give the requests of a block a token of their own, which is yielded, see `cancellable`."""
     cancellation = FetchCancellation()
     with cancellable(cancellation):
         yield cancellation
@@ -111,21 +107,13 @@ def awaited() -> Iterator[None]:
 
 
 def check_not_stopped() -> None:
-    """Check that fetching has not been stopped.
-
-    Raises:
-        StoppedError: If it has.
-    """
+    """Raise StoppedError if fetching has been stopped."""
     if any(cancellation.requested for cancellation in _cancellations.get()):
         raise StoppedError
 
 
 def nap(seconds: float) -> None:
-    """Sleep for some seconds, at most until fetching is stopped.
-
-    Raises:
-        StoppedError: If it is.
-    """
+    """Sleep for some seconds; StoppedError if fetching is stopped meanwhile."""
     end = time.monotonic() + seconds
     check_not_stopped()
     while (left := end - time.monotonic()) > 0:
@@ -136,10 +124,7 @@ def nap(seconds: float) -> None:
 class DaemonThreads(Executor):
     """Threads that do not hold up the end of the process; as many as are busy at once, and reused with what they keep.
 
-    Whoever waits for one that never ends leaves it to itself.
-
-    Args:
-        parallel: How many pieces of work others should hand over at the same time.
+    Whoever waits for one that never ends leaves it to itself. `parallel` is how much work others should hand over at once.
     """
 
     def __init__(self, parallel: int) -> None:
@@ -164,19 +149,11 @@ class DaemonThreads(Executor):
         return self.start(partial(fn, *args, **kwargs))
 
     def within(self, seconds: float, work: Callable[[], T]) -> T:
-        """Return what some work returns, if it ends in time.
-
-        Args:
-            seconds: How long it may take.
-            work: The work.
-
-        Returns:
-            What the work returned.
+        """Return what some work returns, if it ends in some seconds.
 
         Raises:
             RequestError: If it takes longer.
             StoppedError: If fetching is stopped meanwhile.
-            Exception: What the work raised.
         """
         task, end = self.start(work), time.monotonic() + seconds
         while not task.done():
@@ -188,12 +165,7 @@ class DaemonThreads(Executor):
         return task.result()
 
     def all(self, works: "Iterable[Callable[[], T]]") -> list[T]:
-        """Return what each of some works returns; they are done at the same time.
-
-        Raises:
-            StoppedError: If fetching is stopped meanwhile.
-            Exception: What the first one raised that failed.
-        """
+        """Return what each of some works returns, done at the same time; the first error ends the wait."""
         tasks = [self.start(work) for work in works]
         while not all(task.done() for task in tasks):
             check_not_stopped()
@@ -246,11 +218,7 @@ class RateLimiter:
         self._lock = threading.Lock()
 
     def wait(self) -> None:
-        """Return when the next request may be made.
-
-        Raises:
-            StoppedError: If fetching is stopped meanwhile.
-        """
+        """Return when the next request may be made."""
         while True:
             with self._lock:
                 now = self._clock()
@@ -302,7 +270,8 @@ class RetryPolicy:
 
         Args:
             request: Makes the request; it must begin anew each time that it is called, and raise the library's error
-                if it fails (``response.raise_for_status()``), or ConnectionError if too few bytes came.
+                if it fails (``response.raise_for_status()``), or ConnectionError if too few bytes came. What it raises that is
+                no failure of a service is raised unchanged.
             what: What is requested, for messages: no credentials, no signed address.
             limiter: Asked before each attempt; it pauses where the service asks for time.
 
@@ -313,7 +282,6 @@ class RetryPolicy:
             LoginError: If the service refuses the login, or there is none.
             ServiceError: If the service refuses the request, or all attempts have failed.
             StoppedError: If fetching is stopped before the request succeeds.
-            Exception: Whatever else the request raised, unchanged and at once, if it is no failure of a service.
         """
         import tenacity
 
