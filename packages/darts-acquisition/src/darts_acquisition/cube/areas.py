@@ -170,11 +170,11 @@ def _chunks_of_geometry(product: CubeProduct, geometry: "Geometry", buffer: int)
     shapely.prepare(shape)
     found: set[Chunk] = set()
     for turn, block in _candidates(product, geometry, shape, buffer):
-        places = np.array(_chunks_in(block))
-        outlines = _outlines(product, places, buffer, turn)
+        chunks = np.array(_chunks_in(block))
+        outlines = _outlines(product, chunks, buffer, turn)
         if not to_grid and not crs.geographic and grid.crs != crs:
             outlines = _transform(outlines, grid.crs.transformer_to_crs(crs))
-        found |= {Chunk(int(row), int(col)) for row, col in places[shapely.intersects(shape, outlines)]}
+        found |= {Chunk(int(row), int(col)) for row, col in chunks[shapely.intersects(shape, outlines)]}
     if not found:
         raise _outside(product, geometry)
     return found
@@ -224,12 +224,12 @@ def _chunks_in(block: Window) -> list[Chunk]:
     return chunks_where(np.ones(block.shape, bool), block)
 
 
-def _outlines(product: CubeProduct, places: np.ndarray, buffer: int, turn: float) -> Any:
+def _outlines(product: CubeProduct, chunks: np.ndarray, buffer: int, turn: float) -> Any:
     """Return the outlines of chunks with a buffer in pixels, in the grid's CRS, moved to the west by `turn`."""
     import shapely
 
     affine, size, (height, width) = product.geobox.affine, product.chunk_px, product.geobox.shape
-    rows, cols = places.T
+    rows, cols = chunks.T
     start = affine.c - turn
     left = start + (cols * size - buffer) * affine.a
     right = start + (np.minimum((cols + 1) * size, width) + buffer) * affine.a

@@ -208,11 +208,9 @@ class Datacube:
             snapshot = self._now()
             if chunks is None:
                 known = snapshot.known()
-                places, states = list(known), np.array(list(known.values()), "uint8")
-            else:
-                places = [Chunk(*chunk) for chunk in chunks]
-                states = snapshot.states(places)
-            return snapshot.identities(self._repository, places, states)
+                return snapshot.identities(self._repository, list(known), np.array(list(known.values()), "uint8"))
+            wanted = [Chunk(*chunk) for chunk in chunks]
+            return snapshot.identities(self._repository, wanted, snapshot.states(wanted))
 
     def chunks_of(self, area: AreaLike, buffer: int = 0) -> list[Chunk]:
         """List the chunks that an area touches, each once, row by row; of a tile's grid, those that loading it reads.
@@ -354,10 +352,10 @@ class Datacube:
             ParameterError: If a chunk lies outside the cube.
             CubeConflictError: If another process has written the same chunks meanwhile.
         """
-        places = sorted(set(chunks))
-        self._check_inside(places)
-        if places:
-            self._begin().forget(places)
+        dropped = sorted(set(chunks))
+        self._check_inside(dropped)
+        if dropped:
+            self._begin().forget(dropped)
 
     def mark_empty(self, chunks: Iterable[Chunk]) -> None:
         """Record in one transaction that the provider has nothing in some chunks; they read as nodata from then on.
@@ -366,17 +364,10 @@ class Datacube:
             ParameterError: If a chunk is filled or lies outside the cube.
             CubeConflictError: If another process has written the same chunks meanwhile.
         """
-        places = sorted(set(chunks))
-        self._check_inside(places)
-        if not places:
-            return
-        changes = self._begin()
-        known = dict(zip(places, changes.states(places), strict=True))
-        if filled := [place for place in places if known[place] == ChunkState.FILLED]:
-            raise ParameterError(f"{filled} are filled; only missing chunks can be marked as empty.")
-        if new := [place for place in places if known[place] == ChunkState.MISSING]:
-            changes.set_states(new, ChunkState.EMPTY)
-            changes.commit(f"Mark {len(new)} chunks as empty")
+        marked = sorted(set(chunks))
+        self._check_inside(marked)
+        if marked:
+            self._begin().mark_empty(marked)
 
     def _now(self) -> Snapshot:
         return Snapshot(self._repository.readonly_session(BRANCH), self.product)

@@ -59,7 +59,7 @@ class Window(NamedTuple):
 
 
 class Chunk(NamedTuple):
-    """The place of a bookkeeping chunk in a datacube; rows count from the top, columns from the left."""
+    """Row and column of a chunk in a datacube; rows count from the top, columns from the left."""
 
     row: int
     col: int

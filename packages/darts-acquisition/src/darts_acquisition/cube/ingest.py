@@ -130,7 +130,7 @@ def _fetch_all(
 
     Those that are not yielded yet are in `running`.
     """
-    waiting, threads = iter(todo), DaemonThreads(source.parallel)
+    waiting, threads = iter(todo), DaemonThreads()
     while True:
         for chunk in islice(waiting, source.parallel - len(running)):
             running[threads.start(partial(source.fetch, cube.chunk_geobox(chunk)))] = chunk

@@ -221,7 +221,7 @@ def open_repository(location: Location) -> "icechunk.Repository":
 
     Raises:
         CubeNotFoundError: If there is nothing, an empty folder, or one whose creator died before the first commit.
-        CubeError: If there is something else, or the place cannot be reached.
+        CubeError: If there is something else, or the storage cannot be reached.
     """
     import icechunk
 
@@ -243,7 +243,7 @@ def open_repository(location: Location) -> "icechunk.Repository":
 def _check_folder(folder: Path) -> None:
     """Check that a folder holds a repository: icechunk 1 would create folders in whatever lies there."""
     try:
-        # In this order: another process may put a whole repository in the place of an empty folder at any time.
+        # In this order: another process may put a whole repository where an empty folder is at any time.
         is_empty = not any(folder.iterdir())
         is_repository = (folder / "refs").is_dir()
     except FileNotFoundError:

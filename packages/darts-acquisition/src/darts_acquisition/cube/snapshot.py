@@ -50,7 +50,7 @@ class Snapshot:
 
     def recorded(self) -> list[Chunk]:
         """List the chunks of which a state is stored, row by row."""
-        return sorted(Chunk(*place) for place in self._stored(STATE))
+        return sorted(Chunk(*at) for at in self._stored(STATE))
 
     def known(self) -> dict[Chunk, ChunkState]:
         """Return the chunks that are filled, or known to be empty, row by row."""
@@ -77,8 +77,8 @@ class Snapshot:
                 if rows.start <= chunk.row < rows.stop and cols.start <= chunk.col < cols.stop
             ]
         if chunks:
-            places = np.array(chunks) - (rows.start, cols.start)
-            states[places[:, 0], places[:, 1]] = self.states(chunks)
+            coordinates = np.array(chunks) - (rows.start, cols.start)
+            states[coordinates[:, 0], coordinates[:, 1]] = self.states(chunks)
         return states
 
     def read(self, variables: Iterable[CubeVariable], window: Window, states: np.ndarray) -> dict[str, np.ndarray]:
@@ -146,11 +146,11 @@ class Snapshot:
         """Return the coordinates of the chunks of an array that are stored."""
 
         async def collect() -> set[tuple[int, ...]]:
-            return {tuple(place) async for place in self._session.chunk_coordinates(f"/{array}")}
+            return {tuple(at) async for at in self._session.chunk_coordinates(f"/{array}")}
 
         return run_async(collect)
 
-    def _read_small(self, array: str, places: Sequence[tuple[int, ...]]) -> dict[tuple[int, ...], bytes]:
+    def _read_small(self, array: str, coordinates: Sequence[tuple[int, ...]]) -> dict[tuple[int, ...], bytes]:
         """Read uncompressed chunks of an array whose chunks are so small that they lie in its manifest.
 
         Zarr itself takes ten times as long for many, and as long for those that are not stored.
@@ -160,10 +160,10 @@ class Snapshot:
         """
         from zarr.core.buffer import default_buffer_prototype
 
-        if len(places) > _FEW:
+        if len(coordinates) > _FEW:
             stored = self._stored(array)
-            places = [place for place in places if place in stored]
-        keys = ["/".join([array, "c", *map(str, place)]) for place in places]
+            coordinates = [at for at in coordinates if at in stored]
+        keys = ["/".join([array, "c", *map(str, at)]) for at in coordinates]
         store, prototype = self._session.store, default_buffer_prototype()
 
         async def read() -> Any:
@@ -172,7 +172,7 @@ class Snapshot:
             return await asyncio.gather(*(store.get(key, prototype) for key in keys))
 
         found = run_async(read) if keys else []
-        return {place: each.to_bytes() for place, each in zip(places, found, strict=True) if each is not None}
+        return {at: each.to_bytes() for at, each in zip(coordinates, found, strict=True) if each is not None}
 
 
 def identities_to_json(identities: Mapping[Chunk, str]) -> str:
@@ -182,7 +182,7 @@ def identities_to_json(identities: Mapping[Chunk, str]) -> str:
 
 def identities_from_json(text: str) -> dict[Chunk, str]:
     """Read what `identities_to_json` wrote."""
-    return {Chunk(*map(int, place.split(","))): identity for place, identity in json.loads(text).items()}
+    return {Chunk(*map(int, at.split(","))): identity for at, identity in json.loads(text).items()}
 
 
 def first_snapshot(repository: "icechunk.Repository", snapshot: str) -> str:

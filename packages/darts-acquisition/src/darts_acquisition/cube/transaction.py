@@ -85,6 +85,19 @@ class Transaction:
         self.set_states(chunks, ChunkState.MISSING)
         self.commit(f"Forget {len(chunks)} chunks")
 
+    def mark_empty(self, chunks: Sequence[Chunk]) -> None:
+        """Record that the provider has nothing in some chunks, and commit if that is new.
+
+        Raises:
+            ParameterError: If a chunk is filled.
+        """
+        known = dict(zip(chunks, self.states(chunks), strict=True))
+        if filled := [chunk for chunk in chunks if known[chunk] == ChunkState.FILLED]:
+            raise ParameterError(f"{filled} are filled; only missing chunks can be marked as empty.")
+        if new := [chunk for chunk in chunks if known[chunk] == ChunkState.MISSING]:
+            self.set_states(new, ChunkState.EMPTY)
+            self.commit(f"Mark {len(new)} chunks as empty")
+
     def put(self, window: Window, arrays: Mapping[str, np.ndarray]) -> None:
         """Write arrays into a window of the grid."""
         with writing(self._location):
@@ -169,12 +182,12 @@ def states_after_write(before: np.ndarray, window: Window, product: CubeProduct,
     block = chunk_block(window, product.chunk_px)
     after = before.copy()
     for chunk in chunks_where(np.ones(before.shape, bool), block):
-        place = chunk.row - block.rows.start, chunk.col - block.cols.start
+        index = chunk.row - block.rows.start, chunk.col - block.cols.start
         whole = chunk_window(chunk, product.chunk_px, product.geobox)
         if complete or window.intersection(whole) == whole:
-            after[place] = ChunkState.FILLED
-        elif before[place] == ChunkState.EMPTY:
-            after[place] = ChunkState.MISSING
+            after[index] = ChunkState.FILLED
+        elif before[index] == ChunkState.EMPTY:
+            after[index] = ChunkState.MISSING
     return after
 
 

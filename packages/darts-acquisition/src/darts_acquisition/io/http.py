@@ -53,7 +53,7 @@ class HttpClient:
         from requests.adapters import HTTPAdapter
 
         self.limits = limits
-        self.threads = DaemonThreads(limits.parallel)
+        self.threads = DaemonThreads()
         self._slots = threading.BoundedSemaphore(limits.parallel)
         self._session = requests.Session()
         self._session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))  # Else threads would share them.

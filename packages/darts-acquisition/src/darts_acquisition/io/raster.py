@@ -247,12 +247,8 @@ class RasterReader:
         if self._store.version(url, login=self._store.logs_in(uri)) != version:
             return _changed(uri)
         told = _FRAGMENT.sub("", _told(error))
-        return RequestError(
-            _Unreadable(
-                f"GDAL cannot read {public_url(uri)} although the service answers, it may be damaged or cut off ({told})",
-                transient=True,
-            )
-        )
+        reason = f"GDAL cannot read {public_url(uri)} although the service answers, it may be damaged or cut off"
+        return RequestError(_Unreadable(f"{reason} ({told})", transient=True))
 
 
 def _changed(uri: str) -> RequestError:
@@ -264,7 +260,7 @@ def _told(error: Exception) -> str:
 
 
 def _described(head: bytes, uri: str) -> dict[str, Any]:
-    """Return what the first bytes of a file say of it; ServiceError if they are not those of a cloud-optimised GeoTIFF."""
+    """Return what the first bytes of a file say; ServiceError if they are not those of a cloud-optimised GeoTIFF."""
     import rasterio
     from rasterio.errors import RasterioError
 

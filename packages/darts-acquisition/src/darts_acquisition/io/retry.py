@@ -4,7 +4,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import FIRST_EXCEPTION, Executor, Future, wait
+from concurrent.futures import FIRST_EXCEPTION, Future, wait
 from contextlib import contextmanager
 from contextvars import ContextVar, copy_context
 from dataclasses import dataclass, field
@@ -121,14 +121,13 @@ def nap(seconds: float) -> None:
         check_not_stopped()
 
 
-class DaemonThreads(Executor):
+class DaemonThreads:
     """Threads that do not hold up the end of the process; as many as are busy at once, and reused with what they keep.
 
-    Whoever waits for one that never ends leaves it to itself. `parallel` is how much work others should hand over at once.
+    Whoever waits for one that never ends leaves it to itself.
     """
 
-    def __init__(self, parallel: int) -> None:
-        self._max_workers = parallel  # dask asks an executor for that.
+    def __init__(self) -> None:
         self._tasks: SimpleQueue[tuple[Future[Any], Callable[[], Any]]] = SimpleQueue()
         self._idle = 0
         self._lock = threading.Lock()
@@ -143,10 +142,6 @@ class DaemonThreads(Executor):
             else:
                 threading.Thread(target=self._run, name="darts-request", daemon=True).start()
         return task
-
-    def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> "Future[T]":
-        """Begin a call, as other executors do."""
-        return self.start(partial(fn, *args, **kwargs))
 
     def within(self, seconds: float, work: Callable[[], T]) -> T:
         """Return what some work returns, if it ends in some seconds.
@@ -270,8 +265,7 @@ class RetryPolicy:
 
         Args:
             request: Makes the request; it must begin anew each time that it is called, and raise the library's error
-                if it fails (``response.raise_for_status()``), or ConnectionError if too few bytes came. What it raises that is
-                no failure of a service is raised unchanged.
+                if it fails, or ConnectionError if too few bytes came. Errors of other kinds are raised unchanged.
             what: What is requested, for messages: no credentials, no signed address.
             limiter: Asked before each attempt; it pauses where the service asks for time.
 

@@ -227,9 +227,8 @@ def _parse_multihash(text: str, name: str) -> tuple[str, bytes]:
         digest = bytes.fromhex(content.removeprefix(begin))
         if content.startswith(begin) and len(digest) == int(begin[-2:], 16):
             return algorithm, digest
-    raise SceneError(
-        f"{name}: file:checksum is {text!r}; expected a multihash in hexadecimal, of {', '.join(_MULTIHASHES.values())}."
-    )
+    known = ", ".join(_MULTIHASHES.values())
+    raise SceneError(f"{name}: file:checksum is {text!r}; expected a multihash in hexadecimal, of {known}.")
 
 
 def _verifies(file: Path, size: int | None, checksum: tuple[str, bytes] | None) -> bool:
