@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +22,7 @@ IDENTITIES = "chunk_identities"
 
 _FEW = 64
 """Chunks up to which asking for each is faster than listing which are known: 0.15 ms each, known or not."""
-_SHARDS_AT_ONCE = 8
+_SHARDS_AT_ONCE = 4
 """Shards that are read at the same time: from object storage each takes two requests, one after the other."""
 
 _first_snapshots: dict[str, str] = {}
@@ -81,7 +81,7 @@ class Snapshot:
             states[coordinates[:, 0], coordinates[:, 1]] = self.states(chunks)
         return states
 
-    def read(self, variables: Iterable[CubeVariable], window: Window, states: np.ndarray) -> dict[str, np.ndarray]:
+    def read(self, variables: Sequence[CubeVariable], window: Window, states: np.ndarray) -> dict[str, np.ndarray]:
         """Read a window of some variables.
 
         Args:
@@ -95,24 +95,30 @@ class Snapshot:
         Raises:
             CubeDamagedError: If a shard is damaged.
         """
-        results = {each.name: np.full(window.shape, each.nodata, each.dtype) for each in variables}
-        arrays: dict[str, Any] = {name: self._group[name] for name in results}
-        filled = chunks_where(states == ChunkState.FILLED, chunk_block(window, self._product.chunk_px))
+        results = {each.name: np.empty(window.shape, each.dtype) for each in variables}
+        block = chunk_block(window, self._product.chunk_px)
+        filled = set(chunks_where(states == ChunkState.FILLED, block))
 
-        def read(name: str, chunk: Chunk) -> None:
+        def read(variable: CubeVariable, array: Any, chunk: Chunk) -> None:
             part = window.intersection(chunk_window(chunk, self._product.chunk_px, self._product.geobox))
             if part is None:
                 return
             try:
-                results[name][part.relative_to(window)] = arrays[name][part]
+                values = array[part] if chunk in filled else variable.nodata
             except (ValueError, RuntimeError) as error:  # A checksum differs, or a codec fails.
                 raise CubeDamagedError(
-                    f"The chunk in row {chunk.row}, column {chunk.col} of {name} is damaged on its storage; "
+                    f"The chunk in row {chunk.row}, column {chunk.col} of {variable.name} is damaged on its storage; "
                     "`darts cube verify` lists what is, and fetching it again replaces it."
                 ) from error
+            results[variable.name][part.relative_to(window)] = values
 
+        chunks = chunks_where(np.ones(states.shape, bool), block)
         with ThreadPoolExecutor(_SHARDS_AT_ONCE, thread_name_prefix="read") as pool:
-            tasks = [pool.submit(read, name, chunk) for chunk in filled for name in results]
+            tasks = [
+                pool.submit(read, variable, array, chunk)
+                for variable, array in [(each, self._group[each.name]) for each in variables]
+                for chunk in chunks
+            ]
             for task in tasks:
                 task.result()
         return results
