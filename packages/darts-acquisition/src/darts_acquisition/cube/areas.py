@@ -72,9 +72,7 @@ def chunks_of(product: CubeProduct, area: AreaLike, buffer: int = 0) -> list[Chu
 def chunks_by_part(product: CubeProduct, area: AreaLike, buffer: int = 0) -> list[tuple[Chunk, ...]]:
     """List the chunks of each grid and each geometry of an area; arguments and errors are those of `chunks_of`.
 
-    Returns:
-        The chunks of each part, in the order of the parts; none of one that lies outside the grid. Empty geometries are
-        no parts.
+    A part that lies outside the grid has none; empty geometries are no parts.
     """
     from odc.geo.geobox import GeoBox
 
@@ -183,8 +181,7 @@ def _chunks_of_geometry(product: CubeProduct, geometry: "Geometry", buffer: int)
 def _candidates(product: CubeProduct, geometry: "Geometry", shape: Any, buffer: int) -> list[tuple[float, Window]]:
     """Return the rectangles of chunks around a geometry, which `shape` is in the grid's CRS, if that is projected.
 
-    Returns:
-        Each with what has to be added to the geometry's longitudes to get there, in degrees.
+    Each comes with the degrees that have to be added to the geometry's longitudes to get there.
     """
     grid: Any = product.geobox
     if grid.crs.geographic and geometry.crs is not None and not geometry.crs.geographic:
@@ -255,13 +252,7 @@ def _outside(product: CubeProduct, area: "GeoBox | Geometry") -> OutsideExtentEr
 
 
 def describe_missing(window: Window, chunks: list[Chunk], product: CubeProduct) -> str:
-    """Say how many chunks of a window are missing, and where, in the cube's CRS and in degrees.
-
-    Args:
-        window: Pixels that somebody wants.
-        chunks: The missing ones of the chunks that the window touches; at least one.
-        product: What the cube holds.
-    """
+    """Say which chunks of a window are missing, at least one, in the cube's CRS and in degrees."""
     parts = list(parts_within(window, chunks, product))
     top, bottom = min(part.rows.start for part in parts), max(part.rows.stop for part in parts)
     left, right = min(part.cols.start for part in parts), max(part.cols.stop for part in parts)

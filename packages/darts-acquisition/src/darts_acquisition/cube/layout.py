@@ -71,9 +71,7 @@ def lay_out(session: "icechunk.Session", product: CubeProduct) -> None:
 def add_digests(group: Any, cube_id: str) -> None:
     """Create the array of digests in a cube that has none; no chunk has a digest then.
 
-    Args:
-        group: The zarr group of the cube.
-        cube_id: What no other cube has. It is the identity of what was written before there were digests.
+    No other cube has this id, which is the identity of what was written before there were digests.
     """
     group.create_array(
         DIGEST,

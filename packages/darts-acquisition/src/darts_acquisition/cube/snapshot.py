@@ -30,12 +30,7 @@ _first_snapshots: dict[str, str] = {}
 
 
 class Snapshot:
-    """A cube as one session sees it.
-
-    Args:
-        session: The session.
-        product: What the cube holds.
-    """
+    """A cube as one session sees it."""
 
     def __init__(self, session: "icechunk.Session", product: CubeProduct) -> None:
         import zarr
@@ -84,13 +79,8 @@ class Snapshot:
     def read(self, variables: Sequence[CubeVariable], window: Window, states: np.ndarray) -> dict[str, np.ndarray]:
         """Read a window of some variables.
 
-        Args:
-            variables: What to read.
-            window: Pixels of the grid.
-            states: 2-D uint8 array of the chunks that the window touches. What is not filled is nodata, and not read.
-
-        Returns:
-            Arrays of the window's shape by name.
+        `states`, 2-D uint8, are those of the chunks that the window touches. What is not filled is nodata, and not
+        read.
 
         Raises:
             CubeDamagedError: If a shard is damaged.
@@ -126,13 +116,7 @@ class Snapshot:
     def identities(
         self, repository: "icechunk.Repository", chunks: Sequence[Chunk], states: np.ndarray
     ) -> dict[Chunk, str]:
-        """Return what tells whether chunks still hold the same, see `Datacube.identities`.
-
-        Args:
-            repository: The repository.
-            chunks: The chunks.
-            states: Their states, 1-D uint8.
-        """
+        """Return what tells whether chunks still hold the same, see `Datacube.identities`; `states` are 1-D uint8."""
         known = dict(zip(chunks, states.tolist(), strict=True))
         filled = [(*chunk, 0) for chunk, state in known.items() if state == ChunkState.FILLED]
         digests: dict[tuple[int, ...], bytes] = {}
@@ -159,10 +143,8 @@ class Snapshot:
     def _read_small(self, array: str, coordinates: Sequence[tuple[int, ...]]) -> dict[tuple[int, ...], bytes]:
         """Read uncompressed chunks of an array whose chunks are so small that they lie in its manifest.
 
-        Zarr itself takes ten times as long for many, and as long for those that are not stored.
-
-        Returns:
-            The bytes of those that are stored, by coordinates.
+        Zarr itself takes ten times as long for many, and as long for those that are not stored, which are left out
+        here.
         """
         from zarr.core.buffer import default_buffer_prototype
 

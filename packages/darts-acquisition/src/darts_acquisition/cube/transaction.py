@@ -20,13 +20,7 @@ if TYPE_CHECKING:
 
 
 class Transaction:
-    """Changes that nobody sees before `commit`, and nobody ever if that does not come.
-
-    Args:
-        location: Where the repository lies.
-        repository: The repository.
-        product: What the cube holds.
-    """
+    """Changes to a cube that nobody sees before `commit`, and nobody ever if that does not come."""
 
     def __init__(self, location: Location, repository: "icechunk.Repository", product: CubeProduct) -> None:
         self._location = location
@@ -136,15 +130,9 @@ class Transaction:
                 self._array(STATE).vindex[rows, cols] = np.broadcast_to(states, len(chunks)).astype("uint8")
 
     def set_digests(self, chunks: Iterable[Chunk], window: Window, arrays: Mapping[str, np.ndarray]) -> None:
-        """Set the digests of chunks that are filled now; those that were put in part are read back as a whole.
+        """Set the digests of chunks that are filled now, after arrays were put into a window.
 
-        Args:
-            chunks: The chunks.
-            window: Pixels that were put.
-            arrays: What was put there.
-
-        Raises:
-            CubeDamagedError: If what a chunk held before is damaged.
+        Chunks that were put in part are read back as a whole; CubeDamagedError if what one held before is damaged.
         """
         for chunk in chunks:
             digest = digest_of(self._content(chunk, window, arrays), self._product)
@@ -167,17 +155,10 @@ class Transaction:
 
 
 def states_after_write(before: np.ndarray, window: Window, product: CubeProduct, *, complete: bool) -> np.ndarray:
-    """Return the states of the chunks that a window touches, after all of its pixels were written.
+    """Return the states of the chunks that a window touches, after all of its pixels were written; 2-D uint8.
 
-    Args:
-        before: 2-D uint8 array of the states before. Not changed.
-        window: Pixels that were written.
-        product: What the cube holds.
-        complete: The provider has nothing beyond the window.
-
-    Returns:
-        New array: chunks that the window covers whole (with `complete`, all of them) are filled; one that was known to
-        be empty and holds a part of something now is missing; others are as they were.
+    Chunks that the window covers whole (all of them, if the provider has nothing beyond it: `complete`) are filled; one
+    that was known to be empty and holds a part of something now is missing; others are as they were `before`.
     """
     block = chunk_block(window, product.chunk_px)
     after = before.copy()
