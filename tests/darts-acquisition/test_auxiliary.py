@@ -92,7 +92,7 @@ def test_tcvis_grid_covers_the_arctic_at_the_published_pixel_size():
     assert tcvis_product("2003-2022").collection == "users/ingmarnitze/TCTrend_SR_2003-2022_TCVIS"
 
 
-@settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=6, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     east=st.floats(300_000, 650_000),
     north=st.floats(7_000_000, 9_000_000),

@@ -241,7 +241,7 @@ ACTIONS = st.one_of(
 )
 
 
-@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=10, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(actions=st.lists(ACTIONS, min_size=1, max_size=5))
 def test_any_writes_leave_digests_of_what_is_there(tmp_path_factory, product, actions):
     cube = Datacube.create(tmp_path_factory.mktemp("cubes") / "cube", product)

@@ -89,7 +89,7 @@ def test_nodata_value_of_some_bands_only_counts_for_these(delivery):
         np.testing.assert_array_equal(masks.quality_data_mask, quality)
 
 
-@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     numbers=hnp.arrays("uint16", (4, *SHAPE), elements=st.sampled_from([0, 0, 700, 900, 65535])),
     tag=st.sampled_from([None, 0, 900, 65535]),

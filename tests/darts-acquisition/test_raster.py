@@ -56,7 +56,7 @@ shifts = st.sampled_from([0.0, 0.0, 0.3, -0.3, 0.45, -0.45])
 places = st.tuples(st.integers(-20, 45), st.integers(-20, 35), shifts, shifts, st.integers(3, 40), st.integers(3, 40))
 
 
-@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(
     seed=st.integers(0, 10**6),
     where=st.lists(places, min_size=1, max_size=4),

@@ -5,6 +5,7 @@ import threading
 import time
 from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
 
 import boto3
 import botocore.config
@@ -15,8 +16,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from darts_acquisition.errors import LoginError, ServiceError
-from darts_acquisition.io.failures import failure_of, parse_retry_after
-from darts_acquisition.io.retry import FetchCancellation, RateLimiter, RetryPolicy, StoppedError, cancellable
+from darts_acquisition.io.failures import RequestError, failure_of, parse_retry_after
+from darts_acquisition.io.retry import (
+    DaemonThreads,
+    FetchCancellation,
+    RateLimiter,
+    RetryPolicy,
+    StoppedError,
+    cancellable,
+)
 from darts_utils import ParameterError
 from support.earthengine_server import connect, serve_earth_engine
 from support.file_server import serve_files
@@ -380,3 +388,17 @@ def test_values_that_cannot_work_are_refused():
         RateLimiter(0)
     with pytest.raises(ParameterError):
         RetryPolicy(attempts=0)
+
+
+def test_what_comes_too_late_is_closed():
+    may_come, closed = threading.Event(), threading.Event()
+
+    def open_late():
+        may_come.wait()
+        return SimpleNamespace(close=closed.set)
+
+    with pytest.raises(RequestError, match=r"no whole answer within 0\.01 s"):
+        DaemonThreads().within(0.01, open_late)
+    assert not closed.is_set()
+    may_come.set()
+    assert closed.wait(10)

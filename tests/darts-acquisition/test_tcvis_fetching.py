@@ -130,7 +130,7 @@ windows = st.builds(
 )
 
 
-@settings(max_examples=6)
+@settings(max_examples=4)
 @given(places=st.lists(windows, min_size=1, max_size=3))
 def test_what_is_fetched_equals_the_mosaic(tmp_path_factory, places):
     product = small_product()

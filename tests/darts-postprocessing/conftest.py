@@ -8,8 +8,8 @@ import pytest
 
 from darts_postprocessing.backends import Backend, bands
 from darts_postprocessing.backends.cpu import CpuBackend
-from darts_postprocessing.backends.cuda import CudaBackend, cuda_backend
-from darts_utils import DeviceError
+from darts_postprocessing.backends.cuda import CudaBackend
+from darts_utils import Device, try_cupy
 from support.postprocessing import StandInCupy, StandInNdimage
 
 
@@ -23,10 +23,10 @@ def backend(request: pytest.FixtureRequest) -> Backend:
         return CpuBackend()
     if request.param == "cuda logic on numpy":
         return CudaBackend(StandInCupy(), StandInNdimage(), 0)
-    try:
-        return cuda_backend(0)
-    except DeviceError as error:
-        pytest.skip(f"no working GPU: {error}")
+    gpu = Device("cuda", 0)
+    if reason := try_cupy("pip install cupy")(gpu):
+        pytest.skip(f"no working GPU: {reason}")
+    return CudaBackend.of(gpu)
 
 
 @pytest.fixture(scope="session")

@@ -10,10 +10,11 @@ import pytest
 import xarray as xr
 
 from darts_postprocessing import binarize, erode_mask, kernels, prepare_export
-from darts_postprocessing.backends import choice, choose_backend
+from darts_postprocessing.backends import choose_backend
 from darts_postprocessing.backends.cpu import CpuBackend
 from darts_postprocessing.backends.cuda import CudaBackend
 from darts_utils import Device, DeviceFallbackWarning
+from support.driver import ONE_GPU, show_gpus
 from support.postprocessing import CupyArray, StandInCupy, StandInNdimage, make_scene
 
 
@@ -30,7 +31,7 @@ def stand_in(monkeypatch):
     monkeypatch.setitem(sys.modules, "cupy", cupy)
     monkeypatch.setitem(sys.modules, "cupyx", cupyx)
     monkeypatch.setitem(sys.modules, "cupyx.scipy", scipy)
-    monkeypatch.setattr(choice, "resolve_device", lambda wanted, **_: Device("cuda", 0))
+    show_gpus(monkeypatch, ONE_GPU)
     return cupy
 
 
@@ -68,7 +69,7 @@ def test_cupy_broken(monkeypatch, stand_in, tile):
 
     monkeypatch.setattr(stand_in, "asnumpy", fail)
     message = (
-        r"Device cuda:0 was asked for, but cupy does not work on it \(OSError: libnvrtc.so.12: cannot.*file\)\. The"
+        r"Device cuda:0 was asked for, but cupy does not work on it \(OSError: libnvrtc.so.12: cannot.*file\)\. Objects"
     )
     with pytest.warns(DeviceFallbackWarning, match=message):
         eroded = erode_mask(tile["quality_data_mask"], 1, "cuda")

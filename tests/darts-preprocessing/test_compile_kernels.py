@@ -330,6 +330,6 @@ assert thread.is_alive() or {seconds} > 0.5
 """
 
 
-@pytest.mark.parametrize("seconds", [0.5, 2.0])
+@pytest.mark.parametrize("seconds", [0.5, pytest.param(2.0, marks=pytest.mark.slow)])
 def test_the_interpreter_exits_cleanly_meanwhile(tmp_path, seconds):
     python(AT_EXIT.format(seconds=seconds), tmp_path)

@@ -48,7 +48,7 @@ def test_facts_among_the_hyperparameters_do_no_harm(tmp_path, fact):
 
 
 CONFIGURATIONS = {
-    "enumerations": {"model": UNET | {"arch": Arch.UNET, "encoder_name": Encoder.RESNET}, "bands": BANDS},
+    "enumerations": {"model": UNET | {"arch": Arch.UNET, "encoder_name": Encoder.MOBILENET}, "bands": BANDS},
     "numbers of numpy": {"model": UNET | {"in_channels": np.int64(3), "encoder_depth": np.int32(3)}, "bands": BANDS},
     "dataclass": Config(dict(UNET), list(BANDS)),
     "namespace": argparse.Namespace(model=argparse.Namespace(**UNET), bands=ListOfOwn(BANDS)),
@@ -105,7 +105,7 @@ class Data(pl.LightningDataModule):
         return torch.utils.data.DataLoader(torch.rand((4, 3, 32, 32)), batch_size=2)
 
 out = pathlib.Path(sys.argv[1])
-config = {"model": {**UNET, "encoder_name": Encoder.RESNET}, "bands": ["red", "ndvi", "slope"]}
+config = {"model": {**UNET, "encoder_name": Encoder.MOBILENET}, "bands": ["red", "ndvi", "slope"]}
 module = Trained(config, datetime.datetime(2026, 5, 4, 12), pathlib.Path("data"), {1, 2})
 for parameter in module.parameters():
     parameter.requires_grad_(True)
@@ -118,6 +118,7 @@ with torch.no_grad():
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(find_spec("pytorch_lightning") is None, reason="pytorch-lightning is not installed")
 def test_a_checkpoint_of_lightning_itself_computes_what_its_module_computes(tmp_path):
     tests = str(pathlib.Path(__file__).parents[1])

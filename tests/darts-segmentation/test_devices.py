@@ -10,6 +10,7 @@ import torch
 from darts_segmentation import EnsembleV1, SMPSegmenter, device, save_model
 from darts_segmentation.engine import make_engine
 from darts_utils import Device, DeviceError, DeviceFallbackWarning, ParameterError
+from support.driver import ONE_GPU, show_gpus
 from support.segmentation import PixelNetwork, card, random_tile, small_unet, unet_card
 
 ASKED_FOR = ("cuda", "cuda:1", 1, torch.device("cuda", 1), Device("cuda", 1))
@@ -18,14 +19,8 @@ NOT_ASKED_FOR = (None, "auto", " Auto ")
 
 @pytest.fixture
 def visible_gpu(monkeypatch):
-    """A GPU that the driver's library shows, and nothing behind it."""
-
-    def resolve(wanted):
-        return (
-            Device("cpu") if str(wanted) == "cpu" else Device("cuda", int(str(wanted)[-1]) if "1" in str(wanted) else 0)
-        )
-
-    monkeypatch.setattr(device, "resolve_device", resolve)
+    """Two GPUs that the driver's library shows, and nothing behind them."""
+    show_gpus(monkeypatch, ONE_GPU, ("GPU-bb", 1, 24))
 
 
 @contextlib.contextmanager
@@ -66,7 +61,7 @@ def test_a_gpu_that_torch_cannot_use_is_passed_over_with_one_true_sentence(visib
         said = str(warning.message)
         assert "asked for" not in said
         assert torch.__version__ in said
-        assert "networks run on the CPU" in said
+        assert "Networks run on the CPU" in said
         assert model.device == torch.device("cpu")
 
 
@@ -76,16 +71,17 @@ def test_a_gpu_that_was_asked_for_and_does_not_work_is_an_error(visible_gpu, wan
     with counted() as caught, pytest.raises(DeviceError) as error:
         make_engine(wanted)
     assert not caught
-    assert f"Device {wanted} was asked for, but torch {torch.__version__} cannot use it" in str(error.value)
-    assert "choose 'cpu'" in str(error.value)
+    asked = "cuda:1" if "1" in str(wanted) else "cuda:0"
+    assert f"Device {asked} was asked for, but torch {torch.__version__} cannot use it" in str(error.value)
+    assert "Choose another device, or 'cpu'." in str(error.value)
 
 
 @pytest.mark.parametrize(
     ("raised", "says"),
     [
-        (AssertionError("Torch not compiled with CUDA enabled"), "(Torch not compiled with CUDA enabled)"),
-        (RuntimeError("The NVIDIA driver is too old (found 11040).\nUpdate it."), "is too old (found 11040))"),
-        (RuntimeError(""), "(RuntimeError)"),
+        (AssertionError("Torch not compiled with CUDA enabled"), "(Torch not compiled with CUDA enabled;"),
+        (RuntimeError("The NVIDIA driver is too old (found 11040).\nUpdate it."), "is too old (found 11040);"),
+        (RuntimeError(""), "(RuntimeError;"),
         (OSError("libcudnn.so.9: cannot open"), "libcudnn.so.9"),
     ],
 )

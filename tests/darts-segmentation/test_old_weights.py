@@ -63,7 +63,10 @@ def test_a_transformer_loads(tmp_path):
     _check(tmp_path / "a.pt", architecture, size=224)
 
 
-@pytest.mark.parametrize("arch", OLD_OPTIONS)
+@pytest.mark.parametrize(
+    "arch",
+    [pytest.param(arch, marks=() if arch in ("unet", "pspnet", "pan") else pytest.mark.slow) for arch in OLD_OPTIONS],
+)
 def test_options_of_old_names_load_where_smp_takes_them(tmp_path, arch):
     _check(tmp_path / "a.pt", {"arch": arch, **SAME} | OLD_OPTIONS[arch])
 

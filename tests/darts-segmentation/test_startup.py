@@ -82,6 +82,7 @@ def test_networks_are_the_same_with_and_without_the_means(architectures):
     assert "torch._dynamo" in plain["loaded"]
 
 
+@pytest.mark.slow
 def test_the_compiler_works_afterwards():
     out = _python(
         """

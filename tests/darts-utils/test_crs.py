@@ -5,7 +5,7 @@ import warnings
 
 import pyproj
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from darts_utils import ArealScaleWarning, GridError, check_areal_scale
@@ -49,6 +49,7 @@ CODES = {
 
 
 @pytest.mark.parametrize("name", CODES)
+@settings(max_examples=25)
 @given(lat=st.floats(41, 84), east=st.floats(-3, 3))
 def test_areal_scale_is_that_of_geodesic_areas(name, lat, east):
     crs = CODES[name]

@@ -2,59 +2,14 @@
 
 import subprocess
 import sys
-from types import ModuleType, SimpleNamespace
+from types import ModuleType
 
 import pytest
 
 from darts_utils import Device, DeviceError, DeviceFallbackWarning, ParameterError, resolve_device
+from support.driver import NVMLError, show_gpus
 
 CPU = Device("cpu")
-GIB = 2**30
-
-
-class NVMLError(Exception):
-    pass
-
-
-class FakeDriver(ModuleType):
-    """The part of ``pynvml`` that device choice uses; a GPU is (UUID, GiB in use, GiB in all)."""
-
-    NVMLError = NVMLError
-
-    def __init__(self, *gpus, works=True, mig=()):
-        super().__init__("pynvml")
-        self.gpus = gpus
-        self.mig = mig
-        self.works = works
-        self.sessions = 0
-
-    def nvmlInit(self):  # noqa: N802
-        if not self.works:
-            raise NVMLError("NVML Shared Library Not Found")
-        self.sessions += 1
-
-    def nvmlShutdown(self):  # noqa: N802
-        self.sessions -= 1
-
-    def nvmlDeviceGetCount(self):  # noqa: N802
-        return len(self.gpus)
-
-    def nvmlDeviceGetHandleByIndex(self, index):  # noqa: N802
-        return self.gpus[index]
-
-    def nvmlDeviceGetHandleByUUID(self, uuid):  # noqa: N802
-        for gpu in (*self.gpus, *self.mig):
-            if gpu[0] == uuid:
-                return gpu
-        raise NVMLError("Not Found")
-
-    def nvmlDeviceGetUUID(self, handle):  # noqa: N802
-        return handle[0]
-
-    def nvmlDeviceGetMemoryInfo(self, handle):  # noqa: N802
-        if handle[1] is None:
-            raise NVMLError("Not Supported")
-        return SimpleNamespace(used=handle[1] * GIB, total=handle[2] * GIB)
 
 
 @pytest.fixture(autouse=True)
@@ -67,8 +22,7 @@ def machine(monkeypatch):
     """A function that gives the machine these GPUs, and this CUDA_VISIBLE_DEVICES."""
 
     def prepare(*gpus, visible=None, **driver_options):
-        driver = FakeDriver(*gpus, **driver_options)
-        monkeypatch.setitem(sys.modules, "pynvml", driver)
+        driver = show_gpus(monkeypatch, *gpus, **driver_options)
         if visible is not None:
             monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
         return driver
@@ -128,7 +82,7 @@ def test_the_cpu_asks_no_driver(machine):
             raise AssertionError(name)
 
     sys.modules["pynvml"] = machine() and Untouchable("pynvml")
-    assert resolve_device("cpu", needs=["no_such_module"]) == CPU
+    assert resolve_device("cpu", trial=broken) == CPU
 
 
 @pytest.mark.parametrize(
@@ -245,40 +199,56 @@ def test_an_index_too_high_says_how_many_there_are(machine, gpus, count):
     assert f"Device cuda:2 was asked for, but this process sees {count} counted from 0." in sentence(2)
 
 
-def test_missing_modules_are_named_with_the_command_that_brings_them(machine):
-    machine(IDLE)
-    options = {"needs": ["sys", "no_cupy", "no_cucim"], "install": 'pip install "darts-postprocessing[cuda12]"'}
-    assert 'no_cupy and no_cucim are not installed (pip install "darts-postprocessing[cuda12]")' in sentence(
-        "cuda", **options
+def broken(device):
+    return f"it computes 3 where 2 is right on {device}"
+
+
+def works(device):
+    return ""
+
+
+def test_a_gpu_is_taken_if_it_passes_the_trial_and_no_other_is_tried(machine):
+    machine(BUSY, IDLE, IDLE)
+    tried = []
+    for asked, chosen in ((None, 0), ("auto", 1), ("cuda", 0), (2, 2)):
+        assert resolve_device(asked, trial=lambda device: tried.append(device) or "") == Device("cuda", chosen)
+        assert tried.pop() == Device("cuda", chosen)
+        assert not tried
+    assert resolve_device("cpu", trial=broken) == CPU
+
+
+def test_a_gpu_that_fails_the_trial_is_named_by_who_asked_for_it(machine):
+    machine(BUSY, IDLE)
+    assert sentence("cuda:1", trial=broken) == (
+        "Device cuda:1 was asked for, but it computes 3 where 2 is right on cuda:1. Choose another device, or 'cpu'."
     )
-    assert resolve_device(**options) == CPU
-    assert resolve_device("auto", **options) == CPU
-    assert "but no_cupy is not installed." in sentence("cuda", needs=["no_cupy"])
+    assert resolve_device(None, trial=broken) == CPU
+    assert resolve_device("auto", trial=broken) == CPU
 
 
-def test_everything_that_is_missing_is_named_at_once(machine):
+def test_who_wants_to_be_told_is_told_that_nobody_asked(machine):
+    machine(IDLE)
+    for asked in (None, "auto"):
+        with pytest.warns(DeviceFallbackWarning) as caught:
+            assert resolve_device(asked, trial=broken, work="networks run", warn=True) == CPU
+        assert [str(warning.message) for warning in caught] == [
+            "There is a GPU, but it computes 3 where 2 is right on cuda:0. Networks run on the CPU."
+        ]
+
+
+def test_where_the_driver_does_not_tell_the_trial_decides(machine):
+    """On small machines and in containers NVML is absent, and CUDA works."""
     machine(works=False)
-    assert "no NVIDIA driver answers here (NVML Shared Library Not Found) and no_cupy is not installed" in sentence(
-        "cuda", needs=["no_cupy"]
+    for asked, chosen in ((None, 0), ("auto", 0), ("cuda:1", 1)):
+        assert resolve_device(asked, trial=works) == Device("cuda", chosen)
+    assert resolve_device(None, trial=broken, warn=True) == CPU
+    assert "no NVIDIA driver answers here (NVML Shared Library Not Found) and it computes 3" in sentence(
+        "cuda", trial=broken
     )
-
-
-@pytest.mark.parametrize("needs", [["sys"], ["xml.dom"], ["made_by_hand"], ["sys", "json"]])
-def test_modules_that_are_there_are_found(machine, monkeypatch, needs):
-    machine(IDLE)
-    monkeypatch.setitem(sys.modules, "made_by_hand", ModuleType("made_by_hand"))
-    assert resolve_device("cuda", needs=needs) == Device("cuda", 0)
-
-
-@pytest.mark.parametrize("needs", ["no_parent.child", "xml.no_child", "blocked"])
-def test_modules_that_are_absent_are_missed(machine, monkeypatch, needs):
-    machine(IDLE)
-    monkeypatch.setitem(sys.modules, "blocked", None)
-    assert f"{needs} is not installed" in sentence("cuda", needs=[needs])
 
 
 def a_stage(device):
-    return resolve_device(device, needs=["no_cupy"], install="pip install it", fallback=True)
+    return resolve_device(device, trial=broken, work="objects are made", fallback=True)
 
 
 def test_a_fallback_is_a_warning_of_its_own_at_the_callers_line(machine):
@@ -286,7 +256,7 @@ def test_a_fallback_is_a_warning_of_its_own_at_the_callers_line(machine):
     with pytest.warns(DeviceFallbackWarning) as caught:
         assert a_stage("cuda") == CPU
     assert [str(warning.message) for warning in caught] == [
-        "Device cuda:0 was asked for, but no_cupy is not installed (pip install it). The CPU does the work."
+        "Device cuda:0 was asked for, but it computes 3 where 2 is right on cuda:0. Objects are made on the CPU."
     ]
     assert caught[0].filename == __file__
 

@@ -5,6 +5,7 @@ import random
 import re
 import shutil
 import signal
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,8 @@ SLOW_TILES = 4
 CHUNKS = 8
 SLOW_CHUNKS = 32
 ERRORS = [(code, sticky) for code in (errno.EIO, errno.ENOSPC, errno.EROFS, errno.EDQUOT) for sticky in (False, True)]
+ALL_PRODUCTS = ("probabilities", "binarized", "polygonized", "extent")
+ONE_OF_A_KIND = ("probabilities", "polygonized")
 KINDS = {"fopen": "open", "pwrite": "write", "fwrite": "write", "renameat2": "rename", "unlinkat": "unlink"}
 
 _NAMES = [
@@ -51,6 +54,7 @@ class Undisturbed:
 
     inputs: Path
     results: Path
+    products: Sequence[str]
     calls: list[Call]
     content: dict[str, Any]
     names: set[str]
@@ -72,8 +76,8 @@ class Undisturbed:
 
 @pytest.fixture(scope="module")
 def undisturbed(fault_server: ForkServer, tmp_path_factory: pytest.TempPathFactory) -> Undisturbed:
-    """A traced run over two tiles, so that there is a first and a last one."""
-    return _trace(fault_server, tmp_path_factory.mktemp("two"), TILES)
+    """A traced run over two tiles, so that there is a first and a last one, with a file of each kind."""
+    return _trace(fault_server, tmp_path_factory.mktemp("two"), TILES, ONE_OF_A_KIND)
 
 
 @pytest.fixture(scope="module")
@@ -82,10 +86,10 @@ def undisturbed_four(fault_server: ForkServer, tmp_path_factory: pytest.TempPath
     return _trace(fault_server, tmp_path_factory.mktemp("four"), SLOW_TILES)
 
 
-def _trace(server: ForkServer, folder: Path, tiles: int) -> Undisturbed:
+def _trace(server: ForkServer, folder: Path, tiles: int, products: Sequence[str] = ALL_PRODUCTS) -> Undisturbed:
     inputs = standin.make_folder(folder / "inputs", tiles)
     trace = folder / "trace"
-    ended = _run(server, inputs, folder, Fault(f"/{folder.name}/results", trace=str(trace)))
+    ended = _run(server, inputs, folder, products, Fault(f"/{folder.name}/results", trace=str(trace)))
     assert (ended.value["code"], ended.signal, ended.error) == (0, 0, "")
     calls = []
     for line in trace.read_text().splitlines():
@@ -95,11 +99,11 @@ def _trace(server: ForkServer, folder: Path, tiles: int) -> Undisturbed:
     results = folder / "results"
     content = standin.describe(results)
     assert len(content) == tiles
-    return Undisturbed(inputs, results, calls, content, _names(results))
+    return Undisturbed(inputs, results, products, calls, content, _names(results))
 
 
-def _run(server: ForkServer, inputs: Path, folder: Path, fault: Fault | None = None) -> Any:
-    values = {"output_data_dir": str(folder / "results"), "executor": "serial"}
+def _run(server: ForkServer, inputs: Path, folder: Path, products: Sequence[str], fault: Fault | None = None) -> Any:
+    values = {"output_data_dir": str(folder / "results"), "executor": "serial", "export_bands": list(products)}
     return server.call("support.standin:run_pipeline", str(inputs), values, fault=fault)
 
 
@@ -156,7 +160,7 @@ def _complete(server: ForkServer, run: Undisturbed, folder: Path, about: str) ->
     """Run once more without faults: what is finished stays, and all is as if nothing had happened."""
     results = folder / "results"
     before = _manifests(results)
-    ended = _run(server, run.inputs, folder)
+    ended = _run(server, run.inputs, folder, run.products)
     assert (ended.signal, ended.error) == (0, ""), about
     assert ended.value["code"] == 0, f"{about}: {ended.value}"
     expected = {name: "skipped" if name in before else "success" for name in run.content}
@@ -179,7 +183,7 @@ def _disturb(server: ForkServer, run: Undisturbed, folder: Path, call: Call, err
     what = "killed" if error == KILL else f"{errno.errorcode[error]}{' from then on' if sticky else ''}"
     about = f"{what} at {call}"
     folder.mkdir()
-    ended = _run(server, run.inputs, folder, Fault(f"/{folder.name}/results", call.number, error, sticky))
+    ended = _run(server, run.inputs, folder, run.products, Fault(f"/{folder.name}/results", call.number, error, sticky))
     if error == KILL:
         assert (ended.signal, ended.error) == (signal.SIGKILL, ""), f"{about}: {ended}"
         done = standin.describe(folder / "results")

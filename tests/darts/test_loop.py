@@ -151,8 +151,22 @@ except RunInterrupted as interrupted:
 """
 
 
-@pytest.mark.parametrize("executor", ["serial", "overlap"])
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 143)])
+@pytest.mark.parametrize(
+    ("executor", "number", "code"),
+    [
+        ("serial", signal.SIGINT, 130),
+        ("overlap", signal.SIGTERM, 143),
+        ("overlap", signal.SIGHUP, 143),
+        *(
+            pytest.param(*case, marks=pytest.mark.slow)
+            for case in (
+                ("overlap", signal.SIGINT, 130),
+                ("serial", signal.SIGTERM, 143),
+                ("serial", signal.SIGHUP, 143),
+            )
+        ),
+    ],
+)
 def test_a_signal_ends_a_run_with_complete_records(tmp_path: Path, executor: str, number: int, code: int) -> None:
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
     command = [sys.executable, "-c", _SCRIPT, str(tmp_path), executor]

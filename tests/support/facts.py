@@ -23,7 +23,7 @@ class Arch(enum.Enum):
 
 
 class Encoder(str, enum.Enum):  # noqa: UP042  # as older programs write it
-    RESNET = "resnet18"
+    MOBILENET = "mobilenet_v2"
 
 
 class Flags(enum.IntFlag):
@@ -89,7 +89,7 @@ FACTS = {
     "set": {1, "a"},
     "frozen set": frozenset([1, 2]),
     "enumeration": Arch.UNET,
-    "enumeration of texts": Encoder.RESNET,
+    "enumeration of texts": Encoder.MOBILENET,
     "flags": Flags.A | Flags.B,
     "enumeration in a class": Outer.Inner.A,
     "enumeration as a key": {Arch.UNET: 1, pathlib.Path("x"): 2},

@@ -64,12 +64,14 @@ def serve_s3() -> Iterator[S3Server]:
 
 
 @contextmanager
-def environment_of(server: S3Server) -> Iterator[None]:
-    """Let this process find the server as its object storage until the block ends."""
+def environment_of(server: S3Server, *, keys: bool = True) -> Iterator[None]:
+    """Let this process find the server as its object storage until the block ends, with or without keys."""
+    absent = ["AWS_PROFILE", "AWS_DEFAULT_REGION", "AWS_SESSION_TOKEN", "AWS_ENDPOINT_URL_S3"]
+    absent += [] if keys else ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"]
     with pytest.MonkeyPatch.context() as patch:
         for name, value in server.environment.items():
             patch.setenv(name, value)
-        for name in ("AWS_PROFILE", "AWS_DEFAULT_REGION", "AWS_SESSION_TOKEN", "AWS_ENDPOINT_URL_S3"):
+        for name in absent:
             patch.delenv(name, raising=False)
         patch.setenv("AWS_CONFIG_FILE", "/nonexistent/config")
         patch.setenv("AWS_SHARED_CREDENTIALS_FILE", "/nonexistent/credentials")

@@ -124,7 +124,7 @@ def plainly(network, tile, patch_size, overlap, reflection=0, bands=BANDS):
     return np.where(valid, total[crop] / weights[crop], np.nan)
 
 
-UNET = {"arch": "unet", "encoder_name": "resnet18", "encoder_depth": 3, "decoder_channels": [16, 8, 8]}
+UNET = {"arch": "unet", "encoder_name": "mobilenet_v2", "encoder_depth": 3, "decoder_channels": [16, 8, 8]}
 
 
 def unet_card(**fields):

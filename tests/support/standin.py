@@ -28,6 +28,7 @@ class MultiplyingSession:
     weights: dict[str, tuple[str, float]]
     keep_members: bool
     precision: str = "fp32"
+    device: str = "cpu"
 
     def segment(self, tile: Any) -> Any:
         parts = {name: (tile[band] * weight).clip(0, 1) for name, (band, weight) in self.weights.items()}

@@ -1,5 +1,7 @@
 """The versions of what this package writes, and those that the files carry."""
 
+from functools import cache
+
 RESULTS_VERSION: int = 1
 """Version of the numbers that this package gives, which are values of rasters and statistics of objects.
 
@@ -18,6 +20,11 @@ _LIBRARIES = ("geopandas", "numpy", "pyogrio", "rasterio", "shapely", "xarray")
 
 def software_versions() -> dict[str, str]:
     """Return the versions of this package and of the libraries that shape its files, by name."""
+    return dict(_software_versions())
+
+
+@cache
+def _software_versions() -> dict[str, str]:
     from importlib.metadata import version
 
     return {name: version(name) for name in ("darts-export", *_LIBRARIES)}

@@ -2,6 +2,7 @@
 
 from collections.abc import Collection
 
+from darts_preprocessing.backends import TRIAL
 from darts_preprocessing.backends.compilation import begin_compilation
 from darts_preprocessing.preprocess import FEATURES
 from darts_preprocessing.terrain import WINDOW_FEATURES
@@ -32,6 +33,6 @@ def compile_kernels(features: Collection[str] | None = None, *, device: DeviceLi
 
 def _uses_cpu(device: DeviceLike) -> bool:
     try:
-        return resolve_device(device, needs=("cupy",)).type == "cpu"
+        return resolve_device(device, trial=TRIAL).type == "cpu"
     except DeviceError:  # preprocess_v2 then warns, and takes the CPU
         return True

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from darts_preprocessing.backends import Backend, Core, Shading, backend_for
+from darts_preprocessing.backends import TRIAL, Backend, Core, Shading, backend_for
 from darts_preprocessing.grid import Length, check_metric_grid, get_array, get_geobox, pad
 from darts_preprocessing.north import get_north
 from darts_preprocessing.terrain import add_variables, describe_radii, resolve_sun, to_radii
@@ -25,8 +25,6 @@ FROM_DEM = ("dem", "relative_elevation", *GRADIENT_FEATURES)
 ARCTICDEM_FEATURES = ("arcticdem_data_mask", *FROM_DEM)
 FEATURES = (*OPTICAL_FEATURES, *TCVIS_FEATURES, *ARCTICDEM_FEATURES)
 """Every variable that :func:`preprocess_v2` can compute."""
-
-_INSTALL = 'pip install "darts-preprocessing[cuda12]" or "darts-preprocessing[cuda13]", as the driver has it'
 
 
 def preprocess_v2(
@@ -80,7 +78,7 @@ def preprocess_v2(
     _require(ds_tcvis, wanted & set(TCVIS_FEATURES), "ds_tcvis")
     _require(ds_arcticdem, _arcticdem_inputs(wanted), "ds_arcticdem")
     shading = resolve_sun(ds_optical.attrs) if "hillshade" in wanted else None
-    chosen = resolve_device(device, needs=("cupy",), install=_INSTALL, fallback=True)
+    chosen = resolve_device(device, trial=TRIAL, work="features are computed", fallback=True)
     backend, stays = backend_for(chosen, wanted), keep_on_device and chosen.type == "cuda"
 
     added: dict[str, Any] = {}

@@ -45,11 +45,6 @@ def distinct_channels(members: Iterable[Sequence[Channel]]) -> tuple[Channel, ..
     return tuple(dict.fromkeys(channel for member in members for channel in member))
 
 
-def is_on_gpu(array: Any) -> bool:
-    """Tell whether an array is cupy's, without importing cupy."""
-    return type(array).__module__.partition(".")[0] == "cupy"
-
-
 def get_bands(
     tile: "xr.Dataset", names: Iterable[str], take: Callable[[Any], Any] = np.asarray
 ) -> "dict[str, NDArray[Any] | torch.Tensor]":

@@ -8,10 +8,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from darts_segmentation.bands import TilePatches, is_on_gpu
+from darts_segmentation.bands import TilePatches
 from darts_segmentation.engine import Network, Scaler
 from darts_segmentation.network import place_network
 from darts_segmentation.precision import NumberFormat, computing
+from darts_utils import is_on_gpu
 
 # More pixels than one large patch at a time do not make a CPU faster, they only take memory.
 _PIXELS_AT_A_TIME = 1024 * 1024

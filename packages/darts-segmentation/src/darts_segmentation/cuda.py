@@ -11,11 +11,11 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.dlpack import from_dlpack
 
-from darts_segmentation.bands import TilePatches, is_on_gpu
+from darts_segmentation.bands import TilePatches
 from darts_segmentation.engine import Network, Scaler
 from darts_segmentation.network import place_network
 from darts_segmentation.precision import NumberFormat, computing
-from darts_utils import usable_cpus
+from darts_utils import is_on_gpu, usable_cpus
 
 _BUFFERS = 2
 _THREADS = 8

@@ -3,12 +3,10 @@
 import warnings
 from typing import TYPE_CHECKING
 
-from darts_utils import DeviceError, DeviceFallbackWarning, DeviceLike, resolve_device
+from darts_utils import Device, DeviceLike, resolve_device
 
 if TYPE_CHECKING:
     import torch
-
-_ADVICE = "Install a torch that is built for the driver, or choose 'cpu'."
 
 
 def choose_device(device: "DeviceLike | torch.device") -> "torch.device":
@@ -28,24 +26,17 @@ def choose_device(device: "DeviceLike | torch.device") -> "torch.device":
     import torch
 
     wanted = str(device) if isinstance(device, torch.device) else device
-    chosen = resolve_device(wanted)
-    if chosen.type == "cpu":
-        return torch.device("cpu")
-    gpu = torch.device("cuda", chosen.index)
-    reason = _why_not(gpu)
-    if not reason:
-        return gpu
-    if wanted is None or str(wanted).strip().lower() == "auto":
-        warnings.warn(
-            f"There is a GPU, but torch {torch.__version__} cannot use it ({reason}); networks run on the CPU. "
-            f"{_ADVICE}",
-            DeviceFallbackWarning,
-            stacklevel=4,
-        )
-        return torch.device("cpu")
-    raise DeviceError(
-        f"Device {wanted} was asked for, but torch {torch.__version__} cannot use it ({reason}). {_ADVICE}"
-    )
+    chosen = resolve_device(wanted, trial=try_torch, work="networks run", warn=True, stacklevel=4)
+    return torch.device("cpu") if chosen.type == "cpu" else torch.device("cuda", chosen.index)
+
+
+def try_torch(device: Device) -> str:
+    """Return why torch cannot compute on a GPU; an empty text where a convolution ran there and was right."""
+    import torch
+
+    reason = _why_not(torch.device("cuda", device.index))
+    advice = "install a torch that is built for the driver"
+    return reason and f"torch {torch.__version__} cannot use it ({reason}; {advice})"
 
 
 def _why_not(gpu: "torch.device") -> str:

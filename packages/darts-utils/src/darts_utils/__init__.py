@@ -20,6 +20,7 @@ from darts_utils.errors import (
     ParameterError,
     UnknownBandError,
 )
+from darts_utils.gpu import is_on_gpu, try_cupy
 from darts_utils.paths import CubeOrigin, DefaultPaths, FoundCube, original_cube
 from darts_utils.resources import available_memory, usable_cpus
 from darts_utils.results import ResultFolder, read_manifest
@@ -59,12 +60,14 @@ __all__ = [
     "band_attrs",
     "check_areal_scale",
     "get_band",
+    "is_on_gpu",
     "normalize_band",
     "original_cube",
     "read_manifest",
     "remove_partials",
     "resolve_device",
     "step",
+    "try_cupy",
     "usable_cpus",
     "write_atomically",
 ]

@@ -1,11 +1,10 @@
 """Choose the device that does the work, and say in a sentence why a GPU cannot."""
 
 import contextlib
-import importlib.util
+import logging
 import os
-import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any, Literal, TypeAlias
@@ -33,6 +32,7 @@ DeviceLike: TypeAlias = "str | int | Device | None"
 """How callers name a device: "cpu", "cuda", "cuda:1", "auto", a GPU index, a :class:`Device`, or None."""
 
 CPU = Device("cpu")
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,13 @@ class _Gpu:
 
 
 def resolve_device(
-    device: DeviceLike = None, *, needs: Sequence[str] = (), install: str = "", fallback: bool = False
+    device: DeviceLike = None,
+    *,
+    trial: Callable[[Device], str] | None = None,
+    work: str = "the work is done",
+    fallback: bool = False,
+    warn: bool = False,
+    stacklevel: int = 2,
 ) -> Device:
     """Turn what the caller asked for into a device that works.
 
@@ -54,9 +60,12 @@ def resolve_device(
         device: "cpu"; "cuda" (the first GPU), "cuda:1" or a GPU index; "auto", the first GPU with less than half of its
             memory in use, or that does not tell; None, the first GPU where one works. "auto" and None mean the CPU
             where there is no such GPU. Anything that prints as one of these will do, a ``torch.device`` for example.
-        needs: Modules without which the GPU is of no use to the caller, for example ``["cupy"]``.
-        install: The command that installs `needs`, for the message.
+        trial: Lets a GPU compute what the caller will need of it; returns why it cannot, or an empty text. None
+            believes the driver, which knows what there is, not what works.
+        work: What then happens on the CPU, for the sentence: "networks run".
         fallback: Take the CPU, with a :class:`DeviceFallbackWarning`, where the GPU asked for does not work.
+        warn: Warn likewise where nobody asked for a GPU, and one that is there does not work.
+        stacklevel: Whose line the warning names: 2 is who called the caller.
 
     Returns:
         The device.
@@ -65,6 +74,9 @@ def resolve_device(
         ParameterError: If `device` is none of the above.
         DeviceError: If a GPU was asked for, does not work, and `fallback` is False. The message names what is missing.
 
+    Warns:
+        DeviceFallbackWarning: See `fallback` and `warn`.
+
     Examples:
         >>> resolve_device("cpu")
         Device(type='cpu', index=0)
@@ -72,22 +84,35 @@ def resolve_device(
     wanted = _parse(device)
     if wanted == CPU:
         return CPU
-    gpus, reasons = _visible_gpus()
-    reasons += _missing_modules(needs, install)
-    if reasons:
+    gpus, reason = _visible_gpus()
+    chosen = _choose(wanted, gpus)
+    if chosen is None:
         if wanted in (None, "auto"):
             return CPU
-        return _give_up(str(wanted), " and ".join(reasons), fallback)
-    if wanted is None:
-        return Device("cuda", 0)
+        number = len(gpus or ())
+        count = f"this process sees {number} GPU{'' if number == 1 else 's'}, counted from 0"
+        return _give_up(f"Device {wanted} was asked for, but {reason or count}.", work, fallback, stacklevel)
+    why_not = trial(chosen) if trial is not None else ""
+    if not why_not and (gpus or trial is not None):
+        return chosen
+    why_not = " and ".join(filter(None, (reason, why_not)))
+    if wanted not in (None, "auto"):
+        return _give_up(f"Device {wanted} was asked for, but {why_not}.", work, fallback, stacklevel)
+    if warn and gpus:
+        return _give_up(f"There is a GPU, but {why_not}.", work, True, stacklevel)
+    logger.info("%s on the CPU: %s.", work, why_not)
+    return CPU
+
+
+def _choose(wanted: "Device | Literal['auto'] | None", gpus: "list[_Gpu] | None") -> Device | None:
+    """Return the GPU that is meant, None where there is none; where the driver does not tell, it may be there."""
+    if gpus is None:
+        return wanted if isinstance(wanted, Device) else Device("cuda", 0)
     if wanted == "auto":
-        free = (index for index, gpu in enumerate(gpus) if gpu.is_free)
-        index = next(free, None)
-        return CPU if index is None else Device("cuda", index)
-    if wanted.index >= len(gpus):
-        plural = "" if len(gpus) == 1 else "s"
-        return _give_up(str(wanted), f"this process sees {len(gpus)} GPU{plural}, counted from 0", fallback)
-    return wanted
+        index = next((index for index, gpu in enumerate(gpus) if gpu.is_free), None)
+        return None if index is None else Device("cuda", index)
+    chosen = Device("cuda", 0) if wanted is None else wanted
+    return chosen if chosen.index < len(gpus) else None
 
 
 def _parse(device: DeviceLike) -> Device | Literal["auto"] | None:
@@ -106,33 +131,17 @@ def _parse(device: DeviceLike) -> Device | Literal["auto"] | None:
     raise ParameterError(f"device is {device!r}; expected 'cpu', 'cuda', 'cuda:1', 'auto', a GPU index or None.")
 
 
-def _give_up(wanted: str, reason: str, fallback: bool) -> Device:
-    message = f"Device {wanted} was asked for, but {reason}."
+def _give_up(message: str, work: str, fallback: bool, stacklevel: int) -> Device:
     if not fallback:
         raise DeviceError(f"{message} Choose another device, or 'cpu'.")
-    # The warning points at the line that called the function that called resolve_device.
-    warnings.warn(f"{message} The CPU does the work.", DeviceFallbackWarning, stacklevel=4)
+    warnings.warn(
+        f"{message} {work[0].upper()}{work[1:]} on the CPU.", DeviceFallbackWarning, stacklevel=stacklevel + 2
+    )
     return CPU
 
 
-def _missing_modules(needs: Sequence[str], install: str) -> list[str]:
-    missing = [name for name in needs if not _is_installed(name)]
-    if not missing:
-        return []
-    how = f" ({install})" if install else ""
-    return [f"{' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} not installed{how}"]
-
-
-def _is_installed(name: str) -> bool:
-    try:
-        return importlib.util.find_spec(name) is not None
-    except (ModuleNotFoundError, ValueError):
-        # The parent of a dotted name is absent; or the module is loaded and was made without a spec.
-        return sys.modules.get(name) is not None
-
-
-def _visible_gpus() -> tuple[list[_Gpu], list[str]]:
-    """List the GPUs that CUDA shows to this process, and say why where there is none.
+def _visible_gpus() -> tuple[list[_Gpu] | None, str]:
+    """List the GPUs that CUDA shows to this process, None where nobody tells, and say why there is none.
 
     Asks the driver's management library, which, unlike CUDA itself, leaves no trace in the process and survives a fork.
     It counts by PCI bus, as CUDA does for GPUs of one model, and for all with ``CUDA_DEVICE_ORDER=PCI_BUS_ID``.
@@ -142,18 +151,18 @@ def _visible_gpus() -> tuple[list[_Gpu], list[str]]:
     try:
         pynvml.nvmlInit()
     except pynvml.NVMLError as error:
-        return [], [f"no NVIDIA driver answers here ({error})"]
+        return None, f"no NVIDIA driver answers here ({error})"
     try:
         gpus = [_Gpu(*_memory(pynvml, handle)) for handle in _visible_handles(pynvml)]
     except pynvml.NVMLError as error:
-        return [], [f"the NVIDIA driver does not tell which GPUs there are ({error})"]
+        return None, f"the NVIDIA driver does not tell which GPUs there are ({error})"
     finally:
         pynvml.nvmlShutdown()
     if gpus:
-        return gpus, []
+        return gpus, ""
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     shown = "" if visible is None else f" (CUDA_VISIBLE_DEVICES is {visible!r})"
-    return [], [f"no GPU is visible to this process{shown}"]
+    return [], f"no GPU is visible to this process{shown}"
 
 
 def _memory(pynvml: ModuleType, handle: Any) -> tuple[int, int]:

@@ -144,19 +144,22 @@ class DaemonThreads:
         return task
 
     def within(self, seconds: float, work: Callable[[], T]) -> T:
-        """Return what some work returns, if it ends in some seconds.
+        """Return what some work returns, if it ends in some seconds; what comes too late and can be closed is closed.
 
         Raises:
             RequestError: If it takes longer.
             StoppedError: If fetching is stopped meanwhile.
         """
         task, end = self.start(work), time.monotonic() + seconds
-        while not task.done():
-            check_not_stopped()
-            left = end - time.monotonic()
-            if left <= 0:
-                raise lost(f"no whole answer within {seconds:.3g} s")
-            wait([task], min(left, _POLL_S))
+        try:
+            while not (done := wait([task], min(seconds, _POLL_S)).done) and time.monotonic() < end:
+                check_not_stopped()
+        except StoppedError:
+            task.add_done_callback(_close_result)
+            raise
+        if not done:
+            task.add_done_callback(_close_result)
+            raise lost(f"no whole answer within {seconds:.3g} s")
         return task.result()
 
     def all(self, works: "Iterable[Callable[[], T]]") -> list[T]:
@@ -187,6 +190,11 @@ class DaemonThreads:
             del task, work  # Else an idle thread would keep what it fetched last.
             with self._lock:
                 self._idle += 1
+
+
+def _close_result(task: "Future[Any]") -> None:
+    if task.exception() is None and hasattr(task.result(), "close"):
+        task.result().close()
 
 
 class RateLimiter:

@@ -152,6 +152,7 @@ def _invalid(source: "rasterio.DatasetReader", image: Image, window: Any) -> np.
 def _opened(delivery: Delivery, file: Path, kind: Kind, name: str | None = None) -> "Iterator[rasterio.DatasetReader]":
     """Open a file as a GeoTIFF and as nothing else, which could lead to other files or into the network."""
     import rasterio.errors
+    from rasterio.session import DummySession
 
     if name is None:
         inside = delivery.archive
@@ -160,7 +161,7 @@ def _opened(delivery: Delivery, file: Path, kind: Kind, name: str | None = None)
             if sidecar.suffix == ".msk" and delivery.read(sidecar, 2) not in (b"II", b"MM"):
                 raise SceneReadError(f"{sidecar} is no GeoTIFF; expected a mask as GDAL writes it beside {file.name}.")
     try:
-        with rasterio.Env(), rasterio.open(name, driver="GTiff") as source:
+        with rasterio.Env(session=DummySession()), rasterio.open(name, driver="GTiff") as source:
             yield source
     except rasterio.errors.RasterioError as error:
         problem = str(error).replace(name, file.name).rstrip(".")

@@ -2,6 +2,6 @@
 
 from darts_postprocessing.backends.base import Array, Backend
 from darts_postprocessing.backends.choice import choose_backend
-from darts_postprocessing.backends.cuda import is_on_gpu
+from darts_utils import is_on_gpu
 
 __all__ = ["Array", "Backend", "choose_backend", "is_on_gpu"]

@@ -1,13 +1,12 @@
 """Choose the backend once per call, at the edge."""
 
-import warnings
-
 from darts_postprocessing.backends.base import Array, Backend
 from darts_postprocessing.backends.cpu import CpuBackend
-from darts_postprocessing.backends.cuda import cuda_backend, is_on_gpu
-from darts_utils import DeviceError, DeviceFallbackWarning, DeviceLike, resolve_device
+from darts_postprocessing.backends.cuda import CudaBackend
+from darts_utils import Device, DeviceError, DeviceLike, is_on_gpu, resolve_device, try_cupy
 
 INSTALL = 'pip install "darts-postprocessing[cuda12]", or [cuda13] for CUDA 13'
+_TRIAL = try_cupy(INSTALL)
 
 
 def choose_backend(device: DeviceLike, *arrays: Array) -> Backend:
@@ -29,19 +28,15 @@ def choose_backend(device: DeviceLike, *arrays: Array) -> Backend:
     if device is None:
         on_gpu = next((array for array in arrays if is_on_gpu(array)), None)
         if on_gpu is not None:
-            return cuda_backend(on_gpu.device.id)
+            home = Device("cuda", on_gpu.device.id)
+            if reason := _TRIAL(home):
+                raise DeviceError(f"An array lies on {home}, but {reason}.")
+            return CudaBackend.of(home)
     return _working_backend(device)
 
 
 def _working_backend(wanted: DeviceLike) -> Backend:
     # In a function of its own, so that every fallback warning points at one line of choose_backend and Python shows it
     # once per run, whichever public function asked: resolve_device warns for the caller of its caller.
-    device = resolve_device(wanted, needs=["cupy"], install=INSTALL, fallback=True)
-    if device.type == "cpu":
-        return CpuBackend()
-    try:
-        return cuda_backend(device.index)
-    except DeviceError as error:
-        if wanted not in (None, "auto"):
-            warnings.warn(f"{error} The CPU does the work.", DeviceFallbackWarning, stacklevel=2)
-        return CpuBackend()
+    device = resolve_device(wanted, trial=_TRIAL, work="objects are made", fallback=True)
+    return CpuBackend() if device.type == "cpu" else CudaBackend.of(device)

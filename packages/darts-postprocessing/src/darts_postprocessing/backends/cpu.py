@@ -6,9 +6,9 @@ import numpy as np
 
 from darts_postprocessing.backends.bands import blocks, on_bands
 from darts_postprocessing.backends.base import Array, in_native_order, usable
-from darts_postprocessing.backends.cuda import is_on_gpu
 from darts_postprocessing.backends.disk import Disk, clear_rim
 from darts_postprocessing.backends.runs import RunFinder, clear_objects
+from darts_utils import is_on_gpu
 
 
 class CpuBackend:

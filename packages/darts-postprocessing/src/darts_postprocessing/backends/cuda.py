@@ -8,36 +8,7 @@ import numpy as np
 
 from darts_postprocessing.backends.base import Array, in_native_order, usable
 from darts_postprocessing.backends.disk import Disk, clear_rim
-from darts_utils import DeviceError
-
-
-def is_on_gpu(array: Array) -> bool:
-    """Tell whether an array is cupy's, without importing cupy."""
-    return type(array).__module__.partition(".")[0] == "cupy"
-
-
-def cuda_backend(index: int) -> "CudaBackend":
-    """Return the backend for a GPU, after trying that cupy really works there.
-
-    Args:
-        index: Number of the GPU as CUDA counts the visible ones.
-
-    Returns:
-        The backend.
-
-    Raises:
-        DeviceError: If cupy cannot be imported or cannot compile and run a kernel on the GPU.
-    """
-    try:
-        import cupy
-        from cupyx.scipy import ndimage
-
-        with cupy.cuda.Device(index):
-            cupy.asnumpy(cupy.zeros(1, np.uint8) + 1)
-    except Exception as error:  # a broken CUDA installation raises anything, down to OSError
-        reason = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
-        raise DeviceError(f"Device cuda:{index} was asked for, but cupy does not work on it ({reason}).") from error
-    return CudaBackend(cupy, ndimage, index)
+from darts_utils import Device, is_on_gpu
 
 
 class CudaBackend:
@@ -57,6 +28,14 @@ class CudaBackend:
         self._xp = xp
         self._ndimage = ndimage
         self._index = index
+
+    @classmethod
+    def of(cls, device: Device) -> "CudaBackend":
+        """Return the backend for a GPU on which cupy works."""
+        import cupy
+        from cupyx.scipy import ndimage
+
+        return cls(cupy, ndimage, device.index)
 
     @contextmanager
     def active(self) -> Iterator[None]:

@@ -5,7 +5,10 @@ from typing import Any
 
 from darts_preprocessing.backends.compilation import finish_compilation
 from darts_preprocessing.backends.interface import Backend
-from darts_utils import Device
+from darts_utils import Device, is_on_gpu, try_cupy
+
+TRIAL = try_cupy('pip install "darts-preprocessing[cuda12]", or [cuda13] for CUDA 13')
+"""Whether cupy computes on a GPU, for :func:`darts_utils.resolve_device`."""
 
 
 def backend_for(device: Device, features: Collection[str]) -> Backend:
@@ -22,6 +25,6 @@ def backend_for(device: Device, features: Collection[str]) -> Backend:
 
 def backend_of(array: Any, features: Collection[str]) -> Backend:
     """Return the kernels that run where an array lies, ready to compute the features."""
-    if type(array).__module__.partition(".")[0] == "cupy":
+    if is_on_gpu(array):
         return backend_for(Device("cuda", array.device.id), features)
     return backend_for(Device("cpu"), features)

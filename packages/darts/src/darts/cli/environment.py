@@ -4,6 +4,7 @@ import importlib.util
 import os
 import platform
 import warnings
+from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
 
 from rich.console import Console
@@ -11,7 +12,17 @@ from rich.table import Table
 
 from darts.run.checks import cube_note
 from darts.run.fingerprint import package_versions
-from darts_utils import DefaultPaths, DeviceError, MovedFolderWarning, available_memory, resolve_device, usable_cpus
+from darts_segmentation.device import try_torch
+from darts_utils import (
+    DefaultPaths,
+    Device,
+    DeviceError,
+    MovedFolderWarning,
+    available_memory,
+    resolve_device,
+    try_cupy,
+    usable_cpus,
+)
 
 _LIBRARIES = ("torch", "segmentation-models-pytorch", "xarray", "rasterio", "geopandas", "icechunk", "zarr", "numpy")
 
@@ -72,14 +83,15 @@ def show_environment() -> None:
     table.add_row("CPU cores", f"{usable_cpus()} usable of {os.cpu_count()}")  # noqa: TID251
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     table.add_row("memory", f"{available_memory() / 2**30:.1f} GiB usable of {memory / 2**30:.1f} GiB")
-    table.add_row("GPU for networks", _gpu("torch"))
-    table.add_row("GPU for features and objects", _gpu("cupy"))
+    table.add_row("GPU for networks", _gpu(try_torch))
+    table.add_row("GPU for features and objects", _gpu(try_cupy('pip install "darts-nextgen[cuda12]", or [cuda13]')))
     _console().print(table)
 
 
-def _gpu(module: str) -> str:
+def _gpu(trial: Callable[[Device], str]) -> str:
+    """Return the GPU on which something was computed just now, or why there is none."""
     try:
-        device = resolve_device("cuda", needs=[module])
+        device = resolve_device("cuda", trial=trial)
     except DeviceError as error:
         reason = (
             str(error)

@@ -4,6 +4,7 @@ import hashlib
 import importlib
 import json
 from collections.abc import Mapping
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -28,6 +29,11 @@ def package_versions() -> dict[str, str]:
 
     That of rasterio stands for GDAL, that of pyproj for PROJ, which they bring.
     """
+    return dict(_package_versions())
+
+
+@cache
+def _package_versions() -> dict[str, str]:
     found = {}
     for name in (*STAGE_PACKAGES, *_OTHER_PACKAGES):
         try:

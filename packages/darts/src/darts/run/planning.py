@@ -39,7 +39,7 @@ class RunContext:
         model_hashes: SHA-256 of the members, by name.
         depends_on: What the results of every tile depend on.
         subsets: Members whose own results are written.
-        device: Where the work is done, as text.
+        device: Where the work shall be done, as it was asked for.
         versions: Versions of the packages at the start of the run.
         configuration: The pipeline's configuration, as it goes into the results.
         features: Variables that preprocessing must add.
@@ -52,7 +52,7 @@ class RunContext:
     model_hashes: dict[str, str]
     depends_on: dict[str, Any]
     subsets: tuple[str, ...]
-    device: str
+    device: str | int | None
     versions: dict[str, str]
     configuration: dict[str, Any]
     features: tuple[str, ...] = ()
@@ -115,13 +115,14 @@ class Planner:
         subsets = tuple(models) if pipeline.write_model_outputs and len(models) > 1 else ()
         check_export_bands(pipeline.export_bands, variables=_with_members(pipeline, models), ensemble_subsets=subsets)
         checks.check_sizes(pipeline)
+        resolve_device(pipeline.device)
         hashes = {name: hash_model(path) for name, path in models.items()}
         self._context = RunContext(
             models=models,
             model_hashes=hashes,
             depends_on=shared_dependencies(pipeline._results_configuration(), hashes),
             subsets=subsets,
-            device=str(resolve_device(pipeline.device)),
+            device=pipeline.device,
             versions=package_versions(),
             configuration=pipeline._configuration(),
         )

@@ -17,7 +17,8 @@ from darts.run.inputs import InputMemory, describe_inputs, states_of
 from darts.run.planning import RunContext, output_of
 from darts.run.task import Pipeline, Stage, TileTask, TileWork
 from darts.startup import resume_collection
-from darts_utils import DartsError, ParameterError
+from darts_utils import DartsError, Device, ParameterError, resolve_device, try_cupy
+from darts_utils.device import CPU
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -32,12 +33,19 @@ class Session(Protocol):
     """What computes probabilities, opened once per process."""
 
     @property
+    def device(self) -> str:
+        """Device that it computes on."""
+
+    @property
     def precision(self) -> str:
         """Number format that it computes in."""
 
     def segment(self, tile: "xr.Dataset") -> "xr.Dataset":
         """Return the tile with ``probabilities``, as :meth:`darts_segmentation.EnsembleV1.segment_tile` does."""
 
+
+_INSTALL = 'pip install "darts-nextgen[cuda12]", or [cuda13] for CUDA 13'
+_WORK = "features are computed and objects made"
 
 OpenSession: TypeAlias = Callable[[Pipeline, RunContext], Session]
 """Opens a session in the process that calls it; can be pickled."""
@@ -58,6 +66,11 @@ class NetworkSession:
     pipeline: Pipeline
     precision: str
     keep_members: bool
+
+    @property
+    def device(self) -> str:
+        """See :attr:`Session.device`."""
+        return str(self.ensemble.device)
 
     def segment(self, tile: "xr.Dataset") -> "xr.Dataset":
         """See :meth:`Session.segment`."""
@@ -144,6 +157,7 @@ class Worker:
         self._fetches = fetches or FetchCancellation()
         self._open_session = open_session
         self._session: Session | None = None
+        self._device = CPU
         self._memory = InputMemory(output_of(pipeline))
 
     def open(self) -> None:
@@ -157,8 +171,10 @@ class Worker:
         if self._session is not None:
             return
         start = perf_counter()
-        _compile_kernels(self.context)
+        self._device = resolve_device(self.context.device, trial=try_cupy(_INSTALL), work=_WORK, fallback=True)
+        _compile_kernels(self.context, self._device)
         self._session = self._open_session(self.pipeline, self.context)
+        logger.info("Networks run on %s; %s on %s.", self._session.device, _WORK, self._device)
         _import_stages()
         resume_collection()
         self.startup_seconds = perf_counter() - start
@@ -173,7 +189,7 @@ class Worker:
         """Return a task as work that no stage has touched."""
         work = TileWork(task)
         work.record.attempt = task.attempt
-        work.record.device = self.context.device
+        work.record.device = self._opened().device
         return work
 
     def stages(self) -> list[Stage]:
@@ -272,7 +288,7 @@ class Worker:
             tcvis,
             self.pipeline.tpi_outer_radius,
             self.pipeline.tpi_inner_radius,
-            device=self.context.device,
+            device=self._device,
             features=self.context.features,
         )
 
@@ -289,7 +305,7 @@ class Worker:
             min_object_size=self.pipeline.min_object_size,
             quality_level=self.pipeline.quality_level,
             ensemble_subsets=self.context.subsets,
-            device=self.context.device,
+            device=self._device,
             edge_erosion_size=self.pipeline.edge_erosion_size,
             edge_objects=self.pipeline.edge_objects,
         )
@@ -352,11 +368,11 @@ class Worker:
         return self._session
 
 
-def _compile_kernels(context: RunContext) -> None:
+def _compile_kernels(context: RunContext, device: Device) -> None:
     """Begin to compile the kernels of preprocessing, or to load them, while other things are imported."""
     from darts_preprocessing import compile_kernels
 
-    compile_kernels(context.features, device=context.device)
+    compile_kernels(context.features, device=device)
 
 
 def _import_stages() -> None:
