@@ -154,7 +154,7 @@ class DaemonThreads:
         try:
             while not (done := wait([task], min(seconds, _POLL_S)).done) and time.monotonic() < end:
                 check_not_stopped()
-        except StoppedError:
+        except BaseException:  # Stopped, or interrupted.
             task.add_done_callback(_close_result)
             raise
         if not done:
