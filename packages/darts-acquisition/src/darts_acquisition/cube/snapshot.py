@@ -146,7 +146,7 @@ class Snapshot:
         Zarr itself takes ten times as long for many, and as long for those that are not stored, which are left out
         here.
         """
-        from zarr.core.buffer import default_buffer_prototype
+        from zarr.buffer import default_buffer_prototype
 
         if len(coordinates) > _FEW:
             stored = self._stored(array)
