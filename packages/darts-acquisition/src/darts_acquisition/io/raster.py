@@ -18,6 +18,7 @@ import numpy as np
 
 from darts_acquisition.errors import ServiceError
 from darts_acquisition.io.failures import Failure, RequestError, lost, public_url, scrub
+from darts_acquisition.io.retry import check_not_stopped
 from darts_acquisition.io.store import Store, Version
 from darts_utils import step
 
@@ -304,12 +305,16 @@ def _gdal_options(timeout_s: float) -> dict[str, Any]:
 
 
 def _make_driver() -> Any:
-    """Return what opens files for odc-stac, under the options of the thread that asks."""
-    from odc.loader import RioDriver
+    """Return what opens files for odc-stac, under the options of the thread that asks, until that is to stop."""
+    from odc.loader import RioDriver, RioReader
 
     class Driver(RioDriver):
         def capture_env(self) -> dict[str, Any]:
             return {}
+
+        def open(self, src: Any, ctx: Any) -> RioReader:
+            check_not_stopped()
+            return super().open(src, ctx)
 
     return Driver()
 
