@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from numcodecs import Blosc
 
+from darts_acquisition.cube.shards import checked
 from darts_acquisition.scenes.raw import RawBand, RawGrid
 from darts_acquisition.scenes.scene import load_scene
 from darts_acquisition.scenes.store import RawStore
@@ -60,7 +61,7 @@ def compressed_chunks(store: RawStore) -> list[bytes]:
     path = store.path("made", MADE_UP.scene_id)
     folders = [path / band.number / "c" for band in (*select_bands(), SCL)]
     files = [file for folder in folders for file in sorted(folder.rglob("*")) if file.is_file()]
-    return [np.fromfile(file, "uint8")[:-4].tobytes() for file in files]
+    return [checked(np.fromfile(file, "uint8")).tobytes() for file in files]
 
 
 def decompress(chunks: list[bytes], threads: int) -> float:

@@ -12,6 +12,7 @@ from darts_acquisition.cube.grid import Chunk, Window, chunk_block, chunk_window
 from darts_acquisition.cube.layout import DIGEST, STATE, ChunkState
 from darts_acquisition.cube.product import CubeProduct, CubeVariable
 from darts_acquisition.cube.repository import run_async
+from darts_acquisition.cube.shards import find_decoder, read_shard
 from darts_acquisition.errors import CubeDamagedError
 
 if TYPE_CHECKING:
@@ -89,24 +90,32 @@ class Snapshot:
         block = chunk_block(window, self._product.chunk_px)
         filled = set(chunks_where(states == ChunkState.FILLED, block))
 
-        def read(variable: CubeVariable, array: Any, chunk: Chunk) -> None:
-            part = window.intersection(chunk_window(chunk, self._product.chunk_px, self._product.geobox))
+        def read(variable: CubeVariable, array: Any, decoder: Any, chunk: Chunk) -> None:
+            whole = chunk_window(chunk, self._product.chunk_px, self._product.geobox)
+            part = window.intersection(whole)
             if part is None:
                 return
+            out = results[variable.name][part.relative_to(window)]
             try:
-                values = array[part] if chunk in filled else variable.nodata
+                if chunk not in filled:
+                    out[...] = variable.nodata
+                elif decoder is None:
+                    out[...] = array[part]
+                else:
+                    read_shard(self._session.store, array, decoder, chunk, part.relative_to(whole), out)
             except (ValueError, RuntimeError) as error:  # A checksum differs, or a codec fails.
                 raise CubeDamagedError(
                     f"The chunk in row {chunk.row}, column {chunk.col} of {variable.name} is damaged on its storage; "
                     "`darts cube verify` lists what is, and fetching it again replaces it."
                 ) from error
-            results[variable.name][part.relative_to(window)] = values
 
+        arrays: list[Any] = [self._group[variable.name] for variable in variables]
+        decoders = [find_decoder(array, self._product.chunk_px) for array in arrays]
         chunks = chunks_where(np.ones(states.shape, bool), block)
         with ThreadPoolExecutor(_SHARDS_AT_ONCE, thread_name_prefix="read") as pool:
             tasks = [
-                pool.submit(read, variable, array, chunk)
-                for variable, array in [(each, self._group[each.name]) for each in variables]
+                pool.submit(read, variable, array, decoder, chunk)
+                for variable, array, decoder in zip(variables, arrays, decoders, strict=True)
                 for chunk in chunks
             ]
             for task in tasks:

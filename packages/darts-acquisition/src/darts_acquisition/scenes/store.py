@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from darts_acquisition.cube.shards import checked
 from darts_acquisition.scenes.raw import RawBand, RawGrid, SceneFacts
 from darts_acquisition.sentinel2.bands import S2Band
 from darts_acquisition.sentinel2.errors import RawStoreError
@@ -169,21 +170,7 @@ class StoredBand:
 
         content = np.fromfile(self._path / self._array.metadata.encode_chunk_key((number, 0)), "uint8")
         dtype = np.dtype(self._array.dtype).newbyteorder("<")
-        return np.frombuffer(Blosc().decode(_checked(content)), dtype).reshape(self._array.chunks)
-
-
-def _checked(content: np.ndarray) -> np.ndarray:
-    """Return bytes without the checksum (CRC-32C) at their end.
-
-    Raises:
-        ValueError: If it is not theirs.
-    """
-    from google_crc32c import value
-
-    body, checksum = content[:-4], content[-4:]
-    if value(body).to_bytes(4, "little") != checksum.tobytes():
-        raise ValueError("a checksum differs")
-    return body
+        return np.frombuffer(Blosc().decode(checked(content)), dtype).reshape(self._array.chunks)
 
 
 def _write_array(path: Path, raw: RawBand) -> None:
