@@ -17,6 +17,8 @@ import geopandas as gpd
 import numpy as np
 import pytest
 import rasterio
+from hypothesis import given
+from hypothesis import strategies as st
 from shapely.geometry import MultiPolygon, Point, box, mapping, shape
 
 from darts_acquisition.errors import (
@@ -29,6 +31,7 @@ from darts_acquisition.errors import (
 )
 from darts_acquisition.io.retry import FetchCancellation, RetryPolicy, StoppedError, cancellable, nap
 from darts_acquisition.io.settings import RequestLimits
+from darts_acquisition.scenes.selection import newest_baselines
 from darts_acquisition.scenes.store import RawStore
 from darts_acquisition.sentinel2 import (
     CDSESettings,
@@ -138,9 +141,32 @@ def test_before_baseline_4_there_is_no_offset(s3, tmp_path):
             check_tile(load_cdse_s2_sr_scene(old.name, settings=settings), old)
     item["properties"]["processing:version"] = "04.00"
     assert asset_of(item, REFLECTANCE_BANDS[1]).grid.offset == -0.1
+    item["properties"]["processing:version"] = "99.99"
+    with pytest.raises(SceneError, match=r"no raster:offset, .*version 99\.99 is no baseline of ESA's"):
+        asset_of(item, REFLECTANCE_BANDS[1])
+    asset = item["assets"][REFLECTANCE_BANDS[1].cdse_asset]
+    asset["raster:offset"] = 0
+    assert asset_of(item, REFLECTANCE_BANDS[1]).grid.offset == 0
+    del asset["raster:offset"]
     del item["properties"]["processing:version"]
     with pytest.raises(SceneError, match="neither raster:offset nor processing:version"):
         asset_of(item, REFLECTANCE_BANDS[1])
+
+
+@given(
+    numbers=st.lists(st.integers(200, 599) | st.sampled_from([9999, 9901, 7990]), min_size=1, max_size=5),
+    other=st.booleans(),
+)
+def test_the_newest_of_esas_own_baselines_stays(numbers, other):
+    """Compared as numbers, over all that there are; products of other processors never stay."""
+    names = [
+        f"S2B_MSIL2A_20210713T203019_N{number:04}_R014_T08WMA_20{20 + place:02}0801T230000"
+        for place, number in enumerate(numbers)
+    ]
+    beside = ["S2A_MSIL2A_20210713T203019_N0214_R014_T08WMA_20210713T230000", "20210713T203019_20210713T203019_T08WMA"]
+    newest = max((number for number in numbers if number < 7000), default=None)
+    expected = [name for name, number in zip(names, numbers, strict=True) if number == newest]
+    assert newest_baselines([*beside, *names] if other else names) == ([*beside, *expected] if other else expected)
 
 
 def test_the_real_item(shared_data):

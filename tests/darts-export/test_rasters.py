@@ -218,24 +218,23 @@ def test_any_order_of_dimensions_is_written_upright(make_tile, tmp_path: Path) -
 def test_what_is_on_disk_is_compared_with_what_was_written(
     make_tile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damage: str
 ) -> None:
-    """A disk that is full or broken need not show in what GDAL reports."""
-    import rasterio.shutil
+    """A disk that is broken need not show in what the system reports."""
+    write = Path.write_bytes
 
-    write = rasterio.shutil.copy
-
-    def write_badly(source: object, path: Path, **options: object) -> None:
-        write(source, path, **options)
-        content = bytearray(path.read_bytes())
+    def write_badly(path: Path, given: bytes) -> int:
+        content = bytearray(given)
         size = len(content)
+        if path.suffix != ".tif":
+            return write(path, content)
         if damage == "cut short":
             del content[-1000:]
         elif damage == "zeros at the end":
             content[-1000:] = bytes(1000)
         else:
             content[size // 10 : size // 10 + 500] = bytes(500)
-        path.write_bytes(content)
+        return write(path, content)
 
-    monkeypatch.setattr("rasterio.shutil.copy", write_badly)
+    monkeypatch.setattr(Path, "write_bytes", write_badly)
     rng = np.random.default_rng(7)
     tile = make_tile(mask=np.zeros((1100, 1100), np.bool_), probabilities=rng.random((1100, 1100)).astype(np.float32))
     with pytest.raises(ExportError, match="read back"):

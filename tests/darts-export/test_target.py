@@ -75,8 +75,6 @@ ORIGINAL = ["+probabilities.tif", "prediction_segments.gpkg", "prediction_segmen
         ["+probabilities.tif", "probabilities.tif.aux.xml", "probabilities.tif.ovr", "probabilities.qml", ".DS_Store"],
         ["+tc_brightness.tif", "tc_greenness.tif", "optical.tif", "dem.tif", "tcvis.tif", "preview.tif"],
         ["+my_own_index.tif", "darts_inference_debug.nc"],
-        # What is left of an export whose manifest was cut off by a power failure.
-        ["+probabilities.tif", "manifest.json", "item.json"],
     ],
 )
 def test_results_without_a_manifest_are_replaced_with_overwrite_only(make_tile, make_folder, names: list[str]) -> None:
@@ -86,6 +84,23 @@ def test_results_without_a_manifest_are_replaced_with_overwrite_only(make_tile, 
     assert "overwrite replaces them" in refusal
     assert agree(make_tile, folder, overwrite=True) == ""
     assert sorted(path.name for path in folder.iterdir()) == sorted(OURS + [".DS_Store"] * (".DS_Store" in names))
+
+
+@pytest.mark.parametrize("content", [b"", b'{"format": 1, "fi', b"[1]", b'{"files": 3}', bytes(range(128, 256))])
+def test_results_with_a_damaged_manifest_are_replaced(make_tile, make_folder, content: bytes) -> None:
+    """A power failure or somebody's hand may have cut it; nothing says that the other files are whole."""
+    folder = make_folder("+probabilities.tif", "item.json")
+    (folder / "manifest.json").write_bytes(content)
+    assert agree(make_tile, folder) == ""
+    assert sorted(path.name for path in folder.iterdir()) == OURS
+
+
+@pytest.mark.parametrize("others", [["notes.txt"], ["slope.tif/"]])
+def test_a_damaged_manifest_gives_nobody_elses_files_away(make_tile, make_folder, others: list[str]) -> None:
+    folder = make_folder("+probabilities.tif", "manifest.json", *others)
+    assert "holds files but no manifest" in agree(make_tile, folder)
+    folder = make_folder("manifest.json")
+    assert "holds files but no manifest" in agree(make_tile, folder)
 
 
 @pytest.mark.parametrize(

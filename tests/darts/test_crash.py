@@ -133,29 +133,6 @@ def _statuses(results: Path) -> dict[str, str]:
     return {row["tile_id"]: row["status"] for row in table}
 
 
-def _is_equal(run: Undisturbed, results: Path, name: str) -> bool:
-    """Say whether a tile came out as in the undisturbed run; of rasters all that can be read from them counts.
-
-    Where one write fails, GDAL may write a part of a raster once more in another place.
-    """
-    status, files, listed = standin.describe(results)[name]
-    expected_status, expected_files, expected_listed = run.content[name]
-    return (status, listed, set(files)) == (expected_status, expected_listed, set(expected_files)) and all(
-        digest == files[file] or _is_equal_raster(run.results / name / file, results / name / file)
-        for file, digest in expected_files.items()
-    )
-
-
-def _is_equal_raster(one: Path, other: Path) -> bool:
-    import rasterio
-
-    if one.suffix != ".tif":
-        return False
-    with rasterio.open(one) as a, rasterio.open(other) as b:
-        about_a, about_b = ((c.profile, c.tags(), c.tags(1), c.descriptions, c.overviews(1)) for c in (a, b))
-        return about_a == about_b and bool((a.read() == b.read()).all())
-
-
 def _complete(server: ForkServer, run: Undisturbed, folder: Path, about: str) -> None:
     """Run once more without faults: what is finished stays, and all is as if nothing had happened."""
     results = folder / "results"
@@ -169,9 +146,7 @@ def _complete(server: ForkServer, run: Undisturbed, folder: Path, about: str) ->
     assert _manifests(results) | before == _manifests(results), f"{about}: a finished tile was computed again"
     found = standin.describe(results)
     assert found.keys() == run.content.keys(), about
-    for name in before:
-        assert _is_equal(run, results, name), f"{about}: {name}"
-    for name in found.keys() - before.keys():
+    for name in found:
         assert found[name] == run.content[name], f"{about}: {name}"
     assert _names(results) == run.names, about
     assert {path.name.partition(".")[0] for path in results.glob("*.journal.jsonl")} == {
@@ -191,7 +166,7 @@ def _disturb(server: ForkServer, run: Undisturbed, folder: Path, call: Call, err
     else:
         assert (ended.signal, ended.error) == (0, ""), f"{about}: {ended}"
         done = standin.describe(folder / "results")
-        assert all(_is_equal(run, folder / "results", name) for name in done), about
+        assert done.items() <= run.content.items(), about
         if ended.value["code"] == 0:
             assert done.keys() == run.content.keys(), f"{about}: exit code 0 though not all is done"
         successes = {name for name, status, _ in ended.value["records"] if status == "success"}

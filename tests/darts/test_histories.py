@@ -203,10 +203,14 @@ class Histories(RuleBasedStateMachine):
     def _refused(self, overwrite: bool) -> set[str]:
         """Name the tiles whose folders hold files that no manifest tells for results.
 
-        With `overwrite` they are replaced where a raster tells it.
+        With `overwrite`, or beside a manifest that is damaged, they are replaced where a raster tells it.
         """
         unknown = {name for name in self.images if _has_unknown_files(self.results / name)}
-        return {name for name in unknown if not (overwrite and _has_raster_of_darts(self.results / name))}
+        return {name for name in unknown if not self._are_ours(self.results / name, overwrite)}
+
+    @staticmethod
+    def _are_ours(folder: Path, overwrite: bool) -> bool:
+        return (overwrite or (folder / "manifest.json").exists()) and _has_raster_of_darts(folder)
 
     def _check_refusal(self, more: dict[str, Any], refused: set[str]) -> None:
         """The plan and the run say the same, and nothing is changed; somebody then moves the folders away."""

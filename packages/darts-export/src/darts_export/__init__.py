@@ -9,6 +9,7 @@ from darts_export.manifest import missing_outputs
 from darts_export.products import DEFAULT_EXPORT_BANDS, EXPORT_BANDS, check_export_bands
 from darts_export.staging import remove_interrupted
 from darts_export.target import check_export_target
+from darts_export.verify import ExportCheck, find_exports, verify_export
 from darts_export.version import FILES_VERSION, RESULTS_VERSION
 from darts_utils import read_manifest
 from darts_utils.version import lazy_version
@@ -23,6 +24,7 @@ __all__ = [
     "EXPORT_BANDS",
     "FILES_VERSION",
     "RESULTS_VERSION",
+    "ExportCheck",
     "ExportError",
     "ExportTargetError",
     "ManifestError",
@@ -30,7 +32,9 @@ __all__ = [
     "check_export_target",
     "export_empty",
     "export_tile",
+    "find_exports",
     "missing_outputs",
     "read_manifest",
     "remove_interrupted",
+    "verify_export",
 ]

@@ -22,7 +22,12 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
     Raises:
         OSError: If the file cannot be written.
     """
-    path.write_text(json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
+    path.write_bytes(render_json(content))
+
+
+def render_json(content: Mapping[str, Any]) -> bytes:
+    """Return the bytes that :func:`write_json` writes."""
+    return (json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()
 
 
 def to_json(value: Any, where: str) -> Any:

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from darts_export.jsonable import write_json
 from darts_export.products import planned_files
+from darts_export.verify import DIGEST, digest_of
 from darts_export.version import software_versions
 from darts_utils import ManifestError, ResultFolder
 from darts_utils.results import MANIFEST_FILE
@@ -40,6 +41,7 @@ def write_manifest(folder: Path, about: Mapping[str, Any], metadata: Mapping[str
         "versions": software_versions(),
         "metadata": metadata,
     }
+    manifest[DIGEST] = digest_of(manifest)
     write_json(folder / MANIFEST_FILE, manifest)
     return manifest
 

@@ -45,19 +45,23 @@ def write_raster(
 
     first = layers[0]
     # GDAL makes a Cloud-Optimized GeoTIFF only from a finished raster, here one in memory; rasterio removes what stands
-    # under the name of a new raster, so it gets one that is free.
-    with rasterio.open(
-        path.with_suffix(".memory"),
-        "w",
-        driver="MEM",
-        width=first.values.shape[1],
-        height=first.values.shape[0],
-        count=len(layers),
-        dtype=first.values.dtype.name,
-        crs=context.wkt,
-        transform=context.geobox.affine,
-        nodata=first.nodata,
-    ) as memory:
+    # under the name of a new raster, so it gets one that is free. The file is made in memory as well: GDAL does not
+    # report every write that fails, and may then leave right pixels in a file that is not laid out as it should be.
+    with (
+        rasterio.MemoryFile(ext=".tif") as made,
+        rasterio.open(
+            path.with_suffix(".memory"),
+            "w",
+            driver="MEM",
+            width=first.values.shape[1],
+            height=first.values.shape[0],
+            count=len(layers),
+            dtype=first.values.dtype.name,
+            crs=context.wkt,
+            transform=context.geobox.affine,
+            nodata=first.nodata,
+        ) as memory,
+    ):
         for index, layer in enumerate(layers, start=1):
             memory.write(layer.values, index)
             memory.set_band_description(index, layer.name)
@@ -68,7 +72,7 @@ def write_raster(
             # Without GDAL's own threads, which a process forked later would wait for in vain.
             rasterio.shutil.copy(
                 memory,
-                path,
+                made.name,
                 driver="COG",
                 compress="ZSTD",
                 level=_ZSTD_LEVEL,
@@ -80,11 +84,12 @@ def write_raster(
             )
         except Exception as error:  # rasterio lets GDAL's errors through, whose class is private
             raise OSError(f"GDAL reports: {error}") from error
+        path.write_bytes(made.getbuffer())
     return _read_back(path, layers)
 
 
 def _read_back(path: Path, layers: Sequence[Layer]) -> list[dict[str, Any]]:
-    """Compare a file with what should be in it: GDAL does not notice every write that fails on a full disk."""
+    """Compare a file with what should be in it, which a disk may have lost."""
     import rasterio
     from rasterio.errors import RasterioError
 

@@ -10,7 +10,13 @@ from typing import Any
 from darts_export.context import TileContext
 from darts_export.footprint import geojson_footprint
 from darts_export.products import DEBUG_FILE, ITEM_FILE
-from darts_export.stac_model import MLM_EXTENSION, model_assets, model_properties
+from darts_export.stac_model import (
+    MLM_EXTENSION,
+    is_public,
+    model_assets,
+    model_properties,
+    without_private_address,
+)
 from darts_utils.results import MANIFEST_FILE
 
 _EXTENSIONS = (
@@ -78,7 +84,7 @@ def _properties(context: TileContext, versions: Mapping[str, str]) -> dict[str, 
         properties["proj:wkt2"] = context.wkt
     for name in ("source_scene", "configuration"):
         if context.metadata.get(name) is not None:
-            properties[f"darts:{name}"] = context.metadata[name]
+            properties[f"darts:{name}"] = without_private_address(context.metadata[name])
     if context.source:
         properties["darts:source"] = context.source
     if context.fingerprint is not None:
@@ -88,7 +94,7 @@ def _properties(context: TileContext, versions: Mapping[str, str]) -> dict[str, 
 
 def _links(context: TileContext) -> list[dict[str, Any]]:
     scene = context.metadata.get("source_scene")
-    if not isinstance(scene, dict) or not scene.get("href"):
+    if not isinstance(scene, dict) or not is_public(scene.get("href")):
         return []
     title = f"Source scene {scene['id']}" if scene.get("id") else "Source scene"
     return [{"rel": "derived_from", "href": str(scene["href"]), "title": title}]

@@ -8,6 +8,7 @@ import re
 from collections.abc import Mapping
 from pathlib import PurePath
 from typing import Any
+from urllib.parse import urlsplit
 
 MLM_EXTENSION = "https://stac-extensions.github.io/mlm/v1.4.0/schema.json"
 
@@ -27,6 +28,19 @@ _CARD_FIELDS = (
 )
 
 Models = Mapping[str, Mapping[str, Any]]
+
+
+def is_public(address: object) -> bool:
+    """Tell whether an address leads to the same thing from every machine, and carries no signature."""
+    parts = urlsplit(address) if isinstance(address, str) else None
+    return parts is not None and parts.scheme in ("https", "s3") and bool(parts.netloc) and not parts.query
+
+
+def without_private_address(facts: Any) -> Any:
+    """Return facts without their `href` where that is none for others; anything else as it is."""
+    if not isinstance(facts, Mapping) or "href" not in facts or is_public(facts["href"]):
+        return facts
+    return {name: value for name, value in facts.items() if name != "href"}
 
 
 def model_properties(models: Models) -> dict[str, Any]:
@@ -75,7 +89,9 @@ def model_assets(models: Models) -> dict[str, Any]:
 def _asset(name: str, facts: Mapping[str, Any]) -> dict[str, Any]:
     place = str(facts.get("href") or facts.get("file") or "")
     sha256 = facts.get("sha256")
-    href = facts.get("href") or (f"urn:sha256:{sha256}" if sha256 else f"urn:darts:model:{name}")
+    href = (is_public(facts.get("href")) and facts["href"]) or (
+        f"urn:sha256:{sha256}" if sha256 else f"urn:darts:model:{name}"
+    )
     is_pickle = PurePath(place).suffix in _PICKLES
     asset: dict[str, Any] = {
         "href": str(href),
@@ -91,7 +107,8 @@ def _asset(name: str, facts: Mapping[str, Any]) -> dict[str, Any]:
 
 def _facts(facts: Mapping[str, Any]) -> dict[str, Any]:
     """Copy the facts; of a file, the name alone, since its folder says nothing on another machine."""
-    return {key: PurePath(str(value)).name if key == "file" else value for key, value in facts.items()}
+    public = without_private_address(facts)
+    return {key: PurePath(str(value)).name if key == "file" else value for key, value in public.items()}
 
 
 def _card(facts: Mapping[str, Any]) -> Mapping[str, Any]:

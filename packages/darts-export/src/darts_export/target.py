@@ -52,7 +52,8 @@ def check_export_target(
     and other files stay, unless one of them has the name of a file that would be written. A folder that holds files
     but no manifest is refused. `overwrite` lifts both refusals for a folder in which every file has a name that an
     export of this or of the original DARTS gives, or is a raster with a ``DARTS_*`` tag, and which is known for one by
-    its manifest, by such a raster, or by ``darts_inference.json``: it is then replaced as a whole.
+    its manifest, by such a raster, or by ``darts_inference.json``: it is then replaced as a whole. So is, without
+    `overwrite`, such a folder whose manifest is damaged: its results are not known to be whole.
 
     Args:
         out_dir: The tile's folder; it need not exist.
@@ -95,7 +96,7 @@ def files_beside(folder: Path, planned: Sequence[str], overwrite: bool) -> list[
         foreign = set(found) - _OF_THE_SYSTEM
         if foreign:
             reason = _why_not_an_export(folder, found, foreign, planned, known=False)
-            if reason or not overwrite:
+            if reason or not (overwrite or MANIFEST_FILE in found):  # A damaged manifest: results that are not whole.
                 what = f"{folder} holds files but no manifest of an export ({_listed(foreign)}), so it is not replaced"
                 raise ExportTargetError(f"{what}{_advice(reason, overwrite)}")
         return sorted(set(found) - foreign)

@@ -100,7 +100,7 @@ def resolve_device(
         return _give_up(f"Device {wanted} was asked for, but {why_not}.", work, fallback, stacklevel)
     if warn and gpus:
         return _give_up(f"There is a GPU, but {why_not}.", work, True, stacklevel)
-    logger.info("%s on the CPU: %s.", work, why_not)
+    logger.debug("%s on the CPU: %s.", work, why_not)
     return CPU
 
 

@@ -13,6 +13,7 @@ from darts_utils import ParameterError
 Source = Literal["cdse", "gee"]
 
 _FIRST_YEAR = 2015
+_OTHER_PROCESSORS = 70
 _CDSE_NAME = re.compile(r"S2[A-D]_MSIL2A_\d{8}T\d{6}_N\d{4}_R\d{3}_T\d{2}[A-Z]{3}_\d{8}T\d{6}")
 _GEE_NAME = re.compile(r"\d{8}T\d{6}_\d{8}T\d{6}_T\d{2}[A-Z]{3}")
 _TILE = re.compile(r"(?P<zone>\d{1,2})(?P<square>[C-HJ-NP-X][A-HJ-NP-Z][A-HJ-NP-V])")
@@ -72,10 +73,12 @@ def tile_of_scene(scene_id: str) -> str:
 
 
 def newest_baselines(scene_ids: Iterable[str]) -> list[str]:
-    """Leave out scenes of the Copernicus Data Space of which there is a newer processing baseline.
+    """Leave out scenes of the Copernicus Data Space of which there is a newer processing baseline, and those of none.
 
     Scenes that share satellite, time, orbit and tile show the same ground at once. Where several of them have the
-    newest baseline, they are parts of one overpass, and all stay.
+    newest baseline, they are parts of one overpass, and all stay. Products of other processors than ESA's (N9999 are
+    those of a Sen2Cor that somebody ran) are left out, whether there is another or not: their numbers have no place in
+    the order of ESA's.
 
     Examples:
         >>> newest_baselines(
@@ -88,18 +91,24 @@ def newest_baselines(scene_ids: Iterable[str]) -> list[str]:
     """
     names = list(scene_ids)
     scenes = [_overpass(name) for name in names]
-    newest: dict[tuple[str, ...], str] = {}
+    newest: dict[tuple[str, ...], int] = {}
     for overpass, baseline in scenes:
-        newest[overpass] = max(baseline, newest.get(overpass, ""))
-    return [name for name, (overpass, baseline) in zip(names, scenes, strict=True) if newest[overpass] == baseline]
+        if is_baseline(baseline // 100):
+            newest[overpass] = max(baseline, newest.get(overpass, 0))
+    return [name for name, (overpass, baseline) in zip(names, scenes, strict=True) if newest.get(overpass) == baseline]
 
 
-def _overpass(name: str) -> tuple[tuple[str, ...], str]:
-    """Return what tells which ground a scene shows and when, and its processing baseline."""
+def is_baseline(major: int) -> bool:
+    """Tell whether a number before the point is that of a processing baseline of ESA's: 2 to 5 until now, never 99."""
+    return major < _OTHER_PROCESSORS
+
+
+def _overpass(name: str) -> tuple[tuple[str, ...], int]:
+    """Return what tells which ground a scene shows and when, and its processing baseline times 100."""
     if not _CDSE_NAME.fullmatch(name):
-        return (name,), ""
+        return (name,), 0
     satellite, _, time, baseline, orbit, tile, _ = name.split("_")
-    return (satellite, time, orbit, tile), baseline
+    return (satellite, time, orbit, tile), int(baseline.removeprefix("N"))
 
 
 @dataclass(frozen=True)

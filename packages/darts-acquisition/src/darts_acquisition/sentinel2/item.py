@@ -8,6 +8,7 @@ from typing import Any
 
 from darts_acquisition.errors import SceneError
 from darts_acquisition.scenes.raw import RawGrid, SceneFacts
+from darts_acquisition.scenes.selection import is_baseline
 from darts_acquisition.sentinel2.bands import SCL, S2Band
 
 SOURCE = "cdse"
@@ -119,6 +120,11 @@ def _scaling(asset: Mapping[str, Any], properties: Mapping[str, Any], where: str
             major, minor = (int(part) for part in version.split(".")[:2])
         except ValueError:
             raise SceneError(f"{where}: the item has neither raster:offset nor processing:version.") from None
+        if not is_baseline(major):
+            raise SceneError(
+                f"{where}: the item has no raster:offset, and version {version} is no baseline of ESA's; "
+                "expected one of both. Take ESA's own processing of this scene."
+            )
         offset = -0.1 if (major, minor) >= _OFFSET_SINCE else 0.0
     if not (isinstance(scale, int | float) and isinstance(offset, int | float) and scale > 0):
         raise SceneError(f"{where}: raster:scale is {scale!r} and raster:offset {offset!r}; expected numbers.")

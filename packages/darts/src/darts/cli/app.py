@@ -200,6 +200,25 @@ def cube_verify(
     verify(path, repair=repair)
 
 
+export = typer.Typer(name="export", help="Look into finished results.")
+app.add_typer(export, no_args_is_help=True)
+
+
+@export.callback()
+def _export() -> None:
+    """Look into finished results."""
+
+
+@export.command("verify")
+def export_verify(
+    folders: Annotated[list[Path], typer.Argument(help="Folders of results, or of tiles.", show_default=False)],
+) -> None:
+    """Compare every file of finished results with its manifest; code 1 if one was changed or is missing."""
+    from darts.cli.exports import verify
+
+    verify(folders)
+
+
 _OutputFolder = Annotated[Path, typer.Argument(help="Folder of the results.", show_default=False)]
 
 

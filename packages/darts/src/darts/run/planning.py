@@ -124,7 +124,11 @@ class Planner:
             subsets=subsets,
             device=pipeline.device,
             versions=package_versions(),
-            configuration=pipeline._configuration(),
+            configuration={
+                **pipeline._results_configuration(),
+                "export_bands": list(pipeline.export_bands),
+                "write_model_outputs": pipeline.write_model_outputs,
+            },
         )
 
     def plan(self) -> Plan:

@@ -112,7 +112,9 @@ class Resume:
         return Decision(task, "compute", "results of an earlier release", of_earlier_release=True)
 
     def _is_alike(self, before: Mapping[str, Any]) -> bool:
-        configuration = before.get("configuration") or {}
+        configuration = dict(before.get("configuration") or {})
+        if configuration.get("edge_erosion_size", 0) is None:  # Release 0.1 kept what was given, not what it stood for.
+            configuration["edge_erosion_size"] = configuration.get("mask_erosion_size")
         now = {**self.shared["configuration"], "precision": self.shared["engine"]["precision"]}
         same = all(plain(configuration[name]) == plain(value) for name, value in now.items() if name in configuration)
         return same and before.get("models") == self.shared["models"]

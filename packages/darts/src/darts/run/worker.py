@@ -352,10 +352,13 @@ class Worker:
         context = self.context
         return {
             "pipeline": type(self.pipeline).__name__,
-            "source_scene": {"id": work.task.tile_id, "href": self.pipeline._tile_source(work.task.key)},
+            "source_scene": {
+                "id": work.task.tile_id,
+                "files": {name: found["sha256"] for name, found in work.inputs.items() if "sha256" in found},
+            },
             "configuration": context.configuration,
             "models": {
-                name: {"href": str(path), "sha256": context.model_hashes[name], "card": context.cards[name]}
+                name: {"file": path.name, "sha256": context.model_hashes[name], "card": context.cards[name]}
                 for name, path in context.models.items()
             },
             "versions": context.versions,

@@ -129,10 +129,6 @@ class _BasePipeline(PipelineFields, ABC):
         """Name the variables that `_load_tile` returns and that can be exported."""
         return self._optical_variables
 
-    def _tile_source(self, tilekey: Any) -> str:
-        """Say where a tile's image comes from."""
-        return str(tilekey)
-
     def _where_tiles_were_sought(self) -> str:
         return "the selection is empty"
 

@@ -1,0 +1,31 @@
+"""Look into finished results."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import typer
+
+
+def verify(folders: Sequence[Path]) -> None:
+    """Compare every file of finished results with its manifest, and list what is wrong.
+
+    Args:
+        folders: Folders of results, or of single tiles.
+
+    Raises:
+        SystemExit: With code 1 if a file was changed, is missing or cannot be read.
+        ManifestError: If a folder holds no results.
+    """
+    from darts_export import find_exports, verify_export
+
+    tiles, failed = 0, 0
+    for path in (path for folder in folders for path in find_exports(folder)):
+        found = verify_export(path)
+        tiles, failed = tiles + 1, failed + bool(found.failures)
+        for name, reason in found.failures.items():
+            typer.echo(f"{path / name}: {reason}.")
+        for name, reason in found.notes.items():
+            typer.echo(f"note: {path / name}: {reason}.")
+    typer.echo(f"{tiles} tiles compared with their manifests, {failed} of them are not as they were written.")
+    if failed:
+        raise SystemExit(1)
