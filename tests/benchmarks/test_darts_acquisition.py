@@ -1,11 +1,11 @@
 """How long acquisition takes, each in proportion to the least that could be done."""
 
+import asyncio
 import dataclasses
 import statistics
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +24,9 @@ from darts_acquisition import (
     load_planet_masks,
     load_planet_scene,
 )
-from darts_acquisition.cube.layout import piece_codec
-from darts_acquisition.cube.reading import _Job, run_async
+from darts_acquisition.cube.grid import chunk_block, chunk_window, chunks_where
 from darts_acquisition.cube.repository import BRANCH
-from darts_acquisition.cube.shards import checked
+from darts_acquisition.cube.shards import _fetch, checked, find_decoder
 from darts_acquisition.cube.transaction import Transaction
 from darts_utils import usable_cpus
 
@@ -68,25 +67,30 @@ def warm_cube(tmp_path_factory) -> tuple[Datacube, Window, np.ndarray]:
     return cube, Window.of(top, top + EDGE, left, left + EDGE), dem
 
 
-def compressed_pieces(cube: Datacube, window: Window) -> list[tuple[Any, bytes]]:
-    """Return all pieces that a window touches, as bytes in memory without their checksums, each with its codec."""
+def compressed_chunks(cube: Datacube, window: Window) -> list[tuple[Any, bytes]]:
+    """Return all Zarr chunks that a window touches, as bytes in memory without their checksums, each with its codec."""
     store = cube._repository.readonly_session(BRANCH).store
-    group, found = zarr.open_group(store, mode="r"), []
+    group, found, size, inner = zarr.open_group(store, mode="r"), [], cube.product.chunk_px, cube.product.inner_px
     for variable in cube.product.variables:
-        codec = piece_codec(group[variable.name], cube.product, variable)
-        assert codec is not None
-        job = _Job(cube.product, variable, window, np.empty(0), codec)
+        decoder = find_decoder(group[variable.name], size)
+        assert decoder is not None
         for row, col in np.ndindex(CHUNKS, CHUNKS):
             chunk = Chunk(FIRST.row + row, FIRST.col + col)
-            contents = run_async(partial(job.fetch, store, chunk, list(job.pieces(chunk))))
-            found += [(codec, checked(content).tobytes()) for content in contents if content is not None]
+            whole = chunk_window(chunk, size, cube.geobox)
+            part = window.intersection(whole)
+            assert part is not None
+            block = chunk_block(part.relative_to(whole), inner)
+            places = chunks_where(np.ones(block.shape, bool), block)
+            key = f"{variable.name}/c/{chunk.row}/{chunk.col}"
+            contents = asyncio.run(_fetch(store, key, size // inner, places))
+            found += [(decoder, checked(content).tobytes()) for content in contents if content is not None]
     return found
 
 
-def decompress(pieces: list[tuple[Any, bytes]], threads: int) -> None:
+def decompress(chunks: list[tuple[Any, bytes]], threads: int) -> None:
     """Decompress each piece once; the results are dropped."""
     with ThreadPoolExecutor(threads) as pool:
-        for _ in pool.map(lambda piece: len(piece[0].decode(piece[1])), pieces):
+        for _ in pool.map(lambda chunk: len(chunk[0].decode(chunk[1])), chunks):
             pass
 
 
@@ -99,20 +103,20 @@ def touch(nbytes: int, threads: int) -> None:
 
 
 def test_window_of_a_warm_cube_against_decompression_alone(benchmark, warm_cube):
-    """A window of 25 × 25 km, elevation and mask, against decompressing the same pieces once.
+    """A window of 25 × 25 km, elevation and mask, against decompressing the same Zarr chunks once.
 
-    Baseline: exactly the compressed pieces that the window touches, already in memory as bytes, each decompressed once
+    Baseline: exactly the compressed Zarr chunks that the window touches, in memory already, each decompressed once
     by the codec that it was written with, by as many threads as there are processors, the results dropped. It reads no
     file, checks no checksum and keeps nothing, so what a result costs at least stands beside it: writing as much new
     memory once. Both are medians of three, measured in turns.
     """
     cube, window, dem = warm_cube
-    pieces, threads = compressed_pieces(cube, window), usable_cpus()
+    chunks, threads = compressed_chunks(cube, window), usable_cpus()
     alone: list[float] = []
     memory: list[float] = []
 
     def measure_baseline() -> None:
-        alone.append(seconds(lambda: decompress(pieces, threads), 1))
+        alone.append(seconds(lambda: decompress(chunks, threads), 1))
         memory.append(seconds(lambda: touch(5 * EDGE**2, threads), 1))
 
     cube.read(window)
@@ -122,11 +126,11 @@ def test_window_of_a_warm_cube_against_decompression_alone(benchmark, warm_cube)
     np.testing.assert_array_equal(ds.dem, dem[rows][:, cols % size])
     once = statistics.median(alone)
     benchmark.extra_info["times_decompressing"] = round(benchmark.stats.stats.median / once, 2)
-    one_thread = seconds(lambda: decompress(pieces, 1))
+    one_thread = seconds(lambda: decompress(chunks, 1))
     benchmark.extra_info["times_decompressing_in_one_thread"] = round(benchmark.stats.stats.median / one_thread, 2)
     benchmark.extra_info["decompressing_s"] = round(once, 3)
     benchmark.extra_info["writing_new_memory_s"] = round(statistics.median(memory), 3)
-    benchmark.extra_info["compressed_mb"] = round(sum(len(content) for _, content in pieces) / 1e6)
+    benchmark.extra_info["compressed_mb"] = round(sum(len(content) for _, content in chunks) / 1e6)
 
 
 def test_small_window_of_a_large_chunk(benchmark, warm_cube):
@@ -146,7 +150,7 @@ def test_identities_of_many_chunks_against_those_of_each(benchmark, tmp_path):
     window = Window.of(0, 8 * 200, 0, 8 * 100)
     chunks = [Chunk(*place) for place in np.ndindex(200, 100)]
     dem = np.random.default_rng(0).normal(size=window.shape).astype("float32")
-    changes = Transaction(cube._place, cube._repository, product)
+    changes = Transaction(cube._location, cube._repository, product)
     changes.set_states(chunks, ChunkState.FILLED)
     changes.set_digests(chunks, window, {"dem": dem, "arcticdem_data_mask": np.ones(window.shape, "uint8")})
     changes.commit("Note states and digests")

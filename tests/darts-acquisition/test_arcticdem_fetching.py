@@ -28,7 +28,7 @@ from darts_acquisition import (
     verify_cube,
 )
 from darts_acquisition.auxiliary.arcticdem import ArcticDEMSource
-from darts_acquisition.cube.bookkeeping import parts_within
+from darts_acquisition.cube.areas import parts_within
 from darts_acquisition.cube.grid import chunk_window
 from darts_acquisition.cube.ingest import fill
 from support.arcticdem import NODATA, Provider, small_product

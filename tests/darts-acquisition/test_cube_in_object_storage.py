@@ -25,7 +25,7 @@ from darts_acquisition import (
     inspect_cube,
     verify_cube,
 )
-from darts_acquisition.cube.repository import Location, check_lists, reading
+from darts_acquisition.cube.repository import Location, check_list, reading
 from support.s3_server import KEYS, S3Server, environment_of, serve_s3
 
 FIRST, SECOND = Window.of(0, 16, 0, 16), Window.of(0, 16, 16, 32)
@@ -133,7 +133,7 @@ def test_writers_of_the_same_chunk_are_told_apart(found, product, path, monkeypa
     with pytest.raises(CubeConflictError, match="nothing of this write was kept"):
         cube.write(FIRST, values_of(FIRST, 1))
     assert cube.read(FIRST).height.values[0, 0] == 2
-    # Filling is content with what the other one has written.
+    # Fetching is content with what the other one has written.
     monkeypatch.setattr(darts_acquisition.cube.transaction, "commit", late)
     assert cube.complete({Chunk(1, 1): values_of(FIRST, 5)}) == [Chunk(1, 1)]
 
@@ -260,7 +260,7 @@ def test_a_storage_that_cannot_be_reached_is_no_damage(cause, damaged):
     message = (
         f"  x error getting object\n  | \n  | context:\n  |    0: icechunk::get\n  |-> service error\n  `-> {cause}\n"
     )
-    with pytest.raises(CubeError) as caught, reading(Location.of("s3://bucket/cube")):
+    with pytest.raises(CubeError) as caught, reading(Location.parse("s3://bucket/cube")):
         raise icechunk.IcechunkError(message)
     assert isinstance(caught.value, CubeDamagedError) == damaged
     assert f"error getting object: {cause.rstrip('.')}" in str(caught.value)
@@ -290,6 +290,6 @@ class _Lists:
 def test_lists_that_cannot_be_reached_are_no_damage(cause, damaged):
     """Nobody is told to delete a cube whose storage is down."""
     with pytest.raises(CubeError) as caught:
-        check_lists(Location.of("s3://bucket/cube"), _Lists(cause), ["state"])
+        check_list(Location.parse("s3://bucket/cube"), _Lists(cause), "state")
     assert isinstance(caught.value, CubeDamagedError) == damaged
     assert ("delete the cube" in str(caught.value)) == damaged

@@ -19,8 +19,7 @@ from hypothesis import strategies as st
 from odc.geo.geobox import GeoBox
 
 import darts_acquisition.cube.datacube
-import darts_acquisition.cube.digests
-import darts_acquisition.cube.states
+import darts_acquisition.cube.snapshot
 import darts_acquisition.cube.transaction
 from darts_acquisition import (
     Chunk,
@@ -38,6 +37,7 @@ from darts_acquisition.auxiliary.loading import read_product
 from darts_acquisition.cube.grid import chunk_window
 from darts_acquisition.cube.layout import DIGEST
 from darts_acquisition.cube.repository import BRANCH
+from darts_acquisition.cube.snapshot import Snapshot
 from darts_utils import ParameterError
 
 SHAPE, SIZE = (70, 90), 16
@@ -136,7 +136,7 @@ def test_identities_of_many_are_those_of_each(cube, monkeypatch, few, legacy):
         cube = make_legacy(cube)
         filled(cube, EVERY[2::8])
     each = {chunk: cube.identities([chunk])[chunk] for chunk in EVERY}
-    monkeypatch.setattr(darts_acquisition.cube.states, "_FEW", few)
+    monkeypatch.setattr(darts_acquisition.cube.snapshot, "_FEW", few)
     assert cube.identities(EVERY) == each
     assert cube.identities() == {chunk: identity for chunk, identity in each.items() if identity != "missing"}
     assert len({identity[:6] for identity in each.values()}) > 3
@@ -296,20 +296,20 @@ def test_a_read_says_what_it_was_read_from(cube):
     assert json.loads(cube.read(Window.of(3, 4, 3, 4)).attrs["chunk_identities"]) == {"0,0": identities[FIRST]}
 
 
-@pytest.mark.parametrize("before", ["identities_of", "read_arrays"])
+@pytest.mark.parametrize("before", ["identities", "read"])
 def test_pixels_and_identities_are_of_one_state(cube, monkeypatch, before):
     """Somebody writes between the moments at which the two are read."""
     window = window_of(FIRST)
     old, new = arrays_for(window, 1), arrays_for(window, 2)
     cube.write(window, old)
-    original = getattr(darts_acquisition.cube.datacube, before)
+    original = getattr(Snapshot, before)
 
     def late(*arguments):
-        monkeypatch.setattr(darts_acquisition.cube.datacube, before, original)
+        monkeypatch.setattr(Snapshot, before, original)
         Datacube.open(cube.path).write(window, new)
         return original(*arguments)
 
-    monkeypatch.setattr(darts_acquisition.cube.datacube, before, late)
+    monkeypatch.setattr(Snapshot, before, late)
     ds = cube.read(window)
     np.testing.assert_array_equal(ds.height, old["height"])
     assert json.loads(ds.attrs["chunk_identities"]) == {"0,0": oracle(old)}
@@ -395,7 +395,7 @@ def test_copies_of_a_legacy_cube_share_its_identity_and_no_others_do(tmp_path, p
         contents = filled(cube, [FIRST])
         cube = make_legacy(cube)
         copy = Path(shutil.copytree(cube.path, tmp_path / f"copy{number}"))
-        darts_acquisition.cube.digests._first_snapshots.clear()
+        darts_acquisition.cube.snapshot._first_snapshots.clear()
         assert Datacube.open(copy).identities() == cube.identities()
         filled(Datacube.open(copy), [CORNER])
         assert Datacube.open(copy).identities([FIRST]) == cube.identities()
@@ -419,7 +419,7 @@ def test_the_beginning_of_a_cube_is_looked_for_once(cube, monkeypatch):
     """Of a cube with many commits that nobody writes, each tile would walk through all of them."""
     filled(cube, [FIRST])
     cube = make_legacy(cube)
-    monkeypatch.setattr(darts_acquisition.cube.digests, "_first_snapshots", {})
+    monkeypatch.setattr(darts_acquisition.cube.snapshot, "_first_snapshots", {})
     seen = []
     repository = cube._repository
 
@@ -429,17 +429,13 @@ def test_the_beginning_of_a_cube_is_looked_for_once(cube, monkeypatch):
                 seen.append(each.id)
                 yield each
 
-    tips = []
-    for expected in (4, 1, 2):  # creation, writing, the making of a legacy cube, and the root; nothing; one commit
+    for expected in (4, 0, 5):  # creation, writing, the making of a legacy cube, and the root; nothing; one more
         seen.clear()
-        tips.append(repository.lookup_branch(BRANCH))
-        assert darts_acquisition.cube.digests.first_snapshot(Watched(), tips[-1]) == first_snapshot(cube)
+        tip = repository.lookup_branch(BRANCH)
+        assert darts_acquisition.cube.snapshot.first_snapshot(Watched(), tip) == first_snapshot(cube)
         assert len(seen) == expected
-        if expected == 1:
+        if not expected:
             write_without_digest(cube, window_of(CORNER), arrays_for(window_of(CORNER)))
-    monkeypatch.setattr(darts_acquisition.cube.digests, "_MOST_SNAPSHOTS", 1)
-    assert darts_acquisition.cube.digests.first_snapshot(Watched(), tips[0]) == first_snapshot(cube)
-    assert list(darts_acquisition.cube.digests._first_snapshots) == [tips[0]]
 
 
 @pytest.mark.parametrize("theirs", ["with digests", "without digests"])

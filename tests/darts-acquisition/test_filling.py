@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from odc.geo.geobox import GeoBox
 
-from darts_acquisition import Chunk, ChunkState, Datacube, Filling, LoginError, ServiceError, Window
+from darts_acquisition import Chunk, ChunkState, Datacube, FetchReport, LoginError, ServiceError, Window
 from darts_acquisition.cube.grid import aligned_window
 from darts_acquisition.cube.ingest import fill
 from darts_acquisition.io.failures import Failure
@@ -69,7 +69,7 @@ def test_every_chunk_is_asked_for_once_and_reported(cube):
     told = []
     source = Source(cube)
     report = fill(cube, [*CHUNKS, *CHUNKS[:7]], source, lambda *at: told.append(at))
-    assert report == Filling(filled=25, empty=5, elsewhere=0)
+    assert report == FetchReport(filled=25, empty=5, elsewhere=0)
     assert sorted(source.asked) == CHUNKS
     assert told == [(number, 30) for number in range(1, 31)]
     assert_right(cube, CHUNKS)
@@ -99,7 +99,7 @@ def test_little_waits_in_memory(cube):
 
 def test_nothing_to_fetch_is_no_commit(cube):
     before = commits(cube)
-    assert fill(cube, [], Source(cube)) == Filling()
+    assert fill(cube, [], Source(cube)) == FetchReport()
     assert commits(cube) == before
 
 
@@ -112,7 +112,7 @@ def test_what_others_have_filled_meanwhile_stays(cube):
         if done == 1:
             Datacube.open(cube.path).write(window, theirs)
 
-    assert fill(cube, CHUNKS[:6], source, progress) == Filling(filled=3, empty=1, elsewhere=2)
+    assert fill(cube, CHUNKS[:6], source, progress) == FetchReport(filled=3, empty=1, elsewhere=2)
     np.testing.assert_array_equal(cube.read(window).height, theirs["height"])
     assert_right(cube, CHUNKS[2:6])
 
@@ -259,8 +259,8 @@ def test_fetching_can_be_cancelled_from_elsewhere(cube, answers):
         thread.join(10)
     assert len(errors) == 1
     assert stuck.requests <= 2
-    assert reports == [Filling(filled=5, empty=1)]
-    assert fill(cube, CHUNKS[12:15], stuck) == Filling(filled=3)
+    assert reports == [FetchReport(filled=5, empty=1)]
+    assert fill(cube, CHUNKS[12:15], stuck) == FetchReport(filled=3)
     assert_right(cube, [*CHUNKS[:4], *CHUNKS[18:24], *CHUNKS[12:15]])
 
 
@@ -278,7 +278,7 @@ def test_fetching_is_cancelled_by_the_token_of_an_outer_block_as_well(cube):
     assert CHUNKS[:4] == known[:4]
     assert len(known) <= 5, "the fifth was on its way"
     with cancellable(inner):
-        assert fill(cube, CHUNKS[6:8], Source(cube)) == Filling(filled=2)
+        assert fill(cube, CHUNKS[6:8], Source(cube)) == FetchReport(filled=2)
 
 
 @pytest.mark.timeout(30)
@@ -315,7 +315,7 @@ def test_empty_chunks_are_kept_on_the_way(tmp_path, product):
 
     chunks = [Chunk(row, col) for row in range(9) for col in range(9)]
     before = commits(cube)
-    assert fill(cube, chunks, Nothing(), progress) == Filling(empty=81)
+    assert fill(cube, chunks, Nothing(), progress) == FetchReport(empty=81)
     assert len(known) == 64
     assert commits(cube) - before == 2
 

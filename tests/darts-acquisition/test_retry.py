@@ -398,7 +398,7 @@ def test_what_comes_too_late_is_closed():
         return SimpleNamespace(close=closed.set)
 
     with pytest.raises(RequestError, match=r"no whole answer within 0\.01 s"):
-        DaemonThreads(1).within(0.01, open_late)
+        DaemonThreads().within(0.01, open_late)
     assert not closed.is_set()
     may_come.set()
     assert closed.wait(10)

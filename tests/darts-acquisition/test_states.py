@@ -8,9 +8,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from odc.geo.geobox import GeoBox
 
-import darts_acquisition.cube.states
+import darts_acquisition.cube.snapshot
 from darts_acquisition import Chunk, ChunkState, Datacube, Window, arcticdem_product, estimate_arcticdem
-from darts_acquisition.cube.states import States
+from darts_acquisition.cube.snapshot import Snapshot
 
 
 @pytest.fixture(scope="module")
@@ -27,13 +27,14 @@ def huge(tmp_path_factory) -> Datacube:
 def asked(monkeypatch) -> list[int]:
     """How many states were read one by one, per call."""
     counts = []
-    ask = States._ask
+    ask = Snapshot._read_small
 
-    def count(self, chunks):
-        counts.append(len(chunks))
-        return ask(self, chunks)
+    def count(self, array, places):
+        found = ask(self, array, places)
+        counts.append(len(found))
+        return found
 
-    monkeypatch.setattr(States, "_ask", count)
+    monkeypatch.setattr(Snapshot, "_read_small", count)
     return counts
 
 
@@ -78,7 +79,7 @@ def test_listing_and_asking_agree(tmp_path_factory, product, monkeypatch, known,
     cube.forget([Chunk(*place) for place, state in known.items() if state == 0])
     for place, state in known.items():
         expected[place] = state
-    monkeypatch.setattr(darts_acquisition.cube.states, "_FEW", few)
+    monkeypatch.setattr(darts_acquisition.cube.snapshot, "_FEW", few)
     window = Window.of(4 * rows[0], 4 * rows[1] - 1, 4 * cols[0] + 1, 4 * cols[1])
     part = expected[slice(*rows), slice(*cols)]
     np.testing.assert_array_equal(cube.states(window), part)

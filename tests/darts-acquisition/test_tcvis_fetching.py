@@ -36,7 +36,7 @@ from darts_acquisition import (
     verify_cube,
 )
 from darts_acquisition.auxiliary.tcvis import TCVISSource
-from darts_acquisition.cube.bookkeeping import product_windows
+from darts_acquisition.cube.areas import product_windows
 from darts_acquisition.cube.ingest import fill
 from support.earthengine_server import MOST_BYTES, EarthImage, serve_earth_engine
 from support.local_server import Answer, LocalServer

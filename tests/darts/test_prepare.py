@@ -14,7 +14,7 @@ from darts.errors import ConfigurationError, NoTilesError
 from darts.pipelines.sequential_v2 import PlanetPipeline
 from darts_acquisition import Datacube, load_arcticdem, load_tcvis
 from darts_acquisition.auxiliary.loading import Estimate
-from darts_acquisition.cube.ingest import Filling
+from darts_acquisition.cube.ingest import FetchReport
 from support import standin
 from support.damage import copy_scene
 
@@ -42,7 +42,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> dict:
 
     for product in ("arcticdem", "tcvis"):
         monkeypatch.setattr(darts_acquisition, f"estimate_{product}", note(f"estimate {product}", Estimate(1, 1, 1)))
-        monkeypatch.setattr(darts_acquisition, f"download_{product}", note(product, Filling(1, 0, 0)))
+        monkeypatch.setattr(darts_acquisition, f"download_{product}", note(product, FetchReport(1, 0, 0)))
     return calls
 
 
@@ -89,8 +89,7 @@ def test_what_the_models_need_is_prepared_unless_it_is_named(
 def test_corners_of_the_window_around_a_turned_tile_are_prepared(tmp_path: Path, asked: dict) -> None:
     """Far from the meridian of the DEM's grid, tiles lie in it askew, and loading one reads its bounding window."""
     from darts_acquisition import arcticdem_product
-    from darts_acquisition.cube.areas import chunks_of
-    from darts_acquisition.cube.bookkeeping import product_windows
+    from darts_acquisition.cube.areas import chunks_of, product_windows
     from darts_acquisition.cube.grid import chunk_block
 
     folder = tmp_path / "scenes" / "20210821_210019_08_2405"

@@ -26,7 +26,7 @@ from darts_acquisition import (
     load_tcvis,
     tcvis_product,
 )
-from darts_acquisition.cube.bookkeeping import product_windows
+from darts_acquisition.cube.areas import product_windows
 from darts_utils import DefaultPaths
 from support.arcticdem import Provider
 from support.earthengine_server import EarthImage, serve_earth_engine

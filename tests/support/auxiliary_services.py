@@ -11,7 +11,7 @@ from affine import Affine
 from odc.geo.geobox import GeoBox
 
 from darts_acquisition import Window, arcticdem_product, tcvis_product
-from darts_acquisition.cube.bookkeeping import product_windows
+from darts_acquisition.cube.areas import product_windows
 from support.arcticdem import Provider, Service
 from support.earthengine_server import EarthImage
 

@@ -17,11 +17,11 @@ from darts_acquisition.auxiliary.tcvis import (
     load_tcvis,
     tcvis_product,
 )
-from darts_acquisition.cube.bookkeeping import ChunkState
 from darts_acquisition.cube.datacube import Datacube
 from darts_acquisition.cube.grid import Chunk, Window
-from darts_acquisition.cube.ingest import Filling
+from darts_acquisition.cube.ingest import FetchReport
 from darts_acquisition.cube.inspect import CubeCheck, CubeInfo, inspect_cube, verify_cube
+from darts_acquisition.cube.layout import ChunkState
 from darts_acquisition.cube.product import CubeProduct, CubeVariable
 from darts_acquisition.errors import (
     CubeBusyError,
@@ -109,7 +109,7 @@ __all__ = [
     "EmptySceneError",
     "Estimate",
     "FetchCancellation",
-    "Filling",
+    "FetchReport",
     "LoginError",
     "MissingAuxiliaryDataError",
     "OutsideExtentError",

@@ -21,16 +21,10 @@ _SAME_PX = 0.01
 def as_variable(
     values: np.ndarray, geobox: "GeoBox", attrs: Mapping[str, Any], **leading: np.ndarray
 ) -> "xr.DataArray":
-    """Return an array on a grid as a variable with dimensions (y, x), whatever the CRS calls its axes.
+    """Return an array (…, y, x) on a grid as a variable with dimensions (y, x), whatever the CRS calls its axes.
 
-    Args:
-        values: Array of shape (y, x), with the leading dimensions before them.
-        geobox: Grid of the last two dimensions.
-        attrs: Attributes of the variable.
-        **leading: Coordinates of the dimensions before y and x, by name, in their order.
-
-    Returns:
-        The variable, with the CRS in its coordinate `spatial_ref`. A NetCDF file of it says so.
+    `leading` are the coordinates of the dimensions before y and x, by name, in their order. The CRS is in the
+    coordinate `spatial_ref`, and a NetCDF file of the variable says so.
     """
     import xarray as xr
     from odc.geo.xr import xr_coords
@@ -51,14 +45,7 @@ def as_band(name: str, values: np.ndarray, geobox: "GeoBox", data_source: str, *
 
 
 def tile_grid(source: "rasterio.DatasetReader", file: str) -> "GeoBox":
-    """Return the grid of an image, if a tile can have it.
-
-    Args:
-        source: The image.
-        file: What it is called in messages.
-
-    Returns:
-        The grid.
+    """Return the grid of an image, if a tile can have it; `file` is what messages call it.
 
     Raises:
         SceneGridError: If it has no CRS, is rotated or mirrored, its pixels are not square, or its CRS is none in which

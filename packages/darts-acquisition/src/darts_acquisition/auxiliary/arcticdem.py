@@ -12,7 +12,7 @@ from darts_acquisition.auxiliary.loading import Estimate, download_product, esti
 from darts_acquisition.cube.areas import AreaLike
 from darts_acquisition.cube.datacube import Datacube
 from darts_acquisition.cube.grid import lonlat_bounds
-from darts_acquisition.cube.ingest import Filling, Progress
+from darts_acquisition.cube.ingest import FetchReport, Progress
 from darts_acquisition.cube.product import CubeProduct, CubeVariable
 from darts_acquisition.errors import ServiceError
 from darts_acquisition.io.raster import Layer, RasterReader
@@ -73,7 +73,7 @@ def arcticdem_product(resolution: int) -> CubeProduct:
 
 
 def create_arcticdem_cube(path: "str | os.PathLike[str]", resolution: int, *, s3: S3Settings | None = None) -> Datacube:
-    """Create an ArcticDEM datacube in which everything is missing; `load_arcticdem` fills it as it is used.
+    """Create an ArcticDEM datacube, on the grid of `arcticdem_product`, in which everything is missing.
 
     Args:
         path: Folder to create, or ``s3://bucket/prefix``.
@@ -81,7 +81,7 @@ def create_arcticdem_cube(path: "str | os.PathLike[str]", resolution: int, *, s3
         s3: Which object storage; None for what the environment names.
 
     Returns:
-        The new cube, on the grid of `arcticdem_product`.
+        The new cube. `load_arcticdem` fills it as it is used.
 
     Raises:
         ParameterError: If there is no mosaic of that resolution.
@@ -154,7 +154,7 @@ def download_arcticdem(
     settings: ArcticDEMSettings | None = None,
     s3: S3Settings | None = None,
     progress: Progress | None = None,
-) -> Filling:
+) -> FetchReport:
     """Fetch what a datacube lacks of an area, so that it can be used offline.
 
     Args:
@@ -189,23 +189,13 @@ def estimate_arcticdem(
     buffer: int = 0,
     s3: S3Settings | None = None,
 ) -> Estimate:
-    """Say what `download_arcticdem` would fetch, without fetching or creating anything.
-
-    Args:
-        aoi: The area: a GeoDataFrame, a geometry of odc.geo, a geobox, or several of these, in any CRS.
-        data_dir: Folder of the datacube, or ``s3://bucket/prefix``.
-        resolution: Pixel size in metres: 2, 10 or 32.
-        buffer: Pixels of the DEM to add on every side.
-        s3: Which object storage holds the cube; None for what the environment names.
+    """Say what a download would fetch, without fetching or creating anything; see :func:`download_arcticdem`.
 
     Returns:
         Numbers of chunks, and megabytes.
 
     Raises:
-        OutsideExtentError: If the area lies wholly outside ArcticDEM.
-        CubeError: If there is something else at the path, or the cube of another product or resolution.
-        ParameterError: If there is no mosaic of that resolution, or the area is none, or empty.
-        GridError: If the area has no CRS.
+        OutsideExtentError, CubeError, ParameterError, GridError: As for the download.
     """
     product = arcticdem_product(resolution)
     return estimate_product(aoi, data_dir, product, buffer=buffer, bytes_per_px=_BYTES_PER_PX, s3=s3)
@@ -243,11 +233,8 @@ class ArcticDEMSource:
     def fetch(self, geobox: "GeoBox") -> dict[str, np.ndarray] | None:
         """Fetch a part of the mosaic; where tiles overlap, the first one by name counts.
 
-        Args:
-            geobox: Pixels of the product's grid.
-
         Returns:
-            `dem` and `arcticdem_data_mask` as the cube keeps them; None if the provider has nothing there.
+            `dem` and `arcticdem_data_mask` on the geobox, as the cube keeps them; None if the provider has nothing.
 
         Raises:
             ServiceError: If something cannot be read.

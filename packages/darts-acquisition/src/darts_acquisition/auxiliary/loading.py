@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from darts_acquisition.cube.areas import AreaLike, chunks_by_part, chunks_of
-from darts_acquisition.cube.bookkeeping import ChunkState, product_windows
+from darts_acquisition.cube.areas import AreaLike, chunks_by_part, chunks_of, product_windows
 from darts_acquisition.cube.datacube import Datacube
-from darts_acquisition.cube.digests import IDENTITIES, from_attribute, to_attribute
 from darts_acquisition.cube.grid import Chunk
-from darts_acquisition.cube.ingest import Filling, Progress, Source, fill
+from darts_acquisition.cube.ingest import FetchReport, Progress, Source, fill
+from darts_acquisition.cube.layout import ChunkState
 from darts_acquisition.cube.product import CubeProduct
+from darts_acquisition.cube.snapshot import IDENTITIES, identities_from_json, identities_to_json
 from darts_acquisition.errors import CubeNotFoundError, MissingAuxiliaryDataError
 from darts_acquisition.io.settings import S3Settings
 from darts_acquisition.tile import as_variable
@@ -68,7 +68,7 @@ def read_product(
     s3: S3Settings | None = None,
     progress: Progress | None = None,
 ) -> "xr.Dataset":
-    """Read all variables of a product around a tile.
+    """Read all variables of a product around a tile, and fetch what is missing where there is a source.
 
     Args:
         geobox: Grid of the tile, in any CRS.
@@ -86,13 +86,9 @@ def read_product(
         longitudes run on beyond ±180°. Its attribute `chunk_identities` is that of `Datacube.read`.
 
     Raises:
-        MissingAuxiliaryDataError: If nothing may be fetched and a part of the area is neither filled nor known to be
+        MissingAuxiliaryDataError: If there is no source, and a part of the area is neither filled nor known to be
             empty, or there is no cube.
-        ServiceError: If a part cannot be fetched.
-        OutsideExtentError: If the area lies wholly outside the product.
-        CubeError: If there is something else at the path, or a cube of another product.
-        GridError: If the area has no CRS.
-        ParameterError: If `buffer` is negative.
+        DartsError: See `load_arcticdem`.
     """
     windows = product_windows(product, geobox, buffer)
     if source is None:
@@ -123,32 +119,13 @@ def download_product(
     buffer: int,
     s3: S3Settings | None = None,
     progress: Progress | None = None,
-) -> Filling:
-    """Fetch what a cube lacks of an area; create the cube where there is none.
-
-    Args:
-        area: The area, in any CRS.
-        data_dir: Folder of the datacube, or its address in object storage.
-        product: What the cube holds.
-        source: Makes what fetches missing chunks, called only if there are any.
-        buffer: Pixels of the cube to add on every side.
-        s3: Which object storage.
-        progress: Told after each chunk.
-
-    Returns:
-        What was done.
-
-    Raises:
-        ServiceError: If a part cannot be fetched; what was fetched is in the cube.
-        OutsideExtentError: If the area lies wholly outside the product.
-        CubeError: If there is something else at the path, or a cube of another product.
-        GridError: If the area has no CRS.
-    """
+) -> FetchReport:
+    """Fetch what a cube lacks of an area; create the cube where there is none. For parameters see `read_product`."""
     chunks = chunks_of(product, area, buffer)
     cube = Datacube.open_or_create(data_dir, product, s3=s3)
     missing = _missing(cube, chunks)
     logger.info("%s: %d of %d chunks are missing.", product.collection, len(missing), len(chunks))
-    return fill(cube, missing, source(), progress) if missing else Filling()
+    return fill(cube, missing, source(), progress) if missing else FetchReport()
 
 
 def estimate_product(
@@ -160,24 +137,7 @@ def estimate_product(
     bytes_per_px: float,
     s3: S3Settings | None = None,
 ) -> Estimate:
-    """Say what `download_product` would fetch. Nothing is created or fetched.
-
-    Args:
-        area: The area, in any CRS.
-        data_dir: Folder of the datacube, or its address in object storage.
-        product: What the cube holds, or is to hold.
-        buffer: Pixels of the cube to add on every side.
-        bytes_per_px: What a pixel of all variables takes to download, about.
-        s3: Which object storage.
-
-    Returns:
-        The estimate.
-
-    Raises:
-        OutsideExtentError: If the area lies wholly outside the product.
-        CubeError: If there is something else at the path, or a cube of another product.
-        GridError: If the area has no CRS.
-    """
+    """Say what `download_product` would fetch, of `bytes_per_px` for all variables. Nothing is created or fetched."""
     parts = chunks_by_part(product, area, buffer)
     chunks = sorted({chunk for part in parts for chunk in part})
     try:
@@ -216,5 +176,5 @@ def _join(west: "xr.Dataset", east: "xr.Dataset") -> "xr.Dataset":
     for name, left in west.data_vars.items():
         values = np.concatenate([left.values, east[name].values], axis=1)
         arrays[name] = as_variable(values, geobox, left.attrs)
-    identities = from_attribute(west.attrs[IDENTITIES]) | from_attribute(east.attrs[IDENTITIES])
-    return xr.Dataset(arrays, attrs=west.attrs | {IDENTITIES: to_attribute(identities)})
+    identities = identities_from_json(west.attrs[IDENTITIES]) | identities_from_json(east.attrs[IDENTITIES])
+    return xr.Dataset(arrays, attrs=west.attrs | {IDENTITIES: identities_to_json(identities)})

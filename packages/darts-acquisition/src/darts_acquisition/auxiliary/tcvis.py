@@ -12,7 +12,7 @@ import numpy as np
 from darts_acquisition.auxiliary.loading import Estimate, download_product, estimate_product, read_product
 from darts_acquisition.cube.areas import AreaLike
 from darts_acquisition.cube.datacube import Datacube
-from darts_acquisition.cube.ingest import Filling, Progress
+from darts_acquisition.cube.ingest import FetchReport, Progress
 from darts_acquisition.cube.product import CubeProduct, CubeVariable
 from darts_acquisition.errors import ServiceError
 from darts_acquisition.io.earthengine import EarthEngineClient
@@ -78,7 +78,7 @@ def tcvis_product(trend: str = "2000-2019") -> CubeProduct:
 def create_tcvis_cube(
     path: "str | os.PathLike[str]", trend: str = "2000-2019", *, s3: S3Settings | None = None
 ) -> Datacube:
-    """Create a TCVIS datacube in which everything is missing; `load_tcvis` fills it as it is used.
+    """Create a TCVIS datacube, on the grid of `tcvis_product`, in which everything is missing.
 
     Args:
         path: Folder to create, or ``s3://bucket/prefix``.
@@ -86,7 +86,7 @@ def create_tcvis_cube(
         s3: Which object storage; None for what the environment names.
 
     Returns:
-        The new cube, on the grid of `tcvis_product`.
+        The new cube. `load_tcvis` fills it as it is used.
 
     Raises:
         ParameterError: If there is no such collection.
@@ -155,7 +155,7 @@ def download_tcvis(
     settings: EarthEngineSettings | None = None,
     s3: S3Settings | None = None,
     progress: Progress | None = None,
-) -> Filling:
+) -> FetchReport:
     """Fetch what a datacube lacks of an area and of the two pixels around it, so that it can be used offline.
 
     Args:
@@ -189,22 +189,13 @@ def estimate_tcvis(
     trend: str = "2000-2019",
     s3: S3Settings | None = None,
 ) -> Estimate:
-    """Say what `download_tcvis` would fetch, without fetching or creating anything.
-
-    Args:
-        aoi: The area: a GeoDataFrame, a geometry of odc.geo, a geobox, or several of these, in any CRS.
-        data_dir: Folder of the datacube, or ``s3://bucket/prefix``.
-        trend: Period of the trend: "2000-2019", "2001-2020" or "2003-2022".
-        s3: Which object storage holds the cube; None for what the environment names.
+    """Say what a download would fetch, without fetching or creating anything; see :func:`download_tcvis`.
 
     Returns:
         Numbers of chunks, and megabytes.
 
     Raises:
-        OutsideExtentError: If the area lies wholly outside the cube's grid.
-        CubeError: If there is something else at the path, or a cube of another product or period.
-        ParameterError: If there is no such collection, or the area is none, or empty.
-        GridError: If the area has no CRS.
+        OutsideExtentError, CubeError, ParameterError, GridError: As for the download.
     """
     product = tcvis_product(trend)
     return estimate_product(aoi, data_dir, product, buffer=_MARGIN_PX, bytes_per_px=_BYTES_PER_PX, s3=s3)
@@ -232,11 +223,8 @@ class TCVISSource:
     def fetch(self, geobox: "GeoBox") -> dict[str, np.ndarray] | None:
         """Fetch a part of the mosaic; where images overlap, the last one counts, as Earth Engine's mosaics have it.
 
-        Args:
-            geobox: Pixels of the product's grid.
-
         Returns:
-            The three trends, 0 where pixels are missing; None if the provider has nothing there.
+            The three trends on the geobox, 0 where pixels are missing; None if the provider has nothing there.
 
         Raises:
             ServiceError: If they cannot be fetched.

@@ -1,12 +1,22 @@
-"""Which chunks of a product an area needs: the area may be a grid, a geometry, or many of either."""
+"""Which windows and chunks of a product an area needs: the area may be a grid, a geometry, or many of either."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Union
 
 import numpy as np
 
-from darts_acquisition.cube.bookkeeping import product_windows
-from darts_acquisition.cube.grid import Chunk, Window, chunk_block, full_window, lonlat_bounds, to_pixels
+from darts_acquisition.cube.grid import (
+    Chunk,
+    Window,
+    chunk_block,
+    chunk_window,
+    chunks_where,
+    full_window,
+    lonlat_bounds,
+    outer_window,
+    to_pixels,
+    wrap_columns,
+)
 from darts_acquisition.cube.product import CubeProduct
 from darts_acquisition.errors import OutsideExtentError
 from darts_utils import GridError, ParameterError
@@ -19,8 +29,24 @@ if TYPE_CHECKING:
 AreaLike = Union["GeoBox", "Geometry", "gpd.GeoDataFrame", "gpd.GeoSeries", "Iterable[GeoBox | Geometry]"]
 """An area of interest: a grid, a geometry with a CRS, a table of geometries, or several grids and geometries."""
 
-_PIECES = 256
-"""Pieces that the longer side of an area is cut into at least: edges bend in another projection."""
+_SEGMENTS = 256
+"""Segments that the longer side of an area is cut into at least: edges bend in another projection."""
+
+
+def product_windows(product: CubeProduct, area: "GeoBox", buffer: int = 0) -> list[Window]:
+    """Return the windows of a product's grid that hold an area, see `Datacube.windows`.
+
+    Raises:
+        OutsideExtentError: If the area lies wholly outside the grid.
+        GridError: If the area has no CRS.
+        ParameterError: If `buffer` is negative.
+    """
+    whole = full_window(product.geobox)
+    parts = wrap_columns(outer_window(area, product.geobox, buffer), product.geobox)
+    inside = [part for part in (part.intersection(whole) for part in parts) if part is not None]
+    if not inside:
+        raise _outside(product, area)
+    return inside
 
 
 def chunks_of(product: CubeProduct, area: AreaLike, buffer: int = 0) -> list[Chunk]:
@@ -46,9 +72,7 @@ def chunks_of(product: CubeProduct, area: AreaLike, buffer: int = 0) -> list[Chu
 def chunks_by_part(product: CubeProduct, area: AreaLike, buffer: int = 0) -> list[tuple[Chunk, ...]]:
     """List the chunks of each grid and each geometry of an area; arguments and errors are those of `chunks_of`.
 
-    Returns:
-        The chunks of each part, in the order of the parts; none of one that lies outside the grid. Empty geometries are
-        no parts.
+    A part that lies outside the grid has none; empty geometries are no parts.
     """
     from odc.geo.geobox import GeoBox
 
@@ -119,12 +143,8 @@ def _box(geometry: "Geometry") -> "GeoBox":
 
 def _chunks_of_grid(product: CubeProduct, grid: "GeoBox", buffer: int) -> set[Chunk]:
     size = product.chunk_px
-    return {
-        Chunk(row, col)
-        for window in product_windows(product, grid, buffer)
-        for row in range(*_ends(chunk_block(window, size).rows))
-        for col in range(*_ends(chunk_block(window, size).cols))
-    }
+    blocks = [chunk_block(window, size) for window in product_windows(product, grid, buffer)]
+    return {chunk for block in blocks for chunk in _chunks_in(block)}
 
 
 def _chunks_of_geometry(product: CubeProduct, geometry: "Geometry", buffer: int) -> set[Chunk]:
@@ -148,23 +168,20 @@ def _chunks_of_geometry(product: CubeProduct, geometry: "Geometry", buffer: int)
     shapely.prepare(shape)
     found: set[Chunk] = set()
     for turn, block in _candidates(product, geometry, shape, buffer):
-        places = np.array(_places(block))
-        outlines = _outlines(product, places, buffer, turn)
+        chunks = np.array(_chunks_in(block))
+        outlines = _outlines(product, chunks, buffer, turn)
         if not to_grid and not crs.geographic and grid.crs != crs:
             outlines = _transform(outlines, grid.crs.transformer_to_crs(crs))
-        found |= {Chunk(int(row), int(col)) for row, col in places[shapely.intersects(shape, outlines)]}
+        found |= {Chunk(int(row), int(col)) for row, col in chunks[shapely.intersects(shape, outlines)]}
     if not found:
-        raise OutsideExtentError(
-            f"The area {geometry.boundingbox} lies outside {product.collection}, which covers {grid.boundingbox}."
-        )
+        raise _outside(product, geometry)
     return found
 
 
 def _candidates(product: CubeProduct, geometry: "Geometry", shape: Any, buffer: int) -> list[tuple[float, Window]]:
     """Return the rectangles of chunks around a geometry, which `shape` is in the grid's CRS, if that is projected.
 
-    Returns:
-        Each with what has to be added to the geometry's longitudes to get there, in degrees.
+    Each comes with the degrees that have to be added to the geometry's longitudes to get there.
     """
     grid: Any = product.geobox
     if grid.crs.geographic and geometry.crs is not None and not geometry.crs.geographic:
@@ -200,16 +217,16 @@ def _turns(product: CubeProduct, west: float, east: float, buffer: int) -> list[
     return [first, *(turn for turn in others if east + turn > left - reach and west + turn < right + reach)]
 
 
-def _places(block: Window) -> list[tuple[int, int]]:
-    return [(row, col) for row in range(*_ends(block.rows)) for col in range(*_ends(block.cols))]
+def _chunks_in(block: Window) -> list[Chunk]:
+    return chunks_where(np.ones(block.shape, bool), block)
 
 
-def _outlines(product: CubeProduct, places: np.ndarray, buffer: int, turn: float) -> Any:
+def _outlines(product: CubeProduct, chunks: np.ndarray, buffer: int, turn: float) -> Any:
     """Return the outlines of chunks with a buffer in pixels, in the grid's CRS, moved to the west by `turn`."""
     import shapely
 
     affine, size, (height, width) = product.geobox.affine, product.chunk_px, product.geobox.shape
-    rows, cols = places.T
+    rows, cols = chunks.T
     start = affine.c - turn
     left = start + (cols * size - buffer) * affine.a
     right = start + (np.minimum((cols + 1) * size, width) + buffer) * affine.a
@@ -219,14 +236,42 @@ def _outlines(product: CubeProduct, places: np.ndarray, buffer: int, turn: float
 
 
 def _transform(shapes: Any, transformer: Any) -> Any:
-    """Project shapes, their edges cut into pieces before that, since they bend."""
+    """Project shapes, their edges cut into segments before that, since they bend."""
     import shapely
 
     west, south, east, north = shapely.total_bounds(shapes)
-    longest = max(east - west, north - south) / _PIECES
-    pieces = shapely.segmentize(shapes, longest) if longest > 0 else shapes
-    return shapely.transform(pieces, lambda points: np.column_stack(transformer(*points.T)))
+    longest = max(east - west, north - south) / _SEGMENTS
+    segments = shapely.segmentize(shapes, longest) if longest > 0 else shapes
+    return shapely.transform(segments, lambda points: np.column_stack(transformer(*points.T)))
 
 
-def _ends(part: slice) -> tuple[int, int]:
-    return part.start, part.stop
+def _outside(product: CubeProduct, area: "GeoBox | Geometry") -> OutsideExtentError:
+    return OutsideExtentError(
+        f"The area {area.boundingbox} lies outside {product.collection}, which covers {product.geobox.boundingbox}."
+    )
+
+
+def describe_missing(window: Window, chunks: list[Chunk], product: CubeProduct) -> str:
+    """Say which chunks of a window are missing, at least one, in the cube's CRS and in degrees."""
+    parts = list(parts_within(window, chunks, product))
+    top, bottom = min(part.rows.start for part in parts), max(part.rows.stop for part in parts)
+    left, right = min(part.cols.start for part in parts), max(part.cols.stop for part in parts)
+    hull = product.geobox[top:bottom, left:right]
+    touched = int(np.prod(chunk_block(window, product.chunk_px).shape))
+    box = hull.boundingbox
+    west, south, east, north = lonlat_bounds(hull)
+    digits = 5 if abs(hull.affine.a) < 0.1 else 0
+    across = " (across the antimeridian)" if west > east else ""
+    return (
+        f"{len(chunks)} of the {touched} chunks that the area touches are missing. They lie within "
+        f"x {box.left:.{digits}f} to {box.right:.{digits}f}, y {box.bottom:.{digits}f} to {box.top:.{digits}f} in "
+        f"{hull.crs}, longitude {west:.3f} to {east:.3f}{across}, latitude {south:.3f} to {north:.3f}."
+    )
+
+
+def parts_within(window: Window, chunks: Iterable[Chunk], product: CubeProduct) -> Iterator[Window]:
+    """Yield the part of each chunk that lies in a window, in pixels of the cube."""
+    for chunk in chunks:
+        part = window.intersection(chunk_window(chunk, product.chunk_px, product.geobox))
+        if part is not None:
+            yield part

@@ -8,28 +8,20 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from darts_acquisition.cube.areas import AreaLike, chunks_of
-from darts_acquisition.cube.bookkeeping import (
-    ChunkState,
-    chunks_where,
-    describe_missing,
-    product_windows,
-    states_after_write,
-)
-from darts_acquisition.cube.digests import IDENTITIES, identities_of, to_attribute
+from darts_acquisition.cube.areas import AreaLike, chunks_of, describe_missing, product_windows
 from darts_acquisition.cube.grid import (
     Chunk,
     Window,
     aligned_window,
     chunk_block,
     chunk_window,
+    chunks_where,
     full_window,
 )
-from darts_acquisition.cube.layout import DIGEST, STATE, lay_out
-from darts_acquisition.cube.product import CubeProduct, CubeVariable
-from darts_acquisition.cube.reading import read_arrays
-from darts_acquisition.cube.repository import BRANCH, Location, check_lists, create_repository, open_repository, reading
-from darts_acquisition.cube.states import States
+from darts_acquisition.cube.layout import ChunkState, lay_out
+from darts_acquisition.cube.product import CubeProduct
+from darts_acquisition.cube.repository import BRANCH, Location, check_list, create_repository, open_repository, reading
+from darts_acquisition.cube.snapshot import IDENTITIES, Snapshot, identities_to_json
 from darts_acquisition.cube.transaction import Transaction, check_arrays
 from darts_acquisition.errors import (
     CubeConflictError,
@@ -53,36 +45,32 @@ class Datacube:
 
     A chunk (`product.chunk_px` pixels square) is missing, filled, or empty at the provider. That state, and a digest of
     what a filled chunk holds, are written in the same transaction as the data, so a writer that dies leaves the cube as
-    it was, and a reader sees the cube before a write or after it, never between. Within a chunk the data are compressed
-    in smaller pieces, of which a read touches only those that it needs.
+    it was, and a reader sees the cube before a write or after it, never between. Each chunk is a shard of every
+    variable's array, of which a read touches only those Zarr chunks that it needs.
 
-    Use `Datacube.create` or `Datacube.open` to get one.
+    An area is a window of the cube's grid or a geobox made of its pixels.
 
     Attributes:
         path: Folder of the repository, or its address in object storage.
         product: What the cube holds.
     """
 
-    def __init__(self, place: Location, product: CubeProduct, repository: "icechunk.Repository") -> None:
-        self.path: Path | str = str(place) if place.folder is None else place.folder
+    def __init__(self, location: Location, product: CubeProduct, repository: "icechunk.Repository") -> None:
+        self.path: Path | str = str(location) if location.folder is None else location.folder
         self.product = product
-        self._place = place
+        self._location = location
         self._repository = repository
 
     @classmethod
     def create(
         cls, path: "str | os.PathLike[str]", product: CubeProduct, *, s3: S3Settings | None = None
     ) -> "Datacube":
-        """Create a cube in which every chunk is missing.
+        """Create a cube in which every chunk is missing. A process that dies meanwhile leaves no cube there.
 
         Args:
-            path: Folder to create, or an empty one, or ``s3://bucket/prefix``. A process that dies meanwhile leaves no
-                cube there.
+            path: Folder to create, or an empty one, or ``s3://bucket/prefix``.
             product: What the cube holds.
             s3: Which object storage; None for what the environment names.
-
-        Returns:
-            The new cube.
 
         Raises:
             CubeExistsError: If there is something at the path.
@@ -93,20 +81,13 @@ class Datacube:
             raise ParameterError(
                 f"chunk_px is {product.chunk_px} and inner_px {product.inner_px}; the second must divide the first."
             )
-        place = Location.of(path, s3)
-        create_repository(place, lambda session: lay_out(session, product), f"Create {product.collection}")
+        location = Location.parse(path, s3)
+        create_repository(location, lambda session: lay_out(session, product), f"Create {product.collection}")
         return cls.open(path, s3=s3)
 
     @classmethod
     def open(cls, path: "str | os.PathLike[str]", *, s3: S3Settings | None = None) -> "Datacube":
-        """Open a cube.
-
-        Args:
-            path: Folder of the repository, or ``s3://bucket/prefix``.
-            s3: Which object storage; None for what the environment names.
-
-        Returns:
-            The cube.
+        """Open a cube; the arguments are those of `create`.
 
         Raises:
             CubeNotFoundError: If there is nothing at the path, or an empty folder.
@@ -116,14 +97,14 @@ class Datacube:
         """
         import zarr
 
-        place = Location.of(path, s3)
-        repository = open_repository(place)
+        location = Location.parse(path, s3)
+        repository = open_repository(location)
         try:
-            attrs = zarr.open_group(repository.readonly_session(BRANCH).store, mode="r").attrs.asdict()
-            product = CubeProduct.from_attrs(attrs)
+            group = zarr.open_group(repository.readonly_session(BRANCH).store, mode="r")
+            product = CubeProduct.from_attrs(group.attrs.asdict())
         except (FileNotFoundError, CubeError) as error:  # no Zarr group, or not ours
-            raise CubeError(f"{place} is no datacube of DARTS, or a damaged one: {error}") from error
-        return cls(place, product, repository)
+            raise CubeError(f"{location} is no datacube of DARTS, or a damaged one: {error}") from error
+        return cls(location, product, repository)
 
     @classmethod
     def open_or_create(
@@ -131,13 +112,7 @@ class Datacube:
     ) -> "Datacube":
         """Open the cube of a product, and create it where there is nothing. Several processes may do so at once.
 
-        Args:
-            path: Folder of the repository, or ``s3://bucket/prefix``.
-            product: What the cube holds, or is to hold.
-            s3: Which object storage; None for what the environment names.
-
-        Returns:
-            The cube.
+        The arguments are those of `create`.
 
         Raises:
             CubeError: If there is something else at the path, or the cube of another product.
@@ -146,10 +121,9 @@ class Datacube:
         try:
             cube = cls.open(path, s3=s3)
         except CubeNotFoundError:
-            try:
-                cube = cls.create(path, product, s3=s3)
-            except CubeExistsError:  # Another process was faster.
-                cube = cls.open(path, s3=s3)
+            with contextlib.suppress(CubeExistsError):  # Another process was faster.
+                cls.create(path, product, s3=s3)
+            cube = cls.open(path, s3=s3)
         cube.check_holds(product)
         return cube
 
@@ -173,12 +147,8 @@ class Datacube:
     def window(self, area: "GeoBox", buffer: int = 0) -> Window:
         """Return the smallest window of the cube's grid that holds an area, cut off at the edges of the grid.
 
-        Args:
-            area: The area, in any CRS.
-            buffer: Pixels of the cube to add on every side.
-
-        Returns:
-            The window, rows and columns as slices: ``cube.geobox[window]`` is its geobox.
+        The area may be in any CRS; `buffer` pixels of the cube are added on every side. ``cube.geobox[window]`` is the
+        window's geobox.
 
         Raises:
             OutsideExtentError: If the area lies wholly outside the grid.
@@ -194,105 +164,59 @@ class Datacube:
         return windows[0]
 
     def windows(self, area: "GeoBox", buffer: int = 0) -> list[Window]:
-        """Return the windows of the cube's grid that hold an area: two where it crosses the edge of a world-wide grid.
-
-        Args:
-            area: The area, in any CRS.
-            buffer: Pixels of the cube to add on every side.
-
-        Returns:
-            The window as `window` returns it, or its western and its eastern part on either side of the antimeridian.
-
-        Raises:
-            OutsideExtentError: If the area lies wholly outside the grid.
-            GridError: If the area has no CRS.
-            ParameterError: If `buffer` is negative.
-        """
+        """Do as `window`; where an area crosses the edge of a world-wide grid, return both parts, the western first."""
         return product_windows(self.product, area, buffer)
 
     def states(self, area: "GeoBox | Window") -> np.ndarray:
-        """Return what the cube knows about the chunks that an area touches.
-
-        Args:
-            area: A window of the cube's grid or a geobox made of its pixels.
-
-        Returns:
-            2-D uint8 array, one `ChunkState` per chunk.
+        """Return what the cube knows about the chunks that an area touches: 2-D uint8, one `ChunkState` per chunk.
 
         Raises:
             GridError: If the area is not part of the cube's grid.
         """
         block = chunk_block(self._part(area), self.product.chunk_px)
-        with reading(self._place):
-            return self._states().within(block)
+        with reading(self._location):
+            return self._now().block(block)
 
     def states_of(self, chunks: Sequence[Chunk]) -> np.ndarray:
-        """Return what the cube knows about some chunks.
-
-        Args:
-            chunks: The chunks.
-
-        Returns:
-            1-D uint8 array, one `ChunkState` per chunk.
+        """Return what the cube knows about some chunks: 1-D uint8, one `ChunkState` per chunk.
 
         Raises:
             ParameterError: If a chunk lies outside the cube.
         """
-        for chunk in chunks:
-            self._window_of(chunk)
-        with reading(self._place):
-            return self._states().of(chunks)
+        self._check_inside(chunks)
+        with reading(self._location):
+            return self._now().states(chunks)
 
     def known(self) -> dict[Chunk, ChunkState]:
         """Return the chunks that are filled, or known to be empty, row by row. Costs nothing for those that are not."""
-        with reading(self._place):
-            states_now = self._states()
-            chunks = states_now.noted()
-            states = states_now.of(chunks)
-        return {
-            chunk: ChunkState(state)
-            for chunk, state in zip(chunks, states.tolist(), strict=True)
-            if state != ChunkState.MISSING
-        }
+        with reading(self._location):
+            return self._now().known()
 
     def identities(self, chunks: Sequence[Chunk] | None = None) -> dict[Chunk, str]:
-        """Return for chunks what stays the same exactly as long as their content does; no pixel is read.
+        """Return for chunks (None for all known ones) what changes exactly when their content does; no pixel is read.
 
         A filled chunk has the digest of its content, 32 hexadecimal digits: the same in every cube that holds the same
         variables with the same values. One that was written by a release without digests has ``legacy:<cube>``, which
         copies of the cube share and no other cube, until that chunk itself is written. All others are ``empty`` or
-        ``missing``.
-
-        Args:
-            chunks: The chunks; None for all that are filled, or known to be empty.
-
-        Returns:
-            The identities, in the order of `chunks`; of all, row by row.
+        ``missing``. They come in the order of `chunks`, those of all row by row.
 
         Raises:
             ParameterError: If a chunk lies outside the cube.
         """
-        for chunk in chunks or ():
-            self._window_of(chunk)
-        with reading(self._place):
-            session = self._repository.readonly_session(BRANCH)
-            states_now = States(session)
-            places = states_now.noted() if chunks is None else [Chunk(*chunk) for chunk in chunks]
-            states = states_now.of(places)
+        self._check_inside(chunks or ())
+        with reading(self._location):
+            snapshot = self._now()
             if chunks is None:
-                known = np.flatnonzero(states != ChunkState.MISSING)
-                places, states = [places[index] for index in known], states[known]
-            return identities_of(self._repository, session, places, states)
+                known = snapshot.known()
+                return snapshot.identities(self._repository, list(known), np.array(list(known.values()), "uint8"))
+            wanted = [Chunk(*chunk) for chunk in chunks]
+            return snapshot.identities(self._repository, wanted, snapshot.states(wanted))
 
     def chunks_of(self, area: AreaLike, buffer: int = 0) -> list[Chunk]:
-        """List the chunks that an area touches; of a tile's grid, those that loading the tile reads.
+        """List the chunks that an area touches, each once, row by row; of a tile's grid, those that loading it reads.
 
-        Args:
-            area: A grid, a geometry of odc.geo, a GeoDataFrame, or several of these, in any CRS.
-            buffer: Pixels of the cube to add on every side.
-
-        Returns:
-            The chunks, each once, row by row.
+        The area is a grid, a geometry of odc.geo, a GeoDataFrame, or several of these, in any CRS; `buffer` pixels of
+        the cube are added on every side.
 
         Raises:
             OutsideExtentError: If the area lies wholly outside the grid.
@@ -307,36 +231,25 @@ class Datacube:
         Raises:
             CubeDamagedError: If one cannot.
         """
-        import zarr
-
-        session = self._repository.readonly_session(BRANCH)
-        names = [STATE, *(variable.name for variable in self.product.variables)]
-        if DIGEST in zarr.open_group(session.store, mode="r"):
-            names.append(DIGEST)
-        check_lists(self._place, session, names)
+        for name in self._now().arrays():
+            check_list(self._location, self._repository.readonly_session(BRANCH), name)
 
     def stored_bytes(self) -> int:
         """Return how many bytes the cube takes on its storage, history included."""
-        return self._place.stored_bytes()
+        return self._location.stored_bytes()
 
     def missing(self, area: "GeoBox | Window") -> list[Chunk]:
-        """List the chunks that an area touches and that are neither filled nor known to be empty.
-
-        Args:
-            area: A window of the cube's grid or a geobox made of its pixels.
-
-        Returns:
-            The chunks, row by row.
+        """List the chunks that an area touches and that are neither filled nor known to be empty, row by row.
 
         Raises:
             GridError: If the area is not part of the cube's grid.
         """
-        window = self._part(area)
-        return chunks_where(self.states(window) == ChunkState.MISSING, chunk_block(window, self.product.chunk_px))
+        block = chunk_block(self._part(area), self.product.chunk_px)
+        return chunks_where(self.states(area) == ChunkState.MISSING, block)
 
     def chunk_geobox(self, chunk: Chunk) -> "GeoBox":
         """Return the pixels of a chunk as a geobox; chunks at the lower and right edge of the grid end with it."""
-        return self.geobox[chunk_window(chunk, self.product.chunk_px, self.geobox)]
+        return self.geobox[self._window_of(chunk)]
 
     def read(
         self, area: "GeoBox | Window", variables: Iterable[str] | None = None, *, how_to_fill: str = ""
@@ -362,28 +275,29 @@ class Datacube:
         import xarray as xr
 
         window = self._part(area)
-        chosen = self._choose(variables)
+        known = {variable.name: variable for variable in self.product.variables}
+        names = list(known if variables is None else variables)
+        if unknown := [name for name in names if name not in known]:
+            raise ParameterError(f"{self!r} has no variable {', '.join(unknown)}; it has {', '.join(known)}.")
         block = chunk_block(window, self.product.chunk_px)
-        with reading(self._place):
-            session = self._repository.readonly_session(BRANCH)
-            states = States(session).within(block)
-        missing = chunks_where(states == ChunkState.MISSING, block)
-        if missing:
-            what = describe_missing(window, missing, self.product)
-            raise MissingAuxiliaryDataError(f"{self!r}: {what} {how_to_fill}".rstrip())
-        with step(f"read {self.product.name} cube"), reading(self._place):
-            values = read_arrays(session.store, self.product, chosen, window, states == ChunkState.FILLED)
+        with reading(self._location):
+            snapshot = self._now()
+            states = snapshot.block(block)
+        if missing := chunks_where(states == ChunkState.MISSING, block):
+            problem = describe_missing(window, missing, self.product)
+            raise MissingAuxiliaryDataError(f"{self!r}: {problem} {how_to_fill}".rstrip())
+        with step(f"read {self.product.name} cube"), reading(self._location):
+            values = snapshot.read([known[name] for name in names], window, states)
             chunks = chunks_where(np.ones(states.shape, bool), block)
-            identities = identities_of(self._repository, session, chunks, states.ravel())
-        geobox = self.geobox[window]
-        arrays = {each.name: as_variable(values[each.name], geobox, each.attrs) for each in chosen}
+            identities = snapshot.identities(self._repository, chunks, states.ravel())
+        arrays = {name: as_variable(values[name], self.geobox[window], known[name].attrs) for name in names}
         attrs = {"collection": self.product.collection, "version": self.product.version}
-        return xr.Dataset(arrays, attrs=attrs | {IDENTITIES: to_attribute(identities)})
+        return xr.Dataset(arrays, attrs=attrs | {IDENTITIES: identities_to_json(identities)})
 
     def write(
         self, area: "GeoBox | Window", arrays: "Mapping[str, Any] | xr.Dataset", *, complete: bool = False
     ) -> list[Chunk]:
-        """Write all variables of an area in one transaction, and note which chunks are filled by it.
+        """Write all variables of an area in one transaction, and record which chunks are filled by it.
 
         A chunk becomes filled where the area covers it whole. Where the area covers a part of it, the data are kept
         and the chunk stays filled or missing as it was, unless `complete` declares it filled. A chunk that was empty
@@ -406,31 +320,14 @@ class Datacube:
         """
         window = self._part(area)
         values = check_arrays(window, arrays, self.product)
-        block = chunk_block(window, self.product.chunk_px)
-        rows, cols = window
-        with step(f"write {self.product.name} cube"):
-            changes = Transaction(self._place, self._repository, self.product)
-            changes.put(window, values)
-            before = changes.block(block)
-            after = states_after_write(before, window, self.product, complete=complete)
-            # Only what changes is written: writing a state again would clash with whoever fills a neighbour meanwhile.
-            changes.set_states(chunks_where(after != before, block), after[after != before])
-            changes.set_digests(chunks_where(after == ChunkState.FILLED, block), window, values)
-            changes.commit(f"Write rows {rows.start} to {rows.stop}, columns {cols.start} to {cols.stop}")
-        return chunks_where((after == ChunkState.FILLED) & (before != ChunkState.FILLED), block)
+        return self._begin().write(window, values, complete=complete)
 
     def complete(self, contents: "Mapping[Chunk, Mapping[str, np.ndarray] | None]") -> list[Chunk]:
-        """Write whole chunks in one transaction, as far as they are still missing.
+        """Write whole chunks in one transaction, as far as they are still missing, and return those, row by row.
 
-        Several processes may do so at once, also with the same chunks: what another one has written meanwhile is left
-        as it is.
-
-        Args:
-            contents: For each chunk an array of the chunk's shape for each variable of the cube; None where the
-                provider has nothing. Not changed.
-
-        Returns:
-            The chunks that were written or marked as empty, row by row.
+        Of each chunk there is an array of the chunk's shape for each variable of the cube, or None where the provider
+        has nothing. Several processes may do so at once, also with the same chunks: what another one has written
+        meanwhile is left as it is.
 
         Raises:
             ParameterError: If a variable is absent or unknown, an array has another shape or dtype, or a chunk lies
@@ -438,86 +335,53 @@ class Datacube:
             CubeBusyError: If another process has been writing for too long.
             CubeError: If the storage fails.
         """
-        checked: dict[Chunk, Mapping[str, np.ndarray]] = {}
-        for chunk, arrays in contents.items():
-            window = self._window_of(chunk)
-            checked[chunk] = {} if arrays is None else check_arrays(window, arrays, self.product)
+        self._check_inside(contents)
+        checked = {
+            chunk: {} if arrays is None else check_arrays(self._window_of(chunk), arrays, self.product)
+            for chunk, arrays in contents.items()
+        }
         for _ in contents:
             with contextlib.suppress(CubeConflictError):  # Another process has completed one of them: less to do.
-                return self._complete(checked)
-        return self._complete(checked)
-
-    def _complete(self, contents: "dict[Chunk, Mapping[str, np.ndarray]]") -> list[Chunk]:
-        if not contents:
-            return []
-        changes = Transaction(self._place, self._repository, self.product)
-        places = sorted(contents)
-        known = changes.states(places)
-        todo = [place for place, found in zip(places, known, strict=True) if found == ChunkState.MISSING]
-        if todo:
-            with step(f"write {self.product.name} cube"):
-                changes.clear(todo)
-                for chunk in todo:
-                    changes.put(self._window_of(chunk), contents[chunk])
-                    if contents[chunk]:
-                        changes.set_digests([chunk], self._window_of(chunk), contents[chunk])
-                states = [ChunkState.FILLED if contents[chunk] else ChunkState.EMPTY for chunk in todo]
-                changes.set_states(todo, np.array(states))
-                changes.commit(f"Complete {len(todo)} chunks")
-        return todo
+                return self._begin().complete(checked)
+        return self._begin().complete(checked) if checked else []
 
     def forget(self, chunks: Iterable[Chunk]) -> None:
         """Drop some chunks in one transaction: their data go, and they are missing, so that they are fetched again.
-
-        Args:
-            chunks: The chunks, in whatever state.
 
         Raises:
             ParameterError: If a chunk lies outside the cube.
             CubeConflictError: If another process has written the same chunks meanwhile.
         """
-        places = sorted(set(chunks))
-        for place in places:
-            self._window_of(place)
-        if places:
-            changes = Transaction(self._place, self._repository, self.product)
-            changes.clear(places)
-            changes.set_states(places, ChunkState.MISSING)
-            changes.commit(f"Forget {len(places)} chunks")
+        dropped = sorted(set(chunks))
+        self._check_inside(dropped)
+        if dropped:
+            self._begin().forget(dropped)
 
     def mark_empty(self, chunks: Iterable[Chunk]) -> None:
-        """Note in one transaction that the provider has nothing in some chunks; they read as nodata from then on.
-
-        Args:
-            chunks: The chunks, none of which is filled.
+        """Record in one transaction that the provider has nothing in some chunks; they read as nodata from then on.
 
         Raises:
             ParameterError: If a chunk is filled or lies outside the cube.
             CubeConflictError: If another process has written the same chunks meanwhile.
         """
-        places = sorted(set(chunks))
-        for place in places:
-            self._window_of(place)
-        if not places:
-            return
-        changes = Transaction(self._place, self._repository, self.product)
-        before = changes.states(places)
-        filled = [place for place, known in zip(places, before, strict=True) if known == ChunkState.FILLED]
-        if filled:
-            raise ParameterError(f"{filled} are filled; only missing chunks can be marked as empty.")
-        new = [place for place, known in zip(places, before, strict=True) if known != ChunkState.EMPTY]
-        if new:
-            changes.set_states(new, ChunkState.EMPTY)
-            changes.commit(f"Mark {len(new)} chunks as empty")
+        marked = sorted(set(chunks))
+        self._check_inside(marked)
+        if marked:
+            self._begin().mark_empty(marked)
 
-    def _states(self) -> States:
-        """Return the states of the chunks as they are now."""
-        return States(self._repository.readonly_session(BRANCH))
+    def _now(self) -> Snapshot:
+        return Snapshot(self._repository.readonly_session(BRANCH), self.product)
+
+    def _begin(self) -> Transaction:
+        return Transaction(self._location, self._repository, self.product)
+
+    def _check_inside(self, chunks: Iterable[Chunk]) -> None:
+        rows, cols = chunk_block(full_window(self.geobox), self.product.chunk_px)
+        for chunk in chunks:
+            if not (rows.start <= chunk[0] < rows.stop and cols.start <= chunk[1] < cols.stop):
+                raise ParameterError(f"{chunk} lies outside the cube, which has {rows.stop} × {cols.stop} of them.")
 
     def _window_of(self, chunk: Chunk) -> Window:
-        rows, cols = chunk_block(full_window(self.geobox), self.product.chunk_px)
-        if not (rows.start <= chunk.row < rows.stop and cols.start <= chunk.col < cols.stop):
-            raise ParameterError(f"{chunk} lies outside the cube, which has {rows.stop} × {cols.stop} of them.")
         return chunk_window(chunk, self.product.chunk_px, self.geobox)
 
     def _part(self, area: "GeoBox | Window") -> Window:
@@ -526,11 +390,3 @@ class Datacube:
         if area.intersection(full_window(self.geobox)) != area:
             raise GridError(f"{area} is not within the datacube, which has {self.geobox.shape} pixels (rows, columns).")
         return area
-
-    def _choose(self, names: Iterable[str] | None) -> list[CubeVariable]:
-        known = {variable.name: variable for variable in self.product.variables}
-        wanted = list(known) if names is None else list(names)
-        unknown = [name for name in wanted if name not in known]
-        if unknown:
-            raise ParameterError(f"{self!r} has no variable {', '.join(unknown)}; it has {', '.join(known)}.")
-        return [known[name] for name in wanted]

@@ -59,23 +59,17 @@ class Window(NamedTuple):
 
 
 class Chunk(NamedTuple):
-    """The place of a bookkeeping chunk in a datacube; rows count from the top, columns from the left."""
+    """Row and column of a chunk in a datacube; rows count from the top, columns from the left."""
 
     row: int
     col: int
 
 
 def outer_window(geobox: "GeoBox", grid: "GeoBox", buffer: int = 0) -> Window:
-    """Return the smallest window of a grid that holds an area, which may reach beyond the grid's edges.
+    """Return the smallest window of a north-up grid that holds an area, which may reach beyond the grid's edges.
 
-    Args:
-        geobox: The area, in any CRS.
-        grid: The grid, north-up. A geographic one is continued across the antimeridian: the columns of an area that
-            crosses it run on beyond the grid's edge instead of around the world.
-        buffer: Pixels of the grid to add on every side.
-
-    Returns:
-        The window, in pixels of the grid; its start may be negative.
+    A geographic grid is continued across the antimeridian: the columns of an area that crosses it run on beyond the
+    grid's edge instead of around the world. `buffer` pixels of the grid are added on every side.
 
     Raises:
         GridError: If the area has no CRS.
@@ -104,17 +98,11 @@ def outer_window(geobox: "GeoBox", grid: "GeoBox", buffer: int = 0) -> Window:
 
 
 def aligned_window(geobox: "GeoBox", grid: "GeoBox") -> Window:
-    """Return the window of a grid that a geobox made of the grid's own pixels covers.
-
-    Args:
-        geobox: Part of the grid: same CRS, same pixel size, shifted by whole pixels, not beyond its edges.
-        grid: The grid, north-up.
-
-    Returns:
-        The window, in pixels of the grid.
+    """Return the window of a north-up grid that a geobox made of the grid's own pixels covers.
 
     Raises:
-        GridError: If the geobox is not a part of the grid.
+        GridError: If the geobox has another CRS or pixel size, is shifted by a part of a pixel, or reaches beyond the
+            grid's edges.
     """
     problem = None
     x, y = _to_world(geobox, np.array([0, geobox.width]), np.array([0, geobox.height]))
@@ -200,12 +188,8 @@ def full_window(grid: "GeoBox") -> Window:
 def wrap_columns(window: Window, grid: "GeoBox") -> list[Window]:
     """Cut a window where it leaves a grid that goes around the world, and bring what is beyond to the other side.
 
-    Args:
-        window: Window that may reach beyond the left or the right edge.
-        grid: The grid. One that does not hold all longitudes is left alone.
-
     Returns:
-        The window, or its left and its right part.
+        The window, or its left and its right part; the window as it is where the grid does not hold all longitudes.
     """
     width = grid.shape[1]
     if not _crs_of(grid).geographic or round(360 / grid.affine.a) != width:
@@ -232,6 +216,11 @@ def chunk_window(chunk: Chunk, size: int, grid: "GeoBox") -> Window:
         chunk.col * size,
         min((chunk.col + 1) * size, grid.shape[1]),
     )
+
+
+def chunks_where(chosen: np.ndarray, block: Window) -> list[Chunk]:
+    """List the chosen chunks of a block, row by row; `chosen` is 2-D, bool, one value per chunk of the block."""
+    return [Chunk(int(row) + block.rows.start, int(col) + block.cols.start) for row, col in np.argwhere(chosen)]
 
 
 def _crs_of(geobox: "GeoBox") -> "CRS":

@@ -1,14 +1,11 @@
 """Fetch what a datacube lacks, some chunks at a time, each group of them one transaction."""
 
 import logging
-import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, wait
-from contextvars import copy_context
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
-from queue import SimpleQueue
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 import numpy as np
@@ -16,7 +13,7 @@ import numpy as np
 from darts_acquisition.cube.datacube import Datacube
 from darts_acquisition.cube.grid import Chunk
 from darts_acquisition.errors import LoginError, ServiceError
-from darts_acquisition.io.retry import StoppedError, awaited, check_not_stopped, stoppable
+from darts_acquisition.io.retry import DaemonThreads, StoppedError, awaited, check_not_stopped, stoppable
 from darts_utils import step
 
 if TYPE_CHECKING:
@@ -34,7 +31,7 @@ _POLL_S = 0.1
 """How often to look whether to stop."""
 
 _GRACE_S = 1.0
-"""How long to wait for requests under way once filling ends early."""
+"""How long to wait for requests under way once fetching ends early."""
 
 Progress = Callable[[int, int], None]
 """Called with the number of chunks that are done, and the number of all that are to be fetched."""
@@ -60,8 +57,8 @@ class Source(Protocol):
 
 
 @dataclass(frozen=True)
-class Filling:
-    """What `fill` has done.
+class FetchReport:
+    """What fetching has done.
 
     Attributes:
         filled: Chunks that hold data now.
@@ -74,7 +71,7 @@ class Filling:
     elsewhere: int = 0
 
 
-def fill(cube: Datacube, chunks: Iterable[Chunk], source: Source, progress: Progress | None = None) -> Filling:
+def fill(cube: Datacube, chunks: Iterable[Chunk], source: Source, progress: Progress | None = None) -> FetchReport:
     """Fetch chunks and keep them, whatever happens to the others.
 
     A file that the provider has damaged costs its chunk only; the others are fetched before that is reported. A service
@@ -87,9 +84,6 @@ def fill(cube: Datacube, chunks: Iterable[Chunk], source: Source, progress: Prog
         source: Where they come from.
         progress: Told after each chunk.
 
-    Returns:
-        What was done.
-
     Raises:
         LoginError: If the service refuses the login.
         StoppedError: If fetching was stopped. What was fetched is in the cube.
@@ -99,21 +93,19 @@ def fill(cube: Datacube, chunks: Iterable[Chunk], source: Source, progress: Prog
     batch = _Batch(cube)
     failures: list[tuple[Chunk, ServiceError]] = []
     running: dict[Future[_Fetched], Chunk] = {}
-    threads = _Threads(max(1, min(source.parallel, len(todo))))
     with awaited(), stoppable() as stop:
         try:
-            for done, (chunk, result) in enumerate(_fetch_all(cube, todo, source, threads, running), start=1):
-                if isinstance(result, ServiceError):
-                    if _ends_all(result):
-                        raise result
-                    failures.append((chunk, result))
-                else:
+            for done, (chunk, result) in enumerate(_fetch_all(cube, todo, source, running), start=1):
+                if not isinstance(result, ServiceError):
                     batch.add(chunk, result)
+                elif _ends_all(result):
+                    raise result
+                else:
+                    failures.append((chunk, result))
                 if progress is not None:
                     progress(done, len(todo))
         finally:
             stop.requested = True
-            threads.end()
             wait(running, timeout=_GRACE_S)
             for task, chunk in running.items():  # What came while something went wrong is kept as well.
                 if task.done() and task.exception() is None:
@@ -132,26 +124,23 @@ def _ends_all(error: ServiceError) -> bool:
 
 
 def _fetch_all(
-    cube: Datacube,
-    todo: list[Chunk],
-    source: Source,
-    threads: "_Threads",
-    running: dict[Future[_Fetched], Chunk],
+    cube: Datacube, todo: list[Chunk], source: Source, running: dict[Future[_Fetched], Chunk]
 ) -> Iterator[tuple[Chunk, _Fetched | ServiceError]]:
     """Yield each chunk with what came of it, as it comes; no more wait in memory than are fetched at once.
 
     Those that are not yielded yet are in `running`.
     """
-    waiting = iter(todo)
+    waiting, threads = iter(todo), DaemonThreads()
     while True:
         for chunk in islice(waiting, source.parallel - len(running)):
-            # In a copy of this thread's context, so that a stopwatch that records here gets the steps there.
-            fetch = partial(copy_context().run, source.fetch, cube.chunk_geobox(chunk))
-            running[threads.submit(fetch)] = chunk
+            running[threads.start(partial(source.fetch, cube.chunk_geobox(chunk)))] = chunk
         if not running:
             return
         with step("download"):
-            ended = _wait_for_one(running)
+            ended: set[Future[_Fetched]] = set()
+            while not ended:
+                check_not_stopped()
+                ended, _ = wait(running, _POLL_S, FIRST_COMPLETED)
         for task in ended:
             error = task.exception()
             if error is not None and not isinstance(error, ServiceError):
@@ -159,56 +148,15 @@ def _fetch_all(
             yield running.pop(task), error or task.result()
 
 
-def _wait_for_one(running: Iterable[Future[_Fetched]]) -> set[Future[_Fetched]]:
-    while True:
-        check_not_stopped()
-        ended, _ = wait(running, _POLL_S, FIRST_COMPLETED)
-        if ended:
-            return ended
-
-
-class _Threads:
-    """Threads that fetch. Unlike those of an executor they do not hold up the end of the process until they are done.
-
-    Args:
-        count: How many.
-    """
-
-    def __init__(self, count: int) -> None:
-        self._count = count
-        self._tasks: SimpleQueue[tuple[Future[_Fetched], Callable[[], _Fetched]] | None] = SimpleQueue()
-        for number in range(count):
-            threading.Thread(target=self._work, name=f"fetch-{number}", daemon=True).start()
-
-    def submit(self, fetch: Callable[[], _Fetched]) -> Future[_Fetched]:
-        task: Future[_Fetched] = Future()
-        self._tasks.put((task, fetch))
-        return task
-
-    def end(self) -> None:
-        """Let the threads end after what they are doing."""
-        for _ in range(self._count):
-            self._tasks.put(None)
-
-    def _work(self) -> None:
-        while (given := self._tasks.get()) is not None:
-            task, fetch = given
-            try:
-                task.set_result(fetch())
-            except BaseException as error:  # noqa: BLE001 - whoever waits for the result gets it
-                task.set_exception(error)
-            del given, task, fetch  # Else an idle thread would keep what it fetched last.
-
-
 class _Batch:
     """Collects chunks, and commits them together."""
 
     def __init__(self, cube: Datacube) -> None:
         self._cube = cube
-        self._contents: dict[Chunk, Mapping[str, np.ndarray] | None] = {}
-        self.report = Filling()
+        self._contents: dict[Chunk, _Fetched] = {}
+        self.report = FetchReport()
 
-    def add(self, chunk: Chunk, arrays: Mapping[str, np.ndarray] | None) -> None:
+    def add(self, chunk: Chunk, arrays: _Fetched) -> None:
         self._contents[chunk] = arrays
         filled = sum(each is not None for each in self._contents.values())
         if filled >= _CHUNKS_PER_COMMIT or len(self._contents) >= _ALL_PER_COMMIT:
@@ -222,7 +170,7 @@ class _Batch:
             self._contents = contents  # Kept by the last commit, which an interrupt is followed by.
             raise
         filled = sum(contents[chunk] is not None for chunk in written)
-        self.report = Filling(
+        self.report = FetchReport(
             self.report.filled + filled,
             self.report.empty + len(written) - filled,
             self.report.elsewhere + len(contents) - len(written),

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from darts_acquisition.cube.bookkeeping import ChunkState
 from darts_acquisition.cube.datacube import Datacube
-from darts_acquisition.cube.digests import IDENTITIES, digest_of, from_attribute
 from darts_acquisition.cube.grid import Chunk, Window, chunk_window, lonlat_bounds, lonlat_outline
 from darts_acquisition.cube.ingest import Progress
+from darts_acquisition.cube.layout import ChunkState, digest_of
 from darts_acquisition.cube.product import CubeProduct
+from darts_acquisition.cube.snapshot import IDENTITIES, identities_from_json
 from darts_acquisition.errors import CubeDamagedError
 from darts_acquisition.io.settings import S3Settings
 
@@ -142,7 +142,7 @@ def _check_digest(cube: Datacube, chunk: Chunk) -> None:
         CubeDamagedError: If it cannot be read, or differs.
     """
     ds = cube.read(cube.chunk_geobox(chunk))
-    identity = from_attribute(ds.attrs[IDENTITIES])[chunk]
+    identity = identities_from_json(ds.attrs[IDENTITIES])[chunk]
     content = {variable.name: ds[variable.name].values for variable in cube.product.variables}
     if not identity.startswith("legacy:") and identity != digest_of(content, cube.product).hex():
         raise CubeDamagedError(

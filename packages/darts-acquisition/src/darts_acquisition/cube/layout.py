@@ -1,11 +1,14 @@
 """How a datacube lies in its Icechunk repository: an array per variable, two for what is known of the chunks."""
 
+import hashlib
+import json
 import uuid
+from collections.abc import Mapping
+from enum import IntEnum
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from darts_acquisition.cube.bookkeeping import ChunkState
 from darts_acquisition.cube.grid import chunk_block, full_window
 from darts_acquisition.cube.product import CubeProduct, CubeVariable
 
@@ -16,13 +19,23 @@ STATE = "state"
 """Name of the array that holds a `ChunkState` per chunk. Each is a chunk of its own, so that writers of different
 chunks never touch the same object; Icechunk keeps such small ones in its manifest, they cost no file."""
 
-
 DIGEST = "chunk_digest"
 """Name of the array that holds a digest per filled chunk, each likewise a chunk of its own. A cube of a release without
 digests gets it when it is first written."""
 
 DIGEST_BYTES = 16
 """Enough to tell all chunks of all cubes apart; every commit writes the digests of a whole cube once more."""
+
+_ROWS = 128
+"""Rows that are brought to their canonical form at once: they stay in a processor's cache."""
+
+
+class ChunkState(IntEnum):
+    """What a datacube knows about a chunk."""
+
+    MISSING = 0
+    FILLED = 1
+    EMPTY = 2
 
 
 def lay_out(session: "icechunk.Session", product: CubeProduct) -> None:
@@ -58,9 +71,7 @@ def lay_out(session: "icechunk.Session", product: CubeProduct) -> None:
 def add_digests(group: Any, cube_id: str) -> None:
     """Create the array of digests in a cube that has none; no chunk has a digest then.
 
-    Args:
-        group: The zarr group of the cube.
-        cube_id: What no other cube has. It is the identity of what was written before there were digests.
+    No other cube has this id, which is the identity of what was written before there were digests.
     """
     group.create_array(
         DIGEST,
@@ -74,35 +85,27 @@ def add_digests(group: Any, cube_id: str) -> None:
     )
 
 
-def piece_codec(array: Any, product: CubeProduct, variable: CubeVariable) -> Any:
-    """Return what decodes the pieces of an array that `lay_out` wrote, None for one that is laid out differently.
+def digest_of(arrays: Mapping[str, np.ndarray], product: CubeProduct) -> bytes:
+    """Return the digest of a chunk: equal for equal content, whatever wrote it, and in every cube.
+
+    The first 16 bytes of the SHA-256 over all variables in the product's order: of each, a line of JSON with its name,
+    its dtype and its shape, then its values row by row, little-endian, all NaNs as numpy's.
 
     Args:
-        array: The zarr array of a variable.
+        arrays: For each variable of the product an array of the chunk's shape.
         product: What the cube holds.
-        variable: The variable.
-
-    Returns:
-        A codec of numcodecs that decodes the bytes before a piece's checksum into the pixels of `inner_px` squared,
-        little-endian; or None.
     """
-    from numcodecs import Blosc, Zstd
-
-    layout = (array.shards, array.chunks, array.dtype)
-    expected = ((product.chunk_px,) * 2, (product.inner_px,) * 2, np.dtype(variable.dtype))
-    codecs = [codec.to_dict() for codec in array.metadata.codecs]
-    if layout != expected or not np.array_equal(array.fill_value, variable.nodata, equal_nan=True):
-        return None
-    if len(codecs) != 1 or codecs[0]["name"] != "sharding_indexed":
-        return None
-    sharding = codecs[0]["configuration"]
-    if sharding["index_location"] != "end":
-        return None
-    index, inner = (_names(sharding[each]) for each in ("index_codecs", "codecs"))
-    known = {"blosc": Blosc, "zstd": Zstd}
-    if index != ["bytes", "crc32c"] or len(inner) != 3 or inner[::2] != ["bytes", "crc32c"] or inner[1] not in known:
-        return None
-    return known[inner[1]]()
+    content = hashlib.sha256()
+    for variable in product.variables:
+        values = arrays[variable.name]
+        dtype = np.dtype(variable.dtype).newbyteorder("<")
+        content.update(json.dumps([variable.name, dtype.str, list(values.shape)]).encode() + b"\n")
+        for start in range(0, len(values), _ROWS):
+            part = np.ascontiguousarray(values[start : start + _ROWS], dtype)
+            if dtype.kind == "f":
+                part = np.where(np.isnan(part), np.array(np.nan, dtype), part).astype(dtype, copy=False)
+            content.update(part.data)
+    return content.digest()[:DIGEST_BYTES]
 
 
 def _codecs(variable: CubeVariable) -> list[Any]:
@@ -116,10 +119,3 @@ def _codecs(variable: CubeVariable) -> list[Any]:
     if np.dtype(variable.dtype).kind == "f":
         return [BloscCodec(cname="zstd", clevel=5, shuffle="shuffle"), Crc32cCodec()]
     return [ZstdCodec(level=3), Crc32cCodec()]
-
-
-def _names(codecs: Any) -> list[str]:
-    """Name codecs in their order; one that orders bytes differently than `lay_out` does gets another name."""
-    return [
-        "big-endian" if codec.get("configuration", {}).get("endian") == "big" else codec["name"] for codec in codecs
-    ]

@@ -1,6 +1,7 @@
 """What a datacube holds: the product's name and version, its whole grid, its variables and its chunks."""
 
-from dataclasses import dataclass
+import math
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from darts_acquisition.errors import CubeError
@@ -48,7 +49,7 @@ class CubeProduct:
         geobox: The whole grid of the product, north-up. Outside it the provider has nothing.
         variables: The variables, all on the grid.
         chunk_px: Edge of a bookkeeping chunk in pixels: chunks are what is absent, filled or empty.
-        inner_px: Edge in pixels of the pieces that a chunk is compressed in; divides `chunk_px`.
+        inner_px: Edge in pixels of the Zarr chunks within the shard that such a chunk is; divides `chunk_px`.
     """
 
     name: str
@@ -73,14 +74,8 @@ class CubeProduct:
             "chunk_px": self.chunk_px,
             "inner_px": self.inner_px,
             "variables": [
-                {
-                    "name": variable.name,
-                    "dtype": variable.dtype,
-                    "nodata": None if variable.nodata != variable.nodata else variable.nodata,
-                    "long_name": variable.long_name,
-                    "units": variable.units,
-                }
-                for variable in self.variables
+                asdict(each) | {"nodata": None if each.nodata != each.nodata else each.nodata}
+                for each in self.variables
             ],
         }
 
@@ -106,14 +101,18 @@ class CubeProduct:
                 version=attrs["version"],
                 collection=attrs["collection"],
                 geobox=GeoBox(tuple(attrs["shape"]), Affine(*attrs["transform"]), attrs["crs"]),
-                variables=tuple(_variable(entry) for entry in attrs["variables"]),
+                variables=tuple(
+                    CubeVariable(
+                        entry["name"],
+                        entry["dtype"],
+                        math.nan if entry["nodata"] is None else entry["nodata"],
+                        entry["long_name"],
+                        entry["units"],
+                    )
+                    for entry in attrs["variables"]
+                ),
                 chunk_px=attrs["chunk_px"],
                 inner_px=attrs["inner_px"],
             )
         except (KeyError, TypeError, ValueError) as error:
             raise CubeError(f"The attributes of the datacube are damaged: {error!r}.") from error
-
-
-def _variable(entry: dict[str, Any]) -> CubeVariable:
-    nodata = float("nan") if entry["nodata"] is None else entry["nodata"]
-    return CubeVariable(entry["name"], entry["dtype"], nodata, entry["long_name"], entry["units"])

@@ -1,20 +1,22 @@
 """Icechunk repositories: the only module that knows where they lie and how they are opened, created and committed."""
 
+import asyncio
 import contextlib
 import os
 import re
 import shutil
 import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from dataclasses import dataclass, field
 from functools import partial
 from inspect import signature
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
-from darts_acquisition.cube.reading import run_async
 from darts_acquisition.errors import (
     CubeBusyError,
     CubeConflictError,
@@ -29,6 +31,8 @@ from darts_utils import ParameterError
 
 if TYPE_CHECKING:
     import icechunk
+
+T = TypeVar("T")
 
 BRANCH = "main"
 _LOCK_FILE = "darts.lock"
@@ -45,14 +49,7 @@ _CAUSE = re.compile(r"^\s*[|│`╰├][-─]*[>▶]")
 
 @dataclass(frozen=True)
 class Location:
-    """Where a repository lies: in a folder, or under a prefix of a bucket.
-
-    Attributes:
-        folder: The folder; None in object storage.
-        bucket: Name of the bucket; "" for a folder.
-        prefix: What the names of all objects begin with.
-        s3: Which object storage.
-    """
+    """Where a repository lies: in a folder, or (`folder` is None) under a prefix of a bucket of an object storage."""
 
     folder: Path | None
     bucket: str = ""
@@ -60,7 +57,7 @@ class Location:
     s3: S3Settings = field(default_factory=S3Settings)
 
     @classmethod
-    def of(cls, path: "str | os.PathLike[str]", s3: S3Settings | None = None) -> "Location":
+    def parse(cls, path: "str | os.PathLike[str]", s3: S3Settings | None = None) -> "Location":
         """Understand a path: a folder, or ``s3://bucket/prefix``.
 
         Raises:
@@ -72,18 +69,14 @@ class Location:
         parts = urlsplit(text)
         prefix = parts.path.strip("/")
         if parts.scheme != "s3" or not parts.netloc or not prefix:
-            raise ParameterError(f"{text} is no place for a datacube; expected a folder, or s3://bucket/prefix.")
+            raise ParameterError(f"{text} is no address of a datacube; expected a folder, or s3://bucket/prefix.")
         return cls(None, parts.netloc, prefix, s3 or S3Settings())
 
     def __str__(self) -> str:
         return str(self.folder) if self.folder is not None else f"s3://{self.bucket}/{self.prefix}"
 
     def storage(self) -> "icechunk.Storage":
-        """Return what icechunk reads and writes with.
-
-        Raises:
-            LoginError: If the profile does not exist or holds no keys.
-        """
+        """Return what icechunk reads and writes with."""
         import icechunk
 
         if self.folder is not None:
@@ -102,7 +95,12 @@ class Location:
     def stored_bytes(self) -> int:
         """Return how many bytes lie there."""
         if self.folder is not None:
-            return sum(_size(Path(folder) / name) for folder, _, names in os.walk(self.folder) for name in names)
+            total = 0
+            for folder, _, names in os.walk(self.folder):
+                for name in names:
+                    with contextlib.suppress(FileNotFoundError):  # Another process has replaced it in the meantime.
+                        total += (Path(folder) / name).stat().st_size
+            return total
         pages = make_s3_client(self.s3, RequestLimits()).get_paginator("list_objects_v2")
         found = pages.paginate(Bucket=self.bucket, Prefix=f"{self.prefix}/")
         return sum(each["Size"] for page in found for each in page.get("Contents", []))
@@ -116,34 +114,22 @@ class Location:
         return {"get_credentials": partial(_profile_credentials, self.s3.profile)}
 
 
-def _size(file: Path) -> int:
-    try:
-        return file.stat().st_size
-    except FileNotFoundError:  # Another process has replaced it in the meantime.
-        return 0
-
-
-def create_repository(place: Location, fill: Callable[["icechunk.Session"], None], message: str) -> None:
-    """Create a repository with a first commit; nobody ever takes half of it for a repository.
-
-    Args:
-        place: Where; a folder may exist if it is empty, and its parents are created as well.
-        fill: Called with the session whose changes become the first commit.
-        message: Message of the commit.
+def create_repository(location: Location, fill: Callable[["icechunk.Session"], None], message: str) -> None:
+    """Create a repository with a first commit, of the changes that `fill` makes; nobody ever takes half of it for one.
 
     Raises:
-        CubeExistsError: If there is something at the place.
+        CubeExistsError: If there is something at the location, other than an empty folder.
         CubeError: If the storage refuses.
     """
     with _quiet_storage():
-        if place.folder is not None:
-            _create_in_folder(place.folder, fill, message)
+        if location.folder is not None:
+            _create_in_folder(location.folder, fill, message)
         else:
-            _create_in_bucket(place, fill, message)
+            _create_in_bucket(location, fill, message)
 
 
 def _create_in_folder(path: Path, fill: Callable[["icechunk.Session"], None], message: str) -> None:
-    """Build the repository beside its place, and move it there when it is whole."""
+    """Build the repository beside its location, and move it there when it is whole."""
     import icechunk
 
     if _is_taken(path):
@@ -173,44 +159,35 @@ def _create_in_folder(path: Path, fill: Callable[["icechunk.Session"], None], me
 
 
 def _is_taken(path: Path) -> bool:
-    """Tell whether there is something else than an empty folder at a path.
-
-    Raises:
-        CubeError: If that cannot be found out.
-    """
+    """Tell whether there is something else than an empty folder at a path."""
     try:
         return path.exists() and (not path.is_dir() or any(path.iterdir()))
     except OSError as error:
         raise CubeError(f"No datacube can be created at {path}: {error.strerror or error}.") from error
 
 
-def _create_in_bucket(place: Location, fill: Callable[["icechunk.Session"], None], message: str) -> None:
-    """Create the repository, or finish one whose creator died before the first commit.
-
-    Raises:
-        CubeExistsError: If there is something at the place.
-        CubeError: If the storage refuses.
-    """
+def _create_in_bucket(location: Location, fill: Callable[["icechunk.Session"], None], message: str) -> None:
+    """Create the repository, or finish one whose creator died before the first commit."""
     import icechunk
 
-    storage = place.storage()
+    storage = location.storage()
     if not icechunk.Repository.exists(storage):
         try:
             icechunk.Repository.create(storage, **_format())
         except icechunk.IcechunkError as error:
             # Where another process is faster, there is a repository soon, and the first commit decides.
             if not _appears(storage):
-                raise CubeError(f"No datacube can be created at {place}: {reason_of(error)}.") from error
+                raise CubeError(f"No datacube can be created at {location}: {reason_of(error)}.") from error
     repository = icechunk.Repository.open(storage)
     session = repository.writable_session(BRANCH)
     # Asked once the session has begun: what is committed from now on makes its commit fail.
     if not is_unborn(repository):
-        raise CubeExistsError(f"{place} exists already; open it with Datacube.open, or choose another place.")
+        raise CubeExistsError(f"{location} exists already; open it with Datacube.open, or choose another location.")
     fill(session)
     try:
         session.commit(message)
     except icechunk.ConflictError as error:
-        raise CubeExistsError(f"{place} was created by another process in the meantime; open it.") from error
+        raise CubeExistsError(f"{location} was created by another process in the meantime; open it.") from error
 
 
 def _appears(storage: "icechunk.Storage") -> bool:
@@ -239,39 +216,34 @@ def is_unborn(repository: "icechunk.Repository") -> bool:
     return next(history, None) is None
 
 
-def open_repository(place: Location) -> "icechunk.Repository":
-    """Open the repository at a place.
+def open_repository(location: Location) -> "icechunk.Repository":
+    """Open the repository at a location.
 
     Raises:
         CubeNotFoundError: If there is nothing, an empty folder, or one whose creator died before the first commit.
-        CubeError: If there is something else, or the place cannot be reached.
+        CubeError: If there is something else, or the storage cannot be reached.
     """
     import icechunk
 
-    if place.folder is not None:
-        _check_folder(place.folder)
+    if location.folder is not None:
+        _check_folder(location.folder)
     try:
         with _quiet_storage():
-            storage = place.storage()
-            if place.folder is None and not icechunk.Repository.exists(storage):
-                raise CubeNotFoundError(f"There is no datacube at {place}.")
+            storage = location.storage()
+            if location.folder is None and not icechunk.Repository.exists(storage):
+                raise CubeNotFoundError(f"There is no datacube at {location}.")
             repository = icechunk.Repository.open(storage)
-            if place.folder is None and is_unborn(repository):
-                raise CubeNotFoundError(f"There is no datacube at {place}; somebody began to create one.")
+            if location.folder is None and is_unborn(repository):
+                raise CubeNotFoundError(f"There is no datacube at {location}; somebody began to create one.")
     except icechunk.IcechunkError as error:
-        raise CubeError(f"{place} is no datacube that can be opened: {reason_of(error)}.") from error
+        raise CubeError(f"{location} is no datacube that can be opened: {reason_of(error)}.") from error
     return repository
 
 
 def _check_folder(folder: Path) -> None:
-    """Check that a folder holds a repository: icechunk 1 would create folders in whatever lies there.
-
-    Raises:
-        CubeNotFoundError: If there is nothing, or an empty folder.
-        CubeError: If there is something else, or the folder cannot be read.
-    """
+    """Check that a folder holds a repository: icechunk 1 would create folders in whatever lies there."""
     try:
-        # In this order: another process may put a whole repository in the place of an empty folder at any time.
+        # In this order: another process may put a whole repository where an empty folder is at any time.
         is_empty = not any(folder.iterdir())
         is_repository = (folder / "refs").is_dir()
     except FileNotFoundError:
@@ -285,13 +257,8 @@ def _check_folder(folder: Path) -> None:
 
 
 @contextlib.contextmanager
-def reading(place: Location) -> Iterator[None]:
-    """Say in our words what goes wrong while a repository is read.
-
-    Raises:
-        CubeDamagedError: If a file of the repository is gone or too short.
-        CubeError: If the storage cannot be read.
-    """
+def reading(location: Location) -> Iterator[None]:
+    """Say in our words what goes wrong while a repository is read: as CubeDamagedError or CubeError."""
     import icechunk
 
     try:
@@ -300,55 +267,51 @@ def reading(place: Location) -> Iterator[None]:
         reason = reason_of(error)
         if any(words in reason for words in _GONE):
             raise CubeDamagedError(
-                f"A file of {place} is gone or cut off ({reason}); `darts cube verify` lists what is damaged."
+                f"A file of {location} is gone or cut off ({reason}); `darts cube verify` lists what is damaged."
             ) from error
-        raise CubeError(f"{place} cannot be read: {reason}.") from error
+        raise CubeError(f"{location} cannot be read: {reason}.") from error
 
 
 @contextlib.contextmanager
-def writing(place: Location) -> Iterator[None]:
-    """Say in our words what goes wrong while changes are made to a repository.
-
-    Raises:
-        CubeError: If the storage fails: it is full, cannot be reached, or what a change belongs to is damaged.
-    """
+def writing(location: Location) -> Iterator[None]:
+    """Say in our words, as CubeError, what goes wrong while changes are made to a repository."""
     import icechunk
 
     try:
         yield
     except icechunk.IcechunkError as error:
-        raise CubeError(f"{place} cannot be written; nothing of this write was kept: {reason_of(error)}.") from error
+        raise CubeError(f"{location} cannot be written; nothing of this write was kept: {reason_of(error)}.") from error
 
 
-def check_lists(place: Location, session: "icechunk.Session", arrays: Iterable[str]) -> None:
-    """Check that the lists of chunks can be read, without which nothing in a repository can be found.
-
-    Args:
-        place: Where the repository lies.
-        session: The state to check.
-        arrays: Names of the arrays whose lists are read.
+def check_list(location: Location, session: "icechunk.Session", array: str) -> None:
+    """Check that the list of an array's chunks can be read, without which nothing in it can be found.
 
     Raises:
-        CubeDamagedError: If one is lost or damaged.
+        CubeDamagedError: If it is lost or damaged.
         CubeError: If the storage does not answer.
     """
     import icechunk
 
-    async def read(name: str) -> None:
-        async for _ in session.chunk_coordinates(f"/{name}"):
+    async def read() -> None:
+        async for _ in session.chunk_coordinates(f"/{array}"):
             pass
 
-    for name in arrays:
-        try:
-            run_async(partial(read, name))
-        except icechunk.IcechunkError as error:
-            reason = reason_of(error)
-            if any(words in reason for words in _UNREACHABLE) and not any(words in reason for words in _GONE):
-                raise CubeError(f"{place} cannot be read: {reason}.") from error
-            raise CubeDamagedError(
-                f"The list of the chunks of {name} in {place} is damaged ({reason}), which nothing can repair; "
-                "put a copy in its place, or delete the cube and fetch it again."
-            ) from error
+    try:
+        run_async(read)
+    except icechunk.IcechunkError as error:
+        reason = reason_of(error)
+        if any(words in reason for words in _UNREACHABLE) and not any(words in reason for words in _GONE):
+            raise CubeError(f"{location} cannot be read: {reason}.") from error
+        raise CubeDamagedError(
+            f"The list of the chunks of {array} in {location} is damaged ({reason}), which nothing can repair; "
+            "put a copy in its place, or delete the cube and fetch it again."
+        ) from error
+
+
+def run_async(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
+    """Run a coroutine to its end and return its result, also where an event loop runs already (a notebook)."""
+    with ThreadPoolExecutor(1, thread_name_prefix="cube") as pool:
+        return pool.submit(copy_context().run, lambda: asyncio.run(work())).result()
 
 
 def reason_of(error: Exception) -> str:
@@ -359,15 +322,10 @@ def reason_of(error: Exception) -> str:
     return f"{first}: {causes[-1]}" if causes and causes[-1] not in first else first
 
 
-def commit(place: Location, session: "icechunk.Session", message: str) -> None:
+def commit(location: Location, session: "icechunk.Session", message: str) -> None:
     """Make the changes of a session permanent, all or none, after those that others have made to other chunks.
 
     Object storage itself lets only one of two commits win. A file system does not, so there a lock makes them queue.
-
-    Args:
-        place: Where the repository lies.
-        session: The changes.
-        message: Message of the commit.
 
     Raises:
         CubeConflictError: If somebody else has changed the same chunks.
@@ -376,9 +334,9 @@ def commit(place: Location, session: "icechunk.Session", message: str) -> None:
     """
     import icechunk
 
-    with writing(place):
+    with writing(location):
         try:
-            with _quiet_storage(), _one_at_a_time(place):
+            with _quiet_storage(), _one_at_a_time(location):
                 session.commit(message, rebase_with=icechunk.ConflictDetector())
         except (icechunk.ConflictError, icechunk.RebaseFailedError) as error:
             raise CubeConflictError(
@@ -388,24 +346,24 @@ def commit(place: Location, session: "icechunk.Session", message: str) -> None:
 
 
 @contextlib.contextmanager
-def _one_at_a_time(place: Location) -> Iterator[None]:
-    if place.folder is None:
+def _one_at_a_time(location: Location) -> Iterator[None]:
+    if location.folder is None:
         yield
         return
     from filelock import FileLock, Timeout
 
-    file = place.folder / _LOCK_FILE
+    file = location.folder / _LOCK_FILE
     try:
-        mode = place.folder.stat().st_mode & 0o666  # Whoever may write into the cube may take its lock.
+        mode = location.folder.stat().st_mode & 0o666  # Whoever may write into the cube may take its lock.
         lock = FileLock(file, timeout=_LONGEST_LOCK_S, mode=mode, thread_local=False)
         lock.acquire()
     except Timeout as error:
         raise CubeBusyError(
-            f"Another process has been writing to {place} for {_LONGEST_LOCK_S // 60} minutes; see what it does."
+            f"Another process has been writing to {location} for {_LONGEST_LOCK_S // 60} minutes; see what it does."
         ) from error
     except OSError as error:
         raise CubeError(
-            f"{place} cannot be written, nothing of this write was kept: {file} cannot be locked ({error.strerror})."
+            f"{location} cannot be written, nothing of this write was kept: {file} cannot be locked ({error.strerror})."
         ) from error
     try:
         yield

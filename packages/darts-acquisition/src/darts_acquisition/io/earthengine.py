@@ -19,12 +19,9 @@ _LOCK = threading.Lock()
 
 
 class EarthEngineClient:
-    """Makes requests to Earth Engine. Threads may share one.
+    """Makes requests to Earth Engine, as the settings say. Threads may share one.
 
     Earth Engine is initialised with the first request; where somebody has done so before, that stays.
-
-    Args:
-        settings: How it is asked, and as whom; None for the defaults.
     """
 
     def __init__(self, settings: EarthEngineSettings | None = None) -> None:
@@ -32,14 +29,7 @@ class EarthEngineClient:
         self._limiter = self.settings.limits.limiter("Earth Engine")
 
     def ask(self, request: Callable[[], T], what: str) -> T:
-        """Make a request.
-
-        Args:
-            request: Makes it, with functions of earthengine-api.
-            what: What is requested, for messages.
-
-        Returns:
-            What the request returned.
+        """Make a request with functions of earthengine-api; `what` names it in messages.
 
         Raises:
             LoginError: If there is no login, or it is refused.
@@ -131,11 +121,7 @@ class _Transport:
 
 
 def _checked_json(status: int, content: bytes) -> bytes:
-    """Return JSON as it is; an error that is none gets an empty description.
-
-    Raises:
-        RequestError: If it is no error, and cut off.
-    """
+    """Return JSON as it is, an error that is none with an empty description; RequestError if it is cut off."""
     try:
         if isinstance(json.loads(content), dict):
             return content

@@ -52,12 +52,7 @@ class Failure:
 
     @classmethod
     def of_status(cls, status: int, headers: Mapping[str, str]) -> "Failure":
-        """Say what a status means.
-
-        Args:
-            status: HTTP status.
-            headers: Headers of the answer, by their names in any case.
-        """
+        """Say what a status of an answer means, with its headers, by names in any case."""
         after = {name.lower(): value for name, value in headers.items()}.get("retry-after")
         return cls(
             f"HTTP status {status}, {http.client.responses.get(status, 'unknown status')}",
@@ -69,11 +64,7 @@ class Failure:
 
 
 class RequestError(Exception):
-    """A request failed. Never leaves this package: `RetryPolicy.call` makes a `ServiceError` of it.
-
-    Attributes:
-        failure: What is known of it.
-    """
+    """A request failed. Never leaves this package: `RetryPolicy.call` makes a `ServiceError` of it."""
 
     def __init__(self, failure: Failure) -> None:
         super().__init__(failure.reason)
@@ -86,17 +77,11 @@ def lost(reason: str) -> RequestError:
 
 
 def failure_of(error: BaseException) -> Failure | None:
-    """Find out what an error, or one that it was raised from, says about a request.
+    """Find out what an error, or one that it was raised from, says about a request; None for nothing.
 
     Told by the HTTP status of an answer that it carries, and by the base classes of Python and urllib3, on which the
     libraries that talk to services build. A plain error of Python, such as a TypeError, is a mistake in the code,
     whatever failed before it.
-
-    Args:
-        error: The error.
-
-    Returns:
-        The failure; None if the error has nothing to do with a request.
     """
     from requests import RequestException
     from urllib3.exceptions import HTTPError
@@ -122,11 +107,7 @@ def failure_of(error: BaseException) -> Failure | None:
 
 
 def parse_retry_after(value: str, now: datetime | None = None) -> float | None:
-    """Read a ``Retry-After`` header (RFC 9110, section 10.2.3).
-
-    Args:
-        value: The header: seconds, or a date.
-        now: The time; None for that of the clock.
+    """Read a ``Retry-After`` header (RFC 9110, section 10.2.3): seconds, or a date, before `now` or the clock's time.
 
     Returns:
         Seconds to wait, 0 where the date is past; None where the header is neither.

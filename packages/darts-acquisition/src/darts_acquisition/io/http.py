@@ -35,13 +35,7 @@ _POLL_S = 0.1
 
 @dataclass(frozen=True)
 class Answer:
-    """An answer that came whole.
-
-    Attributes:
-        status: HTTP status.
-        headers: Headers; names in any case.
-        content: The body, decompressed.
-    """
+    """An answer that came whole: HTTP status, headers (names in any case), and the decompressed body."""
 
     status: int
     headers: Mapping[str, str]
@@ -51,8 +45,7 @@ class Answer:
 class HttpClient:
     """Makes requests to services. Threads share one: its connections, its rate, its retries.
 
-    Args:
-        limits: How many requests are made, and what happens when one fails. An answer may take ten times `timeout_s`.
+    An answer may take ten times `limits.timeout_s`.
     """
 
     def __init__(self, limits: RequestLimits) -> None:
@@ -60,7 +53,7 @@ class HttpClient:
         from requests.adapters import HTTPAdapter
 
         self.limits = limits
-        self.threads = DaemonThreads(limits.parallel)
+        self.threads = DaemonThreads()
         self._slots = threading.BoundedSemaphore(limits.parallel)
         self._session = requests.Session()
         self._session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))  # Else threads would share them.
@@ -88,21 +81,13 @@ class HttpClient:
     def fetch(
         self, url: str, what: str, parse: Callable[[bytearray], T], *, most_bytes: int = MOST_BYTES, **request: Any
     ) -> T:
-        """Fetch a whole answer, with retries.
+        """Fetch a whole answer of at most `most_bytes` when decompressed, with retries, and parse it.
 
-        Args:
-            url: Address.
-            what: What is fetched, for messages.
-            parse: Reads the body; a `RequestError` that it raises, see `lost`, is retried.
-            most_bytes: How long the answer may be, decompressed.
-            **request: As for `ask`.
-
-        Returns:
-            What `parse` returned.
+        A `RequestError` that `parse` raises, see `lost`, is retried. `what` is fetched, for messages; all others are
+        arguments of `ask`.
 
         Raises:
             ServiceError: If the service refuses or fails, sends a web page instead of data, or too much.
-            Exception: What else `parse` raised.
         """
 
         def attempt() -> T:
@@ -133,9 +118,6 @@ class HttpClient:
             whole: Whether a longer one is an error; else its first bytes are returned.
             **content: `params`, `json` or `data` of a request, as for the library requests.
 
-        Returns:
-            The answer.
-
         Raises:
             RequestError: If it does not come whole, or too slowly.
             ServiceError: If it is too long.
@@ -159,17 +141,9 @@ class HttpClient:
         sign: "Callable[[Any], Any] | None" = None,
         **content: Any,
     ) -> "requests.Response":
-        """Begin an answer; redirections are followed, and their bodies not read.
+        """Begin an answer, whose body is to be read with `parts`, and which is to be closed; redirections are followed.
 
-        Args:
-            method: HTTP method.
-            url: Address.
-            headers: Further headers.
-            sign: Signs the request; None where nobody does.
-            **content: As for `ask`.
-
-        Returns:
-            The response, whose body is to be read with `parts`, and which is to be closed.
+        `sign` signs the request where that is needed; `content` is as for `ask`. Bodies of redirections are not read.
 
         Raises:
             RequestError: If there are too many redirections.
@@ -219,11 +193,7 @@ class HttpClient:
         return content
 
     def parts(self, response: "requests.Response") -> Iterator[bytes]:
-        """Yield the body of a response as it comes, not decompressed.
-
-        Raises:
-            RequestError: If it comes too slowly, or not whole.
-        """
+        """Yield the body of a response as it comes, not decompressed; RequestError if too slowly, or not whole."""
         length = response.headers.get("Content-Length")
         began, received = time.monotonic(), 0
         while part := response.raw.read1(_PART, decode_content=False):
@@ -237,16 +207,7 @@ class HttpClient:
 
 
 def check_status(status: int, headers: Mapping[str, str], *, login: bool = False) -> None:
-    """Raise the error that a status means.
-
-    Args:
-        status: HTTP status.
-        headers: Headers of the answer.
-        login: Whether somebody logged in; else being refused is no matter of the login.
-
-    Raises:
-        RequestError: If the request was refused, or the service failed.
-    """
+    """Raise the RequestError that a status means; without a `login`, being refused is no matter of the login."""
     if status >= 400:
         failure = Failure.of_status(status, headers)
         raise RequestError(replace(failure, login=failure.login and login))
@@ -260,11 +221,7 @@ def _decompress(decoder: Any, part: bytes, most: int) -> bytes:
 
 
 def refuse_web_page(headers: Mapping[str, str], begin: bytes | bytearray, url: str) -> None:
-    """Raise an error where a web page came instead of data: a login, a proxy's message, a note on maintenance.
-
-    Raises:
-        ServiceError: If so.
-    """
+    """Raise a ServiceError where a web page came instead of data: a login, a proxy's message, a note on maintenance."""
     if "html" in headers.get("Content-Type", "").lower() or begin.lstrip()[:5].lower() in (b"<html", b"<!doc"):
         raise ServiceError(
             f"{public_url(url)} answers with a web page; expected data. A login or a proxy may stand before it."

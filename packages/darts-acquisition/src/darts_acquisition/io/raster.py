@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from itertools import count
@@ -18,6 +18,7 @@ import numpy as np
 
 from darts_acquisition.errors import ServiceError
 from darts_acquisition.io.failures import Failure, RequestError, lost, public_url, scrub
+from darts_acquisition.io.retry import check_not_stopped
 from darts_acquisition.io.store import Store, Version
 from darts_utils import step
 
@@ -45,19 +46,12 @@ _EXTENSIONS = tuple(
     f"https://stac-extensions.github.io/{name}/schema.json" for name in ("projection/v2.0.0", "raster/v1.1.0")
 )
 _FRAGMENT = re.compile(r"#\d+\b")
-_DAMAGED = "GDAL cannot read it although the service answers, it may be damaged or cut off"
 _attempts = count()
 
 
 @dataclass(frozen=True)
 class Layer:
-    """Files that make one array; where several have data, the first one counts.
-
-    Attributes:
-        uris: Their addresses, in the order of their rank.
-        dtype: Data type of their values, and of the array.
-        nodata: Value of the array where no file has data.
-    """
+    """Files by address that make one array; of several with data the first counts, and without any it is `nodata`."""
 
     uris: Sequence[str]
     dtype: str
@@ -66,15 +60,14 @@ class Layer:
 
 @dataclass(frozen=True)
 class _File:
-    """What is known of a file.
+    """What is known of a version of a file.
 
     Attributes:
         uri: Its address.
         path: What GDAL calls this version of it.
         url: Its address of HTTP, signed where keys are needed.
-        version: Its version.
+        version: The version.
         geobox: Its grid.
-        dtype: Data type of its values.
         until: When the signature ends, on the monotonic clock.
     """
 
@@ -83,34 +76,23 @@ class _File:
     url: str
     version: Version
     geobox: "GeoBox"
-    dtype: str
     until: float
 
 
-@dataclass
 class _Entry:
-    """What threads share of a file, one of them at a time: its grid, its version, and when that was asked."""
+    """What threads share of a file; one of them at a time looks at it."""
 
-    lock: threading.Lock = field(default_factory=threading.Lock)
-    file: _File | None = None
-    version: Version | None = None
-    asked: float = -math.inf
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.file: _File | None = None
 
 
 class _Unreadable(Failure):
     """GDAL fails, the service does not."""
 
 
-class _Changed(Exception):  # noqa: N818 - no error where files may be replaced
-    """A file is not the one any more of which a part was read."""
-
-
 class RasterReader:
-    """Reads layers of remote GeoTIFFs on the grid of the files. Threads may share one.
-
-    Args:
-        store: Where the files lie.
-    """
+    """Reads layers of remote GeoTIFFs in a store on the grid of the files. Threads may share one."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -120,7 +102,7 @@ class RasterReader:
             logging.getLogger(name).addFilter(_scrub_record)  # Adding it again changes nothing.
 
     def read(self, layers: Mapping[str, Layer], target: "GeoBox") -> dict[str, np.ndarray] | None:
-        """Read layers on a grid.
+        """Read layers on a grid, all of their files as they are before and afterwards, with retries.
 
         A pixel has no data where it is NaN, holds the value that its file names, or the one that stands for it in the
         result. A file that is shifted by a part of a pixel is laid on the nearest pixels.
@@ -137,62 +119,46 @@ class RasterReader:
             ServiceError: If a file cannot be read, changes all the time, or its grid or data type does not fit. The
                 message names it.
         """
-        uris = [uri for layer in layers.values() for uri in layer.uris]
-
-        def attempt() -> dict[str, np.ndarray] | None:
-            try:
-                return self._read_once(layers, target)
-            except _Changed as error:
-                with self._lock:
-                    for uri in uris:
-                        self._entries.pop(uri, None)
-                raise lost(f"{public_url(str(error))} has changed while it was read") from None
-
-        return self._store.limits.retry.call(attempt, f"Reading {public_url(uris[0])} and what lies beside it")
+        first = next(uri for layer in layers.values() for uri in layer.uris)
+        try:
+            return self._store.limits.retry.call(
+                lambda: self._read_once(layers, target),
+                f"Reading {public_url(first)} and what lies beside it",
+                self._store.limiter(first),
+            )
+        except ServiceError as error:
+            if isinstance(error.failure, _Unreadable):  # One that is damaged does not mean that the service is down.
+                raise type(error)(str(error), replace(error.failure, transient=False)) from None
+            raise
 
     def _read_once(self, layers: Mapping[str, Layer], target: "GeoBox") -> dict[str, np.ndarray] | None:
-        """Read layers, all of their files as they are before and afterwards."""
         together = self._store.threads.all
-        ranks = list(zip(*(layer.uris for layer in layers.values()), strict=True))
         wanted = [(uri, layer.dtype) for layer in layers.values() for uri in layer.uris]
         opened = together(partial(self._open, uri, dtype, target) for uri, dtype in wanted)
         known = {file.uri: file for file in opened}
-        ranks = [uris for uris in ranks if any(_overlap(known[uri].geobox, target) for uri in uris)]
+        ranks = [
+            uris
+            for uris in zip(*(layer.uris for layer in layers.values()), strict=True)
+            if any(_overlap(known[uri].geobox, target) for uri in uris)
+        ]
         if not ranks:
             return None
-        files = [known[uri] for uris in ranks for uri in uris]
-        items = [_item(rank, layers, [known[uri] for uri in uris], target) for rank, uris in enumerate(ranks)]
-        arrays = self._load(layers, items, {file.path: file for file in files}, target)
-        for file, version in zip(files, together(partial(self._version, file) for file in files), strict=True):
-            if version != file.version:
-                raise _Changed(file.uri)
-        return arrays
-
-    def _entry(self, uri: str) -> "_Entry":
-        with self._lock:
-            while len(self._entries) >= _MOST_KNOWN:
-                del self._entries[next(iter(self._entries))]
-            return self._entries.setdefault(uri, _Entry())
-
-    def _version(self, file: _File) -> Version:
-        """Return what version a file has from now on; one request answers all threads that have asked before it."""
-        called, entry = time.monotonic(), self._entry(file.uri)
-        with entry.lock:
-            if entry.version is None or entry.asked <= called:
-                entry.asked = time.monotonic()
-                entry.version = self._retried(self._ask, file)
-            return entry.version
-
-    def _ask(self, file: _File) -> Version:
-        return self._store.version(file.url, login=self._store.logs_in(file.uri))
+        columns = zip(layers, zip(*ranks, strict=True), strict=True)
+        files = {name: [known[uri] for uri in uris] for name, uris in columns}
+        arrays = together(partial(self._load, layers[name], files[name], target) for name in layers)
+        together(partial(self._check_unchanged, file) for each in files.values() for file in each)
+        return dict(zip(layers, arrays, strict=True))
 
     def _open(self, uri: str, dtype: str, target: "GeoBox") -> _File:
         """Return what is known of a file, after a look at it unless it is known; check that it fits."""
-        entry = self._entry(uri)
+        with self._lock:
+            while len(self._entries) >= _MOST_KNOWN:
+                del self._entries[next(iter(self._entries))]
+            entry = self._entries.setdefault(uri, _Entry())
         with entry.lock:
             file = entry.file
             if file is None or file.until < time.monotonic():
-                file = entry.file = self._retried(self._look, uri, dtype)
+                file = entry.file = self._retried(lambda: self._look(uri, dtype), uri)
         ours, theirs = file.geobox.affine, target.affine
         same_size = abs(ours.a / theirs.a - 1) < 1e-9 and abs(ours.e / theirs.e - 1) < 1e-9
         if file.geobox.crs != target.crs or not same_size or ours.b or ours.d:
@@ -203,24 +169,22 @@ class RasterReader:
         return file
 
     def _look(self, uri: str, dtype: str) -> _File:
-        """Find out grid and version of a file.
-
-        Raises:
-            RequestError: If that fails.
-            ServiceError: If it is no GeoTIFF of one band with the data type that was asked for.
-        """
+        """Find out grid and version of a file; ServiceError if it is no GeoTIFF of one band of the data type."""
         import rasterio
         from odc.geo.geobox import GeoBox
+        from rasterio.errors import RasterioError
 
-        url, until = self._store.http_url(uri), math.inf
-        if url != uri:
-            until = time.monotonic() + _SIGNED_FOR_S
+        url = self._store.http_url(uri)
+        until = math.inf if url == uri else time.monotonic() + _SIGNED_FOR_S
         version = self._store.version(url, login=self._store.logs_in(uri), most_bytes=_HEAD_BYTES)
         told = _described(version.begin, uri)
         # GDAL keeps what it knows of an address, errors too. A fragment, which is never sent, makes it another one.
         path = f"/vsicurl/{url}#{next(_attempts)}"
-        with self._gdal(uri, url, version), rasterio.open(path, driver="GTiff", sharing=False) as source:
-            found = _profile(source)
+        try:
+            with self._gdal(), rasterio.open(path, driver="GTiff", sharing=False) as source:
+                found = _profile(source)
+        except RasterioError as error:
+            raise self._why(error, uri, url, version) from None
         if found != told:  # GDAL takes what is cut off for absent, the value of no data for example.
             raise lost("its directory came otherwise than before")
         if (told["count"], told["dtype"]) != (1, dtype):
@@ -230,96 +194,74 @@ class RasterReader:
         if told["crs"] is None:
             raise ServiceError(f"{public_url(uri)} names no CRS; a georeferenced file is expected.")
         geobox = GeoBox((told["height"], told["width"]), told["transform"], str(told["crs"]))
-        return _File(uri, path, url, replace(version, begin=b""), geobox, dtype, until)
+        return _File(uri, path, url, replace(version, begin=b""), geobox, until)
 
-    def _load(
-        self, layers: Mapping[str, Layer], items: Sequence[Any], files: Mapping[str, _File], target: "GeoBox"
-    ) -> dict[str, np.ndarray]:
-        """Lay files over one another."""
+    def _load(self, layer: Layer, files: Sequence[_File], target: "GeoBox") -> np.ndarray:
+        """Lay the files of a layer over one another."""
         import odc.stac
+        from rasterio.errors import RasterioError
 
-        with step("read GeoTIFFs"):
-            loaded = odc.stac.load(
-                items,
-                list(layers),
-                geobox=target,
-                chunks=dict(zip(("y", "x"), target.shape, strict=True)),  # Else blocks of files would be read twice.
-                resampling="nearest",
-                fail_on_error=True,
-                driver=_make_driver(self, files),
-            ).compute(scheduler="threads", pool=self._store.threads)
-        return {name: loaded[name].values[0] for name in layers}
-
-    def read_window(self, file: _File, read: Callable[[str], T]) -> T:
-        """Read a part of a file, with retries, each of what GDAL has not kept a broken answer of.
-
-        Args:
-            file: The file.
-            read: Reads the part, from the path of GDAL that it is given.
-
-        Returns:
-            What `read` returned.
-
-        Raises:
-            ServiceError: If it cannot be read.
-            _Changed: If the file is another one by now.
-        """
-        paths = [file.path]
-
-        def attempt(file: _File) -> T:
-            if not paths:
-                again = self._look(file.uri, file.dtype)
-                if again.version != file.version:
-                    raise _Changed(file.uri)
-                paths.append(again.path)
-            with self._gdal(file.uri, file.url, file.version):
-                return read(paths.pop())
-
-        return self._retried(attempt, file)
-
-    def _retried(self, work: Callable[..., T], file: "_File | str", *others: Any) -> T:
-        """Do something with a file, with retries; one that is damaged does not mean that the service is down."""
-        uri = file if isinstance(file, str) else file.uri
         try:
-            return self._store.limits.retry.call(
-                lambda: work(file, *others), f"Reading {public_url(uri)}", self._store.limiter(uri)
-            )
-        except ServiceError as error:
-            if isinstance(error.failure, _Unreadable):
-                raise type(error)(str(error), replace(error.failure, transient=False)) from None
-            raise
+            with step("read GeoTIFFs"), self._gdal():
+                loaded = odc.stac.load(
+                    [_item(rank, layer, file) for rank, file in enumerate(files)],
+                    ["layer"],
+                    geobox=target,
+                    chunks={"y": target.height, "x": target.width},  # Else blocks of files would be read twice.
+                    resampling="nearest",
+                    fail_on_error=True,
+                    driver=_make_driver(),
+                ).compute(scheduler="synchronous")
+        except RasterioError as error:
+            self._forget(files)
+            fragments = tuple(_FRAGMENT.findall(_told(error)))  # GDAL names the file that it cannot read.
+            failed = next((file for file in files if file.path.endswith(fragments)), files[0])
+            raise self._why(error, failed.uri, failed.url, failed.version) from None
+        return np.asarray(loaded["layer"].values[0])
+
+    def _check_unchanged(self, file: _File) -> None:
+        ask = partial(self._store.version, file.url, login=self._store.logs_in(file.uri))
+        if self._retried(ask, file.uri) != file.version:
+            self._forget([file])
+            raise _changed(file.uri)
+
+    def _retried(self, work: Callable[[], T], uri: str) -> T:
+        return self._store.limits.retry.call(work, f"Reading {public_url(uri)}", self._store.limiter(uri))
+
+    def _forget(self, files: Sequence[_File]) -> None:
+        with self._lock:
+            for file in files:
+                self._entries.pop(file.uri, None)
 
     @contextmanager
-    def _gdal(self, uri: str, url: str, version: Version) -> Iterator[None]:
-        """Let GDAL read a file, as one of the requests that are made at once; ask the service why, where it cannot.
-
-        Raises:
-            RequestError: If it cannot.
-        """
+    def _gdal(self) -> Iterator[None]:
+        """Let GDAL read, as one of the requests that are made at once."""
         import rasterio
-        from rasterio.errors import RasterioError
         from rasterio.session import DummySession
 
-        try:
-            options = _gdal_options(self._store.limits.timeout_s)
-            with self._store.slot(), rasterio.Env(session=DummySession(), **options):
-                yield
-        except RasterioError as error:
-            told = scrub(" ".join(str(each) for each in (error, error.__cause__) if each))
-        else:
-            return
+        options = _gdal_options(self._store.limits.timeout_s)
+        with self._store.slot(), rasterio.Env(session=DummySession(), **options):
+            yield
+
+    def _why(self, error: Exception, uri: str, url: str, version: Version) -> RequestError:
+        """Ask the service why GDAL cannot read a file; the error of what it answers, or the one that is returned."""
         if self._store.version(url, login=self._store.logs_in(uri)) != version:
-            raise _Changed(uri)
-        told = _FRAGMENT.sub("", told)
-        raise RequestError(_Unreadable(f"{_DAMAGED} ({told})", transient=True))
+            return _changed(uri)
+        told = _FRAGMENT.sub("", _told(error))
+        reason = f"GDAL cannot read {public_url(uri)} although the service answers, it may be damaged or cut off"
+        return RequestError(_Unreadable(f"{reason} ({told})", transient=True))
+
+
+def _changed(uri: str) -> RequestError:
+    return lost(f"{public_url(uri)} has changed while it was read")
+
+
+def _told(error: Exception) -> str:
+    return scrub(" ".join(str(each) for each in (error, error.__cause__) if each))
 
 
 def _described(head: bytes, uri: str) -> dict[str, Any]:
-    """Return what the first bytes of a file say of it.
-
-    Raises:
-        ServiceError: If they are not those of a cloud-optimised GeoTIFF.
-    """
+    """Return what the first bytes of a file say; ServiceError if they are not those of a cloud-optimised GeoTIFF."""
     import rasterio
     from rasterio.errors import RasterioError
 
@@ -362,43 +304,32 @@ def _gdal_options(timeout_s: float) -> dict[str, Any]:
     }
 
 
-def _make_driver(reader: RasterReader, files: Mapping[str, _File]) -> Any:
-    """Return what opens the files for odc-stac, through a reader."""
+def _make_driver() -> Any:
+    """Return what opens files for odc-stac, under the options of the thread that asks, until that is to stop."""
     from odc.loader import RioDriver, RioReader
-
-    class Reader(RioReader):
-        def __init__(self, source: Any, context: Any) -> None:
-            super().__init__(source, context)
-            self._source, self._context = source, context
-
-        def read(self, *args: Any, **options: Any) -> Any:
-            def read(path: str) -> Any:
-                return RioReader(replace(self._source, uri=path), self._context).read(*args, **options)
-
-            return reader.read_window(files[self._source.uri], read)
 
     class Driver(RioDriver):
         def capture_env(self) -> dict[str, Any]:
             return {}
 
-        def open(self, src: Any, ctx: Any) -> Reader:
-            return Reader(src, ctx)
+        def open(self, src: Any, ctx: Any) -> RioReader:
+            check_not_stopped()
+            return super().open(src, ctx)
 
     return Driver()
 
 
-def _item(rank: int, layers: Mapping[str, Layer], files: Sequence[_File], target: "GeoBox") -> Any:
-    """Describe files as odc-stac wants it, by what they themselves say; items are laid over one another by name."""
+def _item(rank: int, layer: Layer, file: _File) -> Any:
+    """Describe a file as odc-stac wants it, by what it says itself; items are laid over one another by name."""
     from pystac import Asset, Item
 
-    item = Item(f"{rank:06}", None, None, _TIME, {"proj:code": str(target.crs)}, stac_extensions=list(_EXTENSIONS))
-    for (name, layer), file in zip(layers.items(), files, strict=True):
-        described = {
-            "proj:shape": list(file.geobox.shape),
-            "proj:transform": list(file.geobox.affine)[:6],
-            "raster:bands": [{"data_type": layer.dtype, "nodata": layer.nodata}],
-        }
-        item.add_asset(name, Asset(file.path, media_type="image/tiff; application=geotiff", extra_fields=described))
+    item = Item(f"{rank:06}", None, None, _TIME, {"proj:code": str(file.geobox.crs)}, stac_extensions=list(_EXTENSIONS))
+    described = {
+        "proj:shape": list(file.geobox.shape),
+        "proj:transform": list(file.geobox.affine)[:6],
+        "raster:bands": [{"data_type": layer.dtype, "nodata": layer.nodata}],
+    }
+    item.add_asset("layer", Asset(file.path, media_type="image/tiff; application=geotiff", extra_fields=described))
     return item
 
 

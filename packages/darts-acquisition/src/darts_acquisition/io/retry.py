@@ -4,7 +4,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import FIRST_EXCEPTION, Executor, Future, wait
+from concurrent.futures import FIRST_EXCEPTION, Future, wait
 from contextlib import contextmanager
 from contextvars import ContextVar, copy_context
 from dataclasses import dataclass, field
@@ -86,11 +86,7 @@ def cancellable(cancellation: FetchCancellation) -> Iterator[None]:
 
 @contextmanager
 def stoppable() -> Iterator[FetchCancellation]:
-    """Give the requests of a block a token of their own, see `cancellable`.
-
-    Yields:
-        The token.
-    """
+    """Give the requests of a block a token of their own, which is yielded, see `cancellable`."""
     cancellation = FetchCancellation()
     with cancellable(cancellation):
         yield cancellation
@@ -111,21 +107,13 @@ def awaited() -> Iterator[None]:
 
 
 def check_not_stopped() -> None:
-    """Check that fetching has not been stopped.
-
-    Raises:
-        StoppedError: If it has.
-    """
+    """Raise StoppedError if fetching has been stopped."""
     if any(cancellation.requested for cancellation in _cancellations.get()):
         raise StoppedError
 
 
 def nap(seconds: float) -> None:
-    """Sleep for some seconds, at most until fetching is stopped.
-
-    Raises:
-        StoppedError: If it is.
-    """
+    """Sleep for some seconds; StoppedError if fetching is stopped meanwhile."""
     end = time.monotonic() + seconds
     check_not_stopped()
     while (left := end - time.monotonic()) > 0:
@@ -133,32 +121,13 @@ def nap(seconds: float) -> None:
         check_not_stopped()
 
 
-def _wait_for(task: "Future[Any]", seconds: float) -> None:
-    end = time.monotonic() + seconds
-    while not task.done():
-        check_not_stopped()
-        left = end - time.monotonic()
-        if left <= 0:
-            raise lost(f"no whole answer within {seconds:.3g} s")
-        wait([task], min(left, _POLL_S))
-
-
-def _close_result(task: "Future[Any]") -> None:
-    if task.exception() is None and hasattr(task.result(), "close"):
-        task.result().close()
-
-
-class DaemonThreads(Executor):
+class DaemonThreads:
     """Threads that do not hold up the end of the process; as many as are busy at once, and reused with what they keep.
 
     Whoever waits for one that never ends leaves it to itself.
-
-    Args:
-        parallel: How many pieces of work others should hand over at the same time.
     """
 
-    def __init__(self, parallel: int) -> None:
-        self._max_workers = parallel  # dask asks an executor for that.
+    def __init__(self) -> None:
         self._tasks: SimpleQueue[tuple[Future[Any], Callable[[], Any]]] = SimpleQueue()
         self._idle = 0
         self._lock = threading.Lock()
@@ -174,40 +143,27 @@ class DaemonThreads(Executor):
                 threading.Thread(target=self._run, name="darts-request", daemon=True).start()
         return task
 
-    def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> "Future[T]":
-        """Begin a call, as other executors do."""
-        return self.start(partial(fn, *args, **kwargs))
-
     def within(self, seconds: float, work: Callable[[], T]) -> T:
-        """Return what some work returns, if it ends in time; what comes too late and can be closed is closed.
-
-        Args:
-            seconds: How long it may take.
-            work: The work.
-
-        Returns:
-            What the work returned.
+        """Return what some work returns, if it ends in some seconds; what comes too late and can be closed is closed.
 
         Raises:
             RequestError: If it takes longer.
             StoppedError: If fetching is stopped meanwhile.
-            Exception: What the work raised.
         """
-        task = self.start(work)
+        task, end = self.start(work), time.monotonic() + seconds
         try:
-            _wait_for(task, seconds)
-        except BaseException:
+            while not (done := wait([task], min(seconds, _POLL_S)).done) and time.monotonic() < end:
+                check_not_stopped()
+        except BaseException:  # Stopped, or interrupted.
             task.add_done_callback(_close_result)
             raise
+        if not done:
+            task.add_done_callback(_close_result)
+            raise lost(f"no whole answer within {seconds:.3g} s")
         return task.result()
 
     def all(self, works: "Iterable[Callable[[], T]]") -> list[T]:
-        """Return what each of some works returns; they are done at the same time.
-
-        Raises:
-            StoppedError: If fetching is stopped meanwhile.
-            Exception: What the first one raised that failed.
-        """
+        """Return what each of some works returns, done at the same time; the first error ends the wait."""
         tasks = [self.start(work) for work in works]
         while not all(task.done() for task in tasks):
             check_not_stopped()
@@ -236,6 +192,11 @@ class DaemonThreads(Executor):
                 self._idle += 1
 
 
+def _close_result(task: "Future[Any]") -> None:
+    if task.exception() is None and hasattr(task.result(), "close"):
+        task.result().close()
+
+
 class RateLimiter:
     """Lets requests through at a steady rate, those of all threads together.
 
@@ -260,11 +221,7 @@ class RateLimiter:
         self._lock = threading.Lock()
 
     def wait(self) -> None:
-        """Return when the next request may be made.
-
-        Raises:
-            StoppedError: If fetching is stopped meanwhile.
-        """
+        """Return when the next request may be made."""
         while True:
             with self._lock:
                 now = self._clock()
@@ -316,7 +273,7 @@ class RetryPolicy:
 
         Args:
             request: Makes the request; it must begin anew each time that it is called, and raise the library's error
-                if it fails (``response.raise_for_status()``), or ConnectionError if too few bytes came.
+                if it fails, or ConnectionError if too few bytes came. Errors of other kinds are raised unchanged.
             what: What is requested, for messages: no credentials, no signed address.
             limiter: Asked before each attempt; it pauses where the service asks for time.
 
@@ -327,7 +284,6 @@ class RetryPolicy:
             LoginError: If the service refuses the login, or there is none.
             ServiceError: If the service refuses the request, or all attempts have failed.
             StoppedError: If fetching is stopped before the request succeeds.
-            Exception: Whatever else the request raised, unchanged and at once, if it is no failure of a service.
         """
         import tenacity
 

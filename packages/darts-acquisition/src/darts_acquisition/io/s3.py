@@ -15,11 +15,7 @@ _SIGNED_FOR_S = 3600
 
 
 class S3Access:
-    """Addresses and signatures of files in object storage. Threads may share one.
-
-    Args:
-        settings: Which storage, and as whom.
-    """
+    """Addresses and signatures of files in an object storage. Threads may share one."""
 
     def __init__(self, settings: S3Settings) -> None:
         self._settings = settings
@@ -32,20 +28,11 @@ class S3Access:
 
     @cached_property
     def credentials(self) -> Any:
-        """Keys, as botocore has them.
-
-        Raises:
-            LoginError: If there is no such profile, or there are no keys.
-            ServiceError: If the settings of the AWS tools cannot be used.
-        """
+        """Keys, as botocore has them, see `find_credentials`."""
         return find_credentials(self._settings)
 
     def plain_url(self, uri: str) -> str:
-        """Return the HTTP address of a file, without a signature.
-
-        Raises:
-            SceneError: If it is no address of a file in object storage.
-        """
+        """Return the HTTP address of a file without a signature; SceneError if it is no address of one."""
         parts = urlsplit(uri)
         if parts.scheme != "s3" or not parts.netloc or not parts.path.strip("/"):
             raise SceneError(f"{uri} is no address of a file in object storage; expected s3://bucket/key.")
@@ -85,13 +72,7 @@ class S3Access:
 
 
 def find_credentials(settings: S3Settings) -> Any:
-    """Find keys where the AWS tools do: a profile, the environment, the role of a machine.
-
-    Args:
-        settings: Which storage, and as whom.
-
-    Returns:
-        Keys, as botocore has them; a role's are renewed on their own.
+    """Find keys where the AWS tools do (a profile, the environment, the role of a machine), as botocore has them.
 
     Raises:
         LoginError: If there is no such profile, or there are no keys.
@@ -109,13 +90,6 @@ def find_credentials(settings: S3Settings) -> Any:
 
 def make_s3_client(settings: S3Settings, limits: RequestLimits) -> Any:
     """Make a client of botocore that leaves retries to the retry policy; threads may share it.
-
-    Args:
-        settings: Which storage, and as whom.
-        limits: Timeout, and the number of connections.
-
-    Returns:
-        The client.
 
     Raises:
         LoginError: If there is no such profile. Keys are looked for only when a request is made.

@@ -26,7 +26,7 @@ class RequestLimits:
         parallel: Requests at the same time.
         per_second: Requests per second of this process; None for no limit.
         timeout_s: Seconds without a byte after which a connection counts as lost.
-        retry: What is tried again.
+        retry: What is retried.
     """
 
     parallel: int = 8

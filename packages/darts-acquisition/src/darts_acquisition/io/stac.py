@@ -28,18 +28,10 @@ _SHOWN = 60
 
 
 def open_api(url: str, collection: str, limits: RequestLimits) -> "Client":
-    """Open a STAC API and see that it has a collection with something in it.
+    """Open a STAC API and see that it has a collection with something in it; threads may share the client.
 
     An API without the collection, a wrong address for instance, would answer every search with nothing, and nothing
     would be remembered as there being no data.
-
-    Args:
-        url: Address of the API.
-        collection: Name of a collection.
-        limits: How many requests are made, and what happens when one fails.
-
-    Returns:
-        The client; threads may share it.
 
     Raises:
         ServiceError: If the API cannot be reached, or has no such collection, or an empty one.
@@ -62,15 +54,7 @@ def open_api(url: str, collection: str, limits: RequestLimits) -> "Client":
 
 
 def search_box(client: "Client", collection: str, box: tuple[float, float, float, float]) -> dict[str, Any]:
-    """Return the items of a collection that a box touches, by name.
-
-    Args:
-        client: The API.
-        collection: Name of the collection.
-        box: West, south, east, north in degrees.
-
-    Returns:
-        The items of all pages.
+    """Return the items of all pages, by name, that a box (west, south, east, north in degrees) touches.
 
     Raises:
         ServiceError: If the search fails, or an item is none.
@@ -86,14 +70,7 @@ def search_box(client: "Client", collection: str, box: tuple[float, float, float
 
 
 def make_stac_io(limits: RequestLimits) -> Any:
-    """Return what pystac-client makes its requests with: bounded, and under the retry policy.
-
-    Args:
-        limits: Timeout, rate, and what happens when a request fails.
-
-    Returns:
-        A `pystac_client.stac_api_io.StacApiIO`; its `close` closes the connections.
-    """
+    """Return the StacApiIO that pystac-client makes its requests with: bounded, and under the retry policy."""
     from pystac_client.stac_api_io import StacApiIO
 
     client = HttpClient(limits)
@@ -163,12 +140,7 @@ def _checked_text(content: bytearray) -> str:
 
 
 def _parse(content: bytearray) -> Any:
-    """Read JSON; what is none was cut off on its way.
-
-    Raises:
-        RequestError: If it is none.
-        ServiceError: If it cannot be read at all.
-    """
+    """Read JSON; what is none was cut off on its way (RequestError). ServiceError if it cannot be read at all."""
     values = sum(content.count(mark) for mark in b",[{")
     try:
         if values <= _MOST_VALUES:
@@ -182,10 +154,9 @@ def _parse(content: bytearray) -> Any:
 
 
 def _checked_page(page: Any, url: str) -> dict[str, Any]:
-    """Return a page whose items have what all of them must have; without a list it would pass for nothing found.
+    """Return a page whose items have what all of them must have, else raise a ServiceError.
 
-    Raises:
-        ServiceError: If it is no page.
+    A page without a list would pass for nothing found.
     """
     listed: Any = None
     links: Any = []
@@ -216,11 +187,7 @@ def _shown(value: Any) -> str:
 
 @contextlib.contextmanager
 def _reading(problem: str) -> Iterator[None]:
-    """Say in our words what pystac cannot make sense of; it checks little, so that anything can be raised.
-
-    Raises:
-        ServiceError: If there is something.
-    """
+    """Say, as ServiceError, what pystac cannot make sense of; it checks little, so that anything can be raised."""
     try:
         yield
     except Exception as error:

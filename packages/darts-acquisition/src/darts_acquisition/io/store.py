@@ -1,19 +1,19 @@
 """Files of services, over HTTP and from S3: their versions, and downloads that are resumed and verified."""
 
 import contextlib
+import hashlib
 import logging
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from darts_acquisition.errors import ChecksumError, SceneError, SceneNotFoundError, ServiceError
 from darts_acquisition.io.failures import lost, public_url
 from darts_acquisition.io.http import HttpClient, check_status, refuse_web_page
-from darts_acquisition.io.multihash import Multihash
 from darts_acquisition.io.retry import RateLimiter, check_not_stopped, stoppable
 from darts_acquisition.io.s3 import S3Access
 from darts_acquisition.io.settings import RequestLimits, S3Settings
@@ -27,18 +27,23 @@ _MOST_FILE_BYTES = 4 << 30
 """Of a file whose size nobody says."""
 _FETCHES = 3
 """How often a file is fetched that does not verify."""
+_MULTIHASHES = {
+    "1114": "sha1",
+    "1220": "sha256",
+    "1340": "sha512",
+    "1440": "sha3_512",
+    "1530": "sha3_384",
+    "1620": "sha3_256",
+    "171c": "sha3_224",
+    "2030": "sha384",
+    "d50110": "md5",
+}
+"""What a multihash (multiformats.io/multihash) of an algorithm begins with: its code and the length of the digest."""
 
 
 @dataclass(frozen=True)
 class Version:
-    """What tells whether a remote file is still the same.
-
-    Attributes:
-        size: Bytes.
-        etag: Entity tag, "" where the service gives none.
-        modified: Last-Modified, likewise.
-        begin: First bytes, which do not count when versions are compared.
-    """
+    """What tells whether a remote file is still the same; its first bytes, which do not count for that, come along."""
 
     size: int
     etag: str
@@ -48,13 +53,7 @@ class Version:
 
 @dataclass(frozen=True)
 class RemoteFile:
-    """A file to download.
-
-    Attributes:
-        uri: Its address.
-        size: Its bytes, None where nobody says.
-        checksum: Multihash in hexadecimal, None likewise.
-    """
+    """A file to download, with its size in bytes and its checksum as a hexadecimal multihash; None where unknown."""
 
     uri: str
     size: int | None = None
@@ -62,12 +61,7 @@ class RemoteFile:
 
 
 class Store(HttpClient):
-    """Reads files by their ``https://``, ``http://`` or ``s3://`` address. Threads share one.
-
-    Args:
-        limits: How many requests are made, and what happens when one fails.
-        s3: What ``s3://`` means.
-    """
+    """Reads files by their ``https://``, ``http://`` or ``s3://`` address. Threads share one."""
 
     def __init__(self, limits: RequestLimits, s3: S3Settings) -> None:
         super().__init__(limits)
@@ -96,15 +90,7 @@ class Store(HttpClient):
         return uri.startswith("s3://") and not self._s3.anonymous
 
     def version(self, url: str, *, login: bool = False, most_bytes: int = 4) -> Version:
-        """Ask for the version of a file, once.
-
-        Args:
-            url: Its address, of HTTP.
-            login: Whether it is signed.
-            most_bytes: How many of its first bytes come along.
-
-        Returns:
-            Its version.
+        """Ask for the version of a file once, by its address of HTTP; its first bytes come along.
 
         Raises:
             RequestError: If the service refuses or fails.
@@ -131,15 +117,10 @@ class Store(HttpClient):
         return Version(int(size), etag, modified, bytes(answer.content))
 
     def download(self, files: Sequence[RemoteFile], folder: Path) -> list[Path]:
-        """Download files into a folder, several at once.
+        """Download files into a folder, several at once, and return them in their order.
 
-        Args:
-            files: The files.
-            folder: Where to put them; created where absent. A file that is there and verifies is not fetched again; a
-                part of one is continued.
-
-        Returns:
-            The files, in their order; all of them have the size and checksum that was said.
+        All of them have the size and checksum that was said. A file that is there and verifies is not fetched again; a
+        part of one is continued.
 
         Raises:
             LoginError: If there are no keys, or they are refused.
@@ -164,7 +145,7 @@ class Store(HttpClient):
         if name in ("", ".", ".."):
             raise SceneError(f"{public_url(file.uri)} is no address of a file; expected s3://bucket/key.")
         target, part = folder / name, folder / f"{name}.part"
-        checksum = None if file.checksum is None else Multihash.parse(file.checksum, name)
+        checksum = None if file.checksum is None else _parse_multihash(file.checksum, name)
         if target.exists() and _verifies(target, file.size, checksum):
             return target
         for _ in range(_FETCHES):
@@ -232,7 +213,30 @@ class Store(HttpClient):
         return self.threads.within(10 * self.limits.timeout_s, lambda: self.open("GET", url, headers, sign))
 
 
-def _verifies(file: Path, size: int | None, checksum: Multihash | None) -> bool:
+def _parse_multihash(text: str, name: str) -> tuple[str, bytes]:
+    """Return algorithm and digest of a multihash in hexadecimal.
+
+    Raises:
+        SceneError: If it is none, or of an algorithm that is not known here.
+    """
+    try:
+        content = bytes.fromhex(text).hex()
+    except (ValueError, TypeError):
+        content = ""
+    for begin, algorithm in _MULTIHASHES.items():
+        digest = bytes.fromhex(content.removeprefix(begin))
+        if content.startswith(begin) and len(digest) == int(begin[-2:], 16):
+            return algorithm, digest
+    known = ", ".join(_MULTIHASHES.values())
+    raise SceneError(f"{name}: file:checksum is {text!r}; expected a multihash in hexadecimal, of {known}.")
+
+
+def _verifies(file: Path, size: int | None, checksum: tuple[str, bytes] | None) -> bool:
     if size is not None and file.stat().st_size != size:
         return False
-    return checksum is None or checksum.fits(file)
+    if checksum is None:
+        return True
+    algorithm, digest = checksum
+    with file.open("rb") as stream:
+        found: Any = hashlib.file_digest(stream, lambda: hashlib.new(algorithm, usedforsecurity=False))
+    return bool(found.digest() == digest)

@@ -36,10 +36,8 @@ _BUNDLES = 2
 class Delivery:
     """The files of one scene that a tile can be made from.
 
-    Attributes:
-        path: The scene's folder, or its name in a folder or an archive that holds several.
-        files: The files; those in an archive are paths below it.
-        archive: The zip archive that they are in, None where they are files themselves.
+    `path` is the scene's folder, or its name in a folder or an archive that holds several. Files in a zip `archive` are
+    paths below it.
     """
 
     path: Path
@@ -289,11 +287,7 @@ def _in_archive(archive: Path, where: Path, name: str | None) -> list[Path]:
 
 
 def _members(archive: Path) -> dict[str, list[str]]:
-    """List the members of an archive by scene, see `_index`.
-
-    Raises:
-        SceneReadError: If it cannot be read.
-    """
+    """List the members of an archive by scene, see `_index`; SceneReadError if it cannot be read."""
     try:
         return _index(archive)
     except (OSError, zipfile.BadZipFile) as error:

@@ -51,12 +51,9 @@ shape (rows, columns)), None for nowhere. The pixels are overwritten afterwards.
 
 @dataclass(frozen=True)
 class Image:
-    """An image or a mask whose header was read and checked.
+    """What the header of an image or a mask says, checked.
 
     Attributes:
-        file: The file.
-        kind: What it is in its delivery.
-        geobox: Its grid.
         bands: Number of each band that is wanted, from 1 on, in the order in which a tile has them.
         nodata: The integer that the file says stands for no data, for each of them; None without one.
         alpha: Number of the band that is 0 where there is no data, None without one.
@@ -75,15 +72,7 @@ class Image:
 
 
 def read_header(delivery: Delivery, file: Path, kind: Kind) -> Image:
-    """Read what an image or a mask says of itself.
-
-    Args:
-        delivery: What the file belongs to.
-        file: The file.
-        kind: "image" or "mask".
-
-    Returns:
-        What its header says.
+    """Read what an image or a mask of a delivery says of itself.
 
     Raises:
         SceneReadError: If the file is damaged or no GeoTIFF.
@@ -121,16 +110,10 @@ def read_grid(delivery: Delivery, file: Path) -> "GeoBox":
 
 
 def read_blocks(delivery: Delivery, image: Image, consume: Consume, out: np.ndarray | None = None) -> None:
-    """Read an image in blocks of rows, with as many threads as CPUs may be used.
+    """Read an image in blocks of rows, with as many threads as CPUs may be used, which call `consume` for each block.
 
-    Args:
-        delivery: What the file belongs to.
-        image: What `read_header` returned of it.
-        consume: Called for each block, by several threads at once.
-        out: Array of shape (bands, y, x) into which the pixels are read; without it they go into a buffer.
-
-    Raises:
-        SceneReadError: If the file is damaged.
+    The pixels are read into `out`, of shape (bands, y, x), or else into a buffer. SceneReadError if the file is
+    damaged.
     """
     dtype = _LAYOUTS[image.kind][0]
     height, width = image.geobox.shape
@@ -202,13 +185,9 @@ def _in_memory(delivery: Delivery, file: Path) -> Iterator[str]:
 
 
 def _choose_bands(source: "rasterio.DatasetReader", indexes: Sequence[int], file: Path, kind: Kind) -> tuple[int, ...]:
-    """Return those of some bands that are wanted: by the names in the file, by place only where it has none.
+    """Return the numbers of the bands that are wanted: by the names in the file, by position only where it has none.
 
-    Returns:
-        Their numbers; nothing where the count of bands is wrong.
-
-    Raises:
-        SceneError: If the file names bands, and not each of those that are wanted once.
+    Nothing where the count of bands is wrong; SceneError if the file names bands, and not each of those once.
     """
     wanted = _LAYOUTS[kind][1]
     order = _SUPERDOVE if kind == "image" and "8b" in words_after(file.name, kind) else wanted
@@ -256,8 +235,7 @@ def _integer(nodata: float | None, dtype: str) -> int | None:
 def _check_size(source: "rasterio.DatasetReader", file: Path, bands: int, dtype: str, bytes_per_px: int) -> int:
     """Refuse an image that does not fit into memory; a small damaged file may claim to be a large one.
 
-    Returns:
-        Rows that a thread best reads at once: whole blocks of the file, of about `_BLOCK_BYTES`.
+    Returns the rows that a thread best reads at once: whole blocks of the file, of about `_BLOCK_BYTES`.
     """
     if max(source.shape) > MAX_EDGE_PX:
         raise SceneError(

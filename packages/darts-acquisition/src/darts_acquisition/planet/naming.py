@@ -33,10 +33,8 @@ _KEPT = ("strip_id", "satellite_id", "instrument", "quality_category", "cloud_co
 class PlanetName:
     """A PlanetScope folder's name, taken apart.
 
-    Attributes:
-        type: "scene" or "orthotile".
-        time: When the image was taken, ISO 8601 UTC; for an orthotile only the day.
-        tile: Number of the orthotile's place in Planet's grid, None for a scene.
+    `time` is when the image was taken, ISO 8601 UTC, for an orthotile only the day; `tile` is the orthotile's number in
+    Planet's grid, None for a scene.
     """
 
     type: Literal["scene", "orthotile"]
@@ -128,17 +126,11 @@ def words_after(file_name: str, kind: Kind) -> frozenset[str]:
 
 
 def read_metadata(content: bytes, file: Path) -> dict[str, Any]:
-    """Turn a metadata file into tile attributes: `time`, `azimuth`, `elevation` and Planet's own identifiers.
+    """Turn a `*_metadata.json` into tile attributes: `time`, `azimuth`, `elevation` and Planet's own identifiers.
 
-    Planet delivers a GeoJSON feature with everything under `properties`; older files have it at the top level.
-
-    Args:
-        content: The content of a `*_metadata.json`: UTF-8 with or without a byte order mark.
-        file: The file, for messages.
-
-    Returns:
-        Attributes. `azimuth` and `elevation` in degrees, NaN where the file has none; `time` (ISO 8601 UTC) and the
-        identifiers only where the file has them.
+    Planet delivers a GeoJSON feature, UTF-8 with or without a byte order mark, with everything under `properties`;
+    older files have it at the top level. `azimuth` and `elevation` are in degrees, NaN where the file has none; `time`
+    (ISO 8601 UTC) and the identifiers are there only where the file has them.
 
     Raises:
         SceneReadError: If it is no JSON.
