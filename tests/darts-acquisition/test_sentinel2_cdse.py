@@ -136,8 +136,19 @@ def test_before_baseline_4_there_is_no_offset(s3, tmp_path):
                 del item["assets"][name]["raster:offset"]
         with catalogue(s3, [item]) as (_, settings):
             check_tile(load_cdse_s2_sr_scene(old.name, settings=settings), old)
-    item["properties"]["processing:version"] = "04.00"
-    assert asset_of(item, REFLECTANCE_BANDS[1]).grid.offset == -0.1
+    for version, offset in (
+        ("04.00", -0.1),
+        ("05.11", -0.1),
+        ("5.0", -0.1),
+        ("N0500", -0.1),
+        ("03.01", 0),
+        ("0214", 0),
+    ):
+        item["properties"]["processing:version"] = version
+        assert asset_of(item, REFLECTANCE_BANDS[1]).grid.offset == offset
+    item["properties"]["processing:version"] = "99.99"
+    with pytest.raises(SceneError, match=r"version 99\.99, as that is none of ESA's own"):
+        asset_of(item, REFLECTANCE_BANDS[1])
     del item["properties"]["processing:version"]
     with pytest.raises(SceneError, match="neither raster:offset nor processing:version"):
         asset_of(item, REFLECTANCE_BANDS[1])
@@ -434,6 +445,36 @@ def test_pages_without_end(service):
         patch.setattr("darts_acquisition.io.stac._MOST_PAGES", 5)
         with pytest.raises(ServiceError, match="no end"):
             search_cdse_s2_sr(tile_ids=["08WMA"], settings=settings)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"geometry": None},
+        {"geometry": {"type": "Polygon"}},
+        {"geometry": {"type": "Polygon", "coordinates": [[[0, 0], [1, 1]]]}},
+        {"properties": None},
+        {"properties": {"datetime": "2021-08-21T21:00:21Z", "eo:cloud_cover": "few"}},
+        {"assets": []},
+    ],
+)
+def test_item_that_is_none_is_a_fault_of_the_service(service, published, change):
+    stac, settings = service
+    item = published | change
+    stac.inject(path="/search", body=json.dumps({"features": [item]}).encode(), times=9)
+    with pytest.raises(ServiceError, match=r"is no page of items|is no item"):
+        search_cdse_s2_sr(tile_ids=["08WMA"], settings=settings)
+
+
+@pytest.mark.parametrize("error", [ValueError, TypeError, KeyError])
+def test_error_of_the_own_filter_is_no_fault_of_the_service(service, monkeypatch, error):
+    def fail(*_):
+        raise error("own")
+
+    _, settings = service
+    monkeypatch.setattr("darts_acquisition.scenes.area.Area.touches", fail)
+    with pytest.raises(error, match="own"):
+        search_cdse_s2_sr(aoi=gpd.GeoDataFrame(geometry=[box(-180, -80, 180, 83)], crs="EPSG:4326"), settings=settings)
 
 
 @pytest.mark.parametrize("body", ["[]", '"page"', "null", '{"type": "FeatureCollection"}', '{"features": null}'])

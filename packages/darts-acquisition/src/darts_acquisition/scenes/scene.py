@@ -7,10 +7,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from darts_acquisition.errors import SceneNotStoredError
 from darts_acquisition.scenes.raw import RawBand, SceneFacts
 from darts_acquisition.scenes.store import RawStore
 from darts_acquisition.sentinel2.bands import SCL, S2Band, select_bands
-from darts_acquisition.sentinel2.errors import SceneNotStoredError
 from darts_acquisition.sentinel2.tile import InMemory, build_tile
 from darts_utils import step
 

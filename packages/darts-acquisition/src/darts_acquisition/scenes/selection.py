@@ -16,6 +16,9 @@ _FIRST_YEAR = 2015
 _CDSE_NAME = re.compile(r"S2[A-D]_MSIL2A_\d{8}T\d{6}_N\d{4}_R\d{3}_T\d{2}[A-Z]{3}_\d{8}T\d{6}")
 _GEE_NAME = re.compile(r"\d{8}T\d{6}_\d{8}T\d{6}_T\d{2}[A-Z]{3}")
 _TILE = re.compile(r"(?P<zone>\d{1,2})(?P<square>[C-HJ-NP-X][A-HJ-NP-Z][A-HJ-NP-V])")
+_BASELINE = re.compile(r"N?(?:(\d{1,2})\.(\d{1,2})(?:\..*)?|(\d{2})(\d{2}))")
+_OWN_MAJORS = range(1, 20)
+"""First numbers of ESA's own processing baselines. Others mark runs of a toolbox, such as 99.99 of Sen2Cor."""
 _EXAMPLES = {
     "cdse": "S2A_MSIL2A_20220217T183431_N0510_R027_T13VEK_20240516T022440",
     "gee": "20220217T183431_20220217T183428_T13VEK",
@@ -71,11 +74,37 @@ def tile_of_scene(scene_id: str) -> str:
     return next(part[1:] for part in scene_id.split("_") if re.fullmatch(r"T\d{2}[A-Z]{3}", part))
 
 
+def parse_baseline(text: str) -> tuple[int, int] | None:
+    """Read a processing baseline as names ("N0500") and catalogues ("05.00") write it; None where it is none.
+
+    Examples:
+        >>> parse_baseline("N0511"), parse_baseline("05.11"), parse_baseline("5.11"), parse_baseline("")
+        ((5, 11), (5, 11), (5, 11), None)
+    """
+    match = _BASELINE.fullmatch(text.strip())
+    if match is None:
+        return None
+    major, minor = (number for number in match.groups() if number is not None)
+    return int(major), int(minor)
+
+
+def is_official(baseline: tuple[int, int]) -> bool:
+    """Say whether a processing baseline is one of ESA's own, which have an order; a toolbox's 99.99 is none."""
+    return baseline[0] in _OWN_MAJORS
+
+
 def newest_baselines(scene_ids: Iterable[str]) -> list[str]:
-    """Leave out scenes of the Copernicus Data Space of which there is a newer processing baseline.
+    """Leave out scenes of the Copernicus Data Space of which there is a newer processing baseline, or not ESA's own.
 
     Scenes that share satellite, time, orbit and tile show the same ground at once. Where several of them have the
-    newest baseline, they are parts of one overpass, and all stay.
+    newest baseline, they are parts of one overpass, and all stay. Products of toolbox runs (N9999) never stay: their
+    number says nothing of when or how they were made.
+
+    Args:
+        scene_ids: Names of scenes. Those of Earth Engine do not say how a scene was processed; all of them stay.
+
+    Returns:
+        The names that stay, in their order.
 
     Examples:
         >>> newest_baselines(
@@ -86,20 +115,20 @@ def newest_baselines(scene_ids: Iterable[str]) -> list[str]:
         ... )
         ['S2A_MSIL2A_20210822T205021_N0500_R057_T08WMA_20230201T081500']
     """
-    names = list(scene_ids)
-    scenes = [_overpass(name) for name in names]
-    newest: dict[tuple[str, ...], str] = {}
-    for overpass, baseline in scenes:
-        newest[overpass] = max(baseline, newest.get(overpass, ""))
-    return [name for name, (overpass, baseline) in zip(names, scenes, strict=True) if newest[overpass] == baseline]
+    scenes = {name: _overpass(name) for name in scene_ids}
+    official = {name: scene for name, scene in scenes.items() if scene[1] is None or is_official(scene[1])}
+    newest: dict[tuple[str, ...], tuple[int, int]] = {}
+    for overpass, baseline in official.values():
+        newest[overpass] = max(baseline or (0, 0), newest.get(overpass, (0, 0)))
+    return [name for name, (overpass, baseline) in official.items() if newest[overpass] == (baseline or (0, 0))]
 
 
-def _overpass(name: str) -> tuple[tuple[str, ...], str]:
+def _overpass(name: str) -> tuple[tuple[str, ...], tuple[int, int] | None]:
     """Return what tells which ground a scene shows and when, and its processing baseline."""
     if not _CDSE_NAME.fullmatch(name):
-        return (name,), ""
+        return (name,), None
     satellite, _, time, baseline, orbit, tile, _ = name.split("_")
-    return (satellite, time, orbit, tile), baseline
+    return (satellite, time, orbit, tile), parse_baseline(baseline)
 
 
 @dataclass(frozen=True)

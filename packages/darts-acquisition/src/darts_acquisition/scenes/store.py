@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from darts_acquisition.cube.shards import checked
+from darts_acquisition.errors import RawStoreError
 from darts_acquisition.scenes.raw import RawBand, RawGrid, SceneFacts
 from darts_acquisition.sentinel2.bands import S2Band
-from darts_acquisition.sentinel2.errors import RawStoreError
 
 if TYPE_CHECKING:
     import zarr

@@ -1,5 +1,13 @@
 """Sentinel-2 L2A scenes of the Copernicus Data Space and of Google Earth Engine, with one result."""
 
+from darts_acquisition.errors import (
+    AreaError,
+    ChecksumError,
+    RawStoreError,
+    RepairedGeometryWarning,
+    SceneNotStoredError,
+    WideEdgeWarning,
+)
 from darts_acquisition.scenes.area import Area
 from darts_acquisition.sentinel2.cdse import download_cdse_s2_sr_scene, load_cdse_s2_sr_scene
 from darts_acquisition.sentinel2.cdse_search import (
@@ -7,14 +15,6 @@ from darts_acquisition.sentinel2.cdse_search import (
     get_cdse_s2_sr_scene_ids_from_geodataframe,
     get_cdse_s2_sr_scene_ids_from_tile_ids,
     search_cdse_s2_sr,
-)
-from darts_acquisition.sentinel2.errors import (
-    AreaError,
-    ChecksumError,
-    RawStoreError,
-    RepairedGeometryWarning,
-    SceneNotStoredError,
-    WideEdgeWarning,
 )
 from darts_acquisition.sentinel2.gee import download_gee_s2_sr_scene, load_gee_s2_sr_scene
 from darts_acquisition.sentinel2.gee_search import (

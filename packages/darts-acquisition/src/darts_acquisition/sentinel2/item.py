@@ -8,6 +8,7 @@ from typing import Any
 
 from darts_acquisition.errors import SceneError
 from darts_acquisition.scenes.raw import RawGrid, SceneFacts
+from darts_acquisition.scenes.selection import is_official, parse_baseline
 from darts_acquisition.sentinel2.bands import SCL, S2Band
 
 SOURCE = "cdse"
@@ -115,11 +116,15 @@ def _scaling(asset: Mapping[str, Any], properties: Mapping[str, Any], where: str
     offset = asset.get("raster:offset", described.get("offset"))
     if offset is None:
         version = str(properties.get("processing:version", ""))
-        try:
-            major, minor = (int(part) for part in version.split(".")[:2])
-        except ValueError:
-            raise SceneError(f"{where}: the item has neither raster:offset nor processing:version.") from None
-        offset = -0.1 if (major, minor) >= _OFFSET_SINCE else 0.0
+        baseline = parse_baseline(version)
+        if baseline is None:
+            raise SceneError(f"{where}: the item has neither raster:offset nor processing:version.")
+        if not is_official(baseline):
+            raise SceneError(
+                f"{where}: the item has no raster:offset, which does not follow from its processing:version {version}, "
+                "as that is none of ESA's own; take another processing of the scene."
+            )
+        offset = -0.1 if baseline >= _OFFSET_SINCE else 0.0
     if not (isinstance(scale, int | float) and isinstance(offset, int | float) and scale > 0):
         raise SceneError(f"{where}: raster:scale is {scale!r} and raster:offset {offset!r}; expected numbers.")
     return float(scale), float(offset)

@@ -8,12 +8,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from darts_acquisition.errors import ServiceError
+from darts_acquisition.errors import AreaError, ServiceError
 from darts_acquisition.io.failures import public_url
 from darts_acquisition.io.http import HttpClient
 from darts_acquisition.io.settings import RequestLimits
 from darts_acquisition.scenes.selection import check_tile_id
-from darts_acquisition.sentinel2.errors import AreaError
 from darts_utils import ParameterError
 
 if TYPE_CHECKING:

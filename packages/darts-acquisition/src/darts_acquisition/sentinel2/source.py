@@ -62,7 +62,9 @@ class Sentinel2Source:
         return search(**conditions, settings=self._settings)
 
     def newest(self, scene_ids: Iterable[str]) -> list[str]:
-        """Leave out scenes of which there is a newer processing baseline, so that no ground is mapped twice.
+        """Leave out scenes of which there is a newer processing baseline, or that ESA did not process itself.
+
+        No ground is mapped twice then, nor from a product whose processing is unknown.
 
         Args:
             scene_ids: Names of scenes.
