@@ -43,7 +43,7 @@ from darts_acquisition.sentinel2 import (
     search_cdse_s2_sr,
 )
 from darts_acquisition.sentinel2.bands import REFLECTANCE_BANDS, SCL, quality_from_scl
-from darts_acquisition.sentinel2.item import asset_of, facts_of
+from darts_acquisition.sentinel2.item import asset_of, metadata_of
 from darts_utils import ParameterError
 from support.local_server import Answer, LocalServer
 from support.s3_server import KEYS, environment_of, serve_s3, storage_between
@@ -157,10 +157,10 @@ def test_before_baseline_4_there_is_no_offset(s3, tmp_path):
 def test_the_real_item(shared_data):
     file = next((shared_data / "cdse_stac").glob("*.json"))
     item = json.loads(file.read_text())
-    facts = facts_of(item)
-    assert facts.attrs["azimuth"] == pytest.approx(171.648044763495)
-    assert facts.attrs["elevation"] == pytest.approx(15.295893422957406)
-    assert facts.attrs["s2_mgrs_tile"] == "13VEK"
+    metadata = metadata_of(item)
+    assert metadata.attrs["azimuth"] == pytest.approx(171.648044763495)
+    assert metadata.attrs["elevation"] == pytest.approx(15.295893422957406)
+    assert metadata.attrs["s2_mgrs_tile"] == "13VEK"
     for band in (*REFLECTANCE_BANDS, SCL):
         asset = asset_of(item, band)
         assert asset.grid.crs == "EPSG:32613"

@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from darts_acquisition.errors import AreaError, RepairedGeometryWarning, WideEdgeWarning
-from darts_acquisition.scenes.area_query import simple_query
-from darts_acquisition.scenes.polar import continued, not_finite, to_polar
+from darts_acquisition.scenes.geometry import continued, not_finite, simple_query, to_polar
 
 if TYPE_CHECKING:
     import geopandas as gpd

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from darts_acquisition.errors import SceneNotFoundError
 from darts_acquisition.scenes.area import Area
-from darts_acquisition.scenes.polar import cut_footprint
+from darts_acquisition.scenes.geometry import cut_footprint
 from darts_acquisition.scenes.selection import Source, check_scene_id, check_tile_id, unique
 from darts_utils import ParameterError
 

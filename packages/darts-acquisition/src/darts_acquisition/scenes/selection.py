@@ -136,8 +136,8 @@ class Interval:
     """A span of time, UTC; both ends belong to it.
 
     Attributes:
-        start: First moment, None for no limit.
-        end: Last moment, None for no limit.
+        start: First timestamp, None for no limit.
+        end: Last timestamp, None for no limit.
     """
 
     start: datetime | None
@@ -147,13 +147,13 @@ class Interval:
         """Return the interval as a STAC API reads it."""
         return f"{_text(self.start)}/{_text(self.end)}"
 
-    def holds(self, moment: datetime) -> bool:
-        """Say whether a moment belongs to the interval."""
-        return (self.start is None or moment >= self.start) and (self.end is None or moment <= self.end)
+    def holds(self, timestamp: datetime) -> bool:
+        """Say whether a timestamp belongs to the interval."""
+        return (self.start is None or timestamp >= self.start) and (self.end is None or timestamp <= self.end)
 
 
-def _text(moment: datetime | None) -> str:
-    return ".." if moment is None else moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+def _text(timestamp: datetime | None) -> str:
+    return ".." if timestamp is None else timestamp.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 @dataclass(frozen=True)

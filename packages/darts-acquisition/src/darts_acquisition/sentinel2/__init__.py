@@ -23,7 +23,7 @@ from darts_acquisition.sentinel2.gee_search import (
     get_gee_s2_sr_scene_ids_from_tile_ids,
     search_gee_s2_sr,
 )
-from darts_acquisition.sentinel2.mgrs_grid import check_tiles_exist, download_sentinel_2_grid, read_sentinel_2_grid
+from darts_acquisition.sentinel2.mgrs import check_tiles_exist, download_sentinel_2_grid, read_sentinel_2_grid
 from darts_acquisition.sentinel2.settings import CDSESettings
 from darts_acquisition.sentinel2.source import Sentinel2Source
 

@@ -11,7 +11,7 @@ from darts_acquisition.scenes.area import Area
 from darts_acquisition.scenes.search import Target, check_all_found, read_footprint, read_percent, scene_table
 from darts_acquisition.scenes.selection import Conditions, Selection, check_scene_id, make_selection, unique
 from darts_acquisition.sentinel2.bands import SCL, select_bands
-from darts_acquisition.sentinel2.item import download_bytes, moment_of, tile_of
+from darts_acquisition.sentinel2.item import download_bytes, parse_datetime, tile_of
 from darts_acquisition.sentinel2.settings import CDSESettings
 from darts_utils import DartsError
 
@@ -238,7 +238,7 @@ def _row(item: Mapping[str, Any]) -> dict[str, Any]:
     properties = item["properties"]
     return {
         "scene_id": str(item["id"]),
-        "time": moment_of(properties.get("datetime") or properties.get("start_datetime"), item["id"]),
+        "time": parse_datetime(properties.get("datetime") or properties.get("start_datetime"), item["id"]),
         "tile_id": tile_of(properties),
         "cloud_cover": read_percent(properties.get("eo:cloud_cover")),
         "snow_cover": read_percent(properties.get("eo:snow_cover")),

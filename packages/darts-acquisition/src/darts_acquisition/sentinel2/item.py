@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from darts_acquisition.errors import SceneError
-from darts_acquisition.scenes.raw import RawGrid, SceneFacts
+from darts_acquisition.scenes.raw import RawGrid, SceneMetadata
 from darts_acquisition.scenes.selection import is_official, parse_baseline
 from darts_acquisition.sentinel2.bands import SCL, S2Band
 
@@ -37,7 +37,7 @@ class Asset:
     grid: RawGrid
 
 
-def facts_of(item: Mapping[str, Any]) -> SceneFacts:
+def metadata_of(item: Mapping[str, Any]) -> SceneMetadata:
     """Return what an item says of a scene besides its files.
 
     Raises:
@@ -58,7 +58,9 @@ def facts_of(item: Mapping[str, Any]) -> SceneFacts:
         "s2_platform": properties.get("platform"),
         "s2_processing_baseline": properties.get("processing:version"),
     }
-    return SceneFacts(SOURCE, scene_id, attrs | {name: value for name, value in optional.items() if value is not None})
+    return SceneMetadata(
+        SOURCE, scene_id, attrs | {name: value for name, value in optional.items() if value is not None}
+    )
 
 
 def tile_of(properties: Mapping[str, Any]) -> str:
@@ -140,17 +142,17 @@ def _angle(properties: Mapping[str, Any], name: str, low: float, high: float, sc
 
 
 def _utc(text: Any, scene_id: str) -> str:
-    return moment_of(text, scene_id).isoformat().replace("+00:00", "Z")
+    return parse_datetime(text, scene_id).isoformat().replace("+00:00", "Z")
 
 
-def moment_of(text: Any, scene_id: str) -> datetime:
+def parse_datetime(text: Any, scene_id: str) -> datetime:
     """Read the time of an item.
 
     Raises:
         SceneError: If it is none.
     """
     try:
-        moment = datetime.fromisoformat(text)
+        timestamp = datetime.fromisoformat(text)
     except (TypeError, ValueError) as error:
         raise SceneError(f"Scene {scene_id}: datetime is {text!r}; expected a time as ISO 8601.") from error
-    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
+    return (timestamp if timestamp.tzinfo else timestamp.replace(tzinfo=UTC)).astimezone(UTC)
