@@ -249,6 +249,20 @@ def test_area_file_of_folders_counts_whole(tmp_path):
     assert area.touches(footprint(11.95, 67.98))
 
 
+@pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"])
+@pytest.mark.parametrize("end", [b"\n", b"\r\n"])
+@pytest.mark.parametrize("driver", ["GeoJSON", "KML"])
+def test_area_file_reads_as_people_save_it(tmp_path, mark, end, driver):
+    file = tmp_path / f"aoi.{driver.lower()}"
+    frame(box(-136, 68, -135, 68.5), box(10, 60, 11, 61)).to_file(file, driver=driver)
+    text = file.read_bytes().replace(b"\r\n", b"\n")
+    assert text.count(b"\n") > 3
+    file.write_bytes(mark + text.replace(b"\n", end))
+    area = Area.read(file)
+    assert area.touches(footprint(-135.2, 68.4))
+    assert area.touches(footprint(10.2, 60.4))
+
+
 def test_a_table_without_geometries_is_no_area(tmp_path):
     file = tmp_path / "aoi.csv"
     file.write_text("lon,lat\n-135,68\n")
