@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from pyproj import Transformer
 from shapely.geometry import LineString, MultiPolygon, Point, Polygon, box, mapping, shape
 
-from darts_acquisition.scenes.table import scene_table
+from darts_acquisition.scenes.search import scene_table
 from darts_acquisition.sentinel2 import Area, AreaError, RepairedGeometryWarning, WideEdgeWarning
 from support.stac_server import _matches
 
@@ -225,17 +225,42 @@ def test_of_many_geometries_outside_the_crs_some_are_named():
         Area(frame(*[Point(0, 95)] * 30))
 
 
-def test_of_several_layers_the_first_with_geometries_counts(tmp_path, caplog):
+@pytest.mark.parametrize("crs", ["EPSG:4326", "EPSG:3413"])
+def test_area_file_counts_whole_with_all_layers_in_any_crs(tmp_path, crs):
     file = tmp_path / "aoi.gpkg"
     pyogrio.write_dataframe(pd.DataFrame({"style": ["plain"]}), file, layer="layer_styles")
-    for layer, place in (("here", box(-136, 68, -135, 68.5)), ("there", box(10, 60, 11, 61))):
-        frame(place).to_file(file, layer=layer)
+    frame(box(-136, 68, -135, 68.5)).to_file(file, layer="here")
+    frame(box(10, 60, 11, 61)).to_crs(crs).assign(note="far").to_file(file, layer="there")
+    frame().to_file(file, layer="nothing yet")
     area = Area.read(file)
     assert area.touches(footprint(-135.2, 68.4))
-    assert not area.touches(footprint(10.2, 60.4))
-    (record,) = caplog.records
-    assert record.levelname == "WARNING"
-    assert "aoi.gpkg: of its layers only 'here' is read, not 'there'" in record.getMessage()
+    assert area.touches(footprint(10.2, 60.4))
+    assert not area.touches(footprint(-100, 65))
+
+
+def test_area_file_of_folders_counts_whole(tmp_path):
+    placemark = "<Placemark><name>{0}</name><Point><coordinates>{0},68</coordinates></Point></Placemark>"
+    folders = [f"<Folder><name>f{lon}</name>{placemark.format(lon)}</Folder>" for lon in (-135, 12)]
+    file = tmp_path / "aoi.kml"
+    head = '<?xml version="1.0"?><kml xmlns="http://www.opengis.net/kml/2.2"><Document>'
+    file.write_text(head + "".join(folders) + "</Document></kml>")
+    area = Area.read(file)
+    assert area.touches(footprint(-135.05, 67.98))
+    assert area.touches(footprint(11.95, 67.98))
+
+
+@pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"])
+@pytest.mark.parametrize("end", [b"\n", b"\r\n"])
+@pytest.mark.parametrize("driver", ["GeoJSON", "KML"])
+def test_area_file_reads_as_people_save_it(tmp_path, mark, end, driver):
+    file = tmp_path / f"aoi.{driver.lower()}"
+    frame(box(-136, 68, -135, 68.5), box(10, 60, 11, 61)).to_file(file, driver=driver)
+    text = file.read_bytes().replace(b"\r\n", b"\n")
+    assert text.count(b"\n") > 3
+    file.write_bytes(mark + text.replace(b"\n", end))
+    area = Area.read(file)
+    assert area.touches(footprint(-135.2, 68.4))
+    assert area.touches(footprint(10.2, 60.4))
 
 
 def test_a_table_without_geometries_is_no_area(tmp_path):

@@ -17,8 +17,6 @@ import geopandas as gpd
 import numpy as np
 import pytest
 import rasterio
-from hypothesis import given
-from hypothesis import strategies as st
 from shapely.geometry import MultiPolygon, Point, box, mapping, shape
 
 from darts_acquisition.errors import (
@@ -31,7 +29,6 @@ from darts_acquisition.errors import (
 )
 from darts_acquisition.io.retry import FetchCancellation, RetryPolicy, StoppedError, cancellable, nap
 from darts_acquisition.io.settings import RequestLimits
-from darts_acquisition.scenes.selection import newest_baselines
 from darts_acquisition.scenes.store import RawStore
 from darts_acquisition.sentinel2 import (
     CDSESettings,
@@ -46,7 +43,7 @@ from darts_acquisition.sentinel2 import (
     search_cdse_s2_sr,
 )
 from darts_acquisition.sentinel2.bands import REFLECTANCE_BANDS, SCL, quality_from_scl
-from darts_acquisition.sentinel2.item import asset_of, facts_of
+from darts_acquisition.sentinel2.item import asset_of, metadata_of
 from darts_utils import ParameterError
 from support.local_server import Answer, LocalServer
 from support.s3_server import KEYS, environment_of, serve_s3, storage_between
@@ -139,43 +136,31 @@ def test_before_baseline_4_there_is_no_offset(s3, tmp_path):
                 del item["assets"][name]["raster:offset"]
         with catalogue(s3, [item]) as (_, settings):
             check_tile(load_cdse_s2_sr_scene(old.name, settings=settings), old)
-    item["properties"]["processing:version"] = "04.00"
-    assert asset_of(item, REFLECTANCE_BANDS[1]).grid.offset == -0.1
+    for version, offset in (
+        ("04.00", -0.1),
+        ("05.11", -0.1),
+        ("5.0", -0.1),
+        ("N0500", -0.1),
+        ("03.01", 0),
+        ("0214", 0),
+    ):
+        item["properties"]["processing:version"] = version
+        assert asset_of(item, REFLECTANCE_BANDS[1]).grid.offset == offset
     item["properties"]["processing:version"] = "99.99"
-    with pytest.raises(SceneError, match=r"no raster:offset, .*version 99\.99 is no baseline of ESA's"):
+    with pytest.raises(SceneError, match=r"version 99\.99, as that is none of ESA's own"):
         asset_of(item, REFLECTANCE_BANDS[1])
-    asset = item["assets"][REFLECTANCE_BANDS[1].cdse_asset]
-    asset["raster:offset"] = 0
-    assert asset_of(item, REFLECTANCE_BANDS[1]).grid.offset == 0
-    del asset["raster:offset"]
     del item["properties"]["processing:version"]
     with pytest.raises(SceneError, match="neither raster:offset nor processing:version"):
         asset_of(item, REFLECTANCE_BANDS[1])
 
 
-@given(
-    numbers=st.lists(st.integers(200, 599) | st.sampled_from([9999, 9901, 7990]), min_size=1, max_size=5),
-    other=st.booleans(),
-)
-def test_the_newest_of_esas_own_baselines_stays(numbers, other):
-    """Compared as numbers, over all that there are; products of other processors never stay."""
-    names = [
-        f"S2B_MSIL2A_20210713T203019_N{number:04}_R014_T08WMA_20{20 + place:02}0801T230000"
-        for place, number in enumerate(numbers)
-    ]
-    beside = ["S2A_MSIL2A_20210713T203019_N0214_R014_T08WMA_20210713T230000", "20210713T203019_20210713T203019_T08WMA"]
-    newest = max((number for number in numbers if number < 7000), default=None)
-    expected = [name for name, number in zip(names, numbers, strict=True) if number == newest]
-    assert newest_baselines([*beside, *names] if other else names) == ([*beside, *expected] if other else expected)
-
-
 def test_the_real_item(shared_data):
     file = next((shared_data / "cdse_stac").glob("*.json"))
     item = json.loads(file.read_text())
-    facts = facts_of(item)
-    assert facts.attrs["azimuth"] == pytest.approx(171.648044763495)
-    assert facts.attrs["elevation"] == pytest.approx(15.295893422957406)
-    assert facts.attrs["s2_mgrs_tile"] == "13VEK"
+    metadata = metadata_of(item)
+    assert metadata.attrs["azimuth"] == pytest.approx(171.648044763495)
+    assert metadata.attrs["elevation"] == pytest.approx(15.295893422957406)
+    assert metadata.attrs["s2_mgrs_tile"] == "13VEK"
     for band in (*REFLECTANCE_BANDS, SCL):
         asset = asset_of(item, band)
         assert asset.grid.crs == "EPSG:32613"
@@ -460,6 +445,36 @@ def test_pages_without_end(service):
         patch.setattr("darts_acquisition.io.stac._MOST_PAGES", 5)
         with pytest.raises(ServiceError, match="no end"):
             search_cdse_s2_sr(tile_ids=["08WMA"], settings=settings)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"geometry": None},
+        {"geometry": {"type": "Polygon"}},
+        {"geometry": {"type": "Polygon", "coordinates": [[[0, 0], [1, 1]]]}},
+        {"properties": None},
+        {"properties": {"datetime": "2021-08-21T21:00:21Z", "eo:cloud_cover": "few"}},
+        {"assets": []},
+    ],
+)
+def test_item_that_is_none_is_a_fault_of_the_service(service, published, change):
+    stac, settings = service
+    item = published | change
+    stac.inject(path="/search", body=json.dumps({"features": [item]}).encode(), times=9)
+    with pytest.raises(ServiceError, match=r"is no page of items|is no item"):
+        search_cdse_s2_sr(tile_ids=["08WMA"], settings=settings)
+
+
+@pytest.mark.parametrize("error", [ValueError, TypeError, KeyError])
+def test_error_of_the_own_filter_is_no_fault_of_the_service(service, monkeypatch, error):
+    def fail(*_):
+        raise error("own")
+
+    _, settings = service
+    monkeypatch.setattr("darts_acquisition.scenes.area.Area.touches", fail)
+    with pytest.raises(error, match="own"):
+        search_cdse_s2_sr(aoi=gpd.GeoDataFrame(geometry=[box(-180, -80, 180, 83)], crs="EPSG:4326"), settings=settings)
 
 
 @pytest.mark.parametrize("body", ["[]", '"page"', "null", '{"type": "FeatureCollection"}', '{"features": null}'])

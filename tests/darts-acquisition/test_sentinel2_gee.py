@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import shapely
 from pyproj import Transformer
-from shapely.geometry import box, shape
+from shapely.geometry import box, mapping, shape
 
 from darts_acquisition.errors import LoginError, SceneNameError, SceneNotFoundError, ServiceError
 from darts_acquisition.io.settings import EarthEngineSettings, RequestLimits
@@ -237,6 +237,30 @@ def test_mistakes(server, images, tmp_path):
     with pytest.raises(SceneNotFoundError, match="HARMONIZED has no scene"):
         load_gee_s2_sr_scene(GEE_NAME, tmp_path, settings=SETTINGS)
     assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"properties": None},
+        {"properties": {"system:time_start": None}},
+        {"properties": {"CLOUDY_PIXEL_PERCENTAGE": "few"}},
+        {"geometry": None},
+        {"geometry": {"type": "Polygon"}},
+        {"geometry": {"type": "Polygon", "coordinates": [[[0, 0], [1, 1]]]}},
+    ],
+)
+def test_answer_that_is_no_list_of_scenes_is_a_fault_of_the_service(monkeypatch, change):
+    properties = {"system:index": GEE_NAME, "system:time_start": 1_629_579_621_000, "MGRS_TILE": "08WMA"}
+    feature = {"properties": properties, "geometry": mapping(box(-135, 68, -134, 69))}
+    answer = [feature]
+    monkeypatch.setattr("darts_acquisition.sentinel2.gee_search.EarthEngineClient.ask", lambda *_: answer)
+    assert list(search_gee_s2_sr(tile_ids=["08WMA"]).index) == [GEE_NAME]
+    if change.get("properties"):
+        change = {"properties": properties | change["properties"]}
+    answer[0] = feature | change
+    with pytest.raises(ServiceError, match="the answer is no list of scenes"):
+        search_gee_s2_sr(tile_ids=["08WMA"])
 
 
 def test_faults(server, images, tmp_path):

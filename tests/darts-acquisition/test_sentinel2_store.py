@@ -13,11 +13,11 @@ import zarr
 from zarr.codecs import ZstdCodec
 
 import darts_acquisition.scenes.store as module
+from darts_acquisition.errors import RawStoreError, SceneNotStoredError
 from darts_acquisition.scenes.raw import RawGrid
 from darts_acquisition.scenes.scene import download_scene, load_scene
 from darts_acquisition.scenes.store import RawStore
 from darts_acquisition.sentinel2.bands import SCL, band_named, select_bands
-from darts_acquisition.sentinel2.errors import RawStoreError, SceneNotStoredError
 from support.made_up_scene import LEFT, MADE_UP, TOP, MadeUp, made_up_values, write_made_up
 
 NAME = MADE_UP.scene_id
@@ -36,7 +36,7 @@ def test_what_is_stored_comes_back_as_it_was(tmp_path):
     store, provider = RawStore(tmp_path / "raw"), MadeUp()
     download_scene(provider, NAME, store, "all")
     assert len(check_whole(store, 12)) == 13
-    assert store.facts("made", NAME) == MADE_UP
+    assert store.metadata("made", NAME) == MADE_UP
     assert store.scenes("made") == [NAME]
     grid = store.open("made", NAME, band_named("nir08")).grid
     assert grid == RawGrid("EPSG:32608", (20.0, 0, LEFT, 0, -20.0, TOP), (6, 6), 1e-4, -0.1)
@@ -171,7 +171,7 @@ def test_another_format_is_refused(tmp_path):
     store = RawStore(tmp_path)
     zarr.create_group(store.path("made", NAME), attributes={"darts_raw_format": 99, "tile": {}})
     with pytest.raises(RawStoreError, match="format 1"):
-        store.facts("made", NAME)
+        store.metadata("made", NAME)
 
 
 def test_a_provider_that_fails_half_way_leaves_whole_bands(tmp_path):

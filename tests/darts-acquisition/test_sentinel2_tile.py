@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from darts_acquisition.errors import EmptySceneError, SceneError, SceneGridError
-from darts_acquisition.scenes.raw import RawBand, RawGrid, SceneFacts
+from darts_acquisition.scenes.raw import RawBand, RawGrid, SceneMetadata
 from darts_acquisition.sentinel2.bands import (
     REFLECTANCE_BANDS,
     SCL,
@@ -22,7 +22,7 @@ from darts_acquisition.sentinel2.tile import InMemory, _exact_line, build_tile
 from darts_utils import NoDataError, ParameterError
 from support.sentinel2 import LEFT, TOP, expected_reflectance, random_scene
 
-FACTS = SceneFacts("cdse", "a-scene", {"time": "2021-08-21T21:00:21Z", "azimuth": 178.5, "elevation": 33.25})
+METADATA = SceneMetadata("cdse", "a-scene", {"time": "2021-08-21T21:00:21Z", "azimuth": 178.5, "elevation": 33.25})
 
 
 def in_memory(scene, numbers, offset=-0.1):
@@ -74,7 +74,7 @@ def test_every_raw_value_becomes_what_the_table_says(scale, offset, as_a_line):
         classes = np.full((128 * factor, 128 * factor), 4, "uint8")
         classes_grid = RawGrid("EPSG:32608", (20.0, 0, LEFT, 0, -20.0, TOP), classes.shape)
         bands = [InMemory(RawBand(band_named(band), grid, values)), InMemory(RawBand(SCL, classes_grid, classes))]
-        tile = build_tile(FACTS, bands, "here", 2)
+        tile = build_tile(METADATA, bands, "here", 2)
         expected = np.kron(table[values], np.ones((factor, factor), "float32"))
         np.testing.assert_array_equal(tile[band].values.view("uint32"), expected.view("uint32"))
         np.testing.assert_array_equal(tile.quality_data_mask, np.where(values == 0, 0, 2) if factor == 1 else 2)
@@ -86,9 +86,9 @@ def test_a_tile_equals_the_slow_way(raw, scl, workers):
     scene.raw = {"B02": raw, "B8A": raw[:6, :3].copy(), "SCL": scl}
     if not raw.any():
         with pytest.raises(EmptySceneError):
-            build_tile(FACTS, in_memory(scene, ("B02", "B8A", "SCL")), "here", workers)
+            build_tile(METADATA, in_memory(scene, ("B02", "B8A", "SCL")), "here", workers)
         return
-    tile = build_tile(FACTS, in_memory(scene, ("B02", "B8A", "SCL")), "here", workers)
+    tile = build_tile(METADATA, in_memory(scene, ("B02", "B8A", "SCL")), "here", workers)
     np.testing.assert_array_equal(tile.blue, expected_reflectance(raw, -0.1).astype("float32"))
     np.testing.assert_array_equal(tile.nir08, expected_reflectance(raw[:6, :3], -0.1, 2).astype("float32"))
     wide = np.kron(scl, np.ones((2, 2), "uint8"))
@@ -104,11 +104,11 @@ def test_a_scene_without_data_is_empty_and_one_pixel_is_data(band):
         values[:] = 0
     scene.raw["SCL"][:] = 4
     with pytest.raises(EmptySceneError, match=r"a-scene holds no data: all pixels of coastal, .*swir22 are 0") as error:
-        build_tile(FACTS, in_memory(scene, scene.raw), "here")
+        build_tile(METADATA, in_memory(scene, scene.raw), "here")
     assert isinstance(error.value, SceneError)
     assert isinstance(error.value, NoDataError)
     scene.raw[band][-1, -1] = 1
-    tile = build_tile(FACTS, in_memory(scene, scene.raw), "here")
+    tile = build_tile(METADATA, in_memory(scene, scene.raw), "here")
     size = {"B02": 1, "B8A": 2, "B01": 6}[band]
     assert sum(int(tile[each.name].notnull().sum()) for each in REFLECTANCE_BANDS) == size**2
 
@@ -116,13 +116,13 @@ def test_a_scene_without_data_is_empty_and_one_pixel_is_data(band):
 def test_a_scene_without_a_usable_pixel_is_not_empty():
     scene = random_scene(12)
     scene.raw["SCL"][:] = 0
-    tile = build_tile(FACTS, in_memory(scene, scene.raw), "here")
+    tile = build_tile(METADATA, in_memory(scene, scene.raw), "here")
     assert not tile.quality_data_mask.any()
 
 
 def test_all_bands_lie_on_one_grid_and_say_what_they_are():
     scene = random_scene(60)
-    tile = build_tile(FACTS, in_memory(scene, scene.raw), "Sentinel-2 L2A")
+    tile = build_tile(METADATA, in_memory(scene, scene.raw), "Sentinel-2 L2A")
     assert list(tile.data_vars) == [*(band.name for band in REFLECTANCE_BANDS), "s2_scl", "quality_data_mask"]
     geobox = tile.odc.geobox
     assert geobox.crs.epsg == 32608
@@ -140,7 +140,7 @@ def test_all_bands_lie_on_one_grid_and_say_what_they_are():
 
 
 def test_angles_that_are_unknown_are_nan():
-    tile = build_tile(SceneFacts("gee", "x", {"time": "2021"}), in_memory(random_scene(6), ("B02", "SCL")), "here")
+    tile = build_tile(SceneMetadata("gee", "x", {"time": "2021"}), in_memory(random_scene(6), ("B02", "SCL")), "here")
     assert np.isnan(tile.attrs["azimuth"])
     assert np.isnan(tile.attrs["elevation"])
 
@@ -159,7 +159,7 @@ def test_bands_on_different_grids_are_an_error(change):
     grid = bands[1].grid
     bands[1].grid = RawGrid(**({"crs": grid.crs, "transform": grid.transform, "shape": grid.shape} | change))
     with pytest.raises(SceneGridError, match="a-scene"):
-        build_tile(FACTS, bands, "here")
+        build_tile(METADATA, bands, "here")
 
 
 def test_bands_are_selected_by_either_name_in_one_order():
@@ -186,7 +186,7 @@ def test_real_cut_outs(shared_data, day):
         grid = RawGrid(crs, tuple(affine)[:6], values.shape, 1e-4, 0.0)
         bands.append(InMemory(RawBand(band_named(name), grid, values)))
     bands.append(InMemory(RawBand(SCL, RawGrid(crs, tuple(coarse)[:6], scl.shape), scl)))
-    tile = build_tile(FACTS, bands, "here")
+    tile = build_tile(METADATA, bands, "here")
     for name, values in optical.items():
         expected = np.where(values == 0, np.nan, values / 10_000)
         np.testing.assert_allclose(tile[name], expected, rtol=1e-6)

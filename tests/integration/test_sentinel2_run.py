@@ -128,13 +128,16 @@ def test_of_two_processings_of_a_scene_the_newer_one_is_mapped(s3, items, pipeli
     older = copy.deepcopy(items[0])
     older["id"] = JULY.replace("_N0500_", "_N0301_")
     assert older["id"] != JULY
-    with serve_stac([older, *items]) as stac, caplog.at_level("INFO", "darts"):
+    toolbox = copy.deepcopy(items[0])
+    toolbox["id"] = JULY.replace("_N0500_", "_N9999_")
+    with serve_stac([older, toolbox, *items]) as stac, caplog.at_level("INFO", "darts"):
         monkeypatch.setenv("DARTS_CDSE_STAC_URL", stac.url)
         jobs = pipeline(tile_ids=["08WMA"], years=[2021])._tileinfos()
         assert [name for name, _ in jobs] == [JULY, AUGUST]
-        assert "1 more are left out, which were processed again since." in caplog.messages
+        assert "2 more are left out, processed again since or not by ESA itself (N9999)." in caplog.messages
         named = pipeline(scene_ids=[older["id"], JULY])._tileinfos()
         assert [name for name, _ in named] == [older["id"], JULY]
+        assert [name for name, _ in pipeline(scene_ids=[toolbox["id"]])._tileinfos()] == [toolbox["id"]]
 
 
 def test_a_list_of_no_scenes_says_so(service, pipeline, tmp_path):

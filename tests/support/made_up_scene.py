@@ -6,14 +6,14 @@ from pathlib import Path
 
 import numpy as np
 
-from darts_acquisition.scenes.raw import RawBand, RawGrid, SceneFacts
+from darts_acquisition.scenes.raw import RawBand, RawGrid, SceneMetadata
 from darts_acquisition.scenes.scene import download_scene
 from darts_acquisition.scenes.store import RawStore
 from darts_acquisition.sentinel2.bands import SCL, S2Band
 
 LEFT, TOP = 400_020.0, 7_600_020.0
 
-MADE_UP = SceneFacts("made", "a-scene", {"time": "2021-08-21T21:00:21Z", "elevation": 33.25})
+MADE_UP = SceneMetadata("made", "a-scene", {"time": "2021-08-21T21:00:21Z", "elevation": 33.25})
 
 
 def made_up_values(band: S2Band, edge: int) -> np.ndarray:
@@ -32,7 +32,7 @@ class MadeUp:
         self.edge, self.pause_s = edge, pause_s
         self.asked: list[list[str]] = []
 
-    def fetch(self, scene_id: str, bands: Sequence[S2Band], folder: Path) -> tuple[SceneFacts, Iterator[RawBand]]:
+    def fetch(self, scene_id: str, bands: Sequence[S2Band], folder: Path) -> tuple[SceneMetadata, Iterator[RawBand]]:
         self.asked.append([band.number for band in bands])
         return MADE_UP, map(self.raw, bands)
 

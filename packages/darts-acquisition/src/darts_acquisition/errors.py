@@ -1,8 +1,8 @@
-"""The errors that acquisition raises. Each is a DartsError and the standard class that people already catch."""
+"""The errors and warnings of acquisition. Errors are DartsErrors and the standard class that people already catch."""
 
 from typing import TYPE_CHECKING, Optional
 
-from darts_utils import DartsError, GridError, NoDataError
+from darts_utils import DartsError, DartsWarning, GridError, NoDataError
 
 if TYPE_CHECKING:
     from darts_acquisition.io.failures import Failure
@@ -82,3 +82,23 @@ class ServiceError(DartsError, ConnectionError):
 
 class LoginError(ServiceError, PermissionError):
     """A service refused the login, or there is none. The message says what to do."""
+
+
+class AreaError(DartsError, ValueError):
+    """An area of interest cannot be used: it is empty, has no CRS, or cannot be read."""
+
+
+class SceneNotStoredError(DartsError, LookupError):
+    """A scene, or a band of it, is not in the local store, and nothing may be fetched."""
+
+
+class RawStoreError(DartsError, OSError):
+    """The local store of a scene is damaged, or was written by another version."""
+
+
+class RepairedGeometryWarning(DartsWarning):
+    """An area of interest held invalid geometries, which were repaired."""
+
+
+class WideEdgeWarning(DartsWarning):
+    """An area of interest has an edge of more than 180 degrees of longitude, read as crossing the antimeridian."""

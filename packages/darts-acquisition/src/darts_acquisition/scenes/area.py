@@ -7,9 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from darts_acquisition.scenes.area_query import simple_query
-from darts_acquisition.scenes.polar import continued, not_finite, to_polar
-from darts_acquisition.sentinel2.errors import AreaError, RepairedGeometryWarning, WideEdgeWarning
+from darts_acquisition.errors import AreaError, RepairedGeometryWarning, WideEdgeWarning
+from darts_acquisition.scenes.geometry import continued, not_finite, simple_query, to_polar
 
 if TYPE_CHECKING:
     import geopandas as gpd
@@ -63,7 +62,7 @@ class Area:
         """Read an area from any vector file that geopandas reads.
 
         Args:
-            path: The file; of several layers the first one with geometries counts, and a warning names the others.
+            path: The file; all of its layers that have geometries count.
 
         Returns:
             The area.
@@ -106,10 +105,10 @@ class Area:
 
 
 def read_vector_file(path: "str | os.PathLike[str]") -> "gpd.GeoDataFrame":
-    """Read a vector file, the first layer with geometries where it has several, with a warning that names the others.
+    """Read a vector file, all layers with geometries (a KML's folders are such), in the CRS of the first.
 
     Raises:
-        AreaError: If the file is absent or no vector file.
+        AreaError: If the file is absent, no vector file, or only some of its layers have a CRS.
     """
     import geopandas as gpd
     import pyogrio
@@ -122,18 +121,26 @@ def read_vector_file(path: "str | os.PathLike[str]") -> "gpd.GeoDataFrame":
         if file.suffix.lower() in (".parquet", ".geoparquet"):
             return gpd.read_parquet(file)
         layers = [name for name, kind in pyogrio.list_layers(file) if kind is not None]
-        if len(layers) > 1:
-            logger.warning(
-                "%s: of its layers only %r is read, not %s; merge them to use all.",
-                file,
-                layers[0],
-                ", ".join(repr(name) for name in layers[1:]),
-            )
-        if layers:
-            return gpd.read_file(file, engine="pyogrio", layer=layers[0])
+        frames = [gpd.read_file(file, engine="pyogrio", layer=layer) for layer in layers]
     except (pyogrio.errors.DataSourceError, pyogrio.errors.DataLayerError, OSError, ValueError) as error:
         raise AreaError(f"it cannot be read as a vector file ({error}).") from error
-    raise AreaError("it holds no layer with geometries.")
+    if not frames:
+        raise AreaError("it holds no layer with geometries.")
+    lacking = [layer for layer, frame in zip(layers, frames, strict=True) if frame.crs is None]
+    if 0 < len(lacking) < len(frames):
+        raise AreaError(f"its layers {', '.join(map(repr, lacking))} have no CRS, and others do; give each one.")
+    if len(frames) == 1 or lacking:
+        return frames[0] if len(frames) == 1 else _joined(frames)
+    logger.info("%s: its %d layers count together: %s.", file, len(layers), ", ".join(map(repr, layers)))
+    return _joined([frame.to_crs(frames[0].crs) for frame in frames])
+
+
+def _joined(frames: "list[gpd.GeoDataFrame]") -> "gpd.GeoDataFrame":
+    import pandas as pd
+
+    # Layers without a geometry, and columns without a value, have no type that others could be joined with.
+    filled = [frame for frame in frames if not frame.geometry.isna().all()] or frames[:1]
+    return pd.concat([frame.dropna(axis="columns", how="all") for frame in filled], ignore_index=True)
 
 
 def _refuse(places: "Sequence[int] | np.ndarray", given: "gpd.GeoSeries") -> None:

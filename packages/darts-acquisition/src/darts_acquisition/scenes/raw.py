@@ -78,7 +78,7 @@ class RawBand:
 
 
 @dataclass(frozen=True)
-class SceneFacts:
+class SceneMetadata:
     """What is known of a scene besides its pixels.
 
     Attributes:

@@ -7,10 +7,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from darts_acquisition.scenes.raw import RawBand, SceneFacts
+from darts_acquisition.errors import SceneNotStoredError
+from darts_acquisition.scenes.raw import RawBand, SceneMetadata
 from darts_acquisition.scenes.store import RawStore
 from darts_acquisition.sentinel2.bands import SCL, S2Band, select_bands
-from darts_acquisition.sentinel2.errors import SceneNotStoredError
 from darts_acquisition.sentinel2.tile import InMemory, build_tile
 from darts_utils import step
 
@@ -29,7 +29,7 @@ class Provider(Protocol):
     source: str
     data_source: str
 
-    def fetch(self, scene_id: str, bands: Sequence[S2Band], folder: Path) -> tuple[SceneFacts, Iterator[RawBand]]:
+    def fetch(self, scene_id: str, bands: Sequence[S2Band], folder: Path) -> tuple[SceneMetadata, Iterator[RawBand]]:
         """Fetch bands of a scene; `folder` keeps what a later attempt can go on from."""
 
 
@@ -41,10 +41,10 @@ def download_scene(provider: Provider, scene_id: str, store: RawStore, bands: "I
     with _holding(provider, scene_id, store) as folder:
         missing = _missing(provider, scene_id, store, wanted)
         if missing:
-            facts, raw_bands = provider.fetch(scene_id, missing, folder)
+            metadata, raw_bands = provider.fetch(scene_id, missing, folder)
             for raw in raw_bands:
                 with step("store raw band"):
-                    store.add(facts, raw)
+                    store.add(metadata, raw)
         shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -61,15 +61,15 @@ def load_scene(
         if offline:
             raise SceneNotStoredError(f"Scene {scene_id} is to be loaded offline, but no store of raw scenes is named.")
         with tempfile.TemporaryDirectory(prefix="darts-s2-") as folder:
-            facts, raw_bands = provider.fetch(scene_id, wanted, Path(folder))
-            return build_tile(facts, [InMemory(raw) for raw in raw_bands], provider.data_source)
+            metadata, raw_bands = provider.fetch(scene_id, wanted, Path(folder))
+            return build_tile(metadata, [InMemory(raw) for raw in raw_bands], provider.data_source)
     if offline:
         _check_stored(provider, scene_id, store, wanted)
     else:
         download_scene(provider, scene_id, store, bands)
-    facts = store.facts(provider.source, scene_id)
+    metadata = store.metadata(provider.source, scene_id)
     stored = [store.open(provider.source, scene_id, band) for band in wanted]
-    return build_tile(facts, stored, provider.data_source)
+    return build_tile(metadata, stored, provider.data_source)
 
 
 def _missing(provider: Provider, scene_id: str, store: RawStore, wanted: Sequence[S2Band]) -> list[S2Band]:

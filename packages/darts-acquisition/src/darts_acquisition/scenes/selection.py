@@ -13,10 +13,12 @@ from darts_utils import ParameterError
 Source = Literal["cdse", "gee"]
 
 _FIRST_YEAR = 2015
-_OTHER_PROCESSORS = 70
 _CDSE_NAME = re.compile(r"S2[A-D]_MSIL2A_\d{8}T\d{6}_N\d{4}_R\d{3}_T\d{2}[A-Z]{3}_\d{8}T\d{6}")
 _GEE_NAME = re.compile(r"\d{8}T\d{6}_\d{8}T\d{6}_T\d{2}[A-Z]{3}")
 _TILE = re.compile(r"(?P<zone>\d{1,2})(?P<square>[C-HJ-NP-X][A-HJ-NP-Z][A-HJ-NP-V])")
+_BASELINE = re.compile(r"N?(?:(\d{1,2})\.(\d{1,2})(?:\..*)?|(\d{2})(\d{2}))")
+_OWN_MAJORS = range(1, 20)
+"""First numbers of ESA's own processing baselines. Others mark runs of a toolbox, such as 99.99 of Sen2Cor."""
 _EXAMPLES = {
     "cdse": "S2A_MSIL2A_20220217T183431_N0510_R027_T13VEK_20240516T022440",
     "gee": "20220217T183431_20220217T183428_T13VEK",
@@ -72,13 +74,37 @@ def tile_of_scene(scene_id: str) -> str:
     return next(part[1:] for part in scene_id.split("_") if re.fullmatch(r"T\d{2}[A-Z]{3}", part))
 
 
+def parse_baseline(text: str) -> tuple[int, int] | None:
+    """Read a processing baseline as names ("N0500") and catalogues ("05.00") write it; None where it is none.
+
+    Examples:
+        >>> parse_baseline("N0511"), parse_baseline("05.11"), parse_baseline("5.11"), parse_baseline("")
+        ((5, 11), (5, 11), (5, 11), None)
+    """
+    match = _BASELINE.fullmatch(text.strip())
+    if match is None:
+        return None
+    major, minor = (number for number in match.groups() if number is not None)
+    return int(major), int(minor)
+
+
+def is_official(baseline: tuple[int, int]) -> bool:
+    """Say whether a processing baseline is one of ESA's own, which have an order; a toolbox's 99.99 is none."""
+    return baseline[0] in _OWN_MAJORS
+
+
 def newest_baselines(scene_ids: Iterable[str]) -> list[str]:
-    """Leave out scenes of the Copernicus Data Space of which there is a newer processing baseline, and those of none.
+    """Leave out scenes of the Copernicus Data Space of which there is a newer processing baseline, or not ESA's own.
 
     Scenes that share satellite, time, orbit and tile show the same ground at once. Where several of them have the
-    newest baseline, they are parts of one overpass, and all stay. Products of other processors than ESA's (N9999 are
-    those of a Sen2Cor that somebody ran) are left out, whether there is another or not: their numbers have no place in
-    the order of ESA's.
+    newest baseline, they are parts of one overpass, and all stay. Products of toolbox runs (N9999) never stay: their
+    number says nothing of when or how they were made.
+
+    Args:
+        scene_ids: Names of scenes. Those of Earth Engine do not say how a scene was processed; all of them stay.
+
+    Returns:
+        The names that stay, in their order.
 
     Examples:
         >>> newest_baselines(
@@ -89,26 +115,20 @@ def newest_baselines(scene_ids: Iterable[str]) -> list[str]:
         ... )
         ['S2A_MSIL2A_20210822T205021_N0500_R057_T08WMA_20230201T081500']
     """
-    names = list(scene_ids)
-    scenes = [_overpass(name) for name in names]
-    newest: dict[tuple[str, ...], int] = {}
-    for overpass, baseline in scenes:
-        if is_baseline(baseline // 100):
-            newest[overpass] = max(baseline, newest.get(overpass, 0))
-    return [name for name, (overpass, baseline) in zip(names, scenes, strict=True) if newest.get(overpass) == baseline]
+    scenes = {name: _overpass(name) for name in scene_ids}
+    official = {name: scene for name, scene in scenes.items() if scene[1] is None or is_official(scene[1])}
+    newest: dict[tuple[str, ...], tuple[int, int]] = {}
+    for overpass, baseline in official.values():
+        newest[overpass] = max(baseline or (0, 0), newest.get(overpass, (0, 0)))
+    return [name for name, (overpass, baseline) in official.items() if newest[overpass] == (baseline or (0, 0))]
 
 
-def is_baseline(major: int) -> bool:
-    """Tell whether a number before the point is that of a processing baseline of ESA's: 2 to 5 until now, never 99."""
-    return major < _OTHER_PROCESSORS
-
-
-def _overpass(name: str) -> tuple[tuple[str, ...], int]:
-    """Return what tells which ground a scene shows and when, and its processing baseline times 100."""
+def _overpass(name: str) -> tuple[tuple[str, ...], tuple[int, int] | None]:
+    """Return what tells which ground a scene shows and when, and its processing baseline."""
     if not _CDSE_NAME.fullmatch(name):
-        return (name,), 0
+        return (name,), None
     satellite, _, time, baseline, orbit, tile, _ = name.split("_")
-    return (satellite, time, orbit, tile), int(baseline.removeprefix("N"))
+    return (satellite, time, orbit, tile), parse_baseline(baseline)
 
 
 @dataclass(frozen=True)
@@ -116,8 +136,8 @@ class Interval:
     """A span of time, UTC; both ends belong to it.
 
     Attributes:
-        start: First moment, None for no limit.
-        end: Last moment, None for no limit.
+        start: First timestamp, None for no limit.
+        end: Last timestamp, None for no limit.
     """
 
     start: datetime | None
@@ -127,13 +147,13 @@ class Interval:
         """Return the interval as a STAC API reads it."""
         return f"{_text(self.start)}/{_text(self.end)}"
 
-    def holds(self, moment: datetime) -> bool:
-        """Say whether a moment belongs to the interval."""
-        return (self.start is None or moment >= self.start) and (self.end is None or moment <= self.end)
+    def holds(self, timestamp: datetime) -> bool:
+        """Say whether a timestamp belongs to the interval."""
+        return (self.start is None or timestamp >= self.start) and (self.end is None or timestamp <= self.end)
 
 
-def _text(moment: datetime | None) -> str:
-    return ".." if moment is None else moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+def _text(timestamp: datetime | None) -> str:
+    return ".." if timestamp is None else timestamp.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 @dataclass(frozen=True)

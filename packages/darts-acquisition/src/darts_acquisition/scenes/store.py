@@ -11,16 +11,17 @@ import math
 import os
 import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from darts_acquisition.cube.shards import checked
-from darts_acquisition.scenes.raw import RawBand, RawGrid, SceneFacts
-from darts_acquisition.sentinel2.bands import S2Band
-from darts_acquisition.sentinel2.errors import RawStoreError
+from darts_acquisition.errors import RawStoreError
+from darts_acquisition.scenes.raw import RawBand, RawGrid, SceneMetadata
+from darts_acquisition.sentinel2.bands import SCL, S2Band, select_bands
+from darts_utils import step, usable_cpus
 
 if TYPE_CHECKING:
     import zarr
@@ -63,7 +64,7 @@ class RawStore:
         names = (path.name.removeprefix(prefix).removesuffix(".zarr") for path in self.folder.glob(f"{prefix}*.zarr"))
         return sorted(name for name in names if self.bands(source, name))
 
-    def facts(self, source: str, scene_id: str) -> SceneFacts:
+    def metadata(self, source: str, scene_id: str) -> SceneMetadata:
         """Return what is known of a stored scene besides its pixels.
 
         Raises:
@@ -74,13 +75,13 @@ class RawStore:
             raise RawStoreError(
                 f"{self.path(source, scene_id)} is no raw scene of format {FORMAT}; remove it, or use a newer version."
             )
-        return SceneFacts(source, scene_id, dict(attrs["tile"]))
+        return SceneMetadata(source, scene_id, dict(attrs["tile"]))
 
-    def add(self, facts: SceneFacts, raw: RawBand) -> None:
+    def add(self, metadata: SceneMetadata, raw: RawBand) -> None:
         """Add a band to a scene, and the scene where it is absent. A band that is present stays as it is.
 
         Args:
-            facts: The scene.
+            metadata: The scene.
             raw: The band. Its values are not changed.
 
         Raises:
@@ -88,14 +89,14 @@ class RawStore:
         """
         import zarr
 
-        path = self.path(facts.source, facts.scene_id)
+        path = self.path(metadata.source, metadata.scene_id)
         draft = self.folder / f".{path.name}.{uuid.uuid4().hex}.partial"
         try:
             if not path.exists():
                 group = draft / "group"
-                zarr.create_group(group, attributes={"darts_raw_format": FORMAT, "tile": facts.attrs})
+                zarr.create_group(group, attributes={"darts_raw_format": FORMAT, "tile": metadata.attrs})
                 _move(group, path)
-            if raw.band.number not in self.bands(facts.source, facts.scene_id):
+            if raw.band.number not in self.bands(metadata.source, metadata.scene_id):
                 _write_array(draft / "band", raw)
                 place = path / raw.band.number
                 if place.is_dir() and not _is_whole(place):
@@ -240,3 +241,70 @@ def _files(folder: Path) -> Iterator[Path]:
                 yield from _files(Path(entry.path))
             else:
                 yield Path(entry.path)
+
+
+def write_raw_bands(
+    store: RawStore,
+    source: str,
+    scene_id: str,
+    folder: "str | os.PathLike[str]",
+    bands: "Iterable[str] | str | None" = None,
+) -> list[Path]:
+    """Write bands of a stored scene as files ``<ESA's number>.tif``; each appears complete or not at all.
+
+    Args:
+        store: The store.
+        source: Name of the source in the store.
+        scene_id: Name of the scene.
+        folder: Where the files go; created where absent.
+        bands: Names of bands; None for blue, green, red and nir. The scene classification always comes along.
+
+    Returns:
+        The files: raw integers at the band's own resolution, nodata 0, with scale and offset of the reflectance.
+
+    Raises:
+        RawStoreError: If a band is absent or damaged.
+        OSError: If a file cannot be written.
+    """
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    files = []
+    for band in (*select_bands(bands), SCL):
+        with step("write raw band"):
+            files.append(_write(store.open(source, scene_id, band), band, Path(folder) / f"{band.number}.tif"))
+    return files
+
+
+def _write(stored: StoredBand, band: S2Band, file: Path) -> Path:
+    import rasterio
+    import rasterio.errors
+
+    grid = stored.grid
+    draft = file.with_name(f".{uuid.uuid4().hex}.tif")
+    profile = {
+        "driver": "GTiff",
+        "count": 1,
+        "height": grid.shape[0],
+        "width": grid.shape[1],
+        "dtype": band.dtype,
+        "crs": grid.crs,
+        "transform": grid.affine,
+        "nodata": 0,
+        "tiled": True,
+        "compress": "deflate",
+        "predictor": 2,
+        "num_threads": usable_cpus(),
+    }
+    try:
+        with rasterio.open(draft, "w", **profile) as target:
+            target.scales, target.offsets = (grid.scale,), (grid.offset,)
+            target.set_band_description(1, band.name)
+            for top in range(0, grid.shape[0], stored.rows_at_once):
+                rows = slice(top, min(top + stored.rows_at_once, grid.shape[0]))
+                window = rasterio.windows.Window(0, top, grid.shape[1], rows.stop - top)
+                target.write(stored.read(rows), 1, window=window)
+        draft.replace(file)
+    except rasterio.errors.RasterioError as error:
+        raise OSError(f"{file} cannot be written: {error}") from error
+    finally:
+        draft.unlink(missing_ok=True)
+    return file

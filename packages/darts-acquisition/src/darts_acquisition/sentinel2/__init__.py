@@ -1,5 +1,13 @@
 """Sentinel-2 L2A scenes of the Copernicus Data Space and of Google Earth Engine, with one result."""
 
+from darts_acquisition.errors import (
+    AreaError,
+    ChecksumError,
+    RawStoreError,
+    RepairedGeometryWarning,
+    SceneNotStoredError,
+    WideEdgeWarning,
+)
 from darts_acquisition.scenes.area import Area
 from darts_acquisition.sentinel2.cdse import download_cdse_s2_sr_scene, load_cdse_s2_sr_scene
 from darts_acquisition.sentinel2.cdse_search import (
@@ -8,14 +16,6 @@ from darts_acquisition.sentinel2.cdse_search import (
     get_cdse_s2_sr_scene_ids_from_tile_ids,
     search_cdse_s2_sr,
 )
-from darts_acquisition.sentinel2.errors import (
-    AreaError,
-    ChecksumError,
-    RawStoreError,
-    RepairedGeometryWarning,
-    SceneNotStoredError,
-    WideEdgeWarning,
-)
 from darts_acquisition.sentinel2.gee import download_gee_s2_sr_scene, load_gee_s2_sr_scene
 from darts_acquisition.sentinel2.gee_search import (
     get_aoi_from_gee_s2_sr_scene_ids,
@@ -23,7 +23,7 @@ from darts_acquisition.sentinel2.gee_search import (
     get_gee_s2_sr_scene_ids_from_tile_ids,
     search_gee_s2_sr,
 )
-from darts_acquisition.sentinel2.mgrs_grid import check_tiles_exist, download_sentinel_2_grid, read_sentinel_2_grid
+from darts_acquisition.sentinel2.mgrs import check_tiles_exist, download_sentinel_2_grid, read_sentinel_2_grid
 from darts_acquisition.sentinel2.settings import CDSESettings
 from darts_acquisition.sentinel2.source import Sentinel2Source
 

@@ -6,21 +6,71 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from darts_acquisition.errors import SceneNotFoundError
+import numpy as np
+
+from darts_acquisition.errors import SceneGridError, SceneNotFoundError, SceneReadError
 from darts_acquisition.io.store import RemoteFile, Store
-from darts_acquisition.scenes.raw import RawBand, RawGrid, SceneFacts
+from darts_acquisition.scenes.raw import RawBand, RawGrid, SceneMetadata
 from darts_acquisition.scenes.scene import download_scene, load_scene
 from darts_acquisition.scenes.selection import check_scene_id
 from darts_acquisition.scenes.store import RawStore
 from darts_acquisition.sentinel2.bands import SCL, S2Band
 from darts_acquisition.sentinel2.cdse_search import find_items
-from darts_acquisition.sentinel2.item import SOURCE, Asset, asset_of, facts_of
-from darts_acquisition.sentinel2.jpeg2000 import decode
+from darts_acquisition.sentinel2.item import SOURCE, Asset, asset_of, metadata_of
 from darts_acquisition.sentinel2.settings import CDSESettings
-from darts_utils import step
+from darts_utils import step, usable_cpus
 
 if TYPE_CHECKING:
+    import rasterio
     import xarray as xr
+
+
+def decode(file: Path, asset: Asset) -> RawBand:
+    """Decode a verified file with all processors.
+
+    Args:
+        file: A JPEG 2000 file (or any other that GDAL reads).
+        asset: What the item says of it.
+
+    Returns:
+        The band, on the grid that the item says.
+
+    Raises:
+        SceneReadError: If the file cannot be decoded, or holds something else than the band's integers.
+        SceneGridError: If its grid differs from the item's.
+    """
+    import rasterio
+    import rasterio.errors
+
+    try:
+        with rasterio.open(file, num_threads=usable_cpus()) as source:
+            if source.count != 1 or source.dtypes[0] not in ("uint8", "uint16"):
+                found = f"{source.count} of {source.dtypes[0]}"
+                raise SceneReadError(
+                    f"{file.name} is no {asset.band.number}: expected 1 band of integers, found {found}."
+                )
+            _check_grid(source, asset, file.name)
+            values = source.read(1)
+    except rasterio.errors.RasterioError as error:
+        raise SceneReadError(f"{file.name} cannot be decoded: {str(error).rstrip('.')}.") from error
+    if asset.band.dtype == "uint8" and values.max() > 255:
+        raise SceneReadError(f"{file.name} holds {values.max()}, which is no class.")
+    return RawBand(asset.band, asset.grid, values.astype(asset.band.dtype, copy=False))
+
+
+def _check_grid(source: "rasterio.DatasetReader", asset: Asset, name: str) -> None:
+    """Compare the grid of a file with that of the item; a file without one of its own takes the item's."""
+    grid = asset.grid
+    if source.shape != grid.shape:
+        raise SceneGridError(f"{name} has {source.shape} pixels; the catalogue says {grid.shape}.")
+    if source.crs is None:
+        return
+    if not np.allclose(tuple(source.transform)[:6], grid.transform, rtol=0, atol=1e-3):
+        raise SceneGridError(f"{name} lies at {tuple(source.transform)[:6]}; the catalogue says {grid.transform}.")
+    import rasterio.crs
+
+    if source.crs != rasterio.crs.CRS.from_user_input(grid.crs):
+        raise SceneGridError(f"{name} is in {source.crs}; the catalogue says {grid.crs}.")
 
 
 def download_cdse_s2_sr_scene(
@@ -112,16 +162,16 @@ class _CDSE:
     def __init__(self, settings: CDSESettings | None) -> None:
         self._settings = settings or CDSESettings.from_environment()
 
-    def fetch(self, scene_id: str, bands: Sequence[S2Band], folder: Path) -> tuple[SceneFacts, Iterator[RawBand]]:
+    def fetch(self, scene_id: str, bands: Sequence[S2Band], folder: Path) -> tuple[SceneMetadata, Iterator[RawBand]]:
         with step("search scene"):
             item = _find(scene_id, self._settings)
         assets = [asset_of(item, band) for band in bands]
-        facts = facts_of(item)
+        metadata = metadata_of(item)
         with step("download"):
             remote = [RemoteFile(asset.href, asset.size, asset.checksum) for asset in assets]
             with contextlib.closing(Store(self._settings.limits, self._settings.s3)) as store:
                 files = store.download(remote, folder)
-        return facts, _decoded(assets, files)
+        return metadata, _decoded(assets, files)
 
 
 def _decoded(assets: Sequence[Asset], files: Sequence[Path]) -> Iterator[RawBand]:

@@ -2,18 +2,16 @@
 
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
-from typing import TYPE_CHECKING, Any, Unpack
+from typing import TYPE_CHECKING, Any, TypeAlias, Unpack
 
 from darts_acquisition.errors import ServiceError
 from darts_acquisition.io.failures import public_url
 from darts_acquisition.io.stac import make_stac_io
 from darts_acquisition.scenes.area import Area
-from darts_acquisition.scenes.found import check_all_found
+from darts_acquisition.scenes.search import Target, check_all_found, read_footprint, read_percent, scene_table
 from darts_acquisition.scenes.selection import Conditions, Selection, check_scene_id, make_selection, unique
-from darts_acquisition.scenes.table import scene_table
-from darts_acquisition.scenes.target import Target
 from darts_acquisition.sentinel2.bands import SCL, select_bands
-from darts_acquisition.sentinel2.item import download_bytes, moment_of, tile_of
+from darts_acquisition.sentinel2.item import download_bytes, parse_datetime, tile_of
 from darts_acquisition.sentinel2.settings import CDSESettings
 from darts_utils import DartsError
 
@@ -23,6 +21,8 @@ if TYPE_CHECKING:
 _NAMES_AT_ONCE = 100
 """Names or tiles per request."""
 _PAGE_SIZE = 200
+_ItemRow: TypeAlias = tuple[dict[str, Any], dict[str, Any]]
+"""A STAC item, and its row of the table of scenes."""
 
 
 def search_cdse_s2_sr(
@@ -145,30 +145,37 @@ def find_items(
     if target.is_nothing:
         return []
     found: dict[str, dict[str, Any]] = {}
+    with closing(_search(settings, _bodies(target, selection))) as items:
+        for item, row in items:
+            if _fits(row, target, selection):
+                found[row["scene_id"]] = item
+    return [found[name] for name in sorted(found)]
+
+
+def _search(settings: CDSESettings, searches: Iterable[Mapping[str, Any]]) -> Generator[_ItemRow, None, None]:
+    """Yield the items of all pages of searches, each with its row of the table.
+
+    Only what reads an answer is a fault of the service; what is done with the rows is not.
+    """
+    io = make_stac_io(settings.limits)
     try:
-        with closing(_search(settings, _bodies(target, selection))) as items:
-            for item in items:
-                if _fits(item, target, selection):
-                    found[str(item["id"])] = item
+        for search in searches:
+            body = {"collections": [settings.collection], "limit": _PAGE_SIZE} | dict(search)
+            for page in io.get_pages(f"{settings.stac_url.rstrip('/')}/search", "POST", body):
+                yield from _read_page(page, settings)
+    finally:
+        io.close()
+
+
+def _read_page(page: Mapping[str, Any], settings: CDSESettings) -> list[_ItemRow]:
+    try:
+        return [(item, _row(item)) for item in page["features"]]
     except (LookupError, TypeError, AttributeError, ValueError) as error:
         if isinstance(error, DartsError):
             raise
         raise ServiceError(
             f"Searching {public_url(settings.stac_url)}: the answer is no page of items ({error!r})."
         ) from error
-    return [found[name] for name in sorted(found)]
-
-
-def _search(settings: CDSESettings, searches: Iterable[Mapping[str, Any]]) -> Generator[dict[str, Any], None, None]:
-    """Yield the items of all pages of searches."""
-    io = make_stac_io(settings.limits)
-    try:
-        for search in searches:
-            body = {"collections": [settings.collection], "limit": _PAGE_SIZE} | dict(search)
-            for page in io.get_pages(f"{settings.stac_url.rstrip('/')}/search", "POST", body):
-                yield from page["features"]
-    finally:
-        io.close()
 
 
 def _bodies(target: Target, selection: Selection) -> Iterator[dict[str, Any]]:
@@ -211,17 +218,15 @@ def _conditions(tiles: list[str] | None, selection: Selection) -> list[dict[str,
     return conditions
 
 
-def _fits(item: Mapping[str, Any], target: Target, selection: Selection) -> bool:
-    """Check an item again: the query was simplified, and services may ignore a condition that they do not know."""
-    properties = item["properties"]
-    moment = moment_of(properties.get("datetime") or properties.get("start_datetime"), item["id"])
+def _fits(row: Mapping[str, Any], target: Target, selection: Selection) -> bool:
+    """Check a scene again: the query was simplified, and services may ignore a condition that they do not know."""
     return (
-        (target.names is None or item["id"] in target.names)
-        and (target.tiles is None or tile_of(properties) in target.tiles)
-        and any(interval.holds(moment) for interval in selection.intervals)
-        and _at_most(properties.get("eo:cloud_cover"), selection.max_cloud_cover)
-        and _at_most(properties.get("eo:snow_cover"), selection.max_snow_cover)
-        and (target.area is None or target.area.touches(item["geometry"]))
+        (target.names is None or row["scene_id"] in target.names)
+        and (target.tiles is None or row["tile_id"] in target.tiles)
+        and any(interval.holds(row["time"]) for interval in selection.intervals)
+        and _at_most(row["cloud_cover"], selection.max_cloud_cover)
+        and _at_most(row["snow_cover"], selection.max_snow_cover)
+        and (target.area is None or target.area.touches(row["geometry"]))
     )
 
 
@@ -233,10 +238,10 @@ def _row(item: Mapping[str, Any]) -> dict[str, Any]:
     properties = item["properties"]
     return {
         "scene_id": str(item["id"]),
-        "time": moment_of(properties.get("datetime") or properties.get("start_datetime"), item["id"]),
+        "time": parse_datetime(properties.get("datetime") or properties.get("start_datetime"), item["id"]),
         "tile_id": tile_of(properties),
-        "cloud_cover": properties.get("eo:cloud_cover"),
-        "snow_cover": properties.get("eo:snow_cover"),
+        "cloud_cover": read_percent(properties.get("eo:cloud_cover")),
+        "snow_cover": read_percent(properties.get("eo:snow_cover")),
         "download_bytes": download_bytes(item, (*select_bands(), SCL)),
-        "geometry": item["geometry"],
+        "geometry": read_footprint(item["geometry"]),
     }

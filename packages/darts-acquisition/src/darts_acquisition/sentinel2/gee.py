@@ -16,7 +16,7 @@ from darts_acquisition.errors import LoginError, SceneError, SceneNotFoundError,
 from darts_acquisition.io.earthengine import EarthEngineClient
 from darts_acquisition.io.retry import stoppable
 from darts_acquisition.io.settings import EarthEngineSettings
-from darts_acquisition.scenes.raw import RawBand, RawGrid, SceneFacts
+from darts_acquisition.scenes.raw import RawBand, RawGrid, SceneMetadata
 from darts_acquisition.scenes.scene import download_scene, load_scene
 from darts_acquisition.scenes.selection import check_scene_id
 from darts_acquisition.scenes.store import RawStore
@@ -134,16 +134,16 @@ class _EarthEngine:
         scene_id: str,
         bands: Sequence[S2Band],
         folder: Path,  # noqa: ARG002 - nothing of a band is kept half-way
-    ) -> tuple[SceneFacts, Iterator[RawBand]]:
+    ) -> tuple[SceneMetadata, Iterator[RawBand]]:
         with step("search scene"):
             described = self.describe(scene_id)
-        facts = _facts(self.source, scene_id, described["properties"])
+        metadata = _metadata(self.source, scene_id, described["properties"])
         offset = 0.0
-        taken = datetime.fromisoformat(facts.attrs["time"])
+        taken = datetime.fromisoformat(metadata.attrs["time"])
         if self._collection != HARMONIZED and taken >= _OFFSET_SINCE:
             offset = -0.1
         grids = [_grid(described, band, offset, scene_id) for band in bands]
-        return facts, (self._fetch(scene_id, band, grid) for band, grid in zip(bands, grids, strict=True))
+        return metadata, (self._fetch(scene_id, band, grid) for band, grid in zip(bands, grids, strict=True))
 
     def describe(self, scene_id: str) -> dict[str, Any]:
         """Return what Earth Engine says of an image."""
@@ -218,7 +218,7 @@ class _EarthEngine:
         return answer[band.gee_band]
 
 
-def _facts(source: str, scene_id: str, properties: Mapping[str, Any]) -> SceneFacts:
+def _metadata(source: str, scene_id: str, properties: Mapping[str, Any]) -> SceneMetadata:
     start = properties.get("system:time_start")
     if not isinstance(start, int | float):
         raise SceneError(f"Scene {scene_id}: system:time_start is {start!r}; expected milliseconds.")
@@ -237,7 +237,9 @@ def _facts(source: str, scene_id: str, properties: Mapping[str, Any]) -> SceneFa
         "s2_platform": None if platform is None else str(platform).lower(),
         "s2_processing_baseline": properties.get("PROCESSING_BASELINE"),
     }
-    return SceneFacts(source, scene_id, attrs | {name: value for name, value in optional.items() if value is not None})
+    return SceneMetadata(
+        source, scene_id, attrs | {name: value for name, value in optional.items() if value is not None}
+    )
 
 
 def _number(value: Any) -> float | None:

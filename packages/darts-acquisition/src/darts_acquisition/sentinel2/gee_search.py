@@ -8,10 +8,8 @@ from darts_acquisition.errors import ServiceError
 from darts_acquisition.io.earthengine import EarthEngineClient
 from darts_acquisition.io.settings import EarthEngineSettings
 from darts_acquisition.scenes.area import Area
-from darts_acquisition.scenes.found import check_all_found
+from darts_acquisition.scenes.search import Target, check_all_found, read_footprint, read_percent, scene_table
 from darts_acquisition.scenes.selection import Conditions, Interval, Selection, check_scene_id, make_selection
-from darts_acquisition.scenes.table import scene_table
-from darts_acquisition.scenes.target import Target
 from darts_utils import ParameterError
 
 if TYPE_CHECKING:
@@ -175,10 +173,10 @@ def _search(
 
         page = client.ask(request, f"Searching {collection}")
         try:
-            for feature in page:
-                yield _row(feature)
-        except (LookupError, TypeError, ValueError) as error:
+            rows = [_row(feature) for feature in page]
+        except (LookupError, TypeError, AttributeError, ValueError) as error:
             raise ServiceError(f"Searching {collection}: the answer is no list of scenes ({error!r}).") from error
+        yield from rows
         if len(page) < _PAGE_SIZE:
             return
         start += _PAGE_SIZE
@@ -215,9 +213,9 @@ def _row(feature: Mapping[str, Any]) -> dict[str, Any]:
         "scene_id": str(properties["system:index"]),
         "time": datetime.fromtimestamp(properties["system:time_start"] / 1000, UTC),
         "tile_id": str(properties["MGRS_TILE"]),
-        "cloud_cover": properties.get("CLOUDY_PIXEL_PERCENTAGE"),
-        "snow_cover": properties.get("SNOW_ICE_PERCENTAGE"),
-        "geometry": _as_polygon(feature["geometry"]),
+        "cloud_cover": read_percent(properties.get("CLOUDY_PIXEL_PERCENTAGE")),
+        "snow_cover": read_percent(properties.get("SNOW_ICE_PERCENTAGE")),
+        "geometry": read_footprint(_as_polygon(feature["geometry"])),
     }
 
 

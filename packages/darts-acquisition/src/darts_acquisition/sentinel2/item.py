@@ -7,8 +7,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from darts_acquisition.errors import SceneError
-from darts_acquisition.scenes.raw import RawGrid, SceneFacts
-from darts_acquisition.scenes.selection import is_baseline
+from darts_acquisition.scenes.raw import RawGrid, SceneMetadata
+from darts_acquisition.scenes.selection import is_official, parse_baseline
 from darts_acquisition.sentinel2.bands import SCL, S2Band
 
 SOURCE = "cdse"
@@ -37,7 +37,7 @@ class Asset:
     grid: RawGrid
 
 
-def facts_of(item: Mapping[str, Any]) -> SceneFacts:
+def metadata_of(item: Mapping[str, Any]) -> SceneMetadata:
     """Return what an item says of a scene besides its files.
 
     Raises:
@@ -58,7 +58,9 @@ def facts_of(item: Mapping[str, Any]) -> SceneFacts:
         "s2_platform": properties.get("platform"),
         "s2_processing_baseline": properties.get("processing:version"),
     }
-    return SceneFacts(SOURCE, scene_id, attrs | {name: value for name, value in optional.items() if value is not None})
+    return SceneMetadata(
+        SOURCE, scene_id, attrs | {name: value for name, value in optional.items() if value is not None}
+    )
 
 
 def tile_of(properties: Mapping[str, Any]) -> str:
@@ -116,16 +118,15 @@ def _scaling(asset: Mapping[str, Any], properties: Mapping[str, Any], where: str
     offset = asset.get("raster:offset", described.get("offset"))
     if offset is None:
         version = str(properties.get("processing:version", ""))
-        try:
-            major, minor = (int(part) for part in version.split(".")[:2])
-        except ValueError:
-            raise SceneError(f"{where}: the item has neither raster:offset nor processing:version.") from None
-        if not is_baseline(major):
+        baseline = parse_baseline(version)
+        if baseline is None:
+            raise SceneError(f"{where}: the item has neither raster:offset nor processing:version.")
+        if not is_official(baseline):
             raise SceneError(
-                f"{where}: the item has no raster:offset, and version {version} is no baseline of ESA's; "
-                "expected one of both. Take ESA's own processing of this scene."
+                f"{where}: the item has no raster:offset, which does not follow from its processing:version {version}, "
+                "as that is none of ESA's own; take another processing of the scene."
             )
-        offset = -0.1 if (major, minor) >= _OFFSET_SINCE else 0.0
+        offset = -0.1 if baseline >= _OFFSET_SINCE else 0.0
     if not (isinstance(scale, int | float) and isinstance(offset, int | float) and scale > 0):
         raise SceneError(f"{where}: raster:scale is {scale!r} and raster:offset {offset!r}; expected numbers.")
     return float(scale), float(offset)
@@ -141,17 +142,17 @@ def _angle(properties: Mapping[str, Any], name: str, low: float, high: float, sc
 
 
 def _utc(text: Any, scene_id: str) -> str:
-    return moment_of(text, scene_id).isoformat().replace("+00:00", "Z")
+    return parse_datetime(text, scene_id).isoformat().replace("+00:00", "Z")
 
 
-def moment_of(text: Any, scene_id: str) -> datetime:
+def parse_datetime(text: Any, scene_id: str) -> datetime:
     """Read the time of an item.
 
     Raises:
         SceneError: If it is none.
     """
     try:
-        moment = datetime.fromisoformat(text)
+        timestamp = datetime.fromisoformat(text)
     except (TypeError, ValueError) as error:
         raise SceneError(f"Scene {scene_id}: datetime is {text!r}; expected a time as ISO 8601.") from error
-    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
+    return (timestamp if timestamp.tzinfo else timestamp.replace(tzinfo=UTC)).astimezone(UTC)

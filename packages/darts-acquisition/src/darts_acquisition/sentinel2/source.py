@@ -8,16 +8,15 @@ from typing import TYPE_CHECKING, Any
 from darts_acquisition.io.s3 import find_credentials
 from darts_acquisition.io.settings import EarthEngineSettings
 from darts_acquisition.scenes.raw import RawGrid, tile_geobox
-from darts_acquisition.scenes.raw_files import write_raw_bands
 from darts_acquisition.scenes.selection import Source, check_scene_id, newest_baselines, tile_of_scene
-from darts_acquisition.scenes.store import RawStore
+from darts_acquisition.scenes.store import RawStore, write_raw_bands
 from darts_acquisition.sentinel2 import cdse, gee
 from darts_acquisition.sentinel2.bands import SCL, select_bands
 from darts_acquisition.sentinel2.cdse_search import search_cdse_s2_sr
 from darts_acquisition.sentinel2.gee import check_login as check_earth_engine
 from darts_acquisition.sentinel2.gee_search import search_gee_s2_sr
+from darts_acquisition.sentinel2.mgrs import mgrs_tile_geobox
 from darts_acquisition.sentinel2.settings import CDSESettings
-from darts_acquisition.sentinel2.tile_grid import mgrs_tile_geobox
 from darts_utils import ParameterError
 
 if TYPE_CHECKING:
@@ -62,7 +61,9 @@ class Sentinel2Source:
         return search(**conditions, settings=self._settings)
 
     def newest(self, scene_ids: Iterable[str]) -> list[str]:
-        """Leave out scenes of which there is a newer processing baseline, so that no ground is mapped twice.
+        """Leave out scenes of which there is a newer processing baseline, or that ESA did not process itself.
+
+        No ground is mapped twice then, nor from a product whose processing is unknown.
 
         Args:
             scene_ids: Names of scenes.

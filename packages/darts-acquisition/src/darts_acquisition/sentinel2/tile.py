@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from darts_acquisition.errors import EmptySceneError
-from darts_acquisition.scenes.raw import RawBand, RawGrid, SceneFacts, tile_geobox
+from darts_acquisition.scenes.raw import RawBand, RawGrid, SceneMetadata, tile_geobox
 from darts_acquisition.sentinel2.bands import DEFAULT_BANDS, SCL, S2Band, quality_from_scl, reflectance_table
 from darts_acquisition.tile import as_variable
 from darts_utils import step
@@ -55,7 +55,7 @@ class InMemory:
 
 
 def build_tile(
-    facts: SceneFacts, bands: Sequence[Readable], data_source: str, workers: int | None = None
+    metadata: SceneMetadata, bands: Sequence[Readable], data_source: str, workers: int | None = None
 ) -> "xr.Dataset":
     """Bring the bands of a scene onto its grid of 10 m.
 
@@ -64,7 +64,7 @@ def build_tile(
     quality 0, and so has one without a class.
 
     Args:
-        facts: The scene.
+        metadata: The scene.
         bands: Reflectance bands and the scene classification.
         data_source: Attribute that every variable gets.
         workers: Threads that read and convert; None for one per processor.
@@ -80,7 +80,7 @@ def build_tile(
     """
     import xarray as xr
 
-    geobox = tile_geobox({item.band.name: (item.band, item.grid) for item in bands}, facts.scene_id)
+    geobox = tile_geobox({item.band.name: (item.band, item.grid) for item in bands}, metadata.scene_id)
     shape = (geobox.shape[0], geobox.shape[1])
     arrays = {item.band.name: np.empty(shape, "uint8" if item.band is SCL else "float32") for item in bands}
     arrays["quality_data_mask"] = quality = np.empty(shape, "uint8")
@@ -91,14 +91,14 @@ def build_tile(
         _run(pool, reflectance)
     if reflectance and not any(band.has_data for band in reflectance):
         names = ", ".join(band.item.band.name for band in reflectance)
-        raise EmptySceneError(f"Scene {facts.scene_id} holds no data: all pixels of {names} are 0. Nothing to map.")
+        raise EmptySceneError(f"Scene {metadata.scene_id} holds no data: all pixels of {names} are 0. Nothing to map.")
     order = [item.band.name for item in bands if item.band is not SCL]
     variables = {
         name: as_variable(arrays[name], geobox, _attrs(name, bands, data_source))
         for name in (*order, SCL.name, "quality_data_mask")
     }
-    angles = {name: facts.attrs.get(name, math.nan) for name in ("azimuth", "elevation")}
-    return xr.Dataset(variables, attrs={"tile_id": facts.scene_id} | facts.attrs | angles)
+    angles = {name: metadata.attrs.get(name, math.nan) for name in ("azimuth", "elevation")}
+    return xr.Dataset(variables, attrs={"tile_id": metadata.scene_id} | metadata.attrs | angles)
 
 
 def _attrs(name: str, bands: Sequence[Readable], data_source: str) -> dict[str, str]:

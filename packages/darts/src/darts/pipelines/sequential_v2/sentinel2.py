@@ -253,7 +253,8 @@ class Sentinel2Pipeline(_BasePipeline):
         self._found_bytes = {name: int(size) for name, size in found["download_bytes"].dropna().items()}
         logger.info("%d scenes fit the selection.", len(newest))
         if len(newest) < len(found):
-            logger.info("%d more are left out: processed again since, or not by ESA.", len(found) - len(newest))
+            left_out = len(found) - len(newest)
+            logger.info("%d more are left out, processed again since or not by ESA itself (N9999).", left_out)
         return newest
 
     def _grid_dir(self) -> Path:
