@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import zipfile
 import zlib
@@ -9,13 +10,16 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
+import rasterio
 
 import darts_export.version
 import darts_preprocessing.version
 import darts_utils.version
 from darts.errors import ConfigurationError
 from darts.run import checks, exit_code, plan, run
+from darts.run.planning import Planner
 from darts.run.worker import open_session
 from darts_utils import ParameterError
 from support import standin
@@ -306,6 +310,16 @@ def test_a_member_of_an_archive_is_compared_by_size_and_crc(tmp_path: Path) -> N
     assert "sha256" in describe_inputs([image], memory)["image.tif"], "a folder may be called so"
 
 
+def test_a_mistake_that_planning_finds_leaves_no_folder_behind(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(self: Planner) -> None:
+        raise ConfigurationError("a cube of another product")
+
+    monkeypatch.setattr(Planner, "plan", refuse)
+    with pytest.raises(ConfigurationError, match="another product"):
+        _run(folder, output_data_dir=folder / "new" / "results")
+    assert not (folder / "new").exists()
+
+
 def test_two_tiles_with_one_folder_are_refused(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(standin.StandInPipeline, "_get_tile_id", lambda self, key: "same")
     monkeypatch.setattr(
@@ -313,6 +327,26 @@ def test_two_tiles_with_one_folder_are_refused(folder: Path, monkeypatch: pytest
     )
     with pytest.raises(ConfigurationError, match="one folder of results, x"):
         plan(standin.make_pipeline(folder))
+
+
+def test_each_end_of_a_tile_is_one_line_that_says_which(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    standin.write_image(folder / "images" / "new.tif", 7)
+    (folder / "images" / "torn.tif").write_bytes(b"II*")
+    nothing = standin.write_image(folder / "images" / "void.tif", 8)
+    with rasterio.open(nothing, "r+") as file:
+        file.write(np.zeros_like(file.read()))
+    with caplog.at_level("INFO", logger="darts"):
+        _run(folder, executor="serial")
+    said = [record.getMessage() for record in caplog.records if record.getMessage().startswith("[")]
+    patterns = (
+        r"\[\d/5\] tile-000: finished already\.",
+        r"\[\d/5\] tile-001: finished already\.",
+        r"\[\d/5\] new: success in \d+\.\d s\.",
+        r"\[\d/5\] torn failed: .+",
+        r"\[\d/5\] void is empty: void\.tif holds no data\.",
+    )
+    assert len(said) == len(patterns)
+    assert all(sum(bool(re.fullmatch(pattern, line)) for line in said) == 1 for pattern in patterns), said
 
 
 @pytest.mark.parametrize("values", [{"patch_size": 2_000_000}, {"reflection": 1_000_000}], ids=str)

@@ -106,6 +106,25 @@ def test_without_locks_a_process_with_the_number_of_a_dead_one_is_not_taken_for_
         assert json.loads((tmp_path / OWNER_FILE).read_text())["process_start"] > 0
 
 
+def test_without_locks_a_folder_that_was_taken_over_meanwhile_is_left_alone(
+    tmp_path: Path, no_locks: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two runs find the same dead one; the slower must not take the folder from the faster."""
+    _owner(tmp_path, process=2**22 + 1)
+    rename = Path.rename
+
+    def rename_late(path: Path, target: Path) -> Path:
+        if path.name == OWNER_FILE:
+            _owner(tmp_path, process=os.getppid(), run="faster")
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", rename_late)
+    with pytest.warns(NoFileLocksWarning), pytest.raises(FolderInUseError, match=f"process {os.getppid()}"):
+        folder_lock(tmp_path).__enter__()
+    assert json.loads((tmp_path / OWNER_FILE).read_text())["run"] == "faster"
+    assert [path.name for path in tmp_path.iterdir() if path.name.startswith(OWNER_FILE)] == [OWNER_FILE]
+
+
 @pytest.mark.parametrize("content", ['{"host": "another", "process": 1, "start": "2026-01-01", "run": "r"}', "", "\0{"])
 def test_without_locks_what_another_machine_or_nobody_known_holds_is_refused_with_a_way_out(
     tmp_path: Path, no_locks: None, content: str

@@ -78,11 +78,20 @@ def test_what_is_prepared_is_what_a_run_reads(area: SampleArea, tmp_path: Path, 
     ],
 )
 def test_what_the_models_need_is_prepared_unless_it_is_named(
-    area: SampleArea, tmp_path: Path, asked: dict, bands: tuple[str, ...], given: dict, filled: set[str]
+    area: SampleArea,
+    tmp_path: Path,
+    asked: dict,
+    caplog: pytest.LogCaptureFixture,
+    bands: tuple[str, ...],
+    given: dict,
+    filled: set[str],
 ) -> None:
     model = standin.write_model(tmp_path / "model.safetensors", bands=bands)
     pipeline = dataclasses.replace(_pipeline(area.scenes_dir, tmp_path), model_files=model)
-    pipeline.prepare_data(aux=True, **given)
+    with caplog.at_level("INFO", logger="darts"):
+        pipeline.prepare_data(aux=True, **given)
+    needed = [name for name, band in (("ArcticDEM", "slope"), ("TCVIS", "tc_wetness")) if band in bands]
+    assert f"The models and the export need {' and '.join(needed) or 'no auxiliary data'}." in caplog.text
     assert {name for name in asked if not name.startswith("estimate")} == filled
 
 
