@@ -1,5 +1,6 @@
 """The records of a run hold what happened, in the columns that the contract names."""
 
+import errno
 import json
 import subprocess
 import sys
@@ -71,6 +72,19 @@ def _closed(folder: Path) -> RunRecords:
     records = _records(folder)
     records.close()
     return records
+
+
+def test_a_reserve_that_cannot_be_made_is_the_error_and_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: Path, content: bytes) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+    monkeypatch.setattr(Path, "write_bytes", refuse)
+    with pytest.raises(OSError, match="No space left") as caught:
+        RunRecords(tmp_path, planned={"total": 1})
+    assert caught.value.errno == errno.ENOSPC
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_results_have_status_error_and_seconds(tmp_path: Path) -> None:
