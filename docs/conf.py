@@ -35,6 +35,11 @@ python_maximum_signature_line_length = 100
 
 # References into other libraries are plain text; those into DARTS must lead somewhere.
 nitpick_ignore_regex = [(r"py:.*", r"(?!darts).*")]
+# Types of arguments that only the package itself gives.
+nitpick_ignore = [
+    ("py:class", "darts_acquisition.cube.repository.Location"),
+    ("py:class", "darts_segmentation.classes.Outputs"),
+]
 
 html_theme = "pydata_sphinx_theme"
 html_title = "DARTS"

@@ -149,3 +149,9 @@ def test_asking_for_nothing_or_for_images_is_a_mistake(area: SampleArea, tmp_pat
     with pytest.raises(ConfigurationError, match="leave --optical out"):
         pipeline.prepare_data(optical=True)
     assert asked == {}
+
+
+def test_nothing_is_prepared_offline(area: SampleArea, tmp_path: Path, asked: dict) -> None:
+    with pytest.raises(ConfigurationError, match="leave --offline out"):
+        dataclasses.replace(_pipeline(area.scenes_dir, tmp_path), offline=True).prepare_data(aux=True)
+    assert asked == {}
