@@ -250,6 +250,10 @@ def test_status_takes_the_newest_run_or_the_one_that_is_named(tmp_path: Path) ->
         run_status(tmp_path, "x")
     with pytest.raises(ConfigurationError, match="no journal"):
         run_status(tmp_path / "elsewhere")
+    (tmp_path / "old").mkdir()
+    _write_old(tmp_path / "old", "2026-01-02_03-04-05", ["success"])
+    with pytest.raises(ConfigurationError, match=r"are of release 0\.1, which kept no journal"):
+        run_status(tmp_path / "old")
 
 
 def test_status_of_another_machine_whose_lock_does_not_reach_here_is_unknown(tmp_path: Path) -> None:
