@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
+_TRACED_AT_A_TIME = 30_000
+"""Objects whose outlines are traced together: 2.5 kB of memory each, and no faster with more."""
 MEANS = ("slope", "relative_elevation", "ndvi")
 """Features whose mean each object has, where the tile has them."""
 
@@ -145,7 +147,8 @@ def _frame(
     import pandas as pd
 
     with step("outlines"):
-        polygons = object_polygons(objects, context.transform)
+        traced = [object_polygons(group, context.transform) for group in objects.groups(_TRACED_AT_A_TIME)]
+        polygons = np.concatenate([np.zeros(0, object), *traced])
     count = objects.count
     moment = np.datetime64(None if context.time is None else context.time.replace(tzinfo=None), "ms")
     constant = {
