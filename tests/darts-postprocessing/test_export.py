@@ -224,8 +224,8 @@ def test_mistakes_are_found_before_any_work(arguments, message):
 
 def test_probabilities_must_be_float_images():
     tile = make_tile(20, 1)
-    with pytest.raises(ParameterError, match="probabilities has dtype uint8; expected float"):
-        prepare_export(tile.assign(probabilities=tile["quality_data_mask"]))
+    with pytest.raises(ParameterError, match="probabilities has dtype bool; expected float"):
+        prepare_export(tile.assign(probabilities=tile["quality_data_mask"] > 1))
     with pytest.raises(ParameterError, match=r"probabilities has the dimensions \('model', 'y', 'x'\)"):
         prepare_export(tile.assign(probabilities=tile["probabilities"].expand_dims(model=2)))
     with pytest.raises(ParameterError, match="quality_data_mask has the dimensions"):

@@ -10,11 +10,13 @@ from darts_utils import DartsError, DartsWarning
 STANDARD = {
     "DeviceError": RuntimeError,
     "GridError": ValueError,
+    "InputTypeError": TypeError,
     "ManifestError": FileNotFoundError,
     "MissingBandError": KeyError,
     "NoDataError": ValueError,
     "ParameterError": ValueError,
     "UnknownBandError": KeyError,
+    "ValueRangeError": ValueError,
 }
 
 

@@ -21,6 +21,8 @@ with warnings.catch_warnings(record=True) as caught:
     device = darts_utils.resolve_device("cuda", trial=lambda _: "it does not work", fallback=True)
 assert device.type == "cpu"
 assert not darts_utils.is_on_gpu(scaled)
+assert np.isnan(darts_utils.mask_declared(np.float32([1, -9999]), {"nodata": -9999})[1])
+darts_utils.check_range("red", scaled.reshape(2, 2), 0, 1, taker="the test", remedy="nothing")
 assert "cupy is not installed (pip install it)" in darts_utils.try_cupy("pip install it")(darts_utils.Device("cuda"))
 assert "was asked for, but" in str(caught[0].message)
 

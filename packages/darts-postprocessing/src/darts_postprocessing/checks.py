@@ -6,7 +6,7 @@ from operator import index
 import numpy as np
 
 from darts_postprocessing.backends import Array
-from darts_utils import GridError, ParameterError
+from darts_utils import GridError, ParameterError, ValueRangeError, check_range
 
 
 def check_pixels(name: str, value: int) -> int:
@@ -39,6 +39,21 @@ def check_threshold(name: str, value: float, highest: float = float("inf")) -> f
         upper = "or more" if highest == float("inf") else f"to {highest:g}"
         raise ParameterError(f"{name} is {number}; expected 0 {upper}.")
     return number
+
+
+def check_probabilities(name: str, values: Array) -> None:
+    """Pass an array whose values can be probabilities.
+
+    Raises:
+        ValueRangeError: If they are whole numbers, as percent are stored, or typically far above 1.
+    """
+    if np.issubdtype(values.dtype, np.integer):
+        raise ValueRangeError(
+            f"{name} holds whole numbers (type {values.dtype}); expected probabilities from 0 to 1, float, with NaN. A "
+            "raster of percent is read with masked=True and divided by 100 first."
+        )
+    if np.issubdtype(values.dtype, np.floating):
+        check_range(name, values, 0, 1, taker="postprocessing", remedy="scale it to 0…1 first")
 
 
 def check_image(name: str, array: Array) -> None:

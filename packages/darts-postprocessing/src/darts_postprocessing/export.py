@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 import numpy as np
 
 from darts_postprocessing.backends import choose_backend
-from darts_postprocessing.checks import check_pixels, check_threshold
+from darts_postprocessing.checks import check_pixels, check_probabilities, check_threshold
 from darts_postprocessing.grids import in_memory, like, on_grid_of
 from darts_utils import DeviceLike, MissingBandError, ParameterError, band_attrs, step
 
@@ -59,6 +59,7 @@ def prepare_export(
     Raises:
         MissingBandError: If the tile lacks a variable that is needed.
         ParameterError: If an argument is out of its range, or a variable does not have two dimensions.
+        ValueRangeError: If probabilities are percent, or anything else than probabilities.
 
     Examples:
         >>> import numpy as np, xarray as xr
@@ -99,6 +100,7 @@ def prepare_export(
         extent = like(quality, mask)
         results["extent"] = like(quality, backend.give_back(mask, quality.data), band_attrs("extent"))
         for name in names:
+            check_probabilities(name, loaded[name].data)
             probs = loaded[name]
             inside = on_grid_of(extent, probs).data
             with step("mask probabilities"):
@@ -138,6 +140,8 @@ def _probability_names(tile: "xr.Dataset", ensemble_subsets: Sequence[str]) -> l
             present = ", ".join(map(str, tile.data_vars)) or "none"
             raise MissingBandError(f"The tile has no variable {name!r}; it has {present}.")
     for name in names:
+        if np.issubdtype(tile[name].dtype, np.integer):
+            check_probabilities(name, tile[name])
         if not np.issubdtype(tile[name].dtype, np.floating):
             raise ParameterError(f"{name} has dtype {tile[name].dtype}; expected float, which can be NaN.")
         if tile[name].ndim != 2:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from darts_postprocessing.backends import Array
-from darts_utils import GridError, ParameterError
+from darts_utils import GridError, InputTypeError, ParameterError
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -15,8 +15,16 @@ def in_memory(array: "xr.DataArray") -> "xr.DataArray":
     """Return the array with its values in memory: lazy ones are computed, those on a GPU stay there.
 
     Raises:
+        InputTypeError: If it is an array of another kind, or a Dataset.
         ParameterError: If the array is not 2-D.
     """
+    import xarray as xr
+
+    if not isinstance(array, xr.DataArray):
+        raise InputTypeError(
+            f"Expected an xarray.DataArray, but got a {type(array).__name__}; `darts_postprocessing.kernels` takes "
+            "arrays of numpy and cupy."
+        )
     if array.ndim != 2:
         name = "The array" if array.name is None else array.name
         raise ParameterError(

@@ -32,6 +32,7 @@ def erode_mask(
         is there and a GPU did the work.
 
     Raises:
+        InputTypeError: If `mask` is no DataArray.
         ParameterError: If a size is not a whole number of 0 or more, `mask` does not have two dimensions, or `device`
             names no device.
 

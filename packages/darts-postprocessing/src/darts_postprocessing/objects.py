@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 from darts_postprocessing import kernels
-from darts_postprocessing.checks import check_threshold
+from darts_postprocessing.checks import check_probabilities, check_threshold
 from darts_postprocessing.grids import in_memory, like, on_grid_of
 from darts_utils import DeviceLike, band_attrs, step
 
@@ -36,6 +36,8 @@ def binarize(
         GridError: If `probs` and `mask` differ in dimensions, sizes or coordinates.
         ParameterError: If a number is out of its range, an array does not have two dimensions, or `device` names no
             device.
+        ValueRangeError: If `probs` are percent, or anything else than probabilities.
+        InputTypeError: If an array is none of xarray.
 
     Examples:
         >>> import numpy as np, xarray as xr
@@ -49,6 +51,7 @@ def binarize(
     """
     threshold = check_threshold("threshold", threshold, highest=1)
     probs, mask = in_memory(probs), on_grid_of(in_memory(mask), probs)
+    check_probabilities("probs", probs.data)
     with step("find objects"):
         objects = kernels.binarize(probs.data, threshold, min_object_size, mask.data, device)
     return like(probs, objects, band_attrs("binarized_segmentation"))

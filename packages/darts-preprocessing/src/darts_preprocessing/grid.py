@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 
 from darts_preprocessing.backends import Backend, backend_of
-from darts_utils import GridError, MissingBandError, ParameterError, check_areal_scale
+from darts_utils import (
+    GridError,
+    InputTypeError,
+    MissingBandError,
+    ParameterError,
+    check_areal_scale,
+    check_range,
+    get_band,
+    mask_declared,
+)
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -86,12 +95,51 @@ def get_array(ds: xr.Dataset, name: str) -> Any:
     Raises:
         GridError: If the variable has other dimensions than those of the grid.
     """
+    if ds[name].dims == ("y", "x"):  # which needs no odc.geo, and with it no rasterio
+        return ds[name].data
     import odc.geo.xr  # noqa: F401  registers the accessor
 
     dims = ds.odc.spatial_dims or ("y", "x")
     if set(ds[name].dims) != set(dims):
         raise GridError(f"{name} has the dimensions {ds[name].dims}; expected {dims}.")
     return ds[name].transpose(*dims).data
+
+
+def check_dataset(ds: Any) -> None:
+    """Make sure that an argument is a Dataset.
+
+    Raises:
+        InputTypeError: If it is an array, or anything else.
+    """
+    import xarray as xr
+
+    if not isinstance(ds, xr.Dataset):
+        raise InputTypeError(
+            f"Expected an xarray.Dataset with one variable per band, but got a {type(ds).__name__}; "
+            "`array.to_dataset(name=...)` makes one of a DataArray."
+        )
+
+
+def read_band(ds: xr.Dataset, name: str, backend: Backend) -> Any:
+    """Return a band of the band table as float32, with NaN where its attributes declare that it has no data.
+
+    Args:
+        ds: Dataset with the band.
+        name: Name of the band.
+        backend: The kernels that will work on it.
+
+    Returns:
+        (y, x) float32, contiguous, where `backend` works; the band's own memory where nothing had to be changed.
+
+    Raises:
+        GridError: If the band has other dimensions than those of the grid.
+        ValueRangeError: If its values cannot be in the unit of the band table.
+    """
+    values = mask_declared(backend.asarray(get_array(ds, name)), ds[name].attrs, ds[name].encoding)
+    band = get_band(name)
+    remedy = "bring the band into the unit of the band table"
+    check_range(name, values, band.low, band.high, taker="preprocessing", remedy=remedy)
+    return backend.asarray(values, np.float32)
 
 
 def get_dem(ds: xr.Dataset, feature: str) -> tuple[Backend, Any, float]:
@@ -105,16 +153,18 @@ def get_dem(ds: xr.Dataset, feature: str) -> tuple[Backend, Any, float]:
         The kernels; the elevations, (y, x) float32, contiguous, numpy or cupy; the side of a cell in metres.
 
     Raises:
+        InputTypeError: If `ds` is no Dataset.
+        ValueRangeError: If the elevations cannot be metres.
         MissingBandError: If there is no ``dem``.
         GridError: If the grid is not projected in metres, north-up and square.
     """
+    check_dataset(ds)
     if "dem" not in ds:
         raise MissingBandError(f"The Dataset has no 'dem', only {sorted(map(str, ds.data_vars))}.")
     cell = check_metric_grid(get_geobox(ds, "The Dataset"), "The Dataset")
-    data = get_array(ds, "dem")
-    backend = backend_of(data, [feature])
+    backend = backend_of(ds["dem"].data, [feature])
     with backend.active():
-        return backend, backend.asarray(data, np.float32), cell
+        return backend, read_band(ds, "dem", backend), cell
 
 
 def pad(geobox: GeoBox, cells: int) -> GeoBox:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from darts_preprocessing.backends import TRIAL, Backend, Core, Shading, backend_for
-from darts_preprocessing.grid import Length, check_metric_grid, get_array, get_geobox, pad
+from darts_preprocessing.grid import Length, check_dataset, check_metric_grid, get_array, get_geobox, pad, read_band
 from darts_preprocessing.north import get_north
 from darts_preprocessing.terrain import add_variables, describe_radii, resolve_sun, to_radii
 from darts_preprocessing.warp import get_sampling
@@ -61,6 +61,8 @@ def preprocess_v2(
         A new tile: the variables and the coordinates of `ds_optical`, and the features.
 
     Raises:
+        InputTypeError: If an argument that should be a Dataset is something else.
+        ValueRangeError: If reflectance or elevation cannot be in the unit of the band table.
         MissingBandError: If a variable that a feature needs is absent.
         GridError: If a Dataset has no grid, or the tile's is not as described.
         ParameterError: If a radius is malformed, or a feature is unknown or needs data that is not given.
@@ -71,6 +73,9 @@ def preprocess_v2(
         KernelCacheWarning: Once, if the compiled kernels of the CPU cannot be kept on disk.
     """
     wanted = _resolve_features(features, ds_arcticdem is not None, ds_tcvis is not None)
+    for given in (ds_optical, ds_arcticdem, ds_tcvis):
+        if given is not None:
+            check_dataset(given)
     geobox = get_geobox(ds_optical, "The tile")
     cell = check_metric_grid(geobox, "The tile")
     radii = to_radii(tpi_outer_radius, tpi_inner_radius, cell)
@@ -85,7 +90,7 @@ def preprocess_v2(
     with backend.active():
         if "ndvi" in wanted:
             with step("ndvi"):
-                nir, red = (backend.asarray(get_array(ds_optical, name), np.float32) for name in ("nir", "red"))
+                nir, red = (read_band(ds_optical, name, backend) for name in ("nir", "red"))
                 added["ndvi"] = backend.ndvi(nir, red)
                 del nir, red
         if ds_tcvis is not None and wanted & set(TCVIS_FEATURES):
@@ -187,7 +192,7 @@ def _terrain(
 
 
 def _resample_dem(ds: xr.Dataset, geobox: GeoBox, backend: Backend) -> Any:
-    source = backend.asarray(get_array(ds, "dem"), np.float32)
+    source = read_band(ds, "dem", backend)
     sampling = get_sampling(geobox, get_geobox(ds, "ds_arcticdem"), cubic=True)
     return backend.resample(source[None], sampling)[0]
 

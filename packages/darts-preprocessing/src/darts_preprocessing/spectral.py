@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from darts_preprocessing.backends import backend_of
+from darts_preprocessing.grid import check_dataset, read_band
 from darts_utils import MissingBandError, ParameterError, band_attrs, step
 
 if TYPE_CHECKING:
@@ -26,12 +27,15 @@ def calculate_ndvi(ds: xr.Dataset) -> xr.Dataset:
         A new Dataset with ``ndvi``, (y, x) float32, −1 to 1, NaN where a band is NaN or both are 0 or less.
 
     Raises:
+        InputTypeError: If `ds` is no Dataset.
+        ValueRangeError: If a band cannot be reflectance from 0 to 1.
+        GridError: If a band has other dimensions than (y, x).
         MissingBandError: If a band is absent.
     """
     _require(ds, ("red", "nir"), "ndvi")
     backend = backend_of(ds["nir"].data, ["ndvi"])
     with backend.active(), step("ndvi"):
-        nir, red = (backend.asarray(ds[name].data, np.float32) for name in ("nir", "red"))
+        nir, red = (read_band(ds, name, backend) for name in ("nir", "red"))
         values = backend.ndvi(nir, red)
     return _add(ds, "ndvi", values, band_attrs("ndvi"))
 
@@ -51,6 +55,9 @@ def calculate_spectral_index(ds: xr.Dataset, name: str, **constants: float) -> x
         A new Dataset with the index, (y, x) float32, NaN where a band is NaN or the formula has no finite value.
 
     Raises:
+        InputTypeError: If `ds` is no Dataset.
+        ValueRangeError: If a band cannot be reflectance from 0 to 1.
+        GridError: If a band has other dimensions than (y, x).
         MissingBandError: If a band is absent.
         ParameterError: If spyndex does not know the index, it needs other bands, or a constant is not one of its own.
     """
@@ -65,7 +72,7 @@ def calculate_spectral_index(ds: xr.Dataset, name: str, **constants: float) -> x
     _require(ds, [_BANDS[band] for band in needed], index.short_name)
     backend = backend_of(ds[_BANDS[needed[0]]].data, ())
     with backend.active(), step("spectral index"), np.errstate(all="ignore"):
-        params: dict[str, Any] = {band: backend.asarray(ds[_BANDS[band]].data, np.float32) for band in needed}
+        params: dict[str, Any] = {band: read_band(ds, _BANDS[band], backend) for band in needed}
         values = spyndex.computeIndex(index.short_name, params | defaults | constants)
     values = values.astype(np.float32)  # a copy, since some formulas are a band itself
     values[~(abs(values) < np.inf)] = np.nan
@@ -86,6 +93,7 @@ def _find_index(spyndex: Any, name: str) -> Any:
 
 
 def _require(ds: xr.Dataset, names: Any, what: str) -> None:
+    check_dataset(ds)
     if missing := [name for name in names if name not in ds]:
         raise MissingBandError(
             f"{what} needs {', '.join(missing)}; the Dataset holds {', '.join(map(str, ds.data_vars))}."

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from darts_preprocessing.backends import Core, Shading
 from darts_preprocessing.errors import SunAngleWarning
-from darts_preprocessing.grid import Length, get_dem, get_geobox, to_cells, to_window
+from darts_preprocessing.grid import Length, check_dataset, get_dem, get_geobox, to_cells, to_window
 from darts_preprocessing.north import get_north
 from darts_utils import BANDS, ParameterError, band_attrs, step
 
@@ -43,6 +43,8 @@ def calculate_slope(ds: xr.Dataset) -> xr.Dataset:
         A new Dataset with ``slope``, (y, x) float32, degrees, 0 to 90, besides what `ds` holds.
 
     Raises:
+        InputTypeError: If `ds` is no Dataset.
+        ValueRangeError: If the elevations cannot be metres.
         MissingBandError: If there is no ``dem``.
         GridError: If the grid is not as described.
     """
@@ -62,6 +64,8 @@ def calculate_aspect(ds: xr.Dataset) -> xr.Dataset:
         A new Dataset with ``aspect``, (y, x) float32, degrees, 0 up to 360, or −1, besides what `ds` holds.
 
     Raises:
+        InputTypeError: If `ds` is no Dataset.
+        ValueRangeError: If the elevations cannot be metres.
         MissingBandError: If there is no ``dem``.
         GridError: If the grid is not as described.
     """
@@ -82,6 +86,8 @@ def calculate_curvature(ds: xr.Dataset) -> xr.Dataset:
         A new Dataset with ``curvature``, (y, x) float32, 1/100 m, besides what `ds` holds.
 
     Raises:
+        InputTypeError: If `ds` is no Dataset.
+        ValueRangeError: If the elevations cannot be metres.
         MissingBandError: If there is no ``dem``.
         GridError: If the grid is not as described.
     """
@@ -104,12 +110,15 @@ def calculate_hillshade(ds: xr.Dataset, azimuth: float | None = None, elevation:
         A new Dataset with ``hillshade``, (y, x) float32, 0 (dark) to 1 (lit), besides what `ds` holds.
 
     Raises:
+        InputTypeError: If `ds` is no Dataset.
+        ValueRangeError: If the elevations cannot be metres.
         MissingBandError: If there is no ``dem``.
         GridError: If the grid is not as described.
 
     Warns:
         SunAngleWarning: If an angle is neither given nor known to `ds`; 225° or 25° then takes its place.
     """
+    check_dataset(ds)
     return _add_gradient_feature(ds, "hillshade", resolve_sun(ds.attrs, azimuth, elevation))
 
 
@@ -131,6 +140,8 @@ def calculate_topographic_position_index(
         A new Dataset with ``relative_elevation``, (y, x) float32, metres, besides what `ds` holds.
 
     Raises:
+        InputTypeError: If `ds` is no Dataset.
+        ValueRangeError: If the elevations cannot be metres.
         MissingBandError: If there is no ``dem``.
         GridError: If the grid is not as described.
         ParameterError: If a radius is malformed, or the ring holds no cell.
@@ -158,6 +169,8 @@ def calculate_terrain_ruggedness_index(ds: xr.Dataset, window: Length = "3px") -
         A new Dataset with ``terrain_ruggedness_index``, (y, x) float32, metres, besides what `ds` holds.
 
     Raises:
+        InputTypeError: If `ds` is no Dataset.
+        ValueRangeError: If the elevations cannot be metres.
         MissingBandError: If there is no ``dem``.
         GridError: If the grid is not as described.
         ParameterError: If the window is malformed or a single cell.
@@ -184,6 +197,8 @@ def calculate_vector_ruggedness_measure(ds: xr.Dataset, window: Length = "3px") 
         A new Dataset with ``vector_ruggedness_measure``, (y, x) float32, 0 to 1, besides what `ds` holds.
 
     Raises:
+        InputTypeError: If `ds` is no Dataset.
+        ValueRangeError: If the elevations cannot be metres.
         MissingBandError: If there is no ``dem``.
         GridError: If the grid is not as described.
         ParameterError: If the window is malformed or a single cell.
@@ -210,6 +225,8 @@ def calculate_dissection_index(ds: xr.Dataset, window: Length = "100m") -> xr.Da
         A new Dataset with ``dissection_index``, (y, x) float32, 0 to 1, besides what `ds` holds.
 
     Raises:
+        InputTypeError: If `ds` is no Dataset.
+        ValueRangeError: If the elevations cannot be metres.
         MissingBandError: If there is no ``dem``.
         GridError: If the grid is not as described.
         ParameterError: If the window is malformed or a single cell.

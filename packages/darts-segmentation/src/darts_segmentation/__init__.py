@@ -17,12 +17,12 @@ from darts_segmentation.errors import (
     ModelWeightsError,
     OutputError,
     UnsafeModelError,
-    ValueRangeError,
 )
 from darts_segmentation.modelfile import ModelFile, ModelInfo, hash_model, model_info, read_card, read_model
 from darts_segmentation.segmenter import SMPSegmenter
 from darts_segmentation.store import model_paths, save_model
 from darts_segmentation.version import RESULTS_VERSION
+from darts_utils import ValueRangeError
 from darts_utils.version import lazy_version
 
 if TYPE_CHECKING:

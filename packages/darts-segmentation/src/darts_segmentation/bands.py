@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from darts_segmentation.grid import PatchGrid
-from darts_utils import GridError, MissingBandError, get_band, usable_cpus
+from darts_utils import GridError, MissingBandError, get_band, mask_declared, usable_cpus
 
 if TYPE_CHECKING:
     import torch
@@ -76,22 +76,8 @@ def get_bands(
             raise GridError(f"The tile has the shape {band.shape}; expected at least one pixel.")
         if band.dtype.kind not in "buif":
             raise GridError(f"Band {name!r} has the type {band.dtype}; expected real numbers.")
-        arrays[name] = _without_fill(take(band.transpose("y", "x").data), band.attrs)
+        arrays[name] = mask_declared(take(band.transpose("y", "x").data), band.attrs)
     return arrays
-
-
-def _without_fill(values: Any, attrs: Mapping[str, Any]) -> Any:
-    """Return values with NaN where they have a value that their attributes declare to be none."""
-    marks = [attrs.get(key) for key in ("_FillValue", "nodata", "missing_value")]
-    for mark in {float(mark) for mark in marks if isinstance(mark, int | float | np.number)}:
-        hit = values == mark
-        if bool(hit.any()):
-            is_tensor = not isinstance(values, np.ndarray)
-            if is_tensor:
-                values = values.float().masked_fill(hit, float("nan"))
-            else:
-                values = np.where(hit, np.nan, values.astype(np.result_type(values.dtype, np.float32), copy=False))
-    return values
 
 
 def valid_pixels(bands: Mapping[str, Any], members: Iterable[Sequence[Channel]]) -> NDArray[np.bool_]:

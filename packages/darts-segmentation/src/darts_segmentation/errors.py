@@ -35,10 +35,6 @@ class OutputError(DartsError, ArithmeticError):
     """A network returned something that is no probability: NaN, infinity, or an array of another shape."""
 
 
-class ValueRangeError(DartsError, ValueError):
-    """A band holds values that cannot be in the unit that the model takes: integers of a file, percent, fill values."""
-
-
 class GpuMemoryError(DartsError, MemoryError):
     """The network, the result of a tile, or a single patch does not fit into the memory of the device."""
 

@@ -13,18 +13,21 @@ from darts_utils.errors import (
     DeviceError,
     DeviceFallbackWarning,
     GridError,
+    InputTypeError,
     ManifestError,
     MissingBandError,
     MovedFolderWarning,
     NoDataError,
     ParameterError,
     UnknownBandError,
+    ValueRangeError,
 )
 from darts_utils.gpu import is_on_gpu, try_cupy
 from darts_utils.paths import CubeOrigin, DefaultPaths, FoundCube, original_cube
 from darts_utils.resources import available_memory, usable_cpus
 from darts_utils.results import ResultFolder, read_manifest
 from darts_utils.timing import Stopwatch, step
+from darts_utils.values import check_range, mask_declared
 from darts_utils.version import RESULTS_VERSION, lazy_version
 
 if TYPE_CHECKING:
@@ -47,6 +50,7 @@ __all__ = [
     "DeviceLike",
     "FoundCube",
     "GridError",
+    "InputTypeError",
     "ManifestError",
     "MissingBandError",
     "MovedFolderWarning",
@@ -55,12 +59,15 @@ __all__ = [
     "ResultFolder",
     "Stopwatch",
     "UnknownBandError",
+    "ValueRangeError",
     "atomic_path",
     "available_memory",
     "band_attrs",
     "check_areal_scale",
+    "check_range",
     "get_band",
     "is_on_gpu",
+    "mask_declared",
     "normalize_band",
     "original_cube",
     "read_manifest",

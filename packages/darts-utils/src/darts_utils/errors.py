@@ -28,6 +28,14 @@ class GridError(DartsError, ValueError):
     """A grid is absent, not north-up, not projected, or does not fit another one."""
 
 
+class ValueRangeError(DartsError, ValueError):
+    """A band holds values that cannot be in the unit they are taken for: integers of a file, percent, fill values."""
+
+
+class InputTypeError(DartsError, TypeError):
+    """An argument is of another kind than this function takes: an array where a Dataset is meant, for example."""
+
+
 class DeviceError(DartsError, RuntimeError):
     """A GPU was asked for and does not work here."""
 

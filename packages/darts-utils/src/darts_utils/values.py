@@ -1,0 +1,76 @@
+"""Values that are declared missing, and values that cannot be in the unit they are taken for."""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+
+from darts_utils.errors import ValueRangeError
+
+_MARKS = ("_FillValue", "nodata", "missing_value")
+_SAMPLES = 48
+_SPANS = 2
+_SCALES = (100, 255, 10_000)
+
+
+def mask_declared(values: Any, attrs: Mapping[Any, Any], encoding: Mapping[Any, Any] = MappingProxyType({})) -> Any:
+    """Return values with NaN where they have a value that is declared to be none.
+
+    Args:
+        values: numpy or cupy array, or torch tensor, of any shape and real dtype. Not changed.
+        attrs: Attributes of the variable; ``_FillValue``, ``nodata`` and ``missing_value`` count.
+        encoding: How the variable was stored, where xarray and rioxarray keep the same names. It is not asked where
+            values were stored with a scale or an offset, since its marks are in the stored unit then.
+
+    Returns:
+        `values` itself where nothing is missing, else a new floating-point array.
+    """
+    stored = {} if {"scale_factor", "add_offset"} & set(encoding) else encoding
+    marks = {about.get(key) for about in (attrs, stored) for key in _MARKS if np.isscalar(about.get(key))}
+    for mark in {float(mark) for mark in marks if isinstance(mark, int | float | np.number) and not np.isnan(mark)}:
+        hit = values == mark
+        if bool(hit.any()):
+            if hasattr(values, "masked_fill"):
+                values = values.float().masked_fill(hit, float("nan"))
+            else:
+                values = np.where(hit, np.nan, values.astype(np.result_type(values.dtype, np.float32), copy=False))
+    return values
+
+
+def check_range(name: str, values: Any, low: float, high: float, *, taker: str, remedy: str) -> None:
+    """Raise an error if a band's typical value lies far outside a range.
+
+    Looks at the median of up to 96 × 96 pixels that are neither missing nor exactly 0; it is far outside from twice the
+    width of the range on. A few clouds, and mountains above the range of the elevation, are no reason.
+
+    Args:
+        name: Name of the band, for the message.
+        values: numpy or cupy array, or torch tensor, of shape (y, x) and real dtype.
+        low: Lower end of the range.
+        high: Upper end of the range.
+        taker: Who takes values in the range, for the message.
+        remedy: What to do where no usual scale explains the values.
+
+    Raises:
+        ValueRangeError: If the median is far outside. The message names the band, what was found and what to do.
+    """
+    sample = values[tuple(slice(None, None, max(1, size // _SAMPLES)) for size in values.shape)]
+    for to_host in ("cpu", "get"):  # of torch and of cupy
+        sample = getattr(sample, to_host, lambda here=sample: here)()
+    sample = np.asarray(sample).astype(np.float64, copy=False)
+    sample = sample[(sample != 0) & ~np.isnan(sample)]
+    if not sample.size:
+        return
+    median, margin = float(np.median(sample)), _SPANS * (high - low)
+    if low - margin <= median <= high + margin:
+        return
+    scales = [scale for scale in _SCALES if low <= median / scale <= high]
+    if median < low:
+        remedy = "if this marks missing pixels, make them NaN (rioxarray does so with masked=True)"
+    elif scales:
+        remedy = f"divide the band by {scales[0]} first (`/ {scales[0]}`), if it is stored so"
+    raise ValueRangeError(
+        f"Half of the values of band {name!r} (type {values.dtype}, {sample.min():g} to {sample.max():g}) are beyond "
+        f"{median:g}, but {taker} takes values from {low:g} to {high:g}; {remedy}."
+    )

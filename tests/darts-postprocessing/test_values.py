@@ -1,0 +1,56 @@
+"""Probabilities that are none, and arrays of another kind, are one sentence."""
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from darts_postprocessing import binarize, erode_mask, prepare_export
+from darts_utils import DartsError, InputTypeError, ValueRangeError
+
+RNG = np.random.default_rng(0)
+PROBS = xr.DataArray(RNG.random((60, 70), dtype=np.float32), dims=("y", "x"), name="probabilities")
+MASK = xr.ones_like(PROBS, dtype=np.uint8)
+
+
+def _tile(probs: xr.DataArray) -> xr.Dataset:
+    return xr.Dataset({"probabilities": probs, "quality_data_mask": 2 * MASK})
+
+
+PERCENT = (PROBS * 100).round()
+WRONG = {
+    "percent as exported": (PERCENT.astype(np.uint8), "whole numbers .type uint8.; .* divided by 100"),
+    "percent, wider": (PERCENT.astype(np.int16), "whole numbers .type int16."),
+    "percent as floats": (PERCENT, r"expected|takes values from 0 to 1; divide the band by 100 first"),
+    "logits": (20 - 40 * PROBS, "takes values from 0 to 1"),
+}
+
+
+@pytest.mark.parametrize("kind", [kind for kind in WRONG if kind != "logits"])
+def test_what_is_no_probability_is_refused(kind: str) -> None:
+    values, message = WRONG[kind]
+    with pytest.raises(ValueRangeError, match=message):
+        binarize(values, 0.5, 4, MASK, "cpu")
+    with pytest.raises(ValueRangeError, match=message):
+        prepare_export(_tile(values), device="cpu")
+
+
+@pytest.mark.parametrize(
+    "values", [PROBS, PROBS.astype(np.float64), PROBS > 0.5, PROBS * 0, PROBS * np.nan, PROBS * 1e-6]
+)
+def test_what_can_be_a_probability_passes(values: xr.DataArray) -> None:
+    binarize(values, 0.5, 4, MASK, "cpu")
+    if values.dtype != bool:
+        prepare_export(_tile(values), device="cpu")
+
+
+@pytest.mark.parametrize("wrong", [PROBS.values, _tile(PROBS), [[1.0]], None])
+def test_anything_but_a_dataarray_is_one_sentence(wrong: object) -> None:
+    for call in (
+        lambda: binarize(wrong, 0.5, 4, MASK, "cpu"),
+        lambda: binarize(PROBS, 0.5, 4, wrong, "cpu"),
+        lambda: erode_mask(wrong, 1, "cpu"),
+    ):
+        with pytest.raises(InputTypeError, match=r"Expected an xarray\.DataArray, but got a ") as caught:
+            call()
+        assert isinstance(caught.value, TypeError)
+        assert isinstance(caught.value, DartsError)
