@@ -218,6 +218,32 @@ def test_ground_of_two_tiles_counts_once():
     assert json.dumps(str(reversed_order.figures)) == json.dumps(str(two.figures))
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_what_no_tile_has_seen_counts_once(seed):
+    """Tiles overlap in any way; ground is unseen only where none of those that hold it has seen it."""
+    rng = np.random.default_rng(seed)
+    whole, truth = make_tile(8 + seed, seen=np.ones((200, 200), bool))
+    labels = labels_of(truth, whole.transform)
+    seen, held, parts = np.zeros((200, 200), bool), np.zeros((200, 200), bool), []
+    for name in "abcd":
+        top, left = rng.integers(0, 80, 2)
+        bottom, right = top + rng.integers(90, 120), left + rng.integers(90, 120)
+        view = np.s_[top:bottom, left:right]
+        sees = rng.random((bottom - top, right - left)) < 0.6
+        seen[view] |= sees
+        held[view] = True
+        transform = whole.transform * Affine.translation(int(left), int(top))
+        made = gpd.GeoDataFrame({"mean": []}, geometry=[], crs=CRS)
+        mapped = whole.mapped[view]
+        parts.append(TileMap(name, whole.crs, transform, mapped, sees, made, whole.probability[view]))
+    found = evaluate(parts, labels, block_m=300).figures["pixels"]
+    area = burn([labels.area], whole.transform, truth.shape)
+    pixel_km2 = abs(whole.transform.a * whole.transform.e) / 1e6
+    for name, mask in (("not_seen_km2", area), ("slump_not_seen_km2", area & truth)):
+        assert found[name].value == pytest.approx((mask & held & ~seen).sum() * pixel_km2)
+    assert found["evaluated_km2"].value == pytest.approx((area & seen).sum() * pixel_km2)
+
+
 def test_labels_in_another_crs_give_the_same():
     tile, truth = make_tile(9)
     labels = labels_of(truth, tile.transform)

@@ -2,6 +2,7 @@
 
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from pathlib import Path
 
@@ -118,6 +119,17 @@ def test_a_stop_without_signal_ends_between_stages(name: str, tmp_path: Path) ->
     done = {(tile, stage) for _, kind, tile, stage in trace.events if kind == "end"}
     assert begun == done
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("darts-lane")]
+
+
+def test_until_a_tile_is_measured_only_one_is_under_way() -> None:
+    gate, token = MemoryGate(lambda: 10**12), CancellationToken()
+    assert gate.enter(token)
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(gate.enter, token)
+        time.sleep(0.3)
+        assert not waiting.done()
+        gate.measure(1000)
+        assert waiting.result(10) is True
 
 
 def test_a_signal_waits_for_what_is_being_written_and_for_nothing_else(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ import pytest
 
 from darts.cli.history import show_runs, show_status
 from darts.errors import ConfigurationError
+from darts.run.folding import KINDS
 from darts.run.history import draw_timings, list_runs
 from darts.run.journal import STAGES, TileRecord
 from darts.run.lock import HOLDER_FILE, LOCK_FILE, folder_lock
@@ -129,6 +130,34 @@ def test_a_damaged_file_whose_journal_is_there_loses_nothing(tmp_path: Path) -> 
     assert [run.succeeded for run in list_runs(tmp_path)] == [1]
     show_runs(tmp_path)
     assert len(pd.read_parquet(records.path("results.parquet"))) == 1
+
+
+@pytest.mark.parametrize("damage", ["emptied", "garbage", "a line", "the header and a line", "cut"])
+def test_a_journal_that_was_damaged_since_it_was_folded_takes_no_tile_away(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, damage: str
+) -> None:
+    name = "2026-01-02_03-04-05"
+    journal = _write_journal(tmp_path, name, [_entry(n, "failed" if n == 2 else "success") for n in range(3)])
+    show_runs(tmp_path)
+    before = {kind: (tmp_path / f"{name}.{kind}").read_bytes() for kind in KINDS}
+    lines = journal.read_bytes().splitlines(keepends=True)
+    assert len(lines) == 4
+    journal.write_bytes(
+        {
+            "emptied": b"",
+            "garbage": b"garbage\n",
+            "a line": b"".join([*lines[:2], b'{"bro\n', lines[3]]),
+            "the header and a line": b"".join([b"{\n", lines[1], lines[2]]),
+            "cut": b"".join(lines)[:-30],
+        }[damage]
+    )
+    for _ in range(2):  # It is said each time.
+        caplog.clear()
+        show_runs(tmp_path)
+        assert f"{journal} tells of fewer tiles than the Parquet files" in caplog.text
+        (run,) = list_runs(tmp_path)
+        assert (run.succeeded, run.failed) == (2, 1)
+        assert {kind: (tmp_path / f"{name}.{kind}").read_bytes() for kind in KINDS} == before
 
 
 def test_foreign_journals_hide_no_other_run(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -14,7 +14,7 @@ from darts_evaluation.probability import Histogram
 Key = tuple[str, int, int]
 """A block: CRS, row and column."""
 
-PIXELS = ("hit", "alarm", "miss", "right", "unseen_slump", "unseen")
+PIXELS = ("hit", "alarm", "miss", "right", "unseen_slump", "unseen", "recovered_slump", "recovered")
 """Pixels that are slump and mapped, mapped only, slump only, neither; labelled slump that was never seen, and all
 labelled ground that was not."""
 _EDGES = ("mapped", "mapped_right", "truth", "truth_found", "inner_both", "inner_either")
@@ -88,13 +88,17 @@ def count_ground(ground: Ground, block_m: float) -> BlockCounts:
     pixel_m2 = abs(ground.transform.a * ground.transform.e)
     mapped, truth, valid = ground.mapped, ground.truth, ground.valid
     labelled = np.ones(valid.shape, bool) if ground.labelled is None else ground.labelled
+    unseen = ~ground.seen if ground.unseen is None else ground.unseen
+    recovered = np.zeros(valid.shape, bool) if ground.recovered is None else ground.recovered
     masks = {
         "hit": mapped & truth & valid,
         "alarm": mapped & ~truth & valid,
         "miss": ~mapped & truth & valid,
         "right": ~mapped & ~truth & valid,
-        "unseen_slump": labelled & truth & ~ground.seen,
-        "unseen": labelled & ~ground.seen,
+        "unseen_slump": labelled & truth & unseen,
+        "unseen": labelled & unseen,
+        "recovered_slump": labelled & truth & recovered,
+        "recovered": labelled & recovered,
     }
     sums: dict[str, NDArray[Any]] = {name: blocks.count(mask) * float(pixel_m2) for name, mask in masks.items()}
     edge_m = float(abs(ground.transform.a))

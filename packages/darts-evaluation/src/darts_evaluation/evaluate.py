@@ -154,7 +154,7 @@ class _Work:
         self._block_m = block_m
         self._base = block_m or float(min(BLOCKS_M))
         self._counts: dict[str, BlockCounts] = {}
-        self._seen: list[Any] = []
+        self._seen: list[tuple[Any, Any]] = []  # of each tile so far: its frame, and what it has seen
         self._objects = _Shapes()
         self._barely_seen = _Shapes()
         count = len(labels.outlines)
@@ -167,10 +167,14 @@ class _Work:
         """Count a tile."""
         labels = self._labels.to_crs(tile.crs)
         shape = tile.mapped.shape
-        own = tile.seen & ~self._held_before(tile)
+        held, covered = self._before(tile)
+        own = tile.seen & ~held
         area = None if labels.area is None else burn([labels.area], tile.transform, shape)
         truth = burn(labels.outlines.geometry, tile.transform, shape)
-        ground = Ground(tile.name, tile.crs, tile.transform, tile.mapped & own, truth, own, area, tile.probability)
+        ground = Ground(
+            tile.name, tile.crs, tile.transform, tile.mapped & own, truth, own, area, tile.probability,
+            unseen=~tile.seen & ~covered, recovered=own & covered,
+        )  # fmt: skip
         self._counts[tile.name] = count_ground(ground, self._base)
         self._ground_m2 += ground.valid.sum() * abs(tile.transform.a * tile.transform.e)
         objects = count_shapes(tile.objects.geometry, ground, ground.valid)
@@ -196,6 +200,8 @@ class _Work:
     def result(self, agreement: Agreement | None, seed: int) -> Evaluation:
         """Make figures out of what was counted."""
         together = BlockCounts.together(list(self._counts.values()))
+        for name in ("unseen", "unseen_slump"):  # What one tile has not seen a later one may have.
+            together.sums[name] = together.sums[name] - together.sums[name.replace("unseen", "recovered")]
         labelled = together.sums["hit"] + together.sums["miss"] + together.sums["unseen"]
         if not labelled.any() and not (self._labels.area is not None and self._ground_m2):
             raise LabelsError("No label and no labelled ground lies in any of the tiles; see whether they overlap.")
@@ -229,8 +235,11 @@ class _Work:
             self._outlines(whole, objects, labels, crs), tables, notes,
         )  # fmt: skip
 
-    def _held_before(self, tile: TileMap) -> NDArray[np.bool_]:
-        """Return the pixels of a tile that earlier tiles hold too, and keep where this one has seen the ground."""
+    def _before(self, tile: TileMap) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+        """Return the pixels of a tile that earlier tiles have seen, and those that they hold, seen or not.
+
+        Keeps where this one lies, and where it has seen the ground.
+        """
         import geopandas as gpd
         import shapely
         from rasterio.features import shapes as polygonize
@@ -240,14 +249,16 @@ class _Work:
         shape = tile.mapped.shape
         height, width = shape
         corners = [tile.transform * corner for corner in ((0, 0), (width, height))]
-        bounds = (corners[0][0], corners[1][1], corners[1][0], corners[0][1])
-        held = np.zeros(shape, bool)
-        for earlier in self._seen:
-            there = earlier.to_crs(tile.crs)
-            if shapely.box(*bounds).intersects(shapely.box(*there.total_bounds)):
-                held |= burn(there, tile.transform, shape)
-        self._seen.append(seen)
-        return held
+        frame = shapely.box(corners[0][0], corners[1][1], corners[1][0], corners[0][1])
+        held, covered = np.zeros(shape, bool), np.zeros(shape, bool)
+        for earlier_frame, earlier_seen in self._seen:
+            there = earlier_frame.to_crs(tile.crs)
+            if frame.intersects(there.iloc[0]):
+                covered |= burn(there, tile.transform, shape)
+                held |= burn(earlier_seen.to_crs(tile.crs), tile.transform, shape)
+        # Points along its edges, since a straight edge is none in another CRS.
+        self._seen.append((gpd.GeoSeries([shapely.segmentize(frame, 1000)], crs=tile.crs), seen))
+        return held, covered | held
 
     def _keys(self, ground: Ground, shapes: NDArray[Any]) -> list[Key]:
         import shapely

@@ -28,6 +28,9 @@ class Ground:
         seen: Where the tile is reliable and counts for this tile, likewise.
         labelled: Where the labels are complete, likewise; None where nobody knows.
         probability: Percent, 2-D uint8, 255 where there is none; None where it was not exported.
+        unseen: Where neither this tile has seen the ground nor an earlier one holds it, 2-D bool; None means where this
+            one has not.
+        recovered: Where this tile has seen what an earlier one holds and has not, likewise; None means nowhere.
     """
 
     name: str
@@ -38,6 +41,8 @@ class Ground:
     seen: NDArray[np.bool_]
     labelled: NDArray[np.bool_] | None
     probability: NDArray[np.uint8] | None = None
+    unseen: NDArray[np.bool_] | None = None
+    recovered: NDArray[np.bool_] | None = None
 
     @cached_property
     def valid(self) -> NDArray[np.bool_]:

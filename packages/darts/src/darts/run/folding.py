@@ -66,7 +66,8 @@ def fold(folder: Path, name: str) -> None:
 def fold_ended(folder: Path, running: Collection[str] = ()) -> list[str]:
     """Fold the journals of runs that ended without doing so, because they were killed or had no space.
 
-    One that cannot be read or folded is left as it is, with a warning in the log that names it.
+    One that cannot be read or folded, or that was damaged after it had been folded, is left as it is, with a warning in
+    the log that names it.
 
     Args:
         folder: Folder of the results.
@@ -80,9 +81,17 @@ def fold_ended(folder: Path, running: Collection[str] = ()) -> list[str]:
         if name in running:
             continue
         try:
-            if not is_folded(folder, name):
-                fold(folder, name)
-                folded.append(name)
+            if is_folded(folder, name):
+                continue
+            if has_lost_lines(folder, name):
+                logger.warning(
+                    "The journal %s tells of fewer tiles than the Parquet files that were made of it: it was damaged "
+                    "since, and they are kept as they are. Remove the journal if you do not need it.",
+                    journal,
+                )
+                continue
+            fold(folder, name)
+            folded.append(name)
         except (OSError, ValueError) as error:
             logger.warning(
                 "The journal %s cannot be folded into Parquet files (%s). It is left as it is; "
@@ -108,6 +117,29 @@ def is_folded(folder: Path, name: str) -> bool:
     size = (folder / f"{name}{JOURNAL}").stat().st_size
     paths = [folder / f"{name}.{kind}" for kind in KINDS]
     return all(path.is_file() for path in paths) and read_about(paths[-1]).get("journal_bytes") == size
+
+
+def has_lost_lines(folder: Path, name: str) -> bool:
+    """Say whether a journal tells of fewer tiles than the Parquet files that were made of it before.
+
+    Args:
+        folder: Folder of the results.
+        name: Name of the run. It must have a journal.
+
+    Raises:
+        OSError: If there is no journal.
+    """
+    import pyarrow.parquet as pq
+
+    results, journal = folder / f"{name}.{KINDS[-1]}", folder / f"{name}{JOURNAL}"
+    if not results.is_file() or "journal_bytes" not in read_about(results):
+        return False
+    try:
+        rows = pq.read_metadata(results).num_rows
+    except Exception:  # noqa: BLE001 - a damaged file may make the reader raise anything
+        return False
+    tiles = {entry["output_path"] for entry in read_entries(journal, journal.stat().st_size, warn=False)}
+    return len(tiles) < rows
 
 
 def read_about(results: Path) -> dict[str, Any]:

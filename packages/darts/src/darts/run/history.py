@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from darts.errors import ConfigurationError
-from darts.run.folding import is_folded, read_about, results_table, timer_table
+from darts.run.folding import has_lost_lines, is_folded, read_about, results_table, timer_table
 from darts.run.journal import JOURNAL, STAGES, STATUSES, by_age, journals, latest, read_entries, read_header
 from darts.run.lock import running_in
 
@@ -134,7 +134,7 @@ def _read(output: Path, name: str, kind: str, needed: set[str]) -> "pd.DataFrame
 
     path = output / f"{name}.{kind}"
     journal = output / f"{name}{JOURNAL}"
-    if path.exists() and (not journal.exists() or is_folded(output, name)):
+    if path.exists() and (not journal.exists() or is_folded(output, name) or has_lost_lines(output, name)):
         try:
             table = pd.read_parquet(path)
             _check(table, needed)
