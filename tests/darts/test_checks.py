@@ -141,6 +141,9 @@ def test_a_cube_of_ours_under_an_earlier_name_is_not_fetched_again(tmp_path: Pat
 @pytest.mark.parametrize(
     ("values", "message"),
     [
+        ({"min_object_size": True}, "should be a number, not true"),
+        ({"binarization_threshold": False}, "should be a number, not false"),
+        ({"max_failures": True}, "should be a number, not true"),
         ({"overlap": 513}, "at most half of patch_size"),
         ({"tpi_inner_radius": 100}, "must be below"),
         ({"binarization_threshold": 1.5}, "less than or equal to 1"),

@@ -311,6 +311,26 @@ def test_a_member_of_an_archive_is_compared_by_size_and_crc(tmp_path: Path) -> N
     assert "sha256" in describe_inputs([image], memory)["image.tif"], "a folder may be called so"
 
 
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda place: place.write_text("mine"), "place is a file; expected a folder"),
+        (lambda place: place.symlink_to("nowhere"), "place is a link to nothing; expected a folder"),
+    ],
+    ids=["file", "link"],
+)
+def test_a_place_that_can_be_no_folder_is_found_while_planning(folder: Path, make: Any, message: str) -> None:
+    place = folder / "place"
+    make(place)
+    for output in (place, place / "deep" / "results"):
+        with pytest.raises(ConfigurationError, match=message):
+            plan(standin.make_pipeline(folder, output_data_dir=output))
+        with pytest.raises(ConfigurationError, match=message):
+            _run(folder, output_data_dir=output)
+    assert plan(standin.make_pipeline(folder, output_data_dir=folder / "new" / "deep")).todo
+    assert not (folder / "new").exists()
+
+
 def test_a_mistake_that_planning_finds_leaves_no_folder_behind(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(self: Planner) -> None:
         raise ConfigurationError("a cube of another product")

@@ -17,7 +17,7 @@ logger = logging.getLogger(__name__)
 
 OTHER_TABLES = frozenset(
     {
-        *("calibrate", "cluster", "dataset", "demo", "evaluate", "evaluation", "report", "status"),
+        *("calibrate", "cluster", "dataset", "demo", "evaluate", "evaluation", "export", "report", "status"),
         *("train", "training", "training_data", "visualize", "wandb"),
     }
 )

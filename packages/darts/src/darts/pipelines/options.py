@@ -10,7 +10,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Annotated, Any, TypeVar, get_type_hints
+from typing import Annotated, Any, TypeVar, get_args, get_type_hints
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, create_model
 
@@ -113,9 +113,24 @@ def _checks_of(pipeline: type) -> type[BaseModel]:
     """Make a model of pydantic out of the fields that were declared with :func:`option`."""
     constraints = {field.name: field.metadata[_KEY].constraints for field in fields(pipeline) if _KEY in field.metadata}
     declared = {
-        item.name: (item.annotation, Field(**constraints[item.name])) for item in options_of(pipeline)
-    }  # fmt: skip
+        item.name: (_without_truth_values(item.annotation), Field(**constraints[item.name]))
+        for item in options_of(pipeline)
+    }
     return create_model(pipeline.__name__, __config__=ConfigDict(extra="forbid"), **declared)  # type: ignore[call-overload]
+
+
+def _without_truth_values(annotation: Any) -> Any:
+    """Let no true or false pass for a number, as it would, being an int for Python."""
+    kinds = {annotation, *get_args(annotation)}
+    if not kinds & {int, float} or bool in kinds:
+        return annotation
+
+    def refuse(value: Any) -> Any:
+        if isinstance(value, bool):
+            raise ValueError(f"should be a number, not {str(value).lower()}")  # noqa: TRY004 - what pydantic reports
+        return value
+
+    return Annotated[annotation, BeforeValidator(refuse)]
 
 
 def check_values(pipeline: Any) -> None:

@@ -2,6 +2,7 @@
 
 import difflib
 import logging
+import os
 import shlex
 import tempfile
 import warnings
@@ -89,6 +90,24 @@ def check_bands(required: Iterable[str], available: Iterable[str], whose: str) -
         raise ConfigurationError(
             f"{whose} needs {', '.join(missing)}, which this pipeline does not produce; it has {', '.join(available)}."
         )
+
+
+def check_place(folder: Path, what: str = "Results") -> None:
+    """Check that a folder is there or can be made, as far as that shows without writing.
+
+    Args:
+        folder: Folder of the results.
+        what: What is to be written, for the message.
+
+    Raises:
+        ConfigurationError: If a file or a link to nothing is in its place or above, or nothing may be made there.
+    """
+    place = next(path for path in (folder, *folder.parents) if path.exists() or path.is_symlink())
+    if not place.is_dir():
+        found = "a file" if place.exists() else "a link to nothing"
+        raise ConfigurationError(f"{what} cannot be written into {folder}: {place} is {found}; expected a folder.")
+    if not os.access(place, os.W_OK | os.X_OK):
+        raise ConfigurationError(f"{what} cannot be written into {folder}: {place} may not be written into.")
 
 
 def check_folder_is_writable(folder: Path, what: str = "Results") -> None:

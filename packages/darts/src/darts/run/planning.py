@@ -108,6 +108,7 @@ class Planner:
 
         self.pipeline = pipeline
         self.output = output_of(pipeline)
+        checks.check_place(self.output)
         self._memory = InputMemory(self.output, writes=writes)
         check_export_bands(pipeline.export_bands, variables=variables_of(pipeline))
         self.tasks = list_tasks(pipeline)

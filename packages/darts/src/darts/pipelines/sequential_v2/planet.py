@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from pydantic import BeforeValidator
 
-from darts.errors import IgnoredOptionWarning, NoTilesError
+from darts.errors import ConfigurationError, IgnoredOptionWarning, NoTilesError
 from darts.pipelines.options import AbsolutePath, Unresolved, given, option, resolved
 from darts.pipelines.scene_lists import read_scene_list
 from darts.pipelines.sequential_v2.areas import frame_of
@@ -113,7 +113,10 @@ class PlanetPipeline(_BasePipeline):
             message = "image_ids says which scenes to process; image_list is ignored."
             warnings.warn(message, IgnoredOptionWarning, stacklevel=2)
             return self.image_ids
-        return read_scene_list(self.image_list, "--image-list")
+        names = read_scene_list(self.image_list, "--image-list")
+        if not names:
+            raise ConfigurationError(f"{self.image_list} names no scene; correct --image-list.")
+        return names
 
     def _folders(self) -> tuple[Path | None, Path | None]:
         """Return the folders of orthotiles and of scenes; where neither is given, the default ones that exist."""
@@ -132,7 +135,8 @@ class PlanetPipeline(_BasePipeline):
         if sought:
             example = "<scene>_3B_AnalyticMS_SR.tif"
             return (
-                f"{' and '.join(sought)} holds no folder of a scene, and no files that begin with its name ({example})"
+                f"{' and '.join(sought)} hold{'s' * (len(sought) == 1)} no folder of a scene, and no files that begin "
+                f"with its name ({example})"
             )
         return "name the folder of the images with --scenes-dir or --orthotiles-dir"
 
