@@ -147,6 +147,7 @@ print(json.dumps(len(recorder.buffer)))
 """
 
 
+@pytest.mark.slow
 def test_each_kernel_is_compiled_once_whatever_it_is_given_and_loaded_by_the_next_process(tmp_path):
     compiled, every_kernel = json.loads(python(EVERYTHING, tmp_path))
     assert len(every_kernel) == len(set(every_kernel)) >= 12

@@ -51,6 +51,7 @@ def test_a_program_of_torch_computes_the_same(tmp_path, checkpoint):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["model.json", "model.pt2"]
 
 
+@pytest.mark.slow
 def test_an_onnx_model_computes_the_same(tmp_path, checkpoint):
     for name in ("onnx", "onnxruntime", "onnxscript"):
         pytest.importorskip(name, reason=f"{name} is not installed: pip install 'darts-segmentation[onnx]'")
@@ -105,6 +106,7 @@ def test_an_architecture_that_cannot_be_traced_is_named(tmp_path, monkeypatch):
     assert not (tmp_path / "a.pt2").exists()
 
 
+@pytest.mark.slow
 def test_an_export_that_computes_something_else_is_not_written(tmp_path, checkpoint, monkeypatch):
     load = torch.export.load
 

@@ -12,6 +12,7 @@ from darts.run.records import RunRecords
 from support import standin
 
 
+@pytest.mark.slow
 def test_many_tiles_leave_nothing_behind_in_the_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     standin.make_folder(tmp_path, 20)
     process = psutil.Process()

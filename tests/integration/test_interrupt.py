@@ -65,7 +65,7 @@ def _selection(area: SampleArea, folder: Path) -> dict[str, object]:
 @pytest.mark.parametrize(
     ("respond", "number", "code"),
     [
-        (_say_nothing, signal.SIGTERM, 143),
+        pytest.param(_say_nothing, signal.SIGTERM, 143, marks=pytest.mark.slow),
         pytest.param(_come_later, signal.SIGINT, 130, marks=pytest.mark.slow),
     ],
 )

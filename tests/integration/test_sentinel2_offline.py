@@ -36,6 +36,7 @@ from support.s3_server import KEYS, environment_of, serve_s3
 from support.sentinel2 import BUCKET, earth_image, publish
 from support.stac_server import serve_stac
 
+SOURCES = ["cdse", pytest.param("gee", marks=pytest.mark.slow)]
 NAMES = {"cdse": (JULY, AUGUST), "gee": (GEE_JULY,)}
 
 
@@ -165,7 +166,7 @@ def area_file(services, folder):
     return file
 
 
-@pytest.mark.parametrize("source", ["cdse", "gee"])
+@pytest.mark.parametrize("source", SOURCES)
 def test_an_offline_run_gives_what_an_online_run_gives(runs, scenes, source):
     """The Data Space by area, Earth Engine by tile; cubes and raw scenes are prepared by the command."""
     made = runs(source)
@@ -179,11 +180,12 @@ def test_an_offline_run_gives_what_an_online_run_gives(runs, scenes, source):
         assert cube.missing(cube.window(grid_of(scenes[0]), 20)) == []
 
 
+@pytest.mark.slow
 def test_both_sources_give_the_same_map(runs):
     assert_same_results(runs("cdse").folder / "online/results" / JULY, runs("gee").folder / "online/results" / GEE_JULY)
 
 
-@pytest.mark.parametrize("source", ["cdse", "gee"])
+@pytest.mark.parametrize("source", SOURCES)
 def test_the_raw_bands_are_written_as_they_were_delivered(runs, scenes, source):
     scene = scenes[0] if source == "cdse" else harmonised(scenes[0])
     for number, values in scene.raw.items():
