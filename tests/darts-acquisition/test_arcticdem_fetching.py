@@ -451,6 +451,7 @@ def move_to(storage: S3Server, provider: Provider, **options: str) -> None:
             content["href"] = f"s3://{bucket}/{name}"
 
 
+@pytest.mark.slow
 def test_files_in_object_storage_with_keys(provider, service, cube):
     with serve_s3() as storage, environment_of(storage):
         move_to(storage, provider)

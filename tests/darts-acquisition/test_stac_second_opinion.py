@@ -82,6 +82,7 @@ def test_both_find_the_same_items(served, rustac):
     assert len(counts) > 2
 
 
+@pytest.mark.slow
 def test_a_cube_that_it_fills_equals_the_mosaic(served, rustac, tmp_path):
     provider, service = served
     cube = Datacube.create(tmp_path / "cube", provider.product)

@@ -57,6 +57,7 @@ def test_where_nothing_can_be_written_a_private_temporary_folder_keeps_the_kerne
 
 
 @pytest.mark.skipif(not IS_ROOT, reason="needs root, who can be a user that has no entry in the list of users")
+@pytest.mark.slow
 def test_a_user_without_a_home_leaves_nothing_in_the_current_folder(install):
     _, kept, said = run(install, user=NAMELESS)
     assert kept.parent == install.temporary / f"darts-kernels-{NAMELESS}"

@@ -103,7 +103,7 @@ def _old_encoder(name):
             pytest.param({"arch": "unet", **SAME, "encoder_name": name}, _old_encoder, marks=marks)
             for name, marks in (
                 ("timm-regnetx_002", ()),
-                ("timm-gernet_s", ()),
+                ("timm-gernet_s", pytest.mark.slow),
                 ("timm-res2net50_26w_4s", pytest.mark.slow),
                 ("timm-resnest14d", pytest.mark.slow),
             )

@@ -79,6 +79,7 @@ new_spelling = pytest.mark.skipif(
 
 @new_spelling
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="each setting is tried in a process that starts from a clean torch")
+@pytest.mark.slow
 def test_switches_are_put_back_exactly_in_both_spellings():
     done = subprocess.run([sys.executable, "-c", SCRIPT, *SETTINGS], capture_output=True, text=True, check=True)
     lines = done.stdout.splitlines()

@@ -118,7 +118,7 @@ def area(tmp_path_factory: pytest.TempPathFactory) -> SampleArea:
     return make_sample_area(tmp_path_factory.mktemp("sample"), seed=3, size=128)
 
 
-@pytest.mark.parametrize(("asked", "code"), [(None, 0), ("auto", 0), ("cuda", 2)])
+@pytest.mark.parametrize(("asked", "code"), [(None, 0), pytest.param("auto", 0, marks=pytest.mark.slow), ("cuda", 2)])
 def test_the_command_runs_or_ends_before_the_first_tile(monkeypatch, area, tmp_path: Path, asked, code) -> None:
     show_gpus(monkeypatch, ONE_GPU)
     monkeypatch.setitem(sys.modules, "cupy", None)

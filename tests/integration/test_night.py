@@ -76,6 +76,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", "-l", str(place)], check=True)
 
 
+@pytest.mark.slow
 def test_a_full_disk_ends_the_run_cleanly_and_the_next_completes_it(
     area: SampleArea, tmp_path: Path, small_disk: Path
 ) -> None:

@@ -6,6 +6,8 @@ import sys
 import textwrap
 from pathlib import Path
 
+import pytest
+
 from darts.demo import demo_model, make_sample_area
 
 _COMMAND = """
@@ -31,6 +33,7 @@ def _loaded(*arguments: str) -> list[str]:
     return json.loads(done.stdout.splitlines()[-1])
 
 
+@pytest.mark.slow
 def test_a_run_loads_no_compiler_and_a_plan_no_torch(tmp_path: Path) -> None:
     area = make_sample_area(tmp_path / "area", seed=3, size=128)
     options = {
