@@ -38,9 +38,11 @@ def test_what_is_no_probability_is_refused(kind: str) -> None:
     "values", [PROBS, PROBS.astype(np.float64), PROBS > 0.5, PROBS * 0, PROBS * np.nan, PROBS * 1e-6]
 )
 def test_what_can_be_a_probability_passes(values: xr.DataArray) -> None:
-    binarize(values, 0.5, 4, MASK, "cpu")
+    objects = binarize(values, 0.5, 4, MASK, "cpu")
+    assert (objects.dtype, bool((objects & ~(values > 0.5)).any())) == (bool, False)
     if values.dtype != bool:
-        prepare_export(_tile(values), device="cpu")
+        exported = prepare_export(_tile(values), device="cpu")
+        np.testing.assert_array_equal(exported["probabilities"], values)
 
 
 @pytest.mark.parametrize("wrong", [PROBS.values, _tile(PROBS), [[1.0]], None])

@@ -71,6 +71,11 @@ def test_the_command_names_what_was_changed(results: Path, tmp_path: Path) -> No
         f"note: {raster.parent / 'mine.txt'}: the export did not write it.",
         "2 tiles compared with their manifests, 1 of them are not as they were written.",
     ]
+    (raster.parent / "manifest.json").write_text("{")
+    code, said = run_darts(tmp_path, "export", "verify", copied, results)
+    assert code == 1
+    assert f"{raster.parent / 'manifest.json'} cannot be read" in " ".join(said.split())
+    assert said.splitlines()[-1] == "2 tiles compared with their manifests, 1 of them are not as they were written."
     code, said = run_darts(tmp_path, "export", "verify", tmp_path / "nowhere")
     assert code == 2
     assert "holds no manifest.json" in said

@@ -16,7 +16,7 @@ Key = tuple[str, int, int]
 
 PIXELS = ("hit", "alarm", "miss", "right", "unseen_slump", "unseen", "recovered_slump", "recovered")
 """Pixels that are slump and mapped, mapped only, slump only, neither; labelled slump that was never seen, and all
-labelled ground that was not."""
+labelled ground that was not; and of both what another tile had not seen and this one has."""
 _EDGES = ("mapped", "mapped_right", "truth", "truth_found", "inner_both", "inner_either")
 
 

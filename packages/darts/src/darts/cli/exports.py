@@ -13,15 +13,21 @@ def verify(folders: Sequence[Path]) -> None:
         folders: Folders of results, or of single tiles.
 
     Raises:
-        SystemExit: With code 1 if a file was changed, is missing or cannot be read.
+        SystemExit: With code 1 if a file was changed, is missing or cannot be read, a manifest included.
         ManifestError: If a folder holds no results.
     """
-    from darts_export import find_exports, verify_export
+    from darts_export import ManifestError, find_exports, verify_export
 
     tiles, failed = 0, 0
     for path in (path for folder in folders for path in find_exports(folder)):
-        found = verify_export(path)
-        tiles, failed = tiles + 1, failed + bool(found.failures)
+        tiles += 1
+        try:
+            found = verify_export(path)
+        except ManifestError as error:  # of this tile; the others are looked at all the same
+            failed += 1
+            typer.echo(str(error))
+            continue
+        failed += bool(found.failures)
         for name, reason in found.failures.items():
             typer.echo(f"{path / name}: {reason}.")
         for name, reason in found.notes.items():
