@@ -138,6 +138,7 @@ def test_writers_of_the_same_chunk_are_told_apart(found, product, path, monkeypa
     assert cube.complete({Chunk(1, 1): values_of(FIRST, 5)}) == [Chunk(1, 1)]
 
 
+@pytest.mark.slow
 def test_two_writers_at_once_complete_one_cube(found, product, path):
     """Both create it, both fill all of its chunks, each in small groups."""
     chunks = [Chunk(row, col) for row in range(4) for col in range(5)]

@@ -91,6 +91,7 @@ def clusters(count):
     return gpd.GeoSeries(shapely.buffer(shapely.points(lon, lat), 0.002), crs="EPSG:4326")
 
 
+@pytest.mark.slow
 def test_thousands_of_polygons_take_seconds():
     area = Area(clusters(8_000))
     start = time.process_time()
@@ -98,7 +99,7 @@ def test_thousands_of_polygons_take_seconds():
     assert time.process_time() - start < 20
 
 
-@pytest.mark.parametrize(("count", "most_km2"), [(2_000, 1.0e6), (4_000, 3.0e6)])
+@pytest.mark.parametrize(("count", "most_km2"), [(2_000, 1.0e6), pytest.param(4_000, 3.0e6, marks=pytest.mark.slow)])
 def test_it_is_fine(count, most_km2):
     shapes = clusters(count)
     query = check(shapes)

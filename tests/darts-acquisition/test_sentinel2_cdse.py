@@ -688,7 +688,7 @@ download_cdse_s2_sr_scene(sys.argv[1], sys.argv[2], "all")
 """
 
 
-@pytest.mark.parametrize("count", [2, pytest.param(30, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("count", [1, pytest.param(30, marks=pytest.mark.slow)])
 def test_a_killed_download_never_counts_as_present(s3, scene, published, tmp_path, count):
     """What is left over is completed by two processes at once, of which one fetches and the other waits for it."""
     rng = np.random.default_rng(count)

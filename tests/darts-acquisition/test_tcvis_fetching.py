@@ -39,6 +39,7 @@ from darts_acquisition.auxiliary.tcvis import TCVISSource
 from darts_acquisition.cube.areas import product_windows
 from darts_acquisition.cube.ingest import fill
 from support.earthengine_server import MOST_BYTES, EarthImage, serve_earth_engine
+from support.lanes import mostly_slow
 from support.local_server import Answer, LocalServer
 
 BANDS = {"tc_brightness": "TCB_slope", "tc_greenness": "TCG_slope", "tc_wetness": "TCW_slope"}
@@ -227,10 +228,13 @@ FAULTS = {
 
 @pytest.mark.parametrize(
     ("where", "name"),
-    [
-        *(("*computePixels", name) for name in FAULTS),
-        *(("*value:compute", name) for name in ("too many requests", "unavailable", "reset in the middle", "slow")),
-    ],
+    mostly_slow(
+        [
+            *(("*computePixels", name) for name in FAULTS),
+            *(("*value:compute", name) for name in ("too many requests", "unavailable", "reset in the middle", "slow")),
+        ],
+        lambda case: case[1] in ("unavailable", "reset in the middle") or case[1].endswith("with a time"),
+    ),
 )
 def test_what_passes_leaves_no_trace(server, cube, images, product, where, name):
     fault = dict(FAULTS[name])

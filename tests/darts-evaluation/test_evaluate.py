@@ -25,6 +25,7 @@ from darts_evaluation import (
     write_report,
 )
 from darts_evaluation.ground import burn
+from support.lanes import mostly_slow
 
 CRS = "EPSG:32608"
 PIXEL_M = 10.0
@@ -76,7 +77,7 @@ def labels_of(truth: np.ndarray, transform: Affine, area=None):
     return make_labels(outlines, gpd.GeoSeries([box], crs=CRS))
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", mostly_slow(range(4), lambda seed: seed < 2))
 def test_pixels_equal_scikit_learn(seed):
     from sklearn.metrics import f1_score, jaccard_score, precision_score, recall_score
 
@@ -96,7 +97,7 @@ def test_pixels_equal_scikit_learn(seed):
     assert found["slump_not_seen_km2"].value == pytest.approx((truth & ~tile.seen).sum() * 1e-4)
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", mostly_slow(range(3), lambda seed: seed < 2))
 def test_probabilities_equal_scikit_learn_and_torchmetrics(seed):
     import torch
     from sklearn.metrics import brier_score_loss, precision_recall_fscore_support
@@ -121,7 +122,7 @@ def test_probabilities_equal_scikit_learn_and_torchmetrics(seed):
     assert figures["best_f1"].value == pytest.approx(np.nanmax(curve["f1"]))
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", mostly_slow(range(3), lambda seed: seed < 2))
 def test_objects_equal_a_plain_count(seed):
     tile, truth = make_tile(seed, seen=np.ones((200, 200), bool))
     found = evaluate([tile], labels_of(truth, tile.transform), block_m=300)

@@ -33,7 +33,7 @@ def names_in(folder: Path) -> list[str]:
 
 
 @needs_fork
-@pytest.mark.parametrize("kills", [6, pytest.param(200, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("kills", [2, pytest.param(200, marks=pytest.mark.slow)])
 def test_a_killed_export_leaves_a_complete_folder_or_none(tmp_path: Path, kills: int) -> None:
     run = subprocess.run(
         [sys.executable, KILLING, tmp_path, str(kills), "7"], capture_output=True, text=True, timeout=500, check=False

@@ -42,6 +42,7 @@ def run(install, **environment):
     return compiled, kept and Path(kept), said
 
 
+@pytest.mark.slow
 def test_where_nothing_can_be_written_a_private_temporary_folder_keeps_the_kernels(install):
     """Without a home folder where the user can be one that has none, then with one that cannot be written."""
     compiled, kept, said = run(install, **({} if IS_ROOT else {"HOME": "/proc"}))

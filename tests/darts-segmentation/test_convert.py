@@ -39,6 +39,7 @@ def test_a_checkpoint_becomes_our_own_format(tmp_path, checkpoint, name):
     assert hash_model(again) == hash_model(out)
 
 
+@pytest.mark.slow
 def test_a_program_of_torch_computes_the_same(tmp_path, checkpoint):
     out = convert_model(checkpoint, tmp_path / "model.pt2", "torch-export")
     program = torch.export.load(out).module()

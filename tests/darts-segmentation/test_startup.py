@@ -71,14 +71,14 @@ def _build(architectures: list[dict], **environment: str) -> dict:
 
 
 @pytest.mark.parametrize(
-    "architectures", [ARCHITECTURES[:2], pytest.param(ARCHITECTURES, marks=pytest.mark.slow)], ids=["some", "all"]
+    "architectures", [ARCHITECTURES[:1], pytest.param(ARCHITECTURES, marks=pytest.mark.slow)], ids=["one", "all"]
 )
 def test_networks_are_the_same_with_and_without_the_means(architectures):
     light = _build(architectures)
     plain = _build(architectures, **{SWITCH: "1"})
     assert light["report"] == plain["report"]
     # torch asks sympy about arithmetic on "meta", with which ConvNeXt is built; the compiler is another matter.
-    assert light["loaded"] == ([] if len(architectures) == 2 else ["sympy"])
+    assert light["loaded"] == ([] if len(architectures) == 1 else ["sympy"])
     assert "torch._dynamo" in plain["loaded"]
 
 

@@ -187,7 +187,7 @@ def test_run_killed_at_a_call_is_completed(
 def test_run_whose_call_fails_says_so_and_is_completed(
     fault_server: ForkServer, undisturbed: Undisturbed, memory_path: Path, chunk: int
 ) -> None:
-    for number, calls in list(enumerate(undisturbed.groups(_ALIKE)))[chunk::CHUNKS]:
+    for number, calls in list(enumerate(undisturbed.groups(_ALIKE)))[2 * chunk :: 2 * CHUNKS]:
         error, sticky = ERRORS[number % len(ERRORS)]
         call = calls[number % len(calls)]
         _disturb(fault_server, undisturbed, memory_path / f"failed-{call.number}", call, error, sticky)

@@ -103,6 +103,7 @@ def test_a_card_tells_the_mean_and_the_worst():
     }
 
 
+@pytest.mark.slow
 def test_the_command_writes_a_model_that_loads(tmp_path, monkeypatch):
     from darts_segmentation import SMPSegmenter
 

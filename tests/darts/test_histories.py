@@ -305,7 +305,7 @@ def _settings(histories: int) -> settings:
 
 
 def test_plan_and_results_hold_after_any_history(fault_server: ForkServer) -> None:
-    run_state_machine_as_test(_machine(fault_server), settings=_settings(12))
+    run_state_machine_as_test(_machine(fault_server), settings=_settings(7))
 
 
 @pytest.mark.slow

@@ -167,7 +167,7 @@ def test_the_summary_names_empty_tiles_and_what_is_not_done(tmp_path: Path) -> N
 # Random histories against a plain data frame.
 
 _SETTINGS = settings(
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], deadline=None, max_examples=60
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], deadline=None, max_examples=25
 )
 _seconds = st.floats(0, 1e6)
 _text = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)

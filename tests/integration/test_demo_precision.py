@@ -10,7 +10,7 @@ from darts_segmentation import EnsembleV1
 
 
 @pytest.mark.parametrize(
-    ("size", "patch_size", "overlap"), [(640, 256, 64), pytest.param(2048, 1024, 256, marks=pytest.mark.slow)]
+    ("size", "patch_size", "overlap"), [(320, 128, 32), pytest.param(2048, 1024, 256, marks=pytest.mark.slow)]
 )
 def test_bf16_binarises_like_fp32(size, patch_size, overlap):
     tile = preprocess_v2(*make_inputs(size), device="cpu")

@@ -36,7 +36,7 @@ from support.s3_server import KEYS, environment_of, serve_s3
 from support.sentinel2 import BUCKET, earth_image, publish
 from support.stac_server import serve_stac
 
-SOURCES = ["cdse", pytest.param("gee", marks=pytest.mark.slow)]
+SOURCES = ["cdse", "gee"]
 NAMES = {"cdse": (JULY, AUGUST), "gee": (GEE_JULY,)}
 
 
@@ -166,6 +166,7 @@ def area_file(services, folder):
     return file
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("source", SOURCES)
 def test_an_offline_run_gives_what_an_online_run_gives(runs, scenes, source):
     """The Data Space by area, Earth Engine by tile; cubes and raw scenes are prepared by the command."""
