@@ -22,7 +22,7 @@ from darts_export import (
     read_manifest,
     remove_interrupted,
 )
-from darts_export.staging import replaced_folder
+from darts_utils.staging import replaced_folder
 
 KILLING = Path(__file__).with_name("killing.py")
 needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
@@ -180,7 +180,7 @@ def test_two_writers_do_not_mix(make_tile, tmp_path: Path) -> None:
 def test_without_an_exchange_of_folders_the_result_is_the_same(
     make_tile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("darts_export.staging._exchange", lambda *_: False)
+    monkeypatch.setattr("darts_utils.staging._exchange", lambda *_: False)
     test_an_export_replaces_the_one_before_as_a_whole(make_tile, tmp_path)
 
 

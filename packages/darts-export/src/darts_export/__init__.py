@@ -7,11 +7,11 @@ from darts_export.errors import ExportError, ExportTargetError, ManifestError
 from darts_export.export import export_tile
 from darts_export.manifest import missing_outputs
 from darts_export.products import DEFAULT_EXPORT_BANDS, EXPORT_BANDS, check_export_bands
-from darts_export.staging import remove_interrupted
 from darts_export.target import check_export_target
 from darts_export.verify import ExportCheck, find_exports, verify_export
 from darts_export.version import FILES_VERSION, RESULTS_VERSION
 from darts_utils import read_manifest
+from darts_utils.staging import remove_interrupted
 from darts_utils.version import lazy_version
 
 if TYPE_CHECKING:

@@ -6,10 +6,11 @@ from typing import Any
 
 from darts_export.attempt import attempt
 from darts_export.context import read_metadata
+from darts_export.errors import ExportError
 from darts_export.manifest import write_manifest
-from darts_export.staging import carry_over, replaced_folder
 from darts_export.summary import Summary
 from darts_export.target import files_beside, resolved_folder
+from darts_utils.staging import carry_over, replaced_folder
 
 
 def export_empty(
@@ -57,7 +58,7 @@ def export_empty(
         "summary": Summary().to_dict(),
     }
     files_beside(folder, [], overwrite)
-    with replaced_folder(folder) as new:
+    with replaced_folder(folder, ExportError) as new:
         manifest = attempt(folder, lambda: write_manifest(new, about, given))
         beside = files_beside(folder, [], overwrite)
         attempt(folder, lambda: carry_over(folder, new, beside))

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from darts_export.attempt import attempt
 from darts_export.context import TileContext, read_context
 from darts_export.debug import write_debug
+from darts_export.errors import ExportError
 from darts_export.jsonable import to_json, write_json
 from darts_export.layers import read_layers, variable_values
 from darts_export.manifest import write_manifest
@@ -26,13 +27,13 @@ from darts_export.products import (
 )
 from darts_export.rasters import write_raster
 from darts_export.stac import make_item
-from darts_export.staging import carry_over, replaced_folder
 from darts_export.summary import SUMMARISED, Summary
 from darts_export.target import files_beside, resolved_folder
 from darts_export.thumbnail import write_thumbnail
 from darts_export.vectors import MEANS, extent_frame, object_areas, objects_frame, write_vectors
 from darts_export.version import software_versions
 from darts_utils import step
+from darts_utils.staging import carry_over, replaced_folder
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -97,7 +98,7 @@ def export_tile(
     files_beside(folder, files, overwrite)
     tile = _in_memory(tile, plan)
     summary = Summary()
-    with replaced_folder(folder) as new:
+    with replaced_folder(folder, ExportError) as new:
         tasks = [partial(_write_product, product, new, tile, context, summary) for product in plan]
         if debug:
             tasks.append(partial(_write_debug, new, tile))

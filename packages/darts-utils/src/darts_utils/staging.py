@@ -13,11 +13,9 @@ import shutil
 import socket
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-
-from darts_export.errors import ExportError
 
 _WORK = ".darts-export-"
 _LOCK = "lock"
@@ -28,18 +26,19 @@ _RENAME_EXCHANGE = 2
 
 
 @contextmanager
-def replaced_folder(target: Path) -> Iterator[Path]:
+def replaced_folder(target: Path, failed: Callable[[str], Exception] = OSError) -> Iterator[Path]:
     """Yield an empty folder that takes the place of `target` when the block ends, and vanishes if it raises.
 
     Args:
         target: The folder to make or to replace as a whole. Its parent is made if need be.
+        failed: Makes the error of a message, where the folder cannot be made or put in place.
 
     Yields:
         The folder to fill. At the end its files and folders are synced to disk, then it is renamed to `target`; on
         Linux an existing target is exchanged with it in one step, elsewhere there is a moment without a target.
 
     Raises:
-        ExportError: If the folder cannot be made or put in place.
+        OSError: If the folder cannot be made or put in place, or what `failed` makes instead.
     """
     parent = target.parent
     try:
@@ -47,7 +46,7 @@ def replaced_folder(target: Path) -> Iterator[Path]:
         remove_leftovers(target)
         work, lock = _open_work_folder(target)
     except OSError as error:
-        raise ExportError(_message(f"{parent} cannot be written to", error)) from error
+        raise failed(_message(f"{parent} cannot be written to", error)) from error
     new = work / "new"
     try:
         yield new
@@ -56,7 +55,7 @@ def replaced_folder(target: Path) -> Iterator[Path]:
             _put_in_place(new, target, work)
             _sync_folder(parent)
         except OSError as error:
-            raise ExportError(_message(f"{target} could not be put in place", error)) from error
+            raise failed(_message(f"{target} could not be put in place", error)) from error
     finally:
         shutil.rmtree(work, ignore_errors=True)
         os.close(lock)
