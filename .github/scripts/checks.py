@@ -27,6 +27,7 @@ NOT_IN = {
     "darts-preprocessing": (*HEAVY, "geopandas", "icechunk"),
     "darts-segmentation": ("rasterio", "geopandas", "icechunk"),
     "darts-postprocessing": (*HEAVY, "rasterio", "geopandas", "icechunk"),
+    "darts-dataset": (*HEAVY, "icechunk", "xarray"),
     "darts-evaluation": (*HEAVY, "icechunk"),
     "darts-export": (*HEAVY, "icechunk"),
 }

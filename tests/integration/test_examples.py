@@ -15,7 +15,7 @@ from support import standin
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "packages").glob("*/README.md"))]
-PAGES += [ROOT / "docs" / name for name in ("first-run.md", "own-images.md", "utils.md", "evaluation.md")]
+PAGES += [ROOT / "docs" / name for name in ("first-run.md", "own-images.md", "utils.md", "evaluation.md", "dataset.md")]
 EXAMPLES = {
     f"{page.relative_to(ROOT)}:{number}": code
     for page in PAGES
@@ -62,7 +62,8 @@ def results(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("finished")
     standin.write_model(folder / "model.safetensors")
     standin.write_image(folder / "images" / "20210821_210019_08_2405.tif")
-    run(standin.make_pipeline(folder, export_bands=["binarized", "polygonized", "thumbnail"]), standin.open_session)
+    bands = ["binarized", "polygonized", "extent", "thumbnail"]
+    run(standin.make_pipeline(folder, export_bands=bands), standin.open_session)
     return folder / "results"
 
 
@@ -79,7 +80,7 @@ def test_every_readme_has_an_example():
 def test_an_example_works(name, sample, results, tmp_path, monkeypatch):
     for entry in sample.iterdir():
         (tmp_path / entry.name).symlink_to(entry)
-    if "ResultFolder.open" in EXAMPLES[name] or "evaluate(" in EXAMPLES[name]:
+    if any(word in EXAMPLES[name] for word in ("ResultFolder.open", "evaluate(", "build(")):
         shutil.copytree(results, tmp_path / "results")
     monkeypatch.chdir(tmp_path)
     # A tile of half a kilometre is no ground for intervals.

@@ -219,6 +219,55 @@ def export_verify(
     verify(folders)
 
 
+dataset = typer.Typer(name="dataset", help="Make one dataset out of the results of many scenes.")
+app.add_typer(dataset, no_args_is_help=True)
+_DatasetFolder = Annotated[Path, typer.Argument(help="Folder of the dataset.", show_default=False)]
+
+
+@dataset.callback()
+def _dataset() -> None:
+    """Make one dataset out of the results of many scenes."""
+
+
+@dataset.command("build")
+def dataset_build(
+    results: Annotated[list[Path], typer.Argument(help="Folders of results.", show_default=False)],
+    out: Annotated[Path, typer.Option(help="Folder of the dataset; one that is there is updated.")] = Path("dataset"),
+    previous: Annotated[
+        Path | None, typer.Option(help="Folder of the release before, whose ids are kept.", show_default=False)
+    ] = None,
+    keep_share: Annotated[
+        float, typer.Option(help="Drop objects that a smaller share of their looks has.", min=0, max=1)
+    ] = 0.0,
+    cell_km: Annotated[
+        float, typer.Option(help="Edge of the cells in which overlaps are searched: smaller ones take less memory, km.")
+    ] = 50,
+    prefer: Annotated[
+        str | None, typer.Option(help="Which results of one scene count: newest, or a model.", show_default="none")
+    ] = None,
+) -> None:
+    """Merge detections to objects with ids that stay, and write one dataset; code 1 if results were left out."""
+    from darts.cli.datasets import run_build
+
+    run_build(results, out, previous, keep_share=keep_share, cell_km=cell_km, prefer=prefer)
+
+
+@dataset.command("check")
+def dataset_check(folder: _DatasetFolder) -> None:
+    """Compare files with checksums, columns with the dictionary, tables with one another; code 1 if one differs."""
+    from darts.cli.datasets import run_check
+
+    run_check(folder)
+
+
+@dataset.command("info")
+def dataset_info(folder: _DatasetFolder) -> None:
+    """Say what is in a dataset, by year."""
+    from darts.cli.datasets import show_info
+
+    show_info(folder)
+
+
 _OutputFolder = Annotated[Path, typer.Argument(help="Folder of the results.", show_default=False)]
 
 

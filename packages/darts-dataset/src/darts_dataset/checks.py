@@ -1,0 +1,165 @@
+"""Check a dataset: files, columns, geometries, and what must hold between tables."""
+
+import os
+from collections.abc import Generator, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import shapely
+
+from darts_dataset.dictionary import COLUMNS, DETECTIONS, LINKS, OBJECTS, SEEN
+from darts_dataset.errors import DatasetError
+from darts_dataset.geometry import NORTH, SOUTH, to_plane
+from darts_dataset.level1 import schema_of
+from darts_dataset.memory import CHECKSUMS, Memory, file_digest
+from darts_dataset.tables import geometry_columns, read_attributes, read_geometries, read_links
+
+_AREA_TOLERANCE = 1e-6
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What a check found.
+
+    Attributes:
+        path: The dataset.
+        failures: What is wrong, a sentence each that names the file.
+        notes: What is worth a word: files that do not belong to it.
+    """
+
+    path: Path
+    failures: tuple[str, ...]
+    notes: tuple[str, ...]
+
+
+def check(folder: "str | os.PathLike[str]") -> Checked:
+    """Check a dataset.
+
+    Every file has the checksum that was written for it; every table has the columns of the data dictionary; outlines
+    are valid, and areas are theirs; ids are unique within a year; no object has more hits than looks, and its
+    detections are in level 1; links lead from and to objects that are there.
+
+    Args:
+        folder: The dataset.
+
+    Returns:
+        What was found.
+
+    Raises:
+        DatasetError: If the folder holds no dataset.
+    """
+    root = Path(folder)
+    memory = Memory.read(root)
+    failures = list(_wrong_files(root, memory))
+    there = {path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file()}
+    notes = [f"{name} does not belong to the dataset." for name in sorted(there - set(memory.checksums) - {CHECKSUMS})]
+    if not failures:
+        failures = list(_wrong_content(root))
+    return Checked(root, tuple(failures), tuple(notes))
+
+
+def info(folder: "str | os.PathLike[str]") -> dict[str, Any]:
+    """Say what is in a dataset.
+
+    Args:
+        folder: The dataset.
+
+    Returns:
+        ``scenes``, ``looks``, ``detections``, ``objects``: numbers; ``years``: by year, ``objects``, ``area_km2``,
+        ``seen_km2`` and the number of links by relation.
+
+    Raises:
+        DatasetError: If the folder holds no dataset.
+    """
+    root = Path(folder)
+    about = Memory.read(root).about
+    links = read_links(root / "links.parquet")
+    years: dict[str, Any] = {}
+    for path in sorted(root.glob("level2/year=*/objects.parquet")):
+        year = path.parent.name.partition("=")[2]
+        objects = read_attributes(path)
+        seen = read_attributes(root / "coverage" / path.parent.name / "seen.parquet")
+        relations = links.loc[links["year_to"] == int(year), "relation"].value_counts()
+        years[year] = {
+            "objects": objects.num_rows,
+            "area_km2": float(np.sum(objects["area_m2"].to_numpy())) / 1e6,
+            "seen_km2": float(np.sum(seen["area_km2"].to_numpy())),
+            "links": {name: int(relations.get(name, 0)) for name in ("same", "merged", "split", "new", "gone")},
+        }
+    numbers = {name: about[name] for name in ("looks", "detections", "objects")}
+    return {"scenes": len(about["scenes"]), **numbers, "years": years}
+
+
+def _wrong_files(root: Path, memory: Memory) -> Iterator[str]:
+    for name, digest in memory.checksums.items():
+        path = root / name
+        if not path.is_file():
+            yield f"{name} is missing."
+        elif file_digest(path) != digest:
+            yield f"{name} was changed: its SHA-256 differs from the one in {CHECKSUMS}."
+
+
+def _wrong_content(root: Path) -> Iterator[str]:
+    detections: set[str] = set()
+    for path in sorted(root.glob("level1/*/*/detections.parquet")):
+        frame = yield from _checked_table(root, path, DETECTIONS)
+        detections |= set(frame["object_uid"])
+    ids: set[str] = set()
+    for path in sorted(root.glob("level2/*/objects.parquet")):
+        frame = yield from _checked_table(root, path, OBJECTS)
+        yield from _wrong_objects(path.relative_to(root).as_posix(), frame, detections)
+        ids |= set(frame["object_id"])
+    for path in sorted(root.glob("coverage/*/seen.parquet")):
+        yield from _checked_table(root, path, SEEN)
+    links = read_links(root / "links.parquet")
+    if list(links.columns) != list(COLUMNS[LINKS]):
+        yield f"links.parquet has the columns {', '.join(links.columns)}; expected {', '.join(COLUMNS[LINKS])}."
+    elif unknown := set(links["object_id_to"].dropna()) - ids:
+        yield f"links.parquet leads to {len(unknown)} objects that are nowhere in level 2, {min(unknown)} for example."
+
+
+def _checked_table(root: Path, path: Path, table: str) -> Generator[str, None, pd.DataFrame]:
+    import pyarrow.parquet as pq
+
+    name = path.relative_to(root).as_posix()
+    attributes = read_attributes(path)
+    expected = schema_of(table)
+    if [(field.name, field.type) for field in attributes.schema] != [(field.name, field.type) for field in expected]:
+        yield f"{name} has the columns {', '.join(attributes.schema.names)}; expected {', '.join(expected.names)}."
+        raise DatasetError(f"{name} cannot be checked further.")
+    frame: pd.DataFrame = attributes.to_pandas()
+    for column in geometry_columns(pq.read_schema(path)):
+        first = 0
+        for geometries in read_geometries(path, column):
+            bad = int((~shapely.is_valid(geometries)).sum())
+            if bad:
+                yield f"{name}: {bad} geometries in {column} are not valid."
+            areas = {"geometry": "area_m2", "majority": "majority_area_m2"} if table == OBJECTS else {}
+            if column in areas:
+                rows = frame.iloc[first : first + len(geometries)]
+                found = np.where(
+                    rows["lat"] >= 0,
+                    shapely.area(to_plane(geometries, NORTH)),
+                    shapely.area(to_plane(geometries, SOUTH)),
+                )
+                wrong = ~np.isclose(found, rows[areas[column]], rtol=_AREA_TOLERANCE, atol=1e-3)
+                if wrong.any():
+                    yield f"{name}: {int(wrong.sum())} areas in {areas[column]} are not those of {column}."
+            first += len(geometries)
+    return frame
+
+
+def _wrong_objects(name: str, frame: pd.DataFrame, detections: set[str]) -> Iterator[str]:
+    twice = frame["object_id"][frame["object_id"].duplicated()]
+    if len(twice):
+        yield f"{name}: {len(twice)} ids are there more than once, {twice.iloc[0]} for example."
+    if (frame["n_hits"] > frame["n_looks"]).any():
+        yield f"{name}: objects have more hits than looks."
+    listed = [each for row in frame["detections"] for each in row]
+    if len(listed) != len(set(listed)):
+        yield f"{name}: a detection belongs to several objects."
+    if lost := set(listed) - detections:
+        yield f"{name}: {len(lost)} detections are not in level 1, {min(lost)} for example."

@@ -1,0 +1,11 @@
+"""The errors and warnings of this package."""
+
+from darts_utils import DartsError, DartsWarning
+
+
+class DatasetError(DartsError, ValueError):
+    """A dataset cannot be made out of what was given, or a folder holds none."""
+
+
+class LeftOutWarning(DartsWarning):
+    """Results of a tile are damaged or incomplete and were left out."""

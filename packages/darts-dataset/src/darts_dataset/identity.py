@@ -1,0 +1,187 @@
+"""Which object is which: ids that stay over years and releases, and what happened between two years."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import shapely
+from numpy.typing import NDArray
+
+from darts_dataset.overlaps import Rows, components, overlapping_pairs
+from darts_dataset.tables import Take
+
+RELATIONS = {
+    "same": "RepeatRTS",
+    "merged": "MergedRTS",
+    "split": "SplitRTS",
+    "new": "NewRTS",
+    "gone": "StabilizedRTS",
+}
+"""What a link says, and the word of the ARTS dataset for it (Yang et al. 2025, doi:10.1038/s41597-025-04372-7)."""
+_H3_RESOLUTION = 15
+_AT_A_TIME = 20_000
+
+
+@dataclass(frozen=True)
+class States:
+    """Objects on one plane, each as it was at one time.
+
+    Attributes:
+        ids: Their ids, (n,) object.
+        years: When they were so, (n,) int64.
+        bounds: Their bounds, (n, 4) float64, metres.
+        take: Reads their outlines by number.
+    """
+
+    ids: NDArray[np.object_]
+    years: Rows
+    bounds: NDArray[np.float64]
+    take: Take
+
+    def subset(self, rows: Rows) -> "States":
+        """Return some of them."""
+        return States(self.ids[rows], self.years[rows], self.bounds[rows], lambda places: self.take(rows[places]))
+
+    def joined(self, other: "States") -> "States":
+        """Return these and others behind them."""
+        here = len(self.ids)
+
+        def take(rows: Rows) -> NDArray[np.object_]:
+            found = np.empty(len(rows), object)
+            first = rows < here
+            found[first] = self.take(rows[first])
+            found[~first] = other.take(rows[~first] - here)
+            return found
+
+        ids, years = np.concatenate([self.ids, other.ids]), np.concatenate([self.years, other.years])
+        return States(ids, years, np.concatenate([self.bounds, other.bounds]), take)
+
+
+def no_states() -> States:
+    """Return no objects."""
+    nothing = np.empty(0, np.int64)
+    return States(np.empty(0, object), nothing, np.empty((0, 4)), lambda rows: np.empty(len(rows), object))
+
+
+def shared_ground(before: States, now: States, cell_m: float) -> tuple[Rows, NDArray[np.float64]]:
+    """Find which earlier objects share ground with which later ones.
+
+    Returns:
+        Pairs of numbers (before, now), (m, 2) int64, sorted, and the ground that each shares, (m,) float64, m².
+    """
+    both = before.joined(now)
+    here = len(before.ids)
+    pairs = overlapping_pairs(both.bounds, both.take, cell_m)
+    pairs = pairs[(pairs[:, 0] < here) & (pairs[:, 1] >= here)]
+    shared = np.empty(len(pairs))
+    for first in range(0, len(pairs), _AT_A_TIME):
+        some = slice(first, first + _AT_A_TIME)
+        shared[some] = shapely.area(shapely.intersection(both.take(pairs[some, 0]), both.take(pairs[some, 1])))
+    return pairs - np.array([0, here]), shared
+
+
+def matched(pairs: Rows, shared: NDArray[np.float64], before: int, now: int) -> Rows:
+    """Match one to one, so that the ground that pairs share is the most, in each group that hangs together.
+
+    Args:
+        pairs: Pairs of numbers (before, now), sorted.
+        shared: The ground that each shares.
+        before: Number of earlier objects.
+        now: Number of later objects.
+
+    Returns:
+        For each later object the number of its earlier one, or -1, (now,) int64.
+    """
+    from scipy.optimize import linear_sum_assignment
+
+    found = np.full(now, -1, np.int64)
+    group = components(pairs + np.array([0, before]), before + now)[pairs[:, 0]]
+    order = np.argsort(group, kind="stable")
+    for rows in np.split(order, np.flatnonzero(np.diff(group[order])) + 1) if len(order) else []:
+        if len(rows) == 1:
+            found[pairs[rows[0], 1]] = pairs[rows[0], 0]
+            continue
+        olds, old = np.unique(pairs[rows, 0], return_inverse=True)
+        news, new = np.unique(pairs[rows, 1], return_inverse=True)
+        ground = np.zeros((len(olds), len(news)))
+        ground[old, new] = shared[rows]
+        for at, to in zip(*linear_sum_assignment(ground, maximize=True), strict=True):
+            if ground[at, to] > 0:
+                found[news[to]] = olds[at]
+    return found
+
+
+def new_ids(lon: NDArray[np.float64], lat: NDArray[np.float64], year: int, taken: set[str]) -> NDArray[np.object_]:
+    """Name objects that are seen for the first time: by the H3 cell (of 1 m²) of a point inside them, and the year.
+
+    Args:
+        lon: Longitudes of the points, degrees.
+        lat: Latitudes.
+        year: The year.
+        taken: Names that are in use; the new ones are added.
+
+    Returns:
+        Names, (n,) object.
+    """
+    import h3
+
+    found = np.empty(len(lon), object)
+    for place, (east, north) in enumerate(zip(lon.tolist(), lat.tolist(), strict=True)):
+        cell = h3.latlng_to_cell(north, east, _H3_RESOLUTION)
+        name, more = f"{cell}-{year}", 1
+        while name in taken:
+            more += 1
+            name = f"{cell}-{year}-{more}"
+        taken.add(name)
+        found[place] = name
+    return found
+
+
+def links_between(
+    before: States, now: States, year: int, pairs: Rows, shared: NDArray[np.float64], seen: NDArray[np.bool_]
+) -> pd.DataFrame:
+    """Say what became of the objects that were known when those of a year were found.
+
+    Args:
+        before: The last that was known of each earlier object.
+        now: The objects of the year, with their ids.
+        year: The year.
+        pairs: Which share ground (before, now).
+        shared: How much, m².
+        seen: Earlier objects that are gone if they share ground with none, since some look saw their place, (before,)
+            bool.
+
+    Returns:
+        One row per pair that shares ground, per new object, and per object that was looked at and is gone.
+    """
+    olds = np.bincount(pairs[:, 1], minlength=len(now.ids))
+    news = np.bincount(pairs[:, 0], minlength=len(before.ids))
+    old, new = pairs.T
+    relation = np.select([olds[new] > 1, news[old] > 1], ["merged", "split"], "same").astype(object)
+    gone = np.flatnonzero((news == 0) & seen)
+    fresh = np.flatnonzero(olds == 0)
+    count, ends = len(pairs), len(gone)
+    frame = pd.DataFrame(
+        {
+            "year_from": pd.array([*before.years[old], *before.years[gone], *([pd.NA] * len(fresh))], dtype="Int16"),
+            "year_to": np.full(count + ends + len(fresh), year, np.int16),
+            "object_id_from": pd.array([*before.ids[old], *before.ids[gone], *([pd.NA] * len(fresh))], dtype="string"),
+            "object_id_to": pd.array([*now.ids[new], *([pd.NA] * ends), *now.ids[fresh]], dtype="string"),
+            "relation": pd.array([*relation, *(["gone"] * ends), *(["new"] * len(fresh))], dtype="string"),
+            "overlap_m2": np.concatenate([shared, np.zeros(ends + len(fresh))]),
+        }
+    )
+    frame.insert(5, "arts_class", frame["relation"].map(RELATIONS).astype("string"))
+    return frame.sort_values(["object_id_from", "object_id_to"], kind="stable", ignore_index=True)
+
+
+def known_after(before: States, now: States, links: pd.DataFrame) -> States:
+    """Return the last that is known of each object after a year.
+
+    What was merged into another one is no object any more; what is gone may come back.
+    """
+    merged: Sequence[str] = links.loc[links["relation"] == "merged", "object_id_from"].tolist()
+    ended = set(now.ids) | set(merged)
+    stays = np.flatnonzero([name not in ended for name in before.ids])
+    return before.subset(stays).joined(now)

@@ -1,0 +1,86 @@
+"""Looks: acquisitions of one place, of which one pass of a satellite is one, however many frames it has."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+import numpy as np
+import shapely
+from numpy.typing import NDArray
+
+from darts_dataset.geometry import NORTH, SOUTH, Geometries, to_plane
+from darts_dataset.overlaps import components
+from darts_dataset.scenes import Scene
+
+SAME_LOOK = timedelta(minutes=10)
+"""Frames of one source that share ground or a border belong to one look if less than this lies between them."""
+_NEAR = np.array([-1000.0, -1000.0, 1000.0, 1000.0])
+"""How far apart frames of one pass may lie, west, south, east and north, metres."""
+
+
+@dataclass(frozen=True)
+class Look:
+    """One acquisition.
+
+    Attributes:
+        name: Source and time of its first frame.
+        scenes: Numbers of its scenes.
+        year: When it was taken.
+        plane: CRS of `extent`.
+        extent: What it saw reliably.
+    """
+
+    name: str
+    scenes: tuple[int, ...]
+    year: int
+    plane: str
+    extent: Any
+
+
+def find_looks(scenes: Sequence[Scene], extents: Sequence[Geometries]) -> list[Look]:
+    """Group scenes to looks: of the same source, side by side, and less than ten minutes apart.
+
+    Args:
+        scenes: Scenes.
+        extents: What each of them saw reliably, in OGC:CRS84.
+
+    Returns:
+        Looks by name.
+    """
+    planes = [SOUTH if len(each) and shapely.bounds(each)[:, 3].max() < 0 else NORTH for each in extents]
+    seen = [
+        shapely.union_all(to_plane(each, plane)) if len(each) else shapely.MultiPolygon()
+        for each, plane in zip(extents, planes, strict=True)
+    ]
+    looks: list[Look] = []
+    for group in _groups(scenes, planes, np.array(seen, object)):
+        ordered = sorted(group, key=lambda number: (scenes[number].time, scenes[number].tile_id))
+        first = scenes[ordered[0]]
+        name = f"{first.source} {first.time:%Y-%m-%dT%H:%M:%SZ} {first.tile_id}"
+        extent = shapely.union_all([seen[number] for number in ordered])
+        looks.append(Look(name, tuple(ordered), first.time.year, planes[ordered[0]], extent))
+    return sorted(looks, key=lambda look: look.name)
+
+
+def _groups(scenes: Sequence[Scene], planes: Sequence[str], seen: Geometries) -> list[NDArray[np.int64]]:
+    pairs = [np.empty((0, 2), np.int64)]
+    for source, plane in sorted({(scene.source, plane) for scene, plane in zip(scenes, planes, strict=True)}):
+        numbers = np.array(
+            [
+                number
+                for number, scene in enumerate(scenes)
+                if (scene.source, planes[number]) == (source, plane) and not seen[number].is_empty
+            ],
+            np.int64,
+        )
+        boxes = np.asarray(shapely.box(*(shapely.bounds(seen[numbers]) + _NEAR).T), object)
+        first, second = shapely.STRtree(boxes).query(boxes, predicate="intersects")
+        near = [
+            (numbers[a], numbers[b])
+            for a, b in zip(first, second, strict=True)
+            if a < b and abs(scenes[numbers[a]].time - scenes[numbers[b]].time) < SAME_LOOK
+        ]
+        pairs.append(np.array(near, np.int64).reshape(-1, 2))
+    group = components(np.concatenate(pairs), len(scenes))
+    return [np.flatnonzero(group == number) for number in range(group.max() + 1)] if len(scenes) else []

@@ -1,0 +1,93 @@
+"""Which geometries share ground, found cell by cell, and what hangs together by it."""
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import shapely
+from numpy.typing import NDArray
+
+from darts_dataset.geometry import Geometries
+
+Rows = NDArray[np.int64]
+
+LEAST_SHARED_M2 = 0.1
+"""Ground that polygons must share to overlap: a border that both have is laid out a little differently in each."""
+
+
+def overlapping_pairs(bounds: NDArray[np.float64], take: Callable[[Rows], Geometries], cell_m: float) -> Rows:
+    """Find the pairs of polygons that share ground; a shared border is not enough.
+
+    Each cell of a grid joins the polygons whose lower left corner lies in it with all that may reach them, so that only
+    those need be in memory. The result does not depend on the size of the cells.
+
+    Args:
+        bounds: West, south, east, north of each polygon on an equal-area plane, (n, 4) float64, metres.
+        take: Reads polygons by number.
+        cell_m: Edge of the cells, metres.
+
+    Returns:
+        Pairs that share at least `LEAST_SHARED_M2`: numbers, the smaller one first, (m, 2) int64, sorted.
+    """
+    found = [np.empty((0, 2), np.int64)]
+    for own, rest in _cells(bounds, cell_m):
+        rows = np.concatenate([own, rest])
+        polygons = take(rows)
+        first, second = shapely.STRtree(polygons).query(polygons[: len(own)], predicate="intersects")
+        once = rows[first] < rows[second]
+        first, second = first[once], second[once]
+        shared = shapely.area(shapely.intersection(polygons[first], polygons[second])) >= LEAST_SHARED_M2
+        found.append(np.column_stack([rows[first[shared]], rows[second[shared]]]))
+    pairs = np.concatenate(found)
+    return pairs[np.lexsort((pairs[:, 1], pairs[:, 0]))]
+
+
+def components(pairs: Rows, count: int) -> Rows:
+    """Number what hangs together, in the order of the first member.
+
+    Args:
+        pairs: Pairs of members, (m, 2) int64.
+        count: Number of members.
+
+    Returns:
+        Component of each member, (count,) int64, from 0.
+    """
+    from scipy.sparse import csr_array
+    from scipy.sparse.csgraph import connected_components
+
+    graph = csr_array((np.ones(len(pairs), np.bool_), (pairs[:, 0], pairs[:, 1])), shape=(count, count))
+    number, component = connected_components(graph, directed=False)
+    first = np.full(number, count, np.int64)
+    np.minimum.at(first, component, np.arange(count))
+    rank = np.empty(number, np.int64)
+    rank[np.argsort(first)] = np.arange(number)
+    return rank[component]
+
+
+def _cells(bounds: NDArray[np.float64], cell_m: float) -> Iterator[tuple[Rows, Rows]]:
+    """Yield the polygons of each cell, and the others that may reach them."""
+    if not len(bounds):
+        return
+    column, row = np.floor(bounds[:, :2] / cell_m).astype(np.int64).T
+    order = np.lexsort((column, row))
+    changes = (np.diff(row[order]) != 0) | (np.diff(column[order]) != 0)
+    starts = np.concatenate([[0], np.flatnonzero(changes) + 1])
+    members = dict(
+        zip(
+            zip(row[order[starts]].tolist(), column[order[starts]].tolist(), strict=True),
+            np.split(order, starts[1:]),
+            strict=True,
+        )
+    )
+    large = (bounds[:, 2:] - bounds[:, :2]).max(axis=1) > cell_m
+    far = np.flatnonzero(large)
+    for (at_row, at_column), own in members.items():
+        if large[own].any():
+            near = order
+        else:  # What reaches a polygon begins in a neighbouring cell, or is larger than a cell.
+            around = [members.get((at_row + down, at_column + right)) for down in (-1, 0, 1) for right in (-1, 0, 1)]
+            near = np.concatenate([*(rows for rows in around if rows is not None), far])
+        west, south = bounds[own, :2].min(axis=0)
+        east, north = bounds[own, 2:].max(axis=0)
+        box = bounds[near]
+        near = near[(box[:, 0] <= east) & (box[:, 2] >= west) & (box[:, 1] <= north) & (box[:, 3] >= south)]
+        yield own, np.setdiff1d(near, own)

@@ -1,0 +1,79 @@
+"""Make one dataset out of many results, and look into it."""
+
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+
+import typer
+
+from darts_dataset import LeftOutWarning, build, check, info
+
+
+def run_build(
+    results: Sequence[Path], out: Path, previous: Path | None, *, keep_share: float, cell_km: float, prefer: str | None
+) -> None:
+    """Build or update a dataset, and say what is in it.
+
+    Args:
+        results: Folders of results.
+        out: Folder of the dataset.
+        previous: Folder of the release before, whose ids are kept.
+        keep_share: Objects that a smaller share of their looks has are dropped.
+        cell_km: Edge of the cells in which overlaps are searched, kilometres.
+        prefer: "newest" or the name of a model, where there are several results of one scene.
+
+    Raises:
+        SystemExit: With code 1 if results of a scene were left out.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", LeftOutWarning)  # The list below says the same.
+        built = build(results, out, previous, keep_share, cell_km, prefer=prefer)
+    for path, reason in built.left_out.items():
+        typer.echo(f"left out: {path}: {reason}")
+    typer.echo(
+        f"{built.scenes} scenes, {built.looks} looks, {built.detections} detections, {built.objects} objects by year; "
+        f"{len(built.written)} parts were made, {len(built.reused)} stay as they were."
+    )
+    typer.echo(f"dataset: {built.path}")
+    if built.left_out:
+        raise SystemExit(1)
+
+
+def run_check(folder: Path) -> None:
+    """Check a dataset, and list what is wrong.
+
+    Args:
+        folder: The dataset.
+
+    Raises:
+        SystemExit: With code 1 if something is wrong.
+    """
+    found = check(folder)
+    for sentence in found.failures:
+        typer.echo(sentence)
+    for sentence in found.notes:
+        typer.echo(f"note: {sentence}")
+    if found.failures:
+        raise SystemExit(1)
+    typer.echo(f"{folder} is whole.")
+
+
+def show_info(folder: Path) -> None:
+    """Print what is in a dataset.
+
+    Args:
+        folder: The dataset.
+    """
+    from rich.console import Console
+    from rich.table import Table
+
+    found = info(folder)
+    typer.echo(
+        f"{found['scenes']} scenes, {found['looks']} looks, {found['detections']} detections, "
+        f"{found['objects']} objects by year"
+    )
+    table = Table("year", "objects", "km²", "km² seen", "same", "merged", "split", "new", "gone", box=None)
+    for year, each in found["years"].items():
+        links = [str(number) for number in each["links"].values()]
+        table.add_row(year, str(each["objects"]), f"{each['area_km2']:.3f}", f"{each['seen_km2']:.1f}", *links)
+    Console().print(table)
