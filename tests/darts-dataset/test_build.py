@@ -412,3 +412,64 @@ def test_looks_are_counted_per_pixel(tmp_path):
     )
     np.testing.assert_array_equal(found[~near.reshape(found.shape)], expected[~near.reshape(found.shape)])
     assert set(np.unique(found)) == {0, 1, 2, 3}
+
+
+# Real outlines and real passes.
+
+
+def test_twelve_experts_are_twelve_looks_at_one_place(shared_data, tmp_path):
+    """Areas, majorities, hits and objects against rasters of the experts' outlines."""
+    rasterio = pytest.importorskip("rasterio")
+    from rasterio.features import rasterize
+
+    drawn = gpd.read_file(shared_data / "peel" / "experts.gpkg")
+    with rasterio.open(next((shared_data / "peel").glob("S2_*.tif"))) as source:
+        shape, transform, crs = source.shape, source.transform, source.crs
+    drawn = drawn.to_crs(crs)
+    (who,) = [name for name in drawn.columns if drawn[name].nunique() == 12][:1]
+    masks = []
+    for number, (_, rows) in enumerate(drawn.groupby(who)):
+        mask = rasterize(rows.geometry, shape, transform=transform).astype(bool)
+        masks.append(mask)
+        export_mask(tmp_path / "r" / f"expert-{number:02}", mask, transform, crs.to_wkt(), day(2021, 200 + number))
+    made = build(tmp_path / "r", tmp_path / "dataset")
+    assert (made.looks, check(made.path).failures) == (12, ())
+    frame = objects_of(made.path, 2021)
+    assert set(frame["n_looks"]) == {12}
+    hits = np.sum(masks, axis=0)
+    pixel = abs(transform.a * transform.e)
+    assert frame["area_m2"].sum() / pixel == pytest.approx((hits > 0).sum(), rel=2e-3)
+    assert frame["majority_area_m2"].sum() / pixel == pytest.approx((hits >= 6).sum(), rel=2e-3)
+    laid = frame.to_crs(crs)
+    burnt = rasterize(
+        zip(laid.geometry, range(1, len(laid) + 1), strict=True), shape, transform=transform, dtype="int32"
+    )
+    assert ((burnt > 0) == (hits > 0)).mean() > 0.9999
+    for number, each in enumerate(laid["n_hits"], 1):
+        assert each == sum((mask & (burnt == number)).any() for mask in masks)
+
+
+@pytest.mark.slow
+def test_frames_of_one_real_pass_are_one_look(shared_data, tmp_path):
+    """Ten files of seven passes, two of which, by two satellites, are five minutes apart."""
+    from darts_acquisition import find_planet_scenes, load_planet_masks, load_planet_scene
+
+    seen: list[np.ndarray] = []
+    for scene in find_planet_scenes(shared_data / "planet_order"):
+        tile = load_planet_scene(scene)
+        quality = load_planet_masks(scene)["quality_data_mask"].to_numpy() > 0
+        seen.append(quality)
+        box = tile.odc.geobox
+        mask = np.zeros(box.shape, bool)
+        rows, columns = np.argwhere(quality).T if quality.any() else (np.empty(0, int), np.empty(0, int))
+        if len(rows):
+            middle = len(rows) // 2
+            mask[rows[middle] - 4 : rows[middle] + 4, columns[middle] - 4 : columns[middle] + 4] = True
+        time = datetime.fromisoformat(tile.attrs["time"])
+        export_mask(
+            tmp_path / "r" / tile.attrs["tile_id"], mask & quality, box.affine, str(box.crs), time, extent=quality
+        )
+    made = build(tmp_path / "r", tmp_path / "dataset")
+    assert made.scenes == 10
+    assert made.looks == 6
+    assert check(made.path).failures == ()
