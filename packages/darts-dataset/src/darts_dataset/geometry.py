@@ -72,13 +72,15 @@ def multipolygons(geometries: Geometries) -> Geometries:
     if bad.any():
         geometries = geometries.copy()
         geometries[bad] = shapely.make_valid(geometries[bad], method="structure", keep_collapsed=False)
-    made = np.empty(len(geometries), object)
-    for place, geometry in enumerate(geometries):
-        parts = shapely.get_parts(shapely.get_parts(geometry))
-        made[place] = shapely.MultiPolygon(
-            [part for part in parts if part.geom_type == "Polygon" and not part.is_empty]
-        )
-    return shapely.normalize(made)
+    parts, owner = shapely.get_parts(geometries, return_index=True)
+    if (shapely.get_type_id(parts) != shapely.GeometryType.POLYGON).any():  # Collections of collections, and lines.
+        parts, inner = shapely.get_parts(parts, return_index=True)
+        areal = shapely.get_type_id(parts) == shapely.GeometryType.POLYGON
+        parts, owner = parts[areal], owner[inner[areal]]
+    there = ~shapely.is_empty(parts)
+    made = np.full(len(geometries), shapely.MultiPolygon(), object)
+    shapely.multipolygons(parts[there], indices=owner[there], out=made)
+    return np.asarray(shapely.normalize(made))
 
 
 class GeometryFile:

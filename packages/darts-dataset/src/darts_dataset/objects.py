@@ -117,7 +117,7 @@ def _merged(members: pd.DataFrame, outlines: Geometries, number: NDArray[np.int6
     """Merge detections, sorted by the number of their object from 0."""
     sizes = np.bincount(number)
     ends = np.cumsum(sizes)
-    union = np.array([_union(outlines[end - size : end]) for size, end in zip(sizes, ends, strict=True)], object)
+    union = _unions(outlines, ends)
     by_look = _by_look(members, outlines, number)
     place, look, _ = seen.of(union)
     hits = pd.MultiIndex.from_arrays([by_look["number"], by_look["look"]])
@@ -151,8 +151,16 @@ def _merged(members: pd.DataFrame, outlines: Geometries, number: NDArray[np.int6
     return Objects(frame, union, majority)
 
 
-def _union(outlines: Geometries) -> Any:
-    return outlines[0] if len(outlines) == 1 else shapely.union_all(outlines, grid_size=_PRECISION_M)
+def _unions(outlines: Geometries, ends: NDArray[np.int64]) -> Geometries:
+    """Return the unions of outlines that follow one another, each group up to its end."""
+    starts = np.r_[0, ends[:-1]]
+    sizes = ends - starts
+    found = outlines[starts]
+    two = np.flatnonzero(sizes == 2)
+    found[two] = shapely.union(found[two], outlines[starts[two] + 1])
+    for number in np.flatnonzero(sizes > 2):
+        found[number] = shapely.union_all(outlines[starts[number] : ends[number]])
+    return found
 
 
 def _by_look(members: pd.DataFrame, outlines: Geometries, number: NDArray[np.int64]) -> pd.DataFrame:
@@ -162,9 +170,7 @@ def _by_look(members: pd.DataFrame, outlines: Geometries, number: NDArray[np.int
     key = np.column_stack([number, looks])[order]
     starts = np.flatnonzero(np.r_[True, (key[1:] != key[:-1]).any(axis=1)])
     sizes = np.diff(np.r_[starts, len(key)])
-    outline = np.array(
-        [_union(outlines[order[at : at + size]]) for at, size in zip(starts, sizes, strict=True)], object
-    )
+    outline = _unions(outlines[order], np.r_[starts[1:], len(key)])
     area = members["area_m2"].to_numpy(np.float64)[order[starts]]
     several = sizes > 1  # Frames of one pass overlap, and what lies in two of them is there once.
     area[several] = shapely.area(outline[several])

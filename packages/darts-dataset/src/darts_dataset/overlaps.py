@@ -11,7 +11,7 @@ from darts_dataset.geometry import Geometries
 Rows = NDArray[np.int64]
 
 LEAST_SHARED_M2 = 0.1
-"""Ground that polygons must share to overlap: a border that both have is laid out a little differently in each."""
+"""Ground that polygons must share to overlap: a border that both have is laid out a bit differently in each."""
 
 
 def overlapping_pairs(bounds: NDArray[np.float64], take: Callable[[Rows], Geometries], cell_m: float) -> Rows:
@@ -35,10 +35,22 @@ def overlapping_pairs(bounds: NDArray[np.float64], take: Callable[[Rows], Geomet
         first, second = shapely.STRtree(polygons).query(polygons[: len(own)], predicate="intersects")
         once = rows[first] < rows[second]
         first, second = first[once], second[once]
-        shared = shapely.area(shapely.intersection(polygons[first], polygons[second])) >= LEAST_SHARED_M2
+        shared = _share_ground(polygons, first, second)
         found.append(np.column_stack([rows[first[shared]], rows[second[shared]]]))
     pairs = np.concatenate(found)
     return pairs[np.lexsort((pairs[:, 1], pairs[:, 0]))]
+
+
+def _share_ground(polygons: Geometries, first: Rows, second: Rows) -> NDArray[np.bool_]:
+    """Tell of each pair whether it shares `LEAST_SHARED_M2`: a point amid one that lies in the other says so."""
+    inside = shapely.point_on_surface(polygons)
+    shapely.prepare(polygons)
+    shared = shapely.contains_properly(polygons[first], inside[second])
+    shared |= shapely.contains_properly(polygons[second], inside[first])
+    rest = np.flatnonzero(~shared)
+    ground = shapely.area(shapely.intersection(polygons[first[rest]], polygons[second[rest]]))
+    shared[rest] = ground >= LEAST_SHARED_M2
+    return np.asarray(shared, np.bool_)
 
 
 def components(pairs: Rows, count: int) -> Rows:
