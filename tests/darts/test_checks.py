@@ -1,5 +1,6 @@
 """Mistakes of a configuration are found before the first tile, each with a sentence that says what to change."""
 
+import errno
 import os
 import subprocess
 import warnings
@@ -15,6 +16,7 @@ from darts.pipelines.sequential_v2 import PlanetPipeline
 from darts.run import checks
 from darts.run.progress import warnings_once
 from darts_acquisition import Datacube, arcticdem_product
+from darts_export import ExportError
 from support.permissions import locked_folder
 
 
@@ -69,6 +71,14 @@ def test_a_folder_that_is_a_file_is_not_writable(tmp_path: Path) -> None:
         checks.check_folder_is_writable(_touch(tmp_path / "file") / "results")
     checks.check_folder_is_writable(tmp_path / "new" / "folder")
     assert list((tmp_path / "new" / "folder").iterdir()) == []
+
+
+def test_what_the_system_refuses_names_the_folder_and_our_own_errors_stay(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match=r"Records cannot be written into .*: No space"):  # noqa: SIM117
+        with checks.writing_into(tmp_path, "Records"):
+            raise OSError(errno.ENOSPC, "No space")
+    with pytest.raises(ExportError, match=r"^already a sentence$"), checks.writing_into(tmp_path):
+        raise ExportError("already a sentence")
 
 
 def _check_cube(place: Path) -> None:

@@ -61,6 +61,11 @@ def test_many_damaged_lines_are_summed_up(tmp_path: Path, caplog: pytest.LogCapt
         assert len(list(read_entries(path))) == 1
     assert len(caplog.messages) == 6
     assert caplog.messages[-1] == f"50 lines of {path} are damaged and left out."
+    caplog.clear()
+    path = _write(tmp_path / "five.journal.jsonl", [b"{\n"] * 5)
+    with caplog.at_level(logging.WARNING, "darts"):
+        assert list(read_entries(path)) == []
+    assert len(caplog.messages) == 5
 
 
 @given(data=st.data())

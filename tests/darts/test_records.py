@@ -15,7 +15,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from darts.run.folding import fold, fold_ended, is_folded
+from darts.run.folding import fold, fold_ended, has_lost_lines, is_folded
 from darts.run.journal import Journal
 from darts.run.progress import summarise
 from darts.run.records import STAGES, RunRecords, TileRecord, remove_leftovers
@@ -245,6 +245,7 @@ def test_folded_files_are_those_of_a_plain_frame(
         fold(folder, records.name)
         assert {kind: records.path(f"{kind}.parquet").read_bytes() for kind in KINDS} == before
     _compare(records, tiles)
+    assert not has_lost_lines(folder, records.name)
     expected = _oracle(tiles)["results"]
     for status in ("success", "skipped", "failed", "empty"):
         assert records.count(status) == (expected["status"] == status).sum()
