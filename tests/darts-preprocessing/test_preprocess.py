@@ -13,6 +13,7 @@ import darts_preprocessing as dp
 from darts_preprocessing import preprocess
 from darts_preprocessing.backends.arrays import ArrayBackend
 from darts_preprocessing.north import get_north
+from darts_preprocessing.registry import default_features
 from darts_utils import (
     BANDS,
     ArealScaleWarning,
@@ -30,6 +31,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:Use `@` matmul:PendingDeprecatio
 
 ROWS, COLS = 120, 150
 RADIUS = 30  # metres, 10 cells
+DEFAULT = tuple(default_features())
 TERRAIN = ("relative_elevation", "slope", "aspect", "hillshade", "curvature")
 
 
@@ -86,8 +88,8 @@ def digest(ds):
 
 
 def test_all_features_are_there(result, tile):
-    assert set(result.data_vars) == set(tile.data_vars) | set(dp.FEATURES)
-    for name in dp.FEATURES:
+    assert set(result.data_vars) == set(tile.data_vars) | set(DEFAULT)
+    for name in DEFAULT:
         variable = result[name]
         assert variable.dims == ("y", "x")
         assert variable.dtype == BANDS[name].dtype
@@ -117,7 +119,7 @@ def test_arguments_are_left_unchanged(geobox):
     given = (oracle.make_tile(geobox), make_arcticdem(geobox), make_tcvis(geobox))
     before = [digest(ds) for ds in given]
     result = dp.preprocess_v2(*given, device="cpu")
-    for name in dp.FEATURES:
+    for name in DEFAULT:
         result[name].values[:] = 0
     assert [digest(ds) for ds in given] == before
 
@@ -332,7 +334,7 @@ def test_lazy_and_transposed_variables(tile, arcticdem, tcvis, result):
     ours = dp.preprocess_v2(tile.chunk(), arcticdem.chunk({"y": 100}), tcvis.chunk(), RADIUS, device="cpu")
     assert ours.compute().drop_vars(tile.data_vars).identical(result.drop_vars(tile.data_vars))
     turned = dp.preprocess_v2(tile.transpose("x", "y"), arcticdem.transpose("x", "y"), tcvis, RADIUS, device="cpu")
-    for name in dp.FEATURES:
+    for name in DEFAULT:
         np.testing.assert_array_equal(turned[name].transpose("y", "x"), result[name])
     with pytest.raises(GridError, match="arcticdem_data_mask has the dimensions"):
         dp.preprocess_v2(tile, arcticdem.expand_dims("time"), None, device="cpu")
@@ -360,11 +362,11 @@ def test_the_code_of_the_gpu_gives_the_same_tile(tile, arcticdem, tcvis, result,
     monkeypatch.setattr(preprocess, "resolve_device", lambda *args, **kwargs: Device("cuda"))
     monkeypatch.setattr(preprocess, "backend_for", lambda chosen, features: device)
     ours = dp.preprocess_v2(tile, arcticdem, tcvis, RADIUS, device="cuda", keep_on_device=keep)
-    assert len(device.returned) == (0 if keep else len(dp.FEATURES))
+    assert len(device.returned) == (0 if keep else len(DEFAULT))
     assert sum(values is tile.blue.data for values in device.moved) == (1 if keep else 0)
     for name in tile.data_vars:
         assert ours[name].identical(tile[name])
-    for name in dp.FEATURES:
+    for name in DEFAULT:
         assert ours[name].attrs == result[name].attrs
         if result[name].dtype == np.uint8:
             np.testing.assert_array_equal(ours[name], result[name])

@@ -11,6 +11,7 @@ import darts_utils
 scaled = darts_utils.normalize_band(np.array([-0.1, 0.2, 9, np.nan], np.float32), "red")
 np.testing.assert_allclose(scaled, [0, 0.5, 1, 0], atol=1e-6)
 assert darts_utils.get_band("probabilities-tcvis").high == 1
+assert darts_utils.declared_bands() == ()
 assert darts_utils.band_attrs("slope") == {"long_name": "slope", "units": "degree"}
 
 with warnings.catch_warnings():

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from darts_export.jsonable import to_json
+from darts_export.products import OPTICAL
 from darts_utils import GridError, ParameterError, check_areal_scale
 
 if TYPE_CHECKING:
@@ -162,7 +163,7 @@ def _source(tile: "xr.Dataset", metadata: Mapping[str, Any]) -> str:
     for value in (metadata.get("source"), tile.attrs.get("source"), tile.attrs.get("data_source")):
         if isinstance(value, str) and value:
             return value
-    for name in ("red", "green", "blue", "nir"):
+    for name in OPTICAL:
         if name in tile and tile[name].attrs.get("data_source"):
             return str(tile[name].attrs["data_source"])
     return ""

@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from darts_preprocessing.backends import Backend, backend_of
+from darts_preprocessing.backends import Backend
 from darts_utils import (
     GridError,
     InputTypeError,
-    MissingBandError,
     ParameterError,
     check_areal_scale,
     check_range,
@@ -142,31 +141,6 @@ def read_band(ds: xr.Dataset, name: str, backend: Backend) -> Any:
     return backend.asarray(values, np.float32)
 
 
-def get_dem(ds: xr.Dataset, feature: str) -> tuple[Backend, Any, float]:
-    """Return the elevations of a Dataset, the kernels that run where they lie, and the side of the cells.
-
-    Args:
-        ds: Dataset with ``dem`` (float32, metres, NaN where there is none) on a projected grid.
-        feature: Name of the variable that will be computed.
-
-    Returns:
-        The kernels; the elevations, (y, x) float32, contiguous, numpy or cupy; the side of a cell in metres.
-
-    Raises:
-        InputTypeError: If `ds` is no Dataset.
-        ValueRangeError: If the elevations cannot be metres.
-        MissingBandError: If there is no ``dem``.
-        GridError: If the grid is not projected in metres, north-up and square.
-    """
-    check_dataset(ds)
-    if "dem" not in ds:
-        raise MissingBandError(f"The Dataset has no 'dem', only {sorted(map(str, ds.data_vars))}.")
-    cell = check_metric_grid(get_geobox(ds, "The Dataset"), "The Dataset")
-    backend = backend_of(ds["dem"].data, [feature])
-    with backend.active():
-        return backend, read_band(ds, "dem", backend), cell
-
-
 def pad(geobox: GeoBox, cells: int) -> GeoBox:
     """Return a north-up grid with more cells on each side."""
     from affine import Affine
@@ -230,3 +204,18 @@ def to_window(length: Length, cell: float, name: str) -> int:
     if side < 2:
         raise ParameterError(f"{name} is {length!r}, which is {side} cell(s) of {cell} m; expected at least 2 cells.")
     return side | 1
+
+
+def to_radii(outer_radius: Length, inner_radius: Length, cell: float) -> tuple[int, int]:
+    """Turn the radii of a disk or ring into cells.
+
+    Raises:
+        ParameterError: If a radius is malformed, or the ring holds no cell.
+    """
+    outer, inner = to_cells(outer_radius, cell, "outer_radius"), to_cells(inner_radius, cell, "inner_radius")
+    if outer < 1 or inner >= outer:
+        raise ParameterError(
+            f"outer_radius is {outer_radius!r} ({outer} cells of {cell} m) and inner_radius {inner_radius!r} "
+            f"({inner} cells); expected at least one cell between them."
+        )
+    return outer, inner

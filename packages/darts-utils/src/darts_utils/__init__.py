@@ -3,11 +3,22 @@
 from typing import TYPE_CHECKING
 
 from darts_utils.atomic import atomic_path, remove_partials, write_atomically
-from darts_utils.bands import BANDS, Band, band_attrs, get_band, normalize_band
+from darts_utils.bands import (
+    BANDS,
+    OPTICAL_BANDS,
+    TREND_BANDS,
+    Band,
+    BandTable,
+    band_attrs,
+    declared_bands,
+    get_band,
+    normalize_band,
+)
 from darts_utils.crs import check_areal_scale
 from darts_utils.device import Device, DeviceLike, resolve_device
 from darts_utils.errors import (
     ArealScaleWarning,
+    BandDeclarationWarning,
     DartsError,
     DartsWarning,
     DeviceError,
@@ -37,9 +48,13 @@ else:
 
 __all__ = [
     "BANDS",
+    "OPTICAL_BANDS",
     "RESULTS_VERSION",
+    "TREND_BANDS",
     "ArealScaleWarning",
     "Band",
+    "BandDeclarationWarning",
+    "BandTable",
     "CubeOrigin",
     "DartsError",
     "DartsWarning",
@@ -65,6 +80,7 @@ __all__ = [
     "band_attrs",
     "check_areal_scale",
     "check_range",
+    "declared_bands",
     "get_band",
     "is_on_gpu",
     "mask_declared",
