@@ -5,7 +5,17 @@ from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
-from darts_utils import BANDS
+import numpy as np
+import pytest
+import xarray as xr
+
+import darts_postprocessing as post
+import darts_preprocessing as pre
+from darts.demo import demo_model
+from darts_export import export_tile
+from darts_segmentation import SMPSegmenter
+from darts_utils import BANDS, InputTypeError
+from support.preprocessing import make_dem, make_geobox, make_tile, rough
 
 PACKAGES = Path(__file__).resolve().parents[2] / "packages"
 FEWEST = 3
@@ -44,3 +54,38 @@ def test_no_list_of_bands_exists_twice() -> None:
     assert not twice
     # The data model, what a product or a table holds, and what Planet and Earth Engine call their bands.
     assert len(places) <= 8, dict(places)
+
+
+@pytest.mark.parametrize("dims", [("lat", "lon"), pytest.param(("yc", "xc"), marks=pytest.mark.slow)])
+def test_every_stage_takes_every_name_of_rows_and_columns(dims, tmp_path) -> None:
+    """Dimensions under another name that odc.geo knows give what y and x give, from stage to stage."""
+    grid = make_geobox((40, 50))
+    usual = make_tile(grid, 3, time="2021-08-21T21:00:19Z")
+    dem = make_dem(rough((40, 50), np.random.default_rng(1)), grid)
+    dem["arcticdem_data_mask"] = (dem.dem.dims, np.ones((40, 50), np.uint8))
+    names = dict(zip(("y", "x"), dims, strict=True))
+    model = SMPSegmenter(demo_model(), "cpu")
+    results = []
+    for rename in (lambda ds: ds, lambda ds: ds.rename(names)):
+        tile = pre.preprocess_v2(rename(usual), rename(dem), None, 20, device="cpu")
+        tile = model.segment_tile(tile, patch_size=32, overlap=8)
+        tile = post.prepare_export(tile, quality_level=1, mask_erosion_size=1, min_object_size=3, device="cpu")
+        export_tile(tile, tmp_path / "tile", ["probabilities", "extent", "slope", "thumbnail"], overwrite=True)
+        results.append(tile)
+    assert results[1]["slope"].dims == results[1]["extent"].dims == results[1]["probabilities"].dims == dims
+    for name in results[0].data_vars:
+        np.testing.assert_array_equal(results[1][name].values, results[0][name].values, err_msg=str(name))
+
+
+@pytest.mark.parametrize(
+    "run",
+    [
+        lambda given: pre.preprocess_v2(given, None, None, device="cpu"),
+        lambda given: SMPSegmenter(demo_model(), "cpu").segment_tile(given),
+        lambda given: post.prepare_export(given, device="cpu"),
+        lambda given: export_tile(given, "never"),
+    ],
+)
+def test_every_stage_says_the_same_of_an_array_where_a_tile_is_meant(run) -> None:
+    with pytest.raises(InputTypeError, match=r"Expected an xarray\.Dataset with one variable per band, but got a Data"):
+        run(xr.DataArray(np.zeros((3, 4), np.float32), dims=("y", "x")))

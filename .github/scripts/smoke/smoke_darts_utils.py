@@ -2,7 +2,10 @@
 
 import tempfile
 import warnings
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 
@@ -23,6 +26,11 @@ with warnings.catch_warnings(record=True) as caught:
 assert device.type == "cpu"
 assert not darts_utils.is_on_gpu(scaled)
 assert np.isnan(darts_utils.mask_declared(np.float32([1, -9999]), {"nodata": -9999})[1])
+array = SimpleNamespace(dims=("x", "y"), transpose=lambda *dims: dims)
+assert darts_utils.upright(array, "array") == darts_utils.spatial_dims(array) == ("y", "x")
+for check in (darts_utils.check_dataset, partial(darts_utils.check_data_array, kernels="kernels")):
+    with suppress(darts_utils.InputTypeError, ModuleNotFoundError):  # where xarray is not installed
+        check(scaled)
 darts_utils.check_range("red", scaled.reshape(2, 2), 0, 1, taker="the test", remedy="nothing")
 assert "cupy is not installed (pip install it)" in darts_utils.try_cupy("pip install it")(darts_utils.Device("cuda"))
 assert "was asked for, but" in str(caught[0].message)

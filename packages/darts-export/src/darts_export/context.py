@@ -9,7 +9,7 @@ import numpy as np
 
 from darts_export.jsonable import to_json
 from darts_export.products import OPTICAL
-from darts_utils import GridError, ParameterError, check_areal_scale
+from darts_utils import GridError, ParameterError, check_areal_scale, spatial_dims
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -127,7 +127,7 @@ def _grid(tile: "xr.Dataset") -> "GeoBox":
     import odc.geo.xr  # noqa: F401 - registers the accessor
     from odc.geo.geobox import GeoBox
 
-    if not {"y", "x"} <= set(tile.dims):
+    if not set(spatial_dims(tile)) <= set(tile.dims):
         raise GridError(f"The tile has the dimensions {tuple(map(str, tile.dims))}; expected ('y', 'x').")
     geobox = tile.odc.geobox
     if not isinstance(geobox, GeoBox) or geobox.crs is None:

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from darts_export.layers import variable_values
 from darts_export.products import OPTICAL
+from darts_utils import spatial_dims
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -52,7 +53,7 @@ class Summary:
         arrays = {name: variable_values(tile, name) for name in (*SUMMARISED[1:], *OPTICAL) if name in tile}
         extent, quality = arrays.get("extent"), arrays.get("quality_data_mask")
         optical = [arrays[name] for name in OPTICAL if name in arrays]
-        height, width = tile.sizes["y"], tile.sizes["x"]
+        height, width = (tile.sizes[dim] for dim in spatial_dims(tile))
         rows = max(1, _CHUNK_PIXELS // max(width, 1))
         valid = reliable = cloudy = 0
         for top in range(0, height, rows):

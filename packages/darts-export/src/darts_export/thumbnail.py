@@ -12,6 +12,7 @@ from darts_export.context import TileContext
 from darts_export.layers import variable_values
 from darts_export.objects import find_objects
 from darts_export.products import COLOURS
+from darts_utils import spatial_dims
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -44,7 +45,7 @@ def write_thumbnail(path: Path, tile: "xr.Dataset", context: TileContext) -> Non
     """
     from PIL import Image
 
-    height, width = tile.sizes["y"], tile.sizes["x"]
+    height, width = (tile.sizes[dim] for dim in spatial_dims(tile))
     step = max(1, math.ceil(max(width / MAX_SIZE_PX, height / (MAX_SIZE_PX - _TITLE_PX))))
     colour = np.stack([_shrink(variable_values(tile, name), step) for name in COLOURS], axis=-1)
     picture = stretch(colour)

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from darts_preprocessing.backends import Backend, Core, backend_of
 from darts_preprocessing.feature import Feature, Inputs, Request
-from darts_preprocessing.grid import check_dataset, check_metric_grid, get_geobox, read_band
+from darts_preprocessing.grid import check_metric_grid, get_geobox, read_band
 from darts_preprocessing.north import get_north
 from darts_preprocessing.registry import FEATURES, Needs, needs_of
-from darts_utils import MissingBandError, step
+from darts_utils import MissingBandError, check_dataset, spatial_dims, step
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -122,5 +122,5 @@ def add_variables(
         feature = needs.features[name]
         described = {} if feature.describe is None else feature.describe(request, settings[name])
         attrs = {**feature.band.attrs, **sources.get(name, {}), **described}
-        added[name] = xr.Variable(("y", "x"), array, attrs, encoding={"grid_mapping": "spatial_ref"})
+        added[name] = xr.Variable(spatial_dims(ds), array, attrs, encoding={"grid_mapping": "spatial_ref"})
     return ds.assign(added)

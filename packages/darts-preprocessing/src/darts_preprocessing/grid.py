@@ -10,12 +10,12 @@ import numpy as np
 from darts_preprocessing.backends import Backend
 from darts_utils import (
     GridError,
-    InputTypeError,
     ParameterError,
     check_areal_scale,
     check_range,
     get_band,
     mask_declared,
+    upright,
 )
 
 if TYPE_CHECKING:
@@ -84,41 +84,6 @@ def check_metric_grid(geobox: GeoBox, what: str) -> float:
     return float(affine.a)
 
 
-def get_array(ds: xr.Dataset, name: str) -> Any:
-    """Return a variable as an array of rows from north to south and columns from west to east, wherever it lies.
-
-    Args:
-        ds: Dataset with a grid.
-        name: Name of the variable, which is in `ds`.
-
-    Raises:
-        GridError: If the variable has other dimensions than those of the grid.
-    """
-    if ds[name].dims == ("y", "x"):  # which needs no odc.geo, and with it no rasterio
-        return ds[name].data
-    import odc.geo.xr  # noqa: F401  registers the accessor
-
-    dims = ds.odc.spatial_dims or ("y", "x")
-    if set(ds[name].dims) != set(dims):
-        raise GridError(f"{name} has the dimensions {ds[name].dims}; expected {dims}.")
-    return ds[name].transpose(*dims).data
-
-
-def check_dataset(ds: Any) -> None:
-    """Make sure that an argument is a Dataset.
-
-    Raises:
-        InputTypeError: If it is an array, or anything else.
-    """
-    import xarray as xr
-
-    if not isinstance(ds, xr.Dataset):
-        raise InputTypeError(
-            f"Expected an xarray.Dataset with one variable per band, but got a {type(ds).__name__}; "
-            "`array.to_dataset(name=...)` makes one of a DataArray."
-        )
-
-
 def read_band(ds: xr.Dataset, name: str, backend: Backend) -> Any:
     """Return a band of the band table as float32, with NaN where its attributes declare that it has no data.
 
@@ -134,7 +99,7 @@ def read_band(ds: xr.Dataset, name: str, backend: Backend) -> Any:
         GridError: If the band has other dimensions than those of the grid.
         ValueRangeError: If its values cannot be in the unit of the band table.
     """
-    values = mask_declared(backend.asarray(get_array(ds, name)), ds[name].attrs, ds[name].encoding)
+    values = mask_declared(backend.asarray(upright(ds[name], name).data), ds[name].attrs, ds[name].encoding)
     band = get_band(name)
     remedy = "bring the band into the unit of the band table"
     check_range(name, values, band.low, band.high, taker="preprocessing", remedy=remedy)

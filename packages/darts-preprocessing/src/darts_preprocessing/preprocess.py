@@ -13,9 +13,7 @@ from darts_preprocessing.compute import add_variables, compute, prepare
 from darts_preprocessing.feature import Feature, Inputs, Request
 from darts_preprocessing.grid import (
     Length,
-    check_dataset,
     check_metric_grid,
-    get_array,
     get_geobox,
     pad,
     read_band,
@@ -24,7 +22,7 @@ from darts_preprocessing.grid import (
 from darts_preprocessing.north import get_north
 from darts_preprocessing.registry import Needs, default_features, find_features, needs_of
 from darts_preprocessing.warp import get_sampling
-from darts_utils import DeviceLike, MissingBandError, ParameterError, resolve_device, step
+from darts_utils import DeviceLike, MissingBandError, ParameterError, check_dataset, resolve_device, step, upright
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -167,9 +165,9 @@ def _resample(
 ) -> dict[str, Any]:
     """Bring layers of uint8 onto a grid."""
     if len(names) == 1:
-        source = backend.asarray(get_array(ds, names[0]), np.uint8)[None]
+        source = backend.asarray(upright(ds[names[0]], names[0]).data, np.uint8)[None]
     else:
-        source = backend.asarray(np.stack([np.asarray(get_array(ds, name)) for name in names]), np.uint8)
+        source = backend.asarray(np.stack([np.asarray(upright(ds[name], name).data) for name in names]), np.uint8)
     sampling = get_sampling(geobox, get_geobox(ds, what), cubic=is_cubic)
     return dict(zip(names, backend.resample(source, sampling), strict=True))
 

@@ -34,6 +34,7 @@ from darts_utils.errors import (
     ValueRangeError,
 )
 from darts_utils.gpu import is_on_gpu, try_cupy
+from darts_utils.labelled import check_data_array, check_dataset, spatial_dims, upright
 from darts_utils.paths import CubeOrigin, DefaultPaths, FoundCube, original_cube
 from darts_utils.resources import available_memory, usable_cpus
 from darts_utils.results import ResultFolder, read_manifest
@@ -79,6 +80,8 @@ __all__ = [
     "available_memory",
     "band_attrs",
     "check_areal_scale",
+    "check_data_array",
+    "check_dataset",
     "check_range",
     "declared_bands",
     "get_band",
@@ -89,8 +92,10 @@ __all__ = [
     "read_manifest",
     "remove_partials",
     "resolve_device",
+    "spatial_dims",
     "step",
     "try_cupy",
+    "upright",
     "usable_cpus",
     "write_atomically",
 ]
