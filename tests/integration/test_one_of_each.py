@@ -1,6 +1,7 @@
 """What several packages use stands in one place: no list of bands or features is written down twice."""
 
 import ast
+import re
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,11 +12,10 @@ import xarray as xr
 
 import darts_postprocessing as post
 import darts_preprocessing as pre
-from darts.demo import demo_model
 from darts_export import export_tile
-from darts_segmentation import SMPSegmenter
 from darts_utils import BANDS, InputTypeError
 from support.preprocessing import make_dem, make_geobox, make_tile, rough
+from support.segmentation import PixelNetwork, segmenter
 
 PACKAGES = Path(__file__).resolve().parents[2] / "packages"
 FEWEST = 3
@@ -56,6 +56,40 @@ def test_no_list_of_bands_exists_twice() -> None:
     assert len(places) <= 8, dict(places)
 
 
+ALLOWED = {
+    # Of CPUs, `darts env-info` says how many there are beside how many may be used.
+    r"cpu_count|sched_getaffinity": {"darts_utils/resources.py", "darts/cli/environment.py"},
+    # A GPU's libraries label there; rings of outlines, pairs of objects and labels, and made-up ponds are no objects.
+    r"connected_components|\bndimage\.label|import label\b": {
+        "darts_utils/segments.py",
+        "darts_postprocessing/backends/cuda.py",
+        "darts_export/outlines.py",
+        "darts_evaluation/matching.py",
+        "darts/demo/scar.py",
+        "darts/demo/terrain.py",
+    },
+    # A folder of results, of a scene or of a cube; a download that goes on; a lock that is set aside.
+    r"os\.replace|os\.rename|\.rename\((target|aside|owner|work)|draft\.replace": {
+        "darts_utils/atomic.py",
+        "darts_export/staging.py",
+        "darts_acquisition/cube/repository.py",
+        "darts_acquisition/scenes/store.py",
+        "darts_acquisition/io/store.py",
+        "darts/run/lock.py",
+    },
+}
+
+
+@pytest.mark.parametrize("pattern", ALLOWED)
+def test_no_labelling_atomic_writer_or_count_of_cpus_exists_twice(pattern: str) -> None:
+    found = {
+        str(path.relative_to(PACKAGES)).partition("/src/")[2]
+        for path in PACKAGES.glob("*/src/**/*.py")
+        if re.search(pattern, path.read_text("utf-8"))
+    }
+    assert found == ALLOWED[pattern]
+
+
 @pytest.mark.parametrize("dims", [("lat", "lon"), pytest.param(("yc", "xc"), marks=pytest.mark.slow)])
 def test_every_stage_takes_every_name_of_rows_and_columns(dims, tmp_path) -> None:
     """Dimensions under another name that odc.geo knows give what y and x give, from stage to stage."""
@@ -64,7 +98,7 @@ def test_every_stage_takes_every_name_of_rows_and_columns(dims, tmp_path) -> Non
     dem = make_dem(rough((40, 50), np.random.default_rng(1)), grid)
     dem["arcticdem_data_mask"] = (dem.dem.dims, np.ones((40, 50), np.uint8))
     names = dict(zip(("y", "x"), dims, strict=True))
-    model = SMPSegmenter(demo_model(), "cpu")
+    model = segmenter(PixelNetwork((3.0, -2.0, 1.5)))
     results = []
     for rename in (lambda ds: ds, lambda ds: ds.rename(names)):
         tile = pre.preprocess_v2(rename(usual), rename(dem), None, 20, device="cpu")
@@ -81,7 +115,7 @@ def test_every_stage_takes_every_name_of_rows_and_columns(dims, tmp_path) -> Non
     "run",
     [
         lambda given: pre.preprocess_v2(given, None, None, device="cpu"),
-        lambda given: SMPSegmenter(demo_model(), "cpu").segment_tile(given),
+        lambda given: segmenter(PixelNetwork((3.0, -2.0, 1.5))).segment_tile(given),
         lambda given: post.prepare_export(given, device="cpu"),
         lambda given: export_tile(given, "never"),
     ],

@@ -164,10 +164,7 @@ def _resample(
     ds: xr.Dataset, what: str, names: list[str], geobox: GeoBox, backend: Backend, *, is_cubic: bool
 ) -> dict[str, Any]:
     """Bring layers of uint8 onto a grid."""
-    if len(names) == 1:
-        source = backend.asarray(upright(ds[names[0]], names[0]).data, np.uint8)[None]
-    else:
-        source = backend.asarray(np.stack([np.asarray(upright(ds[name], name).data) for name in names]), np.uint8)
+    source = backend.xp.stack([backend.asarray(upright(ds[name], name).data, np.uint8) for name in names])
     sampling = get_sampling(geobox, get_geobox(ds, what), cubic=is_cubic)
     return dict(zip(names, backend.resample(source, sampling), strict=True))
 

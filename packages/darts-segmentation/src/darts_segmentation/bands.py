@@ -1,7 +1,6 @@
 """Read the bands of a tile: where they are valid, and patch by patch as the networks want them."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -9,14 +8,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from darts_segmentation.grid import PatchGrid
-from darts_utils import GridError, MissingBandError, check_dataset, get_band, mask_declared, upright, usable_cpus
+from darts_utils import (
+    GridError,
+    MissingBandError,
+    check_dataset,
+    get_band,
+    mask_declared,
+    row_blocks,
+    share_rows,
+    upright,
+)
 
 if TYPE_CHECKING:
     import torch
     import xarray as xr
-
-_BLOCK_ROWS = 256
-_THREADS = 8
 
 
 @dataclass(frozen=True)
@@ -114,13 +119,12 @@ def valid_pixels(bands: Mapping[str, Any], members: Iterable[Sequence[Channel]])
     distinct = list({tuple(sorted(names)): names for names in speaking if names}.values())
     valid = np.ones(next(iter(bands.values())).shape, dtype=bool)
 
-    def look_at_rows(top: int) -> None:
-        rows = slice(top, top + _BLOCK_ROWS)
-        for names in distinct:
-            valid[rows] &= _valid_in_any([(tests[name], bands[name][rows]) for name in names])
+    def look_at_rows(first: int, end: int) -> None:
+        for rows in map(slice, *zip(*row_blocks(first, end, valid.shape[1]), strict=True)):
+            for names in distinct:
+                valid[rows] &= _valid_in_any([(tests[name], bands[name][rows]) for name in names])
 
-    with ThreadPoolExecutor(min(_THREADS, usable_cpus())) as pool:
-        list(pool.map(look_at_rows, range(0, len(valid), _BLOCK_ROWS)))
+    share_rows(look_at_rows, valid.shape)
     return valid
 
 

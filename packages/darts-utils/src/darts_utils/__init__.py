@@ -38,6 +38,8 @@ from darts_utils.labelled import check_data_array, check_dataset, spatial_dims, 
 from darts_utils.paths import CubeOrigin, DefaultPaths, FoundCube, original_cube
 from darts_utils.resources import available_memory, usable_cpus
 from darts_utils.results import ResultFolder, read_manifest
+from darts_utils.rows import row_blocks, share_rows
+from darts_utils.segments import connect_segments, find_segments, segment_pixels, touching_segments
 from darts_utils.timing import Stopwatch, step
 from darts_utils.values import check_range, mask_declared
 from darts_utils.version import RESULTS_VERSION, lazy_version
@@ -83,7 +85,9 @@ __all__ = [
     "check_data_array",
     "check_dataset",
     "check_range",
+    "connect_segments",
     "declared_bands",
+    "find_segments",
     "get_band",
     "is_on_gpu",
     "mask_declared",
@@ -92,8 +96,12 @@ __all__ = [
     "read_manifest",
     "remove_partials",
     "resolve_device",
+    "row_blocks",
+    "segment_pixels",
+    "share_rows",
     "spatial_dims",
     "step",
+    "touching_segments",
     "try_cupy",
     "upright",
     "usable_cpus",

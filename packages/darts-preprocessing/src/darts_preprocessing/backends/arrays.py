@@ -1,11 +1,11 @@
-"""What whole-array kernels are made of, and resampling: for the GPU (cupy), and for the CPU where asked (numpy).
+"""The GPU: whole-array kernels of cupy, what they are made of, and resampling.
 
 Arithmetic is in float64, strip by strip, so that the memory needed besides the results stays small.
 """
 
 import math
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from types import ModuleType
 from typing import Any
 
@@ -13,32 +13,42 @@ import numpy as np
 
 from darts_preprocessing.backends.interface import Core, Features, Sampling, Shading
 from darts_preprocessing.nodes import Nodes
+from darts_utils import Device, is_on_gpu
 
 _STRIP_CELLS = 1 << 23
 
 
-class ArrayBackend:
-    """Kernels on the arrays of one module.
+class GpuBackend:
+    """Kernels on cupy arrays.
 
-    Attributes:
-        xp: The module: numpy, or cupy.
+    Args:
+        xp: cupy.
+        index: Number of the GPU as CUDA counts the visible ones.
     """
 
-    def __init__(self, xp: ModuleType) -> None:
+    def __init__(self, xp: ModuleType, index: int = 0) -> None:
         self.xp = xp
+        self.index = index
+
+    @classmethod
+    def of(cls, device: Device) -> "GpuBackend":
+        """Return the backend for a GPU on which cupy works."""
+        import cupy
+
+        return cls(cupy, device.index)
 
     def active(self) -> AbstractContextManager[Any]:
-        """Return a context in which new arrays lie where this backend works."""
-        return nullcontext()
+        """Return a context in which new arrays lie on this GPU."""
+        return self.xp.cuda.Device(self.index)
 
     def asarray(self, values: Any, dtype: Any = None) -> Any:
         """Return the values as a contiguous array of this backend, copied only where needed."""
-        here = values if hasattr(values, "__cuda_array_interface__") else np.asarray(values)
+        here = values if is_on_gpu(values) else np.asarray(values)
         return self.xp.ascontiguousarray(self.xp.asarray(here, dtype=dtype))
 
     def to_host(self, array: Any) -> Any:
-        """Return an array of this backend as a numpy array."""
-        return array
+        """Return a cupy array as a numpy array."""
+        return self.xp.asnumpy(array)
 
     def run(self, kernels: Any, inputs: Any, names: Sequence[str]) -> Features:
         """See :meth:`Backend.run`."""

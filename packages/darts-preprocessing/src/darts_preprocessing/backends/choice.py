@@ -3,9 +3,9 @@
 from collections.abc import Collection
 from typing import Any
 
+from darts_preprocessing.backends.arrays import GpuBackend
 from darts_preprocessing.backends.compilation import finish_compilation
 from darts_preprocessing.backends.cpu import CpuBackend
-from darts_preprocessing.backends.gpu import GpuBackend
 from darts_preprocessing.backends.interface import Backend
 from darts_preprocessing.backends.jit import Kernel
 from darts_utils import Device, is_on_gpu, try_cupy
@@ -17,7 +17,7 @@ TRIAL = try_cupy('pip install "darts-preprocessing[cuda12]", or [cuda13] for CUD
 def backend_for(device: Device, kernels: Collection[Kernel]) -> Backend:
     """Return what computes on a device; on the CPU, when the kernels are compiled that it will call."""
     if device.type == "cuda":
-        return GpuBackend(device.index)
+        return GpuBackend.of(device)
     finish_compilation(kernels)
     return CpuBackend()
 
