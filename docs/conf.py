@@ -100,7 +100,34 @@ class PipelineOptions(SphinxDirective):
         return f"| `--{name.replace('_', '-')}` | {text} | {shown} |"
 
 
+AUXILIARY = {"arcticdem": "ArcticDEM", "tcvis": "TCVIS"}
+
+
+class FeatureTable(SphinxDirective):
+    """A table of the features of preprocessing, made from their registry: ``default``, or ``others``."""
+
+    required_arguments = 1
+
+    def run(self) -> list[nodes.Node]:
+        """Write the table as Markdown and let MyST read it."""
+        from darts_preprocessing import FEATURES
+
+        wanted = self.arguments[0] == "default"
+        rows = [self._row(feature) for feature in FEATURES.own.values() if feature.by_default == wanted]
+        head = "| variable | from | | unit | range |"
+        return self.parse_text_to_nodes("\n".join([head, "|---|---|---|---|---|", *rows, ""]))
+
+    @staticmethod
+    def _row(feature: Any) -> str:
+        needs = ", ".join(f"`{name}`" for name in feature.needs)
+        source = needs or f"the same of {AUXILIARY[feature.auxiliary]}"
+        function = feature.function and f"; {{func}}`~darts_preprocessing.{feature.function.__name__}`"
+        band, span = feature.band, f"{feature.band.low:g} … {feature.band.high:g}".replace("-", "−")
+        return f"| `{band.name}` | {source} | {feature.definition}{function or ''} | {band.units or ''} | {span} |"
+
+
 def setup(app: Sphinx) -> None:
     """Connect the above with Sphinx."""
     app.add_directive("pipeline-options", PipelineOptions)
+    app.add_directive("feature-table", FeatureTable)
     app.connect("missing-reference", find_public_name)

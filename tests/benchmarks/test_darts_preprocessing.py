@@ -15,15 +15,16 @@ import numpy as np
 import pytest
 import scipy.fft
 
-from darts_preprocessing.backends import Core, Shading
+from darts_preprocessing.backends import Shading
 from darts_preprocessing.backends.cpu import CpuBackend
 from darts_preprocessing.nodes import Nodes
 from support.locked_install import locked_install
+from support.preprocessing import run_kernels
 
 SIZE = 8000
 CELL = 3.0
 ROUNDS = 3
-CORE = Core.whole((SIZE, SIZE))
+NAME = "relative_elevation"
 
 
 @pytest.fixture(scope="module")
@@ -77,9 +78,12 @@ def relative_elevation_by_fft(dem, radius):
 
 
 def test_relative_elevation(benchmark, dem):
-    backend = CpuBackend()
-    small = dem[:600, :600]
-    backend.relative_elevation(small, Core.whole(small.shape), 5, 0)
+
+    def relative_elevation(dem, radius):
+        (values,) = run_kernels(CpuBackend(), [NAME], {"dem": dem}, settings={NAME: (radius, 0)}).values()
+        return values
+
+    relative_elevation(dem[:600, :600], 5)
     results: dict[str, np.ndarray] = {}
 
     def run(name, function):
@@ -87,8 +91,8 @@ def test_relative_elevation(benchmark, dem):
 
     seconds = medians(
         benchmark,
-        ours_32=lambda: run("ours", lambda: backend.relative_elevation(dem, CORE, 32, 0)),
-        ours_64=lambda: backend.relative_elevation(dem, CORE, 64, 0),
+        ours_32=lambda: run("ours", lambda: relative_elevation(dem, 32)),
+        ours_64=lambda: relative_elevation(dem, 64),
         fft_32=lambda: run("fft", lambda: relative_elevation_by_fft(dem, 32)),
     )
     difference = np.nanmax(np.abs(results["ours"] - results["fft"]))
@@ -144,12 +148,13 @@ def test_local_features(benchmark, dem):
     names = ("slope", "aspect", "hillshade", "curvature")
     nodes = Nodes(np.ones((33, 33), dtype=np.complex128), 256)
     small = dem[:300, :300]
-    backend.gradient_features(small, Core.whole(small.shape), CELL, names, SUN, nodes)
+    options = {"cell": CELL, "settings": {"hillshade": SUN}, "north": nodes}
+    run_kernels(backend, names, {"dem": small}, **options)
     passes = (slope_by_numpy, aspect_by_numpy, hillshade_by_numpy, curvature_by_numpy)
     results = {}
 
     def one_pass():
-        results.update(backend.gradient_features(dem, CORE, CELL, names, SUN, nodes))
+        results.update(run_kernels(backend, names, {"dem": dem}, **options))
 
     def four_passes():
         for name, function in zip(names, passes, strict=True):
@@ -172,7 +177,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np, xarray as xr
 from odc.geo.geobox import GeoBox
 from odc.geo.xr import wrap_xr
-from darts_preprocessing import FEATURES, preprocess_v2
+from darts_preprocessing import preprocess_v2
 from darts_utils import Stopwatch
 from support.preprocessing import covering, make_geobox
 
@@ -202,7 +207,7 @@ for _ in range(3):
         result = preprocess_v2(*given, device="cpu")
     seconds.append(time.perf_counter() - start)
     steps = {name: round(value, 2) for name, value in watch.seconds.items()}
-    assert set(FEATURES) <= set(result.data_vars)
+    assert {"ndvi", "dem", "tc_wetness", "curvature"} <= set(result.data_vars)
     del result
 peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 inputs = sum(ds.nbytes for ds in given)
@@ -233,13 +238,14 @@ _FIRST_USE = """
 import json, sys, time
 seconds = {before}
 start = time.perf_counter()
-from darts_preprocessing import FEATURES, compile_kernels
+from darts_preprocessing import FEATURES, compile_kernels, needs_of
 from darts_preprocessing.backends.compilation import finish_compilation
+needs = needs_of(feature for feature in FEATURES.values() if feature.by_default)
 if seconds:
     compile_kernels(device="cpu")
     time.sleep(seconds)  # as a process does that waits for its first tile
     start = time.perf_counter()
-finish_compilation(FEATURES)
+finish_compilation(needs.every_kernel)
 print(json.dumps(time.perf_counter() - start))
 """
 

@@ -6,23 +6,23 @@ from unittest import mock
 
 import pytest
 
-from darts_postprocessing.backends import Backend, bands
+from darts_postprocessing.backends import Backend
 from darts_postprocessing.backends.cpu import CpuBackend
 from darts_postprocessing.backends.cuda import CudaBackend
-from darts_utils import Device, try_cupy
-from support.postprocessing import StandInCupy, StandInNdimage
+from darts_utils import Device, rows, try_cupy
+from support.cupy_standin import StandInCupy, label
 
 
 @pytest.fixture(
     scope="session",
-    params=["cpu", pytest.param("cuda", marks=pytest.mark.gpu), "cuda logic on numpy"],
+    params=["cpu", pytest.param("cuda", marks=pytest.mark.gpu), "strict stand-in"],
 )
 def backend(request: pytest.FixtureRequest) -> Backend:
-    """Each backend; the one for CUDA twice, on a GPU where one works and with numpy in place of cupy."""
+    """Each backend; the one for CUDA twice, on a GPU where one works and on a strict stand-in."""
     if request.param == "cpu":
         return CpuBackend()
-    if request.param == "cuda logic on numpy":
-        return CudaBackend(StandInCupy(), StandInNdimage(), 0)
+    if request.param == "strict stand-in":
+        return CudaBackend(StandInCupy(), label, 0)
     gpu = Device("cuda", 0)
     if reason := try_cupy("pip install cupy")(gpu):
         pytest.skip(f"no working GPU: {reason}")
@@ -36,8 +36,8 @@ def small_blocks() -> Callable[[int, int], AbstractContextManager[None]]:
     @contextmanager
     def patched(pixels: int, threads: int) -> Iterator[None]:
         with (
-            mock.patch.object(bands, "BLOCK_PIXELS", pixels),
-            mock.patch.object(bands, "usable_cpus", return_value=threads),
+            mock.patch.object(rows, "BLOCK_PIXELS", pixels),
+            mock.patch.object(rows, "usable_cpus", return_value=threads),
         ):
             yield
 

@@ -8,6 +8,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from darts_postprocessing.backends.cuda import CudaBackend
+from support.cupy_standin import StandInCupy, label
 from support.postprocessing import binarize_plainly, erode_plainly, make_scene
 
 shapes = hnp.array_shapes(min_dims=2, max_dims=2, max_side=40)
@@ -193,3 +195,27 @@ def test_several_threads_at_once(backend, small_blocks):
         for (probs, quality), (eroded, objects) in zip(scenes, pool.map(work, scenes), strict=True):
             np.testing.assert_array_equal(eroded, erode_plainly(quality, 4, 4))
             np.testing.assert_array_equal(objects, binarize_plainly(probs, 0.5, 12, eroded))
+
+
+@pytest.mark.parametrize("dtype", ["u1", "i2", "u8", "?"])
+@pytest.mark.parametrize("threshold", [0, 0.5, 50.5, 254.95, 255, 300.5, 1e30])
+def test_whole_numbers_compare_with_fractions_as_numbers_do(backend, dtype, threshold):
+    values = np.array([[0, 1, 50, 51, 127, 254, 255]]).astype(dtype)
+    found = run(backend, "binarize", values, float(threshold), 1, None)
+    np.testing.assert_array_equal(found, values.astype(np.float64) > threshold)
+
+
+@pytest.mark.parametrize(
+    ("kernel", "arguments"),
+    [("at_least", (1,)), ("erode", (2, 1)), ("mask_out", (np.ones((5, 6), bool),)), ("binarize", (0.5, 2, None))],
+)
+def test_the_stand_in_catches_a_host_array_where_one_of_the_device_belongs(kernel, arguments):
+    backend = CudaBackend(StandInCupy(), label, 0)
+    image = np.ones((5, 6), np.float32)
+    ours = [backend.to_device(each) if isinstance(each, np.ndarray) else each for each in arguments]
+    getattr(backend, kernel)(backend.to_device(image), *ours)
+    with pytest.raises(TypeError, match="Unsupported type"):
+        getattr(backend, kernel)(image, *ours)
+    if any(isinstance(each, np.ndarray) for each in arguments):
+        with pytest.raises(TypeError, match="Unsupported type"):
+            getattr(backend, kernel)(backend.to_device(image), *arguments)

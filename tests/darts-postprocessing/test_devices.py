@@ -9,13 +9,14 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from darts_postprocessing import binarize, erode_mask, kernels, prepare_export
-from darts_postprocessing.backends import choose_backend
+from darts_postprocessing import binarize, erode_mask, kernels, postprocess, prepare_export
+from darts_postprocessing.backends import choose_backend, cuda
 from darts_postprocessing.backends.cpu import CpuBackend
 from darts_postprocessing.backends.cuda import CudaBackend
 from darts_utils import Device, DeviceFallbackWarning
+from support.cupy_standin import GpuArray, StandInCupy, label
 from support.driver import ONE_GPU, show_gpus
-from support.postprocessing import CupyArray, StandInCupy, StandInNdimage, make_scene
+from support.postprocessing import make_scene
 
 
 @pytest.fixture
@@ -25,12 +26,10 @@ def no_gpu(monkeypatch):
 
 @pytest.fixture
 def stand_in(monkeypatch):
-    """A GPU 0 on which "cupy" runs numpy."""
-    cupy, cupyx, scipy = StandInCupy(), ModuleType("cupyx"), ModuleType("cupyx.scipy")
-    scipy.ndimage = StandInNdimage()
+    """A GPU 0 that is a strict stand-in."""
+    cupy = StandInCupy()
     monkeypatch.setitem(sys.modules, "cupy", cupy)
-    monkeypatch.setitem(sys.modules, "cupyx", cupyx)
-    monkeypatch.setitem(sys.modules, "cupyx.scipy", scipy)
+    monkeypatch.setattr(cuda, "find_label", lambda: label)
     show_gpus(monkeypatch, ONE_GPU)
     return cupy
 
@@ -103,31 +102,31 @@ def test_host_arrays_come_back_to_the_host(stand_in, tile, wanted):
 
 def test_what_is_on_the_gpu_stays_there(stand_in, tile):
     expected = prepare_export(tile, device="cpu", quality_level=1)
-    on_gpu = tile.assign(probabilities=(("y", "x"), tile["probabilities"].values.view(CupyArray)))
-    assert type(on_gpu["probabilities"].data) is CupyArray
+    on_gpu = tile.assign(probabilities=(("y", "x"), GpuArray(tile["probabilities"].values)))
+    assert type(on_gpu["probabilities"].data) is GpuArray
     result = prepare_export(on_gpu, quality_level=1)
-    assert type(result["probabilities"].data) is CupyArray
-    assert type(result["binarized_segmentation"].data) is CupyArray
+    assert type(result["probabilities"].data) is GpuArray
+    assert type(result["binarized_segmentation"].data) is GpuArray
     assert type(result["extent"].data) is np.ndarray
     for name in expected.data_vars:
-        np.testing.assert_array_equal(np.asarray(result[name].data), expected[name].values)
+        found = result[name].data
+        np.testing.assert_array_equal(found.get() if isinstance(found, GpuArray) else found, expected[name].values)
 
 
 def test_who_asks_for_the_cpu_gets_host_memory(tile):
     mask = tile["quality_data_mask"].values
-    eroded = kernels.erode(mask.view(CupyArray), 3, device="cpu")
+    eroded = kernels.erode(GpuArray(mask), 3, device="cpu")
     assert type(eroded) is np.ndarray
     np.testing.assert_array_equal(eroded, kernels.erode(mask, 3, device="cpu"))
 
 
 def test_none_takes_the_gpu_of_the_array(stand_in):
-    array = np.zeros((2, 2), np.float32).view(CupyArray)
-    array.device = type(array.device)(id=3)
+    array = GpuArray(np.zeros((2, 2), np.float32), index=3)
     backend = choose_backend(None, np.zeros((2, 2)), array)
     assert isinstance(backend, CudaBackend)
     assert backend._index == 3
     assert backend.to_device(array) is array
-    assert CudaBackend(stand_in, StandInNdimage(), 0).to_device(array) is not array
+    assert CudaBackend(stand_in, label, 0).to_device(array) is not array
 
 
 def test_importing_needs_no_heavy_library():
@@ -138,3 +137,39 @@ print(*sorted(heavy & set(sys.modules)))
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == ""
+
+
+def test_cucim_labels_where_it_is_installed_and_cupy_elsewhere(monkeypatch):
+    def install(name, **functions):
+        module = ModuleType(name)
+        vars(module).update(functions)
+        monkeypatch.setitem(sys.modules, name, module)
+        return module
+
+    def of_cucim(image, *, connectivity, return_num):
+        return "cucim", image, connectivity, return_num
+
+    for name in ("cucim", "cucim.skimage"):
+        install(name)
+    install("cucim.skimage.measure", label=of_cucim)
+    ndimage = install("cupyx.scipy.ndimage", label=lambda image, structure: ("cupy", image, structure.sum()))
+    for name in ("cupyx", "cupyx.scipy"):
+        install(name, ndimage=ndimage)
+    monkeypatch.setattr(cuda, "CUCIM_AVAILABLE", True)
+    assert cuda.find_label()("image") == ("cucim", "image", 2, True)
+    monkeypatch.setattr(cuda, "CUCIM_AVAILABLE", False)
+    assert cuda.find_label()("image") == ("cupy", "image", 9)
+
+
+def test_the_names_of_the_first_darts(monkeypatch, stand_in):
+    assert (postprocess.binarize, postprocess.erode_mask, postprocess.prepare_export) == (
+        binarize,
+        erode_mask,
+        prepare_export,
+    )
+    assert isinstance(postprocess.CUCIM_AVAILABLE, bool)
+    assert postprocess.DEFAULT_DEVICE == "cuda"
+    show_gpus(monkeypatch)
+    assert postprocess.DEFAULT_DEVICE == "cpu"
+    with pytest.raises(AttributeError, match="no attribute 'DEFAULT'"):
+        _ = postprocess.DEFAULT

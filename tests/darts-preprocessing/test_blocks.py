@@ -7,8 +7,9 @@ import numba
 import numpy as np
 import pytest
 
-from darts_preprocessing.backends import Core, blocks
+from darts_preprocessing.backends import blocks
 from darts_preprocessing.backends.cpu import CpuBackend
+from support import preprocessing as oracle
 
 
 def test_every_block_is_done_once_and_on_several_threads(monkeypatch):
@@ -72,7 +73,8 @@ def test_the_numbers_do_not_depend_on_the_threads(monkeypatch):
     results = []
     for threads in (1, 4):
         monkeypatch.setattr(numba.config, "NUMBA_NUM_THREADS", threads)
-        results.append(CpuBackend().relative_elevation(dem, Core.whole(dem.shape), 11, 3))
+        radii = {"relative_elevation": (11, 3)}
+        results += oracle.run_kernels(CpuBackend(), [*radii], {"dem": dem}, settings=radii).values()
     np.testing.assert_array_equal(*results)
 
 

@@ -10,34 +10,25 @@ from time import monotonic
 
 import numpy as np
 import pytest
+from numba.core.registry import CPUDispatcher
 
 import darts_preprocessing as dp
 from darts_preprocessing import kernels
-from darts_preprocessing.backends import (
-    compilation,
-    cpu_disk,
-    cpu_gradient,
-    cpu_nodes,
-    cpu_warp,
-    cpu_window,
-    jit,
-    kernel_cache,
-)
-from darts_preprocessing.terrain import WINDOW_FEATURES
+from darts_preprocessing.backends import compilation, jit, kernel_cache
 from darts_utils import Device, DeviceError, ParameterError, Stopwatch
 
 TESTS = Path(__file__).parents[1]
 
 # Counts what numba compiles while four threads compute everything at once, on rasters of all kinds.
 EVERYTHING = """
-import json, threading, warnings
+import json, sys, threading, warnings
 from collections import Counter
 from numba.core import event
 import numpy as np
 import xarray as xr
 from odc.geo.xr import wrap_xr
 import darts_preprocessing as dp
-from darts_preprocessing.backends import cpu_disk, cpu_gradient, cpu_nodes, cpu_warp, cpu_window, jit
+from darts_preprocessing.backends import jit
 from support.preprocessing import covering, make_dem, make_geobox, make_tile, rough
 
 def arranged(values, rng):
@@ -112,8 +103,8 @@ compiled = Counter(
     for function in [recorded.data["dispatcher"].py_func]
     if function.__module__.startswith("darts_preprocessing")
 )
-modules = (cpu_disk, cpu_gradient, cpu_nodes, cpu_warp, cpu_window)
-kernels = [k.function for module in modules for k in vars(module).values() if isinstance(k, jit.Kernel)]
+modules = [module for name, module in list(sys.modules.items()) if name.startswith("darts_preprocessing.")]
+kernels = {k.function for module in modules for k in vars(module).values() if isinstance(k, jit.Kernel)}
 print(json.dumps([compiled, [f"{function.__module__}.{function.__name__}" for function in kernels]]))
 """
 
@@ -137,11 +128,10 @@ def python(code, folder):
 LOADED = """
 import json
 from numba.core import event
-from darts_preprocessing import FEATURES
-from darts_preprocessing.backends.cpu import kernels_of
-from darts_preprocessing.terrain import WINDOW_FEATURES
+from darts_preprocessing import FEATURES, needs_of
+needs = needs_of(FEATURES.values())
 with event.install_recorder("numba:compile") as recorder:
-    for kernel in kernels_of((*FEATURES, *WINDOW_FEATURES)):
+    for kernel in needs.every_kernel:
         kernel.compile()
 print(json.dumps(len(recorder.buffer)))
 """
@@ -173,9 +163,13 @@ def test_a_kernel_takes_nothing_but_its_signature():
 
 def test_helpers_lie_beside_their_kernels():
     """numba takes machine code for stale when the file of the kernel changes, not when that of a helper does."""
-    for module in (cpu_disk, cpu_gradient, cpu_nodes, cpu_warp, cpu_window):
-        functions = [getattr(value, "py_func", getattr(value, "function", None)) for value in vars(module).values()]
-        assert {function.__module__ for function in functions if function is not None} == {module.__name__}
+    modules = [module for name, module in sys.modules.items() if name.startswith("darts_preprocessing.")]
+    kinds = (jit.Helper, CPUDispatcher)
+    helpers = [(module, value) for module in modules for value in vars(module).values() if isinstance(value, kinds)]
+    assert len(helpers) > 5
+    for module, value in helpers:
+        function = value.function if isinstance(value, jit.Helper) else value.py_func
+        assert function.__module__ == module.__name__
 
 
 class Slow:
@@ -184,7 +178,7 @@ class Slow:
     def __init__(self, monkeypatch, error=None):
         self.calls, self.error = 0, error
         self.entered, self.may_go_on = threading.Event(), threading.Event()
-        monkeypatch.setattr(jit, "compile_and_keep", self)
+        monkeypatch.setattr(kernel_cache, "compile_and_keep", self)
 
     def __call__(self, function, arguments, options):
         self.calls += 1
@@ -197,21 +191,19 @@ class Slow:
 
 
 @pytest.fixture
-def kernel(monkeypatch):
-    """A kernel that the feature "new" needs, and nothing else."""
-    new = jit.Kernel(lambda results: None, ())
-    monkeypatch.setattr("darts_preprocessing.backends.cpu.kernels_of", lambda features: [new] * ("new" in features))
-    return new
+def kernel():
+    """A new kernel."""
+    return jit.Kernel(lambda results: None, ())
 
 
 def test_whoever_needs_a_kernel_that_is_being_compiled_waits(monkeypatch, kernel):
     compiler, state, results = Slow(monkeypatch), compilation._Compilation(), []
     for _ in range(3):
-        state.begin(["new"])
+        state.begin([kernel])
     assert compiler.entered.wait(30)
 
     def use():
-        state.finish({"new"})
+        state.finish({kernel})
         kernel(results)
 
     threads = [threading.Thread(target=use) for _ in range(5)]
@@ -230,9 +222,9 @@ def test_the_wait_is_a_step_of_its_own_and_only_the_first_time(monkeypatch, kern
     Slow(monkeypatch).may_go_on.set()
     state = compilation._Compilation()
     with Stopwatch().recording() as first:
-        state.finish(["new"])
+        state.finish([kernel])
     with Stopwatch().recording() as second:
-        state.finish(["new"])
+        state.finish([kernel])
     assert list(first.seconds) == ["compile kernels"]
     assert second.seconds == {}
 
@@ -243,7 +235,7 @@ def test_an_error_in_the_background_shows_at_use(monkeypatch, kernel, caplog):
     died = []
     monkeypatch.setattr(threading, "excepthook", died.append)
     with caplog.at_level("DEBUG", logger=compilation.__name__):
-        state.begin(["new"])
+        state.begin([kernel])
         deadline = monotonic() + 30
         while not caplog.records and monotonic() < deadline:
             threading.Event().wait(0.01)
@@ -251,9 +243,9 @@ def test_an_error_in_the_background_shows_at_use(monkeypatch, kernel, caplog):
     assert [record.levelname for record in caplog.records] == ["DEBUG"]
     for _ in range(2):
         with pytest.raises(ValueError, match="no compiler"):
-            state.finish(["new"])
+            state.finish([kernel])
     compiler.error = None
-    state.finish(["new"])
+    state.finish([kernel])
     kernel(results := [])
     assert results == [4]
 
@@ -263,10 +255,10 @@ def test_a_cache_that_cannot_be_kept_is_told_once(monkeypatch, kernel):
     monkeypatch.setattr(kernel_cache, "get_trouble", lambda: "/tmp/x belongs to another user")
     state = compilation._Compilation()
     with pytest.warns(dp.KernelCacheWarning, match="NUMBA_CACHE_DIR .* belongs to another user") as record:
-        state.finish(["new"])
+        state.finish([kernel])
     assert len(record) == 1
-    for feature in ("new", "another"):
-        state.finish([feature])  # warnings are errors in these tests
+    for each in (kernel, jit.Kernel(lambda results: None, ())):
+        state.finish([each])  # warnings are errors in these tests
 
 
 def test_such_a_warning_as_an_error_stops_each_use(monkeypatch, kernel):
@@ -275,7 +267,7 @@ def test_such_a_warning_as_an_error_stops_each_use(monkeypatch, kernel):
     state = compilation._Compilation()
     for _ in range(2):
         with pytest.raises(dp.KernelCacheWarning, match="disk full"):  # warnings are errors in these tests
-            state.finish(["new"])
+            state.finish([kernel])
 
 
 @pytest.fixture
@@ -286,12 +278,19 @@ def begun(monkeypatch):
     return calls
 
 
-def test_features_are_those_of_the_package(begun):
+def names_of(kernels):
+    return [kernel.function.__name__ for kernel in kernels]
+
+
+def test_the_kernels_are_those_that_the_features_need(begun):
     dp.compile_kernels(device="cpu")
     dp.compile_kernels("slope", device="cpu")
-    dp.compile_kernels(["ndvi", *WINDOW_FEATURES], device="cpu")
-    assert begun == [set(dp.FEATURES), {"slope"}, {"ndvi", *WINDOW_FEATURES}]
-    with pytest.raises(ParameterError, match=r"features names slop; known features: ndvi, .*dissection_index\."):
+    dp.compile_kernels(["ndvi", "dissection_index", "wdrvi"], device="cpu")
+    default, slope, others = map(names_of, begun)
+    assert slope == ["interpolate_block", "cubic_block", "gradient_block"]
+    assert set(default) == {*slope, "ndvi_rows", "nearest_block", "add_up", "add_disks", "subtract_means"}
+    assert others == ["interpolate_block", "cubic_block", "ndvi_rows", "dissection_rows"]
+    with pytest.raises(ParameterError, match=r"features names slop; known features: ndvi, .*, and the indices of sp"):
         dp.compile_kernels(["slop", "slope"])
     with pytest.raises(ParameterError, match="device is 'gpu'"):
         dp.compile_kernels(device="gpu")
@@ -308,16 +307,7 @@ def test_nothing_is_compiled_for_a_gpu_that_works(monkeypatch, begun):
 
     monkeypatch.setattr(kernels, "resolve_device", refuse)
     dp.compile_kernels(["ndvi"], device="cuda")
-    assert begun == [{"ndvi"}]
-
-
-def test_every_feature_has_its_kernels():
-    from darts_preprocessing.backends.cpu import kernels_of
-
-    for feature in (*dp.FEATURES, *WINDOW_FEATURES):
-        assert kernels_of([feature])
-    assert kernels_of([]) == []
-    assert [kernel.function.__name__ for kernel in kernels_of({"ndvi"})] == ["ndvi_rows"]
+    assert [names_of(kernels) for kernels in begun] == [["ndvi_rows"]]
 
 
 AT_EXIT = """

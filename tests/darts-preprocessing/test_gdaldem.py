@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 import rasterio
 
-from darts_preprocessing.backends import Core, Shading
+from darts_preprocessing.backends import Shading
+from support import preprocessing as oracle
 
 pytestmark = pytest.mark.skipif(shutil.which("gdaldem") is None, reason="gdaldem (Debian's gdal-bin) is not installed")
 
@@ -43,9 +44,8 @@ def gdaldem(svalbard, tmp_path_factory):
 def ours(backend, svalbard):
     _, dem, cell = svalbard
     names = ["slope", "aspect", "hillshade"]
-    sun = Shading.from_angles(AZIMUTH, ELEVATION)
-    features = backend.gradient_features(backend.asarray(dem), Core.whole(dem.shape), cell, names, sun, None)
-    return {name: backend.to_host(values) for name, values in features.items()}
+    sun = {"hillshade": Shading.from_angles(AZIMUTH, ELEVATION)}
+    return oracle.run_kernels(backend, names, {"dem": dem}, cell=cell, settings=sun)
 
 
 def no_corners(values):
@@ -75,5 +75,6 @@ def test_hillshade(ours, gdaldem):
 def test_ruggedness(backend, svalbard, gdaldem):
     _, dem, _ = svalbard
     theirs = gdaldem("TRI", "-alg", "Riley")
-    values = backend.to_host(backend.ruggedness(backend.asarray(dem), 3))
+    window = {"terrain_ruggedness_index": 3}
+    (values,) = oracle.run_kernels(backend, [*window], {"dem": dem}, settings=window).values()
     np.testing.assert_allclose(values[1:-1, 1:-1], theirs[1:-1, 1:-1], rtol=1e-4, atol=1e-3)

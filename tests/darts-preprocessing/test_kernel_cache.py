@@ -23,7 +23,7 @@ ds = xr.Dataset({n: (("y", "x"), np.full((2, 2), v, "f4")) for n, v in (("nir", 
 with event.install_recorder("numba:compile") as recorder:
     for _ in range(2):
         assert (dp.calculate_ndvi(ds).ndvi == 0.5).all()
-from darts_preprocessing.backends.cpu_window import ndvi_rows
+from darts_preprocessing.features.ndvi import ndvi_rows
 print(json.dumps([dp.__file__, len(recorder.buffer) // 2, ndvi_rows.compile().stats.cache_path]))
 """
 
@@ -76,7 +76,7 @@ def test_places_are_taken_in_their_order(install):
     assert (compiled, said) == (1, "")
     assert kept.is_relative_to(install.home)
     install.unlock()
-    beside = install.site / "darts_preprocessing" / "backends" / "__pycache__"
+    beside = install.site / "darts_preprocessing" / "features" / "__pycache__"
     assert run(install, **home) == (1, beside, "")
     compiled, kept, said = run(install, NUMBA_CACHE_DIR=chosen, **home)
     assert (compiled, kept.parent, said) == (1, chosen, "")

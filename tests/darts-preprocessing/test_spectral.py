@@ -2,9 +2,11 @@
 
 import numpy as np
 import pytest
+import spyndex
 import xarray as xr
 
 import darts_preprocessing as dp
+from darts_preprocessing.features import spectral_indices
 from darts_utils import MissingBandError, ParameterError
 from support import preprocessing as oracle
 
@@ -62,10 +64,16 @@ def test_formula(tile, name):
 
 
 def test_every_index_of_the_package_is_tested_here():
-    terrain = {"slope", "aspect", "hillshade", "curvature", "topographic_position_index", "dissection_index"}
-    terrain |= {"terrain_ruggedness_index", "vector_ruggedness_measure"}
-    functions = {name.removeprefix("calculate_") for name in dp.__all__ if name.startswith("calculate_")}
-    assert functions - terrain - {"ndvi", "spectral_index"} == set(FORMULAS)
+    assert {feature.name for feature in spectral_indices.FEATURES} == set(FORMULAS)
+
+
+def test_what_is_said_of_an_index_is_what_spyndex_says():
+    names = {"B": "blue", "G": "green", "R": "red", "N": "nir"}
+    theirs = {key.lower(): index for key, index in spyndex.indices.items()}
+    for name in FORMULAS:
+        feature = dp.FEATURES[name]
+        assert feature.band.long_name == theirs[name].long_name
+        assert set(feature.needs) == {names[band] for band in theirs[name].bands if band in names}
 
 
 def test_ndvi_is_clipped_and_spyndex_is_not_asked(tile):
@@ -104,7 +112,7 @@ def test_division_by_zero_is_missing():
 
 
 def test_mistakes_are_named(tile):
-    with pytest.raises(MissingBandError, match="EVI needs blue; the Dataset holds green"):
+    with pytest.raises(MissingBandError, match="evi needs blue; the Dataset holds green"):
         dp.calculate_evi(tile.drop_vars("blue"))
     with pytest.raises(MissingBandError, match="ndvi needs nir"):
         dp.calculate_ndvi(tile.drop_vars("nir"))

@@ -146,7 +146,7 @@ def test_mistakes_are_named(ds):
         dp.calculate_dissection_index(ds, 2)
     with pytest.raises(ParameterError, match="at least one cell between them"):
         dp.calculate_topographic_position_index(ds, 10, 10)
-    with pytest.raises(MissingBandError, match="no 'dem', only"):
+    with pytest.raises(MissingBandError, match="slope needs dem; the Dataset holds height"):
         dp.calculate_slope(ds.rename(dem="height"))
     with pytest.raises(GridError, match="expected a projected CRS in metres"):
         dp.calculate_slope(ds.odc.assign_crs("EPSG:4326"))

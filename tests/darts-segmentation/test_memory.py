@@ -12,7 +12,8 @@ from darts_segmentation.blend import Blend
 from darts_segmentation.cpu import CpuEngine
 from darts_segmentation.cuda import CudaEngine
 from darts_segmentation.engine import memory_shortage
-from support.gpu import StandInCuda, StandInCupy
+from support.cupy_standin import StandInCupy
+from support.gpu import StandInCuda
 from support.segmentation import BlurNetwork, PixelNetwork, card, directly, random_tile, segmenter
 
 WEIGHTS = (3.0, -2.0, 1.5)

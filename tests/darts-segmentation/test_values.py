@@ -157,13 +157,14 @@ def test_a_declaration_that_marks_no_pixel_changes_nothing():
         np.testing.assert_array_equal(found, expected)
 
 
-def test_what_a_file_had_for_missing_pixels_does_not_matter_once_it_is_decoded():
-    """rioxarray keeps the mark of the file in the encoding, and NaN in the array."""
+@pytest.mark.parametrize(("scale", "missing"), [({}, True), ({"scale_factor": 1e-4}, False)])
+def test_marks_that_rioxarray_keeps_in_the_encoding_count_unless_they_are_in_another_unit(scale, missing):
     tile = random_tile((40, 40), missing=0.1)
-    tile["red"].encoding["_FillValue"] = 0.0
+    tile["red"].encoding |= {"_FillValue": 0.0, **scale}
     tile["red"][5, 5] = 0.0
+    expected = tile.assign(red=tile["red"].where(tile["red"] != 0)) if missing else tile
     found = segmenter(PixelNetwork(WEIGHTS)).segment_tile(tile, 16, 4)["probabilities"].values
-    np.testing.assert_allclose(found, directly(PixelNetwork(WEIGHTS), tile), atol=1e-6)
+    np.testing.assert_allclose(found, directly(PixelNetwork(WEIGHTS), expected), atol=1e-6)
 
 
 def test_the_demand_of_a_card_is_that_of_its_bands():

@@ -1,6 +1,8 @@
 """The band table says what the data model says, and normalisation is the float64 formula."""
 
+import importlib.metadata
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -8,7 +10,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from darts_utils import BANDS, UnknownBandError, band_attrs, get_band, normalize_band
+from darts_utils import (
+    BANDS,
+    OPTICAL_BANDS,
+    TREND_BANDS,
+    Band,
+    BandDeclarationWarning,
+    UnknownBandError,
+    band_attrs,
+    declared_bands,
+    get_band,
+    normalize_band,
+)
 
 # The data model, written out a second time: dtype, low, high.
 DATA_MODEL = {
@@ -46,7 +59,9 @@ def float64_normalization(values: np.ndarray, low: float, high: float) -> np.nda
 
 
 def test_the_table_is_the_data_model():
-    assert {name: (band.dtype, band.low, band.high) for name, band in BANDS.items()} == DATA_MODEL
+    assert {name: (band.dtype, band.low, band.high) for name, band in BANDS.data_model.items()} == DATA_MODEL
+    assert list(BANDS)[: len(DATA_MODEL)] == list(DATA_MODEL)
+    assert set(OPTICAL_BANDS) | set(TREND_BANDS) <= set(DATA_MODEL)
 
 
 def test_every_entry_carries_its_own_name_and_a_range():
@@ -57,7 +72,7 @@ def test_every_entry_carries_its_own_name_and_a_range():
 
 
 def test_only_float_bands_and_the_scene_classification_mark_missing_pixels():
-    marked = {name: band.nodata for name, band in BANDS.items() if band.nodata is not None}
+    marked = {name: band.nodata for name, band in BANDS.data_model.items() if band.nodata is not None}
     assert marked.pop("s2_scl") == 0
     assert set(marked) == {name for name, (dtype, *_) in DATA_MODEL.items() if dtype == "float32"}
     assert all(math.isnan(nodata) for nodata in marked.values())
@@ -73,6 +88,39 @@ def test_the_table_cannot_be_changed():
 @pytest.mark.parametrize("name", ["probabilities-tcvis", "probabilities-v1-2024", "binarized_segmentation-tcvis"])
 def test_members_of_an_ensemble_share_the_entry_of_their_base(name):
     assert get_band(name) is BANDS[name.split("-")[0]]
+
+
+@pytest.fixture
+def declare(monkeypatch):
+    """Lets an installed package declare bands."""
+
+    def put(load):
+        entry = SimpleNamespace(load=load, value="their.bands:TABLE")
+        monkeypatch.setattr(importlib.metadata, "entry_points", lambda group: [entry] if group == "darts.bands" else [])
+        declared_bands.cache_clear()
+
+    yield put
+    declared_bands.cache_clear()
+
+
+def test_installed_packages_declare_bands(declare):
+    wetness = Band("topographic_wetness", "float32", "topographic wetness index", "1", 0, 20, math.nan)
+    mine = Band("slope", "float32", "slope in percent", "%", 0, 100, math.nan)
+    declare(lambda: {"topographic_wetness": wetness, "slope": mine, "snow": SimpleNamespace(band=wetness)})
+    assert get_band("topographic_wetness") is get_band("snow") is wetness
+    assert "topographic_wetness" in BANDS
+    assert list(BANDS) == [*DATA_MODEL, "topographic_wetness", "snow"]
+    assert len(BANDS) == len(DATA_MODEL) + 2
+    assert get_band("slope").units == "degree"  # what the data model says goes first
+    np.testing.assert_array_equal(normalize_band([0, 5, 20], "topographic_wetness"), np.float32([0, 0.25, 1]))
+
+
+@pytest.mark.parametrize("load", [lambda: [1], lambda: {}["absent"]])
+def test_bands_that_cannot_be_read_are_left_out_with_a_warning(declare, load):
+    declare(load)
+    with pytest.warns(BandDeclarationWarning, match="The bands that 'their.bands:TABLE' declares cannot be read"):
+        assert list(BANDS) == list(DATA_MODEL)
+    assert get_band("red").high == 0.5
 
 
 def test_a_misspelt_band_is_an_error_that_suggests_the_right_one():

@@ -13,7 +13,7 @@ CONSTANT = "darts_utils.version.RESULTS_VERSION"
 
 
 def test_reference_results() -> None:
-    names = sorted(BANDS)
+    names = sorted(BANDS.data_model)
     # From a quarter of the range below it to a quarter above, and no value.
     steps = np.append(np.arange(-8, 41) / 32, np.nan)
     values = [band.low + (band.high - band.low) * steps for band in (BANDS[name] for name in names)]

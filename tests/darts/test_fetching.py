@@ -15,8 +15,8 @@ from pyproj import Transformer
 from darts.demo import make_sample_area
 from darts.pipelines.sequential_v2 import PlanetPipeline
 from darts.run import plan, run
+from darts.run.features import dem_margin_px
 from darts.run.fetching import PlannedFetch
-from darts.run.worker import dem_margin_px
 from darts_acquisition import (
     Datacube,
     Estimate,

@@ -47,7 +47,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> dict:
 
 
 def test_what_is_prepared_is_what_a_run_reads(area: SampleArea, tmp_path: Path, asked: dict) -> None:
-    from darts.run.worker import dem_margin_px
+    from darts.run.features import dem_margin_px
     from darts_acquisition import load_planet_scene
     from darts_acquisition.cube.areas import chunks_of
 

@@ -297,7 +297,7 @@ def test_the_documentation_lists_every_variable_with_its_range():
         line.split("|")[1:-1] for line in (ROOT / "docs" / "tile.md").read_text("utf-8").splitlines() if "|" in line
     ]
     table = {name: row for row in rows for name in re.findall(r"`([a-z0-9_]+)`", row[0])}
-    for name, band in BANDS.items():
+    for name, band in BANDS.data_model.items():
         assert name in table, name
         _, dtype, _, valid, nodata, _ = (cell.strip().replace("−", "-") for cell in table[name])
         assert dtype.split(",")[0] == band.dtype, name

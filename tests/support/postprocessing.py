@@ -1,9 +1,6 @@
 """What the tests of postprocessing compare with: scikit-image and scipy, plainly, and a scene of known objects."""
 
 import warnings
-from collections.abc import Callable
-from types import ModuleType, SimpleNamespace
-from typing import Any
 
 import numpy as np
 
@@ -77,83 +74,3 @@ def make_scene(size: int, objects: int, seed: int = 0) -> tuple[np.ndarray, np.n
     quality[tuple(rng.integers(0, size, (2, size // 4)))] = 0
     probs[(quality == 0) & (rng.random((size, size)) < 0.5)] = np.nan
     return probs, quality
-
-
-class CupyArray(np.ndarray):
-    """A numpy array that says that it is cupy's and lies on GPU 0."""
-
-    device = SimpleNamespace(id=0)
-
-    def get(self) -> np.ndarray:
-        return np.array(self)
-
-
-CupyArray.__module__ = "cupy"
-
-
-class StandInCupy(ModuleType):
-    """Runs what cupy would run in numpy: the logic of the CUDA backend, without a GPU.
-
-    Offers only functions that cupy has too, with the parameters that are used here (checked with cupy 14).
-    """
-
-    _SHARED = (
-        "bincount empty empty_like equal greater greater_equal logical_not maximum multiply subtract take where zeros"
-    )
-
-    def __init__(self) -> None:
-        super().__init__("cupy")
-        self.freed = 0
-        self.cuda = SimpleNamespace(Device=_Device)
-
-    def __getattr__(self, name: str) -> Any:
-        if name in self._SHARED.split():
-            return _on_gpu(getattr(np, name))
-        raise AttributeError(name)
-
-    def asarray(self, array: Any) -> CupyArray:
-        return np.array(array).view(CupyArray)
-
-    def asnumpy(self, array: Any) -> np.ndarray:
-        return np.array(array)
-
-    def get_default_memory_pool(self) -> SimpleNamespace:
-        def free_all_blocks() -> None:
-            self.freed += 1
-
-        return SimpleNamespace(free_all_blocks=free_all_blocks)
-
-
-class StandInNdimage(ModuleType):
-    """Runs what ``cupyx.scipy.ndimage`` would run in scipy."""
-
-    def __init__(self) -> None:
-        super().__init__("cupyx.scipy.ndimage")
-
-    def label(self, image: CupyArray, structure: np.ndarray) -> tuple[CupyArray, int]:
-        from scipy import ndimage
-
-        assert type(image) is CupyArray
-        labels, count = ndimage.label(image, structure)
-        return labels.view(CupyArray), count
-
-
-def _on_gpu(function: Callable[..., np.ndarray]) -> Callable[..., CupyArray]:
-    """Let a numpy function take no numpy arrays, as cupy's take none, and return a stand-in's array."""
-
-    def call(*arguments: Any, **options: Any) -> CupyArray:
-        assert np.ndarray not in map(type, [*arguments, *options.values()])
-        return function(*arguments, **options).view(CupyArray)
-
-    return call
-
-
-class _Device:
-    def __init__(self, index: int) -> None:
-        self.id = index
-
-    def __enter__(self) -> "_Device":
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        pass

@@ -10,7 +10,8 @@ from affine import Affine
 from odc.geo.geobox import GeoBox
 from odc.geo.xr import wrap_xr
 
-FEATURES = ("slope", "aspect", "hillshade", "curvature")
+from darts_preprocessing import FEATURES, Inputs
+from darts_preprocessing.backends import Core
 
 
 def make_geobox(shape, cell=3.0, origin=(500_000.0, 7_700_000.0), crs="EPSG:32608"):
@@ -50,6 +51,15 @@ def rough(shape, rng, holes=0.0):
     dem = 100 + 9 * np.sin(cols / 7) + 14 * np.cos(rows / 11) + rng.normal(0, 1, shape)
     dem[rng.random(shape) < holes] = np.nan
     return dem.astype(np.float32)
+
+
+def run_kernels(backend, names, arrays, core=None, cell=3.0, settings=None, north=None):
+    """What the kernels of some features give on a backend, in one pass, brought back to the host."""
+    shape = next(iter(arrays.values())).shape
+    there = {name: backend.asarray(values) for name, values in arrays.items()}
+    inputs = Inputs(backend.xp, there, core or Core.whole(shape), cell, settings or {}, north and (lambda: north))
+    found = backend.run(FEATURES[names[0]].kernels, inputs, names)
+    return {name: backend.to_host(values) for name, values in found.items()}
 
 
 def framed(dem):

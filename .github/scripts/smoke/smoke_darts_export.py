@@ -32,6 +32,7 @@ def make_tile() -> xr.Dataset:
 tile = make_tile()
 bands = ["probabilities", "binarized", "polygonized", "extent", "thumbnail", "optical"]
 darts_export.check_export_bands(bands, tile.data_vars)
+assert darts_export.export_variables(["optical"]) == {"red", "green", "blue", "nir"}
 
 with tempfile.TemporaryDirectory() as temporary:
     folder = Path(temporary) / "tile"

@@ -40,6 +40,8 @@ def try_terrain() -> None:
     plane = darts_preprocessing.calculate_terrain_ruggedness_index(plane)
     plane = darts_preprocessing.calculate_vector_ruggedness_measure(plane)
     plane = darts_preprocessing.calculate_dissection_index(plane)
+    plane = darts_preprocessing.calculate_northness(plane)
+    assert abs(float(plane["northness"].isel(middle))) < 1e-3
     assert abs(float(plane["vector_ruggedness_measure"].isel(middle))) < 1e-5
 
 
@@ -48,13 +50,11 @@ def try_indices() -> None:
     reflectance = {"blue": 0.04, "green": 0.06, "red": 0.1, "nir": 0.3}
     tile = on_grid(grid, **{name: np.full(grid.shape, value, np.float32) for name, value in reflectance.items()})
     expected = {"ndvi": 0.5, "gndvi": 0.24 / 0.36, "sr": 3}
-    for name in darts_preprocessing.__all__:
-        function = getattr(darts_preprocessing, name)
-        index = name.removeprefix("calculate_")
-        if getattr(function, "__module__", "") != "darts_preprocessing.indices" and index != "ndvi":
+    for index, feature in darts_preprocessing.FEATURES.items():
+        if feature.function is None or darts_preprocessing.needs_of([feature]).auxiliary:
             continue
-        values = function(tile)[index]
-        assert np.isfinite(values).all(), name
+        values = feature.function(tile)[index]
+        assert np.isfinite(values).all(), index
         np.testing.assert_allclose(values, expected.get(index, values), rtol=1e-5)
     savi = darts_preprocessing.calculate_spectral_index(tile, "SAVI", L=0.5)["savi"]
     np.testing.assert_allclose(savi, 1.5 * 0.2 / 0.9, rtol=1e-5)

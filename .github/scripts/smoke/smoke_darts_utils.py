@@ -2,7 +2,10 @@
 
 import tempfile
 import warnings
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 
@@ -11,6 +14,7 @@ import darts_utils
 scaled = darts_utils.normalize_band(np.array([-0.1, 0.2, 9, np.nan], np.float32), "red")
 np.testing.assert_allclose(scaled, [0, 0.5, 1, 0], atol=1e-6)
 assert darts_utils.get_band("probabilities-tcvis").high == 1
+assert isinstance(darts_utils.declared_bands(), tuple)
 assert darts_utils.band_attrs("slope") == {"long_name": "slope", "units": "degree"}
 
 with warnings.catch_warnings():
@@ -22,6 +26,19 @@ with warnings.catch_warnings(record=True) as caught:
 assert device.type == "cpu"
 assert not darts_utils.is_on_gpu(scaled)
 assert np.isnan(darts_utils.mask_declared(np.float32([1, -9999]), {"nodata": -9999})[1])
+array = SimpleNamespace(dims=("x", "y"), transpose=lambda *dims: dims)
+assert darts_utils.upright(array, "array") == darts_utils.spatial_dims(array) == ("y", "x")
+for check in (darts_utils.check_dataset, partial(darts_utils.check_data_array, kernels="kernels")):
+    with suppress(darts_utils.InputTypeError, ModuleNotFoundError):  # where xarray is not installed
+        check(scaled)
+mask = np.array([[True, False, True], [False, True, False]])
+starts, ends = darts_utils.find_segments(mask)
+assert darts_utils.segment_pixels(starts, ends, 3).tolist() == [0, 2, 4]
+pairs = darts_utils.touching_segments(starts, ends, 4)
+assert pairs.tolist() == [[0, 2], [1, 2]]
+with suppress(ModuleNotFoundError):  # where scipy is not installed
+    assert darts_utils.connect_segments(pairs, 3)[1] == 1
+assert darts_utils.share_rows(lambda first, end: list(darts_utils.row_blocks(first, end, 3)), (4, 3)) == [[(0, 4)]]
 darts_utils.check_range("red", scaled.reshape(2, 2), 0, 1, taker="the test", remedy="nothing")
 assert "cupy is not installed (pip install it)" in darts_utils.try_cupy("pip install it")(darts_utils.Device("cuda"))
 assert "was asked for, but" in str(caught[0].message)

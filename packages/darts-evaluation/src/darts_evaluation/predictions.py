@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from darts_evaluation.errors import PredictionsError
-from darts_utils import ManifestError, ResultFolder
+from darts_utils import ManifestError, ResultFolder, connect_segments, find_segments, segment_pixels, touching_segments
 
 if TYPE_CHECKING:
     import geopandas as gpd
@@ -142,12 +142,14 @@ def mapped_objects(mapped: NDArray[np.bool_], transform: "Affine", crs: str) -> 
     import geopandas as gpd
     import shapely
     from rasterio.features import shapes
-    from scipy.ndimage import label
 
-    numbers, _ = label(mapped, np.ones((3, 3)))
+    starts, ends = find_segments(mapped)
+    objects, _ = connect_segments(touching_segments(starts, ends, mapped.shape[1] + 1), starts.size)
+    numbers = np.zeros(mapped.shape, np.int32)
+    numbers.reshape(-1)[segment_pixels(starts, ends, mapped.shape[1])] = np.repeat(objects + 1, ends - starts)
     parts: dict[int, list] = {}
     # Of an 8-connected area, GDAL makes a polygon for each 4-connected part.
-    for shape, number in shapes(numbers.astype("int32"), mask=mapped, transform=transform):
+    for shape, number in shapes(numbers, mask=mapped, transform=transform):
         parts.setdefault(int(number), []).append(shapely.geometry.shape(shape))
     made = [each[0] if len(each) == 1 else shapely.MultiPolygon(each) for each in parts.values()]
     return gpd.GeoDataFrame({"mean": np.full(len(made), np.nan)}, geometry=made, crs=crs)

@@ -270,5 +270,5 @@ def _write_outlines(evaluation: Evaluation, path: Path) -> Path:
         for kind, layer in layers.items():
             part = evaluation.outlines[evaluation.outlines["kind"] == kind]
             part.to_file(draft, layer=layer, driver="GPKG", geometry_type="Unknown", engine="pyogrio")
-        draft.replace(path)
+        write_atomically(path, draft.read_bytes())
     return path

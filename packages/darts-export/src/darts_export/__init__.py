@@ -6,7 +6,7 @@ from darts_export.empty import export_empty
 from darts_export.errors import ExportError, ExportTargetError, ManifestError
 from darts_export.export import export_tile
 from darts_export.manifest import missing_outputs
-from darts_export.products import DEFAULT_EXPORT_BANDS, EXPORT_BANDS, check_export_bands
+from darts_export.products import DEFAULT_EXPORT_BANDS, EXPORT_BANDS, check_export_bands, export_variables
 from darts_export.target import check_export_target
 from darts_export.verify import ExportCheck, find_exports, verify_export
 from darts_export.version import FILES_VERSION, RESULTS_VERSION
@@ -32,6 +32,7 @@ __all__ = [
     "check_export_target",
     "export_empty",
     "export_tile",
+    "export_variables",
     "find_exports",
     "missing_outputs",
     "read_manifest",

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from darts_export.jsonable import to_json
-from darts_utils import GridError, ParameterError, check_areal_scale
+from darts_export.products import OPTICAL
+from darts_utils import GridError, ParameterError, check_areal_scale, spatial_dims
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -126,7 +127,7 @@ def _grid(tile: "xr.Dataset") -> "GeoBox":
     import odc.geo.xr  # noqa: F401 - registers the accessor
     from odc.geo.geobox import GeoBox
 
-    if not {"y", "x"} <= set(tile.dims):
+    if not set(spatial_dims(tile)) <= set(tile.dims):
         raise GridError(f"The tile has the dimensions {tuple(map(str, tile.dims))}; expected ('y', 'x').")
     geobox = tile.odc.geobox
     if not isinstance(geobox, GeoBox) or geobox.crs is None:
@@ -162,7 +163,7 @@ def _source(tile: "xr.Dataset", metadata: Mapping[str, Any]) -> str:
     for value in (metadata.get("source"), tile.attrs.get("source"), tile.attrs.get("data_source")):
         if isinstance(value, str) and value:
             return value
-    for name in ("red", "green", "blue", "nir"):
+    for name in OPTICAL:
         if name in tile and tile[name].attrs.get("data_source"):
             return str(tile[name].attrs["data_source"])
     return ""

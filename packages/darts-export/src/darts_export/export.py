@@ -32,7 +32,7 @@ from darts_export.target import files_beside, resolved_folder
 from darts_export.thumbnail import write_thumbnail
 from darts_export.vectors import MEANS, extent_frame, object_areas, objects_frame, write_vectors
 from darts_export.version import software_versions
-from darts_utils import step
+from darts_utils import check_dataset, step
 from darts_utils.staging import carry_over, replaced_folder
 
 if TYPE_CHECKING:
@@ -81,6 +81,7 @@ def export_tile(
         has a `quality_data_mask` above 0; in a tile without one, its optical bands are known.
 
     Raises:
+        InputTypeError: If `tile` is no Dataset.
         UnknownBandError: If a name in `bands` is unknown; the message lists the known ones.
         MissingBandError: If the tile lacks a variable that a product needs.
         GridError: If the tile has no north-up, projected grid.
@@ -88,6 +89,7 @@ def export_tile(
         ExportTargetError: If `out_dir` holds files that must not be replaced, see :func:`check_export_target`.
         ExportError: If a file cannot be written. Then `out_dir` is as it was.
     """
+    check_dataset(tile)
     folder = resolved_folder(out_dir)
     names = listed_names(bands, "bands")
     subsets = listed_names(ensemble_subsets, "ensemble_subsets")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from darts_utils import BANDS, ParameterError, UnknownBandError, get_band
+from darts_utils import BANDS, ParameterError, UnknownBandError, get_band, spatial_dims
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -69,9 +69,10 @@ def variable_values(tile: "xr.Dataset", name: str) -> NDArray[Any]:
 
 
 def _upright(array: "xr.DataArray", name: str) -> "xr.DataArray":
-    if not {"y", "x"} <= set(array.dims) or array.ndim > 3:
-        raise ParameterError(f"{name} has the dimensions {array.dims}; expected ('y', 'x'), or one more before them.")
-    return array.transpose(..., "y", "x")
+    dims = spatial_dims(array)
+    if not set(dims) <= set(array.dims) or array.ndim > 3:
+        raise ParameterError(f"{name} has the dimensions {array.dims}; expected {dims}, or one more before them.")
+    return array.transpose(..., *dims)
 
 
 def _variable_layers(array: "xr.DataArray", name: str) -> list[Layer]:

@@ -1,6 +1,6 @@
 """Objects of a binary mask: one labelling for outlines and statistics.
 
-The mask is read as horizontal runs of foreground pixels. Runs are few where objects are few, so that labelling,
+The mask is read as run-length segments of foreground pixels, which are few where objects are few, so that labelling,
 outlines and statistics cost by the foreground, not by the raster.
 """
 
@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from darts_utils import connect_segments, find_segments, row_blocks, touching_segments
 
 IntArray = NDArray[np.int64]
 
@@ -96,66 +98,18 @@ def find_objects(mask: NDArray[Any]) -> Objects:
     Returns:
         The objects.
     """
-    row, start, stop = _runs(mask)
     height, width = mask.shape
-    touching = _neighbours(row, start, stop, width)
-    above, below = touching[:, 0], touching[:, 1]
-    shared = (start[below] < stop[above]) & (stop[below] > start[above])
-    overlaps = touching[shared]
-    label, count = _components(touching, len(row))
-    part, _ = _components(overlaps, len(row))
-    return Objects((height, width), row, start, stop, label, part, overlaps, count)
-
-
-def _runs(mask: NDArray[Any]) -> tuple[IntArray, IntArray, IntArray]:
-    """Return row, first column and column behind the last of each run of foreground, in raster order."""
-    height, width = mask.shape
-    rows_per_chunk = max(1, _CHUNK_PIXELS // max(width, 1))
-    rows, starts, stops = [], [], []
-    for top in range(0, height, rows_per_chunk):
-        chunk = mask[top : top + rows_per_chunk]
-        if chunk.dtype != np.bool_:
-            chunk = np.greater(chunk, 0)
-        change = np.empty((chunk.shape[0], width + 1), np.bool_)
-        np.not_equal(chunk[:, 1:], chunk[:, :-1], out=change[:, 1:width])
-        change[:, 0] = chunk[:, 0]
-        change[:, width] = chunk[:, -1]
-        # Each row changes an even number of times: into a run, out of it.
-        where = np.flatnonzero(change)
-        row, column = np.divmod(where, width + 1)
-        rows.append(row[::2] + top)
-        starts.append(column[::2])
-        stops.append(column[1::2])
+    parts = [
+        find_segments(mask[top:end] if mask.dtype == np.bool_ else np.greater(mask[top:end], 0), top)
+        for top, end in row_blocks(0, height, width)
+    ]
     empty = np.zeros(0, np.int64)
-    return (
-        np.concatenate([empty, *rows]),
-        np.concatenate([empty, *starts]),
-        np.concatenate([empty, *stops]),
-    )
-
-
-def _neighbours(row: IntArray, start: IntArray, stop: IntArray, width: int) -> IntArray:
-    """Return the pairs (above, below) of runs in neighbouring rows that touch, if only at a corner, sorted."""
-    stride = width + 2
-    # The runs of the next row that touch a run follow one another.
-    first = np.searchsorted(row * stride + stop, (row + 1) * stride + start, side="left")
-    behind = np.searchsorted(row * stride + start, (row + 1) * stride + stop, side="right")
-    count = np.maximum(behind - first, 0)
-    above = np.repeat(np.arange(len(row)), count)
-    before = np.cumsum(count) - count
-    below = np.repeat(first - before, count) + np.arange(int(count.sum()))
-    return np.stack([above, below], axis=1)
-
-
-def _components(pairs: IntArray, count: int) -> tuple[IntArray, int]:
-    """Number the connected components of a graph in the order of their first node."""
-    from scipy.sparse import csr_array
-    from scipy.sparse.csgraph import connected_components
-
-    graph = csr_array((np.ones(len(pairs), np.bool_), (pairs[:, 0], pairs[:, 1])), shape=(count, count))
-    number, component = connected_components(graph, directed=False)
-    first = np.full(number, count, np.int64)
-    np.minimum.at(first, component, np.arange(count))
-    rank = np.empty(number, np.int64)
-    rank[np.argsort(first)] = np.arange(number)
-    return rank[component], int(number)
+    begins, ends = (np.concatenate([empty, *places]) for places in zip(*(parts or [(empty, empty)]), strict=True))
+    row, start = np.divmod(begins, width + 1)
+    stop = start + (ends - begins)
+    touching = touching_segments(begins, ends, width + 1)
+    above, below = touching[:, 0], touching[:, 1]
+    overlaps = touching[(start[below] < stop[above]) & (stop[below] > start[above])]
+    label, count = connect_segments(touching, len(row))
+    part, _ = connect_segments(overlaps, len(row))
+    return Objects((height, width), row, start, stop, label, part, overlaps, count)

@@ -7,11 +7,13 @@ import unicodedata
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 
-from darts_utils import BANDS, MissingBandError, ParameterError, UnknownBandError
+from darts_utils import BANDS, TREND_BANDS, MissingBandError, ParameterError, UnknownBandError
 
 DEFAULT_EXPORT_BANDS = ("probabilities", "binarized", "polygonized", "extent", "thumbnail")
 """What is exported where the caller does not say: the default of the pipelines."""
 
+COLOURS = ("red", "green", "blue")
+OPTICAL = (*COLOURS, "nir")
 ITEM_FILE = "item.json"
 METADATA_FILE = "darts_inference.json"
 THUMBNAIL_FILE = "thumbnail.jpg"
@@ -69,10 +71,10 @@ _PER_MODEL: dict[str, Callable[[str | None], Product]] = {
 }
 _SINGLE: dict[str, Product] = {
     "extent": Product("extent", ("prediction_extent.gpkg", "prediction_extent.parquet"), ("extent",)),
-    "thumbnail": Product("thumbnail", (THUMBNAIL_FILE,), ("red", "green", "blue")),
-    "optical": Product("raster", ("optical.tif",), ("red", "green", "blue", "nir")),
+    "thumbnail": Product("thumbnail", (THUMBNAIL_FILE,), COLOURS),
+    "optical": Product("raster", ("optical.tif",), OPTICAL),
     "dem": Product("raster", ("dem.tif",), ("slope", "relative_elevation")),
-    "tcvis": Product("raster", ("tcvis.tif",), ("tc_brightness", "tc_greenness", "tc_wetness")),
+    "tcvis": Product("raster", ("tcvis.tif",), TREND_BANDS),
     "metadata": Product("metadata", (METADATA_FILE,), ()),
 }
 
@@ -151,6 +153,25 @@ def planned_files(bands: Iterable[str], ensemble_subsets: Iterable[str] = (), de
     plan = plan_products(bands, ensemble_subsets)
     extra = {ITEM_FILE, DEBUG_FILE} if debug else {ITEM_FILE}
     return sorted(extra.union(*(product.files for product in plan)))
+
+
+def export_variables(bands: Iterable[str]) -> set[str]:
+    """Name the variables of a tile that an export of `bands` is made of.
+
+    Args:
+        bands: Names of products (:data:`EXPORT_BANDS`) or of variables.
+
+    Returns:
+        Names of variables.
+
+    Raises:
+        ParameterError: See :func:`plan_products`.
+
+    Examples:
+        >>> sorted(export_variables(["dem", "ndvi"]))
+        ['ndvi', 'relative_elevation', 'slope']
+    """
+    return {name for product in plan_products(bands) for name in product.variables}
 
 
 def check_export_bands(

@@ -7,11 +7,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from darts_export.layers import variable_values
+from darts_export.products import OPTICAL
+from darts_utils import spatial_dims
 
 if TYPE_CHECKING:
     import xarray as xr
 
-_OPTICAL = ("red", "green", "blue", "nir")
 _CHUNK_PIXELS = 1 << 22
 SUMMARISED = ("binarized_segmentation", "extent", "quality_data_mask")
 """Variables that a summary is made of, where the tile has them."""
@@ -49,10 +50,10 @@ class Summary:
         Raises:
             ParameterError: If a variable lacks a dimension of the grid.
         """
-        arrays = {name: variable_values(tile, name) for name in (*SUMMARISED[1:], *_OPTICAL) if name in tile}
+        arrays = {name: variable_values(tile, name) for name in (*SUMMARISED[1:], *OPTICAL) if name in tile}
         extent, quality = arrays.get("extent"), arrays.get("quality_data_mask")
-        optical = [arrays[name] for name in _OPTICAL if name in arrays]
-        height, width = tile.sizes["y"], tile.sizes["x"]
+        optical = [arrays[name] for name in OPTICAL if name in arrays]
+        height, width = (tile.sizes[dim] for dim in spatial_dims(tile))
         rows = max(1, _CHUNK_PIXELS // max(width, 1))
         valid = reliable = cloudy = 0
         for top in range(0, height, rows):

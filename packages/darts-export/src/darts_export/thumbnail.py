@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from darts_export.context import TileContext
 from darts_export.layers import variable_values
 from darts_export.objects import find_objects
+from darts_export.products import COLOURS
+from darts_utils import spatial_dims
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -43,9 +45,9 @@ def write_thumbnail(path: Path, tile: "xr.Dataset", context: TileContext) -> Non
     """
     from PIL import Image
 
-    height, width = tile.sizes["y"], tile.sizes["x"]
+    height, width = (tile.sizes[dim] for dim in spatial_dims(tile))
     step = max(1, math.ceil(max(width / MAX_SIZE_PX, height / (MAX_SIZE_PX - _TITLE_PX))))
-    colour = np.stack([_shrink(variable_values(tile, name), step) for name in ("red", "green", "blue")], axis=-1)
+    colour = np.stack([_shrink(variable_values(tile, name), step) for name in COLOURS], axis=-1)
     picture = stretch(colour)
     if "extent" in tile:
         extent = variable_values(tile, "extent")[step // 2 :: step, step // 2 :: step] > 0

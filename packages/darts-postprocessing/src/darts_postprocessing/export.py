@@ -8,7 +8,7 @@ import numpy as np
 from darts_postprocessing.backends import choose_backend
 from darts_postprocessing.checks import check_pixels, check_probabilities, check_threshold
 from darts_postprocessing.grids import in_memory, like, on_grid_of
-from darts_utils import DeviceLike, MissingBandError, ParameterError, band_attrs, step
+from darts_utils import DeviceLike, MissingBandError, ParameterError, band_attrs, check_dataset, step
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -57,6 +57,7 @@ def prepare_export(
         are new arrays, on the GPU where what they are made of is; all other variables are kept as they are.
 
     Raises:
+        InputTypeError: If `tile` is no Dataset.
         MissingBandError: If the tile lacks a variable that is needed.
         ParameterError: If an argument is out of its range, or a variable does not have two dimensions.
         ValueRangeError: If probabilities are percent, or anything else than probabilities.
@@ -79,6 +80,7 @@ def prepare_export(
         >>> removed["binarized_segmentation"].values
         array([[False, False, False, False, False]])
     """
+    check_dataset(tile)
     level = _check_level(quality_level)
     if edge_objects not in ("clip", "remove"):
         raise ParameterError(f"edge_objects is {edge_objects!r}; expected 'clip' or 'remove'.")

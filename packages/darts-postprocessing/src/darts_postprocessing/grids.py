@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from darts_postprocessing.backends import Array
-from darts_utils import GridError, InputTypeError, ParameterError
+from darts_utils import GridError, ParameterError, check_data_array
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -18,13 +18,7 @@ def in_memory(array: "xr.DataArray") -> "xr.DataArray":
         InputTypeError: If it is an array of another kind, or a Dataset.
         ParameterError: If the array is not 2-D.
     """
-    import xarray as xr
-
-    if not isinstance(array, xr.DataArray):
-        raise InputTypeError(
-            f"Expected an xarray.DataArray, but got a {type(array).__name__}; `darts_postprocessing.kernels` takes "
-            "arrays of numpy and cupy."
-        )
+    check_data_array(array, "darts_postprocessing.kernels")
     if array.ndim != 2:
         name = "The array" if array.name is None else array.name
         raise ParameterError(

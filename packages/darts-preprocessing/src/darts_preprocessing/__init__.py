@@ -1,82 +1,46 @@
 """Terrain, land-change and spectral features for DARTS tiles."""
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from darts_preprocessing.errors import KernelCacheWarning, SunAngleWarning
-from darts_preprocessing.indices import (
-    calculate_arvi,
-    calculate_bndvi,
-    calculate_evi,
-    calculate_evi2,
-    calculate_exg,
-    calculate_gemi,
-    calculate_gli,
-    calculate_gndvi,
-    calculate_grvi,
-    calculate_msavi,
-    calculate_ndwi,
-    calculate_ngrdi,
-    calculate_osavi,
-    calculate_savi,
-    calculate_sr,
-    calculate_tgi,
-    calculate_tvi,
-    calculate_vari,
-)
+from darts_preprocessing.feature import Feature, Inputs, Kernels, Request
+from darts_preprocessing.features.spectral_indices import calculate_spectral_index
 from darts_preprocessing.kernels import compile_kernels
-from darts_preprocessing.preprocess import FEATURES, preprocess_v2
-from darts_preprocessing.spectral import calculate_ndvi, calculate_spectral_index
-from darts_preprocessing.terrain import (
-    calculate_aspect,
-    calculate_curvature,
-    calculate_dissection_index,
-    calculate_hillshade,
-    calculate_slope,
-    calculate_terrain_ruggedness_index,
-    calculate_topographic_position_index,
-    calculate_vector_ruggedness_measure,
-)
+from darts_preprocessing.preprocess import preprocess_v2
+from darts_preprocessing.registry import FEATURES, Needs, needs_of
 from darts_preprocessing.version import RESULTS_VERSION
 from darts_utils.version import lazy_version
 
 if TYPE_CHECKING:
+    import xarray as xr
+
+_FUNCTIONS = {each.function.__name__: each.function for each in FEATURES.own.values() if each.function is not None}
+"""The functions of single features, ``calculate_*``."""
+
+if TYPE_CHECKING:
     __version__: str
+
+    def __getattr__(name: str) -> Callable[..., xr.Dataset]:
+        """Return the function of a feature."""
 else:
     __getattr__ = lazy_version(__name__, "darts-preprocessing")
+    globals().update(_FUNCTIONS)
 
 __all__ = [
     "FEATURES",
     "RESULTS_VERSION",
+    "Feature",
+    "Inputs",
     "KernelCacheWarning",
+    "Kernels",
+    "Needs",
+    "Request",
     "SunAngleWarning",
-    "calculate_arvi",
-    "calculate_aspect",
-    "calculate_bndvi",
-    "calculate_curvature",
-    "calculate_dissection_index",
-    "calculate_evi",
-    "calculate_evi2",
-    "calculate_exg",
-    "calculate_gemi",
-    "calculate_gli",
-    "calculate_gndvi",
-    "calculate_grvi",
-    "calculate_hillshade",
-    "calculate_msavi",
-    "calculate_ndvi",
-    "calculate_ndwi",
-    "calculate_ngrdi",
-    "calculate_osavi",
-    "calculate_savi",
-    "calculate_slope",
     "calculate_spectral_index",
-    "calculate_sr",
-    "calculate_terrain_ruggedness_index",
-    "calculate_tgi",
-    "calculate_topographic_position_index",
-    "calculate_tvi",
-    "calculate_vari",
-    "calculate_vector_ruggedness_measure",
     "compile_kernels",
+    "needs_of",
     "preprocess_v2",
 ]
+__all__.extend(_FUNCTIONS)
+__all__.sort(key=lambda name: (not name.isupper(), not name[0].isupper(), name))

@@ -7,16 +7,15 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from darts_preprocessing.backends import Backend, backend_of
+from darts_preprocessing.backends import Backend
 from darts_utils import (
     GridError,
-    InputTypeError,
-    MissingBandError,
     ParameterError,
     check_areal_scale,
     check_range,
     get_band,
     mask_declared,
+    upright,
 )
 
 if TYPE_CHECKING:
@@ -85,41 +84,6 @@ def check_metric_grid(geobox: GeoBox, what: str) -> float:
     return float(affine.a)
 
 
-def get_array(ds: xr.Dataset, name: str) -> Any:
-    """Return a variable as an array of rows from north to south and columns from west to east, wherever it lies.
-
-    Args:
-        ds: Dataset with a grid.
-        name: Name of the variable, which is in `ds`.
-
-    Raises:
-        GridError: If the variable has other dimensions than those of the grid.
-    """
-    if ds[name].dims == ("y", "x"):  # which needs no odc.geo, and with it no rasterio
-        return ds[name].data
-    import odc.geo.xr  # noqa: F401  registers the accessor
-
-    dims = ds.odc.spatial_dims or ("y", "x")
-    if set(ds[name].dims) != set(dims):
-        raise GridError(f"{name} has the dimensions {ds[name].dims}; expected {dims}.")
-    return ds[name].transpose(*dims).data
-
-
-def check_dataset(ds: Any) -> None:
-    """Make sure that an argument is a Dataset.
-
-    Raises:
-        InputTypeError: If it is an array, or anything else.
-    """
-    import xarray as xr
-
-    if not isinstance(ds, xr.Dataset):
-        raise InputTypeError(
-            f"Expected an xarray.Dataset with one variable per band, but got a {type(ds).__name__}; "
-            "`array.to_dataset(name=...)` makes one of a DataArray."
-        )
-
-
 def read_band(ds: xr.Dataset, name: str, backend: Backend) -> Any:
     """Return a band of the band table as float32, with NaN where its attributes declare that it has no data.
 
@@ -135,36 +99,11 @@ def read_band(ds: xr.Dataset, name: str, backend: Backend) -> Any:
         GridError: If the band has other dimensions than those of the grid.
         ValueRangeError: If its values cannot be in the unit of the band table.
     """
-    values = mask_declared(backend.asarray(get_array(ds, name)), ds[name].attrs, ds[name].encoding)
+    values = mask_declared(backend.asarray(upright(ds[name], name).data), ds[name].attrs, ds[name].encoding)
     band = get_band(name)
     remedy = "bring the band into the unit of the band table"
     check_range(name, values, band.low, band.high, taker="preprocessing", remedy=remedy)
     return backend.asarray(values, np.float32)
-
-
-def get_dem(ds: xr.Dataset, feature: str) -> tuple[Backend, Any, float]:
-    """Return the elevations of a Dataset, the kernels that run where they lie, and the side of the cells.
-
-    Args:
-        ds: Dataset with ``dem`` (float32, metres, NaN where there is none) on a projected grid.
-        feature: Name of the variable that will be computed.
-
-    Returns:
-        The kernels; the elevations, (y, x) float32, contiguous, numpy or cupy; the side of a cell in metres.
-
-    Raises:
-        InputTypeError: If `ds` is no Dataset.
-        ValueRangeError: If the elevations cannot be metres.
-        MissingBandError: If there is no ``dem``.
-        GridError: If the grid is not projected in metres, north-up and square.
-    """
-    check_dataset(ds)
-    if "dem" not in ds:
-        raise MissingBandError(f"The Dataset has no 'dem', only {sorted(map(str, ds.data_vars))}.")
-    cell = check_metric_grid(get_geobox(ds, "The Dataset"), "The Dataset")
-    backend = backend_of(ds["dem"].data, [feature])
-    with backend.active():
-        return backend, read_band(ds, "dem", backend), cell
 
 
 def pad(geobox: GeoBox, cells: int) -> GeoBox:
@@ -230,3 +169,18 @@ def to_window(length: Length, cell: float, name: str) -> int:
     if side < 2:
         raise ParameterError(f"{name} is {length!r}, which is {side} cell(s) of {cell} m; expected at least 2 cells.")
     return side | 1
+
+
+def to_radii(outer_radius: Length, inner_radius: Length, cell: float) -> tuple[int, int]:
+    """Turn the radii of a disk or ring into cells.
+
+    Raises:
+        ParameterError: If a radius is malformed, or the ring holds no cell.
+    """
+    outer, inner = to_cells(outer_radius, cell, "outer_radius"), to_cells(inner_radius, cell, "inner_radius")
+    if outer < 1 or inner >= outer:
+        raise ParameterError(
+            f"outer_radius is {outer_radius!r} ({outer} cells of {cell} m) and inner_radius {inner_radius!r} "
+            f"({inner} cells); expected at least one cell between them."
+        )
+    return outer, inner

@@ -4,9 +4,8 @@ from collections.abc import Collection
 
 from darts_preprocessing.backends import TRIAL
 from darts_preprocessing.backends.compilation import begin_compilation
-from darts_preprocessing.preprocess import FEATURES
-from darts_preprocessing.terrain import WINDOW_FEATURES
-from darts_utils import DeviceError, DeviceLike, ParameterError, resolve_device
+from darts_preprocessing.registry import default_features, find_features, needs_of
+from darts_utils import DeviceError, DeviceLike, resolve_device
 
 
 def compile_kernels(features: Collection[str] | None = None, *, device: DeviceLike = None) -> None:
@@ -17,18 +16,17 @@ def compile_kernels(features: Collection[str] | None = None, *, device: DeviceLi
     from the cache. Does nothing where the work is done on a GPU. Do not fork the process while it compiles.
 
     Args:
-        features: Names of the variables that will be computed. None means all that :func:`preprocess_v2` can compute.
+        features: Names of the variables that will be computed. None means those that :func:`preprocess_v2`
+            computes where none are named.
         device: As for :func:`preprocess_v2`.
 
     Raises:
         ParameterError: If a feature or the device is unknown.
     """
-    known = (*FEATURES, *WINDOW_FEATURES)
-    wanted = set(FEATURES) if features is None else {features} if isinstance(features, str) else set(features)
-    if unknown := wanted - set(known):
-        raise ParameterError(f"features names {', '.join(sorted(unknown))}; known features: {', '.join(known)}.")
+    wanted = default_features() if features is None else find_features(features)
+    kernels = needs_of(wanted.values()).every_kernel
     if _uses_cpu(device):
-        begin_compilation(wanted)
+        begin_compilation(kernels)
 
 
 def _uses_cpu(device: DeviceLike) -> bool:

@@ -2,29 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from darts_preprocessing.backends import TRIAL, Backend, Core, Shading, backend_for
-from darts_preprocessing.grid import Length, check_dataset, check_metric_grid, get_array, get_geobox, pad, read_band
+from darts_preprocessing.backends import TRIAL, Backend, Core, backend_for
+from darts_preprocessing.compute import add_variables, compute, prepare
+from darts_preprocessing.feature import Feature, Inputs, Request
+from darts_preprocessing.grid import (
+    Length,
+    check_metric_grid,
+    get_geobox,
+    pad,
+    read_band,
+    to_radii,
+)
 from darts_preprocessing.north import get_north
-from darts_preprocessing.terrain import add_variables, describe_radii, resolve_sun, to_radii
+from darts_preprocessing.registry import Needs, default_features, find_features, needs_of
 from darts_preprocessing.warp import get_sampling
-from darts_utils import DeviceLike, MissingBandError, ParameterError, resolve_device, step
+from darts_utils import DeviceLike, MissingBandError, ParameterError, check_dataset, resolve_device, step, upright
 
 if TYPE_CHECKING:
     import xarray as xr
     from odc.geo.geobox import GeoBox
-
-OPTICAL_FEATURES = ("ndvi",)
-TCVIS_FEATURES = ("tc_brightness", "tc_greenness", "tc_wetness")
-GRADIENT_FEATURES = ("slope", "aspect", "hillshade", "curvature")
-FROM_DEM = ("dem", "relative_elevation", *GRADIENT_FEATURES)
-ARCTICDEM_FEATURES = ("arcticdem_data_mask", *FROM_DEM)
-FEATURES = (*OPTICAL_FEATURES, *TCVIS_FEATURES, *ARCTICDEM_FEATURES)
-"""Every variable that :func:`preprocess_v2` can compute."""
 
 
 def preprocess_v2(
@@ -54,7 +56,8 @@ def preprocess_v2(
         tpi_outer_radius: Radius of the topographic position index: metres (100 or "100m") or cells ("10px").
         tpi_inner_radius: Likewise; above 0, the index is taken over a ring.
         device: "cuda", "cpu", "auto", a GPU index, or None for the GPU where one works, else the CPU.
-        features: Names of the variables to compute. None means all that the given data allows.
+        features: Names of the variables to compute: those in :data:`FEATURES`, and indices of spyndex in lower case.
+            None means the variables of the data model that the given data allows.
         keep_on_device: Where the work is done on a GPU, leave every variable of the result there (cupy arrays).
 
     Returns:
@@ -72,73 +75,77 @@ def preprocess_v2(
         DeviceFallbackWarning: If the GPU asked for does not work here; the CPU does the work.
         KernelCacheWarning: Once, if the compiled kernels of the CPU cannot be kept on disk.
     """
-    wanted = _resolve_features(features, ds_arcticdem is not None, ds_tcvis is not None)
-    for given in (ds_optical, ds_arcticdem, ds_tcvis):
-        if given is not None:
-            check_dataset(given)
+    auxiliary = {source: ds for source, ds in (("arcticdem", ds_arcticdem), ("tcvis", ds_tcvis)) if ds is not None}
+    wanted = _resolve_features(features, set(auxiliary))
+    needs = needs_of(wanted.values())
+    for given in (ds_optical, *auxiliary.values()):
+        check_dataset(given)
     geobox = get_geobox(ds_optical, "The tile")
     cell = check_metric_grid(geobox, "The tile")
-    radii = to_radii(tpi_outer_radius, tpi_inner_radius, cell)
-    _require(ds_optical, ("red", "nir") if "ndvi" in wanted else (), "ds_optical")
-    _require(ds_tcvis, wanted & set(TCVIS_FEATURES), "ds_tcvis")
-    _require(ds_arcticdem, _arcticdem_inputs(wanted), "ds_arcticdem")
-    shading = resolve_sun(ds_optical.attrs) if "hillshade" in wanted else None
+    to_radii(tpi_outer_radius, tpi_inner_radius, cell)
+    _require(ds_optical, needs.bands, "ds_optical")
+    for source, ds in auxiliary.items():
+        _require(ds, [each.name for each in needs.resampled if each.auxiliary == source], f"ds_{source}")
+    request = Request(ds_optical.attrs, {"outer_radius": tpi_outer_radius, "inner_radius": tpi_inner_radius}, cell)
+    settings = prepare(needs, request)
     chosen = resolve_device(device, trial=TRIAL, work="features are computed", fallback=True)
-    backend, stays = backend_for(chosen, wanted), keep_on_device and chosen.type == "cuda"
+    backend = backend_for(chosen, needs.every_kernel)
+    stays = keep_on_device and chosen.type == "cuda"
 
-    added: dict[str, Any] = {}
     with backend.active():
-        if "ndvi" in wanted:
-            with step("ndvi"):
-                nir, red = (read_band(ds_optical, name, backend) for name in ("nir", "red"))
-                added["ndvi"] = backend.ndvi(nir, red)
-                del nir, red
-        if ds_tcvis is not None and wanted & set(TCVIS_FEATURES):
-            with step("resample TCVIS"):
-                added |= _trends(ds_tcvis, [name for name in TCVIS_FEATURES if name in wanted], geobox, backend)
-        if ds_arcticdem is not None and "arcticdem_data_mask" in wanted:
-            with step("resample the mask of ArcticDEM"):
-                added["arcticdem_data_mask"] = _mask(ds_arcticdem, geobox, backend)
-        if ds_arcticdem is not None and wanted & set(FROM_DEM):
-            added |= _terrain(ds_arcticdem, geobox, radii, shading, wanted, backend)
-        if not stays:
-            added = {name: backend.to_host(array) for name, array in added.items()}
-        about = _sources(ds_tcvis) | _sources(ds_arcticdem) | {"relative_elevation": describe_radii(radii, cell)}
-        tile = add_variables(ds_optical, {name: added[name] for name in FEATURES if name in added}, about)
+        arrays = {band: read_band(ds_optical, band, backend) for band in needs.bands}
+        core = Core.whole((geobox.shape.y, geobox.shape.x))
+        for source, names, is_cubic in _layers(needs):
+            with step(f"resample {', '.join(names)}"):
+                arrays |= _resample(auxiliary[source], f"ds_{source}", names, geobox, backend, is_cubic=is_cubic)
+        if "dem" in needs.features:
+            margin = max(1, needs.margin(request))
+            with step("resample dem"):
+                dem = _resample_dem(auxiliary["arcticdem"], pad(geobox, margin), backend)
+            arrays["dem"], core = _trim(dem, margin, backend)
+        inputs = Inputs(backend.xp, arrays, core, cell, settings, partial(get_north, geobox))
+        added = arrays | compute(needs, inputs, backend)
+        if "dem" in wanted:
+            added["dem"] = core.cut(added["dem"]).copy()
+        added = {name: added[name] if stays else backend.to_host(added[name]) for name in wanted}
+        sources = {name: attrs for ds in auxiliary.values() for name, attrs in _sources(ds).items()}
+        tile = add_variables(ds_optical, added, needs, request, settings, sources)
         return _moved(tile, backend) if stays else tile
 
 
-def _resolve_features(features: Collection[str] | None, has_dem: bool, has_tcvis: bool) -> set[str]:
-    possible = {*OPTICAL_FEATURES, *(TCVIS_FEATURES if has_tcvis else ()), *(ARCTICDEM_FEATURES if has_dem else ())}
+def _resolve_features(features: Collection[str] | None, given: set[str]) -> dict[str, Feature]:
+    """Return what to compute, by name, in the order of the registry.
+
+    Raises:
+        ParameterError: If a feature is unknown or needs data that is not given.
+    """
     if features is None:
-        return possible
-    wanted = {features} if isinstance(features, str) else set(features)
-    if unknown := wanted - set(FEATURES):
-        raise ParameterError(f"features names {', '.join(sorted(unknown))}; known features: {', '.join(FEATURES)}.")
-    if lacking := wanted - possible:
-        source = "ds_arcticdem" if lacking & set(ARCTICDEM_FEATURES) else "ds_tcvis"
+        defaults = default_features()
+        return {name: each for name, each in defaults.items() if needs_of([each]).auxiliary <= given}
+    wanted = find_features(features)
+    lacking = {name: needs_of([each]).auxiliary - given for name, each in wanted.items()}
+    if names := sorted(name for name, sources in lacking.items() if sources):
+        source = min(lacking[names[0]])
         raise ParameterError(
-            f"features names {', '.join(sorted(lacking))}, but {source} is None; give it, or do not ask for them."
+            f"features names {', '.join(names)}, but ds_{source} is None; give it, or do not ask for them."
         )
     return wanted
 
 
-def _arcticdem_inputs(wanted: set[str]) -> Iterable[str]:
-    if wanted & set(FROM_DEM):
-        yield "dem"
-    if "arcticdem_data_mask" in wanted:
-        yield "arcticdem_data_mask"
-
-
-def _require(ds: xr.Dataset | None, names: Iterable[str], what: str) -> None:
-    if ds is not None and (missing := sorted(name for name in names if name not in ds)):
+def _require(ds: xr.Dataset, names: Iterable[str], what: str) -> None:
+    if missing := sorted(name for name in names if name not in ds):
         raise MissingBandError(f"{what} lacks {', '.join(missing)}; it holds {', '.join(map(str, ds.data_vars))}.")
 
 
-def _sources(ds: xr.Dataset | None) -> dict[str, dict[str, Any]]:
+def _layers(needs: Needs) -> Iterator[tuple[str, list[str], bool]]:
+    """Yield what is resampled to the tile's very grid: from which data, the names of the variables, and how."""
+    layers = [each for each in needs.resampled if each.name != "dem"]
+    for source, is_cubic in dict.fromkeys((str(each.auxiliary), each.is_cubic) for each in layers):
+        yield source, [each.name for each in layers if (each.auxiliary, each.is_cubic) == (source, is_cubic)], is_cubic
+
+
+def _sources(ds: xr.Dataset) -> dict[str, dict[str, Any]]:
     """Return the attribute ``data_source`` of each variable that has one."""
-    if ds is None:
-        return {}
     attribute = "data_source"
     return {str(name): {attribute: ds[name].attrs[attribute]} for name in ds.data_vars if attribute in ds[name].attrs}
 
@@ -153,42 +160,13 @@ def _moved(tile: xr.Dataset, backend: Backend) -> xr.Dataset:
     )
 
 
-def _trends(ds: xr.Dataset, names: list[str], geobox: GeoBox, backend: Backend) -> dict[str, Any]:
-    source = backend.asarray(np.stack([np.asarray(get_array(ds, name)) for name in names]), np.uint8)
-    sampling = get_sampling(geobox, get_geobox(ds, "ds_tcvis"), cubic=True)
-    return dict(zip(names, backend.resample(source, sampling), strict=True))
-
-
-def _mask(ds: xr.Dataset, geobox: GeoBox, backend: Backend) -> Any:
-    source = backend.asarray(get_array(ds, "arcticdem_data_mask"), np.uint8)
-    sampling = get_sampling(geobox, get_geobox(ds, "ds_arcticdem"), cubic=False)
-    return backend.resample(source[None], sampling)[0]
-
-
-def _terrain(
-    ds: xr.Dataset,
-    geobox: GeoBox,
-    radii: tuple[int, int],
-    shading: Shading | None,
-    wanted: set[str],
-    backend: Backend,
+def _resample(
+    ds: xr.Dataset, what: str, names: list[str], geobox: GeoBox, backend: Backend, *, is_cubic: bool
 ) -> dict[str, Any]:
-    margin = radii[0] if "relative_elevation" in wanted else 1
-    with step("resample ArcticDEM"):
-        dem = _resample_dem(ds, pad(geobox, margin), backend)
-    dem, core = _trim(dem, margin, backend)
-    names = [name for name in GRADIENT_FEATURES if name in wanted]
-    added: dict[str, Any] = {}
-    if names:
-        with step("slope, aspect, hillshade, curvature"):
-            north = get_north(geobox) if {"aspect", "hillshade"} & set(names) else None
-            added |= backend.gradient_features(dem, core, abs(geobox.resolution.x), names, shading, north)
-    if "relative_elevation" in wanted:
-        with step("relative_elevation"):
-            added["relative_elevation"] = backend.relative_elevation(dem, core, *radii)
-    if "dem" in wanted:
-        added["dem"] = dem[core.top : core.top + core.shape[0], core.left : core.left + core.shape[1]].copy()
-    return added
+    """Bring layers of uint8 onto a grid."""
+    source = backend.xp.stack([backend.asarray(upright(ds[name], name).data, np.uint8) for name in names])
+    sampling = get_sampling(geobox, get_geobox(ds, what), cubic=is_cubic)
+    return dict(zip(names, backend.resample(source, sampling), strict=True))
 
 
 def _resample_dem(ds: xr.Dataset, geobox: GeoBox, backend: Backend) -> Any:

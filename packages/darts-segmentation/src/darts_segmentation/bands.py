@@ -1,7 +1,6 @@
 """Read the bands of a tile: where they are valid, and patch by patch as the networks want them."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -9,14 +8,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from darts_segmentation.grid import PatchGrid
-from darts_utils import GridError, MissingBandError, get_band, mask_declared, usable_cpus
+from darts_utils import (
+    GridError,
+    MissingBandError,
+    check_dataset,
+    get_band,
+    mask_declared,
+    row_blocks,
+    share_rows,
+    upright,
+)
 
 if TYPE_CHECKING:
     import torch
     import xarray as xr
-
-_BLOCK_ROWS = 256
-_THREADS = 8
 
 
 @dataclass(frozen=True)
@@ -51,7 +56,8 @@ def get_bands(
     """Return the named bands of a tile as arrays of shape (y, x), without a copy where that is possible.
 
     Args:
-        tile: The tile. Pixels that have the value of a band's attribute ``_FillValue`` or ``nodata`` become NaN.
+        tile: The tile. Pixels that have the value of a band's ``_FillValue`` or ``nodata``, in its attributes or its
+            encoding, become NaN.
         names: Names of the bands.
         take: Makes an array of numpy, or a tensor of torch, from one of the tile's (of numpy, dask or cupy).
 
@@ -59,9 +65,12 @@ def get_bands(
         Arrays by name.
 
     Raises:
+        InputTypeError: If `tile` is no Dataset.
         MissingBandError: If the tile lacks a band.
-        GridError: If a band does not lie on the tile's (y, x), the tile is empty, or a band does not hold numbers.
+        GridError: If a band has other dimensions than those of rows and columns, the tile is empty, or a band does not
+            hold numbers.
     """
+    check_dataset(tile)
     names = list(names)
     missing = [name for name in names if name not in tile.variables]
     if missing:
@@ -70,13 +79,12 @@ def get_bands(
     arrays = {}
     for name in names:
         band = tile[name]
-        if set(band.dims) != {"y", "x"}:
-            raise GridError(f"Band {name!r} has the dimensions {band.dims}; expected ('y', 'x').")
+        array = upright(band, f"Band {name!r}")
         if not band.size:
             raise GridError(f"The tile has the shape {band.shape}; expected at least one pixel.")
         if band.dtype.kind not in "buif":
             raise GridError(f"Band {name!r} has the type {band.dtype}; expected real numbers.")
-        arrays[name] = mask_declared(take(band.transpose("y", "x").data), band.attrs)
+        arrays[name] = mask_declared(take(array.data), band.attrs, band.encoding)
     return arrays
 
 
@@ -111,13 +119,12 @@ def valid_pixels(bands: Mapping[str, Any], members: Iterable[Sequence[Channel]])
     distinct = list({tuple(sorted(names)): names for names in speaking if names}.values())
     valid = np.ones(next(iter(bands.values())).shape, dtype=bool)
 
-    def look_at_rows(top: int) -> None:
-        rows = slice(top, top + _BLOCK_ROWS)
-        for names in distinct:
-            valid[rows] &= _valid_in_any([(tests[name], bands[name][rows]) for name in names])
+    def look_at_rows(first: int, end: int) -> None:
+        for rows in map(slice, *zip(*row_blocks(first, end, valid.shape[1]), strict=True)):
+            for names in distinct:
+                valid[rows] &= _valid_in_any([(tests[name], bands[name][rows]) for name in names])
 
-    with ThreadPoolExecutor(min(_THREADS, usable_cpus())) as pool:
-        list(pool.map(look_at_rows, range(0, len(valid), _BLOCK_ROWS)))
+    share_rows(look_at_rows, valid.shape)
     return valid
 
 

@@ -143,6 +143,7 @@ class EnsembleV1:
             ``probabilities_{class}``, NaN at the same pixels.
 
         Raises:
+            InputTypeError: If `tile` is no Dataset.
             MissingBandError: If the tile lacks a band.
             GridError: If a band does not lie on (y, x), or the tile is empty.
             ValueRangeError: If a band cannot be in the unit that a model takes.

@@ -7,7 +7,7 @@ from darts_segmentation.bands import get_bands
 from darts_segmentation.engine import Engine
 from darts_segmentation.predict import Member, Options, predict_tile
 from darts_segmentation.values import check_values
-from darts_utils import band_attrs
+from darts_utils import band_attrs, spatial_dims
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -51,7 +51,7 @@ def _variable(tile: "xr.Dataset", values: Any, attrs: dict[str, Any]) -> "xr.Var
     import xarray as xr
 
     encoding = {"grid_mapping": "spatial_ref"} if "spatial_ref" in tile.coords else {}
-    return xr.Variable(("y", "x"), values, attrs, encoding)
+    return xr.Variable(spatial_dims(tile), values, attrs, encoding)
 
 
 def spread(layers: list[Any]) -> Any:

@@ -146,6 +146,7 @@ class SMPSegmenter:
             where bands of the tile do.
 
         Raises:
+            InputTypeError: If `tile` is no Dataset.
             MissingBandError: If the tile lacks a band.
             GridError: If a band does not lie on (y, x), or the tile is empty.
             ValueRangeError: If a band cannot be in the unit that the model takes.

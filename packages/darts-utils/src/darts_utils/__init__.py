@@ -3,11 +3,22 @@
 from typing import TYPE_CHECKING
 
 from darts_utils.atomic import atomic_path, remove_partials, write_atomically
-from darts_utils.bands import BANDS, Band, band_attrs, get_band, normalize_band
+from darts_utils.bands import (
+    BANDS,
+    OPTICAL_BANDS,
+    TREND_BANDS,
+    Band,
+    BandTable,
+    band_attrs,
+    declared_bands,
+    get_band,
+    normalize_band,
+)
 from darts_utils.crs import check_areal_scale
 from darts_utils.device import Device, DeviceLike, resolve_device
 from darts_utils.errors import (
     ArealScaleWarning,
+    BandDeclarationWarning,
     DartsError,
     DartsWarning,
     DeviceError,
@@ -23,9 +34,12 @@ from darts_utils.errors import (
     ValueRangeError,
 )
 from darts_utils.gpu import is_on_gpu, try_cupy
+from darts_utils.labelled import check_data_array, check_dataset, spatial_dims, upright
 from darts_utils.paths import CubeOrigin, DefaultPaths, FoundCube, original_cube
 from darts_utils.resources import available_memory, usable_cpus
 from darts_utils.results import ResultFolder, read_manifest
+from darts_utils.rows import row_blocks, share_rows
+from darts_utils.segments import connect_segments, find_segments, segment_pixels, touching_segments
 from darts_utils.timing import Stopwatch, step
 from darts_utils.values import check_range, mask_declared
 from darts_utils.version import RESULTS_VERSION, lazy_version
@@ -37,9 +51,13 @@ else:
 
 __all__ = [
     "BANDS",
+    "OPTICAL_BANDS",
     "RESULTS_VERSION",
+    "TREND_BANDS",
     "ArealScaleWarning",
     "Band",
+    "BandDeclarationWarning",
+    "BandTable",
     "CubeOrigin",
     "DartsError",
     "DartsWarning",
@@ -64,7 +82,12 @@ __all__ = [
     "available_memory",
     "band_attrs",
     "check_areal_scale",
+    "check_data_array",
+    "check_dataset",
     "check_range",
+    "connect_segments",
+    "declared_bands",
+    "find_segments",
     "get_band",
     "is_on_gpu",
     "mask_declared",
@@ -73,8 +96,14 @@ __all__ = [
     "read_manifest",
     "remove_partials",
     "resolve_device",
+    "row_blocks",
+    "segment_pixels",
+    "share_rows",
+    "spatial_dims",
     "step",
+    "touching_segments",
     "try_cupy",
+    "upright",
     "usable_cpus",
     "write_atomically",
 ]

@@ -1,15 +1,17 @@
 """The band table: what each variable of a tile means, and the range it is normalised with."""
 
 import difflib
-from collections.abc import Mapping
+import warnings
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from darts_utils.errors import UnknownBandError
+from darts_utils.errors import BandDeclarationWarning, UnknownBandError
 
 
 @dataclass(frozen=True)
@@ -34,8 +36,18 @@ class Band:
     high: float
     nodata: float | None = None
 
+    @property
+    def attrs(self) -> dict[str, str]:
+        """Attributes of the variable: ``long_name``, and ``units`` where it has one."""
+        attrs = {"long_name": self.long_name}
+        return attrs if self.units is None else attrs | {"units": self.units}
+
 
 _NAN = float("nan")
+OPTICAL_BANDS = ("blue", "green", "red", "nir")
+"""The bands of reflectance that every tile has."""
+TREND_BANDS = ("tc_brightness", "tc_greenness", "tc_wetness")
+"""The Landsat trends of TCVIS."""
 
 
 def _reflectance(colour: str) -> Band:
@@ -43,21 +55,16 @@ def _reflectance(colour: str) -> Band:
 
 
 def _trend(name: str) -> Band:
-    return Band(f"tc_{name}", "uint8", f"Landsat tasselled-cap {name} trend", None, 0, 255)
+    return Band(name, "uint8", f"Landsat tasselled-cap {name.removeprefix('tc_')} trend", None, 0, 255)
 
 
 _TABLE = (
-    _reflectance("blue"),
-    _reflectance("green"),
-    _reflectance("red"),
-    _reflectance("nir"),
+    *map(_reflectance, OPTICAL_BANDS),
     Band("quality_data_mask", "uint8", "data quality (0 invalid, 1 low, 2 high)", None, 0, 2),
     Band("planet_udm", "uint8", "PlanetScope usable data mask as delivered", None, 0, 255),
     Band("s2_scl", "uint8", "Sentinel-2 scene classification", None, 0, 11, 0),
     Band("ndvi", "float32", "normalized difference vegetation index", "1", -1, 1, _NAN),
-    _trend("brightness"),
-    _trend("greenness"),
-    _trend("wetness"),
+    *map(_trend, TREND_BANDS),
     Band("dem", "float32", "elevation", "m", -100, 3000, _NAN),
     Band("arcticdem_data_mask", "uint8", "measured elevation (1) or none (0)", None, 0, 1),
     Band("relative_elevation", "float32", "topographic position index", "m", -50, 50, _NAN),
@@ -70,7 +77,66 @@ _TABLE = (
     Band("binarized_segmentation", "bool", "thaw slump", None, 0, 1),
 )
 
-BANDS: Mapping[str, Band] = MappingProxyType({band.name: band for band in _TABLE})
+
+class BandTable(Mapping[str, Band]):
+    """Every variable that DARTS knows, by name: those of the data model, and those that installed packages declare.
+
+    Attributes:
+        data_model: The variables that all stages share, whose ranges the published models were trained with.
+    """
+
+    def __init__(self) -> None:
+        self.data_model: Mapping[str, Band] = MappingProxyType({band.name: band for band in _TABLE})
+
+    def __getitem__(self, name: str) -> Band:
+        if name in self.data_model:
+            return self.data_model[name]
+        for table in declared_bands():
+            try:
+                declared = table[name]
+            except KeyError:
+                continue
+            return getattr(declared, "band", declared)
+        raise KeyError(name)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(dict.fromkeys([*self.data_model, *(name for table in declared_bands() for name in table)]))
+
+    def __len__(self) -> int:
+        return len(list(iter(self)))
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.data_model or any(name in table for table in declared_bands())
+
+
+@cache
+def declared_bands() -> "tuple[Mapping[str, Any], ...]":
+    """Return what installed packages declare in the group ``darts.bands`` of their entry points.
+
+    Returns:
+        For each entry point the mapping that it names: bands by name, or anything with a `band`, such as the features
+        of darts-preprocessing. A mapping may know names that it does not list. What the data model says goes first.
+
+    Warns:
+        BandDeclarationWarning: If one cannot be read; it is left out.
+    """
+    from importlib.metadata import entry_points
+
+    tables = []
+    for entry in sorted(entry_points(group="darts.bands")):
+        try:
+            table = entry.load()
+        except Exception as error:  # noqa: BLE001  # whatever other packages raise when they are imported
+            table = error
+        if isinstance(table, Mapping):
+            tables.append(table)
+        else:
+            message = f"The bands that {entry.value!r} declares cannot be read ({table!r}); expected a mapping by name."
+            warnings.warn(message, BandDeclarationWarning, stacklevel=2)
+    return tuple(tables)
+
+
+BANDS = BandTable()
 """Every variable that DARTS knows, by name. Variables of ensemble members (``probabilities-{model}``) share the entry
 of their base name, see :func:`get_band`."""
 
@@ -98,8 +164,10 @@ def get_band(name: str) -> Band:
     """
     base = name.split("-", 1)[0]
     key = base if base in _PER_MODEL else name
-    if key in BANDS:
+    try:
         return BANDS[key]
+    except KeyError:
+        pass
     near = difflib.get_close_matches(name, BANDS, n=1)
     hint = f"did you mean {near[0]!r}?" if near else f"known bands: {', '.join(BANDS)}."
     raise UnknownBandError(f"{name!r} is not in the band table; {hint}")
@@ -122,11 +190,7 @@ def band_attrs(name: str, **extra: Any) -> dict[str, Any]:
         >>> band_attrs("dem", data_source="ArcticDEM v4.1")
         {'long_name': 'elevation', 'units': 'm', 'data_source': 'ArcticDEM v4.1'}
     """
-    band = get_band(name)
-    attrs: dict[str, Any] = {"long_name": band.long_name}
-    if band.units is not None:
-        attrs["units"] = band.units
-    return attrs | extra
+    return get_band(name).attrs | extra
 
 
 def normalize_band(values: ArrayLike, name: str) -> NDArray[np.float32]:

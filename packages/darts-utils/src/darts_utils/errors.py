@@ -60,6 +60,10 @@ class DeviceFallbackWarning(DartsWarning):
     """A GPU was asked for, does not work here, and the CPU does the work instead."""
 
 
+class BandDeclarationWarning(DartsWarning):
+    """An installed package declares bands in a way that cannot be read; they are not known."""
+
+
 class MovedFolderWarning(DartsWarning):
     """A folder is used where an earlier release put it; the message names the move to make."""
 

@@ -18,7 +18,7 @@ from darts_acquisition.errors import ServiceError
 from darts_acquisition.io.earthengine import EarthEngineClient
 from darts_acquisition.io.failures import lost
 from darts_acquisition.io.settings import EarthEngineSettings, S3Settings
-from darts_utils import BANDS, ParameterError
+from darts_utils import BANDS, TREND_BANDS, ParameterError
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -33,7 +33,7 @@ _SOUTH, _NORTH = 45, 84
 """The images end south of the permafrost region, and north where Landsat's orbit does (82.7°)."""
 _MARGIN_PX = 2
 """What a cubic interpolation reaches beyond a tile's edge."""
-_BANDS = {"tc_brightness": "TCB_slope", "tc_greenness": "TCG_slope", "tc_wetness": "TCW_slope"}
+_BANDS = dict(zip(TREND_BANDS, ("TCB_slope", "TCG_slope", "TCW_slope"), strict=True))
 """Earth Engine's name of each variable."""
 _BYTES_PER_PX = 3.0
 """Earth Engine sends pixels as they are."""
@@ -65,7 +65,7 @@ def tcvis_product(trend: str = "2000-2019") -> CubeProduct:
     half = math.ceil(180 / _DEGREES)
     top, bottom = math.ceil(_NORTH / _DEGREES), math.floor(_SOUTH / _DEGREES)
     affine = Affine(_DEGREES, 0, -half * _DEGREES, 0, -_DEGREES, top * _DEGREES)
-    bands = [BANDS[f"tc_{name}"] for name in ("brightness", "greenness", "wetness")]
+    bands = [BANDS[name] for name in TREND_BANDS]
     return CubeProduct(
         name="tcvis",
         version=trend,

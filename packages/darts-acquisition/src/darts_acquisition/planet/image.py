@@ -15,7 +15,7 @@ from darts_acquisition.planet.delivery import WHAT, Delivery
 from darts_acquisition.planet.naming import Kind, words_after
 from darts_acquisition.scenes.quality import over_row_blocks
 from darts_acquisition.tile import tile_grid
-from darts_utils import available_memory, usable_cpus
+from darts_utils import OPTICAL_BANDS, available_memory, usable_cpus
 
 if TYPE_CHECKING:
     import rasterio
@@ -26,7 +26,6 @@ MAX_EDGE_PX = 50_000
 _BLOCK_BYTES = 4 << 20
 """What a thread reads at once, about: many pixels for GDAL, few enough for the processor's cache."""
 
-BANDS = ("blue", "green", "red", "nir")
 _SUPERDOVE = ("coastal_blue", "blue", "green_i", "green", "yellow", "red", "rededge", "nir")
 """The eight bands of SuperDove, as Planet names and orders them."""
 _MASK_BANDS = ("clear", "snow", "shadow", "haze_light", "haze_heavy", "cloud", "confidence", "udm1")
@@ -39,7 +38,7 @@ _ALSO_CALLED = {
     "unusable_data": "udm1",
 }
 _LAYOUTS: dict[Kind, tuple[str, tuple[str, ...], int]] = {
-    "image": ("uint16", BANDS, 6),
+    "image": ("uint16", OPTICAL_BANDS, 6),
     "mask": ("uint8", _MASK_BANDS, 2),
 }
 """Data type, names of the bands that are wanted, and the memory in bytes that each pixel of a band takes at most."""
@@ -213,7 +212,7 @@ def _colours(colours: list[str], order: Sequence[str]) -> list[str]:
     Planet's own files call blue, green and red "red, green, blue": TIFF has these words for the first bands of every
     image in colour. Only a file that knows all four, or some in places of their own, names bands by colours.
     """
-    named = [name if name in BANDS else "" for name in colours]
+    named = [name if name in OPTICAL_BANDS else "" for name in colours]
     usual = ["red", "green", "blue"]
     in_order = len(colours) == len(order) and all(name in ("", place) for name, place in zip(named, order, strict=True))
     return [] if in_order or (named[:3] == usual and not any(named[3:])) else named

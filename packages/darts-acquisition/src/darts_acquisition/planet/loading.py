@@ -10,11 +10,11 @@ import numpy as np
 
 from darts_acquisition.errors import EmptySceneError, SceneGridError, SceneNameError
 from darts_acquisition.planet.delivery import Delivery
-from darts_acquisition.planet.image import BANDS, Image, read_blocks, read_grid, read_header
+from darts_acquisition.planet.image import Image, read_blocks, read_grid, read_header
 from darts_acquisition.planet.naming import name_of, parse_planet_name, read_metadata
 from darts_acquisition.scenes.quality import Scaling, row_blocks
 from darts_acquisition.tile import as_band, describe_grid, same_grid
-from darts_utils import MissingBandError, step
+from darts_utils import OPTICAL_BANDS, MissingBandError, step
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -158,7 +158,7 @@ def _load_image(delivery: Delivery, file: Path) -> "tuple[xr.Dataset, bool]":
 
     image = read_header(delivery, file, "image")
     known = {number: Scaling(_SCALE, nodata=(0, number) if number else (0,)) for number in image.nodata}
-    reflectance = {name: np.empty(image.geobox.shape, "float32") for name in BANDS}
+    reflectance = {name: np.empty(image.geobox.shape, "float32") for name in OPTICAL_BANDS}
     has_data = []
 
     def convert(rows: slice, numbers: np.ndarray, invalid: np.ndarray | None) -> None:
@@ -197,7 +197,7 @@ def _look_for_missing(image: "xr.Dataset", name: str, mask: Image) -> Callable[[
     """
     import odc.geo.xr  # noqa: F401 - brings .odc
 
-    absent = [band for band in (*BANDS, "spatial_ref") if band not in image]
+    absent = [band for band in (*OPTICAL_BANDS, "spatial_ref") if band not in image]
     if absent:
         raise MissingBandError(f"The scene lacks {', '.join(absent)}; expected what load_planet_scene returns.")
     grid = image.odc.geobox
@@ -205,7 +205,7 @@ def _look_for_missing(image: "xr.Dataset", name: str, mask: Image) -> Callable[[
         raise SceneGridError(
             f"{mask.file} does not fit {name}: {describe_grid(mask.geobox)} against {describe_grid(grid)}."
         )
-    bands = [image[band].values for band in BANDS]
+    bands = [image[band].values for band in OPTICAL_BANDS]
     join = np.logical_or if _NODATA in image.attrs else np.logical_and
 
     def missing(rows: slice) -> np.ndarray | None:

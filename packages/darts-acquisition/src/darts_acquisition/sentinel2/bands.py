@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from darts_utils import BANDS, ParameterError, band_attrs
+from darts_utils import BANDS, OPTICAL_BANDS, ParameterError, band_attrs
 
 TILE_RESOLUTION = 10
 """Pixel size of a tile in metres."""
@@ -71,7 +71,6 @@ REFLECTANCE_BANDS = (
     _reflectance("swir22", "B12", 20),
 )
 """All reflectance bands of the L2A product, by wavelength. B10 is not part of it."""
-DEFAULT_BANDS = ("blue", "green", "red", "nir")
 
 _BY_NAME = {band.name: band for band in (*REFLECTANCE_BANDS, SCL)}
 
@@ -95,7 +94,7 @@ def select_bands(bands: "Iterable[str] | str | None" = None) -> tuple[S2Band, ..
     """
     if bands == "all":
         return REFLECTANCE_BANDS
-    wanted = set(DEFAULT_BANDS if bands is None else [bands] if isinstance(bands, str) else bands)
+    wanted = set(OPTICAL_BANDS if bands is None else [bands] if isinstance(bands, str) else bands)
     found = tuple(band for band in REFLECTANCE_BANDS if {band.name, band.number} & wanted)
     known = {name for band in (*REFLECTANCE_BANDS, SCL) for name in (band.name, band.number)}
     unknown = sorted(wanted - known)

@@ -3,7 +3,7 @@
 import contextlib
 import difflib
 import os
-import uuid
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,7 +14,7 @@ from darts_acquisition.io.http import HttpClient
 from darts_acquisition.io.settings import RequestLimits
 from darts_acquisition.scenes.selection import check_tile_id
 from darts_acquisition.sentinel2.bands import TILE_RESOLUTION
-from darts_utils import ParameterError
+from darts_utils import ParameterError, atomic_path
 
 if TYPE_CHECKING:
     import geopandas as gpd
@@ -105,16 +105,10 @@ def download_sentinel_2_grid(
         return target
     target.parent.mkdir(parents=True, exist_ok=True)
     source = url or os.environ.get("DARTS_SENTINEL2_GRID_URL") or GRID_URL
-    kml = target.with_name(f".{uuid.uuid4().hex}.kml")
-    draft = kml.with_suffix(".parquet")
-    try:
+    with tempfile.TemporaryDirectory() as folder, atomic_path(target) as draft:
+        kml = Path(folder) / "grid.kml"
         kml.write_bytes(_fetch(source, limits or RequestLimits()))
         _read_kml(kml, source).to_parquet(draft)
-        draft.replace(target)
-    finally:
-        for file in (kml, draft):
-            with contextlib.suppress(FileNotFoundError):
-                file.unlink()
     return target
 
 

@@ -9,9 +9,9 @@ import numpy as np
 
 from darts_acquisition.errors import EmptySceneError
 from darts_acquisition.scenes.raw import RawBand, RawGrid, SceneMetadata, tile_geobox
-from darts_acquisition.sentinel2.bands import DEFAULT_BANDS, SCL, S2Band, quality_from_scl, reflectance_table
+from darts_acquisition.sentinel2.bands import SCL, S2Band, quality_from_scl, reflectance_table
 from darts_acquisition.tile import as_variable
-from darts_utils import step
+from darts_utils import OPTICAL_BANDS, step
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -158,7 +158,7 @@ class _Reflectance:
         if values.min() == 0:
             empty = values == 0
             small[empty] = np.nan
-            if self.item.band.name in DEFAULT_BANDS:
+            if self.item.band.name in OPTICAL_BANDS:
                 # Threads that do so for other bands at the same time write the same zeros.
                 quality[_enlarged(empty, factor)] = 0
         if factor > 1:

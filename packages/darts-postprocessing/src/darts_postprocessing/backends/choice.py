@@ -6,7 +6,7 @@ from darts_postprocessing.backends.cuda import CudaBackend
 from darts_utils import Device, DeviceError, DeviceLike, is_on_gpu, resolve_device, try_cupy
 
 INSTALL = 'pip install "darts-postprocessing[cuda12]", or [cuda13] for CUDA 13'
-_TRIAL = try_cupy(INSTALL)
+TRIAL = try_cupy(INSTALL)
 
 
 def choose_backend(device: DeviceLike, *arrays: Array) -> Backend:
@@ -29,7 +29,7 @@ def choose_backend(device: DeviceLike, *arrays: Array) -> Backend:
         on_gpu = next((array for array in arrays if is_on_gpu(array)), None)
         if on_gpu is not None:
             home = Device("cuda", on_gpu.device.id)
-            if reason := _TRIAL(home):
+            if reason := TRIAL(home):
                 raise DeviceError(f"An array lies on {home}, but {reason}.")
             return CudaBackend.of(home)
     return _working_backend(device)
@@ -38,5 +38,5 @@ def choose_backend(device: DeviceLike, *arrays: Array) -> Backend:
 def _working_backend(wanted: DeviceLike) -> Backend:
     # In a function of its own, so that every fallback warning points at one line of choose_backend and Python shows it
     # once per run, whichever public function asked: resolve_device warns for the caller of its caller.
-    device = resolve_device(wanted, trial=_TRIAL, work="objects are made", fallback=True)
+    device = resolve_device(wanted, trial=TRIAL, work="objects are made", fallback=True)
     return CpuBackend() if device.type == "cpu" else CudaBackend.of(device)

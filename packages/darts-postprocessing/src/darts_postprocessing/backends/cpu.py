@@ -1,14 +1,13 @@
-"""The kernels on the CPU: numpy on blocks of rows, bands of blocks on threads."""
+"""The kernels on the CPU: numpy on blocks of rows, shared among threads."""
 
 from contextlib import AbstractContextManager, nullcontext
 
 import numpy as np
 
-from darts_postprocessing.backends.bands import blocks, on_bands
 from darts_postprocessing.backends.base import Array, in_native_order, usable
 from darts_postprocessing.backends.disk import Disk, clear_rim
-from darts_postprocessing.backends.runs import RunFinder, clear_objects
-from darts_utils import is_on_gpu
+from darts_postprocessing.backends.segments import SegmentFinder, clear_objects
+from darts_utils import is_on_gpu, row_blocks, share_rows
 
 
 class CpuBackend:
@@ -41,13 +40,13 @@ class CpuBackend:
         disk = Disk(size, mask.shape)
         out = np.empty(mask.shape, np.uint8)
 
-        def erode_band(first: int, end: int) -> None:
+        def erode_rows(first: int, end: int) -> None:
             # Each block also computes the rows around it; four times the radius keeps their share low.
-            for top, bottom in blocks(first, end, columns, least=4 * disk.halo):
+            for top, bottom in row_blocks(first, end, columns, least=4 * disk.halo):
                 above, below = max(top - disk.halo, 0), min(bottom + disk.halo, rows)
                 disk.erode(np, mask[above:below], top - above, out[top:bottom])
 
-        on_bands(erode_band, mask.shape)
+        share_rows(erode_rows, mask.shape)
         clear_rim(out, edge_size)
         return out
 
@@ -58,28 +57,28 @@ class CpuBackend:
         out = np.empty(values.shape, values.dtype)
         nan = values.dtype.type(np.nan)
 
-        def mask_band(first: int, end: int) -> None:
-            for top, bottom in blocks(first, end, values.shape[1]):
+        def mask_rows(first: int, end: int) -> None:
+            for top, bottom in row_blocks(first, end, values.shape[1]):
                 out[top:bottom] = np.where(usable(mask[top:bottom]), values[top:bottom], nan)
 
-        on_bands(mask_band, values.shape)
+        share_rows(mask_rows, values.shape)
         return out
 
     def binarize(self, values: Array, threshold: float, min_object_size: int, mask: Array | None) -> Array:
-        """Threshold and note the runs of object pixels in one sweep, then judge the objects by their runs alone."""
+        """Threshold and note the segments of object pixels in one sweep, then judge the objects by these alone."""
         if _lies_by_columns(values):
             return self.binarize(values.T, threshold, min_object_size, None if mask is None else mask.T).T
         columns = values.shape[1]
         out = np.empty(values.shape, np.bool_)
 
-        def threshold_band(first: int, end: int) -> RunFinder:
-            finder = RunFinder(columns)
-            for top, bottom in blocks(first, end, columns):
+        def find_in_rows(first: int, end: int) -> SegmentFinder:
+            finder = SegmentFinder()
+            for top, bottom in row_blocks(first, end, columns):
                 objects = np.greater(values[top:bottom], threshold, out=out[top:bottom])
                 finder.add(top, objects, None if mask is None else usable(mask[top:bottom]))
             return finder
 
-        clear_objects(out, on_bands(threshold_band, values.shape), min_object_size)
+        clear_objects(out, share_rows(find_in_rows, values.shape), min_object_size)
         return out
 
 

@@ -1,14 +1,24 @@
 """The kernels on a CUDA GPU, with cupy; importing this module needs neither cupy nor a GPU."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
+from importlib.util import find_spec
+from math import floor
 from types import ModuleType
+from typing import TypeAlias
 
 import numpy as np
 
 from darts_postprocessing.backends.base import Array, in_native_order, usable
 from darts_postprocessing.backends.disk import Disk, clear_rim
 from darts_utils import Device, is_on_gpu
+
+CUCIM_AVAILABLE = find_spec("cucim") is not None
+"""Whether cucim is installed, which then labels; the extras bring it."""
+
+Label: TypeAlias = "Callable[[Array], tuple[Array, int]]"
+"""Numbers the 8-connected objects of a bool array from 1, 0 elsewhere; returns the numbers and how many there are."""
 
 
 class CudaBackend:
@@ -17,25 +27,24 @@ class CudaBackend:
     Works on whole images, and needs about four times the memory of the probabilities.
     """
 
-    def __init__(self, xp: ModuleType, ndimage: ModuleType, index: int) -> None:
+    def __init__(self, xp: ModuleType, label: Label, index: int) -> None:
         """Take what the kernels are made of.
 
         Args:
             xp: cupy.
-            ndimage: cupyx.scipy.ndimage.
+            label: Labels objects on the GPU.
             index: Number of the GPU.
         """
         self._xp = xp
-        self._ndimage = ndimage
+        self._label = label
         self._index = index
 
     @classmethod
     def of(cls, device: Device) -> "CudaBackend":
         """Return the backend for a GPU on which cupy works."""
         import cupy
-        from cupyx.scipy import ndimage
 
-        return cls(cupy, ndimage, device.index)
+        return cls(cupy, find_label(), device.index)
 
     @contextmanager
     def active(self) -> Iterator[None]:
@@ -74,10 +83,28 @@ class CudaBackend:
     def binarize(self, values: Array, threshold: float, min_object_size: int, mask: Array | None) -> Array:
         """Threshold, label with 8 neighbours, and judge each label by its pixel count and its pixels outside."""
         xp = self._xp
-        objects = xp.greater(values, threshold)
-        labels, count = self._ndimage.label(objects, structure=np.ones((3, 3), np.bool_))
+        objects = xp.greater(values, _comparable(threshold, values.dtype))
+        labels, count = self._label(objects)
         stays = xp.bincount(labels.ravel(), minlength=int(count) + 1) >= min_object_size
         stays[0] = False
         if mask is not None:
             stays[labels[xp.logical_not(usable(mask))]] = False
         return stays[labels]
+
+
+def find_label() -> Label:
+    """Return cucim's labelling, or that of cupy where cucim is not installed."""
+    if CUCIM_AVAILABLE:
+        from cucim.skimage.measure import label
+
+        return partial(label, connectivity=2, return_num=True)
+    from cupyx.scipy import ndimage
+
+    return partial(ndimage.label, structure=np.ones((3, 3), np.bool_))
+
+
+def _comparable(threshold: float, dtype: np.dtype) -> float:
+    """Return a threshold that parts whole numbers as this one does: cupy compares fractions in half precision."""
+    if dtype == np.bool_:
+        return min(floor(threshold), 1)
+    return min(floor(threshold), int(np.iinfo(dtype).max)) if dtype.kind in "iu" else threshold

@@ -11,6 +11,8 @@ import numpy as np
 
 from darts_utils import usable_cpus
 
+_STRIP_ROWS = 64
+
 Work = TypeVar("Work")
 Block: TypeAlias = "tuple[int, int, int, int]"
 """First row, first column, rows and columns of a part of a raster."""
@@ -36,6 +38,11 @@ def iterate_blocks(shape: tuple[int, int], rows: int, cols: int) -> Iterator[Blo
     for top in range(0, shape[0], rows):
         for left in range(0, shape[1], cols):
             yield top, left, min(rows, shape[0] - top), min(cols, shape[1] - left)
+
+
+def row_strips(shape: tuple[int, int]) -> Iterator[Block]:
+    """Cut a raster into blocks of whole rows."""
+    return iterate_blocks(shape, _STRIP_ROWS, max(shape[1], 1))
 
 
 def run_blocks(work: Callable[[Work], None], blocks: Iterable[Work]) -> None:

@@ -5,6 +5,7 @@ import threading
 import warnings
 from collections.abc import Collection
 
+from darts_preprocessing.backends.jit import Kernel
 from darts_preprocessing.errors import KernelCacheWarning
 from darts_utils import step
 
@@ -12,42 +13,42 @@ logger = logging.getLogger(__name__)
 
 
 class _Compilation:
-    """What this process has compiled so far, by features."""
+    """What this process has compiled so far."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._begun: set[str] = set()
-        self._finished: set[str] = set()
+        self._begun: set[Kernel] = set()
+        self._finished: set[Kernel] = set()
         self._has_warned = False
 
-    def begin(self, features: Collection[str]) -> None:
-        """Compile in the background what some features need, unless that has begun."""
+    def begin(self, kernels: Collection[Kernel]) -> None:
+        """Compile kernels in the background, in this order, unless that has begun."""
         with self._lock:
-            added = set(features) - self._begun
-            self._begun |= added
+            added = [kernel for kernel in kernels if kernel not in self._begun]
+            self._begun.update(added)
         if added:
             # A daemon, so that the interpreter does not wait for it when it exits.
             threading.Thread(target=self._try, args=(added,), name="darts-kernels", daemon=True).start()
 
-    def finish(self, features: Collection[str]) -> None:
-        """Compile what some features need, or wait until the background has.
+    def finish(self, kernels: Collection[Kernel]) -> None:
+        """Compile kernels, or wait until the background has.
 
         Warns:
             KernelCacheWarning: Once, if the machine code cannot be kept.
         """
-        added = set(features) - self._finished
+        added = [kernel for kernel in kernels if kernel not in self._finished]
         if not added:
             return
         with step("compile kernels"):
             _compile(added)
         with self._lock:
             self._warn()
-            self._begun |= added
-            self._finished |= added
+            self._begun.update(added)
+            self._finished.update(added)
 
-    def _try(self, features: Collection[str]) -> None:
+    def _try(self, kernels: Collection[Kernel]) -> None:
         try:
-            _compile(features)
+            _compile(kernels)
         except Exception:  # whoever needs the kernel compiles it again, and meets the error there
             logger.debug("The kernels could not be compiled in the background.", exc_info=True)
 
@@ -66,10 +67,8 @@ class _Compilation:
         self._has_warned = True
 
 
-def _compile(features: Collection[str]) -> None:
-    from darts_preprocessing.backends.cpu import kernels_of
-
-    for kernel in kernels_of(features):
+def _compile(kernels: Collection[Kernel]) -> None:
+    for kernel in kernels:
         kernel.compile()
 
 

@@ -8,13 +8,13 @@ import math
 from typing import Any
 
 import numpy as np
-from numba import types
 
 from darts_preprocessing.backends.jit import (
     BOOL,
     FLOAT,
     FLOAT32,
     INT,
+    UINT8,
     array_in,
     array_out,
     helper,
@@ -36,7 +36,7 @@ def count_taps(stretch: float) -> int:
     return 2 * math.ceil(2 * stretch)
 
 
-@kernel(array_in(types.uint8, 3), array_in(FLOAT, 3), INT, INT, array_in(types.uint8, 1), array_out(types.uint8, 3))
+@kernel(array_in(UINT8, 3), array_in(FLOAT, 3), INT, INT, array_in(UINT8, 1), array_out(UINT8, 3))
 def nearest_block(source: Any, places: Any, top: int, left: int, nodata: Any, out: Any) -> None:
     """Take the nearest cell for a block of the target.
 

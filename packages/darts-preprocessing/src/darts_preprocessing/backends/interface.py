@@ -25,6 +25,10 @@ class Core:
     left: int
     shape: tuple[int, int]
 
+    def cut(self, array: Any) -> Any:
+        """Return the core of an array of the DEM's shape, without a copy."""
+        return array[self.top : self.top + self.shape[0], self.left : self.left + self.shape[1]]
+
     @classmethod
     def whole(cls, shape: tuple[int, int]) -> "Core":
         """Return the core that is the whole DEM."""
@@ -77,7 +81,11 @@ def half_widths(radius: int) -> list[int]:
 
 
 class Backend(Protocol):
-    """Kernels on the arrays of one kind of device. Every `dem` is (y, x) float32, metres, NaN where there is none."""
+    """Arrays of one kind of device, and the kernels that work on them."""
+
+    @property
+    def xp(self) -> Any:
+        """The module of the arrays: numpy, or cupy."""
 
     def active(self) -> AbstractContextManager[Any]:
         """Return a context in which new arrays lie where this backend works."""
@@ -88,28 +96,8 @@ class Backend(Protocol):
     def to_host(self, array: Any) -> Any:
         """Return an array of this backend as a numpy array."""
 
-    def ndvi(self, nir: Any, red: Any) -> Any:
-        """Return (nir − red) / (nir + red) of float32 reflectances clipped to 0…1, NaN where both are 0 or one NaN."""
-
-    def gradient_features(
-        self, dem: Any, core: Core, cell: float, names: Sequence[str], shading: Shading | None, north: Nodes | None
-    ) -> Features:
-        """Return the features of `names` (slope, aspect, hillshade, curvature) for the core, float32.
-
-        `shading` is needed for the hillshade; `north` None takes grid north for true north.
-        """
-
-    def relative_elevation(self, dem: Any, core: Core, outer: int, inner: int) -> Any:
-        """Return elevation minus mean over the valid cells at a distance up to `outer` and above `inner` (if not 0)."""
-
-    def ruggedness(self, dem: Any, window: int) -> Any:
-        """Return Riley's ruggedness over square windows of `window` cells, float32, metres."""
-
-    def vector_ruggedness(self, dem: Any, cell: float, window: int) -> Any:
-        """Return the dispersion of the surface normals over square windows of `window` cells, float32."""
-
-    def dissection(self, dem: Any, window: int) -> Any:
-        """Return relief over highest elevation in square windows of `window` cells, float32."""
+    def run(self, kernels: Any, inputs: Any, names: Sequence[str]) -> Features:
+        """Compute features by those kernels (:class:`darts_preprocessing.Kernels`) that work where the inputs lie."""
 
     def resample(self, source: Any, sampling: Sampling) -> Any:
         """Return a source of (band, y, x) on another grid, in the same dtype.

@@ -1,16 +1,13 @@
 """How the kernels of the CPU are compiled: each once, for one signature, when it is first needed.
 
-A kernel is a function of arrays that the backend calls; a helper is a function that kernels call.
+A kernel is a function of arrays that the package calls; a helper is a function that the kernels of its module call.
+Declaring them imports nothing: numba is imported when the first kernel is compiled.
 """
 
 import threading
 from collections.abc import Callable
-from typing import Any, TypeVar
-
-import numba
-from numba import types
-
-from darts_preprocessing.backends.kernel_cache import compile_and_keep
+from dataclasses import dataclass
+from typing import Any, TypeAlias, TypeVar, cast
 
 OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy", "fastmath": {"contract"}}
 """Kernels run without the interpreter's lock. A product and a sum may be fused ("contract"): that rounds once instead
@@ -18,33 +15,53 @@ of twice, and is the only liberty that the compiler has with the arithmetic."""
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
+INT, FLOAT, BOOL, FLOAT32, UINT8 = "int64", "float64", "boolean", "float32", "uint8"
+_helpers_lock = threading.Lock()
 
-INT, FLOAT, BOOL, FLOAT32 = types.int64, types.float64, types.boolean, types.float32
+
+@dataclass(frozen=True)
+class ArrayType:
+    """A contiguous array as an argument of a kernel."""
+
+    dtype: str
+    ndim: int
+    readonly: bool
+
+
+Argument: TypeAlias = "str | ArrayType"
+
+
+def array_in(dtype: str, ndim: int) -> ArrayType:
+    """Return the type of a contiguous array that a kernel reads; arrays that may be written to are taken too."""
+    return ArrayType(dtype, ndim, readonly=True)
+
+
+def array_out(dtype: str, ndim: int) -> ArrayType:
+    """Return the type of a contiguous array that a kernel writes."""
+    return ArrayType(dtype, ndim, readonly=False)
+
+
+@dataclass(frozen=True)
+class Helper:
+    """A function whose place numba's takes as soon as a kernel of its module is compiled."""
+
+    function: Callable[..., Any]
+    options: dict[str, Any]
 
 
 def helper(function: Function) -> Function:
     """Make a function that kernels call; it is compiled once, with the first of them."""
-    return numba.njit(**OPTIONS)(function)
+    return cast("Function", Helper(function, OPTIONS))
 
 
 def helper_to_inline(function: Function) -> Function:
     """Make a function that is compiled as a part of each kernel, once per call, with the constants given there."""
-    return numba.njit(inline="always", **OPTIONS)(function)
+    return cast("Function", Helper(function, OPTIONS | {"inline": "always"}))
 
 
 def helper_without_fusing(function: Function) -> Function:
     """Make a function that kernels call, in which a product is rounded before it is added to another."""
-    return numba.njit(**{**OPTIONS, "fastmath": False})(function)
-
-
-def array_in(dtype: Any, ndim: int) -> types.Array:
-    """Return the type of a contiguous array that a kernel reads; arrays that may be written to are taken too."""
-    return types.Array(dtype, ndim, "C", readonly=True)
-
-
-def array_out(dtype: Any, ndim: int) -> types.Array:
-    """Return the type of a contiguous array that a kernel writes."""
-    return types.Array(dtype, ndim, "C")
+    return cast("Function", Helper(function, OPTIONS | {"fastmath": False}))
 
 
 class Kernel:
@@ -57,7 +74,7 @@ class Kernel:
         arguments: The types of its arguments.
     """
 
-    def __init__(self, function: Callable[..., None], arguments: tuple[types.Type, ...]) -> None:
+    def __init__(self, function: Callable[..., None], arguments: tuple[Argument, ...]) -> None:
         self.function = function
         self._arguments = arguments
         self._lock = threading.Lock()
@@ -70,12 +87,34 @@ class Kernel:
 
     def compile(self) -> Callable[..., None]:
         """Compile the kernel, or load its machine code from the cache, unless that has been done."""
+        from darts_preprocessing.backends import kernel_cache
+
         with self._lock:
             if self._compiled is None:
-                self._compiled = compile_and_keep(self.function, self._arguments, OPTIONS)
+                _declare_helpers(self.function.__globals__)
+                arguments = tuple(_numba_type(argument) for argument in self._arguments)
+                self._compiled = kernel_cache.compile_and_keep(self.function, arguments, OPTIONS)
             return self._compiled
 
 
-def kernel(*arguments: types.Type) -> Callable[[Callable[..., None]], Kernel]:
+def kernel(*arguments: Argument) -> Callable[[Callable[..., None]], Kernel]:
     """Make a kernel of a function that returns nothing, given the types of its arguments."""
     return lambda function: Kernel(function, arguments)
+
+
+def _declare_helpers(module: dict[str, Any]) -> None:
+    """Put numba's functions in the place of a module's helpers, for its kernels to find."""
+    import numba
+
+    with _helpers_lock:
+        for name, value in list(module.items()):
+            if isinstance(value, Helper):
+                module[name] = numba.njit(**value.options)(value.function)
+
+
+def _numba_type(argument: Argument) -> Any:
+    from numba import types
+
+    if isinstance(argument, ArrayType):
+        return types.Array(getattr(types, argument.dtype), argument.ndim, "C", readonly=argument.readonly)
+    return getattr(types, argument)

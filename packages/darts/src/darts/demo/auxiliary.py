@@ -9,12 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from darts.demo.landscape import Landscape
+from darts_utils import TREND_BANDS, band_attrs
 
 if TYPE_CHECKING:
     import xarray as xr
     from odc.geo.geobox import GeoBox
 
-TREND_NAMES = ("tc_brightness", "tc_greenness", "tc_wetness")
 DEM_RESOLUTION_M = 2
 
 
@@ -44,7 +44,7 @@ def tcvis_arrays(landscape: Landscape, grid: "GeoBox") -> dict[str, NDArray]:
     """
     return {
         name: _warp(trend, landscape.wide_geobox, grid, 0)
-        for name, trend in zip(TREND_NAMES, landscape.trends, strict=True)
+        for name, trend in zip(TREND_BANDS, landscape.trends, strict=True)
     }
 
 
@@ -134,8 +134,6 @@ def _warp(field: NDArray, source: "GeoBox", grid: "GeoBox", nodata: float) -> ND
 def _dataset(arrays: dict[str, NDArray], grid: "GeoBox") -> "xr.Dataset":
     import xarray as xr
     from odc.geo.xr import xr_coords
-
-    from darts_utils import band_attrs
 
     variables = {name: (("y", "x"), values, band_attrs(name)) for name, values in arrays.items()}
     return xr.Dataset(variables, coords=dict(xr_coords(grid, always_yx=True)))

@@ -9,11 +9,10 @@ from numpy.typing import NDArray
 from darts.demo.auxiliary import arcticdem_dataset
 from darts.demo.landscape import make_landscape
 from darts.demo.sample import optical_dataset
-from darts_utils import normalize_band
+from darts_utils import OPTICAL_BANDS, normalize_band
 
-BANDS = ("blue", "green", "red", "nir", "ndvi", "relative_elevation", "slope")
+BANDS = (*OPTICAL_BANDS, "ndvi", "relative_elevation", "slope")
 """What the demo model sees, in its order."""
-_OPTICAL = 4
 
 
 @dataclass(frozen=True)
@@ -87,7 +86,8 @@ def draw_patches(
 def _cut(rng: np.random.Generator, example: Example, corner: NDArray, size: int) -> tuple[NDArray, ...]:
     window = (slice(corner[0], corner[0] + size), slice(corner[1], corner[1] + size))
     bands = example.bands[(slice(None), *window)].astype(np.float32)
-    bands[:_OPTICAL] = np.clip(bands[:_OPTICAL] * rng.uniform(0.9, 1.1) + rng.uniform(-0.02, 0.02), 0, 1)
+    optical = bands[: len(OPTICAL_BANDS)]
+    optical[:] = np.clip(optical * rng.uniform(0.9, 1.1) + rng.uniform(-0.02, 0.02), 0, 1)
     parts = (bands, example.truth[window].astype(np.float32), example.counts[window].astype(np.float32))
     turns, mirror = int(rng.integers(4)), bool(rng.integers(2))
     turned = (np.rot90(part, turns, axes=(-2, -1)) for part in parts)

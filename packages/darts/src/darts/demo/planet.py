@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from darts.demo.landscape import Landscape
+from darts_utils import OPTICAL_BANDS
 
 UDM_NAMES = ("clear", "snow", "shadow", "haze_light", "haze_heavy", "cloud", "confidence", "udm1")
 _SCALE = 10_000
@@ -31,7 +32,7 @@ def write_planet_scene(landscape: Landscape, scenes_dir: Path) -> Path:
     folder = scenes_dir / name
     folder.mkdir(parents=True, exist_ok=True)
     numbers = np.nan_to_num(np.round(landscape.reflectance * _SCALE)).clip(0, 65535).astype(np.uint16)
-    _write(folder / f"{name}_3B_AnalyticMS_SR.tif", landscape, numbers, ("blue", "green", "red", "nir"), nodata=0)
+    _write(folder / f"{name}_3B_AnalyticMS_SR.tif", landscape, numbers, OPTICAL_BANDS, nodata=0)
     _write(folder / f"{name}_3B_udm2.tif", landscape, landscape.udm, UDM_NAMES)
     text = json.dumps(_metadata(landscape, name), indent=1) + "\n"
     (folder / f"{name}_metadata.json").write_text(text, encoding="utf-8")

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from darts.demo.auxiliary import arcticdem_dataset, tcvis_dataset, write_cubes
 from darts.demo.landscape import MARGIN_PX, Landscape, image_geobox, make_landscape
 from darts.demo.planet import scene_id, write_planet_scene
-from darts_utils import DartsError, atomic_path, step
+from darts_utils import OPTICAL_BANDS, DartsError, atomic_path, band_attrs, step
 
 if TYPE_CHECKING:
     import geopandas as gpd
@@ -193,11 +193,9 @@ def optical_dataset(landscape: Landscape) -> "xr.Dataset":
     import xarray as xr
     from odc.geo.xr import xr_coords
 
-    from darts_utils import band_attrs
-
     udm = landscape.udm
     quality = np.where(udm[7] > 0, 0, np.where(udm[1:6].any(axis=0), 1, 2)).astype(np.uint8)
-    bands = dict(zip(("blue", "green", "red", "nir"), landscape.reflectance.copy(), strict=True))
+    bands = dict(zip(OPTICAL_BANDS, landscape.reflectance.copy(), strict=True))
     variables: dict[str, Any] = {name: (("y", "x"), band, band_attrs(name)) for name, band in bands.items()}
     variables["quality_data_mask"] = (("y", "x"), quality, band_attrs("quality_data_mask"))
     variables["planet_udm"] = (("udm_band", "y", "x"), udm.copy(), band_attrs("planet_udm"))

@@ -7,8 +7,7 @@ from scipy import ndimage
 from darts.demo.noise import Field, fractal, smoothstep
 from darts.demo.slumps import Slumps
 from darts.demo.terrain import Terrain
-
-BANDS = ("blue", "green", "red", "nir")
+from darts_utils import OPTICAL_BANDS
 
 # Surface reflectance of what an Arctic tundra is made of, blue, green, red, near infrared: rounded from what
 # Sentinel-2 sees on the Peel Plateau in August, with the haze taken off.
@@ -32,7 +31,7 @@ class _Canvas:
     """Four bands that surfaces are painted on, the later over the earlier."""
 
     def __init__(self, shape: tuple[int, int], colour: tuple[float, ...]) -> None:
-        self.bands = np.empty((len(BANDS), *shape), dtype=np.float32)
+        self.bands = np.empty((len(OPTICAL_BANDS), *shape), dtype=np.float32)
         self.bands[:] = np.array(colour, dtype=np.float32)[:, None, None]
 
     def paint(self, share: NDArray[np.floating], colour: tuple[float, ...]) -> None:
@@ -53,7 +52,8 @@ def make_reflectance(
         elevation: Height of the sun, degrees.
 
     Returns:
-        Surface reflectance (4, rows, columns) float32 in the order of :data:`BANDS`, and where snow lies, bool.
+        Surface reflectance (4, rows, columns) float32 in the order of :data:`darts_utils.OPTICAL_BANDS`, and where
+        snow lies, bool.
     """
     cell = terrain.cell
     slope = _slope(slumps.height, cell)

@@ -20,12 +20,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-OPTICAL_BANDS = ("blue", "green", "red", "nir")
-TCVIS_BANDS = ("tc_brightness", "tc_greenness", "tc_wetness")
-TERRAIN_BANDS = ("relative_elevation", "slope", "aspect", "hillshade", "curvature")
-DEM_BANDS = ("dem", "arcticdem_data_mask", *TERRAIN_BANDS)
-FEATURES = ("ndvi", *TCVIS_BANDS, *DEM_BANDS)
-"""What preprocessing adds to a tile."""
 _MODEL_SUFFIXES = (".pt", ".ckpt", ".safetensors")
 
 

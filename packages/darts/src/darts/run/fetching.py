@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from math import ceil
 from typing import TYPE_CHECKING, Any
 
-from darts.run.planning import Plan
+from darts.run.features import feature_margin_px
+from darts.run.planning import Plan, RunContext
 from darts.run.task import Pipeline, TileTask
-from darts.run.worker import dem_margin_px
 
 if TYPE_CHECKING:
     from darts_acquisition import Estimate
@@ -78,7 +78,7 @@ def plan_fetching(pipeline: Pipeline, plan: Plan) -> PlannedFetch:
         areas = _find_areas(pipeline, tasks, unplaced)
         for name, cube in cubes.items():
             if cube is not None and areas:
-                auxiliary[name] = estimate = _estimate(pipeline, name, cube, list(areas.values()))
+                auxiliary[name] = estimate = _estimate(pipeline, plan.context, name, cube, list(areas.values()))
                 _note_failures(fails, name, estimate, list(areas), offline=pipeline.offline)
     return PlannedFetch(len(tasks), pipeline.offline, auxiliary, images, tuple(unplaced), fails)
 
@@ -104,11 +104,11 @@ def estimate_auxiliary(name: str, cube: str, areas: Sequence[Any], *, resolution
     return estimate_tcvis(areas, cube)
 
 
-def _estimate(pipeline: Pipeline, name: str, cube: str, areas: Sequence[Any]) -> "Estimate":
+def _estimate(pipeline: Pipeline, context: RunContext, name: str, cube: str, areas: Sequence[Any]) -> "Estimate":
     from darts_acquisition import Estimate, OutsideExtentError
 
     resolution = pipeline._arcticdem_resolution()
-    margin_px = dem_margin_px(pipeline.tpi_outer_radius, resolution)
+    margin_px = feature_margin_px(pipeline, context.features)
     try:
         return estimate_auxiliary(name, cube, areas, resolution=resolution, margin_px=margin_px)
     except OutsideExtentError:

@@ -13,21 +13,20 @@ from typing import TYPE_CHECKING, Any
 from darts.errors import ConfigurationError, NoTilesError
 from darts.run import checks
 from darts.run.auxiliary import CubesNow
+from darts.run.features import auxiliary_of, features_among, find_feature, is_produced
 from darts.run.fingerprint import package_versions, shared_dependencies
 from darts.run.inputs import InputMemory
 from darts.run.records import PlanCounts
 from darts.run.resume import Decision, Resume
 from darts.run.task import Pipeline, TileTask
 from darts.startup import resume_collection
-from darts_utils import resolve_device
+from darts_utils import OPTICAL_BANDS, resolve_device
 
 if TYPE_CHECKING:
     from darts.run.fetching import PlannedFetch
     from darts_segmentation import ModelCard
 
 logger = logging.getLogger(__name__)
-
-_EXPORT_GROUPS = {"dem": ("slope", "relative_elevation"), "tcvis": checks.TCVIS_BANDS}
 
 
 @dataclass(frozen=True)
@@ -192,18 +191,19 @@ def complete_context(pipeline: Pipeline, context: RunContext) -> RunContext:
     from darts_acquisition import arcticdem_product, tcvis_product
 
     cards = read_cards(context.models)
-    wanted = bands_wanted(pipeline, cards)
+    features = features_among(bands_wanted(pipeline, cards))
+    auxiliary = auxiliary_of(features)
     arcticdem = tcvis = None
-    if wanted & set(checks.DEM_BANDS):
+    if "arcticdem" in auxiliary:
         arcticdem = str(pipeline.arcticdem_dir)
         product = arcticdem_product(pipeline._arcticdem_resolution())
         checks.check_cube(arcticdem, product, "--arcticdem-dir", pipeline)
-    if wanted & set(checks.TCVIS_BANDS):
+    if "tcvis" in auxiliary:
         tcvis = str(pipeline.tcvis_dir)
         checks.check_cube(tcvis, tcvis_product(), "--tcvis-dir", pipeline)
     return replace(
         context,
-        features=tuple(name for name in checks.FEATURES if name in wanted),
+        features=features,
         cards={name: card.to_dict() for name, card in cards.items()},
         arcticdem=arcticdem,
         tcvis=tcvis,
@@ -223,15 +223,23 @@ def bands_wanted(pipeline: Pipeline, cards: "dict[str, ModelCard]") -> set[str]:
     Raises:
         ConfigurationError: If the pipeline does not produce one that a model needs.
     """
+    from darts_export import export_variables
+    from darts_preprocessing import FEATURES
+
     required = dict.fromkeys(str(band) for card in cards.values() for band in card.bands)
-    checks.check_bands(required, (*checks.OPTICAL_BANDS, *checks.FEATURES), "The ensemble")
-    exported = {name for band in pipeline.export_bands for name in _EXPORT_GROUPS.get(band, (band,))}
-    return set(required) | exported
+    produced = [name for name in required if name not in OPTICAL_BANDS and is_produced(name, pipeline)]
+    checks.check_bands(required, dict.fromkeys([*OPTICAL_BANDS, *FEATURES, *produced]), "The ensemble")
+    return set(required) | export_variables(pipeline.export_bands)
 
 
 def variables_of(pipeline: Pipeline) -> tuple[str, ...]:
     """Name the variables that a tile of a pipeline can have when it is exported."""
-    return (*pipeline._variables(), *checks.FEATURES, "probabilities", "extent", "binarized_segmentation")
+    from darts_export import export_variables
+    from darts_preprocessing import FEATURES
+
+    known = dict.fromkeys((*pipeline._variables(), *FEATURES, "probabilities", "extent", "binarized_segmentation"))
+    asked = export_variables(pipeline.export_bands)
+    return (*known, *sorted(name for name in asked.difference(known) if find_feature(name) is not None))
 
 
 def output_of(pipeline: Pipeline) -> Path:

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 from darts.errors import ConfigurationError, NoTilesError
 from darts.run import checks
+from darts.run.features import auxiliary_of, feature_margin_px, features_among
 from darts.run.fetching import estimate_auxiliary
 from darts.run.planning import bands_wanted, list_tasks, read_cards
 from darts.run.task import Pipeline, TileTask
-from darts.run.worker import dem_margin_px
 from darts_utils import DartsError
 
 if TYPE_CHECKING:
@@ -73,9 +73,8 @@ def _needed(pipeline: Pipeline) -> set[str]:
             raise
         logger.warning("%s Without a model, both ArcticDEM and TCVIS are prepared.", error)
         return {"ArcticDEM", "TCVIS"}
-    wanted = bands_wanted(pipeline, read_cards(models))
-    bands = {"ArcticDEM": checks.DEM_BANDS, "TCVIS": checks.TCVIS_BANDS}
-    needed = {name for name, names in bands.items() if wanted & set(names)}
+    auxiliary = auxiliary_of(features_among(bands_wanted(pipeline, read_cards(models))))
+    needed = {name for name in ("ArcticDEM", "TCVIS") if name.lower() in auxiliary}
     logger.info("The models and the export need %s.", " and ".join(sorted(needed)) or "no auxiliary data")
     return needed
 
@@ -130,7 +129,7 @@ def _prepare_surroundings(
         list(areas.values()),
         products,
         resolution=resolution,
-        margin_px=dem_margin_px(pipeline.tpi_outer_radius, resolution),
+        margin_px=feature_margin_px(pipeline),
         earthengine=EarthEngineSettings(project=pipeline.ee_project, use_highvolume=pipeline.ee_use_highvolume),
     )
 

@@ -4,7 +4,6 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from math import ceil
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 from darts.errors import ConfigurationError, InputChangedError
 from darts.run.auxiliary import describe_auxiliary
 from darts.run.failures import describe, is_disk_full, is_service_failure, is_transient, no_data_reason
+from darts.run.features import feature_margin_px
 from darts.run.fingerprint import DEPENDS_ON, fingerprint
 from darts.run.inputs import InputMemory, describe_inputs, states_of
 from darts.run.planning import RunContext, output_of
@@ -106,27 +106,6 @@ def open_session(pipeline: Pipeline, context: RunContext) -> Session:
     except ParameterError as error:
         raise ConfigurationError(str(error)) from error
     return NetworkSession(ensemble, pipeline, ensemble.number_format(pipeline.precision), bool(context.subsets))
-
-
-def dem_margin_px(radius_m: float, resolution: int) -> int:
-    """Return how many pixels of ArcticDEM are needed around a tile for its topographic position index.
-
-    The corner of the margin lies √2 radii away from that of the tile, since the grids are rotated; lengths
-    in EPSG:3413 are up to 1.1 times those on the ground down to 50° N (Snyder 1987, eq. 21-32); rounding the radius up
-    to cells of the tile and the kernel of the resampling take some pixels more.
-
-    Args:
-        radius_m: Outer radius of the index in metres.
-        resolution: Pixel size of the DEM in metres.
-
-    Returns:
-        Pixels of the DEM.
-
-    Examples:
-        >>> dem_margin_px(100, 2)
-        88
-    """
-    return ceil(2**0.5 * 1.1 * radius_m / resolution) + 10
 
 
 class Worker:
@@ -265,7 +244,7 @@ class Worker:
             work.peek().odc.geobox,
             cube,
             resolution,
-            buffer=dem_margin_px(self.pipeline.tpi_outer_radius, resolution),
+            buffer=feature_margin_px(self.pipeline, self.context.features),
             offline=self.pipeline.offline,
         )
         work.auxiliary["arcticdem"] = describe_auxiliary(work.arcticdem)

@@ -19,11 +19,12 @@ from darts.pipelines.options import (
 from darts.pipelines.sequential_v2.fields import PipelineFields
 from darts.run import Plan, RunInterrupted, exit_code, plan, run
 from darts.run.cancel import raising_on_signals
-from darts.run.checks import OPTICAL_BANDS, models_in
+from darts.run.checks import models_in
 from darts.run.prepare import prepare_run
 from darts.run.progress import warnings_once
 from darts.run.records import RunRecords
 from darts.run.task import TileTask
+from darts_utils import OPTICAL_BANDS
 
 if TYPE_CHECKING:
     import geopandas as gpd

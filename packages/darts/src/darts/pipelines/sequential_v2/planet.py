@@ -17,7 +17,7 @@ from darts.pipelines.sequential_v2.base import _BasePipeline
 from darts.pipelines.sequential_v2.fields import as_list
 from darts.run import checks
 from darts.run.task import TileTask
-from darts_utils import DartsError
+from darts_utils import OPTICAL_BANDS, DartsError
 
 if TYPE_CHECKING:
     import geopandas as gpd
@@ -58,7 +58,7 @@ class PlanetPipeline(_BasePipeline):
         None, help="File with names of scenes, JSON or one per line, as for image_ids.", panel="Input and output"
     )
 
-    _optical_variables: ClassVar[tuple[str, ...]] = (*checks.OPTICAL_BANDS, "quality_data_mask", "planet_udm")
+    _optical_variables: ClassVar[tuple[str, ...]] = (*OPTICAL_BANDS, "quality_data_mask", "planet_udm")
 
     def _resolve(self) -> None:
         super()._resolve()

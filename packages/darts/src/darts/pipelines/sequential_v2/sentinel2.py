@@ -15,9 +15,8 @@ from darts.pipelines.options import AbsolutePath, Unresolved, option, resolved
 from darts.pipelines.scene_lists import read_scene_list, write_scene_list
 from darts.pipelines.sequential_v2.areas import frame_of
 from darts.pipelines.sequential_v2.base import _BasePipeline
-from darts.run import checks
 from darts.run.task import TileTask
-from darts_utils import DartsError
+from darts_utils import OPTICAL_BANDS, DartsError
 
 if TYPE_CHECKING:
     import geopandas as gpd
@@ -103,7 +102,7 @@ class Sentinel2Pipeline(_BasePipeline):
         affects_results=True,
     )
 
-    _optical_variables: ClassVar[tuple[str, ...]] = (*checks.OPTICAL_BANDS, "quality_data_mask", "s2_scl")
+    _optical_variables: ClassVar[tuple[str, ...]] = (*OPTICAL_BANDS, "quality_data_mask", "s2_scl")
 
     def _resolve(self) -> None:
         super()._resolve()

@@ -1,0 +1,77 @@
+"""What every stage asks of an object of xarray: that it is one, and which of its dimensions are rows and columns."""
+
+import importlib
+from typing import Any
+
+from darts_utils.errors import GridError, InputTypeError
+
+SPATIAL_DIMS = (("y", "x"), ("yc", "xc"), ("latitude", "longitude"), ("lat", "lon"))
+"""Names of the dimensions of rows and columns, as odc.geo knows them; the first pair that is there counts."""
+
+
+def spatial_dims(data: Any) -> tuple[str, str]:
+    """Return the names of the dimensions of rows and columns.
+
+    Args:
+        data: A Dataset or a DataArray.
+
+    Returns:
+        The first pair of :data:`SPATIAL_DIMS` that `data` has; ("y", "x") where it has none.
+    """
+    return next((pair for pair in SPATIAL_DIMS if set(pair) <= set(data.dims)), SPATIAL_DIMS[0])
+
+
+def upright(array: Any, name: str) -> Any:
+    """Return an array with rows first, then columns.
+
+    Args:
+        array: A DataArray.
+        name: What it is, for the message.
+
+    Returns:
+        The array, transposed where need be, without a copy.
+
+    Raises:
+        GridError: If it has other dimensions than those of rows and columns.
+    """
+    dims = spatial_dims(array)
+    if set(array.dims) != set(dims):
+        raise GridError(f"{name} has the dimensions {array.dims}; expected {dims}.")
+    return array.transpose(*dims)
+
+
+def check_dataset(value: Any) -> None:
+    """Pass a Dataset.
+
+    Args:
+        value: What a caller gives for a tile.
+
+    Raises:
+        InputTypeError: If it is anything else. The message says what to do with an array.
+    """
+    xr = importlib.import_module("xarray")  # no dependency of this package: whoever has a tile has it
+
+    if not isinstance(value, xr.Dataset):
+        raise InputTypeError(
+            f"Expected an xarray.Dataset with one variable per band, but got a {type(value).__name__}; "
+            "`array.to_dataset(name=...)` makes one of a DataArray."
+        )
+
+
+def check_data_array(value: Any, kernels: str) -> None:
+    """Pass a DataArray.
+
+    Args:
+        value: What a caller gives for a layer of a tile.
+        kernels: What takes arrays of numpy and cupy, for the message.
+
+    Raises:
+        InputTypeError: If it is anything else. The message says what to do with an array or a Dataset.
+    """
+    xr = importlib.import_module("xarray")
+
+    if not isinstance(value, xr.DataArray):
+        raise InputTypeError(
+            f"Expected an xarray.DataArray, but got a {type(value).__name__}; `dataset[name]` is one of a Dataset's, "
+            f"and `{kernels}` takes arrays of numpy and cupy."
+        )

@@ -1,0 +1,44 @@
+"""One rule for the names of dimensions, odc.geo's, and one sentence for what is no object of xarray."""
+
+import numpy as np
+import pytest
+
+from darts_utils import GridError, InputTypeError, check_data_array, check_dataset, spatial_dims, upright
+from darts_utils.labelled import SPATIAL_DIMS
+
+xr = pytest.importorskip("xarray")
+
+
+def test_the_names_are_those_of_odc_geo():
+    pytest.importorskip("odc.geo")
+    from odc.geo.xr import spatial_dims as theirs
+
+    known = [pair for pair in SPATIAL_DIMS if theirs(xr.Dataset(coords={dim: [0.0, 1.0] for dim in pair})) == pair]
+    assert known == list(SPATIAL_DIMS)
+    every = xr.Dataset(coords={dim: [0.0, 1.0] for pair in SPATIAL_DIMS[::-1] for dim in pair})
+    while every.sizes:
+        assert spatial_dims(every) == theirs(every)
+        every = every.drop_vars(spatial_dims(every)).drop_dims(spatial_dims(every), errors="ignore")
+
+
+@pytest.mark.parametrize("dims", SPATIAL_DIMS)
+def test_rows_come_first(dims):
+    values = np.arange(6).reshape(2, 3)
+    array = xr.DataArray(values, dims=dims)
+    for given in (array, array.transpose()):
+        np.testing.assert_array_equal(upright(given, "the band"), values)
+    for wrong in (array.expand_dims("time"), array.rename({dims[0]: "row"}), array[0]):
+        with pytest.raises(GridError, match=r"the band has the dimensions \(.*\); expected \('"):
+            upright(wrong, "the band")
+
+
+def test_what_is_no_dataset_is_named():
+    array = xr.DataArray(np.zeros((2, 3)), name="red")
+    check_dataset(array.to_dataset())
+    check_data_array(array, "kernels")
+    for given, name in ((array, "DataArray"), (array.values, "ndarray"), ({"red": array}, "dict"), (None, "NoneType")):
+        with pytest.raises(InputTypeError, match=rf"Expected an xarray.Dataset .* got a {name}; `array.to_dataset"):
+            check_dataset(given)
+    for given, name in ((array.to_dataset(), "Dataset"), (array.values, "ndarray"), ([[1]], "list")):
+        with pytest.raises(TypeError, match=rf"Expected an xarray.DataArray, but got a {name}; `dataset\[name\]`"):
+            check_data_array(given, "kernels")
