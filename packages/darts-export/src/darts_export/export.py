@@ -14,7 +14,6 @@ from darts_export.errors import ExportError
 from darts_export.jsonable import to_json, write_json
 from darts_export.layers import read_layers, variable_values
 from darts_export.manifest import write_manifest
-from darts_export.objects import find_objects
 from darts_export.products import (
     DEBUG_FILE,
     DEFAULT_EXPORT_BANDS,
@@ -33,6 +32,7 @@ from darts_export.thumbnail import write_thumbnail
 from darts_export.vectors import MEANS, extent_frame, object_areas, objects_frame, write_vectors
 from darts_export.version import software_versions
 from darts_utils import check_dataset, step
+from darts_utils.objects import find_objects
 from darts_utils.staging import carry_over, replaced_folder
 
 if TYPE_CHECKING:

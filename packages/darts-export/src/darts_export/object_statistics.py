@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from darts_export.objects import Objects
+from darts_utils.objects import Objects
 
 FloatArray = NDArray[np.float64]
 

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from darts_export.context import TileContext
-from darts_export.objects import Objects
+from darts_utils.objects import Objects
 
 FloatArray = NDArray[np.float64]
 

@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from darts_export.context import TileContext
 from darts_export.layers import variable_values
-from darts_export.objects import find_objects
 from darts_export.products import COLOURS
 from darts_utils import spatial_dims
+from darts_utils.objects import find_objects
 
 if TYPE_CHECKING:
     import xarray as xr

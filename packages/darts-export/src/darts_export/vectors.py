@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 
 from darts_export.context import TileContext
 from darts_export.object_statistics import object_means, object_statistics
-from darts_export.objects import Objects
-from darts_export.outlines import object_polygons
 from darts_export.places import Places, find_places, ground_area, object_uids, touches_edge
 from darts_export.styles import STYLE_TABLE, style_row
 from darts_utils import step
+from darts_utils.objects import Objects
+from darts_utils.outlines import object_polygons
 
 if TYPE_CHECKING:
     import geopandas as gpd

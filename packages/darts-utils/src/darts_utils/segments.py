@@ -6,9 +6,6 @@ belongs to no object, so a segment ends within its row, and the last pixel of a 
 the next.
 """
 
-import importlib
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -95,8 +92,9 @@ def connect_segments(pairs: NDArray[np.int64], count: int) -> tuple[NDArray[np.i
         >>> connect_segments(np.array([[0, 2]]), 3)
         (array([0, 1, 0]), 2)
     """
-    sparse = importlib.import_module("scipy.sparse")  # no dependency of this package: whoever has objects has it
-    csgraph: Any = importlib.import_module("scipy.sparse.csgraph")
+    from scipy import sparse
+    from scipy.sparse import csgraph
+
     ends = np.concatenate([[0], np.cumsum(np.bincount(pairs[:, 0], minlength=count))])
     graph = sparse.csr_array((np.ones(len(pairs), np.int8), pairs[:, 1], ends), shape=(count, count))
     number, found = csgraph.connected_components(graph, directed=False)

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from darts_utils import connect_segments, find_segments, row_blocks, touching_segments
+from darts_utils.rows import row_blocks
+from darts_utils.segments import connect_segments, find_segments, touching_segments
 
 IntArray = NDArray[np.int64]
 

@@ -10,8 +10,8 @@ from hypothesis.extra import numpy as hnp
 from skimage.measure import label
 
 from darts_export.object_statistics import object_statistics
-from darts_export.objects import Objects, find_objects
-from darts_export.outlines import object_polygons
+from darts_utils.objects import Objects, find_objects
+from darts_utils.outlines import object_polygons
 
 UNIT = (0.0, 1.0, 0.0, -1.0)
 
@@ -137,7 +137,7 @@ def test_the_mask_may_have_any_dtype_and_memory_layout() -> None:
 
 
 def test_a_mask_larger_than_a_chunk(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("darts_export.objects._CHUNK_PIXELS", 64)
+    monkeypatch.setattr("darts_utils.objects._CHUNK_PIXELS", 64)
     mask = np.random.default_rng(4).random((60, 30)) < 0.6
     np.testing.assert_array_equal(label_image(find_objects(mask)), label(mask, connectivity=2))
 

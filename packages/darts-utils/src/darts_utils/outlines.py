@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from darts_export.objects import IntArray, Objects
+from darts_utils.objects import IntArray, Objects
 
 _EAST, _NORTH, _WEST, _SOUTH = range(4)
 
