@@ -17,6 +17,7 @@ from scipy.ndimage import label
 
 from darts_dataset import DatasetError, LeftOutWarning, build, check, info
 from darts_utils import ParameterError
+from support.lanes import mostly_slow
 from support.results import export_mask
 
 CRS = "EPSG:32608"
@@ -129,6 +130,7 @@ def test_the_same_bytes_in_any_order_and_for_any_cells(built, tmp_path):
     assert files_of(tmp_path / "dataset") == files_of(built.path)
 
 
+@pytest.mark.slow
 def test_one_byte_that_changes_is_found(built, tmp_path):
     for name in files_of(built.path):
         copy = tmp_path / "copy"
@@ -165,6 +167,7 @@ def test_an_update_equals_a_build_from_nothing_and_writes_what_changed(tmp_path)
     assert files_of(tmp_path / "updated") == files_of(tmp_path / "new")
 
 
+@pytest.mark.slow
 def test_ids_stay_over_releases_where_outlines_move_by_a_pixel(tmp_path):
     rng = np.random.default_rng(0)
     places = [
@@ -191,6 +194,7 @@ def test_ids_stay_over_releases_where_outlines_move_by_a_pixel(tmp_path):
     assert set(objects_of(tmp_path / "third", 2020)["object_id"]) != set(before["object_id"])
 
 
+@pytest.mark.slow
 def test_a_kill_leaves_the_dataset_before_whole(tmp_path):
     results = world(tmp_path / "results")
     build(results, tmp_path / "dataset")
@@ -208,7 +212,7 @@ def test_a_kill_leaves_the_dataset_before_whole(tmp_path):
 # Looks, evidence and merging, against rasters.
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", mostly_slow(range(3), lambda seed: seed == 0))
 def test_merged_areas_hits_and_majorities_equal_a_count_of_pixels(tmp_path, seed):
     """Four looks, one of which sees the left half only; a pass of two frames is one of them."""
     rng = np.random.default_rng(seed)
@@ -273,6 +277,25 @@ def test_merged_areas_hits_and_majorities_equal_a_count_of_pixels(tmp_path, seed
     wanted = np.array(sorted(expected))
     np.testing.assert_allclose(found[order], wanted, rtol=2e-3, atol=0.05)
     assert hits.max() > 2
+
+
+@pytest.mark.slow
+def test_outlines_merge_to_the_same_as_pixels(tmp_path, monkeypatch):
+    """What follows a grid is merged as pixels; the general way gives the same objects."""
+    rng = np.random.default_rng(5)
+    for number in range(4):
+        mask = np.zeros((SIZE, SIZE), bool)
+        for top, left in rng.integers(0, SIZE - 12, (12, 2)):
+            mask[top : top + rng.integers(3, 12), left : left + rng.integers(3, 12)] = True
+        export_mask(tmp_path / "r" / f"scene-{number}", mask, GRID, CRS, day(2020, 200 + number))
+    build(tmp_path / "r", tmp_path / "pixels")
+    monkeypatch.setattr("darts_dataset.level2.outline_runs", lambda *_: None)
+    build(tmp_path / "r", tmp_path / "outlines")
+    pixels, others = (objects_of(tmp_path / name, 2020).sort_values("area_m2") for name in ("pixels", "outlines"))
+    for name in ("n_hits", "n_looks", "n_detections"):
+        assert pixels[name].tolist() == others[name].tolist()
+    for name in ("area_m2", "majority_area_m2", "area_min_m2", "area_median_m2", "area_max_m2"):
+        np.testing.assert_allclose(pixels[name], others[name], rtol=1e-4, atol=0.05)
 
 
 def test_two_zones_and_the_antimeridian_are_one_dataset(tmp_path):
@@ -417,6 +440,7 @@ def test_looks_are_counted_per_pixel(tmp_path):
 # Real outlines and real passes.
 
 
+@pytest.mark.slow
 def test_twelve_experts_are_twelve_looks_at_one_place(shared_data, tmp_path):
     """Areas, majorities, hits and objects against rasters of the experts' outlines."""
     rasterio = pytest.importorskip("rasterio")

@@ -44,6 +44,8 @@ COLUMNS: dict[str, dict[str, Column]] = {
         "mean_slope": Column("double", "degrees", "Mean slope; absent where the tile had none."),
         "mean_relative_elevation": Column("double", "m", "Mean elevation above the surroundings; absent likewise."),
         "mean_ndvi": Column("double", "", "Mean NDVI; absent likewise."),
+        "crs": Column("string", "", "CRS of the grid of the scene, whose pixels the outline follows."),
+        "pixel_m": Column("double", "m", "Edge of a pixel of that grid."),
     },
     OBJECTS: {
         "object_id": Column("string", "", "Name of the object, the same in all years and in later releases."),

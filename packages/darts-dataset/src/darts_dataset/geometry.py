@@ -22,12 +22,13 @@ LONLAT = "OGC:CRS84"
 _HALF_TURN = 180.0
 
 
-def to_lonlat(geometries: Geometries, crs: str) -> Geometries:
+def to_lonlat(geometries: Geometries, crs: str, valid: bool = False) -> Geometries:
     """Lay geometries out in longitude and latitude.
 
     Args:
         geometries: Polygons in a projected CRS; none holds a pole.
         crs: Their CRS.
+        valid: They are MultiPolygons in a fixed form that touch themselves at corners only, so that they stay valid.
 
     Returns:
         The same in OGC:CRS84, degrees, as MultiPolygons. What crosses the antimeridian is cut there (RFC 7946, 3.1.9).
@@ -42,25 +43,36 @@ def to_lonlat(geometries: Geometries, crs: str) -> Geometries:
     coordinates[:, 0] = start + (coordinates[:, 0] - start + _HALF_TURN) % 360 - _HALF_TURN
     moved = shapely.set_coordinates(moved, coordinates)
     west, _, east, _ = shapely.bounds(moved).T
-    for place in np.flatnonzero((west < -_HALF_TURN) | (east > _HALF_TURN)):
+    across = np.flatnonzero((west < -_HALF_TURN) | (east > _HALF_TURN))
+    for place in across:
         moved[place] = _cut(moved[place])
-    return multipolygons(moved)
+    if not valid:
+        return multipolygons(moved)
+    moved[across] = multipolygons(moved[across])
+    return moved
 
 
-def to_plane(geometries: Geometries, plane: str) -> Geometries:
+def to_plane(geometries: Geometries, plane: str, valid: bool = False) -> Geometries:
     """Lay stored geometries out on a plane.
 
     Args:
         geometries: Polygons in OGC:CRS84.
         plane: `NORTH` or `SOUTH`.
+        valid: They touch themselves at corners only, so that they stay valid.
 
     Returns:
         The same in metres; both sides of the cut at 180° meet exactly.
     """
+    moved = from_lonlat(geometries, plane)
+    return moved if valid else multipolygons(moved)
+
+
+def from_lonlat(geometries: Geometries, crs: str) -> Geometries:
+    """Lay stored geometries out in a CRS, corner by corner."""
     coordinates = shapely.get_coordinates(geometries)
     coordinates[coordinates[:, 0] == -_HALF_TURN, 0] = _HALF_TURN
-    x, y = _transformer(LONLAT, plane).transform(coordinates[:, 0], coordinates[:, 1])
-    return multipolygons(shapely.set_coordinates(geometries.copy(), np.column_stack([x, y])))
+    x, y = _transformer(LONLAT, crs).transform(coordinates[:, 0], coordinates[:, 1])
+    return shapely.set_coordinates(geometries.copy(), np.column_stack([x, y]))
 
 
 def multipolygons(geometries: Geometries) -> Geometries:

@@ -11,7 +11,7 @@ import shapely
 from numpy.typing import NDArray
 
 from darts_dataset.dictionary import COLUMNS, LINKS, OBJECTS
-from darts_dataset.geometry import NORTH, SOUTH, Geometries, GeometryFile, to_lonlat, to_plane
+from darts_dataset.geometry import NORTH, SOUTH, Geometries, GeometryFile, from_lonlat, to_plane
 from darts_dataset.identity import (
     States,
     known_after,
@@ -21,6 +21,7 @@ from darts_dataset.identity import (
     no_states,
     shared_ground,
 )
+from darts_dataset.lattice import Grid, RunFile, find_grid, outline_runs
 from darts_dataset.level1 import schema_of
 from darts_dataset.looks import Look
 from darts_dataset.objects import Detections, merge, seen_by
@@ -36,6 +37,9 @@ _DETECTION_COLUMNS = (
     "mean",
     "npixel",
     "touches_edge",
+    "tile_id",
+    "crs",
+    "pixel_m",
 )
 
 
@@ -161,16 +165,15 @@ def write_objects(
     links: list[pd.DataFrame] = []
     for plane in (NORTH, SOUTH):
         here = [look for look in looks if look.plane == plane]
-        detections = _read_detections(partitions, here, plane, history.scratch / f"{year}-{plane[-4:]}-in.wkb")
+        detections = _read_detections(partitions, here, plane, history.scratch)
         laid = GeometryFile(history.scratch / f"{year}-{plane[-4:]}.wkb")
         parts = []
         for objects in merge(detections, here, history.cell_m):
             keep = np.flatnonzero(objects.frame["n_hits"] >= keep_share * objects.frame["n_looks"])
-            stored = to_lonlat(objects.union[keep], plane)
-            union.append(stored)
-            majority.append(to_lonlat(objects.majority[keep], plane))
-            laid.append(to_plane(stored, plane))
-            parts.append(objects.frame.iloc[keep].assign(**_points(objects.union[keep], plane)))
+            union.append(objects.union[keep])
+            majority.append(objects.majority[keep])
+            laid.append(objects.laid[keep])
+            parts.append(objects.frame.iloc[keep].assign(**_points(objects.laid[keep], plane)))
         bounds = laid.finish()
         if not parts or not len(bounds):
             continue
@@ -232,24 +235,71 @@ def _forget_absent(year: int, looks: Sequence[Look], history: History, links: li
             links.append(gone)
 
 
-def _read_detections(partitions: Sequence[Path], looks: Sequence[Look], plane: str, path: Path) -> Detections:
+def _read_detections(partitions: Sequence[Path], looks: Sequence[Look], plane: str, scratch: Path) -> Detections:
     numbers = {look.name: number for number, look in enumerate(looks)}
-    store = GeometryFile(path)
+    store = GeometryFile(scratch / f"detections-{plane[-4:]}.wkb")
+    grids = _Grids(scratch, plane)
     frames = []
     for file in sorted(partitions):
         frame = read_attributes(file).select(list(_DETECTION_COLUMNS)).to_pandas()
         number = frame["look"].map(numbers)
         first = 0
         for geometries in read_geometries(file):
-            here = number.iloc[first : first + len(geometries)].notna().to_numpy()
-            store.append(to_plane(geometries[here], plane))
+            rows = slice(first, first + len(geometries))
+            here = number.iloc[rows].notna().to_numpy()
+            store.append(to_plane(geometries[here], plane, valid=True))
+            grids.append(geometries[here], frame.iloc[rows][here])
             first += len(geometries)
         frame = frame[number.notna()].assign(look=number.dropna().astype(np.int64))
         source = unquote(file.parent.parent.name.partition("=")[2])
         frames.append(frame.assign(source=source))
     bounds = store.finish()
     empty = pd.DataFrame({name: pd.Series(dtype=object) for name in (*_DETECTION_COLUMNS, "source")})
-    return Detections(pd.concat(frames, ignore_index=True) if frames else empty, bounds, store.take)
+    frame = pd.concat(frames, ignore_index=True) if frames else empty
+    return Detections(plane, frame, bounds, store.take, *grids.finish())
+
+
+class _Grids:
+    """The grids whose pixels detections follow."""
+
+    def __init__(self, scratch: Path, plane: str) -> None:
+        self._scratch, self._plane = scratch, plane
+        self._files: dict[Grid, tuple[int, RunFile]] = {}
+        self._sizes: list[int] = []
+        self._grid: list[NDArray[np.int64]] = [np.empty(0, np.int64)]
+        self._slot: list[NDArray[np.int64]] = [np.empty(0, np.int64)]
+
+    def append(self, geometries: Geometries, frame: pd.DataFrame) -> None:
+        """Add detections, as they are stored; whose outline follows no pixels is of no grid."""
+        grid, slot = (np.full(len(geometries), -1, np.int64) for _ in range(2))
+        groups = frame.groupby(["tile_id", "crs", "pixel_m"], sort=True).indices
+        for rows in groups.values():
+            crs, pixel_m = str(frame["crs"].iloc[rows[0]]), float(frame["pixel_m"].iloc[rows[0]])
+            laid = from_lonlat(geometries[rows], crs)
+            found = find_grid(laid[0], crs, pixel_m)
+            runs = outline_runs(laid, found)
+            if runs is None or (runs.counts(len(rows)) != frame["npixel"].to_numpy()[rows]).any():
+                continue
+            number, file = self._file(found)
+            grid[rows], slot[rows] = number, self._sizes[number] + np.arange(len(rows))
+            self._sizes[number] += len(rows)
+            file.append(runs, len(rows))
+        self._grid.append(grid)
+        self._slot.append(slot)
+
+    def finish(self) -> tuple[NDArray[np.int64], NDArray[np.int64], list[tuple[Grid, RunFile]]]:
+        """Return grid and number within it of each detection, and the grids."""
+        for _, file in self._files.values():
+            file.finish()
+        made = [(grid, file) for grid, (_, file) in self._files.items()]
+        return np.concatenate(self._grid), np.concatenate(self._slot), made
+
+    def _file(self, grid: Grid) -> tuple[int, RunFile]:
+        if grid not in self._files:
+            number = len(self._files)
+            self._files[grid] = (number, RunFile(self._scratch / f"runs-{self._plane[-4:]}-{number}"))
+            self._sizes.append(0)
+        return self._files[grid]
 
 
 def _points(union: Geometries, plane: str) -> Mapping[str, NDArray[np.float64]]:

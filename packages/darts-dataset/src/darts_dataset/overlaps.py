@@ -14,7 +14,9 @@ LEAST_SHARED_M2 = 0.1
 """Ground that polygons must share to overlap: a border that both have is laid out a bit differently in each."""
 
 
-def overlapping_pairs(bounds: NDArray[np.float64], take: Callable[[Rows], Geometries], cell_m: float) -> Rows:
+def overlapping_pairs(
+    bounds: NDArray[np.float64], take: Callable[[Rows], Geometries], cell_m: float, known: Rows | None = None
+) -> Rows:
     """Find the pairs of polygons that share ground; a shared border is not enough.
 
     Each cell of a grid joins the polygons whose lower left corner lies in it with all that may reach them, so that only
@@ -24,19 +26,25 @@ def overlapping_pairs(bounds: NDArray[np.float64], take: Callable[[Rows], Geomet
         bounds: West, south, east, north of each polygon on an equal-area plane, (n, 4) float64, metres.
         take: Reads polygons by number.
         cell_m: Edge of the cells, metres.
+        known: Groups within which pairs are known already, (n,) int64, -1 for none. None where all are sought.
 
     Returns:
         Pairs that share at least `LEAST_SHARED_M2`: numbers, the smaller one first, (m, 2) int64, sorted.
     """
     found = [np.empty((0, 2), np.int64)]
-    for own, rest in _cells(bounds, cell_m):
+    for own, rest in cells(bounds, cell_m):
         rows = np.concatenate([own, rest])
-        polygons = take(rows)
-        first, second = shapely.STRtree(polygons).query(polygons[: len(own)], predicate="intersects")
-        once = rows[first] < rows[second]
-        first, second = first[once], second[once]
+        boxes = np.asarray(shapely.box(*bounds[rows].T), object)
+        first, second = shapely.STRtree(boxes).query(boxes[: len(own)], predicate="intersects")
+        sought = rows[first] < rows[second]
+        if known is not None:
+            sought &= (known[rows[first]] != known[rows[second]]) | (known[rows[first]] < 0)
+        first, second = first[sought], second[sought]
+        needed, place = np.unique(np.concatenate([first, second]), return_inverse=True)
+        polygons = take(rows[needed])
+        first, second = place[: len(first)], place[len(first) :]
         shared = _share_ground(polygons, first, second)
-        found.append(np.column_stack([rows[first[shared]], rows[second[shared]]]))
+        found.append(rows[needed][np.column_stack([first[shared], second[shared]])])
     pairs = np.concatenate(found)
     return pairs[np.lexsort((pairs[:, 1], pairs[:, 0]))]
 
@@ -75,7 +83,7 @@ def components(pairs: Rows, count: int) -> Rows:
     return rank[component]
 
 
-def _cells(bounds: NDArray[np.float64], cell_m: float) -> Iterator[tuple[Rows, Rows]]:
+def cells(bounds: NDArray[np.float64], cell_m: float) -> Iterator[tuple[Rows, Rows]]:
     """Yield the polygons of each cell, and the others that may reach them."""
     if not len(bounds):
         return

@@ -148,6 +148,8 @@ def read_detections(scene: Scene, look: str) -> "gpd.GeoDataFrame":
     columns["touches_edge"] = found["touches_edge"].to_numpy(np.bool_)
     nothing = np.full(count, np.nan)
     columns |= {name: found[name].to_numpy(np.float64) if name in found else nothing for name in _MEANS}
+    columns["crs"] = pd.array([_crs_name(found)] * count, dtype="string")
+    columns["pixel_m"] = np.full(count, _pixel(found))
     return gpd.GeoDataFrame(pd.DataFrame(columns), geometry=_stored(found), crs="OGC:CRS84")
 
 
@@ -213,6 +215,18 @@ def _content(scene: Scene, path: Path | None, band: str) -> bytes:
     if hashlib.sha256(content).hexdigest() != entry.get("sha256"):
         raise DatasetError(f"{path} was changed: its SHA-256 differs from the one in {MANIFEST_FILE}.")
     return content
+
+
+def _crs_name(frame: "gpd.GeoDataFrame") -> str:
+    """Return a short name of a CRS where there is one that says the same."""
+    authority = frame.crs.to_authority(min_confidence=100)
+    return ":".join(authority) if authority else str(frame.crs.to_wkt())
+
+
+def _pixel(frame: "gpd.GeoDataFrame") -> float:
+    """Return the edge of the pixels that outlines follow, NaN if there are no outlines."""
+    area = frame.geometry.area.to_numpy() / frame["npixel"].to_numpy()
+    return float(np.round(np.sqrt(np.median(area)), 6)) if len(area) else float("nan")
 
 
 def _stored(frame: "gpd.GeoDataFrame") -> Geometries:

@@ -1,0 +1,243 @@
+"""Detections on one grid of pixels, merged exactly and fast: as runs of pixels instead of outlines.
+
+An outline that follows the edges of pixels is a set of runs: stretches of pixels along a row. To overlap is to share a
+pixel, a union is a union of runs, and a majority counts how many looks have a pixel.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import shapely
+from numpy.typing import NDArray
+
+from darts_dataset.geometry import Geometries
+from darts_dataset.overlaps import Rows, cells
+from darts_utils.objects import Objects
+from darts_utils.outlines import object_polygons
+from darts_utils.segments import connect_segments, touching_segments
+
+_TOLERANCE = 1e-3
+"""How far a corner may lie beside one of the grid, in pixels."""
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A grid of square pixels without an end.
+
+    Attributes:
+        crs: Its CRS.
+        pixel_m: Edge of a pixel, in units of the CRS.
+        left: Where a column begins, 0 ≤ left < pixel_m.
+        bottom: Where a row ends, likewise.
+    """
+
+    crs: str
+    pixel_m: float
+    left: float
+    bottom: float
+
+
+@dataclass(frozen=True)
+class Runs:
+    """Runs of pixels: whose, row (counted southward), first column, column behind the last; (n,) int64 each."""
+
+    owner: Rows
+    row: Rows
+    start: Rows
+    stop: Rows
+
+    def where(self, chosen: NDArray[Any]) -> "Runs":
+        """Return some of them."""
+        return Runs(self.owner[chosen], self.row[chosen], self.start[chosen], self.stop[chosen])
+
+    def counts(self, owners: int) -> Rows:
+        """Return the number of pixels of each owner, (owners,) int64."""
+        return np.bincount(self.owner, self.stop - self.start, owners).astype(np.int64)
+
+    def joined(self) -> "Runs":
+        """Return the union of each owner's runs: sorted, apart from one another."""
+        if not len(self.owner):
+            return self
+        order = np.lexsort((self.start, self.row, self.owner))
+        owner, row, start, stop = (each[order] for each in (self.owner, self.row, self.start, self.stop))
+        line = np.cumsum(np.r_[0, (np.diff(owner) != 0) | (np.diff(row) != 0)])
+        base = int(start.min())
+        width = int(stop.max()) - base + 2
+        reach = np.maximum.accumulate(line * width + stop - base)
+        first = np.r_[True, line[1:] * width + start[1:] - base > reach[:-1]]
+        last = np.r_[first[1:], True]
+        return Runs(owner[first], row[first], start[first], reach[last] - line[last] * width + base)
+
+
+def find_grid(geometry: Any, crs: str, pixel_m: float) -> Grid:
+    """Return the grid that the corners of an outline lie on."""
+    x, y = shapely.get_coordinates(geometry)[0]
+    left, bottom = (round(float(value) % pixel_m, 6) % pixel_m for value in (x, y))
+    return Grid(crs, pixel_m, left, bottom)
+
+
+def outline_runs(geometries: Geometries, grid: Grid) -> Runs | None:
+    """Return what outlines hold as runs, which are those of the polygons' numbers.
+
+    Args:
+        geometries: Polygons in the CRS of the grid.
+        grid: The grid.
+
+    Returns:
+        Sorted runs; None if an outline leaves the edges of pixels.
+    """
+    rings, owner = _rings(geometries)
+    points, ring = shapely.get_coordinates(rings, return_index=True)
+    column = (points[:, 0] - grid.left) / grid.pixel_m
+    row = (grid.bottom - points[:, 1]) / grid.pixel_m
+    columns, rows = np.rint(column).astype(np.int64), np.rint(row).astype(np.int64)
+    if max(np.abs(column - columns).max(initial=0), np.abs(row - rows).max(initial=0)) > _TOLERANCE:
+        return None
+    same = ring[1:] == ring[:-1]
+    upright, level = columns[1:] == columns[:-1], rows[1:] == rows[:-1]
+    if (same & ~upright & ~level).any():
+        return None
+    edge = np.flatnonzero(same & upright & ~level)
+    top, bottom = np.minimum(rows[edge], rows[edge + 1]), np.maximum(rows[edge], rows[edge + 1])
+    height = bottom - top
+    each = np.repeat(np.arange(len(edge)), height)
+    crossed = top[each] + np.arange(len(each)) - np.repeat(np.cumsum(height) - height, height)
+    whose, at = owner[ring[edge]][each], columns[edge][each]
+    order = np.lexsort((at, crossed, whose))  # Along a row, every second crossing leads out.
+    whose, crossed, at = whose[order], crossed[order], at[order]
+    return Runs(whose[::2], crossed[::2], at[::2], at[1::2])
+
+
+def sharing_pairs(runs: Runs) -> Rows:
+    """Return the pairs of owners that share a pixel, the smaller number first, (m, 2) int64, sorted."""
+    order = np.lexsort((runs.start, runs.row))
+    owner, row, start, stop = (each[order] for each in (runs.owner, runs.row, runs.start, runs.stop))
+    if not len(owner):
+        return np.empty((0, 2), np.int64)
+    width = int(stop.max() - start.min()) + 1
+    line = (row - row[0]) * width - int(start.min())
+    behind = np.searchsorted(line + start, line + stop, "left")  # Runs that begin before this one ends.
+    count = behind - np.arange(len(owner)) - 1
+    one = np.repeat(np.arange(len(owner)), count)
+    other = one + 1 + np.arange(len(one)) - np.repeat(np.cumsum(count) - count, count)
+    pairs = np.sort(np.stack([owner[one], owner[other]], axis=1), axis=1)
+    return np.unique(pairs[pairs[:, 0] != pairs[:, 1]], axis=0)
+
+
+def counted(runs: Runs, least: Rows) -> Runs:
+    """Return where at least so many runs of an owner lie over one another.
+
+    Args:
+        runs: The runs.
+        least: How many, by owner, (owners,) int64, at least 1.
+
+    Returns:
+        Sorted runs, apart from one another.
+    """
+    owner, row = (np.repeat(each, 2) for each in (runs.owner, runs.row))
+    at = np.stack([runs.start, runs.stop], axis=1).ravel()
+    change = np.tile(np.array([1, -1]), len(runs.owner))
+    order = np.lexsort((at, row, owner))
+    owner, row, at, change = owner[order], row[order], at[order], change[order]
+    level = np.cumsum(change)  # 0 behind the last of each row.
+    enough = (
+        np.flatnonzero((level[:-1] >= least[owner[:-1]]) & (at[1:] > at[:-1])) if len(at) else np.empty(0, np.int64)
+    )
+    return Runs(owner[enough], row[enough], at[enough], at[enough + 1]).joined()
+
+
+def trace(runs: Runs, count: int, grid: Grid) -> Geometries:
+    """Return the outlines of owners.
+
+    Args:
+        runs: Sorted runs of each, apart from one another.
+        count: Number of owners.
+        grid: The grid.
+
+    Returns:
+        MultiPolygons in the CRS of the grid, (count,) object; empty for an owner without runs.
+    """
+    found = np.full(count, shapely.MultiPolygon(), object)
+    there, owner = np.unique(runs.owner, return_inverse=True)
+    if not len(there):
+        return found
+    top, left = (_least(each, owner, len(there)) for each in (runs.row, runs.start))
+    height = -_least(-runs.row, owner, len(there)) - top + 1
+    base = np.cumsum(height + 1) - (height + 1)  # Under one another, with an empty row between.
+    row, start, stop = runs.row - top[owner] + base[owner], runs.start - left[owner], runs.stop - left[owner]
+    shape = (int(base[-1] + height[-1]), int(stop.max()))
+    stride = shape[1] + 1
+    touching = touching_segments(row * stride + start, row * stride + stop, stride)
+    above, below = touching[:, 0], touching[:, 1]
+    overlaps = touching[(start[below] < stop[above]) & (stop[below] > start[above])]
+    part, _ = connect_segments(overlaps, len(row))
+    objects = Objects(shape, row, start, stop, owner.astype(np.int64), part, overlaps, len(there))
+    drawn = object_polygons(objects, (0.0, 1.0, 0.0, -1.0))
+    points, whose = shapely.get_coordinates(drawn, return_index=True)
+    x = grid.left + grid.pixel_m * (points[:, 0] + left[whose])
+    y = grid.bottom + grid.pixel_m * (points[:, 1] + base[whose] - top[whose])
+    found[there] = shapely.set_coordinates(drawn, np.column_stack([x, y]))
+    return found
+
+
+class RunFile:
+    """Runs in a file, of which those of any owner can be read, so that memory need not hold them all."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._file = path.open("wb")
+        self._counts: list[Rows] = []
+        self._ends = np.zeros(1, np.int64)
+        self._content = np.empty((0, 3), np.int32)
+
+    def append(self, runs: Runs, owners: int) -> None:
+        """Add sorted runs of owners behind those that are there."""
+        np.column_stack([runs.row, runs.start, runs.stop]).astype(np.int32).tofile(self._file)
+        self._counts.append(np.bincount(runs.owner, minlength=owners))
+
+    def finish(self) -> None:
+        """End writing."""
+        self._file.close()
+        self._ends = np.concatenate([[0], np.cumsum(np.concatenate([*self._counts, np.zeros(0, np.int64)]))])
+        if self._ends[-1]:
+            self._content = np.memmap(self._path, np.int32, "r").reshape(-1, 3)
+
+    def take(self, owners: Rows) -> Runs:
+        """Read the runs of some owners, which are numbered anew."""
+        begin, end = self._ends[owners], self._ends[owners + 1]
+        size = end - begin
+        place = np.repeat(begin - (np.cumsum(size) - size), size) + np.arange(int(size.sum()))
+        row, start, stop = self._content[place].astype(np.int64).T
+        return Runs(np.repeat(np.arange(len(owners)), size), row, start, stop)
+
+
+def pairs_of(file: RunFile, bounds: NDArray[np.float64], cell_m: float) -> Rows:
+    """Find the pairs of owners that share a pixel, cell by cell.
+
+    Args:
+        file: Their runs.
+        bounds: Their bounds in units of the CRS, (n, 4).
+        cell_m: Edge of the cells.
+
+    Returns:
+        Pairs, the smaller number first, (m, 2) int64, sorted.
+    """
+    found = [np.empty((0, 2), np.int64)]
+    for own, rest in cells(bounds, cell_m):
+        owners = np.sort(np.concatenate([own, rest]))
+        found.append(owners[sharing_pairs(file.take(owners))])
+    return np.unique(np.concatenate(found), axis=0)
+
+
+def _rings(geometries: Geometries) -> tuple[Geometries, Rows]:
+    polygons, owner = shapely.get_parts(geometries, return_index=True)
+    rings, polygon = shapely.get_rings(polygons, return_index=True)
+    return rings, owner[polygon]
+
+
+def _least(values: Rows, owner: Rows, count: int) -> Rows:
+    found = np.full(count, np.iinfo(np.int64).max)
+    np.minimum.at(found, owner, values)
+    return found
