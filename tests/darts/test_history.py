@@ -285,6 +285,12 @@ def test_status_takes_the_newest_run_or_the_one_that_is_named(tmp_path: Path) ->
         run_status(tmp_path / "old")
 
 
+def test_status_of_a_journal_that_cannot_be_read_is_a_sentence(tmp_path: Path) -> None:
+    (tmp_path / "2024-01-01_00-00-00.journal.jsonl").mkdir()
+    with pytest.raises(ConfigurationError, match=r"run 2024-01-01_00-00-00 cannot be read: "):
+        run_status(tmp_path)
+
+
 def test_status_of_another_machine_whose_lock_does_not_reach_here_is_unknown(tmp_path: Path) -> None:
     _write_journal(tmp_path, "r", [])
     (tmp_path / LOCK_FILE).touch()
