@@ -4,6 +4,7 @@ import gc
 import os
 import shutil
 import tempfile
+from collections.abc import Generator
 from pathlib import Path
 
 import pytest
@@ -40,3 +41,12 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip("no real input data: the folder ../shared/data beside the repository is absent")
     return folder
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Let a test that needs a GPU fail where it is skipped and ``DARTS_REQUIRE_GPU`` is 1: then there has to be one."""
+    report = yield
+    if report.skipped and os.environ.get("DARTS_REQUIRE_GPU") == "1" and item.get_closest_marker("gpu"):
+        report.outcome, report.longrepr = "failed", f"DARTS_REQUIRE_GPU is 1, and this was skipped: {report.longrepr}"
+    return report

@@ -115,6 +115,17 @@ def test_installed_packages_declare_bands(declare):
     np.testing.assert_array_equal(normalize_band([0, 5, 20], "topographic_wetness"), np.float32([0, 0.25, 1]))
 
 
+def test_a_feature_is_missed_where_no_package_declares_any(declare, monkeypatch):
+    declare(dict)
+    with pytest.raises(UnknownBandError, match="'northnes' is not in the band table") as caught:
+        get_band("northnes")
+    assert "darts-preprocessing" not in str(caught.value)
+    declared_bands.cache_clear()
+    monkeypatch.setattr(importlib.metadata, "entry_points", lambda group: [])
+    with pytest.raises(UnknownBandError, match="features of darts-preprocessing are known where that is installed"):
+        get_band("northnes")
+
+
 @pytest.mark.parametrize("load", [lambda: [1], lambda: {}["absent"]])
 def test_bands_that_cannot_be_read_are_left_out_with_a_warning(declare, load):
     declare(load)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from darts_preprocessing.backends import Core
+from darts_preprocessing.grid import Length, to_window
 from darts_preprocessing.nodes import Nodes
 from darts_utils import Band
 
@@ -131,3 +132,8 @@ class Feature:
     def name(self) -> str:
         """Name of the variable."""
         return self.band.name
+
+
+def window_of(default: Length) -> Callable[[Request], int]:
+    """Return what turns a request into the side of a square window in cells, see :func:`to_window`."""
+    return lambda request: to_window(request.options.get("window", default), request.cell, "window")

@@ -170,6 +170,8 @@ def get_band(name: str) -> Band:
         pass
     near = difflib.get_close_matches(name, BANDS, n=1)
     hint = f"did you mean {near[0]!r}?" if near else f"known bands: {', '.join(BANDS)}."
+    if not declared_bands():
+        hint += " The features of darts-preprocessing are known where that is installed."
     raise UnknownBandError(f"{name!r} is not in the band table; {hint}")
 
 

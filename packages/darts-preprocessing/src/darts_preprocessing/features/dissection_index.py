@@ -10,8 +10,8 @@ from darts_preprocessing.backends.arrays import strips, surrounded
 from darts_preprocessing.backends.blocks import row_strips, run_blocks
 from darts_preprocessing.backends.jit import FLOAT32, INT, array_in, array_out, kernel
 from darts_preprocessing.compute import calculate
-from darts_preprocessing.feature import Feature, Inputs, Kernels, Request
-from darts_preprocessing.grid import Length, to_window
+from darts_preprocessing.feature import Feature, Inputs, Kernels, window_of
+from darts_preprocessing.grid import Length
 from darts_utils import Band
 
 if TYPE_CHECKING:
@@ -95,17 +95,13 @@ def _box_max(xp: Any, padded: Any, window: int) -> Any:
     return padded
 
 
-def _window(request: Request) -> int:
-    return to_window(request.options.get("window", "100m"), request.cell, "window")
-
-
 FEATURES = (
     Feature(
         band=Band("dissection_index", "float32", "dissection index", "1", 0, 1, float("nan")),
         definition="relief over highest elevation of a window (Nir 1957)",
         needs=("dem",),
         kernels=Kernels.of_one(_on_cpu, _on_gpu, (dissection_rows,)),
-        prepare=_window,
+        prepare=window_of("100m"),
         margin=lambda window: window // 2,
         function=calculate_dissection_index,
     ),

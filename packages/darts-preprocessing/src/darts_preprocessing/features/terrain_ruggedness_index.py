@@ -11,8 +11,8 @@ from darts_preprocessing.backends.arrays import strips, surrounded
 from darts_preprocessing.backends.blocks import row_strips, run_blocks
 from darts_preprocessing.backends.jit import FLOAT32, INT, array_in, array_out, kernel
 from darts_preprocessing.compute import calculate
-from darts_preprocessing.feature import Feature, Inputs, Kernels, Request
-from darts_preprocessing.grid import Length, to_window
+from darts_preprocessing.feature import Feature, Inputs, Kernels, window_of
+from darts_preprocessing.grid import Length
 from darts_utils import Band
 
 if TYPE_CHECKING:
@@ -90,17 +90,13 @@ def _on_gpu(inputs: Inputs) -> Any:
     return out
 
 
-def _window(request: Request) -> int:
-    return to_window(request.options.get("window", "3px"), request.cell, "window")
-
-
 FEATURES = (
     Feature(
         band=Band("terrain_ruggedness_index", "float32", "terrain ruggedness index", "m", 0, 50, float("nan")),
         definition="root of the sum of squared differences from the cells of a window (Riley and others 1999)",
         needs=("dem",),
         kernels=Kernels.of_one(_on_cpu, _on_gpu, (ruggedness_rows,)),
-        prepare=_window,
+        prepare=window_of("3px"),
         margin=lambda window: window // 2,
         function=calculate_terrain_ruggedness_index,
     ),

@@ -13,8 +13,8 @@ from darts_preprocessing.backends.blocks import Block, Scratch, row_strips, run_
 from darts_preprocessing.backends.cpu_gradient import normals_block
 from darts_preprocessing.backends.jit import FLOAT, FLOAT32, INT, array_in, array_out, helper, kernel
 from darts_preprocessing.compute import calculate
-from darts_preprocessing.feature import Feature, Inputs, Kernels, Request
-from darts_preprocessing.grid import Length, to_window
+from darts_preprocessing.feature import Feature, Inputs, Kernels, window_of
+from darts_preprocessing.grid import Length
 from darts_utils import Band
 
 if TYPE_CHECKING:
@@ -131,17 +131,13 @@ def _box_sum(xp: Any, padded: Any, window: int) -> Any:
     return padded
 
 
-def _window(request: Request) -> int:
-    return to_window(request.options.get("window", "3px"), request.cell, "window")
-
-
 FEATURES = (
     Feature(
         band=Band("vector_ruggedness_measure", "float32", "vector ruggedness measure", "1", 0, 1, float("nan")),
         definition="one minus the length of the mean unit normal of a window (Sappington and others 2007)",
         needs=("dem",),
         kernels=Kernels.of_one(_on_cpu, _on_gpu, (normals_block, vector_ruggedness_rows)),
-        prepare=_window,
+        prepare=window_of("3px"),
         margin=lambda window: window // 2 + 1,
         function=calculate_vector_ruggedness_measure,
     ),
