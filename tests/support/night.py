@@ -39,6 +39,7 @@ def pipeline(values: dict):
 def describe(output: Path) -> dict[str, str]:
     """Describe the content of a folder of results: a hash or the rows of every file that is no record of a run."""
     import geopandas as gpd
+    import pyogrio
 
     from darts_export import read_manifest
 
@@ -48,7 +49,7 @@ def describe(output: Path) -> dict[str, str]:
         if path.is_dir() or name.endswith(RECORD_KINDS) or name in (".darts-run.lock", ".darts-inputs.jsonl"):
             continue
         if path.suffix == ".gpkg":
-            table = gpd.read_file(path, layer=path.stem)
+            table = gpd.read_file(path, layer=pyogrio.list_layers(path)[0, 0])
             content[name] = table.to_wkt().to_csv()
         elif path.name in ("manifest.json", "item.json"):
             content[name] = "written"

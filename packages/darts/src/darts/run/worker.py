@@ -385,6 +385,7 @@ def _import_stages() -> None:
     names: Sequence[str] = (
         # xarray imports dask.array when it first asks whether an array is one.
         *("odc.geo.xr", "dask.array", "rasterio", "geopandas", "pyogrio", "pandas", "pyarrow.parquet"),
+        *("pystac.extensions.projection", "pystac.extensions.view"),
         *("darts_acquisition.planet", "darts_export.export", "darts_postprocessing.export"),
     )
     for name in names:
