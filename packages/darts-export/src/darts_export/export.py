@@ -218,6 +218,7 @@ def _summarise(tile: "xr.Dataset", plan: Sequence[Product], context: TileContext
     """Fill in the figures of the tile that writing its products does not give."""
     with step("counting pixels"):
         summary.count_shares(tile)
+        summary.average_probability(tile)
     written = any(product.kind == "objects" and product.model is None for product in plan)
     if not written and "binarized_segmentation" in tile:
         with step("counting objects"):
