@@ -73,6 +73,7 @@ def _pipeline(area: SampleArea, output: Path, **changed: object) -> PlanetPipeli
         "overlap": 64,
         "batch_size": 2,
         "device": "cpu",
+        "report": False,
         "offline": True,
     }
     return PlanetPipeline(**(values | changed))

@@ -31,6 +31,7 @@ def pipeline(values: dict):
         "mask_erosion_size": 2,
         "batch_size": 4,
         "device": "cpu",
+        "report": False,
         "offline": True,
     }
     return PlanetPipeline(**(defaults | values))
