@@ -117,7 +117,7 @@ def export_tile(
             item = make_item(context, fields, software_versions())
             attempt(folder, partial(write_json, new / ITEM_FILE, item))
             if COLLECTION_FILE not in kept:
-                attempt(folder, partial(write_json, new / COLLECTION_FILE, make_collection(context)))
+                attempt(folder, partial(write_json, new / COLLECTION_FILE, make_collection(context, item["bbox"])))
             about = {
                 "status": "success",
                 "tile_id": context.tile_id,

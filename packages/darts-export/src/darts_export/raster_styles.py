@@ -44,7 +44,7 @@ def write_companions(folder: Path, names: Sequence[str]) -> None:
             content = _auxiliary()
         else:
             content = _qml(_ramp() if name.startswith("probabilities") else _palette())
-        (folder / name).write_text(content, encoding="utf-8", newline="\n")
+        (folder / name).write_bytes(content.encode())
 
 
 def companions_of(raster: str) -> tuple[str, ...]:

@@ -90,18 +90,18 @@ def make_item(
     return item.to_dict(include_self_link=False, transform_hrefs=False)
 
 
-def make_collection(context: TileContext) -> dict[str, Any]:
+def make_collection(context: TileContext, bbox: list[float]) -> dict[str, Any]:
     """Make the STAC Collection that an Item needs: what all tiles have in common, with the extent of this one.
 
     Args:
         context: The tile.
+        bbox: Bounding box of its Item.
 
     Returns:
         The Collection. It links the Item and nothing else.
     """
     import pystac
 
-    _, bbox = geojson_footprint(context.geobox, context.wkt)
     interval: list[datetime | None] = [context.time, context.time]
     collection = pystac.Collection(
         COLLECTION_ID,

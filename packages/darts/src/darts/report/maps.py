@@ -235,6 +235,7 @@ def _map(name: str) -> Any:
             unit="m",
             dimensional=Metric(base_unit="m", include=["m", "km"]),
             location="bottom_left",
+            bar_length=0.12,
             background_fill_color="white",
             background_fill_alpha=0.75,
             border_line_color=None,

@@ -16,10 +16,10 @@ if TYPE_CHECKING:
     import rasterio
     from PIL import Image
 
-_IMAGE_PX = 820
+_IMAGE_PX = 740
 _MOST_OUTLINES = 5_000
 _MOST_ROWS = 20_000
-_JPEG_QUALITY = 78
+_JPEG_QUALITY = 74
 _NO_DATA_COLOUR = (226, 228, 230)
 _LEVELS = 21  # steps of 5 %
 # Percent, colour and opacity, as in the style that lies beside the raster.
@@ -227,9 +227,16 @@ def outlines(shapes: NDArray[Any], origin: tuple[float, float]) -> dict[str, lis
     for shape in shapes:
         parts = shape.geoms if shape.geom_type == "MultiPolygon" else [shape]
         rings = [[np.asarray(ring.coords)[:-1] - origin for ring in (part.exterior, *part.interiors)] for part in parts]
-        xs.append([[np.round(ring[:, 0], 1).tolist() for ring in part] for part in rings])
-        ys.append([[np.round(ring[:, 1], 1).tolist() for ring in part] for part in rings])
+        xs.append([[_short(ring[:, 0]) for ring in part] for part in rings])
+        ys.append([[_short(ring[:, 1]) for ring in part] for part in rings])
     return {"xs": xs, "ys": ys}
+
+
+def _short(values: NDArray[np.float64]) -> list[Any]:
+    """Return numbers with as many digits as matter on a map; whole ones without a point."""
+    rounded = np.round(values, 1)
+    whole = rounded.astype(np.int64)
+    return whole.tolist() if (whole == rounded).all() else rounded.tolist()
 
 
 def _set_crs(view: TileView, crs: Any) -> None:

@@ -18,7 +18,7 @@ from darts_utils import write_atomically
 
 MOST_TILES = 100
 """Tiles up to which each has a page, and QGIS a project."""
-_ICON_PX = 240
+_ICON_PX = 200
 _LARGE_ICON_PX = 720
 _FEW_TILES = 4
 """Tiles up to which their images on the map of all are large."""
