@@ -25,6 +25,15 @@ from darts_export import (
 from darts_utils.staging import replaced_folder
 
 KILLING = Path(__file__).with_name("killing.py")
+PROBABILITIES = [
+    "collection.json",
+    "item.json",
+    "manifest.json",
+    "preview.tif",
+    "probabilities.qml",
+    "probabilities.tif",
+]
+"""What an export of probabilities leaves."""
 needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
 
 
@@ -48,7 +57,7 @@ def test_an_export_replaces_the_one_before_as_a_whole(make_tile, tmp_path: Path)
     folder = tmp_path / "tile"
     export_tile(make_tile(seed=1), folder, ["probabilities", "optical", "extent"], fingerprint="f1")
     manifest = export_tile(make_tile(seed=2), folder, ["probabilities"], fingerprint="f2")
-    assert names_in(folder) == ["item.json", "manifest.json", "probabilities.tif"]
+    assert names_in(folder) == PROBABILITIES
     assert read_manifest(folder) == manifest
     assert manifest["fingerprint"] == "f2"
     assert names_in(tmp_path) == ["tile"]
@@ -63,11 +72,11 @@ def test_what_others_put_beside_an_export_stays(make_tile, tmp_path: Path) -> No
     (folder / "link").symlink_to("notes.txt")
     (folder / "probabilities.tif.aux.xml").write_text("statistics of the raster that goes")
     manifest = export_tile(make_tile(seed=3), folder, ["probabilities"])
-    assert names_in(folder) == ["item.json", "link", "manifest.json", "map", "notes.txt", "probabilities.tif"]
+    assert names_in(folder) == sorted([*PROBABILITIES, "link", "map", "notes.txt"])
     assert (folder / "notes.txt").read_text() == "mine"
     assert (folder / "map/project.qgz").read_text() == "mine, too"
     assert (folder / "link").is_symlink()
-    assert sorted(manifest["files"]) == ["item.json", "probabilities.tif"]
+    assert sorted(manifest["files"]) == sorted(set(PROBABILITIES) - {"manifest.json"})
 
 
 def test_a_folder_that_no_export_wrote_is_not_replaced(make_tile, tmp_path: Path) -> None:
@@ -165,7 +174,7 @@ def test_two_writers_do_not_mix(make_tile, tmp_path: Path) -> None:
     for writer in writers:
         writer.join()
     assert errors == []
-    own = {name: ["item.json", "manifest.json", "probabilities.tif"] for name in tiles}
+    own = {name: list(PROBABILITIES) for name in tiles}
     own["f1"] += ["prediction_extent.gpkg", "prediction_extent.parquet"]
     own["f2"] += ["slope.tif"]
     assert seen <= {",".join(sorted(names)) for names in own.values()}

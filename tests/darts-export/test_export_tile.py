@@ -2,11 +2,9 @@
 
 import json
 import random
-import sqlite3
 import subprocess
 import sys
 import threading
-from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -25,16 +23,10 @@ METADATA = {
 
 
 def contents(folder: Path) -> dict[str, object]:
-    """What is in a folder, file by file: bytes, or rows and arrays where the format stamps the time."""
+    """What is in a folder, file by file: bytes, or arrays where the format stamps the time."""
     found: dict[str, object] = {}
     for path in folder.iterdir():
-        if path.suffix == ".gpkg":
-            with closing(sqlite3.connect(path)) as connection:
-                tables = [path.stem, "layer_styles"]
-                rows = {table: connection.execute(f"SELECT * FROM '{table}'").fetchall() for table in tables}
-            rows["layer_styles"] = [row[:-1] for row in rows["layer_styles"]]
-            found[path.name] = rows
-        elif path.suffix == ".nc":
+        if path.suffix == ".nc":
             with xr.open_dataset(path, engine="h5netcdf", decode_cf=False) as ds:
                 arrays = {
                     name: (each.dims, each.dtype, each.to_numpy().tobytes()) for name, each in ds.variables.items()

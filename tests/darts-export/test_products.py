@@ -1,6 +1,7 @@
 """Names of export bands: which are known, what they need, which files they give."""
 
 from itertools import permutations
+from pathlib import Path
 
 import pytest
 
@@ -32,6 +33,10 @@ FILES = {
 def test_each_name_gives_its_files_and_an_item(make_tile, tmp_path, name: str, files: list[str]) -> None:
     wanted = sorted(["item.json", *files])
     assert planned_files([name], ["m"]) == wanted
+    rasters = [file for file in files if file.startswith(("probabilities", "binarized"))]
+    beside = {f"{Path(file).stem}.qml" for file in rasters}
+    beside |= {f"{file}.aux.xml" for file in rasters if file.startswith("binarized")}
+    wanted = sorted({*wanted, *beside, "collection.json", "preview.tif"})
     manifest = export_tile(make_tile(models=("m",)), tmp_path / "tile", [name], ["m"])
     assert sorted(manifest["files"]) == wanted
     assert sorted(path.name for path in (tmp_path / "tile").iterdir()) == sorted([*wanted, "manifest.json"])

@@ -2,6 +2,7 @@
 
 import re
 import subprocess
+import xml.etree.ElementTree as ET
 from pathlib import Path
 
 import numpy as np
@@ -51,6 +52,11 @@ def test_rasters_hold_what_the_tile_holds(exported, file: str, variables: list[s
             assert values.dtype == np.uint8
             np.testing.assert_array_equal(values == 255, unknown)
             assert np.abs(values[~unknown] / 100 - wanted[~unknown].astype(np.float64)).max() <= 0.005 + 1e-7
+        elif name == "binarized_segmentation":
+            unseen = (tile["extent"].values == 0) | np.isnan(tile["probabilities"].values)
+            assert 0 < unseen.sum() < unseen.size / 2
+            np.testing.assert_array_equal(values, np.where(unseen, 255, wanted))
+            assert values.dtype == np.uint8
         else:
             np.testing.assert_array_equal(values, wanted)
             assert values.dtype == (np.uint8 if wanted.dtype == np.bool_ else wanted.dtype)
@@ -117,11 +123,12 @@ def test_overviews_average_values_and_take_the_majority_of_classes(make_tile, tm
     tile["probabilities"] = tile["probabilities"].copy(data=probabilities)
     mask = np.tile(np.array([[True, True], [True, False]]), (512, 512))
     tile["binarized_segmentation"] = tile["binarized_segmentation"].copy(data=mask)
+    tile["extent"][:] = 1
     export_tile(tile, tmp_path / "tile", ["probabilities", "binarized"])
     with rasterio.open(tmp_path / "tile/probabilities.tif", overview_level=0) as raster:
         assert np.unique(raster.read()) == 50
     with rasterio.open(tmp_path / "tile/binarized.tif", overview_level=0) as raster:
-        assert np.unique(raster.read()) == 1
+        assert np.unique(raster.read(masked=True).compressed()) == 1
 
 
 @pytest.mark.parametrize(
@@ -256,3 +263,101 @@ def test_percent_rounds_to_the_nearest() -> None:
     exact = values.astype(np.float64) * 100
     assert np.abs(to_percent(values) - exact).max() <= 0.5 + 1e-5
     assert to_percent(np.array([[0.004, 0.006, 1.0, np.nan]], np.float32)).tolist() == [[0, 1, 100, 255]]
+
+
+def of_integers(tile: xr.Dataset, lowest: int) -> xr.Dataset:
+    """Reflectance as it comes from integers, float64 arithmetic rounded once, missing in a corner."""
+    rng = np.random.default_rng(8)
+    for name in ("red", "green", "blue", "nir"):
+        numbers = rng.integers(lowest, 12_000, tile["red"].shape)
+        values = (numbers * 1e-4).astype(np.float32)
+        values[:9, :20] = np.nan
+        tile[name] = tile[name].copy(data=values)
+    return tile
+
+
+@pytest.mark.parametrize(("lowest", "offset"), [(1, 0.0), (0, -0.1), (-999, -0.1)])
+def test_optical_of_integers_is_integers_again(make_tile, tmp_path: Path, lowest: int, offset: float) -> None:
+    tile = of_integers(make_tile(shape=(200, 300)), lowest)
+    export_tile(tile, tmp_path / "tile", ["optical", "red"])
+    with rasterio.open(tmp_path / "tile/optical.tif") as raster:
+        assert set(raster.dtypes) == {"uint16"}
+        assert raster.nodata == 0
+        assert (set(raster.scales), set(raster.offsets)) == ({1e-4}, {offset})
+        assert [colour.name for colour in raster.colorinterp] == ["red", "green", "blue", "undefined"]
+        for index, name in enumerate(raster.descriptions, start=1):
+            found = raster.read(index, masked=True).astype(np.float64) * 1e-4 + offset
+            np.testing.assert_allclose(found.filled(np.nan), tile[name].values, atol=1e-7)
+    with rasterio.open(tmp_path / "tile/red.tif") as raster:  # a variable by its name keeps its dtype
+        assert raster.dtypes == ("float32",)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [lambda v: v + np.float32(3e-5), lambda v: v - np.float32(0.2), lambda v: v * np.float32(60)],
+    ids=["not a step", "too low", "too high"],
+)
+def test_optical_that_no_integer_holds_stays_float(make_tile, tmp_path: Path, change) -> None:
+    tile = of_integers(make_tile(shape=(40, 50)), 1)
+    tile["nir"] = tile["nir"].copy(data=change(tile["nir"].values))
+    export_tile(tile, tmp_path / "tile", ["optical"])
+    with rasterio.open(tmp_path / "tile/optical.tif") as raster:
+        assert set(raster.dtypes) == {"float32"}
+        np.testing.assert_array_equal(raster.read(4), tile["nir"])
+        assert raster.colorinterp[0].name == "red"
+
+
+def test_classes_have_names_and_colours_beside_them(exported) -> None:
+    _, folder = exported
+    entry = ET.fromstring((folder / "binarized.tif.aux.xml").read_text("utf-8")).find("PAMRasterBand")
+    assert [each.text for each in entry.find("CategoryNames")] == ["no slump", "slump"]
+    rows = [[cell.text for cell in row] for row in entry.iter("Row")]
+    assert [(row[0], row[1], row[-1]) for row in rows] == [("0", "no slump", "0"), ("1", "slump", "255")]
+
+
+@needs_gdal_bin
+def test_gdalinfo_reads_the_names_of_classes(exported) -> None:
+    _, folder = exported
+    said = subprocess.run(["gdalinfo", folder / "binarized-a.tif"], capture_output=True, text=True, check=True).stdout
+    assert re.search(r"0: no slump\s+1: slump", said)
+    assert "<GDALRasterAttributeTable" in said
+
+
+def test_styles_show_nothing_where_nothing_is(exported) -> None:
+    _, folder = exported
+    percent = ET.fromstring((folder / "probabilities.qml").read_text("utf-8"))
+    alphas = {float(item.get("value")): int(item.get("alpha")) for item in percent.iter("item")}
+    assert (alphas[0], min(alphas), max(alphas)) == (0, 0, 100)
+    assert sorted(alphas.values()) == [alphas[value] for value in sorted(alphas)]
+    classes = ET.fromstring((folder / "binarized.qml").read_text("utf-8"))
+    assert {entry.get("value"): entry.get("alpha") for entry in classes.iter("paletteEntry")} == {"0": "0", "1": "255"}
+    assert (folder / "binarized-a.qml").read_bytes() == (folder / "binarized.qml").read_bytes()
+
+
+def test_the_preview_is_a_small_image_in_place_and_transparent_without_data(make_tile, tmp_path: Path) -> None:
+    tile = make_tile(shape=(1500, 2300))
+    for name in ("red", "green", "blue"):
+        tile[name][:600] = np.nan
+    export_tile(tile, tmp_path / "tile", ["extent"])
+    with rasterio.open(tmp_path / "tile/preview.tif") as raster:
+        assert raster.shape == (500, 767)
+        assert raster.profile["compress"] == "jpeg"
+        assert raster.crs == rasterio.CRS.from_epsg(32608)
+        assert raster.transform == tile.odc.geobox.affine * Affine.scale(3)
+        assert [colour.name for colour in raster.colorinterp] == ["red", "green", "blue"]
+        mask, picture = raster.dataset_mask(), raster.read()
+        assert raster.tags()["DARTS_TILE_ID"] == "tile-1"
+    assert (mask[:200] == 0).all()
+    assert (mask[200:] == 255).all()
+    red = tile["red"].values[600:].reshape(300, 3, -1)[:, :, :2298].reshape(300, 3, 766, 3).mean(axis=(1, 3))
+    assert np.corrcoef(picture[0, 200:, :766].reshape(-1), red.reshape(-1))[0, 1] > 0.9
+    assert cog_validate(tmp_path / "tile/preview.tif", strict=True)[0]
+
+
+def test_a_tile_without_colours_has_no_preview(make_tile, tmp_path: Path) -> None:
+    tile = make_tile()[["probabilities", "binarized_segmentation"]]
+    manifest = export_tile(tile, tmp_path / "tile", ["probabilities", "binarized"])
+    assert "preview.tif" not in manifest["files"]
+    with rasterio.open(tmp_path / "tile/binarized.tif") as raster:
+        unseen = np.isnan(tile["probabilities"].values)
+        np.testing.assert_array_equal(raster.read(1) == 255, unseen)

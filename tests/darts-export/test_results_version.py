@@ -81,7 +81,7 @@ def test_reference_files(folder: Path) -> None:
             files[f"{path.name} bands"] = np.array([text or "" for text in raster.descriptions])
             files[f"{path.name} tags"] = np.array(sorted(tag for tag in raster.tags() if tag.startswith("DARTS_")))
     for path in sorted(folder.glob("*.gpkg")):
-        info = pyogrio.read_info(path, layer=path.stem)
+        info = pyogrio.read_info(path, layer="tile-1")
         files[f"{path.name} columns"] = np.array([*info["fields"], info["geometry_type"]])
     for path in sorted(folder.glob("*.parquet")):
         frame = gpd.read_parquet(path)

@@ -75,8 +75,13 @@ def test_the_item_says_where_when_and_from_what(make_tile, tmp_path: Path) -> No
     assert properties["processing:software"]["darts-export"]
     assert properties["darts:configuration"] == {"binarization_threshold": 0.5}
     assert properties["darts:fingerprint"] == "f1"
-    (link,) = item["links"]
-    assert (link["rel"], link["href"]) == ("derived_from", "https://example.org/scene.json")
+    assert properties["gsd"] == 3
+    assert properties["platform"] == "planetscope"
+    assert (properties["view:sun_azimuth"], "view:sun_elevation" in properties) == (132.8, False)  # the other is NaN
+    assert {link["rel"]: link["href"] for link in item["links"]} == {
+        "collection": "./collection.json",
+        "derived_from": "https://example.org/scene.json",
+    }
 
     to_lonlat = Transformer.from_crs(32608, 4326, always_xy=True)
     left, bottom, right, top = tile.odc.geobox.boundingbox.bbox
@@ -99,6 +104,8 @@ def test_every_file_is_an_asset_with_type_and_role(make_tile, tmp_path: Path) ->
         ".parquet": "application/vnd.apache.parquet",
         ".jpg": "image/jpeg",
         ".json": "application/json",
+        ".qml": "application/xml",
+        ".xml": "application/xml",
     }
     for name, asset in item["assets"].items():
         assert asset["href"] == f"./{name}"
@@ -123,7 +130,7 @@ def test_raster_assets_describe_grid_and_bands(make_tile, tmp_path: Path) -> Non
                 assert band["statistics"]["maximum"] == pytest.approx(values.max())
     assert item["assets"]["probabilities.tif"]["bands"][0]["nodata"] == 255
     assert item["assets"]["optical.tif"]["bands"][0]["nodata"] == "nan"
-    assert "nodata" not in item["assets"]["binarized.tif"]["bands"][0]
+    assert item["assets"]["binarized.tif"]["bands"][0]["nodata"] == 255
 
 
 def assert_mlm(item: dict[str, Any]) -> None:
@@ -147,13 +154,80 @@ def assert_mlm(item: dict[str, Any]) -> None:
 
 
 def test_one_model_is_described_by_its_card(make_tile, tmp_path: Path) -> None:
-    item = item_of(make_tile(), tmp_path, metadata=METADATA)
+    model = METADATA["models"]["demo"] | {"href": "https://example.org/demo.safetensors"}
+    item = item_of(make_tile(), tmp_path, metadata=METADATA | {"models": {"demo": model}})
     assert_mlm(item)
     properties = item["properties"]
     for field in ("mlm:architecture", "mlm:input", "mlm:output", "mlm:hyperparameters"):
         assert properties[field] == CARD[field]
     assert properties["darts:models"]["demo"]["file"] == "demo.safetensors"
-    assert item["assets"]["model-demo"]["href"] == f"urn:sha256:{'ab' * 32}"
+    asset = item["assets"]["model-demo"]
+    assert (asset["href"], asset["darts:sha256"]) == ("https://example.org/demo.safetensors", "ab" * 32)
+
+
+def test_a_model_that_nobody_else_can_get_is_named_by_its_hash_and_not_linked(make_tile, tmp_path: Path) -> None:
+    """Of the extension's fields it has none, for that wants the model as an asset."""
+    item = item_of(make_tile(), tmp_path, metadata=METADATA)
+    assert item["properties"]["darts:models"]["demo"] == {"sha256": "ab" * 32, "file": "demo.safetensors", "card": CARD}
+    assert not [name for name in item["properties"] if name.startswith("mlm:")]
+    assert not any("mlm" in name for name in item["stac_extensions"])
+    assert not [name for name in item["assets"] if name.startswith("model")]
+
+
+def test_every_link_resolves_and_the_collection_is_valid(make_tile, tmp_path: Path) -> None:
+    item_of(make_tile(), tmp_path / "before", metadata=METADATA)
+    moved = (tmp_path / "before" / "tile").rename(tmp_path / "moved")
+    item = pystac.Item.from_file(moved / "item.json")
+    collection = item.get_collection()
+    collection.validate()
+    assert item.collection_id == collection.id
+    assert [each.id for each in collection.get_items()] == [item.id]
+    assert collection.extent.spatial.bboxes == [item.bbox]
+    assert collection.extent.temporal.intervals == [[item.datetime, item.datetime]]
+    hrefs = [asset.get_absolute_href() for asset in item.assets.values()]
+    assert {Path(href).name for href in hrefs} == {path.name for path in moved.iterdir()} - {"item.json"}
+    assert all(Path(href).is_file() for href in hrefs)
+    for name in ("item.json", "collection.json"):
+        for link in json.loads((moved / name).read_text("utf-8"))["links"]:
+            assert link["href"].startswith("https://") or (moved / link["href"]).is_file()
+
+
+def assert_extensions(item: dict[str, Any]) -> None:
+    """Check field by field what the declared extensions require: their schemas are not to be had offline."""
+    declared = {re.search(r"io/([a-z]+)/", name)[1] for name in item["stac_extensions"]}
+    properties = item["properties"]
+    fields = [asset | band for asset in item["assets"].values() for band in asset.get("bands", [{}])]
+    used = {name.partition(":")[0] for each in (properties, *fields) for name in each if ":" in name}
+    assert {{"proj": "projection"}.get(name, name) for name in used} == {*declared, "darts"}
+    assert "proj:code" in properties  # projection 2.0.0: a code, or null beside a description
+    assert properties["proj:code"] is None or re.fullmatch(r"[A-Z]+:\d+", properties["proj:code"])
+    assert len(properties["proj:bbox"]) == 4
+    limits = {"sun_azimuth": (0, 360), "sun_elevation": (-90, 90), "off_nadir": (0, 90)}
+    for name in (name for name in properties if name.startswith("view:")):
+        low, high = limits[name.removeprefix("view:")]
+        assert low <= properties[name] <= high
+    assert re.fullmatch(r"L[0-4]", properties["processing:level"])
+    assert all(isinstance(version, str) for version in properties["processing:software"].values())
+    for asset in item["assets"].values():
+        if "proj:shape" in asset:
+            assert len(asset["proj:shape"]) == 2
+            assert len(asset["proj:transform"]) in (6, 9)
+            assert asset["raster:sampling"] in ("area", "point")
+            assert asset["raster:spatial_resolution"] > 0
+        for band in asset.get("bands", []):
+            assert {"name", "data_type"} <= set(band)
+            assert isinstance(band.get("raster:scale", 1.0), float)
+
+
+def test_extensions_are_declared_and_hold_what_they_require(make_tile, tmp_path: Path) -> None:
+    tile = make_tile(azimuth=132.8, elevation=31.5, planet_view_angle=3.1, planet_satellite_id="2405")
+    for name in ("red", "green", "blue", "nir"):
+        tile[name][:] = np.rint(tile[name].values * 10_000 + 1).astype(np.float32) / np.float32(10_000)
+    item = item_of(tile, tmp_path, metadata=METADATA)
+    assert_extensions(item)
+    assert item["properties"]["platform"] == "2405"
+    assert [item["properties"][f"view:{name}"] for name in ("sun_elevation", "off_nadir")] == [31.5, 3.1]
+    assert item["assets"]["optical.tif"]["bands"][0]["raster:scale"] == 1e-4
 
 
 def test_an_ensemble_is_described_as_one_model(make_tile, tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Which folders an export replaces, which it refuses, and that planning and the export itself agree on it."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,10 +9,21 @@ import pytest
 import rasterio
 from affine import Affine
 
-from darts_export import ExportError, ExportTargetError, check_export_target, export_empty, export_tile, read_manifest
+from darts_export import (
+    ExportError,
+    ExportTargetError,
+    check_export_target,
+    export_empty,
+    export_tile,
+    missing_outputs,
+    read_manifest,
+)
 
 BANDS = ["extent", "slope"]
-OURS = ["item.json", "manifest.json", "prediction_extent.gpkg", "prediction_extent.parquet", "slope.tif"]
+OURS = [
+    *("collection.json", "item.json", "manifest.json", "prediction_extent.gpkg", "prediction_extent.parquet"),
+    *("preview.tif", "slope.tif"),
+]
 MakeFolder = Callable[..., Path]
 
 
@@ -219,3 +231,24 @@ def test_an_empty_scene_follows_the_same_rule(make_folder) -> None:
     assert (folder / "thumbnail.jpg").exists()
     export_empty(folder, "no data", tile_id="t", overwrite=True)
     assert [path.name for path in folder.iterdir()] == ["manifest.json"]
+
+
+def test_a_style_that_somebody_saved_beside_a_raster_stays(make_tile, make_folder) -> None:
+    """QGIS saves a default style under the name that an export gives its own."""
+    folder = make_folder()
+    export_tile(make_tile(), folder, ["probabilities"])
+    for name in ("probabilities.qml", "binarized.qml", "preview.tif"):
+        (folder / name).unlink(missing_ok=True)
+    manifest = json.loads((folder / "manifest.json").read_text("utf-8"))
+    for name in ("probabilities.qml", "preview.tif", "collection.json"):  # an export of a release without them
+        del manifest["files"][name]
+    (folder / "manifest.json").write_text(json.dumps(manifest), "utf-8")
+    make_folder("probabilities.qml", "preview.tif")
+    assert missing_outputs(folder, ["probabilities"]) == "none"
+    check_export_target(folder, ["probabilities", "binarized"])
+    found = export_tile(make_tile(), folder, ["probabilities", "binarized"])
+    assert "binarized.qml" in found["files"]
+    for name in ("probabilities.qml", "preview.tif"):
+        assert name not in found["files"]
+        assert name in {path.name for path in folder.iterdir()}
+    assert (folder / "probabilities.qml").read_text() == "mine"

@@ -11,7 +11,7 @@ from odc.geo.xr import wrap_xr
 from PIL import Image
 
 from darts_export import export_tile
-from darts_export.thumbnail import MAX_SIZE_PX, stretch
+from darts_export.preview import MAX_SIZE_PX, stretch
 
 RED = np.array([255, 64, 32])
 BLUE = np.array([64, 200, 255])

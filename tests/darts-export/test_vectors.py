@@ -49,7 +49,7 @@ COLUMNS = [
 
 
 def read_both(folder: Path, stem: str = "prediction_segments") -> list[gpd.GeoDataFrame]:
-    return [gpd.read_file(folder / f"{stem}.gpkg", layer=stem), gpd.read_parquet(folder / f"{stem}.parquet")]
+    return [gpd.read_file(folder / f"{stem}.gpkg", layer="tile-1"), gpd.read_parquet(folder / f"{stem}.parquet")]
 
 
 def on_ellipsoid(frame: gpd.GeoDataFrame, shape: shapely.Geometry) -> tuple[float, float]:
@@ -283,8 +283,10 @@ def test_geopackages_bring_a_default_style(folder: Path, stem: str) -> None:
         geometry = connection.execute("SELECT column_name FROM gpkg_geometry_columns").fetchone()[0]
         assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
     ((table, column, is_default, qml, sld),) = rows
-    assert (table, column, is_default) == (stem, geometry, 1)
+    assert (table, column, is_default) == ("tile-1", geometry, 1)
     assert ET.fromstring(qml).find("renderer-v2/symbols/symbol/layer").get("class") == "SimpleFill"
+    field = {"prediction_segments": "object_uid", "prediction_extent": "tile_id"}[stem]
+    assert ET.fromstring(qml).findtext("previewExpression") == f'"{field}"'
     assert ET.fromstring(sld).tag.endswith("StyledLayerDescriptor")
 
 

@@ -57,7 +57,9 @@ def test_one_changed_byte_in_any_file_is_found(folder: Path) -> None:
             changed[place] ^= 1 << int(rng.integers(8))
             path.write_bytes(changed)
             try:
-                assert next(iter(verify_export(folder).failures)) == name, place
+                found = verify_export(folder)
+                wrong = found.notes if name.endswith(".aux.xml") else found.failures  # GIS programs change the former
+                assert next(iter(wrong)) == name, place
             except ManifestError:
                 assert name == "manifest.json"
         path.write_bytes(before)
@@ -111,11 +113,9 @@ def test_the_item_links_to_nothing_that_others_cannot_reach(make_tile, tmp_path:
     assert ADDRESS not in text
     assert "Signature" not in text
     item = json.loads(text)
-    assert item["links"] == []
+    assert [link["href"] for link in item["links"]] == ["./collection.json"]
     assert item["properties"]["darts:source_scene"] == {"id": "scene", "files": {"scene.tif": "ab" * 32}}
     places = {name: asset["href"] for name, asset in item["assets"].items() if name.startswith("model")}
-    assert places == {
-        "model-near": f"urn:sha256:{'cd' * 32}",
-        "model-signed": f"urn:sha256:{'ef' * 32}",
-        "model-far": "https://example.org/far.pt",
-    }
+    assert places == {"model-far": "https://example.org/far.pt"}
+    known = {name: facts.get("sha256", "")[:2] for name, facts in item["properties"]["darts:models"].items()}
+    assert (known["near"], known["signed"]) == ("cd", "ef")

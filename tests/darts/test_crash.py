@@ -33,7 +33,8 @@ _NAMES = [
 ]
 _ALIKE = [
     (r"prediction_(segments|extent)", "OBJECTS"),
-    (r"(probabilities|binarized)\.tif", "RASTER.tif"),
+    (r"(item|collection)\.json|probabilities\.qml|binarized\.(qml|tif\.aux\.xml)", "SMALL"),
+    (r"(probabilities|binarized|preview)\.tif", "RASTER.tif"),
     (r"(results|timer|stopwatch)\.parquet", "RECORDS.parquet"),
 ]
 """Files that the same code writes."""

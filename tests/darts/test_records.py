@@ -34,6 +34,7 @@ RESULTS = [
     *("tile_id", "output_path", "status", "error"),
     *("seconds_" + name.lower().replace(" ", "_") for name in TIMER[1:]),
     *("host", "device", "attempt", "objects", "area_m2", "reliable", "cloudy", "retryable"),
+    *("mean_probability", "acquired", "footprint"),
 ]
 KINDS = ("results", "timer", "stopwatch")
 
@@ -188,6 +189,9 @@ _tiles = st.builds(
     reliable=_share,
     cloudy=_share,
     retryable=st.booleans(),
+    mean_probability=_share,
+    acquired=st.none() | st.just("2021-08-21T21:00:19Z"),
+    footprint=st.none() | st.just("POLYGON ((1 2, 1 3, 2 3, 1 2))"),
 )
 
 
@@ -214,6 +218,9 @@ def _oracle(tiles: list[TileRecord]) -> dict[str, pd.DataFrame]:
             for name in ("area_m2", "reliable", "cloudy")
         },
         retryable=np.array([tile.retryable for tile in kept], dtype="bool"),
+        mean_probability=np.array([tile.mean_probability for tile in kept], dtype="float64"),
+        acquired=pd.array([tile.acquired for tile in kept], dtype="string"),
+        footprint=pd.array([tile.footprint for tile in kept], dtype="string"),
     )
     steps = pd.DataFrame([tile.steps for tile in kept], index=keys.index, dtype="float64")
     return {

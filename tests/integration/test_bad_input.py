@@ -35,6 +35,7 @@ def _run(area: SampleArea, scenes: Path, output: Path) -> pd.DataFrame:
         overlap=32,
         export_bands=["probabilities", "polygonized"],
         device="cpu",
+        report=False,
         offline=True,
     )
     records = pipeline.run()

@@ -30,7 +30,11 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def _pipeline(model: Path, output: Path, **values: object) -> PlanetPipeline:
-    values = {"patch_size": 64, "overlap": 8, "mask_erosion_size": 2, "device": "cpu", "offline": True} | values
+    values = (
+        {"patch_size": 64, "overlap": 8, "mask_erosion_size": 2, "device": "cpu", "offline": True}
+        | values
+        | {"report": False}
+    )
     values |= {"model_files": model, "output_data_dir": output, "export_bands": ["probabilities", "extent"]}
     return PlanetPipeline(**values)
 

@@ -73,6 +73,7 @@ def _pipeline(area: SampleArea, output: Path, **changed: object) -> PlanetPipeli
         "overlap": 64,
         "batch_size": 2,
         "device": "cpu",
+        "report": False,
         "offline": True,
     }
     return PlanetPipeline(**(values | changed))
@@ -100,7 +101,7 @@ def _check_results(folder: Path, scene: Path) -> None:
     names = ("prediction_segments", "prediction_extent")
     for suffix in ("gpkg", "parquet"):
         if suffix == "gpkg":
-            segments, extent = (gpd.read_file(folder / f"{name}.gpkg", layer=name) for name in names)
+            segments, extent = (gpd.read_file(folder / f"{name}.gpkg", layer=folder.name) for name in names)
         else:
             segments, extent = (gpd.read_parquet(folder / f"{name}.parquet") for name in names)
         assert segments.crs == extent.crs == grid[0]

@@ -44,8 +44,23 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_no_file_of_a_tile_names_the_machine(results: Path) -> None:
     secrets = {ELSEWHERE, socket.gethostname(), getpass.getuser(), Path.home().name, str(Path.cwd())}
-    files = [path for folder in results.iterdir() if folder.is_dir() for path in folder.iterdir()]
-    assert {path.suffix for path in files} >= {".tif", ".gpkg", ".parquet", ".json", ".jpg", ".nc"}
+    files = [path for folder in results.iterdir() if folder.is_dir() for path in folder.rglob("*") if path.is_file()]
+    kinds = {
+        ".tif",
+        ".gpkg",
+        ".parquet",
+        ".json",
+        ".jpg",
+        ".nc",
+        ".qml",
+        ".xml",
+        ".html",
+        ".js",
+        ".css",
+        ".qgs",
+        ".qlr",
+    }
+    assert {path.suffix for path in files} == kinds
     for path in files:
         content = path.read_bytes()
         # Short names occur by chance in compressed data.

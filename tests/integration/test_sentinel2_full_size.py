@@ -55,6 +55,7 @@ def test_a_scene_of_full_size(tmp_path, monkeypatch, capsys):
         "arcticdem_dir": tmp_path / "dem",
         "output_data_dir": tmp_path / "results",
         "device": "cpu",
+        "report": False,
     }
     with serve_s3() as s3, environment_of(s3):
         s3.bucket(BUCKET)

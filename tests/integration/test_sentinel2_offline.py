@@ -75,6 +75,7 @@ def options_below(folder, **changed):
         "patch_size": 256,
         "overlap": 32,
         "device": "cpu",
+        "report": False,
         "mask_erosion_size": 3,
         "export_bands": ["probabilities", "binarized", "polygonized", "extent", "dem", "tcvis"],
         "debug_data": True,

@@ -69,6 +69,7 @@ def pipeline(data, tmp_path):
             "patch_size": 128,
             "overlap": 32,
             "device": "cpu",
+            "report": False,
             "mask_erosion_size": 3,
         }
         return Sentinel2Pipeline(**(values | data | changed))

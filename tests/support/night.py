@@ -31,6 +31,7 @@ def pipeline(values: dict):
         "mask_erosion_size": 2,
         "batch_size": 4,
         "device": "cpu",
+        "report": False,
         "offline": True,
     }
     return PlanetPipeline(**(defaults | values))
@@ -39,6 +40,7 @@ def pipeline(values: dict):
 def describe(output: Path) -> dict[str, str]:
     """Describe the content of a folder of results: a hash or the rows of every file that is no record of a run."""
     import geopandas as gpd
+    import pyogrio
 
     from darts_export import read_manifest
 
@@ -48,7 +50,7 @@ def describe(output: Path) -> dict[str, str]:
         if path.is_dir() or name.endswith(RECORD_KINDS) or name in (".darts-run.lock", ".darts-inputs.jsonl"):
             continue
         if path.suffix == ".gpkg":
-            table = gpd.read_file(path, layer=path.stem)
+            table = gpd.read_file(path, layer=pyogrio.list_layers(path)[0, 0])
             content[name] = table.to_wkt().to_csv()
         elif path.name in ("manifest.json", "item.json"):
             content[name] = "written"

@@ -178,7 +178,7 @@ def describe(output: Path) -> dict[str, Any]:
 IMPORTS = [
     *("support.standin", "darts.run", "darts_export.export", "darts_postprocessing.export", "darts_preprocessing"),
     *("odc.geo.xr", "rasterio", "geopandas", "pyogrio", "pandas", "pyarrow.parquet", "shapely", "safetensors.numpy"),
-    *("darts_segmentation", "darts.cli.inference", "skimage.measure", "PIL.Image"),
+    *("darts_segmentation", "darts.cli.inference", "skimage.measure", "PIL.Image", "pystac.extensions.view"),
 ]
 """What a run with the stand-in imports and may be forked."""
 

@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from odc.geo.geobox import GeoBox
 
 
+_ANGLES = {"sun_azimuth": "azimuth", "sun_elevation": "elevation", "off_nadir": "planet_view_angle"}
+"""Attributes of a tile by the names that STAC has for these angles."""
+
+
 @dataclass(frozen=True)
 class TileContext:
     """The facts about a tile that its files carry.
@@ -29,6 +33,8 @@ class TileContext:
         geobox: The tile's grid.
         metadata: The caller's metadata, as JSON.
         fingerprint: The caller's fingerprint of the configuration.
+        platform: Satellite, or what is known of it; empty where nothing is.
+        view: Angles by the names that STAC has for them, degrees; None where unknown.
     """
 
     tile_id: str
@@ -38,6 +44,8 @@ class TileContext:
     geobox: "GeoBox"
     metadata: dict[str, Any]
     fingerprint: str | None
+    platform: str
+    view: dict[str, float | None]
 
     @property
     def wkt(self) -> str:
@@ -55,6 +63,12 @@ class TileContext:
         """Area of a pixel in m²."""
         _, dx, _, dy = self.transform
         return float(abs(dx * dy))
+
+    @property
+    def resolution(self) -> float | None:
+        """Edge of a pixel in metres, None where pixels are not square."""
+        _, dx, _, dy = self.transform
+        return float(dx) if dx == -dy else None
 
     @property
     def _crs(self) -> "CRS":
@@ -85,8 +99,8 @@ def read_context(
     """Collect the facts about a tile.
 
     Args:
-        tile: The tile. Its attributes `tile_id` and `time` (ISO 8601, UTC unless it says otherwise) are used where
-            they are there.
+        tile: The tile. Its attributes `tile_id` and `time` (ISO 8601, UTC unless it says otherwise), its angles and its
+            satellite are used where they are there.
         name: Name of the tile where it has no `tile_id`.
         metadata: The caller's metadata; `models` and `source` are used where they are there. Not changed.
         fingerprint: The caller's fingerprint of the configuration.
@@ -100,14 +114,17 @@ def read_context(
     """
     geobox = _grid(tile)
     given = read_metadata(metadata)
+    source = _source(tile, given)
     return TileContext(
         tile_id=str(tile.attrs.get("tile_id") or name),
         time=_time(tile.attrs.get("time")),
-        source=_source(tile, given),
+        source=source,
         models=_models(given),
         geobox=geobox,
         metadata=given,
         fingerprint=fingerprint,
+        platform=_platform(tile.attrs, source),
+        view={name: _angle(tile.attrs.get(attr)) for name, attr in _ANGLES.items()},
     )
 
 
@@ -167,6 +184,18 @@ def _source(tile: "xr.Dataset", metadata: Mapping[str, Any]) -> str:
         if name in tile and tile[name].attrs.get("data_source"):
             return str(tile[name].attrs["data_source"])
     return ""
+
+
+def _platform(attrs: Mapping[Any, Any], source: str) -> str:
+    for name in ("s2_platform", "planet_satellite_id"):
+        if attrs.get(name):
+            return str(attrs[name])
+    return source.lower()
+
+
+def _angle(value: Any) -> float | None:
+    is_number = isinstance(value, int | float | np.number) and not isinstance(value, bool)
+    return float(value) if is_number and np.isfinite(value) else None
 
 
 def _models(metadata: Mapping[str, Any]) -> dict[str, dict[str, Any]]:

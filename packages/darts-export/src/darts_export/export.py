@@ -12,24 +12,30 @@ from darts_export.context import TileContext, read_context
 from darts_export.debug import write_debug
 from darts_export.errors import ExportError
 from darts_export.jsonable import to_json, write_json
-from darts_export.layers import read_layers, variable_values
+from darts_export.layers import Layer, read_classes, read_layers, read_optical, variable_values
 from darts_export.manifest import write_manifest
+from darts_export.preview import make_preview
 from darts_export.products import (
+    COLLECTION_FILE,
+    COLOURS,
     DEBUG_FILE,
     DEFAULT_EXPORT_BANDS,
     ITEM_FILE,
+    PREVIEW_FILE,
+    THUMBNAIL_FILE,
     Product,
     check_export_bands,
     listed_names,
     plan_products,
     planned_files,
 )
-from darts_export.rasters import write_raster
-from darts_export.stac import make_item
+from darts_export.raster_styles import write_companions
+from darts_export.rasters import write_preview, write_raster
+from darts_export.stac import make_collection, make_item
 from darts_export.summary import SUMMARISED, Summary
 from darts_export.target import files_beside, resolved_folder
 from darts_export.thumbnail import write_thumbnail
-from darts_export.vectors import MEANS, extent_frame, object_areas, objects_frame, write_vectors
+from darts_export.vectors import extent_frame, layer_name, object_areas, objects_frame, write_vectors
 from darts_export.version import software_versions
 from darts_utils import check_dataset, step
 from darts_utils.objects import find_objects
@@ -101,7 +107,12 @@ def export_tile(
     tile = _in_memory(tile, plan)
     summary = Summary()
     with replaced_folder(folder, ExportError) as new:
-        tasks = [partial(_write_product, product, new, tile, context, summary) for product in plan]
+        # What somebody saved there under the name of a file that an export can do without, is kept.
+        kept = files_beside(folder, files, overwrite)
+        tasks = [partial(_write_product, product, new, tile, context, summary, kept) for product in plan]
+        pictures = [name for name in _pictures(tile, plan) if name not in kept]
+        if pictures:
+            tasks.append(partial(_write_pictures, pictures, new, tile, context))
         if debug:
             tasks.append(partial(_write_debug, new, tile))
         tasks.append(partial(_summarise, tile, plan, context, summary))
@@ -109,6 +120,8 @@ def export_tile(
         with step("writing item and manifest"):
             item = make_item(context, fields, software_versions())
             attempt(folder, partial(write_json, new / ITEM_FILE, item))
+            if COLLECTION_FILE not in kept:
+                attempt(folder, partial(write_json, new / COLLECTION_FILE, make_collection(context, item["bbox"])))
             about = {
                 "status": "success",
                 "tile_id": context.tile_id,
@@ -127,7 +140,8 @@ def export_tile(
 
 def _in_memory(tile: "xr.Dataset", plan: Sequence[Product]) -> "xr.Dataset":
     """Compute, once, the lazy variables that the plan needs."""
-    needed = {name for product in plan for name in product.variables}.union(SUMMARISED).intersection(tile.data_vars)
+    wanted = {name for product in plan for name in (*product.variables, *product.optional)}
+    needed = wanted.union(SUMMARISED, COLOURS).intersection(tile.data_vars)
     lazy = sorted(name for name in needed if tile[name].chunks is not None)
     return tile.assign(tile[lazy].compute().data_vars) if lazy else tile
 
@@ -147,16 +161,18 @@ def _run(tasks: Sequence[Callable[[], BandFields]]) -> BandFields:
 
 
 def _write_product(
-    product: Product, new: Path, tile: "xr.Dataset", context: TileContext, summary: Summary
+    product: Product, new: Path, tile: "xr.Dataset", context: TileContext, summary: Summary, kept: Sequence[str]
 ) -> BandFields:
     paths = [new / file for file in product.files]
     fields: list[dict[str, Any]] = []
+    companions = [name for name in product.companions if name not in kept]
     with step(f"writing {product.files[0]}"):
-        if product.kind == "raster":
-            fields = write_raster(paths[0], read_layers(tile, product.variables), context, product.model)
+        if product.kind in ("raster", "classes", "optical"):
+            fields = write_raster(paths[0], _layers(product, tile), context, product.model)
+            write_companions(new, companions)
         elif product.kind == "objects":
             mask, probabilities = (variable_values(tile, name) for name in product.variables)
-            beside = {name: variable_values(tile, name) for name in ("extent", *MEANS) if name in tile}
+            beside = {name: variable_values(tile, name) for name in product.optional if name in tile}
             frame = objects_frame(
                 find_objects(mask),
                 probabilities,
@@ -167,21 +183,46 @@ def _write_product(
             )
             if product.model is None:
                 summary.objects, summary.area_m2 = len(frame), float(frame["area_m2"].sum())
-            write_vectors(frame, paths[0], paths[1], "objects")
+            write_vectors(frame, paths[0], paths[1], "objects", layer_name(context.tile_id))
         elif product.kind == "extent":
             frame = extent_frame(find_objects(variable_values(tile, "extent")), context)
-            write_vectors(frame, paths[0], paths[1], "extent")
+            write_vectors(frame, paths[0], paths[1], "extent", layer_name(context.tile_id))
         elif product.kind == "thumbnail":
-            write_thumbnail(paths[0], tile, context)
+            return {}  # drawn with the preview
         else:
             write_json(paths[0], _all_metadata(tile, context))
-    return dict.fromkeys(product.files, fields)
+    return dict.fromkeys(product.files, fields) | {name: [] for name in companions}
+
+
+def _layers(product: Product, tile: "xr.Dataset") -> list[Layer]:
+    if product.kind == "classes":
+        return read_classes(tile, product.variables[0], product.optional)
+    return (read_optical if product.kind == "optical" else read_layers)(tile, product.variables)
+
+
+def _pictures(tile: "xr.Dataset", plan: Sequence[Product]) -> list[str]:
+    """Name the pictures of the tile that are to be written: always the preview, where the tile has what it needs."""
+    asked = [product.files[0] for product in plan if product.kind == "thumbnail"]
+    return [*asked, PREVIEW_FILE] if set(COLOURS) <= set(tile.data_vars) else asked
+
+
+def _write_pictures(names: Sequence[str], new: Path, tile: "xr.Dataset", context: TileContext) -> BandFields:
+    with step("drawing pictures"):
+        preview = make_preview(tile)
+        fields: BandFields = {}
+        if PREVIEW_FILE in names:
+            fields[PREVIEW_FILE] = write_preview(new / PREVIEW_FILE, preview, context)
+        if THUMBNAIL_FILE in names:
+            write_thumbnail(new / THUMBNAIL_FILE, preview, tile, context)
+            fields[THUMBNAIL_FILE] = []
+    return fields
 
 
 def _summarise(tile: "xr.Dataset", plan: Sequence[Product], context: TileContext, summary: Summary) -> BandFields:
     """Fill in the figures of the tile that writing its products does not give."""
     with step("counting pixels"):
         summary.count_shares(tile)
+        summary.average_probability(tile)
     written = any(product.kind == "objects" and product.model is None for product in plan)
     if not written and "binarized_segmentation" in tile:
         with step("counting objects"):

@@ -1,18 +1,25 @@
 """Variables of a tile as the bands that a raster holds."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from darts_export.products import COLOURS
 from darts_utils import BANDS, ParameterError, UnknownBandError, get_band, spatial_dims
 
 if TYPE_CHECKING:
     import xarray as xr
 
 PERCENT_NODATA = 255
+NOT_SEEN = 255
+_STEPS = 10_000
+"""Steps of reflectance 1 in which imagery is delivered."""
+_STEP_TOLERANCE = 2.0**-21
+"""What rounding to float32, once as reflectance and once in steps, may change, relative to the number of steps."""
 _CHUNK_PIXELS = 1 << 20
 # Rounding in float32 may carry a probability this far beyond 0 or 1, in percent.
 _TOLERANCE = 0.01
@@ -30,6 +37,9 @@ class Layer:
         nodata: Value that marks missing pixels, None where there are none.
         unit: Unit of the values, empty where they have none.
         resampling: How GDAL makes the overviews.
+        scale: What a stored value is multiplied by, before `offset` is added.
+        offset: See `scale`.
+        colour: "red", "green" or "blue" where the band is to be shown as such, empty elsewhere.
     """
 
     name: str
@@ -37,6 +47,9 @@ class Layer:
     nodata: float | None
     unit: str
     resampling: str
+    scale: float = 1.0
+    offset: float = 0.0
+    colour: str = ""
 
 
 def read_layers(tile: "xr.Dataset", names: Sequence[str]) -> list[Layer]:
@@ -57,6 +70,96 @@ def read_layers(tile: "xr.Dataset", names: Sequence[str]) -> list[Layer]:
     layers = [layer for name in names for layer in _variable_layers(tile[name], name)]
     dtype = np.result_type(*(layer.values.dtype for layer in layers))
     return [Layer(**(vars(layer) | {"values": layer.values.astype(dtype, copy=False)})) for layer in layers]
+
+
+def read_classes(tile: "xr.Dataset", name: str, optional: Sequence[str]) -> list[Layer]:
+    """Turn what is slump and what is not into a layer that also says what was not seen.
+
+    Args:
+        tile: The tile. Not changed.
+        name: Variable of the classes, bool.
+        optional: Names of `extent` and of the probabilities, which are used where the tile has them.
+
+    Returns:
+        One layer, uint8: 1 for slump, 0 for none, 255 outside the extent and where the probability is NaN.
+
+    Raises:
+        ParameterError: As :func:`read_layers`.
+    """
+    (layer,) = read_layers(tile, [name])
+    values = layer.values.astype(np.uint8)
+    seen_by = [variable_values(tile, other) for other in optional if other in tile]
+    rows = max(1, _CHUNK_PIXELS // max(values.shape[1], 1))
+    for top in range(0, len(values), rows):
+        part = slice(top, top + rows)
+        for other in seen_by:
+            unseen = np.isnan(other[part]) if other.dtype.kind == "f" else other[part] == 0
+            values[part][unseen] = NOT_SEEN
+    return [replace(layer, values=values, nodata=NOT_SEEN)]
+
+
+def read_optical(tile: "xr.Dataset", names: Sequence[str]) -> list[Layer]:
+    """Turn reflectances into layers; into the integers that they were made of, where they were.
+
+    Reflectance is delivered as integers in steps of 1/10000, of which 0 is no data, with an offset of -0.1 where it
+    may be negative (Sentinel-2 since processing baseline 04.00). These take half the space of floats and compress well.
+
+    Args:
+        tile: The tile. Not changed.
+        names: Variables of reflectance; those called red, green and blue are to be shown as such.
+
+    Returns:
+        Layers of uint16 with scale and offset, or of float where some value is no multiple of 1/10000.
+
+    Raises:
+        ParameterError: As :func:`read_layers`.
+    """
+    layers = [replace(layer, colour=layer.name if layer.name in COLOURS else "") for layer in read_layers(tile, names)]
+    ends = [_integer_range(layer.values) for layer in layers]
+    if None in ends:
+        return layers
+    low, high = min(end[0] for end in ends if end), max(end[1] for end in ends if end)
+    shift = 0 if low > 0 else 1000
+    if low + shift <= 0 or high + shift > np.iinfo(np.uint16).max:
+        return layers
+    return [
+        replace(
+            layer,
+            values=_integers(layer.values, shift),
+            nodata=0,
+            unit="",
+            scale=1 / _STEPS,
+            offset=0.0 - shift / _STEPS,
+        )
+        for layer in layers
+    ]
+
+
+def _integer_range(values: NDArray[Any]) -> tuple[int, int] | None:
+    """Return the lowest and highest reflectance in steps; None where one is no whole number of steps."""
+    low, high = math.inf, -math.inf
+    for part in _strips(values):
+        steps = part[np.isfinite(part)] * np.float32(_STEPS)
+        if not len(steps):
+            continue
+        whole = np.rint(steps)
+        if (np.abs(steps - whole) > _STEP_TOLERANCE * np.maximum(1, np.abs(whole))).any():
+            return None
+        low, high = min(low, float(whole.min())), max(high, float(whole.max()))
+    return (1, 1) if low > high else (int(low), int(high))
+
+
+def _integers(values: NDArray[Any], shift: int) -> NDArray[np.uint16]:
+    result = np.zeros(values.shape, np.uint16)
+    for part, target in zip(_strips(values), _strips(result), strict=True):
+        known = np.isfinite(part)
+        target[known] = np.rint(part[known] * np.float32(_STEPS)) + np.float32(shift)
+    return result
+
+
+def _strips(values: NDArray[Any]) -> Iterator[NDArray[Any]]:
+    rows = max(1, _CHUNK_PIXELS // max(values.shape[1], 1))
+    return (values[top : top + rows] for top in range(0, len(values), rows))
 
 
 def variable_values(tile: "xr.Dataset", name: str) -> NDArray[Any]:

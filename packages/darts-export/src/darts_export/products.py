@@ -7,6 +7,7 @@ import unicodedata
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 
+from darts_export.raster_styles import companions_of
 from darts_utils import BANDS, TREND_BANDS, MissingBandError, ParameterError, UnknownBandError
 
 DEFAULT_EXPORT_BANDS = ("probabilities", "binarized", "polygonized", "extent", "thumbnail")
@@ -15,10 +16,13 @@ DEFAULT_EXPORT_BANDS = ("probabilities", "binarized", "polygonized", "extent", "
 COLOURS = ("red", "green", "blue")
 OPTICAL = (*COLOURS, "nir")
 ITEM_FILE = "item.json"
+COLLECTION_FILE = "collection.json"
 METADATA_FILE = "darts_inference.json"
 THUMBNAIL_FILE = "thumbnail.jpg"
 PREVIEW_FILE = "preview.tif"
 DEBUG_FILE = "darts_inference_debug.nc"
+MEANS = ("slope", "relative_elevation", "ndvi")
+"""Features whose mean each object has, where the tile has them."""
 
 
 @dataclass(frozen=True)
@@ -26,16 +30,20 @@ class Product:
     """One result: one raster, one pair of vector files, or one other file.
 
     Attributes:
-        kind: "raster", "objects", "extent", "thumbnail" or "metadata"; decides who writes it.
+        kind: "raster", "classes", "optical", "objects", "extent", "thumbnail" or "metadata"; decides who writes it.
         files: Names of the files.
         variables: Variables of the tile that it needs.
         model: Member of the ensemble that it belongs to, None for the ensemble as a whole.
+        optional: Variables that it makes use of where the tile has them.
+        companions: Files that only say how a program draws it. A finished export may lack them.
     """
 
     kind: str
     files: tuple[str, ...]
     variables: tuple[str, ...]
     model: str | None = None
+    optional: tuple[str, ...] = ()
+    companions: tuple[str, ...] = ()
 
 
 def _suffix(model: str | None) -> str:
@@ -44,18 +52,22 @@ def _suffix(model: str | None) -> str:
 
 def _probabilities(model: str | None) -> Product:
     name = f"probabilities{_suffix(model)}"
-    return Product("raster", (f"{name}.tif",), (name,), model)
+    file = f"{name}.tif"
+    return Product("raster", (file,), (name,), model, companions=companions_of(file))
 
 
 def _binarized(model: str | None) -> Product:
     end = _suffix(model)
-    return Product("raster", (f"binarized{end}.tif",), (f"binarized_segmentation{end}",), model)
+    file = f"binarized{end}.tif"
+    seen_by = ("extent", f"probabilities{end}")
+    return Product("classes", (file,), (f"binarized_segmentation{end}",), model, seen_by, companions_of(file))
 
 
 def _polygonized(model: str | None) -> Product:
     end = _suffix(model)
     files = (f"prediction_segments{end}.gpkg", f"prediction_segments{end}.parquet")
-    return Product("objects", files, (f"binarized_segmentation{end}", f"probabilities{end}"), model)
+    variables = (f"binarized_segmentation{end}", f"probabilities{end}")
+    return Product("objects", files, variables, model, ("extent", *MEANS))
 
 
 # What every file system takes: no separators, quotes, wildcards, control characters or leading dot.
@@ -72,7 +84,7 @@ _PER_MODEL: dict[str, Callable[[str | None], Product]] = {
 _SINGLE: dict[str, Product] = {
     "extent": Product("extent", ("prediction_extent.gpkg", "prediction_extent.parquet"), ("extent",)),
     "thumbnail": Product("thumbnail", (THUMBNAIL_FILE,), COLOURS),
-    "optical": Product("raster", ("optical.tif",), OPTICAL),
+    "optical": Product("optical", ("optical.tif",), OPTICAL),
     "dem": Product("raster", ("dem.tif",), ("slope", "relative_elevation")),
     "tcvis": Product("raster", ("tcvis.tif",), TREND_BANDS),
     "metadata": Product("metadata", (METADATA_FILE,), ()),
@@ -104,7 +116,9 @@ def plan_products(bands: Iterable[str], ensemble_subsets: Iterable[str] = ()) ->
     taken = {file for product in plan for file in product.files}
     for name in sorted(names.difference(EXPORT_BANDS)):
         if f"{name}.tif" not in taken:
-            plan.append(Product("raster", (f"{name}.tif",), (name,)))
+            is_percent = name.startswith("probabilities-") and name != "probabilities-std"
+            companions = companions_of(f"{name}.tif") if is_percent else ()
+            plan.append(Product("raster", (f"{name}.tif",), (name,), companions=companions))
     _check_file_names(file for product in plan for file in product.files)
     return plan
 
@@ -133,7 +147,7 @@ def folded(file: str) -> str:
 
 
 def planned_files(bands: Iterable[str], ensemble_subsets: Iterable[str] = (), debug: bool = False) -> list[str]:
-    """List the files that an export of `bands` leaves beside the manifest, sorted.
+    """List the files that a finished export of `bands` has beside the manifest, sorted; others it may lack.
 
     Args:
         bands: See :func:`plan_products`.

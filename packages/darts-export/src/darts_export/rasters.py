@@ -1,19 +1,24 @@
 """Cloud-Optimized GeoTIFFs: tiled, with overviews, statistics, band names and no-data, read back after writing."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from affine import Affine
+from numpy.typing import NDArray
 
 from darts_export.context import TileContext
 from darts_export.layers import Layer
+from darts_export.preview import Preview
+from darts_export.products import COLOURS
 from darts_export.version import software_versions
 
 _BLOCK_PX = 512
 # On probabilities, level 1 is as small as level 9 within a few percent and takes a third of the time.
 _ZSTD_LEVEL = 1
+_JPEG_QUALITY = 85
 _STATISTICS = {
     "minimum": "STATISTICS_MINIMUM",
     "maximum": "STATISTICS_MAXIMUM",
@@ -40,8 +45,52 @@ def write_raster(
     Raises:
         OSError: If the file cannot be written, or does not hold what was written.
     """
+    options = {
+        "compress": "ZSTD",
+        "level": _ZSTD_LEVEL,
+        "predictor": "YES",
+        "overview_resampling": layers[0].resampling,
+    }
+    _write(path, layers, context.geobox.affine, context, model, options)
+    return _read_back(path, layers)
+
+
+def write_preview(path: Path, preview: Preview, context: TileContext) -> list[dict[str, Any]]:
+    """Write the image of a tile as a Cloud-Optimized GeoTIFF: JPEG, transparent by a mask where there is no data.
+
+    Args:
+        path: The file to write.
+        preview: The image.
+        context: What the tags and the grid come from.
+
+    Returns:
+        For each band, the fields that STAC has for it.
+
+    Raises:
+        OSError: If the file cannot be written or read back.
+    """
+    layers = [
+        Layer(name, preview.picture[:, :, index], None, "", "AVERAGE", colour=name)
+        for index, name in enumerate(COLOURS)
+    ]
+    options = {"compress": "JPEG", "quality": _JPEG_QUALITY, "overview_resampling": "AVERAGE"}
+    affine = context.geobox.affine * Affine.scale(preview.step)
+    _write(path, layers, affine, context, None, options, preview.valid)
+    return _read_back(path, layers, lossy=True)
+
+
+def _write(
+    path: Path,
+    layers: Sequence[Layer],
+    affine: Affine,
+    context: TileContext,
+    model: str | None,
+    options: Mapping[str, Any],
+    valid: NDArray[np.bool_] | None = None,
+) -> None:
     import rasterio
     import rasterio.shutil
+    from rasterio.enums import ColorInterp
 
     first = layers[0]
     # GDAL makes a Cloud-Optimized GeoTIFF only from a finished raster, here one in memory; rasterio removes what stands
@@ -58,7 +107,7 @@ def write_raster(
             count=len(layers),
             dtype=first.values.dtype.name,
             crs=context.wkt,
-            transform=context.geobox.affine,
+            transform=affine,
             nodata=first.nodata,
         ) as memory,
     ):
@@ -67,6 +116,13 @@ def write_raster(
             memory.set_band_description(index, layer.name)
             if layer.unit:
                 memory.set_band_unit(index, layer.unit)
+        if any(layer.colour for layer in layers):
+            memory.colorinterp = [ColorInterp[layer.colour or "undefined"] for layer in layers]
+        if (first.scale, first.offset) != (1, 0):
+            memory.scales = [layer.scale for layer in layers]
+            memory.offsets = [layer.offset for layer in layers]
+        if valid is not None:
+            memory.write_mask(valid)
         memory.update_tags(**_tags(context, model))
         try:
             # Without GDAL's own threads, which a process forked later would wait for in vain.
@@ -74,21 +130,17 @@ def write_raster(
                 memory,
                 made.name,
                 driver="COG",
-                compress="ZSTD",
-                level=_ZSTD_LEVEL,
-                predictor="YES",
                 blocksize=_BLOCK_PX,
                 bigtiff="IF_SAFER",
-                overview_resampling=first.resampling,
                 statistics="YES",
+                **options,
             )
         except Exception as error:  # rasterio lets GDAL's errors through, whose class is private
             raise OSError(f"GDAL reports: {error}") from error
         path.write_bytes(made.getbuffer())
-    return _read_back(path, layers)
 
 
-def _read_back(path: Path, layers: Sequence[Layer]) -> list[dict[str, Any]]:
+def _read_back(path: Path, layers: Sequence[Layer], lossy: bool = False) -> list[dict[str, Any]]:
     """Compare a file with what should be in it, which a disk may have lost."""
     import rasterio
     from rasterio.errors import RasterioError
@@ -98,7 +150,7 @@ def _read_back(path: Path, layers: Sequence[Layer]) -> list[dict[str, Any]]:
             levels = len(file.overviews(1))
             for index, layer in enumerate(layers, start=1):
                 for top, strip in _strips(file, index):
-                    if not _same(strip, layer.values[top : top + len(strip)]):
+                    if not lossy and not _same(strip, layer.values[top : top + len(strip)]):
                         raise OSError(f"row {top} and following of {layer.name} read back other than written")
             fields = [_band_fields(layer, file.tags(index)) for index, layer in enumerate(layers, start=1)]
         for level in range(levels):
@@ -130,6 +182,8 @@ def _band_fields(layer: Layer, tags: dict[str, str]) -> dict[str, Any]:
         fields["nodata"] = "nan" if math.isnan(layer.nodata) else layer.nodata
     if layer.unit:
         fields["unit"] = layer.unit
+    if (layer.scale, layer.offset) != (1, 0):
+        fields |= {"raster:scale": layer.scale, "raster:offset": layer.offset}
     statistics = {name: float(tags[tag]) for name, tag in _STATISTICS.items() if tag in tags}
     if statistics:
         fields["statistics"] = statistics

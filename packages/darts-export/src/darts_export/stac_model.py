@@ -1,4 +1,4 @@
-"""The models in a STAC Item, as the Machine Learning Model extension wants them (version 1.4.0).
+"""The models in a STAC Item, as the Machine Learning Model extension wants them.
 
 The fields of one model are those of its card. An ensemble is described as one model that takes the inputs of all its
 members, with the mean of their outputs.
@@ -9,8 +9,6 @@ from collections.abc import Mapping
 from pathlib import PurePath
 from typing import Any
 from urllib.parse import urlsplit
-
-MLM_EXTENSION = "https://stac-extensions.github.io/mlm/v1.4.0/schema.json"
 
 _TASKS = ["semantic-segmentation"]
 _DIM_ORDER = ["batch", "channel", "height", "width"]
@@ -43,17 +41,22 @@ def without_private_address(facts: Any) -> Any:
     return {name: value for name, value in facts.items() if name != "href"}
 
 
-def model_properties(models: Models) -> dict[str, Any]:
+def model_properties(models: Models, *, described: bool) -> dict[str, Any]:
     """Return the properties that describe the models; none where there is no model.
 
     Args:
         models: Facts by name of the model; `card` is used where it is there, other facts are copied.
+        described: Whether the Item has an asset for a model, without which the extension allows none of its fields.
 
     Returns:
-        The fields `mlm:*`, the bands that the inputs refer to, and ``darts:models`` with what else is known.
+        ``darts:models`` with what is known of each, its SHA-256 above all; where the models are described also the
+        fields `mlm:*` and the bands that the inputs refer to.
     """
     if not models:
         return {}
+    known = {"darts:models": {name: _facts(facts) for name, facts in models.items()}}
+    if not described:
+        return known
     cards = {name: _card(facts) for name, facts in models.items()}
     inputs = [entry for name, card in cards.items() for entry in _inputs(name, card, len(cards) > 1)]
     properties: dict[str, Any] = {
@@ -70,38 +73,33 @@ def model_properties(models: Models) -> dict[str, Any]:
     bands = list(dict.fromkeys(_band_name(band) for entry in inputs for band in entry.get("bands", [])))
     if bands:
         properties["bands"] = [{"name": band} for band in bands]
-    properties["darts:models"] = {name: _facts(facts) for name, facts in models.items()}
-    return properties
+    return properties | known
 
 
-def model_assets(models: Models) -> dict[str, Any]:
-    """Return an asset for the file of each model.
+def model_assets(models: Models) -> dict[str, dict[str, Any]]:
+    """Return an asset for the file of each model that anybody can get.
 
     Args:
-        models: Facts by name of the model: `href` (or `file`, of which the name is used) and `sha256` where known.
+        models: Facts by name of the model: `href` and `sha256` where known.
 
     Returns:
-        Assets by key. A file whose place is not known is named by its hash.
+        Assets by key. A model without a public address has none.
     """
-    return {f"model-{name}": _asset(name, facts) for name, facts in models.items()}
+    return {f"model-{name}": _asset(name, facts) for name, facts in models.items() if is_public(facts.get("href"))}
 
 
 def _asset(name: str, facts: Mapping[str, Any]) -> dict[str, Any]:
-    place = str(facts.get("href") or facts.get("file") or "")
-    sha256 = facts.get("sha256")
-    href = (is_public(facts.get("href")) and facts["href"]) or (
-        f"urn:sha256:{sha256}" if sha256 else f"urn:darts:model:{name}"
-    )
-    is_pickle = PurePath(place).suffix in _PICKLES
+    href = str(facts["href"])
+    is_pickle = PurePath(urlsplit(href).path).suffix in _PICKLES
     asset: dict[str, Any] = {
-        "href": str(href),
+        "href": href,
         "title": f"Model {name}",
         "type": "application/octet-stream; framework=pytorch" if is_pickle else "application/octet-stream",
         "roles": ["mlm:model", "mlm:weights"],
         "mlm:artifact_type": "torch.save" if is_pickle else "safetensors.torch.save_file",
     }
-    if sha256:
-        asset["darts:sha256"] = str(sha256)
+    if facts.get("sha256"):
+        asset["darts:sha256"] = str(facts["sha256"])
     return asset
 
 

@@ -24,17 +24,18 @@ CREATE TABLE layer_styles (
 
 @dataclass(frozen=True)
 class _Fill:
-    """A filled outline: colours as red, green, blue 0…255, opacity of the fill 0…255, width in mm."""
+    """A filled outline: colours as red, green, blue 0…255, opacity of the fill 0…255, width in mm, naming field."""
 
     title: str
     line: tuple[int, int, int]
     opacity: int
     width: float
+    display: str
 
 
 _STYLES = {
-    "objects": _Fill("Retrogressive thaw slumps", (230, 58, 20), 60, 0.5),
-    "extent": _Fill("Reliable area", (40, 120, 200), 0, 0.4),
+    "objects": _Fill("Retrogressive thaw slumps", (230, 58, 20), 60, 0.5, "object_uid"),
+    "extent": _Fill("Reliable area", (40, 120, 200), 0, 0.4, "tile_id"),
 }
 
 
@@ -60,6 +61,7 @@ def style_row(layer: str, style: str) -> dict[str, str | int]:
         "useAsDefault": 1,
         "description": fill.title,
         "owner": "",
+        "update_time": "1970-01-01T00:00:00.000Z",
     }
 
 
@@ -81,13 +83,14 @@ def _qml(fill: _Fill) -> str:
     older = "".join(f'<prop k="{name}" v="{value}"/>' for name, value in properties.items())
     return (
         "<!DOCTYPE qgis PUBLIC 'http://mrcc.com/qgis.dtd' 'SYSTEM'>"
-        '<qgis version="3.22" styleCategories="Symbology">'
+        '<qgis version="3.22" styleCategories="Symbology|Fields">'
         '<renderer-v2 type="singleSymbol" symbollevels="0" enableorderby="0" forceraster="0">'
         '<symbols><symbol type="fill" name="0" alpha="1" clip_to_extent="1" force_rhr="0">'
         '<layer class="SimpleFill" enabled="1" locked="0" pass="0">'
         f'<Option type="Map">{options}</Option>{older}'
         "</layer></symbol></symbols><rotation/><sizescale/></renderer-v2>"
         "<blendMode>0</blendMode><featureBlendMode>0</featureBlendMode><layerOpacity>1</layerOpacity>"
+        f"<previewExpression>&quot;{fill.display}&quot;</previewExpression>"
         "<layerGeometryType>2</layerGeometryType></qgis>"
     )
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import xarray as xr
 
 _CHUNK_PIXELS = 1 << 22
-SUMMARISED = ("binarized_segmentation", "extent", "quality_data_mask")
+SUMMARISED = ("binarized_segmentation", "extent", "quality_data_mask", "probabilities")
 """Variables that a summary is made of, where the tile has them."""
 
 
@@ -27,12 +27,14 @@ class Summary:
         area_m2: Sum of their areas, as in the table of objects.
         reliable_share: Pixels with data in the extent, per pixel with data, 0…1.
         cloudy_share: Pixels of low quality (cloud, shadow, haze, snow), per pixel with data, 0…1.
+        mean_probability: Mean probability of the pixels of the objects, 0…1; None without an object.
     """
 
     objects: int | None = None
     area_m2: float | None = None
     reliable_share: float | None = None
     cloudy_share: float | None = None
+    mean_probability: float | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return the figures by name."""
@@ -50,7 +52,9 @@ class Summary:
         Raises:
             ParameterError: If a variable lacks a dimension of the grid.
         """
-        arrays = {name: variable_values(tile, name) for name in (*SUMMARISED[1:], *OPTICAL) if name in tile}
+        arrays = {
+            name: variable_values(tile, name) for name in ("extent", "quality_data_mask", *OPTICAL) if name in tile
+        }
         extent, quality = arrays.get("extent"), arrays.get("quality_data_mask")
         optical = [arrays[name] for name in OPTICAL if name in arrays]
         height, width = (tile.sizes[dim] for dim in spatial_dims(tile))
@@ -68,6 +72,26 @@ class Summary:
             self.reliable_share = reliable / valid
         if valid and quality is not None:
             self.cloudy_share = cloudy / valid
+
+    def average_probability(self, tile: "xr.Dataset") -> None:
+        """Fill in the mean probability; missing probabilities do not count.
+
+        Args:
+            tile: The tile. Not changed.
+
+        Raises:
+            ParameterError: If a variable lacks a dimension of the grid.
+        """
+        if not {"binarized_segmentation", "probabilities"} <= set(tile.data_vars):
+            return
+        mask, probabilities = (variable_values(tile, name) for name in ("binarized_segmentation", "probabilities"))
+        rows = max(1, _CHUNK_PIXELS // max(mask.shape[1], 1))
+        total, count = 0.0, 0
+        for top in range(0, len(mask), rows):
+            found = probabilities[top : top + rows][mask[top : top + rows].astype(np.bool_)]
+            known = found[~np.isnan(found)]
+            total, count = total + float(known.sum(dtype=np.float64)), count + known.size
+        self.mean_probability = total / count if count else None
 
 
 def _with_data(

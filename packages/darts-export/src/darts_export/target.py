@@ -8,6 +8,7 @@ from typing import Any
 
 from darts_export.errors import ExportError, ExportTargetError, ManifestError
 from darts_export.products import (
+    COLLECTION_FILE,
     DEBUG_FILE,
     DEFAULT_EXPORT_BANDS,
     EXPORT_BANDS,
@@ -29,7 +30,7 @@ _OF_A_MODEL = re.compile(
     r"(probabilities|binarized|binarized_segmentation)-.+\.tif|prediction_segments-.+\.(gpkg|parquet)"
 )
 _EXPORTED = frozenset(
-    {MANIFEST_FILE, ITEM_FILE, DEBUG_FILE, PREVIEW_FILE}
+    {MANIFEST_FILE, ITEM_FILE, COLLECTION_FILE, DEBUG_FILE, PREVIEW_FILE}
     | {file for name in (*EXPORT_BANDS, *BANDS) for file in planned_files([name])}
 )
 

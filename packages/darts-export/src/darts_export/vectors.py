@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from darts_export.context import TileContext
 from darts_export.object_statistics import object_means, object_statistics
 from darts_export.places import Places, find_places, ground_area, object_uids, touches_edge
+from darts_export.products import MEANS
 from darts_export.styles import STYLE_TABLE, style_row
 from darts_utils import step
 from darts_utils.objects import Objects
@@ -23,10 +24,10 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
+_WRITTEN = "1970-01-01T00:00:00.000Z"
+"""When GeoPackages say that they were written, so that a tile gives the same bytes again; the manifest knows better."""
 _TRACED_AT_A_TIME = 30_000
 """Objects whose outlines are traced together: 2.5 kB of memory each, and no faster with more."""
-MEANS = ("slope", "relative_elevation", "ndvi")
-"""Features whose mean each object has, where the tile has them."""
 
 
 def objects_frame(
@@ -107,14 +108,15 @@ def extent_frame(extent: Objects, context: TileContext) -> "gpd.GeoDataFrame":
     return _frame(columns, whole, context, None)
 
 
-def write_vectors(frame: "gpd.GeoDataFrame", geopackage: Path, parquet: Path, style: str) -> None:
+def write_vectors(frame: "gpd.GeoDataFrame", geopackage: Path, parquet: Path, style: str, layer: str) -> None:
     """Write a table as GeoPackage, with a default style for QGIS, and as GeoParquet 1.1 with bounding boxes.
 
     Args:
         frame: The table.
-        geopackage: The GeoPackage; its layer is called like the file.
+        geopackage: The GeoPackage.
         parquet: The GeoParquet file.
         style: "objects" or "extent".
+        layer: Name of the layer in the GeoPackage.
 
     Raises:
         OSError: If a file cannot be written.
@@ -127,17 +129,30 @@ def write_vectors(frame: "gpd.GeoDataFrame", geopackage: Path, parquet: Path, st
             pyogrio.write_dataframe(
                 frame,
                 geopackage,
-                layer=geopackage.stem,
+                layer=layer,
                 driver="GPKG",
                 geometry_type="MultiPolygon",
                 dataset_options={"VERSION": "1.3"},
             )
-            _add_style(geopackage, style)
+            _add_style(geopackage, style, layer)
         except (DataSourceError, RuntimeError, sqlite3.Error) as error:
             raise OSError(f"{geopackage.name}: {error}") from error
     # Arrow leaves a file that it opened itself open where the disk is full.
     with step("writing GeoParquet"), parquet.open("wb") as file:
         frame.to_parquet(file, index=False, compression="zstd", schema_version="1.1.0", write_covering_bbox=True)
+
+
+def layer_name(tile_id: str) -> str:
+    """Return what the layer of a tile in a GeoPackage is called: like the tile, so that programs tell tiles apart.
+
+    Names that SQLite or the format keep for themselves get a word before them.
+
+    Examples:
+        >>> layer_name("20210821_210019_08_2405"), layer_name("gpkg 1")
+        ('20210821_210019_08_2405', 'tile gpkg 1')
+    """
+    taken = tile_id.casefold().startswith(("gpkg", "rtree_", "sqlite_", "layer_styles"))
+    return f"tile {tile_id}" if taken else tile_id
 
 
 def _frame(
@@ -171,14 +186,15 @@ def _texts(values: Sequence[str] | NDArray[Any]) -> "pd.api.extensions.Extension
     return pd.array(values, dtype="string")
 
 
-def _add_style(geopackage: Path, style: str) -> None:
+def _add_style(geopackage: Path, style: str, layer: str) -> None:
     with closing(sqlite3.connect(geopackage)) as connection, connection:
         connection.execute(STYLE_TABLE)
         connection.execute(
             "INSERT INTO gpkg_contents (table_name, data_type, identifier, description, srs_id) "
             "VALUES ('layer_styles', 'attributes', 'layer_styles', '', 0)"
         )
-        row = style_row(geopackage.stem, style)
+        row = style_row(layer, style)
         names = ", ".join(row)
         marks = ", ".join("?" * len(row))
+        connection.execute("UPDATE gpkg_contents SET last_change = ?", [_WRITTEN])
         connection.execute(f"INSERT INTO layer_styles ({names}) VALUES ({marks})", tuple(row.values()))  # noqa: S608

@@ -305,6 +305,29 @@ def timings(
 
 
 @app.command()
+def report(
+    output: _OutputFolder,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder of the report.", show_default="report, in that of the results")
+    ] = None,
+    labels: Annotated[
+        Path | None, typer.Option(help="Vector file of labels, to say how good the map is.", show_default=False)
+    ] = None,
+    area: Annotated[
+        Path | None, typer.Option(help="Vector file of the area in which the labels are complete.", show_default=False)
+    ] = None,
+    tile: Annotated[
+        list[str] | None,
+        typer.Option(help="Tile that gets a page where there are more than 100; up to 100 all do.", show_default=False),
+    ] = None,
+) -> None:
+    """Write pages to look at the newest run, which open without internet, and projects for QGIS."""
+    from darts.cli.reports import make_report
+
+    make_report(output, out, labels, area, tile or [])
+
+
+@app.command()
 def evaluate(
     predictions: Annotated[
         list[Path], typer.Argument(help="Folders of results, then the file of labels.", show_default=False)

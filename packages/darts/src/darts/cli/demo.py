@@ -1,6 +1,7 @@
 """The command `darts demo`: a sample area, mapped with the demonstration model and compared with the truth."""
 
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from time import perf_counter
 from typing import TYPE_CHECKING
 
@@ -49,6 +50,7 @@ def run_demo(output_dir: Path, *, seed: int, size: int, device: str | None, verb
             device=device,
             offline=True,
             overwrite=True,
+            report=False,
         )
     except ValidationError as error:
         raise ConfigurationError(f"--device is {device!r}: {error.errors()[0]['msg']}.") from error
@@ -57,8 +59,10 @@ def run_demo(output_dir: Path, *, seed: int, size: int, device: str | None, verb
         raise SystemExit(1)
     results = records.tiles[0].output_path
     picture = draw_result(area, results, output_dir / "demo.png")
+    report = _report(area, output_dir / "results")
     _show(console, records, _compare(area, results), perf_counter() - start)
-    for what, where in (("results", results), ("picture", picture), ("true outlines", area.truth_file)):
+    places = {"results": results, "picture": picture, "true outlines": area.truth_file, "report": report}
+    for what, where in places.items():
         console.print(f"{what}: {where}", soft_wrap=True, highlight=False)
 
 
@@ -70,6 +74,21 @@ def _sample_area(folder: Path, seed: int, size: int, console: Console) -> "Sampl
         return area
     console.print(f"Making a sample area of {size} × {size} pixels …")
     return make_sample_area(folder, seed=seed, size=size)
+
+
+def _report(area: "SampleArea", results: Path) -> Path:
+    """Write the report, with the truth for labels; they are complete wherever the image is."""
+    import geopandas as gpd
+    import shapely
+
+    from darts.demo.landscape import image_geobox
+    from darts.report import write_report
+
+    geobox = image_geobox(area.size)
+    with TemporaryDirectory() as folder:
+        whole = Path(folder) / "area.gpkg"
+        gpd.GeoSeries([shapely.box(*geobox.boundingbox.bbox)], crs=str(geobox.crs)).to_file(whole, driver="GPKG")
+        return write_report(results, labels=area.truth_file, area=whole)
 
 
 def _compare(area: "SampleArea", results: Path) -> "Evaluation":

@@ -30,6 +30,9 @@ _FURTHER = {
     "reliable": "float64",
     "cloudy": "float64",
     "retryable": "bool",
+    "mean_probability": "float64",
+    "acquired": "string",
+    "footprint": "string",
 }
 _DEFAULTS = {"attempt": 1, "retryable": False}
 

@@ -72,6 +72,26 @@ def list_runs(output: Path) -> list[PastRun]:
     return [run for run in found if run is not None]
 
 
+def read_run(output: Path) -> "tuple[str, pd.DataFrame, int | None]":
+    """Read the table of the newest run that wrote into a folder of results.
+
+    Args:
+        output: Folder of results.
+
+    Returns:
+        Name of the run, a row per tile as :class:`darts.run.records.RunRecords` describes it, and the number of tiles
+        that it had to do, where that is known.
+
+    Raises:
+        ConfigurationError: If there is no run whose records can be read.
+    """
+    for name in reversed(_names(output)):
+        table = _read(output, name, "results.parquet", {"tile_id", "output_path", "status", "error"})
+        if table is not None:
+            return name, table, _planned(output, name)
+    raise ConfigurationError(f"The records of the runs in {output} cannot be read.")
+
+
 def draw_timings(output: Path, picture: Path, run: str | None = None) -> Path:
     """Draw how long each stage of each tile took in a run.
 

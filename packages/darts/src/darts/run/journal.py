@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal, Required, TypeAlias, TypedDict, get_args
+from typing import Any, Literal, NamedTuple, Required, TypeAlias, TypedDict, get_args
 
 logger = logging.getLogger(__name__)
 
@@ -45,8 +45,9 @@ _ABSENT = type(None)
 _TYPES: tuple[tuple[str, tuple[type, ...]], ...] = (
     *((name, (str,)) for name in ("tile_id", "output_path", "error")),
     *((name, (str, _ABSENT)) for name in ("host", "device", "ended")),
+    *((name, (str, _ABSENT)) for name in ("acquired", "footprint")),
     ("objects", (int, _ABSENT)),
-    *((name, (float, int, _ABSENT)) for name in ("area_m2", "reliable", "cloudy")),
+    *((name, (float, int, _ABSENT)) for name in ("area_m2", "mean_probability", "reliable", "cloudy")),
 )
 _TYPES_WITH_DEFAULT = (("attempt", int, 1), ("retryable", bool, False))
 
@@ -86,6 +87,10 @@ class TileRecord:
         area_m2: Their area in square metres.
         reliable: Share of the tile, 0 to 1, whose pixels are reliable.
         cloudy: Share of the tile, 0 to 1, that clouds or their shadows cover.
+        mean_probability: Mean probability of the pixels of its objects, 0 to 1.
+        acquired: When its image was taken, ISO 8601 UTC.
+        footprint: Its outline in longitude and latitude (WGS 84, degrees) as WKT, see
+            :func:`darts.run.footprint.footprint_of`.
         retryable: Whether the same tile may succeed later.
         ends_run: Whether no other tile can succeed either. Not written.
         by_service: Whether a service or the network failed. Not written.
@@ -104,6 +109,9 @@ class TileRecord:
     area_m2: float | None = None
     reliable: float | None = None
     cloudy: float | None = None
+    mean_probability: float | None = None
+    acquired: str | None = None
+    footprint: str | None = None
     retryable: bool = False
     ends_run: bool = False
     by_service: bool = False
@@ -118,6 +126,9 @@ class TileRecord:
             "area_m2": self.area_m2,
             "reliable": self.reliable,
             "cloudy": self.cloudy,
+            "mean_probability": self.mean_probability,
+            "acquired": self.acquired,
+            "footprint": self.footprint,
             "retryable": self.retryable,
         }
         return {
@@ -130,11 +141,41 @@ class TileRecord:
             **{name: value for name, value in known.items() if value is not None},
         }
 
+    def note(self, findings: "Findings") -> None:
+        """Take over what the results of the tile say about it."""
+        for name, value in findings._asdict().items():
+            setattr(self, name, value)
+
     @classmethod
     def from_entry(cls, entry: Entry) -> "TileRecord":
         """Make a record of a line of a journal."""
         named = {name: entry[name] for name in cls.__slots__ if name in entry}
         return cls(**(named | {"output_path": Path(entry["output_path"])}))
+
+
+class Findings(NamedTuple):
+    """What the manifest of finished results says about a tile; the fields are those of a `TileRecord`."""
+
+    objects: int | None
+    area_m2: float | None
+    reliable: float | None
+    cloudy: float | None
+    mean_probability: float | None
+    acquired: str | None
+    footprint: str | None
+
+    @classmethod
+    def of(cls, manifest: Mapping[str, Any]) -> "Findings":
+        """Read the findings of a tile in its manifest; what an earlier release did not write is None."""
+        summary, metadata = (_mapping(manifest.get(name)) for name in ("summary", "metadata"))
+        numbers = {name: summary.get(name) for name in ("objects", "area_m2", "mean_probability")}
+        shares = {name: summary.get(f"{name}_share") for name in ("reliable", "cloudy")}
+        texts = {"acquired": manifest.get("time"), "footprint": metadata.get("footprint")}
+        known: dict[str, Any] = {
+            **{name: value if isinstance(value, int | float) else None for name, value in (numbers | shares).items()},
+            **{name: value if isinstance(value, str) else None for name, value in texts.items()},
+        }
+        return cls(**known)
 
 
 class Journal:
@@ -293,6 +334,10 @@ def latest(entries: Iterator[Entry]) -> list[Entry]:
 def utc_now() -> str:
     """Return the time as journals write it."""
     return datetime.now(UTC).isoformat(timespec="milliseconds")
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
 
 
 def _open(path: Path) -> Any:

@@ -197,6 +197,8 @@ class TileRun:
                 record = TileRecord(decision.task.tile_id, decision.task.output, "skipped")
                 if decision.action == "empty":
                     record.status, record.error = "empty", decision.why
+                if decision.findings is not None:
+                    record.note(decision.findings)
                 self._end(record)
         if not todo or self.cancel.requested:
             return

@@ -36,9 +36,9 @@ class RunRecords:
 
     ``<time>.journal.jsonl`` has a line per tile from the moment it ended. :meth:`close` folds it into three files.
     ``<time>.results.parquet`` has a row per tile: tile_id, output_path, status, error, the seconds of each stage, host,
-    device, attempt, objects, area_m2, reliable, cloudy and retryable. ``<time>.timer.parquet`` has a row per tile and a
-    column per stage. ``<time>.stopwatch.parquet`` has a row per tile and a column per inner step. Times are seconds; a
-    stage that did not run is missing, not 0.
+    device, attempt, objects, area_m2, reliable, cloudy, retryable, mean_probability, acquired and footprint.
+    ``<time>.timer.parquet`` has a row per tile and one per stage, ``<time>.stopwatch.parquet`` a row per tile and a
+    column per inner step. Times are seconds; a stage that did not run is missing, not 0.
 
     A tile takes the same time to add, however many there are, and no record stays in memory.
 

@@ -8,6 +8,7 @@ from typing import Any, Literal
 from darts.run.auxiliary import CubesNow
 from darts.run.fingerprint import DEPENDS_ON, FORMAT, describe_change, plain
 from darts.run.inputs import InputMemory, changed_input
+from darts.run.journal import Findings
 from darts.run.task import TileTask
 
 Action = Literal["compute", "skip", "empty"]
@@ -22,12 +23,14 @@ class Decision:
         action: "compute", "skip" (finished), or "empty" (it is known to hold no data).
         why: The reason, in words.
         of_earlier_release: Whether results are there that a release before wrote, and that cannot be compared.
+        findings: What finished results say about the tile, None where it is not finished.
     """
 
     task: TileTask
     action: Action
     why: str
     of_earlier_release: bool = False
+    findings: Findings | None = None
 
     @property
     def todo(self) -> bool:
@@ -83,7 +86,7 @@ class Resume:
             return Decision(task, "compute", "finished, but overwrite is set")
         before = (manifest.get("metadata") or {}).get(DEPENDS_ON)
         if not isinstance(before, Mapping) or before.get("format") != FORMAT:
-            return self._decide_earlier_release(task, before)
+            return self._decide_earlier_release(task, before, manifest)
         if manifest.get("status") == "empty":
             change = changed_input(before.get("inputs", {}), inputs, self.memory)
             if change:
@@ -96,19 +99,20 @@ class Resume:
         change = change or self.cubes.change(before.get("auxiliary", {}))
         if change:
             return Decision(task, "compute", f"changed since: {change}")
-        if before.get("files") != self.shared["files"]:
-            return Decision(task, "skip", "finished, files of an earlier release")
-        return Decision(task, "skip", "finished")
+        same_files = before.get("files") == self.shared["files"]
+        why = "finished" if same_files else "finished, files of an earlier release"
+        return Decision(task, "skip", why, findings=Findings.of(manifest))
 
     def _is_whole(self, task: TileTask) -> bool:
         from darts_export import missing_outputs
 
         return missing_outputs(task.output, self.bands, self.subsets) == "none"
 
-    def _decide_earlier_release(self, task: TileTask, before: Any) -> Decision:
+    def _decide_earlier_release(self, task: TileTask, before: Any, manifest: Mapping[str, Any]) -> Decision:
         """Decide about results of release 0.1, which say nothing of auxiliary data and describe inputs by time."""
         if self.keep_finished and isinstance(before, Mapping) and self._is_alike(before) and self._is_whole(task):
-            return Decision(task, "skip", "finished by an earlier release", of_earlier_release=True)
+            why = "finished by an earlier release"
+            return Decision(task, "skip", why, of_earlier_release=True, findings=Findings.of(manifest))
         return Decision(task, "compute", "results of an earlier release", of_earlier_release=True)
 
     def _is_alike(self, before: Mapping[str, Any]) -> bool:

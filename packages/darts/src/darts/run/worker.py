@@ -13,7 +13,9 @@ from darts.run.auxiliary import describe_auxiliary
 from darts.run.failures import describe, is_disk_full, is_service_failure, is_transient, no_data_reason
 from darts.run.features import feature_margin_px
 from darts.run.fingerprint import DEPENDS_ON, fingerprint
+from darts.run.footprint import footprint_of
 from darts.run.inputs import InputMemory, describe_inputs, states_of
+from darts.run.journal import Findings
 from darts.run.planning import RunContext, output_of
 from darts.run.task import Pipeline, Stage, TileTask, TileWork
 from darts.startup import resume_collection
@@ -225,6 +227,9 @@ class Worker:
         before = states_of(self.pipeline._tile_inputs(key))
         work.tile = self.pipeline._load_tile(key)
         work.inputs = self._describe_inputs(key, before)
+        work.record.footprint = footprint_of(work.tile)
+        time = work.tile.attrs.get("time")
+        work.record.acquired = None if time is None else str(time)
 
     def _describe_inputs(self, key: Any, before: dict[Path, Any]) -> dict[str, Any]:
         """Describe what was just read: the digest is that of the bytes that were loaded."""
@@ -303,9 +308,7 @@ class Worker:
             fingerprint=fingerprint(depends_on),
             overwrite=self.pipeline.overwrite,
         )
-        summary, record = manifest["summary"], work.record
-        record.objects, record.area_m2 = summary["objects"], summary["area_m2"]
-        record.reliable, record.cloudy = summary["reliable_share"], summary["cloudy_share"]
+        work.record.note(Findings.of(manifest))
 
     def _write_empty(self, work: TileWork, reason: str) -> None:
         from darts_export import export_empty
@@ -341,6 +344,7 @@ class Worker:
                 for name, path in context.models.items()
             },
             "versions": context.versions,
+            "footprint": work.record.footprint,
             DEPENDS_ON: depends_on,
         }
 
@@ -364,6 +368,7 @@ def _import_stages() -> None:
     names: Sequence[str] = (
         # xarray imports dask.array when it first asks whether an array is one.
         *("odc.geo.xr", "dask.array", "rasterio", "geopandas", "pyogrio", "pandas", "pyarrow.parquet"),
+        *("pystac.extensions.projection", "pystac.extensions.view"),
         *("darts_acquisition.planet", "darts_export.export", "darts_postprocessing.export"),
     )
     for name in names:

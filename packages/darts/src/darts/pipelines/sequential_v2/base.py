@@ -16,7 +16,7 @@ from darts.pipelines.options import (
     options_of,
     resolved,
 )
-from darts.pipelines.sequential_v2.fields import PipelineFields
+from darts.pipelines.sequential_v2.fields import MOST_REPORTED, PipelineFields
 from darts.run import Plan, RunInterrupted, exit_code, plan, run
 from darts.run.cancel import raising_on_signals
 from darts.run.checks import models_in
@@ -24,7 +24,7 @@ from darts.run.prepare import prepare_run
 from darts.run.progress import warnings_once
 from darts.run.records import RunRecords
 from darts.run.task import TileTask
-from darts_utils import OPTICAL_BANDS
+from darts_utils import OPTICAL_BANDS, DartsError
 
 if TYPE_CHECKING:
     import geopandas as gpd
@@ -188,7 +188,7 @@ class _BasePipeline(PipelineFields, ABC):
 
         What can be validated is validated first. A tile whose finished results would come out the same is skipped. One
         that fails is recorded with its error, and the run goes on; where the network or the memory failed, the tile is
-        tried once more at the end.
+        tried once more at the end. Last, the report is written where `report` says so.
 
         Returns:
             The records of the run, which also lie beside the results.
@@ -199,7 +199,22 @@ class _BasePipeline(PipelineFields, ABC):
             RunInterrupted: If a signal ended the run (a KeyboardInterrupt); the records are complete, and what was
                 finished stays.
         """
-        return run(self)
+        records = run(self)
+        self._report(records)
+        return records
+
+    def _report(self, records: RunRecords) -> None:
+        """Write the report of a run that ended, where it is wanted; one that cannot be written changes nothing else."""
+        if self.report is False or (self.report is None and records.planned > MOST_REPORTED):
+            return
+        from darts.report import write_report
+
+        try:
+            index = write_report(records.folder)
+        except (OSError, DartsError) as error:
+            logger.warning("The report of the run could not be written (%s).", error)
+        else:
+            logger.info("The report of the run: %s", index)
 
     def plan(self) -> Plan:
         """Say what `run` would do about each tile and why, and fetch, without computing or writing anything.

@@ -9,6 +9,8 @@ from pydantic import AfterValidator, BeforeValidator
 from darts.pipelines.options import AbsolutePath, CubeLocation, Unresolved, option
 from darts_utils import DefaultPaths
 
+MOST_REPORTED = 100
+"""Tiles up to which a run writes a report where nothing else is said."""
 DEFAULT_EXPORT_BANDS = ("probabilities", "binarized", "polygonized", "extent", "thumbnail")
 
 
@@ -153,5 +155,10 @@ class PipelineFields:
         help="Load the next tiles and write the last ones while the network is busy (overlap), or one tile after the "
         "other (serial); the results are the same.",
         panel="Run",
+    )
+    report: bool | None = option(
+        None,
+        help="Write pages to look at the run, in the folder report of the results; default for up to 100 tiles.",
+        panel="Input and output",
     )
     prefetch: int = option(1, help="Tiles that may wait before the network, and as many behind it.", panel="Run", ge=0)

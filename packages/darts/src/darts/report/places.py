@@ -1,0 +1,108 @@
+"""Where the tiles of a run lie on one map."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_ZONE_DEGREES = 4.5
+"""Distance from the middle of a UTM zone up to which it is used, which is one and a half times its half width."""
+
+
+@dataclass(frozen=True)
+class Projection:
+    """The projection of a map.
+
+    Attributes:
+        crs: EPSG code as a text.
+        name: What it is called on the page.
+        middle: Longitude around which longitudes are counted, degrees.
+    """
+
+    crs: str
+    name: str
+    middle: float
+
+    def project(self, longitude: Any, latitude: Any) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return eastings and northings in metres of places in degrees (WGS 84)."""
+        from pyproj import Transformer
+
+        transformer = Transformer.from_crs("EPSG:4326", self.crs, always_xy=True)
+        x, y = transformer.transform(np.asarray(longitude, float), np.asarray(latitude, float))
+        return np.asarray(x), np.asarray(y)
+
+
+def read_footprints(texts: "pd.Series") -> NDArray[Any]:
+    """Parse footprints; None where there is none, or one that cannot be read.
+
+    Args:
+        texts: WKT in longitude and latitude, empty where unknown.
+
+    Returns:
+        Array of polygons or None, in the same order.
+    """
+    import shapely
+
+    polygons = shapely.from_wkt([text or None for text in texts], on_invalid="ignore")
+    usable = [shape is not None and shape.geom_type == "Polygon" and not shape.is_empty for shape in polygons]
+    found = np.asarray(polygons, object)
+    found[~np.array(usable, bool)] = None
+    return found
+
+
+def choose_projection(footprints: NDArray[Any]) -> Projection:
+    """Choose the UTM zone that holds all footprints, or else the equal-area projection of their pole.
+
+    Args:
+        footprints: Polygons in longitude and latitude, or None.
+
+    Returns:
+        The projection.
+    """
+    import shapely
+
+    shapes = [shape for shape in footprints if shape is not None]
+    if not shapes:
+        return Projection("EPSG:6931", "EASE-Grid 2.0 North (EPSG:6931)", 0.0)
+    bounds = shapely.bounds(np.array(shapes, object))
+    south = bounds[:, 1].mean() < 0
+    # Around the longitude of the first, so that tiles on both sides of the antimeridian lie together.
+    west = _around(bounds[:, 0], bounds[0, 0])
+    east = west + bounds[:, 2] - bounds[:, 0]
+    middle = (west.min() + east.max()) / 2
+    zone = int((middle + 180) // 6) % 60 + 1
+    centre = _around(np.array([6 * zone - 183.0]), middle)[0]
+    if max(east.max() - centre, centre - west.min()) <= _ZONE_DEGREES and np.abs(bounds[:, 1::2]).max() < 84:
+        code = (32700 if south else 32600) + zone
+        return Projection(f"EPSG:{code}", f"UTM zone {zone}{'S' if south else 'N'} (EPSG:{code})", float(middle))
+    code, pole = (6932, "South") if south else (6931, "North")
+    return Projection(f"EPSG:{code}", f"EASE-Grid 2.0 {pole}, equal-area (EPSG:{code})", float(middle))
+
+
+def ground_area_m2(footprints: NDArray[Any]) -> float:
+    """Return the area of footprints on the ellipsoid in m², each counted on its own."""
+    from pyproj import Geod
+
+    geod = Geod(ellps="WGS84")
+    return float(sum(abs(geod.geometry_area_perimeter(shape)[0]) for shape in footprints if shape is not None))
+
+
+def rings(footprints: NDArray[Any], projection: Projection) -> tuple[list[list[float]], list[list[float]]]:
+    """Return the corners of footprints on the map, in whole metres; an empty ring where there is none."""
+    import shapely
+
+    xs, ys = [], []
+    for shape in footprints:
+        points = np.empty((0, 2)) if shape is None else shapely.get_coordinates(shape)
+        x, y = projection.project(*points.T)
+        xs.append(np.round(x).tolist())
+        ys.append(np.round(y).tolist())
+    return xs, ys
+
+
+def _around(longitude: NDArray[np.float64], middle: float) -> NDArray[np.float64]:
+    return np.asarray(middle + (longitude - middle + 180) % 360 - 180, np.float64)

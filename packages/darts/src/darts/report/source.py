@@ -1,0 +1,172 @@
+"""What a report tells of: the table of a run, and what one of its tiles says of models and configuration."""
+
+import platform
+import re
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import TYPE_CHECKING, Any
+
+from darts.run.history import read_run
+from darts_utils import ManifestError, ResultFolder
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_ABSOLUTE = re.compile(r"""(?:(?<![A-Za-z0-9])[A-Za-z]:[\\/]|(?<![\w./\\:])/)[^\s'"<>|,;()]*[\\/][^\s'"<>|,;()\\/]+""")
+_DEPTH = 4
+"""Folders below that of the results in which a tile may lie."""
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model of the run: its name, file name, SHA-256, and what its card says of it."""
+
+    name: str
+    file: str
+    sha256: str
+    description: str
+    architecture: str
+    license: str
+
+
+@dataclass(frozen=True)
+class RunSource:
+    """A run to report on.
+
+    Attributes:
+        output: Folder of its results, where it lies now.
+        name: Name of the run: its start in UTC.
+        table: A row per tile, see `RunRecords`, with `folder` (path of its results below `output` with slashes, empty
+            where they are not there) and errors without what names the machine.
+        models: The models.
+        configuration: Options on which results depend, by name.
+        versions: Versions of the software, by name.
+        planned: Tiles that the run had to do; None where that is not known.
+    """
+
+    output: Path
+    name: str
+    table: "pd.DataFrame"
+    models: tuple[Model, ...]
+    configuration: dict[str, Any]
+    versions: dict[str, str]
+    planned: int | None
+
+
+def read_source(output: Path) -> RunSource:
+    """Read the newest run that wrote into a folder of results.
+
+    Only the run's own table is read, and the manifest of one finished tile.
+
+    Args:
+        output: The folder.
+
+    Returns:
+        The run.
+
+    Raises:
+        ConfigurationError: If there are no records of a run that can be read.
+    """
+    name, table, planned = read_run(output)
+    table = table.reset_index(drop=True)
+    for column in ("objects", "area_m2", "mean_probability", "reliable", "cloudy"):
+        table[column] = _numbers(table.get(column), len(table))
+    for column in ("acquired", "footprint", "error"):
+        table[column] = table[column].astype(object).where(table[column].notna(), "") if column in table else ""
+    table["folder"] = [_folder_now(output, str(place)) for place in table["output_path"]]
+    known = _known_places(output / f"{name}.config.toml")
+    table["error"] = [without_places(str(text), known) for text in table["error"]]
+    metadata = _metadata(output, table)
+    versions = metadata.get("versions")
+    configuration = metadata.get("configuration")
+    return RunSource(
+        output,
+        name,
+        table,
+        _models(metadata.get("models")),
+        configuration if isinstance(configuration, dict) else {},
+        {key: str(value) for key, value in versions.items()} if isinstance(versions, dict) else {},
+        planned,
+    )
+
+
+def without_places(text: str, known: "list[str] | tuple[str, ...]" = ()) -> str:
+    r"""Return a message without what names the machine: of a path, only the last part is left.
+
+    Args:
+        text: The message.
+        known: Paths that may hold spaces, and so would not be recognised whole.
+
+    Returns:
+        The message.
+
+    Examples:
+        >>> without_places("/home/ann/scenes/a_SR.tif is damaged, see https://example.org/a/b.")
+        '…/a_SR.tif is damaged, see https://example.org/a/b.'
+        >>> without_places("'D:/my maps/b.tif' is damaged", ["D:/my maps"])
+        "'…/b.tif' is damaged"
+    """
+    for place in sorted(known, key=len, reverse=True):
+        text = re.sub(re.escape(place) + r"[\\/]*", "…/", text)
+    text = _ABSOLUTE.sub(lambda found: "…/" + re.split(r"[\\/]", found[0])[-1], text)
+    host = platform.node()
+    return text.replace(host, "this machine") if len(host) > 3 else text
+
+
+def _numbers(given: Any, count: int) -> "pd.Series":
+    import pandas as pd
+
+    if given is None:
+        return pd.Series([float("nan")] * count, dtype="float64")
+    return pd.to_numeric(given, errors="coerce").astype("Float64").astype("float64")
+
+
+def _folder_now(output: Path, then: str) -> str:
+    """Find the folder of a tile below that of the results, which may have been moved since."""
+    pure = PureWindowsPath(then) if "\\" in then else PurePosixPath(then)
+    for depth in range(1, min(_DEPTH, len(pure.parts)) + 1):
+        below = Path(*pure.parts[-depth:])
+        if not below.is_absolute() and (output / below).is_dir():
+            return below.as_posix()
+    return ""
+
+
+def _known_places(configuration: Path) -> list[str]:
+    """List the folders that a run was configured with."""
+    try:
+        content = tomllib.loads(configuration.read_text("utf-8"))
+    except (OSError, ValueError):
+        return []
+    texts = _texts(content)
+    return [text for text in texts if PurePosixPath(text).is_absolute() or PureWindowsPath(text).is_absolute()]
+
+
+def _texts(value: Any) -> list[str]:
+    if isinstance(value, str):
+        return [value] if len(value) > 1 else []
+    parts = value.values() if isinstance(value, dict) else value if isinstance(value, list) else []
+    return [text for part in parts for text in _texts(part)]
+
+
+def _metadata(output: Path, table: "pd.DataFrame") -> dict[str, Any]:
+    """Return the metadata of the first tile whose manifest can be read."""
+    finished = table[table["status"].isin(["success", "skipped"]) & (table["folder"] != "")]
+    for folder in finished["folder"]:
+        try:
+            metadata = ResultFolder.open(output / folder).manifest.get("metadata")
+        except ManifestError:
+            continue
+        return metadata if isinstance(metadata, dict) else {}
+    return {}
+
+
+def _models(found: Any) -> tuple[Model, ...]:
+    models = []
+    for name, facts in found.items() if isinstance(found, dict) else ():
+        known = facts if isinstance(facts, dict) else {}
+        card = known["card"] if isinstance(known.get("card"), dict) else {}
+        texts = (known.get("file"), known.get("sha256"), card.get("description"))
+        about = (card.get("mlm:architecture"), card.get("license"))
+        models.append(Model(str(name), *(str(text or "") for text in (*texts, *about))))
+    return tuple(models)

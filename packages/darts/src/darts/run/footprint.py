@@ -1,0 +1,38 @@
+"""Where a tile lies on the globe, for the records of a run."""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+_DECIMALS = 5  # of a degree: a metre
+
+
+def footprint_of(tile: "xr.Dataset") -> str | None:
+    """Return the corners of a tile's grid as a polygon in longitude and latitude (WGS 84, degrees), as WKT.
+
+    Longitudes go on across the antimeridian, to 181° or to −181°, so that it is one polygon everywhere.
+
+    Args:
+        tile: The tile.
+
+    Returns:
+        The polygon; None where the tile has no readable grid, or its corners have no place on the globe.
+    """
+    import odc.geo.xr  # noqa: F401 - registers the accessor
+    from pyproj import Transformer
+
+    geobox = tile.odc.geobox
+    if geobox is None or geobox.crs is None:
+        return None
+    rows, columns = geobox.shape
+    corners = [geobox.affine * corner for corner in ((0, 0), (0, rows), (columns, rows), (columns, 0), (0, 0))]
+    x, y = np.transpose(corners)
+    longitude, latitude = Transformer.from_crs(geobox.crs.proj, "EPSG:4326", always_xy=True).transform(x, y)
+    if not np.isfinite([longitude, latitude]).all():
+        return None
+    longitude = np.unwrap(longitude, period=360)
+    points = (f"{lon:.{_DECIMALS}f} {lat:.{_DECIMALS}f}" for lon, lat in zip(longitude, latitude, strict=True))
+    return f"POLYGON (({', '.join(points)}))"
