@@ -4,6 +4,7 @@ import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from darts.run import checks
@@ -17,9 +18,10 @@ from darts.run.planning import Plan, Planner
 from darts.run.progress import Reporter, run_log, summarise, warnings_once
 from darts.run.records import RunRecords, TileRecord, remove_leftovers
 from darts.run.resume import Decision
+from darts.run.running import may_run
+from darts.run.shard_lock import shard_lock
 from darts.run.task import Pipeline, TileTask
 from darts.run.worker import OpenSession, Worker, open_session
-from darts_utils import remove_partials
 
 if TYPE_CHECKING:
     from darts_acquisition import FetchCancellation
@@ -96,21 +98,28 @@ def _open(worker: Worker, tile_run: "TileRun") -> None:
 
 @contextmanager
 def _planned(planner: Planner) -> Iterator[tuple[Plan, RunRecords]]:
-    """Hold the folder, clear up after a killed run, decide about every tile, and open the records."""
+    """Hold the folder, clear up after a killed run, decide about every tile, and open the records.
+
+    A shard shares the folder with others: it leaves alone what they write, and folds no journal but its own.
+    """
     from darts_export import remove_interrupted
 
-    output = planner.output
+    output, shards = planner.output, planner.shards
     with ExitStack() as held:
         with checks.writing_into(output):
-            name_holder = held.enter_context(folder_lock(output))
-            remove_leftovers(output)
-            remove_partials(output)
+            if shards is None:
+                name_holder = held.enter_context(folder_lock(output))
+                remove_leftovers(output)
+            else:
+                name_holder = held.enter_context(shard_lock(output, shards.shard, shards.digest))
+                remove_leftovers(output, partial(may_run, output))
             for folder in {task.output.parent for task in planner.tasks}:
                 remove_interrupted(folder)
-        fold_ended(output)
+        if shards is None:
+            fold_ended(output)
         planned = planner.plan()
         with checks.writing_into(output, "Records"):
-            records = RunRecords(output, planned=planned.counts)
+            records = RunRecords(output, planned=planned.counts, shards=shards)
         name_holder(records.name)
         yield planned, records
 

@@ -7,16 +7,18 @@ import logging
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from darts.errors import ConfigurationError, NoTilesError
 from darts.run import checks
 from darts.run.auxiliary import CubesNow
-from darts.run.fingerprint import package_versions, shared_dependencies
+from darts.run.fingerprint import fingerprint, package_versions, shared_dependencies
 from darts.run.inputs import InputMemory
 from darts.run.records import PlanCounts
 from darts.run.resume import Decision, Resume
+from darts.run.shards import Shard, ShardFacts
 from darts.run.task import Pipeline, TileTask
 from darts.startup import resume_collection
 from darts_utils import resolve_device
@@ -96,6 +98,10 @@ class Planner:
         pipeline: The pipeline.
         writes: Whether what is learnt about input files may be kept in the folder of results.
 
+    Attributes:
+        tasks: The tiles of the run; where it is one shard of several, that shard's.
+        shards: What is known of the shards; None where the run is none.
+
     Raises:
         ConfigurationError: If the run cannot work as configured.
         DeviceError: If a GPU was asked for and does not work.
@@ -111,7 +117,8 @@ class Planner:
         checks.check_place(self.output)
         self._memory = InputMemory(self.output, writes=writes)
         check_export_bands(pipeline.export_bands, variables=variables_of(pipeline))
-        self.tasks = list_tasks(pipeline)
+        listed = datetime.now(UTC).isoformat(timespec="milliseconds")
+        tasks = list_tasks(pipeline)
         models = checks.find_models(pipeline.model_files, pipeline.default_dirs.models)
         subsets = tuple(models) if pipeline.write_model_outputs and len(models) > 1 else ()
         check_export_bands(pipeline.export_bands, variables=_with_members(pipeline, models), ensemble_subsets=subsets)
@@ -131,6 +138,18 @@ class Planner:
                 "write_model_outputs": pipeline.write_model_outputs,
             },
         )
+        self._divide(tasks, listed)
+
+    def _divide(self, tasks: list[TileTask], listed: str) -> None:
+        """Keep the tiles of the shard that the pipeline is asked for, before anything else is known of them."""
+        self.tasks, self.shards = tasks, None
+        if self.pipeline.shard is None:
+            return
+        shard = Shard.parse(self.pipeline.shard)
+        digest = fingerprint({"depends_on": self._context.depends_on, "configuration": self._context.configuration})
+        self.tasks = [task for task in tasks if shard.holds(task.tile_id)]
+        self.shards = ShardFacts.of_tiles(shard, digest, (task.tile_id for task in tasks), listed)
+        logger.info("Shard %s has %d of %d tiles.", shard, len(self.tasks), len(tasks))
 
     def plan(self) -> Plan:
         """Decide about every tile.
@@ -161,7 +180,7 @@ class Planner:
 
 
 def list_tasks(pipeline: Pipeline) -> list[TileTask]:
-    """List the tiles of a pipeline.
+    """List the tiles of a pipeline, those of all shards.
 
     Raises:
         NoTilesError: If there is none.

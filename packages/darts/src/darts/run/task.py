@@ -53,6 +53,7 @@ class Pipeline(Protocol):
     max_failures: "int | None"
     executor: Any
     prefetch: int
+    shard: "str | None"
 
     def _arcticdem_resolution(self) -> int: ...
     def _get_tile_id(self, tilekey: Any) -> str: ...

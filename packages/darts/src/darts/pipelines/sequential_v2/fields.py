@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator
 
 from darts.pipelines.options import AbsolutePath, CubeLocation, Unresolved, option
+from darts.run.shards import Shard
 from darts_utils import DefaultPaths
 
 DEFAULT_EXPORT_BANDS = ("probabilities", "binarized", "polygonized", "extent", "thumbnail")
@@ -26,6 +27,10 @@ def _known_device(value: str | int | None) -> str | int | None:
     if chosen not in ("cuda", "cpu", "auto", None) and not isinstance(chosen, int):
         raise ValueError("expected 'cuda', 'cpu', 'auto' or the index of a GPU")
     return chosen
+
+
+def _shard(value: str | None) -> str | None:
+    return None if value is None else str(Shard.parse(value))
 
 
 @dataclass
@@ -152,6 +157,12 @@ class PipelineFields:
         "overlap",
         help="Load the next tiles and write the last ones while the network is busy (overlap), or one tile after the "
         "other (serial); the results are the same.",
+        panel="Run",
+    )
+    shard: Annotated[str | None, AfterValidator(_shard)] = option(
+        None,
+        help="Do one share of the tiles, i/n with i from 0 to n-1: those whose name has i as SHA-256 modulo n. Several "
+        "shards may write into one folder at once.",
         panel="Run",
     )
     prefetch: int = option(1, help="Tiles that may wait before the network, and as many behind it.", panel="Run", ge=0)
