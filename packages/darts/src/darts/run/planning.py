@@ -115,6 +115,7 @@ class Planner:
         self.pipeline = pipeline
         self.output = output_of(pipeline)
         checks.check_place(self.output)
+        checks.check_executor(pipeline)
         self._memory = InputMemory(self.output, writes=writes)
         check_export_bands(pipeline.export_bands, variables=variables_of(pipeline))
         listed = datetime.now(UTC).isoformat(timespec="milliseconds")
@@ -159,17 +160,7 @@ class Planner:
                 what the pipeline does not produce, or a datacube that is not there or cannot be.
         """
         pipeline = self.pipeline
-        locations = {"arcticdem": str(pipeline.arcticdem_dir), "tcvis": str(pipeline.tcvis_dir)}
-        resume = Resume(
-            shared=self._context.depends_on,
-            bands=pipeline.export_bands,
-            subsets=self._context.subsets,
-            debug=pipeline.debug_data,
-            overwrite=pipeline.overwrite,
-            keep_finished=pipeline.keep_finished,
-            memory=self._memory,
-            cubes=CubesNow(locations),
-        )
+        resume = make_resume(pipeline, self._context, self._memory)
         resume_collection()
         decisions = [resume.decide(task, pipeline._tile_inputs(task.key)) for task in self.tasks]
         _tell_earlier_release(decisions)
@@ -177,6 +168,27 @@ class Planner:
         if any(decision.todo for decision in decisions):
             context = complete_context(pipeline, context)
         return Plan(decisions, context)
+
+
+def make_resume(pipeline: Pipeline, context: RunContext, memory: InputMemory | None = None) -> Resume:
+    """Return what decides about the tiles of a run, in any process.
+
+    Args:
+        pipeline: The pipeline.
+        context: What its tiles share.
+        memory: Digests of input files; default those that the folder of results holds.
+    """
+    locations = {"arcticdem": str(pipeline.arcticdem_dir), "tcvis": str(pipeline.tcvis_dir)}
+    return Resume(
+        shared=context.depends_on,
+        bands=pipeline.export_bands,
+        subsets=context.subsets,
+        debug=pipeline.debug_data,
+        overwrite=pipeline.overwrite,
+        keep_finished=pipeline.keep_finished,
+        memory=memory or InputMemory(output_of(pipeline)),
+        cubes=CubesNow(locations),
+    )
 
 
 def list_tasks(pipeline: Pipeline) -> list[TileTask]:

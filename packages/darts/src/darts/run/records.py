@@ -57,6 +57,7 @@ class RunRecords:
             its start, UTC.
         planned: Tiles of the run.
         shards: As it was given.
+        scheduler_gone: Whether the scheduler of a cluster was lost, so that tiles were not reached.
         whole: Whether all that ended could be written down; false only where the caller found out that it could not.
 
     Raises:
@@ -75,6 +76,7 @@ class RunRecords:
         self.shards = shards
         self.planned = planned["total"]
         self.whole = True
+        self.scheduler_gone = False
         self._statuses: dict[int, Status] = {}
         self._counts: Counter[Status] = Counter()
         self._service_failures: set[int] = set()

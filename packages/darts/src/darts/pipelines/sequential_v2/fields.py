@@ -153,11 +153,21 @@ class PipelineFields:
         None, help="Stop after this many tiles have failed; default never.", panel="Run", gt=0
     )
 
-    executor: Literal["overlap", "serial"] = option(
+    executor: Literal["overlap", "serial", "dask"] = option(
         "overlap",
-        help="Load the next tiles and write the last ones while the network is busy (overlap), or one tile after the "
-        "other (serial); the results are the same.",
+        help="Load the next tiles and write the last ones while the network is busy (overlap), one tile after the "
+        "other (serial), or many on the workers of a cluster (dask); the results are the same.",
         panel="Run",
+    )
+    threads: int | None = option(
+        None, help="Threads of the network on the CPU; default the usable CPUs.", panel="Run", gt=0
+    )
+    workers: int | None = option(None, help="For dask: so many worker processes on this machine.", panel="Run", gt=0)
+    scheduler_file: AbsolutePath | None = option(
+        None, help="For dask: file of a scheduler, as `darts cluster` writes it.", panel="Run"
+    )
+    scheduler_address: str | None = option(
+        None, help="For dask: address of a scheduler, such as tcp://127.0.0.1:8786.", panel="Run"
     )
     shard: Annotated[str | None, AfterValidator(_shard)] = option(
         None,

@@ -3,7 +3,7 @@
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from pydantic import BeforeValidator
 
@@ -22,6 +22,8 @@ class ImageSelection:
         >>> from darts.pipelines.sequential_v2 import _BasePipeline
         >>> class LandsatPipeline(ImageSelection, _BasePipeline): ...
     """
+
+    _image_lists: ClassVar[tuple[str, ...]] = ("image_ids", "image_list")
 
     image_ids: Annotated[list[str] | None, BeforeValidator(as_list)] = option(
         None, help="Names of the scenes (or orthotile scenes) to process; default all.", panel="Input and output"
