@@ -230,12 +230,18 @@ _SchedulerFile = Annotated[
 @cluster.command("local")
 def cluster_local(
     scheduler_file: _SchedulerFile = Path("scheduler.json"),
-    workers: Annotated[int, typer.Option(help="Number of worker processes.", min=1)] = 1,
+    workers: Annotated[int, typer.Option(help="Number of worker processes here.", min=0)] = 1,
+    host: Annotated[
+        str | None,
+        typer.Option(
+            help="Address of this machine, for workers on others, with TLS.", show_default="the loopback interface"
+        ),
+    ] = None,
 ) -> None:
-    """Serve a cluster on this machine until Ctrl-C; it listens on the loopback interface only."""
+    """Serve a scheduler and workers on this machine until Ctrl-C; without --host, for this machine only."""
     from darts.cli.cluster import run_local
 
-    run_local(workers, scheduler_file)
+    run_local(workers, scheduler_file, host)
 
 
 @cluster.command("slurm")
@@ -252,7 +258,7 @@ def cluster_slurm(
         list[str] | None, typer.Option(help='Further option of sbatch, such as "--constraint=a100"; repeat it.')
     ] = None,
     host: Annotated[
-        str | None, typer.Option(help="Address of this machine for the jobs.", show_default="that of its name")
+        str | None, typer.Option(help="Address of this machine for the jobs.", show_default="that to the network")
     ] = None,
     log_dir: Annotated[Path, typer.Option(help="Folder of the jobs' output.")] = Path("darts-worker-logs"),
 ) -> None:

@@ -9,16 +9,17 @@ from darts.run.cluster.connection import SchedulerPlace, check_installed, find_s
 from darts.run.cluster.launch import SlurmJobs, lifetime, parse_duration, serve_local, serve_slurm, serve_worker
 
 
-def run_local(workers: int, scheduler_file: Path) -> None:
+def run_local(workers: int, scheduler_file: Path, host: str | None) -> None:
     """Serve a cluster on this machine until Ctrl-C.
 
     Args:
         workers: Number of worker processes.
         scheduler_file: File by which others find it.
+        host: Address of this machine for workers on others.
     """
     check_installed()
     start_logging()
-    serve_local(workers, scheduler_file, lambda place: _tell(place, scheduler_file))
+    serve_local(workers, scheduler_file, lambda place: _tell(place, scheduler_file), host)
 
 
 def run_slurm(jobs: SlurmJobs, scheduler_file: Path, host: str | None) -> None:

@@ -9,14 +9,13 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import CancelledError
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from dataclasses import replace
+from typing import Any
 from uuid import uuid4
 
 from distributed import Client
-from distributed.scheduler import KilledWorker
+from distributed.comm.core import CommClosedError
 
 from darts.errors import NoWorkersError, SchedulerGoneError
 from darts.run.cancel import CancellationToken
@@ -34,6 +33,7 @@ from darts.run.cluster.remote import (
     describe_code,
     describe_difference,
 )
+from darts.run.cluster.seats import LOST, LostError, Outcome, Seat
 from darts.run.failures import describe
 from darts.run.records import TileRecord
 from darts.run.task import TileTask
@@ -49,48 +49,6 @@ _POLL_SECONDS = 0.25
 _WRITING_SECONDS = 120.0
 """How long a worker may take to write a tile when the run is ended by a signal."""
 _CLOSE_SECONDS = 5.0
-
-
-@dataclass(eq=False)
-class Seat:
-    """A worker, as the coordinator knows it.
-
-    Attributes:
-        address: Its address.
-        name: Its name in the cluster.
-        host: Its machine.
-        state: "opening" while its session opens, "ready", "refused", or "leaving" when it takes no more tiles.
-        facts: What it says of itself, once it is ready.
-        under_way: What waits for its answers.
-    """
-
-    address: str
-    name: str
-    host: str
-    state: Literal["opening", "ready", "refused", "leaving"] = "opening"
-    facts: WorkerFacts | None = None
-    under_way: set["asyncio.Task[None]"] = field(default_factory=set)
-
-    def __str__(self) -> str:
-        return f"{self.name} on {self.host}"
-
-
-@dataclass(frozen=True)
-class _Outcome:
-    """How the attempt at a tile on a worker ended: with a record, None for dropped, or the error."""
-
-    seat: Seat
-    task: TileTask
-    alone: bool
-    result: TileRecord | BaseException | None
-
-
-class _LostError(Exception):
-    """The worker is gone."""
-
-
-_LOST = (_LostError, KilledWorker, SessionMissingError, CancelledError)
-"""What the end of a tile is where nothing is known of it, but that its worker died."""
 
 
 class Coordinator:
@@ -109,7 +67,7 @@ class Coordinator:
         self._code = describe_code(remote.context.models)
         self._seats: dict[str, Seat] = {}
         self._refusals: dict[str, str] = {}
-        self._outcomes: asyncio.Queue[_Outcome] = asyncio.Queue()
+        self._outcomes: asyncio.Queue[Outcome] = asyncio.Queue()
         self._returned: deque[TileTask] = deque()
         self._suspects: deque[TileTask] = deque()
         self._ward: Seat | None = None
@@ -228,11 +186,10 @@ class Coordinator:
 
     async def _prepare(self, seat: Seat) -> None:
         """Compare the code of a worker with ours, and open the session there."""
-        there = await self._run_on([seat.address], describe_worker, self._remote.context.models)
-        difference = describe_difference(there.get(seat.address), self._code)
-        if self._seats.get(seat.address) is not seat:
+        there = await self._ask(seat, describe_worker, self._remote.context.models)
+        if there is None:
             return
-        if difference:
+        if difference := describe_difference(there, self._code):
             self._refuse(seat, difference)
             return
         async with self._deciding:
@@ -246,8 +203,8 @@ class Coordinator:
         remote = self._remote
         if self._first is not None and remote.pipeline.precision == "auto":
             remote = replace(remote, pipeline=replace(remote.pipeline, precision=self._first.precision))  # type: ignore[type-var]
-        opened = (await self._run_on([seat.address], open_worker, remote)).get(seat.address)
-        if self._seats.get(seat.address) is not seat:
+        opened = await self._ask(seat, open_worker, remote)
+        if opened is None:
             return
         if not isinstance(opened, WorkerFacts):
             if isinstance(opened, DartsError) and self._first is None:
@@ -262,6 +219,15 @@ class Coordinator:
         seat.state = "refused"
         self._refusals[str(seat)] = reason
         logger.error("Worker %s is refused: %s.", seat, reason)
+
+    async def _ask(self, seat: Seat, function: Callable[..., Any], *arguments: Any) -> Any:
+        """Run a function on a worker until it answers; return what it returned or raised, None if it is gone."""
+        while self._seats.get(seat.address) is seat:
+            answer = (await self._run_on([seat.address], function, *arguments)).get(seat.address)
+            if answer is not None and not isinstance(answer, CommClosedError):
+                return answer
+            await asyncio.sleep(_POLL_SECONDS)
+        return None
 
     async def _run_on(
         self, addresses: list[str], function: Callable[..., Any], *arguments: Any, seconds: float | None = None
@@ -324,7 +290,7 @@ class Coordinator:
         waiting.add_done_callback(seat.under_way.discard)
 
     async def _wait_for(self, seat: Seat, task: TileTask, *, alone: bool) -> None:
-        result: TileRecord | BaseException | None = _LostError()
+        result: TileRecord | BaseException | None = LostError()
         try:
             future = self._client.submit(
                 process_tile,
@@ -344,9 +310,9 @@ class Coordinator:
         except Exception as error:  # noqa: BLE001 - whatever it was is the outcome
             result = error
         finally:
-            self._outcomes.put_nowait(_Outcome(seat, task, alone, result))
+            self._outcomes.put_nowait(Outcome(seat, task, alone, result))
 
-    def _take(self, outcome: _Outcome, give: Callable[[TileRecord], None]) -> None:
+    def _take(self, outcome: Outcome, give: Callable[[TileRecord], None]) -> None:
         """Do what follows from the end of an attempt at a tile."""
         self._under_way -= 1
         seat, task, result = outcome.seat, outcome.task, outcome.result
@@ -358,14 +324,14 @@ class Coordinator:
             self._returned.append(task)
         elif self._client.status != "running":
             self._problem = self._problem or SchedulerGoneError("The connection to the scheduler is lost.")
-        elif isinstance(result, _LOST):
+        elif isinstance(result, LOST):
             self._see_lost(outcome, give)
         elif isinstance(result, OSError):  # The connection, and not the tile, whose errors stand in its record.
             self._returned.append(task)
         else:
             give(TileRecord(task.tile_id, task.output, "failed", describe("Worker", result), attempt=task.attempt))
 
-    def _see_lost(self, outcome: _Outcome, give: Callable[[TileRecord], None]) -> None:
+    def _see_lost(self, outcome: Outcome, give: Callable[[TileRecord], None]) -> None:
         """Do a tile whose worker died again alone; if it was alone, it has failed."""
         seat, task = outcome.seat, outcome.task
         if isinstance(outcome.result, SessionMissingError) and seat.state == "ready":

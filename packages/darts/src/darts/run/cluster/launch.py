@@ -4,14 +4,13 @@ import asyncio
 import logging
 import os
 import signal
-import socket
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from darts.errors import ConfigurationError, SchedulerGoneError
 from darts.run.cluster.connection import (
@@ -22,6 +21,9 @@ from darts.run.cluster.connection import (
 )
 from darts.run.cluster.remote import ENDS
 from darts_utils import available_memory
+
+if TYPE_CHECKING:
+    from distributed import Security
 
 logger = logging.getLogger(__name__)
 
@@ -59,13 +61,13 @@ def _is_default(name: str) -> bool:
     return bool(dask.config.get(name, None) == dask.config.get(name, None, config=defaults))
 
 
-async def local_cluster(workers: int, security: Any = None, scheduler_port: int = 0) -> Any:
-    """Start a scheduler in this process and workers in others, which listen on the loopback interface only.
+async def local_cluster(workers: int, host: str = LOOPBACK, security: "Security | None" = None) -> Any:
+    """Start a scheduler in this process and workers in others.
 
     Args:
         workers: Number of worker processes, which share CPUs and memory.
-        security: Settings of TLS; none needed on the loopback interface.
-        scheduler_port: Port of the scheduler; 0 for any.
+        host: Address to listen on.
+        security: Settings of TLS; None for none, which only the loopback interface may do without.
 
     Returns:
         The cluster of Dask, running.
@@ -77,30 +79,34 @@ async def local_cluster(workers: int, security: Any = None, scheduler_port: int 
             n_workers=workers,
             threads_per_worker=1,
             processes=True,
-            host=LOOPBACK,
-            scheduler_port=scheduler_port,
+            host=host,
             protocol="tcp" if security is None else "tls",
             security=security,
             dashboard_address=f"{LOOPBACK}:0",
-            memory_limit=available_memory() // workers,
+            worker_dashboard_address=f"{LOOPBACK}:0",
+            memory_limit=available_memory() // max(workers, 1),
             silence_logs=logging.ERROR,
             asynchronous=True,
         )
 
 
-def serve_local(workers: int, scheduler_file: Path, tell: Callable[[SchedulerPlace], None]) -> None:
+def serve_local(
+    workers: int, scheduler_file: Path, tell: Callable[[SchedulerPlace], None], host: str | None = None
+) -> None:
     """Serve a cluster on this machine until a signal comes.
 
     Args:
-        workers: Number of worker processes.
+        workers: Number of worker processes here; 0 where all are on other machines.
         scheduler_file: File to write, by which others find it; removed in the end.
         tell: Is told where the scheduler is, once it is there.
+        host: Address or name of this machine that others reach it by, with TLS; default the loopback interface only.
     """
+    files = () if host is None else make_certificate(scheduler_file.absolute())
 
     async def serve() -> None:
-        cluster = await local_cluster(workers)
+        cluster = await local_cluster(workers, host or LOOPBACK, make_security(*files) if files else None)
         try:
-            place = SchedulerPlace(cluster.scheduler_address)
+            place = SchedulerPlace(cluster.scheduler_address, *files)
             with _published(scheduler_file, place, cluster.scheduler.identity(0)):
                 tell(place)
                 await _signal()
@@ -146,7 +152,7 @@ def serve_slurm(
         jobs: The jobs.
         scheduler_file: File to write, by which others find it, in a folder that all machines see.
         tell: Is told where the scheduler is, once it is there.
-        host: Address or name of this machine that others reach it by; default what its name leads to.
+        host: Address or name of this machine that others reach it by; default that of the interface to the network.
 
     Raises:
         ConfigurationError: If Slurm is not there, or the walltime cannot be understood.
@@ -179,7 +185,7 @@ def serve_slurm(
             python=sys.executable,
             protocol="tls",
             security=make_security(certificate, key),
-            scheduler_options={"host": host or _own_address(), "dashboard_address": f"{LOOPBACK}:0"},
+            scheduler_options={"dashboard_address": f"{LOOPBACK}:0"} | ({} if host is None else {"host": host}),
         )
         try:
             place = SchedulerPlace(cluster.scheduler_address, certificate, key)
@@ -351,7 +357,3 @@ def _bytes_of_slurm(text: str) -> str:
 
 def _is_loopback(address: str) -> bool:
     return SchedulerPlace(address.replace("tls://", "tcp://")).is_closed
-
-
-def _own_address() -> str:
-    return socket.gethostbyname(socket.gethostname())
