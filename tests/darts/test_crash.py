@@ -25,7 +25,7 @@ ONE_OF_A_KIND = ("probabilities", "polygonized")
 KINDS = {"fopen": "open", "pwrite": "write", "fwrite": "write", "renameat2": "rename", "unlinkat": "unlink"}
 
 _NAMES = [
-    (r"\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d(-\d+)?", "TIME"),
+    (r"\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d-[A-Za-z0-9-]+", "RUN"),
     (r"\.\d+-[0-9a-f]+\.partial", ".PROCESS.partial"),
     (r"\.darts-export-[0-9a-f]{12}-[0-9a-f]{12}", ".darts-export-RANDOM"),
     (r"tile-\d+", "tile-NUMBER"),

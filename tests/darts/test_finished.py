@@ -20,7 +20,7 @@ import darts_utils.version
 from darts.errors import ConfigurationError
 from darts.run import checks, exit_code, plan, run
 from darts.run.planning import Planner
-from darts.run.worker import open_session
+from darts.run.session import open_session
 from darts_utils import ParameterError
 from support import standin
 

@@ -52,7 +52,7 @@ def test_log_files_of_runs_that_start_in_one_second_are_apart(tmp_path):
 
 def test_log_file_of_another_machine_with_the_same_name_is_left_alone(tmp_path, monkeypatch):
     monkeypatch.setattr(logs, "datetime", _Clock)
-    monkeypatch.setattr(logs.socket, "gethostname", lambda: "node 1.cluster")
+    monkeypatch.setattr("socket.gethostname", lambda: "node 1.cluster")
     taken = tmp_path / f"darts_2026-07-01_12-30-05-node-1-{os.getpid()}.log"
     taken.write_text("theirs")
     for line in ("a", "b"):

@@ -2,11 +2,13 @@
 
 import errno
 import json
+import os
 import subprocess
 import sys
 import tracemalloc
 from collections.abc import Iterator
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -16,9 +18,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from darts.run.folding import fold, fold_ended, has_lost_lines, is_folded
-from darts.run.journal import Journal
+from darts.run.journal import Journal, by_age
 from darts.run.progress import summarise
 from darts.run.records import STAGES, RunRecords, TileRecord, remove_leftovers
+from darts.run.running import may_run
+from darts.run.shards import Shard, ShardFacts
 
 TIMER = [
     "tile_id",
@@ -128,14 +132,13 @@ def test_an_empty_run_has_the_full_schema(tmp_path: Path) -> None:
 
 
 def test_two_runs_in_one_second_have_names_of_their_own(tmp_path: Path) -> None:
-    names = [RunRecords(tmp_path, planned={"total": 0}, suffix=suffix).name for suffix in ("", "", "", "-s0of2")]
+    shards = ShardFacts.of_tiles(Shard(0, 2), "digest", ["a", "b"], "2026-01-02")
+    names = [RunRecords(tmp_path, planned={"total": 0}, shards=given).name for given in (None, None, None, shards)]
     assert len(set(names)) == 4
     assert names[3].endswith("-s0of2")
 
 
-def test_a_new_run_leaves_records_of_release_0_1_with_its_name_alone(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_run_is_named_by_its_start_its_host_and_its_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from datetime import UTC, datetime
 
     import darts.run.records as module
@@ -146,9 +149,11 @@ def test_a_new_run_leaves_records_of_release_0_1_with_its_name_alone(
             return datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 
     monkeypatch.setattr(module, "datetime", Clock)
-    (tmp_path / "2026-01-02_03-04-05.results.parquet").write_bytes(b"old")
-    assert RunRecords(tmp_path, planned={"total": 0}).name == "2026-01-02_03-04-05-2"
-    assert RunRecords(tmp_path, planned={"total": 0}).name == "2026-01-02_03-04-05-3"
+    monkeypatch.setattr("socket.gethostname", lambda: "gpu_01.cluster.example")
+    names = [RunRecords(tmp_path, planned={"total": 0}).name for _ in range(3)]
+    stem = f"2026-01-02_03-04-05-gpu-01-{os.getpid()}"
+    assert names == [stem, f"{stem}-2", f"{stem}-3"]
+    assert list(by_age(dict.fromkeys([f"{stem}-10", names[2], stem], tmp_path))) == [stem, names[2], f"{stem}-10"]
 
 
 def test_the_summary_counts_and_sorts_by_time(tmp_path: Path) -> None:
@@ -301,7 +306,7 @@ def test_leftovers_of_other_runs_are_removed_and_those_of_running_ones_kept(tmp_
     running = RunRecords(tmp_path, planned={"total": 1})
     for name in (".2026-01-01_00-00-00.reserve", ".2026-01-01_00-00-00.results.parquet.new"):
         (tmp_path / name).write_bytes(b"x")
-    remove_leftovers(tmp_path, running=[running.name])
+    remove_leftovers(tmp_path, partial(may_run, tmp_path))
     assert [path.name for path in tmp_path.glob(".*")] == [f".{running.name}.reserve"]
 
 

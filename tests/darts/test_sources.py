@@ -14,9 +14,10 @@ import pydantic.dataclasses
 import pytest
 import rasterio
 
+from darts.errors import ConfigurationError
 from darts.pipelines.configfile import read_config, write_config
 from darts.pipelines.options import build, given, known_keys
-from darts.pipelines.sequential_v2 import PlanetPipeline, Sentinel2Pipeline, _BasePipeline
+from darts.pipelines.sequential_v2 import ImageSelection, PlanetPipeline, Sentinel2Pipeline, _BasePipeline
 from darts.run import CancellationToken, exit_code, run
 from darts.run.task import TileTask
 from darts_utils import DefaultPaths
@@ -82,6 +83,20 @@ def test_a_source_of_ones_own_is_finished_until_an_image_changes(source: type, t
     standin.write_image(folder / "images" / "tile-001.tif", 5)
     planned = [(decision.action, decision.why) for decision in pipeline.plan().decisions]
     assert planned == [("skip", "finished"), ("compute", "changed since: tile-001.tif has another content")]
+
+
+def test_a_source_of_ones_own_may_choose_its_images(folder: Path, tmp_path: Path) -> None:
+    @dataclasses.dataclass
+    class ChosenPipeline(ImageSelection, standin.StandInPipeline):
+        def _tileinfos(self) -> list[tuple[Path, Path]]:
+            found = {key.stem: (key, place) for key, place in super()._tileinfos()}
+            return [found[name] for name in self.select_images(list(found))]
+
+    (tmp_path / "list.txt").write_text("tile-002\n# not tile-001\ntile-000\n")
+    chosen = ChosenPipeline(**_values(folder, tmp_path / "results"), image_list=tmp_path / "list.txt")
+    assert [decision.task.tile_id for decision in chosen.plan().decisions] == ["tile-000", "tile-002"]
+    with pytest.raises(ConfigurationError, match="no scene 'tile-01'; did you mean 'tile-001'"):
+        dataclasses.replace(chosen, image_list=None, image_ids="tile-01").plan()
 
 
 @pytest.mark.parametrize("make", [dataclasses.dataclass, pydantic.dataclasses.dataclass], ids=DATACLASSES)

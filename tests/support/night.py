@@ -47,7 +47,7 @@ def describe(output: Path) -> dict[str, str]:
     content = {}
     for path in sorted(output.rglob("*")):
         name = path.relative_to(output).as_posix()
-        if path.is_dir() or name.endswith(RECORD_KINDS) or name in (".darts-run.lock", ".darts-inputs.jsonl"):
+        if path.is_dir() or name.endswith(RECORD_KINDS) or name.startswith(".darts-"):
             continue
         if path.suffix == ".gpkg":
             table = gpd.read_file(path, layer=pyogrio.list_layers(path)[0, 0])

@@ -15,6 +15,14 @@ class FolderInUseError(ConfigurationError, BlockingIOError):
     """Another run writes into the folder of results."""
 
 
+class SchedulerGoneError(DartsError, ConnectionError):
+    """The scheduler of a cluster does not answer, or not any more."""
+
+
+class NoWorkersError(ConfigurationError):
+    """Every worker of a cluster was refused."""
+
+
 class NoFileLocksWarning(DartsWarning):
     """The file system of the results has no locks, so a file that names host and process keeps other runs out."""
 

@@ -268,6 +268,71 @@ def dataset_info(folder: _DatasetFolder) -> None:
     show_info(folder)
 
 
+cluster = typer.Typer(name="cluster", help="Start a scheduler and workers for `--executor dask`.")
+app.add_typer(cluster, no_args_is_help=True)
+
+_SchedulerFile = Annotated[
+    Path, typer.Option(help="File by which runs and workers find the scheduler, in a folder that all machines see.")
+]
+
+
+@cluster.command("local")
+def cluster_local(
+    scheduler_file: _SchedulerFile = Path("scheduler.json"),
+    workers: Annotated[int, typer.Option(help="Number of worker processes here.", min=0)] = 1,
+    host: Annotated[
+        str | None,
+        typer.Option(
+            help="Address of this machine, for workers on others, with TLS.", show_default="the loopback interface"
+        ),
+    ] = None,
+) -> None:
+    """Serve a scheduler and workers on this machine until Ctrl-C; without --host, for this machine only."""
+    from darts.cli.cluster import run_local
+
+    run_local(workers, scheduler_file, host)
+
+
+@cluster.command("slurm")
+def cluster_slurm(
+    jobs: Annotated[int, typer.Option(help="Jobs, each of which is a worker.", min=1, show_default=False)],
+    scheduler_file: _SchedulerFile = Path("scheduler.json"),
+    gpus: Annotated[int, typer.Option(help="GPUs of each job.", min=0)] = 1,
+    cpus: Annotated[int, typer.Option(help="CPUs of each job.", min=1)] = 8,
+    mem: Annotated[str, typer.Option(help="Memory of each job, as for sbatch.")] = "48G",
+    partition: Annotated[str | None, typer.Option(help="Partition.", show_default="Slurm's")] = None,
+    account: Annotated[str | None, typer.Option(help="Account.", show_default="Slurm's")] = None,
+    walltime: Annotated[str, typer.Option(help="Longest time of a job: 4h, 04:00:00, or minutes.")] = "4h",
+    directive: Annotated[
+        list[str] | None, typer.Option(help='Further option of sbatch, such as "--constraint=a100"; repeat it.')
+    ] = None,
+    host: Annotated[
+        str | None, typer.Option(help="Address of this machine for the jobs.", show_default="that to the network")
+    ] = None,
+    log_dir: Annotated[Path, typer.Option(help="Folder of the jobs' output.")] = Path("darts-worker-logs"),
+) -> None:
+    """Serve a scheduler here and workers in jobs of Slurm until Ctrl-C; a job that ends is followed by another."""
+    from darts.cli.cluster import run_slurm
+    from darts.run.cluster.launch import SlurmJobs
+
+    made = SlurmJobs(jobs, gpus, cpus, mem, partition, account, walltime, tuple(directive or ()), log_dir)
+    run_slurm(made, scheduler_file, host)
+
+
+@cluster.command("worker")
+def cluster_worker(
+    scheduler_file: _SchedulerFile = Path("scheduler.json"),
+    name: Annotated[str | None, typer.Option(help="Name of the worker.", show_default="its address")] = None,
+    walltime: Annotated[
+        str | None, typer.Option(help="Longest time of its job, so that it ends between tiles.", show_default="none")
+    ] = None,
+) -> None:
+    """Be one worker, in a job of any batch system; SIGTERM ends it after the tile that is being written."""
+    from darts.cli.cluster import run_worker
+
+    run_worker(scheduler_file, name, walltime)
+
+
 _OutputFolder = Annotated[Path, typer.Argument(help="Folder of the results.", show_default=False)]
 
 

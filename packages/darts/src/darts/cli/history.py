@@ -9,7 +9,9 @@ from rich.table import Table
 
 from darts.run.folding import fold_ended
 from darts.run.history import PastRun, draw_timings, list_runs
-from darts.run.lock import running_in
+from darts.run.running import running_runs
+from darts.run.shard_history import group_shards
+from darts.run.shards import ranges
 from darts.run.status import RunStatus, run_status
 
 _WORDS = {"success": "succeeded", "skipped": "skipped", "failed": "failed", "empty": "without data"}
@@ -18,19 +20,24 @@ _WORDS = {"success": "succeeded", "skipped": "skipped", "failed": "failed", "emp
 def show_runs(output: Path) -> None:
     """Print the runs that wrote into a folder, with counts and times; fold the journals of those that were killed.
 
+    Where runs were shards, it is said which of them are missing or have to run again.
+
     Args:
         output: Folder of results.
     """
-    running = running_in(output)
-    fold_ended(output, [running] if running else [])
+    fold_ended(output, running_runs(output))
     columns = ("succeeded", "skipped", "failed", "empty", "last change (UTC)", "busy", "state")
     table = Table("run (UTC)", *columns, box=None)
-    for run in list_runs(output):
+    runs = list_runs(output)
+    for run in runs:
         counts = (str(run.succeeded), str(run.skipped), str(run.failed), str(run.empty))
         change = f"{run.last_change:%Y-%m-%d %H:%M:%S}"
         table.add_row(run.name, *counts, change, f"{run.busy_seconds:.1f} s", _state(run))
     console = Console()
     (console if console.is_terminal else Console(width=160)).print(table)
+    for group in group_shards(runs):
+        for line in group.lines():
+            console.print(line, soft_wrap=True, highlight=False, markup=False)
 
 
 def show_status(output: Path, run: str | None) -> None:
@@ -66,6 +73,7 @@ def _state(run: PastRun) -> str:
 def _lines(status: RunStatus) -> list[str]:
     state = "running or not, this machine cannot tell" if status.state == "unknown" else status.state
     where = f" on {status.host}, process {status.pid}" if status.host else ""
+    where += " and the other shards of its run" if status.shards else ""
     total = "an unknown number of" if status.planned is None else str(status.planned)
     counts = ", ".join(f"{number} {_WORDS[name]}" for name, number in status.counts.items() if number)
     lines = [
@@ -78,6 +86,8 @@ def _lines(status: RunStatus) -> list[str]:
         lines.append(f"left:     {left}")
     if status.quiet is not None:
         lines.append(f"last end: {_duration(status.quiet)} ago")
+    if status.shards:
+        lines.append("shards:   " + "; ".join(f"{what} {ranges(numbers)}" for what, numbers in status.shards.items()))
     return lines + [f"failed:   {tile}: {error}" for tile, error in status.failures]
 
 

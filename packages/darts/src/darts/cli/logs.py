@@ -2,15 +2,12 @@
 
 import contextlib
 import logging
-import os
-import re
-import socket
 import sys
 from datetime import UTC, datetime
-from itertools import chain, count
 from pathlib import Path
 
 from darts.errors import ConfigurationError
+from darts.run.names import process_names
 from darts.run.progress import LOGGERS
 
 
@@ -43,16 +40,12 @@ def start_logging(verbosity: int = 0, log_dir: Path | None = None, plain: bool =
 
 def _new_file(folder: Path) -> logging.FileHandler:
     """Create a log file that no other process has, on whatever machine it runs."""
-    time = datetime.now(UTC).strftime("%Y-%m-%d_%H-%M-%S")
-    host = re.sub(r"[^A-Za-z0-9]+", "-", socket.gethostname().partition(".")[0])
-    stem = f"darts_{time}-{host}-{os.getpid()}"
-    names = chain([stem], (f"{stem}-{number}" for number in count(2)))
+    names = process_names(datetime.now(UTC))
     try:
         folder.mkdir(parents=True, exist_ok=True)
         while True:
-            # Containers on two machines may have one name and the same process numbers.
             with contextlib.suppress(FileExistsError):
-                return logging.FileHandler(folder / f"{next(names)}.log", mode="x", encoding="utf-8")
+                return logging.FileHandler(folder / f"darts_{next(names)}.log", mode="x", encoding="utf-8")
     except OSError as error:
         raise ConfigurationError(
             f"A log file cannot be written into {folder}: {error.strerror or error}. Correct --log-dir."

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from darts.errors import ConfigurationError, ForeignCubeWarning
+from darts.errors import ConfigurationError, ForeignCubeWarning, IgnoredOptionWarning
 from darts.run.task import Pipeline
 from darts_utils import DartsError, ParameterError, available_memory, original_cube
 
@@ -83,6 +83,37 @@ def check_bands(required: Iterable[str], available: Iterable[str], whose: str) -
     if missing:
         raise ConfigurationError(
             f"{whose} needs {', '.join(missing)}, which this pipeline does not produce; it has {', '.join(available)}."
+        )
+
+
+def check_executor(pipeline: Pipeline) -> None:
+    """Check that a run on a cluster knows which, and that what it needs is installed.
+
+    Args:
+        pipeline: The pipeline.
+
+    Raises:
+        ConfigurationError: If its executor is "dask", and nothing or more than one thing says which cluster, or
+            something is not installed.
+
+    Warns:
+        IgnoredOptionWarning: If a cluster is named, and the executor is another one.
+    """
+    from darts.run.cluster.connection import check_installed
+
+    names = ("scheduler_file", "scheduler_address", "workers")
+    given = [name for name in names if getattr(pipeline, name) is not None]
+    if pipeline.executor != "dask":
+        if given:
+            message = f"{' and '.join(given)} is ignored: executor is {pipeline.executor!r}, not 'dask'."
+            warnings.warn(message, IgnoredOptionWarning, stacklevel=2)
+        return
+    check_installed()
+    if len(given) != 1:
+        found = " and ".join(given) or "nothing"
+        raise ConfigurationError(
+            f"executor is 'dask', and {found} says which cluster; expected one of scheduler_file, scheduler_address, "
+            "workers, which is one on this machine."
         )
 
 

@@ -5,12 +5,13 @@ from collections import Counter
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from darts.errors import ConfigurationError
 from darts.run.folding import has_lost_lines, is_folded, read_about, results_table, timer_table
 from darts.run.journal import JOURNAL, STAGES, STATUSES, by_age, journals, latest, read_entries, read_header
-from darts.run.lock import running_in
+from darts.run.running import running_runs
+from darts.run.shards import ShardFacts
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -25,7 +26,7 @@ class PastRun:
     """One run, as its records tell.
 
     Attributes:
-        name: Name of the run: its start in UTC.
+        name: Name of the run, which begins with its start in UTC.
         succeeded: Tiles that were computed.
         skipped: Tiles that were finished already.
         failed: Tiles that failed.
@@ -34,6 +35,7 @@ class PastRun:
         running: Whether it is going on now.
         empty: Tiles whose images hold no data.
         planned: Tiles that it had to do; None where that is not known.
+        shards: What it knew of the shards of the run; None where it was none of them.
     """
 
     name: str
@@ -45,6 +47,7 @@ class PastRun:
     running: bool
     empty: int = 0
     planned: int | None = None
+    shards: ShardFacts | None = None
 
     @property
     def done(self) -> int:
@@ -67,8 +70,8 @@ def list_runs(output: Path) -> list[PastRun]:
     Raises:
         ConfigurationError: If there are no records.
     """
-    current = running_in(output)
-    found = (_look_at(output, name, name == current) for name in _names(output))
+    running = running_runs(output)
+    found = (_look_at(output, name, name in running) for name in _names(output))
     return [run for run in found if run is not None]
 
 
@@ -88,7 +91,7 @@ def read_run(output: Path) -> "tuple[str, pd.DataFrame, int | None]":
     for name in reversed(_names(output)):
         table = _read(output, name, "results.parquet", {"tile_id", "output_path", "status", "error"})
         if table is not None:
-            return name, table, _planned(output, name)
+            return name, table, _planned(_about(output, name))
     raise ConfigurationError(f"The records of the runs in {output} cannot be read.")
 
 
@@ -130,7 +133,7 @@ def _look_at(output: Path, name: str, running: bool) -> PastRun | None:
     if table is None:
         return None
     counts = Counter(table["status"])
-    planned = _planned(output, name)
+    about = _about(output, name)
     return PastRun(
         name=name,
         succeeded=counts["success"],
@@ -140,7 +143,8 @@ def _look_at(output: Path, name: str, running: bool) -> PastRun | None:
         last_change=_last_change(output, name),
         busy_seconds=float(table[[column for column in table.columns if column in seconds]].sum().sum()),
         running=running,
-        planned=planned,
+        planned=_planned(about),
+        shards=ShardFacts.of_header(about),
     )
 
 
@@ -180,12 +184,19 @@ def _check(table: "pd.DataFrame", needed: set[str]) -> None:
         raise ValueError("it has a status that this release does not know")
 
 
-def _planned(output: Path, name: str) -> int | None:
+def _about(output: Path, name: str) -> dict[str, Any]:
+    """Return what the records say of the run as a whole, from its Parquet files or else from its journal."""
     about = read_about(output / f"{name}{_RESULTS}")
     try:
-        about = about or read_header(output / f"{name}{JOURNAL}")
+        return about or read_header(output / f"{name}{JOURNAL}")
+    except (OSError, ValueError):
+        return {}
+
+
+def _planned(about: dict[str, Any]) -> int | None:
+    try:
         total = about["planned"]["total"]
-    except (OSError, ValueError, LookupError, TypeError):
+    except (LookupError, TypeError):
         return None
     return total if isinstance(total, int) else None
 

@@ -1,4 +1,7 @@
-"""The journal of a run: one line of JSON per ended tile, appended while the run goes on, whole after a kill."""
+"""The journal of a run: one line of JSON per ended tile, appended while the run goes on, whole after a kill.
+
+It is locked for as long as its run lives, where the file system has locks.
+"""
 
 import errno
 import json
@@ -12,6 +15,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Required, TypeAlias, TypedDict, get_args
+
+from darts.run.filelocks import try_lock
 
 logger = logging.getLogger(__name__)
 
@@ -179,7 +184,7 @@ class Findings(NamedTuple):
 
 
 class Journal:
-    """Appends lines to a new journal.
+    """Appends lines to a new journal, which is locked until it is closed.
 
     A line that could not be written as a whole is taken back, so that the next one begins a line of its own.
 
@@ -196,6 +201,7 @@ class Journal:
         self.path = path
         # Without a buffer of Python's, so that a line that fails half-way does not come back with the next one.
         self._file = path.open("xb", buffering=0)
+        try_lock(self._file)
         self._size = 0
         self._torn = False
         try:

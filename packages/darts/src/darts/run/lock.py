@@ -1,18 +1,18 @@
-"""The lock on an output directory: one run at a time writes into it."""
+"""The lock on an output directory: one run at a time writes into it, or several shards of one."""
 
 import errno
 import json
 import os
 import platform
-import tempfile
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from darts.errors import ConfigurationError, FolderInUseError, NoFileLocksWarning
+from darts.run.filelocks import has_flock, has_locks, is_locked
 from darts_utils import write_atomically
 
 LOCK_FILE = ".darts-run.lock"
@@ -20,9 +20,9 @@ HOLDER_FILE = ".darts-run.json"
 OWNER_FILE = ".darts-run.owner"
 """Stands in for the lock where the file system has none: created exclusively, removed at the end."""
 
-_NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EINVAL)
 _NO_ACCESS = (errno.EACCES, errno.EPERM, errno.EROFS)
-_WAIT_SECONDS = 0.3
+_MOST_SHARDS = 3
+WAIT_SECONDS = 0.3
 """For somebody who only looks whether the lock is held, and holds it for an instant."""
 
 
@@ -59,7 +59,7 @@ def folder_lock(folder: Path) -> Iterator[Callable[[str], None]]:
         NoFileLocksWarning: If the file system has no locks.
     """
     holder = folder / HOLDER_FILE
-    facts = _own_facts()
+    facts = own_facts()
 
     def tell(run: str) -> None:
         # Only for others to read: a run goes on without it.
@@ -70,20 +70,37 @@ def folder_lock(folder: Path) -> Iterator[Callable[[str], None]]:
 
     with ExitStack() as held:
         owner = None
-        try:
-            if _has_locks(folder):
+        with refused_access(folder):
+            if has_locks(folder):
                 _lock(folder, held)
             else:
-                owner = _own(folder, facts, held)
-        except OSError as error:
-            if isinstance(error, FolderInUseError) or error.errno not in _NO_ACCESS:
-                raise
-            raise ConfigurationError(
-                f"The output folder {folder} cannot be locked for this run ({error.strerror}: {error.filename}). "
-                "Ask its owner for the right to write there, or choose another output folder."
-            ) from error
-        held.callback(_remove, holder)
+                owner = folder / OWNER_FILE
+                own_file(owner, facts, held)
+                for shard in shard_owners(folder):
+                    remove_if_stale(shard)
+        held.callback(remove, holder)
         yield tell
+
+
+@contextmanager
+def refused_access(folder: Path) -> Iterator[None]:
+    """Make of a lock that this user may not take an error of the configuration.
+
+    Args:
+        folder: Folder of results.
+
+    Raises:
+        ConfigurationError: If the block is refused access.
+    """
+    try:
+        yield
+    except OSError as error:
+        if isinstance(error, FolderInUseError) or error.errno not in _NO_ACCESS:
+            raise
+        raise ConfigurationError(
+            f"The output folder {folder} cannot be locked for this run ({error.strerror}: {error.filename}). "
+            "Ask its owner for the right to write there, or choose another output folder."
+        ) from error
 
 
 def running_in(folder: Path) -> str | None:
@@ -107,17 +124,19 @@ def find_holder(folder: Path) -> Holding:
     """
     owner = folder / OWNER_FILE
     if owner.exists():
-        facts = _read(owner)
+        facts = read_facts(owner)
         run = _name_in(facts)
         if facts.get("host") != platform.node():
             return Holding("unknown", run)
-        return Holding("running" if _is_alive(facts) else "free", run)
-    facts = _read(folder / HOLDER_FILE)
+        return Holding("running" if is_alive(facts) else "free", run)
+    facts = read_facts(folder / HOLDER_FILE)
     run = _name_in(facts)
     path = folder / LOCK_FILE
     if not path.exists():
         return Holding("free", run)
-    held = _is_locked(path)
+    held = is_locked(path)
+    if held is None and not has_flock():
+        held = _is_locked_by_filelock(path)
     if held is None:
         return Holding("unknown", run)
     if held:
@@ -132,19 +151,31 @@ def _lock(folder: Path, held: ExitStack) -> None:
 
     lock = FileLock(folder / LOCK_FILE)
     try:
-        lock.acquire(timeout=_WAIT_SECONDS, poll_interval=0.05)
+        lock.acquire(timeout=WAIT_SECONDS, poll_interval=0.05)
     except Timeout as error:
+        who = describe_shards(folder) or describe(read_facts(folder / HOLDER_FILE))
         raise FolderInUseError(
-            f"Another run writes into {folder}: {_describe(_read(folder / HOLDER_FILE))}. "
-            "Wait for it, or choose another output folder."
+            f"Another run writes into {folder}: {who}. Wait for it, or choose another output folder."
         ) from error
     held.callback(lock.release)
 
 
-def _own(folder: Path, facts: dict[str, Any], held: ExitStack) -> Path:
-    owner = folder / OWNER_FILE
+def own_file(owner: Path, facts: dict[str, Any], held: ExitStack) -> None:
+    """Create the file that stands in for a lock, and remove it in the end.
+
+    Args:
+        owner: The file.
+        facts: What it says of this process.
+        held: Removes it.
+
+    Raises:
+        FolderInUseError: If it is there, and its process lives or cannot be seen from here.
+
+    Warns:
+        NoFileLocksWarning: That this is how others are kept out.
+    """
     warnings.warn(
-        f"The file system of {folder} has no file locks; {owner.name} keeps other runs out instead.",
+        f"The file system of {owner.parent} has no file locks; {owner.name} keeps other runs out instead.",
         NoFileLocksWarning,
         stacklevel=5,
     )
@@ -153,75 +184,46 @@ def _own(folder: Path, facts: dict[str, Any], held: ExitStack) -> Path:
             with owner.open("x", encoding="utf-8") as file:
                 file.write(json.dumps(facts))
         except FileExistsError:
-            _remove_if_stale(owner)
+            remove_if_stale(owner)
             continue
         held.callback(_give_back, owner, facts)
-        return owner
-    raise _in_use(owner, _read(owner))
+        return
+    raise _in_use(owner, read_facts(owner))
 
 
 def _give_back(owner: Path, facts: dict[str, Any]) -> None:
     """Remove our own file, not one that somebody put there after removing ours."""
-    if {**_read(owner), "run": None} == {**facts, "run": None}:
-        _remove(owner)
+    if {**read_facts(owner), "run": None} == {**facts, "run": None}:
+        remove(owner)
 
 
-def _remove_if_stale(owner: Path) -> None:
+def remove_if_stale(owner: Path) -> None:
     """Remove what a dead process of this machine left.
+
+    Args:
+        owner: The file that it left.
 
     Raises:
         FolderInUseError: If the process lives, runs on another machine, or is not known.
     """
-    facts = _read(owner)
-    if facts.get("host") != platform.node() or _is_alive(facts):
+    facts = read_facts(owner)
+    if facts.get("host") != platform.node() or is_alive(facts):
         raise _in_use(owner, facts)
     # Taken aside first, and looked at once more: another process may have taken the folder over meanwhile.
     aside = owner.with_name(f"{owner.name}.{os.getpid()}")
     with suppress(FileNotFoundError):
         owner.rename(aside)
-        if _read(aside) != facts:
+        if read_facts(aside) != facts:
             aside.rename(owner)
-            raise _in_use(owner, _read(owner))
-        _remove(aside)
+            raise _in_use(owner, read_facts(owner))
+        remove(aside)
 
 
 def _in_use(owner: Path, facts: dict[str, Any]) -> FolderInUseError:
     return FolderInUseError(
-        f"Another run writes into {owner.parent}: {_describe(facts)}. Wait for it, or choose another output folder. "
+        f"Another run writes into {owner.parent}: {describe(facts)}. Wait for it, or choose another output folder. "
         f"If that process does not run any more, remove {owner}."
     )
-
-
-def _has_locks(folder: Path) -> bool:
-    """Ask a file system for locks by taking one on a file that has no name."""
-    try:
-        import fcntl
-    except ImportError:
-        return True
-    with tempfile.TemporaryFile(dir=folder) as file:
-        try:
-            fcntl.flock(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            if error.errno in _NO_LOCKS:
-                return False
-            raise
-    return True
-
-
-def _is_locked(path: Path) -> bool | None:
-    """Say whether a file is locked; None where it cannot be found out."""
-    try:
-        import fcntl
-    except ImportError:
-        return _is_locked_by_filelock(path)
-    try:
-        with path.open("rb") as file:
-            fcntl.flock(file.fileno(), fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    except OSError:
-        return None
-    return False
 
 
 def _is_locked_by_filelock(path: Path) -> bool | None:
@@ -236,7 +238,21 @@ def _is_locked_by_filelock(path: Path) -> bool | None:
         return None
 
 
-def _own_facts() -> dict[str, Any]:
+def shard_owners(folder: Path) -> list[Path]:
+    """Return the files that stand in for the locks of shards."""
+    return sorted(folder.glob(".darts-run.s*of*.owner"))
+
+
+def describe_shards(folder: Path) -> str:
+    """Say which shards write into a folder, an empty string where none does."""
+    held = [path for path in sorted(folder.glob(".darts-run.s*of*.lock")) if is_locked(path)]
+    found = [f"shard {facts.get('shard')} on {describe(facts)}" for facts in map(read_facts, held)]
+    more = f", and {len(found) - _MOST_SHARDS} more" if len(found) > _MOST_SHARDS else ""
+    return "; ".join(found[:_MOST_SHARDS]) + more
+
+
+def own_facts() -> dict[str, Any]:
+    """Return what tells others which process this is."""
     import psutil
 
     return {
@@ -247,7 +263,7 @@ def _own_facts() -> dict[str, Any]:
     }
 
 
-def _is_alive(facts: dict[str, Any]) -> bool:
+def is_alive(facts: Mapping[str, Any]) -> bool:
     """Say whether the process of this machine that is named still runs, and is not another one with its number."""
     import psutil
 
@@ -260,7 +276,8 @@ def _is_alive(facts: dict[str, Any]) -> bool:
         return True
 
 
-def _describe(facts: dict[str, Any]) -> str:
+def describe(facts: dict[str, Any]) -> str:
+    """Say which process it is."""
     if not facts:
         return "its host and process are not known yet"
     return f"host {facts.get('host')}, process {facts.get('process')}, since {facts.get('start')}"
@@ -271,7 +288,8 @@ def _name_in(facts: dict[str, Any]) -> str | None:
     return name if isinstance(name, str) else None
 
 
-def _read(holder: Path) -> dict[str, Any]:
+def read_facts(holder: Path) -> dict[str, Any]:
+    """Read what a file says of the process that holds something; empty where it says nothing that is understood."""
     try:
         facts = json.loads(holder.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
@@ -279,6 +297,7 @@ def _read(holder: Path) -> dict[str, Any]:
     return facts if isinstance(facts, dict) else {}
 
 
-def _remove(path: Path) -> None:
+def remove(path: Path) -> None:
+    """Remove a file, if that is possible."""
     with suppress(OSError):
         path.unlink()

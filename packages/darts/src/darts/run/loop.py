@@ -4,8 +4,10 @@ import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
+from darts.errors import SchedulerGoneError
 from darts.run import checks
 from darts.run.cancel import CancellationToken, RunInterrupted, cancelling_on_signals
 from darts.run.executors import ExecutorProtocol, TileWorker, overlap_executor, serial_executor
@@ -17,11 +19,15 @@ from darts.run.planning import Plan, Planner
 from darts.run.progress import Reporter, run_log, summarise, warnings_once
 from darts.run.records import RunRecords, TileRecord, remove_leftovers
 from darts.run.resume import Decision
+from darts.run.running import may_run
+from darts.run.session import OpenSession, open_session
+from darts.run.shard_lock import shard_lock
 from darts.run.task import Pipeline, TileTask
-from darts.run.worker import OpenSession, Worker, open_session
-from darts_utils import remove_partials
+from darts.run.worker import Worker
+from darts_utils import usable_cpus
 
 if TYPE_CHECKING:
+    from darts.run.cluster.executor import DaskExecutor
     from darts_acquisition import FetchCancellation
 
 logger = logging.getLogger(__name__)
@@ -71,46 +77,76 @@ def run(pipeline: Pipeline, open_session: OpenSession = open_session) -> RunReco
         with _planned(planner) as (planned, records), run_log(records.path("log")):
             fetches = FetchCancellation()
             worker = Worker(pipeline, planned.context, open_session, fetches)
-            executor = overlap_executor(pipeline.prefetch) if pipeline.executor == "overlap" else serial_executor()
-            most_failures = 1 if pipeline.fail_fast else pipeline.max_failures
-            tile_run = TileRun(records, worker, executor, most_failures, fetches)
-            with tile_run.ending():
-                with checks.writing_into(output, "Records"):
-                    pipeline._write_configuration(records.path("config.toml"))
-                if planned.todo:
-                    pipeline._check_ready(planned.todo)
-                with tile_run.cancelling(len(planned.decisions)):
-                    tile_run.go(planned.decisions, lambda: _open(worker, tile_run))
+            with ExitStack() as opened:
+                executor, remote = _executor(worker, open_session, records, opened)
+                most_failures = 1 if pipeline.fail_fast else pipeline.max_failures
+                tile_run = TileRun(records, worker, executor, most_failures, fetches)
+                with tile_run.ending():
+                    with checks.writing_into(output, "Records"):
+                        pipeline._write_configuration(records.path("config.toml"))
+                    if planned.todo:
+                        pipeline._check_ready(planned.todo)
+                    with tile_run.cancelling(len(planned.decisions)):
+                        tile_run.go(planned.decisions, partial(_open, worker, remote, tile_run))
     return records
 
 
-def _open(worker: Worker, tile_run: "TileRun") -> None:
-    """Open the worker; write down what "auto" was decided to be."""
-    worker.open()
-    tile_run.startup_seconds = worker.startup_seconds
+def _executor(
+    worker: Worker, open_session: OpenSession, records: RunRecords, opened: ExitStack
+) -> "tuple[ExecutorProtocol, DaskExecutor | None]":
+    """Return the executor that a pipeline asks for, and again if it is one on a cluster."""
+    pipeline = worker.pipeline
+    if pipeline.executor != "dask":
+        return overlap_executor(pipeline.prefetch) if pipeline.executor == "overlap" else serial_executor(), None
+    from darts.run.cluster.executor import DaskExecutor
+    from darts.run.cluster.remote import RemoteRun
+
+    remote = RemoteRun(records.name, pipeline._for_workers(), worker.context, open_session, records.folder)
+    executor = DaskExecutor(remote)
+    opened.callback(executor.close)
+    return executor, executor
+
+
+def _open(worker: Worker, remote: "DaskExecutor | None", tile_run: "TileRun") -> None:
+    """Open the worker, or the cluster of workers; write down what "auto" was decided to be."""
+    if remote is None:
+        worker.open()
+        tile_run.startup_seconds, precision = worker.startup_seconds, worker.precision
+    else:
+        first = remote.open(tile_run.cancel)
+        if first is None:
+            return
+        tile_run.startup_seconds, precision = first.startup_seconds, first.precision
     if worker.pipeline.precision == "auto":
-        logger.info("The networks compute in %s.", worker.precision)
-        path = tile_run.records.path("config.toml")
-        worker.pipeline._write_configuration(path, precision=worker.precision)
+        logger.info("The networks compute in %s.", precision)
+        worker.pipeline._write_configuration(tile_run.records.path("config.toml"), precision=precision)
 
 
 @contextmanager
 def _planned(planner: Planner) -> Iterator[tuple[Plan, RunRecords]]:
-    """Hold the folder, clear up after a killed run, decide about every tile, and open the records."""
+    """Hold the folder, clear up after a killed run, decide about every tile, and open the records.
+
+    A shard shares the folder with others: it leaves alone what they write, and folds no journal but its own.
+    """
     from darts_export import remove_interrupted
 
-    output = planner.output
+    output, shards = planner.output, planner.shards
     with ExitStack() as held:
         with checks.writing_into(output):
-            name_holder = held.enter_context(folder_lock(output))
-            remove_leftovers(output)
-            remove_partials(output)
+            if shards is None:
+                name_holder = held.enter_context(folder_lock(output))
+                remove_leftovers(output)
+            else:
+                name_holder = held.enter_context(shard_lock(output, shards.shard, shards.digest))
+                remove_leftovers(output, partial(may_run, output))
             for folder in {task.output.parent for task in planner.tasks}:
                 remove_interrupted(folder)
-        fold_ended(output)
+        if shards is None:
+            fold_ended(output)
         planned = planner.plan()
         with checks.writing_into(output, "Records"):
-            records = RunRecords(output, planned=planned.counts)
+            about = {"threads": planner.pipeline.threads or usable_cpus()}
+            records = RunRecords(output, planned=planned.counts, shards=shards, about=about)
         name_holder(records.name)
         yield planned, records
 
@@ -202,14 +238,30 @@ class TileRun:
                 self._end(record)
         if not todo or self.cancel.requested:
             return
-        if begin is not None:
-            begin()
+        with self._losing_scheduler():
+            if begin is not None:
+                begin()
+            self._compute(todo)
+
+    def _compute(self, todo: Sequence[TileTask]) -> None:
+        if self.cancel.requested:
+            return
         with kept_heap():
             again = self._process(todo)
             if again and not self.cancel.requested:
                 logger.info("Retrying %d tiles whose failure may have been a passing one.", len(again))
                 self.reporter.expect(len(again))
                 self._process(again)
+
+    @contextmanager
+    def _losing_scheduler(self) -> Iterator[None]:
+        """End the run where the scheduler of a cluster is gone; what is not done is right to try later."""
+        try:
+            yield
+        except SchedulerGoneError as error:
+            logger.error("The run stops: %s Start it again, and it goes on.", error)  # noqa: TRY400 - no bug of ours
+            self.records.scheduler_gone = True
+            self.cancel.cancel()
 
     def _process(self, tasks: Sequence[TileTask]) -> list[TileTask]:
         """Process tiles; return those that failed and are worth another attempt."""
@@ -243,10 +295,11 @@ def exit_code(records: RunRecords) -> int:
         records: Its records.
 
     Returns:
-        0 if every tile is done and on record; 75 if all that are not failed by a service, and trying later is right;
-        else 1.
+        0 if every tile is done and on record; 75 if all that are not failed by a service or were not reached because a
+        scheduler was gone, and trying later is right; else 1.
     """
     not_done = records.count("failed") + records.undone
     if not not_done:
         return 0 if records.whole else 1
-    return 75 if records.failed_by_service == not_done else 1
+    later = records.failed_by_service + (records.undone if records.scheduler_gone else 0)
+    return 75 if later == not_done else 1

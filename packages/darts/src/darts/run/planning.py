@@ -7,6 +7,7 @@ import logging
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,10 +15,11 @@ from darts.errors import ConfigurationError, NoTilesError
 from darts.run import checks
 from darts.run.auxiliary import CubesNow
 from darts.run.features import auxiliary_of, features_among, find_feature, is_produced
-from darts.run.fingerprint import package_versions, shared_dependencies
+from darts.run.fingerprint import fingerprint, package_versions, shared_dependencies
 from darts.run.inputs import InputMemory
 from darts.run.records import PlanCounts
 from darts.run.resume import Decision, Resume
+from darts.run.shards import Shard, ShardFacts
 from darts.run.task import Pipeline, TileTask
 from darts.startup import resume_collection
 from darts_utils import OPTICAL_BANDS, resolve_device
@@ -95,6 +97,10 @@ class Planner:
         pipeline: The pipeline.
         writes: Whether what is learnt about input files may be kept in the folder of results.
 
+    Attributes:
+        tasks: The tiles of the run; where it is one shard of several, that shard's.
+        shards: What is known of the shards; None where the run is none.
+
     Raises:
         ConfigurationError: If the run cannot work as configured.
         DeviceError: If a GPU was asked for and does not work.
@@ -108,9 +114,11 @@ class Planner:
         self.pipeline = pipeline
         self.output = output_of(pipeline)
         checks.check_place(self.output)
+        checks.check_executor(pipeline)
         self._memory = InputMemory(self.output, writes=writes)
         check_export_bands(pipeline.export_bands, variables=variables_of(pipeline))
-        self.tasks = list_tasks(pipeline)
+        listed = datetime.now(UTC).isoformat(timespec="milliseconds")
+        tasks = list_tasks(pipeline)
         models = checks.find_models(pipeline.model_files, pipeline.default_dirs.models)
         subsets = tuple(models) if pipeline.write_model_outputs and len(models) > 1 else ()
         check_export_bands(pipeline.export_bands, variables=_with_members(pipeline, models), ensemble_subsets=subsets)
@@ -130,6 +138,18 @@ class Planner:
                 "write_model_outputs": pipeline.write_model_outputs,
             },
         )
+        self._divide(tasks, listed)
+
+    def _divide(self, tasks: list[TileTask], listed: str) -> None:
+        """Keep the tiles of the shard that the pipeline is asked for, before anything else is known of them."""
+        self.tasks, self.shards = tasks, None
+        if self.pipeline.shard is None:
+            return
+        shard = Shard.parse(self.pipeline.shard)
+        digest = fingerprint({"depends_on": self._context.depends_on, "configuration": self._context.configuration})
+        self.tasks = [task for task in tasks if shard.holds(task.tile_id)]
+        self.shards = ShardFacts.of_tiles(shard, digest, (task.tile_id for task in tasks), listed)
+        logger.info("Shard %s has %d of %d tiles.", shard, len(self.tasks), len(tasks))
 
     def plan(self) -> Plan:
         """Decide about every tile.
@@ -139,17 +159,7 @@ class Planner:
                 what the pipeline does not produce, or a datacube that is not there or cannot be.
         """
         pipeline = self.pipeline
-        locations = {"arcticdem": str(pipeline.arcticdem_dir), "tcvis": str(pipeline.tcvis_dir)}
-        resume = Resume(
-            shared=self._context.depends_on,
-            bands=pipeline.export_bands,
-            subsets=self._context.subsets,
-            debug=pipeline.debug_data,
-            overwrite=pipeline.overwrite,
-            keep_finished=pipeline.keep_finished,
-            memory=self._memory,
-            cubes=CubesNow(locations),
-        )
+        resume = make_resume(pipeline, self._context, self._memory)
         resume_collection()
         decisions = [resume.decide(task, pipeline._tile_inputs(task.key)) for task in self.tasks]
         _tell_earlier_release(decisions)
@@ -159,8 +169,29 @@ class Planner:
         return Plan(decisions, context)
 
 
+def make_resume(pipeline: Pipeline, context: RunContext, memory: InputMemory | None = None) -> Resume:
+    """Return what decides about the tiles of a run, in any process.
+
+    Args:
+        pipeline: The pipeline.
+        context: What its tiles share.
+        memory: Digests of input files; default those that the folder of results holds.
+    """
+    locations = {"arcticdem": str(pipeline.arcticdem_dir), "tcvis": str(pipeline.tcvis_dir)}
+    return Resume(
+        shared=context.depends_on,
+        bands=pipeline.export_bands,
+        subsets=context.subsets,
+        debug=pipeline.debug_data,
+        overwrite=pipeline.overwrite,
+        keep_finished=pipeline.keep_finished,
+        memory=memory or InputMemory(output_of(pipeline)),
+        cubes=CubesNow(locations),
+    )
+
+
 def list_tasks(pipeline: Pipeline) -> list[TileTask]:
-    """List the tiles of a pipeline.
+    """List the tiles of a pipeline, those of all shards.
 
     Raises:
         NoTilesError: If there is none.

@@ -1,10 +1,11 @@
 """Fetch ahead of time what an offline run needs: raw scenes and auxiliary data."""
 
 import logging
+import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from darts.errors import ConfigurationError, NoTilesError
+from darts.errors import ConfigurationError, IgnoredOptionWarning, NoTilesError
 from darts.run import checks
 from darts.run.features import auxiliary_of, feature_margin_px, features_among
 from darts.run.fetching import estimate_auxiliary
@@ -42,6 +43,12 @@ def prepare_run(
     if pipeline.offline:
         raise ConfigurationError(
             "Data cannot be prepared offline; leave --offline out, or give --no-offline where a file sets it."
+        )
+    if pipeline.shard is not None:
+        warnings.warn(
+            f"shard {pipeline.shard} is ignored: data are prepared for the tiles of all shards.",
+            IgnoredOptionWarning,
+            stacklevel=2,
         )
     products = _products(pipeline, aux=aux, arcticdem=arcticdem, tcvis=tcvis)
     tasks = list_tasks(pipeline)

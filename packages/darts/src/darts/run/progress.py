@@ -95,7 +95,8 @@ def summarise(records: RunRecords, startup_seconds: float = 0.0) -> str:
     seconds = {stage: value for stage, value in seconds.items() if value}
     longest = sorted(seconds.items(), key=lambda item: -item[1])
     times = ", ".join(f"{stage} {value:.1f} s" for stage, value in longest) or "nothing was computed"
-    counts = f"{records.planned} tiles: {', '.join(counted)}."
+    of = "" if records.shards is None else f"Shard {records.shards.shard}: "
+    counts = f"{of}{records.planned} tiles: {', '.join(counted)}."
     return f"{counts}\nResults: {records.folder}\nTime: {times}."
 
 

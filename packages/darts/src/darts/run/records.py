@@ -1,12 +1,14 @@
 """What a run writes down about itself: a journal while it goes on, three Parquet files at its end."""
 
+import contextlib
 import logging
 import os
 import platform
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from darts.run.failures import is_disk_full
 from darts.run.folding import fold
@@ -21,6 +23,8 @@ from darts.run.journal import (
     read_entries,
     utc_now,
 )
+from darts.run.names import process_names
+from darts.run.shards import ShardFacts
 from darts_utils import remove_partials
 
 __all__ = ["STAGES", "PlanCounts", "RunRecords", "Status", "TileRecord", "remove_leftovers"]
@@ -34,10 +38,10 @@ _RESERVED_BYTES = 2**21
 class RunRecords:
     """The records of one run, beside its results.
 
-    ``<time>.journal.jsonl`` has a line per tile from the moment it ended. :meth:`close` folds it into three files.
-    ``<time>.results.parquet`` has a row per tile: tile_id, output_path, status, error, the seconds of each stage, host,
+    ``<run>.journal.jsonl`` has a line per tile from the moment it ended. :meth:`close` folds it into three files.
+    ``<run>.results.parquet`` has a row per tile: tile_id, output_path, status, error, the seconds of each stage, host,
     device, attempt, objects, area_m2, reliable, cloudy, retryable, mean_probability, acquired and footprint.
-    ``<time>.timer.parquet`` has a row per tile and one per stage, ``<time>.stopwatch.parquet`` a row per tile and a
+    ``<run>.timer.parquet`` has a row per tile and one per stage, ``<run>.stopwatch.parquet`` a row per tile and a
     column per inner step. Times are seconds; a stage that did not run is missing, not 0.
 
     A tile takes the same time to add, however many there are, and no record stays in memory.
@@ -45,26 +49,39 @@ class RunRecords:
     Args:
         folder: Folder of the results. It must exist.
         planned: How many tiles there are, by what was decided about them; the first line of the journal.
-        suffix: What the name of the run has after its start.
+        shards: What is known of the shards of the run, if it is one of them.
+        about: What else the first line of the journal says of the run.
 
     Attributes:
-        name: Name of the run: its start in UTC and the suffix.
+        name: Name of the run, ``<time>-<host>-<pid>``, of a shard with ``-s<i>of<n>`` behind it; the time is that of
+            its start, UTC.
         planned: Tiles of the run.
+        shards: As it was given.
+        scheduler_gone: Whether the scheduler of a cluster was lost, so that tiles were not reached.
         whole: Whether all that ended could be written down; false only where the caller found out that it could not.
 
     Raises:
         OSError: If there is no space for records, or the folder is not writable.
     """
 
-    def __init__(self, folder: Path, *, planned: PlanCounts, suffix: str = "") -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        planned: PlanCounts,
+        shards: ShardFacts | None = None,
+        about: Mapping[str, Any] | None = None,
+    ) -> None:
         self.folder = folder
+        self.shards = shards
         self.planned = planned["total"]
         self.whole = True
+        self.scheduler_gone = False
         self._statuses: dict[int, Status] = {}
         self._counts: Counter[Status] = Counter()
         self._service_failures: set[int] = set()
         self._seconds = dict.fromkeys(STAGES, 0.0)
-        self.name, self._journal = _new_journal(folder, planned, suffix)
+        self.name, self._journal = _new_journal(folder, {"planned": planned, **(about or {})}, shards)
         self._reserve = folder / f".{self.name}.reserve"
         try:
             # Random, since some file systems keep zeros for nothing.
@@ -149,31 +166,29 @@ class RunRecords:
         return [TileRecord.from_entry(entry) for entry in latest(read_entries(self._journal.path))]
 
 
-def remove_leftovers(folder: Path, running: Collection[str] = ()) -> None:
+def remove_leftovers(folder: Path, may_run: Callable[[str], bool] = lambda _name: False) -> None:
     """Remove what a killed run left beside its records: files half-written, and reserved space.
 
     Args:
         folder: Folder of results.
-        running: Names of runs that go on now and whose files are left alone.
+        may_run: Says of the name of a run whether it may go on now, so that its files are left alone.
     """
     remove_partials(folder)
-    for pattern in (".*.parquet.new", ".*.reserve"):  # The first is what release 0.1 left.
-        for path in folder.glob(pattern):
-            if not path.name.removeprefix(".").startswith(tuple(f"{name}." for name in running)):
+    for ending in (".parquet.new", ".reserve"):  # The first is what release 0.1 left.
+        for path in folder.glob(f".*{ending}"):
+            # Whoever made it had locked its journal before, so that asking now is not too early.
+            if not may_run(path.name.removeprefix(".").removesuffix(ending)):
                 path.unlink(missing_ok=True)
 
 
-def _new_journal(folder: Path, planned: PlanCounts, suffix: str) -> tuple[str, Journal]:
-    """Name a run by its start in UTC; a number follows where another run started in the same second."""
+def _new_journal(folder: Path, about: Mapping[str, Any], shards: ShardFacts | None) -> tuple[str, Journal]:
+    """Begin a journal under a name that no other run has."""
     start = datetime.now(UTC)
-    about = {"host": platform.node(), "pid": os.getpid(), "start": start.isoformat(timespec="milliseconds")}
-    number = 1
+    own = {"host": platform.node(), "pid": os.getpid(), "start": start.isoformat(timespec="milliseconds")}
+    about = own | dict(about) | ({} if shards is None else shards.to_header())
+    suffix = "" if shards is None else shards.shard.suffix
+    stems = process_names(start)
     while True:
-        name = f"{start:%Y-%m-%d_%H-%M-%S}{'' if number == 1 else f'-{number}'}{suffix}"
-        number += 1
-        if (folder / f"{name}.results.parquet").exists():  # Records of release 0.1 have no journal.
-            continue
-        try:
-            return name, Journal(folder / f"{name}{JOURNAL}", {"run": name, **about, "planned": planned})
-        except FileExistsError:
-            continue
+        name = f"{next(stems)}{suffix}"
+        with contextlib.suppress(FileExistsError):
+            return name, Journal(folder / f"{name}{JOURNAL}", {"run": name, **about})

@@ -1,15 +1,16 @@
 """How far a run is, from its journal alone: while it goes on, and from any machine that sees the folder."""
 
 from collections import Counter, deque
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from darts.errors import ConfigurationError
 from darts.run.journal import Entry, Status, journals, read_entries, read_header
-from darts.run.lock import find_holder
+from darts.run.running import State, find_state
+from darts.run.shards import ShardFacts
 
 _RECENT = 200
 """Tiles whose ends give the rate."""
@@ -18,10 +19,10 @@ _FAILURES = 10
 
 @dataclass(frozen=True)
 class RunStatus:
-    """How far a run is.
+    """How far a run is, or all shards of one together.
 
     Attributes:
-        name: Name of the run.
+        name: Name of the run; of shards that of the newest.
         state: "running", "ended", or "unknown" where this machine cannot tell.
         host: Machine that it was started on, if known.
         pid: Its process there, if known.
@@ -32,10 +33,12 @@ class RunStatus:
         time_left: What the rest will take at this rate; None where the run has ended or that is not known.
         failures: Name and error of the last tiles that failed and were not done since, at most ten, the latest last.
         quiet: Time since the last tile ended, or since the start; None where that is not known.
+        shards: Numbers of the shards by what is known of them: "running", "ended", "unknown", or "missing", which have
+            tiles and never ran; empty where the status is that of one run.
     """
 
     name: str
-    state: Literal["running", "ended", "unknown"]
+    state: State
     host: str | None
     pid: int | None
     start: datetime | None
@@ -45,6 +48,7 @@ class RunStatus:
     time_left: timedelta | None
     failures: list[tuple[str, str]]
     quiet: timedelta | None
+    shards: Mapping[str, Sequence[int]] = field(default_factory=dict)
 
     @property
     def done(self) -> int:
@@ -57,10 +61,10 @@ def run_status(output: Path, run: str | None = None) -> RunStatus:
 
     Args:
         output: Folder of results.
-        run: Name of the run; default the newest one.
+        run: Name of the run; default the newest one, and where that is a shard, all shards of the same run.
 
     Returns:
-        What its journal tells.
+        What its journal tells, or those of all shards.
 
     Raises:
         ConfigurationError: If there is no such run, none that keeps a journal (as of release 0.2), or its journal
@@ -74,12 +78,62 @@ def run_status(output: Path, run: str | None = None) -> RunStatus:
     name = run if run is not None else list(found)[-1]
     if name not in found:
         raise ConfigurationError(f"There is no run {name!r} in {output}; there are {', '.join(found)}.")
+    now = datetime.now(UTC)
     try:
-        header = read_header(found[name])
-        seen = _Seen(read_entries(found[name]))
+        shards = ShardFacts.of_header(read_header(found[name])) if run is None else None
+        if shards is None:
+            return _status(output, name, found[name], now)
     except (OSError, ValueError) as error:
         raise ConfigurationError(f"The journal of the run {name} cannot be read: {error}") from error
-    return _conclude(name, _state(output, name), header, seen, datetime.now(UTC))
+    latest = _latest_shards(found, shards)
+    return _together(name, {facts: _status(output, shard, found[shard], now) for facts, shard in latest.values()})
+
+
+def _status(output: Path, name: str, journal: Path, now: datetime) -> RunStatus:
+    header = read_header(journal)
+    state = find_state(output, name, ShardFacts.of_header(header))
+    return _conclude(name, state, header, _Seen(read_entries(journal)), now)
+
+
+def _latest_shards(found: Mapping[str, Path], like: ShardFacts) -> dict[int, tuple[ShardFacts, str]]:
+    """Return the last run of each shard with the same configuration and number of shards."""
+    latest = {}
+    for name, journal in found.items():
+        try:
+            facts = ShardFacts.of_header(read_header(journal))
+        except (OSError, ValueError):
+            continue  # `darts runs` names it.
+        if facts is not None and (facts.digest, facts.shard.of) == (like.digest, like.shard.of):
+            latest[facts.shard.number] = facts, name
+    return latest
+
+
+def _together(name: str, parts: Mapping[ShardFacts, RunStatus]) -> RunStatus:
+    """Return how far all shards of a run are, those included that never began."""
+    tiles = max(parts, key=lambda facts: facts.listed).tiles
+    shards: dict[str, list[int]] = {}
+    for facts, part in sorted(parts.items(), key=lambda item: item[0].shard.number):
+        shards.setdefault(part.state, []).append(facts.shard.number)
+    begun = {facts.shard.number for facts in parts}
+    missing = [number for number, count in enumerate(tiles) if count and number not in begun]
+    going = [part for part in parts.values() if part.state != "ended"]
+    rates = [part.rate for part in going if part.rate is not None]
+    left = [part.time_left for part in going]
+    newest = next(part for part in parts.values() if part.name == name)
+    return replace(
+        newest,
+        state=next(state for state in ("running", "unknown", "ended") if state in shards),
+        host=None,
+        pid=None,
+        start=min((part.start for part in parts.values() if part.start is not None), default=None),
+        planned=sum(tiles),
+        counts={status: sum(part.counts[status] for part in parts.values()) for status in newest.counts},
+        rate=sum(rates) if rates else None,
+        time_left=None if None in left or not left else max(time for time in left if time is not None),
+        failures=[failure for part in parts.values() for failure in part.failures][-_FAILURES:],
+        quiet=min((part.quiet for part in parts.values() if part.quiet is not None), default=None),
+        shards=shards | ({"missing": missing} if missing else {}),
+    )
 
 
 class _Seen:
@@ -105,9 +159,7 @@ class _Seen:
         self.ends = sorted(time for time in map(_timestamp, ends) if time is not None)
 
 
-def _conclude(
-    name: str, state: Literal["running", "ended", "unknown"], header: Mapping[str, Any], seen: _Seen, now: datetime
-) -> RunStatus:
+def _conclude(name: str, state: State, header: Mapping[str, Any], seen: _Seen, now: datetime) -> RunStatus:
     start = _timestamp(header.get("start"))
     counts: dict[Status, int] = {status: seen.counts[status] for status in ("success", "skipped", "failed", "empty")}
     planned = header.get("planned")
@@ -153,13 +205,6 @@ def _left(plan: Mapping[str, Any], counts: Mapping[Status, int]) -> int | None:
     if to_compute is not None:  # Finished tiles that are not noted yet take no time.
         left = min(left, to_compute - (done - counts["skipped"]))
     return max(left, 0)
-
-
-def _state(output: Path, name: str) -> Literal["running", "ended", "unknown"]:
-    holding = find_holder(output)
-    if holding.state == "free" or holding.run not in (None, name):
-        return "ended"
-    return "running" if holding.state == "running" and holding.run == name else "unknown"
 
 
 def _timestamp(text: Any) -> datetime | None:

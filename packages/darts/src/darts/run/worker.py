@@ -2,13 +2,12 @@
 
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any
 
-from darts.errors import ConfigurationError, InputChangedError
+from darts.errors import InputChangedError
 from darts.run.auxiliary import describe_auxiliary
 from darts.run.failures import describe, is_disk_full, is_service_failure, is_transient, no_data_reason
 from darts.run.features import feature_margin_px
@@ -17,97 +16,19 @@ from darts.run.footprint import footprint_of
 from darts.run.inputs import InputMemory, describe_inputs, states_of
 from darts.run.journal import Findings
 from darts.run.planning import RunContext, output_of
+from darts.run.session import OpenSession, Session, open_session
 from darts.run.task import Pipeline, Stage, TileTask, TileWork
 from darts.startup import resume_collection
-from darts_utils import DartsError, Device, ParameterError, resolve_device, try_cupy
+from darts_utils import DartsError, Device, resolve_device, try_cupy
 from darts_utils.device import CPU
 
 if TYPE_CHECKING:
-    import xarray as xr
-
     from darts_acquisition import FetchCancellation
-    from darts_segmentation import EnsembleV1
 
 logger = logging.getLogger(__name__)
 
-
-class Session(Protocol):
-    """What computes probabilities, opened once per process."""
-
-    @property
-    def device(self) -> str:
-        """Device that it computes on."""
-
-    @property
-    def precision(self) -> str:
-        """Number format that it computes in."""
-
-    def segment(self, tile: "xr.Dataset") -> "xr.Dataset":
-        """Return the tile with ``probabilities``, as :meth:`darts_segmentation.EnsembleV1.segment_tile` does."""
-
-
 _INSTALL = 'pip install "darts-nextgen[cuda12]", or [cuda13] for CUDA 13'
 _WORK = "features are computed and objects made"
-
-OpenSession: TypeAlias = Callable[[Pipeline, RunContext], Session]
-"""Opens a session in the process that calls it; can be pickled."""
-
-
-@dataclass(frozen=True)
-class NetworkSession:
-    """An ensemble of networks on a device.
-
-    Attributes:
-        ensemble: The networks.
-        pipeline: Says how they are run.
-        precision: Number format that they compute in.
-        keep_members: Whether the results of each member are asked for.
-    """
-
-    ensemble: "EnsembleV1"
-    pipeline: Pipeline
-    precision: str
-    keep_members: bool
-
-    @property
-    def device(self) -> str:
-        """See :attr:`Session.device`."""
-        return str(self.ensemble.device)
-
-    def segment(self, tile: "xr.Dataset") -> "xr.Dataset":
-        """See :meth:`Session.segment`."""
-        return self.ensemble.segment_tile(
-            tile,
-            patch_size=self.pipeline.patch_size,
-            overlap=self.pipeline.overlap,
-            batch_size=self.pipeline.batch_size,
-            reflection=self.pipeline.reflection,
-            keep_inputs=self.keep_members,
-            precision=self.precision,  # type: ignore[arg-type]
-            tta=self.pipeline.tta,
-        )
-
-
-def open_session(pipeline: Pipeline, context: RunContext) -> Session:
-    """Load the networks of a run.
-
-    Args:
-        pipeline: Says how they are run.
-        context: Says which, and where.
-
-    Raises:
-        ConfigurationError: If a network cannot take patches of the size asked for.
-        ModelFileError: If a model is damaged.
-        DeviceError: If a GPU was asked for and does not work.
-    """
-    from darts_segmentation import EnsembleV1
-
-    ensemble = EnsembleV1(context.models, context.device)
-    try:
-        ensemble.check_patch_size(pipeline.patch_size)
-    except ParameterError as error:
-        raise ConfigurationError(str(error)) from error
-    return NetworkSession(ensemble, pipeline, ensemble.number_format(pipeline.precision), bool(context.subsets))
 
 
 class Worker:
@@ -160,6 +81,11 @@ class Worker:
         resume_collection()
         self.startup_seconds = perf_counter() - start
         logger.info("Start-up took %.1f s.", self.startup_seconds)
+
+    @property
+    def device(self) -> str:
+        """Device that the networks compute on."""
+        return self._opened().device
 
     @property
     def precision(self) -> str:

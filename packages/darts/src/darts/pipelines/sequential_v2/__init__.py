@@ -1,7 +1,8 @@
 """Pipelines that process one tile after the other with `preprocess_v2` and an ensemble of networks."""
 
 from darts.pipelines.sequential_v2.base import _BasePipeline
+from darts.pipelines.sequential_v2.images import ImageSelection
 from darts.pipelines.sequential_v2.planet import PlanetPipeline
 from darts.pipelines.sequential_v2.sentinel2 import Sentinel2Pipeline
 
-__all__ = ["PlanetPipeline", "Sentinel2Pipeline", "_BasePipeline"]
+__all__ = ["ImageSelection", "PlanetPipeline", "Sentinel2Pipeline", "_BasePipeline"]

@@ -130,6 +130,14 @@ class _BasePipeline(PipelineFields, ABC):
         """Name the variables that `_load_tile` returns and that can be exported."""
         return self._optical_variables
 
+    _image_lists: ClassVar[tuple[str, ...]] = ()
+    """Fields that name images one by one."""
+
+    def _for_workers(self) -> Self:
+        """Return it as a worker needs it: without lists of images, which may be long; tasks name them one by one."""
+        given: dict[str, Any] = {name: None for name in self._image_lists if getattr(self, name) is not None}
+        return dataclasses.replace(self, **given) if given else self
+
     def _where_tiles_were_sought(self) -> str:
         return "the selection is empty"
 

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator
 
 from darts.pipelines.options import AbsolutePath, CubeLocation, Unresolved, option
+from darts.run.shards import Shard
 from darts_utils import DefaultPaths
 
 MOST_REPORTED = 100
@@ -28,6 +29,10 @@ def _known_device(value: str | int | None) -> str | int | None:
     if chosen not in ("cuda", "cpu", "auto", None) and not isinstance(chosen, int):
         raise ValueError("expected 'cuda', 'cpu', 'auto' or the index of a GPU")
     return chosen
+
+
+def _shard(value: str | None) -> str | None:
+    return None if value is None else str(Shard.parse(value))
 
 
 @dataclass
@@ -150,10 +155,26 @@ class PipelineFields:
         None, help="Stop after this many tiles have failed; default never.", panel="Run", gt=0
     )
 
-    executor: Literal["overlap", "serial"] = option(
+    executor: Literal["overlap", "serial", "dask"] = option(
         "overlap",
-        help="Load the next tiles and write the last ones while the network is busy (overlap), or one tile after the "
-        "other (serial); the results are the same.",
+        help="Load the next tiles and write the last ones while the network is busy (overlap), one tile after the "
+        "other (serial), or many on the workers of a cluster (dask); the results are the same.",
+        panel="Run",
+    )
+    threads: int | None = option(
+        None, help="Threads of the network on the CPU; default the usable CPUs.", panel="Run", gt=0
+    )
+    workers: int | None = option(None, help="For dask: so many worker processes on this machine.", panel="Run", gt=0)
+    scheduler_file: AbsolutePath | None = option(
+        None, help="For dask: file of a scheduler, as `darts cluster` writes it.", panel="Run"
+    )
+    scheduler_address: str | None = option(
+        None, help="For dask: address of a scheduler, such as tcp://127.0.0.1:8786.", panel="Run"
+    )
+    shard: Annotated[str | None, AfterValidator(_shard)] = option(
+        None,
+        help="Do one share of the tiles, i/n with i from 0 to n-1: those whose name has i as SHA-256 modulo n. Several "
+        "shards may write into one folder at once.",
         panel="Run",
     )
     report: bool | None = option(

@@ -1,21 +1,16 @@
 """The pipeline for PlanetScope scenes and orthotiles."""
 
 import logging
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, ClassVar
 
-from pydantic import BeforeValidator
-
-from darts.errors import ConfigurationError, IgnoredOptionWarning, NoTilesError
+from darts.errors import NoTilesError
 from darts.pipelines.options import AbsolutePath, Unresolved, given, option, resolved
-from darts.pipelines.scene_lists import read_scene_list
 from darts.pipelines.sequential_v2.areas import frame_of
 from darts.pipelines.sequential_v2.base import _BasePipeline
-from darts.pipelines.sequential_v2.fields import as_list
-from darts.run import checks
+from darts.pipelines.sequential_v2.images import ImageSelection
 from darts.run.task import TileTask
 from darts_utils import OPTICAL_BANDS, DartsError
 
@@ -29,7 +24,7 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass
-class PlanetPipeline(_BasePipeline):
+class PlanetPipeline(ImageSelection, _BasePipeline):
     """Map slumps in PlanetScope images: a folder of scenes, of orthotiles, or both, or an order as it is delivered.
 
     Results go to ``<output>/<tile_id>/<scene_id>/`` for orthotiles and to ``<output>/<scene_id>/`` for scenes.
@@ -50,12 +45,6 @@ class PlanetPipeline(_BasePipeline):
         help="Folder or zip archive of scenes, laid out scene_id/ or as Planet delivers them; default "
         "<input>/planet/scenes.",
         panel="Input and output",
-    )
-    image_ids: Annotated[list[str] | None, BeforeValidator(as_list)] = option(
-        None, help="Names of the scenes (or orthotile scenes) to process; default all.", panel="Input and output"
-    )
-    image_list: AbsolutePath | None = option(
-        None, help="File with names of scenes, JSON or one per line, as for image_ids.", panel="Input and output"
     )
 
     _optical_variables: ClassVar[tuple[str, ...]] = (*OPTICAL_BANDS, "quality_data_mask", "planet_udm")
@@ -86,7 +75,7 @@ class PlanetPipeline(_BasePipeline):
             found += [(key, output / _orthotile_of(key) / key.name) for key in find_planet_scenes(orthotiles)]
         if scenes is not None:
             found += [(key, output / key.name) for key in find_planet_scenes(scenes)]
-        names = set(checks.select(self._selected(), [key.name for key, _ in found], "scene"))
+        names = set(self.select_images([key.name for key, _ in found]))
         return [(key, folder) for key, folder in found if key.name in names]
 
     def _load_tile(self, tilekey: Path) -> "xr.Dataset":
@@ -104,19 +93,6 @@ class PlanetPipeline(_BasePipeline):
         from darts_acquisition import list_planet_files
 
         return list_planet_files(tilekey)
-
-    def _selected(self) -> list[str] | None:
-        """Return the names of the scenes asked for, None for all."""
-        if self.image_list is None:
-            return self.image_ids
-        if self.image_ids is not None:
-            message = "image_ids says which scenes to process; image_list is ignored."
-            warnings.warn(message, IgnoredOptionWarning, stacklevel=2)
-            return self.image_ids
-        names = read_scene_list(self.image_list, "--image-list")
-        if not names:
-            raise ConfigurationError(f"{self.image_list} names no scene; correct --image-list.")
-        return names
 
     def _folders(self) -> tuple[Path | None, Path | None]:
         """Return the folders of orthotiles and of scenes; where neither is given, the default ones that exist."""

@@ -102,6 +102,7 @@ class Sentinel2Pipeline(_BasePipeline):
         affects_results=True,
     )
 
+    _image_lists: ClassVar[tuple[str, ...]] = ("scene_ids", "scene_id_file")
     _optical_variables: ClassVar[tuple[str, ...]] = (*OPTICAL_BANDS, "quality_data_mask", "s2_scl")
 
     def _resolve(self) -> None:

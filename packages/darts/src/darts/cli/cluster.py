@@ -1,0 +1,58 @@
+"""The commands of `darts cluster`: start a scheduler and workers, here or on Slurm, or one worker anywhere."""
+
+from pathlib import Path
+
+import typer
+
+from darts.cli.logs import start_logging
+from darts.run.cluster.connection import SchedulerPlace, check_installed, find_scheduler
+from darts.run.cluster.launch import SlurmJobs, lifetime, parse_duration, serve_local, serve_slurm, serve_worker
+
+
+def run_local(workers: int, scheduler_file: Path, host: str | None) -> None:
+    """Serve a cluster on this machine until Ctrl-C.
+
+    Args:
+        workers: Number of worker processes.
+        scheduler_file: File by which others find it.
+        host: Address of this machine for workers on others.
+    """
+    check_installed()
+    start_logging()
+    serve_local(workers, scheduler_file, lambda place: _tell(place, scheduler_file), host)
+
+
+def run_slurm(jobs: SlurmJobs, scheduler_file: Path, host: str | None) -> None:
+    """Serve a scheduler here and workers in jobs of Slurm until Ctrl-C.
+
+    Args:
+        jobs: The jobs.
+        scheduler_file: File by which others find the scheduler.
+        host: Address of this machine for the workers.
+    """
+    check_installed()
+    start_logging()
+    serve_slurm(jobs, scheduler_file, lambda place: _tell(place, scheduler_file), host)
+
+
+def run_worker(scheduler_file: Path, name: str | None, walltime: str | None) -> None:
+    """Be a worker until the scheduler ends, the time is over, or a signal comes.
+
+    Args:
+        scheduler_file: File of the scheduler.
+        name: Name of the worker.
+        walltime: Longest time of the job that it runs in.
+    """
+    check_installed()
+    start_logging()
+    seconds = None if walltime is None else lifetime(parse_duration(walltime))
+    serve_worker(find_scheduler(scheduler_file, None), name=name, seconds=seconds)
+
+
+def _tell(place: SchedulerPlace, scheduler_file: Path) -> None:
+    path = scheduler_file.absolute()
+    typer.echo(f"The scheduler listens on {place.address}; Ctrl-C ends it and its workers.")
+    typer.echo("Run, from any machine that sees the folders:")
+    typer.echo(f"  darts inference planet-sequential --executor dask --scheduler-file {path} ...")
+    typer.echo("A further worker, on any machine that reaches this one:")
+    typer.echo(f"  darts cluster worker --scheduler-file {path}")

@@ -1,0 +1,171 @@
+"""How coordinator and workers find a scheduler and trust it: its file, which names a key and a certificate."""
+
+import importlib.util
+import json
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from darts.errors import ConfigurationError
+from darts_utils import atomic_path
+
+if TYPE_CHECKING:
+    from distributed import Security
+
+INSTALL = 'pip install "darts-nextgen[cluster]"'
+FILE_SECONDS = 60.0
+"""How long the file of a scheduler may take to appear."""
+
+_POLL_SECONDS = 0.2
+_LOOPBACK = ("127.", "[::1]", "localhost")
+_TLS = "darts_tls"
+
+
+def check_installed() -> None:
+    """Check that the libraries of a cluster are installed.
+
+    Raises:
+        ConfigurationError: If they are not; the message says how to get them.
+    """
+    missing = [name for name in ("distributed", "dask_jobqueue") if importlib.util.find_spec(name) is None]
+    if missing:
+        names = " and ".join(missing)
+        raise ConfigurationError(f"A cluster of workers needs {names}, which is not installed: {INSTALL}")
+
+
+@dataclass(frozen=True)
+class SchedulerPlace:
+    """Where a scheduler is to be found.
+
+    Attributes:
+        address: Its address, such as ``tls://10.0.0.1:8786``.
+        certificate: File of the certificate that both sides show and trust; None without TLS.
+        key: File of its private key.
+    """
+
+    address: str
+    certificate: Path | None = None
+    key: Path | None = None
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether nobody else can talk to it: it has TLS, or is on the loopback interface."""
+        host = self.address.partition("://")[2]
+        return self.address.startswith("tls://") or host.startswith(_LOOPBACK) or self.address.startswith("inproc://")
+
+    def security(self) -> "Security | None":
+        """Return what connects to it; None where Dask's own configuration shall say."""
+        if self.certificate is None or self.key is None:
+            return None
+        return make_security(self.certificate, self.key)
+
+
+def make_security(certificate: Path, key: Path) -> "Security":
+    """Return settings of Dask under which both sides show and trust one certificate.
+
+    Args:
+        certificate: PEM file.
+        key: PEM file of its private key.
+    """
+    from distributed import Security
+
+    roles = ("client", "scheduler", "worker")
+    files = {f"tls_{role}_{kind}": str(path) for role in roles for kind, path in (("cert", certificate), ("key", key))}
+    return Security(require_encryption=True, tls_ca_file=str(certificate), **files)
+
+
+def make_certificate(scheduler_file: Path) -> tuple[Path, Path]:
+    """Make a certificate that signs itself and its key, beside the file of a scheduler; only their owner may read them.
+
+    Args:
+        scheduler_file: The file of the scheduler.
+
+    Returns:
+        The files of the certificate and of the key.
+    """
+    from distributed import Security
+
+    made = Security.temporary()
+    certificate, key = (scheduler_file.with_name(f"{scheduler_file.name}.{kind}.pem") for kind in ("cert", "key"))
+    write_secret(certificate, str(made.tls_ca_file))
+    write_secret(key, str(made.tls_scheduler_key))
+    return certificate, key
+
+
+def write_secret(path: Path, text: str) -> None:
+    """Write a file, whole or not at all, that only its owner may read (mode 600)."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_path(path) as draft:
+        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(text)
+
+
+def write_scheduler_file(path: Path, place: SchedulerPlace, identity: dict[str, Any]) -> None:
+    """Write the file by which coordinator and workers find a scheduler; any tool of Dask can read it.
+
+    Args:
+        path: The file; only its owner may read it.
+        place: The scheduler.
+        identity: What Dask says of it.
+
+    Raises:
+        ConfigurationError: If it could be reached from other machines without TLS.
+    """
+    if not place.is_closed:
+        raise ConfigurationError(
+            f"The scheduler listens on {place.address} without TLS, where anybody could run code; expected tls://."
+        )
+    files = {"certificate": place.certificate, "key": place.key}
+    tls = {name: str(file.absolute()) for name, file in files.items() if file is not None}
+    content = {"type": "Scheduler", "id": identity.get("id"), "address": place.address, "workers": {}, _TLS: tls}
+    write_secret(path, json.dumps(content, indent=2) + "\n")
+
+
+def find_scheduler(scheduler_file: Path | None, address: str | None, seconds: float | None = None) -> SchedulerPlace:
+    """Find a scheduler by its file or its address; a file that is not there yet is waited for.
+
+    Args:
+        scheduler_file: Its file, written by DARTS or by Dask.
+        address: Its address, where there is no file.
+        seconds: How long to wait for the file; default :data:`FILE_SECONDS`.
+
+    Returns:
+        Where it is.
+
+    Raises:
+        ConfigurationError: If there is no file in time, or it holds something else.
+    """
+    if scheduler_file is None:
+        return SchedulerPlace(address or "")
+    content = _wait_for(scheduler_file, FILE_SECONDS if seconds is None else seconds)
+    found = content.get("address")
+    if not isinstance(found, str) or "://" not in found:
+        raise ConfigurationError(f"{scheduler_file} names no address of a scheduler; correct --scheduler-file.")
+    tls = content.get(_TLS)
+    files = {name: Path(str(path)) for name, path in tls.items()} if isinstance(tls, dict) else {}
+    return SchedulerPlace(found, files.get("certificate"), files.get("key"))
+
+
+def _wait_for(path: Path, seconds: float) -> dict[str, Any]:
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            content = json.loads(path.read_text("utf-8"))
+        except FileNotFoundError as error:
+            problem, cause = "it did not appear", error
+        except (OSError, ValueError) as error:
+            # Dask writes its own in place, so that it may be half-written.
+            problem, cause = f"it cannot be read ({error})", error  # type: ignore[assignment]
+        else:
+            if isinstance(content, dict):
+                return content
+            raise ConfigurationError(f"{path} is no file of a scheduler; correct --scheduler-file.")
+        if time.monotonic() >= deadline:
+            raise ConfigurationError(
+                f"There is no scheduler at {path}: {problem} within {seconds:.0f} s. Start one with `darts cluster`, "
+                "or correct --scheduler-file."
+            ) from cause
+        time.sleep(_POLL_SECONDS)

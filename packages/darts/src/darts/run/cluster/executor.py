@@ -1,0 +1,148 @@
+"""The executor that takes tiles through their stages on the workers of a Dask cluster."""
+
+import asyncio
+import logging
+import queue
+import threading
+from collections.abc import Coroutine, Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from darts.errors import ConfigurationError, SchedulerGoneError
+from darts.run.cancel import CancellationToken
+from darts.run.cluster.connection import SchedulerPlace, find_scheduler
+from darts.run.cluster.remote import RemoteRun, WorkerFacts
+from darts.run.executors import Progress, TileWorker
+from darts.run.records import TileRecord
+from darts.run.task import TileTask
+from darts_utils import usable_cpus
+
+if TYPE_CHECKING:
+    from darts.run.cluster.coordinator import Coordinator
+
+logger = logging.getLogger(__name__)
+
+_CONNECT_SECONDS = 15.0
+_POLL_SECONDS = 0.2
+Value = TypeVar("Value")
+
+
+@dataclass(frozen=True)
+class _End:
+    """Ends the records of a call: with what it raised, if anything."""
+
+    error: BaseException | None = None
+
+
+class DaskExecutor:
+    """Gives tiles to workers that may run on other machines; see :class:`darts.run.executors.ExecutorProtocol`.
+
+    Args:
+        remote: The run, as workers are told of it; its pipeline says which cluster.
+    """
+
+    def __init__(self, remote: RemoteRun) -> None:
+        self._pipeline = remote.pipeline
+        self._remote = remote
+        self._place: SchedulerPlace | None = None
+        self._cluster: Any = None
+        self._coordinator: Coordinator | None = None
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True, name="darts-dask")
+        self._thread.start()
+
+    def open(self, cancel: CancellationToken) -> WorkerFacts | None:
+        """Connect to the cluster, or start one, and wait for the first worker.
+
+        Args:
+            cancel: Ends the waiting.
+
+        Returns:
+            What the first worker says of itself; None if the run was cancelled first.
+
+        Raises:
+            ConfigurationError: If there is no scheduler, or every worker is refused.
+            DartsError: If the session cannot be opened.
+            SchedulerGoneError: If the scheduler does not answer.
+        """
+        if self._pipeline.workers is None:
+            self._place = find_scheduler(self._pipeline.scheduler_file, self._pipeline.scheduler_address)
+        return self._wait(self._open(cancel))
+
+    def run(
+        self,
+        tasks: Iterable[TileTask],
+        worker: TileWorker,  # noqa: ARG002 - each process has its own
+        cancel: CancellationToken,
+        progress: Progress | None = None,  # noqa: ARG002 - stages begin elsewhere, and stand in the workers' logs
+    ) -> Iterator[TileRecord]:
+        """Take all tasks through all stages, see :meth:`darts.run.executors.LaneExecutor.run`.
+
+        Raises:
+            SchedulerGoneError: If the scheduler does not answer any more; what ended before was yielded.
+        """
+        if self._coordinator is None:
+            return
+        ended: queue.SimpleQueue[TileRecord | _End] = queue.SimpleQueue()
+        work = self._coordinator.process(iter(tasks), ended.put, cancel)
+        asyncio.run_coroutine_threadsafe(work, self._loop).add_done_callback(
+            lambda done: ended.put(_End(done.exception()))
+        )
+        while isinstance(record := ended.get(), TileRecord):
+            yield record
+        if record.error is not None:
+            raise record.error
+
+    def close(self) -> None:
+        """Leave the cluster; one that was started here ends."""
+        with suppress(Exception):
+            self._wait(self._close())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+    async def _open(self, cancel: CancellationToken) -> WorkerFacts | None:
+        from distributed import Client
+
+        from darts.run.cluster.coordinator import Coordinator
+
+        if self._place is None:
+            address, security = await self._start_local(self._pipeline.workers or 1), None
+        else:
+            address, security = self._place.address, self._place.security()
+        try:
+            client = await Client(
+                address, security=security, asynchronous=True, set_as_default=False, timeout=_CONNECT_SECONDS
+            )
+        except (OSError, TimeoutError) as error:
+            raise SchedulerGoneError(f"The scheduler at {address} does not answer ({error!r}).") from error
+        except ValueError as error:
+            raise ConfigurationError(f"{address!r} is no address of a scheduler ({error}).") from error
+        slots = 2 + 2 * self._pipeline.prefetch
+        self._coordinator = Coordinator(client, self._remote, slots)
+        return await self._coordinator.first_worker(cancel)
+
+    async def _start_local(self, workers: int) -> str:
+        """Start a cluster on this machine, which listens on the loopback interface only; return its address."""
+        from darts.run.cluster.launch import local_cluster
+
+        if self._pipeline.threads is None:
+            share = max(usable_cpus() // workers, 1)
+            self._remote = replace(self._remote, pipeline=replace(self._pipeline, threads=share))  # type: ignore[type-var]
+        self._cluster = await local_cluster(workers)
+        return str(self._cluster.scheduler_address)
+
+    async def _close(self) -> None:
+        if self._coordinator is not None:
+            await self._coordinator.close()
+        if self._cluster is not None:
+            await self._cluster.close()
+
+    def _wait(self, work: Coroutine[Any, Any, Value]) -> Value:
+        future = asyncio.run_coroutine_threadsafe(work, self._loop)
+        while True:  # Signals are handled between two waits.
+            with suppress(TimeoutError):
+                return future.result(_POLL_SECONDS)
+            if future.done():
+                return future.result()

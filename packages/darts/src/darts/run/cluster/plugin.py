@@ -1,0 +1,294 @@
+"""The side of a worker: a session that is open as long as the worker lives, and the tiles that it is given."""
+
+import asyncio
+import logging
+import os
+import platform
+import queue
+import re
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import Future
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from distributed import WorkerPlugin, get_worker, secede
+
+from darts.run.cancel import CancellationToken
+from darts.run.cluster.remote import ENDS, RemoteRun, WorkerFacts, describe_code
+from darts.run.executors import overlap_executor
+from darts.run.failures import describe, is_service_failure, is_transient
+from darts.run.heap import kept_heap
+from darts.run.planning import make_resume
+from darts.run.progress import LOGGERS, run_log, warnings_once
+from darts.run.records import TileRecord
+from darts.run.task import TileTask
+from darts.run.worker import Worker
+from darts_utils import usable_cpus
+
+logger = logging.getLogger(__name__)
+
+_IDLE_POLL_SECONDS = 0.5
+
+
+class SessionMissingError(RuntimeError):
+    """A tile came to a process that has no session: it was started again meanwhile."""
+
+
+class TilePlugin(WorkerPlugin):
+    """Keeps a run's session open in a worker, and takes the tiles that come through its stages, several at once.
+
+    Inside, the overlap executor keeps the device busy. The worker decides again just before it begins a tile, so that
+    one whose answer was lost is not computed twice.
+
+    Args:
+        remote: The run.
+    """
+
+    def __init__(self, remote: RemoteRun) -> None:
+        self.name = remote.name
+        self._remote = remote
+
+    async def setup(self, worker: Any) -> None:
+        """Open the session, without keeping the worker from answering meanwhile."""
+        self._dask_worker = worker
+        self._cancel = CancellationToken()
+        self._leaving = False
+        self._lock = threading.Lock()
+        self._under_way: dict[Path, Future[TileRecord | None]] = {}
+        self._queue: queue.SimpleQueue[TileTask | None] = queue.SimpleQueue()
+        host = re.sub(r"[^A-Za-z0-9]+", "-", platform.node())
+        self._log = self._remote.output / f"{self.name}.worker-{host}-{os.getpid()}.log"
+        pipeline = self._remote.pipeline
+        if pipeline.threads is None:
+            # Dask lets a process have one thread, unless it is told otherwise.
+            pipeline = replace(pipeline, threads=usable_cpus())  # type: ignore[type-var]
+        # Sessions keep memory for the next tile on purpose; a worker that waits for it to be free would wait for ever.
+        worker.memory_manager.memory_pause_fraction = False
+        self._worker = Worker(pipeline, self._remote.context, self._remote.open_session)
+        opened = asyncio.get_running_loop().create_future()
+        self._thread = threading.Thread(
+            target=self._work, args=(asyncio.get_running_loop(), opened), daemon=True, name="darts-tiles"
+        )
+        self._thread.start()
+        await opened
+        with suppress(ValueError, NotImplementedError):  # Only the main thread takes signals.
+            asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, self.leave)
+        if ENDS in os.environ:
+            asyncio.get_running_loop().call_later(max(float(os.environ[ENDS]) - time.time(), 0), self._end)
+
+    def teardown(self, worker: Any) -> None:  # noqa: ARG002 - the interface of Dask
+        """Drop what is under way, but for a tile that is being written."""
+        self.stop(signal.SIGTERM)
+
+    @property
+    def facts(self) -> WorkerFacts:
+        """What the worker says of itself."""
+        worker = self._worker
+        return WorkerFacts(worker.device, worker.precision, worker.startup_seconds, self._log)
+
+    def is_superseded_by(self, remote: RemoteRun) -> bool:
+        """Say whether another run does the same tiles into the same folder."""
+        own = self._remote
+        return (own.output, own.pipeline.shard) == (remote.output, remote.pipeline.shard) and own.name != remote.name
+
+    def process(self, task: TileTask) -> TileRecord | None:
+        """Take a tile through its stages.
+
+        Args:
+            task: The tile.
+
+        Returns:
+            Its record; None where it was dropped, because the run or the worker ends.
+        """
+        with self._lock:
+            waiting = self._under_way.get(task.output)
+            if waiting is None:
+                if self._leaving or self._cancel.requested:
+                    return None
+                waiting = self._under_way[task.output] = Future()
+                self._queue.put(task)
+        record = waiting.result()
+        if record is not None:
+            record.host = platform.node()
+        return record
+
+    def stop(self, signum: int | None) -> None:
+        """Drop what is under way, but for a tile that is being written, and take no more.
+
+        Args:
+            signum: The signal that ended the run; without one, stages that are running are waited for.
+        """
+        self._cancel.cancel(signum)
+        self._queue.put(None)
+
+    def leave(self) -> None:
+        """End the worker: on SIGTERM, after the tile that is being written."""
+        logger.warning("This worker ends: what is being written is finished first.")
+        self.stop(signal.SIGTERM)
+        self._end()
+
+    def _end(self) -> None:
+        """Take no more tiles, and close the worker when none is under way."""
+        self._leaving = True
+        loop = asyncio.get_running_loop()
+        if self._under_way:
+            loop.call_later(_IDLE_POLL_SECONDS, self._end)
+        else:
+            # A little later, so that the last answer is fetched before.
+            loop.call_later(2 * _IDLE_POLL_SECONDS, self._close)
+
+    def _close(self) -> None:
+        self._closing = asyncio.ensure_future(self._dask_worker.close_gracefully(restart=False, reason="darts-end"))
+
+    def _work(self, loop: asyncio.AbstractEventLoop, opened: "asyncio.Future[None]") -> None:
+        """Open the session, and take tiles through their stages until the end; in a thread of its own."""
+        with run_log(self._log), _logging_everything(), warnings_once():
+            try:
+                self._worker.open()
+                self._resume = make_resume(self._remote.pipeline, self._remote.context)
+            except BaseException as error:
+                logger.debug("The session cannot be opened.", exc_info=error)
+                loop.call_soon_threadsafe(opened.set_exception, _sendable(error))
+                return
+            loop.call_soon_threadsafe(opened.set_result, None)
+            problem: BaseException | None = None
+            try:
+                executor = overlap_executor(self._remote.pipeline.prefetch)
+                with kept_heap():
+                    for record in executor.run(self._tasks(), self._worker, self._cancel, self):
+                        self._answer(record)
+            except BaseException as error:
+                logger.exception("The worker cannot go on.")
+                problem = _sendable(error)
+            self._answer_the_rest(problem)
+
+    def _tasks(self) -> Iterator[TileTask]:
+        """Yield the tiles that are to be computed, and answer for the others."""
+        for task in iter(self._queue.get, None):
+            record = self._decide(task)
+            if record is None:
+                yield task
+            else:
+                self._answer(record)
+
+    def _decide(self, task: TileTask) -> TileRecord | None:
+        """Decide once more whether a tile is finished meanwhile; return its record if it is."""
+        record = TileRecord(task.tile_id, task.output, attempt=task.attempt)
+        try:
+            inputs = self._remote.pipeline._tile_inputs(task.key)
+            decision = self._resume.decide(task, inputs)
+        except Exception as error:  # noqa: BLE001 - one tile must never end the worker
+            record.status, record.error = "failed", describe("Planning", error)
+            record.retryable, record.by_service = is_transient(error), is_service_failure(error)
+            return record
+        if decision.todo:
+            return None
+        record.status = "skipped"
+        if decision.action == "empty":
+            record.status, record.error = "empty", decision.why
+        return record
+
+    def stage(self, tile_id: str, name: str) -> None:
+        """Note in the log that a stage of a tile begins."""
+        logger.debug("Tile %s: %s.", tile_id, name)
+
+    def _answer(self, record: TileRecord) -> None:
+        with self._lock:
+            waiting = self._under_way.pop(record.output_path, None)
+        if waiting is not None:
+            waiting.set_result(record)
+
+    def _answer_the_rest(self, problem: BaseException | None) -> None:
+        with self._lock:
+            self._leaving = True
+            rest, self._under_way = self._under_way, {}
+        for waiting in rest.values():
+            if problem is None:
+                waiting.set_result(None)
+            else:
+                waiting.set_exception(problem)
+
+
+@contextmanager
+def _logging_everything() -> Iterator[None]:
+    """Let the log of the run have every line, as the command does."""
+    before = {name: logging.getLogger(name).level for name in LOGGERS}
+    for name in LOGGERS:
+        logging.getLogger(name).setLevel(logging.DEBUG)
+    try:
+        yield
+    finally:
+        for name, level in before.items():
+            logging.getLogger(name).setLevel(level)
+
+
+def _sendable(error: BaseException) -> BaseException:
+    """Return an error that any process can be sent."""
+    import pickle
+
+    try:
+        pickle.loads(pickle.dumps(error))  # noqa: S301 - made here
+    except Exception:  # noqa: BLE001 - pickling may raise anything
+        return RuntimeError(f"{type(error).__name__}: {error}")
+    return error
+
+
+# What the coordinator runs on a worker. Dask gives `dask_worker`.
+
+
+async def describe_worker(models: dict[str, Path]) -> dict[str, Any]:
+    """Describe the code and the models of a worker, see :func:`darts.run.cluster.remote.describe_code`."""
+    return await asyncio.to_thread(describe_code, models)
+
+
+async def open_worker(remote: RemoteRun, dask_worker: Any = None) -> WorkerFacts:
+    """Open the session of a run on a worker, by a plugin that stays until the run ends.
+
+    Raises:
+        DartsError: If it cannot be opened there.
+    """
+    # A coordinator that was killed left the session of its run; this one has its folder now.
+    for name, other in list(dask_worker.plugins.items()):
+        if isinstance(other, TilePlugin) and other.is_superseded_by(remote):
+            await dask_worker.plugin_remove(name=name)
+    plugin = TilePlugin(remote)
+    await dask_worker.plugin_add(plugin=plugin, name=remote.name, catch_errors=False)
+    return plugin.facts
+
+
+async def stop_worker(name: str, signum: int | None, dask_worker: Any = None) -> None:
+    """Drop what is under way of a run on a worker, see :meth:`TilePlugin.stop`."""
+    plugin = dask_worker.plugins.get(name)
+    if plugin is not None:
+        plugin.stop(signum)
+
+
+async def close_worker(name: str, dask_worker: Any = None) -> None:
+    """Close the session of a run on a worker."""
+    if name in dask_worker.plugins:
+        await dask_worker.plugin_remove(name=name)
+
+
+def process_tile(name: str, task: TileTask) -> TileRecord | None:
+    """Take a tile through its stages; a task of Dask.
+
+    Args:
+        name: Name of the run.
+        task: The tile.
+
+    Returns:
+        Its record; None where it was dropped.
+
+    Raises:
+        SessionMissingError: If the worker has no session of this run.
+    """
+    plugin = get_worker().plugins.get(name)
+    if not isinstance(plugin, TilePlugin):
+        raise SessionMissingError(name)
+    secede()  # The thread only waits: how many tiles are under way is for the coordinator to say.
+    return plugin.process(task)

@@ -1,0 +1,76 @@
+"""Find out which runs go on in a folder of results, from any machine that sees it."""
+
+import platform
+from pathlib import Path
+from typing import Any, Literal
+
+from darts.run.filelocks import is_locked
+from darts.run.journal import JOURNAL, journals
+from darts.run.lock import find_holder, is_alive, read_facts, running_in, shard_owners
+from darts.run.shards import ShardFacts
+
+State = Literal["running", "ended", "unknown"]
+
+
+def running_runs(folder: Path) -> list[str]:
+    """Return the names of the runs that go on, or may do so: what they write is left alone.
+
+    A run locks its journal for as long as it lives. Where the file system has no locks, a run of another machine goes
+    on until the file there that stands in for its lock is removed.
+
+    Args:
+        folder: Folder of results.
+    """
+    alone = running_in(folder)
+    return [name for name in journals(folder) if name == alone or may_run(folder, name)]
+
+
+def may_run(folder: Path, name: str) -> bool:
+    """Say whether a run that locks its journal goes on, or whether that cannot be told.
+
+    Args:
+        folder: Folder of results.
+        name: Name of the run.
+    """
+    locked = is_locked(folder / f"{name}{JOURNAL}")
+    if locked is not None:
+        return locked
+    return _state_of(_owner_of(folder, name)) in ("running", "unknown")
+
+
+def find_state(folder: Path, name: str, shards: ShardFacts | None) -> State:
+    """Say whether a run goes on, or that this machine cannot tell.
+
+    Args:
+        folder: Folder of results.
+        name: Name of the run.
+        shards: What the header of its journal says of shards; None where it is none.
+    """
+    locked = is_locked(folder / f"{name}{JOURNAL}")
+    if locked:
+        return "running"
+    if shards is None:
+        holding = find_holder(folder)
+        if holding.state == "free" or holding.run not in (None, name):
+            return "ended"
+        return "running" if holding.state == "running" and holding.run == name else "unknown"
+    if locked is None:
+        return _state_of(_owner_of(folder, name))
+    # A shard that ends empties its file. Where one of another machine says something, either it was killed, or locks do
+    # not reach from there to here.
+    facts = read_facts(folder / shards.shard.lock_file)
+    elsewhere = facts.get("run") == name and facts.get("host") != platform.node()
+    return "unknown" if elsewhere else "ended"
+
+
+def _owner_of(folder: Path, name: str) -> dict[str, Any]:
+    found = (read_facts(path) for path in shard_owners(folder))
+    return next((facts for facts in found if facts.get("run") == name), {})
+
+
+def _state_of(facts: dict[str, Any]) -> State:
+    if not facts:
+        return "ended"
+    if facts.get("host") != platform.node():
+        return "unknown"
+    return "running" if is_alive(facts) else "ended"

@@ -1,0 +1,106 @@
+"""The session of a run: what computes probabilities, opened once in each process."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol, TypeAlias
+
+from darts.errors import ConfigurationError
+from darts.run.planning import RunContext
+from darts.run.task import Pipeline
+from darts_utils import ParameterError, usable_cpus
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+    from darts_segmentation import EnsembleV1
+
+
+class Session(Protocol):
+    """What computes probabilities, opened once per process."""
+
+    @property
+    def device(self) -> str:
+        """Device that it computes on."""
+
+    @property
+    def precision(self) -> str:
+        """Number format that it computes in."""
+
+    def segment(self, tile: "xr.Dataset") -> "xr.Dataset":
+        """Return the tile with ``probabilities``, as :meth:`darts_segmentation.EnsembleV1.segment_tile` does."""
+
+
+OpenSession: TypeAlias = Callable[[Pipeline, RunContext], Session]
+"""Opens a session in the process that calls it; can be pickled."""
+
+
+@dataclass(frozen=True)
+class NetworkSession:
+    """An ensemble of networks on a device.
+
+    Attributes:
+        ensemble: The networks.
+        pipeline: Says how they are run.
+        precision: Number format that they compute in.
+        keep_members: Whether the results of each member are asked for.
+    """
+
+    ensemble: "EnsembleV1"
+    pipeline: Pipeline
+    precision: str
+    keep_members: bool
+
+    @property
+    def device(self) -> str:
+        """See :attr:`Session.device`."""
+        return str(self.ensemble.device)
+
+    def segment(self, tile: "xr.Dataset") -> "xr.Dataset":
+        """See :meth:`Session.segment`."""
+        with _network_threads(self.pipeline.threads or usable_cpus()):
+            return self.ensemble.segment_tile(
+                tile,
+                patch_size=self.pipeline.patch_size,
+                overlap=self.pipeline.overlap,
+                batch_size=self.pipeline.batch_size,
+                reflection=self.pipeline.reflection,
+                keep_inputs=self.keep_members,
+                precision=self.precision,  # type: ignore[arg-type]
+                tta=self.pipeline.tta,
+            )
+
+
+def open_session(pipeline: Pipeline, context: RunContext) -> Session:
+    """Load the networks of a run.
+
+    Args:
+        pipeline: Says how they are run.
+        context: Says which, and where.
+
+    Raises:
+        ConfigurationError: If a network cannot take patches of the size asked for.
+        ModelFileError: If a model is damaged.
+        DeviceError: If a GPU was asked for and does not work.
+    """
+    from darts_segmentation import EnsembleV1
+
+    ensemble = EnsembleV1(context.models, context.device)
+    try:
+        ensemble.check_patch_size(pipeline.patch_size)
+    except ParameterError as error:
+        raise ConfigurationError(str(error)) from error
+    return NetworkSession(ensemble, pipeline, ensemble.number_format(pipeline.precision), bool(context.subsets))
+
+
+@contextmanager
+def _network_threads(number: int) -> Iterator[None]:
+    """Let torch use so many threads until the block ends: its sums depend on their number, in the fifth digit."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(number)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

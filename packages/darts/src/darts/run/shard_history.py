@@ -1,0 +1,94 @@
+"""Look at the shards of a run together: which of them are missing, and which have to run again."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from darts.run.history import PastRun
+from darts.run.shards import ShardFacts, ranges
+
+
+@dataclass(frozen=True)
+class ShardGroup:
+    """The runs of the shards of one run: those with the same configuration and the same number of shards.
+
+    Attributes:
+        runs: The last run of each shard by the shard's number.
+        newest: What the one that listed the tiles last knew of all shards.
+    """
+
+    runs: Mapping[int, PastRun]
+    newest: ShardFacts
+
+    @property
+    def of(self) -> int:
+        """Number of shards."""
+        return self.newest.shard.of
+
+    @property
+    def missing(self) -> list[int]:
+        """Shards that have tiles and never ran."""
+        return [number for number in range(self.of) if number not in self.runs and self.newest.tiles[number]]
+
+    @property
+    def running(self) -> list[int]:
+        """Shards that go on now."""
+        return [number for number, run in self.runs.items() if run.running]
+
+    @property
+    def outdated(self) -> list[int]:
+        """Shards whose tiles are others now than when they ran: scenes came or went since."""
+        known = [run.shards for run in self.runs.values() if run.shards is not None]
+        return [
+            own.shard.number
+            for own in known
+            if any(later.listed > own.listed and _differ(own, later) for later in known)
+        ]
+
+    @property
+    def unfinished(self) -> list[int]:
+        """Shards that ended before all of their tiles were done."""
+        return [
+            number
+            for number, run in self.runs.items()
+            if not run.running and (run.failed or run.done < (run.planned or 0))
+        ]
+
+    def lines(self) -> list[str]:
+        """Say it in plain words, a sentence each."""
+        done = sum(run.succeeded + run.skipped + run.empty for run in self.runs.values())
+        first = min(run.name for run in self.runs.values())
+        ran = f"{self.of} shards, of which {len(self.runs)} ran (since {first[:19]})"
+        parts = {
+            "running": self.running,
+            "missing, never ran": self.missing,
+            "to run again, tiles came or went since": self.outdated,
+            "to run again, not all done": [number for number in self.unfinished if number not in self.outdated],
+        }
+        told = [f"  {what}: {ranges(numbers)}" for what, numbers in parts.items() if numbers]
+        return [f"{ran}: {done} of {sum(self.newest.tiles)} tiles are done.", *told]
+
+
+def group_shards(runs: Sequence[PastRun]) -> list[ShardGroup]:
+    """Group the runs of shards.
+
+    Args:
+        runs: Runs that wrote into one folder, oldest first.
+
+    Returns:
+        The groups, the one with the newest run last.
+    """
+    groups: dict[tuple[str, int], list[PastRun]] = {}
+    for run in runs:
+        if run.shards is not None:
+            key = run.shards.digest, run.shards.shard.of
+            groups[key] = [*groups.pop(key, []), run]
+    found = []
+    for members in groups.values():
+        latest = {run.shards.shard.number: run for run in members if run.shards is not None}
+        newest = max((run.shards for run in members if run.shards is not None), key=lambda facts: facts.listed)
+        found.append(ShardGroup(dict(sorted(latest.items())), newest))
+    return found
+
+
+def _differ(own: ShardFacts, later: ShardFacts) -> bool:
+    return own.lists[own.shard.number] != later.lists[own.shard.number]
