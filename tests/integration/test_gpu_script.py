@@ -73,6 +73,7 @@ def test_each_step_has_its_share_of_ten_minutes_and_a_check_needs_no_device(gpu)
     assert "gpu" in marked.command
 
 
+@pytest.mark.slow
 def test_a_skipped_test_of_the_gpu_fails_where_one_is_required(pytester_like):
     code, said = pytester_like({"DARTS_REQUIRE_GPU": "1"})
     assert code == 1
