@@ -294,8 +294,14 @@ def test_optical_of_integers_is_integers_again(make_tile, tmp_path: Path, lowest
 
 @pytest.mark.parametrize(
     "change",
-    [lambda v: v + np.float32(3e-5), lambda v: v - np.float32(0.2), lambda v: v * np.float32(60)],
-    ids=["not a step", "too low", "too high"],
+    [
+        lambda v: v + np.float32(3e-5),
+        lambda v: v - np.float32(0.2),
+        lambda v: v * np.float32(60),
+        lambda v: np.where(v < 0.1, np.float32(np.inf), v),
+        lambda v: np.where(v < 0.1, np.float32(-np.inf), v),
+    ],
+    ids=["not a step", "too low", "too high", "infinite", "minus infinite"],
 )
 def test_optical_that_no_integer_holds_stays_float(make_tile, tmp_path: Path, change) -> None:
     tile = of_integers(make_tile(shape=(40, 50)), 1)

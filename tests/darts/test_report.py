@@ -177,6 +177,17 @@ def test_a_report_of_moved_and_damaged_results_says_what_is_missing(moved: Path,
         assert link.startswith("data:") or (tmp_path / "page" / unquote(link)).is_file()
 
 
+def test_tiles_of_records_without_footprints_are_found_by_their_items(moved: Path, tmp_path: Path) -> None:
+    results = Path(shutil.copytree(moved, tmp_path / "results"))
+    (records,) = results.glob("*.results.parquet")
+    columns = ["footprint", "acquired", "mean_probability", "area_m2"]  # as of release 0.1
+    pd.read_parquet(records).drop(columns=columns).to_parquet(records)
+    for journal in results.glob("*.jsonl"):
+        journal.unlink()
+    text = Page(write_report(results)).text
+    assert "2 tiles are not on the map" in text  # the failed one, and the one without data
+
+
 def test_a_report_replaces_a_report_and_nothing_else(moved: Path, tmp_path: Path) -> None:
     (tmp_path / "tiles").mkdir()
     (tmp_path / "tiles" / "mine.html").write_text("mine")

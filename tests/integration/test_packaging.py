@@ -186,7 +186,7 @@ def test_all_is_sorted_and_true(folder):
 
 
 PUBLIC_MODULES = [MODULES[folder] for folder in FOLDERS if folder.name != "darts"]
-PUBLIC_MODULES += ["darts.demo", "darts.pipelines.sequential_v2"]
+PUBLIC_MODULES += ["darts.demo", "darts.pipelines.sequential_v2", "darts.report"]
 
 
 @pytest.mark.parametrize("module", PUBLIC_MODULES)

@@ -168,9 +168,7 @@ def describe(output: Path) -> dict[str, Any]:
     content: dict[str, Any] = {}
     for manifest in sorted(output.glob("*/manifest.json")):
         read = json.loads(manifest.read_text())
-        files = {
-            name: found["sha256"] for name, found in read["files"].items() if not name.endswith((".gpkg", ".json"))
-        }
+        files = {name: found["sha256"] for name, found in read["files"].items()}
         content[manifest.parent.name] = (read.get("status", "success"), files, sorted(read["files"]))
     return content
 

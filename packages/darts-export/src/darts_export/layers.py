@@ -139,21 +139,25 @@ def _integer_range(values: NDArray[Any]) -> tuple[int, int] | None:
     """Return the lowest and highest reflectance in steps; None where one is no whole number of steps."""
     low, high = math.inf, -math.inf
     for part in _strips(values):
-        steps = part[np.isfinite(part)] * np.float32(_STEPS)
-        if not len(steps):
-            continue
+        steps = part * np.float32(_STEPS)
         whole = np.rint(steps)
-        if (np.abs(steps - whole) > _STEP_TOLERANCE * np.maximum(1, np.abs(whole))).any():
+        with np.errstate(invalid="ignore"):  # infinite values, which are no steps either
+            off = np.abs(steps - whole)
+        # Where a value is missing, no comparison is true.
+        if (off > _STEP_TOLERANCE * np.maximum(1, np.abs(whole))).any():
             return None
-        low, high = min(low, float(whole.min())), max(high, float(whole.max()))
-    return (1, 1) if low > high else (int(low), int(high))
+        low = min(low, float(np.fmin.reduce(whole, axis=None, initial=math.inf)))
+        high = max(high, float(np.fmax.reduce(whole, axis=None, initial=-math.inf)))
+    if low > high:
+        return 1, 1
+    return (int(low), int(high)) if math.isfinite(low) and math.isfinite(high) else None
 
 
 def _integers(values: NDArray[Any], shift: int) -> NDArray[np.uint16]:
     result = np.zeros(values.shape, np.uint16)
     for part, target in zip(_strips(values), _strips(result), strict=True):
-        known = np.isfinite(part)
-        target[known] = np.rint(part[known] * np.float32(_STEPS)) + np.float32(shift)
+        steps = np.rint(part * np.float32(_STEPS)) + np.float32(shift)
+        np.copyto(target, steps, where=~np.isnan(part), casting="unsafe")
     return result
 
 

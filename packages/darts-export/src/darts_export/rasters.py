@@ -184,7 +184,8 @@ def _band_fields(layer: Layer, tags: dict[str, str]) -> dict[str, Any]:
         fields["unit"] = layer.unit
     if (layer.scale, layer.offset) != (1, 0):
         fields |= {"raster:scale": layer.scale, "raster:offset": layer.offset}
-    statistics = {name: float(tags[tag]) for name, tag in _STATISTICS.items() if tag in tags}
+    found = {name: float(tags[tag]) for name, tag in _STATISTICS.items() if tag in tags}
+    statistics = {name: value for name, value in found.items() if math.isfinite(value)}  # JSON has no infinite numbers
     if statistics:
         fields["statistics"] = statistics
     return fields

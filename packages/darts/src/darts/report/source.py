@@ -1,5 +1,6 @@
 """What a report tells of: the table of a run, and what one of its tiles says of models and configuration."""
 
+import json
 import platform
 import re
 import tomllib
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _ABSOLUTE = re.compile(r"""(?:(?<![A-Za-z0-9])[A-Za-z]:[\\/]|(?<![\w./\\:])/)[^\s'"<>|,;()]*[\\/][^\s'"<>|,;()\\/]+""")
+MOST_TILES = 100
+"""Tiles up to which each has a page, and QGIS a project."""
 _DEPTH = 4
 """Folders below that of the results in which a tile may lie."""
 
@@ -57,7 +60,8 @@ class RunSource:
 def read_source(output: Path) -> RunSource:
     """Read the newest run that wrote into a folder of results.
 
-    Only the run's own table is read, and the manifest of one finished tile.
+    Only the run's own table is read, and the manifest of one finished tile; up to 100 tiles, also the Items of those of
+    which the table does not say where they lie.
 
     Args:
         output: The folder.
@@ -75,6 +79,11 @@ def read_source(output: Path) -> RunSource:
     for column in ("acquired", "footprint", "error"):
         table[column] = table[column].astype(object).where(table[column].notna(), "") if column in table else ""
     table["folder"] = [_folder_now(output, str(place)) for place in table["output_path"]]
+    if len(table) <= MOST_TILES:
+        table["footprint"] = [
+            known or _footprint_of_item(output / folder) if folder else known
+            for known, folder in zip(table["footprint"], table["folder"], strict=True)
+        ]
     known = _known_places(output / f"{name}.config.toml")
     table["error"] = [without_places(str(text), known) for text in table["error"]]
     metadata = _metadata(output, table)
@@ -130,6 +139,16 @@ def _folder_now(output: Path, then: str) -> str:
         if not below.is_absolute() and (output / below).is_dir():
             return below.as_posix()
     return ""
+
+
+def _footprint_of_item(folder: Path) -> str:
+    """Return the bounding box of a tile's Item, for results of a release whose records hold no footprint."""
+    try:
+        west, south, east, north = map(float, json.loads((folder / "item.json").read_text("utf-8"))["bbox"])
+    except (OSError, ValueError, LookupError, TypeError):
+        return ""
+    east += 360 * (east < west)  # across the antimeridian
+    return f"POLYGON (({west} {south}, {east} {south}, {east} {north}, {west} {north}, {west} {south}))"
 
 
 def _known_places(configuration: Path) -> list[str]:

@@ -11,13 +11,11 @@ from darts.report.labels import judge
 from darts.report.maps import tile_map
 from darts.report.pages import embedded, render
 from darts.report.qgis import write_projects
-from darts.report.source import RunSource, read_source
+from darts.report.source import MOST_TILES, RunSource, read_source
 from darts.report.tilepage import tile_page
 from darts.report.tiles import TileView, read_tile
 from darts_utils import write_atomically
 
-MOST_TILES = 100
-"""Tiles up to which each has a page, and QGIS a project."""
 _ICON_PX = 200
 _LARGE_ICON_PX = 720
 _FEW_TILES = 4

@@ -94,8 +94,8 @@ class TileRecord:
         cloudy: Share of the tile, 0 to 1, that clouds or their shadows cover.
         mean_probability: Mean probability of the pixels of its objects, 0 to 1.
         acquired: When its image was taken, ISO 8601 UTC.
-        footprint: Its outline in longitude and latitude (WGS 84, degrees) as WKT, see
-            :func:`darts.run.footprint.footprint_of`.
+        footprint: Its outline in longitude and latitude (WGS 84, degrees) as WKT; longitudes
+            go on across the antimeridian.
         retryable: Whether the same tile may succeed later.
         ends_run: Whether no other tile can succeed either. Not written.
         by_service: Whether a service or the network failed. Not written.
