@@ -27,8 +27,7 @@ def clusters() -> Iterator[Callable[[], cluster.Cluster]]:
 
         def give() -> cluster.Cluster:
             if not made or made[-1].process.poll() is not None:
-                settings = {"distributed.scheduler.worker-ttl": f"{cluster.TIME_TO_LIVE}s"}
-                made.append(held.enter_context(cluster.cluster(2, **settings)))
+                made.append(held.enter_context(cluster.cluster(2, **cluster.SETTINGS)))
             return made[-1]
 
         yield give

@@ -23,15 +23,18 @@ import psutil
 from support import standin
 
 BEHAVIOUR = "behaviour.json"
-HOG_BYTES = 600 << 20
-"""As much as a worker may have."""
+REAL = "real-networks"
+"""A file beside the images of a model that the stand-in cannot run."""
+MEMORY = 600 << 20
+REAL_MEMORY = 1500 << 20
+"""What a worker may take, with the stand-in and with a real network."""
 
 
 @dataclass(frozen=True)
 class BehavingSession:
     """The stand-in, which takes its time, and for some tiles dies or takes too much memory."""
 
-    inner: standin.MultiplyingSession
+    inner: Any
     folder: Path
     device: str = "cpu"
     precision: str = "fp32"
@@ -44,15 +47,20 @@ class BehavingSession:
             os.kill(os.getpid(), signal.SIGKILL)
         if name in behaviour.get("hog", ()) and not (self.folder / f"{name}.hogged").exists():
             (self.folder / f"{name}.hogged").touch()
-            held = bytearray(os.urandom(1 << 20) * (HOG_BYTES >> 20))
+            held = []
+            for _ in range(60):  # Until it is ended.
+                held.append(bytearray(os.urandom(1 << 20) * 50))
+                time.sleep(0.05)
             time.sleep(60)
-            del held
         return self.inner.segment(tile)
 
 
 def open_session(pipeline: Any, context: Any) -> BehavingSession:
-    """Open a stand-in that behaves as the file says."""
-    inner = standin.open_session(pipeline, context)
+    """Open a stand-in that behaves as the file says; where there is a real model, the real networks."""
+    from darts.run import session
+
+    real = (pipeline.images_dir.parent / REAL).exists()
+    inner = (session.open_session if real else standin.open_session)(pipeline, context)
     return BehavingSession(inner, pipeline.images_dir.parent, precision=inner.precision)
 
 
@@ -64,8 +72,9 @@ def behave(folder: Path, **behaviour: Any) -> None:
 class Cluster:
     """Speaks with the process that holds the cluster."""
 
-    def __init__(self, process: "subprocess.Popen[str]") -> None:
+    def __init__(self, process: "subprocess.Popen[str]", memory: int) -> None:
         self.process = process
+        self._memory = memory
         self.address = str(self._answer()["address"])
 
     def ask(self, what: str, **values: Any) -> dict[str, Any]:
@@ -83,7 +92,7 @@ class Cluster:
 
     def add(self, name: str, **options: Any) -> None:
         """Start a worker, and wait until the scheduler knows it."""
-        self.ask("add", name=name, options=options)
+        self.ask("add", name=name, options={"memory_limit": self._memory} | options)
 
     def remove(self, name: str) -> None:
         """End a worker."""
@@ -107,6 +116,12 @@ class Cluster:
         """Return the names of the workers that the scheduler knows."""
         return self.ask("known")["known"]
 
+    def add_lone(self, name: str) -> int:
+        """Start a worker without a nanny, and return its process once the scheduler knows it."""
+        pid = int(self.ask("add lone", name=name)["pid"])
+        wait_until(lambda: name in self.known())
+        return pid
+
     def coordinate(self, folder: Path, values: dict[str, Any]) -> int:
         """Begin a run of the stand-in over a folder in a process of its own, and return its number."""
         return int(self.ask("coordinate", folder=str(folder), values=values)["pid"])
@@ -117,11 +132,12 @@ class Cluster:
 
 
 @contextmanager
-def cluster(workers: int = 2, **settings: Any) -> Iterator[Cluster]:
+def cluster(workers: int = 2, memory: int = MEMORY, **settings: Any) -> Iterator[Cluster]:
     """Have a cluster with workers "0", "1" and so on until the block ends.
 
     Args:
         workers: How many.
+        memory: Bytes beyond which a worker is ended.
         settings: Configuration of Dask.
     """
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
@@ -131,7 +147,7 @@ def cluster(workers: int = 2, **settings: Any) -> Iterator[Cluster]:
     ) as process:
         children: list[psutil.Process] = []
         try:
-            made = Cluster(process)
+            made = Cluster(process, memory)
             for number in range(workers):
                 made.add(str(number))
             yield made
@@ -175,7 +191,8 @@ def dask_setup(worker: Any) -> None:
         fingerprint._package_versions = lambda: versions  # type: ignore[assignment]
 
 
-TIME_TO_LIVE = 4
+SETTINGS = {"distributed.scheduler.worker-ttl": "4s"}
+"""A scheduler gives up a worker after that time, or a little longer."""
 
 
 def strike_kill(made: Cluster) -> None:
@@ -207,19 +224,38 @@ def strike_others(made: Cluster) -> None:
 STRIKES = {"kill": strike_kill, "freeze": strike_freeze, "cut": strike_cut, "other versions": strike_others}
 
 
-def make_images(path: Path, count: int, seconds: float) -> Path:
-    """Make images whose tiles take so many seconds, and the results of an undisturbed run."""
+def make_images(path: Path, count: int, seconds: float, *, real: bool = False) -> Path:
+    """Make images whose tiles take so many seconds, for the stand-in or a real network, and undisturbed results."""
     from darts.run import run
 
     made = standin.make_folder(path, count)
     behave(made, seconds=seconds)
-    run(pipeline(made, made / "undisturbed"), standin.open_session)
+    if real:
+        write_real_model(made / "model.safetensors")
+        (made / REAL).touch()
+    run(pipeline(made, made / "undisturbed"), open_session)
     return made
+
+
+def write_real_model(path: Path) -> None:
+    """Write a small network with weights by chance."""
+    import segmentation_models_pytorch as smp
+    import torch
+
+    from darts_segmentation import ModelCard, save_model
+
+    torch.manual_seed(1)
+    unet = {"arch": "unet", "encoder_name": "resnet18", "encoder_depth": 3, "decoder_channels": [16, 8, 8]}
+    card = ModelCard(name=path.stem, architecture=unet, bands=["red", "green", "nir"])
+    path.unlink()
+    path.with_suffix(".json").unlink()
+    save_model(path, smp.create_model(**card.architecture, encoder_weights=None), card)
 
 
 def pipeline(folder: Path, output: Path, **values: Any) -> standin.StandInPipeline:
     """Return the stand-in over a folder, which writes as little as it can."""
-    return standin.make_pipeline(folder, output_data_dir=output, export_bands=["probabilities"], **values)
+    shared = {"export_bands": ["probabilities"], "threads": 1}
+    return standin.make_pipeline(folder, output_data_dir=output, **(shared | values))
 
 
 def run_on(made: Cluster, folder: Path, output: Path, **values: Any) -> Any:
@@ -255,13 +291,13 @@ class Striking(threading.Thread):
         self._strike()
 
 
-def check_done(folder: Path, output: Path, before: dict[str, tuple[int, int]]) -> None:
-    """Check that all is done as in the undisturbed run, and nothing twice that was finished before."""
+def check_done(folder: Path, output: Path, before: dict[str, tuple[int, int]], *, clean: bool = True) -> None:
+    """Check that all is done as in the undisturbed run, nothing twice that was finished before, and no folder left."""
     now = finished(output)
     assert before.items() <= now.items(), "a tile that was finished before was computed again"
     assert standin.describe(output) == standin.describe(folder / "undisturbed")
     assert len(now) == len(list((folder / "images").iterdir()))
-    assert not list(output.glob(".darts-export-*"))
+    assert not clean or not list(output.glob(".darts-export-*"))
 
 
 def go_through(made: Cluster, folder: Path, output: Path, strike: Callable[[Cluster], None], *moment: Any) -> None:
@@ -311,7 +347,7 @@ def lose_scheduler(made: Cluster, folder: Path, output: Path, *moment: Any) -> N
     assert exit_code(records) == (75 if records.undone else 0), (about, records.undone, records.scheduler_gone)
     assert done <= set(finished(output))
     assert records.path("results.parquet").exists()
-    assert exit_code(run(pipeline(folder, output), standin.open_session)) == 0
+    assert exit_code(run(pipeline(folder, output), open_session)) == 0
     check_done(folder, output, striking.before)
 
 
@@ -319,7 +355,7 @@ def lose_coordinator(made: Cluster, folder: Path, output: Path, *moment: Any) ->
     """Kill the coordinator of a run, and start the run again."""
     from darts.run import exit_code
 
-    values = {"output_data_dir": str(output), "export_bands": ["probabilities"]}
+    values = {"output_data_dir": str(output), "export_bands": ["probabilities"], "threads": 1}
     pid = made.coordinate(folder, values | {"executor": "dask", "scheduler_address": made.address})
     striking = Striking(output, lambda: os.kill(pid, signal.SIGKILL), *moment)
     striking.join()

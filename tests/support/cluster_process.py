@@ -23,7 +23,6 @@ async def _serve(settings: dict[str, Any]) -> None:
 
     async def answer(asked: dict[str, Any]) -> dict[str, Any]:
         if asked["do"] == "add":
-            options = {"memory_limit": 600 << 20} | asked["options"]
             nannies[asked["name"]] = await Nanny(
                 scheduler.address,
                 nthreads=1,
@@ -32,8 +31,12 @@ async def _serve(settings: dict[str, Any]) -> None:
                 dashboard=False,
                 dashboard_address=http,
                 preload=["support.cluster"],
-                **options,
+                **asked["options"],
             )
+        elif asked["do"] == "add lone":
+            process = get_context("forkserver").Process(target=be_worker, args=(scheduler.address, asked["name"]))
+            process.start()
+            return {"pid": process.pid}
         elif asked["do"] == "remove":
             await nannies.pop(asked["name"]).close(timeout=5)
         elif asked["do"] == "coordinate":
@@ -50,6 +53,18 @@ async def _serve(settings: dict[str, Any]) -> None:
         await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(lines), sys.stdin)
         while line := await lines.readline():
             print(json.dumps(await answer(json.loads(line))), flush=True)
+
+
+def be_worker(address: str, name: str) -> None:
+    """Be a worker without a nanny."""
+    from distributed import Worker
+
+    async def serve() -> None:
+        http = f"{LOOPBACK}:0"
+        async with Worker(address, nthreads=1, name=name, host=LOOPBACK, dashboard_address=http) as made:
+            await made.finished()
+
+    asyncio.run(serve())
 
 
 def coordinate(folder: str, values: dict[str, Any]) -> None:
