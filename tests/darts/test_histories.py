@@ -255,8 +255,13 @@ class Histories(RuleBasedStateMachine):
         return self.folder / "images" / f"{name}.tif"
 
     def _result(self, chance: int) -> Path | None:
-        files = sorted(path for path in self.results.glob("tile-*/*") if path.is_file())
+        files = (path for path in self.results.glob("tile-*/*") if path.is_file())
+        # Without those that finished results can do without, which nobody writes again.
+        files = sorted(path for path in files if not path.name.endswith(_DISPENSABLE))
         return random.Random(chance).choice(files) if files else None
+
+
+_DISPENSABLE = (".qml", ".aux.xml", "preview.tif", "collection.json")
 
 
 def _contents(folder: Path) -> dict[str, str]:

@@ -91,8 +91,8 @@ def options(tmp_path):
 
 def as_arguments(options):
     for name, value in options.items():
-        word = f"--{name.replace('_', '-')}"
-        if value is True:
+        word = f"--{'no-' if value is False else ''}{name.replace('_', '-')}"
+        if isinstance(value, bool):
             yield word
         else:
             for each in value if isinstance(value, list) else [value]:
