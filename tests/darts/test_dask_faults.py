@@ -142,6 +142,21 @@ def test_a_frozen_worker_that_goes_on_writes_a_tile_a_second_time_and_harms_noth
     cluster.check_done(folder, tmp_path, before)
 
 
+def test_a_run_without_workers_says_so_and_waits_for_others(
+    folder: Path, tmp_path: Path, two_workers: cluster.Cluster, caplog: pytest.LogCaptureFixture
+) -> None:
+    def kill_both() -> None:
+        for pid in two_workers.pids().values():
+            os.kill(pid, signal.SIGKILL)
+
+    striking = cluster.Striking(tmp_path, kill_both, 4, 0.0)
+    records = cluster.run_on(two_workers, folder, tmp_path)
+    striking.join()
+    assert exit_code(records) == 0
+    assert caplog.text.count("No worker is left") == 1
+    cluster.check_done(folder, tmp_path, striking.before)
+
+
 # The same with the real networks, at fewer moments.
 
 

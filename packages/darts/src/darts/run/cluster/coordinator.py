@@ -73,6 +73,7 @@ class Coordinator:
         self._ward: Seat | None = None
         self._upcoming: TileTask | None = None
         self._under_way = 0
+        self._had_workers = False
         self._problem: Exception | None = None
         self._deciding = asyncio.Lock()
         self._first: WorkerFacts | None = None
@@ -138,8 +139,11 @@ class Coordinator:
         ready = [seat.address for seat in self._seats.values() if seat.facts is not None]
         if ready and self._problem is None:
             await self._run_on(ready, close_worker, self._remote.name, seconds=_CLOSE_SECONDS)
-        for task in [*self._background, *(task for seat in self._seats.values() for task in seat.under_way)]:
+        left = [*self._background, *(task for seat in self._seats.values() for task in seat.under_way)]
+        for task in left:
             task.cancel()
+        if left:
+            await asyncio.wait(left, timeout=_CLOSE_SECONDS)
         with suppress(Exception):
             await asyncio.wait_for(self._client.close(), _CLOSE_SECONDS)
 
@@ -259,6 +263,9 @@ class Coordinator:
     def _hand_out(self, tasks: Iterator[TileTask]) -> None:
         """Give tiles to workers that have room."""
         ready = [seat for seat in self._seats.values() if seat.state == "ready"]
+        if not ready and self._had_workers:
+            logger.warning("No worker is left; the run waits for others.")
+        self._had_workers = bool(ready)
         self._see_to_suspects(ready)
         for seat in ready:
             while seat is not self._ward and len(seat.under_way) < self._slots:
