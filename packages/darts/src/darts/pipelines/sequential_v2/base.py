@@ -215,6 +215,8 @@ class _BasePipeline(PipelineFields, ABC):
         """Write the report of a run that ended, where it is wanted; one that cannot be written changes nothing else."""
         if self.report is False or (self.report is None and records.planned > MOST_REPORTED):
             return
+        if self.shard is not None:  # It has seen a part of the tiles only, and another shard may write just now.
+            return
         from darts.report import write_report
 
         try:
