@@ -134,7 +134,10 @@ def test_a_part_of_a_chunk_is_completed_with_its_neighbour(provider, service, cu
 
 @pytest.mark.parametrize(
     "options",
-    [{"bigtiff": "YES"}, {"compress": "DEFLATE"}, {"compress": "ZSTD", "sparse_ok": True}, {"overviews": "NONE"}],
+    mostly_slow(
+        [{"bigtiff": "YES"}, {"compress": "DEFLATE"}, {"compress": "ZSTD", "sparse_ok": True}, {"overviews": "NONE"}],
+        lambda options: "bigtiff" in options or "sparse_ok" in options,
+    ),
     ids=str,
 )
 def test_files_may_be_of_any_kind(tmp_path, options):

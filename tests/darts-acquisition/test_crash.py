@@ -88,7 +88,7 @@ def assert_sound(path: Path, undisturbed: Undisturbed) -> int:
     return len(known)
 
 
-@pytest.mark.parametrize("moments", [2, pytest.param(50, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("moments", [1, pytest.param(50, marks=pytest.mark.slow)])
 def test_a_killed_filling_leaves_a_cube_that_a_rerun_completes(served, filler, undisturbed, tmp_path, moments):
     provider, service = served
     dice = random.Random(moments)
@@ -126,6 +126,7 @@ def test_one_cube_is_killed_again_and_again_until_it_is_complete(served, filler,
 
 
 @pytest.mark.parametrize("rounds", [1, pytest.param(10, marks=pytest.mark.slow)])
+@pytest.mark.slow
 def test_four_processes_fill_one_new_cube_at_once(served, filler, undisturbed, tmp_path, rounds):
     """Their areas overlap; all of them begin with creating the cube."""
     provider, service = served

@@ -26,6 +26,7 @@ from darts_acquisition import (
     verify_cube,
 )
 from darts_acquisition.cube.repository import Location, check_list, reading
+from support.lanes import mostly_slow
 from support.s3_server import KEYS, S3Server, environment_of, serve_s3
 
 FIRST, SECOND = Window.of(0, 16, 0, 16), Window.of(0, 16, 16, 32)
@@ -171,7 +172,7 @@ def test_two_writers_at_once_complete_one_cube(found, product, path):
     assert verify_cube(path).damaged == {}
 
 
-@pytest.mark.parametrize("how", ["gone", "emptied", "cut off"])
+@pytest.mark.parametrize("how", mostly_slow(["gone", "emptied", "cut off"], lambda how: how == "cut off"))
 def test_damage_is_found_and_repaired(storage, found, product, path, how):
     cube = Datacube.create(path, product)
     cube.write(FIRST, values_of(FIRST, 1))

@@ -41,6 +41,7 @@ from darts_acquisition import (
 )
 from darts_acquisition.cube.repository import BRANCH, Location, create_repository
 from darts_utils import DartsError, GridError, ParameterError
+from support.lanes import mostly_slow
 from support.permissions import locked_folder
 
 SHAPE, SIZE = (70, 90), 16
@@ -589,7 +590,7 @@ LAYOUTS = {
 }
 
 
-@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("layout", mostly_slow(LAYOUTS, ("big-endian", "no shards", "other nodata").__contains__))
 def test_cubes_that_were_laid_out_differently_read_the_same(tmp_path, product, monkeypatch, layout):
     create = zarr.Group.create_array
 
@@ -615,7 +616,7 @@ def test_cubes_that_were_laid_out_differently_read_the_same(tmp_path, product, m
             np.testing.assert_array_equal(ds[name], values)
 
 
-@pytest.mark.parametrize("layout", ["ours", "other"])
+@pytest.mark.parametrize("layout", mostly_slow(["ours", "other"], lambda layout: layout == "ours"))
 def test_damage_is_an_error_and_never_other_numbers(tmp_path, product, monkeypatch, layout):
     """Bytes all over a chunk's file, one after the other; only what a window touches matters to it."""
     if layout == "other":

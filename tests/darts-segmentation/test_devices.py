@@ -11,6 +11,7 @@ from darts_segmentation import EnsembleV1, SMPSegmenter, device, save_model
 from darts_segmentation.engine import make_engine
 from darts_utils import Device, DeviceError, DeviceFallbackWarning, ParameterError
 from support.driver import ONE_GPU, show_gpus
+from support.lanes import mostly_slow
 from support.segmentation import PixelNetwork, card, random_tile, small_unet, unet_card
 
 ASKED_FOR = ("cuda", "cuda:1", 1, torch.device("cuda", 1), Device("cuda", 1))
@@ -43,7 +44,7 @@ def test_devices_are_named_in_every_way():
 
 
 @no_gpu
-@pytest.mark.parametrize("wanted", NOT_ASKED_FOR)
+@pytest.mark.parametrize("wanted", mostly_slow(NOT_ASKED_FOR, lambda wanted: wanted is None))
 def test_a_gpu_that_torch_cannot_use_is_passed_over_with_one_true_sentence(visible_gpu, tmp_path, wanted):
     paths = {str(seed): save_model(tmp_path / str(seed), small_unet(seed=seed), unet_card()) for seed in range(3)}
     for make in (

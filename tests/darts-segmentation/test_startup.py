@@ -70,9 +70,8 @@ def _build(architectures: list[dict], **environment: str) -> dict:
     return json.loads(_python(_BUILD, json.dumps(architectures), **environment))
 
 
-@pytest.mark.parametrize(
-    "architectures", [ARCHITECTURES[:1], pytest.param(ARCHITECTURES, marks=pytest.mark.slow)], ids=["one", "all"]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("architectures", [ARCHITECTURES[:1], ARCHITECTURES], ids=["one", "all"])
 def test_networks_are_the_same_with_and_without_the_means(architectures):
     light = _build(architectures)
     plain = _build(architectures, **{SWITCH: "1"})

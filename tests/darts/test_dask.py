@@ -14,6 +14,7 @@ from darts.run import exit_code, run
 from darts.run.cluster import coordinator
 from darts.run.planning import Planner
 from support import cluster, standin
+from support.lanes import mostly_slow
 
 TILES = 8
 SECONDS = 0.02
@@ -144,7 +145,7 @@ def test_a_scheduler_that_is_not_there_is_a_failure_of_a_service(folder: Path, t
 # One moment of each fault; tests/darts/test_dask_faults.py has many.
 
 
-@pytest.mark.parametrize("name", ["kill", "freeze", "cut"])
+@pytest.mark.parametrize("name", mostly_slow(["kill", "freeze", "cut"], lambda name: name == "kill"))
 def test_a_worker_that_is_struck_loses_no_tile(
     folder: Path, tmp_path: Path, two_workers: cluster.Cluster, name: str
 ) -> None:

@@ -156,11 +156,11 @@ except RunInterrupted as interrupted:
     [
         ("serial", signal.SIGINT, 130),
         ("overlap", signal.SIGTERM, 143),
-        ("overlap", signal.SIGHUP, 143),
         *(
             pytest.param(*case, marks=pytest.mark.slow)
             for case in (
                 ("overlap", signal.SIGINT, 130),
+                ("overlap", signal.SIGHUP, 143),
                 ("serial", signal.SIGTERM, 143),
                 ("serial", signal.SIGHUP, 143),
             )

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from darts.cli.history import show_runs, show_status
 from darts.errors import FolderInUseError, IgnoredOptionWarning, NoFileLocksWarning
 from darts.run import exit_code, plan, run
-from darts.run.history import list_runs
+from darts.run.history import list_runs, read_run
 from darts.run.lock import LOCK_FILE, folder_lock
 from darts.run.running import find_state, running_runs
 from darts.run.shard_history import ShardGroup, group_shards
@@ -147,6 +147,10 @@ def test_all_shards_in_any_order_give_what_one_run_gives(folder: Path, tmp_path:
     assert (group.missing, group.outdated, group.unfinished) == ([], [], [])
     tables = [pd.read_parquet(path) for path in tmp_path.glob("*.results.parquet")]
     assert sorted(pd.concat(tables)["tile_id"]) == sorted(set().union(*expected.values()))
+    _, table, planned = read_run(tmp_path)
+    assert sorted(table["tile_id"]) == sorted(set().union(*expected.values()))
+    assert planned == len(table)
+    assert not (tmp_path / "report").exists()
     hidden = {path.name for path in tmp_path.glob(".darts-run*")}
     assert hidden == {LOCK_FILE, *(f".darts-run.s{number}of4.lock" for number in range(4))}
 

@@ -187,6 +187,7 @@ def test_both_sources_give_the_same_map(runs):
     assert_same_results(runs("cdse").folder / "online/results" / JULY, runs("gee").folder / "online/results" / GEE_JULY)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("source", SOURCES)
 def test_the_raw_bands_are_written_as_they_were_delivered(runs, scenes, source):
     scene = scenes[0] if source == "cdse" else harmonised(scenes[0])
@@ -199,6 +200,7 @@ def test_the_raw_bands_are_written_as_they_were_delivered(runs, scenes, source):
             assert (file.scales[0], file.offsets[0]) == scaling
 
 
+@pytest.mark.slow
 def test_the_secret_key_shows_nowhere(runs):
     """Neither in what was said at the highest verbosity, nor in any file; the environment stays as it was."""
     made = runs("cdse")

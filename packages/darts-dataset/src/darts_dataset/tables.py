@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from darts_dataset.geometry import Geometries
 from darts_dataset.memory import COPIES
 from darts_dataset.styles import qgis_style
+from darts_utils.geopackage import check_geopackage
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -91,6 +92,7 @@ def write_table(
             part = pa.Table.from_arrays(columns, schema=schema)
             writer.write_table(part, row_group_size=_ROWS)
             _append_geopackage(copy, part, constant, shapes[primary], not first)
+    check_geopackage(copy)
     copy.with_suffix(".qml").write_text(qgis_style(copy.stem), "utf-8")
 
 

@@ -16,6 +16,7 @@ from darts_export.places import Places, find_places, ground_area, object_uids, t
 from darts_export.products import MEANS
 from darts_export.styles import STYLE_TABLE, style_row
 from darts_utils import step
+from darts_utils.geopackage import check_geopackage
 from darts_utils.objects import Objects
 from darts_utils.outlines import object_polygons
 
@@ -134,6 +135,7 @@ def write_vectors(frame: "gpd.GeoDataFrame", geopackage: Path, parquet: Path, st
                 geometry_type="MultiPolygon",
                 dataset_options={"VERSION": "1.3"},
             )
+            check_geopackage(geopackage)
             _add_style(geopackage, style, layer)
         except (DataSourceError, RuntimeError, sqlite3.Error) as error:
             raise OSError(f"{geopackage.name}: {error}") from error

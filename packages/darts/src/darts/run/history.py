@@ -76,23 +76,42 @@ def list_runs(output: Path) -> list[PastRun]:
 
 
 def read_run(output: Path) -> "tuple[str, pd.DataFrame, int | None]":
-    """Read the table of the newest run that wrote into a folder of results.
+    """Read the table of the newest run that wrote into a folder of results; its shards are one run.
 
     Args:
         output: Folder of results.
 
     Returns:
-        Name of the run, a row per tile as :class:`darts.run.records.RunRecords` describes it, and the number of tiles
-        that it had to do, where that is known.
+        Name of the run (of several shards, the newest one), a row per tile as :class:`darts.run.records.RunRecords`
+        describes it, and the number of tiles that it had to do, where that is known.
 
     Raises:
         ConfigurationError: If there is no run whose records can be read.
     """
+    import pandas as pd
+
+    newest, whole = "", None
+    read: dict[int, pd.DataFrame] = {}
+    planned: list[int | None] = []
     for name in reversed(_names(output)):
+        about = _about(output, name)
+        facts = ShardFacts.of_header(about)
+        run = None if facts is None else (facts.digest, facts.shard.of)
+        number = 0 if facts is None else facts.shard.number
+        if (newest and run != whole) or number in read:
+            continue
         table = _read(output, name, "results.parquet", {"tile_id", "output_path", "status", "error"})
-        if table is not None:
-            return name, table, _planned(_about(output, name))
-    raise ConfigurationError(f"The records of the runs in {output} cannot be read.")
+        if table is None:
+            continue
+        newest, whole, read[number] = newest or name, run, table
+        planned.append(_planned(about))
+        if run is None:
+            break
+    if not newest:
+        raise ConfigurationError(f"The records of the runs in {output} cannot be read.")
+    known = [count for count in planned if count is not None]
+    total = sum(known) if len(known) == len(planned) else None
+    return newest, pd.concat([read[number] for number in sorted(read)], ignore_index=True), total
 
 
 def draw_timings(output: Path, picture: Path, run: str | None = None) -> Path:
