@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from darts_dataset.geometry import Geometries
 from darts_dataset.memory import COPIES
 from darts_dataset.styles import qgis_style
-from darts_utils.geopackage import check_geopackage
+from darts_utils.geopackage import settle_geopackage
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -24,8 +24,6 @@ Take = Callable[[NDArray[np.int64]], Geometries]
 _ROWS = 30_000
 """Rows that are in memory with their geometries, and that a row group holds."""
 _LEVEL = 16
-_GPKG_TIME = "2000-01-01T00:00:00Z"
-"""What a GeoPackage says of its last change, so that the same content is the same bytes."""
 
 
 def hilbert_order(bounds: NDArray[np.float64], names: NDArray[Any]) -> NDArray[np.int64]:
@@ -92,7 +90,7 @@ def write_table(
             part = pa.Table.from_arrays(columns, schema=schema)
             writer.write_table(part, row_group_size=_ROWS)
             _append_geopackage(copy, part, constant, shapes[primary], not first)
-    check_geopackage(copy)
+    settle_geopackage(copy)
     copy.with_suffix(".qml").write_text(qgis_style(copy.stem), "utf-8")
 
 
@@ -166,7 +164,6 @@ def _append_geopackage(
     for name in reversed(list(constant)):
         flat.insert(1, name, [constant[name]] * len(flat))
     frame = gpd.GeoDataFrame(flat, geometry=geometries, crs="OGC:CRS84")
-    pyogrio.set_gdal_config_options({"OGR_CURRENT_DATE": _GPKG_TIME})
     try:
         pyogrio.write_dataframe(
             frame,
@@ -179,5 +176,3 @@ def _append_geopackage(
         )
     except (DataSourceError, RuntimeError) as error:
         raise OSError(f"{path.name}: {error}") from error
-    finally:
-        pyogrio.set_gdal_config_options({"OGR_CURRENT_DATE": None})

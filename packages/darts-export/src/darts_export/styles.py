@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from darts_utils.geopackage import WRITTEN
+
 # Column names and types as QGIS itself creates the table.
 STYLE_TABLE = """
 CREATE TABLE layer_styles (
@@ -61,7 +63,7 @@ def style_row(layer: str, style: str) -> dict[str, str | int]:
         "useAsDefault": 1,
         "description": fill.title,
         "owner": "",
-        "update_time": "1970-01-01T00:00:00.000Z",
+        "update_time": WRITTEN,
     }
 
 

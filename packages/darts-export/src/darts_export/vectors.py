@@ -16,7 +16,7 @@ from darts_export.places import Places, find_places, ground_area, object_uids, t
 from darts_export.products import MEANS
 from darts_export.styles import STYLE_TABLE, style_row
 from darts_utils import step
-from darts_utils.geopackage import check_geopackage
+from darts_utils.geopackage import settle_geopackage
 from darts_utils.objects import Objects
 from darts_utils.outlines import object_polygons
 
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-_WRITTEN = "1970-01-01T00:00:00.000Z"
-"""When GeoPackages say that they were written, so that a tile gives the same bytes again; the manifest knows better."""
 _TRACED_AT_A_TIME = 30_000
 """Objects whose outlines are traced together: 2.5 kB of memory each, and no faster with more."""
 
@@ -135,8 +133,8 @@ def write_vectors(frame: "gpd.GeoDataFrame", geopackage: Path, parquet: Path, st
                 geometry_type="MultiPolygon",
                 dataset_options={"VERSION": "1.3"},
             )
-            check_geopackage(geopackage)
             _add_style(geopackage, style, layer)
+            settle_geopackage(geopackage)
         except (DataSourceError, RuntimeError, sqlite3.Error) as error:
             raise OSError(f"{geopackage.name}: {error}") from error
     # Arrow leaves a file that it opened itself open where the disk is full.
@@ -198,5 +196,4 @@ def _add_style(geopackage: Path, style: str, layer: str) -> None:
         row = style_row(layer, style)
         names = ", ".join(row)
         marks = ", ".join("?" * len(row))
-        connection.execute("UPDATE gpkg_contents SET last_change = ?", [_WRITTEN])
         connection.execute(f"INSERT INTO layer_styles ({names}) VALUES ({marks})", tuple(row.values()))  # noqa: S608
