@@ -53,11 +53,18 @@ with tempfile.TemporaryDirectory() as temporary:
     assert int(objects["npixel"].iloc[0]) == 40
     assert abs(objects["area_m2"].iloc[0] / 360 - 1) < 1e-3
     assert abs(objects.geometry.area.iloc[0] - 360) < 1e-6
-    extent = gpd.read_file(folder / "prediction_extent.gpkg", layer="prediction_extent")
+    extent = gpd.read_file(folder / "prediction_extent.gpkg", layer="a tile")
     assert abs(extent.geometry.area.sum() - 32 * 19 * 9) < 1e-6
 
     area = float(objects["area_m2"].iloc[0])
-    assert manifest["summary"] == {"objects": 1, "area_m2": area, "reliable_share": 19 / 20, "cloudy_share": None}
+    expected = {
+        "objects": 1,
+        "area_m2": area,
+        "reliable_share": 19 / 20,
+        "cloudy_share": None,
+        "mean_probability": 0.75,
+    }
+    assert {name: manifest["summary"][name] for name in expected} == expected
     darts_export.remove_interrupted(Path(temporary))
     assert darts_export.find_exports(temporary) == [folder]
     assert darts_export.verify_export(folder).failures == {}

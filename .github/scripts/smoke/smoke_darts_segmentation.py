@@ -42,6 +42,7 @@ def try_models(folder: Path) -> None:
     assert darts_segmentation.read_model(copy).card.bands == ("red", "ndvi")
     info = darts_segmentation.model_info(copy)
     assert info.card == darts_segmentation.read_model(folder / "a.safetensors").card
+    assert darts_segmentation.read_card(folder / "a.safetensors") == info.card
 
 
 def try_tile(folder: Path) -> None:

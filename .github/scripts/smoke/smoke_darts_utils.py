@@ -65,3 +65,10 @@ with tempfile.TemporaryDirectory() as temporary:
     (Path(temporary) / "manifest.json").write_text('{"files": {"slope.tif": {"size": 3}}}')
     assert darts_utils.read_manifest(temporary)["status"] == "success"
     assert darts_utils.ResultFolder.open(temporary).missing(["slope.tif"]) == ["slope.tif"]
+
+missing = ""
+try:
+    darts_utils.check_areal_scale("EPSG:32608", 500_000, 7_650_000, "The tile")
+except ModuleNotFoundError as error:
+    missing = str(error.name)
+assert missing == "pyproj"  # which whoever has grids has
