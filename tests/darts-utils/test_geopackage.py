@@ -18,7 +18,7 @@ def test_a_header_that_was_lost_is_an_error(tmp_path, pragma):
     settle_geopackage(path)
     with closing(sqlite3.connect(path)) as connection, connection:
         connection.execute(f"PRAGMA {pragma} = 0")
-    with pytest.raises(OSError, match=r"a\.gpkg was not written whole"):
+    with pytest.raises(OSError, match=r"a\.gpkg: it was not written whole"):
         settle_geopackage(path)
 
 

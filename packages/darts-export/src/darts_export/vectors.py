@@ -1,8 +1,9 @@
 """Polygons of objects and of the reliable area, as GeoPackage and GeoParquet."""
 
+import io
 import sqlite3
 from collections.abc import Mapping, Sequence
-from contextlib import closing
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -16,7 +17,7 @@ from darts_export.places import Places, find_places, ground_area, object_uids, t
 from darts_export.products import MEANS
 from darts_export.styles import STYLE_TABLE, style_row
 from darts_utils import step
-from darts_utils.geopackage import settle_geopackage
+from darts_utils.geopackage import settled_geopackage
 from darts_utils.objects import Objects
 from darts_utils.outlines import object_polygons
 
@@ -125,18 +126,19 @@ def write_vectors(frame: "gpd.GeoDataFrame", geopackage: Path, parquet: Path, st
 
     with step("writing GeoPackage"):
         try:
+            content = io.BytesIO()
             pyogrio.write_dataframe(
                 frame,
-                geopackage,
+                content,
                 layer=layer,
                 driver="GPKG",
                 geometry_type="MultiPolygon",
                 dataset_options={"VERSION": "1.3"},
             )
-            _add_style(geopackage, style, layer)
-            settle_geopackage(geopackage)
-        except (DataSourceError, RuntimeError, sqlite3.Error) as error:
+            settled = settled_geopackage(content.getvalue(), partial(_add_style, style=style, layer=layer))
+        except (DataSourceError, RuntimeError, sqlite3.Error, ValueError) as error:
             raise OSError(f"{geopackage.name}: {error}") from error
+        geopackage.write_bytes(settled)
     # Arrow leaves a file that it opened itself open where the disk is full.
     with step("writing GeoParquet"), parquet.open("wb") as file:
         frame.to_parquet(file, index=False, compression="zstd", schema_version="1.1.0", write_covering_bbox=True)
@@ -186,14 +188,13 @@ def _texts(values: Sequence[str] | NDArray[Any]) -> "pd.api.extensions.Extension
     return pd.array(values, dtype="string")
 
 
-def _add_style(geopackage: Path, style: str, layer: str) -> None:
-    with closing(sqlite3.connect(geopackage)) as connection, connection:
-        connection.execute(STYLE_TABLE)
-        connection.execute(
-            "INSERT INTO gpkg_contents (table_name, data_type, identifier, description, srs_id) "
-            "VALUES ('layer_styles', 'attributes', 'layer_styles', '', 0)"
-        )
-        row = style_row(layer, style)
-        names = ", ".join(row)
-        marks = ", ".join("?" * len(row))
-        connection.execute(f"INSERT INTO layer_styles ({names}) VALUES ({marks})", tuple(row.values()))  # noqa: S608
+def _add_style(connection: sqlite3.Connection, style: str, layer: str) -> None:
+    connection.execute(STYLE_TABLE)
+    connection.execute(
+        "INSERT INTO gpkg_contents (table_name, data_type, identifier, description, srs_id) "
+        "VALUES ('layer_styles', 'attributes', 'layer_styles', '', 0)"
+    )
+    row = style_row(layer, style)
+    names = ", ".join(row)
+    marks = ", ".join("?" * len(row))
+    connection.execute(f"INSERT INTO layer_styles ({names}) VALUES ({marks})", tuple(row.values()))  # noqa: S608

@@ -1,6 +1,7 @@
 """GeoPackages that GDAL wrote: checked for what it does not tell, and the same bytes for the same content."""
 
 import sqlite3
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
@@ -15,10 +16,7 @@ _COUNTERS = (24, 92)
 
 
 def settle_geopackage(path: Path) -> None:
-    """Take the time out of a new GeoPackage, and check that it says what it is.
-
-    GDAL writes when it changed a table, and in one file of fifty changes it once more often. Where the disk fails while
-    it writes what the file is, it goes on without.
+    """Take the time out of a new GeoPackage, and check that it says what it is, see :func:`settled_geopackage`.
 
     Args:
         path: A GeoPackage of version 1.3 that nobody has open.
@@ -27,17 +25,50 @@ def settle_geopackage(path: Path) -> None:
         OSError: If it was not written whole, or cannot be read or written.
     """
     try:
-        with closing(sqlite3.connect(path)) as connection, connection:
-            names = ("application_id", "user_version")
-            found = [connection.execute(f"PRAGMA {name}").fetchone()[0] for name in names]
-            connection.execute("UPDATE gpkg_contents SET last_change = ?", [WRITTEN])
-    except sqlite3.Error as error:
+        with closing(sqlite3.connect(path)) as connection:
+            _settle(connection)
+    except (sqlite3.Error, ValueError) as error:
         raise OSError(f"{path.name}: {error}") from error
-    if found != [_APPLICATION_ID, _USER_VERSION]:
-        raise OSError(f"{path.name} was not written whole: its header says {found[0]:#x}, {found[1]}.")
     with path.open("r+b") as file:
-        header = bytearray(file.read(_HEADER_BYTES))
-        for place in _COUNTERS:
-            header[place : place + 4] = (1).to_bytes(4, "big")
+        header = _counted_once(file.read(_HEADER_BYTES))
         file.seek(0)
         file.write(header)
+
+
+def settled_geopackage(content: bytes, change: Callable[[sqlite3.Connection], None] = lambda _: None) -> bytes:
+    """Take the time out of a new GeoPackage in memory, and check that it says what it is.
+
+    GDAL writes when it changed a table, and in one file of fifty it counts one change more. Where the disk fails, it
+    goes on without the statement that failed; in memory no disk fails.
+
+    Args:
+        content: A GeoPackage of version 1.3.
+        change: Changes it further.
+
+    Returns:
+        The GeoPackage, equal for equal content.
+
+    Raises:
+        sqlite3.Error: If it is no database.
+        ValueError: If it does not say that it is a GeoPackage.
+    """
+    with closing(sqlite3.connect(":memory:")) as connection:
+        connection.deserialize(content)
+        change(connection)
+        _settle(connection)
+        return bytes(_counted_once(connection.serialize()))
+
+
+def _settle(connection: sqlite3.Connection) -> None:
+    found = [connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("application_id", "user_version")]
+    if found != [_APPLICATION_ID, _USER_VERSION]:
+        raise ValueError(f"it was not written whole: its header says {found[0]:#x}, {found[1]}")
+    connection.execute("UPDATE gpkg_contents SET last_change = ?", [WRITTEN])
+    connection.commit()
+
+
+def _counted_once(content: bytes) -> bytearray:
+    changed = bytearray(content)
+    for place in _COUNTERS:
+        changed[place : place + 4] = (1).to_bytes(4, "big")
+    return changed
