@@ -165,6 +165,11 @@ def test_an_update_equals_a_build_from_nothing_and_writes_what_changed(tmp_path)
     assert "level2/year=2021" in update.written  # What was known before has changed.
     build(results, tmp_path / "new")
     assert files_of(tmp_path / "updated") == files_of(tmp_path / "new")
+    links = tmp_path / "updated" / "links.parquet"
+    read = pd.read_parquet(links)
+    read.iloc[1:].to_parquet(links)  # A damaged file of the dataset before is not believed.
+    build(results, tmp_path / "updated")
+    assert files_of(tmp_path / "updated") == files_of(tmp_path / "new")
 
 
 @pytest.mark.slow

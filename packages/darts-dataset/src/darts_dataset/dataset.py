@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from darts_dataset.catalog import write_catalog
 from darts_dataset.coverage import write_coverage
@@ -25,6 +26,10 @@ from darts_dataset.tables import read_links, table_bounds
 from darts_utils import ParameterError
 from darts_utils.staging import replaced_folder
 
+if TYPE_CHECKING:
+    import pandas as pd
+
+_LINKS = "links.parquet"
 VERSION = 1
 """Raised where the same inputs give another dataset."""
 
@@ -149,6 +154,7 @@ class _Work:
         history = History(self._scratch, cell_m)
         if release is not None:
             history.read_previous(release.folder, self._all_years[0])
+        links = self._former_links()
         chain = digest_of([keep_share, None if release is None else release.checksums])
         for year in self._all_years:
             partitions = sorted(
@@ -157,12 +163,12 @@ class _Work:
             inputs = [self._parts[part] for part in (*partitions, f"coverage/year={year}")]
             part = f"level2/year={year}"
             chain = digest_of([chain, *inputs])
-            if self._reuse(part, chain, year) and self._before is not None:
-                history.resume(self._new / part / OBJECTS_FILE, read_links(self._before.folder / "links.parquet"))
+            if self._reuse(part, chain, year, possible=links is not None) and links is not None:
+                history.resume(self._new / part / OBJECTS_FILE, links)
                 continue
             files = [self._new / name / DETECTIONS_FILE for name in partitions]
             write_objects(self._new, part, year, files, self._looks_of(year), history, keep_share)
-        write_links(self._new / "links.parquet", history.links)
+        write_links(self._new / _LINKS, history.links)
 
     def finish(self, target: Path, keep_share: float, left_out: dict[str, str]) -> Built:
         files = {part: next((self._new / part).glob("*.parquet")) for part in self._parts}
@@ -199,10 +205,16 @@ class _Work:
     def _looks_of(self, year: int) -> list[Look]:
         return [look for look in self._looks if look.year == year]
 
-    def _reuse(self, part: str, made_from: object, year: int) -> bool:
+    def _former_links(self) -> "pd.DataFrame | None":
+        """Return the links of the dataset before; None where there are none that are as they were written."""
+        if self._before is None or not self._before.is_whole(_LINKS):
+            return None
+        return read_links(self._before.folder / _LINKS)
+
+    def _reuse(self, part: str, made_from: object, year: int, possible: bool = True) -> bool:
         digest = digest_of([VERSION, made_from])
         self._parts[part], self._years[part] = digest, year
-        if self._before is not None and self._before.reuse(part, digest, self._new):
+        if possible and self._before is not None and self._before.reuse(part, digest, self._new):
             self._reused.append(part)
             return True
         return False

@@ -184,4 +184,5 @@ def known_after(before: States, now: States, links: pd.DataFrame) -> States:
     merged: Sequence[str] = links.loc[links["relation"] == "merged", "object_id_from"].tolist()
     ended = set(now.ids) | set(merged)
     stays = np.flatnonzero([name not in ended for name in before.ids])
-    return before.subset(stays).joined(now)
+    known = before.subset(stays).joined(now)
+    return known.subset(np.argsort(known.ids))  # Whether they were found just now or read from a file.

@@ -82,7 +82,7 @@ class Memory:
         names = [name for name in self.checksums if name.startswith((f"{part}/", f"{COPIES}/{part}/"))]
         if self.inputs.get(part) != inputs or not names:
             return False
-        if any(self._differs(name) for name in names):
+        if not all(self.is_whole(name) for name in names):
             return False
         for name in names:
             (new / name).parent.mkdir(parents=True, exist_ok=True)
@@ -92,11 +92,12 @@ class Memory:
                 shutil.copy2(self.folder / name, new / name)
         return True
 
-    def _differs(self, name: str) -> bool:
+    def is_whole(self, name: str) -> bool:
+        """Tell whether a file is there as it was written."""
         try:
-            return file_digest(self.folder / name) != self.checksums[name]
+            return file_digest(self.folder / name) == self.checksums.get(name)
         except OSError:
-            return True
+            return False
 
 
 def write_memory(folder: Path, parts: Mapping[str, str], about: Mapping[str, Any]) -> None:
