@@ -16,12 +16,11 @@ copyright = "The DARTS developers"
 extensions = [
     "myst_parser",
     "sphinx.ext.autodoc",
-    "sphinx.ext.mathjax",
     "sphinx.ext.napoleon",
     "sphinx.ext.viewcode",
     "sphinx_design",
 ]
-myst_enable_extensions = ["colon_fence", "deflist", "dollarmath", "smartquotes"]
+myst_enable_extensions = ["colon_fence", "deflist", "smartquotes"]
 myst_heading_anchors = 3
 exclude_patterns = ["_build"]
 
@@ -45,6 +44,7 @@ nitpick_ignore = [
 
 html_theme = "pydata_sphinx_theme"
 html_title = "DARTS"
+html_sidebars = {"**": ["globaltoc.html"], "index": []}
 html_theme_options = {
     "navigation_with_keys": False,
     "show_toc_level": 2,

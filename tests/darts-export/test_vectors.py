@@ -67,6 +67,18 @@ def folder(make_tile, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
+def test_files_say_that_statistics_are_shares(folder: Path) -> None:
+    assert gpd.read_parquet(folder / "prediction_segments.parquet").attrs == {"darts:statistics_unit": "1"}
+    # GDAL takes the colon for its own separator when it reads an item back; what is in the file is whole.
+    with closing(sqlite3.connect(folder / "prediction_segments.gpkg")) as connection:
+        ((content,),) = connection.execute("SELECT metadata FROM gpkg_metadata")
+    items = {item.get("key"): item.text for item in ET.fromstring(content).iter("MDI")}
+    assert items == {"darts:statistics_unit": "1"}
+    with closing(sqlite3.connect(folder / "prediction_extent.gpkg")) as connection:
+        tables = connection.execute("SELECT name FROM sqlite_master WHERE name = 'gpkg_metadata'").fetchall()
+    assert tables == []
+
+
 @pytest.mark.parametrize("model", ["", "-a", "-b"])
 def test_rows_are_the_objects_of_scikit_image(make_tile, folder: Path, model: str) -> None:
     tile = make_tile(models=("a", "b"))

@@ -15,7 +15,8 @@ from support import standin
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "packages").glob("*/README.md"))]
-PAGES += [ROOT / "docs" / name for name in ("first-run.md", "own-images.md", "utils.md", "evaluation.md", "dataset.md")]
+DOCS = ("coming-from-darts.md", "first-run.md", "own-images.md", "utils.md", "evaluation.md", "dataset.md")
+PAGES += [ROOT / "docs" / name for name in DOCS]
 EXAMPLES = {
     f"{page.relative_to(ROOT)}:{number}": code
     for page in PAGES

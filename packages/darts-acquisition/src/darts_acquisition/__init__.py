@@ -41,6 +41,7 @@ from darts_acquisition.errors import (
     SceneReadError,
     ServiceError,
 )
+from darts_acquisition.io.earthengine import initialize_earth_engine
 from darts_acquisition.io.retry import FetchCancellation, RateLimiter, RetryPolicy, StoppedError, cancellable
 from darts_acquisition.io.settings import ArcticDEMSettings, EarthEngineSettings, RequestLimits, S3Settings
 from darts_acquisition.planet import (
@@ -78,12 +79,20 @@ from darts_acquisition.sentinel2 import (
     search_gee_s2_sr,
 )
 from darts_acquisition.version import RESULTS_VERSION
+from darts_utils.moved import moved_names
 from darts_utils.version import lazy_version
 
 if TYPE_CHECKING:
     __version__: str
 else:
-    __getattr__ = lazy_version(__name__, "darts-acquisition")
+    __getattr__ = moved_names(
+        __name__,
+        {"load_s2_from_gee": "darts_acquisition.load_gee_s2_sr_scene"},
+        others=lazy_version(__name__, "darts-acquisition"),
+    )
+
+get_aoi_from_gee_scene_ids = get_aoi_from_gee_s2_sr_scene_ids
+"""The name that the original gives it."""
 
 __all__ = [
     "RESULTS_VERSION",
@@ -145,11 +154,13 @@ __all__ = [
     "find_planet_scenes",
     "get_aoi_from_cdse_s2_sr_scene_ids",
     "get_aoi_from_gee_s2_sr_scene_ids",
+    "get_aoi_from_gee_scene_ids",
     "get_cdse_s2_sr_scene_ids_from_geodataframe",
     "get_cdse_s2_sr_scene_ids_from_tile_ids",
     "get_gee_s2_sr_scene_ids_from_geodataframe",
     "get_gee_s2_sr_scene_ids_from_tile_ids",
     "get_planet_geometry",
+    "initialize_earth_engine",
     "inspect_cube",
     "list_planet_files",
     "load_arcticdem",

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     import geopandas as gpd
     import pandas as pd
 
+STATISTICS_UNIT = {"darts:statistics_unit": "1"}
+"""Says in the files that statistics of probabilities are shares, 0…1; the original DARTS writes percent."""
 
 _TRACED_AT_A_TIME = 30_000
 """Objects whose outlines are traced together: 2.5 kB of memory each, and no faster with more."""
@@ -77,6 +79,7 @@ def objects_frame(
     outline = frame.geometry.length.to_numpy(np.float64) / np.sqrt(places.areal_scale)
     frame.insert(frame.columns.get_loc("area_m2") + 1, "perimeter_m", outline)
     frame.insert(0, "object_uid", _texts(object_uids(places, context, model)))
+    frame.attrs.update(STATISTICS_UNIT)
     return frame
 
 
@@ -112,7 +115,7 @@ def write_vectors(frame: "gpd.GeoDataFrame", geopackage: Path, parquet: Path, st
     """Write a table as GeoPackage, with a default style for QGIS, and as GeoParquet 1.1 with bounding boxes.
 
     Args:
-        frame: The table.
+        frame: The table; its `attrs` become metadata of the layer and of the table in the other file.
         geopackage: The GeoPackage.
         parquet: The GeoParquet file.
         style: "objects" or "extent".
@@ -134,8 +137,9 @@ def write_vectors(frame: "gpd.GeoDataFrame", geopackage: Path, parquet: Path, st
                 driver="GPKG",
                 geometry_type="MultiPolygon",
                 dataset_options={"VERSION": "1.3"},
+                layer_metadata=dict(frame.attrs) or None,
             )
-            settled = settled_geopackage(content.getvalue(), partial(_add_style, style=style, layer=layer))
+            settled = settled_geopackage(content.getvalue(), partial(_complete, style=style, layer=layer))
         except (DataSourceError, RuntimeError, sqlite3.Error, ValueError) as error:
             raise OSError(f"{geopackage.name}: {error}") from error
         geopackage.write_bytes(settled)
@@ -188,7 +192,13 @@ def _texts(values: Sequence[str] | NDArray[Any]) -> "pd.api.extensions.Extension
     return pd.array(values, dtype="string")
 
 
-def _add_style(connection: sqlite3.Connection, style: str, layer: str) -> None:
+def _complete(connection: sqlite3.Connection, style: str, layer: str) -> None:
+    """Add the style, and write the names of metadata whole, in which GDAL takes the first colon for the end."""
+    if connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'gpkg_metadata'").fetchone():
+        for name, value in STATISTICS_UNIT.items():
+            wrong = '<MDI key="{}">{}={}<'.format(*name.split(":"), value)
+            whole = f'<MDI key="{name}">{value}<'
+            connection.execute("UPDATE gpkg_metadata SET metadata = replace(metadata, ?, ?)", [wrong, whole])
     connection.execute(STYLE_TABLE)
     connection.execute(
         "INSERT INTO gpkg_contents (table_name, data_type, identifier, description, srs_id) "

@@ -6,7 +6,7 @@ from contextlib import closing
 from pathlib import Path
 
 WRITTEN = "1970-01-01T00:00:00.000Z"
-"""When every table of a settled GeoPackage says that it was changed."""
+"""When every table of a settled GeoPackage, and what is said about it, says that it was changed."""
 _APPLICATION_ID = int.from_bytes(b"GPKG", "big")
 _USER_VERSION = 10300
 """What a GeoPackage of version 1.3 says it is (OGC 12-128r17, requirement 2)."""
@@ -64,6 +64,8 @@ def _settle(connection: sqlite3.Connection) -> None:
     if found != [_APPLICATION_ID, _USER_VERSION]:
         raise ValueError(f"it was not written whole: its header says {found[0]:#x}, {found[1]}")
     connection.execute("UPDATE gpkg_contents SET last_change = ?", [WRITTEN])
+    if connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'gpkg_metadata_reference'").fetchone():
+        connection.execute("UPDATE gpkg_metadata_reference SET timestamp = ?", [WRITTEN])
     connection.commit()
 
 

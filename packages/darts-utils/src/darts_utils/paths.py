@@ -201,6 +201,65 @@ class DefaultPaths:
         return FoundCube(new, CubeOrigin.NONE if original is None else CubeOrigin.ORIGINAL, original)
 
 
+class OriginalPaths:
+    """The object ``paths`` of the original DARTS, over a `DefaultPaths` made on first use; nothing here reads it.
+
+    Its folders are attributes, and places that there are several of are methods, as they are there.
+
+    Examples:
+        >>> paths = OriginalPaths()
+        >>> paths.set_defaults(DefaultPaths("/data"))
+        >>> paths.arcticdem(2).relative_to(paths.aux).as_posix()
+        'arcticdem_2m.darts.icechunk'
+    """
+
+    def __init__(self) -> None:
+        self._defaults: DefaultPaths | None = None
+
+    def set_defaults(self, defaults: DefaultPaths) -> None:
+        """Take other roots from now on."""
+        self._defaults = defaults
+
+    def __getattr__(self, name: str) -> Path:
+        attribute = {"out": "output", "aux": "auxiliary"}.get(name, name)
+        if attribute not in ("output", "models", "auxiliary", "input", "cache", "logs", "training", "archive"):
+            raise AttributeError(f"{type(self).__name__} has no attribute {name!r}; DefaultPaths knows all folders.")
+        found: Path = getattr(self._paths(), attribute)
+        return found
+
+    def _paths(self) -> DefaultPaths:
+        if self._defaults is None:
+            self._defaults = DefaultPaths()
+        return self._defaults
+
+    def arcticdem(self, resolution: int) -> Path:
+        """ArcticDEM datacube of a resolution in metres."""
+        return self._paths().arcticdem(resolution)
+
+    def tcvis(self) -> Path:
+        """Datacube of the Tasseled Cap trends of 2000 to 2019."""
+        return self._paths().tcvis
+
+    def planet_scenes(self) -> Path:
+        """PlanetScope scenes."""
+        return self._paths().planet_scenes
+
+    def planet_orthotiles(self) -> Path:
+        """PlanetScope orthotiles."""
+        return self._paths().planet_orthotiles
+
+    def sentinel2_raw_data(self, source: str) -> Path:
+        """Store of raw Sentinel-2 scenes from a source ("cdse" or "gee")."""
+        return self._paths().sentinel2_raw(source)
+
+    def sentinel2_grid(self) -> Path:
+        """Grid of MGRS tiles."""
+        return self._paths().sentinel2_grid
+
+
+paths = OriginalPaths()
+
+
 def original_cube(path: Path | str) -> Path | None:
     """Return the datacube of the original DARTS that lies beside the place of a new one, None where there is none.
 

@@ -18,6 +18,19 @@ _LOCK = threading.Lock()
 """earthengine-api keeps one connection for the whole process; two threads must not initialise it at once."""
 
 
+def initialize_earth_engine(settings: EarthEngineSettings | None = None) -> None:
+    """Initialise Earth Engine for this process; where somebody has done so before, that stays.
+
+    Args:
+        settings: How it is asked, and as whom; None for the defaults.
+
+    Raises:
+        LoginError: If there is no login, or it is refused.
+        ServiceError: If Earth Engine does not answer.
+    """
+    EarthEngineClient(settings).initialize()
+
+
 class EarthEngineClient:
     """Makes requests to Earth Engine, as the settings say. Threads may share one.
 
@@ -35,9 +48,13 @@ class EarthEngineClient:
             LoginError: If there is no login, or it is refused.
             ServiceError: If the request is refused, or all attempts have failed. Its message holds Earth Engine's own.
         """
+        self.initialize()
+        return self._call(request, what)
+
+    def initialize(self) -> None:
+        """Initialise Earth Engine, unless that was done; raises as `ask` does."""
         with _LOCK:
             self._initialize()
-        return self._call(request, what)
 
     def _call(self, request: Callable[[], T], what: str) -> T:
         import ee

@@ -1,0 +1,13 @@
+"""Where names of the original's ``darts_acquisition.s2`` are; nothing here uses this module."""
+
+from darts_utils.moved import moved_names
+
+__getattr__ = moved_names(
+    __name__,
+    {
+        "load_gee_s2_sr_scene": "darts_acquisition.load_gee_s2_sr_scene",
+        "load_cdse_s2_sr_scene": "darts_acquisition.load_cdse_s2_sr_scene",
+        "load_s2_from_gee": "darts_acquisition.load_gee_s2_sr_scene",
+        "load_s2_from_stac": "darts_acquisition.load_cdse_s2_sr_scene",
+    },
+)
