@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from darts_export.context import TileContext
 from darts_export.layers import variable_values
 from darts_export.preview import TITLE_PX, Preview, fit
-from darts_utils.objects import find_objects
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -52,13 +51,9 @@ def write_thumbnail(path: Path, preview: Preview, tile: "xr.Dataset", context: T
 
 def _shrink_mask(mask: NDArray[np.generic], step: int) -> NDArray[np.bool_]:
     """Shrink by a whole number: a block is set if any of its pixels is, so that no object disappears."""
-    objects = find_objects(mask)
-    height, width = (math.ceil(size / step) for size in mask.shape)
-    # Each run of pixels sets a stretch of blocks: +1 where it begins, -1 behind its end, summed up along the row.
-    change = np.zeros((height, width + 1), np.int32)
-    np.add.at(change, (objects.row // step, objects.start // step), 1)
-    np.add.at(change, (objects.row // step, (objects.stop - 1) // step + 1), -1)
-    return np.cumsum(change[:, :-1], axis=1) > 0
+    rows, columns = (np.arange(0, size, step) for size in mask.shape)
+    present = mask if mask.dtype == np.bool_ else mask > 0
+    return np.logical_or.reduceat(np.logical_or.reduceat(present, rows, axis=0), columns, axis=1)
 
 
 def _outer_edge(mask: NDArray[np.generic]) -> NDArray[np.bool_]:

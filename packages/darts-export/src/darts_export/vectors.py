@@ -17,7 +17,7 @@ from darts_export.places import Places, find_places, ground_area, object_uids, t
 from darts_export.products import MEANS
 from darts_export.styles import STYLE_TABLE, style_row
 from darts_utils import step
-from darts_utils.geopackage import settled_geopackage
+from darts_utils.geopackage import write_geopackage
 from darts_utils.objects import Objects
 from darts_utils.outlines import object_polygons
 
@@ -139,10 +139,9 @@ def write_vectors(frame: "gpd.GeoDataFrame", geopackage: Path, parquet: Path, st
                 dataset_options={"VERSION": "1.3"},
                 layer_metadata=dict(frame.attrs) or None,
             )
-            settled = settled_geopackage(content.getvalue(), partial(_complete, style=style, layer=layer))
-        except (DataSourceError, RuntimeError, sqlite3.Error, ValueError) as error:
+        except (DataSourceError, RuntimeError) as error:
             raise OSError(f"{geopackage.name}: {error}") from error
-        geopackage.write_bytes(settled)
+        write_geopackage(geopackage, content, partial(_complete, style=style, layer=layer))
     # Arrow leaves a file that it opened itself open where the disk is full.
     with step("writing GeoParquet"), parquet.open("wb") as file:
         frame.to_parquet(file, index=False, compression="zstd", schema_version="1.1.0", write_covering_bbox=True)

@@ -1,5 +1,6 @@
 """GeoPackages that GDAL wrote: checked for what it does not tell, and the same bytes for the same content."""
 
+import io
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
@@ -16,7 +17,7 @@ _COUNTERS = (24, 92)
 
 
 def settle_geopackage(path: Path) -> None:
-    """Take the time out of a new GeoPackage, and check that it says what it is, see :func:`settled_geopackage`.
+    """Take the time out of a new GeoPackage, and check that it says what it is, see :func:`write_geopackage`.
 
     Args:
         path: A GeoPackage of version 1.3 that nobody has open.
@@ -35,28 +36,31 @@ def settle_geopackage(path: Path) -> None:
         file.write(header)
 
 
-def settled_geopackage(content: bytes, change: Callable[[sqlite3.Connection], None] = lambda _: None) -> bytes:
-    """Take the time out of a new GeoPackage in memory, and check that it says what it is.
+def write_geopackage(path: Path, content: io.BytesIO, change: Callable[[sqlite3.Connection], None]) -> None:
+    """Write a new GeoPackage that GDAL made in memory, without the time and checked for what GDAL does not tell.
 
     GDAL writes when it changed a table, and in one file of fifty it counts one change more. Where the disk fails, it
     goes on without the statement that failed; in memory no disk fails.
 
     Args:
-        content: A GeoPackage of version 1.3.
+        path: The file; equal for equal content.
+        content: A GeoPackage of version 1.3. Closed, so that there are never more than two of it in memory.
         change: Changes it further.
 
-    Returns:
-        The GeoPackage, equal for equal content.
-
     Raises:
-        sqlite3.Error: If it is no database.
-        ValueError: If it does not say that it is a GeoPackage.
+        OSError: If it is no GeoPackage, or cannot be written.
     """
-    with closing(sqlite3.connect(":memory:")) as connection:
-        connection.deserialize(content)
-        change(connection)
-        _settle(connection)
-        return bytes(_counted_once(connection.serialize()))
+    try:
+        with closing(sqlite3.connect(":memory:")) as connection:
+            with content, content.getbuffer() as buffer:
+                connection.deserialize(buffer)
+            change(connection)
+            _settle(connection)
+            settled = memoryview(connection.serialize())
+    except (sqlite3.Error, ValueError) as error:
+        raise OSError(f"{path.name}: {error}") from error
+    with path.open("wb") as file:
+        file.writelines([_counted_once(settled[:_HEADER_BYTES]), settled[_HEADER_BYTES:]])
 
 
 def _settle(connection: sqlite3.Connection) -> None:
@@ -69,8 +73,8 @@ def _settle(connection: sqlite3.Connection) -> None:
     connection.commit()
 
 
-def _counted_once(content: bytes) -> bytearray:
-    changed = bytearray(content)
+def _counted_once(header: bytes | memoryview) -> bytearray:
+    changed = bytearray(header)
     for place in _COUNTERS:
         changed[place : place + 4] = (1).to_bytes(4, "big")
     return changed
