@@ -76,6 +76,7 @@ def fill_and_read(folder: Path) -> None:
     check = darts_acquisition.verify_cube(folder / "dem")
     assert (check.checked, check.damaged) == (1, {})
 
+    assert darts_acquisition.tcvis_trend_of_year(2024) == list(darts_acquisition.TRENDS)[-1] == "2005-2024"
     cube = darts_acquisition.create_tcvis_cube(folder / "tcvis")
     assert cube.product.collection == darts_acquisition.tcvis_product().collection
     window = cube.geobox[cube.window(GRID, 2)]

@@ -11,11 +11,13 @@ from darts_acquisition.auxiliary.arcticdem import (
 )
 from darts_acquisition.auxiliary.loading import Estimate
 from darts_acquisition.auxiliary.tcvis import (
+    TRENDS,
     create_tcvis_cube,
     download_tcvis,
     estimate_tcvis,
     load_tcvis,
     tcvis_product,
+    tcvis_trend_of_year,
 )
 from darts_acquisition.cube.datacube import Datacube
 from darts_acquisition.cube.grid import Chunk, Window
@@ -87,6 +89,7 @@ else:
 
 __all__ = [
     "RESULTS_VERSION",
+    "TRENDS",
     "ArcticDEMSettings",
     "Area",
     "AreaError",
@@ -163,5 +166,6 @@ __all__ = [
     "search_cdse_s2_sr",
     "search_gee_s2_sr",
     "tcvis_product",
+    "tcvis_trend_of_year",
     "verify_cube",
 ]

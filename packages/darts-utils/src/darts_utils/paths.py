@@ -186,7 +186,7 @@ class DefaultPaths:
         return self._find_cube(self._new_arcticdem(resolution), f"arcticdem_{resolution}m.icechunk")
 
     def _new_tctrend(self, year: int) -> Path:
-        return self.auxiliary / f"tctrend{year}{_NEW_SUFFIX}"
+        return self.auxiliary / tctrend_name(year)
 
     def _new_arcticdem(self, resolution: int) -> Path:
         return self.auxiliary / f"arcticdem_{resolution}m{_NEW_SUFFIX}"
@@ -199,6 +199,16 @@ class DefaultPaths:
             return FoundCube(before, CubeOrigin.RELEASE_0_1)
         original = original_cube(new)
         return FoundCube(new, CubeOrigin.NONE if original is None else CubeOrigin.ORIGINAL, original)
+
+
+def tctrend_name(year: int) -> str:
+    """Return the name that the datacube of the Tasseled Cap trends of the 20 years that end with `year` has.
+
+    Examples:
+        >>> tctrend_name(2019)
+        'tctrend2019.darts.icechunk'
+    """
+    return f"tctrend{year}{_NEW_SUFFIX}"
 
 
 def original_cube(path: Path | str) -> Path | None:
