@@ -33,6 +33,7 @@ from darts_acquisition.errors import (
     CubeExistsError,
     CubeNotFoundError,
     EmptySceneError,
+    ForeignCubeError,
     LoginError,
     MissingAuxiliaryDataError,
     OutsideExtentError,
@@ -43,6 +44,7 @@ from darts_acquisition.errors import (
     SceneReadError,
     ServiceError,
 )
+from darts_acquisition.imports.importing import ImportReport, import_cube, inspect_origin
 from darts_acquisition.io.retry import FetchCancellation, RateLimiter, RetryPolicy, StoppedError, cancellable
 from darts_acquisition.io.settings import ArcticDEMSettings, EarthEngineSettings, RequestLimits, S3Settings
 from darts_acquisition.planet import (
@@ -113,6 +115,8 @@ __all__ = [
     "Estimate",
     "FetchCancellation",
     "FetchReport",
+    "ForeignCubeError",
+    "ImportReport",
     "LoginError",
     "MissingAuxiliaryDataError",
     "OutsideExtentError",
@@ -153,7 +157,9 @@ __all__ = [
     "get_gee_s2_sr_scene_ids_from_geodataframe",
     "get_gee_s2_sr_scene_ids_from_tile_ids",
     "get_planet_geometry",
+    "import_cube",
     "inspect_cube",
+    "inspect_origin",
     "list_planet_files",
     "load_arcticdem",
     "load_cdse_s2_sr_scene",
