@@ -9,6 +9,7 @@ import numpy as np
 import rasterio
 import zarr
 from odc.geo.geobox import GeoBox
+from zarr.codecs import BloscCodec
 
 from darts_acquisition import CubeProduct, Window
 
@@ -55,7 +56,12 @@ def write_smart_geocube(
             stored = values.astype(bool) if name == "arcticdem_data_mask" else values
             options = {"fill_value": fill_value} if name == "dem" else {}
             array = group.create_array(
-                NAMES[name], shape=stored.shape, dtype=stored.dtype, chunks=(chunk_px, chunk_px), **options
+                NAMES[name],
+                shape=stored.shape,
+                dtype=stored.dtype,
+                chunks=(chunk_px, chunk_px),
+                compressors=[BloscCodec()],
+                **options,
             )
             array[...] = stored
         session.commit("by another program")
