@@ -117,6 +117,7 @@ class SmartGeocube:
             while len(kept) >= _KEPT_CHUNKS:
                 kept.popitem(last=False)
             size = self._size
+            self._check_length(name, row, col)
             try:
                 kept[row, col] = np.asarray(
                     self._arrays[name][row * size : (row + 1) * size, col * size : (col + 1) * size]
@@ -127,6 +128,27 @@ class SmartGeocube:
                     f"{error}."
                 ) from error
         return kept[row, col]
+
+    def _check_length(self, name: str, row: int, col: int) -> None:
+        """Check that a chunk is as long as Blosc wrote it: Blosc itself reads on beyond the end of one that is cut off.
+
+        The last four of the 16 bytes that a chunk of Blosc begins with are its length.
+        """
+        from zarr.buffer import default_buffer_prototype
+        from zarr.codecs import BloscCodec
+
+        if not any(isinstance(codec, BloscCodec) for codec in self._arrays[name].metadata.codecs):
+            return
+        key = f"{_NAMES[name]}/c/{row}/{col}"
+        stored = run_async(lambda: self._session.store.get(key, default_buffer_prototype()))
+        if stored is None:  # nothing was written
+            return
+        expected = int.from_bytes(stored[12:16].to_bytes(), "little")
+        if len(stored) != expected:
+            raise CubeDamagedError(
+                f"The chunk in row {row}, column {col} of {_NAMES[name]} in {self._location} has {len(stored)} bytes; "
+                f"expected {expected}."
+            )
 
     def _offset(self) -> tuple[int, int]:
         """Return where the upper left pixel of the cube lies in the product's grid."""
