@@ -202,7 +202,13 @@ class DefaultPaths:
 
 
 def tctrend_name(year: int) -> str:
-    """Return the name that the datacube of the Tasseled Cap trends of the 20 years that end with `year` has.
+    """Return the name that the datacube of the Tasseled Cap trends of 20 years has.
+
+    Args:
+        year: The last of the years.
+
+    Returns:
+        Name of the folder.
 
     Examples:
         >>> tctrend_name(2019)

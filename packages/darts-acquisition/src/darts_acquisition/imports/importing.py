@@ -98,7 +98,20 @@ def import_cube(
 
 
 def inspect_origin(origin: "str | os.PathLike[str]", product: str | None = None) -> CubeProduct:
-    """Say what a datacube or a mosaic of another program holds; arguments and errors are those of `import_cube`."""
+    """Say what a datacube or a mosaic of another program holds.
+
+    Args:
+        origin: As for `import_cube`.
+        product: As for `import_cube`.
+
+    Returns:
+        The product.
+
+    Raises:
+        CubeNotFoundError: If there is nothing at `origin`.
+        CubeError: If it cannot be imported, or holds something else than `product`.
+        ParameterError: If there is no such product.
+    """
     return open_origin(Path(origin), None if product is None else product_named(product)).product
 
 
