@@ -21,6 +21,7 @@ from darts_acquisition import (
     Window,
     arcticdem_product,
     create_arcticdem_cube,
+    import_cube,
     load_planet_masks,
     load_planet_scene,
 )
@@ -28,7 +29,9 @@ from darts_acquisition.cube.grid import chunk_block, chunk_window, chunks_where
 from darts_acquisition.cube.repository import BRANCH
 from darts_acquisition.cube.shards import _fetch, checked, find_decoder
 from darts_acquisition.cube.transaction import Transaction
+from darts_acquisition.imports.smart_geocubes import SmartGeocube
 from darts_utils import usable_cpus
+from support.foreign_cubes import write_smart_geocube
 
 CHUNKS = 4
 """Chunks of the cube along an edge that hold data: 28.8 km."""
@@ -183,3 +186,24 @@ def test_planet_scene_and_masks_against_reading_the_files(benchmark, tmp_path):
     benchmark.pedantic(load, rounds=3, warmup_rounds=1)
     files = seconds(lambda: (read(image), read(mask)))
     benchmark.extra_info["times_reading_the_files"] = round(benchmark.stats.stats.median / files, 2)
+
+
+def test_import_of_a_foreign_cube(benchmark, tmp_path):
+    """Decoded pixels per second, and how often an import could read its origin in that time."""
+    product = arcticdem_product(2)
+    whole = Window.of(2_700_000 - 50, 2_700_000 + 10_750, 1_260_000 - 50, 1_260_000 + 10_750)
+    row, col = np.mgrid[: whole.shape[0], : whole.shape[1]].astype("float32")
+    dem = 200 + 100 * np.sin(col / 900) * np.cos(row / 700)
+    dem += np.random.default_rng(1).normal(0, 0.15, whole.shape).astype("float32")
+    content = {"dem": np.round(dem * 128) / 128, "arcticdem_data_mask": np.ones(whole.shape, "uint8")}
+    names = [f"{row}_26_{half}_{side}_2m_v4.1" for row in (27, 28) for half in "12" for side in "12"]
+    old = write_smart_geocube(tmp_path / "old", product.geobox[whole], content, names, title="ArcticDEM2m")
+    folders = iter(tmp_path / f"new{number}" for number in range(9))
+    report = benchmark.pedantic(lambda: import_cube(old, next(folders)), rounds=3, warmup_rounds=1)
+    assert report.filled == 4
+    decoded = report.filled * product.chunk_px**2 * 5
+    origin = SmartGeocube(old)
+    windows = [chunk_window(chunk, 3600, product.geobox) for chunk in Datacube.open(tmp_path / "new0").known()]
+    reading = seconds(lambda: [origin.read(window) for window in windows])
+    benchmark.extra_info["megabytes_per_second"] = round(decoded / 1e6 / benchmark.stats.stats.median)
+    benchmark.extra_info["times_reading_alone"] = round(benchmark.stats.stats.median / reading, 2)

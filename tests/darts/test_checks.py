@@ -11,7 +11,7 @@ import icechunk
 import pytest
 import zarr
 
-from darts.errors import ConfigurationError, ForeignCubeWarning
+from darts.errors import ConfigurationError
 from darts.pipelines.sequential_v2 import PlanetPipeline
 from darts.run import checks
 from darts.run.progress import warnings_once
@@ -130,10 +130,10 @@ def test_a_cube_of_another_program_is_left_alone_and_named(tmp_path: Path) -> No
         zarr.create_group(session.store).create_array("dem", shape=(4, 4), dtype="float32")
         session.commit("by another program")
     before = {path: path.read_bytes() for path in beside.rglob("*") if path.is_file()}
-    with pytest.warns(ForeignCubeWarning, match=rf"{beside} is a datacube of another program \(smart-geocubes\)"):
-        _check_cube(place)
-    with pytest.raises(ConfigurationError, match=rf"at {place}: fetch one with .* {beside} is a datacube of"):
-        _check_offline(place)
+    command = rf"`darts cube import {beside} --to {place}`"
+    for check in (_check_cube, _check_offline):
+        with pytest.raises(ConfigurationError, match=rf"{beside} is a datacube of another program .*{command}"):
+            check(place)
     assert {path: path.read_bytes() for path in beside.rglob("*") if path.is_file()} == before
     assert not place.exists()
 

@@ -11,9 +11,10 @@ from pyproj import Transformer
 from shapely.geometry import shape
 
 from darts.cli import run_command
-from darts_acquisition import Chunk, CubeProduct, Datacube, Window
+from darts_acquisition import Chunk, CubeProduct, Datacube, Window, tcvis_product
 from support.arcticdem import small_product
 from support.commands import logging_restored
+from support.foreign_cubes import write_smart_geocube
 from support.lanes import mostly_slow
 
 
@@ -50,6 +51,34 @@ def cube(tmp_path: Path) -> Datacube:
 def damage(cube: Datacube) -> None:
     """Remove the largest of the cube's files that hold data."""
     max((Path(cube.path) / "chunks").iterdir(), key=lambda file: file.stat().st_size).unlink()
+
+
+@pytest.fixture
+def original(tmp_path: Path) -> Path:
+    """A cube of the first DARTS under its own name, in which everything is 0 but for one chunk."""
+    product = tcvis_product("2001-2020")
+    grid = product.geobox[Window.of(3600, 7200, 7200, 10800)]
+    content = {each.name: np.full(grid.shape, 9, "uint8") for each in product.variables}
+    (tmp_path / "aux").mkdir()
+    return write_smart_geocube(tmp_path / "aux" / "TCTrend2020.icechunk", grid, content, ["0-0"], title="TCTrend2020")
+
+
+def test_import_writes_beside_the_original_and_info_names_the_command(darts, original: Path) -> None:
+    for command in ("info", "verify"):
+        code, _, error = darts(command, str(original))
+        assert code == 2
+        assert f"darts cube import {original}" in error.replace("\n", "")
+    code, _, error = darts("import", str(original), "--product", "tcvis-2000-2019")
+    assert code == 2
+    code, output, _ = darts("import", str(original))
+    assert code == 0
+    place = original.with_name("tctrend2020.darts.icechunk")
+    assert output.startswith(
+        f"1 chunks of users/ingmarnitze/TCTrend_SR_2001-2020_TCVIS are in {place} now, 0 hold nothing"
+    )
+    assert list(Datacube.open(place).known()) == [Chunk(1, 2)]
+    code, output, _ = darts("import", str(original), "--to", str(place))
+    assert (code, output[:8]) == (0, "0 chunks")
 
 
 def test_info_shows_extent_size_and_area(darts, cube: Datacube) -> None:

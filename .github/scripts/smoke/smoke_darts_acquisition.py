@@ -76,6 +76,15 @@ def fill_and_read(folder: Path) -> None:
     check = darts_acquisition.verify_cube(folder / "dem")
     assert (check.checked, check.damaged) == (1, {})
 
+    assert darts_acquisition.tcvis_trend_of_year(2024) == list(darts_acquisition.TRENDS)[-1] == "2005-2024"
+    try:
+        darts_acquisition.import_cube(folder / "dem", folder / "imported")
+    except darts_acquisition.CubeError as error:
+        assert "no datacube of smart-geocubes" in str(error)  # noqa: PT017
+    try:
+        darts_acquisition.inspect_origin(folder / "absent")
+    except darts_acquisition.CubeNotFoundError as error:
+        assert "nothing" in str(error)  # noqa: PT017
     cube = darts_acquisition.create_tcvis_cube(folder / "tcvis")
     assert cube.product.collection == darts_acquisition.tcvis_product().collection
     window = cube.geobox[cube.window(GRID, 2)]

@@ -11,11 +11,13 @@ from darts_acquisition.auxiliary.arcticdem import (
 )
 from darts_acquisition.auxiliary.loading import Estimate
 from darts_acquisition.auxiliary.tcvis import (
+    TRENDS,
     create_tcvis_cube,
     download_tcvis,
     estimate_tcvis,
     load_tcvis,
     tcvis_product,
+    tcvis_trend_of_year,
 )
 from darts_acquisition.cube.datacube import Datacube
 from darts_acquisition.cube.grid import Chunk, Window
@@ -31,6 +33,7 @@ from darts_acquisition.errors import (
     CubeExistsError,
     CubeNotFoundError,
     EmptySceneError,
+    ForeignCubeError,
     LoginError,
     MissingAuxiliaryDataError,
     OutsideExtentError,
@@ -42,6 +45,7 @@ from darts_acquisition.errors import (
     ServiceError,
 )
 from darts_acquisition.io.earthengine import initialize_earth_engine
+from darts_acquisition.imports.importing import ImportReport, import_cube, inspect_origin
 from darts_acquisition.io.retry import FetchCancellation, RateLimiter, RetryPolicy, StoppedError, cancellable
 from darts_acquisition.io.settings import ArcticDEMSettings, EarthEngineSettings, RequestLimits, S3Settings
 from darts_acquisition.planet import (
@@ -96,6 +100,7 @@ get_aoi_from_gee_scene_ids = get_aoi_from_gee_s2_sr_scene_ids
 
 __all__ = [
     "RESULTS_VERSION",
+    "TRENDS",
     "ArcticDEMSettings",
     "Area",
     "AreaError",
@@ -119,6 +124,8 @@ __all__ = [
     "Estimate",
     "FetchCancellation",
     "FetchReport",
+    "ForeignCubeError",
+    "ImportReport",
     "LoginError",
     "MissingAuxiliaryDataError",
     "OutsideExtentError",
@@ -161,7 +168,9 @@ __all__ = [
     "get_gee_s2_sr_scene_ids_from_tile_ids",
     "get_planet_geometry",
     "initialize_earth_engine",
+    "import_cube",
     "inspect_cube",
+    "inspect_origin",
     "list_planet_files",
     "load_arcticdem",
     "load_cdse_s2_sr_scene",
@@ -174,5 +183,6 @@ __all__ = [
     "search_cdse_s2_sr",
     "search_gee_s2_sr",
     "tcvis_product",
+    "tcvis_trend_of_year",
     "verify_cube",
 ]

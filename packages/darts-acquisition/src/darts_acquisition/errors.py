@@ -40,6 +40,10 @@ class CubeError(DartsError, ValueError):
     """What lies at a path is no datacube of this package, or not the one that was asked for."""
 
 
+class ForeignCubeError(CubeError):
+    """What lies at a path is a datacube of smart-geocubes, which `import_cube` takes over."""
+
+
 class CubeDamagedError(CubeError):
     """A part of a datacube has changed on its storage since it was written."""
 

@@ -186,7 +186,7 @@ class DefaultPaths:
         return self._find_cube(self._new_arcticdem(resolution), f"arcticdem_{resolution}m.icechunk")
 
     def _new_tctrend(self, year: int) -> Path:
-        return self.auxiliary / f"tctrend{year}{_NEW_SUFFIX}"
+        return self.auxiliary / tctrend_name(year)
 
     def _new_arcticdem(self, resolution: int) -> Path:
         return self.auxiliary / f"arcticdem_{resolution}m{_NEW_SUFFIX}"
@@ -258,6 +258,22 @@ class OriginalPaths:
 
 
 paths = OriginalPaths()
+
+
+def tctrend_name(year: int) -> str:
+    """Return the name that the datacube of the Tasseled Cap trends of 20 years has.
+
+    Args:
+        year: The last of the years.
+
+    Returns:
+        Name of the folder.
+
+    Examples:
+        >>> tctrend_name(2019)
+        'tctrend2019.darts.icechunk'
+    """
+    return f"tctrend{year}{_NEW_SUFFIX}"
 
 
 def original_cube(path: Path | str) -> Path | None:

@@ -33,7 +33,3 @@ class IgnoredOptionWarning(DartsWarning):
 
 class InputChangedError(DartsError, OSError):
     """A file was changed while it was read."""
-
-
-class ForeignCubeWarning(DartsWarning):
-    """Beside the place of a new datacube lies one of another program, which is not read."""

@@ -2,6 +2,7 @@
 
 import math
 import os
+import re
 import threading
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -11,7 +12,7 @@ import numpy as np
 from darts_acquisition.auxiliary.loading import Estimate, download_product, estimate_product, read_product
 from darts_acquisition.cube.areas import AreaLike
 from darts_acquisition.cube.datacube import Datacube
-from darts_acquisition.cube.grid import lonlat_bounds
+from darts_acquisition.cube.grid import Window, lonlat_bounds
 from darts_acquisition.cube.ingest import FetchReport, Progress
 from darts_acquisition.cube.product import CubeProduct, CubeVariable
 from darts_acquisition.errors import ServiceError
@@ -30,6 +31,10 @@ RESOLUTIONS = (2, 10, 32)
 
 _LEFT, _TOP, _EDGE = -4_000_000, 4_100_000, 8_100_000
 """Corner and edge in metres of the square in EPSG:3413 that holds all tiles of the mosaics (tiles of 100 km)."""
+
+_SOUTH = -4_000_000
+"""Lower edge of the southernmost row of tiles in metres; the leftmost column begins at `_LEFT`."""
+_TILE_M = 100_000
 
 _MARGIN_M = 5000
 """How far beyond a chunk is searched. In degrees the straight edge of a tile of 100 km lies up to 2.3 km beside its
@@ -70,6 +75,36 @@ def arcticdem_product(resolution: int) -> CubeProduct:
             CubeVariable("arcticdem_data_mask", mask.dtype, 0, mask.long_name, mask.units),
         ),
     )
+
+
+def tile_window(name: str, product: CubeProduct) -> Window | None:
+    """Return what a tile of the mosaic covers of the product's grid, by the tile's name.
+
+    Tiles of 100 km are named by row and column from the south-west corner on, both from 1 (``36_24_10m_v4.1``). Those
+    of 2 m are quarters, of which the first number is the southern (1) or northern (2) half, the second the western (1)
+    or eastern (2) one (``14_52_2_1_2m_v4.1``). The 100 m by which tiles overlap their neighbours are left out.
+
+    Args:
+        name: Name of the tile.
+        product: The product, see `arcticdem_product`.
+
+    Returns:
+        The window, None for a name that is none of the product's.
+    """
+    affine = product.geobox.affine
+    metres = round(affine.a)
+    quarter = "_([12])_([12])" if metres == 2 else ""
+    match = re.fullmatch(rf"(\d\d)_(\d\d){quarter}_{metres}m_{re.escape(product.version)}", name)
+    if match is None:
+        return None
+    numbers = [int(number) - 1 for number in match.groups()]
+    edge = _TILE_M // 2 if quarter else _TILE_M
+    south, west = (number * _TILE_M for number in numbers[:2])
+    if quarter:
+        south, west = south + numbers[2] * edge, west + numbers[3] * edge
+    bottom = round((affine.f - _SOUTH - south) / metres)
+    left = round((_LEFT + west - affine.c) / metres)
+    return Window.of(bottom - edge // metres, bottom, left, left + edge // metres)
 
 
 def create_arcticdem_cube(path: "str | os.PathLike[str]", resolution: int, *, s3: S3Settings | None = None) -> Datacube:

@@ -24,8 +24,13 @@ if TYPE_CHECKING:
     import xarray as xr
     from odc.geo.geobox import GeoBox
 
-TRENDS = ("2000-2019", "2001-2020", "2003-2022")
-"""Periods for which the trends are published."""
+TRENDS = {
+    "2000-2019": "users/ingmarnitze/TCTrend_SR_2000-2019_TCVIS",
+    "2001-2020": "users/ingmarnitze/TCTrend_SR_2001-2020_TCVIS",
+    "2003-2022": "users/ingmarnitze/TCTrend_SR_2003-2022_TCVIS",
+    "2005-2024": "projects/ee-ingmarnitze/assets/TCTrend_SR_2005-2024_TCVIS",
+}
+"""Periods for which the trends are published, the earliest first, and Earth Engine's name of each collection."""
 
 _DEGREES = 0.00026949458523585647
 """Pixel size of the published images in degrees: 30 m at the equator."""
@@ -47,7 +52,7 @@ def tcvis_product(trend: str = "2000-2019") -> CubeProduct:
     """Describe a TCVIS collection as a datacube.
 
     Args:
-        trend: Period of the trend: "2000-2019", "2001-2020" or "2003-2022".
+        trend: Period of the trend, one of `TRENDS`.
 
     Returns:
         The product: EPSG:4326 at 0.00026949458523585647°, all longitudes, 45 to 84° N, `tc_brightness`,
@@ -69,10 +74,26 @@ def tcvis_product(trend: str = "2000-2019") -> CubeProduct:
     return CubeProduct(
         name="tcvis",
         version=trend,
-        collection=f"users/ingmarnitze/TCTrend_SR_{trend}_TCVIS",
+        collection=TRENDS[trend],
         geobox=GeoBox((top - bottom, 2 * half), affine, "EPSG:4326"),
         variables=tuple(CubeVariable(band.name, band.dtype, 0, band.long_name, band.units) for band in bands),
     )
+
+
+def tcvis_trend_of_year(year: int) -> str:
+    """Return the period of the trend that suits an image: the first one that ends after the image's year.
+
+    Args:
+        year: Year in which the image was taken.
+
+    Returns:
+        One of `TRENDS`, the newest where none ends after the year.
+
+    Examples:
+        >>> [tcvis_trend_of_year(year) for year in (2018, 2019, 2021, 2022, 2024)]
+        ['2000-2019', '2001-2020', '2003-2022', '2005-2024', '2005-2024']
+    """
+    return next((trend for trend in TRENDS if int(trend[-4:]) > year), list(TRENDS)[-1])
 
 
 def create_tcvis_cube(
@@ -82,7 +103,7 @@ def create_tcvis_cube(
 
     Args:
         path: Folder to create, or ``s3://bucket/prefix``.
-        trend: Period of the trend: "2000-2019", "2001-2020" or "2003-2022".
+        trend: Period of the trend, one of `TRENDS`.
         s3: Which object storage; None for what the environment names.
 
     Returns:
@@ -161,7 +182,7 @@ def download_tcvis(
     Args:
         aoi: The area: a GeoDataFrame, a geometry of odc.geo, a geobox, or several of these, in any CRS.
         data_dir: Folder of the datacube, or ``s3://bucket/prefix``; it is created where there is none.
-        trend: Period of the trend: "2000-2019", "2001-2020" or "2003-2022".
+        trend: Period of the trend, one of `TRENDS`.
         settings: How Earth Engine is asked; None for the defaults.
         s3: Which object storage holds the cube; None for what the environment names.
         progress: Called with the number of chunks that are done and the number of those to fetch.

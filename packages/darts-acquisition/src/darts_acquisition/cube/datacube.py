@@ -28,6 +28,7 @@ from darts_acquisition.errors import (
     CubeError,
     CubeExistsError,
     CubeNotFoundError,
+    ForeignCubeError,
     MissingAuxiliaryDataError,
 )
 from darts_acquisition.io.settings import S3Settings
@@ -91,6 +92,7 @@ class Datacube:
 
         Raises:
             CubeNotFoundError: If there is nothing at the path, or an empty folder.
+            ForeignCubeError: If there is a datacube of smart-geocubes, which `import_cube` takes over.
             CubeError: If there is something else, or what may not be read, or a cube of a format that this version
                 cannot read.
             ParameterError: If the path is an address of another kind.
@@ -102,6 +104,8 @@ class Datacube:
         try:
             group = zarr.open_group(repository.readonly_session(BRANCH).store, mode="r")
             product = CubeProduct.from_attrs(group.attrs.asdict())
+        except ForeignCubeError as error:
+            raise ForeignCubeError(f"{location} is no datacube of DARTS. {error}") from error
         except (FileNotFoundError, CubeError) as error:  # no Zarr group, or not ours
             raise CubeError(f"{location} is no datacube of DARTS, or a damaged one: {error}") from error
         return cls(location, product, repository)

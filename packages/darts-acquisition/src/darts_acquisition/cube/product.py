@@ -4,13 +4,17 @@ import math
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from darts_acquisition.errors import CubeError
+from darts_acquisition.errors import CubeError, ForeignCubeError
 
 if TYPE_CHECKING:
     from odc.geo.geobox import GeoBox
 
 FORMAT = 1
 """Version of the layout of a datacube; raised when old code could misread a new cube."""
+
+
+SMART_GEOCUBES = ("loaded_patches", "loaded_tiles")
+"""Attributes by which a datacube of smart-geocubes is known: they list what was loaded, the present one first."""
 
 
 @dataclass(frozen=True)
@@ -84,12 +88,18 @@ class CubeProduct:
         """Read what `to_attrs` wrote.
 
         Raises:
+            ForeignCubeError: If they are those of a datacube of smart-geocubes.
             CubeError: If the attributes are not those of a datacube, or of one that this version cannot read.
         """
         from affine import Affine
         from odc.geo.geobox import GeoBox
 
         found = attrs.get("darts_cube_format")
+        if found is None and any(name in attrs for name in SMART_GEOCUBES):
+            raise ForeignCubeError(
+                f"It is a datacube of smart-geocubes ({attrs.get('title')}), which is not read in its place; an import "
+                "takes it over into a new datacube."
+            )
         if found != FORMAT:
             raise CubeError(
                 f"Expected a datacube of format {FORMAT}, found "

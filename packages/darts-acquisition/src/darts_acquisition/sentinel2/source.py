@@ -55,6 +55,10 @@ class Sentinel2Source:
         """
         return check_scene_id(scene_id, self.name)
 
+    def year(self, scene_id: str) -> int:
+        """Return the year in which a scene was taken, which its name says."""
+        return int(self.check_scene_id(scene_id).split("_")[2 if self.name == "cdse" else 0][:4])
+
     def search(self, **conditions: Any) -> "gpd.GeoDataFrame":
         """Find scenes; conditions, result and errors are those of `search_cdse_s2_sr`."""
         search = search_cdse_s2_sr if self.name == "cdse" else search_gee_s2_sr

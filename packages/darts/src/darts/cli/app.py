@@ -187,6 +187,34 @@ def cube_info(
     show_cube(path, geojson)
 
 
+@cube.command("import")
+def cube_import(
+    origin: Annotated[
+        Path,
+        typer.Argument(
+            metavar="FOLDER",
+            help="Datacube of smart-geocubes (those of the first DARTS), or a GeoTIFF or VRT of ArcticDEM tiles.",
+            show_default=False,
+        ),
+    ],
+    product: Annotated[
+        str | None,
+        typer.Option(
+            help="What it holds: arcticdem-2m, -10m, -32m, or tcvis-2000-2019 (or another period).",
+            show_default="what it says itself",
+        ),
+    ] = None,
+    to: Annotated[
+        str | None,
+        typer.Option(help="The new datacube, a folder or s3://bucket/prefix.", show_default="where a run looks for it"),
+    ] = None,
+) -> None:
+    """Take over a datacube that another program filled: what is provably complete, into a new one."""
+    from darts.cli.cubes import take_over
+
+    take_over(origin, product, to)
+
+
 @cube.command("verify")
 def cube_verify(
     path: _CubePath,

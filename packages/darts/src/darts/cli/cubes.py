@@ -9,9 +9,11 @@ from rich.console import Console
 from rich.table import Table
 
 from darts.errors import ConfigurationError
+from darts.run.checks import import_hint
+from darts_utils import DefaultPaths, original_cube
 
 if TYPE_CHECKING:
-    from darts_acquisition import CubeInfo
+    from darts_acquisition import CubeInfo, CubeProduct
 
 
 def show_cube(path: str, geojson: Path | None = None) -> None:
@@ -24,9 +26,12 @@ def show_cube(path: str, geojson: Path | None = None) -> None:
     Raises:
         ConfigurationError: If the file cannot be written.
     """
-    from darts_acquisition import inspect_cube
+    from darts_acquisition import ForeignCubeError, inspect_cube
 
-    info = inspect_cube(path)
+    try:
+        info = inspect_cube(path)
+    except ForeignCubeError as error:
+        raise ConfigurationError(f"{error} {import_hint(path)}") from error
     table = Table(show_header=False, box=None)
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
@@ -55,7 +60,7 @@ def verify(path: str, *, repair: bool = False) -> None:
     Raises:
         SystemExit: With code 1 if something is damaged, also if it was repaired.
     """
-    from darts_acquisition import CubeDamagedError, verify_cube
+    from darts_acquisition import CubeDamagedError, ForeignCubeError, verify_cube
 
     with Console(stderr=True).status("Reading …") as status:
 
@@ -67,6 +72,8 @@ def verify(path: str, *, repair: bool = False) -> None:
         except CubeDamagedError as error:  # its lists; what is damaged beyond them is in `found`
             typer.echo(str(error))
             raise SystemExit(1) from error
+        except ForeignCubeError as error:
+            raise ConfigurationError(f"{error} {import_hint(path)}") from error
     for chunk, reason in found.damaged.items():
         typer.echo(f"row {chunk.row}, column {chunk.col}: {reason}")
     typer.echo(f"{found.checked} chunks read, {len(found.damaged)} damaged.")
@@ -77,6 +84,50 @@ def verify(path: str, *, repair: bool = False) -> None:
     else:
         typer.echo("With --repair they count as missing, and are fetched again when they are needed.")
     raise SystemExit(1)
+
+
+def take_over(origin: Path, product: str | None, to: str | None) -> None:
+    """Import a datacube or a mosaic that another program filled, and print what was taken over.
+
+    Args:
+        origin: The datacube of smart-geocubes, or a GeoTIFF or VRT of ArcticDEM tiles.
+        product: What it holds; None for what it says itself.
+        to: Where the new datacube lies; None for its default place, beside an origin that has the original's name.
+
+    Raises:
+        SystemExit: With code 1 if a part of the origin is damaged.
+    """
+    from darts_acquisition import import_cube, inspect_origin
+
+    holds = inspect_origin(origin, product)
+    place = to or str(_place_of(origin, holds))
+    with Console(stderr=True).status("Importing …") as status:
+
+        def tell(done: int, total: int) -> None:
+            status.update(f"Importing chunk {done} of {total} …")
+
+        report = import_cube(origin, place, product, progress=tell)
+    typer.echo(
+        f"{report.filled} chunks of {report.product.collection} are in {place} now, {report.empty} hold nothing, "
+        f"{report.present} were there before. {report.incomplete} are not provably complete, and are fetched when they "
+        "are needed."
+    )
+    for chunk, reason in report.damaged.items():
+        typer.echo(f"row {chunk.row}, column {chunk.col}: {reason}")
+    if report.damaged:
+        typer.echo(f"{len(report.damaged)} chunks cannot be read, and are fetched when they are needed.")
+        raise SystemExit(1)
+
+
+def _place_of(origin: Path, product: "CubeProduct") -> Path:
+    """Return where a new datacube of a product lies: beside that of the original, else where a run looks for it."""
+    defaults = DefaultPaths()
+    if product.name == "arcticdem":
+        found = defaults.find_arcticdem(round(product.geobox.affine.a))
+    else:
+        found = defaults.find_tctrend(int(product.version[-4:]))
+    beside = origin.absolute().parent / found.path.name
+    return beside if original_cube(beside) == origin.absolute() else found.path
 
 
 def _describe(info: "CubeInfo") -> dict[str, str]:

@@ -9,6 +9,7 @@ import logging
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from darts.run.trends import BY_YEAR, TrendCubes
 from darts_utils import DartsError
 
 if TYPE_CHECKING:
@@ -41,54 +42,64 @@ class CubesNow:
     """What the cubes of a run hold now, asked for once each.
 
     Args:
-        locations: Folder or address of each cube by the name that it has in manifests ("arcticdem", "tcvis").
+        arcticdem: Folder or address of the ArcticDEM datacube.
+        trends: The TCVIS datacubes.
+
+    Attributes:
+        by_year: Whether the year of a tile's image decides which trend the tile reads.
     """
 
-    def __init__(self, locations: Mapping[str, str]) -> None:
-        self._locations = locations
+    def __init__(self, arcticdem: str, trends: TrendCubes) -> None:
+        self.by_year = trends.trend == BY_YEAR
+        self._arcticdem = arcticdem
+        self._trends = trends
         self._cubes: dict[str, Datacube | None] = {}
         self._identities: dict[str, dict[str, str]] = {}
 
-    def change(self, before: Mapping[str, Any]) -> str:
+    def change(self, before: Mapping[str, Any], year: int | None) -> str:
         """Name the first difference between what a tile was made from and what the cubes hold.
 
         Chunks that a cube does not hold, or a cube that is not there, would be fetched from the same product again and
         count as unchanged.
 
         Args:
-            before: By name of the cube, what :func:`describe_auxiliary` returned.
+            before: By name in manifests ("arcticdem", "tcvis"), what :func:`describe_auxiliary` returned.
+            year: Year in which the tile's image was taken, None where that is not known.
 
         Returns:
             What changed, an empty string if nothing did.
         """
         for name, read in before.items():
-            cube = self._cube(name)
+            location = self._arcticdem
+            if name == "tcvis":
+                wanted = self._trends.collections_of_year(year)
+                if read.get("product") not in wanted:
+                    return f"{name} was {read.get('product')}, is {' or '.join(wanted)}"
+                location = wanted[read["product"]]
+            cube = self._cube(location)
             if cube is None:
                 continue
             if (cube.product.collection, cube.product.version) != (read.get("product"), read.get("version")):
                 held = f"{cube.product.collection} {cube.product.version}"
                 return f"{name} was {read.get('product')} {read.get('version')}, is {held}"
-            known = self._identities[name]
+            known = self._identities[location]
             for chunk, identity in read.get("chunks", {}).items():
                 now = known.get(chunk, _UNKNOWN)
                 if now not in (_UNKNOWN, identity):
                     return f"chunk {chunk} of {name} has another content"
         return ""
 
-    def _cube(self, name: str) -> "Datacube | None":
-        if name not in self._cubes:
-            self._cubes[name] = self._open(name)
-        return self._cubes[name]
+    def _cube(self, location: str) -> "Datacube | None":
+        if location not in self._cubes:
+            self._cubes[location] = self._open(location)
+        return self._cubes[location]
 
-    def _open(self, name: str) -> "Datacube | None":
+    def _open(self, location: str) -> "Datacube | None":
         from darts_acquisition import CubeNotFoundError, Datacube
 
-        location = self._locations.get(name)
-        if location is None:
-            return None
         try:
             cube = Datacube.open(location)
-            self._identities[name] = {f"{row},{col}": text for (row, col), text in cube.identities().items()}
+            self._identities[location] = {f"{row},{col}": text for (row, col), text in cube.identities().items()}
         except CubeNotFoundError:
             return None
         except DartsError as error:

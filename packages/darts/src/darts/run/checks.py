@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from darts.errors import ConfigurationError, ForeignCubeWarning, IgnoredOptionWarning
+from darts.errors import ConfigurationError, IgnoredOptionWarning
 from darts.run.task import Pipeline
 from darts_utils import DartsError, ParameterError, available_memory, original_cube
 
@@ -203,26 +203,28 @@ def check_cube(location: str, product: "CubeProduct", option: str, pipeline: Pip
     Raises:
         ConfigurationError: If there is something else, or, offline, nothing, or if a cube cannot be created there.
     """
-    from darts_acquisition import CubeError, CubeNotFoundError, Datacube
+    from darts_acquisition import CubeError, CubeNotFoundError, Datacube, ForeignCubeError
 
     try:
         cube = Datacube.open(location)
         cube.check_holds(product)
     except CubeNotFoundError as error:
         beside = None if "://" in location else original_cube(location)
-        note = "" if beside is None else cube_note(Path(location))
-        if beside is not None and _is_cube_of_darts(beside):
-            raise ConfigurationError(f"There is no datacube at {location}. {note}") from error
+        if beside is not None:
+            note = cube_note(Path(location))
+            raise ConfigurationError(
+                f"There is no datacube at {location}; to fetch a new one, name another place with {option}. {note}"
+            ) from error
         if pipeline.offline:
             raise ConfigurationError(
                 f"The models or the export need {product.name}, and there is no datacube at {location}: fetch one with "
-                f"`{pipeline._how_to_prepare()}`, or name another with {option}. {note}".rstrip()
+                f"`{pipeline._how_to_prepare()}`, or name another with {option}."
             ) from error
-        if note:
-            warnings.warn(note, ForeignCubeWarning, stacklevel=2)
         if "://" not in location:
             _check_parent_is_writable(Path(location), f"A new datacube of {product.name} ({option})")
         logger.info("%s will be fetched into a new datacube at %s.", product.name, location)
+    except ForeignCubeError as error:
+        raise ConfigurationError(f"{error} {import_hint(location)} Then name the new one with {option}.") from error
     except (CubeError, ParameterError) as error:
         raise ConfigurationError(f"{error} Correct {option}.") from error
     else:
@@ -247,10 +249,18 @@ def cube_note(place: Path) -> str:
     if _is_cube_of_darts(beside):
         move = f"mv {shlex.quote(str(beside))} {shlex.quote(str(place))}"
         return f"{beside} is a datacube of DARTS under an earlier name, which is not searched; to use it: {move}"
-    return (
-        f"{beside} is a datacube of another program (smart-geocubes), which DARTS does not read and leaves as it is; a "
-        f"new one belongs at {place}."
-    )
+    return f"{beside} is a datacube of another program (smart-geocubes). {import_hint(beside, place)}"
+
+
+def import_hint(cube: "Path | str", place: Path | None = None) -> str:
+    """Say how a datacube of another program is taken over.
+
+    Args:
+        cube: The datacube.
+        place: Where the new one shall lie; None for the default.
+    """
+    where = "" if place is None else f" --to {shlex.quote(str(place))}"
+    return f"It is left as it is; to take over what it holds: `darts cube import {shlex.quote(str(cube))}{where}`."
 
 
 def _is_cube_of_darts(path: Path) -> bool:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from darts.run.features import feature_margin_px
 from darts.run.planning import Plan, RunContext
 from darts.run.task import Pipeline, TileTask
+from darts.run.trends import BY_YEAR, TrendCubes
 
 if TYPE_CHECKING:
     from darts_acquisition import Estimate
@@ -71,23 +72,59 @@ def plan_fetching(pipeline: Pipeline, plan: Plan) -> PlannedFetch:
     tasks = plan.todo
     images = pipeline._images_to_fetch(tasks)
     fails = dict.fromkeys(images, "the image is not in the store") if pipeline.offline else {}
-    cubes = {"ArcticDEM": plan.context.arcticdem, "TCVIS": plan.context.tcvis}
+    cubes = cubes_of(pipeline, tasks, plan.context.arcticdem, plan.context.tcvis)
     unplaced: list[str] = []
     auxiliary: dict[str, Estimate] = {}
-    if any(cubes.values()):
-        areas = _find_areas(pipeline, tasks, unplaced)
+    if cubes:
+        found = _find_areas(pipeline, tasks, unplaced)
         for name, cube in cubes.items():
-            if cube is not None and areas:
-                auxiliary[name] = estimate = _estimate(pipeline, plan.context, name, cube, list(areas.values()))
+            areas = {tile_id: area for tile_id, area in found.items() if tile_id in cube.tiles}
+            if areas:
+                auxiliary[name] = estimate = _estimate(pipeline, plan.context, cube, list(areas.values()))
                 _note_failures(fails, name, estimate, list(areas), offline=pipeline.offline)
     return PlannedFetch(len(tasks), pipeline.offline, auxiliary, images, tuple(unplaced), fails)
 
 
-def estimate_auxiliary(name: str, cube: str, areas: Sequence[Any], *, resolution: int, margin_px: int) -> "Estimate":
+@dataclass(frozen=True)
+class AuxiliaryCube:
+    """A datacube that tiles read.
+
+    Attributes:
+        location: Folder of the datacube, or its address.
+        tiles: Names of the tiles that read it.
+        trend: Its period, of a TCVIS datacube; None for ArcticDEM.
+    """
+
+    location: str
+    tiles: frozenset[str]
+    trend: str | None = None
+
+
+def cubes_of(
+    pipeline: Pipeline, tasks: Sequence[TileTask], arcticdem: str | None, tcvis: TrendCubes | None
+) -> dict[str, AuxiliaryCube]:
+    """Return the datacubes that tiles read, by name: "ArcticDEM", and "TCVIS", where there are several with the period.
+
+    Args:
+        pipeline: The pipeline.
+        tasks: The tiles.
+        arcticdem: ArcticDEM datacube, None where no elevation is needed.
+        tcvis: TCVIS datacubes, None where no trend is needed.
+    """
+    cubes = {}
+    if arcticdem is not None:
+        cubes["ArcticDEM"] = AuxiliaryCube(arcticdem, frozenset(task.tile_id for task in tasks))
+    if tcvis is not None:
+        for trend, some in tcvis.needed(pipeline, tasks).items():
+            name = "TCVIS" if tcvis.trend != BY_YEAR else f"TCVIS {trend}"
+            cubes[name] = AuxiliaryCube(tcvis.cubes[trend], frozenset(task.tile_id for task in some), trend)
+    return cubes
+
+
+def estimate_auxiliary(cube: AuxiliaryCube, areas: Sequence[Any], *, resolution: int, margin_px: int) -> "Estimate":
     """Say how much there is to fetch of a product for the area of all tiles.
 
     Args:
-        name: "ArcticDEM" or "TCVIS".
         cube: The product's datacube; everything is missing where there is none.
         areas: Grids or footprints of the tiles (odc.geo), in any CRS.
         resolution: Pixel size of the DEM in metres.
@@ -99,18 +136,18 @@ def estimate_auxiliary(name: str, cube: str, areas: Sequence[Any], *, resolution
     """
     from darts_acquisition import estimate_arcticdem, estimate_tcvis
 
-    if name == "ArcticDEM":
-        return estimate_arcticdem(areas, cube, resolution, buffer=margin_px)
-    return estimate_tcvis(areas, cube)
+    if cube.trend is None:
+        return estimate_arcticdem(areas, cube.location, resolution, buffer=margin_px)
+    return estimate_tcvis(areas, cube.location, trend=cube.trend)
 
 
-def _estimate(pipeline: Pipeline, context: RunContext, name: str, cube: str, areas: Sequence[Any]) -> "Estimate":
+def _estimate(pipeline: Pipeline, context: RunContext, cube: AuxiliaryCube, areas: Sequence[Any]) -> "Estimate":
     from darts_acquisition import Estimate, OutsideExtentError
 
     resolution = pipeline._arcticdem_resolution()
     margin_px = feature_margin_px(pipeline, context.features)
     try:
-        return estimate_auxiliary(name, cube, areas, resolution=resolution, margin_px=margin_px)
+        return estimate_auxiliary(cube, areas, resolution=resolution, margin_px=margin_px)
     except OutsideExtentError:
         return Estimate(0, 0, 0, outside=tuple(range(len(areas))))
 

@@ -21,6 +21,7 @@ from darts.run.records import PlanCounts
 from darts.run.resume import Decision, Resume
 from darts.run.shards import Shard, ShardFacts
 from darts.run.task import Pipeline, TileTask
+from darts.run.trends import TrendCubes
 from darts.startup import resume_collection
 from darts_utils import OPTICAL_BANDS, resolve_device
 
@@ -46,7 +47,7 @@ class RunContext:
         features: Variables that preprocessing must add.
         cards: Cards of the models as plain data, by name.
         arcticdem: ArcticDEM datacube, None where no elevation is needed.
-        tcvis: TCVIS datacube, None where no trend is needed.
+        tcvis: TCVIS datacubes, None where no trend is needed.
     """
 
     models: dict[str, Path]
@@ -59,7 +60,7 @@ class RunContext:
     features: tuple[str, ...] = ()
     cards: dict[str, dict[str, Any]] = field(default_factory=dict)
     arcticdem: str | None = None
-    tcvis: str | None = None
+    tcvis: TrendCubes | None = None
 
 
 @dataclass(frozen=True)
@@ -136,6 +137,7 @@ class Planner:
                 **pipeline._results_configuration(),
                 "export_bands": list(pipeline.export_bands),
                 "write_model_outputs": pipeline.write_model_outputs,
+                "trend": pipeline.trend,
             },
         )
         self._divide(tasks, listed)
@@ -164,8 +166,8 @@ class Planner:
         decisions = [resume.decide(task, pipeline._tile_inputs(task.key)) for task in self.tasks]
         _tell_earlier_release(decisions)
         context = self._context
-        if any(decision.todo for decision in decisions):
-            context = complete_context(pipeline, context)
+        if todo := [decision.task for decision in decisions if decision.todo]:
+            context = complete_context(pipeline, context, todo)
         return Plan(decisions, context)
 
 
@@ -177,7 +179,6 @@ def make_resume(pipeline: Pipeline, context: RunContext, memory: InputMemory | N
         context: What its tiles share.
         memory: Digests of input files; default those that the folder of results holds.
     """
-    locations = {"arcticdem": str(pipeline.arcticdem_dir), "tcvis": str(pipeline.tcvis_dir)}
     return Resume(
         shared=context.depends_on,
         bands=pipeline.export_bands,
@@ -186,7 +187,8 @@ def make_resume(pipeline: Pipeline, context: RunContext, memory: InputMemory | N
         overwrite=pipeline.overwrite,
         keep_finished=pipeline.keep_finished,
         memory=memory or InputMemory(output_of(pipeline)),
-        cubes=CubesNow(locations),
+        cubes=CubesNow(str(pipeline.arcticdem_dir), TrendCubes.of(pipeline)),
+        year=pipeline._tile_year,
     )
 
 
@@ -211,8 +213,13 @@ def list_tasks(pipeline: Pipeline) -> list[TileTask]:
     return tasks
 
 
-def complete_context(pipeline: Pipeline, context: RunContext) -> RunContext:
+def complete_context(pipeline: Pipeline, context: RunContext, tasks: Sequence[TileTask]) -> RunContext:
     """Read the cards of the models, and find out which features and which auxiliary data they and the export need.
+
+    Args:
+        pipeline: The pipeline.
+        context: What is known of its run.
+        tasks: The tiles that are to be computed.
 
     Raises:
         ConfigurationError: If a band cannot be produced, or a datacube is not there or cannot be.
@@ -230,8 +237,9 @@ def complete_context(pipeline: Pipeline, context: RunContext) -> RunContext:
         product = arcticdem_product(pipeline._arcticdem_resolution())
         checks.check_cube(arcticdem, product, "--arcticdem-dir", pipeline)
     if "tcvis" in auxiliary:
-        tcvis = str(pipeline.tcvis_dir)
-        checks.check_cube(tcvis, tcvis_product(), "--tcvis-dir", pipeline)
+        tcvis = TrendCubes.of(pipeline)
+        for trend in tcvis.needed(pipeline, tasks):
+            checks.check_cube(tcvis.cubes[trend], tcvis_product(trend), "--tcvis-dir", pipeline)
     return replace(
         context,
         features=features,

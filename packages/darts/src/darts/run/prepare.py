@@ -2,15 +2,16 @@
 
 import logging
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from darts.errors import ConfigurationError, IgnoredOptionWarning, NoTilesError
 from darts.run import checks
 from darts.run.features import auxiliary_of, feature_margin_px, features_among
-from darts.run.fetching import estimate_auxiliary
+from darts.run.fetching import AuxiliaryCube, cubes_of, estimate_auxiliary
 from darts.run.planning import bands_wanted, list_tasks, read_cards
 from darts.run.task import Pipeline, TileTask
+from darts.run.trends import TrendCubes
 from darts_utils import DartsError
 
 if TYPE_CHECKING:
@@ -51,24 +52,22 @@ def prepare_run(
             stacklevel=2,
         )
     products = _products(pipeline, aux=aux, arcticdem=arcticdem, tcvis=tcvis)
+    trends = TrendCubes.of(pipeline) if "TCVIS" in products else None
     tasks = list_tasks(pipeline)
     failed = _prepare_optical(pipeline, tasks) if optical else []
     if products:
         readable = [task for task in tasks if task.tile_id not in failed]
-        _prepare_surroundings(pipeline, readable, products, failed)
+        place = str(pipeline.arcticdem_dir) if "ArcticDEM" in products else None
+        _prepare_surroundings(pipeline, readable, cubes_of(pipeline, readable, place, trends), failed)
     pipeline._note_prepared([task.tile_id for task in tasks if task.tile_id not in failed])
     return failed
 
 
-def _products(pipeline: Pipeline, *, aux: bool, arcticdem: bool | None, tcvis: bool | None) -> dict[str, str]:
-    """Return the cubes to fill, by product."""
+def _products(pipeline: Pipeline, *, aux: bool, arcticdem: bool | None, tcvis: bool | None) -> set[str]:
+    """Name the products to fetch: "ArcticDEM", "TCVIS"."""
     needed = _needed(pipeline) if aux else set()
-    asked = {"ArcticDEM": (arcticdem, pipeline.arcticdem_dir), "TCVIS": (tcvis, pipeline.tcvis_dir)}
-    return {
-        name: str(cube)
-        for name, (wanted, cube) in asked.items()
-        if wanted or (wanted is None and name in needed)
-    }  # fmt: skip
+    asked = {"ArcticDEM": arcticdem, "TCVIS": tcvis}
+    return {name for name, wanted in asked.items() if wanted or (wanted is None and name in needed)}
 
 
 def _needed(pipeline: Pipeline) -> set[str]:
@@ -123,7 +122,7 @@ def _prepare_optical(pipeline: Pipeline, tasks: Sequence[TileTask]) -> list[str]
 
 
 def _prepare_surroundings(
-    pipeline: Pipeline, tasks: Sequence[TileTask], products: dict[str, str], failed: list[str]
+    pipeline: Pipeline, tasks: Sequence[TileTask], cubes: dict[str, AuxiliaryCube], failed: list[str]
 ) -> None:
     """Fill cubes for the tiles whose place is known; add the names of the others to `failed`."""
     from darts_acquisition import EarthEngineSettings
@@ -133,8 +132,8 @@ def _prepare_surroundings(
         raise NoTilesError("There is no tile to prepare data for: none of those selected can be read.")
     resolution = pipeline._arcticdem_resolution()
     prepare_auxiliary(
-        list(areas.values()),
-        products,
+        areas,
+        cubes,
         resolution=resolution,
         margin_px=feature_margin_px(pipeline),
         earthengine=EarthEngineSettings(project=pipeline.ee_project, use_highvolume=pipeline.ee_use_highvolume),
@@ -142,8 +141,8 @@ def _prepare_surroundings(
 
 
 def prepare_auxiliary(
-    areas: Sequence[Any],
-    products: dict[str, str],
+    areas: Mapping[str, Any],
+    cubes: Mapping[str, AuxiliaryCube],
     *,
     resolution: int,
     margin_px: int,
@@ -154,8 +153,8 @@ def prepare_auxiliary(
     Says first how much there is to fetch. What was fetched stays where a later part fails.
 
     Args:
-        areas: Grids or footprints of the tiles (odc.geo), in any CRS.
-        products: Datacube of "ArcticDEM" and of "TCVIS", as far as they are wanted; created where there is none.
+        areas: Grids or footprints of the tiles (odc.geo) by name, in any CRS.
+        cubes: Datacubes by name; created where there is none.
         resolution: Pixel size of the DEM in metres.
         margin_px: Pixels of the DEM around each tile.
         earthengine: How Earth Engine is asked.
@@ -166,18 +165,20 @@ def prepare_auxiliary(
     """
     from darts_acquisition import download_arcticdem, download_tcvis
 
-    for name, cube in products.items():
-        estimate = estimate_auxiliary(name, cube, areas, resolution=resolution, margin_px=margin_px)
+    parts = {name: [areas[tile] for tile in areas if tile in cube.tiles] for name, cube in cubes.items()}
+    cubes = {name: cube for name, cube in cubes.items() if parts[name]}
+    for name, cube in cubes.items():
+        estimate = estimate_auxiliary(cube, parts[name], resolution=resolution, margin_px=margin_px)
         logger.info("%s: %s.", name, estimate)
-    done = {}
-    if "ArcticDEM" in products:
-        cube = products["ArcticDEM"]
-        progress = _tell("ArcticDEM")
-        done["ArcticDEM"] = download_arcticdem(areas, cube, resolution, buffer=margin_px, progress=progress)
-    if "TCVIS" in products:
-        done["TCVIS"] = download_tcvis(areas, products["TCVIS"], settings=earthengine, progress=_tell("TCVIS"))
-    for name, filling in done.items():
-        logger.info("%s: %d chunks filled, %d are empty at the provider.", name, filling.filled, filling.empty)
+    for name, cube in cubes.items():
+        progress = _tell(name)
+        if cube.trend is None:
+            report = download_arcticdem(parts[name], cube.location, resolution, buffer=margin_px, progress=progress)
+        else:
+            report = download_tcvis(
+                parts[name], cube.location, trend=cube.trend, settings=earthengine, progress=progress
+            )
+        logger.info("%s: %d chunks filled, %d are empty at the provider.", name, report.filled, report.empty)
 
 
 def _tell(product: str) -> Any:

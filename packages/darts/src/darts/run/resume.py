@@ -1,6 +1,6 @@
 """Decide which tiles of a run are finished already, and say why the others are not."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -10,6 +10,7 @@ from darts.run.fingerprint import DEPENDS_ON, FORMAT, describe_change, plain
 from darts.run.inputs import InputMemory, changed_input
 from darts.run.journal import Findings
 from darts.run.task import TileTask
+from darts.run.trends import year_of
 
 Action = Literal["compute", "skip", "empty"]
 
@@ -51,6 +52,7 @@ class Resume:
         keep_finished: Whether complete results of an earlier release with the same configuration and models are kept.
         memory: Digests of input files.
         cubes: What the cubes hold.
+        year: Returns the year of a tile's image by the tile's key, None where the pipeline does not know it.
     """
 
     shared: Mapping[str, Any]
@@ -61,6 +63,7 @@ class Resume:
     keep_finished: bool
     memory: InputMemory
     cubes: CubesNow
+    year: Callable[[Any], int | None]
 
     def decide(self, task: TileTask, inputs: Sequence[Path]) -> Decision:
         """Decide about one tile, by its manifest; what costs least is looked at first, and no image is opened.
@@ -96,12 +99,18 @@ class Resume:
         if not change and not self._is_whole(task):
             return Decision(task, "compute", "files are missing or differ from the manifest")
         change = change or changed_input(before.get("inputs", {}), inputs, self.memory)
-        change = change or self.cubes.change(before.get("auxiliary", {}))
+        change = change or self.cubes.change(before.get("auxiliary", {}), self._year(task, manifest))
         if change:
             return Decision(task, "compute", f"changed since: {change}")
         same_files = before.get("files") == self.shared["files"]
         why = "finished" if same_files else "finished, files of an earlier release"
         return Decision(task, "skip", why, findings=Findings.of(manifest))
+
+    def _year(self, task: TileTask, manifest: Mapping[str, Any]) -> int | None:
+        if not self.cubes.by_year:
+            return None
+        year = self.year(task.key)
+        return year_of(manifest.get("time")) if year is None else year
 
     def _is_whole(self, task: TileTask) -> bool:
         from darts_export import missing_outputs

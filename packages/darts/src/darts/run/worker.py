@@ -18,6 +18,7 @@ from darts.run.journal import Findings
 from darts.run.planning import RunContext, output_of
 from darts.run.session import OpenSession, Session, open_session
 from darts.run.task import Pipeline, Stage, TileTask, TileWork
+from darts.run.trends import TrendCubes, trend_of_tile
 from darts.startup import resume_collection
 from darts_utils import DartsError, Device, resolve_device, try_cupy
 from darts_utils.device import CPU
@@ -180,11 +181,14 @@ class Worker:
         )
         work.auxiliary["arcticdem"] = describe_auxiliary(work.arcticdem)
 
-    def _load_tcvis(self, cube: str, work: TileWork) -> None:
+    def _load_tcvis(self, cubes: TrendCubes, work: TileWork) -> None:
         from darts_acquisition import EarthEngineSettings, load_tcvis
 
         settings = EarthEngineSettings(project=self.pipeline.ee_project, use_highvolume=self.pipeline.ee_use_highvolume)
-        work.tcvis = load_tcvis(work.peek().odc.geobox, cube, offline=self.pipeline.offline, settings=settings)
+        tile = work.peek()
+        trend = trend_of_tile(cubes, self.pipeline._tile_year(work.task.key), tile)
+        offline = self.pipeline.offline
+        work.tcvis = load_tcvis(tile.odc.geobox, cubes.cubes[trend], offline, trend, settings=settings)
         work.auxiliary["tcvis"] = describe_auxiliary(work.tcvis)
 
     def _preprocess(self, work: TileWork) -> None:

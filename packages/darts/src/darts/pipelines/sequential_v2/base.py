@@ -24,6 +24,7 @@ from darts.run.prepare import prepare_run
 from darts.run.progress import warnings_once
 from darts.run.records import RunRecords
 from darts.run.task import TileTask
+from darts.run.trends import default_place
 from darts_utils import OPTICAL_BANDS, DartsError
 
 if TYPE_CHECKING:
@@ -81,7 +82,7 @@ class _BasePipeline(PipelineFields, ABC):
             "model_files": lambda: models_in(paths.models) or None,
             "output_data_dir": lambda: paths.results(self._results_folder()),
             "arcticdem_dir": lambda: str(paths.arcticdem(self._arcticdem_resolution())),
-            "tcvis_dir": lambda: str(paths.tcvis),
+            "tcvis_dir": lambda: str(default_place(paths, self.trend)),
             "edge_erosion_size": lambda: self.mask_erosion_size,
         }
         for name, default in defaults.items():
@@ -117,6 +118,10 @@ class _BasePipeline(PipelineFields, ABC):
     def _download_tile(self, tilekey: Any) -> None:  # noqa: ARG002 - there is nothing to fetch
         """Fetch the image of a tile ahead of time."""
         raise ConfigurationError(f"{type(self).__name__} fetches no images; leave --optical out.")
+
+    def _tile_year(self, tilekey: Any) -> int | None:  # noqa: ARG002
+        """Return the year in which an image was taken, None where only the loaded tile says it (attribute `time`)."""
+        return None
 
     def _tile_inputs(self, tilekey: Any) -> Sequence[Path]:  # noqa: ARG002
         """List the files that a tile's results depend on, as far as they are there."""

@@ -54,7 +54,16 @@ class PipelineFields:
         panel="Auxiliary data",
     )
     tcvis_dir: Annotated[CubeLocation | None, Unresolved] = option(
-        None, help="TCVIS datacube, a folder or s3://bucket/prefix.", panel="Auxiliary data"
+        None,
+        help="TCVIS datacube, a folder or s3://bucket/prefix, or a folder of datacubes that are named by trend "
+        "(tctrend2019.darts.icechunk).",
+        panel="Auxiliary data",
+    )
+    trend: Literal["2000-2019", "2001-2020", "2003-2022", "2005-2024", "by-year"] = option(
+        "2000-2019",
+        help="Period of the trends of TCVIS; by-year: the first that ends after the year of the image, else the "
+        "newest.",
+        panel="Auxiliary data",
     )
     ee_project: str | None = option(
         None, help="Earth Engine project; default that of the login.", panel="Auxiliary data"

@@ -89,6 +89,10 @@ class PlanetPipeline(ImageSelection, _BasePipeline):
         tasks = [TileTask(key, self._get_tile_id(key), folder) for key, folder in self._tileinfos()]
         return frame_of(self._tile_areas(tasks, []))
 
+    def _tile_year(self, tilekey: Path) -> int | None:
+        kind = _type_of(tilekey)
+        return None if kind is None else int(tilekey.name.split("_")[2 if kind == "orthotile" else 0][:4])
+
     def _tile_inputs(self, tilekey: Path) -> list[Path]:
         from darts_acquisition import list_planet_files
 
@@ -140,10 +144,14 @@ class PlanetPipeline(ImageSelection, _BasePipeline):
 
 def _orthotile_of(scene: Path) -> str:
     """Return the number of the tile that an orthotile shows; of any other scene the name of the folder it lies in."""
+    return scene.name.split("_")[1] if _type_of(scene) == "orthotile" else scene.parent.name
+
+
+def _type_of(scene: Path) -> str | None:
+    """Return what `parse_planet_type` says, None for another name."""
     from darts_acquisition import SceneNameError, parse_planet_type
 
     try:
-        is_orthotile = parse_planet_type(scene) == "orthotile"
+        return parse_planet_type(scene)
     except SceneNameError:
-        is_orthotile = False
-    return scene.name.split("_")[1] if is_orthotile else scene.parent.name
+        return None

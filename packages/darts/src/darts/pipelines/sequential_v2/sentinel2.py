@@ -152,6 +152,9 @@ class Sentinel2Pipeline(_BasePipeline):
             raise ConfigurationError("Preparing scenes needs a store of raw scenes; leave --no-raw-data-store out.")
         self._source().download(tilekey, self.raw_data_store)
 
+    def _tile_year(self, tilekey: str) -> int | None:
+        return self._source().year(tilekey)
+
     def _tile_inputs(self, tilekey: str) -> list[Path]:
         return [] if self.raw_data_store is None else self._source().stored_files(tilekey, self.raw_data_store)
 

@@ -1,0 +1,1 @@
+"""Take over datacubes and mosaics that other programs filled: one module per kind, and the copying of chunks."""

@@ -1,0 +1,175 @@
+"""Import what other programs filled into a new datacube, chunk by chunk."""
+
+import logging
+import os
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from darts_acquisition.cube.datacube import Datacube
+from darts_acquisition.cube.grid import Chunk, chunk_window
+from darts_acquisition.cube.ingest import Progress
+from darts_acquisition.cube.layout import ChunkState
+from darts_acquisition.cube.product import CubeProduct
+from darts_acquisition.errors import CubeDamagedError, CubeError, CubeNotFoundError
+from darts_acquisition.imports.origin import Origin, coverage_of, product_named
+from darts_acquisition.imports.raster import RasterFiles
+from darts_acquisition.imports.smart_geocubes import SmartGeocube
+from darts_acquisition.io.settings import S3Settings
+from darts_utils import step
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class ImportReport:
+    """What an import has done.
+
+    Attributes:
+        product: What was imported.
+        filled: Chunks that were filled.
+        empty: Chunks that were loaded completely, and hold nothing.
+        present: Chunks that the new cube held already.
+        incomplete: Chunks of which the origin holds a part, or of which nothing proves that it holds all; they are
+            missing in the new cube.
+        damaged: Chunks that cannot be read, each with the reason; they are missing in the new cube.
+    """
+
+    product: CubeProduct
+    filled: int
+    empty: int
+    present: int
+    incomplete: int
+    damaged: dict[Chunk, str]
+
+
+def import_cube(
+    origin: "str | os.PathLike[str]",
+    path: "str | os.PathLike[str]",
+    product: str | None = None,
+    *,
+    s3: S3Settings | None = None,
+    progress: Progress | None = None,
+) -> ImportReport:
+    """Take over a datacube or a mosaic that another program filled, into a datacube of this package.
+
+    Only chunks that are provably complete are filled: those that lie wholly in tiles which the origin lists as loaded,
+    or in files that are there. All others are missing, and fetched as they are used. The origin is never changed. Each
+    chunk is a transaction, so an import that was killed goes on where it was.
+
+    Args:
+        origin: A datacube of smart-geocubes (the Icechunk repositories of the first DARTS), or a GeoTIFF or VRT of
+            ArcticDEM tiles: ``…_dem.tif``, beside which ``…_datamask.tif`` lies.
+        path: Folder of the new datacube, or ``s3://bucket/prefix``; it is created where there is none, else what it
+            lacks is added.
+        product: What the origin holds: "arcticdem-2m" (-10m, -32m) or "tcvis-2000-2019" (or another period); None for
+            what it says itself.
+        s3: Which object storage holds the new cube; None for what the environment names.
+        progress: Called with the number of chunks that are done, and the number of those to copy.
+
+    Returns:
+        How many chunks were filled, and how many were not.
+
+    Raises:
+        CubeNotFoundError: If there is nothing at `origin`.
+        CubeError: If `origin` is none of these, holds something else than `product`, or lies on another grid; or if
+            there is something else at `path`.
+        ParameterError: If there is no such product.
+    """
+    source = open_origin(Path(origin), None if product is None else product_named(product))
+    _check_apart(Path(origin), path)
+    coverage = coverage_of(source.product, source.windows)
+    cube = Datacube.open_or_create(path, source.product, s3=s3)
+    states = cube.states_of(coverage.complete)
+    todo = [chunk for chunk, state in zip(coverage.complete, states, strict=True) if state == ChunkState.MISSING]
+    logger.info(
+        "%s: %d chunks are complete in %s, %d of them are not in %s yet.",
+        source.product.collection,
+        len(coverage.complete),
+        origin,
+        len(todo),
+        cube.path,
+    )
+    filled, empty, damaged = _copy(source, cube, todo, progress)
+    present = len(coverage.complete) - len(todo)
+    return ImportReport(source.product, filled, empty, present, coverage.partial, damaged)
+
+
+def inspect_origin(origin: "str | os.PathLike[str]", product: str | None = None) -> CubeProduct:
+    """Say what a datacube or a mosaic of another program holds.
+
+    Args:
+        origin: As for `import_cube`.
+        product: As for `import_cube`.
+
+    Returns:
+        The product.
+
+    Raises:
+        CubeNotFoundError: If there is nothing at `origin`.
+        CubeError: If it cannot be imported, or holds something else than `product`.
+        ParameterError: If there is no such product.
+    """
+    return open_origin(Path(origin), None if product is None else product_named(product)).product
+
+
+def open_origin(path: Path, product: CubeProduct | None = None) -> Origin:
+    """Open what an import begins with.
+
+    Raises:
+        CubeNotFoundError: If there is nothing.
+        CubeError: If it cannot be imported.
+    """
+    if not path.exists():
+        raise CubeNotFoundError(f"There is nothing at {path}.")
+    source: Origin = RasterFiles(path, product) if path.is_file() else SmartGeocube(path, product)
+    if source.unknown:
+        some = ", ".join(source.unknown[:3])
+        logger.warning("%d parts of %s prove nothing and are passed over: %s …", len(source.unknown), path, some)
+    return source
+
+
+def _check_apart(origin: Path, path: "str | os.PathLike[str]") -> None:
+    """Check that the new cube is neither the origin nor lies in it, nor the other way round."""
+    if "://" in os.fspath(path):
+        return
+    old, new = origin.resolve(), Path(path).expanduser().resolve()
+    if old == new or old in new.parents or new in old.parents:
+        raise CubeError(f"{path} is {origin}, or one lies in the other; a new datacube needs a place of its own.")
+
+
+def _copy(
+    source: Origin, cube: Datacube, chunks: list[Chunk], progress: Progress | None
+) -> tuple[int, int, dict[Chunk, str]]:
+    """Copy chunks, the next one is read while one is written; return how many are filled and empty, and the rest."""
+    filled = empty = 0
+    damaged: dict[Chunk, str] = {}
+
+    def read(chunk: Chunk) -> dict[str, np.ndarray] | None:
+        with step("read the origin"):
+            arrays = dict(source.read(chunk_window(chunk, cube.product.chunk_px, cube.geobox)))
+        return arrays if _holds_data(arrays) else None
+
+    with ThreadPoolExecutor(1, thread_name_prefix="import") as pool:
+        upcoming: Future[dict[str, np.ndarray] | None] | None = pool.submit(read, chunks[0]) if chunks else None
+        for done, chunk in enumerate(chunks, start=1):
+            current = upcoming
+            upcoming = pool.submit(read, chunks[done]) if done < len(chunks) else None
+            try:
+                arrays = current.result() if current is not None else None
+            except CubeDamagedError as error:
+                damaged[chunk] = str(error)
+                logger.error("Row %d, column %d is passed over: %s", *chunk, error)  # noqa: TRY400 - no bug of ours
+            else:
+                cube.complete({chunk: arrays})
+                filled, empty = filled + (arrays is not None), empty + (arrays is None)
+                del arrays
+            if progress is not None:
+                progress(done, len(chunks))
+    return filled, empty, damaged
+
+
+def _holds_data(arrays: dict[str, np.ndarray]) -> bool:
+    return any(values.any() if values.dtype.kind != "f" else not np.isnan(values).all() for values in arrays.values())

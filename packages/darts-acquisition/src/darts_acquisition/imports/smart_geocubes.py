@@ -1,0 +1,226 @@
+"""Datacubes of smart-geocubes, as the first DARTS filled them: what they hold, and how their chunks are read.
+
+Such a cube is an Icechunk repository with one group: `x` and `y` (pixel centres), `spatial_ref`, and `dem` and
+`datamask` (ArcticDEM) or `TCB_slope`, `TCG_slope` and `TCW_slope` (TCVIS), in chunks of 3600 × 3600. The attribute
+`title` is the name of the class that made it, and `loaded_patches` (`loaded_tiles` before its release 0.1) lists what
+was loaded: names of tiles of the ArcticDEM mosaic, or row and column of a chunk. Nothing else proves that something is
+there: a patch may have broken off.
+"""
+
+import re
+from collections import OrderedDict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from darts_acquisition.auxiliary.arcticdem import tile_window
+from darts_acquisition.auxiliary.tcvis import TRENDS
+from darts_acquisition.cube.grid import Window
+from darts_acquisition.cube.product import SMART_GEOCUBES, CubeProduct
+from darts_acquisition.cube.repository import BRANCH, Location, open_repository, reading, run_async
+from darts_acquisition.errors import CubeDamagedError, CubeError
+from darts_acquisition.imports.origin import offset_of, product_named
+
+_TITLE = re.compile(r"ArcticDEM(?P<metres>2|10|32)m|TCTrend(?P<year>\d{4})?")
+_NAMES = {
+    "dem": "dem",
+    "arcticdem_data_mask": "datamask",
+    "tc_brightness": "TCB_slope",
+    "tc_greenness": "TCG_slope",
+    "tc_wetness": "TCW_slope",
+}
+"""Name in such a cube of each variable of ours."""
+_KEPT_CHUNKS = 2
+"""Decoded chunks that are kept of each variable. The chunks of both grids lie askew; read row by row, the right half of
+what one chunk needs is the left half of what the next one does."""
+
+
+class SmartGeocube:
+    """A datacube of smart-geocubes as the origin of an import. Nothing is ever written to it.
+
+    Args:
+        folder: The Icechunk repository.
+        product: What it must hold; None for what its title says.
+
+    Attributes:
+        product: What it holds.
+        windows: Windows of the product's grid that were loaded completely.
+        unknown: Names in its list that are none of the product's.
+
+    Raises:
+        CubeError: If it is no such cube, or holds something else.
+    """
+
+    def __init__(self, folder: Path, product: CubeProduct | None = None) -> None:
+        import zarr
+
+        self._location = Location.parse(folder)
+        repository = open_repository(self._location)
+        self._session = repository.readonly_session(BRANCH)
+        self._group: Any
+        try:
+            self._group = zarr.open_group(self._session.store, mode="r")
+        except FileNotFoundError as error:
+            raise CubeError(f"{folder} is no datacube of smart-geocubes: it holds no Zarr group.") from error
+        attrs = self._group.attrs.asdict()
+        loaded = next((attrs[name] for name in SMART_GEOCUBES if name in attrs), None)
+        if loaded is None:
+            raise CubeError(
+                f"{folder} is no datacube of smart-geocubes: its group has no attribute {SMART_GEOCUBES[0]!r}."
+            )
+        self.product = _product_of(folder, str(attrs.get("title", "")), product)
+        self._arrays: dict[str, Any] = {}
+        for variable in self.product.variables:
+            name = _NAMES[variable.name]
+            if name not in self._group:
+                raise CubeError(f"{folder} has no variable {name!r}, which {self.product.collection} needs.")
+            self._arrays[variable.name] = self._group[name]
+        self._shape = next(iter(self._arrays.values())).shape
+        self._size = next(iter(self._arrays.values())).chunks[0]
+        self._top, self._left = self._offset()
+        self._kept: dict[str, OrderedDict[tuple[int, int], np.ndarray]] = {name: OrderedDict() for name in self._arrays}
+        self._believe([str(patch) for patch in loaded])
+
+    def read(self, window: Window) -> dict[str, np.ndarray]:
+        """Read a window of the product's grid.
+
+        Where a cube is 0 wherever nothing was written, elevations of exactly 0 that were not measured are no data: such
+        a cube writes no NaN over what it holds.
+        """
+        with reading(self._location):
+            arrays = {
+                variable.name: self._assemble(variable.name, variable.dtype, window)
+                for variable in self.product.variables
+            }
+        if "dem" in arrays and self._arrays["dem"].fill_value == 0:
+            arrays["dem"][(arrays["dem"] == 0) & (arrays["arcticdem_data_mask"] == 0)] = np.nan
+        return arrays
+
+    def _assemble(self, name: str, dtype: str, window: Window) -> np.ndarray:
+        result = np.empty(window.shape, dtype)
+        top, left = window.rows.start - self._top, window.cols.start - self._left
+        bottom, right = window.rows.stop - self._top, window.cols.stop - self._left
+        size = self._size
+        for col in range(left // size, -(-right // size)):
+            for row in range(top // size, -(-bottom // size)):
+                chunk = self._decode(name, row, col)
+                held = Window.of(row * size, row * size + chunk.shape[0], col * size, col * size + chunk.shape[1])
+                part = held.intersection(Window.of(top, bottom, left, right))
+                if part is not None:
+                    result[part.relative_to(Window.of(top, bottom, left, right))] = chunk[part.relative_to(held)]
+        return result
+
+    def _decode(self, name: str, row: int, col: int) -> np.ndarray:
+        kept = self._kept[name]
+        if (row, col) not in kept:
+            while len(kept) >= _KEPT_CHUNKS:
+                kept.popitem(last=False)
+            size = self._size
+            self._check_length(name, row, col)
+            try:
+                kept[row, col] = np.asarray(
+                    self._arrays[name][row * size : (row + 1) * size, col * size : (col + 1) * size]
+                )
+            except (ValueError, RuntimeError) as error:
+                raise CubeDamagedError(
+                    f"The chunk in row {row}, column {col} of {_NAMES[name]} in {self._location} cannot be decoded: "
+                    f"{error}."
+                ) from error
+        return kept[row, col]
+
+    def _check_length(self, name: str, row: int, col: int) -> None:
+        """Check that a chunk is as long as Blosc wrote it: Blosc itself reads on beyond the end of one that is cut off.
+
+        The last four of the 16 bytes that a chunk of Blosc begins with are its length.
+        """
+        from zarr.buffer import default_buffer_prototype
+        from zarr.codecs import BloscCodec
+
+        if not any(isinstance(codec, BloscCodec) for codec in self._arrays[name].metadata.codecs):
+            return
+        key = f"{_NAMES[name]}/c/{row}/{col}"
+        stored = run_async(lambda: self._session.store.get(key, default_buffer_prototype()))
+        if stored is None:  # nothing was written
+            return
+        expected = int.from_bytes(stored[12:16].to_bytes(), "little")
+        if len(stored) != expected:
+            raise CubeDamagedError(
+                f"The chunk in row {row}, column {col} of {_NAMES[name]} in {self._location} has {len(stored)} bytes; "
+                f"expected {expected}."
+            )
+
+    def _offset(self) -> tuple[int, int]:
+        """Return where the upper left pixel of the cube lies in the product's grid."""
+        from odc.geo import CRS
+
+        try:
+            x, y = (float(self._group[axis][0]) for axis in ("x", "y"))
+            crs = CRS(str(self._group["spatial_ref"].attrs["crs_wkt"]))
+        except (KeyError, ValueError) as error:
+            raise CubeError(f"{self._location} does not say where its pixels lie: {error!r}.") from error
+        width, height = self._step("x"), -self._step("y")
+        return offset_of(self.product, x - width / 2, y + height / 2, (width, height), crs)
+
+    def _step(self, axis: str) -> float:
+        """Return the distance of pixel centres, from the first to the last: neighbours tell it with fewer digits."""
+        values: Any = self._group[axis]
+        return (float(values[-1]) - float(values[0])) / (values.shape[0] - 1)
+
+    def _believe(self, patches: list[str]) -> None:
+        """Find the windows that were loaded, as the list of patches says."""
+        self.unknown: list[str] = []
+        self.windows: list[Window] = []
+        stored = self._stored()
+        whole = Window.of(self._top, self._top + self._shape[0], self._left, self._left + self._shape[1])
+        grid = Window.of(0, self.product.geobox.shape[0], 0, self.product.geobox.shape[1])
+        for patch in patches:
+            window = self._chunk_window(patch) if self.product.name == "tcvis" else tile_window(patch, self.product)
+            part = None if window is None else window.intersection(whole)
+            if window is None:
+                self.unknown.append(patch)
+            elif part is not None and not stored.isdisjoint(self._touched(part)):
+                part = part.intersection(grid)
+                self.windows += [] if part is None else [part]
+
+    def _chunk_window(self, patch: str) -> Window | None:
+        """Return the window of a chunk of this cube by its name, "row-column"."""
+        match = re.fullmatch(r"(\d+)-(\d+)", patch)
+        if match is None:
+            return None
+        row, col = (int(number) * self._size for number in match.groups())
+        top, left = self._top + row, self._left + col
+        return Window.of(top, top + self._size, left, left + self._size)
+
+    def _touched(self, window: Window) -> set[tuple[int, int]]:
+        rows = range((window.rows.start - self._top) // self._size, -(-(window.rows.stop - self._top) // self._size))
+        cols = range((window.cols.start - self._left) // self._size, -(-(window.cols.stop - self._left) // self._size))
+        return {(row, col) for row in rows for col in cols}
+
+    def _stored(self) -> set[tuple[int, int]]:
+        """Return the chunks that are stored at all: a patch of which nothing is stored was not loaded."""
+        name = _NAMES[self.product.variables[0].name]
+
+        async def collect() -> set[tuple[int, int]]:
+            return {(at[0], at[1]) async for at in self._session.chunk_coordinates(f"/{name}")}
+
+        with reading(self._location):
+            return run_async(collect)
+
+
+def _product_of(folder: Path, title: str, product: CubeProduct | None) -> CubeProduct:
+    """Return what a cube holds by its title, or by what it is said to hold, and check that both agree."""
+    match = _TITLE.fullmatch(title)
+    named = None
+    if match is not None and match["metres"]:
+        named = product_named(f"arcticdem-{match['metres']}m")
+    elif match is not None:
+        year = match["year"] or "2019"  # Its first releases knew one trend.
+        trend = next((trend for trend in TRENDS if trend.endswith(year)), None)
+        named = None if trend is None else product_named(f"tcvis-{trend}")
+    known = named or product
+    if known is None:
+        raise CubeError(f"{folder} is titled {title!r}, which names no product of DARTS; say what it holds.")
+    if named is not None and product is not None and named.collection != product.collection:
+        raise CubeError(f"{folder} is titled {title!r} and holds {named.collection}; expected {product.collection}.")
+    return known
