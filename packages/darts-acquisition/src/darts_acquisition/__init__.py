@@ -44,8 +44,8 @@ from darts_acquisition.errors import (
     SceneReadError,
     ServiceError,
 )
-from darts_acquisition.io.earthengine import initialize_earth_engine
 from darts_acquisition.imports.importing import ImportReport, import_cube, inspect_origin
+from darts_acquisition.io.earthengine import initialize_earth_engine
 from darts_acquisition.io.retry import FetchCancellation, RateLimiter, RetryPolicy, StoppedError, cancellable
 from darts_acquisition.io.settings import ArcticDEMSettings, EarthEngineSettings, RequestLimits, S3Settings
 from darts_acquisition.planet import (
@@ -167,8 +167,8 @@ __all__ = [
     "get_gee_s2_sr_scene_ids_from_geodataframe",
     "get_gee_s2_sr_scene_ids_from_tile_ids",
     "get_planet_geometry",
-    "initialize_earth_engine",
     "import_cube",
+    "initialize_earth_engine",
     "inspect_cube",
     "inspect_origin",
     "list_planet_files",

@@ -52,7 +52,7 @@ def write_thumbnail(path: Path, preview: Preview, tile: "xr.Dataset", context: T
 def _shrink_mask(mask: NDArray[np.generic], step: int) -> NDArray[np.bool_]:
     """Shrink by a whole number: a block is set if any of its pixels is, so that no object disappears."""
     rows, columns = (np.arange(0, size, step) for size in mask.shape)
-    present = mask if mask.dtype == np.bool_ else mask > 0
+    present = mask if mask.dtype == np.bool_ else np.greater(mask, 0)
     return np.logical_or.reduceat(np.logical_or.reduceat(present, rows, axis=0), columns, axis=1)
 
 
