@@ -11,10 +11,10 @@ from darts_segmentation.bands import Channel, TilePatches
 from darts_segmentation.blend import Blend
 from darts_segmentation.classes import Outputs
 from darts_segmentation.cuda import CudaEngine, CudaLoader
-from darts_segmentation.engine import Scaler
 from darts_segmentation.forward import class_probabilities
 from darts_segmentation.grid import PatchGrid
 from darts_segmentation.network import place_network
+from darts_segmentation.scaling import Scaler
 from darts_utils import Stopwatch, normalize_band
 from support.cupy_standin import GpuArray, StandInCupy, on_gpu
 from support.gpu import StandInCuda
@@ -32,7 +32,7 @@ def stand_in(monkeypatch):
 
 def _model(network, fields=None):
     model = SMPSegmenter.__new__(SMPSegmenter)
-    model._set_up(network, card(**fields or {}), CudaEngine(torch.device("cpu")), compile_it=False)
+    model._place(network, card(**fields or {}), CudaEngine(torch.device("cpu")), compile_it=False)
     return model
 
 

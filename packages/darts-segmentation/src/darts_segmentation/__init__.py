@@ -11,6 +11,7 @@ from darts_segmentation.errors import (
     CompileError,
     ConversionError,
     GpuMemoryError,
+    MissingLibraryError,
     ModelCardError,
     ModelFileError,
     ModelNotFoundError,
@@ -19,6 +20,7 @@ from darts_segmentation.errors import (
     UnsafeModelError,
 )
 from darts_segmentation.modelfile import ModelFile, ModelInfo, hash_model, model_info, read_card, read_model
+from darts_segmentation.program import openvino_program
 from darts_segmentation.segmenter import SMPSegmenter
 from darts_segmentation.store import model_paths, save_model
 from darts_segmentation.version import RESULTS_VERSION
@@ -38,6 +40,7 @@ __all__ = [
     "ConversionError",
     "EnsembleV1",
     "GpuMemoryError",
+    "MissingLibraryError",
     "ModelCard",
     "ModelCardError",
     "ModelFile",
@@ -53,6 +56,7 @@ __all__ = [
     "hash_model",
     "model_info",
     "model_paths",
+    "openvino_program",
     "read_card",
     "read_model",
     "save_model",

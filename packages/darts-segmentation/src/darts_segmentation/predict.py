@@ -7,10 +7,11 @@ import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
+from darts_segmentation.arrays import duplicate, in_order
 from darts_segmentation.bands import Channel, TilePatches, distinct_channels, valid_pixels
 from darts_segmentation.blend import Blend
 from darts_segmentation.classes import Outputs
@@ -20,9 +21,6 @@ from darts_segmentation.forward import Augmentation, check_augmentation, class_p
 from darts_segmentation.grid import PatchGrid
 from darts_segmentation.precision import Precision, check_precision
 from darts_utils import ParameterError, step
-
-if TYPE_CHECKING:
-    import torch
 
 
 @dataclass(frozen=True)
@@ -135,7 +133,7 @@ def predict_tile(
     like = next((band for band in bands.values() if not isinstance(band, np.ndarray)), next(iter(bands.values())))
     with engine.computing(number_format):
         blends = with_memory(
-            engine, what, lambda: {name: Blend(grid, engine.device) for name in _layer_names(members, options)}
+            engine, what, lambda: {name: engine.blend(grid) for name in _layer_names(members, options)}
         )
         batches = _Batches(bands, grid, members, engine, options)
         batches.run(list(grid.with_valid_pixels(valid)), blends, (options.patch_size, number_format, options.tta))
@@ -212,7 +210,7 @@ class _Batches:
             limit = engine.limits[key] = _halved(engine, len(batch), patch_size, reason)
         self._loader = None
 
-    def _compute(self, batch: Sequence[tuple[int, int]], limit: int) -> "dict[str, torch.Tensor]":
+    def _compute(self, batch: Sequence[tuple[int, int]], limit: int) -> dict[str, Any]:
         """Return the layers of a batch, each (patches, y, x), by name."""
         with step("segment: cut patches"):
             if self._loader is None:
@@ -221,8 +219,11 @@ class _Batches:
         layers: dict[str, Any] = {}
         counts: dict[str, int] = {}
 
-        def add(name: str, layer: "torch.Tensor") -> None:
-            layers[name] = layers[name].add_(layer) if name in layers else layer
+        def add(name: str, layer: Any) -> None:
+            if name in layers:
+                layers[name] += layer
+            else:
+                layers[name] = layer
             counts[name] = counts.get(name, 0) + 1
 
         with step("segment: run network"):
@@ -232,13 +233,13 @@ class _Batches:
                 classes = class_probabilities(member.network, member.outputs, selected, self._options.tta, fill_to)
                 target = target_probability(classes, member.outputs)
                 if self._options.keep_members:
-                    add(f"probabilities-{name}", target.clone())
+                    add(f"probabilities-{name}", duplicate(target))
                 if self._options.keep_classes:
                     for other, channel in member.outputs.others.items():
-                        add(f"probabilities_{other}", classes[:, channel].clone())
+                        add(f"probabilities_{other}", duplicate(classes[:, channel]))
                 add("probabilities", target)
             for name, count in counts.items():
-                layers[name].div_(count)
+                layers[name] /= count
             self._loader.keep_pace()
         return layers
 
@@ -264,10 +265,8 @@ def _halved(engine: Engine, count: int, patch_size: int, reason: str) -> int:
     return half
 
 
-def _select(patches: "torch.Tensor", selection: Sequence[int]) -> "torch.Tensor":
+def _select(patches: Any, selection: Sequence[int]) -> Any:
     """Return the channels that a member wants, in its order, without a copy where it wants all as they are."""
-    import torch
-
     if list(selection) == list(range(patches.shape[1])):
         return patches
-    return patches[:, list(selection)].contiguous(memory_format=torch.channels_last)
+    return in_order(patches[:, list(selection)])

@@ -4,7 +4,7 @@ import importlib
 import sys
 from importlib.metadata import version as version_of
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 from typer.core import TyperGroup
@@ -161,11 +161,15 @@ def model_convert(
             show_default=False,
         ),
     ],
+    target: Annotated[
+        Literal["safetensors", "onnx", "torch-export", "openvino"] | None,
+        typer.Option("--format", help="Kind of the new model; openvino is a folder.", show_default="as OUT ends"),
+    ] = None,
 ) -> None:
     """Write a model in DARTS's own format, or as a program for use elsewhere."""
     from darts.cli.models import convert
 
-    convert(file, out)
+    convert(file, out, target)
 
 
 cube = typer.Typer(name="cube", help="Look into the datacubes of auxiliary data.")

@@ -43,14 +43,15 @@ def show_model(file: Path) -> None:
     Console().print(table)
 
 
-def convert(file: Path, out: Path) -> None:
-    """Convert a model; the ending of `out` says into what.
+def convert(file: Path, out: Path, target: str | None) -> None:
+    """Convert a model.
 
     Args:
         file: Model file or folder.
         out: What to write.
+        target: Into what; None for what the ending of `out` says.
     """
     from darts_segmentation import convert_model
 
-    written = convert_model(file, out, _FORMATS.get(out.suffix, "safetensors"))  # type: ignore[arg-type]
+    written = convert_model(file, out, target or _FORMATS.get(out.suffix, "safetensors"))  # type: ignore[arg-type]
     typer.echo(f"Wrote {written}.")

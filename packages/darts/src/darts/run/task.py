@@ -36,6 +36,7 @@ class Pipeline(Protocol):
     batch_size: int
     reflection: int
     precision: Any
+    engine: Any
     tta: Any
     binarization_threshold: float
     mask_erosion_size: int

@@ -93,6 +93,12 @@ class PipelineFields:
         panel="Model",
         affects_results=True,
     )
+    engine: Literal["torch", "openvino"] = option(
+        "torch",
+        help="What runs the network: torch, or openvino, which is faster on a CPU (needs darts-nextgen[openvino]).",
+        panel="Model",
+        affects_results=True,
+    )
     tta: Literal["d4"] | None = option(
         None,
         help='"d4" averages over all flips and quarter turns of each patch, at eight times the cost; default off.',
