@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from darts_segmentation.engine import Engine, EngineName, make_engine
 from darts_segmentation.forward import Augmentation
+from darts_segmentation.grid import DEFAULT_PATCH_SIZE
 from darts_segmentation.precision import NumberFormat, Precision
-from darts_segmentation.predict import Options, check_divisor
+from darts_segmentation.predict import Options, PatchSize, check_divisor
 from darts_segmentation.result import SPREAD_NAME, segment
 from darts_segmentation.segmenter import SMPSegmenter
 from darts_utils import Device, DeviceLike, ParameterError
@@ -124,15 +125,17 @@ class EnsembleV1:
         with self._engine.computing(number_format):
             return number_format
 
-    def check_patch_size(self, patch_size: int) -> None:
+    def check_patch_size(self, patch_size: PatchSize) -> None:
         """Raise a ParameterError if a member cannot take patches of a size in pixels; names a size that it takes."""
+        if patch_size == "auto":
+            return
         for name, segmenter in self._segmenters.items():
             check_divisor(patch_size, segmenter._member.divisor, name)
 
     def segment_tile(
         self,
         tile: "xr.Dataset",
-        patch_size: int = 1024,
+        patch_size: PatchSize = DEFAULT_PATCH_SIZE,
         overlap: int = 256,
         batch_size: int = 8,
         reflection: int = 0,

@@ -7,9 +7,10 @@ from darts_segmentation.bands import Channel
 from darts_segmentation.card import ModelCard
 from darts_segmentation.engine import Engine, EngineName, LoadedModel, make_engine, with_memory
 from darts_segmentation.forward import Augmentation
+from darts_segmentation.grid import DEFAULT_PATCH_SIZE
 from darts_segmentation.modelfile import hash_model
 from darts_segmentation.precision import Precision
-from darts_segmentation.predict import Member, Options
+from darts_segmentation.predict import Member, Options, PatchSize
 from darts_segmentation.result import segment
 from darts_utils import Device, DeviceLike
 
@@ -101,7 +102,9 @@ class SMPSegmenter:
         self._card = card = model.card
         self._engine = engine
         channels = tuple(Channel(band, *card.normalization[band]) for band in card.bands)
-        self._member = Member(model.network, channels, card.outputs, model.divisor, fixed_batch=fixed_batch)
+        self._member = Member(
+            model.network, channels, card.outputs, model.divisor, fixed_batch=fixed_batch, trained_px=card.patch_size
+        )
 
     @property
     def card(self) -> ModelCard:
@@ -126,7 +129,7 @@ class SMPSegmenter:
     def segment_tile(
         self,
         tile: "xr.Dataset",
-        patch_size: int = 1024,
+        patch_size: PatchSize = DEFAULT_PATCH_SIZE,
         overlap: int = 256,
         batch_size: int = 8,
         reflection: int = 0,
@@ -141,9 +144,11 @@ class SMPSegmenter:
             tile: The tile with at least :attr:`required_bands`, each on (y, x), in the unit of the band table, NaN
                 where missing or equal to its attribute ``_FillValue`` or ``nodata``, of any size from 1 × 1 px; in the
                 memory of the host or, as cupy arrays, of a GPU. Not changed.
-            patch_size: Edge length of the patches that the network sees, in pixels.
+            patch_size: Edge length of the patches that the network sees, in pixels; "auto" for the one near the size
+                that the network was trained with, or near 1024 where that is smaller, with which it computes fewest
+                pixels of this tile.
             overlap: Pixels that neighbouring patches share and over which they are blended, at most half of
-                `patch_size`.
+                `patch_size`; with "auto" they share so many at least, and at most 512.
             batch_size: Patches that the device computes at a time, at most. The CPU takes fewer where more would only
                 take memory; the GPU goes on with half of it where its memory does not suffice.
             reflection: Pixels of the mirrored border around the tile, more than the one that is always there.

@@ -204,8 +204,9 @@ def check_sizes(pipeline: Pipeline) -> None:
     """
     available = available_memory()
     # A network holds its input and at least as much again of its first layer; the result of a tile, its weights.
-    patch = 4 * 16 * pipeline.patch_size**2
-    border = 8 * (2 * pipeline.reflection + pipeline.patch_size) ** 2
+    size = 1024 if pipeline.patch_size == "auto" else pipeline.patch_size
+    patch = 4 * 16 * size**2
+    border = 8 * (2 * pipeline.reflection + size) ** 2
     for name, needed in (("patch_size", patch), ("reflection", border)):
         if needed > available:
             raise ConfigurationError(

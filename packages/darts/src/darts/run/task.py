@@ -31,7 +31,7 @@ class Pipeline(Protocol):
     device: "str | int | None"
     tpi_outer_radius: int
     tpi_inner_radius: int
-    patch_size: int
+    patch_size: Any
     overlap: int
     batch_size: int
     reflection: int
