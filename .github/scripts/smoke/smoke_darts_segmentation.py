@@ -43,6 +43,10 @@ def try_models(folder: Path) -> None:
     info = darts_segmentation.model_info(copy)
     assert info.card == darts_segmentation.read_model(folder / "a.safetensors").card
     assert darts_segmentation.read_card(folder / "a.safetensors") == info.card
+    try:
+        darts_segmentation.openvino_program(copy)
+    except darts_segmentation.MissingLibraryError as error:
+        assert "darts-segmentation[openvino]" in str(error)
 
 
 def try_tile(folder: Path) -> None:

@@ -28,6 +28,7 @@ from darts_segmentation.errors import BrokenModelError, ConversionError, Missing
 from darts_segmentation.modelfile import hash_model
 from darts_segmentation.store import CARD_NAME, PROGRAM_NAME, is_program
 from darts_utils import DartsError
+from darts_utils.staging import replaced_folder
 
 if TYPE_CHECKING:
     import torch
@@ -108,15 +109,8 @@ def openvino_program(path: Path | str) -> Path:
         logger.warning("No program can be kept in %s (%s); XDG_CACHE_HOME names another place.", folder.parent, error)
         folder = Path(tempfile.mkdtemp(prefix="darts-openvino-")) / name
         atexit.register(shutil.rmtree, folder.parent, ignore_errors=True)
-    with tempfile.TemporaryDirectory(prefix=".partial-", dir=folder.parent) as temporary:
-        partial = Path(temporary) / name
-        partial.mkdir()
+    with replaced_folder(folder) as partial:
         _translate_elsewhere(path, partial)
-        try:
-            partial.replace(folder)
-        except OSError:  # another process was faster
-            if not is_program(folder):
-                raise
     return folder
 
 
@@ -152,22 +146,9 @@ def convert_to_program(path: Path | str, out: Path, **described: Any) -> Path:
     Returns:
         The path `out`.
     """
-    with new_folder(out) as partial:
+    with replaced_folder(out) as partial:
         translate(path, partial, **described)
     return out
-
-
-@contextmanager
-def new_folder(out: Path) -> Iterator[Path]:
-    """Give a folder to write into, which takes the place of `out` where the block ends well."""
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{out.name}-", dir=out.parent) as temporary:
-        partial = Path(temporary) / out.name
-        partial.mkdir()
-        yield partial
-        if out.exists():
-            out.replace(Path(temporary) / "before")
-        partial.replace(out)
 
 
 def translate(path: Path | str, out: Path | str, **described: Any) -> None:
