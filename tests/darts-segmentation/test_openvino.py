@@ -5,11 +5,9 @@ import shutil
 import subprocess
 import sys
 import textwrap
-from importlib.metadata import version
 
 import numpy as np
 import pytest
-import segmentation_models_pytorch as smp
 import torch
 import xarray as xr
 
@@ -18,7 +16,6 @@ from darts_segmentation import (
     ConversionError,
     EnsembleV1,
     MissingLibraryError,
-    ModelCard,
     ModelWeightsError,
     SMPSegmenter,
     convert_model,
@@ -27,70 +24,23 @@ from darts_segmentation import (
     openvino_program,
     program,
     read_model,
-    save_model,
 )
 from darts_segmentation.scaling import NumpyScaler, Scaler
 from darts_segmentation.vino import OpenVinoEngine
 from darts_utils import DeviceError, ParameterError, get_band
 from support.lanes import mostly_slow
+from support.programs import BANDS, PROGRAM_FILES, write_network
 from support.segmentation import random_tile
 
 pytest.importorskip("openvino", reason="OpenVINO is not installed")
 
-BANDS = ("red", "ndvi", "slope")
-SMALL = {"arch": "unet", "encoder_name": "resnet18", "encoder_depth": 3, "decoder_channels": [16, 8, 8]}
-
-
-def write_network(path, architecture=SMALL, seed=0, **fields):
-    """Write a network with random weights, whose batch normalisation does something."""
-    card = ModelCard(name=path.stem, architecture=architecture, bands=BANDS, **fields)
-    torch.manual_seed(seed)
-    network = smp.create_model(**card.architecture, encoder_weights=None)
-    with torch.no_grad():
-        for part in network.modules():
-            if isinstance(part, torch.nn.BatchNorm2d):
-                part.running_mean.normal_(0, 0.1)
-                part.running_var.uniform_(0.5, 2)
-                part.weight.uniform_(0.5, 1.5)
-                part.bias.normal_(0, 0.1)
-    return save_model(path, network, card)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def cache(tmp_path_factory):
-    """Translate each network once for the tests of this module, in a folder of theirs."""
-    folder = tmp_path_factory.mktemp("cache")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XDG_CACHE_HOME", str(folder))
-        yield folder
-
 
 @pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    return write_network(tmp_path_factory.mktemp("models") / "small")
-
-
-@pytest.fixture(scope="module")
-def converted(model, cache):
-    """Keep a program that is also what the cache has for the model."""
-    path = convert_model(model, cache / "program", "openvino")
-    kept = cache / "darts" / "openvino" / f"{hash_model(model)}-{version('openvino')}"
-    kept.parent.mkdir(parents=True)
-    shutil.copytree(path, kept)
-    return path
-
-
-@pytest.fixture(scope="module")
-def several(tmp_path_factory):
+def several(tmp_path_factory, cache):
     folder = tmp_path_factory.mktemp("classes")
     return write_network(
         folder / "several", seed=1, classes=["slump", "detachment", "none"], target=["slump"], activation="softmax"
     )
-
-
-@pytest.fixture(autouse=True)
-def _translated(converted):
-    """Spare each test the translation."""
 
 
 def both(path, tile, engines=("torch", "openvino"), **options):
@@ -226,17 +176,14 @@ def test_a_model_is_translated_once_and_a_changed_one_again(model, tmp_path, cac
 def test_a_cache_that_cannot_be_written_costs_time_only(model, tmp_path, monkeypatch, caplog):
     (tmp_path / "file").touch()
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
-    monkeypatch.setattr(program, "translate", lambda path, out: [(out / name).touch() for name in _FILES])
-    assert all((openvino_program(model) / name).exists() for name in _FILES)
+    monkeypatch.setattr(program, "translate", lambda path, out: [(out / name).touch() for name in PROGRAM_FILES])
+    assert all((openvino_program(model) / name).exists() for name in PROGRAM_FILES)
     assert "XDG_CACHE_HOME" in caplog.text
-
-
-_FILES = ("model.xml", "model.bin", "model.json")
 
 
 def test_a_converted_program_is_a_model_of_its_own(model, converted, tmp_path):
     path = shutil.copytree(converted, tmp_path / "program")
-    assert sorted(file.name for file in path.iterdir()) == sorted(_FILES)
+    assert sorted(file.name for file in path.iterdir()) == sorted(PROGRAM_FILES)
     assert openvino_program(path) == path
     info, of_torch = model_info(path), model_info(model)
     assert (info.kind, info.card) == ("OpenVINO", of_torch.card)

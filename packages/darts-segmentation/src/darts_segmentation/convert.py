@@ -80,8 +80,7 @@ def _check_target(out: Path, target: str) -> None:
         known = ", ".join(map(repr, get_args(ModelFormat)))
         raise ParameterError(f"format is {target!r}; expected one of {known}.")
     if target == "openvino":
-        if out.suffix or (out.exists() and not is_program(out) and (out.is_file() or any(out.iterdir()))):
-            raise ParameterError(f"{out} cannot hold a program of OpenVINO; name a folder that is new or holds one.")
+        check_program_folder(out)
     elif target == "safetensors":
         if out.suffix in (".pt", ".ckpt", ".pth", ".onnx", ".pt2", ".json") or (
             out.suffix != ".safetensors" and out.is_file()
@@ -89,6 +88,12 @@ def _check_target(out: Path, target: str) -> None:
             raise ParameterError(f"{out} cannot hold a model in our own format; name a folder or a .safetensors file.")
     elif out.suffix != _SUFFIXES[target]:
         raise ParameterError(f"{out} is to become {target}; expected the ending {_SUFFIXES[target]!r}.")
+
+
+def check_program_folder(out: Path) -> None:
+    """Raise a ParameterError unless a program may be written at a path: a folder that is new, empty, or holds one."""
+    if out.suffix or (out.exists() and not is_program(out) and (out.is_file() or any(out.iterdir()))):
+        raise ParameterError(f"{out} cannot hold a program of OpenVINO; name a folder that is new or holds one.")
 
 
 def _export_program(network: "torch.nn.Module", card: ModelCard, out: Path) -> None:

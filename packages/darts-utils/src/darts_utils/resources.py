@@ -49,6 +49,9 @@ def sharing_cpus(shares: int) -> Iterator[None]:
     Args:
         shares: Number of shares; one that would be no whole number is rounded down, to 1 at least.
 
+    Returns:
+        A context manager that yields nothing.
+
     Examples:
         >>> with sharing_cpus(10_000):
         ...     usable_cpus()

@@ -172,6 +172,21 @@ def model_convert(
     convert(file, out, target)
 
 
+@model.command("quantise")
+def model_quantise(
+    file: Annotated[Path, typer.Argument(help="Model file or folder.", show_default=False)],
+    data: Annotated[
+        Path,
+        typer.Argument(help="Folder of tiles with thaw slumps, as a run with --debug-data writes.", show_default=False),
+    ],
+    out: Annotated[Path, typer.Option(help="Folder to write.", show_default=False)],
+) -> None:
+    """Write a model that computes with eight-bit integers by OpenVINO, if it keeps the map."""
+    from darts.cli.models import quantise
+
+    quantise(file, data, out)
+
+
 cube = typer.Typer(name="cube", help="Look into the datacubes of auxiliary data.")
 app.add_typer(cube, no_args_is_help=True)
 
