@@ -69,17 +69,22 @@ class Blend:
             OutputError: If a valid pixel is NaN, because a network returned NaN.
         """
         isnan = namespace(self._sums).isnan
+        broken = []
         for top in range(0, len(valid), _BLOCK_ROWS):
             rows = self._sums[top : top + _BLOCK_ROWS]
             rows_valid = self._on_device(valid[top : top + _BLOCK_ROWS])
-            broken = int((isnan(rows) & rows_valid).sum())
-            if broken:
-                raise OutputError(
-                    f"The network returned NaN for {broken} pixels with valid input, in rows {top} to "
-                    f"{top + len(rows)}. In fp16 numbers may have become too large: choose another precision; else "
-                    "the model is broken."
-                )
+            broken.append((isnan(rows) & rows_valid).sum())
             # Rounding may lift a sum of weights, and with it a probability of 1, by a few last bits.
-            rows.clip(max=1, out=rows) if self._device is None else rows.clamp_(max=1)
-            rows[~rows_valid] = np.nan
+            if self._device is None:
+                rows.clip(max=1, out=rows)
+                rows[~rows_valid] = np.nan
+            else:
+                rows.clamp_(max=1).masked_fill_(~rows_valid, np.nan)
+        if int(sum(broken)):  # The device is waited for here alone.
+            first = next(index for index, count in enumerate(broken) if int(count))
+            raise OutputError(
+                f"The network returned NaN for {int(sum(broken))} pixels with valid input, from rows "
+                f"{first * _BLOCK_ROWS} to {min((first + 1) * _BLOCK_ROWS, len(valid))} on. In fp16 numbers may have "
+                "become too large: choose another precision; else the model is broken."
+            )
         return self._sums
