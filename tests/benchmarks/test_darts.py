@@ -11,7 +11,7 @@ import pytest
 
 from darts.demo import SampleArea, demo_model, make_sample_area
 from darts.run.cancel import CancellationToken
-from darts.run.executors import LaneExecutor
+from darts.run.executors import LaneExecutor, overlap_executor
 from darts.run.memory import MemoryGate
 from darts.run.records import STAGES, RunRecords, TileRecord
 from darts.run.status import run_status
@@ -35,6 +35,26 @@ def test_sleeping_stages_take_as_long_as_the_slowest(benchmark, tmp_path: Path) 
     ratio = (perf_counter() - start) / (TILES * max(SECONDS))
     benchmark.extra_info["wall time / network time"] = round(ratio, 3)
     assert ratio <= 1.15
+
+
+def test_a_fast_network_is_kept_busy_by_several_loaders_and_writers(benchmark, tmp_path: Path) -> None:
+    gate = MemoryGate(lambda: 10**12)
+    gate.measure(1)
+    seconds = (2.0, 1.0, 1.0, 0.5, 1.5)  # loading 3, network 1, export 2
+
+    def run() -> int:
+        executor = overlap_executor(1, loaders=3, writers=2)
+        executor._gate = gate
+        return len(list(executor.run(make_tasks(tmp_path, TILES), SleepingWorker(seconds), CancellationToken())))
+
+    start = perf_counter()
+    assert benchmark.pedantic(run, rounds=1) == TILES
+    taken = perf_counter() - start
+    # Nothing can hide the first tile's loading and the last one's export: 25 s of 20 tiles.
+    least = sum(seconds) + (TILES - 1) * seconds[2]
+    benchmark.extra_info["wall time / network time"] = round(taken / (TILES * seconds[2]), 3)
+    benchmark.extra_info["wall time / least possible"] = round(taken / least, 3)
+    assert taken / least <= 1.05
 
 
 _SCRIPT = """

@@ -116,7 +116,7 @@ def test_an_ensemble_asks_for_its_device_once(monkeypatch, tmp_path):
     asked = []
     make = ensemble.make_engine
 
-    def counting(wanted):
+    def counting(wanted, _engine):
         asked.append(wanted)
         return make("cpu")
 

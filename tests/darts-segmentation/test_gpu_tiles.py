@@ -11,14 +11,14 @@ from darts_segmentation.bands import Channel, TilePatches
 from darts_segmentation.blend import Blend
 from darts_segmentation.classes import Outputs
 from darts_segmentation.cuda import CudaEngine, CudaLoader
-from darts_segmentation.engine import Scaler
 from darts_segmentation.forward import class_probabilities
 from darts_segmentation.grid import PatchGrid
 from darts_segmentation.network import place_network
+from darts_segmentation.scaling import Scaler
 from darts_utils import Stopwatch, normalize_band
 from support.cupy_standin import GpuArray, StandInCupy, on_gpu
 from support.gpu import StandInCuda
-from support.segmentation import BANDS, UNET, BlurNetwork, card, random_tile, segmenter
+from support.segmentation import BANDS, UNET, BlurNetwork, PixelNetwork, card, random_tile, segmenter
 
 WEIGHTS = (3.0, -2.0, 1.5)
 OPTIONS = ({}, {"batch_size": 3}, {"tta": "d4"}, {"reflection": 7}, {"precision": "bf16"})
@@ -32,7 +32,7 @@ def stand_in(monkeypatch):
 
 def _model(network, fields=None):
     model = SMPSegmenter.__new__(SMPSegmenter)
-    model._set_up(network, card(**fields or {}), CudaEngine(torch.device("cpu")), compile_it=False)
+    model._place(network, card(**fields or {}), CudaEngine(torch.device("cpu")), compile_it=False)
     return model
 
 
@@ -41,6 +41,24 @@ def _mixed_tile(seed=0):
     tile = random_tile((70, 83), missing=0.1, seed=seed)
     marked = tile["slope"].fillna(-9999).astype(np.int16)
     return tile.assign(slope=marked.assign_attrs(_FillValue=-9999))
+
+
+def test_the_host_waits_for_a_tile_on_the_gpu_as_often_as_it_must(stand_in, monkeypatch):
+    """Once for where it is valid, which says what patches there are, and once to hear that nothing is NaN."""
+    monkeypatch.setattr("darts_segmentation.blend._BLOCK_ROWS", 16)
+    monkeypatch.setattr("darts_utils.rows.BLOCK_PIXELS", 500)
+    given = on_gpu(random_tile((70, 83), missing=0.1))
+    model = _model(PixelNetwork([1.0, 2.0, -1.0]))
+    waits = []
+    for name in ("cpu", "item", "tolist", "numpy", "__int__", "__float__", "__bool__"):
+        real = getattr(torch.Tensor, name)
+        monkeypatch.setattr(
+            torch.Tensor, name, lambda self, *args, real=real, name=name: waits.append(name) or real(self, *args)
+        )
+    monkeypatch.setattr("darts_segmentation.result.check_values", lambda *_: None)  # looks at a few pixels of a band
+    model.segment_tile(given, 32, 8)
+    # The loader's buffer on the host is cut as numpy's, and what came to the host is taken as such.
+    assert [name for name in waits if name != "numpy"] == ["cpu", "__int__"]
 
 
 @pytest.mark.parametrize("options", OPTIONS)

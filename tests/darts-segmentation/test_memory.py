@@ -114,7 +114,7 @@ def test_what_runs_out_outside_of_the_network_halves_the_batch_too(monkeypatch, 
     elif where == "load":
         _fail_beyond(monkeypatch, cpu.CpuLoader, "load", 3, len)
     else:
-        module, name = (predict, "_select") if where == "select" else (forward, "_channels_last")
+        module, name = (predict, "_select") if where == "select" else (forward, "in_order")
         function = getattr(module, name)
 
         def failing(patches, *arguments):
@@ -167,7 +167,7 @@ def test_a_network_that_does_not_fit_is_named(monkeypatch):
 
 def _on_stand_in(network):
     model = SMPSegmenter.__new__(SMPSegmenter)
-    model._set_up(network, card(), CudaEngine(torch.device("cpu")), compile_it=False)
+    model._place(network, card(), CudaEngine(torch.device("cpu")), compile_it=False)
     return model
 
 

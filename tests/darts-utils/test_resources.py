@@ -2,13 +2,14 @@
 
 import os
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from darts_utils import available_memory, usable_cpus
+from darts_utils import available_memory, sharing_cpus, usable_cpus
 from support.linux_machine import MIB, LinuxMachine, cpus_v1, group_v2, limits, memory_v1, status
 
 FREE = 32 << 30
@@ -336,3 +337,14 @@ def test_files_that_cannot_be_read_are_no_error(machine, tmp_path):
     nowhere = tmp_path / "nowhere"
     assert usable_cpus(environment={}, proc=nowhere) == 64
     assert available_memory(environment={}, proc=nowhere) > 0
+
+
+def test_a_thread_that_shares_the_cpus_counts_its_part_and_others_do_not(machine):
+    with sharing_cpus(3):
+        assert cpus(machine) == 21
+        with sharing_cpus(2):
+            assert cpus(machine) == 10
+        assert cpus(machine, SLURM_CPUS_PER_TASK="2") == 1
+        with ThreadPoolExecutor(1) as pool:
+            assert pool.submit(cpus, machine).result() == 64
+    assert cpus(machine) == 64

@@ -1,5 +1,6 @@
 """Executors: every tile through every stage once and in order, bounded, and one bad tile harms no other."""
 
+import itertools
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -9,13 +10,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import xarray as xr
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from darts.run.cancel import CancellationToken
-from darts.run.executors import LaneExecutor, overlap_executor, serial_executor
+from darts.run.executors import LaneExecutor, lane_threads, overlap_executor, serial_executor
 from darts.run.memory import MemoryGate
 from darts.run.task import TileWork
+from darts_utils import usable_cpus
 from support.stages import NAMES, SleepingWorker, Trace, make_tasks
 
 EXECUTORS = {"serial": serial_executor, "overlap": overlap_executor}
@@ -119,6 +121,84 @@ def test_a_stop_without_signal_ends_between_stages(name: str, tmp_path: Path) ->
     done = {(tile, stage) for _, kind, tile, stage in trace.events if kind == "end"}
     assert begun == done
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("darts-lane")]
+
+
+@given(
+    loaders=st.integers(1, 4),
+    writers=st.integers(1, 3),
+    prefetch=st.integers(0, 2),
+    bad=st.sets(st.tuples(st.integers(0, 11), st.sampled_from(NAMES)), max_size=5),
+    waits=st.lists(st.integers(0, 3), min_size=12, max_size=12),
+)
+@settings(max_examples=25)
+def test_lanes_of_several_threads_keep_the_order(
+    loaders: int, writers: int, prefetch: int, bad: set[tuple[int, str]], waits: list[int]
+) -> None:
+    trace = Trace()
+
+    def hook(work: TileWork, stage: str) -> None:
+        number = int(work.task.tile_id[-3:])
+        if stage != "Segmenting":
+            time.sleep(waits[number] / 2000)
+        if (number, stage) in bad:
+            raise ValueError(stage)
+
+    executor = overlap_executor(prefetch, loaders, writers)
+    executor._gate = _open_gate()
+    tasks = make_tasks(Path("x"), 12)
+    records = list(executor.run(tasks, SleepingWorker((0,) * 5, trace, hook), CancellationToken()))
+    assert sorted(record.tile_id for record in records) == [task.tile_id for task in tasks]
+    assert {record.tile_id for record in records if record.status == "failed"} == {f"tile-{n:03}" for n, _ in bad}
+    network = [tile for _, kind, tile, stage in trace.events if (kind, stage) == ("begin", "Segmenting")]
+    assert network == sorted(network)
+    for stage, most in zip(NAMES, (loaders, loaders, 1, writers, writers), strict=True):
+        assert _most_at_once(trace, stage) <= most
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("darts-lane")]
+
+
+def _most_at_once(trace: Trace, stage: str) -> int:
+    steps = sorted((at, step) for span in trace.spans(stage) for at, step in zip(span, (1, -1), strict=True))
+    return max(itertools.accumulate(step for _, step in steps), default=0)
+
+
+def test_lanes_load_and_write_several_tiles_at_once(tmp_path: Path) -> None:
+    trace = Trace()
+    together = {"Loading Optical": threading.Barrier(3), "Exporting": threading.Barrier(2)}
+
+    def meet(work: TileWork, stage: str) -> None:
+        if stage in together:
+            together[stage].wait(20)
+
+    executor = overlap_executor(1, 3, 2)
+    executor._gate = _open_gate()
+    worker = SleepingWorker((0,) * 5, trace, meet)
+    records = list(executor.run(make_tasks(tmp_path, 12), worker, CancellationToken()))
+    assert [record.status for record in records] == ["success"] * 12
+    assert trace.most_under_way() <= 3 + 1 + 2 - 1 + 2
+
+
+def test_threads_of_a_lane_share_the_processors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("darts_utils.resources._cpus_to_run_on", lambda: 16)
+    monkeypatch.setattr("darts_utils.resources.groups_above", lambda *_: ())
+    assert lane_threads() == (3, 2)
+    seen: dict[str, set[int]] = {}
+    executor = overlap_executor(1, 3, 2)
+    executor._gate = _open_gate()
+
+    def look(work: TileWork, stage: str) -> None:
+        seen.setdefault(stage, set()).add(usable_cpus(environment={}))
+
+    list(executor.run(make_tasks(tmp_path, 6), SleepingWorker((0,) * 5, hook=look), CancellationToken()))
+    assert seen == dict(zip(NAMES, ({5}, {5}, {16}, {8}, {8}), strict=True))
+    assert usable_cpus(environment={}) == 16
+
+
+@pytest.mark.parametrize(("cpus", "expected"), [(1, (1, 1)), (2, (1, 1)), (8, (2, 1)), (16, (3, 2)), (128, (3, 2))])
+def test_few_processors_are_left_to_the_network(
+    cpus: int, expected: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("darts.run.executors.usable_cpus", lambda: cpus)
+    assert lane_threads() == expected
 
 
 def test_until_a_tile_is_measured_only_one_is_under_way() -> None:

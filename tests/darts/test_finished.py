@@ -137,13 +137,25 @@ def test_a_digest_is_remembered(folder: Path, monkeypatch: pytest.MonkeyPatch) -
     assert _plan(folder) == FINISHED
 
 
-@pytest.mark.parametrize("values", [{"overlap": 4}, {"binarization_threshold": 0.7}, {"precision": "bf16"}], ids=str)
+@pytest.mark.parametrize(
+    "values",
+    [{"overlap": 4}, {"binarization_threshold": 0.7}, {"precision": "bf16"}, {"engine": "openvino"}],
+    ids=str,
+)
 def test_an_option_that_changes_numbers_is_named(folder: Path, values: dict) -> None:
     (name,) = values
     why = _plan(folder, **values)["tile-000"]
     assert why[0] == "compute"
     assert why[1].startswith(f"changed since: {name} was ")
     assert _plan(folder, **values) == FINISHED
+
+
+def test_an_engine_that_cannot_work_is_found_while_planning(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ConfigurationError, match="computes on the CPU, and device is 'cuda'"):
+        _plan(folder, engine="openvino", device="cuda")
+    monkeypatch.setattr("darts.run.checks.importlib.util.find_spec", lambda name: None)
+    with pytest.raises(ConfigurationError, match=r"darts-nextgen\[openvino\]"):
+        _plan(folder, engine="openvino")
 
 
 def test_another_model_under_the_same_name_is_not_finished(folder: Path) -> None:
@@ -229,7 +241,8 @@ def test_results_of_release_0_1_are_told_apart_and_can_be_kept(folder: Path, cap
     assert "2 of 2 tiles have results of an earlier release" in caplog.text
     kept = ("skip", "finished by an earlier release")
     assert _plan(folder, keep_finished=True) == {"tile-000": kept, "tile-001": kept}
-    assert _plan(folder, keep_finished=True, overlap=4)["tile-000"][0] == "compute"
+    for values in ({"overlap": 4}, {"engine": "openvino"}):
+        assert _plan(folder, keep_finished=True, **values)["tile-000"][0] == "compute"
 
 
 def test_a_digest_that_a_kill_cut_off_costs_one_reading_and_harms_no_other(tmp_path: Path) -> None:
@@ -414,7 +427,7 @@ def test_a_network_that_cannot_take_the_patches_is_a_mistake_of_the_configuratio
         raise ParameterError(f"patch_size is {size}; expected 64.")
 
     networks = SimpleNamespace(check_patch_size=refuse)
-    monkeypatch.setattr("darts_segmentation.EnsembleV1", lambda models, device: networks)
+    monkeypatch.setattr("darts_segmentation.EnsembleV1", lambda models, device, engine: networks)
     pipeline = standin.make_pipeline(folder)
     with pytest.raises(ConfigurationError, match="patch_size is 32; expected 64"):
         open_session(pipeline, plan(pipeline).context)

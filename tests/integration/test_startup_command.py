@@ -6,9 +6,12 @@ import sys
 import textwrap
 from pathlib import Path
 
+import numpy as np
 import pytest
+import rasterio
 
-from darts.demo import demo_model, make_sample_area
+from darts.demo import SampleArea, demo_model, make_sample_area
+from darts_export import read_manifest
 
 _COMMAND = """
     import json, sys
@@ -17,7 +20,8 @@ _COMMAND = """
     try:
         main()
     finally:
-        loaded = [name for name in ("sympy", "torch", "torch._dynamo", "torch._inductor") if name in sys.modules]
+        watched = ("sympy", "torch", "torch._dynamo", "torch._inductor", "openvino_telemetry")
+        loaded = [name for name in watched if name in sys.modules]
         print(json.dumps(loaded))
 """
 
@@ -33,21 +37,50 @@ def _loaded(*arguments: str) -> list[str]:
     return json.loads(done.stdout.splitlines()[-1])
 
 
-@pytest.mark.slow
-def test_a_run_loads_no_compiler_and_a_plan_no_torch(tmp_path: Path) -> None:
-    area = make_sample_area(tmp_path / "area", seed=3, size=128)
+def _command(area: SampleArea, results: Path) -> list[str]:
     options = {
         "scenes-dir": area.scenes_dir,
         "model-files": demo_model(),
         "arcticdem-dir": area.arcticdem_dir,
         "tcvis-dir": area.tcvis_dir,
-        "output-data-dir": tmp_path / "results",
+        "output-data-dir": results,
         "patch-size": 128,
         "overlap": 16,
         "device": "cpu",
     }
     given = [part for name, value in options.items() for part in (f"--{name}", str(value))]
-    command = ("inference", "planet-sequential", "--offline", *given)
+    return ["inference", "planet-sequential", "--offline", *given]
+
+
+@pytest.mark.slow
+def test_a_run_loads_no_compiler_and_a_plan_no_torch(tmp_path: Path) -> None:
+    area = make_sample_area(tmp_path / "area", seed=3, size=128)
+    command = _command(area, tmp_path / "results")
     assert _loaded(*command, "--dry-run") == []
     assert _loaded(*command) == ["torch"]
     assert _loaded(*command) == [], "all is finished, so that no network is needed"
+
+
+@pytest.mark.slow
+def test_a_run_with_openvino_loads_no_torch_and_gives_the_same_map(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    area = make_sample_area(tmp_path / "area", seed=3, size=128)
+    command = _command(area, tmp_path / "results")
+    assert _loaded(*command, "--engine", "openvino") == []
+    (manifest,) = (read_manifest(path.parent) for path in (tmp_path / "results").rglob("manifest.json"))
+    assert manifest["metadata"]["depends_on"]["engine"] == {"engine": "openvino", "precision": "fp32"}
+    assert "openvino" in manifest["metadata"]["versions"]
+    assert _loaded(*command, "--engine", "openvino") == [], "it is finished"
+    found = _probabilities(tmp_path / "results")
+    assert _loaded(*command) == ["torch"], "another engine is computed again"
+    difference = np.abs(_probabilities(tmp_path / "results").astype(int) - found)
+    assert difference.max() <= 1, "percent"
+    assert found[found < 101].std() > 1
+
+
+def _probabilities(folder: Path) -> np.ndarray:
+    (path,) = folder.rglob("probabilities.tif")
+    with rasterio.open(path) as file:
+        return file.read(1)

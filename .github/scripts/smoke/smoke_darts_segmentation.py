@@ -1,5 +1,6 @@
 """darts-segmentation alone: a network becomes files, and the files segment a tile."""
 
+import contextlib
 import hashlib
 import math
 import tempfile
@@ -43,6 +44,10 @@ def try_models(folder: Path) -> None:
     info = darts_segmentation.model_info(copy)
     assert info.card == darts_segmentation.read_model(folder / "a.safetensors").card
     assert darts_segmentation.read_card(folder / "a.safetensors") == info.card
+    with contextlib.suppress(darts_segmentation.MissingLibraryError):
+        assert darts_segmentation.openvino_program(copy) != copy
+    with contextlib.suppress(darts_segmentation.MissingLibraryError, darts_segmentation.QuantisationError):
+        darts_segmentation.quantise_model(copy, [], folder / "quantised")
 
 
 def try_tile(folder: Path) -> None:

@@ -51,6 +51,8 @@ with watch.recording(), darts_utils.step("work"):
 assert list(watch.seconds) == ["work"]
 
 assert darts_utils.usable_cpus(environment={"SLURM_CPUS_PER_TASK": "1"}) == 1
+with darts_utils.sharing_cpus(1 << 20):
+    assert darts_utils.usable_cpus() == 1
 assert darts_utils.available_memory() > darts_utils.available_memory(environment={"SLURM_MEM_PER_NODE": "1"}) == 0
 
 with tempfile.TemporaryDirectory() as name:

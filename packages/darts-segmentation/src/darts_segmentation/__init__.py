@@ -11,14 +11,18 @@ from darts_segmentation.errors import (
     CompileError,
     ConversionError,
     GpuMemoryError,
+    MissingLibraryError,
     ModelCardError,
     ModelFileError,
     ModelNotFoundError,
     ModelWeightsError,
     OutputError,
+    QuantisationError,
     UnsafeModelError,
 )
 from darts_segmentation.modelfile import ModelFile, ModelInfo, hash_model, model_info, read_card, read_model
+from darts_segmentation.program import openvino_program
+from darts_segmentation.quantise import QuantisationCost, quantise_model
 from darts_segmentation.segmenter import SMPSegmenter
 from darts_segmentation.store import model_paths, save_model
 from darts_segmentation.version import RESULTS_VERSION
@@ -38,6 +42,7 @@ __all__ = [
     "ConversionError",
     "EnsembleV1",
     "GpuMemoryError",
+    "MissingLibraryError",
     "ModelCard",
     "ModelCardError",
     "ModelFile",
@@ -46,6 +51,8 @@ __all__ = [
     "ModelNotFoundError",
     "ModelWeightsError",
     "OutputError",
+    "QuantisationCost",
+    "QuantisationError",
     "SMPSegmenter",
     "UnsafeModelError",
     "ValueRangeError",
@@ -53,6 +60,8 @@ __all__ = [
     "hash_model",
     "model_info",
     "model_paths",
+    "openvino_program",
+    "quantise_model",
     "read_card",
     "read_model",
     "save_model",

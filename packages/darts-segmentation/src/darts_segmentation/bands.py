@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from darts_segmentation.arrays import namespace
 from darts_segmentation.grid import PatchGrid
 from darts_utils import (
     GridError,
@@ -117,38 +118,54 @@ def valid_pixels(bands: Mapping[str, Any], members: Iterable[Sequence[Channel]])
         for member in members
     ]
     distinct = list({tuple(sorted(names)): names for names in speaking if names}.values())
+    # What tensors say lies on their device; it comes to the host once for each set of bands.
+    on_device = [_any_valid_tensor([(tests[name], bands[name]) for name in names]) for names in distinct]
     valid = np.ones(next(iter(bands.values())).shape, dtype=bool)
 
     def look_at_rows(first: int, end: int) -> None:
         for rows in map(slice, *zip(*row_blocks(first, end, valid.shape[1]), strict=True)):
-            for names in distinct:
-                valid[rows] &= _valid_in_any([(tests[name], bands[name][rows]) for name in names])
+            for names, known in zip(distinct, on_device, strict=True):
+                on_host = [(tests[name], bands[name][rows]) for name in names if isinstance(bands[name], np.ndarray)]
+                valid[rows] &= _valid_in_any(on_host, None if known is None else known[rows])
 
     share_rows(look_at_rows, valid.shape)
     return valid
 
 
-_Test = Callable[[Any], NDArray[np.bool_]]
+_Test = Callable[[Any], Any]
 
 
 def _validity_test(name: str, array: Any) -> _Test | None:
     """Return the function that finds valid values of a band, None where every value of it is valid."""
-    is_tensor = not isinstance(array, np.ndarray)
-    if array.is_floating_point() if is_tensor else array.dtype.kind == "f":
-        return (lambda values: (~values.isnan()).cpu().numpy()) if is_tensor else (lambda values: ~np.isnan(values))
+    if array.dtype.kind == "f" if isinstance(array, np.ndarray) else array.is_floating_point():
+        return lambda values: ~namespace(values).isnan(values)
     nodata = get_band(name).nodata
     if nodata is None or np.isnan(nodata):
         return None
-    return (lambda values: (values != nodata).cpu().numpy()) if is_tensor else (lambda values: values != nodata)
+    return lambda values: values != nodata
 
 
-def _valid_in_any(bands: Sequence[tuple[_Test | None, Any]]) -> NDArray[np.bool_]:
-    valid = np.zeros(bands[0][1].shape, dtype=bool)
+def _any_valid_tensor(bands: Sequence[tuple[_Test | None, Any]]) -> NDArray[np.bool_] | None:
+    """Return where any of the tensors among bands is valid, None where there is none."""
+    found = [test(values) for test, values in bands if test is not None and not isinstance(values, np.ndarray)]
+    if not found:
+        return None
+    valid = found[0]
+    for one in found[1:]:
+        valid |= one
+    return valid.cpu().numpy()
+
+
+def _valid_in_any(
+    bands: Sequence[tuple[_Test | None, NDArray[Any]]], known: NDArray[np.bool_] | None
+) -> NDArray[np.bool_]:
+    """Return where any of the bands of numpy is valid, or is known to be so."""
+    valid = np.zeros(bands[0][1].shape, dtype=bool) if known is None else known.copy()
     for test, values in bands:
-        if test is not None:
-            valid |= test(values)
         if valid.all():
             break
+        if test is not None:
+            valid |= test(values)
     return valid
 
 

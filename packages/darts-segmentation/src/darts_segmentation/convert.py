@@ -10,13 +10,14 @@ from darts_segmentation.card import ModelCard
 from darts_segmentation.errors import ConversionError
 from darts_segmentation.modelfile import read_model
 from darts_segmentation.network import load_network
-from darts_segmentation.store import save_model
+from darts_segmentation.program import convert_to_program
+from darts_segmentation.store import is_program, save_model
 from darts_utils import ParameterError, atomic_path, write_atomically
 
 if TYPE_CHECKING:
     import torch
 
-ModelFormat = Literal["safetensors", "onnx", "torch-export"]
+ModelFormat = Literal["safetensors", "onnx", "torch-export", "openvino"]
 """The kinds of files that :func:`convert_model` writes."""
 
 _SUFFIXES = {"onnx": ".onnx", "torch-export": ".pt2"}
@@ -38,12 +39,13 @@ def convert_model(
     Args:
         path: The model, in any format that :class:`SMPSegmenter` reads.
         out: What to write: a folder or ``.safetensors`` file for "safetensors", an ``.onnx`` file for "onnx", a
-            ``.pt2`` file for "torch-export". Existing files are replaced. The model card is written too, beside the
-            file under the ending ``.json``, or into the folder.
+            ``.pt2`` file for "torch-export", a folder for "openvino". Existing files are replaced. The model card is
+            written too, beside the file under the ending ``.json``, or into the folder.
         format: "safetensors", our own format, which every release of DARTS reads; "onnx" or "torch-export", programs
             for use elsewhere. Those take and return what the card says, of any number of patches, and of any size that
-            the encoder can divide where the architecture allows it, else of the size in the card. What they compute
-            for random input is compared with the original.
+            the encoder can divide where the architecture allows it, else of the size in the card. "openvino", a program
+            that :class:`SMPSegmenter` runs with the engine of that name and nothing else of torch. What programs
+            compute for random input is compared with the original.
         **described: `classes`, `target`, `activation` of :class:`ModelCard`, for a checkpoint that does not say what
             its output channels mean.
 
@@ -59,6 +61,8 @@ def convert_model(
     """
     out = Path(out)
     _check_target(out, format)
+    if format == "openvino":
+        return convert_to_program(path, out, **described)
     model = read_model(path, **described)
     if format == "safetensors":
         return save_model(out, model.states, model.card)
@@ -75,7 +79,9 @@ def _check_target(out: Path, target: str) -> None:
     if target not in get_args(ModelFormat):
         known = ", ".join(map(repr, get_args(ModelFormat)))
         raise ParameterError(f"format is {target!r}; expected one of {known}.")
-    if target == "safetensors":
+    if target == "openvino":
+        check_program_folder(out)
+    elif target == "safetensors":
         if out.suffix in (".pt", ".ckpt", ".pth", ".onnx", ".pt2", ".json") or (
             out.suffix != ".safetensors" and out.is_file()
         ):
@@ -84,10 +90,16 @@ def _check_target(out: Path, target: str) -> None:
         raise ParameterError(f"{out} is to become {target}; expected the ending {_SUFFIXES[target]!r}.")
 
 
+def check_program_folder(out: Path) -> None:
+    """Raise a ParameterError unless a program may be written at a path: a folder that is new, empty, or holds one."""
+    if out.suffix or (out.exists() and not is_program(out) and (out.is_file() or any(out.iterdir()))):
+        raise ParameterError(f"{out} cannot hold a program of OpenVINO; name a folder that is new or holds one.")
+
+
 def _export_program(network: "torch.nn.Module", card: ModelCard, out: Path) -> None:
     import torch
 
-    program, sample = _trace(network, card)
+    program, sample = trace(network, card)
 
     def write(partial: Path) -> None:
         with partial.open("wb") as file:  # a path would have to end in .pt2
@@ -108,7 +120,7 @@ def _export_onnx(network: "torch.nn.Module", card: ModelCard, out: Path) -> None
         )
     import torch
 
-    program, sample = _trace(network, card)
+    program, sample = trace(network, card)
 
     def write(partial: Path) -> None:
         try:
@@ -134,7 +146,7 @@ def _export_onnx(network: "torch.nn.Module", card: ModelCard, out: Path) -> None
     _write_and_check(network, sample, out, write, run)
 
 
-def _trace(network: "torch.nn.Module", card: ModelCard) -> "tuple[torch.export.ExportedProgram, torch.Tensor]":
+def trace(network: "torch.nn.Module", card: ModelCard) -> "tuple[torch.export.ExportedProgram, torch.Tensor]":
     """Export a network for any number of patches of any size, or of one size where that fails.
 
     Returns:
@@ -173,20 +185,31 @@ def _write_and_check(
     run: Callable[[Path], Any],
 ) -> None:
     """Write a program, and move it to its place only if it computes what the network computes."""
-    import torch
-
     out.parent.mkdir(parents=True, exist_ok=True)
     with atomic_path(out) as partial:
         write(partial)
-        with torch.inference_mode():
-            expected = torch.sigmoid(network(sample))
-        found = torch.sigmoid(torch.from_numpy(run(partial)))
-        difference = float((expected - found).abs().max())
-        if not difference <= TOLERANCE:
-            raise ConversionError(
-                f"The export of {out} differs from the original by up to {difference:.2g} in probability; expected "
-                f"at most {TOLERANCE}. It was not written."
-            )
+        check_same(network, sample, lambda: run(partial), f"The export of {out}")
+
+
+def check_same(network: "torch.nn.Module", sample: "torch.Tensor", run: Callable[[], Any], what: str) -> None:
+    """Raise a ConversionError unless something computes what a network computes.
+
+    Args:
+        network: The network.
+        sample: What it is tried on.
+        run: Returns the logits that the other computes for it.
+        what: Names the other, for the message.
+    """
+    import torch
+
+    with torch.inference_mode():
+        expected = torch.sigmoid(network(sample))
+    difference = float((expected - torch.sigmoid(torch.from_numpy(run()))).abs().max())
+    if not difference <= TOLERANCE:
+        raise ConversionError(
+            f"{what} differs from the original by up to {difference:.2g} in probability; expected at most {TOLERANCE}. "
+            "It was not written."
+        )
 
 
 def _first_line(error: Exception) -> str:

@@ -9,25 +9,20 @@ import torch
 from numpy.typing import NDArray
 
 from darts_segmentation.bands import TilePatches
-from darts_segmentation.engine import Network, Scaler
-from darts_segmentation.network import place_network
 from darts_segmentation.precision import NumberFormat, computing
+from darts_segmentation.scaling import Scaler
+from darts_segmentation.torch_engine import TorchEngine
 from darts_utils import is_on_gpu
 
 # More pixels than one large patch at a time do not make a CPU faster, they only take memory.
 _PIXELS_AT_A_TIME = 1024 * 1024
 
 
-class CpuEngine:
+class CpuEngine(TorchEngine):
     """torch on the CPU, with all of its threads; see :class:`darts_segmentation.engine.Engine`."""
 
     def __init__(self) -> None:
-        self.device = torch.device("cpu")
-        self.limits: dict[Any, int] = {}
-
-    def prepare(self, network: torch.nn.Module, *, compile_it: bool) -> Network:
-        """Return the network in the memory order that is fastest here."""
-        return place_network(network, self.device, compile_it=compile_it)
+        super().__init__(torch.device("cpu"))
 
     def fastest_format(self) -> NumberFormat:
         """Return "bf16" where the processor multiplies bfloat16 (AMX, AVX512-BF16), else "fp32"."""

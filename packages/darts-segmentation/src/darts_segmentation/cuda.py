@@ -12,16 +12,16 @@ from numpy.typing import NDArray
 from torch.utils.dlpack import from_dlpack
 
 from darts_segmentation.bands import TilePatches
-from darts_segmentation.engine import Network, Scaler
-from darts_segmentation.network import place_network
 from darts_segmentation.precision import NumberFormat, computing
+from darts_segmentation.scaling import Scaler
+from darts_segmentation.torch_engine import TorchEngine
 from darts_utils import is_on_gpu, usable_cpus
 
 _BUFFERS = 2
 _THREADS = 8
 
 
-class CudaEngine:
+class CudaEngine(TorchEngine):
     """torch on one NVIDIA GPU; see :class:`darts_segmentation.engine.Engine`.
 
     Args:
@@ -29,13 +29,8 @@ class CudaEngine:
     """
 
     def __init__(self, device: torch.device) -> None:
-        self.device = device
-        self.limits: dict[Any, int] = {}
+        super().__init__(device)
         self._pool = ThreadPoolExecutor(min(_THREADS, usable_cpus()), "darts-patches")
-
-    def prepare(self, network: torch.nn.Module, *, compile_it: bool) -> Network:
-        """Return the network on the GPU."""
-        return place_network(network, self.device, compile_it=compile_it)
 
     def fastest_format(self) -> NumberFormat:
         """Return "bf16" from compute capability 8.0 on, "fp16" from 7.0 on, else "fp32"."""

@@ -1,31 +1,55 @@
 """The interface between inference and what computes: a library that runs networks, on a device."""
 
+import sys
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar, get_args
 
 from numpy.typing import NDArray
 
-from darts_segmentation.bands import Channel, TilePatches
+from darts_segmentation.bands import TilePatches
+from darts_segmentation.blend import Blend
+from darts_segmentation.card import ModelCard
 from darts_segmentation.device import choose_device
 from darts_segmentation.errors import GpuMemoryError
+from darts_segmentation.grid import PatchGrid
 from darts_segmentation.precision import NumberFormat
-from darts_utils import DeviceLike
+from darts_utils import Device, DeviceLike, ParameterError
 
 if TYPE_CHECKING:
     import torch
 
-Network = Callable[["torch.Tensor"], "torch.Tensor"]
-"""Takes patches (patches, channels, y, x), returns logits (patches, classes, y, x)."""
+EngineName = Literal["torch", "openvino"]
+"""The engines that callers may ask for."""
+
+Network = Callable[[Any], Any]
+"""Takes patches (patches, channels, y, x), returns logits (patches, classes, y, x), as arrays of its engine."""
 
 _Result = TypeVar("_Result")
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A model that is ready to run.
+
+    Attributes:
+        card: Describes it.
+        network: Runs it.
+        divisor: Patch sizes have to be a multiple of this.
+    """
+
+    card: ModelCard
+    network: Network
+    divisor: int
 
 
 class PatchLoader(Protocol):
     """Brings patches from the tile to the network, reusing its buffers."""
 
-    def load(self, places: Sequence[tuple[int, int]]) -> "torch.Tensor":
-        """Return patches on the device, scaled to 0…1: float32 (patches, channels, y, x), channels last.
+    def load(self, places: Sequence[tuple[int, int]]) -> Any:
+        """Return patches on the device, scaled to 0…1: float32 (patches, channels, y, x), in the network's order.
 
         Args:
             places: Row and column of each patch in the grid, at most as many as the loader was made for.
@@ -36,27 +60,36 @@ class PatchLoader(Protocol):
 
 
 class Engine(Protocol):
-    """A library that runs networks, on one device; that of torch is the one there is.
+    """A library that runs networks, on one device.
 
-    Another one takes networks of torch and runs them its own way (:meth:`prepare`). What passes between its methods are
-    tensors of torch, on its device.
+    What passes between its methods are tensors of torch on its device, or arrays of numpy; all else is written for both
+    (:mod:`darts_segmentation.arrays`).
 
     Attributes:
-        device: Where tensors lie.
+        device: Where networks run.
         limits: Patches at a time that the memory of the device was found to hold, by what was run. Kept from tile to
             tile.
     """
 
-    device: "torch.device"
     limits: dict[Any, int]
 
-    def prepare(self, network: "torch.nn.Module", *, compile_it: bool) -> Network:
-        """Return what runs a network here.
+    @property
+    def device(self) -> "torch.device | Device":
+        """See above."""
+
+    def load(self, path: Path, *, compile_it: bool) -> LoadedModel:
+        """Read a model file and return what runs it here.
 
         Args:
-            network: The network; may be moved and changed.
+            path: The model.
             compile_it: Whether time may be spent on making it fast.
+
+        Raises:
+            ModelFileError: If the file cannot be used.
         """
+
+    def threads(self, number: int) -> AbstractContextManager[None]:
+        """Return a context in which networks use so many threads of the CPU."""
 
     def fastest_format(self) -> NumberFormat:
         """Return the number format in which this device does most patches per second."""
@@ -65,7 +98,14 @@ class Engine(Protocol):
         """Return how many patches to compute at a time where the caller allows `batch_size`."""
 
     def computing(self, number_format: NumberFormat) -> AbstractContextManager[None]:
-        """Return a context in which networks run in a number format; any thread may enter it."""
+        """Return a context in which networks run in a number format; any thread may enter it.
+
+        Raises:
+            ParameterError: If they cannot.
+        """
+
+    def blend(self, grid: PatchGrid) -> Blend:
+        """Return what adds up the patches of a tile."""
 
     def take(self, array: Any) -> "NDArray[Any] | torch.Tensor":
         """Return an array of a tile, of the host or of a GPU, as this engine reads it, without a copy where it can."""
@@ -73,7 +113,7 @@ class Engine(Protocol):
     def loader(self, patches: TilePatches, limit: int) -> PatchLoader:
         """Make the buffers for batches of patches."""
 
-    def give(self, result: "torch.Tensor", like: "NDArray[Any] | torch.Tensor") -> Any:
+    def give(self, result: Any, like: "NDArray[Any] | torch.Tensor") -> Any:
         """Return a result as an array of a tile that lies where `like`, from :meth:`take`, lies."""
 
     def free_memory(self) -> bool:
@@ -84,19 +124,28 @@ class Engine(Protocol):
         """
 
 
-def make_engine(device: "DeviceLike | torch.device") -> Engine:
+def make_engine(device: "DeviceLike | torch.device", name: EngineName = "torch") -> Engine:
     """Choose a device and return what runs networks on it.
 
     Args:
         device: As in :func:`darts_segmentation.device.choose_device`.
+        name: "torch" or "openvino", which computes on the CPU.
 
     Returns:
         The engine.
 
     Raises:
-        ParameterError: If `device` names no device.
+        ParameterError: If `device` names no device, or `name` no engine.
         DeviceError: If a GPU was asked for and does not work.
+        MissingLibraryError: If the library of the engine is not installed.
     """
+    if name not in get_args(EngineName):
+        known = " or ".join(map(repr, get_args(EngineName)))
+        raise ParameterError(f"engine is {name!r}; expected {known}.")
+    if name == "openvino":
+        from darts_segmentation.vino import OpenVinoEngine
+
+        return OpenVinoEngine(device)
     chosen = choose_device(device)
     if chosen.type == "cuda":
         from darts_segmentation.cuda import CudaEngine
@@ -108,15 +157,15 @@ def make_engine(device: "DeviceLike | torch.device") -> Engine:
 
 
 # How torch, cuDNN, cuBLAS and CUDA say it where it is not an error of its own class.
-_SIGNS = ("out of memory", "ALLOC_FAILED", "not enough memory", "can't allocate memory")
+_SIGNS = ("out of memory", "ALLOC_FAILED", "not enough memory", "can't allocate memory", "bad_alloc")
 
 
 def memory_shortage(error: BaseException) -> str:
     """Return what an error says about memory that does not suffice; an empty text where it is about something else."""
-    import torch
-
     text = str(error).strip() or type(error).__name__
-    is_one = isinstance(error, torch.OutOfMemoryError | MemoryError) and not isinstance(error, GpuMemoryError)
+    torch = sys.modules.get("torch")
+    kinds = (MemoryError,) if torch is None else (MemoryError, torch.OutOfMemoryError)
+    is_one = isinstance(error, kinds) and not isinstance(error, GpuMemoryError)
     if is_one or (isinstance(error, RuntimeError) and any(sign in text for sign in _SIGNS)):
         return text.splitlines()[0]
     return ""
@@ -146,29 +195,3 @@ def with_memory(engine: Engine, what: str, call: Callable[[], _Result]) -> _Resu
     raise GpuMemoryError(
         f"The memory of {engine.device} does not hold {what} ({reason}). Free some of it, or choose another device."
     )
-
-
-class Scaler:
-    """Scales channels as :func:`darts_utils.normalize_band` does, on the device where they are.
-
-    Args:
-        channels: The channels.
-        device: Where the patches will be.
-    """
-
-    def __init__(self, channels: Sequence[Channel], device: "torch.device") -> None:
-        import torch
-
-        def column(values: list[float]) -> Any:
-            return torch.tensor(values, dtype=torch.float32, device=device).view(-1, 1, 1)
-
-        self._low = column([channel.low for channel in channels])
-        self._factor = column([1 / (channel.high - channel.low) for channel in channels])
-
-    def scale(self, patches: "torch.Tensor") -> None:
-        """Scale patches in place: low … high becomes 0…1, clipped, NaN becomes 0.
-
-        Args:
-            patches: float32 of shape (patches, channels, y, x).
-        """
-        patches.sub_(self._low).mul_(self._factor).clamp_(0, 1).nan_to_num_(0)

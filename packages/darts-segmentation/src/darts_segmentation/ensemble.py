@@ -1,16 +1,18 @@
 """Segment tiles with several networks and average them."""
 
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from darts_segmentation.engine import make_engine
+from darts_segmentation.engine import Engine, EngineName, make_engine
 from darts_segmentation.forward import Augmentation
+from darts_segmentation.grid import DEFAULT_PATCH_SIZE
 from darts_segmentation.precision import NumberFormat, Precision
-from darts_segmentation.predict import Options, check_divisor
+from darts_segmentation.predict import Options, PatchSize, check_divisor
 from darts_segmentation.result import SPREAD_NAME, segment
 from darts_segmentation.segmenter import SMPSegmenter
-from darts_utils import DeviceLike, ParameterError
+from darts_utils import Device, DeviceLike, ParameterError
 
 if TYPE_CHECKING:
     import torch
@@ -29,12 +31,15 @@ class EnsembleV1:
             in the variables ``probabilities-{name}``.
         device: As in :class:`SMPSegmenter`, the same for all members.
         compile: As in :class:`SMPSegmenter`.
+        engine: As in :class:`SMPSegmenter`.
 
     Raises:
         ParameterError: If there is no model, a name is empty, or a name is "std"; if `device` names no device.
         ModelFileError: If a model file cannot be used, see :class:`SMPSegmenter`.
         UnknownBandError: If a model needs a band that the band table does not know.
-        DeviceError: If a GPU was asked for and does not work.
+        DeviceError: If a GPU was asked for and does not work, or does not fit the engine.
+        MissingLibraryError: If the library of the engine is not installed.
+        ConversionError: If OpenVINO cannot run a network.
 
     Examples:
         >>> ensemble = EnsembleV1({"v1": "RTS_v1.pt", "v2": "RTS_v2.pt"}, device="cuda")  # doctest: +SKIP
@@ -49,12 +54,14 @@ class EnsembleV1:
         device: "DeviceLike | torch.device" = None,
         *,
         compile: bool = False,  # noqa: A002  # public name
+        engine: EngineName = "torch",
     ) -> None:
         _check_names(model_dict)
-        engine = make_engine(device)  # once: "auto" might choose another GPU after the first network is there
+        # Once: "auto" might choose another GPU after the first network is there.
+        shared = make_engine(device, engine)
         self._segmenters = {name: SMPSegmenter.__new__(SMPSegmenter) for name in model_dict}
         for name, path in model_dict.items():
-            self._segmenters[name]._open(path, engine, compile_it=compile)
+            self._segmenters[name]._open(path, shared, compile_it=compile)
 
     @classmethod
     def from_segmenters(cls, segmenters: Mapping[str, SMPSegmenter]) -> "EnsembleV1":
@@ -90,9 +97,17 @@ class EnsembleV1:
         return {name: segmenter.model_hash for name, segmenter in self._segmenters.items()}
 
     @property
-    def device(self) -> "torch.device":
-        """Where the networks run."""
-        return next(iter(self._segmenters.values())).device
+    def device(self) -> "torch.device | Device":
+        """Where the networks run; a ``torch.device`` where torch runs them."""
+        return self._engine.device
+
+    @property
+    def _engine(self) -> Engine:
+        return next(iter(self._segmenters.values()))._engine
+
+    def threads(self, number: int) -> AbstractContextManager[None]:
+        """Return a context in which the networks use so many threads of the CPU; their sums depend on it."""
+        return self._engine.threads(number)
 
     @property
     def required_bands(self) -> list[str]:
@@ -101,19 +116,26 @@ class EnsembleV1:
         return list(dict.fromkeys(bands))
 
     def number_format(self, precision: Precision) -> NumberFormat:
-        """Return the number format that a precision means on this device: "auto" the fastest, any other itself."""
-        engine = next(iter(self._segmenters.values()))._engine
-        return engine.fastest_format() if precision == "auto" else precision
+        """Return the number format that a precision means on this device: "auto" the fastest, any other itself.
 
-    def check_patch_size(self, patch_size: int) -> None:
+        Raises:
+            ParameterError: If the device cannot compute in it.
+        """
+        number_format = self._engine.fastest_format() if precision == "auto" else precision
+        with self._engine.computing(number_format):
+            return number_format
+
+    def check_patch_size(self, patch_size: PatchSize) -> None:
         """Raise a ParameterError if a member cannot take patches of a size in pixels; names a size that it takes."""
+        if patch_size == "auto":
+            return
         for name, segmenter in self._segmenters.items():
             check_divisor(patch_size, segmenter._member.divisor, name)
 
     def segment_tile(
         self,
         tile: "xr.Dataset",
-        patch_size: int = 1024,
+        patch_size: PatchSize = DEFAULT_PATCH_SIZE,
         overlap: int = 256,
         batch_size: int = 8,
         reflection: int = 0,
@@ -162,7 +184,7 @@ class EnsembleV1:
             keep_classes=keep_classes,
         )
         members = {name: segmenter._member for name, segmenter in self._segmenters.items()}
-        return segment(tile, members, next(iter(self._segmenters.values()))._engine, options)
+        return segment(tile, members, self._engine, options)
 
 
 def _check_names(members: Mapping[Any, object]) -> None:

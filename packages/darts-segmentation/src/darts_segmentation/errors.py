@@ -31,6 +31,14 @@ class ConversionError(DartsError, RuntimeError):
     """A network could not be exported, or what was exported computes something else than the original."""
 
 
+class QuantisationError(DartsError, ValueError):
+    """A network does not keep its map with eight-bit numbers, or there is too little to tell by."""
+
+
+class MissingLibraryError(DartsError, ImportError):
+    """A library that is installed on request only is asked for, and not there."""
+
+
 class OutputError(DartsError, ArithmeticError):
     """A network returned something that is no probability: NaN, infinity, or an array of another shape."""
 

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, Literal
 
+from darts_segmentation.arrays import in_order, namespace, sigmoid, softmax
 from darts_segmentation.classes import Outputs
 from darts_segmentation.engine import Network
 from darts_segmentation.errors import OutputError
@@ -27,14 +28,14 @@ def check_augmentation(tta: str | None) -> Augmentation | None:
 
 
 def class_probabilities(
-    network: Network, outputs: Outputs, patches: "torch.Tensor", tta: Augmentation | None = None, fill_to: int = 0
-) -> "torch.Tensor":
+    network: Network, outputs: Outputs, patches: Any, tta: Augmentation | None = None, fill_to: int = 0
+) -> Any:
     """Return the probabilities of the classes in patches.
 
     Args:
         network: Returns logits.
         outputs: What they mean.
-        patches: Patches of shape (patches, channels, y, x), channels last, on the engine's device. Not changed.
+        patches: Patches of shape (patches, channels, y, x), as :meth:`PatchLoader.load` returns them. Not changed.
         tta: "d4" averages over the eight flips and rotations of each patch.
         fill_to: Patches up to which the batch is filled with zeros, for a network that is compiled for one size.
 
@@ -51,11 +52,11 @@ def class_probabilities(
         return _activated(network, outputs, patches)[:count]
     total: Any = 0
     for turn, turn_back in symmetries():
-        total = total + turn_back(_activated(network, outputs, _channels_last(turn(patches))))
+        total = total + turn_back(_activated(network, outputs, in_order(turn(patches))))
     return (total / 8)[:count]
 
 
-def target_probability(probabilities: "torch.Tensor", outputs: Outputs) -> "torch.Tensor":
+def target_probability(probabilities: Any, outputs: Outputs) -> Any:
     """Return the probability of the target: that of its class, or the sum over its classes, 1 at most.
 
     Args:
@@ -68,7 +69,7 @@ def target_probability(probabilities: "torch.Tensor", outputs: Outputs) -> "torc
     channels = outputs.target_channels
     if len(channels) == 1:
         return probabilities[:, channels[0]]
-    return probabilities[:, channels].sum(dim=1).clamp_(max=1)
+    return probabilities[:, channels].sum(1).clip(max=1)
 
 
 def symmetries() -> "Iterator[tuple[Callable[[Any], Any], Callable[[Any], Any]]]":
@@ -79,34 +80,28 @@ def symmetries() -> "Iterator[tuple[Callable[[Any], Any], Callable[[Any], Any]]]
 
 
 def _symmetry(turns: int, *, flip: bool) -> tuple[Callable[[Any], Any], Callable[[Any], Any]]:
+    def flipped(images: Any) -> Any:
+        return namespace(images).flip(images, (-1,)) if flip else images
+
     def forward(images: Any) -> Any:
-        turned = images.rot90(turns, (-2, -1))
-        return turned.flip(-1) if flip else turned
+        return flipped(namespace(images).rot90(images, turns, (-2, -1)))
 
     def inverse(images: Any) -> Any:
-        unflipped = images.flip(-1) if flip else images
-        return unflipped.rot90(-turns, (-2, -1))
+        return namespace(images).rot90(flipped(images), -turns, (-2, -1))
 
     return forward, inverse
-
-
-def _channels_last(patches: "torch.Tensor") -> "torch.Tensor":
-    import torch
-
-    return patches.contiguous(memory_format=torch.channels_last)
 
 
 def _filled(patches: "torch.Tensor", count: int) -> "torch.Tensor":
     import torch
 
     rest = patches.new_zeros((count - len(patches), *patches.shape[1:]))
-    return _channels_last(torch.cat([patches, rest]))
+    return in_order(torch.cat([patches, rest]))
 
 
-def _activated(network: Network, outputs: Outputs, patches: "torch.Tensor") -> "torch.Tensor":
+def _activated(network: Network, outputs: Outputs, patches: Any) -> Any:
     logits = network(patches)
     expected = (len(patches), len(outputs.classes), *patches.shape[2:])
     if tuple(logits.shape) != expected:
         raise OutputError(f"The network returned an array of shape {tuple(logits.shape)}; expected {expected}.")
-    logits = logits.float()
-    return logits.softmax(dim=1) if outputs.activation == "softmax" else logits.sigmoid()
+    return softmax(logits) if outputs.activation == "softmax" else sigmoid(logits)

@@ -4,11 +4,17 @@ Rows and columns are independent of each other: the weight of a pixel is the pro
 So everything here is about one axis, and no array is larger than the axis times a few patches.
 """
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+
+DEFAULT_PATCH_SIZE = 1024
+"""Pixels of the edge of a patch where nothing else is asked for."""
+
+_NEAREST, _FARTHEST = 0.8, 1.25
 
 
 def patch_starts(length: int, patch_size: int, overlap: int) -> list[int]:
@@ -34,6 +40,70 @@ def patch_starts(length: int, patch_size: int, overlap: int) -> list[int]:
     if starts[-1] + patch_size < length:
         starts.append(length - patch_size)
     return starts
+
+
+def even_starts(length: int, patch_size: int, overlap: int) -> list[int]:
+    """Return where patches begin that cover an axis, evenly spaced, as few as share at least the overlap.
+
+    Args:
+        length: Pixels of the axis, at least `patch_size`.
+        patch_size: Pixels of a patch.
+        overlap: Pixels that neighbours share at least, at most half of `patch_size`.
+
+    Returns:
+        First pixel of each patch, ascending, without duplicates.
+
+    Examples:
+        >>> even_starts(10, 4, 1)
+        [0, 3, 6]
+        >>> even_starts(9, 4, 1)
+        [0, 2, 5]
+        >>> even_starts(4, 4, 2)
+        [0]
+    """
+    count = _even_count(length, patch_size, overlap)
+    return [(length - patch_size) * index // max(count - 1, 1) for index in range(count)]
+
+
+def _even_count(length: int, patch_size: int, overlap: int) -> int:
+    return max(1, math.ceil((length - overlap) / (patch_size - overlap)))
+
+
+def auto_patch_size(shape: tuple[int, int], overlap: int, reflection: int, trained: int | None, multiple: int) -> int:
+    """Return the patch size with which a network computes fewest pixels of a tile, near a size that suits it.
+
+    That size is the one it was trained with, but no less than the default, for smaller patches compute more. Near it
+    are sizes from 0.8 to 1.25 times as large, the border of the tile not counted, so that a tile of a patch's size is
+    one patch. The default is among the choices, so that no tile takes more than with it.
+
+    Args:
+        shape: Rows and columns of the tile.
+        overlap: Pixels that neighbours share at least, at most half of the default size.
+        reflection: Pixels by which the border of the tile is wider than 1.
+        trained: Pixels of the patches that the network was trained with, None where unknown.
+        multiple: Pixels of which the size has to be a multiple, which makes the size differ from the above by less.
+
+    Returns:
+        Edge of a patch in pixels, for :meth:`PatchGrid.plan` with `even`.
+
+    Examples:
+        >>> [auto_patch_size((size, size), 256, 0, None, 32) for size in (1024, 2048, 8000)]
+        [1056, 1184, 1248]
+        >>> auto_patch_size((2048, 2048), 256, 0, 2048, 32)
+        2080
+    """
+    best = max(DEFAULT_PATCH_SIZE, trained or 0)
+    lowest = math.ceil(max(_NEAREST * best, 2 * overlap) / multiple)
+    highest = math.ceil((_FARTHEST * best + 2 * (1 + reflection)) / multiple)
+    least = math.ceil(DEFAULT_PATCH_SIZE / multiple) * multiple
+    sizes = sorted({least, *range(lowest * multiple, highest * multiple + 1, multiple)}, key=lambda px: abs(px - best))
+    lengths = [size + 2 * (1 + reflection) for size in shape]
+
+    def pixels(patch_size: int) -> int:
+        counts = (_even_count(length, patch_size, overlap) for length in lengths)
+        return math.prod(counts) * patch_size**2
+
+    return min(sizes, key=pixels)
 
 
 def blend_window(patch_size: int, overlap: int) -> NDArray[np.float64]:
@@ -121,7 +191,7 @@ class Axis:
         return reflect_index(start, stop, self.size)
 
 
-def plan_axis(size: int, patch_size: int, overlap: int, reflection: int) -> Axis:
+def plan_axis(size: int, patch_size: int, overlap: int, reflection: int, *, even: bool = False) -> Axis:
     """Lay patches over an axis with a mirrored border of 1 + `reflection` pixels at both ends.
 
     The border is one pixel at least, because the outermost pixel of a patch has weight 0. An axis that is shorter than
@@ -132,6 +202,7 @@ def plan_axis(size: int, patch_size: int, overlap: int, reflection: int) -> Axis
         patch_size: Pixels of a patch.
         overlap: Pixels that neighbours share, at most half of `patch_size`.
         reflection: Pixels by which the border is wider than 1.
+        even: Space the patches evenly, rather than by `patch_size` − `overlap` with the last one moved inward.
 
     Returns:
         The patches and their weights.
@@ -145,7 +216,7 @@ def plan_axis(size: int, patch_size: int, overlap: int, reflection: int) -> Axis
     """
     length = max(size + 2 * (1 + reflection), patch_size)
     before = (length - size) // 2
-    starts = patch_starts(length, patch_size, overlap)
+    starts = (even_starts if even else patch_starts)(length, patch_size, overlap)
     window = blend_window(patch_size, overlap)
     total = np.zeros(length)
     for start in starts:
@@ -168,12 +239,12 @@ class PatchGrid:
     x: Axis
 
     @classmethod
-    def plan(cls, shape: tuple[int, int], patch_size: int, overlap: int, reflection: int) -> "PatchGrid":
+    def plan(
+        cls, shape: tuple[int, int], patch_size: int, overlap: int, reflection: int, *, even: bool = False
+    ) -> "PatchGrid":
         """Lay square patches over a tile of a shape (y, x), see :func:`plan_axis`."""
-        height, width = shape
-        return cls(
-            plan_axis(height, patch_size, overlap, reflection), plan_axis(width, patch_size, overlap, reflection)
-        )
+        y, x = (plan_axis(size, patch_size, overlap, reflection, even=even) for size in shape)
+        return cls(y, x)
 
     def with_valid_pixels(self, valid: NDArray[np.bool_]) -> Iterator[tuple[int, int]]:
         """Yield (row, column) of each patch that shows a valid pixel of the tile, row by row.

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from darts_segmentation.card import ModelCard
 from darts_segmentation.errors import BrokenModelError, ModelNotFoundError, UnsafeModelError
-from darts_segmentation.store import is_stored_model, model_paths, read_stored_card, read_stored_model
+from darts_segmentation.store import is_program, is_stored_model, read_stored_card, read_stored_model, stored_files
 
 if TYPE_CHECKING:
     import torch
@@ -37,7 +37,7 @@ class ModelInfo:
 
     Attributes:
         path: The file or folder.
-        kind: As in :class:`ModelFile`.
+        kind: As in :class:`ModelFile`, or "OpenVINO" for a program of OpenVINO.
         sha256: See :func:`hash_model`.
         size_bytes: Size of the file; of weights and card in our own format.
         parameters: Number of numbers in the weights.
@@ -109,7 +109,8 @@ def hash_model(path: Path | str) -> str:
 
     Returns:
         64 hexadecimal digits: of the file's bytes, as ``sha256sum`` prints it; in our own format of the weights' bytes
-        followed by the card's, as ``cat model.safetensors model.json | sha256sum`` prints it.
+        followed by the card's, as ``cat model.safetensors model.json | sha256sum`` prints it; of a program of OpenVINO
+        of ``model.bin model.xml model.json``.
 
     Raises:
         ModelNotFoundError: If a file is missing.
@@ -137,6 +138,8 @@ def model_info(path: Path | str) -> ModelInfo:
     """
     from darts_segmentation.network import check_weights
 
+    if Path(path).exists() and is_program(Path(path)):
+        return _program_info(Path(path))
     model = read_model(path)
     check_weights(model.card, model.states)
     return ModelInfo(
@@ -149,8 +152,21 @@ def model_info(path: Path | str) -> ModelInfo:
     )
 
 
+def _program_info(path: Path) -> ModelInfo:
+    from darts_segmentation.program import count_parameters
+
+    return ModelInfo(
+        path=path,
+        kind="OpenVINO",
+        sha256=hash_model(path),
+        size_bytes=sum(part.stat().st_size for part in _files(path)),
+        parameters=count_parameters(path),
+        card=read_stored_card(path),
+    )
+
+
 def _files(path: Path) -> tuple[Path, ...]:
-    parts = model_paths(path) if is_stored_model(path) else (path,)
+    parts = tuple(stored_files(path).values()) if is_stored_model(path) else (path,)
     missing = [part for part in parts if not part.is_file()]
     if missing:
         raise ModelNotFoundError(f"There is no file {missing[0]}, which belongs to the model {path}.")

@@ -3,26 +3,31 @@
 Nothing here is as large as the tile except the result and one bit of knowledge per pixel, whether it is valid.
 """
 
+import math
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any, Literal
 
 import numpy as np
 
+from darts_segmentation.arrays import duplicate, in_order
 from darts_segmentation.bands import Channel, TilePatches, distinct_channels, valid_pixels
 from darts_segmentation.blend import Blend
 from darts_segmentation.classes import Outputs
 from darts_segmentation.engine import Engine, Network, PatchLoader, memory_shortage, with_memory
 from darts_segmentation.errors import BatchHalvedWarning, GpuMemoryError
 from darts_segmentation.forward import Augmentation, check_augmentation, class_probabilities, target_probability
-from darts_segmentation.grid import PatchGrid
+from darts_segmentation.grid import DEFAULT_PATCH_SIZE, PatchGrid, auto_patch_size
 from darts_segmentation.precision import Precision, check_precision
 from darts_utils import ParameterError, step
 
-if TYPE_CHECKING:
-    import torch
+PatchSize = int | Literal["auto"]
+"""Edge length of patches in pixels, or "auto"."""
+
+_CONVENIENT_PX = 32
+"""Networks halve patches up to five times; sizes that they need not pad are quicker."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +40,7 @@ class Member:
         outputs: What its output channels mean.
         divisor: Patch sizes have to be a multiple of this.
         fixed_batch: Whether the network wants batches of one size only, because it is compiled for that.
+        trained_px: Edge of the patches that it was trained with, None where unknown.
     """
 
     network: Network
@@ -42,6 +48,7 @@ class Member:
     outputs: Outputs
     divisor: int = 1
     fixed_batch: bool = False
+    trained_px: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,8 +56,8 @@ class Options:
     """How to run networks over a tile; the constructor checks that the values can work.
 
     Attributes:
-        patch_size: Edge length of patches in pixels.
-        overlap: Pixels that neighbouring patches share, at most half of `patch_size`.
+        patch_size: Edge length of patches in pixels, or "auto".
+        overlap: Pixels that neighbouring patches share, at most half of `patch_size`; with "auto" of its default.
         batch_size: Patches that the device computes at a time.
         reflection: Pixels by which the mirrored border is wider than 1.
         precision: "fp32", "bf16", "fp16", or "auto".
@@ -62,7 +69,7 @@ class Options:
         ParameterError: If a value cannot work.
     """
 
-    patch_size: int
+    patch_size: PatchSize
     overlap: int
     batch_size: int
     reflection: int
@@ -74,13 +81,17 @@ class Options:
     def __post_init__(self) -> None:
         for name, least in (("patch_size", 1), ("overlap", 0), ("batch_size", 1), ("reflection", 0)):
             value = getattr(self, name)
+            if name == "patch_size" and value == "auto":
+                continue
             if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
-                raise ParameterError(f"{name} is {value!r}; expected an integer of at least {least}.")
+                or_auto = " or 'auto'" if name == "patch_size" else ""
+                raise ParameterError(f"{name} is {value!r}; expected an integer of at least {least}{or_auto}.")
             object.__setattr__(self, name, int(value))
-        if 2 * self.overlap > self.patch_size:
+        size = DEFAULT_PATCH_SIZE if self.patch_size == "auto" else self.patch_size
+        if 2 * self.overlap > size:
             raise ParameterError(
-                f"overlap is {self.overlap} px, more than half of patch_size, {self.patch_size} px; "
-                f"choose an overlap of at most {self.patch_size // 2}."
+                f"overlap is {self.overlap} px, more than half of patch_size, {size} px; "
+                f"choose an overlap of at most {size // 2}."
             )
         check_precision(self.precision)
         check_augmentation(self.tta)
@@ -125,26 +136,38 @@ def predict_tile(
         OutputError: If a network returns NaN or an array of another shape.
         GpuMemoryError: If the memory of the device does not hold a single patch, or the result.
     """
+    shape = next(iter(bands.values())).shape
+    even = options.patch_size == "auto"
+    patch_size = _choose_patch_size((shape[0], shape[1]), members, options)
     for name, member in members.items():
-        check_divisor(options.patch_size, member.divisor, name)
+        check_divisor(patch_size, member.divisor, name)
     with step("segment: find valid pixels"):
         valid = valid_pixels(bands, [member.channels for member in members.values()])
-    grid = PatchGrid.plan((valid.shape[0], valid.shape[1]), options.patch_size, options.overlap, options.reflection)
+    grid = PatchGrid.plan((shape[0], shape[1]), patch_size, options.overlap, options.reflection, even=even)
     number_format = engine.fastest_format() if options.precision == "auto" else options.precision
     what = f"the results of a tile of {valid.shape[0]} × {valid.shape[1]} px"
     like = next((band for band in bands.values() if not isinstance(band, np.ndarray)), next(iter(bands.values())))
     with engine.computing(number_format):
         blends = with_memory(
-            engine, what, lambda: {name: Blend(grid, engine.device) for name in _layer_names(members, options)}
+            engine, what, lambda: {name: engine.blend(grid) for name in _layer_names(members, options)}
         )
         batches = _Batches(bands, grid, members, engine, options)
-        batches.run(list(grid.with_valid_pixels(valid)), blends, (options.patch_size, number_format, options.tta))
+        batches.run(list(grid.with_valid_pixels(valid)), blends, (patch_size, number_format, options.tta))
         with step("segment: finish"):
             results = {}
             for name in list(blends):
                 finished = with_memory(engine, what, partial(blends.pop(name).finish, valid))
                 results[name] = engine.give(finished, like)
             return results
+
+
+def _choose_patch_size(shape: tuple[int, int], members: Mapping[str, Member], options: Options) -> int:
+    """Return the patch size for a tile; where it is "auto", see :func:`darts_segmentation.grid.auto_patch_size`."""
+    if options.patch_size != "auto":
+        return options.patch_size
+    multiple = math.lcm(_CONVENIENT_PX, *(member.divisor for member in members.values()))
+    trained = max((member.trained_px or 0 for member in members.values()), default=0)
+    return auto_patch_size(shape, options.overlap, options.reflection, trained, multiple)
 
 
 def _layer_names(members: Mapping[str, Member], options: Options) -> list[str]:
@@ -186,7 +209,7 @@ class _Batches:
             blends: Where the layers are added, by name.
             key: For what the engine remembers how many patches its memory holds.
         """
-        engine, patch_size = self._engine, self._options.patch_size
+        engine, patch_size = self._engine, self._patches.shape[1]
         limit = engine.batch_limit(self._options.batch_size, patch_size)
         limit = min(limit, engine.limits.get(key, limit))
         done, freed = 0, False
@@ -212,7 +235,7 @@ class _Batches:
             limit = engine.limits[key] = _halved(engine, len(batch), patch_size, reason)
         self._loader = None
 
-    def _compute(self, batch: Sequence[tuple[int, int]], limit: int) -> "dict[str, torch.Tensor]":
+    def _compute(self, batch: Sequence[tuple[int, int]], limit: int) -> dict[str, Any]:
         """Return the layers of a batch, each (patches, y, x), by name."""
         with step("segment: cut patches"):
             if self._loader is None:
@@ -221,8 +244,11 @@ class _Batches:
         layers: dict[str, Any] = {}
         counts: dict[str, int] = {}
 
-        def add(name: str, layer: "torch.Tensor") -> None:
-            layers[name] = layers[name].add_(layer) if name in layers else layer
+        def add(name: str, layer: Any) -> None:
+            if name in layers:
+                layers[name] += layer
+            else:
+                layers[name] = layer
             counts[name] = counts.get(name, 0) + 1
 
         with step("segment: run network"):
@@ -232,13 +258,13 @@ class _Batches:
                 classes = class_probabilities(member.network, member.outputs, selected, self._options.tta, fill_to)
                 target = target_probability(classes, member.outputs)
                 if self._options.keep_members:
-                    add(f"probabilities-{name}", target.clone())
+                    add(f"probabilities-{name}", duplicate(target))
                 if self._options.keep_classes:
                     for other, channel in member.outputs.others.items():
-                        add(f"probabilities_{other}", classes[:, channel].clone())
+                        add(f"probabilities_{other}", duplicate(classes[:, channel]))
                 add("probabilities", target)
             for name, count in counts.items():
-                layers[name].div_(count)
+                layers[name] /= count
             self._loader.keep_pace()
         return layers
 
@@ -264,10 +290,8 @@ def _halved(engine: Engine, count: int, patch_size: int, reason: str) -> int:
     return half
 
 
-def _select(patches: "torch.Tensor", selection: Sequence[int]) -> "torch.Tensor":
+def _select(patches: Any, selection: Sequence[int]) -> Any:
     """Return the channels that a member wants, in its order, without a copy where it wants all as they are."""
-    import torch
-
     if list(selection) == list(range(patches.shape[1])):
         return patches
-    return patches[:, list(selection)].contiguous(memory_format=torch.channels_last)
+    return in_order(patches[:, list(selection)])

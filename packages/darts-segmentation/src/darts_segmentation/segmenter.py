@@ -5,14 +5,14 @@ from typing import TYPE_CHECKING, Any
 
 from darts_segmentation.bands import Channel
 from darts_segmentation.card import ModelCard
-from darts_segmentation.engine import Engine, make_engine, with_memory
+from darts_segmentation.engine import Engine, EngineName, LoadedModel, make_engine, with_memory
 from darts_segmentation.forward import Augmentation
-from darts_segmentation.modelfile import hash_model, read_model
-from darts_segmentation.network import load_network, patch_divisor
+from darts_segmentation.grid import DEFAULT_PATCH_SIZE
+from darts_segmentation.modelfile import hash_model
 from darts_segmentation.precision import Precision
-from darts_segmentation.predict import Member, Options
+from darts_segmentation.predict import Member, Options, PatchSize
 from darts_segmentation.result import segment
-from darts_utils import DeviceLike
+from darts_utils import Device, DeviceLike
 
 if TYPE_CHECKING:
     import torch
@@ -27,14 +27,20 @@ class SMPSegmenter:
             or v2, or a Lightning ``.ckpt`` file. Nothing in it is executed, and nothing is fetched.
         device: "cpu", "cuda", "cuda:1", "auto", a GPU index, a ``torch.device``, or None: the GPU where one works.
         compile: Let ``torch.compile`` compile the network while the first tile is segmented. Takes a minute or more,
-            and pays in long runs.
+            and pays in long runs. Only for torch: OpenVINO compiles every network.
+        engine: What runs the network: "torch", or "openvino", which is faster on a CPU and needs no torch where the
+            model is in our own format; ``pip install "darts-segmentation[openvino]"`` brings it. The first time that it
+            meets a model, it translates it, which takes some seconds and torch; see
+            :func:`darts_segmentation.openvino_program`.
 
     Raises:
         ModelFileError: If the file is absent, broken, unsafe, or describes a model that cannot be built. The subclass
             and the message say which.
         UnknownBandError: If the model needs a band that the band table does not know.
         ParameterError: If `device` names no device.
-        DeviceError: If a GPU was asked for and does not work.
+        DeviceError: If a GPU was asked for and does not work, or does not fit the engine.
+        MissingLibraryError: If the library of the engine is not installed.
+        ConversionError: If OpenVINO cannot run the network.
 
     Examples:
         >>> segmenter = SMPSegmenter("models/slumps.safetensors", device="cpu")  # doctest: +SKIP
@@ -47,12 +53,14 @@ class SMPSegmenter:
         device: "DeviceLike | torch.device" = None,
         *,
         compile: bool = False,  # noqa: A002  # public name
+        engine: EngineName = "torch",
     ) -> None:
-        self._open(model_checkpoint, make_engine(device), compile_it=compile)
+        self._open(model_checkpoint, make_engine(device, engine), compile_it=compile)
 
     def _open(self, path: Path | str, engine: Engine, *, compile_it: bool) -> None:
-        model = read_model(path)
-        self._set_up(load_network(model.card, model.states), model.card, engine, compile_it=compile_it)
+        what = f"the network {Path(path).stem!r}"
+        loaded = with_memory(engine, what, lambda: engine.load(Path(path), compile_it=compile_it))
+        self._set_up(loaded, engine, fixed_batch=compile_it)
         self._model_hash: str | None = hash_model(path)
 
     @classmethod
@@ -78,18 +86,25 @@ class SMPSegmenter:
             DeviceError: If a GPU was asked for and does not work.
         """
         segmenter = cls.__new__(cls)
-        segmenter._set_up(network, card, make_engine(device), compile_it=compile)
-        segmenter._model_hash = None
+        segmenter._place(network, card, make_engine(device), compile_it=compile)
         return segmenter
 
-    def _set_up(self, network: Any, card: ModelCard, engine: Engine, *, compile_it: bool) -> None:
-        self._card = card
+    def _place(self, network: "torch.nn.Module", card: ModelCard, engine: Any, *, compile_it: bool) -> None:
+        """Set up a network of torch that lies in memory."""
+        from darts_segmentation.network import patch_divisor
+
+        what = f"the network {card.name!r}"
+        runnable = with_memory(engine, what, lambda: engine.prepare(network, compile_it=compile_it))
+        self._set_up(LoadedModel(card, runnable, patch_divisor(network)), engine, fixed_batch=compile_it)
+        self._model_hash = None
+
+    def _set_up(self, model: LoadedModel, engine: Engine, *, fixed_batch: bool) -> None:
+        self._card = card = model.card
         self._engine = engine
-        runnable = with_memory(
-            engine, f"the network {card.name!r}", lambda: engine.prepare(network, compile_it=compile_it)
-        )
         channels = tuple(Channel(band, *card.normalization[band]) for band in card.bands)
-        self._member = Member(runnable, channels, card.outputs, patch_divisor(network), fixed_batch=compile_it)
+        self._member = Member(
+            model.network, channels, card.outputs, model.divisor, fixed_batch=fixed_batch, trained_px=card.patch_size
+        )
 
     @property
     def card(self) -> ModelCard:
@@ -97,8 +112,8 @@ class SMPSegmenter:
         return self._card
 
     @property
-    def device(self) -> "torch.device":
-        """Where the network runs."""
+    def device(self) -> "torch.device | Device":
+        """Where the network runs; a ``torch.device`` where torch runs it."""
         return self._engine.device
 
     @property
@@ -114,7 +129,7 @@ class SMPSegmenter:
     def segment_tile(
         self,
         tile: "xr.Dataset",
-        patch_size: int = 1024,
+        patch_size: PatchSize = DEFAULT_PATCH_SIZE,
         overlap: int = 256,
         batch_size: int = 8,
         reflection: int = 0,
@@ -129,9 +144,11 @@ class SMPSegmenter:
             tile: The tile with at least :attr:`required_bands`, each on (y, x), in the unit of the band table, NaN
                 where missing or equal to its attribute ``_FillValue`` or ``nodata``, of any size from 1 × 1 px; in the
                 memory of the host or, as cupy arrays, of a GPU. Not changed.
-            patch_size: Edge length of the patches that the network sees, in pixels.
+            patch_size: Edge length of the patches that the network sees, in pixels; "auto" for the one near the size
+                that the network was trained with, or near 1024 where that is smaller, with which it computes fewest
+                pixels of this tile.
             overlap: Pixels that neighbouring patches share and over which they are blended, at most half of
-                `patch_size`.
+                `patch_size`; with "auto" they share so many at least, and at most 512.
             batch_size: Patches that the device computes at a time, at most. The CPU takes fewer where more would only
                 take memory; the GPU goes on with half of it where its memory does not suffice.
             reflection: Pixels of the mirrored border around the tile, more than the one that is always there.

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 WEIGHTS_NAME = "model.safetensors"
 CARD_NAME = "model.json"
+PROGRAM_NAME = "model.xml"
+_PROGRAM_WEIGHTS_NAME = "model.bin"
 _MAX_CARD_BYTES = 2**20
 
 
@@ -43,6 +45,19 @@ def is_stored_model(path: Path) -> bool:
     return path.is_dir() or path.suffix == ".safetensors"
 
 
+def is_program(path: Path) -> bool:
+    """Tell whether a path is the folder of a whole program of OpenVINO, see :mod:`darts_segmentation.program`."""
+    return (path / PROGRAM_NAME).is_file() and (path / CARD_NAME).is_file() and not (path / WEIGHTS_NAME).exists()
+
+
+def stored_files(path: Path) -> dict[str, Path]:
+    """Return the files of a model in our own format or of a program, by what they are, in the order of their hash."""
+    weights, card = model_paths(path)
+    if is_program(path):
+        return {"weights": path / _PROGRAM_WEIGHTS_NAME, "program": path / PROGRAM_NAME, "model card": card}
+    return {"weights": weights, "model card": card}
+
+
 def read_stored_model(path: Path | str) -> "tuple[ModelCard, dict[str, torch.Tensor]]":
     """Read a model in our own format.
 
@@ -62,6 +77,11 @@ def read_stored_model(path: Path | str) -> "tuple[ModelCard, dict[str, torch.Ten
     from safetensors.torch import load_file
 
     card = read_stored_card(path)
+    if is_program(Path(path)):
+        raise BrokenModelError(
+            f"{path} holds a program of OpenVINO, which no other engine runs and whose weights cannot be read; choose "
+            "engine 'openvino', or take the model that it was made from."
+        )
     weights_path, _ = model_paths(path)
     try:
         return card, load_file(weights_path, device="cpu")
@@ -82,14 +102,14 @@ def read_stored_card(path: Path | str) -> ModelCard:
         ModelCardError: If the card cannot be understood.
         UnknownBandError: If the card names a band that the band table does not know.
     """
-    weights_path, card_path = model_paths(path)
-    for part, what in ((weights_path, "weights"), (card_path, "model card")):
+    files = stored_files(Path(path))
+    for what, part in files.items():
         if not part.is_file():
             raise ModelNotFoundError(
                 f"The model {path} has no {what}: there is no file {part}. Weights alone do not say which bands they "
                 "take; copy both files."
             )
-    return _read_card(card_path)
+    return _read_card(files["model card"])
 
 
 def _read_card(path: Path) -> ModelCard:

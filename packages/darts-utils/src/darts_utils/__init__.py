@@ -36,7 +36,7 @@ from darts_utils.errors import (
 from darts_utils.gpu import is_on_gpu, try_cupy
 from darts_utils.labelled import check_data_array, check_dataset, spatial_dims, upright
 from darts_utils.paths import CubeOrigin, DefaultPaths, FoundCube, original_cube, tctrend_name
-from darts_utils.resources import available_memory, usable_cpus
+from darts_utils.resources import available_memory, sharing_cpus, usable_cpus
 from darts_utils.results import ResultFolder, read_manifest
 from darts_utils.rows import row_blocks, share_rows
 from darts_utils.segments import connect_segments, find_segments, segment_pixels, touching_segments
@@ -99,6 +99,7 @@ __all__ = [
     "row_blocks",
     "segment_pixels",
     "share_rows",
+    "sharing_cpus",
     "spatial_dims",
     "step",
     "tctrend_name",

@@ -3,7 +3,9 @@
 import os
 import re
 import sys
+import threading
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 from darts_utils.cgroups import field_of, groups_above, read_text, whole_number
@@ -18,7 +20,8 @@ def usable_cpus(*, environment: Mapping[str, str] | None = None, proc: Path = _P
     The smallest of: the CPUs it may run on (affinity; from Python 3.13 on also ``PYTHON_CPU_COUNT``), the CPU quota of
     every control group above it (versions 1 and 2), and its share of a Slurm job (``SLURM_CPUS_PER_TASK``, else
     ``SLURM_CPUS_ON_NODE``, else ``SLURM_JOB_CPUS_PER_NODE``). A quota that is no whole number is rounded up: with 1.5
-    CPUs two threads do more than one. What cannot be read or understood limits nothing.
+    CPUs two threads do more than one. What cannot be read or understood limits nothing. Inside :func:`sharing_cpus` the
+    thread's share of that.
 
     Args:
         environment: Where Slurm's variables are looked up; None for this process's environment.
@@ -33,7 +36,40 @@ def usable_cpus(*, environment: Mapping[str, str] | None = None, proc: Path = _P
     """
     slurm = _slurm_cpus(os.environ if environment is None else environment)
     limits = (_cpus_to_run_on(), slurm, *(group.cpus() for group in groups_above("cpu", proc)))
-    return max(min(limit for limit in limits if limit is not None), 1)
+    return max(min(limit for limit in limits if limit is not None) // _shares.number, 1)
+
+
+@contextmanager
+def sharing_cpus(shares: int) -> Iterator[None]:
+    """Let :func:`usable_cpus` count one share of the CPUs for this thread, until the block ends.
+
+    For work that several threads do side by side, each with a pool of its own, so that the pools together have no more
+    threads than there are CPUs. The threads of the pools do not know of it.
+
+    Args:
+        shares: Number of shares; one that would be no whole number is rounded down, to 1 at least.
+
+    Returns:
+        A context manager that yields nothing.
+
+    Examples:
+        >>> with sharing_cpus(10_000):
+        ...     usable_cpus()
+        1
+    """
+    before = _shares.number
+    _shares.number = before * shares
+    try:
+        yield
+    finally:
+        _shares.number = before
+
+
+class _Shares(threading.local):
+    number = 1
+
+
+_shares = _Shares()
 
 
 def available_memory(*, environment: Mapping[str, str] | None = None, proc: Path = _PROC) -> int:

@@ -4,7 +4,7 @@ import importlib
 import sys
 from importlib.metadata import version as version_of
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 from typer.core import TyperGroup
@@ -161,11 +161,30 @@ def model_convert(
             show_default=False,
         ),
     ],
+    target: Annotated[
+        Literal["safetensors", "onnx", "torch-export", "openvino"] | None,
+        typer.Option("--format", help="Kind of the new model; openvino is a folder.", show_default="as OUT ends"),
+    ] = None,
 ) -> None:
     """Write a model in DARTS's own format, or as a program for use elsewhere."""
     from darts.cli.models import convert
 
-    convert(file, out)
+    convert(file, out, target)
+
+
+@model.command("quantise")
+def model_quantise(
+    file: Annotated[Path, typer.Argument(help="Model file or folder.", show_default=False)],
+    data: Annotated[
+        Path,
+        typer.Argument(help="Folder of tiles with thaw slumps, as a run with --debug-data writes.", show_default=False),
+    ],
+    out: Annotated[Path, typer.Option(help="Folder to write.", show_default=False)],
+) -> None:
+    """Write a model that computes with eight-bit integers by OpenVINO, if it keeps the map."""
+    from darts.cli.models import quantise
+
+    quantise(file, data, out)
 
 
 cube = typer.Typer(name="cube", help="Look into the datacubes of auxiliary data.")

@@ -1,10 +1,17 @@
 """The commands of `darts model`."""
 
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
 from rich.console import Console
 from rich.table import Table
+
+from darts.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 _FORMATS = {".onnx": "onnx", ".pt2": "torch-export"}
 
@@ -43,14 +50,48 @@ def show_model(file: Path) -> None:
     Console().print(table)
 
 
-def convert(file: Path, out: Path) -> None:
-    """Convert a model; the ending of `out` says into what.
+def convert(file: Path, out: Path, target: str | None) -> None:
+    """Convert a model.
 
     Args:
         file: Model file or folder.
         out: What to write.
+        target: Into what; None for what the ending of `out` says.
     """
     from darts_segmentation import convert_model
 
-    written = convert_model(file, out, _FORMATS.get(out.suffix, "safetensors"))  # type: ignore[arg-type]
+    written = convert_model(file, out, target or _FORMATS.get(out.suffix, "safetensors"))  # type: ignore[arg-type]
     typer.echo(f"Wrote {written}.")
+
+
+def quantise(file: Path, data: Path, out: Path) -> None:
+    """Quantise a model with the tiles in a folder.
+
+    Args:
+        file: Model file or folder.
+        data: Folder with tiles as NetCDF, at any depth, as ``--debug-data`` writes them; or one such file.
+        out: Folder to write.
+
+    Raises:
+        ConfigurationError: If there is no tile.
+    """
+    from darts_segmentation import quantise_model
+
+    paths = sorted(data.rglob("*.nc")) if data.is_dir() else [data]
+    if not paths or not all(path.is_file() for path in paths):
+        raise ConfigurationError(
+            f"There is no tile (.nc) in {data}; a run with --debug-data writes its tiles among the results."
+        )
+    cost = quantise_model(file, _open_tiles(paths), out)
+    typer.echo(
+        f"Wrote {out}: the IoU of its map with that of the network is {cost.iou:.4f}, the mean difference of the "
+        f"probabilities {cost.mean_difference:.2g}, on {cost.patches} patches."
+    )
+
+
+def _open_tiles(paths: list[Path]) -> "Iterator[xr.Dataset]":
+    import xarray as xr
+
+    for path in paths:
+        with xr.open_dataset(path, engine="h5netcdf") as tile:
+            yield tile

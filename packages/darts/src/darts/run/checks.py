@@ -1,6 +1,7 @@
 """Find the mistakes of a configuration before the first tile is read."""
 
 import difflib
+import importlib.util
 import logging
 import os
 import shlex
@@ -63,7 +64,7 @@ def models_in(folder: Path) -> list[Path]:
 
 def _looks_like_model(path: Path) -> bool:
     if path.is_dir():
-        return any(path.glob("*.safetensors"))
+        return any(path.glob("*.safetensors")) or (path / "model.xml").is_file()
     return path.suffix in _MODEL_SUFFIXES
 
 
@@ -114,6 +115,28 @@ def check_executor(pipeline: Pipeline) -> None:
         raise ConfigurationError(
             f"executor is 'dask', and {found} says which cluster; expected one of scheduler_file, scheduler_address, "
             "workers, which is one on this machine."
+        )
+
+
+def check_engine(pipeline: Pipeline) -> None:
+    """Check that the engine of the networks is installed, and works on the device asked for.
+
+    Args:
+        pipeline: The pipeline.
+
+    Raises:
+        ConfigurationError: If it is not, or does not.
+    """
+    if pipeline.engine != "openvino":
+        return
+    if importlib.util.find_spec("openvino") is None:
+        raise ConfigurationError(
+            "engine is 'openvino', which is not installed; `pip install \"darts-nextgen[openvino]\"` brings it."
+        )
+    if pipeline.device not in (None, "auto", "cpu"):
+        raise ConfigurationError(
+            f"engine is 'openvino', which computes on the CPU, and device is {pipeline.device!r}; choose 'cpu', or the "
+            "engine 'torch'."
         )
 
 
@@ -181,8 +204,9 @@ def check_sizes(pipeline: Pipeline) -> None:
     """
     available = available_memory()
     # A network holds its input and at least as much again of its first layer; the result of a tile, its weights.
-    patch = 4 * 16 * pipeline.patch_size**2
-    border = 8 * (2 * pipeline.reflection + pipeline.patch_size) ** 2
+    size = 1024 if pipeline.patch_size == "auto" else pipeline.patch_size
+    patch = 4 * 16 * size**2
+    border = 8 * (2 * pipeline.reflection + size) ** 2
     for name, needed in (("patch_size", patch), ("reflection", border)):
         if needed > available:
             raise ConfigurationError(

@@ -13,14 +13,16 @@ from time import perf_counter
 from typing import Protocol
 
 from darts.run.cancel import CancellationToken
+from darts.run.lanes import Crew, Exports, Link
 from darts.run.memory import MemoryGate
 from darts.run.records import TileRecord
 from darts.run.task import Lane, Stage, TileTask, TileWork
-from darts_utils import Stopwatch
+from darts_utils import Stopwatch, sharing_cpus, usable_cpus
 
 logger = logging.getLogger(__name__)
 
 _POLL_SECONDS = 0.05
+_MOST_LOADERS, _MOST_WRITERS = 3, 2
 
 
 class Progress(Protocol):
@@ -53,19 +55,28 @@ class ExecutorProtocol(Protocol):
 
 
 class LaneExecutor:
-    """Runs the stages in lanes: each lane is a thread that takes one tile at a time through its stages.
+    """Runs the stages in lanes: each lane has threads that take one tile at a time through its stages.
 
-    Between two lanes at most `prefetch` tiles wait; at most `2 + 2 · prefetch` tiles are under way at once where there
-    is more than one lane. The first error of a tile ends it. The stages of one lane never run at the same time.
+    Between two lanes at most `prefetch` tiles wait; at most `2 · prefetch` tiles more than there are threads, less one,
+    are under way at once where there is more than one lane. Every lane begins the tiles in their order. The first error
+    of a tile ends it. Threads of one lane share the processors.
 
     Args:
-        lanes: Which stages share a thread.
+        lanes: Which stages share threads.
         prefetch: Tiles that may wait between two lanes.
         gate: Lets tiles begin as memory allows.
+        threads: Threads of each lane; by default one.
     """
 
-    def __init__(self, lanes: Sequence[Sequence[Lane]], prefetch: int = 1, gate: MemoryGate | None = None) -> None:
+    def __init__(
+        self,
+        lanes: Sequence[Sequence[Lane]],
+        prefetch: int = 1,
+        gate: MemoryGate | None = None,
+        threads: Sequence[int] | None = None,
+    ) -> None:
         self._lanes = lanes
+        self._threads = threads or [1] * len(lanes)
         self._prefetch = prefetch
         self._gate = gate or MemoryGate()
 
@@ -85,8 +96,8 @@ class LaneExecutor:
             The record of each tile that ended, successful or not.
         """
         run = _Run(tasks, worker, self._lanes, cancel, progress)
-        in_flight = 1 if len(self._lanes) == 1 else 2 + 2 * self._prefetch
-        yield from run.go(self._prefetch, in_flight, self._gate)
+        in_flight = 1 if len(self._lanes) == 1 else sum(self._threads) - 1 + 2 * self._prefetch
+        yield from run.go(self._threads, self._prefetch, in_flight, self._gate)
 
 
 def serial_executor() -> LaneExecutor:
@@ -94,13 +105,25 @@ def serial_executor() -> LaneExecutor:
     return LaneExecutor([("load", "infer", "write")])
 
 
-def overlap_executor(prefetch: int = 1) -> LaneExecutor:
+def overlap_executor(prefetch: int = 1, loaders: int = 1, writers: int = 1) -> LaneExecutor:
     """Return an executor that loads the next tiles and writes the last ones while the network is busy.
 
     Args:
         prefetch: Tiles that may wait before the network, and as many behind it.
+        loaders: Tiles that are loaded at once.
+        writers: Tiles that are written at once.
     """
-    return LaneExecutor([("load",), ("infer",), ("write",)], prefetch)
+    return LaneExecutor([("load",), ("infer",), ("write",)], prefetch, threads=[loaders, 1, writers])
+
+
+def lane_threads() -> tuple[int, int]:
+    """Return how many tiles to load and to write at once on this machine.
+
+    One of each where there are few processors, which the network on them needs itself; more where there are many, which
+    a GPU leaves idle.
+    """
+    cpus = usable_cpus()
+    return min(max(cpus // 4, 1), _MOST_LOADERS), min(max(cpus // 8, 1), _MOST_WRITERS)
 
 
 class _Run:
@@ -121,17 +144,18 @@ class _Run:
         self._cancel = cancel
         self._progress = progress
         self._ended: queue.SimpleQueue[TileRecord | BaseException | None] = queue.SimpleQueue()
-        self._writing = threading.Lock()
+        self._exports = Exports()
 
-    def go(self, prefetch: int, in_flight: int, gate: MemoryGate) -> Iterator[TileRecord]:
+    def go(self, counts: Sequence[int], prefetch: int, in_flight: int, gate: MemoryGate) -> Iterator[TileRecord]:
         self._gate = gate
         self._slots = threading.Semaphore(in_flight)
-        links: list[queue.Queue[TileWork | None]] = [queue.Queue(max(prefetch, 1)) for _ in self._lanes[1:]]
-        sources: list[Iterator[TileWork]] = [self._begin(), *(iter(link.get, None) for link in links)]
-        sinks: list[queue.Queue[TileWork | None] | None] = [*links, None]
+        links = [Link(count + max(prefetch, 1)) for count in counts[:-1]]
+        sources: list[Iterator[TileWork]] = [self._begin(), *map(iter, links)]
+        crews = [Crew(*ends) for ends in zip(sources, [*links, None], counts, strict=True)]
         threads = [
-            threading.Thread(target=self._guarded, args=lane, daemon=True, name=f"darts-lane-{number}")
-            for number, lane in enumerate(zip(self._lanes, sources, sinks, strict=True))
+            threading.Thread(target=self._guarded, args=(stages, crew), daemon=True, name=f"darts-lane-{lane}-{number}")
+            for lane, (stages, crew) in enumerate(zip(self._lanes, crews, strict=True))
+            for number in range(crew.size)
         ]
         for thread in threads:
             thread.start()
@@ -156,8 +180,7 @@ class _Run:
             # Only now, so that whoever takes the records can stop the run before a further tile begins.
             self._slots.release()
         # No further export begins once the run is cancelled; the one under way is worth waiting for.
-        with self._writing:
-            pass
+        self._exports.wait()
         while not self._ended.empty():
             ended = self._ended.get()
             if isinstance(ended, TileRecord):
@@ -175,36 +198,34 @@ class _Run:
                 return
             yield self._worker.begin(task)
 
-    def _guarded(
-        self, stages: list[Stage], source: Iterator[TileWork], sink: "queue.Queue[TileWork | None] | None"
-    ) -> None:
+    def _guarded(self, stages: list[Stage], crew: Crew) -> None:
         try:
-            for work in source:
-                self._take(work, stages, sink)
+            with sharing_cpus(crew.size):
+                for work, place in crew:
+                    place.fill(self._take(work, stages, is_last=crew.is_last))
         except BaseException as error:  # noqa: BLE001 - a lane that dies silently would hang the run
             self._ended.put(error)
         finally:
-            if sink is not None:
-                sink.put(None)
-            else:
+            if crew.leave() and crew.is_last:
                 self._ended.put(None)
 
-    def _take(self, work: TileWork, stages: list[Stage], sink: "queue.Queue[TileWork | None] | None") -> None:
+    def _take(self, work: TileWork, stages: list[Stage], *, is_last: bool) -> TileWork | None:
+        """Take a tile through stages; return it if it goes on to the next lane."""
         for stage in stages:
             if not self._advance(work, stage):
                 work.drop()
                 self._gate.leave()
-                return
-        if sink is not None:
-            self._gate.measure(work.nbytes)
-            sink.put(work)
-            return
-        self._gate.leave()
-        self._ended.put(work.record)
+                return None
+        if is_last:
+            self._gate.leave()
+            self._ended.put(work.record)
+            return None
+        self._gate.measure(work.nbytes)
+        return work
 
     def _advance(self, work: TileWork, stage: Stage) -> bool:
         """Run one stage; return whether the tile goes on."""
-        with self._writing if stage.writes else nullcontext():
+        with self._exports if stage.writes else nullcontext():
             if self._cancel.requested:
                 self._slots.release()
                 return False

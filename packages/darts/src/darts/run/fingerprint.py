@@ -21,7 +21,7 @@ STAGE_PACKAGES = (
     "darts-postprocessing",
     "darts-export",
 )
-_OTHER_PACKAGES = ("darts-nextgen", "torch", "rasterio", "pyproj")
+_OTHER_PACKAGES = ("darts-nextgen", "torch", "openvino", "rasterio", "pyproj")
 
 
 def package_versions() -> dict[str, str]:
@@ -60,19 +60,19 @@ def shared_dependencies(configuration: Mapping[str, Any], models: Mapping[str, s
     """Return what the results of every tile of a run depend on.
 
     Args:
-        configuration: Fields on which results depend, by name, ``precision`` among them.
+        configuration: Fields on which results depend, by name, ``precision`` and ``engine`` among them.
         models: SHA-256 of each model by name.
 
     Returns:
         ``format``, ``configuration``, ``models``, ``engine``, ``code`` and ``files``.
     """
     fields = dict(configuration)
-    precision = fields.pop("precision", "fp32")
+    engine = {"engine": fields.pop("engine", "torch"), "precision": fields.pop("precision", "fp32")}
     return {
         "format": FORMAT,
         "configuration": fields,
         "models": dict(models),
-        "engine": {"engine": "torch", "precision": precision},
+        "engine": engine,
         "code": results_versions(),
         "files": files_version(),
     }

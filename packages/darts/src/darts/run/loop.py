@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from darts.errors import SchedulerGoneError
 from darts.run import checks
 from darts.run.cancel import CancellationToken, RunInterrupted, cancelling_on_signals
-from darts.run.executors import ExecutorProtocol, TileWorker, overlap_executor, serial_executor
+from darts.run.executors import ExecutorProtocol, TileWorker, lane_threads, overlap_executor, serial_executor
 from darts.run.fetching import plan_fetching
 from darts.run.folding import fold_ended
 from darts.run.heap import kept_heap
@@ -97,7 +97,9 @@ def _executor(
     """Return the executor that a pipeline asks for, and again if it is one on a cluster."""
     pipeline = worker.pipeline
     if pipeline.executor != "dask":
-        return overlap_executor(pipeline.prefetch) if pipeline.executor == "overlap" else serial_executor(), None
+        if pipeline.executor == "serial":
+            return serial_executor(), None
+        return overlap_executor(pipeline.prefetch, *lane_threads()), None
     from darts.run.cluster.executor import DaskExecutor
     from darts.run.cluster.remote import RemoteRun
 

@@ -116,6 +116,7 @@ class Planner:
         self.output = output_of(pipeline)
         checks.check_place(self.output)
         checks.check_executor(pipeline)
+        checks.check_engine(pipeline)
         self._memory = InputMemory(self.output, writes=writes)
         check_export_bands(pipeline.export_bands, variables=variables_of(pipeline))
         listed = datetime.now(UTC).isoformat(timespec="milliseconds")

@@ -128,6 +128,7 @@ class Resume:
         configuration = dict(before.get("configuration") or {})
         if configuration.get("edge_erosion_size", 0) is None:  # Release 0.1 kept what was given, not what it stood for.
             configuration["edge_erosion_size"] = configuration.get("mask_erosion_size")
-        now = {**self.shared["configuration"], "precision": self.shared["engine"]["precision"]}
+        now = {**self.shared["configuration"], **self.shared["engine"]}
+        configuration.setdefault("engine", "torch")  # There was no other.
         same = all(plain(configuration[name]) == plain(value) for name, value in now.items() if name in configuration)
         return same and before.get("models") == self.shared["models"]

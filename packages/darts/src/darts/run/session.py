@@ -1,7 +1,6 @@
 """The session of a run: what computes probabilities, opened once in each process."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
@@ -58,7 +57,7 @@ class NetworkSession:
 
     def segment(self, tile: "xr.Dataset") -> "xr.Dataset":
         """See :meth:`Session.segment`."""
-        with _network_threads(self.pipeline.threads or usable_cpus()):
+        with self.ensemble.threads(self.pipeline.threads or usable_cpus()):
             return self.ensemble.segment_tile(
                 tile,
                 patch_size=self.pipeline.patch_size,
@@ -79,28 +78,16 @@ def open_session(pipeline: Pipeline, context: RunContext) -> Session:
         context: Says which, and where.
 
     Raises:
-        ConfigurationError: If a network cannot take patches of the size asked for.
+        ConfigurationError: If a network cannot take patches of the size, or compute in the precision, asked for.
         ModelFileError: If a model is damaged.
         DeviceError: If a GPU was asked for and does not work.
     """
     from darts_segmentation import EnsembleV1
 
-    ensemble = EnsembleV1(context.models, context.device)
+    ensemble = EnsembleV1(context.models, context.device, engine=pipeline.engine)
     try:
         ensemble.check_patch_size(pipeline.patch_size)
+        precision = ensemble.number_format(pipeline.precision)
     except ParameterError as error:
         raise ConfigurationError(str(error)) from error
-    return NetworkSession(ensemble, pipeline, ensemble.number_format(pipeline.precision), bool(context.subsets))
-
-
-@contextmanager
-def _network_threads(number: int) -> Iterator[None]:
-    """Let torch use so many threads until the block ends: its sums depend on their number, in the fifth digit."""
-    import torch
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(number)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
+    return NetworkSession(ensemble, pipeline, precision, bool(context.subsets))

@@ -32,11 +32,12 @@ class Pipeline(Protocol):
     device: "str | int | None"
     tpi_outer_radius: int
     tpi_inner_radius: int
-    patch_size: int
+    patch_size: Any
     overlap: int
     batch_size: int
     reflection: int
     precision: Any
+    engine: Any
     tta: Any
     binarization_threshold: float
     mask_erosion_size: int

@@ -63,9 +63,10 @@ class _BasePipeline(PipelineFields, ABC):
         for item in dataclasses.fields(self):
             setattr(self, item.name, given(getattr(self, item.name)))
         check_values(self)
-        if 2 * self.overlap > self.patch_size:
+        patch_size = 1024 if self.patch_size == "auto" else self.patch_size
+        if 2 * self.overlap > patch_size:
             raise ConfigurationError(
-                f"overlap is {self.overlap} px, but at most half of patch_size ({self.patch_size // 2} px) can work; "
+                f"overlap is {self.overlap} px, but at most half of patch_size ({patch_size // 2} px) can work; "
                 "reduce overlap or raise patch_size."
             )
         if self.tpi_inner_radius >= self.tpi_outer_radius:

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator
+from pydantic import AfterValidator, BeforeValidator, Field
 
 from darts.pipelines.options import AbsolutePath, CubeLocation, Unresolved, option
 from darts.run.shards import Shard
@@ -89,7 +89,13 @@ class PipelineFields:
         ge=0,
         affects_results=True,
     )
-    patch_size: int = option(1024, help="Edge of a patch, pixels.", panel="Model", gt=0, affects_results=True)
+    patch_size: Annotated[Annotated[int, Field(gt=0)] | Literal["auto"], BeforeValidator(_number_of_text)] = option(
+        1024,
+        help="Edge of a patch, pixels; auto for the one near 1024, or near the size that the model was trained with, "
+        "that computes fewest pixels of a tile.",
+        panel="Model",
+        affects_results=True,
+    )
     overlap: int = option(256, help="Overlap of patches, pixels.", panel="Model", ge=0, affects_results=True)
     batch_size: int = option(8, help="Patches that the network sees at once.", panel="Model", gt=0)
     reflection: int = option(
@@ -99,6 +105,12 @@ class PipelineFields:
         "fp32",
         help="Number format of the network: fp32 gives the same map on every machine; auto takes the fastest that the "
         "device does well.",
+        panel="Model",
+        affects_results=True,
+    )
+    engine: Literal["torch", "openvino"] = option(
+        "torch",
+        help="What runs the network: torch, or openvino, which is faster on a CPU (needs darts-nextgen[openvino]).",
         panel="Model",
         affects_results=True,
     )

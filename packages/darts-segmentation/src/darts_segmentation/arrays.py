@@ -1,0 +1,53 @@
+"""What numpy and torch name differently: the few operations on patches that every engine needs."""
+
+import sys
+from typing import Any
+
+import numpy as np
+
+
+def namespace(array: Any) -> Any:
+    """Return the module whose functions take an array: numpy, or torch, which is loaded where there is a tensor."""
+    return np if isinstance(array, np.ndarray) else sys.modules["torch"]
+
+
+def in_order(patches: Any) -> Any:
+    """Return patches in the memory order that networks take, without a copy where they are.
+
+    Args:
+        patches: (patches, channels, y, x); of torch they become channels last, of numpy as their shape says.
+    """
+    if isinstance(patches, np.ndarray):
+        return np.ascontiguousarray(patches)
+    return patches.contiguous(memory_format=namespace(patches).channels_last)
+
+
+def duplicate(array: Any) -> Any:
+    """Return a copy of an array."""
+    return array.copy() if isinstance(array, np.ndarray) else array.clone()
+
+
+def sigmoid(logits: Any) -> Any:
+    """Return 1 / (1 + exp(−logits)) as a new array float32.
+
+    Examples:
+        >>> sigmoid(np.array([-1000.0, 0.0, 1000.0], "float32")).tolist()
+        [0.0, 0.5, 1.0]
+    """
+    if not isinstance(logits, np.ndarray):
+        return logits.float().sigmoid()
+    small = np.exp(-np.abs(logits, dtype=np.float32))
+    return np.where(logits < 0, small, np.float32(1)) / (1 + small)
+
+
+def softmax(logits: Any) -> Any:
+    """Return exp(logits) / Σ exp(logits) over the second axis as a new array float32.
+
+    Examples:
+        >>> softmax(np.array([[0.0, 1000.0]], "float32")).tolist()
+        [[0.0, 1.0]]
+    """
+    if not isinstance(logits, np.ndarray):
+        return logits.float().softmax(dim=1)
+    powers = np.exp(logits - logits.max(axis=1, keepdims=True), dtype=np.float32)
+    return powers / powers.sum(axis=1, keepdims=True)
