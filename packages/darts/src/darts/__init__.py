@@ -2,9 +2,14 @@
 
 from typing import TYPE_CHECKING
 
-from darts_utils.version import lazy_version
-
 if TYPE_CHECKING:
     __version__: str
 else:
-    __getattr__ = lazy_version(__name__, "darts-nextgen")
+
+    def __getattr__(name: str) -> str:
+        # Not by darts_utils, which loads numpy, for every command begins here.
+        if name != "__version__":
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        from importlib.metadata import version
+
+        return version("darts-nextgen")
