@@ -2,9 +2,12 @@
 
 from typing import TYPE_CHECKING
 
+from darts_segmentation.bands import Channel
+from darts_segmentation.calibration import Calibration
 from darts_segmentation.card import ModelCard
 from darts_segmentation.convert import convert_model
 from darts_segmentation.ensemble import EnsembleV1
+from darts_segmentation.ensemblefile import EnsembleFile, is_ensemble_file, read_ensemble, write_ensemble
 from darts_segmentation.errors import (
     BatchHalvedWarning,
     BrokenModelError,
@@ -19,6 +22,7 @@ from darts_segmentation.errors import (
     UnsafeModelError,
 )
 from darts_segmentation.modelfile import ModelFile, ModelInfo, hash_model, model_info, read_card, read_model
+from darts_segmentation.patches import Patch, cut_patches
 from darts_segmentation.segmenter import SMPSegmenter
 from darts_segmentation.store import model_paths, save_model
 from darts_segmentation.version import RESULTS_VERSION
@@ -34,8 +38,11 @@ __all__ = [
     "RESULTS_VERSION",
     "BatchHalvedWarning",
     "BrokenModelError",
+    "Calibration",
+    "Channel",
     "CompileError",
     "ConversionError",
+    "EnsembleFile",
     "EnsembleV1",
     "GpuMemoryError",
     "ModelCard",
@@ -46,14 +53,19 @@ __all__ = [
     "ModelNotFoundError",
     "ModelWeightsError",
     "OutputError",
+    "Patch",
     "SMPSegmenter",
     "UnsafeModelError",
     "ValueRangeError",
     "convert_model",
+    "cut_patches",
     "hash_model",
+    "is_ensemble_file",
     "model_info",
     "model_paths",
     "read_card",
+    "read_ensemble",
     "read_model",
     "save_model",
+    "write_ensemble",
 ]

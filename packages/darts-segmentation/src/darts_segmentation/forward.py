@@ -27,7 +27,12 @@ def check_augmentation(tta: str | None) -> Augmentation | None:
 
 
 def class_probabilities(
-    network: Network, outputs: Outputs, patches: "torch.Tensor", tta: Augmentation | None = None, fill_to: int = 0
+    network: Network,
+    outputs: Outputs,
+    patches: "torch.Tensor",
+    tta: Augmentation | None = None,
+    fill_to: int = 0,
+    temperature: float | None = None,
 ) -> "torch.Tensor":
     """Return the probabilities of the classes in patches.
 
@@ -37,6 +42,7 @@ def class_probabilities(
         patches: Patches of shape (patches, channels, y, x), channels last, on the engine's device. Not changed.
         tta: "d4" averages over the eight flips and rotations of each patch.
         fill_to: Patches up to which the batch is filled with zeros, for a network that is compiled for one size.
+        temperature: What logits are divided by, see :class:`darts_segmentation.calibration.Calibration`.
 
     Returns:
         float32 of shape (patches, classes, y, x), 0…1.
@@ -48,10 +54,10 @@ def class_probabilities(
     if count < fill_to:
         patches = _filled(patches, fill_to)
     if tta is None:
-        return _activated(network, outputs, patches)[:count]
+        return _activated(network, outputs, patches, temperature)[:count]
     total: Any = 0
     for turn, turn_back in symmetries():
-        total = total + turn_back(_activated(network, outputs, _channels_last(turn(patches))))
+        total = total + turn_back(_activated(network, outputs, _channels_last(turn(patches)), temperature))
     return (total / 8)[:count]
 
 
@@ -103,10 +109,14 @@ def _filled(patches: "torch.Tensor", count: int) -> "torch.Tensor":
     return _channels_last(torch.cat([patches, rest]))
 
 
-def _activated(network: Network, outputs: Outputs, patches: "torch.Tensor") -> "torch.Tensor":
+def _activated(
+    network: Network, outputs: Outputs, patches: "torch.Tensor", temperature: float | None
+) -> "torch.Tensor":
     logits = network(patches)
     expected = (len(patches), len(outputs.classes), *patches.shape[2:])
     if tuple(logits.shape) != expected:
         raise OutputError(f"The network returned an array of shape {tuple(logits.shape)}; expected {expected}.")
     logits = logits.float()
+    if temperature is not None:
+        logits = logits / temperature
     return logits.softmax(dim=1) if outputs.activation == "softmax" else logits.sigmoid()

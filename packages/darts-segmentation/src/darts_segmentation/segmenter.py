@@ -89,7 +89,10 @@ class SMPSegmenter:
             engine, f"the network {card.name!r}", lambda: engine.prepare(network, compile_it=compile_it)
         )
         channels = tuple(Channel(band, *card.normalization[band]) for band in card.bands)
-        self._member = Member(runnable, channels, card.outputs, patch_divisor(network), fixed_batch=compile_it)
+        temperature = None if card.calibration is None else card.calibration.parameter
+        self._member = Member(
+            runnable, channels, card.outputs, patch_divisor(network), fixed_batch=compile_it, temperature=temperature
+        )
 
     @property
     def card(self) -> ModelCard:
