@@ -15,6 +15,7 @@ from darts_training.samples import Samples
 from darts_utils import OPTICAL_BANDS, available_memory
 
 _SHARE_OF_MEMORY = 0.5
+_CANDIDATES = 4
 
 
 @dataclass
@@ -103,14 +104,16 @@ def draw_batch(
 
 
 def _window(rng: np.random.Generator, labels: NDArray, size: int, around: int | None) -> tuple[slice, slice]:
-    """Choose a square of a patch that holds a slump, or else a labelled pixel."""
+    """Choose a square of a patch that holds a slump, or a labelled pixel: of some the one that is labelled most."""
     room = labels.shape[0] - size
     if room <= 0:
         return slice(0, size), slice(0, size)
-    places = np.flatnonzero(labels == around if around is not None else labels != UNLABELLED)
-    pixel = np.array(np.unravel_index(places[rng.integers(len(places))], labels.shape))
-    row, column = np.clip(pixel - rng.integers(size, size=2), 0, room).tolist()
-    return slice(row, row + size), slice(column, column + size)
+    labelled = labels != UNLABELLED
+    places = np.flatnonzero(labels == around if around is not None else labelled)
+    pixels = np.unravel_index(places[rng.integers(len(places), size=_CANDIDATES)], labels.shape)
+    corners = np.clip(np.stack(pixels, axis=1) - rng.integers(size, size=(_CANDIDATES, 2)), 0, room).tolist()
+    windows = [(slice(row, row + size), slice(column, column + size)) for row, column in corners]
+    return max(windows, key=lambda window: int(labelled[window].sum()))
 
 
 def _relit(rng: np.random.Generator, values: NDArray, optical: Sequence[bool], amount: float) -> NDArray[np.float32]:

@@ -222,7 +222,7 @@ def _unseen(models: Sequence[Path | str], samples: Samples, block_m: float) -> t
     seen: set[Block] = set()
     for record in known:
         theirs = folds_from_json(record["folds"])
-        if (theirs.crs, theirs.size) != (folds.crs, folds.size):
+        if (theirs.crs, theirs.size, theirs.origin) != (folds.crs, folds.size, folds.origin):
             raise SamplesError("The models were trained with other blocks each; calibrate them one by one.")
         held = {*record["test"], *record["validation"]}
         seen |= {block for block, fold in theirs.fold_of.items() if fold not in held}

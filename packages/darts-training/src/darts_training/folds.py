@@ -14,7 +14,7 @@ from darts_training.labels import SLUMP, UNLABELLED
 from darts_training.samples import Samples, TileSamples
 
 Block = tuple[int, int]
-"""Row and column of a block: coordinates divided by its edges, rounded down."""
+"""Row and column of a block: coordinates beyond the origin divided by its edges, rounded down."""
 
 
 @dataclass(frozen=True)
@@ -27,6 +27,7 @@ class Folds:
         buffer: Ground nearer than this to a held-out block is not trained on, in the same units.
         fold_of: Fold of each block that holds a label.
         count: Number of folds.
+        origin: Where the block (0, 0) begins, y and x.
     """
 
     crs: str
@@ -34,6 +35,7 @@ class Folds:
     buffer: float
     fold_of: Mapping[Block, int]
     count: int
+    origin: tuple[float, float] = (0.0, 0.0)
     _cache: dict[Any, Any] = field(default_factory=dict, compare=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -68,7 +70,7 @@ class Folds:
         return result
 
     def _coordinates(self, tile: TileSamples, index: int, patch_size: int) -> tuple[NDArray, NDArray]:
-        """Return the centres of a patch's pixels in the CRS of the blocks, y and x, each 2-D float64."""
+        """Return the centres of a patch's pixels beyond the origin in the CRS of the blocks, y and x, 2-D float64."""
         height, width = tile.shape
         row, column = int(tile.rows[index]), int(tile.columns[index])
         rows = reflect_index(row, row + patch_size, height) + 0.5
@@ -77,13 +79,13 @@ class Folds:
         x = a * columns[None, :] + b * rows[:, None] + c
         y = d * columns[None, :] + e * rows[:, None] + f
         if tile.crs == self.crs:
-            return y, x
+            return y - self.origin[0], x - self.origin[1]
         from pyproj import Transformer
 
         if tile.crs not in self._cache:
             self._cache[tile.crs] = Transformer.from_crs(tile.crs, self.crs, always_xy=True)
         x, y = self._cache[tile.crs].transform(x, y)
-        return y, x
+        return y - self.origin[0], x - self.origin[1]
 
 
 def make_folds(samples: Samples, count: int = 5, *, block_m: float = 1000.0, buffer_m: float = 100.0) -> Folds:

@@ -84,15 +84,20 @@ def folds_to_json(folds: Folds) -> dict[str, Any]:
     """Return folds as JSON has them."""
     blocks = [[*block, fold] for block, fold in sorted(folds.fold_of.items())]
     return {
-        "crs": folds.crs, "size": list(folds.size), "buffer": folds.buffer, "count": folds.count, "blocks": blocks,
-    }  # fmt: skip
+        "crs": folds.crs,
+        "size": list(folds.size),
+        "buffer": folds.buffer,
+        "count": folds.count,
+        "origin": list(folds.origin),
+        "blocks": blocks,
+    }
 
 
 def folds_from_json(content: Any) -> Folds:
     """Read what :func:`folds_to_json` returned."""
     fold_of: dict[Block, int] = {(int(row), int(column)): int(fold) for row, column, fold in content["blocks"]}
-    size = (float(content["size"][0]), float(content["size"][1]))
-    return Folds(content["crs"], size, float(content["buffer"]), fold_of, int(content["count"]))
+    size, origin = ((float(content[name][0]), float(content[name][1])) for name in ("size", "origin"))
+    return Folds(content["crs"], size, float(content["buffer"]), fold_of, int(content["count"]), origin)
 
 
 def write_log(folder: Path, history: Sequence[dict[str, float]]) -> None:

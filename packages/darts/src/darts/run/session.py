@@ -85,7 +85,10 @@ def open_session(pipeline: Pipeline, context: RunContext) -> Session:
     """
     from darts_segmentation import EnsembleV1
 
-    ensemble = EnsembleV1(context.models, context.device)
+    if context.ensemble is not None:
+        ensemble = EnsembleV1.from_file(context.ensemble, context.device)
+    else:
+        ensemble = EnsembleV1(context.models, context.device)
     try:
         ensemble.check_patch_size(pipeline.patch_size)
     except ParameterError as error:
