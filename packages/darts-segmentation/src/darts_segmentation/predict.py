@@ -148,6 +148,8 @@ def predict_tile(
             results = {}
             for name in list(blends):
                 finished = with_memory(engine, what, partial(blends.pop(name).finish, valid))
+                if name == "probabilities" and options.calibration is not None:
+                    finished = with_memory(engine, what, partial(options.calibration.apply, finished))
                 results[name] = engine.give(finished, like)
             return results
 
@@ -246,8 +248,6 @@ class _Batches:
                 add("probabilities", target)
             for name, count in counts.items():
                 layers[name].div_(count)
-            if self._options.calibration is not None:
-                layers["probabilities"] = self._options.calibration.apply(layers["probabilities"])
             self._loader.keep_pace()
         return layers
 
