@@ -58,10 +58,11 @@ def make_samples(peel: Path, out: Path) -> Samples:
 
 
 def three_strips(samples: Samples) -> Folds:
-    """Divide the scene into three strips from west to east."""
+    """Divide the scene into three strips from south to north."""
     tile = samples.tiles[0]
-    width = abs(tile.transform.a) * tile.shape[1] / 3
-    return Folds(tile.crs, (1e7, width + 1), BUFFER_M, {(0, i): i for i in range(3)}, 3, (0.0, tile.transform.c))
+    height = -tile.transform.e * tile.shape[0]
+    fold_of = {(row, 0): row for row in range(3)}
+    return Folds(tile.crs, (height / 3 + 1, 1e7), BUFFER_M, fold_of, 3, (tile.transform.f - height, 0.0))
 
 
 def best_threshold(samples: Samples) -> tuple[float, float]:
