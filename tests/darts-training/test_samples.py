@@ -151,7 +151,7 @@ def test_a_full_disk_is_one_sentence_and_leaves_nothing(tmp_path, monkeypatch):
     def full(*_, **__):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("darts_training.samples.zarr.create_group", full)
+    monkeypatch.setattr("zarr.create_group", full)
     with pytest.raises(WritingError, match="No space left on device"):
         write_tile_samples(tmp_path, form, tile, "a", labels)
     assert not list((tmp_path / "tiles").iterdir())

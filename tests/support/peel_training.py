@@ -27,16 +27,17 @@ from darts_training.heldout import HeldOut, evaluate_held_out
 from darts_utils import get_band
 
 BANDS = ("blue", "green", "red", "nir", "ndvi")
-STEPS = 300
+STEPS = 400
 MIN_OBJECT_PX = 10
 BUFFER_M = 50.0
 OPTIONS = TrainingOptions(
     encoder="resnet18",
+    architecture=(("encoder_depth", 3), ("decoder_channels", [64, 32, 16])),
     epochs=1,
     steps_per_epoch=STEPS,
     batch_size=8,
     crop=64,
-    learning_rate=2e-3,
+    learning_rate=3e-3,
     focal_gamma=0.0,
     ema=0.95,
     patience=None,

@@ -58,5 +58,6 @@ with tempfile.TemporaryDirectory() as name:
     assert segmenter.segment_tile(tile, 64, 16)["probabilities"].notnull().all()
     assert dt.make_item(segmenter.card, (0, 0, 1, 1), ("a", "b"))["properties"]["mlm:name"] == "model"
 truth = rng.random(10_000) < 0.2
-assert abs(dt.fit_temperature(lambda t: np.full(truth.size, 0.2), truth)) > 0
+told = np.where(truth, 0.9, -0.9) + rng.normal(size=truth.size)
+assert 0.1 < dt.fit_temperature(lambda t: 1 / (1 + np.exp(-told / t)), truth) < 10
 assert not {"typer", "rich", "pydantic"} & set(sys.modules)

@@ -64,5 +64,8 @@ class Calibration:
 
         Args:
             probabilities: Real numbers 0…1 of any shape; 0 and 1 stay what they are.
+
+        Returns:
+            Real numbers 0…1 of the same shape; NaN stays NaN.
         """
         return (probabilities.logit() / self.parameter).sigmoid()

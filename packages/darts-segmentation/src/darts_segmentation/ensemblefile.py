@@ -39,7 +39,14 @@ class EnsembleFile:
 
 
 def is_ensemble_file(path: Path | str) -> bool:
-    """Tell whether a path is meant to be an ensemble: a file named ``.json``."""
+    """Tell whether a path is meant to be an ensemble.
+
+    Args:
+        path: The path; nothing is read.
+
+    Returns:
+        Whether it is named ``.json``.
+    """
     return Path(path).suffix == ".json"
 
 

@@ -106,6 +106,9 @@ def fit_temperature(probability_at: Callable[[float], NDArray[np.floating]], tru
     Args:
         probability_at: Returns the probability of each pixel at a temperature, 1-D.
         truth: Whether each is slump, 1-D bool.
+
+    Returns:
+        The temperature, between e^-4 and e^4.
     """
     from scipy.optimize import minimize_scalar
 

@@ -28,6 +28,9 @@ class Folds:
         fold_of: Fold of each block that holds a label.
         count: Number of folds.
         origin: Where the block (0, 0) begins, y and x.
+
+    Raises:
+        SamplesError: If the buffer is wider than a block.
     """
 
     crs: str
@@ -36,7 +39,7 @@ class Folds:
     fold_of: Mapping[Block, int]
     count: int
     origin: tuple[float, float] = (0.0, 0.0)
-    _cache: dict[Any, Any] = field(default_factory=dict, compare=False, repr=False)
+    _cache: dict[Any, Any] = field(default_factory=dict, init=False, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         if not 0 <= self.buffer <= min(self.size):

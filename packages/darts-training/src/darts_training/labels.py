@@ -14,12 +14,26 @@ SLUMP, OTHER, UNLABELLED = 1, 0, 255
 
 
 def agreed(labels: Labels) -> Labels:
-    """Return the labels to train on: of several experts, what at least half of them drew."""
+    """Return the labels to train on: of several experts, what at least half of them drew.
+
+    Args:
+        labels: The labels, with the experts' names.
+
+    Returns:
+        Labels of one kind.
+    """
     return majority(labels) if len(labels.experts) > 1 else labels
 
 
 def count_outside(labels: Labels) -> int:
-    """Return how many outlines do not touch the area in which labels are complete."""
+    """Count the outlines that do not touch the area in which labels are complete.
+
+    Args:
+        labels: Outlines and area.
+
+    Returns:
+        Their number; 0 where there is no area.
+    """
     if labels.area is None:
         return 0
     return int((~labels.outlines.intersects(labels.area)).sum())

@@ -203,6 +203,9 @@ def make_item(card: ModelCard, bounds: tuple[float, float, float, float], times:
         card: The card.
         bounds: West, south, east and north of the ground that it was trained on, degrees.
         times: First and last time of the images, ISO 8601.
+
+    Returns:
+        The Item as JSON has it; its assets lie beside it.
     """
     west, south, east, north = bounds
     ring = [[west, south], [east, south], [east, north], [west, north], [west, south]]

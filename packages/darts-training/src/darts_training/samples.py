@@ -15,8 +15,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
-import zarr
-import zarr.codecs
 from affine import Affine
 from numpy.typing import NDArray
 
@@ -114,6 +112,8 @@ class TileSamples:
 
     @cached_property
     def _arrays(self) -> tuple[Any, Any]:
+        import zarr
+
         group = zarr.open_group(self.path, mode="r")
         return group["x"], group["y"]
 
@@ -260,6 +260,9 @@ def write_tile_samples(
 
 
 def _write_group(path: Path, arrays: tuple[NDArray[Any], NDArray[Any]], described: dict[str, Any]) -> None:
+    import zarr
+    import zarr.codecs
+
     with writing(path), atomic_path(path) as draft:
         group = zarr.create_group(draft, attributes={_KEY: described})
         for name, array in zip("xy", arrays, strict=True):
@@ -279,6 +282,9 @@ def finish_samples(folder: "str | os.PathLike[str]") -> Samples:
 
     Args:
         folder: The folder.
+
+    Returns:
+        The samples.
 
     Raises:
         SamplesError: If it holds no samples, or damaged ones.
@@ -316,6 +322,9 @@ def read_samples(folder: "str | os.PathLike[str]") -> Samples:
     Args:
         folder: The folder.
 
+    Returns:
+        The samples; tiles without any are left out.
+
     Raises:
         SamplesError: If it holds no samples, or damaged ones.
     """
@@ -333,6 +342,8 @@ def read_samples(folder: "str | os.PathLike[str]") -> Samples:
 
 
 def _open_tile(path: Path) -> TileSamples:
+    import zarr
+
     with _reading(path):
         group = zarr.open_group(path, mode="r")
         found: Any = group.attrs[_KEY]
