@@ -1,6 +1,6 @@
-"""The errors and warnings of this package."""
+"""The errors of this package."""
 
-from darts_utils import DartsError, DartsWarning
+from darts_utils import DartsError
 
 
 class SamplesError(DartsError, ValueError):
@@ -13,7 +13,3 @@ class TrainingError(DartsError, RuntimeError):
 
 class WritingError(DartsError, OSError):
     """Samples, a checkpoint or a model cannot be written, since a disk is full for example."""
-
-
-class LabelsLeftOutWarning(DartsWarning):
-    """Labels lie outside the area in which labels are complete, and were left out."""

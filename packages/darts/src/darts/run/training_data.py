@@ -80,7 +80,8 @@ def make_training_data(
     names = [channel.band for channel in channels]
     check_produced(pipeline, names, "The training data")
     tasks = list_tasks(pipeline)
-    drawn = agreed(read_labels(labels, area))
+    given = read_labels(labels, area)
+    drawn = agreed(given)
     described = SampleFormat(channels=channels, source=type(pipeline).__name__.removesuffix("Pipeline"), **form)
     checks.check_place(out, "Training data")
     done = begin_samples(out, described)
@@ -93,7 +94,7 @@ def make_training_data(
         worker = Worker(replace(pipeline, output_data_dir=out), context, _no_network)  # type: ignore[type-var]
         worker.open()
         failed = [task.tile_id for task in todo if not _cut(worker, task, out, described, drawn)]
-    return TrainingData(_finished(finish_samples, out), failed, count_outside(drawn))
+    return TrainingData(_finished(finish_samples, out), failed, count_outside(given))
 
 
 def _finished(finish: Any, out: Path) -> Any:
