@@ -27,7 +27,7 @@ from darts_training.heldout import HeldOut, evaluate_held_out
 from darts_utils import get_band
 
 BANDS = ("blue", "green", "red", "nir", "ndvi")
-STEPS = 400
+STEPS = 300
 MIN_OBJECT_PX = 10
 BUFFER_M = 50.0
 OPTIONS = TrainingOptions(
@@ -37,11 +37,13 @@ OPTIONS = TrainingOptions(
     steps_per_epoch=STEPS,
     batch_size=8,
     crop=64,
-    learning_rate=3e-3,
+    slump_share=0.35,
+    learning_rate=4e-3,
     focal_gamma=0.0,
-    ema=0.95,
+    ema=0.98,
     patience=None,
     min_object_px=MIN_OBJECT_PX,
+    threads=1,
 )
 
 
