@@ -30,6 +30,7 @@ NOT_IN = {
     "darts-dataset": (*HEAVY, "icechunk", "xarray"),
     "darts-evaluation": (*HEAVY, "icechunk"),
     "darts-export": (*HEAVY, "icechunk"),
+    "darts-training": ("icechunk", "typer", "rich", "pydantic"),
 }
 """Distributions that must not come with a package, although the workspace as a whole holds them."""
 

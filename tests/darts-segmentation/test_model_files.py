@@ -83,9 +83,10 @@ def test_the_same_model_gives_the_same_bytes(tmp_path, network):
         assert one.read_bytes() == other.read_bytes()
 
 
-def test_the_hash_is_that_of_weights_and_card(tmp_path, network):
-    weights, card = model_paths(save_model(tmp_path / "a", network, CARD))
-    assert hash_model(tmp_path / "a") == hashlib.sha256(weights.read_bytes() + card.read_bytes()).hexdigest()
+def test_the_hash_is_that_of_weights_and_what_decides(tmp_path, network):
+    weights, _ = model_paths(save_model(tmp_path / "a", network, CARD))
+    decides = json.dumps(CARD.identity(), sort_keys=True).encode()
+    assert hash_model(tmp_path / "a") == hashlib.sha256(weights.read_bytes() + decides).hexdigest()
     assert SMPSegmenter(tmp_path / "a", "cpu").model_hash == hash_model(tmp_path / "a")
 
 

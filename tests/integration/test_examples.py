@@ -15,7 +15,15 @@ from support import standin
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "packages").glob("*/README.md"))]
-DOCS = ("coming-from-darts.md", "first-run.md", "own-images.md", "utils.md", "evaluation.md", "dataset.md")
+DOCS = (
+    "coming-from-darts.md",
+    "first-run.md",
+    "own-images.md",
+    "utils.md",
+    "evaluation.md",
+    "dataset.md",
+    "training.md",
+)
 PAGES += [ROOT / "docs" / name for name in DOCS]
 EXAMPLES = {
     f"{page.relative_to(ROOT)}:{number}": code

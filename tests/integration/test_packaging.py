@@ -28,10 +28,10 @@ NAMES = {project["name"] for project in PROJECTS.values()}
 every_package = pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
 
 
-def test_nine_packages():
+def test_ten_packages():
     assert {
         *("darts-nextgen", "darts-utils", "darts-acquisition", "darts-preprocessing", "darts-segmentation"),
-        *("darts-postprocessing", "darts-export", "darts-evaluation", "darts-dataset"),
+        *("darts-postprocessing", "darts-export", "darts-evaluation", "darts-dataset", "darts-training"),
     } == NAMES
 
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import hashlib
+import json
 import math
 import tempfile
 from pathlib import Path
@@ -36,8 +37,9 @@ def save_network(path: Path, logit: float) -> None:
 def try_models(folder: Path) -> None:
     for name, logit in (("a", -1.0), ("b", 2.0)):
         save_network(folder / f"{name}.safetensors", logit)
-    weights, card = darts_segmentation.model_paths(folder / "a.safetensors")
-    expected = hashlib.sha256(weights.read_bytes() + card.read_bytes()).hexdigest()
+    weights, _ = darts_segmentation.model_paths(folder / "a.safetensors")
+    decides = json.dumps(darts_segmentation.read_card(folder / "a.safetensors").identity(), sort_keys=True)
+    expected = hashlib.sha256(weights.read_bytes() + decides.encode()).hexdigest()
     assert darts_segmentation.hash_model(folder / "a.safetensors") == expected
     copy = darts_segmentation.convert_model(folder / "a.safetensors", folder / "copy")
     assert darts_segmentation.read_model(copy).card.bands == ("red", "ndvi")
@@ -48,6 +50,10 @@ def try_models(folder: Path) -> None:
         assert darts_segmentation.openvino_program(copy) != copy
     with contextlib.suppress(darts_segmentation.MissingLibraryError, darts_segmentation.QuantisationError):
         darts_segmentation.quantise_model(copy, [], folder / "quantised")
+    members = {name: folder / f"{name}.safetensors" for name in "ab"}
+    file = darts_segmentation.write_ensemble(folder / "both.json", members, darts_segmentation.Calibration(2.0))
+    assert darts_segmentation.is_ensemble_file(file)
+    assert list(darts_segmentation.read_ensemble(file).members) == ["a", "b"]
 
 
 def try_tile(folder: Path) -> None:
@@ -65,6 +71,10 @@ def try_tile(folder: Path) -> None:
         np.testing.assert_allclose(result[f"probabilities{name}"], expected, rtol=1e-5)
     alone = darts_segmentation.SMPSegmenter(models["a"], device="cpu").segment_tile(tile, patch_size=64, overlap=16)
     np.testing.assert_array_equal(alone["probabilities"], result["probabilities-a"])
+    channels = [darts_segmentation.Channel("red", 0, 1), darts_segmentation.Channel("ndvi", 0, 1)]
+    valid, patches = darts_segmentation.cut_patches(tile, channels, 64, 16)
+    assert not valid[0, 0]
+    assert {patch.values.shape for patch in patches} == {(2, 64, 64)}
 
 
 with tempfile.TemporaryDirectory() as temporary:

@@ -84,7 +84,8 @@ def ratio(
         deviations.append((forward(drawn[usable]) - forward(value)) / (errors[usable] * slope(drawn[usable])))
     low, high = np.quantile(np.concatenate(deviations), [(1 - _LEVEL) / 2, (1 + _LEVEL) / 2])
     spread = error * slope(value)
-    ends = inverse(forward(value) - high * spread), inverse(forward(value) - low * spread)
+    with np.errstate(over="ignore"):  # far out, the inverse is 0
+        ends = inverse(forward(value) - high * spread), inverse(forward(value) - low * spread)
     return Figure(float(value), float(ends[0]), float(ends[1]), count)
 
 

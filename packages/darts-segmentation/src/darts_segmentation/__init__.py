@@ -2,9 +2,12 @@
 
 from typing import TYPE_CHECKING
 
+from darts_segmentation.bands import Channel
+from darts_segmentation.calibration import Calibration
 from darts_segmentation.card import ModelCard
 from darts_segmentation.convert import convert_model
 from darts_segmentation.ensemble import EnsembleV1
+from darts_segmentation.ensemblefile import EnsembleFile, is_ensemble_file, read_ensemble, write_ensemble
 from darts_segmentation.errors import (
     BatchHalvedWarning,
     BrokenModelError,
@@ -21,6 +24,7 @@ from darts_segmentation.errors import (
     UnsafeModelError,
 )
 from darts_segmentation.modelfile import ModelFile, ModelInfo, hash_model, model_info, read_card, read_model
+from darts_segmentation.patches import Patch, cut_patches
 from darts_segmentation.program import openvino_program
 from darts_segmentation.quantise import QuantisationCost, quantise_model
 from darts_segmentation.segmenter import SMPSegmenter
@@ -38,8 +42,11 @@ __all__ = [
     "RESULTS_VERSION",
     "BatchHalvedWarning",
     "BrokenModelError",
+    "Calibration",
+    "Channel",
     "CompileError",
     "ConversionError",
+    "EnsembleFile",
     "EnsembleV1",
     "GpuMemoryError",
     "MissingLibraryError",
@@ -51,18 +58,23 @@ __all__ = [
     "ModelNotFoundError",
     "ModelWeightsError",
     "OutputError",
+    "Patch",
     "QuantisationCost",
     "QuantisationError",
     "SMPSegmenter",
     "UnsafeModelError",
     "ValueRangeError",
     "convert_model",
+    "cut_patches",
     "hash_model",
+    "is_ensemble_file",
     "model_info",
     "model_paths",
     "openvino_program",
     "quantise_model",
     "read_card",
+    "read_ensemble",
     "read_model",
     "save_model",
+    "write_ensemble",
 ]

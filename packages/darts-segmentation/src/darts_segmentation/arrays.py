@@ -27,6 +27,25 @@ def duplicate(array: Any) -> Any:
     return array.copy() if isinstance(array, np.ndarray) else array.clone()
 
 
+def scaled(logits: Any, temperature: float) -> Any:
+    """Return logits divided by a temperature, as a new array float32."""
+    wide = logits.astype(np.float32) if isinstance(logits, np.ndarray) else logits.float()
+    return wide / temperature
+
+
+def logit(probabilities: Any) -> Any:
+    """Return log(p / (1 − p)), infinite for 0 and 1, as a new array.
+
+    Examples:
+        >>> logit(np.array([0.0, 0.5, 1.0])).tolist()
+        [-inf, 0.0, inf]
+    """
+    if not isinstance(probabilities, np.ndarray):
+        return probabilities.logit()
+    with np.errstate(divide="ignore"):
+        return np.log(probabilities / (1 - probabilities))
+
+
 def sigmoid(logits: Any) -> Any:
     """Return 1 / (1 + exp(−logits)) as a new array float32.
 

@@ -9,6 +9,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from darts_segmentation.calibration import FIELD as CALIBRATION
+from darts_segmentation.calibration import Calibration
 from darts_segmentation.classes import Outputs, classes_from_json
 from darts_segmentation.errors import ModelCardError
 from darts_utils import UnknownBandError, get_band
@@ -44,6 +46,7 @@ class ModelCard:
         metrics: Figures measured with the network, by name.
         description: What the network is for.
         version: Version of the model.
+        calibration: Temperature by which the network's logits are divided, None for none.
 
     Raises:
         ModelCardError: If a field has the wrong type or contradicts another one.
@@ -71,6 +74,7 @@ class ModelCard:
     metrics: Mapping[str, float] = field(default_factory=dict)
     description: str = ""
     version: str = ""
+    calibration: Calibration | None = None
 
     def __post_init__(self) -> None:
         bands = _checked_bands(self.bands)
@@ -128,6 +132,7 @@ class ModelCard:
             "mlm:hyperparameters": dict(self.architecture),
             "darts:training_data": self.training_data,
             "darts:metrics": dict(self.metrics),
+            **({} if self.calibration is None else {CALIBRATION: self.calibration.to_json()}),
         }
 
     def _describe_output(self) -> str:
@@ -135,6 +140,17 @@ class ModelCard:
             return "The sigmoid of the logits is the probability of a thaw slump."
         of = " or ".join(self.outputs.target)
         return f"The {self.activation} of the logits are the probabilities of the classes, of thaw slumps that of {of}."
+
+    def identity(self) -> dict[str, Any]:
+        """Return what of the card decides about the network's probabilities, as JSON has it: no free text."""
+        outputs = self.outputs
+        return {
+            "architecture": dict(self.architecture),
+            "bands": list(self.bands),
+            "scaling": [list(map(float, self.normalization[band])) for band in self.bands],
+            "classes": [list(outputs.classes), list(outputs.target), outputs.activation],
+            "calibration": None if self.calibration is None else float(self.calibration.parameter),
+        }
 
     def to_json(self) -> str:
         """Return the card as JSON text, the same for equal cards.
@@ -180,6 +196,7 @@ class ModelCard:
             metrics=_optional(content, "darts:metrics", dict, {}),
             description=_optional(content, "description", str, ""),
             version=_optional(content, "version", str, ""),
+            calibration=Calibration.from_json(content.get(CALIBRATION)),
         )
 
     @classmethod

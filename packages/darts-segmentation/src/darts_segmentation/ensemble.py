@@ -2,10 +2,13 @@
 
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from darts_segmentation.calibration import Calibration
 from darts_segmentation.engine import Engine, EngineName, make_engine
+from darts_segmentation.ensemblefile import read_ensemble
 from darts_segmentation.forward import Augmentation
 from darts_segmentation.grid import DEFAULT_PATCH_SIZE
 from darts_segmentation.precision import NumberFormat, Precision
@@ -57,6 +60,7 @@ class EnsembleV1:
         engine: EngineName = "torch",
     ) -> None:
         _check_names(model_dict)
+        self._calibration: Calibration | None = None
         # Once: "auto" might choose another GPU after the first network is there.
         shared = make_engine(device, engine)
         self._segmenters = {name: SMPSegmenter.__new__(SMPSegmenter) for name in model_dict}
@@ -79,6 +83,39 @@ class EnsembleV1:
             raise ParameterError(f"The members of the ensemble are on {' and '.join(devices)}; expected one device.")
         ensemble = cls.__new__(cls)
         ensemble._segmenters = dict(segmenters)
+        ensemble._calibration = None
+        return ensemble
+
+    @classmethod
+    def from_file(
+        cls,
+        path: Path | str,
+        device: "DeviceLike | torch.device" = None,
+        *,
+        compile: bool = False,  # noqa: A002  # public name
+        engine: EngineName = "torch",
+    ) -> "EnsembleV1":
+        """Open an ensemble that :func:`write_ensemble` wrote: its calibration is applied to the mean of the members.
+
+        A member's own calibration is not applied, neither inside nor to ``probabilities-{name}``.
+
+        Args:
+            path: The ``ensemble.json``.
+            device: As in :class:`SMPSegmenter`.
+            compile: As in :class:`SMPSegmenter`.
+            engine: As in :class:`SMPSegmenter`.
+
+        Raises:
+            ModelFileError: If the file or a member cannot be used, or a member is another one now.
+            ParameterError: If `device` names no device.
+            DeviceError: If a GPU was asked for and does not work.
+        """
+        file = read_ensemble(path)
+        ensemble = cls(file.members, device, compile=compile, engine=engine)
+        ensemble._calibration = file.calibration
+        if file.calibration is not None:
+            for segmenter in ensemble._segmenters.values():
+                segmenter._member = replace(segmenter._member, temperature=None)
         return ensemble
 
     @property
@@ -182,6 +219,7 @@ class EnsembleV1:
             tta=tta,
             keep_members=keep_inputs,
             keep_classes=keep_classes,
+            calibration=self._calibration,
         )
         members = {name: segmenter._member for name, segmenter in self._segmenters.items()}
         return segment(tile, members, self._engine, options)

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, Literal
 
-from darts_segmentation.arrays import in_order, namespace, sigmoid, softmax
+from darts_segmentation.arrays import in_order, namespace, scaled, sigmoid, softmax
 from darts_segmentation.classes import Outputs
 from darts_segmentation.engine import Network
 from darts_segmentation.errors import OutputError
@@ -28,7 +28,12 @@ def check_augmentation(tta: str | None) -> Augmentation | None:
 
 
 def class_probabilities(
-    network: Network, outputs: Outputs, patches: Any, tta: Augmentation | None = None, fill_to: int = 0
+    network: Network,
+    outputs: Outputs,
+    patches: Any,
+    tta: Augmentation | None = None,
+    fill_to: int = 0,
+    temperature: float | None = None,
 ) -> Any:
     """Return the probabilities of the classes in patches.
 
@@ -38,6 +43,7 @@ def class_probabilities(
         patches: Patches of shape (patches, channels, y, x), as :meth:`PatchLoader.load` returns them. Not changed.
         tta: "d4" averages over the eight flips and rotations of each patch.
         fill_to: Patches up to which the batch is filled with zeros, for a network that is compiled for one size.
+        temperature: What logits are divided by, see :class:`darts_segmentation.calibration.Calibration`.
 
     Returns:
         float32 of shape (patches, classes, y, x), 0…1.
@@ -49,10 +55,10 @@ def class_probabilities(
     if count < fill_to:
         patches = _filled(patches, fill_to)
     if tta is None:
-        return _activated(network, outputs, patches)[:count]
+        return _activated(network, outputs, patches, temperature)[:count]
     total: Any = 0
     for turn, turn_back in symmetries():
-        total = total + turn_back(_activated(network, outputs, in_order(turn(patches))))
+        total = total + turn_back(_activated(network, outputs, in_order(turn(patches)), temperature))
     return (total / 8)[:count]
 
 
@@ -99,9 +105,11 @@ def _filled(patches: "torch.Tensor", count: int) -> "torch.Tensor":
     return in_order(torch.cat([patches, rest]))
 
 
-def _activated(network: Network, outputs: Outputs, patches: Any) -> Any:
+def _activated(network: Network, outputs: Outputs, patches: Any, temperature: float | None) -> Any:
     logits = network(patches)
     expected = (len(patches), len(outputs.classes), *patches.shape[2:])
     if tuple(logits.shape) != expected:
         raise OutputError(f"The network returned an array of shape {tuple(logits.shape)}; expected {expected}.")
+    if temperature is not None:
+        logits = scaled(logits, temperature)
     return softmax(logits) if outputs.activation == "softmax" else sigmoid(logits)

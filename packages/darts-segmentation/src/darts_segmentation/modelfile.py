@@ -1,6 +1,7 @@
 """Read a model file of any kind, tell its kind by its content, and say what it is."""
 
 import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -109,17 +110,23 @@ def hash_model(path: Path | str) -> str:
 
     Returns:
         64 hexadecimal digits: of the file's bytes, as ``sha256sum`` prints it; in our own format of the weights' bytes
-        followed by the card's, as ``cat model.safetensors model.json | sha256sum`` prints it; of a program of OpenVINO
-        of ``model.bin model.xml model.json``.
+        followed by what of the card decides about probabilities (:meth:`ModelCard.identity` as JSON with sorted keys):
+        architecture, bands, scaling, classes and calibration; texts, metrics and licence may change. Of a program of
+        OpenVINO, of the bytes of ``model.bin`` and ``model.xml`` and the same of the card.
 
     Raises:
         ModelNotFoundError: If a file is missing.
+        ModelCardError: If the card cannot be understood.
+        UnknownBandError: If the card names a band that the band table does not know.
     """
-    digest = hashlib.sha256()
-    for part in _files(Path(path)):
+    path = Path(path)
+    stored, digest = is_stored_model(path), hashlib.sha256()
+    for part in _files(path)[: -1 if stored else None]:
         with part.open("rb") as file:
             while block := file.read(2**20):
                 digest.update(block)
+    if stored:
+        digest.update(json.dumps(read_stored_card(path).identity(), sort_keys=True).encode())
     return digest.hexdigest()
 
 

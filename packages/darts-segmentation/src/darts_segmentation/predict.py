@@ -15,6 +15,7 @@ import numpy as np
 from darts_segmentation.arrays import duplicate, in_order
 from darts_segmentation.bands import Channel, TilePatches, distinct_channels, valid_pixels
 from darts_segmentation.blend import Blend
+from darts_segmentation.calibration import Calibration
 from darts_segmentation.classes import Outputs
 from darts_segmentation.engine import Engine, Network, PatchLoader, memory_shortage, with_memory
 from darts_segmentation.errors import BatchHalvedWarning, GpuMemoryError
@@ -41,6 +42,7 @@ class Member:
         divisor: Patch sizes have to be a multiple of this.
         fixed_batch: Whether the network wants batches of one size only, because it is compiled for that.
         trained_px: Edge of the patches that it was trained with, None where unknown.
+        temperature: What its logits are divided by, None for nothing.
     """
 
     network: Network
@@ -49,6 +51,7 @@ class Member:
     divisor: int = 1
     fixed_batch: bool = False
     trained_px: int | None = None
+    temperature: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,6 +67,7 @@ class Options:
         tta: Test-time augmentation: None or "d4".
         keep_members: Also return the probabilities of each member.
         keep_classes: Also return the probabilities of the classes that are not the target.
+        calibration: What is applied to the mean over the members, None for nothing.
 
     Raises:
         ParameterError: If a value cannot work.
@@ -77,6 +81,7 @@ class Options:
     tta: Augmentation | None
     keep_members: bool = False
     keep_classes: bool = False
+    calibration: Calibration | None = None
 
     def __post_init__(self) -> None:
         for name, least in (("patch_size", 1), ("overlap", 0), ("batch_size", 1), ("reflection", 0)):
@@ -157,6 +162,8 @@ def predict_tile(
             results = {}
             for name in list(blends):
                 finished = with_memory(engine, what, partial(blends.pop(name).finish, valid))
+                if name == "probabilities" and options.calibration is not None:
+                    finished = with_memory(engine, what, partial(options.calibration.apply, finished))
                 results[name] = engine.give(finished, like)
             return results
 
@@ -255,7 +262,9 @@ class _Batches:
             for name, member in self._members.items():
                 fill_to = limit if member.fixed_batch else 0
                 selected = _select(patches, self._selections[name])
-                classes = class_probabilities(member.network, member.outputs, selected, self._options.tta, fill_to)
+                classes = class_probabilities(
+                    member.network, member.outputs, selected, self._options.tta, fill_to, member.temperature
+                )
                 target = target_probability(classes, member.outputs)
                 if self._options.keep_members:
                     add(f"probabilities-{name}", duplicate(target))

@@ -103,7 +103,13 @@ class SMPSegmenter:
         self._engine = engine
         channels = tuple(Channel(band, *card.normalization[band]) for band in card.bands)
         self._member = Member(
-            model.network, channels, card.outputs, model.divisor, fixed_batch=fixed_batch, trained_px=card.patch_size
+            model.network,
+            channels,
+            card.outputs,
+            model.divisor,
+            fixed_batch=fixed_batch,
+            trained_px=card.patch_size,
+            temperature=None if card.calibration is None else card.calibration.parameter,
         )
 
     @property

@@ -10,6 +10,7 @@ import typer
 from typer.core import TyperGroup
 
 from darts.cli.arguments import keep_options_before, with_options_before
+from darts.cli.learning import calibrate, train
 
 
 class LazyGroup(TyperGroup):
@@ -44,6 +45,13 @@ class _PrepareGroup(LazyGroup):
     lazy = {  # noqa: RUF012
         "planet": "darts.cli.inference:prepare_planet",
         "sentinel2": "darts.cli.inference:prepare_sentinel2",
+    }
+
+
+class _CreateGroup(LazyGroup):
+    lazy = {  # noqa: RUF012
+        "planet": "darts.cli.learning:create_planet",
+        "sentinel2": "darts.cli.learning:create_sentinel2",
     }
 
 
@@ -186,6 +194,27 @@ def model_quantise(
 
     quantise(file, data, out)
 
+
+model.command("calibrate")(calibrate)
+app.command()(train)
+training_data = typer.Typer(name="training-data", help="Make training data out of images and labels.")
+app.add_typer(training_data, no_args_is_help=True)
+
+
+@training_data.callback()
+def _training_data() -> None:
+    """Make training data out of images and labels."""
+
+
+create = typer.Typer(name="create", help="Cut images and labels.", cls=_CreateGroup, no_args_is_help=True)
+
+
+@create.callback()
+def _create() -> None:
+    """Cut images and labels into training data."""
+
+
+training_data.add_typer(create)
 
 cube = typer.Typer(name="cube", help="Look into the datacubes of auxiliary data.")
 app.add_typer(cube, no_args_is_help=True)

@@ -45,6 +45,20 @@ _COMMON_DEFAULTS: dict[str, Any] = {
 }
 
 
+_SHIFT_TEST = {
+    "shift_test": (
+        None,
+        Annotated[
+            int | None,
+            typer.Option(
+                min=1,
+                help="Map so many tiles twice, the second time with the patches shifted, and say how far the two maps "
+                "agree (IoU); write nothing.",
+                show_default=False,
+            ),
+        ],
+    )
+}
 _RUN_FLAGS = {"dry_run": "List what would be done about each tile and why, and what would be fetched; do nothing."}
 _PREPARE_FLAGS = {
     "optical": "Fetch the raw scenes of the selection into the store.",
@@ -61,36 +75,37 @@ _PIPELINES = (PlanetPipeline, Sentinel2Pipeline)
 def planet_sequential() -> Any:
     """Build the command `planet-sequential`."""
     help_text = "Find thaw slumps in PlanetScope scenes and orthotiles."
-    return _pipeline_command(PlanetPipeline, "planet-sequential", help_text, _RUN_FLAGS, _run)
+    return pipeline_command(PlanetPipeline, "planet-sequential", help_text, _RUN_FLAGS, _run, more=_SHIFT_TEST)
 
 
 def sentinel2_sequential() -> Any:
     """Build the command `sentinel2-sequential`."""
     help_text = "Find thaw slumps in Sentinel-2 scenes."
-    return _pipeline_command(Sentinel2Pipeline, "sentinel2-sequential", help_text, _RUN_FLAGS, _run)
+    return pipeline_command(Sentinel2Pipeline, "sentinel2-sequential", help_text, _RUN_FLAGS, _run, more=_SHIFT_TEST)
 
 
 def prepare_planet() -> Any:
     """Build the command `prep-data planet`."""
     help_text = "Fetch the auxiliary data for PlanetScope scenes and orthotiles; the options are those of the run."
-    return _pipeline_command(PlanetPipeline, "planet-sequential", help_text, _PREPARE_FLAGS, _prepare, _PREPARE_CHOICES)
+    return pipeline_command(PlanetPipeline, "planet-sequential", help_text, _PREPARE_FLAGS, _prepare, _PREPARE_CHOICES)
 
 
 def prepare_sentinel2() -> Any:
     """Build the command `prep-data sentinel2`."""
     help_text = "Fetch Sentinel-2 scenes and the auxiliary data for them; the options are those of the run."
-    return _pipeline_command(
+    return pipeline_command(
         Sentinel2Pipeline, "sentinel2-sequential", help_text, _PREPARE_FLAGS, _prepare, _PREPARE_CHOICES
     )
 
 
-def _pipeline_command(
+def pipeline_command(
     pipeline: type,
     name: str,
     help_text: str,
     flags: dict[str, str],
     action: Callable[..., None],
     choices: dict[str, str] | None = None,
+    more: dict[str, tuple[Any, Any]] | None = None,
 ) -> Any:
     """Build a command around a pipeline, with an option for every field.
 
@@ -101,14 +116,16 @@ def _pipeline_command(
         flags: Further switches, with their help.
         action: Takes the pipeline and the switches.
         choices: Switches that may be on, off or neither, with their help.
+        more: Further options, with default and annotated type; `action` takes them too.
 
     Returns:
         The command.
     """
+    more = more or {}
 
     def command(ctx: typer.Context, **values: Any) -> None:
         common = with_options_before(ctx, {name: values.pop(name) for name in _COMMON})
-        chosen = {flag: values.pop(flag) for flag in (*flags, *(choices or {}))}
+        chosen = {flag: values.pop(flag) for flag in (*flags, *(choices or {}), *more)}
         start_logging(common["verbose"], common["log_dir"], common["log_plain"])
         given = {name: value for name, value in values.items() if value is not None and value != []}
         configured = _configure(pipeline, ("inference", name), given, common["config_file"])
@@ -117,7 +134,10 @@ def _pipeline_command(
     parameters = [inspect.Parameter("ctx", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=typer.Context)]
     parameters += [
         inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
-        for name, default, annotation in _parameters(pipeline, flags, choices or {})
+        for name, default, annotation in (
+            *((name, *each) for name, each in more.items()),
+            *_parameters(pipeline, flags, choices or {}),
+        )
     ]
     command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     command.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
@@ -126,11 +146,23 @@ def _pipeline_command(
     return typer.main.get_command(app)
 
 
-def _run(pipeline: Any, *, dry_run: bool) -> None:
-    if dry_run:
+def _run(pipeline: Any, *, dry_run: bool, shift_test: int | None) -> None:
+    if shift_test is not None:
+        _show_shift_test(pipeline, shift_test)
+    elif dry_run:
         _list_plan(pipeline.plan())
     else:
         pipeline.cli(pipeline=pipeline)
+
+
+def _show_shift_test(pipeline: Any, tiles: int) -> None:
+    from darts.run.shift_test import shift_test
+
+    both = either = 0
+    for each in shift_test(pipeline, tiles):
+        typer.echo(f"{each.tile_id}: IoU {each.iou:.4f} of {each.either} pixels")
+        both, either = both + each.both, either + each.either
+    typer.echo(f"IoU of the map with itself on shifted patches: {both / either if either else 1.0:.4f}")
 
 
 def _prepare(pipeline: Any, **what: bool | None) -> None:

@@ -39,6 +39,7 @@ def show_model(file: Path) -> None:
         "licence": card.license,
         "description": card.description,
         "training data": card.training_data,
+        "calibration": "" if card.calibration is None else f"temperature {card.calibration.parameter:.3g}",
         "metrics": ", ".join(f"{key} {value:.3g}" for key, value in card.metrics.items()),
     }
     table = Table(show_header=False, box=None)

@@ -5,145 +5,136 @@ Deterministic: the same versions on the same kind of machine give the same model
 
 import argparse
 import logging
+import tempfile
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from darts.demo.auxiliary import arcticdem_dataset
 from darts.demo.evaluate import MIN_IOU, evaluate_model, summarize
+from darts.demo.landscape import make_landscape
 from darts.demo.model_file import MODEL_FILE
-from darts.demo.patches import BANDS, Example, draw_patches, make_example
+from darts.demo.sample import optical_dataset, truth_polygons
+from darts_utils import OPTICAL_BANDS, get_band
 
 if TYPE_CHECKING:
-    import torch
+    from darts_training import SampleFormat, Samples, TrainingOptions
 
 logger = logging.getLogger(__name__)
 
+BANDS = (*OPTICAL_BANDS, "ndvi", "relative_elevation", "slope")
+"""What the demo model sees, in its order."""
 TRAINING_SEEDS = range(1000, 1016)
 TEST_SEEDS = range(2000, 2004)
-ARCHITECTURE = {
-    "arch": "unet",
-    "encoder_name": "tu-mobilenetv3_small_050",
-    "encoder_depth": 5,
-    "decoder_channels": [64, 48, 32, 16, 8],
-}
-_SIZE_PX, _PATCH_PX, _BATCH, _STEPS = 1024, 256, 8, 700
+ENCODER = "tu-mobilenetv3_small_050"
+_SIZE_PX, _SAMPLE_PX, _OVERLAP_PX, _PATCH_PX, _STEPS = 1024, 544, 62, 256, 700
 _SLUMPS_PER_KM2 = 2.5
-_NEAR_SLUMPS = 0.45  # share of patches that hold a slump for certain
-_RATE = 4e-3
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Train, compare with the truth on landscapes that were not trained on, and write the model."""
+    from darts_training import train
+
     parser = argparse.ArgumentParser(prog="python -m darts.demo.train", description=main.__doc__)
     parser.add_argument("--output", type=Path, default=MODEL_FILE, help="model to write (default: the package's)")
     parser.add_argument("--steps", type=int, default=_STEPS, help="batches to train on (default: %(default)s)")
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     start = time.perf_counter()
-    examples = [make_example(seed, _SIZE_PX, _SLUMPS_PER_KM2) for seed in TRAINING_SEEDS]
-    logger.info("%d landscapes after %.0f s", len(examples), time.perf_counter() - start)
-    network = train(examples, options.steps)
-    save(network, options.output)
+    with tempfile.TemporaryDirectory(prefix="darts-demo-training-") as folder:
+        samples = make_samples(Path(folder) / "samples", TRAINING_SEEDS)
+        logger.info("%d samples after %.0f s", samples.count, time.perf_counter() - start)
+        trained = train(samples, Path(folder) / "model", training_options(options.steps), folds=None, device="cpu")
+        save(trained.path, options.output)
     found = [evaluate_model(options.output, seed, _SIZE_PX) for seed in TEST_SEEDS]
     for seed, one in zip(TEST_SEEDS, found, strict=True):
         iou, f1 = one.figures["pixels"]["iou"].value, one.figures["objects"][f"f1@{MIN_IOU}"].value
         logger.info("landscape %d: IoU %.3f, object F1 %.3f", seed, iou, f1)
-    save(network, options.output, summarize(found))
-    logger.info("model in %s after %.0f s", options.output, time.perf_counter() - start)
+    save(options.output, options.output, summarize(found))
+    logger.info("model in %s after %.0f s: %s", options.output, time.perf_counter() - start, summarize(found))
 
 
-def train(examples: Sequence[Example], steps: int = _STEPS) -> "torch.nn.Module":
-    """Train a network.
+def training_options(steps: int = _STEPS) -> "TrainingOptions":
+    """Return how the demo model is trained: on all landscapes, for a fixed number of batches."""
+    from darts_training import TrainingOptions
+
+    return TrainingOptions(
+        encoder=ENCODER,
+        architecture=(("encoder_depth", 5), ("decoder_channels", [64, 48, 32, 16, 8])),
+        epochs=1,
+        steps_per_epoch=steps,
+        crop=_PATCH_PX,
+        slump_share=0.45,
+        learning_rate=4e-3,
+        warmup=0.15,
+        focal_gamma=0.0,
+        ema=0.98,
+        patience=None,
+        threads=2,
+    )
+
+
+def sample_format() -> "SampleFormat":
+    """Return what the samples of the demo show."""
+    from darts_segmentation import Channel
+    from darts_training import SampleFormat
+
+    channels = tuple(Channel(name, float(get_band(name).low), float(get_band(name).high)) for name in BANDS)
+    return SampleFormat(
+        channels=channels, patch_size=_SAMPLE_PX, overlap=_OVERLAP_PX, dtype="float16", source="darts.demo"
+    )
+
+
+def make_samples(folder: Path, seeds: Iterable[int]) -> "Samples":
+    """Make landscapes, bring them through the real preprocessing, and cut them into samples.
+
+    Slumps that a cloud hides are not labelled.
 
     Args:
-        examples: What to train on.
-        steps: Batches to train on.
+        folder: Folder of the samples.
+        seeds: Seeds of the landscapes.
 
     Returns:
-        The network, in evaluation mode.
+        The samples.
     """
-    with _repeatable():
-        return _train(examples, steps)
+    import geopandas as gpd
+
+    from darts_evaluation import make_labels
+    from darts_preprocessing import preprocess_v2
+    from darts_training import begin_samples, finish_samples, write_tile_samples
+
+    form = sample_format()
+    begin_samples(folder, form)
+    for seed in seeds:
+        landscape = make_landscape(seed, _SIZE_PX, _SLUMPS_PER_KM2)
+        tile = preprocess_v2(optical_dataset(landscape), arcticdem_dataset(landscape), None, device="cpu")
+        hidden = (landscape.udm[4:6] > 0).any(axis=0) & (landscape.label > 0)
+        tile["quality_data_mask"] = tile["quality_data_mask"].where(~hidden, np.uint8(0))
+        truth = truth_polygons(landscape)
+        labels = make_labels(truth, gpd.GeoSeries([landscape.geobox.extent.geom], crs=truth.crs))
+        write_tile_samples(folder, form, tile, f"landscape-{seed}", labels)
+    return finish_samples(folder)
 
 
-@contextmanager
-def _repeatable() -> Iterator[None]:
-    """Make torch give the same numbers each time: fixed seed, one thread, no algorithm that adds up as it likes."""
-    import torch
-
-    threads, strict = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
-    torch.set_num_threads(1)
-    torch.use_deterministic_algorithms(True)
-    try:
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)
-            yield
-    finally:
-        torch.use_deterministic_algorithms(strict)
-        torch.set_num_threads(threads)
-
-
-def _train(examples: Sequence[Example], steps: int) -> "torch.nn.Module":
-    import torch
-
-    network = build().to(memory_format=torch.channels_last)
-    optimizer = torch.optim.AdamW(network.parameters(), lr=_RATE, weight_decay=1e-2)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=_RATE, total_steps=steps, pct_start=0.15)
-    batches = draw_patches(np.random.default_rng(0), examples, _BATCH, _PATCH_PX, _NEAR_SLUMPS)
-    network.train()
-    recent, start = [], time.perf_counter()
-    for number, batch in zip(range(1, steps + 1), batches, strict=False):
-        bands, truth, counts = (torch.from_numpy(part) for part in batch)
-        loss = _loss(network(bands.to(memory_format=torch.channels_last)), truth, counts)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        optimizer.step()
-        schedule.step()
-        recent.append(loss.item())
-        if number % 50 == 0:
-            seconds = time.perf_counter() - start
-            logger.info("step %d of %d: loss %.4f, %.0f s", number, steps, np.mean(recent[-50:]), seconds)
-    return network.eval()
-
-
-def build() -> "torch.nn.Module":
-    """Build the untrained network; nothing is fetched."""
-    import segmentation_models_pytorch as smp
-
-    architecture: dict[str, Any] = dict(ARCHITECTURE)
-    return smp.create_model(**architecture, encoder_weights=None, in_channels=len(BANDS), classes=1)
-
-
-def _loss(logits: "torch.Tensor", truth: "torch.Tensor", counts: "torch.Tensor") -> "torch.Tensor":
-    """Binary cross entropy plus Dice loss (Milletari et al. 2016), where errors count."""
-    from torch.nn import functional
-
-    entropy = functional.binary_cross_entropy_with_logits(logits, truth, weight=counts, reduction="sum") / counts.sum()
-    probability = logits.sigmoid() * counts
-    truth = truth * counts
-    dice = 1 - (2 * (probability * truth).sum() + 1) / (probability.sum() + truth.sum() + 1)
-    return entropy + dice
-
-
-def save(network: "torch.nn.Module", path: Path, metrics: dict[str, float] | None = None) -> None:
-    """Write the network and its model card.
+def save(source: Path, path: Path, metrics: dict[str, float] | None = None) -> None:
+    """Write the network with the model card of the demo.
 
     Args:
-        network: What to write.
+        source: The trained model.
         path: Folder or ``.safetensors`` file to write.
         metrics: What was measured with it.
     """
-    from darts_segmentation import ModelCard, save_model
+    from darts_segmentation import read_model, save_model
 
-    card = ModelCard(
+    model = read_model(source)
+    card = replace(
+        model.card,
         name="darts-demo",
-        version="1",
-        architecture=ARCHITECTURE,
-        bands=BANDS,
+        version="2",
         patch_size=_PATCH_PX,
         training_data=(
             f"{len(TRAINING_SEEDS)} made-up landscapes of {_SIZE_PX} × {_SIZE_PX} pixels of 3 m, seeds "
@@ -156,7 +147,7 @@ def save(network: "torch.nn.Module", path: Path, metrics: dict[str, float] | Non
             "For demonstration only: it knows made-up landscapes and no real ones. Never use what it finds in science."
         ),
     )
-    save_model(path, network, card)
+    save_model(path, model.states, card)
 
 
 if __name__ == "__main__":

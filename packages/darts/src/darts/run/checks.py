@@ -28,15 +28,23 @@ def find_models(model_files: Sequence[Path] | None, default_folder: Path) -> dic
     """Name the models of an ensemble.
 
     Args:
-        model_files: Files or folders of models; None means every model in `default_folder`.
+        model_files: Files or folders of models, or the one file of an ensemble, whose members are returned; None means
+            every model in `default_folder`.
         default_folder: Where models lie by default.
 
     Returns:
         Paths by name; the name is that of the file without its ending.
 
     Raises:
-        ConfigurationError: If there is none, one does not exist, or two have the same name.
+        ConfigurationError: If there is none, one does not exist, two have the same name, or an ensemble's file is not
+            the only one.
+        ModelFileError: If an ensemble's file or a member of it cannot be used.
     """
+    ensemble = find_ensemble(model_files)
+    if ensemble is not None:
+        from darts_segmentation import read_ensemble
+
+        return dict(read_ensemble(ensemble).members)
     if model_files is None:
         model_files = models_in(default_folder)
         if not model_files:
@@ -54,6 +62,18 @@ def find_models(model_files: Sequence[Path] | None, default_folder: Path) -> dic
             raise ConfigurationError(f"Two models are called {name!r} ({models[name]} and {path}); rename one of them.")
         models[name] = path
     return models
+
+
+def find_ensemble(model_files: Sequence[Path] | None) -> Path | None:
+    """Return the file of an ensemble, where models are named by one; None where they are named one by one.
+
+    Raises:
+        ConfigurationError: If other models are named beside it.
+    """
+    files = [path for path in model_files or () if path.suffix == ".json"]
+    if files and len(model_files or ()) > 1:
+        raise ConfigurationError(f"{files[0]} is an ensemble, and other models are named beside it; name it alone.")
+    return files[0] if files else None
 
 
 def models_in(folder: Path) -> list[Path]:

@@ -5,8 +5,8 @@ Nothing here loads torch, a network or an image; of models only their cards are 
 
 import logging
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -38,6 +38,7 @@ class RunContext:
 
     Attributes:
         models: Files of the ensemble's members, by name.
+        ensemble: File of the ensemble where it is one, with a calibration of its own; else None.
         model_hashes: SHA-256 of the members, by name.
         depends_on: What the results of every tile depend on.
         subsets: Members whose own results are written.
@@ -61,6 +62,7 @@ class RunContext:
     cards: dict[str, dict[str, Any]] = field(default_factory=dict)
     arcticdem: str | None = None
     tcvis: TrendCubes | None = None
+    ensemble: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -101,6 +103,7 @@ class Planner:
     Attributes:
         tasks: The tiles of the run; where it is one shard of several, that shard's.
         shards: What is known of the shards; None where the run is none.
+        context: What the tiles share, as far as that is known before one is to be computed.
 
     Raises:
         ConfigurationError: If the run cannot work as configured.
@@ -110,7 +113,7 @@ class Planner:
 
     def __init__(self, pipeline: Pipeline, *, writes: bool = True) -> None:
         from darts_export import check_export_bands
-        from darts_segmentation import hash_model
+        from darts_segmentation import hash_model, read_ensemble
 
         self.pipeline = pipeline
         self.output = output_of(pipeline)
@@ -127,10 +130,13 @@ class Planner:
         checks.check_sizes(pipeline)
         resolve_device(pipeline.device)
         hashes = {name: hash_model(path) for name, path in models.items()}
-        self._context = RunContext(
+        ensemble = checks.find_ensemble(pipeline.model_files)
+        together = {} if ensemble is None else {ensemble.name: read_ensemble(ensemble).sha256}
+        self.context = RunContext(
             models=models,
             model_hashes=hashes,
-            depends_on=shared_dependencies(pipeline._results_configuration(), hashes),
+            depends_on=shared_dependencies(pipeline._results_configuration(), hashes | together),
+            ensemble=ensemble,
             subsets=subsets,
             device=pipeline.device,
             versions=package_versions(),
@@ -149,7 +155,7 @@ class Planner:
         if self.pipeline.shard is None:
             return
         shard = Shard.parse(self.pipeline.shard)
-        digest = fingerprint({"depends_on": self._context.depends_on, "configuration": self._context.configuration})
+        digest = fingerprint({"depends_on": self.context.depends_on, "configuration": self.context.configuration})
         self.tasks = [task for task in tasks if shard.holds(task.tile_id)]
         self.shards = ShardFacts.of_tiles(shard, digest, (task.tile_id for task in tasks), listed)
         logger.info("Shard %s has %d of %d tiles.", shard, len(self.tasks), len(tasks))
@@ -162,11 +168,11 @@ class Planner:
                 what the pipeline does not produce, or a datacube that is not there or cannot be.
         """
         pipeline = self.pipeline
-        resume = make_resume(pipeline, self._context, self._memory)
+        resume = make_resume(pipeline, self.context, self._memory)
         resume_collection()
         decisions = [resume.decide(task, pipeline._tile_inputs(task.key)) for task in self.tasks]
         _tell_earlier_release(decisions)
-        context = self._context
+        context = self.context
         if todo := [decision.task for decision in decisions if decision.todo]:
             context = complete_context(pipeline, context, todo)
         return Plan(decisions, context)
@@ -225,12 +231,26 @@ def complete_context(pipeline: Pipeline, context: RunContext, tasks: Sequence[Ti
     Raises:
         ConfigurationError: If a band cannot be produced, or a datacube is not there or cannot be.
     """
-    from dataclasses import replace
+    cards = read_cards(context.models)
+    completed = with_auxiliary(pipeline, context, bands_wanted(pipeline, cards), tasks)
+    return replace(completed, cards={name: card.to_dict() for name, card in cards.items()})
 
+
+def with_auxiliary(pipeline: Pipeline, context: RunContext, wanted: set[str], tasks: Sequence[TileTask]) -> RunContext:
+    """Find out which features and which auxiliary data bands need.
+
+    Args:
+        pipeline: The pipeline.
+        context: What is known so far.
+        wanted: Names of bands and other variables.
+        tasks: The tiles that are to be computed.
+
+    Raises:
+        ConfigurationError: If a datacube is not there or cannot be.
+    """
     from darts_acquisition import arcticdem_product, tcvis_product
 
-    cards = read_cards(context.models)
-    features = features_among(bands_wanted(pipeline, cards))
+    features = features_among(wanted)
     auxiliary = auxiliary_of(features)
     arcticdem = tcvis = None
     if "arcticdem" in auxiliary:
@@ -241,13 +261,7 @@ def complete_context(pipeline: Pipeline, context: RunContext, tasks: Sequence[Ti
         tcvis = TrendCubes.of(pipeline)
         for trend in tcvis.needed(pipeline, tasks):
             checks.check_cube(tcvis.cubes[trend], tcvis_product(trend), "--tcvis-dir", pipeline)
-    return replace(
-        context,
-        features=features,
-        cards={name: card.to_dict() for name, card in cards.items()},
-        arcticdem=arcticdem,
-        tcvis=tcvis,
-    )
+    return replace(context, features=features, arcticdem=arcticdem, tcvis=tcvis)
 
 
 def read_cards(models: dict[str, Path]) -> "dict[str, ModelCard]":
@@ -264,12 +278,23 @@ def bands_wanted(pipeline: Pipeline, cards: "dict[str, ModelCard]") -> set[str]:
         ConfigurationError: If the pipeline does not produce one that a model needs.
     """
     from darts_export import export_variables
-    from darts_preprocessing import FEATURES
 
     required = dict.fromkeys(str(band) for card in cards.values() for band in card.bands)
-    produced = [name for name in required if name not in OPTICAL_BANDS and is_produced(name, pipeline)]
-    checks.check_bands(required, dict.fromkeys([*OPTICAL_BANDS, *FEATURES, *produced]), "The ensemble")
+    check_produced(pipeline, required, "The ensemble")
     return set(required) | export_variables(pipeline.export_bands)
+
+
+def check_produced(pipeline: Pipeline, required: Iterable[str], whose: str) -> None:
+    """Check that a pipeline produces the bands that are required.
+
+    Raises:
+        ConfigurationError: If it does not produce one.
+    """
+    from darts_preprocessing import FEATURES
+
+    wanted = dict.fromkeys(required)
+    produced = [name for name in wanted if name not in OPTICAL_BANDS and is_produced(name, pipeline)]
+    checks.check_bands(wanted, dict.fromkeys([*OPTICAL_BANDS, *FEATURES, *produced]), whose)
 
 
 def variables_of(pipeline: Pipeline) -> tuple[str, ...]:

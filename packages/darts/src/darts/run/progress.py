@@ -107,6 +107,7 @@ LOGGERS = (
     "darts_postprocessing",
     "darts_preprocessing",
     "darts_segmentation",
+    "darts_training",
     "darts_utils",
 )
 """Names of the packages' loggers."""

@@ -84,7 +84,10 @@ def open_session(pipeline: Pipeline, context: RunContext) -> Session:
     """
     from darts_segmentation import EnsembleV1
 
-    ensemble = EnsembleV1(context.models, context.device, engine=pipeline.engine)
+    if context.ensemble is not None:
+        ensemble = EnsembleV1.from_file(context.ensemble, context.device, engine=pipeline.engine)
+    else:
+        ensemble = EnsembleV1(context.models, context.device, engine=pipeline.engine)
     try:
         ensemble.check_patch_size(pipeline.patch_size)
         precision = ensemble.number_format(pipeline.precision)

@@ -1,0 +1,15 @@
+"""The errors of this package."""
+
+from darts_utils import DartsError
+
+
+class SamplesError(DartsError, ValueError):
+    """Samples cannot be made, are damaged, or cannot be trained on."""
+
+
+class TrainingError(DartsError, RuntimeError):
+    """A training cannot be begun or continued where it is asked for, or has failed."""
+
+
+class WritingError(DartsError, OSError):
+    """Samples, a checkpoint or a model cannot be written, since a disk is full for example."""

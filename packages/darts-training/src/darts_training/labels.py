@@ -1,0 +1,75 @@
+"""Labels on the grid of a tile: 1 slump, 0 none, 255 not labelled."""
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from darts_evaluation import Labels, majority
+
+if TYPE_CHECKING:
+    from affine import Affine
+
+SLUMP, OTHER, UNLABELLED = 1, 0, 255
+
+
+def agreed(labels: Labels) -> Labels:
+    """Return the labels to train on: of several experts, what at least half of them drew.
+
+    Args:
+        labels: The labels, with the experts' names.
+
+    Returns:
+        Labels of one kind.
+    """
+    return majority(labels) if len(labels.experts) > 1 else labels
+
+
+def count_outside(labels: Labels) -> int:
+    """Count the outlines that do not touch the area in which labels are complete.
+
+    Args:
+        labels: Outlines and area.
+
+    Returns:
+        Their number; 0 where there is no area.
+    """
+    if labels.area is None:
+        return 0
+    return int((~labels.outlines.intersects(labels.area)).sum())
+
+
+def burn_labels(
+    labels: Labels, crs: Any, transform: "Affine", usable: NDArray[np.bool_], ignore_border: int = 0
+) -> NDArray[np.uint8]:
+    """Burn labels onto a grid.
+
+    Args:
+        labels: Outlines, and the area in which they are complete.
+        crs: CRS of the grid.
+        transform: From column and row to coordinates.
+        usable: bool (y, x), False where the image shows nothing to learn from.
+        ignore_border: Width in pixels of the border outside slumps that is not labelled, since outlines are not exact.
+
+    Returns:
+        uint8 (y, x): 1 where a pixel's centre lies in an outline, 255 outside the area, where not usable, and in the
+        border, else 0.
+    """
+    from rasterio.features import rasterize
+    from scipy.ndimage import distance_transform_edt
+
+    there = labels.to_crs(crs)
+
+    def burn(shapes: list[Any]) -> NDArray[np.bool_]:
+        given = [shape for shape in shapes if not shape.is_empty]
+        if not given:
+            return np.zeros(usable.shape, bool)
+        return rasterize(given, usable.shape, transform=transform, dtype="uint8").astype(bool)
+
+    slump = burn(list(there.outlines.geometry))
+    result = np.where(slump, SLUMP, OTHER).astype(np.uint8)
+    if ignore_border and slump.any():
+        result[~slump & (distance_transform_edt(~slump) <= ignore_border)] = UNLABELLED
+    complete = np.ones(usable.shape, bool) if there.area is None else burn([there.area])
+    result[~(usable & complete)] = UNLABELLED
+    return result

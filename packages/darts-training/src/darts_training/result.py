@@ -1,0 +1,255 @@
+"""What a training leaves: weights, card, MLM STAC Item, log, curves, and what was held out."""
+
+import csv
+import hashlib
+import io
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from darts_evaluation import Evaluation
+from darts_segmentation import ModelCard, hash_model, model_paths, save_model
+from darts_training.checkpoint import Progress
+from darts_training.folds import Block, Folds
+from darts_training.options import TrainingOptions
+from darts_training.samples import Samples, writing
+from darts_utils import atomic_path, write_atomically
+
+if TYPE_CHECKING:
+    import torch
+
+RECORD, LOG, CURVES, ITEM = "training.json", "log.csv", "curves.png", "item.json"
+MLM = "https://stac-extensions.github.io/mlm/v1.4.0/schema.json"
+CLASSIFICATION = "https://stac-extensions.github.io/classification/v2.0.0/schema.json"
+_FIGURES = {
+    "iou": ("pixels", "iou"),
+    "precision": ("pixels", "precision"),
+    "recall": ("pixels", "recall"),
+    "object_f1@0.3": ("objects", "f1@0.3"),
+    "object_f1@0.5": ("objects", "f1@0.5"),
+    "calibration_error": ("probability", "calibration_error"),
+}
+_PURPOSE = (
+    "Maps retrogressive thaw slumps in images like those that it was trained on. Its figures were measured on ground "
+    "of the same area that was held out; elsewhere, and in other images, it may be worse."
+)
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a training depends on, and what of the ground it did not see.
+
+    Attributes:
+        samples: SHA-256 of the samples.
+        options: The options, as JSON has them.
+        folds: CRS, size, buffer and folds of the blocks; None where all ground was trained on.
+        test: Folds of the figures.
+        validation: Folds by which the best round was chosen.
+        origin: SHA-256 of the model that it went on from, "" for none.
+    """
+
+    samples: str
+    options: dict[str, Any]
+    folds: dict[str, Any] | None
+    test: tuple[int, ...]
+    validation: tuple[int, ...]
+    origin: str
+
+    @classmethod
+    def of(
+        cls,
+        samples: Samples,
+        options: TrainingOptions,
+        folds: Folds | None,
+        test: tuple[int, ...],
+        validation: tuple[int, ...],
+        origin: str,
+    ) -> "Facts":
+        """Collect what a training depends on."""
+        return cls(
+            samples.digest, options.to_json(), None if folds is None else folds_to_json(folds), test, validation, origin
+        )
+
+    @property
+    def fingerprint(self) -> str:
+        """Tells one training from another."""
+        return hashlib.sha256(json.dumps(vars(self), sort_keys=True).encode()).hexdigest()
+
+
+def folds_to_json(folds: Folds) -> dict[str, Any]:
+    """Return folds as JSON has them."""
+    blocks = [[*block, fold] for block, fold in sorted(folds.fold_of.items())]
+    return {
+        "crs": folds.crs,
+        "size": list(folds.size),
+        "buffer": folds.buffer,
+        "count": folds.count,
+        "origin": list(folds.origin),
+        "blocks": blocks,
+    }
+
+
+def folds_from_json(content: Any) -> Folds:
+    """Read what :func:`folds_to_json` returned."""
+    fold_of: dict[Block, int] = {(int(row), int(column)): int(fold) for row, column, fold in content["blocks"]}
+    size, origin = ((float(content[name][0]), float(content[name][1])) for name in ("size", "origin"))
+    return Folds(content["crs"], size, float(content["buffer"]), fold_of, int(content["count"]), origin)
+
+
+def write_log(folder: Path, history: Sequence[dict[str, float]]) -> None:
+    """Write the rounds so far as CSV.
+
+    Raises:
+        WritingError: If it cannot be written.
+    """
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(history[0]))
+    writer.writeheader()
+    writer.writerows(history)
+    with writing(folder / LOG):
+        write_atomically(folder / LOG, text.getvalue().encode(), durable=False)
+
+
+def write_result(
+    folder: Path,
+    network: "torch.nn.Module",
+    card: ModelCard,
+    samples: Samples,
+    facts: Facts,
+    progress: Progress,
+    evaluation: Evaluation | None,
+) -> None:
+    """Write the model and all that belongs to it; ``training.json`` last, so that it stands for the whole.
+
+    Raises:
+        WritingError: If something cannot be written.
+    """
+    figures = {} if evaluation is None else _figures(evaluation)
+    bounds = _bounds(samples)
+    card = replace(
+        card,
+        patch_size=facts.options["crop"] or samples.format.patch_size,
+        metrics=figures,
+        training_data=_describe(samples, bounds, facts),
+        description=card.description or _PURPOSE,
+    )
+    with writing(folder):
+        _draw_curves(folder / CURVES, progress.history)
+        save_model(folder, network, card)
+        item = make_item(card, bounds, _times(samples))
+        write_atomically(folder / ITEM, (json.dumps(item, indent=2) + "\n").encode())
+        record = {
+            "fingerprint": facts.fingerprint,
+            **vars(facts),
+            "epochs": len(progress.history),
+            "best_epoch": progress.best_epoch or len(progress.history),
+            "figures": figures,
+            "blocks": 0 if evaluation is None else evaluation.blocks,
+            "sha256": hash_model(folder),
+        }
+        write_atomically(folder / RECORD, (json.dumps(record, indent=2) + "\n").encode())
+
+
+def _figures(evaluation: Evaluation) -> dict[str, float]:
+    found: dict[str, float] = {}
+    for name, (group, figure) in _FIGURES.items():
+        each = evaluation.figures.get(group, {}).get(figure)
+        if each is not None:
+            found |= {name: each.value, f"{name}_low": each.low, f"{name}_high": each.high}
+    return {name: round(float(value), 4) for name, value in found.items() if math.isfinite(value)}
+
+
+def _describe(samples: Samples, bounds: tuple[float, ...], facts: Facts) -> str:
+    west, south, east, north = (f"{value:.3f}" for value in bounds)
+    held = "" if facts.folds is None else " Blocks were held out for the figures; training.json names them."
+    source = f" of {samples.format.source}" if samples.format.source else ""
+    return (
+        f"{samples.count} patches of {len(samples.tiles)} images{source} between {west} and {east} degrees east, "
+        f"{south} and {north} degrees north; SHA-256 of the samples {samples.digest}.{held}"
+    )
+
+
+def _bounds(samples: Samples) -> tuple[float, float, float, float]:
+    """Return west, south, east and north of the tiles in degrees."""
+    from pyproj import Transformer
+
+    corners = []
+    for tile in samples.tiles:
+        height, width = tile.shape
+        edges = [tile.transform * corner for corner in ((0.0, 0.0), (float(width), float(height)))]
+        (left, right), (bottom, top) = (sorted(edge[axis] for edge in edges) for axis in (0, 1))
+        to_degrees = Transformer.from_crs(tile.crs, "EPSG:4326", always_xy=True)
+        corners.append(to_degrees.transform_bounds(left, bottom, right, top))
+    west, south, east, north = zip(*corners, strict=True)
+    return min(west), min(south), max(east), max(north)
+
+
+def _times(samples: Samples) -> tuple[str, str]:
+    times = sorted(tile.time for tile in samples.tiles if tile.time) or [datetime.now(UTC).isoformat()]
+    first, last = (datetime.fromisoformat(time.replace("Z", "+00:00")) for time in (times[0], times[-1]))
+    zoned = (time if time.tzinfo else time.replace(tzinfo=UTC) for time in (first, last))
+    start, end = (time.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ") for time in zoned)
+    return start, end
+
+
+def make_item(card: ModelCard, bounds: tuple[float, float, float, float], times: tuple[str, str]) -> dict[str, Any]:
+    """Return the STAC Item of a model, after the Machine Learning Model extension.
+
+    Args:
+        card: The card.
+        bounds: West, south, east and north of the ground that it was trained on, degrees.
+        times: First and last time of the images, ISO 8601.
+
+    Returns:
+        The Item as JSON has it; its assets lie beside it.
+    """
+    west, south, east, north = bounds
+    ring = [[west, south], [east, south], [east, north], [west, north], [west, south]]
+    described = {name: value for name, value in card.to_dict().items() if value not in ("", {}, [])}
+    weights, text = model_paths(Path(card.name))
+    return {
+        "type": "Feature",
+        "stac_version": "1.1.0",
+        "stac_extensions": [MLM, CLASSIFICATION],
+        "id": card.name,
+        "geometry": {"type": "Polygon", "coordinates": [ring]},
+        "bbox": [west, south, east, north],
+        "properties": {
+            "datetime": None,
+            "start_datetime": times[0],
+            "end_datetime": times[1],
+            **described,
+        },
+        "links": [],
+        "assets": {
+            "weights": {
+                "href": f"./{weights.name}",
+                "type": "application/octet-stream",
+                "title": "Weights as safetensors",
+                "roles": ["mlm:model", "mlm:weights"],
+                "mlm:artifact_type": "safetensors",
+            },
+            "card": {"href": f"./{text.name}", "type": "application/json", "roles": ["metadata"]},
+        },
+    }
+
+
+def _draw_curves(path: Path, history: Sequence[dict[str, float]]) -> None:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7, 4), layout="constrained")
+    axes = figure.subplots()
+    epochs = [row["epoch"] for row in history]
+    axes.plot(epochs, [row["loss"] for row in history], label="loss")
+    for name, label in (("object_f1", "F1 of objects, validation"), ("iou", "IoU of pixels, validation")):
+        if name in history[0]:
+            axes.plot(epochs, [row[name] for row in history], label=label)
+    axes.set_xlabel("round")
+    axes.legend()
+    axes.grid(alpha=0.3)
+    with atomic_path(path, durable=False) as draft:
+        figure.savefig(draft, format="png", dpi=110)

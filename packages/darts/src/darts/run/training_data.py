@@ -1,0 +1,176 @@
+"""Make training data: tiles as a run loads and preprocesses them, with labels, in the place of the network."""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from darts.errors import ConfigurationError
+from darts.run import checks
+from darts.run.failures import describe, is_disk_full, no_data_reason
+from darts.run.planning import RunContext, check_produced, list_tasks, with_auxiliary
+from darts.run.task import Pipeline, TileTask
+from darts.run.worker import Worker
+from darts_utils import DartsError, resolve_device
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+    from darts_evaluation import Labels
+    from darts_segmentation import Channel
+    from darts_training import SampleFormat, Samples
+
+logger = logging.getLogger(__name__)
+
+DEFAULT_BANDS = ("blue", "green", "red", "nir", "ndvi", "relative_elevation", "slope")
+"""What samples show where neither bands nor a model are named."""
+_LEVELS: dict[Any, int] = {"none": 0, "low_quality": 1, "high_quality": 2}
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """What came of it.
+
+    Attributes:
+        samples: The samples; None where no tile gave any.
+        failed: Names of the tiles that failed.
+        outside: Labels that lie outside the area in which labels are complete.
+    """
+
+    samples: "Samples | None"
+    failed: Sequence[str]
+    outside: int
+
+
+def make_training_data(
+    pipeline: Pipeline,
+    labels: Path,
+    area: Path,
+    out: Path,
+    *,
+    bands: Sequence[str] = (),
+    **form: Any,
+) -> TrainingData:
+    """Make samples of all tiles that show labelled ground; those that are there already stay as they are.
+
+    Args:
+        pipeline: Where tiles come from, and how they are preprocessed. Where `bands` is empty and it names one model,
+            the samples are made for that model.
+        labels: Vector file of outlines.
+        area: Vector file of the area in which they are complete.
+        out: Folder of the samples.
+        bands: What the samples show, in their order.
+        **form: Further fields of :class:`darts_training.SampleFormat`.
+
+    Returns:
+        The samples.
+
+    Raises:
+        ConfigurationError: If the pipeline does not produce a band, or has no tile.
+        LabelsError: If labels or area cannot be read.
+        SamplesError: If the folder holds other samples.
+        WritingError: If a disk is full.
+    """
+    from darts_evaluation import read_labels
+    from darts_training import SampleFormat, agreed, begin_samples, count_outside, finish_samples
+
+    resolve_device(pipeline.device)
+    channels = _channels(pipeline, bands)
+    names = [channel.band for channel in channels]
+    check_produced(pipeline, names, "The training data")
+    tasks = list_tasks(pipeline)
+    given = read_labels(labels, area)
+    drawn = agreed(given)
+    described = SampleFormat(channels=channels, source=type(pipeline).__name__.removesuffix("Pipeline"), **form)
+    checks.check_place(out, "Training data")
+    done = begin_samples(out, described)
+    todo = [task for task in _on_labelled_ground(pipeline, tasks, drawn) if task.tile_id not in done]
+    logger.info("%d of %d tiles are to be cut into samples.", len(todo), len(tasks))
+    failed = []
+    if todo:
+        empty = RunContext({}, {}, {}, (), pipeline.device, {}, {})
+        context = with_auxiliary(pipeline, empty, set(names), todo)
+        worker = Worker(replace(pipeline, output_data_dir=out), context, _no_network)  # type: ignore[type-var]
+        worker.open()
+        failed = [task.tile_id for task in todo if not _cut(worker, task, out, described, drawn)]
+    return TrainingData(_finished(finish_samples, out), failed, count_outside(given))
+
+
+def _finished(finish: Any, out: Path) -> Any:
+    from darts_training import SamplesError
+
+    try:
+        return finish(out)
+    except SamplesError as error:
+        logger.error("There are no samples: %s", error)  # noqa: TRY400 - no bug of ours
+        return None
+
+
+def _channels(pipeline: Pipeline, bands: Sequence[str]) -> "tuple[Channel, ...]":
+    from darts_segmentation import Channel, read_card
+    from darts_utils import get_band
+
+    models = list(getattr(pipeline, "model_files", None) or ())
+    if not bands and len(models) == 1:
+        card = read_card(models[0])
+        return tuple(Channel(band, *map(float, card.normalization[band])) for band in card.bands)
+    chosen = [get_band(band) for band in dict.fromkeys(bands or DEFAULT_BANDS)]
+    return tuple(Channel(band.name, float(band.low), float(band.high)) for band in chosen)
+
+
+def _on_labelled_ground(pipeline: Pipeline, tasks: Sequence[TileTask], labels: "Labels") -> list[TileTask]:
+    """Leave out tiles that lie beside the labelled area, as far as their place is known."""
+    from odc.geo.geom import Geometry
+
+    if labels.area is None:
+        return list(tasks)
+    areas = pipeline._tile_areas(tasks, [], offline=pipeline.offline)
+    labelled = Geometry(labels.area, crs=str(labels.outlines.crs)).to_crs("EPSG:4326")
+    kept = []
+    for task in tasks:
+        place: Any = areas.get(task.tile_id)
+        outline = getattr(place, "extent", place)
+        if outline is None or outline.to_crs("EPSG:4326").intersects(labelled):
+            kept.append(task)
+    return kept
+
+
+def _cut(worker: Worker, task: TileTask, out: Path, form: "SampleFormat", labels: "Labels") -> bool:
+    """Take a tile to where the network would be, and write its samples; say whether that worked."""
+    from darts_training import write_tile_samples
+
+    level = worker.pipeline.quality_level
+    work, stage = worker.begin(task), "Loading Optical"
+    try:
+        for each in worker.stages():
+            stage = each.name
+            if each.lane == "load":
+                each.run(work)
+        stage = "Cutting"
+        count = write_tile_samples(
+            out, form, work.take(), task.tile_id, labels, least_quality=_LEVELS.get(level, level)
+        )
+    except (DartsError, OSError, ValueError) as error:
+        if is_disk_full(error) or isinstance(error, ConfigurationError):
+            raise
+        reason = no_data_reason(error)
+        logger.error("Tile %s: %s", task.tile_id, reason or describe(stage, error))  # noqa: TRY400 - no bug of ours
+        return reason is not None
+    finally:
+        work.drop()
+    logger.info("Tile %s: %d samples.", task.tile_id, count)
+    return True
+
+
+class _NoNetwork:
+    """Stands where the networks of a run stand."""
+
+    device, precision = "cpu", "fp32"
+
+    def segment(self, tile: "xr.Dataset") -> "xr.Dataset":
+        return tile
+
+
+def _no_network(pipeline: Pipeline, context: RunContext) -> _NoNetwork:  # noqa: ARG001 - as a session is opened
+    return _NoNetwork()

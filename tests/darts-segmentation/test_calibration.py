@@ -1,0 +1,121 @@
+"""Calibration: a temperature on the logits of one model, or on the mean of several; nothing else changes."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from darts_segmentation import (
+    Calibration,
+    EnsembleV1,
+    ModelCard,
+    ModelCardError,
+    ModelNotFoundError,
+    ModelWeightsError,
+    hash_model,
+    read_ensemble,
+    save_model,
+    write_ensemble,
+)
+from darts_segmentation.network import load_network
+from support.segmentation import BANDS, UNET, PixelNetwork, random_tile, segmenter
+
+CARD = ModelCard(name="a model", architecture=UNET, bands=BANDS)
+
+
+def save(path, seed, **fields):
+    torch.manual_seed(seed)
+    from segmentation_models_pytorch import create_model
+
+    network = create_model(**CARD.architecture, encoder_weights=None)
+    return save_model(path, network, replace(CARD, **fields))
+
+
+def logit(p):
+    return np.log(p) - np.log1p(-p)
+
+
+def test_a_temperature_divides_the_logits():
+    network, tile = PixelNetwork([1.0, -2.0, 3.0]), random_tile((40, 30), missing=0.1)
+    plain = segmenter(network).segment_tile(tile, 16, 0)["probabilities"].values
+    cold = segmenter(network, calibration=Calibration(0.4)).segment_tile(tile, 16, 0)["probabilities"].values
+    expected = 1 / (1 + np.exp(-logit(plain.astype(float)) / 0.4))
+    np.testing.assert_allclose(cold, expected, atol=2e-6)
+    np.testing.assert_array_equal(plain > 0.5, cold > 0.5)
+
+
+def test_an_ensemble_is_calibrated_after_averaging_and_its_members_are_not(tmp_path):
+    tile = random_tile((40, 30), missing=0.1)
+    for seed in (0, 1):
+        save(tmp_path / f"plain-{seed}", seed)
+        save(tmp_path / f"own-{seed}", seed, calibration=Calibration(3.0 + seed))
+    plain = EnsembleV1({str(seed): tmp_path / f"plain-{seed}" for seed in (0, 1)}, "cpu")
+    members = {str(seed): tmp_path / f"own-{seed}" for seed in (0, 1)}
+    file = write_ensemble(tmp_path / "ensemble.json", members, Calibration(0.5))
+    options = {"patch_size": 64, "overlap": 0, "keep_inputs": True}
+    expected = plain.segment_tile(tile, **options)
+    found = EnsembleV1.from_file(file, "cpu").segment_tile(tile, **options)
+    for seed in "01":
+        np.testing.assert_array_equal(found[f"probabilities-{seed}"], expected[f"probabilities-{seed}"])
+    mean = expected["probabilities"].values.astype(float)
+    np.testing.assert_allclose(found["probabilities"], 1 / (1 + np.exp(-2 * logit(mean))), atol=2e-6)
+
+
+def test_an_ensemble_without_calibration_changes_no_bit(tmp_path):
+    members = {str(seed): save(tmp_path / str(seed), seed) for seed in (0, 1)}
+    file = write_ensemble(tmp_path / "both.json", members)
+    tile = random_tile((40, 30))
+    one, other = (
+        each.segment_tile(tile, 64, 0) for each in (EnsembleV1(members, "cpu"), EnsembleV1.from_file(file, "cpu"))
+    )
+    np.testing.assert_array_equal(one["probabilities"], other["probabilities"])
+
+
+def test_what_decides_enters_the_hash_and_texts_do_not(tmp_path):
+    plain = hash_model(save(tmp_path / "a", 0))
+    same = {"description": "b", "license": "MIT", "metrics": {"iou": 1.0}, "name": "other", "training_data": "x"}
+    assert hash_model(save(tmp_path / "b", 0, **same)) == plain
+    ranges = dict(CARD.normalization) | {"red": (0.0, 0.7)}
+    others = [{"calibration": Calibration(2.0)}, {"calibration": Calibration(3.0)}, {"normalization": ranges}]
+    hashes = {hash_model(save(tmp_path / str(i), 0, **fields)) for i, fields in enumerate(others)}
+    assert len(hashes | {plain, hash_model(save(tmp_path / "c", 1))}) == 5
+
+
+def test_a_card_keeps_its_calibration(tmp_path):
+    card = replace(CARD, calibration=Calibration(1.5, 0.1, 0.01))
+    assert ModelCard.from_json(card.to_json()) == card
+    assert "darts:calibration" not in CARD.to_dict()
+    for wrong in ({"method": "isotonic"}, {"method": "temperature", "parameter": 0}, 3, {"method": "temperature"}):
+        with pytest.raises(ModelCardError):
+            ModelCard.from_dict(CARD.to_dict() | {"darts:calibration": wrong})
+
+
+def test_an_ensemble_whose_member_was_changed_is_refused(tmp_path):
+    members = {str(seed): save(tmp_path / str(seed), seed) for seed in (0, 1)}
+    file = write_ensemble(tmp_path / "e.json", members, Calibration(2.0))
+    before = read_ensemble(file)
+    (tmp_path / "moved").mkdir()
+    for name in ("0", "1", "e.json"):
+        (tmp_path / name).rename(tmp_path / "moved" / name)
+    moved = tmp_path / "moved" / "e.json"
+    assert read_ensemble(moved).sha256 == before.sha256
+    save(tmp_path / "moved" / "1", 7)
+    with pytest.raises(ModelWeightsError, match="'1'"):
+        read_ensemble(moved)
+    content = json.loads(moved.read_text())
+    for broken in ("[]", "{", json.dumps(content | {"darts:ensemble_version": 9})):
+        moved.write_text(broken)
+        with pytest.raises(ModelCardError):
+            read_ensemble(moved)
+    with pytest.raises(ModelNotFoundError):
+        read_ensemble(tmp_path / "none.json")
+
+
+def test_the_network_of_a_calibrated_card_loads(tmp_path):
+    from darts_segmentation import read_model
+
+    model = read_model(save(tmp_path / "a", 0, calibration=Calibration(2.0)))
+    assert model.card.calibration == Calibration(2.0)
+    assert load_network(model.card, model.states) is not None

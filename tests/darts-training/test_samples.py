@@ -1,0 +1,162 @@
+"""Samples: what a network is trained on is what inference sends to it, with labels where they belong."""
+
+import errno
+
+import geopandas as gpd
+import numpy as np
+import pytest
+import shapely
+import torch
+from odc.geo.xr import xr_coords
+from skimage.draw import polygon2mask
+
+from darts_evaluation import make_labels
+from darts_segmentation import Channel
+from darts_training import (
+    SampleFormat,
+    SamplesError,
+    WritingError,
+    begin_samples,
+    burn_labels,
+    count_outside,
+    finish_samples,
+    make_folds,
+    read_samples,
+    write_tile_samples,
+)
+from darts_utils import BANDS, get_band
+from support.segmentation import random_tile, segmenter
+from support.training import CHANNELS, CRS, labelled_tile, make_samples
+
+
+class Recorder(torch.nn.Module):
+    """Keeps what it is given."""
+
+    def __init__(self):
+        super().__init__()
+        self.seen = []
+
+    def forward(self, patches):
+        self.seen += list(patches.clone())
+        return patches[:, :1] * 0
+
+
+FEATURES = tuple(
+    name
+    for name in BANDS.data_model
+    if get_band(name).dtype == "float32" and np.isfinite([get_band(name).low, get_band(name).high]).all()
+)
+
+
+@pytest.mark.parametrize(("shape", "size", "overlap"), [((70, 90), 32, 8), ((20, 31), 64, 0), ((64, 64), 32, 16)])
+def test_training_patches_are_those_of_inference_bit_by_bit(tmp_path, shape, size, overlap):
+    made, labels = labelled_tile(0, size=max(shape))
+    tile = random_tile(shape, FEATURES, seed=size, missing=0.2)
+    hole = np.zeros(shape, bool)
+    hole[: size + 3, : size + 5] = shape[0] > size
+    tile = tile.where(~hole).assign_coords(xr_coords(made.odc.geobox[: shape[0], : shape[1]]))
+    bands = [get_band(name) for name in FEATURES]
+    form = SampleFormat(
+        channels=tuple(Channel(band.name, band.low, band.high) for band in bands), patch_size=size, overlap=overlap
+    )
+    begin_samples(tmp_path, form)
+    write_tile_samples(tmp_path, form, tile, "tile", labels)
+    samples = finish_samples(tmp_path)
+    recorder = Recorder()
+    segmenter(recorder, FEATURES).segment_tile(tile, size, overlap, batch_size=3)
+    assert len(recorder.seen) == samples.count > 0
+    for index, sent in enumerate(recorder.seen):
+        stored, _ = samples.tiles[0].read(index)
+        assert stored.dtype == np.float32
+        np.testing.assert_array_equal(stored.view(np.uint32), sent.numpy().copy().view(np.uint32))
+
+
+def test_labels_lie_where_their_outlines_do():
+    rng = np.random.default_rng(4)
+    made, _ = labelled_tile(0, size=60)
+    geobox = made.odc.geobox
+    corners = np.array([[10, 12], [14, 40], [35, 44], [30, 15]]) + rng.random((4, 2))  # rows and columns
+    to_map = [geobox.affine * (column, row) for row, column in corners]
+    area = shapely.box(*(geobox.affine * (0, 50)), *(geobox.affine * (55, 0)))
+    labels = make_labels(
+        gpd.GeoDataFrame(geometry=[shapely.Polygon(to_map)], crs=CRS).to_crs("EPSG:3413"),
+        gpd.GeoSeries([area], crs=CRS),
+    )
+    usable = rng.random((60, 60)) > 0.1
+    found = burn_labels(labels, CRS, geobox.affine, usable, ignore_border=3)
+    truth = polygon2mask((60, 60), corners - 0.5)
+    rows, columns = np.nonzero(truth)
+    grid = np.stack(np.mgrid[:60, :60], axis=-1)[:, :, None]
+    distance = np.hypot(*np.moveaxis(grid - np.stack([rows, columns], axis=-1), -1, 0)).min(axis=-1)
+    complete = np.zeros((60, 60), bool)
+    complete[:50, :55] = True
+    expected = np.where(truth, 1, np.where(distance <= 3, 255, 0))
+    expected[~(usable & complete)] = 255
+    assert (found != expected).sum() <= 4  # pixels whose centre lies on an edge, after two transformations
+
+
+def test_labels_outside_the_area_are_counted():
+    _tile, labels = labelled_tile(0)
+    far = gpd.GeoSeries([shapely.box(9e5, 7e6, 9.1e5, 7.1e6)], crs=CRS)
+    assert count_outside(labels) == 0
+    assert count_outside(make_labels(labels.outlines, far)) == len(labels.outlines)
+
+
+def test_pixels_of_bad_quality_are_not_labelled(tmp_path):
+    tile, labels = labelled_tile(0)
+    quality = np.full(tile["red"].shape, 1, np.uint8)
+    quality[40:] = 0
+    form = SampleFormat(channels=CHANNELS, patch_size=96)
+    begin_samples(tmp_path, form)
+    write_tile_samples(tmp_path, form, tile.assign(quality_data_mask=(("y", "x"), quality)), "a", labels)
+    _, found = finish_samples(tmp_path).tiles[0].read(0)
+    inside = found[8:88, 8:88]
+    assert (inside[40:] == 255).all()
+    assert (inside[:40][~np.isnan(tile["red"].values[:40])] != 255).all()
+
+
+def test_what_is_there_stays_and_other_samples_are_refused(tmp_path):
+    samples = make_samples(tmp_path)
+    assert begin_samples(tmp_path, samples.format) == {"tile-0", "tile-1"}
+    assert read_samples(tmp_path).digest == samples.digest
+    with pytest.raises(SamplesError, match="another folder"):
+        begin_samples(tmp_path, SampleFormat(channels=CHANNELS, patch_size=32))
+    table = gpd.read_parquet(tmp_path / "samples.parquet")
+    assert len(table) == samples.count
+    assert set(table["tile_id"]) == {"tile-0", "tile-1"}
+    assert table["time"].iloc[0] == "2021-01-02T03:04:05Z"
+
+
+def test_damaged_samples_are_one_sentence(tmp_path):
+    make_samples(tmp_path)
+    chunk = next(path for path in (tmp_path / "tiles" / "tile-0.zarr" / "x" / "c").rglob("*") if path.is_file())
+    content = bytearray(chunk.read_bytes())
+    content[len(content) // 2] ^= 0xFF
+    chunk.write_bytes(content)
+    tile = read_samples(tmp_path).tiles[0]
+    with pytest.raises(SamplesError, match=r"tile-0\.zarr are damaged"):
+        [tile.read(index) for index in range(len(tile))]
+    (tmp_path / "tiles" / "tile-1.zarr" / "zarr.json").write_text("{")
+    with pytest.raises(SamplesError, match=r"tile-1\.zarr are damaged"):
+        read_samples(tmp_path)
+    with pytest.raises(SamplesError, match="holds no samples"):
+        read_samples(tmp_path / "tiles")
+
+
+def test_a_full_disk_is_one_sentence_and_leaves_nothing(tmp_path, monkeypatch):
+    form = SampleFormat(channels=CHANNELS, patch_size=64)
+    begin_samples(tmp_path, form)
+    tile, labels = labelled_tile(0)
+
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("zarr.create_group", full)
+    with pytest.raises(WritingError, match="No space left on device"):
+        write_tile_samples(tmp_path, form, tile, "a", labels)
+    assert not list((tmp_path / "tiles").iterdir())
+
+
+def test_samples_without_slumps_cannot_be_divided(tmp_path):
+    with pytest.raises(SamplesError, match="nothing to learn"):
+        make_folds(make_samples(tmp_path, slumps=0), 2, block_m=200, buffer_m=0)

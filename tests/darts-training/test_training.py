@@ -1,0 +1,218 @@
+"""Training: killed or not, the same weights; what comes of it runs, and says what it is."""
+
+import errno
+import json
+from dataclasses import replace
+
+import numpy as np
+import pystac
+import pytest
+import torch
+
+from darts_segmentation import EnsembleV1, model_info, read_model
+from darts_training import (
+    SamplesError,
+    TrainingError,
+    TrainingOptions,
+    WritingError,
+    cross_validate,
+    make_folds,
+    make_item,
+    train,
+)
+from darts_training.batches import TrainingSet
+from darts_training.losses import loss_of
+from darts_training.networks import average
+from darts_utils import ParameterError
+from support.lanes import mostly_slow
+from support.training import OPTIONS, labelled_tile, make_samples
+
+
+class KilledError(Exception):
+    pass
+
+
+@pytest.fixture(scope="module")
+def samples(tmp_path_factory):
+    return make_samples(tmp_path_factory.mktemp("samples"))
+
+
+@pytest.fixture(scope="module")
+def folds(samples):
+    return make_folds(samples, 3, block_m=200, buffer_m=30)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(samples, folds, tmp_path_factory):
+    out = tmp_path_factory.mktemp("model") / "slumps"
+    return train(samples, out, OPTIONS, folds=folds, device="cpu", texts={"license": "MIT"})
+
+
+def same_weights(one, other):
+    states = [read_model(path).states for path in (one, other)]
+    assert set(states[0]) == set(states[1])
+    return all(torch.equal(states[0][name], states[1][name]) for name in states[0])
+
+
+KILLS = tuple(int(step) for step in np.random.default_rng(0).integers(1, 9, 10))
+
+
+@pytest.mark.parametrize("kills", mostly_slow([[3, 5], *([each] for each in KILLS)], lambda case: len(case) == 2))
+def test_a_training_that_was_killed_ends_with_the_same_weights(samples, folds, undisturbed, tmp_path, kills):
+    out = tmp_path / "slumps"
+    for kill in kills:
+
+        def on_step(progress, total, kill=kill):
+            assert total == 9
+            if progress.step == kill:
+                raise KilledError
+
+        every = 0.0 if kill % 2 else 1e9  # with a checkpoint at each step, or at the end of each round alone
+        with pytest.raises(KilledError):
+            train(samples, out, OPTIONS, folds=folds, device="cpu", on_step=on_step, checkpoint_seconds=every)
+    train(samples, out, OPTIONS, folds=folds, device="cpu")
+    assert same_weights(out, undisturbed.path)
+    assert (out / "log.csv").read_text() == (undisturbed.path / "log.csv").read_text()
+    assert not (out / "checkpoint.pt").exists()
+
+
+def test_a_finished_training_is_not_done_again_and_another_one_is_refused(samples, folds, undisturbed):
+    def never(*_):
+        raise KilledError
+
+    again = train(samples, undisturbed.path, OPTIONS, folds=folds, device="cpu", on_step=never)
+    assert (again.epochs, again.best_epoch) == (undisturbed.epochs, undisturbed.best_epoch)
+    with pytest.raises(TrainingError, match="other options"):
+        train(samples, undisturbed.path, replace(OPTIONS, seed=1), folds=folds, device="cpu")
+
+
+def test_another_seed_gives_other_weights(samples, folds, undisturbed, tmp_path):
+    train(samples, tmp_path / "a", replace(OPTIONS, seed=1), folds=folds, device="cpu")
+    assert not same_weights(tmp_path / "a", undisturbed.path)
+
+
+def test_a_model_says_what_it_is_and_runs(samples, undisturbed):
+    info = model_info(undisturbed.path)
+    assert info.card.license == "MIT"
+    assert samples.digest in info.card.training_data
+    assert info.card.bands == ("red", "ndvi")
+    assert info.card.normalization["red"] == (0.0, 0.5)
+    assert "iou" in info.card.metrics
+    record = json.loads((undisturbed.path / "training.json").read_text())
+    assert record["sha256"] == info.sha256
+    assert record["test"] != record["validation"]
+    assert (undisturbed.path / "curves.png").read_bytes()[:4] == b"\x89PNG"
+    tile, _ = labelled_tile(0)
+    found = EnsembleV1({"a": undisturbed.path}, "cpu").segment_tile(tile, 64, 16)["probabilities"]
+    assert float(found.max()) <= 1
+    assert np.isnan(found.values).sum() == np.isnan(tile["red"].values).sum()
+
+
+def test_the_item_is_one_of_the_model_extension(undisturbed):
+    from stac_model.schema import MLModelProperties
+
+    item = json.loads((undisturbed.path / "item.json").read_text())
+    card = read_model(undisturbed.path).card
+    assert item["properties"]["mlm:name"] == card.name == "slumps"
+    assert make_item(card, tuple(item["bbox"]), ("a", "b"))["bbox"] == item["bbox"]
+    west, south, east, north = item["bbox"]
+    assert (west, east) == (pytest.approx(-135, abs=0.1), pytest.approx(-134.9, abs=0.1))
+    assert 68 < south < north < 69
+    properties = MLModelProperties.model_validate(item["properties"])
+    assert properties.name == "slumps"
+    assert properties.input[0].bands == ["red", "ndvi"]
+    # Without extensions, pystac validates against the core schemas in its own package and needs no network.
+    pystac.Item.from_dict(item | {"stac_extensions": []}).validate()
+
+
+def test_the_loss_is_focal_plus_tversky_where_pixels_are_labelled():
+    rng = np.random.default_rng(0)
+    logits, labels = rng.normal(size=(2, 1, 8, 8)), rng.choice([0, 1, 255], (2, 8, 8)).astype(np.uint8)
+    counts, truth = (labels != 255)[:, None], (labels == 1)[:, None]
+    p = 1 / (1 + np.exp(-logits))
+    q = np.where(truth, p, 1 - p)
+    focal = (-((1 - q) ** 2) * np.log(q))[counts].mean()
+    hits, alarms = (p * truth * counts).sum(), (p * ~truth * counts).sum()
+    misses = (truth * counts).sum() - hits
+    for name, (a, b) in {"dice": (0.5, 0.5), "tversky": (0.3, 0.7)}.items():
+        index = (hits + 0.5) / (hits + a * alarms + b * misses + 0.5)
+        given = loss_of(torch.from_numpy(logits), torch.from_numpy(labels), gamma=2.0, overlap=name)
+        assert float(given) == pytest.approx(focal + 1 - index)
+    wrong = torch.from_numpy(np.where(counts, logits, -9 * logits))
+    assert float(loss_of(wrong, torch.from_numpy(labels), gamma=2.0, overlap="tversky")) == pytest.approx(float(given))
+    none = torch.from_numpy(logits).requires_grad_(True)
+    loss_of(none, torch.full((2, 8, 8), 255, dtype=torch.uint8), gamma=2.0, overlap="dice").backward()
+    assert (none.grad == 0).all()
+
+
+def test_the_average_follows_the_weights():
+    network, averaged = torch.nn.BatchNorm2d(2), torch.nn.BatchNorm2d(2)
+    network.running_mean += 3.0
+    network.num_batches_tracked += 5
+    average(averaged, network, 0.9, step=0)
+    np.testing.assert_allclose(averaged.running_mean, 3 * 0.9)  # 1 − (1 + 0) / (10 + 0)
+    before = averaged.running_mean.clone()
+    average(averaged, network, 0.9, step=10_000)
+    np.testing.assert_allclose(averaged.running_mean, before + 0.1 * (3 - before), rtol=1e-6)
+    assert averaged.num_batches_tracked == 5
+
+
+def test_fine_tuning_begins_with_the_model(samples, folds, undisturbed, tmp_path):
+    options = replace(OPTIONS, epochs=1, steps_per_epoch=1, learning_rate=1e-12, weight_decay=0.0, ema=0.0)
+    tuned = train(samples, tmp_path / "tuned", options, folds=folds, base=undisturbed.path, device="cpu")
+    before, after = (read_model(path).states for path in (undisturbed.path, tuned.path))
+    for name, tensor in before.items():
+        if tensor.is_floating_point() and "running" not in name:
+            torch.testing.assert_close(after[name], tensor, atol=1e-6, rtol=0)
+    record = json.loads((tuned.path / "training.json").read_text())
+    assert record["origin"] == model_info(undisturbed.path).sha256
+    other = make_samples(tmp_path / "samples", form=replace(samples.format, channels=samples.format.channels[:1]))
+    with pytest.raises(SamplesError, match="make samples for this model"):
+        train(other, tmp_path / "b", OPTIONS, folds=folds, base=undisturbed.path, device="cpu")
+
+
+def test_cross_validation_measures_all_ground_by_models_that_have_not_seen_it(samples, tmp_path):
+    folds = make_folds(samples, 2, block_m=200, buffer_m=30)
+    options = replace(OPTIONS, epochs=1, patience=None)
+    trained, evaluation = cross_validate(samples, tmp_path, options, folds=folds, device="cpu")
+    assert [each.path.name for each in trained] == ["fold-1", "fold-2"]
+    labelled = 2 * 80 * 80 - 2 * 4 * 9
+    pixels = sum(evaluation.tables["reliability"]["pixels"]) if "reliability" in evaluation.tables else labelled
+    assert pixels == labelled
+    assert (tmp_path / "cross-validation.json").is_file()
+    for fold, each in enumerate(trained):
+        assert json.loads((each.path / "training.json").read_text())["test"] == [fold]
+
+
+def test_mistakes_are_one_sentence(samples, folds, tmp_path, monkeypatch):
+    with pytest.raises(ParameterError, match="epochs is 0"):
+        TrainingOptions(epochs=0)
+    with pytest.raises(TrainingError, match="patience"):
+        train(samples, tmp_path / "a", OPTIONS, folds=None)
+    with pytest.raises(TrainingError, match="No fold is left"):
+        train(samples, tmp_path / "a", OPTIONS, folds=make_folds(samples, 2, block_m=200, buffer_m=30))
+    with pytest.raises(TrainingError, match="cannot be built"):
+        train(samples, tmp_path / "a", replace(OPTIONS, encoder="resnet0"), folds=folds)
+    with pytest.raises(TrainingError, match="patches have 64 px"):
+        train(samples, tmp_path / "a", replace(OPTIONS, crop=65), folds=folds)
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b" / "checkpoint.pt").write_bytes(b"no checkpoint")
+    with pytest.raises(TrainingError, match="damaged"):
+        train(samples, tmp_path / "b", OPTIONS, folds=folds, device="cpu")
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(torch, "save", full)
+    with pytest.raises(WritingError, match="No space left on device"):
+        train(samples, tmp_path / "c", OPTIONS, folds=folds, device="cpu", checkpoint_seconds=0)
+
+
+def test_patches_are_read_anew_where_memory_does_not_hold_them(samples, monkeypatch):
+    kept = TrainingSet(samples, None, ())
+    monkeypatch.setattr("darts_training.batches.available_memory", lambda: 0)
+    fresh = TrainingSet(samples, None, ())
+    for place in range(len(kept.items)):
+        for one, other in zip(kept.get(place), fresh.get(place), strict=True):
+            np.testing.assert_array_equal(one, other)
+    assert not fresh._kept

@@ -1,0 +1,136 @@
+"""Training data through the stages of a run, an ensemble's file in a run, and the map against itself."""
+
+import geopandas as gpd
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from darts.cli.app import app
+from darts.errors import ConfigurationError
+from darts.pipelines.sequential_v2 import PlanetPipeline
+from darts.run import checks
+from darts.run.planning import Planner
+from darts.run.shift_test import shift_test
+from darts.run.training_data import make_training_data
+from darts_segmentation import Calibration, ModelCard, SMPSegmenter, save_model, write_ensemble
+from darts_training import SamplesError
+from support import standin
+
+BANDS = ["red", "nir", "ndvi"]
+UNET = {"arch": "unet", "encoder_name": "resnet18", "encoder_depth": 3, "decoder_channels": [8, 8, 8]}
+
+
+@pytest.fixture
+def images(shared_data):
+    return {"scenes_dir": shared_data / "peel/planet_layout/scenes", "offline": True, "device": "cpu"}
+
+
+def save(path, calibration=None):
+    import segmentation_models_pytorch as smp
+
+    card = ModelCard(name=path.name, architecture=UNET, bands=BANDS, calibration=calibration)
+    return save_model(path, smp.create_model(**card.architecture, encoder_weights=None), card)
+
+
+def test_samples_are_what_a_run_sends_to_its_network(shared_data, images, tmp_path):
+    from torch.nn import Module
+
+    peel = shared_data / "peel"
+    model = save(tmp_path / "model")
+    pipeline = PlanetPipeline(**images, model_files=model, output_data_dir=tmp_path / "results")
+    given = (peel / "experts.gpkg", peel / "aoi.geojson", tmp_path / "samples")
+    made = make_training_data(pipeline, *given, patch_size=64, overlap=16)
+    assert [channel.band for channel in made.samples.format.channels] == BANDS
+    assert (made.failed, made.outside) == ([], 0)
+    sent = []
+
+    class Recorder(Module):
+        def forward(self, patches):
+            sent.extend(patches.clone().numpy())
+            return patches[:, :1] * 0
+
+    def session(pipeline, context):
+        segmenter = SMPSegmenter.from_network(Recorder(), ModelCard(name="a", architecture=UNET, bands=BANDS), "cpu")
+
+        class Session:
+            device, precision = "cpu", "fp32"
+
+            def segment(self, tile):
+                return segmenter.segment_tile(tile, 64, 16)
+
+        return Session()
+
+    assert [each.iou for each in shift_test(pipeline, 1, session)] == [1.0]
+    tile = made.samples.tiles[0]
+    stored = [tile.read(index)[0].tobytes() for index in range(len(tile))]
+    assert len(stored) > 20
+    assert set(stored) <= {patch.tobytes() for patch in sent}
+    labels = tile.read_labels()
+    assert 0.02 < (labels == 1).mean() < 0.2
+    again = make_training_data(pipeline, *given, patch_size=64, overlap=16)
+    assert again.samples.digest == made.samples.digest
+    with pytest.raises(SamplesError, match="another folder"):
+        make_training_data(pipeline, *given, patch_size=128)
+    with pytest.raises(ConfigurationError, match="--tcvis-dir"):
+        make_training_data(pipeline, *given[:2], tmp_path / "b", bands=["tc_brightness"])
+
+
+def test_tiles_beside_the_labelled_area_give_no_samples(shared_data, images, tmp_path):
+    peel = shared_data / "peel"
+    area = gpd.read_file(peel / "aoi.geojson")
+    area.set_geometry(area.to_crs("EPSG:32608").translate(50_000, 0)).to_file(tmp_path / "far.gpkg")
+    pipeline = PlanetPipeline(**images, output_data_dir=tmp_path / "results")
+    made = make_training_data(
+        pipeline, peel / "experts.gpkg", tmp_path / "far.gpkg", tmp_path / "samples", bands=BANDS, patch_size=64
+    )
+    assert made.samples is None
+    assert made.outside > 0
+
+
+def test_an_ensemble_is_one_model_of_a_run(images, tmp_path):
+    members = {name: save(tmp_path / name) for name in ("a", "b")}
+    hashes = []
+    for temperature in (2.0, 3.0):
+        file = write_ensemble(tmp_path / "both.json", members, Calibration(temperature))
+        pipeline = PlanetPipeline(**images, model_files=file, output_data_dir=tmp_path / "results")
+        context = Planner(pipeline, writes=False).context
+        assert context.ensemble == file
+        assert set(context.models) == {"a", "b"}
+        hashes.append(context.depends_on["models"])
+    assert hashes[0]["a"] == hashes[1]["a"]
+    assert hashes[0] != hashes[1]
+    with pytest.raises(ConfigurationError, match="name it alone"):
+        checks.find_models([file, tmp_path / "a"], tmp_path)
+
+
+def test_a_shift_of_patches_leaves_a_pixelwise_map_as_it_is(tmp_path):
+    standin.write_model(tmp_path / "model.safetensors")
+    standin.write_image(tmp_path / "images" / "20210821_210019_08_2405.tif")
+    pipeline = standin.make_pipeline(tmp_path)
+    (found,) = shift_test(pipeline, 1, standin.open_session)
+    assert found.iou == 1.0
+    assert found.either > 0
+    assert not (tmp_path / "results").exists() or not list((tmp_path / "results").glob("*/manifest.json"))
+
+
+@pytest.mark.slow
+def test_the_commands_go_from_labels_to_a_calibrated_model(shared_data, tmp_path):
+    peel, runner = shared_data / "peel", CliRunner()
+
+    def call(*words):
+        done = runner.invoke(app, [str(word) for word in words])
+        assert done.exit_code == 0, done.output
+        return done.output
+
+    labels = ("--labels", peel / "experts.gpkg", "--area", peel / "aoi.geojson")
+    scenes = ("--scenes-dir", peel / "planet_layout/scenes", "--offline", "--device", "cpu")
+    bands = [word for band in BANDS for word in ("--bands", band)]
+    samples = tmp_path / "samples"
+    call("training-data", "create", "planet", *scenes, *labels, "--out", samples, *bands, "--sample-size", 128)
+    options = ("--encoder", "resnet18", "--epochs", 1, "--steps-per-epoch", 2, "--crop", 64, "--block-km", 0.5)
+    text = call(
+        "train", samples, "--out", tmp_path / "model", *options, "--buffer-m", 50, "--patience", 0, "--device", "cpu"
+    )
+    assert "IoU of pixels" in text
+    call("model", "info", tmp_path / "model")
+    assert np.isfinite(SMPSegmenter(tmp_path / "model", "cpu").card.metrics.get("iou", 0.0))
