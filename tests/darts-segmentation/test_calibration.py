@@ -19,6 +19,7 @@ from darts_segmentation import (
     save_model,
     write_ensemble,
 )
+from darts_segmentation.arrays import scaled
 from darts_segmentation.network import load_network
 from support.segmentation import BANDS, UNET, PixelNetwork, random_tile, segmenter
 
@@ -119,3 +120,24 @@ def test_the_network_of_a_calibrated_card_loads(tmp_path):
     model = read_model(save(tmp_path / "a", 0, calibration=Calibration(2.0)))
     assert model.card.calibration == Calibration(2.0)
     assert load_network(model.card, model.states) is not None
+
+
+@pytest.mark.parametrize("kind", ["numpy", "torch"])
+def test_a_temperature_does_the_same_to_arrays_of_every_engine(kind):
+    rng = np.random.default_rng(3)
+    values = np.concatenate([rng.random(1000), [0, 1, np.nan]]).astype(np.float32)
+    given = values.copy() if kind == "numpy" else torch.from_numpy(values.copy())
+    found = np.asarray(Calibration(2.5).apply(given))
+    with np.errstate(divide="ignore"):
+        expected = 1 / (1 + np.exp(-logit(values.astype(np.float64)) / 2.5))
+    np.testing.assert_allclose(found, expected, atol=1e-6, equal_nan=True)
+    assert found.dtype == np.float32
+    np.testing.assert_array_equal(np.asarray(given), values)
+    np.testing.assert_array_equal(found[1000:1002], [0, 1])
+
+
+@pytest.mark.parametrize("kind", ["numpy", "torch"])
+def test_logits_of_few_bits_are_divided_as_float32(kind):
+    values = np.linspace(-9, 9, 301).astype(np.float16)
+    found = scaled(values if kind == "numpy" else torch.from_numpy(values), 1.7)
+    np.testing.assert_allclose(np.asarray(found), values.astype(np.float64) / 1.7, rtol=2e-7)
