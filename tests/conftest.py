@@ -14,6 +14,9 @@ settings.register_profile("default", deadline=None, derandomize=True, suppress_h
 settings.register_profile("thorough", parent=settings.get_profile("default"), max_examples=2000, derandomize=False)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 
+collect_ignore = ["support/fill_smart_geocube.py"]
+"""Runs in another environment, whose packages are not in this one."""
+
 MEMORY = Path("/dev/shm")
 ROOM = 8 << 30
 

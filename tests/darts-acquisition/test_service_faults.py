@@ -189,6 +189,7 @@ print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) >> 10)
 """
 
 
+@pytest.mark.slow
 def test_pixels_without_end_are_an_error_of_bounded_size(tmp_path):
     """GDAL's memory is not that of Python, so the process is measured.
 

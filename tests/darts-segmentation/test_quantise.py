@@ -31,6 +31,7 @@ def _few_patches(monkeypatch):
     monkeypatch.setattr(quantise, "_MOST_PATCHES", 8)
 
 
+@pytest.mark.slow
 def test_a_quantised_model_has_eight_bits_says_what_it_costs_and_runs(converted, tiles, tmp_path):
     cost = quantise_model(converted, tiles, tmp_path / "new", least_iou=0)
     assert 0.3 < cost.iou < 1

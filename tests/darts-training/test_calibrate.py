@@ -86,6 +86,7 @@ def test_an_ensemble_is_calibrated_as_one(tmp_path):
     assert np.nanmax(np.abs(both - mean)) > 0.01
 
 
+@pytest.mark.slow
 def test_ground_that_was_trained_on_is_left_out(tmp_path):
     model, samples, _ = simulated(tmp_path, 4.0)
     tile = samples.tiles[0]

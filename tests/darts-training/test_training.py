@@ -86,6 +86,7 @@ def test_a_finished_training_is_not_done_again_and_another_one_is_refused(sample
         train(samples, undisturbed.path, replace(OPTIONS, seed=1), folds=folds, device="cpu")
 
 
+@pytest.mark.slow
 def test_another_seed_gives_other_weights(samples, folds, undisturbed, tmp_path):
     train(samples, tmp_path / "a", replace(OPTIONS, seed=1), folds=folds, device="cpu")
     assert not same_weights(tmp_path / "a", undisturbed.path)
@@ -157,6 +158,7 @@ def test_the_average_follows_the_weights():
     assert averaged.num_batches_tracked == 5
 
 
+@pytest.mark.slow
 def test_fine_tuning_begins_with_the_model(samples, folds, undisturbed, tmp_path):
     options = replace(OPTIONS, epochs=1, steps_per_epoch=1, learning_rate=1e-12, weight_decay=0.0, ema=0.0)
     tuned = train(samples, tmp_path / "tuned", options, folds=folds, base=undisturbed.path, device="cpu")
@@ -171,6 +173,7 @@ def test_fine_tuning_begins_with_the_model(samples, folds, undisturbed, tmp_path
         train(other, tmp_path / "b", OPTIONS, folds=folds, base=undisturbed.path, device="cpu")
 
 
+@pytest.mark.slow
 def test_cross_validation_measures_all_ground_by_models_that_have_not_seen_it(samples, tmp_path):
     folds = make_folds(samples, 2, block_m=200, buffer_m=30)
     options = replace(OPTIONS, epochs=1, patience=None)

@@ -163,6 +163,7 @@ def test_one_unreadable_scene_among_three(run_darts, area: SampleArea, tmp_path:
     np.testing.assert_array_equal(*maps)
 
 
+@pytest.mark.slow
 def test_finished_tiles_are_skipped_until_something_changes(area: SampleArea, tmp_path: Path) -> None:
     def statuses(**changed: object) -> list[str]:
         return [tile.status for tile in _pipeline(area, tmp_path / "results", **changed).run().tiles]

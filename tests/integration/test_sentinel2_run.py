@@ -159,6 +159,7 @@ def test_what_is_ignored_is_said(service, pipeline, tmp_path):
     assert [name for name, _ in jobs] == [AUGUST]
 
 
+@pytest.mark.slow
 def test_a_scene_that_fails_says_why_in_one_sentence_and_leaves_the_others(
     s3, items, scenes, pipeline, tmp_path, monkeypatch, caplog
 ):
