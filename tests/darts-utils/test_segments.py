@@ -67,3 +67,19 @@ def test_each_row_is_worked_on_once(monkeypatch, threads, shape):
 def test_blocks_have_so_many_pixels_and_rows():
     assert list(row_blocks(3, 9, 1 << 19)) == [(3, 5), (5, 7), (7, 9)]
     assert list(row_blocks(0, 7, 1 << 22, least=3)) == [(0, 3), (3, 6), (6, 7)]
+
+
+def test_scipy_gets_arrays_without_gaps(monkeypatch):
+    """From 1.18 on it takes no others; those before it take both."""
+    from scipy.sparse import csgraph
+
+    seen, connect = [], csgraph.connected_components
+
+    def look(graph, **options):
+        seen.extend(part.flags.c_contiguous for part in (graph.data, graph.indices, graph.indptr))
+        return connect(graph, **options)
+
+    monkeypatch.setattr(csgraph, "connected_components", look)
+    found, count = connect_segments(np.array([[0, 2], [1, 3], [2, 4]]), 5)
+    assert (found.tolist(), count) == ([0, 1, 0, 1, 0], 2)
+    assert seen == [True] * 3

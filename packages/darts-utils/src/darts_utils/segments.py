@@ -96,7 +96,8 @@ def connect_segments(pairs: NDArray[np.int64], count: int) -> tuple[NDArray[np.i
     from scipy.sparse import csgraph
 
     ends = np.concatenate([[0], np.cumsum(np.bincount(pairs[:, 0], minlength=count))])
-    graph = sparse.csr_array((np.ones(len(pairs), np.int8), pairs[:, 1], ends), shape=(count, count))
+    others = np.ascontiguousarray(pairs[:, 1])  # As scipy from 1.18 on wants it.
+    graph = sparse.csr_array((np.ones(len(pairs), np.int8), others, ends), shape=(count, count))
     number, found = csgraph.connected_components(graph, directed=False)
     highest = np.maximum.accumulate(found)
     if count and (found[0] or np.any(highest[1:] > highest[:-1] + 1)):  # scipy promises no order, and keeps this one
