@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from odc.geo.geobox import GeoBox
 
 import darts_acquisition.cube.snapshot
-from darts_acquisition import Chunk, ChunkState, Datacube, Window, arcticdem_product, estimate_arcticdem
+from darts_acquisition import Chunk, ChunkState, CubeError, Datacube, Window, arcticdem_product, estimate_arcticdem
+from darts_acquisition.cube import repository
 from darts_acquisition.cube.snapshot import Snapshot
 
 
@@ -90,3 +91,14 @@ def test_listing_and_asking_agree(tmp_path_factory, product, monkeypatch, known,
     assert {tuple(chunk): int(state) for chunk, state in cube.known().items()} == {
         place: state for place, state in known.items() if state
     }
+
+
+def test_a_cube_of_a_later_format_is_said_to_be_one(tmp_path, monkeypatch):
+    """Where icechunk reads it, that decides; where it does not, the error says what would."""
+    (tmp_path / "repo").write_bytes(b"")
+    for folder in ("overwritten", "snapshots", "transactions"):
+        (tmp_path / folder).mkdir()
+    monkeypatch.setattr(repository, "_format", dict)
+    with pytest.raises(CubeError, match="has Icechunk's format 2; expected format 1, or icechunk 2"):
+        Datacube.open(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["overwritten", "repo", "snapshots", "transactions"]

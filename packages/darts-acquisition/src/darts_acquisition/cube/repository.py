@@ -246,13 +246,16 @@ def _check_folder(folder: Path) -> None:
         # In this order: another process may put a whole repository where an empty folder is at any time.
         is_empty = not any(folder.iterdir())
         is_repository = (folder / "refs").is_dir()
+        is_format_2 = not is_repository and (folder / "repo").is_file()
     except FileNotFoundError:
-        is_empty, is_repository = True, False
+        is_empty, is_repository, is_format_2 = True, False, False
     except OSError as error:
         raise CubeError(f"{folder} is no datacube that can be opened: {error.strerror or error}.") from error
     if is_empty:
         raise CubeNotFoundError(f"There is no datacube at {folder}.")
-    if not is_repository:
+    if is_format_2 and not _format():
+        raise CubeError(f"{folder} has Icechunk's format 2; expected format 1, or icechunk 2, which needs Python 3.12.")
+    if not is_repository and not is_format_2:
         raise CubeError(f"{folder} is no datacube: expected an Icechunk repository, a folder that holds 'refs'.")
 
 
