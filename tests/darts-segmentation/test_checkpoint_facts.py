@@ -147,7 +147,8 @@ def test_a_checkpoint_of_lightning_itself_computes_what_its_module_computes(tmp_
         (len, "builtins.len"),
         (eval, "builtins.eval"),
         (subprocess.Popen, "subprocess.Popen"),
-        (pathlib.Path.unlink, "pathlib.Path.unlink"),
+        # Python 3.13 keeps it in a module of its own.
+        (pathlib.Path.unlink, f"{pathlib.Path.__module__}.Path.unlink"),
         (np.random.RandomState(0), "numpy.random._pickle.__randomstate_ctor"),
         (np.load, "numpy.load"),
         (torch.Tensor, "torch.Tensor"),
@@ -220,7 +221,7 @@ def test_an_object_in_place_of_a_checkpoint_is_named(tmp_path):
     ("change", "says"),
     [
         (lambda c: c["hyper_parameters"].pop("config"), "lacks 'config'; it has 'when'"),
-        (lambda c: c.update(hyper_parameters=FACTS["path"]), "'hyper_parameters' in the checkpoint is a tuple"),
+        (lambda c: c.update(hyper_parameters=FACTS["path"]), "'hyper_parameters' in the checkpoint is a (tuple|str)"),
         (lambda c: c["hyper_parameters"].update(config=FACTS["date"]), "'config' in the checkpoint is a bytes"),
         (lambda c: c.pop("state_dict"), "lacks 'state_dict'"),
         (lambda c: c.update(state_dict={"net.a": torch.ones(1)}), "is named 'model.'…; it has 'net.a'"),
