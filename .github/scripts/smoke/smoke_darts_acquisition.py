@@ -17,7 +17,7 @@ GRID = GeoBox.from_bbox((500_000, 7_500_000, 500_060, 7_500_030), crs="EPSG:3260
 NEEDS_SERVICE = {
     name
     for name in darts_acquisition.__all__
-    if name.startswith("download_") or "cdse_s2_sr" in name or "gee_s2_sr" in name
+    if name.startswith("download_") or any(part in name for part in ("cdse_s2_sr", "gee_s2_sr", "cdse_s2_mosaics"))
 }
 """Functions that ask a service on the network; the package's tests run them against servers of their own."""
 
@@ -104,9 +104,21 @@ def try_grid(folder: Path) -> None:
     raise AssertionError("there is no latitude band I")
 
 
+def try_mosaics(folder: Path) -> None:
+    mosaic = "Sentinel-2_mosaic_2023_Q3_08WMA_0_0"
+    assert darts_acquisition.CDSEMosaicSource(darts_acquisition.CDSEMosaicSettings()).year(mosaic) == 2023
+    try:
+        darts_acquisition.load_cdse_s2_mosaic(mosaic, folder / "raw", offline=True)
+    except darts_acquisition.SceneNotStoredError as error:
+        assert mosaic in str(error)  # noqa: PT017
+        return
+    raise AssertionError("there is no mosaic in an empty store")
+
+
 NAMES = ("tc_brightness", "tc_greenness", "tc_wetness")
 
 with tempfile.TemporaryDirectory() as temporary:
     try_planet(Path(temporary) / SCENE)
     try_cubes(Path(temporary))
     try_grid(Path(temporary))
+    try_mosaics(Path(temporary))

@@ -82,6 +82,13 @@ from darts_acquisition.sentinel2 import (
     search_cdse_s2_sr,
     search_gee_s2_sr,
 )
+from darts_acquisition.sentinel2_mosaics import (
+    CDSEMosaicSettings,
+    CDSEMosaicSource,
+    download_cdse_s2_mosaic,
+    load_cdse_s2_mosaic,
+    search_cdse_s2_mosaics,
+)
 from darts_acquisition.version import RESULTS_VERSION
 from darts_utils.moved import moved_names
 from darts_utils.version import lazy_version
@@ -104,6 +111,8 @@ __all__ = [
     "ArcticDEMSettings",
     "Area",
     "AreaError",
+    "CDSEMosaicSettings",
+    "CDSEMosaicSource",
     "CDSESettings",
     "ChecksumError",
     "Chunk",
@@ -152,6 +161,7 @@ __all__ = [
     "create_arcticdem_cube",
     "create_tcvis_cube",
     "download_arcticdem",
+    "download_cdse_s2_mosaic",
     "download_cdse_s2_sr_scene",
     "download_gee_s2_sr_scene",
     "download_sentinel_2_grid",
@@ -173,6 +183,7 @@ __all__ = [
     "inspect_origin",
     "list_planet_files",
     "load_arcticdem",
+    "load_cdse_s2_mosaic",
     "load_cdse_s2_sr_scene",
     "load_gee_s2_sr_scene",
     "load_planet_masks",
@@ -180,6 +191,7 @@ __all__ = [
     "load_tcvis",
     "parse_planet_type",
     "read_sentinel_2_grid",
+    "search_cdse_s2_mosaics",
     "search_cdse_s2_sr",
     "search_gee_s2_sr",
     "tcvis_product",

@@ -51,11 +51,20 @@ _attempts = count()
 
 @dataclass(frozen=True)
 class Layer:
-    """Files by address that make one array; of several with data the first counts, and without any it is `nodata`."""
+    """Files by address that make one array; of several with data the first counts, and without any it is `nodata`.
+
+    The files have the array's data type, or one of `also`, all of whose values the array can hold.
+    """
 
     uris: Sequence[str]
     dtype: str
     nodata: float
+    also: tuple[str, ...] = ()
+
+    @property
+    def dtypes(self) -> tuple[str, ...]:
+        """Data types that a file may have."""
+        return (self.dtype, *self.also)
 
 
 @dataclass(frozen=True)
@@ -133,8 +142,8 @@ class RasterReader:
 
     def _read_once(self, layers: Mapping[str, Layer], target: "GeoBox") -> dict[str, np.ndarray] | None:
         together = self._store.threads.all
-        wanted = [(uri, layer.dtype) for layer in layers.values() for uri in layer.uris]
-        opened = together(partial(self._open, uri, dtype, target) for uri, dtype in wanted)
+        wanted = [(uri, layer.dtypes) for layer in layers.values() for uri in layer.uris]
+        opened = together(partial(self._open, uri, dtypes, target) for uri, dtypes in wanted)
         known = {file.uri: file for file in opened}
         ranks = [
             uris
@@ -149,7 +158,7 @@ class RasterReader:
         together(partial(self._check_unchanged, file) for each in files.values() for file in each)
         return dict(zip(layers, arrays, strict=True))
 
-    def _open(self, uri: str, dtype: str, target: "GeoBox") -> _File:
+    def _open(self, uri: str, dtypes: tuple[str, ...], target: "GeoBox") -> _File:
         """Return what is known of a file, after a look at it unless it is known; check that it fits."""
         with self._lock:
             while len(self._entries) >= _MOST_KNOWN:
@@ -158,7 +167,7 @@ class RasterReader:
         with entry.lock:
             file = entry.file
             if file is None or file.until < time.monotonic():
-                file = entry.file = self._retried(lambda: self._look(uri, dtype), uri)
+                file = entry.file = self._retried(lambda: self._look(uri, dtypes), uri)
         ours, theirs = file.geobox.affine, target.affine
         same_size = abs(ours.a / theirs.a - 1) < 1e-9 and abs(ours.e / theirs.e - 1) < 1e-9
         if file.geobox.crs != target.crs or not same_size or ours.b or ours.d:
@@ -168,8 +177,8 @@ class RasterReader:
             )
         return file
 
-    def _look(self, uri: str, dtype: str) -> _File:
-        """Find out grid and version of a file; ServiceError if it is no GeoTIFF of one band of the data type."""
+    def _look(self, uri: str, dtypes: tuple[str, ...]) -> _File:
+        """Find out grid and version of a file; ServiceError if it is no GeoTIFF of one band of such a data type."""
         import rasterio
         from odc.geo.geobox import GeoBox
         from rasterio.errors import RasterioError
@@ -187,9 +196,10 @@ class RasterReader:
             raise self._why(error, uri, url, version) from None
         if found != told:  # GDAL takes what is cut off for absent, the value of no data for example.
             raise lost("its directory came otherwise than before")
-        if (told["count"], told["dtype"]) != (1, dtype):
+        if told["count"] != 1 or told["dtype"] not in dtypes:
             raise ServiceError(
-                f"{public_url(uri)} holds {told['count']} × {told['dtype']}; expected one band of {dtype}."
+                f"{public_url(uri)} holds {told['count']} × {told['dtype']}; expected one band of "
+                f"{' or '.join(dtypes)}."
             )
         if told["crs"] is None:
             raise ServiceError(f"{public_url(uri)} names no CRS; a georeferenced file is expected.")

@@ -1,8 +1,8 @@
-"""Bring a scene into the store, or into memory, and make a tile of it: the same for both sources."""
+"""Bring a scene into the store, or into memory, and make a tile of it: the same for all sources."""
 
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -11,11 +11,14 @@ from darts_acquisition.errors import SceneNotStoredError
 from darts_acquisition.scenes.raw import RawBand, SceneMetadata
 from darts_acquisition.scenes.store import RawStore
 from darts_acquisition.sentinel2.bands import SCL, S2Band, select_bands
-from darts_acquisition.sentinel2.tile import InMemory, build_tile
+from darts_acquisition.sentinel2.tile import InMemory, Readable, build_tile
 from darts_utils import step
 
 if TYPE_CHECKING:
     import xarray as xr
+
+BuildTile = Callable[[SceneMetadata, Sequence[Readable], str], "xr.Dataset"]
+"""Makes a tile of a scene, its bands and the name of their source."""
 
 
 class Provider(Protocol):
@@ -34,8 +37,12 @@ class Provider(Protocol):
 
 
 def download_scene(provider: Provider, scene_id: str, store: RawStore, bands: "Iterable[str] | str | None") -> None:
+    """Bring bands of a Sentinel-2 L2A scene into the store, and its classification; see `download_bands`."""
+    download_bands(provider, scene_id, store, (*select_bands(bands), SCL))
+
+
+def download_bands(provider: Provider, scene_id: str, store: RawStore, wanted: Sequence[S2Band]) -> None:
     """Bring those bands of a scene into the store that are not there. One process at a time does so."""
-    wanted = (*select_bands(bands), SCL)
     if not _missing(provider, scene_id, store, wanted):
         return
     with _holding(provider, scene_id, store) as folder:
@@ -55,21 +62,32 @@ def load_scene(
     bands: "Iterable[str] | str | None",
     offline: bool,
 ) -> "xr.Dataset":
-    """Make a tile of a scene, from the store as far as it is there."""
-    wanted = (*select_bands(bands), SCL)
+    """Make a tile of a Sentinel-2 L2A scene; see `load_bands`."""
+    return load_bands(provider, scene_id, store, (*select_bands(bands), SCL), offline, build_tile)
+
+
+def load_bands(
+    provider: Provider,
+    scene_id: str,
+    store: RawStore | None,
+    wanted: Sequence[S2Band],
+    offline: bool,
+    build: BuildTile,
+) -> "xr.Dataset":
+    """Make a tile of bands of a scene, from the store as far as they are there."""
     if store is None:
         if offline:
             raise SceneNotStoredError(f"Scene {scene_id} is to be loaded offline, but no store of raw scenes is named.")
         with tempfile.TemporaryDirectory(prefix="darts-s2-") as folder:
             metadata, raw_bands = provider.fetch(scene_id, wanted, Path(folder))
-            return build_tile(metadata, [InMemory(raw) for raw in raw_bands], provider.data_source)
+            return build(metadata, [InMemory(raw) for raw in raw_bands], provider.data_source)
     if offline:
         _check_stored(provider, scene_id, store, wanted)
     else:
-        download_scene(provider, scene_id, store, bands)
+        download_bands(provider, scene_id, store, wanted)
     metadata = store.metadata(provider.source, scene_id)
     stored = [store.open(provider.source, scene_id, band) for band in wanted]
-    return build_tile(metadata, stored, provider.data_source)
+    return build(metadata, stored, provider.data_source)
 
 
 def _missing(provider: Provider, scene_id: str, store: RawStore, wanted: Sequence[S2Band]) -> list[S2Band]:

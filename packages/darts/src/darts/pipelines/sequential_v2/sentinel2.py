@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator
 
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     import xarray as xr
     from odc.geo.geobox import GeoBox
     from odc.geo.geom import Geometry
-
-    from darts_acquisition import Sentinel2Source
 
 logger = logging.getLogger(__name__)
 
@@ -55,7 +53,7 @@ Numbers = Annotated[list[int] | None, BeforeValidator(_as_list)]
 class Sentinel2Pipeline(_BasePipeline):
     """Map slumps in Sentinel-2 scenes, which are searched, fetched into a local store and kept there.
 
-    Results go to ``<output>/<scene_id>/``.
+    Results go to ``<output>/<scene_id>/``. With ``raw_data_source="cdse-mosaic"`` it is a `Sentinel2MosaicPipeline`.
 
     Examples:
         >>> pipeline = Sentinel2Pipeline(tile_ids=["08WMA"], months=[7, 8], years=[2021])
@@ -80,6 +78,7 @@ class Sentinel2Pipeline(_BasePipeline):
     )
     months: Numbers = option(None, help="Months from 1 to 12, where no date range is given.", panel=_SELECTION)
     years: Numbers = option(None, help="Years, where no date range is given.", panel=_SELECTION)
+    quarters: Numbers = option(None, help="Quarters from 1 to 4, of mosaics (cdse-mosaic).", panel=_SELECTION)
     prep_data_scene_id_file: AbsolutePath | None = option(
         None, help="JSON list of scenes, written while data is prepared, read in an offline run.", panel=_SELECTION
     )
@@ -95,9 +94,10 @@ class Sentinel2Pipeline(_BasePipeline):
         panel="Input and output",
     )
     no_raw_data_store: bool = option(False, help="Keep raw scenes in memory only.", panel="Input and output")
-    raw_data_source: Literal["cdse", "gee"] = option(
+    raw_data_source: Literal["cdse", "cdse-mosaic", "gee"] = option(
         "cdse",
-        help="Where scenes come from: cdse (Copernicus Data Space) or gee (Google Earth Engine).",
+        help="Where scenes come from: cdse (Copernicus Data Space), cdse-mosaic (its quarterly mosaics) or gee (Google "
+        "Earth Engine).",
         panel="Input and output",
         affects_results=True,
     )
@@ -105,14 +105,35 @@ class Sentinel2Pipeline(_BasePipeline):
     _image_lists: ClassVar[tuple[str, ...]] = ("scene_ids", "scene_id_file")
     _optical_variables: ClassVar[tuple[str, ...]] = (*OPTICAL_BANDS, "quality_data_mask", "s2_scl")
 
+    def __new__(cls, *args: Any, **values: Any) -> Self:
+        """Hand over to the pipeline for mosaics where these are asked for."""
+        chosen: Any = cls
+        if cls is Sentinel2Pipeline and values.get("raw_data_source") == "cdse-mosaic":
+            from darts.pipelines.sequential_v2.mosaics import Sentinel2MosaicPipeline  # It is one of this class.
+
+            chosen = Sentinel2MosaicPipeline
+        made: Self = super().__new__(chosen, *args, **values)
+        return made
+
     def _resolve(self) -> None:
         super()._resolve()
+        self._check_conditions()
         self._found_bytes: dict[str, int] = {}
         """What the last search said of how much there is to download of a scene; no part of the configuration."""
         if self.no_raw_data_store:
             self.raw_data_store = None
         elif self.raw_data_store is None:
             self.raw_data_store = resolved(self.default_dirs.sentinel2_raw(self.raw_data_source))
+
+    def _check_conditions(self) -> None:
+        if self.raw_data_source == "cdse-mosaic":
+            raise ConfigurationError(
+                f"{type(self).__name__} maps scenes; derive it from Sentinel2MosaicPipeline instead."
+            )
+        if self.quarters is not None:
+            raise ConfigurationError(
+                "quarters are those of mosaics (raw_data_source 'cdse-mosaic'); for scenes give months or dates."
+            )
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_found_bytes": {}}  # A process that computes tiles does not ask for it.
@@ -158,16 +179,19 @@ class Sentinel2Pipeline(_BasePipeline):
     def _tile_inputs(self, tilekey: str) -> list[Path]:
         return [] if self.raw_data_store is None else self._source().stored_files(tilekey, self.raw_data_store)
 
-    def _source(self) -> "Sentinel2Source":
+    def _source(self) -> Any:
+        """Return what searches, fetches and loads: a `Sentinel2Source`, or what is used like one."""
         from darts_acquisition import Sentinel2Source
 
-        return Sentinel2Source(
-            self.raw_data_source, ee_project=self.ee_project, ee_use_highvolume=self.ee_use_highvolume
-        )
+        name: Any = self.raw_data_source
+        return Sentinel2Source(name, ee_project=self.ee_project, ee_use_highvolume=self.ee_use_highvolume)
 
     def _where_tiles_were_sought(self) -> str:
         if self.scene_ids is None and self.scene_id_file is not None:
             return f"{self.scene_id_file} names no scene"
+        return self._how_to_widen()
+
+    def _how_to_widen(self) -> str:
         return "no scene fits the selection; widen the dates, or raise --max-cloud-cover and --max-snow-cover"
 
     def _how_to_prepare(self) -> str:
@@ -231,9 +255,6 @@ class Sentinel2Pipeline(_BasePipeline):
         """Search the scenes of tiles or of an area."""
         from darts_acquisition import Area, check_tiles_exist, download_sentinel_2_grid
 
-        dates = self.start_date is not None or self.end_date is not None
-        if dates and (self.months or self.years):
-            _warn("start_date and end_date say which scenes to process; months and years are ignored.")
         place: dict[str, Any] = {}
         if self.tile_ids:
             if self.sentinel2_grid_dir is not None:
@@ -243,15 +264,7 @@ class Sentinel2Pipeline(_BasePipeline):
         elif self.aoi_file is not None:
             place["aoi"] = Area.read(self.aoi_file)
         source = self._source()
-        found = source.search(
-            **place,
-            start_date=self.start_date,
-            end_date=self.end_date,
-            max_cloud_cover=self.max_cloud_cover,
-            max_snow_cover=self.max_snow_cover,
-            months=None if dates else self.months,
-            years=None if dates else self.years,
-        )
+        found = source.search(**place, **self._conditions())
         newest = source.newest(found.index)
         self._found_bytes = {name: int(size) for name, size in found["download_bytes"].dropna().items()}
         logger.info("%d scenes fit the selection.", len(newest))
@@ -259,6 +272,20 @@ class Sentinel2Pipeline(_BasePipeline):
             left_out = len(found) - len(newest)
             logger.info("%d more are left out, processed again since or not by ESA itself (N9999).", left_out)
         return newest
+
+    def _conditions(self) -> dict[str, Any]:
+        """Return what a search filters by."""
+        dates = self.start_date is not None or self.end_date is not None
+        if dates and (self.months or self.years):
+            _warn("start_date and end_date say which scenes to process; months and years are ignored.")
+        return {
+            "start_date": self.start_date,
+            "end_date": self.end_date,
+            "max_cloud_cover": self.max_cloud_cover,
+            "max_snow_cover": self.max_snow_cover,
+            "months": None if dates else self.months,
+            "years": None if dates else self.years,
+        }
 
     def _grid_dir(self) -> Path:
         return self.sentinel2_grid_dir or self.default_dirs.sentinel2_grid

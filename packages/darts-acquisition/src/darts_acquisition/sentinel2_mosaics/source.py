@@ -1,0 +1,114 @@
+"""The quarterly mosaics with the face of a source of scenes."""
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from darts_acquisition.errors import SceneNotStoredError
+from darts_acquisition.io.s3 import find_credentials
+from darts_acquisition.scenes.raw import tile_geobox
+from darts_acquisition.scenes.store import RawStore
+from darts_acquisition.sentinel2.mgrs import mgrs_tile_geobox
+from darts_acquisition.sentinel2_mosaics.item import (
+    MOSAIC_BANDS,
+    OBSERVATIONS,
+    SOURCE,
+    check_mosaic_id,
+    tile_of_mosaic,
+    year_of_mosaic,
+)
+from darts_acquisition.sentinel2_mosaics.loading import download_cdse_s2_mosaic, load_cdse_s2_mosaic, mosaic_grid
+from darts_acquisition.sentinel2_mosaics.search import search_cdse_s2_mosaics
+from darts_acquisition.sentinel2_mosaics.settings import CDSEMosaicSettings
+
+if TYPE_CHECKING:
+    import geopandas as gpd
+    import xarray as xr
+    from odc.geo.geobox import GeoBox
+
+
+class CDSEMosaicSource:
+    """The quarterly mosaics of the Copernicus Data Space, used as :class:`Sentinel2Source` is.
+
+    Args:
+        settings: Where the service is; None for `CDSEMosaicSettings.from_environment`.
+    """
+
+    name = SOURCE
+
+    def __init__(self, settings: CDSEMosaicSettings | None = None) -> None:
+        self._settings = settings or CDSEMosaicSettings.from_environment()
+
+    def check_scene_id(self, scene_id: str) -> str:
+        """Return a mosaic's name as the source writes it; SceneNameError if it is none."""
+        return check_mosaic_id(scene_id)
+
+    def year(self, scene_id: str) -> int | None:
+        """Return the year that a mosaic's name holds; None where it holds none."""
+        return year_of_mosaic(scene_id)
+
+    def search(self, **conditions: Any) -> "gpd.GeoDataFrame":
+        """Find mosaics; conditions, result and errors are those of `search_cdse_s2_mosaics`."""
+        return search_cdse_s2_mosaics(**conditions, settings=self._settings)
+
+    def newest(self, scene_ids: Iterable[str]) -> list[str]:
+        """Return all names: of a mosaic there is one processing."""
+        return list(scene_ids)
+
+    def check_login(self) -> None:
+        """Check that there are keys for the object storage; LoginError if there are none."""
+        if not self._settings.s3.anonymous:
+            find_credentials(self._settings.s3)
+
+    def is_stored(self, scene_id: str, store: "str | os.PathLike[str]") -> bool:
+        """Say whether a mosaic can be loaded from the store alone."""
+        present = RawStore(store).bands(SOURCE, check_mosaic_id(scene_id))
+        return {band.number for band in MOSAIC_BANDS} <= present
+
+    def stored_files(self, scene_id: str, store: "str | os.PathLike[str]") -> list[Path]:
+        """List the files of a stored mosaic that a tile is made from, sorted; empty where a band is absent."""
+        if not self.is_stored(scene_id, store):
+            return []
+        folder = RawStore(store).path(SOURCE, check_mosaic_id(scene_id))
+        return sorted(path for path in folder.rglob("*") if path.is_file())
+
+    def download(self, scene_id: str, store: "str | os.PathLike[str]") -> None:
+        """Bring a mosaic into the store; see `download_cdse_s2_mosaic`."""
+        download_cdse_s2_mosaic(scene_id, store, settings=self._settings)
+
+    def load(
+        self, scene_id: str, store: "str | os.PathLike[str] | None" = None, *, offline: bool = False
+    ) -> "xr.Dataset":
+        """Load a mosaic as a tile; see `load_cdse_s2_mosaic`."""
+        return load_cdse_s2_mosaic(scene_id, store, offline=offline, settings=self._settings)
+
+    def geobox(
+        self, scene_id: str, store: "str | os.PathLike[str] | None" = None, *, offline: bool = False
+    ) -> "GeoBox":
+        """Return the grid of 10 m that a mosaic's tile will have, without its pixels.
+
+        Args:
+            scene_id: Name of the mosaic.
+            store: Store of raw scenes; a mosaic that is there is not asked for.
+            offline: Never ask: of a mosaic that is not in the store, return the grid of the MGRS tile in its name.
+
+        Returns:
+            The grid.
+
+        Raises:
+            SceneNameError: If the name is none of a mosaic.
+            SceneNotFoundError: If the Data Space does not know the mosaic.
+            SceneNotStoredError: If the mosaic is not in the store, offline, and its name holds no MGRS tile.
+            ServiceError: If the service refuses or fails.
+        """
+        name = check_mosaic_id(scene_id)
+        if store is not None and self.is_stored(name, store):
+            grid = RawStore(store).open(SOURCE, name, OBSERVATIONS).grid
+        elif not offline:
+            grid = mosaic_grid(name, self._settings)
+        elif tile_of_mosaic(name):
+            return mgrs_tile_geobox(tile_of_mosaic(name))
+        else:
+            raise SceneNotStoredError(f"Mosaic {name} is not in the store, and its name does not say where it lies.")
+        return tile_geobox({OBSERVATIONS.name: (OBSERVATIONS, grid)}, name)
