@@ -112,6 +112,42 @@ LOGGERS = (
 """Names of the packages' loggers."""
 
 
+def console_handler(level: int = logging.INFO, *, plain: bool = False) -> logging.Handler:
+    """Make what shows log lines on the standard error stream: in colours on a terminal, else plain lines with times.
+
+    Args:
+        level: Lines below it are not shown.
+        plain: Plain lines on a terminal as well.
+    """
+    if plain or not sys.stderr.isatty():
+        handler: logging.Handler = logging.StreamHandler(sys.stderr)
+        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(message)s", "%Y-%m-%d %H:%M:%S"))
+    else:
+        from rich.console import Console
+        from rich.logging import RichHandler
+
+        handler = RichHandler(console=Console(stderr=True), show_path=False, markup=False, log_time_format="%H:%M:%S")
+    handler.setLevel(level)
+    return handler
+
+
+@contextmanager
+def heard() -> Iterator[None]:
+    """Show what a run says in the block on the console, where the program has set up no logging of its own."""
+    loggers = [logging.getLogger(name) for name in LOGGERS if not logging.getLogger(name).hasHandlers()]
+    before = [logger.level for logger in loggers]
+    handler = console_handler()
+    for logger in loggers:
+        logger.addHandler(handler)
+        logger.setLevel(logging.DEBUG)
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, before, strict=True):
+            logger.removeHandler(handler)
+            logger.setLevel(level)
+
+
 class _RunLogHandler(logging.FileHandler):
     """Writes the log of a run as far as the disk takes it: a run goes on without, and the screen has the same lines."""
 
