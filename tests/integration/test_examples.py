@@ -12,6 +12,7 @@ import pytest
 import shapely
 
 from darts.run import run
+from darts_dataset import build
 from darts_evaluation import FewBlocksWarning
 from support import standin
 
@@ -152,3 +153,14 @@ def test_an_example_works(code: str, sample, results, given, tmp_path: Path, mon
     warnings.simplefilter("ignore", FewBlocksWarning)
     known = {name: make(tmp_path) for name, make in given.items() if re.search(rf"\b{name}\b", code)}
     exec(compile(code, "example", "exec"), {"__name__": "example", **known})
+
+
+@pytest.mark.parametrize("page", ["export.md", "dataset.md"])
+def test_a_query_works(page: str, results: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    duckdb = pytest.importorskip("duckdb")
+    (query,) = blocks("sql", ROOT / "docs" / page)
+    build([results], tmp_path / "dataset")
+    (tmp_path / "results").symlink_to(results)
+    monkeypatch.chdir(tmp_path)
+    ((*_, area),) = duckdb.sql(query).fetchall()
+    assert area > 0

@@ -33,7 +33,8 @@ class PlannedFetch:
             several tiles touch counts once.
         images: Tiles whose image is not in the store, with the bytes to download, None where they are not known.
         unplaced: Tiles whose place is not known before they are loaded. Their chunks are not counted.
-        fails: Tiles that would fail, since nothing may be fetched or a product does not reach them, with the reason.
+        fails: Tiles that would fail, since nothing may be fetched a product does not reach them, or their image
+            cannot be read, with the reason.
     """
 
     tiles: int = 0
@@ -69,9 +70,10 @@ def plan_fetching(pipeline: Pipeline, plan: Plan) -> PlannedFetch:
     Returns:
         What the tiles lack that would be computed.
     """
-    tasks = plan.todo
+    fails = pipeline._broken_images(plan.todo)
+    tasks = [task for task in plan.todo if task.tile_id not in fails]
     images = pipeline._images_to_fetch(tasks)
-    fails = dict.fromkeys(images, "the image is not in the store") if pipeline.offline else {}
+    fails |= dict.fromkeys(images, "the image is not in the store") if pipeline.offline else {}
     cubes = cubes_of(pipeline, tasks, plan.context.arcticdem, plan.context.tcvis)
     unplaced: list[str] = []
     auxiliary: dict[str, Estimate] = {}
@@ -82,7 +84,7 @@ def plan_fetching(pipeline: Pipeline, plan: Plan) -> PlannedFetch:
             if areas:
                 auxiliary[name] = estimate = _estimate(pipeline, plan.context, cube, list(areas.values()))
                 _note_failures(fails, name, estimate, list(areas), offline=pipeline.offline)
-    return PlannedFetch(len(tasks), pipeline.offline, auxiliary, images, tuple(unplaced), fails)
+    return PlannedFetch(len(plan.todo), pipeline.offline, auxiliary, images, tuple(unplaced), fails)
 
 
 @dataclass(frozen=True)

@@ -157,6 +157,10 @@ class _BasePipeline(PipelineFields, ABC):
     def _note_prepared(self, names: list[str]) -> None:
         """Write down which tiles an offline run can process."""
 
+    def _broken_images(self, tasks: Sequence[TileTask]) -> dict[str, str]:  # noqa: ARG002
+        """Name the tiles whose image cannot be read, as far as its head shows, with the reason."""
+        return {}
+
     def _images_to_fetch(self, tasks: Sequence[TileTask]) -> dict[str, int | None]:  # noqa: ARG002
         """Name the tiles whose image a run would download, with the bytes where they are known; ask no service."""
         return {}
