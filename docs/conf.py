@@ -39,6 +39,7 @@ nitpick_ignore = [
     ("py:class", "darts_acquisition.cube.repository.Location"),
     ("py:class", "darts_preprocessing.backends.interface.Core"),
     ("py:class", "darts_preprocessing.nodes.Nodes"),
+    ("py:class", "darts.run.trends.TrendCubes"),
     ("py:class", "darts_segmentation.classes.Outputs"),
 ]
 

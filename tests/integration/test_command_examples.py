@@ -1,5 +1,6 @@
 """What the pages tell people to type exists: commands with their options, configurations, queries."""
 
+import ast
 import contextlib
 import itertools
 import re
@@ -112,3 +113,23 @@ def test_a_configuration_can_be_read(code: str, tmp_path: Path) -> None:
     path.write_text(code)
     keys = known_keys(PlanetPipeline, Sentinel2Pipeline)
     assert read_config(path, ("inference", "planet-sequential"), keys, known_keys(PlanetPipeline))
+
+
+def test_each_message_of_the_troubleshooting_page_is_one_of_ours() -> None:
+    page = (ROOT / "docs" / "troubleshooting.md").read_text("utf-8")
+    listed = re.findall(r"^`(.+)`\n: ", page, re.MULTILINE)
+    assert len(listed) >= 15
+    said = set(texts_of_the_code())
+    for message in listed:
+        pattern = re.compile(".*".join(map(re.escape, message.split("…"))))
+        assert any(pattern.search(text) for text in said), message
+
+
+def texts_of_the_code() -> Iterator[str]:
+    """Give every text in the packages, with … where something is filled in."""
+    for path in (ROOT / "packages").glob("*/src/**/*.py"):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.JoinedStr):
+                yield "".join(part.value if isinstance(part, ast.Constant) else "…" for part in node.values)
+            elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+                yield node.value.replace("%s", "…")
