@@ -93,7 +93,7 @@ def test_a_run_from_python_is_heard_where_nobody_set_up_logging(tmp_path, monkey
         assert not logging.getLogger("darts").handlers
     lines = capsys.readouterr().err
     assert "[1/1] a: success in" in lines
-    assert "1 tiles: 1 succeeded, 0 skipped, 0 failed." in lines
+    assert "1 tile: 1 succeeded, 0 skipped, 0 failed." in lines
     assert "DEBUG" not in lines
     assert "DEBUG darts" in records.path("log").read_text()
 

@@ -19,6 +19,7 @@ from darts.pipelines.configfile import NONE, read_config
 from darts.pipelines.options import PATH_OPTIONS, build, known_keys, options_of
 from darts.pipelines.sequential_v2 import PlanetPipeline, Sentinel2Pipeline
 from darts.run import Plan
+from darts.run.names import counted
 
 logger = logging.getLogger(__name__)
 
@@ -217,7 +218,7 @@ def _list_plan(plan: Plan) -> None:
     for decision in plan.decisions:
         typer.echo(f"{decision.action:8}{decision.task.tile_id}: {decision.why}")
     counts = plan.counts
-    typer.echo(f"{counts['total']} tiles: {counts['to_compute']} to compute, {counts['finished']} finished.")
+    typer.echo(f"{counted(counts['total'], 'tile')}: {counts['to_compute']} to compute, {counts['finished']} finished.")
     for line in plan.fetch.lines() if plan.fetch is not None else ():
         typer.echo(line)
 

@@ -12,6 +12,7 @@ from math import ceil
 from typing import TYPE_CHECKING, Any
 
 from darts.run.features import feature_margin_px
+from darts.run.names import counted
 from darts.run.planning import Plan, RunContext
 from darts.run.task import Pipeline, TileTask
 from darts.run.trends import BY_YEAR, TrendCubes
@@ -48,7 +49,7 @@ class PlannedFetch:
         """Say it in plain words, a sentence each."""
         lacking = [f"{name}: {estimate}" for name, estimate in self.auxiliary.items() if estimate.missing_chunks]
         if self.images:
-            lacking.insert(0, f"images of {len(self.images)} tiles, {_size(list(self.images.values()))}")
+            lacking.insert(0, f"images of {counted(len(self.images), 'tile')}, {_size(list(self.images.values()))}")
         before = "Missing, and offline not fetched: " if self.offline else "To fetch: "
         said = [before + "; ".join(lacking) + "."] if lacking else ["Nothing is to be fetched."]
         if self.fails:
@@ -56,7 +57,9 @@ class PlannedFetch:
             listed = ", ".join(f"{reason} ({count})" for reason, count in reasons.items())
             said.append(f"{len(self.fails)} of {self.tiles} tiles would fail: {listed}.")
         if self.unplaced:
-            said.append(f"Of {len(self.unplaced)} tiles the place is not known; what is around them is not counted.")
+            said.append(
+                f"Of {counted(len(self.unplaced), 'tile')} the place is not known; what is around them is not counted."
+            )
         return said
 
 

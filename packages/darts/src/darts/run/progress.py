@@ -8,6 +8,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from darts.run.names import counted
 from darts.run.records import RunRecords, Status, TileRecord
 
 if TYPE_CHECKING:
@@ -88,15 +89,15 @@ def summarise(records: RunRecords, startup_seconds: float = 0.0) -> str:
     Returns:
         The lines.
     """
-    counted = [f"{records.count(status)} {word}" for status, word in _WORDS.items()]
+    parts = [f"{records.count(status)} {word}" for status, word in _WORDS.items()]
     further = {"without data": records.count("empty"), "not done": records.undone}
-    counted += [f"{number} {words}" for words, number in further.items() if number > 0]
+    parts += [f"{number} {words}" for words, number in further.items() if number > 0]
     seconds = {"start-up": startup_seconds, **records.seconds()}
     seconds = {stage: value for stage, value in seconds.items() if value}
     longest = sorted(seconds.items(), key=lambda item: -item[1])
     times = ", ".join(f"{stage} {value:.1f} s" for stage, value in longest) or "nothing was computed"
     of = "" if records.shards is None else f"Shard {records.shards.shard}: "
-    counts = f"{of}{records.planned} tiles: {', '.join(counted)}."
+    counts = f"{of}{counted(records.planned, 'tile')}: {', '.join(parts)}."
     return f"{counts}\nResults: {records.folder}\nTime: {times}."
 
 
