@@ -40,15 +40,18 @@ nitpick_ignore = [
     ("py:class", "darts_acquisition.cube.repository.Location"),
     ("py:class", "darts_preprocessing.backends.interface.Core"),
     ("py:class", "darts_preprocessing.nodes.Nodes"),
+    ("py:class", "darts.run.trends.TrendCubes"),
     ("py:class", "darts_segmentation.classes.Outputs"),
 ]
 
 html_theme = "pydata_sphinx_theme"
 html_title = "DARTS"
-html_sidebars = {"**": ["globaltoc.html"], "index": []}
+html_sidebars = {"**": ["globaltoc.html"]}
 html_theme_options = {
     "navigation_with_keys": False,
     "show_toc_level": 2,
+    # The list of all pages stands at the side of each.
+    "navbar_center": [],
     "use_edit_page_button": False,
 }
 

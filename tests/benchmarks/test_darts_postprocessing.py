@@ -1,15 +1,14 @@
-"""Postprocessing of a large tile against scikit-image, in one run, on one CPU's threads."""
+"""Postprocessing of a large tile against the best use of scikit-image, in one run, on one CPU's threads."""
 
 import time
 import tracemalloc
-import warnings
 
 import numpy as np
 import pytest
 import xarray as xr
 
 from darts_postprocessing import binarize, erode_mask, prepare_export
-from support.postprocessing import binarize_plainly, make_scene
+from support.postprocessing import make_scene
 
 SIZE, OBJECTS = 8000, 12_500
 
@@ -34,22 +33,31 @@ def once(function, *arguments):
 
 
 def erode_with_scikit_image(mask, size):
-    from skimage import morphology
+    """Erode by a distance transform, which is faster there than a footprint; beyond the border all is valid."""
+    from skimage.morphology import isotropic_erosion
 
-    with warnings.catch_warnings():
-        # The faster of the two, on its way out.
-        warnings.simplefilter("ignore", FutureWarning)
-        erode = getattr(morphology, "binary_erosion", morphology.erosion)
-        return erode(mask > 0, morphology.disk(size))
+    inner = slice(size + 1, -size - 1)
+    return isotropic_erosion(np.pad(mask > 0, size + 1, constant_values=True), size)[inner, inner]
 
 
-def test_erode_mask_is_30_times_faster_than_scikit_image(benchmark, tile):
+def binarize_with_scikit_image(probs, threshold, min_object_size, mask):
+    """Label once, and look sizes and borders up by label, which is faster there than to remove small objects."""
+    from skimage.measure import label
+
+    labels = label(probs > threshold, connectivity=2)
+    kept = np.bincount(labels.ravel()) >= min_object_size
+    kept[labels[mask == 0]] = False
+    kept[0] = False
+    return kept[labels]
+
+
+def test_erode_mask_is_15_times_faster_than_scikit_image(benchmark, tile):
     mask = tile["quality_data_mask"]
     expected, plain = once(erode_with_scikit_image, mask.values, 10)
     eroded, fast = measure(benchmark, erode_mask, mask, 10, "cpu", 0)
     np.testing.assert_array_equal(eroded.values, expected)
     benchmark.extra_info["times faster"] = plain / fast
-    assert plain / fast >= 30
+    assert plain / fast >= 15
 
 
 def test_radius_50_costs_at_most_three_times_radius_10(benchmark, tile):
@@ -60,13 +68,13 @@ def test_radius_50_costs_at_most_three_times_radius_10(benchmark, tile):
     assert wide / narrow <= 3
 
 
-def test_binarize_is_12_times_faster_than_scikit_image(benchmark, tile):
+def test_binarize_is_4_times_faster_than_scikit_image(benchmark, tile):
     probs, mask = tile["probabilities"], tile["quality_data_mask"]
-    expected, plain = once(binarize_plainly, probs.values, 0.5, 32, mask.values)
+    expected, plain = once(binarize_with_scikit_image, probs.values, 0.5, 32, mask.values)
     objects, fast = measure(benchmark, binarize, probs, 0.5, 32, mask, "cpu")
     np.testing.assert_array_equal(objects.values, expected)
     benchmark.extra_info["times faster"] = plain / fast
-    assert plain / fast >= 12
+    assert plain / fast >= 4
 
 
 @pytest.mark.parametrize("edge_objects", ["clip", "remove"])

@@ -10,7 +10,8 @@ import pytest
 
 from darts.cli import run_command
 from darts.pipelines.options import options_of
-from darts.pipelines.sequential_v2 import PlanetPipeline
+from darts.pipelines.sequential_v2 import PlanetPipeline, Sentinel2Pipeline
+from support import standin
 from support.commands import logging_restored
 
 
@@ -233,3 +234,86 @@ def test_preparing_nothing_is_wrong_usage(darts, scenes: Path) -> None:
     assert code == 0
     assert "--optical" in output
     assert "--tile-ids" in output
+
+
+@pytest.mark.parametrize(
+    ("words", "near"),
+    [
+        ("infrence planet-sequential", "'inference'"),
+        ("inference planet-sequentail", "'planet-sequential'"),
+        ("inference prep-date planet", "'prep-data'"),
+        ("inference prep-data sentinel", "'sentinel2'"),
+        ("model inof", "'info'"),
+    ],
+)
+def test_a_misspelt_command_names_the_nearest(darts, words: str, near: str) -> None:
+    code, _, error = darts(*words.split())
+    assert code == 2
+    assert f"Did you mean {near}?" in error
+
+
+def test_help_shows_plain_defaults_and_what_extras_are_called(darts) -> None:
+    _, output, _ = darts("inference", "planet-sequential", "--help")
+    assert "[default: 1024]" in output
+    assert "darts-nextgen[openvino]" in output
+    assert "(1024)" not in output
+    assert "DARTS_DEVICE=cpu" in output
+
+
+def test_the_environment_goes_over_the_file_and_the_command_line_over_both(
+    darts, scenes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command = ("inference", "planet-sequential", "--scenes-dir", str(scenes))
+    (tmp_path / "config.toml").write_text("[darts]\noverlap = 300\npatch_size = 512\n")
+    assert_usage_error(darts(*command), "overlap is 300 px")
+    monkeypatch.setenv("DARTS_OVERLAP", "301")
+    code, _, error = darts(*command)
+    assert code == 2
+    assert "overlap is 301 px" in error
+    assert "From the environment: DARTS_OVERLAP." in error
+    assert "overlap is 302 px" in darts(*command, "--overlap", "302")[2]
+    monkeypatch.setenv("DARTS_OVERLAP", "")
+    assert_usage_error(darts(*command), "overlap is 300 px")
+
+
+def test_lists_switches_and_files_come_from_the_environment(
+    darts, scenes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command = ("inference", "planet-sequential", "--scenes-dir", str(scenes))
+    (tmp_path / "run.toml").write_text("[darts]\noverlap = 300\npatch_size = 512\n")
+    (tmp_path / "other.toml").write_text("[darts]\noverlap = 301\npatch_size = 512\n")
+    monkeypatch.setenv("DARTS_CONFIG_FILE", "run.toml")
+    assert_usage_error(darts(*command), "overlap is 300 px")
+    for words in (("--config-file", "other.toml", *command), (*command, "--config-file", "other.toml")):
+        assert_usage_error(darts(*words), "overlap is 301 px")
+    assert darts("paths")[0] == 0
+    monkeypatch.setenv("DARTS_CONFIG_FILE", "none")
+    monkeypatch.setenv("DARTS_OFFLINE", "1")
+    monkeypatch.setenv("DARTS_EXPORT_BANDS", "extent slop")
+    for name in ("a", "b"):
+        standin.write_model(tmp_path / f"{name}.safetensors")
+    monkeypatch.setenv("DARTS_MODEL_FILES", os.pathsep.join(["a.safetensors", "b.safetensors"]))
+    error = darts(*command)[2]
+    assert "From the environment: DARTS_MODEL_FILES, DARTS_EXPORT_BANDS, DARTS_OFFLINE." in error
+    assert "slop" in error
+
+
+def test_variables_of_options_are_none_that_darts_reads_already() -> None:
+    names = {f"DARTS_{item.name.upper()}" for kind in (PlanetPipeline, Sentinel2Pipeline) for item in options_of(kind)}
+    read = {"DARTS_PLAIN_START", "DARTS_KEEP_HEAP", "DARTS_WORKER_ENDS", "DARTS_EARTHENGINE_URL"}
+    read |= {"DARTS_DATA_DIR", "DARTS_FAST_DATA_DIR", "DARTS_LARGE_DATA_DIR", "DARTS_CDSE_PROFILE"}
+    assert not names & read
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [("--mask-erosion-size", 10**6), ("--tpi-outer-radius", 10**7), ("--prefetch", 10**5), ("--batch-size", 10**6)],
+)
+def test_absurd_sizes_are_refused(darts, scenes: Path, option: str, value: int) -> None:
+    result = darts("inference", "planet-sequential", "--scenes-dir", str(scenes), option, str(value))
+    assert_usage_error(result, f"{option} is {value}: should be less than or equal to")
+
+
+def test_a_device_file_is_no_model(darts, scenes: Path) -> None:
+    result = darts("inference", "planet-sequential", "--scenes-dir", str(scenes), "--model-files", "/dev/null")
+    assert_usage_error(result, "/dev/null is neither a file nor a folder, so no model")

@@ -74,6 +74,9 @@ def test_evaluate_shows_how_far_experts_agree(evaluate, tmp_path):
     code, out, _ = evaluate("results", "two.gpkg", "--area", "area.gpkg", "--out", str(tmp_path))
     assert code == 0
     assert "experts among themselves:   IoU 1.000" in out
+    assert "is replaced" not in out
+    code, out, _ = evaluate("results", "two.gpkg", "--area", "area.gpkg", "--out", str(tmp_path))
+    assert f"the evaluation that was in {tmp_path} is replaced" in out
 
 
 @pytest.mark.parametrize(

@@ -199,7 +199,7 @@ def test_places_are_sought_of_tiles_that_would_be_computed_and_by_no_run(
 
 
 def test_places_of_planet_scenes_are_those_of_their_images(tmp_path: Path) -> None:
-    """A scene without an image is counted as one whose place is not known."""
+    """A scene without an image is counted as one that would fail."""
     area = make_sample_area(tmp_path / "sample", seed=3, size=128)
     names = ["20210801_200000_01_2405", "20210802_200000_02_2405"]
     folders = [copy_scene(area.scene_dir, tmp_path / "scenes", name) for name in names]
@@ -216,7 +216,8 @@ def test_places_of_planet_scenes_are_those_of_their_images(tmp_path: Path) -> No
     next(folders[0].glob("*_SR.tif")).unlink()
     fetch = plan(pipeline).fetch
     assert fetch is not None
-    assert fetch.unplaced == (names[0],)
+    assert fetch.fails == {names[0]: "the image cannot be read (SceneNotFoundError)"}
+    assert fetch.lines()[-1] == "1 of 2 tiles would fail: the image cannot be read (SceneNotFoundError) (1)."
     assert f"{fetch.auxiliary['ArcticDEM'].missing_chunks} of the " in str(error.value)
     assert "TCVIS" not in fetch.auxiliary
 

@@ -233,6 +233,19 @@ def test_status_counts_the_last_line_of_each_tile(tmp_path: Path, monkeypatch: p
     assert status.time_left is None
 
 
+def test_status_says_that_a_run_was_killed_or_ended_early(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    entries = [_entry(n, "success", 10.0 * n) for n in range(3)]
+    _write_journal(tmp_path, "r", entries, planned={"total": 9, "to_compute": 9})
+    show_status(tmp_path, None)
+    assert "process 7: was killed with 6 to go; the same command goes on\n" in capsys.readouterr().out
+    (tmp_path / "r.results.parquet").touch()
+    show_status(tmp_path, None)
+    assert "process 7: ended early with 6 to go; the same command goes on\n" in capsys.readouterr().out
+    _write_journal(tmp_path, "r", entries, planned={"total": 3, "to_compute": 3})
+    show_status(tmp_path, None)
+    assert "process 7: ended\n" in capsys.readouterr().out
+
+
 def test_status_of_a_run_that_goes_on_tells_rate_and_time_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with folder_lock(tmp_path) as tell:
         tell("r")

@@ -6,12 +6,16 @@ import socket
 import subprocess
 import sys
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from darts.cli import logs
+from darts.pipelines.sequential_v2 import base as sequential_v2
+from darts.run import run
 from darts.run.progress import run_log
+from support import standin
 from support.commands import logging_restored
 
 TIME = datetime(2026, 7, 1, 12, 30, 5, tzinfo=UTC)
@@ -77,3 +81,28 @@ def test_a_log_of_a_run_that_cannot_be_written_ends_nothing(path: str, capsys: p
     with run_log(Path(path)):
         logging.getLogger("darts.run").warning("a line")
     assert "Traceback" not in capsys.readouterr().err
+
+
+def test_a_run_from_python_is_heard_where_nobody_set_up_logging(tmp_path, monkeypatch, capsys):
+    standin.write_model(tmp_path / "model.safetensors")
+    standin.write_image(tmp_path / "images" / "a.tif")
+    monkeypatch.setattr(sequential_v2, "run", partial(run, open_session=standin.open_session))
+    with logging_restored():
+        logging.getLogger().handlers = []
+        records = standin.make_pipeline(tmp_path, report=False).run()
+        assert not logging.getLogger("darts").handlers
+    lines = capsys.readouterr().err
+    assert "[1/1] a: success in" in lines
+    assert "1 tile: 1 succeeded, 0 skipped, 0 failed." in lines
+    assert "DEBUG" not in lines
+    assert "DEBUG darts" in records.path("log").read_text()
+
+
+def test_a_run_from_python_leaves_logging_to_who_set_it_up(tmp_path, monkeypatch, capsys):
+    standin.write_model(tmp_path / "model.safetensors")
+    standin.write_image(tmp_path / "images" / "a.tif")
+    monkeypatch.setattr(sequential_v2, "run", partial(run, open_session=standin.open_session))
+    with logging_restored():
+        logging.getLogger().handlers = [logging.NullHandler()]
+        standin.make_pipeline(tmp_path, report=False).run()
+    assert capsys.readouterr().err == ""

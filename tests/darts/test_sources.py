@@ -44,10 +44,18 @@ def source(request: pytest.FixtureRequest) -> type:
     return _source(request.param)
 
 
+def _make_folder(folder: Path, count: int) -> Path:
+    """Write a model and some images, whose names end with a date as those of the page do."""
+    standin.make_folder(folder, count)
+    for number in range(count):
+        (folder / "images" / f"tile-{number:03}.tif").rename(folder / "images" / f"tile-2021082{number}.tif")
+    return folder
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a model and three images."""
-    return standin.make_folder(tmp_path_factory.mktemp("sources"), 3)
+    return _make_folder(tmp_path_factory.mktemp("sources"), 3)
 
 
 def _values(folder: Path, output: Path) -> dict[str, Any]:
@@ -71,18 +79,18 @@ def test_a_source_of_ones_own_runs_as_any_dataclass(folder: Path, tmp_path: Path
     # The stand-in is a source that is written otherwise, over the same images.
     run(standin.make_pipeline(folder, output_data_dir=tmp_path / "standin"), standin.open_session)
     for name in ("probabilities.tif", "binarized.tif"):
-        pixels = [_pixels(tmp_path / kind / "tile-001" / name) for kind in ("stdlib", "standin")]
+        pixels = [_pixels(tmp_path / kind / "tile-20210821" / name) for kind in ("stdlib", "standin")]
         np.testing.assert_array_equal(*pixels)
         assert len(np.unique(pixels[0])) > 1
 
 
 def test_a_source_of_ones_own_is_finished_until_an_image_changes(source: type, tmp_path: Path) -> None:
-    folder = standin.make_folder(tmp_path, 2)
+    folder = _make_folder(tmp_path, 2)
     pipeline = source(**_values(folder, tmp_path / "results"))
     assert exit_code(run(pipeline, standin.open_session)) == 0
-    standin.write_image(folder / "images" / "tile-001.tif", 5)
+    standin.write_image(folder / "images" / "tile-20210821.tif", 5)
     planned = [(decision.action, decision.why) for decision in pipeline.plan().decisions]
-    assert planned == [("skip", "finished"), ("compute", "changed since: tile-001.tif has another content")]
+    assert planned == [("skip", "finished"), ("compute", "changed since: tile-20210821.tif has another content")]
 
 
 def test_a_source_of_ones_own_may_choose_its_images(folder: Path, tmp_path: Path) -> None:
@@ -92,11 +100,11 @@ def test_a_source_of_ones_own_may_choose_its_images(folder: Path, tmp_path: Path
             found = {key.stem: (key, place) for key, place in super()._tileinfos()}
             return [found[name] for name in self.select_images(list(found))]
 
-    (tmp_path / "list.txt").write_text("tile-002\n# not tile-001\ntile-000\n")
+    (tmp_path / "list.txt").write_text("tile-20210822\n# not tile-20210821\ntile-20210820\n")
     chosen = ChosenPipeline(**_values(folder, tmp_path / "results"), image_list=tmp_path / "list.txt")
-    assert [decision.task.tile_id for decision in chosen.plan().decisions] == ["tile-000", "tile-002"]
-    with pytest.raises(ConfigurationError, match="no scene 'tile-01'; did you mean 'tile-001'"):
-        dataclasses.replace(chosen, image_list=None, image_ids="tile-01").plan()
+    assert [decision.task.tile_id for decision in chosen.plan().decisions] == ["tile-20210820", "tile-20210822"]
+    with pytest.raises(ConfigurationError, match="no scene 'tile-202108'; did you mean 'tile-2021082"):
+        dataclasses.replace(chosen, image_list=None, image_ids="tile-202108").plan()
 
 
 @pytest.mark.parametrize("make", [dataclasses.dataclass, pydantic.dataclasses.dataclass], ids=DATACLASSES)

@@ -107,7 +107,7 @@ def test_scenes_by_name_are_counted_without_asking(pipeline, service, items, tmp
     with no_network():
         fetch = pipeline(scene_ids=list(NAMES)).plan().fetch
     assert fetch.images == {AUGUST: None}
-    assert fetch.lines()[0].startswith("To fetch: images of 1 tiles, of unknown size; ")
+    assert fetch.lines()[0].startswith("To fetch: images of 1 tile, of unknown size; ")
     assert statuses(pipeline(scene_ids=list(NAMES)).run())[JULY] == "success"
     assert stored(tmp_path) == set(NAMES)
 
@@ -119,7 +119,7 @@ def test_scenes_that_are_planned_to_fail_offline_are_those_that_do(pipeline, ser
         records = pipeline(scene_ids=list(NAMES), offline=True).run()
     assert fetch.fails == {AUGUST: "the image is not in the store"}
     assert statuses(records) == {JULY: "success", AUGUST: "failed"}
-    assert fetch.lines()[0].startswith("Missing, and offline not fetched: images of 1 tiles, of unknown size")
+    assert fetch.lines()[0].startswith("Missing, and offline not fetched: images of 1 tile, of unknown size")
     assert fetch.lines()[1] == "1 of 2 tiles would fail: the image is not in the store (1)."
 
 
@@ -166,7 +166,7 @@ def test_the_command_says_it_in_two_lines(service, items, pipeline, data, tmp_pa
     size = -(-sizes_of(items)[AUGUST] // 10**6)
     *_, counts, fetch = said.splitlines()
     assert counts == "2 tiles: 2 to compute, 0 finished."
-    assert fetch.startswith(f"To fetch: images of 1 tiles, {size} MB to download; ")
+    assert fetch.startswith(f"To fetch: images of 1 tile, {size} MB to download; ")
     assert re.search(r"; TCVIS: (\d+) of \1 chunks are missing, at most about \d+ MB to download\.$", fetch)
     assert not (tmp_path / "results").exists()
     assert not (tmp_path / "tcvis").exists()

@@ -72,7 +72,7 @@ def test_no_file_of_a_tile_names_the_machine(results: Path) -> None:
 
 def test_the_command_names_what_was_changed(results: Path, tmp_path: Path) -> None:
     code, said = run_darts(tmp_path, "export", "verify", results)
-    assert (code, said) == (0, "1 tiles compared with their manifests, 0 of them are not as they were written.\n")
+    assert (code, said) == (0, "1 tile compared with the manifests, 0 not as written.\n")
     copied = Path(shutil.copytree(results, tmp_path / "results"))
     (raster,) = copied.rglob("probabilities.tif")
     content = bytearray(raster.read_bytes())
@@ -84,13 +84,13 @@ def test_the_command_names_what_was_changed(results: Path, tmp_path: Path) -> No
     assert said.splitlines() == [
         f"{raster}: its content was changed.",
         f"note: {raster.parent / 'mine.txt'}: the export did not write it.",
-        "2 tiles compared with their manifests, 1 of them are not as they were written.",
+        "2 tiles compared with the manifests, 1 not as written.",
     ]
     (raster.parent / "manifest.json").write_text("{")
     code, said = run_darts(tmp_path, "export", "verify", copied, results)
     assert code == 1
     assert f"{raster.parent / 'manifest.json'} cannot be read" in " ".join(said.split())
-    assert said.splitlines()[-1] == "2 tiles compared with their manifests, 1 of them are not as they were written."
+    assert said.splitlines()[-1] == "2 tiles compared with the manifests, 1 not as written."
     code, said = run_darts(tmp_path, "export", "verify", tmp_path / "nowhere")
     assert code == 2
     assert "holds no manifest.json" in said

@@ -269,7 +269,7 @@ def test_the_command(service, data, tmp_path):
         arguments += [f"--{name.replace('_', '-')}", path]
     code, said = run_darts(tmp_path, "inference", "sentinel2-sequential", *arguments)
     assert code == 0
-    assert "1 tiles: 1 succeeded" in said
+    assert "1 tile: 1 succeeded" in said
     assert (tmp_path / "out" / JULY / "manifest.json").exists()
     assert not (tmp_path / "out" / AUGUST).exists()
 

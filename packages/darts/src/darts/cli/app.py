@@ -1,5 +1,6 @@
 """The tree of commands. Each command's code, and the libraries that it needs, load only when it is called."""
 
+import difflib
 import importlib
 import sys
 from importlib.metadata import version as version_of
@@ -32,6 +33,13 @@ class LazyGroup(TyperGroup):
             return super().get_command(ctx, cmd_name)
         module, function = self.lazy[cmd_name].split(":")
         return getattr(importlib.import_module(module), function)()
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """Find the command, or say which name is near."""
+        near = difflib.get_close_matches(args[0], self.lazy, n=1)
+        if near and args[0] not in self.list_commands(ctx):
+            ctx.fail(f"No such command {args[0]!r}. Did you mean {near[0]!r}?")
+        return super().resolve_command(ctx, args)
 
 
 class _InferenceGroup(LazyGroup):
@@ -96,16 +104,21 @@ def _show_version(wanted: bool) -> None:
         raise typer.Exit
 
 
+def _before(variable: str, *names: str) -> Any:
+    """Declare an option of inference that may stand before the command, or come from the environment."""
+    return typer.Option(*names, help="As for inference.", show_default=False, envvar=variable, show_envvar=False)
+
+
 @app.callback()
 def _main(
     ctx: typer.Context,
     version: Annotated[  # noqa: ARG001 - its callback has shown it
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
     ] = False,
-    config_file: Annotated[Path | None, typer.Option(help="As for inference.", show_default=False)] = None,
+    config_file: Annotated[Path | None, _before("DARTS_CONFIG_FILE")] = None,
     verbose: Annotated[int, typer.Option("-v", "--verbose", count=True, help="Say more.", show_default=False)] = 0,
-    log_dir: Annotated[Path | None, typer.Option(help="As for inference.", show_default=False)] = None,
-    log_plain: Annotated[bool, typer.Option("--log-plain", help="As for inference.")] = False,
+    log_dir: Annotated[Path | None, _before("DARTS_LOG_DIR")] = None,
+    log_plain: Annotated[bool, _before("DARTS_LOG_PLAIN", "--log-plain")] = False,
 ) -> None:
     """Map retrogressive thaw slumps from PlanetScope and Sentinel-2 images."""
     given = {"config_file": config_file, "verbose": verbose, "log_dir": log_dir, "log_plain": log_plain}

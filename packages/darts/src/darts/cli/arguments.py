@@ -48,11 +48,17 @@ def keep_options_before(ctx: typer.Context, given: Mapping[str, Any]) -> None:
     Raises:
         UsageError: If the command that follows knows only "verbose", and others were given.
     """
-    others = [name for name, value in given.items() if value and name != "verbose"]
+    others = [name for name, value in given.items() if value and name != "verbose" and not from_environment(ctx, name)]
     if others and ctx.invoked_subcommand not in (None, "inference"):
         option = "--" + others[0].replace("_", "-")
         ctx.fail(f"{option} goes with `darts inference`; `darts {ctx.invoked_subcommand}` does not know it.")
     ctx.meta[_BEFORE] = dict(given)
+
+
+def from_environment(ctx: typer.Context, name: str) -> bool:
+    """Say whether an option got its value from its environment variable."""
+    source = ctx.get_parameter_source(name)
+    return source is not None and source.name == "ENVIRONMENT"
 
 
 def with_options_before(ctx: typer.Context, given: Mapping[str, Any]) -> dict[str, Any]:

@@ -64,6 +64,10 @@ def run_evaluation(
         iou, f1 = found.agreement.median_iou, found.agreement.median_f1
         agreement = f"IoU {iou:.3f}, F1 of objects {f1:.3f} (medians of pairs)"
         console.print(f"{'experts among themselves:':28}{agreement}", soft_wrap=True, highlight=False, markup=False)
+    if (out / "evaluation.json").exists():
+        console.print(
+            f"note:   the evaluation that was in {out} is replaced.", soft_wrap=True, highlight=False, markup=False
+        )
     write_report(found, out)
     console.print(f"{'report:':28}{out / 'evaluation.md'}", soft_wrap=True, highlight=False, markup=False)
     if area is None:

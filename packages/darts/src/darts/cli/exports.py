@@ -5,6 +5,8 @@ from pathlib import Path
 
 import typer
 
+from darts.run.names import counted
+
 
 def verify(folders: Sequence[Path]) -> None:
     """Compare every file of finished results with its manifest, and list what is wrong.
@@ -32,6 +34,6 @@ def verify(folders: Sequence[Path]) -> None:
             typer.echo(f"{path / name}: {reason}.")
         for name, reason in found.notes.items():
             typer.echo(f"note: {path / name}: {reason}.")
-    typer.echo(f"{tiles} tiles compared with their manifests, {failed} of them are not as they were written.")
+    typer.echo(f"{counted(tiles, 'tile')} compared with the manifests, {failed} not as written.")
     if failed:
         raise SystemExit(1)

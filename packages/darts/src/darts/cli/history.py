@@ -48,8 +48,10 @@ def show_status(output: Path, run: str | None) -> None:
         run: Name of the run; default the newest one.
     """
     status = run_status(output, run)
+    # The records of a run are written when it ends, and nothing writes them for one that was killed but the next run.
+    killed = status.state == "ended" and not (output / f"{status.name}.results.parquet").exists()
     console = Console()
-    for line in _lines(status):
+    for line in _lines(status, killed=killed):
         console.print(line, soft_wrap=True, highlight=False, markup=False)
 
 
@@ -70,8 +72,11 @@ def _state(run: PastRun) -> str:
     return ("running" if run.running else "ended") + of
 
 
-def _lines(status: RunStatus) -> list[str]:
-    state = "running or not, this machine cannot tell" if status.state == "unknown" else status.state
+def _lines(status: RunStatus, *, killed: bool = False) -> list[str]:
+    state: str = "running or not, this machine cannot tell" if status.state == "unknown" else status.state
+    left_over = 0 if status.planned is None else status.planned - status.done
+    if status.state == "ended" and left_over > 0:
+        state = f"{'was killed' if killed else 'ended early'} with {left_over} to go; the same command goes on"
     where = f" on {status.host}, process {status.pid}" if status.host else ""
     where += " and the other shards of its run" if status.shards else ""
     total = "an unknown number of" if status.planned is None else str(status.planned)

@@ -1,6 +1,8 @@
 """The commands of `darts inference`, whose options are the fields of the pipelines."""
 
+import dataclasses
 import inspect
+import logging
 import types
 import typing
 from collections.abc import Callable
@@ -8,17 +10,22 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.markup import escape
 
-from darts.cli.arguments import RepeatedOptionsCommand, with_options_before
+from darts.cli.arguments import RepeatedOptionsCommand, from_environment, with_options_before
 from darts.cli.logs import start_logging
 from darts.errors import ConfigurationError
 from darts.pipelines.configfile import NONE, read_config
 from darts.pipelines.options import PATH_OPTIONS, build, known_keys, options_of
 from darts.pipelines.sequential_v2 import PlanetPipeline, Sentinel2Pipeline
 from darts.run import Plan
+from darts.run.names import counted
+
+logger = logging.getLogger(__name__)
 
 _DEFAULT_CONFIG = Path("config.toml")
 _RUN_PANEL = "Run"
+_EXAMPLE = "DARTS_DEVICE=cpu for --device cpu"
 _COMMON = {
     "config_file": Annotated[
         Path | None,
@@ -128,6 +135,7 @@ def pipeline_command(
         chosen = {flag: values.pop(flag) for flag in (*flags, *(choices or {}), *more)}
         start_logging(common["verbose"], common["log_dir"], common["log_plain"])
         given = {name: value for name, value in values.items() if value is not None and value != []}
+        _tell_environment(ctx, given)
         configured = _configure(pipeline, ("inference", name), given, common["config_file"])
         action(configured, **chosen)
 
@@ -142,6 +150,7 @@ def pipeline_command(
     command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     command.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
     app = typer.Typer(pretty_exceptions_enable=False, add_completion=False)
+    help_text += f" Each option may also be set in the environment: {_EXAMPLE}."
     app.command(name, help=help_text, cls=RepeatedOptionsCommand)(command)
     return typer.main.get_command(app)
 
@@ -181,8 +190,13 @@ def _parameters(
         default = "on" if item.default is True else "off" if item.default is False else item.default
         if isinstance(default, list):
             default = ", ".join(default)
+        shown = item.help if default in (None, dataclasses.MISSING) else f"{item.help} [default: {default}]"
         described = typer.Option(
-            help=item.help, show_default=False if default is None else str(default), rich_help_panel=item.panel
+            help=escape(shown),
+            show_default=False,
+            envvar=f"DARTS_{item.name.upper()}",
+            show_envvar=False,
+            rich_help_panel=item.panel,
         )
         yield item.name, None, Annotated[_command_line_type(item.annotation), described]
     for name, help_text in PATH_OPTIONS.items():
@@ -190,6 +204,13 @@ def _parameters(
         yield name, None, Annotated[Path | None, described]
     for name, annotation in _COMMON.items():
         yield name, _COMMON_DEFAULTS[name], annotation
+
+
+def _tell_environment(ctx: typer.Context, given: dict[str, Any]) -> None:
+    """Say which options the environment set: whoever reads the log should not have to guess."""
+    set_there = [f"DARTS_{name.upper()}" for name in given if from_environment(ctx, name)]
+    if set_there:
+        logger.info("From the environment: %s.", ", ".join(set_there))
 
 
 def _command_line_type(annotation: Any) -> Any:
@@ -229,7 +250,7 @@ def _list_plan(plan: Plan) -> None:
     for decision in plan.decisions:
         typer.echo(f"{decision.action:8}{decision.task.tile_id}: {decision.why}")
     counts = plan.counts
-    typer.echo(f"{counts['total']} tiles: {counts['to_compute']} to compute, {counts['finished']} finished.")
+    typer.echo(f"{counted(counts['total'], 'tile')}: {counts['to_compute']} to compute, {counts['finished']} finished.")
     for line in plan.fetch.lines() if plan.fetch is not None else ():
         typer.echo(line)
 

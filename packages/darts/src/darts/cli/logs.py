@@ -2,13 +2,12 @@
 
 import contextlib
 import logging
-import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
 from darts.errors import ConfigurationError
 from darts.run.names import process_names
-from darts.run.progress import LOGGERS
+from darts.run.progress import LOGGERS, console_handler
 
 
 def start_logging(verbosity: int = 0, log_dir: Path | None = None, plain: bool = False) -> None:
@@ -23,7 +22,7 @@ def start_logging(verbosity: int = 0, log_dir: Path | None = None, plain: bool =
     Raises:
         ConfigurationError: If the file cannot be created.
     """
-    handlers = [_console_handler(verbosity, plain)]
+    handlers: list[logging.Handler] = [console_handler(logging.DEBUG if verbosity else logging.INFO, plain=plain)]
     if log_dir is not None:
         file = _new_file(log_dir)
         file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
@@ -50,16 +49,3 @@ def _new_file(folder: Path) -> logging.FileHandler:
         raise ConfigurationError(
             f"A log file cannot be written into {folder}: {error.strerror or error}. Correct --log-dir."
         ) from error
-
-
-def _console_handler(verbosity: int, plain: bool) -> logging.Handler:
-    if plain or not sys.stderr.isatty():
-        handler: logging.Handler = logging.StreamHandler(sys.stderr)
-        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(message)s", "%Y-%m-%d %H:%M:%S"))
-    else:
-        from rich.console import Console
-        from rich.logging import RichHandler
-
-        handler = RichHandler(console=Console(stderr=True), show_path=False, markup=False, log_time_format="%H:%M:%S")
-    handler.setLevel(logging.DEBUG if verbosity else logging.INFO)
-    return handler

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+MADE_UP = "made up"
+"""Version of a datacube that no provider has: that of a sample area."""
 _MODEL_SUFFIXES = (".pt", ".ckpt", ".safetensors")
 
 
@@ -57,6 +59,8 @@ def find_models(model_files: Sequence[Path] | None, default_folder: Path) -> dic
     for path in model_files:
         if not path.exists():
             raise ConfigurationError(f"The model file {path} does not exist; correct --model-files.")
+        if not (path.is_file() or path.is_dir()):
+            raise ConfigurationError(f"{path} is neither a file nor a folder, so no model; correct --model-files.")
         name = path.stem if path.is_file() else path.name
         if name in models:
             raise ConfigurationError(f"Two models are called {name!r} ({models[name]} and {path}); rename one of them.")
@@ -272,7 +276,11 @@ def check_cube(location: str, product: "CubeProduct", option: str, pipeline: Pip
     except (CubeError, ParameterError) as error:
         raise ConfigurationError(f"{error} Correct {option}.") from error
     else:
-        if cube.product.version != product.version:
+        if cube.product.version == MADE_UP:
+            logger.warning(
+                "The %s in %s is made up, for demonstrations; nothing in it was measured.", product.name, location
+            )
+        elif cube.product.version != product.version:
             logger.warning(
                 "The datacube at %s holds %s %s, not %s.", location, product.name, cube.product.version, product.version
             )

@@ -12,6 +12,7 @@ from math import ceil
 from typing import TYPE_CHECKING, Any
 
 from darts.run.features import feature_margin_px
+from darts.run.names import counted
 from darts.run.planning import Plan, RunContext
 from darts.run.task import Pipeline, TileTask
 from darts.run.trends import BY_YEAR, TrendCubes
@@ -33,7 +34,8 @@ class PlannedFetch:
             several tiles touch counts once.
         images: Tiles whose image is not in the store, with the bytes to download, None where they are not known.
         unplaced: Tiles whose place is not known before they are loaded. Their chunks are not counted.
-        fails: Tiles that would fail, since nothing may be fetched or a product does not reach them, with the reason.
+        fails: Tiles that would fail, since nothing may be fetched a product does not reach them, or their image
+            cannot be read, with the reason.
     """
 
     tiles: int = 0
@@ -47,7 +49,7 @@ class PlannedFetch:
         """Say it in plain words, a sentence each."""
         lacking = [f"{name}: {estimate}" for name, estimate in self.auxiliary.items() if estimate.missing_chunks]
         if self.images:
-            lacking.insert(0, f"images of {len(self.images)} tiles, {_size(list(self.images.values()))}")
+            lacking.insert(0, f"images of {counted(len(self.images), 'tile')}, {_size(list(self.images.values()))}")
         before = "Missing, and offline not fetched: " if self.offline else "To fetch: "
         said = [before + "; ".join(lacking) + "."] if lacking else ["Nothing is to be fetched."]
         if self.fails:
@@ -55,7 +57,9 @@ class PlannedFetch:
             listed = ", ".join(f"{reason} ({count})" for reason, count in reasons.items())
             said.append(f"{len(self.fails)} of {self.tiles} tiles would fail: {listed}.")
         if self.unplaced:
-            said.append(f"Of {len(self.unplaced)} tiles the place is not known; what is around them is not counted.")
+            said.append(
+                f"Of {counted(len(self.unplaced), 'tile')} the place is not known; what is around them is not counted."
+            )
         return said
 
 
@@ -69,9 +73,10 @@ def plan_fetching(pipeline: Pipeline, plan: Plan) -> PlannedFetch:
     Returns:
         What the tiles lack that would be computed.
     """
-    tasks = plan.todo
+    fails = pipeline._broken_images(plan.todo)
+    tasks = [task for task in plan.todo if task.tile_id not in fails]
     images = pipeline._images_to_fetch(tasks)
-    fails = dict.fromkeys(images, "the image is not in the store") if pipeline.offline else {}
+    fails |= dict.fromkeys(images, "the image is not in the store") if pipeline.offline else {}
     cubes = cubes_of(pipeline, tasks, plan.context.arcticdem, plan.context.tcvis)
     unplaced: list[str] = []
     auxiliary: dict[str, Estimate] = {}
@@ -82,7 +87,7 @@ def plan_fetching(pipeline: Pipeline, plan: Plan) -> PlannedFetch:
             if areas:
                 auxiliary[name] = estimate = _estimate(pipeline, plan.context, cube, list(areas.values()))
                 _note_failures(fails, name, estimate, list(areas), offline=pipeline.offline)
-    return PlannedFetch(len(tasks), pipeline.offline, auxiliary, images, tuple(unplaced), fails)
+    return PlannedFetch(len(plan.todo), pipeline.offline, auxiliary, images, tuple(unplaced), fails)
 
 
 @dataclass(frozen=True)

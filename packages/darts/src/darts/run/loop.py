@@ -15,6 +15,7 @@ from darts.run.fetching import plan_fetching
 from darts.run.folding import fold_ended
 from darts.run.heap import kept_heap
 from darts.run.lock import folder_lock
+from darts.run.names import counted
 from darts.run.planning import Plan, Planner
 from darts.run.progress import Reporter, run_log, summarise, warnings_once
 from darts.run.records import RunRecords, TileRecord, remove_leftovers
@@ -251,7 +252,7 @@ class TileRun:
         with kept_heap():
             again = self._process(todo)
             if again and not self.cancel.requested:
-                logger.info("Retrying %d tiles whose failure may have been a passing one.", len(again))
+                logger.info("Retrying %s whose failure may have been a passing one.", counted(len(again), "tile"))
                 self.reporter.expect(len(again))
                 self._process(again)
 

@@ -1,4 +1,4 @@
-"""Names that no other process has: of runs and of log files."""
+"""Names that no other process has, of runs and of log files; and counts of things in words."""
 
 import os
 import re
@@ -8,6 +8,16 @@ from datetime import datetime
 from itertools import count
 
 _LONGEST_HOST = 40
+
+
+def counted(number: int, noun: str) -> str:
+    """Return a count with its noun.
+
+    Examples:
+        >>> counted(1, "tile"), counted(0, "tile"), counted(12, "scene")
+        ('1 tile', '0 tiles', '12 scenes')
+    """
+    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def process_names(time: datetime) -> Iterator[str]:

@@ -8,6 +8,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from darts.run.names import counted
 from darts.run.records import RunRecords, Status, TileRecord
 
 if TYPE_CHECKING:
@@ -88,15 +89,15 @@ def summarise(records: RunRecords, startup_seconds: float = 0.0) -> str:
     Returns:
         The lines.
     """
-    counted = [f"{records.count(status)} {word}" for status, word in _WORDS.items()]
+    parts = [f"{records.count(status)} {word}" for status, word in _WORDS.items()]
     further = {"without data": records.count("empty"), "not done": records.undone}
-    counted += [f"{number} {words}" for words, number in further.items() if number > 0]
+    parts += [f"{number} {words}" for words, number in further.items() if number > 0]
     seconds = {"start-up": startup_seconds, **records.seconds()}
     seconds = {stage: value for stage, value in seconds.items() if value}
     longest = sorted(seconds.items(), key=lambda item: -item[1])
     times = ", ".join(f"{stage} {value:.1f} s" for stage, value in longest) or "nothing was computed"
     of = "" if records.shards is None else f"Shard {records.shards.shard}: "
-    counts = f"{of}{records.planned} tiles: {', '.join(counted)}."
+    counts = f"{of}{counted(records.planned, 'tile')}: {', '.join(parts)}."
     return f"{counts}\nResults: {records.folder}\nTime: {times}."
 
 
@@ -111,6 +112,42 @@ LOGGERS = (
     "darts_utils",
 )
 """Names of the packages' loggers."""
+
+
+def console_handler(level: int = logging.INFO, *, plain: bool = False) -> logging.Handler:
+    """Make what shows log lines on the standard error stream: in colours on a terminal, else plain lines with times.
+
+    Args:
+        level: Lines below it are not shown.
+        plain: Plain lines on a terminal as well.
+    """
+    if plain or not sys.stderr.isatty():
+        handler: logging.Handler = logging.StreamHandler(sys.stderr)
+        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(message)s", "%Y-%m-%d %H:%M:%S"))
+    else:
+        from rich.console import Console
+        from rich.logging import RichHandler
+
+        handler = RichHandler(console=Console(stderr=True), show_path=False, markup=False, log_time_format="%H:%M:%S")
+    handler.setLevel(level)
+    return handler
+
+
+@contextmanager
+def heard() -> Iterator[None]:
+    """Show what a run says in the block on the console, where the program has set up no logging of its own."""
+    loggers = [logging.getLogger(name) for name in LOGGERS if not logging.getLogger(name).hasHandlers()]
+    before = [logger.level for logger in loggers]
+    handler = console_handler()
+    for logger in loggers:
+        logger.addHandler(handler)
+        logger.setLevel(logging.DEBUG)
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, before, strict=True):
+            logger.removeHandler(handler)
+            logger.setLevel(level)
 
 
 class _RunLogHandler(logging.FileHandler):

@@ -21,7 +21,7 @@ from darts.run import Plan, RunInterrupted, exit_code, plan, run
 from darts.run.cancel import raising_on_signals
 from darts.run.checks import models_in
 from darts.run.prepare import prepare_run
-from darts.run.progress import warnings_once
+from darts.run.progress import heard, warnings_once
 from darts.run.records import RunRecords
 from darts.run.task import TileTask
 from darts.run.trends import default_place
@@ -157,6 +157,10 @@ class _BasePipeline(PipelineFields, ABC):
     def _note_prepared(self, names: list[str]) -> None:
         """Write down which tiles an offline run can process."""
 
+    def _broken_images(self, tasks: Sequence[TileTask]) -> dict[str, str]:  # noqa: ARG002
+        """Name the tiles whose image cannot be read, as far as its head shows, with the reason."""
+        return {}
+
     def _images_to_fetch(self, tasks: Sequence[TileTask]) -> dict[str, int | None]:  # noqa: ARG002
         """Name the tiles whose image a run would download, with the bytes where they are known; ask no service."""
         return {}
@@ -202,7 +206,8 @@ class _BasePipeline(PipelineFields, ABC):
 
         What can be validated is validated first. A tile whose finished results would come out the same is skipped. One
         that fails is recorded with its error, and the run goes on; where the network or the memory failed, the tile is
-        tried once more at the end. Last, the report is written where `report` says so.
+        tried once more at the end. Last, the report is written where `report` says so. How far it is, the standard
+        error stream shows, where the program has set up no logging of its own.
 
         Returns:
             The records of the run, which also lie beside the results.
@@ -213,8 +218,9 @@ class _BasePipeline(PipelineFields, ABC):
             RunInterrupted: If a signal ended the run (a KeyboardInterrupt); the records are complete, and what was
                 finished stays.
         """
-        records = run(self)
-        self._report(records)
+        with heard():
+            records = run(self)
+            self._report(records)
         return records
 
     def _report(self, records: RunRecords) -> None:
@@ -264,7 +270,7 @@ class _BasePipeline(PipelineFields, ABC):
             ServiceError: If auxiliary data cannot be fetched; what was fetched stays.
             RunInterrupted: If a signal ended the downloads (a KeyboardInterrupt); what was fetched stays.
         """
-        with warnings_once(), raising_on_signals():
+        with heard(), warnings_once(), raising_on_signals():
             return prepare_run(self, optical=optical, aux=aux, arcticdem=arcticdem, tcvis=tcvis)
 
     @staticmethod

@@ -80,6 +80,7 @@ class PipelineFields:
         help="Outer radius of the topographic position index, metres.",
         panel="Features",
         gt=0,
+        le=10_000,
         affects_results=True,
     )
     tpi_inner_radius: int = option(
@@ -87,6 +88,7 @@ class PipelineFields:
         help="Inner radius of the topographic position index, metres; above 0 it makes a ring.",
         panel="Features",
         ge=0,
+        le=10_000,
         affects_results=True,
     )
     patch_size: Annotated[Annotated[int, Field(gt=0)] | Literal["auto"], BeforeValidator(_number_of_text)] = option(
@@ -97,7 +99,7 @@ class PipelineFields:
         affects_results=True,
     )
     overlap: int = option(256, help="Overlap of patches, pixels.", panel="Model", ge=0, affects_results=True)
-    batch_size: int = option(8, help="Patches that the network sees at once.", panel="Model", gt=0)
+    batch_size: int = option(8, help="Patches that the network sees at once.", panel="Model", gt=0, le=4096)
     reflection: int = option(
         0, help="Reflected border around the tile, pixels.", panel="Model", ge=0, affects_results=True
     )
@@ -128,6 +130,7 @@ class PipelineFields:
         help="Radius of the disk that erodes the valid area, pixels.",
         panel="Objects",
         ge=0,
+        le=10_000,
         affects_results=True,
     )
     edge_erosion_size: Annotated[int | None, Unresolved] = option(
@@ -135,10 +138,11 @@ class PipelineFields:
         help="Border that is cut off the tile, pixels; default as mask_erosion_size, 0 for none.",
         panel="Objects",
         ge=0,
+        le=10_000,
         affects_results=True,
     )
     min_object_size: int = option(
-        32, help="Objects with fewer pixels are dropped.", panel="Objects", ge=0, affects_results=True
+        32, help="Objects with fewer pixels are dropped.", panel="Objects", ge=0, le=1_000_000_000, affects_results=True
     )
     edge_objects: Literal["clip", "remove"] = option(
         "clip",
@@ -183,9 +187,11 @@ class PipelineFields:
         panel="Run",
     )
     threads: int | None = option(
-        None, help="Threads of the network on the CPU; default the usable CPUs.", panel="Run", gt=0
+        None, help="Threads of the network on the CPU; default the usable CPUs.", panel="Run", gt=0, le=4096
     )
-    workers: int | None = option(None, help="For dask: so many worker processes on this machine.", panel="Run", gt=0)
+    workers: int | None = option(
+        None, help="For dask: so many worker processes on this machine.", panel="Run", gt=0, le=4096
+    )
     scheduler_file: AbsolutePath | None = option(
         None, help="For dask: file of a scheduler, as `darts cluster` writes it.", panel="Run"
     )
@@ -203,4 +209,6 @@ class PipelineFields:
         help="Write pages to look at the run, in the folder report of the results; default for up to 100 tiles.",
         panel="Input and output",
     )
-    prefetch: int = option(1, help="Tiles that may wait before the network, and as many behind it.", panel="Run", ge=0)
+    prefetch: int = option(
+        1, help="Tiles that may wait before the network, and as many behind it.", panel="Run", ge=0, le=64
+    )

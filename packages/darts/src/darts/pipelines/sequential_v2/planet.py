@@ -123,6 +123,18 @@ class PlanetPipeline(ImageSelection, _BasePipeline):
     def _how_to_prepare(self) -> str:
         return "darts inference prep-data planet --aux"
 
+    def _broken_images(self, tasks: Sequence[TileTask]) -> dict[str, str]:
+        from darts_acquisition import get_planet_geometry
+
+        broken = {}
+        for task in tasks:
+            try:
+                get_planet_geometry(task.key)
+            except DartsError as error:
+                broken[task.tile_id] = f"the image cannot be read ({type(error).__name__})"
+                logger.error("Scene %s would fail: %s", task.tile_id, error)  # noqa: TRY400 - no bug of ours
+        return broken
+
     def _tile_areas(
         self,
         tasks: Sequence[TileTask],

@@ -15,6 +15,7 @@ from darts.pipelines.options import AbsolutePath, Unresolved, option, resolved
 from darts.pipelines.scene_lists import read_scene_list, write_scene_list
 from darts.pipelines.sequential_v2.areas import frame_of
 from darts.pipelines.sequential_v2.base import _BasePipeline
+from darts.run.names import counted
 from darts.run.task import TileTask
 from darts_utils import OPTICAL_BANDS, DartsError
 
@@ -267,7 +268,7 @@ class Sentinel2Pipeline(_BasePipeline):
         found = source.search(**place, **self._conditions())
         newest = source.newest(found.index)
         self._found_bytes = {name: int(size) for name, size in found["download_bytes"].dropna().items()}
-        logger.info("%d scenes fit the selection.", len(newest))
+        logger.info("%s in the selection.", counted(len(newest), "scene"))
         if len(newest) < len(found):
             left_out = len(found) - len(newest)
             logger.info("%d more are left out, processed again since or not by ESA itself (N9999).", left_out)
