@@ -61,7 +61,7 @@ ALLOWED = {
     r"cpu_count|sched_getaffinity": {"resources", "environment"},
     # A GPU's libraries label there; rings of outlines, pairs that overlap, and made-up ponds are no objects of a mask.
     r"connected_components|\bndimage\.label|import label\b": {
-        *("segments", "cuda", "outlines", "matching", "overlaps", "scar", "terrain"),
+        *("segments", "cuda", "outlines", "matching", "overlaps", "heldout", "scar", "terrain"),
     },
     # Whole folders of results, of a scene, of a cube; a download that goes on; a lock that is set aside.
     r"os\.replace|os\.rename|\.rename\((target|aside|owner|work)|draft\.replace": {
