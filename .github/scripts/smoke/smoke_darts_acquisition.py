@@ -17,7 +17,8 @@ GRID = GeoBox.from_bbox((500_000, 7_500_000, 500_060, 7_500_030), crs="EPSG:3260
 NEEDS_SERVICE = {
     name
     for name in darts_acquisition.__all__
-    if name.startswith("download_") or any(part in name for part in ("cdse_s2_sr", "gee_s2_sr", "cdse_s2_mosaics"))
+    if name.startswith("download_")
+    or any(part in name for part in ("cdse_s2_sr", "gee_", "cdse_s2_mosaics", "earth_engine"))
 }
 """Functions that ask a service on the network; the package's tests run them against servers of their own."""
 

@@ -44,6 +44,7 @@ assert "cupy is not installed (pip install it)" in darts_utils.try_cupy("pip ins
 assert "was asked for, but" in str(caught[0].message)
 
 assert darts_utils.DefaultPaths("/data").arcticdem(2) == Path("/data/aux/arcticdem_2m.darts.icechunk").absolute()
+assert darts_utils.tctrend_name(2019) == "tctrend2019.darts.icechunk"
 
 watch = darts_utils.Stopwatch()
 with watch.recording(), darts_utils.step("work"):
