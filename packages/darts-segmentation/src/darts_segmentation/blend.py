@@ -51,10 +51,13 @@ class Blend:
         for (row, column), patch in zip(places, patches, strict=True):
             tile_y, patch_y = self._grid.y.inside(row)
             tile_x, patch_x = self._grid.x.inside(column)
-            weighted = patch[patch_y, patch_x]
+            weighted, sums = patch[patch_y, patch_x], self._sums[tile_y, tile_x]
             weighted *= self._weights_y[row, patch_y, None]
-            weighted *= self._weights_x[column, patch_x]
-            self._sums[tile_y, tile_x] += weighted
+            if self._device is None:
+                weighted *= self._weights_x[column, patch_x]
+                sums += weighted
+            else:  # In one step, which rounds once.
+                sums.addcmul_(weighted, self._weights_x[column, patch_x])
 
     def finish(self, valid: NDArray[np.bool_]) -> Any:
         """Return the blended tile.
