@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from darts.errors import ConfigurationError, IgnoredOptionWarning
-from darts.run.task import Pipeline
+from darts.run.task import Pipeline, nominal_patch_size
 from darts_utils import DartsError, ParameterError, available_memory, original_cube
 
 if TYPE_CHECKING:
@@ -228,7 +228,7 @@ def check_sizes(pipeline: Pipeline) -> None:
     """
     available = available_memory()
     # A network holds its input and at least as much again of its first layer; the result of a tile, its weights.
-    size = 1024 if pipeline.patch_size == "auto" else pipeline.patch_size
+    size = nominal_patch_size(pipeline.patch_size)
     patch = 4 * 16 * size**2
     border = 8 * (2 * pipeline.reflection + size) ** 2
     for name, needed in (("patch_size", patch), ("reflection", border)):

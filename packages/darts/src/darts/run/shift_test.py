@@ -8,7 +8,7 @@ import numpy as np
 
 from darts.run.planning import Planner, complete_context
 from darts.run.session import OpenSession, open_session
-from darts.run.task import Pipeline
+from darts.run.task import Pipeline, nominal_patch_size
 from darts.run.worker import Worker
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def shift_test(pipeline: Pipeline, tiles: int, session: OpenSession = open_sessi
     """
     planner = Planner(pipeline, writes=False)
     context = complete_context(pipeline, planner.context, planner.tasks[:tiles])
-    step = (1024 if pipeline.patch_size == "auto" else pipeline.patch_size) - pipeline.overlap
+    step = nominal_patch_size(pipeline.patch_size) - pipeline.overlap
     shifted = replace(pipeline, reflection=pipeline.reflection + step // 2)  # type: ignore[type-var]
     worker = Worker(pipeline, context, session)
     worker.open()

@@ -17,6 +17,14 @@ if TYPE_CHECKING:
 Lane: TypeAlias = Literal["load", "infer", "write"]
 """What a stage does for the network, the slowest part of a tile: prepare its input, be it, or use its output."""
 
+DEFAULT_PATCH_SIZE = 1024
+"""Edge of a patch in pixels, and what the one that "auto" chooses is near."""
+
+
+def nominal_patch_size(patch_size: "int | str") -> int:
+    """Return the edge of a patch in pixels, for "auto" the one that it is near."""
+    return DEFAULT_PATCH_SIZE if isinstance(patch_size, str) else patch_size
+
 
 class Pipeline(Protocol):
     """What a run needs of a pipeline: its configuration, and the methods that differ by source of images."""

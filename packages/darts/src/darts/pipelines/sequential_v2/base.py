@@ -23,7 +23,7 @@ from darts.run.checks import models_in
 from darts.run.prepare import prepare_run
 from darts.run.progress import heard, warnings_once
 from darts.run.records import RunRecords
-from darts.run.task import TileTask
+from darts.run.task import TileTask, nominal_patch_size
 from darts.run.trends import default_place
 from darts_utils import OPTICAL_BANDS, DartsError
 
@@ -63,7 +63,7 @@ class _BasePipeline(PipelineFields, ABC):
         for item in dataclasses.fields(self):
             setattr(self, item.name, given(getattr(self, item.name)))
         check_values(self)
-        patch_size = 1024 if self.patch_size == "auto" else self.patch_size
+        patch_size = nominal_patch_size(self.patch_size)
         if 2 * self.overlap > patch_size:
             raise ConfigurationError(
                 f"overlap is {self.overlap} px, but at most half of patch_size ({patch_size // 2} px) can work; "
