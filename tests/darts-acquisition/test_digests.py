@@ -578,11 +578,12 @@ from darts_acquisition import Datacube, Window
 
 
 cube = Datacube.open(sys.argv[1])
-print("ready", flush=True)
 for number in range(1, 2000):
     window = Window.of(number % 7, 20 + number % 9, number % 5, 24 + number % 11)
     values = np.full(window.shape, number)
     cube.write(window, {"height": values.astype("float32"), "kind": values.astype("uint8")}, complete=True)
+    if number == 1:
+        print("ready", flush=True)
 """
 
 
