@@ -47,7 +47,7 @@ DAMAGED = [
 ]
 
 
-@pytest.mark.parametrize("damaged", DAMAGED)
+@pytest.mark.parametrize("damaged", DAMAGED, ids=map(str, range(len(DAMAGED))))
 def test_a_damaged_line_is_left_out_and_named(tmp_path: Path, caplog: pytest.LogCaptureFixture, damaged: bytes) -> None:
     path = _write(tmp_path / "r.journal.jsonl", [_bytes(_line("a")), damaged, b"\n", _bytes(_line("b"))])
     with caplog.at_level(logging.WARNING, "darts"):
