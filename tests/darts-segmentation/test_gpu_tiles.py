@@ -186,9 +186,11 @@ class TestFakeTensors:
 
     @pytest.fixture
     def gpu(self):
-        from torch._subclasses.fake_tensor import FakeTensorMode  # the only name under which torch has it
+        from torch._subclasses import fake_tensor  # the only name under which torch has them
 
-        with FakeTensorMode():
+        if not hasattr(fake_tensor, "FakeTensorDeviceMismatchError"):
+            pytest.skip("fake tensors of this torch ask the driver for a device")
+        with fake_tensor.FakeTensorMode():
             yield torch.device("cuda", 0)
 
     def test_the_path_of_a_network_stays_on_the_gpu(self, gpu):
