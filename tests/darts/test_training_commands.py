@@ -134,3 +134,28 @@ def test_the_commands_go_from_labels_to_a_calibrated_model(shared_data, tmp_path
     assert "IoU of pixels" in text
     call("model", "info", tmp_path / "model")
     assert np.isfinite(SMPSegmenter(tmp_path / "model", "cpu").card.metrics.get("iou", 0.0))
+
+
+def test_training_has_an_option_for_every_field_and_hands_it_on(monkeypatch, tmp_path):
+    import dataclasses
+
+    from darts.cli import training
+    from darts_training import TrainingOptions
+
+    taken = []
+    monkeypatch.setattr(training, "run_training", lambda *given, **more: taken.append((given, more)))
+    command = ["train", str(tmp_path), "--out", str(tmp_path / "model")]
+    assert CliRunner().invoke(app, command).exit_code == 0
+    assert taken.pop()[0] == (tmp_path, tmp_path / "model", TrainingOptions())
+    changed = TrainingOptions(
+        arch="fpn", encoder="resnet18", epochs=3, steps_per_epoch=4, batch_size=5, crop=64, slump_share=0.25,
+        learning_rate=0.5, weight_decay=0.125, warmup=0.75, overlap_loss="tversky", focal_gamma=1.5, brightness=0.375,
+        ema=0.625, patience=None, min_object_px=6, seed=7, threads=8,
+    )  # fmt: skip
+    default, words = TrainingOptions(), []
+    for field in dataclasses.fields(TrainingOptions):
+        if field.name != "architecture":
+            assert getattr(changed, field.name) != getattr(default, field.name), field.name
+            words += ["--" + field.name.replace("_", "-"), str(getattr(changed, field.name) or 0)]
+    assert CliRunner().invoke(app, [*command, *words]).exit_code == 0
+    assert taken.pop()[0][2] == changed

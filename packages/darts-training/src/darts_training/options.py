@@ -30,7 +30,8 @@ class TrainingOptions:
         brightness: By how much the optical bands are scaled, up or down; a fifth of it is how much they are shifted.
         ema: Decay of the moving average of the weights, which becomes the model; 0 for none.
         patience: Rounds without a better F1 of objects on the validation blocks after which training ends; the best
-            round becomes the model. None for no validation blocks: all rounds are done, and the last becomes the model.
+            round becomes the model. None or 0 for no validation blocks: all rounds are done, and the last becomes the
+            model.
         min_object_px: Objects and slumps of fewer pixels do not count as objects in validation.
         seed: Seed of everything random.
         threads: Threads on the CPU, on whose number the last digits depend; None for all usable CPUs.
@@ -60,6 +61,7 @@ class TrainingOptions:
     threads: int | None = None
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "patience", self.patience or None)
         least = {"epochs": 1, "steps_per_epoch": 1, "batch_size": 1, "crop": 1, "patience": 1, "threads": 1, "seed": 0}
         for name, low in least.items():
             value = getattr(self, name)

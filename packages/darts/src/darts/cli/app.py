@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 
 from darts.cli.arguments import keep_options_before, with_options_before
 from darts.cli.groups import cluster, cube, dataset, export
-from darts.cli.learning import calibrate, train
+from darts.cli.training_commands import TRAIN_HELP, calibrate
 
 
 class LazyGroup(TyperGroup):
@@ -20,27 +20,40 @@ class LazyGroup(TyperGroup):
 
     Attributes:
         lazy: Module and function that build the command, by the command's name.
+        summaries: What a list of commands says of those that are not to be built for it.
     """
 
     lazy: dict[str, str] = {}  # noqa: RUF012 - a class per group overrides it
+    summaries: dict[str, str] = {}  # noqa: RUF012
 
     def list_commands(self, ctx: Any) -> list[str]:
         """List the names of all commands."""
         return [*super().list_commands(ctx), *self.lazy]
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
-        """Build a command."""
+        """Build a command, or what stands for it in a list."""
         if cmd_name not in self.lazy:
             return super().get_command(ctx, cmd_name)
-        module, function = self.lazy[cmd_name].split(":")
-        return getattr(importlib.import_module(module), function)()
+        if cmd_name in self.summaries:
+            return TyperCommand(cmd_name, help=self.summaries[cmd_name])
+        return self._build(cmd_name)
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """Find the command, or say which name is near."""
         near = difflib.get_close_matches(args[0], self.lazy, n=1)
         if near and args[0] not in self.list_commands(ctx):
             ctx.fail(f"No such command {args[0]!r}. Did you mean {near[0]!r}?")
-        return super().resolve_command(ctx, args)
+        name, command, rest = super().resolve_command(ctx, args)
+        return name, self._build(name) if name in self.summaries else command, rest
+
+    def _build(self, name: str) -> Any:
+        module, function = self.lazy[name].split(":")
+        return getattr(importlib.import_module(module), function)()
+
+
+class _MainGroup(LazyGroup):
+    lazy = {"train": "darts.cli.training_commands:train"}  # noqa: RUF012
+    summaries = {"train": TRAIN_HELP}  # noqa: RUF012
 
 
 class _InferenceGroup(LazyGroup):
@@ -59,14 +72,15 @@ class _PrepareGroup(LazyGroup):
 
 class _CreateGroup(LazyGroup):
     lazy = {  # noqa: RUF012
-        "planet": "darts.cli.learning:create_planet",
-        "sentinel2": "darts.cli.learning:create_sentinel2",
+        "planet": "darts.cli.training_commands:create_planet",
+        "sentinel2": "darts.cli.training_commands:create_sentinel2",
     }
 
 
 app = typer.Typer(
     name="darts",
     help="Map retrogressive thaw slumps from PlanetScope and Sentinel-2 images.",
+    cls=_MainGroup,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -210,7 +224,6 @@ def model_quantise(
 
 
 model.command("calibrate")(calibrate)
-app.command()(train)
 training_data = typer.Typer(name="training-data", help="Make training data out of images and labels.")
 app.add_typer(training_data, no_args_is_help=True)
 

@@ -1,7 +1,10 @@
 """How the words of the command line are read where typer's way would surprise: values too many, options too early."""
 
+import types
+import typing
 from collections.abc import Mapping
-from typing import Any
+from pathlib import Path
+from typing import Annotated, Any
 
 import typer
 from typer.core import TyperCommand
@@ -74,3 +77,22 @@ def with_options_before(ctx: typer.Context, given: Mapping[str, Any]) -> dict[st
     before = ctx.meta.get(_BEFORE, {})
     merged = {name: value or before.get(name, value) for name, value in given.items()}
     return merged | {"verbose": given["verbose"] + before.get("verbose", 0)}
+
+
+def command_line_type(annotation: Any) -> Any:
+    """Reduce a field's type to one that the command line knows; the pipeline itself checks the value later."""
+    annotation = _bare(annotation)
+    members = typing.get_args(annotation) if typing.get_origin(annotation) in (typing.Union, types.UnionType) else ()
+    kinds = [_bare(kind) for kind in members or (annotation,) if kind is not type(None)]
+    if len(kinds) == 1:
+        kind = kinds[0]
+        if kind in (int, float, bool, Path):
+            return kind | None
+        if typing.get_origin(kind) is list:
+            return list[_bare(typing.get_args(kind)[0])] | None  # type: ignore[misc]
+    return str | None
+
+
+def _bare(kind: Any) -> Any:
+    """Take the checks off an annotated type."""
+    return typing.get_args(kind)[0] if typing.get_origin(kind) is Annotated else kind

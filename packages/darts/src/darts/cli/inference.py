@@ -3,7 +3,6 @@
 import dataclasses
 import inspect
 import logging
-import types
 import typing
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import Annotated, Any
 import typer
 from rich.markup import escape
 
-from darts.cli.arguments import RepeatedOptionsCommand, from_environment, with_options_before
+from darts.cli.arguments import RepeatedOptionsCommand, command_line_type, from_environment, with_options_before
 from darts.cli.logs import start_logging
 from darts.errors import ConfigurationError
 from darts.pipelines.configfile import NONE, read_config
@@ -198,7 +197,7 @@ def _parameters(
             show_envvar=False,
             rich_help_panel=item.panel,
         )
-        yield item.name, None, Annotated[_command_line_type(item.annotation), described]
+        yield item.name, None, Annotated[command_line_type(item.annotation), described]
     for name, help_text in PATH_OPTIONS.items():
         described = typer.Option(help=help_text, show_default=False, rich_help_panel="Folders")
         yield name, None, Annotated[Path | None, described]
@@ -211,25 +210,6 @@ def _tell_environment(ctx: typer.Context, given: dict[str, Any]) -> None:
     set_there = [f"DARTS_{name.upper()}" for name in given if from_environment(ctx, name)]
     if set_there:
         logger.info("From the environment: %s.", ", ".join(set_there))
-
-
-def _command_line_type(annotation: Any) -> Any:
-    """Reduce a field's type to one that the command line knows; the pipeline itself checks the value later."""
-    annotation = _bare(annotation)
-    members = typing.get_args(annotation) if typing.get_origin(annotation) in (typing.Union, types.UnionType) else ()
-    kinds = [_bare(kind) for kind in members or (annotation,) if kind is not type(None)]
-    if len(kinds) == 1:
-        kind = kinds[0]
-        if kind in (int, float, bool, Path):
-            return kind | None
-        if typing.get_origin(kind) is list:
-            return list[_bare(typing.get_args(kind)[0])] | None  # type: ignore[misc]
-    return str | None
-
-
-def _bare(kind: Any) -> Any:
-    """Take the checks off an annotated type."""
-    return typing.get_args(kind)[0] if typing.get_origin(kind) is Annotated else kind
 
 
 def _configure(pipeline: type, words: tuple[str, ...], given: dict[str, Any], config_file: Path | None) -> Any:

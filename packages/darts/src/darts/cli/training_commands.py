@@ -1,38 +1,65 @@
 """The commands that make a model out of labels; what they need loads when they are called."""
 
+import dataclasses
+import inspect
+import re
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, get_type_hints
 
 import typer
+from rich.markup import escape
+
+from darts.cli.arguments import command_line_type
+
+TRAIN_HELP = "Train a model on training data, or go on where a training was ended."
 
 _Samples = Annotated[Path, typer.Argument(help="Folder of training data.", show_default=False)]
 _Device = Annotated[str | None, typer.Option(help="As for inference; default a GPU where one works.")]
 _BlockKm = Annotated[float, typer.Option(help="Edge of the square blocks of ground that are held out, km.", min=0.01)]
 
 
-def train(
+def train() -> Any:
+    """Build the command `train`, with an option for every field of the options of training that a word can hold."""
+    from darts_training import TrainingOptions
+
+    helps = _attributes(TrainingOptions)
+    hints = get_type_hints(TrainingOptions)
+    options = [
+        inspect.Parameter(
+            field.name,
+            inspect.Parameter.KEYWORD_ONLY,
+            default=field.default,
+            annotation=Annotated[command_line_type(hints[field.name]), typer.Option(help=escape(helps[field.name]))],
+        )
+        for field in dataclasses.fields(TrainingOptions)
+        if field.name != "architecture"
+    ]
+    own = [each for each in inspect.signature(_train).parameters.values() if each.kind is not each.VAR_KEYWORD]
+
+    def command(**values: Any) -> None:
+        _train(**values)
+
+    command.__signature__ = inspect.Signature([*own, *options])  # type: ignore[attr-defined]
+    command.__annotations__ = {each.name: each.annotation for each in (*own, *options)}
+    app = typer.Typer(pretty_exceptions_enable=False, add_completion=False)
+    app.command("train", help=TRAIN_HELP)(command)
+    return typer.main.get_command(app)
+
+
+def _attributes(described: type) -> dict[str, str]:
+    """Return what the docstring of a class says of its attributes."""
+    text = (inspect.getdoc(described) or "").partition("Attributes:\n")[2].partition("\n\n")[0]
+    found = re.findall(r"^    (\w+): (.*(?:\n {8}.*)*)", text, re.MULTILINE)
+    return {name: " ".join(words.split()) for name, words in found}
+
+
+def _train(
+    *,
     data: _Samples,
     out: Annotated[Path, typer.Option(help="Folder of the model.", show_default=False)],
     from_model: Annotated[
         Path | None, typer.Option("--from", help="Model to go on from, file or folder.", show_default=False)
     ] = None,
-    arch: Annotated[str, typer.Option(help="Architecture of segmentation_models_pytorch.")] = "unet",
-    encoder: Annotated[str, typer.Option(help="Its encoder; weights begin at random.")] = "resnet34",
-    epochs: Annotated[int, typer.Option(help="Rounds.", min=1)] = 50,
-    steps_per_epoch: Annotated[
-        int | None, typer.Option(help="Batches of a round.", min=1, show_default="patches / batch size")
-    ] = None,
-    batch_size: Annotated[int, typer.Option(help="Patches of a batch.", min=2)] = 8,
-    crop: Annotated[
-        int | None,
-        typer.Option(help="Edge of what is cut out of a patch at random, pixels.", min=32, show_default="the patch"),
-    ] = None,
-    learning_rate: Annotated[float, typer.Option(help="Highest learning rate.", min=0)] = 1e-3,
-    loss: Annotated[str, typer.Option(help="Beside the focal loss: dice or tversky.")] = "dice",
-    focal_gamma: Annotated[float, typer.Option(help="Exponent of the focal loss; 0 for cross entropy.", min=0)] = 2.0,
-    patience: Annotated[
-        int, typer.Option(help="Rounds without a better validation after which training ends; 0 for never.", min=0)
-    ] = 10,
     folds: Annotated[
         int | None,
         typer.Option(help="Cross validation: train so many models, each without one fold.", min=2, show_default=False),
@@ -41,39 +68,19 @@ def train(
     buffer_m: Annotated[
         float, typer.Option(help="Distance between what is trained on and what is held out, m.", min=0)
     ] = 100,
-    min_object_size: Annotated[
-        int, typer.Option(help="Objects and slumps with fewer pixels do not count as objects in validation.", min=0)
-    ] = 32,
-    seed: Annotated[int, typer.Option(help="Seed of everything random.", min=0)] = 0,
-    threads: Annotated[int | None, typer.Option(help="Threads on the CPU.", min=1, show_default="all")] = None,
     license: Annotated[str, typer.Option(help="Licence of the model, for its card.")] = "",  # noqa: A002
     description: Annotated[str, typer.Option(help="What the model is for, for its card.")] = "",
     device: _Device = None,
     verbose: Annotated[int, typer.Option("-v", "--verbose", count=True, help="Say more.")] = 0,
+    **options: Any,
 ) -> None:
-    """Train a model on training data, or go on where a training was ended."""
     from darts.cli.training import run_training
     from darts_training import TrainingOptions
 
-    options = TrainingOptions(
-        arch=arch,
-        encoder=encoder,
-        epochs=epochs,
-        steps_per_epoch=steps_per_epoch,
-        batch_size=batch_size,
-        crop=crop,
-        learning_rate=learning_rate,
-        overlap_loss=loss,  # type: ignore[arg-type]  # checked there
-        focal_gamma=focal_gamma,
-        patience=patience or None,
-        min_object_px=min_object_size,
-        seed=seed,
-        threads=threads,
-    )
     run_training(
         data,
         out,
-        options,
+        TrainingOptions(**options),
         folds=folds,
         block_m=1000 * block_km,
         buffer_m=buffer_m,
