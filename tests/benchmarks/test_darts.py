@@ -15,7 +15,7 @@ from darts.run.executors import LaneExecutor, overlap_executor
 from darts.run.memory import MemoryGate
 from darts.run.records import STAGES, RunRecords, TileRecord
 from darts.run.status import run_status
-from support.night import make_scenes
+from support.soak import make_scenes
 from support.stages import SleepingWorker, make_tasks
 
 SECONDS = (1.0, 0.5, 2.0, 0.3, 0.5)
@@ -59,7 +59,7 @@ def test_a_fast_network_is_kept_busy_by_several_loaders_and_writers(benchmark, t
 
 _SCRIPT = """
 import json, resource, sys, time
-from support.night import pipeline
+from support.soak import pipeline
 values = json.loads(sys.argv[1])
 warm = pipeline(values | {"output_data_dir": values["output_data_dir"] + "-warm", "image_ids": values.pop("warm_ids")})
 warm.run()

@@ -19,7 +19,7 @@ import tomli_w
 from darts.demo import demo_model, make_sample_area
 from darts.run import exit_code, run
 from darts.run.cluster.connection import find_scheduler
-from support import cluster, night
+from support import cluster, soak
 
 pytestmark = pytest.mark.slow
 
@@ -47,7 +47,7 @@ def area(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Five small scenes, with a datacube of elevation."""
     folder = tmp_path_factory.mktemp("area")
     sample = make_sample_area(folder / "sample", seed=3, size=256)
-    night.make_scenes(sample.scene_dir, folder / "scenes", 5)
+    soak.make_scenes(sample.scene_dir, folder / "scenes", 5)
     paths = {"scenes_dir": folder / "scenes", "model_files": demo_model()}
     paths |= {"arcticdem_dir": sample.arcticdem_dir, "tcvis_dir": sample.tcvis_dir}
     values = {name: str(path) for name, path in paths.items()}
@@ -75,8 +75,8 @@ def test_any_number_of_workers_writes_the_bytes_of_a_serial_run(
 ) -> None:
     workers = ("--workers", executor[1]) if len(executor) > 1 else ()
     assert _map(area, tmp_path, "--executor", executor[0], *workers) == 0
-    assert night.describe(tmp_path) == night.describe(serial)
-    assert len(night.describe(serial)) > 25
+    assert soak.describe(tmp_path) == soak.describe(serial)
+    assert len(soak.describe(serial)) > 25
 
 
 def test_another_number_of_threads_gives_nearly_the_same(area: Path, serial: Path, tmp_path: Path) -> None:
@@ -96,7 +96,7 @@ def test_two_shards_at_once_write_the_bytes_of_a_serial_run(area: Path, serial: 
     command = ("inference", "planet-sequential", "--config-file", area / "run.toml", "--output-data-dir", tmp_path)
     with _darts(*command, "--shard", "0/2") as first, _darts(*command, "--shard", "1/2") as second:
         assert (first.wait(300), second.wait(300)) == (0, 0)
-    assert night.describe(tmp_path) == night.describe(serial)
+    assert soak.describe(tmp_path) == soak.describe(serial)
 
 
 def test_the_local_cluster_is_found_by_its_file_and_ends_on_a_signal(area: Path, serial: Path, tmp_path: Path) -> None:
@@ -109,7 +109,7 @@ def test_the_local_cluster_is_found_by_its_file_and_ends_on_a_signal(area: Path,
         process.send_signal(signal.SIGINT)
         assert process.wait(60) == 0
     assert not file.exists()
-    assert night.describe(serial) == night.describe(tmp_path / "out")
+    assert soak.describe(serial) == soak.describe(tmp_path / "out")
 
 
 def _listens_beyond_loopback(pid: int) -> list[str]:
@@ -189,9 +189,9 @@ def test_the_page_leads_to_results(area: Path, serial: Path, tmp_path: Path) -> 
     assert "missing" not in call("darts", "runs", "results")
     assert "5 of 5 done (100 %)" in call("darts", "status", "results")
     # A model of another name leaves its name in the files.
-    assert night.describe(tmp_path / "results").keys() == night.describe(serial).keys()
+    assert soak.describe(tmp_path / "results").keys() == soak.describe(serial).keys()
     block = _block("bash", "darts cluster local --workers 2")
     (tmp_path / "run.toml").write_text((tmp_path / "run.toml").read_text().replace('"results"', '"again"'))
     call("bash", "-c", f"set -m\n{block}wait")
-    assert night.describe(tmp_path / "again") == night.describe(tmp_path / "results")
+    assert soak.describe(tmp_path / "again") == soak.describe(tmp_path / "results")
     assert not (tmp_path / "scheduler.json").exists()

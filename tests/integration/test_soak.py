@@ -1,4 +1,4 @@
-"""A run survives the night: kills, a full disk, hundreds of tiles in one process."""
+"""Soak tests of a run: kills, a full disk, hundreds of tiles in one process."""
 
 import gc
 import json
@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 from darts.demo import SampleArea, make_sample_area
-from support.night import describe, make_scenes, pipeline
+from support.soak import describe, make_scenes, pipeline
 
 FULL = pytest.mark.slow
 
@@ -39,7 +39,7 @@ def _values(area: SampleArea, scenes: Path, output: Path) -> dict[str, str]:
 
 def _kill_and_restart(runs: list[dict]) -> list[dict]:
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
-    command = [sys.executable, "-m", "support.night", json.dumps(runs)]
+    command = [sys.executable, "-m", "support.soak", json.dumps(runs)]
     ended = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
     assert ended.returncode == 0, ended.stderr
     told = [json.loads(line) for line in ended.stdout.splitlines() if line.startswith("{")]
