@@ -38,7 +38,7 @@ def pipeline(values: dict):
 
 
 def describe(output: Path) -> dict[str, str]:
-    """Describe the content of a folder of results: a hash or the rows of every file that is no record of a run."""
+    """Describe a folder of results: a hash or the rows of every file, but for records of a run and its report."""
     import geopandas as gpd
     import pyogrio
 
@@ -47,7 +47,7 @@ def describe(output: Path) -> dict[str, str]:
     content = {}
     for path in sorted(output.rglob("*")):
         name = path.relative_to(output).as_posix()
-        if path.is_dir() or name.endswith(RECORD_KINDS) or name.startswith(".darts-"):
+        if path.is_dir() or name.endswith(RECORD_KINDS) or name.startswith((".darts-", "report/")):
             continue
         if path.suffix == ".gpkg":
             table = gpd.read_file(path, layer=pyogrio.list_layers(path)[0, 0])
