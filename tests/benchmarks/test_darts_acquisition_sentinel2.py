@@ -14,10 +14,10 @@ import pytest
 from numcodecs import Blosc
 
 from darts_acquisition.cube.shards import checked
+from darts_acquisition.scenes.bands import SCL, select_bands
 from darts_acquisition.scenes.raw import RawBand, RawGrid
 from darts_acquisition.scenes.scene import load_scene
 from darts_acquisition.scenes.store import RawStore
-from darts_acquisition.sentinel2.bands import SCL, select_bands
 from darts_utils import usable_cpus
 from support.made_up_scene import LEFT, MADE_UP, TOP, MadeUp
 

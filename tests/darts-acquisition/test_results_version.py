@@ -15,10 +15,10 @@ from darts_acquisition import (
     load_planet_scene,
     load_tcvis,
 )
+from darts_acquisition.scenes.bands import SCL, S2Band
 from darts_acquisition.scenes.raw import RawBand, RawGrid
 from darts_acquisition.scenes.scene import download_scene, load_scene
 from darts_acquisition.scenes.store import RawStore
-from darts_acquisition.sentinel2.bands import SCL, S2Band
 from support.made_up_scene import LEFT, MADE_UP, TOP, MadeUp
 from support.reference import assert_light, check_reference, waves
 

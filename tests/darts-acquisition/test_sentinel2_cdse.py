@@ -29,6 +29,7 @@ from darts_acquisition.errors import (
 )
 from darts_acquisition.io.retry import FetchCancellation, RetryPolicy, StoppedError, cancellable, nap
 from darts_acquisition.io.settings import RequestLimits
+from darts_acquisition.scenes.bands import REFLECTANCE_BANDS, SCL, quality_from_scl
 from darts_acquisition.scenes.store import RawStore
 from darts_acquisition.sentinel2 import (
     CDSESettings,
@@ -42,7 +43,6 @@ from darts_acquisition.sentinel2 import (
     load_cdse_s2_sr_scene,
     search_cdse_s2_sr,
 )
-from darts_acquisition.sentinel2.bands import REFLECTANCE_BANDS, SCL, quality_from_scl
 from darts_acquisition.sentinel2.item import asset_of, metadata_of
 from darts_utils import ParameterError
 from support.local_server import Answer, LocalServer

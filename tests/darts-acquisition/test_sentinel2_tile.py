@@ -9,8 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from darts_acquisition.errors import EmptySceneError, SceneError, SceneGridError
-from darts_acquisition.scenes.raw import RawBand, RawGrid, SceneMetadata
-from darts_acquisition.sentinel2.bands import (
+from darts_acquisition.scenes.bands import (
     REFLECTANCE_BANDS,
     SCL,
     band_named,
@@ -18,7 +17,8 @@ from darts_acquisition.sentinel2.bands import (
     reflectance_table,
     select_bands,
 )
-from darts_acquisition.sentinel2.tile import InMemory, _exact_line, build_tile
+from darts_acquisition.scenes.raw import RawBand, RawGrid, SceneMetadata
+from darts_acquisition.scenes.tile import InMemory, _exact_line, build_tile
 from darts_utils import NoDataError, ParameterError
 from support.sentinel2 import LEFT, TOP, expected_reflectance, random_scene
 

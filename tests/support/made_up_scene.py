@@ -6,10 +6,10 @@ from pathlib import Path
 
 import numpy as np
 
+from darts_acquisition.scenes.bands import SCL, S2Band
 from darts_acquisition.scenes.raw import RawBand, RawGrid, SceneMetadata
 from darts_acquisition.scenes.scene import download_scene
 from darts_acquisition.scenes.store import RawStore
-from darts_acquisition.sentinel2.bands import SCL, S2Band
 
 LEFT, TOP = 400_020.0, 7_600_020.0
 

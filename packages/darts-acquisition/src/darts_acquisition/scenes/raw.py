@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from darts_acquisition.errors import SceneError, SceneGridError
-from darts_acquisition.sentinel2.bands import TILE_RESOLUTION, S2Band
+from darts_acquisition.scenes.bands import TILE_RESOLUTION, S2Band
 
 if TYPE_CHECKING:
     from affine import Affine

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from darts_acquisition.errors import SceneNotStoredError
+from darts_acquisition.scenes.bands import SCL, S2Band, select_bands
 from darts_acquisition.scenes.raw import RawBand, SceneMetadata
 from darts_acquisition.scenes.store import RawStore
-from darts_acquisition.sentinel2.bands import SCL, S2Band, select_bands
-from darts_acquisition.sentinel2.tile import InMemory, Readable, build_tile
+from darts_acquisition.scenes.tile import InMemory, Readable, build_tile
 from darts_utils import step
 
 if TYPE_CHECKING:

@@ -19,8 +19,8 @@ import numpy as np
 
 from darts_acquisition.cube.shards import checked
 from darts_acquisition.errors import RawStoreError
+from darts_acquisition.scenes.bands import SCL, S2Band, select_bands
 from darts_acquisition.scenes.raw import RawBand, RawGrid, SceneMetadata
-from darts_acquisition.sentinel2.bands import SCL, S2Band, select_bands
 from darts_utils import step, usable_cpus
 
 if TYPE_CHECKING:

@@ -10,11 +10,11 @@ import numpy as np
 
 from darts_acquisition.errors import SceneGridError, SceneNotFoundError, SceneReadError
 from darts_acquisition.io.store import RemoteFile, Store
+from darts_acquisition.scenes.bands import SCL, S2Band
 from darts_acquisition.scenes.raw import RawBand, RawGrid, SceneMetadata
 from darts_acquisition.scenes.scene import download_scene, load_scene
 from darts_acquisition.scenes.selection import check_scene_id
 from darts_acquisition.scenes.store import RawStore
-from darts_acquisition.sentinel2.bands import SCL, S2Band
 from darts_acquisition.sentinel2.cdse_search import find_items
 from darts_acquisition.sentinel2.item import SOURCE, Asset, asset_of, metadata_of
 from darts_acquisition.sentinel2.settings import CDSESettings

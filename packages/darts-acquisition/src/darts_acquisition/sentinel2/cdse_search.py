@@ -8,9 +8,9 @@ from darts_acquisition.errors import ServiceError
 from darts_acquisition.io.failures import public_url
 from darts_acquisition.io.stac import make_stac_io
 from darts_acquisition.scenes.area import Area
+from darts_acquisition.scenes.bands import SCL, select_bands
 from darts_acquisition.scenes.search import Target, check_all_found, read_footprint, read_percent, scene_table
 from darts_acquisition.scenes.selection import Conditions, Selection, check_scene_id, make_selection, unique
-from darts_acquisition.sentinel2.bands import SCL, select_bands
 from darts_acquisition.sentinel2.item import download_bytes, parse_datetime, tile_of
 from darts_acquisition.sentinel2.settings import CDSESettings
 from darts_utils import DartsError

@@ -16,11 +16,11 @@ from darts_acquisition.errors import LoginError, SceneError, SceneNotFoundError,
 from darts_acquisition.io.earthengine import EarthEngineClient
 from darts_acquisition.io.retry import stoppable
 from darts_acquisition.io.settings import EarthEngineSettings
+from darts_acquisition.scenes.bands import SCL, S2Band
 from darts_acquisition.scenes.raw import RawBand, RawGrid, SceneMetadata
 from darts_acquisition.scenes.scene import download_scene, load_scene
 from darts_acquisition.scenes.selection import check_scene_id
 from darts_acquisition.scenes.store import RawStore
-from darts_acquisition.sentinel2.bands import SCL, S2Band
 from darts_acquisition.sentinel2.gee_search import HARMONIZED, Collection, check_collection
 from darts_utils import step
 

@@ -7,9 +7,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 from darts_acquisition.errors import SceneError
+from darts_acquisition.scenes.bands import SCL, S2Band
 from darts_acquisition.scenes.raw import RawGrid, SceneMetadata
 from darts_acquisition.scenes.selection import is_official, parse_baseline
-from darts_acquisition.sentinel2.bands import SCL, S2Band
 
 SOURCE = "cdse"
 _SCALE = 1e-4

@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 from darts_acquisition.io.s3 import find_credentials
 from darts_acquisition.io.settings import EarthEngineSettings
+from darts_acquisition.scenes.bands import SCL, select_bands
+from darts_acquisition.scenes.mgrs import mgrs_tile_geobox
 from darts_acquisition.scenes.raw import RawGrid, tile_geobox
 from darts_acquisition.scenes.selection import Source, check_scene_id, newest_baselines, tile_of_scene
 from darts_acquisition.scenes.store import RawStore, write_raw_bands
 from darts_acquisition.sentinel2 import cdse, gee
-from darts_acquisition.sentinel2.bands import SCL, select_bands
 from darts_acquisition.sentinel2.cdse_search import search_cdse_s2_sr
 from darts_acquisition.sentinel2.gee import check_login as check_earth_engine
 from darts_acquisition.sentinel2.gee_search import search_gee_s2_sr
-from darts_acquisition.sentinel2.mgrs import mgrs_tile_geobox
 from darts_acquisition.sentinel2.settings import CDSESettings
 from darts_utils import ParameterError
 

@@ -10,9 +10,9 @@ from dataclasses import replace
 from typing import Any
 
 from darts_acquisition.errors import SceneError, SceneGridError, SceneNameError
+from darts_acquisition.scenes.bands import TILE_RESOLUTION, S2Band, select_bands
 from darts_acquisition.scenes.raw import RawGrid, SceneMetadata
 from darts_acquisition.scenes.selection import Source, check_scene_id
-from darts_acquisition.sentinel2.bands import TILE_RESOLUTION, S2Band, select_bands
 from darts_acquisition.sentinel2.item import parse_datetime, tile_of
 
 SOURCE = "cdse-mosaic"

@@ -12,12 +12,12 @@ import numpy as np
 from darts_acquisition.errors import EmptySceneError, SceneGridError, SceneNotFoundError
 from darts_acquisition.io.raster import Layer, RasterReader
 from darts_acquisition.io.store import Store
+from darts_acquisition.scenes.bands import S2Band
 from darts_acquisition.scenes.quality import Scaling, over_row_blocks
 from darts_acquisition.scenes.raw import RawBand, RawGrid, SceneMetadata, tile_geobox
 from darts_acquisition.scenes.scene import download_bands, load_bands
 from darts_acquisition.scenes.store import RawStore
-from darts_acquisition.sentinel2.bands import S2Band
-from darts_acquisition.sentinel2.tile import Readable
+from darts_acquisition.scenes.tile import Readable
 from darts_acquisition.sentinel2_mosaics.item import (
     MOSAIC_BANDS,
     NODATA,

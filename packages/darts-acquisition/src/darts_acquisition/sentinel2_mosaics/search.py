@@ -10,9 +10,9 @@ from darts_acquisition.errors import ServiceError
 from darts_acquisition.io.failures import public_url
 from darts_acquisition.io.stac import make_stac_io
 from darts_acquisition.scenes.area import Area
+from darts_acquisition.scenes.mgrs import mgrs_tile_geobox
 from darts_acquisition.scenes.search import read_footprint, scene_table
 from darts_acquisition.scenes.selection import Interval, check_tile_id, make_selection, unique
-from darts_acquisition.sentinel2.mgrs import mgrs_tile_geobox
 from darts_acquisition.sentinel2_mosaics.item import MOSAIC_BANDS, asset_of, begin_of, check_mosaic_id, tile_of_mosaic
 from darts_acquisition.sentinel2_mosaics.settings import CDSEMosaicSettings
 from darts_utils import DartsError, ParameterError

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from darts_acquisition.errors import SceneNotStoredError
 from darts_acquisition.io.s3 import find_credentials
+from darts_acquisition.scenes.mgrs import mgrs_tile_geobox
 from darts_acquisition.scenes.raw import tile_geobox
 from darts_acquisition.scenes.store import RawStore
-from darts_acquisition.sentinel2.mgrs import mgrs_tile_geobox
 from darts_acquisition.sentinel2_mosaics.item import (
     MOSAIC_BANDS,
     OBSERVATIONS,

@@ -12,8 +12,8 @@ from darts_acquisition.errors import AreaError, ServiceError
 from darts_acquisition.io.failures import public_url
 from darts_acquisition.io.http import HttpClient
 from darts_acquisition.io.settings import RequestLimits
+from darts_acquisition.scenes.bands import TILE_RESOLUTION
 from darts_acquisition.scenes.selection import check_tile_id
-from darts_acquisition.sentinel2.bands import TILE_RESOLUTION
 from darts_utils import ParameterError, atomic_path
 
 if TYPE_CHECKING:

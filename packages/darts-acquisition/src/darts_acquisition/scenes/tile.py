@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from darts_acquisition.errors import EmptySceneError
+from darts_acquisition.scenes.bands import SCL, S2Band, quality_from_scl, reflectance_table
 from darts_acquisition.scenes.raw import RawBand, RawGrid, SceneMetadata, tile_geobox
-from darts_acquisition.sentinel2.bands import SCL, S2Band, quality_from_scl, reflectance_table
 from darts_acquisition.tile import as_variable
 from darts_utils import OPTICAL_BANDS, step
 
