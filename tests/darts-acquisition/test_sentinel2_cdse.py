@@ -270,7 +270,7 @@ def test_months_and_years_are_one_query_each(many):
 def test_all_pages_are_read(many):
     stac, settings = many
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("darts_acquisition.sentinel2.cdse_search._PAGE_SIZE", 5)
+        patch.setattr("darts_acquisition.scenes.search._PAGE_SIZE", 5)
         found = search_cdse_s2_sr(tile_ids=["8wma", "T33UVP"], settings=settings)
     assert months_of(found.index) == list(range(1, 13))
     assert stac.paths().count("/search") == 3

@@ -12,7 +12,7 @@ from darts_utils import ParameterError
 
 Source = Literal["cdse", "gee"]
 
-_FIRST_YEAR = 2015
+FIRST_YEAR = 2015
 _CDSE_NAME = re.compile(r"S2[A-D]_MSIL2A_\d{8}T\d{6}_N\d{4}_R\d{3}_T\d{2}[A-Z]{3}_\d{8}T\d{6}")
 _GEE_NAME = re.compile(r"\d{8}T\d{6}_\d{8}T\d{6}_T\d{2}[A-Z]{3}")
 _TILE = re.compile(r"(?P<zone>\d{1,2})(?P<square>[C-HJ-NP-X][A-HJ-NP-Z][A-HJ-NP-V])")
@@ -258,12 +258,12 @@ def _calendar(months: Sequence[int] | None, years: Sequence[int] | None) -> tupl
         if not 1 <= month <= 12:
             raise ParameterError(f"months holds {month}; expected 1 to 12.")
     for year in years or ():
-        if not _FIRST_YEAR <= year <= today.year:
-            raise ParameterError(f"years holds {year}; Sentinel-2 has images from {_FIRST_YEAR} to {today.year}.")
+        if not FIRST_YEAR <= year <= today.year:
+            raise ParameterError(f"years holds {year}; Sentinel-2 has images from {FIRST_YEAR} to {today.year}.")
     if (months is not None and not months) or (years is not None and not years):
         raise ParameterError("months or years is empty; name at least one, or leave the option out.")
     spans: list[Interval] = []
-    for year in sorted(set(years or range(_FIRST_YEAR, today.year + 1))):
+    for year in sorted(set(years or range(FIRST_YEAR, today.year + 1))):
         if months is None:
             spans.append(_interval(date(year, 1, 1), date(year, 12, 31)))
             continue

@@ -5,13 +5,13 @@ Nothing that is in its place is ever changed, so a process that dies leaves what
 write the same scene at once cannot mix their data.
 """
 
-import contextlib
 import json
 import math
 import os
 import shutil
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +19,7 @@ import numpy as np
 
 from darts_acquisition.cube.shards import checked
 from darts_acquisition.errors import RawStoreError
-from darts_acquisition.scenes.bands import SCL, S2Band, select_bands
+from darts_acquisition.scenes.bands import S2Band, bands_of_scene
 from darts_acquisition.scenes.raw import RawBand, RawGrid, SceneMetadata
 from darts_utils import step, usable_cpus
 
@@ -57,6 +57,18 @@ class RawStore:
             return set()
         folders = (entry for entry in path.iterdir() if not entry.name.startswith(".") and entry.is_dir())
         return {folder.name for folder in folders if _is_whole(folder)}
+
+    def missing(self, source: str, scene_id: str, wanted: Sequence[S2Band]) -> list[S2Band]:
+        """List those of some bands of a scene that are not present."""
+        present = self.bands(source, scene_id)
+        return [band for band in wanted if band.number not in present]
+
+    def files(self, source: str, scene_id: str, wanted: Sequence[S2Band]) -> list[Path]:
+        """List the files of some bands of a scene, and before them its own; none unless all bands are present."""
+        if self.missing(source, scene_id, wanted):
+            return []
+        folder, numbers = self.path(source, scene_id), sorted(band.number for band in wanted)
+        return [folder / "zarr.json", *(file for each in numbers for file in sorted(_files(folder / each)))]
 
     def scenes(self, source: str) -> list[str]:
         """List the scenes of a source of which at least one band is present."""
@@ -186,7 +198,7 @@ def _write_array(path: Path, raw: RawBand) -> None:
         compressors=_codecs(values.dtype),
         fill_value=0,
         dimension_names=("y", "x"),
-        attributes=raw.grid.to_attrs(),
+        attributes=asdict(raw.grid),
         config={"write_empty_chunks": True},
     )
     array[:] = values
@@ -235,12 +247,7 @@ def _is_whole(path: Path) -> bool:
 
 
 def _files(folder: Path) -> Iterator[Path]:
-    with contextlib.suppress(FileNotFoundError):
-        for entry in os.scandir(folder):
-            if entry.is_dir():
-                yield from _files(Path(entry.path))
-            else:
-                yield Path(entry.path)
+    return (Path(place) / name for place, _, names in os.walk(folder) for name in names)
 
 
 def write_raw_bands(
@@ -268,7 +275,7 @@ def write_raw_bands(
     """
     Path(folder).mkdir(parents=True, exist_ok=True)
     files = []
-    for band in (*select_bands(bands), SCL):
+    for band in bands_of_scene(bands):
         with step("write raw band"):
             files.append(_write(store.open(source, scene_id, band), band, Path(folder) / f"{band.number}.tif"))
     return files

@@ -1,23 +1,22 @@
-"""Raw bands to a tile: reflectance, scene classification and quality on one grid of 10 m."""
+"""Raw bands to a tile: reflectance and quality on one grid of 10 m."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
 from darts_acquisition.errors import EmptySceneError
-from darts_acquisition.scenes.bands import SCL, S2Band, quality_from_scl, reflectance_table
-from darts_acquisition.scenes.raw import RawBand, RawGrid, SceneMetadata, tile_geobox
-from darts_acquisition.tile import as_variable
-from darts_utils import OPTICAL_BANDS, step
+from darts_acquisition.scenes.bands import S2Band
+from darts_acquisition.scenes.quality import Scaling, row_blocks
+from darts_acquisition.scenes.raw import RawGrid, SceneMetadata, tile_geobox
+from darts_acquisition.tile import as_band, as_variable
+from darts_utils import BANDS, OPTICAL_BANDS, step
 
 if TYPE_CHECKING:
     import xarray as xr
 
-_ROWS = 183
-"""Rows of a band in memory that a thread converts at once."""
 _ROWS_IN_CACHE = 16
 """Rows that go through all steps of the conversion at once, so that what lies between them stays in the cache."""
 
@@ -41,19 +40,6 @@ class Readable(Protocol):
         """Read rows of raw integers."""
 
 
-class InMemory:
-    """A band in memory, read like one in the store."""
-
-    def __init__(self, raw: RawBand) -> None:
-        self.band, self.grid = raw.band, raw.grid
-        self.rows_at_once = _ROWS
-        self._values = raw.values
-
-    def read(self, rows: slice = slice(None)) -> np.ndarray:
-        """Return a view of rows."""
-        return self._values[rows]
-
-
 def build_tile(
     metadata: SceneMetadata, bands: Sequence[Readable], data_source: str, workers: int | None = None
 ) -> "xr.Dataset":
@@ -61,121 +47,87 @@ def build_tile(
 
     Pixels of 20 m and 60 m become squares of 2 × 2 and 6 × 6 pixels, which is what nearest neighbour gives on grids
     that share their corner. A pixel without data in one of blue, green, red and nir, as far as they are loaded, has
-    quality 0, and so has one without a class.
+    quality 0.
 
     Args:
         metadata: The scene.
-        bands: Reflectance bands and the scene classification.
+        bands: Reflectance bands, and the one that says how good pixels are.
         data_source: Attribute that every variable gets.
         workers: Threads that read and convert; None for one per processor.
 
     Returns:
-        Dataset with dimensions (y, x): reflectance as float32 (1, NaN where DN is 0), `s2_scl` as uint8 (0 no data),
-        `quality_data_mask` as uint8 (0 invalid, 1 low, 2 high).
+        Dataset with dimensions (y, x): reflectance as float32 (1, NaN where there is no data), the other band if the
+        band table knows it (`s2_scl`, uint8), and `quality_data_mask` as uint8 (0 invalid, 1 low, 2 high).
 
     Raises:
         SceneGridError: If the bands do not share one grid.
-        EmptySceneError: If every pixel of every reflectance band is 0, whatever the scene classification says.
+        EmptySceneError: If no pixel of any reflectance band has data, whatever the other band says.
         RawStoreError: If a stored band is damaged.
     """
     import xarray as xr
 
     geobox = tile_geobox({item.band.name: (item.band, item.grid) for item in bands}, metadata.scene_id)
     shape = (geobox.shape[0], geobox.shape[1])
-    arrays = {item.band.name: np.empty(shape, "uint8" if item.band is SCL else "float32") for item in bands}
-    arrays["quality_data_mask"] = quality = np.empty(shape, "uint8")
-    with ThreadPoolExecutor(workers, thread_name_prefix="darts-s2") as pool, step("read raw bands"):
-        # The classes decide on the quality first, then pixels without data in a band take theirs away.
-        _run(pool, [_Classes(item, arrays[SCL.name], quality) for item in bands if item.band is SCL])
-        reflectance = [_Reflectance(item, arrays[item.band.name], quality) for item in bands if item.band is not SCL]
-        _run(pool, reflectance)
-    if reflectance and not any(band.has_data for band in reflectance):
-        names = ", ".join(band.item.band.name for band in reflectance)
-        raise EmptySceneError(f"Scene {metadata.scene_id} holds no data: all pixels of {names} are 0. Nothing to map.")
-    order = [item.band.name for item in bands if item.band is not SCL]
-    variables = {
-        name: as_variable(arrays[name], geobox, _attrs(name, bands, data_source))
-        for name in (*order, SCL.name, "quality_data_mask")
+    reflectance = [item for item in bands if item.band.quality is None]
+    classes = [item for item in bands if item.band.quality is not None]
+    shown = [item.band for item in (*reflectance, *classes) if item.band.quality is None or item.band.name in BANDS]
+    arrays = {band.name: np.empty(shape, "float32" if band.quality is None else band.dtype) for band in shown}
+    quality = np.empty(shape, "uint8")
+    scalings = {
+        item.band.name: Scaling(item.grid.scale, item.grid.offset, (item.band.nodata,), item.band.dtype)
+        for item in reflectance
     }
+    with_data: set[str] = set()
+
+    def classify(band: S2Band, values: np.ndarray, target: slice) -> None:
+        if band.name in arrays:
+            _enlarge(values, band.factor, arrays[band.name][target])
+        if band.quality is not None:
+            _enlarge(band.quality(values), band.factor, quality[target])
+
+    def convert(band: S2Band, values: np.ndarray, target: slice) -> None:
+        """Write reflectance, each value once, out of the cache; and quality 0 where there is no data."""
+        out, factor = arrays[band.name][target], band.factor
+        for rows in row_blocks(len(values), _ROWS_IN_CACHE):
+            part, place = values[rows], slice(rows.start * factor, rows.stop * factor)
+            small = out[place] if factor == 1 else np.empty(part.shape, "float32")
+            missing = scalings[band.name].convert(part, small)
+            if factor > 1:
+                _enlarge(small, factor, out[place])
+            if missing is None or not missing.all():
+                with_data.add(band.name)
+            if missing is not None and band.name in OPTICAL_BANDS:
+                # Threads that do so for other bands at the same time write the same zeros.
+                quality[target][place][missing.repeat(factor, axis=0).repeat(factor, axis=1)] = 0
+
+    with ThreadPoolExecutor(workers, thread_name_prefix="darts-s2") as pool, step("read raw bands"):
+        # What decides on the quality comes first, then pixels without data in a band take theirs away.
+        _run(pool, classes, classify)
+        _run(pool, reflectance, convert)
+    if reflectance and not with_data:
+        raise EmptySceneError(
+            f"Scene {metadata.scene_id} holds no data: all pixels of {', '.join(scalings)} are "
+            f"{reflectance[0].band.nodata}. Nothing to map."
+        )
+    variables = {
+        band.name: as_variable(arrays[band.name], geobox, band.attrs(data_source=data_source)) for band in shown
+    }
+    variables["quality_data_mask"] = as_band("quality_data_mask", quality, geobox, data_source)
     angles = {name: metadata.attrs.get(name, math.nan) for name in ("azimuth", "elevation")}
     return xr.Dataset(variables, attrs={"tile_id": metadata.scene_id} | metadata.attrs | angles)
 
 
-def _attrs(name: str, bands: Sequence[Readable], data_source: str) -> dict[str, str]:
-    from darts_utils import band_attrs
+def _run(pool: ThreadPoolExecutor, bands: Sequence[Readable], work: Callable[[S2Band, np.ndarray, slice], Any]) -> None:
+    """Work on all rows of some bands, as they are read: band, rows, and where these lie in the tile."""
 
-    for item in bands:
-        if item.band.name == name:
-            return item.band.attrs(data_source=data_source)
-    return band_attrs(name, data_source=data_source)
+    def read(task: tuple[Readable, slice]) -> None:
+        item, rows = task
+        factor = item.band.factor
+        work(item.band, item.read(rows), slice(rows.start * factor, rows.stop * factor))
 
-
-class _Classes:
-    """Brings rows of the scene classification onto the tile's grid, and the quality that follows from it."""
-
-    def __init__(self, item: Readable, out: np.ndarray, quality: np.ndarray) -> None:
-        self.item, self._out, self._quality = item, out, quality
-
-    def convert(self, rows: slice) -> None:
-        """Read and write some rows, counted in those of the band."""
-        factor = self.item.band.factor
-        values = self.item.read(rows)
-        target = slice(rows.start * factor, rows.stop * factor)
-        _enlarge(values, factor, self._out[target])
-        _enlarge(quality_from_scl(values), factor, self._quality[target])
-
-
-class _Reflectance:
-    """Brings rows of a band onto the tile's grid as reflectance. Each value goes to memory once, out of the cache."""
-
-    def __init__(self, item: Readable, out: np.ndarray, quality: np.ndarray) -> None:
-        self.item, self._out, self._quality = item, out, quality
-        self.has_data = False
-        self._table = reflectance_table(item.grid.scale, item.grid.offset)
-        self._line = _exact_line(item.grid.scale, item.grid.offset, self._table)
-
-    def convert(self, rows: slice) -> None:
-        """Read and write some rows, counted in those of the band."""
-        factor = self.item.band.factor
-        values = self.item.read(rows)
-        first = rows.start * factor
-        for part in _row_blocks(len(values), _ROWS_IN_CACHE):
-            target = slice(first + part.start * factor, first + part.stop * factor)
-            self._convert(values[part], factor, self._out[target], self._quality[target])
-
-    def _convert(self, values: np.ndarray, factor: int, out: np.ndarray, quality: np.ndarray) -> None:
-        small = out if factor == 1 else np.empty(values.shape, "float32")
-        if self._line is None:
-            # Every value is an index of the table; "clip" only spares numpy the check and its buffer.
-            np.take(self._table, values, out=small, mode="clip")
-        else:
-            shift, divisor = self._line
-            np.copyto(small, values)
-            np.subtract(small, shift, out=small)
-            np.divide(small, divisor, out=small)
-        if not self.has_data and values.any():
-            self.has_data = True  # threads that find that at the same time write the same
-        if values.min() == 0:
-            empty = values == 0
-            small[empty] = np.nan
-            if self.item.band.name in OPTICAL_BANDS:
-                # Threads that do so for other bands at the same time write the same zeros.
-                quality[_enlarged(empty, factor)] = 0
-        if factor > 1:
-            _enlarge(small, factor, out)
-
-
-def _exact_line(scale: float, offset: float, table: np.ndarray) -> tuple[np.float32, np.float32] | None:
-    """Return shift and divisor for which ``(DN - shift) / divisor`` in float32 is the table's value, bit by bit.
-
-    The scales and offsets of Sentinel-2, 0.0001 and -0.1, are such: a difference of two integers is exact, and IEEE 754
-    rounds a quotient once. That takes a third of the time of looking up. Checked for all DN but 0; None if one differs.
-    """
-    if not 0 < scale <= 1:
-        return None
-    shift, divisor = np.float32(round(-offset / scale)), np.float32(round(1 / scale))
-    line = (np.arange(len(table), dtype="float32") - shift) / divisor
-    return (shift, divisor) if np.array_equal(line[1:].view("uint32"), table[1:].view("uint32")) else None
+    tasks = [(item, rows) for item in bands for rows in row_blocks(item.grid.shape[0], item.rows_at_once)]
+    for _ in pool.map(read, tasks):
+        pass
 
 
 def _enlarge(values: np.ndarray, factor: int, out: np.ndarray) -> None:
@@ -185,21 +137,3 @@ def _enlarge(values: np.ndarray, factor: int, out: np.ndarray) -> None:
         first[:, col::factor] = values
     for line in range(1, factor):
         out[line::factor] = first
-
-
-def _enlarged(values: np.ndarray, factor: int) -> np.ndarray:
-    return values.repeat(factor, axis=0).repeat(factor, axis=1) if factor > 1 else values
-
-
-def _row_blocks(height: int, rows: int) -> Iterator[slice]:
-    for start in range(0, height, rows):
-        yield slice(start, min(start + rows, height))
-
-
-def _run(pool: ThreadPoolExecutor, conversions: "Sequence[_Classes | _Reflectance]") -> None:
-    """Convert all rows of some bands."""
-    tasks = [
-        (each, rows) for each in conversions for rows in _row_blocks(each.item.grid.shape[0], each.item.rows_at_once)
-    ]
-    for _ in pool.map(lambda task: task[0].convert(task[1]), tasks):
-        pass

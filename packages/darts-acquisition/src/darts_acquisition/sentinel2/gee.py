@@ -16,12 +16,13 @@ from darts_acquisition.errors import LoginError, SceneError, SceneNotFoundError,
 from darts_acquisition.io.earthengine import EarthEngineClient
 from darts_acquisition.io.retry import stoppable
 from darts_acquisition.io.settings import EarthEngineSettings
-from darts_acquisition.scenes.bands import SCL, S2Band
+from darts_acquisition.scenes.bands import SCL, S2Band, bands_of_scene
 from darts_acquisition.scenes.raw import RawBand, RawGrid, SceneMetadata
 from darts_acquisition.scenes.scene import download_scene, load_scene
 from darts_acquisition.scenes.selection import check_scene_id
 from darts_acquisition.scenes.store import RawStore
 from darts_acquisition.sentinel2.gee_search import HARMONIZED, Collection, check_collection
+from darts_acquisition.sentinel2.item import in_utc
 from darts_utils import step
 
 if TYPE_CHECKING:
@@ -62,8 +63,8 @@ def download_gee_s2_sr_scene(
         ServiceError: If the service refuses or fails.
         SceneError: If the image is not what the collection's description says.
     """
-    provider = _EarthEngine(collection, settings)
-    download_scene(provider, check_scene_id(scene_id, "gee"), RawStore(store), bands)
+    provider, name = EarthEngineProvider(settings, collection), check_scene_id(scene_id, "gee")
+    download_scene(provider, name, RawStore(store), bands_of_scene(bands))
 
 
 def load_gee_s2_sr_scene(
@@ -95,13 +96,8 @@ def load_gee_s2_sr_scene(
         RawStoreError: If the stored scene is damaged.
         DartsError: All that `download_gee_s2_sr_scene` raises.
     """
-    provider, name = _EarthEngine(collection, settings), check_scene_id(scene_id, "gee")
-    return load_scene(provider, name, None if store is None else RawStore(store), bands, offline)
-
-
-def scene_grid(scene_id: str, settings: EarthEngineSettings | None) -> RawGrid:
-    """Return the grid of a scene's classification, which covers the same ground as its bands."""
-    return _grid(_EarthEngine(HARMONIZED, settings).describe(scene_id), SCL, 0.0, scene_id)
+    provider, name = EarthEngineProvider(settings, collection), check_scene_id(scene_id, "gee")
+    return load_scene(provider, name, store, bands_of_scene(bands), offline)
 
 
 def check_login(settings: EarthEngineSettings | None) -> None:
@@ -118,16 +114,20 @@ def check_login(settings: EarthEngineSettings | None) -> None:
         logger.warning("%s", error)
 
 
-class _EarthEngine:
+class EarthEngineProvider:
     """Earth Engine as a provider of raw scenes."""
 
     data_source = "Sentinel-2 L2A"
 
-    def __init__(self, collection: Collection, settings: EarthEngineSettings | None) -> None:
+    def __init__(self, settings: EarthEngineSettings | None, collection: Collection = HARMONIZED) -> None:
         check_collection(collection)
         self.source = "gee" if collection == HARMONIZED else "gee-S2_SR"
         self._collection = collection
         self._client = EarthEngineClient(settings)
+
+    def grid(self, scene_id: str) -> RawGrid:
+        """Return the grid as the catalogue says it, see `Provider`."""
+        return _grid(self._describe(scene_id), SCL, 0.0, scene_id)
 
     def fetch(
         self,
@@ -135,8 +135,9 @@ class _EarthEngine:
         bands: Sequence[S2Band],
         folder: Path,  # noqa: ARG002 - nothing of a band is kept half-way
     ) -> tuple[SceneMetadata, Iterator[RawBand]]:
+        """Fetch bands, see `Provider`."""
         with step("search scene"):
-            described = self.describe(scene_id)
+            described = self._describe(scene_id)
         metadata = _metadata(self.source, scene_id, described["properties"])
         offset = 0.0
         taken = datetime.fromisoformat(metadata.attrs["time"])
@@ -145,7 +146,7 @@ class _EarthEngine:
         grids = [_grid(described, band, offset, scene_id) for band in bands]
         return metadata, (self._fetch(scene_id, band, grid) for band, grid in zip(bands, grids, strict=True))
 
-    def describe(self, scene_id: str) -> dict[str, Any]:
+    def _describe(self, scene_id: str) -> dict[str, Any]:
         """Return what Earth Engine says of an image."""
 
         def request() -> Any:
@@ -223,7 +224,7 @@ def _metadata(source: str, scene_id: str, properties: Mapping[str, Any]) -> Scen
     if not isinstance(start, int | float):
         raise SceneError(f"Scene {scene_id}: system:time_start is {start!r}; expected milliseconds.")
     attrs: dict[str, Any] = {
-        "time": datetime.fromtimestamp(start / 1000, UTC).isoformat().replace("+00:00", "Z"),
+        "time": in_utc(datetime.fromtimestamp(start / 1000, UTC)),
         "s2_source": source,
         "s2_scene_id": scene_id,
     }

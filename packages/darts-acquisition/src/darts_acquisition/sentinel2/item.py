@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from darts_acquisition.errors import SceneError
-from darts_acquisition.scenes.bands import SCL, S2Band
+from darts_acquisition.scenes.bands import S2Band
 from darts_acquisition.scenes.raw import RawGrid, SceneMetadata
 from darts_acquisition.scenes.selection import is_official, parse_baseline
 
@@ -45,7 +45,7 @@ def metadata_of(item: Mapping[str, Any]) -> SceneMetadata:
     """
     scene_id, properties = str(item["id"]), item["properties"]
     attrs: dict[str, Any] = {
-        "time": _utc(properties.get("datetime") or properties.get("start_datetime"), scene_id),
+        "time": in_utc(parse_datetime(properties.get("datetime") or properties.get("start_datetime"), scene_id)),
         "s2_source": SOURCE,
         "s2_scene_id": scene_id,
     }
@@ -86,29 +86,35 @@ def asset_of(item: Mapping[str, Any], band: S2Band) -> Asset:
     if band.cdse_asset not in assets:
         raise SceneError(f"Scene {scene_id} has no asset {band.cdse_asset}; it has {', '.join(sorted(assets))}.")
     asset = assets[band.cdse_asset]
-    where = f"Scene {scene_id}, asset {band.cdse_asset}"
+    where, properties = f"Scene {scene_id}, asset {band.cdse_asset}", item["properties"]
+    of_all = {name: properties.get(name) for name in ("proj:code", "proj:epsg")}
+    scaling = (1.0, 0.0) if band.quality else _scaling(asset, properties, where)
     size = asset.get("file:size")
     return Asset(
         band,
         str(asset["href"]),
         None if size is None else int(size),
         asset.get("file:checksum"),
-        _grid(item, asset, band, where),
+        grid_of(asset, of_all, where, scaling),
     )
 
 
-def _grid(item: Mapping[str, Any], asset: Mapping[str, Any], band: S2Band, where: str) -> RawGrid:
-    properties = item["properties"]
-    code = asset.get("proj:code") or properties.get("proj:code")
-    if code is None:
-        number = asset.get("proj:epsg") or properties.get("proj:epsg")
-        code = None if number is None else f"EPSG:{number}"
-    transform, shape = asset.get("proj:transform"), asset.get("proj:shape")
-    if code is None or transform is None or shape is None:
-        raise SceneError(f"{where}: the item lacks proj:code, proj:transform or proj:shape.")
-    scale, offset = (1.0, 0.0) if band is SCL else _scaling(asset, properties, where)
-    a, b, c, d, e, f = (float(value) for value in transform[:6])
-    return RawGrid(str(code), (a, b, c, d, e, f), (int(shape[0]), int(shape[1])), scale, offset)
+def grid_of(asset: Mapping[str, Any], general: Mapping[str, Any], where: str, scaling: tuple[float, float]) -> RawGrid:
+    """Return where the pixels of an asset lie, by what it says itself, or else in `general`.
+
+    Raises:
+        SceneError: If neither says it.
+    """
+    said: dict[str, Any] = {
+        name: asset.get(f"proj:{name}") or general.get(f"proj:{name}")
+        for name in ("code", "epsg", "transform", "shape")
+    }
+    try:
+        a, b, c, d, e, f = (float(value) for value in said["transform"][:6])
+        height, width = (int(size) for size in said["shape"])
+        return RawGrid(str(said["code"] or f"EPSG:{int(said['epsg'])}"), (a, b, c, d, e, f), (height, width), *scaling)
+    except (TypeError, ValueError, IndexError) as error:
+        raise SceneError(f"{where}: the item lacks proj:code, proj:transform or proj:shape.") from error
 
 
 def _scaling(asset: Mapping[str, Any], properties: Mapping[str, Any], where: str) -> tuple[float, float]:
@@ -141,8 +147,9 @@ def _angle(properties: Mapping[str, Any], name: str, low: float, high: float, sc
     return float(value)
 
 
-def _utc(text: Any, scene_id: str) -> str:
-    return parse_datetime(text, scene_id).isoformat().replace("+00:00", "Z")
+def in_utc(timestamp: datetime) -> str:
+    """Write a time in UTC as ISO 8601."""
+    return timestamp.isoformat().replace("+00:00", "Z")
 
 
 def parse_datetime(text: Any, scene_id: str) -> datetime:
