@@ -94,11 +94,12 @@ def build_tile(
             missing = scalings[band.name].convert(part, small)
             if factor > 1:
                 _enlarge(small, factor, out[place])
-            if missing is None or not missing.all():
+            if missing is None or (band.name not in with_data and not missing.all()):
                 with_data.add(band.name)
             if missing is not None and band.name in OPTICAL_BANDS:
+                where = missing if factor == 1 else np.kron(missing, np.ones((factor, factor), bool))
                 # Threads that do so for other bands at the same time write the same zeros.
-                quality[target][place][missing.repeat(factor, axis=0).repeat(factor, axis=1)] = 0
+                quality[target][place][where] = 0
 
     with ThreadPoolExecutor(workers, thread_name_prefix="darts-s2") as pool, step("read raw bands"):
         # What decides on the quality comes first, then pixels without data in a band take theirs away.
