@@ -39,7 +39,8 @@ from darts_acquisition import (
     OutsideExtentError,
     Window,
 )
-from darts_acquisition.cube.repository import BRANCH, Location, create_repository
+from darts_acquisition.cube.location import Location
+from darts_acquisition.cube.repository import BRANCH, create_repository
 from darts_utils import DartsError, GridError, ParameterError
 from support.lanes import mostly_slow
 from support.permissions import locked_folder

@@ -10,7 +10,7 @@ from darts_acquisition.cube.grid import (
     Window,
     chunk_block,
     chunk_window,
-    chunks_where,
+    chunks_in,
     full_window,
     lonlat_bounds,
     outer_window,
@@ -144,7 +144,7 @@ def _box(geometry: "Geometry") -> "GeoBox":
 def _chunks_of_grid(product: CubeProduct, grid: "GeoBox", buffer: int) -> set[Chunk]:
     size = product.chunk_px
     blocks = [chunk_block(window, size) for window in product_windows(product, grid, buffer)]
-    return {chunk for block in blocks for chunk in _chunks_in(block)}
+    return {chunk for block in blocks for chunk in chunks_in(block)}
 
 
 def _chunks_of_geometry(product: CubeProduct, geometry: "Geometry", buffer: int) -> set[Chunk]:
@@ -168,7 +168,7 @@ def _chunks_of_geometry(product: CubeProduct, geometry: "Geometry", buffer: int)
     shapely.prepare(shape)
     found: set[Chunk] = set()
     for turn, block in _candidates(product, geometry, shape, buffer):
-        chunks = np.array(_chunks_in(block))
+        chunks = np.array(chunks_in(block))
         outlines = _outlines(product, chunks, buffer, turn)
         if not to_grid and not crs.geographic and grid.crs != crs:
             outlines = _transform(outlines, grid.crs.transformer_to_crs(crs))
@@ -215,10 +215,6 @@ def _turns(product: CubeProduct, west: float, east: float, buffer: int) -> list[
     reach = (buffer - 0.5) * grid.affine.a
     others = [first - 360, first + 360]
     return [first, *(turn for turn in others if east + turn > left - reach and west + turn < right + reach)]
-
-
-def _chunks_in(block: Window) -> list[Chunk]:
-    return chunks_where(np.ones(block.shape, bool), block)
 
 
 def _outlines(product: CubeProduct, chunks: np.ndarray, buffer: int, turn: float) -> Any:

@@ -48,8 +48,12 @@ class Window(NamedTuple):
 
     def relative_to(self, other: "Window") -> "Window":
         """Return the same pixels, counted from the first row and column of another window."""
-        top, left = other.rows.start, other.cols.start
-        return Window.of(self.rows.start - top, self.rows.stop - top, self.cols.start - left, self.cols.stop - left)
+        return self.moved(-other.rows.start, -other.cols.start)
+
+    def moved(self, down: int, right: int) -> "Window":
+        """Return a window of the same shape some rows further down and some columns further to the right."""
+        rows, cols = self
+        return Window.of(rows.start + down, rows.stop + down, cols.start + right, cols.stop + right)
 
     def intersection(self, other: "Window") -> "Window | None":
         """Return what two windows share, None where that is nothing."""
@@ -216,6 +220,12 @@ def chunk_window(chunk: Chunk, size: int, grid: "GeoBox") -> Window:
         chunk.col * size,
         min((chunk.col + 1) * size, grid.shape[1]),
     )
+
+
+def chunks_in(block: Window) -> list[Chunk]:
+    """List the chunks of a block, row by row."""
+    rows, cols = block
+    return [Chunk(row, col) for row in range(rows.start, rows.stop) for col in range(cols.start, cols.stop)]
 
 
 def chunks_where(chosen: np.ndarray, block: Window) -> list[Chunk]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from darts_acquisition.cube.grid import Chunk, Window, chunk_block, chunks_where
+from darts_acquisition.cube.grid import Chunk, Window, chunk_block, chunks_in
 
 if TYPE_CHECKING:
     from zarr.abc.store import Store
@@ -61,7 +61,7 @@ def read_shard(store: "Store", array: Any, decoder: Any, chunk: Chunk, part: Win
     """
     inner = array.chunks[0]
     block = chunk_block(part, inner)
-    places = chunks_where(np.ones(block.shape, bool), block)
+    places = chunks_in(block)
     key = f"{array.path}/c/{chunk.row}/{chunk.col}"
     contents = asyncio.run(_fetch(store, key, array.shards[0] // inner, places))
     dtype = np.dtype(array.dtype).newbyteorder("<")

@@ -8,7 +8,7 @@ import numpy as np
 
 from darts_acquisition.auxiliary.arcticdem import arcticdem_product
 from darts_acquisition.auxiliary.tcvis import TRENDS, tcvis_product
-from darts_acquisition.cube.grid import Chunk, Window, chunk_window, to_pixels
+from darts_acquisition.cube.grid import Chunk, Window, chunk_block, chunk_window, chunks_in, to_pixels
 from darts_acquisition.cube.product import CubeProduct
 from darts_acquisition.errors import CubeError
 from darts_utils import ParameterError
@@ -63,14 +63,7 @@ def coverage_of(product: CubeProduct, windows: Sequence[Window]) -> Coverage:
     if not windows:
         return Coverage((), 0)
     size = product.chunk_px
-    touched = sorted(
-        {
-            Chunk(row, col)
-            for rows, cols in windows
-            for row in range(rows.start // size, -(-rows.stop // size))
-            for col in range(cols.start // size, -(-cols.stop // size))
-        }
-    )
+    touched = sorted({chunk for window in windows for chunk in chunks_in(chunk_block(window, size))})
     covered = shapely.union_all(_boxes(windows))
     shapely.prepare(covered)
     whole = shapely.covers(covered, _boxes([chunk_window(chunk, size, product.geobox) for chunk in touched]))

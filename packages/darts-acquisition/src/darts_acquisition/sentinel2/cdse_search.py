@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Unpack
 from darts_acquisition.io.settings import CDSESettings
 from darts_acquisition.scenes.area import Area
 from darts_acquisition.scenes.bands import bands_of_scene
+from darts_acquisition.scenes.metadata import read_time
 from darts_acquisition.scenes.search import (
     Target,
     check_all_found,
@@ -19,7 +20,7 @@ from darts_acquisition.scenes.search import (
     search_body,
 )
 from darts_acquisition.scenes.selection import Conditions, Selection, check_scene_id, make_selection, unique
-from darts_acquisition.sentinel2.item import download_bytes, parse_datetime, tile_of
+from darts_acquisition.sentinel2.item import download_bytes, tile_of
 
 if TYPE_CHECKING:
     import geopandas as gpd
@@ -169,7 +170,7 @@ def _row(item: Mapping[str, Any]) -> dict[str, Any]:
     properties = item["properties"]
     return {
         "scene_id": str(item["id"]),
-        "time": parse_datetime(properties.get("datetime") or properties.get("start_datetime"), item["id"]),
+        "time": read_time(properties.get("datetime") or properties.get("start_datetime"), f"Scene {item['id']}"),
         "tile_id": tile_of(properties),
         "cloud_cover": read_percent(properties.get("eo:cloud_cover")),
         "snow_cover": read_percent(properties.get("eo:snow_cover")),

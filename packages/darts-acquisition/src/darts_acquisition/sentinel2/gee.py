@@ -4,29 +4,29 @@ import logging
 import math
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextvars import copy_context
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from darts_acquisition.errors import LoginError, SceneError, SceneNotFoundError, ServiceError
-from darts_acquisition.io.earthengine import EarthEngineClient
-from darts_acquisition.io.retry import stoppable
+from darts_acquisition.io.earthengine import EarthEngineClient, pixel_grid
+from darts_acquisition.io.retry import all_at_once
 from darts_acquisition.io.settings import EarthEngineSettings
 from darts_acquisition.scenes.bands import SCL, S2Band, bands_of_scene
+from darts_acquisition.scenes.metadata import in_utc
 from darts_acquisition.scenes.raw import RawBand, RawGrid, SceneMetadata
 from darts_acquisition.scenes.scene import download_scene, load_scene
 from darts_acquisition.scenes.selection import check_scene_id
 from darts_acquisition.scenes.store import RawStore
 from darts_acquisition.sentinel2.gee_search import HARMONIZED, Collection, check_collection
-from darts_acquisition.sentinel2.item import in_utc
 from darts_utils import step
 
 if TYPE_CHECKING:
     import xarray as xr
+    from odc.geo.geobox import GeoBox
 
 logger = logging.getLogger(__name__)
 
@@ -166,54 +166,31 @@ class EarthEngineProvider:
 
     def _fetch(self, scene_id: str, band: S2Band, grid: RawGrid) -> RawBand:
         """Fetch a band in blocks, several at once."""
+        from odc.geo.geobox import GeoBox, GeoboxTiles
+
         values = np.empty(grid.shape, band.dtype)
-        height, width = grid.shape
+        blocks: Any = GeoboxTiles(GeoBox(grid.shape, grid.affine, grid.crs), (_BLOCK_PX, _BLOCK_PX))
 
-        def fetch_block(corner: tuple[int, int]) -> None:
-            rows = slice(corner[0], min(corner[0] + _BLOCK_PX, height))
-            cols = slice(corner[1], min(corner[1] + _BLOCK_PX, width))
-            values[rows, cols] = self._fetch_block(scene_id, band, grid, rows, cols)
+        def fetch_block(at: tuple[int, int]) -> None:
+            values[blocks.roi[at]] = self._fetch_block(scene_id, band, blocks[at])
 
-        corners = [(row, col) for row in range(0, height, _BLOCK_PX) for col in range(0, width, _BLOCK_PX)]
-        parallel = self._client.settings.limits.parallel
-        with step("download"), ThreadPoolExecutor(parallel, "darts-gee") as pool, stoppable() as stop:
-            tasks = [pool.submit(copy_context().run, fetch_block, corner) for corner in corners]
-            try:
-                for task in tasks:
-                    task.result()
-            except BaseException:
-                stop.requested = True
-                for task in tasks:
-                    task.cancel()
-                raise
+        with step("download"):
+            all_at_once(
+                (partial(fetch_block, at) for at in np.ndindex(*blocks.shape)), self._client.settings.limits.parallel
+            )
         return RawBand(band, grid, values)
 
-    def _fetch_block(self, scene_id: str, band: S2Band, grid: RawGrid, rows: slice, cols: slice) -> np.ndarray:
-        a, b, c, d, e, f = grid.transform
-        shape = (rows.stop - rows.start, cols.stop - cols.start)
-        request_grid = {
-            "dimensions": {"width": shape[1], "height": shape[0]},
-            "affineTransform": {
-                "scaleX": a,
-                "shearX": b,
-                "translateX": c + a * cols.start,
-                "shearY": d,
-                "scaleY": e,
-                "translateY": f + e * rows.start,
-            },
-            "crsCode": grid.crs,
-        }
-
+    def _fetch_block(self, scene_id: str, band: S2Band, geobox: "GeoBox") -> np.ndarray:
         def request() -> Any:
             import ee
 
             image = ee.Image(f"{self._collection}/{scene_id}").select([band.gee_band]).unmask(0)
             image = image.toUint8() if band is SCL else image.toUint16()
-            asked = {"expression": image, "fileFormat": "NUMPY_NDARRAY", "grid": request_grid}
+            asked = {"expression": image, "fileFormat": "NUMPY_NDARRAY", "grid": pixel_grid(geobox)}
             return ee.data.computePixels(asked)
 
         what = f"Fetching {band.gee_band} of {scene_id}"
-        answer = self._client.ask(request, what)
+        answer, shape = self._client.ask(request, what), tuple(geobox.shape)
         if getattr(answer, "shape", None) != shape or answer.dtype.names != (band.gee_band,):
             raise ServiceError(f"{what}: expected {shape} pixels, got {getattr(answer, 'shape', 'something else')}.")
         return answer[band.gee_band]

@@ -1,13 +1,12 @@
 """STAC items of the Copernicus Data Space: what they say of a scene and of its files."""
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
 
 from darts_acquisition.errors import SceneError
 from darts_acquisition.scenes.bands import S2Band
+from darts_acquisition.scenes.metadata import in_utc, read_angle, read_time
 from darts_acquisition.scenes.raw import RawGrid, SceneMetadata
 from darts_acquisition.scenes.selection import is_official, parse_baseline
 
@@ -44,14 +43,15 @@ def metadata_of(item: Mapping[str, Any]) -> SceneMetadata:
         SceneError: If a property has a value that cannot be.
     """
     scene_id, properties = str(item["id"]), item["properties"]
+    where = f"Scene {scene_id}"
     attrs: dict[str, Any] = {
-        "time": in_utc(parse_datetime(properties.get("datetime") or properties.get("start_datetime"), scene_id)),
+        "time": in_utc(read_time(properties.get("datetime") or properties.get("start_datetime"), where)),
         "s2_source": SOURCE,
         "s2_scene_id": scene_id,
     }
     optional = {
-        "azimuth": _angle(properties, "view:sun_azimuth", 0, 360, scene_id),
-        "elevation": _angle(properties, "view:sun_elevation", -90, 90, scene_id),
+        "azimuth": read_angle(properties, "view:sun_azimuth", 0, 360, where),
+        "elevation": read_angle(properties, "view:sun_elevation", -90, 90, where),
         "s2_mgrs_tile": tile_of(properties) or None,
         "s2_cloud_cover": properties.get("eo:cloud_cover"),
         "s2_snow_cover": properties.get("eo:snow_cover"),
@@ -136,30 +136,3 @@ def _scaling(asset: Mapping[str, Any], properties: Mapping[str, Any], where: str
     if not (isinstance(scale, int | float) and isinstance(offset, int | float) and scale > 0):
         raise SceneError(f"{where}: raster:scale is {scale!r} and raster:offset {offset!r}; expected numbers.")
     return float(scale), float(offset)
-
-
-def _angle(properties: Mapping[str, Any], name: str, low: float, high: float, scene_id: str) -> float | None:
-    value = properties.get(name)
-    if value is None:
-        return None
-    if not isinstance(value, int | float) or not math.isfinite(value) or not low <= value <= high:
-        raise SceneError(f"Scene {scene_id}: {name} is {value!r}; expected degrees, {low} to {high}.")
-    return float(value)
-
-
-def in_utc(timestamp: datetime) -> str:
-    """Write a time in UTC as ISO 8601."""
-    return timestamp.isoformat().replace("+00:00", "Z")
-
-
-def parse_datetime(text: Any, scene_id: str) -> datetime:
-    """Read the time of an item.
-
-    Raises:
-        SceneError: If it is none.
-    """
-    try:
-        timestamp = datetime.fromisoformat(text)
-    except (TypeError, ValueError) as error:
-        raise SceneError(f"Scene {scene_id}: datetime is {text!r}; expected a time as ISO 8601.") from error
-    return (timestamp if timestamp.tzinfo else timestamp.replace(tzinfo=UTC)).astimezone(UTC)

@@ -13,9 +13,10 @@ import numpy as np
 
 from darts_acquisition.errors import SceneError, SceneGridError, SceneNameError
 from darts_acquisition.scenes.bands import TILE_RESOLUTION, S2Band, select_bands
+from darts_acquisition.scenes.metadata import in_utc, read_time
 from darts_acquisition.scenes.raw import RawGrid, SceneMetadata
 from darts_acquisition.scenes.selection import Source, check_scene_id
-from darts_acquisition.sentinel2.item import grid_of, in_utc, parse_datetime, tile_of
+from darts_acquisition.sentinel2.item import grid_of, tile_of
 
 SOURCE = "cdse-mosaic"
 NODATA = -32768
@@ -90,7 +91,7 @@ def begin_of(item: Mapping[str, Any]) -> Any:
         SceneError: If the item does not say it.
     """
     properties = item["properties"]
-    return parse_datetime(properties.get("start_datetime") or properties.get("datetime"), str(item["id"]))
+    return read_time(properties.get("start_datetime") or properties.get("datetime"), f"Scene {item['id']}")
 
 
 def asset_of(item: Mapping[str, Any], band: S2Band) -> Mapping[str, Any]:
