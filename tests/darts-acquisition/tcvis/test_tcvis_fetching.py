@@ -2,17 +2,11 @@
 
 import dataclasses
 import json
-from collections.abc import Iterator
-from typing import Any
 
 import ee
 import numpy as np
 import pytest
 from affine import Affine
-from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import rsa
-from google.auth.credentials import AnonymousCredentials
-from google.auth.exceptions import DefaultCredentialsError
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from odc.geo.geobox import GeoBox
@@ -21,11 +15,8 @@ import support.earthengine_server
 from darts_acquisition import (
     Chunk,
     ChunkState,
-    CubeProduct,
     Datacube,
-    EarthEngineSettings,
     LoginError,
-    RequestLimits,
     RetryPolicy,
     ServiceError,
     Window,
@@ -38,97 +29,22 @@ from darts_acquisition import (
 from darts_acquisition.auxiliary.tcvis import TCVISSource
 from darts_acquisition.cube.areas import product_windows
 from darts_acquisition.cube.ingest import fill
-from support.earthengine_server import MOST_BYTES, EarthImage, serve_earth_engine
+from support.earthengine_server import MOST_BYTES, serve_earth_engine
 from support.lanes import mostly_slow
-from support.local_server import Answer, LocalServer
-
-BANDS = {"tc_brightness": "TCB_slope", "tc_greenness": "TCG_slope", "tc_wetness": "TCW_slope"}
-WHOLE = Window.of(0, 200, 0, 260)
-Placed = tuple[Window, EarthImage]
-"""An image and the window of the grid that it lies on."""
-
-
-def small_product() -> CubeProduct:
-    """A piece of TCVIS's own grid, in chunks that are quick to fetch."""
-    product = tcvis_product()
-    return dataclasses.replace(product, geobox=product.geobox[50_000:50_200, 300_000:300_260], chunk_px=64, inner_px=32)
-
-
-def image(product: CubeProduct, window: Window, seed: int, masked: float = 0.2) -> EarthImage:
-    """An image of random trends on a window of the grid; some of its pixels are masked."""
-    random = np.random.default_rng(seed)
-    mask = random.random(window.shape) < masked
-    bands = {
-        name: np.ma.MaskedArray(random.integers(1, 256, window.shape, dtype="uint8"), mask) for name in BANDS.values()
-    }
-    corner = Affine.translation(window.cols.start, window.rows.start)
-    return EarthImage(f"{product.collection}/image{seed:03}", bands, product.geobox.affine * corner)
-
-
-def mosaic(images: list[Placed], shape: tuple[int, int]) -> dict[str, np.ndarray]:
-    """Lay images over one another in memory, later ones above earlier ones; 0 where none has anything."""
-    found = {}
-    for name, band in BANDS.items():
-        canvas = np.zeros((shape[0] + 400, shape[1] + 400), "uint8")  # room for images beyond the edges
-        for window, each in images:
-            rows = slice(window.rows.start + 200, window.rows.stop + 200)
-            cols = slice(window.cols.start + 200, window.cols.stop + 200)
-            values = each.bands[band]
-            canvas[rows, cols] = np.where(np.ma.getmaskarray(values), canvas[rows, cols], values.data)
-        found[name] = canvas[200:-200, 200:-200]
-    return found
+from support.tcvis_fetching import (
+    BANDS,
+    WHOLE,
+    assert_equals_mosaic,
+    image,
+    mosaic,
+    settings_for,
+    small_product,
+    windows,
+)
 
 
 def all_chunks(cube: Datacube) -> list[Chunk]:
     return [Chunk(int(row), int(col)) for row, col in np.ndindex(cube.states(cube.geobox).shape)]
-
-
-def settings_for(server: LocalServer, **limits: Any) -> EarthEngineSettings:
-    """Settings that lead to a server, without a login, and never wait."""
-    chosen = {"parallel": 3, "retry": RetryPolicy(attempts=4, sleep=lambda seconds: None)} | limits
-    return EarthEngineSettings(
-        project="tests", url=server.url, credentials=AnonymousCredentials(), limits=RequestLimits(**chosen)
-    )
-
-
-@pytest.fixture(scope="module")
-def product() -> CubeProduct:
-    return small_product()
-
-
-@pytest.fixture(scope="module")
-def images(product) -> list[Placed]:
-    windows = [Window.of(10, 120, 20, 150), Window.of(60, 190, 100, 190), Window.of(150, 230, -30, 64)]
-    return [(window, image(product, window, seed)) for seed, window in enumerate(windows)]
-
-
-@pytest.fixture
-def server(images) -> Iterator[LocalServer]:
-    with serve_earth_engine([each for _, each in images]) as server:
-        yield server
-
-
-@pytest.fixture
-def cube(tmp_path, product):
-    return Datacube.create(tmp_path / "cube", product)
-
-
-def assert_equals_mosaic(cube: Datacube, images: list[Placed], window: Window = WHOLE) -> None:
-    read = cube.read(window)
-    for name, expected in mosaic(images, cube.geobox.shape).items():
-        np.testing.assert_array_equal(read[name].values, expected[window], err_msg=name)
-
-
-# Equal to the mosaic
-
-
-windows = st.builds(
-    lambda top, left, height, width: Window.of(top, top + height, left, left + width),
-    st.integers(-50, 180),
-    st.integers(-50, 240),
-    st.integers(1, 150),
-    st.integers(1, 150),
-)
 
 
 @settings(max_examples=4)
@@ -326,145 +242,3 @@ def test_pixels_of_another_shape_are_no_data(server, cube, product, monkeypatch)
     with pytest.raises(ServiceError, match=r"of shape \(64, 63\); expected .* of shape \(64, 64\)"):
         fill(cube, [Chunk(1, 1)], TCVISSource(product, settings_for(server)))
     assert cube.known() == {}
-
-
-# Logins
-
-
-def test_requests_are_made_in_the_project(server, cube, product):
-    chosen = dataclasses.replace(settings_for(server), project="my-project")
-    fill(cube, [Chunk(1, 1)], TCVISSource(product, chosen))
-    paths = [path for path in server.paths() if path.startswith("/v1")]
-    assert paths
-    assert [path for path in paths if "/projects/my-project/" not in path] == []
-
-
-@pytest.fixture
-def initialized(monkeypatch) -> list[dict[str, Any]]:
-    """What `ee.Initialize` is asked for, instead of initialising."""
-    asked: list[dict[str, Any]] = []
-    ee.Reset()
-    monkeypatch.setattr(ee, "Initialize", lambda **options: asked.append(options))
-    monkeypatch.setattr(ee.data, "setDeadline", lambda milliseconds: None)
-    yield asked
-    ee.Reset()
-
-
-@pytest.mark.parametrize(
-    ("highvolume", "environment", "url"),
-    [
-        (True, None, "https://earthengine-highvolume.googleapis.com"),
-        (False, None, None),
-        (True, "http://127.0.0.1:9/", "http://127.0.0.1:9/"),
-    ],
-)
-def test_the_endpoint_is_a_setting(initialized, monkeypatch, product, highvolume, environment, url):
-    monkeypatch.delenv("DARTS_EARTHENGINE_URL", raising=False)
-    if environment:
-        monkeypatch.setenv("DARTS_EARTHENGINE_URL", environment)
-    credentials = AnonymousCredentials()
-    source = TCVISSource(product, EarthEngineSettings(project="p", use_highvolume=highvolume, credentials=credentials))
-    source._client.ask(lambda: 0, "Asking")
-    assert initialized[0].pop("http_transport") is not None
-    assert initialized == [{"credentials": credentials, "url": url, "project": "p"}]
-
-
-@pytest.fixture
-def tokens() -> Iterator[LocalServer]:
-    """Google's authorisation server, which gives every service account a token."""
-
-    def respond(request):
-        assert b"grant_type=urn" in request.body
-        return Answer.of_json({"access_token": "the-token", "expires_in": 3600, "token_type": "Bearer"})
-
-    with LocalServer(respond).running() as server:
-        yield server
-
-
-@pytest.fixture
-def account_file(tmp_path, tokens):
-    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
-    text = key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    ).decode()
-    content = {
-        "type": "service_account",
-        "client_email": "maps@my-project.iam.gserviceaccount.com",
-        "token_uri": f"{tokens.url}/token",
-        "private_key": text,
-        "private_key_id": "1",
-        "project_id": "my-project",
-    }
-    file = tmp_path / "account.json"
-    file.write_text(json.dumps(content), encoding="utf-8")
-    return file
-
-
-def account_settings(server: LocalServer, file) -> EarthEngineSettings:
-    return dataclasses.replace(settings_for(server), credentials=None, service_account_file=file)
-
-
-def test_a_service_account_logs_in(server, tokens, account_file, cube, images, product):
-    fill(cube, [Chunk(1, 1)], TCVISSource(product, account_settings(server, account_file)))
-    assert len(tokens.requests) == 1
-    computed = [request for request in server.requests if "compute" in request.path]
-    assert computed
-    sent = [{name.lower(): value for name, value in request.headers.items()} for request in computed]
-    assert {headers["authorization"] for headers in sent} == {"Bearer the-token"}
-    assert_equals_mosaic(cube, images, Window.of(64, 128, 64, 128))
-
-
-def test_a_login_that_has_expired_is_one_sentence(server, tokens, account_file, cube, product):
-    tokens.inject(status=400, times=100, body=json.dumps({"error": "invalid_grant"}).encode())
-    with pytest.raises(LoginError, match="renew it with `earthengine authenticate`") as caught:
-        fill(cube, [Chunk(1, 1)], TCVISSource(product, account_settings(server, account_file)))
-    message = str(caught.value)
-    assert "\n" not in message
-    assert "PRIVATE KEY" not in message
-    assert cube.known() == {}
-
-
-def test_a_damaged_key_file_is_a_login_error(server, tmp_path, cube, product):
-    (tmp_path / "account.json").write_text("{}")
-    with pytest.raises(LoginError, match="refuses the login"):
-        fill(cube, [Chunk(1, 1)], TCVISSource(product, account_settings(server, tmp_path / "account.json")))
-    with pytest.raises(LoginError, match=r"absent\.json"):
-        fill(cube, [Chunk(1, 1)], TCVISSource(product, account_settings(server, tmp_path / "absent.json")))
-
-
-def test_a_missing_login_is_one_sentence_that_says_what_to_do(server, tmp_path, cube, product, monkeypatch):
-    def find_nothing(*_: Any, **__: Any) -> None:
-        raise DefaultCredentialsError("no default credentials")
-
-    monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.setattr("google.auth.default", find_nothing)
-    source = TCVISSource(product, dataclasses.replace(settings_for(server), credentials=None))
-    with pytest.raises(LoginError) as caught:
-        fill(cube, [Chunk(1, 1)], source)
-    assert str(caught.value) == (
-        "Earth Engine needs a login: run `earthengine authenticate` once, or name the key file of a service account "
-        "in GOOGLE_APPLICATION_CREDENTIALS."
-    )
-    assert server.requests == []
-
-
-def test_a_missing_project_is_one_sentence_that_says_what_to_do(server, cube, product):
-    chosen = dataclasses.replace(settings_for(server), project=None)
-    with pytest.raises(LoginError, match=r"^Earth Engine needs a Cloud project: .*\(--ee-project\)\.$"):
-        fill(cube, [Chunk(1, 1)], TCVISSource(product, chosen))
-
-
-def test_earth_engine_is_initialised_only_when_something_must_be_fetched(tmp_path, monkeypatch):
-    def fail(**_: Any) -> None:
-        raise AssertionError("Earth Engine was initialised.")
-
-    monkeypatch.setattr(ee, "Initialize", fail)
-    product = tcvis_product()
-    cube = Datacube.create(tmp_path / "cube", product)
-    tile = product.geobox[50_400:50_440, 300_000:300_030]
-    window = cube.window(tile, 2)
-    cube.mark_empty(cube.missing(window))
-    assert not load_tcvis(tile, tmp_path / "cube").tc_wetness.any()
-    assert download_tcvis(tile, tmp_path / "cube").filled == 0
-    assert estimate_tcvis(product.geobox[60_000:60_010, 10:20], tmp_path / "cube").missing_chunks == 1
-    TCVISSource(product, EarthEngineSettings())
