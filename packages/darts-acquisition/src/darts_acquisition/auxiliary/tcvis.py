@@ -223,12 +223,7 @@ def estimate_tcvis(
 
 
 class TCVISSource:
-    """Fetches TCVIS chunk by chunk. Many threads may use one object.
-
-    Args:
-        product: What is fetched, see `tcvis_product`.
-        settings: How Earth Engine is asked; None for the defaults.
-    """
+    """Fetches TCVIS chunk by chunk. Threads may share one."""
 
     def __init__(self, product: CubeProduct, settings: EarthEngineSettings | None = None) -> None:
         self._product = product

@@ -50,21 +50,11 @@ def product_windows(product: CubeProduct, area: "GeoBox", buffer: int = 0) -> li
 
 
 def chunks_of(product: CubeProduct, area: AreaLike, buffer: int = 0) -> list[Chunk]:
-    """List the chunks of a product that an area touches.
+    """List the chunks of a product that an area touches, see `Datacube.chunks_of`.
 
-    Args:
-        product: What the chunks are of.
-        area: The area, in any CRS. A grid, and a rectangle along the axes of a projected CRS, which is the footprint of
-            a tile, have all chunks that loading the tile reads: those of their bounding window in the product's grid.
-        buffer: Pixels of the grid to add on every side.
-
-    Returns:
-        The chunks, each once, row by row. Parts of the area that the grid does not cover have none.
-
-    Raises:
-        GridError: If a grid or a geometry has no CRS.
-        OutsideExtentError: If all of the area lies outside the grid.
-        ParameterError: If the area is of another type, or there is nothing in it.
+    A grid, and a rectangle along the axes of a projected CRS, which is the footprint of a tile, have all chunks that
+    loading the tile reads: those of their bounding window in the product's grid. Parts of the area that the grid does
+    not cover have none.
     """
     return sorted({chunk for part in chunks_by_part(product, area, buffer) for chunk in part})
 

@@ -147,14 +147,9 @@ def lonlat_bounds(geobox: "GeoBox") -> tuple[float, float, float, float]:
 def lonlat_outline(geobox: "GeoBox", spacing: float) -> tuple[np.ndarray, np.ndarray]:
     """Return the outline of an area in degrees, as a closed ring whose longitudes run on across the antimeridian.
 
-    Args:
-        geobox: The area, in any CRS.
-        spacing: Pixels between points along its edges, at most. Near a pole they lie closer, so that the longitude
-            never turns by more than 5° from one point to the next.
-
-    Returns:
-        Longitudes, which may leave ±180, and latitudes, float64. The ring of an area around a pole goes once around
-        the world and comes back along the pole's latitude.
+    Points along its edges lie at most `spacing` pixels apart, and closer near a pole, so that the longitude never turns
+    by more than 5° from one to the next. The ring of an area around a pole goes once around the world and comes back
+    along the pole's latitude. Longitudes, which may leave ±180, and latitudes are float64.
 
     Raises:
         GridError: If the area has no CRS.

@@ -74,12 +74,7 @@ def coverage_of(product: CubeProduct, windows: Sequence[Window]) -> Coverage:
 def offset_of(product: CubeProduct, left: float, top: float, pixel: tuple[float, float], crs: "CRS") -> tuple[int, int]:
     """Return row and column in a product's grid of the upper left pixel of another grid, which is made of its pixels.
 
-    Args:
-        product: The product.
-        left: Left edge of the other grid in its CRS.
-        top: Upper edge, likewise.
-        pixel: Width and height of a pixel, both positive.
-        crs: CRS of the other grid.
+    Of the other grid, `left` and `top` are edges in its CRS, `pixel` width and height, both positive.
 
     Raises:
         CubeError: If the other grid is not made of the same pixels.

@@ -98,14 +98,11 @@ REFLECTANCE_BANDS = (
 
 
 def select_bands(bands: "Iterable[str] | str | None" = None) -> tuple[S2Band, ...]:
-    """Look up the bands that a caller names, in the order of the band table.
+    """Look up the bands that a caller names, each once, by wavelength.
 
     Args:
         bands: Names in a tile ("blue") or ESA's numbers ("B02"); None for blue, green, red and nir; "all" for every
-            reflectance band. The scene classification always comes along and need not be named.
-
-    Returns:
-        The reflectance bands, each once, by wavelength.
+            reflectance band.
 
     Raises:
         ParameterError: If a name is unknown, or there is none.

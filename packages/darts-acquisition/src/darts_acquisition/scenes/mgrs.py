@@ -39,17 +39,11 @@ _FIRST_NORTHERN = "N"
 
 
 def mgrs_tile_geobox(tile_id: str) -> "GeoBox":
-    """Return the grid of 10 m that all Sentinel-2 scenes of an MGRS tile share.
+    """Return the grid of 10 m that all Sentinel-2 scenes of an MGRS tile share, whether the tile exists or not.
 
     A tile begins at the north-western corner of its square of 100 km, moved outwards to a multiple of 60 m, and is
     109.8 km wide and high; it lies in the UTM zone that its name begins with. Letters: NGA.STND.0037, "Universal Grids
     and Grid Reference Systems".
-
-    Args:
-        tile_id: MGRS tile, for example "33UVP".
-
-    Returns:
-        The grid. That a tile of that name exists is not checked.
 
     Raises:
         ParameterError: If the name is none of an MGRS tile.

@@ -119,16 +119,10 @@ def row_blocks(height: int, rows: int) -> Iterator[slice]:
 
 
 def over_row_blocks(height: int, rows: int, open_worker: OpenWorker, workers: int | None = None) -> None:
-    """Let threads convert all blocks of rows. After an error none is begun any more.
+    """Let threads convert all blocks of so many rows; after the first error, which is raised, none is begun.
 
-    Args:
-        height: Number of rows.
-        rows: Rows of a block.
-        open_worker: Called in each thread, before its first block; closed there after its last one.
-        workers: Number of threads; None for one per CPU that may be used.
-
-    Raises:
-        BaseException: What a thread raised first.
+    `open_worker` is called in each thread before its first block, and closed there after its last one. `workers` is the
+    number of threads, None for one per CPU that may be used.
     """
     blocks = deque(row_blocks(height, rows))
 

@@ -89,16 +89,10 @@ class SceneMetadata:
 
 
 def tile_geobox(grids: Mapping[str, tuple[S2Band, RawGrid]], where: str) -> "GeoBox":
-    """Return the grid of 10 m that all bands of a scene share.
-
-    Args:
-        grids: Bands and their grids by name.
-        where: Which scene, for the message.
-
-    Returns:
-        The grid. A pixel of a band covers a square of whole pixels of it.
+    """Return the grid of 10 m that all bands of a scene share; `where` names the scene in messages.
 
     Raises:
+        SceneError: If there is no band.
         SceneGridError: If the bands do not share one: another CRS, corner or size, or pixels of another size.
     """
     from affine import Affine

@@ -86,12 +86,8 @@ def scene_geobox(
 ) -> "GeoBox":
     """Return the grid of 10 m that a scene's tile will have, without its pixels.
 
-    Args:
-        provider: Asked for a scene that is not in the store.
-        scene_id: Name of the scene.
-        folder: The store, or None.
-        band: The band that says how good pixels are.
-        tile_id: MGRS tile whose grid is the answer instead of asking; None to ask, empty if it is not known.
+    It is that of `band`, which says how good pixels are, in the store or as the provider says. With a `tile_id` the
+    provider is not asked: the grid is that of the MGRS tile, if it is not empty.
 
     Raises:
         SceneNotStoredError: If nothing is to be asked for, and nothing is known.

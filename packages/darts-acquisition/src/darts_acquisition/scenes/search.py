@@ -94,17 +94,9 @@ def find_items(
     searches: Iterable[Mapping[str, Any]],
     read_row: Callable[[Mapping[str, Any]], dict[str, Any]],
 ) -> list[tuple[dict[str, Any], dict[str, Any]]]:
-    """Find STAC items, each once, sorted by name.
+    """Find STAC items, each once, sorted by name and with its row of `scene_table`, which `read_row` makes of it.
 
-    Args:
-        settings: Where they are.
-        target: What is looked for.
-        selection: What it is filtered by.
-        searches: The bodies of the searches that together find everything; none is made if nothing can be found.
-        read_row: Makes a row of `scene_table` of an item.
-
-    Returns:
-        The items, each with its row.
+    `searches` are the bodies that together find everything; none is made if nothing can be found.
 
     Raises:
         ServiceError: If the service refuses or fails, or an item cannot be read.
@@ -175,10 +167,7 @@ def read_footprint(footprint: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return a footprint that a service gave as GeoJSON, having made sure that it is a geometry.
 
     Raises:
-        LookupError: If a part of it is absent.
-        TypeError: If a part of it is something else.
-        AttributeError: Likewise.
-        ValueError: If it is no geometry.
+        LookupError, TypeError, AttributeError, ValueError: If it is none.
     """
     import shapely
 
@@ -216,11 +205,7 @@ def scene_table(rows: Sequence[dict[str, Any]]) -> "gpd.GeoDataFrame":
 
 
 def check_all_found(scene_ids: Sequence[str], found: Iterable[str]) -> None:
-    """Check that every scene was found.
-
-    Args:
-        scene_ids: Names asked for, as the source writes them.
-        found: Names found.
+    """Check that every scene that was asked for, as the source writes it, was found.
 
     Raises:
         SceneNotFoundError: If one was not.

@@ -98,13 +98,8 @@ def newest_baselines(scene_ids: Iterable[str]) -> list[str]:
 
     Scenes that share satellite, time, orbit and tile show the same ground at once. Where several of them have the
     newest baseline, they are parts of one overpass, and all stay. Products of toolbox runs (N9999) never stay: their
-    number says nothing of when or how they were made.
-
-    Args:
-        scene_ids: Names of scenes. Those of Earth Engine do not say how a scene was processed; all of them stay.
-
-    Returns:
-        The names that stay, in their order.
+    number says nothing of when or how they were made. Names of Earth Engine do not say how a scene was processed; all
+    of them stay.
 
     Examples:
         >>> newest_baselines(
@@ -191,15 +186,7 @@ def make_selection(
     months: Sequence[int] | None = None,
     years: Sequence[int] | None = None,
 ) -> Selection:
-    """Check what a search filters by. A date range goes before months and years.
-
-    Args:
-        start_date: First day, YYYY-MM-DD; YYYY-MM means the first of the month.
-        end_date: Last day, which belongs to the range; YYYY-MM means the last of the month.
-        max_cloud_cover: Percent; 100 or None for any, 0 means zero.
-        max_snow_cover: Percent, likewise.
-        months: Months from 1 to 12; alone they mean those of every year since 2015.
-        years: Years; alone they mean whole years.
+    """Check what a search filters by, see `search_cdse_s2_sr`. A date range goes before months and years.
 
     Raises:
         ParameterError: If a value cannot be, or the dates are reversed.

@@ -21,7 +21,7 @@ from darts_acquisition.cube.shards import checked
 from darts_acquisition.errors import RawStoreError
 from darts_acquisition.scenes.bands import S2Band, bands_of_scene
 from darts_acquisition.scenes.raw import RawBand, RawGrid, SceneMetadata
-from darts_utils import step, usable_cpus
+from darts_utils import atomic_path, step, usable_cpus
 
 if TYPE_CHECKING:
     import zarr
@@ -91,10 +91,6 @@ class RawStore:
 
     def add(self, metadata: SceneMetadata, raw: RawBand) -> None:
         """Add a band to a scene, and the scene where it is absent. A band that is present stays as it is.
-
-        Args:
-            metadata: The scene.
-            raw: The band. Its values are not changed.
 
         Raises:
             OSError: If it cannot be written; the store is as before.
@@ -257,17 +253,9 @@ def write_raw_bands(
     folder: "str | os.PathLike[str]",
     bands: "Iterable[str] | str | None" = None,
 ) -> list[Path]:
-    """Write bands of a stored scene as files ``<ESA's number>.tif``; each appears complete or not at all.
+    """Write bands of a stored scene as ``<ESA's number>.tif`` into a folder; each appears complete or not at all.
 
-    Args:
-        store: The store.
-        source: Name of the source in the store.
-        scene_id: Name of the scene.
-        folder: Where the files go; created where absent.
-        bands: Names of bands; None for blue, green, red and nir. The scene classification always comes along.
-
-    Returns:
-        The files: raw integers at the band's own resolution, nodata 0, with scale and offset of the reflectance.
+    The files hold raw integers at the band's own resolution, nodata 0, with scale and offset of the reflectance.
 
     Raises:
         RawStoreError: If a band is absent or damaged.
@@ -286,7 +274,6 @@ def _write(stored: StoredBand, band: S2Band, file: Path) -> Path:
     import rasterio.errors
 
     grid = stored.grid
-    draft = file.with_name(f".{uuid.uuid4().hex}.tif")
     profile = {
         "driver": "GTiff",
         "count": 1,
@@ -302,16 +289,13 @@ def _write(stored: StoredBand, band: S2Band, file: Path) -> Path:
         "num_threads": usable_cpus(),
     }
     try:
-        with rasterio.open(draft, "w", **profile) as target:
+        with atomic_path(file, durable=False) as draft, rasterio.open(draft, "w", **profile) as target:
             target.scales, target.offsets = (grid.scale,), (grid.offset,)
             target.set_band_description(1, band.name)
             for top in range(0, grid.shape[0], stored.rows_at_once):
                 rows = slice(top, min(top + stored.rows_at_once, grid.shape[0]))
                 window = rasterio.windows.Window(0, top, grid.shape[1], rows.stop - top)
                 target.write(stored.read(rows), 1, window=window)
-        draft.replace(file)
     except rasterio.errors.RasterioError as error:
         raise OSError(f"{file} cannot be written: {error}") from error
-    finally:
-        draft.unlink(missing_ok=True)
     return file

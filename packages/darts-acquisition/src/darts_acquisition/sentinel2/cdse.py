@@ -26,14 +26,7 @@ if TYPE_CHECKING:
 
 
 def decode(file: Path, asset: Asset) -> RawBand:
-    """Decode a verified file with all processors.
-
-    Args:
-        file: A JPEG 2000 file (or any other that GDAL reads).
-        asset: What the item says of it.
-
-    Returns:
-        The band, on the grid that the item says.
+    """Decode a verified file with all processors, a JPEG 2000 file or any other that GDAL reads.
 
     Raises:
         SceneReadError: If the file cannot be decoded, or holds something else than the band's integers.

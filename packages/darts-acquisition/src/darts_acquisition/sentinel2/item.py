@@ -19,15 +19,7 @@ BOA_ADD_OFFSET)."""
 
 @dataclass(frozen=True)
 class Asset:
-    """A file of a scene.
-
-    Attributes:
-        band: What it holds.
-        href: Its address, ``s3://bucket/key``.
-        size: Its bytes, None where the item does not say.
-        checksum: Multihash in hexadecimal, None likewise.
-        grid: Where its pixels lie and what they mean.
-    """
+    """A file of a scene: its band, its address, its grid; size in bytes and multihash, None where unknown."""
 
     band: S2Band
     href: str

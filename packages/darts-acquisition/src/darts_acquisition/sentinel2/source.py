@@ -66,13 +66,8 @@ class Sentinel2Source:
     def newest(self, scene_ids: Iterable[str]) -> list[str]:
         """Leave out scenes of which there is a newer processing baseline, or that ESA did not process itself.
 
-        No ground is mapped twice then, nor from a product whose processing is unknown.
-
-        Args:
-            scene_ids: Names of scenes.
-
-        Returns:
-            The others, in their order. Earth Engine's names do not say how a scene was processed; all of them stay.
+        No ground is mapped twice then, nor from a product whose processing is unknown. Earth Engine's names do not say
+        how a scene was processed; all of them stay.
         """
         return newest_baselines(scene_ids)
 
@@ -91,31 +86,13 @@ class Sentinel2Source:
     def is_stored(
         self, scene_id: str, store: "str | os.PathLike[str]", bands: "Iterable[str] | str | None" = None
     ) -> bool:
-        """Say whether a scene can be loaded from the store alone.
-
-        Args:
-            scene_id: Name of the scene.
-            store: Folder of the raw scenes.
-            bands: Names of bands, as for `load`.
-
-        Returns:
-            Whether all of these bands are there, and the scene classification.
-        """
+        """Say whether these bands of a scene, and its classification, can be loaded from the store alone."""
         return not RawStore(store).missing(self.name, self.check_scene_id(scene_id), bands_of_scene(bands))
 
     def stored_files(
         self, scene_id: str, store: "str | os.PathLike[str]", bands: "Iterable[str] | str | None" = None
     ) -> list[Path]:
-        """List the files of a stored scene that a tile is made from.
-
-        Args:
-            scene_id: Name of the scene.
-            store: Folder of the raw scenes.
-            bands: Names of bands, as for `load`.
-
-        Returns:
-            The files, sorted; empty where the store does not hold all of these bands.
-        """
+        """List the files of a stored scene that a tile of these bands is made from; none where a band is absent."""
         return RawStore(store).files(self.name, self.check_scene_id(scene_id), bands_of_scene(bands))
 
     def write_raw(
@@ -125,16 +102,7 @@ class Sentinel2Source:
         folder: "str | os.PathLike[str]",
         bands: "Iterable[str] | str | None" = None,
     ) -> list[Path]:
-        """Write bands of a stored scene as GeoTIFF, with the integers and at the resolution of the provider.
-
-        Args:
-            scene_id: Name of the scene.
-            store: Folder of the raw scenes.
-            folder: Where the files go, ``B02.tif`` and so on; created where absent.
-            bands: Names of bands, as for `load`.
-
-        Returns:
-            The files.
+        """Write bands of a stored scene as GeoTIFF (``B02.tif``), with integers and resolution of the provider.
 
         Raises:
             RawStoreError: If a band is absent or damaged.
@@ -165,13 +133,7 @@ class Sentinel2Source:
     ) -> "GeoBox":
         """Return the grid of 10 m that a scene's tile will have, without its pixels.
 
-        Args:
-            scene_id: Name of the scene.
-            store: Store of raw scenes; a scene that is there is not asked for.
-            offline: Never ask: of a scene that is not in the store, return the grid of the MGRS tile in its name.
-
-        Returns:
-            The grid.
+        The store is looked at first; offline, the grid is that of the MGRS tile in the scene's name.
 
         Raises:
             SceneNameError: If the name is none of this source.

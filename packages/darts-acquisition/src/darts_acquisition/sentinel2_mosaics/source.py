@@ -82,13 +82,7 @@ class CDSEMosaicSource:
     ) -> "GeoBox":
         """Return the grid of 10 m that a mosaic's tile will have, without its pixels.
 
-        Args:
-            scene_id: Name of the mosaic.
-            store: Store of raw scenes; a mosaic that is there is not asked for.
-            offline: Never ask: of a mosaic that is not in the store, return the grid of the MGRS tile in its name.
-
-        Returns:
-            The grid.
+        The store is looked at first; offline, the grid is that of the MGRS tile in the mosaic's name.
 
         Raises:
             SceneNameError: If the name is none of a mosaic.
