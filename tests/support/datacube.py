@@ -7,8 +7,6 @@ from darts_acquisition import (
 )
 
 SHAPE, SIZE = (70, 90), 16
-
-
 BLOCK = (5, 6)
 
 

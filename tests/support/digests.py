@@ -14,8 +14,6 @@ from darts_acquisition.cube.layout import DIGEST
 from darts_acquisition.cube.repository import BRANCH
 
 SHAPE, SIZE = (70, 90), 16
-
-
 FIRST, SECOND, CORNER = Chunk(0, 0), Chunk(0, 1), Chunk(4, 5)
 
 

@@ -9,11 +9,7 @@ from darts_acquisition import (
 )
 
 SCENES = ("20240710_201530_07_24c3", "20240710_201532_11_24c3", "20151119_025740_0c74")
-
-
 ORTHOTILE = "5790392_4372514_2022-07-16_2459"
-
-
 FILES = ("_3B_AnalyticMS_SR.tif", "_3B_udm2.tif", "_metadata.json")
 
 

@@ -21,11 +21,7 @@ from support.earthengine_server import EarthImage
 from support.local_server import LocalServer
 
 BANDS = {"tc_brightness": "TCB_slope", "tc_greenness": "TCG_slope", "tc_wetness": "TCW_slope"}
-
-
 WHOLE = Window.of(0, 200, 0, 260)
-
-
 Placed = tuple[Window, EarthImage]
 """An image and the window of the grid that it lies on."""
 

@@ -18,6 +18,7 @@ from darts_acquisition.cube.ingest import fill
 from support.arcticdem import Provider, small_product
 from support.arcticdem_fetching import WHOLE, all_chunks, assert_chunk_equals_mosaic, assert_equals_mosaic, source_of
 from support.lanes import mostly_slow
+from support.service_faults import TRANSIENT
 
 QUICK = RetryPolicy(attempts=5, first_wait_s=0.05)
 """Waits that can be stopped, unlike those of a stand-in for the clock."""
@@ -26,27 +27,9 @@ QUICK = RetryPolicy(attempts=5, first_wait_s=0.05)
 # Faults
 
 
-FAULTS = {
-    "too many requests": {"status": 429},
-    "too many requests, with a time": {"status": 429, "retry_after": "7"},
-    "unavailable": {"status": 503},
-    "server error": {"status": 500},
-    "reset in the middle": {"reset_after": 700},
-    "reset at once": {"reset_after": 0},
-    "ends early": {"truncate_to": 700},
-    "longer than announced": {"announce": 600},
-    "shorter than announced": {"announce": 10**7},
-    "slow": {"delay_s": 0.5},
-}
-
-
 USUAL = ("too many requests, with a time", "unavailable", "reset in the middle", "ends early")
-
-
 EVERYWHERE = ("*_dem.tif", "*_datamask.tif", "/search", "/", "/collections/*")
-
-
-STRUCK = dict.fromkeys(FAULTS, EVERYWHERE[:2]) | {
+STRUCK = dict.fromkeys(TRANSIENT, EVERYWHERE[:2]) | {
     "too many requests, with a time": EVERYWHERE,
     "unavailable": EVERYWHERE,
     "reset in the middle": EVERYWHERE,
@@ -55,12 +38,12 @@ STRUCK = dict.fromkeys(FAULTS, EVERYWHERE[:2]) | {
 }
 
 
-@pytest.mark.parametrize("name", mostly_slow(FAULTS, USUAL.__contains__))
+@pytest.mark.parametrize("name", mostly_slow(TRANSIENT, USUAL.__contains__))
 def test_what_passes_leaves_no_trace(provider, service, cube, name):
     for where in STRUCK[name]:
         server = service.files if where.endswith(".tif") else service.api
         for after in (0, 2):
-            server.inject(path=where, times=2, after=after, **FAULTS[name])
+            server.inject(path=where, times=2, after=after, **TRANSIENT[name])
     patient = RetryPolicy(attempts=5, sleep=lambda seconds: None)  # all four faults may strike one request
     fill(cube, all_chunks(cube)[:4], source_of(provider, service, timeout_s=0.2, parallel=2, retry=patient))
     assert_equals_mosaic(cube, provider, Window.of(0, 64, 0, 256))

@@ -23,6 +23,24 @@ from support.cdse import FOUR, catalogue, check_tile
 from support.sentinel2 import CDSE_NAME, Scene, publish, random_scene
 
 
+@pytest.mark.parametrize(
+    ("place", "name", "value", "message"),
+    [
+        ("asset", "proj:transform", ["a", 0, 0, 0, 0, 0], "asset B02_10m: the item lacks proj:code, proj:transform"),
+        ("asset", "proj:transform", [10, 0], "asset B02_10m: the item lacks proj:code, proj:transform"),
+        ("asset", "proj:shape", 5, "asset B02_10m: the item lacks proj:code, proj:transform or proj:shape"),
+        ("item", "view:sun_azimuth", True, "view:sun_azimuth is True; expected degrees, 0 to 360"),
+        ("item", "view:sun_elevation", float("nan"), "view:sun_elevation is nan; expected degrees, -90 to 90"),
+        ("item", "view:sun_elevation", "33", "view:sun_elevation is '33'; expected degrees"),
+    ],
+)
+def test_numbers_of_an_item_that_are_none(place, name, value, message, published):
+    item = json.loads(json.dumps(published))
+    (item["properties"] if place == "item" else item["assets"]["B02_10m"])[name] = value
+    with pytest.raises(SceneError, match=f"^Scene {CDSE_NAME}.*{message}"):
+        _ = asset_of(item, REFLECTANCE_BANDS[1]), metadata_of(item)
+
+
 @pytest.mark.parametrize("stored", [True, False])
 def test_a_scene_is_loaded_as_it_was_taken(service, scene, tmp_path, stored):
     _, settings = service

@@ -30,11 +30,7 @@ WINDOWS = st.builds(
     height=st.sampled_from([1, 6, 16, 32, 70]),
     width=st.sampled_from([1, 9, 16, 48, 90]),
 )
-
-
 WRITES = st.tuples(st.just("write"), WINDOWS, st.booleans())
-
-
 EMPTIES = st.tuples(st.just("empty"), st.lists(st.tuples(st.integers(0, 4), st.integers(0, 5)), max_size=4))
 
 

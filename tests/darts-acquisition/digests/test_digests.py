@@ -131,8 +131,6 @@ def sign_of_zero(arrays):
 
 
 CHANGES = [one_pixel, only_the_mask, only_where_nan_is, sign_of_zero]
-
-
 WAYS = ["whole", "part", "refilled"]
 
 
@@ -181,11 +179,7 @@ WINDOWS = st.builds(
     height=st.sampled_from([1, 6, 16, 32, 70]),
     width=st.sampled_from([1, 9, 16, 48, 90]),
 )
-
-
 PLACES = st.lists(st.sampled_from([Chunk(0, 0), Chunk(0, 1), Chunk(1, 0), Chunk(4, 5), Chunk(2, 3)]), max_size=3)
-
-
 ACTIONS = st.one_of(
     st.tuples(st.just("write"), WINDOWS, st.booleans()),
     st.tuples(st.sampled_from(["complete", "empty", "forget"]), PLACES, st.booleans()),

@@ -28,11 +28,7 @@ from support.service_faults import LIMITS, ask_search, silence
 
 HASTY = RequestLimits(timeout_s=0.06, retry=RetryPolicy(attempts=1))
 """For services that never answer well, so that nothing good can come too late."""
-
-
 MOST_MB = 64
-
-
 pytestmark = pytest.mark.timeout(60)
 
 

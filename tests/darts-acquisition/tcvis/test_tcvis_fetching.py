@@ -31,6 +31,7 @@ from darts_acquisition.cube.areas import product_windows
 from darts_acquisition.cube.ingest import fill
 from support.earthengine_server import MOST_BYTES, serve_earth_engine
 from support.lanes import mostly_slow
+from support.service_faults import TRANSIENT
 from support.tcvis_fetching import (
     BANDS,
     WHOLE,
@@ -129,16 +130,8 @@ def test_a_request_beyond_the_limit_is_reported(server, cube, product, monkeypat
 # Faults
 
 
-FAULTS = {
-    "too many requests": {"status": 429},
-    "too many requests, with a time": {"status": 429, "retry_after": "7"},
-    "unavailable": {"status": 503},
-    "server error": {"status": 500},
-    "reset in the middle": {"reset_after": 700},
-    "reset at once": {"reset_after": 0},
-    "ends early": {"truncate_to": 700},
-    "shorter than announced": {"announce": 10**7},
-    "slow": {"delay_s": 0.6},
+FAULTS = {name: fault for name, fault in TRANSIENT.items() if name != "longer than announced"} | {
+    "slow": {"delay_s": 0.6}
 }
 
 

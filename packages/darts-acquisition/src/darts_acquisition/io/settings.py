@@ -187,6 +187,7 @@ class CDSEMosaicSettings(CDSESettings):
     """The Copernicus Data Space, as :class:`CDSESettings`, and its collection of quarterly mosaics.
 
     Attributes:
+        stac_url, s3, limits: As of :class:`CDSESettings`.
         collection: Its collection of quarterly mosaics.
     """
 
