@@ -1,8 +1,7 @@
 """What all kinds of an origin share: which chunks of a product it holds completely."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -21,36 +20,8 @@ ARCTICDEM_NODATA = -9999.0
 _SAME_PX = 1e-3
 
 
-class Origin(Protocol):
-    """What chunks are copied from.
-
-    Attributes:
-        product: What it holds.
-        windows: Windows of the product's grid that it holds completely; they may overlap.
-        unknown: Names of parts of it that prove nothing.
-    """
-
-    product: CubeProduct
-    windows: list[Window]
-    unknown: list[str]
-
-    def read(self, window: Window) -> Mapping[str, np.ndarray]:
-        """Read a window of the product's grid, as a datacube keeps it.
-
-        Raises:
-            CubeDamagedError: If it is damaged.
-        """
-        ...
-
-
-@dataclass(frozen=True)
-class Coverage:
-    """Which chunks of a product lie in some windows of its grid.
-
-    Attributes:
-        complete: Chunks of which every pixel lies in a window, row by row.
-        partial: Number of chunks of which a part does.
-    """
+class Coverage(NamedTuple):
+    """The chunks of a product of which every pixel lies in some windows, row by row; of how many only a part does."""
 
     complete: tuple[Chunk, ...]
     partial: int

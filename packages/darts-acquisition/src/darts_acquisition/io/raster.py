@@ -61,11 +61,6 @@ class Layer:
     nodata: float
     also: tuple[str, ...] = ()
 
-    @property
-    def dtypes(self) -> tuple[str, ...]:
-        """Data types that a file may have."""
-        return (self.dtype, *self.also)
-
 
 @dataclass(frozen=True)
 class _File:
@@ -142,7 +137,7 @@ class RasterReader:
 
     def _read_once(self, layers: Mapping[str, Layer], target: "GeoBox") -> dict[str, np.ndarray] | None:
         together = self._store.threads.all
-        wanted = [(uri, layer.dtypes) for layer in layers.values() for uri in layer.uris]
+        wanted = [(uri, (layer.dtype, *layer.also)) for layer in layers.values() for uri in layer.uris]
         opened = together(partial(self._open, uri, dtypes, target) for uri, dtypes in wanted)
         known = {file.uri: file for file in opened}
         ranks = [

@@ -58,17 +58,13 @@ def mgrs_tile_geobox(tile_id: str) -> "GeoBox":
     name = check_tile_id(tile_id)
     zone, band, column, row = int(name[:2]), name[2], name[3], name[4]
     easting = (1 + _COLUMNS[(zone - 1) % 3].find(column)) * _SQUARE_M
-    northing = _row_in_band(_ROWS.index(row) - (5 if zone % 2 == 0 else 0), _FIRST_ROWS[band]) * _SQUARE_M
+    first, at = _FIRST_ROWS[band], _ROWS.index(row) - (5 if zone % 2 == 0 else 0)
+    northing = (first + (at - first) % len(_ROWS)) * _SQUARE_M  # the first row with that letter from `first` on
     left = easting // _SNAP_M * _SNAP_M
     top = -(-(northing + _SQUARE_M) // _SNAP_M) * _SNAP_M
     epsg = (32600 if band >= _FIRST_NORTHERN else 32700) + zone
     affine = Affine(TILE_RESOLUTION, 0, left, 0, -TILE_RESOLUTION, top)
     return GeoBox((_EDGE_PX, _EDGE_PX), affine, f"EPSG:{epsg}")
-
-
-def _row_in_band(row: int, first: int) -> int:
-    """Return the row of squares that has a letter, counted from the equator: the first one from `first` on."""
-    return first + (row - first) % len(_ROWS)
 
 
 GRID_URL = (
@@ -101,7 +97,8 @@ def download_sentinel_2_grid(
     source = url or os.environ.get("DARTS_SENTINEL2_GRID_URL") or GRID_URL
     with tempfile.TemporaryDirectory() as folder, atomic_path(target) as draft:
         kml = Path(folder) / "grid.kml"
-        kml.write_bytes(_fetch(source, limits or RequestLimits()))
+        with contextlib.closing(HttpClient(limits or RequestLimits())) as client:
+            kml.write_bytes(client.fetch(source, f"Fetching {public_url(source)}", bytes))
         _read_kml(kml, source).to_parquet(draft)
     return target
 
@@ -141,11 +138,6 @@ def check_tiles_exist(tile_ids: Sequence[str], grid_dir: "str | os.PathLike[str]
             near = difflib.get_close_matches(name, sorted(known), n=1)
             hint = f"; did you mean {near[0]!r}?" if near else "."
             raise ParameterError(f"There is no Sentinel-2 tile {name!r}{hint}")
-
-
-def _fetch(url: str, limits: RequestLimits) -> bytes:
-    with contextlib.closing(HttpClient(limits)) as client:
-        return client.fetch(url, f"Fetching {public_url(url)}", bytes)
 
 
 def _read_kml(file: Path, source: str) -> "gpd.GeoDataFrame":

@@ -214,10 +214,6 @@ def _date_range(start_date: str | None, end_date: str | None) -> Interval:
     end = _day("end_date", end_date, last=True)
     if start is not None and end is not None and start > end:
         raise ParameterError(f"start_date is {start_date}, which lies after end_date, {end_date}; swap them.")
-    return _interval(start, end)
-
-
-def _interval(start: date | None, end: date | None) -> Interval:
     first = None if start is None else datetime(start.year, start.month, start.day, tzinfo=UTC)
     last = None
     if end is not None:
@@ -249,15 +245,16 @@ def _calendar(months: Sequence[int] | None, years: Sequence[int] | None) -> tupl
             raise ParameterError(f"years holds {year}; Sentinel-2 has images from {FIRST_YEAR} to {today.year}.")
     if (months is not None and not months) or (years is not None and not years):
         raise ParameterError("months or years is empty; name at least one, or leave the option out.")
-    spans: list[Interval] = []
-    for year in sorted(set(years or range(FIRST_YEAR, today.year + 1))):
-        if months is None:
-            spans.append(_interval(date(year, 1, 1), date(year, 12, 31)))
-            continue
-        for month in sorted(set(months)):
-            last = calendar.monthrange(year, month)[1]
-            spans += [_interval(date(year, month, 1), date(year, month, last))]
-    return tuple(spans)
+    spans = [(1, 12)] if months is None else [(month, 1) for month in sorted(set(months))]
+    chosen = sorted(set(years or range(FIRST_YEAR, today.year + 1)))
+    return tuple(interval_of_months(year, *span) for year in chosen for span in spans)
+
+
+def interval_of_months(year: int, first: int, count: int) -> Interval:
+    """Return the span of some months of a year, of which `first` is the first, from 1 on."""
+    after = first - 1 + count
+    end = datetime(year + after // 12, after % 12 + 1, 1, tzinfo=UTC) - timedelta(milliseconds=1)
+    return Interval(datetime(year, first, 1, tzinfo=UTC), end)
 
 
 def unique(names: Iterable[str]) -> list[str]:

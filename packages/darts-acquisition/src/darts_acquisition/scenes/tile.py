@@ -3,14 +3,15 @@
 import math
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
 from darts_acquisition.errors import EmptySceneError
 from darts_acquisition.scenes.bands import S2Band
 from darts_acquisition.scenes.quality import Scaling, row_blocks
-from darts_acquisition.scenes.raw import RawGrid, SceneMetadata, tile_geobox
+from darts_acquisition.scenes.raw import RawBand, SceneMetadata, tile_geobox
+from darts_acquisition.scenes.store import StoredBand
 from darts_acquisition.tile import as_band, as_variable
 from darts_utils import BANDS, OPTICAL_BANDS, step
 
@@ -21,23 +22,8 @@ _ROWS_IN_CACHE = 16
 """Rows that go through all steps of the conversion at once, so that what lies between them stays in the cache."""
 
 
-class Readable(Protocol):
-    """A band whose rows can be read: in the store, or in memory."""
-
-    @property
-    def band(self) -> S2Band:
-        """Which one."""
-
-    @property
-    def grid(self) -> RawGrid:
-        """Where its pixels lie."""
-
-    @property
-    def rows_at_once(self) -> int:
-        """How many rows are best read at once."""
-
-    def read(self, rows: slice = ...) -> np.ndarray:
-        """Read rows of raw integers."""
+Readable: TypeAlias = RawBand | StoredBand
+"""A band whose rows can be read: in memory, or in the store."""
 
 
 def build_tile(

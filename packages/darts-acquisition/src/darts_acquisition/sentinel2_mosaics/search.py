@@ -2,14 +2,14 @@
 
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from darts_acquisition.io.settings import CDSEMosaicSettings
 from darts_acquisition.scenes.area import Area
 from darts_acquisition.scenes.mgrs import mgrs_tile_geobox
 from darts_acquisition.scenes.search import Target, find_items, in_groups, read_footprint, scene_table, search_body
-from darts_acquisition.scenes.selection import FIRST_YEAR, Interval, Selection, make_selection
+from darts_acquisition.scenes.selection import FIRST_YEAR, Interval, Selection, interval_of_months, make_selection
 from darts_acquisition.sentinel2_mosaics.item import MOSAIC_BANDS, asset_of, begin_of, check_mosaic_id, tile_of_mosaic
 from darts_utils import ParameterError
 
@@ -65,12 +65,7 @@ def quarter_intervals(quarters: Sequence[int] | None, years: Sequence[int] | Non
         raise ParameterError(f"quarters holds {wrong[0] if wrong else 'nothing'}; expected 1 to 4.")
     chosen = sorted(set(quarters or (1, 2, 3, 4)))
     years = sorted(set(years or range(FIRST_YEAR, datetime.now(UTC).year + 1)))
-    return tuple(_interval(year, quarter) for year in years for quarter in chosen)
-
-
-def _interval(year: int, quarter: int) -> Interval:
-    after = datetime(year + quarter // 4, 3 * quarter % 12 + 1, 1, tzinfo=UTC)
-    return Interval(datetime(year, 3 * quarter - 2, 1, tzinfo=UTC), after - timedelta(milliseconds=1))
+    return tuple(interval_of_months(year, 3 * quarter - 2, 3) for year in years for quarter in chosen)
 
 
 def find_mosaics(
