@@ -2,11 +2,7 @@
 
 import numpy as np
 
-from darts_acquisition import (
-    Chunk,
-    Datacube,
-    Window,
-)
+from darts_acquisition import Chunk, Datacube, Window
 from darts_acquisition.auxiliary.arcticdem import ArcticDEMSource
 from darts_acquisition.cube.grid import chunk_window
 from support.arcticdem import Provider

@@ -2,9 +2,7 @@
 
 import numpy as np
 
-from darts_acquisition import (
-    Chunk,
-)
+from darts_acquisition import Chunk
 
 SHAPE, SIZE = (70, 90), 16
 BLOCK = (5, 6)

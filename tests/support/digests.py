@@ -5,28 +5,17 @@ import hashlib
 import numpy as np
 import zarr
 
-from darts_acquisition import (
-    Chunk,
-    Datacube,
-    Window,
-)
+from darts_acquisition import Chunk, Datacube, Window
 from darts_acquisition.cube.layout import DIGEST
 from darts_acquisition.cube.repository import BRANCH
+from support.datacube import arrays_for
 
-SHAPE, SIZE = (70, 90), 16
 FIRST, SECOND, CORNER = Chunk(0, 0), Chunk(0, 1), Chunk(4, 5)
 
 
 def window_of(chunk):
     """The pixels of a chunk; the last ones of the grid are cut off."""
     return Window.of(16 * chunk[0], min(16 * chunk[0] + 16, 70), 16 * chunk[1], min(16 * chunk[1] + 16, 90))
-
-
-def arrays_for(window, seed=0):
-    rng = np.random.default_rng(seed)
-    height = rng.normal(size=window.shape).astype("float32")
-    height[rng.random(window.shape) < 0.1] = np.nan
-    return {"height": height, "kind": rng.integers(0, 5, window.shape).astype("uint8")}
 
 
 def oracle(arrays):

@@ -3,10 +3,7 @@
 import shutil
 import zipfile
 
-from darts_acquisition import (
-    load_planet_masks,
-    load_planet_scene,
-)
+from darts_acquisition import load_planet_masks, load_planet_scene
 
 SCENES = ("20240710_201530_07_24c3", "20240710_201532_11_24c3", "20151119_025740_0c74")
 ORTHOTILE = "5790392_4372514_2022-07-16_2459"

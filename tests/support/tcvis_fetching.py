@@ -71,9 +71,6 @@ def assert_equals_mosaic(cube: Datacube, images: list[Placed], window: Window = 
         np.testing.assert_array_equal(read[name].values, expected[window], err_msg=name)
 
 
-# Equal to the mosaic
-
-
 windows = st.builds(
     lambda top, left, height, width: Window.of(top, top + height, left, left + width),
     st.integers(-50, 180),

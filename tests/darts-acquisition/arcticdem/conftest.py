@@ -2,10 +2,7 @@
 
 import pytest
 
-from darts_acquisition import (
-    Datacube,
-    Window,
-)
+from darts_acquisition import Datacube, Window
 from support.arcticdem import Provider, small_product
 
 

@@ -10,12 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from odc.geo.geobox import GeoBox
 
-from darts_acquisition import (
-    Chunk,
-    ChunkState,
-    Datacube,
-    Window,
-)
+from darts_acquisition import Chunk, ChunkState, Datacube, Window
 from darts_acquisition.cube.areas import parts_within
 from darts_acquisition.cube.ingest import fill
 from support.arcticdem import Provider, small_product

@@ -6,9 +6,7 @@ import numpy as np
 import pytest
 import rasterio
 
-from darts_acquisition.errors import (
-    SceneError,
-)
+from darts_acquisition.errors import SceneError
 from darts_acquisition.scenes.bands import REFLECTANCE_BANDS, SCL
 from darts_acquisition.scenes.store import RawStore
 from darts_acquisition.sentinel2 import (

@@ -9,11 +9,7 @@ import numpy as np
 import pytest
 from shapely.geometry import MultiPolygon, Point, box, mapping, shape
 
-from darts_acquisition.errors import (
-    SceneNameError,
-    SceneNotFoundError,
-    ServiceError,
-)
+from darts_acquisition.errors import SceneNameError, SceneNotFoundError, ServiceError
 from darts_acquisition.io.settings import RequestLimits
 from darts_acquisition.sentinel2 import (
     CDSESettings,

@@ -25,18 +25,8 @@ from darts_acquisition import (
 from darts_acquisition.cube.layout import DIGEST
 from darts_acquisition.cube.repository import BRANCH
 from darts_utils import ParameterError
-from support.digests import (
-    CORNER,
-    FIRST,
-    SECOND,
-    SHAPE,
-    arrays_for,
-    filled,
-    make_legacy,
-    only_the_mask,
-    oracle,
-    window_of,
-)
+from support.datacube import SHAPE, arrays_for
+from support.digests import CORNER, FIRST, SECOND, filled, make_legacy, only_the_mask, oracle, window_of
 from support.lanes import mostly_slow
 
 EVERY = [Chunk(row, col) for row in range(5) for col in range(6)]

@@ -7,25 +7,10 @@ import time
 
 import pytest
 
-from darts_acquisition import (
-    CubeDamagedError,
-    Datacube,
-    Window,
-    verify_cube,
-)
+from darts_acquisition import CubeDamagedError, Datacube, Window, verify_cube
 from darts_acquisition.cube.grid import chunk_window
-from support.digests import (
-    CORNER,
-    FIRST,
-    SECOND,
-    SIZE,
-    arrays_for,
-    filled,
-    only_the_mask,
-    oracle,
-    window_of,
-    write_without_digest,
-)
+from support.datacube import SIZE, arrays_for
+from support.digests import CORNER, FIRST, SECOND, filled, only_the_mask, oracle, window_of, write_without_digest
 
 # Damage, and writers that die
 

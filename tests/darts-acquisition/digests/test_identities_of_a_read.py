@@ -18,7 +18,8 @@ from darts_acquisition import (
 )
 from darts_acquisition.auxiliary.loading import read_product
 from darts_acquisition.cube.snapshot import Snapshot
-from support.digests import FIRST, SECOND, arrays_for, filled, oracle, window_of
+from support.datacube import arrays_for
+from support.digests import FIRST, SECOND, filled, oracle, window_of
 
 # What a reader is told
 

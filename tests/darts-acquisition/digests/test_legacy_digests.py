@@ -13,24 +13,10 @@ import pytest
 import darts_acquisition.cube.datacube
 import darts_acquisition.cube.snapshot
 import darts_acquisition.cube.transaction
-from darts_acquisition import (
-    Chunk,
-    Datacube,
-    Window,
-    verify_cube,
-)
+from darts_acquisition import Chunk, Datacube, Window, verify_cube
 from darts_acquisition.cube.repository import BRANCH
-from support.digests import (
-    CORNER,
-    FIRST,
-    SECOND,
-    arrays_for,
-    filled,
-    make_legacy,
-    oracle,
-    window_of,
-    write_without_digest,
-)
+from support.datacube import arrays_for
+from support.digests import CORNER, FIRST, SECOND, filled, make_legacy, oracle, window_of, write_without_digest
 
 
 def first_snapshot(cube):

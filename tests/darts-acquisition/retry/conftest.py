@@ -4,9 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from darts_acquisition.io.retry import (
-    RetryPolicy,
-)
+from darts_acquisition.io.retry import RetryPolicy
 from support.file_server import serve_files
 from support.retry import Naps
 

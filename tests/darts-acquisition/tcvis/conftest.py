@@ -4,11 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from darts_acquisition import (
-    CubeProduct,
-    Datacube,
-    Window,
-)
+from darts_acquisition import CubeProduct, Datacube, Window
 from support.earthengine_server import serve_earth_engine
 from support.local_server import LocalServer
 from support.tcvis_fetching import Placed, image, small_product
