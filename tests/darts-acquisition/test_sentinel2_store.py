@@ -40,7 +40,7 @@ def test_what_is_stored_comes_back_as_it_was(tmp_path):
     download_scene(provider, NAME, store, bands_of_scene("all"))
     assert len(check_whole(store, 12)) == 13
     assert store.metadata("made", NAME) == MADE_UP
-    assert store.scenes("made") == [NAME]
+    assert [path.name for path in store.folder.glob("*.zarr")] == [f"made_{NAME}.zarr"]
     grid = store.open("made", NAME, select_bands("nir08")[0]).grid
     assert grid == RawGrid("EPSG:32608", (20.0, 0, LEFT, 0, -20.0, TOP), (6, 6), 1e-4, -0.1)
 

@@ -70,12 +70,6 @@ class RawStore:
         folder, numbers = self.path(source, scene_id), sorted(band.number for band in wanted)
         return [folder / "zarr.json", *(file for each in numbers for file in sorted(_files(folder / each)))]
 
-    def scenes(self, source: str) -> list[str]:
-        """List the scenes of a source of which at least one band is present."""
-        prefix = f"{source}_"
-        names = (path.name.removeprefix(prefix).removesuffix(".zarr") for path in self.folder.glob(f"{prefix}*.zarr"))
-        return sorted(name for name in names if self.bands(source, name))
-
     def metadata(self, source: str, scene_id: str) -> SceneMetadata:
         """Return what is known of a stored scene besides its pixels.
 
