@@ -14,10 +14,10 @@ import pytest
 from numcodecs import Blosc
 
 from darts_acquisition.cube.shards import checked
+from darts_acquisition.scenes.bands import SCL, bands_of_scene, select_bands
 from darts_acquisition.scenes.raw import RawBand, RawGrid
 from darts_acquisition.scenes.scene import load_scene
 from darts_acquisition.scenes.store import RawStore
-from darts_acquisition.sentinel2.bands import SCL, select_bands
 from darts_utils import usable_cpus
 from support.made_up_scene import LEFT, MADE_UP, TOP, MadeUp
 
@@ -26,9 +26,9 @@ PEAK_OF_A_LOAD = r"""
 import json, re, sys
 from pathlib import Path
 from darts_acquisition.scenes.scene import load_scene
-from darts_acquisition.scenes.store import RawStore
+from darts_acquisition.scenes.bands import bands_of_scene
 from support.made_up_scene import MADE_UP, MadeUp
-tile = load_scene(MadeUp(), MADE_UP.scene_id, RawStore(sys.argv[1]), None, offline=True)
+tile = load_scene(MadeUp(), MADE_UP.scene_id, sys.argv[1], bands_of_scene(), offline=True)
 # Not `ru_maxrss`, which begins with what the parent process holds.
 peak = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
 print(json.dumps([int(peak[1]) * 1024, tile.sizes["x"]]))
@@ -101,7 +101,7 @@ def test_a_stored_scene_against_decompressing_it_once(benchmark, store):
         memory.append(touch((4 * 4 + 2) * EDGE**2, threads))
 
     def load() -> None:
-        load_scene(MadeUp(), MADE_UP.scene_id, store, None, offline=True)
+        load_scene(MadeUp(), MADE_UP.scene_id, store.folder, bands_of_scene(), offline=True)
 
     load()
     benchmark.pedantic(load, setup=measure_baseline, rounds=3)

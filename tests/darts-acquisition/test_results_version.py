@@ -15,10 +15,10 @@ from darts_acquisition import (
     load_planet_scene,
     load_tcvis,
 )
+from darts_acquisition.scenes.bands import SCL, S2Band, bands_of_scene
 from darts_acquisition.scenes.raw import RawBand, RawGrid
 from darts_acquisition.scenes.scene import download_scene, load_scene
 from darts_acquisition.scenes.store import RawStore
-from darts_acquisition.sentinel2.bands import SCL, S2Band
 from support.made_up_scene import LEFT, MADE_UP, TOP, MadeUp
 from support.reference import assert_light, check_reference, waves
 
@@ -56,8 +56,8 @@ def planet(delivery) -> dict[str, np.ndarray]:
 
 def sentinel2(folder: Path) -> dict[str, np.ndarray]:
     provider = Waves()
-    download_scene(provider, MADE_UP.scene_id, RawStore(folder), "all")
-    tile = load_scene(provider, MADE_UP.scene_id, RawStore(folder), "all", offline=True)
+    download_scene(provider, MADE_UP.scene_id, RawStore(folder), bands_of_scene("all"))
+    tile = load_scene(provider, MADE_UP.scene_id, folder, bands_of_scene("all"), offline=True)
     return {str(name): tile[name].values for name in tile.variables if name != "spatial_ref"}
 
 

@@ -12,6 +12,7 @@ from shapely.geometry import box, mapping, shape
 
 from darts_acquisition.errors import LoginError, SceneNameError, SceneNotFoundError, ServiceError
 from darts_acquisition.io.settings import EarthEngineSettings, RequestLimits
+from darts_acquisition.scenes.bands import REFLECTANCE_BANDS, quality_from_scl
 from darts_acquisition.scenes.store import RawStore
 from darts_acquisition.sentinel2 import (
     get_aoi_from_gee_s2_sr_scene_ids,
@@ -21,7 +22,6 @@ from darts_acquisition.sentinel2 import (
     load_gee_s2_sr_scene,
     search_gee_s2_sr,
 )
-from darts_acquisition.sentinel2.bands import REFLECTANCE_BANDS, quality_from_scl
 from darts_utils import ParameterError
 from support.earthengine_server import connect, serve_earth_engine
 from support.s3_server import environment_of, serve_s3

@@ -5,6 +5,7 @@ import multiprocessing
 import shutil
 import signal
 import time
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -15,10 +16,10 @@ from zarr.codecs import ZstdCodec
 
 import darts_acquisition.scenes.store as module
 from darts_acquisition.errors import RawStoreError, SceneNotStoredError
+from darts_acquisition.scenes.bands import SCL, bands_of_scene, select_bands
 from darts_acquisition.scenes.raw import RawGrid
 from darts_acquisition.scenes.scene import download_scene, load_scene
 from darts_acquisition.scenes.store import RawStore
-from darts_acquisition.sentinel2.bands import SCL, band_named, select_bands
 from support.lanes import mostly_slow
 from support.made_up_scene import LEFT, MADE_UP, TOP, MadeUp, made_up_values, write_made_up
 
@@ -28,7 +29,7 @@ NAME = MADE_UP.scene_id
 def check_whole(store, edge):
     """Check that every band that counts as present holds what was written."""
     present = store.bands("made", NAME)
-    for band in (*select_bands("all"), SCL):
+    for band in bands_of_scene("all"):
         if band.number in present:
             np.testing.assert_array_equal(store.open("made", NAME, band).read(), made_up_values(band, edge))
     return present
@@ -36,43 +37,43 @@ def check_whole(store, edge):
 
 def test_what_is_stored_comes_back_as_it_was(tmp_path):
     store, provider = RawStore(tmp_path / "raw"), MadeUp()
-    download_scene(provider, NAME, store, "all")
+    download_scene(provider, NAME, store, bands_of_scene("all"))
     assert len(check_whole(store, 12)) == 13
     assert store.metadata("made", NAME) == MADE_UP
-    assert store.scenes("made") == [NAME]
-    grid = store.open("made", NAME, band_named("nir08")).grid
+    assert [path.name for path in store.folder.glob("*.zarr")] == [f"made_{NAME}.zarr"]
+    grid = store.open("made", NAME, select_bands("nir08")[0]).grid
     assert grid == RawGrid("EPSG:32608", (20.0, 0, LEFT, 0, -20.0, TOP), (6, 6), 1e-4, -0.1)
 
 
 def test_adding_a_band_fetches_and_writes_that_band_only(tmp_path):
     store, provider = RawStore(tmp_path), MadeUp()
-    download_scene(provider, NAME, store, ["blue", "green"])
+    download_scene(provider, NAME, store, bands_of_scene(["blue", "green"]))
     before = {file: file.stat().st_mtime_ns for file in store.path("made", NAME).rglob("*") if file.is_file()}
-    tile = load_scene(provider, NAME, store, ["blue", "red"], offline=False)
+    tile = load_scene(provider, NAME, store.folder, bands_of_scene(["blue", "red"]), offline=False)
     assert provider.asked == [["B02", "B03", "SCL"], ["B04"]]
     assert list(tile.data_vars) == ["blue", "red", "s2_scl", "quality_data_mask"]
     assert {file: file.stat().st_mtime_ns for file in before} == before
-    again = load_scene(provider, NAME, store, ["blue", "green", "red"], offline=True)
+    again = load_scene(provider, NAME, store.folder, bands_of_scene(["blue", "green", "red"]), offline=True)
     assert len(provider.asked) == 2
     np.testing.assert_array_equal(again.red, tile.red)
 
 
 def test_the_store_changes_nothing(tmp_path):
     provider = MadeUp(edge=36)
-    stored = load_scene(provider, NAME, RawStore(tmp_path), "all", offline=False)
-    in_memory = load_scene(provider, NAME, None, "all", offline=False)
+    stored = load_scene(provider, NAME, tmp_path, bands_of_scene("all"), offline=False)
+    in_memory = load_scene(provider, NAME, None, bands_of_scene("all"), offline=False)
     assert stored.identical(in_memory)
 
 
 def test_offline_says_what_is_missing_and_fetches_nothing(tmp_path):
     store, provider = RawStore(tmp_path), MadeUp()
     with pytest.raises(SceneNotStoredError, match=r"^Scene a-scene is not in .*prep-data sentinel2 --optical"):
-        load_scene(provider, NAME, store, None, offline=True)
-    download_scene(provider, NAME, store, ["blue"])
+        load_scene(provider, NAME, store.folder, bands_of_scene(), offline=True)
+    download_scene(provider, NAME, store, bands_of_scene(["blue"]))
     with pytest.raises(SceneNotStoredError, match="Band B04 of scene a-scene is not in"):
-        load_scene(provider, NAME, store, ["blue", "red"], offline=True)
+        load_scene(provider, NAME, store.folder, bands_of_scene(["blue", "red"]), offline=True)
     with pytest.raises(SceneNotStoredError, match="no store"):
-        load_scene(provider, NAME, None, None, offline=True)
+        load_scene(provider, NAME, None, bands_of_scene(), offline=True)
     assert len(provider.asked) == 1
 
 
@@ -88,7 +89,7 @@ def write_in_squares(path, raw):
         chunks=(5, 5),
         compressors=ZstdCodec(level=1, checksum=True),
         dimension_names=("y", "x"),
-        attributes=raw.grid.to_attrs(),
+        attributes=asdict(raw.grid),
         config={"write_empty_chunks": True},
     )
 
@@ -102,9 +103,9 @@ def test_any_rows_come_back_from_any_layout(tmp_path, monkeypatch, squares, stri
     if squares:
         monkeypatch.setattr(module, "_write_array", write_in_squares)
     store, provider = RawStore(tmp_path), MadeUp()
-    tile = load_scene(provider, NAME, store, "all", offline=False)
-    assert tile.identical(load_scene(provider, NAME, None, "all", offline=False))
-    for band in (*select_bands("all"), SCL):
+    tile = load_scene(provider, NAME, store.folder, bands_of_scene("all"), offline=False)
+    assert tile.identical(load_scene(provider, NAME, None, bands_of_scene("all"), offline=False))
+    for band in bands_of_scene("all"):
         stored, values = store.open("made", NAME, band), made_up_values(band, 12)
         assert stored._in_strips != (squares and len(values) != 5)
         for start in range(len(values)):
@@ -118,8 +119,8 @@ def test_every_damaged_byte_is_found(tmp_path, monkeypatch, squares):
     if squares:
         monkeypatch.setattr(module, "_write_array", write_in_squares)
     store = RawStore(tmp_path)
-    download_scene(MadeUp(), NAME, store, ["blue"])
-    stored = store.open("made", NAME, band_named("blue"))
+    download_scene(MadeUp(), NAME, store, bands_of_scene(["blue"]))
+    stored = store.open("made", NAME, select_bands("blue")[0])
     file = stored_files(store)[0]
     intact = file.read_bytes()
     for place in range(
@@ -141,7 +142,7 @@ def test_every_damaged_byte_is_found(tmp_path, monkeypatch, squares):
 @pytest.mark.parametrize("damage", ["lost", "empty", "flipped", "metadata"])
 def test_damage_is_an_error_and_never_other_numbers(tmp_path, damage):
     store = RawStore(tmp_path)
-    download_scene(MadeUp(), NAME, store, ["blue"])
+    download_scene(MadeUp(), NAME, store, bands_of_scene(["blue"]))
     file = stored_files(store)[0]
     if damage == "lost":
         file.unlink()
@@ -154,20 +155,22 @@ def test_damage_is_an_error_and_never_other_numbers(tmp_path, damage):
     else:
         (store.path("made", NAME) / "B02" / "zarr.json").write_text("{")
     with pytest.raises((RawStoreError, SceneNotStoredError), match=r"(?i)fetch it"):
-        load_scene(MadeUp(), NAME, store, ["blue"], offline=True)
+        load_scene(MadeUp(), NAME, store.folder, bands_of_scene(["blue"]), offline=True)
 
 
 @pytest.mark.parametrize("lost", ["c", "c/0/0", "zarr.json"])
 def test_a_band_of_which_files_are_lost_is_fetched_again(tmp_path, lost):
-    store, intact = RawStore(tmp_path), load_scene(MadeUp(), NAME, None, ["blue"], offline=False)
-    download_scene(MadeUp(), NAME, store, ["blue"])
+    store, intact = RawStore(tmp_path), load_scene(MadeUp(), NAME, None, bands_of_scene(["blue"]), offline=False)
+    download_scene(MadeUp(), NAME, store, bands_of_scene(["blue"]))
     place = store.path("made", NAME) / "B02" / lost
     shutil.rmtree(place) if place.is_dir() else place.unlink()
     assert store.bands("made", NAME) == {"SCL"}
     with pytest.raises(SceneNotStoredError, match="Band B02 of scene"):
-        load_scene(MadeUp(), NAME, store, ["blue"], offline=True)
-    download_scene(MadeUp(), NAME, store, ["blue"])
-    xr.testing.assert_identical(load_scene(MadeUp(), NAME, store, ["blue"], offline=True), intact)
+        load_scene(MadeUp(), NAME, store.folder, bands_of_scene(["blue"]), offline=True)
+    download_scene(MadeUp(), NAME, store, bands_of_scene(["blue"]))
+    xr.testing.assert_identical(
+        load_scene(MadeUp(), NAME, store.folder, bands_of_scene(["blue"]), offline=True), intact
+    )
     assert not list(tmp_path.glob(".*.partial"))
 
 
@@ -188,9 +191,9 @@ def test_a_provider_that_fails_half_way_leaves_whole_bands(tmp_path):
             return super().raw(band)
 
     with pytest.raises(ConnectionError, match="lost"):
-        download_scene(Failing(), NAME, store, None)
+        download_scene(Failing(), NAME, store, bands_of_scene())
     assert check_whole(store, 12) == {"B02", "B03"}
-    download_scene(MadeUp(), NAME, store, None)
+    download_scene(MadeUp(), NAME, store, bands_of_scene())
     assert len(check_whole(store, 12)) == 5
     assert not list(tmp_path.glob(".*.partial"))
 
@@ -209,7 +212,7 @@ def _kill_while_writing(folder: Path, moments: list[float], edge: int) -> int:
         process.kill()
         process.join()
         killed += process.exitcode == -signal.SIGKILL
-        assert check_whole(RawStore(folder), edge) <= {each.number for each in (*select_bands("all"), SCL)}
+        assert check_whole(RawStore(folder), edge) <= {each.number for each in bands_of_scene("all")}
     return killed
 
 
@@ -241,5 +244,5 @@ def test_who_comes_second_keeps_what_is_there(tmp_path):
     provider = MadeUp()
     for store in (one, other):
         store.add(MADE_UP, provider.raw(SCL))
-        store.add(MADE_UP, provider.raw(band_named("blue")))
+        store.add(MADE_UP, provider.raw(select_bands("blue")[0]))
     assert check_whole(one, 12) == {"B02", "SCL"}

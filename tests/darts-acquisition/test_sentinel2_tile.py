@@ -1,5 +1,7 @@
 """Reflectance, quality and grids of Sentinel-2 tiles, against values computed by hand and against real cut-outs."""
 
+from dataclasses import replace
+
 import numpy as np
 import odc.geo.xr  # noqa: F401 - brings .odc
 import pytest
@@ -9,16 +11,15 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from darts_acquisition.errors import EmptySceneError, SceneError, SceneGridError
-from darts_acquisition.scenes.raw import RawBand, RawGrid, SceneMetadata
-from darts_acquisition.sentinel2.bands import (
+from darts_acquisition.scenes.bands import (
     REFLECTANCE_BANDS,
     SCL,
-    band_named,
     quality_from_scl,
-    reflectance_table,
     select_bands,
 )
-from darts_acquisition.sentinel2.tile import InMemory, _exact_line, build_tile
+from darts_acquisition.scenes.quality import Scaling
+from darts_acquisition.scenes.raw import RawBand, RawGrid, SceneMetadata
+from darts_acquisition.scenes.tile import build_tile
 from darts_utils import NoDataError, ParameterError
 from support.sentinel2 import LEFT, TOP, expected_reflectance, random_scene
 
@@ -33,7 +34,7 @@ def in_memory(scene, numbers, offset=-0.1):
             r = float(band.resolution)
             scaling = (1.0, 0.0) if band is SCL else (1e-4, offset)
             grid = RawGrid("EPSG:32608", (r, 0, LEFT, 0, -r, TOP), values.shape, *scaling)
-            bands.append(InMemory(RawBand(band, grid, values)))
+            bands.append(RawBand(band, grid, values))
     return bands
 
 
@@ -42,14 +43,6 @@ def test_every_class_has_the_quality_of_the_contract():
     expected = [0, 0, 2, 1, 2, 2, 2, 2, 1, 1, 2, 1] + [0] * 244
     np.testing.assert_array_equal(quality_from_scl(classes), expected)
     assert quality_from_scl(classes).dtype == np.uint8
-
-
-@given(st.sampled_from([1e-4, 2e-4, 1.0]), st.sampled_from([-0.1, 0.0, 0.05]))
-def test_the_table_is_exact(scale, offset):
-    table = reflectance_table(scale, offset)
-    numbers = np.arange(1, 65_536)
-    assert np.isnan(table[0])
-    np.testing.assert_array_equal(table[1:], (numbers * np.float64(scale) + offset).astype("float32"))
 
 
 @pytest.mark.parametrize(
@@ -65,15 +58,16 @@ def test_the_table_is_exact(scale, offset):
 )
 def test_every_raw_value_becomes_what_the_table_says(scale, offset, as_a_line):
     """Bit by bit, whether it is computed or looked up, also where some rows hold pixels without data."""
-    table = reflectance_table(scale, offset)
-    assert (_exact_line(scale, offset, table) is not None) == as_a_line
+    table = (np.arange(65_536) * np.float64(scale) + offset).astype("float32")
+    table[0] = np.nan
+    assert (Scaling(scale, offset)._line is not None) == as_a_line
     values = np.random.default_rng(0).permutation(np.arange(65_536, dtype="uint16")).reshape(256, 256)
     for band, factor in (("blue", 1), ("nir08", 2), ("coastal", 6)):
         r = 10.0 * factor
         grid = RawGrid("EPSG:32608", (r, 0, LEFT, 0, -r, TOP), values.shape, scale, offset)
         classes = np.full((128 * factor, 128 * factor), 4, "uint8")
         classes_grid = RawGrid("EPSG:32608", (20.0, 0, LEFT, 0, -20.0, TOP), classes.shape)
-        bands = [InMemory(RawBand(band_named(band), grid, values)), InMemory(RawBand(SCL, classes_grid, classes))]
+        bands = [RawBand(select_bands(band)[0], grid, values), RawBand(SCL, classes_grid, classes)]
         tile = build_tile(METADATA, bands, "here", 2)
         expected = np.kron(table[values], np.ones((factor, factor), "float32"))
         np.testing.assert_array_equal(tile[band].values.view("uint32"), expected.view("uint32"))
@@ -157,7 +151,7 @@ def test_angles_that_are_unknown_are_nan():
 def test_bands_on_different_grids_are_an_error(change):
     bands = in_memory(random_scene(6), ("B02", "SCL"))
     grid = bands[1].grid
-    bands[1].grid = RawGrid(**({"crs": grid.crs, "transform": grid.transform, "shape": grid.shape} | change))
+    bands[1] = replace(bands[1], grid=replace(grid, **change))
     with pytest.raises(SceneGridError, match="a-scene"):
         build_tile(METADATA, bands, "here")
 
@@ -184,8 +178,8 @@ def test_real_cut_outs(shared_data, day):
     bands = []
     for name, values in optical.items():
         grid = RawGrid(crs, tuple(affine)[:6], values.shape, 1e-4, 0.0)
-        bands.append(InMemory(RawBand(band_named(name), grid, values)))
-    bands.append(InMemory(RawBand(SCL, RawGrid(crs, tuple(coarse)[:6], scl.shape), scl)))
+        bands.append(RawBand(select_bands(name)[0], grid, values))
+    bands.append(RawBand(SCL, RawGrid(crs, tuple(coarse)[:6], scl.shape), scl))
     tile = build_tile(METADATA, bands, "here")
     for name, values in optical.items():
         expected = np.where(values == 0, np.nan, values / 10_000)

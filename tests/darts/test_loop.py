@@ -21,7 +21,7 @@ from darts.run.records import RunRecords
 from darts.run.resume import Decision
 from darts.run.task import TileTask, TileWork
 from darts_acquisition import LoginError, SceneNotFoundError, ServiceError
-from darts_acquisition.io.failures import Failure
+from darts_acquisition.errors import Failure
 from support.stages import SleepingWorker, decisions, make_tasks, run_tasks
 
 

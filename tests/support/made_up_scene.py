@@ -6,10 +6,10 @@ from pathlib import Path
 
 import numpy as np
 
+from darts_acquisition.scenes.bands import SCL, S2Band, bands_of_scene
 from darts_acquisition.scenes.raw import RawBand, RawGrid, SceneMetadata
 from darts_acquisition.scenes.scene import download_scene
 from darts_acquisition.scenes.store import RawStore
-from darts_acquisition.sentinel2.bands import SCL, S2Band
 
 LEFT, TOP = 400_020.0, 7_600_020.0
 
@@ -47,4 +47,4 @@ def write_made_up(folder: Path, edge: int, pause_s: float, ready: Path | None = 
     """Store the scene of `MadeUp`, as the work of a process of its own; `ready` appears when it begins."""
     if ready is not None:
         ready.touch()
-    download_scene(MadeUp(edge, pause_s), MADE_UP.scene_id, RawStore(folder), "all")
+    download_scene(MadeUp(edge, pause_s), MADE_UP.scene_id, RawStore(folder), bands_of_scene("all"))

@@ -1,11 +1,8 @@
 """The errors and warnings of acquisition. Errors are DartsErrors and the standard class that people already catch."""
 
-from typing import TYPE_CHECKING, Optional
+from dataclasses import dataclass
 
 from darts_utils import DartsError, DartsWarning, GridError, NoDataError
-
-if TYPE_CHECKING:
-    from darts_acquisition.io.failures import Failure
 
 
 class SceneError(DartsError, ValueError):
@@ -72,6 +69,26 @@ class OutsideExtentError(DartsError, ValueError):
     """An area lies wholly outside what a product covers."""
 
 
+@dataclass(frozen=True)
+class Failure:
+    """What an error says about a request.
+
+    Attributes:
+        reason: A few words for people, without addresses and credentials.
+        transient: A retry can succeed: too many requests (429), the service failed (5xx), or the connection was
+            refused, lost or too slow. Nothing else.
+        status: HTTP status, None where no answer came.
+        retry_after_s: Seconds that the service asks to wait, None where it says nothing.
+        login: The service refused the login (401, 403), or there is none.
+    """
+
+    reason: str
+    transient: bool
+    status: int | None = None
+    retry_after_s: float | None = None
+    login: bool = False
+
+
 class ServiceError(DartsError, ConnectionError):
     """A service refused a request, or failed until the last attempt.
 
@@ -79,7 +96,7 @@ class ServiceError(DartsError, ConnectionError):
         failure: What the last answer said; None where the answer itself was wrong.
     """
 
-    def __init__(self, message: str, failure: Optional["Failure"] = None) -> None:
+    def __init__(self, message: str, failure: Failure | None = None) -> None:
         super().__init__(message)
         self.failure = failure
 

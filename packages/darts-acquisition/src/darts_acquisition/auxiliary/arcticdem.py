@@ -78,18 +78,11 @@ def arcticdem_product(resolution: int) -> CubeProduct:
 
 
 def tile_window(name: str, product: CubeProduct) -> Window | None:
-    """Return what a tile of the mosaic covers of the product's grid, by the tile's name.
+    """Return what a tile of the mosaic covers of the product's grid, by the tile's name; None for another name.
 
     Tiles of 100 km are named by row and column from the south-west corner on, both from 1 (``36_24_10m_v4.1``). Those
     of 2 m are quarters, of which the first number is the southern (1) or northern (2) half, the second the western (1)
     or eastern (2) one (``14_52_2_1_2m_v4.1``). The 100 m by which tiles overlap their neighbours are left out.
-
-    Args:
-        name: Name of the tile.
-        product: The product, see `arcticdem_product`.
-
-    Returns:
-        The window, None for a name that is none of the product's.
     """
     affine = product.geobox.affine
     metres = round(affine.a)
@@ -244,12 +237,7 @@ def _how_to_fill(resolution: int) -> str:
 
 
 class ArcticDEMSource:
-    """Fetches ArcticDEM chunk by chunk. Threads may share one.
-
-    Args:
-        product: What is fetched, see `arcticdem_product`.
-        settings: Where it comes from; None for `ArcticDEMSettings.from_environment`.
-    """
+    """Fetches ArcticDEM chunk by chunk. Threads may share one."""
 
     def __init__(self, product: CubeProduct, settings: ArcticDEMSettings | None = None) -> None:
         self._product = product

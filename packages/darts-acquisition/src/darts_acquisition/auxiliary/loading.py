@@ -70,20 +70,9 @@ def read_product(
 ) -> "xr.Dataset":
     """Read all variables of a product around a tile, and fetch what is missing where there is a source.
 
-    Args:
-        geobox: Grid of the tile, in any CRS.
-        data_dir: Folder of the datacube, or its address in object storage.
-        product: What the cube must hold.
-        buffer: Pixels of the cube to add on every side.
-        data_source: Attribute that every variable gets.
-        how_to_fill: Last sentence of the message where something is missing.
-        source: Makes what fetches missing chunks, called only if there are any; None fetches nothing.
-        s3: Which object storage.
-        progress: Told after each chunk that was fetched.
-
-    Returns:
-        Dataset with dimensions (y, x) on the cube's grid. Of a tile that crosses the antimeridian in a geographic cube,
-        longitudes run on beyond ±180°. Its attribute `chunk_identities` is that of `Datacube.read`.
+    `source` makes what fetches, and is called only if something is missing; without one nothing is fetched or created.
+    `how_to_fill` is the last sentence of the message then; the others are arguments of `load_arcticdem` or attributes.
+    Of a tile that crosses the antimeridian in a geographic cube, longitudes run on beyond ±180°.
 
     Raises:
         MissingAuxiliaryDataError: If there is no source, and a part of the area is neither filled nor known to be

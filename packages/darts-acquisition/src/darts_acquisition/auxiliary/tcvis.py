@@ -15,7 +15,7 @@ from darts_acquisition.cube.datacube import Datacube
 from darts_acquisition.cube.ingest import FetchReport, Progress
 from darts_acquisition.cube.product import CubeProduct, CubeVariable
 from darts_acquisition.errors import ServiceError
-from darts_acquisition.io.earthengine import EarthEngineClient
+from darts_acquisition.io.earthengine import EarthEngineClient, pixel_grid
 from darts_acquisition.io.failures import lost
 from darts_acquisition.io.settings import EarthEngineSettings, S3Settings
 from darts_utils import BANDS, TREND_BANDS, ParameterError
@@ -223,12 +223,7 @@ def estimate_tcvis(
 
 
 class TCVISSource:
-    """Fetches TCVIS chunk by chunk. Many threads may use one object.
-
-    Args:
-        product: What is fetched, see `tcvis_product`.
-        settings: How Earth Engine is asked; None for the defaults.
-    """
+    """Fetches TCVIS chunk by chunk. Threads may share one."""
 
     def __init__(self, product: CubeProduct, settings: EarthEngineSettings | None = None) -> None:
         self._product = product
@@ -284,30 +279,16 @@ class TCVISSource:
     def _pixels(self, geobox: "GeoBox") -> np.ndarray:
         import ee
 
-        affine = geobox.affine
-        height, width = geobox.shape
-        grid = {
-            "dimensions": {"width": width, "height": height},
-            "affineTransform": {
-                "scaleX": affine.a,
-                "shearX": 0,
-                "translateX": affine.c,
-                "shearY": 0,
-                "scaleY": affine.e,
-                "translateY": affine.f,
-            },
-            "crsCode": "EPSG:4326",
-        }
         image = ee.ImageCollection(self._product.collection).select(list(_BANDS.values())).mosaic().unmask(0).toUint8()
-        answer = ee.data.computePixels({"expression": image, "fileFormat": "NPY", "grid": grid})
+        answer = ee.data.computePixels({"expression": image, "fileFormat": "NPY", "grid": pixel_grid(geobox)})
         try:
             table = np.load(io.BytesIO(answer), allow_pickle=False)
         except (ValueError, EOFError) as error:
             raise lost(f"the pixels are incomplete ({error})") from None
         expected = [(band, "|u1") for band in _BANDS.values()]
-        if table.shape != (height, width) or table.dtype.descr != expected:
+        if table.shape != tuple(geobox.shape) or table.dtype.descr != expected:
             raise ServiceError(
                 f"Earth Engine sent {table.dtype.descr} of shape {table.shape}; "
-                f"expected {expected} of shape {(height, width)}."
+                f"expected {expected} of shape {tuple(geobox.shape)}."
             )
         return table

@@ -10,7 +10,7 @@ from darts_acquisition.cube.grid import (
     Window,
     chunk_block,
     chunk_window,
-    chunks_where,
+    chunks_in,
     full_window,
     lonlat_bounds,
     outer_window,
@@ -50,21 +50,11 @@ def product_windows(product: CubeProduct, area: "GeoBox", buffer: int = 0) -> li
 
 
 def chunks_of(product: CubeProduct, area: AreaLike, buffer: int = 0) -> list[Chunk]:
-    """List the chunks of a product that an area touches.
+    """List the chunks of a product that an area touches, see `Datacube.chunks_of`.
 
-    Args:
-        product: What the chunks are of.
-        area: The area, in any CRS. A grid, and a rectangle along the axes of a projected CRS, which is the footprint of
-            a tile, have all chunks that loading the tile reads: those of their bounding window in the product's grid.
-        buffer: Pixels of the grid to add on every side.
-
-    Returns:
-        The chunks, each once, row by row. Parts of the area that the grid does not cover have none.
-
-    Raises:
-        GridError: If a grid or a geometry has no CRS.
-        OutsideExtentError: If all of the area lies outside the grid.
-        ParameterError: If the area is of another type, or there is nothing in it.
+    A grid, and a rectangle along the axes of a projected CRS, which is the footprint of a tile, have all chunks that
+    loading the tile reads: those of their bounding window in the product's grid. Parts of the area that the grid does
+    not cover have none.
     """
     return sorted({chunk for part in chunks_by_part(product, area, buffer) for chunk in part})
 
@@ -144,7 +134,7 @@ def _box(geometry: "Geometry") -> "GeoBox":
 def _chunks_of_grid(product: CubeProduct, grid: "GeoBox", buffer: int) -> set[Chunk]:
     size = product.chunk_px
     blocks = [chunk_block(window, size) for window in product_windows(product, grid, buffer)]
-    return {chunk for block in blocks for chunk in _chunks_in(block)}
+    return {chunk for block in blocks for chunk in chunks_in(block)}
 
 
 def _chunks_of_geometry(product: CubeProduct, geometry: "Geometry", buffer: int) -> set[Chunk]:
@@ -168,7 +158,7 @@ def _chunks_of_geometry(product: CubeProduct, geometry: "Geometry", buffer: int)
     shapely.prepare(shape)
     found: set[Chunk] = set()
     for turn, block in _candidates(product, geometry, shape, buffer):
-        chunks = np.array(_chunks_in(block))
+        chunks = np.array(chunks_in(block))
         outlines = _outlines(product, chunks, buffer, turn)
         if not to_grid and not crs.geographic and grid.crs != crs:
             outlines = _transform(outlines, grid.crs.transformer_to_crs(crs))
@@ -215,10 +205,6 @@ def _turns(product: CubeProduct, west: float, east: float, buffer: int) -> list[
     reach = (buffer - 0.5) * grid.affine.a
     others = [first - 360, first + 360]
     return [first, *(turn for turn in others if east + turn > left - reach and west + turn < right + reach)]
-
-
-def _chunks_in(block: Window) -> list[Chunk]:
-    return chunks_where(np.ones(block.shape, bool), block)
 
 
 def _outlines(product: CubeProduct, chunks: np.ndarray, buffer: int, turn: float) -> Any:

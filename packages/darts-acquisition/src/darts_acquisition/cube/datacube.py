@@ -15,12 +15,14 @@ from darts_acquisition.cube.grid import (
     aligned_window,
     chunk_block,
     chunk_window,
+    chunks_in,
     chunks_where,
     full_window,
 )
 from darts_acquisition.cube.layout import ChunkState, lay_out
+from darts_acquisition.cube.location import Location
 from darts_acquisition.cube.product import CubeProduct
-from darts_acquisition.cube.repository import BRANCH, Location, check_list, create_repository, open_repository, reading
+from darts_acquisition.cube.repository import BRANCH, check_list, create_repository, open_repository, reading
 from darts_acquisition.cube.snapshot import IDENTITIES, Snapshot, identities_to_json
 from darts_acquisition.cube.transaction import Transaction, check_arrays
 from darts_acquisition.errors import (
@@ -292,7 +294,7 @@ class Datacube:
             raise MissingAuxiliaryDataError(f"{self!r}: {problem} {how_to_fill}".rstrip())
         with step(f"read {self.product.name} cube"), reading(self._location):
             values = snapshot.read([known[name] for name in names], window, states)
-            chunks = chunks_where(np.ones(states.shape, bool), block)
+            chunks = chunks_in(block)
             identities = snapshot.identities(self._repository, chunks, states.ravel())
         arrays = {name: as_variable(values[name], self.geobox[window], known[name].attrs) for name in names}
         attrs = {"collection": self.product.collection, "version": self.product.version}

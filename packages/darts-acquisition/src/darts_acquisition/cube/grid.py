@@ -48,8 +48,12 @@ class Window(NamedTuple):
 
     def relative_to(self, other: "Window") -> "Window":
         """Return the same pixels, counted from the first row and column of another window."""
-        top, left = other.rows.start, other.cols.start
-        return Window.of(self.rows.start - top, self.rows.stop - top, self.cols.start - left, self.cols.stop - left)
+        return self.moved(-other.rows.start, -other.cols.start)
+
+    def moved(self, down: int, right: int) -> "Window":
+        """Return a window of the same shape some rows further down and some columns further to the right."""
+        rows, cols = self
+        return Window.of(rows.start + down, rows.stop + down, cols.start + right, cols.stop + right)
 
     def intersection(self, other: "Window") -> "Window | None":
         """Return what two windows share, None where that is nothing."""
@@ -143,14 +147,9 @@ def lonlat_bounds(geobox: "GeoBox") -> tuple[float, float, float, float]:
 def lonlat_outline(geobox: "GeoBox", spacing: float) -> tuple[np.ndarray, np.ndarray]:
     """Return the outline of an area in degrees, as a closed ring whose longitudes run on across the antimeridian.
 
-    Args:
-        geobox: The area, in any CRS.
-        spacing: Pixels between points along its edges, at most. Near a pole they lie closer, so that the longitude
-            never turns by more than 5° from one point to the next.
-
-    Returns:
-        Longitudes, which may leave ±180, and latitudes, float64. The ring of an area around a pole goes once around
-        the world and comes back along the pole's latitude.
+    Points along its edges lie at most `spacing` pixels apart, and closer near a pole, so that the longitude never turns
+    by more than 5° from one to the next. The ring of an area around a pole goes once around the world and comes back
+    along the pole's latitude. Longitudes, which may leave ±180, and latitudes are float64.
 
     Raises:
         GridError: If the area has no CRS.
@@ -216,6 +215,12 @@ def chunk_window(chunk: Chunk, size: int, grid: "GeoBox") -> Window:
         chunk.col * size,
         min((chunk.col + 1) * size, grid.shape[1]),
     )
+
+
+def chunks_in(block: Window) -> list[Chunk]:
+    """List the chunks of a block, row by row."""
+    rows, cols = block
+    return [Chunk(row, col) for row in range(rows.start, rows.stop) for col in range(cols.start, cols.stop)]
 
 
 def chunks_where(chosen: np.ndarray, block: Window) -> list[Chunk]:

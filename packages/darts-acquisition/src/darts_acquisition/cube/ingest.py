@@ -72,17 +72,11 @@ class FetchReport:
 
 
 def fill(cube: Datacube, chunks: Iterable[Chunk], source: Source, progress: Progress | None = None) -> FetchReport:
-    """Fetch chunks and keep them, whatever happens to the others.
+    """Fetch chunks and keep them, whatever happens to the others; chunks that are complete already are fetched in vain.
 
     A file that the provider has damaged costs its chunk only; the others are fetched before that is reported. A service
     that is down or refuses the login ends it at once, and so do an interrupt and a token that it runs under, see
     `cancellable`: no further request is made then, and those under way are not waited for.
-
-    Args:
-        cube: What to fill.
-        chunks: The chunks; those that are complete already are fetched in vain.
-        source: Where they come from.
-        progress: Told after each chunk.
 
     Raises:
         LoginError: If the service refuses the login.

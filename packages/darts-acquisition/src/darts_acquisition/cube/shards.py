@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from darts_acquisition.cube.grid import Chunk, Window, chunk_block, chunks_where
+from darts_acquisition.cube.grid import Chunk, Window, chunk_block, chunks_in
 
 if TYPE_CHECKING:
     from zarr.abc.store import Store
@@ -45,15 +45,7 @@ def find_decoder(array: Any, chunk_px: int) -> Any:
 
 
 def read_shard(store: "Store", array: Any, decoder: Any, chunk: Chunk, part: Window, out: np.ndarray) -> None:
-    """Read pixels of a shard.
-
-    Args:
-        store: Where the array lies.
-        array: A zarr array with square shards.
-        decoder: What `find_decoder` found for it.
-        chunk: Which shard.
-        part: Its pixels that are wanted, counted from its first row and column.
-        out: 2-D array of the part's shape and the array's dtype, which gets them.
+    """Read pixels of a shard: `part`, counted from its first row and column, into `out`, of the array's dtype.
 
     Raises:
         ValueError: If a checksum differs, or a part of the shard is absent.
@@ -61,7 +53,7 @@ def read_shard(store: "Store", array: Any, decoder: Any, chunk: Chunk, part: Win
     """
     inner = array.chunks[0]
     block = chunk_block(part, inner)
-    places = chunks_where(np.ones(block.shape, bool), block)
+    places = chunks_in(block)
     key = f"{array.path}/c/{chunk.row}/{chunk.col}"
     contents = asyncio.run(_fetch(store, key, array.shards[0] // inner, places))
     dtype = np.dtype(array.dtype).newbyteorder("<")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from darts_acquisition.cube.grid import Chunk, Window, chunk_block, chunk_window, chunks_where
+from darts_acquisition.cube.grid import Chunk, Window, chunk_block, chunk_window, chunks_in, chunks_where
 from darts_acquisition.cube.layout import DIGEST, STATE, ChunkState
 from darts_acquisition.cube.product import CubeProduct, CubeVariable
 from darts_acquisition.cube.repository import run_async
@@ -65,7 +65,7 @@ class Snapshot:
         rows, cols = block
         states = np.full(block.shape, int(ChunkState.MISSING), "uint8")
         if states.size <= _FEW:
-            chunks = chunks_where(np.ones(block.shape, bool), block)
+            chunks = chunks_in(block)
         else:
             chunks = [
                 chunk
@@ -111,7 +111,7 @@ class Snapshot:
 
         arrays: list[Any] = [self._group[variable.name] for variable in variables]
         decoders = [find_decoder(array, self._product.chunk_px) for array in arrays]
-        chunks = chunks_where(np.ones(states.shape, bool), block)
+        chunks = chunks_in(block)
         with ThreadPoolExecutor(_SHARDS_AT_ONCE, thread_name_prefix="read") as pool:
             tasks = [
                 pool.submit(read, variable, array, decoder, chunk)

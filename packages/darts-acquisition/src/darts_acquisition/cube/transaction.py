@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from darts_acquisition.cube.grid import Chunk, Window, chunk_block, chunk_window, chunks_where
+from darts_acquisition.cube.grid import Chunk, Window, chunk_block, chunk_window, chunks_in, chunks_where
 from darts_acquisition.cube.layout import DIGEST, STATE, ChunkState, add_digests, digest_of
+from darts_acquisition.cube.location import Location
 from darts_acquisition.cube.product import CubeProduct
-from darts_acquisition.cube.repository import BRANCH, Location, commit, run_async, writing
+from darts_acquisition.cube.repository import BRANCH, commit, run_async, writing
 from darts_acquisition.cube.snapshot import Snapshot, first_snapshot
 from darts_acquisition.errors import CubeConflictError
 from darts_utils import ParameterError, step
@@ -162,7 +163,7 @@ def states_after_write(before: np.ndarray, window: Window, product: CubeProduct,
     """
     block = chunk_block(window, product.chunk_px)
     after = before.copy()
-    for chunk in chunks_where(np.ones(before.shape, bool), block):
+    for chunk in chunks_in(block):
         index = chunk.row - block.rows.start, chunk.col - block.cols.start
         whole = chunk_window(chunk, product.chunk_px, product.geobox)
         if complete or window.intersection(whole) == whole:

@@ -5,6 +5,7 @@ import os
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 
@@ -14,13 +15,16 @@ from darts_acquisition.cube.ingest import Progress
 from darts_acquisition.cube.layout import ChunkState
 from darts_acquisition.cube.product import CubeProduct
 from darts_acquisition.errors import CubeDamagedError, CubeError, CubeNotFoundError
-from darts_acquisition.imports.origin import Origin, coverage_of, product_named
+from darts_acquisition.imports.origin import coverage_of, product_named
 from darts_acquisition.imports.raster import RasterFiles
 from darts_acquisition.imports.smart_geocubes import SmartGeocube
 from darts_acquisition.io.settings import S3Settings
 from darts_utils import step
 
 logger = logging.getLogger(__name__)
+
+Origin: TypeAlias = RasterFiles | SmartGeocube
+"""What chunks are copied from: windows of a product's grid that it holds completely, and what proves nothing."""
 
 
 @dataclass(frozen=True)

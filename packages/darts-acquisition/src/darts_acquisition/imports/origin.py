@@ -1,14 +1,13 @@
 """What all kinds of an origin share: which chunks of a product it holds completely."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from darts_acquisition.auxiliary.arcticdem import arcticdem_product
 from darts_acquisition.auxiliary.tcvis import TRENDS, tcvis_product
-from darts_acquisition.cube.grid import Chunk, Window, chunk_window, to_pixels
+from darts_acquisition.cube.grid import Chunk, Window, chunk_block, chunk_window, chunks_in, to_pixels
 from darts_acquisition.cube.product import CubeProduct
 from darts_acquisition.errors import CubeError
 from darts_utils import ParameterError
@@ -21,36 +20,8 @@ ARCTICDEM_NODATA = -9999.0
 _SAME_PX = 1e-3
 
 
-class Origin(Protocol):
-    """What chunks are copied from.
-
-    Attributes:
-        product: What it holds.
-        windows: Windows of the product's grid that it holds completely; they may overlap.
-        unknown: Names of parts of it that prove nothing.
-    """
-
-    product: CubeProduct
-    windows: list[Window]
-    unknown: list[str]
-
-    def read(self, window: Window) -> Mapping[str, np.ndarray]:
-        """Read a window of the product's grid, as a datacube keeps it.
-
-        Raises:
-            CubeDamagedError: If it is damaged.
-        """
-        ...
-
-
-@dataclass(frozen=True)
-class Coverage:
-    """Which chunks of a product lie in some windows of its grid.
-
-    Attributes:
-        complete: Chunks of which every pixel lies in a window, row by row.
-        partial: Number of chunks of which a part does.
-    """
+class Coverage(NamedTuple):
+    """The chunks of a product of which every pixel lies in some windows, row by row; of how many only a part does."""
 
     complete: tuple[Chunk, ...]
     partial: int
@@ -63,14 +34,7 @@ def coverage_of(product: CubeProduct, windows: Sequence[Window]) -> Coverage:
     if not windows:
         return Coverage((), 0)
     size = product.chunk_px
-    touched = sorted(
-        {
-            Chunk(row, col)
-            for rows, cols in windows
-            for row in range(rows.start // size, -(-rows.stop // size))
-            for col in range(cols.start // size, -(-cols.stop // size))
-        }
-    )
+    touched = sorted({chunk for window in windows for chunk in chunks_in(chunk_block(window, size))})
     covered = shapely.union_all(_boxes(windows))
     shapely.prepare(covered)
     whole = shapely.covers(covered, _boxes([chunk_window(chunk, size, product.geobox) for chunk in touched]))
@@ -81,12 +45,7 @@ def coverage_of(product: CubeProduct, windows: Sequence[Window]) -> Coverage:
 def offset_of(product: CubeProduct, left: float, top: float, pixel: tuple[float, float], crs: "CRS") -> tuple[int, int]:
     """Return row and column in a product's grid of the upper left pixel of another grid, which is made of its pixels.
 
-    Args:
-        product: The product.
-        left: Left edge of the other grid in its CRS.
-        top: Upper edge, likewise.
-        pixel: Width and height of a pixel, both positive.
-        crs: CRS of the other grid.
+    Of the other grid, `left` and `top` are edges in its CRS, `pixel` width and height, both positive.
 
     Raises:
         CubeError: If the other grid is not made of the same pixels.

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from darts_acquisition.cube.grid import Window
+from darts_acquisition.cube.grid import Window, full_window
 from darts_acquisition.cube.product import CubeProduct
 from darts_acquisition.errors import CubeDamagedError, CubeError
 from darts_acquisition.imports.origin import ARCTICDEM_NODATA, offset_of, product_named
@@ -91,8 +91,7 @@ class RasterFiles:
             top, left = self._at[name]
             whole = Window.of(top, top + source.height, left, left + source.width)
         parts = self._parts(file, top, left) if file.suffix.lower() == ".vrt" else [whole]
-        height, width = self.product.geobox.shape
-        grid = Window.of(0, height, 0, width)
+        grid = full_window(self.product.geobox)
         return [part for each in parts if (part := each.intersection(grid)) is not None]
 
     def _parts(self, file: Path, top: int, left: int) -> list[Window]:

@@ -16,9 +16,10 @@ import numpy as np
 
 from darts_acquisition.auxiliary.arcticdem import tile_window
 from darts_acquisition.auxiliary.tcvis import TRENDS
-from darts_acquisition.cube.grid import Window
+from darts_acquisition.cube.grid import Chunk, Window, chunk_block, chunks_in, full_window
+from darts_acquisition.cube.location import Location
 from darts_acquisition.cube.product import SMART_GEOCUBES, CubeProduct
-from darts_acquisition.cube.repository import BRANCH, Location, open_repository, reading, run_async
+from darts_acquisition.cube.repository import BRANCH, open_repository, reading, run_async
 from darts_acquisition.errors import CubeDamagedError, CubeError
 from darts_acquisition.imports.origin import offset_of, product_named
 
@@ -98,17 +99,14 @@ class SmartGeocube:
         return arrays
 
     def _assemble(self, name: str, dtype: str, window: Window) -> np.ndarray:
-        result = np.empty(window.shape, dtype)
-        top, left = window.rows.start - self._top, window.cols.start - self._left
-        bottom, right = window.rows.stop - self._top, window.cols.stop - self._left
-        size = self._size
-        for col in range(left // size, -(-right // size)):
-            for row in range(top // size, -(-bottom // size)):
-                chunk = self._decode(name, row, col)
-                held = Window.of(row * size, row * size + chunk.shape[0], col * size, col * size + chunk.shape[1])
-                part = held.intersection(Window.of(top, bottom, left, right))
-                if part is not None:
-                    result[part.relative_to(Window.of(top, bottom, left, right))] = chunk[part.relative_to(held)]
+        result, window = np.empty(window.shape, dtype), window.moved(-self._top, -self._left)
+        block = chunk_block(window, self._size)
+        for row, col in sorted(chunks_in(block), key=lambda at: at[::-1]):  # column by column, see `_KEPT_CHUNKS`
+            chunk = self._decode(name, row, col)
+            held = Window.of(0, chunk.shape[0], 0, chunk.shape[1]).moved(row * self._size, col * self._size)
+            part = held.intersection(window)
+            if part is not None:
+                result[part.relative_to(window)] = chunk[part.relative_to(held)]
         return result
 
     def _decode(self, name: str, row: int, col: int) -> np.ndarray:
@@ -172,8 +170,8 @@ class SmartGeocube:
         self.unknown: list[str] = []
         self.windows: list[Window] = []
         stored = self._stored()
-        whole = Window.of(self._top, self._top + self._shape[0], self._left, self._left + self._shape[1])
-        grid = Window.of(0, self.product.geobox.shape[0], 0, self.product.geobox.shape[1])
+        whole = Window.of(0, self._shape[0], 0, self._shape[1]).moved(self._top, self._left)
+        grid = full_window(self.product.geobox)
         for patch in patches:
             window = self._chunk_window(patch) if self.product.name == "tcvis" else tile_window(patch, self.product)
             part = None if window is None else window.intersection(whole)
@@ -189,13 +187,11 @@ class SmartGeocube:
         if match is None:
             return None
         row, col = (int(number) * self._size for number in match.groups())
-        top, left = self._top + row, self._left + col
-        return Window.of(top, top + self._size, left, left + self._size)
+        return Window.of(0, self._size, 0, self._size).moved(self._top + row, self._left + col)
 
-    def _touched(self, window: Window) -> set[tuple[int, int]]:
-        rows = range((window.rows.start - self._top) // self._size, -(-(window.rows.stop - self._top) // self._size))
-        cols = range((window.cols.start - self._left) // self._size, -(-(window.cols.stop - self._left) // self._size))
-        return {(row, col) for row in rows for col in cols}
+    def _touched(self, window: Window) -> list[Chunk]:
+        """Return the chunks of this cube that a window of the product's grid touches."""
+        return chunks_in(chunk_block(window.moved(-self._top, -self._left), self._size))
 
     def _stored(self) -> set[tuple[int, int]]:
         """Return the chunks that are stored at all: a patch of which nothing is stored was not loaded."""

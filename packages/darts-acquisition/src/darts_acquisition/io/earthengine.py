@@ -4,12 +4,15 @@ import json
 import os
 import threading
 from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from darts_acquisition.errors import LoginError, ServiceError
 from darts_acquisition.io.failures import lost, scrub
 from darts_acquisition.io.http import HttpClient, refuse_web_page
 from darts_acquisition.io.settings import EarthEngineSettings
+
+if TYPE_CHECKING:
+    from odc.geo.geobox import GeoBox
 
 T = TypeVar("T")
 
@@ -108,6 +111,23 @@ class EarthEngineClient:
             if error.failure is None and not isinstance(error, LoginError):  # The client refuses: no project, perhaps.
                 raise LoginError(_login_message(str(error))) from None
             raise
+
+
+def pixel_grid(geobox: "GeoBox") -> dict[str, Any]:
+    """Describe a grid as `ee.data.computePixels` wants it."""
+    affine, (height, width) = geobox.affine, geobox.shape
+    return {
+        "dimensions": {"width": width, "height": height},
+        "affineTransform": {
+            "scaleX": affine.a,
+            "shearX": affine.b,
+            "translateX": affine.c,
+            "shearY": affine.d,
+            "scaleY": affine.e,
+            "translateY": affine.f,
+        },
+        "crsCode": str(geobox.crs),
+    }
 
 
 class _Transport:

@@ -5,11 +5,11 @@ import re
 import socket
 import ssl
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
 
+from darts_acquisition.errors import Failure
 from darts_utils import DartsError
 
 _SECRETS = re.compile(r"(\b[a-z][a-z0-9+.-]*://)[^\s/@'\"]*@|\?[^\s'\"<>)\]]*[=&][^\s'\"<>)\]]*", re.IGNORECASE)
@@ -31,36 +31,16 @@ def scrub(text: str) -> str:
     return _SECRETS.sub(lambda found: found[1] or "", text)
 
 
-@dataclass(frozen=True)
-class Failure:
-    """What an error says about a request.
-
-    Attributes:
-        reason: A few words for people, without addresses and credentials.
-        transient: A retry can succeed: too many requests (429), the service failed (5xx), or the connection was
-            refused, lost or too slow. Nothing else.
-        status: HTTP status, None where no answer came.
-        retry_after_s: Seconds that the service asks to wait, None where it says nothing.
-        login: The service refused the login (401, 403), or there is none.
-    """
-
-    reason: str
-    transient: bool
-    status: int | None = None
-    retry_after_s: float | None = None
-    login: bool = False
-
-    @classmethod
-    def of_status(cls, status: int, headers: Mapping[str, str]) -> "Failure":
-        """Say what a status of an answer means, with its headers, by names in any case."""
-        after = {name.lower(): value for name, value in headers.items()}.get("retry-after")
-        return cls(
-            f"HTTP status {status}, {http.client.responses.get(status, 'unknown status')}",
-            transient=status == http.HTTPStatus.TOO_MANY_REQUESTS or status >= http.HTTPStatus.INTERNAL_SERVER_ERROR,
-            status=status,
-            retry_after_s=None if after is None else parse_retry_after(after),
-            login=status in (http.HTTPStatus.UNAUTHORIZED, http.HTTPStatus.FORBIDDEN),
-        )
+def failure_of_status(status: int, headers: Mapping[str, str]) -> Failure:
+    """Say what a status of an answer means, with its headers, by names in any case."""
+    after = {name.lower(): value for name, value in headers.items()}.get("retry-after")
+    return Failure(
+        f"HTTP status {status}, {http.client.responses.get(status, 'unknown status')}",
+        transient=status == http.HTTPStatus.TOO_MANY_REQUESTS or status >= http.HTTPStatus.INTERNAL_SERVER_ERROR,
+        status=status,
+        retry_after_s=None if after is None else parse_retry_after(after),
+        login=status in (http.HTTPStatus.UNAUTHORIZED, http.HTTPStatus.FORBIDDEN),
+    )
 
 
 class RequestError(Exception):
@@ -94,7 +74,7 @@ def failure_of(error: BaseException) -> Failure | None:
     for cause in causes:
         answer = _answer_of(cause)
         if answer is not None:
-            return Failure.of_status(*answer)
+            return failure_of_status(*answer)
     if any(isinstance(cause, ssl.SSLCertVerificationError) for cause in causes):
         return Failure("the certificate of the service cannot be verified", transient=False)
     name = type(causes[-1]).__name__

@@ -12,8 +12,8 @@ from http.cookiejar import DefaultCookiePolicy
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urljoin, urlsplit
 
-from darts_acquisition.errors import ServiceError
-from darts_acquisition.io.failures import Failure, RequestError, lost, public_url
+from darts_acquisition.errors import Failure, ServiceError
+from darts_acquisition.io.failures import RequestError, failure_of_status, lost, public_url
 from darts_acquisition.io.retry import DaemonThreads, RateLimiter, check_not_stopped
 from darts_acquisition.io.settings import RequestLimits
 
@@ -209,7 +209,7 @@ class HttpClient:
 def check_status(status: int, headers: Mapping[str, str], *, login: bool = False) -> None:
     """Raise the RequestError that a status means; without a `login`, being refused is no matter of the login."""
     if status >= 400:
-        failure = Failure.of_status(status, headers)
+        failure = failure_of_status(status, headers)
         raise RequestError(replace(failure, login=failure.login and login))
 
 

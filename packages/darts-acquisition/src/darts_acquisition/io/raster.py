@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from darts_acquisition.errors import ServiceError
-from darts_acquisition.io.failures import Failure, RequestError, lost, public_url, scrub
+from darts_acquisition.errors import Failure, ServiceError
+from darts_acquisition.io.failures import RequestError, lost, public_url, scrub
 from darts_acquisition.io.retry import check_not_stopped
 from darts_acquisition.io.store import Store, Version
 from darts_utils import step
@@ -60,11 +60,6 @@ class Layer:
     dtype: str
     nodata: float
     also: tuple[str, ...] = ()
-
-    @property
-    def dtypes(self) -> tuple[str, ...]:
-        """Data types that a file may have."""
-        return (self.dtype, *self.also)
 
 
 @dataclass(frozen=True)
@@ -142,7 +137,7 @@ class RasterReader:
 
     def _read_once(self, layers: Mapping[str, Layer], target: "GeoBox") -> dict[str, np.ndarray] | None:
         together = self._store.threads.all
-        wanted = [(uri, layer.dtypes) for layer in layers.values() for uri in layer.uris]
+        wanted = [(uri, (layer.dtype, *layer.also)) for layer in layers.values() for uri in layer.uris]
         opened = together(partial(self._open, uri, dtypes, target) for uri, dtypes in wanted)
         known = {file.uri: file for file in opened}
         ranks = [

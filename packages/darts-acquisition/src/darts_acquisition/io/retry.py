@@ -4,7 +4,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import FIRST_EXCEPTION, Future, wait
+from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from contextvars import ContextVar, copy_context
 from dataclasses import dataclass, field
@@ -12,8 +12,8 @@ from functools import partial
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from darts_acquisition.errors import LoginError, ServiceError
-from darts_acquisition.io.failures import Failure, RequestError, failure_of, lost, scrub
+from darts_acquisition.errors import Failure, LoginError, ServiceError
+from darts_acquisition.io.failures import RequestError, failure_of, lost, scrub
 from darts_utils import DartsError, ParameterError
 
 if TYPE_CHECKING:
@@ -119,6 +119,19 @@ def nap(seconds: float) -> None:
     while (left := end - time.monotonic()) > 0:
         time.sleep(min(left, _POLL_S))
         check_not_stopped()
+
+
+def all_at_once(works: Iterable[Callable[[], T]], parallel: int) -> list[T]:
+    """Return what each of some works returns, so many done at the same time; the first error stops the others."""
+    with ThreadPoolExecutor(parallel, thread_name_prefix="darts-download") as pool, stoppable() as stop:
+        tasks = [pool.submit(copy_context().run, work) for work in works]
+        try:
+            return [task.result() for task in tasks]
+        except BaseException:
+            stop.requested = True
+            for task in tasks:
+                task.cancel()
+            raise
 
 
 class DaemonThreads:

@@ -4,9 +4,8 @@ import contextlib
 import hashlib
 import logging
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextvars import copy_context
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -14,7 +13,7 @@ from urllib.parse import urlsplit
 from darts_acquisition.errors import ChecksumError, SceneError, SceneNotFoundError, ServiceError
 from darts_acquisition.io.failures import lost, public_url
 from darts_acquisition.io.http import HttpClient, check_status, refuse_web_page
-from darts_acquisition.io.retry import RateLimiter, check_not_stopped, stoppable
+from darts_acquisition.io.retry import RateLimiter, all_at_once, check_not_stopped
 from darts_acquisition.io.s3 import S3Access
 from darts_acquisition.io.settings import RequestLimits, S3Settings
 
@@ -130,15 +129,7 @@ class Store(HttpClient):
             SceneError: If an address or checksum cannot be understood.
         """
         folder.mkdir(parents=True, exist_ok=True)
-        with ThreadPoolExecutor(self.limits.parallel, thread_name_prefix="darts-s3") as pool, stoppable() as stop:
-            tasks = [pool.submit(copy_context().run, self._download, file, folder) for file in files]
-            try:
-                return [task.result() for task in tasks]
-            except BaseException:
-                stop.requested = True
-                for task in tasks:
-                    task.cancel()
-                raise
+        return all_at_once((partial(self._download, file, folder) for file in files), self.limits.parallel)
 
     def _download(self, file: RemoteFile, folder: Path) -> Path:
         name = urlsplit(file.uri).path.rpartition("/")[2]

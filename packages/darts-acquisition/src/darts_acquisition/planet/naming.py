@@ -5,11 +5,12 @@ import math
 import os
 import re
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
 
 from darts_acquisition.errors import SceneError, SceneNameError, SceneReadError
+from darts_acquisition.scenes.metadata import in_utc, read_angle, read_time
 
 _SCENE = r"(?P<day>\d{8})_(?P<time>\d{6})_(?:(?P<hundredths>\d{2})_)?[0-9a-z]{4}"
 _ORTHOTILE = r"\d+_(?P<tile>\d+)_(?P<date>\d{4}-\d{2}-\d{2})_[0-9a-z]{4}"
@@ -145,33 +146,15 @@ def read_metadata(content: bytes, file: Path) -> dict[str, Any]:
         raise SceneError(f"{file} is no metadata of Planet; expected a JSON object, with an object under 'properties'.")
     values = found | properties
     attrs: dict[str, Any] = {
-        "azimuth": _angle(values, "sun_azimuth", (0, 360), file),
-        "elevation": _angle(values, "sun_elevation", (-90, 90), file),
+        "azimuth": read_angle(values, "sun_azimuth", 0, 360, str(file)),
+        "elevation": read_angle(values, "sun_elevation", -90, 90, str(file)),
     }
+    attrs = {name: math.nan if angle is None else angle for name, angle in attrs.items()}
     if values.get("acquired") is not None:
-        attrs["time"] = _utc(values["acquired"], file)
+        attrs["time"] = in_utc(read_time(values["acquired"], str(file), "acquired"))
     if isinstance(found.get("id"), str):
         attrs["planet_item_id"] = found["id"]
     for name in _KEPT:
         if isinstance(values.get(name), str | int | float):
             attrs[f"planet_{name}"] = values[name]
     return attrs
-
-
-def _angle(values: dict[str, Any], name: str, valid: tuple[float, float], file: Path) -> float:
-    value = values.get(name)
-    if value is None:
-        return math.nan
-    if isinstance(value, bool) or not isinstance(value, int | float) or not valid[0] <= value <= valid[1]:
-        raise SceneError(f"{file}: {name} is {value!r}; expected degrees, {valid[0]} to {valid[1]}.")
-    return float(value)
-
-
-def _utc(acquired: Any, file: Path) -> str:
-    try:
-        taken = datetime.fromisoformat(acquired)
-    except (TypeError, ValueError) as error:
-        raise SceneError(f"{file}: acquired is {acquired!r}; expected a time as ISO 8601.") from error
-    if taken.tzinfo is None:
-        taken = taken.replace(tzinfo=UTC)
-    return taken.astimezone(UTC).isoformat().replace("+00:00", "Z")

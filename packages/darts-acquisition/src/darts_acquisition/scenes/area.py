@@ -59,13 +59,7 @@ class Area:
 
     @classmethod
     def read(cls, path: "str | os.PathLike[str]") -> "Area":
-        """Read an area from any vector file that geopandas reads.
-
-        Args:
-            path: The file; all of its layers that have geometries count.
-
-        Returns:
-            The area.
+        """Read an area from all layers of any vector file that geopandas reads.
 
         Raises:
             AreaError: If the file cannot be read, or the area cannot be used.
@@ -87,14 +81,7 @@ class Area:
         return None if simple is None else mapping(simple)
 
     def touches(self, footprint: Mapping[str, Any]) -> bool:
-        """Say whether a footprint shares a point with the area.
-
-        Args:
-            footprint: GeoJSON geometry in degrees, whether cut at the antimeridian or not.
-
-        Returns:
-            Whether it does, exactly.
-        """
+        """Say whether a footprint, GeoJSON in degrees, cut at the antimeridian or not, shares a point with the area."""
         import shapely
 
         shape = shapely.geometry.shape(dict(footprint))

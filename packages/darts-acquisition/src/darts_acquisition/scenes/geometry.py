@@ -24,14 +24,9 @@ _STEP_M, _STEP_DEGREES = 20_000, 0.25
 
 
 def to_polar(shapes: "Sequence[BaseGeometry]", crs: Any) -> "list[BaseGeometry | None]":
-    """Project geometries to the polar plane.
+    """Project geometries to the polar plane, in metres, valid; None for each that has coordinates outside its CRS.
 
-    Args:
-        shapes: The geometries. Longitudes may leave ±180; edges do not jump there.
-        crs: Of all of them.
-
-    Returns:
-        The geometries in metres, valid; None for each that has coordinates outside its CRS.
+    Longitudes may leave ±180; edges do not jump there.
     """
     import pyproj
     import shapely
@@ -48,14 +43,9 @@ def to_polar(shapes: "Sequence[BaseGeometry]", crs: Any) -> "list[BaseGeometry |
 
 
 def project(points: np.ndarray, crs: str) -> np.ndarray:
-    """Return points in the polar plane.
+    """Return points, float64 (n, 2), in the polar plane, in metres; those south of 89.9° S are moved there.
 
-    Args:
-        points: East and north in the CRS, float64 (n, 2). Those south of 89.9° S are moved there.
-        crs: Their CRS.
-
-    Returns:
-        In metres, float64 (n, 2); not finite where a point lies outside its CRS.
+    Not finite where a point lies outside its CRS.
     """
     lon, lat = _transformer(crs, "EPSG:4326").transform(*points.T)
     # Beyond the pole there is nothing: what lies there is left to fail.
@@ -64,14 +54,7 @@ def project(points: np.ndarray, crs: str) -> np.ndarray:
 
 
 def from_polar(points: np.ndarray) -> np.ndarray:
-    """Return points of the polar plane in degrees.
-
-    Args:
-        points: In metres, float64 (n, 2).
-
-    Returns:
-        Longitudes and latitudes, float64 (n, 2). Points further from the North Pole than 89.9° S lie there.
-    """
+    """Return points of the polar plane as longitudes and latitudes, float64 (n, 2); none is south of 89.9° S."""
     distance = np.hypot(*points.T)
     inside = points * np.minimum(1.0, _furthest() / np.maximum(distance, 1.0))[:, np.newaxis]
     return np.column_stack(_transformer(POLAR, "EPSG:4326").transform(*inside.T))
@@ -99,11 +82,7 @@ def continued(shape: "BaseGeometry") -> "tuple[BaseGeometry, bool]":
 def cut_footprint(footprint: Mapping[str, Any]) -> "BaseGeometry":
     """Cut a footprint at the antimeridian, as RFC 7946 wants it.
 
-    Args:
-        footprint: GeoJSON geometry in degrees, whose edges may jump at ±180 or run on beyond.
-
-    Returns:
-        A geometry within ±180 degrees of longitude; unchanged where it is one already.
+    It is GeoJSON in degrees, whose edges may jump at ±180 or run on beyond; unchanged where it is within ±180 already.
     """
     import shapely
     from shapely import affinity
@@ -213,17 +192,10 @@ _CUT_M, _CUT_DEGREES = 1, 5e-4
 
 
 def simple_query(shape: "BaseGeometry") -> "BaseGeometry | None":
-    """Return a geometry of at most 400 vertices that holds an area.
+    """Return a geometry of at most 400 vertices that holds an area, in degrees, cut at the antimeridian.
 
-    An area of more vertices is made coarser in rounds: parts that are close become one, gaps are filled, edges are
-    straightened.
-
-    Args:
-        shape: The area in the polar plane, valid.
-
-    Returns:
-        A Polygon or MultiPolygon in degrees, cut at the antimeridian; None if no scene can lie in the area, so close
-        to the pole is it.
+    An area of the polar plane, valid, of more vertices is made coarser in rounds: parts that are close become one, gaps
+    are filled, edges are straightened. None if no scene can lie in the area, so close to the pole is it.
     """
     import shapely
 

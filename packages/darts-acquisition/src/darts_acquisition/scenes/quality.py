@@ -57,6 +57,8 @@ class Scaling:
                 empty = invalid[rows] if empty is None else empty | invalid[rows]
             if empty is not None:
                 out[rows][empty] = np.nan
+                if len(part) == len(values):
+                    return empty
                 if missing is None:
                     missing = np.zeros(values.shape, bool)
                 missing[rows] = empty
@@ -64,9 +66,12 @@ class Scaling:
 
     def missing(self, values: np.ndarray) -> np.ndarray | None:
         """Return a boolean array that is True where integers stand for no data; None if that is nowhere."""
-        lowest, highest = values.min(), values.max()
-        found = [values == number for number in self.nodata if lowest <= number <= highest]
-        found = [each for each in found if each.any()]
+        lowest = values.min()
+        found = [values == number for number in self.nodata if number == lowest]
+        if any(number > lowest for number in self.nodata):
+            highest = values.max()
+            between = [values == number for number in self.nodata if lowest < number <= highest]
+            found += [where for where in between if where.any()]
         return np.logical_or.reduce(found) if found else None
 
     def _scale(self, values: np.ndarray, out: np.ndarray) -> None:
@@ -114,16 +119,10 @@ def row_blocks(height: int, rows: int) -> Iterator[slice]:
 
 
 def over_row_blocks(height: int, rows: int, open_worker: OpenWorker, workers: int | None = None) -> None:
-    """Let threads convert all blocks of rows. After an error none is begun any more.
+    """Let threads convert all blocks of so many rows; after the first error, which is raised, none is begun.
 
-    Args:
-        height: Number of rows.
-        rows: Rows of a block.
-        open_worker: Called in each thread, before its first block; closed there after its last one.
-        workers: Number of threads; None for one per CPU that may be used.
-
-    Raises:
-        BaseException: What a thread raised first.
+    `open_worker` is called in each thread before its first block, and closed there after its last one. `workers` is the
+    number of threads, None for one per CPU that may be used.
     """
     blocks = deque(row_blocks(height, rows))
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from darts_acquisition.errors import SceneError, SceneGridError
-from darts_acquisition.sentinel2.bands import TILE_RESOLUTION, S2Band
+from darts_acquisition.scenes.bands import TILE_RESOLUTION, S2Band
 
 if TYPE_CHECKING:
     from affine import Affine
@@ -39,19 +39,9 @@ class RawGrid:
 
         return Affine(*self.transform)
 
-    def to_attrs(self) -> dict[str, Any]:
-        """Return the grid as JSON values."""
-        return {
-            "crs": self.crs,
-            "transform": list(self.transform),
-            "shape": list(self.shape),
-            "scale": self.scale,
-            "offset": self.offset,
-        }
-
     @classmethod
     def from_attrs(cls, attrs: Mapping[str, Any]) -> "RawGrid":
-        """Read what `to_attrs` wrote."""
+        """Read what `dataclasses.asdict` made of a grid, and JSON of that."""
         a, b, c, d, e, f = (float(value) for value in attrs["transform"])
         return cls(
             str(attrs["crs"]),
@@ -69,12 +59,18 @@ class RawBand:
     Attributes:
         band: Which one.
         grid: Where its pixels lie.
-        values: Raw integers, shape of the grid, data type of the band, 0 where there is no data.
+        values: Raw integers, shape of the grid, data type of the band.
+        rows_at_once: How many rows are best read at once.
     """
 
     band: S2Band
     grid: RawGrid
     values: np.ndarray
+    rows_at_once: int = 183
+
+    def read(self, rows: slice = slice(None)) -> np.ndarray:
+        """Return a view of rows, as a band in the store reads them."""
+        return self.values[rows]
 
 
 @dataclass(frozen=True)
@@ -82,7 +78,7 @@ class SceneMetadata:
     """What is known of a scene besides its pixels.
 
     Attributes:
-        source: "cdse" or "gee", for Earth Engine's data without harmonisation "gee-S2_SR".
+        source: Name of the source in the store.
         scene_id: The source's name of the scene.
         attrs: Attributes of the tile, JSON values; angles that are unknown are absent.
     """
@@ -93,16 +89,10 @@ class SceneMetadata:
 
 
 def tile_geobox(grids: Mapping[str, tuple[S2Band, RawGrid]], where: str) -> "GeoBox":
-    """Return the grid of 10 m that all bands of a scene share.
-
-    Args:
-        grids: Bands and their grids by name.
-        where: Which scene, for the message.
-
-    Returns:
-        The grid. A pixel of a band covers a square of whole pixels of it.
+    """Return the grid of 10 m that all bands of a scene share; `where` names the scene in messages.
 
     Raises:
+        SceneError: If there is no band.
         SceneGridError: If the bands do not share one: another CRS, corner or size, or pixels of another size.
     """
     from affine import Affine

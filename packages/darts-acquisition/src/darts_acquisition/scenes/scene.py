@@ -1,24 +1,24 @@
 """Bring a scene into the store, or into memory, and make a tile of it: the same for all sources."""
 
+import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from darts_acquisition.errors import SceneNotStoredError
-from darts_acquisition.scenes.raw import RawBand, SceneMetadata
+from darts_acquisition.scenes.bands import S2Band
+from darts_acquisition.scenes.mgrs import mgrs_tile_geobox
+from darts_acquisition.scenes.raw import RawBand, RawGrid, SceneMetadata, tile_geobox
 from darts_acquisition.scenes.store import RawStore
-from darts_acquisition.sentinel2.bands import SCL, S2Band, select_bands
-from darts_acquisition.sentinel2.tile import InMemory, Readable, build_tile
+from darts_acquisition.scenes.tile import build_tile
 from darts_utils import step
 
 if TYPE_CHECKING:
     import xarray as xr
-
-BuildTile = Callable[[SceneMetadata, Sequence[Readable], str], "xr.Dataset"]
-"""Makes a tile of a scene, its bands and the name of their source."""
+    from odc.geo.geobox import GeoBox
 
 
 class Provider(Protocol):
@@ -35,18 +35,16 @@ class Provider(Protocol):
     def fetch(self, scene_id: str, bands: Sequence[S2Band], folder: Path) -> tuple[SceneMetadata, Iterator[RawBand]]:
         """Fetch bands of a scene; `folder` keeps what a later attempt can go on from."""
 
-
-def download_scene(provider: Provider, scene_id: str, store: RawStore, bands: "Iterable[str] | str | None") -> None:
-    """Bring bands of a Sentinel-2 L2A scene into the store, and its classification; see `download_bands`."""
-    download_bands(provider, scene_id, store, (*select_bands(bands), SCL))
+    def grid(self, scene_id: str) -> RawGrid:
+        """Return the grid of the band that says how good pixels are, as the catalogue says it."""
 
 
-def download_bands(provider: Provider, scene_id: str, store: RawStore, wanted: Sequence[S2Band]) -> None:
+def download_scene(provider: Provider, scene_id: str, store: RawStore, wanted: Sequence[S2Band]) -> None:
     """Bring those bands of a scene into the store that are not there. One process at a time does so."""
-    if not _missing(provider, scene_id, store, wanted):
+    if not store.missing(provider.source, scene_id, wanted):
         return
     with _holding(provider, scene_id, store) as folder:
-        missing = _missing(provider, scene_id, store, wanted)
+        missing = store.missing(provider.source, scene_id, wanted)
         if missing:
             metadata, raw_bands = provider.fetch(scene_id, missing, folder)
             for raw in raw_bands:
@@ -58,45 +56,57 @@ def download_bands(provider: Provider, scene_id: str, store: RawStore, wanted: S
 def load_scene(
     provider: Provider,
     scene_id: str,
-    store: RawStore | None,
-    bands: "Iterable[str] | str | None",
-    offline: bool,
-) -> "xr.Dataset":
-    """Make a tile of a Sentinel-2 L2A scene; see `load_bands`."""
-    return load_bands(provider, scene_id, store, (*select_bands(bands), SCL), offline, build_tile)
-
-
-def load_bands(
-    provider: Provider,
-    scene_id: str,
-    store: RawStore | None,
+    folder: "str | os.PathLike[str] | None",
     wanted: Sequence[S2Band],
     offline: bool,
-    build: BuildTile,
 ) -> "xr.Dataset":
-    """Make a tile of bands of a scene, from the store as far as they are there."""
-    if store is None:
+    """Make a tile of bands of a scene, from the store in a folder as far as they are there; None keeps nothing."""
+    if folder is None:
         if offline:
             raise SceneNotStoredError(f"Scene {scene_id} is to be loaded offline, but no store of raw scenes is named.")
-        with tempfile.TemporaryDirectory(prefix="darts-s2-") as folder:
-            metadata, raw_bands = provider.fetch(scene_id, wanted, Path(folder))
-            return build(metadata, [InMemory(raw) for raw in raw_bands], provider.data_source)
+        with tempfile.TemporaryDirectory(prefix="darts-s2-") as downloads:
+            metadata, raw_bands = provider.fetch(scene_id, wanted, Path(downloads))
+            return build_tile(metadata, list(raw_bands), provider.data_source)
+    store = RawStore(folder)
     if offline:
         _check_stored(provider, scene_id, store, wanted)
     else:
-        download_bands(provider, scene_id, store, wanted)
+        download_scene(provider, scene_id, store, wanted)
     metadata = store.metadata(provider.source, scene_id)
     stored = [store.open(provider.source, scene_id, band) for band in wanted]
-    return build(metadata, stored, provider.data_source)
+    return build_tile(metadata, stored, provider.data_source)
 
 
-def _missing(provider: Provider, scene_id: str, store: RawStore, wanted: Sequence[S2Band]) -> list[S2Band]:
-    present = store.bands(provider.source, scene_id)
-    return [band for band in wanted if band.number not in present]
+def scene_geobox(
+    provider: Provider,
+    scene_id: str,
+    folder: "str | os.PathLike[str] | None",
+    band: S2Band,
+    tile_id: str | None,
+) -> "GeoBox":
+    """Return the grid of 10 m that a scene's tile will have, without its pixels.
+
+    It is that of `band`, which says how good pixels are, in the store or as the provider says. With a `tile_id` the
+    provider is not asked: the grid is that of the MGRS tile, if it is not empty.
+
+    Raises:
+        SceneNotStoredError: If nothing is to be asked for, and nothing is known.
+        DartsError: What the provider raises.
+    """
+    store = None if folder is None else RawStore(folder)
+    if store is not None and not store.missing(provider.source, scene_id, [band]):
+        grid = store.open(provider.source, scene_id, band).grid
+    elif tile_id is None:
+        grid = provider.grid(scene_id)
+    elif tile_id:
+        return mgrs_tile_geobox(tile_id)
+    else:
+        raise SceneNotStoredError(f"Scene {scene_id} is not in the store, and its name does not say where it lies.")
+    return tile_geobox({band.name: (band, grid)}, scene_id)
 
 
 def _check_stored(provider: Provider, scene_id: str, store: RawStore, wanted: Sequence[S2Band]) -> None:
-    missing = _missing(provider, scene_id, store, wanted)
+    missing = store.missing(provider.source, scene_id, wanted)
     if not missing:
         return
     what = "Scene" if len(missing) == len(wanted) else f"Band {', '.join(band.number for band in missing)} of scene"

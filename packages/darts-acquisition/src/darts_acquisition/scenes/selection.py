@@ -12,7 +12,7 @@ from darts_utils import ParameterError
 
 Source = Literal["cdse", "gee"]
 
-_FIRST_YEAR = 2015
+FIRST_YEAR = 2015
 _CDSE_NAME = re.compile(r"S2[A-D]_MSIL2A_\d{8}T\d{6}_N\d{4}_R\d{3}_T\d{2}[A-Z]{3}_\d{8}T\d{6}")
 _GEE_NAME = re.compile(r"\d{8}T\d{6}_\d{8}T\d{6}_T\d{2}[A-Z]{3}")
 _TILE = re.compile(r"(?P<zone>\d{1,2})(?P<square>[C-HJ-NP-X][A-HJ-NP-Z][A-HJ-NP-V])")
@@ -98,13 +98,8 @@ def newest_baselines(scene_ids: Iterable[str]) -> list[str]:
 
     Scenes that share satellite, time, orbit and tile show the same ground at once. Where several of them have the
     newest baseline, they are parts of one overpass, and all stay. Products of toolbox runs (N9999) never stay: their
-    number says nothing of when or how they were made.
-
-    Args:
-        scene_ids: Names of scenes. Those of Earth Engine do not say how a scene was processed; all of them stay.
-
-    Returns:
-        The names that stay, in their order.
+    number says nothing of when or how they were made. Names of Earth Engine do not say how a scene was processed; all
+    of them stay.
 
     Examples:
         >>> newest_baselines(
@@ -191,15 +186,7 @@ def make_selection(
     months: Sequence[int] | None = None,
     years: Sequence[int] | None = None,
 ) -> Selection:
-    """Check what a search filters by. A date range goes before months and years.
-
-    Args:
-        start_date: First day, YYYY-MM-DD; YYYY-MM means the first of the month.
-        end_date: Last day, which belongs to the range; YYYY-MM means the last of the month.
-        max_cloud_cover: Percent; 100 or None for any, 0 means zero.
-        max_snow_cover: Percent, likewise.
-        months: Months from 1 to 12; alone they mean those of every year since 2015.
-        years: Years; alone they mean whole years.
+    """Check what a search filters by, see `search_cdse_s2_sr`. A date range goes before months and years.
 
     Raises:
         ParameterError: If a value cannot be, or the dates are reversed.
@@ -227,10 +214,6 @@ def _date_range(start_date: str | None, end_date: str | None) -> Interval:
     end = _day("end_date", end_date, last=True)
     if start is not None and end is not None and start > end:
         raise ParameterError(f"start_date is {start_date}, which lies after end_date, {end_date}; swap them.")
-    return _interval(start, end)
-
-
-def _interval(start: date | None, end: date | None) -> Interval:
     first = None if start is None else datetime(start.year, start.month, start.day, tzinfo=UTC)
     last = None
     if end is not None:
@@ -258,19 +241,20 @@ def _calendar(months: Sequence[int] | None, years: Sequence[int] | None) -> tupl
         if not 1 <= month <= 12:
             raise ParameterError(f"months holds {month}; expected 1 to 12.")
     for year in years or ():
-        if not _FIRST_YEAR <= year <= today.year:
-            raise ParameterError(f"years holds {year}; Sentinel-2 has images from {_FIRST_YEAR} to {today.year}.")
+        if not FIRST_YEAR <= year <= today.year:
+            raise ParameterError(f"years holds {year}; Sentinel-2 has images from {FIRST_YEAR} to {today.year}.")
     if (months is not None and not months) or (years is not None and not years):
         raise ParameterError("months or years is empty; name at least one, or leave the option out.")
-    spans: list[Interval] = []
-    for year in sorted(set(years or range(_FIRST_YEAR, today.year + 1))):
-        if months is None:
-            spans.append(_interval(date(year, 1, 1), date(year, 12, 31)))
-            continue
-        for month in sorted(set(months)):
-            last = calendar.monthrange(year, month)[1]
-            spans += [_interval(date(year, month, 1), date(year, month, last))]
-    return tuple(spans)
+    spans = [(1, 12)] if months is None else [(month, 1) for month in sorted(set(months))]
+    chosen = sorted(set(years or range(FIRST_YEAR, today.year + 1)))
+    return tuple(interval_of_months(year, *span) for year in chosen for span in spans)
+
+
+def interval_of_months(year: int, first: int, count: int) -> Interval:
+    """Return the span of some months of a year, of which `first` is the first, from 1 on."""
+    after = first - 1 + count
+    end = datetime(year + after // 12, after % 12 + 1, 1, tzinfo=UTC) - timedelta(milliseconds=1)
+    return Interval(datetime(year, first, 1, tzinfo=UTC), end)
 
 
 def unique(names: Iterable[str]) -> list[str]:

@@ -5,13 +5,13 @@ Nothing that is in its place is ever changed, so a process that dies leaves what
 write the same scene at once cannot mix their data.
 """
 
-import contextlib
 import json
 import math
 import os
 import shutil
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,9 +19,9 @@ import numpy as np
 
 from darts_acquisition.cube.shards import checked
 from darts_acquisition.errors import RawStoreError
+from darts_acquisition.scenes.bands import S2Band, bands_of_scene
 from darts_acquisition.scenes.raw import RawBand, RawGrid, SceneMetadata
-from darts_acquisition.sentinel2.bands import SCL, S2Band, select_bands
-from darts_utils import step, usable_cpus
+from darts_utils import atomic_path, step, usable_cpus
 
 if TYPE_CHECKING:
     import zarr
@@ -58,11 +58,17 @@ class RawStore:
         folders = (entry for entry in path.iterdir() if not entry.name.startswith(".") and entry.is_dir())
         return {folder.name for folder in folders if _is_whole(folder)}
 
-    def scenes(self, source: str) -> list[str]:
-        """List the scenes of a source of which at least one band is present."""
-        prefix = f"{source}_"
-        names = (path.name.removeprefix(prefix).removesuffix(".zarr") for path in self.folder.glob(f"{prefix}*.zarr"))
-        return sorted(name for name in names if self.bands(source, name))
+    def missing(self, source: str, scene_id: str, wanted: Sequence[S2Band]) -> list[S2Band]:
+        """List those of some bands of a scene that are not present."""
+        present = self.bands(source, scene_id)
+        return [band for band in wanted if band.number not in present]
+
+    def files(self, source: str, scene_id: str, wanted: Sequence[S2Band]) -> list[Path]:
+        """List the files of some bands of a scene, and before them its own; none unless all bands are present."""
+        if self.missing(source, scene_id, wanted):
+            return []
+        folder, numbers = self.path(source, scene_id), sorted(band.number for band in wanted)
+        return [folder / "zarr.json", *(file for each in numbers for file in sorted(_files(folder / each)))]
 
     def metadata(self, source: str, scene_id: str) -> SceneMetadata:
         """Return what is known of a stored scene besides its pixels.
@@ -79,10 +85,6 @@ class RawStore:
 
     def add(self, metadata: SceneMetadata, raw: RawBand) -> None:
         """Add a band to a scene, and the scene where it is absent. A band that is present stays as it is.
-
-        Args:
-            metadata: The scene.
-            raw: The band. Its values are not changed.
 
         Raises:
             OSError: If it cannot be written; the store is as before.
@@ -186,7 +188,7 @@ def _write_array(path: Path, raw: RawBand) -> None:
         compressors=_codecs(values.dtype),
         fill_value=0,
         dimension_names=("y", "x"),
-        attributes=raw.grid.to_attrs(),
+        attributes=asdict(raw.grid),
         config={"write_empty_chunks": True},
     )
     array[:] = values
@@ -235,12 +237,7 @@ def _is_whole(path: Path) -> bool:
 
 
 def _files(folder: Path) -> Iterator[Path]:
-    with contextlib.suppress(FileNotFoundError):
-        for entry in os.scandir(folder):
-            if entry.is_dir():
-                yield from _files(Path(entry.path))
-            else:
-                yield Path(entry.path)
+    return (Path(place) / name for place, _, names in os.walk(folder) for name in names)
 
 
 def write_raw_bands(
@@ -250,17 +247,9 @@ def write_raw_bands(
     folder: "str | os.PathLike[str]",
     bands: "Iterable[str] | str | None" = None,
 ) -> list[Path]:
-    """Write bands of a stored scene as files ``<ESA's number>.tif``; each appears complete or not at all.
+    """Write bands of a stored scene as ``<ESA's number>.tif`` into a folder; each appears complete or not at all.
 
-    Args:
-        store: The store.
-        source: Name of the source in the store.
-        scene_id: Name of the scene.
-        folder: Where the files go; created where absent.
-        bands: Names of bands; None for blue, green, red and nir. The scene classification always comes along.
-
-    Returns:
-        The files: raw integers at the band's own resolution, nodata 0, with scale and offset of the reflectance.
+    The files hold raw integers at the band's own resolution, nodata 0, with scale and offset of the reflectance.
 
     Raises:
         RawStoreError: If a band is absent or damaged.
@@ -268,7 +257,7 @@ def write_raw_bands(
     """
     Path(folder).mkdir(parents=True, exist_ok=True)
     files = []
-    for band in (*select_bands(bands), SCL):
+    for band in bands_of_scene(bands):
         with step("write raw band"):
             files.append(_write(store.open(source, scene_id, band), band, Path(folder) / f"{band.number}.tif"))
     return files
@@ -279,7 +268,6 @@ def _write(stored: StoredBand, band: S2Band, file: Path) -> Path:
     import rasterio.errors
 
     grid = stored.grid
-    draft = file.with_name(f".{uuid.uuid4().hex}.tif")
     profile = {
         "driver": "GTiff",
         "count": 1,
@@ -295,16 +283,13 @@ def _write(stored: StoredBand, band: S2Band, file: Path) -> Path:
         "num_threads": usable_cpus(),
     }
     try:
-        with rasterio.open(draft, "w", **profile) as target:
+        with atomic_path(file, durable=False) as draft, rasterio.open(draft, "w", **profile) as target:
             target.scales, target.offsets = (grid.scale,), (grid.offset,)
             target.set_band_description(1, band.name)
             for top in range(0, grid.shape[0], stored.rows_at_once):
                 rows = slice(top, min(top + stored.rows_at_once, grid.shape[0]))
                 window = rasterio.windows.Window(0, top, grid.shape[1], rows.stop - top)
                 target.write(stored.read(rows), 1, window=window)
-        draft.replace(file)
     except rasterio.errors.RasterioError as error:
         raise OSError(f"{file} cannot be written: {error}") from error
-    finally:
-        draft.unlink(missing_ok=True)
     return file

@@ -8,7 +8,9 @@ from darts_acquisition.errors import (
     SceneNotStoredError,
     WideEdgeWarning,
 )
+from darts_acquisition.io.settings import CDSESettings
 from darts_acquisition.scenes.area import Area
+from darts_acquisition.scenes.mgrs import check_tiles_exist, download_sentinel_2_grid, read_sentinel_2_grid
 from darts_acquisition.sentinel2.cdse import download_cdse_s2_sr_scene, load_cdse_s2_sr_scene
 from darts_acquisition.sentinel2.cdse_search import (
     get_aoi_from_cdse_s2_sr_scene_ids,
@@ -23,8 +25,6 @@ from darts_acquisition.sentinel2.gee_search import (
     get_gee_s2_sr_scene_ids_from_tile_ids,
     search_gee_s2_sr,
 )
-from darts_acquisition.sentinel2.mgrs import check_tiles_exist, download_sentinel_2_grid, read_sentinel_2_grid
-from darts_acquisition.sentinel2.settings import CDSESettings
 from darts_acquisition.sentinel2.source import Sentinel2Source
 
 __all__ = [

@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from darts_acquisition.errors import SceneGridError, SceneNotFoundError, SceneReadError
+from darts_acquisition.io.settings import CDSESettings
 from darts_acquisition.io.store import RemoteFile, Store
+from darts_acquisition.scenes.bands import SCL, S2Band, bands_of_scene
 from darts_acquisition.scenes.raw import RawBand, RawGrid, SceneMetadata
 from darts_acquisition.scenes.scene import download_scene, load_scene
 from darts_acquisition.scenes.selection import check_scene_id
 from darts_acquisition.scenes.store import RawStore
-from darts_acquisition.sentinel2.bands import SCL, S2Band
-from darts_acquisition.sentinel2.cdse_search import find_items
+from darts_acquisition.sentinel2.cdse_search import find_scenes
 from darts_acquisition.sentinel2.item import SOURCE, Asset, asset_of, metadata_of
-from darts_acquisition.sentinel2.settings import CDSESettings
 from darts_utils import step, usable_cpus
 
 if TYPE_CHECKING:
@@ -26,14 +26,7 @@ if TYPE_CHECKING:
 
 
 def decode(file: Path, asset: Asset) -> RawBand:
-    """Decode a verified file with all processors.
-
-    Args:
-        file: A JPEG 2000 file (or any other that GDAL reads).
-        asset: What the item says of it.
-
-    Returns:
-        The band, on the grid that the item says.
+    """Decode a verified file with all processors, a JPEG 2000 file or any other that GDAL reads.
 
     Raises:
         SceneReadError: If the file cannot be decoded, or holds something else than the band's integers.
@@ -102,7 +95,7 @@ def download_cdse_s2_sr_scene(
         SceneError: If the item or a file is not what the provider's format says.
     """
     name = check_scene_id(scene_id, "cdse")
-    download_scene(_CDSE(settings), name, RawStore(store), bands)
+    download_scene(CDSEProvider(settings), name, RawStore(store), bands_of_scene(bands))
 
 
 def load_cdse_s2_sr_scene(
@@ -136,24 +129,10 @@ def load_cdse_s2_sr_scene(
         DartsError: All that `download_cdse_s2_sr_scene` raises.
     """
     name = check_scene_id(scene_id, "cdse")
-    return load_scene(_CDSE(settings), name, None if store is None else RawStore(store), bands, offline)
+    return load_scene(CDSEProvider(settings), name, store, bands_of_scene(bands), offline)
 
 
-def scene_grid(scene_id: str, settings: CDSESettings) -> RawGrid:
-    """Return the grid of a scene's classification, which covers the same ground as its bands."""
-    return asset_of(_find(scene_id, settings), SCL).grid
-
-
-def _find(scene_id: str, settings: CDSESettings) -> dict[str, Any]:
-    items = find_items(scene_ids=[scene_id], settings=settings)
-    if not items:
-        raise SceneNotFoundError(
-            f"The Copernicus Data Space has no scene {scene_id}; it may have been processed again and renamed."
-        )
-    return items[0]
-
-
-class _CDSE:
+class CDSEProvider:
     """The Copernicus Data Space as a provider of raw scenes."""
 
     source = SOURCE
@@ -162,9 +141,14 @@ class _CDSE:
     def __init__(self, settings: CDSESettings | None) -> None:
         self._settings = settings or CDSESettings.from_environment()
 
+    def grid(self, scene_id: str) -> RawGrid:
+        """Return the grid as the catalogue says it, see `Provider`."""
+        return asset_of(self._find(scene_id), SCL).grid
+
     def fetch(self, scene_id: str, bands: Sequence[S2Band], folder: Path) -> tuple[SceneMetadata, Iterator[RawBand]]:
+        """Fetch bands, see `Provider`."""
         with step("search scene"):
-            item = _find(scene_id, self._settings)
+            item = self._find(scene_id)
         assets = [asset_of(item, band) for band in bands]
         metadata = metadata_of(item)
         with step("download"):
@@ -172,6 +156,14 @@ class _CDSE:
             with contextlib.closing(Store(self._settings.limits, self._settings.s3)) as store:
                 files = store.download(remote, folder)
         return metadata, _decoded(assets, files)
+
+    def _find(self, scene_id: str) -> dict[str, Any]:
+        found = find_scenes(scene_ids=[scene_id], settings=self._settings)
+        if not found:
+            raise SceneNotFoundError(
+                f"The Copernicus Data Space has no scene {scene_id}; it may have been processed again and renamed."
+            )
+        return found[0][0]
 
 
 def _decoded(assets: Sequence[Asset], files: Sequence[Path]) -> Iterator[RawBand]:

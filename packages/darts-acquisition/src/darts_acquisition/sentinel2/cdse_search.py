@@ -1,28 +1,29 @@
 """Search Sentinel-2 L2A scenes in the Copernicus Data Space."""
 
-from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
-from contextlib import closing
-from typing import TYPE_CHECKING, Any, TypeAlias, Unpack
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any, Unpack
 
-from darts_acquisition.errors import ServiceError
-from darts_acquisition.io.failures import public_url
-from darts_acquisition.io.stac import make_stac_io
+from darts_acquisition.io.settings import CDSESettings
 from darts_acquisition.scenes.area import Area
-from darts_acquisition.scenes.search import Target, check_all_found, read_footprint, read_percent, scene_table
+from darts_acquisition.scenes.bands import bands_of_scene
+from darts_acquisition.scenes.metadata import read_time
+from darts_acquisition.scenes.search import (
+    Target,
+    check_all_found,
+    find_items,
+    in_groups,
+    read_footprint,
+    read_percent,
+    scene_table,
+    search_body,
+)
 from darts_acquisition.scenes.selection import Conditions, Selection, check_scene_id, make_selection, unique
-from darts_acquisition.sentinel2.bands import SCL, select_bands
-from darts_acquisition.sentinel2.item import download_bytes, parse_datetime, tile_of
-from darts_acquisition.sentinel2.settings import CDSESettings
-from darts_utils import DartsError
+from darts_acquisition.sentinel2.item import download_bytes, tile_of
 
 if TYPE_CHECKING:
     import geopandas as gpd
-
-_NAMES_AT_ONCE = 100
-"""Names or tiles per request."""
-_PAGE_SIZE = 200
-_ItemRow: TypeAlias = tuple[dict[str, Any], dict[str, Any]]
-"""A STAC item, and its row of the table of scenes."""
 
 
 def search_cdse_s2_sr(
@@ -71,8 +72,8 @@ def search_cdse_s2_sr(
         months=months,
         years=years,
     )
-    items = find_items(scene_ids=scene_ids, tile_ids=tile_ids, aoi=aoi, selection=selection, settings=settings)
-    return scene_table([_row(item) for item in items])
+    found = find_scenes(scene_ids=scene_ids, tile_ids=tile_ids, aoi=aoi, selection=selection, settings=settings)
+    return scene_table([row for _, row in found])
 
 
 class _Conditions(Conditions, total=False):
@@ -131,78 +132,25 @@ def get_aoi_from_cdse_s2_sr_scene_ids(
     return found
 
 
-def find_items(
+def find_scenes(
     *,
     scene_ids: Sequence[str] | None = None,
     tile_ids: Sequence[str] | None = None,
     aoi: "gpd.GeoDataFrame | Area | None" = None,
     selection: Selection | None = None,
     settings: CDSESettings | None = None,
-) -> list[dict[str, Any]]:
-    """Find STAC items, see `search_cdse_s2_sr`; each once, sorted by name."""
+) -> list[tuple[dict[str, Any], dict[str, Any]]]:
+    """Find STAC items and their rows of the table, see `search_cdse_s2_sr`; each once, sorted by name."""
     settings, selection = settings or CDSESettings.from_environment(), selection or Selection()
-    target = Target.of("cdse", scene_ids, tile_ids, aoi)
-    if target.is_nothing:
-        return []
-    found: dict[str, dict[str, Any]] = {}
-    with closing(_search(settings, _bodies(target, selection))) as items:
-        for item, row in items:
-            if _fits(row, target, selection):
-                found[row["scene_id"]] = item
-    return [found[name] for name in sorted(found)]
+    target = Target.of(partial(check_scene_id, source="cdse"), scene_ids, tile_ids, aoi)
+    return find_items(settings, target, selection, _searches(target, selection), _row)
 
 
-def _search(settings: CDSESettings, searches: Iterable[Mapping[str, Any]]) -> Generator[_ItemRow, None, None]:
-    """Yield the items of all pages of searches, each with its row of the table.
-
-    Only what reads an answer is a fault of the service; what is done with the rows is not.
-    """
-    io = make_stac_io(settings.limits)
-    try:
-        for search in searches:
-            body = {"collections": [settings.collection], "limit": _PAGE_SIZE} | dict(search)
-            for page in io.get_pages(f"{settings.stac_url.rstrip('/')}/search", "POST", body):
-                yield from _read_page(page, settings)
-    finally:
-        io.close()
-
-
-def _read_page(page: Mapping[str, Any], settings: CDSESettings) -> list[_ItemRow]:
-    try:
-        return [(item, _row(item)) for item in page["features"]]
-    except (LookupError, TypeError, AttributeError, ValueError) as error:
-        if isinstance(error, DartsError):
-            raise
-        raise ServiceError(
-            f"Searching {public_url(settings.stac_url)}: the answer is no page of items ({error!r})."
-        ) from error
-
-
-def _bodies(target: Target, selection: Selection) -> Iterator[dict[str, Any]]:
+def _searches(target: Target, selection: Selection) -> Iterator[dict[str, Any]]:
     """Yield the searches that together find everything: by month, and by so many names or tiles at once."""
-    for interval in selection.intervals:
-        for some_names in _groups(target.names):
-            for some_tiles in _groups(target.tiles):
-                body: dict[str, Any] = {}
-                if interval.start is not None or interval.end is not None:
-                    body["datetime"] = interval.to_stac()
-                if some_names is not None:
-                    body["ids"] = some_names
-                if target.query is not None:
-                    body["intersects"] = target.query
-                conditions = _conditions(some_tiles, selection)
-                if conditions:
-                    condition = conditions[0] if len(conditions) == 1 else {"op": "and", "args": conditions}
-                    body |= {"filter-lang": "cql2-json", "filter": condition}
-                yield body
-
-
-def _groups(names: list[str] | None) -> Iterator[list[str] | None]:
-    if names is None:
-        yield None
-        return
-    for start in range(0, len(names), _NAMES_AT_ONCE):
-        yield names[start : start + _NAMES_AT_ONCE]
+    parts = itertools.product(selection.intervals, in_groups(target.names), in_groups(target.tiles))
+    for interval, names, tiles in parts:
+        yield search_body(names, target.query, interval, _conditions(tiles, selection))
 
 
 def _conditions(tiles: list[str] | None, selection: Selection) -> list[dict[str, Any]]:
@@ -218,30 +166,14 @@ def _conditions(tiles: list[str] | None, selection: Selection) -> list[dict[str,
     return conditions
 
 
-def _fits(row: Mapping[str, Any], target: Target, selection: Selection) -> bool:
-    """Check a scene again: the query was simplified, and services may ignore a condition that they do not know."""
-    return (
-        (target.names is None or row["scene_id"] in target.names)
-        and (target.tiles is None or row["tile_id"] in target.tiles)
-        and any(interval.holds(row["time"]) for interval in selection.intervals)
-        and _at_most(row["cloud_cover"], selection.max_cloud_cover)
-        and _at_most(row["snow_cover"], selection.max_snow_cover)
-        and (target.area is None or target.area.touches(row["geometry"]))
-    )
-
-
-def _at_most(value: float | None, limit: float | None) -> bool:
-    return limit is None or (value is not None and value <= limit)
-
-
 def _row(item: Mapping[str, Any]) -> dict[str, Any]:
     properties = item["properties"]
     return {
         "scene_id": str(item["id"]),
-        "time": parse_datetime(properties.get("datetime") or properties.get("start_datetime"), item["id"]),
+        "time": read_time(properties.get("datetime") or properties.get("start_datetime"), f"Scene {item['id']}"),
         "tile_id": tile_of(properties),
         "cloud_cover": read_percent(properties.get("eo:cloud_cover")),
         "snow_cover": read_percent(properties.get("eo:snow_cover")),
-        "download_bytes": download_bytes(item, (*select_bands(), SCL)),
+        "download_bytes": download_bytes(item, bands_of_scene()),
         "geometry": read_footprint(item["geometry"]),
     }

@@ -4,28 +4,29 @@ import logging
 import math
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextvars import copy_context
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from darts_acquisition.errors import LoginError, SceneError, SceneNotFoundError, ServiceError
-from darts_acquisition.io.earthengine import EarthEngineClient
-from darts_acquisition.io.retry import stoppable
+from darts_acquisition.io.earthengine import EarthEngineClient, pixel_grid
+from darts_acquisition.io.retry import all_at_once
 from darts_acquisition.io.settings import EarthEngineSettings
+from darts_acquisition.scenes.bands import SCL, S2Band, bands_of_scene
+from darts_acquisition.scenes.metadata import in_utc
 from darts_acquisition.scenes.raw import RawBand, RawGrid, SceneMetadata
 from darts_acquisition.scenes.scene import download_scene, load_scene
 from darts_acquisition.scenes.selection import check_scene_id
 from darts_acquisition.scenes.store import RawStore
-from darts_acquisition.sentinel2.bands import SCL, S2Band
 from darts_acquisition.sentinel2.gee_search import HARMONIZED, Collection, check_collection
 from darts_utils import step
 
 if TYPE_CHECKING:
     import xarray as xr
+    from odc.geo.geobox import GeoBox
 
 logger = logging.getLogger(__name__)
 
@@ -62,8 +63,8 @@ def download_gee_s2_sr_scene(
         ServiceError: If the service refuses or fails.
         SceneError: If the image is not what the collection's description says.
     """
-    provider = _EarthEngine(collection, settings)
-    download_scene(provider, check_scene_id(scene_id, "gee"), RawStore(store), bands)
+    provider, name = EarthEngineProvider(settings, collection), check_scene_id(scene_id, "gee")
+    download_scene(provider, name, RawStore(store), bands_of_scene(bands))
 
 
 def load_gee_s2_sr_scene(
@@ -95,13 +96,8 @@ def load_gee_s2_sr_scene(
         RawStoreError: If the stored scene is damaged.
         DartsError: All that `download_gee_s2_sr_scene` raises.
     """
-    provider, name = _EarthEngine(collection, settings), check_scene_id(scene_id, "gee")
-    return load_scene(provider, name, None if store is None else RawStore(store), bands, offline)
-
-
-def scene_grid(scene_id: str, settings: EarthEngineSettings | None) -> RawGrid:
-    """Return the grid of a scene's classification, which covers the same ground as its bands."""
-    return _grid(_EarthEngine(HARMONIZED, settings).describe(scene_id), SCL, 0.0, scene_id)
+    provider, name = EarthEngineProvider(settings, collection), check_scene_id(scene_id, "gee")
+    return load_scene(provider, name, store, bands_of_scene(bands), offline)
 
 
 def check_login(settings: EarthEngineSettings | None) -> None:
@@ -118,16 +114,20 @@ def check_login(settings: EarthEngineSettings | None) -> None:
         logger.warning("%s", error)
 
 
-class _EarthEngine:
+class EarthEngineProvider:
     """Earth Engine as a provider of raw scenes."""
 
     data_source = "Sentinel-2 L2A"
 
-    def __init__(self, collection: Collection, settings: EarthEngineSettings | None) -> None:
+    def __init__(self, settings: EarthEngineSettings | None, collection: Collection = HARMONIZED) -> None:
         check_collection(collection)
         self.source = "gee" if collection == HARMONIZED else "gee-S2_SR"
         self._collection = collection
         self._client = EarthEngineClient(settings)
+
+    def grid(self, scene_id: str) -> RawGrid:
+        """Return the grid as the catalogue says it, see `Provider`."""
+        return _grid(self._describe(scene_id), SCL, 0.0, scene_id)
 
     def fetch(
         self,
@@ -135,8 +135,9 @@ class _EarthEngine:
         bands: Sequence[S2Band],
         folder: Path,  # noqa: ARG002 - nothing of a band is kept half-way
     ) -> tuple[SceneMetadata, Iterator[RawBand]]:
+        """Fetch bands, see `Provider`."""
         with step("search scene"):
-            described = self.describe(scene_id)
+            described = self._describe(scene_id)
         metadata = _metadata(self.source, scene_id, described["properties"])
         offset = 0.0
         taken = datetime.fromisoformat(metadata.attrs["time"])
@@ -145,7 +146,7 @@ class _EarthEngine:
         grids = [_grid(described, band, offset, scene_id) for band in bands]
         return metadata, (self._fetch(scene_id, band, grid) for band, grid in zip(bands, grids, strict=True))
 
-    def describe(self, scene_id: str) -> dict[str, Any]:
+    def _describe(self, scene_id: str) -> dict[str, Any]:
         """Return what Earth Engine says of an image."""
 
         def request() -> Any:
@@ -165,54 +166,31 @@ class _EarthEngine:
 
     def _fetch(self, scene_id: str, band: S2Band, grid: RawGrid) -> RawBand:
         """Fetch a band in blocks, several at once."""
+        from odc.geo.geobox import GeoBox, GeoboxTiles
+
         values = np.empty(grid.shape, band.dtype)
-        height, width = grid.shape
+        blocks: Any = GeoboxTiles(GeoBox(grid.shape, grid.affine, grid.crs), (_BLOCK_PX, _BLOCK_PX))
 
-        def fetch_block(corner: tuple[int, int]) -> None:
-            rows = slice(corner[0], min(corner[0] + _BLOCK_PX, height))
-            cols = slice(corner[1], min(corner[1] + _BLOCK_PX, width))
-            values[rows, cols] = self._fetch_block(scene_id, band, grid, rows, cols)
+        def fetch_block(at: tuple[int, int]) -> None:
+            values[blocks.roi[at]] = self._fetch_block(scene_id, band, blocks[at])
 
-        corners = [(row, col) for row in range(0, height, _BLOCK_PX) for col in range(0, width, _BLOCK_PX)]
-        parallel = self._client.settings.limits.parallel
-        with step("download"), ThreadPoolExecutor(parallel, "darts-gee") as pool, stoppable() as stop:
-            tasks = [pool.submit(copy_context().run, fetch_block, corner) for corner in corners]
-            try:
-                for task in tasks:
-                    task.result()
-            except BaseException:
-                stop.requested = True
-                for task in tasks:
-                    task.cancel()
-                raise
+        with step("download"):
+            all_at_once(
+                (partial(fetch_block, at) for at in np.ndindex(*blocks.shape)), self._client.settings.limits.parallel
+            )
         return RawBand(band, grid, values)
 
-    def _fetch_block(self, scene_id: str, band: S2Band, grid: RawGrid, rows: slice, cols: slice) -> np.ndarray:
-        a, b, c, d, e, f = grid.transform
-        shape = (rows.stop - rows.start, cols.stop - cols.start)
-        request_grid = {
-            "dimensions": {"width": shape[1], "height": shape[0]},
-            "affineTransform": {
-                "scaleX": a,
-                "shearX": b,
-                "translateX": c + a * cols.start,
-                "shearY": d,
-                "scaleY": e,
-                "translateY": f + e * rows.start,
-            },
-            "crsCode": grid.crs,
-        }
-
+    def _fetch_block(self, scene_id: str, band: S2Band, geobox: "GeoBox") -> np.ndarray:
         def request() -> Any:
             import ee
 
             image = ee.Image(f"{self._collection}/{scene_id}").select([band.gee_band]).unmask(0)
             image = image.toUint8() if band is SCL else image.toUint16()
-            asked = {"expression": image, "fileFormat": "NUMPY_NDARRAY", "grid": request_grid}
+            asked = {"expression": image, "fileFormat": "NUMPY_NDARRAY", "grid": pixel_grid(geobox)}
             return ee.data.computePixels(asked)
 
         what = f"Fetching {band.gee_band} of {scene_id}"
-        answer = self._client.ask(request, what)
+        answer, shape = self._client.ask(request, what), tuple(geobox.shape)
         if getattr(answer, "shape", None) != shape or answer.dtype.names != (band.gee_band,):
             raise ServiceError(f"{what}: expected {shape} pixels, got {getattr(answer, 'shape', 'something else')}.")
         return answer[band.gee_band]
@@ -223,7 +201,7 @@ def _metadata(source: str, scene_id: str, properties: Mapping[str, Any]) -> Scen
     if not isinstance(start, int | float):
         raise SceneError(f"Scene {scene_id}: system:time_start is {start!r}; expected milliseconds.")
     attrs: dict[str, Any] = {
-        "time": datetime.fromtimestamp(start / 1000, UTC).isoformat().replace("+00:00", "Z"),
+        "time": in_utc(datetime.fromtimestamp(start / 1000, UTC)),
         "s2_source": source,
         "s2_scene_id": scene_id,
     }

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, Unpack
 
 from darts_acquisition.errors import ServiceError
@@ -77,7 +78,7 @@ def search_gee_s2_sr(
         years=years,
     )
     check_collection(collection)
-    target = Target.of("gee", scene_ids, tile_ids, aoi)
+    target = Target.of(partial(check_scene_id, source="gee"), scene_ids, tile_ids, aoi)
     if target.is_nothing:
         return scene_table([])
     client, rows = EarthEngineClient(settings), {}

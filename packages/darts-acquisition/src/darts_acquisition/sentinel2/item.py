@@ -1,15 +1,14 @@
 """STAC items of the Copernicus Data Space: what they say of a scene and of its files."""
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
 
 from darts_acquisition.errors import SceneError
+from darts_acquisition.scenes.bands import S2Band
+from darts_acquisition.scenes.metadata import in_utc, read_angle, read_time
 from darts_acquisition.scenes.raw import RawGrid, SceneMetadata
 from darts_acquisition.scenes.selection import is_official, parse_baseline
-from darts_acquisition.sentinel2.bands import SCL, S2Band
 
 SOURCE = "cdse"
 _SCALE = 1e-4
@@ -20,15 +19,7 @@ BOA_ADD_OFFSET)."""
 
 @dataclass(frozen=True)
 class Asset:
-    """A file of a scene.
-
-    Attributes:
-        band: What it holds.
-        href: Its address, ``s3://bucket/key``.
-        size: Its bytes, None where the item does not say.
-        checksum: Multihash in hexadecimal, None likewise.
-        grid: Where its pixels lie and what they mean.
-    """
+    """A file of a scene: its band, its address, its grid; size in bytes and multihash, None where unknown."""
 
     band: S2Band
     href: str
@@ -44,14 +35,15 @@ def metadata_of(item: Mapping[str, Any]) -> SceneMetadata:
         SceneError: If a property has a value that cannot be.
     """
     scene_id, properties = str(item["id"]), item["properties"]
+    where = f"Scene {scene_id}"
     attrs: dict[str, Any] = {
-        "time": _utc(properties.get("datetime") or properties.get("start_datetime"), scene_id),
+        "time": in_utc(read_time(properties.get("datetime") or properties.get("start_datetime"), where)),
         "s2_source": SOURCE,
         "s2_scene_id": scene_id,
     }
     optional = {
-        "azimuth": _angle(properties, "view:sun_azimuth", 0, 360, scene_id),
-        "elevation": _angle(properties, "view:sun_elevation", -90, 90, scene_id),
+        "azimuth": read_angle(properties, "view:sun_azimuth", 0, 360, where),
+        "elevation": read_angle(properties, "view:sun_elevation", -90, 90, where),
         "s2_mgrs_tile": tile_of(properties) or None,
         "s2_cloud_cover": properties.get("eo:cloud_cover"),
         "s2_snow_cover": properties.get("eo:snow_cover"),
@@ -86,29 +78,35 @@ def asset_of(item: Mapping[str, Any], band: S2Band) -> Asset:
     if band.cdse_asset not in assets:
         raise SceneError(f"Scene {scene_id} has no asset {band.cdse_asset}; it has {', '.join(sorted(assets))}.")
     asset = assets[band.cdse_asset]
-    where = f"Scene {scene_id}, asset {band.cdse_asset}"
+    where, properties = f"Scene {scene_id}, asset {band.cdse_asset}", item["properties"]
+    of_all = {name: properties.get(name) for name in ("proj:code", "proj:epsg")}
+    scaling = (1.0, 0.0) if band.quality else _scaling(asset, properties, where)
     size = asset.get("file:size")
     return Asset(
         band,
         str(asset["href"]),
         None if size is None else int(size),
         asset.get("file:checksum"),
-        _grid(item, asset, band, where),
+        grid_of(asset, of_all, where, scaling),
     )
 
 
-def _grid(item: Mapping[str, Any], asset: Mapping[str, Any], band: S2Band, where: str) -> RawGrid:
-    properties = item["properties"]
-    code = asset.get("proj:code") or properties.get("proj:code")
-    if code is None:
-        number = asset.get("proj:epsg") or properties.get("proj:epsg")
-        code = None if number is None else f"EPSG:{number}"
-    transform, shape = asset.get("proj:transform"), asset.get("proj:shape")
-    if code is None or transform is None or shape is None:
-        raise SceneError(f"{where}: the item lacks proj:code, proj:transform or proj:shape.")
-    scale, offset = (1.0, 0.0) if band is SCL else _scaling(asset, properties, where)
-    a, b, c, d, e, f = (float(value) for value in transform[:6])
-    return RawGrid(str(code), (a, b, c, d, e, f), (int(shape[0]), int(shape[1])), scale, offset)
+def grid_of(asset: Mapping[str, Any], general: Mapping[str, Any], where: str, scaling: tuple[float, float]) -> RawGrid:
+    """Return where the pixels of an asset lie, by what it says itself, or else in `general`.
+
+    Raises:
+        SceneError: If neither says it.
+    """
+    said: dict[str, Any] = {
+        name: asset.get(f"proj:{name}") or general.get(f"proj:{name}")
+        for name in ("code", "epsg", "transform", "shape")
+    }
+    try:
+        a, b, c, d, e, f = (float(value) for value in said["transform"][:6])
+        height, width = (int(size) for size in said["shape"])
+        return RawGrid(str(said["code"] or f"EPSG:{int(said['epsg'])}"), (a, b, c, d, e, f), (height, width), *scaling)
+    except (TypeError, ValueError, IndexError) as error:
+        raise SceneError(f"{where}: the item lacks proj:code, proj:transform or proj:shape.") from error
 
 
 def _scaling(asset: Mapping[str, Any], properties: Mapping[str, Any], where: str) -> tuple[float, float]:
@@ -130,29 +128,3 @@ def _scaling(asset: Mapping[str, Any], properties: Mapping[str, Any], where: str
     if not (isinstance(scale, int | float) and isinstance(offset, int | float) and scale > 0):
         raise SceneError(f"{where}: raster:scale is {scale!r} and raster:offset {offset!r}; expected numbers.")
     return float(scale), float(offset)
-
-
-def _angle(properties: Mapping[str, Any], name: str, low: float, high: float, scene_id: str) -> float | None:
-    value = properties.get(name)
-    if value is None:
-        return None
-    if not isinstance(value, int | float) or not math.isfinite(value) or not low <= value <= high:
-        raise SceneError(f"Scene {scene_id}: {name} is {value!r}; expected degrees, {low} to {high}.")
-    return float(value)
-
-
-def _utc(text: Any, scene_id: str) -> str:
-    return parse_datetime(text, scene_id).isoformat().replace("+00:00", "Z")
-
-
-def parse_datetime(text: Any, scene_id: str) -> datetime:
-    """Read the time of an item.
-
-    Raises:
-        SceneError: If it is none.
-    """
-    try:
-        timestamp = datetime.fromisoformat(text)
-    except (TypeError, ValueError) as error:
-        raise SceneError(f"Scene {scene_id}: datetime is {text!r}; expected a time as ISO 8601.") from error
-    return (timestamp if timestamp.tzinfo else timestamp.replace(tzinfo=UTC)).astimezone(UTC)

@@ -6,17 +6,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from darts_acquisition.io.s3 import find_credentials
-from darts_acquisition.io.settings import EarthEngineSettings
-from darts_acquisition.scenes.raw import RawGrid, tile_geobox
+from darts_acquisition.io.settings import CDSESettings, EarthEngineSettings
+from darts_acquisition.scenes.bands import SCL, bands_of_scene
+from darts_acquisition.scenes.scene import Provider, download_scene, load_scene, scene_geobox
 from darts_acquisition.scenes.selection import Source, check_scene_id, newest_baselines, tile_of_scene
 from darts_acquisition.scenes.store import RawStore, write_raw_bands
-from darts_acquisition.sentinel2 import cdse, gee
-from darts_acquisition.sentinel2.bands import SCL, select_bands
+from darts_acquisition.sentinel2.cdse import CDSEProvider
 from darts_acquisition.sentinel2.cdse_search import search_cdse_s2_sr
+from darts_acquisition.sentinel2.gee import EarthEngineProvider
 from darts_acquisition.sentinel2.gee import check_login as check_earth_engine
 from darts_acquisition.sentinel2.gee_search import search_gee_s2_sr
-from darts_acquisition.sentinel2.mgrs import mgrs_tile_geobox
-from darts_acquisition.sentinel2.settings import CDSESettings
 from darts_utils import ParameterError
 
 if TYPE_CHECKING:
@@ -67,13 +66,8 @@ class Sentinel2Source:
     def newest(self, scene_ids: Iterable[str]) -> list[str]:
         """Leave out scenes of which there is a newer processing baseline, or that ESA did not process itself.
 
-        No ground is mapped twice then, nor from a product whose processing is unknown.
-
-        Args:
-            scene_ids: Names of scenes.
-
-        Returns:
-            The others, in their order. Earth Engine's names do not say how a scene was processed; all of them stay.
+        No ground is mapped twice then, nor from a product whose processing is unknown. Earth Engine's names do not say
+        how a scene was processed; all of them stay.
         """
         return newest_baselines(scene_ids)
 
@@ -92,38 +86,14 @@ class Sentinel2Source:
     def is_stored(
         self, scene_id: str, store: "str | os.PathLike[str]", bands: "Iterable[str] | str | None" = None
     ) -> bool:
-        """Say whether a scene can be loaded from the store alone.
-
-        Args:
-            scene_id: Name of the scene.
-            store: Folder of the raw scenes.
-            bands: Names of bands, as for `load`.
-
-        Returns:
-            Whether all of these bands are there, and the scene classification.
-        """
-        wanted = {band.number for band in (*select_bands(bands), SCL)}
-        return wanted <= RawStore(store).bands(self.name, self.check_scene_id(scene_id))
+        """Say whether these bands of a scene, and its classification, can be loaded from the store alone."""
+        return not RawStore(store).missing(self.name, self.check_scene_id(scene_id), bands_of_scene(bands))
 
     def stored_files(
         self, scene_id: str, store: "str | os.PathLike[str]", bands: "Iterable[str] | str | None" = None
     ) -> list[Path]:
-        """List the files of a stored scene that a tile is made from.
-
-        Args:
-            scene_id: Name of the scene.
-            store: Folder of the raw scenes.
-            bands: Names of bands, as for `load`.
-
-        Returns:
-            The files, sorted; empty where the store does not hold all of these bands.
-        """
-        name = self.check_scene_id(scene_id)
-        if not self.is_stored(name, store, bands):
-            return []
-        folder = RawStore(store).path(self.name, name)
-        wanted = sorted(band.number for band in (*select_bands(bands), SCL))
-        return [folder / "zarr.json", *(path for band in wanted for path in files_below(folder / band))]
+        """List the files of a stored scene that a tile of these bands is made from; none where a band is absent."""
+        return RawStore(store).files(self.name, self.check_scene_id(scene_id), bands_of_scene(bands))
 
     def write_raw(
         self,
@@ -132,16 +102,7 @@ class Sentinel2Source:
         folder: "str | os.PathLike[str]",
         bands: "Iterable[str] | str | None" = None,
     ) -> list[Path]:
-        """Write bands of a stored scene as GeoTIFF, with the integers and at the resolution of the provider.
-
-        Args:
-            scene_id: Name of the scene.
-            store: Folder of the raw scenes.
-            folder: Where the files go, ``B02.tif`` and so on; created where absent.
-            bands: Names of bands, as for `load`.
-
-        Returns:
-            The files.
+        """Write bands of a stored scene as GeoTIFF (``B02.tif``), with integers and resolution of the provider.
 
         Raises:
             RawStoreError: If a band is absent or damaged.
@@ -153,10 +114,8 @@ class Sentinel2Source:
         self, scene_id: str, store: "str | os.PathLike[str]", bands: "Iterable[str] | str | None" = None
     ) -> None:
         """Bring a scene into the store; see `download_cdse_s2_sr_scene`."""
-        if self.name == "cdse":
-            cdse.download_cdse_s2_sr_scene(scene_id, store, bands, settings=self._settings)
-        else:
-            gee.download_gee_s2_sr_scene(scene_id, store, bands, settings=self._settings)
+        name = self.check_scene_id(scene_id)
+        download_scene(self._provider(), name, RawStore(store), bands_of_scene(bands))
 
     def load(
         self,
@@ -167,22 +126,14 @@ class Sentinel2Source:
         offline: bool = False,
     ) -> "xr.Dataset":
         """Load a scene as a tile; see `load_cdse_s2_sr_scene`."""
-        if self.name == "cdse":
-            return cdse.load_cdse_s2_sr_scene(scene_id, store, bands, offline=offline, settings=self._settings)
-        return gee.load_gee_s2_sr_scene(scene_id, store, bands, offline=offline, settings=self._settings)
+        return load_scene(self._provider(), self.check_scene_id(scene_id), store, bands_of_scene(bands), offline)
 
     def geobox(
         self, scene_id: str, store: "str | os.PathLike[str] | None" = None, *, offline: bool = False
     ) -> "GeoBox":
         """Return the grid of 10 m that a scene's tile will have, without its pixels.
 
-        Args:
-            scene_id: Name of the scene.
-            store: Store of raw scenes; a scene that is there is not asked for.
-            offline: Never ask: of a scene that is not in the store, return the grid of the MGRS tile in its name.
-
-        Returns:
-            The grid.
+        The store is looked at first; offline, the grid is that of the MGRS tile in the scene's name.
 
         Raises:
             SceneNameError: If the name is none of this source.
@@ -190,22 +141,7 @@ class Sentinel2Source:
             ServiceError: If the service refuses or fails.
         """
         name = self.check_scene_id(scene_id)
-        grid = None if store is None else _stored_grid(RawStore(store), self.name, name)
-        if grid is None and offline:
-            return mgrs_tile_geobox(tile_of_scene(name))
-        if grid is None:
-            grid = (
-                cdse.scene_grid(name, self._settings) if self.name == "cdse" else gee.scene_grid(name, self._settings)
-            )
-        return tile_geobox({SCL.name: (SCL, grid)}, name)
+        return scene_geobox(self._provider(), name, store, SCL, tile_of_scene(name) if offline else None)
 
-
-def _stored_grid(store: RawStore, source: str, scene_id: str) -> RawGrid | None:
-    if SCL.number not in store.bands(source, scene_id):
-        return None
-    return store.open(source, scene_id, SCL).grid
-
-
-def files_below(folder: Path) -> list[Path]:
-    """List the files below a folder, sorted."""
-    return sorted(path for path in folder.rglob("*") if path.is_file())
+    def _provider(self) -> Provider:
+        return CDSEProvider(self._settings) if self.name == "cdse" else EarthEngineProvider(self._settings)

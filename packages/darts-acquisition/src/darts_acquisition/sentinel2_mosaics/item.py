@@ -9,19 +9,20 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
+
 from darts_acquisition.errors import SceneError, SceneGridError, SceneNameError
+from darts_acquisition.scenes.bands import TILE_RESOLUTION, S2Band, select_bands
+from darts_acquisition.scenes.metadata import in_utc, read_time
 from darts_acquisition.scenes.raw import RawGrid, SceneMetadata
 from darts_acquisition.scenes.selection import Source, check_scene_id
-from darts_acquisition.sentinel2.bands import TILE_RESOLUTION, S2Band, select_bands
-from darts_acquisition.sentinel2.item import parse_datetime, tile_of
+from darts_acquisition.sentinel2.item import grid_of, tile_of
 
 SOURCE = "cdse-mosaic"
 NODATA = -32768
 SCALE = 1e-4
-OBSERVATIONS = S2Band("observations", "observations", TILE_RESOLUTION, "int16", "number of looks")
-OPTICAL = tuple(replace(band, dtype="int16") for band in select_bands())
-"""Blue, green, red and nir: all that a mosaic has."""
-MOSAIC_BANDS = (*OPTICAL, OBSERVATIONS)
+_LOW_QUALITY_LOOKS = 3
+"""Up to so many looks a pixel is of low quality."""
 
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9][\w.-]*", re.ASCII)
 _QUARTER = re.compile(r"_(\d{4})_Q[1-4](?:_|$)")
@@ -75,7 +76,7 @@ def metadata_of(item: Mapping[str, Any]) -> SceneMetadata:
     """
     name, properties = str(item["id"]), item["properties"]
     attrs = {
-        "time": begin_of(item).isoformat().replace("+00:00", "Z"),
+        "time": in_utc(begin_of(item)),
         "s2_source": SOURCE,
         "s2_scene_id": name,
     }
@@ -90,7 +91,7 @@ def begin_of(item: Mapping[str, Any]) -> Any:
         SceneError: If the item does not say it.
     """
     properties = item["properties"]
-    return parse_datetime(properties.get("start_datetime") or properties.get("datetime"), str(item["id"]))
+    return read_time(properties.get("start_datetime") or properties.get("datetime"), f"Scene {item['id']}")
 
 
 def asset_of(item: Mapping[str, Any], band: S2Band) -> Mapping[str, Any]:
@@ -116,29 +117,42 @@ def _named_bands(asset: Mapping[str, Any]) -> set[str]:
     return {str(band.get("name", "")).lower() for band in bands if isinstance(band, dict)} if len(bands) == 1 else set()
 
 
-def grid_of(item: Mapping[str, Any]) -> RawGrid:
+def grid_of_mosaic(item: Mapping[str, Any]) -> RawGrid:
     """Return the grid that all bands of a mosaic share, as the item says it.
 
     Raises:
         SceneError: If the item does not say it.
         SceneGridError: If it says several.
     """
-    grids = {band.number: _grid(item, asset_of(item, band), band) for band in MOSAIC_BANDS}
+    grids = {
+        band.number: grid_of(
+            asset_of(item, band), item["properties"], f"Mosaic {item['id']}, asset {band.number}", (SCALE, 0.0)
+        )
+        for band in MOSAIC_BANDS
+    }
     if len(set(grids.values())) > 1:
         listed = "; ".join(f"{number}: {grid.crs}, {grid.transform}, {grid.shape}" for number, grid in grids.items())
         raise SceneGridError(f"Mosaic {item['id']}: its bands lie on different grids: {listed}.")
     return grids[OBSERVATIONS.number]
 
 
-def _grid(item: Mapping[str, Any], asset: Mapping[str, Any], band: S2Band) -> RawGrid:
-    properties = item["properties"]
-    code, epsg, transform, shape = (
-        asset.get(f"proj:{name}") or properties.get(f"proj:{name}") for name in ("code", "epsg", "transform", "shape")
-    )
-    try:
-        a, b, c, d, e, f = (float(value) for value in transform[:6])
-        return RawGrid(str(code or f"EPSG:{int(epsg)}"), (a, b, c, d, e, f), (int(shape[0]), int(shape[1])), SCALE)
-    except (TypeError, ValueError, IndexError) as error:
-        raise SceneError(
-            f"Mosaic {item['id']}, asset {band.number}: the item lacks proj:code, proj:transform or proj:shape."
-        ) from error
+def quality_from_observations(observations: np.ndarray) -> np.ndarray:
+    """Return the data quality that follows from how often the satellites saw a pixel.
+
+    Args:
+        observations: Number of looks, any shape, integers; 0 and less for none.
+
+    Returns:
+        uint8 of the same shape: 0 without a look, 1 for one to three, 2 for more.
+    """
+    quality = (observations > 0).astype(np.uint8)
+    quality += observations > _LOW_QUALITY_LOOKS
+    return quality
+
+
+OBSERVATIONS = S2Band(
+    "observations", "observations", TILE_RESOLUTION, "int16", "number of looks", quality=quality_from_observations
+)
+OPTICAL = tuple(replace(band, dtype="int16", nodata=NODATA) for band in select_bands())
+"""Blue, green, red and nir: all that a mosaic has."""
+MOSAIC_BANDS = (*OPTICAL, OBSERVATIONS)

@@ -5,11 +5,10 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from darts_acquisition.errors import SceneNotStoredError
 from darts_acquisition.io.s3 import find_credentials
-from darts_acquisition.scenes.raw import tile_geobox
+from darts_acquisition.io.settings import CDSEMosaicSettings
+from darts_acquisition.scenes.scene import scene_geobox
 from darts_acquisition.scenes.store import RawStore
-from darts_acquisition.sentinel2.mgrs import mgrs_tile_geobox
 from darts_acquisition.sentinel2_mosaics.item import (
     MOSAIC_BANDS,
     OBSERVATIONS,
@@ -18,9 +17,8 @@ from darts_acquisition.sentinel2_mosaics.item import (
     tile_of_mosaic,
     year_of_mosaic,
 )
-from darts_acquisition.sentinel2_mosaics.loading import download_cdse_s2_mosaic, load_cdse_s2_mosaic, mosaic_grid
+from darts_acquisition.sentinel2_mosaics.loading import MosaicProvider, download_cdse_s2_mosaic, load_cdse_s2_mosaic
 from darts_acquisition.sentinel2_mosaics.search import search_cdse_s2_mosaics
-from darts_acquisition.sentinel2_mosaics.settings import CDSEMosaicSettings
 
 if TYPE_CHECKING:
     import geopandas as gpd
@@ -63,15 +61,11 @@ class CDSEMosaicSource:
 
     def is_stored(self, scene_id: str, store: "str | os.PathLike[str]") -> bool:
         """Say whether a mosaic can be loaded from the store alone."""
-        present = RawStore(store).bands(SOURCE, check_mosaic_id(scene_id))
-        return {band.number for band in MOSAIC_BANDS} <= present
+        return not RawStore(store).missing(SOURCE, check_mosaic_id(scene_id), MOSAIC_BANDS)
 
     def stored_files(self, scene_id: str, store: "str | os.PathLike[str]") -> list[Path]:
         """List the files of a stored mosaic that a tile is made from, sorted; empty where a band is absent."""
-        if not self.is_stored(scene_id, store):
-            return []
-        folder = RawStore(store).path(SOURCE, check_mosaic_id(scene_id))
-        return sorted(path for path in folder.rglob("*") if path.is_file())
+        return sorted(RawStore(store).files(SOURCE, check_mosaic_id(scene_id), MOSAIC_BANDS))
 
     def download(self, scene_id: str, store: "str | os.PathLike[str]") -> None:
         """Bring a mosaic into the store; see `download_cdse_s2_mosaic`."""
@@ -88,13 +82,7 @@ class CDSEMosaicSource:
     ) -> "GeoBox":
         """Return the grid of 10 m that a mosaic's tile will have, without its pixels.
 
-        Args:
-            scene_id: Name of the mosaic.
-            store: Store of raw scenes; a mosaic that is there is not asked for.
-            offline: Never ask: of a mosaic that is not in the store, return the grid of the MGRS tile in its name.
-
-        Returns:
-            The grid.
+        The store is looked at first; offline, the grid is that of the MGRS tile in the mosaic's name.
 
         Raises:
             SceneNameError: If the name is none of a mosaic.
@@ -102,13 +90,5 @@ class CDSEMosaicSource:
             SceneNotStoredError: If the mosaic is not in the store, offline, and its name holds no MGRS tile.
             ServiceError: If the service refuses or fails.
         """
-        name = check_mosaic_id(scene_id)
-        if store is not None and self.is_stored(name, store):
-            grid = RawStore(store).open(SOURCE, name, OBSERVATIONS).grid
-        elif not offline:
-            grid = mosaic_grid(name, self._settings)
-        elif tile_of_mosaic(name):
-            return mgrs_tile_geobox(tile_of_mosaic(name))
-        else:
-            raise SceneNotStoredError(f"Mosaic {name} is not in the store, and its name does not say where it lies.")
-        return tile_geobox({OBSERVATIONS.name: (OBSERVATIONS, grid)}, name)
+        name, provider = check_mosaic_id(scene_id), MosaicProvider(self._settings)
+        return scene_geobox(provider, name, store, OBSERVATIONS, tile_of_mosaic(name) if offline else None)

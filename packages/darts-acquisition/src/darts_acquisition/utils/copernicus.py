@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from darts_acquisition.io.s3 import find_credentials
-from darts_acquisition.sentinel2.settings import CDSESettings
+from darts_acquisition.io.settings import CDSESettings
 
 
 def init_copernicus(profile_name: str = "default") -> None:

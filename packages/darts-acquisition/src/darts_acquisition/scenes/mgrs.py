@@ -12,8 +12,8 @@ from darts_acquisition.errors import AreaError, ServiceError
 from darts_acquisition.io.failures import public_url
 from darts_acquisition.io.http import HttpClient
 from darts_acquisition.io.settings import RequestLimits
+from darts_acquisition.scenes.bands import TILE_RESOLUTION
 from darts_acquisition.scenes.selection import check_tile_id
-from darts_acquisition.sentinel2.bands import TILE_RESOLUTION
 from darts_utils import ParameterError, atomic_path
 
 if TYPE_CHECKING:
@@ -39,17 +39,11 @@ _FIRST_NORTHERN = "N"
 
 
 def mgrs_tile_geobox(tile_id: str) -> "GeoBox":
-    """Return the grid of 10 m that all Sentinel-2 scenes of an MGRS tile share.
+    """Return the grid of 10 m that all Sentinel-2 scenes of an MGRS tile share, whether the tile exists or not.
 
     A tile begins at the north-western corner of its square of 100 km, moved outwards to a multiple of 60 m, and is
     109.8 km wide and high; it lies in the UTM zone that its name begins with. Letters: NGA.STND.0037, "Universal Grids
     and Grid Reference Systems".
-
-    Args:
-        tile_id: MGRS tile, for example "33UVP".
-
-    Returns:
-        The grid. That a tile of that name exists is not checked.
 
     Raises:
         ParameterError: If the name is none of an MGRS tile.
@@ -64,17 +58,13 @@ def mgrs_tile_geobox(tile_id: str) -> "GeoBox":
     name = check_tile_id(tile_id)
     zone, band, column, row = int(name[:2]), name[2], name[3], name[4]
     easting = (1 + _COLUMNS[(zone - 1) % 3].find(column)) * _SQUARE_M
-    northing = _row_in_band(_ROWS.index(row) - (5 if zone % 2 == 0 else 0), _FIRST_ROWS[band]) * _SQUARE_M
+    first, at = _FIRST_ROWS[band], _ROWS.index(row) - (5 if zone % 2 == 0 else 0)
+    northing = (first + (at - first) % len(_ROWS)) * _SQUARE_M  # the first row with that letter from `first` on
     left = easting // _SNAP_M * _SNAP_M
     top = -(-(northing + _SQUARE_M) // _SNAP_M) * _SNAP_M
     epsg = (32600 if band >= _FIRST_NORTHERN else 32700) + zone
     affine = Affine(TILE_RESOLUTION, 0, left, 0, -TILE_RESOLUTION, top)
     return GeoBox((_EDGE_PX, _EDGE_PX), affine, f"EPSG:{epsg}")
-
-
-def _row_in_band(row: int, first: int) -> int:
-    """Return the row of squares that has a letter, counted from the equator: the first one from `first` on."""
-    return first + (row - first) % len(_ROWS)
 
 
 GRID_URL = (
@@ -107,7 +97,8 @@ def download_sentinel_2_grid(
     source = url or os.environ.get("DARTS_SENTINEL2_GRID_URL") or GRID_URL
     with tempfile.TemporaryDirectory() as folder, atomic_path(target) as draft:
         kml = Path(folder) / "grid.kml"
-        kml.write_bytes(_fetch(source, limits or RequestLimits()))
+        with contextlib.closing(HttpClient(limits or RequestLimits())) as client:
+            kml.write_bytes(client.fetch(source, f"Fetching {public_url(source)}", bytes))
         _read_kml(kml, source).to_parquet(draft)
     return target
 
@@ -147,11 +138,6 @@ def check_tiles_exist(tile_ids: Sequence[str], grid_dir: "str | os.PathLike[str]
             near = difflib.get_close_matches(name, sorted(known), n=1)
             hint = f"; did you mean {near[0]!r}?" if near else "."
             raise ParameterError(f"There is no Sentinel-2 tile {name!r}{hint}")
-
-
-def _fetch(url: str, limits: RequestLimits) -> bytes:
-    with contextlib.closing(HttpClient(limits)) as client:
-        return client.fetch(url, f"Fetching {public_url(url)}", bytes)
 
 
 def _read_kml(file: Path, source: str) -> "gpd.GeoDataFrame":

@@ -1,6 +1,6 @@
 """The bands of Sentinel-2 L2A: what a tile calls them, and what the two sources do."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,6 +21,9 @@ class S2Band:
         resolution: Native pixel size in metres.
         dtype: Data type of the raw integers.
         long_name: What the values of a tile are.
+        nodata: Raw integer that stands for no data.
+        quality: Of a band that says how good pixels are: the data quality (uint8: 0 invalid, 1 low, 2 high) that
+            follows from its raw integers. None for reflectance.
     """
 
     name: str
@@ -28,6 +31,8 @@ class S2Band:
     resolution: int
     dtype: str
     long_name: str
+    nodata: int = 0
+    quality: Callable[[np.ndarray], np.ndarray] | None = None
 
     @property
     def cdse_asset(self) -> str:
@@ -51,11 +56,30 @@ class S2Band:
         return {"long_name": self.long_name, "units": "1"} | extra
 
 
+def quality_from_scl(scl: np.ndarray) -> np.ndarray:
+    """Return the data quality that follows from the scene classification.
+
+    Classes 0 (no data) and 1 (saturated or defective) are invalid; 3, 8, 9 and 11 (cloud shadow, cloud of medium and
+    of high probability, snow) are of low quality; 2, 4, 5, 6, 7 and 10 are of high quality. Classes: ESA, "Sentinel-2
+    Products Specification Document", Level-2A scene classification. A value that is no class is invalid.
+
+    Args:
+        scl: Scene classification, any shape, uint8.
+
+    Returns:
+        uint8 of the same shape: 0 invalid, 1 low, 2 high.
+    """
+    quality = np.zeros(256, "uint8")
+    quality[[3, 8, 9, 11]] = 1
+    quality[[2, 4, 5, 6, 7, 10]] = 2
+    return quality[scl]
+
+
 def _reflectance(name: str, number: str, resolution: int) -> S2Band:
     return S2Band(name, number, resolution, "uint16", f"{name} surface reflectance")
 
 
-SCL = S2Band("s2_scl", "SCL", 20, "uint8", BANDS["s2_scl"].long_name)
+SCL = S2Band("s2_scl", "SCL", 20, "uint8", BANDS["s2_scl"].long_name, quality=quality_from_scl)
 REFLECTANCE_BANDS = (
     _reflectance("coastal", "B01", 60),
     _reflectance("blue", "B02", 10),
@@ -72,18 +96,13 @@ REFLECTANCE_BANDS = (
 )
 """All reflectance bands of the L2A product, by wavelength. B10 is not part of it."""
 
-_BY_NAME = {band.name: band for band in (*REFLECTANCE_BANDS, SCL)}
-
 
 def select_bands(bands: "Iterable[str] | str | None" = None) -> tuple[S2Band, ...]:
-    """Look up the bands that a caller names, in the order of the band table.
+    """Look up the bands that a caller names, each once, by wavelength.
 
     Args:
         bands: Names in a tile ("blue") or ESA's numbers ("B02"); None for blue, green, red and nir; "all" for every
-            reflectance band. The scene classification always comes along and need not be named.
-
-    Returns:
-        The reflectance bands, each once, by wavelength.
+            reflectance band.
 
     Raises:
         ParameterError: If a name is unknown, or there is none.
@@ -106,49 +125,6 @@ def select_bands(bands: "Iterable[str] | str | None" = None) -> tuple[S2Band, ..
     return found
 
 
-def band_named(name: str) -> S2Band:
-    """Return the band that a tile calls `name`."""
-    return _BY_NAME[name]
-
-
-def quality_from_scl(scl: np.ndarray) -> np.ndarray:
-    """Return the data quality that follows from the scene classification.
-
-    Classes 0 (no data) and 1 (saturated or defective) are invalid; 3, 8, 9 and 11 (cloud shadow, cloud of medium and
-    of high probability, snow) are of low quality; 2, 4, 5, 6, 7 and 10 are of high quality. Classes: ESA, "Sentinel-2
-    Products Specification Document", Level-2A scene classification. A value that is no class is invalid.
-
-    Args:
-        scl: Scene classification, any shape, uint8.
-
-    Returns:
-        uint8 of the same shape: 0 invalid, 1 low, 2 high.
-    """
-    return _QUALITY[scl]
-
-
-def _quality_table() -> np.ndarray:
-    table = np.zeros(256, "uint8")
-    table[[3, 8, 9, 11]] = 1
-    table[[2, 4, 5, 6, 7, 10]] = 2
-    return table
-
-
-_QUALITY = _quality_table()
-
-
-def reflectance_table(scale: float, offset: float) -> np.ndarray:
-    """Return the reflectance of each of the 65 536 raw values: ``DN · scale + offset``, DN 0 is NaN.
-
-    Computed in float64 and rounded once, so that a look-up is the exact value and costs one pass over the pixels.
-
-    Args:
-        scale: Reflectance per raw unit.
-        offset: Reflectance of DN 0, were it data.
-
-    Returns:
-        float32 of shape (65536,).
-    """
-    table = (np.arange(65_536, dtype="float64") * scale + offset).astype("float32")
-    table[0] = np.nan
-    return table
+def bands_of_scene(bands: "Iterable[str] | str | None" = None) -> tuple[S2Band, ...]:
+    """Return all that is fetched and stored of a scene: what `select_bands` finds, and the scene classification."""
+    return (*select_bands(bands), SCL)
