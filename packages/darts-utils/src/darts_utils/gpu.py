@@ -134,7 +134,7 @@ def within_gpu_memory(device: Device, compute: Callable[[Device], _Result], work
             if not _is_shortage(error):
                 raise
         # Outside the handler, for the traceback of the error holds on to what was allocated.
-        _give_back()
+        _give_back(device)
     warnings.warn(
         f"The memory of {device} does not suffice. {work[0].upper()}{work[1:]} on the CPU.",
         DeviceFallbackWarning,
@@ -148,9 +148,10 @@ def _is_shortage(error: Exception) -> bool:
     return of_cupy and (isinstance(error, MemoryError) or "cudaErrorMemoryAllocation" in str(error))
 
 
-def _give_back() -> None:
+def _give_back(device: Device) -> None:
     torch, cupy = sys.modules.get("torch"), sys.modules["cupy"]
-    cupy.get_default_memory_pool().free_all_blocks()
+    with cupy.cuda.Device(device.index):
+        cupy.get_default_memory_pool().free_all_blocks()
     if torch is not None and torch.cuda.is_initialized():
         torch.cuda.empty_cache()
 
