@@ -47,7 +47,7 @@ def _at_home():
     return CudaEngine(torch.device("cpu"))
 
 
-def _run(folder, name, session, **values):
+def _run(folder, name, session, executor="serial", **values):
     bands = ["probabilities", "binarized", "polygonized", "extent", "optical", "thumbnail", "metadata"]
     output = folder / name
     records = run(
@@ -58,7 +58,7 @@ def _run(folder, name, session, **values):
             overlap=16,
             quality_level=1,
             export_bands=bands,
-            executor="serial",
+            executor=executor,
             batch_size=99,
             **values,
         ),
@@ -137,7 +137,7 @@ def test_a_tile_comes_back_where_networks_run_elsewhere_or_room_is_scarce(monkey
     assert _run(images, "scarce", _session(_at_home, "cuda:0"), device="cuda") == on_cpu
     assert {kind for each in seen["_preprocess"] for kind in each[3]} == {np.ndarray}
     monkeypatch.setattr(stand_in.cupy.cuda.Device, "mem_info", (free + 1, free + 1))
-    assert _run(images, "enough", _session(_at_home, "cuda:0"), device="cuda") == on_cpu
+    assert _run(images, "enough", _session(_at_home, "cuda:0"), "overlap", device="cuda") == on_cpu
     assert {kind for each in seen["_preprocess"][4:] for kind in each[3]} == {GpuArray}
 
 

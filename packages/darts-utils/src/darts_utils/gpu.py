@@ -42,6 +42,9 @@ def working_on_gpu(cupy: ModuleType, index: int) -> Iterator[None]:
     Args:
         cupy: The module.
         index: Number of the GPU.
+
+    Returns:
+        A context manager.
     """
     with cupy.cuda.Device(index):
         streams = _of_thread.__dict__.setdefault("streams", {})
@@ -98,10 +101,13 @@ def _pinned(cupy: ModuleType, array: Any) -> np.ndarray:
 
 
 def free_gpu_memory(device: Device) -> int:
-    """Return the bytes that can be allocated on a GPU: those that nobody has, and those that cupy or torch hold unused.
+    """Count the bytes that can be allocated on a GPU: those that nobody has, and those that cupy or torch hold unused.
 
     Args:
         device: A GPU on which cupy works.
+
+    Returns:
+        Bytes.
     """
     cupy, torch = import_module("cupy"), sys.modules.get("torch")
     with cupy.cuda.Device(device.index) as gpu:
@@ -112,7 +118,7 @@ def free_gpu_memory(device: Device) -> int:
 
 
 def within_gpu_memory(device: Device, compute: Callable[[Device], _Result], work: str, stacklevel: int = 2) -> _Result:
-    """Return what a computation with cupy gives on a device; on the CPU where the memory of the GPU does not suffice.
+    """Compute with cupy on a device; on the CPU where the memory of the GPU does not suffice.
 
     Before that, what cupy and torch hold unused on the GPU is given back, and the GPU gets a second chance.
 
@@ -121,6 +127,9 @@ def within_gpu_memory(device: Device, compute: Callable[[Device], _Result], work
         compute: Computes on the device that it is given; can be called again.
         work: What then happens on the CPU, for the sentence: "features are computed".
         stacklevel: Whose line the warning names: 2 is who called the caller.
+
+    Returns:
+        What `compute` returns.
 
     Warns:
         DeviceFallbackWarning: Where the CPU does the work. It is the same sentence each time.

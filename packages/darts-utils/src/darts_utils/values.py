@@ -44,10 +44,13 @@ def _is_real(values: Any) -> bool:
 
 
 def range_sample(values: Any) -> Any:
-    """Return the up to 96 × 96 pixels, evenly spaced, that tell a band's typical value; a view where `values` lie.
+    """Choose the pixels that tell a band's typical value, see :func:`check_range`.
 
     Args:
         values: numpy or cupy array, or torch tensor, of shape (y, x).
+
+    Returns:
+        At most 96 × 96 of them, evenly spaced: a view, which lies where they do. The sample of a sample is itself.
     """
     return values[tuple(slice(None, None, max(1, size // _SAMPLES)) for size in values.shape)]
 
