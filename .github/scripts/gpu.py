@@ -54,8 +54,9 @@ def steps(*, check: bool, size: int) -> list[Step]:
         Step("machine", (*own, "--step", "machine"), 60),
         Step("names in the wheels", (*pytest, "-W", "default", "tests/integration/test_standin_gpu.py"), 60),
         *([listed, stand_in] if check else [marked]),
-        Step("equal results", (*own, "--step", "compare"), 150),
-        Step("seconds", (*own, "--step", "seconds"), 150),
+        Step("equal results", (*own, "--step", "compare"), 130),
+        Step("seconds", (*own, "--step", "seconds"), 100),
+        Step("lanes", (*own, "--step", "lanes"), 120),
         Step("memory", (*own, "--step", "memory"), 100),
     ]
 
@@ -252,6 +253,13 @@ def seconds(device: str, size: int) -> None:
         print(f"{where}{', kept there' if keep else ''}: {json.dumps({k: round(v, 3) for k, v in taken.items()})}")
 
 
+def lanes(device: str, size: int) -> None:
+    """Print what tiles take in the lanes of a run against the bare network, and how busy the GPU is meanwhile."""
+    from gpu_lanes import compare_with_network
+
+    compare_with_network(device, make_inputs(min(size, 600)), make_inputs(size), size)
+
+
 def memory(device: str, size: int) -> None:
     """Run a tile again and again; the memory in use must not grow after the second time."""
     import psutil
@@ -274,6 +282,9 @@ def memory(device: str, size: int) -> None:
         sys.exit(f"Memory grows from tile to tile: {', '.join(grown)}.")
 
 
+STEPS = {"machine": machine, "compare": compare, "seconds": seconds, "lanes": lanes, "memory": memory}
+
+
 def main() -> None:
     """Run the steps, or one of them."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -281,12 +292,12 @@ def main() -> None:
     parser.add_argument("--report", type=Path, default=Path("gpu-report.md"), help="where the report goes")
     parser.add_argument("--budget", type=float, default=BUDGET_S, help="seconds for all steps")
     parser.add_argument("--size", type=int, help="rows and columns of the tile; 4000, or 300 with --check")
-    parser.add_argument("--step", choices=["machine", "compare", "seconds", "memory"], help=argparse.SUPPRESS)
+    parser.add_argument("--step", choices=list(STEPS), help=argparse.SUPPRESS)
     parser.add_argument("--device", default="cuda", help=argparse.SUPPRESS)
     given = parser.parse_args()
     size = given.size or (300 if given.check else 4000)
     if given.step:
-        {"machine": machine, "compare": compare, "seconds": seconds, "memory": memory}[given.step](given.device, size)
+        STEPS[given.step](given.device, size)
         return
     report = given.report.resolve()
     code = run_steps(steps(check=given.check, size=size), report, given.budget)

@@ -16,7 +16,7 @@ from darts_segmentation.grid import PatchGrid
 from darts_segmentation.network import place_network
 from darts_segmentation.scaling import Scaler
 from darts_utils import Stopwatch, normalize_band
-from support.cupy_standin import GpuArray, StandInCupy, on_gpu
+from support.cupy_standin import COUNTS, GpuArray, StandInCupy, on_gpu
 from support.gpu import StandInCuda
 from support.segmentation import BANDS, UNET, BlurNetwork, PixelNetwork, card, random_tile, segmenter
 
@@ -43,22 +43,39 @@ def _mixed_tile(seed=0):
     return tile.assign(slope=marked.assign_attrs(_FillValue=-9999))
 
 
-def test_the_host_waits_for_a_tile_on_the_gpu_as_often_as_it_must(stand_in, monkeypatch):
-    """Once for where it is valid, which says what patches there are, and once to hear that nothing is NaN."""
+@pytest.mark.parametrize("members", [1, 3])
+def test_the_host_waits_for_a_tile_on_the_gpu_as_often_as_it_must(stand_in, monkeypatch, members):
+    """Before the network for some kB: which patches show data, and of what size. Then once, when all is done."""
     monkeypatch.setattr("darts_segmentation.blend._BLOCK_ROWS", 16)
     monkeypatch.setattr("darts_utils.rows.BLOCK_PIXELS", 500)
     given = on_gpu(random_tile((70, 83), missing=0.1))
-    model = _model(PixelNetwork([1.0, 2.0, -1.0]))
+    networks = {str(number): _model(PixelNetwork([1.0, 2.0, -1.0])) for number in range(members)}
+    model = EnsembleV1.from_segmenters(networks)
     waits = []
     for name in ("cpu", "item", "tolist", "numpy", "__int__", "__float__", "__bool__"):
         real = getattr(torch.Tensor, name)
         monkeypatch.setattr(
             torch.Tensor, name, lambda self, *args, real=real, name=name: waits.append(name) or real(self, *args)
         )
-    monkeypatch.setattr("darts_segmentation.result.check_values", lambda *_: None)  # looks at a few pixels of a band
-    model.segment_tile(given, 32, 8)
-    # The loader's buffer on the host is cut as numpy's, and what came to the host is taken as such.
-    assert [name for name in waits if name != "numpy"] == ["cpu", "__int__"]
+    COUNTS.clear()
+    for batch_size, pacing in ((99, 0), (4, 2)):
+        before = stand_in.waits, stand_in.pinned
+        model.segment_tile(given, 32, 8, batch_size=batch_size, keep_inputs=True)
+        # Nobody gets further ahead than a batch: for that the host waits for the batch before the last.
+        assert stand_in.waits - before[0] == 2 + pacing
+        bands, small = 4 * 3 * 70 * 83, 3 * 8 * 5 * (members + 1) + 16
+        assert stand_in.pinned - before[1] <= bands + small  # a tile so small is its own sample
+    assert set(waits) == {"numpy"}  # of what came to the host
+    assert not COUNTS
+
+
+def test_no_raster_comes_to_the_host_between_bands_and_probabilities(stand_in):
+    given = on_gpu(random_tile((400, 420), missing=0.1))
+    COUNTS.clear()
+    result = _model(BlurNetwork(3, 2)).segment_tile(given, 128, 32)
+    assert type(result["probabilities"].data) is GpuArray
+    assert stand_in.pinned < 3 * 4 * 96**2
+    assert not COUNTS
 
 
 @pytest.mark.parametrize("options", OPTIONS)
@@ -124,15 +141,11 @@ def _loader(stand_in, bands, limit=3):
     return grid, CudaLoader(TilePatches(grid, channels, bands), limit, Scaler(channels, here), here, engine._pool)
 
 
-@pytest.mark.parametrize("lies", ["host", "gpu", "both"])
-def test_the_loader_of_the_gpu_takes_turns_and_waits_where_it_must(stand_in, lies):
+def test_the_loader_of_the_gpu_takes_turns_and_waits_where_it_must(stand_in):
     rng = np.random.default_rng(0)
     values = [rng.uniform(low, high, (20, 20)).astype(np.float32) for low, high in ((-0.2, 0.6), (-9, 99))]
     values[0][3, 4] = np.nan
-    held = [
-        array if lies == "host" or (lies == "both" and n) else torch.from_numpy(array) for n, array in enumerate(values)
-    ]
-    grid, loader = _loader(stand_in, tuple(held))
+    grid, loader = _loader(stand_in, tuple(values))
     places = [(row, column) for row in range(len(grid.y.starts)) for column in range(len(grid.x.starts))]
     computing = stand_in.stream_now
     loaded, before = [], [None, None]
@@ -185,11 +198,12 @@ class TestFakeTensors:
     """torch's own stand-in for tensors of a GPU, which holds no numbers, and refuses to mix devices."""
 
     @pytest.fixture
-    def gpu(self):
+    def gpu(self, monkeypatch):
         from torch._subclasses import fake_tensor  # the only name under which torch has them
 
         if not hasattr(fake_tensor, "FakeTensorDeviceMismatchError"):
             pytest.skip("fake tensors of this torch ask the driver for a device")
+        monkeypatch.setattr(torch.Tensor, "pin_memory", lambda tensor: tensor)  # which needs a driver
         with fake_tensor.FakeTensorMode():
             yield torch.device("cuda", 0)
 

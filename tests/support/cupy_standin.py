@@ -6,8 +6,9 @@ arrays without dimensions, as cupy's do. Functions that are not in the list belo
 list with cupy's own names where its wheel is installed.
 """
 
-import contextlib
 import operator
+import threading
+from collections import Counter
 from collections.abc import Callable
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -21,7 +22,6 @@ FUNCTIONS = frozenset(
         "arctan",
         "arctan2",
         "ascontiguousarray",
-        "bincount",
         "clip",
         "cos",
         "cumsum",
@@ -36,6 +36,7 @@ FUNCTIONS = frozenset(
         "greater_equal",
         "isnan",
         "log",
+        "logical_and",
         "logical_not",
         "maximum",
         "multiply",
@@ -76,6 +77,49 @@ _OPERATORS = [
 ]
 
 
+COUNTS: Counter[str] = Counter()
+"""How often the host waited for what arrays and streams of the stand-in hold, and bytes that came to it."""
+
+
+class Stream:
+    """A stream of cupy: an order of its own, that of a thread while it is entered."""
+
+    _of_thread = threading.local()
+
+    def __init__(self, non_blocking: bool = False) -> None:
+        self.non_blocking = non_blocking
+        self.pending: list[tuple[np.ndarray, np.ndarray]] = []
+        self.behind: list[Stream] = []
+
+    @classmethod
+    def current(cls) -> "Stream":
+        entered = cls._of_thread.__dict__.setdefault("entered", [])
+        return entered[-1] if entered else NULL_STREAM
+
+    def record(self) -> "Stream":
+        return self
+
+    def wait_event(self, event: "Stream") -> None:
+        self.behind.append(event)
+
+    def synchronize(self) -> None:
+        COUNTS["waits"] += 1
+        for out, values in self.pending:
+            out[...] = values
+        self.pending.clear()
+
+    def __enter__(self) -> "Stream":
+        self.current()
+        self._of_thread.entered.append(self)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._of_thread.entered.pop()
+
+
+NULL_STREAM = Stream()
+
+
 class GpuArray:
     """What lies in the memory of a GPU, as cupy would hold it; a duck array, for xarray as well."""
 
@@ -97,20 +141,36 @@ class GpuArray:
     imag = property(lambda self: _wrap(self._values.imag))
     __cuda_array_interface__ = property(lambda self: {"version": 3})
 
-    def get(self) -> np.ndarray:
-        return self._values.copy()
+    def get(self, out: np.ndarray | None = None, blocking: bool = True) -> np.ndarray:
+        """Bring it to the host; what was begun without blocking holds nothing before the stream is waited for."""
+        if blocking:
+            COUNTS["waits"] += 1
+        COUNTS["bytes to the host"] += self.nbytes
+        if out is None:
+            return self._values.copy()
+        assert (out.shape, out.dtype) == (self.shape, self.dtype)
+        if blocking:
+            out[...] = self._values
+        else:
+            out.view(np.uint8)[...] = 0xA5
+            Stream.current().pending.append((out, self._values.copy()))
+        return out
 
     def __len__(self) -> int:
         return len(self._values)
 
     def __bool__(self) -> bool:
-        return bool(self._values)
+        return bool(self._told())
 
     def __int__(self) -> int:
-        return int(self._values)
+        return int(self._told())
 
     def __float__(self) -> float:
-        return float(self._values)
+        return float(self._told())
+
+    def _told(self) -> np.ndarray:
+        COUNTS["waits"] += 1
+        return self._values
 
     def __invert__(self) -> "GpuArray":
         return _wrap(~self._values)
@@ -122,9 +182,11 @@ class GpuArray:
         return _wrap(abs(self._values))
 
     def __getitem__(self, key: Any) -> "GpuArray":
+        _count_mask(key)
         return _wrap(self._values[_unwrap(key)])
 
     def __setitem__(self, key: Any, value: Any) -> None:
+        _count_mask(key)
         self._values[_unwrap(key)] = _unwrap(value)
 
     def __iadd__(self, other: Any) -> "GpuArray":
@@ -176,6 +238,13 @@ def _check_comparable(one: Any, other: Any, name: str) -> None:
             raise TypeError(f"{values.dtype} against {number}: cupy compares them in half precision")
 
 
+def _count_mask(key: Any) -> None:
+    """Count that the host waits where a mask selects, for the size of what it selects is not known before."""
+    parts = key if isinstance(key, tuple) else (key,)
+    if any(isinstance(part, GpuArray) and part.dtype == np.bool_ for part in parts):
+        COUNTS["waits"] += 1
+
+
 def _unwrap(value: Any) -> Any:
     if isinstance(value, GpuArray):
         return value._values
@@ -217,13 +286,19 @@ class StandInCupy(ModuleType):
     def __init__(self, kept: int = 0) -> None:
         super().__init__("cupy")
         self.kept, self.freed = kept, 0
-        self.cuda = SimpleNamespace(Device=_Device)
+        self.cuda = SimpleNamespace(
+            Device=_Device, Stream=Stream, get_current_stream=Stream.current, alloc_pinned_memory=bytearray
+        )
 
     def __getattr__(self, name: str) -> Any:
         if name in TYPES:
             return getattr(np, name)
         if name in FUNCTIONS:
+            if name == "nonzero":  # the size of what it gives is not known before
+                COUNTS["waits"] += 1
             return _on_gpu(getattr(np, name))
+        if name == "add":
+            return SimpleNamespace(at=_on_gpu(np.add.at))
         raise AttributeError(f"cupy of the stand-in has no {name!r}; is it in the real one?")
 
     def asarray(self, values: Any, dtype: Any = None) -> GpuArray:
@@ -249,19 +324,27 @@ class StandInCupy(ModuleType):
         self.freed += 1
 
 
-class _Device(contextlib.nullcontext):  # type: ignore[type-arg]
+class _Device:
+    mem_info = (20 << 30, 24 << 30)
+
     def __init__(self, index: int = 0) -> None:
-        super().__init__()
         self.id = index
+
+    def __enter__(self) -> "_Device":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        pass
 
 
 def label(image: GpuArray, connectivity: int = 2, return_num: bool = True) -> tuple[GpuArray, int]:
-    """cucim's labelling, done by scikit-image."""
+    """cucim's labelling, done by scikit-image; it waits to learn how many objects there are."""
     from skimage.measure import label as of_host
 
     assert type(image) is GpuArray
     assert image.dtype == np.bool_
-    labels, count = of_host(image.get(), connectivity=connectivity, return_num=return_num)
+    COUNTS["waits"] += 1
+    labels, count = of_host(image._values, connectivity=connectivity, return_num=return_num)
     return GpuArray(labels.astype(np.int32)), count
 
 

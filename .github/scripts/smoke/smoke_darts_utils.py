@@ -6,6 +6,7 @@ from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
+from unittest.mock import MagicMock
 
 import numpy as np
 
@@ -25,6 +26,15 @@ with warnings.catch_warnings(record=True) as caught:
     device = darts_utils.resolve_device("cuda", trial=lambda _: "it does not work", fallback=True)
 assert device.type == "cpu"
 assert not darts_utils.is_on_gpu(scaled)
+assert darts_utils.to_host(scaled) is scaled
+assert darts_utils.within_gpu_memory(device, str, "nothing is done") == "cpu"
+with suppress(ModuleNotFoundError):  # where cupy is not installed
+    darts_utils.free_gpu_memory(darts_utils.Device("cuda"))
+stream = MagicMock()
+with darts_utils.working_on_gpu(stream, 0):
+    assert not stream.cuda.Stream().synchronize.called
+assert stream.cuda.Stream().synchronize.called
+assert darts_utils.range_sample(np.zeros((1000, 2))).shape == (50, 2)
 assert np.isnan(darts_utils.mask_declared(np.float32([1, -9999]), {"nodata": -9999})[1])
 array = SimpleNamespace(dims=("x", "y"), transpose=lambda *dims: dims)
 assert darts_utils.upright(array, "array") == darts_utils.spatial_dims(array) == ("y", "x")

@@ -37,7 +37,7 @@ from darts_export.target import files_beside, resolved_folder
 from darts_export.thumbnail import write_thumbnail
 from darts_export.vectors import extent_frame, layer_name, object_areas, objects_frame, write_vectors
 from darts_export.version import software_versions
-from darts_utils import check_dataset, step
+from darts_utils import check_dataset, step, to_host
 from darts_utils.objects import find_objects
 from darts_utils.staging import carry_over, replaced_folder
 
@@ -68,7 +68,8 @@ def export_tile(
     Args:
         tile: The tile as ``prepare_export`` leaves it: dimensions (y, x), north-up grid, projected CRS; `probabilities`
             float 0…1 with NaN for no data, `binarized_segmentation` bool with True for slump, `extent` uint8 with 1 for
-            reliable. Its attributes `tile_id` and `time` (ISO 8601, UTC) name it. Not changed.
+            reliable. Its attributes `tile_id` and `time` (ISO 8601, UTC) name it. In memory, lazy, or on a GPU (cupy).
+            Not changed.
         out_dir: The tile's folder; parents are made.
         bands: What to write: names of products (``EXPORT_BANDS``) and of variables of the tile, in any order.
         ensemble_subsets: Members of the ensemble whose `probabilities-{model}` and `binarized_segmentation-{model}` are
@@ -104,7 +105,7 @@ def export_tile(
     context = read_context(tile, folder.name, metadata, fingerprint)
     files = planned_files(names, subsets, debug)
     files_beside(folder, files, overwrite)
-    tile = _in_memory(tile, plan)
+    tile = _in_memory(tile, plan, debug=debug)
     summary = Summary()
     with replaced_folder(folder, ExportError) as new:
         # What somebody saved there under the name of a file that an export can do without, is kept.
@@ -138,12 +139,13 @@ def export_tile(
     return manifest
 
 
-def _in_memory(tile: "xr.Dataset", plan: Sequence[Product]) -> "xr.Dataset":
-    """Compute, once, the lazy variables that the plan needs."""
+def _in_memory(tile: "xr.Dataset", plan: Sequence[Product], *, debug: bool) -> "xr.Dataset":
+    """Compute, once, the lazy variables that the plan needs, and bring to the host those that lie on a GPU."""
     wanted = {name for product in plan for name in (*product.variables, *product.optional)}
     needed = wanted.union(SUMMARISED, COLOURS).intersection(tile.data_vars)
     lazy = sorted(name for name in needed if tile[name].chunks is not None)
-    return tile.assign(tile[lazy].compute().data_vars) if lazy else tile
+    tile = tile.assign(tile[lazy].compute().data_vars) if lazy else tile
+    return tile.assign(to_host(tile if debug else tile[sorted(needed)]).data_vars)
 
 
 def _run(tasks: Sequence[Callable[[], BandFields]]) -> BandFields:

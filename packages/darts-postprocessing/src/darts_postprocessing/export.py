@@ -5,10 +5,19 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import numpy as np
 
-from darts_postprocessing.backends import choose_backend
+from darts_postprocessing.backends import Backend, compute_on
 from darts_postprocessing.checks import check_pixels, check_probabilities, check_threshold
 from darts_postprocessing.grids import in_memory, like, on_grid_of
-from darts_utils import DeviceLike, MissingBandError, ParameterError, band_attrs, check_dataset, step
+from darts_utils import (
+    DeviceLike,
+    MissingBandError,
+    ParameterError,
+    band_attrs,
+    check_dataset,
+    range_sample,
+    step,
+    to_host,
+)
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -92,9 +101,10 @@ def prepare_export(
 
     loaded = tile[["quality_data_mask", *names]].compute()
     quality = in_memory(loaded["quality_data_mask"])
-    backend = choose_backend(device, *(loaded[name].data for name in names), quality.data)
-    results: dict[str, xr.DataArray] = {}
-    with backend.active():
+    _check_samples(loaded, names)
+
+    def compute(backend: Backend) -> "dict[str, xr.DataArray]":
+        results: dict[str, xr.DataArray] = {}
         with step("erode mask"):
             mask = backend.at_least(backend.to_device(quality.data), level)
             if level > 0:
@@ -102,7 +112,6 @@ def prepare_export(
         extent = like(quality, mask)
         results["extent"] = like(quality, backend.give_back(mask, quality.data), band_attrs("extent"))
         for name in names:
-            check_probabilities(name, loaded[name].data)
             probs = loaded[name]
             inside = on_grid_of(extent, probs).data
             with step("mask probabilities"):
@@ -116,7 +125,20 @@ def prepare_export(
                 )
             target = name.replace("probabilities", "binarized_segmentation", 1)
             results[target] = like(probs, backend.give_back(objects, probs.data), band_attrs(target))
-    return tile.assign(results)
+        return results
+
+    return tile.assign(compute_on(device, compute, *(loaded[name].data for name in names), quality.data))
+
+
+def _check_samples(tile: "xr.Dataset", names: Sequence[str]) -> None:
+    """Check probabilities by a sample of each; those of a GPU come to the host together.
+
+    Raises:
+        ValueRangeError: If they cannot be probabilities.
+    """
+    samples = {name: range_sample(tile[name].data) for name in names}
+    for name, sample in to_host(samples).items():
+        check_probabilities(name, sample)
 
 
 def _check_level(quality_level: QualityLevel) -> int:

@@ -25,7 +25,7 @@ Examples:
 
 import numpy as np
 
-from darts_postprocessing.backends import Array, choose_backend, is_on_gpu
+from darts_postprocessing.backends import Array, Backend, compute_on, is_on_gpu
 from darts_postprocessing.checks import check_image, check_pixels, check_same_shape, check_threshold
 from darts_utils import DeviceLike
 
@@ -55,9 +55,11 @@ def erode(mask: Array, size: int, edge_size: int | None = None, device: DeviceLi
     edge_size = size if edge_size is None else check_pixels("edge_size", edge_size)
     mask = _array(mask)
     check_image("mask", mask)
-    backend = choose_backend(device, mask)
-    with backend.active():
+
+    def compute(backend: Backend) -> Array:
         return backend.give_back(backend.erode(backend.to_device(mask), size, edge_size), mask)
+
+    return compute_on(device, compute, mask)
 
 
 def binarize(
@@ -93,11 +95,13 @@ def binarize(
         check_image("mask", mask)
         check_same_shape("mask", mask, "values", values)
         arrays.append(mask)
-    backend = choose_backend(device, *arrays)
-    with backend.active():
+
+    def compute(backend: Backend) -> Array:
         inside = None if mask is None else backend.to_device(mask)
         objects = backend.binarize(backend.to_device(values), threshold, min_object_size, inside)
         return backend.give_back(objects, values)
+
+    return compute_on(device, compute, *arrays)
 
 
 def _array(array: Array) -> Array:

@@ -14,6 +14,7 @@ from darts_utils import (
     check_areal_scale,
     check_range,
     get_band,
+    is_on_gpu,
     mask_declared,
     upright,
 )
@@ -99,7 +100,10 @@ def read_band(ds: xr.Dataset, name: str, backend: Backend) -> Any:
         GridError: If the band has other dimensions than those of the grid.
         ValueRangeError: If its values cannot be in the unit of the band table.
     """
-    values = mask_declared(backend.asarray(upright(ds[name], name).data), ds[name].attrs, ds[name].encoding)
+    given = upright(ds[name], name).data
+    # Looked at where it lies, so that nobody waits for a GPU for what the host knows.
+    here = given if is_on_gpu(given) else np.asarray(given)
+    values = mask_declared(here, ds[name].attrs, ds[name].encoding)
     band = get_band(name)
     remedy = "bring the band into the unit of the band table"
     check_range(name, values, band.low, band.high, taker="preprocessing", remedy=remedy)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -22,11 +22,23 @@ from darts_preprocessing.grid import (
 from darts_preprocessing.north import get_north
 from darts_preprocessing.registry import Needs, default_features, find_features, needs_of
 from darts_preprocessing.warp import get_sampling
-from darts_utils import DeviceLike, MissingBandError, ParameterError, check_dataset, resolve_device, step, upright
+from darts_utils import (
+    Device,
+    DeviceLike,
+    MissingBandError,
+    ParameterError,
+    check_dataset,
+    resolve_device,
+    step,
+    upright,
+    within_gpu_memory,
+)
 
 if TYPE_CHECKING:
     import xarray as xr
     from odc.geo.geobox import GeoBox
+
+_WORK = "features are computed"
 
 
 def preprocess_v2(
@@ -88,29 +100,47 @@ def preprocess_v2(
         _require(ds, [each.name for each in needs.resampled if each.auxiliary == source], f"ds_{source}")
     request = Request(ds_optical.attrs, {"outer_radius": tpi_outer_radius, "inner_radius": tpi_inner_radius}, cell)
     settings = prepare(needs, request)
-    chosen = resolve_device(device, trial=TRIAL, work="features are computed", fallback=True)
-    backend = backend_for(chosen, needs.every_kernel)
-    stays = keep_on_device and chosen.type == "cuda"
 
-    with backend.active():
-        arrays = {band: read_band(ds_optical, band, backend) for band in needs.bands}
-        core = Core.whole((geobox.shape.y, geobox.shape.x))
-        for source, names, is_cubic in _layers(needs):
-            with step(f"resample {', '.join(names)}"):
-                arrays |= _resample(auxiliary[source], f"ds_{source}", names, geobox, backend, is_cubic=is_cubic)
-        if "dem" in needs.features:
-            margin = max(1, needs.margin(request))
-            with step("resample dem"):
-                dem = _resample_dem(auxiliary["arcticdem"], pad(geobox, margin), backend)
-            arrays["dem"], core = _trim(dem, margin, backend)
-        inputs = Inputs(backend.xp, arrays, core, cell, settings, partial(get_north, geobox))
-        added = arrays | compute(needs, inputs, backend)
-        if "dem" in wanted:
-            added["dem"] = core.cut(added["dem"]).copy()
-        added = {name: added[name] if stays else backend.to_host(added[name]) for name in wanted}
-        sources = {name: attrs for ds in auxiliary.values() for name, attrs in _sources(ds).items()}
-        tile = add_variables(ds_optical, added, needs, request, settings, sources)
-        return _moved(tile, backend) if stays else tile
+    def compute_on(chosen: Device) -> xr.Dataset:
+        backend = backend_for(chosen, needs.every_kernel)
+        with backend.active():
+            added = _features(wanted, ds_optical, auxiliary, geobox, needs, request, settings, backend)
+            sources = {name: attrs for ds in auxiliary.values() for name, attrs in _sources(ds).items()}
+            stays = keep_on_device and chosen.type == "cuda"
+            added = added if stays else {name: backend.to_host(values) for name, values in added.items()}
+            tile = add_variables(ds_optical, added, needs, request, settings, sources)
+            return _moved(tile, backend) if stays else tile
+
+    chosen = resolve_device(device, trial=TRIAL, work=_WORK, fallback=True)
+    return within_gpu_memory(chosen, compute_on, _WORK)
+
+
+def _features(
+    wanted: Collection[str],
+    ds_optical: xr.Dataset,
+    auxiliary: Mapping[str, xr.Dataset],
+    geobox: GeoBox,
+    needs: Needs,
+    request: Request,
+    settings: Mapping[str, Any],
+    backend: Backend,
+) -> dict[str, Any]:
+    """Return the wanted features by name, where the backend computes."""
+    arrays = {band: read_band(ds_optical, band, backend) for band in needs.bands}
+    core = Core.whole((geobox.shape.y, geobox.shape.x))
+    for source, names, is_cubic in _layers(needs):
+        with step(f"resample {', '.join(names)}"):
+            arrays |= _resample(auxiliary[source], f"ds_{source}", names, geobox, backend, is_cubic=is_cubic)
+    if "dem" in needs.features:
+        margin = max(1, needs.margin(request))
+        with step("resample dem"):
+            dem = _resample_dem(auxiliary["arcticdem"], pad(geobox, margin), backend)
+        arrays["dem"], core = _trim(dem, margin, backend)
+    inputs = Inputs(backend.xp, arrays, core, request.cell, settings, partial(get_north, geobox))
+    added = arrays | compute(needs, inputs, backend)
+    if "dem" in wanted:
+        added["dem"] = core.cut(added["dem"]).copy()
+    return {name: added[name] for name in wanted}
 
 
 def _resolve_features(features: Collection[str] | None, given: set[str]) -> dict[str, Feature]:

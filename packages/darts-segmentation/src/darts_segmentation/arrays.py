@@ -1,14 +1,26 @@
 """What numpy and torch name differently: the few operations on patches that every engine needs."""
 
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    import torch
 
 
 def namespace(array: Any) -> Any:
     """Return the module whose functions take an array: numpy, or torch, which is loaded where there is a tensor."""
     return np if isinstance(array, np.ndarray) else sys.modules["torch"]
+
+
+def upload(array: NDArray[Any], device: "torch.device") -> "torch.Tensor":
+    """Return an array as a tensor on a device; to a GPU from page-locked memory, so that nobody waits for the copy."""
+    import torch
+
+    tensor = torch.from_numpy(array)
+    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
 
 
 def in_order(patches: Any) -> Any:

@@ -2,6 +2,8 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import reduce
+from operator import and_, or_
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -51,8 +53,12 @@ def distinct_channels(members: Iterable[Sequence[Channel]]) -> tuple[Channel, ..
     return tuple(dict.fromkeys(channel for member in members for channel in member))
 
 
+def _of_numpy(arrays: Sequence[Any]) -> list[Any]:
+    return [np.asarray(array) for array in arrays]
+
+
 def get_bands(
-    tile: "xr.Dataset", names: Iterable[str], take: Callable[[Any], Any] = np.asarray
+    tile: "xr.Dataset", names: Iterable[str], take: Callable[[Sequence[Any]], list[Any]] = _of_numpy
 ) -> "dict[str, NDArray[Any] | torch.Tensor]":
     """Return the named bands of a tile as arrays of shape (y, x), without a copy where that is possible.
 
@@ -60,7 +66,8 @@ def get_bands(
         tile: The tile. Pixels that have the value of a band's ``_FillValue`` or ``nodata``, in its attributes or its
             encoding, become NaN.
         names: Names of the bands.
-        take: Makes an array of numpy, or a tensor of torch, from one of the tile's (of numpy, dask or cupy).
+        take: Makes arrays of numpy, or tensors of torch, from those of the tile (of numpy, dask or cupy): all of one
+            kind.
 
     Returns:
         Arrays by name.
@@ -85,11 +92,12 @@ def get_bands(
             raise GridError(f"The tile has the shape {band.shape}; expected at least one pixel.")
         if band.dtype.kind not in "buif":
             raise GridError(f"Band {name!r} has the type {band.dtype}; expected real numbers.")
-        arrays[name] = mask_declared(take(array.data), band.attrs, band.encoding)
-    return arrays
+        arrays[name] = array.data
+    taken = zip(names, take(list(arrays.values())), strict=True)
+    return {name: mask_declared(array, tile[name].attrs, tile[name].encoding) for name, array in taken}
 
 
-def valid_pixels(bands: Mapping[str, Any], members: Iterable[Sequence[Channel]]) -> NDArray[np.bool_]:
+def valid_pixels(bands: Mapping[str, Any], members: Iterable[Sequence[Channel]]) -> Any:
     """Tell where every member has a valid value in at least one of its bands.
 
     A band says something about that where it has a mark for missing pixels: NaN in bands of real numbers, the nodata
@@ -97,11 +105,11 @@ def valid_pixels(bands: Mapping[str, Any], members: Iterable[Sequence[Channel]])
     say nothing is content everywhere.
 
     Args:
-        bands: Arrays or tensors of shape (y, x) by name.
+        bands: Arrays, or tensors, of shape (y, x) by name.
         members: The channels of each member.
 
     Returns:
-        bool of shape (y, x), True where valid.
+        bool of shape (y, x), True where valid: an array, or a tensor where the bands are.
 
     Examples:
         >>> nan = float("nan")
@@ -118,15 +126,16 @@ def valid_pixels(bands: Mapping[str, Any], members: Iterable[Sequence[Channel]])
         for member in members
     ]
     distinct = list({tuple(sorted(names)): names for names in speaking if names}.values())
-    # What tensors say lies on their device; it comes to the host once for each set of bands.
-    on_device = [_any_valid_tensor([(tests[name], bands[name]) for name in names]) for names in distinct]
-    valid = np.ones(next(iter(bands.values())).shape, dtype=bool)
+    first: Any = next(iter(bands.values()))
+    if not isinstance(first, np.ndarray):
+        known = [reduce(or_, (tests[name](bands[name]) for name in names)) for names in distinct]  # type: ignore[misc]
+        return reduce(and_, known) if known else namespace(first).ones_like(first, dtype=bool)
+    valid: Any = np.ones(first.shape, dtype=bool)
 
-    def look_at_rows(first: int, end: int) -> None:
-        for rows in map(slice, *zip(*row_blocks(first, end, valid.shape[1]), strict=True)):
-            for names, known in zip(distinct, on_device, strict=True):
-                on_host = [(tests[name], bands[name][rows]) for name in names if isinstance(bands[name], np.ndarray)]
-                valid[rows] &= _valid_in_any(on_host, None if known is None else known[rows])
+    def look_at_rows(begin: int, end: int) -> None:
+        for rows in map(slice, *zip(*row_blocks(begin, end, valid.shape[1]), strict=True)):
+            for names in distinct:
+                valid[rows] &= _valid_in_any([(tests[name], bands[name][rows]) for name in names])
 
     share_rows(look_at_rows, valid.shape)
     return valid
@@ -145,22 +154,9 @@ def _validity_test(name: str, array: Any) -> _Test | None:
     return lambda values: values != nodata
 
 
-def _any_valid_tensor(bands: Sequence[tuple[_Test | None, Any]]) -> NDArray[np.bool_] | None:
-    """Return where any of the tensors among bands is valid, None where there is none."""
-    found = [test(values) for test, values in bands if test is not None and not isinstance(values, np.ndarray)]
-    if not found:
-        return None
-    valid = found[0]
-    for one in found[1:]:
-        valid |= one
-    return valid.cpu().numpy()
-
-
-def _valid_in_any(
-    bands: Sequence[tuple[_Test | None, NDArray[Any]]], known: NDArray[np.bool_] | None
-) -> NDArray[np.bool_]:
-    """Return where any of the bands of numpy is valid, or is known to be so."""
-    valid = np.zeros(bands[0][1].shape, dtype=bool) if known is None else known.copy()
+def _valid_in_any(bands: Sequence[tuple[_Test | None, NDArray[Any]]]) -> NDArray[np.bool_]:
+    """Return where any of the bands of numpy is valid."""
+    valid = np.zeros(bands[0][1].shape, dtype=bool)
     for test, values in bands:
         if valid.all():
             break
@@ -176,7 +172,7 @@ class TilePatches:
     Attributes:
         grid: Where they lie.
         channels: What they show.
-        bands: For each channel the array of shape (y, x) that holds it: of numpy, or a tensor of torch, any real dtype.
+        bands: For each channel the array of shape (y, x) that holds it, any real dtype: all of numpy, or all tensors.
     """
 
     grid: PatchGrid
@@ -189,7 +185,7 @@ class TilePatches:
         return len(self.bands), self.grid.y.patch_size, self.grid.x.patch_size
 
     def copy(self, place: tuple[int, int], out: NDArray[np.float32]) -> None:
-        """Copy the bands of a patch that numpy holds; those of tensors are left as they are.
+        """Copy a patch of bands of numpy.
 
         Args:
             place: Row and column of the patch in the grid.
@@ -198,12 +194,4 @@ class TilePatches:
         ys, xs = self.grid.y.source(place[0]), self.grid.x.source(place[1])
         window: Any = (ys, xs) if isinstance(ys, slice) or isinstance(xs, slice) else np.ix_(ys, xs)
         for band, values in zip(self.bands, out, strict=True):
-            if isinstance(band, np.ndarray):
-                np.copyto(values, band[window], casting="unsafe")
-
-    def copy_tensors(self, place: tuple[int, int], out: "torch.Tensor") -> None:
-        """Copy the bands of a patch that tensors hold; see :meth:`copy`."""
-        ys, xs = self.grid.y.source(place[0]), self.grid.x.source(place[1])
-        for band, values in zip(self.bands, out, strict=True):
-            if not isinstance(band, np.ndarray):
-                values.copy_(band[ys][:, xs])
+            np.copyto(values, band[window], casting="unsafe")

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from darts_segmentation.arrays import namespace
+from darts_segmentation.arrays import namespace, upload
 from darts_segmentation.errors import OutputError
 from darts_segmentation.grid import PatchGrid
 
@@ -25,21 +25,31 @@ class Blend:
     Args:
         grid: The patches of the tile.
         device: Where the patches are; None for arrays of numpy.
+
+    Attributes:
+        broken: After `finish` how many valid pixels are NaN, because a network returned NaN: integers of shape
+            (blocks of rows,), where the patches are; see :func:`check_whole`.
     """
 
     def __init__(self, grid: PatchGrid, device: "torch.device | None") -> None:
         self._grid = grid
         self._device = device
-        self._sums: Any = self._on_device(np.zeros((grid.y.size, grid.x.size), np.float32))
+        self.broken: Any = None
+        self._sums: Any = self._zeros((grid.y.size, grid.x.size))
         self._weights_y = self._on_device(grid.y.weights)
         self._weights_x = self._on_device(grid.x.weights)
 
-    def _on_device(self, array: NDArray[Any]) -> Any:
+    def _zeros(self, shape: tuple[int, int]) -> Any:
         if self._device is None:
-            return array
+            return np.zeros(shape, np.float32)
         import torch
 
-        return torch.from_numpy(array).to(self._device)
+        return torch.zeros(shape, dtype=torch.float32, device=self._device)
+
+    def _on_device(self, array: Any) -> Any:
+        if self._device is None or not isinstance(array, np.ndarray):
+            return array
+        return upload(array, self._device)
 
     def add(self, places: Sequence[tuple[int, int]], patches: Any) -> None:
         """Add patches, without taking memory.
@@ -59,19 +69,16 @@ class Blend:
             else:  # In one step, which rounds once.
                 sums.addcmul_(weighted, self._weights_x[column, patch_x])
 
-    def finish(self, valid: NDArray[np.bool_]) -> Any:
-        """Return the blended tile.
+    def finish(self, valid: Any) -> Any:
+        """Return the blended tile; nobody waits for it.
 
         Args:
-            valid: bool of shape (y, x), True where the tile has data.
+            valid: bool of shape (y, x), True where the tile has data: of numpy, or a tensor where the patches are.
 
         Returns:
             float32 of shape (y, x), 0…1, NaN where not valid: of numpy, or a tensor where the patches are.
-
-        Raises:
-            OutputError: If a valid pixel is NaN, because a network returned NaN.
         """
-        isnan = namespace(self._sums).isnan
+        isnan, stack = namespace(self._sums).isnan, namespace(self._sums).stack
         broken = []
         for top in range(0, len(valid), _BLOCK_ROWS):
             rows = self._sums[top : top + _BLOCK_ROWS]
@@ -83,11 +90,25 @@ class Blend:
                 rows[~rows_valid] = np.nan
             else:
                 rows.clamp_(max=1).masked_fill_(~rows_valid, np.nan)
-        if int(sum(broken)):  # The device is waited for here alone.
-            first = next(index for index, count in enumerate(broken) if int(count))
+        self.broken = stack(broken)
+        return self._sums
+
+
+def check_whole(broken: Sequence[NDArray[Any]], rows: int) -> None:
+    """Raise an error if a network returned NaN for valid pixels.
+
+    Args:
+        broken: What :attr:`Blend.broken` holds for each layer of a tile, on the host.
+        rows: Rows of the tile.
+
+    Raises:
+        OutputError: If a valid pixel is NaN.
+    """
+    for counts in broken:
+        if counts.any():
+            first = int(np.flatnonzero(counts)[0])
             raise OutputError(
-                f"The network returned NaN for {int(sum(broken))} pixels with valid input, from rows "
-                f"{first * _BLOCK_ROWS} to {min((first + 1) * _BLOCK_ROWS, len(valid))} on. In fp16 numbers may have "
+                f"The network returned NaN for {int(counts.sum())} pixels with valid input, from rows "
+                f"{first * _BLOCK_ROWS} to {min((first + 1) * _BLOCK_ROWS, rows)} on. In fp16 numbers may have "
                 "become too large: choose another precision; else the model is broken."
             )
-        return self._sums

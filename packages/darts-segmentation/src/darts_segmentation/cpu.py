@@ -12,7 +12,7 @@ from darts_segmentation.bands import TilePatches
 from darts_segmentation.precision import NumberFormat, computing
 from darts_segmentation.scaling import Scaler
 from darts_segmentation.torch_engine import TorchEngine
-from darts_utils import is_on_gpu
+from darts_utils import to_host
 
 # More pixels than one large patch at a time do not make a CPU faster, they only take memory.
 _PIXELS_AT_A_TIME = 1024 * 1024
@@ -36,9 +36,9 @@ class CpuEngine(TorchEngine):
         """Return a context in which networks run in a number format."""
         return computing("cpu", number_format)
 
-    def take(self, array: Any) -> NDArray[Any]:
-        """Return an array as one of numpy."""
-        return np.asarray(array.get() if is_on_gpu(array) else array)
+    def take(self, arrays: Sequence[Any]) -> list[NDArray[Any]]:
+        """Return arrays as ones of numpy."""
+        return [np.asarray(array) for array in to_host(dict(enumerate(arrays))).values()]
 
     def loader(self, patches: TilePatches, limit: int) -> "CpuLoader":
         """Make one buffer for a batch of patches."""
@@ -47,6 +47,10 @@ class CpuEngine(TorchEngine):
     def give(self, result: torch.Tensor, like: Any) -> NDArray[Any]:  # noqa: ARG002  # all arrays are numpy's here
         """Return a result as an array of numpy."""
         return result.numpy()
+
+    def fetch(self, arrays: Sequence[Any]) -> list[NDArray[Any]]:
+        """Return arrays as ones of numpy."""
+        return [np.asarray(array) for array in arrays]
 
     def free_memory(self) -> bool:
         """Do nothing: the CPU's allocator keeps nothing back."""

@@ -11,7 +11,10 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.dlpack import from_dlpack
 
+from darts_segmentation.arrays import upload
 from darts_segmentation.bands import TilePatches
+from darts_segmentation.engine import PatchLoader
+from darts_segmentation.grid import Axis
 from darts_segmentation.precision import NumberFormat, computing
 from darts_segmentation.scaling import Scaler
 from darts_segmentation.torch_engine import TorchEngine
@@ -49,22 +52,41 @@ class CudaEngine(TorchEngine):
         with torch.cuda.device(self.device), computing(self.device.type, number_format):
             yield
 
-    def take(self, array: Any) -> NDArray[Any] | torch.Tensor:
-        """Return an array as one of numpy; one of cupy as a tensor on this GPU, without a copy where it lies there."""
-        if not is_on_gpu(array):
-            return np.asarray(array)
-        with torch.cuda.device(self.device):
-            return from_dlpack(array).to(self.device)
+    def take(self, arrays: Sequence[Any]) -> list[NDArray[Any]] | list[torch.Tensor]:
+        """Return arrays as ones of numpy; where one is cupy's, all as tensors here, uncopied where they lie here."""
+        if not any(map(is_on_gpu, arrays)):
+            return [np.asarray(array) for array in arrays]
+        cupy = sys.modules["cupy"]
+        with torch.cuda.device(self.device), cupy.cuda.Device(self.device.index or 0):
+            there = [array if is_on_gpu(array) else cupy.asarray(np.asarray(array)) for array in arrays]
+            return [from_dlpack(array).to(self.device) for array in there]
 
-    def loader(self, patches: TilePatches, limit: int) -> "CudaLoader":
-        """Make two pairs of buffers, one in pinned memory of the host and one on the GPU each."""
-        return CudaLoader(patches, limit, Scaler(patches.channels, self.device), self.device, self._pool)
+    def loader(self, patches: TilePatches, limit: int) -> PatchLoader:
+        """Make what cuts patches: on the GPU where the bands lie there, else through pinned memory of the host."""
+        scaler = Scaler(patches.channels, self.device)
+        if isinstance(patches.bands[0], np.ndarray):
+            return CudaLoader(patches, limit, scaler, self.device, self._pool)
+        return DeviceLoader(patches, scaler, self.device)
 
     def give(self, result: torch.Tensor, like: NDArray[Any] | torch.Tensor) -> Any:
         """Return a result as an array of numpy, or of cupy, without a copy, where `like` is a tensor."""
         if isinstance(like, np.ndarray):
-            return result.cpu().numpy()
+            return self._to_host(result)
         return sys.modules["cupy"].from_dlpack(result)  # loaded by whoever made the bands
+
+    def fetch(self, arrays: Sequence[Any]) -> list[NDArray[Any]]:
+        """Return tensors as arrays of numpy, after one wait for all that this stream was given before."""
+        with torch.cuda.device(self.device):
+            copies = [array if isinstance(array, np.ndarray) else self._to_host(array) for array in arrays]
+            done = torch.cuda.Event()
+            done.record()
+            done.synchronize()
+            return copies
+
+    def _to_host(self, tensor: torch.Tensor) -> NDArray[Any]:
+        """Begin to copy a tensor to pinned memory; whoever reads it has waited for the stream."""
+        host = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
+        return host.copy_(tensor, non_blocking=True).numpy()
 
     def free_memory(self) -> bool:
         """Give back what torch keeps in reserve on this GPU and in pinned memory, and what cupy does."""
@@ -90,8 +112,56 @@ class _Buffer:
         self.used = torch.cuda.Event()
 
 
-class CudaLoader:
-    """Buffers in turn: while the GPU computes on one batch, the next is cut and copied.
+class _Loader:
+    """What the loaders of a GPU have in common."""
+
+    def __init__(self, patches: TilePatches, scaler: Scaler, device: torch.device) -> None:
+        self._patches = patches
+        self._scaler = scaler
+        self._device = device
+        self._launched: torch.cuda.Event | None = None
+
+    def keep_pace(self) -> None:
+        """Wait until the batch before the last one is computed; see :class:`darts_segmentation.engine.PatchLoader`."""
+        before, self._launched = self._launched, torch.cuda.Event()
+        with torch.cuda.device(self._device):
+            self._launched.record()
+        if before is not None:
+            before.synchronize()
+
+
+class DeviceLoader(_Loader):
+    """Cuts patches on the GPU, out of bands that lie there.
+
+    Args:
+        patches: What is cut.
+        scaler: Scales them.
+        device: The GPU.
+    """
+
+    def __init__(self, patches: TilePatches, scaler: Scaler, device: torch.device) -> None:
+        super().__init__(patches, scaler, device)
+        self._ys, self._xs = _sources(patches.grid.y, device), _sources(patches.grid.x, device)
+
+    def load(self, places: Sequence[tuple[int, int]]) -> torch.Tensor:
+        """Return patches, scaled; see :class:`darts_segmentation.engine.PatchLoader`."""
+        shape = (len(places), *self._patches.shape)
+        patches = torch.empty(shape, device=self._device, memory_format=torch.channels_last)
+        for (row, column), patch in zip(places, patches, strict=True):
+            for band, values in zip(self._patches.bands, patch, strict=True):
+                values.copy_(band[self._ys[row]][:, self._xs[column]])
+        self._scaler.scale(patches)
+        return patches
+
+
+def _sources(axis: Axis, device: torch.device) -> list[slice | torch.Tensor]:
+    """Return which rows, or columns, each patch along an axis shows."""
+    sources = map(axis.source, range(len(axis.starts)))
+    return [source if isinstance(source, slice) else upload(source, device) for source in sources]
+
+
+class CudaLoader(_Loader):
+    """Buffers in turn: while the GPU computes on one batch, the next is cut on the host and copied.
 
     Args:
         patches: What is cut.
@@ -104,16 +174,12 @@ class CudaLoader:
     def __init__(
         self, patches: TilePatches, limit: int, scaler: Scaler, device: torch.device, pool: ThreadPoolExecutor
     ) -> None:
-        self._patches = patches
-        self._on_host = [number for number, band in enumerate(patches.bands) if isinstance(band, np.ndarray)]
+        super().__init__(patches, scaler, device)
         with torch.cuda.device(device):
             self._buffers = [_Buffer((limit, *patches.shape), device) for _ in range(_BUFFERS)]
             self._copying = torch.cuda.Stream(device)
-        self._device = device
-        self._scaler = scaler
         self._pool = pool
         self._turn = 0
-        self._launched: torch.cuda.Event | None = None
 
     def load(self, places: Sequence[tuple[int, int]]) -> torch.Tensor:
         """Return patches, scaled; see :class:`darts_segmentation.engine.PatchLoader`."""
@@ -130,18 +196,8 @@ class CudaLoader:
                 patches.copy_(host, non_blocking=True)
                 buffer.copied.record()
             computing.wait_event(buffer.copied)
-            for place, patch in zip(places, patches, strict=True):
-                self._patches.copy_tensors(place, patch)
             self._scaler.scale(patches)
             # A copy in any case: where the memory order fits already, contiguous() would hand out the buffer itself.
             loaded = patches.clone(memory_format=torch.channels_last)
             buffer.used.record()
         return loaded
-
-    def keep_pace(self) -> None:
-        """Wait until the batch before the last one is computed; see :class:`darts_segmentation.engine.PatchLoader`."""
-        before, self._launched = self._launched, torch.cuda.Event()
-        with torch.cuda.device(self._device):
-            self._launched.record()
-        if before is not None:
-            before.synchronize()

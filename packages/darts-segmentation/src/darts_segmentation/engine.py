@@ -107,14 +107,27 @@ class Engine(Protocol):
     def blend(self, grid: PatchGrid) -> Blend:
         """Return what adds up the patches of a tile."""
 
-    def take(self, array: Any) -> "NDArray[Any] | torch.Tensor":
-        """Return an array of a tile, of the host or of a GPU, as this engine reads it, without a copy where it can."""
+    def take(self, arrays: Sequence[Any]) -> "list[NDArray[Any]] | list[torch.Tensor]":
+        """Return arrays of a tile, of the host or of a GPU, as this engine reads them, without a copy where it can.
+
+        They are tensors on its GPU where one of them lies on a GPU, else all of numpy.
+        """
 
     def loader(self, patches: TilePatches, limit: int) -> PatchLoader:
         """Make the buffers for batches of patches."""
 
     def give(self, result: Any, like: "NDArray[Any] | torch.Tensor") -> Any:
-        """Return a result as an array of a tile that lies where `like`, from :meth:`take`, lies."""
+        """Return a result as an array of a tile that lies where `like`, from :meth:`take`, lies.
+
+        It is complete once :meth:`fetch` has returned.
+        """
+
+    def fetch(self, arrays: Sequence[Any]) -> list[NDArray[Any]]:
+        """Return small arrays as ones of numpy, after one wait for all that was launched before.
+
+        Args:
+            arrays: Of numpy, or tensors on the engine's device.
+        """
 
     def free_memory(self) -> bool:
         """Give back what can be given back, after an allocation has failed.

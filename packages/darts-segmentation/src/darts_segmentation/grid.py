@@ -5,11 +5,13 @@ So everything here is about one axis, and no array is larger than the axis times
 """
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from darts_segmentation.arrays import namespace
 
 DEFAULT_PATCH_SIZE = 1024
 """Pixels of the edge of a patch where nothing else is asked for."""
@@ -246,14 +248,24 @@ class PatchGrid:
         y, x = (plan_axis(size, patch_size, overlap, reflection, even=even) for size in shape)
         return cls(y, x)
 
-    def with_valid_pixels(self, valid: NDArray[np.bool_]) -> Iterator[tuple[int, int]]:
-        """Yield (row, column) of each patch that shows a valid pixel of the tile, row by row.
+    def show_valid(self, valid: Any) -> Any:
+        """Tell which patches show a valid pixel of the tile.
 
         Args:
-            valid: bool of shape (y, x), True where a pixel is valid.
+            valid: bool of shape (y, x), True where a pixel is valid: of numpy, or a tensor.
+
+        Returns:
+            bool of shape (rows of patches, columns of patches), of the same kind.
         """
-        for row in range(len(self.y.starts)):
-            stripe = np.any(valid[self.y.inside(row)[0]], axis=0)
-            for column in range(len(self.x.starts)):
-                if stripe[self.x.inside(column)[0]].any():
-                    yield row, column
+        stack = namespace(valid).stack
+        stripes = stack([valid[self.y.inside(row)[0]].any(0) for row in range(len(self.y.starts))])
+        return stack([stripes[:, self.x.inside(column)[0]].any(1) for column in range(len(self.x.starts))]).T
+
+    def with_valid_pixels(self, valid: NDArray[np.bool_]) -> list[tuple[int, int]]:
+        """Return (row, column) of each patch that shows a valid pixel of the tile, row by row; see `show_valid`."""
+        return places_of(self.show_valid(valid))
+
+
+def places_of(shown: NDArray[np.bool_]) -> list[tuple[int, int]]:
+    """Return (row, column) of each patch that is marked in what :meth:`PatchGrid.show_valid` gives, row by row."""
+    return [(int(row), int(column)) for row, column in np.argwhere(shown)]

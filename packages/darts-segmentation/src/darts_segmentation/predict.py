@@ -14,15 +14,16 @@ import numpy as np
 
 from darts_segmentation.arrays import duplicate, in_order
 from darts_segmentation.bands import Channel, TilePatches, distinct_channels, valid_pixels
-from darts_segmentation.blend import Blend
+from darts_segmentation.blend import Blend, check_whole
 from darts_segmentation.calibration import Calibration
 from darts_segmentation.classes import Outputs
 from darts_segmentation.engine import Engine, Network, PatchLoader, memory_shortage, with_memory
 from darts_segmentation.errors import BatchHalvedWarning, GpuMemoryError
 from darts_segmentation.forward import Augmentation, check_augmentation, class_probabilities, target_probability
-from darts_segmentation.grid import DEFAULT_PATCH_SIZE, PatchGrid, auto_patch_size
+from darts_segmentation.grid import DEFAULT_PATCH_SIZE, PatchGrid, auto_patch_size, places_of
 from darts_segmentation.precision import Precision, check_precision
-from darts_utils import ParameterError, step
+from darts_segmentation.values import check_values
+from darts_utils import ParameterError, range_sample, step
 
 PatchSize = int | Literal["auto"]
 """Edge length of patches in pixels, or "auto"."""
@@ -139,6 +140,7 @@ def predict_tile(
     Raises:
         ParameterError: If a member cannot take patches of this size.
         OutputError: If a network returns NaN or an array of another shape.
+        ValueRangeError: If a band cannot be in the unit that a member takes.
         GpuMemoryError: If the memory of the device does not hold a single patch, or the result.
     """
     shape = next(iter(bands.values())).shape
@@ -146,25 +148,33 @@ def predict_tile(
     patch_size = _choose_patch_size((shape[0], shape[1]), members, options)
     for name, member in members.items():
         check_divisor(patch_size, member.divisor, name)
-    with step("segment: find valid pixels"):
-        valid = valid_pixels(bands, [member.channels for member in members.values()])
     grid = PatchGrid.plan((shape[0], shape[1]), patch_size, options.overlap, options.reflection, even=even)
+    channels = [member.channels for member in members.values()]
+    with step("segment: find valid pixels"):
+        valid = valid_pixels(bands, channels)
+        samples = {name: range_sample(band) for name, band in bands.items()}
+        shown, *sampled = engine.fetch([grid.show_valid(valid), *samples.values()])
+    check_values(dict(zip(samples, sampled, strict=True)), channels)
     number_format = engine.fastest_format() if options.precision == "auto" else options.precision
-    what = f"the results of a tile of {valid.shape[0]} × {valid.shape[1]} px"
-    like = next((band for band in bands.values() if not isinstance(band, np.ndarray)), next(iter(bands.values())))
+    what = f"the results of a tile of {shape[0]} × {shape[1]} px"
+    like = next(iter(bands.values()))
     with engine.computing(number_format):
         blends = with_memory(
             engine, what, lambda: {name: engine.blend(grid) for name in _layer_names(members, options)}
         )
         batches = _Batches(bands, grid, members, engine, options)
-        batches.run(list(grid.with_valid_pixels(valid)), blends, (patch_size, number_format, options.tta))
+        batches.run(places_of(shown), blends, (patch_size, number_format, options.tta))
         with step("segment: finish"):
-            results = {}
+            results, broken = {}, []
             for name in list(blends):
-                finished = with_memory(engine, what, partial(blends.pop(name).finish, valid))
+                blend = blends.pop(name)
+                finished = with_memory(engine, what, partial(blend.finish, valid))
+                broken.append(blend.broken)
+                del blend
                 if name == "probabilities" and options.calibration is not None:
                     finished = with_memory(engine, what, partial(options.calibration.apply, finished))
                 results[name] = engine.give(finished, like)
+            check_whole(engine.fetch(broken), shape[0])  # The device is waited for here alone.
             return results
 
 

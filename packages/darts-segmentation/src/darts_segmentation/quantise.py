@@ -3,8 +3,9 @@
 import importlib
 import importlib.util
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,6 +36,9 @@ _PATCH_PX = 256
 _MOST_PATCHES = 128
 _Patch = tuple[NDArray[np.float32], NDArray[np.bool_]]
 
+ReadPatch = Callable[[], _Patch]
+"""Returns a patch as the network gets it, float32 (bands, y, x) of 0…1, and bool (y, x), where maps are compared."""
+
 
 @dataclass(frozen=True)
 class QuantisationCost:
@@ -54,7 +58,7 @@ class QuantisationCost:
 
 
 def quantise_model(
-    path: Path | str, tiles: "Iterable[xr.Dataset]", out: Path | str, *, least_iou: float = LEAST_IOU
+    path: Path | str, tiles: "Iterable[xr.Dataset | ReadPatch]", out: Path | str, *, least_iou: float = LEAST_IOU
 ) -> QuantisationCost:
     """Write a model as a program of OpenVINO that computes with eight-bit integers where that keeps the map.
 
@@ -66,7 +70,8 @@ def quantise_model(
         path: The model, in any format that :class:`SMPSegmenter` reads.
         tiles: Tiles like those that it will see, as for :meth:`SMPSegmenter.segment_tile`, with thaw slumps on them.
             At most 128 patches are used, of the size that the network was trained with, or 256 px; half of them to
-            learn from, every second one to compare.
+            learn from, every second one to compare. In place of a tile may stand a function that reads a patch of
+            training data, see :data:`ReadPatch`.
         out: Folder to write, see :func:`openvino_program`. Its card holds the cost as metrics ``int8_iou``,
             ``int8_mean_difference`` and ``int8_patches``. A program that is there is replaced.
         least_iou: Least intersection over union of the maps, 0…1.
@@ -114,8 +119,8 @@ def quantise_model(
         "int8_mean_difference": round(cost.mean_difference, 6),
         "int8_patches": float(cost.patches),
     }
-    with replaced_folder(out) as partial:
-        write_program(quantised, partial, replace(card, metrics={**card.metrics, **figures}).to_json())
+    with replaced_folder(out) as new:
+        write_program(quantised, new, replace(card, metrics={**card.metrics, **figures}).to_json())
     return cost
 
 
@@ -149,31 +154,44 @@ def _quantise(nncf: Any, program: Any, patches: Sequence[NDArray[np.float32]]) -
         log.setLevel(level)
 
 
-def _draw_patches(tiles: "Iterable[xr.Dataset]", card: ModelCard) -> list[_Patch]:
+def _draw_patches(tiles: "Iterable[xr.Dataset | ReadPatch]", card: ModelCard) -> list[_Patch]:
     """Return patches that show something, as the network gets them, and where they are valid.
 
-    Each patch of all tiles draws a lot, and those with the lowest stay, in the order of their lots.
+    Each patch draws a lot, and those with the lowest stay, in the order of their lots.
     """
-    channels = tuple(Channel(band, *card.normalization[band]) for band in card.bands)
-    size = card.patch_size or _PATCH_PX
     rng = np.random.default_rng(0)
     drawn: dict[float, _Patch] = {}
     for tile in tiles:
-        bands = get_bands(tile, card.bands)
-        check_values(bands, [channels])
-        valid = valid_pixels(bands, [channels])
-        grid = PatchGrid.plan((valid.shape[0], valid.shape[1]), size, 0, 0)
-        loader = NumpyLoader(TilePatches(grid, channels, tuple(bands[band] for band in card.bands)), 1)
-        for row, column in grid.with_valid_pixels(valid):
+        for read in _patches_of(tile, card):
             lot = rng.random()
             if len(drawn) == _MOST_PATCHES:
                 highest = max(drawn)
                 if lot > highest:
                     continue
                 del drawn[highest]
-            shown = np.ix_(_indices(grid.y.source(row)), _indices(grid.x.source(column)))
-            drawn[lot] = loader.load([(row, column)]).copy(), valid[shown]
+            values, counted = read()
+            drawn[lot] = values[None], counted
     return [drawn[lot] for lot in sorted(drawn)]
+
+
+def _patches_of(tile: "xr.Dataset | ReadPatch", card: ModelCard) -> Iterator[ReadPatch]:
+    """Yield what reads each patch of a tile."""
+    if callable(tile):
+        yield tile
+        return
+    channels = tuple(Channel(band, *card.normalization[band]) for band in card.bands)
+    bands = get_bands(tile, card.bands)
+    check_values(bands, [channels])
+    valid = valid_pixels(bands, [channels])
+    grid = PatchGrid.plan((valid.shape[0], valid.shape[1]), card.patch_size or _PATCH_PX, 0, 0)
+    loader = NumpyLoader(TilePatches(grid, channels, tuple(bands[band] for band in card.bands)), 1)
+
+    def read(row: int, column: int) -> _Patch:
+        shown = np.ix_(_indices(grid.y.source(row)), _indices(grid.x.source(column)))
+        return loader.load([(row, column)])[0].copy(), valid[shown]
+
+    for place in grid.with_valid_pixels(valid):
+        yield partial(read, *place)
 
 
 def _indices(source: "slice | NDArray[np.intp]") -> NDArray[np.intp]:

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 from darts_segmentation.bands import get_bands
 from darts_segmentation.engine import Engine
 from darts_segmentation.predict import Member, Options, predict_tile
-from darts_segmentation.values import check_values
 from darts_utils import band_attrs, spatial_dims
 
 if TYPE_CHECKING:
@@ -31,7 +30,6 @@ def segment(tile: "xr.Dataset", members: Mapping[str, Member], engine: Engine, o
     """
     names = dict.fromkeys(channel.band for member in members.values() for channel in member.channels)
     bands = get_bands(tile, names, engine.take)
-    check_values(bands, [member.channels for member in members.values()])
     layers = predict_tile(bands, members, engine, options)
     variables = {name: _variable(tile, layer, _attrs(name)) for name, layer in layers.items()}
     of_members = [layer for name, layer in layers.items() if name.startswith("probabilities-")]

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from darts_segmentation.arrays import upload
 from darts_segmentation.bands import Channel
 
 if TYPE_CHECKING:
@@ -21,10 +22,8 @@ class Scaler:
     """
 
     def __init__(self, channels: Sequence[Channel], device: "torch.device") -> None:
-        import torch
-
         def column(values: list[float]) -> Any:
-            return torch.tensor(values, dtype=torch.float32, device=device).view(-1, 1, 1)
+            return upload(np.array(values, np.float32).reshape(-1, 1, 1), device)
 
         self._low = column([channel.low for channel in channels])
         self._factor = column([1 / (channel.high - channel.low) for channel in channels])

@@ -17,7 +17,7 @@ from darts_segmentation.precision import NumberFormat
 from darts_segmentation.program import divisor_of, import_openvino, openvino_program, read_program
 from darts_segmentation.scaling import NumpyScaler
 from darts_segmentation.store import read_stored_card
-from darts_utils import Device, DeviceError, ParameterError, is_on_gpu, usable_cpus
+from darts_utils import Device, DeviceError, ParameterError, to_host, usable_cpus
 
 _FORMATS = {"fp32": ("f32", "FP32"), "bf16": ("bf16", "BF16"), "fp16": ("f16", "FP16")}
 """What OpenVINO calls the number formats, and the capabilities of a processor that computes in them."""
@@ -102,9 +102,9 @@ class OpenVinoEngine:
         """Return what adds up the patches of a tile."""
         return Blend(grid, None)
 
-    def take(self, array: Any) -> NDArray[Any]:
-        """Return an array as one of numpy."""
-        return np.asarray(array.get() if is_on_gpu(array) else array)
+    def take(self, arrays: Sequence[Any]) -> list[NDArray[Any]]:
+        """Return arrays as ones of numpy."""
+        return [np.asarray(array) for array in to_host(dict(enumerate(arrays))).values()]
 
     def loader(self, patches: TilePatches, limit: int) -> "NumpyLoader":
         """Make one buffer for a batch of patches."""
@@ -113,6 +113,10 @@ class OpenVinoEngine:
     def give(self, result: NDArray[Any], like: Any) -> NDArray[Any]:  # noqa: ARG002  # all arrays are numpy's here
         """Return a result as it is."""
         return result
+
+    def fetch(self, arrays: Sequence[NDArray[Any]]) -> list[NDArray[Any]]:
+        """Return arrays as they are."""
+        return list(arrays)
 
     def free_memory(self) -> bool:
         """Do nothing: nothing is kept back."""

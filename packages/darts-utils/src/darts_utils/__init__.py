@@ -33,7 +33,7 @@ from darts_utils.errors import (
     UnknownBandError,
     ValueRangeError,
 )
-from darts_utils.gpu import is_on_gpu, try_cupy
+from darts_utils.gpu import free_gpu_memory, is_on_gpu, to_host, try_cupy, within_gpu_memory, working_on_gpu
 from darts_utils.labelled import check_data_array, check_dataset, spatial_dims, upright
 from darts_utils.paths import CubeOrigin, DefaultPaths, FoundCube, original_cube, tctrend_name
 from darts_utils.resources import available_memory, sharing_cpus, usable_cpus
@@ -41,7 +41,7 @@ from darts_utils.results import ResultFolder, read_manifest
 from darts_utils.rows import row_blocks, share_rows
 from darts_utils.segments import connect_segments, find_segments, segment_pixels, touching_segments
 from darts_utils.timing import Stopwatch, step
-from darts_utils.values import check_range, mask_declared
+from darts_utils.values import check_range, mask_declared, range_sample
 from darts_utils.version import RESULTS_VERSION, lazy_version
 
 if TYPE_CHECKING:
@@ -88,11 +88,13 @@ __all__ = [
     "connect_segments",
     "declared_bands",
     "find_segments",
+    "free_gpu_memory",
     "get_band",
     "is_on_gpu",
     "mask_declared",
     "normalize_band",
     "original_cube",
+    "range_sample",
     "read_manifest",
     "remove_partials",
     "resolve_device",
@@ -103,9 +105,12 @@ __all__ = [
     "spatial_dims",
     "step",
     "tctrend_name",
+    "to_host",
     "touching_segments",
     "try_cupy",
     "upright",
     "usable_cpus",
+    "within_gpu_memory",
+    "working_on_gpu",
     "write_atomically",
 ]

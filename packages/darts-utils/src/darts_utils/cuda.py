@@ -6,7 +6,7 @@ __getattr__ = moved_names(
     __name__,
     {
         "move_to_device": "preprocess_v2(…, device=…, keep_on_device=True) of darts_preprocessing",
-        "move_to_host": "a tile's own arrays, which each stage brings to the host where its caller does not keep them,",
-        "free_cupy": "nothing, since each stage hands its memory back by itself,",
+        "move_to_host": "darts_utils.to_host(tile)",
+        "free_cupy": "nothing, since memory is handed back where another library lacks it,",
     },
 )

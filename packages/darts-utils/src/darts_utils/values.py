@@ -24,18 +24,35 @@ def mask_declared(values: Any, attrs: Mapping[Any, Any], encoding: Mapping[Any, 
             values were stored with a scale or an offset, since its marks are in the stored unit then.
 
     Returns:
-        `values` itself where nothing is missing, else a new floating-point array.
+        `values` itself where nothing is missing, else a new floating-point array; real numbers on a GPU are a new array
+        wherever a value is declared, for asking whether one is there would be to wait for the device.
     """
     stored = {} if {"scale_factor", "add_offset"} & set(encoding) else encoding
     marks = {about.get(key) for about in (attrs, stored) for key in _MARKS if np.isscalar(about.get(key))}
     for mark in {float(mark) for mark in marks if isinstance(mark, int | float | np.number) and not np.isnan(mark)}:
         hit = values == mark
-        if bool(hit.any()):
+        if _is_real(values) or bool(hit.any()):
             if hasattr(values, "masked_fill"):
                 values = values.float().masked_fill(hit, float("nan"))
             else:
                 values = np.where(hit, np.nan, values.astype(np.result_type(values.dtype, np.float32), copy=False))
     return values
+
+
+def _is_real(values: Any) -> bool:
+    return not isinstance(values, np.ndarray) and "float" in str(values.dtype)
+
+
+def range_sample(values: Any) -> Any:
+    """Choose the pixels that tell a band's typical value, see :func:`check_range`.
+
+    Args:
+        values: numpy or cupy array, or torch tensor, of shape (y, x).
+
+    Returns:
+        At most 96 × 96 of them, evenly spaced: a view, which lies where they do. The sample of a sample is itself.
+    """
+    return values[tuple(slice(None, None, max(1, size // _SAMPLES)) for size in values.shape)]
 
 
 def check_range(name: str, values: Any, low: float, high: float, *, taker: str, remedy: str) -> None:
@@ -46,7 +63,8 @@ def check_range(name: str, values: Any, low: float, high: float, *, taker: str, 
 
     Args:
         name: Name of the band, for the message.
-        values: numpy or cupy array, or torch tensor, of shape (y, x) and real dtype.
+        values: numpy or cupy array, or torch tensor, of shape (y, x) and real dtype; or what :func:`range_sample` gave
+            for it, on the host.
         low: Lower end of the range.
         high: Upper end of the range.
         taker: Who takes values in the range, for the message.
@@ -55,7 +73,7 @@ def check_range(name: str, values: Any, low: float, high: float, *, taker: str, 
     Raises:
         ValueRangeError: If the median is far outside. The message names the band, what was found and what to do.
     """
-    sample = values[tuple(slice(None, None, max(1, size // _SAMPLES)) for size in values.shape)]
+    sample = range_sample(values)
     for to_host in ("cpu", "get"):  # of torch and of cupy
         sample = getattr(sample, to_host, lambda here=sample: here)()
     sample = np.asarray(sample).astype(np.float64, copy=False)

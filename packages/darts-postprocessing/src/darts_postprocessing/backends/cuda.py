@@ -1,7 +1,7 @@
 """The kernels on a CUDA GPU, with cupy; importing this module needs neither cupy nor a GPU."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from functools import partial
 from importlib.util import find_spec
 from math import floor
@@ -12,7 +12,7 @@ import numpy as np
 
 from darts_postprocessing.backends.base import Array, in_native_order, usable
 from darts_postprocessing.backends.disk import Disk, clear_rim
-from darts_utils import Device, is_on_gpu
+from darts_utils import Device, is_on_gpu, working_on_gpu
 
 CUCIM_AVAILABLE = find_spec("cucim") is not None
 """Whether cucim is installed, which then labels; the extras bring it."""
@@ -46,14 +46,9 @@ class CudaBackend:
 
         return cls(cupy, find_label(), device.index)
 
-    @contextmanager
-    def active(self) -> Iterator[None]:
-        """Make the GPU current; afterwards return the memory that cupy keeps in reserve, which torch could not use."""
-        with self._xp.cuda.Device(self._index):
-            try:
-                yield
-            finally:
-                self._xp.get_default_memory_pool().free_all_blocks()
+    def active(self) -> AbstractContextManager[None]:
+        """Let the GPU work for this thread, see :func:`darts_utils.working_on_gpu`."""
+        return working_on_gpu(self._xp, self._index)
 
     def to_device(self, array: Array) -> Array:
         """Bring an array to this GPU."""
@@ -85,11 +80,18 @@ class CudaBackend:
         xp = self._xp
         objects = xp.greater(values, _comparable(threshold, values.dtype))
         labels, count = self._label(objects)
-        stays = xp.bincount(labels.ravel(), minlength=int(count) + 1) >= min_object_size
+        stays = self._count(labels, count) >= min_object_size
         stays[0] = False
         if mask is not None:
-            stays[labels[xp.logical_not(usable(mask))]] = False
+            outside = self._count(xp.where(usable(mask), 0, labels), count)
+            stays = xp.logical_and(stays, outside == 0)
         return stays[labels]
+
+    def _count(self, labels: Array, count: int) -> Array:
+        """Return the pixels of each label, 0 first; ``bincount`` would have the host wait for the largest label."""
+        found = self._xp.zeros(int(count) + 1, np.uint64)
+        self._xp.add.at(found, labels.ravel(), 1)
+        return found
 
 
 def find_label() -> Label:

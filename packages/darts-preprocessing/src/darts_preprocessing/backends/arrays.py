@@ -13,7 +13,7 @@ import numpy as np
 
 from darts_preprocessing.backends.interface import Core, Features, Sampling, Shading
 from darts_preprocessing.nodes import Nodes
-from darts_utils import Device, is_on_gpu
+from darts_utils import Device, is_on_gpu, working_on_gpu
 
 _STRIP_CELLS = 1 << 23
 
@@ -38,8 +38,8 @@ class GpuBackend:
         return cls(cupy, device.index)
 
     def active(self) -> AbstractContextManager[Any]:
-        """Return a context in which new arrays lie on this GPU."""
-        return self.xp.cuda.Device(self.index)
+        """Return a context in which this GPU works for this thread, see :func:`darts_utils.working_on_gpu`."""
+        return working_on_gpu(self.xp, self.index)
 
     def asarray(self, values: Any, dtype: Any = None) -> Any:
         """Return the values as a contiguous array of this backend, copied only where needed."""

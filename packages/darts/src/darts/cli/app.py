@@ -213,7 +213,10 @@ def model_quantise(
     file: Annotated[Path, typer.Argument(help="Model file or folder.", show_default=False)],
     data: Annotated[
         Path,
-        typer.Argument(help="Folder of tiles with thaw slumps, as a run with --debug-data writes.", show_default=False),
+        typer.Argument(
+            help="Training data, or a folder of tiles with thaw slumps, as a run with --debug-data writes.",
+            show_default=False,
+        ),
     ],
     out: Annotated[Path, typer.Option(help="Folder to write.", show_default=False)],
 ) -> None:

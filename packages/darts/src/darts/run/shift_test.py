@@ -10,6 +10,7 @@ from darts.run.planning import Planner, complete_context
 from darts.run.session import OpenSession, open_session
 from darts.run.task import Pipeline, nominal_patch_size
 from darts.run.worker import Worker
+from darts_utils import to_host
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -70,4 +71,4 @@ def shift_test(pipeline: Pipeline, tiles: int, session: OpenSession = open_sessi
 
 
 def _mapped(tile: Any, threshold: float) -> "NDArray[np.bool_]":
-    return np.asarray(tile["probabilities"].to_numpy() > threshold)
+    return np.asarray(to_host(tile["probabilities"]).to_numpy() > threshold)

@@ -20,16 +20,20 @@ from darts.run.session import OpenSession, Session, open_session
 from darts.run.task import Pipeline, Stage, TileTask, TileWork
 from darts.run.trends import TrendCubes, trend_of_tile
 from darts.startup import resume_collection
-from darts_utils import DartsError, Device, resolve_device, try_cupy
+from darts_utils import DartsError, Device, free_gpu_memory, resolve_device, try_cupy
 from darts_utils.device import CPU
 
 if TYPE_CHECKING:
+    import xarray as xr
+
     from darts_acquisition import FetchCancellation
 
 logger = logging.getLogger(__name__)
 
 _INSTALL = 'pip install "darts-nextgen[cuda12]", or [cuda13] for CUDA 13'
 _WORK = "features are computed and objects made"
+_ROOM = 3
+"""Sizes of a tile that must be free on a GPU for it to stay there: its own, and what the other stages need."""
 
 
 class Worker:
@@ -196,15 +200,24 @@ class Worker:
 
         arcticdem, work.arcticdem = work.arcticdem, None
         tcvis, work.tcvis = work.tcvis, None
+        tile = work.take()
         work.tile = preprocess_v2(
-            work.take(),
+            tile,
             arcticdem,
             tcvis,
             self.pipeline.tpi_outer_radius,
             self.pipeline.tpi_inner_radius,
             device=self._device,
             features=self.context.features,
+            keep_on_device=self._may_stay(tile),
         )
+
+    def _may_stay(self, tile: "xr.Dataset") -> bool:
+        """Tell whether a tile stays on the GPU: where networks run there too, and others have room beside it."""
+        if self._device.type == "cpu" or self._opened().device != str(self._device):
+            return False
+        layers = len(tile.data_vars) + len(self.context.features)
+        return free_gpu_memory(self._device) > _ROOM * layers * 4 * max(each.size for each in tile.values())
 
     def _segment(self, work: TileWork) -> None:
         work.tile = self._opened().segment(work.take())
