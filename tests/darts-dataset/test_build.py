@@ -2,9 +2,7 @@
 
 import json
 import shutil
-import subprocess
-import sys
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 
 import geopandas as gpd
@@ -15,34 +13,28 @@ import shapely
 from affine import Affine
 from scipy.ndimage import label
 
-from darts_dataset import DatasetError, LeftOutWarning, build, check, info
-from darts_utils import ParameterError
+from darts_dataset import DatasetError, build, check, info
 from support.lanes import mostly_slow
 from support.results import export_mask
-
-CRS = "EPSG:32608"
-LEFT, TOP, PIXEL = 500_000, 7_600_000, 3
-GRID = Affine(PIXEL, 0, LEFT, 0, -PIXEL, TOP)
-SIZE = 120
-
-
-def day(year: int, number: int = 200, minutes: float = 0) -> datetime:
-    return datetime(year, 1, 1, 12, tzinfo=UTC) + timedelta(days=number, minutes=minutes)
-
-
-def blocks(*slices: tuple[int, int, int, int]) -> np.ndarray:
-    mask = np.zeros((SIZE, SIZE), bool)
-    for top, bottom, left, right in slices:
-        mask[top:bottom, left:right] = True
-    return mask
-
-
-def files_of(folder: Path) -> dict[str, bytes]:
-    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-
-
-def objects_of(folder: Path, year: int) -> gpd.GeoDataFrame:
-    return gpd.read_parquet(folder / f"level2/year={year}/objects.parquet")
+from support.slump_worlds import (
+    APPEARS,
+    CRS,
+    GRID,
+    GROWS,
+    HIDDEN,
+    LEFT,
+    PARTS,
+    PIXEL,
+    SIZE,
+    TOP,
+    VANISHES,
+    blocks,
+    day,
+    files_of,
+    holding,
+    objects_of,
+    world,
+)
 
 
 def links_of(folder: Path) -> set[tuple]:
@@ -51,41 +43,10 @@ def links_of(folder: Path) -> set[tuple]:
     return {tuple(None if pd.isna(each) else each for each in row) for row in rows.itertuples(index=False)}
 
 
-# What becomes of objects over three years.
-
-GROWS = (10, 20, 10, 20), (8, 24, 8, 24), (6, 26, 6, 26)
-PARTS = ((50, 58, 10, 30), (60, 68, 10, 30)), ((50, 68, 10, 30),), ((50, 56, 10, 30), (62, 68, 10, 30))
-VANISHES = (90, 98, 20, 28)
-APPEARS = (90, 98, 60, 68)
-HIDDEN = (20, 28, 90, 98)
-
-
-def world(folder: Path) -> Path:
-    """Three years: one grows, two merge and split again, one vanishes, one appears, one is not seen in the second."""
-    unseen = blocks((0, 60, 80, 120))
-    masks = (
-        blocks(GROWS[0], *PARTS[0], VANISHES, HIDDEN),
-        blocks(GROWS[1], *PARTS[1], APPEARS),
-        blocks(GROWS[2], *PARTS[2], APPEARS, HIDDEN),
-    )
-    for number, mask in enumerate(masks):
-        extent = ~unseen if number == 1 else None
-        export_mask(folder / f"scene-{2019 + number}", mask, GRID, CRS, day(2019 + number), extent=extent)
-    return folder
-
-
 @pytest.fixture(scope="module")
 def built(tmp_path_factory):
     root = tmp_path_factory.mktemp("world")
     return build(world(root / "results"), root / "dataset")
-
-
-def holding(frame: gpd.GeoDataFrame, place: tuple[int, int, int, int]) -> str:
-    """Return the id of the object that holds the middle of a block."""
-    x, y = GRID * ((place[2] + place[3]) / 2, (place[0] + place[1]) / 2)
-    point = gpd.GeoSeries([shapely.Point(x, y)], crs=CRS).to_crs(frame.crs).iloc[0]
-    (found,) = frame.loc[frame.intersects(point), "object_id"]
-    return found
 
 
 def test_ids_and_links_are_what_happened(built):
@@ -148,70 +109,6 @@ def test_one_byte_that_changes_is_found(built, tmp_path):
 def test_nothing_names_the_machine(built):
     for name, content in files_of(built.path).items():
         assert str(built.path.parent).encode() not in content, name
-
-
-# Updates.
-
-
-def test_an_update_equals_a_build_from_nothing_and_writes_what_changed(tmp_path):
-    results = world(tmp_path / "results")
-    build(results, tmp_path / "updated")
-    assert build(results, tmp_path / "updated").written == ()
-    export_mask(results / "scene-2020", blocks(GROWS[1], APPEARS), GRID, CRS, day(2020))
-    export_mask(results / "later", blocks(GROWS[2]), GRID, CRS, day(2022))
-    update = build(results, tmp_path / "updated")
-    assert "level1/source=PlanetScope/year=2019" in update.reused
-    assert "level2/year=2019" in update.reused
-    assert "level2/year=2021" in update.written  # What was known before has changed.
-    build(results, tmp_path / "new")
-    assert files_of(tmp_path / "updated") == files_of(tmp_path / "new")
-    links = tmp_path / "updated" / "links.parquet"
-    read = pd.read_parquet(links)
-    read.iloc[1:].to_parquet(links)  # A damaged file of the dataset before is not believed.
-    build(results, tmp_path / "updated")
-    assert files_of(tmp_path / "updated") == files_of(tmp_path / "new")
-
-
-@pytest.mark.slow
-def test_ids_stay_over_releases_where_outlines_move_by_a_pixel(tmp_path):
-    rng = np.random.default_rng(0)
-    places = [
-        (r, r + rng.integers(5, 9), c, c + rng.integers(5, 9)) for r in range(3, 110, 12) for c in range(3, 110, 12)
-    ]
-    export_mask(tmp_path / "one" / "scene", blocks(*places), GRID, CRS, day(2020))
-    build(tmp_path / "one", tmp_path / "first")
-    moved = [
-        (
-            top + rng.integers(-1, 2),
-            bottom + rng.integers(-1, 2),
-            left + rng.integers(-1, 2),
-            right + rng.integers(-1, 2),
-        )
-        for top, bottom, left, right in places
-    ]
-    export_mask(tmp_path / "two" / "scene", blocks(*moved), GRID, CRS, day(2020))
-    build(tmp_path / "two", tmp_path / "second", previous=tmp_path / "first")
-    before, after = objects_of(tmp_path / "first", 2020), objects_of(tmp_path / "second", 2020)
-    assert len(before) == len(after) == len(places)
-    for old, new in zip(places, moved, strict=True):
-        assert holding(before, old) == holding(after, new)
-    build(tmp_path / "two", tmp_path / "third")
-    assert set(objects_of(tmp_path / "third", 2020)["object_id"]) != set(before["object_id"])
-
-
-@pytest.mark.slow
-def test_a_kill_leaves_the_dataset_before_whole(tmp_path):
-    results = world(tmp_path / "results")
-    build(results, tmp_path / "dataset")
-    before = files_of(tmp_path / "dataset")
-    export_mask(results / "later", blocks(GROWS[2]), GRID, CRS, day(2022))
-    code = "import os, sys, darts_dataset.dataset as b; b.write_links = lambda *_: os._exit(9); b.build(*sys.argv[1:])"
-    done = subprocess.run([sys.executable, "-c", code, results, tmp_path / "dataset"], check=False)
-    assert done.returncode == 9
-    assert files_of(tmp_path / "dataset") == before
-    build(results, tmp_path / "dataset")
-    assert check(tmp_path / "dataset").failures == ()
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["dataset", "results"]
 
 
 # Looks, evidence and merging, against rasters.
@@ -324,65 +221,6 @@ def test_two_zones_and_the_antimeridian_are_one_dataset(tmp_path):
     assert cut.area < 1e-4  # square degrees: it does not go around the globe
     ground = frame.loc[frame["lon"].abs() > 170, "area_m2"].iloc[0]
     assert ground == pytest.approx(400 * PIXEL**2, rel=2e-3)
-
-
-# What is left out, and what is refused.
-
-
-def test_damaged_and_incomplete_results_are_left_out_by_name(tmp_path):
-    results = world(tmp_path / "results")
-    damaged = results / "scene-2020" / "prediction_segments.parquet"
-    content = bytearray(damaged.read_bytes())
-    content[len(content) // 2] ^= 1
-    damaged.write_bytes(content)
-    (results / "half").mkdir()
-    (results / "half" / "manifest.json").write_text('{"files": {')
-    with pytest.warns(LeftOutWarning) as caught:
-        made = build(results, tmp_path / "dataset")
-    assert set(made.left_out) == {str(results / "scene-2020"), str(results / "half")}
-    said = sorted(str(each.message) for each in caught if each.category is LeftOutWarning)
-    assert "manifest.json cannot be read" in said[0]
-    assert "prediction_segments.parquet was changed" in said[1]
-    assert made.scenes == 2
-    assert not (made.path / "level2/year=2020").exists()
-
-
-def test_several_results_of_one_scene_need_a_choice(tmp_path):
-    for model in ("old", "new"):
-        mask = blocks(GROWS[0] if model == "old" else GROWS[1])
-        export_mask(tmp_path / model / "scene", mask, GRID, CRS, day(2020), model=model)
-    both = [tmp_path / "old", tmp_path / "new"]
-    with pytest.raises(DatasetError, match=r"several results of the scene scene.*prefer="):
-        build(both, tmp_path / "dataset")
-    build(both, tmp_path / "dataset", prefer="old")
-    assert objects_of(tmp_path / "dataset", 2020)["models"].tolist() == ["old"]
-    shutil.copytree(tmp_path / "old", tmp_path / "copy")
-    assert build([tmp_path / "old", tmp_path / "copy"], tmp_path / "dataset").detections == 1
-
-
-def test_objects_that_few_looks_have_can_be_dropped(tmp_path):
-    for number, mask in enumerate((blocks(GROWS[0], APPEARS), blocks(GROWS[0]), blocks(GROWS[0]))):
-        export_mask(tmp_path / "r" / f"scene-{number}", mask, GRID, CRS, day(2020, 200 + number))
-    assert build(tmp_path / "r", tmp_path / "all").objects == 2
-    assert build(tmp_path / "r", tmp_path / "some", keep_share=0.5).objects == 1
-    frame = objects_of(tmp_path / "all", 2020).set_index("n_hits")
-    assert frame.loc[1, "majority_area_m2"] == 0
-    assert frame.loc[1, "majority"].is_empty
-
-
-def test_what_cannot_be_is_refused(tmp_path):
-    results = world(tmp_path / "results")
-    with pytest.raises(ParameterError, match="keep_share is 2"):
-        build(results, tmp_path / "dataset", keep_share=2)
-    with pytest.raises(ParameterError, match="cell_km is 0"):
-        build(results, tmp_path / "dataset", cell_km=0)
-    with pytest.raises(DatasetError, match="no finished results"):
-        build(tmp_path / "nothing", tmp_path / "dataset")
-    with pytest.raises(DatasetError, match="holds something that is no dataset"):
-        build(results, results)
-    with pytest.raises(DatasetError, match="holds no dataset"):
-        build(results, tmp_path / "dataset", previous=tmp_path)
-    assert not (tmp_path / "dataset").exists()
 
 
 # Files.

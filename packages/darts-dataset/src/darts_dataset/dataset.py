@@ -109,7 +109,8 @@ def build(
     if not scenes:
         raise DatasetError(f"{', '.join(map(str, given))}: none of the results can be used.")
     looks = find_looks(scenes, extents)
-    with replaced_folder(target, DatasetError) as new, tempfile.TemporaryDirectory() as scratch:
+    # Beside the new dataset, so that the next build of the dataset removes what a kill leaves of both.
+    with replaced_folder(target, DatasetError) as new, tempfile.TemporaryDirectory(dir=new.parent) as scratch:
         work = _Work(new, Path(scratch), before, scenes, looks)
         work.write_level1()
         work.write_coverage()

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import shapely
 
 from darts_dataset.errors import DatasetError
 from darts_dataset.geometry import Geometries, to_lonlat
@@ -26,6 +27,7 @@ _MEANS = ("mean_slope", "mean_relative_elevation", "mean_ndvi")
 """Means of features, absent where a tile lacks the feature."""
 _FIRST_RELEASE = ("object_uid", "lon", "lat", "perimeter_m", "touches_edge")
 """Columns that results of release 0.1 lack."""
+_NEEDED = ("model_names", "min", "max", "mean", "median", "std", "area_m2", "npixel", "Region_ID")
 
 
 @dataclass(frozen=True)
@@ -91,7 +93,8 @@ def find_scenes(results: Iterable["str | os.PathLike[str]"], prefer: str | None 
     if not scenes and not left_out:
         places = ", ".join(map(str, given)) or "no folder"
         raise DatasetError(f"{places}: no finished results; expected folders of tiles, each with a {MANIFEST_FILE}.")
-    return Found([_chosen(scenes[tile], prefer) for tile in sorted(scenes)], left_out)
+    chosen = [_chosen(scenes[tile], prefer, left_out) for tile in sorted(scenes)]
+    return Found([scene for scene in chosen if scene is not None], left_out)
 
 
 def read_extent(scene: Scene) -> Geometries:
@@ -110,12 +113,12 @@ def read_extent(scene: Scene) -> Geometries:
 
 
 def check_detections(scene: Scene) -> None:
-    """Compare the objects of a scene with its manifest.
+    """Compare the objects of a scene with its manifest, and read them.
 
     Raises:
-        DatasetError: If the file differs from its manifest, or cannot be read.
+        DatasetError: If the file differs from its manifest, cannot be read, or lacks a column.
     """
-    _content(scene, scene.folder.segments(), "polygonized")
+    _read(scene, scene.folder.segments(), "polygonized", _NEEDED)
 
 
 def read_detections(scene: Scene, look: str) -> "gpd.GeoDataFrame":
@@ -134,7 +137,7 @@ def read_detections(scene: Scene, look: str) -> "gpd.GeoDataFrame":
     import geopandas as gpd
     import pandas as pd
 
-    found = _read(scene, scene.folder.segments(), "polygonized")
+    found = _read(scene, scene.folder.segments(), "polygonized", _NEEDED)
     if missing := [name for name in _FIRST_RELEASE if name not in found]:
         found = _completed(found, scene, missing)
     count = len(found)
@@ -175,17 +178,25 @@ def _read_scene(path: Path) -> Scene | None:
     )
 
 
-def _chosen(scenes: Sequence[Scene], prefer: str | None) -> Scene:
-    """Return which of the results of one scene counts."""
+def _chosen(scenes: Sequence[Scene], prefer: str | None, left_out: dict[str, str]) -> Scene | None:
+    """Return which of the results of one scene counts; None where one that may be meant is damaged, which is noted."""
     by_digest = {scene.digest: scene for scene in sorted(scenes, key=lambda scene: str(scene.folder.path))}
     if len(by_digest) == 1:  # Copies of one folder.
         return next(iter(by_digest.values()))
     if prefer == "newest":
         return max(by_digest.values(), key=lambda scene: (scene.created, scene.digest))
     if prefer is not None:
-        wanted = [scene for scene in by_digest.values() if prefer in _model_names(scene)]
+        wanted, damaged = [], {}
+        for scene in by_digest.values():
+            try:
+                wanted += [scene] if prefer in _model_names(scene) else []
+            except DatasetError as error:
+                damaged[str(scene.folder.path)] = str(error)
+        left_out |= damaged
         if len(wanted) == 1:
             return wanted[0]
+        if damaged:
+            return None
     paths = " and ".join(str(scene.folder.path) for scene in by_digest.values())
     raise DatasetError(
         f"There are several results of the scene {scenes[0].tile_id}: {paths}. Give one of them, or say which count: "
@@ -194,14 +205,23 @@ def _chosen(scenes: Sequence[Scene], prefer: str | None) -> Scene:
 
 
 def _model_names(scene: Scene) -> set[str]:
-    column = _read(scene, scene.folder.segments(), "polygonized")["model_names"]
+    column = _read(scene, scene.folder.segments(), "polygonized", ("model_names",))["model_names"]
     return {name.strip() for text in column.dropna().unique() for name in str(text).split(",")}
 
 
-def _read(scene: Scene, path: Path | None, band: str) -> "gpd.GeoDataFrame":
+def _read(scene: Scene, path: Path | None, band: str, columns: Sequence[str] = ()) -> "gpd.GeoDataFrame":
+    """Read a table of a scene, in which some columns are needed."""
     import geopandas as gpd
+    import pyarrow as pa
 
-    return gpd.read_parquet(io.BytesIO(_content(scene, path, band)))
+    content = _content(scene, path, band)
+    try:
+        found = gpd.read_parquet(io.BytesIO(content))
+    except (pa.ArrowException, shapely.GEOSException, OSError, ValueError, KeyError, TypeError) as error:
+        raise DatasetError(f"{path} is no whole GeoParquet file: {error}. Export the tile again.") from error
+    if missing := [name for name in columns if name not in found]:
+        raise DatasetError(f"{path} lacks the columns {', '.join(missing)}; export the tile again.")
+    return found
 
 
 def _content(scene: Scene, path: Path | None, band: str) -> bytes:
