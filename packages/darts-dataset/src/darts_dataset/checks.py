@@ -69,7 +69,7 @@ def info(folder: "str | os.PathLike[str]") -> dict[str, Any]:
 
     Returns:
         ``scenes``, ``looks``, ``detections``, ``objects``: numbers; ``years``: by year, ``objects``, ``area_km2``,
-        ``seen_km2`` and the number of links by relation.
+        ``seen_km2`` and the number of links by relation; ``season``: the months whose looks were merged, None for all.
 
     Raises:
         DatasetError: If the folder holds no dataset.
@@ -90,7 +90,7 @@ def info(folder: "str | os.PathLike[str]") -> dict[str, Any]:
             "links": {name: int(relations.get(name, 0)) for name in ("same", "merged", "split", "new", "gone")},
         }
     numbers = {name: about[name] for name in ("looks", "detections", "objects")}
-    return {"scenes": len(about["scenes"]), **numbers, "years": years}
+    return {"scenes": len(about["scenes"]), **numbers, "season": about.get("season"), "years": years}
 
 
 def _wrong_files(root: Path, memory: Memory) -> Iterator[str]:

@@ -18,7 +18,7 @@ from darts_dataset.level1 import FILE as DETECTIONS_FILE
 from darts_dataset.level1 import partition, write_detections
 from darts_dataset.level2 import FILE as OBJECTS_FILE
 from darts_dataset.level2 import History, write_links, write_objects
-from darts_dataset.looks import Look, find_looks
+from darts_dataset.looks import Look, checked_season, find_looks
 from darts_dataset.memory import FILE as MEMORY_FILE
 from darts_dataset.memory import Memory, digest_of, write_memory
 from darts_dataset.scenes import Scene, check_detections, find_scenes, read_extent
@@ -67,6 +67,7 @@ def build(
     cell_km: float = 50,
     *,
     prefer: str | None = None,
+    season: Iterable[int] | None = None,
 ) -> Built:
     """Make one dataset out of the results of many scenes.
 
@@ -83,13 +84,15 @@ def build(
         cell_km: Edge of the cells in which overlaps are searched: smaller ones need less memory. The dataset does not
             depend on it.
         prefer: "newest", or the name of a model: which results count where there are several of one scene.
+        season: Months of the year, 1 to 12 (UTC). Looks of other months are in level 1 only: objects, links and
+            coverage are those of the season of each year. None for the whole year.
 
     Returns:
         What was made. Scenes with damaged or incomplete results are left out, with a `LeftOutWarning`.
 
     Raises:
-        DatasetError: If there are no results, several of one scene and nothing says which counts, something else at
-            `out`, or no dataset at `previous`.
+        DatasetError: If there are no results, or none of the season, several of one scene and nothing says which
+            counts, something else at `out`, or no dataset at `previous`.
         ParameterError: If a number is out of its range.
         OSError: If a file cannot be written.
     """
@@ -97,6 +100,7 @@ def build(
         raise ParameterError(f"keep_share is {keep_share}; expected a share of the looks, from 0 to 1.")
     if not cell_km > 0:
         raise ParameterError(f"cell_km is {cell_km}; expected a length in kilometres above 0.")
+    months = checked_season(season)
     target = Path(out)
     before = _before(target)
     release = None if previous is None else Memory.read(Path(previous))
@@ -109,9 +113,12 @@ def build(
     if not scenes:
         raise DatasetError(f"{', '.join(map(str, given))}: none of the results can be used.")
     looks = find_looks(scenes, extents)
+    if months and not any(look.month in months for look in looks):
+        found_months = sorted({look.month for look in looks})
+        raise DatasetError(f"No look is of the season {months}; there are looks of the months {found_months}.")
     # Beside the new dataset, so that the next build of the dataset removes what a kill leaves of both.
     with replaced_folder(target, DatasetError) as new, tempfile.TemporaryDirectory(dir=new.parent) as scratch:
-        work = _Work(new, Path(scratch), before, scenes, looks)
+        work = _Work(new, Path(scratch), before, scenes, looks, months)
         work.write_level1()
         work.write_coverage()
         work.write_level2(release, keep_share, 1000 * cell_km)
@@ -122,14 +129,22 @@ class _Work:
     """A dataset that is being made."""
 
     def __init__(
-        self, new: Path, scratch: Path, before: Memory | None, scenes: Sequence[Scene], looks: Sequence[Look]
+        self,
+        new: Path,
+        scratch: Path,
+        before: Memory | None,
+        scenes: Sequence[Scene],
+        looks: Sequence[Look],
+        season: Sequence[int] | None,
     ) -> None:
         self._new, self._scratch, self._before = new, scratch, before
         self._scenes, self._looks = scenes, looks
         self._parts: dict[str, str] = {}
         self._years: dict[str, int] = {}
         self._reused: list[str] = []
-        self._all_years = sorted({look.year for look in looks})
+        self._season = season
+        self._merged = [look for look in looks if season is None or look.month in season]
+        self._all_years = sorted({look.year for look in self._merged})
 
     def write_level1(self) -> None:
         looks = {self._scenes[number].tile_id: look for look in self._looks for number in look.scenes}
@@ -188,6 +203,7 @@ class _Work:
             "detections": counts["level1/"],
             "objects": counts["level2/"],
             "keep_share": keep_share,
+            "season": self._season,
             "version": VERSION,
         }
         write_memory(self._new, self._parts, about)
@@ -204,7 +220,8 @@ class _Work:
         )
 
     def _looks_of(self, year: int) -> list[Look]:
-        return [look for look in self._looks if look.year == year]
+        """Return the looks of a year whose detections are merged."""
+        return [look for look in self._merged if look.year == year]
 
     def _former_links(self) -> "pd.DataFrame | None":
         """Return the links of the dataset before; None where there are none that are as they were written."""

@@ -114,7 +114,8 @@ def render_dictionary() -> str:
     lines += [
         "Thaw slumps mapped by DARTS. Geometries are in longitude and latitude (OGC:CRS84), cut at 180°; areas were",
         "computed on the equal-area planes EPSG:6931 (north) and EPSG:6932 (south); `source` and `year` are names of",
-        "folders (Hive partitions). `looks-north.tif` counts the looks per pixel of 100 m.",
+        "folders (Hive partitions). `looks-north.tif` counts the looks per pixel of 100 m. Where `season` in",
+        "`dataset.json` has months, only their looks were merged and counted; level 1 has those of all months.",
         "",
     ]
     for table, columns in COLUMNS.items():
