@@ -69,7 +69,7 @@ def test_ids_stay_over_releases_where_outlines_move_by_a_pixel(tmp_path):
 
 # Where a process is killed: while the detections, the looks, the objects, the links, the checksums are written.
 KILLED_IN = ("level1.write_table", "coverage.write_table", "level2.write_table", "dataset.write_links")
-KILLED_LATER = ("dataset.write_catalog", "dataset.write_memory")
+KILLED_LATER = ("dataset.write_copy", "dataset.write_catalog", "dataset.write_memory")
 
 
 @pytest.mark.parametrize(

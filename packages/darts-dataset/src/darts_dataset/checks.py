@@ -10,12 +10,11 @@ import numpy as np
 import pandas as pd
 import shapely
 
-from darts_dataset.dictionary import COLUMNS, DETECTIONS, LINKS, OBJECTS, SEEN
+from darts_dataset.dictionary import COLUMNS, DETECTIONS, LINKS, OBJECTS, SEEN, schema_of
 from darts_dataset.errors import DatasetError
 from darts_dataset.geometry import NORTH, SOUTH, to_plane
-from darts_dataset.level1 import schema_of
 from darts_dataset.memory import CHECKSUMS, Memory, file_digest
-from darts_dataset.tables import geometry_columns, read_attributes, read_geometries, read_links
+from darts_dataset.tables import geometry_columns, read_attributes, read_links, read_wkb
 
 _AREA_TOLERANCE = 1e-6
 
@@ -133,7 +132,8 @@ def _checked_table(root: Path, path: Path, table: str) -> Generator[str, None, p
     frame: pd.DataFrame = attributes.to_pandas()
     for column in geometry_columns(pq.read_schema(path)):
         first = 0
-        for geometries in read_geometries(path, column):
+        for wkb in read_wkb(path, column):
+            geometries = np.asarray(shapely.from_wkb(wkb.to_numpy(zero_copy_only=False)), object)
             bad = int((~shapely.is_valid(geometries)).sum())
             if bad:
                 yield f"{name}: {bad} geometries in {column} are not valid."

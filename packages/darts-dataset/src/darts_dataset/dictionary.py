@@ -1,6 +1,10 @@
 """What every column of every table means: the data dictionary that lies in a dataset, and that checks compare with."""
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 DETECTIONS, OBJECTS, LINKS, SEEN = "detections", "objects", "links", "seen"
 FILE = "DATA_DICTIONARY.md"
@@ -106,6 +110,23 @@ _PUBLISHED = """
 
 Level 1 keeps every detection of every scene, level 2 merges those of one year: do not add up areas of level 1.
 """
+
+
+def schema_of(table: str) -> "pa.Schema":
+    """Return types and names of a table's columns as the data dictionary has them."""
+    import pyarrow as pa
+
+    types = {
+        "string": pa.string(),
+        "double": pa.float64(),
+        "int64": pa.int64(),
+        "int32": pa.int32(),
+        "int16": pa.int16(),
+        "bool": pa.bool_(),
+        "timestamp[ms, tz=UTC]": pa.timestamp("ms", "UTC"),
+        "list<element: string>": pa.list_(pa.string()),
+    }
+    return pa.schema([(name, types[column.dtype]) for name, column in COLUMNS[table].items()])
 
 
 def render_dictionary() -> str:
