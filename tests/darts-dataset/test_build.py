@@ -216,6 +216,12 @@ def test_two_zones_and_the_antimeridian_are_one_dataset(tmp_path):
     frame = objects_of(made.path, 2020)
     assert len(frame) == 2
     assert frame["n_hits"].tolist() == frame["n_looks"].tolist() == [2, 2]
+    west, east = (gpd.read_parquet(tmp_path / "r" / name / "prediction_segments.parquet") for name in ("west", "east"))
+    both = shapely.union_all([west.geometry.iloc[0], east.to_crs(west.crs).geometry.iloc[0]])
+    assert both.area > 410 * PIXEL**2  # The grids of two zones are turned against one another.
+    ours = frame[frame["lon"].abs() < 170].iloc[0]
+    assert ours["area_m2"] == pytest.approx(both.area, rel=2e-3)
+    assert ours["area_max_m2"] == pytest.approx(400 * PIXEL**2, rel=2e-3)
     cut = frame[frame["lon"].abs() > 170].geometry.iloc[0]
     assert (cut.bounds[0], cut.bounds[2]) == (-180, 180)
     assert cut.area < 1e-4  # square degrees: it does not go around the globe
@@ -321,22 +327,46 @@ def test_frames_of_one_real_pass_are_one_look(shared_data, tmp_path):
     """Ten files of seven passes, two of which, by two satellites, are five minutes apart."""
     from darts_acquisition import find_planet_scenes, load_planet_masks, load_planet_scene
 
-    seen: list[np.ndarray] = []
+    seen: dict[str, tuple[np.ndarray, Affine]] = {}
     for scene in find_planet_scenes(shared_data / "planet_order"):
         tile = load_planet_scene(scene)
         quality = load_planet_masks(scene)["quality_data_mask"].to_numpy() > 0
-        seen.append(quality)
         box = tile.odc.geobox
         mask = np.zeros(box.shape, bool)
-        rows, columns = np.argwhere(quality).T if quality.any() else (np.empty(0, int), np.empty(0, int))
-        if len(rows):
-            middle = len(rows) // 2
-            mask[rows[middle] - 4 : rows[middle] + 4, columns[middle] - 4 : columns[middle] + 4] = True
+        if quality.any():
+            row, column = np.argwhere(quality)[np.count_nonzero(quality) // 2]
+            mask[row - 4 : row + 4, column - 4 : column + 4] = True
         time = datetime.fromisoformat(tile.attrs["time"])
-        export_mask(
-            tmp_path / "r" / tile.attrs["tile_id"], mask & quality, box.affine, str(box.crs), time, extent=quality
-        )
+        name, crs = tile.attrs["tile_id"], str(box.crs)
+        export_mask(tmp_path / "r" / name, mask & quality, box.affine, crs, time, extent=quality)
+        seen[name] = (quality, box.affine)
     made = build(tmp_path / "r", tmp_path / "dataset")
     assert made.scenes == 10
     assert made.looks == 6
     assert check(made.path).failures == ()
+
+    # Looks of each object by counting the pixels of each frame within it.
+    detections = gpd.read_parquet(made.path / "level1")
+    parts = made.path.glob("level2/*/objects.parquet")
+    objects = pd.concat([gpd.read_parquet(path) for path in parts], ignore_index=True)
+    looks = dict(zip(detections["tile_id"], detections["look"], strict=True))
+    assert set(looks) == {name for name, (quality, _) in seen.items() if quality.any()}
+    laid = objects.to_crs(crs)
+    for number, outline in enumerate(laid.geometry):
+        found = set()
+        for look in set(looks.values()):
+            frames = [seen[name] for name in looks if looks[name] == look]
+            inside = [shares_of(outline, *frame) for frame in frames]
+            hit = set(laid["detections"][number]) & set(detections.loc[detections["look"] == look, "object_uid"])
+            if sum(inside) >= 0.5 or hit:
+                found.add(look)
+        assert laid["n_looks"][number] == len(found)
+    assert laid["n_looks"].max() > 2
+
+
+def shares_of(outline: shapely.MultiPolygon, quality: np.ndarray, transform: Affine) -> float:
+    """Return the share of an outline's pixels of a frame that have quality."""
+    from rasterio.features import rasterize
+
+    burnt = rasterize([outline], quality.shape, transform=transform).astype(bool)
+    return float((burnt & quality).sum() * abs(transform.a * transform.e) / outline.area)

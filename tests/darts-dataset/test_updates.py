@@ -5,6 +5,7 @@ import json
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import geopandas as gpd
@@ -16,9 +17,32 @@ from darts_dataset import DatasetError, LeftOutWarning, build, check
 from darts_utils import ParameterError
 from support.lanes import mostly_slow
 from support.results import export_mask
-from support.slump_worlds import APPEARS, CRS, GRID, GROWS, blocks, day, files_of, holding, objects_of, world
+from support.slump_worlds import APPEARS, CRS, GRID, GROWS, HIDDEN, blocks, day, files_of, holding, objects_of, world
 
 # Updates.
+
+
+@pytest.mark.slow
+def test_an_update_with_a_release_before_equals_a_build_from_nothing(tmp_path):
+    """Scenes of 2020 are changed, added and taken away; the release has other outlines of 2018 to 2020."""
+    for year in (2018, 2019, 2020):
+        mask = blocks(GROWS[0], (52, 66, 12, 28), HIDDEN)
+        export_mask(tmp_path / "old" / f"{year}", mask, GRID, CRS, day(year))
+    release = build(tmp_path / "old", tmp_path / "release").path
+    results = world(tmp_path / "results")
+    build(results, tmp_path / "updated", previous=release)
+    changes = (
+        lambda: export_mask(results / "scene-2020", blocks(GROWS[1], APPEARS), GRID, CRS, day(2020)),
+        lambda: export_mask(results / "more", blocks(GROWS[2], HIDDEN), GRID, CRS, day(2020, 210)),
+        lambda: shutil.rmtree(results / "scene-2019"),
+    )
+    for number, change in enumerate(changes):
+        change()
+        build(results, tmp_path / "updated", previous=release)
+        build(results, tmp_path / f"new-{number}", previous=release)
+        assert files_of(tmp_path / "updated") == files_of(tmp_path / f"new-{number}")
+        assert check(tmp_path / "updated").failures == ()
+    assert holding(objects_of(tmp_path / "updated", 2021), HIDDEN) == holding(objects_of(release, 2018), HIDDEN)
 
 
 def test_an_update_equals_a_build_from_nothing_and_writes_what_changed(tmp_path):
@@ -93,6 +117,44 @@ def test_a_kill_leaves_the_dataset_before_whole(tmp_path, place):
     build(results, tmp_path / "dataset")
     assert check(tmp_path / "dataset").failures == ()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["dataset", "results"]
+
+
+@pytest.mark.slow
+def test_a_kill_at_any_time_leaves_the_dataset_before_or_the_new_one(tmp_path):
+    """Twelve kills over the time that a build takes, each of which the next one begins after."""
+    results = world(tmp_path / "results")
+    build(results, tmp_path / "dataset")
+    before = files_of(tmp_path / "dataset")
+    export_mask(results / "later", blocks(GROWS[2]), GRID, CRS, day(2022))
+    build(results, tmp_path / "after")
+    after = files_of(tmp_path / "after")
+    code = (
+        "import sys, scipy.sparse.csgraph, scipy.optimize, geopandas, pyogrio, rasterio.shutil, pystac, h3, pandas; "
+        "from darts_dataset import build; print('ready', flush=True); build(*sys.argv[1:]); print('done', flush=True)"
+    )
+    command = [sys.executable, "-c", code, results, tmp_path / "dataset"]
+
+    def seconds(limit: float | None) -> float:
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+            assert process.stdout is not None
+            process.stdout.readline()
+            start = time.perf_counter()
+            try:
+                process.wait(limit)
+            except subprocess.TimeoutExpired:
+                process.kill()
+            return time.perf_counter() - start
+
+    shutil.copytree(tmp_path / "dataset", tmp_path / "copy")
+    whole = seconds(None)
+    shutil.rmtree(tmp_path / "dataset")
+    (tmp_path / "copy").rename(tmp_path / "dataset")
+    for number in range(1, 13):
+        seconds(whole * number / 12)
+        assert files_of(tmp_path / "dataset") in (before, after)
+    build(results, tmp_path / "dataset")
+    assert files_of(tmp_path / "dataset") == after
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["after", "dataset", "results"]
 
 
 # What is left out, and what is refused.

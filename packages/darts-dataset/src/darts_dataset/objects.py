@@ -22,7 +22,7 @@ from darts_dataset.tables import Shapes, shapes_of
 if TYPE_CHECKING:
     import pyarrow as pa
 
-_AT_A_TIME = 20_000
+_AT_A_TIME = 10_000
 """Detections whose geometries are in memory together."""
 _PRECISION_M = 1e-3
 _SEEN_SHARE = 0.5

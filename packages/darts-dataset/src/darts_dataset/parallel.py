@@ -28,7 +28,7 @@ def in_order(make: Callable[[_Item], _Made], items: Iterable[_Item]) -> Iterator
     with ThreadPoolExecutor(workers, thread_name_prefix="darts-dataset") as pool:
         for item in items:
             ahead.append(pool.submit(make, item))
-            if len(ahead) > workers:
+            if len(ahead) >= workers:
                 yield ahead.popleft().result()
         while ahead:
             yield ahead.popleft().result()

@@ -32,7 +32,7 @@ class Shapes:
     bounds: NDArray[np.float64]
 
 
-_ROWS = 30_000
+_ROWS = 10_000
 """Rows that are in memory with their geometries, and that a row group holds."""
 _LEVEL = 16
 _SIDES = ("xmin", "ymin", "xmax", "ymax")
