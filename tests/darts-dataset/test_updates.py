@@ -256,6 +256,14 @@ def test_objects_that_few_looks_have_can_be_dropped(tmp_path):
     assert frame.loc[1, "majority"].is_empty
 
 
+def test_nothing_but_damaged_results_are_no_dataset(tmp_path):
+    folder = export_mask(tmp_path / "r" / "scene", blocks(GROWS[0]), GRID, CRS, day(2020))
+    (folder / "prediction_extent.parquet").unlink()
+    with pytest.raises(DatasetError, match="none of the results"), pytest.warns(LeftOutWarning, match="cannot be read"):
+        build(tmp_path / "r", tmp_path / "dataset")
+    assert [path.name for path in tmp_path.iterdir()] == ["r"]
+
+
 def test_what_cannot_be_is_refused(tmp_path):
     results = world(tmp_path / "results")
     with pytest.raises(ParameterError, match="keep_share is 2"):
