@@ -104,8 +104,9 @@ def test_the_collection_leads_to_every_part(built):
     assert all("://" not in link["href"] for link in json.loads((built.path / "collection.json").read_text())["links"])
 
 
-def test_looks_are_counted_per_pixel(tmp_path):
+def test_looks_are_counted_per_pixel(tmp_path, monkeypatch):
     rasterio = pytest.importorskip("rasterio")
+    monkeypatch.setattr("darts_dataset.coverage._BLOCK", 16)
     wide = Affine(100, 0, LEFT, 0, -100, TOP)
     for number in range(3):
         extent = np.ones((40, 40), bool)
