@@ -106,6 +106,7 @@ def test_the_collection_leads_to_every_part(built):
 
 def test_looks_are_counted_per_pixel(tmp_path, monkeypatch):
     rasterio = pytest.importorskip("rasterio")
+    cogeo = pytest.importorskip("rio_cogeo.cogeo")
     monkeypatch.setattr("darts_dataset.coverage._BLOCK", 16)
     wide = Affine(100, 0, LEFT, 0, -100, TOP)
     for number in range(3):
@@ -116,7 +117,9 @@ def test_looks_are_counted_per_pixel(tmp_path, monkeypatch):
             extent=extent,
         )
     made = build(tmp_path / "r", tmp_path / "dataset")
-    with rasterio.open(made.path / "coverage/year=2020/looks-north.tif") as file:
+    path = made.path / "coverage/year=2020/looks-north.tif"
+    assert cogeo.cog_validate(path, strict=True)[0]
+    with rasterio.open(path) as file:
         found, transform, crs = file.read(1), file.transform, file.crs
     rows, columns = np.indices(found.shape)
     x, y = transform * (columns + 0.5, rows + 0.5)

@@ -11,7 +11,10 @@ from pathlib import Path
 import geopandas as gpd
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+import shapely
 
 from darts_dataset import DatasetError, LeftOutWarning, build, check
 from darts_utils import ParameterError
@@ -218,6 +221,56 @@ def test_a_table_that_was_written_damaged_is_left_out(tmp_path, name, kind):
         made = build(results, tmp_path / "dataset")
     assert set(made.left_out) == {str(results / "scene-2020")}
     assert (made.scenes, made.detections) == (2, 10)
+
+
+OUTLINES = {"empty": (shapely.Polygon().wkb, "1 objects with an empty outline"), "cut": (b"\x01\x06", "no whole Geo")}
+
+
+@pytest.mark.parametrize("kind", OUTLINES)
+def test_an_outline_that_cannot_be_ends_a_build_and_is_named(tmp_path, kind):
+    """No export writes one; nothing is replaced."""
+    folder = export_mask(tmp_path / "r" / "scene", blocks(GROWS[0]), GRID, CRS, day(2020))
+    build(tmp_path / "r", tmp_path / "dataset")
+    before = files_of(tmp_path / "dataset")
+    outline, said = OUTLINES[kind]
+    path = folder / "prediction_segments.parquet"
+    table = pq.read_table(path)
+    place = table.column_names.index("geometry")
+    pq.write_table(table.set_column(place, table.schema.field(place), pa.array([outline], pa.binary())), path)
+    replaced(folder, path.name, path.read_bytes())
+    with pytest.raises(DatasetError, match=f"prediction_segments.parquet .*{said}"):
+        build(tmp_path / "r", tmp_path / "dataset")
+    assert files_of(tmp_path / "dataset") == before
+
+
+@pytest.mark.parametrize("simple", [True, False])
+def test_results_of_the_first_release_and_of_other_writers_are_read(tmp_path, simple):
+    """Without the columns that came later, with simple polygons, NaN for nothing, and other integers."""
+    folder = export_mask(tmp_path / "r" / "scene", blocks(GROWS[0], APPEARS), GRID, CRS, day(2020))
+    build(tmp_path / "r", tmp_path / "dataset")
+    path = folder / "prediction_segments.parquet"
+    frame = gpd.read_parquet(path)
+    expected = gpd.read_parquet(tmp_path / "dataset" / "level1").sort_values("Region_ID", ignore_index=True)
+    frame = frame.drop(columns=["object_uid", "lon", "lat", "perimeter_m", "touches_edge"])
+    frame["std"], frame["Region_ID"] = np.nan, frame["Region_ID"].astype("int64")
+    if simple:
+        frame.geometry = frame.geometry.map(lambda shape: shape.geoms[0])
+    frame.to_parquet(path)
+    replaced(folder, path.name, path.read_bytes())
+    made = build(tmp_path / "r", tmp_path / "old")
+    assert check(made.path).failures == ()
+    found = gpd.read_parquet(made.path / "level1").sort_values("Region_ID", ignore_index=True)
+    assert found.columns.tolist() == expected.columns.tolist()
+    assert found["std"].isna().all()
+    assert found["object_uid"].nunique() == len(found) == 2
+    assert sorted(found["perimeter_m"]) == [96, 120]  # On the grid.
+    assert found["touches_edge"].tolist() == [False, False]
+    points = gpd.GeoSeries(gpd.points_from_xy(found["lon"], found["lat"]), crs=found.crs)
+    assert points.within(found.geometry).all()
+    assert found.geometry.normalize().equals(expected.geometry.normalize())
+    assert pq.read_schema(made.path / "level1/source=PlanetScope/year=2020/detections.parquet") == pq.read_schema(
+        tmp_path / "dataset/level1/source=PlanetScope/year=2020/detections.parquet"
+    )
 
 
 def test_damaged_results_of_a_scene_end_no_choice(tmp_path):

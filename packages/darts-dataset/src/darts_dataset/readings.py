@@ -104,6 +104,8 @@ def read_detections(scene: "Scene", look: str) -> SceneDetections:
     path = scene.folder.segments()
     found, wkb, crs = _read(scene, path, "polygonized", _NEEDED)
     outlines = _outlines(wkb, path)
+    if nothing := int(shapely.is_empty(outlines).sum()):
+        raise DatasetError(f"{path} has {nothing} objects with an empty outline; export the tile again.")
     if len(outlines) and (shapely.get_type_id(outlines) != shapely.GeometryType.MULTIPOLYGON).any():
         outlines = multipolygons(outlines)
         wkb = pa.array(shapely.to_wkb(outlines), pa.binary())
