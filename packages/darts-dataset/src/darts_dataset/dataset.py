@@ -144,6 +144,10 @@ class _Work:
         self._new, self._scratch, self._before = new, scratch, before
         self._scenes, self._looks, self._season = scenes, looks, season
         self._merged = [look for look in looks if season is None or look.month in season]
+        self._names = {scenes[number].tile_id: look.name for look in looks for number in look.scenes}
+        self._links = self._former_links()
+        self._chain = ""
+        """Digest of all that the objects of the years so far were made from."""
         self._parts: dict[str, str] = {}
         self._years: dict[str, int] = {}
         self._reused: dict[str, str] = {}
@@ -154,7 +158,6 @@ class _Work:
         history = History(self._scratch, cell_m)
         if release is not None:
             history.read_previous(release.folder, min(look.year for look in self._merged))
-        self._links = self._former_links()
         self._chain = digest_of([keep_share, None if release is None else release.checksums])
         with ThreadPoolExecutor(1, thread_name_prefix="darts-dataset") as pool:
             copies: list[Future[None]] = []
@@ -168,9 +171,8 @@ class _Work:
     def _write_year(self, year: int, history: History, keep_share: float) -> Iterator[_Copy]:
         """Write what has changed of a year, and yield what is to be copied."""
         parts = self._scenes_of(year)
-        names = {self._scenes[number].tile_id: look.name for look in self._looks for number in look.scenes}
         made_from = {
-            part: [[scene.tile_id, scene.digest, names[scene.tile_id]] for scene in scenes]
+            part: [[scene.tile_id, scene.digest, self._names[scene.tile_id]] for scene in scenes]
             for part, scenes in parts.items()
         }
         stale = [part for part in parts if not self._reuse(part, made_from[part], year)]
@@ -181,7 +183,7 @@ class _Work:
         if not needed:
             return
         with scratch_folder(self._scratch.folder) as scratch:
-            found = read_year(scratch, needed, names)
+            found = read_year(scratch, needed, self._names)
             for part in stale:
                 rows, table = found.parts[part]
                 name = f"{part}/{DETECTIONS_FILE}"
@@ -197,9 +199,8 @@ class _Work:
         """Write the coverage of a year if that changed, and tell whether its objects do; if not, take them along."""
         year = looks[0].year
         coverage = f"coverage/year={year}"
-        if not self._reuse(
-            coverage, [[look.name, [self._scenes[number].digest for number in look.scenes]] for look in looks], year
-        ):
+        made_from = [[look.name, [self._scenes[number].digest for number in look.scenes]] for look in looks]
+        if not self._reuse(coverage, made_from, year):
             write_coverage(self._new, coverage, looks)
         self._chain = digest_of([self._chain, *(self._parts[part] for part in (*parts, coverage))])
         if self._reuse(objects, self._chain, year, possible=self._links is not None) and self._links is not None:
