@@ -104,6 +104,22 @@ def test_the_collection_leads_to_every_part(built):
     assert all("://" not in link["href"] for link in json.loads((built.path / "collection.json").read_text())["links"])
 
 
+def test_row_groups_hold_all_rows_and_the_bounds_are_those_of_all(built, tmp_path, monkeypatch):
+    monkeypatch.setattr("darts_dataset.tables._ROWS", 2)
+    build(built.path.parent / "results", tmp_path / "dataset")
+    assert check(tmp_path / "dataset").failures == ()
+    for name in ("level1/source=PlanetScope/year=2019/detections", "level2/year=2019/objects"):
+        path = tmp_path / "dataset" / f"{name}.parquet"
+        table, whole = gpd.read_parquet(path), gpd.read_parquet(built.path / f"{name}.parquet")
+        assert pq.ParquetFile(path).num_row_groups == 3
+        assert table.drop(columns=["year", "source"], errors="ignore").equals(
+            whole.drop(columns=["year", "source"], errors="ignore")
+        )
+        written = json.loads(pq.read_schema(path).metadata[b"geo"])["columns"]["geometry"]["bbox"]
+        assert written == table.total_bounds.tolist()
+        assert len(gpd.read_file(tmp_path / "dataset" / "geopackage" / f"{name}.gpkg")) == 5
+
+
 def test_looks_are_counted_per_pixel(tmp_path, monkeypatch):
     rasterio = pytest.importorskip("rasterio")
     cogeo = pytest.importorskip("rio_cogeo.cogeo")

@@ -15,14 +15,45 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import shapely
+from affine import Affine
 
 from darts_dataset import DatasetError, LeftOutWarning, build, check
 from darts_utils import ParameterError
 from support.lanes import mostly_slow
 from support.results import export_mask
-from support.slump_worlds import APPEARS, CRS, GRID, GROWS, HIDDEN, blocks, day, files_of, holding, objects_of, world
+from support.slump_worlds import (
+    APPEARS,
+    CRS,
+    GRID,
+    GROWS,
+    HIDDEN,
+    PIXEL,
+    blocks,
+    day,
+    files_of,
+    holding,
+    objects_of,
+    world,
+)
 
 # Updates.
+
+
+def test_an_update_across_the_antimeridian_equals_a_build_from_nothing(tmp_path):
+    """A slump that is cut at 180° is known from a year that stays as it is, and from a release before."""
+    x, y = gpd.GeoSeries([shapely.Point(180, 68)], crs="EPSG:4326").to_crs("EPSG:32601").iloc[0].coords[0]
+    grid = Affine(PIXEL, 0, x - 50 * PIXEL, 0, -PIXEL, y + 50 * PIXEL)
+    for year in (2019, 2020):
+        export_mask(tmp_path / "r" / f"{year}", blocks((40, 60, 40, 60)), grid, "EPSG:32601", day(year))
+        build(tmp_path / "r", tmp_path / "updated")
+    build(tmp_path / "r", tmp_path / "new")
+    assert files_of(tmp_path / "updated") == files_of(tmp_path / "new")
+    first, second = (objects_of(tmp_path / "new", year) for year in (2019, 2020))
+    assert first.total_bounds[[0, 2]].tolist() == [-180, 180]
+    assert first["object_id"].tolist() == second["object_id"].tolist()
+    release = build(tmp_path / "r" / "2019", tmp_path / "release").path
+    build(tmp_path / "r" / "2020", tmp_path / "later", previous=release)
+    assert objects_of(tmp_path / "later", 2020)["object_id"].tolist() == first["object_id"].tolist()
 
 
 @pytest.mark.slow
