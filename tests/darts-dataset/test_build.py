@@ -1,10 +1,6 @@
 """Datasets of made-up worlds, whose truth is known, against brute force and rasters."""
 
-import json
-import shutil
-import subprocess
-import sys
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 
 import geopandas as gpd
@@ -15,77 +11,32 @@ import shapely
 from affine import Affine
 from scipy.ndimage import label
 
-from darts_dataset import DatasetError, LeftOutWarning, build, check, info
-from darts_utils import ParameterError
+from darts_dataset import build, check, info
 from support.lanes import mostly_slow
 from support.results import export_mask
-
-CRS = "EPSG:32608"
-LEFT, TOP, PIXEL = 500_000, 7_600_000, 3
-GRID = Affine(PIXEL, 0, LEFT, 0, -PIXEL, TOP)
-SIZE = 120
-
-
-def day(year: int, number: int = 200, minutes: float = 0) -> datetime:
-    return datetime(year, 1, 1, 12, tzinfo=UTC) + timedelta(days=number, minutes=minutes)
-
-
-def blocks(*slices: tuple[int, int, int, int]) -> np.ndarray:
-    mask = np.zeros((SIZE, SIZE), bool)
-    for top, bottom, left, right in slices:
-        mask[top:bottom, left:right] = True
-    return mask
-
-
-def files_of(folder: Path) -> dict[str, bytes]:
-    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-
-
-def objects_of(folder: Path, year: int) -> gpd.GeoDataFrame:
-    return gpd.read_parquet(folder / f"level2/year={year}/objects.parquet")
+from support.slump_worlds import (
+    APPEARS,
+    CRS,
+    GRID,
+    GROWS,
+    HIDDEN,
+    LEFT,
+    PARTS,
+    PIXEL,
+    SIZE,
+    VANISHES,
+    blocks,
+    day,
+    files_of,
+    holding,
+    objects_of,
+)
 
 
 def links_of(folder: Path) -> set[tuple]:
     frame = pd.read_parquet(folder / "links.parquet").astype(object)
     rows = frame[["year_from", "year_to", "object_id_from", "object_id_to", "relation"]]
     return {tuple(None if pd.isna(each) else each for each in row) for row in rows.itertuples(index=False)}
-
-
-# What becomes of objects over three years.
-
-GROWS = (10, 20, 10, 20), (8, 24, 8, 24), (6, 26, 6, 26)
-PARTS = ((50, 58, 10, 30), (60, 68, 10, 30)), ((50, 68, 10, 30),), ((50, 56, 10, 30), (62, 68, 10, 30))
-VANISHES = (90, 98, 20, 28)
-APPEARS = (90, 98, 60, 68)
-HIDDEN = (20, 28, 90, 98)
-
-
-def world(folder: Path) -> Path:
-    """Three years: one grows, two merge and split again, one vanishes, one appears, one is not seen in the second."""
-    unseen = blocks((0, 60, 80, 120))
-    masks = (
-        blocks(GROWS[0], *PARTS[0], VANISHES, HIDDEN),
-        blocks(GROWS[1], *PARTS[1], APPEARS),
-        blocks(GROWS[2], *PARTS[2], APPEARS, HIDDEN),
-    )
-    for number, mask in enumerate(masks):
-        extent = ~unseen if number == 1 else None
-        export_mask(folder / f"scene-{2019 + number}", mask, GRID, CRS, day(2019 + number), extent=extent)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def built(tmp_path_factory):
-    root = tmp_path_factory.mktemp("world")
-    return build(world(root / "results"), root / "dataset")
-
-
-def holding(frame: gpd.GeoDataFrame, place: tuple[int, int, int, int]) -> str:
-    """Return the id of the object that holds the middle of a block."""
-    x, y = GRID * ((place[2] + place[3]) / 2, (place[0] + place[1]) / 2)
-    point = gpd.GeoSeries([shapely.Point(x, y)], crs=CRS).to_crs(frame.crs).iloc[0]
-    (found,) = frame.loc[frame.intersects(point), "object_id"]
-    return found
 
 
 def test_ids_and_links_are_what_happened(built):
@@ -128,90 +79,6 @@ def test_the_same_bytes_in_any_order_and_for_any_cells(built, tmp_path):
     scenes = sorted((built.path.parent / "results").iterdir(), reverse=True)
     build(scenes, tmp_path / "dataset", cell_km=0.05)
     assert files_of(tmp_path / "dataset") == files_of(built.path)
-
-
-@pytest.mark.slow
-def test_one_byte_that_changes_is_found(built, tmp_path):
-    for name in files_of(built.path):
-        copy = tmp_path / "copy"
-        shutil.copytree(built.path, copy)
-        content = bytearray((copy / name).read_bytes())
-        content[len(content) // 2] ^= 1
-        (copy / name).write_bytes(content)
-        try:
-            assert any(name in failure for failure in check(copy).failures) or name == "checksums.sha256"
-        except DatasetError:
-            assert name in ("checksums.sha256", "dataset.json")
-        shutil.rmtree(copy)
-
-
-def test_nothing_names_the_machine(built):
-    for name, content in files_of(built.path).items():
-        assert str(built.path.parent).encode() not in content, name
-
-
-# Updates.
-
-
-def test_an_update_equals_a_build_from_nothing_and_writes_what_changed(tmp_path):
-    results = world(tmp_path / "results")
-    build(results, tmp_path / "updated")
-    assert build(results, tmp_path / "updated").written == ()
-    export_mask(results / "scene-2020", blocks(GROWS[1], APPEARS), GRID, CRS, day(2020))
-    export_mask(results / "later", blocks(GROWS[2]), GRID, CRS, day(2022))
-    update = build(results, tmp_path / "updated")
-    assert "level1/source=PlanetScope/year=2019" in update.reused
-    assert "level2/year=2019" in update.reused
-    assert "level2/year=2021" in update.written  # What was known before has changed.
-    build(results, tmp_path / "new")
-    assert files_of(tmp_path / "updated") == files_of(tmp_path / "new")
-    links = tmp_path / "updated" / "links.parquet"
-    read = pd.read_parquet(links)
-    read.iloc[1:].to_parquet(links)  # A damaged file of the dataset before is not believed.
-    build(results, tmp_path / "updated")
-    assert files_of(tmp_path / "updated") == files_of(tmp_path / "new")
-
-
-@pytest.mark.slow
-def test_ids_stay_over_releases_where_outlines_move_by_a_pixel(tmp_path):
-    rng = np.random.default_rng(0)
-    places = [
-        (r, r + rng.integers(5, 9), c, c + rng.integers(5, 9)) for r in range(3, 110, 12) for c in range(3, 110, 12)
-    ]
-    export_mask(tmp_path / "one" / "scene", blocks(*places), GRID, CRS, day(2020))
-    build(tmp_path / "one", tmp_path / "first")
-    moved = [
-        (
-            top + rng.integers(-1, 2),
-            bottom + rng.integers(-1, 2),
-            left + rng.integers(-1, 2),
-            right + rng.integers(-1, 2),
-        )
-        for top, bottom, left, right in places
-    ]
-    export_mask(tmp_path / "two" / "scene", blocks(*moved), GRID, CRS, day(2020))
-    build(tmp_path / "two", tmp_path / "second", previous=tmp_path / "first")
-    before, after = objects_of(tmp_path / "first", 2020), objects_of(tmp_path / "second", 2020)
-    assert len(before) == len(after) == len(places)
-    for old, new in zip(places, moved, strict=True):
-        assert holding(before, old) == holding(after, new)
-    build(tmp_path / "two", tmp_path / "third")
-    assert set(objects_of(tmp_path / "third", 2020)["object_id"]) != set(before["object_id"])
-
-
-@pytest.mark.slow
-def test_a_kill_leaves_the_dataset_before_whole(tmp_path):
-    results = world(tmp_path / "results")
-    build(results, tmp_path / "dataset")
-    before = files_of(tmp_path / "dataset")
-    export_mask(results / "later", blocks(GROWS[2]), GRID, CRS, day(2022))
-    code = "import os, sys, darts_dataset.dataset as b; b.write_links = lambda *_: os._exit(9); b.build(*sys.argv[1:])"
-    done = subprocess.run([sys.executable, "-c", code, results, tmp_path / "dataset"], check=False)
-    assert done.returncode == 9
-    assert files_of(tmp_path / "dataset") == before
-    build(results, tmp_path / "dataset")
-    assert check(tmp_path / "dataset").failures == ()
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["dataset", "results"]
 
 
 # Looks, evidence and merging, against rasters.
@@ -294,7 +161,7 @@ def test_outlines_merge_to_the_same_as_pixels(tmp_path, monkeypatch):
             mask[top : top + rng.integers(3, 12), left : left + rng.integers(3, 12)] = True
         export_mask(tmp_path / "r" / f"scene-{number}", mask, GRID, CRS, day(2020, 200 + number))
     build(tmp_path / "r", tmp_path / "pixels")
-    monkeypatch.setattr("darts_dataset.level2.outline_runs", lambda *_: None)
+    monkeypatch.setattr("darts_dataset.readings.outline_runs", lambda *_: None)
     build(tmp_path / "r", tmp_path / "outlines")
     pixels, others = (objects_of(tmp_path / name, 2020).sort_values("area_m2") for name in ("pixels", "outlines"))
     for name in ("n_hits", "n_looks", "n_detections"):
@@ -319,6 +186,12 @@ def test_two_zones_and_the_antimeridian_are_one_dataset(tmp_path):
     frame = objects_of(made.path, 2020)
     assert len(frame) == 2
     assert frame["n_hits"].tolist() == frame["n_looks"].tolist() == [2, 2]
+    west, east = (gpd.read_parquet(tmp_path / "r" / name / "prediction_segments.parquet") for name in ("west", "east"))
+    both = shapely.union_all([west.geometry.iloc[0], east.to_crs(west.crs).geometry.iloc[0]])
+    assert both.area > 410 * PIXEL**2  # The grids of two zones are turned against one another.
+    ours = frame[frame["lon"].abs() < 170].iloc[0]
+    assert ours["area_m2"] == pytest.approx(both.area, rel=2e-3)
+    assert ours["area_max_m2"] == pytest.approx(400 * PIXEL**2, rel=2e-3)
     cut = frame[frame["lon"].abs() > 170].geometry.iloc[0]
     assert (cut.bounds[0], cut.bounds[2]) == (-180, 180)
     assert cut.area < 1e-4  # square degrees: it does not go around the globe
@@ -326,120 +199,24 @@ def test_two_zones_and_the_antimeridian_are_one_dataset(tmp_path):
     assert ground == pytest.approx(400 * PIXEL**2, rel=2e-3)
 
 
-# What is left out, and what is refused.
-
-
-def test_damaged_and_incomplete_results_are_left_out_by_name(tmp_path):
-    results = world(tmp_path / "results")
-    damaged = results / "scene-2020" / "prediction_segments.parquet"
-    content = bytearray(damaged.read_bytes())
-    content[len(content) // 2] ^= 1
-    damaged.write_bytes(content)
-    (results / "half").mkdir()
-    (results / "half" / "manifest.json").write_text('{"files": {')
-    with pytest.warns(LeftOutWarning) as caught:
-        made = build(results, tmp_path / "dataset")
-    assert set(made.left_out) == {str(results / "scene-2020"), str(results / "half")}
-    said = sorted(str(each.message) for each in caught if each.category is LeftOutWarning)
-    assert "manifest.json cannot be read" in said[0]
-    assert "prediction_segments.parquet was changed" in said[1]
-    assert made.scenes == 2
-    assert not (made.path / "level2/year=2020").exists()
-
-
-def test_several_results_of_one_scene_need_a_choice(tmp_path):
-    for model in ("old", "new"):
-        mask = blocks(GROWS[0] if model == "old" else GROWS[1])
-        export_mask(tmp_path / model / "scene", mask, GRID, CRS, day(2020), model=model)
-    both = [tmp_path / "old", tmp_path / "new"]
-    with pytest.raises(DatasetError, match=r"several results of the scene scene.*prefer="):
-        build(both, tmp_path / "dataset")
-    build(both, tmp_path / "dataset", prefer="old")
-    assert objects_of(tmp_path / "dataset", 2020)["models"].tolist() == ["old"]
-    shutil.copytree(tmp_path / "old", tmp_path / "copy")
-    assert build([tmp_path / "old", tmp_path / "copy"], tmp_path / "dataset").detections == 1
-
-
-def test_objects_that_few_looks_have_can_be_dropped(tmp_path):
-    for number, mask in enumerate((blocks(GROWS[0], APPEARS), blocks(GROWS[0]), blocks(GROWS[0]))):
-        export_mask(tmp_path / "r" / f"scene-{number}", mask, GRID, CRS, day(2020, 200 + number))
-    assert build(tmp_path / "r", tmp_path / "all").objects == 2
-    assert build(tmp_path / "r", tmp_path / "some", keep_share=0.5).objects == 1
-    frame = objects_of(tmp_path / "all", 2020).set_index("n_hits")
-    assert frame.loc[1, "majority_area_m2"] == 0
-    assert frame.loc[1, "majority"].is_empty
-
-
-def test_what_cannot_be_is_refused(tmp_path):
-    results = world(tmp_path / "results")
-    with pytest.raises(ParameterError, match="keep_share is 2"):
-        build(results, tmp_path / "dataset", keep_share=2)
-    with pytest.raises(ParameterError, match="cell_km is 0"):
-        build(results, tmp_path / "dataset", cell_km=0)
-    with pytest.raises(DatasetError, match="no finished results"):
-        build(tmp_path / "nothing", tmp_path / "dataset")
-    with pytest.raises(DatasetError, match="holds something that is no dataset"):
-        build(results, results)
-    with pytest.raises(DatasetError, match="holds no dataset"):
-        build(results, tmp_path / "dataset", previous=tmp_path)
-    assert not (tmp_path / "dataset").exists()
-
-
-# Files.
-
-
-def test_columns_are_those_of_the_dictionary_for_others_too(built):
-    duckdb = pytest.importorskip("duckdb")
-    path = built.path / "level2" / "*" / "*.parquet"
-    rows = duckdb.sql(
-        f"SELECT year, count(*) FROM read_parquet('{path}', hive_partitioning=true) GROUP BY 1 ORDER BY 1"
-    )
-    assert rows.fetchall() == [(2019, 5), (2020, 3), (2021, 5)]
-    frame = gpd.read_parquet(built.path / "level1")
-    assert len(frame) == 13
-    assert set(frame["year"].astype(int)) == {2019, 2020, 2021}
-    copy = gpd.read_file(built.path / "geopackage/level2/year=2019/objects.gpkg")
-    assert (copy["year"] == 2019).all()
-    text = (built.path / "DATA_DICTIONARY.md").read_text()
-    for name in {*frame.columns, *objects_of(built.path, 2019).columns}:
-        assert f"`{name}`" in text or f"`{name}=" in text or f"/{name}=" in text, name
-
-
-def test_the_collection_leads_to_every_part(built):
-    pystac = pytest.importorskip("pystac")
-    collection = pystac.Collection.from_file(str(built.path / "collection.json"))
-    items = list(collection.get_items())
-    assert len(items) == 9
-    for item in items:
-        for asset in item.assets.values():
-            assert Path(asset.get_absolute_href()).is_file()
-    assert all("://" not in link["href"] for link in json.loads((built.path / "collection.json").read_text())["links"])
-
-
-def test_looks_are_counted_per_pixel(tmp_path):
-    rasterio = pytest.importorskip("rasterio")
-    wide = Affine(100, 0, LEFT, 0, -100, TOP)
-    for number in range(3):
-        extent = np.ones((40, 40), bool)
-        extent[:, 10 * number :] = number == 0
-        export_mask(
-            *(tmp_path / "r" / f"scene-{number}", np.zeros((40, 40), bool), wide, CRS, day(2020, 200 + number)),
-            extent=extent,
-        )
+def test_both_hemispheres_are_one_dataset(tmp_path):
+    """A slump in the north and one in the south, of which the southern one vanishes while others are looked at."""
+    here = blocks((40, 60, 40, 60))
+    there = Affine(PIXEL, 0, LEFT, 0, -PIXEL, 4_400_000)
+    for year in (2020, 2021):
+        export_mask(tmp_path / "r" / f"north-{year}", here, GRID, CRS, day(year))
+        export_mask(tmp_path / "r" / f"south-{year}", here & (year == 2020), there, "EPSG:32719", day(year))
     made = build(tmp_path / "r", tmp_path / "dataset")
-    with rasterio.open(made.path / "coverage/year=2020/looks-north.tif") as file:
-        found, transform, crs = file.read(1), file.transform, file.crs
-    rows, columns = np.indices(found.shape)
-    x, y = transform * (columns + 0.5, rows + 0.5)
-    centres = gpd.GeoSeries(gpd.points_from_xy(x.ravel(), y.ravel()), crs=crs).to_crs(CRS)
-    column, row = ~wide * (centres.x.to_numpy(), centres.y.to_numpy())
-    inside = (column > 0) & (column < 40) & (row > 0) & (row < 40)
-    expected = np.where(inside, 1 + (column < 10).astype(int) + (column < 20), 0).reshape(found.shape)
-    near = (np.abs(column[:, None] - [0, 10, 20, 40]).min(axis=1) < 1e-6) | (
-        np.abs(row[:, None] - [0, 40]).min(axis=1) < 1e-6
-    )
-    np.testing.assert_array_equal(found[~near.reshape(found.shape)], expected[~near.reshape(found.shape)])
-    assert set(np.unique(found)) == {0, 1, 2, 3}
+    assert check(made.path).failures == ()
+    first, second = (objects_of(made.path, year) for year in (2020, 2021))
+    assert first["area_m2"].tolist() == pytest.approx([400 * PIXEL**2] * 2, rel=2e-3)
+    assert sorted(np.sign(first["lat"])) == [-1, 1]
+    assert second["object_id"].tolist() == first.loc[first["lat"] > 0, "object_id"].tolist()
+    south = first.loc[first["lat"] < 0, "object_id"].item()
+    assert (2020, 2021, south, None, "gone") in links_of(made.path)
+    assert sorted(path.name for path in made.path.glob("coverage/year=2021/*")) == [
+        *("looks-north.tif", "looks-south.tif", "seen.parquet"),
+    ]
 
 
 # Real outlines and real passes.
@@ -483,22 +260,46 @@ def test_frames_of_one_real_pass_are_one_look(shared_data, tmp_path):
     """Ten files of seven passes, two of which, by two satellites, are five minutes apart."""
     from darts_acquisition import find_planet_scenes, load_planet_masks, load_planet_scene
 
-    seen: list[np.ndarray] = []
+    seen: dict[str, tuple[np.ndarray, Affine]] = {}
     for scene in find_planet_scenes(shared_data / "planet_order"):
         tile = load_planet_scene(scene)
         quality = load_planet_masks(scene)["quality_data_mask"].to_numpy() > 0
-        seen.append(quality)
         box = tile.odc.geobox
         mask = np.zeros(box.shape, bool)
-        rows, columns = np.argwhere(quality).T if quality.any() else (np.empty(0, int), np.empty(0, int))
-        if len(rows):
-            middle = len(rows) // 2
-            mask[rows[middle] - 4 : rows[middle] + 4, columns[middle] - 4 : columns[middle] + 4] = True
+        if quality.any():
+            row, column = np.argwhere(quality)[np.count_nonzero(quality) // 2]
+            mask[row - 4 : row + 4, column - 4 : column + 4] = True
         time = datetime.fromisoformat(tile.attrs["time"])
-        export_mask(
-            tmp_path / "r" / tile.attrs["tile_id"], mask & quality, box.affine, str(box.crs), time, extent=quality
-        )
+        name, crs = tile.attrs["tile_id"], str(box.crs)
+        export_mask(tmp_path / "r" / name, mask & quality, box.affine, crs, time, extent=quality)
+        seen[name] = (quality, box.affine)
     made = build(tmp_path / "r", tmp_path / "dataset")
     assert made.scenes == 10
     assert made.looks == 6
     assert check(made.path).failures == ()
+
+    # Looks of each object by counting the pixels of each frame within it.
+    detections = gpd.read_parquet(made.path / "level1")
+    parts = made.path.glob("level2/*/objects.parquet")
+    objects = pd.concat([gpd.read_parquet(path) for path in parts], ignore_index=True)
+    looks = dict(zip(detections["tile_id"], detections["look"], strict=True))
+    assert set(looks) == {name for name, (quality, _) in seen.items() if quality.any()}
+    laid = objects.to_crs(crs)
+    for number, outline in enumerate(laid.geometry):
+        found = set()
+        for look in set(looks.values()):
+            frames = [seen[name] for name in looks if looks[name] == look]
+            inside = [shares_of(outline, *frame) for frame in frames]
+            hit = set(laid["detections"][number]) & set(detections.loc[detections["look"] == look, "object_uid"])
+            if sum(inside) >= 0.5 or hit:
+                found.add(look)
+        assert laid["n_looks"][number] == len(found)
+    assert laid["n_looks"].max() > 2
+
+
+def shares_of(outline: shapely.MultiPolygon, quality: np.ndarray, transform: Affine) -> float:
+    """Return the share of an outline's pixels of a frame that have quality."""
+    from rasterio.features import rasterize
+
+    burnt = rasterize([outline], quality.shape, transform=transform).astype(bool)
+    return float((burnt & quality).sum() * abs(transform.a * transform.e) / outline.area)

@@ -14,6 +14,7 @@ import rasterio
 
 from darts.report import write_report
 from darts.run import run
+from darts_dataset import build, check
 from darts_export import verify_export
 from support import standin
 
@@ -53,7 +54,9 @@ def seen(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]
     write_report(records.folder)
     results = Path(shutil.move(home / "results", tmp_path_factory.mktemp("moved") / "results"))
     shutil.rmtree(home)
-    files = sorted(str(path) for path in results.glob("tile-*/*") if path.suffix in (".tif", ".gpkg"))
+    build(results, results.parent / "dataset")
+    places = [*results.glob("tile-*/*"), *results.parent.glob("dataset/**/*")]
+    files = sorted(str(path) for path in places if path.suffix in (".tif", ".gpkg"))
     command = [python, str(PROGRAM), str(results / "report" / "darts.qgs"), str(results.parent / "map.png"), *files]
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=_environment(), timeout=300)
     assert done.returncode == 0, done.stderr
@@ -85,8 +88,9 @@ def test_each_file_opens_in_its_style(seen: tuple[Path, dict[str, Any]]) -> None
         "prediction_extent.gpkg": "QgsSingleSymbolRenderer",
     }
     nodata = {"probabilities.tif": 255, "binarized.tif": 255, "optical.tif": 0, "preview.tif": None}
-    assert len(said["files"]) == 2 * len(renderers)
-    for file, about in said["files"].items():
+    files = {file: about for file, about in said["files"].items() if Path(file).parent.name.startswith("tile-")}
+    assert len(files) == 2 * len(renderers)
+    for file, about in files.items():
         name = Path(file).name
         assert about["valid"]
         assert about["crs"] == "EPSG:32608"
@@ -97,6 +101,25 @@ def test_each_file_opens_in_its_style(seen: tuple[Path, dict[str, Any]]) -> None
             frame = gpd.read_parquet(Path(file).with_suffix(".parquet"))
             assert about["count"] == len(frame)
             assert about["display"] == ("object_uid" if "segments" in name else "tile_id")
+
+
+def test_a_dataset_opens_in_its_style(seen: tuple[Path, dict[str, Any]]) -> None:
+    results, said = seen
+    dataset = results.parent / "dataset"
+    files = {path: about for file, about in said["files"].items() if (path := Path(file)).is_relative_to(dataset)}
+    assert sorted(path.name for path in files) == ["detections.gpkg", "looks-north.tif", "objects.gpkg", "seen.gpkg"]
+    for path, about in files.items():
+        green, pixels = about["green"]
+        assert about["valid"]
+        assert green < pixels
+        if path.suffix == ".tif":
+            assert about["crs"] == "EPSG:6931"
+            continue
+        table = dataset / path.relative_to(dataset / "geopackage").with_suffix(".parquet")
+        assert about["count"] == len(gpd.read_parquet(table))
+        assert about["crs"] in ("OGC:CRS84", "EPSG:4326")
+        assert about["renderer"] == "QgsSingleSymbolRenderer"
+    assert check(dataset).failures == ()
 
 
 def test_nothing_is_drawn_where_nothing_is(seen: tuple[Path, dict[str, Any]]) -> None:

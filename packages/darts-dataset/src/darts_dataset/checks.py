@@ -10,12 +10,10 @@ import numpy as np
 import pandas as pd
 import shapely
 
-from darts_dataset.dictionary import COLUMNS, DETECTIONS, LINKS, OBJECTS, SEEN
-from darts_dataset.errors import DatasetError
+from darts_dataset.dictionary import COLUMNS, DETECTIONS, LINKS, OBJECTS, SEEN, schema_of
 from darts_dataset.geometry import NORTH, SOUTH, to_plane
-from darts_dataset.level1 import schema_of
 from darts_dataset.memory import CHECKSUMS, Memory, file_digest
-from darts_dataset.tables import geometry_columns, read_attributes, read_geometries, read_links
+from darts_dataset.tables import geometry_columns, read_attributes, read_links, read_wkb
 
 _AREA_TOLERANCE = 1e-6
 
@@ -69,7 +67,7 @@ def info(folder: "str | os.PathLike[str]") -> dict[str, Any]:
 
     Returns:
         ``scenes``, ``looks``, ``detections``, ``objects``: numbers; ``years``: by year, ``objects``, ``area_km2``,
-        ``seen_km2`` and the number of links by relation.
+        ``seen_km2`` and the number of links by relation; ``season``: the months whose looks were merged, None for all.
 
     Raises:
         DatasetError: If the folder holds no dataset.
@@ -90,7 +88,7 @@ def info(folder: "str | os.PathLike[str]") -> dict[str, Any]:
             "links": {name: int(relations.get(name, 0)) for name in ("same", "merged", "split", "new", "gone")},
         }
     numbers = {name: about[name] for name in ("looks", "detections", "objects")}
-    return {"scenes": len(about["scenes"]), **numbers, "years": years}
+    return {"scenes": len(about["scenes"]), **numbers, "season": about.get("season"), "years": years}
 
 
 def _wrong_files(root: Path, memory: Memory) -> Iterator[str]:
@@ -106,10 +104,14 @@ def _wrong_content(root: Path) -> Iterator[str]:
     detections: set[str] = set()
     for path in sorted(root.glob("level1/*/*/detections.parquet")):
         frame = yield from _checked_table(root, path, DETECTIONS)
+        if frame is None:
+            return
         detections |= set(frame["object_uid"])
     ids: set[str] = set()
     for path in sorted(root.glob("level2/*/objects.parquet")):
         frame = yield from _checked_table(root, path, OBJECTS)
+        if frame is None:
+            return
         yield from _wrong_objects(path.relative_to(root).as_posix(), frame, detections)
         ids |= set(frame["object_id"])
     for path in sorted(root.glob("coverage/*/seen.parquet")):
@@ -121,19 +123,23 @@ def _wrong_content(root: Path) -> Iterator[str]:
         yield f"links.parquet leads to {len(unknown)} objects that are nowhere in level 2, {min(unknown)} for example."
 
 
-def _checked_table(root: Path, path: Path, table: str) -> Generator[str, None, pd.DataFrame]:
+def _checked_table(root: Path, path: Path, table: str) -> Generator[str, None, pd.DataFrame | None]:
     import pyarrow.parquet as pq
 
     name = path.relative_to(root).as_posix()
     attributes = read_attributes(path)
     expected = schema_of(table)
     if [(field.name, field.type) for field in attributes.schema] != [(field.name, field.type) for field in expected]:
-        yield f"{name} has the columns {', '.join(attributes.schema.names)}; expected {', '.join(expected.names)}."
-        raise DatasetError(f"{name} cannot be checked further.")
+        there, wanted = (
+            ", ".join(f"{each.name} ({each.type})" for each in fields) for fields in (attributes.schema, expected)
+        )
+        yield f"{name} has the columns {there}; expected {wanted}. What lies behind it was not checked."
+        return None
     frame: pd.DataFrame = attributes.to_pandas()
     for column in geometry_columns(pq.read_schema(path)):
         first = 0
-        for geometries in read_geometries(path, column):
+        for wkb in read_wkb(path, column):
+            geometries = np.asarray(shapely.from_wkb(wkb.to_numpy(zero_copy_only=False)), object)
             bad = int((~shapely.is_valid(geometries)).sum())
             if bad:
                 yield f"{name}: {bad} geometries in {column} are not valid."

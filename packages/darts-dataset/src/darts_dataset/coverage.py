@@ -6,11 +6,13 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import shapely
+from numpy.typing import NDArray
 
 from darts_dataset.geometry import NORTH, SOUTH, to_lonlat
 from darts_dataset.looks import Look
-from darts_dataset.tables import write_table
+from darts_dataset.tables import Shapes, shapes_of, write_copy, write_table
 
+FILE = "seen.parquet"
 PIXEL_M = 100
 """Edge of a pixel of the map of looks, metres."""
 _BLOCK = 512
@@ -45,8 +47,12 @@ def write_coverage(root: Path, part: str, looks: Sequence[Look]) -> None:
             "area_km2": pa.array([row[2] for row in rows], pa.float64()),
         }
     )
-    bounds = shapely.bounds(seen).reshape(-1, 4)
-    write_table(root, f"{part}/seen.parquet", attributes, {"geometry": seen.take}, bounds, np.arange(len(rows)), {})
+
+    def shapes(places: NDArray[np.int64]) -> Shapes:
+        return shapes_of(geometry=seen[places])
+
+    write_table(root / part / FILE, attributes, ("geometry",), shapes, np.arange(len(rows)))
+    write_copy(root, f"{part}/{FILE}", {})
 
 
 def _write_looks(path: Path, looks: Sequence[Look], plane: str) -> None:

@@ -1,6 +1,10 @@
 """What every column of every table means: the data dictionary that lies in a dataset, and that checks compare with."""
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 DETECTIONS, OBJECTS, LINKS, SEEN = "detections", "objects", "links", "seen"
 FILE = "DATA_DICTIONARY.md"
@@ -108,13 +112,31 @@ Level 1 keeps every detection of every scene, level 2 merges those of one year: 
 """
 
 
+def schema_of(table: str) -> "pa.Schema":
+    """Return types and names of a table's columns as the data dictionary has them."""
+    import pyarrow as pa
+
+    types = {
+        "string": pa.string(),
+        "double": pa.float64(),
+        "int64": pa.int64(),
+        "int32": pa.int32(),
+        "int16": pa.int16(),
+        "bool": pa.bool_(),
+        "timestamp[ms, tz=UTC]": pa.timestamp("ms", "UTC"),
+        "list<element: string>": pa.list_(pa.string()),
+    }
+    return pa.schema([(name, types[column.dtype]) for name, column in COLUMNS[table].items()])
+
+
 def render_dictionary() -> str:
     """Return the dictionary as Markdown."""
     lines = ["# Data dictionary", ""]
     lines += [
         "Thaw slumps mapped by DARTS. Geometries are in longitude and latitude (OGC:CRS84), cut at 180°; areas were",
         "computed on the equal-area planes EPSG:6931 (north) and EPSG:6932 (south); `source` and `year` are names of",
-        "folders (Hive partitions). `looks-north.tif` counts the looks per pixel of 100 m.",
+        "folders (Hive partitions). `looks-north.tif` counts the looks per pixel of 100 m. Where `season` in",
+        "`dataset.json` has months, only their looks were merged and counted; level 1 has those of all months.",
         "",
     ]
     for table, columns in COLUMNS.items():

@@ -1,16 +1,16 @@
 """Geometries on the plane of a hemisphere, where they are merged, and in longitude and latitude, as they are stored."""
 
-import os
-from collections.abc import Iterable
 from functools import lru_cache
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import shapely
 from numpy.typing import NDArray
 
+from darts_dataset.scratch import ScratchFile
+
 if TYPE_CHECKING:
+    import pyarrow as pa
     from pyproj import Transformer
 
 Geometries = NDArray[Any]
@@ -20,6 +20,8 @@ NORTH, SOUTH = "EPSG:6931", "EPSG:6932"
 """The planes: Lambert azimuthal equal-area around the poles (EASE-Grid 2.0), metres."""
 LONLAT = "OGC:CRS84"
 _HALF_TURN = 180.0
+_BENT = 0.02
+"""Share of its length by which the straight edge of a box may bend between its ends and its middle."""
 
 
 def to_lonlat(geometries: Geometries, crs: str, valid: bool = False) -> Geometries:
@@ -33,17 +35,16 @@ def to_lonlat(geometries: Geometries, crs: str, valid: bool = False) -> Geometri
     Returns:
         The same in OGC:CRS84, degrees, as MultiPolygons. What crosses the antimeridian is cut there (RFC 7946, 3.1.9).
     """
-    moved = _transformed(geometries, _transformer(crs, LONLAT))
-    coordinates, index = shapely.get_coordinates(moved, return_index=True)
-    if not len(coordinates):
-        return multipolygons(moved)
-    first = np.searchsorted(index, index)
+    coordinates, index = shapely.get_coordinates(geometries, return_index=True)
+    _transform(coordinates, crs, LONLAT)
+    across = np.empty(0, np.int64)
     # Neighbouring points are never half the globe apart: a jump is the antimeridian.
-    start = coordinates[first, 0]
-    coordinates[:, 0] = start + (coordinates[:, 0] - start + _HALF_TURN) % 360 - _HALF_TURN
-    moved = shapely.set_coordinates(moved, coordinates)
-    west, _, east, _ = shapely.bounds(moved).T
-    across = np.flatnonzero((west < -_HALF_TURN) | (east > _HALF_TURN))
+    if len(coordinates) and np.ptp(coordinates[:, 0]) > _HALF_TURN:
+        first = np.concatenate([[True], index[1:] != index[:-1]])
+        start = coordinates[first, 0][np.cumsum(first) - 1]
+        coordinates[:, 0] = start + (coordinates[:, 0] - start + _HALF_TURN) % 360 - _HALF_TURN
+        across = np.unique(index[np.abs(coordinates[:, 0]) > _HALF_TURN])
+    moved = shapely.set_coordinates(np.array(geometries, object), coordinates)
     for place in across:
         moved[place] = _cut(moved[place])
     if not valid:
@@ -58,21 +59,42 @@ def to_plane(geometries: Geometries, plane: str, valid: bool = False) -> Geometr
     Args:
         geometries: Polygons in OGC:CRS84.
         plane: `NORTH` or `SOUTH`.
-        valid: They touch themselves at corners only, so that they stay valid.
+        valid: They are MultiPolygons that touch themselves at corners only, so that they stay valid.
 
     Returns:
         The same in metres; both sides of the cut at 180° meet exactly.
     """
-    moved = from_lonlat(geometries, plane)
-    return moved if valid else multipolygons(moved)
-
-
-def from_lonlat(geometries: Geometries, crs: str) -> Geometries:
-    """Lay stored geometries out in a CRS, corner by corner."""
     coordinates = shapely.get_coordinates(geometries)
     coordinates[coordinates[:, 0] == -_HALF_TURN, 0] = _HALF_TURN
-    x, y = _transformer(LONLAT, crs).transform(coordinates[:, 0], coordinates[:, 1])
-    return shapely.set_coordinates(geometries.copy(), np.column_stack([x, y]))
+    _transform(coordinates, LONLAT, plane)
+    moved = shapely.set_coordinates(np.array(geometries, object), coordinates)
+    if not valid:
+        return multipolygons(moved)
+    west, _, east, _ = shapely.bounds(geometries).reshape(-1, 4).T
+    cut = np.flatnonzero((west == -_HALF_TURN) | (east == _HALF_TURN))
+    moved[cut] = multipolygons(moved[cut])
+    return moved
+
+
+def boxes_around(bounds: NDArray[np.float64], crs: str, plane: str) -> NDArray[np.float64]:
+    """Return boxes on a plane that hold what boxes in another CRS hold.
+
+    Args:
+        bounds: West, south, east, north, (n, 4) float64, in units of the CRS.
+        crs: Their CRS; in longitude and latitude none is wider than half the globe.
+        plane: `NORTH` or `SOUTH`.
+
+    Returns:
+        The same on the plane, metres: around corners and middles of the edges, and wider by what edges bend.
+    """
+    west, south, east, north = bounds.T
+    middle, centre = (west + east) / 2, (south + north) / 2
+    x = np.stack([west, middle, east, east, east, middle, west, west])
+    y = np.stack([south, south, south, centre, north, north, north, centre])
+    x, y = _transformer(crs, plane).transform(x, y)
+    low, high = np.stack([x.min(axis=0), y.min(axis=0)]), np.stack([x.max(axis=0), y.max(axis=0)])
+    wider = _BENT * (high - low).max(axis=0, initial=0) + 1
+    return np.concatenate([low - wider, high + wider]).T
 
 
 def multipolygons(geometries: Geometries) -> Geometries:
@@ -96,40 +118,37 @@ def multipolygons(geometries: Geometries) -> Geometries:
 
 
 class GeometryFile:
-    """Geometries in a file, of which any can be read, so that memory need not hold them all."""
+    """Geometries in a file, as WKB, of which any can be read, so that memory need not hold them all."""
 
-    def __init__(self, path: "os.PathLike[str] | str") -> None:
-        self._path = Path(path)
-        self._file = self._path.open("wb")
-        self._sizes: list[NDArray[np.int64]] = []
-        self._bounds: list[NDArray[np.float64]] = []
-        self._offsets = np.zeros(1, np.int64)
-        self._content: NDArray[np.uint8] | None = None
+    def __init__(self, file: ScratchFile) -> None:
+        self._file = file
+        self._ends = [np.zeros(1, np.int64)]
 
-    def append(self, geometries: Geometries) -> None:
+    def append(self, wkb: "pa.Array") -> None:
         """Add geometries behind those that are there."""
-        content: Iterable[bytes] = shapely.to_wkb(geometries)
-        content = list(content)
-        self._file.writelines(content)
-        self._sizes.append(np.array([len(each) for each in content], np.int64))
-        self._bounds.append(shapely.bounds(geometries).reshape(-1, 4))
+        if len(wkb):
+            _, places, content = wkb.buffers()
+            offsets = np.frombuffer(places, np.int32)[wkb.offset : wkb.offset + len(wkb) + 1].astype(np.int64)
+            self._file.append(memoryview(content)[offsets[0] : offsets[-1]])
+            self._ends.append(offsets[1:] - offsets[0] + self._ends[-1][-1])
 
-    def finish(self) -> NDArray[np.float64]:
-        """End writing; return the bounds of all geometries, (n, 4): west, south, east, north in units of their CRS."""
-        self._file.close()
-        self._offsets = np.concatenate(
-            [self._offsets, np.cumsum(np.concatenate([*self._sizes, np.zeros(0, np.int64)]))]
-        )
-        if self._offsets[-1]:
-            self._content = np.memmap(self._path, np.uint8, "r")
-        return np.concatenate([*self._bounds, np.empty((0, 4))])
+    def finish(self) -> None:
+        """End writing."""
+        self._ends = [np.concatenate(self._ends)]
+
+    def take_wkb(self, rows: NDArray[np.int64]) -> list[bytes]:
+        """Read the WKB of geometries by number, after the end of writing."""
+        if not len(rows):
+            return []
+        content, (ends,) = self._file.content(), self._ends
+        places = zip(ends[rows].tolist(), ends[rows + 1].tolist(), strict=True)
+        found = [content[first:behind] for first, behind in places]
+        self._file.release()
+        return found
 
     def take(self, rows: NDArray[np.int64]) -> Geometries:
-        """Read geometries by number."""
-        if self._content is None:
-            return np.empty(0, object)
-        content, offsets = self._content, self._offsets
-        return shapely.from_wkb([bytes(content[offsets[row] : offsets[row + 1]]) for row in rows])
+        """Read geometries by number, after the end of writing."""
+        return np.asarray(shapely.from_wkb(self.take_wkb(rows)), object)
 
 
 def _cut(polygon: Any) -> Any:
@@ -142,10 +161,10 @@ def _cut(polygon: Any) -> Any:
     return shapely.MultiPolygon(parts)
 
 
-def _transformed(geometries: Geometries, transformer: "Transformer") -> Geometries:
-    coordinates = shapely.get_coordinates(geometries)
-    x, y = transformer.transform(coordinates[:, 0], coordinates[:, 1])
-    return shapely.set_coordinates(np.array(geometries, object), np.column_stack([x, y]))
+def _transform(coordinates: NDArray[np.float64], source: str, target: str) -> None:
+    """Transform coordinates, (n, 2), in place."""
+    x, y = coordinates.T.copy()
+    coordinates[:, 0], coordinates[:, 1] = _transformer(source, target).transform(x, y, inplace=True)
 
 
 @lru_cache(maxsize=64)

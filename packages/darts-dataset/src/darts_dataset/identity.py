@@ -30,7 +30,7 @@ class States:
     Attributes:
         ids: Their ids, (n,) object.
         years: When they were so, (n,) int64.
-        bounds: Their bounds, (n, 4) float64, metres.
+        bounds: Boxes that hold them, (n, 4) float64, metres.
         take: Reads their outlines by number.
     """
 
@@ -72,8 +72,9 @@ def shared_ground(before: States, now: States, cell_m: float) -> tuple[Rows, NDA
     """
     both = before.joined(now)
     here = len(before.ids)
-    pairs = overlapping_pairs(both.bounds, both.take, cell_m)
-    pairs = pairs[(pairs[:, 0] < here) & (pairs[:, 1] >= here)]
+    if not here or not len(now.ids):
+        return np.empty((0, 2), np.int64), np.empty(0)
+    pairs = overlapping_pairs(both.bounds, both.take, cell_m, (np.arange(len(both.ids)) >= here).astype(np.int64))
     shared = np.empty(len(pairs))
     for first in range(0, len(pairs), _AT_A_TIME):
         some = slice(first, first + _AT_A_TIME)
@@ -139,7 +140,7 @@ def new_ids(lon: NDArray[np.float64], lat: NDArray[np.float64], year: int, taken
 
 
 def links_between(
-    before: States, now: States, year: int, pairs: Rows, shared: NDArray[np.float64], seen: NDArray[np.bool_]
+    before: States, now: States, year: int, pairs: Rows, shared: NDArray[np.float64], gone: Rows
 ) -> pd.DataFrame:
     """Say what became of the objects that were known when those of a year were found.
 
@@ -149,8 +150,7 @@ def links_between(
         year: The year.
         pairs: Which share ground (before, now).
         shared: How much, m².
-        seen: Earlier objects that are gone if they share ground with none, since some look saw their place, (before,)
-            bool.
+        gone: Numbers of earlier objects that share ground with none, although some look saw their place.
 
     Returns:
         One row per pair that shares ground, per new object, and per object that was looked at and is gone.
@@ -159,7 +159,6 @@ def links_between(
     news = np.bincount(pairs[:, 0], minlength=len(before.ids))
     old, new = pairs.T
     relation = np.select([olds[new] > 1, news[old] > 1], ["merged", "split"], "same").astype(object)
-    gone = np.flatnonzero((news == 0) & seen)
     fresh = np.flatnonzero(olds == 0)
     count, ends = len(pairs), len(gone)
     frame = pd.DataFrame(

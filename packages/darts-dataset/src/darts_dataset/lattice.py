@@ -4,8 +4,8 @@ An outline that follows the edges of pixels is a set of runs: stretches of pixel
 pixel, a union is a union of runs, and a majority counts how many looks have a pixel.
 """
 
+import math
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from darts_dataset.geometry import Geometries
 from darts_dataset.overlaps import Rows, cells
+from darts_dataset.scratch import ScratchFile
 from darts_utils.objects import Objects
 from darts_utils.outlines import object_polygons
 from darts_utils.segments import connect_segments, touching_segments
@@ -60,7 +61,7 @@ class Runs:
         """Return the union of each owner's runs: sorted, apart from one another."""
         if not len(self.owner):
             return self
-        order = np.lexsort((self.start, self.row, self.owner))
+        order = _order(self.owner, self.row, self.start)
         owner, row, start, stop = (each[order] for each in (self.owner, self.row, self.start, self.stop))
         line = np.cumsum(np.r_[0, (np.diff(owner) != 0) | (np.diff(row) != 0)])
         base = int(start.min())
@@ -105,14 +106,14 @@ def outline_runs(geometries: Geometries, grid: Grid) -> Runs | None:
     each = np.repeat(np.arange(len(edge)), height)
     crossed = top[each] + np.arange(len(each)) - np.repeat(np.cumsum(height) - height, height)
     whose, at = owner[ring[edge]][each], columns[edge][each]
-    order = np.lexsort((at, crossed, whose))  # Along a row, every second crossing leads out.
+    order = _order(whose, crossed, at)  # Along a row, every second crossing leads out.
     whose, crossed, at = whose[order], crossed[order], at[order]
     return Runs(whose[::2], crossed[::2], at[::2], at[1::2])
 
 
 def sharing_pairs(runs: Runs) -> Rows:
     """Return the pairs of owners that share a pixel, the smaller number first, (m, 2) int64, sorted."""
-    order = np.lexsort((runs.start, runs.row))
+    order = _order(runs.row, runs.start)
     owner, row, start, stop = (each[order] for each in (runs.owner, runs.row, runs.start, runs.stop))
     if not len(owner):
         return np.empty((0, 2), np.int64)
@@ -122,8 +123,10 @@ def sharing_pairs(runs: Runs) -> Rows:
     count = behind - np.arange(len(owner)) - 1
     one = np.repeat(np.arange(len(owner)), count)
     other = one + 1 + np.arange(len(one)) - np.repeat(np.cumsum(count) - count, count)
-    pairs = np.sort(np.stack([owner[one], owner[other]], axis=1), axis=1)
-    return np.unique(pairs[pairs[:, 0] != pairs[:, 1]], axis=0)
+    first, second = np.minimum(owner[one], owner[other]), np.maximum(owner[one], owner[other])
+    behind = int(owner.max()) + 1
+    pairs = np.unique((first * behind + second)[first != second])
+    return np.column_stack(np.divmod(pairs, behind))
 
 
 def counted(runs: Runs, least: Rows) -> Runs:
@@ -139,7 +142,7 @@ def counted(runs: Runs, least: Rows) -> Runs:
     owner, row = (np.repeat(each, 2) for each in (runs.owner, runs.row))
     at = np.stack([runs.start, runs.stop], axis=1).ravel()
     change = np.tile(np.array([1, -1]), len(runs.owner))
-    order = np.lexsort((at, row, owner))
+    order = _order(owner, row, at)
     owner, row, at, change = owner[order], row[order], at[order], change[order]
     level = np.cumsum(change)  # 0 behind the last of each row.
     enough = (
@@ -185,50 +188,60 @@ def trace(runs: Runs, count: int, grid: Grid) -> Geometries:
 class RunFile:
     """Runs in a file, of which those of any owner can be read, so that memory need not hold them all."""
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._file = path.open("wb")
+    def __init__(self, file: ScratchFile) -> None:
+        self._file = file
         self._counts: list[Rows] = []
         self._ends = np.zeros(1, np.int64)
-        self._content = np.empty((0, 3), np.int32)
 
     def append(self, runs: Runs, owners: int) -> None:
         """Add sorted runs of owners behind those that are there."""
-        np.column_stack([runs.row, runs.start, runs.stop]).astype(np.int32).tofile(self._file)
+        self._file.append(np.column_stack([runs.row, runs.start, runs.stop]).astype(np.int32))
         self._counts.append(np.bincount(runs.owner, minlength=owners))
 
     def finish(self) -> None:
         """End writing."""
-        self._file.close()
-        self._ends = np.concatenate([[0], np.cumsum(np.concatenate([*self._counts, np.zeros(0, np.int64)]))])
-        if self._ends[-1]:
-            self._content = np.memmap(self._path, np.int32, "r").reshape(-1, 3)
+        self._ends = np.concatenate([[0], np.cumsum(np.concatenate(self._counts))])
 
     def take(self, owners: Rows) -> Runs:
-        """Read the runs of some owners, which are numbered anew."""
+        """Read the runs of some owners, which are numbered anew, after the end of writing."""
         begin, end = self._ends[owners], self._ends[owners + 1]
         size = end - begin
         place = np.repeat(begin - (np.cumsum(size) - size), size) + np.arange(int(size.sum()))
-        row, start, stop = self._content[place].astype(np.int64).T
+        content = np.frombuffer(self._file.content(), np.int32).reshape(-1, 3)[place].astype(np.int64)
+        self._file.release()
+        row, start, stop = content.T
         return Runs(np.repeat(np.arange(len(owners)), size), row, start, stop)
 
 
-def pairs_of(file: RunFile, bounds: NDArray[np.float64], cell_m: float) -> Rows:
+def pairs_of(file: RunFile, slots: Rows, bounds: NDArray[np.float64], cell_m: float) -> Rows:
     """Find the pairs of owners that share a pixel, cell by cell.
 
     Args:
-        file: Their runs.
+        file: Runs.
+        slots: Numbers of the owners in the file, (n,) int64.
         bounds: Their bounds in units of the CRS, (n, 4).
         cell_m: Edge of the cells.
 
     Returns:
-        Pairs, the smaller number first, (m, 2) int64, sorted.
+        Pairs of places among the owners, the smaller one first, (m, 2) int64, sorted.
     """
     found = [np.empty((0, 2), np.int64)]
     for own, rest in cells(bounds, cell_m):
         owners = np.sort(np.concatenate([own, rest]))
-        found.append(owners[sharing_pairs(file.take(owners))])
+        found.append(owners[sharing_pairs(file.take(slots[owners]))])
     return np.unique(np.concatenate(found), axis=0)
+
+
+def _order(*keys: Rows) -> Rows:
+    """Return the order by the first key, then the second, and so on: by one number, which is faster, where it fits."""
+    lowest = [int(key.min(initial=0)) for key in keys]
+    spans = [int(key.max(initial=0)) - low + 1 for key, low in zip(keys, lowest, strict=True)]
+    if math.prod(spans) > np.iinfo(np.int64).max:
+        return np.lexsort(keys[::-1])
+    number = keys[0] - lowest[0]
+    for key, low, span in zip(keys[1:], lowest[1:], spans[1:], strict=True):
+        number = number * span + (key - low)
+    return np.argsort(number, kind="stable")
 
 
 def _rings(geometries: Geometries) -> tuple[Geometries, Rows]:

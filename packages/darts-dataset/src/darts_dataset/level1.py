@@ -1,14 +1,15 @@
 """Level 1: every detection of every scene, by source and year."""
 
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from darts_dataset.dictionary import COLUMNS, DETECTIONS
-from darts_dataset.geometry import GeometryFile
-from darts_dataset.scenes import Scene, read_detections
-from darts_dataset.tables import hilbert_order, write_table
+import numpy as np
+
+from darts_dataset.detections import Detections
+from darts_dataset.overlaps import Rows
+from darts_dataset.scenes import Scene
+from darts_dataset.tables import Shapes, hilbert_order, shapes_of, write_table
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -21,53 +22,21 @@ def partition(scene: Scene, year: int) -> str:
     return f"level1/source={quote(scene.source, safe='')}/year={year}"
 
 
-def write_detections(
-    root: Path, part: str, scenes: Sequence[Scene], year: int, looks: Mapping[str, str], scratch: Path
-) -> None:
-    """Write the detections of some scenes.
+def write_detections(path: Path, detections: Detections, rows: Rows, attributes: "pa.Table") -> None:
+    """Write some detections.
 
     Args:
-        root: The dataset.
-        part: Folder of the detections within it.
-        scenes: The scenes, of one source and year.
-        year: The year.
-        looks: Name of the look of each scene, by name of the scene.
-        scratch: A folder for what memory need not hold.
+        path: The file.
+        detections: All detections of the year.
+        rows: Numbers of those to write.
+        attributes: Their other columns.
 
     Raises:
-        DatasetError: If results cannot be read, or differ from their manifest.
         OSError: If a file cannot be written.
     """
-    import pyarrow as pa
 
-    store = GeometryFile(scratch / "detections.wkb")
-    tables = []
-    for scene in scenes:
-        frame = read_detections(scene, looks[scene.tile_id])
-        store.append(frame.geometry.to_numpy())
-        flat = frame.drop(columns=["geometry", "source"])
-        tables.append(pa.Table.from_pandas(flat, schema_of(DETECTIONS), preserve_index=False))
-    bounds = store.finish()
-    attributes = pa.concat_tables(tables)
-    names = attributes["object_uid"].to_numpy()
-    constant = {"source": scenes[0].source, "year": year}
-    write_table(
-        root, f"{part}/{FILE}", attributes, {"geometry": store.take}, bounds, hilbert_order(bounds, names), constant
-    )
+    def shapes(places: Rows) -> Shapes:
+        return shapes_of(geometry=detections.stored(rows[places]))
 
-
-def schema_of(table: str) -> "pa.Schema":
-    """Return types and names of a table's columns as the data dictionary has them."""
-    import pyarrow as pa
-
-    types = {
-        "string": pa.string(),
-        "double": pa.float64(),
-        "int64": pa.int64(),
-        "int32": pa.int32(),
-        "int16": pa.int16(),
-        "bool": pa.bool_(),
-        "timestamp[ms, tz=UTC]": pa.timestamp("ms", "UTC"),
-        "list<element: string>": pa.list_(pa.string()),
-    }
-    return pa.schema([(name, types[column.dtype]) for name, column in COLUMNS[table].items()])
+    lon, lat, names = (attributes[name].to_numpy() for name in ("lon", "lat", "object_uid"))
+    write_table(path, attributes, ("geometry",), shapes, hilbert_order(np.column_stack([lon, lat]), names))

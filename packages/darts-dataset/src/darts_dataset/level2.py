@@ -1,17 +1,18 @@
 """Level 2: objects by year, with ids that stay, and the links between years."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from urllib.parse import unquote
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 import shapely
 from numpy.typing import NDArray
 
-from darts_dataset.dictionary import COLUMNS, LINKS, OBJECTS
-from darts_dataset.geometry import NORTH, SOUTH, Geometries, GeometryFile, from_lonlat, to_plane
+from darts_dataset.detections import Detections
+from darts_dataset.dictionary import COLUMNS, LINKS, OBJECTS, schema_of
+from darts_dataset.geometry import LONLAT, NORTH, SOUTH, GeometryFile, boxes_around, to_plane
 from darts_dataset.identity import (
     States,
     known_after,
@@ -21,26 +22,19 @@ from darts_dataset.identity import (
     no_states,
     shared_ground,
 )
-from darts_dataset.lattice import Grid, RunFile, find_grid, outline_runs
-from darts_dataset.level1 import schema_of
 from darts_dataset.looks import Look
-from darts_dataset.objects import Detections, merge, seen_by
-from darts_dataset.tables import hilbert_order, read_attributes, read_geometries, write_table
+from darts_dataset.objects import merge, seen_by
+from darts_dataset.overlaps import Rows
+from darts_dataset.scratch import Scratch
+from darts_dataset.tables import Shapes, Take, hilbert_order, read_attributes, read_boxes, read_wkb, write_table
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 FILE = "objects.parquet"
-_DETECTION_COLUMNS = (
-    "object_uid",
-    "look",
-    "acquisition_time",
-    "model_names",
-    "area_m2",
-    "mean",
-    "npixel",
-    "touches_edge",
-    "tile_id",
-    "crs",
-    "pixel_m",
-)
+_AT_A_TIME = 20_000
+_WIDE = 5.0
+"""Degrees of longitude from which the bounding box of a geometry says too little: it is cut, or close to a pole."""
 
 
 @dataclass
@@ -57,7 +51,7 @@ class History:
         links: Links of the years so far.
     """
 
-    scratch: Path
+    scratch: Scratch
     cell_m: float
     known: dict[str, States] = field(default_factory=lambda: {NORTH: no_states(), SOUTH: no_states()})
     previous: dict[tuple[int, str], States] = field(default_factory=dict)
@@ -101,31 +95,27 @@ class History:
         self.gone |= set(links.loc[links["relation"] == "gone", "object_id_from"])
         self.links.append(links)
 
-    def newly_absent(self, states: States, looks: Sequence[Look]) -> NDArray[np.bool_]:
-        """Tell which objects some look saw the place of, and of which nobody has said that they are gone, (n,) bool."""
-        step = 20_000
+    def newly_absent(self, states: States, rows: Rows, looks: Sequence[Look]) -> Rows:
+        """Return those of some objects that some look saw the place of, and that nobody has said are gone."""
+        rows = np.array([row for row in rows.tolist() if states.ids[row] not in self.gone], np.int64)
         parts = [
-            seen_by(states.take(np.arange(first, min(first + step, len(states.ids)))), looks)
-            for first in range(0, len(states.ids), step)
+            some[seen_by(states.take(some), looks)]
+            for some in (rows[first : first + _AT_A_TIME] for first in range(0, len(rows), _AT_A_TIME))
         ]
-        seen = np.concatenate([np.empty(0, np.bool_), *parts])
-        return seen & np.array([name not in self.gone for name in states.ids], np.bool_)
+        return np.concatenate([np.empty(0, np.int64), *parts])
 
     def _read(self, path: Path, year: int, name: str) -> dict[str, States]:
-        table = read_attributes(path)
-        ids, lat = table["object_id"].to_numpy(), table["lat"].to_numpy()
-        planes = np.where(lat >= 0, NORTH, SOUTH)
+        table, bounds = read_attributes(path), read_boxes(path)
+        store = GeometryFile(self.scratch.open(f"{name}.wkb"))
+        for wkb in read_wkb(path):
+            store.append(wkb)
+        store.finish()
+        ids, north = table["object_id"].to_numpy().astype(object), table["lat"].to_numpy() >= 0
+        years = np.full(len(ids), year, np.int64)
         found = {}
-        for plane in (NORTH, SOUTH):
-            store = GeometryFile(self.scratch / f"{name}-{plane[-4:]}.wkb")
-            first = 0
-            for geometries in read_geometries(path):
-                here = planes[first : first + len(geometries)] == plane
-                store.append(to_plane(geometries[here], plane))
-                first += len(geometries)
-            bounds = store.finish()
-            rows = np.flatnonzero(planes == plane)
-            found[plane] = States(ids[rows].astype(object), np.full(len(rows), year, np.int64), bounds, store.take)
+        for plane, here in ((NORTH, north), (SOUTH, ~north)):
+            rows = np.flatnonzero(here)
+            found[plane] = States(ids[rows], years[rows], _boxes(bounds, rows, store, plane), _laid(store, rows, plane))
         return found
 
 
@@ -135,58 +125,63 @@ def year_of(folder: Path) -> int:
 
 
 def write_objects(
-    root: Path,
-    part: str,
-    year: int,
-    partitions: Sequence[Path],
-    looks: Sequence[Look],
-    history: History,
-    keep_share: float,
-) -> int:
+    path: Path, year: int, detections: Detections, looks: Sequence[Look], history: History, keep_share: float
+) -> None:
     """Merge the detections of a year, name the objects, and write them.
 
     Args:
-        root: The dataset.
-        part: Folder of the objects within it.
+        path: The file.
         year: The year.
-        partitions: Files of its detections.
-        looks: Its looks.
+        detections: Its detections.
+        looks: Those of its looks that count.
         history: What is known of earlier years; that of this one is added.
         keep_share: Objects that a smaller share of their looks has are dropped.
-
-    Returns:
-        Number of objects.
 
     Raises:
         OSError: If a file cannot be read or written.
     """
-    union, majority = (GeometryFile(history.scratch / f"{year}-{name}.wkb") for name in ("union", "majority"))
-    frames: list[pd.DataFrame] = []
-    links: list[pd.DataFrame] = []
+    import pyarrow as pa
+
+    stores = {name: GeometryFile(history.scratch.open(f"{year}-{name}.wkb")) for name in ("geometry", "majority")}
+    tables, boxes, links = [], [], []
+    count = 0
     for plane in (NORTH, SOUTH):
         here = [look for look in looks if look.plane == plane]
-        detections = _read_detections(partitions, here, plane, history.scratch)
-        laid = GeometryFile(history.scratch / f"{year}-{plane[-4:]}.wkb")
-        parts = []
-        for objects in merge(detections, here, history.cell_m):
-            keep = np.flatnonzero(objects.frame["n_hits"] >= keep_share * objects.frame["n_looks"])
-            union.append(objects.union[keep])
-            majority.append(objects.majority[keep])
-            laid.append(objects.laid[keep])
-            parts.append(objects.frame.iloc[keep].assign(**_points(objects.laid[keep], plane)))
-        bounds = laid.finish()
-        if not parts or not len(bounds):
+        first, more, found = count, [], []
+        for objects in merge(*detections.of_looks(here), here, plane, history.cell_m):
+            n_hits, n_looks = (objects.table[name].to_numpy() for name in ("n_hits", "n_looks"))
+            keep = np.flatnonzero(n_hits >= keep_share * n_looks)
+            for name, store in stores.items():
+                store.append(objects.shapes.wkb[name].take(keep))
+            boxes.append(objects.shapes.bounds[keep])
+            found.append(objects.bounds[keep])
+            more.append(objects.table.take(keep))
+            count += len(keep)
+        for store in stores.values():
+            store.finish()
+        if count == first:
             continue
-        frame = pd.concat(parts, ignore_index=True)
-        now = States(np.full(len(frame), "", object), np.full(len(frame), year, np.int64), bounds, laid.take)
-        ids, more = _named(now, frame, year, plane, here, history)
-        frame.insert(0, "object_id", ids)
-        frames.append(frame)
-        links.append(more)
+        table = pa.concat_tables(more)
+        rows = np.arange(first, count)
+        years = np.full(len(rows), year, np.int64)
+        now = States(
+            np.full(len(rows), "", object), years, np.concatenate(found), _laid(stores["geometry"], rows, plane)
+        )
+        ids, new = _named(now, table, year, plane, here, history)
+        tables.append(table.add_column(0, "object_id", ids))
+        links.append(new)
     _forget_absent(year, looks, history, links)
     history.add_links(pd.concat(links, ignore_index=True) if links else _no_links())
-    _write(root, f"{part}/{FILE}", year, frames, union, majority)
-    return sum(map(len, frames))
+
+    def shapes(rows: Rows) -> Shapes:
+        return Shapes(
+            {name: pa.array(store.take_wkb(rows), pa.binary()) for name, store in stores.items()}, bounds[rows]
+        )
+
+    bounds = np.concatenate([*boxes, np.empty((0, 4))])
+    table = pa.concat_tables(tables).select(list(COLUMNS[OBJECTS])) if tables else schema_of(OBJECTS).empty_table()
+    lon, lat, names = (table[name].to_numpy() for name in ("lon", "lat", "object_id"))
+    write_table(path, table, list(stores), shapes, hilbert_order(np.column_stack([lon, lat]), names))
 
 
 def write_links(path: Path, links: Sequence[pd.DataFrame]) -> None:
@@ -201,10 +196,12 @@ def write_links(path: Path, links: Sequence[pd.DataFrame]) -> None:
 
 
 def _named(
-    now: States, frame: pd.DataFrame, year: int, plane: str, looks: Sequence[Look], history: History
-) -> tuple[NDArray[np.object_], pd.DataFrame]:
+    now: States, table: "pa.Table", year: int, plane: str, looks: Sequence[Look], history: History
+) -> tuple["pa.Array", pd.DataFrame]:
     """Give objects the names that they had in the release before, or a year before, or new ones."""
-    ids = np.full(len(frame), None, object)
+    import pyarrow as pa
+
+    ids = np.full(len(table), None, object)
     release = history.previous.get((year, plane))
     if release is not None:
         found = matched(*shared_ground(release, now, history.cell_m), len(release.ids), len(ids))
@@ -216,12 +213,14 @@ def _named(
     found = matched(pairs[free], shared[free], len(before.ids), len(ids))
     ids[found >= 0] = before.ids[found[found >= 0]]
     fresh = np.flatnonzero(ids == None)  # noqa: E711
-    order = fresh[np.lexsort((frame["lat"].to_numpy()[fresh], frame["lon"].to_numpy()[fresh]))]
-    ids[order] = new_ids(frame["lon"].to_numpy()[order], frame["lat"].to_numpy()[order], year, history.taken)
+    lon, lat = table["lon"].to_numpy()[fresh], table["lat"].to_numpy()[fresh]
+    order = np.lexsort((lat, lon))
+    ids[fresh[order]] = new_ids(lon[order], lat[order], year, history.taken)
     now = States(ids, now.years, now.bounds, now.take)
-    links = links_between(before, now, year, pairs, shared, history.newly_absent(before, looks))
+    lost = np.setdiff1d(np.arange(len(before.ids)), pairs[:, 0])
+    links = links_between(before, now, year, pairs, shared, history.newly_absent(before, lost, looks))
     history.known[plane] = known_after(before, now, links)
-    return ids, links
+    return pa.array(ids, pa.string()), links
 
 
 def _forget_absent(year: int, looks: Sequence[Look], history: History, links: list[pd.DataFrame]) -> None:
@@ -231,102 +230,21 @@ def _forget_absent(year: int, looks: Sequence[Look], history: History, links: li
         before = history.known[plane]
         if here and len(before.ids) and not (before.years == year).any():
             nothing = np.empty((0, 2), np.int64)
-            gone = links_between(before, no_states(), year, nothing, np.empty(0), history.newly_absent(before, here))
-            links.append(gone)
+            gone = history.newly_absent(before, np.arange(len(before.ids)), here)
+            links.append(links_between(before, no_states(), year, nothing, np.empty(0), gone))
 
 
-def _read_detections(partitions: Sequence[Path], looks: Sequence[Look], plane: str, scratch: Path) -> Detections:
-    numbers = {look.name: number for number, look in enumerate(looks)}
-    store = GeometryFile(scratch / f"detections-{plane[-4:]}.wkb")
-    grids = _Grids(scratch, plane)
-    frames = []
-    for file in sorted(partitions):
-        frame = read_attributes(file).select(list(_DETECTION_COLUMNS)).to_pandas()
-        number = frame["look"].map(numbers)
-        first = 0
-        for geometries in read_geometries(file):
-            rows = slice(first, first + len(geometries))
-            here = number.iloc[rows].notna().to_numpy()
-            store.append(to_plane(geometries[here], plane, valid=True))
-            grids.append(geometries[here], frame.iloc[rows][here])
-            first += len(geometries)
-        frame = frame[number.notna()].assign(look=number.dropna().astype(np.int64))
-        source = unquote(file.parent.parent.name.partition("=")[2])
-        frames.append(frame.assign(source=source))
-    bounds = store.finish()
-    empty = pd.DataFrame({name: pd.Series(dtype=object) for name in (*_DETECTION_COLUMNS, "source")})
-    frame = pd.concat(frames, ignore_index=True) if frames else empty
-    return Detections(plane, frame, bounds, store.take, *grids.finish())
+def _laid(store: GeometryFile, places: Rows, plane: str) -> Take:
+    """Return what reads stored geometries by number, on a plane."""
+    return lambda rows: to_plane(store.take(places[rows]), plane)
 
 
-class _Grids:
-    """The grids whose pixels detections follow."""
-
-    def __init__(self, scratch: Path, plane: str) -> None:
-        self._scratch, self._plane = scratch, plane
-        self._files: dict[Grid, tuple[int, RunFile]] = {}
-        self._sizes: list[int] = []
-        self._grid: list[NDArray[np.int64]] = [np.empty(0, np.int64)]
-        self._slot: list[NDArray[np.int64]] = [np.empty(0, np.int64)]
-
-    def append(self, geometries: Geometries, frame: pd.DataFrame) -> None:
-        """Add detections, as they are stored; whose outline follows no pixels is of no grid."""
-        grid, slot = (np.full(len(geometries), -1, np.int64) for _ in range(2))
-        groups = frame.groupby(["tile_id", "crs", "pixel_m"], sort=True).indices
-        for rows in groups.values():
-            crs, pixel_m = str(frame["crs"].iloc[rows[0]]), float(frame["pixel_m"].iloc[rows[0]])
-            laid = from_lonlat(geometries[rows], crs)
-            found = find_grid(laid[0], crs, pixel_m)
-            runs = outline_runs(laid, found)
-            if runs is None or (runs.counts(len(rows)) != frame["npixel"].to_numpy()[rows]).any():
-                continue
-            number, file = self._file(found)
-            grid[rows], slot[rows] = number, self._sizes[number] + np.arange(len(rows))
-            self._sizes[number] += len(rows)
-            file.append(runs, len(rows))
-        self._grid.append(grid)
-        self._slot.append(slot)
-
-    def finish(self) -> tuple[NDArray[np.int64], NDArray[np.int64], list[tuple[Grid, RunFile]]]:
-        """Return grid and number within it of each detection, and the grids."""
-        for _, file in self._files.values():
-            file.finish()
-        made = [(grid, file) for grid, (_, file) in self._files.items()]
-        return np.concatenate(self._grid), np.concatenate(self._slot), made
-
-    def _file(self, grid: Grid) -> tuple[int, RunFile]:
-        if grid not in self._files:
-            number = len(self._files)
-            self._files[grid] = (number, RunFile(self._scratch / f"runs-{self._plane[-4:]}-{number}"))
-            self._sizes.append(0)
-        return self._files[grid]
-
-
-def _points(union: Geometries, plane: str) -> Mapping[str, NDArray[np.float64]]:
-    from pyproj import Transformer
-
-    inside = shapely.get_coordinates(shapely.point_on_surface(union))
-    lon, lat = Transformer.from_crs(plane, "OGC:CRS84", always_xy=True).transform(inside[:, 0], inside[:, 1])
-    return {"lon": np.asarray(lon), "lat": np.asarray(lat)}
-
-
-def _write(
-    root: Path, name: str, year: int, frames: Sequence[pd.DataFrame], union: GeometryFile, majority: GeometryFile
-) -> None:
-    import pyarrow as pa
-
-    schema = schema_of(OBJECTS)
-    bounds = union.finish()
-    majority.finish()
-    names = list(COLUMNS[OBJECTS])
-    if frames:
-        frame = pd.concat(frames, ignore_index=True)[names]
-        attributes = pa.Table.from_pandas(frame, schema, preserve_index=False).replace_schema_metadata(None)
-    else:
-        attributes = schema.empty_table()
-    order = hilbert_order(bounds, attributes["object_id"].to_numpy())
-    geometries = {"geometry": union.take, "majority": majority.take}
-    write_table(root, name, attributes, geometries, bounds, order, {"year": year})
+def _boxes(bounds: NDArray[np.float64], rows: Rows, store: GeometryFile, plane: str) -> NDArray[np.float64]:
+    """Return boxes on a plane that hold stored geometries, those that are cut at 180° by themselves."""
+    found = boxes_around(bounds[rows], LONLAT, plane)
+    wide = np.flatnonzero(bounds[rows, 2] - bounds[rows, 0] > _WIDE)
+    found[wide] = shapely.bounds(to_plane(store.take(rows[wide]), plane)).reshape(-1, 4)
+    return found
 
 
 def _no_links() -> pd.DataFrame:

@@ -1,6 +1,6 @@
 """Looks: acquisitions of one place, of which one pass of a satellite is one, however many frames it has."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from darts_dataset.geometry import NORTH, SOUTH, Geometries, to_plane
 from darts_dataset.overlaps import components
 from darts_dataset.scenes import Scene
+from darts_utils import ParameterError
 
 SAME_LOOK = timedelta(minutes=10)
 """Frames of one source that share ground or a border belong to one look if less than this lies between them."""
@@ -26,7 +27,8 @@ class Look:
     Attributes:
         name: Source and time of its first frame.
         scenes: Numbers of its scenes.
-        year: When it was taken.
+        year: When it was taken: when its first frame was, in UTC.
+        month: Likewise, 1 to 12.
         plane: CRS of `extent`.
         extent: What it saw reliably.
     """
@@ -34,6 +36,7 @@ class Look:
     name: str
     scenes: tuple[int, ...]
     year: int
+    month: int
     plane: str
     extent: Any
 
@@ -59,7 +62,8 @@ def find_looks(scenes: Sequence[Scene], extents: Sequence[Geometries]) -> list[L
         first = scenes[ordered[0]]
         name = f"{first.source} {first.time:%Y-%m-%dT%H:%M:%SZ} {first.tile_id}"
         extent = shapely.union_all([seen[number] for number in ordered])
-        looks.append(Look(name, tuple(ordered), first.time.year, planes[ordered[0]], extent))
+        year, month = first.time.year, first.time.month
+        looks.append(Look(name, tuple(ordered), year, month, planes[ordered[0]], extent))
     return sorted(looks, key=lambda look: look.name)
 
 
@@ -84,3 +88,17 @@ def _groups(scenes: Sequence[Scene], planes: Sequence[str], seen: Geometries) ->
         pairs.append(np.array(near, np.int64).reshape(-1, 2))
     group = components(np.concatenate(pairs), len(scenes))
     return [np.flatnonzero(group == number) for number in range(group.max() + 1)] if len(scenes) else []
+
+
+def checked_season(season: Iterable[int] | None) -> list[int] | None:
+    """Return the months of a season in their order.
+
+    Raises:
+        ParameterError: If there are none, or one is no month.
+    """
+    if season is None:
+        return None
+    months = sorted(set(season))
+    if not months or any(month not in range(1, 13) for month in months):
+        raise ParameterError(f"season is {months}; expected months from 1 to 12, or None for the whole year.")
+    return months

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from darts_dataset.errors import DatasetError
+from darts_dataset.parallel import in_order
 
 FILE = "dataset.json"
 CHECKSUMS = "checksums.sha256"
@@ -68,7 +69,7 @@ class Memory:
             raise DatasetError(f"{folder} holds no dataset: {FILE} and {CHECKSUMS} are expected ({error}).") from error
         return cls(folder, inputs, checksums, content)
 
-    def reuse(self, part: str, inputs: str, new: Path) -> bool:
+    def reuse(self, part: str, inputs: str, new: Path) -> dict[str, str]:
         """Take a part along into a new folder, if it was made from the same and is as it was written.
 
         Args:
@@ -77,20 +78,20 @@ class Memory:
             new: The new dataset.
 
         Returns:
-            Whether it was taken along.
+            SHA-256 of its files, by path; nothing if it was not taken along.
         """
         names = [name for name in self.checksums if name.startswith((f"{part}/", f"{COPIES}/{part}/"))]
         if self.inputs.get(part) != inputs or not names:
-            return False
+            return {}
         if not all(self.is_whole(name) for name in names):
-            return False
+            return {}
         for name in names:
             (new / name).parent.mkdir(parents=True, exist_ok=True)
             try:
                 os.link(self.folder / name, new / name)
             except OSError:
                 shutil.copy2(self.folder / name, new / name)
-        return True
+        return {name: self.checksums[name] for name in names}
 
     def is_whole(self, name: str) -> bool:
         """Tell whether a file is there as it was written."""
@@ -100,10 +101,22 @@ class Memory:
             return False
 
 
-def write_memory(folder: Path, parts: Mapping[str, str], about: Mapping[str, Any]) -> None:
-    """Write ``dataset.json`` and the checksums of all files, in the format of ``sha256sum``."""
+def write_memory(folder: Path, parts: Mapping[str, str], about: Mapping[str, Any], known: Mapping[str, str]) -> None:
+    """Write ``dataset.json`` and the checksums of all files, in the format of ``sha256sum``.
+
+    Args:
+        folder: The dataset.
+        parts: Digest of what each part was made from.
+        about: What else ``dataset.json`` says.
+        known: SHA-256 of files that need not be read again, by path.
+
+    Raises:
+        OSError: If a file cannot be read or written.
+    """
     content = {"format": FORMAT, **about, "parts": dict(sorted(parts.items()))}
     (folder / FILE).write_text(json.dumps(content, indent=2, ensure_ascii=False, sort_keys=True) + "\n", "utf-8")
     files = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
-    lines = [f"{file_digest(folder / name)}  {name}\n" for name in files if name != CHECKSUMS]
+    names = [name for name in files if name != CHECKSUMS]
+    digests = in_order(lambda name: known.get(name) or file_digest(folder / name), names)
+    lines = [f"{digest}  {name}\n" for digest, name in zip(digests, names, strict=True)]
     (folder / CHECKSUMS).write_text("".join(lines), "utf-8")

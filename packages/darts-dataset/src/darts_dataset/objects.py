@@ -1,21 +1,28 @@
 """Detections of one year that overlap become one object, with what the looks say of it."""
 
+import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 import shapely
 from numpy.typing import NDArray
 
-from darts_dataset.geometry import Geometries, to_lonlat, to_plane
-from darts_dataset.lattice import Grid, RunFile, Runs, counted, pairs_of, trace
+from darts_dataset.detections import Detections, Texts
+from darts_dataset.dictionary import OBJECTS, schema_of
+from darts_dataset.geometry import LONLAT, Geometries, to_lonlat, to_plane
+from darts_dataset.lattice import Grid, Runs, counted, pairs_of, trace
 from darts_dataset.looks import Look
 from darts_dataset.overlaps import Rows, components, overlapping_pairs
-from darts_dataset.tables import Take
+from darts_dataset.parallel import in_order
+from darts_dataset.tables import Shapes, shapes_of
 
-_AT_A_TIME = 20_000
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+_AT_A_TIME = 10_000
 """Detections whose geometries are in memory together."""
 _PRECISION_M = 1e-3
 _SEEN_SHARE = 0.5
@@ -23,75 +30,68 @@ _SEEN_SHARE = 0.5
 
 
 @dataclass(frozen=True)
-class Detections:
-    """Detections of one year on one plane.
-
-    Attributes:
-        plane: The plane.
-        frame: One row each: `object_uid`, `look` (number in the list of looks), `acquisition_time`, `source`,
-            `model_names`, `area_m2`, `mean`, `npixel`, `touches_edge`.
-        bounds: Their bounds on the plane, (n, 4) float64, metres.
-        take: Reads their outlines on the plane by number.
-        grid: Number of the grid whose pixels the outline follows, -1 where it follows none, (n,) int64.
-        slot: Number within that grid, (n,) int64.
-        grids: Grids, with the runs of what follows them.
-    """
-
-    plane: str
-    frame: pd.DataFrame
-    bounds: NDArray[np.float64]
-    take: Take
-    grid: Rows
-    slot: Rows
-    grids: Sequence[tuple[Grid, RunFile]] = ()
-
-
-@dataclass(frozen=True)
 class Objects:
     """Some objects.
 
     Attributes:
-        frame: One row each, with the columns of the data dictionary but for ids and places.
-        union: What any look has of each, MultiPolygons in OGC:CRS84.
-        laid: The same on the plane.
-        majority: What at least half of the looks that saw a place have there, in OGC:CRS84; empty where no place has
-            that.
+        table: One row each, with the columns of the data dictionary but for the id.
+        shapes: `geometry` (what any look has of each) and `majority` (what at least half of the looks that saw a place
+            have there; empty where no place has that), MultiPolygons in OGC:CRS84.
+        bounds: Bounds of the first on the plane, (n, 4) float64, metres.
     """
 
-    frame: pd.DataFrame
-    union: Geometries
-    laid: Geometries
-    majority: Geometries
+    table: "pa.Table"
+    shapes: Shapes
+    bounds: NDArray[np.float64]
 
 
-def merge(detections: Detections, looks: Sequence[Look], cell_m: float) -> Iterator[Objects]:
+def merge(detections: Detections, look: Rows, looks: Sequence[Look], plane: str, cell_m: float) -> Iterator[Objects]:
     """Merge what overlaps, directly or by others.
 
     Args:
         detections: The detections.
+        look: Number of the look of each, (n,) int64.
         looks: All looks of that year on that plane.
+        plane: The plane.
         cell_m: Edge of the cells in which overlaps are searched, metres; the result does not depend on it.
 
     Yields:
         Objects, in the order of their first detection.
     """
-    count = len(detections.frame)
-    pairs = [overlapping_pairs(detections.bounds, detections.take, cell_m, detections.grid)]
-    for number, (_, runs) in enumerate(detections.grids):
-        rows = np.flatnonzero(detections.grid == number)
-        rows = rows[np.argsort(detections.slot[rows])]
-        pairs.append(np.sort(rows[pairs_of(runs, detections.bounds[rows], cell_m)], axis=1))
-    member = components(np.concatenate(pairs), count)
+    count = len(detections.row)
+    if not count:
+        return
+    member = components(np.concatenate(list(_pairs(detections, plane, cell_m))), count)
     order = np.argsort(member, kind="stable")
-    ends = np.cumsum(np.bincount(member)) if count else np.empty(0, np.int64)
-    seen = _Seen(looks)
+    ends = np.cumsum(np.bincount(member))
+    batches = []
     first = 0
     while first < len(ends):
         begin = int(ends[first - 1]) if first else 0
         behind = max(int(np.searchsorted(ends, begin + _AT_A_TIME, side="right")), first + 1)
-        rows = order[begin : int(ends[behind - 1])]
-        yield _Batch(detections, rows, member[rows] - first, seen).merged()
+        batches.append((first, order[begin : int(ends[behind - 1])]))
         first = behind
+    seen = _Seen(looks)
+
+    def merged(batch: tuple[int, Rows]) -> Objects:
+        first, rows = batch
+        return _Batch(detections.subset(rows), look[rows], member[rows] - first, seen, plane).merged()
+
+    yield from in_order(merged, batches)
+
+
+def _pairs(detections: Detections, plane: str, cell_m: float) -> Iterator[Rows]:
+    """Yield the pairs that overlap: those of one grid by their pixels, the others by their outlines."""
+    grid = detections.grid
+    if (grid != grid[0]).any() or grid[0] < 0:
+
+        def take(rows: Rows) -> Geometries:
+            return detections.laid(rows, plane)
+
+        yield overlapping_pairs(detections.boxes(plane), take, cell_m, grid)
+    for number, (_, runs) in enumerate(detections.grids):
+        rows = np.flatnonzero(grid == number)
+        yield rows[pairs_of(runs, detections.slot[rows], detections.bounds[rows], cell_m)]
 
 
 def seen_by(objects: Geometries, looks: Sequence[Look]) -> NDArray[np.bool_]:
@@ -114,16 +114,21 @@ class _Seen:
 
     def __init__(self, looks: Sequence[Look]) -> None:
         self.extents = np.array([look.extent for look in looks], object)
-        shapely.prepare(self.extents)
-        self._tree = shapely.STRtree(self.extents)
+        shapely.bounds(self.extents)  # Which GEOS keeps, so that threads need not write them.
+        self._prepared = np.asarray(shapely.from_wkb(shapely.to_wkb(self.extents)), object)
+        shapely.prepare(self._prepared)
+        self._tree = shapely.STRtree(self._prepared)
+        self._lock = threading.Lock()
+        """GEOS makes what it prepares at its first use, and none but one thread may do so."""
 
     def of(self, objects: Geometries) -> tuple[Rows, Rows, NDArray[np.bool_]]:
         """Return numbers of objects and of the looks that saw at least half of them, and whether it was all of them."""
         boxes = np.asarray(shapely.box(*shapely.bounds(objects).reshape(-1, 4).T), object)
-        place, look = self._tree.query(boxes, predicate="intersects")
-        whole = shapely.covers(self.extents[look], boxes[place])
-        rest = np.flatnonzero(~whole)
-        whole[rest] = shapely.covers(self.extents[look[rest]], objects[place[rest]])
+        with self._lock:
+            place, look = self._tree.query(boxes, predicate="intersects")
+            whole = shapely.covers(self._prepared[look], boxes[place])
+            rest = np.flatnonzero(~whole)
+            whole[rest] = shapely.covers(self._prepared[look[rest]], objects[place[rest]])
         share = whole.astype(np.float64)
         part = np.flatnonzero(~whole)
         inside = shapely.intersection(self.extents[look[part]], objects[place[part]])
@@ -138,136 +143,190 @@ class _Part:
 
     objects: Rows
     grid: Grid
-    runs: Runs
-    by_object: Runs = field(init=False)
+    by_object: Runs
+    union: Runs = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.union = self.by_object.joined()
+
+
+@dataclass(frozen=True)
+class _Sightings:
+    """What a look has of an object: number of the object, of the look, and the ground, m²; (n,) each."""
+
+    number: Rows
+    look: Rows
+    area_m2: NDArray[np.float64]
+
+    def sorted_by(self, *keys: NDArray[Any]) -> "_Sightings":
+        order = np.lexsort(keys)
+        return _Sightings(self.number[order], self.look[order], self.area_m2[order])
 
 
 class _Batch:
     """Detections that are merged together, sorted by the number of their object from 0."""
 
-    def __init__(self, detections: Detections, rows: Rows, number: Rows, seen: _Seen) -> None:
-        self._detections, self._rows, self._number, self._seen = detections, rows, number, seen
-        self._members = detections.frame.iloc[rows]
-        self._looks = self._members["look"].to_numpy(np.int64)
-        self._count = int(number[-1]) + 1
-        grid = detections.grid[rows]
-        lowest, highest = np.full(self._count, grid.max(initial=-1)), np.full(self._count, -1)
-        np.minimum.at(lowest, number, grid)
-        np.maximum.at(highest, number, grid)
+    def __init__(self, members: Detections, look: Rows, number: Rows, seen: _Seen, plane: str) -> None:
+        self._members, self._look, self._number, self._seen, self._plane = members, look, number, seen, plane
+        self._first = np.flatnonzero(np.r_[True, number[1:] != number[:-1]])
+        self._count = len(self._first)
+        lowest, highest = (each.reduceat(members.grid, self._first) for each in (np.minimum, np.maximum))
         self._grid = np.where(lowest == highest, lowest, -1)
         """Grid of each object, -1 where its detections follow several or none."""
 
     def merged(self) -> Objects:
-        union = np.full(self._count, None, object)
-        sightings = [self._outlined(union)]
+        union, laid = np.full(self._count, None, object), np.full(self._count, None, object)
+        found = [self._outlined(union)]
+        laid[self._grid < 0] = to_plane(union[self._grid < 0], self._plane)
         parts: list[_Part] = []
         for number in np.unique(self._grid[self._grid >= 0]):
-            part, found = self._by_pixels(int(number))
-            lines = trace(part.by_object.joined(), len(part.objects), part.grid)
-            union[part.objects] = to_lonlat(lines, part.grid.crs, valid=True)
+            part, more = self._by_pixels(int(number))
+            lines = to_lonlat(trace(part.union, len(part.objects), part.grid), part.grid.crs, valid=True)
+            union[part.objects], laid[part.objects] = lines, to_plane(lines, self._plane, valid=True)
             parts.append(part)
-            sightings.append(found)
-        by_look = pd.concat(sightings, ignore_index=True).sort_values(["number", "look"], kind="stable")
-        laid = to_plane(union, self._detections.plane)
-        place, look, whole = self._seen.of(laid)
-        hits = pd.MultiIndex.from_arrays([by_look["number"], by_look["look"]])
-        sighted = hits.union(pd.MultiIndex.from_arrays([place, look]))  # A look that has something there did see it.
-        n_looks = np.bincount(sighted.get_level_values(0).to_numpy(np.int64), minlength=self._count)
-        majority = self._majorities(union, laid, by_look, n_looks, (place, look, whole), parts)
-        frame = self._evidence(by_look, n_looks)
-        frame.insert(0, "area_m2", shapely.area(laid))
-        frame.insert(1, "majority_area_m2", shapely.area(to_plane(majority, self._detections.plane)))
-        return Objects(frame, union, laid, majority)
-
-    def _evidence(self, by_look: pd.DataFrame, n_looks: Rows) -> pd.DataFrame:
-        members, number = self._members, self._number
-        sizes = np.bincount(number)
-        areas = by_look.groupby("number")["area_m2"].agg(["min", "median", "max"])
-        weight = members["npixel"].to_numpy(np.float64)
-        groups = members.groupby(number)
-        times = groups["acquisition_time"]
-        names = np.split(members["object_uid"].to_numpy(object), np.cumsum(sizes)[:-1])
-        return pd.DataFrame(
-            {
-                "area_min_m2": areas["min"].to_numpy(),
-                "area_median_m2": areas["median"].to_numpy(),
-                "area_max_m2": areas["max"].to_numpy(),
-                "n_looks": n_looks.astype(np.int32),
-                "n_hits": np.bincount(by_look["number"], minlength=self._count).astype(np.int32),
-                "n_detections": sizes.astype(np.int32),
-                "first_date": times.min().to_numpy(),
-                "last_date": times.max().to_numpy(),
-                "mean_probability": np.bincount(number, weight * members["mean"]) / np.bincount(number, weight),
-                "touches_edge": groups["touches_edge"].all().to_numpy(),
-                "sources": _joined(members["source"], number, self._count),
-                "models": _joined(members["model_names"], number, self._count),
-                "detections": [sorted(each) for each in names],
-            }
+            found.append(more)
+        by_look = _Sightings(
+            *(np.concatenate([getattr(each, name) for each in found]) for name in ("number", "look", "area_m2"))
         )
+        seen = self._seen.of(laid)
+        n_looks = self._looks_at(by_look, seen)
+        majority, changed = self._majorities(union, laid, by_look, n_looks, seen, parts)
+        area = shapely.area(laid)
+        majority_area = area.copy()
+        majority_area[changed] = shapely.area(to_plane(majority[changed], self._plane))
+        columns = {"area_m2": area, "majority_area_m2": majority_area, **self._points(laid)}
+        columns |= self._evidence(by_look, n_looks)
+        shapes = shapes_of(geometry=union, majority=majority)
+        return Objects(_table(columns), shapes, shapely.bounds(laid).reshape(-1, 4))
 
-    def _by_pixels(self, number: int) -> tuple[_Part, pd.DataFrame]:
+    def _looks_at(self, by_look: _Sightings, seen: tuple[Rows, Rows, NDArray[np.bool_]]) -> Rows:
+        """Return the number of looks that saw each object; a look that has something there did see it."""
+        place, look, _ = seen
+        width = len(self._seen.extents)
+        pairs = np.unique(np.concatenate([by_look.number * width + by_look.look, place * width + look]))
+        return np.bincount(pairs // width, minlength=self._count)
+
+    def _points(self, laid: Geometries) -> dict[str, NDArray[np.float64]]:
+        from pyproj import Transformer
+
+        inside = shapely.get_coordinates(shapely.point_on_surface(laid))
+        lon, lat = Transformer.from_crs(self._plane, LONLAT, always_xy=True).transform(inside[:, 0], inside[:, 1])
+        return {"lon": np.asarray(lon), "lat": np.asarray(lat)}
+
+    def _evidence(self, by_look: _Sightings, n_looks: Rows) -> dict[str, Any]:
+        import pyarrow as pa
+
+        numbers, first = self._members.numbers, self._first
+        sizes = np.bincount(self._number)
+        n_hits = np.bincount(by_look.number, minlength=self._count)
+        area = by_look.sorted_by(by_look.area_m2, by_look.number).area_m2
+        last = np.cumsum(n_hits) - 1
+        lower, upper = last - n_hits + 1 + (n_hits - 1) // 2, last - (n_hits - 1) // 2
+        weight = numbers["npixel"].astype(np.float64)
+        uids, places = self._members.uid.to_pylist(), np.r_[first, len(self._number)].tolist()
+        listed = [uid for begin, end in pairwise(places) for uid in sorted(uids[begin:end])]
+        return {
+            "area_min_m2": area[last - n_hits + 1],
+            "area_median_m2": (area[lower] + area[upper]) / 2,
+            "area_max_m2": area[last],
+            "n_looks": n_looks,
+            "n_hits": n_hits,
+            "n_detections": sizes,
+            "first_date": np.minimum.reduceat(numbers["time"], first),
+            "last_date": np.maximum.reduceat(numbers["time"], first),
+            "mean_probability": np.bincount(self._number, weight * numbers["mean"]) / np.bincount(self._number, weight),
+            "touches_edge": np.logical_and.reduceat(numbers["touches_edge"], first),
+            "sources": _joined(self._members.texts["source"], self._number, self._count),
+            "models": _joined(self._members.texts["model_names"], self._number, self._count),
+            "detections": pa.ListArray.from_arrays(
+                np.r_[first, len(listed)].astype(np.int32), pa.array(listed, pa.string())
+            ),
+        }
+
+    def _by_pixels(self, number: int) -> tuple[_Part, _Sightings]:
         """Return what each look has of the objects that follow one grid, and how much ground that is."""
-        grid, file = self._detections.grids[number]
+        grid, file = self._members.grids[number]
         objects = np.flatnonzero(self._grid == number)
         chosen = np.flatnonzero(self._grid[self._number] == number)
         place = np.searchsorted(objects, self._number[chosen])
-        key = np.column_stack([place, self._looks[chosen]])
-        sighting, owner = np.unique(key, axis=0, return_inverse=True)
-        runs = file.take(self._detections.slot[self._rows[chosen]])
-        runs = Runs(owner.ravel()[runs.owner], runs.row, runs.start, runs.stop).joined()
-        members = self._members.iloc[chosen]
-        ground = np.bincount(place, members["area_m2"]) / np.bincount(place, members["npixel"])  # m² of a pixel there
-        area = runs.counts(len(sighting)) * ground[sighting[:, 0]]
-        part = _Part(objects, grid, runs)
-        part.by_object = Runs(sighting[runs.owner, 0], runs.row, runs.start, runs.stop)
-        found = {"number": objects[sighting[:, 0]], "look": sighting[:, 1], "area_m2": area}
-        return part, pd.DataFrame(found)
+        width = len(self._seen.extents)
+        key, owner = np.unique(place * width + self._look[chosen], return_inverse=True)
+        runs = file.take(self._members.slot[chosen])
+        runs = Runs(owner[runs.owner], runs.row, runs.start, runs.stop)
+        if (np.bincount(owner) > 1).any():  # Frames of one pass overlap, and what lies in two of them is there once.
+            runs = runs.joined()
+        area_m2, npixel = (self._members.numbers[name][chosen] for name in ("area_m2", "npixel"))
+        ground = np.bincount(place, area_m2) / np.bincount(place, npixel)  # m² of a pixel there
+        of_object = key // width
+        part = _Part(objects, grid, Runs(of_object[runs.owner], runs.row, runs.start, runs.stop))
+        area = runs.counts(len(key)) * ground[of_object]
+        return part, _Sightings(objects[of_object], key % width, area)
 
-    def _outlined(self, union: Geometries) -> pd.DataFrame:
+    def _outlined(self, union: Geometries) -> _Sightings:
         """Merge the outlines of the other objects, and return how much ground each look has of them."""
         chosen = np.flatnonzero(self._grid[self._number] < 0)
-        outlines = self._detections.take(self._rows[chosen])
+        outlines = self._members.laid(chosen, self._plane)
         objects, place = np.unique(self._number[chosen], return_inverse=True)
         if len(objects):
             merged = _unions(outlines, np.cumsum(np.bincount(place)))
-            union[objects] = to_lonlat(merged, self._detections.plane)
-        key, outline, size, first = _looks_of(self._number[chosen], self._looks[chosen], outlines)
-        area = self._members["area_m2"].to_numpy(np.float64)[chosen][first]
-        several = size > 1  # Frames of one pass overlap, and what lies in two of them is there once.
+            union[objects] = to_lonlat(merged, self._plane)
+        key, outline, size, first = _looks_of(self._number[chosen], self._look[chosen], outlines)
+        area = self._members.numbers["area_m2"][chosen][first]
+        several = size > 1
         area[several] = shapely.area(outline[several])
-        return pd.DataFrame({"number": key[:, 0], "look": key[:, 1], "area_m2": area})
+        return _Sightings(key[:, 0], key[:, 1], area)
 
     def _majorities(
         self,
         union: Geometries,
         laid: Geometries,
-        by_look: pd.DataFrame,
+        by_look: _Sightings,
         n_looks: Rows,
         seen: tuple[Rows, Rows, NDArray[np.bool_]],
         parts: Sequence[_Part],
-    ) -> Geometries:
+    ) -> tuple[Geometries, Rows]:
+        """Return the majority of each object, and which of them may differ from the union."""
         found = union.copy()
         place, look, whole = seen
         n_whole = np.bincount(place[whole], minlength=self._count)
-        open_ = n_looks > 2  # Of two looks one is half.
+        changed = open_ = n_looks > 2  # Of two looks one is half.
         for part in parts:
-            done = np.flatnonzero(open_[part.objects] & (n_whole == n_looks)[part.objects])
-            least = np.full(len(part.objects), np.iinfo(np.int64).max)
-            least[done] = -(-n_looks[part.objects[done]] // 2)
-            lines = trace(counted(part.by_object, least), len(part.objects), part.grid)[done]
+            counts = open_[part.objects] & (n_whole == n_looks)[part.objects]
+            done = np.flatnonzero(counts)
+            if not len(done):
+                continue
+            runs = part.by_object.where(counts[part.by_object.owner])
+            runs = Runs(np.searchsorted(done, runs.owner), runs.row, runs.start, runs.stop)
+            lines = trace(counted(runs, -(-n_looks[part.objects[done]] // 2)), len(done), part.grid)
             found[part.objects[done]] = to_lonlat(lines, part.grid.crs, valid=True)
-            open_[part.objects[done]] = False
+            open_ = open_ & ~np.isin(np.arange(self._count), part.objects[done])
         for number in np.flatnonzero(open_):
             here = (place == number) & ~whole
             # Looks that saw less than half of it, and have it.
-            more = set(by_look.loc[by_look["number"] == number, "look"]) - set(look[place == number])
+            more = set(by_look.look[by_look.number == number].tolist()) - set(look[place == number].tolist())
             extents = self._seen.extents[[*look[here], *sorted(more)]]
             rows = np.flatnonzero(self._number == number)
-            outlines = self._detections.take(self._rows[rows])
-            outlines = _looks_of(self._number[rows], self._looks[rows], outlines)[1]
+            outlines = _looks_of(self._number[rows], self._look[rows], self._members.laid(rows, self._plane))[1]
             most = _majority(laid[number], outlines, int(n_whole[number]), extents)
-            found[number] = to_lonlat(np.array([most], object), self._detections.plane)[0]
-        return found
+            found[number] = to_lonlat(np.array([most], object), self._plane)[0]
+        return found, np.flatnonzero(changed)
+
+
+def _table(columns: dict[str, Any]) -> "pa.Table":
+    import pyarrow as pa
+
+    fields = [each for each in schema_of(OBJECTS) if each.name in columns]
+    arrays = [_array(columns[each.name], each.type) for each in fields]
+    return pa.table(arrays, schema=pa.schema(fields))
+
+
+def _array(values: Any, dtype: "pa.DataType") -> "pa.Array":
+    import pyarrow as pa
+
+    if isinstance(values, pa.Array):
+        return values
+    made = pa.array(values)
+    return made.cast(dtype) if not pa.types.is_timestamp(dtype) else made.cast("int64").cast(dtype)
 
 
 def _unions(outlines: Geometries, ends: Rows) -> Geometries:
@@ -319,12 +378,15 @@ def _majority(union: Any, outlines: Geometries, full: int, extents: Geometries) 
     return shapely.union_all(chosen) if len(chosen) else shapely.MultiPolygon()
 
 
-def _joined(values: pd.Series, number: Rows, count: int) -> list[str]:
-    """Return the different texts of each object, sorted."""
-    split = {text: {name.strip() for name in str(text).split(",")} for text in values.unique()}
+def _joined(texts: Texts, number: Rows, count: int) -> list[str]:
+    """Return the different names that the texts of each object have, sorted."""
+    split = [{name.strip() for name in text.split(",")} for text in texts.known]
     if len(split) == 1:
-        return [", ".join(sorted(next(iter(split.values()))))] * count
-    found: list[set[str]] = [set() for _ in range(count)]
-    for place, text in zip(number, values, strict=True):
-        found[place] |= split[text]
-    return [", ".join(sorted(each)) for each in found]
+        return [", ".join(sorted(split[0]))] * count
+    pairs = np.unique(number * len(split) + texts.number)
+    groups = np.split(pairs % len(split), np.flatnonzero(np.diff(pairs // len(split))) + 1)
+    made: dict[bytes, str] = {}
+    for group in groups:
+        if group.tobytes() not in made:
+            made[group.tobytes()] = ", ".join(sorted(set().union(*(split[each] for each in group))))
+    return [made[group.tobytes()] for group in groups]

@@ -1,7 +1,8 @@
 """Tables of the dataset: GeoParquet 1.1 in the order of a Hilbert curve, and copies as GeoPackage."""
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 
 from darts_dataset.geometry import Geometries
 from darts_dataset.memory import COPIES
+from darts_dataset.parallel import in_order
 from darts_dataset.styles import qgis_style
 from darts_utils.geopackage import settle_geopackage
 
@@ -21,16 +23,34 @@ if TYPE_CHECKING:
 Take = Callable[[NDArray[np.int64]], Geometries]
 """Reads geometries by number."""
 
-_ROWS = 30_000
+
+@dataclass(frozen=True)
+class Shapes:
+    """Geometries of some rows by column, as WKB, and the bounds of the primary ones, (n, 4) float64, degrees."""
+
+    wkb: "Mapping[str, pa.Array]"
+    bounds: NDArray[np.float64]
+
+
+_ROWS = 10_000
 """Rows that are in memory with their geometries, and that a row group holds."""
 _LEVEL = 16
+_SIDES = ("xmin", "ymin", "xmax", "ymax")
 
 
-def hilbert_order(bounds: NDArray[np.float64], names: NDArray[Any]) -> NDArray[np.int64]:
+def shapes_of(**geometries: Geometries) -> Shapes:
+    """Return geometries by column, the primary ones first, as they are written."""
+    import pyarrow as pa
+
+    bounds = shapely.bounds(next(iter(geometries.values()))).reshape(-1, 4)
+    return Shapes({name: pa.array(shapely.to_wkb(each), pa.binary()) for name, each in geometries.items()}, bounds)
+
+
+def hilbert_order(points: NDArray[np.float64], names: NDArray[Any]) -> NDArray[np.int64]:
     """Order rows along a Hilbert curve over the globe, and by name where they are at one place.
 
     Args:
-        bounds: West, south, east, north in degrees, (n, 4).
+        points: Longitude and latitude, degrees, (n, 2).
         names: Texts, (n,).
 
     Returns:
@@ -38,69 +58,105 @@ def hilbert_order(bounds: NDArray[np.float64], names: NDArray[Any]) -> NDArray[n
     """
     import geopandas as gpd
 
-    if not len(bounds):
+    if not len(points):
         return np.empty(0, np.int64)
-    middles = gpd.GeoSeries(gpd.points_from_xy((bounds[:, 0] + bounds[:, 2]) / 2, (bounds[:, 1] + bounds[:, 3]) / 2))
-    distance = middles.hilbert_distance(total_bounds=(-180, -90, 180, 90), level=_LEVEL).to_numpy()
+    places = gpd.GeoSeries(shapely.points(points))
+    distance = places.hilbert_distance(total_bounds=(-180, -90, 180, 90), level=_LEVEL).to_numpy()
     return np.lexsort((names, distance))
 
 
 def write_table(
-    root: Path,
-    name: str,
+    path: Path,
     attributes: "pa.Table",
-    geometries: Mapping[str, Take],
-    bounds: NDArray[np.float64],
+    columns: Sequence[str],
+    shapes: Callable[[NDArray[np.int64]], Shapes],
     order: NDArray[np.int64],
-    constant: Mapping[str, Any],
 ) -> None:
-    """Write a table as GeoParquet 1.1 (zstd, bounding boxes as covering), and as GeoPackage with a style for QGIS.
+    """Write a table as GeoParquet 1.1 (zstd, bounding boxes as covering).
 
     Args:
-        root: The dataset.
-        name: The GeoParquet file within it; the GeoPackage and its style have the same name below `COPIES`.
+        path: The file.
         attributes: The other columns.
-        geometries: What reads the geometries of each column, in OGC:CRS84; the first one is the primary one.
-        bounds: Bounds of the primary geometries, (n, 4) float64, degrees.
+        columns: Names of those with geometries, the primary one first.
+        shapes: What reads the geometries of rows, in OGC:CRS84; called in threads.
         order: Numbers of the rows in the order of the file.
-        constant: What the GeoPackage has beside these columns: values by name, equal in all rows.
 
     Raises:
-        OSError: If a file cannot be written.
+        OSError: If the file cannot be written.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    path, copy = root / name, (root / COPIES / name).with_suffix(".gpkg")
-    primary = next(iter(geometries))
-    box = pa.struct([(side, pa.float64()) for side in ("xmin", "ymin", "xmax", "ymax")])
-    fields = [*attributes.schema, *(pa.field(column, pa.binary()) for column in geometries), pa.field("bbox", box)]
-    schema = pa.schema(fields, {b"geo": json.dumps(_described(geometries, bounds)).encode()})
-    for each in (path, copy):
-        each.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("wb") as file, pq.ParquetWriter(file, schema, compression="zstd", compression_level=3) as writer:
-        for first in range(0, max(len(order), 1), _ROWS):
-            rows = order[first : first + _ROWS]
-            columns = [column.combine_chunks() for column in attributes.take(pa.array(rows)).columns]
-            shapes = {column: take(rows) for column, take in geometries.items()}
-            columns += [pa.array(shapely.to_wkb(each), pa.binary()) for each in shapes.values()]
-            columns.append(pa.StructArray.from_arrays(list(bounds[rows].T), fields=list(box)))
-            if not len(rows):
-                columns = [pa.array([], field.type) for field in schema]
-            part = pa.Table.from_arrays(columns, schema=schema)
-            writer.write_table(part, row_group_size=_ROWS)
-            _append_geopackage(copy, part, constant, shapes[primary], not first)
+    box = pa.struct([(side, pa.float64()) for side in _SIDES])
+    texts = [pa.types.is_dictionary(each.type) for each in attributes.schema]
+    types = [each.type.value_type if text else each.type for each, text in zip(attributes.schema, texts, strict=True)]
+    plain = [pa.field(name, dtype) for name, dtype in zip(attributes.schema.names, types, strict=True)]
+    schema = pa.schema([*plain, *(pa.field(name, pa.binary()) for name in columns), pa.field("bbox", box)])
+
+    def group(first: int) -> tuple["pa.Table", NDArray[np.float64]]:
+        rows = order[first : first + _ROWS]
+        found = shapes(rows)
+        others = attributes.take(pa.array(rows)).cast(pa.schema(plain))
+        outlines = [found.wkb[name] for name in columns]
+        boxes = pa.StructArray.from_arrays(list(found.bounds.T), fields=list(box))
+        return pa.Table.from_arrays([*others.columns, *outlines, boxes], schema=schema), found.bounds
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    whole = np.empty((0, 4))
+    # Without Arrow's copy of the schema, which would hide what is added at the end.
+    options: dict[str, Any] = {"compression": "zstd", "compression_level": 3, "store_schema": False}
+    names = attributes.schema.names
+    options |= {"use_dictionary": names, "write_statistics": [*names, *(f"bbox.{side}" for side in _SIDES)]}
+    with path.open("wb") as file, pq.ParquetWriter(file, schema, **options) as writer:
+        for table, bounds in in_order(group, range(0, max(len(order), 1), _ROWS)):
+            writer.write_table(table, row_group_size=_ROWS)
+            whole = np.concatenate([whole, bounds])
+            if len(whole):
+                whole = np.concatenate([whole[:, :2].min(axis=0), whole[:, 2:].max(axis=0)])[None]
+        writer.add_key_value_metadata({"geo": json.dumps(_described(columns, whole))})
+
+
+def write_copy(root: Path, name: str, constant: Mapping[str, Any]) -> None:
+    """Copy a table to a GeoPackage with a style for QGIS.
+
+    Args:
+        root: The dataset.
+        name: The GeoParquet file within it; the GeoPackage and its style have the same name below `COPIES`.
+        constant: What the GeoPackage has beside its columns: values by name, equal in all rows.
+
+    Raises:
+        OSError: If a file cannot be written.
+    """
+    import pyarrow.parquet as pq
+
+    copy = (root / COPIES / name).with_suffix(".gpkg")
+    copy.parent.mkdir(parents=True, exist_ok=True)
+    with pq.ParquetFile(root / name) as file:
+        primary, *more = geometry_columns(file.schema_arrow)
+        names = [column for column in file.schema_arrow.names if column not in (*more, "bbox")]
+        for number in range(max(file.num_row_groups, 1)):
+            part = file.read_row_group(number, names, use_threads=False)
+            _append_geopackage(copy, part, primary, constant, number == 0)
     settle_geopackage(copy)
     copy.with_suffix(".qml").write_text(qgis_style(copy.stem), "utf-8")
 
 
-def read_geometries(path: Path, column: str = "geometry") -> Iterator[Geometries]:
-    """Yield the geometries of a file, some at a time."""
+def read_wkb(path: Path, column: str = "geometry") -> "Iterator[pa.Array]":
+    """Yield the geometries of a file as WKB, some at a time."""
     import pyarrow.parquet as pq
 
     with pq.ParquetFile(path) as file:
         for batch in file.iter_batches(_ROWS, columns=[column]):
-            yield shapely.from_wkb(batch.column(0).to_numpy(zero_copy_only=False))
+            yield batch.column(0)
+
+
+def read_boxes(path: Path) -> NDArray[np.float64]:
+    """Read the bounding boxes of a file: west, south, east, north, degrees, (n, 4) float64."""
+    import pyarrow.parquet as pq
+
+    with pq.ParquetFile(path) as file:
+        boxes = file.read(["bbox"])["bbox"].combine_chunks()
+    return np.column_stack([boxes.field(side).to_numpy() for side in _SIDES])
 
 
 def read_attributes(path: Path) -> "pa.Table":
@@ -137,40 +193,38 @@ def geometry_columns(schema: "pa.Schema") -> list[str]:
     return sorted(described.get("columns", {}), key=lambda name: (name != primary, name))
 
 
-def _described(geometries: Mapping[str, Take], bounds: NDArray[np.float64]) -> dict[str, Any]:
+def _described(columns: Sequence[str], whole: NDArray[np.float64]) -> dict[str, Any]:
     """Return what GeoParquet 1.1 wants to know; without a CRS it is OGC:CRS84."""
-    columns: dict[str, Any] = {
-        name: {"encoding": "WKB", "geometry_types": ["MultiPolygon"], "edges": "planar"} for name in geometries
+    primary = columns[0]
+    described: dict[str, Any] = {
+        name: {"encoding": "WKB", "geometry_types": ["MultiPolygon"], "edges": "planar"} for name in columns
     }
-    primary = next(iter(geometries))
-    if len(bounds):
-        columns[primary]["bbox"] = [*bounds[:, :2].min(axis=0).tolist(), *bounds[:, 2:].max(axis=0).tolist()]
-    columns[primary]["covering"] = {"bbox": {name: ["bbox", name] for name in ("xmin", "ymin", "xmax", "ymax")}}
-    return {"version": "1.1.0", "primary_column": primary, "columns": columns}
+    if len(whole):
+        described[primary]["bbox"] = whole[0].tolist()
+    described[primary]["covering"] = {"bbox": {side: ["bbox", side] for side in _SIDES}}
+    return {"version": "1.1.0", "primary_column": primary, "columns": described}
 
 
-def _append_geopackage(
-    path: Path, part: "pa.Table", constant: Mapping[str, Any], geometries: Geometries, is_first: bool
-) -> None:
-    import geopandas as gpd
+def _append_geopackage(path: Path, part: "pa.Table", primary: str, constant: Mapping[str, Any], is_first: bool) -> None:
+    import pyarrow as pa
+    import pyarrow.compute as pc
     import pyogrio
     from pyogrio.errors import DataSourceError
 
-    left = set(geometry_columns(part.schema)) | {"bbox"}
-    flat = part.select([name for name in part.schema.names if name not in left]).to_pandas()
-    for name, column in flat.items():
-        if len(column) and isinstance(column.iloc[0], np.ndarray | list):
-            flat[name] = [", ".join(map(str, each)) for each in column]
-    for name in reversed(list(constant)):
-        flat.insert(1, name, [constant[name]] * len(flat))
-    frame = gpd.GeoDataFrame(flat, geometry=geometries, crs="OGC:CRS84")
+    for place, column in enumerate(part.schema):
+        if pa.types.is_list(column.type):
+            part = part.set_column(place, column.name, pc.binary_join(part[column.name].combine_chunks(), ", "))
+    for name, value in reversed(list(constant.items())):
+        part = part.add_column(1, name, pa.repeat(pa.scalar(value), len(part)))
     try:
-        pyogrio.write_dataframe(
-            frame,
+        pyogrio.write_arrow(
+            part.replace_schema_metadata(None),
             path,
             layer=path.stem,
             driver="GPKG",
+            geometry_name=primary,
             geometry_type="MultiPolygon",
+            crs="OGC:CRS84",
             append=not is_first,
             dataset_options={"VERSION": "1.3"} if is_first else None,
         )

@@ -10,7 +10,14 @@ from darts_dataset import LeftOutWarning, build, check, info
 
 
 def run_build(
-    results: Sequence[Path], out: Path, previous: Path | None, *, keep_share: float, cell_km: float, prefer: str | None
+    results: Sequence[Path],
+    out: Path,
+    previous: Path | None,
+    *,
+    keep_share: float,
+    cell_km: float,
+    prefer: str | None,
+    season: Sequence[int] | None,
 ) -> None:
     """Build or update a dataset, and say what is in it.
 
@@ -21,13 +28,14 @@ def run_build(
         keep_share: Objects that a smaller share of their looks has are dropped.
         cell_km: Edge of the cells in which overlaps are searched, kilometres.
         prefer: "newest" or the name of a model, where there are several results of one scene.
+        season: Months whose looks are merged, 1 to 12; None for the whole year.
 
     Raises:
         SystemExit: With code 1 if results of a scene were left out.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", LeftOutWarning)  # The list below says the same.
-        built = build(results, out, previous, keep_share, cell_km, prefer=prefer)
+        built = build(results, out, previous, keep_share, cell_km, prefer=prefer, season=season)
     for path, reason in built.left_out.items():
         typer.echo(f"left out: {path}: {reason}")
     typer.echo(
@@ -71,6 +79,7 @@ def show_info(folder: Path) -> None:
     typer.echo(
         f"{found['scenes']} scenes, {found['looks']} looks, {found['detections']} detections, "
         f"{found['objects']} objects by year"
+        + (f" in the months {', '.join(map(str, found['season']))}" if found["season"] else "")
     )
     table = Table("year", "objects", "km²", "km² seen", "same", "merged", "split", "new", "gone", box=None)
     for year, each in found["years"].items():

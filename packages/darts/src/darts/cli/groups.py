@@ -107,11 +107,15 @@ def dataset_build(
     prefer: Annotated[
         str | None, typer.Option(help="Which results of one scene count: newest, or a model.", show_default="none")
     ] = None,
+    season: Annotated[
+        list[int] | None,
+        typer.Option(help="Month whose looks are merged, 1 to 12; repeat it.", show_default="the whole year"),
+    ] = None,
 ) -> None:
     """Merge detections to objects with ids that stay, and write one dataset; code 1 if results were left out."""
     from darts.cli.datasets import run_build
 
-    run_build(results, out, previous, keep_share=keep_share, cell_km=cell_km, prefer=prefer)
+    run_build(results, out, previous, keep_share=keep_share, cell_km=cell_km, prefer=prefer, season=season or None)
 
 
 @dataset.command("check")
