@@ -71,7 +71,7 @@ class History:
             for plane, states in self._read(path, year, f"previous-{year}").items():
                 self.taken |= set(states.ids)
                 if year < before:
-                    self.known[plane] = known_after(self.known[plane], states, _no_links())
+                    self.known[plane] = known_after(self.known[plane], states, _together([]))
                 else:
                     self.previous[year, plane] = states
 
@@ -171,7 +171,7 @@ def write_objects(
         tables.append(table.add_column(0, "object_id", ids))
         links.append(new)
     _forget_absent(year, looks, history, links)
-    history.add_links(pd.concat(links, ignore_index=True) if links else _no_links())
+    history.add_links(_together(links))
 
     def shapes(rows: Rows) -> Shapes:
         return Shapes(
@@ -189,7 +189,7 @@ def write_links(path: Path, links: Sequence[pd.DataFrame]) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    frame = pd.concat([_no_links(), *links], ignore_index=True)
+    frame = _together(links)
     order = ["year_to", "object_id_from", "object_id_to"]
     table = pa.Table.from_pandas(frame.sort_values(order, kind="stable"), schema_of(LINKS), preserve_index=False)
     pq.write_table(table.replace_schema_metadata(None), path, compression="zstd")
@@ -247,5 +247,10 @@ def _boxes(bounds: NDArray[np.float64], rows: Rows, store: GeometryFile, plane: 
     return found
 
 
-def _no_links() -> pd.DataFrame:
-    return schema_of(LINKS).empty_table().to_pandas().astype({"year_from": "Int16"})
+def _together(links: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """Put tables of links together; pandas would look at what is missing in them to find the types."""
+    import pyarrow as pa
+
+    schema = schema_of(LINKS)
+    tables = [pa.Table.from_pandas(each, schema, preserve_index=False) for each in links]
+    return pa.concat_tables([schema.empty_table(), *tables]).to_pandas().astype({"year_from": "Int16"})
