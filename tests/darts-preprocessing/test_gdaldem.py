@@ -1,4 +1,4 @@
-"""Slope, aspect and hillshade of a real Arctic DEM against gdaldem, its rim included.
+"""Slope, aspect and hillshade of a real Arctic DEM against gdaldem, its border included.
 
 The four corners are left out: gdaldem goes on linearly along one axis there, this package along both.
 """
@@ -27,7 +27,7 @@ def svalbard(shared_data):
 
 @pytest.fixture(scope="module")
 def gdaldem(svalbard, tmp_path_factory):
-    """Runs gdaldem over the DEM, with its rim computed too, and returns the result."""
+    """Runs gdaldem over the DEM, with its border computed too, and returns the result."""
     folder = tmp_path_factory.mktemp("gdaldem")
 
     def run(mode, *options):

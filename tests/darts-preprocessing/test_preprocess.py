@@ -154,7 +154,7 @@ def test_elevation_is_missing_where_the_mask_says_so(result):
 
 
 def test_terrain_is_that_of_the_resampled_dem_with_its_margin(result, tile, arcticdem):
-    """The same DEM on a grid that is 40 cells larger: its features, cut out, up to the rim of the tile."""
+    """The same DEM on a grid that is 40 cells larger: its features, cut out, up to the border of the tile."""
     grid = oracle.make_geobox((ROWS + 80, COLS + 80), origin=(503_000.3 - 120, 7_700_001.1 + 120))
     wide = dp.preprocess_v2(oracle.make_tile(grid), arcticdem, None, features=["dem"], device="cpu")
     dem = wide.dem.values
@@ -186,7 +186,7 @@ def test_a_part_of_a_tile_has_the_features_of_the_whole(result, tile, arcticdem,
 
 
 def test_the_functions_agree_with_the_whole(result):
-    """Away from the rim, where `preprocess_v2` sees the margin, each public function gives the same."""
+    """Away from the border, where `preprocess_v2` sees the margin, each public function gives the same."""
     inner = {"y": slice(10, -10), "x": slice(10, -10)}
     bare = result.drop_vars(TERRAIN)
     for name, function in {

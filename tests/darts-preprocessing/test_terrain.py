@@ -1,4 +1,4 @@
-"""The public terrain functions: what they say about lengths, rims, holes, attributes and mistakes."""
+"""The public terrain functions: what they say about lengths, borders, holes, attributes and mistakes."""
 
 import numpy as np
 import pytest

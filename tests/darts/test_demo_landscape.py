@@ -120,11 +120,11 @@ def test_headwalls_drop(landscape):
         down = ((rows - slump.center[0]) * slump.down[0] + (columns - slump.center[1]) * slump.down[1]) * 3
         head = np.zeros_like(inside)
         head[rows, columns] = down < -0.15 * slump.length
-        rim = ndimage.binary_dilation(head, iterations=2) & ~inside
+        border = ndimage.binary_dilation(head, iterations=2) & ~inside
         floor = ndimage.binary_erosion(inside, iterations=3) & head
         assert np.degrees(np.arctan(slump.headwall / 25)) < steepness[head].max() < 80
         if floor.any():
-            drop = np.median(height[rim]) - np.median(height[floor])
+            drop = np.median(height[border]) - np.median(height[floor])
             assert drop > 0.3 * slump.headwall, slump
 
 

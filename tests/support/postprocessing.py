@@ -6,7 +6,7 @@ import numpy as np
 
 
 def erode_plainly(mask: np.ndarray, size: int, edge_size: int) -> np.ndarray:
-    """Erode by the full disk, outside counting as set, then clear the rim; uint8."""
+    """Erode by the full disk, outside counting as set, then clear the border; uint8."""
     from scipy import ndimage
     from skimage.morphology import disk
 

@@ -132,13 +132,13 @@ def _half_of(shapes: "list[BaseGeometry]") -> "BaseGeometry":
     import shapely
 
     lines = shapely.union_all([shapely.boundary(shape) for shape in shapes])
-    pieces = list(shapely.get_parts(shapely.polygonize([lines])))
-    if not pieces:
+    parts = list(shapely.get_parts(shapely.polygonize([lines])))
+    if not parts:
         return shapely.MultiPolygon()
-    points = shapely.point_on_surface(pieces)
+    points = shapely.point_on_surface(parts)
     votes = sum(shapely.covers(shape, points).astype(int) for shape in shapes)
     return shapely.union_all(
-        [piece for piece, n in zip(pieces, np.atleast_1d(votes), strict=True) if 2 * n >= len(shapes)]
+        [part for part, n in zip(parts, np.atleast_1d(votes), strict=True) if 2 * n >= len(shapes)]
     )
 
 

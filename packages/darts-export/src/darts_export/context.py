@@ -165,15 +165,15 @@ def _time(value: object) -> datetime | None:
     if isinstance(value, np.datetime64):
         value = str(np.datetime_as_string(value, unit="us"))
     if isinstance(value, datetime):
-        moment = value
+        timestamp = value
     else:
         try:
-            moment = datetime.fromisoformat(str(value))
+            timestamp = datetime.fromisoformat(str(value))
         except ValueError as error:
             raise ParameterError(
                 f"tile.attrs['time'] is {value!r}; expected ISO 8601, for example '2021-08-21T21:00:19Z'."
             ) from error
-    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    return timestamp.replace(tzinfo=UTC) if timestamp.tzinfo is None else timestamp.astimezone(UTC)
 
 
 def _source(tile: "xr.Dataset", metadata: Mapping[str, Any]) -> str:

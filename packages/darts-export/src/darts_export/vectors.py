@@ -170,11 +170,11 @@ def _frame(
         traced = [object_polygons(group, context.transform) for group in objects.groups(_TRACED_AT_A_TIME)]
         polygons = np.concatenate([np.zeros(0, object), *traced])
     count = objects.count
-    moment = np.datetime64(None if context.time is None else context.time.replace(tzinfo=None), "ms")
+    timestamp = np.datetime64(None if context.time is None else context.time.replace(tzinfo=None), "ms")
     constant = {
         "tile_id": _text(context.tile_id, count),
         "source": _text(context.source, count),
-        "acquisition_time": pd.DatetimeIndex(np.full(count, moment), tz="UTC"),
+        "acquisition_time": pd.DatetimeIndex(np.full(count, timestamp), tz="UTC"),
         "model_names": _text(context.model_names(model), count),
     }
     return gpd.GeoDataFrame(columns | constant, geometry=polygons, crs=context.wkt)

@@ -54,8 +54,8 @@ def prepare_export(
         quality_level: Lowest quality that counts: 0 or "none", 1 or "low_quality", 2 or "high_quality".
         ensemble_subsets: Names of the ensemble's members that have probabilities of their own.
         device: As for :func:`erode_mask`.
-        edge_erosion_size: Width in pixels of the rim of the tile that the extent leaves out, for a level above 0; None
-            means `mask_erosion_size`, 0 means no rim.
+        edge_erosion_size: Width in pixels of the border of the tile that the extent leaves out, for a level above 0;
+            None means `mask_erosion_size`, 0 means no border.
         edge_objects: What happens to an object that reaches out of the extent. "clip" cuts it there: objects are made
             of the masked probabilities, and a part inside stays if it has `min_object_size` pixels. "remove" drops it
             whole: objects are made of all probabilities, and those with a pixel outside the extent go.

@@ -33,7 +33,7 @@ __all__ = ["binarize", "erode"]
 
 
 def erode(mask: Array, size: int, edge_size: int | None = None, device: DeviceLike = None) -> Array:
-    """Erode a mask by a disk and clear the rim of the image.
+    """Erode a mask by a disk and clear the border of the image.
 
     A pixel stays if every pixel of the image with ``dx² + dy² <= size²`` is usable; what lies outside the image counts
     as usable. Then the outermost `edge_size` pixels on all four sides become 0.
@@ -42,7 +42,7 @@ def erode(mask: Array, size: int, edge_size: int | None = None, device: DeviceLi
         mask: numpy or cupy array of shape (rows, columns), bool, integer or float; usable where above 0, not where
             masked. Not changed.
         size: Radius of the disk in pixels; 0 erodes nothing.
-        edge_size: Width of the rim in pixels; None means `size`, 0 means no rim.
+        edge_size: Width of the border in pixels; None means `size`, 0 means no border.
         device: See :func:`darts_postprocessing.erode_mask`.
 
     Returns:

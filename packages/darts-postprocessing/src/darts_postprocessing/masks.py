@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 def erode_mask(
     mask: "xr.DataArray", size: int, device: DeviceLike = None, edge_size: int | None = None
 ) -> "xr.DataArray":
-    """Erode a mask by a disk, then clear the rim of the raster.
+    """Erode a mask by a disk, then clear the border of the raster.
 
     A pixel stays if every pixel of the raster with ``dx² + dy² <= size²`` is usable; what lies outside the raster
     counts as usable. Then the outermost `edge_size` pixels on all four sides become 0.
@@ -25,7 +25,7 @@ def erode_mask(
         device: Where to work: "cpu", "cuda", "cuda:1", a GPU index, or "auto" (a GPU with less than half of its memory
             in use, else the CPU). None takes the GPU on which the mask lies, else the first GPU where one works, else
             the CPU. A GPU that was asked for and does not work is a DeviceFallbackWarning, and the CPU does the work.
-        edge_size: Width of the rim in pixels; None means `size`, 0 means no rim.
+        edge_size: Width of the border in pixels; None means `size`, 0 means no border.
 
     Returns:
         uint8, 1 where usable, 0 elsewhere; dimensions, coordinates, name and attributes of `mask`. On the GPU if `mask`

@@ -55,8 +55,8 @@ def preprocess_v2(
     """Add to a tile the features that the models see: vegetation index, land-change trend and terrain.
 
     Auxiliary data is brought onto the tile's grid by cubic convolution, the mask by its nearest cell. Terrain features
-    are computed on the tile's grid with a margin, so that the tile's rim is as good as its middle, where `ds_arcticdem`
-    reaches that far.
+    are computed on the tile's grid with a margin, so that the tile's border is as good as its middle, where
+    `ds_arcticdem` reaches that far.
 
     Args:
         ds_optical: Tile with ``red`` and ``nir``, (y, x) float32 reflectance, NaN where there is none, on a grid
@@ -208,7 +208,7 @@ def _resample_dem(ds: xr.Dataset, geobox: GeoBox, backend: Backend) -> Any:
 def _trim(dem: Any, margin: int, backend: Backend) -> tuple[Any, Core]:
     """Cut off the rows and columns of the margin that hold no elevation, and say where the tile then lies.
 
-    What lies beyond is then the rim of the DEM, where features use the cells there are, rather than a hole in it.
+    What lies beyond is then the border of the DEM, where features use the cells there are, rather than a hole in it.
     """
     rows, cols = (size - 2 * margin for size in dem.shape)
     top, bottom, left, right = 0, dem.shape[0], 0, dem.shape[1]

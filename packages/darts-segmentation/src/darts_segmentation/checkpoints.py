@@ -8,7 +8,7 @@ from darts_segmentation.archive import HOW_TO_CONVERT, check_stored, load_checkp
 from darts_segmentation.card import ModelCard
 from darts_segmentation.classes import CLASS_FIELDS
 from darts_segmentation.errors import ModelCardError, UnsafeModelError
-from darts_segmentation.plain import StandIn, plain
+from darts_segmentation.plain import Placeholder, plain
 
 _LIGHTNING_PREFIX = "model."
 _COMPILED_PREFIX = "_orig_mod."
@@ -34,7 +34,7 @@ def read_checkpoint(path: Path, described: Mapping[str, Any]) -> tuple[str, Mode
         UnknownBandError: If it names a band that the band table does not know.
     """
     content = load_checkpoint(path)
-    if isinstance(content, StandIn):
+    if isinstance(content, Placeholder):
         raise UnsafeModelError(
             f"{path} holds an object of {content.full_name}, which only its own code could make use of. Nothing was "
             f"run. {HOW_TO_CONVERT}"

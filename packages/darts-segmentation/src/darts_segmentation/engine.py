@@ -37,12 +37,12 @@ class LoadedModel:
     Attributes:
         card: Describes it.
         network: Runs it.
-        divisor: Patch sizes have to be a multiple of this.
+        output_stride: Patch sizes have to be a multiple of this.
     """
 
     card: ModelCard
     network: Network
-    divisor: int
+    output_stride: int
 
 
 class PatchLoader(Protocol):

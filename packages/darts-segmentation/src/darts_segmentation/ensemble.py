@@ -12,7 +12,7 @@ from darts_segmentation.ensemblefile import read_ensemble
 from darts_segmentation.forward import Augmentation
 from darts_segmentation.grid import DEFAULT_PATCH_SIZE
 from darts_segmentation.precision import NumberFormat, Precision
-from darts_segmentation.predict import Options, PatchSize, check_divisor
+from darts_segmentation.predict import Options, PatchSize, check_output_stride
 from darts_segmentation.result import SPREAD_NAME, segment
 from darts_segmentation.segmenter import SMPSegmenter
 from darts_utils import Device, DeviceLike, ParameterError
@@ -167,7 +167,7 @@ class EnsembleV1:
         if patch_size == "auto":
             return
         for name, segmenter in self._segmenters.items():
-            check_divisor(patch_size, segmenter._member.divisor, name)
+            check_output_stride(patch_size, segmenter._member.output_stride, name)
 
     def segment_tile(
         self,

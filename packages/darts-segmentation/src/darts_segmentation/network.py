@@ -69,7 +69,7 @@ def place_network(
     return CompiledNetwork(placed)
 
 
-def patch_divisor(network: "torch.nn.Module") -> int:
+def output_stride_of(network: "torch.nn.Module") -> int:
     """Return the number of pixels of which the edge of a network's patches has to be a multiple."""
     if not getattr(network, "requires_divisible_input_shape", False):
         return 1

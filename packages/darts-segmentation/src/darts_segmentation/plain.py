@@ -68,7 +68,7 @@ def is_plain(name: str) -> bool:
     return "." in name and attribute[:1].isupper()
 
 
-class StandIn:
+class Placeholder:
     """Takes the place of an object of a foreign class, and keeps what the pickle says about it.
 
     Attributes:
@@ -113,7 +113,7 @@ def make_stand_ins(names: Iterable[str], containers: Mapping[str, str]) -> dict[
         elif name in containers:
             kind = list if containers[name] == "list" else OrderedDict
             methods["__new__"] = lambda cls, *arguments, kind=kind: kind()  # noqa: ARG005
-        made[name] = type(name.rpartition(".")[2], (StandIn,), methods)
+        made[name] = type(name.rpartition(".")[2], (Placeholder,), methods)
     return made
 
 
@@ -142,7 +142,7 @@ def _plain(value: Any, known: dict[int, tuple[Any, Any]], depth: int) -> Any:
 
 
 def _convert(value: Any, known: dict[int, tuple[Any, Any]], depth: int) -> Any:
-    if isinstance(value, StandIn):
+    if isinstance(value, Placeholder):
         return _plain(_meaning(value), known, depth)
     if isinstance(value, Mapping):
         return {_plain(key, known, depth): _plain(item, known, depth) for key, item in value.items()}
@@ -152,7 +152,7 @@ def _convert(value: Any, known: dict[int, tuple[Any, Any]], depth: int) -> Any:
     return value
 
 
-def _meaning(value: StandIn) -> Any:
+def _meaning(value: Placeholder) -> Any:
     """Return what a stand-in stands for, out of its own parts."""
     state, arguments = value.state, value.arguments
     if value.full_name.endswith(".multiarray.scalar"):

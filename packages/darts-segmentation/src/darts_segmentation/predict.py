@@ -40,7 +40,7 @@ class Member:
         network: The network on the engine's device.
         channels: What its input channels show, in its order.
         outputs: What its output channels mean.
-        divisor: Patch sizes have to be a multiple of this.
+        output_stride: Patch sizes have to be a multiple of this.
         fixed_batch: Whether the network wants batches of one size only, because it is compiled for that.
         trained_px: Edge of the patches that it was trained with, None where unknown.
         temperature: What its logits are divided by, None for nothing.
@@ -49,7 +49,7 @@ class Member:
     network: Network
     channels: tuple[Channel, ...]
     outputs: Outputs
-    divisor: int = 1
+    output_stride: int = 1
     fixed_batch: bool = False
     trained_px: int | None = None
     temperature: float | None = None
@@ -103,18 +103,18 @@ class Options:
         check_augmentation(self.tta)
 
 
-def check_divisor(patch_size: int, divisor: int, name: str) -> None:
+def check_output_stride(patch_size: int, output_stride: int, name: str) -> None:
     """Raise a ParameterError if a network cannot take patches of a size.
 
     Args:
         patch_size: Edge of a patch in pixels.
-        divisor: Pixels of which the edge has to be a multiple.
+        output_stride: Pixels of which the edge has to be a multiple.
         name: Name of the model, for the message.
     """
-    if patch_size % divisor:
-        nearest = max(divisor, round(patch_size / divisor) * divisor)
+    if patch_size % output_stride:
+        nearest = max(output_stride, round(patch_size / output_stride) * output_stride)
         raise ParameterError(
-            f"patch_size is {patch_size} px, but model {name!r} takes multiples of {divisor} px; "
+            f"patch_size is {patch_size} px, but model {name!r} takes multiples of {output_stride} px; "
             f"choose {nearest}, for example."
         )
 
@@ -147,7 +147,7 @@ def predict_tile(
     even = options.patch_size == "auto"
     patch_size = _choose_patch_size((shape[0], shape[1]), members, options)
     for name, member in members.items():
-        check_divisor(patch_size, member.divisor, name)
+        check_output_stride(patch_size, member.output_stride, name)
     grid = PatchGrid.plan((shape[0], shape[1]), patch_size, options.overlap, options.reflection, even=even)
     channels = [member.channels for member in members.values()]
     with step("segment: find valid pixels"):
@@ -182,7 +182,7 @@ def _choose_patch_size(shape: tuple[int, int], members: Mapping[str, Member], op
     """Return the patch size for a tile; where it is "auto", see :func:`darts_segmentation.grid.auto_patch_size`."""
     if options.patch_size != "auto":
         return options.patch_size
-    multiple = math.lcm(_CONVENIENT_PX, *(member.divisor for member in members.values()))
+    multiple = math.lcm(_CONVENIENT_PX, *(member.output_stride for member in members.values()))
     trained = max((member.trained_px or 0 for member in members.values()), default=0)
     return auto_patch_size(shape, options.overlap, options.reflection, trained, multiple)
 

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _TELEMETRY = "openvino_telemetry"
-_DIVISOR = ["darts", "patch_divisor"]
+_STRIDE = ["darts", "patch_divisor"]
 _TRANSLATE = "import sys; from darts_segmentation.program import translate; translate(sys.argv[1], sys.argv[2])"
 _importing = threading.Lock()
 
@@ -176,7 +176,7 @@ def translate(path: Path | str, out: Path | str, **described: Any) -> None:
         reason = str(error).strip().splitlines()[-1]
         raise ConversionError(f"Model {model.card.name!r} cannot be translated for OpenVINO: {reason}") from error
     check_same(network, sample, lambda: run_once(program, sample.numpy()), f"The OpenVINO program of {path}")
-    program.set_rt_info(str(_find_divisor(program, network, sample)), _DIVISOR)
+    program.set_rt_info(str(_find_stride(program, network, sample)), _STRIDE)
     write_program(program, Path(out), model.card.to_json())
 
 
@@ -197,17 +197,17 @@ def _convert(network: "torch.nn.Module", traced: Any, sample: "torch.Tensor") ->
         root.handlers[:] = handlers
 
 
-def _find_divisor(program: Any, network: "torch.nn.Module", sample: "torch.Tensor") -> int:
+def _find_stride(program: Any, network: "torch.nn.Module", sample: "torch.Tensor") -> int:
     """Return what patch sizes have to be a multiple of: what the network says, unless the program takes less."""
     from darts_segmentation.convert import check_same
-    from darts_segmentation.network import patch_divisor
+    from darts_segmentation.network import output_stride_of
 
     rows = program.inputs[0].partial_shape[2]
     if rows.is_static:
         return int(rows.get_length())
-    divisor = patch_divisor(network)
-    if divisor > 1:
-        return divisor
+    output_stride = output_stride_of(network)
+    if output_stride > 1:
+        return output_stride
     odd = sample[..., :-3, :-5].contiguous()
     try:
         check_same(network, odd, lambda: run_once(program, odd.numpy()), "The program")
@@ -236,9 +236,9 @@ def write_program(program: Any, out: Path, card: str) -> None:
     (out / CARD_NAME).write_text(card, encoding="utf-8")
 
 
-def divisor_of(program: Any) -> int:
+def stored_stride(program: Any) -> int:
     """Return the number of pixels of which the edge of a program's patches has to be a multiple."""
-    return int(program.get_rt_info(_DIVISOR).astype(str))
+    return int(program.get_rt_info(_STRIDE).astype(str))
 
 
 def read_program(folder: Path, core: Any) -> Any:
@@ -256,8 +256,8 @@ def read_program(folder: Path, core: Any) -> Any:
     except RuntimeError as error:
         reason = str(error).strip().splitlines()[-1]
         raise BrokenModelError(f"{folder} holds no program that this OpenVINO reads ({reason}).") from error
-    if not program.has_rt_info(_DIVISOR):
-        raise BrokenModelError(f"{folder} was not written by DARTS: its program lacks {'/'.join(_DIVISOR)}.")
+    if not program.has_rt_info(_STRIDE):
+        raise BrokenModelError(f"{folder} was not written by DARTS: its program lacks {'/'.join(_STRIDE)}.")
     return program
 
 

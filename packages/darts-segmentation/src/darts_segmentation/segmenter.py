@@ -91,11 +91,11 @@ class SMPSegmenter:
 
     def _place(self, network: "torch.nn.Module", card: ModelCard, engine: Any, *, compile_it: bool) -> None:
         """Set up a network of torch that lies in memory."""
-        from darts_segmentation.network import patch_divisor
+        from darts_segmentation.network import output_stride_of
 
         what = f"the network {card.name!r}"
         runnable = with_memory(engine, what, lambda: engine.prepare(network, compile_it=compile_it))
-        self._set_up(LoadedModel(card, runnable, patch_divisor(network)), engine, fixed_batch=compile_it)
+        self._set_up(LoadedModel(card, runnable, output_stride_of(network)), engine, fixed_batch=compile_it)
         self._model_hash = None
 
     def _set_up(self, model: LoadedModel, engine: Engine, *, fixed_batch: bool) -> None:
@@ -106,7 +106,7 @@ class SMPSegmenter:
             model.network,
             channels,
             card.outputs,
-            model.divisor,
+            model.output_stride,
             fixed_batch=fixed_batch,
             trained_px=card.patch_size,
             temperature=None if card.calibration is None else card.calibration.parameter,

@@ -11,7 +11,7 @@ from darts_segmentation.blend import Blend
 from darts_segmentation.engine import LoadedModel, Network
 from darts_segmentation.grid import PatchGrid
 from darts_segmentation.modelfile import read_model
-from darts_segmentation.network import load_network, patch_divisor, place_network
+from darts_segmentation.network import load_network, output_stride_of, place_network
 
 
 class TorchEngine:
@@ -29,7 +29,7 @@ class TorchEngine:
         """Read a model file and build its network."""
         model = read_model(path)
         network = load_network(model.card, model.states)
-        return LoadedModel(model.card, self.prepare(network, compile_it=compile_it), patch_divisor(network))
+        return LoadedModel(model.card, self.prepare(network, compile_it=compile_it), output_stride_of(network))
 
     def prepare(self, network: torch.nn.Module, *, compile_it: bool) -> Network:
         """Return the network on the device, in the memory order that is fastest there; it is moved and changed."""

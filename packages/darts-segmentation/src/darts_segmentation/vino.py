@@ -14,7 +14,7 @@ from darts_segmentation.blend import Blend
 from darts_segmentation.engine import LoadedModel
 from darts_segmentation.grid import PatchGrid
 from darts_segmentation.precision import NumberFormat
-from darts_segmentation.program import divisor_of, import_openvino, openvino_program, read_program
+from darts_segmentation.program import import_openvino, openvino_program, read_program, stored_stride
 from darts_segmentation.scaling import NumpyScaler
 from darts_segmentation.store import read_stored_card
 from darts_utils import Device, DeviceError, ParameterError, to_host, usable_cpus
@@ -52,7 +52,7 @@ class OpenVinoEngine:
         folder = openvino_program(path)
         card = read_stored_card(folder)
         program = read_program(folder, self.core)
-        return LoadedModel(card, OpenVinoNetwork(program, self, card.name), divisor_of(program))
+        return LoadedModel(card, OpenVinoNetwork(program, self, card.name), stored_stride(program))
 
     @property
     def settings(self) -> tuple[NumberFormat, int]:

@@ -5,7 +5,7 @@ from contextlib import AbstractContextManager, nullcontext
 import numpy as np
 
 from darts_postprocessing.backends.base import Array, in_native_order, usable
-from darts_postprocessing.backends.disk import Disk, clear_rim
+from darts_postprocessing.backends.disk import Disk, clear_border
 from darts_postprocessing.backends.segments import SegmentFinder, clear_objects
 from darts_utils import is_on_gpu, row_blocks, share_rows
 
@@ -33,7 +33,7 @@ class CpuBackend:
         return np.greater_equal(values, level).view(np.uint8)
 
     def erode(self, mask: Array, size: int, edge_size: int) -> Array:
-        """Erode by a disk, in blocks that overlap by its radius, and clear the rim."""
+        """Erode by a disk, in blocks that overlap by its radius, and clear the border."""
         if _lies_by_columns(mask):
             return self.erode(mask.T, size, edge_size).T
         rows, columns = mask.shape
@@ -47,7 +47,7 @@ class CpuBackend:
                 disk.erode(np, mask[above:below], top - above, out[top:bottom])
 
         share_rows(erode_rows, mask.shape)
-        clear_rim(out, edge_size)
+        clear_border(out, edge_size)
         return out
 
     def mask_out(self, values: Array, mask: Array) -> Array:

@@ -11,7 +11,7 @@ from typing import TypeAlias
 import numpy as np
 
 from darts_postprocessing.backends.base import Array, in_native_order, usable
-from darts_postprocessing.backends.disk import Disk, clear_rim
+from darts_postprocessing.backends.disk import Disk, clear_border
 from darts_utils import Device, is_on_gpu, working_on_gpu
 
 CUCIM_AVAILABLE = find_spec("cucim") is not None
@@ -65,10 +65,10 @@ class CudaBackend:
         return self._xp.greater_equal(values, level).view(np.uint8)
 
     def erode(self, mask: Array, size: int, edge_size: int) -> Array:
-        """Erode by a disk and clear the rim."""
+        """Erode by a disk and clear the border."""
         out = self._xp.empty(mask.shape, np.uint8)
         Disk(size, mask.shape).erode(self._xp, mask, 0, out)
-        clear_rim(out, edge_size)
+        clear_border(out, edge_size)
         return out
 
     def mask_out(self, values: Array, mask: Array) -> Array:

@@ -71,7 +71,7 @@ def _spread(xp: ModuleType, values: Array, axis: int, distance: int) -> None:
         step *= 2
 
 
-def clear_rim(mask: Array, width: int) -> None:
+def clear_border(mask: Array, width: int) -> None:
     """Set the outermost `width` pixels of a mask to 0, in place."""
     if width:
         mask[:width] = 0

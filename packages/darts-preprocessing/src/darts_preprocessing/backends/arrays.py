@@ -131,9 +131,9 @@ class Gradient:
         return xp.clip((shading.up + towards_sun) / xp.sqrt(1 + self.steepness**2), 0, 1)
 
 
-def _beyond(rim: Any, inside: Any, size: int) -> Any:
-    """Extrapolate linearly beyond the rim, as ``gdaldem -compute_edges`` does; a raster of one cell goes on flat."""
-    return 2 * rim - inside if size > 1 else rim
+def _beyond(border: Any, inside: Any, size: int) -> Any:
+    """Extrapolate linearly beyond the border, as ``gdaldem -compute_edges`` does; a raster of one cell goes on flat."""
+    return 2 * border - inside if size > 1 else border
 
 
 def strips(rows: int, cols: int) -> Iterator[tuple[int, int]]:
@@ -161,7 +161,7 @@ def _as_dtype(xp: ModuleType, values: Any, dtype: Any) -> Any:
 
 
 def _take(xp: ModuleType, cells: Any, row: Any, col: Any) -> Any:
-    """Return cells as float64, NaN beyond the rim."""
+    """Return cells as float64, NaN beyond the border."""
     height, width = cells.shape
     inside = (row >= 0) & (row < height) & (col >= 0) & (col < width)
     taken = cells[xp.clip(row, 0, height - 1), xp.clip(col, 0, width - 1)]

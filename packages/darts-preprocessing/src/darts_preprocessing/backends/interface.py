@@ -104,6 +104,6 @@ class Backend(Protocol):
 
         Cubic convolution takes float32, and integers of at most 16 bits, which float32 holds.
 
-        Where a cell that cubic convolution needs is missing (NaN, or beyond the rim), the result is interpolated
+        Where a cell that cubic convolution needs is missing (NaN, or beyond the border), the result is interpolated
         linearly between those that are there, and where the nearest one is missing, it is NaN (0 for integers).
         """

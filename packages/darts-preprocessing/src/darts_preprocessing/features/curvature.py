@@ -18,7 +18,7 @@ def calculate_curvature(ds: xr.Dataset) -> xr.Dataset:
 
     −200 (D + E), where D and E are half the second differences along x and y per squared cell (Zevenbergen and Thorne
     1987, doi:10.1002/esp.3290120107), the convention of ESRI and of ``xrspatial.curvature``. NaN where the cell or one
-    of its four neighbours is NaN; beyond the rim of the raster, elevations go on linearly.
+    of its four neighbours is NaN; beyond the border of the raster, elevations go on linearly.
 
     Args:
         ds: As for :func:`calculate_slope`, with the same errors.

@@ -17,7 +17,7 @@ def calculate_slope(ds: xr.Dataset) -> xr.Dataset:
     """Add ``slope``: how steep the ground is, in degrees.
 
     Horn's gradient of the 3 × 3 cells (Horn 1981, doi:10.1109/PROC.1981.11918). NaN where one of them is NaN; beyond
-    the rim of the raster, elevations go on linearly, as with ``gdaldem slope -compute_edges``.
+    the border of the raster, elevations go on linearly, as with ``gdaldem slope -compute_edges``.
 
     Args:
         ds: Dataset with ``dem``, (y, x) float32, metres, NaN where there is none, on a grid projected in metres,

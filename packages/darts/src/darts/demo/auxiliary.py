@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from darts.demo.landscape import Landscape
-from darts.run.checks import MADE_UP
+from darts.run.checks import SYNTHETIC
 from darts_utils import TREND_BANDS, band_attrs
 
 if TYPE_CHECKING:
@@ -93,10 +93,10 @@ def write_cubes(landscape: Landscape, arcticdem_dir: Path, tcvis_dir: Path) -> N
     from darts_acquisition import Datacube, arcticdem_product, tcvis_product
 
     # Their version tells them from real ones, wherever a cube is shown or used.
-    cube = Datacube.create(arcticdem_dir, replace(arcticdem_product(DEM_RESOLUTION_M), version=MADE_UP))
+    cube = Datacube.create(arcticdem_dir, replace(arcticdem_product(DEM_RESOLUTION_M), version=SYNTHETIC))
     window = cube.window(landscape.wide_geobox)
     cube.write(window, arcticdem_arrays(landscape, cube.geobox[window]), complete=True)
-    cube = Datacube.create(tcvis_dir, replace(tcvis_product(), version=MADE_UP))
+    cube = Datacube.create(tcvis_dir, replace(tcvis_product(), version=SYNTHETIC))
     window = cube.window(landscape.wide_geobox)
     cube.write(window, tcvis_arrays(landscape, cube.geobox[window]), complete=True)
 

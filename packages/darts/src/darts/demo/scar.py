@@ -171,6 +171,6 @@ def cover(plan: Plan, scar: Scar, texture: Field, streaks: Field) -> tuple[Field
     scarp = head * smoothstep(scar.inside, 14, 4) * scar.mask
     age = np.clip(scar.u / (plan.length / 2), -1, 1.2) + 0.6 * rough + 0.5 * fine
     grown = smoothstep(age, 3.0 * plan.fresh - 0.8, 3.0 * plan.fresh + 0.2)
-    rim = smoothstep(scar.inside, 0, 4)
-    mud = (1 - 0.9 * grown) * (0.35 + 0.65 * rim) * scar.mask
+    border = smoothstep(scar.inside, 0, 4)
+    mud = (1 - 0.9 * grown) * (0.35 + 0.65 * border) * scar.mask
     return mud.astype(np.float32), scarp.astype(np.float32)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-MADE_UP = "made up"
+SYNTHETIC = "made up"
 """Version of a datacube that no provider has: that of a sample area."""
 _MODEL_SUFFIXES = (".pt", ".ckpt", ".safetensors")
 
@@ -276,7 +276,7 @@ def check_cube(location: str, product: "CubeProduct", option: str, pipeline: Pip
     except (CubeError, ParameterError) as error:
         raise ConfigurationError(f"{error} Correct {option}.") from error
     else:
-        if cube.product.version == MADE_UP:
+        if cube.product.version == SYNTHETIC:
             logger.warning(
                 "The %s in %s is made up, for demonstrations; nothing in it was measured.", product.name, location
             )
