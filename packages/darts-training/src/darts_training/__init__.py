@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 from darts_training.calibrate import Calibrated, calibrate, fit_temperature
+from darts_training.checkpoint import Progress
 from darts_training.crossvalidate import cross_validate
 from darts_training.errors import SamplesError, TrainingError, WritingError
 from darts_training.folds import Folds, make_folds
@@ -29,6 +30,7 @@ else:
 __all__ = [
     "Calibrated",
     "Folds",
+    "Progress",
     "SampleFormat",
     "Samples",
     "SamplesError",
