@@ -29,6 +29,7 @@ from darts_acquisition import (
 from darts_acquisition.cube.areas import product_windows
 from darts_utils import DefaultPaths
 from support.arcticdem import Provider
+from support.commands import logging_restored
 from support.earthengine_server import EarthImage, serve_earth_engine
 from support.local_server import Answer, LocalServer
 
@@ -72,7 +73,8 @@ def commands_in(error: BaseException) -> list[str]:
 def give(command: str, monkeypatch: pytest.MonkeyPatch) -> int:
     monkeypatch.setattr(sys, "argv", shlex.split(command))
     try:
-        run_command()
+        with logging_restored():
+            run_command()
     except SystemExit as ended:
         return int(ended.code or 0)
     return 0
