@@ -189,10 +189,11 @@ def test_never_seen_ground_is_neither_missed_nor_right():
     other[:50, :40] ^= True  # what lies where nobody saw
     same = dataclasses.replace(tile, probability=np.where(tile.seen, tile.probability, 255).astype(np.uint8))
     again = evaluate([same], labels_of(truth & tile.seen | other & ~tile.seen, tile.transform), block_m=300)
-    for name in ("iou", "f1", "precision", "recall", "evaluated_km2"):
-        now, before = (dataclasses.astuple(each.figures["pixels"][name]) for each in (again, plain))
+    pixels = {("pixels", name) for name in ("iou", "f1", "precision", "recall", "evaluated_km2")}
+    assert again.figures["probability"].keys() == plain.figures["probability"].keys()
+    for group, name in pixels | {("probability", name) for name in plain.figures["probability"]}:
+        now, before = (dataclasses.astuple(each.figures[group][name]) for each in (again, plain))
         np.testing.assert_array_equal(now, before)  # nan is nan here
-    assert again.figures["probability"] == plain.figures["probability"]
 
 
 def test_ground_of_two_tiles_counts_once():
