@@ -3,6 +3,7 @@
 import gc
 import os
 import shutil
+import subprocess
 import tempfile
 from collections.abc import Generator
 from pathlib import Path
@@ -53,3 +54,15 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
     if report.skipped and os.environ.get("DARTS_REQUIRE_GPU") == "1" and item.get_closest_marker("gpu"):
         report.outcome, report.longrepr = "failed", f"DARTS_REQUIRE_GPU is 1, and this was skipped: {report.longrepr}"
     return report
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Generator[Path]:
+    """A disk of 3 MB, as far as this user may make one."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", str(place)]
+    if subprocess.run(command, capture_output=True, check=False).returncode:
+        pytest.skip("no small disk to fill: this user may not mount a tmpfs")
+    yield place
+    subprocess.run(["umount", "-l", str(place)], check=True)

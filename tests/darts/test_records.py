@@ -329,18 +329,6 @@ def test_what_is_not_finite_is_missing(tmp_path: Path) -> None:
 # What goes wrong with the disk.
 
 
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A disk of 3 MB, as far as this user may make one."""
-    place = tmp_path / "disk"
-    place.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", str(place)]
-    if subprocess.run(command, capture_output=True, check=False).returncode:
-        pytest.skip("no small disk to fill: this user may not mount a tmpfs")
-    yield place
-    subprocess.run(["umount", "-l", str(place)], check=True)
-
-
 def test_a_full_disk_is_on_record_and_no_line_is_torn(small_disk: Path) -> None:
     records = RunRecords(small_disk, planned={"total": 9999})
     with suppress(OSError), (small_disk / "filling").open("wb", buffering=0) as file:

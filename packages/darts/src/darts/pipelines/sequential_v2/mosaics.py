@@ -54,3 +54,6 @@ class Sentinel2MosaicPipeline(Sentinel2Pipeline):
 
     def _how_to_widen(self) -> str:
         return "no mosaic fits the selection; name other quarters or years"
+
+
+Sentinel2Pipeline._pipelines_by_source["cdse-mosaic"] = Sentinel2MosaicPipeline

@@ -105,14 +105,14 @@ class Sentinel2Pipeline(_BasePipeline):
 
     _image_lists: ClassVar[tuple[str, ...]] = ("scene_ids", "scene_id_file")
     _optical_variables: ClassVar[tuple[str, ...]] = (*OPTICAL_BANDS, "quality_data_mask", "s2_scl")
+    _pipelines_by_source: ClassVar[dict[str, type["Sentinel2Pipeline"]]] = {}
+    """Classes of their own for some values of `raw_data_source`, which their modules enter."""
 
     def __new__(cls, *args: Any, **values: Any) -> Self:
         """Hand over to the pipeline for mosaics where these are asked for."""
         chosen: Any = cls
-        if cls is Sentinel2Pipeline and values.get("raw_data_source") == "cdse-mosaic":
-            from darts.pipelines.sequential_v2.mosaics import Sentinel2MosaicPipeline  # It is one of this class.
-
-            chosen = Sentinel2MosaicPipeline
+        if cls is Sentinel2Pipeline:
+            chosen = cls._pipelines_by_source.get(str(values.get("raw_data_source")), cls)
         made: Self = super().__new__(chosen, *args, **values)
         return made
 
