@@ -22,10 +22,10 @@ _SHARD = """#!{python}
 import os, sys
 from pathlib import Path
 from darts.run import exit_code, run
-from support import cluster, standin
+from support import cluster
 folder, output = map(Path, sys.argv[1:])
 shard = os.environ["SLURM_ARRAY_TASK_ID"] + "/4"
-sys.exit(exit_code(run(cluster.pipeline(folder, output, shard=shard), standin.open_session)))
+sys.exit(exit_code(run(cluster.pipeline(folder, output, shard=shard), cluster.open_session)))
 """
 
 
@@ -80,6 +80,29 @@ def test_an_array_of_shards_does_every_tile_once(slurm: Slurm, tmp_path: Path) -
     (group,) = group_shards(list_runs(output))
     assert (sorted(group.runs), group.missing, group.unfinished) == ([0, 1, 2, 3], [], [])
     assert sum(run.succeeded for run in group.runs.values()) == 16
+
+
+def test_a_shard_is_told_before_its_time_is_over_and_ends_between_tiles(slurm: Slurm, tmp_path: Path) -> None:
+    """Slurm sends the signal up to a minute early; without `B:` it would spare the script, and the job be killed."""
+    folder, output, script = _images(tmp_path, 120, 6.0), tmp_path / "out", tmp_path / "shard.py"
+    script.write_text(_SHARD.format(python=sys.executable))
+    submit = ["sbatch", "--array=0-3", "--mem=1500M", "--time=3", "--signal=B:TERM@40"]
+    submit += [f"--output={tmp_path}/%A-%a.log", str(script), str(folder), str(output)]
+    slurm.call(*submit)
+    cluster.wait_until(lambda: not slurm.jobs("PENDING,RUNNING,COMPLETING"), 300)
+    runs = list_runs(output)
+    logs = "".join(path.read_text() for path in tmp_path.glob("*.log"))
+    assert logs.count("interrupted by SIGTERM") == 4, logs
+    assert "DUE TO TIME LIMIT" not in logs
+    assert [run.failed for run in runs] == [0] * 4
+    done = cluster.finished(output)
+    assert sum(run.succeeded for run in runs) == len(done) < 120
+    (group,) = group_shards(runs)
+    assert group.unfinished == [0, 1, 2, 3]
+    cluster.behave(folder, seconds=0)
+    slurm.call(*submit)
+    cluster.wait_until(lambda: not slurm.jobs("PENDING,RUNNING,COMPLETING"), 180)
+    cluster.check_done(folder, output, done)
 
 
 def test_a_job_that_is_killed_loses_no_tile_and_another_follows(slurm: Slurm, tmp_path: Path) -> None:

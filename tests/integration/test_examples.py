@@ -28,7 +28,7 @@ NOT_EXECUTED = {
     "download_sentinel_2_grid(": "fetches the grid of MGRS tiles",
 }
 """Why an example with these words is not executed; what it calls is tested with servers of our own."""
-SLOW = ("openvino", "onnx", "make_training_data")
+SLOW = ("openvino", "onnx", "make_training_data", "practice")
 
 
 def blocks(language: str, page: Path) -> list[str]:

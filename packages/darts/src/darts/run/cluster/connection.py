@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import logging
 import os
 import time
 from dataclasses import dataclass
@@ -13,6 +14,8 @@ from darts_utils import atomic_path
 
 if TYPE_CHECKING:
     from distributed import Security
+
+logger = logging.getLogger(__name__)
 
 INSTALL = 'pip install "darts-nextgen[cluster]"'
 FILE_SECONDS = 60.0
@@ -151,6 +154,8 @@ def find_scheduler(scheduler_file: Path | None, address: str | None, seconds: fl
 
 def _wait_for(path: Path, seconds: float) -> dict[str, Any]:
     deadline = time.monotonic() + seconds
+    if not path.exists():
+        logger.info("Waiting up to %.0f s for a scheduler to write %s.", seconds, path)
     while True:
         try:
             content = json.loads(path.read_text("utf-8"))

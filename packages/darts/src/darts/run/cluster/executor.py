@@ -98,6 +98,8 @@ class DaskExecutor:
         """Leave the cluster; one that was started here ends."""
         with suppress(Exception):
             self._wait(self._close())
+        # Dask leaves timeouts of closed connections behind, which asyncio would print.
+        self._loop.set_exception_handler(lambda _, about: logger.debug("After the end: %s", about.get("message")))
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
