@@ -9,9 +9,11 @@ import threading
 from contextlib import suppress
 from pathlib import Path
 
+import geopandas as gpd
 import numpy as np
 import pytest
 import rasterio
+from skimage.measure import label
 
 from darts_export import (
     DEFAULT_EXPORT_BANDS,
@@ -195,7 +197,7 @@ def test_without_an_exchange_of_folders_the_result_is_the_same(
 
 
 @pytest.fixture
-def small_disk(tmp_path: Path):
+def disk_of(tmp_path: Path):
     """A file system of a given size in kB."""
     place = tmp_path / "disk"
     place.mkdir()
@@ -214,8 +216,8 @@ def small_disk(tmp_path: Path):
 
 
 @pytest.mark.parametrize("size_kb", [8, 40, 100, 180, 260, 340])
-def test_a_full_disk_is_an_error_and_leaves_nothing(make_tile, small_disk, size_kb: int) -> None:
-    disk = small_disk(size_kb)
+def test_a_full_disk_is_an_error_and_leaves_nothing(make_tile, disk_of, size_kb: int) -> None:
+    disk = disk_of(size_kb)
     rng = np.random.default_rng(0)
     shape = (600, 600)
     tile = make_tile(mask=rng.random(shape) < 0.01, probabilities=rng.random(shape).astype(np.float32))
@@ -223,6 +225,24 @@ def test_a_full_disk_is_an_error_and_leaves_nothing(make_tile, small_disk, size_
         export_tile(tile, disk / "tile")
     assert isinstance(error.value, OSError)
     assert names_in(disk) == []
+
+
+@pytest.mark.parametrize("size_kb", mostly_slow(range(100, 500, 4), lambda size: size % 100 == 40))
+def test_a_disk_that_fills_while_parts_are_appended_leaves_all_or_nothing(
+    make_tile, disk_of, monkeypatch: pytest.MonkeyPatch, size_kb: int
+) -> None:
+    monkeypatch.setattr("darts_export.vectors._ROWS", 40)
+    rng = np.random.default_rng(0)
+    tile = make_tile(mask=rng.random((200, 200)) < 0.01, probabilities=rng.random((200, 200)).astype(np.float32))
+    disk = disk_of(size_kb)
+    try:
+        export_tile(tile, disk / "tile", ["polygonized"])
+    except ExportError:
+        assert names_in(disk) == []
+        return
+    tables = [gpd.read_file(disk / "tile/prediction_segments.gpkg", layer="tile-1")]
+    tables += [gpd.read_parquet(disk / "tile/prediction_segments.parquet")]
+    assert [*map(len, tables)] == [label(tile["binarized_segmentation"].to_numpy(), connectivity=2).max()] * 2
 
 
 LIMITED = """

@@ -310,3 +310,38 @@ def test_unknown_time_and_source_stay_empty(make_tile, tmp_path: Path) -> None:
     for frame in read_both(tmp_path / "tile"):
         assert frame["acquisition_time"].isna().all()
         assert set(frame["source"]) == {""}
+
+
+def test_a_table_in_parts_is_that_of_one_part(make_tile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Row groups in GeoParquet, appended rows in GeoPackage; metadata, index and style are there once."""
+    rng = np.random.default_rng(7)
+    mask = rng.random((90, 80)) < 0.1
+    tile = make_tile(mask=mask, probabilities=rng.random(mask.shape).astype(np.float32))
+    count = int(label(mask, connectivity=2).max())
+    manifests = {}
+    for name, rows in {"one": count, "many": 7, "last alone": count - 1, "again": 7}.items():
+        monkeypatch.setattr("darts_export.vectors._ROWS", rows)
+        manifests[name] = export_tile(tile, tmp_path / name / "tile", ["polygonized"])
+    assert manifests["again"]["files"] == manifests["many"]["files"]
+    assert len({str(manifest["summary"]) for manifest in manifests.values()}) == 1
+    whole = tmp_path / "one/tile"
+    for name, groups in {"many": -(-count // 7), "last alone": 2}.items():
+        parts = tmp_path / name / "tile"
+        table = pq.read_table(parts / "prediction_segments.parquet")
+        assert table.equals(pq.read_table(whole / "prediction_segments.parquet"), check_metadata=True)
+        assert pq.read_metadata(parts / "prediction_segments.parquet").num_row_groups == groups
+        assert contents(parts / "prediction_segments.gpkg") == contents(whole / "prediction_segments.gpkg")
+
+
+def contents(path: Path) -> dict[str, Any]:
+    """Return all rows of all tables of a GeoPackage, the index as what it finds."""
+    with closing(sqlite3.connect(path)) as connection:
+        assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+        schema = connection.execute("SELECT type, name, sql FROM sqlite_master ORDER BY type, name").fetchall()
+        names = [name for kind, name, _ in schema if kind == "table"]
+        hidden = ("_node", "_parent", "_rowid")
+        return {"schema": schema} | {
+            name: connection.execute(f'SELECT * FROM "{name}" ORDER BY 1').fetchall()
+            for name in names
+            if not name.endswith(hidden)
+        }

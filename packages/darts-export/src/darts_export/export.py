@@ -35,7 +35,8 @@ from darts_export.stac import make_collection, make_item
 from darts_export.summary import SUMMARISED, Summary
 from darts_export.target import files_beside, resolved_folder
 from darts_export.thumbnail import write_thumbnail
-from darts_export.vectors import extent_frame, layer_name, object_areas, objects_frame, write_vectors
+from darts_export.vector_files import write_vectors
+from darts_export.vectors import extent_frame, layer_name, object_areas, objects_frames
 from darts_export.version import software_versions
 from darts_utils import check_dataset, step, to_host
 from darts_utils.objects import find_objects
@@ -175,7 +176,7 @@ def _write_product(
         elif product.kind == "objects":
             mask, probabilities = (variable_values(tile, name) for name in product.variables)
             beside = {name: variable_values(tile, name) for name in product.optional if name in tile}
-            frame = objects_frame(
+            frames = objects_frames(
                 find_objects(mask),
                 probabilities,
                 context,
@@ -184,11 +185,11 @@ def _write_product(
                 features=beside,
             )
             if product.model is None:
-                summary.objects, summary.area_m2 = len(frame), float(frame["area_m2"].sum())
-            write_vectors(frame, paths[0], paths[1], "objects", layer_name(context.tile_id))
+                frames = summary.counting(frames)
+            write_vectors(frames, paths[0], paths[1], "objects", layer_name(context.tile_id))
         elif product.kind == "extent":
             frame = extent_frame(find_objects(variable_values(tile, "extent")), context)
-            write_vectors(frame, paths[0], paths[1], "extent", layer_name(context.tile_id))
+            write_vectors(iter([frame]), paths[0], paths[1], "extent", layer_name(context.tile_id))
         elif product.kind == "thumbnail":
             return {}  # drawn with the preview
         else:

@@ -1,5 +1,6 @@
 """Figures of a tile for the records of a run: objects, area, and which share of the tile is reliable or cloudy."""
 
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,7 @@ from darts_export.products import OPTICAL
 from darts_utils import spatial_dims
 
 if TYPE_CHECKING:
+    import geopandas as gpd
     import xarray as xr
 
 _CHUNK_PIXELS = 1 << 22
@@ -39,6 +41,16 @@ class Summary:
     def to_dict(self) -> dict[str, Any]:
         """Return the figures by name."""
         return asdict(self)
+
+    def counting(self, frames: "Iterator[gpd.GeoDataFrame]") -> "Iterator[gpd.GeoDataFrame]":
+        """Pass on the parts of the table of objects, and fill in the number of objects and their area."""
+        areas = []
+        for frame in frames:
+            areas.append(frame["area_m2"].to_numpy())
+            yield frame
+            del frame
+        area = np.concatenate(areas)
+        self.objects, self.area_m2 = len(area), float(area.sum())
 
     def count_shares(self, tile: "xr.Dataset") -> None:
         """Fill in the shares.

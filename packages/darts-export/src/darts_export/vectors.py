@@ -1,10 +1,6 @@
-"""Polygons of objects and of the reliable area, as GeoPackage and GeoParquet."""
+"""Tables of objects and of the reliable area, with their polygons."""
 
-import io
-import sqlite3
-from collections.abc import Mapping, Sequence
-from functools import partial
-from pathlib import Path
+from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -15,9 +11,7 @@ from darts_export.context import TileContext
 from darts_export.object_statistics import object_means, object_statistics
 from darts_export.places import Places, find_places, ground_area, object_uids, touches_edge
 from darts_export.products import MEANS
-from darts_export.styles import STYLE_TABLE, style_row
 from darts_utils import step
-from darts_utils.geopackage import write_geopackage
 from darts_utils.objects import Objects
 from darts_utils.outlines import object_polygons
 
@@ -28,11 +22,11 @@ if TYPE_CHECKING:
 STATISTICS_UNIT = {"darts:statistics_unit": "1"}
 """Says in the files that statistics of probabilities are shares, 0…1; the original DARTS writes percent."""
 
-_TRACED_AT_A_TIME = 30_000
-"""Objects whose outlines are traced together: 2.5 kB of memory each, and no faster with more."""
+_ROWS = 10_000
+"""Objects of one table: 2.5 kB of memory each, and no faster with more."""
 
 
-def objects_frame(
+def objects_frames(
     objects: Objects,
     probabilities: NDArray[Any],
     context: TileContext,
@@ -40,8 +34,8 @@ def objects_frame(
     *,
     extent: NDArray[Any] | None = None,
     features: Mapping[str, NDArray[Any]] = MappingProxyType({}),
-) -> "gpd.GeoDataFrame":
-    """Make the table of objects: one row per 8-connected object.
+) -> "Iterator[gpd.GeoDataFrame]":
+    """Make the table of objects, some rows at a time: one row per 8-connected object.
 
     Args:
         objects: The objects.
@@ -51,17 +45,32 @@ def objects_frame(
         extent: Array (y, x), above 0 where results are reliable; None where all of the tile is. Not changed.
         features: Arrays (y, x), float, NaN where unknown, by name; those of `MEANS` become means. Not changed.
 
-    Returns:
-        The table, in the order in which the raster meets the objects, with the tile's CRS; its schema does not depend
-        on the number of objects.
+    Yields:
+        Parts of the table, at least one, in the order in which the raster meets the objects, with the tile's CRS; the
+        schema does not depend on the number of objects.
     """
+    if not objects.count:
+        yield _objects_frame(objects, 0, probabilities, context, model, extent, features)
+    for number, group in enumerate(objects.groups(_ROWS)):
+        yield _objects_frame(group, number * _ROWS, probabilities, context, model, extent, features)
+
+
+def _objects_frame(
+    objects: Objects,
+    before: int,
+    probabilities: NDArray[Any],
+    context: TileContext,
+    model: str | None,
+    extent: NDArray[Any] | None,
+    features: Mapping[str, NDArray[Any]],
+) -> "gpd.GeoDataFrame":
     with step("object statistics"):
         statistics = object_statistics(objects, probabilities)
         means = {f"mean_{name}": object_means(objects, features[name]) for name in MEANS if name in features}
     with step("places of objects"):
         places = find_places(objects, context)
     columns: dict[str, NDArray[Any]] = {
-        "Region_ID": np.arange(1, objects.count + 1, dtype=np.int32),
+        "Region_ID": np.arange(before + 1, before + objects.count + 1, dtype=np.int32),
         "min": statistics.min,
         "max": statistics.max,
         "mean": statistics.mean,
@@ -111,42 +120,6 @@ def extent_frame(extent: Objects, context: TileContext) -> "gpd.GeoDataFrame":
     return _frame(columns, whole, context, None)
 
 
-def write_vectors(frame: "gpd.GeoDataFrame", geopackage: Path, parquet: Path, style: str, layer: str) -> None:
-    """Write a table as GeoPackage, with a default style for QGIS, and as GeoParquet 1.1 with bounding boxes.
-
-    Args:
-        frame: The table; its `attrs` become metadata of the layer and of the table in the other file.
-        geopackage: The GeoPackage.
-        parquet: The GeoParquet file.
-        style: "objects" or "extent".
-        layer: Name of the layer in the GeoPackage.
-
-    Raises:
-        OSError: If a file cannot be written.
-    """
-    import pyogrio
-    from pyogrio.errors import DataSourceError
-
-    with step("writing GeoPackage"):
-        try:
-            content = io.BytesIO()
-            pyogrio.write_dataframe(
-                frame,
-                content,
-                layer=layer,
-                driver="GPKG",
-                geometry_type="MultiPolygon",
-                dataset_options={"VERSION": "1.3"},
-                layer_metadata=dict(frame.attrs) or None,
-            )
-        except (DataSourceError, RuntimeError) as error:
-            raise OSError(f"{geopackage.name}: {error}") from error
-        write_geopackage(geopackage, content, partial(_complete, style=style, layer=layer))
-    # Arrow leaves a file that it opened itself open where the disk is full.
-    with step("writing GeoParquet"), parquet.open("wb") as file:
-        frame.to_parquet(file, index=False, compression="zstd", schema_version="1.1.0", write_covering_bbox=True)
-
-
 def layer_name(tile_id: str) -> str:
     """Return what the layer of a tile in a GeoPackage is called: like the tile, so that programs tell tiles apart.
 
@@ -167,8 +140,7 @@ def _frame(
     import pandas as pd
 
     with step("outlines"):
-        traced = [object_polygons(group, context.transform) for group in objects.groups(_TRACED_AT_A_TIME)]
-        polygons = np.concatenate([np.zeros(0, object), *traced])
+        polygons = object_polygons(objects, context.transform)
     count = objects.count
     timestamp = np.datetime64(None if context.time is None else context.time.replace(tzinfo=None), "ms")
     constant = {
@@ -189,21 +161,3 @@ def _texts(values: Sequence[str] | NDArray[Any]) -> "pd.api.extensions.Extension
 
     # A dtype of its own, since an empty column of objects would have none in the files.
     return pd.array(values, dtype="string")
-
-
-def _complete(connection: sqlite3.Connection, style: str, layer: str) -> None:
-    """Add the style, and write the names of metadata whole, in which GDAL takes the first colon for the end."""
-    if connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'gpkg_metadata'").fetchone():
-        for name, value in STATISTICS_UNIT.items():
-            wrong = '<MDI key="{}">{}={}<'.format(*name.split(":"), value)
-            whole = f'<MDI key="{name}">{value}<'
-            connection.execute("UPDATE gpkg_metadata SET metadata = replace(metadata, ?, ?)", [wrong, whole])
-    connection.execute(STYLE_TABLE)
-    connection.execute(
-        "INSERT INTO gpkg_contents (table_name, data_type, identifier, description, srs_id) "
-        "VALUES ('layer_styles', 'attributes', 'layer_styles', '', 0)"
-    )
-    row = style_row(layer, style)
-    names = ", ".join(row)
-    marks = ", ".join("?" * len(row))
-    connection.execute(f"INSERT INTO layer_styles ({names}) VALUES ({marks})", tuple(row.values()))  # noqa: S608

@@ -16,17 +16,19 @@ _COUNTERS = (24, 92)
 """Where SQLite's header says how often the file was changed, and at which change it was whole."""
 
 
-def settle_geopackage(path: Path) -> None:
+def settle_geopackage(path: Path, change: Callable[[sqlite3.Connection], object] = lambda _: None) -> None:
     """Take the time out of a new GeoPackage, and check that it says what it is, see :func:`write_geopackage`.
 
     Args:
         path: A GeoPackage of version 1.3 that nobody has open.
+        change: Changes it further, or raises a ValueError.
 
     Raises:
         OSError: If it was not written whole, or cannot be read or written.
     """
     try:
         with closing(sqlite3.connect(path)) as connection:
+            change(connection)
             _settle(connection)
     except (sqlite3.Error, ValueError) as error:
         raise OSError(f"{path.name}: {error}") from error
