@@ -67,10 +67,10 @@ class Undisturbed:
             groups.setdefault((call.kind, _general(call.file, alike)), []).append(call)
         return list(groups.values())
 
-    def selected(self, alike: list[tuple[str, str]]) -> list[Call]:
+    def selected(self) -> list[Call]:
         """Return the first, the last and one random call of each kind on each file."""
         found = set()
-        for calls in self.groups(alike):
+        for calls in self.groups([]):
             found |= {calls[0], calls[-1], random.Random(str(calls[0])).choice(calls)}
         return sorted(found, key=lambda call: call.number)
 
@@ -180,7 +180,8 @@ def _disturb(server: ForkServer, run: Undisturbed, folder: Path, call: Call, err
 def test_run_killed_at_a_call_is_completed(
     fault_server: ForkServer, undisturbed: Undisturbed, memory_path: Path, chunk: int
 ) -> None:
-    for call in undisturbed.selected(_ALIKE)[chunk::CHUNKS]:
+    for calls in undisturbed.groups(_ALIKE)[chunk::CHUNKS]:
+        call = random.Random(str(calls[0])).choice(calls)
         _disturb(fault_server, undisturbed, memory_path / f"killed-{call.number}", call, KILL, False)
 
 
@@ -209,7 +210,7 @@ def test_run_killed_at_every_call_is_completed(
 def test_run_whose_selected_calls_fail_says_so_and_is_completed(
     fault_server: ForkServer, undisturbed_four: Undisturbed, memory_path: Path, error: str, sticky: bool
 ) -> None:
-    for call in undisturbed_four.selected([]):
+    for call in undisturbed_four.selected():
         _disturb(
             fault_server, undisturbed_four, memory_path / f"failed-{call.number}", call, getattr(errno, error), sticky
         )
