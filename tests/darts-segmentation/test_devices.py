@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from darts_segmentation import EnsembleV1, SMPSegmenter, device, save_model
-from darts_segmentation.engine import make_engine
+from darts_segmentation.engines import make_engine
 from darts_utils import Device, DeviceError, DeviceFallbackWarning, ParameterError
 from support.driver import ONE_GPU, show_gpus
 from support.lanes import mostly_slow

@@ -22,8 +22,9 @@ from darts_segmentation import (
     hash_model,
     model_info,
     openvino_program,
-    program,
+    programfile,
     read_model,
+    translation,
 )
 from darts_segmentation.scaling import NumpyScaler, Scaler
 from darts_segmentation.vino import OpenVinoEngine
@@ -166,7 +167,7 @@ def test_a_process_of_its_own_needs_no_torch_and_asks_nobody(model, tmp_path):
 def test_a_model_is_translated_once_and_a_changed_one_again(model, tmp_path, cache, monkeypatch):
     first = openvino_program(model)
     assert first.is_relative_to(cache)
-    monkeypatch.setattr(program, "translate", None)
+    monkeypatch.setattr("darts_segmentation.program.translate", None)
     assert openvino_program(model) == first
     with pytest.raises(TypeError):
         openvino_program(write_network(tmp_path / "other", seed=5))
@@ -176,7 +177,9 @@ def test_a_model_is_translated_once_and_a_changed_one_again(model, tmp_path, cac
 def test_a_cache_that_cannot_be_written_costs_time_only(model, tmp_path, monkeypatch, caplog):
     (tmp_path / "file").touch()
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
-    monkeypatch.setattr(program, "translate", lambda path, out: [(out / name).touch() for name in PROGRAM_FILES])
+    monkeypatch.setattr(
+        "darts_segmentation.program.translate", lambda path, out: [(out / name).touch() for name in PROGRAM_FILES]
+    )
     assert all((openvino_program(model) / name).exists() for name in PROGRAM_FILES)
     assert "XDG_CACHE_HOME" in caplog.text
 
@@ -215,8 +218,8 @@ def test_a_program_that_is_damaged_or_foreign_is_refused(converted, tmp_path):
 
 @pytest.mark.slow
 def test_a_program_that_computes_something_else_is_not_written(model, tmp_path, monkeypatch):
-    right = program.run_once
-    monkeypatch.setattr(program, "run_once", lambda *args: right(*args) + 0.01)
+    right = translation.run_once
+    monkeypatch.setattr(translation, "run_once", lambda *args: right(*args) + 0.01)
     with pytest.raises(ConversionError, match="differs from the original"):
         convert_model(model, tmp_path / "program", "openvino")
     assert list(tmp_path.iterdir()) == []
@@ -245,7 +248,7 @@ def test_what_openvino_cannot_do_is_said_before_a_tile_is_read(model, monkeypatc
     assert ensemble.number_format("auto") == "fp32"
     with pytest.raises(ParameterError, match="this processor computes in fp32"):
         ensemble.number_format("bf16")
-    monkeypatch.setattr(program.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(programfile.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(MissingLibraryError, match="pip install"):
         SMPSegmenter(model, "cpu", engine="openvino")
 

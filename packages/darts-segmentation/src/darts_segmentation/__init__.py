@@ -23,12 +23,12 @@ from darts_segmentation.errors import (
     QuantisationError,
     UnsafeModelError,
 )
-from darts_segmentation.modelfile import ModelFile, ModelInfo, hash_model, model_info, read_card, read_model
+from darts_segmentation.modelfile import ModelFile, ModelInfo, model_info, read_card, read_model
 from darts_segmentation.patches import Patch, cut_patches
 from darts_segmentation.program import openvino_program
 from darts_segmentation.quantise import QuantisationCost, quantise_model
 from darts_segmentation.segmenter import SMPSegmenter
-from darts_segmentation.store import model_paths, save_model
+from darts_segmentation.store import hash_model, model_paths, save_model
 from darts_segmentation.version import RESULTS_VERSION
 from darts_utils import ValueRangeError
 from darts_utils.version import lazy_version

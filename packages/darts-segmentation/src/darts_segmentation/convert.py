@@ -11,7 +11,9 @@ from darts_segmentation.errors import ConversionError
 from darts_segmentation.modelfile import read_model
 from darts_segmentation.network import load_network
 from darts_segmentation.program import convert_to_program
-from darts_segmentation.store import is_program, save_model
+from darts_segmentation.programfile import check_program_folder
+from darts_segmentation.store import save_model
+from darts_segmentation.tracing import check_same, first_line, trace
 from darts_utils import ParameterError, atomic_path, write_atomically
 
 if TYPE_CHECKING:
@@ -22,10 +24,6 @@ ModelFormat = Literal["safetensors", "onnx", "torch-export", "openvino"]
 
 _SUFFIXES = {"onnx": ".onnx", "torch-export": ".pt2"}
 _ONNX_MODULES = ("onnx", "onnxruntime", "onnxscript")
-_FALLBACK_PATCH = 256
-_CHECKED_STRIDES = 8  # edge of the random input that both are compared on: 256 px for most networks
-TOLERANCE = 1e-4
-"""Largest difference in probability between a network and its export that still counts as the same."""
 
 
 def convert_model(
@@ -90,12 +88,6 @@ def _check_target(out: Path, target: str) -> None:
         raise ParameterError(f"{out} is to become {target}; expected the ending {_SUFFIXES[target]!r}.")
 
 
-def check_program_folder(out: Path) -> None:
-    """Raise a ParameterError unless a program may be written at a path: a folder that is new, empty, or holds one."""
-    if out.suffix or (out.exists() and not is_program(out) and (out.is_file() or any(out.iterdir()))):
-        raise ParameterError(f"{out} cannot hold a program of OpenVINO; name a folder that is new or holds one.")
-
-
 def _export_program(network: "torch.nn.Module", card: ModelCard, out: Path) -> None:
     import torch
 
@@ -135,7 +127,7 @@ def _export_onnx(network: "torch.nn.Module", card: ModelCard, out: Path) -> None
                 verbose=False,
             )
         except Exception as error:
-            raise ConversionError(f"Model {card.name!r} cannot be written as ONNX: {_first_line(error)}") from error
+            raise ConversionError(f"Model {card.name!r} cannot be written as ONNX: {first_line(error)}") from error
 
     def run(partial: Path) -> Any:
         import onnxruntime  # type: ignore[import-not-found, import-untyped, unused-ignore]
@@ -144,37 +136,6 @@ def _export_onnx(network: "torch.nn.Module", card: ModelCard, out: Path) -> None
         return session.run(None, {session.get_inputs()[0].name: sample.numpy()})[0]
 
     _write_and_check(network, sample, out, write, run)
-
-
-def trace(network: "torch.nn.Module", card: ModelCard) -> "tuple[torch.export.ExportedProgram, torch.Tensor]":
-    """Export a network for any number of patches of any size, or of one size where that fails.
-
-    Returns:
-        The program, and random input to try it on, of another shape than it was traced with where it allows that.
-    """
-    import torch
-    from torch.export import Dim
-
-    stride = int(getattr(getattr(network, "encoder", None), "output_stride", 1))
-    rows, columns = (stride * dim if stride > 1 else dim for dim in (Dim("rows", min=2), Dim("columns", min=2)))
-    batch = Dim("batch", min=1)
-    fixed = card.patch_size or _FALLBACK_PATCH
-    attempts = [
-        ((4 * stride, 6 * stride), {0: batch, 2: rows, 3: columns}, (_CHECKED_STRIDES * stride,) * 2),
-        ((fixed, fixed), {0: batch}, (fixed, fixed)),
-    ]
-    reason = ""
-    for shape, dynamic, checked in attempts:
-        generator = torch.Generator().manual_seed(0)
-        example = torch.rand((2, len(card.bands), *shape), generator=generator)
-        try:
-            with torch.no_grad():
-                program = torch.export.export(network, (example,), dynamic_shapes=(dynamic,))
-        except Exception as error:  # noqa: BLE001  # tracing a network can fail in any way; the next attempt asks for less
-            reason = _first_line(error)
-        else:
-            return program, torch.rand((1, len(card.bands), *checked), generator=generator)
-    raise ConversionError(f"The architecture of model {card.name!r} cannot be exported: {reason}")
 
 
 def _write_and_check(
@@ -189,29 +150,3 @@ def _write_and_check(
     with atomic_path(out) as partial:
         write(partial)
         check_same(network, sample, lambda: run(partial), f"The export of {out}")
-
-
-def check_same(network: "torch.nn.Module", sample: "torch.Tensor", run: Callable[[], Any], what: str) -> None:
-    """Raise a ConversionError unless something computes what a network computes.
-
-    Args:
-        network: The network.
-        sample: What it is tried on.
-        run: Returns the logits that the other computes for it.
-        what: Names the other, for the message.
-    """
-    import torch
-
-    with torch.inference_mode():
-        expected = torch.sigmoid(network(sample))
-    difference = float((expected - torch.sigmoid(torch.from_numpy(run()))).abs().max())
-    if not difference <= TOLERANCE:
-        raise ConversionError(
-            f"{what} differs from the original by up to {difference:.2g} in probability; expected at most {TOLERANCE}. "
-            "It was not written."
-        )
-
-
-def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__

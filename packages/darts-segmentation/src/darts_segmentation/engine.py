@@ -5,18 +5,17 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar, get_args
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
 
 from numpy.typing import NDArray
 
 from darts_segmentation.bands import TilePatches
 from darts_segmentation.blend import Blend
 from darts_segmentation.card import ModelCard
-from darts_segmentation.device import choose_device
 from darts_segmentation.errors import GpuMemoryError
 from darts_segmentation.grid import PatchGrid
 from darts_segmentation.precision import NumberFormat
-from darts_utils import Device, DeviceLike, ParameterError
+from darts_utils import Device
 
 if TYPE_CHECKING:
     import torch
@@ -135,38 +134,6 @@ class Engine(Protocol):
         Returns:
             Whether another library gave something back, so that the same allocation may now succeed.
         """
-
-
-def make_engine(device: "DeviceLike | torch.device", name: EngineName = "torch") -> Engine:
-    """Choose a device and return what runs networks on it.
-
-    Args:
-        device: As in :func:`darts_segmentation.device.choose_device`.
-        name: "torch" or "openvino", which computes on the CPU.
-
-    Returns:
-        The engine.
-
-    Raises:
-        ParameterError: If `device` names no device, or `name` no engine.
-        DeviceError: If a GPU was asked for and does not work.
-        MissingLibraryError: If the library of the engine is not installed.
-    """
-    if name not in get_args(EngineName):
-        known = " or ".join(map(repr, get_args(EngineName)))
-        raise ParameterError(f"engine is {name!r}; expected {known}.")
-    if name == "openvino":
-        from darts_segmentation.vino import OpenVinoEngine
-
-        return OpenVinoEngine(device)
-    chosen = choose_device(device)
-    if chosen.type == "cuda":
-        from darts_segmentation.cuda import CudaEngine
-
-        return CudaEngine(chosen)
-    from darts_segmentation.cpu import CpuEngine
-
-    return CpuEngine()
 
 
 # How torch, cuDNN, cuBLAS and CUDA say it where it is not an error of its own class.

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from darts_segmentation.calibration import Calibration
-from darts_segmentation.engine import Engine, EngineName, make_engine
+from darts_segmentation.engine import Engine, EngineName
+from darts_segmentation.engines import make_engine
 from darts_segmentation.ensemblefile import read_ensemble
 from darts_segmentation.forward import Augmentation
 from darts_segmentation.grid import DEFAULT_PATCH_SIZE

@@ -9,7 +9,7 @@ from typing import Any
 
 from darts_segmentation.calibration import FIELD, Calibration
 from darts_segmentation.errors import ModelCardError, ModelNotFoundError, ModelWeightsError
-from darts_segmentation.modelfile import hash_model
+from darts_segmentation.store import hash_model
 from darts_utils import write_atomically
 
 _VERSION = 1

@@ -1,7 +1,5 @@
 """Read a model file of any kind, tell its kind by its content, and say what it is."""
 
-import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -9,7 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 from darts_segmentation.card import ModelCard
 from darts_segmentation.errors import BrokenModelError, ModelNotFoundError, UnsafeModelError
-from darts_segmentation.store import is_program, is_stored_model, read_stored_card, read_stored_model, stored_files
+from darts_segmentation.programfile import count_parameters
+from darts_segmentation.store import (
+    hash_model,
+    is_program,
+    is_stored_model,
+    model_files,
+    read_stored_card,
+    read_stored_model,
+)
 
 if TYPE_CHECKING:
     import torch
@@ -102,34 +108,6 @@ def read_card(path: Path | str) -> ModelCard:
     return read_stored_card(path) if path.exists() and is_stored_model(path) else read_model(path).card
 
 
-def hash_model(path: Path | str) -> str:
-    """Return the SHA-256 that identifies a model.
-
-    Args:
-        path: As in :func:`read_model`.
-
-    Returns:
-        64 hexadecimal digits: of the file's bytes, as ``sha256sum`` prints it; in our own format of the weights' bytes
-        followed by what of the card decides about probabilities (:meth:`ModelCard.identity` as JSON with sorted keys):
-        architecture, bands, scaling, classes and calibration; texts, metrics and licence may change. Of a program of
-        OpenVINO, of the bytes of ``model.bin`` and ``model.xml`` and the same of the card.
-
-    Raises:
-        ModelNotFoundError: If a file is missing.
-        ModelCardError: If the card cannot be understood.
-        UnknownBandError: If the card names a band that the band table does not know.
-    """
-    path = Path(path)
-    stored, digest = is_stored_model(path), hashlib.sha256()
-    for part in _files(path)[: -1 if stored else None]:
-        with part.open("rb") as file:
-            while block := file.read(2**20):
-                digest.update(block)
-    if stored:
-        digest.update(json.dumps(read_stored_card(path).identity(), sort_keys=True).encode())
-    return digest.hexdigest()
-
-
 def model_info(path: Path | str) -> ModelInfo:
     """Read a model file, check that its weights fit, and return what there is to say about it.
 
@@ -153,31 +131,21 @@ def model_info(path: Path | str) -> ModelInfo:
         path=model.path,
         kind=model.kind,
         sha256=hash_model(path),
-        size_bytes=sum(part.stat().st_size for part in _files(model.path)),
+        size_bytes=sum(part.stat().st_size for part in model_files(model.path)),
         parameters=sum(tensor.numel() for tensor in model.states.values()),
         card=model.card,
     )
 
 
 def _program_info(path: Path) -> ModelInfo:
-    from darts_segmentation.program import count_parameters
-
     return ModelInfo(
         path=path,
         kind="OpenVINO",
         sha256=hash_model(path),
-        size_bytes=sum(part.stat().st_size for part in _files(path)),
+        size_bytes=sum(part.stat().st_size for part in model_files(path)),
         parameters=count_parameters(path),
         card=read_stored_card(path),
     )
-
-
-def _files(path: Path) -> tuple[Path, ...]:
-    parts = tuple(stored_files(path).values()) if is_stored_model(path) else (path,)
-    missing = [part for part in parts if not part.is_file()]
-    if missing:
-        raise ModelNotFoundError(f"There is no file {missing[0]}, which belongs to the model {path}.")
-    return parts
 
 
 _SIGNATURES = (

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from darts_segmentation.bands import Channel, TilePatches, get_bands, valid_pixels
-from darts_segmentation.engine import make_engine
+from darts_segmentation.engines import make_engine
 from darts_segmentation.grid import Axis, PatchGrid
 from darts_segmentation.values import check_values
 

@@ -17,7 +17,8 @@ from darts_segmentation.card import ModelCard
 from darts_segmentation.errors import MissingLibraryError, QuantisationError
 from darts_segmentation.forward import class_probabilities, target_probability
 from darts_segmentation.grid import PatchGrid
-from darts_segmentation.program import import_openvino, openvino_program, read_program, without_telemetry, write_program
+from darts_segmentation.program import openvino_program
+from darts_segmentation.programfile import import_openvino, read_program, without_telemetry, write_program
 from darts_segmentation.store import read_stored_card
 from darts_segmentation.values import check_values
 from darts_segmentation.vino import NumpyLoader, OpenVinoEngine, OpenVinoNetwork
@@ -86,7 +87,7 @@ def quantise_model(
         MissingBandError: If a tile lacks a band.
         QuantisationError: If the map changes too much, or the tiles do not suffice to tell. Nothing is written.
     """
-    from darts_segmentation.convert import check_program_folder
+    from darts_segmentation.programfile import check_program_folder
 
     if not 0 <= least_iou <= 1:
         raise ParameterError(f"least_iou is {least_iou!r}; expected a number from 0 to 1.")

@@ -5,13 +5,14 @@ from typing import TYPE_CHECKING, Any
 
 from darts_segmentation.bands import Channel
 from darts_segmentation.card import ModelCard
-from darts_segmentation.engine import Engine, EngineName, LoadedModel, make_engine, with_memory
+from darts_segmentation.engine import Engine, EngineName, LoadedModel, with_memory
+from darts_segmentation.engines import make_engine
 from darts_segmentation.forward import Augmentation
 from darts_segmentation.grid import DEFAULT_PATCH_SIZE
-from darts_segmentation.modelfile import hash_model
 from darts_segmentation.precision import Precision
 from darts_segmentation.predict import Member, Options, PatchSize
 from darts_segmentation.result import segment
+from darts_segmentation.store import hash_model
 from darts_utils import Device, DeviceLike
 
 if TYPE_CHECKING:

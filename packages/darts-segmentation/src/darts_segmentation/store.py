@@ -1,5 +1,7 @@
 """Our own model format: weights as safetensors, and a model card in JSON beside them."""
 
+import hashlib
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -164,3 +166,44 @@ def _plain(name: str, tensor: "torch.Tensor") -> "torch.Tensor":
         raise ModelWeightsError(
             f"{name!r} in the state dict is a {type(tensor).__name__}; expected a tensor."
         ) from error
+
+
+def hash_model(path: Path | str) -> str:
+    """Return the SHA-256 that identifies a model.
+
+    Args:
+        path: As in :func:`darts_segmentation.read_model`.
+
+    Returns:
+        64 hexadecimal digits: of the file's bytes, as ``sha256sum`` prints it; in our own format of the weights' bytes
+        followed by what of the card decides about probabilities (:meth:`ModelCard.identity` as JSON with sorted keys):
+        architecture, bands, scaling, classes and calibration; texts, metrics and licence may change. Of a program of
+        OpenVINO, of the bytes of ``model.bin`` and ``model.xml`` and the same of the card.
+
+    Raises:
+        ModelNotFoundError: If a file is missing.
+        ModelCardError: If the card cannot be understood.
+        UnknownBandError: If the card names a band that the band table does not know.
+    """
+    path = Path(path)
+    stored, digest = is_stored_model(path), hashlib.sha256()
+    for part in model_files(path)[: -1 if stored else None]:
+        with part.open("rb") as file:
+            while block := file.read(2**20):
+                digest.update(block)
+    if stored:
+        digest.update(json.dumps(read_stored_card(path).identity(), sort_keys=True).encode())
+    return digest.hexdigest()
+
+
+def model_files(path: Path) -> tuple[Path, ...]:
+    """Return the files of a model: the checkpoint, or weights and card, the card last.
+
+    Raises:
+        ModelNotFoundError: If one is missing.
+    """
+    parts = tuple(stored_files(path).values()) if is_stored_model(path) else (path,)
+    missing = [part for part in parts if not part.is_file()]
+    if missing:
+        raise ModelNotFoundError(f"There is no file {missing[0]}, which belongs to the model {path}.")
+    return parts

@@ -14,7 +14,8 @@ from darts_segmentation.blend import Blend
 from darts_segmentation.engine import LoadedModel
 from darts_segmentation.grid import PatchGrid
 from darts_segmentation.precision import NumberFormat
-from darts_segmentation.program import import_openvino, openvino_program, read_program, stored_stride
+from darts_segmentation.program import openvino_program
+from darts_segmentation.programfile import import_openvino, read_program, stored_stride
 from darts_segmentation.scaling import NumpyScaler
 from darts_segmentation.store import read_stored_card
 from darts_utils import Device, DeviceError, ParameterError, to_host, usable_cpus

@@ -5,7 +5,8 @@ from pathlib import Path
 import typer
 
 from darts.cli.logs import start_logging
-from darts.run.cluster.connection import SchedulerPlace, check_installed, find_scheduler
+from darts.run.checks import check_cluster_is_installed
+from darts.run.cluster.connection import SchedulerPlace, find_scheduler
 from darts.run.cluster.launch import SlurmJobs, lifetime, parse_duration, serve_local, serve_slurm, serve_worker
 
 
@@ -17,7 +18,7 @@ def run_local(workers: int, scheduler_file: Path, host: str | None) -> None:
         scheduler_file: File by which others find it.
         host: Address of this machine for workers on others.
     """
-    check_installed()
+    check_cluster_is_installed()
     start_logging()
     serve_local(workers, scheduler_file, lambda place: _tell(place, scheduler_file), host)
 
@@ -30,7 +31,7 @@ def run_slurm(jobs: SlurmJobs, scheduler_file: Path, host: str | None) -> None:
         scheduler_file: File by which others find the scheduler.
         host: Address of this machine for the workers.
     """
-    check_installed()
+    check_cluster_is_installed()
     start_logging()
     serve_slurm(jobs, scheduler_file, lambda place: _tell(place, scheduler_file), host)
 
@@ -43,7 +44,7 @@ def run_worker(scheduler_file: Path, name: str | None, walltime: str | None) -> 
         name: Name of the worker.
         walltime: Longest time of the job that it runs in.
     """
-    check_installed()
+    check_cluster_is_installed()
     start_logging()
     seconds = None if walltime is None else lifetime(parse_duration(walltime))
     serve_worker(find_scheduler(scheduler_file, None), name=name, seconds=seconds)

@@ -111,6 +111,20 @@ def check_bands(required: Iterable[str], available: Iterable[str], whose: str) -
         )
 
 
+def check_cluster_is_installed() -> None:
+    """Check that the libraries of a cluster are installed.
+
+    Raises:
+        ConfigurationError: If they are not; the message says how to get them.
+    """
+    missing = [name for name in ("distributed", "dask_jobqueue") if importlib.util.find_spec(name) is None]
+    if missing:
+        names = " and ".join(missing)
+        raise ConfigurationError(
+            f'A cluster of workers needs {names}, which is not installed: pip install "darts-nextgen[cluster]"'
+        )
+
+
 def check_executor(pipeline: Pipeline) -> None:
     """Check that a run on a cluster knows which, and that what it needs is installed.
 
@@ -124,8 +138,6 @@ def check_executor(pipeline: Pipeline) -> None:
     Warns:
         IgnoredOptionWarning: If a cluster is named, and the executor is another one.
     """
-    from darts.run.cluster.connection import check_installed
-
     names = ("scheduler_file", "scheduler_address", "workers")
     given = [name for name in names if getattr(pipeline, name) is not None]
     if pipeline.executor != "dask":
@@ -133,7 +145,7 @@ def check_executor(pipeline: Pipeline) -> None:
             message = f"{' and '.join(given)} is ignored: executor is {pipeline.executor!r}, not 'dask'."
             warnings.warn(message, IgnoredOptionWarning, stacklevel=2)
         return
-    check_installed()
+    check_cluster_is_installed()
     if len(given) != 1:
         found = " and ".join(given) or "nothing"
         raise ConfigurationError(

@@ -1,6 +1,5 @@
 """How coordinator and workers find a scheduler and trust it: its file, which names a key and a certificate."""
 
-import importlib.util
 import json
 import logging
 import os
@@ -17,25 +16,12 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-INSTALL = 'pip install "darts-nextgen[cluster]"'
 FILE_SECONDS = 60.0
 """How long the file of a scheduler may take to appear."""
 
 _POLL_SECONDS = 0.2
 _LOOPBACK = ("127.", "[::1]", "localhost")
 _TLS = "darts_tls"
-
-
-def check_installed() -> None:
-    """Check that the libraries of a cluster are installed.
-
-    Raises:
-        ConfigurationError: If they are not; the message says how to get them.
-    """
-    missing = [name for name in ("distributed", "dask_jobqueue") if importlib.util.find_spec(name) is None]
-    if missing:
-        names = " and ".join(missing)
-        raise ConfigurationError(f"A cluster of workers needs {names}, which is not installed: {INSTALL}")
 
 
 @dataclass(frozen=True)
