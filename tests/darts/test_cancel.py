@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from dataclasses import dataclass
@@ -87,3 +89,48 @@ def test_a_cancelled_run_does_not_disturb_another_one(tmp_path: Path) -> None:
     SERVICES["cancelled"].answers.set()
     again = run(cancelled, standin.open_session)
     assert [record.status for record in again.tiles] == ["success", "success"], "a token is of one run"
+
+
+_STOPPED = """
+import atexit, logging, os, signal, sys, threading
+from pathlib import Path
+from darts.pipelines.sequential_v2.base import _BasePipeline
+from darts.run import run
+from support import standin
+
+class Busy:
+    device, precision = "cpu", "fp32"
+    def segment(self, tile):
+        work()
+
+def forever():
+    while True:
+        pass
+
+def in_torch():
+    import torch
+    values = torch.rand(200, 200)
+    while True:
+        torch.mm(values, values)
+
+work = {"python": forever, "torch": in_torch}[sys.argv[2]]
+pipeline = standin.make_pipeline(standin.make_folder(Path(sys.argv[1]), 2))
+atexit.register(print, "registered before the end")
+threading.Timer(float(sys.argv[3]), os.kill, (os.getpid(), signal.SIGTERM)).start()
+pipeline.run = lambda: run(pipeline, lambda *_: Busy())
+_BasePipeline.cli(pipeline=pipeline)
+"""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
+@pytest.mark.parametrize(
+    ("work", "seconds"), [("python", 2), *(pytest.param("torch", 6, marks=pytest.mark.slow) for _ in range(5))]
+)
+def test_a_process_that_is_stopped_in_the_middle_of_a_tile_ends_with_its_code(
+    tmp_path: Path, work: str, seconds: int
+) -> None:
+    """Not by abort, as C++ does it where Python unwinds its threads, and after what others have registered."""
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    command = [sys.executable, "-c", _STOPPED, str(tmp_path), work, str(seconds)]
+    ended = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=100, check=False)
+    assert (ended.returncode, ended.stdout) == (143, "registered before the end\n"), ended.stderr

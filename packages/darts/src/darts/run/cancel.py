@@ -1,11 +1,13 @@
 """End a run on purpose: on Ctrl-C, SIGTERM or SIGHUP, or because too much failed."""
 
+import atexit
 import logging
 import os
 import signal
+import sys
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -72,6 +74,36 @@ class CancellationToken:
     def wait(self, seconds: float) -> bool:
         """Wait so long, or until the end is asked for; return whether it is."""
         return self._event.wait(seconds)
+
+
+class _LeftBehind:
+    """Threads that a run whose signal came left in the middle of a tile.
+
+    Python, until 3.13, unwinds such a thread where it comes back from native code after the interpreter has ended, and
+    C++ then aborts the process. So the process ends before that, with the code of the run.
+    """
+
+    def __init__(self) -> None:
+        self._threads: list[threading.Thread] = []
+        self._code = 0
+        # While this is imported, so that it comes after whatever is registered later.
+        atexit.register(self._end)
+
+    def add(self, threads: Iterable[threading.Thread], signum: int) -> None:
+        """Remember threads of a run that a signal ended."""
+        self._threads += threads
+        self._code = exit_code_of(signum)
+
+    def _end(self) -> None:
+        if any(thread.is_alive() for thread in self._threads):
+            logging.shutdown()
+            for stream in (sys.stdout, sys.stderr):
+                with suppress(OSError, ValueError, AttributeError):
+                    stream.flush()
+            os._exit(self._code)
+
+
+left_behind = _LeftBehind()
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from contextlib import contextmanager, nullcontext
 from time import perf_counter
 from typing import Protocol
 
-from darts.run.cancel import CancellationToken
+from darts.run.cancel import CancellationToken, left_behind
 from darts.run.lanes import Crew, Exports, Link
 from darts.run.memory import MemoryGate
 from darts.run.records import TileRecord
@@ -160,9 +160,11 @@ class _Run:
         for thread in threads:
             thread.start()
         yield from self._records()
-        if not self._cancel.immediate:
-            for thread in threads:
-                thread.join()
+        if self._cancel.signum is not None:
+            left_behind.add(threads, self._cancel.signum)
+            return
+        for thread in threads:
+            thread.join()
 
     def _records(self) -> Iterator[TileRecord]:
         while True:
