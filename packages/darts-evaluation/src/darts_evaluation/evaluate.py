@@ -10,11 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from darts_evaluation.agreement import Agreement, majority, measure_agreement
+from darts_evaluation.blocks import enlarge
 from darts_evaluation.counts import BlockCounts, Key, count_ground
 from darts_evaluation.errors import FewBlocksWarning, LabelsError
 from darts_evaluation.figures import Objects, figures_of
 from darts_evaluation.ground import Ground, burn
-from darts_evaluation.intervals import FEWEST_BLOCKS, Figure, influence, neighbours_agree
+from darts_evaluation.intervals import FEWEST_BLOCKS, Figure
 from darts_evaluation.labels import Labels
 from darts_evaluation.matching import Overlaps
 from darts_evaluation.objects import LEAST_SHARE, count_shapes
@@ -205,7 +206,7 @@ class _Work:
         labelled = together.sums["hit"] + together.sums["miss"] + together.sums["unseen"]
         if not labelled.any() and not (self._labels.area is not None and self._ground_m2):
             raise LabelsError("No label and no labelled ground lies in any of the tiles; see whether they overlap.")
-        factor = self._factor(together)
+        factor, resembling = self._block_factor(together)
         counts = together.merged(factor)
         filled = counts.non_empty()
         block_m = self._base * factor
@@ -224,12 +225,12 @@ class _Work:
             objects.shapes,
             labels.shapes,
         )
-        figures, tables = figures_of(counts, whole, has_area=has_area, seed=seed)
+        figures, tables = figures_of(counts, whole, has_area=has_area, resembling=resembling, seed=seed)
         if len(self._counts) == 1:
             tiles = [TileFigures(name, figures) for name in self._counts]
         else:
-            tiles = [self._of_tile(name, whole, objects, labels, factor, seed) for name in self._counts]
-        notes = self._notes(filled, has_area, agreement, len(labels.shapes))
+            tiles = [self._of_tile(name, whole, objects, labels, factor, resembling, seed) for name in self._counts]
+        notes = self._notes(filled, has_area, agreement, len(labels.shapes), resembling)
         return Evaluation(
             figures, tiles, block_m, len(filled.keys), has_area, agreement,
             self._outlines(whole, objects, labels, crs), tables, notes,
@@ -280,34 +281,21 @@ class _Work:
                 result.tiles.append(best[3])
         return result.to_crs(crs)
 
-    def _factor(self, together: BlockCounts) -> int:
-        """Return by how much blocks are enlarged, so that neighbours do not resemble one another."""
+    def _block_factor(self, together: BlockCounts) -> tuple[int, bool]:
+        """Return by how much blocks are enlarged, and whether neighbours resembled one another before."""
         if self._block_m is not None:
-            return 1
-        factor = round(max(BLOCKS_M) / min(BLOCKS_M)) if self._ground_m2 > SMALL_AREA_M2 else 1
-        for _ in range(_MOST_DOUBLINGS):
-            counts = together.merged(factor).non_empty()
-            if len(together.merged(2 * factor).non_empty().keys) < FEWEST_BLOCKS:
-                return factor
-            hits, alarms, misses = (counts.sums[name] for name in ("hit", "alarm", "miss"))
-            moves = influence(2 * hits, 2 * hits + alarms + misses)
-            if not any(
-                neighbours_agree(*_places(counts.keys, crs), moves[[key[0] == crs for key in counts.keys]])
-                for crs in {key[0] for key in counts.keys}
-            ):
-                return factor
-            factor *= 2
-        return factor
+            return enlarge(together, fixed=True)
+        return enlarge(together, round(max(BLOCKS_M) / min(BLOCKS_M)) if self._ground_m2 > SMALL_AREA_M2 else 1)
 
     def _of_tile(
-        self, name: str, whole: Objects, objects: _Shapes, labels: _Shapes, factor: int, seed: int
+        self, name: str, whole: Objects, objects: _Shapes, labels: _Shapes, factor: int, resembling: bool, seed: int
     ) -> TileFigures:
         counts = self._counts[name].merged(factor)
         part = whole.part(
             np.array([each == name for each in objects.tiles], bool),
             np.array([each == name for each in labels.tiles], bool),
         )
-        figures, _ = figures_of(counts, part, has_area=self._labels.area is not None, seed=seed)
+        figures, _ = figures_of(counts, part, has_area=self._labels.area is not None, resembling=resembling, seed=seed)
         return TileFigures(name, figures)
 
     def _outlines(self, whole: Objects, objects: _Shapes, labels: _Shapes, crs: str) -> "gpd.GeoDataFrame":
@@ -332,7 +320,9 @@ class _Work:
             result = result[result["kind"] != "false alarm"].reset_index(drop=True)
         return result
 
-    def _notes(self, counts: BlockCounts, has_area: bool, agreement: Agreement | None, label_count: int) -> list[str]:
+    def _notes(
+        self, counts: BlockCounts, has_area: bool, agreement: Agreement | None, label_count: int, resembling: bool
+    ) -> list[str]:
         notes = []
         if not has_area:
             notes.append(
@@ -345,6 +335,8 @@ class _Work:
                 "too narrow."
             )
             warnings.warn(notes[-1], FewBlocksWarning, stacklevel=4)
+        if resembling:
+            notes.append("Neighbouring blocks resemble one another; the intervals are widened by what they share.")
         partly = int(self._touched.sum()) - label_count
         if partly > 0:
             notes.append(
@@ -382,8 +374,3 @@ def _equal_area(labels: Labels) -> str:
 
 def _wide(keys: Iterable[Key], factor: int) -> list[Key]:
     return [(crs, row // factor, col // factor) for crs, row, col in keys]
-
-
-def _places(keys: Iterable[Key], crs: str) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    places = np.array([(row, col) for each, row, col in keys if each == crs], np.int64).reshape(-1, 2)
-    return places[:, 0], places[:, 1]
