@@ -179,6 +179,23 @@ def test_ratio_without_enough_to_go_by_has_no_interval(part, whole, scale):
     assert np.isnan(figure.value) == (sum(whole) == 0)
 
 
+@pytest.mark.parametrize(
+    ("figure", "value", "interval"),
+    [
+        (Figure(0.5, 0.25, 0.75, 30), "0.500", "0.250 to 0.750"),
+        (Figure(0.5, 0.25, 0.75, 20), "0.500", "0.250 to 0.750"),
+        (Figure(0.5, 0.25, 0.75, 19), "0.500", "0.250 to 0.750, 19 blocks only"),
+        (Figure(1.0, blocks=30), "1.000", "not given"),
+        (Figure(2.0, 0.1, np.inf, 30), "2.000", "not given"),
+        (Figure(np.nan), "not defined", "not given"),
+        (Figure(-1234.5, -12_345.6, 99.99, 30), "-1,234", "-12,346 to 99.990"),
+    ],
+)
+def test_figure_reads_well(figure, value, interval):
+    assert (figure.value_text(), figure.interval_text()) == (value, interval)
+    assert Figure(0.126, 0.1, 0.2, 30).value_text(2) == "0.13"
+
+
 def test_ratio_of_perfect_maps_is_one():
     figure = ratio(np.array([3.0, 4.0, 5.0]), np.array([3.0, 4.0, 5.0]))
     assert (figure.value, figure.blocks) == (1.0, 3)

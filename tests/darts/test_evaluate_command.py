@@ -1,6 +1,7 @@
 """`darts evaluate`: what it prints, what it writes, and its exit codes."""
 
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -53,6 +54,9 @@ def test_evaluate_prints_the_headlines_and_writes_the_report(evaluate, folder, t
     assert found["figures"]["objects"]["precision@0.5"]["value"] < 1.0  # tile-001 has no label
     assert f"{found['figures']['pixels']['iou']['value']:.3f}" in out
     assert "below 20 the intervals are too narrow" in out
+    assert "slumps found, overlap 0.3:  1.000 (95 %: not given)" in out
+    for text in (out, (tmp_path / "report" / "evaluation.md").read_text()):
+        assert not re.search(r"\bnan\b|\binf\b", text)
     assert str(tmp_path / "report" / "evaluation.md") in out
 
 

@@ -9,6 +9,7 @@ slumps: the percentile interval is too narrow there, and drawn quantiles of the 
 less often.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -30,6 +31,13 @@ _LEVEL = 0.95
 _LARGEST_LEVERAGE = 0.95
 
 
+def number_text(value: float, decimals: int = 3, absent: str = "not given") -> str:
+    """Return a number as people read it: large ones without decimals, a word for none."""
+    if not math.isfinite(value):
+        return absent
+    return f"{value:.{decimals}f}" if abs(value) < 100 else f"{value:,.0f}"
+
+
 @dataclass(frozen=True)
 class Figure:
     """A figure and its 95 % interval.
@@ -45,6 +53,17 @@ class Figure:
     low: float = float("nan")
     high: float = float("nan")
     blocks: int = 0
+
+    def value_text(self, decimals: int = 3) -> str:
+        """Return the figure as people read it: large ones without decimals, "not defined" for none."""
+        return number_text(self.value, decimals, "not defined")
+
+    def interval_text(self, decimals: int = 3) -> str:
+        """Return the interval as people read it, "not given" for none, and the blocks where they are too few."""
+        if not (math.isfinite(self.low) and math.isfinite(self.high)):
+            return "not given"
+        few = f", {self.blocks} blocks only" if self.blocks < FEWEST_BLOCKS else ""
+        return f"{number_text(self.low, decimals)} to {number_text(self.high, decimals)}{few}"
 
 
 @dataclass(frozen=True)

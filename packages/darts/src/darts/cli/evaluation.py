@@ -59,10 +59,10 @@ def run_evaluation(
     for group, name, text in _SHOWN:
         figure = found.figures.get(group, {}).get(name)
         if figure is not None:
-            console.print(f"{text + ':':28}{_text(figure)}", soft_wrap=True, highlight=False, markup=False)
+            console.print(f"{text + ':':28}{figure_text(figure)}", soft_wrap=True, highlight=False, markup=False)
     if found.agreement is not None:
-        iou, f1 = found.agreement.median_iou, found.agreement.median_f1
-        agreement = f"IoU {iou:.3f}, F1 of objects {f1:.3f} (medians of pairs)"
+        iou, f1 = (Figure(each).value_text() for each in (found.agreement.median_iou, found.agreement.median_f1))
+        agreement = f"IoU {iou}, F1 of objects {f1} (medians of pairs)"
         console.print(f"{'experts among themselves:':28}{agreement}", soft_wrap=True, highlight=False, markup=False)
     if (out / "evaluation.json").exists():
         console.print(
@@ -74,7 +74,6 @@ def run_evaluation(
         console.print("Name the area in which the labels are complete with --area, to learn about false alarms.")
 
 
-def _text(figure: Figure) -> str:
-    if figure.low != figure.low:  # NaN
-        return f"{figure.value:.3f}"
-    return f"{figure.value:.3f} (95 %: {figure.low:.3f} to {figure.high:.3f})"
+def figure_text(figure: Figure) -> str:
+    """Return a figure and its interval as they are printed."""
+    return f"{figure.value_text()} (95 %: {figure.interval_text()})"
