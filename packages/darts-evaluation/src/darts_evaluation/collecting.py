@@ -6,10 +6,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from darts_evaluation.counts import BlockCounts, Key, count_ground
+from darts_evaluation.fragments import Fragments
 from darts_evaluation.ground import Ground, burn, frame_of
 from darts_evaluation.labels import Labels
 from darts_evaluation.objects import cut_to_ground
-from darts_evaluation.pieces import Pieces
 from darts_evaluation.predictions import TileMap
 from darts_utils import check_areal_scale
 
@@ -33,7 +33,7 @@ class Collection:
         import shapely
 
         self.counts: dict[str, BlockCounts] = {}
-        self.objects, self.labels = Pieces(), Pieces()
+        self.objects, self.labels = Fragments(), Fragments()
         self.ground_m2 = self.pixel_m = 0.0
         self._outlines = labels.outlines.geometry
         self._block_m = block_m
@@ -76,13 +76,13 @@ class Collection:
         self.ground_m2 += ground.valid.sum() * abs(transform.a * transform.e)
         self.pixel_m = max(self.pixel_m, abs(transform.a), abs(transform.e))
         means = tile.objects["mean"].to_numpy(float)
-        for pieces, shapes, owners, values in (
+        for fragments, shapes, owners, values in (
             (self.objects, tile.objects.geometry, np.arange(len(means)), means),
             (self.labels, outlines, near, np.full(len(near), np.nan)),
         ):
             index, cut = cut_to_ground(shapes, ground)
             whole = shapes.iloc[index].tolist()
-            pieces.add(cut, whole, owners[index].tolist(), self._keys(tile, cut), tile.name, values[index].tolist())
+            fragments.add(cut, whole, owners[index].tolist(), self._keys(tile, cut), tile.name, values[index].tolist())
         self._frames.append(there)
         self._seen.append((frame, _outline_of(tile)))
 

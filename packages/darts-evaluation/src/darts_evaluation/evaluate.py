@@ -15,11 +15,11 @@ from darts_evaluation.collecting import Collection
 from darts_evaluation.counts import BlockCounts, Key
 from darts_evaluation.errors import FewBlocksWarning, LabelsError, PredictionsError
 from darts_evaluation.figures import Objects, figures_of
+from darts_evaluation.fragments import JOIN_PX, Shapes
 from darts_evaluation.intervals import FEWEST_BLOCKS, Figure
 from darts_evaluation.labels import Labels
 from darts_evaluation.matching import Overlaps
 from darts_evaluation.objects import LEAST_SHARE
-from darts_evaluation.pieces import JOIN_PX, Shapes
 from darts_evaluation.predictions import TileMap, find_results, read_tile_map
 
 if TYPE_CHECKING:
@@ -168,10 +168,10 @@ def _matching_crs(collection: Collection, labels: Labels) -> str:
 
 def _counted(collection: Collection, crs: str, least_m2: float) -> tuple[Shapes, Shapes, Shapes, NDArray[np.int64]]:
     """Return the objects and labels that count, labels of which too little was seen, and places of those that were."""
-    pieces = collection.objects.to_crs(crs)
-    objects = Shapes.of(pieces, pieces.by_touch(JOIN_PX * collection.pixel_m))
-    pieces = collection.labels.to_crs(crs)
-    labels = Shapes.of(pieces, pieces.by_owner())
+    fragments = collection.objects.to_crs(crs)
+    objects = Shapes.of(fragments, fragments.by_touch(JOIN_PX * collection.pixel_m))
+    fragments = collection.labels.to_crs(crs)
+    labels = Shapes.of(fragments, fragments.by_owner())
     counts = labels.share >= LEAST_SHARE
     barely = labels.take(np.flatnonzero(~counts))
     seen = labels.owners[counts]

@@ -13,19 +13,19 @@ if TYPE_CHECKING:
     from shapely.geometry.base import BaseGeometry
 
 JOIN_PX = 0.75
-"""Pieces of mapped objects on either side of the border between tiles are one object within this distance: pixels of
+"""Fragments of mapped objects on either side of the border between tiles are one object within this distance: pixels of
 different grids leave up to half a pixel open, and objects of one grid are at least a pixel apart."""
 
 
 @dataclass
-class Pieces:
-    """Pieces of shapes, each on the ground of one tile and in its CRS.
+class Fragments:
+    """Fragments of shapes, each on the ground of one tile and in its CRS.
 
     Attributes:
-        shapes: The pieces.
+        shapes: The fragments.
         whole: The shape that each was cut from.
         owners: Number of that shape, where shapes are known over all tiles.
-        keys: Block of each piece.
+        keys: Block of each fragment.
         tiles: Tile of each.
         values: A number of each, NaN where it is not known.
     """
@@ -46,7 +46,7 @@ class Pieces:
         tile: str,
         values: Iterable[float],
     ) -> None:
-        """Add the pieces of one tile."""
+        """Add the fragments of one tile."""
         before = len(self.shapes)
         self.shapes.extend(shapes)
         self.whole.extend(whole)
@@ -55,17 +55,17 @@ class Pieces:
         self.values.extend(values)
         self.tiles.extend([tile] * (len(self.shapes) - before))
 
-    def to_crs(self, crs: str) -> "Pieces":
-        """Return the pieces in one CRS; the blocks stay those of their tiles."""
+    def to_crs(self, crs: str) -> "Fragments":
+        """Return the fragments in one CRS; the blocks stay those of their tiles."""
         sources = [key[0] for key in self.keys]
         return replace(self, shapes=_to_crs(self.shapes, sources, crs), whole=_to_crs(self.whole, sources, crs))
 
     def by_owner(self) -> NDArray[np.int64]:
-        """Number the pieces by the shape that they were cut from."""
+        """Number the fragments by the shape that they were cut from."""
         return np.unique(np.array(self.owners, np.int64), return_inverse=True)[1]
 
     def by_touch(self, within_m: float) -> NDArray[np.int64]:
-        """Number the pieces such that those of different tiles that touch have one number.
+        """Number the fragments such that those of different tiles that touch have one number.
 
         Args:
             within_m: Distance up to which they touch.
@@ -92,10 +92,10 @@ class Shapes:
     Attributes:
         shapes: What of them lies on ground that counts.
         whole: The whole shapes.
-        owners: Numbers of the shapes, see `Pieces`.
-        keys: Block of the largest piece of each.
-        tiles: Tile of that piece.
-        values: Mean of the values of the pieces by area, NaN where none is known.
+        owners: Numbers of the shapes, see `Fragments`.
+        keys: Block of the largest fragment of each.
+        tiles: Tile of that fragment.
+        values: Mean of the values of the fragments by area, NaN where none is known.
     """
 
     shapes: "list[BaseGeometry]"
@@ -106,29 +106,29 @@ class Shapes:
     values: NDArray[np.float64]
 
     @classmethod
-    def of(cls, pieces: Pieces, numbers: NDArray[np.int64]) -> "Shapes":
-        """Put pieces together that have one number; the result does not depend on their order."""
+    def of(cls, fragments: Fragments, numbers: NDArray[np.int64]) -> "Shapes":
+        """Put fragments together that have one number; the result does not depend on their order."""
         import shapely
 
-        areas = shapely.area(pieces.shapes)
-        values, known = np.array(pieces.values, float), np.isfinite(pieces.values)
+        areas = shapely.area(fragments.shapes)
+        values, known = np.array(fragments.values, float), np.isfinite(fragments.values)
         weights = np.bincount(numbers, areas * known) if len(numbers) else np.zeros(0)
         sums = np.bincount(numbers, np.where(known, values, 0) * areas) if len(numbers) else np.zeros(0)
         order = np.lexsort((-areas, numbers))
         first = np.concatenate([[True], np.diff(numbers[order]) > 0])[: len(order)]
         largest = order[first]
-        shapes, whole = ([given[place] for place in largest] for given in (pieces.shapes, pieces.whole))
+        shapes, whole = ([given[place] for place in largest] for given in (fragments.shapes, fragments.whole))
         for members in np.split(order, np.flatnonzero(first)[1:]):
             if len(members) > 1:
                 number = numbers[members[0]]
-                shapes[number] = shapely.union_all([pieces.shapes[place] for place in members])
-                whole[number] = shapely.union_all([pieces.whole[place] for place in members])
+                shapes[number] = shapely.union_all([fragments.shapes[place] for place in members])
+                whole[number] = shapely.union_all([fragments.whole[place] for place in members])
         made = cls(
             shapes,
             whole,
-            np.array(pieces.owners, np.int64)[largest],
-            [pieces.keys[place] for place in largest],
-            [pieces.tiles[place] for place in largest],
+            np.array(fragments.owners, np.int64)[largest],
+            [fragments.keys[place] for place in largest],
+            [fragments.tiles[place] for place in largest],
             np.divide(sums, weights, out=np.full(len(sums), np.nan), where=weights > 0),
         )
         left, bottom, right, top = shapely.bounds(shapes).reshape(-1, 4).T
