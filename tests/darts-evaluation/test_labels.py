@@ -1,11 +1,21 @@
 """Labels as people draw them, and how far experts agree."""
 
+from pathlib import Path
+
 import geopandas as gpd
 import numpy as np
 import pytest
 import shapely
 
-from darts_evaluation import LabelsError, RepairedLabelsWarning, majority, make_labels, measure_agreement, read_labels
+from darts_evaluation import (
+    Agreement,
+    LabelsError,
+    RepairedLabelsWarning,
+    majority,
+    make_labels,
+    measure_agreement,
+    read_labels,
+)
 
 BOWTIE = shapely.Polygon([(0, 0), (10, 10), (10, 0), (0, 10)])
 
@@ -101,10 +111,28 @@ def test_majority_is_what_half_of_the_experts_marked():
     assert found.outlines.union_all().area == pytest.approx((votes >= 4).sum())
 
 
-def test_agreement_of_twelve_real_experts(shared_data):
+def matrix_of(found: Agreement) -> list[str]:
+    """Return a table for readers: IoU above the diagonal, F1 of objects below it, and each with the others."""
+    order = sorted(range(len(found.experts)), key=lambda place: int(found.experts[place]))
+    names = " | ".join(found.experts[place] for place in order)
+    lines = [f"| | {names} | others: IoU | others: F1 |", "|---" * (len(order) + 3) + "|"]
+    for one in order:
+        above = int(found.experts[one])
+        cells = [
+            "–" if other == one else f"{(found.iou if int(found.experts[other]) > above else found.f1)[one, other]:.2f}"
+            for other in order
+        ]
+        others = f"{found.others_iou[one]:.2f} | {found.others_f1[one]:.2f}"
+        lines.append(f"| **{found.experts[one]}** | {' | '.join(cells)} | {others} |")
+    return lines
+
+
+def test_agreement_of_twelve_real_experts_is_what_the_page_says(shared_data):
     labels = read_labels(shared_data / "peel" / "experts.gpkg", shared_data / "peel" / "aoi.geojson")
     found = measure_agreement(labels, min_object_m2=1000)
     assert len(found.experts) == 12
     assert found.median_iou == pytest.approx(0.60, abs=0.005)
     assert found.median_f1 == pytest.approx(0.80, abs=0.005)
     assert found.is_agreed
+    page = Path(__file__).parents[2] / "docs" / "evaluation.md"
+    assert "\n".join(matrix_of(found)) in page.read_text("utf-8")
