@@ -91,8 +91,9 @@ def test_evaluate_shows_how_far_experts_agree(evaluate, tmp_path):
         (["results", "labels.gpkg", "--area", "absent.gpkg"], "There is no absent.gpkg"),
         (["results", "labels.gpkg", "--expert-column", "who"], "no column 'who'"),
         (["results", "labels.gpkg", "--model", "other"], "holds neither"),
+        (["results", "labels.gpkg", "--year", "2021"], "The year 2021 was named; expected one with a dataset only"),
     ],
-    ids=["no results", "no labels", "no area", "no column", "no model"],
+    ids=["no results", "no labels", "no area", "no column", "no model", "no dataset"],
 )
 def test_evaluate_says_what_is_wrong_in_one_sentence(evaluate, tmp_path, arguments, message):
     code, _, error = evaluate(*arguments, "--out", str(tmp_path / "report"))

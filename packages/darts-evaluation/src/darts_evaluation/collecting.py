@@ -22,7 +22,7 @@ class Collection:
 
     Attributes:
         counts: Pixels by name of the tile.
-        objects: Mapped objects on ground that counts.
+        objects: Mapped objects on ground that counts; their owners are those of the tables of the tiles.
         labels: Labels likewise; their owners are places in the table of labels.
         ground_m2: Area of that ground.
         pixel_m: Edge of the largest pixel.
@@ -77,7 +77,7 @@ class Collection:
         self.pixel_m = max(self.pixel_m, abs(transform.a), abs(transform.e))
         means = tile.objects["mean"].to_numpy(float)
         for fragments, shapes, owners, values in (
-            (self.objects, tile.objects.geometry, np.arange(len(means)), means),
+            (self.objects, tile.objects.geometry, tile.objects.index.to_numpy(), means),
             (self.labels, outlines, near, np.full(len(near), np.nan)),
         ):
             index, cut = cut_to_ground(shapes, ground)

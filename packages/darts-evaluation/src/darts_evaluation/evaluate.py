@@ -4,11 +4,13 @@ import os
 import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from darts_evaluation import datasets
 from darts_evaluation.agreement import Agreement, majority, measure_agreement
 from darts_evaluation.blocks import enlarge
 from darts_evaluation.collecting import Collection
@@ -51,7 +53,7 @@ class Evaluation:
 
     Attributes:
         figures: By group ("pixels", "objects", "outlines", "size", "probability") and name, over all tiles.
-        tiles: The same for each tile; its ground that an earlier tile holds too counts only there.
+        tiles: The same for each tile; its ground that an earlier tile holds too counts only there. Of a dataset, none.
         block_m: Edge of the blocks behind the intervals, metres.
         blocks: Non-empty blocks.
         has_area: Whether it is known where the labels are complete; without it there are no figures about false alarms.
@@ -78,6 +80,7 @@ def evaluate(
     labels: Labels,
     *,
     model: str | None = None,
+    year: int | None = None,
     block_m: float | None = None,
     min_object_m2: float = 0.0,
     seed: int = 0,
@@ -90,10 +93,12 @@ def evaluate(
     name.
 
     Args:
-        predictions: Folders of results, of single tiles or of folders that hold them; or the maps themselves.
+        predictions: Folders of results, of single tiles or of folders that hold them; or a dataset of darts-dataset,
+            which is drawn onto a grid where the labels are; or the maps themselves.
         labels: The labels, see `read_labels`. Of several experts, ground counts as slump that at least half of them
             marked.
         model: Member of the ensemble, None for the ensemble as a whole.
+        year: Year of the dataset, None for its only one.
         block_m: Edge of the blocks that the intervals come from, metres; None for 1 km, or 10 km where more than
             1,000 km² are evaluated, doubled as long as neighbouring blocks resemble one another.
         min_object_m2: Mapped objects and labels of less area, square metres, do not count as objects; their pixels do.
@@ -103,14 +108,18 @@ def evaluate(
         The figures, with 95 % intervals.
 
     Raises:
-        PredictionsError: If there are no results, or a file is absent or damaged.
+        PredictionsError: If there are no results, two of one tile, or a file is absent or damaged; or if a dataset has
+            not the year, or has several and none was named.
+        GridError: If a metre of a tile's grid is none on the ground.
         LabelsError: If no label and no labelled ground lies in any tile.
     """
     agreement = measure_agreement(labels, min_object_m2) if len(labels.experts) > 1 else None
     truth = majority(labels) if agreement is not None else labels
     smallest_m = block_m or float(min(BLOCKS_M))
     collection = Collection(truth, smallest_m)
-    for tile in _tiles(predictions, model):
+    given = [predictions] if isinstance(predictions, str | os.PathLike) else list(predictions)
+    dataset = _dataset(given, model, year)
+    for tile in _tiles(given, model) if dataset is None else datasets.dataset_maps(dataset, truth, year):
         collection.add(tile)
     counts = _all_counts(collection, truth)
     if block_m is not None:
@@ -118,12 +127,14 @@ def evaluate(
     else:
         factor, resembling = enlarge(counts, BLOCKS_M[1] // BLOCKS_M[0] if collection.ground_m2 > SMALL_AREA_M2 else 1)
     crs = _matching_crs(collection, truth)
-    objects, found, barely, seen = _counted(collection, crs, min_object_m2)
+    objects, found, barely, seen = _counted(collection, crs, min_object_m2, dataset is not None)
     whole = _matched(objects, found, factor)
     options: dict[str, Any] = {"has_area": truth.area is not None, "resembling": resembling, "seed": seed}
     figures, tables = figures_of(counts.merged(factor), whole, **options)
     tiles = [TileFigures(name, figures) for name in collection.counts]
-    if len(tiles) > 1:
+    if dataset is not None:
+        tiles = []
+    elif len(tiles) > 1:
         tiles = [
             TileFigures(name, figures_of(each.merged(factor), _part(whole, objects, found, name), **options)[0])
             for name, each in collection.counts.items()
@@ -138,19 +149,29 @@ def evaluate(
     )
 
 
-def _tiles(predictions: Any, model: str | None) -> Iterable[TileMap]:
-    if not isinstance(predictions, str | os.PathLike):
-        predictions = list(predictions)
-        if predictions and all(isinstance(each, TileMap) for each in predictions):
-            if len({tile.name for tile in predictions}) < len(predictions):
-                raise PredictionsError("Two maps have one name; expected a name of its own for each.")
-            yield from sorted(predictions, key=lambda tile: tile.name)
-            return
-    for folder in find_results(predictions):
+def _dataset(given: list[Any], model: str | None, year: int | None) -> Path | None:
+    """Return the dataset that was given, None for results or maps."""
+    found = [Path(each) for each in given if isinstance(each, str | os.PathLike) and datasets.is_dataset(Path(each))]
+    if found and (len(given) > 1 or model is not None):
+        raise PredictionsError(f"{found[0]} is a dataset; expected nothing beside it, and no name of a model.")
+    if year is not None and not found:
+        raise PredictionsError(f"The year {year} was named; expected one with a dataset only.")
+    return found[0] if found else None
+
+
+def _tiles(given: list[Any], model: str | None) -> Iterable[TileMap]:
+    if given and all(isinstance(each, TileMap) for each in given):
+        if len({tile.name for tile in given}) < len(given):
+            raise PredictionsError("Two maps have one name; expected a name of its own for each.")
+        yield from sorted(given, key=lambda tile: tile.name)
+        return
+    for folder in find_results(given):
         yield read_tile_map(folder, model)
 
 
 def _all_counts(collection: Collection, labels: Labels) -> BlockCounts:
+    if not collection.counts:
+        raise LabelsError("The labels hold neither an outline nor an area; expected one of them.")
     counts = BlockCounts.together(list(collection.counts.values()))
     for name in ("unseen", "unseen_slump"):  # What one tile has not seen a later one may have.
         counts.sums[name] = counts.sums[name] - counts.sums[name.replace("unseen", "recovered")]
@@ -166,10 +187,13 @@ def _matching_crs(collection: Collection, labels: Labels) -> str:
     return found.pop() if len(found) == 1 else labels.equal_area_crs
 
 
-def _counted(collection: Collection, crs: str, least_m2: float) -> tuple[Shapes, Shapes, Shapes, NDArray[np.int64]]:
+def _counted(
+    collection: Collection, crs: str, least_m2: float, is_dataset: bool
+) -> tuple[Shapes, Shapes, Shapes, NDArray[np.int64]]:
     """Return the objects and labels that count, labels of which too little was seen, and places of those that were."""
     fragments = collection.objects.to_crs(crs)
-    objects = Shapes.of(fragments, fragments.by_touch(JOIN_PX * collection.pixel_m))
+    numbers = fragments.by_owner() if is_dataset else fragments.by_touch(JOIN_PX * collection.pixel_m)
+    objects = Shapes.of(fragments, numbers)
     fragments = collection.labels.to_crs(crs)
     labels = Shapes.of(fragments, fragments.by_owner())
     counts = labels.share >= LEAST_SHARE

@@ -129,7 +129,8 @@ class Shapes:
             np.array(fragments.owners, np.int64)[largest],
             [fragments.keys[place] for place in largest],
             [fragments.tiles[place] for place in largest],
-            np.divide(sums, weights, out=np.full(len(sums), np.nan), where=weights > 0),
+            # Rounded, so that what was equal in all fragments stays so.
+            np.divide(sums, weights, out=np.full(len(sums), np.nan), where=weights > 0).round(9),
         )
         left, bottom, right, top = shapely.bounds(shapes).reshape(-1, 4).T
         return made.take(np.lexsort((made.values, made.area_m2, top, right, left, bottom)))

@@ -24,6 +24,7 @@ def run_evaluation(
     out: Path,
     *,
     model: str | None,
+    year: int | None,
     block_km: float | None,
     expert_column: str | None,
     min_area: float,
@@ -31,11 +32,12 @@ def run_evaluation(
     """Compare maps with labels, print the headline figures and write the report.
 
     Args:
-        predictions: Folders of results.
+        predictions: Folders of results, or one dataset.
         labels: Vector file of labels.
         area: Vector file of the area in which they are complete.
         out: Folder of the report.
         model: Member of the ensemble, None for all.
+        year: Year of the dataset.
         block_km: Edge of the blocks behind the intervals, kilometres.
         expert_column: Column of the labels that names who drew them.
         min_area: Square metres below which objects and labels do not count as objects.
@@ -51,6 +53,7 @@ def run_evaluation(
             predictions,
             read_labels(labels, area, expert_column=expert_column),
             model=model,
+            year=year,
             block_m=None if block_km is None else 1000 * block_km,
             min_object_m2=min_area,
         )
