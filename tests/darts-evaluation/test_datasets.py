@@ -10,6 +10,7 @@ from affine import Affine
 
 from darts_dataset import build
 from darts_evaluation import LabelsError, PredictionsError, TileMap, datasets, evaluate, make_labels
+from support.lanes import mostly_slow
 from support.maps import CRS, blobs, labels_of, tile_of
 from support.results import export_mask
 from support.slump_worlds import day
@@ -46,8 +47,17 @@ def values(found, group: str) -> dict[str, float]:
     return {name: each.value for name, each in found.figures[group].items()}
 
 
-@pytest.mark.parametrize("window_px", [2048, 100])
-@pytest.mark.parametrize(("name", "year", "mask"), [("dataset", 2020, "union"), ("single", 2021, "one")])
+@pytest.mark.parametrize(
+    ("name", "year", "mask", "window_px"),
+    mostly_slow(
+        [
+            (*case, window_px)
+            for case in (("dataset", 2020, "union"), ("single", 2021, "one"))
+            for window_px in (100, 2048)
+        ],
+        lambda case: case in (("dataset", 2020, "union", 100), ("single", 2021, "one", 2048)),
+    ),
+)
 def test_figures_of_a_dataset_are_those_of_its_map(world, name, year, mask, window_px, monkeypatch):
     monkeypatch.setattr(datasets, "_WINDOW_PX", window_px)
     labels = labels_of(world["truth"], GRID)

@@ -20,7 +20,7 @@ from darts_evaluation import (
     write_report,
 )
 from support.lanes import mostly_slow
-from support.maps import CRS, PIXEL_M, SIZE, labels_of, make_tile
+from support.maps import CRS, PIXEL_M, SIZE, labels_of, make_tile, shapes_of, tile_of
 
 pytestmark = pytest.mark.filterwarnings("ignore::darts_evaluation.FewBlocksWarning")
 ALL = np.ones((SIZE, SIZE), bool)
@@ -234,3 +234,28 @@ def test_a_report_holds_the_figures_and_opens(tmp_path):
     before = (tmp_path / "report" / "evaluation.json").read_bytes()
     write_report(found, tmp_path / "report", title="A map")
     assert (tmp_path / "report" / "evaluation.json").read_bytes() == before
+    assert {path.name for path in files} >= {"reliability.png", "precision_recall.png", "size_classes.png"}
+    other = write_report(dataclasses.replace(found, tables={}), tmp_path / "report")
+    assert {path.name for path in (tmp_path / "report").iterdir()} == {path.name for path in other}
+    assert "reliability" not in (tmp_path / "report" / "evaluation.md").read_text()
+
+
+@pytest.mark.parametrize("count", [3, 4])
+def test_distance_is_the_median_over_pairs(count):
+    """Boxes of 400 m whose maps are shifted by 10, 20, … m: half of an outline moves along itself, half of it off."""
+    shifts = np.arange(1, count + 1)
+    truth, mapped = ~ALL, ~ALL
+    for place, shift in enumerate(shifts):
+        top, left = divmod(place, 2)
+        truth[10 + 50 * top : 50 + 50 * top, 10 + 50 * left : 50 + 50 * left] = True
+        mapped[10 + 50 * top + shift : 50 + 50 * top + shift, 10 + 50 * left + shift : 50 + 50 * left + shift] = True
+    tile = tile_of("a", mapped, ALL, None)
+    found = evaluate([tile], labels_of(truth), block_m=300).figures["outlines"]["distance_m"]
+    medians = []
+    for one, other in zip(shapes_of(mapped), shapes_of(truth), strict=True):
+        edge = one.boundary
+        points = [edge.interpolate(metre) for metre in np.arange(0.5, edge.length, 1)]
+        medians.append(np.median([point.distance(other.boundary) for point in points]))
+    assert found.value == pytest.approx(np.median(medians), abs=0.6)
+    assert found.low <= found.value <= found.high
+    assert found.blocks == count

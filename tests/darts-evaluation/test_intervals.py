@@ -11,7 +11,7 @@ from scipy.stats import t as student
 
 from darts_evaluation.blocks import enlarge
 from darts_evaluation.counts import BlockCounts
-from darts_evaluation.intervals import Figure, Resampling, percentile, ratio
+from darts_evaluation.intervals import Figure, Resampling, number_text, percentile, ratio
 from darts_evaluation.neighbours import Neighbours, influence
 from support.lanes import mostly_slow
 
@@ -194,6 +194,7 @@ def test_ratio_without_enough_to_go_by_has_no_interval(part, whole, scale):
 def test_figure_reads_well(figure, value, interval):
     assert (figure.value_text(), figure.interval_text()) == (value, interval)
     assert Figure(0.126, 0.1, 0.2, 30).value_text(2) == "0.13"
+    assert (number_text(0.5), number_text(np.nan)) == ("0.500", "not given")
 
 
 def test_ratio_of_perfect_maps_is_one():

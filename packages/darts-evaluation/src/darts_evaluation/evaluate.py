@@ -3,7 +3,7 @@
 import os
 import warnings
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -163,7 +163,8 @@ def _tiles(given: list[Any], model: str | None) -> Iterable[TileMap]:
     if given and all(isinstance(each, TileMap) for each in given):
         if len({tile.name for tile in given}) < len(given):
             raise PredictionsError("Two maps have one name; expected a name of its own for each.")
-        yield from sorted(given, key=lambda tile: tile.name)
+        for tile in sorted(given, key=lambda tile: tile.name):
+            yield replace(tile, objects=tile.objects.reset_index(drop=True))
         return
     for folder in find_results(given):
         yield read_tile_map(folder, model)

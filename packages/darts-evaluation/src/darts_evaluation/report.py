@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure as Drawing
 
 FORMAT = 1
+_PLOTS = ("reliability", "precision_recall", "size_classes")
 _TITLES = {
     "pixels": "Pixels",
     "objects": "Objects",
@@ -57,6 +58,8 @@ def write_report(evaluation: Evaluation, folder: "str | os.PathLike[str]", *, ti
     target = Path(folder)
     target.mkdir(parents=True, exist_ok=True)
     drawings = _draw(evaluation)
+    for name in set(_PLOTS) - set(drawings):  # of an earlier report
+        (target / f"{name}.png").unlink(missing_ok=True)
     files = []
     for name, drawing in drawings.items():
         path = target / f"{name}.png"
