@@ -237,6 +237,10 @@ def test_a_report_holds_the_figures_and_opens(tmp_path):
     assert {path.name for path in files} >= {"reliability.png", "precision_recall.png", "size_classes.png"}
     other = write_report(dataclasses.replace(found, tables={}), tmp_path / "report")
     assert {path.name for path in (tmp_path / "report").iterdir()} == {path.name for path in other}
+    for name in ("thresholds", "objects_precision_recall"):
+        some = write_report(dataclasses.replace(found, tables={name: found.tables[name]}), tmp_path / "report")
+        assert [path.stem for path in some if path.suffix == ".png"] == ["precision_recall", "size_classes"]
+    write_report(dataclasses.replace(found, tables={}), tmp_path / "report")
     assert "reliability" not in (tmp_path / "report" / "evaluation.md").read_text()
 
 
