@@ -110,6 +110,9 @@ def test_objects_and_sizes_equal_a_plain_count(seed):
         assert figures[f"recall@{least}"].value == pytest.approx(hits / len(other))
         assert figures[f"precision@{least}"].value == pytest.approx(hits / len(one))
         assert figures[f"f1@{least}"].value == pytest.approx(2 * hits / (len(other) + len(one)))
+        if least == 0.3:
+            drawn = found.outlines[found.outlines["kind"] == "hit"]
+            assert sorted(drawn["iou"]) == pytest.approx(sorted(iou[pairs][enough[pairs]]))
         if least in (0.3, 0.5):
             caught = np.isin(np.arange(len(other)), pairs[1][enough[pairs]])
             for low, high in ((0, 1e3), (1e3, 5e3), (5e3, 1e4), (1e4, 5e4)):

@@ -138,6 +138,13 @@ def test_blocks_that_are_independent_stay_as_they_are():
     assert np.mean([factor == 1 and not resembling for factor, resembling in found]) >= 0.85
 
 
+def test_ratio_of_two_blocks_has_the_quantile_of_one_degree_of_freedom():
+    """Two blocks of unlike size are fewer than two effectively; a quantile of less than one degree is no use."""
+    figure = ratio(np.array([1.0, 3.0]), np.array([3.0, 5.0]), "ratio")
+    error = np.sqrt(0.5 * ((1 - 1.5) / (1 - 3 / 8)) ** 2 + 0.5 * ((3 - 2.5) / (1 - 5 / 8)) ** 2) / 8
+    assert np.log(figure.high / figure.value) == pytest.approx(student.ppf(0.975, 1) * error / 0.5)
+
+
 def test_ratio_is_the_ratio_of_the_sums_and_ignores_empty_blocks():
     rng = np.random.default_rng(3)
     whole = rng.integers(1, 50, 40).astype(float)
