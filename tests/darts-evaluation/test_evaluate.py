@@ -220,6 +220,7 @@ def test_a_report_holds_the_figures_and_opens(tmp_path):
     found = evaluate([tile], labels_of(truth), block_m=BLOCK_M)
     files = write_report(found, tmp_path / "report", title="A map")
     content = json.loads((tmp_path / "report" / "evaluation.json").read_text())
+    assert content["format"] == 1
     assert content["figures"]["pixels"]["iou"]["value"] == found.figures["pixels"]["iou"].value
     text = (tmp_path / "report" / "evaluation.md").read_text()
     assert text.startswith("# A map")
