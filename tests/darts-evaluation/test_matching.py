@@ -142,6 +142,8 @@ def test_average_precision_with_weights_is_that_of_repeated_objects():
 def test_average_precision_without_labels_is_not_defined():
     ranking = Ranking.of(Overlaps.of(boxes(np.random.default_rng(1), 3), []), np.ones(3))
     assert np.isnan(ranking.average_precision(0))
+    box = [shapely.box(0, 0, 2, 2)]
+    assert Ranking.of(Overlaps.of(box, box), np.ones(1)).average_precision(1) == 1
     assert Ranking.of(Overlaps.of([], boxes(np.random.default_rng(1), 3)), np.ones(0)).average_precision(3) == 0
 
 

@@ -1,6 +1,7 @@
 """`darts evaluate`: what it prints, what it writes, and its exit codes."""
 
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -53,6 +54,9 @@ def test_evaluate_prints_the_headlines_and_writes_the_report(evaluate, folder, t
     assert found["figures"]["objects"]["precision@0.5"]["value"] < 1.0  # tile-001 has no label
     assert f"{found['figures']['pixels']['iou']['value']:.3f}" in out
     assert "below 20 the intervals are too narrow" in out
+    assert "slumps found, overlap 0.3:  1.000 (95 %: not given)" in out
+    for text in (out, (tmp_path / "report" / "evaluation.md").read_text()):
+        assert not re.search(r"\bnan\b|\binf\b", text)
     assert str(tmp_path / "report" / "evaluation.md") in out
 
 
@@ -87,8 +91,9 @@ def test_evaluate_shows_how_far_experts_agree(evaluate, tmp_path):
         (["results", "labels.gpkg", "--area", "absent.gpkg"], "There is no absent.gpkg"),
         (["results", "labels.gpkg", "--expert-column", "who"], "no column 'who'"),
         (["results", "labels.gpkg", "--model", "other"], "holds neither"),
+        (["results", "labels.gpkg", "--year", "2021"], "The year 2021 was named; expected one with a dataset only"),
     ],
-    ids=["no results", "no labels", "no area", "no column", "no model"],
+    ids=["no results", "no labels", "no area", "no column", "no model", "no dataset"],
 )
 def test_evaluate_says_what_is_wrong_in_one_sentence(evaluate, tmp_path, arguments, message):
     code, _, error = evaluate(*arguments, "--out", str(tmp_path / "report"))

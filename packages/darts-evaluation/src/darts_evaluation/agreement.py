@@ -1,7 +1,7 @@
 """How far several experts agree on the same ground: what no map can be better than."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,18 +39,18 @@ class Agreement:
 
     @property
     def median_iou(self) -> float:
-        """Median over the pairs."""
+        """Median over the pairs that marked something, NaN for none."""
         return _median_of_pairs(self.iou)
 
     @property
     def median_f1(self) -> float:
-        """Median over the pairs."""
+        """Median over the pairs that marked something, NaN for none."""
         return _median_of_pairs(self.f1)
 
     @property
     def is_agreed(self) -> bool:
-        """Whether the experts agree enough for there to be a truth to compare a map with."""
-        return self.median_iou >= AGREED_IOU
+        """Whether the experts agree enough for there to be a truth to compare a map with, or all marked nothing."""
+        return not self.median_iou < AGREED_IOU
 
 
 def measure_agreement(labels: Labels, min_object_m2: float = 0.0) -> Agreement:
@@ -69,7 +69,7 @@ def measure_agreement(labels: Labels, min_object_m2: float = 0.0) -> Agreement:
     experts = labels.experts
     if len(experts) < 2:
         raise LabelsError("There are labels by one expert only; agreement needs at least two.")
-    metric = labels.to_crs(metric_crs(labels))
+    metric = labels.to_crs(labels.equal_area_crs)
     drawn = {name: _drawn(metric.of(name)) for name in experts}
     count = len(experts)
     iou, f1 = np.eye(count), np.eye(count)
@@ -100,20 +100,12 @@ def majority(labels: Labels) -> Labels:
     """
     import geopandas as gpd
 
-    metric = labels.to_crs(metric_crs(labels))
+    metric = labels.to_crs(labels.equal_area_crs)
     shape = _half_of([_drawn(metric.of(name))[1] for name in labels.experts])
     outlines: gpd.GeoDataFrame = gpd.GeoDataFrame(
         {"expert": ""}, index=range(len(_parts(shape))), geometry=_parts(shape), crs=metric.outlines.crs
     )
     return Labels(outlines.to_crs(labels.outlines.crs), labels.area)
-
-
-def metric_crs(labels: Labels) -> Any:
-    """Return a CRS in metres for labels: their own, where it is one, else the UTM zone in their middle."""
-    crs = labels.outlines.crs
-    if crs.is_projected and crs.axis_info[0].unit_name == "metre":
-        return crs
-    return labels.outlines.estimate_utm_crs() if len(labels.outlines) else "EPSG:6931"
 
 
 def _drawn(labels: Labels) -> "tuple[list[BaseGeometry], BaseGeometry]":
@@ -136,6 +128,7 @@ def _half_of(shapes: "list[BaseGeometry]") -> "BaseGeometry":
     if not parts:
         return shapely.MultiPolygon()
     points = shapely.point_on_surface(parts)
+    shapely.prepare(shapes)
     votes = sum(shapely.covers(shape, points).astype(int) for shape in shapes)
     return shapely.union_all(
         [part for part, n in zip(parts, np.atleast_1d(votes), strict=True) if 2 * n >= len(shapes)]
@@ -163,4 +156,6 @@ def _f1(ours: "list[BaseGeometry]", theirs: "list[BaseGeometry]", least_m2: floa
 
 
 def _median_of_pairs(values: NDArray[np.float64]) -> float:
-    return float(np.median(values[np.triu_indices(len(values), 1)]))
+    pairs = values[np.triu_indices(len(values), 1)]
+    known = pairs[np.isfinite(pairs)]
+    return float(np.median(known)) if len(known) else float("nan")

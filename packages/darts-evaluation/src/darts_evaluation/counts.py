@@ -65,9 +65,10 @@ class BlockCounts:
 
     def non_empty(self) -> "BlockCounts":
         """Leave out blocks without labelled slump and without mapped slump."""
-        return self._where((self.sums["hit"] + self.sums["alarm"] + self.sums["miss"]) > 0)
+        return self.where((self.sums["hit"] + self.sums["alarm"] + self.sums["miss"]) > 0)
 
-    def _where(self, kept: NDArray[np.bool_]) -> "BlockCounts":
+    def where(self, kept: NDArray[np.bool_]) -> "BlockCounts":
+        """Return some of the blocks."""
         keys = [key for key, is_kept in zip(self.keys, kept, strict=True) if is_kept]
         return BlockCounts(
             keys, {name: values[kept] for name, values in self.sums.items()}, self.slump[kept], self.other[kept]

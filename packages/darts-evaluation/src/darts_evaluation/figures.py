@@ -1,6 +1,6 @@
 """The figures: pixels, objects, outlines, size and probability, each with its interval."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise
@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from darts_evaluation.counts import BlockCounts, Key, by_block
-from darts_evaluation.intervals import Figure, percentile, ratio
+from darts_evaluation.intervals import Figure, Resampling
 from darts_evaluation.matching import COCO_THRESHOLDS, Overlaps, Ranking, match, precision_recall
+from darts_evaluation.neighbours import Neighbours, influence
 from darts_evaluation.objects import SIZE_CLASSES_M2
 from darts_evaluation.outlines import WIDTHS_PX, outline_distances
 from darts_evaluation.probability import calibration_error, reliability, thresholds
@@ -91,39 +92,54 @@ class Objects:
 
 
 def figures_of(
-    counts: BlockCounts, objects: Objects, *, has_area: bool, seed: int = 0
+    counts: BlockCounts, objects: Objects, *, has_area: bool, resembling: bool, seed: int = 0
 ) -> tuple[dict[str, dict[str, Figure]], dict[str, dict[str, Any]]]:
     """Compute all figures.
 
     Args:
-        counts: What was counted in pixels, by non-empty block.
+        counts: What was counted in pixels, by block.
         objects: What was mapped and labelled.
         has_area: Whether it is known where the labels are complete; else figures that need it are left out.
+        resembling: Whether neighbouring blocks resemble one another, which widens the intervals.
         seed: Seed of the resampling.
 
     Returns:
         The figures by group and name, and tables to draw.
     """
+    inflation = 1.0
+    if resembling:
+        hit, alarm, miss = (counts.sums[name] for name in ("hit", "alarm", "miss"))
+        inflation = Neighbours.of(counts.keys).inflation(
+            influence(2 * hit, 2 * hit + alarm + miss), hit + alarm + miss > 0
+        )
+
+    def over(keys: Iterable[Key]) -> Resampling:
+        return Resampling(sorted(set(keys)), resembling, inflation, seed)
+
     tables: dict[str, dict[str, Any]] = {}
+    ground, both = over(counts.keys), over([*objects.object_keys, *objects.label_keys])
+    pairs = objects.pairs(HEADLINE_OVERLAPS[0])
+    hit_places = np.flatnonzero(pairs >= 0).tolist()
+    matched = over(objects.object_keys[place] for place in hit_places)
     figures = {
-        "pixels": _pixels(counts, has_area, seed),
-        "objects": _objects(objects, has_area, seed, tables),
-        "outlines": _outlines(counts, objects, has_area, seed),
-        "size": _sizes(counts, objects, has_area, seed),
+        "pixels": _pixels(counts, has_area, ground),
+        "objects": _objects(objects, has_area, both, tables),
+        "outlines": _outlines(counts, objects, has_area, over, matched),
+        "size": _sizes(counts, objects, has_area, ground, both, matched),
     }
     if has_area and counts.histogram.pixels.sum():
-        figures["probability"] = _probability(counts, seed, tables)
+        figures["probability"] = _probability(counts, ground, tables)
     return figures, tables
 
 
-def _pixels(counts: BlockCounts, has_area: bool, seed: int) -> dict[str, Figure]:
+def _pixels(counts: BlockCounts, has_area: bool, ground: Resampling) -> dict[str, Figure]:
     hit, alarm, miss = (counts.sums[name] for name in ("hit", "alarm", "miss"))
-    result = {"recall": ratio(hit, hit + miss, seed=seed)}
+    result = {"recall": ground.ratio(hit, hit + miss)}
     if has_area:
         result |= {
-            "precision": ratio(hit, hit + alarm, seed=seed),
-            "f1": ratio(2 * hit, 2 * hit + alarm + miss, seed=seed),
-            "iou": ratio(hit, hit + alarm + miss, seed=seed),
+            "precision": ground.ratio(hit, hit + alarm),
+            "f1": ground.ratio(2 * hit, 2 * hit + alarm + miss),
+            "iou": ground.ratio(hit, hit + alarm + miss),
         }
         result["evaluated_km2"] = Figure(float((hit + alarm + miss + counts.sums["right"]).sum() / 1e6))
         result["not_seen_km2"] = Figure(float(counts.sums["unseen"].sum() / 1e6))
@@ -132,8 +148,10 @@ def _pixels(counts: BlockCounts, has_area: bool, seed: int) -> dict[str, Figure]
     return result
 
 
-def _objects(objects: Objects, has_area: bool, seed: int, tables: dict[str, dict[str, Any]]) -> dict[str, Figure]:
-    blocks = sorted({*objects.object_keys, *objects.label_keys})
+def _objects(
+    objects: Objects, has_area: bool, both: Resampling, tables: dict[str, dict[str, Any]]
+) -> dict[str, Figure]:
+    blocks = both.keys
     mapped = by_block(objects.object_keys, np.ones(len(objects.object_keys)), blocks)
     labelled = by_block(objects.label_keys, np.ones(len(objects.label_keys)), blocks)
     result: dict[str, Figure] = {}
@@ -144,17 +162,17 @@ def _objects(objects: Objects, has_area: bool, seed: int, tables: dict[str, dict
         right = by_block(objects.object_keys, hit, blocks)
         caught = by_block(objects.label_keys, found, blocks)
         name = f"{least:.1f}"
-        result[f"recall@{name}"] = ratio(caught, labelled, seed=seed)
+        result[f"recall@{name}"] = both.ratio(caught, labelled)
         if has_area:
-            result[f"precision@{name}"] = ratio(right, mapped, seed=seed)
+            result[f"precision@{name}"] = both.ratio(right, mapped)
             # Twice the hits: once where the object lies, once where its label does.
-            result[f"f1@{name}"] = ratio(right + caught, mapped + labelled, seed=seed)
+            result[f"f1@{name}"] = both.ratio(right + caught, mapped + labelled)
         if least in HEADLINE_OVERLAPS:
-            _size_classes(objects, found, blocks, name, seed, result)
+            _size_classes(objects, found, both, name, result)
     result["labels"] = Figure(float(len(objects.label_keys)))
     result["mapped"] = Figure(float(len(objects.object_keys)))
     if has_area and np.isfinite(objects.confidence).any():
-        result["average_precision"] = _average_precision(objects, blocks, seed)
+        result["average_precision"] = _average_precision(objects, both)
         at = COCO_THRESHOLDS.index(0.5)
         hits, order = objects.ranking.hits[at], objects.ranking.order
         precision, recall = precision_recall(hits, np.ones(len(hits)), max(len(objects.label_keys), 1))
@@ -165,17 +183,17 @@ def _objects(objects: Objects, has_area: bool, seed: int, tables: dict[str, dict
 
 
 def _size_classes(
-    objects: Objects, found: NDArray[np.bool_], blocks: Sequence[Key], name: str, seed: int, result: dict[str, Figure]
+    objects: Objects, found: NDArray[np.bool_], both: Resampling, name: str, result: dict[str, Figure]
 ) -> None:
     for low, high in pairwise(SIZE_CLASSES_M2):
         inside = (objects.label_m2 >= low) & (objects.label_m2 < high)
-        part, whole = (by_block(objects.label_keys, each, blocks) for each in (found & inside, inside))
+        part, whole = (by_block(objects.label_keys, each, both.keys) for each in (found & inside, inside))
         ends = f"{low / 1e4:g}-{high / 1e4:g}" if np.isfinite(high) else f"{low / 1e4:g}-"
-        result[f"recall@{name} {ends} ha"] = ratio(part, whole, seed=seed)
+        result[f"recall@{name} {ends} ha"] = both.ratio(part, whole)
 
 
-def _average_precision(objects: Objects, blocks: Sequence[Key], seed: int) -> Figure:
-    place = {key: number for number, key in enumerate(blocks)}
+def _average_precision(objects: Objects, both: Resampling) -> Figure:
+    place = {key: number for number, key in enumerate(both.keys)}
     of_object = np.array([place[key] for key in objects.object_keys], np.int64)
     of_label = np.array([place[key] for key in objects.label_keys], np.int64)
     ranking = objects.ranking
@@ -183,18 +201,26 @@ def _average_precision(objects: Objects, blocks: Sequence[Key], seed: int) -> Fi
     def figure(weights: NDArray[np.float64]) -> float:
         return ranking.average_precision(float(weights[of_label].sum()), weights[of_object])
 
-    return percentile(figure, len(blocks), seed=seed)
+    return both.percentile(figure)
 
 
-def _outlines(counts: BlockCounts, objects: Objects, has_area: bool, seed: int) -> dict[str, Figure]:
+def _outlines(
+    counts: BlockCounts,
+    objects: Objects,
+    has_area: bool,
+    over: Callable[[Iterable[Key]], Resampling],
+    matched: Resampling,
+) -> dict[str, Figure]:
     result: dict[str, Figure] = {}
+    edged = counts.where(counts.sums["mapped_1"] + counts.sums["truth_1"] > 0)
+    ground = over(edged.keys)
     for width in WIDTHS_PX if has_area else ():
         mapped, right, truth, found, both, either = (
-            counts.sums[f"{name}_{width}"]
+            edged.sums[f"{name}_{width}"]
             for name in ("mapped", "mapped_right", "truth", "truth_found", "inner_both", "inner_either")
         )
-        result[f"boundary_f1@{width}px"] = _harmonic(right, mapped, found, truth, seed)
-        result[f"boundary_iou@{width}px"] = ratio(both, either, seed=seed)
+        result[f"boundary_f1@{width}px"] = _harmonic(right, mapped, found, truth, ground)
+        result[f"boundary_iou@{width}px"] = ground.ratio(both, either)
     pairs = objects.pairs(HEADLINE_OVERLAPS[0])
     hit = np.flatnonzero(pairs >= 0).tolist()
     distances = outline_distances(
@@ -203,11 +229,11 @@ def _outlines(counts: BlockCounts, objects: Objects, has_area: bool, seed: int) 
         _SPACING_M,
     )
     keys = [objects.object_keys[place] for place in hit]
-    result["distance_m"] = _weighted_median(distances, keys, seed)
+    result["distance_m"] = _weighted_median(distances, keys, matched)
     return result
 
 
-def _harmonic(right: NDArray, mapped: NDArray, found: NDArray, truth: NDArray, seed: int) -> Figure:
+def _harmonic(right: NDArray, mapped: NDArray, found: NDArray, truth: NDArray, ground: Resampling) -> Figure:
     """Return the F1 of the two shares, with the percentile interval: it is no ratio of sums."""
 
     def figure(weights: NDArray[np.float64]) -> float:
@@ -217,12 +243,11 @@ def _harmonic(right: NDArray, mapped: NDArray, found: NDArray, truth: NDArray, s
         precision, recall = sums[0] / sums[1], sums[2] / sums[3]
         return 2 * precision * recall / (precision + recall) if precision + recall else 0.0
 
-    return percentile(figure, len(right), seed=seed)
+    return ground.percentile(figure)
 
 
-def _weighted_median(values: NDArray[np.float64], keys: Sequence[Key], seed: int) -> Figure:
-    blocks = sorted(set(keys))
-    place = {key: number for number, key in enumerate(blocks)}
+def _weighted_median(values: NDArray[np.float64], keys: Sequence[Key], matched: Resampling) -> Figure:
+    place = {key: number for number, key in enumerate(matched.keys)}
     of_value = np.array([place[key] for key in keys], np.int64)
     order = np.argsort(values)
 
@@ -235,23 +260,24 @@ def _weighted_median(values: NDArray[np.float64], keys: Sequence[Key], seed: int
         high = values[order[min(np.searchsorted(cumulated, cumulated[-1] / 2, side="right"), len(order) - 1)]]
         return float((low + high) / 2)
 
-    return percentile(figure, len(blocks), seed=seed)
+    return matched.percentile(figure, (0.0, np.inf))
 
 
-def _sizes(counts: BlockCounts, objects: Objects, has_area: bool, seed: int) -> dict[str, Figure]:
+def _sizes(
+    counts: BlockCounts, objects: Objects, has_area: bool, ground: Resampling, both: Resampling, matched: Resampling
+) -> dict[str, Figure]:
     result: dict[str, Figure] = {}
     hit, alarm, miss = (counts.sums[name] for name in ("hit", "alarm", "miss"))
     if has_area:
-        result["area_ratio"] = ratio(hit + alarm, hit + miss, "ratio", seed=seed)
-        blocks = sorted({*objects.object_keys, *objects.label_keys})
-        mapped = by_block(objects.object_keys, np.ones(len(objects.object_keys)), blocks)
-        labelled = by_block(objects.label_keys, np.ones(len(objects.label_keys)), blocks)
-        result["count_ratio"] = ratio(mapped, labelled, "ratio", seed=seed)
+        result["area_ratio"] = ground.ratio(hit + alarm, hit + miss, "ratio")
+        mapped = by_block(objects.object_keys, np.ones(len(objects.object_keys)), both.keys)
+        labelled = by_block(objects.label_keys, np.ones(len(objects.label_keys)), both.keys)
+        result["count_ratio"] = both.ratio(mapped, labelled, "ratio")
     pairs = objects.pairs(HEADLINE_OVERLAPS[0])
-    matched = np.flatnonzero(pairs >= 0).tolist()
-    difference = objects.object_m2[matched] - objects.label_m2[pairs[matched]]
-    keys = [objects.object_keys[place] for place in matched]
-    blocks = sorted(set(keys))
+    places = np.flatnonzero(pairs >= 0).tolist()
+    difference = objects.object_m2[places] - objects.label_m2[pairs[places]]
+    keys = [objects.object_keys[place] for place in places]
+    blocks = matched.keys
     sums = by_block(keys, difference, blocks)
     numbers = by_block(keys, np.ones(len(keys)), blocks)
     squares = by_block(keys, difference**2, blocks)
@@ -268,27 +294,25 @@ def _sizes(counts: BlockCounts, objects: Objects, has_area: bool, seed: int) -> 
 
         return figure
 
-    result["area_bias_m2"] = percentile(limit(0), len(blocks), seed=seed)
-    result["area_limit_low_m2"] = percentile(limit(-1), len(blocks), seed=seed)
-    result["area_limit_high_m2"] = percentile(limit(1), len(blocks), seed=seed)
+    result["area_bias_m2"] = matched.percentile(limit(0), (-np.inf, np.inf))
+    result["area_limit_low_m2"] = matched.percentile(limit(-1), (-np.inf, np.inf))
+    result["area_limit_high_m2"] = matched.percentile(limit(1), (-np.inf, np.inf))
     return result
 
 
-def _probability(counts: BlockCounts, seed: int, tables: dict[str, dict[str, Any]]) -> dict[str, Figure]:
+def _probability(counts: BlockCounts, ground: Resampling, tables: dict[str, dict[str, Any]]) -> dict[str, Figure]:
     histogram = counts.histogram
     slump, other = histogram.total()
     tables["reliability"] = reliability(slump, other)
     tables["thresholds"] = curve = thresholds(slump, other)
     result = {
-        "brier": ratio(histogram.squared_errors, histogram.pixels.astype(float), seed=seed),
-        "calibration_error": percentile(
-            lambda weights: calibration_error(*histogram.total(weights)), len(counts.keys), seed=seed
-        ),
+        "brier": ground.ratio(histogram.squared_errors, histogram.pixels.astype(float)),
+        "calibration_error": ground.percentile(lambda weights: calibration_error(*histogram.total(weights))),
     }
     if np.isfinite(curve["f1"]).any():
         best = int(np.nanargmax(curve["f1"]))
         result["best_threshold"] = Figure(float(curve["threshold"][best]))
         hits, alarms = histogram.slump[:, best:].sum(axis=1), histogram.other[:, best:].sum(axis=1)
         total = histogram.slump.sum(axis=1)
-        result["best_f1"] = ratio(2.0 * hits, hits + alarms + total, seed=seed)
+        result["best_f1"] = ground.ratio(2.0 * hits, hits + alarms + total)
     return result

@@ -102,9 +102,13 @@ class Blocks:
                 number += 1
         return result
 
-    def key_of(self, x: float, y: float) -> tuple[str, int, int]:
-        """Return the block that a point lies in."""
-        return self.crs, int(np.floor(y / self.size_m)), int(np.floor(x / self.size_m))
+
+def frame_of(transform: "Affine", shape: tuple[int, int]) -> "BaseGeometry":
+    """Return the outline of a grid."""
+    import shapely
+
+    (left, top), (right, bottom) = (transform * corner for corner in ((0, 0), (shape[1], shape[0])))
+    return shapely.box(left, bottom, right, top)
 
 
 def burn(shapes: Any, transform: "Affine", shape: tuple[int, int]) -> NDArray[np.bool_]:

@@ -4,7 +4,7 @@ import os
 import warnings
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -14,8 +14,10 @@ if TYPE_CHECKING:
     import geopandas as gpd
     from shapely.geometry.base import BaseGeometry
 
-_EXPERTS = ("expert", "experts", "annotator", "labeler", "labeller", "author")
+_EXPERTS = ("expert", "experts", "annotator", "labeler", "labeller")
 """Columns that are taken for the name of who drew an outline, where no column is named."""
+_STEP_DEGREES, _STEP_M = 0.01, 500.0
+"""Distance of the points along the edges of an area, before it is transformed."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,12 @@ class Labels:
     def experts(self) -> list[str]:
         """Names of who drew them, sorted."""
         return sorted(set(self.outlines["expert"]))
+
+    @property
+    def equal_area_crs(self) -> str:
+        """The equal-area CRS of the hemisphere that they lie in (NSIDC's EASE-Grid 2.0, in metres)."""
+        south = len(self.outlines) and self.outlines.to_crs("EPSG:4326").total_bounds[3] < 0
+        return "EPSG:6932" if south else "EPSG:6931"
 
     def of(self, expert: str) -> "Labels":
         """Return what one expert drew."""
@@ -63,19 +71,16 @@ def read_labels(
             one.
 
     Returns:
-        The labels. Invalid outlines are repaired, empty ones, points and lines left out, with a
-        `RepairedLabelsWarning`.
+        The labels. Invalid outlines are repaired; empty ones, points, lines, and what the same expert drew twice are
+        left out; with a `RepairedLabelsWarning`. A file without any outline says that there is no slump.
 
     Raises:
-        LabelsError: If a file cannot be read, has no CRS, holds no polygon (an area), or lacks the column.
+        LabelsError: If a file cannot be read, has no CRS or coordinates that its CRS does not have, holds other things
+            than polygons only, or no polygon (an area), or lacks the column or names in it.
     """
-    import geopandas as gpd
-
     table = _read(path)
     column = _expert_column(table, expert_column, path)
-    experts = table[column].astype(str).to_numpy() if column else np.full(len(table), "")
-    shapes, kept = _polygons(table.geometry, path)
-    outlines = gpd.GeoDataFrame({"expert": experts[kept]}, geometry=shapes, crs=table.crs)
+    outlines = _outlines(table, column, path)
     if area is None:
         warnings.warn(
             f"Nothing says where the labels of {path} are complete, so nothing is said about false alarms; name the "
@@ -98,38 +103,40 @@ def make_labels(outlines: "gpd.GeoDataFrame", area: "gpd.GeoDataFrame | gpd.GeoS
         The labels, in the CRS of `outlines`.
 
     Raises:
-        LabelsError: If a table has no CRS, or the area no polygon.
+        LabelsError: If a table has no CRS or coordinates that its CRS does not have, holds other things than polygons
+            only, or no polygon (an area), or if experts have no names.
     """
-    import geopandas as gpd
-
     if outlines.crs is None or (area is not None and area.crs is None):
         raise LabelsError("The labels or their area have no CRS; set the right one first (GeoDataFrame.set_crs).")
-    shapes, kept = _polygons(outlines.geometry, "the labels")
-    experts = outlines["expert"].astype(str).to_numpy()[kept] if "expert" in outlines else np.full(len(shapes), "")
-    table = gpd.GeoDataFrame({"expert": experts}, geometry=shapes, crs=outlines.crs)
-    return Labels(table, None if area is None else _union(area.geometry, outlines.crs, "the area"))
+    table = _outlines(outlines, "expert" if "expert" in outlines else None, "The labels")
+    return Labels(table, None if area is None else _union(area.geometry, outlines.crs, "The area"))
 
 
 def _read(path: "str | os.PathLike[str]") -> "gpd.GeoDataFrame":
     import geopandas as gpd
     import pandas as pd
     import pyogrio
+    from shapely.errors import GEOSException
 
     file = Path(path)
     if not file.exists():
         raise LabelsError(f"There is no {file}; expected a vector file.")
     try:
-        if file.suffix == ".parquet":
-            return gpd.read_parquet(file)
-        layers = [name for name, kind in pyogrio.list_layers(file) if kind is not None]
-        parts = [gpd.read_file(file, layer=name) for name in layers]
-    except (OSError, ValueError, RuntimeError) as error:
-        raise LabelsError(f"{file} cannot be read as a vector file: {error}.") from error
+        if file.suffix in (".parquet", ".geoparquet"):
+            parts = [gpd.read_parquet(file)]
+        else:
+            layers = [name for name, kind in pyogrio.list_layers(file) if kind is not None]
+            with warnings.catch_warnings():
+                warnings.filterwarnings("ignore", "Non closed ring")  # such a file is refused
+                parts = [gpd.read_file(file, layer=name) for name in layers]
+    except (OSError, ValueError, RuntimeError, GEOSException) as error:
+        found = " ".join(str(error).split()).rstrip(".")
+        raise LabelsError(f"{file} cannot be read as a vector file of polygons: {found}.") from error
     parts = [part for part in parts if isinstance(part, gpd.GeoDataFrame) and len(part)] or parts[:1]
     if not parts:
         raise LabelsError(f"{file} has no layer with geometries; expected polygons.")
     if any(part.crs is None for part in parts):
-        raise LabelsError(f"{file} has no CRS; set the right one first.")
+        raise LabelsError(f"{file} names no CRS; expected one, such as EPSG:32608. Set the right one first.")
     crs = parts[0].crs
     return gpd.GeoDataFrame(pd.concat([part.to_crs(crs) for part in parts], ignore_index=True), crs=crs)
 
@@ -139,10 +146,41 @@ def _read_area(path: "str | os.PathLike[str]", crs: object) -> "BaseGeometry":
 
 
 def _union(shapes: "gpd.GeoSeries", crs: object, path: object) -> "BaseGeometry":
-    polygons, _ = _polygons(shapes.to_crs(crs), path)
+    import geopandas as gpd
+    import shapely
+
+    polygons, _ = _polygons(shapes, path)
     if not len(polygons):
         raise LabelsError(f"{path} holds no polygon; expected the area in which the labels are complete.")
-    return polygons.union_all()
+    # Points along its edges, since a straight edge is none in another CRS.
+    step = _STEP_DEGREES if shapes.crs.is_geographic else _STEP_M / shapes.crs.axis_info[0].unit_conversion_factor
+    dense = gpd.GeoSeries(shapely.segmentize(polygons.to_numpy(), step), crs=shapes.crs)
+    return dense.to_crs(crs).make_valid().union_all()
+
+
+def _outlines(table: "gpd.GeoDataFrame", column: str | None, path: object) -> "gpd.GeoDataFrame":
+    """Return valid outlines with who drew them, each once."""
+    import geopandas as gpd
+    import pandas as pd
+    import shapely
+
+    shapes, kept = _polygons(table.geometry, path)
+    nameless = int(table.loc[kept, column].isna().sum()) if column else 0
+    if nameless:
+        raise LabelsError(
+            f"{path}: {nameless} of {int(kept.sum())} outlines have no name in the column {column!r}; expected one for "
+            "each, or no such column."
+        )
+    experts = table.loc[kept, column].astype(str).to_numpy() if column else np.full(len(shapes), "")
+    outlines = gpd.GeoDataFrame({"expert": experts}, geometry=shapes, crs=table.crs)
+    again = pd.DataFrame({"who": experts, "what": shapely.to_wkb(shapely.normalize(shapes.to_numpy()))}).duplicated()
+    if again.any():
+        warnings.warn(
+            f"{path}: {int(again.sum())} outlines are there more than once and count once.",
+            RepairedLabelsWarning,
+            stacklevel=3,
+        )
+    return outlines[~again.to_numpy()].reset_index(drop=True)
 
 
 def _polygons(shapes: "gpd.GeoSeries", path: object) -> "tuple[gpd.GeoSeries, np.ndarray]":
@@ -151,10 +189,14 @@ def _polygons(shapes: "gpd.GeoSeries", path: object) -> "tuple[gpd.GeoSeries, np
     import shapely
 
     given = shapely.force_2d(np.asarray(shapes.values, dtype=object))
+    _check_coordinates(given, shapes.crs, path)
     invalid = ~(shapely.is_valid(given) | shapely.is_missing(given))
     given[invalid] = shapely.make_valid(given[invalid])
     made = np.array([_areal(shape) for shape in given], dtype=object)
     kept = np.array([shape is not None for shape in made], bool)
+    if len(given) and not kept.any() and not (shapely.is_missing(given) | shapely.is_empty(given)).all():
+        kinds = ", ".join(sorted(set(shapes.geom_type.dropna())))
+        raise LabelsError(f"{path} holds no polygon; found {kinds}, expected polygons.")
     if invalid.any() or not kept.all():
         warnings.warn(
             f"{path}: {int((invalid & kept).sum())} invalid outlines were repaired, {int((~kept).sum())} without an "
@@ -163,6 +205,21 @@ def _polygons(shapes: "gpd.GeoSeries", path: object) -> "tuple[gpd.GeoSeries, np
             stacklevel=4,
         )
     return gpd.GeoSeries(list(made[kept]), crs=shapes.crs), kept
+
+
+def _check_coordinates(shapes: "np.ndarray", crs: Any, path: object) -> None:
+    """Refuse coordinates that are no numbers, or no degrees where the CRS has degrees."""
+    import shapely
+
+    points = shapely.get_coordinates(shapes)
+    if not np.isfinite(points).all():
+        raise LabelsError(f"{path} has coordinates that are no numbers; expected finite ones.")
+    if crs.is_geographic and len(points) and (np.abs(points) > (360, 90)).any():
+        x, y = points[np.abs(points / (360, 90)).max(axis=1).argmax()]
+        raise LabelsError(
+            f"{path} is in {crs.name}, which has degrees, but has a point at ({x:g}, {y:g}); set the CRS that its "
+            "coordinates are in first."
+        )
 
 
 def _areal(shape: "BaseGeometry | None") -> "BaseGeometry | None":

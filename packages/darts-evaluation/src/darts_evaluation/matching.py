@@ -146,8 +146,13 @@ class Ranking:
         weights = np.ones(len(self.order)) if object_weights is None else np.asarray(object_weights, float)[self.order]
         if label_weight <= 0:
             return float("nan")
-        found = [_average_precision(hits, weights, label_weight) for hits in self.hits]
-        return float(np.mean(found))
+        if not len(weights):
+            return 0.0
+        precision, recall = precision_recall(self.hits, weights, label_weight)
+        best = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
+        places = np.array([np.searchsorted(row, _RECALLS, side="left") for row in recall])
+        reached = np.take_along_axis(best, np.minimum(places, len(weights) - 1), axis=1)
+        return float(np.where(places < len(weights), reached, 0).mean())
 
 
 def precision_recall(
@@ -156,19 +161,10 @@ def precision_recall(
     """Return precision and recall after each object, by falling confidence.
 
     Args:
-        hits: Whether each is a hit, 1-D.
+        hits: Whether each is a hit, 1-D, or 2-D by threshold and object.
         weights: Weight of each, 1-D.
         total: Sum of the weights of all labels.
     """
-    right, all_of_them = np.cumsum(hits * weights), np.cumsum(weights)
-    precision = np.divide(right, all_of_them, out=np.zeros(len(right)), where=all_of_them > 0)
+    right, all_of_them = np.cumsum(hits * weights, axis=-1), np.cumsum(weights)
+    precision = np.divide(right, all_of_them, out=np.zeros(right.shape), where=all_of_them > 0)
     return precision, right / total
-
-
-def _average_precision(hits: NDArray, weights: NDArray, total: float) -> float:
-    precision, recall = precision_recall(hits, weights, total)
-    if not len(precision):
-        return 0.0
-    best = np.maximum.accumulate(precision[::-1])[::-1]
-    places = np.searchsorted(recall, _RECALLS, side="left")
-    return float(np.where(places < len(best), best[np.minimum(places, len(best) - 1)], 0).mean())

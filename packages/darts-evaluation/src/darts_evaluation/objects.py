@@ -1,69 +1,46 @@
 """Which objects and labels count: those on ground that was seen and labelled, cut to it."""
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from darts_evaluation.ground import Ground
+from darts_evaluation.ground import Ground, frame_of
 
 if TYPE_CHECKING:
     import geopandas as gpd
     from shapely.geometry.base import BaseGeometry
 
 LEAST_SHARE = 0.5
-"""Share of an object that must lie on ground that counts; what has less is neither hit nor miss nor alarm."""
+"""Share of the area of an object that must lie on ground that counts, for it to count."""
 
 SIZE_CLASSES_M2 = (0.0, 1e3, 5e3, 1e4, 5e4, float("inf"))
 """Edges of the size classes of labels, square metres."""
 
 
-@dataclass(frozen=True)
-class Counted:
-    """Shapes that count in one tile.
-
-    Attributes:
-        index: Places in the list that was given, 1-D int64.
-        shapes: The shapes, cut to the ground that counts, in the CRS of the tile.
-        share: Share of each shape's pixels in the tile that lies on ground that counts, for all that were given;
-            0 beyond the tile.
-        pixels: Pixels of each shape in the tile that count, for all that were given.
-    """
-
-    index: NDArray[np.int64]
-    shapes: NDArray[Any]
-    share: NDArray[np.float64]
-    pixels: NDArray[np.float64]
-
-
-def count_shapes(shapes: "gpd.GeoSeries", ground: Ground, where: NDArray[np.bool_]) -> Counted:
-    """Find the shapes of which at least half lies on ground that counts.
+def cut_to_ground(shapes: "gpd.GeoSeries", ground: Ground) -> tuple[NDArray[np.int64], NDArray[Any]]:
+    """Cut shapes to the pixels of a tile that count.
 
     Args:
         shapes: Polygons in the CRS of the tile.
         ground: The tile.
-        where: Pixels that count, 2-D bool.
 
     Returns:
-        What counts.
+        Places of the shapes that have a pixel there, 1-D int64, and what of them lies on such pixels: the shapes
+        themselves where all of their pixels do.
     """
     import shapely
 
     values = np.asarray(shapes.values, dtype=object)
-    inside, whole = _pixels(values, ground, where)
-    share = np.divide(inside, whole, out=np.zeros(len(values)), where=whole > 0)
-    pixel_m2 = abs(ground.transform.a * ground.transform.e)
-    # Of what reaches beyond the tile, pixels there are not counted; its area tells.
-    areas = shapely.area(values) / pixel_m2 if len(values) else np.zeros(0)
-    beyond = areas > 1.5 * whole + 4
-    share[beyond] = np.minimum(inside[beyond] / areas[beyond], share[beyond])
-    index = np.flatnonzero(share >= LEAST_SHARE)
-    cut = [values[place] if share[place] >= 1 else _cut(values[place], ground, where) for place in index]
-    made = np.empty(len(cut), dtype=object)
-    made[:] = cut
+    inside, whole = _pixels(values, ground, ground.valid)
+    frame = frame_of(ground.transform, ground.valid.shape)
+    shapely.prepare(frame)
+    entire = (inside == whole) & shapely.covers(frame, values)
+    index = np.flatnonzero(inside)
+    cut = np.empty(len(index), dtype=object)
+    cut[:] = [values[place] if entire[place] else _cut(values[place], ground, ground.valid) for place in index]
     kept = np.array([not shape.is_empty for shape in cut], bool)
-    return Counted(index[kept], made[kept], share, inside)
+    return index[kept], cut[kept]
 
 
 def _pixels(values: NDArray[Any], ground: Ground, where: NDArray[np.bool_]) -> tuple[NDArray, NDArray]:

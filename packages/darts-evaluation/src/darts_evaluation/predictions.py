@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -52,7 +53,7 @@ def find_results(paths: "str | os.PathLike[str] | Iterable[str | os.PathLike[str
         The folders by name of the tile; scenes that held no data are left out.
 
     Raises:
-        PredictionsError: If there are none.
+        PredictionsError: If there are none, or two of one tile.
     """
     given = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
     found: dict[Path, ResultFolder] = {}
@@ -67,7 +68,13 @@ def find_results(paths: "str | os.PathLike[str] | Iterable[str | os.PathLike[str
     if not found:
         places = ", ".join(str(path) for path in given)
         raise PredictionsError(f"{places}: no finished results; expected folders of tiles, each with a manifest.json.")
-    return sorted(found.values(), key=lambda result: (result.tile_id, str(result.path)))
+    results = sorted(found.values(), key=lambda result: (result.tile_id, str(result.path)))
+    for one, other in pairwise(results):
+        if one.tile_id == other.tile_id:
+            raise PredictionsError(
+                f"{one.path} and {other.path} are both of the tile {one.tile_id}; expected one of them."
+            )
+    return results
 
 
 def read_tile_map(folder: ResultFolder, model: str | None = None) -> TileMap:

@@ -12,13 +12,14 @@ import numpy as np
 
 from darts_evaluation.agreement import AGREED_IOU, Agreement
 from darts_evaluation.evaluate import Evaluation
-from darts_evaluation.intervals import Figure
+from darts_evaluation.intervals import FEWEST_BLOCKS, Figure, number_text
 from darts_utils import write_atomically
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Drawing
 
 FORMAT = 1
+_PLOTS = ("reliability", "precision_recall", "size_classes")
 _TITLES = {
     "pixels": "Pixels",
     "objects": "Objects",
@@ -57,6 +58,8 @@ def write_report(evaluation: Evaluation, folder: "str | os.PathLike[str]", *, ti
     target = Path(folder)
     target.mkdir(parents=True, exist_ok=True)
     drawings = _draw(evaluation)
+    for name in set(_PLOTS) - set(drawings):  # of an earlier report
+        (target / f"{name}.png").unlink(missing_ok=True)
     files = []
     for name, drawing in drawings.items():
         path = target / f"{name}.png"
@@ -113,7 +116,7 @@ def to_json(evaluation: Evaluation) -> dict[str, Any]:
 def _figures(groups: dict[str, dict[str, Figure]]) -> dict[str, Any]:
     return {
         group: {
-            name: {"value": _number(each.value), "low": _number(each.low), "high": _number(each.high)}
+            name: {end: _number(getattr(each, end)) for end in ("value", "low", "high")} | {"blocks": each.blocks}
             for name, each in figures.items()
         }
         for group, figures in groups.items()
@@ -138,7 +141,7 @@ def _markdown(evaluation: Evaluation, title: str, drawings: list[str]) -> str:
     for group, name, text in _HEADLINES:
         figure = evaluation.figures.get(group, {}).get(name)
         if figure is not None:
-            lines.append(f"| {text} | {_text(figure.value)} | {_interval(figure)} |")
+            lines.append(f"| {text} | {figure.value_text()} | {figure.interval_text()} |")
     lines += [
         "",
         _about_blocks(evaluation),
@@ -147,7 +150,7 @@ def _markdown(evaluation: Evaluation, title: str, drawings: list[str]) -> str:
     lines += [f"![{name}]({name}.png)\n" for name in drawings]
     for group, figures in evaluation.figures.items():
         lines += [f"## {_TITLES[group]}", "", "| figure | value | 95 % interval |", "|---|---|---|"]
-        lines += [f"| {name} | {_text(each.value)} | {_interval(each)} |" for name, each in figures.items()]
+        lines += [f"| {name} | {each.value_text()} | {_interval(each)} |" for name, each in figures.items()]
         lines.append("")
     if len(evaluation.tiles) > 1:
         lines += [
@@ -158,50 +161,45 @@ def _markdown(evaluation: Evaluation, title: str, drawings: list[str]) -> str:
         ]
         for tile in evaluation.tiles:
             cells = (tile.figures.get(group, {}).get(name) for group, name in _TILE_COLUMNS)
-            lines.append(f"| {tile.name} | {' | '.join('' if each is None else _text(each.value) for each in cells)} |")
+            lines.append(f"| {tile.name} | {' | '.join('' if each is None else each.value_text() for each in cells)} |")
         lines.append("")
     if found is not None:
         lines += ["## Experts", "", "| expert | IoU with the others | F1 with the others |", "|---|---|---|"]
         rows = zip(found.experts, found.others_iou, found.others_f1, strict=True)
-        lines += [f"| {name} | {_text(iou)} | {_text(f1)} |" for name, iou, f1 in rows]
+        lines += [f"| {name} | {number_text(iou)} | {number_text(f1)} |" for name, iou, f1 in rows]
         lines.append("")
     return "\n".join(lines)
 
 
 def _about_experts(found: Agreement) -> str:
-    head, iou = f"{len(found.experts)} experts drew the labels. Two of them agree", f"{found.median_iou:.2f}"
+    head = f"{len(found.experts)} experts drew the labels. Two of them agree"
+    iou, f1 = number_text(found.median_iou, 2), number_text(found.median_f1, 2)
     if not found.is_agreed:
         return (
             f"{head} with an IoU of {iou} in the median, below {AGREED_IOU}: there is no agreed truth here, and the "
             "figures below are no verdict."
         )
     return (
-        f"{head} with an IoU of {iou} and an F1 of objects of {found.median_f1:.2f} in the median: no map can be "
-        "expected to agree better with them."
+        f"{head} with an IoU of {iou} and an F1 of objects of {f1} in the median: no map can be expected to agree "
+        "better with them."
     )
 
 
 def _about_blocks(evaluation: Evaluation) -> str:
     edge = f"{evaluation.block_m / 1000:g} km"
     return (
-        f"Intervals come from a bootstrap over {evaluation.blocks} blocks of ground of {edge} × {edge} that hold "
-        "something. Overlap is intersection over union."
+        f"Intervals come from {evaluation.blocks} blocks of ground of {edge} × {edge} that hold something; those of "
+        f"figures from fewer than {FEWEST_BLOCKS} are too narrow, and say from how many. Overlap is intersection over "
+        "union."
     )
 
 
 _TILE_COLUMNS = (("pixels", "iou"), ("objects", "f1@0.3"), ("objects", "recall@0.3"))
 
 
-def _text(value: float) -> str:
-    if not math.isfinite(value):
-        return "–"
-    return f"{value:.3f}" if abs(value) < 100 else f"{value:,.0f}"
-
-
 def _interval(figure: Figure) -> str:
-    if not math.isfinite(figure.low) or not math.isfinite(figure.high):
-        return ""
-    return f"{_text(figure.low)} to {_text(figure.high)}"
+    """Return the interval; sums, which come from no blocks, have none."""
+    return figure.interval_text() if figure.blocks else ""
 
 
 def _draw(evaluation: Evaluation) -> "dict[str, Drawing]":

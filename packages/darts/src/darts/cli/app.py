@@ -311,7 +311,8 @@ def report(
 @app.command()
 def evaluate(
     predictions: Annotated[
-        list[Path], typer.Argument(help="Folders of results, then the file of labels.", show_default=False)
+        list[Path],
+        typer.Argument(help="Folders of results or one dataset, then the file of labels.", show_default=False),
     ],
     labels: Annotated[Path, typer.Argument(help="Vector file of labels: polygons in any CRS.", show_default=False)],
     area: Annotated[
@@ -321,6 +322,7 @@ def evaluate(
     model: Annotated[
         str | None, typer.Option(help="Member of the ensemble.", show_default="the ensemble as a whole")
     ] = None,
+    year: Annotated[int | None, typer.Option(help="Year of a dataset.", show_default="its only one")] = None,
     block_km: Annotated[
         float | None, typer.Option(help="Edge of the blocks behind the intervals, km.", show_default="by the area")
     ] = None,
@@ -338,6 +340,7 @@ def evaluate(
         area,
         out,
         model=model,
+        year=year,
         block_km=block_km,
         expert_column=expert_column,
         min_area=min_area,

@@ -122,4 +122,4 @@ def _show(console: Console, records: "RunRecords", comparison: "Evaluation", sec
 
 
 def _with_interval(figure: "Figure") -> str:
-    return f"{figure.value:.2f} ({figure.low:.2f} to {figure.high:.2f})"
+    return f"{figure.value_text(2)} ({figure.interval_text(2)})"

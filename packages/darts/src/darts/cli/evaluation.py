@@ -24,6 +24,7 @@ def run_evaluation(
     out: Path,
     *,
     model: str | None,
+    year: int | None,
     block_km: float | None,
     expert_column: str | None,
     min_area: float,
@@ -31,11 +32,12 @@ def run_evaluation(
     """Compare maps with labels, print the headline figures and write the report.
 
     Args:
-        predictions: Folders of results.
+        predictions: Folders of results, or one dataset.
         labels: Vector file of labels.
         area: Vector file of the area in which they are complete.
         out: Folder of the report.
         model: Member of the ensemble, None for all.
+        year: Year of the dataset.
         block_km: Edge of the blocks behind the intervals, kilometres.
         expert_column: Column of the labels that names who drew them.
         min_area: Square metres below which objects and labels do not count as objects.
@@ -51,6 +53,7 @@ def run_evaluation(
             predictions,
             read_labels(labels, area, expert_column=expert_column),
             model=model,
+            year=year,
             block_m=None if block_km is None else 1000 * block_km,
             min_object_m2=min_area,
         )
@@ -59,10 +62,10 @@ def run_evaluation(
     for group, name, text in _SHOWN:
         figure = found.figures.get(group, {}).get(name)
         if figure is not None:
-            console.print(f"{text + ':':28}{_text(figure)}", soft_wrap=True, highlight=False, markup=False)
+            console.print(f"{text + ':':28}{figure_text(figure)}", soft_wrap=True, highlight=False, markup=False)
     if found.agreement is not None:
-        iou, f1 = found.agreement.median_iou, found.agreement.median_f1
-        agreement = f"IoU {iou:.3f}, F1 of objects {f1:.3f} (medians of pairs)"
+        iou, f1 = (Figure(each).value_text() for each in (found.agreement.median_iou, found.agreement.median_f1))
+        agreement = f"IoU {iou}, F1 of objects {f1} (medians of pairs)"
         console.print(f"{'experts among themselves:':28}{agreement}", soft_wrap=True, highlight=False, markup=False)
     if (out / "evaluation.json").exists():
         console.print(
@@ -74,7 +77,6 @@ def run_evaluation(
         console.print("Name the area in which the labels are complete with --area, to learn about false alarms.")
 
 
-def _text(figure: Figure) -> str:
-    if figure.low != figure.low:  # NaN
-        return f"{figure.value:.3f}"
-    return f"{figure.value:.3f} (95 %: {figure.low:.3f} to {figure.high:.3f})"
+def figure_text(figure: Figure) -> str:
+    """Return a figure and its interval as they are printed."""
+    return f"{figure.value_text()} (95 %: {figure.interval_text()})"

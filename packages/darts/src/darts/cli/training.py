@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 from rich.console import Console
 
+from darts.cli.evaluation import figure_text
 from darts.cli.logs import start_logging
 
 if TYPE_CHECKING:
@@ -151,5 +152,5 @@ def _show(console: Console, evaluation: "Evaluation") -> None:
     for group, name, text in _SHOWN:
         figure = evaluation.figures.get(group, {}).get(name)
         if figure is not None:
-            line = f"{text}: {figure.value:.3f} (95 %: {figure.low:.3f} to {figure.high:.3f}, {figure.blocks} blocks)"
+            line = f"{text}: {figure_text(figure)}"
             console.print(line, soft_wrap=True, highlight=False, markup=False)

@@ -13,7 +13,6 @@ from darts.report.tiles import TileView, outlines
 if TYPE_CHECKING:
     import geopandas as gpd
 
-    from darts_evaluation import Figure
 
 _SHOWN = (
     ("pixels", "iou", "IoU of pixels"),
@@ -99,7 +98,7 @@ def judge(source: RunSource, labels: Path, area: Path | None) -> Judgement:
     for group, name, text in _SHOWN:
         figure = found.figures.get(group, {}).get(name)
         if figure is not None and figure.value == figure.value:
-            figures.append((text, f"{figure.value:.2f}", _interval(figure)))
+            figures.append((text, figure.value_text(2), figure.interval_text(2)))
     counts = Counter(found.outlines["kind"])
     return Judgement(
         figures,
@@ -107,10 +106,6 @@ def judge(source: RunSource, labels: Path, area: Path | None) -> Judgement:
         list(found.notes),
         found.outlines,
     )
-
-
-def _interval(figure: "Figure") -> str:
-    return "" if figure.low != figure.low else f"{figure.low:.2f} to {figure.high:.2f}"
 
 
 def _verdicts(view: TileView, shapes: "gpd.GeoDataFrame") -> dict[str, str]:
