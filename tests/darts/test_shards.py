@@ -185,7 +185,7 @@ def test_two_at_once_one_missing_and_one_restarted(
         group = _group(tmp_path)
         assert (group.running, group.missing) == ([first], missing)
         status = run_status(tmp_path)
-        assert status.shards == {"running": [first], "ended": [second], "missing": missing}
+        assert status.shards == {"running": [first], "done": [second], "missing": missing}
         assert (status.state, status.planned, status.done) == ("running", TILES, len(_expected(4)[second]))
         show_runs(tmp_path)
         show_status(tmp_path, None)
@@ -199,7 +199,7 @@ def test_two_at_once_one_missing_and_one_restarted(
         _run(folder, tmp_path, f"{number}/4")
     assert standin.describe(tmp_path) == standin.describe(folder / "results")
     assert _group(tmp_path).missing == []
-    assert run_status(tmp_path).shards == {"ended": numbers}
+    assert run_status(tmp_path).shards == {"done": numbers}
 
 
 def test_others_are_refused_while_a_shard_runs(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -208,8 +208,9 @@ def test_others_are_refused_while_a_shard_runs(folder: Path, tmp_path: Path, mon
     with _going_on(folder, tmp_path, f"{number}/4"):
         with pytest.raises(FolderInUseError, match=f"Another run writes.*shard {number}/4 on host {platform.node()}"):
             run(standin.make_pipeline(folder, output_data_dir=tmp_path, **ONE), standin.open_session)
-        with pytest.raises(FolderInUseError, match="Shards of another number of shards"):
+        with pytest.raises(FolderInUseError, match="Shards of another number of shards") as refused:
             _run(folder, tmp_path, "0/3")
+        assert "shard 0/3" not in str(refused.value), "it is not one of those that are in the way"
         with pytest.raises(FolderInUseError, match="Shards of another configuration"):
             _run(folder, tmp_path, f"{(number + 1) % 4}/4", binarization_threshold=0.3)
     assert not (tmp_path / TERMS_FILE).exists()
@@ -228,6 +229,7 @@ def test_a_scene_that_arrives_between_two_shards_is_told_of(tmp_path: Path) -> N
     _run(folder, output, "1/2")
     group = _group(output)
     assert (group.outdated, group.missing) == ([0], [])
+    assert run_status(output).shards == {"done": [1], "to run again": [0]}
     assert any("tiles came or went since: 0" in line for line in group.lines())
     assert "4 of 5 tiles are done" in group.lines()[0]
     records = _run(folder, output, "0/2")
@@ -235,7 +237,9 @@ def test_a_scene_that_arrives_between_two_shards_is_told_of(tmp_path: Path) -> N
     assert _group(output).outdated == []
 
 
-def test_a_shard_that_was_killed_is_not_done_and_is_folded_by_the_next_look(folder: Path, tmp_path: Path) -> None:
+def test_a_shard_that_was_killed_is_not_done_and_is_folded_by_the_next_look(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     for number in range(2):
         _run(folder, tmp_path, f"{number}/2")
     killed = next(tmp_path.glob("*-s1of2.journal.jsonl"))
@@ -249,6 +253,32 @@ def test_a_shard_that_was_killed_is_not_done_and_is_folded_by_the_next_look(fold
     show_runs(tmp_path)
     assert len(list(tmp_path.glob("*-s1of2.results.parquet"))) == 1
     assert _group(tmp_path).unfinished == [1]
+    assert run_status(tmp_path).shards == {"done": [0], "to run again": [1]}
+    show_status(tmp_path, None)
+    said = capsys.readouterr().out
+    assert "ended early with 1 to go; run the shards below that are not done" in said
+    assert "done 0; to run again 1" in said
+    run(standin.make_pipeline(folder, output_data_dir=tmp_path, **ONE), standin.open_session)
+    (line,) = _group(tmp_path).lines()
+    assert line.startswith("2 shards (since ")
+    (whole,) = [past.name for past in list_runs(tmp_path) if past.shards is None]
+    assert line.endswith(f"whose tiles {whole} finished.")
+
+
+def test_another_division_is_told_of_and_counted_by_itself(
+    folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for number in range(2):
+        _run(folder, tmp_path, f"{number}/2")
+    assert "The last shards of this run" not in caplog.text
+    records = _run(folder, tmp_path, "0/3")
+    assert {tile.status for tile in records.tiles} == {"skipped"}
+    assert "The last shards of this run were 2, and this is one of 3" in caplog.text
+    two, three = sorted(group_shards(list_runs(tmp_path)), key=lambda group: group.of)
+    assert (two.missing, two.unfinished, three.missing) == ([], [], [1, 2])
+    caplog.clear()
+    _run(folder, tmp_path, "0/3", binarization_threshold=0.3)
+    assert "The last shards of this run" not in caplog.text, "it is another run"
 
 
 def test_data_are_prepared_for_the_tiles_of_all_shards(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

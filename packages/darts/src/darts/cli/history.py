@@ -76,7 +76,8 @@ def _lines(status: RunStatus, *, killed: bool = False) -> list[str]:
     state: str = "running or not, this machine cannot tell" if status.state == "unknown" else status.state
     left_over = 0 if status.planned is None else status.planned - status.done
     if status.state == "ended" and left_over > 0:
-        state = f"{'was killed' if killed else 'ended early'} with {left_over} to go; the same command goes on"
+        how = "the same command goes on" if not status.shards else "run the shards below that are not done"
+        state = f"{'was killed' if killed else 'ended early'} with {left_over} to go; {how}"
     where = f" on {status.host}, process {status.pid}" if status.host else ""
     where += " and the other shards of its run" if status.shards else ""
     total = "an unknown number of" if status.planned is None else str(status.planned)

@@ -243,9 +243,9 @@ def shard_owners(folder: Path) -> list[Path]:
     return sorted(folder.glob(".darts-run.s*of*.owner"))
 
 
-def describe_shards(folder: Path) -> str:
-    """Say which shards write into a folder, an empty string where none does."""
-    held = [path for path in sorted(folder.glob(".darts-run.s*of*.lock")) if is_locked(path)]
+def describe_shards(folder: Path, besides: str = "") -> str:
+    """Say which shards write into a folder, nothing where none does, besides the one of a lock file."""
+    held = [path for path in sorted(folder.glob(".darts-run.s*of*.lock")) if path.name != besides and is_locked(path)]
     found = [f"shard {facts.get('shard')} on {describe(facts)}" for facts in map(read_facts, held)]
     more = f", and {len(found) - _MOST_SHARDS} more" if len(found) > _MOST_SHARDS else ""
     return "; ".join(found[:_MOST_SHARDS]) + more

@@ -22,6 +22,7 @@ from darts.run.records import RunRecords, TileRecord, remove_leftovers
 from darts.run.resume import Decision
 from darts.run.running import may_run
 from darts.run.session import OpenSession, open_session
+from darts.run.shard_history import other_division
 from darts.run.shard_lock import shard_lock
 from darts.run.task import Pipeline, TileTask
 from darts.run.worker import Worker
@@ -140,6 +141,13 @@ def _planned(planner: Planner) -> Iterator[tuple[Plan, RunRecords]]:
                 name_holder = held.enter_context(folder_lock(output))
                 remove_leftovers(output)
             else:
+                if (before := other_division(output, shards)) is not None:
+                    logger.warning(
+                        "The last shards of this run were %d, and this is one of %d: `darts status` and `darts runs` "
+                        "count each division by itself, and what the others finished is skipped.",
+                        before,
+                        shards.shard.of,
+                    )
                 name_holder = held.enter_context(shard_lock(output, shards.shard, shards.digest))
                 remove_leftovers(output, partial(may_run, output))
             for folder in {task.output.parent for task in planner.tasks}:

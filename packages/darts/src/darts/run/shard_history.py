@@ -2,9 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from darts.run.history import PastRun
+from darts.run.journal import journals, read_header
 from darts.run.shards import ShardFacts, ranges
+
+_TIME = len("2026-01-31_12-00-00")
+"""What the name of a run begins with: its start, UTC."""
 
 
 @dataclass(frozen=True)
@@ -14,10 +19,12 @@ class ShardGroup:
     Attributes:
         runs: The last run of each shard by the shard's number.
         newest: What the one that listed the tiles last knew of all shards.
+        finished_by: A later run without shards that did all of its tiles, no fewer than theirs; None if there is none.
     """
 
     runs: Mapping[int, PastRun]
     newest: ShardFacts
+    finished_by: str | None = None
 
     @property
     def of(self) -> int:
@@ -41,7 +48,7 @@ class ShardGroup:
         return [
             own.shard.number
             for own in known
-            if any(later.listed > own.listed and _differ(own, later) for later in known)
+            if any(later.listed > own.listed and own.differs_from(later) for later in known)
         ]
 
     @property
@@ -57,7 +64,9 @@ class ShardGroup:
         """Say it in plain words, a sentence each."""
         done = sum(run.succeeded + run.skipped + run.empty for run in self.runs.values())
         first = min(run.name for run in self.runs.values())
-        ran = f"{self.of} shards, of which {len(self.runs)} ran (since {first[:19]})"
+        if self.finished_by is not None:
+            return [f"{self.of} shards (since {first[:_TIME]}), whose tiles {self.finished_by} finished."]
+        ran = f"{self.of} shards, of which {len(self.runs)} ran (since {first[:_TIME]})"
         parts = {
             "running": self.running,
             "missing, never ran": self.missing,
@@ -86,9 +95,29 @@ def group_shards(runs: Sequence[PastRun]) -> list[ShardGroup]:
     for members in groups.values():
         latest = {run.shards.shard.number: run for run in members if run.shards is not None}
         newest = max((run.shards for run in members if run.shards is not None), key=lambda facts: facts.listed)
-        found.append(ShardGroup(dict(sorted(latest.items())), newest))
+        last = max(run.name[:_TIME] for run in latest.values())
+        finishers = [run.name for run in runs if run.name[:_TIME] >= last and _did_all(run, sum(newest.tiles))]
+        found.append(ShardGroup(dict(sorted(latest.items())), newest, finishers[-1] if finishers else None))
     return found
 
 
-def _differ(own: ShardFacts, later: ShardFacts) -> bool:
-    return own.lists[own.shard.number] != later.lists[own.shard.number]
+def _did_all(run: PastRun, tiles: int) -> bool:
+    planned = run.planned or 0
+    return run.shards is None and not run.failed and run.done >= planned >= tiles
+
+
+def other_division(output: Path, own: ShardFacts) -> int | None:
+    """Return into how many shards the same run was divided last; None where it was as now, or never.
+
+    Args:
+        output: Folder of results.
+        own: The shard that is about to run.
+    """
+    for journal in reversed(journals(output).values()):
+        try:
+            facts = ShardFacts.of_header(read_header(journal))
+        except (OSError, ValueError):
+            continue  # `darts runs` names it.
+        if facts is not None and facts.digest == own.digest:
+            return None if facts.shard.of == own.shard.of else facts.shard.of
+    return None

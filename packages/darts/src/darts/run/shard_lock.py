@@ -52,7 +52,7 @@ def shard_lock(folder: Path, shard: Shard, digest: str) -> Iterator[Callable[[st
         with lock.refused_access(folder):
             if has_flock() and has_locks(folder):
                 yield_to = _hold(folder, shard, facts, held)
-                _share(folder, {"digest": digest, "of": shard.of}, held)
+                _share(folder, {"digest": digest, "of": shard.of}, shard.lock_file, held)
             else:
                 yield_to = _own(folder, shard, facts, held)
         yield yield_to
@@ -79,7 +79,7 @@ def _hold(folder: Path, shard: Shard, facts: dict[str, Any], held: ExitStack) ->
     return tell
 
 
-def _share(folder: Path, terms: dict[str, Any], held: ExitStack) -> None:
+def _share(folder: Path, terms: dict[str, Any], own: str, held: ExitStack) -> None:
     """Share the lock on the folder with shards that have the same terms."""
     path = folder / TERMS_FILE
     file = _open(folder / lock.LOCK_FILE, held)
@@ -97,7 +97,7 @@ def _share(folder: Path, terms: dict[str, Any], held: ExitStack) -> None:
         return False
 
     if not _try_for_a_while(agree, _WAIT_SECONDS):
-        raise FolderInUseError(_why_not(folder, terms))
+        raise FolderInUseError(_why_not(folder, terms, own))
     held.callback(_leave, file, path)
 
 
@@ -106,13 +106,13 @@ def _leave(file: int, terms: Path) -> None:
         lock.remove(terms)
 
 
-def _why_not(folder: Path, terms: dict[str, Any]) -> str:
+def _why_not(folder: Path, terms: dict[str, Any], own: str) -> str:
     other = lock.read_facts(folder / TERMS_FILE)
     if not is_locked(folder / lock.LOCK_FILE) and other:
         what = "number of shards" if other.get("of") != terms["of"] else "configuration"
         return (
-            f"Shards of another {what} write into {folder}: {lock.describe_shards(folder)}. Wait for them, give all "
-            "shards the same options, or choose another output folder."
+            f"Shards of another {what} write into {folder}: {lock.describe_shards(folder, own)}. Wait for them, give "
+            "all shards the same options, or choose another output folder."
         )
     return (
         f"Another run writes into {folder}: {lock.describe(lock.read_facts(folder / lock.HOLDER_FILE))}. "

@@ -114,6 +114,10 @@ class ShardFacts:
             return None
         return cls(shard, digest, tiles, lists, listed) if len(tiles) == len(lists) == shard.of else None
 
+    def differs_from(self, later: "ShardFacts") -> bool:
+        """Say whether another list of the tiles of all shards has other ones for this shard."""
+        return self.lists[self.shard.number] != later.lists[self.shard.number]
+
     def to_header(self) -> dict[str, Any]:
         """Return what the header of the journal says of them."""
         about = {"number": self.shard.number, "of": self.shard.of, "digest": self.digest, "listed": self.listed}

@@ -15,6 +15,7 @@ from darts.run.shards import ShardFacts
 _RECENT = 200
 """Tiles whose ends give the rate."""
 _FAILURES = 10
+_GOING: tuple[State, ...] = ("running", "unknown")
 
 
 @dataclass(frozen=True)
@@ -33,8 +34,9 @@ class RunStatus:
         time_left: What the rest will take at this rate; None where the run has ended or that is not known.
         failures: Name and error of the last tiles that failed and were not done since, at most ten, the latest last.
         quiet: Time since the last tile ended, or since the start; None where that is not known.
-        shards: Numbers of the shards by what is known of them: "running", "ended", "unknown", or "missing", which have
-            tiles and never ran; empty where the status is that of one run.
+        shards: Numbers of the shards by what is known of them: "done", "running", "unknown", "to run again", which
+            ended before all of their tiles were done or had other ones, or "missing", which have tiles and never ran;
+            empty where the status is that of one run.
     """
 
     name: str
@@ -110,10 +112,13 @@ def _latest_shards(found: Mapping[str, Path], like: ShardFacts) -> dict[int, tup
 
 def _together(name: str, parts: Mapping[ShardFacts, RunStatus]) -> RunStatus:
     """Return how far all shards of a run are, those included that never began."""
-    tiles = max(parts, key=lambda facts: facts.listed).tiles
+    listed = max(parts, key=lambda facts: facts.listed)
+    tiles = listed.tiles
     shards: dict[str, list[int]] = {}
     for facts, part in sorted(parts.items(), key=lambda item: item[0].shard.number):
-        shards.setdefault(part.state, []).append(facts.shard.number)
+        is_done = part.done - part.counts["failed"] >= (part.planned or 0) and not facts.differs_from(listed)
+        known = part.state if part.state != "ended" else "done" if is_done else "to run again"
+        shards.setdefault(known, []).append(facts.shard.number)
     begun = {facts.shard.number for facts in parts}
     missing = [number for number, count in enumerate(tiles) if count and number not in begun]
     going = [part for part in parts.values() if part.state != "ended"]
@@ -122,7 +127,7 @@ def _together(name: str, parts: Mapping[ShardFacts, RunStatus]) -> RunStatus:
     newest = next(part for part in parts.values() if part.name == name)
     return replace(
         newest,
-        state=next(state for state in ("running", "unknown", "ended") if state in shards),
+        state=next((state for state in _GOING if state in shards), "ended"),
         host=None,
         pid=None,
         start=min((part.start for part in parts.values() if part.start is not None), default=None),
