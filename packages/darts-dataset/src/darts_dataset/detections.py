@@ -108,20 +108,25 @@ class Year:
 
     Attributes:
         detections: All of them.
-        parts: By part of level 1, the numbers of its detections, and their columns but for geometries.
+        parts: By table of level 1, the numbers of its detections, and their columns but for geometries.
+        reach: By scene, the bounds around its detections, (1, 4), or (0, 4) where it has none, and their CRS.
     """
 
     detections: Detections
     parts: "dict[str, tuple[Rows, pa.Table]]"
+    reach: dict[str, tuple[NDArray[np.float64], str]]
 
 
-def read_year(scratch: Scratch, parts: Mapping[str, Sequence[Scene]], looks: Mapping[str, str]) -> Year:
+def read_year(
+    scratch: Scratch, scenes: Sequence[Scene], looks: Mapping[str, str], tables: Mapping[str, Sequence[Scene]]
+) -> Year:
     """Read the detections of scenes.
 
     Args:
         scratch: An empty folder, for as long as the detections are needed.
-        parts: Scenes by part of level 1.
+        scenes: Scenes, at least one.
         looks: Name of the look of each scene, by name of the scene.
+        tables: Which of the scenes each table of level 1 has.
 
     Returns:
         The detections, scene by scene.
@@ -132,15 +137,21 @@ def read_year(scratch: Scratch, parts: Mapping[str, Sequence[Scene]], looks: Map
     """
     import pyarrow as pa
 
-    reading, tables = _Reading(scratch), {}
-    for part, scenes in parts.items():
-        first, found = reading.count, []
-        read = in_order(lambda scene: read_detections(scene, looks[scene.tile_id]), scenes)
-        for scene, each in zip(scenes, read, strict=True):
-            reading.add(each, scene.source, looks[scene.tile_id])
-            found.append(each.table)
-        tables[part] = np.arange(first, reading.count), pa.concat_tables(found).unify_dictionaries()
-    return Year(reading.finish([table["object_uid"] for _, table in tables.values()]), tables)
+    reading, found, reach = _Reading(scratch), {}, {}
+    read = in_order(lambda scene: read_detections(scene, looks[scene.tile_id]), scenes)
+    for scene, each in zip(scenes, read, strict=True):
+        first = reading.count
+        reading.add(each, scene.source, looks[scene.tile_id])
+        found[scene.tile_id] = np.arange(first, reading.count), each.table
+        low, high = each.bounds[:, :2], each.bounds[:, 2:]
+        whole = [[*low.min(axis=0), *high.max(axis=0)]] if len(low) else []
+        reach[scene.tile_id] = np.array(whole).reshape(-1, 4), each.crs
+    detections = reading.finish([table["object_uid"] for _, table in found.values()])
+    parts = {}
+    for name, some in tables.items():
+        rows, columns = zip(*(found[scene.tile_id] for scene in some), strict=True)
+        parts[name] = np.concatenate(rows), pa.concat_tables(columns).unify_dictionaries()
+    return Year(detections, parts, reach)
 
 
 @dataclass

@@ -1,0 +1,198 @@
+"""What the dataset before says of its scenes and objects, so that an update does again only what changed."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import shapely
+from numpy.typing import NDArray
+
+from darts_dataset.geometry import NORTH, SOUTH, Geometries, box_polygons, boxes_around, boxes_of_stored, to_plane
+from darts_dataset.identity import Ground, States, digests_of
+from darts_dataset.looks import Footprint
+from darts_dataset.memory import REMEMBERED, Memory
+from darts_dataset.overlaps import Rows
+from darts_dataset.tables import read_rows, read_wkb
+
+SCENES = f"{REMEMBERED}/scenes.parquet"
+_FILES = 4
+"""Files whose geometries are in memory together."""
+
+
+@dataclass(frozen=True)
+class KnownScene:
+    """A scene of a dataset.
+
+    Attributes:
+        digest: SHA-256 of its manifest.
+        look: Look that it belongs to.
+        year: Year of that look.
+        footprint: What it saw reliably.
+        box: Box around that and its detections on the plane of the footprint, (4,) float64, metres, NaN for nothing.
+    """
+
+    digest: str
+    look: str
+    year: int
+    footprint: Footprint
+    box: NDArray[np.float64]
+
+
+def box_around(footprint: Footprint, bounds: NDArray[np.float64], crs: str) -> NDArray[np.float64]:
+    """Return a box around what a scene saw and boxes, (n, 4), in units of a CRS, that hold its detections."""
+    boxes = np.concatenate([shapely.bounds([footprint.extent]), boxes_around(bounds, crs, footprint.plane)])
+    return np.concatenate([np.fmin.reduce(boxes[:, :2]), np.fmax.reduce(boxes[:, 2:])])
+
+
+def write_scenes(folder: Path, scenes: Mapping[str, KnownScene]) -> None:
+    """Write what a dataset remembers of its scenes, by name."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    known = list(scenes.values())
+    columns = {
+        "tile_id": pa.array(scenes, pa.string()),
+        **{name: pa.array([getattr(each, name) for each in known], pa.string()) for name in ("digest", "look")},
+        "year": pa.array([each.year for each in known], pa.int16()),
+        "plane": pa.array([each.footprint.plane for each in known], pa.string()),
+        "extent": pa.array([shapely.to_wkb(each.footprint.extent) for each in known], pa.binary()),
+        "box": pa.array([each.box.tolist() for each in known], pa.list_(pa.float64())),
+    }
+    (folder / SCENES).parent.mkdir(exist_ok=True)
+    pq.write_table(pa.table(columns), folder / SCENES, compression="zstd")
+
+
+def read_scenes(memory: Memory) -> dict[str, KnownScene]:
+    """Read what a dataset remembers of its scenes, by name."""
+    import pyarrow.parquet as pq
+
+    table = pq.read_table(memory.folder / SCENES)
+    extents = shapely.from_wkb(table["extent"].to_numpy())
+    boxes = np.array(table["box"].to_pylist()).reshape(-1, 4)
+    rows = zip(*(table[name].to_pylist() for name in ("tile_id", "digest", "look", "year", "plane")), strict=True)
+    return {
+        tile: KnownScene(digest, look, year, Footprint(plane, extent), box)
+        for (tile, digest, look, year, plane), extent, box in zip(rows, extents, boxes, strict=True)
+    }
+
+
+class Former:
+    """The objects of a year in a dataset that is there.
+
+    Attributes:
+        names: The dataset's files with them.
+        table: Their columns but for geometries, (n,).
+        file: Number of the file of each, (n,) int64.
+        bounds: West, south, east, north, degrees, (n, 4) float64.
+    """
+
+    def __init__(self, memory: Memory, part: str) -> None:
+        import pyarrow as pa
+
+        self.names = memory.tables(part)
+        self._paths = [memory.folder / name for name in self.names]
+        found = [read_rows(path) for path in self._paths]
+        counts = np.array([len(table) for table, _ in found], np.int64)
+        self.table: pa.Table = pa.concat_tables([table for table, _ in found])
+        self.bounds = np.concatenate([bounds for _, bounds in found])
+        self.file = np.repeat(np.arange(len(counts)), counts)
+        self._first = np.cumsum(counts) - counts
+        self._read = lru_cache(_FILES)(self._column)
+
+    @cached_property
+    def ids(self) -> NDArray[np.object_]:
+        """Their ids, (n,) object."""
+        return self.table["object_id"].to_numpy().astype(object)
+
+    def is_file(self, name: str, rows: Rows, ids: NDArray[np.object_]) -> bool:
+        """Tell whether a file has some of them, negative for others, by some ids, and no more."""
+        if name not in self.names or not len(rows) or rows.min() < 0:
+            return False
+        whole = np.flatnonzero(self.file == self.names.index(name))
+        return bool(np.array_equal(np.sort(rows), whole) and (self.ids[rows] == ids).all())
+
+    def rows_on(self, plane: str) -> Rows:
+        """Return the numbers of those on a plane."""
+        return np.flatnonzero((self.table["lat"].to_numpy() >= 0) == (plane == NORTH))
+
+    def take_wkb(self, rows: Rows, column: str = "geometry") -> NDArray[np.object_]:
+        """Read geometries by number, as they are stored."""
+        found = np.empty(len(rows), object)
+        for number in np.unique(self.file[rows]):
+            here = np.flatnonzero(self.file[rows] == number)
+            found[here] = self._read(int(number), column)[rows[here] - self._first[number]]
+        return found
+
+    def states(self, plane: str, rows: Rows, year: int, digests: NDArray[np.object_]) -> States:
+        """Return some of them, on their plane."""
+
+        def take(places: Rows) -> Geometries:
+            return to_plane(self._taken(rows[places]), plane)
+
+        return States(self.ids[rows], np.full(len(rows), year), self.boxes(plane, rows), take, digests[rows])
+
+    def boxes(self, plane: str, rows: Rows) -> NDArray[np.float64]:
+        """Return boxes on a plane that hold some of them, (n, 4) float64, metres."""
+        return boxes_of_stored(self.bounds[rows], lambda places: self._taken(rows[places]), plane)
+
+    def digests(self) -> NDArray[np.object_]:
+        """Read all outlines, and return the digest of each."""
+        columns = [self._column(number, "geometry") for number in range(len(self._paths))]
+        return digests_of(np.concatenate([np.empty(0, object), *columns]))
+
+    def apart_from(self, boxes: Mapping[str, Sequence[NDArray[np.float64]]]) -> Rows:
+        """Return the numbers of those that lie apart from boxes, by plane, metres."""
+        stays = np.ones(len(self.table), np.bool_)
+        for plane in (NORTH, SOUTH):
+            rows = self.rows_on(plane)
+            tree = shapely.STRtree(box_polygons(np.array(boxes.get(plane, [])).reshape(-1, 4)))
+            stays[rows[tree.query(box_polygons(self.boxes(plane, rows)), predicate="intersects")[0]]] = False
+        return np.flatnonzero(stays)
+
+    def _taken(self, rows: Rows) -> Geometries:
+        return np.asarray(shapely.from_wkb(self.take_wkb(rows)), object)
+
+    def _column(self, number: int, column: str) -> NDArray[np.object_]:
+        parts = [each.to_numpy(zero_copy_only=False) for each in read_wkb(self._paths[number], column)]
+        return np.concatenate([np.empty(0, object), *parts])
+
+
+def write_ground(path: Path, ids: NDArray[Any], digests: NDArray[np.object_], ground: Ground) -> None:
+    """Write the digest of each object of a year, and the ground that was found to be shared with earlier ones."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    shared: dict[bytes, list[tuple[bytes, float]]] = {}
+    for (before, now), area in ground.used.items():
+        shared.setdefault(now, []).append((before, area))
+    order = np.argsort(ids)
+    lists = [sorted(shared.get(digest, [])) for digest in digests[order]]
+    columns = {
+        "object_id": pa.array(ids[order], pa.string()),
+        "digest": pa.array(digests[order], pa.binary()),
+        "before": pa.array([[before for before, _ in each] for each in lists], pa.list_(pa.binary())),
+        "shared_m2": pa.array([[area for _, area in each] for each in lists], pa.list_(pa.float64())),
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pq.write_table(pa.table(columns), path, compression="zstd")
+
+
+def read_ground(path: Path, ids: NDArray[np.object_]) -> tuple[NDArray[np.object_], Ground]:
+    """Read the digests of objects by their ids, and the ground that they share with earlier ones."""
+    import pyarrow.compute as pc
+    import pyarrow.parquet as pq
+
+    table = pq.read_table(path).combine_chunks()
+    digest = table["digest"].to_numpy()
+    befores, shared = (pc.list_flatten(table[name]).to_pylist() for name in ("before", "shared_m2"))
+    now = digest[pc.list_parent_indices(table["before"]).to_numpy()].tolist()
+    known = dict(zip(zip(befores, now, strict=True), shared, strict=True))
+    return digest[np.searchsorted(table["object_id"].to_numpy().astype(str), ids.astype(str))], Ground(known)
+
+
+def ground_file(year: int) -> str:
+    """Return the path of the file with the ground that objects of a year share with earlier ones."""
+    return f"{REMEMBERED}/level2/year={year}.parquet"
