@@ -2,7 +2,7 @@
 
 import os
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,8 +38,8 @@ from darts_utils.staging import replaced_folder
 if TYPE_CHECKING:
     import pandas as pd
 
-_Copy = tuple[Path, str, Mapping[str, Any]]
-"""Dataset, name of a table within it, and what its copy has beside its columns: what a copy is made from."""
+_Beside = tuple[Callable[..., None], Path, str, Any]
+"""What is written while the next tables are made: by which function, in which dataset, and what."""
 _LINKS = "links.parquet"
 VERSION = 3
 """Raised where the same inputs give another dataset."""
@@ -176,15 +176,14 @@ class _Work:
         with ThreadPoolExecutor(1, thread_name_prefix="darts-dataset") as pool:
             copies: list[Future[None]] = []
             for year in sorted({look.year for look in self._looks}):
-                for root, name, constant in self._write_year(year, history):
-                    copies.append(pool.submit(write_copy, root, name, constant))
+                copies += [pool.submit(write, *what) for write, *what in self._write_year(year, history)]
             if not self._reuse("links", self._chain):
                 self._resume(history)
                 write_links(self._new / _LINKS, history.links)
             for copy in copies:
                 copy.result()
 
-    def _write_year(self, year: int, history: History) -> Iterator[_Copy]:
+    def _write_year(self, year: int, history: History) -> Iterator[_Beside]:
         """Write what has changed of a year, and yield what is to be copied."""
         tables = self._tables_of(year)
         self._years |= {_folder(name): year for name in tables}
@@ -194,7 +193,15 @@ class _Work:
             if not self._reuse(name, [[scene.tile_id, scene.digest, self._names[scene.tile_id]] for scene in scenes])
         ]
         looks = [look for look in self._merged if look.year == year]
-        merged = bool(looks) and self._objects_change(year, looks, history)
+        merged = False
+        if looks:
+            coverage = f"coverage/year={year}"
+            made_from = [[look.name, [self._scenes[number].digest for number in look.scenes]] for look in looks]
+            if not self._reuse(coverage, made_from):
+                yield write_coverage, self._new, coverage, looks
+            self._chain = digest_of([self._chain, self._parts[coverage]])
+            self._years |= {coverage: year, f"level2/year={year}": year}
+            merged = self._objects_change(year, history)
         again = self._again(year) if merged else None
         needed = {scene.tile_id: scene for name in stale for scene in tables[name]}
         for scene in (scene for scenes in tables.values() for scene in scenes) if merged else ():
@@ -213,9 +220,9 @@ class _Work:
                 for name in same:
                     self._take_along(name.removesuffix(".parquet"))
                 for name in new:
-                    yield self._new, name, {"year": year}
+                    yield write_copy, self._new, name, {"year": year}
 
-    def _write_tables(self, year: int, found: Year, tables: Mapping[str, Sequence[Scene]]) -> Iterator[_Copy]:
+    def _write_tables(self, year: int, found: Year, tables: Mapping[str, Sequence[Scene]]) -> Iterator[_Beside]:
         """Write the tables of level 1 that have changed; of those without rows one that is alone in its part."""
         for name in list(found.parts):
             rows, table = found.parts.pop(name)
@@ -223,17 +230,11 @@ class _Work:
                 self._parts[name] = nothing_of(self._parts[name])
                 continue
             write_detections(self._new / f"{name}.parquet", found.detections, rows, table)
-            yield self._new, f"{name}.parquet", {"source": tables[name][0].source, "year": year}
+            yield write_copy, self._new, f"{name}.parquet", {"source": tables[name][0].source, "year": year}
 
-    def _objects_change(self, year: int, looks: Sequence[Look], history: History) -> bool:
-        """Write the coverage of a year if that changed, and tell whether its objects do; if not, take them along."""
-        coverage, objects = f"coverage/year={year}", f"level2/year={year}"
-        self._years |= {coverage: year, objects: year}
-        made_from = [[look.name, [self._scenes[number].digest for number in look.scenes]] for look in looks]
-        if not self._reuse(coverage, made_from):
-            write_coverage(self._new, coverage, looks)
-        self._chain = digest_of([self._chain, self._parts[coverage]])
-        if self._reuse(objects, self._chain, possible=self._links is not None):
+    def _objects_change(self, year: int, history: History) -> bool:
+        """Tell whether the objects of a year change; if not, take them along."""
+        if self._reuse(f"level2/year={year}", self._chain, possible=self._links is not None):
             self._along.append(year)
             return False
         self._resume(history)
@@ -362,7 +363,7 @@ def _before(target: Path) -> tuple[Memory | None, dict[str, KnownScene]]:
     if not (target / MEMORY_FILE).is_file():
         raise DatasetError(f"{target} holds something that is no dataset; choose a new folder, or one of a dataset.")
     memory = Memory.read(target)
-    if memory.about.get("version") != VERSION or not memory.is_consistent() or not memory.is_whole(SCENES):
+    if memory.about.get("version") != VERSION or not memory.verify() or not memory.is_whole(SCENES):
         return None, {}
     return memory, read_scenes(memory)
 

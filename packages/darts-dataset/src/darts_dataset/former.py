@@ -84,17 +84,17 @@ class Former:
 
     Attributes:
         names: The dataset's files with them.
-        table: Their columns but for geometries, (n,).
+        table: Their columns but for geometries, (n,), or some of them.
         file: Number of the file of each, (n,) int64.
         bounds: West, south, east, north, degrees, (n, 4) float64.
     """
 
-    def __init__(self, memory: Memory, part: str) -> None:
+    def __init__(self, memory: Memory, part: str, columns: Sequence[str] | None = None) -> None:
         import pyarrow as pa
 
         self.names = memory.tables(part)
         self._paths = [memory.folder / name for name in self.names]
-        found = [read_rows(path) for path in self._paths]
+        found = [read_rows(path, columns) for path in self._paths]
         counts = np.array([len(table) for table, _ in found], np.int64)
         self.table: pa.Table = pa.concat_tables([table for table, _ in found])
         self.bounds = np.concatenate([bounds for _, bounds in found])
@@ -132,7 +132,8 @@ class Former:
         def take(places: Rows) -> Geometries:
             return to_plane(self._taken(rows[places]), plane)
 
-        return States(self.ids[rows], np.full(len(rows), year), self.boxes(plane, rows), take, digests[rows])
+        years, boxes = np.full(len(rows), year), self.boxes(plane, rows)
+        return States(self.ids[rows], years, boxes, take, digests[rows], self.bounds[rows])
 
     def boxes(self, plane: str, rows: Rows) -> NDArray[np.float64]:
         """Return boxes on a plane that hold some of them, (n, 4) float64, metres."""
@@ -161,20 +162,16 @@ class Former:
 
 
 def write_ground(path: Path, ids: NDArray[Any], digests: NDArray[np.object_], ground: Ground) -> None:
-    """Write the digest of each object of a year, and the ground that was found to be shared with earlier ones."""
+    """Write a row for each object of a year, with its digest, and one for each pair of it and an earlier one."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    shared: dict[bytes, list[tuple[bytes, float]]] = {}
-    for (before, now), area in ground.used.items():
-        shared.setdefault(now, []).append((before, area))
-    order = np.argsort(ids)
-    lists = [sorted(shared.get(digest, [])) for digest in digests[order]]
+    order, pairs = np.argsort(ids), sorted(ground.used)
     columns = {
-        "object_id": pa.array(ids[order], pa.string()),
-        "digest": pa.array(digests[order], pa.binary()),
-        "before": pa.array([[before for before, _ in each] for each in lists], pa.list_(pa.binary())),
-        "shared_m2": pa.array([[area for _, area in each] for each in lists], pa.list_(pa.float64())),
+        "object_id": pa.array([*ids[order], *([None] * len(pairs))], pa.string()),
+        "digest": pa.array([*digests[order], *(now for _, now in pairs)], pa.binary()),
+        "before": pa.array([*([None] * len(ids)), *(before for before, _ in pairs)], pa.binary()),
+        "shared_m2": pa.array([*([None] * len(ids)), *(ground.used[pair] for pair in pairs)], pa.float64()),
     }
     path.parent.mkdir(parents=True, exist_ok=True)
     pq.write_table(pa.table(columns), path, compression="zstd")
@@ -182,15 +179,15 @@ def write_ground(path: Path, ids: NDArray[Any], digests: NDArray[np.object_], gr
 
 def read_ground(path: Path, ids: NDArray[np.object_]) -> tuple[NDArray[np.object_], Ground]:
     """Read the digests of objects by their ids, and the ground that they share with earlier ones."""
-    import pyarrow.compute as pc
     import pyarrow.parquet as pq
 
-    table = pq.read_table(path).combine_chunks()
-    digest = table["digest"].to_numpy()
-    befores, shared = (pc.list_flatten(table[name]).to_pylist() for name in ("before", "shared_m2"))
-    now = digest[pc.list_parent_indices(table["before"]).to_numpy()].tolist()
-    known = dict(zip(zip(befores, now, strict=True), shared, strict=True))
-    return digest[np.searchsorted(table["object_id"].to_numpy().astype(str), ids.astype(str))], Ground(known)
+    table = pq.read_table(path, use_threads=False)
+    count = len(ids)
+    digest, before = (table[name].to_pylist() for name in ("digest", "before"))
+    by_name = dict(zip(table["object_id"][:count].to_pylist(), digest[:count], strict=True))
+    pairs = zip(before[count:], digest[count:], strict=True)
+    known = dict(zip(pairs, table["shared_m2"][count:].to_pylist(), strict=True))
+    return np.array([by_name[name] for name in ids], object), Ground(known)
 
 
 def ground_file(year: int) -> str:

@@ -23,6 +23,7 @@ RELATIONS = {
 """What a link says, and the word of the ARTS dataset for it (Yang et al. 2025, doi:10.1038/s41597-025-04372-7)."""
 _H3_RESOLUTION = 15
 _DIGEST_BYTES = 16
+_COLUMNS = ("ids", "years", "bounds", "digests", "lonlat")
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,7 @@ class States:
         bounds: Boxes that hold them, (n, 4) float64, metres.
         take: Reads their outlines by number.
         digests: Digest of the outline of each, (n,) object.
+        lonlat: Their bounds as they are stored, (n, 4) float64, degrees.
     """
 
     ids: NDArray[np.object_]
@@ -42,13 +44,13 @@ class States:
     bounds: NDArray[np.float64]
     take: Take
     digests: NDArray[np.object_]
+    lonlat: NDArray[np.float64]
 
     def subset(self, rows: Rows) -> "States":
         """Return some of them."""
         take = self.take
-        return States(
-            self.ids[rows], self.years[rows], self.bounds[rows], lambda places: take(rows[places]), self.digests[rows]
-        )
+        columns = {name: getattr(self, name)[rows] for name in _COLUMNS}
+        return States(take=lambda places: take(rows[places]), **columns)
 
     def joined(self, other: "States") -> "States":
         """Return these and others behind them."""
@@ -61,10 +63,7 @@ class States:
             found[~first] = other.take(rows[~first] - here)
             return found
 
-        columns = {
-            name: np.concatenate([getattr(self, name), getattr(other, name)])
-            for name in ("ids", "years", "bounds", "digests")
-        }
+        columns = {name: np.concatenate([getattr(self, name), getattr(other, name)]) for name in _COLUMNS}
         return States(take=take, **columns)
 
 
@@ -72,7 +71,8 @@ def no_states() -> States:
     """Return no objects."""
     nothing = np.empty(0, np.int64)
     nobody = np.empty(0, object)
-    return States(nobody, nothing, np.empty((0, 4)), lambda rows: np.empty(len(rows), object), nobody)
+    nowhere = np.empty((0, 4))
+    return States(nobody, nothing, nowhere, lambda rows: np.empty(len(rows), object), nobody, nowhere)
 
 
 @dataclass
@@ -100,12 +100,14 @@ def shared_ground(before: States, now: States, cell_m: float, ground: Ground) ->
         return np.empty((0, 2), np.int64), np.empty(0)
 
     def areas(pairs: Rows) -> tuple[Rows, list[tuple[bytes, bytes]], NDArray[np.float64]]:
+        one, other = both.lonlat[pairs].transpose(1, 2, 0)
+        pairs = pairs[(one[:2] <= other[2:]).all(axis=0) & (other[:2] <= one[2:]).all(axis=0)]
         keys = list(zip(*(both.digests[each] for each in pairs.T), strict=True))
         found = np.array([ground.known.get(key, np.nan) for key in keys])
         new = np.flatnonzero(np.isnan(found))
         needed, place = np.unique(pairs[new], return_inverse=True)
-        one, other = both.take(needed)[place.reshape(-1, 2)].T
-        found[new] = shapely.area(shapely.intersection(one, other))
+        outlines = both.take(needed)[place.reshape(-1, 2)]
+        found[new] = shapely.area(shapely.intersection(*outlines.T))
         return pairs, keys, found
 
     pairs, shared = [np.empty((0, 2), np.int64)], [np.empty(0)]
@@ -135,11 +137,11 @@ def matched(pairs: Rows, shared: NDArray[np.float64], before: int, now: int) -> 
 
     found = np.full(now, -1, np.int64)
     group = components(pairs + np.array([0, before]), before + now)[pairs[:, 0]]
-    order = np.argsort(group, kind="stable")
+    alone = np.bincount(group, minlength=1)[group] == 1
+    found[pairs[alone, 1]] = pairs[alone, 0]
+    order = np.flatnonzero(~alone)
+    order = order[np.argsort(group[order], kind="stable")]
     for rows in np.split(order, np.flatnonzero(np.diff(group[order])) + 1) if len(order) else []:
-        if len(rows) == 1:
-            found[pairs[rows[0], 1]] = pairs[rows[0], 0]
-            continue
         olds, old = np.unique(pairs[rows, 0], return_inverse=True)
         news, new = np.unique(pairs[rows, 1], return_inverse=True)
         ground = np.zeros((len(olds), len(news)))

@@ -72,7 +72,7 @@ class History:
             before: The first year here.
         """
         for folder in sorted(release.folder.glob("level2/year=*")):
-            year, former = year_of(folder), Former(release, f"level2/{folder.name}")
+            year, former = year_of(folder), Former(release, f"level2/{folder.name}", ["object_id", "lat"])
             digests = former.digests()
             self.taken |= set(former.ids)
             for plane in (NORTH, SOUTH):
@@ -90,7 +90,7 @@ class History:
             year: The year.
             links: All its links.
         """
-        former = Former(before, f"level2/year={year}")
+        former = Former(before, f"level2/year={year}", ["object_id", "lat"])
         digests, _ = read_ground(before.folder / ground_file(year), former.ids)
         links = links[links["year_to"] == year]
         self.taken |= set(former.ids)
@@ -101,7 +101,7 @@ class History:
 
     def add_links(self, links: pd.DataFrame) -> None:
         """Keep the links of a year."""
-        self.gone -= set(links["object_id_to"].dropna())
+        self.gone -= set(links["object_id_to"].dropna().tolist())
         self.gone |= set(links.loc[links["relation"] == "gone", "object_id_from"])
         self.links.append(links)
 
@@ -280,7 +280,7 @@ def _states(
         return to_plane(merged.take(places[rows]), plane)
 
     boxes = boxes_of_stored(bounds, lambda rows: merged.take(places[rows]), plane)
-    return States(np.full(len(places), "", object), np.full(len(places), year), boxes, take, digests)
+    return States(np.full(len(places), "", object), np.full(len(places), year), boxes, take, digests, bounds)
 
 
 def _write_cells(

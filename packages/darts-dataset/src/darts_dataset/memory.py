@@ -54,7 +54,7 @@ class Memory:
     about: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self._whole: dict[str, bool] = {}
+        self._whole: set[str] = set()
         self._names: dict[str, list[str]] = {}
         for name in self.checksums:
             inside = PurePosixPath(name)
@@ -115,21 +115,25 @@ class Memory:
         return [name for name in self._names.get(part, []) if name.startswith(f"{part}/") and name.endswith(".parquet")]
 
     def has(self, part: str) -> bool:
-        """Tell whether the files of a part are there as they were written."""
+        """Tell whether the files of a part are there as they were written, see `verify`."""
         names = self._names.get(part, [])
-        return bool(names) and all(in_order(self.is_whole, names))
+        return bool(names) and self._whole.issuperset(names)
 
     def is_whole(self, name: str) -> bool:
-        """Tell whether a file is there as it was written; it is read once."""
-        if name not in self._whole:
-            try:
-                self._whole[name] = file_digest(self.folder / name) == self.checksums.get(name)
-            except OSError:
-                self._whole[name] = False
-        return self._whole[name]
+        """Tell whether a file is there as it was written, see `verify`."""
+        return name in self._whole
 
-    def is_consistent(self) -> bool:
-        """Tell whether what is remembered is as it was written, and all of it."""
+    def verify(self) -> bool:
+        """Compare all files with their checksums, and tell whether those are as they were written, and all of them."""
+
+        def is_whole(name: str) -> bool:
+            try:
+                return file_digest(self.folder / name) == self.checksums[name]
+            except OSError:
+                return False
+
+        found = in_order(is_whole, self.checksums)
+        self._whole = {name for name, whole in zip(self.checksums, found, strict=True) if whole}
         listed = {name: digest for name, digest in self.checksums.items() if name != FILE}
         return self.is_whole(FILE) and self.about.get("files") == digest_of(listed)
 

@@ -175,13 +175,14 @@ def read_wkb(path: Path, column: str = "geometry") -> "Iterator[pa.Array]":
             yield batch.column(0)
 
 
-def read_rows(path: Path) -> tuple["pa.Table", NDArray[np.float64]]:
-    """Read all columns but geometries, and the bounding boxes: west, south, east, north, degrees, (n, 4) float64."""
+def read_rows(path: Path, columns: Sequence[str] | None = None) -> tuple["pa.Table", NDArray[np.float64]]:
+    """Read columns, all but geometries if None, and bounding boxes: west, south, east, north, degrees, (n, 4) float64."""
     import pyarrow.parquet as pq
 
     with pq.ParquetFile(path) as file:
-        left = geometry_columns(file.schema_arrow)
-        table = file.read([name for name in file.schema_arrow.names if name not in left], use_threads=False)
+        left = {*geometry_columns(file.schema_arrow), "bbox"}
+        chosen = [name for name in file.schema_arrow.names if name not in left] if columns is None else columns
+        table = file.read([*chosen, "bbox"], use_threads=False)
     boxes = table["bbox"].combine_chunks()
     return table.drop_columns(["bbox"]), np.column_stack([boxes.field(side).to_numpy() for side in _SIDES])
 
