@@ -166,15 +166,18 @@ def write_ground(path: Path, ids: NDArray[Any], digests: NDArray[np.object_], gr
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    order, pairs = np.argsort(ids), sorted(ground.used)
-    columns = {
-        "object_id": pa.array([*ids[order], *([None] * len(pairs))], pa.string()),
-        "digest": pa.array([*digests[order], *(now for _, now in pairs)], pa.binary()),
-        "before": pa.array([*([None] * len(ids)), *(before for before, _ in pairs)], pa.binary()),
-        "shared_m2": pa.array([*([None] * len(ids)), *(ground.used[pair] for pair in pairs)], pa.float64()),
+    objects = {"object_id": pa.array(ids, pa.string()), "digest": pa.array(digests, pa.binary())}
+    pairs = {
+        "digest": pa.array([now for _, now in ground.used], pa.binary()),
+        "before": pa.array([before for before, _ in ground.used], pa.binary()),
+        "shared_m2": pa.array(ground.used.values(), pa.float64()),
     }
+    tables = [
+        pa.table(objects).sort_by("object_id"),
+        pa.table(pairs).sort_by([("digest", "ascending"), ("before", "ascending")]),
+    ]
     path.parent.mkdir(parents=True, exist_ok=True)
-    pq.write_table(pa.table(columns), path, compression="zstd")
+    pq.write_table(pa.concat_tables(tables, promote_options="default"), path, compression="zstd")
 
 
 def read_ground(path: Path, ids: NDArray[np.object_]) -> tuple[NDArray[np.object_], Ground]:

@@ -176,7 +176,7 @@ def read_wkb(path: Path, column: str = "geometry") -> "Iterator[pa.Array]":
 
 
 def read_rows(path: Path, columns: Sequence[str] | None = None) -> tuple["pa.Table", NDArray[np.float64]]:
-    """Read columns, all but geometries if None, and bounding boxes: west, south, east, north, degrees, (n, 4) float64."""
+    """Read columns, None for all but geometries, and bounding boxes: west, south, east, north, degrees, (n, 4)."""
     import pyarrow.parquet as pq
 
     with pq.ParquetFile(path) as file:
