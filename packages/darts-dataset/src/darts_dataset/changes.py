@@ -45,13 +45,13 @@ class Again:
 
     Attributes:
         kept: Objects that nothing changed near.
-        looks: Looks that are new or changed, of which all is merged.
-        uids: Detections of the other looks that are, since something changed near their objects.
-        scenes: Scenes that these may be in.
+        changed: Scenes that are new or changed, of which all is merged.
+        uids: Detections of other scenes that are, since something changed near their objects.
+        scenes: Scenes that any of these may be in.
     """
 
     kept: Kept
-    looks: frozenset[str]
+    changed: frozenset[str]
     uids: "pa.ChunkedArray"
     scenes: frozenset[str]
 
@@ -59,8 +59,8 @@ class Again:
         """Return the detections that are merged again."""
         import pyarrow.compute as pc
 
-        look = detections.texts["look"]
-        new = np.array([name in self.looks for name in look.known], np.bool_)[look.number]
+        scene = detections.texts["scene"]
+        new = np.array([name in self.changed for name in scene.known], np.bool_)[scene.number]
         return detections.subset(np.flatnonzero(new | pc.is_in(detections.uid, self.uids).to_numpy()))
 
 
@@ -74,9 +74,9 @@ def find_changes(
 ) -> Again | None:
     """Find what is to be merged again of a year, so that the objects are those of merging all of it.
 
-    What a look that is new, changed or gone saw or had lies in a box. An object apart from these boxes has none of
-    their detections, before or now, and was seen by the same looks. All detections of the other objects, and all of
-    the looks that are new or changed, are merged again.
+    What a scene that is new, changed or gone saw and had lies in a box. An object apart from these boxes has none of
+    their detections, before or now, and the same looks saw the same of it. All detections of the other objects, and
+    all of the scenes that are new or changed, are merged again.
 
     Args:
         before: The dataset before, made with the same season and without a share to keep, so that it has all objects.
@@ -98,30 +98,27 @@ def find_changes(
     listed = pc.list_flatten(former.table["detections"])
     if pc.count_distinct(listed).as_py() < len(listed):  # Names that say too little.
         return None
-    earlier: dict[str, dict[str, str]] = {}
-    for tile, each in known.items():
-        earlier.setdefault(each.look, {})[tile] = each.digest
-    made_from = {look.name: {scenes[number].tile_id: scenes[number].digest for number in look.scenes} for look in looks}
-    same = {name for name, found in made_from.items() if earlier.get(name) == found}
+    earlier = {tile: each for tile, each in known.items() if each.year == year}
+    here = {scenes[number].tile_id: (look, number) for look in looks for number in look.scenes}
+    same = {
+        tile: earlier[tile]
+        for tile, (look, number) in here.items()
+        if tile in earlier and (earlier[tile].digest, earlier[tile].look) == (scenes[number].digest, look.name)
+    }
     boxes: dict[str, list[NDArray[np.float64]]] = {NORTH: [], SOUTH: []}
-    for each in known.values():
-        if each.year == year and each.look not in same:
+    for tile, each in earlier.items():
+        if tile not in same:
             boxes[each.footprint.plane].append(each.box)
-    for look in looks:
-        for number in look.scenes if look.name not in same else ():
+    for tile, (look, number) in here.items():
+        if tile not in same:
             found = read_detections(scenes[number], look.name)
             boxes[look.plane].append(box_around(footprints[number], found.bounds, found.crs))
     kept = former.apart_from(boxes)
     dirty = np.setdiff1d(np.arange(len(former.table)), kept)
-    near = {tile for tile, each in known.items() if each.look in same and each.year == year}
+    changed = frozenset(here.keys() - same.keys())
     digests, ground = read_ground(before.folder / ground_file(year), former.ids)
-    return Again(
-        Kept(former, kept, digests, ground),
-        frozenset(made_from) - same,
-        pc.list_flatten(former.table["detections"].take(dirty)),
-        frozenset(tile for look in made_from if look not in same for tile in made_from[look])
-        | _reached(former, dirty, {tile: known[tile] for tile in near}),
-    )
+    uids = pc.list_flatten(former.table["detections"].take(dirty))
+    return Again(Kept(former, kept, digests, ground), changed, uids, changed | _reached(former, dirty, same))
 
 
 def _reached(former: Former, rows: Rows, scenes: Mapping[str, KnownScene]) -> frozenset[str]:

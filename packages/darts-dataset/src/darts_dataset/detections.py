@@ -36,7 +36,7 @@ class Detections:
         row: Number in the file of outlines.
         uid: `object_uid`.
         numbers: Columns of level 1: `area_m2`, `mean`, `npixel`, `touches_edge`, and `time` (milliseconds since 1970).
-        texts: `look`, `source`, `model_names`, `crs`.
+        texts: `scene`, `look`, `source`, `model_names`, `crs`.
         bounds: Bounds in units of the CRS of the scene, (n, 4) float64.
         grid: Number of the grid whose pixels the outline follows, -1 where it follows none.
         slot: Number within that grid.
@@ -141,7 +141,7 @@ def read_year(
     read = in_order(lambda scene: read_detections(scene, looks[scene.tile_id]), scenes)
     for scene, each in zip(scenes, read, strict=True):
         first = reading.count
-        reading.add(each, scene.source, looks[scene.tile_id])
+        reading.add(each, scene, looks[scene.tile_id])
         found[scene.tile_id] = np.arange(first, reading.count), each.table
         low, high = each.bounds[:, :2], each.bounds[:, 2:]
         whole = [[*low.min(axis=0), *high.max(axis=0)]] if len(low) else []
@@ -169,7 +169,7 @@ class _Reading:
     def __post_init__(self) -> None:
         self.outlines = GeometryFile(self.scratch.open("outlines.wkb"))
 
-    def add(self, found: SceneDetections, source: str, look: str) -> None:
+    def add(self, found: SceneDetections, scene: Scene, look: str) -> None:
         table, count = found.table, len(found.table)
         self.outlines.append(found.wkb)
         grid, first = self._append_runs(found, count)
@@ -180,7 +180,8 @@ class _Reading:
             "slot": np.arange(first, first + count),
             "bounds": found.bounds,
             "look": np.full(count, self._number("look", look), np.int32),
-            "source": np.full(count, self._number("source", source), np.int32),
+            "scene": np.full(count, self._number("scene", scene.tile_id), np.int32),
+            "source": np.full(count, self._number("source", scene.source), np.int32),
             "crs": np.full(count, self._number("crs", found.crs), np.int32),
             "model_names": np.array(numbers, np.int32)[models.indices.to_numpy()],
             "time": table["acquisition_time"].cast("int64").to_numpy(),

@@ -74,6 +74,7 @@ def find_looks(scenes: Sequence[Scene], footprints: Sequence[Footprint]) -> list
         extent = shapely.union_all([seen[number] for number in ordered]) if len(ordered) > 1 else seen[ordered[0]]
         year, month = first.time.year, first.time.month
         looks.append(Look(name, tuple(ordered), year, month, planes[ordered[0]], extent))
+    shapely.bounds([look.extent for look in looks])  # Which GEOS keeps, so that threads need not write them.
     return sorted(looks, key=lambda look: look.name)
 
 

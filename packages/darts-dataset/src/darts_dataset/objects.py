@@ -112,7 +112,6 @@ class _Seen:
 
     def __init__(self, looks: Sequence[Look]) -> None:
         self.extents = np.array([look.extent for look in looks], object)
-        shapely.bounds(self.extents)  # Which GEOS keeps, so that threads need not write them.
         self._prepared = np.asarray(shapely.from_wkb(shapely.to_wkb(self.extents)), object)
         shapely.prepare(self._prepared)
         self._tree = shapely.STRtree(self._prepared)
