@@ -182,29 +182,31 @@ def write_objects(
     count = 0
     for plane in (NORTH, SOUTH):
         here = [look for look in looks if look.plane == plane]
-        first, more, bounds = count, [], [np.empty((0, 4))]
+        first, more, bounds, named = count, [], [np.empty((0, 4))], [np.empty(0, object)]
         for objects in merge(*detections.of_looks(here), here, plane, history.cell_m) if detections is not None else ():
             n_hits, n_looks = (objects.table[name].to_numpy() for name in ("n_hits", "n_looks"))
             keep = np.flatnonzero(n_hits >= keep_share * n_looks)
             for name, store in stores.items():
                 store.append(objects.shapes.wkb[name].take(keep))
+            named.append(digests_of(objects.shapes.wkb["geometry"].take(keep).to_pylist()))
             bounds.append(objects.shapes.bounds[keep])
             more.append(objects.table.take(keep))
             count += len(keep)
         for store in stores.values():
             store.finish()
         place = np.arange(first, count)
-        digest = digests_of(stores["geometry"].take_wkb(place))
         if kept is not None:
             rows = np.intersect1d(kept.rows, kept.former.rows_on(plane))
             more.append(kept.former.table.take(rows).drop_columns(["object_id"]))
             bounds.append(kept.former.bounds[rows])
-            place, digest = np.concatenate([place, -1 - rows]), np.concatenate([digest, kept.digests[rows]])
+            named.append(kept.digests[rows])
+            place = np.concatenate([place, -1 - rows])
         if not len(place):
             continue
         table = pa.concat_tables(more)
         order = pc.sort_indices(pc.list_element(table["detections"], 0)).to_numpy()  # However they came to be here.
-        table, place, digest, bound = table.take(order), place[order], digest[order], np.concatenate(bounds)[order]
+        table, place = table.take(order), place[order]
+        digest, bound = np.concatenate(named)[order], np.concatenate(bounds)[order]
         now = _states(merged, year, place, bound, digest, plane)
         ids, new = _named(now, table, year, plane, here, history, ground)
         tables.append(table.add_column(0, "object_id", ids))
