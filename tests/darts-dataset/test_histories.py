@@ -1,5 +1,6 @@
 """Random histories of change: each update has the bytes of a build from nothing."""
 
+import json
 import shutil
 from pathlib import Path
 
@@ -133,6 +134,21 @@ def test_an_update_reads_and_writes_what_lies_near(small, tmp_path, monkeypatch)
     assert {path for path in kept if path.parent.name == f"year={YEARS[0]}"} < set(before)
     build(tmp_path / "results", tmp_path / "new")
     assert_same(small.path, tmp_path / "new")
+
+
+def test_a_cell_without_detections_has_no_file_and_is_remembered(small, tmp_path, monkeypatch):
+    for place in (0, 1):
+        shutil.rmtree(tmp_path / "results" / f"{place}-{YEARS[0]}-0")
+    grid = Affine(PIXEL, 0, LEFT - 5 * STEP * PIXEL, 0, -PIXEL, TOP)
+    export_mask(tmp_path / "results" / "empty", np.zeros((SIZE, SIZE), bool), grid, CRS, day(YEARS[0]))
+    build(tmp_path / "results", small.path)
+    part = small.path / f"level1/source=PlanetScope/year={YEARS[0]}"
+    remembered = json.loads((small.path / "dataset.json").read_text())["parts"]
+    names = {name for name in remembered if name.startswith(part.relative_to(small.path).as_posix())}
+    assert sum(remembered[name].startswith("nothing of ") for name in names) == 1
+    assert len(list(part.iterdir())) == len(names) - 1 > 1
+    monkeypatch.setattr("darts_dataset.dataset.read_year", None)
+    assert build(tmp_path / "results", small.path).written == ()
 
 
 def cut_line(content: bytes) -> bytes:
