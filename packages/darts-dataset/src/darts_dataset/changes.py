@@ -23,34 +23,23 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Kept:
-    """Objects of a year that are taken along.
+class Again:
+    """What is merged again of a year, and what is taken along.
 
     Attributes:
         former: Objects of the dataset before.
-        rows: Which of them are.
+        kept: Numbers of those that nothing changed near, which are taken along.
         digests: Digest of the outline of each of them all.
         ground: What they were found to share with earlier ones.
-    """
-
-    former: Former
-    rows: Rows
-    digests: NDArray[np.object_]
-    ground: Ground
-
-
-@dataclass(frozen=True)
-class Again:
-    """What is merged again, and what is not.
-
-    Attributes:
-        kept: Objects that nothing changed near.
         changed: Scenes that are new or changed, of which all is merged.
         uids: Detections of other scenes that are, since something changed near their objects.
         scenes: Scenes that any of these may be in.
     """
 
-    kept: Kept
+    former: Former
+    kept: Rows
+    digests: NDArray[np.object_]
+    ground: Ground
     changed: frozenset[str]
     uids: "pa.ChunkedArray"
     scenes: frozenset[str]
@@ -118,7 +107,7 @@ def find_changes(
     changed = frozenset(here.keys() - same.keys())
     digests, ground = read_ground(before.folder / ground_file(year), former.ids)
     uids = pc.list_flatten(former.table["detections"].take(dirty))
-    return Again(Kept(former, kept, digests, ground), changed, uids, changed | _reached(former, dirty, same))
+    return Again(former, kept, digests, ground, changed, uids, changed | _reached(former, dirty, same))
 
 
 def _reached(former: Former, rows: Rows, scenes: Mapping[str, KnownScene]) -> frozenset[str]:

@@ -171,11 +171,10 @@ def write_objects(
     import pyarrow.compute as pc
 
     stores = {name: GeometryFile(history.scratch.open(f"{year}-{name}.wkb")) for name in _SHAPES}
-    kept = None if again is None else again.kept
     if again is not None and detections is not None:
         detections = again.chosen(detections)
-    merged = _Merged(stores, None if kept is None else kept.former)
-    ground = Ground() if kept is None else kept.ground
+    merged = _Merged(stores, None if again is None else again.former)
+    ground = Ground() if again is None else again.ground
     tables: list[pa.Table] = []
     links: list[pd.DataFrame] = []
     boxes, digests, places = [np.empty((0, 4))], [np.empty(0, object)], [np.empty(0, np.int64)]
@@ -195,11 +194,11 @@ def write_objects(
         for store in stores.values():
             store.finish()
         place = np.arange(first, count)
-        if kept is not None:
-            rows = np.intersect1d(kept.rows, kept.former.rows_on(plane))
-            more.append(kept.former.table.take(rows).drop_columns(["object_id"]))
-            bounds.append(kept.former.bounds[rows])
-            named.append(kept.digests[rows])
+        if again is not None:
+            rows = np.intersect1d(again.kept, again.former.rows_on(plane))
+            more.append(again.former.table.take(rows).drop_columns(["object_id"]))
+            bounds.append(again.former.bounds[rows])
+            named.append(again.digests[rows])
             place = np.concatenate([place, -1 - rows])
         if not len(place):
             continue
