@@ -9,6 +9,7 @@ import pytest
 from affine import Affine
 
 from darts_dataset import build, check, tables
+from darts_dataset.level2 import write_objects
 from darts_dataset.readings import read_detections
 from support.lanes import mostly_slow
 from support.results import export_mask
@@ -132,6 +133,31 @@ def test_an_update_reads_and_writes_what_lies_near(small, tmp_path, monkeypatch)
         assert files & kept, part
         assert part in update.written or files <= kept
     assert {path for path in kept if path.parent.name == f"year={YEARS[0]}"} < set(before)
+    build(tmp_path / "results", tmp_path / "new")
+    assert_same(small.path, tmp_path / "new")
+
+
+def test_years_behind_one_that_came_out_the_same_are_taken_along(small, tmp_path, monkeypatch):
+    """A scene of the first of three years is mapped again, with the same outlines, then with others."""
+    for place in range(4):
+        write(tmp_path / "results", place, YEARS[2], 0, np.random.default_rng(place))
+    build(tmp_path / "results", small.path)
+    scene = tmp_path / "results" / f"1-{YEARS[0]}-0"
+    manifest = scene / "manifest.json"
+    manifest.write_text(json.dumps(json.loads(manifest.read_text()) | {"created": "2030-01-01"}))
+    made = []
+
+    def writing(root, year, *arguments):
+        made.append(year)
+        return write_objects(root, year, *arguments)
+
+    monkeypatch.setattr("darts_dataset.dataset.write_objects", writing)
+    update = build(tmp_path / "results", small.path)
+    assert made == [YEARS[0]]
+    assert {f"level2/year={year}" for year in YEARS[1:]} <= set(update.reused)
+    write(tmp_path / "results", 1, YEARS[0], 0, np.random.default_rng(99))
+    build(tmp_path / "results", small.path)
+    assert made[1:3] == list(YEARS[:2])
     build(tmp_path / "results", tmp_path / "new")
     assert_same(small.path, tmp_path / "new")
 

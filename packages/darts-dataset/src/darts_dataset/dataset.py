@@ -155,8 +155,8 @@ class _Work:
         self._names = {scenes[number].tile_id: look.name for look in looks for number in look.scenes}
         self._cells = _cells_of(footprints)
         self._links = self._former_links()
-        self._chain = ""
-        """Digest of all that the objects of the years so far were made from."""
+        self._chain = self._release = ""
+        """Digests of all that the objects of the years so far were made from, and of what is the same for all years."""
         self._parts: dict[str, str] = {}
         self._years: dict[str, int] = {}
         """Folders of tables."""
@@ -172,7 +172,7 @@ class _Work:
         history = History(self._scratch, cell_m)
         if release is not None:
             history.read_previous(release, min(look.year for look in self._merged))
-        self._chain = digest_of([self._keep_share, None if release is None else release.checksums])
+        self._chain = self._release = digest_of([self._keep_share, None if release is None else release.checksums])
         with ThreadPoolExecutor(1, thread_name_prefix="darts-dataset") as pool:
             copies: list[Future[None]] = []
             for year in sorted({look.year for look in self._looks}):
@@ -233,12 +233,23 @@ class _Work:
             yield write_copy, self._new, f"{name}.parquet", {"source": tables[name][0].source, "year": year}
 
     def _objects_change(self, year: int, history: History) -> bool:
-        """Tell whether the objects of a year change; if not, take them along."""
-        if self._reuse(f"level2/year={year}", self._chain, possible=self._links is not None):
+        """Tell whether the objects of a year change; if not, take them along.
+
+        They do not where nothing has changed up to that year, nor where what is known before it came out the same.
+        """
+        objects, state = f"level2/year={year}", f"before/year={year}"
+        known = {} if self._before is None or self._links is None else self._before.inputs
+        if self._reuse(objects, self._chain, possible=state in known):
+            self._parts[state] = known[state]
             self._along.append(year)
             return False
         self._resume(history)
-        return True
+        self._parts[state] = digest_of([VERSION, self._release, self._parts[f"coverage/year={year}"], history.digest()])
+        if known.get(state) != self._parts[state] or not self._take_along(objects):
+            return True
+        self._along.append(year)
+        self._resume(history)
+        return False
 
     def _again(self, year: int) -> Again | None:
         """Return what is merged again of a year; None for all."""

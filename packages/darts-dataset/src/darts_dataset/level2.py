@@ -1,5 +1,6 @@
 """Level 2: objects by year, with ids that stay, and the links between years."""
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -98,6 +99,13 @@ class History:
             states = former.states(plane, former.rows_on(plane), year, digests)
             self.known[plane] = known_after(self.known[plane], states, links)
         self.add_links(links)
+
+    def digest(self) -> str:
+        """Return a digest of all that the next year depends on; ids that are in use end with their year."""
+        found = hashlib.sha256("\n".join(sorted(self.gone)).encode())
+        for known in self.known.values():
+            found.update("\n".join(["", *known.ids, ""]).encode() + known.years.tobytes() + b"".join(known.digests))
+        return found.hexdigest()
 
     def add_links(self, links: pd.DataFrame) -> None:
         """Keep the links of a year."""
