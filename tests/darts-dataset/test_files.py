@@ -134,6 +134,9 @@ def test_looks_are_counted_per_pixel(tmp_path, monkeypatch):
             extent=extent,
         )
     made = build(tmp_path / "r", tmp_path / "dataset")
+    seen = gpd.read_parquet(made.path / "coverage/year=2020/seen.parquet")
+    assert seen[["hemisphere", "n_looks"]].to_numpy().tolist() == [["north", 3]]
+    assert seen["area_km2"].item() == pytest.approx(16, rel=2e-3)
     path = made.path / "coverage/year=2020/looks-north.tif"
     assert cogeo.cog_validate(path, strict=True)[0]
     with rasterio.open(path) as file:
