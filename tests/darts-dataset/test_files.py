@@ -163,8 +163,8 @@ def test_cells_are_stretches_of_the_order_of_rows():
     np.testing.assert_array_equal(cells, hilbert_cells(points))
     assert len(set(cells)) > 10
     for cell in set(cells):
-        assert (np.ptp(points[cells == cell], axis=0) <= [0.71, 0.36]).all()
+        assert (np.ptp(points[cells == cell], axis=0) <= [1.42, 0.71]).all()
     assert len(hilbert_cells(np.empty((0, 2)))) == 0
     assert cells_for(20, cells).tolist() == [0] * 500
     assert cells_for(21, cells) is cells
-    assert [table_name("objects", 7, 1), table_name("objects", 7, 2)] == ["objects", "objects-000007"]
+    assert [table_name("objects", 7, 1), table_name("objects", 7, 2)] == ["objects", "objects-00007"]

@@ -19,16 +19,14 @@ from darts_dataset.detections import Year, read_year
 from darts_dataset.dictionary import FILE as DICTIONARY
 from darts_dataset.dictionary import render_dictionary
 from darts_dataset.errors import DatasetError, LeftOutWarning
-from darts_dataset.former import SCENES, KnownScene, box_around, read_scenes, write_scenes
+from darts_dataset.former import SCENES, KnownScene, box_around, read_footprints, read_scenes, write_scenes
 from darts_dataset.geometry import NORTH, SOUTH, lonlat_of
 from darts_dataset.level1 import NAME as LEVEL_1
 from darts_dataset.level1 import partition, write_detections
 from darts_dataset.level2 import History, write_links, write_objects
-from darts_dataset.looks import Footprint, Look, checked_season, find_looks, footprint_of
+from darts_dataset.looks import Footprint, Look, checked_season, find_looks
 from darts_dataset.memory import FILE as MEMORY_FILE
 from darts_dataset.memory import Memory, digest_of, nothing_of, write_memory
-from darts_dataset.parallel import in_order
-from darts_dataset.readings import check_detections, check_files, read_extent
 from darts_dataset.scenes import Scene, find_scenes
 from darts_dataset.scratch import Scratch, scratch_folder
 from darts_dataset.tables import cells_for, hilbert_cells, read_links, table_bounds, table_name, write_copy
@@ -118,7 +116,7 @@ def build(
     given = [results] if isinstance(results, str | os.PathLike) else list(results)
     found = find_scenes(given, prefer)
     left_out = dict(found.left_out)
-    scenes, footprints = _readable(found.scenes, former[1], left_out)
+    scenes, footprints = read_footprints(found.scenes, former[1], left_out)
     for path, reason in left_out.items():
         warnings.warn(f"{path} is left out: {reason}", LeftOutWarning, stacklevel=2)
     if not scenes:
@@ -377,34 +375,3 @@ def _before(target: Path) -> tuple[Memory | None, dict[str, KnownScene]]:
     if memory.about.get("version") != VERSION or not memory.verify() or not memory.is_whole(SCENES):
         return None, {}
     return memory, read_scenes(memory)
-
-
-def _readable(
-    scenes: Sequence[Scene], known: Mapping[str, KnownScene], left_out: dict[str, str]
-) -> tuple[list[Scene], list[Footprint]]:
-    """Return the scenes whose files are whole, and what each saw; say of the others why not.
-
-    The files of scenes that are known by the same manifest are only compared with it.
-    """
-
-    def read(scene: Scene) -> Footprint | str:
-        same = known.get(scene.tile_id)
-        try:
-            if same is not None and same.digest == scene.digest:
-                check_files(scene)
-                return same.footprint
-            footprint = footprint_of(read_extent(scene))
-            check_detections(scene)
-        except DatasetError as error:
-            return str(error)
-        return footprint
-
-    fine: list[Scene] = []
-    footprints: list[Footprint] = []
-    for scene, footprint in zip(scenes, in_order(read, scenes), strict=True):
-        if isinstance(footprint, str):
-            left_out[str(scene.folder.path)] = footprint
-        else:
-            fine.append(scene)
-            footprints.append(footprint)
-    return fine, footprints

@@ -10,11 +10,15 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 
+from darts_dataset.errors import DatasetError
 from darts_dataset.geometry import NORTH, SOUTH, Geometries, box_polygons, boxes_around, boxes_of_stored, to_plane
 from darts_dataset.identity import Ground, States, digests_of
-from darts_dataset.looks import Footprint
+from darts_dataset.looks import Footprint, footprint_of
 from darts_dataset.memory import REMEMBERED, Memory
 from darts_dataset.overlaps import Rows
+from darts_dataset.parallel import in_order
+from darts_dataset.readings import check_detections, check_files, read_extent
+from darts_dataset.scenes import Scene
 from darts_dataset.tables import read_rows, read_wkb
 
 SCENES = f"{REMEMBERED}/scenes.parquet"
@@ -77,6 +81,37 @@ def read_scenes(memory: Memory) -> dict[str, KnownScene]:
         tile: KnownScene(digest, look, year, Footprint(plane, extent), box)
         for (tile, digest, look, year, plane), extent, box in zip(rows, extents, boxes, strict=True)
     }
+
+
+def read_footprints(
+    scenes: Sequence[Scene], known: Mapping[str, KnownScene], left_out: dict[str, str]
+) -> tuple[list[Scene], list[Footprint]]:
+    """Return the scenes whose files are whole, and what each saw; say of the others why not.
+
+    The files of scenes that are known by the same manifest are only compared with it.
+    """
+
+    def read(scene: Scene) -> Footprint | str:
+        same = known.get(scene.tile_id)
+        try:
+            if same is not None and same.digest == scene.digest:
+                check_files(scene)
+                return same.footprint
+            footprint = footprint_of(read_extent(scene))
+            check_detections(scene)
+        except DatasetError as error:
+            return str(error)
+        return footprint
+
+    fine: list[Scene] = []
+    footprints: list[Footprint] = []
+    for scene, footprint in zip(scenes, in_order(read, scenes), strict=True):
+        if isinstance(footprint, str):
+            left_out[str(scene.folder.path)] = footprint
+        else:
+            fine.append(scene)
+            footprints.append(footprint)
+    return fine, footprints
 
 
 class Former:

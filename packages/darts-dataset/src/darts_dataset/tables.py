@@ -35,11 +35,11 @@ class Shapes:
 _ROWS = 10_000
 """Rows that are in memory with their geometries, and that a row group holds."""
 _LEVEL = 16
-CELL_LEVEL = 9
-"""Level of the curve's cells, each of which has files of its own: 0.7° by 0.35°."""
+CELL_LEVEL = 8
+"""Level of the curve's cells, each of which has files of its own: 1.4° by 0.7°."""
 FEW_SCENES = 20
 """Parts of so many scenes are not split into cells."""
-_DIGITS = 6
+_DIGITS = 5
 _SIDES = ("xmin", "ymin", "xmax", "ymax")
 
 
