@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 import shapely
 
-from darts_dataset import check
+from darts_dataset import check, info
 from darts_dataset.memory import file_digest
 
 DETECTIONS, OBJECTS = "level1/source=PlanetScope/year=2019/detections.parquet", "level2/year=2019/objects.parquet"
@@ -100,3 +100,20 @@ def test_files_that_are_missing_or_added_are_named(copy):
     (copy / "more.txt").write_text("")
     found = check(copy)
     assert (found.failures, found.notes) == ((f"{SEEN} is missing.",), ("more.txt does not belong to the dataset.",))
+
+
+def test_a_year_in_several_files_is_checked_and_counted_as_one(copy):
+    """An object that is in two files of a year has its id, and its detections, twice."""
+    counted = info(copy)
+    table = pq.read_table(copy / OBJECTS, partitioning=None)
+    more = OBJECTS.replace("objects", "objects-00001")
+    (copy / more).write_bytes((copy / OBJECTS).read_bytes())
+    rewrite(copy, OBJECTS, table.slice(0, 3))
+    rewrite(copy, more, table.slice(3))
+    assert not any("more than once" in failure for failure in check(copy).failures)
+    assert info(copy) == counted
+    rewrite(copy, more, table.slice(2))
+    found = [failure for failure in check(copy).failures if failure.startswith("level2/year=2019: ")]
+    assert len(found) == 2
+    assert "1 ids are there more than once" in found[0]
+    assert "belongs to several" in found[1]

@@ -13,6 +13,7 @@ import shapely
 from affine import Affine
 
 from darts_dataset import DatasetError, build, check
+from darts_dataset.tables import cells_for, hilbert_cells, hilbert_order, table_name
 from support.results import export_mask
 from support.slump_worlds import CRS, LEFT, PIXEL, TOP, day, files_of, objects_of
 
@@ -133,6 +134,9 @@ def test_looks_are_counted_per_pixel(tmp_path, monkeypatch):
             extent=extent,
         )
     made = build(tmp_path / "r", tmp_path / "dataset")
+    seen = gpd.read_parquet(made.path / "coverage/year=2020/seen.parquet")
+    assert seen[["hemisphere", "n_looks"]].to_numpy().tolist() == [["north", 3]]
+    assert seen["area_km2"].item() == pytest.approx(16, rel=2e-3)
     path = made.path / "coverage/year=2020/looks-north.tif"
     assert cogeo.cog_validate(path, strict=True)[0]
     with rasterio.open(path) as file:
@@ -148,3 +152,19 @@ def test_looks_are_counted_per_pixel(tmp_path, monkeypatch):
     )
     np.testing.assert_array_equal(found[~near.reshape(found.shape)], expected[~near.reshape(found.shape)])
     assert set(np.unique(found)) == {0, 1, 2, 3}
+
+
+def test_cells_are_stretches_of_the_order_of_rows():
+    rng = np.random.default_rng(0)
+    points = np.column_stack([rng.uniform(-140, -134, 500), rng.uniform(69, 71, 500)])
+    order, cells = hilbert_order(points, np.arange(500).astype(str))
+    assert sorted(order) == list(range(500))
+    assert (np.diff(cells[order]) >= 0).all()
+    np.testing.assert_array_equal(cells, hilbert_cells(points))
+    assert len(set(cells)) > 10
+    for cell in set(cells):
+        assert (np.ptp(points[cells == cell], axis=0) <= [1.42, 0.71]).all()
+    assert len(hilbert_cells(np.empty((0, 2)))) == 0
+    assert cells_for(20, cells).tolist() == [0] * 500
+    assert cells_for(21, cells) is cells
+    assert [table_name("objects", 7, 1), table_name("objects", 7, 2)] == ["objects", "objects-00007"]

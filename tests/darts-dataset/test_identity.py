@@ -5,8 +5,11 @@ from itertools import permutations
 import h3
 import numpy as np
 import pytest
+import shapely
 
-from darts_dataset.identity import matched, new_ids
+from darts_dataset.former import read_ground, write_ground
+from darts_dataset.geometry import NORTH, to_lonlat, to_plane
+from darts_dataset.identity import Ground, States, digests_of, matched, new_ids, shared_ground
 
 
 def test_names_are_cell_and_year_and_none_is_given_twice():
@@ -30,3 +33,58 @@ def test_matches_share_the_most_ground_of_all_ways_to_match(seed):
     assert len({old for old, _ in chosen}) == len(chosen)
     assert all(ground[each] > 0 for each in chosen)
     assert sum(ground[each] for each in chosen) == pytest.approx(best)
+
+
+def squares(lefts: list[float], year: int) -> States:
+    """Return squares of 30 m in a row on the plane as objects of a year."""
+    x, y = 1_000_000.0, -2_000_000.0
+    shapes = to_lonlat(np.array([shapely.box(x + left, y, x + left + 30, y + 30) for left in lefts], object), NORTH)
+
+    def take(rows: np.ndarray) -> np.ndarray:
+        TAKEN.extend((year, row) for row in rows.tolist())
+        return to_plane(shapes[rows], NORTH)
+
+    ids = np.array([f"{year}-{number}" for number in range(len(lefts))], object)
+    bounds, digests = shapely.bounds(to_plane(shapes, NORTH)), digests_of(shapely.to_wkb(shapes))
+    return States(ids, np.full(len(lefts), year), bounds, take, digests, shapely.bounds(shapes))
+
+
+TAKEN: list[tuple[int, int]] = []
+
+
+@pytest.mark.parametrize("cell_m", [10.0, 45.0, 1e6])
+def test_ground_that_is_known_is_not_measured_again(cell_m):
+    """Squares that share 20 and 10 m of their 30 m, a border, and nothing; one changes."""
+    before, now = squares([0, 100, 200], 2020), squares([10, 120, 230, 300, 180], 2021)
+    TAKEN.clear()
+    first = Ground()
+    pairs, shared = shared_ground(before, now, cell_m, first)
+    assert pairs.tolist() == [[0, 0], [1, 1], [2, 4]]
+    assert shared == pytest.approx([600, 300, 300], rel=1e-4)
+    assert {(2020, 0), (2021, 4)} <= set(TAKEN)
+    assert not {(2021, 3)} & set(TAKEN)
+    assert {key: area for key, area in first.used.items() if area > 0.1} == dict(
+        zip([(before.digests[old], now.digests[new]) for old, new in pairs], shared, strict=True)
+    )
+    TAKEN.clear()
+    moved = squares([10, 110, 230, 300, 180], 2021)
+    again = Ground(first.used)
+    pairs, shared = shared_ground(before, moved, cell_m, again)
+    assert pairs.tolist() == [[0, 0], [1, 1], [2, 4]]
+    assert shared == pytest.approx([600, 600, 300], rel=1e-4)
+    assert set(TAKEN) == {(2020, 1), (2021, 1)}
+    assert shared_ground(before, now.subset(np.empty(0, np.int64)), cell_m, again)[0].shape == (0, 2)
+
+
+def test_what_is_remembered_of_ground_comes_back(tmp_path):
+    ids = np.array(["b", "a", "c"], object)
+    digests = digests_of([b"1", b"2", b"3"])
+    ground = Ground(used={(b"y", digests[1]): 2.5, (b"x", digests[1]): 0.0, (b"x", digests[0]): 1.5})
+    write_ground(tmp_path / "year.parquet", ids, digests, ground)
+    found, known = read_ground(tmp_path / "year.parquet", ids[::-1])
+    assert found.tolist() == digests[::-1].tolist()
+    assert dict(known.known) == ground.used
+    write_ground(tmp_path / "other.parquet", ids[::-1], digests[::-1], Ground(used=dict(reversed(ground.used.items()))))
+    assert (tmp_path / "other.parquet").read_bytes() == (tmp_path / "year.parquet").read_bytes()
+    assert len({*digests, *digests_of([b"4"])}) == 4
+    assert {len(digest) for digest in digests} == {16}

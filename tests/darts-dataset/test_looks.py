@@ -9,7 +9,7 @@ import pytest
 import shapely
 
 from darts_dataset.geometry import LONLAT, NORTH, SOUTH, to_lonlat
-from darts_dataset.looks import find_looks
+from darts_dataset.looks import find_looks, footprint_of
 from darts_dataset.scenes import Scene
 from darts_utils import ResultFolder
 
@@ -45,7 +45,7 @@ def test_looks_are_those_of_brute_force(seed):
             if keys[a][:2] == keys[b][:2] and abs(keys[a][2] - keys[b][2]) < 10 and near and a % 10 and b % 10:
                 both = groups[a] | groups[b]
                 groups |= dict.fromkeys(both, both)
-    looks = find_looks(scenes, extents)
+    looks = find_looks(scenes, [footprint_of(each) for each in extents])
     expected = {tuple(sorted(each)) for each in groups.values()}
     assert {tuple(sorted(look.scenes)) for look in looks} == expected
     assert len(looks) < 40
@@ -61,7 +61,7 @@ def test_looks_are_those_of_brute_force(seed):
 @pytest.mark.parametrize(("minutes", "metres", "looks"), [(9.99, 0, 1), (10, 0, 2), (1, 1990, 1), (1, 2010, 2)])
 def test_frames_of_a_pass_are_less_than_ten_minutes_and_two_kilometres_apart(minutes, metres, looks):
     extents = [square(1e6, 1e6), square(1e6 + 2000 + metres, 1e6)]
-    assert len(find_looks([scene("a", 0), scene("b", minutes)], extents)) == looks
+    assert len(find_looks([scene("a", 0), scene("b", minutes)], [footprint_of(each) for each in extents])) == looks
 
 
 def test_no_scenes_are_no_looks():
@@ -70,6 +70,6 @@ def test_no_scenes_are_no_looks():
 
 def test_what_lies_south_of_the_equator_is_laid_out_there():
     valley = gpd.GeoSeries([shapely.box(30, -70.01, 30.02, -70)], crs=LONLAT)
-    (look,) = find_looks([scene("a", 0)], [valley.to_numpy()])
+    (look,) = find_looks([scene("a", 0)], [footprint_of(valley.to_numpy())])
     assert look.plane == SOUTH
     assert look.extent.area == pytest.approx(valley.to_crs(SOUTH).area[0])

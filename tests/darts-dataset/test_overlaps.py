@@ -96,6 +96,15 @@ def test_geometries_come_back_from_longitude_and_latitude():
     assert (shapely.bounds(south)[:, 3] < 0).all()
 
 
+def test_a_geometry_is_laid_out_the_same_whatever_lies_beside_it():
+    """Also beside one that is cut at 180°."""
+    x, y = gpd.GeoSeries([shapely.Point(180, 70)], crs=LONLAT).to_crs(NORTH).iloc[0].coords[0]
+    shapes = np.array([shapely.box(x + step, y, x + step + 30, y + 30) for step in range(-400, 400, 7)], object)
+    together, alone = to_lonlat(shapes, NORTH), [to_lonlat(shapes[[row]], NORTH)[0] for row in range(len(shapes))]
+    assert {len(shape.geoms) for shape in together} == {1, 2}
+    assert shapely.to_wkb(together).tolist() == [shapely.to_wkb(shape) for shape in alone]
+
+
 def scattered(rng: np.random.Generator, count: int) -> np.ndarray:
     mask = np.zeros((SIZE, SIZE), bool)
     for top, left in rng.integers(0, SIZE - 14, (count, 2)):

@@ -18,26 +18,37 @@ _SHAPES = 200
 _CRS = "EPSG:32608"
 
 
-def make_results(folder: Path, detections: int, years: tuple[int, ...] = (2021,)) -> int:
-    """Write results of scenes with 2,000 detections each, in each of some years.
+def make_results(
+    folder: Path,
+    detections: int,
+    years: tuple[int, ...] = (2021,),
+    *,
+    per_scene: int = PER_SCENE,
+    step_m: int = 7000,
+    abreast: int = 20,
+) -> int:
+    """Write results of scenes with so many detections each, in each of some years.
 
     Args:
         folder: Where the folders of scenes are made, `<year>-<tile>-<look>`.
         detections: About how many there are in all, in steps of some scenes.
         years: The years, which look at the same places.
+        per_scene: Detections of a scene, at most 2,000.
+        step_m: Distance from one place to the next.
+        abreast: Places side by side.
 
     Returns:
         Their number.
     """
     rng = np.random.default_rng(0)
     shapes = [_outline(rng) for _ in range(_SHAPES)]
-    tiles = max(1, round(detections / len(years) / float(np.mean(LOOKS)) / PER_SCENE))
+    tiles = max(1, round(detections / len(years) / float(np.mean(LOOKS)) / per_scene))
     count = 0
     for tile in range(tiles):
-        row, column = np.divmod(np.arange(PER_SCENE), COLUMNS_OF_PLACES)
-        places = np.column_stack([column, row]) * COLUMNS_OF_PLACES + rng.integers(0, 10, (PER_SCENE, 2))
-        chosen = rng.integers(0, _SHAPES, PER_SCENE)
-        corner = (300_000 + tile % 20 * 7000, 7_300_000 + tile // 20 * 7000)
+        row, column = np.divmod(np.arange(per_scene), COLUMNS_OF_PLACES)
+        places = np.column_stack([column, row]) * COLUMNS_OF_PLACES + rng.integers(0, 10, (per_scene, 2))
+        chosen = rng.integers(0, _SHAPES, per_scene)
+        corner = (300_000 + tile % abreast * step_m, 7_300_000 + tile // abreast * step_m)
         for year in years:
             for look in range(LOOKS[tile % len(LOOKS)]):
                 moved = places + rng.integers(-1, 2, places.shape)
@@ -46,8 +57,19 @@ def make_results(folder: Path, detections: int, years: tuple[int, ...] = (2021,)
                     PIXEL_M * (shapes[number] + place) + corner for number, place in zip(chosen, moved, strict=True)
                 ]
                 write_scene(folder / f"{year}-{tile}-{look}", np.array(outlines), corner, time)
-                count += PER_SCENE
+                count += per_scene
     return count
+
+
+def move_outlines(folder: Path) -> None:
+    """Move all outlines of a scene by a pixel."""
+    path = folder / "prediction_segments.parquet"
+    frame = gpd.read_parquet(path)
+    frame.geometry = frame.geometry.translate(PIXEL_M)
+    frame.to_parquet(path)
+    about = json.loads((folder / "manifest.json").read_text())
+    about["files"][path.name]["sha256"] = hashlib.sha256(path.read_bytes()).hexdigest()
+    (folder / "manifest.json").write_text(json.dumps(about))
 
 
 def write_scene(folder: Path, outlines: np.ndarray, corner: tuple[int, int], time: str) -> None:

@@ -76,14 +76,14 @@ def info(folder: "str | os.PathLike[str]") -> dict[str, Any]:
     about = Memory.read(root).about
     links = read_links(root / "links.parquet")
     years: dict[str, Any] = {}
-    for path in sorted(root.glob("level2/year=*/objects.parquet")):
-        year = path.parent.name.partition("=")[2]
-        objects = read_attributes(path)
-        seen = read_attributes(root / "coverage" / path.parent.name / "seen.parquet")
+    for part in sorted(root.glob("level2/year=*")):
+        year = part.name.partition("=")[2]
+        areas = np.concatenate([read_attributes(path)["area_m2"].to_numpy() for path in sorted(part.glob("*.parquet"))])
+        seen = read_attributes(root / "coverage" / part.name / "seen.parquet")
         relations = links.loc[links["year_to"] == int(year), "relation"].value_counts()
         years[year] = {
-            "objects": objects.num_rows,
-            "area_km2": float(np.sum(objects["area_m2"].to_numpy())) / 1e6,
+            "objects": len(areas),
+            "area_km2": float(np.sum(areas)) / 1e6,
             "seen_km2": float(np.sum(seen["area_km2"].to_numpy())),
             "links": {name: int(relations.get(name, 0)) for name in ("same", "merged", "split", "new", "gone")},
         }
@@ -102,18 +102,23 @@ def _wrong_files(root: Path, memory: Memory) -> Iterator[str]:
 
 def _wrong_content(root: Path) -> Iterator[str]:
     detections: set[str] = set()
-    for path in sorted(root.glob("level1/*/*/detections.parquet")):
+    for path in sorted(root.glob("level1/*/*/*.parquet")):
         frame = yield from _checked_table(root, path, DETECTIONS)
         if frame is None:
             return
         detections |= set(frame["object_uid"])
     ids: set[str] = set()
-    for path in sorted(root.glob("level2/*/objects.parquet")):
-        frame = yield from _checked_table(root, path, OBJECTS)
-        if frame is None:
-            return
-        yield from _wrong_objects(path.relative_to(root).as_posix(), frame, detections)
-        ids |= set(frame["object_id"])
+    for part in sorted(root.glob("level2/*")):
+        frames, paths = [], sorted(part.glob("*.parquet"))
+        for path in paths:
+            frame = yield from _checked_table(root, path, OBJECTS)
+            if frame is None:
+                return
+            frames.append(frame)
+        whole = pd.concat(frames, ignore_index=True)
+        name = (paths[0] if len(paths) == 1 else part).relative_to(root).as_posix()
+        yield from _wrong_objects(name, whole, detections)
+        ids |= set(whole["object_id"])
     for path in sorted(root.glob("coverage/*/seen.parquet")):
         yield from _checked_table(root, path, SEEN)
     links = read_links(root / "links.parquet")

@@ -2,41 +2,44 @@
 
 import os
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+import shapely
+from numpy.typing import NDArray
+
 from darts_dataset.catalog import write_catalog
+from darts_dataset.changes import Again, find_changes
 from darts_dataset.coverage import write_coverage
-from darts_dataset.detections import read_year
+from darts_dataset.detections import Year, read_year
 from darts_dataset.dictionary import FILE as DICTIONARY
 from darts_dataset.dictionary import render_dictionary
 from darts_dataset.errors import DatasetError, LeftOutWarning
-from darts_dataset.geometry import Geometries
-from darts_dataset.level1 import FILE as DETECTIONS_FILE
+from darts_dataset.former import SCENES, KnownScene, box_around, read_footprints, read_scenes, write_scenes
+from darts_dataset.geometry import NORTH, SOUTH, lonlat_of
+from darts_dataset.level1 import NAME as LEVEL_1
 from darts_dataset.level1 import partition, write_detections
-from darts_dataset.level2 import FILE as OBJECTS_FILE
 from darts_dataset.level2 import History, write_links, write_objects
-from darts_dataset.looks import Look, checked_season, find_looks
+from darts_dataset.looks import Footprint, Look, checked_season, find_looks
 from darts_dataset.memory import FILE as MEMORY_FILE
-from darts_dataset.memory import Memory, digest_of, write_memory
-from darts_dataset.parallel import in_order
-from darts_dataset.readings import check_detections, read_extent
+from darts_dataset.memory import Memory, digest_of, nothing_of, write_memory
 from darts_dataset.scenes import Scene, find_scenes
 from darts_dataset.scratch import Scratch, scratch_folder
-from darts_dataset.tables import read_links, table_bounds, write_copy
+from darts_dataset.tables import cells_for, hilbert_cells, read_links, table_bounds, table_name, write_copy
 from darts_utils import ParameterError
 from darts_utils.staging import replaced_folder
 
 if TYPE_CHECKING:
     import pandas as pd
 
-_Copy = tuple[Path, str, Mapping[str, Any]]
-"""Dataset, name of a table within it, and what its copy has beside its columns: what a copy is made from."""
+_Beside = tuple[Callable[..., None], Path, str, Any]
+"""What is written while the next tables are made: by which function, in which dataset, and what."""
 _LINKS = "links.parquet"
-VERSION = 2
+VERSION = 3
 """Raised where the same inputs give another dataset."""
 
 
@@ -50,8 +53,8 @@ class Built:
         looks: Number of looks.
         detections: Number of rows of level 1.
         objects: Number of rows of level 2.
-        written: Parts that were made.
-        reused: Parts that were taken along from the dataset before, since nothing changed.
+        written: Parts of which something was made.
+        reused: Parts that were taken along from the dataset before as a whole, since nothing changed.
         left_out: Why scenes are not in it, by the path of their results.
     """
 
@@ -108,25 +111,25 @@ def build(
         raise ParameterError(f"cell_km is {cell_km}; expected a length in kilometres above 0.")
     months = checked_season(season)
     target = Path(out)
-    before = _before(target)
+    former = _before(target)
     release = None if previous is None else Memory.read(Path(previous))
     given = [results] if isinstance(results, str | os.PathLike) else list(results)
     found = find_scenes(given, prefer)
     left_out = dict(found.left_out)
-    scenes, extents = _readable(found.scenes, before, left_out)
+    scenes, footprints = read_footprints(found.scenes, former[1], left_out)
     for path, reason in left_out.items():
         warnings.warn(f"{path} is left out: {reason}", LeftOutWarning, stacklevel=2)
     if not scenes:
         raise DatasetError(f"{', '.join(map(str, given))}: none of the results can be used.")
-    looks = find_looks(scenes, extents)
+    looks = find_looks(scenes, footprints)
     if months and not any(look.month in months for look in looks):
         found_months = sorted({look.month for look in looks})
         raise DatasetError(f"No look is of the season {months}; there are looks of the months {found_months}.")
     # Beside the new dataset, so that the next build of the dataset removes what a kill leaves of both.
     with replaced_folder(target, DatasetError) as new, scratch_folder(new.parent) as scratch:
-        work = _Work(new, scratch, before, scenes, looks, months)
-        work.write_years(release, keep_share, 1000 * cell_km)
-        return work.finish(target, keep_share, left_out)
+        work = _Work(new, scratch, former, scenes, footprints, looks, months, keep_share)
+        work.write_years(release, 1000 * cell_km)
+        return work.finish(target, left_out)
 
 
 class _Work:
@@ -136,95 +139,153 @@ class _Work:
         self,
         new: Path,
         scratch: Scratch,
-        before: Memory | None,
+        former: tuple[Memory | None, Mapping[str, KnownScene]],
         scenes: Sequence[Scene],
+        footprints: Sequence[Footprint],
         looks: Sequence[Look],
         season: Sequence[int] | None,
+        keep_share: float,
     ) -> None:
-        self._new, self._scratch, self._before = new, scratch, before
-        self._scenes, self._looks, self._season = scenes, looks, season
+        self._new, self._scratch, self._season, self._keep_share = new, scratch, season, keep_share
+        self._before, self._known = former
+        self._scenes, self._footprints, self._looks = scenes, footprints, looks
         self._merged = [look for look in looks if season is None or look.month in season]
         self._names = {scenes[number].tile_id: look.name for look in looks for number in look.scenes}
+        self._cells = _cells_of(footprints)
         self._links = self._former_links()
-        self._chain = ""
-        """Digest of all that the objects of the years so far were made from."""
+        self._chain = self._release = ""
+        """Digests of all that the objects of the years so far were made from, and of what is the same for all years."""
         self._parts: dict[str, str] = {}
         self._years: dict[str, int] = {}
+        """Folders of tables."""
+        self._along: list[int] = []
+        """Years whose objects were taken along."""
         self._reused: dict[str, str] = {}
         """SHA-256 of files that were taken along."""
+        self._reach: dict[str, tuple[NDArray[np.float64], str]] = {}
+        """Bounds of the detections of scenes that were read, and their CRS."""
 
-    def write_years(self, release: Memory | None, keep_share: float, cell_m: float) -> None:
+    def write_years(self, release: Memory | None, cell_m: float) -> None:
         """Write the parts of all years, and the links; copies are written meanwhile."""
         history = History(self._scratch, cell_m)
         if release is not None:
-            history.read_previous(release.folder, min(look.year for look in self._merged))
-        self._chain = digest_of([keep_share, None if release is None else release.checksums])
+            history.read_previous(release, min(look.year for look in self._merged))
+        self._chain = self._release = digest_of([self._keep_share, None if release is None else release.checksums])
         with ThreadPoolExecutor(1, thread_name_prefix="darts-dataset") as pool:
             copies: list[Future[None]] = []
             for year in sorted({look.year for look in self._looks}):
-                for root, name, constant in self._write_year(year, history, keep_share):
-                    copies.append(pool.submit(write_copy, root, name, constant))
-            write_links(self._new / _LINKS, history.links)
+                copies += [pool.submit(write, *what) for write, *what in self._write_year(year, history)]
+            if not self._reuse("links", self._chain):
+                self._resume(history)
+                write_links(self._new / _LINKS, history.links)
             for copy in copies:
                 copy.result()
 
-    def _write_year(self, year: int, history: History, keep_share: float) -> Iterator[_Copy]:
+    def _write_year(self, year: int, history: History) -> Iterator[_Beside]:
         """Write what has changed of a year, and yield what is to be copied."""
-        parts = self._scenes_of(year)
-        made_from = {
-            part: [[scene.tile_id, scene.digest, self._names[scene.tile_id]] for scene in scenes]
-            for part, scenes in parts.items()
-        }
-        stale = [part for part in parts if not self._reuse(part, made_from[part], year)]
+        tables = self._tables_of(year)
+        self._years |= {_folder(name): year for name in tables}
+        stale = [
+            name
+            for name, scenes in tables.items()
+            if not self._reuse(name, [[scene.tile_id, scene.digest, self._names[scene.tile_id]] for scene in scenes])
+        ]
         looks = [look for look in self._merged if look.year == year]
-        objects = f"level2/year={year}"
-        merged = bool(looks) and self._objects_change(parts, objects, looks, history)
-        needed = parts if merged else {part: parts[part] for part in stale}
-        if not needed:
-            return
+        merged = False
+        if looks:
+            coverage = f"coverage/year={year}"
+            made_from = [[look.name, [self._scenes[number].digest for number in look.scenes]] for look in looks]
+            if not self._reuse(coverage, made_from):
+                yield write_coverage, self._new, coverage, looks
+            self._chain = digest_of([self._chain, self._parts[coverage]])
+            self._years |= {coverage: year, f"level2/year={year}": year}
+            merged = self._objects_change(year, history)
+        again = self._again(year) if merged else None
+        needed = {scene.tile_id: scene for name in stale for scene in tables[name]}
+        for scene in (scene for scenes in tables.values() for scene in scenes) if merged else ():
+            if again is None or scene.tile_id in again.scenes:
+                needed[scene.tile_id] = scene
         with scratch_folder(self._scratch.folder) as scratch:
-            found = read_year(scratch, needed, self._names)
-            for part in stale:
-                rows, table = found.parts[part]
-                name = f"{part}/{DETECTIONS_FILE}"
-                write_detections(self._new / name, found.detections, rows, table)
-                yield self._new, name, {"source": parts[part][0].source, "year": year}
-            found.parts.clear()
+            detections = None
+            if needed:
+                scenes = [needed[name] for name in sorted(needed)]
+                found = read_year(scratch, scenes, self._names, {name: tables[name] for name in stale})
+                self._reach |= found.reach
+                detections = found.detections
+                yield from self._write_tables(year, found, tables)
             if merged:
-                name = f"{objects}/{OBJECTS_FILE}"
-                write_objects(self._new / name, year, found.detections, looks, history, keep_share)
-                yield self._new, name, {"year": year}
+                new, same = write_objects(self._new, year, detections, looks, history, self._keep_share, again)
+                for name in same:
+                    self._take_along(name.removesuffix(".parquet"))
+                for name in new:
+                    yield write_copy, self._new, name, {"year": year}
 
-    def _objects_change(self, parts: Iterable[str], objects: str, looks: Sequence[Look], history: History) -> bool:
-        """Write the coverage of a year if that changed, and tell whether its objects do; if not, take them along."""
-        year = looks[0].year
-        coverage = f"coverage/year={year}"
-        made_from = [[look.name, [self._scenes[number].digest for number in look.scenes]] for look in looks]
-        if not self._reuse(coverage, made_from, year):
-            write_coverage(self._new, coverage, looks)
-        self._chain = digest_of([self._chain, *(self._parts[part] for part in (*parts, coverage))])
-        if self._reuse(objects, self._chain, year, possible=self._links is not None) and self._links is not None:
-            history.resume(self._new / objects / OBJECTS_FILE, self._links)
+    def _write_tables(self, year: int, found: Year, tables: Mapping[str, Sequence[Scene]]) -> Iterator[_Beside]:
+        """Write the tables of level 1 that have changed; of those without rows one that is alone in its part."""
+        for name in list(found.parts):
+            rows, table = found.parts.pop(name)
+            if not len(rows) and sum(_folder(each) == _folder(name) for each in tables) > 1:
+                self._parts[name] = nothing_of(self._parts[name])
+                continue
+            write_detections(self._new / f"{name}.parquet", found.detections, rows, table)
+            yield write_copy, self._new, f"{name}.parquet", {"source": tables[name][0].source, "year": year}
+
+    def _objects_change(self, year: int, history: History) -> bool:
+        """Tell whether the objects of a year change; if not, take them along.
+
+        They do not where nothing has changed up to that year, nor where what is known before it came out the same.
+        """
+        objects, state = f"level2/year={year}", f"before/year={year}"
+        known = {} if self._before is None or self._links is None else self._before.inputs
+        if self._reuse(objects, self._chain, possible=state in known):
+            self._parts[state] = known[state]
+            self._along.append(year)
             return False
-        return True
+        self._resume(history)
+        self._parts[state] = digest_of([VERSION, self._release, self._parts[f"coverage/year={year}"], history.digest()])
+        if known.get(state) != self._parts[state] or not self._take_along(objects):
+            return True
+        self._along.append(year)
+        self._resume(history)
+        return False
 
-    def _scenes_of(self, year: int) -> dict[str, list[Scene]]:
-        """Return the scenes of the looks of a year, by part of level 1, each sorted by name."""
-        numbers = sorted(number for look in self._looks if look.year == year for number in look.scenes)
-        parts: dict[str, list[Scene]] = {}
-        for number in numbers:
-            parts.setdefault(partition(self._scenes[number], year), []).append(self._scenes[number])
-        return dict(sorted(parts.items()))
+    def _again(self, year: int) -> Again | None:
+        """Return what is merged again of a year; None for all."""
+        about = {} if self._before is None else self._before.about
+        if self._before is None or [about["season"], about["keep_share"], self._keep_share] != [self._season, 0, 0]:
+            return None
+        looks = [look for look in self._looks if look.year == year]
+        return find_changes(self._before, self._known, year, looks, self._scenes, self._footprints)
 
-    def finish(self, target: Path, keep_share: float, left_out: dict[str, str]) -> Built:
-        files = {part: next((self._new / part).glob("*.parquet")) for part in self._parts}
-        found = {part: table_bounds(path) for part, path in files.items()}
-        write_catalog(
-            self._new, {part: (self._years[part], box) for part, (_, box) in found.items() if box is not None}
-        )
+    def _resume(self, history: History) -> None:
+        """Go on behind the years whose objects were taken along."""
+        if self._before is not None and self._links is not None:
+            for year in self._along:
+                history.resume(self._before, year, self._links)
+        self._along = []
+
+    def _tables_of(self, year: int) -> dict[str, list[Scene]]:
+        """Return the scenes of the looks of a year, by table of level 1, each sorted by name."""
+        parts: dict[str, list[int]] = {}
+        for number in sorted(number for look in self._looks if look.year == year for number in look.scenes):
+            parts.setdefault(partition(self._scenes[number], year), []).append(number)
+        tables = {}
+        for part, numbers in sorted(parts.items()):
+            cells = cells_for(len(numbers), self._cells[numbers])
+            for cell in (several := np.unique(cells)).tolist():
+                name = f"{part}/{table_name(LEVEL_1, cell, len(several))}"
+                tables[name] = [self._scenes[number] for number in np.array(numbers)[cells == cell]]
+        return tables
+
+    def finish(self, target: Path, left_out: dict[str, str]) -> Built:
+        files = {part: sorted((self._new / part).glob("*.parquet")) for part in self._years}
+        found = {part: [table_bounds(path) for path in paths] for part, paths in files.items()}
+        boxes = {part: [box for _, box in each if box is not None] for part, each in found.items()}
+        write_catalog(self._new, {part: (self._years[part], _around(each)) for part, each in boxes.items() if each})
         (self._new / DICTIONARY).write_text(render_dictionary(), "utf-8")
+        write_scenes(self._new, self._known_scenes())
         counts = {
-            level: sum(count for part, (count, _) in found.items() if part.startswith(level))
+            level: sum(count for part, each in found.items() for count, _ in each if part.startswith(level))
             for level in ("level1/", "level2/")
         }
         about = {
@@ -232,22 +293,37 @@ class _Work:
             "looks": len(self._looks),
             "detections": counts["level1/"],
             "objects": counts["level2/"],
-            "keep_share": keep_share,
+            "keep_share": self._keep_share,
             "season": self._season,
             "version": VERSION,
         }
         write_memory(self._new, self._parts, about, self._reused)
-        reused = {part for part in self._parts for name in self._reused if name.startswith(f"{part}/")}
+        written = {
+            part
+            for part, paths in files.items()
+            if any(path.relative_to(self._new).as_posix() not in self._reused for path in paths)
+        }
         return Built(
             target,
             len(self._scenes),
             len(self._looks),
             counts["level1/"],
             counts["level2/"],
-            tuple(sorted(set(self._parts) - reused)),
-            tuple(sorted(reused)),
+            tuple(sorted(written)),
+            tuple(sorted(set(files) - written)),
             left_out,
         )
+
+    def _known_scenes(self) -> dict[str, KnownScene]:
+        """Return what is to be remembered of all scenes."""
+        known = {}
+        for look in self._looks:
+            for number in look.scenes:
+                scene, footprint = self._scenes[number], self._footprints[number]
+                name = scene.tile_id
+                box = box_around(footprint, *self._reach[name]) if name in self._reach else self._known[name].box
+                known[name] = KnownScene(scene.digest, look.name, look.year, footprint, box)
+        return dict(sorted(known.items()))
 
     def _former_links(self) -> "pd.DataFrame | None":
         """Return the links of the dataset before; None where there are none that are as they were written."""
@@ -255,47 +331,47 @@ class _Work:
             return None
         return read_links(self._before.folder / _LINKS)
 
-    def _reuse(self, part: str, made_from: object, year: int, possible: bool = True) -> bool:
-        digest = digest_of([VERSION, made_from])
-        self._parts[part], self._years[part] = digest, year
-        taken = self._before.reuse(part, digest, self._new) if possible and self._before is not None else {}
-        self._reused |= taken
-        return bool(taken)
+    def _reuse(self, part: str, made_from: object, possible: bool = True) -> bool:
+        """Take a part along if it was made from the same, and remember what it is made from."""
+        digest = self._parts[part] = digest_of([VERSION, made_from])
+        if not possible or not self._take_along(part, digest):
+            return False
+        if self._before is not None:
+            self._parts[part] = self._before.inputs[part]  # Which also says that it has no rows.
+        return True
+
+    def _take_along(self, part: str, inputs: str | None = None) -> bool:
+        taken = None if self._before is None else self._before.reuse(part, self._new, inputs)
+        self._reused |= taken or {}
+        return taken is not None
 
 
-def _before(target: Path) -> Memory | None:
-    """Return what the dataset at the target remembers; None where nothing is there."""
+def _folder(name: str) -> str:
+    return name.rpartition("/")[0]
+
+
+def _around(boxes: Sequence[Sequence[float]]) -> list[float]:
+    low, high = np.min(boxes, axis=0)[:2], np.max(boxes, axis=0)[2:]
+    return [*low.tolist(), *high.tolist()]
+
+
+def _cells_of(footprints: Sequence[Footprint]) -> NDArray[np.int64]:
+    """Return the cell of each scene: that of the middle of what it saw, or of a pole where it saw nothing."""
+    bounds = np.nan_to_num(shapely.bounds([each.extent for each in footprints]))
+    middle = (bounds[:, :2] + bounds[:, 2:]) / 2
+    for plane in (NORTH, SOUTH):
+        here = np.array([each.plane == plane for each in footprints])
+        middle[here] = lonlat_of(middle[here], plane)
+    return hilbert_cells(middle)
+
+
+def _before(target: Path) -> tuple[Memory | None, dict[str, KnownScene]]:
+    """Return what the dataset at the target remembers, and its scenes; nothing where that is not as it was written."""
     if not target.exists() or (target.is_dir() and not any(target.iterdir())):
-        return None
+        return None, {}
     if not (target / MEMORY_FILE).is_file():
         raise DatasetError(f"{target} holds something that is no dataset; choose a new folder, or one of a dataset.")
-    return Memory.read(target)
-
-
-def _readable(
-    scenes: Sequence[Scene], before: Memory | None, left_out: dict[str, str]
-) -> tuple[list[Scene], list[Geometries]]:
-    """Return the scenes whose files are whole, and what each saw; say of the others why not.
-
-    The detections of scenes that the dataset before was made from are not read again to be compared.
-    """
-    known = {} if before is None else before.about.get("scenes", {})
-
-    def read(scene: Scene) -> Geometries | str:
-        try:
-            extent = read_extent(scene)
-            if known.get(scene.tile_id) != scene.digest:
-                check_detections(scene)
-        except DatasetError as error:
-            return str(error)
-        return extent
-
-    fine: list[Scene] = []
-    extents: list[Geometries] = []
-    for scene, extent in zip(scenes, in_order(read, scenes), strict=True):
-        if isinstance(extent, str):
-            left_out[str(scene.folder.path)] = extent
-        else:
-            fine.append(scene)
-            extents.append(extent)
-    return fine, extents
+    memory = Memory.read(target)
+    if memory.about.get("version") != VERSION or not memory.verify() or not memory.is_whole(SCENES):
+        return None, {}
+    return memory, read_scenes(memory)

@@ -36,7 +36,7 @@ class Detections:
         row: Number in the file of outlines.
         uid: `object_uid`.
         numbers: Columns of level 1: `area_m2`, `mean`, `npixel`, `touches_edge`, and `time` (milliseconds since 1970).
-        texts: `look`, `source`, `model_names`, `crs`.
+        texts: `scene`, `look`, `source`, `model_names`, `crs`.
         bounds: Bounds in units of the CRS of the scene, (n, 4) float64.
         grid: Number of the grid whose pixels the outline follows, -1 where it follows none.
         slot: Number within that grid.
@@ -108,20 +108,25 @@ class Year:
 
     Attributes:
         detections: All of them.
-        parts: By part of level 1, the numbers of its detections, and their columns but for geometries.
+        parts: By table of level 1, the numbers of its detections, and their columns but for geometries.
+        reach: By scene, the bounds around its detections, (1, 4), or (0, 4) where it has none, and their CRS.
     """
 
     detections: Detections
     parts: "dict[str, tuple[Rows, pa.Table]]"
+    reach: dict[str, tuple[NDArray[np.float64], str]]
 
 
-def read_year(scratch: Scratch, parts: Mapping[str, Sequence[Scene]], looks: Mapping[str, str]) -> Year:
+def read_year(
+    scratch: Scratch, scenes: Sequence[Scene], looks: Mapping[str, str], tables: Mapping[str, Sequence[Scene]]
+) -> Year:
     """Read the detections of scenes.
 
     Args:
         scratch: An empty folder, for as long as the detections are needed.
-        parts: Scenes by part of level 1.
+        scenes: Scenes, at least one.
         looks: Name of the look of each scene, by name of the scene.
+        tables: Which of the scenes each table of level 1 has.
 
     Returns:
         The detections, scene by scene.
@@ -132,15 +137,21 @@ def read_year(scratch: Scratch, parts: Mapping[str, Sequence[Scene]], looks: Map
     """
     import pyarrow as pa
 
-    reading, tables = _Reading(scratch), {}
-    for part, scenes in parts.items():
-        first, found = reading.count, []
-        read = in_order(lambda scene: read_detections(scene, looks[scene.tile_id]), scenes)
-        for scene, each in zip(scenes, read, strict=True):
-            reading.add(each, scene.source, looks[scene.tile_id])
-            found.append(each.table)
-        tables[part] = np.arange(first, reading.count), pa.concat_tables(found).unify_dictionaries()
-    return Year(reading.finish([table["object_uid"] for _, table in tables.values()]), tables)
+    reading, found, reach = _Reading(scratch), {}, {}
+    read = in_order(lambda scene: read_detections(scene, looks[scene.tile_id]), scenes)
+    for scene, each in zip(scenes, read, strict=True):
+        first = reading.count
+        reading.add(each, scene, looks[scene.tile_id])
+        found[scene.tile_id] = np.arange(first, reading.count), each.table
+        low, high = each.bounds[:, :2], each.bounds[:, 2:]
+        whole = [[*low.min(axis=0), *high.max(axis=0)]] if len(low) else []
+        reach[scene.tile_id] = np.array(whole).reshape(-1, 4), each.crs
+    detections = reading.finish([table["object_uid"] for _, table in found.values()])
+    parts = {}
+    for name, some in tables.items():
+        rows, columns = zip(*(found[scene.tile_id] for scene in some), strict=True)
+        parts[name] = np.concatenate(rows), pa.concat_tables(columns).unify_dictionaries()
+    return Year(detections, parts, reach)
 
 
 @dataclass
@@ -158,7 +169,7 @@ class _Reading:
     def __post_init__(self) -> None:
         self.outlines = GeometryFile(self.scratch.open("outlines.wkb"))
 
-    def add(self, found: SceneDetections, source: str, look: str) -> None:
+    def add(self, found: SceneDetections, scene: Scene, look: str) -> None:
         table, count = found.table, len(found.table)
         self.outlines.append(found.wkb)
         grid, first = self._append_runs(found, count)
@@ -169,7 +180,8 @@ class _Reading:
             "slot": np.arange(first, first + count),
             "bounds": found.bounds,
             "look": np.full(count, self._number("look", look), np.int32),
-            "source": np.full(count, self._number("source", source), np.int32),
+            "scene": np.full(count, self._number("scene", scene.tile_id), np.int32),
+            "source": np.full(count, self._number("source", scene.source), np.int32),
             "crs": np.full(count, self._number("crs", found.crs), np.int32),
             "model_names": np.array(numbers, np.int32)[models.indices.to_numpy()],
             "time": table["acquisition_time"].cast("int64").to_numpy(),

@@ -10,8 +10,8 @@ DETECTIONS, OBJECTS, LINKS, SEEN = "detections", "objects", "links", "seen"
 FILE = "DATA_DICTIONARY.md"
 
 _TITLES = {
-    DETECTIONS: "Level 1, `level1/source=…/year=…/detections.parquet`: one row per detection per scene",
-    OBJECTS: "Level 2, `level2/year=…/objects.parquet`: one row per object per year",
+    DETECTIONS: "Level 1, `level1/source=…/year=…/detections*.parquet`: one row per detection per scene",
+    OBJECTS: "Level 2, `level2/year=…/objects*.parquet`: one row per object per year",
     LINKS: "`links.parquet`: what became of an object from one year to a later one",
     SEEN: "`coverage/year=…/seen.parquet`: the ground that was seen reliably",
 }
@@ -136,7 +136,8 @@ def render_dictionary() -> str:
         "Thaw slumps mapped by DARTS. Geometries are in longitude and latitude (OGC:CRS84), cut at 180°; areas were",
         "computed on the equal-area planes EPSG:6931 (north) and EPSG:6932 (south); `source` and `year` are names of",
         "folders (Hive partitions). `looks-north.tif` counts the looks per pixel of 100 m. Where `season` in",
-        "`dataset.json` has months, only their looks were merged and counted; level 1 has those of all months.",
+        "`dataset.json` has months, only their looks were merged and counted; level 1 has all months. Parts of",
+        "many scenes have a file a cell, `detections-<number>.parquet`. `memory/` is for updates, not for readers.",
         "",
     ]
     for table, columns in COLUMNS.items():

@@ -1,5 +1,6 @@
 """Geometries on the plane of a hemisphere, where they are merged, and in longitude and latitude, as they are stored."""
 
+from collections.abc import Callable
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,8 @@ NORTH, SOUTH = "EPSG:6931", "EPSG:6932"
 """The planes: Lambert azimuthal equal-area around the poles (EASE-Grid 2.0), metres."""
 LONLAT = "OGC:CRS84"
 _HALF_TURN = 180.0
+_WIDE = 5.0
+"""Degrees of longitude from which the bounding box of a geometry says too little: it is cut, or close to a pole."""
 _BENT = 0.02
 """Share of its length by which the straight edge of a box may bend between its ends and its middle."""
 
@@ -42,7 +45,7 @@ def to_lonlat(geometries: Geometries, crs: str, valid: bool = False) -> Geometri
     if len(coordinates) and np.ptp(coordinates[:, 0]) > _HALF_TURN:
         first = np.concatenate([[True], index[1:] != index[:-1]])
         start = coordinates[first, 0][np.cumsum(first) - 1]
-        coordinates[:, 0] = start + (coordinates[:, 0] - start + _HALF_TURN) % 360 - _HALF_TURN
+        coordinates[:, 0] -= 360 * np.rint((coordinates[:, 0] - start) / 360)  # Those that jump, and no others.
         across = np.unique(index[np.abs(coordinates[:, 0]) > _HALF_TURN])
     moved = shapely.set_coordinates(np.array(geometries, object), coordinates)
     for place in across:
@@ -76,6 +79,18 @@ def to_plane(geometries: Geometries, plane: str, valid: bool = False) -> Geometr
     return moved
 
 
+def lonlat_of(points: NDArray[np.float64], plane: str) -> NDArray[np.float64]:
+    """Return longitude and latitude, degrees, of points on a plane, (n, 2) float64 each."""
+    found = points.copy()
+    _transform(found, plane, LONLAT)
+    return found
+
+
+def box_polygons(bounds: NDArray[np.float64]) -> Geometries:
+    """Return boxes as polygons: west, south, east, north, (n, 4) float64."""
+    return np.asarray(shapely.box(*bounds.T), object)
+
+
 def boxes_around(bounds: NDArray[np.float64], crs: str, plane: str) -> NDArray[np.float64]:
     """Return boxes on a plane that hold what boxes in another CRS hold.
 
@@ -95,6 +110,25 @@ def boxes_around(bounds: NDArray[np.float64], crs: str, plane: str) -> NDArray[n
     low, high = np.stack([x.min(axis=0), y.min(axis=0)]), np.stack([x.max(axis=0), y.max(axis=0)])
     wider = _BENT * (high - low).max(axis=0, initial=0) + 1
     return np.concatenate([low - wider, high + wider]).T
+
+
+def boxes_of_stored(
+    bounds: NDArray[np.float64], take: Callable[[NDArray[np.int64]], Geometries], plane: str
+) -> NDArray[np.float64]:
+    """Return boxes on a plane that hold stored geometries.
+
+    Args:
+        bounds: Their bounds in OGC:CRS84, (n, 4) float64, degrees; of those that are wide, it says too little.
+        take: Reads them by number.
+        plane: `NORTH` or `SOUTH`.
+
+    Returns:
+        (n, 4) float64, metres.
+    """
+    found = boxes_around(bounds, LONLAT, plane)
+    wide = np.flatnonzero(bounds[:, 2] - bounds[:, 0] > _WIDE)
+    found[wide] = shapely.bounds(to_plane(take(wide), plane)).reshape(-1, 4)
+    return found
 
 
 def multipolygons(geometries: Geometries) -> Geometries:

@@ -1,14 +1,16 @@
 """Which object is which: ids that stay over years and releases, and what happened between two years."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
 import shapely
 from numpy.typing import NDArray
 
-from darts_dataset.overlaps import Rows, components, overlapping_pairs
+from darts_dataset.overlaps import LEAST_SHARED_M2, Rows, components, near_pairs
+from darts_dataset.parallel import in_order
 from darts_dataset.tables import Take
 
 RELATIONS = {
@@ -20,7 +22,8 @@ RELATIONS = {
 }
 """What a link says, and the word of the ARTS dataset for it (Yang et al. 2025, doi:10.1038/s41597-025-04372-7)."""
 _H3_RESOLUTION = 15
-_AT_A_TIME = 20_000
+_DIGEST_BYTES = 16
+_COLUMNS = ("ids", "years", "bounds", "digests", "lonlat")
 
 
 @dataclass(frozen=True)
@@ -32,16 +35,22 @@ class States:
         years: When they were so, (n,) int64.
         bounds: Boxes that hold them, (n, 4) float64, metres.
         take: Reads their outlines by number.
+        digests: Digest of the outline of each, (n,) object.
+        lonlat: Their bounds as they are stored, (n, 4) float64, degrees.
     """
 
     ids: NDArray[np.object_]
     years: Rows
     bounds: NDArray[np.float64]
     take: Take
+    digests: NDArray[np.object_]
+    lonlat: NDArray[np.float64]
 
     def subset(self, rows: Rows) -> "States":
         """Return some of them."""
-        return States(self.ids[rows], self.years[rows], self.bounds[rows], lambda places: self.take(rows[places]))
+        take = self.take
+        columns = {name: getattr(self, name)[rows] for name in _COLUMNS}
+        return States(take=lambda places: take(rows[places]), **columns)
 
     def joined(self, other: "States") -> "States":
         """Return these and others behind them."""
@@ -54,17 +63,32 @@ class States:
             found[~first] = other.take(rows[~first] - here)
             return found
 
-        ids, years = np.concatenate([self.ids, other.ids]), np.concatenate([self.years, other.years])
-        return States(ids, years, np.concatenate([self.bounds, other.bounds]), take)
+        columns = {name: np.concatenate([getattr(self, name), getattr(other, name)]) for name in _COLUMNS}
+        return States(take=take, **columns)
 
 
 def no_states() -> States:
     """Return no objects."""
     nothing = np.empty(0, np.int64)
-    return States(np.empty(0, object), nothing, np.empty((0, 4)), lambda rows: np.empty(len(rows), object))
+    nobody = np.empty(0, object)
+    nowhere = np.empty((0, 4))
+    return States(nobody, nothing, nowhere, lambda rows: np.empty(len(rows), object), nobody, nowhere)
 
 
-def shared_ground(before: States, now: States, cell_m: float) -> tuple[Rows, NDArray[np.float64]]:
+@dataclass
+class Ground:
+    """Ground that two objects share, m², by the digests of the earlier and the later outline: known, and asked for."""
+
+    known: Mapping[tuple[bytes, bytes], float] = field(default_factory=dict)
+    used: dict[tuple[bytes, bytes], float] = field(default_factory=dict)
+
+
+def digests_of(wkb: Iterable[bytes]) -> NDArray[np.object_]:
+    """Return a digest of each outline, (n,) object."""
+    return np.array([hashlib.sha256(each).digest()[:_DIGEST_BYTES] for each in wkb], object)
+
+
+def shared_ground(before: States, now: States, cell_m: float, ground: Ground) -> tuple[Rows, NDArray[np.float64]]:
     """Find which earlier objects share ground with which later ones.
 
     Returns:
@@ -74,12 +98,27 @@ def shared_ground(before: States, now: States, cell_m: float) -> tuple[Rows, NDA
     here = len(before.ids)
     if not here or not len(now.ids):
         return np.empty((0, 2), np.int64), np.empty(0)
-    pairs = overlapping_pairs(both.bounds, both.take, cell_m, (np.arange(len(both.ids)) >= here).astype(np.int64))
-    shared = np.empty(len(pairs))
-    for first in range(0, len(pairs), _AT_A_TIME):
-        some = slice(first, first + _AT_A_TIME)
-        shared[some] = shapely.area(shapely.intersection(both.take(pairs[some, 0]), both.take(pairs[some, 1])))
-    return pairs - np.array([0, here]), shared
+
+    def areas(pairs: Rows) -> tuple[Rows, list[tuple[bytes, bytes]], NDArray[np.float64]]:
+        one, other = both.lonlat[pairs].transpose(1, 2, 0)
+        pairs = pairs[(one[:2] <= other[2:]).all(axis=0) & (other[:2] <= one[2:]).all(axis=0)]
+        keys = list(zip(*(both.digests[each] for each in pairs.T), strict=True))
+        found = np.array([ground.known.get(key, np.nan) for key in keys])
+        new = np.flatnonzero(np.isnan(found))
+        needed, place = np.unique(pairs[new], return_inverse=True)
+        outlines = both.take(needed)[place.reshape(-1, 2)]
+        found[new] = shapely.area(shapely.intersection(*outlines.T))
+        return pairs, keys, found
+
+    pairs, shared = [np.empty((0, 2), np.int64)], [np.empty(0)]
+    near = near_pairs(both.bounds, cell_m, (np.arange(len(both.ids)) >= here).astype(np.int64))
+    for some, keys, found in in_order(areas, near):
+        ground.used.update(zip(keys, found.tolist(), strict=True))
+        pairs.append(some[found >= LEAST_SHARED_M2])
+        shared.append(found[found >= LEAST_SHARED_M2])
+    together = np.concatenate(pairs)
+    order = np.lexsort(together.T[::-1])
+    return together[order] - np.array([0, here]), np.concatenate(shared)[order]
 
 
 def matched(pairs: Rows, shared: NDArray[np.float64], before: int, now: int) -> Rows:
@@ -98,11 +137,11 @@ def matched(pairs: Rows, shared: NDArray[np.float64], before: int, now: int) -> 
 
     found = np.full(now, -1, np.int64)
     group = components(pairs + np.array([0, before]), before + now)[pairs[:, 0]]
-    order = np.argsort(group, kind="stable")
+    alone = np.bincount(group, minlength=1)[group] == 1
+    found[pairs[alone, 1]] = pairs[alone, 0]
+    order = np.flatnonzero(~alone)
+    order = order[np.argsort(group[order], kind="stable")]
     for rows in np.split(order, np.flatnonzero(np.diff(group[order])) + 1) if len(order) else []:
-        if len(rows) == 1:
-            found[pairs[rows[0], 1]] = pairs[rows[0], 0]
-            continue
         olds, old = np.unique(pairs[rows, 0], return_inverse=True)
         news, new = np.unique(pairs[rows, 1], return_inverse=True)
         ground = np.zeros((len(olds), len(news)))

@@ -14,7 +14,7 @@ from darts_dataset.tables import Shapes, hilbert_order, shapes_of, write_table
 if TYPE_CHECKING:
     import pyarrow as pa
 
-FILE = "detections.parquet"
+NAME = "detections"
 
 
 def partition(scene: Scene, year: int) -> str:
@@ -39,4 +39,4 @@ def write_detections(path: Path, detections: Detections, rows: Rows, attributes:
         return shapes_of(geometry=detections.stored(rows[places]))
 
     lon, lat, names = (attributes[name].to_numpy() for name in ("lon", "lat", "object_uid"))
-    write_table(path, attributes, ("geometry",), shapes, hilbert_order(np.column_stack([lon, lat]), names))
+    write_table(path, attributes, ("geometry",), shapes, hilbert_order(np.column_stack([lon, lat]), names)[0])

@@ -2,19 +2,18 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import Any
 
 import numpy as np
 import shapely
 from numpy.typing import NDArray
 
-from darts_dataset.geometry import NORTH, SOUTH, Geometries, to_plane
+from darts_dataset.geometry import NORTH, SOUTH, Geometries, box_polygons, to_plane
 from darts_dataset.overlaps import components
 from darts_dataset.scenes import Scene
 from darts_utils import ParameterError
 
-SAME_LOOK = timedelta(minutes=10)
+_SAME_LOOK = np.timedelta64(10, "m")
 """Frames of one source that share ground or a border belong to one look if less than this lies between them."""
 _NEAR = np.array([-1000.0, -1000.0, 1000.0, 1000.0])
 """How far apart frames of one pass may lie, west, south, east and north, metres."""
@@ -41,29 +40,41 @@ class Look:
     extent: Any
 
 
-def find_looks(scenes: Sequence[Scene], extents: Sequence[Geometries]) -> list[Look]:
+@dataclass(frozen=True)
+class Footprint:
+    """What a scene saw reliably, on the plane of its hemisphere."""
+
+    plane: str
+    extent: Any
+
+
+def footprint_of(extent: Geometries) -> Footprint:
+    """Lay out what a scene saw reliably: polygons in OGC:CRS84."""
+    plane = SOUTH if len(extent) and shapely.bounds(extent)[:, 3].max() < 0 else NORTH
+    return Footprint(plane, shapely.union_all(to_plane(extent, plane)) if len(extent) else shapely.MultiPolygon())
+
+
+def find_looks(scenes: Sequence[Scene], footprints: Sequence[Footprint]) -> list[Look]:
     """Group scenes to looks: of the same source, side by side, and less than ten minutes apart.
 
     Args:
         scenes: Scenes.
-        extents: What each of them saw reliably, in OGC:CRS84.
+        footprints: What each of them saw reliably.
 
     Returns:
         Looks by name.
     """
-    planes = [SOUTH if len(each) and shapely.bounds(each)[:, 3].max() < 0 else NORTH for each in extents]
-    seen = [
-        shapely.union_all(to_plane(each, plane)) if len(each) else shapely.MultiPolygon()
-        for each, plane in zip(extents, planes, strict=True)
-    ]
+    planes = [each.plane for each in footprints]
+    seen = [each.extent for each in footprints]
     looks: list[Look] = []
     for group in _groups(scenes, planes, np.array(seen, object)):
         ordered = sorted(group, key=lambda number: (scenes[number].time, scenes[number].tile_id))
         first = scenes[ordered[0]]
         name = f"{first.source} {first.time:%Y-%m-%dT%H:%M:%SZ} {first.tile_id}"
-        extent = shapely.union_all([seen[number] for number in ordered])
+        extent = shapely.union_all([seen[number] for number in ordered]) if len(ordered) > 1 else seen[ordered[0]]
         year, month = first.time.year, first.time.month
         looks.append(Look(name, tuple(ordered), year, month, planes[ordered[0]], extent))
+    shapely.bounds([look.extent for look in looks])  # Which GEOS keeps, so that threads need not write them.
     return sorted(looks, key=lambda look: look.name)
 
 
@@ -78,16 +89,19 @@ def _groups(scenes: Sequence[Scene], planes: Sequence[str], seen: Geometries) ->
             ],
             np.int64,
         )
-        boxes = np.asarray(shapely.box(*(shapely.bounds(seen[numbers]) + _NEAR).T), object)
-        first, second = shapely.STRtree(boxes).query(boxes, predicate="intersects")
-        near = [
-            (numbers[a], numbers[b])
-            for a, b in zip(first, second, strict=True)
-            if a < b and abs(scenes[numbers[a]].time - scenes[numbers[b]].time) < SAME_LOOK
-        ]
-        pairs.append(np.array(near, np.int64).reshape(-1, 2))
+        times = np.array([scenes[number].time.replace(tzinfo=None) for number in numbers], "datetime64[us]")
+        order = np.argsort(times, kind="stable")
+        for some in np.split(order, np.flatnonzero(np.diff(times[order]) >= _SAME_LOOK) + 1):
+            if len(some) < 2:
+                continue
+            boxes = box_polygons(shapely.bounds(seen[numbers[some]]) + _NEAR)
+            one, other = some[shapely.STRtree(boxes).query(boxes, predicate="intersects")]
+            near = (one < other) & (np.abs(times[one] - times[other]) < _SAME_LOOK)
+            pairs.append(numbers[np.column_stack([one[near], other[near]])])
+    if not len(scenes):
+        return []
     group = components(np.concatenate(pairs), len(scenes))
-    return [np.flatnonzero(group == number) for number in range(group.max() + 1)] if len(scenes) else []
+    return np.split(np.argsort(group, kind="stable"), np.cumsum(np.bincount(group))[:-1])
 
 
 def checked_season(season: Iterable[int] | None) -> list[int] | None:

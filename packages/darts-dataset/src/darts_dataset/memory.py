@@ -6,7 +6,7 @@ import os
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from darts_dataset.errors import DatasetError
@@ -16,6 +16,8 @@ FILE = "dataset.json"
 CHECKSUMS = "checksums.sha256"
 COPIES = "geopackage"
 """Folder of the copies as GeoPackage; readers of a folder of GeoParquet take every file for one."""
+REMEMBERED = "memory"
+"""Folder of what updates need beside the tables."""
 FORMAT = 1
 
 
@@ -28,6 +30,11 @@ def file_digest(path: Path) -> str:
     """Return the SHA-256 of a file."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def nothing_of(inputs: str) -> str:
+    """Return what is remembered of a part that was made from something and has no rows, and so no file."""
+    return f"nothing of {inputs}"
 
 
 @dataclass
@@ -45,6 +52,16 @@ class Memory:
     inputs: dict[str, str] = field(default_factory=dict)
     checksums: dict[str, str] = field(default_factory=dict)
     about: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._whole: set[str] = set()
+        self._names: dict[str, list[str]] = {}
+        for name in self.checksums:
+            inside = PurePosixPath(name)
+            if inside.parts[0] in (COPIES, REMEMBERED):
+                inside = inside.relative_to(inside.parts[0])
+            for part in {inside.parent.as_posix(), inside.with_suffix("").as_posix()}:
+                self._names.setdefault(part, []).append(name)
 
     @classmethod
     def read(cls, folder: Path) -> "Memory":
@@ -69,22 +86,22 @@ class Memory:
             raise DatasetError(f"{folder} holds no dataset: {FILE} and {CHECKSUMS} are expected ({error}).") from error
         return cls(folder, inputs, checksums, content)
 
-    def reuse(self, part: str, inputs: str, new: Path) -> dict[str, str]:
+    def reuse(self, part: str, new: Path, inputs: str | None = None) -> dict[str, str] | None:
         """Take a part along into a new folder, if it was made from the same and is as it was written.
 
         Args:
-            part: Path of its folder.
-            inputs: Digest of what it is to be made from.
+            part: Path of its folder, or of its table without the ending.
             new: The new dataset.
+            inputs: Digest of what it is to be made from; None where that is known to be the same.
 
         Returns:
-            SHA-256 of its files, by path; nothing if it was not taken along.
+            SHA-256 of its files, by path; None if it was not taken along.
         """
-        names = [name for name in self.checksums if name.startswith((f"{part}/", f"{COPIES}/{part}/"))]
-        if self.inputs.get(part) != inputs or not names:
+        if inputs is not None and self.inputs.get(part) == nothing_of(inputs):
             return {}
-        if not all(self.is_whole(name) for name in names):
-            return {}
+        if inputs not in (None, self.inputs.get(part)) or not self.has(part):
+            return None
+        names = self._names[part]
         for name in names:
             (new / name).parent.mkdir(parents=True, exist_ok=True)
             try:
@@ -93,12 +110,32 @@ class Memory:
                 shutil.copy2(self.folder / name, new / name)
         return {name: self.checksums[name] for name in names}
 
+    def tables(self, part: str) -> list[str]:
+        """Return the files of a folder that are tables."""
+        return [name for name in self._names.get(part, []) if name.startswith(f"{part}/") and name.endswith(".parquet")]
+
+    def has(self, part: str) -> bool:
+        """Tell whether the files of a part are there as they were written, see `verify`."""
+        names = self._names.get(part, [])
+        return bool(names) and self._whole.issuperset(names)
+
     def is_whole(self, name: str) -> bool:
-        """Tell whether a file is there as it was written."""
-        try:
-            return file_digest(self.folder / name) == self.checksums.get(name)
-        except OSError:
-            return False
+        """Tell whether a file is there as it was written, see `verify`."""
+        return name in self._whole
+
+    def verify(self) -> bool:
+        """Compare all files with their checksums, and tell whether those are as they were written, and all of them."""
+
+        def is_whole(name: str) -> bool:
+            try:
+                return file_digest(self.folder / name) == self.checksums[name]
+            except OSError:
+                return False
+
+        found = in_order(is_whole, self.checksums)
+        self._whole = {name for name, whole in zip(self.checksums, found, strict=True) if whole}
+        listed = {name: digest for name, digest in self.checksums.items() if name != FILE}
+        return self.is_whole(FILE) and self.about.get("files") == digest_of(listed)
 
 
 def write_memory(folder: Path, parts: Mapping[str, str], about: Mapping[str, Any], known: Mapping[str, str]) -> None:
@@ -113,10 +150,10 @@ def write_memory(folder: Path, parts: Mapping[str, str], about: Mapping[str, Any
     Raises:
         OSError: If a file cannot be read or written.
     """
-    content = {"format": FORMAT, **about, "parts": dict(sorted(parts.items()))}
-    (folder / FILE).write_text(json.dumps(content, indent=2, ensure_ascii=False, sort_keys=True) + "\n", "utf-8")
-    files = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
-    names = [name for name in files if name != CHECKSUMS]
+    names = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
     digests = in_order(lambda name: known.get(name) or file_digest(folder / name), names)
-    lines = [f"{digest}  {name}\n" for digest, name in zip(digests, names, strict=True)]
-    (folder / CHECKSUMS).write_text("".join(lines), "utf-8")
+    listed = dict(zip(names, digests, strict=True))
+    content = {"format": FORMAT, **about, "parts": dict(parts), "files": digest_of(listed)}
+    (folder / FILE).write_text(json.dumps(content, indent=2, ensure_ascii=False, sort_keys=True) + "\n", "utf-8")
+    listed[FILE] = file_digest(folder / FILE)
+    (folder / CHECKSUMS).write_text("".join(f"{listed[name]}  {name}\n" for name in sorted(listed)), "utf-8")

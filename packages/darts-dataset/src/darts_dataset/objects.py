@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from darts_dataset.detections import Detections, Texts
 from darts_dataset.dictionary import OBJECTS, schema_of
-from darts_dataset.geometry import LONLAT, Geometries, to_lonlat, to_plane
+from darts_dataset.geometry import LONLAT, Geometries, box_polygons, to_lonlat, to_plane
 from darts_dataset.lattice import Grid, Runs, counted, pairs_of, trace
 from darts_dataset.looks import Look
 from darts_dataset.overlaps import Rows, components, overlapping_pairs
@@ -37,12 +37,10 @@ class Objects:
         table: One row each, with the columns of the data dictionary but for the id.
         shapes: `geometry` (what any look has of each) and `majority` (what at least half of the looks that saw a place
             have there; empty where no place has that), MultiPolygons in OGC:CRS84.
-        bounds: Bounds of the first on the plane, (n, 4) float64, metres.
     """
 
     table: "pa.Table"
     shapes: Shapes
-    bounds: NDArray[np.float64]
 
 
 def merge(detections: Detections, look: Rows, looks: Sequence[Look], plane: str, cell_m: float) -> Iterator[Objects]:
@@ -114,7 +112,6 @@ class _Seen:
 
     def __init__(self, looks: Sequence[Look]) -> None:
         self.extents = np.array([look.extent for look in looks], object)
-        shapely.bounds(self.extents)  # Which GEOS keeps, so that threads need not write them.
         self._prepared = np.asarray(shapely.from_wkb(shapely.to_wkb(self.extents)), object)
         shapely.prepare(self._prepared)
         self._tree = shapely.STRtree(self._prepared)
@@ -123,7 +120,7 @@ class _Seen:
 
     def of(self, objects: Geometries) -> tuple[Rows, Rows, NDArray[np.bool_]]:
         """Return numbers of objects and of the looks that saw at least half of them, and whether it was all of them."""
-        boxes = np.asarray(shapely.box(*shapely.bounds(objects).reshape(-1, 4).T), object)
+        boxes = box_polygons(shapely.bounds(objects).reshape(-1, 4))
         with self._lock:
             place, look = self._tree.query(boxes, predicate="intersects")
             whole = shapely.covers(self._prepared[look], boxes[place])
@@ -197,7 +194,7 @@ class _Batch:
         columns = {"area_m2": area, "majority_area_m2": majority_area, **self._points(laid)}
         columns |= self._evidence(by_look, n_looks)
         shapes = shapes_of(geometry=union, majority=majority)
-        return Objects(_table(columns), shapes, shapely.bounds(laid).reshape(-1, 4))
+        return Objects(_table(columns), shapes)
 
     def _looks_at(self, by_look: _Sightings, seen: tuple[Rows, Rows, NDArray[np.bool_]]) -> Rows:
         """Return the number of looks that saw each object; a look that has something there did see it."""
@@ -304,7 +301,7 @@ class _Batch:
             here = (place == number) & ~whole
             # Looks that saw less than half of it, and have it.
             more = set(by_look.look[by_look.number == number].tolist()) - set(look[place == number].tolist())
-            extents = self._seen.extents[[*look[here], *sorted(more)]]
+            extents = self._seen.extents[[*sorted(look[here].tolist()), *sorted(more)]]
             rows = np.flatnonzero(self._number == number)
             outlines = _looks_of(self._number[rows], self._look[rows], self._members.laid(rows, self._plane))[1]
             most = _majority(laid[number], outlines, int(n_whole[number]), extents)

@@ -6,7 +6,7 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 
-from darts_dataset.geometry import Geometries
+from darts_dataset.geometry import Geometries, box_polygons
 
 Rows = NDArray[np.int64]
 
@@ -32,21 +32,23 @@ def overlapping_pairs(
         Pairs that share at least `LEAST_SHARED_M2`: numbers, the smaller one first, (m, 2) int64, sorted.
     """
     found = [np.empty((0, 2), np.int64)]
+    for pairs in near_pairs(bounds, cell_m, known):
+        needed, place = np.unique(pairs, return_inverse=True)
+        found.append(pairs[_share_ground(take(needed), *place.reshape(-1, 2).T)])
+    together = np.concatenate(found)
+    return together[np.lexsort(together.T[::-1])]
+
+
+def near_pairs(bounds: NDArray[np.float64], cell_m: float, known: Rows | None = None) -> Iterator[Rows]:
+    """Yield pairs whose boxes meet, cell by cell: numbers, the smaller one first, (m, 2) int64."""
     for own, rest in cells(bounds, cell_m):
         rows = np.concatenate([own, rest])
-        boxes = np.asarray(shapely.box(*bounds[rows].T), object)
-        first, second = shapely.STRtree(boxes).query(boxes[: len(own)], predicate="intersects")
-        sought = rows[first] < rows[second]
+        boxes = box_polygons(bounds[rows])
+        first, second = rows[shapely.STRtree(boxes).query(boxes[: len(own)], predicate="intersects")]
+        sought = first < second
         if known is not None:
-            sought &= (known[rows[first]] != known[rows[second]]) | (known[rows[first]] < 0)
-        first, second = first[sought], second[sought]
-        needed, place = np.unique(np.concatenate([first, second]), return_inverse=True)
-        polygons = take(rows[needed])
-        first, second = place[: len(first)], place[len(first) :]
-        shared = _share_ground(polygons, first, second)
-        found.append(rows[needed][np.column_stack([first[shared], second[shared]])])
-    pairs = np.concatenate(found)
-    return pairs[np.lexsort((pairs[:, 1], pairs[:, 0]))]
+            sought &= (known[first] != known[second]) | (known[first] < 0)
+        yield np.column_stack([first[sought], second[sought]])
 
 
 def _share_ground(polygons: Geometries, first: Rows, second: Rows) -> NDArray[np.bool_]:

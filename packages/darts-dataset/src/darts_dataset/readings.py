@@ -66,6 +66,16 @@ def read_extent(scene: "Scene") -> Geometries:
     return to_lonlat(_outlines(wkb, scene.folder.extent()), crs)
 
 
+def check_files(scene: "Scene") -> None:
+    """Compare the files of a scene with its manifest.
+
+    Raises:
+        DatasetError: If one differs, or cannot be read.
+    """
+    _content(scene, scene.folder.extent(), "extent")
+    _content(scene, scene.folder.segments(), "polygonized")
+
+
 def check_detections(scene: "Scene") -> None:
     """Compare the objects of a scene with its manifest, and read them.
 

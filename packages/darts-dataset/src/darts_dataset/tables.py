@@ -35,6 +35,11 @@ class Shapes:
 _ROWS = 10_000
 """Rows that are in memory with their geometries, and that a row group holds."""
 _LEVEL = 16
+CELL_LEVEL = 8
+"""Level of the curve's cells, each of which has files of its own: 1.4° by 0.7°."""
+FEW_SCENES = 20
+"""Parts of so many scenes are not split into cells."""
+_DIGITS = 5
 _SIDES = ("xmin", "ymin", "xmax", "ymax")
 
 
@@ -46,7 +51,7 @@ def shapes_of(**geometries: Geometries) -> Shapes:
     return Shapes({name: pa.array(shapely.to_wkb(each), pa.binary()) for name, each in geometries.items()}, bounds)
 
 
-def hilbert_order(points: NDArray[np.float64], names: NDArray[Any]) -> NDArray[np.int64]:
+def hilbert_order(points: NDArray[np.float64], names: NDArray[Any]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Order rows along a Hilbert curve over the globe, and by name where they are at one place.
 
     Args:
@@ -54,15 +59,35 @@ def hilbert_order(points: NDArray[np.float64], names: NDArray[Any]) -> NDArray[n
         names: Texts, (n,).
 
     Returns:
-        Numbers of the rows, (n,) int64.
+        Numbers of the rows in that order, (n,) int64, and the cell of each row: `hilbert_cells` of the points.
     """
+    distance = _hilbert(points)
+    return np.lexsort((names, distance)), distance >> 2 * (_LEVEL - CELL_LEVEL)
+
+
+def hilbert_cells(points: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Number the cells, stretches of the curve, that points (longitude and latitude, degrees, (n, 2)) lie in."""
+    return _hilbert(points) >> 2 * (_LEVEL - CELL_LEVEL)
+
+
+def _hilbert(points: NDArray[np.float64]) -> NDArray[np.int64]:
     import geopandas as gpd
 
     if not len(points):
         return np.empty(0, np.int64)
     places = gpd.GeoSeries(shapely.points(points))
-    distance = places.hilbert_distance(total_bounds=(-180, -90, 180, 90), level=_LEVEL).to_numpy()
-    return np.lexsort((names, distance))
+    found = places.hilbert_distance(total_bounds=(-180, -90, 180, 90), level=_LEVEL)
+    return found.to_numpy().astype(np.int64)
+
+
+def cells_for(scenes: int, cells: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the cells by which a part of so many scenes is split: one for all where there are few scenes."""
+    return cells if scenes > FEW_SCENES else np.zeros_like(cells)
+
+
+def table_name(name: str, cell: int, cells: int) -> str:
+    """Name the part of a table in a cell, where it has so many: without a number where it is the only one."""
+    return name if cells == 1 else f"{name}-{cell:0{_DIGITS}}"
 
 
 def write_table(
@@ -138,7 +163,7 @@ def write_copy(root: Path, name: str, constant: Mapping[str, Any]) -> None:
             part = file.read_row_group(number, names, use_threads=False)
             _append_geopackage(copy, part, primary, constant, number == 0)
     settle_geopackage(copy)
-    copy.with_suffix(".qml").write_text(qgis_style(copy.stem), "utf-8")
+    copy.with_suffix(".qml").write_text(qgis_style(copy.stem.partition("-")[0]), "utf-8")
 
 
 def read_wkb(path: Path, column: str = "geometry") -> "Iterator[pa.Array]":
@@ -150,13 +175,16 @@ def read_wkb(path: Path, column: str = "geometry") -> "Iterator[pa.Array]":
             yield batch.column(0)
 
 
-def read_boxes(path: Path) -> NDArray[np.float64]:
-    """Read the bounding boxes of a file: west, south, east, north, degrees, (n, 4) float64."""
+def read_rows(path: Path, columns: Sequence[str] | None = None) -> tuple["pa.Table", NDArray[np.float64]]:
+    """Read columns, None for all but geometries, and bounding boxes: west, south, east, north, degrees, (n, 4)."""
     import pyarrow.parquet as pq
 
     with pq.ParquetFile(path) as file:
-        boxes = file.read(["bbox"])["bbox"].combine_chunks()
-    return np.column_stack([boxes.field(side).to_numpy() for side in _SIDES])
+        left = {*geometry_columns(file.schema_arrow), "bbox"}
+        chosen = [name for name in file.schema_arrow.names if name not in left] if columns is None else columns
+        table = file.read([*chosen, "bbox"], use_threads=False)
+    boxes = table["bbox"].combine_chunks()
+    return table.drop_columns(["bbox"]), np.column_stack([boxes.field(side).to_numpy() for side in _SIDES])
 
 
 def read_attributes(path: Path) -> "pa.Table":

@@ -28,6 +28,7 @@ def settle_geopackage(path: Path, change: Callable[[sqlite3.Connection], object]
     """
     try:
         with closing(sqlite3.connect(path)) as connection:
+            connection.execute("PRAGMA synchronous = OFF")  # Whoever puts it in place syncs it, once.
             change(connection)
             _settle(connection)
     except (sqlite3.Error, ValueError) as error:

@@ -217,7 +217,8 @@ def _exchange(one: Path, other: Path) -> bool:
 
 def _sync(folder: Path) -> None:
     for path in folder.rglob("*"):
-        if path.is_file() and not path.is_symlink():
+        # A file of several links was taken along from a folder that was synced.
+        if path.is_file() and not path.is_symlink() and path.stat().st_nlink == 1:
             descriptor = os.open(path, os.O_RDONLY if os.name != "nt" else os.O_RDWR)
             try:
                 os.fsync(descriptor)
