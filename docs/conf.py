@@ -46,6 +46,8 @@ nitpick_ignore = [
 
 html_theme = "pydata_sphinx_theme"
 html_title = "DARTS"
+html_static_path = ["_static"]
+html_css_files = ["narrow.css"]
 html_sidebars = {"**": ["globaltoc.html"]}
 html_theme_options = {
     "navigation_with_keys": False,

@@ -25,7 +25,6 @@ def test_models_map_strips_that_they_have_not_seen(medians):
     assert f1 >= f1_of_ndvi + 0.15
 
 
-@pytest.mark.xfail(strict=True, reason="the F1 of objects is 0.60 so far")
 def test_models_find_most_slumps_that_they_have_not_seen(medians):
     (_, f1), _ = medians
     assert f1 >= 0.70
