@@ -15,7 +15,7 @@ from darts.pipelines.sequential_v2 import PlanetPipeline, Sentinel2Pipeline
 from darts.run import plan
 from darts.run.cluster import connection
 from darts.run.cluster.connection import SchedulerPlace, find_scheduler, make_certificate, write_scheduler_file
-from darts.run.cluster.launch import lifetime, parse_duration
+from darts.run.cluster.durations import lifetime, parse_duration
 from support import standin
 from support.cluster import pipeline
 

@@ -96,7 +96,9 @@ class DaskExecutor:
 
     def close(self) -> None:
         """Leave the cluster; one that was started here ends."""
-        with suppress(Exception):
+        from distributed.utils import silence_logging_cmgr
+
+        with suppress(Exception), silence_logging_cmgr(logging.CRITICAL):  # What is wrong has been said.
             self._wait(self._close())
         # Dask leaves timeouts of closed connections behind, which asyncio would print.
         self._loop.set_exception_handler(lambda _, about: logger.debug("After the end: %s", about.get("message")))
@@ -118,7 +120,8 @@ class DaskExecutor:
                 address, security=security, asynchronous=True, set_as_default=False, timeout=_CONNECT_SECONDS
             )
         except (OSError, TimeoutError) as error:
-            raise SchedulerGoneError(f"The scheduler at {address} does not answer ({error!r}).") from error
+            place = self._place or SchedulerPlace(address)
+            raise SchedulerGoneError(place.silence(error)) from error
         except ValueError as error:
             raise ConfigurationError(f"{address!r} is no address of a scheduler ({error}).") from error
         slots = 2 + 2 * self._pipeline.prefetch
