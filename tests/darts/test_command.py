@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from darts.cli import run_command
+from darts.cli.tables import print_table
 from darts.pipelines.options import options_of
 from darts.pipelines.sequential_v2 import PlanetPipeline, Sentinel2Pipeline
 from support import standin
@@ -323,3 +324,10 @@ def test_absurd_sizes_are_refused(darts, scenes: Path, option: str, value: int) 
 def test_a_device_file_is_no_model(darts, scenes: Path) -> None:
     result = darts("inference", "planet-sequential", "--scenes-dir", str(scenes), "--model-files", "/dev/null")
     assert_usage_error(result, "/dev/null is neither a file nor a folder, so no model")
+
+
+def test_tables_print_brackets_as_they_are_and_break_no_line(capsys: pytest.CaptureFixture[str]) -> None:
+    print_table([("results[1]", "[red]a" + 300 * "b"), ("c", 5)], "what", "value")
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split() for line in lines] == [["what", "value"], ["results[1]", "[red]a" + 300 * "b"], ["c", "5"]]
+    assert [line.rstrip() for line in lines] == lines

@@ -174,7 +174,7 @@ def test_the_file_of_the_scheduler_is_closed(slurm: Slurm, tmp_path: Path) -> No
 
 def test_refused_jobs_are_a_sentence_and_those_that_wait_are_told_of(slurm: Slurm, tmp_path: Path) -> None:
     words = ["--jobs", "1", "--gpus", "0", "--host", "127.0.0.1", "--mem", "1G"]
-    refused = {"--partition": "gpu", "--walltime": "4000d", "--mem": "900G"}
+    refused = {"--partition": "gpu", "--mem": "900G"}
     for option, value in refused.items():
         command = [*_SERVE, *words, option, value]
         done = subprocess.run(

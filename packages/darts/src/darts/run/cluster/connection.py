@@ -19,7 +19,7 @@ logger = logging.getLogger(__name__)
 
 FILE_SECONDS = 60.0
 """How long the file of a scheduler may take to appear."""
-ANSWER_SECONDS = 10.0
+ANSWER_SECONDS = 5.0
 """A scheduler that has not answered for so long is taken for dead before its file is replaced."""
 
 _POLL_SECONDS = 0.2
@@ -51,15 +51,21 @@ class SchedulerPlace:
 
     def silence(self, error: BaseException) -> str:
         """Say that it does not answer, in a sentence."""
-        reason = f"{error.__cause__ or error}" or type(error).__name__
         left = "" if self.file is None else f" {self.file} may be left over from one that was killed."
-        return f"The scheduler at {self.address} does not answer ({reason}).{left}"
+        return f"The scheduler at {self.address} does not answer ({first_cause(error)}).{left}"
 
     def security(self) -> "Security | None":
         """Return what connects to it; None where Dask's own configuration shall say."""
         if self.certificate is None or self.key is None:
             return None
         return make_security(self.certificate, self.key)
+
+
+def first_cause(error: BaseException) -> str:
+    """Say what an error of Dask comes from, in its own words."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return str(error) or type(error).__name__
 
 
 def make_security(certificate: Path, key: Path) -> "Security":

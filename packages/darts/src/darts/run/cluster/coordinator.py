@@ -381,6 +381,7 @@ class Coordinator:
         """End what is under way, and take the records of tiles that were being written."""
         busy = [seat.address for seat in self._seats.values() if seat.under_way]
         if busy:
+            logger.info("The run ends; what workers are just writing is waited for.")
             await self._run_on(busy, stop_worker, self._remote.name, cancel.signum, seconds=GONE_SECONDS)
         deadline = time.monotonic() + _WRITING_SECONDS
         while self._under_way and time.monotonic() < deadline:

@@ -5,7 +5,7 @@ import logging
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +14,7 @@ from darts.errors import ConfigurationError, SchedulerGoneError
 from darts.run.checks import writing_into
 from darts.run.cluster.connection import (
     SchedulerPlace,
+    first_cause,
     make_certificate,
     make_security,
     refuse_taken,
@@ -110,7 +111,7 @@ def serve_local(
         if host is not None:
             with writing_into(scheduler_file.absolute().parent, "The file of the scheduler"):
                 files = make_certificate(scheduler_file.absolute())
-        with listening(host):
+        with listening(host, files):
             cluster = await local_cluster(workers, host or LOOPBACK, make_security(*files) if files else None)
         try:
             place, ended = SchedulerPlace(cluster.scheduler_address, *files), signal_event()
@@ -200,11 +201,12 @@ def _runs(pid: int) -> bool:
 
 
 @contextmanager
-def listening(host: str | None) -> Iterator[None]:
+def listening(host: str | None, files: Iterable[Path]) -> Iterator[None]:
     """Make a sentence of it where a scheduler cannot start in the block.
 
     Args:
         host: What it is to listen on.
+        files: What was written for it, and is removed where it cannot.
 
     Raises:
         ConfigurationError: If that is no address of this machine.
@@ -212,8 +214,10 @@ def listening(host: str | None) -> Iterator[None]:
     try:
         yield
     except (OSError, RuntimeError) as error:
+        for path in files:
+            path.unlink()
         where = "this machine" if host is None else f"{host}; name an address of this machine with --host"
-        raise ConfigurationError(f"The scheduler cannot listen on {where} ({error}).") from error
+        raise ConfigurationError(f"The scheduler cannot listen on {where} ({first_cause(error)}).") from error
 
 
 @contextmanager

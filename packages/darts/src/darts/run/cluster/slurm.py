@@ -140,7 +140,7 @@ def serve_slurm(
         with writing_into(scheduler_file.absolute().parent, "The file of the scheduler"):
             files = make_certificate(scheduler_file.absolute())
         security = make_security(*files)
-        with listening(host):
+        with listening(host, files):
             scheduler = await Scheduler(host=host, protocol="tls", security=security, dashboard_address=f"{LOOPBACK}:0")
         try:
             place, ended = SchedulerPlace(scheduler.address, *files), signal_event()
