@@ -5,7 +5,7 @@ import logging
 import queue
 import threading
 from collections.abc import Coroutine, Iterable, Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -43,6 +43,11 @@ class DaskExecutor:
     """
 
     def __init__(self, remote: RemoteRun) -> None:
+        from distributed.utils import silence_logging_cmgr
+
+        self._held = ExitStack()
+        # Dask's own lines are tracebacks where a connection ends; what that means for the run is said in a sentence.
+        self._held.enter_context(silence_logging_cmgr(logging.CRITICAL))
         self._pipeline = remote.pipeline
         self._remote = remote
         self._place: SchedulerPlace | None = None
@@ -96,10 +101,9 @@ class DaskExecutor:
 
     def close(self) -> None:
         """Leave the cluster; one that was started here ends."""
-        from distributed.utils import silence_logging_cmgr
-
-        with suppress(Exception), silence_logging_cmgr(logging.CRITICAL):  # What is wrong has been said.
+        with suppress(Exception):
             self._wait(self._close())
+        self._held.close()
         # Dask leaves timeouts of closed connections behind, which asyncio would print.
         self._loop.set_exception_handler(lambda _, about: logger.debug("After the end: %s", about.get("message")))
         self._loop.call_soon_threadsafe(self._loop.stop)
