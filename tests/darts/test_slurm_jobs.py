@@ -120,6 +120,13 @@ def test_each_job_is_told_of_and_another_follows(
         await until("Job 2 has ended (FAILED) before its worker came")
         await until(f"Its output: {tmp_path / 'logs' / 'darts-worker-2.err'}")
         await until("Job 4 is submitted, 2 of 2.")
+        (slurm_folder / "bin" / "squeue").rename(slurm_folder / "squeue")
+        (slurm_folder / "bin" / "squeue").write_text(
+            "#!/bin/sh\necho 'Unable to contact slurm controller' >&2; exit 1\n"
+        )
+        (slurm_folder / "bin" / "squeue").chmod(0o755)
+        await until("Slurm does not say what becomes of the jobs: Unable to contact slurm controller")
+        (slurm_folder / "squeue").rename(slurm_folder / "bin" / "squeue")
         (slurm_folder / "refusal").write_text("sbatch: error: QOSMaxSubmitJobPerUserLimit\n")
         become(3, "RUNNING", node="node7")
         become(3, "COMPLETED")

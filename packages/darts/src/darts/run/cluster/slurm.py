@@ -32,7 +32,7 @@ _JOB_NAME = "darts-worker"
 _POLL_SECONDS = 5.0
 _PAUSE_SECONDS = 60.0
 """Until Slurm is asked again for a job that it refused, or for another than one that brought no worker."""
-_LOST_SECONDS = 60.0
+_LOST_SECONDS = 120.0
 """A job whose worker has left the cluster for so long is ended."""
 _END_SECONDS = 45.0
 """For jobs to end before their scheduler does; Slurm kills them after its KillWait, 30 s by default."""
@@ -216,7 +216,7 @@ class JobKeeper:
                 del self._jobs[number]
                 self._see_ended(number, job, state)
                 continue
-            if state != job.state:
+            if state != job.state and state != "COMPLETING":
                 logger.info("Job %s is %s%s.", number, state.lower(), f" on {where}" if state == "RUNNING" else "")
                 job.has_come &= state != "PENDING"  # Slurm may put a job into its queue again.
             elif state == "RUNNING" and job.has_come and now - job.seen > _LOST_SECONDS:
@@ -241,7 +241,7 @@ class JobKeeper:
             job = self._make(name=str(self._count))
             try:
                 await job
-            except (RuntimeError, ValueError) as error:
+            except (OSError, RuntimeError, ValueError) as error:
                 refusal = _refusal(str(error))
                 if not self._count:
                     raise ConfigurationError(f"Slurm refuses the jobs: {refusal}") from error
@@ -254,9 +254,13 @@ class JobKeeper:
 
     def _tell(self) -> None:
         """Say here and to runs, once a minute, what is waited for where there is no worker."""
-        if self._scheduler.workers or time.monotonic() - self._told < _PAUSE_SECONDS:
+        now = time.monotonic()
+        if self._scheduler.workers:
+            self._told = now
             return
-        self._told = time.monotonic()
+        if now - self._told < _PAUSE_SECONDS:
+            return
+        self._told = now
         waiting = Counter(job.reason if job.state == "PENDING" else job.state.lower() for job in self._jobs.values())
         jobs = " and ".join(f"{counted(number, 'job')} in Slurm ({why})" for why, number in waiting.items())
         line = f"No worker yet: {jobs or 'no job is submitted'}."
@@ -266,15 +270,18 @@ class JobKeeper:
     async def _states(self) -> dict[str, tuple[str, str, str]] | None:
         """Return state, reason for it, and nodes of the user's jobs by number; None if Slurm does not say."""
         command = ("squeue", "--noheader", "--states=all", f"--user={os.getuid()}", "--format=%i|%T|%r|%N")
-        asked = await asyncio.create_subprocess_exec(
-            *command, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
-        )
-        out, err = (text.decode(errors="replace") for text in await asked.communicate())
-        problem = err.strip() if asked.returncode else ""
+        try:
+            asked = await asyncio.create_subprocess_exec(
+                *command, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+            )
+            out, err = (text.decode(errors="replace") for text in await asked.communicate())
+            problem = (err.strip() or f"squeue ended with {asked.returncode}") if asked.returncode else ""
+        except OSError as error:  # No process can be started just now.
+            problem = str(error)
         if problem and problem != self._problem:
             logger.warning("Slurm does not say what becomes of the jobs: %s", problem)
         self._problem = problem
-        if asked.returncode:
+        if problem:
             return None
         rows = [line.split("|", 3) for line in out.splitlines() if line.count("|") >= 3]
         return {number: (state, reason, where) for number, state, reason, where in rows}
