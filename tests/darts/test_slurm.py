@@ -1,10 +1,12 @@
 """A real Slurm: arrays of shards, and workers in jobs that are killed, end in time, or take too much memory."""
 
+import logging
 import os
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -185,3 +187,25 @@ def test_refused_jobs_are_a_sentence_and_those_that_wait_are_told_of(slurm: Slur
         assert done.stderr.endswith(f"Correct {option}.\n"), done.stderr
         assert done.stderr.count("\n") == 1
     assert not list(tmp_path.glob("scheduler.json*"))
+
+
+def test_a_run_says_why_slurm_lets_its_workers_wait(
+    slurm: Slurm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    from darts.run.cluster import coordinator
+
+    monkeypatch.setattr(coordinator, "TELL_SECONDS", 1.0)
+    caplog.set_level(logging.INFO, "darts")
+    folder, output = _images(tmp_path, 2, 0), tmp_path / "out"
+    told = "No worker yet: 1 job in Slurm (JobHeldUser)."
+
+    def release() -> None:
+        cluster.wait_until(lambda: told in caplog.text, 120)
+        slurm.call("scontrol", "release", *slurm.jobs("PENDING"))
+
+    with _workers(slurm, tmp_path, jobs=1, gpus=0, directive="--hold") as file, ThreadPoolExecutor(1) as pool:
+        released = pool.submit(release)
+        records = _run(folder, output, file)
+        released.result()
+    assert exit_code(records) == 0
+    assert told in (tmp_path / "window").read_text()
