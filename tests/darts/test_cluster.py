@@ -1,5 +1,6 @@
 """What belongs to a cluster and needs none: options, the file of a scheduler, times and amounts."""
 
+import asyncio
 import contextlib
 import importlib.util
 import json
@@ -14,8 +15,16 @@ from darts.errors import ConfigurationError, IgnoredOptionWarning, SchedulerGone
 from darts.pipelines.sequential_v2 import PlanetPipeline, Sentinel2Pipeline
 from darts.run import plan
 from darts.run.cluster import connection
-from darts.run.cluster.connection import SchedulerPlace, find_scheduler, make_certificate, write_scheduler_file
-from darts.run.cluster.launch import lifetime, parse_duration
+from darts.run.cluster.connection import (
+    SchedulerPlace,
+    find_scheduler,
+    make_certificate,
+    make_security,
+    refuse_taken,
+    write_scheduler_file,
+)
+from darts.run.cluster.durations import lifetime, parse_duration
+from darts.run.cluster.launch import published
 from support import standin
 from support.cluster import pipeline
 
@@ -32,7 +41,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({}, "nothing says which cluster"),
+        ({}, r"nothing says which cluster.*--scheduler-file.*--scheduler-address.*--workers"),
         ({"workers": 2, "scheduler_address": "tcp://a:1"}, "scheduler_address and workers says which"),
     ],
 )
@@ -109,6 +118,54 @@ def test_a_file_of_dask_itself_is_read(tmp_path: Path) -> None:
     path.write_text(json.dumps({"type": "Scheduler", "address": "tcp://127.0.0.1:8786", "workers": {}}))
     place = find_scheduler(path, None)
     assert (place.address, place.security()) == ("tcp://127.0.0.1:8786", None)
+
+
+def test_the_file_of_a_scheduler_that_answers_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection, "ANSWER_SECONDS", 1.0)
+    path = tmp_path / "scheduler.json"
+
+    async def go() -> None:
+        from distributed import Scheduler
+
+        await refuse_taken(path)  # There is none.
+        files = make_certificate(path)
+        async with Scheduler(
+            host="127.0.0.1", protocol="tls", security=make_security(*files), dashboard_address="127.0.0.1:0"
+        ) as scheduler:
+            with published(path, SchedulerPlace(scheduler.address, *files), scheduler.identity(0)):
+                own = path.read_bytes()
+                with pytest.raises(ConfigurationError, match=r"answers at tls://127\.0\.0\.1:\d+ of .*scheduler\.json"):
+                    await refuse_taken(path)
+                assert path.read_bytes() == own
+            assert not list(tmp_path.iterdir())
+            make_certificate(path)
+            path.write_bytes(own)
+        monkeypatch.setattr(connection, "ANSWER_SECONDS", 0.1)
+        await refuse_taken(path)  # It was left over, and may be replaced.
+
+    asyncio.run(go())
+
+
+def test_what_another_scheduler_wrote_stays(tmp_path: Path) -> None:
+    path = tmp_path / "scheduler.json"
+    with published(path, SchedulerPlace("tcp://127.0.0.1:1"), {}):
+        write_scheduler_file(path, SchedulerPlace("tcp://127.0.0.1:2"), {})
+    assert find_scheduler(path, None).address == "tcp://127.0.0.1:2"
+
+
+def test_a_file_of_something_else_is_not_written_over(tmp_path: Path) -> None:
+    (tmp_path / "run.toml").write_text("[darts]\n")
+    with pytest.raises(ConfigurationError, match=r"run\.toml is no file of a scheduler, and is left as it is"):
+        asyncio.run(refuse_taken(tmp_path / "run.toml"))
+
+
+def test_a_scheduler_that_does_not_answer_is_named_with_its_file(tmp_path: Path) -> None:
+    place = SchedulerPlace("tls://10.0.0.1:8786", file=tmp_path / "scheduler.json")
+    error = RuntimeError("Nanny failed to start.")
+    error.__cause__ = OSError("Connection refused")
+    said = place.silence(error)
+    assert "tls://10.0.0.1:8786 does not answer (Connection refused)" in said
+    assert "scheduler.json may be left over from one that was killed" in said
 
 
 @pytest.mark.parametrize("text", ["", "soon", "4x", "1:2:3:4", "0", "-4h"])

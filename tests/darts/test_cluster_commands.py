@@ -11,6 +11,7 @@ import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 import psutil
 import pytest
@@ -25,9 +26,9 @@ pytestmark = pytest.mark.slow
 
 
 @contextmanager
-def _process(*words: object) -> Iterator["subprocess.Popen[bytes]"]:
+def _process(*words: object, stderr: IO[str] | None = None) -> Iterator["subprocess.Popen[bytes]"]:
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
-    with subprocess.Popen([sys.executable, *map(str, words)], env=environment) as process:
+    with subprocess.Popen([sys.executable, *map(str, words)], env=environment, stderr=stderr) as process:
         try:
             yield process
         finally:
@@ -38,8 +39,8 @@ def _process(*words: object) -> Iterator["subprocess.Popen[bytes]"]:
                     child.kill()
 
 
-def _darts(*words: object) -> "contextmanager[subprocess.Popen[bytes]]":
-    return _process("-c", "from darts.cli import run_command; run_command()", *words)
+def _darts(*words: object, stderr: IO[str] | None = None) -> "contextmanager[subprocess.Popen[bytes]]":
+    return _process("-c", "from darts.cli import run_command; run_command()", *words, stderr=stderr)
 
 
 @pytest.fixture(scope="module")
@@ -110,6 +111,36 @@ def test_the_local_cluster_is_found_by_its_file_and_ends_on_a_signal(area: Path,
         assert process.wait(60) == 0
     assert not file.exists()
     assert soak.describe(serial) == soak.describe(tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("strike", "told"),
+    [
+        (signal.SIGTERM, "The scheduler was ended."),
+        (signal.SIGKILL, "to the scheduler is lost|does not answer any more"),
+    ],
+    ids=["ended", "killed"],
+)
+def test_a_run_says_in_a_sentence_that_its_scheduler_is_gone(
+    area: Path, tmp_path: Path, strike: signal.Signals, told: str
+) -> None:
+    file, output, log = tmp_path / "scheduler.json", tmp_path / "out", tmp_path / "log"
+    words = ("--config-file", area / "run.toml", "--output-data-dir", output, "--executor", "dask")
+    words = ("inference", "planet-sequential", *words, "--scheduler-file", file)
+    with _darts("cluster", "local", "--workers", 1, "--scheduler-file", file) as process:
+        cluster.wait_until(file.exists)
+        children = psutil.Process(process.pid).children(recursive=True)
+        with log.open("w") as written, _darts(*words, stderr=written) as running:
+            cluster.wait_until(lambda: any(output.glob("*/manifest.json")))
+            process.send_signal(strike)
+            assert running.wait(60) == 75
+        for child in children:
+            if child.is_running():
+                child.kill()
+    said = log.read_text()
+    (stops,) = re.findall("The run stops: (.*)", said)
+    assert re.search(rf"({told}).*Start the scheduler again .*: finished tiles are skipped", stops), said
+    assert not [word for word in ("Traceback", "No worker is left", "distributed.") if word in said], said
 
 
 def _listens_beyond_loopback(pid: int) -> list[str]:

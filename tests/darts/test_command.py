@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from darts.cli import run_command
+from darts.cli.tables import print_table
 from darts.pipelines.options import options_of
 from darts.pipelines.sequential_v2 import PlanetPipeline, Sentinel2Pipeline
 from support import standin
@@ -78,6 +79,12 @@ def test_env_info_names_versions_and_what_a_gpu_lacks(darts, monkeypatch: pytest
     assert np.__version__ in output
     assert "GPU for networks" in output
     assert re.search(rf"CPU cores +1 usable of {os.cpu_count()}\b", output)
+    named = [line.split("  ")[0].strip() for line in output.splitlines()]
+    assert len(set(named)) == len(named)
+    assert {"darts-training", "darts-evaluation", "darts-dataset", "dask", "distributed", "dask-jobqueue"} <= set(named)
+    assert [line for line in output.splitlines() if line != line.rstrip()] == []
+    gpu = next(line for line in output.splitlines() if line.startswith(" GPU for features and objects"))
+    assert "cupy is not installed" not in gpu or '(pip install "darts-nextgen[cuda12]", or [cuda13])' in gpu
     assert re.search(r"memory +0\.0 GiB usable of [1-9]", output)
 
 
@@ -317,3 +324,10 @@ def test_absurd_sizes_are_refused(darts, scenes: Path, option: str, value: int) 
 def test_a_device_file_is_no_model(darts, scenes: Path) -> None:
     result = darts("inference", "planet-sequential", "--scenes-dir", str(scenes), "--model-files", "/dev/null")
     assert_usage_error(result, "/dev/null is neither a file nor a folder, so no model")
+
+
+def test_tables_print_brackets_as_they_are_and_break_no_line(capsys: pytest.CaptureFixture[str]) -> None:
+    print_table([("results[1]", "[red]a" + 300 * "b"), ("c", 5)], "what", "value")
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split() for line in lines] == [["what", "value"], ["results[1]", "[red]a" + 300 * "b"], ["c", "5"]]
+    assert [line.rstrip() for line in lines] == lines

@@ -334,6 +334,19 @@ def test_status_is_printed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caps
     ]
 
 
+def test_status_says_that_a_run_waits_for_workers(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with folder_lock(tmp_path) as tell:
+        tell("r")
+        _write_journal(tmp_path, "r", [], planned={"total": 8}, executor="dask")
+        show_status(tmp_path, None)
+        first, *_, last = capsys.readouterr().out.splitlines()
+        assert first == "run:      r on node, process 7: running, and waits for workers of its cluster"
+        assert last == "last end: none yet"
+        (tmp_path / "r.worker-node-8.log").touch()
+        show_status(tmp_path, None)
+        assert capsys.readouterr().out.startswith("run:      r on node, process 7: running\n")
+
+
 def test_records_copied_to_another_disk_stay_folded(tmp_path: Path) -> None:
     (tmp_path / "one").mkdir()
     records = RunRecords(tmp_path / "one", planned={"total": 0})

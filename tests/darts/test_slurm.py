@@ -1,10 +1,12 @@
 """A real Slurm: arrays of shards, and workers in jobs that are killed, end in time, or take too much memory."""
 
+import logging
 import os
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -18,6 +20,8 @@ from support.slurm import Slurm, running_slurm
 
 pytestmark = pytest.mark.slow
 
+_FAULTS = ("Traceback", "ERROR", "WARNING - Worker", "died", "handshake")
+_SERVE = [sys.executable, "-c", "from darts.cli import run_command; run_command()", "cluster", "slurm"]
 _SHARD = """#!{python}
 import os, sys
 from pathlib import Path
@@ -44,17 +48,22 @@ def _workers(slurm: Slurm, folder: Path, **options: object) -> Iterator[Path]:
     values = {"jobs": 2, "gpus": 1, "cpus": 1, "mem": "2G", "host": "127.0.0.1", "log-dir": folder / "logs"}
     values |= {"scheduler-file": file} | options
     words = [word for name, value in values.items() for word in (f"--{name}", str(value))]
-    command = [sys.executable, "-c", "from darts.cli import run_command; run_command()", "cluster", "slurm", *words]
-    with subprocess.Popen(command, env=slurm.environment, cwd=folder) as process:
+    with (folder / "window").open("w") as window:
+        process = subprocess.Popen(
+            [*_SERVE, *words], env=slurm.environment, cwd=folder, stdout=window, stderr=subprocess.STDOUT
+        )
         try:
             cluster.wait_until(file.exists)
             yield file
         finally:
             process.terminate()
-            process.wait(60)
-    cluster.wait_until(lambda: not slurm.jobs())
+            process.wait(90)
+    assert not slurm.jobs("PENDING,RUNNING")
     assert not file.exists()
     assert not list(folder.glob("*.pem"))
+    said = (folder / "window").read_text()
+    assert "Traceback" not in said, said
+    assert process.returncode == 0
 
 
 def _images(folder: Path, count: int, seconds: float) -> Path:
@@ -132,6 +141,15 @@ def test_jobs_end_between_tiles_by_their_walltime_and_others_follow(slurm: Slurm
     assert exit_code(records) == 0
     cluster.check_done(folder, output, {})
     assert {tile.attempt for tile in records.tiles} == {1}
+    said = (tmp_path / "window").read_text()
+    for number in (1, 2):
+        assert f"{number} of 2." in said
+    assert said.count("is running on") == said.count("is submitted") > 2
+    assert said.count("another follows") == said.count("is submitted") - 2
+    outputs = list((tmp_path / "logs").iterdir())
+    assert len(outputs) > 2
+    for path in outputs:
+        assert not [word for word in _FAULTS if word in path.read_text()], path.read_text()
     logs = list(output.glob("*.worker-*.log"))
     assert len(logs) > 2
     begun = [line for log in logs for line in log.read_text().splitlines() if line.endswith(": Segmenting.")]
@@ -154,3 +172,40 @@ def test_the_file_of_the_scheduler_is_closed(slurm: Slurm, tmp_path: Path) -> No
         assert len(files) == 3
         assert {path.stat().st_mode & 0o777 for path in files} == {0o600}
         assert '"tls://' in file.read_text()
+
+
+def test_refused_jobs_are_a_sentence_and_those_that_wait_are_told_of(slurm: Slurm, tmp_path: Path) -> None:
+    words = ["--jobs", "1", "--gpus", "0", "--host", "127.0.0.1", "--mem", "1G"]
+    refused = {"--partition": "gpu", "--mem": "900G"}
+    for option, value in refused.items():
+        command = [*_SERVE, *words, option, value]
+        done = subprocess.run(
+            command, env=slurm.environment, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=60
+        )
+        assert done.returncode == 2, done.stderr
+        assert done.stderr.startswith("Error: Slurm refuses the jobs: "), done.stderr
+        assert done.stderr.endswith(f"Correct {option}.\n"), done.stderr
+        assert done.stderr.count("\n") == 1
+    assert not list(tmp_path.glob("scheduler.json*"))
+
+
+def test_a_run_says_why_slurm_lets_its_workers_wait(
+    slurm: Slurm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    from darts.run.cluster import coordinator
+
+    monkeypatch.setattr(coordinator, "TELL_SECONDS", 1.0)
+    caplog.set_level(logging.INFO, "darts")
+    folder, output = _images(tmp_path, 2, 0), tmp_path / "out"
+    told = "No worker yet: 1 job in Slurm (JobHeldUser)."
+
+    def release() -> None:
+        cluster.wait_until(lambda: told in caplog.text, 120)
+        slurm.call("scontrol", "release", *slurm.jobs("PENDING"))
+
+    with _workers(slurm, tmp_path, jobs=1, gpus=0, directive="--hold") as file, ThreadPoolExecutor(1) as pool:
+        released = pool.submit(release)
+        records = _run(folder, output, file)
+        released.result()
+    assert exit_code(records) == 0
+    assert told in (tmp_path / "window").read_text()

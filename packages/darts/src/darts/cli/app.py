@@ -353,9 +353,11 @@ def run_command() -> None:
         app()
     except Exception as error:
         # Imported only now, since it brings numpy, and `darts --help` should not wait for that.
+        from darts.errors import SchedulerGoneError
         from darts_utils import DartsError
 
         if not isinstance(error, DartsError):
             raise
         typer.echo(f"Error: {error}", err=True)
-        sys.exit(2)
+        # As a run's: where a scheduler is gone, trying later is right.
+        sys.exit(75 if isinstance(error, SchedulerGoneError) else 2)

@@ -7,7 +7,9 @@ import typer
 from darts.cli.logs import start_logging
 from darts.run.checks import check_cluster_is_installed
 from darts.run.cluster.connection import SchedulerPlace, find_scheduler
-from darts.run.cluster.launch import SlurmJobs, lifetime, parse_duration, serve_local, serve_slurm, serve_worker
+from darts.run.cluster.durations import lifetime, parse_duration
+from darts.run.cluster.launch import serve_local, serve_worker
+from darts.run.cluster.slurm import SlurmJobs, serve_slurm
 
 
 def run_local(workers: int, scheduler_file: Path, host: str | None) -> None:

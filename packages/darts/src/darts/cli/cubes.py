@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import typer
 from rich.console import Console
-from rich.table import Table
 
+from darts.cli.tables import print_table
 from darts.errors import ConfigurationError
 from darts.run.checks import import_hint
 from darts_utils import DefaultPaths, original_cube
@@ -32,13 +32,7 @@ def show_cube(path: str, geojson: Path | None = None) -> None:
         info = inspect_cube(path)
     except ForeignCubeError as error:
         raise ConfigurationError(f"{error} {import_hint(path)}") from error
-    table = Table(show_header=False, box=None)
-    table.add_column(no_wrap=True)
-    table.add_column(overflow="fold")
-    for what, value in _describe(info).items():
-        table.add_row(what, value)
-    console = Console()
-    (console if console.is_terminal else Console(width=160)).print(table)
+    print_table(_describe(info).items())
     area = json.dumps(info.area)
     if geojson is None:
         typer.echo(area)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import typer
 
+from darts.cli.tables import print_table
 from darts_dataset import LeftOutWarning, build, check, info
 
 
@@ -72,17 +73,14 @@ def show_info(folder: Path) -> None:
     Args:
         folder: The dataset.
     """
-    from rich.console import Console
-    from rich.table import Table
-
     found = info(folder)
     typer.echo(
         f"{found['scenes']} scenes, {found['looks']} looks, {found['detections']} detections, "
         f"{found['objects']} objects by year"
         + (f" in the months {', '.join(map(str, found['season']))}" if found["season"] else "")
     )
-    table = Table("year", "objects", "km²", "km² seen", "same", "merged", "split", "new", "gone", box=None)
-    for year, each in found["years"].items():
-        links = [str(number) for number in each["links"].values()]
-        table.add_row(year, str(each["objects"]), f"{each['area_km2']:.3f}", f"{each['seen_km2']:.1f}", *links)
-    Console().print(table)
+    rows = [
+        (year, each["objects"], f"{each['area_km2']:.3f}", f"{each['seen_km2']:.1f}", *each["links"].values())
+        for year, each in found["years"].items()
+    ]
+    print_table(rows, "year", "objects", "km²", "km² seen", "same", "merged", "split", "new", "gone")

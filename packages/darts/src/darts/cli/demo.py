@@ -6,9 +6,9 @@ from time import perf_counter
 from typing import TYPE_CHECKING
 
 from rich.console import Console
-from rich.table import Table
 
 from darts.cli.logs import start_logging
+from darts.cli.tables import print_table
 from darts.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ def run_demo(output_dir: Path, *, seed: int, size: int, device: str | None, verb
     _show(console, records, _compare(area, results), perf_counter() - start)
     places = {"results": results, "picture": picture, "true outlines": area.truth_file, "report": report}
     for what, where in places.items():
-        console.print(f"{what}: {where}", soft_wrap=True, highlight=False)
+        console.print(f"{what}: {where}", soft_wrap=True, highlight=False, markup=False)
 
 
 def _sample_area(folder: Path, seed: int, size: int, console: Console) -> "SampleArea":
@@ -104,11 +104,8 @@ def _compare(area: "SampleArea", results: Path) -> "Evaluation":
 
 
 def _show(console: Console, records: "RunRecords", comparison: "Evaluation", seconds: float) -> None:
-    times = Table("stage", "seconds", box=None)
-    for stage, value in records.seconds().items():
-        times.add_row(stage, f"{value:6.1f}")
-    times.add_row("everything, with the sample and the comparison", f"{seconds:6.1f}")
-    console.print(times)
+    times = records.seconds() | {"everything, with the sample and the comparison": seconds}
+    print_table(((stage, f"{value:6.1f}") for stage, value in times.items()), "stage", "seconds")
     pixels, objects = comparison.figures["pixels"], comparison.figures["objects"]
     labels, mapped, recall = (objects[name].value for name in ("labels", "mapped", "recall@0.5"))
     found = round(recall * labels) if labels else 0

@@ -7,11 +7,11 @@ import warnings
 from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
 
-from rich.console import Console
-from rich.table import Table
+import typer
 
+from darts.cli.tables import print_table
 from darts.run.checks import cube_note
-from darts.run.fingerprint import package_versions
+from darts.run.fingerprint import STAGE_PACKAGES
 from darts_segmentation.device import try_torch
 from darts_utils import (
     DefaultPaths,
@@ -24,7 +24,26 @@ from darts_utils import (
     usable_cpus,
 )
 
-_LIBRARIES = ("torch", "segmentation-models-pytorch", "xarray", "rasterio", "geopandas", "icechunk", "zarr", "numpy")
+_PACKAGES = (
+    "darts-nextgen",
+    *STAGE_PACKAGES,
+    "darts-evaluation",
+    "darts-training",
+    "darts-dataset",
+    "torch",
+    "segmentation-models-pytorch",
+    "openvino",
+    "xarray",
+    "rasterio",
+    "pyproj",
+    "geopandas",
+    "icechunk",
+    "zarr",
+    "numpy",
+    "dask",
+    "distributed",
+    "dask-jobqueue",
+)
 
 
 def show_paths() -> None:
@@ -33,15 +52,12 @@ def show_paths() -> None:
     with warnings.catch_warnings(record=True) as moved:
         warnings.simplefilter("always", MovedFolderWarning)
         rows = _folders(defaults)
-    table = Table("what", "where", "there", box=None)
-    for what, where in rows.items():
-        table.add_row(what, str(where), "yes" if os.path.exists(str(where)) else "no")  # noqa: PTH110
-    console = _console()
-    console.print(table)
+    there = ((what, where, "yes" if os.path.exists(str(where)) else "no") for what, where in rows.items())  # noqa: PTH110
+    print_table(there, "what", "where", "there")
     cubes = [defaults.find_arcticdem(2), defaults.find_arcticdem(10), defaults.find_tctrend(2019)]
     notes = [str(warning.message) for warning in moved] + [cube_note(cube.path) for cube in cubes if cube.original]
     for note in notes:
-        console.print(note, markup=False, highlight=False, soft_wrap=True)
+        typer.echo(note)
 
 
 def _folders(defaults: DefaultPaths) -> dict[str, object]:
@@ -72,22 +88,18 @@ def _folders(defaults: DefaultPaths) -> dict[str, object]:
 
 def show_environment() -> None:
     """Print versions, processor, memory, and whether a GPU can be used."""
-    table = Table("what", "value", box=None)
-    table.add_row("Python", f"{platform.python_version()} on {platform.platform()}")
-    for name, found in package_versions().items():
-        table.add_row(name, found)
-    for name in _LIBRARIES:
-        table.add_row(name, _version(name))
+    rows = {"Python": f"{platform.python_version()} on {platform.platform()}"}
+    rows |= {name: _version(name) for name in _PACKAGES}
     if importlib.util.find_spec("rasterio"):
         from rasterio import __gdal_version__
 
-        table.add_row("GDAL (in rasterio)", __gdal_version__)
-    table.add_row("CPU cores", f"{usable_cpus()} usable of {os.cpu_count()}")  # noqa: TID251
+        rows["GDAL (in rasterio)"] = __gdal_version__
+    rows["CPU cores"] = f"{usable_cpus()} usable of {os.cpu_count()}"  # noqa: TID251
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    table.add_row("memory", f"{available_memory() / 2**30:.1f} GiB usable of {memory / 2**30:.1f} GiB")
-    table.add_row("GPU for networks", _gpu(try_torch))
-    table.add_row("GPU for features and objects", _gpu(try_cupy('pip install "darts-nextgen[cuda12]", or [cuda13]')))
-    _console().print(table)
+    rows["memory"] = f"{available_memory() / 2**30:.1f} GiB usable of {memory / 2**30:.1f} GiB"
+    rows["GPU for networks"] = _gpu(try_torch)
+    rows["GPU for features and objects"] = _gpu(try_cupy('pip install "darts-nextgen[cuda12]", or [cuda13]'))
+    print_table(rows.items(), "what", "value")
 
 
 def _gpu(trial: Callable[[Device], str]) -> str:
@@ -109,9 +121,3 @@ def _version(name: str) -> str:
         return version(name)
     except PackageNotFoundError:
         return "not installed"
-
-
-def _console() -> Console:
-    """Return a console that breaks no path where the output is no terminal."""
-    console = Console()
-    return console if console.is_terminal else Console(width=200)

@@ -178,7 +178,7 @@ def cluster_slurm(
 ) -> None:
     """Serve a scheduler here and workers in jobs of Slurm until Ctrl-C; a job that ends is followed by another."""
     from darts.cli.cluster import run_slurm
-    from darts.run.cluster.launch import SlurmJobs
+    from darts.run.cluster.slurm import SlurmJobs
 
     made = SlurmJobs(jobs, gpus, cpus, mem, partition, account, walltime, tuple(directive or ()), log_dir)
     run_slurm(made, scheduler_file, host)

@@ -64,7 +64,7 @@ def show_timings(output: Path, picture: Path | None, run: str | None) -> None:
         run: Name of the run; default the last one that computed something.
     """
     written = draw_timings(output, picture or Path("timings.png"), run)
-    Console().print(f"picture: {written}", soft_wrap=True, highlight=False)
+    Console().print(f"picture: {written}", soft_wrap=True, highlight=False, markup=False)
 
 
 def _state(run: PastRun) -> str:
@@ -78,6 +78,8 @@ def _lines(status: RunStatus, *, killed: bool = False) -> list[str]:
     if status.state == "ended" and left_over > 0:
         how = "the same command goes on" if not status.shards else "run the shards below that are not done"
         state = f"{'was killed' if killed else 'ended early'} with {left_over} to go; {how}"
+    if status.waits:
+        state = "running, and waits for workers of its cluster"
     where = f" on {status.host}, process {status.pid}" if status.host else ""
     where += " and the other shards of its run" if status.shards else ""
     total = "an unknown number of" if status.planned is None else str(status.planned)
@@ -92,6 +94,8 @@ def _lines(status: RunStatus, *, killed: bool = False) -> list[str]:
         lines.append(f"left:     {left}")
     if status.quiet is not None:
         lines.append(f"last end: {_duration(status.quiet)} ago")
+    elif not status.done:
+        lines.append("last end: none yet")
     if status.shards:
         lines.append("shards:   " + "; ".join(f"{what} {ranges(numbers)}" for what, numbers in status.shards.items()))
     return lines + [f"failed:   {tile}: {error}" for tile, error in status.failures]

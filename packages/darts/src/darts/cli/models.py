@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import typer
-from rich.console import Console
-from rich.table import Table
 
+from darts.cli.tables import print_table
 from darts.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -47,13 +46,7 @@ def show_model(file: Path) -> None:
         "calibration": "" if card.calibration is None else f"temperature {card.calibration.parameter:.3g}",
         "metrics": ", ".join(f"{key} {value:.3g}" for key, value in card.metrics.items()),
     }
-    table = Table(show_header=False, box=None)
-    table.add_column(no_wrap=True)
-    table.add_column(overflow="fold")
-    for what, value in rows.items():
-        if value:
-            table.add_row(what, value)
-    Console().print(table)
+    print_table((what, value) for what, value in rows.items() if value)
 
 
 def convert(file: Path, out: Path, target: str | None) -> None:

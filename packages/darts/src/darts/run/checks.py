@@ -149,8 +149,8 @@ def check_executor(pipeline: Pipeline) -> None:
     if len(given) != 1:
         found = " and ".join(given) or "nothing"
         raise ConfigurationError(
-            f"executor is 'dask', and {found} says which cluster; expected one of scheduler_file, scheduler_address, "
-            "workers, which is one on this machine."
+            f"executor is 'dask', and {found} says which cluster; expected one of scheduler_file (--scheduler-file), "
+            "scheduler_address (--scheduler-address), and workers (--workers), which is one on this machine."
         )
 
 

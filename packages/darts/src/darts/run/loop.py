@@ -156,7 +156,7 @@ def _planned(planner: Planner) -> Iterator[tuple[Plan, RunRecords]]:
             fold_ended(output)
         planned = planner.plan()
         with checks.writing_into(output, "Records"):
-            about = {"threads": planner.pipeline.threads or usable_cpus()}
+            about = {"threads": planner.pipeline.threads or usable_cpus(), "executor": planner.pipeline.executor}
             records = RunRecords(output, planned=planned.counts, shards=shards, about=about)
         name_holder(records.name)
         yield planned, records
@@ -270,7 +270,8 @@ class TileRun:
         try:
             yield
         except SchedulerGoneError as error:
-            logger.error("The run stops: %s Start it again, and it goes on.", error)  # noqa: TRY400 - no bug of ours
+            what = "Start the scheduler again (darts cluster ...), then this same command: finished tiles are skipped."
+            logger.error("The run stops: %s %s", error, what)  # noqa: TRY400 - no bug of ours
             self.records.scheduler_gone = True
             self.cancel.cancel()
 

@@ -33,7 +33,8 @@ class RunStatus:
         rate: Tiles per hour that were taken through the stages lately; None before the first.
         time_left: What the rest will take at this rate; None where the run has ended or that is not known.
         failures: Name and error of the last tiles that failed and were not done since, at most ten, the latest last.
-        quiet: Time since the last tile ended, or since the start; None where that is not known.
+        quiet: Time since the last tile ended; None before the first, or where that is not known.
+        waits: Whether it goes on, and no worker of its cluster has come yet.
         shards: Numbers of the shards by what is known of them: "done", "running", "unknown", "to run again", which
             ended before all of their tiles were done or had other ones, or "missing", which have tiles and never ran;
             empty where the status is that of one run.
@@ -50,6 +51,7 @@ class RunStatus:
     time_left: timedelta | None
     failures: list[tuple[str, str]]
     quiet: timedelta | None
+    waits: bool = False
     shards: Mapping[str, Sequence[int]] = field(default_factory=dict)
 
     @property
@@ -94,7 +96,9 @@ def run_status(output: Path, run: str | None = None) -> RunStatus:
 def _status(output: Path, name: str, journal: Path, now: datetime) -> RunStatus:
     header = read_header(journal)
     state = find_state(output, name, ShardFacts.of_header(header))
-    return _conclude(name, state, header, _Seen(read_entries(journal)), now)
+    status = _conclude(name, state, header, _Seen(read_entries(journal)), now)
+    waits = header.get("executor") == "dask" and not any(output.glob(f"{name}.worker-*.log"))
+    return replace(status, waits=waits and state == "running")
 
 
 def _latest_shards(found: Mapping[str, Path], like: ShardFacts) -> dict[int, tuple[ShardFacts, str]]:
@@ -137,6 +141,7 @@ def _together(name: str, parts: Mapping[ShardFacts, RunStatus]) -> RunStatus:
         time_left=None if None in left or not left else max(time for time in left if time is not None),
         failures=[failure for part in parts.values() for failure in part.failures][-_FAILURES:],
         quiet=min((part.quiet for part in parts.values() if part.quiet is not None), default=None),
+        waits=False,
         shards=shards | ({"missing": missing} if missing else {}),
     )
 
@@ -171,7 +176,6 @@ def _conclude(name: str, state: State, header: Mapping[str, Any], seen: _Seen, n
     plan = planned if isinstance(planned, dict) else {}
     rate = _rate(seen.ends, start, None if state == "ended" else now)
     left = _left(plan, counts)
-    last = seen.last or start
     return RunStatus(
         name=name,
         state=state,
@@ -183,7 +187,7 @@ def _conclude(name: str, state: State, header: Mapping[str, Any], seen: _Seen, n
         rate=rate,
         time_left=None if left is None or not rate or state == "ended" else timedelta(hours=left / rate),
         failures=seen.failures,
-        quiet=None if last is None else max(now - last, timedelta(0)),
+        quiet=None if seen.last is None else max(now - seen.last, timedelta(0)),
     )
 
 

@@ -1,10 +1,11 @@
 """How coordinator and workers find a scheduler and trust it: its file, which names a key and a certificate."""
 
+import asyncio
 import json
 import logging
 import os
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,8 @@ logger = logging.getLogger(__name__)
 
 FILE_SECONDS = 60.0
 """How long the file of a scheduler may take to appear."""
+ANSWER_SECONDS = 5.0
+"""A scheduler that has not answered for so long is taken for dead before its file is replaced."""
 
 _POLL_SECONDS = 0.2
 _LOOPBACK = ("127.", "[::1]", "localhost")
@@ -32,11 +35,13 @@ class SchedulerPlace:
         address: Its address, such as ``tls://10.0.0.1:8786``.
         certificate: File of the certificate that both sides show and trust; None without TLS.
         key: File of its private key.
+        file: The file that says so; None where an option gave the address.
     """
 
     address: str
     certificate: Path | None = None
     key: Path | None = None
+    file: Path | None = field(default=None, compare=False)
 
     @property
     def is_closed(self) -> bool:
@@ -44,11 +49,23 @@ class SchedulerPlace:
         host = self.address.partition("://")[2]
         return self.address.startswith("tls://") or host.startswith(_LOOPBACK) or self.address.startswith("inproc://")
 
+    def silence(self, error: BaseException) -> str:
+        """Say that it does not answer, in a sentence."""
+        left = "" if self.file is None else f" {self.file} may be left over from one that was killed."
+        return f"The scheduler at {self.address} does not answer ({first_cause(error)}).{left}"
+
     def security(self) -> "Security | None":
         """Return what connects to it; None where Dask's own configuration shall say."""
         if self.certificate is None or self.key is None:
             return None
         return make_security(self.certificate, self.key)
+
+
+def first_cause(error: BaseException) -> str:
+    """Say what an error of Dask comes from, in its own words."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return str(error) or type(error).__name__
 
 
 def make_security(certificate: Path, key: Path) -> "Security":
@@ -135,7 +152,37 @@ def find_scheduler(scheduler_file: Path | None, address: str | None, seconds: fl
         raise ConfigurationError(f"{scheduler_file} names no address of a scheduler; correct --scheduler-file.")
     tls = content.get(_TLS)
     files = {name: Path(str(path)) for name, path in tls.items()} if isinstance(tls, dict) else {}
-    return SchedulerPlace(found, files.get("certificate"), files.get("key"))
+    return SchedulerPlace(found, files.get("certificate"), files.get("key"), scheduler_file)
+
+
+async def refuse_taken(scheduler_file: Path) -> None:
+    """Leave the file of a scheduler that answers alone; one that is left over may be replaced.
+
+    Raises:
+        ConfigurationError: If a scheduler answers where the file says, or the file is none of a scheduler.
+    """
+    from distributed import rpc
+
+    if not scheduler_file.exists():
+        return
+    try:
+        place = find_scheduler(scheduler_file, None, 0)
+    except ConfigurationError as error:
+        raise ConfigurationError(
+            f"{scheduler_file} is no file of a scheduler, and is left as it is; name another --scheduler-file."
+        ) from error
+    try:
+        security = place.security()
+        arguments = None if security is None else security.get_connection_args("client")
+        async with rpc(place.address, connection_args=arguments) as scheduler:
+            await asyncio.wait_for(scheduler.identity(n_workers=0), ANSWER_SECONDS)
+    except Exception as error:  # Whatever is there now is no scheduler of this file.
+        logger.info("%s is replaced: the scheduler at %s does not answer.", scheduler_file, place.address)
+        logger.debug("It does not answer.", exc_info=error)
+        return
+    raise ConfigurationError(
+        f"A scheduler answers at {place.address} of {scheduler_file} already. End it, or name another --scheduler-file."
+    )
 
 
 def _wait_for(path: Path, seconds: float) -> dict[str, Any]:

@@ -28,6 +28,8 @@ from darts.run.cluster.plugin import (
     stop_worker,
 )
 from darts.run.cluster.remote import (
+    END,
+    NEWS,
     RemoteRun,
     WorkerFacts,
     describe_code,
@@ -45,6 +47,8 @@ GONE_SECONDS = 15.0
 """A scheduler that does not answer for so long is gone."""
 REFUSED_SECONDS = 10.0
 """How long other workers may take to come where all that are there were refused."""
+TELL_SECONDS = 60.0
+"""How often it is said what a run without workers waits for."""
 _POLL_SECONDS = 0.25
 _WRITING_SECONDS = 120.0
 """How long a worker may take to write a tile when the run is ended by a signal."""
@@ -77,6 +81,9 @@ class Coordinator:
         self._problem: Exception | None = None
         self._deciding = asyncio.Lock()
         self._first: WorkerFacts | None = None
+        self._news = "Still waiting for workers of the cluster."
+        self._told = time.monotonic()
+        client.subscribe_topic(NEWS, self._hear)
         self._background = {asyncio.create_task(self._watch())}
 
     async def first_worker(self, cancel: CancellationToken) -> WorkerFacts | None:
@@ -127,7 +134,10 @@ class Coordinator:
             if cancel.requested:
                 await self._drop(give, cancel)
                 return
-            self._hand_out(tasks)
+            if self._news != END:
+                self._hand_out(tasks)
+            elif not self._under_way:
+                raise SchedulerGoneError(END)
             with suppress(TimeoutError):
                 self._take(await asyncio.wait_for(self._outcomes.get(), _POLL_SECONDS), give)
                 while not self._outcomes.empty():
@@ -156,13 +166,27 @@ class Coordinator:
             try:
                 workers = await asyncio.wait_for(self._ask_for_workers(), GONE_SECONDS)
             except (OSError, TimeoutError) as error:
-                if self._client.status != "running" or time.monotonic() - answered >= GONE_SECONDS:
-                    self._problem = SchedulerGoneError(f"The scheduler does not answer any more ({error!r}).")
+                silent = time.monotonic() - answered >= GONE_SECONDS
+                if silent or self._news == END or self._client.status != "running":
+                    self._problem = self._problem or self._gone(f"The scheduler does not answer any more ({error}).")
                     return
             else:
                 answered = time.monotonic()
                 self._note(workers)
+                if any(seat.state in ("opening", "ready") for seat in self._seats.values()):
+                    self._told = answered
+                elif answered - self._told >= TELL_SECONDS:
+                    logger.info(self._news)
+                    self._told = answered
             await asyncio.sleep(_POLL_SECONDS)
+
+    def _hear(self, event: tuple[float, str]) -> None:
+        self._news = event[1]
+        if self._news == END and self._first is None:
+            self._problem = SchedulerGoneError(END)
+
+    def _gone(self, how: str) -> SchedulerGoneError:
+        return SchedulerGoneError(END if self._news == END else how)
 
     async def _ask_for_workers(self) -> dict[str, Any]:
         if self._client.scheduler is None:
@@ -183,6 +207,8 @@ class Coordinator:
     def _remove(self, seat: Seat) -> None:
         if seat.under_way:
             logger.warning("Worker %s is gone, with %d tiles under way.", seat, len(seat.under_way))
+        elif seat.facts is not None:
+            logger.info("Worker %s has left.", seat)
         if self._ward is seat:
             self._ward = None
         for task in seat.under_way:
@@ -330,7 +356,7 @@ class Coordinator:
                 seat.state = "leaving"
             self._returned.append(task)
         elif self._client.status != "running":
-            self._problem = self._problem or SchedulerGoneError("The connection to the scheduler is lost.")
+            self._problem = self._problem or self._gone("The connection to the scheduler is lost.")
         elif isinstance(result, LOST):
             self._see_lost(outcome, give)
         elif isinstance(result, OSError):  # The connection, and not the tile, whose errors stand in its record.
@@ -344,7 +370,7 @@ class Coordinator:
         if isinstance(outcome.result, SessionMissingError) and seat.state == "ready":
             seat.state = "opening"  # It was started again under the same address.
             self._start(self._prepare(seat))
-        if not outcome.alone:
+        if not outcome.alone or self._news == END:
             self._suspects.append(task)
             return
         log = "" if seat.facts is None else f" Its log: {seat.facts.log}"
@@ -355,6 +381,7 @@ class Coordinator:
         """End what is under way, and take the records of tiles that were being written."""
         busy = [seat.address for seat in self._seats.values() if seat.under_way]
         if busy:
+            logger.info("The run ends; what workers are just writing is waited for.")
             await self._run_on(busy, stop_worker, self._remote.name, cancel.signum, seconds=GONE_SECONDS)
         deadline = time.monotonic() + _WRITING_SECONDS
         while self._under_way and time.monotonic() < deadline:

@@ -5,7 +5,7 @@ import logging
 import queue
 import threading
 from collections.abc import Coroutine, Iterable, Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -43,6 +43,11 @@ class DaskExecutor:
     """
 
     def __init__(self, remote: RemoteRun) -> None:
+        from distributed.utils import silence_logging_cmgr
+
+        self._held = ExitStack()
+        # Dask's own lines are tracebacks where a connection ends; what that means for the run is said in a sentence.
+        self._held.enter_context(silence_logging_cmgr(logging.CRITICAL))
         self._pipeline = remote.pipeline
         self._remote = remote
         self._place: SchedulerPlace | None = None
@@ -98,6 +103,7 @@ class DaskExecutor:
         """Leave the cluster; one that was started here ends."""
         with suppress(Exception):
             self._wait(self._close())
+        self._held.close()
         # Dask leaves timeouts of closed connections behind, which asyncio would print.
         self._loop.set_exception_handler(lambda _, about: logger.debug("After the end: %s", about.get("message")))
         self._loop.call_soon_threadsafe(self._loop.stop)
@@ -118,7 +124,8 @@ class DaskExecutor:
                 address, security=security, asynchronous=True, set_as_default=False, timeout=_CONNECT_SECONDS
             )
         except (OSError, TimeoutError) as error:
-            raise SchedulerGoneError(f"The scheduler at {address} does not answer ({error!r}).") from error
+            place = self._place or SchedulerPlace(address)
+            raise SchedulerGoneError(place.silence(error)) from error
         except ValueError as error:
             raise ConfigurationError(f"{address!r} is no address of a scheduler ({error}).") from error
         slots = 2 + 2 * self._pipeline.prefetch

@@ -1,25 +1,26 @@
-"""Start schedulers and workers: on this machine, on Slurm, or one worker for any other batch system."""
+"""Start schedulers and workers: on this machine, or one worker for any batch system."""
 
 import asyncio
 import logging
 import os
 import signal
-import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from darts.errors import ConfigurationError, SchedulerGoneError
+from darts.run.checks import writing_into
 from darts.run.cluster.connection import (
     SchedulerPlace,
+    first_cause,
     make_certificate,
     make_security,
+    refuse_taken,
     write_scheduler_file,
 )
-from darts.run.cluster.remote import ENDS
+from darts.run.cluster.remote import END, ENDS, NEWS
 from darts_utils import available_memory
 
 if TYPE_CHECKING:
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 LOOPBACK = "127.0.0.1"
-WORKER_MODULE = "darts.run.cluster.worker_process"
 _SETTINGS = {
     # A process that loads libraries or holds the interpreter for a while is not dead.
     "distributed.scheduler.worker-ttl": "120s",
@@ -43,7 +43,7 @@ _END_SECONDS = 600.0
 
 
 @contextmanager
-def _settings() -> Iterator[None]:
+def scheduler_settings() -> Iterator[None]:
     """Use settings of Dask that fit long tiles, where the user has none."""
     import dask
 
@@ -74,7 +74,7 @@ async def local_cluster(workers: int, host: str = LOOPBACK, security: "Security 
     """
     from distributed import LocalCluster
 
-    with _settings():
+    with scheduler_settings():
         return await LocalCluster(
             n_workers=workers,
             threads_per_worker=1,
@@ -100,108 +100,29 @@ def serve_local(
         scheduler_file: File to write, by which others find it; removed in the end.
         tell: Is told where the scheduler is, once it is there.
         host: Address or name of this machine that others reach it by, with TLS; default the loopback interface only.
+
+    Raises:
+        ConfigurationError: If the file is that of a scheduler that answers, or the host is not this machine.
     """
-    files = () if host is None else make_certificate(scheduler_file.absolute())
 
     async def serve() -> None:
-        cluster = await local_cluster(workers, host or LOOPBACK, make_security(*files) if files else None)
+        await refuse_taken(scheduler_file)
+        files: tuple[Path, ...] = ()
+        if host is not None:
+            with writing_into(scheduler_file.absolute().parent, "The file of the scheduler"):
+                files = make_certificate(scheduler_file.absolute())
+        with listening(host, files):
+            cluster = await local_cluster(workers, host or LOOPBACK, make_security(*files) if files else None)
         try:
-            place = SchedulerPlace(cluster.scheduler_address, *files)
-            with _published(scheduler_file, place, cluster.scheduler.identity(0)):
+            place, ended = SchedulerPlace(cluster.scheduler_address, *files), signal_event()
+            with published(scheduler_file, place, cluster.scheduler.identity(0)):
                 tell(place)
-                await _signal()
+                await ended.wait()
+                await tell_end(cluster.scheduler)
         finally:
             await cluster.close()
 
     asyncio.run(serve())
-
-
-@dataclass(frozen=True)
-class SlurmJobs:
-    """Jobs of Slurm that are workers.
-
-    Attributes:
-        jobs: How many.
-        gpus: GPUs of each.
-        cpus: CPUs of each.
-        mem: Memory of each, as Slurm writes it ("48G").
-        partition: Partition; None for Slurm's default.
-        account: Account; None for Slurm's default.
-        walltime: Longest time of each, as Slurm writes it ("4h", "04:00:00", minutes).
-        directives: Further lines for ``#SBATCH``.
-        logs: Folder of the jobs' output.
-    """
-
-    jobs: int
-    gpus: int = 0
-    cpus: int = 1
-    mem: str = "4G"
-    partition: str | None = None
-    account: str | None = None
-    walltime: str = "1h"
-    directives: Sequence[str] = ()
-    logs: Path = Path("darts-worker-logs")
-
-
-def serve_slurm(
-    jobs: SlurmJobs, scheduler_file: Path, tell: Callable[[SchedulerPlace], None], host: str | None = None
-) -> None:
-    """Serve a scheduler here and workers in jobs of Slurm until a signal comes; a job that ends is followed by another.
-
-    Args:
-        jobs: The jobs.
-        scheduler_file: File to write, by which others find it, in a folder that all machines see.
-        tell: Is told where the scheduler is, once it is there.
-        host: Address or name of this machine that others reach it by; default that of the interface to the network.
-
-    Raises:
-        ConfigurationError: If Slurm is not there, or the walltime cannot be understood.
-    """
-    import shutil
-
-    from dask_jobqueue.slurm import SLURMCluster
-
-    if shutil.which("sbatch") is None:
-        raise ConfigurationError("There is no sbatch on this machine; run this where jobs of Slurm are submitted.")
-    seconds = parse_duration(jobs.walltime)
-    certificate, key = make_certificate(scheduler_file.absolute())
-    gpus = [f"--gres=gpu:{jobs.gpus}"] if jobs.gpus else []
-    options = ["--lifetime", f"{lifetime(seconds):.0f}"] + (["--host", LOOPBACK] if host == LOOPBACK else [])
-    with _settings():
-        cluster = SLURMCluster(
-            cores=jobs.cpus,
-            job_cpu=jobs.cpus,
-            processes=1,
-            memory=_bytes_of_slurm(jobs.mem),
-            job_mem=jobs.mem,
-            queue=jobs.partition,
-            account=jobs.account,
-            walltime=_slurm_time(seconds),
-            job_name="darts-worker",
-            job_extra_directives=[*gpus, *jobs.directives],
-            log_directory=str(jobs.logs.absolute()),
-            worker_command=WORKER_MODULE,
-            worker_extra_args=options,
-            python=sys.executable,
-            protocol="tls",
-            security=make_security(certificate, key),
-            scheduler_options={"dashboard_address": f"{LOOPBACK}:0"} | ({} if host is None else {"host": host}),
-        )
-        try:
-            place = SchedulerPlace(cluster.scheduler_address, certificate, key)
-            with _published(scheduler_file, place, {}):
-                tell(place)
-                asyncio.run(_keep(cluster, jobs.jobs))
-        finally:
-            cluster.close()
-
-
-async def _keep(cluster: Any, jobs: int) -> None:
-    """Have so many jobs until a signal comes."""
-    ended = asyncio.create_task(_signal())
-    while not ended.done():
-        await asyncio.to_thread(cluster.scale, jobs=jobs)
-        await asyncio.wait({ended}, timeout=10 * _POLL_SECONDS)
 
 
 def serve_worker(
@@ -248,10 +169,10 @@ def serve_worker(
         )
         try:
             await nanny
-        except (OSError, TimeoutError) as error:
-            raise SchedulerGoneError(f"The scheduler at {place.address} does not answer ({error!r}).") from error
+        except (OSError, TimeoutError, RuntimeError) as error:  # Dask makes the last of the others.
+            raise SchedulerGoneError(place.silence(error)) from error
         finished = asyncio.create_task(nanny.finished())
-        told = asyncio.create_task(_signal())
+        told = asyncio.create_task(signal_event().wait())
         await asyncio.wait({finished, told}, return_when=asyncio.FIRST_COMPLETED)
         if not finished.done():
             nanny.close_gracefully(reason="darts-worker-ends")  # It starts no other process then.
@@ -261,7 +182,7 @@ def serve_worker(
             await asyncio.wait({finished, asyncio.create_task(_exited(nanny))}, timeout=_END_SECONDS)
         await nanny.close(reason="darts-worker-ends")
 
-    with _settings():
+    with scheduler_settings():
         asyncio.run(serve())
 
 
@@ -280,79 +201,53 @@ def _runs(pid: int) -> bool:
 
 
 @contextmanager
-def _published(scheduler_file: Path, place: SchedulerPlace, identity: dict[str, Any]) -> Iterator[None]:
-    """Have the file of a scheduler until the block ends."""
-    write_scheduler_file(scheduler_file, place, identity)
+def listening(host: str | None, files: Iterable[Path]) -> Iterator[None]:
+    """Make a sentence of it where a scheduler cannot start in the block.
+
+    Args:
+        host: What it is to listen on.
+        files: What was written for it, and is removed where it cannot.
+
+    Raises:
+        ConfigurationError: If that is no address of this machine.
+    """
+    try:
+        yield
+    except (OSError, RuntimeError) as error:
+        for path in files:
+            path.unlink()
+        where = "this machine" if host is None else f"{host}; name an address of this machine with --host"
+        raise ConfigurationError(f"The scheduler cannot listen on {where} ({first_cause(error)}).") from error
+
+
+@contextmanager
+def published(scheduler_file: Path, place: SchedulerPlace, identity: dict[str, Any]) -> Iterator[None]:
+    """Have the file of a scheduler until the block ends; what another one wrote in its place stays."""
+    with writing_into(scheduler_file.absolute().parent, "The file of the scheduler"):
+        write_scheduler_file(scheduler_file, place, identity)
+    own = scheduler_file.read_bytes()
     try:
         yield
     finally:
-        for path in (scheduler_file, place.certificate, place.key):
-            if path is not None:
-                path.unlink(missing_ok=True)
+        with suppress(FileNotFoundError):
+            if scheduler_file.read_bytes() == own:
+                for path in (scheduler_file, place.certificate, place.key):
+                    if path is not None:
+                        path.unlink(missing_ok=True)
 
 
-async def _signal() -> None:
-    """Wait for Ctrl-C, SIGTERM or a lost terminal."""
+async def tell_end(scheduler: Any) -> None:
+    """Tell runs that their scheduler ends, before their workers leave."""
+    scheduler.log_event(NEWS, END)
+    await asyncio.sleep(_POLL_SECONDS)
+
+
+def signal_event() -> asyncio.Event:
+    """Return what is set when Ctrl-C, SIGTERM or a lost terminal comes, from now on."""
     loop, came = asyncio.get_running_loop(), asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         loop.add_signal_handler(number, came.set)
-    await came.wait()
-
-
-def lifetime(walltime: float) -> float:
-    """Return after how many seconds a job of so many begins no further tile, so that it ends between two.
-
-    Examples:
-        >>> lifetime(4 * 3600), lifetime(60)
-        (12960.0, 40.0)
-    """
-    return walltime - min(max(walltime / 10, 60), walltime / 3)
-
-
-def parse_duration(text: str) -> float:
-    """Return the seconds of a time as Slurm writes it, or with units.
-
-    Examples:
-        >>> parse_duration("4h"), parse_duration("1-00:00:00"), parse_duration("02:30"), parse_duration("90")
-        (14400.0, 86400.0, 150.0, 5400.0)
-
-    Raises:
-        ConfigurationError: If it is something else.
-    """
-    units = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400}
-    days, dash, rest = text.strip().rpartition("-")
-    try:
-        whole_days = int(days) if dash else 0
-        number, unit = rest.rstrip("smindh"), rest[len(rest.rstrip("smindh")) :]
-        if unit:
-            seconds = float(number) * units[unit]
-        else:
-            parts = [float(part) for part in rest.split(":")]
-            while days and len(parts) < 3:  # With days, hours come first.
-                parts.append(0.0)
-            weights = {1: [60], 2: [60, 1], 3: [3600, 60, 1]}[len(parts)]
-            seconds = sum(part * weight for part, weight in zip(parts, weights, strict=True))
-        seconds += 86400 * whole_days
-    except (ValueError, KeyError) as error:
-        raise ConfigurationError(f"The walltime is {text!r}; expected for example 4h, 04:00:00 or minutes.") from error
-    if seconds <= 0:
-        raise ConfigurationError(f"The walltime is {text!r}; expected more than nothing.")
-    return seconds
-
-
-def _slurm_time(seconds: float) -> str:
-    hours, rest = divmod(round(seconds), 3600)
-    return f"{hours:02}:{rest // 60:02}:{rest % 60:02}"
-
-
-def _bytes_of_slurm(text: str) -> str:
-    """Return an amount of memory in Slurm's units, which are powers of two and megabytes by default, as Dask's."""
-    number = text.strip().upper().rstrip("B")
-    if number[-1:] not in ("K", "M", "G", "T"):
-        number += "M"
-    if not number[:-1].replace(".", "", 1).isdigit():
-        raise ConfigurationError(f"The memory is {text!r}; expected for example 48G.")
-    return f"{number}iB"
+    return came
 
 
 def _is_loopback(address: str) -> bool:

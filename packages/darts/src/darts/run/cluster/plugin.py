@@ -16,7 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from distributed import WorkerPlugin, get_worker, secede
+from distributed import Status, WorkerPlugin, get_worker, secede
 
 from darts.run.cancel import CancellationToken
 from darts.run.cluster.remote import ENDS, RemoteRun, WorkerFacts, describe_code
@@ -57,7 +57,7 @@ class TilePlugin(WorkerPlugin):
         """Open the session, without keeping the worker from answering meanwhile."""
         self._dask_worker = worker
         self._cancel = CancellationToken()
-        self._leaving = False
+        self._leaving = self._ends = False
         self._lock = threading.Lock()
         self._under_way: dict[Path, Future[TileRecord | None]] = {}
         self._queue: queue.SimpleQueue[TileTask | None] = queue.SimpleQueue()
@@ -130,11 +130,12 @@ class TilePlugin(WorkerPlugin):
         """End the worker: on SIGTERM, after the tile that is being written."""
         logger.warning("This worker ends: what is being written is finished first.")
         self.stop(signal.SIGTERM)
-        self._end()
+        if not self._ends:  # Slurm and the process above both send the signal.
+            self._end()
 
     def _end(self) -> None:
         """Take no more tiles, and close the worker when none is under way."""
-        self._leaving = True
+        self._leaving = self._ends = True
         loop = asyncio.get_running_loop()
         if self._under_way:
             loop.call_later(_IDLE_POLL_SECONDS, self._end)
@@ -143,7 +144,10 @@ class TilePlugin(WorkerPlugin):
             loop.call_later(2 * _IDLE_POLL_SECONDS, self._close)
 
     def _close(self) -> None:
-        self._closing = asyncio.ensure_future(self._dask_worker.close_gracefully(restart=False, reason="darts-end"))
+        if self._dask_worker.status in (Status.running, Status.paused):
+            # Of a process that ends by itself Dask says from here on that it died, and more that is no fault.
+            logging.getLogger("distributed").setLevel(logging.CRITICAL)
+            self._closing = asyncio.ensure_future(self._dask_worker.close_gracefully(restart=False, reason="darts-end"))
 
     def _work(self, loop: asyncio.AbstractEventLoop, opened: "asyncio.Future[None]") -> None:
         """Open the session, and take tiles through their stages until the end; in a thread of its own."""

@@ -16,6 +16,11 @@ from darts_utils import DartsError
 ENDS = "DARTS_WORKER_ENDS"
 """Environment variable of a worker: when it shall begin no further tile, seconds since 1970."""
 
+NEWS = "darts-news"
+"""Topic under which a scheduler of `darts cluster` tells runs in a sentence what their workers wait for."""
+END = "The scheduler was ended."
+"""What it tells them there last."""
+
 
 @dataclass(frozen=True)
 class RemoteRun:
