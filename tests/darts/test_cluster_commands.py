@@ -202,7 +202,8 @@ def test_the_page_leads_to_results(area: Path, serial: Path, tmp_path: Path) -> 
         (tmp_path / f"my-model.{name}").symlink_to(demo_model().with_suffix(f".{name}"))
     own = tomllib.loads((area / "run.toml").read_text())["darts"]
     kept = {name: value for name, value in own.items() if name not in ("scenes_dir", "model_files", "offline")}
-    (tmp_path / "run.toml").write_text(_block("toml", "[darts]") + tomli_w.dumps(kept))
+    options = _block("toml", 'model_files = ["my-model.safetensors"]\noutput_data_dir')  # Not that of the practice.
+    (tmp_path / "run.toml").write_text(options + tomli_w.dumps(kept))
     script = _block("bash", "#SBATCH --array").replace("/project/me/darts/bin", str(environment)).replace("/16", "/4")
     (tmp_path / "darts.sbatch").write_text(script)
 
