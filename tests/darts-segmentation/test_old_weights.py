@@ -22,8 +22,8 @@ OLD_OPTIONS = {
     "pan": {"upscale_mode": "nearest"},
     "upernet": {"decoder_use_batchnorm": False},  # which smp takes and does not heed
 }
-LOADED_BELOW = ("unet", "pspnet", "pan")
-"""Architectures that are loaded by default with options of old names."""
+LOADED_BY_DEFAULT = ("unetplusplus", "deeplabv3plus", "segformer", "upernet")
+"""One architecture of each kind; unet, pspnet and pan are loaded by default with options of old names."""
 ARCHITECTURES = sorted(set(smp.MODEL_ARCHITECTURES_MAPPING) - {"dpt"})
 
 
@@ -55,7 +55,7 @@ def _check(path, architecture, rename=lambda name: name, size=128):
 
 
 @pytest.mark.parametrize(
-    "arch", [pytest.param(arch, marks=pytest.mark.slow if arch in LOADED_BELOW else ()) for arch in ARCHITECTURES]
+    "arch", [pytest.param(arch, marks=() if arch in LOADED_BY_DEFAULT else pytest.mark.slow) for arch in ARCHITECTURES]
 )
 def test_every_architecture_loads(tmp_path, arch):
     _check(tmp_path / "a.pt", {"arch": arch, **SAME})

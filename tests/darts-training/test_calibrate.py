@@ -58,7 +58,7 @@ def simulated(folder, factor, seed=3):
     return save_model(folder / "told", network, CARD), finish_samples(tiles), plain
 
 
-@pytest.mark.parametrize("factor", [0.3, 4.0])
+@pytest.mark.parametrize("factor", [pytest.param(0.3, marks=pytest.mark.slow), 4.0])
 def test_errors_fall_on_blocks_that_were_not_fitted(tmp_path, factor):
     model, samples, plain = simulated(tmp_path, factor)
     found = calibrate([model], samples, tmp_path / "new", block_m=200, device="cpu")

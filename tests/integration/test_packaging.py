@@ -2,6 +2,7 @@
 
 import ast
 import dataclasses
+import functools
 import importlib.util
 import inspect
 import json
@@ -124,12 +125,18 @@ def test_what_is_imported_is_declared(folder):
     requirements = [*PROJECTS[folder]["dependencies"], *(text for extra in extras for text in extra)]
     declared = {normalized(Requirement(text).name) for text in requirements}
     own = {MODULES[folder], "darts_command"}
-    providers = packages_distributions()
+    providers = _providers()
     for path, name in imported_names(folder):
         if name in sys.stdlib_module_names or name in own:
             continue
         expected = {normalized(each) for each in providers.get(name, [EXTRA_DISTRIBUTIONS.get(name, name)])}
         assert expected & declared, f"{path.relative_to(ROOT)} imports {name}, which {folder.name} does not declare"
+
+
+@functools.cache
+def _providers() -> dict[str, list[str]]:
+    """Return the distributions of each import name, which takes a third of a second to find."""
+    return dict(packages_distributions())
 
 
 def imported_names(folder: Path) -> Iterator[tuple[Path, str]]:
