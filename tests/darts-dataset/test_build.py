@@ -72,6 +72,9 @@ def test_a_check_finds_nothing_and_info_counts(built):
     found = info(built.path)
     assert (found["scenes"], found["looks"], found["detections"], found["objects"]) == (3, 3, 13, 13)
     assert found["years"]["2020"]["links"] == {"same": 1, "merged": 2, "split": 0, "new": 1, "gone": 1}
+    objects = gpd.read_parquet(built.path / "level2/year=2020")
+    areas = [found["years"]["2020"][name] * 1e6 for name in ("area_km2", "majority_area_km2")]
+    assert areas == pytest.approx([objects["area_m2"].sum(), objects["majority_area_m2"].sum()], rel=1e-12)
     assert found["years"]["2019"]["seen_km2"] == pytest.approx(SIZE**2 * PIXEL**2 / 1e6, rel=1e-3)
 
 

@@ -28,7 +28,7 @@ def test_a_dataset_of_a_season_is_made_checked_and_shown(folder):
     code, said = run_darts(folder, "dataset", "info", "made")
     assert code == 0
     assert "1 objects by year in the months 7, 8" in said
-    assert re.search(r"2020 +1 +0\.00\d +0\.1 +0 +0 +0 +1 +0", said)
+    assert re.search(r"2020 +1 +0\.00\d +0\.00\d +0\.1 +0 +0 +0 +1 +0", said)
 
 
 def test_what_is_left_out_or_damaged_ends_with_1(folder):

@@ -15,6 +15,7 @@ from darts_dataset.geometry import NORTH, SOUTH, to_plane
 from darts_dataset.memory import CHECKSUMS, Memory, file_digest
 from darts_dataset.tables import geometry_columns, read_attributes, read_links, read_wkb
 
+_AREAS = ("area_m2", "majority_area_m2")
 _AREA_TOLERANCE = 1e-6
 
 
@@ -66,8 +67,9 @@ def info(folder: "str | os.PathLike[str]") -> dict[str, Any]:
         folder: The dataset.
 
     Returns:
-        ``scenes``, ``looks``, ``detections``, ``objects``: numbers; ``years``: by year, ``objects``, ``area_km2``,
-        ``seen_km2`` and the number of links by relation; ``season``: the months whose looks were merged, None for all.
+        ``scenes``, ``looks``, ``detections``, ``objects``: numbers; ``years``: by year, ``objects``, ``area_km2`` that
+        any look has, ``majority_area_km2`` that at least half of those have which saw it, ``seen_km2`` and the number
+        of links by relation; ``season``: the months whose looks were merged, None for all.
 
     Raises:
         DatasetError: If the folder holds no dataset.
@@ -78,12 +80,14 @@ def info(folder: "str | os.PathLike[str]") -> dict[str, Any]:
     years: dict[str, Any] = {}
     for part in sorted(root.glob("level2/year=*")):
         year = part.name.partition("=")[2]
-        areas = np.concatenate([read_attributes(path)["area_m2"].to_numpy() for path in sorted(part.glob("*.parquet"))])
+        tables = [read_attributes(path) for path in sorted(part.glob("*.parquet"))]
+        areas = {name: np.concatenate([table[name].to_numpy() for table in tables]) for name in _AREAS}
         seen = read_attributes(root / "coverage" / part.name / "seen.parquet")
         relations = links.loc[links["year_to"] == int(year), "relation"].value_counts()
         years[year] = {
-            "objects": len(areas),
-            "area_km2": float(np.sum(areas)) / 1e6,
+            "objects": sum(map(len, tables)),
+            "area_km2": float(np.sum(areas["area_m2"])) / 1e6,
+            "majority_area_km2": float(np.sum(areas["majority_area_m2"])) / 1e6,
             "seen_km2": float(np.sum(seen["area_km2"].to_numpy())),
             "links": {name: int(relations.get(name, 0)) for name in ("same", "merged", "split", "new", "gone")},
         }
@@ -148,7 +152,7 @@ def _checked_table(root: Path, path: Path, table: str) -> Generator[str, None, p
             bad = int((~shapely.is_valid(geometries)).sum())
             if bad:
                 yield f"{name}: {bad} geometries in {column} are not valid."
-            areas = {"geometry": "area_m2", "majority": "majority_area_m2"} if table == OBJECTS else {}
+            areas = dict(zip(("geometry", "majority"), _AREAS, strict=True)) if table == OBJECTS else {}
             if column in areas:
                 rows = frame.iloc[first : first + len(geometries)]
                 found = np.where(

@@ -80,7 +80,15 @@ def show_info(folder: Path) -> None:
         + (f" in the months {', '.join(map(str, found['season']))}" if found["season"] else "")
     )
     rows = [
-        (year, each["objects"], f"{each['area_km2']:.3f}", f"{each['seen_km2']:.1f}", *each["links"].values())
+        (
+            year,
+            each["objects"],
+            f"{each['area_km2']:.3f}",
+            f"{each['majority_area_km2']:.3f}",
+            f"{each['seen_km2']:.1f}",
+            *each["links"].values(),
+        )
         for year, each in found["years"].items()
     ]
-    print_table(rows, "year", "objects", "km²", "km² seen", "same", "merged", "split", "new", "gone")
+    columns = ("km² in any look", "km² in at least half", "km² seen", "same", "merged", "split", "new", "gone")
+    print_table(rows, "year", "objects", *columns)
