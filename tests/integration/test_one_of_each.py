@@ -60,8 +60,9 @@ ALLOWED = {
     # Of CPUs, `darts env-info` says how many there are beside how many may be used.
     r"cpu_count|sched_getaffinity": {"resources", "environment"},
     # A GPU's libraries label there; rings of outlines, pairs that overlap, and made-up ponds are no objects of a mask.
+    # Nor are the pieces of one object in several tiles.
     r"connected_components|\bndimage\.label|import label\b": {
-        *("segments", "cuda", "outlines", "matching", "overlaps", "heldout", "scar", "terrain"),
+        *("segments", "cuda", "outlines", "matching", "overlaps", "fragments", "heldout", "scar", "terrain"),
     },
     # Whole folders of results, of a scene, of a cube; a download that goes on; a lock that is set aside.
     r"os\.replace|os\.rename|\.rename\((target|aside|owner|work)|draft\.replace": {

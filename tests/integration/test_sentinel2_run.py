@@ -200,6 +200,7 @@ def test_a_scene_that_fails_says_why_in_one_sentence_and_leaves_the_others(
     ("changed", "message"),
     [
         ({}, "Nothing says which scenes"),
+        ({"prep_data_scene_id_file": "nowhere.json"}, r"no .*nowhere\.json \(--prep-data-scene-id-file\)"),
         ({"scene_ids": ["20210721T210021_20210721T210020_T08WMA"]}, "raw_data_source 'gee'"),
         ({"tile_ids": ["08WMI"]}, "'08WMI' is no MGRS tile"),
         ({"tile_ids": ["08WMA"], "start_date": "2021-09", "end_date": "2021-08"}, "lies after end_date"),

@@ -233,6 +233,11 @@ class Sentinel2Pipeline(_BasePipeline):
         if self.offline and prepared is not None and prepared.exists():
             return read_scene_list(prepared, "--prep-data-scene-id-file")
         given = [name for name in ("scene_ids", "scene_id_file", "tile_ids", "aoi_file") if getattr(self, name)]
+        if not given and prepared is not None and not prepared.exists():
+            raise NoTilesError(
+                f"There is no {prepared} (--prep-data-scene-id-file), and nothing else says which scenes to process; "
+                "`darts inference prep-data sentinel2 --optical` writes it."
+            )
         if not given:
             raise NoTilesError(
                 "Nothing says which scenes to process; use --scene-ids, --scene-id-file, --tile-ids or --aoi-file."
