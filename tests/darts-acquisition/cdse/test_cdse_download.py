@@ -31,7 +31,6 @@ from darts_acquisition.sentinel2 import (
     load_cdse_s2_sr_scene,
 )
 from support.cdse import catalogue, check_tile
-from support.lanes import mostly_slow
 from support.local_server import Answer, LocalServer
 from support.s3_server import KEYS, environment_of, storage_between
 from support.sentinel2 import BUCKET, CDSE_NAME, cdse_settings
@@ -142,7 +141,7 @@ def test_a_file_that_does_not_verify_is_never_decoded(between, tmp_path, monkeyp
     assert sum("B03" in path for path in storage.paths()) == 3
 
 
-@pytest.mark.parametrize("checksum", mostly_slow(["zz", "16", "1620ab", "77201234", ""], ("1620ab", "").__contains__))
+@pytest.mark.parametrize("checksum", ["zz", "16", "1620ab", "77201234", ""])
 def test_a_checksum_that_cannot_be_understood(between, tmp_path, checksum):
     _, settings, item = between
     item["assets"]["B03_10m"]["file:checksum"] = checksum
