@@ -57,10 +57,10 @@ class Clock:
 
     def __init__(self) -> None:
         self.now = 0.0
-        self.naps: list[float] = []
+        self.waits: list[float] = []
 
     def sleep(self, seconds: float) -> None:
-        self.naps.append(seconds)
+        self.waits.append(seconds)
         self.now += seconds
 
 
@@ -73,7 +73,7 @@ def test_the_time_that_a_service_asks_for_is_waited_for(provider, service, cube,
     server.inject(path=where, status=503, retry_after="7")
     patient = RetryPolicy(sleep=clock.sleep, clock=lambda: clock.now)
     fill(cube, all_chunks(cube)[:9], source_of(provider, service, parallel=1, retry=patient))
-    short, long = sorted(clock.naps)
+    short, long = sorted(clock.waits)
     assert 7 <= short <= 8
     assert 40 <= long <= 41
     assert_equals_mosaic(cube, provider, Window.of(0, 64, 0, 400))

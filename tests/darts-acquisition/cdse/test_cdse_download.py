@@ -22,7 +22,7 @@ from darts_acquisition.errors import (
     SceneNotFoundError,
     ServiceError,
 )
-from darts_acquisition.io.retry import FetchCancellation, RetryPolicy, StoppedError, cancellable, nap
+from darts_acquisition.io.retry import FetchCancellation, RetryPolicy, StoppedError, cancellable, stoppable_sleep
 from darts_acquisition.io.settings import RequestLimits
 from darts_acquisition.scenes.bands import REFLECTANCE_BANDS, SCL
 from darts_acquisition.scenes.store import RawStore
@@ -89,7 +89,7 @@ def test_a_download_that_is_stopped_ends_soon(between, tmp_path):
     """Also where the storage asks for minutes; what is on its way ends with its next piece."""
     storage, settings, _ = between
     waiting = threading.Event()
-    policy = RetryPolicy(sleep=lambda seconds: (waiting.set(), nap(seconds)))
+    policy = RetryPolicy(sleep=lambda seconds: (waiting.set(), stoppable_sleep(seconds)))
     settings = dataclasses.replace(settings, limits=RequestLimits(parallel=2, retry=policy))
     storage.inject(path="*B03_10m*", status=503, retry_after="300", times=99)
     ended, token = [], FetchCancellation()

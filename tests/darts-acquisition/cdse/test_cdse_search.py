@@ -214,14 +214,14 @@ def test_a_storm_of_429_ends_and_says_so(service, tmp_path):
 
 def test_the_rate_of_requests_is_limited(many, monkeypatch):
     stac, settings = many
-    naps = []
-    policy = dataclasses.replace(settings.limits.retry, sleep=naps.append)
+    waits = []
+    policy = dataclasses.replace(settings.limits.retry, sleep=waits.append)
     slow = dataclasses.replace(settings, limits=RequestLimits(per_second=0.5, retry=policy))
     search_cdse_s2_sr(tile_ids=["08WMA"], months=[6, 7, 8], years=[2021], settings=slow)
     assert stac.paths().count("/search") == 3
-    assert [round(nap) for nap in naps] == [2, 4]
+    assert [round(wait) for wait in waits] == [2, 4]
     search_cdse_s2_sr(tile_ids=["08WMA"], settings=slow)  # the next search is of the same process
-    assert [round(nap) for nap in naps] == [2, 4, 6]
+    assert [round(wait) for wait in waits] == [2, 4, 6]
 
 
 def test_the_environment_says_where_and_how_fast(monkeypatch):

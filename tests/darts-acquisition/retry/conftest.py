@@ -10,13 +10,13 @@ from support.retry import Naps
 
 
 @pytest.fixture
-def naps():
+def waits():
     return Naps()
 
 
 @pytest.fixture
-def policy(naps):
-    return RetryPolicy(attempts=4, first_wait_s=1, longest_wait_s=3, longest_retry_after_s=100, sleep=naps)
+def policy(waits):
+    return RetryPolicy(attempts=4, first_wait_s=1, longest_wait_s=3, longest_retry_after_s=100, sleep=waits)
 
 
 @pytest.fixture

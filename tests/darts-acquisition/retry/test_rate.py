@@ -55,7 +55,7 @@ def test_threads_share_the_rate():
     assert sorted(slept) == pytest.approx([n / 10 for n in range(1, 20)])
 
 
-def test_a_pause_holds_for_all(policy, naps, server):
+def test_a_pause_holds_for_all(policy, waits, server):
     clock = Clock()
     limiter = RateLimiter(clock=clock, sleep=clock.sleep)
     server.inject(status=429, retry_after="30")

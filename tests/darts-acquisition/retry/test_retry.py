@@ -18,9 +18,9 @@ from support.earthengine_server import connect, serve_earth_engine
 from support.retry import fetch
 
 
-def test_what_succeeds_at_once_is_not_repeated(policy, naps, server):
+def test_what_succeeds_at_once_is_not_repeated(policy, waits, server):
     assert len(policy.call(fetch(server), "the file")) == 256 * 64
-    assert naps == []
+    assert waits == []
     assert len(server.requests) == 1
 
 
@@ -40,86 +40,86 @@ def test_what_succeeds_at_once_is_not_repeated(policy, naps, server):
     ],
     ids=str,
 )
-def test_what_can_succeed_is_tried_again(policy, naps, server, fault):
+def test_what_can_succeed_is_tried_again(policy, waits, server, fault):
     server.inject(times=2, **fault)
     assert policy.call(fetch(server, timeout=0.2), "the file") == bytes(range(256)) * 64
     assert len(server.requests) == 3
-    assert 1 <= naps[0] <= 2
-    assert 2 <= naps[1] <= 3
+    assert 1 <= waits[0] <= 2
+    assert 2 <= waits[1] <= 3
 
 
-def test_the_waits_double_up_to_the_longest(naps, server):
+def test_the_waits_double_up_to_the_longest(waits, server):
     server.inject(times=6, status=503)
-    policy = RetryPolicy(attempts=7, first_wait_s=4, longest_wait_s=30, sleep=naps)
+    policy = RetryPolicy(attempts=7, first_wait_s=4, longest_wait_s=30, sleep=waits)
     policy.call(fetch(server), "the file")
-    for wait, shortest in zip(naps, (4, 8, 16, 30, 30, 30), strict=True):
+    for wait, shortest in zip(waits, (4, 8, 16, 30, 30, 30), strict=True):
         assert shortest <= wait <= min(shortest + 4, 30)
 
 
 @pytest.mark.parametrize("status", [400, 404, 405, 408, 409, 410, 416, 422])
-def test_what_cannot_succeed_is_not(policy, naps, server, status):
+def test_what_cannot_succeed_is_not(policy, waits, server, status):
     server.inject(status=status, times=2)
     with pytest.raises(ServiceError, match=rf"^the file: HTTP status {status}, .*, after one attempt\.$") as caught:
         policy.call(fetch(server), "the file")
     assert not isinstance(caught.value, LoginError)
     assert caught.value.failure.status == status
-    assert naps == []
+    assert waits == []
     assert len(server.requests) == 1
 
 
 @pytest.mark.parametrize("status", [401, 403])
-def test_a_refused_login_is_not_tried_again(policy, naps, server, status):
+def test_a_refused_login_is_not_tried_again(policy, waits, server, status):
     server.inject(status=status)
     with pytest.raises(LoginError, match=f"the login was refused or is missing .HTTP status {status}"):
         policy.call(fetch(server), "the file")
-    assert naps == []
+    assert waits == []
 
 
-def test_the_wait_that_the_service_names_is_kept(policy, naps, server):
+def test_the_wait_that_the_service_names_is_kept(policy, waits, server):
     server.inject(status=429, retry_after="17")
     server.inject(status=503, retry_after="0")
     policy.call(fetch(server), "the file")
-    assert 17 <= naps[0] <= 18
-    assert 0 <= naps[1] <= 1
+    assert 17 <= waits[0] <= 18
+    assert 0 <= waits[1] <= 1
 
 
-def test_the_wait_that_the_service_names_may_be_a_date(policy, naps, server):
+def test_the_wait_that_the_service_names_may_be_a_date(policy, waits, server):
     server.inject(status=503, retry_after="Fri, 31 Dec 1999 23:59:59 GMT")
     policy.call(fetch(server), "the file")
-    assert 0 <= naps[0] <= 1
+    assert 0 <= waits[0] <= 1
 
 
-def test_a_wait_beyond_reason_ends_the_attempts(policy, naps, server):
+def test_a_wait_beyond_reason_ends_the_attempts(policy, waits, server):
     server.inject(status=429, retry_after="101")
     with pytest.raises(ServiceError, match=r"asks to wait 101 s"):
         policy.call(fetch(server), "the file")
-    assert naps == []
+    assert waits == []
 
 
-def test_after_the_last_attempt_it_is_reported(policy, naps, server):
+def test_after_the_last_attempt_it_is_reported(policy, waits, server):
     server.inject(status=503, times=10)
     with pytest.raises(ServiceError, match=r"^the file: HTTP status 503, .* after 4 attempts\. .*retry later\.$"):
         policy.call(fetch(server), "the file")
-    assert len(naps) == 3
+    assert len(waits) == 3
     assert len(server.requests) == 4
 
 
-def test_nobody_listens(policy, naps, server):
+def test_nobody_listens(policy, waits, server):
     with pytest.raises(ServiceError, match="connection refused, lost or too slow"):
         policy.call(lambda: requests.get("http://127.0.0.1:9/", timeout=1), "the file")
-    assert len(naps) == 3
+    assert len(waits) == 3
 
 
-def test_a_mistake_in_the_code_is_not_tried_again(policy, naps):
+def test_a_mistake_in_the_code_is_not_tried_again(policy, waits):
     def mistake() -> None:
         raise ValueError("no request at all")
 
     with pytest.raises(ValueError, match="no request at all"):
         policy.call(mistake, "the file")
-    assert naps == []
+    assert waits == []
 
 
-def test_an_error_of_this_package_passes_unchanged(policy, naps):
+def test_an_error_of_this_package_passes_unchanged(policy, waits):
     error = ServiceError("damaged")
 
     def fail() -> None:
@@ -128,10 +128,10 @@ def test_an_error_of_this_package_passes_unchanged(policy, naps):
     with pytest.raises(ServiceError) as caught:
         policy.call(fail, "the file")
     assert caught.value is error
-    assert naps == []
+    assert waits == []
 
 
-def test_boto3_errors_are_understood(policy, naps, server):
+def test_boto3_errors_are_understood(policy, waits, server):
     client = boto3.client(
         "s3",
         endpoint_url=server.url,
@@ -148,25 +148,25 @@ def test_boto3_errors_are_understood(policy, naps, server):
     server.inject(delay_s=0.6)
     with pytest.raises(ServiceError, match="HTTP status 404"):
         policy.call(request, "the object")
-    assert 5 <= naps[0] <= 6
-    assert len(naps) == 2
+    assert 5 <= waits[0] <= 6
+    assert len(waits) == 2
 
 
-def test_earth_engine_errors_are_understood(policy, naps):
+def test_earth_engine_errors_are_understood(policy, waits):
     with serve_earth_engine([], collections=("users/me/empty",)) as server:
         connect(server)
         ee.data.setMaxRetries(0)
         server.inject(path="*value:compute", status=429, retry_after="5")
         server.inject(path="*value:compute", reset_after=3)
         assert policy.call(ee.ImageCollection("users/me/empty").size().getInfo, "Earth Engine") == 0
-        assert 5 <= naps[0] <= 6
-        assert len(naps) == 2
+        assert 5 <= waits[0] <= 6
+        assert len(waits) == 2
         with pytest.raises(ServiceError, match="HTTP status 400"):
             policy.call(ee.ImageCollection("users/me/none").size().getInfo, "Earth Engine")
 
 
 @pytest.mark.parametrize("mistake", [TypeError("x"), RecursionError("x"), KeyError("x"), AttributeError("x")])
-def test_a_mistake_while_an_error_is_handled_is_no_failure_of_the_service(policy, naps, mistake):
+def test_a_mistake_while_an_error_is_handled_is_no_failure_of_the_service(policy, waits, mistake):
     def request() -> None:
         try:
             requests.get("http://127.0.0.1:9/", timeout=1)
@@ -177,7 +177,7 @@ def test_a_mistake_while_an_error_is_handled_is_no_failure_of_the_service(policy
     with pytest.raises(type(mistake)) as caught:
         policy.call(request, "the file")
     assert caught.value is mistake
-    assert naps == []
+    assert waits == []
 
 
 def test_a_certificate_that_cannot_be_verified_is_final():

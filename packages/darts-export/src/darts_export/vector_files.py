@@ -97,11 +97,10 @@ def _finish(connection: sqlite3.Connection, layer: str, created: list[Any], rows
     """Check that all parts are there, since GDAL goes on where the disk fails, and write times as in the first."""
     name = layer.replace('"', '""')
     counts = (
-        f'SELECT count(*) FROM "{name}"',  # noqa: S608
-        f'SELECT count(*) FROM "rtree_{name}_geom"',  # noqa: S608
-        "SELECT feature_count FROM gpkg_ogr_contents",
+        f'SELECT (SELECT count(*) FROM "{name}"), (SELECT count(*) FROM "rtree_{name}_geom"), '  # noqa: S608
+        "(SELECT feature_count FROM gpkg_ogr_contents WHERE table_name = ?)"
     )
-    found = [connection.execute(count).fetchone()[0] for count in counts]
+    found = list(connection.execute(counts, [layer]).fetchone())
     if found != [sum(rows)] * 3 or _schema(connection) != created:
         raise ValueError(f"it was not written whole: {found} rows in table, index and count, not {sum(rows)}")
     for function in ("ST_IsEmpty", "ST_MinX", "ST_MaxX", "ST_MinY", "ST_MaxY"):
@@ -109,7 +108,7 @@ def _finish(connection: sqlite3.Connection, layer: str, created: list[Any], rows
         connection.create_function(function, 1, lambda _: None)
     # Thousandths of a second, as the format wants them, which GDAL leaves away in rows that are appended.
     connection.execute(
-        f'UPDATE "{name}" SET {_TIME} = substr({_TIME}, 1, 19) || ".000Z" WHERE fid > ? AND {_TIME} NOT LIKE "%.%"',  # noqa: S608
+        f"UPDATE \"{name}\" SET {_TIME} = substr({_TIME}, 1, 19) || '.000Z' WHERE fid > ? AND {_TIME} NOT LIKE '%.%'",  # noqa: S608
         [rows[0]],
     )
 

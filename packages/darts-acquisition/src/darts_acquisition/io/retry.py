@@ -73,7 +73,7 @@ def cancellable(cancellation: FetchCancellation) -> Iterator[None]:
         >>> cancellation = FetchCancellation()
         >>> with cancellable(cancellation):
         ...     cancellation.requested = True
-        ...     nap(3600)
+        ...     stoppable_sleep(3600)
         Traceback (most recent call last):
         darts_acquisition.io.retry.StoppedError: Fetching was stopped; what was fetched before is kept.
     """
@@ -112,7 +112,7 @@ def check_not_stopped() -> None:
         raise StoppedError
 
 
-def nap(seconds: float) -> None:
+def stoppable_sleep(seconds: float) -> None:
     """Sleep for some seconds; StoppedError if fetching is stopped meanwhile."""
     end = time.monotonic() + seconds
     check_not_stopped()
@@ -224,7 +224,7 @@ class RateLimiter:
         per_second: float | None = None,
         *,
         clock: Callable[[], float] = time.monotonic,
-        sleep: Callable[[float], None] = nap,
+        sleep: Callable[[float], None] = stoppable_sleep,
     ) -> None:
         if per_second is not None and per_second <= 0:
             raise ParameterError(f"per_second is {per_second}; expected more than 0 requests, or None.")
@@ -274,7 +274,7 @@ class RetryPolicy:
     first_wait_s: float = 1.0
     longest_wait_s: float = 60.0
     longest_retry_after_s: float = 600.0
-    sleep: Callable[[float], None] = field(default=nap, repr=False, compare=False)
+    sleep: Callable[[float], None] = field(default=stoppable_sleep, repr=False, compare=False)
     clock: Callable[[], float] = field(default=time.monotonic, repr=False, compare=False)
 
     def __post_init__(self) -> None:
