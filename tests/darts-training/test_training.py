@@ -25,7 +25,7 @@ from darts_training.losses import loss_of
 from darts_training.networks import average
 from darts_utils import ParameterError
 from support.lanes import mostly_slow
-from support.training import OPTIONS, labelled_tile, make_samples
+from support.training import EDGE_M, OPTIONS, labelled_tile, make_samples
 
 
 class KilledError(Exception):
@@ -99,6 +99,7 @@ def test_a_model_says_what_it_is_and_runs(samples, undisturbed):
     assert info.card.bands == ("red", "ndvi")
     assert info.card.normalization["red"] == (0.0, 0.5)
     assert "iou" in info.card.metrics
+    assert info.card.pixel_size == EDGE_M
     record = json.loads((undisturbed.path / "training.json").read_text())
     assert record["sha256"] == info.sha256
     assert record["test"] != record["validation"]

@@ -20,6 +20,7 @@ from darts_segmentation.errors import (
     ModelNotFoundError,
     ModelWeightsError,
     OutputError,
+    PixelSizeWarning,
     QuantisationError,
     UnsafeModelError,
 )
@@ -59,6 +60,7 @@ __all__ = [
     "ModelWeightsError",
     "OutputError",
     "Patch",
+    "PixelSizeWarning",
     "QuantisationCost",
     "QuantisationError",
     "SMPSegmenter",

@@ -15,6 +15,7 @@ from darts_segmentation.classes import Outputs, classes_from_json
 from darts_segmentation.errors import ModelCardError
 from darts_utils import UnknownBandError, get_band
 
+PIXEL_SIZE = "darts:pixel_size"
 CARD_VERSION = 1
 """Version of the layout that this module writes, in the field ``darts:card_version``."""
 
@@ -41,6 +42,7 @@ class ModelCard:
         activation: "sigmoid", where each class stands for itself, or "softmax", where every pixel belongs to one class.
             May be None for one class, and where the architecture names it.
         patch_size: Edge length in pixels of the patches that the network was trained on, None where unknown.
+        pixel_size: Edge length in metres of the pixels that the network was trained on, None where unknown.
         training_data: What the network was trained on.
         license: Licence of the weights, as an SPDX identifier where there is one.
         metrics: Figures measured with the network, by name.
@@ -69,6 +71,7 @@ class ModelCard:
     target: Sequence[str] | None = None
     activation: str | None = None
     patch_size: int | None = None
+    pixel_size: float | None = None
     training_data: str = ""
     license: str = ""
     metrics: Mapping[str, float] = field(default_factory=dict)
@@ -89,6 +92,7 @@ class ModelCard:
         size = self.patch_size
         if size is not None and (not _is_integer(size) or size < 1):
             raise ModelCardError(f"The patch size of a model card is {size!r}; expected a positive integer or null.")
+        object.__setattr__(self, "pixel_size", _checked_pixel_size(self.pixel_size))
 
     @property
     def outputs(self) -> Outputs:
@@ -130,6 +134,7 @@ class ModelCard:
             ],
             **of_card,
             "mlm:hyperparameters": dict(self.architecture),
+            **({} if self.pixel_size is None else {PIXEL_SIZE: self.pixel_size}),
             "darts:training_data": self.training_data,
             "darts:metrics": dict(self.metrics),
             **({} if self.calibration is None else {CALIBRATION: self.calibration.to_json()}),
@@ -191,6 +196,7 @@ class ModelCard:
             normalization=_read_ranges(given.get("value_scaling"), bands),
             **classes_from_json(content),
             patch_size=shape[-1] if shape and shape[-1] != -1 else None,
+            pixel_size=content.get(PIXEL_SIZE),
             training_data=_optional(content, "darts:training_data", str, ""),
             license=_optional(content, "license", str, ""),
             metrics=_optional(content, "darts:metrics", dict, {}),
@@ -295,6 +301,14 @@ def _checked_architecture(architecture: Any, bands: Sequence[str]) -> dict[str, 
             f"{', '.join(bands)}."
         )
     return full
+
+
+def _checked_pixel_size(size: Any) -> float | None:
+    if size is None:
+        return None
+    if isinstance(size, bool) or not isinstance(size, int | float) or not 0 < size < math.inf:
+        raise ModelCardError(f"The pixel size of a model card is {size!r}; expected metres, more than 0, or null.")
+    return float(size)
 
 
 def _is_integer(value: Any) -> bool:

@@ -51,5 +51,9 @@ class CompileError(DartsError, RuntimeError):
     """``torch.compile`` does not work for this network on this machine."""
 
 
+class PixelSizeWarning(DartsWarning):
+    """A tile has pixels of another size than those that a network was trained on."""
+
+
 class BatchHalvedWarning(DartsWarning):
     """The GPU ran out of memory, and the tile goes on with half as many patches at a time."""

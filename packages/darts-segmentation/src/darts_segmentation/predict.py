@@ -44,6 +44,7 @@ class Member:
         fixed_batch: Whether the network wants batches of one size only, because it is compiled for that.
         trained_px: Edge of the patches that it was trained with, None where unknown.
         temperature: What its logits are divided by, None for nothing.
+        pixel_size: Edge in metres of the pixels that it was trained with, None where unknown.
     """
 
     network: Network
@@ -53,6 +54,7 @@ class Member:
     fixed_batch: bool = False
     trained_px: int | None = None
     temperature: float | None = None
+    pixel_size: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,10 +1,12 @@
 """Add probabilities to a tile."""
 
+import warnings
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from darts_segmentation.bands import get_bands
 from darts_segmentation.engine import Engine
+from darts_segmentation.errors import PixelSizeWarning
 from darts_segmentation.predict import Member, Options, predict_tile
 from darts_utils import band_attrs, spatial_dims
 
@@ -13,6 +15,9 @@ if TYPE_CHECKING:
 
 SPREAD_NAME = "std"
 _BLOCK_ROWS = 256
+_METRES = {"m", "metre", "metres", "meter", "meters"}
+_TOLERATED_SCALE = 1.5
+"""Images of PlanetScope have pixels of 3 to 4 m and are one kind; those of Sentinel-2, 10 m, are another."""
 
 
 def segment(tile: "xr.Dataset", members: Mapping[str, Member], engine: Engine, options: Options) -> "xr.Dataset":
@@ -27,7 +32,12 @@ def segment(tile: "xr.Dataset", members: Mapping[str, Member], engine: Engine, o
     Returns:
         The tile plus what :func:`darts_segmentation.predict.predict_tile` returns, and ``probabilities-std`` where the
         members are kept.
+
+    Warns:
+        PixelSizeWarning: If the pixels are more than one and a half times larger or smaller than those that a network
+            was trained on, as far as its card and the coordinates of the tile say so.
     """
+    _check_pixel_size(tile, members)
     names = dict.fromkeys(channel.band for member in members.values() for channel in member.channels)
     bands = get_bands(tile, names, engine.take)
     layers = predict_tile(bands, members, engine, options)
@@ -37,6 +47,27 @@ def segment(tile: "xr.Dataset", members: Mapping[str, Member], engine: Engine, o
         attrs = {"long_name": "standard deviation of the members' probabilities of a thaw slump", "units": "1"}
         variables[f"probabilities-{SPREAD_NAME}"] = _variable(tile, spread(of_members), attrs)
     return tile.assign(variables)
+
+
+def _check_pixel_size(tile: "xr.Dataset", members: Mapping[str, Member]) -> None:
+    coordinates = [tile.coords[dim] for dim in spatial_dims(tile) if dim in tile.coords]
+    sizes = [
+        abs(float(values[-1]) - float(values[0])) / (len(values) - 1)
+        for values in coordinates
+        if values.attrs.get("units") in _METRES and len(values) > 1
+    ]
+    if not sizes:
+        return
+    size = min(sizes)
+    for name, member in members.items():
+        trained = member.pixel_size or size
+        if not trained / _TOLERATED_SCALE <= size <= trained * _TOLERATED_SCALE:
+            warnings.warn(
+                f"Model {name!r} was trained on pixels of {trained:.3g} m, and the tile has pixels of {size:.3g} m: what "
+                "it finds there is not what its figures promise. Take a model for such images.",
+                PixelSizeWarning,
+                stacklevel=4,
+            )
 
 
 def _attrs(name: str) -> dict[str, Any]:

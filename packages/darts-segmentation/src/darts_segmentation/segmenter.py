@@ -111,6 +111,7 @@ class SMPSegmenter:
             fixed_batch=fixed_batch,
             trained_px=card.patch_size,
             temperature=None if card.calibration is None else card.calibration.parameter,
+            pixel_size=card.pixel_size,
         )
 
     @property

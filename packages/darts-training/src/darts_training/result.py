@@ -11,6 +11,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from darts_evaluation import Evaluation
 from darts_segmentation import ModelCard, hash_model, model_paths, save_model
 from darts_training.checkpoint import Progress
@@ -133,6 +135,7 @@ def write_result(
     card = replace(
         card,
         patch_size=facts.options["crop"] or samples.format.patch_size,
+        pixel_size=_pixel_size(samples),
         metrics=figures,
         training_data=_describe(samples, bounds, facts),
         description=card.description or _PURPOSE,
@@ -171,6 +174,19 @@ def _describe(samples: Samples, bounds: tuple[float, ...], facts: Facts) -> str:
         f"{samples.count} patches of {len(samples.tiles)} images{source} between {west} and {east} degrees east, "
         f"{south} and {north} degrees north; SHA-256 of the samples {samples.digest}.{held}"
     )
+
+
+def _pixel_size(samples: Samples) -> float | None:
+    """Return the median edge in metres of the pixels of all patches; None where a grid is not metric."""
+    from pyproj import CRS
+
+    units = {axis.unit_name for crs in {tile.crs for tile in samples.tiles} for axis in CRS(crs).axis_info}
+    if units != {"metre"}:
+        return None
+    areas = np.repeat(
+        [abs(tile.transform.determinant) for tile in samples.tiles], [len(tile) for tile in samples.tiles]
+    )
+    return float(np.sqrt(np.median(areas)))
 
 
 def _bounds(samples: Samples) -> tuple[float, float, float, float]:

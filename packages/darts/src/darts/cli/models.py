@@ -39,6 +39,7 @@ def show_model(file: Path) -> None:
         "architecture": architecture,
         "bands": ", ".join(card.bands),
         "patch size": "" if card.patch_size is None else f"{card.patch_size} px",
+        "pixel size": "" if card.pixel_size is None else f"{card.pixel_size:g} m",
         "version": card.version,
         "licence": card.license,
         "description": card.description,
