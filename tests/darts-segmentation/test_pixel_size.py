@@ -4,9 +4,9 @@ import contextlib
 import json
 
 import pytest
-from support.segmentation import PixelNetwork, card, random_tile, segmenter
 
 from darts_segmentation import EnsembleV1, ModelCard, ModelCardError, PixelSizeWarning
+from support.segmentation import PixelNetwork, card, random_tile, segmenter
 
 
 def tile_of(pixel_m, units="metre", shape=(40, 50)):

@@ -6,7 +6,6 @@ import signal
 from collections.abc import Iterator
 from pathlib import Path
 
-import psutil
 import pytest
 
 from darts.run import exit_code
@@ -135,7 +134,7 @@ def test_a_frozen_worker_that_goes_on_writes_a_tile_a_second_time_and_harms_noth
     assert exit_code(records) == 0
     cluster.check_done(folder, tmp_path, striking.before, clean=False)
     os.kill(lone, signal.SIGCONT)
-    cluster.wait_until(lambda: not psutil.pid_exists(lone) or psutil.Process(lone).status() == psutil.STATUS_ZOMBIE)
+    cluster.wait_until(lambda: cluster.has_ended(lone))
     cluster.check_done(folder, tmp_path, {}, clean=False)
     before = cluster.finished(tmp_path)
     assert exit_code(cluster.run_on(two_workers, folder, tmp_path)) == 0

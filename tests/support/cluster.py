@@ -131,6 +131,15 @@ class Cluster:
         return psutil.Process(self.process.pid).memory_info().rss
 
 
+def has_ended(pid: int) -> bool:
+    """Say whether a process holds nothing any more: its first thread may end before others let go of their locks."""
+    try:
+        process = psutil.Process(pid)
+        return process.status() == psutil.STATUS_ZOMBIE and process.num_threads() <= 1
+    except psutil.NoSuchProcess:
+        return True
+
+
 @contextmanager
 def cluster(workers: int = 2, memory: int = MEMORY, **settings: Any) -> Iterator[Cluster]:
     """Have a cluster with workers "0", "1" and so on until the block ends.
