@@ -34,7 +34,7 @@ from darts_utils.errors import (
     ValueRangeError,
 )
 from darts_utils.gpu import free_gpu_memory, is_on_gpu, to_host, try_cupy, within_gpu_memory, working_on_gpu
-from darts_utils.labelled import check_data_array, check_dataset, spatial_dims, upright
+from darts_utils.labelled import check_data_array, check_dataset, spatial_dims, time_of, upright
 from darts_utils.paths import CubeOrigin, DefaultPaths, FoundCube, original_cube, tctrend_name
 from darts_utils.resources import available_memory, sharing_cpus, usable_cpus
 from darts_utils.results import ResultFolder, read_manifest
@@ -105,6 +105,7 @@ __all__ = [
     "spatial_dims",
     "step",
     "tctrend_name",
+    "time_of",
     "to_host",
     "touching_segments",
     "try_cupy",
