@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 import numpy as np
 
 from darts_postprocessing.backends import Backend, compute_on
-from darts_postprocessing.checks import check_pixels, check_probabilities, check_threshold
+from darts_postprocessing.checks import check_pixels, check_probabilities, check_quality, check_threshold
 from darts_postprocessing.grids import in_memory, like, on_grid_of
 from darts_utils import (
     DeviceLike,
@@ -69,7 +69,8 @@ def prepare_export(
         InputTypeError: If `tile` is no Dataset.
         MissingBandError: If the tile lacks a variable that is needed.
         ParameterError: If an argument is out of its range, or a variable does not have two dimensions.
-        ValueRangeError: If probabilities are percent, or anything else than probabilities.
+        ValueRangeError: If probabilities are percent, or anything else than probabilities, or if the quality has
+            other values than 0, 1 and 2, 255 for missing pixels for example.
 
     Examples:
         >>> import numpy as np, xarray as xr
@@ -106,7 +107,9 @@ def prepare_export(
     def compute(backend: Backend) -> "dict[str, xr.DataArray]":
         results: dict[str, xr.DataArray] = {}
         with step("erode mask"):
-            mask = backend.at_least(backend.to_device(quality.data), level)
+            given = backend.to_device(quality.data)
+            check_quality(given)
+            mask = backend.at_least(given, level)
             if level > 0:
                 mask = backend.erode(mask, size, edge_size)
         extent = like(quality, mask)
