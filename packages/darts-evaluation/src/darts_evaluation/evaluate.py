@@ -18,7 +18,7 @@ from darts_evaluation.counts import BlockCounts, Key
 from darts_evaluation.errors import FewBlocksWarning, LabelsError, PredictionsError
 from darts_evaluation.figures import Objects, figures_of
 from darts_evaluation.fragments import JOIN_PX, Shapes
-from darts_evaluation.intervals import FEWEST_BLOCKS, Figure
+from darts_evaluation.intervals import FEWEST_BLOCKS, LEAST_BLOCKS, Figure
 from darts_evaluation.labels import Labels, check_labels
 from darts_evaluation.matching import Overlaps
 from darts_evaluation.objects import LEAST_SHARE
@@ -259,7 +259,8 @@ def _notes(blocks: int, labels: Labels, agreement: Agreement | None, barely: int
         )
     if blocks < FEWEST_BLOCKS:
         notes.append(
-            f"Only {blocks} blocks of ground hold something; below {FEWEST_BLOCKS} the intervals are too narrow."
+            f"Blocks of ground that hold something: {blocks}. Intervals need at least {LEAST_BLOCKS}, and promise more "
+            f"than they hold below {FEWEST_BLOCKS}."
         )
         warnings.warn(notes[-1], FewBlocksWarning, stacklevel=3)
     if resembling:

@@ -6,7 +6,7 @@ from operator import index
 import numpy as np
 
 from darts_postprocessing.backends import Array
-from darts_utils import GridError, ParameterError, ValueRangeError, check_range, to_host
+from darts_utils import GridError, ParameterError, ValueRangeError, check_range
 
 
 def check_pixels(name: str, value: int) -> int:
@@ -54,24 +54,6 @@ def check_probabilities(name: str, values: Array) -> None:
         )
     if np.issubdtype(values.dtype, np.floating):
         check_range(name, values, 0, 1, taker="postprocessing", remedy="scale it to 0…1 first")
-
-
-def check_quality(values: Array) -> None:
-    """Pass a quality mask, of which every pixel is looked at: a single mark of missing pixels would count as usable.
-
-    Raises:
-        ValueRangeError: If a value is not from 0 to 2. NaN passes; it is never usable.
-    """
-    known = values[values == values] if values.dtype.kind == "f" else values
-    if values.dtype == np.bool_ or not known.size:
-        return
-    ends = to_host({"low": known.min(keepdims=True), "high": known.max(keepdims=True)})
-    low, high = (float(end.item()) for end in ends.values())
-    if low < 0 or high > 2:
-        raise ValueRangeError(
-            f"quality_data_mask has values from {low:g} to {high:g}; expected 0 (invalid), 1 (low quality) and 2 (high "
-            "quality). What marks missing pixels is made 0 first (`quality.where(quality <= 2, 0)`)."
-        )
 
 
 def check_image(name: str, array: Array) -> None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 import numpy as np
 
 from darts_postprocessing.backends import Backend, compute_on
-from darts_postprocessing.checks import check_pixels, check_probabilities, check_quality, check_threshold
+from darts_postprocessing.checks import check_pixels, check_probabilities, check_threshold
 from darts_postprocessing.grids import in_memory, like, on_grid_of
 from darts_utils import (
     DeviceLike,
@@ -14,6 +14,7 @@ from darts_utils import (
     ParameterError,
     band_attrs,
     check_dataset,
+    check_quality,
     range_sample,
     step,
     to_host,

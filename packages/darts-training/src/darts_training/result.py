@@ -128,13 +128,13 @@ def write_result(
     Raises:
         WritingError: If something cannot be written.
     """
-    figures = {} if evaluation is None else _figures(evaluation)
+    figures = {} if evaluation is None else _figures(evaluation) | {"blocks": float(evaluation.blocks)}
     bounds = _bounds(samples)
     card = replace(
         card,
         patch_size=facts.options["crop"] or samples.format.patch_size,
         metrics=figures,
-        training_data=_describe(samples, bounds, facts),
+        training_data=_describe(samples, bounds, facts, evaluation),
         description=card.description or _PURPOSE,
     )
     with writing(folder):
@@ -163,9 +163,12 @@ def _figures(evaluation: Evaluation) -> dict[str, float]:
     return {name: round(float(value), 4) for name, value in found.items() if math.isfinite(value)}
 
 
-def _describe(samples: Samples, bounds: tuple[float, ...], facts: Facts) -> str:
+def _describe(samples: Samples, bounds: tuple[float, ...], facts: Facts, evaluation: Evaluation | None) -> str:
     west, south, east, north = (f"{value:.3f}" for value in bounds)
     held = "" if facts.folds is None else " Blocks were held out for the figures; training.json names them."
+    if evaluation is not None:
+        edge = f"{evaluation.block_m / 1000:g} km"
+        held += f" The figures come from {evaluation.blocks} blocks of {edge} × {edge} that hold something."
     source = f" of {samples.format.source}" if samples.format.source else ""
     return (
         f"{samples.count} patches of {len(samples.tiles)} images{source} between {west} and {east} degrees east, "

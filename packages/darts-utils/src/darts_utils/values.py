@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from darts_utils.errors import ValueRangeError
+from darts_utils.gpu import to_host
 
 _MARKS = ("_FillValue", "nodata", "missing_value")
 _SAMPLES = 48
@@ -79,8 +80,8 @@ def check_range(name: str, values: Any, low: float, high: float, *, taker: str, 
             and what to do.
     """
     sample = range_sample(values)
-    for to_host in ("cpu", "get"):  # of torch and of cupy
-        sample = getattr(sample, to_host, lambda here=sample: here)()
+    for way in ("cpu", "get"):  # of torch and of cupy
+        sample = getattr(sample, way, lambda here=sample: here)()
     sample = np.asarray(sample).astype(np.float64, copy=False)
     sample = sample[(sample != 0) & ~np.isnan(sample)]
     if not sample.size:
@@ -108,6 +109,27 @@ def _check_fills(name: str, sample: np.ndarray, low: float, high: float, taker: 
         if count > 1:
             raise ValueRangeError(
                 f"Band {name!r} is {fill:g} in {count / sample.size:.1%} of the pixels that were looked at, but "
-                f"{taker} takes values from {low:g} to {high:g}; if this marks missing pixels, make them NaN (rioxarray "
-                f"does so with masked=True where the file declares it, else `band.where(band != {fill:g})`)."
+                f"{taker} takes values from {low:g} to {high:g}; if this marks missing pixels, make them NaN "
+                f"(rioxarray does so with masked=True where the file declares it, else `band.where(band != {fill:g})`)."
             )
+
+
+def check_quality(values: Any) -> None:
+    """Pass a quality mask, of which every pixel is looked at: a single mark of missing pixels would count as usable.
+
+    Args:
+        values: numpy or cupy array of `quality_data_mask`, any real dtype. NaN passes; it is never usable.
+
+    Raises:
+        ValueRangeError: If a value is not from 0 to 2.
+    """
+    known = values[values == values] if values.dtype.kind == "f" else values
+    if values.dtype == np.bool_ or not known.size:
+        return
+    ends = to_host({"low": known.min(keepdims=True), "high": known.max(keepdims=True)})
+    low, high = (float(end.item()) for end in ends.values())
+    if low < 0 or high > 2:
+        raise ValueRangeError(
+            f"quality_data_mask has values from {low:g} to {high:g}; expected 0 (invalid), 1 (low quality) and 2 (high "
+            "quality). What marks missing pixels is made 0 first (`quality.where(quality <= 2, 0)`)."
+        )
