@@ -13,6 +13,7 @@ from odc.geo.geobox import GeoBox
 from pyproj import Transformer
 
 from darts.demo import make_sample_area
+from darts.errors import ConfigurationError
 from darts.pipelines.sequential_v2 import PlanetPipeline
 from darts.run import plan, run
 from darts.run.features import dem_margin_px
@@ -179,6 +180,14 @@ def test_tiles_beyond_a_product_are_planned_to_fail(services: SimpleNamespace, t
     assert alone is not None
     assert alone.auxiliary["ArcticDEM"] == Estimate(0, 0, 0, outside=(0,))
     assert alone.lines()[-1] == "1 of 1 tiles would fail: it lies outside ArcticDEM (1)."
+
+
+def test_a_tile_outside_is_told_before_advice_that_cannot_help(tmp_path: Path) -> None:
+    inside, outside = (round(NORTH[0]), round(NORTH[1])), (500_000, 5_200_000)
+    with pytest.raises(ConfigurationError, match=r"in EPSG:32608 lies outside arcticdem.* The 1 other tiles do, too"):
+        plan(_make(tmp_path, [outside, (510_000, 5_200_000)], offline=True))
+    with pytest.raises(ConfigurationError, match=r"there is no datacube at .*: fetch one with"):
+        plan(_make(tmp_path / "b", [outside, inside], offline=True))
 
 
 def test_places_are_sought_of_tiles_that_would_be_computed_and_by_no_run(

@@ -9,7 +9,7 @@ import pytest
 from darts.demo import SampleArea, make_sample_area
 from darts.errors import ConfigurationError
 from darts.pipelines.sequential_v2 import PlanetPipeline
-from darts.run import run
+from darts.run import checks, run
 from darts.run.features import dem_margin_px, feature_margin_px
 from darts.run.planning import Planner
 from darts_preprocessing import FEATURES
@@ -78,6 +78,8 @@ def test_what_no_feature_is_ends_before_the_first_tile(area: SampleArea, tmp_pat
         Planner(_pipeline(area, tmp_path, ("nir",), export_bands=["northnes"]))
     with pytest.raises(ConfigurationError, match="The ensemble needs s2_scl, which this pipeline does not produce"):
         Planner(_pipeline(area, tmp_path, ("nir", "s2_scl"))).plan()
+    with pytest.raises(ConfigurationError, match=r"needs slop, which .*; did you mean 'slope'\? It has blue"):
+        checks.check_bands(["slop"], ["blue", "slope"], "The training data")
 
 
 def test_the_dem_reaches_as_far_as_the_features_look(area: SampleArea, tmp_path: Path) -> None:
