@@ -73,12 +73,17 @@ def test_only_the_cubes_that_features_need_are_opened(area, tmp_path, bands, exp
     assert (context.arcticdem is not None, context.tcvis is not None) == cubes
 
 
+def test_a_run_into_a_new_folder_says_once_that_a_cube_is_made_up(area, tmp_path, caplog) -> None:
+    run(_pipeline(area, tmp_path, ("nir", "slope"), export_bands=["extent"]), standin.open_session)
+    assert sum("is made up, for demonstrations" in message for message in caplog.messages) == 1
+
+
 def test_what_no_feature_is_ends_before_the_first_tile(area: SampleArea, tmp_path: Path) -> None:
     with pytest.raises(UnknownBandError, match="Export band 'northnes' is unknown; did you mean 'northness'"):
         Planner(_pipeline(area, tmp_path, ("nir",), export_bands=["northnes"]))
     with pytest.raises(ConfigurationError, match="The ensemble needs s2_scl, which this pipeline does not produce"):
         Planner(_pipeline(area, tmp_path, ("nir", "s2_scl"))).plan()
-    with pytest.raises(ConfigurationError, match=r"needs slop, which .*; did you mean 'slope'\? It has blue"):
+    with pytest.raises(ConfigurationError, match=r"needs slop, which .*; it has blue, slope\. Did you mean 'slope'\?"):
         checks.check_bands(["slop"], ["blue", "slope"], "The training data")
 
 

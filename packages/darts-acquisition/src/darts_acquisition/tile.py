@@ -69,7 +69,7 @@ def tile_grid(source: "rasterio.DatasetReader", file: str) -> "GeoBox":
     if problem:
         raise SceneGridError(f"{file}: {problem}. {_EXPECTED}")
     geobox = GeoBox.from_rio(source)
-    x, y = affine * (source.width / 2, source.height / 2)
+    x, y = affine @ (source.width / 2, source.height / 2)
     try:
         check_areal_scale(crs.to_wkt(), x, y, file)
     except GridError as error:
@@ -83,7 +83,7 @@ def same_grid(one: "GeoBox", other: "GeoBox") -> bool:
         return False
     height, width = one.shape
     corners = [(0, 0), (width, 0), (0, height), (width, height)]
-    apart = [np.subtract(one.affine * corner, other.affine * corner) for corner in corners]
+    apart = [np.subtract(one.affine @ corner, other.affine @ corner) for corner in corners]
     return bool(np.abs(apart).max() < _SAME_PX * min(abs(one.affine.a), abs(one.affine.e)))
 
 

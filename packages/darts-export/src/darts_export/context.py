@@ -153,7 +153,7 @@ def _grid(tile: "xr.Dataset") -> "GeoBox":
             "(tile.odc.assign_crs('EPSG:32608') writes one)."
         )
     a, (rows, cols) = geobox.affine, geobox.shape
-    check_areal_scale(geobox.crs.proj, *(a * (cols / 2, rows / 2)), "The tile")
+    check_areal_scale(geobox.crs.proj, *(a @ (cols / 2, rows / 2)), "The tile")
     if a.b or a.d or a.a <= 0 or a.e >= 0:
         raise GridError(f"The tile's grid is not north-up ({tuple(a)[:6]}); expected x to the right and y downward.")
     return geobox

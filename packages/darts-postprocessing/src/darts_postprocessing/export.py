@@ -52,7 +52,8 @@ def prepare_export(
         bin_threshold: Probability above which a pixel belongs to an object, 0…1.
         mask_erosion_size: Radius in pixels of the disk that erodes the extent.
         min_object_size: Fewest pixels of an object; one of exactly this size stays.
-        quality_level: Lowest quality that counts: 0 or "none", 1 or "low_quality", 2 or "high_quality".
+        quality_level: Lowest quality that counts: 0 or "none", 1 or "low_quality", 2 or "high_quality". The pipelines
+            of darts-nextgen take 1 where nothing is said; the default here trusts every pixel.
         ensemble_subsets: Names of the ensemble's members that have probabilities of their own.
         device: As for :func:`erode_mask`.
         edge_erosion_size: Width in pixels of the border of the tile that the extent leaves out, for a level above 0;

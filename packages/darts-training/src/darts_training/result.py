@@ -183,7 +183,7 @@ def _bounds(samples: Samples) -> tuple[float, float, float, float]:
     corners = []
     for tile in samples.tiles:
         height, width = tile.shape
-        edges = [tile.transform * corner for corner in ((0.0, 0.0), (float(width), float(height)))]
+        edges = [tile.transform @ corner for corner in ((0.0, 0.0), (float(width), float(height)))]
         (left, right), (bottom, top) = (sorted(edge[axis] for edge in edges) for axis in (0, 1))
         to_degrees = Transformer.from_crs(tile.crs, "EPSG:4326", always_xy=True)
         corners.append(to_degrees.transform_bounds(left, bottom, right, top))

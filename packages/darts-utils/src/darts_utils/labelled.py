@@ -45,10 +45,14 @@ def upright(array: Any, name: str) -> Any:
 
 
 def time_of(tile: Any) -> Any:
-    """Return when a tile was taken: its attribute `time`, else its scalar coordinate `time`; None where neither says.
+    """Return when a tile was taken.
 
     Args:
         tile: A Dataset.
+
+    Returns:
+        Its attribute `time` as it is, else its scalar coordinate `time`, as ISO 8601 where it is a time of numpy; None
+        where neither says.
     """
     given = tile.attrs.get("time") or None
     if given is not None or "time" not in tile.coords or tile.coords["time"].ndim:

@@ -123,6 +123,7 @@ class Planner:
         checks.check_executor(pipeline)
         checks.check_engine(pipeline)
         self._memory = InputMemory(self.output, writes=writes)
+        self._completed: tuple[list[TileTask], RunContext] | None = None
         check_export_bands(pipeline.export_bands, variables=variables_of(pipeline))
         listed = datetime.now(UTC).isoformat(timespec="milliseconds")
         tasks = list_tasks(pipeline)
@@ -176,7 +177,9 @@ class Planner:
         _tell_earlier_release(decisions)
         context = self.context
         if todo := [decision.task for decision in decisions if decision.todo]:
-            context = complete_context(pipeline, context, todo)
+            if self._completed is None or self._completed[0] != todo:  # A run plans twice, and says all once.
+                self._completed = todo, complete_context(pipeline, context, todo)
+            context = self._completed[1]
         return Plan(decisions, context)
 
 
