@@ -7,6 +7,7 @@ import pyproj
 import pytest
 import rasterio
 import rasterio.warp
+import xarray as xr
 from affine import Affine
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -26,7 +27,7 @@ from darts_acquisition import (
     load_tcvis,
     tcvis_product,
 )
-from darts_utils import BANDS, DartsError, GridError, ParameterError
+from darts_utils import BANDS, DartsError, GridError, InputTypeError, ParameterError
 
 DEGREES = 0.00026949458523585647
 TRENDS = ("tc_brightness", "tc_greenness", "tc_wetness")
@@ -197,7 +198,9 @@ def test_no_cube_is_missing_data(tmp_path):
 def test_cube_of_another_product_is_an_error(tmp_path):
     create_arcticdem_cube(tmp_path / "dem", 10)
     create_tcvis_cube(tmp_path / "tcvis", "2001-2020")
-    with pytest.raises(CubeError, match=r"arcticdem-mosaics-v4\.1-10m; expected arcticdem-mosaics-v4\.1-2m"):
+    with pytest.raises(
+        CubeError, match=r"arcticdem-mosaics-v4\.1-10m; expected arcticdem-mosaics-v4\.1-2m\. .* ask for those of this"
+    ):
         load_arcticdem(PEEL, tmp_path / "dem", 2)
     with pytest.raises(CubeError, match="expected users"):
         load_tcvis(PEEL, tmp_path / "dem")
@@ -224,9 +227,13 @@ def test_arguments_that_cannot_be(tmp_path):
     with pytest.raises(GridError, match="no CRS"):
         load_arcticdem(GeoBox((2, 2), PEEL.affine, None), tmp_path / "dem", 10)
     create_tcvis_cube(tmp_path / "tcvis")
-    south = GeoBox((10, 10), Affine(10, 0, 500_000, 0, -10, 1_000_000), "EPSG:32608")
-    with pytest.raises(OutsideExtentError, match="lies outside arcticdem"):
+    south = GeoBox((10, 10), Affine(10, 0, 500_000, 0, -10, 1_000_000), pyproj.CRS(32608).to_wkt())
+    with pytest.raises(
+        OutsideExtentError, match=r"y 999900 to 1000000 in EPSG:32608 lies outside arcticdem.* EPSG:3413"
+    ):
         load_arcticdem(south, tmp_path / "dem", 10)
+    with pytest.raises(InputTypeError, match=r"Expected a GeoBox, .* got a Dataset; `tile.odc.geobox`"):
+        load_arcticdem(xr.Dataset(), tmp_path / "dem", 10)
     with pytest.raises(OutsideExtentError, match="lies outside users/ingmarnitze"):
         load_tcvis(south, tmp_path / "tcvis")
 

@@ -15,6 +15,7 @@ from darts_acquisition import (
     SceneGridError,
     SceneNotFoundError,
     SceneReadError,
+    check_planet_scene,
     load_planet_masks,
     load_planet_scene,
 )
@@ -167,6 +168,8 @@ def test_mask_on_another_grid_is_an_error(delivery, other, given_scene):
     scene = load_planet_scene(made.folder) if given_scene else None
     with pytest.raises(SceneGridError, match="does not fit") as caught:
         load_planet_masks(made.folder, scene)
+    with pytest.raises(SceneGridError, match="does not fit"):
+        check_planet_scene(made.folder)
     assert isinstance(caught.value, GridError)
     assert str(made.file("_3B_udm2.tif")) in str(caught.value)
     assert "6 × 5 pixels of 3.0 m" in str(caught.value)
@@ -202,9 +205,10 @@ def test_damaged_deliveries_are_named(delivery, damage):
     made = delivery().complete()
     harm, error, message = DAMAGE[damage]
     harm(made)
-    with pytest.raises(error, match=message) as caught:
-        load_planet_masks(made.folder)
-    assert str(made.folder) in str(caught.value)
+    for load in (load_planet_masks, check_planet_scene):
+        with pytest.raises(error, match=message) as caught:
+            load(made.folder)
+        assert str(made.folder) in str(caught.value)
 
 
 def test_scene_without_a_band_is_an_error(delivery):

@@ -265,5 +265,5 @@ def test_distance_is_the_median_over_pairs(count):
         points = [edge.interpolate(metre) for metre in np.arange(0.5, edge.length, 1)]
         medians.append(np.median([point.distance(other.boundary) for point in points]))
     assert found.value == pytest.approx(np.median(medians), abs=0.6)
-    assert found.low <= found.value <= found.high
+    assert np.isnan([found.low, found.high]).all(), "there are fewer than five blocks"
     assert found.blocks == count

@@ -11,7 +11,7 @@ from scipy.stats import t as student
 
 from darts_evaluation.blocks import enlarge
 from darts_evaluation.counts import BlockCounts
-from darts_evaluation.intervals import Figure, Resampling, number_text, percentile, ratio
+from darts_evaluation.intervals import LEAST_BLOCKS, Figure, Resampling, number_text, percentile, ratio
 from darts_evaluation.neighbours import Neighbours, influence
 from support.lanes import mostly_slow
 
@@ -138,11 +138,30 @@ def test_blocks_that_are_independent_stay_as_they_are():
     assert np.mean([factor == 1 and not resembling for factor, resembling in found]) >= 0.85
 
 
-def test_ratio_of_two_blocks_has_the_quantile_of_one_degree_of_freedom():
-    """Two blocks of unlike size are fewer than two effectively; a quantile of less than one degree is no use."""
-    figure = ratio(np.array([1.0, 3.0]), np.array([3.0, 5.0]), "ratio")
-    error = np.sqrt(0.5 * ((1 - 1.5) / (1 - 3 / 8)) ** 2 + 0.5 * ((3 - 2.5) / (1 - 5 / 8)) ** 2) / 8
-    assert np.log(figure.high / figure.value) == pytest.approx(student.ppf(0.975, 1) * error / 0.5)
+def test_ratio_of_unlike_blocks_has_the_quantile_of_one_degree_of_freedom():
+    """One block holds nearly all, so that fewer than two count effectively; less than one degree is no use."""
+    part, whole = np.array([60.0, 1, 1, 1, 1]), np.array([100.0, 2, 1, 3, 2])
+    figure = ratio(part, whole, "ratio")
+    value, share = part.sum() / whole.sum(), whole / whole.sum()
+    residuals = (part - value * whole) / (1 - np.minimum(share, 0.95))
+    error = np.sqrt(4 / 5 * (residuals**2).sum()) / whole.sum()
+    assert np.log(figure.high / value) == pytest.approx(student.ppf(0.975, 1) * error / value)
+
+
+@pytest.mark.parametrize("blocks", range(2, 7))
+def test_few_blocks_have_no_interval(blocks):
+    """The span of n blocks holds the middle of what they come from in 1 - 2^(1-n) of all cases, as drawing shows."""
+    drawn = np.random.default_rng(blocks).normal(size=(20_000, blocks))
+    holds = ((drawn.min(axis=1) < 0) & (drawn.max(axis=1) > 0)).mean()
+    assert holds == pytest.approx(1 - 2.0 ** (1 - blocks), abs=0.01)
+    part, whole = np.arange(1.0, blocks + 1), np.full(blocks, 8.0)
+    found = ratio(part, whole), percentile(lambda weights: float(weights @ part / weights.sum()), blocks)
+    for figure in found:
+        assert np.isfinite(figure.value)
+        assert np.isfinite([figure.low, figure.high]).all() == (blocks >= LEAST_BLOCKS) == (holds > 0.9)
+        given = figure.interval_text().endswith(f", {blocks} blocks only")
+        assert given
+        assert figure.interval_text().startswith("not given") == (blocks < LEAST_BLOCKS)
 
 
 def test_ratio_is_the_ratio_of_the_sums_and_ignores_empty_blocks():
@@ -195,6 +214,7 @@ def test_ratio_without_enough_to_go_by_has_no_interval(part, whole, scale):
         (Figure(1.0, blocks=30), "1.000", "not given"),
         (Figure(2.0, 0.1, np.inf, 30), "2.000", "not given"),
         (Figure(np.nan), "not defined", "not given"),
+        (Figure(0.685, blocks=1), "0.685", "not given, 1 block only"),
         (Figure(-1234.5, -12_345.6, 99.99, 30), "-1,234", "-12,346 to 99.990"),
     ],
 )
@@ -227,9 +247,9 @@ def test_percentile_interval_of_a_mean_is_the_bootstraps():
 
 
 def test_percentile_leaves_out_replicates_without_a_figure():
-    figure = percentile(lambda weights: float("nan") if weights[0] else 1.0, 3)
+    figure = percentile(lambda weights: float("nan") if weights[0] else 1.0, 6)
     assert np.isnan(figure.value)
-    figure = percentile(lambda weights: 1.0 if weights[0] else float("nan"), 3)
+    figure = percentile(lambda weights: 1.0 if weights[0] else float("nan"), 6)
     assert (figure.value, figure.low, figure.high) == (1.0, 1.0, 1.0)
 
 

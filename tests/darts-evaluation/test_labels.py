@@ -11,11 +11,13 @@ from darts_evaluation import (
     Agreement,
     LabelsError,
     RepairedLabelsWarning,
+    evaluate,
     majority,
     make_labels,
     measure_agreement,
     read_labels,
 )
+from darts_utils import InputTypeError
 
 BOWTIE = shapely.Polygon([(0, 0), (10, 10), (10, 0), (0, 10)])
 
@@ -36,6 +38,16 @@ def test_read_labels_repairs_and_leaves_out(tmp_path):
     assert labels.outlines.is_valid.all()
     assert labels.area.area == pytest.approx(10_000)
     assert labels.experts == [""]
+
+
+def test_what_is_no_label_is_named(tmp_path):
+    with pytest.raises(InputTypeError, match="Expected Labels, but got a str; `read_labels"):
+        evaluate(tmp_path, "labels.gpkg")
+    with pytest.raises(InputTypeError, match="Expected a GeoDataFrame, but got a str; `read_labels`"):
+        make_labels("labels.gpkg")
+    for given in ((table(BOWTIE), None), ("labels.gpkg", table(BOWTIE))):
+        with pytest.raises(InputTypeError, match="Expected a vector file, but got a GeoDataFrame; `make_labels`"):
+            read_labels(*given)
 
 
 def test_read_labels_reads_all_layers_and_brings_the_area_along(tmp_path):

@@ -144,6 +144,10 @@ def test_metadata_that_is_not_json_is_a_mistake(make_tile, tmp_path: Path, metad
         (lambda tile: tile.drop_vars(["x", "y", "spatial_ref"]), "no readable grid"),
         (lambda tile: tile.isel(y=slice(None, None, -1)), "not north-up"),
         (lambda tile: tile.rename(y="lines"), r"expected \('y', 'x'\)"),
+        (
+            lambda tile: tile.expand_dims("time"),
+            r"extent has the dimensions .*; take one of 'time' first, as `isel\(time=0\)",
+        ),
         (lambda tile: tile.odc.assign_crs("EPSG:4326"), "The tile is in WGS 84; expected a projected CRS in metres"),
         (lambda tile: tile.odc.assign_crs("EPSG:2225"), "counted in US survey foot; expected"),
         (lambda tile: tile.odc.assign_crs("EPSG:3857"), r"where areas are 3\.\d+ times those on the ground"),
@@ -172,6 +176,8 @@ def test_the_import_is_light() -> None:
 
 def test_the_time_of_a_row_survives_a_zone(make_tile, tmp_path: Path) -> None:
     tile = make_tile(time="2021-08-21T23:00:19+02:00")
-    export_tile(tile, tmp_path / "tile", ["extent"])
-    frame = pd.read_parquet(tmp_path / "tile/prediction_extent.parquet")
-    assert frame["acquisition_time"][0] == pd.Timestamp("2021-08-21T21:00:19Z")
+    scalar = make_tile(time="").assign_coords(time=np.datetime64("2021-08-21T21:00:19", "ns"))
+    for given in (tile, scalar, tile.assign_coords(time=np.datetime64("2001-01-01"))):
+        export_tile(given, tmp_path / "tile", ["extent"])
+        frame = pd.read_parquet(tmp_path / "tile/prediction_extent.parquet")
+        assert frame["acquisition_time"][0] == pd.Timestamp("2021-08-21T21:00:19Z")

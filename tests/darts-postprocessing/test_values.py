@@ -45,6 +45,18 @@ def test_what_can_be_a_probability_passes(values: xr.DataArray) -> None:
         np.testing.assert_array_equal(exported["probabilities"], values)
 
 
+@pytest.mark.parametrize(("value", "dtype"), [(255, "uint8"), (3, "float32"), (-1, "int16")])
+def test_a_quality_that_is_none_is_refused(value: int, dtype: str) -> None:
+    tile = _tile(PROBS)
+    tile["quality_data_mask"] = tile["quality_data_mask"].astype(dtype)
+    if dtype == "float32":
+        tile["quality_data_mask"][5, 6] = np.nan
+        prepare_export(tile, device="cpu")
+    tile["quality_data_mask"][3, 4] = value
+    with pytest.raises(ValueRangeError, match=r"quality_data_mask has values from .*; expected 0 \(invalid\)"):
+        prepare_export(tile, device="cpu")
+
+
 @pytest.mark.parametrize("wrong", [PROBS.values, _tile(PROBS), [[1.0]], None])
 def test_anything_but_a_dataarray_is_one_sentence(wrong: object) -> None:
     for call in (

@@ -290,7 +290,10 @@ def test_the_kernels_are_those_that_the_features_need(begun):
     assert slope == ["interpolate_block", "cubic_block", "gradient_block"]
     assert set(default) == {*slope, "ndvi_rows", "nearest_block", "add_up", "add_disks", "subtract_means"}
     assert others == ["interpolate_block", "cubic_block", "ndvi_rows", "dissection_rows"]
-    with pytest.raises(ParameterError, match=r"features names slop; known features: ndvi, .*, and the indices of sp"):
+    with pytest.raises(
+        ParameterError,
+        match=r"features names slop\. Did you mean .slope.\? Known features: ndvi, .*, and the indices of sp",
+    ):
         dp.compile_kernels(["slop", "slope"])
     with pytest.raises(ParameterError, match="device is 'gpu'"):
         dp.compile_kernels(device="gpu")

@@ -112,7 +112,8 @@ def test_any_index_of_spyndex_is_a_feature_by_its_name(given):
         with pytest.raises(UnknownBandError, match="is not in the band table"):
             get_band(name)
     with pytest.raises(
-        ParameterError, match=r"features names nbr, slop; known features: .*, and the indices of spyndex"
+        ParameterError,
+        match=r"features names nbr, slop\. Did you mean .*'slope'\? Known features: .*, and the indices of spyndex",
     ):
         dp.preprocess_v2(tile, None, None, device="cpu", features=["slop", "nbr", "ndvi"])
 

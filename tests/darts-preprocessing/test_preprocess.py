@@ -310,7 +310,14 @@ def test_mistakes_are_named(tile, arcticdem, tcvis):
         with pytest.raises(error, match=match):
             dp.preprocess_v2(*args, device="cpu", **kwargs)
 
-    run(tile, None, None, features=["slop"], error=ParameterError, match="slop; known features: ndvi, tc_brightness")
+    run(
+        tile,
+        None,
+        None,
+        features=["slop"],
+        error=ParameterError,
+        match=r"slop\. Did you mean .slope.\? Known features: ndvi, tc_brightness",
+    )
     run(tile, None, None, features=["slope"], error=ParameterError, match="slope, but ds_arcticdem is None")
     run(tile, None, None, features=["tc_wetness"], error=ParameterError, match="tc_wetness, but ds_tcvis is None")
     run(tile.drop_vars("nir"), None, None, error=MissingBandError, match="ds_optical lacks nir; it holds blue")

@@ -1,5 +1,7 @@
 """What declares itself missing is NaN; what cannot be in the unit of the band table is refused, and so is an array."""
 
+import re
+
 import numpy as np
 import pytest
 import xarray as xr
@@ -83,9 +85,11 @@ def test_a_cloud_is_no_reason(tile):
     dp.calculate_ndvi(tile.assign(red=tile.red * 0 + 1.4))
 
 
-def test_fill_values_that_nothing_declares_are_refused(dem, tile):
-    bad = dem.assign(dem=dem.dem.where(dem.x < dem.x[20], -9999.0))
-    message = "band 'dem' .* beyond -9999, .* from -100 to 3000; .*masked=True"
+@pytest.mark.parametrize("fill", [-9999.0, -999, np.float32(-3.4e38), np.finfo(np.float32).max])
+@pytest.mark.parametrize("kept", [20, 69])  # most of the band is filled, and one of seventy columns
+def test_fill_values_that_nothing_declares_are_refused(dem, tile, fill, kept):
+    bad = dem.assign(dem=dem.dem.where(dem.x < dem.x[kept], fill))
+    message = rf"Band 'dem' is {re.escape(f'{fill:g}')} in [\d.]+% .* from -100 to 3000; .*masked=True"
     with pytest.raises(ValueRangeError, match=message):
         dp.calculate_slope(bad)
     with pytest.raises(ValueRangeError, match=message):

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from darts_segmentation import EnsembleV1, OutputError
 from darts_segmentation.grid import plan_axis
-from darts_utils import GridError, MissingBandError, ParameterError, normalize_band
+from darts_utils import GridError, InputTypeError, MissingBandError, ParameterError, normalize_band
 from support.segmentation import BANDS, BlurNetwork, PixelNetwork, directly, plainly, random_tile, segmenter
 
 WEIGHTS = (3.0, -2.0, 1.5)
@@ -355,6 +355,15 @@ def test_a_network_that_returns_another_shape_is_an_error():
 def test_probabilities_do_not_exceed_one():
     result = segmenter(PixelNetwork((0.0, 0.0, 0.0), bias=50.0)).segment_tile(random_tile((100, 97)), 24, 11)
     assert result["probabilities"].values.max() == 1
+
+
+def test_what_is_no_ensemble_is_named():
+    for wrong in ("model.safetensors", ["model.safetensors"], None):
+        for make in (EnsembleV1, EnsembleV1.from_segmenters):
+            with pytest.raises(InputTypeError, match=f"Expected models by name, .* the {type(wrong).__name__} "):
+                make(wrong)
+    with pytest.raises(InputTypeError, match="Expected the path of a model, but got the int 5"):
+        EnsembleV1({"v1": 5}, device="cpu")
 
 
 def test_members_need_names_that_can_be_told_apart():

@@ -105,7 +105,7 @@ def test_ground_that_was_trained_on_is_left_out(tmp_path):
         calibrate([model], samples, tmp_path / "b", device="cpu")
 
 
-def test_other_bands_and_doubled_names_are_refused(tmp_path):
+def test_other_bands_doubled_names_and_too_little_ground_are_refused(tmp_path):
     model, samples, _ = simulated(tmp_path, 1.0)
     network = read_model(model).states
     other = save_model(tmp_path / "other", network, replace(CARD, normalization={"red": (0, 0.7)}))
@@ -113,3 +113,5 @@ def test_other_bands_and_doubled_names_are_refused(tmp_path):
         calibrate([other], samples, tmp_path / "a")
     with pytest.raises(SamplesError, match="one name"):
         calibrate([other, other], samples, tmp_path / "a")
+    with pytest.raises(SamplesError, match=r"1 blocks .* 1 of them with slumps; .* smaller blocks \(block_m\)"):
+        calibrate([model], samples, tmp_path / "a", block_m=1e7)

@@ -101,6 +101,9 @@ def test_a_model_says_what_it_is_and_runs(samples, undisturbed):
     assert "iou" in info.card.metrics
     assert info.card.pixel_size == EDGE_M
     record = json.loads((undisturbed.path / "training.json").read_text())
+    assert info.card.metrics["blocks"] == record["blocks"] > 0
+    assert f"The figures come from {record['blocks']} blocks of 1 km × 1 km" in info.card.training_data
+    record = json.loads((undisturbed.path / "training.json").read_text())
     assert record["sha256"] == info.sha256
     assert record["test"] != record["validation"]
     assert (undisturbed.path / "curves.png").read_bytes()[:4] == b"\x89PNG"

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from darts_utils import GridError, InputTypeError, check_data_array, check_dataset, spatial_dims, upright
+from darts_utils import GridError, InputTypeError, check_data_array, check_dataset, spatial_dims, time_of, upright
 from darts_utils.labelled import SPATIAL_DIMS
 
 xr = pytest.importorskip("xarray")
@@ -27,9 +27,21 @@ def test_rows_come_first(dims):
     array = xr.DataArray(values, dims=dims)
     for given in (array, array.transpose()):
         np.testing.assert_array_equal(upright(given, "the band"), values)
+    with pytest.raises(GridError, match=r"; take one of 'time' first, as `isel\(time=0\)` does"):
+        upright(array.expand_dims("time"), "the band")
     for wrong in (array.expand_dims("time"), array.rename({dims[0]: "row"}), array[0]):
         with pytest.raises(GridError, match=r"the band has the dimensions \(.*\); expected \('"):
             upright(wrong, "the band")
+
+
+def test_the_time_of_a_tile_is_its_attribute_or_its_scalar_coordinate():
+    tile = xr.Dataset()
+    assert time_of(tile) is None
+    for time, text in ((np.datetime64("2021-08-21T21:00:19", "ns"), "2021-08-21T21:00:19.000000"), ("2021", "2021")):
+        assert time_of(tile.assign_coords(time=time)) == text
+    assert time_of(tile.assign_coords(time=np.datetime64("NaT", "ns"))) is None
+    assert time_of(tile.assign_coords(time=[1, 2])) is None
+    assert time_of(tile.assign_coords(time="2021").assign_attrs(time="2022")) == "2022"
 
 
 def test_what_is_no_dataset_is_named():

@@ -53,8 +53,8 @@ def test_evaluate_prints_the_headlines_and_writes_the_report(evaluate, folder, t
     assert found["figures"]["objects"]["recall@0.5"]["value"] == 1.0
     assert found["figures"]["objects"]["precision@0.5"]["value"] < 1.0  # tile-001 has no label
     assert f"{found['figures']['pixels']['iou']['value']:.3f}" in out
-    assert "below 20 the intervals are too narrow" in out
-    assert "slumps found, overlap 0.3:  1.000 (95 %: not given)" in out
+    assert "Blocks of ground that hold something: 1. Intervals need at least 5" in out
+    assert "slumps found, overlap 0.3:  1.000 (95 %: not given, 1 block only)" in out
     for text in (out, (tmp_path / "report" / "evaluation.md").read_text()):
         assert not re.search(r"\bnan\b|\binf\b", text)
     assert str(tmp_path / "report" / "evaluation.md") in out

@@ -13,6 +13,7 @@ from odc.geo.geobox import GeoBox
 from pyproj import Transformer
 
 from darts.demo import make_sample_area
+from darts.errors import ConfigurationError
 from darts.pipelines.sequential_v2 import PlanetPipeline
 from darts.run import plan, run
 from darts.run.features import dem_margin_px
@@ -29,6 +30,7 @@ from darts_acquisition import (
 )
 from support import standin
 from support.arcticdem import Provider
+from support.commands import run_darts
 from support.damage import copy_scene
 from support.earthengine_server import EarthImage, connect, serve_earth_engine
 
@@ -180,6 +182,14 @@ def test_tiles_beyond_a_product_are_planned_to_fail(services: SimpleNamespace, t
     assert alone.lines()[-1] == "1 of 1 tiles would fail: it lies outside ArcticDEM (1)."
 
 
+def test_a_tile_outside_is_told_before_advice_that_cannot_help(tmp_path: Path) -> None:
+    inside, outside = (round(NORTH[0]), round(NORTH[1])), (500_000, 5_200_000)
+    with pytest.raises(ConfigurationError, match=r"in EPSG:32608 lies outside arcticdem.* The 1 other tiles do, too"):
+        plan(_make(tmp_path, [outside, (510_000, 5_200_000)], offline=True))
+    with pytest.raises(ConfigurationError, match=r"there is no datacube at .*: fetch one with"):
+        plan(_make(tmp_path / "b", [outside, inside], offline=True))
+
+
 def test_places_are_sought_of_tiles_that_would_be_computed_and_by_no_run(
     services: SimpleNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -199,27 +209,42 @@ def test_places_are_sought_of_tiles_that_would_be_computed_and_by_no_run(
 
 
 def test_places_of_planet_scenes_are_those_of_their_images(tmp_path: Path) -> None:
-    """A scene without an image is counted as one that would fail."""
+    """A scene without one of its files is counted as one that would fail."""
     area = make_sample_area(tmp_path / "sample", seed=3, size=128)
-    names = ["20210801_200000_01_2405", "20210802_200000_02_2405"]
+    names = [f"2021080{day}_200000_01_2405" for day in (1, 2, 3, 4)]
     folders = [copy_scene(area.scene_dir, tmp_path / "scenes", name) for name in names]
     cube = tmp_path / "dem"
     model = standin.write_model(tmp_path / "model.safetensors", bands=("nir", "slope"))
     pipeline = PlanetPipeline(
         scenes_dir=tmp_path / "scenes", model_files=model, output_data_dir=tmp_path / "results", arcticdem_dir=cube
     )
-    with rasterio.open(next(folders[1].glob("*_SR.tif"))) as file:
+    with rasterio.open(next(folders[-1].glob("*_SR.tif"))) as file:
         geobox = GeoBox.from_rio(file)
     create_arcticdem_cube(cube, 2)
     with pytest.raises(MissingAuxiliaryDataError, match=r"of the (\d+) chunks") as error:
         load_arcticdem(geobox, cube, 2, dem_margin_px(100, 2), offline=True)
-    next(folders[0].glob("*_SR.tif")).unlink()
+    for folder, file in zip(folders, ("*_SR.tif", "*_udm2.tif", "*_metadata.json"), strict=False):
+        next(folder.glob(file)).unlink()
     fetch = plan(pipeline).fetch
     assert fetch is not None
-    assert fetch.fails == {names[0]: "the image cannot be read (SceneNotFoundError)"}
-    assert fetch.lines()[-1] == "1 of 2 tiles would fail: the image cannot be read (SceneNotFoundError) (1)."
+    reason = "the scene cannot be loaded (SceneNotFoundError)"
+    assert fetch.fails == dict.fromkeys(names[:3], reason)
+    assert fetch.lines()[-1] == f"3 of 4 tiles would fail: {reason} (3)."
     assert f"{fetch.auxiliary['ArcticDEM'].missing_chunks} of the " in str(error.value)
     assert "TCVIS" not in fetch.auxiliary
+
+
+def test_a_plan_with_a_tile_that_would_fail_ends_with_the_code_of_such_a_run(tmp_path: Path) -> None:
+    area = make_sample_area(tmp_path / "sample", seed=3, size=64)
+    scene = copy_scene(area.scene_dir, tmp_path / "scenes", "20210801_200000_01_2405")
+    model = standin.write_model(tmp_path / "model.safetensors", bands=("nir",))
+    command = ("inference", "planet-sequential", "--scenes-dir", "scenes", "--model-files", model)
+    command += ("--output-data-dir", "results", "--export-bands", "probabilities")
+    assert run_darts(tmp_path, *command, "--dry-run")[0] == 0
+    next(scene.glob("*_udm2.tif")).unlink()
+    code, said = run_darts(tmp_path, *command, "--dry-run")
+    assert code == 1
+    assert f"fails   {scene.name}: the scene cannot be loaded (SceneNotFoundError)" in said
 
 
 def test_places_are_sought_for_auxiliary_data_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

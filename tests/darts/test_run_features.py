@@ -9,7 +9,7 @@ import pytest
 from darts.demo import SampleArea, make_sample_area
 from darts.errors import ConfigurationError
 from darts.pipelines.sequential_v2 import PlanetPipeline
-from darts.run import run
+from darts.run import checks, run
 from darts.run.features import dem_margin_px, feature_margin_px
 from darts.run.planning import Planner
 from darts_preprocessing import FEATURES
@@ -73,11 +73,18 @@ def test_only_the_cubes_that_features_need_are_opened(area, tmp_path, bands, exp
     assert (context.arcticdem is not None, context.tcvis is not None) == cubes
 
 
+def test_a_run_into_a_new_folder_says_once_that_a_cube_is_made_up(area, tmp_path, caplog) -> None:
+    run(_pipeline(area, tmp_path, ("nir", "slope"), export_bands=["extent"]), standin.open_session)
+    assert sum("is made up, for demonstrations" in message for message in caplog.messages) == 1
+
+
 def test_what_no_feature_is_ends_before_the_first_tile(area: SampleArea, tmp_path: Path) -> None:
     with pytest.raises(UnknownBandError, match="Export band 'northnes' is unknown; did you mean 'northness'"):
         Planner(_pipeline(area, tmp_path, ("nir",), export_bands=["northnes"]))
     with pytest.raises(ConfigurationError, match="The ensemble needs s2_scl, which this pipeline does not produce"):
         Planner(_pipeline(area, tmp_path, ("nir", "s2_scl"))).plan()
+    with pytest.raises(ConfigurationError, match=r"needs slop, which .*; it has blue, slope\. Did you mean 'slope'\?"):
+        checks.check_bands(["slop"], ["blue", "slope"], "The training data")
 
 
 def test_the_dem_reaches_as_far_as_the_features_look(area: SampleArea, tmp_path: Path) -> None:

@@ -1,10 +1,15 @@
 """Training data through the stages of a run, an ensemble's file in a run, and the map against itself."""
 
+import io
+import sys
+from unittest.mock import MagicMock
+
 import geopandas as gpd
 import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from darts.cli import rounds
 from darts.cli.app import app
 from darts.errors import ConfigurationError
 from darts.pipelines.sequential_v2 import PlanetPipeline
@@ -14,6 +19,7 @@ from darts.run.shift_test import shift_test
 from darts.run.training_data import make_training_data
 from darts_segmentation import Calibration, ModelCard, SMPSegmenter, save_model, write_ensemble
 from darts_training import SamplesError
+from darts_training.checkpoint import Progress
 from support import standin
 
 BANDS = ["red", "nir", "ndvi"]
@@ -73,6 +79,7 @@ def test_samples_are_what_a_run_sends_to_its_network(shared_data, images, tmp_pa
         make_training_data(pipeline, *given, patch_size=128)
     with pytest.raises(ConfigurationError, match="--tcvis-dir"):
         make_training_data(pipeline, *given[:2], tmp_path / "b", bands=["tc_brightness"])
+    assert not (tmp_path / "b").exists()
 
 
 def test_tiles_beside_the_labelled_area_give_no_samples(shared_data, images, tmp_path):
@@ -85,6 +92,7 @@ def test_tiles_beside_the_labelled_area_give_no_samples(shared_data, images, tmp
     )
     assert made.samples is None
     assert made.outside > 0
+    assert not (tmp_path / "samples").exists()
 
 
 def test_an_ensemble_is_one_model_of_a_run(images, tmp_path):
@@ -159,3 +167,28 @@ def test_training_has_an_option_for_every_field_and_hands_it_on(monkeypatch, tmp
             words += ["--" + field.name.replace("_", "-"), str(getattr(changed, field.name) or 0)]
     assert CliRunner().invoke(app, [*command, *words]).exit_code == 0
     assert taken.pop()[0][2] == changed
+
+
+@pytest.mark.parametrize("folds", [None, 3])
+def test_a_training_without_a_terminal_has_a_line_per_round(folds, caplog, monkeypatch):
+    monkeypatch.setattr(sys, "stderr", io.StringIO())
+    now = iter(range(0, 10_000, 25))
+    monkeypatch.setattr(rounds, "monotonic", lambda: next(now))
+    progress = Progress()
+    with caplog.at_level("INFO", "darts.cli.rounds"), rounds.showing_rounds(2, folds) as shown:
+        if folds is not None:
+            shown.fold(1)
+        for step in range(1, 7):
+            progress.step = step
+            if step % 3 == 0:
+                progress.history.append({"loss": 1 / step})
+            shown.step(progress, 6)
+    before = "Round" if folds is None else "Fold 2 of 3, round"
+    told = [message for message in caplog.messages if "loss" in message]
+    assert told == [f"{before} 1 of 2: loss 0.3333.", f"{before} 2 of 2: loss 0.1667."]
+
+
+def test_a_training_on_a_terminal_has_a_bar_that_ends_with_the_last_round():
+    progress, bar = Progress(step=6, history=[{}, {}], best_epoch=1, best_score=(0.5, 0.5)), MagicMock()
+    rounds.Rounds(2, None, bar).step(progress, 6)
+    assert bar.update.call_args.kwargs["description"] == "round 2 of 2, best F1 0.50"

@@ -20,6 +20,9 @@ from support.s3_server import environment_of, serve_s3
 from support.sentinel2 import BUCKET, publish
 from support.stac_server import serve_stac
 
+# The demonstration's model has seen pixels of 3 m.
+pytestmark = pytest.mark.filterwarnings("ignore::darts_segmentation.PixelSizeWarning")
+
 NAMES = (JULY, AUGUST)
 
 

@@ -48,7 +48,7 @@ EXAMPLES = [example(page, number, code) for page in PAGES for number, code in en
 
 @pytest.fixture(scope="session")
 def sample(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with what the examples read: scenes, two GeoTIFFs, models of optical bands, datacubes, labels."""
+    """A folder with what the examples read: scenes, a DEM, two GeoTIFFs, models of optical bands, datacubes, labels."""
     from darts.demo import make_sample_area
 
     folder = tmp_path_factory.mktemp("sample")
@@ -62,6 +62,7 @@ def sample(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for link, target in (("planet/scenes", "scenes"), ("downloads", "scenes"), ("auxiliary", "area/auxiliary")):
         (folder / link).symlink_to(folder / target)
     shutil.copytree(area.arcticdem_dir, folder / "arcticdem_2m.icechunk")
+    write_dem(scene, folder / "dem.tif")
     for number in range(2):
         standin.write_image(folder / "landsat" / f"LC08_063014_2021082{number}.tif", number, size=96)
     # Where the stand-in's first image shows a slump, and all of its ground.
@@ -71,6 +72,20 @@ def sample(tmp_path_factory: pytest.TempPathFactory) -> Path:
         gpd.GeoDataFrame(geometry=[shape], crs="EPSG:32608").to_file(folder / f"{name}.gpkg")
     write_models(folder)
     return folder
+
+
+def write_dem(scene: Path, path: Path) -> None:
+    """Write a slope under a scene, with a margin and a hole, as somebody's own DEM."""
+    import numpy as np
+    import rasterio
+
+    with rasterio.open(next(scene.glob("*_SR.tif"))) as file:
+        profile = file.profile | {"count": 1, "dtype": "float32", "nodata": -9999, "width": 300, "height": 300}
+        profile["transform"] = file.transform @ rasterio.Affine.translation(-50, -50)
+    heights = np.add.outer(np.arange(300), np.zeros(300)).astype(np.float32)
+    heights[100:120, 100:120] = -9999
+    with rasterio.open(path, "w", **{name: profile[name] for name in profile if name not in ("photometric",)}) as file:
+        file.write(heights, 1)
 
 
 def write_models(folder: Path) -> None:

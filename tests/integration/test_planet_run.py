@@ -114,6 +114,7 @@ def _check_results(folder: Path, scene: Path) -> None:
     }
 
 
+@pytest.mark.filterwarnings("ignore::darts_segmentation.PixelSizeWarning")
 def test_the_real_scene_of_peel_plateau(run_darts, shared_data: Path, tmp_path: Path) -> None:
     from odc.geo.geobox import GeoBox
 

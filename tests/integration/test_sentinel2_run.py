@@ -77,6 +77,7 @@ def pipeline(data, tmp_path):
     return make
 
 
+@pytest.mark.filterwarnings("ignore::darts_segmentation.PixelSizeWarning")
 def test_by_tile_and_offline_from_the_store(service, pipeline, tmp_path, scenes):
     online = pipeline("online", tile_ids=["08WMA"], years=[2021]).run()
     assert statuses(online) == {JULY: "success", AUGUST: "success"}
@@ -259,6 +260,7 @@ def test_a_configuration_reads_back_as_it_was(pipeline, tmp_path, limit):
         pipeline(max_cloud_cover=101)
 
 
+@pytest.mark.filterwarnings("default::darts_segmentation.PixelSizeWarning")
 def test_the_command(service, data, tmp_path):
     # One file for both commands: the key of the other pipeline is none of this one's business.
     (tmp_path / "config.toml").write_text(
@@ -271,6 +273,7 @@ def test_the_command(service, data, tmp_path):
     code, said = run_darts(tmp_path, "inference", "sentinel2-sequential", *arguments)
     assert code == 0
     assert "1 tile: 1 succeeded" in said
+    assert said.count("PixelSizeWarning") == 1
     assert (tmp_path / "out" / JULY / "manifest.json").exists()
     assert not (tmp_path / "out" / AUGUST).exists()
 

@@ -45,6 +45,7 @@ def try_planet(folder: Path) -> None:
     assert darts_acquisition.parse_planet_type(folder) == "scene"
     assert list(darts_acquisition.find_planet_scenes(folder.parent)) == [folder]
     assert folder / f"{SCENE}_3B_udm2.tif" in darts_acquisition.list_planet_files(folder)
+    darts_acquisition.check_planet_scene(folder)
     scene = darts_acquisition.load_planet_scene(folder)
     np.testing.assert_allclose(scene["nir"][5, 5], numbers[3, 5, 5] / 10_000, rtol=1e-6)
     assert np.isnan(scene["red"][0, 0])

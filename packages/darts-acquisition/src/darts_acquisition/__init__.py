@@ -49,6 +49,7 @@ from darts_acquisition.io.earthengine import initialize_earth_engine
 from darts_acquisition.io.retry import FetchCancellation, RateLimiter, RetryPolicy, StoppedError, cancellable
 from darts_acquisition.io.settings import ArcticDEMSettings, EarthEngineSettings, RequestLimits, S3Settings
 from darts_acquisition.planet import (
+    check_planet_scene,
     find_planet_scenes,
     get_planet_geometry,
     list_planet_files,
@@ -157,6 +158,7 @@ __all__ = [
     "Window",
     "arcticdem_product",
     "cancellable",
+    "check_planet_scene",
     "check_tiles_exist",
     "create_arcticdem_cube",
     "create_tcvis_cube",

@@ -11,7 +11,9 @@ from darts_utils import GridError, band_attrs, check_areal_scale
 if TYPE_CHECKING:
     import rasterio
     import xarray as xr
+    from odc.geo.crs import CRS
     from odc.geo.geobox import GeoBox
+    from odc.geo.geom import Geometry
 
 _EXPECTED = "Expected a north-up grid of square pixels, projected in metres."
 _SAME_PX = 0.01
@@ -67,7 +69,7 @@ def tile_grid(source: "rasterio.DatasetReader", file: str) -> "GeoBox":
     if problem:
         raise SceneGridError(f"{file}: {problem}. {_EXPECTED}")
     geobox = GeoBox.from_rio(source)
-    x, y = affine * (source.width / 2, source.height / 2)
+    x, y = affine @ (source.width / 2, source.height / 2)
     try:
         check_areal_scale(crs.to_wkt(), x, y, file)
     except GridError as error:
@@ -81,12 +83,25 @@ def same_grid(one: "GeoBox", other: "GeoBox") -> bool:
         return False
     height, width = one.shape
     corners = [(0, 0), (width, 0), (0, height), (width, height)]
-    apart = [np.subtract(one.affine * corner, other.affine * corner) for corner in corners]
+    apart = [np.subtract(one.affine @ corner, other.affine @ corner) for corner in corners]
     return bool(np.abs(apart).max() < _SAME_PX * min(abs(one.affine.a), abs(one.affine.e)))
 
 
 def describe_grid(grid: "GeoBox") -> str:
     """Say in words what tells a grid from others."""
     affine, crs = grid.affine, grid.crs
-    name = f"EPSG:{crs.epsg}" if crs is not None and crs.epsg else crs
-    return f"{grid.shape[0]} × {grid.shape[1]} pixels of {affine.a} m from ({affine.c}, {affine.f}) in {name}"
+    at = f"({affine.c}, {affine.f}) in {name_crs(crs)}"
+    return f"{grid.shape[0]} × {grid.shape[1]} pixels of {affine.a} m from {at}"
+
+
+def name_crs(crs: "CRS | None") -> str:
+    """Name a CRS as people do: by its EPSG code, else by its own name; its WKT takes a page."""
+    if crs is None:
+        return "no CRS"
+    return f"EPSG:{crs.epsg}" if crs.epsg else str(crs.proj.name)
+
+
+def describe_area(area: "GeoBox | Geometry") -> str:
+    """Say in words where a grid or a geometry lies."""
+    box = area.boundingbox
+    return f"x {box.left:.10g} to {box.right:.10g}, y {box.bottom:.10g} to {box.top:.10g} in {name_crs(area.crs)}"

@@ -89,7 +89,7 @@ def _write_looks(path: Path, looks: Sequence[Look], plane: str) -> None:
         for row in range(0, height, _BLOCK):
             for column in range(0, width, _BLOCK):
                 window = Window(column, row, min(_BLOCK, width - column), min(_BLOCK, height - row))
-                corner = transform * Affine.translation(column, row)
+                corner = transform @ Affine.translation(column, row)
                 box = shapely.box(*rasterio.windows.bounds(window, transform))
                 inside = np.sort(tree.query(box, predicate="intersects"))
                 if not len(inside):

@@ -57,7 +57,8 @@ class Collection:
         import shapely
 
         shape, transform = tile.mapped.shape, tile.transform
-        check_areal_scale(tile.crs, *(transform * (shape[1] / 2, shape[0] / 2)), f"Tile {tile.name}")
+        x, y = transform @ (shape[1] / 2, shape[0] / 2)
+        check_areal_scale(tile.crs, x, y, f"Tile {tile.name}")
         frame = gpd.GeoSeries([shapely.segmentize(frame_of(transform, shape), _MARGIN_M)], crs=tile.crs)
         there = frame.to_crs(self._plane).iloc[0]
         held, covered = self._before(tile, there)

@@ -18,8 +18,8 @@ from darts_evaluation.counts import BlockCounts, Key
 from darts_evaluation.errors import FewBlocksWarning, LabelsError, PredictionsError
 from darts_evaluation.figures import Objects, figures_of
 from darts_evaluation.fragments import JOIN_PX, Shapes
-from darts_evaluation.intervals import FEWEST_BLOCKS, Figure
-from darts_evaluation.labels import Labels
+from darts_evaluation.intervals import FEWEST_BLOCKS, LEAST_BLOCKS, Figure
+from darts_evaluation.labels import Labels, check_labels
 from darts_evaluation.matching import Overlaps
 from darts_evaluation.objects import LEAST_SHARE
 from darts_evaluation.predictions import TileMap, find_results, read_tile_map
@@ -108,11 +108,13 @@ def evaluate(
         The figures, with 95 % intervals.
 
     Raises:
+        InputTypeError: If `labels` are none, but a path for example.
         PredictionsError: If there are no results, two of one tile, or a file is absent or damaged; or if a dataset has
             not the year, or has several and none was named.
         GridError: If a metre of a tile's grid is none on the ground.
         LabelsError: If no label and no labelled ground lies in any tile.
     """
+    check_labels(labels)
     agreement = measure_agreement(labels, min_object_m2) if len(labels.experts) > 1 else None
     truth = majority(labels) if agreement is not None else labels
     smallest_m = block_m or float(min(BLOCKS_M))
@@ -257,7 +259,8 @@ def _notes(blocks: int, labels: Labels, agreement: Agreement | None, barely: int
         )
     if blocks < FEWEST_BLOCKS:
         notes.append(
-            f"Only {blocks} blocks of ground hold something; below {FEWEST_BLOCKS} the intervals are too narrow."
+            f"Blocks of ground that hold something: {blocks}. Intervals need at least {LEAST_BLOCKS}, and promise more "
+            f"than they hold below {FEWEST_BLOCKS}."
         )
         warnings.warn(notes[-1], FewBlocksWarning, stacklevel=3)
     if resembling:

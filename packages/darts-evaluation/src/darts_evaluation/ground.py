@@ -107,7 +107,7 @@ def frame_of(transform: "Affine", shape: tuple[int, int]) -> "BaseGeometry":
     """Return the outline of a grid."""
     import shapely
 
-    (left, top), (right, bottom) = (transform * corner for corner in ((0, 0), (shape[1], shape[0])))
+    (left, top), (right, bottom) = (transform @ corner for corner in ((0, 0), (shape[1], shape[0])))
     return shapely.box(left, bottom, right, top)
 
 

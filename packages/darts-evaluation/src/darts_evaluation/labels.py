@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from darts_evaluation.errors import LabelsError, NoLabelAreaWarning, RepairedLabelsWarning
+from darts_utils import InputTypeError
 
 if TYPE_CHECKING:
     import geopandas as gpd
@@ -56,6 +57,19 @@ class Labels:
         return Labels(self.outlines.to_crs(crs), area)
 
 
+def check_labels(value: object) -> None:
+    """Pass labels.
+
+    Raises:
+        InputTypeError: If it is anything else. The message says how labels are made.
+    """
+    if not isinstance(value, Labels):
+        raise InputTypeError(
+            f"Expected Labels, but got a {type(value).__name__}; `read_labels(file, area_file)` reads them from files, "
+            "and `make_labels(outlines, area)` makes them of tables."
+        )
+
+
 def read_labels(
     path: "str | os.PathLike[str]",
     area: "str | os.PathLike[str] | None" = None,
@@ -75,9 +89,15 @@ def read_labels(
         left out; with a `RepairedLabelsWarning`. A file without any outline says that there is no slump.
 
     Raises:
+        InputTypeError: If `path` or `area` is no path.
         LabelsError: If a file cannot be read, has no CRS or coordinates that its CRS does not have, holds other things
             than polygons only, or no polygon (an area), or lacks the column or names in it.
     """
+    for given in (path, area):
+        if not isinstance(given, str | os.PathLike | None):
+            raise InputTypeError(
+                f"Expected a vector file, but got a {type(given).__name__}; `make_labels` makes labels of tables."
+            )
     table = _read(path)
     column = _expert_column(table, expert_column, path)
     outlines = _outlines(table, column, path)
@@ -103,9 +123,15 @@ def make_labels(outlines: "gpd.GeoDataFrame", area: "gpd.GeoDataFrame | gpd.GeoS
         The labels, in the CRS of `outlines`.
 
     Raises:
+        InputTypeError: If `outlines` or `area` is no table of geometries.
         LabelsError: If a table has no CRS or coordinates that its CRS does not have, holds other things than polygons
             only, or no polygon (an area), or if experts have no names.
     """
+    for given in (outlines, area):
+        if given is not None and not (hasattr(given, "geometry") and hasattr(given, "crs")):
+            raise InputTypeError(
+                f"Expected a GeoDataFrame, but got a {type(given).__name__}; `read_labels` reads labels from a file."
+            )
     if outlines.crs is None or (area is not None and area.crs is None):
         raise LabelsError("The labels or their area have no CRS; set the right one first (GeoDataFrame.set_crs).")
     table = _outlines(outlines, "expert" if "expert" in outlines else None, "The labels")

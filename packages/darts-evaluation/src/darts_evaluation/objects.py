@@ -73,7 +73,7 @@ def _pixels(values: NDArray[Any], ground: Ground, where: NDArray[np.bool_]) -> t
     if small.any():
         # No pixel's centre lies in it: the pixel that holds a point of it decides.
         points = shapely.get_coordinates(shapely.point_on_surface(values[small]))
-        cols, rows = (~ground.transform) * (points[:, 0], points[:, 1])
+        cols, rows = (~ground.transform) @ (points[:, 0], points[:, 1])
         rows, cols = np.floor(rows).astype(int), np.floor(cols).astype(int)
         there = (rows >= 0) & (rows < where.shape[0]) & (cols >= 0) & (cols < where.shape[1])
         hit = np.zeros(len(points), bool)
@@ -90,7 +90,7 @@ def _cut(shape: "BaseGeometry", ground: Ground, where: NDArray[np.bool_]) -> "Ba
 
     a, e = ground.transform.a, ground.transform.e
     (left, top), (right, bottom) = (
-        (~ground.transform) * corner
+        (~ground.transform) @ corner
         for corner in ((shape.bounds[0], shape.bounds[3]), (shape.bounds[2], shape.bounds[1]))
     )
     height, width = where.shape
@@ -99,7 +99,7 @@ def _cut(shape: "BaseGeometry", ground: Ground, where: NDArray[np.bool_]) -> "Ba
     window = where[rows, cols]
     if not window.any():
         return shapely.Polygon()
-    corner = ground.transform * (cols.start, rows.start)
+    corner = ground.transform @ (cols.start, rows.start)
     placed = from_origin(corner[0], corner[1], a, -e)
     parts = [shapely.geometry.shape(part) for part, _ in polygonize(window.astype("uint8"), window, transform=placed)]
     cut = shapely.intersection(shape, shapely.union_all(parts))

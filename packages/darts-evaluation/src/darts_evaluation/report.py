@@ -12,7 +12,7 @@ import numpy as np
 
 from darts_evaluation.agreement import AGREED_IOU, Agreement
 from darts_evaluation.evaluate import Evaluation
-from darts_evaluation.intervals import FEWEST_BLOCKS, Figure, number_text
+from darts_evaluation.intervals import FEWEST_BLOCKS, LEAST_BLOCKS, Figure, number_text
 from darts_utils import write_atomically
 
 if TYPE_CHECKING:
@@ -189,8 +189,8 @@ def _about_blocks(evaluation: Evaluation) -> str:
     edge = f"{evaluation.block_m / 1000:g} km"
     return (
         f"Intervals come from {evaluation.blocks} blocks of ground of {edge} × {edge} that hold something; those of "
-        f"figures from fewer than {FEWEST_BLOCKS} are too narrow, and say from how many. Overlap is intersection over "
-        "union."
+        f"figures from fewer than {FEWEST_BLOCKS} are too narrow, and say from how many; from fewer than "
+        f"{LEAST_BLOCKS} there is none. Overlap is intersection over union."
     )
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from darts_export.jsonable import to_json
 from darts_export.products import OPTICAL
-from darts_utils import GridError, ParameterError, check_areal_scale, spatial_dims
+from darts_utils import GridError, ParameterError, check_areal_scale, spatial_dims, time_of
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -99,8 +99,8 @@ def read_context(
     """Collect the facts about a tile.
 
     Args:
-        tile: The tile. Its attributes `tile_id` and `time` (ISO 8601, UTC unless it says otherwise), its angles and its
-            satellite are used where they are there.
+        tile: The tile. Its attributes `tile_id` and `time` (ISO 8601, UTC unless it says otherwise; or a scalar
+            coordinate `time`), its angles and its satellite are used where they are there.
         name: Name of the tile where it has no `tile_id`.
         metadata: The caller's metadata; `models` and `source` are used where they are there. Not changed.
         fingerprint: The caller's fingerprint of the configuration.
@@ -117,7 +117,7 @@ def read_context(
     source = _source(tile, given)
     return TileContext(
         tile_id=str(tile.attrs.get("tile_id") or name),
-        time=_time(tile.attrs.get("time")),
+        time=_time(time_of(tile)),
         source=source,
         models=_models(given),
         geobox=geobox,
@@ -153,7 +153,7 @@ def _grid(tile: "xr.Dataset") -> "GeoBox":
             "(tile.odc.assign_crs('EPSG:32608') writes one)."
         )
     a, (rows, cols) = geobox.affine, geobox.shape
-    check_areal_scale(geobox.crs.proj, *(a * (cols / 2, rows / 2)), "The tile")
+    check_areal_scale(geobox.crs.proj, *(a @ (cols / 2, rows / 2)), "The tile")
     if a.b or a.d or a.a <= 0 or a.e >= 0:
         raise GridError(f"The tile's grid is not north-up ({tuple(a)[:6]}); expected x to the right and y downward.")
     return geobox
@@ -171,7 +171,7 @@ def _time(value: object) -> datetime | None:
             timestamp = datetime.fromisoformat(str(value))
         except ValueError as error:
             raise ParameterError(
-                f"tile.attrs['time'] is {value!r}; expected ISO 8601, for example '2021-08-21T21:00:19Z'."
+                f"The time of the tile is {value!r}; expected ISO 8601, for example '2021-08-21T21:00:19Z'."
             ) from error
     return timestamp.replace(tzinfo=UTC) if timestamp.tzinfo is None else timestamp.astimezone(UTC)
 

@@ -38,7 +38,7 @@ from darts_export.thumbnail import write_thumbnail
 from darts_export.vector_files import write_vectors
 from darts_export.vectors import extent_frame, layer_name, object_areas, objects_frames
 from darts_export.version import software_versions
-from darts_utils import check_dataset, step, to_host
+from darts_utils import check_dataset, step, to_host, upright
 from darts_utils.objects import find_objects
 from darts_utils.staging import carry_over, replaced_folder
 
@@ -69,8 +69,8 @@ def export_tile(
     Args:
         tile: The tile as ``prepare_export`` leaves it: dimensions (y, x), north-up grid, projected CRS; `probabilities`
             float 0…1 with NaN for no data, `binarized_segmentation` bool with True for slump, `extent` uint8 with 1 for
-            reliable. Its attributes `tile_id` and `time` (ISO 8601, UTC) name it. In memory, lazy, or on a GPU (cupy).
-            Not changed.
+            reliable. Its attributes `tile_id` and `time` (ISO 8601, UTC; or a scalar coordinate `time`) name it. In
+            memory, lazy, or on a GPU (cupy). Not changed.
         out_dir: The tile's folder; parents are made.
         bands: What to write: names of products (``EXPORT_BANDS``) and of variables of the tile, in any order.
         ensemble_subsets: Members of the ensemble whose `probabilities-{model}` and `binarized_segmentation-{model}` are
@@ -92,7 +92,8 @@ def export_tile(
         InputTypeError: If `tile` is no Dataset.
         UnknownBandError: If a name in `bands` is unknown; the message lists the known ones.
         MissingBandError: If the tile lacks a variable that a product needs.
-        GridError: If the tile has no north-up, projected grid.
+        GridError: If the tile has no north-up, projected grid, or a variable of one plane has more dimensions, such as
+            a time.
         ParameterError: If an argument or a value in the tile cannot be exported.
         ExportTargetError: If `out_dir` holds files that must not be replaced, see :func:`check_export_target`.
         ExportError: If a file cannot be written. Then `out_dir` is as it was.
@@ -104,6 +105,7 @@ def export_tile(
     check_export_bands(names, map(str, tile.data_vars), subsets)
     plan = plan_products(names, subsets)
     context = read_context(tile, folder.name, metadata, fingerprint)
+    _check_planes(tile, plan)
     files = planned_files(names, subsets, debug)
     files_beside(folder, files, overwrite)
     tile = _in_memory(tile, plan, debug=debug)
@@ -138,6 +140,16 @@ def export_tile(
             beside = files_beside(folder, files, overwrite)
             attempt(folder, partial(carry_over, folder, new, beside))
     return manifest
+
+
+def _check_planes(tile: "xr.Dataset", plan: Sequence[Product]) -> None:
+    """Refuse further dimensions of variables that are one plane; others may have one, whose entries become bands."""
+    planes = {*SUMMARISED, *COLOURS}.intersection(tile.data_vars)
+    for product in plan:
+        if product.kind != "raster":
+            planes |= {name for name in (*product.variables, *product.optional) if name in tile.data_vars}
+    for name in sorted(planes):
+        upright(tile[name], name)
 
 
 def _in_memory(tile: "xr.Dataset", plan: Sequence[Product], *, debug: bool) -> "xr.Dataset":

@@ -74,7 +74,7 @@ def write_preview(path: Path, preview: Preview, context: TileContext) -> list[di
         for index, name in enumerate(COLOURS)
     ]
     options = {"compress": "JPEG", "quality": _JPEG_QUALITY, "overview_resampling": "AVERAGE"}
-    affine = context.geobox.affine * Affine.scale(preview.step)
+    affine = context.geobox.affine @ Affine.scale(preview.step)
     _write(path, layers, affine, context, None, options, preview.valid)
     return _read_back(path, layers, lossy=True)
 

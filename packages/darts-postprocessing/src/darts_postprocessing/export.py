@@ -14,6 +14,7 @@ from darts_utils import (
     ParameterError,
     band_attrs,
     check_dataset,
+    check_quality,
     range_sample,
     step,
     to_host,
@@ -51,7 +52,8 @@ def prepare_export(
         bin_threshold: Probability above which a pixel belongs to an object, 0…1.
         mask_erosion_size: Radius in pixels of the disk that erodes the extent.
         min_object_size: Fewest pixels of an object; one of exactly this size stays.
-        quality_level: Lowest quality that counts: 0 or "none", 1 or "low_quality", 2 or "high_quality".
+        quality_level: Lowest quality that counts: 0 or "none", 1 or "low_quality", 2 or "high_quality". The pipelines
+            of darts-nextgen take 1 where nothing is said; the default here trusts every pixel.
         ensemble_subsets: Names of the ensemble's members that have probabilities of their own.
         device: As for :func:`erode_mask`.
         edge_erosion_size: Width in pixels of the border of the tile that the extent leaves out, for a level above 0;
@@ -69,7 +71,8 @@ def prepare_export(
         InputTypeError: If `tile` is no Dataset.
         MissingBandError: If the tile lacks a variable that is needed.
         ParameterError: If an argument is out of its range, or a variable does not have two dimensions.
-        ValueRangeError: If probabilities are percent, or anything else than probabilities.
+        ValueRangeError: If probabilities are percent, or anything else than probabilities, or if the quality has
+            other values than 0, 1 and 2, 255 for missing pixels for example.
 
     Examples:
         >>> import numpy as np, xarray as xr
@@ -106,7 +109,9 @@ def prepare_export(
     def compute(backend: Backend) -> "dict[str, xr.DataArray]":
         results: dict[str, xr.DataArray] = {}
         with step("erode mask"):
-            mask = backend.at_least(backend.to_device(quality.data), level)
+            given = backend.to_device(quality.data)
+            check_quality(given)
+            mask = backend.at_least(given, level)
             if level > 0:
                 mask = backend.erode(mask, size, edge_size)
         extent = like(quality, mask)

@@ -77,7 +77,7 @@ def check_metric_grid(geobox: GeoBox, what: str) -> float:
         ArealScaleWarning: If areas on the grid differ from those on the ground by more than 3 %.
     """
     affine, (rows, cols) = geobox.affine, geobox.shape
-    check_areal_scale(to_pyproj(geobox), *(affine * (cols / 2, rows / 2)), what)
+    check_areal_scale(to_pyproj(geobox), *(affine @ (cols / 2, rows / 2)), what)
     if affine.b != 0 or affine.d != 0 or affine.a <= 0 or affine.e >= 0:
         raise GridError(f"{what} is not north-up (affine {tuple(affine)[:6]}); expected rows from north to south.")
     if not math.isclose(affine.a, -affine.e, rel_tol=1e-4):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import importlib
 import pkgutil
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
@@ -103,8 +104,11 @@ def find_features(names: Collection[str]) -> dict[str, Feature]:
         except KeyError:
             unknown.append(name)
     if unknown:
+        near = [match for name in unknown for match in difflib.get_close_matches(name.lower(), FEATURES, n=1)]
+        hint = f" Did you mean {' and '.join(map(repr, near))}?" if near else ""
         raise ParameterError(
-            f"features names {', '.join(unknown)}; known features: {', '.join(FEATURES)}, and the indices of spyndex."
+            f"features names {', '.join(unknown)}.{hint} Known features: {', '.join(FEATURES)}, and the indices of "
+            "spyndex."
         )
     return found
 

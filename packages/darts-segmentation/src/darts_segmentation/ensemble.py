@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from darts_segmentation.calibration import Calibration
 from darts_segmentation.engine import Engine, EngineName
@@ -16,7 +16,7 @@ from darts_segmentation.precision import NumberFormat, Precision
 from darts_segmentation.predict import Options, PatchSize, check_output_stride
 from darts_segmentation.result import SPREAD_NAME, segment
 from darts_segmentation.segmenter import SMPSegmenter
-from darts_utils import Device, DeviceLike, ParameterError
+from darts_utils import Device, DeviceLike, InputTypeError, ParameterError
 
 if TYPE_CHECKING:
     import torch
@@ -38,6 +38,7 @@ class EnsembleV1:
         engine: As in :class:`SMPSegmenter`.
 
     Raises:
+        InputTypeError: If `model_dict` is no mapping, or a value in it no path.
         ParameterError: If there is no model, a name is empty, or a name is "std"; if `device` names no device.
         ModelFileError: If a model file cannot be used, see :class:`SMPSegmenter`.
         UnknownBandError: If a model needs a band that the band table does not know.
@@ -76,6 +77,7 @@ class EnsembleV1:
             segmenters: Segmenters by name of the member.
 
         Raises:
+            InputTypeError: If `segmenters` is no mapping.
             ParameterError: If there is none, a name is empty or "std", or they do not share a device.
         """
         _check_names(segmenters)
@@ -226,7 +228,12 @@ class EnsembleV1:
         return segment(tile, members, self._engine, options)
 
 
-def _check_names(members: Mapping[Any, object]) -> None:
+def _check_names(members: object) -> None:
+    if not isinstance(members, Mapping):
+        raise InputTypeError(
+            f"Expected models by name, such as {{'v1': 'slumps.safetensors'}}, but got the {type(members).__name__} "
+            f"{members!r:.80}; `EnsembleV1.from_file` opens an ensemble.json, and `SMPSegmenter` a single model."
+        )
     if not members:
         raise ParameterError("An ensemble needs at least one model; found none.")
     wrong = [name for name in members if not isinstance(name, str) or name in ("", SPREAD_NAME)]

@@ -63,8 +63,8 @@ def _check_pixel_size(tile: "xr.Dataset", members: Mapping[str, Member]) -> None
         trained = member.pixel_size or size
         if not trained / _TOLERATED_SCALE <= size <= trained * _TOLERATED_SCALE:
             warnings.warn(
-                f"Model {name!r} was trained on pixels of {trained:.3g} m, and the tile has pixels of {size:.3g} m: what "
-                "it finds there is not what its figures promise. Take a model for such images.",
+                f"Model {name!r} was trained on pixels of {trained:.3g} m, and the tile has pixels of {size:.3g} m: "
+                "what it finds there is not what its figures promise. Take a model for such images.",
                 PixelSizeWarning,
                 stacklevel=4,
             )

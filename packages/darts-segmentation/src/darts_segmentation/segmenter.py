@@ -1,5 +1,6 @@
 """Segment tiles with one network."""
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,7 @@ from darts_segmentation.precision import Precision
 from darts_segmentation.predict import Member, Options, PatchSize
 from darts_segmentation.result import segment
 from darts_segmentation.store import hash_model
-from darts_utils import Device, DeviceLike
+from darts_utils import Device, DeviceLike, InputTypeError
 
 if TYPE_CHECKING:
     import torch
@@ -35,6 +36,7 @@ class SMPSegmenter:
             :func:`darts_segmentation.openvino_program`.
 
     Raises:
+        InputTypeError: If `model_checkpoint` is no path.
         ModelFileError: If the file is absent, broken, unsafe, or describes a model that cannot be built. The subclass
             and the message say which.
         UnknownBandError: If the model needs a band that the band table does not know.
@@ -59,6 +61,11 @@ class SMPSegmenter:
         self._open(model_checkpoint, make_engine(device, engine), compile_it=compile)
 
     def _open(self, path: Path | str, engine: Engine, *, compile_it: bool) -> None:
+        if not isinstance(path, str | os.PathLike):
+            raise InputTypeError(
+                f"Expected the path of a model, but got the {type(path).__name__} {path!r:.80}; `EnsembleV1` takes "
+                "several, and `SMPSegmenter.from_network` a network."
+            )
         what = f"the network {Path(path).stem!r}"
         loaded = with_memory(engine, what, lambda: engine.load(Path(path), compile_it=compile_it))
         self._set_up(loaded, engine, fixed_batch=compile_it)

@@ -77,7 +77,8 @@ def calibrate(
         What was fitted, and where the model is.
 
     Raises:
-        SamplesError: If the samples have other bands, or no labelled ground is left on which no model was trained.
+        SamplesError: If the samples have other bands, or too little labelled ground is left on which no model was
+            trained.
         ModelFileError: If a model cannot be used.
         WritingError: If the model cannot be written.
     """
@@ -89,7 +90,15 @@ def calibrate(
         _check_bands(Path(path), model, samples)
     folds, allowed = _unseen(models, samples, block_m)
     slump, other = (Counter({k: v for k, v in each.items() if k in allowed}) for each in count_blocks(samples, folds))
-    halves = replace(folds, fold_of=divide(slump, other, 2), count=2, buffer=0.0)
+    try:
+        halves = replace(folds, fold_of=divide(slump, other, 2), count=2, buffer=0.0)
+    except SamplesError as error:
+        raise SamplesError(
+            f"Of these samples {len({*slump, *other})} blocks of ground were not trained on, {len(slump)} of them with "
+            "slumps; expected slumps and other ground in two halves, one to fit the temperature and one to measure it. "
+            "Label more ground, or calibrate on samples of other ground; smaller blocks (block_m) help where they are "
+            "not those of the training, which training.json keeps."
+        ) from error
     target = choose_device(device)
     parts = _predict(list(opened.values()), samples, halves, target, batch_size, np.random.default_rng(seed))
     temperature = fit_temperature(parts[0].probability_at, parts[0].truth)

@@ -130,14 +130,14 @@ def write_result(
     Raises:
         WritingError: If something cannot be written.
     """
-    figures = {} if evaluation is None else _figures(evaluation)
+    figures = {} if evaluation is None else _figures(evaluation) | {"blocks": float(evaluation.blocks)}
     bounds = _bounds(samples)
     card = replace(
         card,
         patch_size=facts.options["crop"] or samples.format.patch_size,
         pixel_size=_pixel_size(samples),
         metrics=figures,
-        training_data=_describe(samples, bounds, facts),
+        training_data=_describe(samples, bounds, facts, evaluation),
         description=card.description or _PURPOSE,
     )
     with writing(folder):
@@ -166,9 +166,12 @@ def _figures(evaluation: Evaluation) -> dict[str, float]:
     return {name: round(float(value), 4) for name, value in found.items() if math.isfinite(value)}
 
 
-def _describe(samples: Samples, bounds: tuple[float, ...], facts: Facts) -> str:
+def _describe(samples: Samples, bounds: tuple[float, ...], facts: Facts, evaluation: Evaluation | None) -> str:
     west, south, east, north = (f"{value:.3f}" for value in bounds)
     held = "" if facts.folds is None else " Blocks were held out for the figures; training.json names them."
+    if evaluation is not None:
+        edge = f"{evaluation.block_m / 1000:g} km"
+        held += f" The figures come from {evaluation.blocks} blocks of {edge} × {edge} that hold something."
     source = f" of {samples.format.source}" if samples.format.source else ""
     return (
         f"{samples.count} patches of {len(samples.tiles)} images{source} between {west} and {east} degrees east, "
@@ -196,7 +199,7 @@ def _bounds(samples: Samples) -> tuple[float, float, float, float]:
     corners = []
     for tile in samples.tiles:
         height, width = tile.shape
-        edges = [tile.transform * corner for corner in ((0.0, 0.0), (float(width), float(height)))]
+        edges = [tile.transform @ corner for corner in ((0.0, 0.0), (float(width), float(height)))]
         (left, right), (bottom, top) = (sorted(edge[axis] for edge in edges) for axis in (0, 1))
         to_degrees = Transformer.from_crs(tile.crs, "EPSG:4326", always_xy=True)
         corners.append(to_degrees.transform_bounds(left, bottom, right, top))

@@ -8,7 +8,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -22,7 +22,7 @@ from darts_evaluation import Labels
 from darts_segmentation import Channel, cut_patches
 from darts_training.errors import SamplesError, WritingError
 from darts_training.labels import SLUMP, UNLABELLED, burn_labels
-from darts_utils import DartsError, atomic_path, remove_partials, spatial_dims, write_atomically
+from darts_utils import DartsError, atomic_path, check_quality, remove_partials, time_of, upright, write_atomically
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -219,6 +219,7 @@ def write_tile_samples(
     Raises:
         MissingBandError: If the tile lacks a band.
         GridError: If a band does not lie on (y, x), or the tile has no grid.
+        ValueRangeError: If a band cannot be in its unit, or the quality has other values than 0, 1 and 2.
         WritingError: If the group cannot be written.
     """
     import odc.geo.xr  # noqa: F401 - gives datasets their .odc
@@ -228,7 +229,8 @@ def write_tile_samples(
     geobox = tile.odc.geobox
     usable = valid
     if "quality_data_mask" in tile:
-        quality = tile["quality_data_mask"].transpose(*spatial_dims(tile)).to_numpy()
+        quality = upright(tile["quality_data_mask"], "quality_data_mask").to_numpy()
+        check_quality(quality)
         usable = valid & (quality >= least_quality)
     truth = burn_labels(labels, str(geobox.crs), geobox.affine, usable, given.ignore_border)
     x, y, places = [], [], []
@@ -246,7 +248,7 @@ def write_tile_samples(
     labelled, slump = ((arrays[1] != UNLABELLED).sum(axis=(1, 2)), (arrays[1] == SLUMP).sum(axis=(1, 2)))
     described = {
         "tile_id": tile_id,
-        "time": str(tile.attrs.get("time", "")),
+        "time": str(time_of(tile) or ""),
         "crs": str(geobox.crs),
         "transform": list(geobox.affine)[:6],
         "shape": list(truth.shape),
@@ -278,7 +280,7 @@ def _write_group(path: Path, arrays: tuple[NDArray[Any], NDArray[Any]], describe
 
 
 def finish_samples(folder: "str | os.PathLike[str]") -> Samples:
-    """Write the table of samples, and return what there is.
+    """Write the table of samples, and return what there is; of samples of no tile nothing stays.
 
     Args:
         folder: The folder.
@@ -294,6 +296,7 @@ def finish_samples(folder: "str | os.PathLike[str]") -> Samples:
     import pandas as pd
     import shapely
 
+    _discard_empty(Path(folder))
     samples = read_samples(folder)
     frames = []
     for tile in samples.tiles:
@@ -316,6 +319,15 @@ def finish_samples(folder: "str | os.PathLike[str]") -> Samples:
     return samples
 
 
+def _discard_empty(folder: Path) -> None:
+    """Remove what :func:`begin_samples` made where no tile followed, and the folder where nothing else lies there."""
+    if not any((folder / TILES).glob("*")):
+        (folder / RECORD).unlink(missing_ok=True)
+        with suppress(OSError):
+            (folder / TILES).rmdir()
+            folder.rmdir()
+
+
 def read_samples(folder: "str | os.PathLike[str]") -> Samples:
     """Open a folder of samples; patches are read when they are asked for.
 
@@ -336,8 +348,8 @@ def read_samples(folder: "str | os.PathLike[str]") -> Samples:
         raise SamplesError(f"{folder} holds no samples: {record} cannot be read ({error}).") from error
     described = SampleFormat.from_json(content, record)
     tiles = [_open_tile(path) for path in sorted((folder / TILES).glob("*.zarr"))]
-    if not tiles:
-        raise SamplesError(f"{folder} holds no samples of any tile; make some first.")
+    if not any(len(tile) for tile in tiles):
+        raise SamplesError(f"{folder} holds no samples of any tile; make some first, on labelled ground.")
     return Samples(folder, described, [tile for tile in tiles if len(tile)])
 
 

@@ -3,6 +3,8 @@
 import importlib
 from typing import Any
 
+import numpy as np
+
 from darts_utils.errors import GridError, InputTypeError
 
 SPATIAL_DIMS = (("y", "x"), ("yc", "xc"), ("latitude", "longitude"), ("lat", "lon"))
@@ -36,8 +38,29 @@ def upright(array: Any, name: str) -> Any:
     """
     dims = spatial_dims(array)
     if set(array.dims) != set(dims):
-        raise GridError(f"{name} has the dimensions {array.dims}; expected {dims}.")
+        more = [dim for dim in array.dims if dim not in dims] if set(dims) < set(array.dims) else []
+        advice = f"; take one of {more[0]!r} first, as `isel({more[0]}=0)` does" if more else ""
+        raise GridError(f"{name} has the dimensions {array.dims}; expected {dims}{advice}.")
     return array.transpose(*dims)
+
+
+def time_of(tile: Any) -> Any:
+    """Return when a tile was taken.
+
+    Args:
+        tile: A Dataset.
+
+    Returns:
+        Its attribute `time` as it is, else its scalar coordinate `time`, as ISO 8601 where it is a time of numpy; None
+        where neither says.
+    """
+    given = tile.attrs.get("time") or None
+    if given is not None or "time" not in tile.coords or tile.coords["time"].ndim:
+        return given
+    time = tile.coords["time"].to_numpy()[()]
+    if not isinstance(time, np.datetime64):
+        return time
+    return None if np.isnat(time) else str(np.datetime_as_string(time, unit="us"))
 
 
 def check_dataset(value: Any) -> None:

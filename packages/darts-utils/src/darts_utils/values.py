@@ -7,11 +7,15 @@ from typing import Any
 import numpy as np
 
 from darts_utils.errors import ValueRangeError
+from darts_utils.gpu import to_host
 
 _MARKS = ("_FillValue", "nodata", "missing_value")
 _SAMPLES = 48
 _SPANS = 2
 _SCALES = (100, 255, 10_000)
+_FLOATS = (np.finfo(np.float32).min, np.finfo(np.float32).max, np.float32(-3.4e38), np.float32(9.96921e36))
+_FILLS = (-999.0, -9999.0, -99999.0, -32767.0, -32768.0, *map(float, _FLOATS))
+"""What files write where they have no data, beside NaN and 0: of GDAL, of ESRI, and of NetCDF."""
 
 
 def mask_declared(values: Any, attrs: Mapping[Any, Any], encoding: Mapping[Any, Any] = MappingProxyType({})) -> Any:
@@ -56,10 +60,11 @@ def range_sample(values: Any) -> Any:
 
 
 def check_range(name: str, values: Any, low: float, high: float, *, taker: str, remedy: str) -> None:
-    """Raise an error if a band's typical value lies far outside a range.
+    """Raise an error if a band's typical value lies far outside a range, or if it holds a usual mark of missing pixels.
 
-    Looks at the median of up to 96 × 96 pixels that are neither missing nor exactly 0; it is far outside from twice the
-    width of the range on. A few clouds, and mountains above the range of the elevation, are no reason.
+    Looks at up to 96 × 96 pixels that are neither missing nor exactly 0. Their median is far outside from twice the
+    width of the range on: a few clouds, and mountains above the range of the elevation, are no reason. Two pixels of a
+    mark outside the range, -9999 or its like, are one.
 
     Args:
         name: Name of the band, for the message.
@@ -71,15 +76,17 @@ def check_range(name: str, values: Any, low: float, high: float, *, taker: str, 
         remedy: What to do where no usual scale explains the values.
 
     Raises:
-        ValueRangeError: If the median is far outside. The message names the band, what was found and what to do.
+        ValueRangeError: If the median is far outside, or there is a mark. The message names the band, what was found
+            and what to do.
     """
     sample = range_sample(values)
-    for to_host in ("cpu", "get"):  # of torch and of cupy
-        sample = getattr(sample, to_host, lambda here=sample: here)()
+    for way in ("cpu", "get"):  # of torch and of cupy
+        sample = getattr(sample, way, lambda here=sample: here)()
     sample = np.asarray(sample).astype(np.float64, copy=False)
     sample = sample[(sample != 0) & ~np.isnan(sample)]
     if not sample.size:
         return
+    _check_fills(name, sample, low, high, taker)
     median, margin = float(np.median(sample)), _SPANS * (high - low)
     if low - margin <= median <= high + margin:
         return
@@ -92,3 +99,37 @@ def check_range(name: str, values: Any, low: float, high: float, *, taker: str, 
         f"Half of the values of band {name!r} (type {values.dtype}, {sample.min():g} to {sample.max():g}) are beyond "
         f"{median:g}, but {taker} takes values from {low:g} to {high:g}; {remedy}."
     )
+
+
+def _check_fills(name: str, sample: np.ndarray, low: float, high: float, taker: str) -> None:
+    if low <= sample.min() and sample.max() <= high:
+        return
+    for fill in _FILLS:
+        count = 0 if low <= fill <= high else int(np.count_nonzero(sample == fill))
+        if count > 1:
+            raise ValueRangeError(
+                f"Band {name!r} is {fill:g} in {count / sample.size:.1%} of the pixels that were looked at, but "
+                f"{taker} takes values from {low:g} to {high:g}; if this marks missing pixels, make them NaN "
+                f"(rioxarray does so with masked=True where the file declares it, else `band.where(band != {fill:g})`)."
+            )
+
+
+def check_quality(values: Any) -> None:
+    """Pass a quality mask, of which every pixel is looked at: a single mark of missing pixels would count as usable.
+
+    Args:
+        values: numpy or cupy array of `quality_data_mask`, any real dtype. NaN passes; it is never usable.
+
+    Raises:
+        ValueRangeError: If a value is not from 0 to 2.
+    """
+    known = values[values == values] if values.dtype.kind == "f" else values
+    if values.dtype == np.bool_ or not known.size:
+        return
+    ends = to_host({"low": known.min(keepdims=True), "high": known.max(keepdims=True)})
+    low, high = (float(end.item()) for end in ends.values())
+    if low < 0 or high > 2:
+        raise ValueRangeError(
+            f"quality_data_mask has values from {low:g} to {high:g}; expected 0 (invalid), 1 (low quality) and 2 (high "
+            "quality). What marks missing pixels is made 0 first (`quality.where(quality <= 2, 0)`)."
+        )

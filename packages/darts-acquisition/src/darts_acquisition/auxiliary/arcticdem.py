@@ -147,6 +147,7 @@ def load_arcticdem(
         elevation was measured). The window ends where the mosaic's grid ends.
 
     Raises:
+        InputTypeError: If `geobox` is none, but a Dataset for example.
         MissingAuxiliaryDataError: Offline, if a part of the area is neither in the cube nor known to be empty, or there
             is no cube. The message says which part, and which command fetches it.
         ServiceError: If a part cannot be fetched; what was fetched is in the cube.

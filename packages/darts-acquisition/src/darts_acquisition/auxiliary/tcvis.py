@@ -144,6 +144,7 @@ def load_tcvis(
         pixel, because the world is not a whole number of pixels wide.
 
     Raises:
+        InputTypeError: If `geobox` is none, but a Dataset for example.
         MissingAuxiliaryDataError: Offline, if a part of the area is neither in the cube nor known to be empty, or there
             is no cube. The message says which part, and which command fetches it.
         LoginError: If something must be fetched, and Earth Engine refuses the login or there is none.

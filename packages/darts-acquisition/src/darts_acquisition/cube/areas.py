@@ -19,7 +19,8 @@ from darts_acquisition.cube.grid import (
 )
 from darts_acquisition.cube.product import CubeProduct
 from darts_acquisition.errors import OutsideExtentError
-from darts_utils import GridError, ParameterError
+from darts_acquisition.tile import describe_area, name_crs
+from darts_utils import GridError, InputTypeError, ParameterError
 
 if TYPE_CHECKING:
     import geopandas as gpd
@@ -37,10 +38,18 @@ def product_windows(product: CubeProduct, area: "GeoBox", buffer: int = 0) -> li
     """Return the windows of a product's grid that hold an area, see `Datacube.windows`.
 
     Raises:
+        InputTypeError: If the area is no GeoBox.
         OutsideExtentError: If the area lies wholly outside the grid.
         GridError: If the area has no CRS.
         ParameterError: If `buffer` is negative.
     """
+    from odc.geo.geobox import GeoBox
+
+    if not isinstance(area, GeoBox):
+        raise InputTypeError(
+            f"Expected a GeoBox, the grid of a tile, but got a {type(area).__name__}; `tile.odc.geobox` is that of a "
+            "Dataset or a DataArray, once odc.geo.xr is imported."
+        )
     whole = full_window(product.geobox)
     parts = wrap_columns(outer_window(area, product.geobox, buffer), product.geobox)
     inside = [part for part in (part.intersection(whole) for part in parts) if part is not None]
@@ -153,7 +162,7 @@ def _chunks_of_geometry(product: CubeProduct, geometry: "Geometry", buffer: int)
     if to_grid:
         shape = _transform(shape, crs.transformer_to_crs(grid.crs))
         if not np.isfinite(shape.bounds).all():
-            raise OutsideExtentError(f"The area {geometry.boundingbox} cannot be expressed in {grid.crs}.")
+            raise OutsideExtentError(f"The area {describe_area(geometry)} cannot be expressed in {name_crs(grid.crs)}.")
     shape = shape if shape.is_valid else shapely.make_valid(shape)
     shapely.prepare(shape)
     found: set[Chunk] = set()
@@ -233,7 +242,8 @@ def _transform(shapes: Any, transformer: Any) -> Any:
 
 def _outside(product: CubeProduct, area: "GeoBox | Geometry") -> OutsideExtentError:
     return OutsideExtentError(
-        f"The area {area.boundingbox} lies outside {product.collection}, which covers {product.geobox.boundingbox}."
+        f"The area {describe_area(area)} lies outside {product.collection}, which covers "
+        f"{describe_area(product.geobox)}."
     )
 
 

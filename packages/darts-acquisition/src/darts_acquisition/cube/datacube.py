@@ -140,7 +140,10 @@ class Datacube:
             CubeError: If it holds another collection, or one on another grid.
         """
         if (self.product.collection, self.geobox) != (product.collection, product.geobox):
-            raise CubeError(f"{self.path} holds {self.product.collection}; expected {product.collection}.")
+            raise CubeError(
+                f"{self.path} holds {self.product.collection}; expected {product.collection}. "
+                "A cube holds one product at one resolution: ask for those of this one, or name another place."
+            )
 
     def __repr__(self) -> str:
         return f"<Datacube {self.product.collection} at {self.path}>"

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from darts_acquisition.errors import OutsideExtentError
+from darts_acquisition.tile import describe_area, name_crs
 from darts_utils import GridError, ParameterError
 
 if TYPE_CHECKING:
@@ -89,7 +90,7 @@ def outer_window(geobox: "GeoBox", grid: "GeoBox", buffer: int = 0) -> Window:
         x, y = _transform(x, y, source, target)
         bend = _BEND_PX
     if not (np.isfinite(x).all() and np.isfinite(y).all()):
-        raise OutsideExtentError(f"The area {geobox.boundingbox} cannot be expressed in {target}.")
+        raise OutsideExtentError(f"The area {describe_area(geobox)} cannot be expressed in {name_crs(target)}.")
     if target.geographic:
         x = _continue_longitudes(x)
     cols, rows = to_pixels(grid, x, y)
@@ -115,7 +116,7 @@ def aligned_window(geobox: "GeoBox", grid: "GeoBox") -> Window:
     whole = np.round(edges).astype(int)
     window = Window.of(*whole.tolist())
     if geobox.crs != grid.crs:
-        problem = f"its CRS is {geobox.crs}"
+        problem = f"its CRS is {name_crs(geobox.crs)}"
     elif geobox.affine.b or geobox.affine.d or window.shape != geobox.shape:
         problem = f"its pixels are {geobox.affine.a} × {geobox.affine.e}"
     elif np.abs(edges - whole).max() > 0.01:
@@ -124,8 +125,9 @@ def aligned_window(geobox: "GeoBox", grid: "GeoBox") -> Window:
         problem = "it reaches beyond the grid's edges"
     if problem:
         raise GridError(
-            f"The geobox at {geobox.boundingbox} is not part of the datacube's grid: {problem}. Expected {grid.crs}, "
-            f"pixels of {grid.affine.a} × {grid.affine.e}, an origin on the grid; geobox[cube.window(area)] has them."
+            f"The geobox at {describe_area(geobox)} is not part of the datacube's grid: {problem}. "
+            f"Expected {name_crs(grid.crs)}, pixels of {grid.affine.a} × {grid.affine.e}, an origin on the grid; "
+            "geobox[cube.window(area)] has them."
         )
     return window
 

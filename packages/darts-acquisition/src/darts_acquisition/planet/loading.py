@@ -18,6 +18,7 @@ from darts_utils import OPTICAL_BANDS, MissingBandError, step
 
 if TYPE_CHECKING:
     import xarray as xr
+    from odc.geo.geobox import GeoBox
     from odc.geo.geom import Geometry
 
 _SCALE = 1e-4
@@ -152,6 +153,27 @@ def get_planet_geometry(path: "str | os.PathLike[str]") -> "Geometry":
     return read_grid(delivery, delivery.find("image")).extent
 
 
+def check_planet_scene(path: "str | os.PathLike[str]") -> None:
+    """Find out, without reading the pixels, whether a PlanetScope scene or orthotile can be loaded with its mask.
+
+    Args:
+        path: Folder of the scene, or what `find_planet_scenes` returned.
+
+    Raises:
+        SceneNotFoundError: If the scene, its image, its mask or its metadata file is absent.
+        SceneError: For the same reasons as `load_planet_scene` and `load_planet_masks`, as far as the heads of the
+            files show them.
+
+    Warns:
+        ArealScaleWarning: If areas on the grid differ from those on the ground by more than 3 %.
+    """
+    delivery = Delivery.open(path)
+    _tile_attrs(path, _metadata(delivery, delivery.find("metadata")))
+    image = read_header(delivery, delivery.find("image"), "image")
+    mask = read_header(delivery, delivery.find("mask"), "mask")
+    _check_fits(mask, image.geobox, image.file.name)
+
+
 def _load_image(delivery: Delivery, file: Path) -> "tuple[xr.Dataset, bool]":
     """Read an image as reflectance, and say whether it holds any data. Attributes are those of its pixels alone."""
     import xarray as xr
@@ -200,11 +222,7 @@ def _look_for_missing(image: "xr.Dataset", name: str, mask: Image) -> Callable[[
     absent = [band for band in (*OPTICAL_BANDS, "spatial_ref") if band not in image]
     if absent:
         raise MissingBandError(f"The scene lacks {', '.join(absent)}; expected what load_planet_scene returns.")
-    grid = image.odc.geobox
-    if not same_grid(grid, mask.geobox):
-        raise SceneGridError(
-            f"{mask.file} does not fit {name}: {describe_grid(mask.geobox)} against {describe_grid(grid)}."
-        )
+    _check_fits(mask, image.odc.geobox, name)
     bands = [image[band].values for band in OPTICAL_BANDS]
     join = np.logical_or if _NODATA in image.attrs else np.logical_and
 
@@ -217,6 +235,13 @@ def _look_for_missing(image: "xr.Dataset", name: str, mask: Image) -> Callable[[
         return joined
 
     return missing
+
+
+def _check_fits(mask: Image, grid: "GeoBox", name: str) -> None:
+    if not same_grid(grid, mask.geobox):
+        raise SceneGridError(
+            f"{mask.file} does not fit {name}: {describe_grid(mask.geobox)} against {describe_grid(grid)}."
+        )
 
 
 def _metadata(delivery: Delivery, file: Path) -> dict[str, Any]:

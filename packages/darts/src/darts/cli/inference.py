@@ -158,7 +158,10 @@ def _run(pipeline: Any, *, dry_run: bool, shift_test: int | None) -> None:
     if shift_test is not None:
         _show_shift_test(pipeline, shift_test)
     elif dry_run:
-        _list_plan(pipeline.plan())
+        plan = pipeline.plan()
+        _list_plan(plan)
+        if plan.fetch is not None and plan.fetch.fails:
+            raise typer.Exit(1)  # as the run would end
     else:
         pipeline.cli(pipeline=pipeline)
 
@@ -227,8 +230,11 @@ def _configure(pipeline: type, words: tuple[str, ...], given: dict[str, Any], co
 
 
 def _list_plan(plan: Plan) -> None:
+    fails = {} if plan.fetch is None else plan.fetch.fails
     for decision in plan.decisions:
-        typer.echo(f"{decision.action:8}{decision.task.tile_id}: {decision.why}")
+        tile = decision.task.tile_id
+        action, why = ("fails", fails[tile]) if decision.todo and tile in fails else (decision.action, decision.why)
+        typer.echo(f"{action:8}{tile}: {why}")
     counts = plan.counts
     typer.echo(f"{counted(counts['total'], 'tile')}: {counts['to_compute']} to compute, {counts['finished']} finished.")
     for line in plan.fetch.lines() if plan.fetch is not None else ():

@@ -9,6 +9,7 @@ from rich.console import Console
 
 from darts.cli.evaluation import figure_text
 from darts.cli.logs import start_logging
+from darts.cli.rounds import showing_rounds
 
 if TYPE_CHECKING:
     from darts_evaluation import Evaluation
@@ -82,7 +83,7 @@ def run_training(
     device: str | None,
     verbosity: int,
 ) -> None:
-    """Train, with a bar, and print how good the model is on held-out ground.
+    """Train, with a bar or log lines, and print how good the model is on held-out ground.
 
     Args:
         data: Folder of the samples.
@@ -96,30 +97,19 @@ def run_training(
         device: As for inference.
         verbosity: As for `start_logging`.
     """
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
     from darts_training import cross_validate, make_folds, read_samples, train
 
     start_logging(verbosity)
     console = Console()
     samples = read_samples(data)
     divided = make_folds(samples, folds or 5, block_m=block_m, buffer_m=buffer_m)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console) as bar:
-        task = bar.add_task("training", total=None)
-
-        def on_step(progress: Any, total: int) -> None:
-            best = f", best F1 {progress.best_score[0]:.2f}" if progress.best_epoch else ""
-            bar.update(
-                task, completed=progress.step, total=total, description=f"round {len(progress.history) + 1}{best}"
-            )
-
-        given: dict[str, Any] = {"base": base, "device": device, "on_step": on_step, "texts": texts}
+    with showing_rounds(options.epochs, folds) as shown:
+        given: dict[str, Any] = {"base": base, "device": device, "on_step": shown.step, "texts": texts}
         if folds is None:
             trained = train(samples, out, options, folds=divided, **given)
             evaluation, paths = trained.evaluation, [trained.path]
         else:
-            models, evaluation = cross_validate(samples, out, options, folds=divided, **given)
+            models, evaluation = cross_validate(samples, out, options, folds=divided, on_fold=shown.fold, **given)
             paths = [each.path for each in models]
     if evaluation is not None:
         _show(console, evaluation)

@@ -106,8 +106,11 @@ def check_bands(required: Iterable[str], available: Iterable[str], whose: str) -
     available = list(available)
     missing = [name for name in required if name not in available]
     if missing:
+        near = [match for name in missing for match in difflib.get_close_matches(name.lower(), available, n=1)]
+        hint = f" Did you mean {' and '.join(map(repr, near))}?" if near else ""
         raise ConfigurationError(
             f"{whose} needs {', '.join(missing)}, which this pipeline does not produce; it has {', '.join(available)}."
+            f"{hint}"
         )
 
 

@@ -34,8 +34,8 @@ class PlannedFetch:
             several tiles touch counts once.
         images: Tiles whose image is not in the store, with the bytes to download, None where they are not known.
         unplaced: Tiles whose place is not known before they are loaded. Their chunks are not counted.
-        fails: Tiles that would fail, since nothing may be fetched a product does not reach them, or their image
-            cannot be read, with the reason.
+        fails: Tiles that would fail, since nothing may be fetched a product does not reach them, or they
+            cannot be loaded, with the reason.
     """
 
     tiles: int = 0

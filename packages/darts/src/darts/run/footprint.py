@@ -28,7 +28,7 @@ def footprint_of(tile: "xr.Dataset") -> str | None:
     if geobox is None or geobox.crs is None:
         return None
     rows, columns = geobox.shape
-    corners = [geobox.affine * corner for corner in ((0, 0), (0, rows), (columns, rows), (columns, 0), (0, 0))]
+    corners = [geobox.affine @ corner for corner in ((0, 0), (0, rows), (columns, rows), (columns, 0), (0, 0))]
     x, y = np.transpose(corners)
     longitude, latitude = Transformer.from_crs(geobox.crs.proj, "EPSG:4326", always_xy=True).transform(x, y)
     if not np.isfinite([longitude, latitude]).all():

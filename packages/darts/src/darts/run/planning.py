@@ -5,9 +5,11 @@ Nothing here loads torch, a network or an image; of models only their cards are 
 
 import logging
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -121,6 +123,7 @@ class Planner:
         checks.check_executor(pipeline)
         checks.check_engine(pipeline)
         self._memory = InputMemory(self.output, writes=writes)
+        self._completed: tuple[list[TileTask], RunContext] | None = None
         check_export_bands(pipeline.export_bands, variables=variables_of(pipeline))
         listed = datetime.now(UTC).isoformat(timespec="milliseconds")
         tasks = list_tasks(pipeline)
@@ -174,7 +177,9 @@ class Planner:
         _tell_earlier_release(decisions)
         context = self.context
         if todo := [decision.task for decision in decisions if decision.todo]:
-            context = complete_context(pipeline, context, todo)
+            if self._completed is None or self._completed[0] != todo:  # A run plans twice, and says all once.
+                self._completed = todo, complete_context(pipeline, context, todo)
+            context = self._completed[1]
         return Plan(decisions, context)
 
 
@@ -248,20 +253,59 @@ def with_auxiliary(pipeline: Pipeline, context: RunContext, wanted: set[str], ta
     Raises:
         ConfigurationError: If a datacube is not there or cannot be.
     """
-    from darts_acquisition import arcticdem_product, tcvis_product
+    from darts_acquisition import arcticdem_product, estimate_arcticdem, estimate_tcvis, tcvis_product
 
     features = features_among(wanted)
     auxiliary = auxiliary_of(features)
     arcticdem = tcvis = None
     if "arcticdem" in auxiliary:
         arcticdem = str(pipeline.arcticdem_dir)
-        product = arcticdem_product(pipeline._arcticdem_resolution())
-        checks.check_cube(arcticdem, product, "--arcticdem-dir", pipeline)
+        resolution = pipeline._arcticdem_resolution()
+        with _outside_first(pipeline, tasks, partial(estimate_arcticdem, data_dir=arcticdem, resolution=resolution)):
+            checks.check_cube(arcticdem, arcticdem_product(resolution), "--arcticdem-dir", pipeline)
     if "tcvis" in auxiliary:
         tcvis = TrendCubes.of(pipeline)
-        for trend in tcvis.needed(pipeline, tasks):
-            checks.check_cube(tcvis.cubes[trend], tcvis_product(trend), "--tcvis-dir", pipeline)
+        for trend, some in tcvis.needed(pipeline, tasks).items():
+            place = tcvis.cubes[trend]
+            with _outside_first(pipeline, some, partial(estimate_tcvis, data_dir=place, trend=trend)):
+                checks.check_cube(place, tcvis_product(trend), "--tcvis-dir", pipeline)
     return replace(context, features=features, arcticdem=arcticdem, tcvis=tcvis)
+
+
+@contextmanager
+def _outside_first(pipeline: Pipeline, tasks: Sequence[TileTask], estimate: Callable[[Any], Any]) -> Iterator[None]:
+    """Where a datacube cannot be used, say first that all tiles lie outside its product: then no other would help.
+
+    Raises:
+        ConfigurationError: If the block raises it.
+    """
+    try:
+        yield
+    except ConfigurationError:
+        error = _outside(pipeline, tasks, estimate)
+        if error is None:
+            raise
+        others = "" if len(tasks) == 1 else f" The {len(tasks) - 1} other tiles do, too."
+        raise ConfigurationError(
+            f"{error}{others} The models or the export need it; take those that do without."
+        ) from error
+
+
+def _outside(pipeline: Pipeline, tasks: Sequence[TileTask], estimate: Callable[[Any], Any]) -> Exception | None:
+    """Return the error that says where a tile lies, if all lie outside a product; None if one does not."""
+    from darts_acquisition import OutsideExtentError
+
+    found = None
+    for some in (tasks[:1], tasks):  # Places are read from files, so that one tile inside should be enough.
+        try:
+            estimate(list(pipeline._tile_areas(some, [], offline=True).values()))
+        except OutsideExtentError as error:
+            found = error
+        except Exception:  # noqa: BLE001 - a hook of somebody else, or no place is known
+            return None
+        else:
+            return None
+    return found
 
 
 def read_cards(models: dict[str, Path]) -> "dict[str, ModelCard]":

@@ -35,10 +35,9 @@ class Reporter:
     @contextmanager
     def showing(self) -> Iterator["Reporter"]:
         """Show the bar, where there is a terminal, until the block ends."""
-        from rich.console import Console
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-        console = _console_of_log() or Console(stderr=True)
+        console = log_console()
         if not console.is_terminal:
             yield self
             return
@@ -203,7 +202,9 @@ def warnings_once() -> Iterator[None]:
         yield
 
 
-def _console_of_log() -> Any:
+def log_console() -> Any:
     """Return the console that log lines go to, so that bar and lines do not write over each other."""
+    from rich.console import Console
+
     handlers = logging.getLogger("darts").handlers
-    return next((handler.console for handler in handlers if hasattr(handler, "console")), None)
+    return next((handler.console for handler in handlers if hasattr(handler, "console")), Console(stderr=True))

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -73,7 +74,7 @@ def make_training_data(
         WritingError: If a disk is full.
     """
     from darts_evaluation import read_labels
-    from darts_training import SampleFormat, agreed, begin_samples, count_outside, finish_samples
+    from darts_training import SampleFormat, SamplesError, agreed, begin_samples, count_outside, finish_samples
 
     resolve_device(pipeline.device)
     channels = _channels(pipeline, bands)
@@ -84,13 +85,19 @@ def make_training_data(
     drawn = agreed(given)
     described = SampleFormat(channels=channels, source=type(pipeline).__name__.removesuffix("Pipeline"), **form)
     checks.check_place(out, "Training data")
+    labelled = _on_labelled_ground(pipeline, tasks, drawn)
     done = begin_samples(out, described)
-    todo = [task for task in _on_labelled_ground(pipeline, tasks, drawn) if task.tile_id not in done]
+    todo = [task for task in labelled if task.tile_id not in done]
     logger.info("%d of %d tiles are to be cut into samples.", len(todo), len(tasks))
     failed = []
     if todo:
         empty = RunContext({}, {}, {}, (), pipeline.device, {}, {})
-        context = with_auxiliary(pipeline, empty, set(names), todo)
+        try:
+            context = with_auxiliary(pipeline, empty, set(names), todo)
+        except ConfigurationError:
+            with suppress(SamplesError):  # so that nothing of it stays where nothing was there before
+                finish_samples(out)
+            raise
         worker = Worker(replace(pipeline, output_data_dir=out), context, _no_network)  # type: ignore[type-var]
         worker.open()
         failed = [task.tile_id for task in todo if not _cut(worker, task, out, described, drawn)]

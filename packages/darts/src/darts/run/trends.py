@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from darts.errors import ConfigurationError
-from darts_utils import DefaultPaths, ParameterError, tctrend_name
+from darts_utils import DefaultPaths, ParameterError, tctrend_name, time_of
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -82,14 +82,14 @@ def trend_of_tile(cubes: TrendCubes, year: int | None, tile: "xr.Dataset") -> st
 
     Args:
         cubes: The datacubes of the run.
-        year: Year of the image, where the pipeline knows it; else the attribute `time` of the tile says it.
+        year: Year of the image, where the pipeline knows it; else the `time` of the tile says it.
         tile: The tile.
 
     Raises:
         ParameterError: If each tile has a trend of its own, and nothing says when the image was taken.
     """
     if year is None:
-        year = year_of(tile.attrs.get("time"))
+        year = year_of(time_of(tile))
     if year is None and cubes.trend == BY_YEAR:
         raise ParameterError(
             f"trend is {BY_YEAR!r}, and nothing says when the image was taken; expected the attribute 'time' of the "

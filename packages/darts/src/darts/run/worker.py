@@ -20,7 +20,7 @@ from darts.run.session import OpenSession, Session, open_session
 from darts.run.task import Pipeline, Stage, TileTask, TileWork
 from darts.run.trends import TrendCubes, trend_of_tile
 from darts.startup import resume_collection
-from darts_utils import DartsError, Device, free_gpu_memory, resolve_device, try_cupy
+from darts_utils import DartsError, Device, free_gpu_memory, resolve_device, time_of, try_cupy
 from darts_utils.device import CPU
 
 if TYPE_CHECKING:
@@ -159,7 +159,7 @@ class Worker:
         work.tile = self.pipeline._load_tile(key)
         work.inputs = self._describe_inputs(key, before)
         work.record.footprint = footprint_of(work.tile)
-        time = work.tile.attrs.get("time")
+        time = time_of(work.tile)
         work.record.acquired = None if time is None else str(time)
 
     def _describe_inputs(self, key: Any, before: dict[Path, Any]) -> dict[str, Any]:

@@ -158,7 +158,7 @@ class _BasePipeline(PipelineFields, ABC):
         """Write down which tiles an offline run can process."""
 
     def _broken_images(self, tasks: Sequence[TileTask]) -> dict[str, str]:  # noqa: ARG002
-        """Name the tiles whose image cannot be read, as far as its head shows, with the reason."""
+        """Name the tiles that cannot be loaded, as far as the heads of their files show, with the reason."""
         return {}
 
     def _images_to_fetch(self, tasks: Sequence[TileTask]) -> dict[str, int | None]:  # noqa: ARG002

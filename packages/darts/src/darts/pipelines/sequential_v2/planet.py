@@ -124,14 +124,14 @@ class PlanetPipeline(ImageSelection, _BasePipeline):
         return "darts inference prep-data planet --aux"
 
     def _broken_images(self, tasks: Sequence[TileTask]) -> dict[str, str]:
-        from darts_acquisition import get_planet_geometry
+        from darts_acquisition import check_planet_scene
 
         broken = {}
         for task in tasks:
             try:
-                get_planet_geometry(task.key)
+                check_planet_scene(task.key)
             except DartsError as error:
-                broken[task.tile_id] = f"the image cannot be read ({type(error).__name__})"
+                broken[task.tile_id] = f"the scene cannot be loaded ({type(error).__name__})"
                 logger.error("Scene %s would fail: %s", task.tile_id, error)  # noqa: TRY400 - no bug of ours
         return broken
 
