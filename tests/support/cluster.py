@@ -21,6 +21,7 @@ from typing import Any
 import psutil
 
 from support import standin
+from support.forkserver import FORKABLE
 
 BEHAVIOUR = "behaviour.json"
 REAL = "real-networks"
@@ -149,7 +150,7 @@ def cluster(workers: int = 2, memory: int = MEMORY, **settings: Any) -> Iterator
         memory: Bytes beyond which a worker is ended.
         settings: Configuration of Dask.
     """
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+    environment = os.environ | FORKABLE | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
     command = [sys.executable, "-m", "support.cluster_process", json.dumps(settings)]
     with subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment

@@ -23,6 +23,12 @@ from typing import Any, NoReturn
 
 SOURCE = Path(__file__).resolve().parents[2].parent / "shared" / "tools" / "faultinject.c"
 OPEN, WRITE, RENAME, FSYNC, UNLINK, MKDIR, FWRITE, LINK = (1 << bit for bit in range(8))
+FORKABLE = {
+    **dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS", "GDAL_NUM_THREADS"), "1"),
+    "JE_ARROW_MALLOC_CONF": "background_thread:false",
+}
+"""Variables of the environment with which importing starts no thread: what it may hold at a fork is never let go."""
+
 KILL = 0
 """In place of an error's number: the process is killed at that call."""
 
@@ -73,8 +79,7 @@ class ForkServer:
     """
 
     def __init__(self, imports: list[str], injector: Path | None = None, prepare: str = "") -> None:
-        threads = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS", "GDAL_NUM_THREADS")
-        environment = os.environ | dict.fromkeys(threads, "1")
+        environment = os.environ | FORKABLE
         if injector is not None:
             environment["LD_PRELOAD"] = str(injector)
         # The paths of this process, so that the modules of the tests are found.
