@@ -16,7 +16,7 @@ from darts.run import exit_code
 from darts.run.history import list_runs
 from darts.run.shard_history import group_shards
 from support import cluster
-from support.slurm import Slurm, running_slurm
+from support.slurm import GOING, Slurm, running_slurm
 
 pytestmark = pytest.mark.slow
 
@@ -84,7 +84,7 @@ def test_an_array_of_shards_does_every_tile_once(slurm: Slurm, tmp_path: Path) -
     script.write_text(_SHARD.format(python=sys.executable))
     submit = ["sbatch", "--array=0-3", "--mem=1500M", f"--output={tmp_path}/%a.log", str(script)]
     slurm.call(*submit, str(folder), str(output))
-    cluster.wait_until(lambda: not slurm.jobs("PENDING,RUNNING,COMPLETING"), 180)
+    cluster.wait_until(lambda: not slurm.jobs(GOING), 180)
     cluster.check_done(folder, output, {})
     (group,) = group_shards(list_runs(output))
     assert (sorted(group.runs), group.missing, group.unfinished) == ([0, 1, 2, 3], [], [])
@@ -98,7 +98,7 @@ def test_a_shard_is_told_before_its_time_is_over_and_ends_between_tiles(slurm: S
     submit = ["sbatch", "--array=0-3", "--mem=1500M", "--time=3", "--signal=B:TERM@40"]
     submit += [f"--output={tmp_path}/%A-%a.log", str(script), str(folder), str(output)]
     slurm.call(*submit)
-    cluster.wait_until(lambda: not slurm.jobs("PENDING,RUNNING,COMPLETING"), 300)
+    cluster.wait_until(lambda: not slurm.jobs(GOING), 300)
     runs = list_runs(output)
     logs = "".join(path.read_text() for path in tmp_path.glob("*.log"))
     assert logs.count("interrupted by SIGTERM") == 4, logs
@@ -110,7 +110,7 @@ def test_a_shard_is_told_before_its_time_is_over_and_ends_between_tiles(slurm: S
     assert group.unfinished == [0, 1, 2, 3]
     cluster.behave(folder, seconds=0)
     slurm.call(*submit)
-    cluster.wait_until(lambda: not slurm.jobs("PENDING,RUNNING,COMPLETING"), 180)
+    cluster.wait_until(lambda: not slurm.jobs(GOING), 180)
     cluster.check_done(folder, output, done)
 
 

@@ -50,6 +50,10 @@ _GPUS = "NodeName={host} Name=gpu File=/dev/null\nNodeName={host} Name=gpu File=
 """Device nodes that everybody has stand in for GPUs."""
 
 
+GOING = "PENDING,RUNNING,SIGNALING,COMPLETING"
+"""States of jobs that have not ended; one that is just being sent a signal is in none of the others."""
+
+
 @dataclass(frozen=True)
 class Slurm:
     """A Slurm that runs.
