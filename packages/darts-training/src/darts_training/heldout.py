@@ -2,7 +2,7 @@
 
 import warnings
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -96,6 +96,16 @@ def predict_held_out(
             probability = blend.finish(np.ones(tile.shape, bool)).numpy()
             found.append(HeldOut(tile, probability, truth == SLUMP, counts))
     return found
+
+
+def joined(before: HeldOut, part: HeldOut) -> HeldOut:
+    """Put the held-out ground of one tile in two sets of folds together."""
+    return replace(
+        before,
+        probability=np.where(part.counts, part.probability, before.probability),
+        truth=np.where(part.counts, part.truth, before.truth),
+        counts=before.counts | part.counts,
+    )
 
 
 def object_f1(found: Sequence[HeldOut], min_object_px: int, least_iou: float = HEADLINE) -> float:
