@@ -97,18 +97,26 @@ def test_tiles_of_two_zones_share_blocks_of_equal_area(tmp_path, zones, north, c
     samples = replace(samples, tiles=tiles)
     folds = make_folds(samples, 2, block_m=150, buffer_m=0)
     assert folds.crs == f"EPSG:{crs}"
+    folds = replace(folds, size=(150.0, 310.0), origin=(70.0, -40.0), buffer=60.0)  # as blocks of a record may be
+    folds = replace(folds, fold_of={block: sum(block) % 2 for part in count_blocks(samples, folds) for block in part})
     counted = {1: Counter(), 0: Counter()}
     for tile in tiles:
         to_blocks, labels = Transformer.from_crs(tile.crs, folds.crs, always_xy=True), tile.read_labels()
         for index in range(len(tile)):
             row, column = (mirrored[start + 1 : start + 65] for start in (tile.rows[index], tile.columns[index]))
             x, y = to_blocks.transform(*np.meshgrid(500_000 + EDGE_M * column, north - EDGE_M * row))
-            rows, columns = (y // 150).astype(int), (x // 150).astype(int)
+            rows, columns = ((y - 70) // 150).astype(int), ((x + 40) // 310).astype(int)
             for label, counter in counted.items():
                 chosen = labels[index] == label
                 counter.update(zip(rows[chosen].tolist(), columns[chosen].tolist(), strict=True))
             blocks = zip(rows.flat, columns.flat, strict=True)
-            assert folds.inside(tile, index, 64, [0]).ravel().tolist() == [folds.fold_of.get(b) == 0 for b in blocks]
+            assert folds.inside(tile, index, 64, [0]).ravel().tolist() == [sum(block) % 2 == 0 for block in blocks]
+            corners = [(150 * block[0] + 70, 310 * block[1] - 40) for block in folds.blocks([0])]
+            gaps = [
+                np.hypot(np.maximum(np.abs(y - top - 75) - 75, 0), np.maximum(np.abs(x - left - 155) - 155, 0))
+                for top, left in corners
+            ]
+            np.testing.assert_array_equal(folds.near(tile, index, 64, [0]), np.min(gaps, axis=0) < 60)
     assert count_blocks(samples, folds) == (counted[1], counted[0])
 
 

@@ -1,6 +1,5 @@
 """Fit a temperature on ground that the models were not trained on."""
 
-import json
 import shutil
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -21,6 +20,7 @@ from darts_training.folds import Block, Folds, count_blocks, divide
 from darts_training.labels import SLUMP, UNLABELLED
 from darts_training.result import ITEM, RECORD, folds_from_json
 from darts_training.samples import Samples, writing
+from darts_training.seen import read_record, seen_blocks
 from darts_utils import DeviceLike
 
 if TYPE_CHECKING:
@@ -216,7 +216,7 @@ def _first(taken: NDArray[np.bool_], tile: Any, index: int, size: int) -> NDArra
 
 def _unseen(models: Sequence[Path | str], samples: Samples, block_m: float) -> tuple[Folds, set[Block]]:
     """Return the blocks of ground that no model was trained on."""
-    records = [record for path in models if (record := _record(Path(path))) is not None]
+    records = [record for path in models if (record := read_record(Path(path))) is not None]
     known = [record for record in records if record["folds"] is not None]
     if len(known) < len(records) and any(record["samples"] == samples.digest for record in records):
         raise SamplesError("A model was trained on all of these samples; calibrate it on others.")
@@ -227,27 +227,12 @@ def _unseen(models: Sequence[Path | str], samples: Samples, block_m: float) -> t
         theirs = folds_from_json(record["folds"])
         if (theirs.crs, theirs.size, theirs.origin) != (folds.crs, folds.size, folds.origin):
             raise SamplesError("The models were trained with other blocks each; calibrate them one by one.")
-        held = {*record["test"], *record["validation"]}
-        seen |= {block for block, fold in theirs.fold_of.items() if fold not in held}
+        seen |= seen_blocks(record, theirs)
     slump, other = count_blocks(samples, folds)
     allowed = {*slump, *other} - seen
     if not allowed:
         raise SamplesError("All labelled ground of these samples was trained on; calibrate on other samples.")
     return folds, allowed
-
-
-def _record(path: Path) -> dict[str, Any] | None:
-    file = path / RECORD
-    if not file.is_file():
-        return None
-    try:
-        record: dict[str, Any] = json.loads(file.read_text("utf-8"))
-        missing = {"folds", "samples", "test", "validation"} - set(record)
-    except (OSError, ValueError) as error:
-        raise SamplesError(f"{file} cannot be read ({error}).") from error
-    if missing:
-        raise SamplesError(f"{file} lacks {', '.join(sorted(missing))}.")
-    return record
 
 
 def _check_bands(path: Path, model: ModelFile, samples: Samples) -> None:
