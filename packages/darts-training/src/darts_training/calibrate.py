@@ -1,5 +1,6 @@
 """Fit a temperature on ground that the models were not trained on."""
 
+import json
 import shutil
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 
 from darts_evaluation.probability import calibration_error
 from darts_segmentation import Calibration, ModelFile, read_model, save_model, write_ensemble
+from darts_segmentation.calibration import FIELD
 from darts_segmentation.device import choose_device
 from darts_segmentation.forward import class_probabilities, target_probability
 from darts_segmentation.network import load_network, place_network
@@ -21,7 +23,7 @@ from darts_training.labels import SLUMP, UNLABELLED
 from darts_training.result import ITEM, RECORD, folds_from_json
 from darts_training.samples import Samples, writing
 from darts_training.seen import read_record, seen_blocks
-from darts_utils import DeviceLike
+from darts_utils import DeviceLike, write_atomically
 
 if TYPE_CHECKING:
     import torch
@@ -256,7 +258,18 @@ def _write(opened: dict[str, ModelFile], models: Sequence[Path | str], out: Path
     model = next(iter(opened.values()))
     save_model(out, model.states, replace(model.card, calibration=found))
     source = Path(models[0])
-    for name in (RECORD, ITEM):
-        if out.suffix != ".safetensors" and (source / name).is_file() and source.resolve() != out.resolve():
-            shutil.copyfile(source / name, out / name)
+    if out.suffix != ".safetensors":
+        if (source / RECORD).is_file() and source.resolve() != out.resolve():
+            shutil.copyfile(source / RECORD, out / RECORD)
+        if (source / ITEM).is_file():
+            write_atomically(out / ITEM, _calibrated_item(source / ITEM, found))
     return out
+
+
+def _calibrated_item(file: Path, found: Calibration) -> bytes:
+    try:
+        item = json.loads(file.read_text("utf-8"))
+        item["properties"][FIELD] = found.to_json()
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise SamplesError(f"{file} is no STAC Item ({error!r}); train the model again, or remove it.") from error
+    return (json.dumps(item, indent=2) + "\n").encode()
