@@ -14,7 +14,11 @@ SIZE = 32
 
 @pytest.fixture(scope="module")
 def training(tmp_path_factory):
-    return TrainingSet(make_samples(tmp_path_factory.mktemp("samples"), slumps=3), None, ())
+    training = TrainingSet(make_samples(tmp_path_factory.mktemp("samples"), slumps=3), None, ())
+    for place in range(len(training.items)):
+        red, ndvi = training.get(place)[0]
+        red[ndvi > 0.8] = 0  # missing here and there
+    return training
 
 
 def turned(part, way):
@@ -39,7 +43,7 @@ def find(training, ndvi):
 @pytest.mark.parametrize("brightness", [0.0, 0.2])
 def test_each_cut_is_one_of_a_patch_turned_and_relit(training, brightness):
     options = replace(OPTIONS, batch_size=16, slump_share=0.5, brightness=brightness, crop=SIZE)
-    ways, corners, scales, with_slump = [], [], [], 0
+    ways, corners, scales, shifts, with_slump = [], [], [], [], 0
     for step in range(6):
         for values, labels in zip(*draw_batch(training, options, step), strict=True):
             place, window, way = find(training, values[1])
@@ -56,6 +60,7 @@ def test_each_cut_is_one_of_a_patch_turned_and_relit(training, brightness):
             ways.append(way)
             corners.append((window[0].start, window[1].start))
             scales.append(scale)
+            shifts.append(shift)
             with_slump += (labels == 1).any()
     assert set(ways) == set(range(8))
     assert all({0, 64 - SIZE} <= set(axis) for axis in zip(*corners, strict=True))
@@ -63,6 +68,8 @@ def test_each_cut_is_one_of_a_patch_turned_and_relit(training, brightness):
     if brightness:
         assert min(scales) < 1 - 0.8 * brightness
         assert max(scales) > 1 + 0.8 * brightness
+        assert min(shifts) < -0.9 * brightness / 5
+        assert max(shifts) > 0.9 * brightness / 5
 
 
 def test_what_is_asked_for_decides_which_patches_come(training):

@@ -170,16 +170,18 @@ def test_an_item_is_valid_whatever_a_model_is_called(name, expected):
 def test_the_loss_is_focal_plus_tversky_where_pixels_are_labelled():
     rng = np.random.default_rng(0)
     logits, labels = rng.normal(size=(2, 1, 8, 8)), rng.choice([0, 1, 255], (2, 8, 8)).astype(np.uint8)
-    counts, truth = (labels != 255)[:, None], (labels == 1)[:, None]
-    p = 1 / (1 + np.exp(-logits))
-    q = np.where(truth, p, 1 - p)
-    focal = (-((1 - q) ** 2) * np.log(q))[counts].mean()
-    hits, alarms = (p * truth * counts).sum(), (p * ~truth * counts).sum()
-    misses = (truth * counts).sum() - hits
-    for name, (a, b) in {"dice": (0.5, 0.5), "tversky": (0.3, 0.7)}.items():
-        index = (hits + 0.5) / (hits + a * alarms + b * misses + 0.5)
-        given = loss_of(torch.from_numpy(logits), torch.from_numpy(labels), gamma=2.0, overlap=name)
-        assert float(given) == pytest.approx(focal + 1 - index)
+    single = np.where(np.arange(labels.size).reshape(labels.shape) == labels.size - 1, np.uint8(1), np.uint8(255))
+    for drawn in (single, labels):
+        counts, truth = (drawn != 255)[:, None], (drawn == 1)[:, None]
+        p = 1 / (1 + np.exp(-logits))
+        q = np.where(truth, p, 1 - p)
+        focal = (-((1 - q) ** 2) * np.log(q))[counts].mean()
+        hits, alarms = (p * truth * counts).sum(), (p * ~truth * counts).sum()
+        misses = (truth * counts).sum() - hits
+        for name, (a, b) in {"dice": (0.5, 0.5), "tversky": (0.3, 0.7)}.items():
+            index = (hits + 0.5) / (hits + a * alarms + b * misses + 0.5)
+            given = loss_of(torch.from_numpy(logits), torch.from_numpy(drawn), gamma=2.0, overlap=name)
+            assert float(given) == pytest.approx(focal + 1 - index)
     wrong = torch.from_numpy(np.where(counts, logits, -9 * logits))
     assert float(loss_of(wrong, torch.from_numpy(labels), gamma=2.0, overlap="tversky")) == pytest.approx(float(given))
     none = torch.from_numpy(logits).requires_grad_(True)
