@@ -120,3 +120,10 @@ def test_other_bands_and_doubled_names_are_refused(tmp_path):
         calibrate([other], samples, tmp_path / "a")
     with pytest.raises(SamplesError, match="one name"):
         calibrate([other, other], samples, tmp_path / "a")
+    second = save_model(tmp_path / "second", network, CARD)
+    for folder, size in ((model, 200), (second, 300)):
+        folds = {"crs": "EPSG:32608", "size": [size, size], "buffer": 0, "count": 2, "origin": [0, 0], "blocks": []}
+        record = {"folds": folds, "samples": samples.digest, "test": [1], "validation": []}
+        (folder / "training.json").write_text(json.dumps(record))
+    with pytest.raises(SamplesError, match="with other blocks each"):
+        calibrate([model, second], samples, tmp_path / "a")
