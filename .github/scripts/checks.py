@@ -33,6 +33,8 @@ NOT_IN = {
     "darts-training": ("icechunk", "typer", "rich", "pydantic"),
 }
 """Distributions that must not come with a package, although the workspace as a whole holds them."""
+USED_BY = {"darts-training": "darts-segmentation"}
+"""Packages that make something which another one must be able to use without them."""
 
 
 def packages() -> dict[str, Path]:
@@ -167,8 +169,25 @@ def wheels(arguments: argparse.Namespace) -> None:
 
 def try_wheel(name: str, dist: Path, temporary: Path, arguments: argparse.Namespace) -> None:
     """Install the wheel of one package into an environment of its own, smoke-test it, and test it where asked to."""
-    environment = temporary / name
+    environment, install = install_wheel(name, dist, temporary, arguments)
     python = environment / "bin" / "python"
+    run(python, "-I", SMOKE / "run.py", name, cwd=temporary, DARTS_SMOKE_OUT=str(temporary / f"{name}-made"))
+    if arguments.tests:
+        run(*install, *test_groups(name), cwd=temporary)
+        run(python, "-m", "pytest", tests_of(name)[0], *arguments.pytest)
+    shutil.rmtree(environment)
+    print(f"{name} installs and works alone.", flush=True)
+    if user := USED_BY.get(name):
+        environment, _ = install_wheel(user, dist, temporary, arguments)
+        script = SMOKE / f"{user}_after_{name}.py".replace("-", "_")
+        run(environment / "bin" / "python", "-I", script, temporary / f"{name}-made", cwd=temporary)
+        shutil.rmtree(environment)
+        print(f"{user} alone uses what {name} made.", flush=True)
+
+
+def install_wheel(name: str, dist: Path, temporary: Path, arguments: argparse.Namespace) -> tuple[Path, list[str]]:
+    """Install the wheel of one package into an environment of its own; return that, and the command that installs."""
+    environment = temporary / name
     run("uv", "venv", "--python", arguments.python or "3.11", environment, cwd=temporary)
     install = ["uv", "pip", "install", "--python", str(environment)]
     if not arguments.newest:
@@ -177,12 +196,7 @@ def try_wheel(name: str, dist: Path, temporary: Path, arguments: argparse.Namesp
     run(*install, *(find_wheel(dist, each) for each in (name, *siblings)), cwd=temporary)
     run("uv", "pip", "check", "--python", environment, cwd=temporary)
     check_absent(name, environment)
-    run(python, "-I", SMOKE / "run.py", name, cwd=temporary)
-    if arguments.tests:
-        run(*install, *test_groups(name), cwd=temporary)
-        run(python, "-m", "pytest", tests_of(name)[0], *arguments.pytest)
-    shutil.rmtree(environment)
-    print(f"{name} installs and works alone.", flush=True)
+    return environment, install
 
 
 def find_wheel(dist: Path, name: str) -> Path:

@@ -95,10 +95,17 @@ def test_ground_that_was_trained_on_is_left_out(tmp_path):
     folds = {"crs": tile.crs, "size": [200, 200], "buffer": 0, "count": 2, "origin": [0, 0], "blocks": blocks}
     record = {"folds": folds, "samples": samples.digest, "test": [1], "validation": []}
     (model / "training.json").write_text(json.dumps(record))
+    (model / "item.json").write_text('{"id": "told", "properties": {}}')
     part = calibrate([model], samples, tmp_path / "new", device="cpu")
     whole = sum(int((each.read_labels() != 255).sum()) for each in samples.tiles)
     assert part.pixels < 0.75 * whole / 2
-    assert (tmp_path / "new" / "training.json").is_file()
+    assert json.loads((tmp_path / "new" / "training.json").read_text()) == record
+    stated = json.loads((tmp_path / "new" / "model.json").read_text())["darts:calibration"]
+    item = json.loads((tmp_path / "new" / "item.json").read_text())
+    assert item == {"id": "told", "properties": {"darts:calibration": stated}}
+    (model / "item.json").write_text("{}")
+    with pytest.raises(SamplesError, match=r"item.json is no STAC Item \(KeyError"):
+        calibrate([model], samples, tmp_path / "c", device="cpu")
     record["folds"] = None
     (model / "training.json").write_text(json.dumps(record))
     with pytest.raises(SamplesError, match="all of these samples"):
@@ -115,3 +122,10 @@ def test_other_bands_doubled_names_and_too_little_ground_are_refused(tmp_path):
         calibrate([other, other], samples, tmp_path / "a")
     with pytest.raises(SamplesError, match=r"1 blocks .* 1 of them with slumps; .* smaller blocks \(block_m\)"):
         calibrate([model], samples, tmp_path / "a", block_m=1e7)
+    second = save_model(tmp_path / "second", network, CARD)
+    for folder, size in ((model, 200), (second, 300)):
+        folds = {"crs": "EPSG:32608", "size": [size, size], "buffer": 0, "count": 2, "origin": [0, 0], "blocks": []}
+        record = {"folds": folds, "samples": samples.digest, "test": [1], "validation": []}
+        (folder / "training.json").write_text(json.dumps(record))
+    with pytest.raises(SamplesError, match="with other blocks each"):
+        calibrate([model, second], samples, tmp_path / "a")

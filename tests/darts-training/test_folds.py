@@ -1,12 +1,17 @@
 """Folds: what is held out was not trained on, nor anything near it."""
 
+from collections import Counter
+from dataclasses import replace
+
 import numpy as np
 import pytest
+from affine import Affine
+from pyproj import Transformer
 
-from darts_training import Folds, SamplesError, make_folds
+from darts_training import Folds, SampleFormat, SamplesError, make_folds
 from darts_training.batches import TrainingSet, draw_batch
-from darts_training.folds import hide
-from support.training import EDGE_M, OPTIONS, make_samples
+from darts_training.folds import count_blocks, divide, hide
+from support.training import CHANNELS, EDGE_M, OPTIONS, make_samples
 
 
 def centres(tile, index, size):
@@ -68,10 +73,64 @@ def test_every_block_is_in_one_fold_and_folds_share_slumps(tmp_path):
     assert sums.min() > 0.5 * sums.max()
 
 
+def test_blocks_go_where_least_is_so_far():
+    slump = Counter({(0, 0): 9, (0, 1): 5, (1, 0): 5, (1, 1): 1})
+    other = Counter({(0, 0): 1, (0, 1): 1, (1, 0): 3, (2, 0): 8, (2, 1): 2, (3, 3): 1})
+    # 9 | 5 5 | then 1 to the first, which has 9 against 10; of blocks without slump each to the fold with least of it.
+    expected = {(0, 0): 0, (1, 0): 1, (0, 1): 1, (1, 1): 0, (2, 0): 0, (2, 1): 1, (3, 3): 1}
+    assert divide(slump, other, 2) == expected
+    with pytest.raises(
+        SamplesError, match="Fold 2 of 2 has no labelled slump: there are 2 blocks of ground, 1 of them"
+    ):
+        divide(Counter({(0, 0): 1}), Counter({(0, 1): 1}), 2)
+    with pytest.raises(SamplesError, match="Fold 2 of 2 has no labelled ground without slump"):
+        divide(Counter({(0, 0): 2, (0, 1): 1}), Counter({(0, 0): 1}), 2)
+
+
+@pytest.mark.parametrize(("zones", "north", "crs"), [((9, 8), 7_600_000, "6931"), ((109, 108), 2_400_000, "6932")])
+def test_tiles_of_two_zones_share_blocks_of_equal_area(tmp_path, zones, north, crs):
+    form = SampleFormat(channels=CHANNELS, patch_size=64, overlap=0)
+    samples = make_samples(tmp_path, seeds=(0,), form=form, size=126)  # two patches of 64, with a mirrored pixel around
+    mirrored = np.pad(np.arange(126), 1, mode="reflect") + 0.5
+    place = Affine(EDGE_M, 0, 500_000, 0, -EDGE_M, north)
+    tiles = tuple(replace(samples.tiles[0], crs=f"EPSG:{32600 + zone}", transform=place) for zone in zones)
+    samples = replace(samples, tiles=tiles)
+    folds = make_folds(samples, 2, block_m=150, buffer_m=0)
+    assert folds.crs == f"EPSG:{crs}"
+    folds = replace(folds, size=(150.0, 310.0), origin=(70.0, -40.0), buffer=60.0)  # as blocks of a record may be
+    folds = replace(folds, fold_of={block: sum(block) % 2 for part in count_blocks(samples, folds) for block in part})
+    counted = {1: Counter(), 0: Counter()}
+    for tile in tiles:
+        to_blocks, labels = Transformer.from_crs(tile.crs, folds.crs, always_xy=True), tile.read_labels()
+        for index in range(len(tile)):
+            row, column = (mirrored[start + 1 : start + 65] for start in (tile.rows[index], tile.columns[index]))
+            x, y = to_blocks.transform(*np.meshgrid(500_000 + EDGE_M * column, north - EDGE_M * row))
+            rows, columns = ((y - 70) // 150).astype(int), ((x + 40) // 310).astype(int)
+            for label, counter in counted.items():
+                chosen = labels[index] == label
+                counter.update(zip(rows[chosen].tolist(), columns[chosen].tolist(), strict=True))
+            blocks = zip(rows.flat, columns.flat, strict=True)
+            assert folds.inside(tile, index, 64, [0]).ravel().tolist() == [sum(block) % 2 == 0 for block in blocks]
+            corners = [(150 * block[0] + 70, 310 * block[1] - 40) for block in folds.blocks([0])]
+            gaps = [
+                np.hypot(np.maximum(np.abs(y - top - 75) - 75, 0), np.maximum(np.abs(x - left - 155) - 155, 0))
+                for top, left in corners
+            ]
+            np.testing.assert_array_equal(folds.near(tile, index, 64, [0]), np.min(gaps, axis=0) < 60)
+    assert count_blocks(samples, folds) == (counted[1], counted[0])
+
+
 def test_a_fold_without_slump_is_one_sentence(tmp_path):
     samples = make_samples(tmp_path, seeds=(0,), slumps=1)
     with pytest.raises(SamplesError, match=r"Fold \d of 5 has no labelled slump"):
         make_folds(samples, 5, block_m=200, buffer_m=10)
+    with pytest.raises(SamplesError, match="to be 1 folds; expected at least 2"):
+        make_folds(samples, 1)
+    with pytest.raises(SamplesError, match="buffer is -1"):
+        make_folds(samples, 2, block_m=200, buffer_m=-1)
+    nothing = make_samples(tmp_path / "nothing", seeds=(0,), slumps=0)
+    with pytest.raises(SamplesError, match="nothing to learn"):
+        make_folds(nothing, 2, block_m=200)
     with pytest.raises(SamplesError, match="buffer is 300"):
         make_folds(samples, 2, block_m=200, buffer_m=300)
     with pytest.raises(SamplesError, match="No labelled pixel"):
@@ -90,8 +149,6 @@ def test_a_batch_is_a_function_of_seed_and_step(tmp_path):
 
 
 def test_batches_keep_image_and_labels_together_and_missing_values_missing(tmp_path):
-    from dataclasses import replace
-
     samples = make_samples(tmp_path)
     training = TrainingSet(samples, None, ())
     options = replace(OPTIONS, slump_share=1.0, batch_size=16)

@@ -2,6 +2,7 @@
 
 import errno
 import json
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -9,7 +10,7 @@ import pystac
 import pytest
 import torch
 
-from darts_segmentation import EnsembleV1, model_info, read_model
+from darts_segmentation import EnsembleV1, ModelCard, model_info, read_model
 from darts_training import (
     SamplesError,
     TrainingError,
@@ -126,23 +127,65 @@ def test_the_item_is_one_of_the_model_extension(undisturbed):
     properties = MLModelProperties.model_validate(item["properties"])
     assert properties.name == "slumps"
     assert properties.input[0].bands == ["red", "ndvi"]
+    _check_item(item)
+
+
+UNET = {"arch": "unet", "encoder_name": "resnet18"}
+MLM_FIELDS = {"mlm:name", "mlm:architecture", "mlm:framework", "mlm:tasks", "mlm:input", "mlm:output"}
+
+
+def _check_item(item):
+    """Check what version 1.4.0 of the extension's schema asks for, and what it forbids, beyond the types of fields."""
+    properties, assets = item["properties"], item["assets"]
+    assert {name for name in properties if name.startswith("mlm:")} == MLM_FIELDS | {"mlm:hyperparameters"}
+    assert re.fullmatch(r"[a-zA-Z][a-zA-Z0-9_.\-\s]+[a-zA-Z0-9]", properties["mlm:name"])
+    assert all(re.fullmatch(r"[0-9a-zA-Z_.-]+", name) for name in properties["mlm:hyperparameters"])
+    # Bands that the input names must be described: by STAC 1.1 in an asset, by the extension among the properties.
+    given = [{"name": name} for name in properties["mlm:input"][0]["bands"]]
+    assert given == properties["bands"] == assets["weights"]["bands"]
+    for asset in assets.values():
+        is_model = "mlm:model" in asset["roles"]
+        assert {name for name in asset if name.startswith("mlm:")} == ({"mlm:artifact_type"} if is_model else set())
+    assert "mlm:model" in assets["weights"]["roles"]
+    for entry in properties["mlm:output"]:
+        assert all(isinstance(each["value"], int) and each["name"] for each in entry["classification:classes"])
     # Without extensions, pystac validates against the core schemas in its own package and needs no network.
     pystac.Item.from_dict(item | {"stac_extensions": []}).validate()
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        *[(name, name) for name in ("slumps", "a.b", "my model-2")],
+        *[("2024", "model-2024"), ("ab", "model-ab"), ("rötung", "model-r-tung"), ("x-", "model-x"), ("ü", "model-0")],
+    ],
+)
+def test_an_item_is_valid_whatever_a_model_is_called(name, expected):
+    card = ModelCard(name=name, architecture=UNET, bands=["red"], license="as in the letter", metrics={"iou": 0.5})
+    item = make_item(card, (-135.0, 68.0, -134.0, 69.0), ("2021-01-01T00:00:00Z", "2021-02-01T00:00:00Z"))
+    _check_item(item)
+    assert (item["id"], item["properties"]["mlm:name"]) == (name, expected)
+    assert (item["properties"]["license"], item["properties"]["darts:license"]) == ("other", "as in the letter")
+    plain = make_item(replace(card, license="CC-BY-4.0"), (0, 0, 1, 1), ("a", "b"))["properties"]
+    assert plain["license"] == "CC-BY-4.0"
+    assert "darts:license" not in plain
 
 
 def test_the_loss_is_focal_plus_tversky_where_pixels_are_labelled():
     rng = np.random.default_rng(0)
     logits, labels = rng.normal(size=(2, 1, 8, 8)), rng.choice([0, 1, 255], (2, 8, 8)).astype(np.uint8)
-    counts, truth = (labels != 255)[:, None], (labels == 1)[:, None]
-    p = 1 / (1 + np.exp(-logits))
-    q = np.where(truth, p, 1 - p)
-    focal = (-((1 - q) ** 2) * np.log(q))[counts].mean()
-    hits, alarms = (p * truth * counts).sum(), (p * ~truth * counts).sum()
-    misses = (truth * counts).sum() - hits
-    for name, (a, b) in {"dice": (0.5, 0.5), "tversky": (0.3, 0.7)}.items():
-        index = (hits + 0.5) / (hits + a * alarms + b * misses + 0.5)
-        given = loss_of(torch.from_numpy(logits), torch.from_numpy(labels), gamma=2.0, overlap=name)
-        assert float(given) == pytest.approx(focal + 1 - index)
+    single = np.where(np.arange(labels.size).reshape(labels.shape) == labels.size - 1, np.uint8(1), np.uint8(255))
+    for drawn in (single, labels):
+        counts, truth = (drawn != 255)[:, None], (drawn == 1)[:, None]
+        p = 1 / (1 + np.exp(-logits))
+        q = np.where(truth, p, 1 - p)
+        focal = (-((1 - q) ** 2) * np.log(q))[counts].mean()
+        hits, alarms = (p * truth * counts).sum(), (p * ~truth * counts).sum()
+        misses = (truth * counts).sum() - hits
+        for name, (a, b) in {"dice": (0.5, 0.5), "tversky": (0.3, 0.7)}.items():
+            index = (hits + 0.5) / (hits + a * alarms + b * misses + 0.5)
+            given = loss_of(torch.from_numpy(logits), torch.from_numpy(drawn), gamma=2.0, overlap=name)
+            assert float(given) == pytest.approx(focal + 1 - index)
     wrong = torch.from_numpy(np.where(counts, logits, -9 * logits))
     assert float(loss_of(wrong, torch.from_numpy(labels), gamma=2.0, overlap="tversky")) == pytest.approx(float(given))
     none = torch.from_numpy(logits).requires_grad_(True)

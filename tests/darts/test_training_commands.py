@@ -7,6 +7,7 @@ from unittest.mock import MagicMock
 import geopandas as gpd
 import numpy as np
 import pytest
+import rasterio
 from typer.testing import CliRunner
 
 from darts.cli import rounds
@@ -17,6 +18,8 @@ from darts.run import checks
 from darts.run.planning import Planner
 from darts.run.shift_test import shift_test
 from darts.run.training_data import make_training_data
+from darts_acquisition import load_planet_masks, load_planet_scene
+from darts_preprocessing import preprocess_v2
 from darts_segmentation import Calibration, ModelCard, SMPSegmenter, save_model, write_ensemble
 from darts_training import SamplesError
 from darts_training.checkpoint import Progress
@@ -141,7 +144,18 @@ def test_the_commands_go_from_labels_to_a_calibrated_model(shared_data, tmp_path
     )
     assert "IoU of pixels" in text
     call("model", "info", tmp_path / "model")
-    assert np.isfinite(SMPSegmenter(tmp_path / "model", "cpu").card.metrics.get("iou", 0.0))
+    segmenter = SMPSegmenter(tmp_path / "model", "cpu")
+    assert np.isfinite(segmenter.card.metrics.get("iou", 0.0))
+    results = tmp_path / "results"
+    call("inference", "planet-sequential", *scenes, "--model-files", tmp_path / "model", "--output-data-dir", results)
+    (scene_dir,) = (peel / "planet_layout/scenes").iterdir()
+    scene = load_planet_scene(scene_dir)
+    scene = scene.assign(load_planet_masks(scene_dir, scene=scene).data_vars)
+    found = segmenter.segment_tile(preprocess_v2(scene, None, None, device="cpu"), 1024, 256)["probabilities"].values
+    with rasterio.open(results / scene_dir.name / "probabilities.tif") as file:
+        written = file.read(1)
+    assert (written != 255).mean() > 0.8
+    np.testing.assert_array_equal(written[written != 255], np.round(100 * found[written != 255]))
 
 
 def test_training_has_an_option_for_every_field_and_hands_it_on(monkeypatch, tmp_path):

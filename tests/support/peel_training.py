@@ -3,15 +3,18 @@
 import sys
 import time
 from dataclasses import dataclass, replace
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from darts_acquisition import load_planet_masks, load_planet_scene
 from darts_evaluation import Evaluation, read_labels
 from darts_preprocessing import preprocess_v2
-from darts_segmentation import Channel
+from darts_segmentation import Channel, read_model
+from darts_segmentation.network import load_network
 from darts_training import (
     Folds,
     SampleFormat,
@@ -21,9 +24,11 @@ from darts_training import (
     begin_samples,
     cross_validate,
     finish_samples,
+    train,
     write_tile_samples,
 )
-from darts_training.heldout import HeldOut, evaluate_held_out
+from darts_training.heldout import HeldOut, evaluate_held_out, joined, predict_held_out
+from darts_training.networks import predictor
 from darts_utils import get_band
 
 BANDS = ("blue", "green", "red", "nir", "ndvi")
@@ -94,10 +99,7 @@ class Outcome:
     evaluation: Evaluation
 
     def __str__(self) -> str:
-        figures = self.evaluation.figures
-        iou, f1 = figures["pixels"]["iou"], figures["objects"]["f1@0.3"]
-        spans = [f"{each.value:.3f} ({each.low:.3f} to {each.high:.3f})" for each in (iou, f1)]
-        return f"seed {self.seed}: IoU {spans[0]}, object F1 {spans[1]}, {self.seconds:.0f} s"
+        return f"seed {self.seed}: {describe(self.evaluation)}, {self.seconds:.0f} s"
 
 
 def run_seed(samples: Samples, out: Path, seed: int, **changes: Any) -> Outcome:
@@ -108,9 +110,51 @@ def run_seed(samples: Samples, out: Path, seed: int, **changes: Any) -> Outcome:
     return Outcome(seed, time.perf_counter() - begin, evaluation)
 
 
+def fine_tune(samples: Samples, out: Path, seed: int) -> dict[str, Evaluation]:
+    """Train on the labels of one strip, with and without a model of another, and map the third strip each time.
+
+    Returns:
+        Figures over all three strips: "other", of models that know one other strip; "scratch", of models that begin
+        with random weights on the strip whose labels are at hand; "tuned", of "other" after that strip.
+    """
+    folds, options = three_strips(samples), replace(OPTIONS, seed=seed)
+    tuning = replace(options, steps_per_epoch=STEPS // 2, learning_rate=options.learning_rate / 4)
+    single = [
+        train(samples, out / f"strip-{own}", options, folds=folds, test=_others(own), device="cpu").path
+        for own in range(3)
+    ]
+    found: dict[str, list[HeldOut]] = {"other": [], "scratch": [], "tuned": []}
+    for test in range(3):
+        other, own = ((test + step) % 3 for step in (1, 2))
+        tuned = train(
+            samples, out / f"tuned-{test}", tuning, folds=folds, test=_others(own), base=single[other], device="cpu"
+        )
+        for name, path in (("other", single[other]), ("scratch", single[own]), ("tuned", tuned.path)):
+            model = read_model(path)
+            predict = predictor(load_network(model.card, model.states), model.card, torch.device("cpu"))
+            found[name] += predict_held_out(samples, folds, [test], predict)
+    return {name: evaluate_held_out([reduce(joined, parts)], MIN_OBJECT_PX) for name, parts in found.items()}
+
+
+def _others(strip: int) -> tuple[int, int]:
+    return (strip + 1) % 3, (strip + 2) % 3
+
+
+def describe(evaluation: Evaluation) -> str:
+    """Return the two headline figures with their intervals."""
+    figures = evaluation.figures["pixels"]["iou"], evaluation.figures["objects"]["f1@0.3"]
+    spans = [f"{each.value:.3f} ({each.low:.3f} to {each.high:.3f})" for each in figures]
+    return f"IoU {spans[0]}, object F1 {spans[1]}"
+
+
 def main() -> None:
     peel, out = Path(sys.argv[1]), Path(sys.argv[2])
     samples = make_samples(peel, out / "samples")
+    if sys.argv[3:4] == ["tune"]:
+        for seed in map(int, sys.argv[4:] or "012"):
+            for name, evaluation in fine_tune(samples, out / f"tune-{seed}", seed).items():
+                print(f"seed {seed}, {name}: {describe(evaluation)}", flush=True)
+        return
     print("NDVI:", best_threshold(samples), flush=True)
     for seed in map(int, sys.argv[3:] or "012"):
         print(run_seed(samples, out / f"seed-{seed}", seed), flush=True)

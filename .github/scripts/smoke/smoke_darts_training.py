@@ -1,5 +1,7 @@
 """darts-training alone: labels become samples, samples a model, and the model is calibrated and runs."""
 
+import os
+import shutil
 import sys
 import tempfile
 from pathlib import Path
@@ -55,7 +57,11 @@ with tempfile.TemporaryDirectory() as name:
     found = dt.calibrate([trained.path], samples, folder / "calibrated", device="cpu")
     assert found.calibration.parameter > 0
     segmenter = SMPSegmenter(found.path, "cpu")
-    assert segmenter.segment_tile(tile, 64, 16)["probabilities"].notnull().all()
+    probabilities = segmenter.segment_tile(tile, 64, 16)["probabilities"]
+    assert probabilities.notnull().all()
+    if out := os.environ.get("DARTS_SMOKE_OUT"):
+        shutil.copytree(found.path, Path(out) / "model")
+        np.savez(Path(out) / "tile.npz", red=red, probabilities=probabilities.values)
     assert dt.make_item(segmenter.card, (0, 0, 1, 1), ("a", "b"))["properties"]["mlm:name"] == "model"
 truth = rng.random(10_000) < 0.2
 told = np.where(truth, 0.9, -0.9) + rng.normal(size=truth.size)

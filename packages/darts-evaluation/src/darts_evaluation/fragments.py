@@ -17,6 +17,32 @@ JOIN_PX = 0.75
 different grids leave up to half a pixel open, and objects of one grid are at least a pixel apart."""
 
 
+def join_touching(shapes: "Sequence[BaseGeometry]", tiles: Sequence[str], within_m: float) -> NDArray[np.int64]:
+    """Number shapes such that those of different tiles that touch have one number; those of one tile are told apart.
+
+    Args:
+        shapes: The shapes, in one CRS.
+        tiles: Name of the tile of each.
+        within_m: Distance up to which they touch, in units of the CRS.
+
+    Returns:
+        Number of each, 1-D int64, from 0 without gaps.
+    """
+    import shapely
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    count = len(shapes)
+    if len(set(tiles)) < 2:
+        return np.arange(count)
+    array = np.array([*shapes, None], dtype=object)[:-1]
+    one, other = shapely.STRtree(array).query(array, predicate="dwithin", distance=within_m)
+    places = np.unique(tiles, return_inverse=True)[1]
+    apart = places[one] != places[other]
+    graph = coo_array((np.ones(int(apart.sum()), bool), (one[apart], other[apart])), shape=(count, count))
+    return connected_components(graph, directed=False)[1].astype(np.int64)
+
+
 @dataclass
 class Fragments:
     """Fragments of shapes, each on the ground of one tile and in its CRS.
@@ -70,19 +96,7 @@ class Fragments:
         Args:
             within_m: Distance up to which they touch.
         """
-        import shapely
-        from scipy.sparse import coo_array
-        from scipy.sparse.csgraph import connected_components
-
-        count = len(self.shapes)
-        if len(set(self.tiles)) < 2:
-            return np.arange(count)
-        shapes = np.array([*self.shapes, None], dtype=object)[:-1]
-        one, other = shapely.STRtree(shapes).query(shapes, predicate="dwithin", distance=within_m)
-        tiles = np.unique(self.tiles, return_inverse=True)[1]
-        apart = tiles[one] != tiles[other]
-        graph = coo_array((np.ones(int(apart.sum()), bool), (one[apart], other[apart])), shape=(count, count))
-        return connected_components(graph, directed=False)[1].astype(np.int64)
+        return join_touching(self.shapes, self.tiles, within_m)
 
 
 @dataclass

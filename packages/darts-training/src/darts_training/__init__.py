@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from darts_training.calibrate import Calibrated, calibrate, fit_temperature
 from darts_training.checkpoint import Progress
 from darts_training.crossvalidate import cross_validate
-from darts_training.errors import SamplesError, TrainingError, WritingError
+from darts_training.errors import SamplesError, SeenGroundWarning, TrainingError, WritingError
 from darts_training.folds import Folds, make_folds
 from darts_training.labels import agreed, burn_labels, count_outside
 from darts_training.options import TrainingOptions
@@ -34,6 +34,7 @@ __all__ = [
     "SampleFormat",
     "Samples",
     "SamplesError",
+    "SeenGroundWarning",
     "TileSamples",
     "Trained",
     "TrainingError",

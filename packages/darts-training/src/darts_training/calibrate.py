@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from darts_evaluation.probability import calibration_error
 from darts_segmentation import Calibration, ModelFile, read_model, save_model, write_ensemble
+from darts_segmentation.calibration import FIELD
 from darts_segmentation.device import choose_device
 from darts_segmentation.forward import class_probabilities, target_probability
 from darts_segmentation.network import load_network, place_network
@@ -21,7 +22,8 @@ from darts_training.folds import Block, Folds, count_blocks, divide
 from darts_training.labels import SLUMP, UNLABELLED
 from darts_training.result import ITEM, RECORD, folds_from_json
 from darts_training.samples import Samples, writing
-from darts_utils import DeviceLike
+from darts_training.seen import read_record, seen_blocks
+from darts_utils import DeviceLike, write_atomically
 
 if TYPE_CHECKING:
     import torch
@@ -225,7 +227,7 @@ def _first(taken: NDArray[np.bool_], tile: Any, index: int, size: int) -> NDArra
 
 def _unseen(models: Sequence[Path | str], samples: Samples, block_m: float) -> tuple[Folds, set[Block]]:
     """Return the blocks of ground that no model was trained on."""
-    records = [record for path in models if (record := _record(Path(path))) is not None]
+    records = [record for path in models if (record := read_record(Path(path))) is not None]
     known = [record for record in records if record["folds"] is not None]
     if len(known) < len(records) and any(record["samples"] == samples.digest for record in records):
         raise SamplesError("A model was trained on all of these samples; calibrate it on others.")
@@ -236,27 +238,12 @@ def _unseen(models: Sequence[Path | str], samples: Samples, block_m: float) -> t
         theirs = folds_from_json(record["folds"])
         if (theirs.crs, theirs.size, theirs.origin) != (folds.crs, folds.size, folds.origin):
             raise SamplesError("The models were trained with other blocks each; calibrate them one by one.")
-        held = {*record["test"], *record["validation"]}
-        seen |= {block for block, fold in theirs.fold_of.items() if fold not in held}
+        seen |= seen_blocks(record, theirs)
     slump, other = count_blocks(samples, folds)
     allowed = {*slump, *other} - seen
     if not allowed:
         raise SamplesError("All labelled ground of these samples was trained on; calibrate on other samples.")
     return folds, allowed
-
-
-def _record(path: Path) -> dict[str, Any] | None:
-    file = path / RECORD
-    if not file.is_file():
-        return None
-    try:
-        record: dict[str, Any] = json.loads(file.read_text("utf-8"))
-        missing = {"folds", "samples", "test", "validation"} - set(record)
-    except (OSError, ValueError) as error:
-        raise SamplesError(f"{file} cannot be read ({error}).") from error
-    if missing:
-        raise SamplesError(f"{file} lacks {', '.join(sorted(missing))}.")
-    return record
 
 
 def _check_bands(path: Path, model: ModelFile, samples: Samples) -> None:
@@ -280,7 +267,18 @@ def _write(opened: dict[str, ModelFile], models: Sequence[Path | str], out: Path
     model = next(iter(opened.values()))
     save_model(out, model.states, replace(model.card, calibration=found))
     source = Path(models[0])
-    for name in (RECORD, ITEM):
-        if out.suffix != ".safetensors" and (source / name).is_file() and source.resolve() != out.resolve():
-            shutil.copyfile(source / name, out / name)
+    if out.suffix != ".safetensors":
+        if (source / RECORD).is_file() and source.resolve() != out.resolve():
+            shutil.copyfile(source / RECORD, out / RECORD)
+        if (source / ITEM).is_file():
+            write_atomically(out / ITEM, _calibrated_item(source / ITEM, found))
     return out
+
+
+def _calibrated_item(file: Path, found: Calibration) -> bytes:
+    try:
+        item = json.loads(file.read_text("utf-8"))
+        item["properties"][FIELD] = found.to_json()
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise SamplesError(f"{file} is no STAC Item ({error!r}); train the model again, or remove it.") from error
+    return (json.dumps(item, indent=2) + "\n").encode()

@@ -2,18 +2,15 @@
 
 import json
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from darts_evaluation import Evaluation, to_json
 from darts_segmentation import read_model
 from darts_segmentation.device import choose_device
 from darts_segmentation.network import load_network, place_network
 from darts_training.folds import Folds
-from darts_training.heldout import HeldOut, evaluate_held_out, predict_held_out
+from darts_training.heldout import HeldOut, evaluate_held_out, joined, predict_held_out
 from darts_training.networks import predictor
 from darts_training.options import TrainingOptions
 from darts_training.samples import Samples, writing
@@ -63,21 +60,10 @@ def cross_validate(
         network = load_network(model.card, model.states)
         place_network(network, device)
         for part in predict_held_out(samples, folds, [fold], predictor(network, model.card, device)):
-            found[part.tile.tile_id] = _joined(found.get(part.tile.tile_id), part)
+            before = found.get(part.tile.tile_id)
+            found[part.tile.tile_id] = part if before is None else joined(before, part)
     evaluation = evaluate_held_out(list(found.values()), options.min_object_px)
     text = json.dumps(to_json(evaluation), indent=2) + "\n"
     with writing(out):
         write_atomically(out / RECORD, text.encode())
     return trained, evaluation
-
-
-def _joined(before: HeldOut | None, part: HeldOut) -> HeldOut:
-    """Put the held-out ground of one tile in two folds together."""
-    if before is None:
-        return part
-    return replace(
-        before,
-        probability=np.where(part.counts, part.probability, before.probability),
-        truth=np.where(part.counts, part.truth, before.truth),
-        counts=before.counts | part.counts,
-    )

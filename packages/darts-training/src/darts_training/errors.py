@@ -1,6 +1,6 @@
 """The errors of this package."""
 
-from darts_utils import DartsError
+from darts_utils import DartsError, DartsWarning
 
 
 class SamplesError(DartsError, ValueError):
@@ -13,3 +13,7 @@ class TrainingError(DartsError, RuntimeError):
 
 class WritingError(DartsError, OSError):
     """Samples, a checkpoint or a model cannot be written, since a disk is full for example."""
+
+
+class SeenGroundWarning(DartsWarning):
+    """Ground that is held out for the figures was trained on by the model that a training goes on from."""

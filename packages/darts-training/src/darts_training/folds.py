@@ -131,14 +131,13 @@ def divide(slump: Counter[Block], other: Counter[Block], count: int) -> dict[Blo
     Raises:
         SamplesError: If a fold would have no slump, or nothing but slump.
     """
-    sums = np.zeros((count, 2))
-    totals = max(sum(slump.values()), 1), max(sum(other.values()), 1)
+    sums = np.zeros((count, 2), np.int64)
     fold_of = {}
     # The blocks with most slump first, each into the fold that has least so far.
     for block in sorted({*slump, *other}, key=lambda each: (-slump[each], -other[each], each)):
         lead = 0 if slump[block] else 1
         fold = int(np.lexsort((np.arange(count), sums[:, 1 - lead], sums[:, lead]))[0])
-        sums[fold] += slump[block] / totals[0], other[block] / totals[1]
+        sums[fold] += slump[block], other[block]
         fold_of[block] = fold
     for name, column in (("slump", 0), ("ground without slump", 1)):
         empty = np.flatnonzero(sums[:, column] == 0)

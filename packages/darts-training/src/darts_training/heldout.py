@@ -2,8 +2,8 @@
 
 import warnings
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,7 @@ from darts_evaluation import (
     mapped_objects,
     match,
 )
+from darts_evaluation.fragments import JOIN_PX, join_touching
 from darts_segmentation.blend import Blend
 from darts_segmentation.grid import PatchGrid
 from darts_training.folds import Folds
@@ -97,6 +98,16 @@ def predict_held_out(
     return found
 
 
+def joined(before: HeldOut, part: HeldOut) -> HeldOut:
+    """Put the held-out ground of one tile in two sets of folds together."""
+    return replace(
+        before,
+        probability=np.where(part.counts, part.probability, before.probability),
+        truth=np.where(part.counts, part.truth, before.truth),
+        counts=before.counts | part.counts,
+    )
+
+
 def object_f1(found: Sequence[HeldOut], min_object_px: int, least_iou: float = HEADLINE) -> float:
     """Return the F1 of objects, one-to-one; 0 where there are neither objects nor slumps."""
     hits = total = 0
@@ -129,7 +140,7 @@ def evaluate_held_out(found: Sequence[HeldOut], min_object_px: int, *, block_m: 
     import pandas as pd
 
     crs = found[0].tile.crs
-    maps, truths, areas = [], [], []
+    maps, truths, areas, tiles = [], [], [], []
     for each in found:
         mapped = (each.probability > 0.5) & each.counts
         percent = np.clip(np.round(100 * each.probability), 0, 100).astype(np.uint8)
@@ -137,10 +148,15 @@ def evaluate_held_out(found: Sequence[HeldOut], min_object_px: int, *, block_m: 
         objects = _objects(each, mapped, 0)
         maps.append(TileMap(each.tile.tile_id, *place, mapped, each.counts, objects, percent))
         truths.append(_objects(each, each.truth & each.counts, 0).to_crs(crs))
+        tiles += [each.tile.tile_id] * len(truths[-1])
         areas.append(_outline(each).to_crs(crs))
-    outlines = _merged(gpd.GeoDataFrame(pd.concat(truths, ignore_index=True), crs=crs))
+    outlines = gpd.GeoDataFrame(pd.concat(truths, ignore_index=True), crs=crs)
     area = gpd.GeoSeries(pd.concat(areas, ignore_index=True), crs=crs)
-    pixel_m2 = min(abs(each.tile.transform.a * each.tile.transform.e) for each in found)
+    pixels = [(abs(each.tile.transform.a), abs(each.tile.transform.e)) for each in found]
+    pixel_m2 = min(width * height for width, height in pixels)
+    # A slump in several tiles is one label, by the rule that makes one object of what the map has of it.
+    numbers = join_touching(outlines.geometry.tolist(), tiles, JOIN_PX * max(map(max, pixels)))
+    outlines = outlines.dissolve(numbers).reset_index(drop=True)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FewBlocksWarning)  # The number of blocks stands beside the figures.
         return evaluate(
@@ -164,18 +180,3 @@ def _outline(each: HeldOut) -> "gpd.GeoSeries":
 
     parts = shapes(each.counts.astype(np.uint8), each.counts, transform=each.tile.transform)
     return gpd.GeoSeries([shape(part) for part, _ in parts], crs=each.tile.crs)
-
-
-def _merged(outlines: "gpd.GeoDataFrame") -> Any:
-    """Make one outline of those that are one slump in several tiles."""
-    import shapely
-    from scipy.sparse import coo_array
-    from scipy.sparse.csgraph import connected_components
-
-    shapes = outlines.geometry.to_numpy()
-    one, other = shapely.STRtree(shapes).query(shapes, predicate="overlaps")
-    same = shapely.STRtree(shapes).query(shapes, predicate="covers")
-    one, other = np.concatenate([one, same[0]]), np.concatenate([other, same[1]])
-    graph = coo_array((np.ones(len(one)), (one, other)), shape=(len(shapes),) * 2)
-    groups = connected_components(graph, directed=False)[1]
-    return outlines.assign(group=groups).dissolve("group").reset_index(drop=True)

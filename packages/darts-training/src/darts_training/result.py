@@ -5,6 +5,7 @@ import hashlib
 import io
 import json
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -224,11 +225,18 @@ def make_item(card: ModelCard, bounds: tuple[float, float, float, float], times:
         times: First and last time of the images, ISO 8601.
 
     Returns:
-        The Item as JSON has it; its assets lie beside it.
+        The Item as JSON has it; its assets lie beside it. A name that the extension does not allow is changed in
+        `mlm:name`, and stays as it is in `id`; a licence that is no SPDX identifier becomes "other", and stays as it is
+        in `darts:license`.
     """
     west, south, east, north = bounds
     ring = [[west, south], [east, south], [east, north], [west, north], [west, south]]
     described = {name: value for name, value in card.to_dict().items() if value not in ("", {}, [])}
+    described["mlm:name"] = _mlm_name(card.name)
+    if card.license and not re.fullmatch(r"[\w.+-]+", card.license, re.ASCII):
+        described |= {"license": "other", "darts:license": card.license}
+    # MLM wants the bands that `mlm:input` names among the properties, where STAC 1.1 wants them of an asset as well.
+    bands = [{"name": band} for band in card.bands]
     weights, text = model_paths(Path(card.name))
     return {
         "type": "Feature",
@@ -242,6 +250,7 @@ def make_item(card: ModelCard, bounds: tuple[float, float, float, float], times:
             "start_datetime": times[0],
             "end_datetime": times[1],
             **described,
+            "bands": bands,
         },
         "links": [],
         "assets": {
@@ -251,10 +260,18 @@ def make_item(card: ModelCard, bounds: tuple[float, float, float, float], times:
                 "title": "Weights as safetensors",
                 "roles": ["mlm:model", "mlm:weights"],
                 "mlm:artifact_type": "safetensors",
+                "bands": bands,
             },
             "card": {"href": f"./{text.name}", "type": "application/json", "roles": ["metadata"]},
         },
     }
+
+
+def _mlm_name(name: str) -> str:
+    """Return a name as the extension has it: ASCII, three characters or more, the first of them a letter."""
+    if re.fullmatch(r"[a-zA-Z][\w.\s-]+[a-zA-Z0-9]", name, re.ASCII):
+        return name
+    return "model-" + (re.sub(r"[^\w.\s-]", "-", name, flags=re.ASCII).strip("-_. ") or "0")
 
 
 def _draw_curves(path: Path, history: Sequence[dict[str, float]]) -> None:

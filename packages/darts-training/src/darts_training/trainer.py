@@ -4,6 +4,7 @@ import copy
 import json
 import logging
 import math
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import nullcontext
@@ -20,7 +21,7 @@ from darts_segmentation.device import choose_device
 from darts_training.batches import TrainingSet, draw_batch
 from darts_training.checkpoint import NAME as CHECKPOINT
 from darts_training.checkpoint import Progress, load_checkpoint, save_checkpoint
-from darts_training.errors import SamplesError, TrainingError
+from darts_training.errors import SamplesError, SeenGroundWarning, TrainingError
 from darts_training.folds import Folds
 from darts_training.heldout import evaluate_held_out, object_f1, pixel_iou, predict_held_out
 from darts_training.losses import loss_of
@@ -28,6 +29,7 @@ from darts_training.networks import Start, average, begin, predictor, repeatable
 from darts_training.options import TrainingOptions
 from darts_training.result import RECORD, Facts, write_log, write_result
 from darts_training.samples import Samples, writing
+from darts_training.seen import count_seen
 from darts_utils import DeviceLike, remove_partials, usable_cpus
 
 if TYPE_CHECKING:
@@ -90,7 +92,8 @@ def train(
         texts: Fields of the card: `name`, `license`, `description`, `version`.
 
     Returns:
-        The model.
+        The model. Where `base` was trained on ground that is held out here, its figures flatter, which a
+        `SeenGroundWarning` says.
 
     Raises:
         SamplesError: If the samples are damaged, or nothing is left to train on or to measure.
@@ -114,6 +117,8 @@ def train(
     done = _finished(out, facts)
     if done is not None:
         return done
+    if base is not None and folds is not None:
+        _warn_of_seen(Path(base), samples, folds, (*test, *validation))
     work = _Training(samples, out, options, folds, facts, start, choose_device(device), checkpoint_seconds)
     with repeatable(work.device, options.threads or usable_cpus()):
         progress = work.run(on_step or (lambda *_: None))
@@ -128,6 +133,17 @@ def train(
     write_result(out, network, card, samples, facts, progress, evaluation)
     (out / CHECKPOINT).unlink(missing_ok=True)
     return Trained(out, len(progress.history), progress.best_epoch or len(progress.history), evaluation)
+
+
+def _warn_of_seen(base: Path, samples: Samples, folds: Folds, held: Sequence[int]) -> None:
+    seen = count_seen(base, samples.digest, folds, held)
+    if seen:
+        warnings.warn(
+            f"{base} was trained on ground in {seen} of the {len(folds.blocks(held))} blocks that are held out here; "
+            "the figures flatter the model. Evaluate it on ground that neither has seen.",
+            SeenGroundWarning,
+            stacklevel=3,
+        )
 
 
 def _finished(out: Path, facts: Facts) -> Trained | None:

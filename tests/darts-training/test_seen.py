@@ -1,0 +1,102 @@
+"""Fine-tuning says where its figures flatter: held-out ground that the model was trained on before."""
+
+import json
+import warnings
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from pyproj import Transformer
+
+from darts_segmentation import ModelCard, save_model
+from darts_training import Folds, SamplesError, SeenGroundWarning, train
+from darts_training.result import folds_to_json
+from darts_training.seen import count_seen
+from support.training import CHANNELS, CRS, OPTIONS, make_samples
+
+WEST, NORTH = 500_000, 7_600_000
+BLOCKS = {(row, column): (row + column) % 3 for row in range(4) for column in range(4)}
+FOLDS = Folds(CRS, (200.0, 200.0), 20.0, BLOCKS, 3, (NORTH - 800.0, float(WEST)))
+
+
+class StoppedError(Exception):
+    pass
+
+
+def record(folder, folds, test=(0,), validation=(1,), samples="theirs"):
+    content = {"folds": folds and folds_to_json(folds), "samples": samples, "test": test, "validation": validation}
+    folder.mkdir(exist_ok=True)
+    (folder / "training.json").write_text(json.dumps(content))
+    return folder
+
+
+def counted_by_cells(theirs, seen=(2,), held=(0, 1)):
+    """Count blocks of ours of which a cell of 10 m has its centre in one of theirs."""
+    y, x = np.meshgrid(np.arange(5, 800, 10) + FOLDS.origin[0], np.arange(5, 800, 10) + FOLDS.origin[1], indexing="ij")
+    there = Transformer.from_crs(CRS, theirs.crs, always_xy=True).transform(x, y)
+
+    def fold(folds, east, north):
+        rows = np.floor((north - folds.origin[0]) / folds.size[0]).astype(int)
+        columns = np.floor((east - folds.origin[1]) / folds.size[1]).astype(int)
+        return [(block, folds.fold_of.get(block, -1)) for block in zip(rows.flat, columns.flat, strict=True)]
+
+    pairs = zip(fold(FOLDS, x, y), fold(theirs, *there), strict=True)
+    return len({block for (block, ours), (_, other) in pairs if ours in held and other in seen})
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},  # the same blocks, the same held out
+        {"fold_of": {block: (fold + 1) % 3 for block, fold in BLOCKS.items()}},
+        {"origin": (NORTH - 900.0, WEST - 100.0)},
+        {"origin": (NORTH - 1600.0, float(WEST))},  # touches ours from the south
+        {"fold_of": {(0, 2): 2}},
+        {"fold_of": {(0, 1): 2}},
+        {"size": (300.0, 130.0)},
+        {"crs": "EPSG:32609", "origin": (7_611_050.0, 254_900.0), "fold_of": {(0, 0): 2, (2, 1): 2, (-1, 3): 0}},
+    ],
+)
+def test_held_out_blocks_that_a_model_knows_are_counted(tmp_path, changes):
+    theirs = replace(FOLDS, **changes)
+    expected = counted_by_cells(theirs)
+    assert (expected == 0) == (not changes or changes in ({"origin": (NORTH - 1600.0, WEST)}, {"fold_of": {(0, 2): 2}}))
+    assert count_seen(record(tmp_path / "model", theirs), "ours", FOLDS, (0, 1)) == expected
+
+
+def test_a_model_of_the_same_samples_knows_them_all(tmp_path):
+    assert count_seen(record(tmp_path / "a", None), "theirs", FOLDS, (0, 1)) == 11
+    assert count_seen(record(tmp_path / "a", None), "ours", FOLDS, (0, 1)) == 0
+    assert count_seen(tmp_path, "ours", FOLDS, (0, 1)) == 0
+    (tmp_path / "a" / "training.json").write_text("{}")
+    with pytest.raises(SamplesError, match="lacks folds, samples, test, validation"):
+        count_seen(tmp_path / "a", "ours", FOLDS, (0, 1))
+
+
+def test_a_training_that_goes_on_says_where_its_figures_flatter(tmp_path):
+    import segmentation_models_pytorch as smp
+
+    samples = make_samples(tmp_path / "samples", seeds=(0,))
+    architecture = {"arch": "unet", "encoder_name": OPTIONS.encoder, **dict(OPTIONS.architecture)}
+    bands = [channel.band for channel in CHANNELS]
+    card = ModelCard(name="base", architecture=architecture, bands=bands, normalization={"red": (0.0, 0.5)})
+    torch.manual_seed(0)
+    base = save_model(tmp_path / "base", smp.create_model(**card.architecture, encoder_weights=None), card)
+    options = replace(OPTIONS, epochs=1, steps_per_epoch=1, patience=None)
+    record(base, FOLDS, test=(1,), validation=())
+
+    def stop(*_):
+        raise StoppedError
+
+    given = {"folds": FOLDS, "test": (0,), "base": base, "device": "cpu", "on_step": stop}
+    with (
+        pytest.warns(SeenGroundWarning, match="in 6 of the 6 blocks that are held out here"),
+        pytest.raises(StoppedError),
+    ):
+        train(samples, tmp_path / "a", options, **given)
+    record(base, FOLDS, test=(0,), validation=())
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", SeenGroundWarning)
+        with pytest.raises(StoppedError):
+            train(samples, tmp_path / "b", options, **given)
