@@ -7,6 +7,7 @@ import geopandas as gpd
 import numpy as np
 import pytest
 from affine import Affine
+from pyogrio.errors import DataSourceError
 from scipy.ndimage import binary_erosion, label
 from scipy.optimize import linear_sum_assignment
 
@@ -235,9 +236,10 @@ def test_a_report_holds_the_figures_and_opens(tmp_path):
     hits = gpd.read_file(tmp_path / "report" / "evaluation.gpkg", layer="hits")
     assert len(hits) == (found.outlines["kind"] == "hit").sum()
     assert {path.name for path in (tmp_path / "report").iterdir()} == {path.name for path in files}
-    before = (tmp_path / "report" / "evaluation.json").read_bytes()
+    before = {path.name: path.read_bytes() for path in files}
+    assert int.from_bytes(before["evaluation.gpkg"][60:64], "big") == 10300  # GeoPackage 1.3, which old QGIS opens
     write_report(found, tmp_path / "report", title="A map")
-    assert (tmp_path / "report" / "evaluation.json").read_bytes() == before
+    assert {path.name: path.read_bytes() for path in files} == before
     assert {path.name for path in files} >= {"reliability.png", "precision_recall.png", "size_classes.png"}
     other = write_report(dataclasses.replace(found, tables={}), tmp_path / "report")
     assert {path.name for path in (tmp_path / "report").iterdir()} == {path.name for path in other}
@@ -246,6 +248,22 @@ def test_a_report_holds_the_figures_and_opens(tmp_path):
         assert [path.stem for path in some if path.suffix == ".png"] == ["precision_recall", "size_classes"]
     write_report(dataclasses.replace(found, tables={}), tmp_path / "report")
     assert "reliability" not in (tmp_path / "report" / "evaluation.md").read_text()
+
+
+def test_outlines_that_cannot_be_written_are_an_os_error_and_leave_the_old_ones(tmp_path, monkeypatch):
+    tile, truth = make_tile(14)
+    found = evaluate([tile], labels_of(truth), block_m=BLOCK_M)
+    *_, path = write_report(found, tmp_path)
+    before = path.read_bytes()
+    monkeypatch.setattr("pyogrio.write_dataframe", _full)
+    with pytest.raises(OSError, match=r"evaluation\.gpkg: disk full"):
+        write_report(found, tmp_path)
+    assert path.read_bytes() == before
+    assert not list(tmp_path.glob(".*"))
+
+
+def _full(*_: object, **__: object) -> None:
+    raise DataSourceError("disk full")
 
 
 @pytest.mark.parametrize("count", [3, 4])
