@@ -73,6 +73,15 @@ def test_blocks_are_doubled_four_times_at_most_and_down_to_twenty(blocks, factor
     assert enlarge(counts, fixed=True) == (1, True)
 
 
+def test_blocks_of_one_quality_stay_as_they_are_however_alike_their_sizes():
+    """What each adds to an F1 of a half is none exactly, while hits, false alarms and misses change smoothly."""
+    hit = 2.0 * np.arange(10, 74)
+    alarm = np.round(hit * np.linspace(0.2, 1.4, 64))
+    empty = np.zeros((64, 1), np.int64)
+    sums = {"hit": hit, "alarm": alarm, "miss": 2 * hit - alarm}
+    assert enlarge(BlockCounts([("grid", 0, number) for number in range(64)], sums, empty, empty)) == (1, False)
+
+
 def test_boundaries_are_those_of_erosion_and_of_all_distances(monkeypatch):
     """Also where strips of rows meet: a boundary there is looked for beyond the strip."""
     monkeypatch.setattr("darts_evaluation.outlines._STRIP_ROWS", 7)

@@ -250,6 +250,30 @@ def test_a_report_holds_the_figures_and_opens(tmp_path):
     assert "reliability" not in (tmp_path / "report" / "evaluation.md").read_text()
 
 
+def test_what_is_drawn_are_the_figures(tmp_path, monkeypatch):
+    from matplotlib.figure import Figure as Drawing
+
+    drawn: list = []
+    monkeypatch.setattr(Drawing, "savefig", lambda self, *_, **__: drawn.append(self))
+    tile, truth = make_tile(14)
+    found = evaluate([tile], labels_of(truth), block_m=BLOCK_M)
+    write_report(found, tmp_path)
+    lines = [[(line.get_xdata(), line.get_ydata()) for line in drawing.axes[0].lines] for drawing in drawn]
+    table, pixels, objects = (found.tables[name] for name in ("reliability", "thresholds", "objects_precision_recall"))
+    expected = [
+        [([0, 1], [0, 1]), (table["probability"], table["frequency"])],
+        [(each["recall"], each["precision"]) for each in (pixels, objects)],
+    ]
+    classes = [figure for name, figure in found.figures["objects"].items() if name.startswith("recall@0.3 ")]
+    classes = [figure for figure in classes if np.isfinite(figure.value)]
+    assert [bar.get_height() for bar in drawn[2].axes[0].patches] == [figure.value for figure in classes]
+    expected.append([([n, n], [each.low, each.high]) for n, each in enumerate(classes) if np.isfinite(each.low)])
+    assert len(expected[2]) > 0
+    for curves, wanted in zip(lines, expected, strict=True):
+        for curve, each in zip(curves, wanted, strict=True):
+            np.testing.assert_array_equal(np.array(curve, float), np.array(each, float))
+
+
 def test_outlines_that_cannot_be_written_are_an_os_error_and_leave_the_old_ones(tmp_path, monkeypatch):
     tile, truth = make_tile(14)
     found = evaluate([tile], labels_of(truth), block_m=BLOCK_M)
