@@ -185,6 +185,7 @@ def test_metres_are_looked_at_in_the_middle_of_a_tile(monkeypatch):
 
 def test_few_blocks_are_a_warning():
     tile, truth = make_tile(11)
-    with pytest.warns(FewBlocksWarning, match="below 20"):
+    with pytest.warns(FewBlocksWarning, match="below 20") as given:
         found = evaluate([tile], labels_of(truth), block_m=2000)
     assert found.blocks < 20
+    assert [each.filename for each in given if each.category is FewBlocksWarning] == [__file__]
