@@ -12,8 +12,13 @@ from scipy.special import logit
 
 from darts_evaluation import (
     Agreement,
+    Evaluation,
     FewBlocksWarning,
+    Figure,
+    Labels,
     LabelsError,
+    TileFigures,
+    TileMap,
     evaluate,
     make_labels,
     measure_agreement,
@@ -164,3 +169,21 @@ def test_other_figures_are_widened_as_the_f1_is(monkeypatch):
     assert other.low == pytest.approx(max(one.value + factor * (one.low - one.value), 0))
     bias, wide_bias = (each["size"]["area_bias_m2"] for each in found)
     assert wide_bias.low - bias.value == pytest.approx(factor * (bias.low - bias.value))
+
+
+@FEW
+def test_boundaries_far_from_any_label_have_an_f1_of_0_and_without_labels_none():
+    mapped, truth = boxes((4, 20, 5, 5)), boxes((4, 220, 5, 5))
+    tile = tile_of("a", mapped, np.ones_like(mapped), None)
+    figures = evaluate([tile], labels_of(truth), block_m=200).figures["outlines"]
+    assert [figures[f"boundary_f1@{width}px"].value for width in (1, 2, 3)] == [0, 0, 0]
+    labels = dataclasses.replace(labels_of(truth), outlines=labels_of(truth).outlines[:0])
+    figures = evaluate([tile], labels, block_m=200).figures["outlines"]
+    assert np.isnan([figures[f"boundary_f1@{width}px"].value for width in (1, 2, 3)]).all()
+
+
+@pytest.mark.parametrize("kind", [Agreement, Evaluation, Figure, Labels, TileFigures, TileMap])
+def test_what_is_returned_cannot_be_changed_by_chance(kind):
+    made = object.__new__(kind)
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        made.name = "other"
