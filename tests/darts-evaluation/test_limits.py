@@ -6,6 +6,7 @@ import warnings
 
 import geopandas as gpd
 import numpy as np
+import pyproj
 import pytest
 import shapely
 from scipy.special import logit
@@ -24,7 +25,9 @@ from darts_evaluation import (
     measure_agreement,
     write_report,
 )
+from darts_evaluation.datasets import dataset_maps
 from darts_evaluation.intervals import Resampling, percentile
+from darts_evaluation.matching import Overlaps, match
 from darts_evaluation.neighbours import Neighbours
 from support.maps import CRS, labels_of, make_tile, tile_of, view_of
 
@@ -187,3 +190,36 @@ def test_what_is_returned_cannot_be_changed_by_chance(kind):
     made = object.__new__(kind)
     with pytest.raises(dataclasses.FrozenInstanceError):
         made.name = "other"
+
+
+@FEW
+def test_blocks_that_were_doubled_are_those_of_twice_the_edge(monkeypatch):
+    rng = np.random.default_rng(4)
+    truth, mapped = np.zeros((2, 20, 2000), bool)
+    for col in range(5, 1990, 20):
+        truth[4:9, col : col + 5 + rng.integers(4)] = rng.random() < 0.8
+        mapped[4:9, col : col + 5 + rng.integers(4)] = rng.random() < 0.8
+    tile, labels, found = tile_of("a", mapped, np.ones_like(mapped), None), labels_of(truth), []
+    for factor, edge_m in ((2, None), (1, 2000)):
+        monkeypatch.setattr(sys.modules[evaluate.__module__], "enlarge", lambda *_, by=factor, **__: (by, False))
+        found.append(evaluate([tile], labels, block_m=edge_m))
+    assert repr(found[0].figures) == repr(found[1].figures)
+    assert [(each.block_m, each.blocks) for each in found] == [(2000, 10), (2000, 10)]
+    assert found[0].figures["objects"]["recall@0.3"].blocks == 10
+
+
+@pytest.mark.parametrize(("lon", "lat", "zone", "code"), [(-177, 66, "01N", 32601), (177, -60, "60S", 32760)])
+def test_a_dataset_is_looked_at_in_the_first_zone_and_in_the_last(tmp_path, lon, lat, zone, code):
+    (tmp_path / "coverage" / "year=2021").mkdir(parents=True)
+    area = gpd.GeoSeries([shapely.box(lon, lat, lon + 0.01, lat + 0.005)], crs="EPSG:4326")
+    labels = make_labels(gpd.GeoDataFrame(geometry=list(area), crs="EPSG:4326"), area)
+    tiles = list(dataset_maps(tmp_path, labels))
+    assert [tile.name[:3] for tile in tiles] == [zone]
+    assert pyproj.CRS(tiles[0].crs).to_epsg() == code
+    assert not tiles[0].seen.any()
+
+
+def test_an_object_without_a_label_is_paired_with_minus_one():
+    some = np.array([0, 1])
+    overlaps = Overlaps(some, some, np.array([0.3, 0.299]), 3, 2)
+    assert match(overlaps, 0.3).tolist() == [0, -1, -1]
