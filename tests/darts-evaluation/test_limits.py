@@ -50,7 +50,7 @@ def test_twenty_blocks_are_enough(count):
         found = evaluate([tile_of("a", mask, np.ones_like(mask), None)], labels_of(mask), block_m=200)
     assert found.blocks == count
     assert any(each.category is FewBlocksWarning for each in given) == (count < 20)
-    assert any("blocks" in note for note in found.notes) == (count < 20)
+    assert any("below 20" in note for note in found.notes) == (count < 20)
 
 
 @FEW
