@@ -7,6 +7,7 @@ import geopandas as gpd
 import numpy as np
 import pytest
 from affine import Affine
+from pyogrio.errors import DataSourceError
 from scipy.ndimage import binary_erosion, label
 from scipy.optimize import linear_sum_assignment
 
@@ -235,9 +236,10 @@ def test_a_report_holds_the_figures_and_opens(tmp_path):
     hits = gpd.read_file(tmp_path / "report" / "evaluation.gpkg", layer="hits")
     assert len(hits) == (found.outlines["kind"] == "hit").sum()
     assert {path.name for path in (tmp_path / "report").iterdir()} == {path.name for path in files}
-    before = (tmp_path / "report" / "evaluation.json").read_bytes()
+    before = {path.name: path.read_bytes() for path in files}
+    assert int.from_bytes(before["evaluation.gpkg"][60:64], "big") == 10300  # GeoPackage 1.3, which old QGIS opens
     write_report(found, tmp_path / "report", title="A map")
-    assert (tmp_path / "report" / "evaluation.json").read_bytes() == before
+    assert {path.name: path.read_bytes() for path in files} == before
     assert {path.name for path in files} >= {"reliability.png", "precision_recall.png", "size_classes.png"}
     other = write_report(dataclasses.replace(found, tables={}), tmp_path / "report")
     assert {path.name for path in (tmp_path / "report").iterdir()} == {path.name for path in other}
@@ -246,6 +248,47 @@ def test_a_report_holds_the_figures_and_opens(tmp_path):
         assert [path.stem for path in some if path.suffix == ".png"] == ["precision_recall", "size_classes"]
     write_report(dataclasses.replace(found, tables={}), tmp_path / "report")
     assert "reliability" not in (tmp_path / "report" / "evaluation.md").read_text()
+
+
+def test_what_is_drawn_are_the_figures(tmp_path, monkeypatch):
+    from matplotlib.figure import Figure as Drawing
+
+    drawn: list = []
+    monkeypatch.setattr(Drawing, "savefig", lambda self, *_, **__: drawn.append(self))
+    tile, truth = make_tile(14)
+    found = evaluate([tile], labels_of(truth), block_m=BLOCK_M)
+    write_report(found, tmp_path)
+    lines = [[(line.get_xdata(), line.get_ydata()) for line in drawing.axes[0].lines] for drawing in drawn]
+    table, pixels, objects = (found.tables[name] for name in ("reliability", "thresholds", "objects_precision_recall"))
+    expected = [
+        [([0, 1], [0, 1]), (table["probability"], table["frequency"])],
+        [(each["recall"], each["precision"]) for each in (pixels, objects)],
+    ]
+    classes = [figure for name, figure in found.figures["objects"].items() if name.startswith("recall@0.3 ")]
+    classes = [figure for figure in classes if np.isfinite(figure.value)]
+    assert [bar.get_height() for bar in drawn[2].axes[0].patches] == [figure.value for figure in classes]
+    expected.append([([n, n], [each.low, each.high]) for n, each in enumerate(classes) if np.isfinite(each.low)])
+    assert len(expected[2]) > 0
+    for curves, wanted in zip(lines, expected, strict=True):
+        for curve, each in zip(curves, wanted, strict=True):
+            np.testing.assert_array_equal(np.array(curve, float), np.array(each, float))
+
+
+def test_outlines_that_cannot_be_written_are_an_os_error_and_leave_the_old_ones(tmp_path, monkeypatch):
+    tile, truth = make_tile(14)
+    found = evaluate([tile], labels_of(truth), block_m=BLOCK_M)
+    found = dataclasses.replace(found, tables={}, figures=found.figures | {"objects": {}})  # nothing to draw
+    *_, path = write_report(found, tmp_path)
+    before = path.read_bytes()
+    monkeypatch.setattr("pyogrio.write_dataframe", _full)
+    with pytest.raises(OSError, match=r"evaluation\.gpkg: disk full"):
+        write_report(found, tmp_path)
+    assert path.read_bytes() == before
+    assert not list(tmp_path.glob(".*"))
+
+
+def _full(*_: object, **__: object) -> None:
+    raise DataSourceError("disk full")
 
 
 @pytest.mark.parametrize("count", [3, 4])

@@ -1,5 +1,6 @@
 """Labels as people draw them, and how far experts agree."""
 
+import warnings
 from pathlib import Path
 
 import geopandas as gpd
@@ -10,6 +11,7 @@ import shapely
 from darts_evaluation import (
     Agreement,
     LabelsError,
+    NoLabelAreaWarning,
     RepairedLabelsWarning,
     evaluate,
     majority,
@@ -48,6 +50,25 @@ def test_what_is_no_label_is_named(tmp_path):
     for given in ((table(BOWTIE), None), ("labels.gpkg", table(BOWTIE))):
         with pytest.raises(InputTypeError, match="Expected a vector file, but got a GeoDataFrame; `make_labels`"):
             read_labels(*given)
+
+
+def test_warnings_name_the_line_that_reads(tmp_path):
+    table(BOWTIE, shapely.box(50, 0, 60, 10), shapely.box(50, 0, 60, 10)).to_file(tmp_path / "twice.geojson")
+    table(BOWTIE).to_file(tmp_path / "area.geojson")
+    twice, area = (gpd.read_file(tmp_path / name) for name in ("twice.geojson", "area.geojson"))
+    for read in (
+        lambda: read_labels(tmp_path / "twice.geojson"),
+        lambda: read_labels(tmp_path / "twice.geojson", tmp_path / "area.geojson"),
+        lambda: make_labels(twice, area),
+    ):
+        with warnings.catch_warnings(record=True) as given:
+            warnings.simplefilter("always")
+            read()
+        assert [each.category for each in given] in (
+            [RepairedLabelsWarning, RepairedLabelsWarning, NoLabelAreaWarning],
+            [RepairedLabelsWarning] * 3,
+        )
+        assert {each.filename for each in given} == {__file__}
 
 
 def test_read_labels_reads_all_layers_and_brings_the_area_along(tmp_path):

@@ -175,8 +175,17 @@ def test_a_grid_whose_metres_are_none_is_refused():
         evaluate([dataclasses.replace(tile, crs="EPSG:3857")], labels_of(truth))
 
 
+def test_metres_are_looked_at_in_the_middle_of_a_tile(monkeypatch):
+    whole, truth = make_tile(0)
+    looked: list = []
+    monkeypatch.setattr("darts_evaluation.collecting.check_areal_scale", lambda *given: looked.append(given[1:3]))
+    evaluate([view_of(whole, "a", slice(20, 60), slice(10, SIZE))], labels_of(truth), block_m=BLOCK_M)
+    assert looked == [(GRID.c + (10 + SIZE) / 2 * PIXEL_M, GRID.f - 40 * PIXEL_M)]
+
+
 def test_few_blocks_are_a_warning():
     tile, truth = make_tile(11)
-    with pytest.warns(FewBlocksWarning, match="below 20"):
+    with pytest.warns(FewBlocksWarning, match="below 20") as given:
         found = evaluate([tile], labels_of(truth), block_m=2000)
     assert found.blocks < 20
+    assert [each.filename for each in given if each.category is FewBlocksWarning] == [__file__]

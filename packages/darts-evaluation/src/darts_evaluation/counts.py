@@ -1,7 +1,7 @@
 """Everything that is counted in one tile, by blocks of ground, and how tiles and blocks add up."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -34,8 +34,8 @@ class BlockCounts:
 
     keys: list[Key]
     sums: dict[str, NDArray[np.float64]]
-    slump: NDArray[np.int64] = field(default_factory=lambda: np.zeros((0, PERCENTS), np.int64))
-    other: NDArray[np.int64] = field(default_factory=lambda: np.zeros((0, PERCENTS), np.int64))
+    slump: NDArray[np.int64]
+    other: NDArray[np.int64]
 
     @property
     def histogram(self) -> Histogram:

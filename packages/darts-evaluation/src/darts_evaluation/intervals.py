@@ -1,12 +1,11 @@
 """Intervals of figures that are ratios of sums over square blocks of ground, and of any other figure of blocks.
 
 Objects lie in groups, so neither pixels nor objects are independent; square blocks of ground, large enough, are. A
-ratio's interval is studentised on a transformed scale. Its standard error is that of a bootstrap over the blocks, for
-which a linearised ratio needs no drawing (Efron and Tibshirani 1993, "An Introduction to the Bootstrap", sections 5.3
-and 12.5), with residuals enlarged by leverage as in the jackknife. Its quantile is Student's for as many blocks as hold
-the area effectively (Kish 1965, "Survey Sampling", section 11.7), because a few blocks hold most of it with thaw
-slumps: the percentile interval is too narrow there, and drawn quantiles of the studentised ratio are wider and cover
-less often.
+ratio's interval is studentised on a transformed scale. Its standard error is the jackknife's over the blocks, which for
+a ratio of sums needs no drawing (Efron and Tibshirani 1993, "An Introduction to the Bootstrap", chapter 11). Its
+quantile is Student's for as many blocks as hold the area effectively (Kish 1965, "Survey Sampling", section 11.7),
+because a few blocks hold most of it with thaw slumps: the percentile interval is too narrow there, and drawn quantiles
+of the studentised ratio are wider and cover less often.
 """
 
 import math

@@ -109,7 +109,7 @@ def read_labels(
             stacklevel=2,
         )
         return Labels(outlines, None)
-    return Labels(outlines, _read_area(area, outlines.crs))
+    return Labels(outlines, _union(_read(area).geometry, outlines.crs, area))
 
 
 def make_labels(outlines: "gpd.GeoDataFrame", area: "gpd.GeoDataFrame | gpd.GeoSeries | None" = None) -> Labels:
@@ -165,10 +165,6 @@ def _read(path: "str | os.PathLike[str]") -> "gpd.GeoDataFrame":
         raise LabelsError(f"{file} names no CRS; expected one, such as EPSG:32608. Set the right one first.")
     crs = parts[0].crs
     return gpd.GeoDataFrame(pd.concat([part.to_crs(crs) for part in parts], ignore_index=True), crs=crs)
-
-
-def _read_area(path: "str | os.PathLike[str]", crs: object) -> "BaseGeometry":
-    return _union(_read(path).geometry, crs, path)
 
 
 def _union(shapes: "gpd.GeoSeries", crs: object, path: object) -> "BaseGeometry":

@@ -127,7 +127,7 @@ class Ranking:
                 each = order[place]
                 pairs = slice(begin[each], begin[each + 1])
                 labels, iou = overlaps.labels[pairs], overlaps.iou[pairs]
-                free = np.flatnonzero(~taken[labels] & (iou >= min(least, 1 - 1e-10)))
+                free = np.flatnonzero(~taken[labels] & (iou >= least))
                 if len(free):
                     taken[labels[free[np.argmax(iou[free])]]] = True
                     hits[number, place] = True

@@ -14,6 +14,7 @@ from darts_evaluation.agreement import AGREED_IOU, Agreement
 from darts_evaluation.evaluate import Evaluation
 from darts_evaluation.intervals import FEWEST_BLOCKS, LEAST_BLOCKS, Figure, number_text
 from darts_utils import write_atomically
+from darts_utils.geopackage import settle_geopackage
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Drawing
@@ -262,11 +263,19 @@ def _png(drawing: "Drawing") -> bytes:
 
 
 def _write_outlines(evaluation: Evaluation, path: Path) -> Path:
+    from pyogrio.errors import DataLayerError, DataSourceError
+
     layers = {"hit": "hits", "false alarm": "false_alarms", "miss": "misses", "not seen": "not_seen"}
+    options: dict[str, Any] = {"driver": "GPKG", "geometry_type": "Unknown", "engine": "pyogrio"}
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=".evaluation-") as folder:
         draft = Path(folder) / path.name
-        for kind, layer in layers.items():
-            part = evaluation.outlines[evaluation.outlines["kind"] == kind]
-            part.to_file(draft, layer=layer, driver="GPKG", geometry_type="Unknown", engine="pyogrio")
+        try:
+            for kind, layer in layers.items():
+                part = evaluation.outlines[evaluation.outlines["kind"] == kind]
+                version = None if draft.exists() else {"VERSION": "1.3"}
+                part.to_file(draft, layer=layer, dataset_options=version, **options)
+        except (DataLayerError, DataSourceError) as error:
+            raise OSError(f"{path.name}: {error}") from error
+        settle_geopackage(draft)
         write_atomically(path, draft.read_bytes())
     return path
