@@ -1,7 +1,7 @@
 """Make a segmented tile ready for export."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 
@@ -15,6 +15,7 @@ from darts_utils import (
     band_attrs,
     check_dataset,
     check_quality,
+    quality_fault,
     range_sample,
     step,
     to_host,
@@ -104,14 +105,12 @@ def prepare_export(
 
     loaded = tile[["quality_data_mask", *names]].compute()
     quality = in_memory(loaded["quality_data_mask"])
-    _check_samples(loaded, names)
+    _check_values(loaded, names, quality.data)
 
     def compute(backend: Backend) -> "dict[str, xr.DataArray]":
         results: dict[str, xr.DataArray] = {}
         with step("erode mask"):
-            given = backend.to_device(quality.data)
-            check_quality(given)
-            mask = backend.at_least(given, level)
+            mask = backend.at_least(backend.to_device(quality.data), level)
             if level > 0:
                 mask = backend.erode(mask, size, edge_size)
         extent = like(quality, mask)
@@ -135,14 +134,16 @@ def prepare_export(
     return tile.assign(compute_on(device, compute, *(loaded[name].data for name in names), quality.data))
 
 
-def _check_samples(tile: "xr.Dataset", names: Sequence[str]) -> None:
-    """Check probabilities by a sample of each; those of a GPU come to the host together.
+def _check_values(tile: "xr.Dataset", names: Sequence[str], quality: Any) -> None:
+    """Check probabilities by a sample of each, and every pixel of the quality; a GPU is waited for once.
 
     Raises:
-        ValueRangeError: If they cannot be probabilities.
+        ValueRangeError: If they cannot be probabilities, or a quality.
     """
-    samples = {name: range_sample(tile[name].data) for name in names}
-    for name, sample in to_host(samples).items():
+    asked = {name: range_sample(tile[name].data) for name in names}
+    *samples, fault = to_host(asked | {"quality_data_mask": quality_fault(quality)}).values()
+    check_quality(quality, fault)
+    for name, sample in zip(names, samples, strict=True):
         check_probabilities(name, sample)
 
 

@@ -41,7 +41,7 @@ from darts_utils.results import ResultFolder, read_manifest
 from darts_utils.rows import row_blocks, share_rows
 from darts_utils.segments import connect_segments, find_segments, segment_pixels, touching_segments
 from darts_utils.timing import Stopwatch, step
-from darts_utils.values import check_quality, check_range, mask_declared, range_sample
+from darts_utils.values import check_quality, check_range, mask_declared, quality_fault, range_sample
 from darts_utils.version import RESULTS_VERSION, lazy_version
 
 if TYPE_CHECKING:
@@ -95,6 +95,7 @@ __all__ = [
     "mask_declared",
     "normalize_band",
     "original_cube",
+    "quality_fault",
     "range_sample",
     "read_manifest",
     "remove_partials",

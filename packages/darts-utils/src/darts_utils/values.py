@@ -114,22 +114,34 @@ def _check_fills(name: str, sample: np.ndarray, low: float, high: float, taker: 
             )
 
 
-def check_quality(values: Any) -> None:
+def quality_fault(values: Any) -> Any:
+    """Say whether a quality mask has a value that it cannot have, without waiting for the GPU that it may lie on.
+
+    Args:
+        values: numpy or cupy array (y, x) of `quality_data_mask`, any real dtype. NaN passes; it is never usable.
+
+    Returns:
+        bool (1, 1), where `values` lies: True if a value is not from 0 to 2.
+    """
+    return ((values < 0) | (values > 2)).any(keepdims=True)
+
+
+def check_quality(values: Any, fault: Any = None) -> None:
     """Pass a quality mask, of which every pixel is looked at: a single mark of missing pixels would count as usable.
 
     Args:
-        values: numpy or cupy array of `quality_data_mask`, any real dtype. NaN passes; it is never usable.
+        values: As in :func:`quality_fault`.
+        fault: What that function returned, where it is on the host already.
 
     Raises:
         ValueRangeError: If a value is not from 0 to 2.
     """
-    known = values[values == values] if values.dtype.kind == "f" else values
-    if values.dtype == np.bool_ or not known.size:
-        return
-    ends = to_host({"low": known.min(keepdims=True), "high": known.max(keepdims=True)})
-    low, high = (float(end.item()) for end in ends.values())
-    if low < 0 or high > 2:
+    if fault is None:
+        fault = to_host({"fault": quality_fault(values)})["fault"]
+    if fault.any():
+        known = to_host({"quality": values})["quality"]
         raise ValueRangeError(
-            f"quality_data_mask has values from {low:g} to {high:g}; expected 0 (invalid), 1 (low quality) and 2 (high "
-            "quality). What marks missing pixels is made 0 first (`quality.where(quality <= 2, 0)`)."
+            f"quality_data_mask has values from {np.nanmin(known):g} to {np.nanmax(known):g}; expected 0 (invalid), 1 "
+            "(low quality) and 2 (high quality). What marks missing pixels is made 0 first "
+            "(`quality.where(quality <= 2, 0)`)."
         )
