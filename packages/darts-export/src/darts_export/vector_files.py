@@ -79,7 +79,7 @@ def _write_frame(frame: "gpd.GeoDataFrame", target: Path | io.BytesIO, **options
     from pyogrio.errors import DataLayerError, DataSourceError, FeatureError
 
     try:
-        pyogrio.write_dataframe(frame, target, **options)
+        pyogrio.write_dataframe(frame, target, use_arrow=True, **options)
     except (DataLayerError, DataSourceError, FeatureError, RuntimeError) as error:
         raise OSError(f"GeoPackage: {error}") from error
 
