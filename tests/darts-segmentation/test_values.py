@@ -71,6 +71,17 @@ def test_extremes_are_no_reason():
     _check(np.full((70, 90), 4500.0), Channel("dem", -100, 3000))
 
 
+def test_whole_numbers_around_a_mark_are_none():
+    """A band of decibels × 100 that goes on beyond the range; -999 alone in it is a mark."""
+    channel = Channel("red", -2500, -1000)
+    values = np.random.default_rng(0).integers(-1300, -900, (70, 90)).astype(np.int16)
+    assert (values == -999).sum() > 1
+    _check(values, channel)
+    values[values > -1000] = -999
+    with pytest.raises(ValueRangeError, match="'red' is -999 in"):
+        _check(values, channel)
+
+
 def test_missing_pixels_and_zeros_say_nothing():
     values = np.full((70, 90), np.nan)
     _check(values)

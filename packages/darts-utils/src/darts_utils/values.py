@@ -16,6 +16,7 @@ _SCALES = (100, 255, 10_000)
 _FLOATS = (np.finfo(np.float32).min, np.finfo(np.float32).max, np.float32(-3.4e38), np.float32(9.96921e36))
 _FILLS = (-999.0, -9999.0, -99999.0, -32767.0, -32768.0, *map(float, _FLOATS))
 """What files write where they have no data, beside NaN and 0: of GDAL, of ESRI, and of NetCDF."""
+_NEAR_MARK = 0.01
 
 
 def mask_declared(values: Any, attrs: Mapping[Any, Any], encoding: Mapping[Any, Any] = MappingProxyType({})) -> Any:
@@ -64,7 +65,8 @@ def check_range(name: str, values: Any, low: float, high: float, *, taker: str, 
 
     Looks at up to 96 × 96 pixels that are neither missing nor exactly 0. Their median is far outside from twice the
     width of the range on: a few clouds, and mountains above the range of the elevation, are no reason. Two pixels of a
-    mark outside the range, -9999 or its like, are one.
+    mark outside the range, -9999 or its like, are one; but not where other values lie around it, as where whole numbers
+    go on beyond the range.
 
     Args:
         name: Name of the band, for the message.
@@ -106,7 +108,7 @@ def _check_fills(name: str, sample: np.ndarray, low: float, high: float, taker: 
         return
     for fill in _FILLS:
         count = 0 if low <= fill <= high else int(np.count_nonzero(sample == fill))
-        if count > 1:
+        if count > 1 and 2 * count >= np.count_nonzero(np.abs(sample - fill) <= _NEAR_MARK * abs(fill)):
             raise ValueRangeError(
                 f"Band {name!r} is {fill:g} in {count / sample.size:.1%} of the pixels that were looked at, but "
                 f"{taker} takes values from {low:g} to {high:g}; if this marks missing pixels, make them NaN "
