@@ -234,6 +234,12 @@ DAMAGE = {
         OSError,
         "_metadata.json is no JSON",
     ),
+    "lists without end": (
+        lambda made: made.file("_metadata.json").write_text("[" * 100_000),
+        SceneReadError,
+        OSError,
+        "_metadata.json is no JSON",
+    ),
     "JSON of something else": (lambda made: made.metadata([1, 2]), SceneError, ValueError, "no metadata of Planet"),
     "odd properties": (
         lambda made: made.metadata({"properties": "none"}),

@@ -45,6 +45,14 @@ def test_pixels_of_another_size_are_told(trained, pixel_m, units, warned):
     assert found["probabilities"].identical(plain["probabilities"])
 
 
+def test_pixels_that_are_not_square_count_by_their_area():
+    tile = tile_of(2.0)
+    tile = tile.assign_coords(y=("y", tile["y"].values * 4, tile["y"].attrs))
+    segmenter(PixelNetwork([1.0, 1.0, 1.0]), pixel_size=4.0).segment_tile(tile, patch_size=32, overlap=0)
+    with pytest.warns(PixelSizeWarning, match="has pixels of 4 m"):
+        segmenter(PixelNetwork([1.0, 1.0, 1.0]), pixel_size=2.0).segment_tile(tile, patch_size=32, overlap=0)
+
+
 def test_each_member_is_compared_and_a_line_of_pixels_too():
     members = {name: segmenter(PixelNetwork([1.0, 1.0, 1.0]), pixel_size=size) for name, size in (("a", 3), ("b", 10))}
     ensemble = EnsembleV1.from_segmenters(members)

@@ -1,5 +1,7 @@
 """Bands that are not what they are taken for: refused in a sentence, and what declares itself missing is missing."""
 
+import re
+
 import numpy as np
 import pytest
 import torch
@@ -69,6 +71,31 @@ def test_extremes_are_no_reason():
     _check(values)
     _check(np.full((70, 90), 1.4))  # or all of it
     _check(np.full((70, 90), 4500.0), Channel("dem", -100, 3000))
+
+
+def test_whole_numbers_around_a_mark_are_none():
+    """A band of decibels × 100 that goes on beyond the range; -999 alone in it is a mark."""
+    channel = Channel("red", -2500, -1000)
+    values = np.random.default_rng(0).integers(-1300, -900, (70, 90)).astype(np.int16)
+    assert (values == -999).sum() > 1
+    _check(values, channel)
+    values[values > -1000] = -999
+    with pytest.raises(ValueRangeError, match="'red' is -999 in"):
+        _check(values, channel)
+
+
+@pytest.mark.parametrize(
+    "mark", [-9999, -2147483648, -3.40282306e38, -3.4028234663852886e38, 1e20, -1.7976931348623157e308]
+)
+def test_marks_of_any_writer_are_refused_and_the_advice_takes_them_away(mark):
+    band = xr.DataArray(np.full((70, 90), 0.2))
+    band[:20] = mark
+    with pytest.raises(ValueRangeError, match=r"'red' is .* in 28\.6%") as error:
+        _check(band.values)
+    advice = re.search(r"`(band\.where.*)`", str(error.value))[1]
+    cleaned = eval(advice, {"band": band})
+    assert np.isnan(cleaned).sum() == 20 * 90
+    _check(cleaned.values)
 
 
 def test_missing_pixels_and_zeros_say_nothing():

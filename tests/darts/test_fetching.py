@@ -247,6 +247,24 @@ def test_a_plan_with_a_tile_that_would_fail_ends_with_the_code_of_such_a_run(tmp
     assert f"fails   {scene.name}: the scene cannot be loaded (SceneNotFoundError)" in said
 
 
+def test_a_scene_that_ends_in_an_error_of_python_is_one_that_would_fail(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run records any error of a tile, and does the others."""
+
+    def refuse(path: Path) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    area = make_sample_area(tmp_path / "sample", seed=3, size=64)
+    scene = copy_scene(area.scene_dir, tmp_path / "scenes", "20210801_200000_01_2405")
+    model = standin.write_model(tmp_path / "model.safetensors", bands=("nir",))
+    pipeline = PlanetPipeline(scenes_dir=scene.parent, model_files=model, output_data_dir=tmp_path / "results")
+    monkeypatch.setattr("darts_acquisition.check_planet_scene", refuse)
+    fetch = plan(pipeline).fetch
+    assert fetch is not None
+    assert fetch.fails == {scene.name: "the scene cannot be loaded (PermissionError)"}
+
+
 def test_places_are_sought_for_auxiliary_data_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(self: Any) -> Any:
         raise NotImplementedError("no footprints")

@@ -1,5 +1,6 @@
 """Add probabilities to a tile."""
 
+import math
 import warnings
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -58,7 +59,7 @@ def _check_pixel_size(tile: "xr.Dataset", members: Mapping[str, Member]) -> None
     ]
     if not sizes:
         return
-    size = min(sizes)
+    size = math.prod(sizes) ** (1 / len(sizes))  # the edge of a square of the same area, as a training says it
     for name, member in members.items():
         trained = member.pixel_size or size
         if not trained / _TOLERATED_SCALE <= size <= trained * _TOLERATED_SCALE:

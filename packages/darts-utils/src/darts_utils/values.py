@@ -13,9 +13,11 @@ _MARKS = ("_FillValue", "nodata", "missing_value")
 _SAMPLES = 48
 _SPANS = 2
 _SCALES = (100, 255, 10_000)
-_FLOATS = (np.finfo(np.float32).min, np.finfo(np.float32).max, np.float32(-3.4e38), np.float32(9.96921e36))
-_FILLS = (-999.0, -9999.0, -99999.0, -32767.0, -32768.0, *map(float, _FLOATS))
-"""What files write where they have no data, beside NaN and 0: of GDAL, of ESRI, and of NetCDF."""
+_FILLS = (-999.0, -9999.0, -99999.0, -32767.0, -32768.0, -2147483648.0)
+"""What files write where they have no data, beside NaN and 0."""
+_HUGE = 1e15
+"""Beyond any quantity in any unit: the lowest or highest float of GDAL and of ESRI, the fill values of NetCDF."""
+_NEAR_MARK = 0.01
 
 
 def mask_declared(values: Any, attrs: Mapping[Any, Any], encoding: Mapping[Any, Any] = MappingProxyType({})) -> Any:
@@ -64,7 +66,8 @@ def check_range(name: str, values: Any, low: float, high: float, *, taker: str, 
 
     Looks at up to 96 × 96 pixels that are neither missing nor exactly 0. Their median is far outside from twice the
     width of the range on: a few clouds, and mountains above the range of the elevation, are no reason. Two pixels of a
-    mark outside the range, -9999 or its like, are one.
+    mark outside the range, -9999 or its like, are one; but not where other values lie around it, as where whole numbers
+    go on beyond the range.
 
     Args:
         name: Name of the band, for the message.
@@ -104,13 +107,16 @@ def check_range(name: str, values: Any, low: float, high: float, *, taker: str, 
 def _check_fills(name: str, sample: np.ndarray, low: float, high: float, taker: str) -> None:
     if low <= sample.min() and sample.max() <= high:
         return
-    for fill in _FILLS:
+    huge = sample[np.isfinite(sample) & (np.abs(sample) > _HUGE)]
+    for fill in (*_FILLS, *huge[:1].tolist()):
+        reach = _NEAR_MARK * abs(fill)
         count = 0 if low <= fill <= high else int(np.count_nonzero(sample == fill))
-        if count > 1:
+        if count > 1 and 2 * count >= np.count_nonzero((fill - reach <= sample) & (sample <= fill + reach)):
+            kept = f"abs(band) < {_HUGE:g}" if abs(fill) > _HUGE else f"band != {fill:.0f}"
             raise ValueRangeError(
                 f"Band {name!r} is {fill:g} in {count / sample.size:.1%} of the pixels that were looked at, but "
                 f"{taker} takes values from {low:g} to {high:g}; if this marks missing pixels, make them NaN "
-                f"(rioxarray does so with masked=True where the file declares it, else `band.where(band != {fill:g})`)."
+                f"(rioxarray does so with masked=True where the file declares it, else `band.where({kept})`)."
             )
 
 

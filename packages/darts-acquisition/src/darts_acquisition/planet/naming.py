@@ -139,7 +139,7 @@ def read_metadata(content: bytes, file: Path) -> dict[str, Any]:
     """
     try:
         found = json.loads(content)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise SceneReadError(f"{file} is no JSON ({error}); expected Planet's metadata. Download it again.") from error
     properties = (found.get("properties") or {}) if isinstance(found, dict) else None
     if not isinstance(properties, dict):

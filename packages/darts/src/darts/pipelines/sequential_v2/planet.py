@@ -130,7 +130,7 @@ class PlanetPipeline(ImageSelection, _BasePipeline):
         for task in tasks:
             try:
                 check_planet_scene(task.key)
-            except DartsError as error:
+            except Exception as error:  # noqa: BLE001 - a run records any error of a tile, and goes on
                 broken[task.tile_id] = f"the scene cannot be loaded ({type(error).__name__})"
                 logger.error("Scene %s would fail: %s", task.tile_id, error)  # noqa: TRY400 - no bug of ours
         return broken
