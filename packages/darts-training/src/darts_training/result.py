@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from darts_evaluation import Evaluation
 from darts_segmentation import ModelCard, hash_model, model_paths, save_model
@@ -194,7 +195,7 @@ def _pixel_size(samples: Samples) -> float | None:
 
 
 def _bounds(samples: Samples) -> tuple[float, float, float, float]:
-    """Return west, south, east and north of the tiles in degrees."""
+    """Return west, south, east and north of the tiles in degrees; west is more than east across 180°."""
     from pyproj import Transformer
 
     corners = []
@@ -204,8 +205,30 @@ def _bounds(samples: Samples) -> tuple[float, float, float, float]:
         (left, right), (bottom, top) = (sorted(edge[axis] for edge in edges) for axis in (0, 1))
         to_degrees = Transformer.from_crs(tile.crs, "EPSG:4326", always_xy=True)
         corners.append(to_degrees.transform_bounds(left, bottom, right, top))
-    west, south, east, north = zip(*corners, strict=True)
-    return min(west), min(south), max(east), max(north)
+    west, south, east, north = np.array(corners).T
+    first, last = _shortest_arc(west, east)
+    return first, float(south.min()), last, float(north.max())
+
+
+def _shortest_arc(west: NDArray[np.float64], east: NDArray[np.float64]) -> tuple[float, float]:
+    """Return the ends of the shortest arc of longitudes, -180…180, that holds all those given."""
+    order = np.argsort(west % 360)
+    start = (west % 360)[order]
+    reach = np.maximum.accumulate(start + ((east - west) % 360)[order])
+    widest = int(np.argmax(np.append(start[1:], start[0] + 360) - reach))
+    ends = (start[(widest + 1) % len(start)], reach[widest])
+    first, last = (float((end + 180) % 360 - 180) for end in ends)
+    return first, last
+
+
+def _outline(bounds: tuple[float, float, float, float]) -> dict[str, Any]:
+    """Return what bounds enclose as GeoJSON has it: in two parts across 180°."""
+    west, south, east, north = bounds
+    parts = [(west, east)] if west <= east else [(west, 180.0), (-180.0, east)]
+    rings = [[[low, south], [high, south], [high, north], [low, north], [low, south]] for low, high in parts]
+    if len(rings) == 1:
+        return {"type": "Polygon", "coordinates": rings}
+    return {"type": "MultiPolygon", "coordinates": [[ring] for ring in rings]}
 
 
 def _times(samples: Samples) -> tuple[str, str]:
@@ -221,7 +244,8 @@ def make_item(card: ModelCard, bounds: tuple[float, float, float, float], times:
 
     Args:
         card: The card.
-        bounds: West, south, east and north of the ground that it was trained on, degrees.
+        bounds: West, south, east and north of the ground that it was trained on, degrees; west is more than east for
+            ground across 180°.
         times: First and last time of the images, ISO 8601.
 
     Returns:
@@ -229,8 +253,6 @@ def make_item(card: ModelCard, bounds: tuple[float, float, float, float], times:
         `mlm:name`, and stays as it is in `id`; a licence that is no SPDX identifier becomes "other", and stays as it is
         in `darts:license`.
     """
-    west, south, east, north = bounds
-    ring = [[west, south], [east, south], [east, north], [west, north], [west, south]]
     described = {name: value for name, value in card.to_dict().items() if value not in ("", {}, [])}
     described["mlm:name"] = _mlm_name(card.name)
     if card.license and not re.fullmatch(r"[\w.+-]+", card.license, re.ASCII):
@@ -243,8 +265,8 @@ def make_item(card: ModelCard, bounds: tuple[float, float, float, float], times:
         "stac_version": "1.1.0",
         "stac_extensions": [MLM, CLASSIFICATION],
         "id": card.name,
-        "geometry": {"type": "Polygon", "coordinates": [ring]},
-        "bbox": [west, south, east, north],
+        "geometry": _outline(bounds),
+        "bbox": list(bounds),
         "properties": {
             "datetime": None,
             "start_datetime": times[0],
