@@ -49,9 +49,8 @@ class Datacube:
     A chunk (`product.chunk_px` pixels square) is missing, filled, or empty at the provider. That state, and a digest of
     what a filled chunk holds, are written in the same transaction as the data, so a writer that dies leaves the cube as
     it was, and a reader sees the cube before a write or after it, never between. Each chunk is a shard of every
-    variable's array, of which a read touches only those Zarr chunks that it needs.
-
-    An area is a window of the cube's grid or a geobox made of its pixels.
+    variable's array, of which a read touches only those Zarr chunks that it needs. An area is a window of the cube's
+    grid or a geobox made of its pixels.
 
     Attributes:
         path: Folder of the repository, or its address in object storage.
