@@ -12,6 +12,7 @@ from darts.cli import run_command
 from darts.cli.tables import print_table
 from darts.pipelines.options import options_of
 from darts.pipelines.sequential_v2 import PlanetPipeline, Sentinel2Pipeline
+from darts_acquisition import TRENDS
 from support import standin
 from support.commands import logging_restored
 
@@ -56,7 +57,9 @@ def test_version_and_paths(darts, monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
     code, output, _ = darts("paths")
     assert code == 0
     assert str(tmp_path / "fast" / "models") in output
-    assert str(tmp_path / "aux" / "tctrend2019.darts.icechunk") in output
+    for trend in TRENDS:
+        assert f"TCVIS, {trend}" in output
+        assert str(tmp_path / "aux" / f"tctrend{trend[-4:]}.darts.icechunk") in output
 
 
 def test_paths_that_moved_are_shown_with_what_to_do(darts, tmp_path: Path) -> None:

@@ -12,6 +12,8 @@ import typer
 from darts.cli.tables import print_table
 from darts.run.checks import cube_note
 from darts.run.fingerprint import STAGE_PACKAGES
+from darts.run.trends import last_year
+from darts_acquisition import TRENDS
 from darts_segmentation.device import try_torch
 from darts_utils import (
     DefaultPaths,
@@ -54,7 +56,8 @@ def show_paths() -> None:
         rows = _folders(defaults)
     there = ((what, where, "yes" if os.path.exists(str(where)) else "no") for what, where in rows.items())  # noqa: PTH110
     print_table(there, "what", "where", "there")
-    cubes = [defaults.find_arcticdem(2), defaults.find_arcticdem(10), defaults.find_tctrend(2019)]
+    cubes = [defaults.find_arcticdem(2), defaults.find_arcticdem(10)]
+    cubes += [defaults.find_tctrend(last_year(trend)) for trend in TRENDS]
     notes = [str(warning.message) for warning in moved] + [cube_note(cube.path) for cube in cubes if cube.original]
     for note in notes:
         typer.echo(note)
@@ -75,7 +78,7 @@ def _folders(defaults: DefaultPaths) -> dict[str, object]:
         "Sentinel-2 grid": defaults.sentinel2_grid,
         "ArcticDEM, 2 m": defaults.arcticdem(2),
         "ArcticDEM, 10 m": defaults.arcticdem(10),
-        "TCVIS": defaults.tcvis,
+        **{f"TCVIS, {trend}": defaults.tctrend(last_year(trend)) for trend in TRENDS},
         "results, PlanetScope": defaults.results("planet"),
         "results, Sentinel-2, Copernicus": defaults.results("sentinel2-cdse"),
         "results, Sentinel-2 mosaics": defaults.results("sentinel2-cdse-mosaic"),
