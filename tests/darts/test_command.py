@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
+import darts as darts_package
 from darts.cli import run_command
+from darts.cli.arguments import OTHER_VARIABLES, variable_of
 from darts.cli.tables import print_table
 from darts.pipelines.options import options_of
 from darts.pipelines.sequential_v2 import PlanetPipeline, Sentinel2Pipeline
@@ -308,11 +310,44 @@ def test_lists_switches_and_files_come_from_the_environment(
     assert "slop" in error
 
 
+def test_variables_that_set_nothing_are_warned_of(darts, scenes: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    command = ("inference", "planet-sequential", "--scenes-dir", str(scenes), "--overlap", "-1")
+    for name in ("DARTS_OFFLIN", "DARTS_OUTPUT_DIR", "DARTS_TILE_IDS", "DARTS_KEEP_HEAP", "DARTS_ZQX"):
+        monkeypatch.setenv(name, "x")
+    error = darts(*command)[2]
+    assert "DARTS_OFFLIN is set, but DARTS knows no such variable; did you mean DARTS_OFFLINE?" in error
+    assert "DARTS_OUTPUT_DIR is set, but DARTS knows no such variable; did you mean DARTS_OUTPUT_DATA_DIR?" in error
+    assert "DARTS_ZQX is set, but DARTS knows no such variable." in error
+    assert error.count("knows no such variable") == 3
+
+
+def test_a_wrong_value_names_where_it_comes_from(
+    darts, scenes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command = ("inference", "planet-sequential", "--scenes-dir", str(scenes))
+    (tmp_path / "run.toml").write_text('[darts]\nbatch_size = "four"\n')
+    in_file = darts(*command, "--config-file", "run.toml")
+    assert_usage_error(in_file, "--batch-size is 'four' (from run.toml): should be a valid integer")
+    monkeypatch.setenv("DARTS_OVERLAP", "-1")
+    assert "--overlap is -1 (from DARTS_OVERLAP): should be greater than or equal to 0" in darts(*command)[2]
+    assert_usage_error(darts(*command, "--overlap", "-2"), "--overlap is -2: should be")
+    monkeypatch.setenv("DARTS_BATCH_SIZE", "abc")
+    code, _, error = darts(*command)
+    assert code == 2
+    assert "(from the variable DARTS_BATCH_SIZE)" in " ".join(error.replace("│", "").split())
+
+
 def test_variables_of_options_are_none_that_darts_reads_already() -> None:
-    names = {f"DARTS_{item.name.upper()}" for kind in (PlanetPipeline, Sentinel2Pipeline) for item in options_of(kind)}
-    read = {"DARTS_PLAIN_START", "DARTS_KEEP_HEAP", "DARTS_WORKER_ENDS", "DARTS_EARTHENGINE_URL"}
-    read |= {"DARTS_DATA_DIR", "DARTS_FAST_DATA_DIR", "DARTS_LARGE_DATA_DIR", "DARTS_CDSE_PROFILE"}
-    assert not names & read
+    source = Path(darts_package.__file__).parents[3]
+    words = {
+        word
+        for file in source.glob("*/src/**/*.py")
+        for word in re.findall(r"\"(DARTS_[A-Z0-9_]+)\"", file.read_text())
+    }
+    tags = {"DARTS_EXPORT_VERSION", "DARTS_FINGERPRINT", "DARTS_MODELS", "DARTS_TILE_ID", "DARTS_TIME", "DARTS_SOURCE"}
+    assert words - tags == OTHER_VARIABLES
+    names = {variable_of(item.name) for kind in (PlanetPipeline, Sentinel2Pipeline) for item in options_of(kind)}
+    assert not names & OTHER_VARIABLES
 
 
 @pytest.mark.parametrize(

@@ -1,15 +1,30 @@
 """How the words of the command line are read where typer's way would surprise: values too many, options too early."""
 
+import difflib
+import logging
+import os
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperCommand
 
+logger = logging.getLogger(__name__)
+
 _BEFORE = "options before the command"
+OTHER_VARIABLES = frozenset(
+    {
+        *("DARTS_CONFIG_FILE", "DARTS_LOG_DIR", "DARTS_LOG_PLAIN"),
+        *("DARTS_DATA_DIR", "DARTS_FAST_DATA_DIR", "DARTS_LARGE_DATA_DIR"),
+        *("DARTS_ARCTICDEM_STAC_URL", "DARTS_EARTHENGINE_URL", "DARTS_SENTINEL2_GRID_URL"),
+        *("DARTS_CDSE_PROFILE", "DARTS_CDSE_REQUESTS_PER_SECOND", "DARTS_CDSE_S3_URL", "DARTS_CDSE_STAC_URL"),
+        *("DARTS_KEEP_HEAP", "DARTS_PLAIN_START", "DARTS_WORKER_ENDS"),
+    }
+)
+"""What is read from the environment and is no option of a pipeline."""
 
 
 class RepeatedOptionsCommand(TyperCommand):
@@ -20,10 +35,16 @@ class RepeatedOptionsCommand(TyperCommand):
 
         Raises:
             UsageError: If a word belongs to no option.
+            BadParameter: If a value is none of its option's; the message names the variable that it comes from.
         """
         words = list(args)
         ctx.allow_extra_args = True
-        extra: list[str] = super().parse_args(ctx, args)
+        try:
+            extra: list[str] = super().parse_args(ctx, args)
+        except typer.BadParameter as error:
+            if error.param is not None and from_environment(ctx, str(error.param.name)):
+                error.message += f" (from the variable {error.param.envvar})"
+            raise
         if extra and not ctx.resilient_parsing:
             ctx.fail(self._explain(ctx, words, extra[0]))
         return extra
@@ -62,6 +83,34 @@ def from_environment(ctx: typer.Context, name: str) -> bool:
     """Say whether an option got its value from its environment variable."""
     source = ctx.get_parameter_source(name)
     return source is not None and source.name == "ENVIRONMENT"
+
+
+def variable_of(option: str) -> str:
+    """Return the name of the environment variable that sets an option."""
+    return f"DARTS_{option.upper()}"
+
+
+def tell_environment(ctx: typer.Context, given: Iterable[str], options: Iterable[str]) -> list[str]:
+    """Say which options the environment set, and warn of variables that set nothing: nobody should have to guess.
+
+    Args:
+        ctx: The command's context.
+        given: Names of the command's options that have a value.
+        options: Names of the options of all commands that variables may set.
+
+    Returns:
+        Those of `given` that the environment set.
+    """
+    set_there = [name for name in given if from_environment(ctx, name)]
+    if set_there:
+        logger.info("From the environment: %s.", ", ".join(map(variable_of, set_there)))
+    known = {variable_of(name) for name in options} | OTHER_VARIABLES
+    for name in sorted(os.environ):
+        if name.startswith("DARTS_") and name not in known:
+            near = difflib.get_close_matches(name, known, n=1, cutoff=0.8)
+            advice = f"; did you mean {near[0]}?" if near else "."
+            logger.warning("%s is set, but DARTS knows no such variable%s", name, advice)
+    return set_there
 
 
 def with_options_before(ctx: typer.Context, given: Mapping[str, Any]) -> dict[str, Any]:

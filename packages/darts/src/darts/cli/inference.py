@@ -4,14 +4,20 @@ import dataclasses
 import inspect
 import logging
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.markup import escape
 
-from darts.cli.arguments import RepeatedOptionsCommand, command_line_type, from_environment, with_options_before
+from darts.cli.arguments import (
+    RepeatedOptionsCommand,
+    command_line_type,
+    tell_environment,
+    variable_of,
+    with_options_before,
+)
 from darts.cli.logs import start_logging
 from darts.errors import ConfigurationError
 from darts.pipelines.configfile import NONE, read_config
@@ -134,8 +140,8 @@ def pipeline_command(
         chosen = {flag: values.pop(flag) for flag in (*flags, *(choices or {}), *more)}
         start_logging(common["verbose"], common["log_dir"], common["log_plain"])
         given = {name: value for name, value in values.items() if value is not None and value != []}
-        _tell_environment(ctx, given)
-        configured = _configure(pipeline, ("inference", name), given, common["config_file"])
+        set_there = tell_environment(ctx, given, known_keys(*_PIPELINES))
+        configured = _configure(pipeline, ("inference", name), given, common["config_file"], set_there)
         action(configured, **chosen)
 
     parameters = [inspect.Parameter("ctx", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=typer.Context)]
@@ -196,7 +202,7 @@ def _parameters(
         described = typer.Option(
             help=escape(shown),
             show_default=False,
-            envvar=f"DARTS_{item.name.upper()}",
+            envvar=variable_of(item.name),
             show_envvar=False,
             rich_help_panel=item.panel,
         )
@@ -208,15 +214,10 @@ def _parameters(
         yield name, _COMMON_DEFAULTS[name], annotation
 
 
-def _tell_environment(ctx: typer.Context, given: dict[str, Any]) -> None:
-    """Say which options the environment set: whoever reads the log should not have to guess."""
-    set_there = [f"DARTS_{name.upper()}" for name in given if from_environment(ctx, name)]
-    if set_there:
-        logger.info("From the environment: %s.", ", ".join(set_there))
-
-
-def _configure(pipeline: type, words: tuple[str, ...], given: dict[str, Any], config_file: Path | None) -> Any:
-    """Make the pipeline: command line before file before default."""
+def _configure(
+    pipeline: type, words: tuple[str, ...], given: dict[str, Any], config_file: Path | None, set_there: list[str]
+) -> Any:
+    """Make the pipeline: command line before environment (its options are `set_there`) before file before default."""
     from pydantic import ValidationError
 
     values: dict[str, Any] = {}
@@ -226,7 +227,8 @@ def _configure(pipeline: type, words: tuple[str, ...], given: dict[str, Any], co
     try:
         return build(pipeline, values | given)
     except ValidationError as error:
-        raise ConfigurationError(_sentence(error)) from error
+        origins = dict.fromkeys(values, str(path)) | dict.fromkeys(given, "") | {n: variable_of(n) for n in set_there}
+        raise ConfigurationError(_sentence(error, origins)) from error
 
 
 def _list_plan(plan: Plan) -> None:
@@ -241,11 +243,12 @@ def _list_plan(plan: Plan) -> None:
         typer.echo(line)
 
 
-def _sentence(error: Any) -> str:
-    """Turn what pydantic found first into a sentence that names the option."""
+def _sentence(error: Any, origins: Mapping[str, str]) -> str:
+    """Turn what pydantic found first into a sentence that names the option, and where its value comes from."""
     first = error.errors()[0]
     message = first["msg"].removeprefix("Value error, ").removeprefix("Input ")
     if not first["loc"]:
         return f"{message}."
-    option = "--" + str(first["loc"][0]).replace("_", "-")
-    return f"{option} is {first['input']!r}: {message}."
+    name = str(first["loc"][0])
+    origin = f" (from {origins[name]})" if origins.get(name) else ""
+    return f"--{name.replace('_', '-')} is {first['input']!r}{origin}: {message}."
