@@ -5,9 +5,11 @@ import signal
 from functools import partial
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
+from darts.cli import app
 from darts.pipelines.sequential_v2 import base
 from darts.run import run
 from support import standin
@@ -105,3 +107,32 @@ def test_a_signal_counts_before_all_else(folder: Path, name: str, code: int, mon
 
     monkeypatch.setattr(standin.StandInPipeline, "_load_tile", signal_meanwhile)
     assert _code(folder) == code
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (
+            PermissionError(13, "Permission denied", "results/report"),
+            "results/report cannot be read or written: Permission",
+        ),
+        (OSError(28, "No space left on device"), "A file could not be written: No space left on device."),
+        (
+            RuntimeError("object store error: No space left on device (os error 28)"),
+            "A file could not be written: No space",
+        ),
+    ],
+    ids=str,
+)
+def test_a_file_that_cannot_be_written_is_one_sentence(error, said, monkeypatch, capsys) -> None:
+    monkeypatch.setattr(app, "app", Mock(side_effect=error))
+    with pytest.raises(SystemExit) as ended:
+        app.run_command()
+    assert ended.value.code == 1
+    assert capsys.readouterr().err.startswith(f"Error: {said}")
+
+
+def test_any_other_error_keeps_its_traceback(monkeypatch) -> None:
+    monkeypatch.setattr(app, "app", Mock(side_effect=OSError("a bug")))
+    with pytest.raises(OSError, match="a bug"):
+        app.run_command()

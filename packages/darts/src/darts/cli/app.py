@@ -1,7 +1,10 @@
 """The tree of commands. Each command's code, and the libraries that it needs, load only when it is called."""
 
 import difflib
+import errno
 import importlib
+import logging
+import os
 import sys
 from importlib.metadata import version as version_of
 from pathlib import Path
@@ -13,6 +16,8 @@ from typer.core import TyperCommand, TyperGroup
 from darts.cli.arguments import keep_options_before, with_options_before
 from darts.cli.groups import cluster, cube, dataset, export
 from darts.cli.training_commands import TRAIN_HELP, calibrate
+
+logger = logging.getLogger(__name__)
 
 
 class LazyGroup(TyperGroup):
@@ -348,7 +353,10 @@ def evaluate(
 
 
 def run_command() -> None:
-    """Run the command; an error that DARTS raised on purpose is one sentence, and code 2 if it is the configuration."""
+    """Run the command; an error that DARTS raised on purpose is one sentence, and code 2 if it is the configuration.
+
+    So is a file or folder that cannot be read or written, with code 1.
+    """
     try:
         app()
     except Exception as error:
@@ -356,8 +364,19 @@ def run_command() -> None:
         from darts.errors import SchedulerGoneError
         from darts_utils import DartsError
 
-        if not isinstance(error, DartsError):
+        if isinstance(error, DartsError):
+            typer.echo(f"Error: {error}", err=True)
+            # As a run's: where a scheduler is gone, trying later is right.
+            sys.exit(75 if isinstance(error, SchedulerGoneError) else 2)
+        if (sentence := _fault_of_a_file(error)) is None:
             raise
-        typer.echo(f"Error: {error}", err=True)
-        # As a run's: where a scheduler is gone, trying later is right.
-        sys.exit(75 if isinstance(error, SchedulerGoneError) else 2)
+        logger.debug("As raised:", exc_info=True)
+        typer.echo(f"Error: {sentence}", err=True)
+        sys.exit(1)
+
+
+def _fault_of_a_file(error: Exception) -> str | None:
+    if isinstance(error, OSError) and error.filename is not None:
+        return f"{error.filename} cannot be read or written: {error.strerror}."
+    full = [os.strerror(number) for number in (errno.ENOSPC, errno.EDQUOT)]
+    return next((f"A file could not be written: {why}." for why in full if why in str(error)), None)
