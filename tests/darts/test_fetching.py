@@ -184,7 +184,9 @@ def test_tiles_beyond_a_product_are_planned_to_fail(services: SimpleNamespace, t
 
 def test_a_tile_outside_is_told_before_advice_that_cannot_help(tmp_path: Path) -> None:
     inside, outside = (round(NORTH[0]), round(NORTH[1])), (500_000, 5_200_000)
-    with pytest.raises(ConfigurationError, match=r"in EPSG:32608 lies outside arcticdem.* The 1 other tiles do, too"):
+    with pytest.raises(
+        ConfigurationError, match=r"in EPSG:32608 lies outside arcticdem.* All 2 tiles lie outside, and the models"
+    ):
         plan(_make(tmp_path, [outside, (510_000, 5_200_000)], offline=True))
     with pytest.raises(ConfigurationError, match=r"there is no datacube at .*: fetch one with"):
         plan(_make(tmp_path / "b", [outside, inside], offline=True))

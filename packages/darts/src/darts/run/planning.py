@@ -285,9 +285,10 @@ def _outside_first(pipeline: Pipeline, tasks: Sequence[TileTask], estimate: Call
         error = _outside(pipeline, tasks, estimate)
         if error is None:
             raise
-        others = "" if len(tasks) == 1 else f" The {len(tasks) - 1} other tiles do, too."
+        tiles = f"{tasks[0].tile_id} lies" if len(tasks) == 1 else f"All {len(tasks)} tiles lie"
         raise ConfigurationError(
-            f"{error}{others} The models or the export need it; take those that do without."
+            f"{error} {tiles} outside, and the models (--model-files) or the export (--export-bands) need it: choose "
+            "models and bands that do without it, or other tiles."
         ) from error
 
 
