@@ -84,3 +84,25 @@ def _probabilities(folder: Path) -> np.ndarray:
     (path,) = folder.rglob("probabilities.tif")
     with rasterio.open(path) as file:
         return file.read(1)
+
+
+@pytest.mark.slow
+def test_a_command_that_trains_ends_without_a_list_of_what_triton_left() -> None:
+    """An optimiser brings torch's compiler, that triton, whose bindings count what was never collected."""
+    script = """
+        import darts.cli
+        import darts_command
+
+        def step():
+            import torch
+
+            weights = torch.nn.Parameter(torch.zeros(3))
+            optimiser = torch.optim.AdamW([weights])
+            weights.sum().backward()
+            optimiser.step()
+
+        darts.cli.run_command = step
+        darts_command.main()
+    """
+    done = subprocess.run([sys.executable, "-c", textwrap.dedent(script)], capture_output=True, text=True, check=True)
+    assert done.stderr == ""
