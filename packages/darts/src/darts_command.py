@@ -29,6 +29,6 @@ def main() -> None:
     try:
         run_command()
     finally:
-        # The process ends; a search through all that was imported would find nothing that matters, but triton, which torch's
-        # compiler and so training brings, lists on the terminal what of its own was not found.
+        # The process ends; a search through all that was imported would find nothing that matters. But triton, which
+        # training brings with torch's compiler, lists on the terminal what of its own was not found.
         (gc.unfreeze if "triton" in sys.modules else gc.freeze)()
