@@ -141,6 +141,7 @@ def test_all_shards_in_any_order_give_what_one_run_gives(folder: Path, tmp_path:
         assert records.planned == len(expected[number])
         assert records.name.endswith(f"-s{number}of4")
         assert exit_code(records) == 0
+        assert read_run(tmp_path)[2] == sum(map(len, expected.values()))
         group = _group(tmp_path)
         assert group.missing == [other for other, names in expected.items() if names and other not in group.runs]
     assert standin.describe(tmp_path) == standin.describe(folder / "results")

@@ -83,7 +83,8 @@ def read_run(output: Path) -> "tuple[str, pd.DataFrame, int | None]":
 
     Returns:
         Name of the run (of several shards, the newest one), a row per tile as :class:`darts.run.records.RunRecords`
-        describes it, and the number of tiles that it had to do, where that is known.
+        describes it, and the number of tiles that it had to do, those of shards that never ran among them, where that
+        is known.
 
     Raises:
         ConfigurationError: If there is no run whose records can be read.
@@ -92,7 +93,8 @@ def read_run(output: Path) -> "tuple[str, pd.DataFrame, int | None]":
 
     newest, whole = "", None
     read: dict[int, pd.DataFrame] = {}
-    planned: list[int | None] = []
+    total: int | None = None
+    divided: list[ShardFacts] = []
     for name in reversed(_names(output)):
         about = _about(output, name)
         facts = ShardFacts.of_header(about)
@@ -104,13 +106,14 @@ def read_run(output: Path) -> "tuple[str, pd.DataFrame, int | None]":
         if table is None:
             continue
         newest, whole, read[number] = newest or name, run, table
-        planned.append(_planned(about))
-        if run is None:
+        if facts is None:
+            total = _planned(about)
             break
+        divided.append(facts)
     if not newest:
         raise ConfigurationError(f"The records of the runs in {output} cannot be read.")
-    known = [count for count in planned if count is not None]
-    total = sum(known) if len(known) == len(planned) else None
+    if divided:
+        total = sum(max(divided, key=lambda facts: facts.listed).tiles)
     return newest, pd.concat([read[number] for number in sorted(read)], ignore_index=True), total
 
 
