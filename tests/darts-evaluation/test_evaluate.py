@@ -310,3 +310,31 @@ def test_distance_is_the_median_over_pairs(count):
     assert found.value == pytest.approx(np.median(medians), abs=0.6)
     assert np.isnan([found.low, found.high]).all(), "there are fewer than five blocks"
     assert found.blocks == count
+
+
+def test_blocks_that_were_asked_for_stay_as_they_are():
+    """Errors that grow from west to east resemble one another in blocks of any size."""
+    column = np.arange(SIZE)[None] + np.zeros((SIZE, 1), int)
+    truth = column % 30 < 15
+    mapped = truth & (column % 30 < 15 * column / SIZE)
+    tile = tile_of("a", mapped, ALL, None)
+    fixed = evaluate([tile], labels_of(truth), block_m=BLOCK_M)
+    assert fixed.block_m == BLOCK_M
+    assert any("resemble" in note for note in fixed.notes)
+
+
+def test_a_year_goes_with_a_dataset_alone():
+    tile, truth = make_tile(0)
+    with pytest.raises(PredictionsError, match="The year 2020 was named; expected one with a dataset only"):
+        evaluate([tile], labels_of(truth), year=2020)
+
+
+def test_labels_of_which_as_much_is_hit_as_missed_are_there():
+    truth = np.zeros((SIZE, SIZE), bool)
+    truth[2:6, 2:6] = True
+    mapped = truth.copy()
+    mapped[:, 4:] = False
+    outlines = dataclasses.replace(labels_of(truth), area=None)
+    assert (
+        evaluate([tile_of("a", mapped, ALL, None)], outlines, block_m=10_000).figures["pixels"]["recall"].value == 0.5
+    )

@@ -257,7 +257,7 @@ def _weighted_median(values: NDArray[np.float64], keys: Sequence[Key], matched: 
             return float("nan")
         # The middle of the two middle values where their number is even, as in numpy.
         low = values[order[np.searchsorted(cumulated, cumulated[-1] / 2, side="left")]]
-        high = values[order[min(np.searchsorted(cumulated, cumulated[-1] / 2, side="right"), len(order) - 1)]]
+        high = values[order[np.searchsorted(cumulated, cumulated[-1] / 2, side="right")]]
         return float((low + high) / 2)
 
     return matched.percentile(figure, (0.0, np.inf))
