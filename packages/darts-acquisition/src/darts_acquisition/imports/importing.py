@@ -25,6 +25,8 @@ logger = logging.getLogger(__name__)
 
 Origin: TypeAlias = RasterFiles | SmartGeocube
 """What chunks are copied from: windows of a product's grid that it holds completely, and what proves nothing."""
+_ROWS_AT_ONCE = 2
+"""Rows of chunks that are copied column by column: chunks of the origin that lie between two of them are read once."""
 
 
 @dataclass(frozen=True)
@@ -96,6 +98,7 @@ def import_cube(
         len(todo),
         cube.path,
     )
+    todo.sort(key=lambda chunk: (chunk.row // _ROWS_AT_ONCE, chunk.col, chunk.row))
     filled, empty, damaged = _copy(source, cube, todo, progress)
     present = len(coverage.complete) - len(todo)
     return ImportReport(source.product, filled, empty, present, coverage.partial, damaged)
@@ -172,7 +175,7 @@ def _copy(
                 del arrays
             if progress is not None:
                 progress(done, len(chunks))
-    return filled, empty, damaged
+    return filled, empty, dict(sorted(damaged.items()))
 
 
 def _holds_data(arrays: dict[str, np.ndarray]) -> bool:

@@ -32,9 +32,9 @@ _NAMES = {
     "tc_wetness": "TCW_slope",
 }
 """Name in such a cube of each variable of ours."""
-_KEPT_CHUNKS = 2
-"""Decoded chunks that are kept of each variable. The chunks of both grids lie askew; read row by row, the right half of
-what one chunk needs is the left half of what the next one does."""
+_KEPT_CHUNKS = 5
+"""Decoded chunks that are kept of each variable. The chunks of both grids lie askew; read by pairs of rows, column by
+column, the three at the right edge of one pair are those at the left edge of the next, beside two that are new."""
 
 
 class SmartGeocube:
