@@ -1,16 +1,21 @@
 """Importing what other programs filled: pixels are equal, only what is provably complete counts, nothing is lost."""
 
+import asyncio
 import hashlib
 from dataclasses import replace
 from pathlib import Path
 
+import icechunk
 import numpy as np
 import pytest
 import rasterio
 from affine import Affine
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numcodecs import Blosc
 from odc.geo.geobox import GeoBox
+from zarr.buffer import default_buffer_prototype
+from zarr.codecs import BloscCodec, BytesCodec, ZstdCodec
 
 from darts_acquisition import (
     Chunk,
@@ -31,6 +36,7 @@ from darts_acquisition.imports.origin import coverage_of
 from darts_utils import ParameterError
 from support.arcticdem import small_product
 from support.foreign_cubes import random_content, write_smart_geocube, write_tile
+from support.lanes import mostly_slow
 
 GRID = 10
 """Edge of a chunk of the small cubes of smart-geocubes, in pixels."""
@@ -93,7 +99,21 @@ def test_import_of_loaded_chunks_is_equal_and_all_others_are_missing(tmp_path: P
     assert digest(old) == before
 
 
-def test_import_of_arcticdem_takes_the_tiles_that_are_listed(tmp_path: Path, known) -> None:
+@pytest.mark.parametrize(
+    ("codecs", "chunk_px"),
+    mostly_slow(
+        [
+            (None, 50),
+            (None, 70),
+            ({"compressors": [ZstdCodec()]}, 70),
+            ({"compressors": None}, 70),
+            ({"serializer": BytesCodec(endian="big"), "compressors": [BloscCodec()]}, 70),
+        ],
+        lambda case: case[1] == 70 and case[0] != {"compressors": None},
+    ),
+    ids=str,
+)
+def test_import_of_arcticdem_takes_the_tiles_that_are_listed(tmp_path: Path, known, codecs, chunk_px) -> None:
     product = small_product(300, 400, chunk_px=64)
     known(arcticdem_32m=product)
     content = random_content(product, (300, 400))
@@ -101,7 +121,13 @@ def test_import_of_arcticdem_takes_the_tiles_that_are_listed(tmp_path: Path, kno
     inside = {name: place for name, place in names.items() if place.intersection(Window.of(0, 300, 0, 400))}
     (name,) = inside
     old = write_smart_geocube(
-        tmp_path / "old", product.geobox, content, [name, "no tile"], title="ArcticDEM32m", chunk_px=50
+        tmp_path / "old",
+        product.geobox,
+        content,
+        [name, "no tile"],
+        title="ArcticDEM32m",
+        chunk_px=chunk_px,
+        codecs=codecs,
     )
     report = import_cube(old, tmp_path / "new", "arcticdem-32m")
     assert (report.filled, report.incomplete, report.damaged) == (35, 0, {})
@@ -177,6 +203,23 @@ def test_a_damaged_chunk_is_missing_and_named(tmp_path: Path, known) -> None:
     report = import_cube(old, tmp_path / "new")
     assert (len(report.damaged), report.filled) == (4, 20)
     assert Datacube.open(tmp_path / "new").missing(product.geobox) == list(report.damaged)
+
+
+def test_a_chunk_of_fewer_pixels_is_damaged(tmp_path: Path, known) -> None:
+    """It says itself how long it is; what was decoded before it would show through otherwise."""
+    product = small_trends()
+    known(tcvis_2000_2019=product)
+    content = random_content(product, product.geobox.shape)
+    old = write_smart_geocube(tmp_path / "old", product.geobox, content, ["0-0"], title="TCTrend2019", chunk_px=32)
+    session = icechunk.Repository.open(icechunk.local_filesystem_storage(str(old))).writable_session("main")
+    short = Blosc().encode(np.arange(100, dtype="uint8"))
+    asyncio.run(session.store.set("TCB_slope/c/0/0", default_buffer_prototype().buffer.from_bytes(short)))
+    session.commit("damaged")
+    report = import_cube(old, tmp_path / "new")
+    assert report.filled == 0
+    assert {reason.rpartition(": ")[2] for reason in report.damaged.values()} == {
+        "it has 100 bytes of pixels; expected 1024."
+    }
 
 
 def test_what_cannot_be_imported_is_named(tmp_path: Path, known) -> None:

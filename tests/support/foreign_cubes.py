@@ -3,6 +3,7 @@
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import icechunk
 import numpy as np
@@ -42,8 +43,9 @@ def write_smart_geocube(
     chunk_px: int = 3600,
     fill_value: float = np.nan,
     listed_as: str = "loaded_patches",
+    codecs: dict[str, Any] | None = None,
 ) -> Path:
-    """Write a cube that was filled wholly, whatever is listed as loaded."""
+    """Write a cube that was filled wholly, whatever is listed as loaded; `codecs` are options of zarr's arrays."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of zarr, about data types that are of no matter here
         repository = icechunk.Repository.create(icechunk.local_filesystem_storage(str(folder)))
@@ -60,7 +62,7 @@ def write_smart_geocube(
                 shape=stored.shape,
                 dtype=stored.dtype,
                 chunks=(chunk_px, chunk_px),
-                compressors=[BloscCodec()],
+                **({"compressors": [BloscCodec()]} if codecs is None else codecs),
                 **options,
             )
             array[...] = stored

@@ -97,7 +97,10 @@ class Transaction:
         """Write arrays into a window of the grid."""
         with writing(self._location):
             for name, values in arrays.items():
-                self._array(name)[window] = values
+                array = self._array(name)
+                if not _holds(values, array.fill_value):  # or zarr would look for Zarr chunks of nothing else
+                    array = array.with_config({"write_empty_chunks": True})
+                array[window] = values
 
     def clear(self, chunks: Iterable[Chunk]) -> None:
         """Take data and digests of some chunks out of the cube; what is put there afterwards is not merged with them.
@@ -153,6 +156,10 @@ class Transaction:
 
     def _array(self, name: str) -> Any:
         return self._group[name]
+
+
+def _holds(values: np.ndarray, mark: Any) -> bool:
+    return bool((np.isnan(values) if mark != mark else values == mark).any())
 
 
 def states_after_write(before: np.ndarray, window: Window, product: CubeProduct, *, complete: bool) -> np.ndarray:

@@ -79,6 +79,7 @@ class SmartGeocube:
             self._arrays[variable.name] = self._group[name]
         self._shape = next(iter(self._arrays.values())).shape
         self._size = next(iter(self._arrays.values())).chunks[0]
+        self._is_plain = {name: _is_plain(array) for name, array in self._arrays.items()}
         self._top, self._left = self._offset()
         self._kept: dict[str, OrderedDict[tuple[int, int], np.ndarray]] = {name: OrderedDict() for name in self._arrays}
         self._believe([str(patch) for patch in loaded])
@@ -103,7 +104,7 @@ class SmartGeocube:
         block = chunk_block(window, self._size)
         for row, col in sorted(chunks_in(block), key=lambda at: at[::-1]):  # column by column, see `_KEPT_CHUNKS`
             chunk = self._decode(name, row, col)
-            held = Window.of(0, chunk.shape[0], 0, chunk.shape[1]).moved(row * self._size, col * self._size)
+            held = Window.of(0, self._size, 0, self._size).moved(row * self._size, col * self._size)
             part = held.intersection(window)
             if part is not None:
                 result[part.relative_to(window)] = chunk[part.relative_to(held)]
@@ -112,14 +113,11 @@ class SmartGeocube:
     def _decode(self, name: str, row: int, col: int) -> np.ndarray:
         kept = self._kept[name]
         if (row, col) not in kept:
+            free = None
             while len(kept) >= _KEPT_CHUNKS:
-                kept.popitem(last=False)
-            size = self._size
-            self._check_length(name, row, col)
+                free = kept.popitem(last=False)[1]
             try:
-                kept[row, col] = np.asarray(
-                    self._arrays[name][row * size : (row + 1) * size, col * size : (col + 1) * size]
-                )
+                kept[row, col] = self._read_chunk(name, row, col, free)
             except (ValueError, RuntimeError) as error:
                 raise CubeDamagedError(
                     f"The chunk in row {row}, column {col} of {_NAMES[name]} in {self._location} cannot be decoded: "
@@ -127,26 +125,40 @@ class SmartGeocube:
                 ) from error
         return kept[row, col]
 
-    def _check_length(self, name: str, row: int, col: int) -> None:
-        """Check that a chunk is as long as Blosc wrote it: Blosc itself reads on beyond the end of one that is cut off.
+    def _read_chunk(self, name: str, row: int, col: int, free: np.ndarray | None) -> np.ndarray:
+        """Read a chunk whole; beyond the array's edge it holds anything. It may be written into a chunk that is `free`.
 
-        The last four of the 16 bytes that a chunk of Blosc begins with are its length.
+        What Blosc alone compressed, as such cubes are, is decoded here: zarr copies each chunk twice into new memory,
+        and Blosc reads on beyond the end of one that is cut off. Of the 16 bytes that a chunk begins with, the second
+        four are its length before it was compressed, and the last four that after it.
+
+        Raises:
+            ValueError: If the chunk is damaged; or RuntimeError.
         """
+        from numcodecs import Blosc
         from zarr.buffer import default_buffer_prototype
-        from zarr.codecs import BloscCodec
 
-        if not any(isinstance(codec, BloscCodec) for codec in self._arrays[name].metadata.codecs):
-            return
+        array, size = self._arrays[name], self._size
+        if not self._is_plain[name]:
+            chunk = np.full((size, size), array.fill_value, array.dtype)
+            values = np.asarray(array[row * size : (row + 1) * size, col * size : (col + 1) * size])
+            chunk[: values.shape[0], : values.shape[1]] = values
+            return chunk
+        chunk = np.empty((size, size), array.dtype) if free is None else free
         key = f"{_NAMES[name]}/c/{row}/{col}"
         stored = run_async(lambda: self._session.store.get(key, default_buffer_prototype()))
         if stored is None:  # nothing was written
-            return
-        expected = int.from_bytes(stored[12:16].to_bytes(), "little")
-        if len(stored) != expected:
-            raise CubeDamagedError(
-                f"The chunk in row {row}, column {col} of {_NAMES[name]} in {self._location} has {len(stored)} bytes; "
-                f"expected {expected}."
-            )
+            chunk[:] = array.fill_value
+            return chunk
+        content = np.frombuffer(stored.as_numpy_array(), "uint8")
+        for what, found, expected in (
+            ("bytes", len(content), int.from_bytes(content[12:16].tobytes(), "little")),
+            ("bytes of pixels", int.from_bytes(content[4:8].tobytes(), "little"), chunk.nbytes),
+        ):
+            if found != expected:
+                raise ValueError(f"it has {found} {what}; expected {expected}")
+        Blosc().decode(content, out=chunk)
+        return chunk
 
     def _offset(self) -> tuple[int, int]:
         """Return where the upper left pixel of the cube lies in the product's grid."""
@@ -202,6 +214,13 @@ class SmartGeocube:
 
         with reading(self._location):
             return run_async(collect)
+
+
+def _is_plain(array: Any) -> bool:
+    """Say whether chunks are their values in little-endian order, compressed by Blosc."""
+    codecs = [codec.to_dict() for codec in array.metadata.codecs]
+    big = any(codec.get("configuration", {}).get("endian", "little") != "little" for codec in codecs)
+    return [codec["name"] for codec in codecs] == ["bytes", "blosc"] and not big
 
 
 def _product_of(folder: Path, title: str, product: CubeProduct | None) -> CubeProduct:
