@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 _Beside = tuple[Callable[..., None], Path, str, Any]
 """What is written while the next tables are made: by which function, in which dataset, and what."""
 _LINKS = "links.parquet"
-VERSION = 3
+VERSION = 4
 """Raised where the same inputs give another dataset."""
 
 
@@ -194,12 +194,11 @@ class _Work:
         merged = False
         if looks:
             coverage = f"coverage/year={year}"
-            made_from = [[look.name, [self._scenes[number].digest for number in look.scenes]] for look in looks]
-            if not self._reuse(coverage, made_from):
+            if not self._reuse(coverage, [[look.plane, shapely.to_wkb(look.extent, hex=True)] for look in looks]):
                 yield write_coverage, self._new, coverage, looks
-            self._chain = digest_of([self._chain, self._parts[coverage]])
             self._years |= {coverage: year, f"level2/year={year}": year}
-            merged = self._objects_change(year, history)
+            made_from = [[look.name, [self._scenes[number].digest for number in look.scenes]] for look in looks]
+            merged = self._objects_change(year, made_from, history)
         again = self._again(year) if merged else None
         needed = {scene.tile_id: scene for name in stale for scene in tables[name]}
         for scene in (scene for scenes in tables.values() for scene in scenes) if merged else ():
@@ -230,19 +229,20 @@ class _Work:
             write_detections(self._new / f"{name}.parquet", found.detections, rows, table)
             yield write_copy, self._new, f"{name}.parquet", {"source": tables[name][0].source, "year": year}
 
-    def _objects_change(self, year: int, history: History) -> bool:
-        """Tell whether the objects of a year change; if not, take them along.
+    def _objects_change(self, year: int, made_from: object, history: History) -> bool:
+        """Tell whether the objects of a year, made from its looks, change; if not, take them along.
 
         They do not where nothing has changed up to that year, nor where what is known before it came out the same.
         """
         objects, state = f"level2/year={year}", f"before/year={year}"
+        self._chain = digest_of([self._chain, made_from])
         known = {} if self._before is None or self._links is None else self._before.inputs
         if self._reuse(objects, self._chain, possible=state in known):
             self._parts[state] = known[state]
             self._along.append(year)
             return False
         self._resume(history)
-        self._parts[state] = digest_of([VERSION, self._release, self._parts[f"coverage/year={year}"], history.digest()])
+        self._parts[state] = digest_of([VERSION, self._release, made_from, history.digest()])
         if known.get(state) != self._parts[state] or not self._take_along(objects):
             return True
         self._along.append(year)
