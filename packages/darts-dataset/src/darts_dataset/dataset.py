@@ -19,12 +19,20 @@ from darts_dataset.detections import Year, read_year
 from darts_dataset.dictionary import FILE as DICTIONARY
 from darts_dataset.dictionary import render_dictionary
 from darts_dataset.errors import DatasetError, LeftOutWarning
-from darts_dataset.former import SCENES, KnownScene, box_around, read_footprints, read_scenes, write_scenes
+from darts_dataset.former import (
+    SCENES,
+    KnownScene,
+    box_around,
+    latitudes_of,
+    read_footprints,
+    read_scenes,
+    write_scenes,
+)
 from darts_dataset.geometry import NORTH, SOUTH, lonlat_of
 from darts_dataset.level1 import NAME as LEVEL_1
 from darts_dataset.level1 import partition, write_detections
 from darts_dataset.level2 import History, write_links, write_objects
-from darts_dataset.looks import Footprint, Look, checked_season, find_looks
+from darts_dataset.looks import Footprint, Look, checked_season, divide_of, find_looks, parted
 from darts_dataset.memory import FILE as MEMORY_FILE
 from darts_dataset.memory import Memory, digest_of, nothing_of, write_memory
 from darts_dataset.scenes import Scene, find_scenes
@@ -121,13 +129,16 @@ def build(
         warnings.warn(f"{path} is left out: {reason}", LeftOutWarning, stacklevel=2)
     if not scenes:
         raise DatasetError(f"{', '.join(map(str, given))}: none of the results can be used.")
+    divide = divide_of(np.concatenate([[[each.south, each.north] for each in footprints], latitudes_of(release)]))
+    if divide:  # Planes of scenes hang on those of others.
+        former, footprints = (None, {}), parted(footprints, divide)
     looks = find_looks(scenes, footprints)
     if months and not any(look.month in months for look in looks):
         found_months = sorted({look.month for look in looks})
         raise DatasetError(f"No look is of the season {months}; there are looks of the months {found_months}.")
     # Beside the new dataset, so that the next build of the dataset removes what a kill leaves of both.
     with replaced_folder(target, DatasetError) as new, scratch_folder(new.parent) as scratch:
-        work = _Work(new, scratch, former, scenes, footprints, looks, months, keep_share)
+        work = _Work(new, scratch, former, scenes, footprints, looks, months, keep_share, divide)
         work.write_years(release, 1000 * cell_km)
         return work.finish(target, left_out)
 
@@ -145,8 +156,10 @@ class _Work:
         looks: Sequence[Look],
         season: Sequence[int] | None,
         keep_share: float,
+        divide: float,
     ) -> None:
         self._new, self._scratch, self._season, self._keep_share = new, scratch, season, keep_share
+        self._divide = divide
         self._before, self._known = former
         self._scenes, self._footprints, self._looks = scenes, footprints, looks
         self._merged = [look for look in looks if season is None or look.month in season]
@@ -169,7 +182,7 @@ class _Work:
         """Write the parts of all years, and the links; copies are written meanwhile."""
         history = History(self._scratch, cell_m)
         if release is not None:
-            history.read_previous(release, min(look.year for look in self._merged))
+            history.read_previous(release, min(look.year for look in self._merged), self._divide)
         self._chain = self._release = digest_of([self._keep_share, None if release is None else release.checksums])
         with ThreadPoolExecutor(1, thread_name_prefix="darts-dataset") as pool:
             copies: list[Future[None]] = []
@@ -294,6 +307,7 @@ class _Work:
             "detections": counts["level1/"],
             "objects": counts["level2/"],
             "keep_share": self._keep_share,
+            "divide": self._divide,
             "season": self._season,
             "version": VERSION,
         }
@@ -372,6 +386,10 @@ def _before(target: Path) -> tuple[Memory | None, dict[str, KnownScene]]:
     if not (target / MEMORY_FILE).is_file():
         raise DatasetError(f"{target} holds something that is no dataset; choose a new folder, or one of a dataset.")
     memory = Memory.read(target)
-    if memory.about.get("version") != VERSION or not memory.verify() or not memory.is_whole(SCENES):
+    if (
+        [memory.about.get(name) for name in ("version", "divide")] != [VERSION, 0]
+        or not memory.verify()
+        or not memory.is_whole(SCENES)
+    ):
         return None, {}
     return memory, read_scenes(memory)
