@@ -26,18 +26,18 @@ from darts_dataset.former import (
     latitudes_of,
     read_footprints,
     read_scenes,
+    unchanged,
     write_scenes,
 )
-from darts_dataset.geometry import NORTH, SOUTH, lonlat_of
 from darts_dataset.level1 import NAME as LEVEL_1
-from darts_dataset.level1 import partition, write_detections
+from darts_dataset.level1 import Kept, cells_of, partition, write_detections
 from darts_dataset.level2 import History, write_links, write_objects
 from darts_dataset.looks import Footprint, Look, checked_season, divide_of, find_looks, parted
 from darts_dataset.memory import FILE as MEMORY_FILE
 from darts_dataset.memory import Memory, digest_of, nothing_of, write_memory
 from darts_dataset.scenes import Scene, find_scenes
 from darts_dataset.scratch import Scratch, scratch_folder
-from darts_dataset.tables import cells_for, hilbert_cells, read_links, table_bounds, table_name, write_copy
+from darts_dataset.tables import cells_for, read_links, table_bounds, table_name, write_copy
 from darts_utils import ParameterError
 from darts_utils.staging import replaced_folder
 
@@ -164,7 +164,7 @@ class _Work:
         self._scenes, self._footprints, self._looks = scenes, footprints, looks
         self._merged = [look for look in looks if season is None or look.month in season]
         self._names = {scenes[number].tile_id: look.name for look in looks for number in look.scenes}
-        self._cells = _cells_of(footprints)
+        self._cells = cells_of(footprints)
         self._links = self._former_links()
         self._chain = self._release = ""
         """Digests of all that the objects of the years so far were made from, and of what is the same for all years."""
@@ -213,33 +213,40 @@ class _Work:
             made_from = [[look.name, [self._scenes[number].digest for number in look.scenes]] for look in looks]
             merged = self._objects_change(year, made_from, history)
         again = self._again(year) if merged else None
-        needed = {scene.tile_id: scene for name in stale for scene in tables[name]}
+        kept = {name: Kept(self._before, name, unchanged(self._known, tables[name], self._names)) for name in stale}
+        fresh = {name: [each for each in tables[name] if each.tile_id not in kept[name].scenes] for name in stale}
+        needed = {scene.tile_id: scene for some in fresh.values() for scene in some}
         for scene in (scene for scenes in tables.values() for scene in scenes) if merged else ():
             if again is None or scene.tile_id in again.scenes:
                 needed[scene.tile_id] = scene
         with scratch_folder(self._scratch.folder) as scratch:
-            detections = None
+            found = None
             if needed:
                 scenes = [needed[name] for name in sorted(needed)]
-                found = read_year(scratch, scenes, self._names, {name: tables[name] for name in stale})
+                found = read_year(scratch, scenes, self._names, {name: some for name, some in fresh.items() if some})
                 self._reach |= found.reach
-                detections = found.detections
-                yield from self._write_tables(year, found, tables)
+            yield from self._write_tables(year, kept, found, tables)
             if merged:
+                detections = None if found is None else found.detections
                 new, same = write_objects(self._new, year, detections, looks, history, self._keep_share, again)
                 for name in same:
                     self._take_along(name.removesuffix(".parquet"))
                 for name in new:
                     yield write_copy, self._new, name, {"year": year}
 
-    def _write_tables(self, year: int, found: Year, tables: Mapping[str, Sequence[Scene]]) -> Iterator[_Beside]:
+    def _write_tables(
+        self, year: int, kept: Mapping[str, Kept], found: Year | None, tables: Mapping[str, Sequence[Scene]]
+    ) -> Iterator[_Beside]:
         """Write the tables of level 1 that have changed; of those without rows one that is alone in its part."""
-        for name in list(found.parts):
-            rows, table = found.parts.pop(name)
-            if not len(rows) and sum(_folder(each) == _folder(name) for each in tables) > 1:
+        for name, before in kept.items():
+            new = None
+            if found is not None and name in found.parts:
+                new = (found.detections, *found.parts.pop(name))
+            nothing = not before.scenes and (new is None or not len(new[1]))
+            if nothing and sum(_folder(each) == _folder(name) for each in tables) > 1:
                 self._parts[name] = nothing_of(self._parts[name])
                 continue
-            write_detections(self._new / f"{name}.parquet", found.detections, rows, table)
+            write_detections(self._new / f"{name}.parquet", before, new)
             yield write_copy, self._new, f"{name}.parquet", {"source": tables[name][0].source, "year": year}
 
     def _objects_change(self, year: int, made_from: object, history: History) -> bool:
@@ -367,16 +374,6 @@ def _folder(name: str) -> str:
 def _around(boxes: Sequence[Sequence[float]]) -> list[float]:
     low, high = np.min(boxes, axis=0)[:2], np.max(boxes, axis=0)[2:]
     return [*low.tolist(), *high.tolist()]
-
-
-def _cells_of(footprints: Sequence[Footprint]) -> NDArray[np.int64]:
-    """Return the cell of each scene: that of the middle of what it saw, or of a pole where it saw nothing."""
-    bounds = np.nan_to_num(shapely.bounds([each.extent for each in footprints]))
-    middle = (bounds[:, :2] + bounds[:, 2:]) / 2
-    for plane in (NORTH, SOUTH):
-        here = np.array([each.plane == plane for each in footprints])
-        middle[here] = lonlat_of(middle[here], plane)
-    return hilbert_cells(middle)
 
 
 def _before(target: Path) -> tuple[Memory | None, dict[str, KnownScene]]:

@@ -1,6 +1,6 @@
 """What the dataset before says of its scenes and objects, so that an update does again only what changed."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -115,6 +115,16 @@ def read_footprints(
             fine.append(scene)
             footprints.append(footprint)
     return fine, footprints
+
+
+def unchanged(known: Mapping[str, KnownScene], scenes: Iterable[Scene], looks: Mapping[str, str]) -> list[str]:
+    """Name the scenes that are known by the same manifest, in the look of that name."""
+    found = ((scene, known.get(scene.tile_id)) for scene in scenes)
+    return [
+        scene.tile_id
+        for scene, each in found
+        if each is not None and (each.digest, each.look) == (scene.digest, looks[scene.tile_id])
+    ]
 
 
 class Former:
