@@ -202,6 +202,18 @@ def test_two_zones_and_the_antimeridian_are_one_dataset(tmp_path):
     assert ground == pytest.approx(400 * PIXEL**2, rel=2e-3)
 
 
+def test_a_majority_counts_the_looks_that_saw_a_place(tmp_path):
+    """Three looks at a block of 20 by 20 pixels that one has; another saw 12 columns of it, where nothing is most."""
+    extent = blocks((0, SIZE, 0, 62))
+    block = blocks((40, 60, 50, 70))
+    for number, (mask, seen) in enumerate(((block, None), (~extent & extent, None), (~extent & extent, extent))):
+        export_mask(tmp_path / "r" / f"scene-{number}", mask, GRID, CRS, day(2020, 200 + number), extent=seen)
+    frame = objects_of(build(tmp_path / "r", tmp_path / "dataset").path, 2020)
+    assert frame[["n_looks", "n_hits"]].to_numpy().tolist() == [[3, 1]]
+    assert frame["area_m2"].item() == pytest.approx(400 * PIXEL**2, rel=2e-3)
+    assert frame["majority_area_m2"].item() == pytest.approx(160 * PIXEL**2, rel=2e-3)
+
+
 def test_both_hemispheres_are_one_dataset(tmp_path):
     """A slump in the north and one in the south, of which the southern one vanishes while others are looked at."""
     here = blocks((40, 60, 40, 60))

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 import shapely
 
-from darts_dataset import check, info
+from darts_dataset import DatasetError, check, info
 from darts_dataset.memory import file_digest
 
 DETECTIONS, OBJECTS = "level1/source=PlanetScope/year=2019/detections.parquet", "level2/year=2019/objects.parquet"
@@ -117,3 +117,13 @@ def test_a_year_in_several_files_is_checked_and_counted_as_one(copy):
     assert len(found) == 2
     assert "1 ids are there more than once" in found[0]
     assert "belongs to several" in found[1]
+
+
+def test_a_dataset_in_another_format_is_refused_with_what_it_is(copy):
+    about = copy / "dataset.json"
+    about.write_text(about.read_text().replace('"format": 1', '"format": 2'))
+    with pytest.raises(
+        DatasetError, match=r"holds a dataset in format 2; this release reads 1\. Build it again"
+    ) as raised:
+        check(copy)
+    assert "holds no dataset" not in str(raised.value)

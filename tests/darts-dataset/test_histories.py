@@ -177,6 +177,41 @@ def test_a_cell_without_detections_has_no_file_and_is_remembered(small, tmp_path
     assert build(tmp_path / "results", small.path).written == ()
 
 
+def test_rows_of_scenes_that_stay_are_taken_along_within_a_table(tmp_path, monkeypatch):
+    """One table for all: a scene changes, one goes, and one comes with detections of the same names."""
+    monkeypatch.setattr(tables, "FEW_SCENES", 20)
+    results, rng = tmp_path / "results", np.random.default_rng(1)
+    for place in (0, 3, 12):
+        write(results, place, YEARS[0], 0, rng)
+    build(results, tmp_path / "updated")
+    read = []
+
+    def reading(scene, look):
+        read.append(scene.tile_id)
+        return read_detections(scene, look)
+
+    monkeypatch.setattr("darts_dataset.detections.read_detections", reading)
+
+    def twin(name: str) -> None:
+        shutil.copytree(results / f"3-{YEARS[0]}-0", results / name)
+        manifest = results / name / "manifest.json"
+        manifest.write_text(json.dumps(json.loads(manifest.read_text()) | {"tile_id": name}))
+
+    changes = {
+        "change": (lambda: write(results, 0, YEARS[0], 0, rng), {f"0-{YEARS[0]}-0"}),
+        "go": (lambda: shutil.rmtree(results / f"12-{YEARS[0]}-0"), set()),
+        "twin": (lambda: twin("0-twin"), {"0-twin", f"3-{YEARS[0]}-0"}),
+        "all": (lambda: write(results, 12, YEARS[0], 0, rng), {"0-twin", *(f"{at}-{YEARS[0]}-0" for at in (0, 3, 12))}),
+    }
+    for name, (make, expected) in changes.items():
+        make()
+        read.clear()
+        build(results, tmp_path / "updated")
+        assert set(read) == expected  # All at the end, where some have the same names.
+        build(results, tmp_path / name)
+        assert_same(tmp_path / "updated", tmp_path / name)
+
+
 def cut_line(content: bytes) -> bytes:
     """Take away a table of objects from the checksums, as if it had never been."""
     lines = content.splitlines(keepends=True)

@@ -56,7 +56,7 @@ def check(folder: "str | os.PathLike[str]") -> Checked:
     there = {path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file()}
     notes = [f"{name} does not belong to the dataset." for name in sorted(there - set(memory.checksums) - {CHECKSUMS})]
     if not failures:
-        failures = list(_wrong_content(root))
+        failures = list(_wrong_content(root, memory.about.get("divide", 0)))
     return Checked(root, tuple(failures), tuple(notes))
 
 
@@ -104,10 +104,10 @@ def _wrong_files(root: Path, memory: Memory) -> Iterator[str]:
             yield f"{name} was changed: its SHA-256 differs from the one in {CHECKSUMS}."
 
 
-def _wrong_content(root: Path) -> Iterator[str]:
+def _wrong_content(root: Path, divide: float) -> Iterator[str]:
     detections: set[str] = set()
     for path in sorted(root.glob("level1/*/*/*.parquet")):
-        frame = yield from _checked_table(root, path, DETECTIONS)
+        frame = yield from _checked_table(root, path, DETECTIONS, divide)
         if frame is None:
             return
         detections |= set(frame["object_uid"])
@@ -115,7 +115,7 @@ def _wrong_content(root: Path) -> Iterator[str]:
     for part in sorted(root.glob("level2/*")):
         frames, paths = [], sorted(part.glob("*.parquet"))
         for path in paths:
-            frame = yield from _checked_table(root, path, OBJECTS)
+            frame = yield from _checked_table(root, path, OBJECTS, divide)
             if frame is None:
                 return
             frames.append(frame)
@@ -124,7 +124,7 @@ def _wrong_content(root: Path) -> Iterator[str]:
         yield from _wrong_objects(name, whole, detections)
         ids |= set(whole["object_id"])
     for path in sorted(root.glob("coverage/*/seen.parquet")):
-        yield from _checked_table(root, path, SEEN)
+        yield from _checked_table(root, path, SEEN, divide)
     links = read_links(root / "links.parquet")
     if list(links.columns) != list(COLUMNS[LINKS]):
         yield f"links.parquet has the columns {', '.join(links.columns)}; expected {', '.join(COLUMNS[LINKS])}."
@@ -132,7 +132,7 @@ def _wrong_content(root: Path) -> Iterator[str]:
         yield f"links.parquet leads to {len(unknown)} objects that are nowhere in level 2, {min(unknown)} for example."
 
 
-def _checked_table(root: Path, path: Path, table: str) -> Generator[str, None, pd.DataFrame | None]:
+def _checked_table(root: Path, path: Path, table: str, divide: float) -> Generator[str, None, pd.DataFrame | None]:
     import pyarrow.parquet as pq
 
     name = path.relative_to(root).as_posix()
@@ -156,7 +156,7 @@ def _checked_table(root: Path, path: Path, table: str) -> Generator[str, None, p
             if column in areas:
                 rows = frame.iloc[first : first + len(geometries)]
                 found = np.where(
-                    rows["lat"] >= 0,
+                    rows["lat"] >= divide,
                     shapely.area(to_plane(geometries, NORTH)),
                     shapely.area(to_plane(geometries, SOUTH)),
                 )

@@ -56,12 +56,13 @@ def write_coverage(root: Path, part: str, looks: Sequence[Look]) -> None:
 
 
 def _write_looks(path: Path, looks: Sequence[Look], plane: str) -> None:
-    """Write how many looks saw each pixel, a block at a time, so that the Arctic needs no more memory than a valley."""
+    """Write how many looks saw each pixel: block by block, and only those that some look saw."""
     import rasterio
     import rasterio.shutil
     from affine import Affine
+    from rasterio.enums import MergeAlg
     from rasterio.features import rasterize
-    from rasterio.windows import Window
+    from rasterio.windows import Window, bounds
 
     extents = np.array([look.extent for look in looks], object)
     left, bottom, right, top = shapely.total_bounds(extents)
@@ -81,22 +82,30 @@ def _write_looks(path: Path, looks: Sequence[Look], plane: str) -> None:
         "blockysize": _BLOCK,
         "sparse_ok": True,
     }
-    tree = shapely.STRtree(extents)
     draft = path.with_suffix(".draft.tif")
     path.parent.mkdir(parents=True, exist_ok=True)
+    parts = shapely.get_parts(extents)
+    tree = shapely.STRtree(parts)
     with rasterio.open(draft, "w", **profile) as file:
         file.set_band_description(1, "looks")
-        for row in range(0, height, _BLOCK):
-            for column in range(0, width, _BLOCK):
-                window = Window(column, row, min(_BLOCK, width - column), min(_BLOCK, height - row))
+        for row, column in _blocks(shapely.bounds(parts), west, north):
+            window = Window(column, row, min(_BLOCK, width - column), min(_BLOCK, height - row))
+            inside = np.sort(tree.query(shapely.box(*bounds(window, transform)), predicate="intersects"))
+            if len(inside):
+                shapes, shape = [(part, 1) for part in parts[inside]], (window.height, window.width)
                 corner = transform @ Affine.translation(column, row)
-                box = shapely.box(*rasterio.windows.bounds(window, transform))
-                inside = np.sort(tree.query(box, predicate="intersects"))
-                if not len(inside):
-                    continue
-                looked = np.zeros((int(window.height), int(window.width)), np.uint16)
-                for number in inside:
-                    looked += rasterize([extents[number]], looked.shape, transform=corner, dtype="uint16")
+                looked = rasterize(shapes, shape, transform=corner, merge_alg=MergeAlg.add, dtype="uint16")
                 file.write(looked, 1, window=window)
-    rasterio.shutil.copy(draft, path, driver="COG", COMPRESS="ZSTD", OVERVIEW_RESAMPLING="NEAREST", BIGTIFF="IF_SAFER")
+    # Blocks that nobody saw are no part of the file.
+    options = {"COMPRESS": "ZSTD", "OVERVIEW_RESAMPLING": "NEAREST", "BIGTIFF": "IF_SAFER", "SPARSE_OK": "YES"}
+    rasterio.shutil.copy(draft, path, driver="COG", **options)
     draft.unlink()
+
+
+def _blocks(boxes: NDArray[np.float64], west: float, north: float) -> list[tuple[int, int]]:
+    """Return the first row and column of each block that boxes lie in, (n, 4), metres, sorted."""
+    edge = _BLOCK * PIXEL_M
+    left, bottom, right, top = ((boxes - [west, north, west, north]) * [1, -1, 1, -1] / edge).T
+    reach = np.stack([np.floor(top), np.ceil(bottom), np.floor(left), np.ceil(right)], axis=1).astype(int).tolist()
+    found = {(row, column) for a, b, c, d in reach for row in range(a, b) for column in range(c, d)}
+    return sorted((row * _BLOCK, column * _BLOCK) for row, column in found)

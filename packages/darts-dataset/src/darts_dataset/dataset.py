@@ -19,17 +19,25 @@ from darts_dataset.detections import Year, read_year
 from darts_dataset.dictionary import FILE as DICTIONARY
 from darts_dataset.dictionary import render_dictionary
 from darts_dataset.errors import DatasetError, LeftOutWarning
-from darts_dataset.former import SCENES, KnownScene, box_around, read_footprints, read_scenes, write_scenes
-from darts_dataset.geometry import NORTH, SOUTH, lonlat_of
+from darts_dataset.former import (
+    SCENES,
+    KnownScene,
+    box_around,
+    latitudes_of,
+    read_footprints,
+    read_scenes,
+    unchanged,
+    write_scenes,
+)
 from darts_dataset.level1 import NAME as LEVEL_1
-from darts_dataset.level1 import partition, write_detections
+from darts_dataset.level1 import Kept, cells_of, partition, write_detections
 from darts_dataset.level2 import History, write_links, write_objects
-from darts_dataset.looks import Footprint, Look, checked_season, find_looks
+from darts_dataset.looks import Footprint, Look, checked_season, divide_of, find_looks, parted
 from darts_dataset.memory import FILE as MEMORY_FILE
 from darts_dataset.memory import Memory, digest_of, nothing_of, write_memory
 from darts_dataset.scenes import Scene, find_scenes
 from darts_dataset.scratch import Scratch, scratch_folder
-from darts_dataset.tables import cells_for, hilbert_cells, read_links, table_bounds, table_name, write_copy
+from darts_dataset.tables import cells_for, read_links, table_bounds, table_name, write_copy
 from darts_utils import ParameterError
 from darts_utils.staging import replaced_folder
 
@@ -39,7 +47,7 @@ if TYPE_CHECKING:
 _Beside = tuple[Callable[..., None], Path, str, Any]
 """What is written while the next tables are made: by which function, in which dataset, and what."""
 _LINKS = "links.parquet"
-VERSION = 3
+VERSION = 4
 """Raised where the same inputs give another dataset."""
 
 
@@ -121,13 +129,16 @@ def build(
         warnings.warn(f"{path} is left out: {reason}", LeftOutWarning, stacklevel=2)
     if not scenes:
         raise DatasetError(f"{', '.join(map(str, given))}: none of the results can be used.")
+    divide = divide_of(np.concatenate([[[each.south, each.north] for each in footprints], latitudes_of(release)]))
+    if divide:  # Planes of scenes hang on those of others.
+        former, footprints = (None, {}), parted(footprints, divide)
     looks = find_looks(scenes, footprints)
     if months and not any(look.month in months for look in looks):
         found_months = sorted({look.month for look in looks})
         raise DatasetError(f"No look is of the season {months}; there are looks of the months {found_months}.")
     # Beside the new dataset, so that the next build of the dataset removes what a kill leaves of both.
     with replaced_folder(target, DatasetError) as new, scratch_folder(new.parent) as scratch:
-        work = _Work(new, scratch, former, scenes, footprints, looks, months, keep_share)
+        work = _Work(new, scratch, former, scenes, footprints, looks, months, keep_share, divide)
         work.write_years(release, 1000 * cell_km)
         return work.finish(target, left_out)
 
@@ -145,13 +156,15 @@ class _Work:
         looks: Sequence[Look],
         season: Sequence[int] | None,
         keep_share: float,
+        divide: float,
     ) -> None:
         self._new, self._scratch, self._season, self._keep_share = new, scratch, season, keep_share
+        self._divide = divide
         self._before, self._known = former
         self._scenes, self._footprints, self._looks = scenes, footprints, looks
         self._merged = [look for look in looks if season is None or look.month in season]
         self._names = {scenes[number].tile_id: look.name for look in looks for number in look.scenes}
-        self._cells = _cells_of(footprints)
+        self._cells = cells_of(footprints)
         self._links = self._former_links()
         self._chain = self._release = ""
         """Digests of all that the objects of the years so far were made from, and of what is the same for all years."""
@@ -169,7 +182,7 @@ class _Work:
         """Write the parts of all years, and the links; copies are written meanwhile."""
         history = History(self._scratch, cell_m)
         if release is not None:
-            history.read_previous(release, min(look.year for look in self._merged))
+            history.read_previous(release, min(look.year for look in self._merged), self._divide)
         self._chain = self._release = digest_of([self._keep_share, None if release is None else release.checksums])
         with ThreadPoolExecutor(1, thread_name_prefix="darts-dataset") as pool:
             copies: list[Future[None]] = []
@@ -194,55 +207,62 @@ class _Work:
         merged = False
         if looks:
             coverage = f"coverage/year={year}"
-            made_from = [[look.name, [self._scenes[number].digest for number in look.scenes]] for look in looks]
-            if not self._reuse(coverage, made_from):
+            if not self._reuse(coverage, [[look.plane, shapely.to_wkb(look.extent, hex=True)] for look in looks]):
                 yield write_coverage, self._new, coverage, looks
-            self._chain = digest_of([self._chain, self._parts[coverage]])
             self._years |= {coverage: year, f"level2/year={year}": year}
-            merged = self._objects_change(year, history)
+            made_from = [[look.name, [self._scenes[number].digest for number in look.scenes]] for look in looks]
+            merged = self._objects_change(year, made_from, history)
         again = self._again(year) if merged else None
-        needed = {scene.tile_id: scene for name in stale for scene in tables[name]}
+        kept = {name: Kept(self._before, name, unchanged(self._known, tables[name], self._names)) for name in stale}
+        fresh = {name: [each for each in tables[name] if each.tile_id not in kept[name].scenes] for name in stale}
+        needed = {scene.tile_id: scene for some in fresh.values() for scene in some}
         for scene in (scene for scenes in tables.values() for scene in scenes) if merged else ():
             if again is None or scene.tile_id in again.scenes:
                 needed[scene.tile_id] = scene
         with scratch_folder(self._scratch.folder) as scratch:
-            detections = None
+            found = None
             if needed:
                 scenes = [needed[name] for name in sorted(needed)]
-                found = read_year(scratch, scenes, self._names, {name: tables[name] for name in stale})
+                found = read_year(scratch, scenes, self._names, {name: some for name, some in fresh.items() if some})
                 self._reach |= found.reach
-                detections = found.detections
-                yield from self._write_tables(year, found, tables)
+            yield from self._write_tables(year, kept, found, tables)
             if merged:
+                detections = None if found is None else found.detections
                 new, same = write_objects(self._new, year, detections, looks, history, self._keep_share, again)
                 for name in same:
                     self._take_along(name.removesuffix(".parquet"))
                 for name in new:
                     yield write_copy, self._new, name, {"year": year}
 
-    def _write_tables(self, year: int, found: Year, tables: Mapping[str, Sequence[Scene]]) -> Iterator[_Beside]:
+    def _write_tables(
+        self, year: int, kept: Mapping[str, Kept], found: Year | None, tables: Mapping[str, Sequence[Scene]]
+    ) -> Iterator[_Beside]:
         """Write the tables of level 1 that have changed; of those without rows one that is alone in its part."""
-        for name in list(found.parts):
-            rows, table = found.parts.pop(name)
-            if not len(rows) and sum(_folder(each) == _folder(name) for each in tables) > 1:
+        for name, before in kept.items():
+            new = None
+            if found is not None and name in found.parts:
+                new = (found.detections, *found.parts.pop(name))
+            nothing = not before.scenes and (new is None or not len(new[1]))
+            if nothing and sum(_folder(each) == _folder(name) for each in tables) > 1:
                 self._parts[name] = nothing_of(self._parts[name])
                 continue
-            write_detections(self._new / f"{name}.parquet", found.detections, rows, table)
+            write_detections(self._new / f"{name}.parquet", before, new)
             yield write_copy, self._new, f"{name}.parquet", {"source": tables[name][0].source, "year": year}
 
-    def _objects_change(self, year: int, history: History) -> bool:
-        """Tell whether the objects of a year change; if not, take them along.
+    def _objects_change(self, year: int, made_from: object, history: History) -> bool:
+        """Tell whether the objects of a year, made from its looks, change; if not, take them along.
 
         They do not where nothing has changed up to that year, nor where what is known before it came out the same.
         """
         objects, state = f"level2/year={year}", f"before/year={year}"
+        self._chain = digest_of([self._chain, made_from])
         known = {} if self._before is None or self._links is None else self._before.inputs
         if self._reuse(objects, self._chain, possible=state in known):
             self._parts[state] = known[state]
             self._along.append(year)
             return False
         self._resume(history)
-        self._parts[state] = digest_of([VERSION, self._release, self._parts[f"coverage/year={year}"], history.digest()])
+        self._parts[state] = digest_of([VERSION, self._release, made_from, history.digest()])
         if known.get(state) != self._parts[state] or not self._take_along(objects):
             return True
         self._along.append(year)
@@ -294,6 +314,7 @@ class _Work:
             "detections": counts["level1/"],
             "objects": counts["level2/"],
             "keep_share": self._keep_share,
+            "divide": self._divide,
             "season": self._season,
             "version": VERSION,
         }
@@ -355,16 +376,6 @@ def _around(boxes: Sequence[Sequence[float]]) -> list[float]:
     return [*low.tolist(), *high.tolist()]
 
 
-def _cells_of(footprints: Sequence[Footprint]) -> NDArray[np.int64]:
-    """Return the cell of each scene: that of the middle of what it saw, or of a pole where it saw nothing."""
-    bounds = np.nan_to_num(shapely.bounds([each.extent for each in footprints]))
-    middle = (bounds[:, :2] + bounds[:, 2:]) / 2
-    for plane in (NORTH, SOUTH):
-        here = np.array([each.plane == plane for each in footprints])
-        middle[here] = lonlat_of(middle[here], plane)
-    return hilbert_cells(middle)
-
-
 def _before(target: Path) -> tuple[Memory | None, dict[str, KnownScene]]:
     """Return what the dataset at the target remembers, and its scenes; nothing where that is not as it was written."""
     if not target.exists() or (target.is_dir() and not any(target.iterdir())):
@@ -372,6 +383,10 @@ def _before(target: Path) -> tuple[Memory | None, dict[str, KnownScene]]:
     if not (target / MEMORY_FILE).is_file():
         raise DatasetError(f"{target} holds something that is no dataset; choose a new folder, or one of a dataset.")
     memory = Memory.read(target)
-    if memory.about.get("version") != VERSION or not memory.verify() or not memory.is_whole(SCENES):
+    if (
+        [memory.about.get(name) for name in ("version", "divide")] != [VERSION, 0]
+        or not memory.verify()
+        or not memory.is_whole(SCENES)
+    ):
         return None, {}
     return memory, read_scenes(memory)

@@ -134,8 +134,9 @@ def render_dictionary() -> str:
     lines = ["# Data dictionary", ""]
     lines += [
         "Thaw slumps mapped by DARTS. Geometries are in longitude and latitude (OGC:CRS84), cut at 180°; areas were",
-        "computed on the equal-area planes EPSG:6931 (north) and EPSG:6932 (south); `source` and `year` are names of",
-        "folders (Hive partitions). `looks-north.tif` counts the looks per pixel of 100 m. Where `season` in",
+        "computed on the equal-area planes EPSG:6931 (north) and EPSG:6932 (south), which `divide` in `dataset.json`",
+        "parts: latitude 0, or one south of all that hangs together across the equator; `source` and `year` are names",
+        "of folders (Hive partitions). `looks-north.tif` counts the looks per pixel of 100 m. Where `season` in",
         "`dataset.json` has months, only their looks were merged and counted; level 1 has all months. Parts of",
         "many scenes have a file a cell, `detections-<number>.parquet`. `memory/` is for updates, not for readers.",
         "",

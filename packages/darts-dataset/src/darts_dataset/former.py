@@ -1,6 +1,6 @@
 """What the dataset before says of its scenes and objects, so that an update does again only what changed."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -22,6 +22,7 @@ from darts_dataset.scenes import Scene
 from darts_dataset.tables import read_rows, read_wkb
 
 SCENES = f"{REMEMBERED}/scenes.parquet"
+_SIDES = ("south", "north")
 _FILES = 4
 """Files whose geometries are in memory together."""
 
@@ -62,6 +63,7 @@ def write_scenes(folder: Path, scenes: Mapping[str, KnownScene]) -> None:
         **{name: pa.array([getattr(each, name) for each in known], pa.string()) for name in ("digest", "look")},
         "year": pa.array([each.year for each in known], pa.int16()),
         "plane": pa.array([each.footprint.plane for each in known], pa.string()),
+        **{name: pa.array([getattr(each.footprint, name) for each in known], pa.float64()) for name in _SIDES},
         "extent": pa.array([shapely.to_wkb(each.footprint.extent) for each in known], pa.binary()),
         "box": pa.array([each.box.tolist() for each in known], pa.list_(pa.float64())),
     }
@@ -76,10 +78,11 @@ def read_scenes(memory: Memory) -> dict[str, KnownScene]:
     table = pq.read_table(memory.folder / SCENES)
     extents = shapely.from_wkb(table["extent"].to_numpy())
     boxes = np.array(table["box"].to_pylist()).reshape(-1, 4)
-    rows = zip(*(table[name].to_pylist() for name in ("tile_id", "digest", "look", "year", "plane")), strict=True)
+    columns = ("tile_id", "digest", "look", "year", "plane", *_SIDES)
+    rows = zip(*(table[name].to_pylist() for name in columns), strict=True)
     return {
-        tile: KnownScene(digest, look, year, Footprint(plane, extent), box)
-        for (tile, digest, look, year, plane), extent, box in zip(rows, extents, boxes, strict=True)
+        tile: KnownScene(digest, look, year, Footprint(plane, extent, south, north), box)
+        for (tile, digest, look, year, plane, south, north), extent, box in zip(rows, extents, boxes, strict=True)
     }
 
 
@@ -112,6 +115,16 @@ def read_footprints(
             fine.append(scene)
             footprints.append(footprint)
     return fine, footprints
+
+
+def unchanged(known: Mapping[str, KnownScene], scenes: Iterable[Scene], looks: Mapping[str, str]) -> list[str]:
+    """Name the scenes that are known by the same manifest, in the look of that name."""
+    found = ((scene, known.get(scene.tile_id)) for scene in scenes)
+    return [
+        scene.tile_id
+        for scene, each in found
+        if each is not None and (each.digest, each.look) == (scene.digest, looks[scene.tile_id])
+    ]
 
 
 class Former:
@@ -149,9 +162,9 @@ class Former:
         whole = np.flatnonzero(self.file == self.names.index(name))
         return bool(np.array_equal(np.sort(rows), whole) and (self.ids[rows] == ids).all())
 
-    def rows_on(self, plane: str) -> Rows:
-        """Return the numbers of those on a plane."""
-        return np.flatnonzero((self.table["lat"].to_numpy() >= 0) == (plane == NORTH))
+    def rows_on(self, plane: str, divide: float = 0) -> Rows:
+        """Return the numbers of those on a plane, where a latitude parts the planes."""
+        return np.flatnonzero((self.table["lat"].to_numpy() >= divide) == (plane == NORTH))
 
     def take_wkb(self, rows: Rows, column: str = "geometry") -> NDArray[np.object_]:
         """Read geometries by number, as they are stored."""
@@ -194,6 +207,12 @@ class Former:
     def _column(self, number: int, column: str) -> NDArray[np.object_]:
         parts = [each.to_numpy(zero_copy_only=False) for each in read_wkb(self._paths[number], column)]
         return np.concatenate([np.empty(0, object), *parts])
+
+
+def latitudes_of(release: Memory | None) -> NDArray[np.float64]:
+    """Return lowest and highest latitude of each object of a release in all years, degrees, (n, 2) float64."""
+    paths = [] if release is None else sorted(release.folder.glob("level2/*/*.parquet"))
+    return np.concatenate([np.empty((0, 2)), *(read_rows(path, [])[1][:, [1, 3]] for path in paths)])
 
 
 def write_ground(path: Path, ids: NDArray[Any], digests: NDArray[np.object_], ground: Ground) -> None:

@@ -65,19 +65,20 @@ class History:
     gone: set[str] = field(default_factory=set)
     links: list[pd.DataFrame] = field(default_factory=list)
 
-    def read_previous(self, release: Memory, before: int) -> None:
+    def read_previous(self, release: Memory, before: int, divide: float) -> None:
         """Read the release before; what is older than the first year here is known from the beginning.
 
         Args:
             release: Its dataset.
             before: The first year here.
+            divide: The latitude that parts the planes.
         """
         for folder in sorted(release.folder.glob("level2/year=*")):
             year, former = year_of(folder), Former(release, f"level2/{folder.name}", ["object_id", "lat"])
             digests = former.digests()
             self.taken |= set(former.ids)
             for plane in (NORTH, SOUTH):
-                states = former.states(plane, former.rows_on(plane), year, digests)
+                states = former.states(plane, former.rows_on(plane, divide), year, digests)
                 if year < before:
                     self.known[plane] = known_after(self.known[plane], states, _together([]))
                 else:

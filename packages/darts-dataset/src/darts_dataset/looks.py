@@ -1,14 +1,14 @@
 """Looks: acquisitions of one place, of which one pass of a satellite is one, however many frames it has."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import shapely
 from numpy.typing import NDArray
 
-from darts_dataset.geometry import NORTH, SOUTH, Geometries, box_polygons, to_plane
+from darts_dataset.geometry import NORTH, SOUTH, Geometries, box_polygons, to_lonlat, to_plane
 from darts_dataset.overlaps import components
 from darts_dataset.scenes import Scene
 from darts_utils import ParameterError
@@ -17,6 +17,8 @@ _SAME_LOOK = np.timedelta64(10, "m")
 """Frames of one source that share ground or a border belong to one look if less than this lies between them."""
 _NEAR = np.array([-1000.0, -1000.0, 1000.0, 1000.0])
 """How far apart frames of one pass may lie, west, south, east and north, metres."""
+_BESIDE = 0.05
+"""How far beside what a scene saw its neighbours and its detections may lie, degrees of latitude."""
 
 
 @dataclass(frozen=True)
@@ -42,16 +44,54 @@ class Look:
 
 @dataclass(frozen=True)
 class Footprint:
-    """What a scene saw reliably, on the plane of its hemisphere."""
+    """What a scene saw reliably.
+
+    Attributes:
+        plane: CRS of `extent`.
+        extent: What it saw reliably.
+        south: Lowest latitude of that, degrees, NaN for nothing.
+        north: Highest latitude, likewise.
+    """
 
     plane: str
     extent: Any
+    south: float
+    north: float
 
 
 def footprint_of(extent: Geometries) -> Footprint:
-    """Lay out what a scene saw reliably: polygons in OGC:CRS84."""
-    plane = SOUTH if len(extent) and shapely.bounds(extent)[:, 3].max() < 0 else NORTH
-    return Footprint(plane, shapely.union_all(to_plane(extent, plane)) if len(extent) else shapely.MultiPolygon())
+    """Lay out what a scene saw reliably, polygons in OGC:CRS84, on the plane of its hemisphere."""
+    if not len(extent):
+        return Footprint(NORTH, shapely.MultiPolygon(), float("nan"), float("nan"))
+    _, south, _, north = shapely.total_bounds(extent).tolist()
+    plane = SOUTH if north < 0 else NORTH
+    return Footprint(plane, shapely.union_all(to_plane(extent, plane)), south, north)
+
+
+def divide_of(ranges: NDArray[np.float64]) -> float:
+    """Return the latitude that parts the planes: what could share ground is on one plane.
+
+    Args:
+        ranges: Lowest and highest latitude of scenes and objects, degrees, (n, 2) float64, NaN for nothing.
+
+    Returns:
+        0, the equator; where something lies across it, the latitude south of that and of all that follows on it.
+    """
+    south, north = ranges[:, 0] - _BESIDE, ranges[:, 1] + _BESIDE
+    divide = 0.0
+    while (across := (south < divide) & (north >= divide)).any():
+        divide = float(south[across].min())
+    return divide
+
+
+def parted(footprints: Sequence[Footprint], divide: float) -> list[Footprint]:
+    """Lay out what scenes saw on the planes that a latitude parts."""
+    return [
+        replace(each, plane=NORTH, extent=to_plane(to_lonlat(np.array([each.extent], object), SOUTH), NORTH)[0])
+        if each.plane == SOUTH and each.north + _BESIDE >= divide
+        else each
+        for each in footprints
+    ]
 
 
 def find_looks(scenes: Sequence[Scene], footprints: Sequence[Footprint]) -> list[Look]:

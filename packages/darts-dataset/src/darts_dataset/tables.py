@@ -51,18 +51,18 @@ def shapes_of(**geometries: Geometries) -> Shapes:
     return Shapes({name: pa.array(shapely.to_wkb(each), pa.binary()) for name, each in geometries.items()}, bounds)
 
 
-def hilbert_order(points: NDArray[np.float64], names: NDArray[Any]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def hilbert_order(points: NDArray[np.float64], *names: NDArray[Any]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Order rows along a Hilbert curve over the globe, and by name where they are at one place.
 
     Args:
         points: Longitude and latitude, degrees, (n, 2).
-        names: Texts, (n,).
+        names: What they are ordered by there, (n,) each: by the first, and by the next where that is the same.
 
     Returns:
         Numbers of the rows in that order, (n,) int64, and the cell of each row: `hilbert_cells` of the points.
     """
     distance = _hilbert(points)
-    return np.lexsort((names, distance)), distance >> 2 * (_LEVEL - CELL_LEVEL)
+    return np.lexsort((*names[::-1], distance)), distance >> 2 * (_LEVEL - CELL_LEVEL)
 
 
 def hilbert_cells(points: NDArray[np.float64]) -> NDArray[np.int64]:
