@@ -5,6 +5,7 @@ temporary folder, so that no verb disturbs the working tree.
 """
 
 import argparse
+import hashlib
 import json
 import os
 import re
@@ -15,6 +16,7 @@ import tempfile
 import tomllib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -201,10 +203,9 @@ def install_wheel(name: str, dist: Path, temporary: Path, arguments: argparse.Na
 
 def find_wheel(dist: Path, name: str) -> Path:
     """Return the one wheel of a package in a folder."""
-    version = read_project(packages()[name])["project"]["version"]
-    found = list(dist.glob(f"{name.replace('-', '_')}-{version}-*.whl"))
+    found = list(dist.glob(f"{name.replace('-', '_')}-*.whl"))
     if len(found) != 1:
-        sys.exit(f"{dist} holds {len(found)} wheels of {name} {version}; expected one. Build it: checks.py build")
+        sys.exit(f"{dist} holds {len(found)} wheels of {name}; expected one. Build it: checks.py build")
     return found[0]
 
 
@@ -256,6 +257,61 @@ def release(arguments: argparse.Namespace) -> None:
             file.write(f"package={name}\nversion={version}\n")
 
 
+def rehearse(arguments: argparse.Namespace) -> None:
+    """Release packages in a clone, but for publishing: date, tag, build, install with the lowest siblings, test."""
+    with temporary_folder() as temporary:
+        clone = temporary / "clone"
+        run("git", "clone", "-q", ROOT, clone, cwd=temporary)
+        tags = {name: tag_release(clone, name) for name in arguments.packages or packages()}
+        for name, tag in tags.items():
+            run(sys.executable, ".github/scripts/checks.py", "release", tag, cwd=clone)
+            dist = temporary / f"{name}-dist"
+            build_at(clone, tag, name, dist)
+            for sibling in siblings_of(name):
+                build_at(clone, lowest_release(clone, sibling, [name, *siblings_of(name)]), sibling, dist)
+            try_wheel(name, dist, temporary, arguments)
+            for file in sorted(dist.glob(f"{name.replace('-', '_')}-*")):
+                print(
+                    f"{hashlib.sha256(file.read_bytes()).hexdigest()}  {file.name}: would be published now.", flush=True
+                )
+
+
+def tag_release(clone: Path, name: str) -> str:
+    """Date the changelog of a package in a clone, commit and tag it as its release; return the tag."""
+    folder = clone / "packages" / packages()[name].name
+    version = read_project(folder)["project"]["version"]
+    changelog = folder / "CHANGELOG.md"
+    heading = f"## {version} ({datetime.now(UTC).date().isoformat()})"
+    changelog.write_text(changelog.read_text("utf-8").replace(f"## {version} (unreleased)", heading, 1), "utf-8")
+    identity = ("-c", "user.name=rehearsal", "-c", "user.email=rehearsal@localhost")
+    tag = f"{name}-v{version}"
+    run("git", *identity, "commit", "-q", "--allow-empty", "-am", f"Release {name} {version}", cwd=clone)
+    run("git", *identity, "tag", "-a", tag, "-m", tag, cwd=clone)
+    return tag
+
+
+def lowest_release(clone: Path, name: str, users: Iterable[str]) -> str:
+    """Return the tag of the first release of a package that its users allow; "HEAD" where there is none."""
+    wanted = [text for user in users for text in read_project(packages()[user])["project"]["dependencies"]]
+    bounds = [as_numbers(match[1]) for text in wanted if (match := re.match(rf"{name}>=([\d.]+)", text))]
+    listing = output("git", "-C", clone, "tag", "--list", f"{name}-v*")
+    releases = sorted((as_numbers(tag.rpartition("-v")[2]), tag) for tag in listing.split())
+    return next((tag for numbers, tag in releases if numbers >= max(bounds, default=())), "HEAD")
+
+
+def as_numbers(version: str) -> tuple[int, ...]:
+    """Return the numbers of a version, for comparing; what is no final release comes before all."""
+    return tuple(map(int, version.split("."))) if re.fullmatch(r"[\d.]+", version) else ()
+
+
+def build_at(clone: Path, reference: str, name: str, dist: Path) -> None:
+    """Build sdist and wheel of a package as it is at a tag or commit."""
+    source = clone.parent / f"{name}-at-{reference}"
+    if not source.exists():
+        run("git", "worktree", "add", "-q", "--detach", source, reference, cwd=clone)
+    run("uv", "build", "-q", "--no-sources", "--package", name, "--out-dir", dist, cwd=source)
+
+
 def names(_: argparse.Namespace) -> None:
     """Print the names of the packages as JSON, for the matrix of a workflow."""
     print(json.dumps(list(packages())))
@@ -266,24 +322,26 @@ def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     verbs = top.add_subparsers(required=True, metavar="verb")
     added = {}
-    for verb in (suite, lint, types, imports, docs, member, lowest, build, wheels, release, names):
+    for verb in (suite, lint, types, imports, docs, member, lowest, build, wheels, release, rehearse, names):
         added[verb] = verbs.add_parser(verb.__name__, help=verb.__doc__, description=verb.__doc__)
         added[verb].set_defaults(verb=verb)
-    for verb in (member, lowest, wheels):
+    for verb in (member, lowest, wheels, rehearse):
         added[verb].add_argument("--python", help="version or path of the interpreter")
-    for verb in (suite, member, lowest, wheels):
+    for verb in (suite, member, lowest, wheels, rehearse):
         added[verb].add_argument("--pytest", nargs=argparse.REMAINDER, default=[], help="last: arguments for pytest")
     added[docs].add_argument("--out", type=Path, default=ROOT / "docs" / "_build" / "html", help="where the pages go")
     added[member].add_argument("package", choices=packages())
     added[build].add_argument("package", nargs="?", choices=packages(), help="all where none is named")
     added[build].add_argument("--out", type=Path, default=ROOT / "dist", help="where sdist and wheel go")
-    added[wheels].add_argument("packages", nargs="*", metavar="package", help="all where none is named")
+    for verb in (wheels, rehearse):
+        added[verb].add_argument("packages", nargs="*", metavar="package", help="all where none is named")
     added[wheels].add_argument("--dist", type=Path, help="folder of wheels that are built already")
     added[wheels].add_argument("--newest", action="store_true", help="newest dependencies, not those of exclude-newer")
     added[wheels].add_argument("--tests", action="store_true", help="run the package's tests there as well")
     added[wheels].add_argument(
         "--siblings", choices=["built", "index"], default="built", help="where packages of the workspace come from"
     )
+    added[rehearse].set_defaults(newest=False, tests=True, siblings="built")
     added[release].add_argument("tag")
     return top
 
