@@ -348,16 +348,15 @@ def evaluate(
 
 
 def run_command() -> None:
-    """Run the command; an error that DARTS raised on purpose is one sentence, and code 2 if it is the configuration."""
+    """Run the command; an error that DARTS raised on purpose is one sentence, and a code that says of which kind."""
     try:
         app()
     except Exception as error:
         # Imported only now, since it brings numpy, and `darts --help` should not wait for that.
-        from darts.errors import SchedulerGoneError
+        from darts.run.codes import code_of_error
         from darts_utils import DartsError
 
         if not isinstance(error, DartsError):
             raise
         typer.echo(f"Error: {error}", err=True)
-        # As a run's: where a scheduler is gone, trying later is right.
-        sys.exit(75 if isinstance(error, SchedulerGoneError) else 2)
+        sys.exit(code_of_error(error))

@@ -298,20 +298,3 @@ class TileRun:
             logger.error("The run stops: its records cannot be written (%s).", error)  # noqa: TRY400 - no bug of ours
             self.cancel.cancel()
         self.reporter.end(record)
-
-
-def exit_code(records: RunRecords) -> int:
-    """Return the exit code of a run that no signal ended.
-
-    Args:
-        records: Its records.
-
-    Returns:
-        0 if every tile is done and on record; 75 if all that are not failed by a service or were not reached because a
-        scheduler was gone, and trying later is right; else 1.
-    """
-    not_done = records.count("failed") + records.undone
-    if not not_done:
-        return 0 if records.whole else 1
-    later = records.failed_by_service + (records.undone if records.scheduler_gone else 0)
-    return 75 if later == not_done else 1
