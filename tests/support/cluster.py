@@ -191,8 +191,16 @@ def cut_sockets() -> None:
                         found.shutdown(socket.SHUT_RDWR)
 
 
+OWN_FOLDER = Path("/proc/self/cwd")
+"""A path that leads each process elsewhere, as one that is not mounted on all machines."""
+
+
 def dask_setup(worker: Any) -> None:
-    """Prepare a worker, as Dask's preload does: cut it off on SIGUSR1, and let it have other versions where told to."""
+    """Prepare a worker, as Dask's preload does: cut it off on SIGUSR1.
+
+    Where told to, it has other versions, or another folder at :data:`OWN_FOLDER`.
+    """
+    os.chdir(os.environ.get("DARTS_TEST_FOLDER", "."))
     asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, cut_sockets)
     if "DARTS_TEST_OTHER_VERSION" in os.environ:
         from darts.run import fingerprint

@@ -80,7 +80,7 @@ def run(pipeline: Pipeline, open_session: OpenSession = open_session) -> RunReco
             fetches = FetchCancellation()
             worker = Worker(pipeline, planned.context, open_session, fetches)
             with ExitStack() as opened:
-                executor, remote = _executor(worker, open_session, records, opened)
+                executor, remote = _executor(worker, open_session, records, planned.todo, opened)
                 most_failures = 1 if pipeline.fail_fast else pipeline.max_failures
                 tile_run = TileRun(records, worker, executor, most_failures, fetches)
                 with tile_run.ending():
@@ -94,7 +94,7 @@ def run(pipeline: Pipeline, open_session: OpenSession = open_session) -> RunReco
 
 
 def _executor(
-    worker: Worker, open_session: OpenSession, records: RunRecords, opened: ExitStack
+    worker: Worker, open_session: OpenSession, records: RunRecords, todo: Sequence[TileTask], opened: ExitStack
 ) -> "tuple[ExecutorProtocol, DaskExecutor | None]":
     """Return the executor that a pipeline asks for, and again if it is one on a cluster."""
     pipeline = worker.pipeline
@@ -106,7 +106,7 @@ def _executor(
     from darts.run.cluster.remote import RemoteRun
 
     remote = RemoteRun(records.name, pipeline._for_workers(), worker.context, open_session, records.folder)
-    executor = DaskExecutor(remote)
+    executor = DaskExecutor(remote, [*todo[:1], *todo[-1:]])  # The last may lie in another folder than the first.
     opened.callback(executor.close)
     return executor, executor
 
