@@ -261,7 +261,6 @@ class TileRun:
             again = self._process(todo)
             if again and not self.cancel.requested:
                 logger.info("Retrying %s whose failure may have been a passing one.", counted(len(again), "tile"))
-                self.reporter.expect(len(again))
                 self._process(again)
 
     @contextmanager
