@@ -127,16 +127,20 @@ def test_a_run_says_in_a_sentence_that_its_scheduler_is_gone(
     file, output, log = tmp_path / "scheduler.json", tmp_path / "out", tmp_path / "log"
     words = ("--config-file", area / "run.toml", "--output-data-dir", output, "--executor", "dask")
     words = ("inference", "planet-sequential", *words, "--scheduler-file", file)
-    with _darts("cluster", "local", "--workers", 1, "--scheduler-file", file) as process:
+    worker, ended = ("cluster", "worker", "--scheduler-file", file), tmp_path / "worker.log"
+    with (
+        _darts("cluster", "local", "--workers", 0, "--scheduler-file", file) as process,
+        ended.open("w") as told_there,
+        _darts(*worker, stderr=told_there) as working,
+    ):
         cluster.wait_until(file.exists)
-        children = psutil.Process(process.pid).children(recursive=True)
         with log.open("w") as written, _darts(*words, stderr=written) as running:
             cluster.wait_until(lambda: any(output.glob("*/manifest.json")))
             process.send_signal(strike)
             assert running.wait(60) == 75
-        for child in children:
-            if child.is_running():
-                child.kill()
+        working.wait(60)
+    assert "Registered to" in ended.read_text()
+    assert "Traceback" not in ended.read_text()
     said = log.read_text()
     (stops,) = re.findall("The run stops: (.*)", said)
     assert re.search(rf"({told}).*Start the scheduler again .*: finished tiles are skipped", stops), said

@@ -219,7 +219,9 @@ def refuse_session(pipeline: Any, context: Any) -> Any:
     raise ConfigurationError("There is no such network.")
 
 
-def test_a_scheduler_that_is_not_there_is_a_failure_of_a_service(folder: Path, tmp_path: Path) -> None:
+def test_a_scheduler_that_is_not_there_is_a_failure_of_a_service(
+    folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     started = time.monotonic()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("darts.run.cluster.executor._CONNECT_SECONDS", 0.5)
@@ -227,6 +229,8 @@ def test_a_scheduler_that_is_not_there_is_a_failure_of_a_service(folder: Path, t
         records = run(pipeline, cluster.open_session)
     assert time.monotonic() - started < 30
     assert (exit_code(records), records.undone) == (75, TILES)
+    assert "tcp://127.0.0.1:9 does not answer (Timed out trying to connect" in caplog.text or "refused" in caplog.text
+    assert "CancelledError" not in caplog.text
 
 
 # One moment of each fault; tests/darts/test_dask_faults.py has many.
