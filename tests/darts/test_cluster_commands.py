@@ -20,7 +20,7 @@ import tomli_w
 from darts.demo import demo_model, make_sample_area
 from darts.run import exit_code, run
 from darts.run.cluster.connection import find_scheduler
-from support import cluster, soak
+from support import cluster, soak, standin
 
 pytestmark = pytest.mark.slow
 
@@ -186,6 +186,19 @@ async def _connect_openly(file: Path) -> None:
     address = find_scheduler(file, None).address.replace("tls://", "tcp://")
     async with Client(address, asynchronous=True, timeout=3, set_as_default=False):
         pass
+
+
+def test_a_worker_whose_session_opens_when_the_run_ends_is_not_aborted(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Python unwinds threads that come back from native code after its end, and C++ then aborts the process."""
+    folder = standin.make_folder(tmp_path, 1)
+    for number in range(4):
+        (folder / "first").unlink(missing_ok=True)
+        made = cluster.pipeline(folder, tmp_path / f"out-{number}", executor="dask", workers=2)
+        assert exit_code(run(made, cluster.open_first_or_stay_in_native_code)) == 0
+    said = capfd.readouterr().err
+    assert [word for word in ("terminate called", "Fatal Python error", "CommClosedError") if word in said] == []
 
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "cluster.md"

@@ -65,6 +65,18 @@ def open_session(pipeline: Any, context: Any) -> BehavingSession:
     return BehavingSession(inner, pipeline.images_dir.parent, precision=inner.precision)
 
 
+def open_first_or_stay_in_native_code(pipeline: Any, context: Any) -> Any:
+    """Open the stand-in in the process that comes first; others are in torch when the run ends."""
+    if (pipeline.images_dir.parent / "first").exists():
+        import torch
+
+        values = torch.rand(4000, 4000)
+        for _ in range(50):
+            values @ values
+    (pipeline.images_dir.parent / "first").touch()
+    return standin.open_session(pipeline, context)
+
+
 def behave(folder: Path, **behaviour: Any) -> None:
     """Say what tiles do: wait so many `seconds`, and by name be `poison` or `hog` memory (once)."""
     (folder / BEHAVIOUR).write_text(json.dumps(behaviour))

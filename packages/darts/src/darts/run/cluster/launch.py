@@ -75,6 +75,7 @@ async def local_cluster(workers: int, host: str = LOOPBACK, security: "Security 
     """
     from distributed import LocalCluster
 
+    quieten()
     with scheduler_settings():
         return await LocalCluster(
             n_workers=workers,
@@ -124,7 +125,6 @@ def serve_local(
         finally:
             await cluster.close()
 
-    quieten()
     asyncio.run(serve())
 
 

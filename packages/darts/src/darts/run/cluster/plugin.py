@@ -18,7 +18,7 @@ from typing import Any
 
 from distributed import Status, WorkerPlugin, get_worker, secede
 
-from darts.run.cancel import CancellationToken
+from darts.run.cancel import CancellationToken, left_behind
 from darts.run.cluster.remote import ENDS, RemoteRun, WorkerFacts, describe_code
 from darts.run.cluster.sight import Sight, find_unseen
 from darts.run.executors import overlap_executor
@@ -78,6 +78,8 @@ class TilePlugin(WorkerPlugin):
             target=self._work, args=(asyncio.get_running_loop(), opened), daemon=True, name="darts-tiles"
         )
         self._thread.start()
+        # A cluster that ends meanwhile does not wait until the session is open.
+        left_behind.add([self._thread], signal.SIGTERM)
         await opened
         with suppress(ValueError, NotImplementedError):  # Only the main thread takes signals.
             asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, self.leave)
