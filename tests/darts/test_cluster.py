@@ -165,6 +165,8 @@ def test_a_scheduler_that_does_not_answer_is_named_with_its_file(tmp_path: Path)
     error.__cause__ = OSError("Connection refused")
     said = place.silence(error)
     assert "tls://10.0.0.1:8786 does not answer (Connection refused)" in said
+    error.__cause__.__cause__ = asyncio.CancelledError()
+    assert place.silence(error) == said, "a class without words says nothing"
     assert "scheduler.json may be left over from one that was killed" in said
 
 

@@ -20,7 +20,7 @@ import tomli_w
 from darts.demo import demo_model, make_sample_area
 from darts.run import exit_code, run
 from darts.run.cluster.connection import find_scheduler
-from support import cluster, soak
+from support import cluster, soak, standin
 
 pytestmark = pytest.mark.slow
 
@@ -127,16 +127,20 @@ def test_a_run_says_in_a_sentence_that_its_scheduler_is_gone(
     file, output, log = tmp_path / "scheduler.json", tmp_path / "out", tmp_path / "log"
     words = ("--config-file", area / "run.toml", "--output-data-dir", output, "--executor", "dask")
     words = ("inference", "planet-sequential", *words, "--scheduler-file", file)
-    with _darts("cluster", "local", "--workers", 1, "--scheduler-file", file) as process:
+    worker, ended = ("cluster", "worker", "--scheduler-file", file), tmp_path / "worker.log"
+    with (
+        _darts("cluster", "local", "--workers", 0, "--scheduler-file", file) as process,
+        ended.open("w") as told_there,
+        _darts(*worker, stderr=told_there) as working,
+    ):
         cluster.wait_until(file.exists)
-        children = psutil.Process(process.pid).children(recursive=True)
         with log.open("w") as written, _darts(*words, stderr=written) as running:
             cluster.wait_until(lambda: any(output.glob("*/manifest.json")))
             process.send_signal(strike)
             assert running.wait(60) == 75
-        for child in children:
-            if child.is_running():
-                child.kill()
+        working.wait(60)
+    assert "Registered to" in ended.read_text()
+    assert "Traceback" not in ended.read_text()
     said = log.read_text()
     (stops,) = re.findall("The run stops: (.*)", said)
     assert re.search(rf"({told}).*Start the scheduler again .*: finished tiles are skipped", stops), said
@@ -182,6 +186,19 @@ async def _connect_openly(file: Path) -> None:
     address = find_scheduler(file, None).address.replace("tls://", "tcp://")
     async with Client(address, asynchronous=True, timeout=3, set_as_default=False):
         pass
+
+
+def test_a_worker_whose_session_opens_when_the_run_ends_is_not_aborted(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Python unwinds threads that come back from native code after its end, and C++ then aborts the process."""
+    folder = standin.make_folder(tmp_path, 1)
+    for number in range(4):
+        (folder / "first").unlink(missing_ok=True)
+        made = cluster.pipeline(folder, tmp_path / f"out-{number}", executor="dask", workers=2)
+        assert exit_code(run(made, cluster.open_first_or_stay_in_native_code)) == 0
+    said = capfd.readouterr().err
+    assert [word for word in ("terminate called", "Fatal Python error", "CommClosedError") if word in said] == []
 
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "cluster.md"

@@ -3,7 +3,7 @@
 import logging
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ import pytest
 
 from darts.errors import ConfigurationError, NoWorkersError
 from darts.run import exit_code, run
-from darts.run.cluster import coordinator
+from darts.run.cluster import roster
 from darts.run.planning import Planner
 from support import cluster, standin
 from support.lanes import mostly_slow
@@ -113,11 +113,98 @@ def test_a_worker_with_other_packages_is_refused_by_name(
 def test_a_run_ends_where_every_worker_is_refused(
     folder: Path, tmp_path: Path, two_workers: cluster.Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(coordinator, "REFUSED_SECONDS", 0.1)
-    describe = coordinator.describe_code
-    monkeypatch.setattr(coordinator, "describe_code", lambda models: {**describe(models), "SHA-256 of model x": "1"})
+    monkeypatch.setattr(roster, "REFUSED_SECONDS", 0.1)
+    describe = roster.describe_code
+    monkeypatch.setattr(roster, "describe_code", lambda models: {**describe(models), "SHA-256 of model x": "1"})
     with pytest.raises(NoWorkersError, match=r"No worker .*0 on 127\.0\.0\.1: SHA-256 of model x is None there and 1"):
         cluster.run_on(two_workers, folder, tmp_path)
+
+
+@contextmanager
+def _worker_in(made: cluster.Cluster, name: str, folder: Path) -> Iterator[None]:
+    made.add(name, env={"DARTS_TEST_FOLDER": str(folder)})
+    try:
+        yield
+    finally:
+        made.remove(name)
+
+
+OWN_IMAGES = cluster.OWN_FOLDER / "images"
+
+
+@pytest.fixture
+def blind_workers(two_workers: cluster.Cluster, folder: Path, monkeypatch: pytest.MonkeyPatch) -> cluster.Cluster:
+    """The two workers, who have no images where a run in this folder looks for them; those with a folder may."""
+    if not cluster.OWN_FOLDER.exists():
+        pytest.skip("no /proc on this machine, by which a path leads each process elsewhere")
+    monkeypatch.chdir(folder)
+    return two_workers
+
+
+def test_a_worker_that_does_not_see_the_images_is_refused_by_name_and_others_do_its_tiles(
+    folder: Path, tmp_path: Path, blind_workers: cluster.Cluster, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "images").mkdir()
+    with _worker_in(blind_workers, "empty", tmp_path), _worker_in(blind_workers, "seeing", folder):
+        records = cluster.run_on(blind_workers, folder, tmp_path / "out", images_dir=OWN_IMAGES)
+    assert exit_code(records) == 0
+    assert set(_statuses(records).values()) == {"success"}
+    why = {"0": OWN_IMAGES, "1": OWN_IMAGES, "empty": OWN_IMAGES / "tile-000.tif"}
+    others = "its tiles go to others."
+    assert sorted(line for line in caplog.messages if "refused" in line) == [
+        f"Worker {name} on 127.0.0.1 is refused: it does not see {path}, which the run sees; {others}"
+        for name, path in why.items()
+    ]
+
+
+def test_a_run_ends_where_no_worker_sees_the_images(
+    folder: Path, tmp_path: Path, blind_workers: cluster.Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(roster, "REFUSED_SECONDS", 0.1)
+    with pytest.raises(NoWorkersError, match=r"No worker of the cluster .*0 on 127\.0\.0\.1: it does not see /proc"):
+        cluster.run_on(blind_workers, folder, tmp_path, images_dir=OWN_IMAGES)
+
+
+def test_a_worker_takes_part_again_once_it_sees_the_images(
+    folder: Path,
+    tmp_path: Path,
+    blind_workers: cluster.Cluster,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """A folder is gone from the only worker that sees, in the middle of the run, and comes back."""
+    monkeypatch.setattr(roster, "LOOK_AGAIN_SECONDS", 0.5)
+    place, output = tmp_path / "node", tmp_path / "out"
+    place.mkdir()
+    (place / cluster.BEHAVIOUR).symlink_to(folder / cluster.BEHAVIOUR)
+    (place / "images").symlink_to(folder / "images")
+
+    def lose() -> None:
+        (place / "images").unlink()
+        cluster.wait_until(lambda: "No worker is left" in caplog.text)
+        (place / "images").symlink_to(folder / "images")
+
+    with caplog.at_level(logging.INFO, "darts"), _worker_in(blind_workers, "seeing", place):
+        striking = cluster.Striking(output, lose, 2, 0.0)
+        records = cluster.run_on(blind_workers, folder, output, images_dir=OWN_IMAGES)
+        striking.join()
+    assert exit_code(records) == 0
+    cluster.check_done(folder, output, striking.before)
+    assert sum("Worker seeing on 127.0.0.1 is refused: it does not see" in line for line in caplog.messages) == 1
+    assert "Worker seeing on 127.0.0.1 sees now what the run sees." in caplog.messages
+
+
+def test_an_image_that_is_gone_for_all_fails_as_anywhere(
+    tmp_path: Path, two_workers: cluster.Cluster, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    made = cluster.make_images(tmp_path, 3, 0)
+    outdated = Planner(cluster.pipeline(made, made / "out"), writes=False).plan()
+    (made / "images" / "tile-001.tif").unlink()
+    monkeypatch.setattr(Planner, "plan", lambda self: outdated)
+    records = cluster.run_on(two_workers, made, made / "out")
+    assert exit_code(records) == 1
+    assert _statuses(records) == {"tile-000": "success", "tile-001": "failed", "tile-002": "success"}
+    assert "refused" not in caplog.text
 
 
 def test_an_error_in_opening_the_session_is_that_of_the_run(
@@ -132,7 +219,9 @@ def refuse_session(pipeline: Any, context: Any) -> Any:
     raise ConfigurationError("There is no such network.")
 
 
-def test_a_scheduler_that_is_not_there_is_a_failure_of_a_service(folder: Path, tmp_path: Path) -> None:
+def test_a_scheduler_that_is_not_there_is_a_failure_of_a_service(
+    folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     started = time.monotonic()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("darts.run.cluster.executor._CONNECT_SECONDS", 0.5)
@@ -140,6 +229,8 @@ def test_a_scheduler_that_is_not_there_is_a_failure_of_a_service(folder: Path, t
         records = run(pipeline, cluster.open_session)
     assert time.monotonic() - started < 30
     assert (exit_code(records), records.undone) == (75, TILES)
+    assert "tcp://127.0.0.1:9 does not answer (Timed out trying to connect" in caplog.text or "refused" in caplog.text
+    assert "CancelledError" not in caplog.text
 
 
 # One moment of each fault; tests/darts/test_dask_faults.py has many.

@@ -67,10 +67,11 @@ def test_runs_of_release_0_1_killed_runs_and_folded_ones_are_listed_together(tmp
     records.close()
     runs = list_runs(tmp_path)
     assert [(run.succeeded, run.skipped, run.failed, run.empty, run.planned, run.done) for run in runs] == [
-        (2, 1, 1, 0, None, 4),
+        (2, 1, 1, 0, None, 3),
         (2, 0, 0, 1, 8, 3),
         (1, 0, 0, 0, 1, 1),
     ]
+    assert [run.killed for run in runs] == [False, True, False]
     assert [run.busy_seconds for run in runs] == [4 * 7 * 0.5, 3 * 2.0, 3.0]
     assert not any(run.running for run in runs)
 
@@ -189,8 +190,35 @@ def test_runs_are_shown_with_empty_tiles_and_what_was_not_done(
     show_runs(tmp_path)
     line = capsys.readouterr().out.splitlines()[-1]
     assert line.split()[:5] == ["2026-01-01_00-00-00", "0", "0", "0", "3"]
-    assert line.rstrip().endswith("ended, 3 of 8 done")
+    assert line.rstrip().endswith("was killed, 3 of 8 done")
     assert len(list(tmp_path.glob("2026-01-01_00-00-00.*.parquet"))) == 3
+    for _ in range(2):  # Its journal was folded meanwhile.
+        show_status(tmp_path, None)
+        assert "was killed with 5 to go" in capsys.readouterr().out
+        show_runs(tmp_path)
+        assert "was killed, 3 of 8 done" in capsys.readouterr().out
+
+
+def test_tiles_that_failed_are_not_done_and_an_ended_run_waits_for_no_rate(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    records = RunRecords(tmp_path, planned={"total": 3})
+    for tile, status in (("a", "skipped"), ("b", "skipped"), ("c", "failed")):
+        records.add(TileRecord(tile, tmp_path / tile, status=status, error="e" * (status == "failed")))
+    records.close()
+    with records.path("journal.jsonl").open() as file:
+        header = json.loads(file.readline())
+    show_status(tmp_path, None)
+    run_line, tiles, *_ = capsys.readouterr().out.splitlines()
+    assert run_line.endswith(f"process {header['pid']}: ended")
+    assert tiles == "tiles:    2 of 3 done (66 %): 2 skipped, 1 failed"
+    show_runs(tmp_path)
+    assert capsys.readouterr().out.rstrip().endswith("ended, 2 of 3 done")
+    (tmp_path / "nothing").mkdir()
+    nothing = RunRecords(tmp_path / "nothing", planned={"total": 3})
+    nothing.close()
+    show_status(tmp_path / "nothing", None)
+    assert len(capsys.readouterr().out.splitlines()) == 2, "neither rate nor last end of a run that did nothing"
 
 
 def test_a_folder_that_may_not_be_written_is_listed_all_the_same(
@@ -198,7 +226,7 @@ def test_a_folder_that_may_not_be_written_is_listed_all_the_same(
 ) -> None:
     _write_journal(tmp_path, "2026-01-01_00-00-00", [_entry(0)], planned={"total": 1})
 
-    def refuse(*_: object) -> None:
+    def refuse(*_: object, **__: object) -> None:
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr("darts.run.history.is_folded", lambda *_: False)
@@ -226,7 +254,7 @@ def test_status_counts_the_last_line_of_each_tile(tmp_path: Path, monkeypatch: p
     _now(monkeypatch, 75)
     status = run_status(tmp_path)
     assert status.counts == {"success": 2, "skipped": 2, "failed": 1, "empty": 1}
-    assert (status.done, status.planned, status.host, status.pid, status.start) == (6, 9, "node", 7, START)
+    assert (status.done, status.planned, status.host, status.pid, status.start) == (5, 9, "node", 7, START)
     assert status.failures == [("tile 5", "error 5")]
     assert status.quiet == timedelta(seconds=15)
     assert status.state == "ended"
@@ -282,7 +310,7 @@ def test_status_needs_neither_header_nor_timestamps(tmp_path: Path, monkeypatch:
     path = _write_journal(tmp_path, "r", [_entry(0, seconds=None), _entry(1, "failed", None)])
     path.write_bytes(b"\0\0" + path.read_bytes()[path.read_bytes().index(b"\n") :])
     status = run_status(tmp_path)
-    assert (status.done, status.planned, status.rate, status.quiet, status.start) == (2, None, None, None, None)
+    assert (status.done, status.planned, status.rate, status.quiet, status.start) == (1, None, None, None, None)
 
 
 def test_status_takes_the_newest_run_or_the_one_that_is_named(tmp_path: Path) -> None:
@@ -326,7 +354,7 @@ def test_status_is_printed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caps
         show_status(tmp_path, None)
     assert capsys.readouterr().out.splitlines() == [
         "run:      r on node, process 7: running",
-        "tiles:    2 of 8 done (25 %): 1 succeeded, 1 failed",
+        "tiles:    1 of 8 done (12 %): 1 succeeded, 1 failed",
         "rate:     6.0 tiles per hour",
         "left:     1 h 0 min",
         "last end: 1 min 1 s ago",

@@ -29,7 +29,9 @@ def _run(output: Path, tasks: list[TileTask], hook=None, **changed) -> RunRecord
     return run_tasks(output, tasks, SleepingWorker((0,) * 5, hook=hook), **changed)
 
 
-def test_what_failed_by_chance_is_tried_once_more(tmp_path: Path) -> None:
+def test_what_failed_by_chance_is_tried_once_more_and_counted_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     tries: dict[str, int] = {}
 
     def fail(work: TileWork, stage: str) -> None:
@@ -43,7 +45,12 @@ def test_what_failed_by_chance_is_tried_once_more(tmp_path: Path) -> None:
             if tile == "tile-003":
                 raise ValueError("no image")
 
-    records = _run(tmp_path, make_tasks(tmp_path, 5), fail)
+    with caplog.at_level("INFO", "darts.run.progress"):
+        records = _run(tmp_path, make_tasks(tmp_path, 5), fail)
+    places = [line.partition(":")[0] for line in caplog.messages if line.startswith("[")]
+    ends = ["tile-000", "tile-001 failed", "tile-002 failed", "tile-003 failed", "tile-004"]
+    ends = [f"[{number}/5] {end}" for number, end in enumerate(ends, 1)]
+    assert places == [*ends, "[5/5] tile-001, attempt 2", "[5/5] tile-002, attempt 2 failed"]
     assert tries == {"tile-000": 1, "tile-001": 2, "tile-002": 2, "tile-003": 1, "tile-004": 1}
     table = pd.read_parquet(records.path("results.parquet")).set_index("tile_id").sort_index()
     assert list(table["status"]) == ["success", "success", "failed", "failed", "success"]

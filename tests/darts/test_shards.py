@@ -257,7 +257,8 @@ def test_a_shard_that_was_killed_is_not_done_and_is_folded_by_the_next_look(
     assert run_status(tmp_path).shards == {"done": [0], "to run again": [1]}
     show_status(tmp_path, None)
     said = capsys.readouterr().out
-    assert "ended early with 1 to go; run the shards below that are not done" in said
+    assert " was killed, " in next(line for line in said.splitlines() if "-s1of2" in line)
+    assert "was killed with 1 to go; run the shards below that are not done" in said
     assert "done 0; to run again 1" in said
     run(standin.make_pipeline(folder, output_data_dir=tmp_path, **ONE), standin.open_session)
     (line,) = _group(tmp_path).lines()

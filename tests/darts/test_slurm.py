@@ -192,9 +192,9 @@ def test_refused_jobs_are_a_sentence_and_those_that_wait_are_told_of(slurm: Slur
 def test_a_run_says_why_slurm_lets_its_workers_wait(
     slurm: Slurm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    from darts.run.cluster import coordinator
+    from darts.run.cluster import roster
 
-    monkeypatch.setattr(coordinator, "TELL_SECONDS", 1.0)
+    monkeypatch.setattr(roster, "TELL_SECONDS", 1.0)
     caplog.set_level(logging.INFO, "darts")
     folder, output = _images(tmp_path, 2, 0), tmp_path / "out"
     told = "No worker yet: 1 job in Slurm (JobHeldUser)."

@@ -245,7 +245,7 @@ def test_an_interrupted_repetition_loses_nothing_of_the_list(service, pipeline, 
 
 def test_the_grid_of_a_tile_is_known_before_its_pixels(service, pipeline, scenes):
     made = pipeline(scene_ids=[JULY])
-    (geobox,) = made._tile_areas(list_tasks(made), []).values()
+    (geobox,) = made._tile_areas(list_tasks(made), {}).values()
     assert geobox == grid_of(scenes[0])
 
 

@@ -65,6 +65,18 @@ def open_session(pipeline: Any, context: Any) -> BehavingSession:
     return BehavingSession(inner, pipeline.images_dir.parent, precision=inner.precision)
 
 
+def open_first_or_stay_in_native_code(pipeline: Any, context: Any) -> Any:
+    """Open the stand-in in the process that comes first; others are in torch when the run ends."""
+    if (pipeline.images_dir.parent / "first").exists():
+        import torch
+
+        values = torch.rand(4000, 4000)
+        for _ in range(50):
+            values @ values
+    (pipeline.images_dir.parent / "first").touch()
+    return standin.open_session(pipeline, context)
+
+
 def behave(folder: Path, **behaviour: Any) -> None:
     """Say what tiles do: wait so many `seconds`, and by name be `poison` or `hog` memory (once)."""
     (folder / BEHAVIOUR).write_text(json.dumps(behaviour))
@@ -191,8 +203,16 @@ def cut_sockets() -> None:
                         found.shutdown(socket.SHUT_RDWR)
 
 
+OWN_FOLDER = Path("/proc/self/cwd")
+"""A path that leads each process elsewhere, as one that is not mounted on all machines."""
+
+
 def dask_setup(worker: Any) -> None:
-    """Prepare a worker, as Dask's preload does: cut it off on SIGUSR1, and let it have other versions where told to."""
+    """Prepare a worker, as Dask's preload does: cut it off on SIGUSR1.
+
+    Where told to, it has other versions, or another folder at :data:`OWN_FOLDER`.
+    """
+    os.chdir(os.environ.get("DARTS_TEST_FOLDER", "."))
     asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, cut_sockets)
     if "DARTS_TEST_OTHER_VERSION" in os.environ:
         from darts.run import fingerprint

@@ -353,7 +353,7 @@ def evaluate(
 
 
 def run_command() -> None:
-    """Run the command; an error that DARTS raised on purpose is one sentence, and code 2 if it is the configuration.
+    """Run the command; an error that DARTS raised on purpose is one sentence, and a code that says of which kind.
 
     So is a file or folder that cannot be read or written, with code 1.
     """
@@ -361,18 +361,17 @@ def run_command() -> None:
         app()
     except Exception as error:
         # Imported only now, since it brings numpy, and `darts --help` should not wait for that.
-        from darts.errors import SchedulerGoneError
+        from darts.run.codes import NOT_DONE, code_of_error
         from darts_utils import DartsError
 
         if isinstance(error, DartsError):
             typer.echo(f"Error: {error}", err=True)
-            # As a run's: where a scheduler is gone, trying later is right.
-            sys.exit(75 if isinstance(error, SchedulerGoneError) else 2)
+            sys.exit(code_of_error(error))
         if (sentence := _fault_of_a_file(error)) is None:
             raise
         logger.debug("As raised:", exc_info=True)
         typer.echo(f"Error: {sentence}", err=True)
-        sys.exit(1)
+        sys.exit(NOT_DONE)
 
 
 def _fault_of_a_file(error: Exception) -> str | None:

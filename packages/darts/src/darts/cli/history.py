@@ -7,7 +7,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from darts.run.folding import fold_ended
+from darts.run.folding import fold_ended, was_killed
 from darts.run.history import PastRun, draw_timings, list_runs
 from darts.run.running import running_runs
 from darts.run.shard_history import group_shards
@@ -48,8 +48,7 @@ def show_status(output: Path, run: str | None) -> None:
         run: Name of the run; default the newest one.
     """
     status = run_status(output, run)
-    # The records of a run are written when it ends, and nothing writes them for one that was killed but the next run.
-    killed = status.state == "ended" and not (output / f"{status.name}.results.parquet").exists()
+    killed = status.state == "ended" and was_killed(output, status.name)
     console = Console()
     for line in _lines(status, killed=killed):
         console.print(line, soft_wrap=True, highlight=False, markup=False)
@@ -69,12 +68,12 @@ def show_timings(output: Path, picture: Path | None, run: str | None) -> None:
 
 def _state(run: PastRun) -> str:
     of = "" if run.planned is None or run.done >= run.planned else f", {run.done} of {run.planned} done"
-    return ("running" if run.running else "ended") + of
+    return ("running" if run.running else "was killed" if run.killed and of else "ended") + of
 
 
 def _lines(status: RunStatus, *, killed: bool = False) -> list[str]:
     state: str = "running or not, this machine cannot tell" if status.state == "unknown" else status.state
-    left_over = 0 if status.planned is None else status.planned - status.done
+    left_over = 0 if status.planned is None else status.planned - status.ended
     if status.state == "ended" and left_over > 0:
         how = "the same command goes on" if not status.shards else "run the shards below that are not done"
         state = f"{'was killed' if killed else 'ended early'} with {left_over} to go; {how}"
@@ -87,14 +86,16 @@ def _lines(status: RunStatus, *, killed: bool = False) -> list[str]:
     lines = [
         f"run:      {status.name}{where}: {state}",
         f"tiles:    {status.done} of {total} done{_percent(status)}" + (f": {counts}" if counts else ""),
-        f"rate:     {'not known yet' if status.rate is None else f'{status.rate:.1f} tiles per hour'}",
     ]
-    if status.state != "ended":
+    goes_on = status.state != "ended"
+    if goes_on or status.rate is not None:
+        lines.append(f"rate:     {'not known yet' if status.rate is None else f'{status.rate:.1f} tiles per hour'}")
+    if goes_on:
         left = "not known yet" if status.time_left is None else _duration(status.time_left)
         lines.append(f"left:     {left}")
     if status.quiet is not None:
         lines.append(f"last end: {_duration(status.quiet)} ago")
-    elif not status.done:
+    elif goes_on and not status.ended:
         lines.append("last end: none yet")
     if status.shards:
         lines.append("shards:   " + "; ".join(f"{what} {ranges(numbers)}" for what, numbers in status.shards.items()))

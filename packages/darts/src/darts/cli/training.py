@@ -44,8 +44,9 @@ def run_creation(
         half: Whether to write float16.
 
     Raises:
-        SystemExit: With code 1 if a tile failed, or there are no samples.
+        SystemExit: With code 1 if a tile failed, 75 if only services failed, or 1 if there are no samples.
     """
+    from darts.run.codes import code_of_failures
     from darts.run.training_data import make_training_data
 
     made = make_training_data(
@@ -67,7 +68,7 @@ def run_creation(
     for name in made.failed:
         typer.echo(f"failed: {name}")
     if made.failed or made.samples is None:
-        raise SystemExit(1)
+        raise SystemExit(code_of_failures(made.errors.values()) or 1)
 
 
 def run_training(

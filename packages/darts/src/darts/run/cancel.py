@@ -77,7 +77,7 @@ class CancellationToken:
 
 
 class _LeftBehind:
-    """Threads that a run whose signal came left in the middle of a tile.
+    """Threads that a run whose signal came left in the middle of a tile, or that a worker leaves while it opens.
 
     Python, until 3.13, unwinds such a thread where it comes back from native code after the interpreter has ended, and
     C++ then aborts the process. So the process ends before that, with the code of the run.
@@ -90,7 +90,7 @@ class _LeftBehind:
         atexit.register(self._end)
 
     def add(self, threads: Iterable[threading.Thread], signum: int) -> None:
-        """Remember threads of a run that a signal ended."""
+        """Remember threads that may be in native code when this process ends, and the signal that asked for its end."""
         self._threads += threads
         self._code = exit_code_of(signum)
 

@@ -78,7 +78,7 @@ def plan_fetching(pipeline: Pipeline, plan: Plan) -> PlannedFetch:
     images = pipeline._images_to_fetch(tasks)
     fails |= dict.fromkeys(images, "the image is not in the store") if pipeline.offline else {}
     cubes = cubes_of(pipeline, tasks, plan.context.arcticdem, plan.context.tcvis)
-    unplaced: list[str] = []
+    unplaced: dict[str, Exception] = {}
     auxiliary: dict[str, Estimate] = {}
     if cubes:
         found = _find_areas(pipeline, tasks, unplaced)
@@ -167,13 +167,13 @@ def _note_failures(
         fails.setdefault(tile_ids[number], f"chunks of {name} are missing")
 
 
-def _find_areas(pipeline: Pipeline, tasks: Sequence[TileTask], unplaced: list[str]) -> dict[str, Any]:
-    """Return grid or footprint of each tile by name; add the names of those without to `unplaced`."""
+def _find_areas(pipeline: Pipeline, tasks: Sequence[TileTask], unplaced: dict[str, Exception]) -> dict[str, Any]:
+    """Return grid or footprint of each tile by name; add those without to `unplaced`."""
     try:
         return dict(pipeline._tile_areas(tasks, unplaced, offline=True))
     except Exception as error:  # noqa: BLE001 - a hook of somebody else, which a run does not call
         logger.warning("The places of the tiles are not known: %s: %s", type(error).__name__, error)
-        unplaced[:] = [task.tile_id for task in tasks]
+        unplaced |= dict.fromkeys((task.tile_id for task in tasks), error)
         return {}
 
 

@@ -37,7 +37,7 @@ _FURTHER = {
 _DEFAULTS = {"attempt": 1, "retryable": False}
 
 
-def fold(folder: Path, name: str) -> None:
+def fold(folder: Path, name: str, *, killed: bool = False) -> None:
     """Write the three Parquet files of a run out of its journal.
 
     Each file is replaced in one step, and folding once more gives the same. Of several lines about one tile the last
@@ -46,6 +46,7 @@ def fold(folder: Path, name: str) -> None:
     Args:
         folder: Folder of the results.
         name: Name of the run.
+        killed: Whether to write down that the run was killed, and could not do it itself.
 
     Raises:
         OSError: If the journal cannot be read or a file cannot be written; the journal is left as it is.
@@ -53,7 +54,7 @@ def fold(folder: Path, name: str) -> None:
     """
     journal = folder / f"{name}{JOURNAL}"
     size = journal.stat().st_size
-    about = {"journal_bytes": size, **read_header(journal)}
+    about = {"journal_bytes": size, "killed": killed, **read_header(journal)}
     rows, steps = _survey(journal, size)
     shapes = _shapes(steps)
     with ExitStack() as files:
@@ -93,7 +94,7 @@ def fold_ended(folder: Path, running: Collection[str] = ()) -> list[str]:
                     journal,
                 )
                 continue
-            fold(folder, name)
+            fold(folder, name, killed=True)
             folded.append(name)
         except (OSError, ValueError) as error:
             logger.warning(
@@ -120,6 +121,17 @@ def is_folded(folder: Path, name: str) -> bool:
     size = (folder / f"{name}{JOURNAL}").stat().st_size
     paths = [folder / f"{name}.{kind}" for kind in KINDS]
     return all(path.is_file() for path in paths) and read_about(paths[-1]).get("journal_bytes") == size
+
+
+def was_killed(folder: Path, name: str) -> bool:
+    """Say of a run that does not go on whether it was killed: then its journal is not folded, or others did that.
+
+    Args:
+        folder: Folder of the results.
+        name: Name of the run. It must have a journal.
+    """
+    results = folder / f"{name}.{KINDS[-1]}"
+    return not results.is_file() or bool(read_about(results).get("killed"))
 
 
 def has_lost_lines(folder: Path, name: str) -> bool:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from darts.errors import ConfigurationError
-from darts.run.folding import has_lost_lines, is_folded, read_about, results_table, timer_table
+from darts.run.folding import has_lost_lines, is_folded, read_about, results_table, timer_table, was_killed
 from darts.run.journal import JOURNAL, STAGES, STATUSES, by_age, journals, latest, read_entries, read_header
 from darts.run.running import running_runs
 from darts.run.shards import ShardFacts
@@ -36,6 +36,7 @@ class PastRun:
         empty: Tiles whose images hold no data.
         planned: Tiles that it had to do; None where that is not known.
         shards: What it knew of the shards of the run; None where it was none of them.
+        killed: Whether it was killed, and did not end by itself.
     """
 
     name: str
@@ -48,11 +49,12 @@ class PastRun:
     empty: int = 0
     planned: int | None = None
     shards: ShardFacts | None = None
+    killed: bool = False
 
     @property
     def done(self) -> int:
-        """Tiles that ended, whatever the status."""
-        return self.succeeded + self.skipped + self.failed + self.empty
+        """Tiles that ended and did not fail."""
+        return self.succeeded + self.skipped + self.empty
 
 
 def list_runs(output: Path) -> list[PastRun]:
@@ -167,6 +169,7 @@ def _look_at(output: Path, name: str, running: bool) -> PastRun | None:
         running=running,
         planned=_planned(about),
         shards=ShardFacts.of_header(about),
+        killed=not running and (output / f"{name}{JOURNAL}").exists() and was_killed(output, name),
     )
 
 

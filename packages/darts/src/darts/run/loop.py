@@ -80,7 +80,7 @@ def run(pipeline: Pipeline, open_session: OpenSession = open_session) -> RunReco
             fetches = FetchCancellation()
             worker = Worker(pipeline, planned.context, open_session, fetches)
             with ExitStack() as opened:
-                executor, remote = _executor(worker, open_session, records, opened)
+                executor, remote = _executor(worker, open_session, records, planned.todo, opened)
                 most_failures = 1 if pipeline.fail_fast else pipeline.max_failures
                 tile_run = TileRun(records, worker, executor, most_failures, fetches)
                 with tile_run.ending():
@@ -94,7 +94,7 @@ def run(pipeline: Pipeline, open_session: OpenSession = open_session) -> RunReco
 
 
 def _executor(
-    worker: Worker, open_session: OpenSession, records: RunRecords, opened: ExitStack
+    worker: Worker, open_session: OpenSession, records: RunRecords, todo: Sequence[TileTask], opened: ExitStack
 ) -> "tuple[ExecutorProtocol, DaskExecutor | None]":
     """Return the executor that a pipeline asks for, and again if it is one on a cluster."""
     pipeline = worker.pipeline
@@ -106,7 +106,7 @@ def _executor(
     from darts.run.cluster.remote import RemoteRun
 
     remote = RemoteRun(records.name, pipeline._for_workers(), worker.context, open_session, records.folder)
-    executor = DaskExecutor(remote)
+    executor = DaskExecutor(remote, [*todo[:1], *todo[-1:]])  # The last may lie in another folder than the first.
     opened.callback(executor.close)
     return executor, executor
 
@@ -261,7 +261,6 @@ class TileRun:
             again = self._process(todo)
             if again and not self.cancel.requested:
                 logger.info("Retrying %s whose failure may have been a passing one.", counted(len(again), "tile"))
-                self.reporter.expect(len(again))
                 self._process(again)
 
     @contextmanager
@@ -298,20 +297,3 @@ class TileRun:
             logger.error("The run stops: its records cannot be written (%s).", error)  # noqa: TRY400 - no bug of ours
             self.cancel.cancel()
         self.reporter.end(record)
-
-
-def exit_code(records: RunRecords) -> int:
-    """Return the exit code of a run that no signal ended.
-
-    Args:
-        records: Its records.
-
-    Returns:
-        0 if every tile is done and on record; 75 if all that are not failed by a service or were not reached because a
-        scheduler was gone, and trying later is right; else 1.
-    """
-    not_done = records.count("failed") + records.undone
-    if not not_done:
-        return 0 if records.whole else 1
-    later = records.failed_by_service + (records.undone if records.scheduler_gone else 0)
-    return 75 if later == not_done else 1

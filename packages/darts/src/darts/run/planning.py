@@ -299,7 +299,7 @@ def _outside(pipeline: Pipeline, tasks: Sequence[TileTask], estimate: Callable[[
     found = None
     for some in (tasks[:1], tasks):  # Places are read from files, so that one tile inside should be enough.
         try:
-            estimate(list(pipeline._tile_areas(some, [], offline=True).values()))
+            estimate(list(pipeline._tile_areas(some, {}, offline=True).values()))
         except OutsideExtentError as error:
             found = error
         except Exception:  # noqa: BLE001 - a hook of somebody else, or no place is known

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from darts.errors import ConfigurationError, IgnoredOptionWarning, NoTilesError
 from darts.run import checks
+from darts.run.codes import LATER, code_of_failures
 from darts.run.features import auxiliary_of, feature_margin_px, features_among
 from darts.run.fetching import AuxiliaryCube, cubes_of, estimate_auxiliary
 from darts.run.planning import bands_wanted, list_tasks, read_cards
@@ -22,7 +23,7 @@ logger = logging.getLogger(__name__)
 
 def prepare_run(
     pipeline: Pipeline, *, optical: bool, aux: bool, arcticdem: bool | None = None, tcvis: bool | None = None
-) -> list[str]:
+) -> dict[str, Exception]:
     """Fetch what an offline run of a pipeline needs, see `_BasePipeline.prepare_data`.
 
     Args:
@@ -33,7 +34,7 @@ def prepare_run(
         tcvis: Fetch TCVIS, or do not, whatever the models need.
 
     Returns:
-        Names of the scenes that could not be prepared.
+        Why scenes could not be prepared, by their names.
 
     Raises:
         ConfigurationError: If that cannot be prepared.
@@ -54,7 +55,7 @@ def prepare_run(
     products = _products(pipeline, aux=aux, arcticdem=arcticdem, tcvis=tcvis)
     trends = TrendCubes.of(pipeline) if "TCVIS" in products else None
     tasks = list_tasks(pipeline)
-    failed = _prepare_optical(pipeline, tasks) if optical else []
+    failed = _prepare_optical(pipeline, tasks) if optical else {}
     if products:
         readable = [task for task in tasks if task.tile_id not in failed]
         place = str(pipeline.arcticdem_dir) if "ArcticDEM" in products else None
@@ -85,14 +86,14 @@ def _needed(pipeline: Pipeline) -> set[str]:
     return needed
 
 
-def _prepare_optical(pipeline: Pipeline, tasks: Sequence[TileTask]) -> list[str]:
+def _prepare_optical(pipeline: Pipeline, tasks: Sequence[TileTask]) -> dict[str, Exception]:
     """Fetch the images of tiles, and list those that are there.
 
     A scene that fails is logged, and the others go on. Scenes that were fetched before are listed from the start, so
     that an interrupted repetition loses none of them.
 
     Returns:
-        Names of the scenes that failed.
+        What scenes failed by, by their names.
 
     Raises:
         ConfigurationError: If the pipeline cannot fetch images, or has nowhere to put them.
@@ -105,14 +106,14 @@ def _prepare_optical(pipeline: Pipeline, tasks: Sequence[TileTask]) -> list[str]
         pipeline._note_prepared([task.tile_id for task in tasks if task.tile_id not in missing])
 
     note_ready()
-    failed: list[str] = []
+    failed: dict[str, Exception] = {}
     for number, task in enumerate(tasks, start=1):
         try:
             pipeline._download_tile(task.key)
         except ConfigurationError:
             raise
         except DartsError as error:
-            failed.append(task.tile_id)
+            failed[task.tile_id] = error
             logger.error("Scene %d of %d failed: %s", number, len(tasks), error)  # noqa: TRY400 - no bug of ours
             continue
         missing.discard(task.tile_id)
@@ -122,13 +123,15 @@ def _prepare_optical(pipeline: Pipeline, tasks: Sequence[TileTask]) -> list[str]
 
 
 def _prepare_surroundings(
-    pipeline: Pipeline, tasks: Sequence[TileTask], cubes: dict[str, AuxiliaryCube], failed: list[str]
+    pipeline: Pipeline, tasks: Sequence[TileTask], cubes: dict[str, AuxiliaryCube], failed: dict[str, Exception]
 ) -> None:
-    """Fill cubes for the tiles whose place is known; add the names of the others to `failed`."""
+    """Fill cubes for the tiles whose place is known; add the others to `failed`."""
     from darts_acquisition import EarthEngineSettings
 
     areas = pipeline._tile_areas(tasks, failed)
     if not areas:
+        if code_of_failures(failed.values()) == LATER:
+            return
         raise NoTilesError("There is no tile to prepare data for: none of those selected can be read.")
     resolution = pipeline._arcticdem_resolution()
     prepare_auxiliary(

@@ -47,12 +47,6 @@ class Reporter:
             yield self
         self._progress = None
 
-    def expect(self, more: int) -> None:
-        """Note that further tiles come."""
-        self._total += more
-        if self._progress is not None:
-            self._progress.update(self._task, total=self._total)
-
     def stage(self, tile_id: str, name: str) -> None:
         """Say that a stage of a tile begins."""
         logger.debug("Tile %s: %s.", tile_id, name)
@@ -60,11 +54,12 @@ class Reporter:
             self._progress.update(self._task, description=f"{tile_id}: {name}")
 
     def end(self, tile: TileRecord) -> None:
-        """Say how a tile ended."""
-        self._done += 1
+        """Say how a tile ended; one that is tried again was counted before."""
+        again = tile.attempt > 1
+        self._done += not again
         if self._progress is not None:
-            self._progress.advance(self._task)
-        place = f"[{self._done}/{self._total}] {tile.tile_id}"
+            self._progress.update(self._task, completed=self._done)
+        place = f"[{self._done}/{self._total}] {tile.tile_id}" + (f", attempt {tile.attempt}" if again else "")
         if tile.status == "skipped":
             logger.info("%s: finished already.", place)
         elif tile.status == "empty":

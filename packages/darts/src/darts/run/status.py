@@ -55,9 +55,14 @@ class RunStatus:
     shards: Mapping[str, Sequence[int]] = field(default_factory=dict)
 
     @property
-    def done(self) -> int:
+    def ended(self) -> int:
         """Tiles that ended, whatever the status."""
         return sum(self.counts.values())
+
+    @property
+    def done(self) -> int:
+        """Tiles that ended and did not fail."""
+        return self.ended - self.counts["failed"]
 
 
 def run_status(output: Path, run: str | None = None) -> RunStatus:
@@ -120,7 +125,7 @@ def _together(name: str, parts: Mapping[ShardFacts, RunStatus]) -> RunStatus:
     tiles = listed.tiles
     shards: dict[str, list[int]] = {}
     for facts, part in sorted(parts.items(), key=lambda item: item[0].shard.number):
-        is_done = part.done - part.counts["failed"] >= (part.planned or 0) and not facts.differs_from(listed)
+        is_done = part.done >= (part.planned or 0) and not facts.differs_from(listed)
         known = part.state if part.state != "ended" else "done" if is_done else "to run again"
         shards.setdefault(known, []).append(facts.shard.number)
     begun = {facts.shard.number for facts in parts}

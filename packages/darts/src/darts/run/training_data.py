@@ -1,7 +1,7 @@
 """Make training data: tiles as a run loads and preprocesses them, with labels, in the place of the network."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -35,13 +35,18 @@ class TrainingData:
 
     Attributes:
         samples: The samples; None where no tile gave any.
-        failed: Names of the tiles that failed.
+        errors: What tiles failed by, by their names.
         outside: Labels that lie outside the area in which labels are complete.
     """
 
     samples: "Samples | None"
-    failed: Sequence[str]
+    errors: Mapping[str, Exception]
     outside: int
+
+    @property
+    def failed(self) -> list[str]:
+        """Names of the tiles that failed."""
+        return list(self.errors)
 
 
 def make_training_data(
@@ -89,7 +94,7 @@ def make_training_data(
     done = begin_samples(out, described)
     todo = [task for task in labelled if task.tile_id not in done]
     logger.info("%d of %d tiles are to be cut into samples.", len(todo), len(tasks))
-    failed = []
+    failed: dict[str, Exception] = {}
     if todo:
         empty = RunContext({}, {}, {}, (), pipeline.device, {}, {})
         try:
@@ -100,7 +105,8 @@ def make_training_data(
             raise
         worker = Worker(replace(pipeline, output_data_dir=out), context, _no_network)  # type: ignore[type-var]
         worker.open()
-        failed = [task.tile_id for task in todo if not _cut(worker, task, out, described, drawn)]
+        ended = ((task.tile_id, _cut(worker, task, out, described, drawn)) for task in todo)
+        failed = {name: error for name, error in ended if error is not None}
     return TrainingData(_finished(finish_samples, out), failed, count_outside(given))
 
 
@@ -132,7 +138,7 @@ def _on_labelled_ground(pipeline: Pipeline, tasks: Sequence[TileTask], labels: "
 
     if labels.area is None:
         return list(tasks)
-    areas = pipeline._tile_areas(tasks, [], offline=pipeline.offline)
+    areas = pipeline._tile_areas(tasks, {}, offline=pipeline.offline)
     labelled = Geometry(labels.area, crs=str(labels.outlines.crs)).to_crs("EPSG:4326")
     kept = []
     for task in tasks:
@@ -143,8 +149,8 @@ def _on_labelled_ground(pipeline: Pipeline, tasks: Sequence[TileTask], labels: "
     return kept
 
 
-def _cut(worker: Worker, task: TileTask, out: Path, form: "SampleFormat", labels: "Labels") -> bool:
-    """Take a tile to where the network would be, and write its samples; say whether that worked."""
+def _cut(worker: Worker, task: TileTask, out: Path, form: "SampleFormat", labels: "Labels") -> Exception | None:
+    """Take a tile to where the network would be, and write its samples; return what it failed by."""
     from darts_training import write_tile_samples
 
     level = worker.pipeline.quality_level
@@ -163,11 +169,11 @@ def _cut(worker: Worker, task: TileTask, out: Path, form: "SampleFormat", labels
             raise
         reason = no_data_reason(error)
         logger.error("Tile %s: %s", task.tile_id, reason or describe(stage, error))  # noqa: TRY400 - no bug of ours
-        return reason is not None
+        return None if reason is not None else error
     finally:
         work.drop()
     logger.info("Tile %s: %d samples.", task.tile_id, count)
-    return True
+    return None
 
 
 class _NoNetwork:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
-from darts.errors import ConfigurationError
+from darts.errors import ConfigurationError, NoTilesError
 from darts.pipelines.configfile import config_values, write_config
 from darts.pipelines.options import (
     check_values,
@@ -20,6 +20,7 @@ from darts.pipelines.sequential_v2.fields import MOST_REPORTED, PipelineFields
 from darts.run import Plan, RunInterrupted, exit_code, plan, run
 from darts.run.cancel import raising_on_signals
 from darts.run.checks import models_in
+from darts.run.codes import code_of_failures
 from darts.run.prepare import prepare_run
 from darts.run.progress import heard, warnings_once
 from darts.run.records import RunRecords
@@ -168,11 +169,11 @@ class _BasePipeline(PipelineFields, ABC):
     def _tile_areas(
         self,
         tasks: Sequence[TileTask],
-        failed: list[str],
+        failed: dict[str, Exception],
         *,
         offline: bool = False,  # noqa: ARG002 - a folder of images knows where they lie
     ) -> "dict[str, GeoBox | Geometry]":
-        """Return grid or footprint of each tile by name; add the names of tiles whose place is not known to `failed`.
+        """Return grid or footprint of each tile by name; add tiles whose place is not known to `failed`.
 
         With `offline`, no service is asked.
         """
@@ -180,7 +181,8 @@ class _BasePipeline(PipelineFields, ABC):
 
         frame = self._tile_aoi()
         footprints = dict(zip(frame["tile_id"], frame.geometry, strict=True))
-        failed += [task.tile_id for task in tasks if task.tile_id not in footprints]
+        unknown = [task.tile_id for task in tasks if task.tile_id not in footprints]
+        failed |= {name: NoTilesError(f"The place of {name} is not known.") for name in unknown}
         return {
             task.tile_id: Geometry(footprints[task.tile_id], crs=frame.crs)
             for task in tasks
@@ -270,8 +272,11 @@ class _BasePipeline(PipelineFields, ABC):
             ServiceError: If auxiliary data cannot be fetched; what was fetched stays.
             RunInterrupted: If a signal ended the downloads (a KeyboardInterrupt); what was fetched stays.
         """
+        return list(self._prepare(optical=optical, aux=aux, arcticdem=arcticdem, tcvis=tcvis))
+
+    def _prepare(self, **what: Any) -> dict[str, Exception]:
         with heard(), warnings_once(), raising_on_signals():
-            return prepare_run(self, optical=optical, aux=aux, arcticdem=arcticdem, tcvis=tcvis)
+            return prepare_run(self, **what)
 
     @staticmethod
     def cli(*, pipeline: "_BasePipeline") -> None:
@@ -310,11 +315,12 @@ class _BasePipeline(PipelineFields, ABC):
             tcvis: As for `prepare_data`.
 
         Raises:
-            SystemExit: With code 1 if a scene could not be prepared, 130 or 143 if a signal ended the downloads.
+            SystemExit: With code 1 if a scene could not be prepared, 75 if only services failed and trying later is
+                right, 130 or 143 if a signal ended the downloads.
         """
         try:
-            failed = pipeline.prepare_data(optical=optical, aux=aux, arcticdem=arcticdem, tcvis=tcvis)
+            failed = pipeline._prepare(optical=optical, aux=aux, arcticdem=arcticdem, tcvis=tcvis)
         except RunInterrupted as interrupted:
             raise SystemExit(interrupted.code) from None
-        if failed:
-            raise SystemExit(1)
+        if code := code_of_failures(failed.values()):
+            raise SystemExit(code)

@@ -87,7 +87,7 @@ class PlanetPipeline(ImageSelection, _BasePipeline):
 
     def _tile_aoi(self) -> "gpd.GeoDataFrame":
         tasks = [TileTask(key, self._get_tile_id(key), folder) for key, folder in self._tileinfos()]
-        return frame_of(self._tile_areas(tasks, []))
+        return frame_of(self._tile_areas(tasks, {}))
 
     def _tile_year(self, tilekey: Path) -> int | None:
         kind = _type_of(tilekey)
@@ -138,7 +138,7 @@ class PlanetPipeline(ImageSelection, _BasePipeline):
     def _tile_areas(
         self,
         tasks: Sequence[TileTask],
-        failed: list[str],
+        failed: dict[str, Exception],
         *,
         offline: bool = False,  # noqa: ARG002 - nothing is asked
     ) -> "dict[str, GeoBox | Geometry]":
@@ -149,7 +149,7 @@ class PlanetPipeline(ImageSelection, _BasePipeline):
             try:
                 areas[task.tile_id] = get_planet_geometry(task.key)
             except DartsError as error:
-                failed.append(task.tile_id)
+                failed[task.tile_id] = error
                 logger.error("The place of scene %s is not known: %s", task.tile_id, error)  # noqa: TRY400 - no bug of ours
         return areas
 

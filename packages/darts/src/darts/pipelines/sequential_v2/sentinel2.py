@@ -167,7 +167,7 @@ class Sentinel2Pipeline(_BasePipeline):
 
     def _tile_aoi(self) -> "gpd.GeoDataFrame":
         tasks = [TileTask(key, key, folder) for key, folder in self._tileinfos()]
-        return frame_of(self._tile_areas(tasks, []))
+        return frame_of(self._tile_areas(tasks, {}))
 
     def _download_tile(self, tilekey: str) -> None:
         if self.raw_data_store is None:
@@ -209,7 +209,7 @@ class Sentinel2Pipeline(_BasePipeline):
         return {task.tile_id: self._found_bytes.get(task.key) for task in tasks if not self._is_stored(task)}
 
     def _tile_areas(
-        self, tasks: Sequence[TileTask], failed: list[str], *, offline: bool = False
+        self, tasks: Sequence[TileTask], failed: dict[str, Exception], *, offline: bool = False
     ) -> "dict[str, GeoBox | Geometry]":
         source = self._source()
         areas: dict[str, GeoBox | Geometry] = {}
@@ -217,7 +217,7 @@ class Sentinel2Pipeline(_BasePipeline):
             try:
                 areas[task.tile_id] = source.geobox(task.key, self.raw_data_store, offline=offline)
             except DartsError as error:
-                failed.append(task.tile_id)
+                failed[task.tile_id] = error
                 logger.error("The place of scene %s is not known: %s", task.tile_id, error)  # noqa: TRY400 - no bug of ours
         return areas
 

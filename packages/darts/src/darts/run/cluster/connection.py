@@ -62,10 +62,12 @@ class SchedulerPlace:
 
 
 def first_cause(error: BaseException) -> str:
-    """Say what an error of Dask comes from, in its own words."""
+    """Say what an error of Dask comes from, in its own words: those of the first cause that has any."""
+    said = [str(error)]
     while error.__cause__ is not None:
         error = error.__cause__
-    return str(error) or type(error).__name__
+        said.append(str(error))
+    return next(filter(None, reversed(said)), "no reason is given").rstrip(".")
 
 
 def make_security(certificate: Path, key: Path) -> "Security":

@@ -4,7 +4,7 @@ import asyncio
 import logging
 import queue
 import threading
-from collections.abc import Coroutine, Iterable, Iterator
+from collections.abc import Coroutine, Iterable, Iterator, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -40,9 +40,10 @@ class DaskExecutor:
 
     Args:
         remote: The run, as workers are told of it; its pipeline says which cluster.
+        witnesses: Some of its tiles: who does not see their images takes no part.
     """
 
-    def __init__(self, remote: RemoteRun) -> None:
+    def __init__(self, remote: RemoteRun, witnesses: Sequence[TileTask] = ()) -> None:
         from distributed.utils import silence_logging_cmgr
 
         self._held = ExitStack()
@@ -50,6 +51,7 @@ class DaskExecutor:
         self._held.enter_context(silence_logging_cmgr(logging.CRITICAL))
         self._pipeline = remote.pipeline
         self._remote = remote
+        self._witnesses = witnesses
         self._place: SchedulerPlace | None = None
         self._cluster: Any = None
         self._coordinator: Coordinator | None = None
@@ -129,7 +131,7 @@ class DaskExecutor:
         except ValueError as error:
             raise ConfigurationError(f"{address!r} is no address of a scheduler ({error}).") from error
         slots = 2 + 2 * self._pipeline.prefetch
-        self._coordinator = Coordinator(client, self._remote, slots)
+        self._coordinator = Coordinator(client, self._remote, slots, self._witnesses)
         return await self._coordinator.first_worker(cancel)
 
     async def _start_local(self, workers: int) -> str:

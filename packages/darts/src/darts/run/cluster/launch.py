@@ -20,6 +20,7 @@ from darts.run.cluster.connection import (
     refuse_taken,
     write_scheduler_file,
 )
+from darts.run.cluster.quiet import preloads, quieten
 from darts.run.cluster.remote import END, ENDS, NEWS
 from darts_utils import available_memory
 
@@ -74,6 +75,7 @@ async def local_cluster(workers: int, host: str = LOOPBACK, security: "Security 
     """
     from distributed import LocalCluster
 
+    quieten()
     with scheduler_settings():
         return await LocalCluster(
             n_workers=workers,
@@ -86,6 +88,7 @@ async def local_cluster(workers: int, host: str = LOOPBACK, security: "Security 
             worker_dashboard_address=f"{LOOPBACK}:0",
             memory_limit=available_memory() // max(workers, 1),
             silence_logs=logging.ERROR,
+            preload=preloads(),
             asynchronous=True,
         )
 
@@ -166,6 +169,7 @@ def serve_worker(
             dashboard=False,
             dashboard_address=f"{LOOPBACK}:0",
             env=environment,
+            preload=preloads(),
         )
         try:
             await nanny
@@ -182,6 +186,7 @@ def serve_worker(
             await asyncio.wait({finished, asyncio.create_task(_exited(nanny))}, timeout=_END_SECONDS)
         await nanny.close(reason="darts-worker-ends")
 
+    quieten()
     with scheduler_settings():
         asyncio.run(serve())
 

@@ -9,7 +9,7 @@ import re
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -18,8 +18,9 @@ from typing import Any
 
 from distributed import Status, WorkerPlugin, get_worker, secede
 
-from darts.run.cancel import CancellationToken
+from darts.run.cancel import CancellationToken, left_behind
 from darts.run.cluster.remote import ENDS, RemoteRun, WorkerFacts, describe_code
+from darts.run.cluster.sight import Sight, find_unseen
 from darts.run.executors import overlap_executor
 from darts.run.failures import describe, is_service_failure, is_transient
 from darts.run.heap import kept_heap
@@ -33,6 +34,8 @@ from darts_utils import usable_cpus
 logger = logging.getLogger(__name__)
 
 _IDLE_POLL_SECONDS = 0.5
+_LOOK_SECONDS = 60.0
+"""A file system that does not answer for so long hangs."""
 
 
 class SessionMissingError(RuntimeError):
@@ -75,6 +78,8 @@ class TilePlugin(WorkerPlugin):
             target=self._work, args=(asyncio.get_running_loop(), opened), daemon=True, name="darts-tiles"
         )
         self._thread.start()
+        # A cluster that ends meanwhile does not wait until the session is open.
+        left_behind.add([self._thread], signal.SIGTERM)
         await opened
         with suppress(ValueError, NotImplementedError):  # Only the main thread takes signals.
             asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, self.leave)
@@ -248,6 +253,14 @@ def _sendable(error: BaseException) -> BaseException:
 async def describe_worker(models: dict[str, Path]) -> dict[str, Any]:
     """Describe the code and the models of a worker, see :func:`darts.run.cluster.remote.describe_code`."""
     return await asyncio.to_thread(describe_code, models)
+
+
+async def look(sights: Sequence[Sight], output: Path) -> str:
+    """Say what a worker does not see of a run, see :func:`darts.run.cluster.sight.find_unseen`."""
+    try:
+        return await asyncio.wait_for(asyncio.to_thread(find_unseen, sights, output), _LOOK_SECONDS)
+    except TimeoutError:
+        return f"within {_LOOK_SECONDS:.0f} s its file system did not say whether it sees what the run sees"
 
 
 async def open_worker(remote: RemoteRun, dask_worker: Any = None) -> WorkerFacts:

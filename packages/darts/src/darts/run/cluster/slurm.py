@@ -19,6 +19,7 @@ from darts.run.checks import check_folder_is_writable, writing_into
 from darts.run.cluster.connection import SchedulerPlace, make_certificate, make_security, refuse_taken
 from darts.run.cluster.durations import lifetime, parse_duration
 from darts.run.cluster.launch import LOOPBACK, listening, published, scheduler_settings, signal_event, tell_end
+from darts.run.cluster.quiet import quieten
 from darts.run.cluster.remote import NEWS
 from darts.run.names import counted
 
@@ -151,6 +152,7 @@ def serve_slurm(
         finally:
             await scheduler.close()
 
+    quieten()
     with scheduler_settings(), silence_logging_cmgr(logging.ERROR):
         asyncio.run(serve())
 
