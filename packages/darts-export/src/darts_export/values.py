@@ -7,7 +7,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from darts_export.products import OPTICAL
-from darts_utils import ValueRangeError, check_quality, check_range, get_band, mask_declared, row_blocks, upright
+from darts_utils import (
+    ValueRangeError,
+    check_quality,
+    check_range,
+    check_units,
+    get_band,
+    mask_declared,
+    row_blocks,
+    upright,
+)
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -44,6 +53,7 @@ def check_values(tile: "xr.Dataset", names: Iterable[str]) -> "xr.Dataset":
         elif name == "quality_data_mask":
             check_quality(upright(tile[name], name).data)
         elif name in OPTICAL:
+            check_units(name, tile[name].attrs, taker="an export")
             band = get_band(name)
             values = mask_declared(upright(tile[name], name).data, tile[name].attrs, tile[name].encoding)
             check_range(name, values, band.low, band.high, taker="an export", remedy=_REMEDY)

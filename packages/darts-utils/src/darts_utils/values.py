@@ -99,8 +99,8 @@ def check_range(name: str, values: Any, low: float, high: float, *, taker: str, 
     elif scales:
         remedy = f"divide the band by {scales[0]} first (`/ {scales[0]}`), if it is stored so"
     raise ValueRangeError(
-        f"Half of the values of band {name!r} (type {values.dtype}, {sample.min():g} to {sample.max():g}) are beyond "
-        f"{median:g}, but {taker} takes values from {low:g} to {high:g}; {remedy}."
+        f"Band {name!r} has values from {sample.min():g} to {sample.max():g} (median {median:g}), but {taker} takes "
+        f"{low:g} to {high:g}; {remedy}."
     )
 
 
