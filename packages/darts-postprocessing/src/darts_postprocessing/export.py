@@ -15,6 +15,7 @@ from darts_utils import (
     band_attrs,
     check_dataset,
     check_quality,
+    check_units,
     quality_fault,
     range_sample,
     step,
@@ -172,6 +173,7 @@ def _probability_names(tile: "xr.Dataset", ensemble_subsets: Sequence[str]) -> l
     for name in names:
         if np.issubdtype(tile[name].dtype, np.integer):
             check_probabilities(name, tile[name])
+        check_units(name, tile[name].attrs, taker="postprocessing")
         if not np.issubdtype(tile[name].dtype, np.floating):
             raise ParameterError(f"{name} has dtype {tile[name].dtype}; expected float, which can be NaN.")
         if tile[name].ndim != 2:

@@ -211,7 +211,7 @@ def normalize_band(values: ArrayLike, name: str) -> NDArray[np.float32]:
         ValueRangeError: If the values cannot be in that unit, see :func:`check_range`.
 
     Examples:
-        >>> normalize_band([0.2, 0.9, float("nan")], "red")
+        >>> normalize_band([0.2, 9.0, float("nan")], "red")
         array([0.5, 1. , 0. ], dtype=float32)
     """
     band = get_band(name)

@@ -93,6 +93,9 @@ def check_range(name: str, values: Any, low: float, high: float, *, taker: str, 
     median, margin = float(np.median(sample)), _SPANS * (high - low)
     if low - margin <= median <= high + margin:
         return
+    middle = np.sort(sample)[(sample.size - 1) // 2 : sample.size // 2 + 1]
+    if ((low - margin <= middle) & (middle <= high + margin)).any():  # of two values, one
+        return
     scales = [scale for scale in _SCALES if low <= median / scale <= high]
     if median < low:
         remedy = "if this marks missing pixels, make them NaN (rioxarray does so with masked=True)"
