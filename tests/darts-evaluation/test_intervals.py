@@ -186,7 +186,7 @@ def test_an_interval_that_says_nothing_is_left_out(scale):
     assert np.isfinite([figure.low, figure.high]).all()
     wild = ratio(np.array([110.0, 1, 90, 1, 0, 1, 0]), np.array([1000.0, 1, 100, 1, 2, 1, 1]), scale)
     assert np.isnan([wild.low, wild.high]).all()
-    assert (wild.blocks, wild.interval_text()) == (7, "not given")
+    assert (wild.blocks, wild.interval_text()) == (7, "not given, 7 blocks only")
 
 
 @pytest.mark.parametrize("scale", ["share", "ratio"])

@@ -68,7 +68,7 @@ class Figure:
         """Return the interval as people read it, "not given" for none, and the blocks where they are too few."""
         few = f", {self.blocks} block{'s' * (self.blocks != 1)} only" if self.blocks < FEWEST_BLOCKS else ""
         if not (math.isfinite(self.low) and math.isfinite(self.high)):
-            return f"not given{few if 0 < self.blocks < LEAST_BLOCKS else ''}"
+            return f"not given{few if self.blocks else ''}"
         return f"{number_text(self.low, decimals)} to {number_text(self.high, decimals)}{few}"
 
 
