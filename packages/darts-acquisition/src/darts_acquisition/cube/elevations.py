@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from darts_utils import ValueRangeError
+from darts_utils import ValueRangeError, row_blocks
 
 LOWEST_M, HIGHEST_M = -500.0, 9000.0
 """Beyond the shore of the Dead Sea and Mount Everest, whatever the elevations are counted from."""
@@ -28,11 +28,9 @@ def check_elevations(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         raise ValueRangeError(
             f"arcticdem_data_mask holds {mask.max()}; expected 1 where the elevation was measured and 0 elsewhere."
         )
-    possible = (dem >= LOWEST_M) & (dem <= HIGHEST_M)
-    if possible.all():
-        return arrays
-    wrong = ~possible & ((mask == 1) | ~np.isnan(dem))
-    if wrong.any():
+    blocks = [slice(*ends) for ends in row_blocks(0, *dem.shape)]
+    if any(_impossible(dem[rows], mask[rows]).any() for rows in blocks):
+        wrong = _impossible(dem, mask)
         row, column = np.unravel_index(wrong.argmax(), wrong.shape)
         said = "measured" if mask[row, column] else "not measured"
         raise ValueRangeError(
@@ -42,3 +40,11 @@ def check_elevations(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
             f"(`known = (dem >= {LOWEST_M:g}) & (dem <= {HIGHEST_M:g}); dem[~known] = np.nan; mask[~known] = 0`)."
         )
     return arrays
+
+
+def _impossible(dem: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    if dem.size and dem.min() >= LOWEST_M and dem.max() <= HIGHEST_M:  # neither is true where one is NaN
+        return np.zeros(1, bool)
+    wrong = ~((dem >= LOWEST_M) & (dem <= HIGHEST_M))
+    wrong &= (mask == 1) | ~np.isnan(dem)
+    return wrong
