@@ -180,17 +180,17 @@ def test_missing_part_is_named_with_the_command_that_fetches_it(tmp_path):
     assert "EPSG:3413" in message
     assert "longitude -13" in message
     assert "latitude 6" in message
-    assert message.endswith("Fetch them with `darts inference prep-data planet --aux`.")
+    assert message.endswith("download_arcticdem`, or with `darts inference prep-data planet --aux`.")
 
 
 def test_no_cube_is_missing_data(tmp_path):
-    with pytest.raises(MissingAuxiliaryDataError, match=r"no datacube at .*prep-data planet --aux"):
+    with pytest.raises(MissingAuxiliaryDataError, match=r"no datacube at .*download_arcticdem.*prep-data planet --aux"):
         load_arcticdem(PEEL, tmp_path / "nothing", 2, offline=True)
     with pytest.raises(MissingAuxiliaryDataError, match=r"no datacube at .*prep-data sentinel2 --aux"):
         load_arcticdem(PEEL, tmp_path / "nothing", 10, offline=True)
     with pytest.raises(MissingAuxiliaryDataError, match=r"no datacube at .*download_arcticdem"):
         load_arcticdem(PEEL, tmp_path / "nothing", 32, offline=True)
-    with pytest.raises(MissingAuxiliaryDataError, match=r"no datacube at .*prep-data planet --aux"):
+    with pytest.raises(MissingAuxiliaryDataError, match=r"no datacube at .*download_tcvis.*prep-data planet --aux"):
         load_tcvis(PEEL, tmp_path / "nothing", offline=True)
     assert not (tmp_path / "nothing").exists()
 

@@ -224,7 +224,7 @@ def test_image_that_is_there_twice_is_an_error(delivery):
     made.metadata()
     for ending in ("_3B_AnalyticMS_SR_harmonized_clip.tif", "_SR_harmonized_clip.tif"):
         made.image(ending=ending)
-    with pytest.raises(SceneError, match=r"2 files where one surface reflectance image \(\*_SR_clip_harmonized\.tif\)"):
+    with pytest.raises(SceneError, match=r"2 files where one surface reflectance image \(\*_SR_harmonized_clip\.tif\)"):
         load_planet_scene(made.folder)
 
 

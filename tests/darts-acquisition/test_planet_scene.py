@@ -1,6 +1,7 @@
 """PlanetScope images: values against rasterio, attributes, and deliveries that are damaged."""
 
 import math
+import re
 import shutil
 import warnings
 
@@ -355,3 +356,15 @@ def test_a_mask_that_leaves_nothing_usable_makes_no_scene_empty(delivery):
     made.mask(udm)
     scene = load_planet_scene(made.folder)
     assert not load_planet_masks(made.folder, scene).quality_data_mask.any()
+
+
+def test_the_path_of_an_image_is_no_scene_but_names_one(delivery):
+    made = delivery()
+    made.metadata()
+    image = made.image(ending="_3B_AnalyticMS_SR_clip.tif")
+    with pytest.raises(
+        SceneNotFoundError, match=r"\.tif is a file; expected a folder with .* is named by (\S+)\. find"
+    ) as error:
+        load_planet_scene(image or made.file("_3B_AnalyticMS_SR_clip.tif"))
+    named = re.search(r"named by (\S+)\. find", str(error.value))[1]
+    assert load_planet_scene(named).equals(load_planet_scene(made.folder))

@@ -177,6 +177,19 @@ def test_ratio_is_the_ratio_of_the_sums_and_ignores_empty_blocks():
 
 
 @pytest.mark.parametrize("scale", ["share", "ratio"])
+def test_an_interval_that_says_nothing_is_left_out(scale):
+    """One block of seven holds nearly everything; it is given as soon as the others say something."""
+    whole = np.array([1000.0, 1, 2, 1, 2, 1, 1])
+    part = np.array([110.0, 1, 0, 1, 0, 1, 0])
+    figure = ratio(part, whole, scale)
+    assert figure.value == part.sum() / whole.sum()
+    assert np.isfinite([figure.low, figure.high]).all()
+    wild = ratio(np.array([110.0, 1, 90, 1, 0, 1, 0]), np.array([1000.0, 1, 100, 1, 2, 1, 1]), scale)
+    assert np.isnan([wild.low, wild.high]).all()
+    assert (wild.blocks, wild.interval_text()) == (7, "not given, 7 blocks only")
+
+
+@pytest.mark.parametrize("scale", ["share", "ratio"])
 def test_ratio_has_the_standard_error_of_the_jackknife_and_the_quantile_of_student(scale):
     rng = np.random.default_rng(5)
     whole = rng.lognormal(0, 0.7, 50)

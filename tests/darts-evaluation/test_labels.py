@@ -169,3 +169,15 @@ def test_agreement_of_twelve_real_experts_is_what_the_page_says(shared_data):
     assert found.is_agreed
     page = Path(__file__).parents[2] / "docs" / "evaluation.md"
     assert "\n".join(matrix_of(found)) in page.read_text("utf-8")
+
+
+def test_a_folder_is_no_file_of_labels(tmp_path):
+    """As where results and labels are named the other way round: no word of GDAL about drivers."""
+    with pytest.raises(LabelsError, match=r"is a folder; expected a vector file .*labels after them\.$"):
+        read_labels(tmp_path, tmp_path)
+
+
+def test_tables_without_polygons_are_named_in_one_sentence():
+    points = gpd.GeoDataFrame(geometry=[shapely.Point(5e5, 7e6)], crs=32608)
+    with pytest.raises(LabelsError, match=r"^The table of labels holds no polygon; found Point, expected polygons"):
+        make_labels(points)

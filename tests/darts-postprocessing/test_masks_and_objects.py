@@ -165,7 +165,10 @@ def test_mistakes_in_binarize(scene, threshold, size, message):
 
 def test_layers_and_text_are_no_images(scene):
     probs, mask = scene
-    with pytest.raises(ParameterError, match=r"layer has the dimensions \('band', 'y', 'x'\); expected two"):
+    with pytest.raises(
+        ParameterError,
+        match=r"layer has the dimensions \('band', 'y', 'x'\); expected two, .*; take one of 'band' first",
+    ):
         erode_mask(mask.expand_dims(band=2), 1, "cpu")
     with pytest.raises(ParameterError, match="expected two"):
         binarize(probs, 0.5, 1, mask.expand_dims(band=2), "cpu")

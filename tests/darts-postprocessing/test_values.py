@@ -20,9 +20,17 @@ PERCENT = (PROBS * 100).round()
 WRONG = {
     "percent as exported": (PERCENT.astype(np.uint8), "whole numbers .type uint8.; .* divided by 100"),
     "percent, wider": (PERCENT.astype(np.int16), "whole numbers .type int16."),
-    "percent as floats": (PERCENT, r"expected|takes values from 0 to 1; divide the band by 100 first"),
-    "logits": (20 - 40 * PROBS, "takes values from 0 to 1"),
+    "percent as floats": (PERCENT, r"expected|takes 0 to 1; divide the band by 100 first"),
+    "logits": (20 - 40 * PROBS, "takes 0 to 1"),
 }
+
+
+def test_few_percent_are_told_by_their_unit() -> None:
+    """Most pixels of a map are near 0, so that the values alone do not say."""
+    few = (PROBS * 2).assign_attrs(units="percent")
+    for run in (lambda: binarize(few, 0.5, 4, MASK, "cpu"), lambda: prepare_export(_tile(few), device="cpu")):
+        with pytest.raises(ValueRangeError, match=r"'probabilities' is in 'percent' .*multiply it by 0\.01"):
+            run()
 
 
 @pytest.mark.parametrize("kind", [kind for kind in WRONG if kind != "logits"])

@@ -13,6 +13,7 @@ from darts_segmentation import EnsembleV1, ValueRangeError
 from darts_segmentation.bands import Channel
 from darts_segmentation.values import check_values
 from darts_utils import BANDS as TABLE
+from darts_utils import GridError
 from support.segmentation import BANDS, PixelNetwork, card, directly, random_tile, segmenter
 
 WEIGHTS = (3.0, -2.0, 1.5)
@@ -29,12 +30,12 @@ def _check(values, channel=RED):
         (
             10_000,
             "uint16",
-            r"'red' \(type uint16, 2000 to 2000\) are beyond 2000, but the model .* from -0.1 to 0.5; divide.*10000",
+            r"'red' has values from 2000 to 2000 \(median 2000\), but the model takes -0.1 to 0.5; divide.*10000",
         ),
-        (10_000, "float32", r"'red' \(type float32, .*\) are beyond 2000.*divide the band by 10000"),
-        (100, "float64", r"beyond 20, .*divide the band by 100 first"),
+        (10_000, "float32", r"'red' has values from .* \(median 2000\).*divide the band by 10000"),
+        (100, "float64", r"median 20\), .*divide the band by 100 first"),
         (1e7, "float64", r"bring the band into the unit of the band table"),
-        (-1e5, "float64", r"beyond -20000.*make them NaN \(rioxarray does so with masked=True\)"),
+        (-1e5, "float64", r"median -20000.*make them NaN \(rioxarray does so with masked=True\)"),
     ],
 )
 def test_reflectance_in_another_unit_is_refused(factor, dtype, says):
@@ -44,7 +45,7 @@ def test_reflectance_in_another_unit_is_refused(factor, dtype, says):
     with pytest.raises(ValueRangeError, match=says):
         segmenter(PixelNetwork(WEIGHTS)).segment_tile(tile, 16, 4)
     ensemble = EnsembleV1.from_segmenters({"a": segmenter(PixelNetwork(WEIGHTS))})
-    with pytest.raises(ValueError, match="band 'red'"):
+    with pytest.raises(ValueError, match="Band 'red'"):
         ensemble.segment_tile(tile, 16, 4)
 
 
@@ -109,12 +110,28 @@ def test_missing_pixels_and_zeros_say_nothing():
         _check(np.nan_to_num(values).astype(np.uint16))
 
 
+@pytest.mark.parametrize("dim", ["y", "x"])
+def test_a_tile_that_is_not_north_up_is_refused(dim):
+    tile = random_tile((40, 40)).isel({dim: slice(None, None, -1)})
+    with pytest.raises(GridError, match=rf"The tile is not north-up .*sortby\('{dim}'"):
+        segmenter(PixelNetwork(WEIGHTS)).segment_tile(tile, 16, 4)
+
+
+def test_another_unit_is_refused():
+    tile = random_tile((40, 40))
+    tile["red"].attrs["units"] = "percent"
+    with pytest.raises(
+        ValueRangeError, match=r"Band 'red' is in 'percent' .* the model takes '1'; multiply it by 0\.01"
+    ):
+        segmenter(PixelNetwork(WEIGHTS)).segment_tile(tile, 16, 4)
+
+
 def test_the_range_is_that_of_the_model():
     tile = random_tile((40, 40))
     tile["red"] = tile["red"] * 10_000
     model = segmenter(PixelNetwork(WEIGHTS), normalization={"red": (-1000.0, 5000.0)})
     assert np.isfinite(model.segment_tile(tile, 16, 4)["probabilities"].values).all()
-    with pytest.raises(ValueRangeError, match=r"from -0\.1 to 0\.5"):
+    with pytest.raises(ValueRangeError, match=r"takes -0\.1 to 0\.5"):
         check_values({"red": tile["red"].values}, [[Channel("red", -1000, 5000)], [RED]])
 
 
@@ -124,7 +141,7 @@ def test_arrays_of_any_shape_are_sampled(rows, columns, kind):
     good = np.full((rows, columns), 0.3, np.float32)
     wrap = torch.from_numpy if kind == "tensor" else np.asarray
     check_values({"red": wrap(good)}, [[RED]])
-    with pytest.raises(ValueRangeError, match="are beyond 5000"):
+    with pytest.raises(ValueRangeError, match="median 5000"):
         check_values({"red": wrap(values)}, [[RED]])
 
 

@@ -17,7 +17,9 @@ from darts_utils import (
     Band,
     BandDeclarationWarning,
     UnknownBandError,
+    ValueRangeError,
     band_attrs,
+    check_units,
     declared_bands,
     get_band,
     normalize_band,
@@ -201,6 +203,40 @@ def test_normalization_takes_every_numeric_dtype(dtype):
 
 def test_what_float32_cannot_hold_is_clipped_without_a_warning():
     np.testing.assert_array_equal(normalize_band(np.array([1e300, -1e300]), "dem"), [1, 0])
+
+
+@pytest.mark.parametrize(("values", "advice"), [(np.array([2000], "uint16"), "/ 10000"), ([20.0, 30.0], "/ 100")])
+def test_normalization_of_another_unit_is_an_error(values, advice):
+    with pytest.raises(ValueRangeError, match=rf"Band 'red' has values from .*, but normalize_band takes .*`{advice}`"):
+        normalize_band(values, "red")
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "says"),
+    [
+        ("dem", "ft", r"'ft' .* 'm'; multiply it by 0\.3048 "),
+        ("dem", "Feet", r"0\.3048 "),
+        ("dem", "US survey feet", r"0\.3048006096 "),
+        ("dem", "km", "1000 "),
+        ("dem", "Kilometers", "1000 "),
+        ("dem", "dm", r"0\.1 "),
+        ("dem", "centimetres", r"0\.01 "),
+        ("red", "%", r"0\.01 .*units='1'"),
+        ("probabilities-tcvis", "percent", r"0\.01 "),
+        ("slope", "radians", r"57\.29577951 "),
+    ],
+)
+def test_another_unit_is_refused_with_the_factor(name, given, says):
+    with pytest.raises(ValueRangeError, match=f"{name}.*multiply it by.*{says}" if "multiply" not in says else says):
+        check_units(name, {"units": given}, taker="this test")
+
+
+@pytest.mark.parametrize("units", [None, "", "m", "M", "metre", "metres", "Meters", "1", "degree", "degrees", "?", 7])
+def test_units_that_are_not_clearly_others_pass(units):
+    check_units("my_own", {"units": "ft"}, taker="this test")
+    for name in DATA_MODEL:
+        for attrs in ({}, band_attrs(name), {"units": units}):
+            check_units(name, attrs, taker="this test")
 
 
 def test_the_layout_of_the_array_does_not_matter():

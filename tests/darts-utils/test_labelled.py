@@ -3,7 +3,16 @@
 import numpy as np
 import pytest
 
-from darts_utils import GridError, InputTypeError, check_data_array, check_dataset, spatial_dims, time_of, upright
+from darts_utils import (
+    GridError,
+    InputTypeError,
+    check_data_array,
+    check_dataset,
+    check_north_up,
+    spatial_dims,
+    time_of,
+    upright,
+)
 from darts_utils.labelled import SPATIAL_DIMS
 
 xr = pytest.importorskip("xarray")
@@ -32,6 +41,20 @@ def test_rows_come_first(dims):
     for wrong in (array.expand_dims("time"), array.rename({dims[0]: "row"}), array[0]):
         with pytest.raises(GridError, match=r"the band has the dimensions \(.*\); expected \('"):
             upright(wrong, "the band")
+
+
+@pytest.mark.parametrize("dims", SPATIAL_DIMS)
+def test_rows_run_from_north_to_south(dims):
+    y, x = dims
+    tile = xr.Dataset({"red": (dims, np.zeros((3, 4)))}, {y: [9.0, 6.0, 3.0], x: [0.0, 3.0, 6.0, 9.0]})
+    for fine in (tile, tile.drop_vars(dims), tile.isel({y: [0], x: [0]}), tile.red.transpose()):
+        check_north_up(fine, "The tile")
+    for dim in dims:
+        turned = tile.isel({dim: slice(None, None, -1)})
+        with pytest.raises(GridError, match="The tile is not north-up") as error:
+            check_north_up(turned, "The tile")
+        advice = str(error.value).split("`")[1]
+        assert eval(advice, {"ds": turned}).identical(tile)
 
 
 def test_the_time_of_a_tile_is_its_attribute_or_its_scalar_coordinate():

@@ -94,3 +94,12 @@ def test_the_reader_needs_the_standard_library_only() -> None:
         "import darts_utils.results; assert 'numpy' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_folder_of_results_names_one_of_them(tmp_path: Path) -> None:
+    for name in ("b", "a", "c"):
+        make_folder(tmp_path / name)
+    with pytest.raises(
+        ManifestError, match=r"holds no finished export\. Of the folders in it 3 do, a first: open these"
+    ):
+        ResultFolder.open(tmp_path)

@@ -30,6 +30,9 @@ LEAST_BLOCKS = 5
 """Non-empty blocks below which there is no interval. Even the span from the worst to the best of n independent blocks
 holds the middle of what they come from with a probability of 1 - 2^(1-n) only, that is 0.88 for four and 0.94 for five
 (David and Nagaraja 2003, "Order Statistics", section 7.1): nothing that is computed from fewer is a 95 % interval."""
+_BOUNDLESS = 100
+"""An interval that holds shares below 1 % and above 99 %, or ratios this many times smaller and this many times larger
+than the one found, says nothing."""
 _LEVEL = 0.95
 _LARGEST_LEVERAGE = 0.95
 
@@ -65,7 +68,7 @@ class Figure:
         """Return the interval as people read it, "not given" for none, and the blocks where they are too few."""
         few = f", {self.blocks} block{'s' * (self.blocks != 1)} only" if self.blocks < FEWEST_BLOCKS else ""
         if not (math.isfinite(self.low) and math.isfinite(self.high)):
-            return f"not given{few if 0 < self.blocks < LEAST_BLOCKS else ''}"
+            return f"not given{few if self.blocks else ''}"
         return f"{number_text(self.low, decimals)} to {number_text(self.high, decimals)}{few}"
 
 
@@ -123,7 +126,8 @@ def ratio(
         neighbours: Which blocks lie near one another, where those are not independent.
 
     Returns:
-        The ratio; without an interval where fewer than `LEAST_BLOCKS` hold something, or all of them agree in 0 or 1.
+        The ratio; without an interval where fewer than `LEAST_BLOCKS` hold something, all of them agree in 0 or 1, or
+        it would say nothing: from below 1 % to above 99 % of a share, from a 100th to 100 times a ratio.
     """
     from scipy.special import stdtrit
 
@@ -143,6 +147,10 @@ def ratio(
     reach = stdtrit(max(effective - 1, 1), (1 + _LEVEL) / 2) * error * slope(value)
     with np.errstate(over="ignore"):  # far out, the inverse is 0, or without end
         ends = inverse(forward(value) - reach), inverse(forward(value) + reach)
+    edge = 1 / _BOUNDLESS
+    least, most = (edge, 1 - edge) if scale == "share" else (value / _BOUNDLESS, value * _BOUNDLESS)
+    if ends[0] < least and ends[1] > most:
+        return Figure(float(value), blocks=count)
     return Figure(float(value), float(ends[0]), float(ends[1]), count)
 
 

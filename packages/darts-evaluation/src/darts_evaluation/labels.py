@@ -134,8 +134,8 @@ def make_labels(outlines: "gpd.GeoDataFrame", area: "gpd.GeoDataFrame | gpd.GeoS
             )
     if outlines.crs is None or (area is not None and area.crs is None):
         raise LabelsError("The labels or their area have no CRS; set the right one first (GeoDataFrame.set_crs).")
-    table = _outlines(outlines, "expert" if "expert" in outlines else None, "The labels")
-    return Labels(table, None if area is None else _union(area.geometry, outlines.crs, "The area"))
+    table = _outlines(outlines, "expert" if "expert" in outlines else None, "The table of labels")
+    return Labels(table, None if area is None else _union(area.geometry, outlines.crs, "The table of the area"))
 
 
 def _read(path: "str | os.PathLike[str]") -> "gpd.GeoDataFrame":
@@ -156,6 +156,10 @@ def _read(path: "str | os.PathLike[str]") -> "gpd.GeoDataFrame":
                 warnings.filterwarnings("ignore", "Non closed ring")  # such a file is refused
                 parts = [gpd.read_file(file, layer=name) for name in layers]
     except (OSError, ValueError, RuntimeError, GEOSException) as error:
+        if file.is_dir():
+            raise LabelsError(
+                f"{file} is a folder; expected a vector file of polygons. Results come first, labels after them."
+            ) from error
         found = " ".join(str(error).split()).rstrip(".")
         raise LabelsError(f"{file} cannot be read as a vector file of polygons: {found}.") from error
     parts = [part for part in parts if isinstance(part, gpd.GeoDataFrame) and len(part)] or parts[:1]

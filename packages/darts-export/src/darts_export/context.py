@@ -9,7 +9,7 @@ import numpy as np
 
 from darts_export.jsonable import to_json
 from darts_export.products import OPTICAL
-from darts_utils import GridError, ParameterError, check_areal_scale, spatial_dims, time_of
+from darts_utils import GridError, ParameterError, check_areal_scale, check_north_up, spatial_dims, time_of
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -152,10 +152,14 @@ def _grid(tile: "xr.Dataset") -> "GeoBox":
             "The tile has no readable grid; expected evenly spaced coordinates x and y and a CRS in spatial_ref "
             "(tile.odc.assign_crs('EPSG:32608') writes one)."
         )
+    check_north_up(tile, "The tile")
     a, (rows, cols) = geobox.affine, geobox.shape
     check_areal_scale(geobox.crs.proj, *(a @ (cols / 2, rows / 2)), "The tile")
     if a.b or a.d or a.a <= 0 or a.e >= 0:
-        raise GridError(f"The tile's grid is not north-up ({tuple(a)[:6]}); expected x to the right and y downward.")
+        raise GridError(
+            f"The tile is not north-up (affine {tuple(a)[:6]}); expected rows from north to south and columns from "
+            "west to east. A rotated grid is reprojected first."
+        )
     return geobox
 
 

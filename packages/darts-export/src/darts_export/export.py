@@ -35,6 +35,7 @@ from darts_export.stac import make_collection, make_item
 from darts_export.summary import SUMMARISED, Summary
 from darts_export.target import files_beside, resolved_folder
 from darts_export.thumbnail import write_thumbnail
+from darts_export.values import check_values
 from darts_export.vector_files import write_vectors
 from darts_export.vectors import extent_frame, layer_name, object_areas, objects_frames
 from darts_export.version import software_versions
@@ -95,6 +96,8 @@ def export_tile(
         GridError: If the tile has no north-up, projected grid, or a variable of one plane has more dimensions, such as
             a time.
         ParameterError: If an argument or a value in the tile cannot be exported.
+        ValueRangeError: If a mask holds other values than 0, 1 and NaN (nothing was seen there), `quality_data_mask`
+            others than 0, 1 and 2, or reflectance is stored as integers or percent.
         ExportTargetError: If `out_dir` holds files that must not be replaced, see :func:`check_export_target`.
         ExportError: If a file cannot be written. Then `out_dir` is as it was.
     """
@@ -153,12 +156,13 @@ def _check_planes(tile: "xr.Dataset", plan: Sequence[Product]) -> None:
 
 
 def _in_memory(tile: "xr.Dataset", plan: Sequence[Product], *, debug: bool) -> "xr.Dataset":
-    """Compute, once, the lazy variables that the plan needs, and bring to the host those that lie on a GPU."""
+    """Compute, once, the lazy variables that the plan needs, bring to the host those on a GPU, and check them there."""
     wanted = {name for product in plan for name in (*product.variables, *product.optional)}
     needed = wanted.union(SUMMARISED, COLOURS).intersection(tile.data_vars)
     lazy = sorted(name for name in needed if tile[name].chunks is not None)
     tile = tile.assign(tile[lazy].compute().data_vars) if lazy else tile
-    return tile.assign(to_host(tile if debug else tile[sorted(needed)]).data_vars)
+    tile = tile.assign(to_host(tile if debug else tile[sorted(needed)]).data_vars)
+    return check_values(tile, sorted(needed))
 
 
 def _run(tasks: Sequence[Callable[[], BandFields]]) -> BandFields:

@@ -21,8 +21,8 @@ _STEPS = 10_000
 _STEP_TOLERANCE = 2.0**-21
 """What rounding to float32, once as reflectance and once in steps, may change, relative to the number of steps."""
 _CHUNK_PIXELS = 1 << 20
-# Rounding in float32 may carry a probability this far beyond 0 or 1, in percent.
-_TOLERANCE = 0.01
+# Rounding in float32 may carry a probability this far beyond 0 or 1.
+_TOLERANCE = 1e-4
 # Without 64-bit integers, whose no-data value rasterio loses.
 _RASTER_DTYPES = frozenset({"int8", "uint8", "int16", "uint16", "int32", "uint32", "float32", "float64"})
 
@@ -77,24 +77,26 @@ def read_classes(tile: "xr.Dataset", name: str, optional: Sequence[str]) -> list
 
     Args:
         tile: The tile. Not changed.
-        name: Variable of the classes, bool.
+        name: Variable of the classes: bool, or numbers 0, 1 and NaN.
         optional: Names of `extent` and of the probabilities, which are used where the tile has them.
 
     Returns:
-        One layer, uint8: 1 for slump, 0 for none, 255 outside the extent and where the probability is NaN.
+        One layer, uint8: 1 for slump, 0 for none, 255 outside the extent and where the class or the probability is NaN.
 
     Raises:
         ParameterError: As :func:`read_layers`.
     """
     (layer,) = read_layers(tile, [name])
-    values = layer.values.astype(np.uint8)
-    seen_by = [variable_values(tile, other) for other in optional if other in tile]
+    values = np.equal(layer.values, 1).view(np.uint8)
+    seen_by = {other: variable_values(tile, other) for other in optional if other in tile} | {name: layer.values}
     rows = max(1, _CHUNK_PIXELS // max(values.shape[1], 1))
     for top in range(0, len(values), rows):
         part = slice(top, top + rows)
-        for other in seen_by:
-            unseen = np.isnan(other[part]) if other.dtype.kind == "f" else other[part] == 0
-            values[part][unseen] = NOT_SEEN
+        for other, given in seen_by.items():
+            if other == "extent":
+                values[part][~(given[part] > 0)] = NOT_SEEN
+            elif given.dtype.kind == "f":
+                values[part][np.isnan(given[part])] = NOT_SEEN
     return [replace(layer, values=values, nodata=NOT_SEEN)]
 
 
@@ -229,15 +231,21 @@ def to_percent(values: NDArray[Any], name: str = "probabilities") -> NDArray[np.
         percent = values[top : top + rows] * np.float32(100)
         unknown = np.isnan(percent)
         percent[unknown] = 0
-        low, high = float(percent.min()), float(percent.max())
-        if low < -_TOLERANCE or high > 100 + _TOLERANCE:
-            raise ParameterError(
-                f"{name} reach from {low / 100:g} to {high / 100:g}; expected probabilities in 0…1, or NaN."
-            )
+        check_shares(float(percent.min()) / 100, float(percent.max()) / 100, name)
         np.rint(percent, out=percent)
         result[top : top + rows] = percent
         result[top : top + rows][unknown] = PERCENT_NODATA
     return result
+
+
+def check_shares(low: float, high: float, name: str) -> None:
+    """Pass probabilities, between what rounding in float32 may do to 0 and to 1.
+
+    Raises:
+        ParameterError: If one is not in 0…1.
+    """
+    if low < -_TOLERANCE or high > 1 + _TOLERANCE:
+        raise ParameterError(f"{name} reach from {low:g} to {high:g}; expected probabilities in 0…1, or NaN.")
 
 
 def _nodata(array: "xr.DataArray", dtype: np.dtype[Any], name: str) -> float | None:

@@ -100,7 +100,7 @@ class Summary:
         rows = max(1, _CHUNK_PIXELS // max(mask.shape[1], 1))
         total, count = 0.0, 0
         for top in range(0, len(mask), rows):
-            found = probabilities[top : top + rows][mask[top : top + rows].astype(np.bool_)]
+            found = probabilities[top : top + rows][mask[top : top + rows] > 0]
             known = found[~np.isnan(found)]
             total, count = total + float(known.sum(dtype=np.float64)), count + known.size
         self.mean_probability = total / count if count else None

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from darts_export.context import TileContext
+from darts_export.layers import check_shares
 from darts_export.object_statistics import object_means, object_statistics
 from darts_export.places import Places, find_places, ground_area, object_uids, touches_edge
 from darts_export.products import MEANS
@@ -66,6 +67,8 @@ def _objects_frame(
 ) -> "gpd.GeoDataFrame":
     with step("object statistics"):
         statistics = object_statistics(objects, probabilities)
+        name = "probabilities" if model is None else f"probabilities-{model}"
+        check_shares(np.fmin.reduce(statistics.min, initial=0), np.fmax.reduce(statistics.max, initial=0), name)
         means = {f"mean_{name}": object_means(objects, features[name]) for name in MEANS if name in features}
     with step("places of objects"):
         places = find_places(objects, context)

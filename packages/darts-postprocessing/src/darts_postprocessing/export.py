@@ -7,7 +7,7 @@ import numpy as np
 
 from darts_postprocessing.backends import Backend, compute_on
 from darts_postprocessing.checks import check_pixels, check_probabilities, check_threshold
-from darts_postprocessing.grids import in_memory, like, on_grid_of
+from darts_postprocessing.grids import dims_fault, in_memory, like, on_grid_of
 from darts_utils import (
     DeviceLike,
     MissingBandError,
@@ -15,6 +15,7 @@ from darts_utils import (
     band_attrs,
     check_dataset,
     check_quality,
+    check_units,
     quality_fault,
     range_sample,
     step,
@@ -172,8 +173,9 @@ def _probability_names(tile: "xr.Dataset", ensemble_subsets: Sequence[str]) -> l
     for name in names:
         if np.issubdtype(tile[name].dtype, np.integer):
             check_probabilities(name, tile[name])
+        check_units(name, tile[name].attrs, taker="postprocessing")
         if not np.issubdtype(tile[name].dtype, np.floating):
             raise ParameterError(f"{name} has dtype {tile[name].dtype}; expected float, which can be NaN.")
         if tile[name].ndim != 2:
-            raise ParameterError(f"{name} has the dimensions {tile[name].dims}; expected two, as ('y', 'x').")
+            raise ParameterError(f"{name} {dims_fault(tile[name])}")
     return names

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from darts_postprocessing.backends import Array
-from darts_utils import GridError, ParameterError, check_data_array
+from darts_utils import GridError, ParameterError, check_data_array, spatial_dims
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -21,10 +21,15 @@ def in_memory(array: "xr.DataArray") -> "xr.DataArray":
     check_data_array(array, "darts_postprocessing.kernels")
     if array.ndim != 2:
         name = "The array" if array.name is None else array.name
-        raise ParameterError(
-            f"{name} has the dimensions {array.dims}; expected two, as ('y', 'x'). Select a layer first."
-        )
+        raise ParameterError(f"{name} {dims_fault(array)}")
     return array.compute()
+
+
+def dims_fault(array: "xr.DataArray") -> str:
+    """Say what is wrong with the dimensions of an array that are not two."""
+    fault = f"has the dimensions {array.dims}; expected two, as ('y', 'x')"
+    more = [dim for dim in array.dims if dim not in spatial_dims(array)]
+    return f"{fault}; take one of {more[0]!r} first, as `isel({more[0]}=0)` does." if more else f"{fault}."
 
 
 def like(array: "xr.DataArray", values: Array, attrs: dict[str, Any] | None = None) -> "xr.DataArray":

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from darts_postprocessing import kernels
 from darts_postprocessing.checks import check_probabilities, check_threshold
 from darts_postprocessing.grids import in_memory, like, on_grid_of
-from darts_utils import DeviceLike, band_attrs, step
+from darts_utils import DeviceLike, band_attrs, check_units, step
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -52,6 +52,7 @@ def binarize(
     threshold = check_threshold("threshold", threshold, highest=1)
     probs, mask = in_memory(probs), on_grid_of(in_memory(mask), probs)
     check_probabilities("probs", probs.data)
+    check_units("probabilities", probs.attrs, taker="postprocessing")
     with step("find objects"):
         objects = kernels.binarize(probs.data, threshold, min_object_size, mask.data, device)
     return like(probs, objects, band_attrs("binarized_segmentation"))

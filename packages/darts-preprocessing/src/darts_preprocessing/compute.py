@@ -13,7 +13,7 @@ from darts_preprocessing.feature import Feature, Inputs, Request
 from darts_preprocessing.grid import check_metric_grid, get_geobox, read_band
 from darts_preprocessing.north import get_north
 from darts_preprocessing.registry import FEATURES, Needs, needs_of
-from darts_utils import MissingBandError, check_dataset, spatial_dims, step
+from darts_utils import MissingBandError, check_dataset, check_north_up, spatial_dims, step
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -46,6 +46,8 @@ def calculate(wanted: str | Feature, ds: xr.Dataset, **options: Any) -> xr.Datas
             f"{name} needs {', '.join(missing)}; the Dataset holds {', '.join(map(str, ds.data_vars)) or 'nothing'}."
         )
     geobox = get_geobox(ds, "The Dataset") if "dem" in needs.given else None
+    if geobox is not None:
+        check_north_up(ds, "The Dataset")
     cell = float("nan") if geobox is None else check_metric_grid(geobox, "The Dataset")
     request = Request(ds.attrs, options, cell)
     settings = prepare(needs, request)

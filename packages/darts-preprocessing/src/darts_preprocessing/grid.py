@@ -11,8 +11,10 @@ from darts_preprocessing.backends import Backend
 from darts_utils import (
     GridError,
     ParameterError,
+    ValueRangeError,
     check_areal_scale,
     check_range,
+    check_units,
     get_band,
     is_on_gpu,
     mask_declared,
@@ -79,7 +81,10 @@ def check_metric_grid(geobox: GeoBox, what: str) -> float:
     affine, (rows, cols) = geobox.affine, geobox.shape
     check_areal_scale(to_pyproj(geobox), *(affine @ (cols / 2, rows / 2)), what)
     if affine.b != 0 or affine.d != 0 or affine.a <= 0 or affine.e >= 0:
-        raise GridError(f"{what} is not north-up (affine {tuple(affine)[:6]}); expected rows from north to south.")
+        raise GridError(
+            f"{what} is not north-up (affine {tuple(affine)[:6]}); expected rows from north to south and columns from "
+            "west to east. `ds.sortby('y', ascending=False)` turns rows round; a rotated grid is reprojected first."
+        )
     if not math.isclose(affine.a, -affine.e, rel_tol=1e-4):
         raise GridError(f"{what} has cells of {affine.a} × {-affine.e} m; expected square cells.")
     return float(affine.a)
@@ -101,6 +106,7 @@ def read_band(ds: xr.Dataset, name: str, backend: Backend) -> Any:
         ValueRangeError: If its values cannot be in the unit of the band table.
     """
     given = upright(ds[name], name).data
+    check_units(name, ds[name].attrs, taker="preprocessing")
     # Looked at where it lies, so that nobody waits for a GPU for what the host knows.
     here = given if is_on_gpu(given) else np.asarray(given)
     values = mask_declared(here, ds[name].attrs, ds[name].encoding)
@@ -108,6 +114,42 @@ def read_band(ds: xr.Dataset, name: str, backend: Backend) -> Any:
     remedy = "bring the band into the unit of the band table"
     check_range(name, values, band.low, band.high, taker="preprocessing", remedy=remedy)
     return backend.asarray(values, np.float32)
+
+
+def read_classes(ds: xr.Dataset, name: str, backend: Backend) -> Any:
+    """Return a layer of whole numbers as uint8, 0 where it is NaN or declares that it has no data.
+
+    Args:
+        ds: Dataset with the layer.
+        name: Name of the layer.
+        backend: The kernels that will work on it.
+
+    Returns:
+        (y, x) uint8 where `backend` works.
+
+    Raises:
+        GridError: If the layer has other dimensions than those of the grid.
+        ValueRangeError: If it holds a value that is no whole number in the range of the band table. What lies on a GPU
+            is not looked at, for that would be to wait for it.
+    """
+    array, high = upright(ds[name], name), get_band(name).high
+    if is_on_gpu(array.data):
+        values = array.data
+        return backend.asarray(
+            backend.xp.where(values == values, values, 0) if values.dtype.kind == "f" else values, np.uint8
+        )
+    given = np.asarray(array.data)
+    values = mask_declared(given, array.attrs, array.encoding)
+    if values.dtype.kind == "f":
+        values = np.where(np.isnan(values), 0, values)
+    if values.size and not (
+        values.min() >= 0 and values.max() <= high and (values.dtype.kind != "f" or (values == np.rint(values)).all())
+    ):
+        raise ValueRangeError(
+            f"{name} has values from {values.min():g} to {values.max():g} (type {array.dtype}); expected whole numbers "
+            f"from 0 to {high:g}, and 0 or NaN where there is no data."
+        )
+    return backend.asarray(values, np.uint8)
 
 
 def pad(geobox: GeoBox, cells: int) -> GeoBox:

@@ -6,8 +6,6 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from darts_preprocessing.backends import TRIAL, Backend, Core, backend_for
 from darts_preprocessing.compute import add_variables, compute, prepare
 from darts_preprocessing.feature import Feature, Inputs, Request
@@ -17,20 +15,21 @@ from darts_preprocessing.grid import (
     get_geobox,
     pad,
     read_band,
+    read_classes,
     to_radii,
 )
 from darts_preprocessing.north import get_north
 from darts_preprocessing.registry import Needs, default_features, find_features, needs_of
-from darts_preprocessing.warp import get_sampling
+from darts_preprocessing.warp import check_overlap, get_sampling
 from darts_utils import (
     Device,
     DeviceLike,
     MissingBandError,
     ParameterError,
     check_dataset,
+    check_north_up,
     resolve_device,
     step,
-    upright,
     within_gpu_memory,
 )
 
@@ -77,10 +76,12 @@ def preprocess_v2(
 
     Raises:
         InputTypeError: If an argument that should be a Dataset is something else.
-        ValueRangeError: If reflectance or elevation cannot be in the unit of the band table.
+        ValueRangeError: If reflectance or elevation cannot be in the unit of the band table, or declares another one,
+            or a layer of whole numbers holds what uint8 does not.
         MissingBandError: If a variable that a feature needs is absent.
-        GridError: If a Dataset has no grid, or the tile's is not as described.
-        ParameterError: If a radius is malformed, or a feature is unknown or needs data that is not given.
+        GridError: If a Dataset has no grid, the tile's is not as described, or auxiliary data lies elsewhere.
+        ParameterError: If a radius is malformed, an angle of the sun cannot be one, or a feature is unknown or needs
+            data that is not given.
 
     Warns:
         SunAngleWarning: If one of the sun's angles is unknown and needed; 225° or 25° then takes its place.
@@ -93,11 +94,14 @@ def preprocess_v2(
     for given in (ds_optical, *auxiliary.values()):
         check_dataset(given)
     geobox = get_geobox(ds_optical, "The tile")
+    check_north_up(ds_optical, "The tile")
     cell = check_metric_grid(geobox, "The tile")
     to_radii(tpi_outer_radius, tpi_inner_radius, cell)
     _require(ds_optical, needs.bands, "ds_optical")
     for source, ds in auxiliary.items():
         _require(ds, [each.name for each in needs.resampled if each.auxiliary == source], f"ds_{source}")
+        if any(each.auxiliary == source for each in needs.resampled):
+            check_overlap(geobox, get_geobox(ds, f"ds_{source}"), f"ds_{source}")
     request = Request(ds_optical.attrs, {"outer_radius": tpi_outer_radius, "inner_radius": tpi_inner_radius}, cell)
     settings = prepare(needs, request)
 
@@ -194,7 +198,7 @@ def _resample(
     ds: xr.Dataset, what: str, names: list[str], geobox: GeoBox, backend: Backend, *, is_cubic: bool
 ) -> dict[str, Any]:
     """Bring layers of uint8 onto a grid."""
-    source = backend.xp.stack([backend.asarray(upright(ds[name], name).data, np.uint8) for name in names])
+    source = backend.xp.stack([read_classes(ds, name, backend) for name in names])
     sampling = get_sampling(geobox, get_geobox(ds, what), cubic=is_cubic)
     return dict(zip(names, backend.resample(source, sampling), strict=True))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -9,14 +10,19 @@ from numpy.typing import NDArray
 
 from darts_preprocessing.backends import Sampling
 from darts_preprocessing.grid import to_pyproj
-from darts_preprocessing.nodes import Nodes, sample_nodes
+from darts_preprocessing.nodes import Nodes, PointFunction, sample_nodes
+from darts_utils import GridError
 
 if TYPE_CHECKING:
+    import pyproj
+    from odc.geo.crs import CRS
     from odc.geo.geobox import GeoBox
 
 _METRES_PER_DEGREE = 111_320.0
 _TOLERANCE_PX = 1e-4
 _NOWHERE = -1e9
+_PROBES = 9
+"""Places along each side of a grid at which its overlap with another one is looked for."""
 
 
 def get_sampling(grid: GeoBox, source: GeoBox, *, cubic: bool) -> Sampling:
@@ -30,6 +36,35 @@ def get_sampling(grid: GeoBox, source: GeoBox, *, cubic: bool) -> Sampling:
     return Sampling(locate(grid, source), (grid.shape.y, grid.shape.x), cubic, stretch(grid, source) if cubic else 1.0)
 
 
+def check_overlap(grid: GeoBox, source: GeoBox, what: str) -> None:
+    """Pass data of which a part may lie on a grid.
+
+    Args:
+        grid: The grid, north-up.
+        source: The grid of the data.
+        what: What the data are, for the message.
+
+    Raises:
+        GridError: If the data lie wholly beside the grid.
+    """
+    rows, cols = (np.linspace(0, size, _PROBES) for size in grid.shape)
+    x, y = np.meshgrid(grid.affine.c + grid.affine.a * cols, grid.affine.f + grid.affine.e * rows)
+    places = _on_source(grid, source)(x, y)
+    reached = [(each.min(), each.max()) for each in (places.real, places.imag)]
+    if any(high < 0 or low > size for (low, high), size in zip(reached, source.shape[::-1], strict=True)):
+        raise GridError(
+            f"{what} lies beside the tile, so that nothing would be known there: the tile covers "
+            f"{_describe(grid)}, {what} {_describe(source)}. Load it for this tile, or pass None."
+        )
+
+
+def _describe(grid: GeoBox) -> str:
+    west, south, east, north = grid.boundingbox
+    crs = grid.crs
+    name = f"EPSG:{crs.epsg}" if crs is not None and crs.epsg else to_pyproj(grid).name
+    return f"x {west:.10g} to {east:.10g}, y {south:.10g} to {north:.10g} in {name}"
+
+
 def locate(grid: GeoBox, source: GeoBox) -> Nodes:
     """Compute where the pixels of one grid lie on another, to within 0.001 of its pixels.
 
@@ -40,10 +75,12 @@ def locate(grid: GeoBox, source: GeoBox) -> Nodes:
     Returns:
         column + i·row of the pixels' centres on `source`, where pixel (0, 0) reaches from 0 to 1 in both.
     """
-    import pyproj
+    return sample_nodes(_on_source(grid, source), grid, _TOLERANCE_PX)
 
+
+def _on_source(grid: GeoBox, source: GeoBox) -> PointFunction:
     there = to_pyproj(source)
-    transformer = pyproj.Transformer.from_crs(to_pyproj(grid), there, always_xy=True)
+    transformer = _transformer(grid.crs, source.crs)
     to_pixels = ~source.affine
     middle = source.affine.c + source.affine.a * source.shape.x / 2
 
@@ -57,7 +94,15 @@ def locate(grid: GeoBox, source: GeoBox) -> Nodes:
         rows = to_pixels.d * east + to_pixels.e * north + to_pixels.f
         return np.where(found, cols, _NOWHERE) + 1j * np.where(found, rows, _NOWHERE)
 
-    return sample_nodes(pixels, grid, _TOLERANCE_PX)
+    return pixels
+
+
+@lru_cache(maxsize=4)
+def _transformer(here: CRS, there: CRS) -> pyproj.Transformer:
+    """Making one takes longer than all that a tile asks of it; threads may share it."""
+    import pyproj
+
+    return pyproj.Transformer.from_crs(here.proj, there.proj, always_xy=True)
 
 
 def stretch(grid: GeoBox, source: GeoBox) -> float:

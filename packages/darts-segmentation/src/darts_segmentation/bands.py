@@ -15,6 +15,8 @@ from darts_utils import (
     GridError,
     MissingBandError,
     check_dataset,
+    check_north_up,
+    check_units,
     get_band,
     mask_declared,
     row_blocks,
@@ -75,8 +77,9 @@ def get_bands(
     Raises:
         InputTypeError: If `tile` is no Dataset.
         MissingBandError: If the tile lacks a band.
-        GridError: If a band has other dimensions than those of rows and columns, the tile is empty, or a band does not
-            hold numbers.
+        GridError: If a band has other dimensions than those of rows and columns, the tile is empty or not north-up, or
+            a band does not hold numbers.
+        ValueRangeError: If a band declares another unit than that of the band table.
     """
     check_dataset(tile)
     names = list(names)
@@ -84,8 +87,10 @@ def get_bands(
     if missing:
         present = ", ".join(str(name) for name in tile.data_vars)
         raise MissingBandError(f"The tile lacks {', '.join(missing)}, which the model needs; it has {present}.")
+    check_north_up(tile, "The tile")
     arrays = {}
     for name in names:
+        check_units(name, tile[name].attrs, taker="the model")
         band = tile[name]
         array = upright(band, f"Band {name!r}")
         if not band.size:

@@ -54,7 +54,7 @@ def cut_patches(
     Raises:
         InputTypeError: If `tile` is no Dataset.
         MissingBandError: If the tile lacks a band.
-        GridError: If a band does not lie on (y, x), or the tile is empty.
+        GridError: If a band does not lie on (y, x), or the tile is empty or not north-up.
         ValueRangeError: If a band cannot be in the unit that the channels take.
     """
     engine = make_engine("cpu")

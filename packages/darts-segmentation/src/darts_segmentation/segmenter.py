@@ -180,7 +180,7 @@ class SMPSegmenter:
         Raises:
             InputTypeError: If `tile` is no Dataset.
             MissingBandError: If the tile lacks a band.
-            GridError: If a band does not lie on (y, x), or the tile is empty.
+            GridError: If a band does not lie on (y, x), or the tile is empty or not north-up.
             ValueRangeError: If a band cannot be in the unit that the model takes.
             ParameterError: If an option cannot work, or the network cannot take patches of this size.
             OutputError: If the network returns NaN.

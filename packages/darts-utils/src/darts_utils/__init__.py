@@ -34,13 +34,14 @@ from darts_utils.errors import (
     ValueRangeError,
 )
 from darts_utils.gpu import free_gpu_memory, is_on_gpu, to_host, try_cupy, within_gpu_memory, working_on_gpu
-from darts_utils.labelled import check_data_array, check_dataset, spatial_dims, time_of, upright
+from darts_utils.labelled import check_data_array, check_dataset, check_north_up, spatial_dims, time_of, upright
 from darts_utils.paths import CubeOrigin, DefaultPaths, FoundCube, original_cube, tctrend_name
 from darts_utils.resources import available_memory, sharing_cpus, usable_cpus
 from darts_utils.results import ResultFolder, read_manifest
 from darts_utils.rows import row_blocks, share_rows
 from darts_utils.segments import connect_segments, find_segments, segment_pixels, touching_segments
 from darts_utils.timing import Stopwatch, step
+from darts_utils.units import check_units
 from darts_utils.values import check_quality, check_range, mask_declared, quality_fault, range_sample
 from darts_utils.version import RESULTS_VERSION, lazy_version
 
@@ -84,8 +85,10 @@ __all__ = [
     "check_areal_scale",
     "check_data_array",
     "check_dataset",
+    "check_north_up",
     "check_quality",
     "check_range",
+    "check_units",
     "connect_segments",
     "declared_bands",
     "find_segments",

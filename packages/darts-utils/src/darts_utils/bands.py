@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from darts_utils.errors import BandDeclarationWarning, UnknownBandError
+from darts_utils.values import check_range, range_sample
 
 
 @dataclass(frozen=True)
@@ -207,14 +208,20 @@ def normalize_band(values: ArrayLike, name: str) -> NDArray[np.float32]:
 
     Raises:
         UnknownBandError: If the band table does not know the name.
+        ValueRangeError: If the values cannot be in that unit, see :func:`check_range`.
 
     Examples:
         >>> normalize_band([0.2, 9.0, float("nan")], "red")
         array([0.5, 1. , 0. ], dtype=float32)
     """
     band = get_band(name)
+    given = np.asarray(values)
+    if band.dtype == "float32":  # what has a unit; codes of a mask have none
+        sample = range_sample(given)
+        remedy = "bring the band into the unit of the band table"
+        check_range(name, sample[np.isfinite(sample)], band.low, band.high, taker="normalize_band", remedy=remedy)
     with np.errstate(over="ignore"):  # what float32 cannot hold lies far outside the range, and is clipped
-        scaled = np.array(values, dtype=np.float32)
+        scaled = given.astype(np.float32)
     scaled -= np.float32(band.low)
     scaled *= np.float32(1 / (band.high - band.low))
     np.clip(scaled, 0, 1, out=scaled)

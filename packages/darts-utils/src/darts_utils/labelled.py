@@ -44,6 +44,26 @@ def upright(array: Any, name: str) -> Any:
     return array.transpose(*dims)
 
 
+def check_north_up(data: Any, what: str) -> None:
+    """Pass what has rows from north to south and columns from west to east.
+
+    Args:
+        data: A Dataset or a DataArray. Without coordinates it says nothing, and passes.
+        what: What it is, for the message.
+
+    Raises:
+        GridError: If its coordinates run the other way. The message says how to turn it round.
+    """
+    for dim, ascending in zip(spatial_dims(data), (False, True), strict=True):
+        places = data.indexes.get(dim, ())
+        if len(places) > 1 and (places[0] < places[-1]) != ascending:
+            order = f"{dim} from {places[0]} to {places[-1]}"
+            raise GridError(
+                f"{what} is not north-up ({order}); expected rows from north to south and columns from west to east. "
+                f"`ds.sortby({dim!r}, ascending={ascending})` turns it round."
+            )
+
+
 def time_of(tile: Any) -> Any:
     """Return when a tile was taken.
 

@@ -83,9 +83,17 @@ class ResultFolder:
             The folder.
 
         Raises:
-            ManifestError: If the folder holds no readable manifest.
+            ManifestError: If the folder holds no readable manifest. Where folders in it do, the message names one.
         """
-        return cls(Path(path), read_manifest(path))
+        try:
+            return cls(Path(path), read_manifest(path))
+        except ManifestError as error:
+            below = sorted(each.parent.name for each in Path(path).glob(f"*/{MANIFEST_FILE}"))
+            if not below:
+                raise
+            raise ManifestError(
+                f"{error} Of the folders in it {len(below)} do, {below[0]} first: open these."
+            ) from error
 
     @property
     def tile_id(self) -> str:

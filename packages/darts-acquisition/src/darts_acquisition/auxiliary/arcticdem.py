@@ -231,10 +231,11 @@ def estimate_arcticdem(
 
 
 def _how_to_fill(resolution: int) -> str:
+    by_hand = "Fetch them with `darts_acquisition.download_arcticdem`"
     if resolution == 32:
-        return "Fetch them with `darts_acquisition.download_arcticdem`."
+        return f"{by_hand}."
     pipeline = "planet" if resolution == 2 else "sentinel2"
-    return f"Fetch them with `darts inference prep-data {pipeline} --aux`."
+    return f"{by_hand}, or with `darts inference prep-data {pipeline} --aux`."
 
 
 class ArcticDEMSource:

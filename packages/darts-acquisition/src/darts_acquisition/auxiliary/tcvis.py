@@ -43,8 +43,8 @@ _BANDS = dict(zip(TREND_BANDS, ("TCB_slope", "TCG_slope", "TCW_slope"), strict=T
 _BYTES_PER_PX = 3.0
 """Earth Engine sends pixels as they are."""
 _HOW_TO_FILL = (
-    "Fetch them with `darts inference prep-data planet --aux`, or `darts inference prep-data sentinel2 --aux` for "
-    "Sentinel-2 scenes."
+    "Fetch them with `darts_acquisition.download_tcvis`, or with `darts inference prep-data planet --aux`, or "
+    "`darts inference prep-data sentinel2 --aux` for Sentinel-2 scenes."
 )
 
 

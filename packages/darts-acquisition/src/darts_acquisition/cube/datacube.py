@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from darts_acquisition.cube.areas import AreaLike, chunks_of, describe_missing, product_windows
+from darts_acquisition.cube.elevations import check_elevations
 from darts_acquisition.cube.grid import (
     Chunk,
     Window,
@@ -323,12 +324,13 @@ class Datacube:
         Raises:
             GridError: If the area is not part of the cube's grid.
             ParameterError: If a variable is absent or unknown, or an array has another shape or dtype.
+            ValueRangeError: If `dem` holds what is no elevation: -9999, or NaN where `arcticdem_data_mask` is 1.
             CubeConflictError: If another process has written the same chunks meanwhile.
             CubeDamagedError: If a chunk of which a part is written is damaged elsewhere.
         """
         window = self._part(area)
-        values = check_arrays(window, arrays, self.product)
-        return self._begin().write(window, values, complete=complete)
+        checked = check_elevations(check_arrays(window, arrays, self.product))
+        return self._begin().write(window, checked, complete=complete)
 
     def complete(self, contents: "Mapping[Chunk, Mapping[str, np.ndarray] | None]") -> list[Chunk]:
         """Write whole chunks in one transaction, as far as they are still missing, and return those, row by row.

@@ -23,7 +23,7 @@ _EXPECTED: dict[Kind, str] = {
     "mask": "*_udm2.tif or *_udm2_clip.tif",
     "metadata": "*_metadata.json",
 }
-_STEMS: dict[Kind, str] = {"image": "*_SR", "mask": "*_udm2"}
+_STEMS: dict[Kind, str] = {"image": "_sr", "mask": "_udm2"}
 _SIDECARS = (".msk", ".aux.xml")
 """What the names of files end in where GDAL keeps a mask and no-data values beside an image."""
 _SETTLED_NS = 2_000_000_000
@@ -66,10 +66,8 @@ class Delivery:
             files = {kind: found or _of_kind(beside, kind) for kind, found in files.items()}
         delivery = cls(Path(path), tuple(file for found in files.values() for file in found), archive)
         if not delivery.files and (archive is not None or not where.is_dir()):
-            problem = "is a file" if where.exists() else "does not exist"
             raise SceneNotFoundError(
-                f"{path} {problem}; expected a folder with {_EXPECTED['image']}, or files {where.name}_* beside it. "
-                "find_planet_scenes lists the scenes of a folder or a zip archive."
+                f"{path} {_problem(where)} find_planet_scenes lists the scenes of a folder or a zip archive."
             )
         for file in delivery.files if name else ():
             other = scene_of(file.name)
@@ -103,8 +101,7 @@ class Delivery:
             return None
         alike = [file.name for rank, file in ranked if rank == ranked[0][0]]
         if len(alike) > 1:
-            words = sorted(words_after(alike[0], kind))
-            pattern = "_".join([_STEMS[kind], *words]) + ".tif" if kind in _STEMS else _EXPECTED[kind]
+            pattern = f"*{alike[0][alike[0].lower().rfind(_STEMS[kind]) :]}" if kind in _STEMS else _EXPECTED[kind]
             raise SceneError(
                 f"{self.path} holds {len(alike)} files where one {WHAT[kind]} ({pattern}) is expected: "
                 f"{', '.join(alike)}. Keep the right one."
@@ -197,6 +194,16 @@ def list_planet_files(path: "str | os.PathLike[str]") -> list[Path]:
     except (DartsError, OSError):
         return []
     return [*files, *(sidecar for file in files for sidecar in delivery.sidecars(file))]
+
+
+def _problem(where: Path) -> str:
+    """Say what is wrong with a path at which there is no scene."""
+    folder = f"expected a folder with {_EXPECTED['image']}"
+    if not where.exists():
+        return f"does not exist; {folder}, or files {where.name}_* beside it."
+    scene = scene_of(where.name)
+    named = f"; a scene among others is named by {where.with_name(scene)}" if scene else ""
+    return f"is a file; {folder}{named}."
 
 
 def _archive_above(path: Path) -> Path | None:

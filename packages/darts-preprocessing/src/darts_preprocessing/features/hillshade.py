@@ -11,13 +11,15 @@ from darts_preprocessing.compute import calculate
 from darts_preprocessing.errors import SunAngleWarning
 from darts_preprocessing.feature import Feature, Request
 from darts_preprocessing.gradient import GRADIENT
-from darts_utils import get_band
+from darts_utils import ParameterError, get_band
 
 if TYPE_CHECKING:
     import xarray as xr
 
 DEFAULT_AZIMUTH = 225.0
 DEFAULT_ELEVATION = 25.0
+_RANGES = {"azimuth": (-180, 360), "elevation": (-90, 90)}
+"""An azimuth west of north may be counted down from 0."""
 
 
 def calculate_hillshade(ds: xr.Dataset, azimuth: float | None = None, elevation: float | None = None) -> xr.Dataset:
@@ -35,6 +37,9 @@ def calculate_hillshade(ds: xr.Dataset, azimuth: float | None = None, elevation:
     Returns:
         A new Dataset with ``hillshade``, (y, x) float32, 0 (dark) to 1 (lit), besides what `ds` holds.
 
+    Raises:
+        ParameterError: If the azimuth is not in −180…360, or the elevation not in −90…90.
+
     Warns:
         SunAngleWarning: If an angle is neither given nor known to `ds`; 225° or 25° then takes its place.
     """
@@ -51,10 +56,14 @@ def _prepare(request: Request) -> Shading:
         if not math.isfinite(angles[name]):
             angles[name] = default
             lacking.append(name)
+        elif not _RANGES[name][0] <= angles[name] <= _RANGES[name][1]:
+            raise ParameterError(
+                f"The sun's {name} is {angles[name]:g}; expected degrees from {_RANGES[name][0]} to {_RANGES[name][1]}."
+            )
     if lacking:
+        unknown = f"{' and '.join(lacking)} {'is' if len(lacking) == 1 else 'are'} unknown"
         warnings.warn(
-            f"The sun's {' and '.join(lacking)} is unknown; the hillshade is lit from {angles['azimuth']:g}° at "
-            f"{angles['elevation']:g}°.",
+            f"The sun's {unknown}; the hillshade is lit from {angles['azimuth']:g}° at {angles['elevation']:g}°.",
             SunAngleWarning,
             stacklevel=4,
         )

@@ -1,0 +1,139 @@
+"""Auxiliary data, layers and angles that cannot be what they are given for are refused, with what to do."""
+
+import warnings
+
+import numpy as np
+import pytest
+import xarray as xr
+from affine import Affine
+from odc.geo.geobox import GeoBox
+from odc.geo.xr import wrap_xr
+
+import darts_preprocessing as dp
+from darts_utils import GridError, ParameterError, ValueRangeError
+from support import preprocessing as oracle
+
+# pytest.warns gives other warnings once more, under a module's name that the filter for odc-geo does not know.
+pytestmark = pytest.mark.filterwarnings("ignore:Use `@` matmul:PendingDeprecationWarning")
+
+RADIUS = 30
+
+
+@pytest.fixture(scope="module")
+def geobox():
+    return oracle.make_geobox((40, 50), origin=(503_000.3, 7_700_001.1))
+
+
+@pytest.fixture(scope="module")
+def tile(geobox):
+    return oracle.make_tile(geobox)
+
+
+@pytest.fixture(scope="module")
+def arcticdem(geobox):
+    grid = oracle.covering(geobox, "EPSG:3413", 2.0, 0.6)
+    ds = oracle.make_dem(oracle.rough(grid.shape, np.random.default_rng(8), holes=0.01), grid)
+    ds["arcticdem_data_mask"] = (ds.dem.dims, ds.dem.notnull().values.astype(np.uint8))
+    return ds
+
+
+@pytest.fixture(scope="module")
+def tcvis(geobox):
+    grid = oracle.covering(geobox, "EPSG:4326", 0.00026949458523585647, 0.4)
+    rng = np.random.default_rng(9)
+    names = ("tc_brightness", "tc_greenness", "tc_wetness")
+    return xr.Dataset({name: wrap_xr(rng.integers(0, 256, grid.shape, dtype=np.uint8), grid) for name in names})
+
+
+@pytest.fixture(scope="module")
+def result(tile, arcticdem, tcvis):
+    return dp.preprocess_v2(tile, arcticdem, tcvis, RADIUS, device="cpu")
+
+
+@pytest.mark.parametrize("crs", ["EPSG:32608", "EPSG:3413"])
+def test_auxiliary_data_beside_the_tile_are_refused(tile, geobox, crs):
+    elsewhere = oracle.make_geobox((40, 40), origin=(900_000.0, 7_000_000.0), crs=crs)
+    beside = oracle.make_dem(np.ones((40, 40)), elsewhere)
+    for name in ("arcticdem_data_mask", "tc_brightness", "tc_greenness", "tc_wetness"):
+        beside[name] = (("y", "x"), np.ones((40, 40), dtype=np.uint8))
+    says = rf"beside the tile.* in EPSG:32608, ds_\w+ x 900000 to 900120, y 6999880 to 7000000 in {crs}\. Load"
+    for given in ((beside, None), (None, beside)):
+        with pytest.raises(GridError, match=says):
+            dp.preprocess_v2(tile, *given, device="cpu")
+    dp.preprocess_v2(tile, beside, None, device="cpu", features=["ndvi"])
+
+
+@pytest.mark.parametrize(("rows", "columns"), [(-1, 0), (0, -1), (1, 0), (0, 1)])
+def test_a_dem_that_reaches_a_corner_of_the_tile_is_used(tile, geobox, rows, columns):
+    """It overlaps by two cells; the rest is missing."""
+    height, width = geobox.shape
+    shift = Affine.translation(columns * (width - 2), rows * (height - 2))
+    dem = oracle.make_dem(np.ones(geobox.shape), GeoBox(geobox.shape, geobox.affine @ shift, geobox.crs))
+    dem["arcticdem_data_mask"] = (("y", "x"), np.ones(geobox.shape, dtype=np.uint8))
+    known = dp.preprocess_v2(tile, dem, None, device="cpu").dem.notnull()
+    assert known.sum() == 2 * (width if rows else height)
+    moved = geobox.affine @ Affine.translation(columns * (width + 1), rows * (height + 1))
+    beside = oracle.make_dem(np.ones(geobox.shape), GeoBox(geobox.shape, moved, geobox.crs))
+    with pytest.raises(GridError, match="beside the tile"):
+        dp.preprocess_v2(tile, beside, None, device="cpu", features=["dem"])
+
+
+@pytest.mark.parametrize(
+    ("attrs", "says"),
+    [
+        ({"elevation": 95.0}, "sun's elevation is 95; expected degrees from -90 to 90"),
+        ({"elevation": -91.0}, "from -90 to 90"),
+        ({"azimuth": 361.0}, "sun's azimuth is 361; expected degrees from -180 to 360"),
+        ({"azimuth": -181.0}, "from -180 to 360"),
+    ],
+)
+def test_angles_that_the_sun_cannot_have_are_refused(tile, arcticdem, attrs, says):
+    with pytest.raises(ParameterError, match=says):
+        dp.preprocess_v2(tile.assign_attrs(attrs), arcticdem, None, device="cpu")
+    with pytest.raises(ParameterError, match=says):
+        dp.calculate_hillshade(
+            oracle.make_dem(np.ones((5, 5)), oracle.make_geobox((5, 5))), **({"azimuth": 1, "elevation": 1} | attrs)
+        )
+
+
+def test_an_azimuth_counted_down_from_north_is_the_same(tile, arcticdem):
+    ours, expected = (
+        dp.preprocess_v2(tile.assign_attrs(azimuth=angle), arcticdem, None, device="cpu", features=["hillshade"])
+        for angle in (-130.0, 230.0)
+    )
+    np.testing.assert_allclose(ours.hillshade, expected.hillshade, atol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "int16", "int64"])
+def test_layers_of_whole_numbers_come_in_any_type(tile, arcticdem, tcvis, result, dtype):
+    names = {"tc_brightness", "tc_greenness", "tc_wetness"}
+    given = tcvis.astype(dtype)
+    mask = arcticdem.arcticdem_data_mask.astype(dtype)
+    if dtype.startswith("float"):
+        given, mask = given.where(tcvis > 0), mask.where(mask > 0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", RuntimeWarning)
+        ours = dp.preprocess_v2(tile, arcticdem.assign(arcticdem_data_mask=mask), given, RADIUS, device="cpu")
+    for name in (*names, "arcticdem_data_mask"):
+        np.testing.assert_array_equal(ours[name], result[name])
+
+
+@pytest.mark.parametrize("wrong", [256, -1, 0.5, np.inf])
+def test_what_uint8_does_not_hold_is_refused(tile, arcticdem, tcvis, wrong):
+    given = tcvis.astype("float64" if wrong % 1 else "int16")
+    given["tc_wetness"][3, 4] = wrong
+    with pytest.raises(ValueRangeError, match=r"tc_wetness has values from .*; expected whole numbers from 0 to 255"):
+        dp.preprocess_v2(tile, None, given, device="cpu")
+    with pytest.raises(ValueRangeError, match=r"arcticdem_data_mask has .* from 0 to 1, "):
+        dp.preprocess_v2(
+            tile, arcticdem.assign(arcticdem_data_mask=arcticdem.arcticdem_data_mask * 255), None, device="cpu"
+        )
+
+
+def test_another_unit_is_refused(tile, arcticdem):
+    feet = arcticdem.assign(dem=(arcticdem.dem / 0.3048).assign_attrs(units="ft"))
+    for run in (dp.calculate_slope, lambda ds: dp.preprocess_v2(tile, ds, None, device="cpu")):
+        with pytest.raises(ValueRangeError, match=r"Band 'dem' is in 'ft'.*multiply it by 0\.3048"):
+            run(feet)
+    with pytest.raises(ValueRangeError, match=r"Band 'red' is in '%'"):
+        dp.calculate_ndvi(tile.assign(red=tile.red.assign_attrs(units="%")))
