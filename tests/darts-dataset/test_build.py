@@ -173,6 +173,7 @@ def test_outlines_merge_to_the_same_as_pixels(tmp_path, monkeypatch):
         np.testing.assert_allclose(pixels[name], others[name], rtol=1e-4, atol=0.05)
 
 
+@pytest.mark.slow
 def test_two_zones_and_the_antimeridian_are_one_dataset(tmp_path):
     """One slump in the grids of two zones is one object; a scene across 180° is cut there and is whole again."""
     here = blocks((40, 60, 40, 60))

@@ -264,6 +264,7 @@ for limit in (100, 2_000, 20_000, 100_000):
 """
 
 
+@pytest.mark.slow
 def test_a_file_size_limit_is_an_error_and_leaves_nothing(tmp_path: Path) -> None:
     pytest.importorskip("resource", reason="this system has no limit on file sizes")
     run = subprocess.run(

@@ -22,6 +22,7 @@ def small(monkeypatch):
     monkeypatch.setattr(train, "_SLUMPS_PER_KM2", 20.0)
 
 
+@pytest.mark.slow
 def test_samples_hold_the_bands_that_inference_would_see(monkeypatch, tmp_path):
     small(monkeypatch)
     samples = train.make_samples(tmp_path, [5])

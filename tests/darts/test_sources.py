@@ -279,6 +279,7 @@ def test_serial_and_overlap_write_the_same_bytes(folder: Path, tmp_path: Path) -
     assert len(found["serial"]) == 3
 
 
+@pytest.mark.slow
 def test_a_run_in_a_new_process_writes_the_same_bytes(folder: Path, tmp_path: Path) -> None:
     here, there = (standin.make_pipeline(folder, output_data_dir=tmp_path / name) for name in ("here", "there"))
     process = multiprocessing.get_context("spawn").Process(target=run, args=(there, standin.open_session))

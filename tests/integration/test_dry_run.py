@@ -107,6 +107,7 @@ def test_scenes_that_are_planned_are_those_that_the_run_downloads(service, pipel
     assert pipeline(**search).plan().fetch.lines() == ["Nothing is to be fetched."]
 
 
+@pytest.mark.slow
 def test_scenes_by_name_are_counted_without_asking(pipeline, service, items, tmp_path):
     pipeline(scene_ids=[JULY]).prepare_data(optical=True)
     with no_network():

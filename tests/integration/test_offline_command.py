@@ -80,6 +80,7 @@ def give(command: str, monkeypatch: pytest.MonkeyPatch) -> int:
     return 0
 
 
+@pytest.mark.slow
 def test_the_command_in_the_message_fetches_what_is_missing(work, login, tmp_path, monkeypatch):
     area = make_sample_area(tmp_path / "sample", seed=3, size=128)
     paths = DefaultPaths()

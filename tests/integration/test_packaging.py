@@ -20,12 +20,15 @@ from types import FunctionType
 import pytest
 from packaging.requirements import Requirement
 
+from support.lanes import mostly_slow
+
 ROOT = Path(__file__).resolve().parents[2]
 FOLDERS = sorted(path.parent for path in (ROOT / "packages").glob("*/pyproject.toml"))
 PROJECTS = {folder: tomllib.loads((folder / "pyproject.toml").read_text("utf-8"))["project"] for folder in FOLDERS}
 MODULES = {folder: folder.name.replace("-", "_") for folder in FOLDERS}
 NAMES = {project["name"] for project in PROJECTS.values()}
 
+SLOW_TO_IMPORT = ("darts", "darts-acquisition", "darts-segmentation", "darts-training")
 every_package = pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
 
 
@@ -80,7 +83,9 @@ def test_the_command_line_loads_no_array_library():
     assert not loaded & {*HEAVY, "numpy", "pandas", "xarray"}
 
 
-@every_package
+@pytest.mark.parametrize(
+    "folder", mostly_slow(FOLDERS, lambda folder: folder.name not in SLOW_TO_IMPORT), ids=lambda folder: folder.name
+)
 def test_every_module_imports_and_none_needs_a_gpu(folder):
     code = f"""
 import importlib, pkgutil, {MODULES[folder]} as package

@@ -140,6 +140,7 @@ def test_the_real_scene_of_peel_plateau(run_darts, shared_data: Path, tmp_path: 
     assert (probabilities[11:-11, 11:-11] != 255).any()
 
 
+@pytest.mark.slow
 def test_one_unreadable_scene_among_three(run_darts, area: SampleArea, tmp_path: Path) -> None:
     scenes, output = tmp_path / "scenes", tmp_path / "results"
     names = ["20210801_200000_01_2405", "20210802_200000_02_2405", "20210803_200000_03_2405"]

@@ -214,6 +214,7 @@ def test_the_secret_key_shows_nowhere(runs):
     assert made.changed[1] <= {"TORCHINDUCTOR_CACHE_DIR"}  # which torch sets
 
 
+@pytest.mark.slow
 def test_auxiliary_data_alone(services, options, tmp_path):
     """The scenes are asked for their place only; the list then names those whose surroundings are there."""
     connect(services.engine)

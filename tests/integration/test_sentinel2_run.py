@@ -261,6 +261,7 @@ def test_a_configuration_reads_back_as_it_was(pipeline, tmp_path, limit):
 
 
 @pytest.mark.filterwarnings("default::darts_segmentation.PixelSizeWarning")
+@pytest.mark.slow
 def test_the_command(service, data, tmp_path):
     # One file for both commands: the key of the other pipeline is none of this one's business.
     (tmp_path / "config.toml").write_text(

@@ -46,6 +46,7 @@ def test_files_in_object_storage_with_keys(provider, service, cube):
     assert service.files.requests == []
 
 
+@pytest.mark.slow
 def test_public_files_in_object_storage_need_no_keys(provider, service, cube):
     """ArcticDEM's bucket is public, so by default no keys are looked for and none are sent."""
     with serve_s3() as storage, environment_of(storage, keys=False):

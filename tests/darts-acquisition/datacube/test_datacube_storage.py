@@ -146,6 +146,7 @@ Datacube.open(sys.argv[1]).read(geobox)
 """
 
 
+@pytest.mark.slow
 def test_the_storage_does_not_chatter(tmp_path):
     """Icechunk would print a warning for every local repository, and others for every commit."""
     done = subprocess.run(

@@ -168,6 +168,7 @@ sys.exit(any([os.waitpid(pid, 0)[1] for pid in pids]))
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork, to have three processes in the time of one")
+@pytest.mark.slow
 def test_three_processes_write_a_legacy_cube_first(cube):
     filled(cube, [CORNER])
     cube = make_legacy(cube)
