@@ -202,10 +202,11 @@ def install_wheel(name: str, dist: Path, temporary: Path, arguments: argparse.Na
 
 
 def find_wheel(dist: Path, name: str) -> Path:
-    """Return the one wheel of a package in a folder."""
-    found = list(dist.glob(f"{name.replace('-', '_')}-*.whl"))
+    """Return the wheel of a package in a folder: that of the version here, else the only one there is."""
+    version, stem = read_project(packages()[name])["project"]["version"], name.replace("-", "_")
+    found = list(dist.glob(f"{stem}-{version}-*.whl")) or list(dist.glob(f"{stem}-*.whl"))
     if len(found) != 1:
-        sys.exit(f"{dist} holds {len(found)} wheels of {name}; expected one. Build it: checks.py build")
+        sys.exit(f"{dist} holds {len(found)} wheels of {name} {version}; expected one. Build it: checks.py build")
     return found[0]
 
 

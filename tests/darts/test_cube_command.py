@@ -35,7 +35,10 @@ def darts(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, tmp_pa
 
 def values_for(window: Window, product: CubeProduct) -> dict[str, np.ndarray]:
     random = np.random.default_rng(window.cols.start)
-    return {each.name: random.integers(1, 100, window.shape).astype(each.dtype) for each in product.variables}
+    return {
+        each.name: random.integers(1, 2 if each.name.endswith("_mask") else 100, window.shape).astype(each.dtype)
+        for each in product.variables
+    }
 
 
 @pytest.fixture

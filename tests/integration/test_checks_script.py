@@ -92,6 +92,21 @@ def test_the_wheel_of_the_stated_version_is_taken(checks, tmp_path):
     assert checks.find_wheel(tmp_path, "a-utils").name == "a_utils-0.2.0-py3-none-any.whl"
     with pytest.raises(SystemExit, match=r"holds 0 wheels of a-whole 0\.1\.0"):
         checks.find_wheel(tmp_path, "a-whole")
+    (tmp_path / "a_utils-0.2.0-py3-none-any.whl").unlink()
+    assert checks.find_wheel(tmp_path, "a-utils").name == "a_utils-0.1.0-py3-none-any.whl"
+
+
+def test_the_lowest_release_that_users_allow_is_taken(checks, monkeypatch, tmp_path):
+    needs = {"a-utils": [], "a-stage": ["a-utils>=0.2,<1"], "a-whole": ["a-stage>=0.1,<1", "a-utils>=0.9,<1"]}
+    monkeypatch.setattr(checks, "packages", lambda: {name: Path(name) for name in needs})
+    monkeypatch.setattr(checks, "read_project", lambda place: {"project": {"dependencies": needs[str(place)]}})
+    monkeypatch.setattr(
+        checks, "output", lambda *_: "a-utils-v0.1.0\na-utils-v0.10.0\na-utils-v0.9.1\na-utils-v0.2.1\n"
+    )
+    assert checks.lowest_release(tmp_path, "a-utils", ["a-stage"]) == "a-utils-v0.2.1"
+    assert checks.lowest_release(tmp_path, "a-utils", ["a-whole", "a-stage"]) == "a-utils-v0.9.1"
+    monkeypatch.setattr(checks, "output", lambda *_: "")
+    assert checks.lowest_release(tmp_path, "a-utils", ["a-stage"]) == "HEAD"
 
 
 def test_what_must_not_come_with_a_package_is_named(checks, monkeypatch, tmp_path):
