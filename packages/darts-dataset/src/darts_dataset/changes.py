@@ -63,9 +63,9 @@ def find_changes(
 ) -> Again | None:
     """Find what is to be merged again of a year, so that the objects are those of merging all of it.
 
-    What a scene that is new, changed or gone saw and had lies in a box. An object apart from these boxes has none of
-    their detections, before or now, and the same looks saw the same of it. All detections of the other objects, and
-    all of the scenes that are new or changed, are merged again.
+    What a scene that is new, changed or gone saw and had lies in a box, and so does what other frames of its look saw
+    and had. An object apart from these boxes has none of their detections, before or now, and the same looks saw the
+    same of it. All detections of the other objects, and all of the scenes that are new or changed, are merged again.
 
     Args:
         before: The dataset before, made with the same season and without a share to keep, so that it has all objects.
@@ -95,8 +95,11 @@ def find_changes(
         if tile in earlier and (earlier[tile].digest, earlier[tile].look) == (scenes[number].digest, look.name)
     }
     boxes: dict[str, list[NDArray[np.float64]]] = {NORTH: [], SOUTH: []}
-    for tile, each in earlier.items():
-        if tile not in same:
+    # The other frames of a look too: an edge that frames share has another rounding where one of them changes.
+    looked = {look.name for tile, (look, _) in here.items() if tile not in same}
+    looked |= {each.look for tile, each in earlier.items() if tile not in same}
+    for each in earlier.values():
+        if each.look in looked:
             boxes[each.footprint.plane].append(each.box)
     for tile, (look, number) in here.items():
         if tile not in same:
