@@ -7,7 +7,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from darts.run.folding import fold_ended, was_killed
+from darts.run.folding import fold_ended
 from darts.run.history import PastRun, draw_timings, list_runs
 from darts.run.running import running_runs
 from darts.run.shard_history import group_shards
@@ -48,9 +48,8 @@ def show_status(output: Path, run: str | None) -> None:
         run: Name of the run; default the newest one.
     """
     status = run_status(output, run)
-    killed = status.state == "ended" and was_killed(output, status.name)
     console = Console()
-    for line in _lines(status, killed=killed):
+    for line in _lines(status):
         console.print(line, soft_wrap=True, highlight=False, markup=False)
 
 
@@ -71,12 +70,12 @@ def _state(run: PastRun) -> str:
     return ("running" if run.running else "was killed" if run.killed and of else "ended") + of
 
 
-def _lines(status: RunStatus, *, killed: bool = False) -> list[str]:
+def _lines(status: RunStatus) -> list[str]:
     state: str = "running or not, this machine cannot tell" if status.state == "unknown" else status.state
     left_over = 0 if status.planned is None else status.planned - status.ended
     if status.state == "ended" and left_over > 0:
         how = "the same command goes on" if not status.shards else "run the shards below that are not done"
-        state = f"{'was killed' if killed else 'ended early'} with {left_over} to go; {how}"
+        state = f"{'was killed' if status.killed else 'ended early'} with {left_over} to go; {how}"
     if status.waits:
         state = "running, and waits for workers of its cluster"
     where = f" on {status.host}, process {status.pid}" if status.host else ""

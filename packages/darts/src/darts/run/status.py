@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from darts.errors import ConfigurationError
+from darts.run.folding import was_killed
 from darts.run.journal import Entry, Status, journals, read_entries, read_header
 from darts.run.running import State, find_state
 from darts.run.shards import ShardFacts
@@ -35,6 +36,7 @@ class RunStatus:
         failures: Name and error of the last tiles that failed and were not done since, at most ten, the latest last.
         quiet: Time since the last tile ended; None before the first, or where that is not known.
         waits: Whether it goes on, and no worker of its cluster has come yet.
+        killed: Whether it was killed, and did not end by itself; of shards whether any was.
         shards: Numbers of the shards by what is known of them: "done", "running", "unknown", "to run again", which
             ended before all of their tiles were done or had other ones, or "missing", which have tiles and never ran;
             empty where the status is that of one run.
@@ -52,6 +54,7 @@ class RunStatus:
     failures: list[tuple[str, str]]
     quiet: timedelta | None
     waits: bool = False
+    killed: bool = False
     shards: Mapping[str, Sequence[int]] = field(default_factory=dict)
 
     @property
@@ -103,7 +106,8 @@ def _status(output: Path, name: str, journal: Path, now: datetime) -> RunStatus:
     state = find_state(output, name, ShardFacts.of_header(header))
     status = _conclude(name, state, header, _Seen(read_entries(journal)), now)
     waits = header.get("executor") == "dask" and not any(output.glob(f"{name}.worker-*.log"))
-    return replace(status, waits=waits and state == "running")
+    killed = state == "ended" and was_killed(output, name)
+    return replace(status, waits=waits and state == "running", killed=killed)
 
 
 def _latest_shards(found: Mapping[str, Path], like: ShardFacts) -> dict[int, tuple[ShardFacts, str]]:
@@ -147,6 +151,7 @@ def _together(name: str, parts: Mapping[ShardFacts, RunStatus]) -> RunStatus:
         failures=[failure for part in parts.values() for failure in part.failures][-_FAILURES:],
         quiet=min((part.quiet for part in parts.values() if part.quiet is not None), default=None),
         waits=False,
+        killed=any(part.killed for part in parts.values()),
         shards=shards | ({"missing": missing} if missing else {}),
     )
 
