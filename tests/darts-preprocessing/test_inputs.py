@@ -4,10 +4,8 @@ import warnings
 
 import numpy as np
 import pytest
-import xarray as xr
 from affine import Affine
 from odc.geo.geobox import GeoBox
-from odc.geo.xr import wrap_xr
 
 import darts_preprocessing as dp
 from darts_utils import GridError, ParameterError, ValueRangeError
@@ -39,10 +37,7 @@ def arcticdem(geobox):
 
 @pytest.fixture(scope="module")
 def tcvis(geobox):
-    grid = oracle.covering(geobox, "EPSG:4326", 0.00026949458523585647, 0.4)
-    rng = np.random.default_rng(9)
-    names = ("tc_brightness", "tc_greenness", "tc_wetness")
-    return xr.Dataset({name: wrap_xr(rng.integers(0, 256, grid.shape, dtype=np.uint8), grid) for name in names})
+    return oracle.make_tcvis(geobox)
 
 
 @pytest.fixture(scope="module")

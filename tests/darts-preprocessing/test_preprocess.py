@@ -8,7 +8,6 @@ import numpy as np
 import pyproj
 import pytest
 import xarray as xr
-from odc.geo.xr import wrap_xr
 
 import darts_preprocessing as dp
 from darts_preprocessing import preprocess
@@ -50,13 +49,6 @@ def make_arcticdem(geobox, crs="EPSG:3413", cell=2.0, margin=0.6, holes=True):
     return ds
 
 
-def make_tcvis(geobox):
-    grid = oracle.covering(geobox, "EPSG:4326", 0.00026949458523585647, 0.4)
-    rng = np.random.default_rng(9)
-    names = ("tc_brightness", "tc_greenness", "tc_wetness")
-    return xr.Dataset({name: wrap_xr(rng.integers(0, 256, grid.shape, dtype=np.uint8), grid) for name in names})
-
-
 @pytest.fixture(scope="module")
 def geobox():
     return oracle.make_geobox((ROWS, COLS), origin=(503_000.3, 7_700_001.1))
@@ -74,7 +66,7 @@ def arcticdem(geobox):
 
 @pytest.fixture(scope="module")
 def tcvis(geobox):
-    return make_tcvis(geobox)
+    return oracle.make_tcvis(geobox)
 
 
 @pytest.fixture(scope="module")
@@ -120,7 +112,7 @@ def test_coordinates_are_those_of_the_tile_bit_for_bit(result, tile):
 
 
 def test_arguments_are_left_unchanged(geobox):
-    given = (oracle.make_tile(geobox), make_arcticdem(geobox), make_tcvis(geobox))
+    given = (oracle.make_tile(geobox), make_arcticdem(geobox), oracle.make_tcvis(geobox))
     before = [digest(ds) for ds in given]
     result = dp.preprocess_v2(*given, device="cpu")
     for name in DEFAULT:

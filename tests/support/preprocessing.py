@@ -201,3 +201,11 @@ def resample(source, col, row, stretch):
         if 0 <= i < height and 0 <= j < width and not np.isnan(source[i, j]):
             out[place] = np.nansum(np.multiply(cells, weights)) / np.sum(np.array(weights)[~np.isnan(cells)])
     return out
+
+
+def make_tcvis(geobox):
+    """TCVIS of random values around a grid."""
+    grid = covering(geobox, "EPSG:4326", 0.00026949458523585647, 0.4)
+    rng = np.random.default_rng(9)
+    names = ("tc_brightness", "tc_greenness", "tc_wetness")
+    return xr.Dataset({name: wrap_xr(rng.integers(0, 256, grid.shape, dtype=np.uint8), grid) for name in names})

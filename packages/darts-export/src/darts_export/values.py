@@ -14,6 +14,7 @@ from darts_utils import (
     check_units,
     get_band,
     mask_declared,
+    range_sample,
     row_blocks,
     upright,
 )
@@ -55,7 +56,8 @@ def check_values(tile: "xr.Dataset", names: Iterable[str]) -> "xr.Dataset":
         elif name in OPTICAL:
             check_units(name, tile[name].attrs, taker="an export")
             band = get_band(name)
-            values = mask_declared(upright(tile[name], name).data, tile[name].attrs, tile[name].encoding)
+            sample = range_sample(upright(tile[name], name).data)
+            values = mask_declared(sample, tile[name].attrs, tile[name].encoding)
             check_range(name, values, band.low, band.high, taker="an export", remedy=_REMEDY)
     return tile.assign(changed)
 

@@ -90,11 +90,10 @@ def check_range(name: str, values: Any, low: float, high: float, *, taker: str, 
     if not sample.size:
         return
     _check_fills(name, sample, low, high, taker)
-    median, margin = float(np.median(sample)), _SPANS * (high - low)
-    if low - margin <= median <= high + margin:
-        return
-    middle = np.sort(sample)[(sample.size - 1) // 2 : sample.size // 2 + 1]
-    if ((low - margin <= middle) & (middle <= high + margin)).any():  # of two values, one
+    middle = [(sample.size - 1) // 2, sample.size // 2]  # two values where their number is even: one may be enough
+    lower, upper = np.partition(sample, middle)[middle]
+    median, margin = float(lower + upper) / 2, _SPANS * (high - low)
+    if upper >= low - margin and lower <= high + margin:
         return
     scales = [scale for scale in _SCALES if low <= median / scale <= high]
     if median < low:

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from darts_acquisition.cube.areas import AreaLike, chunks_of, describe_missing, product_windows
-from darts_acquisition.cube.elevations import check_elevations
 from darts_acquisition.cube.grid import (
     Chunk,
     Window,
@@ -50,8 +49,9 @@ class Datacube:
     A chunk (`product.chunk_px` pixels square) is missing, filled, or empty at the provider. That state, and a digest of
     what a filled chunk holds, are written in the same transaction as the data, so a writer that dies leaves the cube as
     it was, and a reader sees the cube before a write or after it, never between. Each chunk is a shard of every
-    variable's array, of which a read touches only those Zarr chunks that it needs. An area is a window of the cube's
-    grid or a geobox made of its pixels.
+    variable's array, of which a read touches only those Zarr chunks that it needs.
+
+    An area is a window of the cube's grid or a geobox made of its pixels.
 
     Attributes:
         path: Folder of the repository, or its address in object storage.
@@ -253,8 +253,8 @@ class Datacube:
         Raises:
             GridError: If the area is not part of the cube's grid.
         """
-        block = chunk_block(self._part(area), self.product.chunk_px)
-        return chunks_where(self.states(area) == ChunkState.MISSING, block)
+        missing = self.states(area) == ChunkState.MISSING
+        return chunks_where(missing, chunk_block(self._part(area), self.product.chunk_px))
 
     def chunk_geobox(self, chunk: Chunk) -> "GeoBox":
         """Return the pixels of a chunk as a geobox; chunks at the lower and right edge of the grid end with it."""
@@ -308,9 +308,8 @@ class Datacube:
     ) -> list[Chunk]:
         """Write all variables of an area in one transaction, and record which chunks are filled by it.
 
-        A chunk becomes filled where the area covers it whole. Where the area covers a part of it, the data are kept
-        and the chunk stays filled or missing as it was, unless `complete` declares it filled. A chunk that was empty
-        and now holds a part of something is missing.
+        A chunk becomes filled where the area covers it whole. Where it covers a part, the data are kept and the chunk
+        stays filled or missing as it was, unless `complete` declares it filled; one that was empty is missing then.
 
         Args:
             area: A window of the cube's grid or a geobox made of its pixels: ``cube.geobox[cube.window(tile.geobox)]``.
@@ -329,8 +328,7 @@ class Datacube:
             CubeDamagedError: If a chunk of which a part is written is damaged elsewhere.
         """
         window = self._part(area)
-        checked = check_elevations(check_arrays(window, arrays, self.product))
-        return self._begin().write(window, checked, complete=complete)
+        return self._begin().write(window, check_arrays(window, arrays, self.product), complete=complete)
 
     def complete(self, contents: "Mapping[Chunk, Mapping[str, np.ndarray] | None]") -> list[Chunk]:
         """Write whole chunks in one transaction, as far as they are still missing, and return those, row by row.

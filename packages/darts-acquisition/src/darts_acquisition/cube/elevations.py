@@ -1,5 +1,7 @@
 """Elevations that no place on Earth has: marks of missing pixels, which would be read as measured ground."""
 
+from collections.abc import Mapping
+
 import numpy as np
 
 from darts_utils import ValueRangeError, row_blocks
@@ -8,21 +10,18 @@ LOWEST_M, HIGHEST_M = -500.0, 9000.0
 """Beyond the shore of the Dead Sea and Mount Everest, whatever the elevations are counted from."""
 
 
-def check_elevations(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+def check_elevations(arrays: Mapping[str, np.ndarray]) -> None:
     """Pass elevations that can be some; every pixel counts, for terrain features are made of each.
 
     Args:
         arrays: What is to be written, by name; without `dem` and `arcticdem_data_mask` nothing is looked at.
-
-    Returns:
-        The same.
 
     Raises:
         ValueRangeError: If an elevation lies outside −500…9000 m, or is NaN where the mask says that it was measured,
             or the mask has other values than 0 and 1.
     """
     if not {"dem", "arcticdem_data_mask"} <= set(arrays):
-        return arrays
+        return
     dem, mask = arrays["dem"], arrays["arcticdem_data_mask"]
     if mask.size and mask.max() > 1:
         raise ValueRangeError(
@@ -39,7 +38,6 @@ def check_elevations(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
             f"{LOWEST_M:g} to {HIGHEST_M:g}. Where there is none, make dem NaN and the mask 0 "
             f"(`known = (dem >= {LOWEST_M:g}) & (dem <= {HIGHEST_M:g}); dem[~known] = np.nan; mask[~known] = 0`)."
         )
-    return arrays
 
 
 def _impossible(dem: np.ndarray, mask: np.ndarray) -> np.ndarray:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from darts_acquisition.cube.elevations import check_elevations
 from darts_acquisition.cube.grid import Chunk, Window, chunk_block, chunk_window, chunks_in, chunks_where
 from darts_acquisition.cube.layout import DIGEST, STATE, ChunkState, add_digests, digest_of
 from darts_acquisition.cube.location import Location
@@ -44,6 +45,7 @@ class Transaction:
 
     def write(self, window: Window, arrays: Mapping[str, np.ndarray], *, complete: bool) -> list[Chunk]:
         """Write arrays into a window and commit, see `Datacube.write`; return the chunks that are filled by it."""
+        check_elevations(arrays)
         block, (rows, cols) = chunk_block(window, self._product.chunk_px), window
         with step(f"write {self._product.name} cube"):
             with writing(self._location):
