@@ -6,6 +6,7 @@ import sys
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -24,6 +25,16 @@ echo "Submitted batch job $number"
     "squeue": "cat {folder}/jobs",
     "scancel": 'sed -i "s/^$1|[A-Z]*/$1|CANCELLED/" {folder}/jobs',
 }
+
+
+class _Workers(dict[str, SimpleNamespace]):
+    """The workers of a scheduler, which count how often they were looked at."""
+
+    looks = 0
+
+    def values(self) -> Any:
+        self.looks += 1
+        return super().values()
 
 
 @pytest.fixture
@@ -88,7 +99,7 @@ def test_each_job_is_told_of_and_another_follows(
     jobs = SlurmJobs(2, logs=tmp_path / "logs")
     make = partial(SLURMJob, "tls://127.0.0.1:9", **jobs.options("127.0.0.1"))
     events: list[str] = []
-    scheduler = SimpleNamespace(workers={}, log_event=lambda _, text: events.append(text))
+    scheduler = SimpleNamespace(workers=_Workers(), log_event=lambda _, text: events.append(text))
     table = slurm_folder / "jobs"
 
     def become(number: int, state: str, reason: str = "None", node: str = "") -> None:
@@ -110,8 +121,10 @@ def test_each_job_is_told_of_and_another_follows(
         await until("No worker yet: 2 jobs in Slurm (PartitionConfig).")
         become(1, "RUNNING", node="node7")
         await until("Job 1 is running on node7.")
+        looks = scheduler.workers.looks
         scheduler.workers["a"] = SimpleNamespace(name="0")
-        await asyncio.sleep(0.2)
+        while scheduler.workers.looks == looks:
+            await asyncio.sleep(0.02)
         del scheduler.workers["a"]
         become(1, "TIMEOUT")
         await until("Job 1 has ended (TIMEOUT); another follows.")

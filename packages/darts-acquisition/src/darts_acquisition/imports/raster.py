@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     import rasterio
 
 _MASK_NAME = re.compile(r"dem(?=[^/]*$)")
+_CACHE_BYTES = 96 * 2**20
+"""What GDAL keeps of decoded blocks: two rows of chunks share theirs, and it would take a twentieth of the memory."""
 
 
 class RasterFiles:
@@ -39,10 +41,11 @@ class RasterFiles:
 
     def __init__(self, file: Path, product: CubeProduct | None = None) -> None:
         self.unknown: list[str] = []
-        self._files = {"dem": file, "arcticdem_data_mask": _mask_beside(file)}
+        files = {"dem": file, "arcticdem_data_mask": _mask_beside(file)}
+        # Open as long as chunks are read: GDAL keeps what it has decoded, and blocks lie across the edges of chunks.
+        self._sources = {name: _open(path) for name, path in files.items()}
         if product is None:
-            with _open(file) as source:
-                metres = f"{abs(source.transform.a):g}"
+            metres = f"{abs(self._sources['dem'].transform.a):g}"
             try:
                 product = product_named(f"arcticdem-{metres}m")
             except ParameterError as error:
@@ -51,45 +54,42 @@ class RasterFiles:
             raise CubeError(f"{file} is to hold {product.collection}; of files, only ArcticDEM can be imported.")
         self.product = product
         self._at: dict[str, tuple[int, int]] = {}
-        dem, mask = (self._believe(name, path) for name, path in self._files.items())
+        dem, mask = (self._believe(name, path) for name, path in files.items())
         self.windows = [window for window in dem if window in mask]
 
     def read(self, window: Window) -> dict[str, np.ndarray]:
         """Read a window of the product's grid."""
-        dem = self._read("dem", window)
-        dem[dem == ARCTICDEM_NODATA] = np.nan
-        return {"dem": dem, "arcticdem_data_mask": (self._read("arcticdem_data_mask", window) == 1).astype("uint8")}
+        dem = self._read("dem", window).astype("float32", copy=False)
+        for mark in {ARCTICDEM_NODATA, self._sources["dem"].nodata} - {None}:
+            np.copyto(dem, np.nan, where=dem == mark)
+        return {"dem": dem, "arcticdem_data_mask": (self._read("arcticdem_data_mask", window) == 1).view("uint8")}
 
     def _read(self, name: str, window: Window) -> np.ndarray:
+        import rasterio
         import rasterio.errors
         import rasterio.windows
 
         top, left = self._at[name]
         rows, cols = window
         place = rasterio.windows.Window(cols.start - left, rows.start - top, *window.shape[::-1])
-        file = self._files[name]
+        source = self._sources[name]
         try:
-            with _open(file) as source:
-                values = source.read(1, window=place)
-                if name == "dem":
-                    values = values.astype("float32", copy=False)
-                    if source.nodata is not None and not np.isnan(source.nodata):
-                        values[values == source.nodata] = np.nan
+            with rasterio.Env(GDAL_CACHEMAX=_CACHE_BYTES):
+                return np.asarray(source.read(1, window=place))
         except rasterio.errors.RasterioError as error:
-            raise CubeDamagedError(f"{file} cannot be read: {error}.") from error
-        return np.asarray(values)
+            raise CubeDamagedError(f"{source.name} cannot be read: {error}.") from error
 
     def _believe(self, name: str, file: Path) -> list[Window]:
         """Return the windows of the product's grid that a file holds completely."""
         from odc.geo import CRS
 
-        with _open(file) as source:
-            affine, crs = source.transform, source.crs
-            if crs is None or affine.b or affine.d or affine.e >= 0:
-                raise CubeError(f"{file} has no CRS, or is rotated; expected {self.product.collection}.")
-            self._at[name] = offset_of(self.product, affine.c, affine.f, (affine.a, -affine.e), CRS(crs.to_wkt()))
-            top, left = self._at[name]
-            whole = Window.of(top, top + source.height, left, left + source.width)
+        source = self._sources[name]
+        affine, crs = source.transform, source.crs
+        if crs is None or affine.b or affine.d or affine.e >= 0:
+            raise CubeError(f"{file} has no CRS, or is rotated; expected {self.product.collection}.")
+        self._at[name] = offset_of(self.product, affine.c, affine.f, (affine.a, -affine.e), CRS(crs.to_wkt()))
+        top, left = self._at[name]
+        whole = Window.of(top, top + source.height, left, left + source.width)
         parts = self._parts(file, top, left) if file.suffix.lower() == ".vrt" else [whole]
         grid = full_window(self.product.geobox)
         return [part for each in parts if (part := each.intersection(grid)) is not None]
