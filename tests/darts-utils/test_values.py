@@ -5,7 +5,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from darts_utils import ValueRangeError, check_range
+from darts_utils import ValueRangeError, check_quality, check_range, quality_fault
 
 LOW, HIGH = 0.0, 1.0
 LEAST, MOST = -2.0, 3.0  # twice the width of the range beyond it
@@ -106,3 +106,20 @@ def test_pixels_are_looked_at_all_over_the_band(height: int, width: int) -> None
     if len(rows) * len(cols) > 2:
         band[rows[-1], cols[-1]] = band[rows[0], cols[0]] = -9999
         assert refusal(band)
+
+
+@given(st.lists(st.sampled_from([0.0, 1.0, 2.0, np.nan, -1.0, 0.5, 2.5, 255.0]), min_size=1, max_size=5))
+@example([0.0, 1.0, 2.0])
+@example([0.5])
+def test_quality_is_from_0_to_2_in_every_pixel(values: list[float]) -> None:
+    mask = np.array([values])
+    known = mask[~np.isnan(mask)]
+    wrong = bool(((known < 0) | (known > 2)).any())
+    fault = quality_fault(mask)
+    assert fault.shape == (1, 1)
+    assert bool(fault) == wrong
+    if wrong:
+        with pytest.raises(ValueRangeError, match=f"values from {known.min():g} to {known.max():g}; expected 0"):
+            check_quality(mask)
+    else:
+        check_quality(mask)
