@@ -239,6 +239,16 @@ def test_units_that_are_not_clearly_others_pass(units):
             check_units(name, attrs, taker="this test")
 
 
+@pytest.mark.parametrize("name", ["dem", "my_own"])
+def test_values_as_they_are_stored_are_refused(name):
+    says = rf"{name}.* as they are stored.*`\(band \* \S+ \+ \S+\)\.assign_attrs"
+    for attrs in ({"scale_factor": 0.1}, {"add_offset": np.float32(2)}, {"scale_factor": 0.1, "add_offset": 0.0}):
+        with pytest.raises(ValueRangeError, match=says):
+            check_units(name, attrs, taker="this test")
+    for attrs in ({"scale_factor": 1.0, "add_offset": 0.0}, {"scale_factor": np.int16(1)}, {"scale_factor": "0.1"}):
+        check_units(name, attrs, taker="this test")
+
+
 def test_the_layout_of_the_array_does_not_matter():
     values = np.linspace(-100, 100, 60, dtype=np.float32).reshape(6, 10)
     straight = normalize_band(values, "relative_elevation")

@@ -9,7 +9,8 @@ import numpy as np
 from darts_utils.errors import ValueRangeError
 from darts_utils.gpu import to_host
 
-_MARKS = ("_FillValue", "nodata", "missing_value")
+NO_DATA_MARKS = ("_FillValue", "nodata", "missing_value")
+"""Attributes that declare a value to be no data."""
 _SAMPLES = 48
 _SPANS = 2
 _SCALES = (100, 255, 10_000)
@@ -34,7 +35,7 @@ def mask_declared(values: Any, attrs: Mapping[Any, Any], encoding: Mapping[Any, 
         wherever a value is declared, for asking whether one is there would be to wait for the device.
     """
     stored = {} if {"scale_factor", "add_offset"} & set(encoding) else encoding
-    marks = {about.get(key) for about in (attrs, stored) for key in _MARKS if np.isscalar(about.get(key))}
+    marks = {about.get(key) for about in (attrs, stored) for key in NO_DATA_MARKS if np.isscalar(about.get(key))}
     for mark in {float(mark) for mark in marks if isinstance(mark, int | float | np.number) and not np.isnan(mark)}:
         hit = values == mark
         if _is_real(values) or bool(hit.any()):
@@ -134,22 +135,36 @@ def quality_fault(values: Any) -> Any:
     return ((values < 0) | (values > 2)).any(keepdims=True)
 
 
-def check_quality(values: Any, fault: Any = None) -> None:
+def check_quality(
+    values: Any,
+    attrs: Mapping[Any, Any] = MappingProxyType({}),
+    encoding: Mapping[Any, Any] = MappingProxyType({}),
+    fault: Any = None,
+) -> Any:
     """Pass a quality mask, of which every pixel is looked at: a single mark of missing pixels would count as usable.
 
     Args:
-        values: As in :func:`quality_fault`.
-        fault: What that function returned, where it is on the host already.
+        values: As in :func:`quality_fault`. Not changed.
+        attrs: Attributes of the variable, as in :func:`mask_declared`.
+        encoding: Likewise.
+        fault: What :func:`quality_fault` returned, where it is on the host already.
+
+    Returns:
+        `values` itself, or a new array with NaN where it has a value beyond 0…2 that is declared to be no data.
 
     Raises:
         ValueRangeError: If a value is not from 0 to 2.
     """
     if fault is None:
         fault = to_host({"fault": quality_fault(values)})["fault"]
-    if fault.any():
-        known = to_host({"quality": values})["quality"]
+    if not fault.any():
+        return values
+    values = mask_declared(values, attrs, encoding)
+    known = to_host({"quality": values})["quality"]
+    if quality_fault(known).any():
         raise ValueRangeError(
             f"quality_data_mask has values from {np.nanmin(known):g} to {np.nanmax(known):g}; expected 0 (invalid), 1 "
             "(low quality) and 2 (high quality). What marks missing pixels is made 0 first "
             "(`quality.where(quality <= 2, 0)`)."
         )
+    return values
