@@ -10,6 +10,7 @@ from typing import TypeAlias
 import numpy as np
 
 from darts_acquisition.cube.datacube import Datacube
+from darts_acquisition.cube.elevations import HIGHEST_M, LOWEST_M
 from darts_acquisition.cube.grid import Chunk, chunk_window
 from darts_acquisition.cube.ingest import Progress
 from darts_acquisition.cube.layout import ChunkState
@@ -157,6 +158,7 @@ def _copy(
     def read(chunk: Chunk) -> dict[str, np.ndarray] | None:
         with step("read the origin"):
             arrays = dict(source.read(chunk_window(chunk, cube.product.chunk_px, cube.geobox)))
+            _check_possible(arrays)
         return arrays if _holds_data(arrays) else None
 
     with ThreadPoolExecutor(1, thread_name_prefix="import") as pool:
@@ -176,6 +178,19 @@ def _copy(
             if progress is not None:
                 progress(done, len(chunks))
     return filled, empty, dict(sorted(damaged.items()))
+
+
+def _check_possible(arrays: dict[str, np.ndarray]) -> None:
+    """Pass what can be elevations and their mask: what damage leaves may be decoded, for it has no checksum.
+
+    Raises:
+        CubeDamagedError: If an elevation is none, or the mask has other values than 0 and 1.
+    """
+    for name, low, high in (("dem", LOWEST_M, HIGHEST_M), ("arcticdem_data_mask", 0, 1)):
+        values = arrays.get(name, np.zeros(1, "uint8"))
+        least, most = (float(each.reduce(values, axis=None)) for each in (np.fmin, np.fmax))
+        if least < low or most > high:
+            raise CubeDamagedError(f"{name} reaches from {least:g} to {most:g}; expected {low:g} to {high:g}.")
 
 
 def _holds_data(arrays: dict[str, np.ndarray]) -> bool:
