@@ -1,5 +1,6 @@
 """Auxiliary data, layers and angles that cannot be what they are given for are refused, with what to do."""
 
+import re
 import warnings
 
 import numpy as np
@@ -132,3 +133,25 @@ def test_another_unit_is_refused(tile, arcticdem):
             run(feet)
     with pytest.raises(ValueRangeError, match=r"Band 'red' is in '%'"):
         dp.calculate_ndvi(tile.assign(red=tile.red.assign_attrs(units="%")))
+
+
+@pytest.mark.parametrize("value", [np.inf, -np.inf, 3.4e38, 1e20, 9001, -9999, -32768])
+@pytest.mark.parametrize("with_holes", [False, True])
+def test_a_single_pixel_that_is_no_elevation_is_refused(tile, arcticdem, value, with_holes):
+    """The index of topographic position was wrong by 1,000 m as far as a running sum ran."""
+    given = (arcticdem if with_holes else arcticdem.fillna(300)).copy(deep=True)
+    for fine in (8999, -10_900, -9998.5):
+        given.dem[7, 11] = fine
+        dp.calculate_topographic_position_index(given)
+    given.dem[7, 11] = value
+    says = rf"'dem' is {re.escape(f'{value:g}')} at row 7, column 11, which is no elevation"
+    for run in (
+        lambda: dp.calculate_topographic_position_index(given),
+        lambda: dp.preprocess_v2(tile, given, None, RADIUS, device="cpu"),
+    ):
+        with pytest.raises(ValueRangeError, match=says) as error:
+            run()
+    advice = str(error.value).split("`")[1]
+    known = given.assign(dem=eval(advice, {"band": given.dem}))
+    assert known.dem.isnull().sum() == given.dem.isnull().sum() + 1
+    dp.calculate_topographic_position_index(known)
