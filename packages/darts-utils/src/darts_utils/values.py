@@ -35,9 +35,13 @@ def mask_declared(values: Any, attrs: Mapping[Any, Any], encoding: Mapping[Any, 
         wherever a value is declared, for asking whether one is there would be to wait for the device.
     """
     stored = {} if {"scale_factor", "add_offset"} & set(encoding) else encoding
-    marks = {about.get(key) for about in (attrs, stored) for key in NO_DATA_MARKS if np.isscalar(about.get(key))}
-    for mark in {float(mark) for mark in marks if isinstance(mark, int | float | np.number) and not np.isnan(mark)}:
-        hit = values == mark
+    given = [about[key] for about in (attrs, stored) for key in NO_DATA_MARKS if key in about]
+    marks = [
+        mark.item() if getattr(mark, "size", 0) == 1 else mark for mark in given
+    ]  # arrays of one, as HDF5 has them
+    for mark in {float(mark) for mark in marks if isinstance(mark, int | float) and not np.isnan(mark)}:
+        with np.errstate(over="ignore"):  # the lowest double is -inf where it was cast to float32
+            hit = values == mark
         if _is_real(values) or bool(hit.any()):
             if hasattr(values, "masked_fill"):
                 values = values.float().masked_fill(hit, float("nan"))
