@@ -9,7 +9,7 @@ from affine import Affine
 from odc.geo.geobox import GeoBox
 
 import darts_preprocessing as dp
-from darts_utils import GridError, ParameterError, ValueRangeError
+from darts_utils import GridError, ParameterError, ValueRangeError, no_elevation
 from support import preprocessing as oracle
 
 # pytest.warns gives other warnings once more, under a module's name that the filter for odc-geo does not know.
@@ -152,6 +152,6 @@ def test_a_single_pixel_that_is_no_elevation_is_refused(tile, arcticdem, value, 
         with pytest.raises(ValueRangeError, match=says) as error:
             run()
     advice = str(error.value).split("`")[1]
-    known = given.assign(dem=eval(advice, {"band": given.dem}))
+    known = given.assign(dem=eval(advice, {"band": given.dem, "no_elevation": no_elevation}))
     assert known.dem.isnull().sum() == given.dem.isnull().sum() + 1
     dp.calculate_topographic_position_index(known)

@@ -1,11 +1,11 @@
-"""What attributes declare to be no data is NaN, however they hold it; all else is as it was."""
+"""What attributes declare to be no data is NaN, however they hold it, and what is no elevation is found."""
 
 import warnings
 
 import numpy as np
 import pytest
 
-from darts_utils import mask_declared
+from darts_utils import elevation_fault, mask_declared, no_elevation
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64", ">f4", "int16", "uint8", "uint64"])
@@ -27,3 +27,24 @@ def test_the_lowest_number_of_a_file_is_nan_also_after_a_cast(mark):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         np.testing.assert_array_equal(mask_declared(values, {"_FillValue": mark}), [[np.nan, 5]])
+
+
+@pytest.mark.parametrize("shape", [(0, 5), (1, 1), (700, 900)])
+@pytest.mark.parametrize("dtype", ["float32", ">f8", "int16", "uint16"])
+def test_one_value_that_is_no_elevation_is_found_wherever_it_lies(shape, dtype):
+    rng = np.random.default_rng(0)
+    values = rng.uniform(0 if dtype == "uint16" else -9998, 9000, shape).astype(dtype)
+    for layout in (values, values.T, values[::-1, ::2]):
+        assert not elevation_fault(layout).any()
+    if not values.size:
+        return
+    for wrong in {"int16": (-9999, 9001), "uint16": (65535,)}.get(dtype, (-9999, 9001, -12000, np.inf, -np.inf, 3e38)):
+        at = tuple(rng.integers(shape))
+        one = values.copy()
+        if values.dtype.kind == "f":
+            one[rng.random(shape) < 0.3] = np.nan
+        one[at] = wrong
+        assert elevation_fault(one).shape == (1, 1)
+        assert elevation_fault(one).all()
+        assert elevation_fault(one.T).all()
+        assert np.argwhere(no_elevation(one)).tolist() == [list(at)]

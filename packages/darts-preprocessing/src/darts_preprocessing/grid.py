@@ -15,11 +15,11 @@ from darts_utils import (
     check_areal_scale,
     check_range,
     check_units,
+    elevation_fault,
     get_band,
     is_on_gpu,
     mask_declared,
-    row_blocks,
-    share_rows,
+    no_elevation,
     to_host,
     upright,
 )
@@ -28,11 +28,6 @@ if TYPE_CHECKING:
     import xarray as xr
     from odc.geo.geobox import GeoBox
     from pyproj import CRS
-
-_DEEPEST_M, _HIGHEST_M = -11_000.0, 9000.0
-"""Beyond the ground of any sea and any mountain."""
-_MARK = -9999.0
-"""What a DEM holds most often where it has no elevation."""
 
 Length: TypeAlias = "float | str"
 """A length on the ground: metres as a number or as "100m", or cells as "10px"."""
@@ -130,33 +125,16 @@ def _check_elevations(values: Any) -> None:
     """Look at every pixel: sums over a neighbourhood are running ones, which a single 1e38 spoils as far as they run.
 
     Raises:
-        ValueRangeError: If one is no elevation of the ground, nor of the ground of the sea.
+        ValueRangeError: If one is no elevation, see :func:`darts_utils.no_elevation`.
     """
-    if is_on_gpu(values):
-        wrong = to_host({"wrong": _no_elevation(values).any(keepdims=True)})["wrong"].any()
-    else:
-        wrong = any(share_rows(lambda first, end: _any_no_elevation(values, first, end), values.shape))
-    if wrong:
+    if to_host({"fault": elevation_fault(values)})["fault"].any():
         known = to_host({"values": values})["values"]
-        row, column = np.unravel_index(_no_elevation(known).argmax(), known.shape)
+        row, column = np.unravel_index(no_elevation(known).argmax(), known.shape)
         raise ValueRangeError(
             f"Band 'dem' is {known[row, column]:g} at row {row}, column {column}, which is no elevation; if this marks "
             "missing pixels, make them NaN (rioxarray does so with masked=True where the file declares it, else "
-            f"`band.where((band > {_DEEPEST_M:.0f}) & (band < {_HIGHEST_M:.0f}) & (band != {_MARK:.0f}))`)."
+            "`band.where(~no_elevation(band))` with that function of darts_utils)."
         )
-
-
-def _no_elevation(values: Any) -> Any:
-    return (values < _DEEPEST_M) | (values > _HIGHEST_M) | (values == _MARK)
-
-
-def _any_no_elevation(values: np.ndarray, first: int, end: int) -> bool:
-    for top, bottom in row_blocks(first, end, values.shape[1]):
-        block = values[top:bottom]
-        low, high = (each.reduce(block, axis=None) for each in (np.fmin, np.fmax))  # numbers also amid NaN
-        if (low <= _MARK or high > _HIGHEST_M) and _no_elevation(block).any():
-            return True
-    return False
 
 
 def read_classes(ds: xr.Dataset, name: str, backend: Backend) -> Any:

@@ -42,7 +42,15 @@ from darts_utils.rows import row_blocks, share_rows
 from darts_utils.segments import connect_segments, find_segments, segment_pixels, touching_segments
 from darts_utils.timing import Stopwatch, step
 from darts_utils.units import check_units
-from darts_utils.values import check_quality, check_range, mask_declared, quality_fault, range_sample
+from darts_utils.values import (
+    check_quality,
+    check_range,
+    elevation_fault,
+    mask_declared,
+    no_elevation,
+    quality_fault,
+    range_sample,
+)
 from darts_utils.version import RESULTS_VERSION, lazy_version
 
 if TYPE_CHECKING:
@@ -91,11 +99,13 @@ __all__ = [
     "check_units",
     "connect_segments",
     "declared_bands",
+    "elevation_fault",
     "find_segments",
     "free_gpu_memory",
     "get_band",
     "is_on_gpu",
     "mask_declared",
+    "no_elevation",
     "normalize_band",
     "original_cube",
     "quality_fault",

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from darts_utils.errors import ValueRangeError
-from darts_utils.gpu import to_host
+from darts_utils.gpu import is_on_gpu, to_host
+from darts_utils.rows import row_blocks, share_rows
 
 NO_DATA_MARKS = ("_FillValue", "nodata", "missing_value")
 """Attributes that declare a value to be no data."""
@@ -19,6 +20,7 @@ _FILLS = (-999.0, -9999.0, -99999.0, -32767.0, -32768.0, -2147483648.0)
 _HUGE = 1e15
 """Beyond any quantity in any unit: the lowest or highest float of GDAL and of ESRI, the fill values of NetCDF."""
 _NEAR_MARK = 0.01
+_DEEPEST_M, _HIGHEST_M, _NO_ELEVATION = -11_000.0, 9000.0, -9999.0
 
 
 def mask_declared(values: Any, attrs: Mapping[Any, Any], encoding: Mapping[Any, Any] = MappingProxyType({})) -> Any:
@@ -125,6 +127,41 @@ def _check_fills(name: str, sample: np.ndarray, low: float, high: float, taker: 
                 f"{taker} takes values from {low:g} to {high:g}; if this marks missing pixels, make them NaN "
                 f"(rioxarray does so with masked=True where the file declares it, else `band.where({kept})`)."
             )
+
+
+def no_elevation(values: Any) -> Any:
+    """Say which elevations are none: below any sea, above any mountain, or -9999, the usual mark of missing ones.
+
+    Args:
+        values: numpy or cupy array, or DataArray, of metres, any real dtype. NaN is no fault; it is unknown.
+
+    Returns:
+        bool of the same kind and shape, True where a value is no elevation.
+    """
+    return (values < _DEEPEST_M) | (values > _HIGHEST_M) | (values == _NO_ELEVATION)
+
+
+def elevation_fault(values: Any) -> Any:
+    """Say whether an array has what is no elevation, without waiting for the GPU that it may lie on.
+
+    Args:
+        values: numpy or cupy array (y, x) of metres, any real dtype.
+
+    Returns:
+        bool (1, 1), where `values` lies: True if :func:`no_elevation` finds one.
+    """
+    if is_on_gpu(values):
+        return no_elevation(values).any(keepdims=True)
+
+    def look_at_rows(first: int, end: int) -> bool:
+        for top, bottom in row_blocks(first, end, values.shape[1]):
+            block = values[top:bottom]
+            low, high = (each.reduce(block, axis=None) for each in (np.fmin, np.fmax))  # numbers also amid NaN
+            if (low <= _NO_ELEVATION or high > _HIGHEST_M) and no_elevation(block).any():
+                return True
+        return False
+
+    return np.array([[values.size > 0 and any(share_rows(look_at_rows, values.shape))]])
 
 
 def quality_fault(values: Any) -> Any:

@@ -10,7 +10,7 @@ from typing import TypeAlias
 import numpy as np
 
 from darts_acquisition.cube.datacube import Datacube
-from darts_acquisition.cube.elevations import HIGHEST_M, LOWEST_M
+from darts_acquisition.cube.elevations import check_possible
 from darts_acquisition.cube.grid import Chunk, chunk_window
 from darts_acquisition.cube.ingest import Progress
 from darts_acquisition.cube.layout import ChunkState
@@ -20,7 +20,7 @@ from darts_acquisition.imports.origin import coverage_of, product_named
 from darts_acquisition.imports.raster import RasterFiles
 from darts_acquisition.imports.smart_geocubes import SmartGeocube
 from darts_acquisition.io.settings import S3Settings
-from darts_utils import step
+from darts_utils import ValueRangeError, step
 
 logger = logging.getLogger(__name__)
 
@@ -186,11 +186,10 @@ def _check_possible(arrays: dict[str, np.ndarray]) -> None:
     Raises:
         CubeDamagedError: If an elevation is none, or the mask has other values than 0 and 1.
     """
-    for name, low, high in (("dem", LOWEST_M, HIGHEST_M), ("arcticdem_data_mask", 0, 1)):
-        values = arrays.get(name, np.zeros(1, "uint8"))
-        least, most = (float(each.reduce(values, axis=None)) for each in (np.fmin, np.fmax))
-        if least < low or most > high:
-            raise CubeDamagedError(f"{name} reaches from {least:g} to {most:g}; expected {low:g} to {high:g}.")
+    try:
+        check_possible(arrays)
+    except ValueRangeError as error:
+        raise CubeDamagedError(str(error)) from error
 
 
 def _holds_data(arrays: dict[str, np.ndarray]) -> bool:
