@@ -9,7 +9,7 @@ import pytest
 import rasterio
 
 from darts_export import export_tile
-from darts_utils import ParameterError, ValueRangeError
+from darts_utils import GridError, ParameterError, ValueRangeError
 
 CLASSES = ["binarized", "polygonized"]
 
@@ -133,3 +133,9 @@ def test_a_mask_that_xarray_made_objects_of_is_a_mask(plain, tmp_path):
     np.testing.assert_array_equal(written(tmp_path / "tile")[0], np.where(seen, classes, 255))
     with pytest.raises(ValueRangeError, match=r"has the type .*; expected 0 and 1, or True and False"):
         export_tile(tile.assign(extent=tile.extent.astype(str)), tmp_path / "tile", bands=CLASSES)
+
+
+def test_a_grid_with_gaps_is_refused(plain, tmp_path):
+    gaps = plain[0].isel(x=[*range(9), *range(12, 70)])
+    with pytest.raises(GridError, match="The tile has unevenly spaced coordinates x"):
+        export_tile(gaps, tmp_path / "tile", bands=CLASSES)

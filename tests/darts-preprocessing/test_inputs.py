@@ -155,3 +155,13 @@ def test_a_single_pixel_that_is_no_elevation_is_refused(tile, arcticdem, value, 
     known = given.assign(dem=eval(advice, {"band": given.dem, "no_elevation": no_elevation}))
     assert known.dem.isnull().sum() == given.dem.isnull().sum() + 1
     dp.calculate_topographic_position_index(known)
+
+
+def test_grids_with_gaps_are_refused(tile, arcticdem, tcvis):
+    """Rows behind a gap would lie where the gap was."""
+    for number, given in enumerate((tile, arcticdem, tcvis)):
+        three = [tile, arcticdem, tcvis]
+        rows = next(iter(given.sizes))
+        three[number] = given.isel({rows: [0, 1, 2, *range(4, given.sizes[rows])]})
+        with pytest.raises(GridError, match=f"has unevenly spaced coordinates {rows}"):
+            dp.preprocess_v2(*three, RADIUS, device="cpu")

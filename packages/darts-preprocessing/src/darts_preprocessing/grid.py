@@ -13,6 +13,7 @@ from darts_utils import (
     ParameterError,
     ValueRangeError,
     check_areal_scale,
+    check_even,
     check_range,
     check_units,
     elevation_fault,
@@ -44,7 +45,7 @@ def get_geobox(ds: xr.Dataset, what: str) -> GeoBox:
         The grid.
 
     Raises:
-        GridError: If the Dataset has no grid or no CRS.
+        GridError: If the Dataset has no grid or no CRS, or its rows or columns are not evenly spaced.
     """
     import odc.geo.xr  # noqa: F401  registers the accessor
     from odc.geo.geobox import GeoBox
@@ -55,6 +56,7 @@ def get_geobox(ds: xr.Dataset, what: str) -> GeoBox:
             f"{what} has no grid with a CRS; expected dimensions (y, x), regularly spaced coordinates, "
             "and the CRS as odc.geo writes it (`ds.odc.assign_crs(...)`)."
         )
+    check_even(ds, what)
     return geobox
 
 

@@ -34,7 +34,15 @@ from darts_utils.errors import (
     ValueRangeError,
 )
 from darts_utils.gpu import free_gpu_memory, is_on_gpu, to_host, try_cupy, within_gpu_memory, working_on_gpu
-from darts_utils.labelled import check_data_array, check_dataset, check_north_up, spatial_dims, time_of, upright
+from darts_utils.labelled import (
+    check_data_array,
+    check_dataset,
+    check_even,
+    check_north_up,
+    spatial_dims,
+    time_of,
+    upright,
+)
 from darts_utils.paths import CubeOrigin, DefaultPaths, FoundCube, original_cube, tctrend_name
 from darts_utils.resources import available_memory, sharing_cpus, usable_cpus
 from darts_utils.results import ResultFolder, read_manifest
@@ -93,6 +101,7 @@ __all__ = [
     "check_areal_scale",
     "check_data_array",
     "check_dataset",
+    "check_even",
     "check_north_up",
     "check_quality",
     "check_range",
