@@ -231,6 +231,14 @@ def test_another_unit_is_refused_with_the_factor(name, given, says):
         check_units(name, {"units": given}, taker="this test")
 
 
+@pytest.mark.parametrize(("name", "given"), [("slope", "percent"), ("slope", "%"), ("red", "km"), ("dem", "radians")])
+def test_a_unit_of_another_quantity_is_refused(name, given):
+    """A slope of 100 % is one of 45 degrees, and no factor makes one of the other."""
+    with pytest.raises(ValueRangeError, match=rf"'{name}' is in '{given}'.* takes '\w+', another quantity; bring it"):
+        check_units(name, {"units": given}, taker="this test")
+    check_units("extent", {"units": given}, taker="this test")
+
+
 @pytest.mark.parametrize("units", [None, "", "m", "M", "metre", "metres", "Meters", "1", "degree", "degrees", "?", 7])
 def test_units_that_are_not_clearly_others_pass(units):
     check_units("my_own", {"units": "ft"}, taker="this test")

@@ -60,12 +60,16 @@ takes 'm'; multiply it by 1000 and say so first (`(band * 1000).assign_attrs(uni
         return
     word = re.sub(r"\s+", " ", given.strip().lower()).replace("meter", "metre")
     factors = _FACTORS.get(unit or "", {})
-    factor = factors.get(word) or factors.get(word.removesuffix("s"))
+    words = word, word.removesuffix("s")
+    factor = next((factors[each] for each in words if each in factors), None)
+    said = f"Band {name!r} is in {given!r} according to its attribute units, but {taker} takes {unit!r}"
     if factor is not None:
         raise ValueRangeError(
-            f"Band {name!r} is in {given!r} according to its attribute units, but {taker} takes {unit!r}; multiply it "
-            f"by {factor:.10g} and say so first (`(band * {factor:.10g}).assign_attrs(units={unit!r})`)."
+            f"{said}; multiply it by {factor:.10g} and say so first "
+            f"(`(band * {factor:.10g}).assign_attrs(units={unit!r})`)."
         )
+    if unit is not None and any(each in table for each in words for table in _FACTORS.values()):
+        raise ValueRangeError(f"{said}, another quantity; bring it into that unit and say so first.")
 
 
 def _check_decoded(name: str, attrs: Mapping[Any, Any], taker: str) -> None:
