@@ -125,6 +125,18 @@ def test_what_a_figure_would_be_wrong_of_is_refused(plain, tmp_path, name, chang
         export_tile(tile, tmp_path / "tile", bands=[*CLASSES, "optical"])
 
 
+@pytest.mark.parametrize("name", ["slope", "relative_elevation", "ndvi"])
+@pytest.mark.parametrize("value", [-9999, -32768, np.inf, 3.4e38])
+def test_a_single_mark_in_what_means_are_made_of_is_refused(plain, tmp_path, name, value):
+    tile = plain[0].assign(ndvi=plain[0].red * 2).copy(deep=True)
+    tile[name][5, 5] = np.nan
+    tile[name][31, 17] = value
+    with pytest.raises(ValueRangeError, match=f"{name} reaches from .*; if this marks missing ones") as error:
+        export_tile(tile, tmp_path / "tile", bands=CLASSES)
+    known = eval(str(error.value).split("`")[1], {"band": tile[name]})
+    export_tile(tile.assign({name: known}), tmp_path / "tile", bands=CLASSES)
+
+
 def test_a_mask_that_xarray_made_objects_of_is_a_mask(plain, tmp_path):
     tile, (classes, *_) = plain
     seen = tile.red > 0.1

@@ -25,13 +25,16 @@ if TYPE_CHECKING:
     import xarray as xr
 
 _MASKS = ("binarized_segmentation", "extent")
+_FARTHEST = 9000.0
+"""No degrees, metres or indices of `MEANS` lie farther from 0; -9999 and other marks of missing pixels do."""
 _REMEDY = "bring the band into {}"
 
 
 def check_values(tile: "xr.Dataset", names: Iterable[str]) -> "xr.Dataset":
     """Refuse values that an export would write as something else.
 
-    Every pixel of a mask counts, for one value is as wrong as another; of reflectance and features a sample does.
+    Every pixel of a mask counts, for one value is as wrong as another, and of what means are made of; of reflectance a
+    sample does.
 
     Args:
         tile: The tile, on the host. Not changed.
@@ -73,6 +76,13 @@ def _quantity(array: "xr.DataArray", name: str) -> NDArray[Any]:
         band = get_band(name)
         remedy = _REMEDY.format("reflectance, 0…1" if name in OPTICAL else "the unit of the band table")
         check_range(name, range_sample(values), band.low, band.high, taker="an export", remedy=remedy)
+    if name in MEANS and values.size:
+        low, high = (float(each.reduce(values, axis=None)) for each in (np.fmin, np.fmax))  # numbers also amid NaN
+        if low < -_FARTHEST or high > _FARTHEST:
+            raise ValueRangeError(
+                f"{name} reaches from {low:g} to {high:g}, and a mean over an object takes in each pixel; if this "
+                f"marks missing ones, make them NaN (`band.where(abs(band) <= {_FARTHEST:.0f})`)."
+            )
     return values
 
 
