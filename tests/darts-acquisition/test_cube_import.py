@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -33,6 +34,7 @@ from darts_acquisition import (
 from darts_acquisition.auxiliary.arcticdem import tile_window
 from darts_acquisition.imports import importing, raster, smart_geocubes
 from darts_acquisition.imports.origin import coverage_of
+from darts_acquisition.imports.smart_geocubes import SmartGeocube
 from darts_utils import ParameterError
 from support.arcticdem import small_product
 from support.foreign_cubes import random_content, write_smart_geocube, write_tile
@@ -221,6 +223,47 @@ def test_a_chunk_of_fewer_pixels_is_damaged(tmp_path: Path, known) -> None:
     assert {reason.rpartition(": ")[2] for reason in report.damaged.values()} == {
         "it has 100 bytes of pixels; expected 1024."
     }
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "dtype", "says"),
+    [
+        ("dem", 1e30, "float32", r"dem is 1e\+30 at row 40, column 50"),
+        ("dem", -9999, "float32", "dem is -9999 at row 40, column 50, which is no"),
+        ("datamask", 55, "uint8", "datamask in .* cannot be decoded: it holds what is neither True nor False"),
+    ],
+)
+def test_a_chunk_that_holds_no_elevations_is_damaged(tmp_path: Path, known, name, value, dtype, says) -> None:
+    """A byte that is turned round within what Blosc compressed is decoded to something."""
+    product = small_product(64, 128)
+    known(arcticdem_32m=product)
+    content = random_content(product, (64, 128))
+    made = {"loaded": ["42_17_32m_v4.1"], "title": "ArcticDEM32m", "chunk_px": 64}
+    old = write_smart_geocube(tmp_path / "old", product.geobox, content, **made)
+    session = icechunk.Repository.open(icechunk.local_filesystem_storage(str(old))).writable_session("main")
+    values = np.ones((64, 64), dtype)
+    values[:32] = 0
+    values[40, 50] = value
+    chunk = default_buffer_prototype().buffer.from_bytes(Blosc().encode(values))
+    asyncio.run(session.store.set(f"{name}/c/0/1", chunk))
+    session.commit("damaged")
+    report = import_cube(old, tmp_path / "new")
+    assert (report.filled, list(report.damaged)) == (1, [Chunk(0, 1)])
+    assert re.search(says, report.damaged[Chunk(0, 1)])
+
+
+def test_shards_are_read_and_other_shapes_of_chunks_refused(tmp_path: Path, known) -> None:
+    product = small_product(128, 128)
+    known(arcticdem_32m=product)
+    content = random_content(product, (128, 128))
+    made = {"loaded": ["42_17_32m_v4.1"], "title": "ArcticDEM32m", "chunk_px": 16}
+    old = write_smart_geocube(tmp_path / "old", product.geobox, content, codecs={"shards": (64, 64)}, **made)
+    read = SmartGeocube(old, product).read(Window.of(0, 128, 0, 128))
+    for variable, values in content.items():
+        np.testing.assert_array_equal(read[variable], values)
+    oblong = write_smart_geocube(tmp_path / "oblong", product.geobox, content, codecs={"shards": (64, 32)}, **made)
+    with pytest.raises(CubeError, match=r"has chunks of \(64, 32\) .*; expected square ones"):
+        import_cube(oblong, tmp_path / "new")
 
 
 def test_what_cannot_be_imported_is_named(tmp_path: Path, known) -> None:

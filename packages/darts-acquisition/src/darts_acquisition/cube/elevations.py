@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from darts_utils import ValueRangeError, row_blocks
+from darts_utils import ValueRangeError, elevation_fault, no_elevation, row_blocks
 
 LOWEST_M, HIGHEST_M = -500.0, 9000.0
 """Beyond the shore of the Dead Sea and Mount Everest, whatever the elevations are counted from."""
@@ -38,6 +38,25 @@ def check_elevations(arrays: Mapping[str, np.ndarray]) -> None:
             f"{LOWEST_M:g} to {HIGHEST_M:g}. Where there is none, make dem NaN and the mask 0 "
             f"(`known = (dem >= {LOWEST_M:g}) & (dem <= {HIGHEST_M:g}); dem[~known] = np.nan; mask[~known] = 0`)."
         )
+
+
+def check_possible(arrays: Mapping[str, np.ndarray]) -> None:
+    """Pass elevations of a provider or another program, which may have spikes, but no marks of missing pixels.
+
+    Args:
+        arrays: As for :func:`check_elevations`.
+
+    Raises:
+        ValueRangeError: If :func:`darts_utils.no_elevation` finds one, or the mask has other values than 0 and 1.
+    """
+    if not {"dem", "arcticdem_data_mask"} <= set(arrays):
+        return
+    dem, mask = arrays["dem"], arrays["arcticdem_data_mask"]
+    if elevation_fault(dem).any():
+        row, column = np.unravel_index(no_elevation(dem).argmax(), dem.shape)
+        raise ValueRangeError(f"dem is {dem[row, column]:g} at row {row}, column {column}, which is no elevation.")
+    if mask.size and mask.max() > 1:
+        raise ValueRangeError(f"arcticdem_data_mask holds {mask.max()}; expected 0 and 1.")
 
 
 def _impossible(dem: np.ndarray, mask: np.ndarray) -> np.ndarray:

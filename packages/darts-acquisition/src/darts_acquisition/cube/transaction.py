@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from darts_acquisition.cube.elevations import check_elevations
+from darts_acquisition.cube.elevations import check_elevations, check_possible
 from darts_acquisition.cube.grid import Chunk, Window, chunk_block, chunk_window, chunks_in, chunks_where
 from darts_acquisition.cube.layout import DIGEST, STATE, ChunkState, add_digests, digest_of
 from darts_acquisition.cube.location import Location
@@ -60,6 +60,8 @@ class Transaction:
 
     def complete(self, contents: Mapping[Chunk, Mapping[str, np.ndarray]]) -> list[Chunk]:
         """Write those of some whole chunks that are missing and commit; return them. Without arrays one is empty."""
+        for arrays in contents.values():
+            check_possible(arrays)
         chunks = sorted(contents)
         states = self.states(chunks)
         todo = [chunk for chunk, state in zip(chunks, states, strict=True) if state == ChunkState.MISSING]

@@ -10,6 +10,7 @@ from typing import TypeAlias
 import numpy as np
 
 from darts_acquisition.cube.datacube import Datacube
+from darts_acquisition.cube.elevations import check_possible
 from darts_acquisition.cube.grid import Chunk, chunk_window
 from darts_acquisition.cube.ingest import Progress
 from darts_acquisition.cube.layout import ChunkState
@@ -19,7 +20,7 @@ from darts_acquisition.imports.origin import coverage_of, product_named
 from darts_acquisition.imports.raster import RasterFiles
 from darts_acquisition.imports.smart_geocubes import SmartGeocube
 from darts_acquisition.io.settings import S3Settings
-from darts_utils import step
+from darts_utils import ValueRangeError, step
 
 logger = logging.getLogger(__name__)
 
@@ -157,6 +158,7 @@ def _copy(
     def read(chunk: Chunk) -> dict[str, np.ndarray] | None:
         with step("read the origin"):
             arrays = dict(source.read(chunk_window(chunk, cube.product.chunk_px, cube.geobox)))
+            _check_possible(arrays)
         return arrays if _holds_data(arrays) else None
 
     with ThreadPoolExecutor(1, thread_name_prefix="import") as pool:
@@ -176,6 +178,18 @@ def _copy(
             if progress is not None:
                 progress(done, len(chunks))
     return filled, empty, dict(sorted(damaged.items()))
+
+
+def _check_possible(arrays: dict[str, np.ndarray]) -> None:
+    """Pass what can be elevations and their mask: what damage leaves may be decoded, for it has no checksum.
+
+    Raises:
+        CubeDamagedError: If an elevation is none, or the mask has other values than 0 and 1.
+    """
+    try:
+        check_possible(arrays)
+    except ValueRangeError as error:
+        raise CubeDamagedError(str(error)) from error
 
 
 def _holds_data(arrays: dict[str, np.ndarray]) -> bool:
