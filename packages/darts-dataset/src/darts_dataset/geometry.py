@@ -151,6 +151,13 @@ def multipolygons(geometries: Geometries) -> Geometries:
     return np.asarray(shapely.normalize(made))
 
 
+def rings_of(geometries: Geometries) -> tuple[Geometries, NDArray[np.int64]]:
+    """Return the rings of polygons, and the number of the polygon of each."""
+    polygons, owner = shapely.get_parts(geometries, return_index=True)
+    rings, polygon = shapely.get_rings(polygons, return_index=True)
+    return rings, owner[polygon]
+
+
 class GeometryFile:
     """Geometries in a file, as WKB, of which any can be read, so that memory need not hold them all."""
 
