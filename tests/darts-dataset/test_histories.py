@@ -131,6 +131,17 @@ def small(tmp_path):
     return build(tmp_path / "results", tmp_path / "dataset")
 
 
+def test_another_release_names_again_and_merges_nothing(small, tmp_path, monkeypatch):
+    shutil.copytree(tmp_path / "results", tmp_path / "before")
+    write(tmp_path / "before", 0, YEARS[0], 0, np.random.default_rng(3))
+    release = build(tmp_path / "before", tmp_path / "release").path
+    build(tmp_path / "results", tmp_path / "new", previous=release)
+    assert files_of(small.path) != files_of(tmp_path / "new")
+    monkeypatch.setattr("darts_dataset.level2.merge", None)
+    build(tmp_path / "results", small.path, previous=release)
+    assert_same(small.path, tmp_path / "new")
+
+
 def test_an_update_reads_and_writes_what_lies_near(small, tmp_path, monkeypatch):
     """Of four places in a row the first changes: the last is not read, and its files are those of before."""
     read = []

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import shapely
@@ -21,8 +21,10 @@ from darts_dataset.scenes import Scene
 if TYPE_CHECKING:
     import pyarrow as pa
 
-_Boxes = list[tuple[int, str, NDArray[np.float64]]]
-"""Boxes in which something changed: year, plane, and the box, (4,) float64, metres."""
+_Hulls = list[tuple[int, str, Any]]
+"""Ground on which something changed: year, plane, and a convex polygon."""
+_PLANE = (-1e8, -1e8, 1e8, 1e8)
+"""More than all of a plane, metres."""
 _BASE = 20
 """Letters of an id without what tells objects of one place apart: an H3 cell, a dash, a year."""
 
@@ -63,8 +65,9 @@ class Again:
 
         scene = detections.texts["scene"]
         taken = np.array([name in self.changed for name in scene.known] or [False])[scene.number]
+        near = np.array([name in self.scenes for name in scene.known] or [False])[scene.number]
         listed = pc.is_in(detections.uid, value_set=self.uids).to_numpy()
-        return detections.subset(np.flatnonzero(taken | listed))
+        return detections.subset(np.flatnonzero(taken | near & listed))
 
 
 @dataclass(frozen=True)
@@ -96,12 +99,12 @@ def find_changes(
 ) -> Changes:
     """Find what is to be done again, so that the objects are those of a build from nothing.
 
-    What a scene that is new, changed or gone saw and had lies in a box, and so does what other frames of its look saw
-    and had. An object apart from these boxes has none of their detections, before or now, and the same looks saw the
+    What a scene that is new, changed or gone saw and had lies in a polygon, and so does what other frames of its look
+    saw and had. An object apart from these has none of their detections, before or now, and the same looks saw the
     same of it. All detections of the other objects, and all of the scenes that are new or changed, are merged again.
 
-    Names and links are found again of what lies in these boxes, wide enough for the objects that are merged again, and
-    of all that hangs together with it over years by ground that is shared, or by a name, but for its last number.
+    Names and links are found again of what lies there, made wide enough for the objects that are merged again, and of
+    all that hangs together with it over years by ground that is shared, or by a name, but for its last number.
 
     Args:
         before: The dataset before, made with the same season.
@@ -117,78 +120,90 @@ def find_changes(
         What is.
     """
     import pyarrow as pa
-    import pyarrow.compute as pc
 
     names = {scenes[number].tile_id: look.name for look in looks for number in look.scenes}
     same = unchanged(known, scenes, names)
     # The other frames of a look too: an edge that frames share has another rounding where one of them changes.
     looked = {name for tile, name in names.items() if tile not in same}
     looked |= {each.look for tile, each in known.items() if tile not in same}
-    boxes: _Boxes = [
-        (each.year, each.survey.footprint.plane, each.survey.box) for each in known.values() if each.look in looked
+    hulls: _Hulls = [
+        (each.year, each.survey.footprint.plane, each.survey.hull) for each in known.values() if each.look in looked
     ]
     here = [(look, number, scenes[number].tile_id) for look in looks for number in look.scenes]
-    boxes += [(look.year, look.plane, surveys[number].box) for look, number, _ in here if look.name in looked]
-    if not boxes and not whole:
+    hulls += [(look.year, look.plane, surveys[number].hull) for look, number, _ in here if look.name in looked]
+    if not hulls and not whole:
         nothing = [np.empty(0, np.int64) for _ in release]
         return Changes({}, frozenset(before.years()), nothing, pa.array([], pa.string()))
     formers = [read_former(before, year) for year in before.years()]
-    boxes = [(year, plane, box) for year, plane, box in boxes if not np.isnan(box).any()]
-    changed = {year for year, _, _ in boxes}
-    listed: dict[int, pa.Array] = {}
-    dirty, reach = [], list(boxes)
+    hulls = [each for each in hulls if not each[2].is_empty]
+    dirty, reach = {}, list(hulls)
     for former in formers:
-        mine, around = _hits(former, [each for each in boxes if each[0] == former.year])
-        if mine.any() and not partial:
-            found = former.detections()
-            if pc.count_distinct(pc.list_flatten(found)).as_py() == len(pc.list_flatten(found)):
-                listed[former.year] = pc.list_flatten(found.take(np.flatnonzero(mine)))
-        elif former.year not in changed or not partial:
-            listed[former.year] = pa.array([], pa.string())
-        if former.year not in listed:
-            mine[:] = True
-            around = [(former.year, plane, np.array([-np.inf, -np.inf, np.inf, np.inf])) for plane in (NORTH, SOUTH)]
-        dirty.append(mine)
-        reach += around
+        there = {tile: each for tile, each in known.items() if each.year == former.year and tile in same}
+        dirty[former.year] = _Dirty(former, [each for each in hulls if each[0] == former.year], there, partial)
+        reach += dirty[former.year].around
     both = [*formers, *release]
     affected = _together(both, [np.full(len(former), whole) | _hits(former, reach)[0] for former in both])
     years, idle = {}, set()
-    for former, mine, named in zip(formers, dirty, affected[: len(formers)], strict=True):
-        if former.year not in listed:
-            continue
-        if former.year not in changed and not named.any():
+    for former, named in zip(formers, affected[: len(formers)], strict=True):
+        each = dirty[former.year]
+        if not each.around and not named.any():
             idle.add(former.year)
-            continue
-        fresh = frozenset(tile for look, _, tile in here if look.year == former.year and tile not in same)
-        there = {tile: each for tile, each in known.items() if each.year == former.year and tile in same}
-        years[former.year] = Again(
-            former,
-            np.flatnonzero(named & ~mine),
-            np.flatnonzero(~named),
-            fresh,
-            listed[former.year],
-            fresh | _reached(former, np.flatnonzero(mine), there),
-        )
-    ids = [former.traits.ids[each] for former, each in zip(both, affected, strict=True)]
+        elif each.uids is not None:
+            fresh = frozenset(tile for look, _, tile in here if look.year == former.year and tile not in same)
+            renamed, kept = np.flatnonzero(named & ~each.rows), np.flatnonzero(~named)
+            years[former.year] = Again(former, renamed, kept, fresh, each.uids, fresh | each.scenes)
+    ids = [former.traits.ids[rows] for former, rows in zip(both, affected, strict=True)]
     rows = [np.flatnonzero(each) for each in affected[len(formers) :]]
     return Changes(years, frozenset(idle), rows, pa.array(np.concatenate([np.empty(0, object), *ids]), pa.string()))
 
 
-def _hits(former: Former, boxes: _Boxes) -> tuple[NDArray[np.bool_], _Boxes]:
-    """Tell which objects lie in boxes, and return boxes around each of these and the objects that lie in it."""
+class _Dirty:
+    """The objects of a year that are merged again.
+
+    Attributes:
+        rows: Whether each is, (n,) bool.
+        around: Boxes around what changed and them.
+        scenes: Scenes without a change that they may have detections of.
+        uids: Names of their detections; None where all of the year is merged again.
+    """
+
+    def __init__(self, former: Former, hulls: _Hulls, there: Mapping[str, KnownScene], partial: bool) -> None:
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        self.rows, self.around = _hits(former, hulls)
+        self.scenes = _reached(former, np.flatnonzero(self.rows), there)
+        self.uids: pa.Array | None = pa.array([], pa.string())
+        if self.rows.any():
+            seen = [there[tile].survey for tile in self.scenes]
+            near = _hits(former, [(former.year, each.footprint.plane, each.hull) for each in seen])[0]
+            found = former.detections(np.flatnonzero(near | self.rows))
+            listed = pc.list_flatten(found.filter(pa.array(self.rows[near | self.rows])))
+            same = pc.count_distinct(pc.list_flatten(found)).as_py() == len(pc.list_flatten(found))
+            self.uids = listed if same else None  # Else the names say too little.
+        if hulls and (partial or self.uids is None):
+            self.uids, self.rows[:] = None, True
+            self.around = [(former.year, plane, shapely.box(*_PLANE)) for plane in (NORTH, SOUTH)]
+
+
+def _hits(former: Former, hulls: _Hulls) -> tuple[NDArray[np.bool_], _Hulls]:
+    """Tell which objects lie on some ground, and return it made large enough for the objects that lie on it."""
     found = np.zeros(len(former), np.bool_)
-    around: _Boxes = []
+    around: _Hulls = []
     for plane in (NORTH, SOUTH):
         rows = former.rows_on(plane)
         rows = rows[np.argsort(former.traits.boxes[rows, 0])]
         west, south, east, north = former.traits.boxes[rows].T
         widest = (east - west).max(initial=0)
-        for year, _, box in (each for each in boxes if each[1] == plane):
-            near = slice(np.searchsorted(west, box[0] - widest), np.searchsorted(west, box[2], "right"))
-            inside = rows[near][(east[near] >= box[0]) & (south[near] <= box[3]) & (north[near] >= box[1])]
-            found[inside] = True
-            more = np.concatenate([box[None], former.traits.boxes[inside]])
-            around.append((year, plane, np.concatenate([more[:, :2].min(axis=0), more[:, 2:].max(axis=0)])))
+        for year, _, hull in (each for each in hulls if each[1] == plane):
+            left, bottom, right, top = hull.bounds
+            near = slice(np.searchsorted(west, left - widest), np.searchsorted(west, right, "right"))
+            inside = rows[near][(east[near] >= left) & (south[near] <= top) & (north[near] >= bottom)]
+            boxes = box_polygons(former.traits.boxes[inside])
+            shapely.prepare(hull)
+            hit = shapely.intersects(hull, boxes)
+            found[inside[hit]] = True
+            around.append((year, plane, shapely.convex_hull(shapely.geometrycollections([hull, *boxes[hit]]))))
     return found, around
 
 
@@ -221,7 +236,7 @@ def _reached(former: Former, rows: Rows, scenes: Mapping[str, KnownScene]) -> fr
     for plane in (NORTH, SOUTH):
         names = [tile for tile, each in scenes.items() if each.survey.footprint.plane == plane]
         here = former.traits.boxes[np.intersect1d(rows, former.rows_on(plane))]
-        tree = shapely.STRtree(box_polygons(np.array([scenes[name].survey.box for name in names]).reshape(-1, 4)))
+        tree = shapely.STRtree([scenes[name].survey.hull for name in names])
         hits = tree.query(box_polygons(here), predicate="intersects")[1]
         found |= {names[number] for number in np.unique(hits)}
     return frozenset(found)

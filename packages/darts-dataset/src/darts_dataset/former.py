@@ -1,6 +1,6 @@
 """The objects of a year in a dataset that is there: all that their names depend on, and the rest where it is needed."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import lru_cache, partial
 from pathlib import Path
@@ -117,19 +117,18 @@ class Former:
 
     def table(self, rows: Rows) -> "pa.Table":
         """Read all columns but geometries by number."""
+        return self._taken(rows, self._rows)
+
+    def detections(self, rows: Rows) -> "pa.ChunkedArray":
+        """Read the names of the detections of each by number."""
+        return self._taken(rows, lambda number: read_rows(self._file(number), ["detections"])[0])["detections"]
+
+    def _taken(self, rows: Rows, read: "Callable[[int], pa.Table]") -> "pa.Table":
         import pyarrow as pa
 
         parts = list(self._by_file(rows))
-        found = [self._rows(number).take(rows[here] - self._first[number]) for number, here in parts]
-        order = np.argsort(np.concatenate([here for _, here in parts]))
-        return pa.concat_tables(found).take(order)
-
-    def detections(self) -> "pa.ChunkedArray":
-        """Read the names of the detections of each."""
-        import pyarrow as pa
-
-        found = [read_rows(self._file(number), ["detections"])[0] for number in range(len(self.files))]
-        return pa.concat_tables(found)["detections"]
+        found = [read(number).take(rows[here] - self._first[number]) for number, here in parts]
+        return pa.concat_tables(found).take(np.argsort(np.concatenate([here for _, here in parts])))
 
     def is_file(self, name: str, rows: Rows, ids: NDArray[np.object_]) -> bool:
         """Tell whether a file has some of them, negative for others, by some ids, and no more."""

@@ -3,13 +3,13 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import shapely
-from numpy.typing import NDArray
 
 from darts_dataset.errors import DatasetError
-from darts_dataset.geometry import boxes_around
+from darts_dataset.geometry import hull_around
 from darts_dataset.looks import Footprint, footprint_of
 from darts_dataset.memory import REMEMBERED, Memory
 from darts_dataset.parallel import in_order
@@ -28,13 +28,13 @@ class Survey:
         digest: SHA-256 of its manifest.
         footprint: What it saw reliably.
         rows: Number of its detections.
-        box: Box around footprint and detections on the plane of the footprint, (4,) float64, metres, NaN for nothing.
+        hull: Convex polygon around footprint and detections on the plane of the footprint; empty for nothing.
     """
 
     digest: str
     footprint: Footprint
     rows: int
-    box: NDArray[np.float64]
+    hull: Any
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ def write_scenes(folder: Path, scenes: Mapping[str, KnownScene]) -> None:
         **{side: pa.array([getattr(each.footprint, side) for each in surveys], pa.float64()) for side in _SIDES},
         "extent": pa.array([shapely.to_wkb(each.footprint.extent) for each in surveys], pa.binary()),
         "rows": pa.array([each.rows for each in surveys], pa.int64()),
-        "box": pa.array([each.box.tolist() for each in surveys], pa.list_(pa.float64())),
+        "hull": pa.array([shapely.to_wkb(each.hull) for each in surveys], pa.binary()),
     }
     (folder / SCENES).parent.mkdir(exist_ok=True)
     pq.write_table(pa.table(columns), folder / SCENES, compression="zstd")
@@ -77,14 +77,13 @@ def read_scenes(memory: Memory) -> dict[str, KnownScene]:
     import pyarrow.parquet as pq
 
     table = pq.read_table(memory.file(SCENES))
-    extents = shapely.from_wkb(table["extent"].to_numpy())
-    boxes = np.array(table["box"].to_pylist()).reshape(-1, 4)
+    extents, hulls = (shapely.from_wkb(table[name].to_numpy()) for name in ("extent", "hull"))
     columns = ("tile_id", "digest", "look", "year", "plane", *_SIDES, "rows")
     found = zip(*(table[name].to_pylist() for name in columns), strict=True)
     return {
-        tile: KnownScene(Survey(digest, Footprint(plane, extent, south, north), rows, box), look, year)
-        for (tile, digest, look, year, plane, south, north, rows), extent, box in zip(
-            found, extents, boxes, strict=True
+        tile: KnownScene(Survey(digest, Footprint(plane, extent, south, north), rows, hull), look, year)
+        for (tile, digest, look, year, plane, south, north, rows), extent, hull in zip(
+            found, extents, hulls, strict=True
         )
     }
 
@@ -107,9 +106,11 @@ def read_surveys(
             bounds, crs = measure_detections(scene)
         except DatasetError as error:
             return str(error)
-        boxes = np.concatenate([shapely.bounds([footprint.extent]), boxes_around(bounds, crs, footprint.plane)])
-        box = np.concatenate([np.fmin.reduce(boxes[:, :2]), np.fmax.reduce(boxes[:, 2:])])
-        return Survey(scene.digest, footprint, len(bounds), box)
+        whole = np.array([[*bounds[:, :2].min(axis=0), *bounds[:, 2:].max(axis=0)]] if len(bounds) else []).reshape(
+            -1, 4
+        )
+        hull = hull_around(footprint.extent, whole, crs, footprint.plane)
+        return Survey(scene.digest, footprint, len(bounds), hull)
 
     fine: list[Scene] = []
     surveys: list[Survey] = []
