@@ -12,8 +12,7 @@ import pytest
 import shapely
 from affine import Affine
 
-from darts_dataset import DatasetError, build, check
-from darts_dataset.tables import cells_for, hilbert_cells, hilbert_order, table_name
+from darts_dataset import DatasetError, build, check, tables
 from support.results import export_mask
 from support.slump_worlds import CRS, LEFT, PIXEL, TOP, day, files_of, objects_of
 
@@ -154,17 +153,25 @@ def test_looks_are_counted_per_pixel(tmp_path, monkeypatch):
     assert set(np.unique(found)) == {0, 1, 2, 3}
 
 
-def test_cells_are_stretches_of_the_order_of_rows():
-    rng = np.random.default_rng(0)
+@pytest.mark.parametrize("seed", range(3))
+def test_files_are_quarters_of_quarters_of_the_globe(monkeypatch, seed):
+    """Against a count of the points in each box of the grid; one place has more rows than a file."""
+    monkeypatch.setattr(tables, "MOST_ROWS", 50)
+    rng = np.random.default_rng(seed)
     points = np.column_stack([rng.uniform(-140, -134, 500), rng.uniform(69, 71, 500)])
-    order, cells = hilbert_order(points, np.arange(500).astype(str))
-    assert sorted(order) == list(range(500))
-    assert (np.diff(cells[order]) >= 0).all()
-    np.testing.assert_array_equal(cells, hilbert_cells(points))
-    assert len(set(cells)) > 10
-    for cell in set(cells):
-        assert (np.ptp(points[cells == cell], axis=0) <= [1.42, 0.71]).all()
-    assert len(hilbert_cells(np.empty((0, 2)))) == 0
-    assert cells_for(20, cells).tolist() == [0] * 500
-    assert cells_for(21, cells) is cells
-    assert [table_name("objects", 7, 1), table_name("objects", 7, 2)] == ["objects", "objects-00007"]
+    points[:60] = points[0]
+    places, rows = np.sort(tables.hilbert_places(points)), rng.integers(1, 4, 500)
+    found = list(tables.cells_along(places, rows, "objects"))
+    assert np.concatenate([np.arange(500)[cell] for _, cell in found]).tolist() == list(range(500))
+    assert [name for name, _ in found] == sorted({name for name, _ in found})
+    grid = np.floor((points + [180, 90]) / [360, 180] * (2**tables.LEVEL - 1))  # noqa: RUF005 - numbers, no lists
+    grid = grid[np.argsort(tables.hilbert_places(points), kind="stable")]
+    for name, cell in found:
+        size = 2 ** (tables.LEVEL - len(name.removeprefix("objects-")))
+        corners, above = grid[cell] // size, grid // size // 2
+        assert (corners == corners[0]).all()
+        assert rows[cell].sum() <= 50 or size == 1
+        assert rows[(above == corners[0] // 2).all(axis=1)].sum() > 50
+    assert list(tables.cells_along(places[:9], np.ones(9, int), "objects")) == [("objects", slice(0, 9))]
+    assert list(tables.cells_along(places[:0], rows[:0], "objects")) == [("objects", slice(0, 0))]
+    assert len(tables.hilbert_places(np.empty((0, 2)))) == 0

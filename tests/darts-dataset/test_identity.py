@@ -1,5 +1,6 @@
 """Names and matches of objects, against what is known and brute force."""
 
+from dataclasses import fields
 from itertools import permutations
 
 import h3
@@ -7,9 +8,10 @@ import numpy as np
 import pytest
 import shapely
 
-from darts_dataset.former import read_ground, write_ground
+from darts_dataset.former import Traits, no_pairs, read_former, write_former
 from darts_dataset.geometry import NORTH, to_lonlat, to_plane
 from darts_dataset.identity import Ground, States, digests_of, matched, new_ids, shared_ground
+from darts_dataset.memory import Memory, file_digest
 
 
 def test_names_are_cell_and_year_and_none_is_given_twice():
@@ -76,15 +78,22 @@ def test_ground_that_is_known_is_not_measured_again(cell_m):
     assert shared_ground(before, now.subset(np.empty(0, np.int64)), cell_m, again)[0].shape == (0, 2)
 
 
-def test_what_is_remembered_of_ground_comes_back(tmp_path):
-    ids = np.array(["b", "a", "c"], object)
+def test_what_is_remembered_of_objects_comes_back(tmp_path):
     digests = digests_of([b"1", b"2", b"3"])
-    ground = Ground(used={(b"y", digests[1]): 2.5, (b"x", digests[1]): 0.0, (b"x", digests[0]): 1.5})
-    write_ground(tmp_path / "year.parquet", ids, digests, ground)
-    found, known = read_ground(tmp_path / "year.parquet", ids[::-1])
-    assert found.tolist() == digests[::-1].tolist()
-    assert dict(known.known) == ground.used
-    write_ground(tmp_path / "other.parquet", ids[::-1], digests[::-1], Ground(used=dict(reversed(ground.used.items()))))
-    assert (tmp_path / "other.parquet").read_bytes() == (tmp_path / "year.parquet").read_bytes()
+    ground = Ground(used={(b"y", digests[1]): 2.5, (b"x", digests[1]): 0.05, (b"x", digests[0]): 1.5})
+    rng = np.random.default_rng(0)
+    points, sides = rng.uniform(0, 90, (3, 2)), rng.uniform(0, 90, (3, 4))
+    traits = Traits(np.array(["b", "a", "c"], object), digests, points, np.array([4, 5, 9]), sides, sides + 1)
+    write_former(tmp_path, 2020, traits, no_pairs(), ground)
+    names = [path.relative_to(tmp_path).as_posix() for path in sorted(tmp_path.rglob("*.parquet"))]
+    memory = Memory(tmp_path, checksums={name: file_digest(tmp_path / name) for name in names})
+    former = read_former(memory, 2020)
+    for each in fields(Traits):
+        assert getattr(former.traits, each.name).tolist() == getattr(traits, each.name).tolist()
+    assert former.files == {"level2/year=2020/objects.parquet": slice(0, 3)}
+    expected = {(b"y", digests[1]): 2.5, (b"x", digests[0]): 1.5}  # What shares less does not overlap.
+    assert {(each["before"], each["digest"]): each["shared_m2"] for each in former.pairs.to_pylist()} == expected
+    write_former(tmp_path / "other", 2020, traits, former.pairs, Ground())
+    assert [(tmp_path / "other" / name).read_bytes() for name in names] == [(tmp_path / n).read_bytes() for n in names]
     assert len({*digests, *digests_of([b"4"])}) == 4
     assert {len(digest) for digest in digests} == {16}

@@ -8,7 +8,7 @@ import shapely
 from affine import Affine
 
 from darts_dataset import build, parallel
-from darts_dataset.geometry import LONLAT, NORTH, SOUTH, boxes_around, to_lonlat, to_plane
+from darts_dataset.geometry import LONLAT, NORTH, SOUTH, boxes_around, hull_around, to_lonlat, to_plane
 from darts_dataset.overlaps import LEAST_SHARED_M2, components, overlapping_pairs
 from support.results import export_mask
 from support.slump_worlds import CRS, LEFT, PIXEL, SIZE, TOP, day, files_of, objects_of
@@ -79,6 +79,13 @@ def test_a_box_on_the_plane_holds_what_a_box_holds(crs, middle):
         laid = gpd.GeoSeries(points.ravel(), crs=crs).to_crs(NORTH)
         assert (laid.x.min() >= box[0]) & (laid.y.min() >= box[1]) & (laid.x.max() <= box[2]) & (laid.y.max() <= box[3])
         assert box[2] - box[0] <= 1.2 * (laid.x.max() - laid.x.min()) + 2.1
+        hull = hull_around(shapely.MultiPolygon(), np.array([[west, south, east, north]]), crs, NORTH)
+        assert shapely.contains_xy(hull, laid.x, laid.y).all()
+        apart = shapely.Point(laid.x.mean(), laid.y.mean()).buffer(3)
+        assert hull_around(shapely.MultiPolygon(), np.empty((0, 4)), crs, NORTH).is_empty
+        both = hull_around(shapely.MultiPolygon([apart]), np.array([[west, south, east, north]]), crs, NORTH)
+        assert both.covers(apart)
+        assert shapely.contains_xy(both, laid.x, laid.y).all()
 
 
 def test_geometries_come_back_from_longitude_and_latitude():

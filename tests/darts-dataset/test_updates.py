@@ -258,20 +258,20 @@ OUTLINES = {"empty": (shapely.Polygon().wkb, "1 objects with an empty outline"),
 
 
 @pytest.mark.parametrize("kind", OUTLINES)
-def test_an_outline_that_cannot_be_ends_a_build_and_is_named(tmp_path, kind):
-    """No export writes one; nothing is replaced."""
+def test_results_with_an_outline_that_cannot_be_are_left_out_by_name(tmp_path, kind):
+    """No export writes one."""
     folder = export_mask(tmp_path / "r" / "scene", blocks(GROWS[0]), GRID, CRS, day(2020))
+    export_mask(tmp_path / "r" / "other", blocks(GROWS[0]), GRID, CRS, day(2021))
     build(tmp_path / "r", tmp_path / "dataset")
-    before = files_of(tmp_path / "dataset")
     outline, said = OUTLINES[kind]
     path = folder / "prediction_segments.parquet"
     table = pq.read_table(path)
     place = table.column_names.index("geometry")
     pq.write_table(table.set_column(place, table.schema.field(place), pa.array([outline], pa.binary())), path)
     replaced(folder, path.name, path.read_bytes())
-    with pytest.raises(DatasetError, match=f"prediction_segments.parquet .*{said}"):
-        build(tmp_path / "r", tmp_path / "dataset")
-    assert files_of(tmp_path / "dataset") == before
+    with pytest.warns(LeftOutWarning, match=f"prediction_segments.parquet .*{said}"):
+        made = build(tmp_path / "r", tmp_path / "dataset")
+    assert (made.scenes, set(made.left_out)) == (1, {str(folder)})
 
 
 @pytest.mark.parametrize("simple", [True, False])

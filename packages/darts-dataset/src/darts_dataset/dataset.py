@@ -4,50 +4,42 @@ import os
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import shapely
-from numpy.typing import NDArray
 
 from darts_dataset.catalog import write_catalog
-from darts_dataset.changes import Again, find_changes
+from darts_dataset.changes import Changes, find_changes
 from darts_dataset.coverage import write_coverage
 from darts_dataset.detections import Year, read_year
 from darts_dataset.dictionary import FILE as DICTIONARY
-from darts_dataset.dictionary import render_dictionary
+from darts_dataset.dictionary import LINKS, render_dictionary, schema_of
 from darts_dataset.errors import DatasetError, LeftOutWarning
-from darts_dataset.former import (
-    SCENES,
-    KnownScene,
-    box_around,
-    latitudes_of,
-    read_footprints,
-    read_scenes,
-    unchanged,
-    write_scenes,
-)
-from darts_dataset.level1 import NAME as LEVEL_1
-from darts_dataset.level1 import Kept, cells_of, partition, write_detections
+from darts_dataset.former import Former, latitudes_of, read_release
+from darts_dataset.known import KnownScene, Survey, read_scenes, read_surveys, unchanged, write_scenes
+from darts_dataset.level1 import TABLE as DETECTIONS
+from darts_dataset.level1 import Kept, partition, places_of, write_detections
 from darts_dataset.level2 import History, write_links, write_objects
-from darts_dataset.looks import Footprint, Look, checked_season, divide_of, find_looks, parted
+from darts_dataset.looks import Look, checked_season, divide_of, find_looks, parted
 from darts_dataset.memory import FILE as MEMORY_FILE
-from darts_dataset.memory import Memory, digest_of, nothing_of, write_memory
+from darts_dataset.memory import Memory, StartOverError, digest_of, write_memory
+from darts_dataset.parallel import in_order
 from darts_dataset.scenes import Scene, find_scenes
 from darts_dataset.scratch import Scratch, scratch_folder
-from darts_dataset.tables import cells_for, read_links, table_bounds, table_name, write_copy
+from darts_dataset.tables import cells_along, read_attributes, table_bounds, write_copy
 from darts_utils import ParameterError
 from darts_utils.staging import replaced_folder
 
 if TYPE_CHECKING:
-    import pandas as pd
+    import pyarrow as pa
 
 _Beside = tuple[Callable[..., None], Path, str, Any]
 """What is written while the next tables are made: by which function, in which dataset, and what."""
 _LINKS = "links.parquet"
-VERSION = 4
+VERSION = 5
 """Raised where the same inputs give another dataset."""
 
 
@@ -124,23 +116,39 @@ def build(
     given = [results] if isinstance(results, str | os.PathLike) else list(results)
     found = find_scenes(given, prefer)
     left_out = dict(found.left_out)
-    scenes, footprints = read_footprints(found.scenes, former[1], left_out)
+    scenes, surveys = read_surveys(found.scenes, former[1], left_out)
     for path, reason in left_out.items():
         warnings.warn(f"{path} is left out: {reason}", LeftOutWarning, stacklevel=2)
     if not scenes:
         raise DatasetError(f"{', '.join(map(str, given))}: none of the results can be used.")
+    footprints = [each.footprint for each in surveys]
     divide = divide_of(np.concatenate([[[each.south, each.north] for each in footprints], latitudes_of(release)]))
     if divide:  # Planes of scenes hang on those of others.
         former, footprints = (None, {}), parted(footprints, divide)
+        surveys = [replace(survey, footprint=each) for survey, each in zip(surveys, footprints, strict=True)]
     looks = find_looks(scenes, footprints)
     if months and not any(look.month in months for look in looks):
         found_months = sorted({look.month for look in looks})
         raise DatasetError(f"No look is of the season {months}; there are looks of the months {found_months}.")
-    # Beside the new dataset, so that the next build of the dataset removes what a kill leaves of both.
-    with replaced_folder(target, DatasetError) as new, scratch_folder(new.parent) as scratch:
-        work = _Work(new, scratch, former, scenes, footprints, looks, months, keep_share, divide)
-        work.write_years(release, 1000 * cell_km)
-        return work.finish(target, left_out)
+
+    def made(before: Memory | None, known: Mapping[str, KnownScene]) -> Built:
+        # Beside the new dataset, so that the next build of the dataset removes what a kill leaves of both.
+        with replaced_folder(target, DatasetError) as new, scratch_folder(new.parent) as scratch:
+            about = {
+                "keep_share": keep_share,
+                "divide": divide,
+                "season": months,
+                "previous": None if release is None else digest_of(release.checksums),
+                "version": VERSION,
+            }
+            work = _Work(new, scratch, before, known, scenes, surveys, looks, about)
+            work.write_years([] if release is None else read_release(release, divide), 1000 * cell_km)
+            return work.finish(target, left_out)
+
+    try:
+        return made(*former)
+    except StartOverError:
+        return made(None, {})
 
 
 class _Work:
@@ -150,51 +158,44 @@ class _Work:
         self,
         new: Path,
         scratch: Scratch,
-        former: tuple[Memory | None, Mapping[str, KnownScene]],
+        before: Memory | None,
+        known: Mapping[str, KnownScene],
         scenes: Sequence[Scene],
-        footprints: Sequence[Footprint],
+        surveys: Sequence[Survey],
         looks: Sequence[Look],
-        season: Sequence[int] | None,
-        keep_share: float,
-        divide: float,
+        about: Mapping[str, Any],
     ) -> None:
-        self._new, self._scratch, self._season, self._keep_share = new, scratch, season, keep_share
-        self._divide = divide
-        self._before, self._known = former
-        self._scenes, self._footprints, self._looks = scenes, footprints, looks
+        self._new, self._scratch, self._about = new, scratch, about
+        self._before, self._known = before, known
+        self._scenes, self._surveys, self._looks = scenes, surveys, looks
+        season = about["season"]
         self._merged = [look for look in looks if season is None or look.month in season]
         self._names = {scenes[number].tile_id: look.name for look in looks for number in look.scenes}
-        self._cells = cells_of(footprints)
-        self._links = self._former_links()
-        self._chain = self._release = ""
-        """Digests of all that the objects of the years so far were made from, and of what is the same for all years."""
+        self._places = places_of([each.footprint for each in surveys])
         self._parts: dict[str, str] = {}
+        """Digests of what parts are made from."""
         self._years: dict[str, int] = {}
         """Folders of tables."""
-        self._along: list[int] = []
-        """Years whose objects were taken along."""
         self._reused: dict[str, str] = {}
         """SHA-256 of files that were taken along."""
-        self._reach: dict[str, tuple[NDArray[np.float64], str]] = {}
-        """Bounds of the detections of scenes that were read, and their CRS."""
 
-    def write_years(self, release: Memory | None, cell_m: float) -> None:
+    def write_years(self, release: Sequence[Former], cell_m: float) -> None:
         """Write the parts of all years, and the links; copies are written meanwhile."""
-        history = History(self._scratch, cell_m)
-        if release is not None:
-            history.read_previous(release, min(look.year for look in self._merged), self._divide)
-        self._chain = self._release = digest_of([self._keep_share, None if release is None else release.checksums])
+        history, changes = History(self._scratch, cell_m), self._changes(release)
+        first = min(look.year for look in self._merged)
+        for number, former in enumerate(release):
+            rows = np.arange(len(former)) if changes is None else changes.release[number]
+            history.add_previous(former, rows, first)
         with ThreadPoolExecutor(1, thread_name_prefix="darts-dataset") as pool:
             copies: list[Future[None]] = []
             for year in sorted({look.year for look in self._looks}):
-                copies += [pool.submit(write, *what) for write, *what in self._write_year(year, history)]
-            if not self._reuse("links", self._chain):
-                self._resume(history)
-                write_links(self._new / _LINKS, history.links)
+                copies += [pool.submit(write, *what) for write, *what in self._write_year(year, history, changes)]
+            if changes is None or len(changes.ids) or history.links or not self._take_along("links"):
+                write_links(self._new / _LINKS, history.links, self._carried(changes))
             for copy in copies:
                 copy.result()
 
-    def _write_year(self, year: int, history: History) -> Iterator[_Beside]:
+    def _write_year(self, year: int, history: History, changes: Changes | None) -> Iterator[_Beside]:
         """Write what has changed of a year, and yield what is to be copied."""
         tables = self._tables_of(year)
         self._years |= {_folder(name): year for name in tables}
@@ -204,15 +205,14 @@ class _Work:
             if not self._reuse(name, [[scene.tile_id, scene.digest, self._names[scene.tile_id]] for scene in scenes])
         ]
         looks = [look for look in self._merged if look.year == year]
-        merged = False
+        again = None if changes is None else changes.years.get(year)
         if looks:
             coverage = f"coverage/year={year}"
             if not self._reuse(coverage, [[look.plane, shapely.to_wkb(look.extent, hex=True)] for look in looks]):
                 yield write_coverage, self._new, coverage, looks
             self._years |= {coverage: year, f"level2/year={year}": year}
-            made_from = [[look.name, [self._scenes[number].digest for number in look.scenes]] for look in looks]
-            merged = self._objects_change(year, made_from, history)
-        again = self._again(year) if merged else None
+        idle = changes is not None and year in changes.idle and self._take_along(f"level2/year={year}")
+        merged = bool(looks) and not idle
         kept = {name: Kept(self._before, name, unchanged(self._known, tables[name], self._names)) for name in stale}
         fresh = {name: [each for each in tables[name] if each.tile_id not in kept[name].scenes] for name in stale}
         needed = {scene.tile_id: scene for some in fresh.values() for scene in some}
@@ -224,77 +224,67 @@ class _Work:
             if needed:
                 scenes = [needed[name] for name in sorted(needed)]
                 found = read_year(scratch, scenes, self._names, {name: some for name, some in fresh.items() if some})
-                self._reach |= found.reach
-            yield from self._write_tables(year, kept, found, tables)
+            for name in self._write_tables(kept, found):
+                yield write_copy, self._new, name, {"source": tables[_table(name)][0].source, "year": year}
             if merged:
-                detections = None if found is None else found.detections
-                new, same = write_objects(self._new, year, detections, looks, history, self._keep_share, again)
+                detections, share = None if found is None else found.detections, self._about["keep_share"]
+                new, same = write_objects(self._new, year, detections, looks, history, share, again)
                 for name in same:
-                    self._take_along(name.removesuffix(".parquet"))
+                    self._take_along(_table(name))
                 for name in new:
                     yield write_copy, self._new, name, {"year": year}
 
-    def _write_tables(
-        self, year: int, kept: Mapping[str, Kept], found: Year | None, tables: Mapping[str, Sequence[Scene]]
-    ) -> Iterator[_Beside]:
-        """Write the tables of level 1 that have changed; of those without rows one that is alone in its part."""
-        for name, before in kept.items():
+    def _write_tables(self, kept: Mapping[str, Kept], found: Year | None) -> Iterator[str]:
+        """Write the tables of level 1 that have changed, and yield their names."""
+
+        def write(name: str) -> str:
             new = None
             if found is not None and name in found.parts:
                 new = (found.detections, *found.parts.pop(name))
-            nothing = not before.scenes and (new is None or not len(new[1]))
-            if nothing and sum(_folder(each) == _folder(name) for each in tables) > 1:
-                self._parts[name] = nothing_of(self._parts[name])
-                continue
-            write_detections(self._new / f"{name}.parquet", before, new)
-            yield write_copy, self._new, f"{name}.parquet", {"source": tables[name][0].source, "year": year}
+            write_detections(self._new / f"{name}.parquet", kept[name], new)
+            return f"{name}.parquet"
 
-    def _objects_change(self, year: int, made_from: object, history: History) -> bool:
-        """Tell whether the objects of a year, made from its looks, change; if not, take them along.
+        return in_order(write, kept)
 
-        They do not where nothing has changed up to that year, nor where what is known before it came out the same.
-        """
-        objects, state = f"level2/year={year}", f"before/year={year}"
-        self._chain = digest_of([self._chain, made_from])
-        known = {} if self._before is None or self._links is None else self._before.inputs
-        if self._reuse(objects, self._chain, possible=state in known):
-            self._parts[state] = known[state]
-            self._along.append(year)
-            return False
-        self._resume(history)
-        self._parts[state] = digest_of([VERSION, self._release, made_from, history.digest()])
-        if known.get(state) != self._parts[state] or not self._take_along(objects):
-            return True
-        self._along.append(year)
-        self._resume(history)
-        return False
-
-    def _again(self, year: int) -> Again | None:
-        """Return what is merged again of a year; None for all."""
-        about = {} if self._before is None else self._before.about
-        if self._before is None or [about["season"], about["keep_share"], self._keep_share] != [self._season, 0, 0]:
+    def _changes(self, release: Sequence[Former]) -> Changes | None:
+        """Return what is done again of the objects; None for all."""
+        before = self._before
+        if before is None or any(before.about[name] != self._about[name] for name in ("keep_share", "season")):
             return None
-        looks = [look for look in self._looks if look.year == year]
-        return find_changes(self._before, self._known, year, looks, self._scenes, self._footprints)
+        if not before.is_whole(_LINKS) or not all(before.has(f"level2/year={year}") for year in before.years()):
+            return None
+        names = before.about["previous"] != self._about["previous"]
+        # What is older than the first year is known from the beginning.
+        names |= bool(release) and before.years()[0] != min(look.year for look in self._merged)
+        partial = bool(self._about["keep_share"])
+        scenes, surveys = self._scenes, self._surveys
+        return find_changes(before, release, self._known, self._looks, scenes, surveys, names or partial, partial)
 
-    def _resume(self, history: History) -> None:
-        """Go on behind the years whose objects were taken along."""
-        if self._before is not None and self._links is not None:
-            for year in self._along:
-                history.resume(self._before, year, self._links)
-        self._along = []
+    def _carried(self, changes: Changes | None) -> "pa.Table":
+        """Return the links of the dataset before that stay."""
+        import pyarrow.compute as pc
+
+        if changes is None or self._before is None:
+            return schema_of(LINKS).empty_table()
+        links = read_attributes(self._before.file(_LINKS))
+        ids = pc.coalesce(links["object_id_from"], links["object_id_to"])
+        return links.filter(pc.invert(pc.is_in(ids, value_set=changes.ids)))
 
     def _tables_of(self, year: int) -> dict[str, list[Scene]]:
-        """Return the scenes of the looks of a year, by table of level 1, each sorted by name."""
+        """Return the scenes of the looks of a year, by table of level 1, each sorted by name.
+
+        Those without detections are in no table, but where their part has none at all.
+        """
         parts: dict[str, list[int]] = {}
         for number in sorted(number for look in self._looks if look.year == year for number in look.scenes):
             parts.setdefault(partition(self._scenes[number], year), []).append(number)
         tables = {}
         for part, numbers in sorted(parts.items()):
-            cells = cells_for(len(numbers), self._cells[numbers])
-            for cell in (several := np.unique(cells)).tolist():
-                name = f"{part}/{table_name(LEVEL_1, cell, len(several))}"
-                tables[name] = [self._scenes[number] for number in np.array(numbers)[cells == cell]]
+            some = np.array([number for number in numbers if self._surveys[number].rows] or numbers)
+            some = some[np.argsort(self._places[some], kind="stable")]
+            rows = np.array([self._surveys[number].rows for number in some])
+            for name, cell in cells_along(self._places[some], rows, DETECTIONS):
+                tables[f"{part}/{name}"] = [self._scenes[number] for number in sorted(some[cell])]
         return tables
 
     def finish(self, target: Path, left_out: dict[str, str]) -> Built:
@@ -313,10 +303,7 @@ class _Work:
             "looks": len(self._looks),
             "detections": counts["level1/"],
             "objects": counts["level2/"],
-            "keep_share": self._keep_share,
-            "divide": self._divide,
-            "season": self._season,
-            "version": VERSION,
+            **self._about,
         }
         write_memory(self._new, self._parts, about, self._reused)
         written = {
@@ -337,29 +324,17 @@ class _Work:
 
     def _known_scenes(self) -> dict[str, KnownScene]:
         """Return what is to be remembered of all scenes."""
-        known = {}
-        for look in self._looks:
-            for number in look.scenes:
-                scene, footprint = self._scenes[number], self._footprints[number]
-                name = scene.tile_id
-                box = box_around(footprint, *self._reach[name]) if name in self._reach else self._known[name].box
-                known[name] = KnownScene(scene.digest, look.name, look.year, footprint, box)
+        known = {
+            self._scenes[number].tile_id: KnownScene(self._surveys[number], look.name, look.year)
+            for look in self._looks
+            for number in look.scenes
+        }
         return dict(sorted(known.items()))
 
-    def _former_links(self) -> "pd.DataFrame | None":
-        """Return the links of the dataset before; None where there are none that are as they were written."""
-        if self._before is None or not self._before.is_whole(_LINKS):
-            return None
-        return read_links(self._before.folder / _LINKS)
-
-    def _reuse(self, part: str, made_from: object, possible: bool = True) -> bool:
+    def _reuse(self, part: str, made_from: object) -> bool:
         """Take a part along if it was made from the same, and remember what it is made from."""
         digest = self._parts[part] = digest_of([VERSION, made_from])
-        if not possible or not self._take_along(part, digest):
-            return False
-        if self._before is not None:
-            self._parts[part] = self._before.inputs[part]  # Which also says that it has no rows.
-        return True
+        return self._take_along(part, digest)
 
     def _take_along(self, part: str, inputs: str | None = None) -> bool:
         taken = None if self._before is None else self._before.reuse(part, self._new, inputs)
@@ -369,6 +344,10 @@ class _Work:
 
 def _folder(name: str) -> str:
     return name.rpartition("/")[0]
+
+
+def _table(name: str) -> str:
+    return name.removesuffix(".parquet")
 
 
 def _around(boxes: Sequence[Sequence[float]]) -> list[float]:
@@ -383,10 +362,9 @@ def _before(target: Path) -> tuple[Memory | None, dict[str, KnownScene]]:
     if not (target / MEMORY_FILE).is_file():
         raise DatasetError(f"{target} holds something that is no dataset; choose a new folder, or one of a dataset.")
     memory = Memory.read(target)
-    if (
-        [memory.about.get(name) for name in ("version", "divide")] != [VERSION, 0]
-        or not memory.verify()
-        or not memory.is_whole(SCENES)
-    ):
+    if [memory.about.get(name) for name in ("version", "divide")] != [VERSION, 0] or not memory.verify():
         return None, {}
-    return memory, read_scenes(memory)
+    try:
+        return memory, read_scenes(memory)
+    except StartOverError:
+        return None, {}

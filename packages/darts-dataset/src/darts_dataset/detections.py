@@ -109,12 +109,10 @@ class Year:
     Attributes:
         detections: All of them.
         parts: By table of level 1, the numbers of its detections, and their columns but for geometries.
-        reach: By scene, the bounds around its detections, (1, 4), or (0, 4) where it has none, and their CRS.
     """
 
     detections: Detections
     parts: "dict[str, tuple[Rows, pa.Table]]"
-    reach: dict[str, tuple[NDArray[np.float64], str]]
 
 
 def read_year(
@@ -137,21 +135,18 @@ def read_year(
     """
     import pyarrow as pa
 
-    reading, found, reach = _Reading(scratch), {}, {}
+    reading, found = _Reading(scratch), {}
     read = in_order(lambda scene: read_detections(scene, looks[scene.tile_id]), scenes)
     for scene, each in zip(scenes, read, strict=True):
         first = reading.count
         reading.add(each, scene, looks[scene.tile_id])
         found[scene.tile_id] = np.arange(first, reading.count), each.table
-        low, high = each.bounds[:, :2], each.bounds[:, 2:]
-        whole = [[*low.min(axis=0), *high.max(axis=0)]] if len(low) else []
-        reach[scene.tile_id] = np.array(whole).reshape(-1, 4), each.crs
     detections = reading.finish([table["object_uid"] for _, table in found.values()])
     parts = {}
     for name, some in tables.items():
         rows, columns = zip(*(found[scene.tile_id] for scene in some), strict=True)
         parts[name] = np.concatenate(rows), pa.concat_tables(columns).unify_dictionaries()
-    return Year(detections, parts, reach)
+    return Year(detections, parts)
 
 
 @dataclass

@@ -138,7 +138,7 @@ def render_dictionary() -> str:
         "parts: latitude 0, or one south of all that hangs together across the equator; `source` and `year` are names",
         "of folders (Hive partitions). `looks-north.tif` counts the looks per pixel of 100 m. Where `season` in",
         "`dataset.json` has months, only their looks were merged and counted; level 1 has all months. Parts of",
-        "many scenes have a file a cell, `detections-<number>.parquet`. `memory/` is for updates, not for readers.",
+        "many rows have several files, `detections-<digits>.parquet`. `memory/` is for updates, not for readers.",
         "",
     ]
     for table, columns in COLUMNS.items():

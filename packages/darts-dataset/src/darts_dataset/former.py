@@ -1,212 +1,249 @@
-"""What the dataset before says of its scenes and objects, so that an update does again only what changed."""
+"""The objects of a year in a dataset that is there: all that their names depend on, and the rest where it is needed."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from functools import lru_cache, partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import shapely
 from numpy.typing import NDArray
 
 from darts_dataset.errors import DatasetError
-from darts_dataset.geometry import NORTH, SOUTH, Geometries, box_polygons, boxes_around, boxes_of_stored, to_plane
+from darts_dataset.geometry import NORTH, SOUTH, Geometries, boxes_of_stored, to_plane
 from darts_dataset.identity import Ground, States, digests_of
-from darts_dataset.looks import Footprint, footprint_of
-from darts_dataset.memory import REMEMBERED, Memory
-from darts_dataset.overlaps import Rows
-from darts_dataset.parallel import in_order
-from darts_dataset.readings import check_detections, check_files, read_extent
-from darts_dataset.scenes import Scene
-from darts_dataset.tables import read_rows, read_wkb
+from darts_dataset.memory import CHECKSUMS, REMEMBERED, Memory, StartOverError
+from darts_dataset.overlaps import LEAST_SHARED_M2, Rows
+from darts_dataset.tables import cells_along, hilbert_places, read_rows, read_wkb
 
-SCENES = f"{REMEMBERED}/scenes.parquet"
-_SIDES = ("south", "north")
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+TABLE = "objects"
 _FILES = 4
-"""Files whose geometries are in memory together."""
+"""Files whose columns are in memory together."""
+_SIDES = tuple(f"{name}{number}" for name in ("lonlat", "box") for number in range(4))
 
 
 @dataclass(frozen=True)
-class KnownScene:
-    """A scene of a dataset.
+class Traits:
+    """What is remembered of objects, (n,) each.
 
     Attributes:
-        digest: SHA-256 of its manifest.
-        look: Look that it belongs to.
-        year: Year of that look.
-        footprint: What it saw reliably.
-        box: Box around that and its detections on the plane of the footprint, (4,) float64, metres, NaN for nothing.
+        ids: Their ids, object.
+        digests: Digest of the outline of each, object.
+        points: Longitude and latitude of a point inside, (n, 2) float64, degrees.
+        places: Where that lies on the Hilbert curve, int64.
+        lonlat: Bounds of the outline, west, south, east, north, (n, 4) float64, degrees.
+        boxes: Boxes on the plane that hold it, (n, 4) float64, metres.
     """
 
-    digest: str
-    look: str
-    year: int
-    footprint: Footprint
-    box: NDArray[np.float64]
+    ids: NDArray[np.object_]
+    digests: NDArray[np.object_]
+    points: NDArray[np.float64]
+    places: Rows
+    lonlat: NDArray[np.float64]
+    boxes: NDArray[np.float64]
+
+    def take(self, rows: Rows) -> "Traits":
+        """Return those of some objects."""
+        return Traits(*(getattr(self, each.name)[rows] for each in fields(Traits)))
 
 
-def box_around(footprint: Footprint, bounds: NDArray[np.float64], crs: str) -> NDArray[np.float64]:
-    """Return a box around what a scene saw and boxes, (n, 4), in units of a CRS, that hold its detections."""
-    boxes = np.concatenate([shapely.bounds([footprint.extent]), boxes_around(bounds, crs, footprint.plane)])
-    return np.concatenate([np.fmin.reduce(boxes[:, :2]), np.fmax.reduce(boxes[:, 2:])])
+def joined(parts: Sequence[Traits]) -> Traits:
+    """Return those of objects and of others behind them; at least one part."""
+    return Traits(*(np.concatenate([getattr(part, each.name) for part in parts]) for each in fields(Traits)))
 
 
-def write_scenes(folder: Path, scenes: Mapping[str, KnownScene]) -> None:
-    """Write what a dataset remembers of its scenes, by name."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    known = list(scenes.values())
-    columns = {
-        "tile_id": pa.array(scenes, pa.string()),
-        **{name: pa.array([getattr(each, name) for each in known], pa.string()) for name in ("digest", "look")},
-        "year": pa.array([each.year for each in known], pa.int16()),
-        "plane": pa.array([each.footprint.plane for each in known], pa.string()),
-        **{name: pa.array([getattr(each.footprint, name) for each in known], pa.float64()) for name in _SIDES},
-        "extent": pa.array([shapely.to_wkb(each.footprint.extent) for each in known], pa.binary()),
-        "box": pa.array([each.box.tolist() for each in known], pa.list_(pa.float64())),
-    }
-    (folder / SCENES).parent.mkdir(exist_ok=True)
-    pq.write_table(pa.table(columns), folder / SCENES, compression="zstd")
+def no_traits() -> Traits:
+    """Return those of no objects."""
+    nobody = np.empty(0, object)
+    return Traits(nobody, nobody, np.empty((0, 2)), np.empty(0, np.int64), np.empty((0, 4)), np.empty((0, 4)))
 
 
-def read_scenes(memory: Memory) -> dict[str, KnownScene]:
-    """Read what a dataset remembers of its scenes, by name."""
-    import pyarrow.parquet as pq
-
-    table = pq.read_table(memory.folder / SCENES)
-    extents = shapely.from_wkb(table["extent"].to_numpy())
-    boxes = np.array(table["box"].to_pylist()).reshape(-1, 4)
-    columns = ("tile_id", "digest", "look", "year", "plane", *_SIDES)
-    rows = zip(*(table[name].to_pylist() for name in columns), strict=True)
-    return {
-        tile: KnownScene(digest, look, year, Footprint(plane, extent, south, north), box)
-        for (tile, digest, look, year, plane, south, north), extent, box in zip(rows, extents, boxes, strict=True)
-    }
-
-
-def read_footprints(
-    scenes: Sequence[Scene], known: Mapping[str, KnownScene], left_out: dict[str, str]
-) -> tuple[list[Scene], list[Footprint]]:
-    """Return the scenes whose files are whole, and what each saw; say of the others why not.
-
-    The files of scenes that are known by the same manifest are only compared with it.
-    """
-
-    def read(scene: Scene) -> Footprint | str:
-        same = known.get(scene.tile_id)
-        try:
-            if same is not None and same.digest == scene.digest:
-                check_files(scene)
-                return same.footprint
-            footprint = footprint_of(read_extent(scene))
-            check_detections(scene)
-        except DatasetError as error:
-            return str(error)
-        return footprint
-
-    fine: list[Scene] = []
-    footprints: list[Footprint] = []
-    for scene, footprint in zip(scenes, in_order(read, scenes), strict=True):
-        if isinstance(footprint, str):
-            left_out[str(scene.folder.path)] = footprint
-        else:
-            fine.append(scene)
-            footprints.append(footprint)
-    return fine, footprints
-
-
-def unchanged(known: Mapping[str, KnownScene], scenes: Iterable[Scene], looks: Mapping[str, str]) -> list[str]:
-    """Name the scenes that are known by the same manifest, in the look of that name."""
-    found = ((scene, known.get(scene.tile_id)) for scene in scenes)
-    return [
-        scene.tile_id
-        for scene, each in found
-        if each is not None and (each.digest, each.look) == (scene.digest, looks[scene.tile_id])
-    ]
-
-
+@dataclass
 class Former:
-    """The objects of a year in a dataset that is there.
+    """The objects of a year, in the order of their files.
 
     Attributes:
-        names: The dataset's files with them.
-        table: Their columns but for geometries, (n,), or some of them.
-        file: Number of the file of each, (n,) int64.
-        bounds: West, south, east, north, degrees, (n, 4) float64.
+        memory: The dataset.
+        year: The year.
+        traits: What is remembered of them.
+        divide: The latitude that parts the planes.
+        files: Which of them each file has, by path within the dataset.
+        pairs: Ground that they share with earlier ones: `digest`, `before`, `shared_m2`.
     """
 
-    def __init__(self, memory: Memory, part: str, columns: Sequence[str] | None = None) -> None:
+    memory: Memory
+    year: int
+    traits: Traits
+    divide: float
+    files: Mapping[str, slice]
+    pairs: "pa.Table"
+
+    def __post_init__(self) -> None:
+        self._names = list(self.files)
+        self._first = np.array([each.start for each in self.files.values()], np.int64)
+        self._wkb = lru_cache(2 * _FILES)(self._read_wkb)
+        self._rows = lru_cache(_FILES)(lambda number: read_rows(self._file(number))[0])
+
+    def __len__(self) -> int:
+        return len(self.traits.ids)
+
+    def rows_on(self, plane: str) -> Rows:
+        """Return the numbers of those on a plane."""
+        return np.flatnonzero((self.traits.points[:, 1] >= self.divide) == (plane == NORTH))
+
+    def states(self, plane: str, rows: Rows) -> States:
+        """Return some of them, on their plane."""
+        found = self.traits.take(rows)
+
+        def take(places: Rows) -> Geometries:
+            return to_plane(self.outlines(rows, places), plane, valid=True)
+
+        return States(found.ids, np.full(len(rows), self.year), found.boxes, take, found.digests, found.lonlat)
+
+    def wkb(self, rows: Rows, column: str = "geometry") -> NDArray[np.object_]:
+        """Read geometries by number, as they are stored."""
+        found = np.empty(len(rows), object)
+        for number, here in self._by_file(rows):
+            found[here] = self._wkb(number, column)[rows[here] - self._first[number]]
+        return found
+
+    def outlines(self, rows: Rows, places: Rows) -> Geometries:
+        """Read some of the outlines of some of them."""
+        return np.asarray(shapely.from_wkb(self.wkb(rows[places])), object)
+
+    def table(self, rows: Rows) -> "pa.Table":
+        """Read all columns but geometries by number."""
+        return self._taken(rows, self._rows)
+
+    def detections(self, rows: Rows) -> "pa.ChunkedArray":
+        """Read the names of the detections of each by number."""
+        return self._taken(rows, lambda number: read_rows(self._file(number), ["detections"])[0])["detections"]
+
+    def _taken(self, rows: Rows, read: "Callable[[int], pa.Table]") -> "pa.Table":
         import pyarrow as pa
 
-        self.names = memory.tables(part)
-        self._paths = [memory.folder / name for name in self.names]
-        found = [read_rows(path, columns) for path in self._paths]
-        counts = np.array([len(table) for table, _ in found], np.int64)
-        self.table: pa.Table = pa.concat_tables([table for table, _ in found])
-        self.bounds = np.concatenate([bounds for _, bounds in found])
-        self.file = np.repeat(np.arange(len(counts)), counts)
-        self._first = np.cumsum(counts) - counts
-        self._read = lru_cache(_FILES)(self._column)
-
-    @cached_property
-    def ids(self) -> NDArray[np.object_]:
-        """Their ids, (n,) object."""
-        return self.table["object_id"].to_numpy().astype(object)
+        parts = list(self._by_file(rows))
+        found = [read(number).take(rows[here] - self._first[number]) for number, here in parts]
+        return pa.concat_tables(found).take(np.argsort(np.concatenate([here for _, here in parts])))
 
     def is_file(self, name: str, rows: Rows, ids: NDArray[np.object_]) -> bool:
         """Tell whether a file has some of them, negative for others, by some ids, and no more."""
-        if name not in self.names or not len(rows) or rows.min() < 0:
+        there = self.files.get(name)
+        if there is None or not len(rows):
             return False
-        whole = np.flatnonzero(self.file == self.names.index(name))
-        return bool(np.array_equal(np.sort(rows), whole) and (self.ids[rows] == ids).all())
+        whole = np.arange(there.start, there.stop)
+        return bool(np.array_equal(rows, whole) and (self.traits.ids[rows] == ids).all())
 
-    def rows_on(self, plane: str, divide: float = 0) -> Rows:
-        """Return the numbers of those on a plane, where a latitude parts the planes."""
-        return np.flatnonzero((self.table["lat"].to_numpy() >= divide) == (plane == NORTH))
+    def _by_file(self, rows: Rows) -> list[tuple[int, Rows]]:
+        number = np.searchsorted(self._first, rows, side="right") - 1
+        return [(int(each), np.flatnonzero(number == each)) for each in np.unique(number)]
 
-    def take_wkb(self, rows: Rows, column: str = "geometry") -> NDArray[np.object_]:
-        """Read geometries by number, as they are stored."""
-        found = np.empty(len(rows), object)
-        for number in np.unique(self.file[rows]):
-            here = np.flatnonzero(self.file[rows] == number)
-            found[here] = self._read(int(number), column)[rows[here] - self._first[number]]
-        return found
+    def _read_wkb(self, number: int, column: str) -> NDArray[np.object_]:
+        return _wkb(self._file(number), column)
 
-    def states(self, plane: str, rows: Rows, year: int, digests: NDArray[np.object_]) -> States:
-        """Return some of them, on their plane."""
+    def _file(self, number: int) -> Path:
+        return self.memory.file(self._names[number])
 
-        def take(places: Rows) -> Geometries:
-            return to_plane(self._taken(rows[places]), plane)
 
-        years, boxes = np.full(len(rows), year), self.boxes(plane, rows)
-        return States(self.ids[rows], years, boxes, take, digests[rows], self.bounds[rows])
+def read_former(memory: Memory, year: int) -> Former:
+    """Read what a dataset, whose planes the equator parts, remembers of its objects of a year."""
+    import pyarrow.parquet as pq
 
-    def boxes(self, plane: str, rows: Rows) -> NDArray[np.float64]:
-        """Return boxes on a plane that hold some of them, (n, 4) float64, metres."""
-        return boxes_of_stored(self.bounds[rows], lambda places: self._taken(rows[places]), plane)
+    table, pairs = (pq.read_table(memory.file(name), use_threads=False) for name in _files(year))
+    columns = {name: table[name].to_numpy() for name in table.column_names}
+    lonlat, boxes = (np.column_stack([columns[side] for side in some]) for some in (_SIDES[:4], _SIDES[4:]))
+    points = np.column_stack([columns["lon"], columns["lat"]])
+    ids, digests = (columns[name].astype(object) for name in ("object_id", "digest"))
+    traits = Traits(ids, digests, points, columns["place"], lonlat, boxes)
+    found = cells_along(traits.places, np.ones(len(ids), np.int64), TABLE)
+    files = {f"level2/year={year}/{name}.parquet": rows for name, rows in found}
+    return Former(memory, year, traits, 0, files, pairs)
 
-    def digests(self) -> NDArray[np.object_]:
-        """Read all outlines, and return the digest of each."""
-        columns = [self._column(number, "geometry") for number in range(len(self._paths))]
-        return digests_of(np.concatenate([np.empty(0, object), *columns]))
 
-    def apart_from(self, boxes: Mapping[str, Sequence[NDArray[np.float64]]]) -> Rows:
-        """Return the numbers of those that lie apart from boxes, by plane, metres."""
-        stays = np.ones(len(self.table), np.bool_)
+def write_former(root: Path, year: int, traits: Traits, carried: "pa.Table", ground: Ground) -> None:
+    """Write what is remembered of the objects of a year.
+
+    Args:
+        root: The dataset.
+        year: The year.
+        traits: Objects in the order of their files.
+        carried: Ground that some of them share with earlier ones, see `Former.pairs`.
+        ground: That of the others.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    sides = np.concatenate([traits.lonlat, traits.boxes], axis=1).T
+    objects = {
+        "object_id": pa.array(traits.ids, pa.string()),
+        "digest": pa.array(traits.digests, pa.binary()),
+        **dict(zip(("lon", "lat"), map(pa.array, traits.points.T.copy()), strict=True)),
+        "place": pa.array(traits.places),
+        **dict(zip(_SIDES, map(pa.array, sides.copy()), strict=True)),
+    }
+    shared = {pair: area for pair, area in ground.used.items() if area >= LEAST_SHARED_M2}
+    found = no_pairs().from_arrays(
+        [
+            pa.array([now for _, now in shared], pa.binary()),
+            pa.array([before for before, _ in shared], pa.binary()),
+            pa.array(shared.values(), pa.float64()),
+        ],
+        schema=carried.schema,
+    )
+    pairs = pa.concat_tables([carried, found]).sort_by([("digest", "ascending"), ("before", "ascending")])
+    for path, table in zip(_files(year), (pa.table(objects), pairs), strict=True):
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
+        options = {"compression": "zstd", "use_dictionary": False, "write_statistics": False}
+        pq.write_table(table.combine_chunks(), root / path, **options)
+
+
+def no_pairs() -> "pa.Table":
+    """Return no ground that objects share, see `Former.pairs`."""
+    import pyarrow as pa
+
+    return pa.schema([("digest", pa.binary()), ("before", pa.binary()), ("shared_m2", pa.float64())]).empty_table()
+
+
+def read_release(release: Memory, divide: float) -> list[Former]:
+    """Read the objects of all years of a release, whatever it remembers.
+
+    Args:
+        release: Its dataset.
+        divide: The latitude that parts the planes.
+
+    Returns:
+        Objects by year.
+
+    Raises:
+        DatasetError: If a table is not as it was written.
+    """
+    import pyarrow as pa
+
+    found = []
+    for folder in sorted(release.folder.glob("level2/year=*")):
+        names = sorted(path.relative_to(release.folder).as_posix() for path in folder.glob("*.parquet"))
+        try:
+            paths = [release.file(name) for name in names]
+        except StartOverError as error:
+            raise DatasetError(f"{folder} was changed: SHA-256 differ from those in {CHECKSUMS}.") from error
+        read = [read_rows(path, ["object_id", "lon", "lat"]) for path in paths]
+        ends = np.cumsum([0, *(len(table) for table, _ in read)]).tolist()
+        table, lonlat = pa.concat_tables([table for table, _ in read]), np.concatenate([boxes for _, boxes in read])
+        wkb = np.concatenate([_wkb(path, "geometry") for path in paths])
+        ids, lon, lat = (table[name].to_numpy() for name in table.column_names)
+        points = np.column_stack([lon, lat])
+        traits = Traits(ids.astype(object), digests_of(wkb), points, hilbert_places(points), lonlat, 0 * lonlat)
+        files = {name: slice(*ends[number : number + 2]) for number, name in enumerate(names)}
+        former = Former(release, int(folder.name.partition("=")[2]), traits, divide, files, no_pairs())
         for plane in (NORTH, SOUTH):
-            rows = self.rows_on(plane)
-            tree = shapely.STRtree(box_polygons(np.array(boxes.get(plane, [])).reshape(-1, 4)))
-            stays[rows[tree.query(box_polygons(self.boxes(plane, rows)), predicate="intersects")[0]]] = False
-        return np.flatnonzero(stays)
-
-    def _taken(self, rows: Rows) -> Geometries:
-        return np.asarray(shapely.from_wkb(self.take_wkb(rows)), object)
-
-    def _column(self, number: int, column: str) -> NDArray[np.object_]:
-        parts = [each.to_numpy(zero_copy_only=False) for each in read_wkb(self._paths[number], column)]
-        return np.concatenate([np.empty(0, object), *parts])
+            rows = former.rows_on(plane)
+            traits.boxes[rows] = boxes_of_stored(lonlat[rows], partial(former.outlines, rows), plane)
+        found.append(former)
+    return found
 
 
 def latitudes_of(release: Memory | None) -> NDArray[np.float64]:
@@ -215,38 +252,10 @@ def latitudes_of(release: Memory | None) -> NDArray[np.float64]:
     return np.concatenate([np.empty((0, 2)), *(read_rows(path, [])[1][:, [1, 3]] for path in paths)])
 
 
-def write_ground(path: Path, ids: NDArray[Any], digests: NDArray[np.object_], ground: Ground) -> None:
-    """Write a row for each object of a year, with its digest, and one for each pair of it and an earlier one."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    objects = {"object_id": pa.array(ids, pa.string()), "digest": pa.array(digests, pa.binary())}
-    pairs = {
-        "digest": pa.array([now for _, now in ground.used], pa.binary()),
-        "before": pa.array([before for before, _ in ground.used], pa.binary()),
-        "shared_m2": pa.array(ground.used.values(), pa.float64()),
-    }
-    tables = [
-        pa.table(objects).sort_by("object_id"),
-        pa.table(pairs).sort_by([("digest", "ascending"), ("before", "ascending")]),
-    ]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    pq.write_table(pa.concat_tables(tables, promote_options="default"), path, compression="zstd")
+def _files(year: int) -> tuple[str, str]:
+    return f"{REMEMBERED}/level2/year={year}/objects.parquet", f"{REMEMBERED}/level2/year={year}/shared.parquet"
 
 
-def read_ground(path: Path, ids: NDArray[np.object_]) -> tuple[NDArray[np.object_], Ground]:
-    """Read the digests of objects by their ids, and the ground that they share with earlier ones."""
-    import pyarrow.parquet as pq
-
-    table = pq.read_table(path, use_threads=False)
-    count = len(ids)
-    digest, before = (table[name].to_pylist() for name in ("digest", "before"))
-    by_name = dict(zip(table["object_id"][:count].to_pylist(), digest[:count], strict=True))
-    pairs = zip(before[count:], digest[count:], strict=True)
-    known = dict(zip(pairs, table["shared_m2"][count:].to_pylist(), strict=True))
-    return np.array([by_name[name] for name in ids], object), Ground(known)
-
-
-def ground_file(year: int) -> str:
-    """Return the path of the file with the ground that objects of a year share with earlier ones."""
-    return f"{REMEMBERED}/level2/year={year}.parquet"
+def _wkb(path: Path, column: str) -> NDArray[np.object_]:
+    parts = [each.to_numpy(zero_copy_only=False) for each in read_wkb(path, column)]
+    return np.concatenate([np.empty(0, object), *parts])

@@ -23,8 +23,6 @@ LONLAT = "OGC:CRS84"
 _HALF_TURN = 180.0
 _WIDE = 5.0
 """Degrees of longitude from which the bounding box of a geometry says too little: it is cut, or close to a pole."""
-_BENT = 0.02
-"""Share of its length by which the straight edge of a box may bend between its ends and its middle."""
 
 
 def to_lonlat(geometries: Geometries, crs: str, valid: bool = False) -> Geometries:
@@ -100,16 +98,32 @@ def boxes_around(bounds: NDArray[np.float64], crs: str, plane: str) -> NDArray[n
         plane: `NORTH` or `SOUTH`.
 
     Returns:
-        The same on the plane, metres: around corners and middles of the edges, and wider by what edges bend.
+        The same on the plane, metres.
+    """
+    points, wider = _around(bounds, crs, plane)
+    return np.concatenate([points.min(axis=0) - wider, points.max(axis=0) + wider]).T
+
+
+def hull_around(extent: Any, bounds: NDArray[np.float64], crs: str, plane: str) -> Any:
+    """Return a convex polygon on a plane that holds a polygon of that plane and what boxes hold, see `boxes_around`."""
+    points, wider = _around(bounds, crs, plane)
+    corners = shapely.multipoints(points.transpose(0, 2, 1).reshape(-1, 2))
+    hull = shapely.convex_hull(shapely.geometrycollections([extent, corners]))
+    return shapely.buffer(hull, float(wider.max(initial=1)))
+
+
+def _around(bounds: NDArray[np.float64], crs: str, plane: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return corners of boxes and middles of edges on a plane, (8, 2, n), and how far edges lie beside these, (n,).
+
+    An edge bends by as much as its middle lies beside that of its ends: between ends and middle, by a quarter of that.
     """
     west, south, east, north = bounds.T
     middle, centre = (west + east) / 2, (south + north) / 2
     x = np.stack([west, middle, east, east, east, middle, west, west])
     y = np.stack([south, south, south, centre, north, north, north, centre])
-    x, y = _transformer(crs, plane).transform(x, y)
-    low, high = np.stack([x.min(axis=0), y.min(axis=0)]), np.stack([x.max(axis=0), y.max(axis=0)])
-    wider = _BENT * (high - low).max(axis=0, initial=0) + 1
-    return np.concatenate([low - wider, high + wider]).T
+    points = np.stack(_transformer(crs, plane).transform(x, y), axis=1)
+    bent = points[1::2] - (points[::2] + np.roll(points[::2], -1, axis=0)) / 2
+    return points, np.abs(bent).max(axis=(0, 1)) + 1
 
 
 def boxes_of_stored(
@@ -149,6 +163,13 @@ def multipolygons(geometries: Geometries) -> Geometries:
     made = np.full(len(geometries), shapely.MultiPolygon(), object)
     shapely.multipolygons(parts[there], indices=owner[there], out=made)
     return np.asarray(shapely.normalize(made))
+
+
+def rings_of(geometries: Geometries) -> tuple[Geometries, NDArray[np.int64]]:
+    """Return the rings of polygons, and the number of the polygon of each."""
+    polygons, owner = shapely.get_parts(geometries, return_index=True)
+    rings, polygon = shapely.get_rings(polygons, return_index=True)
+    return rings, owner[polygon]
 
 
 class GeometryFile:

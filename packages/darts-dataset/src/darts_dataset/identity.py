@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
-import shapely
 from numpy.typing import NDArray
 
+from darts_dataset.ground import shared_areas
 from darts_dataset.overlaps import LEAST_SHARED_M2, Rows, components, near_pairs
 from darts_dataset.parallel import in_order
 from darts_dataset.tables import Take
@@ -34,7 +34,7 @@ class States:
         ids: Their ids, (n,) object.
         years: When they were so, (n,) int64.
         bounds: Boxes that hold them, (n, 4) float64, metres.
-        take: Reads their outlines by number.
+        take: Reads their outlines by number; rounding may have laid a corner a nanometre across an edge.
         digests: Digest of the outline of each, (n,) object.
         lonlat: Their bounds as they are stored, (n, 4) float64, degrees.
     """
@@ -106,8 +106,7 @@ def shared_ground(before: States, now: States, cell_m: float, ground: Ground) ->
         found = np.array([ground.known.get(key, np.nan) for key in keys])
         new = np.flatnonzero(np.isnan(found))
         needed, place = np.unique(pairs[new], return_inverse=True)
-        outlines = both.take(needed)[place.reshape(-1, 2)]
-        found[new] = shapely.area(shapely.intersection(*outlines.T))
+        found[new] = shared_areas(both.take(needed), place.reshape(-1, 2))
         return pairs, keys, found
 
     pairs, shared = [np.empty((0, 2), np.int64)], [np.empty(0)]

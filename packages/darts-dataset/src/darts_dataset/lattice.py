@@ -12,7 +12,7 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 
-from darts_dataset.geometry import Geometries
+from darts_dataset.geometry import Geometries, rings_of
 from darts_dataset.overlaps import Rows, cells
 from darts_dataset.scratch import ScratchFile
 from darts_utils.objects import Objects
@@ -89,7 +89,7 @@ def outline_runs(geometries: Geometries, grid: Grid) -> Runs | None:
     Returns:
         Sorted runs; None if an outline leaves the edges of pixels.
     """
-    rings, owner = _rings(geometries)
+    rings, owner = rings_of(geometries)
     points, ring = shapely.get_coordinates(rings, return_index=True)
     column = (points[:, 0] - grid.left) / grid.pixel_m
     row = (grid.bottom - points[:, 1]) / grid.pixel_m
@@ -242,12 +242,6 @@ def _order(*keys: Rows) -> Rows:
     for key, low, span in zip(keys[1:], lowest[1:], spans[1:], strict=True):
         number = number * span + (key - low)
     return np.argsort(number, kind="stable")
-
-
-def _rings(geometries: Geometries) -> tuple[Geometries, Rows]:
-    polygons, owner = shapely.get_parts(geometries, return_index=True)
-    rings, polygon = shapely.get_rings(polygons, return_index=True)
-    return rings, owner[polygon]
 
 
 def _least(values: Rows, owner: Rows, count: int) -> Rows:

@@ -16,12 +16,12 @@ from darts_dataset.looks import Footprint
 from darts_dataset.memory import Memory
 from darts_dataset.overlaps import Rows
 from darts_dataset.scenes import Scene
-from darts_dataset.tables import Shapes, hilbert_cells, hilbert_order, read_rows, read_wkb, shapes_of, write_table
+from darts_dataset.tables import Shapes, hilbert_places, read_rows, read_wkb, shapes_of, write_table
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-NAME = "detections"
+TABLE = "detections"
 
 
 def partition(scene: Scene, year: int) -> str:
@@ -29,14 +29,14 @@ def partition(scene: Scene, year: int) -> str:
     return f"level1/source={quote(scene.source, safe='')}/year={year}"
 
 
-def cells_of(footprints: Sequence[Footprint]) -> NDArray[np.int64]:
-    """Return the cell of each scene: that of the middle of what it saw, or of a pole where it saw nothing."""
+def places_of(footprints: Sequence[Footprint]) -> NDArray[np.int64]:
+    """Return where the middle of what each scene saw lies on the Hilbert curve, or a pole where it saw nothing."""
     bounds = np.nan_to_num(shapely.bounds([each.extent for each in footprints]))
     middle = (bounds[:, :2] + bounds[:, 2:]) / 2
     for plane in (NORTH, SOUTH):
         here = np.array([each.plane == plane for each in footprints])
         middle[here] = lonlat_of(middle[here], plane)
-    return hilbert_cells(middle)
+    return hilbert_places(middle)
 
 
 class Kept:
@@ -59,7 +59,7 @@ class Kept:
         self.scenes: frozenset[str] = frozenset()
         if before is None or not before.is_whole(f"{name}.parquet"):
             return
-        self._path = before.folder / f"{name}.parquet"
+        self._path = before.file(f"{name}.parquet")
         table, _ = read_rows(self._path, ["tile_id", "object_uid"])
         if pc.count_distinct(table["object_uid"]).as_py() == len(table):  # Else their order may be another one.
             self.scenes = frozenset(table["tile_id"].unique().to_pylist()).intersection(same)
@@ -108,5 +108,5 @@ def write_detections(path: Path, kept: Kept, found: "tuple[Detections, Rows, pa.
     scenes = table["tile_id"].combine_chunks()
     scenes = scenes if pa.types.is_dictionary(scenes.type) else scenes.dictionary_encode()
     rank = np.argsort(np.argsort(scenes.dictionary.to_numpy(zero_copy_only=False)))[scenes.indices.to_numpy()]
-    order, _ = hilbert_order(np.column_stack([lon, lat]), uids, rank)  # However the rows came to be here.
+    order = np.lexsort((rank, uids, hilbert_places(np.column_stack([lon, lat]))))  # However the rows came to be here.
     write_table(path, table, ("geometry",), shapes, order)

@@ -1,8 +1,8 @@
 """Level 2: objects by year, with ids that stay, and the links between years."""
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,8 +14,17 @@ from numpy.typing import NDArray
 from darts_dataset.changes import Again
 from darts_dataset.detections import Detections
 from darts_dataset.dictionary import COLUMNS, LINKS, OBJECTS, schema_of
-from darts_dataset.former import Former, ground_file, read_ground, write_ground
-from darts_dataset.geometry import NORTH, SOUTH, Geometries, GeometryFile, box_polygons, boxes_of_stored, to_plane
+from darts_dataset.former import TABLE, Former, Traits, joined, no_pairs, no_traits, write_former
+from darts_dataset.geometry import (
+    NORTH,
+    SOUTH,
+    Geometries,
+    GeometryFile,
+    box_polygons,
+    boxes_of_stored,
+    multipolygons,
+    to_plane,
+)
 from darts_dataset.identity import (
     Ground,
     States,
@@ -28,17 +37,16 @@ from darts_dataset.identity import (
     shared_ground,
 )
 from darts_dataset.looks import Look
-from darts_dataset.memory import Memory
+from darts_dataset.memory import StartOverError
 from darts_dataset.objects import merge, seen_by
 from darts_dataset.overlaps import Rows
 from darts_dataset.parallel import in_order
 from darts_dataset.scratch import Scratch
-from darts_dataset.tables import Shapes, cells_for, hilbert_order, table_name, write_table
+from darts_dataset.tables import Shapes, cells_along, hilbert_places, write_table
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-NAME = "objects"
 _AT_A_TIME = 20_000
 _SHAPES = ("geometry", "majority")
 
@@ -65,48 +73,21 @@ class History:
     gone: set[str] = field(default_factory=set)
     links: list[pd.DataFrame] = field(default_factory=list)
 
-    def read_previous(self, release: Memory, before: int, divide: float) -> None:
-        """Read the release before; what is older than the first year here is known from the beginning.
+    def add_previous(self, former: Former, chosen: Rows, before: int) -> None:
+        """Add a year of the release before; what is older than the first year here is known from the beginning.
 
         Args:
-            release: Its dataset.
+            former: Its objects, whose ids are in use.
+            chosen: Numbers of those that matter.
             before: The first year here.
-            divide: The latitude that parts the planes.
         """
-        for folder in sorted(release.folder.glob("level2/year=*")):
-            year, former = year_of(folder), Former(release, f"level2/{folder.name}", ["object_id", "lat"])
-            digests = former.digests()
-            self.taken |= set(former.ids)
-            for plane in (NORTH, SOUTH):
-                states = former.states(plane, former.rows_on(plane, divide), year, digests)
-                if year < before:
-                    self.known[plane] = known_after(self.known[plane], states, _together([]))
-                else:
-                    self.previous[year, plane] = states
-
-    def resume(self, before: Memory, year: int, links: pd.DataFrame) -> None:
-        """Go on behind a year whose objects were taken along from an earlier build.
-
-        Args:
-            before: The dataset that it made.
-            year: The year.
-            links: All its links.
-        """
-        former = Former(before, f"level2/year={year}", ["object_id", "lat"])
-        digests, _ = read_ground(before.folder / ground_file(year), former.ids)
-        links = links[links["year_to"] == year]
-        self.taken |= set(former.ids)
+        self.taken |= set(former.traits.ids)
         for plane in (NORTH, SOUTH):
-            states = former.states(plane, former.rows_on(plane), year, digests)
-            self.known[plane] = known_after(self.known[plane], states, links)
-        self.add_links(links)
-
-    def digest(self) -> str:
-        """Return a digest of all that the next year depends on; ids that are in use end with their year."""
-        found = hashlib.sha256("\n".join(sorted(self.gone)).encode())
-        for known in self.known.values():
-            found.update("\n".join(["", *known.ids, ""]).encode() + known.years.tobytes() + b"".join(known.digests))
-        return found.hexdigest()
+            states = former.states(plane, np.intersect1d(chosen, former.rows_on(plane)))
+            if former.year < before:
+                self.known[plane] = known_after(self.known[plane], states, _together([]))
+            else:
+                self.previous[former.year, plane] = states
 
     def add_links(self, links: pd.DataFrame) -> None:
         """Keep the links of a year."""
@@ -120,15 +101,10 @@ class History:
         extents = shapely.STRtree([look.extent for look in looks])
         rows = rows[np.unique(extents.query(box_polygons(states.bounds[rows]))[0])]
         parts = [
-            some[seen_by(states.take(some), looks)]
+            some[seen_by(multipolygons(states.take(some)), looks)]
             for some in (rows[first : first + _AT_A_TIME] for first in range(0, len(rows), _AT_A_TIME))
         ]
         return np.concatenate([np.empty(0, np.int64), *parts])
-
-
-def year_of(folder: Path) -> int:
-    """Return the year that a folder's name says."""
-    return int(folder.name.partition("=")[2])
 
 
 @dataclass
@@ -137,17 +113,32 @@ class _Merged:
 
     stores: dict[str, GeometryFile]
     former: Former | None
+    tables: "list[pa.Table]" = field(default_factory=list)
 
     def wkb(self, places: Rows, column: str = "geometry") -> NDArray[np.object_]:
         found = np.empty(len(places), object)
         here = places >= 0
         found[here] = self.stores[column].take_wkb(places[here])
         if self.former is not None:
-            found[~here] = self.former.take_wkb(-1 - places[~here], column)
+            found[~here] = self.former.wkb(-1 - places[~here], column)
         return found
 
-    def take(self, places: Rows) -> Geometries:
-        return np.asarray(shapely.from_wkb(self.wkb(places)), object)
+    def take(self, places: Rows, some: Rows) -> Geometries:
+        return np.asarray(shapely.from_wkb(self.wkb(places[some])), object)
+
+    def table(self, places: Rows, ids: NDArray[np.object_]) -> "pa.Table":
+        """Return all columns but geometries."""
+        import pyarrow as pa
+
+        here = np.flatnonzero(places >= 0)
+        there = np.flatnonzero(places < 0)
+        parts = [table.take(places[here]) for table in self.tables]
+        if self.former is not None and len(there):
+            parts.append(self.former.table(-1 - places[there]).drop_columns(["object_id"]))
+        if not parts:
+            return schema_of(OBJECTS).empty_table()
+        found = pa.concat_tables(parts).take(np.argsort(np.concatenate([here, there])))
+        return found.add_column(0, "object_id", pa.array(ids, pa.string())).select(list(COLUMNS[OBJECTS]))
 
 
 def write_objects(
@@ -174,6 +165,8 @@ def write_objects(
         Files that were written, and files of the dataset before that would have come out the same.
 
     Raises:
+        StartOverError: If an object gets the id of one that is taken along with it: which of two in one square metre
+            has the plain name hangs on both.
         OSError: If a file cannot be read or written.
     """
     import pyarrow as pa
@@ -183,72 +176,78 @@ def write_objects(
     if again is not None and detections is not None:
         detections = again.chosen(detections)
     merged = _Merged(stores, None if again is None else again.former)
-    ground = Ground() if again is None else again.ground
-    tables: list[pa.Table] = []
+    carried, ground = (no_pairs(), Ground()) if again is None else again.ground()
     links: list[pd.DataFrame] = []
-    boxes, digests, places = [np.empty((0, 4))], [np.empty(0, object)], [np.empty(0, np.int64)]
+    traits, places = [no_traits()], [np.empty(0, np.int64)]
+    tables: list[pa.Table] = []
     count = 0
     for plane in (NORTH, SOUTH):
         here = [look for look in looks if look.plane == plane]
-        first, more, bounds, named = count, [], [np.empty((0, 4))], [np.empty(0, object)]
+        first, found = count, [no_traits()]
         for objects in merge(*detections.of_looks(here), here, plane, history.cell_m) if detections is not None else ():
             n_hits, n_looks = (objects.table[name].to_numpy() for name in ("n_hits", "n_looks"))
             keep = np.flatnonzero(n_hits >= keep_share * n_looks)
             for name, store in stores.items():
                 store.append(objects.shapes.wkb[name].take(keep))
-            named.append(digests_of(objects.shapes.wkb["geometry"].take(keep).to_pylist()))
-            bounds.append(objects.shapes.bounds[keep])
-            more.append(objects.table.take(keep))
+            tables.append(objects.table.take(keep))
+            found.append(_traits(tables[-1], objects.shapes.wkb["geometry"].take(keep), objects.shapes.bounds[keep]))
             count += len(keep)
         for store in stores.values():
             store.finish()
-        place = np.arange(first, count)
+        of_plane = joined(found)
+        numbers = np.arange(first, count)
+        of_plane.boxes[:] = boxes_of_stored(of_plane.lonlat, partial(merged.take, numbers), plane)
         if again is not None:
-            rows = np.intersect1d(again.kept, again.former.rows_on(plane))
-            more.append(again.former.table.take(rows).drop_columns(["object_id"]))
-            bounds.append(again.former.bounds[rows])
-            named.append(again.digests[rows])
-            place = np.concatenate([place, -1 - rows])
-        if not len(place):
+            rows = np.intersect1d(again.named, again.former.rows_on(plane))
+            of_plane, numbers = joined([of_plane, again.former.traits.take(rows)]), np.concatenate([numbers, -1 - rows])
+        if not len(numbers):
             continue
-        table = pa.concat_tables(more)
-        order = pc.sort_indices(pc.list_element(table["detections"], 0)).to_numpy()  # However they came to be here.
-        table, place = table.take(order), place[order]
-        digest, bound = np.concatenate(named)[order], np.concatenate(bounds)[order]
-        now = _states(merged, year, place, bound, digest, plane)
-        ids, new = _named(now, table, year, plane, here, history, ground)
-        tables.append(table.add_column(0, "object_id", ids))
+        order = pc.sort_indices(pa.array(of_plane.digests, pa.binary())).to_numpy()  # However they came to be here.
+        of_plane, numbers = of_plane.take(order), numbers[order]
+        ids, new = _named(_states(merged, year, numbers, of_plane, plane), of_plane, year, plane, here, history, ground)
+        traits.append(replace(of_plane, ids=ids))
+        places.append(numbers)
         links.append(new)
-        boxes.append(bound)
-        digests.append(digest)
-        places.append(place)
+    merged.tables = [pa.concat_tables(tables).combine_chunks()] if tables else []
     _forget_absent(year, looks, history, links)
     history.add_links(_together(links))
-    table = pa.concat_tables(tables).select(list(COLUMNS[OBJECTS])) if tables else schema_of(OBJECTS).empty_table()
-    ids = table["object_id"].to_numpy().astype(object)
-    write_ground(root / ground_file(year), ids, np.concatenate(digests), ground)
-    scenes = sum(len(look.scenes) for look in looks)
-    return _write_cells(root, year, table, merged, np.concatenate(places), np.concatenate(boxes), scenes)
+    if again is not None:
+        rest = again.former.traits.take(again.kept)
+        if pc.any(pc.is_in(pa.array(rest.ids, pa.string()), pa.array(joined(traits).ids, pa.string()))).as_py():
+            raise StartOverError
+        traits.append(rest)
+        places.append(-1 - again.kept)
+    whole = joined(traits)
+    columns = pa.table({"place": whole.places, "id": pa.array(whole.ids, pa.string())})
+    order = pc.sort_indices(columns, [("place", "ascending"), ("id", "ascending")]).to_numpy()
+    whole = whole.take(order)
+    write_former(root, year, whole, carried, ground)
+    return _write_cells(root, year, whole, merged, np.concatenate(places)[order])
 
 
-def write_links(path: Path, links: Sequence[pd.DataFrame]) -> None:
-    """Write the links of all years."""
+def write_links(path: Path, links: Sequence[pd.DataFrame], carried: "pa.Table") -> None:
+    """Write links of all years, and those that were carried over from the dataset before."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    frame = _together(links)
-    order = ["year_to", "object_id_from", "object_id_to"]
-    table = pa.Table.from_pandas(frame.sort_values(order, kind="stable"), schema_of(LINKS), preserve_index=False)
-    pq.write_table(table.replace_schema_metadata(None), path, compression="zstd")
+    found = pa.Table.from_pandas(_together(links), schema_of(LINKS), preserve_index=False)
+    order = [(name, "ascending") for name in ("year_to", "object_id_from", "object_id_to")]
+    table = pa.concat_tables([each.replace_schema_metadata(None) for each in (carried, found)]).sort_by(order)
+    pq.write_table(table.combine_chunks(), path, compression="zstd")
+
+
+def _traits(table: "pa.Table", wkb: "pa.Array", lonlat: NDArray[np.float64]) -> Traits:
+    """Return what is remembered of objects, but for their ids and boxes."""
+    points = np.column_stack([table["lon"].to_numpy(), table["lat"].to_numpy()])
+    nameless, digests = np.full(len(table), "", object), digests_of(wkb.to_pylist())
+    return Traits(nameless, digests, points, hilbert_places(points), lonlat, np.empty_like(lonlat))
 
 
 def _named(
-    now: States, table: "pa.Table", year: int, plane: str, looks: Sequence[Look], history: History, ground: Ground
-) -> tuple["pa.Array", pd.DataFrame]:
+    now: States, traits: Traits, year: int, plane: str, looks: Sequence[Look], history: History, ground: Ground
+) -> tuple[NDArray[np.object_], pd.DataFrame]:
     """Give objects the names that they had in the release before, or a year before, or new ones."""
-    import pyarrow as pa
-
-    ids = np.full(len(table), None, object)
+    ids = np.full(len(now.ids), None, object)
     release = history.previous.get((year, plane))
     if release is not None:
         found = matched(*shared_ground(release, now, history.cell_m, ground), len(release.ids), len(ids))
@@ -260,14 +259,14 @@ def _named(
     found = matched(pairs[free], shared[free], len(before.ids), len(ids))
     ids[found >= 0] = before.ids[found[found >= 0]]
     fresh = np.flatnonzero(ids == None)  # noqa: E711
-    lon, lat = table["lon"].to_numpy()[fresh], table["lat"].to_numpy()[fresh]
+    lon, lat = traits.points[fresh].T
     order = np.lexsort((lat, lon))
     ids[fresh[order]] = new_ids(lon[order], lat[order], year, history.taken)
     now = replace(now, ids=ids)
     lost = np.setdiff1d(np.arange(len(before.ids)), pairs[:, 0])
     links = links_between(before, now, year, pairs, shared, history.newly_absent(before, lost, looks))
     history.known[plane] = known_after(before, now, links)
-    return pa.array(ids, pa.string()), links
+    return ids, links
 
 
 def _forget_absent(year: int, looks: Sequence[Look], history: History, links: list[pd.DataFrame]) -> None:
@@ -281,45 +280,38 @@ def _forget_absent(year: int, looks: Sequence[Look], history: History, links: li
             links.append(links_between(before, no_states(), year, nothing, np.empty(0), gone))
 
 
-def _states(
-    merged: _Merged, year: int, places: Rows, bounds: NDArray[np.float64], digests: NDArray[np.object_], plane: str
-) -> States:
+def _states(merged: _Merged, year: int, places: Rows, traits: Traits, plane: str) -> States:
     """Return objects that have no ids yet."""
 
     def take(rows: Rows) -> Geometries:
-        return to_plane(merged.take(places[rows]), plane)
+        return to_plane(merged.take(places, rows), plane, valid=True)
 
-    boxes = boxes_of_stored(bounds, lambda rows: merged.take(places[rows]), plane)
-    return States(np.full(len(places), "", object), np.full(len(places), year), boxes, take, digests, bounds)
+    nameless, years = np.full(len(places), "", object), np.full(len(places), year)
+    return States(nameless, years, traits.boxes, take, traits.digests, traits.lonlat)
 
 
-def _write_cells(
-    root: Path,
-    year: int,
-    table: "pa.Table",
-    merged: _Merged,
-    places: Rows,
-    bounds: NDArray[np.float64],
-    scenes: int,
-) -> tuple[list[str], list[str]]:
+def _write_cells(root: Path, year: int, traits: Traits, merged: _Merged, places: Rows) -> tuple[list[str], list[str]]:
     """Write the objects of each cell, but where the dataset before has a file with the same."""
     import pyarrow as pa
 
-    def shapes(rows: Rows) -> Shapes:
-        return Shapes({name: pa.array(merged.wkb(places[rows], name), pa.binary()) for name in _SHAPES}, bounds[rows])
-
-    lon, lat, ids = (table[name].to_numpy() for name in ("lon", "lat", "object_id"))
-    order, cells = hilbert_order(np.column_stack([lon, lat]), ids)
-    cells = cells_for(scenes, cells)
-    parts = np.split(order, np.flatnonzero(np.diff(cells[order])) + 1)
     new, same = {}, []
-    for rows in parts:
-        name = f"level2/year={year}/{table_name(NAME, int(cells[rows[0]]) if len(rows) else 0, len(parts))}.parquet"
-        if merged.former is not None and merged.former.is_file(name, -1 - places[rows], ids[rows]):
+    for cell, rows in cells_along(traits.places, np.ones(len(places), np.int64), TABLE):
+        name = f"level2/year={year}/{cell}.parquet"
+        if merged.former is not None and merged.former.is_file(name, -1 - places[rows], traits.ids[rows]):
             same.append(name)
         else:
             new[name] = rows
-    for _ in in_order(lambda name: write_table(root / name, table, _SHAPES, shapes, new[name]), new):
+
+    def write(name: str) -> None:
+        here, bounds = places[new[name]], traits.lonlat[new[name]]
+
+        def shapes(rows: Rows) -> Shapes:
+            wkb = {column: pa.array(merged.wkb(here[rows], column), pa.binary()) for column in _SHAPES}
+            return Shapes(wkb, bounds[rows])
+
+        write_table(root / name, merged.table(here, traits.ids[new[name]]), _SHAPES, shapes, np.arange(len(here)))
+
+    for _ in in_order(write, new):
         pass
     return list(new), same
 

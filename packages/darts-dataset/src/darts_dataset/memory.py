@@ -6,7 +6,7 @@ import os
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 from darts_dataset.errors import DatasetError
@@ -32,9 +32,8 @@ def file_digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def nothing_of(inputs: str) -> str:
-    """Return what is remembered of a part that was made from something and has no rows, and so no file."""
-    return f"nothing of {inputs}"
+class StartOverError(Exception):
+    """The dataset before cannot be used."""
 
 
 @dataclass
@@ -55,12 +54,12 @@ class Memory:
 
     def __post_init__(self) -> None:
         self._whole: set[str] = set()
+        self._compared: set[str] = set()
         self._names: dict[str, list[str]] = {}
         for name in self.checksums:
-            inside = PurePosixPath(name)
-            if inside.parts[0] in (COPIES, REMEMBERED):
-                inside = inside.relative_to(inside.parts[0])
-            for part in {inside.parent.as_posix(), inside.with_suffix("").as_posix()}:
+            first, _, rest = name.partition("/")
+            inside = rest if first in (COPIES, REMEMBERED) else name
+            for part in {inside.rpartition("/")[0], inside.rpartition(".")[0]}:
                 self._names.setdefault(part, []).append(name)
 
     @classmethod
@@ -97,8 +96,6 @@ class Memory:
         Returns:
             SHA-256 of its files, by path; None if it was not taken along.
         """
-        if inputs is not None and self.inputs.get(part) == nothing_of(inputs):
-            return {}
         if inputs not in (None, self.inputs.get(part)) or not self.has(part):
             return None
         names = self._names[part]
@@ -110,32 +107,56 @@ class Memory:
                 shutil.copy2(self.folder / name, new / name)
         return {name: self.checksums[name] for name in names}
 
-    def tables(self, part: str) -> list[str]:
-        """Return the files of a folder that are tables."""
-        return [name for name in self._names.get(part, []) if name.startswith(f"{part}/") and name.endswith(".parquet")]
+    def years(self) -> list[int]:
+        """Return the years that there are objects of, though it may be none."""
+        parts = (part.partition("level2/year=") for part in self._names)
+        return sorted(int(year) for before, mark, year in parts if mark and not before and year.isdigit())
 
     def has(self, part: str) -> bool:
         """Tell whether the files of a part are there as they were written, see `verify`."""
         names = self._names.get(part, [])
         return bool(names) and self._whole.issuperset(names)
 
+    def file(self, name: str) -> Path:
+        """Return the path of a file, whose content is that which its checksum was written for.
+
+        Raises:
+            StartOverError: If it is not.
+        """
+        if name not in self._compared:
+            if not self._is_same(name):
+                raise StartOverError
+            self._compared.add(name)
+        return self.folder / name
+
     def is_whole(self, name: str) -> bool:
         """Tell whether a file is there as it was written, see `verify`."""
         return name in self._whole
 
     def verify(self) -> bool:
-        """Compare all files with their checksums, and tell whether those are as they were written, and all of them."""
+        """Find the files that are as they were written, and tell whether those are that were written, and all of them.
+
+        A file that is older than the checksums, which were written last, needs no reading here: where it is taken
+        along, its checksum is, too, and before anything is read from it, it is compared, see `file`.
+        """
+        written = (self.folder / CHECKSUMS).stat().st_mtime_ns
 
         def is_whole(name: str) -> bool:
             try:
-                return file_digest(self.folder / name) == self.checksums[name]
+                return (self.folder / name).stat().st_mtime_ns < written or self._is_same(name)
             except OSError:
                 return False
 
         found = in_order(is_whole, self.checksums)
         self._whole = {name for name, whole in zip(self.checksums, found, strict=True) if whole}
         listed = {name: digest for name, digest in self.checksums.items() if name != FILE}
-        return self.is_whole(FILE) and self.about.get("files") == digest_of(listed)
+        return self._is_same(FILE) and self.about.get("files") == digest_of(listed)
+
+    def _is_same(self, name: str) -> bool:
+        try:
+            return file_digest(self.folder / name) == self.checksums.get(name)
+        except OSError:
+            return False
 
 
 def write_memory(folder: Path, parts: Mapping[str, str], about: Mapping[str, Any], known: Mapping[str, str]) -> None:

@@ -7,6 +7,7 @@ import shapely
 from numpy.typing import NDArray
 
 from darts_dataset.geometry import Geometries, box_polygons
+from darts_dataset.ground import shared_areas
 
 Rows = NDArray[np.int64]
 
@@ -58,8 +59,7 @@ def _share_ground(polygons: Geometries, first: Rows, second: Rows) -> NDArray[np
     shared = shapely.contains_properly(polygons[first], inside[second])
     shared |= shapely.contains_properly(polygons[second], inside[first])
     rest = np.flatnonzero(~shared)
-    ground = shapely.area(shapely.intersection(polygons[first[rest]], polygons[second[rest]]))
-    shared[rest] = ground >= LEAST_SHARED_M2
+    shared[rest] = shared_areas(polygons, np.column_stack([first[rest], second[rest]])) >= LEAST_SHARED_M2
     return np.asarray(shared, np.bool_)
 
 

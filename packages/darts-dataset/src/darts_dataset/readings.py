@@ -76,13 +76,18 @@ def check_files(scene: "Scene") -> None:
     _content(scene, scene.folder.segments(), "polygonized")
 
 
-def check_detections(scene: "Scene") -> None:
-    """Compare the objects of a scene with its manifest, and read them.
+def measure_detections(scene: "Scene") -> tuple[NDArray[np.float64], str]:
+    """Read the bounds of the objects of a scene.
+
+    Returns:
+        West, south, east, north, (n, 4) float64, in units of the CRS of the scene, and that CRS.
 
     Raises:
         DatasetError: If the file differs from its manifest, cannot be read, or lacks a column.
     """
-    _read(scene, scene.folder.segments(), "polygonized", _NEEDED)
+    path = scene.folder.segments()
+    _, wkb, crs = _read(scene, path, "polygonized", _NEEDED)
+    return shapely.bounds(_detected(wkb, path)).reshape(-1, 4), crs
 
 
 def model_names(scene: "Scene") -> set[str]:
@@ -113,9 +118,7 @@ def read_detections(scene: "Scene", look: str) -> SceneDetections:
 
     path = scene.folder.segments()
     found, wkb, crs = _read(scene, path, "polygonized", _NEEDED)
-    outlines = _outlines(wkb, path)
-    if nothing := int(shapely.is_empty(outlines).sum()):
-        raise DatasetError(f"{path} has {nothing} objects with an empty outline; export the tile again.")
+    outlines = _detected(wkb, path)
     if len(outlines) and (shapely.get_type_id(outlines) != shapely.GeometryType.MULTIPOLYGON).any():
         outlines = multipolygons(outlines)
         wkb = pa.array(shapely.to_wkb(outlines), pa.binary())
@@ -225,6 +228,14 @@ def _outlines(wkb: "pa.Array", path: Path | None) -> Geometries:
         return np.asarray(shapely.from_wkb(wkb.to_numpy(zero_copy_only=False)), object)
     except shapely.GEOSException as error:
         raise DatasetError(f"{path} is no whole GeoParquet file: {error}. Export the tile again.") from error
+
+
+def _detected(wkb: "pa.Array", path: Path | None) -> Geometries:
+    """Return outlines of detections."""
+    outlines = _outlines(wkb, path)
+    if nothing := int(shapely.is_empty(outlines).sum()):
+        raise DatasetError(f"{path} has {nothing} objects with an empty outline; export the tile again.")
+    return outlines
 
 
 @lru_cache(maxsize=64)

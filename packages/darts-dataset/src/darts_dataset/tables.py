@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,6 @@ from numpy.typing import NDArray
 
 from darts_dataset.geometry import Geometries
 from darts_dataset.memory import COPIES
-from darts_dataset.parallel import in_order
 from darts_dataset.styles import qgis_style
 from darts_utils.geopackage import settle_geopackage
 
@@ -34,12 +34,10 @@ class Shapes:
 
 _ROWS = 10_000
 """Rows that are in memory with their geometries, and that a row group holds."""
-_LEVEL = 16
-CELL_LEVEL = 8
-"""Level of the curve's cells, each of which has files of its own: 1.4° by 0.7°."""
-FEW_SCENES = 20
-"""Parts of so many scenes are not split into cells."""
-_DIGITS = 5
+MOST_ROWS = 2_000
+"""Rows of a file: a table of more has a file for each quarter of the globe, or for the quarters of these, and so on."""
+LEVEL = 16
+"""How often the globe is quartered at most, which makes cells of 600 m by 300 m."""
 _SIDES = ("xmin", "ymin", "xmax", "ymax")
 
 
@@ -51,43 +49,42 @@ def shapes_of(**geometries: Geometries) -> Shapes:
     return Shapes({name: pa.array(shapely.to_wkb(each), pa.binary()) for name, each in geometries.items()}, bounds)
 
 
-def hilbert_order(points: NDArray[np.float64], *names: NDArray[Any]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Order rows along a Hilbert curve over the globe, and by name where they are at one place.
-
-    Args:
-        points: Longitude and latitude, degrees, (n, 2).
-        names: What they are ordered by there, (n,) each: by the first, and by the next where that is the same.
-
-    Returns:
-        Numbers of the rows in that order, (n,) int64, and the cell of each row: `hilbert_cells` of the points.
-    """
-    distance = _hilbert(points)
-    return np.lexsort((*names[::-1], distance)), distance >> 2 * (_LEVEL - CELL_LEVEL)
-
-
-def hilbert_cells(points: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Number the cells, stretches of the curve, that points (longitude and latitude, degrees, (n, 2)) lie in."""
-    return _hilbert(points) >> 2 * (_LEVEL - CELL_LEVEL)
-
-
-def _hilbert(points: NDArray[np.float64]) -> NDArray[np.int64]:
+def hilbert_places(points: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Return where points (longitude and latitude, degrees, (n, 2)) lie on a Hilbert curve over the globe, (n,)."""
     import geopandas as gpd
 
     if not len(points):
         return np.empty(0, np.int64)
-    places = gpd.GeoSeries(shapely.points(points))
-    found = places.hilbert_distance(total_bounds=(-180, -90, 180, 90), level=_LEVEL)
+    found = gpd.GeoSeries(shapely.points(points)).hilbert_distance(total_bounds=(-180, -90, 180, 90), level=LEVEL)
     return found.to_numpy().astype(np.int64)
 
 
-def cells_for(scenes: int, cells: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return the cells by which a part of so many scenes is split: one for all where there are few scenes."""
-    return cells if scenes > FEW_SCENES else np.zeros_like(cells)
+def cells_along(places: NDArray[np.int64], rows: NDArray[np.int64], table: str) -> Iterator[tuple[str, slice]]:
+    """Yield the files of a table along the curve: the globe, quartered where it has too many rows, and so on.
 
+    Args:
+        places: Places on the curve, sorted, (n,).
+        rows: Number of rows at each, (n,).
+        table: Name of the table.
 
-def table_name(name: str, cell: int, cells: int) -> str:
-    """Name the part of a table in a cell, where it has so many: without a number where it is the only one."""
-    return name if cells == 1 else f"{name}-{cell:0{_DIGITS}}"
+    Yields:
+        Name of a file without its ending, the table's with the number of the quarter of each quarter behind, and its
+        places; one file where there are none.
+    """
+    ends = np.concatenate([[0], np.cumsum(rows)])
+
+    def cells(first: int, behind: int, digits: str) -> Iterator[tuple[str, slice]]:
+        left = LEVEL - len(digits)
+        if not left or ends[behind] - ends[first] <= MOST_ROWS:
+            yield f"{table}-{digits}" if digits else table, slice(first, behind)
+            return
+        corner = int(digits or "0", 4) << 2 * left
+        edges = corner + (np.arange(5) << 2 * (left - 1))
+        for quarter, (start, stop) in enumerate(pairwise(np.searchsorted(places, edges).tolist())):
+            if stop > start:
+                yield from cells(start, stop, f"{digits}{quarter}")
+
+    yield from cells(0, len(places), "")
 
 
 def write_table(
@@ -103,7 +100,7 @@ def write_table(
         path: The file.
         attributes: The other columns.
         columns: Names of those with geometries, the primary one first.
-        shapes: What reads the geometries of rows, in OGC:CRS84; called in threads.
+        shapes: What reads the geometries of rows, in OGC:CRS84.
         order: Numbers of the rows in the order of the file.
 
     Raises:
@@ -129,11 +126,11 @@ def write_table(
     path.parent.mkdir(parents=True, exist_ok=True)
     whole = np.empty((0, 4))
     # Without Arrow's copy of the schema, which would hide what is added at the end.
-    options: dict[str, Any] = {"compression": "zstd", "compression_level": 3, "store_schema": False}
+    options: dict[str, Any] = {"compression": "zstd", "compression_level": 1, "store_schema": False}
     names = attributes.schema.names
     options |= {"use_dictionary": names, "write_statistics": [*names, *(f"bbox.{side}" for side in _SIDES)]}
     with path.open("wb") as file, pq.ParquetWriter(file, schema, **options) as writer:
-        for table, bounds in in_order(group, range(0, max(len(order), 1), _ROWS)):
+        for table, bounds in map(group, range(0, max(len(order), 1), _ROWS)):
             writer.write_table(table, row_group_size=_ROWS)
             whole = np.concatenate([whole, bounds])
             if len(whole):
