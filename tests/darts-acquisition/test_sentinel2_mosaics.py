@@ -22,8 +22,7 @@ from darts_acquisition import (
     load_cdse_s2_mosaic,
     search_cdse_s2_mosaics,
 )
-from darts_acquisition.sentinel2_mosaics.item import check_mosaic_id, quality_from_observations
-from darts_acquisition.sentinel2_mosaics.search import quarter_intervals
+from darts_acquisition.sentinel2_mosaics.mosaics import check_mosaic_id, quality_from_observations, quarter_intervals
 from darts_utils import ParameterError
 from support.lanes import mostly_slow
 from support.mosaics import AUTUMN, CRS, GRID, HOLE, SUMMER, Mosaics

@@ -13,8 +13,7 @@ from darts.demo import SampleArea, make_sample_area
 from darts.errors import ConfigurationError, NoTilesError
 from darts.pipelines.sequential_v2 import PlanetPipeline
 from darts_acquisition import Datacube, load_arcticdem, load_tcvis
-from darts_acquisition.auxiliary.loading import Estimate
-from darts_acquisition.cube.ingest import FetchReport
+from darts_acquisition.cube.ingest import Estimate, FetchReport
 from support import standin
 from support.damage import copy_scene
 

@@ -24,7 +24,7 @@ from darts_acquisition.errors import (
 )
 from darts_acquisition.io.retry import FetchCancellation, RetryPolicy, StoppedError, cancellable, stoppable_sleep
 from darts_acquisition.io.settings import RequestLimits
-from darts_acquisition.scenes.bands import REFLECTANCE_BANDS, SCL
+from darts_acquisition.scenes.raw import REFLECTANCE_BANDS, SCL
 from darts_acquisition.scenes.store import RawStore
 from darts_acquisition.sentinel2 import (
     ChecksumError,

@@ -288,7 +288,7 @@ def test_error_of_the_own_filter_is_no_fault_of_the_service(service, monkeypatch
         raise error("own")
 
     _, settings = service
-    monkeypatch.setattr("darts_acquisition.scenes.area.Area.touches", fail)
+    monkeypatch.setattr("darts_acquisition.scenes.geometry.Area.touches", fail)
     with pytest.raises(error, match="own"):
         search_cdse_s2_sr(aoi=gpd.GeoDataFrame(geometry=[box(-180, -80, 180, 83)], crs="EPSG:4326"), settings=settings)
 

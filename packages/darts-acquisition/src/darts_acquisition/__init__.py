@@ -9,7 +9,6 @@ from darts_acquisition.auxiliary.arcticdem import (
     estimate_arcticdem,
     load_arcticdem,
 )
-from darts_acquisition.auxiliary.loading import Estimate
 from darts_acquisition.auxiliary.tcvis import (
     TRENDS,
     create_tcvis_cube,
@@ -21,7 +20,7 @@ from darts_acquisition.auxiliary.tcvis import (
 )
 from darts_acquisition.cube.datacube import Datacube
 from darts_acquisition.cube.grid import Chunk, Window
-from darts_acquisition.cube.ingest import FetchReport
+from darts_acquisition.cube.ingest import Estimate, FetchReport
 from darts_acquisition.cube.inspect import CubeCheck, CubeInfo, inspect_cube, verify_cube
 from darts_acquisition.cube.layout import ChunkState
 from darts_acquisition.cube.product import CubeProduct, CubeVariable

@@ -9,11 +9,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from darts_acquisition.auxiliary.loading import Estimate, download_product, estimate_product, read_product
 from darts_acquisition.cube.areas import AreaLike
 from darts_acquisition.cube.datacube import Datacube
 from darts_acquisition.cube.grid import Window, lonlat_bounds
-from darts_acquisition.cube.ingest import FetchReport, Progress
+from darts_acquisition.cube.ingest import (
+    Estimate,
+    FetchReport,
+    Progress,
+    download_product,
+    estimate_product,
+    read_product,
+)
 from darts_acquisition.cube.product import CubeProduct, CubeVariable
 from darts_acquisition.errors import ServiceError
 from darts_acquisition.io.raster import Layer, RasterReader

@@ -9,14 +9,19 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from darts_acquisition.auxiliary.loading import Estimate, download_product, estimate_product, read_product
 from darts_acquisition.cube.areas import AreaLike
 from darts_acquisition.cube.datacube import Datacube
-from darts_acquisition.cube.ingest import FetchReport, Progress
+from darts_acquisition.cube.ingest import (
+    Estimate,
+    FetchReport,
+    Progress,
+    download_product,
+    estimate_product,
+    read_product,
+)
 from darts_acquisition.cube.product import CubeProduct, CubeVariable
-from darts_acquisition.errors import ServiceError
+from darts_acquisition.errors import ServiceError, lost
 from darts_acquisition.io.earthengine import EarthEngineClient, pixel_grid
-from darts_acquisition.io.failures import lost
 from darts_acquisition.io.settings import EarthEngineSettings, S3Settings
 from darts_utils import BANDS, TREND_BANDS, ParameterError
 

@@ -20,11 +20,9 @@ from darts_acquisition.cube.grid import (
     full_window,
 )
 from darts_acquisition.cube.layout import ChunkState, lay_out
-from darts_acquisition.cube.location import Location
 from darts_acquisition.cube.product import CubeProduct
-from darts_acquisition.cube.repository import BRANCH, check_list, create_repository, open_repository, reading
-from darts_acquisition.cube.snapshot import IDENTITIES, Snapshot, identities_to_json
-from darts_acquisition.cube.transaction import Transaction, check_arrays
+from darts_acquisition.cube.repository import BRANCH, Location, check_list, create_repository, open_repository, reading
+from darts_acquisition.cube.transaction import IDENTITIES, Snapshot, Transaction, check_arrays, identities_to_json
 from darts_acquisition.errors import (
     CubeConflictError,
     CubeError,

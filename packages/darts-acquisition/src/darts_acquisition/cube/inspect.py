@@ -13,7 +13,7 @@ from darts_acquisition.cube.grid import Chunk, Window, chunk_window, lonlat_boun
 from darts_acquisition.cube.ingest import Progress
 from darts_acquisition.cube.layout import ChunkState, digest_of
 from darts_acquisition.cube.product import CubeProduct
-from darts_acquisition.cube.snapshot import IDENTITIES, identities_from_json
+from darts_acquisition.cube.transaction import IDENTITIES, identities_from_json
 from darts_acquisition.errors import CubeDamagedError
 from darts_acquisition.io.settings import S3Settings
 

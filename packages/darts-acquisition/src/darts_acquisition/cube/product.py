@@ -1,10 +1,14 @@
-"""What a datacube holds: the product's name and version, its whole grid, its variables and its chunks."""
+"""What a datacube holds: a product on its whole grid, its variables, its chunks, and the values that can be."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from darts_acquisition.errors import CubeError, ForeignCubeError
+from darts_utils import ValueRangeError, row_blocks
 
 if TYPE_CHECKING:
     from odc.geo.geobox import GeoBox
@@ -126,3 +130,45 @@ class CubeProduct:
             )
         except (KeyError, TypeError, ValueError) as error:
             raise CubeError(f"The attributes of the datacube are damaged: {error!r}.") from error
+
+
+LOWEST_M, HIGHEST_M = -500.0, 9000.0
+"""Beyond the shore of the Dead Sea and Mount Everest, whatever the elevations are counted from."""
+
+
+def check_elevations(arrays: Mapping[str, np.ndarray]) -> None:
+    """Pass elevations that can be some; every pixel counts, for terrain features are made of each.
+
+    Args:
+        arrays: What is to be written, by name; without `dem` and `arcticdem_data_mask` nothing is looked at.
+
+    Raises:
+        ValueRangeError: If an elevation lies outside −500…9000 m, or is NaN where the mask says that it was measured,
+            or the mask has other values than 0 and 1.
+    """
+    if not {"dem", "arcticdem_data_mask"} <= set(arrays):
+        return
+    dem, mask = arrays["dem"], arrays["arcticdem_data_mask"]
+    if mask.size and mask.max() > 1:
+        raise ValueRangeError(
+            f"arcticdem_data_mask holds {mask.max()}; expected 1 where the elevation was measured and 0 elsewhere."
+        )
+    blocks = [slice(*ends) for ends in row_blocks(0, *dem.shape)]
+    if any(_impossible(dem[rows], mask[rows]).any() for rows in blocks):
+        wrong = _impossible(dem, mask)
+        row, column = np.unravel_index(wrong.argmax(), wrong.shape)
+        said = "measured" if mask[row, column] else "not measured"
+        raise ValueRangeError(
+            f"dem is {dem[row, column]:g} at row {row}, column {column} of what is to be written, {said} according to "
+            f"arcticdem_data_mask, and no elevation at {np.count_nonzero(wrong)} pixels in all; expected metres from "
+            f"{LOWEST_M:g} to {HIGHEST_M:g}. Where there is none, make dem NaN and the mask 0 "
+            f"(`known = (dem >= {LOWEST_M:g}) & (dem <= {HIGHEST_M:g}); dem[~known] = np.nan; mask[~known] = 0`)."
+        )
+
+
+def _impossible(dem: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    if dem.size and dem.min() >= LOWEST_M and dem.max() <= HIGHEST_M:  # neither is true where one is NaN
+        return np.zeros(1, bool)
+    wrong = ~((dem >= LOWEST_M) & (dem <= HIGHEST_M))
+    wrong &= (mask == 1) | ~np.isnan(dem)
+    return wrong

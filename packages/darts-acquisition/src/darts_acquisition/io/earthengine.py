@@ -6,8 +6,7 @@ import threading
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from darts_acquisition.errors import LoginError, ServiceError
-from darts_acquisition.io.failures import lost, scrub
+from darts_acquisition.errors import LoginError, ServiceError, lost, scrub
 from darts_acquisition.io.http import HttpClient, refuse_web_page
 from darts_acquisition.io.settings import EarthEngineSettings
 

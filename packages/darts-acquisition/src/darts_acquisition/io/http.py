@@ -12,8 +12,7 @@ from http.cookiejar import DefaultCookiePolicy
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urljoin, urlsplit
 
-from darts_acquisition.errors import Failure, ServiceError
-from darts_acquisition.io.failures import RequestError, failure_of_status, lost, public_url
+from darts_acquisition.errors import Failure, RequestError, ServiceError, failure_of_status, lost, public_url
 from darts_acquisition.io.retry import DaemonThreads, RateLimiter, check_not_stopped
 from darts_acquisition.io.settings import RequestLimits
 

@@ -16,8 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from darts_acquisition.errors import Failure, ServiceError
-from darts_acquisition.io.failures import RequestError, lost, public_url, scrub
+from darts_acquisition.errors import Failure, RequestError, ServiceError, lost, public_url, scrub
 from darts_acquisition.io.retry import check_not_stopped
 from darts_acquisition.io.store import Store, Version
 from darts_utils import step

@@ -12,8 +12,7 @@ from functools import partial
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from darts_acquisition.errors import Failure, LoginError, ServiceError
-from darts_acquisition.io.failures import RequestError, failure_of, lost, scrub
+from darts_acquisition.errors import Failure, LoginError, RequestError, ServiceError, failure_of, lost, scrub
 from darts_utils import DartsError, ParameterError
 
 if TYPE_CHECKING:

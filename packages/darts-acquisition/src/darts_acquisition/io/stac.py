@@ -9,8 +9,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from darts_acquisition.errors import ServiceError
-from darts_acquisition.io.failures import lost, public_url, scrub
+from darts_acquisition.errors import ServiceError, lost, public_url, scrub
 from darts_acquisition.io.http import HttpClient
 from darts_acquisition.io.settings import RequestLimits
 from darts_utils import DartsError

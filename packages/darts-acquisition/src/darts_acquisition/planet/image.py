@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from darts_acquisition.errors import SceneError, SceneGridError, SceneReadError
-from darts_acquisition.planet.delivery import WHAT, Delivery
-from darts_acquisition.planet.naming import Kind, words_after
+from darts_acquisition.planet.delivery import WHAT, Delivery, Kind, words_after
 from darts_acquisition.scenes.quality import over_row_blocks
 from darts_acquisition.tile import tile_grid
 from darts_utils import OPTICAL_BANDS, available_memory, usable_cpus

@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from darts_acquisition.errors import EmptySceneError, SceneGridError, SceneNameError
-from darts_acquisition.planet.delivery import Delivery
+from darts_acquisition.planet.delivery import Delivery, name_of, parse_planet_name, read_metadata
 from darts_acquisition.planet.image import Image, read_blocks, read_grid, read_header
-from darts_acquisition.planet.naming import name_of, parse_planet_name, read_metadata
 from darts_acquisition.scenes.quality import Scaling, row_blocks
 from darts_acquisition.tile import as_band, describe_grid, same_grid
 from darts_utils import OPTICAL_BANDS, MissingBandError, step

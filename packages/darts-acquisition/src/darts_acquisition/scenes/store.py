@@ -17,10 +17,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from darts_acquisition.cube.shards import checked
+from darts_acquisition.cube.layout import checked
 from darts_acquisition.errors import RawStoreError
-from darts_acquisition.scenes.bands import S2Band, bands_of_scene
-from darts_acquisition.scenes.raw import RawBand, RawGrid, SceneMetadata
+from darts_acquisition.scenes.raw import RawBand, RawGrid, S2Band, SceneMetadata, bands_of_scene
 from darts_utils import atomic_path, step, usable_cpus
 
 if TYPE_CHECKING:
