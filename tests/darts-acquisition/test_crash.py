@@ -16,7 +16,7 @@ import pytest
 
 import darts_acquisition.cube.repository
 from darts_acquisition import Chunk, ChunkState, CubeBusyError, CubeError, Datacube, Window, verify_cube
-from darts_acquisition.cube.grid import chunk_window
+from darts_acquisition.cube.product import chunk_window
 from support.arcticdem import Provider, Service, small_product
 from support.filler import Filler, running_filler
 

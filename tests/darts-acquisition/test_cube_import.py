@@ -32,7 +32,7 @@ from darts_acquisition import (
 )
 from darts_acquisition.auxiliary.arcticdem import tile_window
 from darts_acquisition.imports import importing, raster, smart_geocubes
-from darts_acquisition.imports.origin import coverage_of
+from darts_acquisition.imports.importing import coverage_of
 from darts_utils import ParameterError
 from support.arcticdem import small_product
 from support.foreign_cubes import random_content, write_smart_geocube, write_tile

@@ -98,7 +98,7 @@ def test_corners_of_the_window_around_a_turned_tile_are_prepared(tmp_path: Path,
     """Far from the meridian of the DEM's grid, tiles lie in it askew, and loading one reads its bounding window."""
     from darts_acquisition import arcticdem_product
     from darts_acquisition.cube.areas import chunks_of, product_windows
-    from darts_acquisition.cube.grid import chunk_block
+    from darts_acquisition.cube.product import chunk_block
 
     folder = tmp_path / "scenes" / "20210821_210019_08_2405"
     folder.mkdir(parents=True)

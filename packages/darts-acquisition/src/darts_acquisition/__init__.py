@@ -19,11 +19,10 @@ from darts_acquisition.auxiliary.tcvis import (
     tcvis_trend_of_year,
 )
 from darts_acquisition.cube.datacube import Datacube
-from darts_acquisition.cube.grid import Chunk, Window
 from darts_acquisition.cube.ingest import Estimate, FetchReport
 from darts_acquisition.cube.inspect import CubeCheck, CubeInfo, inspect_cube, verify_cube
 from darts_acquisition.cube.layout import ChunkState
-from darts_acquisition.cube.product import CubeProduct, CubeVariable
+from darts_acquisition.cube.product import Chunk, CubeProduct, CubeVariable, Window
 from darts_acquisition.errors import (
     CubeBusyError,
     CubeConflictError,

@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from darts_acquisition.cube.areas import AreaLike
+from darts_acquisition.cube.areas import AreaLike, lonlat_bounds
 from darts_acquisition.cube.datacube import Datacube
-from darts_acquisition.cube.grid import Window, lonlat_bounds
 from darts_acquisition.cube.ingest import (
     Estimate,
     FetchReport,
@@ -20,7 +19,7 @@ from darts_acquisition.cube.ingest import (
     estimate_product,
     read_product,
 )
-from darts_acquisition.cube.product import CubeProduct, CubeVariable
+from darts_acquisition.cube.product import CubeProduct, CubeVariable, Window
 from darts_acquisition.errors import ServiceError
 from darts_acquisition.io.raster import Layer, RasterReader
 from darts_acquisition.io.settings import ArcticDEMSettings, S3Settings
@@ -34,6 +33,9 @@ if TYPE_CHECKING:
 
 RESOLUTIONS = (2, 10, 32)
 """Pixel sizes in metres in which the ArcticDEM mosaics are published."""
+
+ARCTICDEM_NODATA = -9999.0
+"""Elevation where the mosaics have none, in files that do not say so themselves."""
 
 _LEFT, _TOP, _EDGE = -4_000_000, 4_100_000, 8_100_000
 """Corner and edge in metres of the square in EPSG:3413 that holds all tiles of the mosaics (tiles of 100 km)."""

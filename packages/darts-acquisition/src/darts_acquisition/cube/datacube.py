@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from darts_acquisition.cube.areas import AreaLike, chunks_of, describe_missing, product_windows
-from darts_acquisition.cube.grid import (
+from darts_acquisition.cube.layout import ChunkState, lay_out
+from darts_acquisition.cube.product import (
     Chunk,
+    CubeProduct,
     Window,
     aligned_window,
     chunk_block,
@@ -19,8 +21,6 @@ from darts_acquisition.cube.grid import (
     chunks_where,
     full_window,
 )
-from darts_acquisition.cube.layout import ChunkState, lay_out
-from darts_acquisition.cube.product import CubeProduct
 from darts_acquisition.cube.repository import BRANCH, Location, check_list, create_repository, open_repository, reading
 from darts_acquisition.cube.transaction import IDENTITIES, Snapshot, Transaction, check_arrays, identities_to_json
 from darts_acquisition.errors import (

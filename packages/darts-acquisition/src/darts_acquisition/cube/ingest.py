@@ -13,9 +13,8 @@ import numpy as np
 
 from darts_acquisition.cube.areas import AreaLike, chunks_by_part, chunks_of, product_windows
 from darts_acquisition.cube.datacube import Datacube
-from darts_acquisition.cube.grid import Chunk
 from darts_acquisition.cube.layout import ChunkState
-from darts_acquisition.cube.product import CubeProduct
+from darts_acquisition.cube.product import Chunk, CubeProduct
 from darts_acquisition.cube.transaction import IDENTITIES, identities_from_json, identities_to_json
 from darts_acquisition.errors import CubeNotFoundError, LoginError, MissingAuxiliaryDataError, ServiceError
 from darts_acquisition.io.retry import DaemonThreads, StoppedError, awaited, check_not_stopped, stoppable

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from darts_acquisition.cube.areas import lonlat_bounds, lonlat_outline
 from darts_acquisition.cube.datacube import Datacube
-from darts_acquisition.cube.grid import Chunk, Window, chunk_window, lonlat_bounds, lonlat_outline
 from darts_acquisition.cube.ingest import Progress
 from darts_acquisition.cube.layout import ChunkState, digest_of
-from darts_acquisition.cube.product import CubeProduct
+from darts_acquisition.cube.product import Chunk, CubeProduct, Window, chunk_window
 from darts_acquisition.cube.transaction import IDENTITIES, identities_from_json
 from darts_acquisition.errors import CubeDamagedError
 from darts_acquisition.io.settings import S3Settings

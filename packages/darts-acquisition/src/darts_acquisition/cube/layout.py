@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from darts_acquisition.cube.grid import Chunk, Window, chunk_block, chunks_in, full_window
-from darts_acquisition.cube.product import CubeProduct, CubeVariable
+from darts_acquisition.cube.product import Chunk, CubeProduct, CubeVariable, Window, chunk_block, chunks_in, full_window
 
 if TYPE_CHECKING:
     import icechunk

@@ -3,14 +3,16 @@
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from darts_acquisition.errors import CubeError, ForeignCubeError
-from darts_utils import ValueRangeError, row_blocks
+from darts_acquisition.tile import describe_area, name_crs
+from darts_utils import GridError, ValueRangeError, row_blocks
 
 if TYPE_CHECKING:
+    from odc.geo import CRS
     from odc.geo.geobox import GeoBox
 
 FORMAT = 1
@@ -130,6 +132,143 @@ class CubeProduct:
             )
         except (KeyError, TypeError, ValueError) as error:
             raise CubeError(f"The attributes of the datacube are damaged: {error!r}.") from error
+
+
+class Window(NamedTuple):
+    """A rectangle of pixels of a grid; rows count from the top, columns from the left, ends are exclusive.
+
+    Attributes:
+        rows: First and one past the last row.
+        cols: First and one past the last column.
+    """
+
+    rows: slice
+    cols: slice
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Height and width in pixels."""
+        return self.rows.stop - self.rows.start, self.cols.stop - self.cols.start
+
+    @classmethod
+    def of(cls, top: int, bottom: int, left: int, right: int) -> "Window":
+        """Make a window from its first and one past its last row and column."""
+        return cls(slice(top, bottom), slice(left, right))
+
+    def relative_to(self, other: "Window") -> "Window":
+        """Return the same pixels, counted from the first row and column of another window."""
+        return self.moved(-other.rows.start, -other.cols.start)
+
+    def moved(self, down: int, right: int) -> "Window":
+        """Return a window of the same shape some rows further down and some columns further to the right."""
+        rows, cols = self
+        return Window.of(rows.start + down, rows.stop + down, cols.start + right, cols.stop + right)
+
+    def intersection(self, other: "Window") -> "Window | None":
+        """Return what two windows share, None where that is nothing."""
+        top, bottom = max(self.rows.start, other.rows.start), min(self.rows.stop, other.rows.stop)
+        left, right = max(self.cols.start, other.cols.start), min(self.cols.stop, other.cols.stop)
+        return Window.of(top, bottom, left, right) if top < bottom and left < right else None
+
+
+class Chunk(NamedTuple):
+    """Row and column of a chunk in a datacube; rows count from the top, columns from the left."""
+
+    row: int
+    col: int
+
+
+def full_window(grid: "GeoBox") -> Window:
+    """Return the window that covers a whole grid."""
+    return Window.of(0, grid.shape[0], 0, grid.shape[1])
+
+
+def chunk_block(window: Window, size: int) -> Window:
+    """Return the rectangle of chunks of `size` × `size` pixels that a window touches, counted in chunks."""
+    rows, cols = window
+    return Window.of(rows.start // size, -(-rows.stop // size), cols.start // size, -(-cols.stop // size))
+
+
+def chunk_window(chunk: Chunk, size: int, grid: "GeoBox") -> Window:
+    """Return the pixels of a chunk of `size` × `size` pixels; those at the grid's lower and right edge end with it."""
+    return Window.of(
+        chunk.row * size,
+        min((chunk.row + 1) * size, grid.shape[0]),
+        chunk.col * size,
+        min((chunk.col + 1) * size, grid.shape[1]),
+    )
+
+
+def chunks_in(block: Window) -> list[Chunk]:
+    """List the chunks of a block, row by row."""
+    rows, cols = block
+    return [Chunk(row, col) for row in range(rows.start, rows.stop) for col in range(cols.start, cols.stop)]
+
+
+def chunks_where(chosen: np.ndarray, block: Window) -> list[Chunk]:
+    """List the chosen chunks of a block, row by row; `chosen` is 2-D, bool, one value per chunk of the block."""
+    return [Chunk(int(row) + block.rows.start, int(col) + block.cols.start) for row, col in np.argwhere(chosen)]
+
+
+def aligned_window(geobox: "GeoBox", grid: "GeoBox") -> Window:
+    """Return the window of a north-up grid that a geobox made of the grid's own pixels covers.
+
+    Raises:
+        GridError: If the geobox has another CRS or pixel size, is shifted by a part of a pixel, or reaches beyond the
+            grid's edges.
+    """
+    problem = None
+    x, y = to_world(geobox, np.array([0, geobox.width]), np.array([0, geobox.height]))
+    (left, right), (top, bottom) = to_pixels(grid, x, y)
+    edges = np.array([top, bottom, left, right])
+    whole = np.round(edges).astype(int)
+    window = Window.of(*whole.tolist())
+    if geobox.crs != grid.crs:
+        problem = f"its CRS is {name_crs(geobox.crs)}"
+    elif geobox.affine.b or geobox.affine.d or window.shape != geobox.shape:
+        problem = f"its pixels are {geobox.affine.a} × {geobox.affine.e}"
+    elif np.abs(edges - whole).max() > 0.01:
+        problem = "it is shifted by a part of a pixel"
+    elif window.intersection(full_window(grid)) != window:
+        problem = "it reaches beyond the grid's edges"
+    if problem:
+        raise GridError(
+            f"The geobox at {describe_area(geobox)} is not part of the datacube's grid: {problem}. "
+            f"Expected {name_crs(grid.crs)}, pixels of {grid.affine.a} × {grid.affine.e}, an origin on the grid; "
+            "geobox[cube.window(area)] has them."
+        )
+    return window
+
+
+def to_pixels(grid: "GeoBox", x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Turn coordinates into columns and rows of a north-up grid, counted from the upper left corner, with fractions."""
+    affine = grid.affine
+    return (x - affine.c) / affine.a, (y - affine.f) / affine.e
+
+
+def to_world(geobox: "GeoBox", cols: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Do the opposite of `to_pixels`, also for a grid that is rotated."""
+    affine = geobox.affine
+    return affine.c + cols * affine.a + rows * affine.b, affine.f + cols * affine.d + rows * affine.e
+
+
+def offset_of(product: CubeProduct, left: float, top: float, pixel: tuple[float, float], crs: "CRS") -> tuple[int, int]:
+    """Return row and column in a product's grid of the upper left pixel of another grid, which is made of its pixels.
+
+    Of the other grid, `left` and `top` are edges in its CRS, `pixel` width and height, both positive. CubeError if it
+    is not made of the same pixels.
+    """
+    affine = product.geobox.affine
+    cols, rows = to_pixels(product.geobox, np.array([left]), np.array([top]))
+    at = np.array([rows[0], cols[0]])
+    whole = np.round(at)
+    same_size = np.allclose(pixel, (affine.a, -affine.e), rtol=1e-9, atol=0)
+    if crs != product.geobox.crs or not same_size or np.abs(at - whole).max() > 1e-3:
+        raise CubeError(
+            f"The grid begins at ({left}, {top}) in {crs} with pixels of {pixel[0]} × {pixel[1]}; expected pixels of "
+            f"{product.collection}, {affine.a} × {-affine.e} in {product.geobox.crs}, with edges at multiples of that."
+        )
+    return int(whole[0]), int(whole[1])
 
 
 LOWEST_M, HIGHEST_M = -500.0, 9000.0

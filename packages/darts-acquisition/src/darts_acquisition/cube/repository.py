@@ -44,11 +44,7 @@ class Location:
 
     @classmethod
     def parse(cls, path: "str | os.PathLike[str]", s3: S3Settings | None = None) -> "Location":
-        """Understand a path: a folder, or ``s3://bucket/prefix``.
-
-        Raises:
-            ParameterError: If it is an address of another kind, or one without a bucket or a prefix.
-        """
+        """Understand a path: a folder, or ``s3://bucket/prefix``; ParameterError if it is another address."""
         text = os.fspath(path)
         if "://" not in text:
             return cls(Path(text).expanduser().absolute())
@@ -126,9 +122,7 @@ _CAUSE = re.compile(r"^\s*[|│`╰├][-─]*[>▶]")
 def create_repository(location: Location, fill: Callable[["icechunk.Session"], None], message: str) -> None:
     """Create a repository with a first commit, of the changes that `fill` makes; nobody ever takes half of it for one.
 
-    Raises:
-        CubeExistsError: If there is something at the location, other than an empty folder.
-        CubeError: If the storage refuses.
+    CubeExistsError if there is something else than an empty folder, CubeError if the storage refuses.
     """
     with _quiet_storage():
         if location.folder is not None:
@@ -298,9 +292,7 @@ def writing(location: Location) -> Iterator[None]:
 def check_list(location: Location, session: "icechunk.Session", array: str) -> None:
     """Check that the list of an array's chunks can be read, without which nothing in it can be found.
 
-    Raises:
-        CubeDamagedError: If it is lost or damaged.
-        CubeError: If the storage does not answer.
+    CubeDamagedError if it is lost or damaged, CubeError if the storage does not answer.
     """
     import icechunk
 

@@ -9,9 +9,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from darts_acquisition.cube.grid import Chunk, Window, chunk_block, chunk_window, chunks_in, chunks_where
 from darts_acquisition.cube.layout import DIGEST, STATE, ChunkState, add_digests, digest_of, find_decoder, read_shard
-from darts_acquisition.cube.product import CubeProduct, CubeVariable, check_elevations
+from darts_acquisition.cube.product import (
+    Chunk,
+    CubeProduct,
+    CubeVariable,
+    Window,
+    check_elevations,
+    chunk_block,
+    chunk_window,
+    chunks_in,
+    chunks_where,
+)
 from darts_acquisition.cube.repository import BRANCH, Location, commit, run_async, writing
 from darts_acquisition.errors import CubeConflictError, CubeDamagedError
 from darts_utils import ParameterError, step

@@ -2,20 +2,20 @@
 
 import logging
 import os
+from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 
+from darts_acquisition.auxiliary import product_named
 from darts_acquisition.cube.datacube import Datacube
-from darts_acquisition.cube.grid import Chunk, chunk_window
 from darts_acquisition.cube.ingest import Progress
 from darts_acquisition.cube.layout import ChunkState
-from darts_acquisition.cube.product import CubeProduct
+from darts_acquisition.cube.product import Chunk, CubeProduct, Window, chunk_block, chunk_window, chunks_in
 from darts_acquisition.errors import CubeDamagedError, CubeError, CubeNotFoundError
-from darts_acquisition.imports.origin import coverage_of, product_named
 from darts_acquisition.imports.raster import RasterFiles
 from darts_acquisition.imports.smart_geocubes import SmartGeocube
 from darts_acquisition.io.settings import S3Settings
@@ -180,3 +180,32 @@ def _copy(
 
 def _holds_data(arrays: dict[str, np.ndarray]) -> bool:
     return any(values.any() if values.dtype.kind != "f" else not np.isnan(values).all() for values in arrays.values())
+
+
+class Coverage(NamedTuple):
+    """The chunks of a product of which every pixel lies in some windows, row by row; of how many only a part does."""
+
+    complete: tuple[Chunk, ...]
+    partial: int
+
+
+def coverage_of(product: CubeProduct, windows: Sequence[Window]) -> Coverage:
+    """Find the chunks that windows of a product's grid cover together."""
+    import shapely
+
+    if not windows:
+        return Coverage((), 0)
+    size = product.chunk_px
+    touched = sorted({chunk for window in windows for chunk in chunks_in(chunk_block(window, size))})
+    covered = shapely.union_all(_boxes(windows))
+    shapely.prepare(covered)
+    whole = shapely.covers(covered, _boxes([chunk_window(chunk, size, product.geobox) for chunk in touched]))
+    complete = tuple(chunk for chunk, is_whole in zip(touched, whole, strict=True) if is_whole)
+    return Coverage(complete, len(touched) - len(complete))
+
+
+def _boxes(windows: Sequence[Window]) -> np.ndarray:
+    import shapely
+
+    edges = np.array([(cols.start, rows.start, cols.stop, rows.stop) for rows, cols in windows])
+    return np.asarray(shapely.box(*edges.T))

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from darts_acquisition.cube.grid import Window, full_window
-from darts_acquisition.cube.product import CubeProduct
+from darts_acquisition.auxiliary import product_named
+from darts_acquisition.auxiliary.arcticdem import ARCTICDEM_NODATA
+from darts_acquisition.cube.product import CubeProduct, Window, full_window, offset_of
 from darts_acquisition.errors import CubeDamagedError, CubeError
-from darts_acquisition.imports.origin import ARCTICDEM_NODATA, offset_of, product_named
 from darts_utils import ParameterError
 
 if TYPE_CHECKING:

@@ -1,9 +1,8 @@
 """Deliveries in folders, flat orders and zip archives: which scenes they hold, and what the names of files say."""
 
+import contextlib
 import functools
-import json
 import logging
-import math
 import os
 import re
 import time
@@ -14,10 +13,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from itertools import zip_longest
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from darts_acquisition.errors import SceneError, SceneNameError, SceneNotFoundError, SceneReadError
-from darts_acquisition.scenes.raw import in_utc, read_angle, read_time
 from darts_utils import DartsError, available_memory
 
 _SCENE = r"(?P<day>\d{8})_(?P<time>\d{6})_(?:(?P<hundredths>\d{2})_)?[0-9a-z]{4}"
@@ -34,17 +32,10 @@ _FILES: dict[Kind, re.Pattern[str]] = {
     "metadata": re.compile(r".*_metadata\.json", re.IGNORECASE),
 }
 
-_KEPT = ("strip_id", "satellite_id", "instrument", "quality_category", "cloud_cover", "view_angle")
-"""Further properties that a tile keeps, as ``planet_<name>``."""
-
 
 @dataclass(frozen=True)
 class PlanetName:
-    """A PlanetScope folder's name, taken apart.
-
-    `time` is when the image was taken, ISO 8601 UTC, for an orthotile only the day; `tile` is the orthotile's number in
-    Planet's grid, None for a scene.
-    """
+    """What a folder's name says: when the image was taken, ISO 8601 UTC (of an orthotile the day); which orthotile."""
 
     type: Literal["scene", "orthotile"]
     time: str
@@ -74,11 +65,7 @@ def parse_planet_type(path: "str | os.PathLike[str]") -> Literal["scene", "ortho
 
 
 def parse_planet_name(path: "str | os.PathLike[str]") -> PlanetName:
-    """Take a folder's name apart, see `parse_planet_type`.
-
-    Raises:
-        SceneNameError: If the name is neither that of a scene nor that of an orthotile.
-    """
+    """Take a folder's name apart; SceneNameError if it is neither that of a scene nor that of an orthotile."""
     name = name_of(path)
     try:
         match = _NAME.fullmatch(name)
@@ -122,50 +109,11 @@ def kind_of(file_name: str) -> Kind | None:
 
 
 def words_after(file_name: str, kind: Kind) -> frozenset[str]:
-    """Return what is appended to the name of an image or a mask, for example {"harmonized", "clip"}.
-
-    Examples:
-        >>> sorted(words_after("20240710_201530_07_24c3_3B_AnalyticMS_SR_8b_harmonized_clip.tif", "image"))
-        ['8b', 'clip', 'harmonized']
-    """
+    """Return what is appended to the name of an image or a mask, for example {"harmonized", "clip"}."""
     match = _FILES[kind].fullmatch(file_name)
     groups = match.groupdict() if match else {}
     words = groups.get("scene") or groups.get("orthotile") or ""
     return frozenset(words.lower().replace("file_format", "cog").split("_")) - {""}
-
-
-def read_metadata(content: bytes, file: Path) -> dict[str, Any]:
-    """Turn a `*_metadata.json` into tile attributes: `time`, `azimuth`, `elevation` and Planet's own identifiers.
-
-    Planet delivers a GeoJSON feature, UTF-8 with or without a byte order mark, with everything under `properties`;
-    older files have it at the top level. `azimuth` and `elevation` are in degrees, NaN where the file has none; `time`
-    (ISO 8601 UTC) and the identifiers are there only where the file has them.
-
-    Raises:
-        SceneReadError: If it is no JSON.
-        SceneError: If it is JSON of something else, or an angle or the time is none.
-    """
-    try:
-        found = json.loads(content)
-    except (ValueError, RecursionError) as error:
-        raise SceneReadError(f"{file} is no JSON ({error}); expected Planet's metadata. Download it again.") from error
-    properties = (found.get("properties") or {}) if isinstance(found, dict) else None
-    if not isinstance(properties, dict):
-        raise SceneError(f"{file} is no metadata of Planet; expected a JSON object, with an object under 'properties'.")
-    values = found | properties
-    attrs: dict[str, Any] = {
-        "azimuth": read_angle(values, "sun_azimuth", 0, 360, str(file)),
-        "elevation": read_angle(values, "sun_elevation", -90, 90, str(file)),
-    }
-    attrs = {name: math.nan if angle is None else angle for name, angle in attrs.items()}
-    if values.get("acquired") is not None:
-        attrs["time"] = in_utc(read_time(values["acquired"], str(file), "acquired"))
-    if isinstance(found.get("id"), str):
-        attrs["planet_item_id"] = found["id"]
-    for name in _KEPT:
-        if isinstance(values.get(name), str | int | float):
-            attrs[f"planet_{name}"] = values[name]
-    return attrs
 
 
 logger = logging.getLogger(__name__)
@@ -199,24 +147,22 @@ class Delivery:
 
     @classmethod
     def open(cls, path: "str | os.PathLike[str]") -> "Delivery":
-        """Look for the files of a scene.
-
-        Raises:
-            SceneNotFoundError: If there is neither a folder of that name nor a file that begins with it.
-            SceneReadError: If an archive cannot be read.
-            SceneError: If one of the files names another scene.
-        """
+        """Look for the files of a scene; SceneNotFoundError, or SceneError if one names another scene."""
         where = Path(os.path.abspath(path))  # noqa: PTH100 - a link keeps its own name
         name = where.name.lower() if looks_like_scene(where.name) else None
         archive = _archive_above(where)
         if archive is not None:
-            levels = [_in_archive(archive, where, name)]
+            folder = where.parent if where != archive else archive  # All of it, or a folder in it.
+            members = [archive / member for member in _members(archive).get(name or "", ())]
+            levels = [[file for file in members if folder in file.parents]]
         else:
             levels = [[file for file in level if file.is_file()] for level in _levels_below(where)]
         files = {kind: next((found for level in levels if (found := _of_kind(level, kind))), []) for kind in KINDS}
         if archive is None and name and not all(files.values()):
-            beside = [file for file in _beside(where.parent, name) if file.is_file()]
-            files = {kind: found or _of_kind(beside, kind) for kind, found in files.items()}
+            with contextlib.suppress(OSError):
+                beside = [where.parent / each for each in _index(where.parent).get(name, ())]
+                beside = [file for file in beside if file.is_file()]
+                files = {kind: found or _of_kind(beside, kind) for kind, found in files.items()}
         delivery = cls(Path(path), tuple(file for found in files.values() for file in found), archive)
         if not delivery.files and (archive is not None or not where.is_dir()):
             raise SceneNotFoundError(
@@ -232,19 +178,16 @@ class Delivery:
         """Return the one file of a kind, the best one where a scene was delivered as several products.
 
         Of images harmonised ones come first, then those with four bands, then those that the tools of an order have
-        changed least; of masks first the one that was changed as the image was.
-
-        Raises:
-            SceneNotFoundError: If there is none.
-            SceneError: If there are two alike.
+        changed least; of masks first the one that was changed as the image was. SceneNotFoundError if there is none,
+        SceneError if there are two alike.
         """
         file = self.find_optional(kind)
-        others = [other.name for other in _of_kind(self.files, kind) if other != file]
-        if file is not None and others:
-            logger.info("%s: of its products %s is used, and not %s.", self.path, file.name, ", ".join(others))
         if file is None:
-            present = ", ".join(self._names()) or "nothing"
+            levels = _levels_below(self.path) if self.archive is None else []
+            present = ", ".join(sorted(each.name for each in (levels[0] if levels else self.files))) or "nothing"
             raise SceneNotFoundError(f"{self.path} holds no {WHAT[kind]}: expected {_EXPECTED[kind]}, found {present}.")
+        if others := [other.name for other in _of_kind(self.files, kind) if other != file]:
+            logger.info("%s: of its products %s is used, and not %s.", self.path, file.name, ", ".join(others))
         return file
 
     def find_optional(self, kind: Kind) -> Path | None:
@@ -270,11 +213,9 @@ class Delivery:
         return [each for each in beside if each.relative_to(self.archive).as_posix() in members]
 
     def read(self, file: Path, count: int = -1) -> bytes:
-        """Read a file of the delivery, or its first bytes. A whole one out of an archive is checked against its CRC-32.
+        """Read a file, or its first bytes; a whole one out of an archive is checked against its CRC-32.
 
-        Raises:
-            SceneReadError: If it cannot be read.
-            SceneError: If it does not fit into memory.
+        SceneReadError if it cannot be read, SceneError if it does not fit into memory.
         """
         try:
             if self.archive is None:
@@ -298,10 +239,6 @@ class Delivery:
         images = sorted(_of_kind(self.files, "image"), key=lambda image: self._rank(image, "image"))
         like = words_after(images[0].name, "image") - {"harmonized", "8b"} if images else frozenset()
         return words != like, len(words)
-
-    def _names(self) -> list[str]:
-        levels = _levels_below(self.path) if self.archive is None else []
-        return sorted(file.name for file in (levels[0] if levels else self.files))
 
 
 def find_planet_scenes(folder: "str | os.PathLike[str]") -> list[Path]:
@@ -360,7 +297,7 @@ def _problem(where: Path) -> str:
 
 
 def _archive_above(path: Path) -> Path | None:
-    """Return the zip archive that a path leads into, or is; None for one that leads into none."""
+    """Return the zip archive that a path leads into, or is."""
     place = next((place for place in (path, *path.parents) if place.exists()), path)
     return place if place.suffix.lower() == ".zip" and place.is_file() else None
 
@@ -371,13 +308,16 @@ def _scenes_in(folder: Path, seen: set[tuple[str, str]]) -> list[Path] | None:
         return None
     try:
         if folder.is_file():
-            members = {name: [member.rpartition("/")[2] for member in each] for name, each in _members(folder).items()}
-            return sorted(folder / each[0][: len(name)] for name, each in members.items() if any(map(kind_of, each)))
+            inside = {name: [member.rpartition("/")[2] for member in each] for name, each in _members(folder).items()}
+            return sorted(folder / each[0][: len(name)] for name, each in inside.items() if any(map(kind_of, each)))
         # A link comes last: what it leads to is better known by its own place.
         entries = sorted(folder.iterdir(), key=lambda entry: (entry.is_symlink(), entry.name))
     except (OSError, SceneReadError):
         return [folder]
-    scenes = {folder / files[0].name[: len(name)] for name, files in _by_scene(entries).items()}
+    scenes: set[Path] = set()
+    for name, files in _by_scene([entry.name for entry in entries]).items():
+        if first := next((file for file in files if kind_of(file) and (folder / file).is_file()), None):
+            scenes.add(folder / first[: len(name)])
     without = []
     for entry in entries:
         found: list[Path] | None = None
@@ -385,7 +325,8 @@ def _scenes_in(folder: Path, seen: set[tuple[str, str]]) -> list[Path] | None:
             continue
         if looks_like_scene(entry.name):
             if (entry.is_dir() or entry.is_symlink()) and not _was_seen(entry, entry.name, seen):
-                found = [entry] if _is_scene(entry) else []
+                files = [file.name for level in _levels_below(entry) for file in level]
+                found = [entry] if not files or any(map(kind_of, files)) else []  # An empty one says so when loaded.
         elif entry.is_dir() or (entry.suffix.lower() == ".zip" and entry.is_file()):
             found = _scenes_in(entry, seen)
         scenes.update(found or [])
@@ -398,16 +339,9 @@ def _scenes_in(folder: Path, seen: set[tuple[str, str]]) -> list[Path] | None:
 
 def _was_seen(path: Path, name: str, seen: set[tuple[str, str]]) -> bool:
     """Tell whether a folder was seen under a name, through another link perhaps; from now on it was."""
-    key = (os.path.realpath(path), name)
-    known = key in seen
-    seen.add(key)
-    return known
-
-
-def _is_scene(folder: Path) -> bool:
-    """Tell whether a folder with a scene's name is one: with files of a delivery, or with nothing at all."""
-    levels = _levels_below(folder)
-    return not any(levels) or any(kind_of(file.name) for level in levels for file in level)
+    count = len(seen)
+    seen.add((os.path.realpath(path), name))
+    return len(seen) == count
 
 
 def _levels_below(folder: Path, levels: int = _BUNDLES) -> list[list[Path]]:
@@ -419,31 +353,6 @@ def _levels_below(folder: Path, levels: int = _BUNDLES) -> list[list[Path]]:
     below = [_levels_below(entry, levels - 1) for entry in entries if entry.is_dir()] if levels else []
     deeper = zip_longest(*below, fillvalue=())
     return [entries, *([file for part in parts for file in part] for parts in deeper)]
-
-
-def _beside(folder: Path, name: str) -> list[Path]:
-    """List the files of a scene in a folder that may hold many of them."""
-    try:
-        return [folder / file for file in _index(folder).get(name, ())]
-    except OSError:
-        return []
-
-
-def _by_scene(files: Iterable[Path]) -> dict[str, list[Path]]:
-    """Group the files of deliveries by the scenes that their names begin with, in small letters."""
-    found: dict[str, list[Path]] = {}
-    for file in files:
-        scene = scene_of(file.name)
-        if scene and kind_of(file.name) and file.is_file():
-            found.setdefault(scene.lower(), []).append(file)
-    return found
-
-
-def _in_archive(archive: Path, where: Path, name: str | None) -> list[Path]:
-    """List the files of a scene in an archive, in all of it or below the folder in it that a path names."""
-    folder = where.parent if where != archive else archive
-    files = [archive / member for member in _members(archive).get(name or "", ())]
-    return [file for file in files if folder in file.parents]
 
 
 def _members(archive: Path) -> dict[str, list[str]]:
@@ -473,10 +382,14 @@ def _read_index(place: Path, state: tuple[int, ...]) -> dict[str, list[str]]:  #
     else:
         with zipfile.ZipFile(place) as archive:
             names = [info.filename for info in archive.infolist() if not info.is_dir() and ".." not in info.filename]
+    return _by_scene(sorted(names))
+
+
+def _by_scene(names: Iterable[str]) -> dict[str, list[str]]:
+    """Group files by the scenes, in small letters, that their names begin with."""
     found: dict[str, list[str]] = {}
-    for name in sorted(names):
-        scene = scene_of(name.rpartition("/")[2])
-        if scene:
+    for name in names:
+        if scene := scene_of(name.rpartition("/")[2]):
             found.setdefault(scene.lower(), []).append(name)
     return found
 
