@@ -10,11 +10,7 @@ import shapely
 from pyproj import Transformer
 from shapely.geometry import box, mapping, shape
 
-from darts_acquisition.errors import LoginError, SceneNameError, SceneNotFoundError, ServiceError
-from darts_acquisition.io.settings import EarthEngineSettings, RequestLimits
-from darts_acquisition.scenes.raw import REFLECTANCE_BANDS, quality_from_scl
-from darts_acquisition.scenes.store import RawStore
-from darts_acquisition.sentinel2 import (
+from darts_acquisition import (
     get_aoi_from_gee_s2_sr_scene_ids,
     get_gee_s2_sr_scene_ids_from_geodataframe,
     get_gee_s2_sr_scene_ids_from_tile_ids,
@@ -22,6 +18,10 @@ from darts_acquisition.sentinel2 import (
     load_gee_s2_sr_scene,
     search_gee_s2_sr,
 )
+from darts_acquisition.errors import LoginError, SceneNameError, SceneNotFoundError, ServiceError
+from darts_acquisition.io.settings import EarthEngineSettings, RequestLimits
+from darts_acquisition.scenes.raw import REFLECTANCE_BANDS, quality_from_scl
+from darts_acquisition.scenes.store import RawStore
 from darts_utils import ParameterError
 from support.earthengine_server import connect, serve_earth_engine
 from support.s3_server import environment_of, serve_s3

@@ -9,9 +9,7 @@ import numpy as np
 import pytest
 from shapely.geometry import MultiPolygon, Point, box, mapping, shape
 
-from darts_acquisition.errors import SceneNameError, SceneNotFoundError, ServiceError
-from darts_acquisition.io.settings import RequestLimits
-from darts_acquisition.sentinel2 import (
+from darts_acquisition import (
     CDSESettings,
     download_cdse_s2_sr_scene,
     get_aoi_from_cdse_s2_sr_scene_ids,
@@ -20,6 +18,8 @@ from darts_acquisition.sentinel2 import (
     load_cdse_s2_sr_scene,
     search_cdse_s2_sr,
 )
+from darts_acquisition.errors import SceneNameError, SceneNotFoundError, ServiceError
+from darts_acquisition.io.settings import RequestLimits
 from darts_utils import ParameterError
 from support.cdse import catalogue
 from support.s3_server import storage_between

@@ -79,15 +79,11 @@ class OutsideExtentError(DartsError, ValueError):
 
 @dataclass(frozen=True)
 class Failure:
-    """What an error says about a request.
+    """What an error says about a request, in a few words (`reason`) without addresses and credentials.
 
-    Attributes:
-        reason: A few words for people, without addresses and credentials.
-        transient: A retry can succeed: too many requests (429), the service failed (5xx), or the connection was
-            refused, lost or too slow. Nothing else.
-        status: HTTP status, None where no answer came.
-        retry_after_s: Seconds that the service asks to wait, None where it says nothing.
-        login: The service refused the login (401, 403), or there is none.
+    `transient`: a retry can succeed, after too many requests (429), a failing service (5xx), or a connection that was
+    refused, lost or too slow; nothing else. `status` is that of HTTP, None where no answer came; `retry_after_s` what
+    the service asks to wait; `login`: it refused the login (401, 403), or there is none.
     """
 
     reason: str
@@ -208,17 +204,7 @@ def failure_of(error: BaseException) -> Failure | None:
 
 
 def parse_retry_after(value: str, now: datetime | None = None) -> float | None:
-    """Read a ``Retry-After`` header (RFC 9110, section 10.2.3): seconds, or a date, before `now` or the clock's time.
-
-    Returns:
-        Seconds to wait, 0 where the date is past; None where the header is neither.
-
-    Examples:
-        >>> parse_retry_after("120")
-        120.0
-        >>> parse_retry_after("Fri, 31 Dec 1999 23:59:59 GMT")
-        0.0
-    """
+    """Read a ``Retry-After`` header (RFC 9110, section 10.2.3), seconds or a date, as seconds; None if neither."""
     value = value.strip()
     if value.isdecimal():
         return float(value)

@@ -9,8 +9,7 @@ from darts_utils import ParameterError
 def product_named(name: str) -> CubeProduct:
     """Return a product by the name that users write: ``arcticdem-2m``, ``tcvis-2000-2019``.
 
-    Raises:
-        ParameterError: If there is none.
+    ParameterError if there is none.
     """
     resolutions = {f"arcticdem-{resolution}m": resolution for resolution in RESOLUTIONS}
     trends = {f"tcvis-{trend}": trend for trend in TRENDS}

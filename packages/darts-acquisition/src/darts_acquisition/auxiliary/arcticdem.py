@@ -264,13 +264,9 @@ class ArcticDEMSource:
         return self._settings.limits.parallel
 
     def fetch(self, geobox: "GeoBox") -> dict[str, np.ndarray] | None:
-        """Fetch a part of the mosaic; where tiles overlap, the first one by name counts.
+        """Fetch a part of the mosaic, None if there is nothing; where tiles overlap, the first one by name counts.
 
-        Returns:
-            `dem` and `arcticdem_data_mask` on the geobox, as the cube keeps them; None if the provider has nothing.
-
-        Raises:
-            ServiceError: If something cannot be read.
+        ServiceError if something cannot be read.
         """
         items = self._search(geobox)
         if not items:

@@ -243,13 +243,9 @@ class TCVISSource:
         return self._client.settings.limits.parallel
 
     def fetch(self, geobox: "GeoBox") -> dict[str, np.ndarray] | None:
-        """Fetch a part of the mosaic; where images overlap, the last one counts, as Earth Engine's mosaics have it.
+        """Fetch a part of the mosaic, None if there is nothing, 0 where pixels are missing.
 
-        Returns:
-            The three trends on the geobox, 0 where pixels are missing; None if the provider has nothing there.
-
-        Raises:
-            ServiceError: If they cannot be fetched.
+        Where images overlap, the last one counts, as in Earth Engine's own mosaics. ServiceError if it cannot be read.
         """
         where = f"Fetching TCVIS around {geobox.boundingbox.bbox[:2]}"
         if not self._count(geobox):

@@ -13,7 +13,6 @@ import numpy as np
 
 from darts_acquisition.cube.areas import AreaLike, chunks_by_part, chunks_of, product_windows
 from darts_acquisition.cube.datacube import Datacube
-from darts_acquisition.cube.layout import ChunkState
 from darts_acquisition.cube.product import Chunk, CubeProduct
 from darts_acquisition.cube.transaction import IDENTITIES, identities_from_json, identities_to_json
 from darts_acquisition.errors import CubeNotFoundError, LoginError, MissingAuxiliaryDataError, ServiceError
@@ -57,8 +56,7 @@ class Source(Protocol):
     def fetch(self, geobox: "GeoBox") -> Mapping[str, np.ndarray] | None:
         """Fetch what the provider has of a part of the cube's grid; None for nothing.
 
-        Raises:
-            ServiceError: If it cannot be fetched.
+        ServiceError if it cannot be fetched.
         """
         ...
 
@@ -83,12 +81,9 @@ def fill(cube: Datacube, chunks: Iterable[Chunk], source: Source, progress: Prog
 
     A file that the provider has damaged costs its chunk only; the others are fetched before that is reported. A service
     that is down or refuses the login ends it at once, and so do an interrupt and a token that it runs under, see
-    `cancellable`: no further request is made then, and those under way are not waited for.
-
-    Raises:
-        LoginError: If the service refuses the login.
-        StoppedError: If fetching was stopped. What was fetched is in the cube.
-        ServiceError: If a chunk could not be fetched. The others are in the cube.
+    `cancellable`: no further request is made then, and those under way are not waited for. LoginError if the service
+    refuses the login, StoppedError if fetching was stopped, ServiceError if a chunk could not be fetched; what was
+    fetched is in the cube.
     """
     todo = list(dict.fromkeys(chunks))
     batch = _Batch(cube)
@@ -277,7 +272,7 @@ def download_product(
     """Fetch what a cube lacks of an area; create the cube where there is none. For parameters see `read_product`."""
     chunks = chunks_of(product, area, buffer)
     cube = Datacube.open_or_create(data_dir, product, s3=s3)
-    missing = _missing(cube, chunks)
+    missing = cube.missing_of(chunks)
     logger.info("%s: %d of %d chunks are missing.", product.collection, len(missing), len(chunks))
     return fill(cube, missing, source(), progress) if missing else FetchReport()
 
@@ -300,7 +295,7 @@ def estimate_product(
         missing = chunks
     else:
         cube.check_holds(product)
-        missing = _missing(cube, chunks)
+        missing = cube.missing_of(chunks)
     lacking = set(missing)
     return Estimate(
         area_chunks=len(chunks),
@@ -309,12 +304,6 @@ def estimate_product(
         incomplete=tuple(number for number, part in enumerate(parts) if not lacking.isdisjoint(part)),
         outside=tuple(number for number, part in enumerate(parts) if not part),
     )
-
-
-def _missing(cube: Datacube, chunks: list[Chunk]) -> list[Chunk]:
-    """Return those of some chunks that are missing."""
-    states = cube.states_of(chunks)
-    return [chunk for chunk, state in zip(chunks, states, strict=True) if state == ChunkState.MISSING]
 
 
 def _join(west: "xr.Dataset", east: "xr.Dataset") -> "xr.Dataset":

@@ -138,8 +138,7 @@ def verify_cube(
 def _check_digest(cube: Datacube, chunk: Chunk) -> None:
     """Read a chunk, and compare it with its digest, where it has one.
 
-    Raises:
-        CubeDamagedError: If it cannot be read, or differs.
+    CubeDamagedError if it cannot be read, or differs.
     """
     ds = cube.read(cube.chunk_geobox(chunk))
     identity = identities_from_json(ds.attrs[IDENTITIES])[chunk]

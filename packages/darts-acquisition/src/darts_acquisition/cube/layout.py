@@ -91,10 +91,6 @@ def digest_of(arrays: Mapping[str, np.ndarray], product: CubeProduct) -> bytes:
 
     The first 16 bytes of the SHA-256 over all variables in the product's order: of each, a line of JSON with its name,
     its dtype and its shape, then its values row by row, little-endian, all NaNs as numpy's.
-
-    Args:
-        arrays: For each variable of the product an array of the chunk's shape.
-        product: What the cube holds.
     """
     content = hashlib.sha256()
     for variable in product.variables:
@@ -154,9 +150,8 @@ def find_decoder(array: Any, chunk_px: int) -> Any:
 def read_shard(store: "Store", array: Any, decoder: Any, chunk: Chunk, part: Window, out: np.ndarray) -> None:
     """Read pixels of a shard: `part`, counted from its first row and column, into `out`, of the array's dtype.
 
-    Raises:
-        ValueError: If a checksum differs, or a part of the shard is absent.
-        RuntimeError: If a Zarr chunk cannot be decompressed.
+    ValueError if a checksum differs, or a part of the shard is absent; RuntimeError if a Zarr chunk cannot be
+    decompressed.
     """
     inner = array.chunks[0]
     block = chunk_block(part, inner)

@@ -91,12 +91,7 @@ class CubeProduct:
 
     @classmethod
     def from_attrs(cls, attrs: dict[str, Any]) -> "CubeProduct":
-        """Read what `to_attrs` wrote.
-
-        Raises:
-            ForeignCubeError: If they are those of a datacube of smart-geocubes.
-            CubeError: If the attributes are not those of a datacube, or of one that this version cannot read.
-        """
+        """Read what `to_attrs` wrote; ForeignCubeError if it is smart-geocubes', else CubeError."""
         from affine import Affine
         from odc.geo.geobox import GeoBox
 
@@ -213,9 +208,8 @@ def chunks_where(chosen: np.ndarray, block: Window) -> list[Chunk]:
 def aligned_window(geobox: "GeoBox", grid: "GeoBox") -> Window:
     """Return the window of a north-up grid that a geobox made of the grid's own pixels covers.
 
-    Raises:
-        GridError: If the geobox has another CRS or pixel size, is shifted by a part of a pixel, or reaches beyond the
-            grid's edges.
+    GridError if the geobox has another CRS or pixel size, is shifted by a part of a pixel, or reaches beyond the grid's
+    edges.
     """
     problem = None
     x, y = to_world(geobox, np.array([0, geobox.width]), np.array([0, geobox.height]))
@@ -278,12 +272,8 @@ LOWEST_M, HIGHEST_M = -500.0, 9000.0
 def check_elevations(arrays: Mapping[str, np.ndarray]) -> None:
     """Pass elevations that can be some; every pixel counts, for terrain features are made of each.
 
-    Args:
-        arrays: What is to be written, by name; without `dem` and `arcticdem_data_mask` nothing is looked at.
-
-    Raises:
-        ValueRangeError: If an elevation lies outside −500…9000 m, or is NaN where the mask says that it was measured,
-            or the mask has other values than 0 and 1.
+    ValueRangeError if one lies outside −500…9000 m, or is NaN where the mask says that it was measured, or the mask has
+    other values than 0 and 1. Without `dem` and `arcticdem_data_mask` nothing is looked at.
     """
     if not {"dem", "arcticdem_data_mask"} <= set(arrays):
         return

@@ -222,9 +222,8 @@ def is_unborn(repository: "icechunk.Repository") -> bool:
 def open_repository(location: Location) -> "icechunk.Repository":
     """Open the repository at a location.
 
-    Raises:
-        CubeNotFoundError: If there is nothing, an empty folder, or one whose creator died before the first commit.
-        CubeError: If there is something else, or the storage cannot be reached.
+    CubeNotFoundError if there is nothing, an empty folder, or one whose creator died before the first commit; CubeError
+    if there is something else, or the storage cannot be reached.
     """
     import icechunk
 
@@ -330,11 +329,8 @@ def commit(location: Location, session: "icechunk.Session", message: str) -> Non
     """Make the changes of a session permanent, all or none, after those that others have made to other chunks.
 
     Object storage itself lets only one of two commits win. A file system does not, so there a lock makes them queue.
-
-    Raises:
-        CubeConflictError: If somebody else has changed the same chunks.
-        CubeBusyError: If somebody else holds the lock for too long.
-        CubeError: If the storage fails.
+    CubeConflictError if somebody else has changed the same chunks, CubeBusyError if somebody else holds the lock for
+    too long, CubeError if the storage fails.
     """
     import icechunk
 

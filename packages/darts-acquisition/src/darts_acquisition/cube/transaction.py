@@ -71,6 +71,10 @@ class Snapshot:
         missing = bytes([ChunkState.MISSING])
         return np.frombuffer(b"".join(found.get(chunk, missing) for chunk in chunks), "uint8").copy()
 
+    def missing(self, chunks: Sequence[Chunk]) -> list[Chunk]:
+        """Return those of some chunks that are missing."""
+        return [chunk for chunk, state in zip(chunks, self.states(chunks), strict=True) if state == ChunkState.MISSING]
+
     def block(self, block: Window) -> np.ndarray:
         """Return the states of a rectangle of chunks; 2-D uint8."""
         rows, cols = block
@@ -92,10 +96,7 @@ class Snapshot:
         """Read a window of some variables.
 
         `states`, 2-D uint8, are those of the chunks that the window touches. What is not filled is nodata, and not
-        read.
-
-        Raises:
-            CubeDamagedError: If a shard is damaged.
+        read. CubeDamagedError if a shard is damaged.
         """
         results = {each.name: np.empty(window.shape, each.dtype) for each in variables}
         block = chunk_block(window, self._product.chunk_px)
@@ -230,9 +231,8 @@ class Transaction:
         """Write arrays into a window and commit, see `Datacube.write`; return the chunks that are filled by it."""
         check_elevations(arrays)
         block, (rows, cols) = chunk_block(window, self._product.chunk_px), window
-        with step(f"write {self._product.name} cube"):
-            with writing(self._location):
-                before = self._snapshot.block(block)
+        with step(f"write {self._product.name} cube"), writing(self._location):
+            before = self._snapshot.block(block)
             after = states_after_write(before, window, self._product, complete=complete)
             self.put(window, arrays)
             # Only what changes is written: writing a state again would clash with whoever fills a neighbour meanwhile.
@@ -243,12 +243,11 @@ class Transaction:
 
     def complete(self, contents: Mapping[Chunk, Mapping[str, np.ndarray]]) -> list[Chunk]:
         """Write those of some whole chunks that are missing and commit; return them. Without arrays one is empty."""
-        chunks = sorted(contents)
-        states = self.states(chunks)
-        todo = [chunk for chunk, state in zip(chunks, states, strict=True) if state == ChunkState.MISSING]
+        with writing(self._location):
+            todo = self._snapshot.missing(sorted(contents))
         if not todo:
             return []
-        with step(f"write {self._product.name} cube"):
+        with step(f"write {self._product.name} cube"), writing(self._location):
             self.clear(todo)
             for chunk in todo:
                 window = chunk_window(chunk, self._product.chunk_px, self._product.geobox)
@@ -261,31 +260,31 @@ class Transaction:
 
     def forget(self, chunks: Sequence[Chunk]) -> None:
         """Drop what is in some chunks and commit; they are missing then."""
-        self.clear(chunks)
-        self.set_states(chunks, ChunkState.MISSING)
-        self.commit(f"Forget {len(chunks)} chunks")
+        with writing(self._location):
+            self.clear(chunks)
+            self.set_states(chunks, ChunkState.MISSING)
+            self.commit(f"Forget {len(chunks)} chunks")
 
     def mark_empty(self, chunks: Sequence[Chunk]) -> None:
         """Record that the provider has nothing in some chunks, and commit if that is new.
 
-        Raises:
-            ParameterError: If a chunk is filled.
+        ParameterError if a chunk is filled.
         """
-        known = dict(zip(chunks, self.states(chunks), strict=True))
-        if filled := [chunk for chunk in chunks if known[chunk] == ChunkState.FILLED]:
-            raise ParameterError(f"{filled} are filled; only missing chunks can be marked as empty.")
-        if new := [chunk for chunk in chunks if known[chunk] == ChunkState.MISSING]:
-            self.set_states(new, ChunkState.EMPTY)
-            self.commit(f"Mark {len(new)} chunks as empty")
+        with writing(self._location):
+            states = self._snapshot.states(chunks)
+            if filled := [chunk for chunk, state in zip(chunks, states, strict=True) if state == ChunkState.FILLED]:
+                raise ParameterError(f"{filled} are filled; only missing chunks can be marked as empty.")
+            if new := self._snapshot.missing(chunks):
+                self.set_states(new, ChunkState.EMPTY)
+                self.commit(f"Mark {len(new)} chunks as empty")
 
     def put(self, window: Window, arrays: Mapping[str, np.ndarray]) -> None:
         """Write arrays into a window of the grid."""
-        with writing(self._location):
-            for name, values in arrays.items():
-                array = self._array(name)
-                if not _holds(values, array.fill_value):  # or zarr would look for Zarr chunks of nothing else
-                    array = array.with_config({"write_empty_chunks": True})
-                array[window] = values
+        for name, values in arrays.items():
+            array = self._array(name)
+            if not _holds(values, array.fill_value):  # or zarr would look for Zarr chunks of nothing else
+                array = array.with_config({"write_empty_chunks": True})
+            array[window] = values
 
     def clear(self, chunks: Iterable[Chunk]) -> None:
         """Take data and digests of some chunks out of the cube; what is put there afterwards is not merged with them.
@@ -303,20 +302,13 @@ class Transaction:
             for key in keys:
                 await self._session.store.delete(key)
 
-        with writing(self._location):
-            run_async(delete)
-
-    def states(self, chunks: Sequence[Chunk]) -> np.ndarray:
-        """Return the states of some chunks, 1-D uint8."""
-        with writing(self._location):
-            return self._snapshot.states(chunks)
+        run_async(delete)
 
     def set_states(self, chunks: Sequence[Chunk], states: "np.ndarray | int") -> None:
         """Set the states of some chunks."""
         if chunks:
             rows, cols = np.array(chunks).T
-            with writing(self._location):
-                self._array(STATE).vindex[rows, cols] = np.broadcast_to(states, len(chunks)).astype("uint8")
+            self._array(STATE).vindex[rows, cols] = np.broadcast_to(states, len(chunks)).astype("uint8")
 
     def set_digests(self, chunks: Iterable[Chunk], window: Window, arrays: Mapping[str, np.ndarray]) -> None:
         """Set the digests of chunks that are filled now, after arrays were put into a window.
@@ -325,15 +317,13 @@ class Transaction:
         """
         for chunk in chunks:
             digest = digest_of(self._content(chunk, window, arrays), self._product)
-            with writing(self._location):
-                self._array(DIGEST)[chunk.row, chunk.col] = np.frombuffer(digest, "uint8")
+            self._array(DIGEST)[chunk.row, chunk.col] = np.frombuffer(digest, "uint8")
 
     def _content(self, chunk: Chunk, window: Window, arrays: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
         whole = chunk_window(chunk, self._product.chunk_px, self._product.geobox)
         if window.intersection(whole) == whole:
             return {name: values[whole.relative_to(window)] for name, values in arrays.items()}
-        with writing(self._location):
-            return self._snapshot.read(self._product.variables, whole, np.array([[ChunkState.FILLED]]))
+        return self._snapshot.read(self._product.variables, whole, np.array([[ChunkState.FILLED]]))
 
     def commit(self, message: str) -> None:
         """Make the changes permanent, see `darts_acquisition.cube.repository.commit`."""
@@ -370,8 +360,7 @@ def check_arrays(
 ) -> dict[str, np.ndarray]:
     """Return the arrays to write, by name: one for each variable of a product.
 
-    Raises:
-        ParameterError: If one is absent, unknown, or of another shape or data type.
+    ParameterError if one is absent, unknown, or of another shape or data type.
     """
     names = [variable.name for variable in product.variables]
     given = [str(name) for name in arrays]

@@ -13,7 +13,6 @@ import numpy as np
 from darts_acquisition.auxiliary import product_named
 from darts_acquisition.cube.datacube import Datacube
 from darts_acquisition.cube.ingest import Progress
-from darts_acquisition.cube.layout import ChunkState
 from darts_acquisition.cube.product import Chunk, CubeProduct, Window, chunk_block, chunk_window, chunks_in
 from darts_acquisition.errors import CubeDamagedError, CubeError, CubeNotFoundError
 from darts_acquisition.imports.raster import RasterFiles
@@ -88,8 +87,7 @@ def import_cube(
     _check_apart(Path(origin), path)
     coverage = coverage_of(source.product, source.windows)
     cube = Datacube.open_or_create(path, source.product, s3=s3)
-    states = cube.states_of(coverage.complete)
-    todo = [chunk for chunk, state in zip(coverage.complete, states, strict=True) if state == ChunkState.MISSING]
+    todo = cube.missing_of(coverage.complete)
     logger.info(
         "%s: %d chunks are complete in %s, %d of them are not in %s yet.",
         source.product.collection,
@@ -123,12 +121,7 @@ def inspect_origin(origin: "str | os.PathLike[str]", product: str | None = None)
 
 
 def open_origin(path: Path, product: CubeProduct | None = None) -> Origin:
-    """Open what an import begins with.
-
-    Raises:
-        CubeNotFoundError: If there is nothing.
-        CubeError: If it cannot be imported.
-    """
+    """Open what an import begins with; CubeNotFoundError if there is nothing, CubeError if it cannot be imported."""
     if not path.exists():
         raise CubeNotFoundError(f"There is nothing at {path}.")
     source: Origin = RasterFiles(path, product) if path.is_file() else SmartGeocube(path, product)

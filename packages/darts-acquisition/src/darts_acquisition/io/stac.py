@@ -30,10 +30,8 @@ def open_api(url: str, collection: str, limits: RequestLimits) -> "Client":
     """Open a STAC API and see that it has a collection with something in it; threads may share the client.
 
     An API without the collection, a wrong address for instance, would answer every search with nothing, and nothing
-    would be remembered as there being no data.
-
-    Raises:
-        ServiceError: If the API cannot be reached, or has no such collection, or an empty one.
+    would be remembered as there being no data. ServiceError if the API cannot be reached, or has no such collection, or
+    an empty one.
     """
     from pystac_client import Client
 
@@ -55,8 +53,7 @@ def open_api(url: str, collection: str, limits: RequestLimits) -> "Client":
 def search_box(client: "Client", collection: str, box: tuple[float, float, float, float]) -> dict[str, Any]:
     """Return the items of all pages, by name, that a box (west, south, east, north in degrees) touches.
 
-    Raises:
-        ServiceError: If the search fails, or an item is none.
+    ServiceError if the search fails, or an item is none.
     """
     from pystac import Item
 

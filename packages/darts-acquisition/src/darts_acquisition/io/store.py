@@ -91,9 +91,8 @@ class S3Access:
 def find_credentials(settings: S3Settings) -> Any:
     """Find keys where the AWS tools do (a profile, the environment, the role of a machine), as botocore has them.
 
-    Raises:
-        LoginError: If there is no such profile, or there are no keys.
-        ServiceError: If the settings of the AWS tools cannot be used.
+    LoginError if there is no such profile, or there are no keys; ServiceError if the settings of the AWS tools cannot
+    be used.
     """
     with _in_our_words(settings):
         found = _session(settings).get_credentials()
@@ -108,9 +107,8 @@ def find_credentials(settings: S3Settings) -> Any:
 def make_s3_client(settings: S3Settings, limits: RequestLimits) -> Any:
     """Make a client of botocore that leaves retries to the retry policy; threads may share it.
 
-    Raises:
-        LoginError: If there is no such profile. Keys are looked for only when a request is made.
-        ServiceError: If the settings of the AWS tools cannot be used.
+    LoginError if there is no such profile, ServiceError if the settings of the AWS tools cannot be used. Keys are
+    looked for only when a request is made.
     """
     from botocore import UNSIGNED
     from botocore.config import Config
@@ -202,9 +200,7 @@ class Store(HttpClient):
     def http_url(self, uri: str) -> str:
         """Return an address of a file that every HTTP client can read, for an hour where keys are needed.
 
-        Raises:
-            LoginError: If there are no keys.
-            ServiceError: If it is no address of a file.
+        LoginError if there are no keys, ServiceError if it is no address of a file.
         """
         scheme = urlsplit(uri).scheme
         if scheme in ("http", "https"):
@@ -220,9 +216,7 @@ class Store(HttpClient):
     def version(self, url: str, *, login: bool = False, most_bytes: int = 4) -> Version:
         """Ask for the version of a file once, by its address of HTTP; its first bytes come along.
 
-        Raises:
-            RequestError: If the service refuses or fails.
-            ServiceError: If it sends something else than a part of a file.
+        RequestError if the service refuses or fails, ServiceError if it sends something else than a part of a file.
         """
         headers = {"Range": f"bytes=0-{most_bytes - 1}", "Accept-Encoding": "identity"}
         answer = self.ask(url, "GET", headers, most_bytes=most_bytes, whole=False)
@@ -248,14 +242,9 @@ class Store(HttpClient):
         """Download files into a folder, several at once, and return them in their order.
 
         All of them have the size and checksum that was said. A file that is there and verifies is not fetched again; a
-        part of one is continued.
-
-        Raises:
-            LoginError: If there are no keys, or they are refused.
-            SceneNotFoundError: If a file does not exist.
-            ChecksumError: If a file does not verify after several fetches.
-            ServiceError: If a service refuses or fails.
-            SceneError: If an address or checksum cannot be understood.
+        part of one is continued. LoginError if there are no keys, or they are refused; SceneNotFoundError if a file
+        does not exist; ChecksumError if a file does not verify after several fetches; ServiceError if a service refuses
+        or fails; SceneError if an address or checksum cannot be understood.
         """
         folder.mkdir(parents=True, exist_ok=True)
         return all_at_once((partial(self._download, file, folder) for file in files), self.limits.parallel)
@@ -336,8 +325,7 @@ class Store(HttpClient):
 def _parse_multihash(text: str, name: str) -> tuple[str, bytes]:
     """Return algorithm and digest of a multihash in hexadecimal.
 
-    Raises:
-        SceneError: If it is none, or of an algorithm that is not known here.
+    SceneError if it is none, or of an algorithm that is not known here.
     """
     try:
         content = bytes.fromhex(text).hex()

@@ -216,9 +216,7 @@ def _decide_quality(udm: np.ndarray, nodata: tuple[int | None, ...], quality: np
 def _look_for_missing(image: "xr.Dataset", name: str, mask: Image) -> Callable[[slice], np.ndarray | None]:
     """Make what tells where rows of an image hold no data, see `load_planet_masks`; None for nowhere.
 
-    Raises:
-        MissingBandError: If the image lacks a band.
-        SceneGridError: If the mask does not lie on its grid.
+    MissingBandError if the image lacks a band, SceneGridError if the mask does not lie on its grid.
     """
     import odc.geo.xr  # noqa: F401 - brings .odc
 

@@ -195,26 +195,16 @@ Readable: TypeAlias = RawBand | StoredBand
 def build_tile(
     metadata: SceneMetadata, bands: Sequence[Readable], data_source: str, workers: int | None = None
 ) -> "xr.Dataset":
-    """Bring the bands of a scene onto its grid of 10 m.
+    """Bring the bands of a scene, reflectance and the one that says how good pixels are, onto its grid of 10 m.
 
     Pixels of 20 m and 60 m become squares of 2 × 2 and 6 × 6 pixels, which is what nearest neighbour gives on grids
     that share their corner. A pixel without data in one of blue, green, red and nir, as far as they are loaded, has
-    quality 0.
+    quality 0. The Dataset (y, x) holds reflectance as float32 (1, NaN where there is no data), the other band if the
+    band table knows it (`s2_scl`, uint8), and `quality_data_mask` as uint8 (0 invalid, 1 low, 2 high). `workers` are
+    threads, None for one per processor.
 
-    Args:
-        metadata: The scene.
-        bands: Reflectance bands, and the one that says how good pixels are.
-        data_source: Attribute that every variable gets.
-        workers: Threads that read and convert; None for one per processor.
-
-    Returns:
-        Dataset with dimensions (y, x): reflectance as float32 (1, NaN where there is no data), the other band if the
-        band table knows it (`s2_scl`, uint8), and `quality_data_mask` as uint8 (0 invalid, 1 low, 2 high).
-
-    Raises:
-        SceneGridError: If the bands do not share one grid.
-        EmptySceneError: If no pixel of any reflectance band has data, whatever the other band says.
-        RawStoreError: If a stored band is damaged.
+    SceneGridError if the bands do not share one grid, EmptySceneError if no pixel of any reflectance band has data,
+    RawStoreError if a stored band is damaged.
     """
     import xarray as xr
 

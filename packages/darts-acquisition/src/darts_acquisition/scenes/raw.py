@@ -64,17 +64,11 @@ class S2Band:
 
 
 def quality_from_scl(scl: np.ndarray) -> np.ndarray:
-    """Return the data quality that follows from the scene classification.
+    """Return the data quality (uint8: 0 invalid, 1 low, 2 high) of a scene classification, uint8 of any shape.
 
     Classes 0 (no data) and 1 (saturated or defective) are invalid; 3, 8, 9 and 11 (cloud shadow, cloud of medium and
     of high probability, snow) are of low quality; 2, 4, 5, 6, 7 and 10 are of high quality. Classes: ESA, "Sentinel-2
     Products Specification Document", Level-2A scene classification. A value that is no class is invalid.
-
-    Args:
-        scl: Scene classification, any shape, uint8.
-
-    Returns:
-        uint8 of the same shape: 0 invalid, 1 low, 2 high.
     """
     quality = np.zeros(256, "uint8")
     quality[[3, 8, 9, 11]] = 1
@@ -105,18 +99,10 @@ REFLECTANCE_BANDS = tuple(
 
 
 def select_bands(bands: "Iterable[str] | str | None" = None) -> tuple[S2Band, ...]:
-    """Look up the bands that a caller names, each once, by wavelength.
+    """Look up the bands that a caller names, each once, by wavelength; ParameterError if one is unknown, or none.
 
-    Args:
-        bands: Names in a tile ("blue") or ESA's numbers ("B02"); None for blue, green, red and nir; "all" for every
-            reflectance band.
-
-    Raises:
-        ParameterError: If a name is unknown, or there is none.
-
-    Examples:
-        >>> [band.name for band in select_bands(["B08", "blue"])]
-        ['blue', 'nir']
+    Names are those in a tile ("blue") or ESA's numbers ("B02"); None means blue, green, red and nir, "all" every
+    reflectance band.
     """
     if bands == "all":
         return REFLECTANCE_BANDS
@@ -139,14 +125,10 @@ def bands_of_scene(bands: "Iterable[str] | str | None" = None) -> tuple[S2Band, 
 
 @dataclass(frozen=True)
 class RawGrid:
-    """Where the pixels of a band lie, and what its integers mean.
+    """Where the pixels of a band lie, and what its integers mean: reflectance = DN · scale + offset.
 
-    Attributes:
-        crs: Code of the CRS, for example "EPSG:32608".
-        transform: Affine transform of pixel edges, in the order of GDAL's `Affine`: a, b, c, d, e, f.
-        shape: Height and width in pixels.
-        scale: Reflectance per unit; 1 for classes.
-        offset: Reflectance of 0, were it data; 0 for classes.
+    `crs` is a code ("EPSG:32608"), `transform` that of pixel edges in the order of `affine.Affine`, `shape` height and
+    width in pixels.
     """
 
     crs: str
@@ -177,14 +159,7 @@ class RawGrid:
 
 @dataclass(frozen=True)
 class RawBand:
-    """A band as the provider delivers it.
-
-    Attributes:
-        band: Which one.
-        grid: Where its pixels lie.
-        values: Raw integers, shape of the grid, data type of the band.
-        rows_at_once: How many rows are best read at once.
-    """
+    """A band as the provider delivers it: raw integers, of the shape of its grid and the band's data type."""
 
     band: S2Band
     grid: RawGrid
@@ -198,13 +173,7 @@ class RawBand:
 
 @dataclass(frozen=True)
 class SceneMetadata:
-    """What is known of a scene besides its pixels.
-
-    Attributes:
-        source: Name of the source in the store.
-        scene_id: The source's name of the scene.
-        attrs: Attributes of the tile, JSON values; angles that are unknown are absent.
-    """
+    """What is known of a scene besides its pixels; `attrs` are those of the tile, JSON values, angles only if known."""
 
     source: str
     scene_id: str
@@ -214,9 +183,8 @@ class SceneMetadata:
 def tile_geobox(grids: Mapping[str, tuple[S2Band, RawGrid]], where: str) -> "GeoBox":
     """Return the grid of 10 m that all bands of a scene share; `where` names the scene in messages.
 
-    Raises:
-        SceneError: If there is no band.
-        SceneGridError: If the bands do not share one: another CRS, corner or size, or pixels of another size.
+    SceneError if there is no band; SceneGridError if the bands do not share one: another CRS, corner or size, or pixels
+    of another size.
     """
     from affine import Affine
     from odc.geo.geobox import GeoBox

@@ -33,12 +33,7 @@ FIRST_YEAR = 2015
 
 @dataclass(frozen=True)
 class Interval:
-    """A span of time, UTC; both ends belong to it.
-
-    Attributes:
-        start: First timestamp, None for no limit.
-        end: Last timestamp, None for no limit.
-    """
+    """A span of time, UTC; both ends belong to it, None is no limit."""
 
     start: datetime | None
     end: datetime | None
@@ -55,13 +50,7 @@ class Interval:
 
 @dataclass(frozen=True)
 class Selection:
-    """What a search filters by.
-
-    Attributes:
-        intervals: Spans of time, a query each; one without limits where time does not matter.
-        max_cloud_cover: Percent, None for any.
-        max_snow_cover: Percent, None for any.
-    """
+    """What a search filters by: spans of time, a query each, and percents of cover, None for any."""
 
     intervals: tuple[Interval, ...] = (Interval(None, None),)
     max_cloud_cover: float | None = None
@@ -89,8 +78,7 @@ def make_selection(
 ) -> Selection:
     """Check what a search filters by, see `search_cdse_s2_sr`. A date range goes before months and years.
 
-    Raises:
-        ParameterError: If a value cannot be, or the dates are reversed.
+    ParameterError if a value cannot be, or the dates are reversed.
     """
     intervals: tuple[Interval, ...] = (Interval(None, None),)
     if start_date is not None or end_date is not None:
@@ -159,11 +147,8 @@ def interval_of_months(year: int, first: int, count: int) -> Interval:
 class Target:
     """What a search looks for; what is None does not matter, and all of the rest hold at once.
 
-    Attributes:
-        names: Names of scenes as the source writes them, each once.
-        tiles: MGRS tiles in their plain form, each once.
-        area: The exact area.
-        query: The simple area that services are asked for, as GeoJSON.
+    Names are those that the source writes, tiles in their plain form, each once; `query` is the simple area, as
+    GeoJSON, that services are asked for instead of the exact one.
     """
 
     names: list[str] | None
@@ -182,10 +167,8 @@ class Target:
     ) -> "Target":
         """Check what a caller looks for; `check_name` returns a name as the source writes it.
 
-        Raises:
-            ParameterError: If a tile cannot be, or there is none of names, tiles and area.
-            SceneNameError: If a name is none of the source.
-            AreaError: If the area is empty or has no CRS.
+        ParameterError if a tile cannot be, or there is none of names, tiles and area; SceneNameError if a name is none
+        of the source; AreaError if the area is empty or has no CRS.
         """
         if scene_ids is None and tile_ids is None and aoi is None:
             raise ParameterError(f"Nothing says which {plural}: give scene_ids, tile_ids or an area of interest.")
@@ -227,10 +210,8 @@ def find_items(
 ) -> list[Found]:
     """Find STAC items, each once, sorted by name and with its row of `scene_table`, which `read_row` makes of it.
 
-    `searches` are the bodies that together find everything; none is made if nothing can be found.
-
-    Raises:
-        ServiceError: If the service refuses or fails, or an item cannot be read.
+    `searches` are the bodies that together find everything; none is made if nothing can be found. ServiceError if the
+    service refuses or fails, or an item cannot be read.
     """
     if target.is_nothing:
         return []
@@ -282,11 +263,7 @@ def search_body(
 
 
 def read_percent(value: Any) -> float | None:
-    """Return a cover that a service gave, in percent; None where it gave none.
-
-    Raises:
-        TypeError: If it is no number.
-    """
+    """Return a cover that a service gave, in percent; None where it gave none; TypeError if it is no number."""
     if value is not None and (isinstance(value, bool) or not isinstance(value, int | float)):
         raise TypeError(f"a cover is {value!r}, no number")
     return value
@@ -295,8 +272,7 @@ def read_percent(value: Any) -> float | None:
 def read_footprint(footprint: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return a footprint that a service gave as GeoJSON, having made sure that it is a geometry.
 
-    Raises:
-        LookupError, TypeError, AttributeError, ValueError: If it is none.
+    LookupError, TypeError, AttributeError, ValueError if it is none.
     """
     import shapely
 
@@ -308,14 +284,10 @@ def read_footprint(footprint: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def scene_table(rows: Sequence[dict[str, Any]]) -> "gpd.GeoDataFrame":
-    """Return scenes as a table.
+    """Return scenes as a table, sorted by name, which is the index; geometry in EPSG:4326, cut at the antimeridian.
 
-    Args:
-        rows: One dict per scene: `scene_id`, `time` (datetime, UTC), `tile_id`, `cloud_cover`, `snow_cover`,
-            `download_bytes`, and `geometry` as GeoJSON in degrees; numbers may be None.
-
-    Returns:
-        Sorted by name, which is the index; geometry in EPSG:4326, cut at the antimeridian.
+    Each row holds `scene_id`, `time` (datetime, UTC), `tile_id`, `cloud_cover`, `snow_cover`, `download_bytes`, and
+    `geometry` as GeoJSON in degrees; numbers may be None.
     """
     import geopandas as gpd
     import pandas as pd
@@ -336,8 +308,7 @@ def scene_table(rows: Sequence[dict[str, Any]]) -> "gpd.GeoDataFrame":
 def check_all_found(scene_ids: Sequence[str], found: Iterable[str]) -> None:
     """Check that every scene that was asked for, as the source writes it, was found.
 
-    Raises:
-        SceneNotFoundError: If one was not.
+    SceneNotFoundError if one was not.
     """
     known = set(found)
     missing = [name for name in scene_ids if name not in known]

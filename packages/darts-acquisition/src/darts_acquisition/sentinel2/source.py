@@ -80,9 +80,7 @@ class Sentinel2Source(SceneSource):
     ) -> list[Path]:
         """Write bands of a stored scene as GeoTIFF (``B02.tif``), with integers and resolution of the provider.
 
-        Raises:
-            RawStoreError: If a band is absent or damaged.
-            OSError: If a file cannot be written.
+        RawStoreError if a band is absent or damaged, OSError if a file cannot be written.
         """
         return write_raw_bands(RawStore(store), self.name, self.check_scene_id(scene_id), folder, bands)
 

@@ -67,14 +67,7 @@ _EXAMPLE = "Sentinel-2_mosaic_2023_Q3_08WMA_0_0"
 
 
 def quality_from_observations(observations: np.ndarray) -> np.ndarray:
-    """Return the data quality that follows from how often the satellites saw a pixel.
-
-    Args:
-        observations: Number of looks, any shape, integers; 0 and less for none.
-
-    Returns:
-        uint8 of the same shape: 0 without a look, 1 for one to three, 2 for more.
-    """
+    """Return the data quality (uint8) of numbers of looks: 0 without one, 1 for one to three, 2 for more."""
     quality = (observations > 0).astype(np.uint8)
     quality += observations > _LOW_QUALITY_LOOKS
     return quality
@@ -284,8 +277,7 @@ def check_mosaic_id(name: str) -> str:
 def quarter_intervals(quarters: Sequence[int] | None, years: Sequence[int] | None) -> tuple[Interval, ...]:
     """Return the spans of time of quarters, one without limits where neither is given.
 
-    Raises:
-        ParameterError: If a quarter or a year cannot be, or a list is empty.
+    ParameterError if a quarter or a year cannot be, or a list is empty.
     """
     if quarters is None and years is None:
         return (Interval(None, None),)
