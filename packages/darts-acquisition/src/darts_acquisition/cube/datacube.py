@@ -90,10 +90,12 @@ class Datacube:
     def open(cls, path: "str | os.PathLike[str]", *, s3: S3Settings | None = None) -> "Datacube":
         """Open a cube; the arguments are those of `create`.
 
-        CubeNotFoundError if there is nothing at the path, or an empty folder; ForeignCubeError if there is a datacube
-        of smart-geocubes, which `import_cube` takes over; CubeError if there is something else, or what may not be
-        read, or a cube of a format that this version cannot read; ParameterError if the path is an address of another
-        kind.
+        Raises:
+            CubeNotFoundError: If there is nothing at the path, or an empty folder.
+            ForeignCubeError: If there is a datacube of smart-geocubes, which `import_cube` takes over.
+            CubeError: If there is something else, or what may not be read, or a cube of a format that this version
+                cannot read.
+            ParameterError: If the path is an address of another kind.
         """
         import zarr
 
@@ -114,8 +116,11 @@ class Datacube:
     ) -> "Datacube":
         """Open the cube of a product, and create it where there is nothing. Several processes may do so at once.
 
-        The arguments are those of `create`. CubeError if there is something else at the path, or the cube of another
-        product; ParameterError if the path is an address of another kind.
+        The arguments are those of `create`.
+
+        Raises:
+            CubeError: If there is something else at the path, or the cube of another product.
+            ParameterError: If the path is an address of another kind.
         """
         try:
             cube = cls.open(path, s3=s3)
@@ -127,7 +132,11 @@ class Datacube:
         return cube
 
     def check_holds(self, product: CubeProduct) -> None:
-        """Check that the cube holds a product; CubeError if it holds another collection, or one on another grid."""
+        """Check that the cube holds a product.
+
+        Raises:
+            CubeError: If it holds another collection, or one on another grid.
+        """
         if (self.product.collection, self.geobox) != (product.collection, product.geobox):
             raise CubeError(
                 f"{self.path} holds {self.product.collection}; expected {product.collection}. "
@@ -146,8 +155,12 @@ class Datacube:
         """Return the smallest window of the cube's grid that holds an area, cut off at the edges of the grid.
 
         The area may be in any CRS; `buffer` pixels of the cube are added on every side. ``cube.geobox[window]`` is the
-        window's geobox. OutsideExtentError if the area lies wholly outside the grid; GridError if the area has no CRS,
-        or crosses the edge of a grid that goes around the world, see `windows`; ParameterError if `buffer` is negative.
+        window's geobox.
+
+        Raises:
+            OutsideExtentError: If the area lies wholly outside the grid.
+            GridError: If the area has no CRS, or crosses the edge of a grid that goes around the world, see `windows`.
+            ParameterError: If `buffer` is negative.
         """
         windows = self.windows(area, buffer)
         if len(windows) > 1:
@@ -164,7 +177,8 @@ class Datacube:
     def states(self, area: "GeoBox | Window") -> np.ndarray:
         """Return what the cube knows about the chunks that an area touches: 2-D uint8, one `ChunkState` per chunk.
 
-        GridError if the area is not part of the cube's grid.
+        Raises:
+            GridError: If the area is not part of the cube's grid.
         """
         block = chunk_block(self._part(area), self.product.chunk_px)
         with reading(self._location):
@@ -196,8 +210,10 @@ class Datacube:
         A filled chunk has the digest of its content, 32 hexadecimal digits: the same in every cube that holds the same
         variables with the same values. One that was written by a release without digests has ``legacy:<cube>``, which
         copies of the cube share and no other cube, until that chunk itself is written. All others are ``empty`` or
-        ``missing``. They come in the order of `chunks`, those of all row by row. ParameterError if a chunk lies outside
-        the cube.
+        ``missing``. They come in the order of `chunks`, those of all row by row.
+
+        Raises:
+            ParameterError: If a chunk lies outside the cube.
         """
         self._check_inside(chunks or ())
         with reading(self._location):
@@ -212,8 +228,12 @@ class Datacube:
         """List the chunks that an area touches, each once, row by row; of a tile's grid, those that loading it reads.
 
         The area is a grid, a geometry of odc.geo, a GeoDataFrame, or several of these, in any CRS; `buffer` pixels of
-        the cube are added on every side. OutsideExtentError if the area lies wholly outside the grid; GridError if the
-        area has no CRS; ParameterError if the area is of another type, or empty, or `buffer` is negative.
+        the cube are added on every side.
+
+        Raises:
+            OutsideExtentError: If the area lies wholly outside the grid.
+            GridError: If the area has no CRS.
+            ParameterError: If the area is of another type, or empty, or `buffer` is negative.
         """
         return chunks_of(self.product, area, buffer)
 
@@ -229,7 +249,8 @@ class Datacube:
     def missing(self, area: "GeoBox | Window") -> list[Chunk]:
         """List the chunks that an area touches and that are neither filled nor known to be empty, row by row.
 
-        GridError if the area is not part of the cube's grid.
+        Raises:
+            GridError: If the area is not part of the cube's grid.
         """
         missing = self.states(area) == ChunkState.MISSING
         return chunks_where(missing, chunk_block(self._part(area), self.product.chunk_px))
@@ -313,9 +334,13 @@ class Datacube:
 
         Of each chunk there is an array of the chunk's shape for each variable of the cube, or None where the provider
         has nothing. Several processes may do so at once, also with the same chunks: what another one has written
-        meanwhile is left as it is. ParameterError if a variable is absent or unknown, an array has another shape or
-        dtype, or a chunk lies outside the cube; CubeBusyError if another process has been writing for too long;
-        CubeError if the storage fails.
+        meanwhile is left as it is.
+
+        Raises:
+            ParameterError: If a variable is absent or unknown, an array has another shape or dtype, or a chunk lies
+                outside the cube.
+            CubeBusyError: If another process has been writing for too long.
+            CubeError: If the storage fails.
         """
         self._check_inside(contents)
         checked = {
@@ -330,8 +355,9 @@ class Datacube:
     def forget(self, chunks: Iterable[Chunk]) -> None:
         """Drop some chunks in one transaction: their data go, and they are missing, so that they are fetched again.
 
-        ParameterError if a chunk lies outside the cube, CubeConflictError if another process has written the same
-        chunks meanwhile.
+        Raises:
+            ParameterError: If a chunk lies outside the cube.
+            CubeConflictError: If another process has written the same chunks meanwhile.
         """
         dropped = sorted(set(chunks))
         self._check_inside(dropped)
@@ -341,8 +367,9 @@ class Datacube:
     def mark_empty(self, chunks: Iterable[Chunk]) -> None:
         """Record in one transaction that the provider has nothing in some chunks; they read as nodata from then on.
 
-        ParameterError if a chunk is filled or lies outside the cube, CubeConflictError if another process has written
-        the same chunks meanwhile.
+        Raises:
+            ParameterError: If a chunk is filled or lies outside the cube.
+            CubeConflictError: If another process has written the same chunks meanwhile.
         """
         marked = sorted(set(chunks))
         self._check_inside(marked)

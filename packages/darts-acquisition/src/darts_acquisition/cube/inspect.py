@@ -136,10 +136,7 @@ def verify_cube(
 
 
 def _check_digest(cube: Datacube, chunk: Chunk) -> None:
-    """Read a chunk, and compare it with its digest, where it has one.
-
-    CubeDamagedError if it cannot be read, or differs.
-    """
+    """Read a chunk; CubeDamagedError if it cannot be read, or differs from its digest, where it has one."""
     ds = cube.read(cube.chunk_geobox(chunk))
     identity = identities_from_json(ds.attrs[IDENTITIES])[chunk]
     content = {variable.name: ds[variable.name].values for variable in cube.product.variables}

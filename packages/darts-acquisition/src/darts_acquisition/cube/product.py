@@ -91,7 +91,12 @@ class CubeProduct:
 
     @classmethod
     def from_attrs(cls, attrs: dict[str, Any]) -> "CubeProduct":
-        """Read what `to_attrs` wrote; ForeignCubeError if it is smart-geocubes', else CubeError."""
+        """Read what `to_attrs` wrote.
+
+        Raises:
+            ForeignCubeError: If they are those of a datacube of smart-geocubes.
+            CubeError: If the attributes are not those of a datacube, or of one that this version cannot read.
+        """
         from affine import Affine
         from odc.geo.geobox import GeoBox
 

@@ -279,13 +279,16 @@ class RetryPolicy:
             raise ParameterError(f"attempts is {self.attempts}; expected 1 or more.")
 
     def call(self, request: Callable[[], T], what: str, limiter: RateLimiter | None = None) -> T:
-        """Make a request until it succeeds, cannot succeed, or was tried often enough; return what it returned.
+        """Make a request until it succeeds, cannot succeed, or was tried often enough.
 
         Args:
             request: Makes the request; it must begin anew each time that it is called, and raise the library's error
                 if it fails, or ConnectionError if too few bytes came. Errors of other kinds are raised unchanged.
             what: What is requested, for messages: no credentials, no signed address.
             limiter: Asked before each attempt; it pauses where the service asks for time.
+
+        Returns:
+            What the request returned.
 
         Raises:
             LoginError: If the service refuses the login, or there is none.

@@ -329,7 +329,11 @@ class Area:
 
     @classmethod
     def read(cls, path: "str | os.PathLike[str]") -> "Area":
-        """Read an area from all layers of any vector file that geopandas reads; AreaError if it cannot be used."""
+        """Read an area from all layers of any vector file that geopandas reads.
+
+        Raises:
+            AreaError: If the file cannot be read, or the area cannot be used.
+        """
         try:
             return cls(read_vector_file(path))
         except AreaError as error:
@@ -347,9 +351,7 @@ class Area:
         import shapely
 
         shape = shapely.geometry.shape(dict(footprint))
-        if shape.is_empty:
-            return False
-        (projected,) = to_polar([continued(shape)[0]], "EPSG:4326")
+        (projected,) = [None] if shape.is_empty else to_polar([continued(shape)[0]], "EPSG:4326")
         return projected is not None and bool(self._shape.intersects(projected))
 
 
@@ -389,7 +391,6 @@ def read_vector_file(path: "str | os.PathLike[str]") -> "gpd.GeoDataFrame":
 
 
 def _refuse(places: "Sequence[int] | np.ndarray", given: "gpd.GeoSeries") -> None:
-    """Raise an error that names the geometries at these places, if there are any."""
     if not len(places):
         return
     names = ", ".join(str(given.index[place]) for place in places[:_NAMED]) + (", …" if len(places) > _NAMED else "")

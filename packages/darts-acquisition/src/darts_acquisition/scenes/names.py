@@ -5,9 +5,9 @@ import difflib
 import os
 import re
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from darts_acquisition.errors import AreaError, SceneNameError, ServiceError, public_url
 from darts_acquisition.io.http import HttpClient
@@ -70,6 +70,12 @@ def check_tile_id(tile_id: str) -> str:
 def tile_of_scene(scene_id: str) -> str:
     """Return the MGRS tile that a scene's name holds."""
     return next(part[1:] for part in scene_id.split("_") if re.fullmatch(r"T\d{2}[A-Z]{3}", part))
+
+
+def tile_of_item(properties: Mapping[str, Any]) -> str:
+    """Return the MGRS tile of an item, for example "08WMA"; empty where it names none."""
+    name = str(properties.get("grid:code") or "").removeprefix("MGRS-")
+    return name.zfill(5) if name else ""
 
 
 def parse_baseline(text: str) -> tuple[int, int] | None:

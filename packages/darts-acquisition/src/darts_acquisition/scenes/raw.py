@@ -207,6 +207,20 @@ def tile_geobox(grids: Mapping[str, tuple[S2Band, RawGrid]], where: str) -> "Geo
     return GeoBox((height, width), Affine(TILE_RESOLUTION, 0, left, 0, -TILE_RESOLUTION, top), crs)
 
 
+def grid_of(asset: Mapping[str, Any], general: Mapping[str, Any], where: str, scaling: tuple[float, float]) -> RawGrid:
+    """Return where the pixels of an asset lie, by itself or else by `general`; SceneError if neither says it."""
+    said: dict[str, Any] = {
+        name: asset.get(f"proj:{name}") or general.get(f"proj:{name}")
+        for name in ("code", "epsg", "transform", "shape")
+    }
+    try:
+        a, b, c, d, e, f = (float(value) for value in said["transform"][:6])
+        height, width = (int(size) for size in said["shape"])
+        return RawGrid(str(said["code"] or f"EPSG:{int(said['epsg'])}"), (a, b, c, d, e, f), (height, width), *scaling)
+    except (TypeError, ValueError, IndexError) as error:
+        raise SceneError(f"{where}: the item lacks proj:code, proj:transform or proj:shape.") from error
+
+
 def read_angle(values: Mapping[str, Any], name: str, low: float, high: float, where: str) -> float | None:
     """Return an angle in degrees, None where there is none; SceneError if it cannot be. `where` is for the message."""
     value = values.get(name)

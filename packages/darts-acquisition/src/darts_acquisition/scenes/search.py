@@ -160,9 +160,9 @@ class Target:
     def of(
         cls,
         check_name: Callable[[str], str],
-        scene_ids: Sequence[str] | None,
-        tile_ids: Sequence[str] | None,
-        aoi: "gpd.GeoDataFrame | Area | None",
+        scene_ids: Sequence[str] | None = None,
+        tile_ids: Sequence[str] | None = None,
+        aoi: "gpd.GeoDataFrame | Area | None" = None,
         plural: str = "scenes",
     ) -> "Target":
         """Check what a caller looks for; `check_name` returns a name as the source writes it.
@@ -305,15 +305,11 @@ def scene_table(rows: Sequence[dict[str, Any]]) -> "gpd.GeoDataFrame":
     return gpd.GeoDataFrame(columns, geometry=geometry, index=index, crs="EPSG:4326")
 
 
-def check_all_found(scene_ids: Sequence[str], found: Iterable[str]) -> None:
-    """Check that every scene that was asked for, as the source writes it, was found.
-
-    SceneNotFoundError if one was not.
-    """
-    known = set(found)
-    missing = [name for name in scene_ids if name not in known]
-    if missing:
+def check_all_found(scene_ids: Iterable[str], found: Iterable[str]) -> None:
+    """Check that all scenes that were asked for, as the source writes them, were found; else SceneNotFoundError."""
+    asked, known = list(scene_ids), set(found)
+    if missing := [name for name in asked if name not in known]:
         raise SceneNotFoundError(
-            f"{len(missing)} of {len(scene_ids)} scenes are not in the catalogue: {', '.join(missing[:5])}"
+            f"{len(missing)} of {len(asked)} scenes are not in the catalogue: {', '.join(missing[:5])}"
             f"{' …' if len(missing) > 5 else ''}. They may have been processed again and renamed; search by tile."
         )

@@ -16,7 +16,7 @@ from darts_acquisition.io.settings import CDSESettings
 from darts_acquisition.io.store import RemoteFile, Store
 from darts_acquisition.scenes.download import download_scene, load_scene
 from darts_acquisition.scenes.geometry import Area
-from darts_acquisition.scenes.names import check_scene_id, is_official, parse_baseline
+from darts_acquisition.scenes.names import check_scene_id, is_official, parse_baseline, tile_of_item
 from darts_acquisition.scenes.raw import (
     SCL,
     RawBand,
@@ -24,6 +24,7 @@ from darts_acquisition.scenes.raw import (
     S2Band,
     SceneMetadata,
     bands_of_scene,
+    grid_of,
     read_angle,
     read_time,
     scene_metadata,
@@ -51,6 +52,7 @@ if TYPE_CHECKING:
     import xarray as xr
 
 SOURCE = "cdse"
+_check_name = partial(check_scene_id, source="cdse")
 _SCALE = 1e-4
 _OFFSET_SINCE = (4, 0)
 """First processing baseline whose reflectance has an offset: −0.1 (ESA, "Sentinel-2 Products Specification Document",
@@ -96,7 +98,8 @@ def search_cdse_s2_sr(
         ServiceError: If the service refuses or fails.
     """
     selection = make_selection(start_date, end_date, max_cloud_cover, max_snow_cover, months, years)
-    return scene_table([row for _, row in _find(scene_ids, tile_ids, aoi, selection, settings)])
+    target = Target.of(_check_name, scene_ids, tile_ids, aoi)
+    return scene_table([row for _, row in _find(target, selection, settings)])
 
 
 class _Conditions(Conditions, total=False):
@@ -104,21 +107,44 @@ class _Conditions(Conditions, total=False):
 
 
 def get_cdse_s2_sr_scene_ids_from_tile_ids(tile_ids: Sequence[str], **conditions: Unpack[_Conditions]) -> list[str]:
-    """Name the scenes of MGRS tiles, sorted; `conditions` and errors are those of :func:`search_cdse_s2_sr`."""
+    """Name the scenes of MGRS tiles; errors are those of :func:`search_cdse_s2_sr`.
+
+    Args:
+        tile_ids: MGRS tiles, for example "33UVP".
+        **conditions: As for :func:`search_cdse_s2_sr`.
+
+    Returns:
+        The names, sorted.
+    """
     return list(search_cdse_s2_sr(tile_ids=tile_ids, **conditions).index)
 
 
 def get_cdse_s2_sr_scene_ids_from_geodataframe(
     aoi: "gpd.GeoDataFrame | Area", **conditions: Unpack[_Conditions]
 ) -> list[str]:
-    """Name the scenes that touch an area, sorted; `conditions` and errors are those of :func:`search_cdse_s2_sr`."""
+    """Name the scenes that touch an area; errors are those of :func:`search_cdse_s2_sr`.
+
+    Args:
+        aoi: Area of interest in any CRS.
+        **conditions: As for :func:`search_cdse_s2_sr`.
+
+    Returns:
+        The names, sorted.
+    """
     return list(search_cdse_s2_sr(aoi=aoi, **conditions).index)
 
 
 def get_aoi_from_cdse_s2_sr_scene_ids(
     scene_ids: Sequence[str], *, settings: CDSESettings | None = None
 ) -> "gpd.GeoDataFrame":
-    """Return the footprints of scenes, as :func:`search_cdse_s2_sr` does, every scene being there.
+    """Return the footprints of scenes.
+
+    Args:
+        scene_ids: Names of scenes.
+        settings: Where the service is; None for `CDSESettings.from_environment`.
+
+    Returns:
+        As `search_cdse_s2_sr`, every scene being there.
 
     Raises:
         SceneNotFoundError: If the Data Space does not know one of them. The message names them.
@@ -126,7 +152,7 @@ def get_aoi_from_cdse_s2_sr_scene_ids(
         ServiceError: If the service refuses or fails.
     """
     found = search_cdse_s2_sr(scene_ids=scene_ids, settings=settings)
-    check_all_found([check_scene_id(name, "cdse") for name in scene_ids], found.index)
+    check_all_found(map(_check_name, scene_ids), found.index)
     return found
 
 
@@ -158,8 +184,7 @@ def download_cdse_s2_sr_scene(
         ServiceError: If a service refuses or fails.
         SceneError: If the item or a file is not what the provider's format says.
     """
-    name = check_scene_id(scene_id, "cdse")
-    download_scene(CDSEProvider(settings), name, RawStore(store), bands_of_scene(bands))
+    download_scene(CDSEProvider(settings), _check_name(scene_id), RawStore(store), bands_of_scene(bands))
 
 
 def load_cdse_s2_sr_scene(
@@ -191,8 +216,7 @@ def load_cdse_s2_sr_scene(
         RawStoreError: If the stored scene is damaged.
         DartsError: All that `download_cdse_s2_sr_scene` raises.
     """
-    name = check_scene_id(scene_id, "cdse")
-    return load_scene(CDSEProvider(settings), name, store, bands_of_scene(bands), offline)
+    return load_scene(CDSEProvider(settings), _check_name(scene_id), store, bands_of_scene(bands), offline)
 
 
 class CDSEProvider:
@@ -218,7 +242,7 @@ class CDSEProvider:
         return metadata, _decoded(assets, files)
 
     def _item(self, scene_id: str) -> dict[str, Any]:
-        found = _find([scene_id], None, None, Selection(), self._settings)
+        found = _find(Target.of(_check_name, [scene_id]), Selection(), self._settings)
         if not found:
             raise SceneNotFoundError(
                 f"The Copernicus Data Space has no scene {scene_id}; it may have been processed again and renamed."
@@ -226,14 +250,7 @@ class CDSEProvider:
         return found[0][0]
 
 
-def _find(
-    scene_ids: Sequence[str] | None,
-    tile_ids: Sequence[str] | None,
-    aoi: "gpd.GeoDataFrame | Area | None",
-    selection: Selection,
-    settings: CDSESettings | None,
-) -> list[Found]:
-    target = Target.of(partial(check_scene_id, source="cdse"), scene_ids, tile_ids, aoi)
+def _find(target: Target, selection: Selection, settings: CDSESettings | None) -> list[Found]:
     searches = (
         search_body(names, target.query, interval, _conditions(tiles, selection))
         for interval, names, tiles in itertools.product(
@@ -262,7 +279,7 @@ def _row(item: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "scene_id": str(item["id"]),
         "time": _time_of(item),
-        "tile_id": tile_of(properties),
+        "tile_id": tile_of_item(properties),
         "cloud_cover": read_percent(properties.get("eo:cloud_cover")),
         "snow_cover": read_percent(properties.get("eo:snow_cover")),
         "download_bytes": None if None in sizes else sum(map(int, sizes)),
@@ -284,18 +301,12 @@ def metadata_of(item: Mapping[str, Any]) -> SceneMetadata:
         _time_of(item),
         azimuth=read_angle(properties, "view:sun_azimuth", 0, 360, f"Scene {scene_id}"),
         elevation=read_angle(properties, "view:sun_elevation", -90, 90, f"Scene {scene_id}"),
-        s2_mgrs_tile=tile_of(properties) or None,
+        s2_mgrs_tile=tile_of_item(properties) or None,
         s2_cloud_cover=properties.get("eo:cloud_cover"),
         s2_snow_cover=properties.get("eo:snow_cover"),
         s2_platform=properties.get("platform"),
         s2_processing_baseline=properties.get("processing:version"),
     )
-
-
-def tile_of(properties: Mapping[str, Any]) -> str:
-    """Return the MGRS tile of an item, for example "08WMA"; empty where it names none."""
-    name = str(properties.get("grid:code") or "").removeprefix("MGRS-")
-    return name.zfill(5) if name else ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -323,20 +334,6 @@ def asset_of(item: Mapping[str, Any], band: S2Band) -> Asset:
         band=band,
         grid=grid_of(asset, of_all, where, scaling),
     )
-
-
-def grid_of(asset: Mapping[str, Any], general: Mapping[str, Any], where: str, scaling: tuple[float, float]) -> RawGrid:
-    """Return where the pixels of an asset lie, by itself or else by `general`; SceneError if neither says it."""
-    said: dict[str, Any] = {
-        name: asset.get(f"proj:{name}") or general.get(f"proj:{name}")
-        for name in ("code", "epsg", "transform", "shape")
-    }
-    try:
-        a, b, c, d, e, f = (float(value) for value in said["transform"][:6])
-        height, width = (int(size) for size in said["shape"])
-        return RawGrid(str(said["code"] or f"EPSG:{int(said['epsg'])}"), (a, b, c, d, e, f), (height, width), *scaling)
-    except (TypeError, ValueError, IndexError) as error:
-        raise SceneError(f"{where}: the item lacks proj:code, proj:transform or proj:shape.") from error
 
 
 def _scaling(asset: Mapping[str, Any], properties: Mapping[str, Any], where: str) -> tuple[float, float]:

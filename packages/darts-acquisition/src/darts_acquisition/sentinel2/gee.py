@@ -1,6 +1,5 @@
 """Sentinel-2 L2A scenes of Google Earth Engine: search, download, load."""
 
-import logging
 import math
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, Unpack
 
 import numpy as np
 
-from darts_acquisition.errors import LoginError, SceneError, SceneNotFoundError, ServiceError
+from darts_acquisition.errors import SceneError, SceneNotFoundError, ServiceError
 from darts_acquisition.io.earthengine import EarthEngineClient, pixel_grid
 from darts_acquisition.io.retry import all_at_once
 from darts_acquisition.io.settings import EarthEngineSettings
@@ -38,9 +37,8 @@ if TYPE_CHECKING:
     import xarray as xr
     from odc.geo.geobox import GeoBox
 
-logger = logging.getLogger(__name__)
-
 Collection = Literal["COPERNICUS/S2_SR_HARMONIZED", "COPERNICUS/S2_SR"]
+_check_name = partial(check_scene_id, source="gee")
 HARMONIZED: Collection = "COPERNICUS/S2_SR_HARMONIZED"
 _COLLECTIONS = (HARMONIZED, "COPERNICUS/S2_SR")
 _PAGE_SIZE = 500
@@ -95,7 +93,7 @@ def search_gee_s2_sr(
     """
     selection = make_selection(start_date, end_date, max_cloud_cover, max_snow_cover, months, years)
     _check_collection(collection)
-    target = Target.of(partial(check_scene_id, source="gee"), scene_ids, tile_ids, aoi)
+    target = Target.of(_check_name, scene_ids, tile_ids, aoi)
     client, rows = EarthEngineClient(settings), {}
     for interval in () if target.is_nothing else selection.intervals:
         for row in _search(client, collection, target, interval, selection):
@@ -110,21 +108,45 @@ class _Conditions(Conditions, total=False):
 
 
 def get_gee_s2_sr_scene_ids_from_tile_ids(tile_ids: Sequence[str], **conditions: Unpack[_Conditions]) -> list[str]:
-    """Name the scenes of MGRS tiles, sorted; `conditions` and errors are those of :func:`search_gee_s2_sr`."""
+    """Name the scenes of MGRS tiles; errors are those of :func:`search_gee_s2_sr`.
+
+    Args:
+        tile_ids: MGRS tiles, for example "33UVP".
+        **conditions: As for :func:`search_gee_s2_sr`.
+
+    Returns:
+        The names, sorted.
+    """
     return list(search_gee_s2_sr(tile_ids=tile_ids, **conditions).index)
 
 
 def get_gee_s2_sr_scene_ids_from_geodataframe(
     aoi: "gpd.GeoDataFrame | Area", **conditions: Unpack[_Conditions]
 ) -> list[str]:
-    """Name the scenes that touch an area, sorted; `conditions` and errors are those of :func:`search_gee_s2_sr`."""
+    """Name the scenes that touch an area; errors are those of :func:`search_gee_s2_sr`.
+
+    Args:
+        aoi: Area of interest in any CRS.
+        **conditions: As for :func:`search_gee_s2_sr`.
+
+    Returns:
+        The names, sorted.
+    """
     return list(search_gee_s2_sr(aoi=aoi, **conditions).index)
 
 
 def get_aoi_from_gee_s2_sr_scene_ids(
     scene_ids: Sequence[str], *, collection: Collection = HARMONIZED, settings: EarthEngineSettings | None = None
 ) -> "gpd.GeoDataFrame":
-    """Return the footprints of scenes, as :func:`search_gee_s2_sr` does, every scene being there.
+    """Return the footprints of scenes.
+
+    Args:
+        scene_ids: Names of scenes.
+        collection: The image collection.
+        settings: How Earth Engine is asked; None for the defaults.
+
+    Returns:
+        As `search_gee_s2_sr`, every scene being there.
 
     Raises:
         SceneNotFoundError: If the collection does not know one of them. The message names them.
@@ -133,7 +155,7 @@ def get_aoi_from_gee_s2_sr_scene_ids(
         ServiceError: If the service refuses or fails.
     """
     found = search_gee_s2_sr(scene_ids=scene_ids, collection=collection, settings=settings)
-    check_all_found([check_scene_id(name, "gee") for name in scene_ids], found.index)
+    check_all_found(map(_check_name, scene_ids), found.index)
     return found
 
 
@@ -163,7 +185,7 @@ def download_gee_s2_sr_scene(
         ServiceError: If the service refuses or fails.
         SceneError: If the image is not what the collection's description says.
     """
-    provider, name = EarthEngineProvider(settings, collection), check_scene_id(scene_id, "gee")
+    provider, name = EarthEngineProvider(settings, collection), _check_name(scene_id)
     download_scene(provider, name, RawStore(store), bands_of_scene(bands))
 
 
@@ -195,18 +217,8 @@ def load_gee_s2_sr_scene(
         RawStoreError: If the stored scene is damaged.
         DartsError: All that `download_gee_s2_sr_scene` raises.
     """
-    provider, name = EarthEngineProvider(settings, collection), check_scene_id(scene_id, "gee")
+    provider, name = EarthEngineProvider(settings, collection), _check_name(scene_id)
     return load_scene(provider, name, store, bands_of_scene(bands), offline)
-
-
-def check_login(settings: EarthEngineSettings | None) -> None:
-    """Check that Earth Engine takes the login, else LoginError; that it does not answer is no reason to doubt it."""
-    try:
-        EarthEngineClient(settings).ask(lambda: None, "Asking Earth Engine")
-    except LoginError:
-        raise
-    except ServiceError as error:
-        logger.warning("%s", error)
 
 
 class EarthEngineProvider:

@@ -1,10 +1,13 @@
 """One face for both sources of Sentinel-2 scenes, so that who uses them need not tell them apart."""
 
+import logging
 import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from darts_acquisition.errors import LoginError, ServiceError
+from darts_acquisition.io.earthengine import EarthEngineClient
 from darts_acquisition.io.settings import CDSESettings, EarthEngineSettings
 from darts_acquisition.io.store import find_credentials
 from darts_acquisition.scenes.download import Provider, SceneSource
@@ -12,11 +15,13 @@ from darts_acquisition.scenes.names import Source, check_scene_id, newest_baseli
 from darts_acquisition.scenes.store import RawStore, write_raw_bands
 from darts_acquisition.sentinel2.cdse import CDSEProvider, search_cdse_s2_sr
 from darts_acquisition.sentinel2.gee import EarthEngineProvider, search_gee_s2_sr
-from darts_acquisition.sentinel2.gee import check_login as check_earth_engine
 from darts_utils import ParameterError
 
 if TYPE_CHECKING:
     import geopandas as gpd
+
+
+logger = logging.getLogger(__name__)
 
 
 class Sentinel2Source(SceneSource):
@@ -65,9 +70,17 @@ class Sentinel2Source(SceneSource):
         return newest_baselines(scene_ids)
 
     def check_login(self) -> None:
-        """Check that there is a login, before each of many scenes fails for want of one; else LoginError."""
+        """Check that there is a login, before each of many scenes fails for want of one; else LoginError.
+
+        That Earth Engine does not answer is no reason to doubt it.
+        """
         if self.name == "gee":
-            check_earth_engine(self._settings)
+            try:
+                EarthEngineClient(self._settings).ask(lambda: None, "Asking Earth Engine")
+            except LoginError:
+                raise
+            except ServiceError as error:
+                logger.warning("%s", error)
         elif not self._settings.s3.anonymous:
             find_credentials(self._settings.s3)
 

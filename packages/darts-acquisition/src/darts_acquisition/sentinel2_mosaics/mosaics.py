@@ -22,13 +22,14 @@ from darts_acquisition.io.settings import CDSEMosaicSettings
 from darts_acquisition.io.store import Store, find_credentials
 from darts_acquisition.scenes.download import Provider, SceneSource, download_scene, load_scene
 from darts_acquisition.scenes.geometry import Area
-from darts_acquisition.scenes.names import Source, check_scene_id, mgrs_tile_geobox
+from darts_acquisition.scenes.names import Source, check_scene_id, mgrs_tile_geobox, tile_of_item
 from darts_acquisition.scenes.raw import (
     TILE_RESOLUTION,
     RawBand,
     RawGrid,
     S2Band,
     SceneMetadata,
+    grid_of,
     read_time,
     scene_metadata,
     select_bands,
@@ -49,7 +50,6 @@ from darts_acquisition.scenes.search import (
     search_body,
 )
 from darts_acquisition.scenes.store import RawStore
-from darts_acquisition.sentinel2.cdse import grid_of, tile_of
 from darts_utils import ParameterError, step
 
 if TYPE_CHECKING:
@@ -110,7 +110,8 @@ def search_cdse_s2_mosaics(
         ServiceError: If the service refuses or fails.
     """
     intervals = quarter_intervals(quarters, years)
-    return scene_table([row for _, row in _find(scene_ids, tile_ids, aoi, intervals, settings)])
+    target = Target.of(check_mosaic_id, scene_ids, tile_ids, aoi, "mosaics")
+    return scene_table([row for _, row in _find(target, intervals, settings)])
 
 
 def download_cdse_s2_mosaic(
@@ -252,7 +253,7 @@ class MosaicProvider:
         return metadata, (RawBand(band, grid, _as_int16(arrays.pop(band.number))) for band in bands)
 
     def _item(self, scene_id: str) -> dict[str, Any]:
-        found = _find([scene_id], None, None, (Interval(None, None),), self._settings)
+        found = _find(Target.of(check_mosaic_id, [scene_id]), (Interval(None, None),), self._settings)
         if not found:
             raise SceneNotFoundError(f"The Copernicus Data Space has no quarterly mosaic {scene_id}.")
         return found[0][0]
@@ -290,18 +291,11 @@ def quarter_intervals(quarters: Sequence[int] | None, years: Sequence[int] | Non
     return tuple(interval_of_months(year, 3 * quarter - 2, 3) for year in years for quarter in chosen)
 
 
-def _find(
-    scene_ids: Sequence[str] | None,
-    tile_ids: Sequence[str] | None,
-    aoi: "gpd.GeoDataFrame | Area | None",
-    intervals: tuple[Interval, ...],
-    settings: CDSEMosaicSettings | None,
-) -> list[Found]:
+def _find(target: Target, intervals: tuple[Interval, ...], settings: CDSEMosaicSettings | None) -> list[Found]:
     """Find items by quarter, place, and so many names at once.
 
     Tiles are asked for by their ground: not every catalogue of mosaics knows the names of MGRS tiles.
     """
-    target = Target.of(check_mosaic_id, scene_ids, tile_ids, aoi, "mosaics")
     places = [target.query] if target.tiles is None else (_ground_of(tile).query() for tile in target.tiles)
     searches = (
         search_body(names, place, interval)
@@ -335,7 +329,7 @@ def _row(item: Mapping[str, Any]) -> dict[str, Any]:
 def _tile_of_mosaic(name: str, properties: Mapping[str, Any] | None = None) -> str:
     """Return the MGRS tile of a mosaic, which its item or its name says; empty where neither does."""
     match = _TILE.search(name)
-    return tile_of(properties or {}) or (match[1] if match else "")
+    return tile_of_item(properties or {}) or (match[1] if match else "")
 
 
 def _begin_of(item: Mapping[str, Any]) -> datetime:
