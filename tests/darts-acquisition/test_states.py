@@ -87,6 +87,8 @@ def test_listing_and_asking_agree(tmp_path_factory, product, monkeypatch, known,
     chunks = [Chunk(row, col) for row in range(*rows) for col in range(*cols)][::-1]
     np.testing.assert_array_equal(cube.states_of(chunks), part.ravel()[::-1])
     assert cube.states_of([]).shape == (0,)
+    missing = [chunk for chunk, state in zip(chunks, part.ravel()[::-1], strict=True) if state == ChunkState.MISSING]
+    assert cube.missing_of(chunks) == missing
     assert cube.missing(window) == [chunk for chunk in chunks[::-1] if expected[chunk] == 0]
     assert {tuple(chunk): int(state) for chunk, state in cube.known().items()} == {
         place: state for place, state in known.items() if state

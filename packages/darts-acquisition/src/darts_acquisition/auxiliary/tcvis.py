@@ -249,7 +249,10 @@ class TCVISSource:
         """
         where = f"Fetching TCVIS around {geobox.boundingbox.bbox[:2]}"
         if not self._count(geobox):
-            self._check_collection()
+            with self._lock:  # See that there are images at all, before nothing is taken for there being nothing.
+                self._has_images = self._has_images or self._count() > 0
+            if not self._has_images:
+                raise ServiceError(f"The collection {self._product.collection} is empty; expected at least one image.")
             return None
         table = self._client.ask(lambda: self._pixels(geobox), where)
         arrays = {name: np.ascontiguousarray(table[band]) for name, band in _BANDS.items()}
@@ -270,13 +273,6 @@ class TCVISSource:
             return images.size().getInfo()
 
         return int(self._client.ask(request, f"Searching {self._product.collection}"))
-
-    def _check_collection(self) -> None:
-        """Check that there are images at all, before nothing is taken for the provider having nothing."""
-        with self._lock:
-            self._has_images = self._has_images or self._count() > 0
-            if not self._has_images:
-                raise ServiceError(f"The collection {self._product.collection} is empty; expected at least one image.")
 
     def _pixels(self, geobox: "GeoBox") -> np.ndarray:
         import ee

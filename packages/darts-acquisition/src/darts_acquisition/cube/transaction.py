@@ -224,7 +224,7 @@ class Transaction:
 
         with writing(self._location):
             self._session = repository.writable_session(BRANCH)
-            self._group = zarr.open_group(self._session.store, mode="r+")
+            self._group: Any = zarr.open_group(self._session.store, mode="r+")
             self._snapshot = Snapshot(self._session, self._product)
 
     def write(self, window: Window, arrays: Mapping[str, np.ndarray], *, complete: bool) -> list[Chunk]:
@@ -281,8 +281,9 @@ class Transaction:
     def put(self, window: Window, arrays: Mapping[str, np.ndarray]) -> None:
         """Write arrays into a window of the grid."""
         for name, values in arrays.items():
-            array = self._array(name)
-            if not _holds(values, array.fill_value):  # or zarr would look for Zarr chunks of nothing else
+            array = self._group[name]
+            nothing = np.isnan(values) if array.fill_value != array.fill_value else values == array.fill_value
+            if not nothing.any():  # or zarr would look for Zarr chunks of nothing else
                 array = array.with_config({"write_empty_chunks": True})
             array[window] = values
 
@@ -308,7 +309,7 @@ class Transaction:
         """Set the states of some chunks."""
         if chunks:
             rows, cols = np.array(chunks).T
-            self._array(STATE).vindex[rows, cols] = np.broadcast_to(states, len(chunks)).astype("uint8")
+            self._group[STATE].vindex[rows, cols] = np.broadcast_to(states, len(chunks)).astype("uint8")
 
     def set_digests(self, chunks: Iterable[Chunk], window: Window, arrays: Mapping[str, np.ndarray]) -> None:
         """Set the digests of chunks that are filled now, after arrays were put into a window.
@@ -316,25 +317,17 @@ class Transaction:
         Chunks that were put in part are read back as a whole; CubeDamagedError if what one held before is damaged.
         """
         for chunk in chunks:
-            digest = digest_of(self._content(chunk, window, arrays), self._product)
-            self._array(DIGEST)[chunk.row, chunk.col] = np.frombuffer(digest, "uint8")
-
-    def _content(self, chunk: Chunk, window: Window, arrays: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
-        whole = chunk_window(chunk, self._product.chunk_px, self._product.geobox)
-        if window.intersection(whole) == whole:
-            return {name: values[whole.relative_to(window)] for name, values in arrays.items()}
-        return self._snapshot.read(self._product.variables, whole, np.array([[ChunkState.FILLED]]))
+            whole = chunk_window(chunk, self._product.chunk_px, self._product.geobox)
+            if window.intersection(whole) == whole:
+                content = {name: values[whole.relative_to(window)] for name, values in arrays.items()}
+            else:
+                content = self._snapshot.read(self._product.variables, whole, np.array([[ChunkState.FILLED]]))
+            digest = digest_of(content, self._product)
+            self._group[DIGEST][chunk.row, chunk.col] = np.frombuffer(digest, "uint8")
 
     def commit(self, message: str) -> None:
         """Make the changes permanent, see `darts_acquisition.cube.repository.commit`."""
         commit(self._location, self._session, message)
-
-    def _array(self, name: str) -> Any:
-        return self._group[name]
-
-
-def _holds(values: np.ndarray, mark: Any) -> bool:
-    return bool((np.isnan(values) if mark != mark else values == mark).any())
 
 
 def states_after_write(before: np.ndarray, window: Window, product: CubeProduct, *, complete: bool) -> np.ndarray:

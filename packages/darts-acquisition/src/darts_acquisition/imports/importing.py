@@ -96,7 +96,12 @@ def import_cube(
         ParameterError: If there is no such product.
     """
     source = open_origin(Path(origin), None if product is None else product_named(product))
-    _check_apart(Path(origin), path)
+    if "://" not in os.fspath(path):
+        old, new = Path(origin).resolve(), Path(path).expanduser().resolve()
+        if old == new or old in new.parents or new in old.parents:
+            raise CubeError(
+                f"{path} is {Path(origin)}, or one lies in the other; a new datacube needs a place of its own."
+            )
     coverage = coverage_of(source.product, source.windows)
     cube = Datacube.open_or_create(path, source.product, s3=s3)
     todo = cube.missing_of(coverage.complete)
@@ -143,15 +148,6 @@ def open_origin(path: Path, product: CubeProduct | None = None) -> "RasterFiles 
     return source
 
 
-def _check_apart(origin: Path, path: "str | os.PathLike[str]") -> None:
-    """Check that the new cube is neither the origin nor lies in it, nor the other way round."""
-    if "://" in os.fspath(path):
-        return
-    old, new = origin.resolve(), Path(path).expanduser().resolve()
-    if old == new or old in new.parents or new in old.parents:
-        raise CubeError(f"{path} is {origin}, or one lies in the other; a new datacube needs a place of its own.")
-
-
 def _copy(
     source: "RasterFiles | SmartGeocube", cube: Datacube, chunks: list[Chunk], progress: Progress | None
 ) -> tuple[int, int, dict[Chunk, str]]:
@@ -162,7 +158,8 @@ def _copy(
     def read(chunk: Chunk) -> dict[str, np.ndarray] | None:
         with step("read the origin"):
             arrays = dict(source.read(chunk_window(chunk, cube.product.chunk_px, cube.geobox)))
-        return arrays if _holds_data(arrays) else None
+        holds = (values.any() if values.dtype.kind != "f" else not np.isnan(values).all() for values in arrays.values())
+        return arrays if any(holds) else None
 
     with ThreadPoolExecutor(1, thread_name_prefix="import") as pool:
         upcoming: Future[dict[str, np.ndarray] | None] | None = pool.submit(read, chunks[0]) if chunks else None
@@ -181,10 +178,6 @@ def _copy(
             if progress is not None:
                 progress(done, len(chunks))
     return filled, empty, dict(sorted(damaged.items()))
-
-
-def _holds_data(arrays: dict[str, np.ndarray]) -> bool:
-    return any(values.any() if values.dtype.kind != "f" else not np.isnan(values).all() for values in arrays.values())
 
 
 class Coverage(NamedTuple):

@@ -99,7 +99,9 @@ def make_stac_io(limits: RequestLimits) -> Any:
                 following = next((link for link in page["links"] if link["rel"] == "next"), None)
                 if following is None:
                     return
-                if (named := _name_of(following)) in seen:
+                with _reading("A link of a STAC API's page cannot be followed"):
+                    named = json.dumps(following, sort_keys=True)
+                if named in seen:
                     raise ServiceError(
                         f"Searching {public_url(url)}: the pages have no end, one leads to itself again."
                     )
@@ -123,11 +125,6 @@ def make_stac_io(limits: RequestLimits) -> Any:
             return client.fetch(href, what, parse, method=method, headers=headers, most_bytes=_PAGE_BYTES, **content)
 
     return BoundedStacIO(max_retries=None)
-
-
-def _name_of(link: dict[str, Any]) -> str:
-    with _reading("A link of a STAC API's page cannot be followed"):
-        return json.dumps(link, sort_keys=True)
 
 
 def _checked_text(content: bytearray) -> str:

@@ -4,7 +4,7 @@ import contextlib
 import hashlib
 import logging
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
@@ -289,7 +289,10 @@ class Store(HttpClient):
         if present and present == file.size:
             return present
         headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={present}-"} if present else {})
-        with self.slot(), contextlib.closing(self._open_in_time(file.href, headers)) as response:
+        in_s3 = file.href.startswith("s3://")
+        url, sign = (self._s3.plain_url(file.href), self._s3.sign) if in_s3 else (file.href, None)
+        begin = partial(self.open, "GET", url, headers, sign)
+        with self.slot(), contextlib.closing(self.threads.within(10 * self.limits.timeout_s, begin)) as response:
             if response.status_code == 416:
                 part.unlink()
                 raise lost("it is shorter than the part that is there")
@@ -315,11 +318,6 @@ class Store(HttpClient):
         elif not response.headers.get("Content-Range", f"bytes {present}-").startswith(f"bytes {present}-"):
             raise lost(f"another part came than the one from byte {present}")
         return present, present + int(length) if length is not None and length.isdecimal() else file.size
-
-    def _open_in_time(self, uri: str, headers: Mapping[str, str]) -> "requests.Response":
-        in_s3 = uri.startswith("s3://")
-        url, sign = (self._s3.plain_url(uri), self._s3.sign) if in_s3 else (uri, None)
-        return self.threads.within(10 * self.limits.timeout_s, lambda: self.open("GET", url, headers, sign))
 
 
 def _parse_multihash(text: str, name: str) -> tuple[str, bytes]:

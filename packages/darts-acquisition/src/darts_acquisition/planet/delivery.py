@@ -150,7 +150,8 @@ class Delivery:
         """Look for the files of a scene; SceneNotFoundError, or SceneError if one names another scene."""
         where = Path(os.path.abspath(path))  # noqa: PTH100 - a link keeps its own name
         name = where.name.lower() if looks_like_scene(where.name) else None
-        archive = _archive_above(where)
+        place = next((place for place in (where, *where.parents) if place.exists()), where)
+        archive = place if place.suffix.lower() == ".zip" and place.is_file() else None
         if archive is not None:
             folder = where.parent if where != archive else archive  # All of it, or a folder in it.
             members = [archive / member for member in _members(archive).get(name or "", ())]
@@ -294,12 +295,6 @@ def _problem(where: Path) -> str:
     scene = scene_of(where.name)
     named = f"; a scene among others is named by {where.with_name(scene)}" if scene else ""
     return f"is a file; {folder}{named}."
-
-
-def _archive_above(path: Path) -> Path | None:
-    """Return the zip archive that a path leads into, or is."""
-    place = next((place for place in (path, *path.parents) if place.exists()), path)
-    return place if place.suffix.lower() == ".zip" and place.is_file() else None
 
 
 def _scenes_in(folder: Path, seen: set[tuple[str, str]]) -> list[Path] | None:

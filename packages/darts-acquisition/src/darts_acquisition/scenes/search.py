@@ -82,7 +82,10 @@ def make_selection(
     """
     intervals: tuple[Interval, ...] = (Interval(None, None),)
     if start_date is not None or end_date is not None:
-        intervals = (_date_range(start_date, end_date),)
+        start, end = _midnight("start_date", start_date, last=False), _midnight("end_date", end_date, last=True)
+        if start is not None and end is not None and start > end:
+            raise ParameterError(f"start_date is {start_date}, which lies after end_date, {end_date}; swap them.")
+        intervals = (Interval(start, None if end is None else end + timedelta(days=1) - timedelta(milliseconds=1)),)
     elif months is not None or years is not None:
         intervals = _calendar(months, years)
     return Selection(
@@ -96,14 +99,6 @@ def _percent(name: str, value: float | None) -> float | None:
     if not 0 <= value <= 100:
         raise ParameterError(f"{name} is {value}; expected 0 to 100 percent, or None for any.")
     return value
-
-
-def _date_range(start_date: str | None, end_date: str | None) -> Interval:
-    start = _midnight("start_date", start_date, last=False)
-    end = _midnight("end_date", end_date, last=True)
-    if start is not None and end is not None and start > end:
-        raise ParameterError(f"start_date is {start_date}, which lies after end_date, {end_date}; swap them.")
-    return Interval(start, None if end is None else end + timedelta(days=1) - timedelta(milliseconds=1))
 
 
 def _midnight(name: str, text: str | None, *, last: bool) -> datetime | None:

@@ -142,22 +142,21 @@ class StoredBand:
 
     def read(self, rows: slice = slice(None)) -> np.ndarray:
         """Read rows of raw integers; RawStoreError if a chunk is damaged."""
+        from numcodecs import Blosc
+
         first, last, _ = rows.indices(self.grid.shape[0])
         number, within = divmod(first, self.rows_at_once)
         try:
             if self._in_strips and within == 0 and 0 < last - first <= self.rows_at_once:
-                return self._strip(number)[: last - first]
+                # zarr would decode it with a copy more.
+                content = np.fromfile(self._path / self._array.metadata.encode_chunk_key((number, 0)), "uint8")
+                dtype = np.dtype(self._array.dtype).newbyteorder("<")
+                return np.frombuffer(Blosc().decode(checked(content)), dtype).reshape(self._array.chunks)[
+                    : last - first
+                ]
             return np.asarray(self._array[rows])
         except (OSError, ValueError, RuntimeError) as error:
             raise RawStoreError(f"{self._path} is damaged ({error}); remove the scene and fetch it again.") from error
-
-    def _strip(self, number: int) -> np.ndarray:
-        """Decode a chunk, which zarr would do with a copy more."""
-        from numcodecs import Blosc
-
-        content = np.fromfile(self._path / self._array.metadata.encode_chunk_key((number, 0)), "uint8")
-        dtype = np.dtype(self._array.dtype).newbyteorder("<")
-        return np.frombuffer(Blosc().decode(checked(content)), dtype).reshape(self._array.chunks)
 
 
 def _write_array(path: Path, raw: RawBand) -> None:
