@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -33,6 +34,7 @@ from darts_acquisition import (
 from darts_acquisition.auxiliary.arcticdem import tile_window
 from darts_acquisition.imports import importing, smart_geocubes
 from darts_acquisition.imports.importing import coverage_of
+from darts_acquisition.imports.smart_geocubes import SmartGeocube
 from darts_utils import ParameterError
 from support.arcticdem import small_product
 from support.foreign_cubes import random_content, write_smart_geocube, write_tile
@@ -223,6 +225,47 @@ def test_a_chunk_of_fewer_pixels_is_damaged(tmp_path: Path, known) -> None:
     }
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "dtype", "says"),
+    [
+        ("dem", 1e30, "float32", r"dem is 1e\+30 at row 40, column 50"),
+        ("dem", -9999, "float32", "dem is -9999 at row 40, column 50, which is no"),
+        ("datamask", 55, "uint8", "datamask in .* cannot be decoded: it holds what is neither True nor False"),
+    ],
+)
+def test_a_chunk_that_holds_no_elevations_is_damaged(tmp_path: Path, known, name, value, dtype, says) -> None:
+    """A byte that is turned round within what Blosc compressed is decoded to something."""
+    product = small_product(64, 128)
+    known(arcticdem_32m=product)
+    content = random_content(product, (64, 128))
+    made = {"loaded": ["42_17_32m_v4.1"], "title": "ArcticDEM32m", "chunk_px": 64}
+    old = write_smart_geocube(tmp_path / "old", product.geobox, content, **made)
+    session = icechunk.Repository.open(icechunk.local_filesystem_storage(str(old))).writable_session("main")
+    values = np.ones((64, 64), dtype)
+    values[:32] = 0
+    values[40, 50] = value
+    chunk = default_buffer_prototype().buffer.from_bytes(Blosc().encode(values))
+    asyncio.run(session.store.set(f"{name}/c/0/1", chunk))
+    session.commit("damaged")
+    report = import_cube(old, tmp_path / "new")
+    assert (report.filled, list(report.damaged)) == (1, [Chunk(0, 1)])
+    assert re.search(says, report.damaged[Chunk(0, 1)])
+
+
+def test_shards_are_read_and_other_shapes_of_chunks_refused(tmp_path: Path, known) -> None:
+    product = small_product(128, 128)
+    known(arcticdem_32m=product)
+    content = random_content(product, (128, 128))
+    made = {"loaded": ["42_17_32m_v4.1"], "title": "ArcticDEM32m", "chunk_px": 16}
+    old = write_smart_geocube(tmp_path / "old", product.geobox, content, codecs={"shards": (64, 64)}, **made)
+    read = SmartGeocube(old, product).read(Window.of(0, 128, 0, 128))
+    for variable, values in content.items():
+        np.testing.assert_array_equal(read[variable], values)
+    oblong = write_smart_geocube(tmp_path / "oblong", product.geobox, content, codecs={"shards": (64, 32)}, **made)
+    with pytest.raises(CubeError, match=r"has chunks of \(64, 32\) .*; expected square ones"):
+        import_cube(oblong, tmp_path / "new")
+
+
 def test_what_cannot_be_imported_is_named(tmp_path: Path, known) -> None:
     product = small_trends()
     content = random_content(product, product.geobox.shape)
@@ -273,11 +316,11 @@ def test_complete_chunks_are_those_that_windows_cover(edges: list[tuple[int, int
 
 @pytest.fixture
 def tiles(tmp_path: Path):
-    """Four files of tiles that overlap by six pixels, of which one is not there, and what they hold."""
-    product = small_product(128, 192)
-    content = random_content(product, (128, 192))
-    for row, (top, bottom) in enumerate([(0, 70), (64, 128)]):
-        for col, (left, right) in enumerate([(0, 100), (94, 192)]):
+    """Four files of tiles that overlap by six pixels, a chunk from the edges of the product, and what they hold."""
+    product = small_product(192, 256)
+    content = random_content(product, (192, 256))
+    for row, (top, bottom) in enumerate([(64, 134), (128, 192)]):
+        for col, (left, right) in enumerate([(64, 164), (158, 256)]):
             window = Window.of(top, bottom, left, right)
             write_tile(tmp_path / "tiles", f"{row}_{col}", product, window, content)
     return product, content, tmp_path / "tiles"
@@ -288,14 +331,19 @@ def test_import_of_a_geotiff_is_equal(tiles, tmp_path: Path, known) -> None:
     known(arcticdem_32m=product)
     report = import_cube(folder / "0_0_dem.tif", tmp_path / "new")
     cube = Datacube.open(tmp_path / "new")
-    assert list(cube.known()) == [Chunk(0, 0)]
+    assert list(cube.known()) == [Chunk(1, 1)]
     assert (report.filled, report.incomplete) == (1, 3)
-    read = cube.read(cube.chunk_geobox(Chunk(0, 0)))
+    read = cube.read(cube.chunk_geobox(Chunk(1, 1)))
     for name, values in content.items():
-        np.testing.assert_array_equal(read[name], values[:64, :64])
+        np.testing.assert_array_equal(read[name], values[64:128, 64:128])
     (folder / "0_1_datamask.tif").unlink()
     with pytest.raises(CubeError, match="says elevations only"):
         import_cube(folder / "0_1_dem.tif", tmp_path / "other")
+    for wrong in (Affine(32, 1, 0, 0, -32, 0), Affine(32, 0, 0, 1, -32, 0), Affine(32, 0, 0, 0, 32, 0)):
+        with rasterio.open(folder / "0_0_dem.tif", "r+") as file:
+            file.transform = wrong
+        with pytest.raises(CubeError, match="is rotated"):
+            import_cube(folder / "0_0_dem.tif", tmp_path / "other")
     (folder / "1_1_dem.tif").write_bytes(b"no image")
     with pytest.raises(CubeError, match="cannot be opened"):
         import_cube(folder / "1_1_dem.tif", tmp_path / "other")
@@ -332,15 +380,15 @@ def test_import_of_a_vrt_takes_what_its_files_hold(tiles, tmp_path: Path, known,
     mosaic = _build_vrt(folder, "dem")
     report = import_cube(mosaic, tmp_path / "whole")
     assert (report.filled, report.incomplete, report.damaged) == (6, 0, {})
-    read = Datacube.open(tmp_path / "whole").read(product.geobox)
+    read = Datacube.open(tmp_path / "whole").read(product.geobox[64:, 64:])
     for name, values in content.items():
-        np.testing.assert_array_equal(read[name], values)
+        np.testing.assert_array_equal(read[name], values[64:, 64:])
     (folder / "1_1_dem.tif").unlink()
     report = import_cube(mosaic, tmp_path / "part")
     assert (report.filled, report.incomplete) == (4, 2)
     assert "1_1_dem.tif" in caplog.text
-    missing = Datacube.open(tmp_path / "part").missing(Window.of(0, 128, 0, 192))
-    assert missing == [Chunk(1, 1), Chunk(1, 2)]
+    missing = Datacube.open(tmp_path / "part").missing(Window.of(64, 192, 64, 256))
+    assert missing == [Chunk(2, 2), Chunk(2, 3)]
     truncated = folder / "0_1_dem.tif"
     truncated.write_bytes(truncated.read_bytes()[:-2000])
     report = import_cube(mosaic, tmp_path / "damaged")

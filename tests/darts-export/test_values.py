@@ -9,7 +9,7 @@ import pytest
 import rasterio
 
 from darts_export import export_tile
-from darts_utils import ParameterError, ValueRangeError
+from darts_utils import GridError, ParameterError, ValueRangeError
 
 CLASSES = ["binarized", "polygonized"]
 
@@ -91,3 +91,63 @@ def test_a_quality_that_is_none_is_refused(plain, tmp_path):
 def test_percent_are_no_probabilities_of_objects(plain, tmp_path):
     with pytest.raises(ParameterError, match="expected probabilities in 0…1"):
         export_tile(plain[0].assign(probabilities=plain[0].probabilities * 100), tmp_path / "tile", ["polygonized"])
+
+
+DECLARED = {"red": -9999, "slope": -9999, "ndvi": -32768, "probabilities": -1, "quality_data_mask": 255}
+
+
+@pytest.mark.parametrize("kept_in", ["attrs", "encoding"])
+@pytest.mark.parametrize("name", DECLARED)
+def test_what_is_declared_to_be_no_data_counts_nowhere(plain, tmp_path, name, kept_in):
+    tile = plain[0].assign(ndvi=plain[0].red * 2, quality_data_mask=plain[0].extent * 2)
+    tile = tile.assign({name: tile[name].where(np.random.default_rng(2).random(tile.red.shape) < 0.7)})
+    stored = tile.assign({name: tile[name].fillna(DECLARED[name])})
+    getattr(stored[name], kept_in)["_FillValue"] = DECLARED[name]
+    bands = ["probabilities", *CLASSES, "thumbnail", "optical", "dem", "ndvi"]
+    files = [export_tile(each, tmp_path / "tile", bands=bands)["files"] for each in (tile, stored)]
+    assert files[0] == files[1]
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "says"),
+    [
+        ("slope", lambda band: band.where(band < 45, -9999), "-9999 in .* of the pixels"),
+        ("slope", lambda band: band.assign_attrs(units="radians"), "multiply it by 57.29577951"),
+        ("slope", lambda band: band * 100, "divide the band by 100 first"),
+        ("slope", lambda band: band.assign_attrs(scale_factor=0.1), r"as they are stored.* \* 0\.1 "),
+        ("red", lambda band: band.assign_attrs(add_offset=-0.1), r"as they are stored.* \+ -0\.1\)"),
+        ("probabilities", lambda band: (band / 100).assign_attrs(units="%"), "is in '%'.*multiply it by 0.01"),
+    ],
+)
+def test_what_a_figure_would_be_wrong_of_is_refused(plain, tmp_path, name, change, says):
+    tile = plain[0].assign({name: change(plain[0][name])})
+    with pytest.raises(ValueRangeError, match=f"Band '{name}' .*{says}"):
+        export_tile(tile, tmp_path / "tile", bands=[*CLASSES, "optical"])
+
+
+@pytest.mark.parametrize("name", ["slope", "relative_elevation", "ndvi"])
+@pytest.mark.parametrize("value", [-9999, -32768, np.inf, 3.4e38])
+def test_a_single_mark_in_what_means_are_made_of_is_refused(plain, tmp_path, name, value):
+    tile = plain[0].assign(ndvi=plain[0].red * 2).copy(deep=True)
+    tile[name][5, 5] = np.nan
+    tile[name][31, 17] = value
+    with pytest.raises(ValueRangeError, match=f"{name} reaches from .*; if this marks missing ones") as error:
+        export_tile(tile, tmp_path / "tile", bands=CLASSES)
+    known = eval(str(error.value).split("`")[1], {"band": tile[name]})
+    export_tile(tile.assign({name: known}), tmp_path / "tile", bands=CLASSES)
+
+
+def test_a_mask_that_xarray_made_objects_of_is_a_mask(plain, tmp_path):
+    tile, (classes, *_) = plain
+    seen = tile.red > 0.1
+    objects = tile.binarized_segmentation.astype(object).where(seen)
+    export_tile(tile.assign(binarized_segmentation=objects), tmp_path / "tile", bands=CLASSES)
+    np.testing.assert_array_equal(written(tmp_path / "tile")[0], np.where(seen, classes, 255))
+    with pytest.raises(ValueRangeError, match=r"has the type .*; expected 0 and 1, or True and False"):
+        export_tile(tile.assign(extent=tile.extent.astype(str)), tmp_path / "tile", bands=CLASSES)
+
+
+def test_a_grid_with_gaps_is_refused(plain, tmp_path):
+    gaps = plain[0].isel(x=[*range(9), *range(12, 70)])
+    with pytest.raises(GridError, match="The tile has unevenly spaced coordinates x"):
+        export_tile(gaps, tmp_path / "tile", bands=CLASSES)

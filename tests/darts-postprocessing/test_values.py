@@ -76,3 +76,37 @@ def test_anything_but_a_dataarray_is_one_sentence(wrong: object) -> None:
             call()
         assert isinstance(caught.value, TypeError)
         assert isinstance(caught.value, DartsError)
+
+
+def test_percent_of_a_map_that_is_mostly_near_0_are_refused() -> None:
+    """A typical pixel of such a map has 1 %, which is 1."""
+    few = PROBS.round()
+    few[3, 4] = 1 + 2**-20  # as rounding may leave it
+    few[5, 6] = 1.2
+    for values in (few, few.T):
+        for run in (lambda: binarize(values, 0.5, 4, MASK, "cpu"), lambda: prepare_export(_tile(values), device="cpu")):  # noqa: B023
+            with pytest.raises(ValueRangeError, match="has values above 1; expected probabilities from 0 to 1"):
+                run()
+    few[5, 6] = 1
+    assert prepare_export(_tile(few), device="cpu").binarized_segmentation.any()
+
+
+@pytest.mark.parametrize("kept_in", ["attrs", "encoding"])
+@pytest.mark.parametrize("level", [0, 1])
+def test_what_is_declared_to_be_no_data_is_none(kept_in: str, level: int) -> None:
+    unknown = RNG.random(PROBS.shape) < 0.1
+    quality = (2 * MASK).where(PROBS > 0.05, 0)
+    tile = _tile(PROBS.where(~unknown)).assign(quality_data_mask=quality.where(~unknown.T.reshape(PROBS.shape)))
+    stored = tile.fillna({"probabilities": -1, "quality_data_mask": 255})
+    stored["quality_data_mask"] = stored["quality_data_mask"].astype(np.uint8)
+    for name, mark in (("probabilities", -1), ("quality_data_mask", 255)):
+        getattr(stored[name], kept_in)["_FillValue"] = mark
+    options = {"quality_level": level, "mask_erosion_size": 1, "min_object_size": 4, "device": "cpu"}
+    expected, found = prepare_export(tile, **options), prepare_export(stored, **options)
+    for name in ("extent", "probabilities", "binarized_segmentation"):
+        np.testing.assert_array_equal(found[name], expected[name])
+    ours, theirs = (each["quality_data_mask"] for each in (stored, tile))
+    np.testing.assert_array_equal(erode_mask(ours, 2, "cpu"), erode_mask(theirs, 2, "cpu"))
+    np.testing.assert_array_equal(
+        binarize(stored.probabilities, 0.5, 4, ours, "cpu"), binarize(tile.probabilities, 0.5, 4, theirs, "cpu")
+    )

@@ -1,5 +1,6 @@
 """Auxiliary data, layers and angles that cannot be what they are given for are refused, with what to do."""
 
+import re
 import warnings
 
 import numpy as np
@@ -8,7 +9,7 @@ from affine import Affine
 from odc.geo.geobox import GeoBox
 
 import darts_preprocessing as dp
-from darts_utils import GridError, ParameterError, ValueRangeError
+from darts_utils import GridError, ParameterError, ValueRangeError, no_elevation
 from support import preprocessing as oracle
 
 # pytest.warns gives other warnings once more, under a module's name that the filter for odc-geo does not know.
@@ -132,3 +133,35 @@ def test_another_unit_is_refused(tile, arcticdem):
             run(feet)
     with pytest.raises(ValueRangeError, match=r"Band 'red' is in '%'"):
         dp.calculate_ndvi(tile.assign(red=tile.red.assign_attrs(units="%")))
+
+
+@pytest.mark.parametrize("value", [np.inf, -np.inf, 3.4e38, 1e20, 9001, -9999, -32768])
+@pytest.mark.parametrize("with_holes", [False, True])
+def test_a_single_pixel_that_is_no_elevation_is_refused(tile, arcticdem, value, with_holes):
+    """The index of topographic position was wrong by 1,000 m as far as a running sum ran."""
+    given = (arcticdem if with_holes else arcticdem.fillna(300)).copy(deep=True)
+    for fine in (8999, -10_900, -9998.5):
+        given.dem[7, 11] = fine
+        dp.calculate_topographic_position_index(given)
+    given.dem[7, 11] = value
+    says = rf"'dem' is {re.escape(f'{value:g}')} at row 7, column 11, which is no elevation"
+    for run in (
+        lambda: dp.calculate_topographic_position_index(given),
+        lambda: dp.preprocess_v2(tile, given, None, RADIUS, device="cpu"),
+    ):
+        with pytest.raises(ValueRangeError, match=says) as error:
+            run()
+    advice = str(error.value).split("`")[1]
+    known = given.assign(dem=eval(advice, {"band": given.dem, "no_elevation": no_elevation}))
+    assert known.dem.isnull().sum() == given.dem.isnull().sum() + 1
+    dp.calculate_topographic_position_index(known)
+
+
+def test_grids_with_gaps_are_refused(tile, arcticdem, tcvis):
+    """Rows behind a gap would lie where the gap was."""
+    for number, given in enumerate((tile, arcticdem, tcvis)):
+        three = [tile, arcticdem, tcvis]
+        rows = next(iter(given.sizes))
+        three[number] = given.isel({rows: [0, 1, 2, *range(4, given.sizes[rows])]})
+        with pytest.raises(GridError, match=f"has unevenly spaced coordinates {rows}"):
+            dp.preprocess_v2(*three, RADIUS, device="cpu")

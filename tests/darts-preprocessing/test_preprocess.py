@@ -2,7 +2,6 @@
 
 import hashlib
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 
 import numpy as np
 import pyproj
@@ -10,16 +9,11 @@ import pytest
 import xarray as xr
 
 import darts_preprocessing as dp
-from darts_preprocessing import preprocess
-from darts_preprocessing.backends import Core, Sampling
-from darts_preprocessing.backends.arrays import GpuBackend
-from darts_preprocessing.nodes import Nodes
 from darts_preprocessing.north import get_north
 from darts_preprocessing.registry import default_features
 from darts_utils import (
     BANDS,
     ArealScaleWarning,
-    Device,
     DeviceFallbackWarning,
     GridError,
     MissingBandError,
@@ -27,51 +21,13 @@ from darts_utils import (
     Stopwatch,
 )
 from support import preprocessing as oracle
-from support.cupy_standin import GpuArray, StandInCupy, on_gpu
+from support.preprocessing import RADIUS
 
 # pytest.warns gives other warnings once more, under a module's name that the filter for odc-geo does not know.
 pytestmark = pytest.mark.filterwarnings("ignore:Use `@` matmul:PendingDeprecationWarning")
 
-ROWS, COLS = 120, 150
-RADIUS = 30  # metres, 10 cells
 DEFAULT = tuple(default_features())
 TERRAIN = ("relative_elevation", "slope", "aspect", "hillshade", "curvature")
-
-
-def make_arcticdem(geobox, crs="EPSG:3413", cell=2.0, margin=0.6, holes=True):
-    grid = oracle.covering(geobox, crs, cell, margin)
-    dem = oracle.rough(grid.shape, np.random.default_rng(8))
-    if holes:
-        dem[200:230, 150:180] = np.nan
-    ds = oracle.make_dem(dem, grid)
-    ds.dem.attrs["data_source"] = "a test"
-    ds["arcticdem_data_mask"] = (ds.dem.dims, (~np.isnan(dem)).astype(np.uint8))
-    return ds
-
-
-@pytest.fixture(scope="module")
-def geobox():
-    return oracle.make_geobox((ROWS, COLS), origin=(503_000.3, 7_700_001.1))
-
-
-@pytest.fixture(scope="module")
-def tile(geobox):
-    return oracle.make_tile(geobox)
-
-
-@pytest.fixture(scope="module")
-def arcticdem(geobox):
-    return make_arcticdem(geobox)
-
-
-@pytest.fixture(scope="module")
-def tcvis(geobox):
-    return oracle.make_tcvis(geobox)
-
-
-@pytest.fixture(scope="module")
-def result(tile, arcticdem, tcvis):
-    return dp.preprocess_v2(tile, arcticdem, tcvis, tpi_outer_radius=RADIUS, device="cpu")
 
 
 def digest(ds):
@@ -112,7 +68,7 @@ def test_coordinates_are_those_of_the_tile_bit_for_bit(result, tile):
 
 
 def test_arguments_are_left_unchanged(geobox):
-    given = (oracle.make_tile(geobox), make_arcticdem(geobox), oracle.make_tcvis(geobox))
+    given = (oracle.make_tile(geobox), oracle.make_arcticdem(geobox), oracle.make_tcvis(geobox))
     before = [digest(ds) for ds in given]
     result = dp.preprocess_v2(*given, device="cpu")
     for name in DEFAULT:
@@ -147,10 +103,10 @@ def test_elevation_is_missing_where_the_mask_says_so(result):
 
 def test_terrain_is_that_of_the_resampled_dem_with_its_margin(result, tile, arcticdem):
     """The same DEM on a grid that is 40 cells larger: its features, cut out, up to the border of the tile."""
-    grid = oracle.make_geobox((ROWS + 80, COLS + 80), origin=(503_000.3 - 120, 7_700_001.1 + 120))
+    grid = oracle.make_geobox((oracle.ROWS + 80, oracle.COLS + 80), origin=(503_000.3 - 120, 7_700_001.1 + 120))
     wide = dp.preprocess_v2(oracle.make_tile(grid), arcticdem, None, features=["dem"], device="cpu")
     dem = wide.dem.values
-    cut = slice(40, 40 + ROWS), slice(40, 40 + COLS)
+    cut = slice(40, 40 + oracle.ROWS), slice(40, 40 + oracle.COLS)
     gamma = np.degrees(np.angle(get_north(grid).values.mean()))
     expected = {
         "slope": oracle.slope(dem, 3.0),
@@ -192,7 +148,7 @@ def test_the_functions_agree_with_the_whole(result):
 
 
 def test_one_hole_stays_within_its_neighbourhood(geobox):
-    tile, arcticdem = oracle.make_tile(geobox), make_arcticdem(geobox, "EPSG:32608", 3.0, holes=False)
+    tile, arcticdem = oracle.make_tile(geobox), oracle.make_arcticdem(geobox, "EPSG:32608", 3.0, holes=False)
     shifted = {name: arcticdem[name].values.copy() for name in arcticdem.data_vars}
     places = oracle.positions(geobox, arcticdem.odc.geobox)
     i, j = int(places[1][60, 70]), int(places[0][60, 70])
@@ -228,7 +184,12 @@ def test_only_what_is_asked_for_is_computed(tile, arcticdem, tcvis, result):
     watch = Stopwatch()
     with watch.recording():
         ours = dp.preprocess_v2(
-            tile, arcticdem, tcvis, RADIUS, device="cpu", features=["slope", "tc_greenness", "relative_elevation"]
+            tile,
+            arcticdem,
+            tcvis,
+            RADIUS,
+            device="cpu",
+            features=["slope", "tc_greenness", "relative_elevation"],
         )
     assert set(ours.data_vars) == {*tile.data_vars, "slope", "tc_greenness", "relative_elevation"}
     for name in ("slope", "tc_greenness", "relative_elevation"):
@@ -332,97 +293,3 @@ def test_lazy_and_transposed_variables(tile, arcticdem, tcvis, result):
         np.testing.assert_array_equal(turned[name].transpose("y", "x"), result[name])
     with pytest.raises(GridError, match="arcticdem_data_mask has the dimensions"):
         dp.preprocess_v2(tile, arcticdem.expand_dims("time"), None, device="cpu")
-
-
-class _Device(GpuBackend):
-    """The code of the GPU on a strict stand-in, which counts what is moved back and forth."""
-
-    def __init__(self):
-        super().__init__(StandInCupy())
-        self.moved, self.returned = [], []
-
-    def asarray(self, values, dtype=None):
-        self.moved.append(values)
-        return super().asarray(values, dtype)
-
-    def to_host(self, array):
-        self.returned.append(array)
-        return super().to_host(array)
-
-
-@pytest.fixture
-def device(monkeypatch):
-    """A GPU that is a strict stand-in and takes all the work."""
-    device = _Device()
-    monkeypatch.setattr(preprocess, "resolve_device", lambda *args, **kwargs: Device("cuda"))
-    monkeypatch.setattr(preprocess, "backend_for", lambda chosen, kernels: device)
-    return device
-
-
-def on_host(array):
-    return array.data.get() if isinstance(array.data, GpuArray) else array.values
-
-
-@pytest.mark.parametrize("keep", [False, True])
-@pytest.mark.parametrize("given_on_gpu", [False, True])
-def test_the_code_of_the_gpu_gives_the_same_tile(tile, arcticdem, tcvis, result, device, keep, given_on_gpu):
-    given = [on_gpu(ds) if given_on_gpu else ds for ds in (tile, arcticdem, tcvis)]
-    ours = dp.preprocess_v2(*given, RADIUS, device="cuda", keep_on_device=keep)
-    assert len(device.returned) == (0 if keep else len(DEFAULT))
-    assert sum(values is given[0].blue.data for values in device.moved) == (1 if keep else 0)
-    kinds = {type(ours[name].data) for name in DEFAULT}
-    assert kinds == {GpuArray if keep else np.ndarray}
-    for name in tile.data_vars:
-        np.testing.assert_array_equal(on_host(ours[name]), tile[name])
-        assert ours[name].attrs == tile[name].attrs
-    for name in DEFAULT:
-        assert ours[name].attrs == result[name].attrs
-        if result[name].dtype == np.uint8:
-            np.testing.assert_array_equal(on_host(ours[name]), result[name])
-        else:
-            np.testing.assert_allclose(on_host(ours[name]), result[name], rtol=1e-5, atol=1e-5)
-
-
-EVERY = (*dp.FEATURES, "wdrvi")
-
-
-@pytest.fixture(scope="module")
-def everything(tile, arcticdem, tcvis):
-    return dp.preprocess_v2(tile, arcticdem, tcvis, RADIUS, device="cpu", features=EVERY)
-
-
-def test_every_feature_has_code_for_the_gpu(everything, tile, arcticdem, tcvis, device):
-    """Strictly: an array of the host among those of the device, or a conversion that nobody asked for, is an error."""
-    ours = dp.preprocess_v2(tile, arcticdem, tcvis, RADIUS, device="cuda", features=EVERY)
-    assert len(device.returned) == len(EVERY)
-    for name in EVERY:
-        difference = np.abs(ours[name].astype(np.float64) - everything[name])
-        difference = np.minimum(difference, 360 - difference) if name == "aspect" else difference
-        assert float((difference / np.maximum(1, np.abs(everything[name]))).max()) < 1e-5, name
-        np.testing.assert_array_equal(np.isnan(ours[name]), np.isnan(everything[name]))
-
-
-@pytest.mark.parametrize("name", [name for name in EVERY if dp.FEATURES[name].kernels])
-def test_the_stand_in_catches_a_host_array_where_one_of_the_device_belongs(name):
-    feature, shape = dp.FEATURES[name], (9, 11)
-    backend = GpuBackend(StandInCupy())
-    arrays = {each: backend.asarray(np.full(shape, 0.5, np.float32)) for each in feature.needs}
-    request = dp.Request({"azimuth": 9.0, "elevation": 9.0}, {}, 10.0)
-    settings = {name: feature.prepare and feature.prepare(request)}
-    run = partial(dp.Inputs, backend.xp, core=Core.whole(shape), cell=10.0, settings=settings)
-    backend.run(feature.kernels, run(arrays=arrays), [name])
-    for each in feature.needs:
-        with pytest.raises(TypeError, match="Unsupported type"):
-            backend.run(feature.kernels, run(arrays=arrays | {each: arrays[each].get()}), [name])
-
-
-def test_the_stand_in_catches_it_in_resampling():
-    sampling = Sampling(Nodes(np.array([[0, 0], [0, 0]], np.complex128), 9), (3, 3), True, 1.0)
-    with pytest.raises(TypeError):
-        GpuBackend(StandInCupy()).resample(np.zeros((1, 5, 5), np.float32), sampling)
-
-
-def test_results_stay_where_they_are_on_the_cpu(tile):
-    lazy = tile.chunk()
-    ours = dp.preprocess_v2(lazy, None, None, device="cpu", keep_on_device=True)
-    assert ours.blue.chunks is not None

@@ -50,3 +50,11 @@ def converted(untranslated, cache):
 def model(untranslated, converted):
     """The small network, of which there is a program."""
     return untranslated
+
+
+@pytest.fixture(scope="session")
+def network():
+    """A small network with random weights, which no test changes."""
+    from support.segmentation import small_unet
+
+    return small_unet()

@@ -231,12 +231,30 @@ def test_another_unit_is_refused_with_the_factor(name, given, says):
         check_units(name, {"units": given}, taker="this test")
 
 
+@pytest.mark.parametrize(("name", "given"), [("slope", "percent"), ("slope", "%"), ("red", "km"), ("dem", "radians")])
+def test_a_unit_of_another_quantity_is_refused(name, given):
+    """A slope of 100 % is one of 45 degrees, and no factor makes one of the other."""
+    with pytest.raises(ValueRangeError, match=rf"'{name}' is in '{given}'.* takes '\w+', another quantity; bring it"):
+        check_units(name, {"units": given}, taker="this test")
+    check_units("extent", {"units": given}, taker="this test")
+
+
 @pytest.mark.parametrize("units", [None, "", "m", "M", "metre", "metres", "Meters", "1", "degree", "degrees", "?", 7])
 def test_units_that_are_not_clearly_others_pass(units):
     check_units("my_own", {"units": "ft"}, taker="this test")
     for name in DATA_MODEL:
         for attrs in ({}, band_attrs(name), {"units": units}):
             check_units(name, attrs, taker="this test")
+
+
+@pytest.mark.parametrize("name", ["dem", "my_own"])
+def test_values_as_they_are_stored_are_refused(name):
+    says = rf"{name}.* as they are stored.*`\(band \* \S+ \+ \S+\)\.assign_attrs"
+    for attrs in ({"scale_factor": 0.1}, {"add_offset": np.float32(2)}, {"scale_factor": 0.1, "add_offset": 0.0}):
+        with pytest.raises(ValueRangeError, match=says):
+            check_units(name, attrs, taker="this test")
+    for attrs in ({"scale_factor": 1.0, "add_offset": 0.0}, {"scale_factor": np.int16(1)}, {"scale_factor": "0.1"}):
+        check_units(name, attrs, taker="this test")
 
 
 def test_the_layout_of_the_array_does_not_matter():

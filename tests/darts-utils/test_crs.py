@@ -106,6 +106,9 @@ def test_areal_scale_that_is_refused_is_told_with_the_zone_to_take():
 def test_degrees_are_no_metres():
     with pytest.raises(GridError, match=rf"The tile is in WGS 84; {ADVICE}EPSG:32601"):
         check_areal_scale("EPSG:4326", -179.5, 68, "The tile")
+    for lon, zone in ((-174.01, 1), (-173.99, 2), (5.99, 31), (6.01, 32), (179.99, 60), (180, 1)):
+        with pytest.raises(GridError, match=rf"{ADVICE}EPSG:326{zone:02} "):
+            check_areal_scale("EPSG:4326", lon, 68, "The tile")
     with pytest.raises(GridError, match=rf"The tile is in WGS 84; {ADVICE}a UTM zone"):
         check_areal_scale("EPSG:4978", 3e6, 1e6, "The tile")
 

@@ -118,6 +118,7 @@ FOUR = [("GPU-a0", 23, 24), ("GPU-a1", 23, 24), ("GPU-b2", 1, 24), ("GPU-c3", 23
         (" 3 , 0 ", ["c3", "a0"]),
         ("0,2,-1,1", ["a0", "b2"]),  # this example, and those of UUIDs, stand in the CUDA Programming Guide
         ("0,7,1", ["a0"]),
+        ("0,4,1", ["a0"]),
         ("", []),
         ("-1", []),
         ("NoDevFiles", []),

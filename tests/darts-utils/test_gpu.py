@@ -1,5 +1,6 @@
 """What stages that work with cupy share, on a strict stand-in: streams, the way to the host, memory that runs out."""
 
+import re
 import sys
 import threading
 import warnings
@@ -18,6 +19,7 @@ from darts_utils import (
     mask_declared,
     range_sample,
     to_host,
+    try_cupy,
     within_gpu_memory,
     working_on_gpu,
 )
@@ -177,3 +179,23 @@ def test_real_numbers_on_a_gpu_are_masked_without_asking_them(cupy):
     np.testing.assert_array_equal(found.get(), mask_declared(values, {"nodata": -9999}))
     whole = np.array([[1, -9999]], np.int16)
     assert mask_declared(GpuArray(whole), {"nodata": 5}).dtype == np.int16
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (
+            OSError("libcublas.so.12: cannot open shared object file\nand more"),
+            "OSError: libcublas.so.12: cannot open.*",
+        ),
+        (RuntimeError("no kernel image."), "RuntimeError: no kernel image"),
+        (ValueError(), "ValueError: "),
+    ],
+    ids=["two lines", "a sentence", "nothing"],
+)
+def test_a_cupy_that_does_not_work_is_told_of_in_a_sentence(monkeypatch, cupy, error, said):
+    def fail(*arguments):
+        raise error
+
+    monkeypatch.setattr(cupy, "zeros", fail)
+    assert re.fullmatch(rf"cupy does not work on it \({said}\)", try_cupy("pip install cupy")(GPU))

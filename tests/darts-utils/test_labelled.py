@@ -8,6 +8,7 @@ from darts_utils import (
     InputTypeError,
     check_data_array,
     check_dataset,
+    check_even,
     check_north_up,
     spatial_dims,
     time_of,
@@ -55,6 +56,33 @@ def test_rows_run_from_north_to_south(dims):
             check_north_up(turned, "The tile")
         advice = str(error.value).split("`")[1]
         assert eval(advice, {"ds": turned}).identical(tile)
+
+
+@pytest.mark.parametrize("dims", SPATIAL_DIMS)
+def test_rows_and_columns_are_evenly_spaced(dims):
+    """A grid is read from the first two; what is not where they put it would be mapped elsewhere."""
+    y, x = dims
+    tile = xr.Dataset(
+        {"red": (dims, np.ones((90, 80)))}, {y: 7.6e6 - 3.125 * np.arange(90), x: 5e5 + 3 * np.arange(80)}
+    )
+    text = tile.isel({y: [0, 1, 2]}).assign_coords({y: ["c", "b", "a"]})
+    for fine in (tile, tile[{y: slice(None, None, -2)}], tile.drop_vars(dims), tile[{y: [5], x: [3, 9]}], text):
+        check_even(fine, "The tile")
+    check_even(tile.assign_coords({x: tile[x].astype("float32")}), "The tile")
+    seen = tile.red.copy(data=np.ones(tile.red.shape, bool))
+    seen[40:44], seen[:, 7] = False, False
+    dropped = tile.where(seen, drop=True)
+    with pytest.raises(GridError, match=rf"{y} \(steps from 3.125 to 15.625\).* between 7599878.1\S* and 7599862.5,"):
+        check_even(dropped, "The tile")
+    with pytest.raises(GridError, match=rf"{x} \(steps from 3 to 6\)"):
+        check_north_up(dropped.isel({y: slice(9)}), "The tile")
+    check_even(dropped.reindex_like(tile), "The tile")
+    rounded = tile.assign_coords({y: tile[y].astype("float32")})
+    with pytest.raises(GridError, match=rf"{y} \(steps from 3 to 3.5\).* they were rounded") as error:
+        check_even(rounded, "The tile")
+    mended = eval(str(error.value).split("`")[1], {"ds": rounded, "np": np})
+    check_even(mended, "The tile")
+    np.testing.assert_allclose(mended[y], tile[y], atol=0.5)
 
 
 def test_the_time_of_a_tile_is_its_attribute_or_its_scalar_coordinate():

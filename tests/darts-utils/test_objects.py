@@ -5,6 +5,7 @@ import pytest
 import rasterio.features
 import shapely
 from hypothesis import given
+from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from skimage.measure import label
 
@@ -46,6 +47,16 @@ def test_labels_are_those_of_scikit_image(mask: np.ndarray) -> None:
 @given(masks)
 def test_outlines_of_random_masks(mask: np.ndarray) -> None:
     assert_outlines_right(mask)
+
+
+@given(masks, st.integers(1, 5))
+def test_groups_are_the_objects_some_at_a_time(mask: np.ndarray, most: int) -> None:
+    objects = find_objects(mask)
+    groups = [*objects.groups(most)]
+    assert [group.count for group in groups] == [min(most, objects.count - at) for at in range(0, objects.count, most)]
+    polygons = object_polygons(objects, UNIT)
+    np.testing.assert_array_equal([*polygons], [each for group in groups for each in object_polygons(group, UNIT)])
+    assert [*objects.pixels] == [pixels for group in groups for pixels in group.pixels]
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from darts.run.journal import Journal
 from support import standin
 from support.forkserver import SOURCE, ForkServer, build_injector
 
@@ -29,3 +30,20 @@ def memory_path() -> Iterator[Path]:
         prefix="darts-", dir="/dev/shm" if os.access("/dev/shm", os.W_OK) else None
     ) as path:
         yield Path(path)
+
+
+@pytest.fixture
+def closed_journals() -> Iterator[None]:
+    """Close the journals that a test left open, as the end of a process does."""
+    opened: list[Journal] = []
+    init = Journal.__init__
+
+    def init_and_note(self: Journal, *args) -> None:
+        init(self, *args)
+        opened.append(self)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Journal, "__init__", init_and_note)
+        yield
+    for journal in opened:
+        journal._file.close()

@@ -32,7 +32,8 @@ from support import standin
 from support.arcticdem import Provider
 from support.commands import run_darts
 from support.damage import copy_scene
-from support.earthengine_server import EarthImage, connect, serve_earth_engine
+from support.earth_images import EarthImage
+from support.earthengine_server import connect, serve_earth_engine
 
 PRODUCTS = {"ArcticDEM": arcticdem_product(10), "TCVIS": tcvis_product()}
 CRS = "EPSG:32608"

@@ -30,7 +30,8 @@ from darts_acquisition.cube.areas import product_windows
 from darts_utils import DefaultPaths
 from support.arcticdem import Provider
 from support.commands import logging_restored
-from support.earthengine_server import EarthImage, serve_earth_engine
+from support.earth_images import EarthImage
+from support.earthengine_server import serve_earth_engine
 from support.local_server import Answer, LocalServer
 
 

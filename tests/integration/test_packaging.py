@@ -20,15 +20,12 @@ from types import FunctionType
 import pytest
 from packaging.requirements import Requirement
 
-from support.lanes import mostly_slow
-
 ROOT = Path(__file__).resolve().parents[2]
 FOLDERS = sorted(path.parent for path in (ROOT / "packages").glob("*/pyproject.toml"))
 PROJECTS = {folder: tomllib.loads((folder / "pyproject.toml").read_text("utf-8"))["project"] for folder in FOLDERS}
 MODULES = {folder: folder.name.replace("-", "_") for folder in FOLDERS}
 NAMES = {project["name"] for project in PROJECTS.values()}
 
-SLOW_TO_IMPORT = ("darts", "darts-acquisition", "darts-segmentation", "darts-training")
 every_package = pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
 
 
@@ -83,9 +80,8 @@ def test_the_command_line_loads_no_array_library():
     assert not loaded & {*HEAVY, "numpy", "pandas", "xarray"}
 
 
-@pytest.mark.parametrize(
-    "folder", mostly_slow(FOLDERS, lambda folder: folder.name not in SLOW_TO_IMPORT), ids=lambda folder: folder.name
-)
+@pytest.mark.slow
+@every_package
 def test_every_module_imports_and_none_needs_a_gpu(folder):
     code = f"""
 import importlib, pkgutil, {MODULES[folder]} as package
@@ -201,21 +197,31 @@ PUBLIC_MODULES = [MODULES[folder] for folder in FOLDERS if folder.name != "darts
 PUBLIC_MODULES += ["darts.demo", "darts.pipelines.sequential_v2", "darts.report"]
 
 
-@pytest.mark.parametrize("module", PUBLIC_MODULES)
+every_module = pytest.mark.parametrize("module", PUBLIC_MODULES)
+
+
+@every_module
 def test_a_public_module_says_what_is_public(module):
     assert importlib.import_module(module).__all__
 
 
-def public_objects() -> Iterator[tuple[str, object]]:
-    """Yield every public function and class of every package, and the public methods of these classes."""
-    for module in map(importlib.import_module, PUBLIC_MODULES):
-        for name in getattr(module, "__all__", ()):
-            entry = getattr(module, name)
-            if inspect.isfunction(entry):
-                yield f"{module.__name__}.{name}", entry
-            elif inspect.isclass(entry) and not name.startswith("_"):
-                yield f"{module.__name__}.{name}", entry
-                yield from public_methods(f"{module.__name__}.{name}", entry)
+@functools.cache
+def public_objects(module: str) -> dict[str, object]:
+    """Return every public function and class of a module by its full name, and the public methods of these classes."""
+    found: dict[str, object] = {}
+    package = importlib.import_module(module)
+    for name in getattr(package, "__all__", ()):
+        entry = getattr(package, name)
+        if inspect.isfunction(entry):
+            found[f"{module}.{name}"] = entry
+        elif inspect.isclass(entry) and not name.startswith("_"):
+            found[f"{module}.{name}"] = entry
+            found |= public_methods(f"{module}.{name}", entry)
+    return found
+
+
+def public_functions(module: str) -> dict[str, FunctionType]:
+    return {name: entry for name, entry in public_objects(module).items() if inspect.isfunction(entry)}
 
 
 def public_methods(prefix: str, entry: type) -> Iterator[tuple[str, object]]:
@@ -229,45 +235,42 @@ def public_methods(prefix: str, entry: type) -> Iterator[tuple[str, object]]:
             yield f"{prefix}.{name}", function
 
 
-PUBLIC = dict(public_objects())
-FUNCTIONS = {name: entry for name, entry in PUBLIC.items() if inspect.isfunction(entry)}
-CLASSES = {name: entry for name, entry in PUBLIC.items() if inspect.isclass(entry)}
-
-
 def section(docstring: str, title: str) -> str:
     """Return the indented lines of a section of a Google docstring, empty where there is none."""
     match = re.search(rf"^{title}:\n((?:[ \t]+.*\n?|\n)+)", docstring, re.MULTILINE)
     return match[1] if match else ""
 
 
-@pytest.mark.parametrize("name", PUBLIC)
-def test_a_public_name_begins_with_a_claim(name):
-    first = (inspect.getdoc(PUBLIC[name]) or "").partition("\n\n")[0]
-    assert first, f"{name} has no docstring"
-    assert re.search(r"[.:)]$", first.strip()), f"the first sentence of {name} does not end: {first!r}"
+@every_module
+def test_a_public_name_begins_with_a_claim(module):
+    for name, entry in public_objects(module).items():
+        first = (inspect.getdoc(entry) or "").partition("\n\n")[0]
+        assert first, f"{name} has no docstring"
+        assert re.search(r"[.:)]$", first.strip()), f"the first sentence of {name} does not end: {first!r}"
 
 
-@pytest.mark.parametrize("name", FUNCTIONS)
-def test_a_public_function_documents_what_goes_in_and_what_comes_out(name):
-    function = inspect.unwrap(FUNCTIONS[name])
-    docstring = inspect.getdoc(function) or ""
-    documented = set(entries(section(docstring, "Args")))
-    expected = set(inspect.signature(function).parameters) - {"self", "cls"}
-    is_method = name.rpartition(".")[0] in PUBLIC
-    if is_method and not documented:  # a sentence may do for what a class reads and writes
-        return
-    see_also = re.search(r"[Ss]ee :func:`(\w+)`", docstring)
-    if not documented and see_also:  # many functions of one kind share the description of the general one
-        docstring = inspect.getdoc(PUBLIC[f"{name.rpartition('.')[0]}.{see_also[1]}"])
-        assert expected <= set(entries(section(docstring, "Args")))
-    else:
-        assert documented == expected
-    returns = inspect.signature(function).return_annotation
-    gives_nothing = returns in (None, "None", inspect.Signature.empty)
-    is_another_constructor = is_method and str(returns) == name.split(".")[-2]
-    assert gives_nothing or is_another_constructor or section(docstring, "Returns"), (
-        f"{name} does not say what it returns"
-    )
+@every_module
+def test_a_public_function_documents_what_goes_in_and_what_comes_out(module):
+    for name, entry in public_functions(module).items():
+        function = inspect.unwrap(entry)
+        docstring = inspect.getdoc(function) or ""
+        documented = set(entries(section(docstring, "Args")))
+        expected = set(inspect.signature(function).parameters) - {"self", "cls"}
+        is_method = name.rpartition(".")[0] in public_objects(module)
+        if is_method and not documented:  # a sentence may do for what a class reads and writes
+            continue
+        see_also = re.search(r"[Ss]ee :func:`(\w+)`", docstring)
+        if not documented and see_also:  # many functions of one kind share the description of the general one
+            docstring = inspect.getdoc(public_objects(module)[f"{name.rpartition('.')[0]}.{see_also[1]}"])
+            assert expected <= set(entries(section(docstring, "Args"))), name
+        else:
+            assert documented == expected, name
+        returns = inspect.signature(function).return_annotation
+        gives_nothing = returns in (None, "None", inspect.Signature.empty)
+        is_another_constructor = is_method and str(returns) == name.split(".")[-2]
+        assert gives_nothing or is_another_constructor or section(docstring, "Returns"), (
+            f"{name} does not say what it returns"
+        )
 
 
 def entries(text: str) -> Iterator[str]:
@@ -276,14 +279,15 @@ def entries(text: str) -> Iterator[str]:
         yield from (name.strip(" *") for name in names.split(","))
 
 
-@pytest.mark.parametrize("name", FUNCTIONS)
-def test_a_public_function_documents_what_it_raises(name):
-    function = inspect.unwrap(FUNCTIONS[name])
-    documented = section(inspect.getdoc(function) or "", "Raises")
-    tree = ast.parse(textwrap.dedent(inspect.getsource(function)))
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call) and isinstance(node.exc.func, ast.Name):
-            assert node.exc.func.id in documented, f"{name} raises {node.exc.func.id} and does not say so"
+@every_module
+def test_a_public_function_documents_what_it_raises(module):
+    for name, entry in public_functions(module).items():
+        function = inspect.unwrap(entry)
+        documented = section(inspect.getdoc(function) or "", "Raises")
+        tree = ast.parse(textwrap.dedent(inspect.getsource(function)))
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call) and isinstance(node.exc.func, ast.Name):
+                assert node.exc.func.id in documented, f"{name} raises {node.exc.func.id} and does not say so"
 
 
 def describes_its_fields(entry: type) -> bool:
@@ -291,15 +295,15 @@ def describes_its_fields(entry: type) -> bool:
     return dataclasses.is_dataclass(entry) and any("darts" in field.metadata for field in dataclasses.fields(entry))
 
 
-@pytest.mark.parametrize("name", CLASSES)
-def test_a_public_class_documents_how_it_is_made(name):
-    entry = CLASSES[name]
-    if issubclass(entry, BaseException | Enum) or describes_its_fields(entry):
-        return
-    docstring = inspect.getdoc(entry) or ""
-    documented = {*entries(section(docstring, "Args")), *entries(section(docstring, "Attributes"))}
-    has_another_way_in = any(isinstance(member, classmethod) for member in vars(entry).values())
-    assert has_another_way_in or set(inspect.signature(entry).parameters) <= documented
+@every_module
+def test_a_public_class_documents_how_it_is_made(module):
+    for name, entry in public_objects(module).items():
+        if not inspect.isclass(entry) or issubclass(entry, BaseException | Enum) or describes_its_fields(entry):
+            continue
+        docstring = inspect.getdoc(entry) or ""
+        documented = {*entries(section(docstring, "Args")), *entries(section(docstring, "Attributes"))}
+        has_another_way_in = any(isinstance(member, classmethod) for member in vars(entry).values())
+        assert has_another_way_in or set(inspect.signature(entry).parameters) <= documented, name
 
 
 def test_the_documentation_lists_every_variable_with_its_range():

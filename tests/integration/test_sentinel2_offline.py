@@ -36,6 +36,8 @@ from support.s3_server import KEYS, environment_of, serve_s3
 from support.sentinel2 import BUCKET, earth_image, publish
 from support.stac_server import serve_stac
 
+pytestmark = pytest.mark.filterwarnings("ignore::darts_segmentation.PixelSizeWarning")
+
 SOURCES = ["cdse", "gee"]
 NAMES = {"cdse": (JULY, AUGUST), "gee": (GEE_JULY,)}
 

@@ -13,7 +13,7 @@ from odc.geo.geobox import GeoBox
 from darts_acquisition import Window, arcticdem_product, tcvis_product
 from darts_acquisition.cube.areas import product_windows
 from support.arcticdem import Provider, Service
-from support.earthengine_server import EarthImage
+from support.earth_images import EarthImage
 
 TRENDS = ("TCB_slope", "TCG_slope", "TCW_slope")
 

@@ -13,6 +13,10 @@ from odc.geo.xr import wrap_xr
 from darts_preprocessing import FEATURES, Inputs
 from darts_preprocessing.backends import Core
 
+ROWS, COLS = 120, 150
+RADIUS = 30
+"""Metres, 10 cells."""
+
 
 def make_geobox(shape, cell=3.0, origin=(500_000.0, 7_700_000.0), crs="EPSG:32608"):
     return GeoBox(shape, Affine(cell, 0, origin[0], 0, -cell, origin[1]), crs)
@@ -209,3 +213,15 @@ def make_tcvis(geobox):
     rng = np.random.default_rng(9)
     names = ("tc_brightness", "tc_greenness", "tc_wetness")
     return xr.Dataset({name: wrap_xr(rng.integers(0, 256, grid.shape, dtype=np.uint8), grid) for name in names})
+
+
+def make_arcticdem(geobox, crs="EPSG:3413", cell=2.0, margin=0.6, holes=True):
+    """Make elevations around a tile with the mask that says where they were measured."""
+    grid = covering(geobox, crs, cell, margin)
+    dem = rough(grid.shape, np.random.default_rng(8))
+    if holes:
+        dem[200:230, 150:180] = np.nan
+    ds = make_dem(dem, grid)
+    ds.dem.attrs["data_source"] = "a test"
+    ds["arcticdem_data_mask"] = (ds.dem.dims, (~np.isnan(dem)).astype(np.uint8))
+    return ds

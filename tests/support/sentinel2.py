@@ -15,7 +15,7 @@ from pyproj import Transformer
 from darts_acquisition.io.retry import RetryPolicy
 from darts_acquisition.io.settings import CDSESettings, RequestLimits, S3Settings
 from darts_acquisition.scenes.raw import REFLECTANCE_BANDS, SCL
-from support.earthengine_server import EarthImage
+from support.earth_images import EarthImage
 from support.s3_server import S3Server
 
 CDSE_NAME = "S2A_MSIL2A_20210821T210021_N0500_R100_T08WMA_20230201T010203"

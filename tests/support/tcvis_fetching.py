@@ -17,7 +17,7 @@ from darts_acquisition import (
     Window,
     tcvis_product,
 )
-from support.earthengine_server import EarthImage
+from support.earth_images import EarthImage
 from support.local_server import LocalServer
 
 BANDS = {"tc_brightness": "TCB_slope", "tc_greenness": "TCG_slope", "tc_wetness": "TCW_slope"}

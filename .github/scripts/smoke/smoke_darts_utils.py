@@ -39,9 +39,12 @@ assert np.isnan(darts_utils.mask_declared(np.float32([1, -9999]), {"nodata": -99
 array = SimpleNamespace(dims=("x", "y"), transpose=lambda *dims: dims)
 assert darts_utils.upright(array, "array") == darts_utils.spatial_dims(array) == ("y", "x")
 darts_utils.check_units("dem", {"units": "m"}, taker="the test")
+darts_utils.check_even(SimpleNamespace(dims=("y", "x"), indexes={"y": [3, 0, -3]}), "the tile")
 darts_utils.check_north_up(SimpleNamespace(dims=("y", "x"), indexes={"y": [3, 0], "x": [0, 3]}), "the tile")
 darts_utils.check_quality(np.uint8([0, 1, 2]))
 assert darts_utils.quality_fault(np.uint8([[3]]))
+assert darts_utils.elevation_fault(np.float32([[5, -9999]]))
+assert darts_utils.no_elevation(np.float32([5, 9001])).tolist() == [False, True]
 assert darts_utils.time_of(SimpleNamespace(attrs={"time": "2021-08-21"})) == "2021-08-21"
 for check in (darts_utils.check_dataset, partial(darts_utils.check_data_array, kernels="kernels")):
     with suppress(darts_utils.InputTypeError, ModuleNotFoundError):  # where xarray is not installed

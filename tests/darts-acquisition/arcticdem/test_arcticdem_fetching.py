@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from odc.geo.geobox import GeoBox
 
-from darts_acquisition import Chunk, ChunkState, Datacube, Window
+from darts_acquisition import Chunk, ChunkState, Datacube, ServiceError, Window
 from darts_acquisition.cube.areas import parts_within
 from darts_acquisition.cube.ingest import fill
 from support.arcticdem import Provider, small_product
@@ -105,6 +105,19 @@ def test_zeros_of_the_mask_are_no_data_whatever_its_files_say(tmp_path, tag, mon
     with provider.serving() as service:
         fill(cube, all_chunks(cube), source_of(provider, service))
     assert_equals_mosaic(cube, tagged, Window.of(0, 128, 0, 128))
+
+
+def test_missing_elevations_that_a_file_does_not_declare_cost_its_chunk(tmp_path, monkeypatch):
+    """They were read back as ground 100 m below the sea."""
+    provider = Provider(tmp_path / "files", small_product(128, 128))
+    write = provider._write
+    monkeypatch.setattr(provider, "_write", lambda file, values, _nodata, *others: write(file, values, None, *others))
+    provider.add("a", Window.of(0, 64, 0, 64), seed=1)
+    provider.add("b", Window.of(64, 128, 64, 128), seed=2, holes=False)
+    cube = Datacube.create(tmp_path / "cube", provider.product)
+    with provider.serving() as service, pytest.raises(ServiceError, match="hold cannot be used: dem is -9999 at"):
+        fill(cube, [Chunk(0, 0), Chunk(1, 1)], source_of(provider, service))
+    assert list(cube.known()) == [Chunk(1, 1)]
 
 
 def test_pixels_beside_the_grid_go_to_their_nearest_ones(tmp_path):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from darts_acquisition import create_arcticdem_cube
-from darts_acquisition.cube.product import Window
+from darts_acquisition.cube.product import Chunk, Window
 from darts_utils import ValueRangeError
 
 WINDOW = Window.of(40_000, 40_009, 50_000, 50_011)
@@ -48,3 +48,17 @@ def test_a_mask_of_255_is_refused(cube):
     given["arcticdem_data_mask"] *= 255
     with pytest.raises(ValueRangeError, match="holds 255; expected 1"):
         cube.write(WINDOW, given)
+
+
+@pytest.mark.parametrize(("name", "value"), [("dem", -9999), ("dem", np.inf), ("arcticdem_data_mask", 255)])
+def test_whole_chunks_hold_elevations_too(cube, name, value):
+    chunk = Chunk(20, 25)
+    shape = cube.chunk_geobox(chunk).shape
+    given = {"dem": np.full(shape, 9, "float32"), "arcticdem_data_mask": np.ones(shape, "uint8")}
+    given["dem"][:9, 5] = np.nan, -700, 8999, *[np.nan] * 6  # what a provider may have
+    good = {each: values.copy() for each, values in given.items()}
+    given[name][3, 7] = value
+    with pytest.raises(ValueRangeError, match=f"{name} .*{value}"):
+        cube.complete({chunk: given})
+    assert not cube.known()
+    assert cube.complete({chunk: good}) == [chunk]

@@ -113,12 +113,34 @@ def _middles(objects: Objects) -> tuple[FloatArray, FloatArray]:
 
 def _areal_scale(column: FloatArray, row: FloatArray, shape: tuple[int, int], context: TileContext) -> FloatArray:
     from pyproj import CRS, Proj
-    from scipy.interpolate import RegularGridInterpolator
 
     proj = Proj(CRS.from_wkt(context.wkt))
     x0, dx, y0, dy = context.transform
     rows, columns = (np.linspace(0, size, _NODES) for size in shape)
     lon, lat = proj(*np.meshgrid(x0 + dx * columns, y0 + dy * rows), inverse=True)
     scale = np.reshape(proj.get_factors(lon.reshape(-1), lat.reshape(-1)).areal_scale, lon.shape)
-    found = RegularGridInterpolator((rows, columns), scale)(np.stack([row, column], axis=-1))
-    return np.asarray(found, np.float64)
+    return interpolate(scale, (rows, columns), (row, column))
+
+
+def interpolate(
+    values: FloatArray, nodes: tuple[FloatArray, FloatArray], at: tuple[FloatArray, FloatArray]
+) -> FloatArray:
+    """Interpolate bilinearly, bit by bit as `scipy.interpolate` does, which takes a third of a second to import.
+
+    Args:
+        values: Values at nodes, (y, x) float64.
+        nodes: y and x of the nodes, increasing.
+        at: y and x of points within the nodes, (n,) float64 each.
+
+    Returns:
+        Values at the points, (n,) float64.
+    """
+    (y, t), (x, s) = (_within(edges, points) for edges, points in zip(nodes, at, strict=True))
+    upper = values[y, x] * (1 - t) * (1 - s) + values[y, x + 1] * (1 - t) * s
+    return np.asarray(upper + values[y + 1, x] * t * (1 - s) + values[y + 1, x + 1] * t * s)
+
+
+def _within(edges: FloatArray, points: FloatArray) -> tuple[NDArray[np.int64], FloatArray]:
+    """Return which cell each point lies in, and how far behind its beginning, from 0 to 1."""
+    cell = np.clip(np.searchsorted(edges, points, "right") - 1, 0, len(edges) - 2)
+    return cell, (points - edges[cell]) / (edges[cell + 1] - edges[cell])

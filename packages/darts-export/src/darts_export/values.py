@@ -1,12 +1,13 @@
-"""Values that cannot be what an export takes them for: other numbers in a mask than 0 and 1, integers of imagery."""
+"""Values that cannot be what an export takes them for, and values that are declared to be none."""
 
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from darts_export.products import OPTICAL
+from darts_export.products import MEANS, OPTICAL
 from darts_utils import (
     ValueRangeError,
     check_quality,
@@ -18,52 +19,80 @@ from darts_utils import (
     row_blocks,
     upright,
 )
+from darts_utils.values import NO_DATA_MARKS
 
 if TYPE_CHECKING:
     import xarray as xr
 
 _MASKS = ("binarized_segmentation", "extent")
-_REMEDY = "bring the band into reflectance, 0…1"
+_FARTHEST = 9000.0
+"""No degrees, metres or indices of `MEANS` lie farther from 0; -9999 and other marks of missing pixels do."""
+_REMEDY = "bring the band into {}"
 
 
 def check_values(tile: "xr.Dataset", names: Iterable[str]) -> "xr.Dataset":
     """Refuse values that an export would write as something else.
 
-    Every pixel of a mask counts, for one value is as wrong as another; of reflectance a sample does.
+    Every pixel of a mask counts, for one value is as wrong as another, and of what means are made of; of reflectance a
+    sample does.
 
     Args:
         tile: The tile, on the host. Not changed.
         names: The variables of it that the export reads.
 
     Returns:
-        The tile; a value of a mask that its attributes or its encoding declare to be no data is NaN there, unless it
-        is 0 or 1.
+        The tile; what a mask, reflectance, probabilities or one of `MEANS` declare to be no data in their attributes or
+        their encoding is NaN there, unless it is 0 or 1 of a mask.
 
     Raises:
         ValueRangeError: If a mask (`binarized_segmentation`, `extent`) holds other values than 0, 1 and NaN,
-            `quality_data_mask` others than 0, 1 and 2, or reflectance is stored as integers or percent.
+            `quality_data_mask` others than 0, 1 and 2, or if reflectance or a feature cannot be in the unit of the band
+            table, or declares another unit.
         GridError: If one of them has more dimensions than rows and columns.
     """
     changed = {}
     for name in names:
-        if name.split("-", 1)[0] in _MASKS:
-            array = upright(tile[name], name)
+        base, array = name.split("-", 1)[0], tile[name]
+        if base in (*_MASKS, "quality_data_mask") or name in OPTICAL:
+            array = upright(array, name)
+        if base in _MASKS:
             values = _mask(array, name)
-            if values is not array.data:
-                changed[name] = array.copy(data=values)
         elif name == "quality_data_mask":
-            check_quality(upright(tile[name], name).data)
-        elif name in OPTICAL:
-            check_units(name, tile[name].attrs, taker="an export")
-            band = get_band(name)
-            sample = range_sample(upright(tile[name], name).data)
-            values = mask_declared(sample, tile[name].attrs, tile[name].encoding)
-            check_range(name, values, band.low, band.high, taker="an export", remedy=_REMEDY)
+            values = check_quality(array.data, array.attrs, array.encoding)
+        elif base == "probabilities" or name in (*OPTICAL, *MEANS):
+            values = _quantity(array, name)
+        else:
+            continue
+        if values is not array.data:
+            changed[name] = array.copy(data=values)
+            changed[name].attrs = {key: value for key, value in array.attrs.items() if key not in NO_DATA_MARKS}
     return tile.assign(changed)
+
+
+def _quantity(array: "xr.DataArray", name: str) -> NDArray[Any]:
+    check_units(name, array.attrs, taker="an export")
+    values: NDArray[Any] = mask_declared(array.data, array.attrs, array.encoding)
+    if name in (*OPTICAL, *MEANS):  # of probabilities every pixel is looked at when it is written
+        band = get_band(name)
+        remedy = _REMEDY.format("reflectance, 0…1" if name in OPTICAL else "the unit of the band table")
+        check_range(name, range_sample(values), band.low, band.high, taker="an export", remedy=remedy)
+    if name in MEANS and values.size:
+        low, high = (float(each.reduce(values, axis=None)) for each in (np.fmin, np.fmax))  # numbers also amid NaN
+        if low < -_FARTHEST or high > _FARTHEST:
+            raise ValueRangeError(
+                f"{name} reaches from {low:g} to {high:g}, and a mean over an object takes in each pixel; if this "
+                f"marks missing ones, make them NaN (`band.where(abs(band) <= {_FARTHEST:.0f})`)."
+            )
+    return values
 
 
 def _mask(array: "xr.DataArray", name: str) -> NDArray[Any]:
     values = array.data
+    if values.dtype == object:  # what xarray makes of a mask of True and False where some of it is unknown
+        with suppress(TypeError, ValueError):
+            values = values.astype(np.float32)
+    if values.dtype.kind not in "buif":
+        raise ValueRangeError(f"{name} has the type {values.dtype}; expected 0 and 1, or True and False, and NaN.")
     if _is_mask(values):
         return values
     known = mask_declared(values, array.attrs, array.encoding)

@@ -6,7 +6,19 @@ from operator import index
 import numpy as np
 
 from darts_postprocessing.backends import Array
-from darts_utils import GridError, ParameterError, ValueRangeError, check_range
+from darts_utils import (
+    GridError,
+    ParameterError,
+    ValueRangeError,
+    check_range,
+    is_on_gpu,
+    row_blocks,
+    share_rows,
+    to_host,
+)
+
+# Rounding in float32 may carry a probability this far beyond 1.
+_HIGHEST = 1 + 1e-4
 
 
 def check_pixels(name: str, value: int) -> int:
@@ -41,11 +53,38 @@ def check_threshold(name: str, value: float, highest: float = float("inf")) -> f
     return number
 
 
-def check_probabilities(name: str, values: Array) -> None:
+def above_one(values: Array) -> Array:
+    """Say whether a value is above 1, without waiting for the GPU that it may lie on.
+
+    Args:
+        values: numpy or cupy array of two dimensions, of any real dtype. NaN is not above 1.
+
+    Returns:
+        bool (1, 1), where `values` lies.
+    """
+    if is_on_gpu(values):
+        return (values > _HIGHEST).any(keepdims=True)
+    rows = values.T if values.flags.f_contiguous else values
+
+    def look_at_rows(first: int, end: int) -> bool:
+        blocks = row_blocks(first, end, rows.shape[1])
+        return any(bool((rows[top:bottom] > _HIGHEST).any()) for top, bottom in blocks)
+
+    return np.array([[any(share_rows(look_at_rows, rows.shape))]])
+
+
+def check_probabilities(name: str, values: Array, above: Array | None = None) -> None:
     """Pass an array whose values can be probabilities.
 
+    Most pixels of a map are near 0, in percent too, so that a typical value does not tell; the highest one does.
+
+    Args:
+        name: What they are, for the message.
+        values: numpy or cupy array; or what :func:`darts_utils.range_sample` gives for one, on the host.
+        above: What :func:`above_one` gives for the array where `values` is a sample of it.
+
     Raises:
-        ValueRangeError: If they are whole numbers, as percent are stored, or typically far above 1.
+        ValueRangeError: If they are whole numbers, as percent are stored, or one is above 1.
     """
     if np.issubdtype(values.dtype, np.integer):
         raise ValueRangeError(
@@ -54,6 +93,12 @@ def check_probabilities(name: str, values: Array) -> None:
         )
     if np.issubdtype(values.dtype, np.floating):
         check_range(name, values, 0, 1, taker="postprocessing", remedy="scale it to 0…1 first")
+        above = to_host({"above": above_one(values)})["above"] if above is None else above
+        if above.any():
+            raise ValueRangeError(
+                f"{name} has values above 1; expected probabilities from 0 to 1, NaN where unknown. Percent are "
+                "divided by 100 first (`/ 100`)."
+            )
 
 
 def check_image(name: str, array: Array) -> None:

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 import numpy as np
 
 from darts_postprocessing.backends import Backend, compute_on
-from darts_postprocessing.checks import check_pixels, check_probabilities, check_threshold
-from darts_postprocessing.grids import dims_fault, in_memory, like, on_grid_of
+from darts_postprocessing.checks import above_one, check_pixels, check_probabilities, check_threshold
+from darts_postprocessing.grids import dims_fault, in_memory, known, like, on_grid_of
 from darts_utils import (
     DeviceLike,
     MissingBandError,
@@ -50,7 +50,8 @@ def prepare_export(
     Args:
         tile: Tile with ``quality_data_mask`` (uint8: 0 invalid, 1 low, 2 high quality), ``probabilities`` and for each
             subset ``probabilities-{subset}`` (float, 0…1, NaN where unknown), each with two dimensions in any order;
-            any CRS. Lazy (dask) values are computed. Not changed.
+            any CRS. What one of them declares to be no data, counts as NaN; a quality of NaN is never usable. Lazy
+            (dask) values are computed. Not changed.
         bin_threshold: Probability above which a pixel belongs to an object, 0…1.
         mask_erosion_size: Radius in pixels of the disk that erodes the extent.
         min_object_size: Fewest pixels of an object; one of exactly this size stays.
@@ -73,8 +74,8 @@ def prepare_export(
         InputTypeError: If `tile` is no Dataset.
         MissingBandError: If the tile lacks a variable that is needed.
         ParameterError: If an argument is out of its range, or a variable does not have two dimensions.
-        ValueRangeError: If probabilities are percent, or anything else than probabilities, or if the quality has
-            other values than 0, 1 and 2, 255 for missing pixels for example.
+        ValueRangeError: If probabilities are percent, or anything else than probabilities: one above 1 is enough; or if
+            the quality has other values than 0, 1 and 2, 255 for missing pixels that it does not declare for example.
 
     Examples:
         >>> import numpy as np, xarray as xr
@@ -105,8 +106,8 @@ def prepare_export(
     names = _probability_names(tile, ensemble_subsets)
 
     loaded = tile[["quality_data_mask", *names]].compute()
-    quality = in_memory(loaded["quality_data_mask"])
-    _check_values(loaded, names, quality.data)
+    loaded = loaded.assign({name: known(loaded[name]) for name in names})
+    quality = _checked(loaded, names, in_memory(loaded["quality_data_mask"]))
 
     def compute(backend: Backend) -> "dict[str, xr.DataArray]":
         results: dict[str, xr.DataArray] = {}
@@ -135,17 +136,20 @@ def prepare_export(
     return tile.assign(compute_on(device, compute, *(loaded[name].data for name in names), quality.data))
 
 
-def _check_values(tile: "xr.Dataset", names: Sequence[str], quality: Any) -> None:
-    """Check probabilities by a sample of each, and every pixel of the quality; a GPU is waited for once.
+def _checked(tile: "xr.Dataset", names: Sequence[str], quality: "xr.DataArray") -> "xr.DataArray":
+    """Return the quality, NaN where it declares that it is none; a GPU is waited for once.
 
     Raises:
-        ValueRangeError: If they cannot be probabilities, or a quality.
+        ValueRangeError: If it is none, or the probabilities cannot be any.
     """
-    asked = {name: range_sample(tile[name].data) for name in names}
-    *samples, fault = to_host(asked | {"quality_data_mask": quality_fault(quality)}).values()
-    check_quality(quality, fault)
-    for name, sample in zip(names, samples, strict=True):
-        check_probabilities(name, sample)
+    asked: dict[str, Any] = {"quality": quality_fault(quality.data)}
+    for name in names:
+        asked |= {f"sample of {name}": range_sample(tile[name].data), f"above in {name}": above_one(tile[name].data)}
+    answers = to_host(asked)
+    values = check_quality(quality.data, quality.attrs, quality.encoding, answers["quality"])
+    for name in names:
+        check_probabilities(name, answers[f"sample of {name}"], answers[f"above in {name}"])
+    return quality if values is quality.data else quality.copy(data=values)
 
 
 def _check_level(quality_level: QualityLevel) -> int:

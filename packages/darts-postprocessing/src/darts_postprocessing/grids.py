@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from darts_postprocessing.backends import Array
-from darts_utils import GridError, ParameterError, check_data_array, spatial_dims
+from darts_utils import GridError, ParameterError, check_data_array, mask_declared, spatial_dims
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -23,6 +23,12 @@ def in_memory(array: "xr.DataArray") -> "xr.DataArray":
         name = "The array" if array.name is None else array.name
         raise ParameterError(f"{name} {dims_fault(array)}")
     return array.compute()
+
+
+def known(array: "xr.DataArray") -> "xr.DataArray":
+    """Return the array with NaN where it has a value that it declares to be no data, as 255 in a mask of 0 and 1."""
+    values = mask_declared(array.data, array.attrs, array.encoding)
+    return array if values is array.data else array.copy(data=values)
 
 
 def dims_fault(array: "xr.DataArray") -> str:

@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 from darts_postprocessing import kernels
-from darts_postprocessing.grids import in_memory, like
+from darts_postprocessing.grids import in_memory, known, like
 from darts_utils import DeviceLike, step
 
 if TYPE_CHECKING:
@@ -19,8 +19,9 @@ def erode_mask(
     counts as usable. Then the outermost `edge_size` pixels on all four sides become 0.
 
     Args:
-        mask: Mask with two dimensions in any order, for example (y, x); bool, integer or float, usable where above 0;
-            any CRS or none. Lazy (dask) values are computed. Not changed.
+        mask: Mask with two dimensions in any order, for example (y, x); bool, integer or float, usable where above 0
+            and not what its attributes or its encoding declare to be no data; any CRS or none. Lazy (dask) values are
+            computed. Not changed.
         size: Radius of the disk in pixels; 0 erodes nothing.
         device: Where to work: "cpu", "cuda", "cuda:1", a GPU index, or "auto" (a GPU with less than half of its memory
             in use, else the CPU). None takes the GPU on which the mask lies, else the first GPU where one works, else
@@ -48,5 +49,6 @@ def erode_mask(
                [1, 1, 1, 1, 1, 1, 1]], dtype=uint8)
     """
     mask = in_memory(mask)
+    usable = known(mask).data
     with step("erode mask"):
-        return like(mask, kernels.erode(mask.data, size, edge_size, device))
+        return like(mask, kernels.erode(usable, size, edge_size, device))

@@ -13,11 +13,15 @@ from darts_utils import (
     ParameterError,
     ValueRangeError,
     check_areal_scale,
+    check_even,
     check_range,
     check_units,
+    elevation_fault,
     get_band,
     is_on_gpu,
     mask_declared,
+    no_elevation,
+    to_host,
     upright,
 )
 
@@ -41,7 +45,7 @@ def get_geobox(ds: xr.Dataset, what: str) -> GeoBox:
         The grid.
 
     Raises:
-        GridError: If the Dataset has no grid or no CRS.
+        GridError: If the Dataset has no grid or no CRS, or its rows or columns are not evenly spaced.
     """
     import odc.geo.xr  # noqa: F401  registers the accessor
     from odc.geo.geobox import GeoBox
@@ -52,6 +56,7 @@ def get_geobox(ds: xr.Dataset, what: str) -> GeoBox:
             f"{what} has no grid with a CRS; expected dimensions (y, x), regularly spaced coordinates, "
             "and the CRS as odc.geo writes it (`ds.odc.assign_crs(...)`)."
         )
+    check_even(ds, what)
     return geobox
 
 
@@ -113,7 +118,25 @@ def read_band(ds: xr.Dataset, name: str, backend: Backend) -> Any:
     band = get_band(name)
     remedy = "bring the band into the unit of the band table"
     check_range(name, values, band.low, band.high, taker="preprocessing", remedy=remedy)
+    if name == "dem":
+        _check_elevations(values)
     return backend.asarray(values, np.float32)
+
+
+def _check_elevations(values: Any) -> None:
+    """Look at every pixel: sums over a neighbourhood are running ones, which a single 1e38 spoils as far as they run.
+
+    Raises:
+        ValueRangeError: If one is no elevation, see :func:`darts_utils.no_elevation`.
+    """
+    if to_host({"fault": elevation_fault(values)})["fault"].any():
+        known = to_host({"values": values})["values"]
+        row, column = np.unravel_index(no_elevation(known).argmax(), known.shape)
+        raise ValueRangeError(
+            f"Band 'dem' is {known[row, column]:g} at row {row}, column {column}, which is no elevation; if this marks "
+            "missing pixels, make them NaN (rioxarray does so with masked=True where the file declares it, else "
+            "`band.where(~no_elevation(band))` with that function of darts_utils)."
+        )
 
 
 def read_classes(ds: xr.Dataset, name: str, backend: Backend) -> Any:

@@ -229,8 +229,8 @@ def write_tile_samples(
     geobox = tile.odc.geobox
     usable = valid
     if "quality_data_mask" in tile:
-        quality = upright(tile["quality_data_mask"], "quality_data_mask").to_numpy()
-        check_quality(quality)
+        mask = upright(tile["quality_data_mask"], "quality_data_mask")
+        quality = check_quality(mask.to_numpy(), mask.attrs, mask.encoding)
         usable = valid & (quality >= least_quality)
     truth = burn_labels(labels, str(geobox.crs), geobox.affine, usable, given.ignore_border)
     x, y, places = [], [], []

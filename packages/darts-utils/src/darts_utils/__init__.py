@@ -34,7 +34,15 @@ from darts_utils.errors import (
     ValueRangeError,
 )
 from darts_utils.gpu import free_gpu_memory, is_on_gpu, to_host, try_cupy, within_gpu_memory, working_on_gpu
-from darts_utils.labelled import check_data_array, check_dataset, check_north_up, spatial_dims, time_of, upright
+from darts_utils.labelled import (
+    check_data_array,
+    check_dataset,
+    check_even,
+    check_north_up,
+    spatial_dims,
+    time_of,
+    upright,
+)
 from darts_utils.paths import CubeOrigin, DefaultPaths, FoundCube, original_cube, tctrend_name
 from darts_utils.resources import available_memory, sharing_cpus, usable_cpus
 from darts_utils.results import ResultFolder, read_manifest
@@ -42,7 +50,15 @@ from darts_utils.rows import row_blocks, share_rows
 from darts_utils.segments import connect_segments, find_segments, segment_pixels, touching_segments
 from darts_utils.timing import Stopwatch, step
 from darts_utils.units import check_units
-from darts_utils.values import check_quality, check_range, mask_declared, quality_fault, range_sample
+from darts_utils.values import (
+    check_quality,
+    check_range,
+    elevation_fault,
+    mask_declared,
+    no_elevation,
+    quality_fault,
+    range_sample,
+)
 from darts_utils.version import RESULTS_VERSION, lazy_version
 
 if TYPE_CHECKING:
@@ -85,17 +101,20 @@ __all__ = [
     "check_areal_scale",
     "check_data_array",
     "check_dataset",
+    "check_even",
     "check_north_up",
     "check_quality",
     "check_range",
     "check_units",
     "connect_segments",
     "declared_bands",
+    "elevation_fault",
     "find_segments",
     "free_gpu_memory",
     "get_band",
     "is_on_gpu",
     "mask_declared",
+    "no_elevation",
     "normalize_band",
     "original_cube",
     "quality_fault",

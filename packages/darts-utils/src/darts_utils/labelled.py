@@ -10,6 +10,8 @@ from darts_utils.errors import GridError, InputTypeError
 SPATIAL_DIMS = (("y", "x"), ("yc", "xc"), ("latitude", "longitude"), ("lat", "lon"))
 """Names of the dimensions of rows and columns, as odc.geo knows them; the first pair that is there counts."""
 
+_BESIDE = 0.25
+
 
 def spatial_dims(data: Any) -> tuple[str, str]:
     """Return the names of the dimensions of rows and columns.
@@ -44,16 +46,52 @@ def upright(array: Any, name: str) -> Any:
     return array.transpose(*dims)
 
 
-def check_north_up(data: Any, what: str) -> None:
-    """Pass what has rows from north to south and columns from west to east.
+def check_even(data: Any, what: str) -> None:
+    """Pass what has rows and columns of one height and width each, as a grid that is read from the first ones has.
 
     Args:
         data: A Dataset or a DataArray. Without coordinates it says nothing, and passes.
         what: What it is, for the message.
 
     Raises:
-        GridError: If its coordinates run the other way. The message says how to turn it round.
+        GridError: If a coordinate is more than a quarter of a step beside where the first two put it: rows or columns
+            are missing, or their places were rounded to float32. The message says what to do.
     """
+    for dim in spatial_dims(data):
+        places = np.asarray(data.indexes.get(dim, ()))
+        if len(places) < 3 or places.dtype.kind not in "iuf":
+            continue
+        places = places.astype(np.float64)
+        steps = np.diff(places)
+        beside = np.abs(places - places[0] - np.arange(len(places)) * steps[0])
+        if not beside.max() <= _BESIDE * abs(steps[0]):
+            mean = (places[-1] - places[0]) / (len(places) - 1)
+            gap = int(np.abs(steps - mean).argmax())
+            advice = (
+                f"some are missing between {places[gap]} and {places[gap + 1]}, as `where(..., drop=True)` leaves them "
+                "out; keep all, with NaN where nothing is known"
+                if abs(steps[gap] - mean) > abs(mean) / 2
+                else "they were rounded, as to float32, and are even again after "
+                f"`ds.assign_coords({dim}=np.linspace(*ds[{dim!r}].values[[0, -1]].astype(float), ds.sizes[{dim!r}]))`"
+            )
+            raise GridError(
+                f"{what} has unevenly spaced coordinates {dim} (steps from {np.abs(steps).min():g} to "
+                f"{np.abs(steps).max():g}), so that its pixels would be put in wrong places: {advice}."
+            )
+
+
+def check_north_up(data: Any, what: str) -> None:
+    """Pass what has evenly spaced rows from north to south and columns from west to east.
+
+    Args:
+        data: A Dataset or a DataArray. Without coordinates it says nothing, and passes.
+        what: What it is, for the message.
+
+    Raises:
+        GridError: If its coordinates run the other way, and the message says how to turn it round; or as
+            :func:`check_even` says.
+    """
+    check_even(data, what)
     for dim, ascending in zip(spatial_dims(data), (False, True), strict=True):
         places = data.indexes.get(dim, ())
         if len(places) > 1 and (places[0] < places[-1]) != ascending:

@@ -7,9 +7,11 @@ from typing import Any
 import numpy as np
 
 from darts_utils.errors import ValueRangeError
-from darts_utils.gpu import to_host
+from darts_utils.gpu import is_on_gpu, to_host
+from darts_utils.rows import row_blocks, share_rows
 
-_MARKS = ("_FillValue", "nodata", "missing_value")
+NO_DATA_MARKS = ("_FillValue", "nodata", "missing_value")
+"""Attributes that declare a value to be no data."""
 _SAMPLES = 48
 _SPANS = 2
 _SCALES = (100, 255, 10_000)
@@ -18,6 +20,7 @@ _FILLS = (-999.0, -9999.0, -99999.0, -32767.0, -32768.0, -2147483648.0)
 _HUGE = 1e15
 """Beyond any quantity in any unit: the lowest or highest float of GDAL and of ESRI, the fill values of NetCDF."""
 _NEAR_MARK = 0.01
+_DEEPEST_M, _HIGHEST_M, _NO_ELEVATION = -11_000.0, 9000.0, -9999.0
 
 
 def mask_declared(values: Any, attrs: Mapping[Any, Any], encoding: Mapping[Any, Any] = MappingProxyType({})) -> Any:
@@ -34,9 +37,13 @@ def mask_declared(values: Any, attrs: Mapping[Any, Any], encoding: Mapping[Any, 
         wherever a value is declared, for asking whether one is there would be to wait for the device.
     """
     stored = {} if {"scale_factor", "add_offset"} & set(encoding) else encoding
-    marks = {about.get(key) for about in (attrs, stored) for key in _MARKS if np.isscalar(about.get(key))}
-    for mark in {float(mark) for mark in marks if isinstance(mark, int | float | np.number) and not np.isnan(mark)}:
-        hit = values == mark
+    given = [about[key] for about in (attrs, stored) for key in NO_DATA_MARKS if key in about]
+    marks = [
+        mark.item() if getattr(mark, "size", 0) == 1 else mark for mark in given
+    ]  # arrays of one, as HDF5 has them
+    for mark in {float(mark) for mark in marks if isinstance(mark, int | float) and not np.isnan(mark)}:
+        with np.errstate(over="ignore"):  # the lowest double is -inf where it was cast to float32
+            hit = values == mark
         if _is_real(values) or bool(hit.any()):
             if hasattr(values, "masked_fill"):
                 values = values.float().masked_fill(hit, float("nan"))
@@ -122,6 +129,41 @@ def _check_fills(name: str, sample: np.ndarray, low: float, high: float, taker: 
             )
 
 
+def no_elevation(values: Any) -> Any:
+    """Say which elevations are none: below any sea, above any mountain, or -9999, the usual mark of missing ones.
+
+    Args:
+        values: numpy or cupy array, or DataArray, of metres, any real dtype. NaN is no fault; it is unknown.
+
+    Returns:
+        bool of the same kind and shape, True where a value is no elevation.
+    """
+    return (values < _DEEPEST_M) | (values > _HIGHEST_M) | (values == _NO_ELEVATION)
+
+
+def elevation_fault(values: Any) -> Any:
+    """Say whether an array has what is no elevation, without waiting for the GPU that it may lie on.
+
+    Args:
+        values: numpy or cupy array (y, x) of metres, any real dtype.
+
+    Returns:
+        bool (1, 1), where `values` lies: True if :func:`no_elevation` finds one.
+    """
+    if is_on_gpu(values):
+        return no_elevation(values).any(keepdims=True)
+
+    def look_at_rows(first: int, end: int) -> bool:
+        for top, bottom in row_blocks(first, end, values.shape[1]):
+            block = values[top:bottom]
+            low, high = (each.reduce(block, axis=None) for each in (np.fmin, np.fmax))  # numbers also amid NaN
+            if (low <= _NO_ELEVATION or high > _HIGHEST_M) and no_elevation(block).any():
+                return True
+        return False
+
+    return np.array([[values.size > 0 and any(share_rows(look_at_rows, values.shape))]])
+
+
 def quality_fault(values: Any) -> Any:
     """Say whether a quality mask has a value that it cannot have, without waiting for the GPU that it may lie on.
 
@@ -134,22 +176,36 @@ def quality_fault(values: Any) -> Any:
     return ((values < 0) | (values > 2)).any(keepdims=True)
 
 
-def check_quality(values: Any, fault: Any = None) -> None:
+def check_quality(
+    values: Any,
+    attrs: Mapping[Any, Any] = MappingProxyType({}),
+    encoding: Mapping[Any, Any] = MappingProxyType({}),
+    fault: Any = None,
+) -> Any:
     """Pass a quality mask, of which every pixel is looked at: a single mark of missing pixels would count as usable.
 
     Args:
-        values: As in :func:`quality_fault`.
-        fault: What that function returned, where it is on the host already.
+        values: As in :func:`quality_fault`. Not changed.
+        attrs: Attributes of the variable, as in :func:`mask_declared`.
+        encoding: Likewise.
+        fault: What :func:`quality_fault` returned, where it is on the host already.
+
+    Returns:
+        `values` itself, or a new array with NaN where it has a value beyond 0…2 that is declared to be no data.
 
     Raises:
         ValueRangeError: If a value is not from 0 to 2.
     """
     if fault is None:
         fault = to_host({"fault": quality_fault(values)})["fault"]
-    if fault.any():
-        known = to_host({"quality": values})["quality"]
+    if not fault.any():
+        return values
+    values = mask_declared(values, attrs, encoding)
+    known = to_host({"quality": values})["quality"]
+    if quality_fault(known).any():
         raise ValueRangeError(
             f"quality_data_mask has values from {np.nanmin(known):g} to {np.nanmax(known):g}; expected 0 (invalid), 1 "
             "(low quality) and 2 (high quality). What marks missing pixels is made 0 first "
             "(`quality.where(quality <= 2, 0)`)."
         )
+    return values

@@ -19,13 +19,13 @@ from darts_acquisition.cube.ingest import (
     estimate_product,
     read_product,
 )
-from darts_acquisition.cube.product import CubeProduct, CubeVariable, Window
+from darts_acquisition.cube.product import CubeProduct, CubeVariable, Window, check_possible
 from darts_acquisition.errors import ServiceError
 from darts_acquisition.io.raster import Layer, RasterReader
 from darts_acquisition.io.settings import ArcticDEMSettings, S3Settings
 from darts_acquisition.io.stac import open_api, search_box
 from darts_acquisition.io.store import Store
-from darts_utils import BANDS, ParameterError
+from darts_utils import BANDS, ParameterError, ValueRangeError
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -279,6 +279,11 @@ class ArcticDEMSource:
         arrays = self._reader.read(layers, geobox)
         if arrays is None or (np.isnan(arrays["dem"]).all() and not arrays["arcticdem_data_mask"].any()):
             return None
+        try:
+            check_possible(arrays)
+        except ValueRangeError as error:
+            names = ", ".join(item.id for item in items)
+            raise ServiceError(f"What {names} of {self._collection} hold cannot be used: {error}") from error
         return arrays
 
     def _search(self, geobox: "GeoBox") -> list[Any]:

@@ -337,8 +337,8 @@ class Datacube:
         meanwhile is left as it is.
 
         Raises:
-            ParameterError: If a variable is absent or unknown, an array has another shape or dtype, or a chunk lies
-                outside the cube.
+            ParameterError: If a variable, a shape or a dtype is not that of the cube, or a chunk lies outside it.
+            ValueRangeError: If an elevation is none, -9999 for example, or its mask is not 0 and 1.
             CubeBusyError: If another process has been writing for too long.
             CubeError: If the storage fails.
         """

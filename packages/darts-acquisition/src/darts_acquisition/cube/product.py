@@ -9,7 +9,7 @@ import numpy as np
 
 from darts_acquisition.errors import CubeError, ForeignCubeError
 from darts_acquisition.tile import describe_area, name_crs
-from darts_utils import GridError, ValueRangeError, row_blocks
+from darts_utils import GridError, ValueRangeError, elevation_fault, no_elevation, row_blocks
 
 if TYPE_CHECKING:
     from odc.geo import CRS
@@ -298,6 +298,21 @@ def check_elevations(arrays: Mapping[str, np.ndarray]) -> None:
             f"{LOWEST_M:g} to {HIGHEST_M:g}. Where there is none, make dem NaN and the mask 0 "
             f"(`known = (dem >= {LOWEST_M:g}) & (dem <= {HIGHEST_M:g}); dem[~known] = np.nan; mask[~known] = 0`)."
         )
+
+
+def check_possible(arrays: Mapping[str, np.ndarray]) -> None:
+    """Pass elevations of a provider or another program, which may have spikes, but no marks of missing pixels.
+
+    ValueRangeError if :func:`darts_utils.no_elevation` finds one, or the mask has other values than 0 and 1.
+    """
+    if not {"dem", "arcticdem_data_mask"} <= set(arrays):
+        return
+    dem, mask = arrays["dem"], arrays["arcticdem_data_mask"]
+    if elevation_fault(dem).any():
+        row, column = np.unravel_index(no_elevation(dem).argmax(), dem.shape)
+        raise ValueRangeError(f"dem is {dem[row, column]:g} at row {row}, column {column}, which is no elevation.")
+    if mask.size and mask.max() > 1:
+        raise ValueRangeError(f"arcticdem_data_mask holds {mask.max()}; expected 0 and 1.")
 
 
 def _impossible(dem: np.ndarray, mask: np.ndarray) -> np.ndarray:

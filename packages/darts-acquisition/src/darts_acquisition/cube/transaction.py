@@ -16,6 +16,7 @@ from darts_acquisition.cube.product import (
     CubeVariable,
     Window,
     check_elevations,
+    check_possible,
     chunk_block,
     chunk_window,
     chunks_in,
@@ -243,6 +244,8 @@ class Transaction:
 
     def complete(self, contents: Mapping[Chunk, Mapping[str, np.ndarray]]) -> list[Chunk]:
         """Write those of some whole chunks that are missing and commit; return them. Without arrays one is empty."""
+        for arrays in contents.values():
+            check_possible(arrays)
         with writing(self._location):
             todo = self._snapshot.missing(sorted(contents))
         if not todo:

@@ -20,6 +20,7 @@ from darts_acquisition.cube.product import (
     Chunk,
     CubeProduct,
     Window,
+    check_possible,
     chunk_block,
     chunk_window,
     chunks_in,
@@ -29,7 +30,7 @@ from darts_acquisition.cube.product import (
 from darts_acquisition.errors import CubeDamagedError, CubeError, CubeNotFoundError
 from darts_acquisition.imports.smart_geocubes import SmartGeocube
 from darts_acquisition.io.settings import S3Settings
-from darts_utils import ParameterError, step
+from darts_utils import ParameterError, ValueRangeError, step
 
 if TYPE_CHECKING:
     import rasterio
@@ -158,6 +159,10 @@ def _copy(
     def read(chunk: Chunk) -> dict[str, np.ndarray] | None:
         with step("read the origin"):
             arrays = dict(source.read(chunk_window(chunk, cube.product.chunk_px, cube.geobox)))
+            try:
+                check_possible(arrays)
+            except ValueRangeError as error:  # What damage leaves may be decoded, for it has no checksum.
+                raise CubeDamagedError(str(error)) from error
         holds = (values.any() if values.dtype.kind != "f" else not np.isnan(values).all() for values in arrays.values())
         return arrays if any(holds) else None
 

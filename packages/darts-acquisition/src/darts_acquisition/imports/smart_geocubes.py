@@ -85,7 +85,7 @@ class SmartGeocube:
                 raise CubeError(f"{folder} has no variable {name!r}, which {self.product.collection} needs.")
             self._arrays[variable.name] = self._group[name]
         self._shape = next(iter(self._arrays.values())).shape
-        self._size = next(iter(self._arrays.values())).chunks[0]
+        self._size = _size_of(folder, self._arrays)
         self._is_plain = {name: _is_plain(array) for name, array in self._arrays.items()}
         self._top, self._left = self._offset()
         self._kept: dict[str, OrderedDict[tuple[int, int], np.ndarray]] = {name: OrderedDict() for name in self._arrays}
@@ -165,6 +165,8 @@ class SmartGeocube:
             if found != expected:
                 raise ValueError(f"it has {found} {what}; expected {expected}")
         Blosc().decode(content, out=chunk)
+        if chunk.dtype == bool and chunk.view("uint8").max() > 1:
+            raise ValueError("it holds what is neither True nor False")
         return chunk
 
     def _offset(self) -> tuple[int, int]:
@@ -221,6 +223,14 @@ class SmartGeocube:
 
         with reading(self._location):
             return run_async(collect)
+
+
+def _size_of(folder: Path, arrays: dict[str, Any]) -> int:
+    """Return the side of what is stored as one: of a chunk, or of a shard that holds several."""
+    (size, *others) = {array.shards or array.chunks for array in arrays.values()}
+    if others or len(set(size)) != 1:
+        raise CubeError(f"{folder} has chunks of {size} and {others}; expected square ones, the same of all variables.")
+    return int(size[0])
 
 
 def _is_plain(array: Any) -> bool:
