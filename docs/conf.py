@@ -37,7 +37,7 @@ nitpick_ignore_regex = [(r"py:.*", r"(?!darts).*")]
 # Types of arguments that only the package itself gives.
 nitpick_ignore = [
     ("py:class", "darts.run.trends.TrendCubes"),
-    ("py:class", "darts_acquisition.cube.location.Location"),
+    ("py:class", "darts_acquisition.cube.repository.Location"),
     ("py:class", "darts_acquisition.errors.Failure"),
     ("py:class", "darts_preprocessing.backends.interface.Core"),
     ("py:class", "darts_preprocessing.nodes.Nodes"),

@@ -25,9 +25,9 @@ from darts_acquisition import (
     load_planet_masks,
     load_planet_scene,
 )
-from darts_acquisition.cube.grid import chunk_block, chunk_window, chunks_where
+from darts_acquisition.cube.layout import _fetch, checked, find_decoder
+from darts_acquisition.cube.product import chunk_block, chunk_window, chunks_where
 from darts_acquisition.cube.repository import BRANCH
-from darts_acquisition.cube.shards import _fetch, checked, find_decoder
 from darts_acquisition.cube.transaction import Transaction
 from darts_acquisition.imports.smart_geocubes import SmartGeocube
 from darts_utils import usable_cpus

@@ -13,10 +13,9 @@ import numpy as np
 import pytest
 from numcodecs import Blosc
 
-from darts_acquisition.cube.shards import checked
-from darts_acquisition.scenes.bands import SCL, bands_of_scene, select_bands
-from darts_acquisition.scenes.raw import RawBand, RawGrid
-from darts_acquisition.scenes.scene import load_scene
+from darts_acquisition.cube.layout import checked
+from darts_acquisition.scenes.download import load_scene
+from darts_acquisition.scenes.raw import SCL, RawBand, RawGrid, bands_of_scene, select_bands
 from darts_acquisition.scenes.store import RawStore
 from darts_utils import usable_cpus
 from support.made_up_scene import LEFT, MADE_UP, TOP, MadeUp
@@ -25,8 +24,8 @@ EDGE = 10_980
 PEAK_OF_A_LOAD = r"""
 import json, re, sys
 from pathlib import Path
-from darts_acquisition.scenes.scene import load_scene
-from darts_acquisition.scenes.bands import bands_of_scene
+from darts_acquisition.scenes.download import load_scene
+from darts_acquisition.scenes.raw import bands_of_scene
 from support.made_up_scene import MADE_UP, MadeUp
 tile = load_scene(MadeUp(), MADE_UP.scene_id, sys.argv[1], bands_of_scene(), offline=True)
 # Not `ru_maxrss`, which begins with what the parent process holds.

@@ -16,7 +16,7 @@ import pytest
 
 import darts_acquisition.cube.repository
 from darts_acquisition import Chunk, ChunkState, CubeBusyError, CubeError, Datacube, Window, verify_cube
-from darts_acquisition.cube.grid import chunk_window
+from darts_acquisition.cube.product import chunk_window
 from support.arcticdem import Provider, Service, small_product
 from support.filler import Filler, running_filler
 
@@ -170,7 +170,7 @@ def test_a_part_of_a_damaged_chunk_cannot_be_written(cube):
 HOLDER = """
 import sys, time
 from pathlib import Path
-from darts_acquisition.cube.location import Location
+from darts_acquisition.cube.repository import Location
 from darts_acquisition.cube.repository import _one_at_a_time
 
 with _one_at_a_time(Location(Path(sys.argv[1]))):

@@ -32,8 +32,8 @@ from darts_acquisition import (
     tcvis_product,
 )
 from darts_acquisition.auxiliary.arcticdem import tile_window
-from darts_acquisition.imports import importing, raster, smart_geocubes
-from darts_acquisition.imports.origin import coverage_of
+from darts_acquisition.imports import importing, smart_geocubes
+from darts_acquisition.imports.importing import coverage_of
 from darts_acquisition.imports.smart_geocubes import SmartGeocube
 from darts_utils import ParameterError
 from support.arcticdem import small_product
@@ -67,7 +67,7 @@ def known(monkeypatch: pytest.MonkeyPatch):
     """Let titles name small products."""
 
     def make(**products):
-        for where in (smart_geocubes, importing, raster):
+        for where in (smart_geocubes, importing):
             monkeypatch.setattr(where, "product_named", lambda name: products[name.replace("-", "_")])
 
     return make

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from darts_acquisition import ChunkState, Datacube, Window, verify_cube
-from darts_acquisition.cube.grid import chunk_window
+from darts_acquisition.cube.product import chunk_window
 from support.foreign_cubes import random_content, write_smart_geocube
 from support.forkserver import SOURCE, Fault, ForkServer, build_injector
 from support.importer import IMPORTS, PRODUCT

@@ -25,8 +25,7 @@ from darts_acquisition import (
     inspect_cube,
     verify_cube,
 )
-from darts_acquisition.cube.location import Location
-from darts_acquisition.cube.repository import check_list, reading
+from darts_acquisition.cube.repository import Location, check_list, reading
 from support.lanes import mostly_slow
 from support.s3_server import KEYS, S3Server, environment_of, serve_s3
 

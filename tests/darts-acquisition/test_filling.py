@@ -9,8 +9,8 @@ import pytest
 from odc.geo.geobox import GeoBox
 
 from darts_acquisition import Chunk, ChunkState, Datacube, FetchReport, LoginError, ServiceError, Window
-from darts_acquisition.cube.grid import aligned_window
 from darts_acquisition.cube.ingest import fill
+from darts_acquisition.cube.product import aligned_window
 from darts_acquisition.errors import Failure
 from darts_acquisition.io.retry import FetchCancellation, RetryPolicy, StoppedError, cancellable, check_not_stopped
 from darts_utils import Stopwatch, step

@@ -11,15 +11,8 @@ from hypothesis import strategies as st
 from odc.geo.geobox import GeoBox
 
 from darts_acquisition import Chunk, OutsideExtentError, Window
-from darts_acquisition.cube.grid import (
-    aligned_window,
-    chunk_block,
-    chunk_window,
-    full_window,
-    lonlat_bounds,
-    outer_window,
-    wrap_columns,
-)
+from darts_acquisition.cube.areas import lonlat_bounds, outer_window, wrap_columns
+from darts_acquisition.cube.product import aligned_window, chunk_block, chunk_window, full_window
 from darts_utils import GridError, ParameterError
 
 POLAR = GeoBox((4050, 4050), Affine(2000, 0, -4_000_000, 0, -2000, 4_100_000), "EPSG:3413")

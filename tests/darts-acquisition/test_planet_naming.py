@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from darts_acquisition import SceneNameError, parse_planet_type
-from darts_acquisition.planet.naming import parse_planet_name
+from darts_acquisition.planet.delivery import parse_planet_name
 from darts_utils import DartsError
 
 HEX = st.text("0123456789abcdef", min_size=4, max_size=4)

@@ -15,9 +15,8 @@ from darts_acquisition import (
     load_planet_scene,
     load_tcvis,
 )
-from darts_acquisition.scenes.bands import SCL, S2Band, bands_of_scene
-from darts_acquisition.scenes.raw import RawBand, RawGrid
-from darts_acquisition.scenes.scene import download_scene, load_scene
+from darts_acquisition.scenes.download import download_scene, load_scene
+from darts_acquisition.scenes.raw import SCL, RawBand, RawGrid, S2Band, bands_of_scene
 from darts_acquisition.scenes.store import RawStore
 from support.made_up_scene import LEFT, MADE_UP, TOP, MadeUp
 from support.reference import assert_light, check_reference, waves

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from pyproj import Transformer
 from shapely.geometry import LineString, MultiPolygon, Point, Polygon, box, mapping, shape
 
+from darts_acquisition import Area, AreaError, RepairedGeometryWarning, WideEdgeWarning
 from darts_acquisition.scenes.search import scene_table
-from darts_acquisition.sentinel2 import Area, AreaError, RepairedGeometryWarning, WideEdgeWarning
 from support.stac_server import _matches
 
 

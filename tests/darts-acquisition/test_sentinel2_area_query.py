@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from pyproj import Geod, Transformer
 from shapely.geometry import Point, Polygon, box, mapping, shape
 
-from darts_acquisition.sentinel2 import Area
+from darts_acquisition import Area
 
 MOST_VERTICES = 400
 STEREO = Transformer.from_crs("EPSG:4326", "EPSG:3413", always_xy=True)

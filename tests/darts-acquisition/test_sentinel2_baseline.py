@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from darts_acquisition.scenes.selection import is_official, newest_baselines, parse_baseline
+from darts_acquisition.scenes.names import is_official, newest_baselines, parse_baseline
 
 OFFICIAL = ["N0204", "N0208", "N0214", "N0300", "N0301", "N0400", "N0500", "N0509", "N0510", "N0511", "N0600", "N1000"]
 MARKS = ["N9999", "N9998", "N7990", "N2000", "N0000", "N0001"]

@@ -10,11 +10,7 @@ import shapely
 from pyproj import Transformer
 from shapely.geometry import box, mapping, shape
 
-from darts_acquisition.errors import LoginError, SceneNameError, SceneNotFoundError, ServiceError
-from darts_acquisition.io.settings import EarthEngineSettings, RequestLimits
-from darts_acquisition.scenes.bands import REFLECTANCE_BANDS, quality_from_scl
-from darts_acquisition.scenes.store import RawStore
-from darts_acquisition.sentinel2 import (
+from darts_acquisition import (
     get_aoi_from_gee_s2_sr_scene_ids,
     get_gee_s2_sr_scene_ids_from_geodataframe,
     get_gee_s2_sr_scene_ids_from_tile_ids,
@@ -22,6 +18,10 @@ from darts_acquisition.sentinel2 import (
     load_gee_s2_sr_scene,
     search_gee_s2_sr,
 )
+from darts_acquisition.errors import LoginError, SceneNameError, SceneNotFoundError, ServiceError
+from darts_acquisition.io.settings import EarthEngineSettings, RequestLimits
+from darts_acquisition.scenes.raw import REFLECTANCE_BANDS, quality_from_scl
+from darts_acquisition.scenes.store import RawStore
 from darts_utils import ParameterError
 from support.earthengine_server import connect, serve_earth_engine
 from support.s3_server import environment_of, serve_s3
@@ -148,7 +148,7 @@ def test_what_is_stored_needs_no_service(server, images, tmp_path):
 
 @pytest.fixture
 def many(server, images, monkeypatch):
-    monkeypatch.setattr("darts_acquisition.sentinel2.gee_search._PAGE_SIZE", 5)
+    monkeypatch.setattr("darts_acquisition.sentinel2.gee._PAGE_SIZE", 5)
     for month in range(1, 13):
         tile = "08WMA" if month % 2 else "33UVP"
         place = {} if month % 2 else {"crs": "EPSG:32633", "left": 399_960.0, "top": 5_900_040.0}
@@ -254,7 +254,7 @@ def test_answer_that_is_no_list_of_scenes_is_a_fault_of_the_service(monkeypatch,
     properties = {"system:index": GEE_NAME, "system:time_start": 1_629_579_621_000, "MGRS_TILE": "08WMA"}
     feature = {"properties": properties, "geometry": mapping(box(-135, 68, -134, 69))}
     answer = [feature]
-    monkeypatch.setattr("darts_acquisition.sentinel2.gee_search.EarthEngineClient.ask", lambda *_: answer)
+    monkeypatch.setattr("darts_acquisition.sentinel2.gee.EarthEngineClient.ask", lambda *_: answer)
     assert list(search_gee_s2_sr(tile_ids=["08WMA"]).index) == [GEE_NAME]
     if change.get("properties"):
         change = {"properties": properties | change["properties"]}

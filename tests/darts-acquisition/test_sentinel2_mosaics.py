@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from shapely.geometry import shape
 
 from darts_acquisition import (
+    CDSEMosaicSource,
     EmptySceneError,
     SceneError,
     SceneGridError,
@@ -22,8 +23,7 @@ from darts_acquisition import (
     load_cdse_s2_mosaic,
     search_cdse_s2_mosaics,
 )
-from darts_acquisition.sentinel2_mosaics.item import check_mosaic_id, quality_from_observations
-from darts_acquisition.sentinel2_mosaics.search import quarter_intervals
+from darts_acquisition.sentinel2_mosaics.mosaics import check_mosaic_id, quality_from_observations, quarter_intervals
 from darts_utils import ParameterError
 from support.lanes import mostly_slow
 from support.mosaics import AUTUMN, CRS, GRID, HOLE, SUMMER, Mosaics
@@ -67,6 +67,22 @@ def test_a_tile_holds_what_an_independent_reading_gives(mosaics, tmp_path, tag, 
         assert (tile.attrs["tile_id"], tile.attrs["time"]) == (SUMMER, "2023-07-01T00:00:00Z")
         assert math.isnan(tile.attrs["azimuth"])
         assert math.isnan(tile.attrs["elevation"])
+
+
+def test_a_mosaic_is_stored_as_a_whole(mosaics, tmp_path) -> None:
+    mosaics.add()
+    with mosaics.serving():
+        source = CDSEMosaicSource()
+        assert not source.is_stored(SUMMER, tmp_path / "raw")
+        source.download(SUMMER, tmp_path / "raw")
+        for ask in (source.is_stored, source.stored_files, source.download, source.load):
+            with pytest.raises(ParameterError, match="stored as a whole"):
+                ask(SUMMER, tmp_path / "raw", ["blue"])
+    files = source.stored_files(SUMMER, tmp_path / "raw")
+    assert source.is_stored(SUMMER, tmp_path / "raw")
+    assert files == sorted(files)
+    assert len(files) == 1 + 2 * 5
+    assert_equal(source.load(SUMMER, tmp_path / "raw", offline=True), mosaics.truth())
 
 
 def test_what_is_not_there_is_an_error_that_names_it(mosaics, tmp_path) -> None:

@@ -16,9 +16,8 @@ from zarr.codecs import ZstdCodec
 
 import darts_acquisition.scenes.store as module
 from darts_acquisition.errors import RawStoreError, SceneNotStoredError
-from darts_acquisition.scenes.bands import SCL, bands_of_scene, select_bands
-from darts_acquisition.scenes.raw import RawGrid
-from darts_acquisition.scenes.scene import download_scene, load_scene
+from darts_acquisition.scenes.download import download_scene, load_scene
+from darts_acquisition.scenes.raw import SCL, RawGrid, bands_of_scene, select_bands
 from darts_acquisition.scenes.store import RawStore
 from support.lanes import mostly_slow
 from support.made_up_scene import LEFT, MADE_UP, TOP, MadeUp, made_up_values, write_made_up

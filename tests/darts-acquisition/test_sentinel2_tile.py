@@ -11,15 +11,17 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from darts_acquisition.errors import EmptySceneError, SceneError, SceneGridError
-from darts_acquisition.scenes.bands import (
+from darts_acquisition.scenes.download import build_tile
+from darts_acquisition.scenes.quality import Scaling
+from darts_acquisition.scenes.raw import (
     REFLECTANCE_BANDS,
     SCL,
+    RawBand,
+    RawGrid,
+    SceneMetadata,
     quality_from_scl,
     select_bands,
 )
-from darts_acquisition.scenes.quality import Scaling
-from darts_acquisition.scenes.raw import RawBand, RawGrid, SceneMetadata
-from darts_acquisition.scenes.tile import build_tile
 from darts_utils import NoDataError, ParameterError
 from support.sentinel2 import LEFT, TOP, expected_reflectance, random_scene
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from pyproj import Transformer
 
 from darts_acquisition import Sentinel2Source
-from darts_acquisition.scenes.mgrs import mgrs_tile_geobox
+from darts_acquisition.scenes.names import mgrs_tile_geobox
 from darts_utils import ParameterError
 from support.peel_scenes import GEE_JULY, JULY, no_network
 

@@ -8,10 +8,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from odc.geo.geobox import GeoBox
 
-import darts_acquisition.cube.snapshot
+import darts_acquisition.cube.transaction
 from darts_acquisition import Chunk, ChunkState, CubeError, Datacube, Window, arcticdem_product, estimate_arcticdem
 from darts_acquisition.cube import repository
-from darts_acquisition.cube.snapshot import Snapshot
+from darts_acquisition.cube.transaction import Snapshot
 
 
 @pytest.fixture(scope="module")
@@ -80,13 +80,15 @@ def test_listing_and_asking_agree(tmp_path_factory, product, monkeypatch, known,
     cube.forget([Chunk(*place) for place, state in known.items() if state == 0])
     for place, state in known.items():
         expected[place] = state
-    monkeypatch.setattr(darts_acquisition.cube.snapshot, "_FEW", few)
+    monkeypatch.setattr(darts_acquisition.cube.transaction, "_FEW", few)
     window = Window.of(4 * rows[0], 4 * rows[1] - 1, 4 * cols[0] + 1, 4 * cols[1])
     part = expected[slice(*rows), slice(*cols)]
     np.testing.assert_array_equal(cube.states(window), part)
     chunks = [Chunk(row, col) for row in range(*rows) for col in range(*cols)][::-1]
     np.testing.assert_array_equal(cube.states_of(chunks), part.ravel()[::-1])
     assert cube.states_of([]).shape == (0,)
+    missing = [chunk for chunk, state in zip(chunks, part.ravel()[::-1], strict=True) if state == ChunkState.MISSING]
+    assert cube.missing_of(chunks) == missing
     assert cube.missing(window) == [chunk for chunk in chunks[::-1] if expected[chunk] == 0]
     assert {tuple(chunk): int(state) for chunk, state in cube.known().items()} == {
         place: state for place, state in known.items() if state

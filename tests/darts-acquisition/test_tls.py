@@ -12,11 +12,19 @@ import urllib3
 from google.auth.credentials import AnonymousCredentials
 
 import darts_acquisition
-from darts_acquisition import EarthEngineSettings, RequestLimits, RetryPolicy, S3Settings, ServiceError
-from darts_acquisition.io.failures import failure_of
+from darts_acquisition import (
+    EarthEngineSettings,
+    RequestLimits,
+    RetryPolicy,
+    S3Settings,
+    ServiceError,
+    download_sentinel_2_grid,
+    search_cdse_s2_sr,
+    search_gee_s2_sr,
+)
+from darts_acquisition.errors import failure_of
 from darts_acquisition.io.raster import Layer, RasterReader
 from darts_acquisition.io.store import RemoteFile, Store
-from darts_acquisition.sentinel2 import download_sentinel_2_grid, search_cdse_s2_sr, search_gee_s2_sr
 from support.arcticdem import small_product
 from support.earthengine_server import without_catalogue
 from support.sentinel2 import cdse_settings

@@ -13,8 +13,7 @@ from darts.demo import SampleArea, make_sample_area
 from darts.errors import ConfigurationError, NoTilesError
 from darts.pipelines.sequential_v2 import PlanetPipeline
 from darts_acquisition import Datacube, load_arcticdem, load_tcvis
-from darts_acquisition.auxiliary.loading import Estimate
-from darts_acquisition.cube.ingest import FetchReport
+from darts_acquisition.cube.ingest import Estimate, FetchReport
 from support import standin
 from support.damage import copy_scene
 
@@ -99,7 +98,7 @@ def test_corners_of_the_window_around_a_turned_tile_are_prepared(tmp_path: Path,
     """Far from the meridian of the DEM's grid, tiles lie in it askew, and loading one reads its bounding window."""
     from darts_acquisition import arcticdem_product
     from darts_acquisition.cube.areas import chunks_of, product_windows
-    from darts_acquisition.cube.grid import chunk_block
+    from darts_acquisition.cube.product import chunk_block
 
     folder = tmp_path / "scenes" / "20210821_210019_08_2405"
     folder.mkdir(parents=True)

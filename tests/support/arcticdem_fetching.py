@@ -4,7 +4,7 @@ import numpy as np
 
 from darts_acquisition import Chunk, Datacube, Window
 from darts_acquisition.auxiliary.arcticdem import ArcticDEMSource
-from darts_acquisition.cube.grid import chunk_window
+from darts_acquisition.cube.product import chunk_window
 from support.arcticdem import Provider
 
 WHOLE = Window.of(0, 300, 0, 400)

@@ -4,7 +4,7 @@ from contextlib import contextmanager
 
 import numpy as np
 
-from darts_acquisition.scenes.bands import REFLECTANCE_BANDS, quality_from_scl
+from darts_acquisition.scenes.raw import REFLECTANCE_BANDS, quality_from_scl
 from support.s3_server import environment_of
 from support.sentinel2 import cdse_settings, expected_reflectance
 from support.stac_server import serve_stac

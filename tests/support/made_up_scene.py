@@ -6,9 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from darts_acquisition.scenes.bands import SCL, S2Band, bands_of_scene
-from darts_acquisition.scenes.raw import RawBand, RawGrid, SceneMetadata
-from darts_acquisition.scenes.scene import download_scene
+from darts_acquisition.scenes.download import download_scene
+from darts_acquisition.scenes.raw import SCL, RawBand, RawGrid, S2Band, SceneMetadata, bands_of_scene
 from darts_acquisition.scenes.store import RawStore
 
 LEFT, TOP = 400_020.0, 7_600_020.0

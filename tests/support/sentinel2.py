@@ -14,7 +14,7 @@ from pyproj import Transformer
 
 from darts_acquisition.io.retry import RetryPolicy
 from darts_acquisition.io.settings import CDSESettings, RequestLimits, S3Settings
-from darts_acquisition.scenes.bands import REFLECTANCE_BANDS, SCL
+from darts_acquisition.scenes.raw import REFLECTANCE_BANDS, SCL
 from support.earth_images import EarthImage
 from support.s3_server import S3Server
 

@@ -15,6 +15,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from darts_acquisition import (
+    ChecksumError,
+    download_cdse_s2_sr_scene,
+    load_cdse_s2_sr_scene,
+)
 from darts_acquisition.errors import (
     LoginError,
     SceneError,
@@ -24,13 +29,8 @@ from darts_acquisition.errors import (
 )
 from darts_acquisition.io.retry import FetchCancellation, RetryPolicy, StoppedError, cancellable, stoppable_sleep
 from darts_acquisition.io.settings import RequestLimits
-from darts_acquisition.scenes.bands import REFLECTANCE_BANDS, SCL
+from darts_acquisition.scenes.raw import REFLECTANCE_BANDS, SCL
 from darts_acquisition.scenes.store import RawStore
-from darts_acquisition.sentinel2 import (
-    ChecksumError,
-    download_cdse_s2_sr_scene,
-    load_cdse_s2_sr_scene,
-)
 from support.cdse import catalogue, check_tile
 from support.local_server import Answer, LocalServer
 from support.s3_server import KEYS, environment_of, storage_between
@@ -229,7 +229,7 @@ def test_the_secret_shows_nowhere(between, tmp_path, caplog):
 
 DOWNLOAD = """
 import sys
-from darts_acquisition.sentinel2 import download_cdse_s2_sr_scene
+from darts_acquisition import download_cdse_s2_sr_scene
 print("ready", flush=True)
 download_cdse_s2_sr_scene(sys.argv[1], sys.argv[2], "all")
 """

@@ -6,17 +6,17 @@ import numpy as np
 import pytest
 import rasterio
 
-from darts_acquisition.errors import SceneError
-from darts_acquisition.scenes.bands import REFLECTANCE_BANDS, SCL
-from darts_acquisition.scenes.store import RawStore
-from darts_acquisition.sentinel2 import (
+from darts_acquisition import (
     RawStoreError,
     Sentinel2Source,
     download_cdse_s2_sr_scene,
     get_cdse_s2_sr_scene_ids_from_tile_ids,
     load_cdse_s2_sr_scene,
 )
-from darts_acquisition.sentinel2.item import asset_of, metadata_of
+from darts_acquisition.errors import SceneError
+from darts_acquisition.scenes.raw import REFLECTANCE_BANDS, SCL
+from darts_acquisition.scenes.store import RawStore
+from darts_acquisition.sentinel2.cdse import asset_of, metadata_of
 from support.cdse import FOUR, catalogue, check_tile
 from support.sentinel2 import CDSE_NAME, Scene, publish, random_scene
 

@@ -9,9 +9,7 @@ import numpy as np
 import pytest
 from shapely.geometry import MultiPolygon, Point, box, mapping, shape
 
-from darts_acquisition.errors import SceneNameError, SceneNotFoundError, ServiceError
-from darts_acquisition.io.settings import RequestLimits
-from darts_acquisition.sentinel2 import (
+from darts_acquisition import (
     CDSESettings,
     download_cdse_s2_sr_scene,
     get_aoi_from_cdse_s2_sr_scene_ids,
@@ -20,6 +18,8 @@ from darts_acquisition.sentinel2 import (
     load_cdse_s2_sr_scene,
     search_cdse_s2_sr,
 )
+from darts_acquisition.errors import SceneNameError, SceneNotFoundError, ServiceError
+from darts_acquisition.io.settings import RequestLimits
 from darts_utils import ParameterError
 from support.cdse import catalogue
 from support.s3_server import storage_between
@@ -288,7 +288,7 @@ def test_error_of_the_own_filter_is_no_fault_of_the_service(service, monkeypatch
         raise error("own")
 
     _, settings = service
-    monkeypatch.setattr("darts_acquisition.scenes.area.Area.touches", fail)
+    monkeypatch.setattr("darts_acquisition.scenes.geometry.Area.touches", fail)
     with pytest.raises(error, match="own"):
         search_cdse_s2_sr(aoi=gpd.GeoDataFrame(geometry=[box(-180, -80, 180, 83)], crs="EPSG:4326"), settings=settings)
 

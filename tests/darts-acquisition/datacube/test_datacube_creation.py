@@ -17,8 +17,7 @@ from darts_acquisition import (
     CubeVariable,
     Datacube,
 )
-from darts_acquisition.cube.location import Location
-from darts_acquisition.cube.repository import create_repository
+from darts_acquisition.cube.repository import Location, create_repository
 from darts_utils import ParameterError
 from support.permissions import locked_folder
 

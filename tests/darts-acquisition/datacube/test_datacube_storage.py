@@ -200,7 +200,7 @@ def test_cubes_that_were_laid_out_differently_read_the_same(tmp_path, product, m
 def test_damage_is_an_error_and_never_other_numbers(tmp_path, product, monkeypatch, layout):
     """Bytes all over a chunk's file, one after the other; only what a window touches matters to it."""
     if layout == "other":
-        monkeypatch.setattr("darts_acquisition.cube.snapshot.find_decoder", lambda *_: None)
+        monkeypatch.setattr("darts_acquisition.cube.transaction.find_decoder", lambda *_: None)
     only_height = dataclasses.replace(product, variables=product.variables[:1])
     cube = Datacube.create(tmp_path / "cube", only_height)
     window = Window.of(0, 16, 0, 16)

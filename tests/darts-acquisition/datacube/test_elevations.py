@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from darts_acquisition import create_arcticdem_cube
-from darts_acquisition.cube.grid import Chunk, Window
+from darts_acquisition.cube.product import Chunk, Window
 from darts_utils import ValueRangeError
 
 WINDOW = Window.of(40_000, 40_009, 50_000, 50_011)

@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from odc.geo.geobox import GeoBox
 
 import darts_acquisition.cube.datacube
-import darts_acquisition.cube.snapshot
 import darts_acquisition.cube.transaction
 from darts_acquisition import (
     Chunk,
@@ -69,7 +68,7 @@ def test_identities_of_many_are_those_of_each(cube, monkeypatch, few, legacy):
         cube = make_legacy(cube)
         filled(cube, EVERY[2::8])
     each = {chunk: cube.identities([chunk])[chunk] for chunk in EVERY}
-    monkeypatch.setattr(darts_acquisition.cube.snapshot, "_FEW", few)
+    monkeypatch.setattr(darts_acquisition.cube.transaction, "_FEW", few)
     assert cube.identities(EVERY) == each
     assert cube.identities() == {chunk: identity for chunk, identity in each.items() if identity != "missing"}
     assert len({identity[:6] for identity in each.values()}) > 3

@@ -8,7 +8,7 @@ import time
 import pytest
 
 from darts_acquisition import CubeDamagedError, Datacube, Window, verify_cube
-from darts_acquisition.cube.grid import chunk_window
+from darts_acquisition.cube.product import chunk_window
 from support.datacube import SIZE, arrays_for
 from support.digests import CORNER, FIRST, SECOND, filled, only_the_mask, oracle, window_of, write_without_digest
 

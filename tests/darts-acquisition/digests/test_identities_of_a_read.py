@@ -16,8 +16,8 @@ from darts_acquisition import (
     create_arcticdem_cube,
     load_arcticdem,
 )
-from darts_acquisition.auxiliary.loading import read_product
-from darts_acquisition.cube.snapshot import Snapshot
+from darts_acquisition.cube.ingest import read_product
+from darts_acquisition.cube.transaction import Snapshot
 from support.datacube import arrays_for
 from support.digests import FIRST, SECOND, filled, oracle, window_of
 

@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 
 import darts_acquisition.cube.datacube
-import darts_acquisition.cube.snapshot
 import darts_acquisition.cube.transaction
 from darts_acquisition import Chunk, Datacube, Window, verify_cube
 from darts_acquisition.cube.repository import BRANCH
@@ -63,7 +62,7 @@ def test_copies_of_a_legacy_cube_share_its_identity_and_no_others_do(tmp_path, p
         contents = filled(cube, [FIRST])
         cube = make_legacy(cube)
         copy = Path(shutil.copytree(cube.path, tmp_path / f"copy{number}"))
-        darts_acquisition.cube.snapshot._first_snapshots.clear()
+        darts_acquisition.cube.transaction._first_snapshots.clear()
         assert Datacube.open(copy).identities() == cube.identities()
         filled(Datacube.open(copy), [CORNER])
         assert Datacube.open(copy).identities([FIRST]) == cube.identities()
@@ -87,7 +86,7 @@ def test_the_beginning_of_a_cube_is_looked_for_once(cube, monkeypatch):
     """Of a cube with many commits that nobody writes, each tile would walk through all of them."""
     filled(cube, [FIRST])
     cube = make_legacy(cube)
-    monkeypatch.setattr(darts_acquisition.cube.snapshot, "_first_snapshots", {})
+    monkeypatch.setattr(darts_acquisition.cube.transaction, "_first_snapshots", {})
     seen = []
     repository = cube._repository
 
@@ -100,7 +99,7 @@ def test_the_beginning_of_a_cube_is_looked_for_once(cube, monkeypatch):
     for expected in (4, 0, 5):  # creation, writing, the making of a legacy cube, and the root; nothing; one more
         seen.clear()
         tip = repository.lookup_branch(BRANCH)
-        assert darts_acquisition.cube.snapshot.first_snapshot(Watched(), tip) == first_snapshot(cube)
+        assert darts_acquisition.cube.transaction.first_snapshot(Watched(), tip) == first_snapshot(cube)
         assert len(seen) == expected
         if not expected:
             write_without_digest(cube, window_of(CORNER), arrays_for(window_of(CORNER)))

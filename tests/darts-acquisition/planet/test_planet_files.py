@@ -22,7 +22,7 @@ from darts_acquisition import (
     load_planet_masks,
     load_planet_scene,
 )
-from darts_acquisition.planet.naming import kind_of, scene_of, words_after
+from darts_acquisition.planet.delivery import kind_of, scene_of, words_after
 from support.lanes import mostly_slow
 from support.planet_orders import FILES, ORTHOTILE, SCENES, flat, tile_of, zipped
 

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 import requests
 
-from darts_acquisition.io.failures import RequestError
+from darts_acquisition.errors import RequestError
 from darts_acquisition.io.retry import (
     DaemonThreads,
     FetchCancellation,

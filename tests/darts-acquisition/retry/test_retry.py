@@ -11,8 +11,7 @@ import requests
 from hypothesis import given
 from hypothesis import strategies as st
 
-from darts_acquisition.errors import LoginError, ServiceError
-from darts_acquisition.io.failures import failure_of, parse_retry_after
+from darts_acquisition.errors import LoginError, ServiceError, failure_of, parse_retry_after
 from darts_acquisition.io.retry import RetryPolicy
 from support.earthengine_server import connect, serve_earth_engine
 from support.retry import fetch

@@ -9,7 +9,6 @@ from darts_acquisition.auxiliary.arcticdem import (
     estimate_arcticdem,
     load_arcticdem,
 )
-from darts_acquisition.auxiliary.loading import Estimate
 from darts_acquisition.auxiliary.tcvis import (
     TRENDS,
     create_tcvis_cube,
@@ -20,12 +19,13 @@ from darts_acquisition.auxiliary.tcvis import (
     tcvis_trend_of_year,
 )
 from darts_acquisition.cube.datacube import Datacube
-from darts_acquisition.cube.grid import Chunk, Window
-from darts_acquisition.cube.ingest import FetchReport
+from darts_acquisition.cube.ingest import Estimate, FetchReport
 from darts_acquisition.cube.inspect import CubeCheck, CubeInfo, inspect_cube, verify_cube
 from darts_acquisition.cube.layout import ChunkState
-from darts_acquisition.cube.product import CubeProduct, CubeVariable
+from darts_acquisition.cube.product import Chunk, CubeProduct, CubeVariable, Window
 from darts_acquisition.errors import (
+    AreaError,
+    ChecksumError,
     CubeBusyError,
     CubeConflictError,
     CubeDamagedError,
@@ -37,17 +37,28 @@ from darts_acquisition.errors import (
     LoginError,
     MissingAuxiliaryDataError,
     OutsideExtentError,
+    RawStoreError,
+    RepairedGeometryWarning,
     SceneError,
     SceneGridError,
     SceneNameError,
     SceneNotFoundError,
+    SceneNotStoredError,
     SceneReadError,
     ServiceError,
+    WideEdgeWarning,
 )
 from darts_acquisition.imports.importing import ImportReport, import_cube, inspect_origin
 from darts_acquisition.io.earthengine import initialize_earth_engine
 from darts_acquisition.io.retry import FetchCancellation, RateLimiter, RetryPolicy, StoppedError, cancellable
-from darts_acquisition.io.settings import ArcticDEMSettings, EarthEngineSettings, RequestLimits, S3Settings
+from darts_acquisition.io.settings import (
+    ArcticDEMSettings,
+    CDSEMosaicSettings,
+    CDSESettings,
+    EarthEngineSettings,
+    RequestLimits,
+    S3Settings,
+)
 from darts_acquisition.planet import (
     check_planet_scene,
     find_planet_scenes,
@@ -57,34 +68,26 @@ from darts_acquisition.planet import (
     load_planet_scene,
     parse_planet_type,
 )
-from darts_acquisition.sentinel2 import (
-    Area,
-    AreaError,
-    CDSESettings,
-    ChecksumError,
-    RawStoreError,
-    RepairedGeometryWarning,
-    SceneNotStoredError,
-    Sentinel2Source,
-    WideEdgeWarning,
-    check_tiles_exist,
+from darts_acquisition.scenes.geometry import Area
+from darts_acquisition.scenes.names import check_tiles_exist, download_sentinel_2_grid, read_sentinel_2_grid
+from darts_acquisition.sentinel2.cdse import (
     download_cdse_s2_sr_scene,
-    download_gee_s2_sr_scene,
-    download_sentinel_2_grid,
     get_aoi_from_cdse_s2_sr_scene_ids,
-    get_aoi_from_gee_s2_sr_scene_ids,
     get_cdse_s2_sr_scene_ids_from_geodataframe,
     get_cdse_s2_sr_scene_ids_from_tile_ids,
+    load_cdse_s2_sr_scene,
+    search_cdse_s2_sr,
+)
+from darts_acquisition.sentinel2.gee import (
+    download_gee_s2_sr_scene,
+    get_aoi_from_gee_s2_sr_scene_ids,
     get_gee_s2_sr_scene_ids_from_geodataframe,
     get_gee_s2_sr_scene_ids_from_tile_ids,
-    load_cdse_s2_sr_scene,
     load_gee_s2_sr_scene,
-    read_sentinel_2_grid,
-    search_cdse_s2_sr,
     search_gee_s2_sr,
 )
-from darts_acquisition.sentinel2_mosaics import (
-    CDSEMosaicSettings,
+from darts_acquisition.sentinel2.source import Sentinel2Source
+from darts_acquisition.sentinel2_mosaics.mosaics import (
     CDSEMosaicSource,
     download_cdse_s2_mosaic,
     load_cdse_s2_mosaic,

@@ -1,6 +1,14 @@
-"""The errors and warnings of acquisition. Errors are DartsErrors and the standard class that people already catch."""
+"""The errors and warnings of acquisition, and what an error of a request says."""
 
+import http.client
+import re
+import socket
+import ssl
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Any
 
 from darts_utils import DartsError, DartsWarning, GridError, NoDataError
 
@@ -71,15 +79,11 @@ class OutsideExtentError(DartsError, ValueError):
 
 @dataclass(frozen=True)
 class Failure:
-    """What an error says about a request.
+    """What an error says about a request, in a few words (`reason`) without addresses and credentials.
 
-    Attributes:
-        reason: A few words for people, without addresses and credentials.
-        transient: A retry can succeed: too many requests (429), the service failed (5xx), or the connection was
-            refused, lost or too slow. Nothing else.
-        status: HTTP status, None where no answer came.
-        retry_after_s: Seconds that the service asks to wait, None where it says nothing.
-        login: The service refused the login (401, 403), or there is none.
+    `transient`: a retry can succeed, after too many requests (429), a failing service (5xx), or a connection that was
+    refused, lost or too slow; nothing else. `status` is that of HTTP, None where no answer came; `retry_after_s` what
+    the service asks to wait; `login`: it refused the login (401, 403), or there is none.
     """
 
     reason: str
@@ -123,3 +127,116 @@ class RepairedGeometryWarning(DartsWarning):
 
 class WideEdgeWarning(DartsWarning):
     """An area of interest has an edge of more than 180 degrees of longitude, read as crossing the antimeridian."""
+
+
+_SECRETS = re.compile(r"(\b[a-z][a-z0-9+.-]*://)[^\s/@'\"]*@|\?[^\s'\"<>)\]]*[=&][^\s'\"<>)\]]*", re.IGNORECASE)
+"""What stands before the host of an address, and its query."""
+
+
+def public_url(url: str) -> str:
+    """Return an address without user, password, query and fragment, which may hold signatures."""
+    return scrub(url.partition("#")[0].partition("?")[0])
+
+
+def scrub(text: str) -> str:
+    """Return a text whose addresses have lost user, password and query, which may hold signatures.
+
+    Examples:
+        >>> scrub("GET https://me:key@host/file.tif?sig=abc failed")
+        'GET https://host/file.tif failed'
+    """
+    return _SECRETS.sub(lambda found: found[1] or "", text)
+
+
+def failure_of_status(status: int, headers: Mapping[str, str]) -> Failure:
+    """Say what a status of an answer means, with its headers, by names in any case."""
+    after = {name.lower(): value for name, value in headers.items()}.get("retry-after")
+    return Failure(
+        f"HTTP status {status}, {http.client.responses.get(status, 'unknown status')}",
+        transient=status == http.HTTPStatus.TOO_MANY_REQUESTS or status >= http.HTTPStatus.INTERNAL_SERVER_ERROR,
+        status=status,
+        retry_after_s=None if after is None else parse_retry_after(after),
+        login=status in (http.HTTPStatus.UNAUTHORIZED, http.HTTPStatus.FORBIDDEN),
+    )
+
+
+class RequestError(Exception):
+    """A request failed. Never leaves this package: `RetryPolicy.call` makes a `ServiceError` of it."""
+
+    def __init__(self, failure: Failure) -> None:
+        super().__init__(failure.reason)
+        self.failure = failure
+
+
+def lost(reason: str) -> RequestError:
+    """Return the error of an answer that did not come whole, which may the next time."""
+    return RequestError(Failure(reason, transient=True))
+
+
+def failure_of(error: BaseException) -> Failure | None:
+    """Find out what an error, or one that it was raised from, says about a request; None for nothing.
+
+    Told by the HTTP status of an answer that it carries, and by the base classes of Python and urllib3, on which the
+    libraries that talk to services build. A plain error of Python, such as a TypeError, is a mistake in the code,
+    whatever failed before it.
+    """
+    from requests import RequestException
+    from urllib3.exceptions import HTTPError
+
+    if isinstance(error, RequestError | DartsError):
+        return getattr(error, "failure", None)
+    if type(error).__module__ == "builtins" and not isinstance(error, OSError):
+        return None
+    causes = list(_causes(error))
+    for cause in causes:
+        answer = _answer_of(cause)
+        if answer is not None:
+            return failure_of_status(*answer)
+    if any(isinstance(cause, ssl.SSLCertVerificationError) for cause in causes):
+        return Failure("the certificate of the service cannot be verified", transient=False)
+    name = type(causes[-1]).__name__
+    connection = (ConnectionError, TimeoutError, http.client.HTTPException, ssl.SSLError, socket.gaierror, HTTPError)
+    if any(isinstance(cause, connection) and not isinstance(cause, DartsError | ValueError) for cause in causes):
+        return Failure(f"connection refused, lost or too slow ({name})", transient=True)
+    if isinstance(error, RequestException):
+        return Failure(f"the request failed ({name})", transient=False)
+    return None
+
+
+def parse_retry_after(value: str, now: datetime | None = None) -> float | None:
+    """Read a ``Retry-After`` header (RFC 9110, section 10.2.3), seconds or a date, as seconds; None if neither."""
+    value = value.strip()
+    if value.isdecimal():
+        return float(value)
+    try:
+        date = parsedate_to_datetime(value)
+    except ValueError:
+        return None
+    return max(0.0, (date.replace(tzinfo=date.tzinfo or UTC) - (now or datetime.now(UTC))).total_seconds())
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """Yield an error and what it was raised from, each once; also what libraries put into their errors as arguments."""
+    seen: set[int] = set()
+    pending: list[Any] = [error]
+    while pending:
+        cause = pending.pop(0)
+        if isinstance(cause, BaseException) and id(cause) not in seen:
+            seen.add(id(cause))
+            yield cause
+            pending += [cause.__cause__, None if cause.__suppress_context__ else cause.__context__]
+            pending += [getattr(cause, "reason", None), *cause.args]
+
+
+def _answer_of(error: BaseException) -> tuple[int, Mapping[str, str]] | None:
+    """Return status and headers of the answer that an error carries."""
+    response: Any = getattr(error, "response", None)
+    if isinstance(response, dict):  # botocore
+        metadata = response.get("ResponseMetadata", {})
+        status, headers = metadata.get("HTTPStatusCode"), metadata.get("HTTPHeaders")
+    elif response is not None:  # requests
+        status, headers = getattr(response, "status_code", None), getattr(response, "headers", None)
+    else:  # googleapiclient
+        headers = getattr(error, "resp", None)
+        status = getattr(headers, "status", None)
+    return (status, dict(headers or {})) if isinstance(status, int) else None

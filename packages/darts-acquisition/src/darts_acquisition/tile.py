@@ -40,8 +40,7 @@ def as_variable(
 def as_band(name: str, values: np.ndarray, geobox: "GeoBox", data_source: str, **leading: np.ndarray) -> "xr.DataArray":
     """Do as `as_variable` for a variable of the band table, which gives its attributes.
 
-    Raises:
-        UnknownBandError: If the band table does not know the name.
+    UnknownBandError if the band table does not know the name.
     """
     return as_variable(values, geobox, band_attrs(name, data_source=data_source), **leading)
 

@@ -9,13 +9,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from darts_acquisition.auxiliary.loading import Estimate, download_product, estimate_product, read_product
-from darts_acquisition.cube.areas import AreaLike
+from darts_acquisition.cube.areas import AreaLike, lonlat_bounds
 from darts_acquisition.cube.datacube import Datacube
-from darts_acquisition.cube.elevations import check_possible
-from darts_acquisition.cube.grid import Window, lonlat_bounds
-from darts_acquisition.cube.ingest import FetchReport, Progress
-from darts_acquisition.cube.product import CubeProduct, CubeVariable
+from darts_acquisition.cube.ingest import (
+    Estimate,
+    FetchReport,
+    Progress,
+    download_product,
+    estimate_product,
+    read_product,
+)
+from darts_acquisition.cube.product import CubeProduct, CubeVariable, Window, check_possible
 from darts_acquisition.errors import ServiceError
 from darts_acquisition.io.raster import Layer, RasterReader
 from darts_acquisition.io.settings import ArcticDEMSettings, S3Settings
@@ -29,6 +33,9 @@ if TYPE_CHECKING:
 
 RESOLUTIONS = (2, 10, 32)
 """Pixel sizes in metres in which the ArcticDEM mosaics are published."""
+
+ARCTICDEM_NODATA = -9999.0
+"""Elevation where the mosaics have none, in files that do not say so themselves."""
 
 _LEFT, _TOP, _EDGE = -4_000_000, 4_100_000, 8_100_000
 """Corner and edge in metres of the square in EPSG:3413 that holds all tiles of the mosaics (tiles of 100 km)."""
@@ -257,13 +264,9 @@ class ArcticDEMSource:
         return self._settings.limits.parallel
 
     def fetch(self, geobox: "GeoBox") -> dict[str, np.ndarray] | None:
-        """Fetch a part of the mosaic; where tiles overlap, the first one by name counts.
+        """Fetch a part of the mosaic, None if there is nothing; where tiles overlap, the first one by name counts.
 
-        Returns:
-            `dem` and `arcticdem_data_mask` on the geobox, as the cube keeps them; None if the provider has nothing.
-
-        Raises:
-            ServiceError: If something cannot be read.
+        ServiceError if something cannot be read.
         """
         items = self._search(geobox)
         if not items:

@@ -9,14 +9,19 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from darts_acquisition.auxiliary.loading import Estimate, download_product, estimate_product, read_product
 from darts_acquisition.cube.areas import AreaLike
 from darts_acquisition.cube.datacube import Datacube
-from darts_acquisition.cube.ingest import FetchReport, Progress
+from darts_acquisition.cube.ingest import (
+    Estimate,
+    FetchReport,
+    Progress,
+    download_product,
+    estimate_product,
+    read_product,
+)
 from darts_acquisition.cube.product import CubeProduct, CubeVariable
-from darts_acquisition.errors import ServiceError
+from darts_acquisition.errors import ServiceError, lost
 from darts_acquisition.io.earthengine import EarthEngineClient, pixel_grid
-from darts_acquisition.io.failures import lost
 from darts_acquisition.io.settings import EarthEngineSettings, S3Settings
 from darts_utils import BANDS, TREND_BANDS, ParameterError
 
@@ -238,17 +243,16 @@ class TCVISSource:
         return self._client.settings.limits.parallel
 
     def fetch(self, geobox: "GeoBox") -> dict[str, np.ndarray] | None:
-        """Fetch a part of the mosaic; where images overlap, the last one counts, as Earth Engine's mosaics have it.
+        """Fetch a part of the mosaic, None if there is nothing, 0 where pixels are missing.
 
-        Returns:
-            The three trends on the geobox, 0 where pixels are missing; None if the provider has nothing there.
-
-        Raises:
-            ServiceError: If they cannot be fetched.
+        Where images overlap, the last one counts, as in Earth Engine's own mosaics. ServiceError if it cannot be read.
         """
         where = f"Fetching TCVIS around {geobox.boundingbox.bbox[:2]}"
         if not self._count(geobox):
-            self._check_collection()
+            with self._lock:  # See that there are images at all, before nothing is taken for there being nothing.
+                self._has_images = self._has_images or self._count() > 0
+            if not self._has_images:
+                raise ServiceError(f"The collection {self._product.collection} is empty; expected at least one image.")
             return None
         table = self._client.ask(lambda: self._pixels(geobox), where)
         arrays = {name: np.ascontiguousarray(table[band]) for name, band in _BANDS.items()}
@@ -269,13 +273,6 @@ class TCVISSource:
             return images.size().getInfo()
 
         return int(self._client.ask(request, f"Searching {self._product.collection}"))
-
-    def _check_collection(self) -> None:
-        """Check that there are images at all, before nothing is taken for the provider having nothing."""
-        with self._lock:
-            self._has_images = self._has_images or self._count() > 0
-            if not self._has_images:
-                raise ServiceError(f"The collection {self._product.collection} is empty; expected at least one image.")
 
     def _pixels(self, geobox: "GeoBox") -> np.ndarray:
         import ee

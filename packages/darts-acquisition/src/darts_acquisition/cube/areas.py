@@ -1,29 +1,29 @@
 """Which windows and chunks of a product an area needs: the area may be a grid, a geometry, or many of either."""
 
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Union
 
 import numpy as np
 
-from darts_acquisition.cube.grid import (
+from darts_acquisition.cube.product import (
     Chunk,
+    CubeProduct,
     Window,
     chunk_block,
     chunk_window,
     chunks_in,
     full_window,
-    lonlat_bounds,
-    outer_window,
     to_pixels,
-    wrap_columns,
+    to_world,
 )
-from darts_acquisition.cube.product import CubeProduct
 from darts_acquisition.errors import OutsideExtentError
 from darts_acquisition.tile import describe_area, name_crs
 from darts_utils import GridError, InputTypeError, ParameterError
 
 if TYPE_CHECKING:
     import geopandas as gpd
+    from odc.geo import CRS
     from odc.geo.geobox import GeoBox
     from odc.geo.geom import Geometry
 
@@ -35,13 +35,9 @@ _SEGMENTS = 256
 
 
 def product_windows(product: CubeProduct, area: "GeoBox", buffer: int = 0) -> list[Window]:
-    """Return the windows of a product's grid that hold an area, see `Datacube.windows`.
+    """Return the windows of a product's grid that hold an area; arguments and errors are those of `Datacube.windows`.
 
-    Raises:
-        InputTypeError: If the area is no GeoBox.
-        OutsideExtentError: If the area lies wholly outside the grid.
-        GridError: If the area has no CRS.
-        ParameterError: If `buffer` is negative.
+    InputTypeError if the area is no GeoBox.
     """
     from odc.geo.geobox import GeoBox
 
@@ -62,8 +58,7 @@ def chunks_of(product: CubeProduct, area: AreaLike, buffer: int = 0) -> list[Chu
     """List the chunks of a product that an area touches, see `Datacube.chunks_of`.
 
     A grid, and a rectangle along the axes of a projected CRS, which is the footprint of a tile, have all chunks that
-    loading the tile reads: those of their bounding window in the product's grid. Parts of the area that the grid does
-    not cover have none.
+    loading the tile reads: those of their bounding window in the product's grid.
     """
     return sorted({chunk for part in chunks_by_part(product, area, buffer) for chunk in part})
 
@@ -271,3 +266,122 @@ def parts_within(window: Window, chunks: Iterable[Chunk], product: CubeProduct) 
         part = window.intersection(chunk_window(chunk, product.chunk_px, product.geobox))
         if part is not None:
             yield part
+
+
+_EDGE_POINTS = 129
+"""Points per edge of a footprint. Between two of them a straight edge of a 110 km tile bends by less than 0.03 m in
+another projection, which `_BEND_PX` covers."""
+_BEND_PX = 0.02
+_SAME_PX = 1e-3
+"""Pixel positions closer than this are the same one: rounding of coordinates stays far below."""
+_TURN_DEGREES = 5.0
+"""Outlines in degrees: the longitude turns by less from one point to the next, and a straight edge at a distance d from
+the pole, by which it turns, leaves the line between them by less than d / 1000."""
+_HALVINGS = 24
+"""An edge through the pole itself turns at once; it is cut no finer than this, which is millimetres."""
+
+
+def outer_window(geobox: "GeoBox", grid: "GeoBox", buffer: int = 0) -> Window:
+    """Return the smallest window of a north-up grid that holds an area, which may reach beyond the grid's edges.
+
+    A geographic grid is continued across the antimeridian: the columns of an area that crosses it run on beyond the
+    grid's edge instead of around the world. `buffer` pixels of the grid are added on every side. OutsideExtentError if
+    the area cannot be expressed in the grid's CRS.
+    """
+    if buffer < 0:
+        raise ParameterError(f"buffer is {buffer}; expected 0 or more pixels.")
+    source, target = _crs_of(geobox), _crs_of(grid)
+    along = np.linspace(0, 1, _EDGE_POINTS)
+    start, end = np.zeros_like(along), np.ones_like(along)
+    cols = np.concatenate([along, end, along, start]) * geobox.shape[1]
+    rows = np.concatenate([start, along, end, along]) * geobox.shape[0]
+    x, y = to_world(geobox, cols, rows)
+    bend = -_SAME_PX
+    if source != target:
+        x, y = _transformed(x, y, source, target)
+        bend = _BEND_PX
+    if not (np.isfinite(x).all() and np.isfinite(y).all()):
+        raise OutsideExtentError(f"The area {describe_area(geobox)} cannot be expressed in {name_crs(target)}.")
+    if target.geographic:  # Longitudes run on across the antimeridian, beginning with the first one.
+        x = (x - x[0] + 180) % 360 - 180 + x[0]
+    cols, rows = to_pixels(grid, x, y)
+    return Window.of(
+        math.floor(rows.min() - bend) - buffer,
+        math.ceil(rows.max() + bend) + buffer,
+        math.floor(cols.min() - bend) - buffer,
+        math.ceil(cols.max() + bend) + buffer,
+    )
+
+
+def lonlat_bounds(geobox: "GeoBox") -> tuple[float, float, float, float]:
+    """Return west, south, east and north of an area in degrees.
+
+    West is greater than east where the area crosses the antimeridian, as in RFC 7946. An area around a pole has all
+    longitudes.
+    """
+    lon, lat = lonlat_outline(geobox, max(geobox.shape) / (_EDGE_POINTS - 1))
+    south, north = float(lat.min()), float(lat.max())
+    if np.ptp(lon) >= 360:
+        return -180.0, south, 180.0, north
+    west, east = ((float(edge) + 180) % 360 - 180 for edge in (lon.min(), lon.max()))
+    return west, south, east, north
+
+
+def lonlat_outline(geobox: "GeoBox", spacing: float) -> tuple[np.ndarray, np.ndarray]:
+    """Return the outline of an area in degrees, as a closed ring whose longitudes run on across the antimeridian.
+
+    Points along its edges lie at most `spacing` pixels apart, and closer near a pole, so that the longitude never turns
+    by more than 5° from one to the next. The ring of an area around a pole goes once around the world and comes back
+    along the pole's latitude. Longitudes, which may leave ±180, and latitudes are float64.
+    """
+    from odc.geo import CRS
+
+    crs, degrees = _crs_of(geobox), CRS("EPSG:4326")
+    height, width = geobox.shape
+    # Where a point lies along the ring: the corners have whole numbers, clockwise from the upper left.
+    steps = [math.ceil(edge / spacing) for edge in (width, height, width, height)]
+    at = np.append(np.concatenate([corner + np.arange(count) / count for corner, count in enumerate(steps)]), 4)
+    for _ in range(_HALVINGS):
+        cols, rows = (
+            np.interp(at, range(5), corners) for corners in ([0, width, width, 0, 0], [0, 0, height, height, 0])
+        )
+        lon, lat = _transformed(*to_world(geobox, cols, rows), crs, degrees)
+        wide = np.abs((np.diff(lon) + 180) % 360 - 180) > _TURN_DEGREES
+        if not wide.any():
+            break
+        at = np.sort(np.concatenate([at, (at[:-1] + at[1:])[wide] / 2]))
+    lon = np.unwrap(lon, period=360)
+    turns = round((lon[-1] - lon[0]) / 360)
+    lon[-1] = lon[0] + 360 * turns
+    if turns:
+        pole = np.copysign(90.0, lat[0])
+        lon, lat = np.append(lon, [lon[-1], lon[0], lon[0]]), np.append(lat, [pole, pole, lat[0]])
+    return lon, lat
+
+
+def wrap_columns(window: Window, grid: "GeoBox") -> list[Window]:
+    """Cut a window where it leaves a grid that goes around the world, and bring what is beyond to the other side.
+
+    Returns:
+        The window, or its left and its right part; the window as it is where the grid does not hold all longitudes.
+    """
+    width = grid.shape[1]
+    if not _crs_of(grid).geographic or round(360 / grid.affine.a) != width:
+        return [window]
+    rows, (left, right) = window.rows, (window.cols.start, window.cols.stop)
+    turns = left // width
+    left, right = left - turns * width, right - turns * width
+    if right <= width:
+        return [Window(rows, slice(left, right))]
+    return [Window(rows, slice(left, width)), Window(rows, slice(0, right - width))]
+
+
+def _crs_of(geobox: "GeoBox") -> "CRS":
+    if geobox.crs is None:
+        raise GridError("The area has no CRS; assign the right one first (tile.odc.assign_crs).")
+    return geobox.crs
+
+
+def _transformed(x: np.ndarray, y: np.ndarray, source: "CRS", target: "CRS") -> tuple[np.ndarray, np.ndarray]:
+    x, y = source.transformer_to_crs(target)(x, y)
+    return np.asarray(x), np.asarray(y)

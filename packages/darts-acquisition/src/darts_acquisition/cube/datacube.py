@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from darts_acquisition.cube.areas import AreaLike, chunks_of, describe_missing, product_windows
-from darts_acquisition.cube.grid import (
+from darts_acquisition.cube.layout import ChunkState, lay_out
+from darts_acquisition.cube.product import (
     Chunk,
+    CubeProduct,
     Window,
     aligned_window,
     chunk_block,
@@ -19,12 +21,8 @@ from darts_acquisition.cube.grid import (
     chunks_where,
     full_window,
 )
-from darts_acquisition.cube.layout import ChunkState, lay_out
-from darts_acquisition.cube.location import Location
-from darts_acquisition.cube.product import CubeProduct
-from darts_acquisition.cube.repository import BRANCH, check_list, create_repository, open_repository, reading
-from darts_acquisition.cube.snapshot import IDENTITIES, Snapshot, identities_to_json
-from darts_acquisition.cube.transaction import Transaction, check_arrays
+from darts_acquisition.cube.repository import BRANCH, Location, check_list, create_repository, open_repository, reading
+from darts_acquisition.cube.transaction import IDENTITIES, Snapshot, Transaction, check_arrays, identities_to_json
 from darts_acquisition.errors import (
     CubeConflictError,
     CubeError,
@@ -189,12 +187,17 @@ class Datacube:
     def states_of(self, chunks: Sequence[Chunk]) -> np.ndarray:
         """Return what the cube knows about some chunks: 1-D uint8, one `ChunkState` per chunk.
 
-        Raises:
-            ParameterError: If a chunk lies outside the cube.
+        ParameterError if a chunk lies outside the cube.
         """
         self._check_inside(chunks)
         with reading(self._location):
             return self._now().states(chunks)
+
+    def missing_of(self, chunks: Sequence[Chunk]) -> list[Chunk]:
+        """Return those of some chunks that are neither filled nor known to be empty; errors as of `states_of`."""
+        self._check_inside(chunks)
+        with reading(self._location):
+            return self._now().missing(chunks)
 
     def known(self) -> dict[Chunk, ChunkState]:
         """Return the chunks that are filled, or known to be empty, row by row. Costs nothing for those that are not."""
@@ -235,11 +238,7 @@ class Datacube:
         return chunks_of(self.product, area, buffer)
 
     def check_lists(self) -> None:
-        """Check that the cube's lists of what it holds can be read.
-
-        Raises:
-            CubeDamagedError: If one cannot.
-        """
+        """Check that the cube's lists of what it holds can be read; CubeDamagedError if one cannot."""
         for name in self._now().arrays():
             check_list(self._location, self._repository.readonly_session(BRANCH), name)
 

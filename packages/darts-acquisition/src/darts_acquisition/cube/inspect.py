@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from darts_acquisition.cube.areas import lonlat_bounds, lonlat_outline
 from darts_acquisition.cube.datacube import Datacube
-from darts_acquisition.cube.grid import Chunk, Window, chunk_window, lonlat_bounds, lonlat_outline
 from darts_acquisition.cube.ingest import Progress
 from darts_acquisition.cube.layout import ChunkState, digest_of
-from darts_acquisition.cube.product import CubeProduct
-from darts_acquisition.cube.snapshot import IDENTITIES, identities_from_json
+from darts_acquisition.cube.product import Chunk, CubeProduct, Window, chunk_window
+from darts_acquisition.cube.transaction import IDENTITIES, identities_from_json
 from darts_acquisition.errors import CubeDamagedError
 from darts_acquisition.io.settings import S3Settings
 
@@ -136,11 +136,7 @@ def verify_cube(
 
 
 def _check_digest(cube: Datacube, chunk: Chunk) -> None:
-    """Read a chunk, and compare it with its digest, where it has one.
-
-    Raises:
-        CubeDamagedError: If it cannot be read, or differs.
-    """
+    """Read a chunk; CubeDamagedError if it cannot be read, or differs from its digest, where it has one."""
     ds = cube.read(cube.chunk_geobox(chunk))
     identity = identities_from_json(ds.attrs[IDENTITIES])[chunk]
     content = {variable.name: ds[variable.name].values for variable in cube.product.variables}

@@ -1,12 +1,18 @@
-"""What a datacube holds: the product's name and version, its whole grid, its variables and its chunks."""
+"""What a datacube holds: a product on its whole grid, its variables, its chunks, and the values that can be."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
 
 from darts_acquisition.errors import CubeError, ForeignCubeError
+from darts_acquisition.tile import describe_area, name_crs
+from darts_utils import GridError, ValueRangeError, elevation_fault, no_elevation, row_blocks
 
 if TYPE_CHECKING:
+    from odc.geo import CRS
     from odc.geo.geobox import GeoBox
 
 FORMAT = 1
@@ -126,3 +132,192 @@ class CubeProduct:
             )
         except (KeyError, TypeError, ValueError) as error:
             raise CubeError(f"The attributes of the datacube are damaged: {error!r}.") from error
+
+
+class Window(NamedTuple):
+    """A rectangle of pixels of a grid; rows count from the top, columns from the left, ends are exclusive.
+
+    Attributes:
+        rows: First and one past the last row.
+        cols: First and one past the last column.
+    """
+
+    rows: slice
+    cols: slice
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Height and width in pixels."""
+        return self.rows.stop - self.rows.start, self.cols.stop - self.cols.start
+
+    @classmethod
+    def of(cls, top: int, bottom: int, left: int, right: int) -> "Window":
+        """Make a window from its first and one past its last row and column."""
+        return cls(slice(top, bottom), slice(left, right))
+
+    def relative_to(self, other: "Window") -> "Window":
+        """Return the same pixels, counted from the first row and column of another window."""
+        return self.moved(-other.rows.start, -other.cols.start)
+
+    def moved(self, down: int, right: int) -> "Window":
+        """Return a window of the same shape some rows further down and some columns further to the right."""
+        rows, cols = self
+        return Window.of(rows.start + down, rows.stop + down, cols.start + right, cols.stop + right)
+
+    def intersection(self, other: "Window") -> "Window | None":
+        """Return what two windows share, None where that is nothing."""
+        top, bottom = max(self.rows.start, other.rows.start), min(self.rows.stop, other.rows.stop)
+        left, right = max(self.cols.start, other.cols.start), min(self.cols.stop, other.cols.stop)
+        return Window.of(top, bottom, left, right) if top < bottom and left < right else None
+
+
+class Chunk(NamedTuple):
+    """Row and column of a chunk in a datacube; rows count from the top, columns from the left."""
+
+    row: int
+    col: int
+
+
+def full_window(grid: "GeoBox") -> Window:
+    """Return the window that covers a whole grid."""
+    return Window.of(0, grid.shape[0], 0, grid.shape[1])
+
+
+def chunk_block(window: Window, size: int) -> Window:
+    """Return the rectangle of chunks of `size` × `size` pixels that a window touches, counted in chunks."""
+    rows, cols = window
+    return Window.of(rows.start // size, -(-rows.stop // size), cols.start // size, -(-cols.stop // size))
+
+
+def chunk_window(chunk: Chunk, size: int, grid: "GeoBox") -> Window:
+    """Return the pixels of a chunk of `size` × `size` pixels; those at the grid's lower and right edge end with it."""
+    return Window.of(
+        chunk.row * size,
+        min((chunk.row + 1) * size, grid.shape[0]),
+        chunk.col * size,
+        min((chunk.col + 1) * size, grid.shape[1]),
+    )
+
+
+def chunks_in(block: Window) -> list[Chunk]:
+    """List the chunks of a block, row by row."""
+    rows, cols = block
+    return [Chunk(row, col) for row in range(rows.start, rows.stop) for col in range(cols.start, cols.stop)]
+
+
+def chunks_where(chosen: np.ndarray, block: Window) -> list[Chunk]:
+    """List the chosen chunks of a block, row by row; `chosen` is 2-D, bool, one value per chunk of the block."""
+    return [Chunk(int(row) + block.rows.start, int(col) + block.cols.start) for row, col in np.argwhere(chosen)]
+
+
+def aligned_window(geobox: "GeoBox", grid: "GeoBox") -> Window:
+    """Return the window of a north-up grid that a geobox made of the grid's own pixels covers.
+
+    GridError if the geobox has another CRS or pixel size, is shifted by a part of a pixel, or reaches beyond the grid's
+    edges.
+    """
+    problem = None
+    x, y = to_world(geobox, np.array([0, geobox.width]), np.array([0, geobox.height]))
+    (left, right), (top, bottom) = to_pixels(grid, x, y)
+    edges = np.array([top, bottom, left, right])
+    whole = np.round(edges).astype(int)
+    window = Window.of(*whole.tolist())
+    if geobox.crs != grid.crs:
+        problem = f"its CRS is {name_crs(geobox.crs)}"
+    elif geobox.affine.b or geobox.affine.d or window.shape != geobox.shape:
+        problem = f"its pixels are {geobox.affine.a} × {geobox.affine.e}"
+    elif np.abs(edges - whole).max() > 0.01:
+        problem = "it is shifted by a part of a pixel"
+    elif window.intersection(full_window(grid)) != window:
+        problem = "it reaches beyond the grid's edges"
+    if problem:
+        raise GridError(
+            f"The geobox at {describe_area(geobox)} is not part of the datacube's grid: {problem}. "
+            f"Expected {name_crs(grid.crs)}, pixels of {grid.affine.a} × {grid.affine.e}, an origin on the grid; "
+            "geobox[cube.window(area)] has them."
+        )
+    return window
+
+
+def to_pixels(grid: "GeoBox", x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Turn coordinates into columns and rows of a north-up grid, counted from the upper left corner, with fractions."""
+    affine = grid.affine
+    return (x - affine.c) / affine.a, (y - affine.f) / affine.e
+
+
+def to_world(geobox: "GeoBox", cols: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Do the opposite of `to_pixels`, also for a grid that is rotated."""
+    affine = geobox.affine
+    return affine.c + cols * affine.a + rows * affine.b, affine.f + cols * affine.d + rows * affine.e
+
+
+def offset_of(product: CubeProduct, left: float, top: float, pixel: tuple[float, float], crs: "CRS") -> tuple[int, int]:
+    """Return row and column in a product's grid of the upper left pixel of another grid, which is made of its pixels.
+
+    Of the other grid, `left` and `top` are edges in its CRS, `pixel` width and height, both positive. CubeError if it
+    is not made of the same pixels.
+    """
+    affine = product.geobox.affine
+    cols, rows = to_pixels(product.geobox, np.array([left]), np.array([top]))
+    at = np.array([rows[0], cols[0]])
+    whole = np.round(at)
+    same_size = np.allclose(pixel, (affine.a, -affine.e), rtol=1e-9, atol=0)
+    if crs != product.geobox.crs or not same_size or np.abs(at - whole).max() > 1e-3:
+        raise CubeError(
+            f"The grid begins at ({left}, {top}) in {crs} with pixels of {pixel[0]} × {pixel[1]}; expected pixels of "
+            f"{product.collection}, {affine.a} × {-affine.e} in {product.geobox.crs}, with edges at multiples of that."
+        )
+    return int(whole[0]), int(whole[1])
+
+
+LOWEST_M, HIGHEST_M = -500.0, 9000.0
+"""Beyond the shore of the Dead Sea and Mount Everest, whatever the elevations are counted from."""
+
+
+def check_elevations(arrays: Mapping[str, np.ndarray]) -> None:
+    """Pass elevations that can be some; every pixel counts, for terrain features are made of each.
+
+    ValueRangeError if one lies outside −500…9000 m, or is NaN where the mask says that it was measured, or the mask has
+    other values than 0 and 1. Without `dem` and `arcticdem_data_mask` nothing is looked at.
+    """
+    if not {"dem", "arcticdem_data_mask"} <= set(arrays):
+        return
+    dem, mask = arrays["dem"], arrays["arcticdem_data_mask"]
+    if mask.size and mask.max() > 1:
+        raise ValueRangeError(
+            f"arcticdem_data_mask holds {mask.max()}; expected 1 where the elevation was measured and 0 elsewhere."
+        )
+    blocks = [slice(*ends) for ends in row_blocks(0, *dem.shape)]
+    if any(_impossible(dem[rows], mask[rows]).any() for rows in blocks):
+        wrong = _impossible(dem, mask)
+        row, column = np.unravel_index(wrong.argmax(), wrong.shape)
+        said = "measured" if mask[row, column] else "not measured"
+        raise ValueRangeError(
+            f"dem is {dem[row, column]:g} at row {row}, column {column} of what is to be written, {said} according to "
+            f"arcticdem_data_mask, and no elevation at {np.count_nonzero(wrong)} pixels in all; expected metres from "
+            f"{LOWEST_M:g} to {HIGHEST_M:g}. Where there is none, make dem NaN and the mask 0 "
+            f"(`known = (dem >= {LOWEST_M:g}) & (dem <= {HIGHEST_M:g}); dem[~known] = np.nan; mask[~known] = 0`)."
+        )
+
+
+def check_possible(arrays: Mapping[str, np.ndarray]) -> None:
+    """Pass elevations of a provider or another program, which may have spikes, but no marks of missing pixels.
+
+    ValueRangeError if :func:`darts_utils.no_elevation` finds one, or the mask has other values than 0 and 1.
+    """
+    if not {"dem", "arcticdem_data_mask"} <= set(arrays):
+        return
+    dem, mask = arrays["dem"], arrays["arcticdem_data_mask"]
+    if elevation_fault(dem).any():
+        row, column = np.unravel_index(no_elevation(dem).argmax(), dem.shape)
+        raise ValueRangeError(f"dem is {dem[row, column]:g} at row {row}, column {column}, which is no elevation.")
+    if mask.size and mask.max() > 1:
+        raise ValueRangeError(f"arcticdem_data_mask holds {mask.max()}; expected 0 and 1.")
+
+
+def _impossible(dem: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    if dem.size and dem.min() >= LOWEST_M and dem.max() <= HIGHEST_M:  # neither is true where one is NaN
+        return np.zeros(1, bool)
+    wrong = ~((dem >= LOWEST_M) & (dem <= HIGHEST_M))
+    wrong &= (mask == 1) | ~np.isnan(dem)
+    return wrong

@@ -1,4 +1,4 @@
-"""Icechunk repositories: the only module that knows how they are opened, created and committed."""
+"""Icechunk repositories, in a folder or in object storage: only this module knows how they are opened and committed."""
 
 import asyncio
 import contextlib
@@ -10,11 +10,13 @@ import uuid
 from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
+from dataclasses import dataclass, field
+from functools import partial
 from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import urlsplit
 
-from darts_acquisition.cube.location import Location
 from darts_acquisition.errors import (
     CubeBusyError,
     CubeConflictError,
@@ -23,9 +25,84 @@ from darts_acquisition.errors import (
     CubeExistsError,
     CubeNotFoundError,
 )
+from darts_acquisition.io.settings import RequestLimits, S3Settings
+from darts_acquisition.io.store import find_credentials, make_s3_client
+from darts_utils import ParameterError
 
 if TYPE_CHECKING:
     import icechunk
+
+
+@dataclass(frozen=True)
+class Location:
+    """Where a repository lies: in a folder, or (`folder` is None) under a prefix of a bucket of an object storage."""
+
+    folder: Path | None
+    bucket: str = ""
+    prefix: str = ""
+    s3: S3Settings = field(default_factory=S3Settings)
+
+    @classmethod
+    def parse(cls, path: "str | os.PathLike[str]", s3: S3Settings | None = None) -> "Location":
+        """Understand a path: a folder, or ``s3://bucket/prefix``; ParameterError if it is another address."""
+        text = os.fspath(path)
+        if "://" not in text:
+            return cls(Path(text).expanduser().absolute())
+        parts = urlsplit(text)
+        prefix = parts.path.strip("/")
+        if parts.scheme != "s3" or not parts.netloc or not prefix:
+            raise ParameterError(f"{text} is no address of a datacube; expected a folder, or s3://bucket/prefix.")
+        return cls(None, parts.netloc, prefix, s3 or S3Settings())
+
+    def __str__(self) -> str:
+        return str(self.folder) if self.folder is not None else f"s3://{self.bucket}/{self.prefix}"
+
+    def storage(self) -> "icechunk.Storage":
+        """Return what icechunk reads and writes with."""
+        import icechunk
+
+        if self.folder is not None:
+            return icechunk.local_filesystem_storage(str(self.folder))
+        endpoint = self.s3.endpoint
+        return icechunk.s3_storage(
+            bucket=self.bucket,
+            prefix=self.prefix,
+            region=self.s3.region or os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION"),
+            endpoint_url=endpoint,
+            allow_http=endpoint is not None and endpoint.startswith("http://"),
+            force_path_style=endpoint is not None,
+            **self._credentials(),
+        )
+
+    def stored_bytes(self) -> int:
+        """Return how many bytes lie there."""
+        if self.folder is not None:
+            total = 0
+            for folder, _, names in os.walk(self.folder):
+                for name in names:
+                    with contextlib.suppress(FileNotFoundError):  # Another process has replaced it in the meantime.
+                        total += (Path(folder) / name).stat().st_size
+            return total
+        pages = make_s3_client(self.s3, RequestLimits()).get_paginator("list_objects_v2")
+        found = pages.paginate(Bucket=self.bucket, Prefix=f"{self.prefix}/")
+        return sum(each["Size"] for page in found for each in page.get("Contents", []))
+
+    def _credentials(self) -> dict[str, Any]:
+        if self.s3.anonymous:
+            return {"anonymous": True}
+        if self.s3.profile is None:
+            return {"from_env": True}
+        _profile_credentials(self.s3.profile)  # What is wrong with it is said here, and not by icechunk later.
+        return {"get_credentials": partial(_profile_credentials, self.s3.profile)}
+
+
+def _profile_credentials(profile: str) -> Any:
+    """Return the keys of an AWS profile as icechunk wants them."""
+    import icechunk
+
+    keys = find_credentials(S3Settings(profile=profile)).get_frozen_credentials()
+    return icechunk.S3StaticCredentials(keys.access_key, keys.secret_key, keys.token, expires_after=None)
+
 
 T = TypeVar("T")
 
@@ -45,9 +122,7 @@ _CAUSE = re.compile(r"^\s*[|│`╰├][-─]*[>▶]")
 def create_repository(location: Location, fill: Callable[["icechunk.Session"], None], message: str) -> None:
     """Create a repository with a first commit, of the changes that `fill` makes; nobody ever takes half of it for one.
 
-    Raises:
-        CubeExistsError: If there is something at the location, other than an empty folder.
-        CubeError: If the storage refuses.
+    CubeExistsError if there is something else than an empty folder, CubeError if the storage refuses.
     """
     with _quiet_storage():
         if location.folder is not None:
@@ -147,9 +222,8 @@ def is_unborn(repository: "icechunk.Repository") -> bool:
 def open_repository(location: Location) -> "icechunk.Repository":
     """Open the repository at a location.
 
-    Raises:
-        CubeNotFoundError: If there is nothing, an empty folder, or one whose creator died before the first commit.
-        CubeError: If there is something else, or the storage cannot be reached.
+    CubeNotFoundError if there is nothing, an empty folder, or one whose creator died before the first commit; CubeError
+    if there is something else, or the storage cannot be reached.
     """
     import icechunk
 
@@ -217,9 +291,7 @@ def writing(location: Location) -> Iterator[None]:
 def check_list(location: Location, session: "icechunk.Session", array: str) -> None:
     """Check that the list of an array's chunks can be read, without which nothing in it can be found.
 
-    Raises:
-        CubeDamagedError: If it is lost or damaged.
-        CubeError: If the storage does not answer.
+    CubeDamagedError if it is lost or damaged, CubeError if the storage does not answer.
     """
     import icechunk
 
@@ -257,11 +329,8 @@ def commit(location: Location, session: "icechunk.Session", message: str) -> Non
     """Make the changes of a session permanent, all or none, after those that others have made to other chunks.
 
     Object storage itself lets only one of two commits win. A file system does not, so there a lock makes them queue.
-
-    Raises:
-        CubeConflictError: If somebody else has changed the same chunks.
-        CubeBusyError: If somebody else holds the lock for too long.
-        CubeError: If the storage fails.
+    CubeConflictError if somebody else has changed the same chunks, CubeBusyError if somebody else holds the lock for
+    too long, CubeError if the storage fails.
     """
     import icechunk
 

@@ -1,31 +1,42 @@
-"""Import what other programs filled into a new datacube, chunk by chunk."""
+"""Import what other programs filled into a new datacube, chunk by chunk: their datacubes, GeoTIFFs and VRTs."""
 
 import logging
 import os
+import re
+import xml.etree.ElementTree as ET
+from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeAlias
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from darts_acquisition.auxiliary import product_named
+from darts_acquisition.auxiliary.arcticdem import ARCTICDEM_NODATA
 from darts_acquisition.cube.datacube import Datacube
-from darts_acquisition.cube.elevations import check_possible
-from darts_acquisition.cube.grid import Chunk, chunk_window
 from darts_acquisition.cube.ingest import Progress
-from darts_acquisition.cube.layout import ChunkState
-from darts_acquisition.cube.product import CubeProduct
+from darts_acquisition.cube.product import (
+    Chunk,
+    CubeProduct,
+    Window,
+    check_possible,
+    chunk_block,
+    chunk_window,
+    chunks_in,
+    full_window,
+    offset_of,
+)
 from darts_acquisition.errors import CubeDamagedError, CubeError, CubeNotFoundError
-from darts_acquisition.imports.origin import coverage_of, product_named
-from darts_acquisition.imports.raster import RasterFiles
 from darts_acquisition.imports.smart_geocubes import SmartGeocube
 from darts_acquisition.io.settings import S3Settings
-from darts_utils import ValueRangeError, step
+from darts_utils import ParameterError, ValueRangeError, step
+
+if TYPE_CHECKING:
+    import rasterio
 
 logger = logging.getLogger(__name__)
 
-Origin: TypeAlias = RasterFiles | SmartGeocube
-"""What chunks are copied from: windows of a product's grid that it holds completely, and what proves nothing."""
 _ROWS_AT_ONCE = 2
 """Rows of chunks that are copied column by column: chunks of the origin that lie between two of them are read once."""
 
@@ -86,11 +97,15 @@ def import_cube(
         ParameterError: If there is no such product.
     """
     source = open_origin(Path(origin), None if product is None else product_named(product))
-    _check_apart(Path(origin), path)
+    if "://" not in os.fspath(path):
+        old, new = Path(origin).resolve(), Path(path).expanduser().resolve()
+        if old == new or old in new.parents or new in old.parents:
+            raise CubeError(
+                f"{path} is {Path(origin)}, or one lies in the other; a new datacube needs a place of its own."
+            )
     coverage = coverage_of(source.product, source.windows)
     cube = Datacube.open_or_create(path, source.product, s3=s3)
-    states = cube.states_of(coverage.complete)
-    todo = [chunk for chunk, state in zip(coverage.complete, states, strict=True) if state == ChunkState.MISSING]
+    todo = cube.missing_of(coverage.complete)
     logger.info(
         "%s: %d chunks are complete in %s, %d of them are not in %s yet.",
         source.product.collection,
@@ -123,33 +138,19 @@ def inspect_origin(origin: "str | os.PathLike[str]", product: str | None = None)
     return open_origin(Path(origin), None if product is None else product_named(product)).product
 
 
-def open_origin(path: Path, product: CubeProduct | None = None) -> Origin:
-    """Open what an import begins with.
-
-    Raises:
-        CubeNotFoundError: If there is nothing.
-        CubeError: If it cannot be imported.
-    """
+def open_origin(path: Path, product: CubeProduct | None = None) -> "RasterFiles | SmartGeocube":
+    """Open what an import begins with; CubeNotFoundError if there is nothing, CubeError if it cannot be imported."""
     if not path.exists():
         raise CubeNotFoundError(f"There is nothing at {path}.")
-    source: Origin = RasterFiles(path, product) if path.is_file() else SmartGeocube(path, product)
+    source: RasterFiles | SmartGeocube = RasterFiles(path, product) if path.is_file() else SmartGeocube(path, product)
     if source.unknown:
         some = ", ".join(source.unknown[:3])
         logger.warning("%d parts of %s prove nothing and are passed over: %s …", len(source.unknown), path, some)
     return source
 
 
-def _check_apart(origin: Path, path: "str | os.PathLike[str]") -> None:
-    """Check that the new cube is neither the origin nor lies in it, nor the other way round."""
-    if "://" in os.fspath(path):
-        return
-    old, new = origin.resolve(), Path(path).expanduser().resolve()
-    if old == new or old in new.parents or new in old.parents:
-        raise CubeError(f"{path} is {origin}, or one lies in the other; a new datacube needs a place of its own.")
-
-
 def _copy(
-    source: Origin, cube: Datacube, chunks: list[Chunk], progress: Progress | None
+    source: "RasterFiles | SmartGeocube", cube: Datacube, chunks: list[Chunk], progress: Progress | None
 ) -> tuple[int, int, dict[Chunk, str]]:
     """Copy chunks, the next one is read while one is written; return how many are filled and empty, and the rest."""
     filled = empty = 0
@@ -158,8 +159,12 @@ def _copy(
     def read(chunk: Chunk) -> dict[str, np.ndarray] | None:
         with step("read the origin"):
             arrays = dict(source.read(chunk_window(chunk, cube.product.chunk_px, cube.geobox)))
-            _check_possible(arrays)
-        return arrays if _holds_data(arrays) else None
+            try:
+                check_possible(arrays)
+            except ValueRangeError as error:  # What damage leaves may be decoded, for it has no checksum.
+                raise CubeDamagedError(str(error)) from error
+        holds = (values.any() if values.dtype.kind != "f" else not np.isnan(values).all() for values in arrays.values())
+        return arrays if any(holds) else None
 
     with ThreadPoolExecutor(1, thread_name_prefix="import") as pool:
         upcoming: Future[dict[str, np.ndarray] | None] | None = pool.submit(read, chunks[0]) if chunks else None
@@ -180,17 +185,162 @@ def _copy(
     return filled, empty, dict(sorted(damaged.items()))
 
 
-def _check_possible(arrays: dict[str, np.ndarray]) -> None:
-    """Pass what can be elevations and their mask: what damage leaves may be decoded, for it has no checksum.
+class Coverage(NamedTuple):
+    """The chunks of a product of which every pixel lies in some windows, row by row; of how many only a part does."""
+
+    complete: tuple[Chunk, ...]
+    partial: int
+
+
+def coverage_of(product: CubeProduct, windows: Sequence[Window]) -> Coverage:
+    """Find the chunks that windows of a product's grid cover together."""
+    import shapely
+
+    if not windows:
+        return Coverage((), 0)
+    size = product.chunk_px
+    touched = sorted({chunk for window in windows for chunk in chunks_in(chunk_block(window, size))})
+    covered = shapely.union_all(_boxes(windows))
+    shapely.prepare(covered)
+    whole = shapely.covers(covered, _boxes([chunk_window(chunk, size, product.geobox) for chunk in touched]))
+    complete = tuple(chunk for chunk, is_whole in zip(touched, whole, strict=True) if is_whole)
+    return Coverage(complete, len(touched) - len(complete))
+
+
+def _boxes(windows: Sequence[Window]) -> np.ndarray:
+    import shapely
+
+    edges = np.array([(cols.start, rows.start, cols.stop, rows.stop) for rows, cols in windows])
+    return np.asarray(shapely.box(*edges.T))
+
+
+_MASK_NAME = re.compile(r"dem(?=[^/]*$)")
+_CACHE_BYTES = 96 * 2**20
+"""What GDAL keeps of decoded blocks: two rows of chunks share theirs, and it would take a twentieth of the memory."""
+
+
+class RasterFiles:
+    """Elevation in one file, and beside it whether it was measured: ``…_dem.tif`` and ``…_datamask.tif``.
+
+    Either is a GeoTIFF, or a VRT of such files, which holds completely what its files do.
+
+    Args:
+        file: The file of elevations.
+        product: What it must hold; None for what its pixel size says.
+
+    Attributes:
+        product: What it holds.
+        windows: Windows of the product's grid that both files hold completely.
+        unknown: Files of which a VRT is made that are not there, cannot be opened, or are brought to other pixels.
 
     Raises:
-        CubeDamagedError: If an elevation is none, or the mask has other values than 0 and 1.
+        CubeError: If the files are not there, or no ArcticDEM.
     """
+
+    def __init__(self, file: Path, product: CubeProduct | None = None) -> None:
+        self.unknown: list[str] = []
+        files = {"dem": file, "arcticdem_data_mask": _mask_beside(file)}
+        # Open as long as chunks are read: GDAL keeps what it has decoded, and blocks lie across the edges of chunks.
+        self._sources = {name: _open(path) for name, path in files.items()}
+        if product is None:
+            metres = f"{abs(self._sources['dem'].transform.a):g}"
+            try:
+                product = product_named(f"arcticdem-{metres}m")
+            except ParameterError as error:
+                raise CubeError(f"{file} has pixels of {metres}; expected ArcticDEM with 2, 10 or 32 m.") from error
+        if product.name != "arcticdem":
+            raise CubeError(f"{file} is to hold {product.collection}; of files, only ArcticDEM can be imported.")
+        self.product = product
+        self._at: dict[str, tuple[int, int]] = {}
+        dem, mask = (self._believe(name, path) for name, path in files.items())
+        self.windows = [window for window in dem if window in mask]
+
+    def read(self, window: Window) -> dict[str, np.ndarray]:
+        """Read a window of the product's grid."""
+        dem = self._read("dem", window).astype("float32", copy=False)
+        for mark in {ARCTICDEM_NODATA, self._sources["dem"].nodata} - {None}:
+            np.copyto(dem, np.nan, where=dem == mark)
+        return {"dem": dem, "arcticdem_data_mask": (self._read("arcticdem_data_mask", window) == 1).view("uint8")}
+
+    def _read(self, name: str, window: Window) -> np.ndarray:
+        import rasterio
+        import rasterio.errors
+        import rasterio.windows
+
+        top, left = self._at[name]
+        rows, cols = window
+        place = rasterio.windows.Window(cols.start - left, rows.start - top, *window.shape[::-1])
+        source = self._sources[name]
+        try:
+            with rasterio.Env(GDAL_CACHEMAX=_CACHE_BYTES):
+                return np.asarray(source.read(1, window=place))
+        except rasterio.errors.RasterioError as error:
+            raise CubeDamagedError(f"{source.name} cannot be read: {error}.") from error
+
+    def _believe(self, name: str, file: Path) -> list[Window]:
+        """Return the windows of the product's grid that a file holds completely."""
+        from odc.geo import CRS
+
+        source = self._sources[name]
+        affine, crs = source.transform, source.crs
+        if crs is None or affine.b or affine.d or affine.e >= 0:
+            raise CubeError(f"{file} has no CRS, or is rotated; expected {self.product.collection}.")
+        self._at[name] = offset_of(self.product, affine.c, affine.f, (affine.a, -affine.e), CRS(crs.to_wkt()))
+        top, left = self._at[name]
+        whole = Window.of(top, top + source.height, left, left + source.width)
+        parts = self._parts(file, top, left) if file.suffix.lower() == ".vrt" else [whole]
+        grid = full_window(self.product.geobox)
+        return [part for each in parts if (part := each.intersection(grid)) is not None]
+
+    def _parts(self, file: Path, top: int, left: int) -> list[Window]:
+        """Return what each file of a VRT covers, as far as it is there and its pixels are taken as they are."""
+        try:
+            band = ET.parse(file).getroot().find("VRTRasterBand")  # noqa: S314 - GDAL has parsed it already
+        except ET.ParseError as error:
+            raise CubeError(f"{file} is no VRT: {error}.") from error
+        windows = []
+        for source in [] if band is None else band:
+            name, taken, put = (source.find(tag) for tag in ("SourceFilename", "SrcRect", "DstRect"))
+            if name is None or put is None or taken is None:
+                continue
+            place = Path(name.text or "")
+            place = file.parent / place if name.get("relativeToVRT") == "1" else place
+            edges = [float(put.get(key, "nan")) for key in ("yOff", "ySize", "xOff", "xSize")]
+            same = [float(taken.get(key, "nan")) for key in ("ySize", "xSize")] == [edges[1], edges[3]]
+            if not same or any(edge != round(edge) for edge in edges) or not _is_readable(place):
+                self.unknown.append(str(place))
+                continue
+            row, height, col, width = map(int, edges)
+            windows.append(Window.of(top + row, top + row + height, left + col, left + col + width))
+        return windows
+
+
+def _mask_beside(file: Path) -> Path:
+    """Return the file that says where elevations were measured."""
+    mask = file.with_name(_MASK_NAME.sub("datamask", file.name))
+    if mask == file or not mask.is_file():
+        raise CubeError(
+            f"{file} says elevations only; expected a name with 'dem', and beside it the same name with 'datamask', "
+            "which says where they were measured (of a VRT, one of the files …_datamask.tif of the same tiles)."
+        )
+    return mask
+
+
+def _open(file: Path) -> "rasterio.DatasetReader":
+    import rasterio
+    import rasterio.errors
+
     try:
-        check_possible(arrays)
-    except ValueRangeError as error:
-        raise CubeDamagedError(str(error)) from error
+        return rasterio.open(file, driver="VRT" if file.suffix.lower() == ".vrt" else "GTiff")
+    except rasterio.errors.RasterioError as error:
+        raise CubeError(f"{file} cannot be opened: {error}.") from error
 
 
-def _holds_data(arrays: dict[str, np.ndarray]) -> bool:
-    return any(values.any() if values.dtype.kind != "f" else not np.isnan(values).all() for values in arrays.values())
+def _is_readable(file: Path) -> bool:
+    if not file.is_file():
+        return False
+    try:
+        _open(file).close()
+    except CubeError:
+        return False
+    return True

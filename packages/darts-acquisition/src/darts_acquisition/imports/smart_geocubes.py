@@ -14,14 +14,21 @@ from typing import Any
 
 import numpy as np
 
+from darts_acquisition.auxiliary import product_named
 from darts_acquisition.auxiliary.arcticdem import tile_window
 from darts_acquisition.auxiliary.tcvis import TRENDS
-from darts_acquisition.cube.grid import Chunk, Window, chunk_block, chunks_in, full_window
-from darts_acquisition.cube.location import Location
-from darts_acquisition.cube.product import SMART_GEOCUBES, CubeProduct
-from darts_acquisition.cube.repository import BRANCH, open_repository, reading, run_async
+from darts_acquisition.cube.product import (
+    SMART_GEOCUBES,
+    Chunk,
+    CubeProduct,
+    Window,
+    chunk_block,
+    chunks_in,
+    full_window,
+    offset_of,
+)
+from darts_acquisition.cube.repository import BRANCH, Location, open_repository, reading, run_async
 from darts_acquisition.errors import CubeDamagedError, CubeError
-from darts_acquisition.imports.origin import offset_of, product_named
 
 _TITLE = re.compile(r"ArcticDEM(?P<metres>2|10|32)m|TCTrend(?P<year>\d{4})?")
 _NAMES = {

@@ -6,8 +6,7 @@ import threading
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from darts_acquisition.errors import LoginError, ServiceError
-from darts_acquisition.io.failures import lost, scrub
+from darts_acquisition.errors import LoginError, ServiceError, lost, scrub
 from darts_acquisition.io.http import HttpClient, refuse_web_page
 from darts_acquisition.io.settings import EarthEngineSettings
 
@@ -47,9 +46,8 @@ class EarthEngineClient:
     def ask(self, request: Callable[[], T], what: str) -> T:
         """Make a request with functions of earthengine-api; `what` names it in messages.
 
-        Raises:
-            LoginError: If there is no login, or it is refused.
-            ServiceError: If the request is refused, or all attempts have failed. Its message holds Earth Engine's own.
+        LoginError if there is no login, or it is refused; ServiceError if the request is refused, or all attempts have
+        failed. Its message holds Earth Engine's own.
         """
         self.initialize()
         return self._call(request, what)

@@ -12,8 +12,7 @@ from http.cookiejar import DefaultCookiePolicy
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urljoin, urlsplit
 
-from darts_acquisition.errors import Failure, ServiceError
-from darts_acquisition.io.failures import RequestError, failure_of_status, lost, public_url
+from darts_acquisition.errors import Failure, RequestError, ServiceError, failure_of_status, lost, public_url
 from darts_acquisition.io.retry import DaemonThreads, RateLimiter, check_not_stopped
 from darts_acquisition.io.settings import RequestLimits
 
@@ -84,10 +83,7 @@ class HttpClient:
         """Fetch a whole answer of at most `most_bytes` when decompressed, with retries, and parse it.
 
         A `RequestError` that `parse` raises, see `lost`, is retried. `what` is fetched, for messages; all others are
-        arguments of `ask`.
-
-        Raises:
-            ServiceError: If the service refuses or fails, sends a web page instead of data, or too much.
+        arguments of `ask`. ServiceError if the service refuses or fails, sends a web page instead of data, or too much.
         """
 
         def attempt() -> T:
@@ -110,17 +106,9 @@ class HttpClient:
     ) -> Answer:
         """Make one request and return the answer, whatever its status.
 
-        Args:
-            url: Address.
-            method: HTTP method.
-            headers: Further headers.
-            most_bytes: How long the answer may be, decompressed; of one that is an error, a part suffices.
-            whole: Whether a longer one is an error; else its first bytes are returned.
-            **content: `params`, `json` or `data` of a request, as for the library requests.
-
-        Raises:
-            RequestError: If it does not come whole, or too slowly.
-            ServiceError: If it is too long.
+        `most_bytes` is how long the answer may be, decompressed; a longer one is an error unless a part suffices
+        (`whole`), as of errors. `content` are `params`, `json` or `data`, as for the library requests. RequestError if
+        it does not come whole, or too slowly, ServiceError if it is too long.
         """
         asked = {"Accept-Encoding": "gzip"} | dict(headers or {})
 
@@ -144,11 +132,8 @@ class HttpClient:
         """Begin an answer, whose body is to be read with `parts`, and which is to be closed; redirections are followed.
 
         `sign` signs the request where that is needed; `content` is as for `ask`. Bodies of redirections are not read.
-
-        Raises:
-            RequestError: If there are too many redirections.
-            ServiceError: If one leads away from TLS.
-            requests.RequestException: If the service cannot be reached.
+        RequestError if there are too many redirections, ServiceError if one leads away from TLS, or the error of
+        requests.
         """
         from requests import Request
 
@@ -183,7 +168,10 @@ class HttpClient:
         decoder = zlib.decompressobj(wbits=31) if coding == "gzip" else None
         content = bytearray()
         for part in self.parts(response):
-            content += part if decoder is None else _decompress(decoder, part, most_bytes + 1 - len(content))
+            try:
+                content += part if decoder is None else decoder.decompress(part, most_bytes + 1 - len(content))
+            except zlib.error:
+                raise lost("the compressed answer is damaged") from None
             if len(content) > most_bytes:
                 if enough:
                     return content[:most_bytes]
@@ -211,13 +199,6 @@ def check_status(status: int, headers: Mapping[str, str], *, login: bool = False
     if status >= 400:
         failure = failure_of_status(status, headers)
         raise RequestError(replace(failure, login=failure.login and login))
-
-
-def _decompress(decoder: Any, part: bytes, most: int) -> bytes:
-    try:
-        return decoder.decompress(part, most)
-    except zlib.error:
-        raise lost("the compressed answer is damaged") from None
 
 
 def refuse_web_page(headers: Mapping[str, str], begin: bytes | bytearray, url: str) -> None:

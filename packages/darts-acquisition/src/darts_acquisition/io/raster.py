@@ -16,8 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from darts_acquisition.errors import Failure, ServiceError
-from darts_acquisition.io.failures import RequestError, lost, public_url, scrub
+from darts_acquisition.errors import Failure, RequestError, ServiceError, lost, public_url, scrub
 from darts_acquisition.io.retry import check_not_stopped
 from darts_acquisition.io.store import Store, Version
 from darts_utils import step
@@ -64,16 +63,7 @@ class Layer:
 
 @dataclass(frozen=True)
 class _File:
-    """What is known of a version of a file.
-
-    Attributes:
-        uri: Its address.
-        path: What GDAL calls this version of it.
-        url: Its address of HTTP, signed where keys are needed.
-        version: The version.
-        geobox: Its grid.
-        until: When the signature ends, on the monotonic clock.
-    """
+    """A version of a file: what GDAL calls it, its HTTP address, and until when that is signed (monotonic clock)."""
 
     uri: str
     path: str
@@ -109,19 +99,12 @@ class RasterReader:
         """Read layers on a grid, all of their files as they are before and afterwards, with retries.
 
         A pixel has no data where it is NaN, holds the value that its file names, or the one that stands for it in the
-        result. A file that is shifted by a part of a pixel is laid on the nearest pixels.
+        result. A file that is shifted by a part of a pixel is laid on the nearest pixels. All layers have as many
+        files, of which those of one rank belong together; all files have the CRS and the pixel size of the grid.
+        Returns 2-D arrays by name; None where no file reaches the grid.
 
-        Args:
-            layers: Layers by name, all of as many files, of which those of one rank belong together.
-            target: The grid, with the CRS and the pixel size of all files.
-
-        Returns:
-            2-D arrays by name; None where no file reaches the grid.
-
-        Raises:
-            LoginError: If the keys of an object storage are refused, or there are none.
-            ServiceError: If a file cannot be read, changes all the time, or its grid or data type does not fit. The
-                message names it.
+        LoginError if keys are refused or absent, ServiceError if a file cannot be read, changes all the time, or does
+        not fit; the message names it.
         """
         first = next(uri for layer in layers.values() for uri in layer.uris)
         try:

@@ -12,8 +12,7 @@ from functools import partial
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from darts_acquisition.errors import Failure, LoginError, ServiceError
-from darts_acquisition.io.failures import RequestError, failure_of, lost, scrub
+from darts_acquisition.errors import Failure, LoginError, RequestError, ServiceError, failure_of, lost, scrub
 from darts_utils import DartsError, ParameterError
 
 if TYPE_CHECKING:
@@ -159,9 +158,7 @@ class DaemonThreads:
     def within(self, seconds: float, work: Callable[[], T]) -> T:
         """Return what some work returns, if it ends in some seconds; what comes too late and can be closed is closed.
 
-        Raises:
-            RequestError: If it takes longer.
-            StoppedError: If fetching is stopped meanwhile.
+        RequestError if it takes longer, StoppedError if fetching is stopped meanwhile.
         """
         task, end = self.start(work), time.monotonic() + seconds
         try:

@@ -9,8 +9,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from darts_acquisition.errors import ServiceError
-from darts_acquisition.io.failures import lost, public_url, scrub
+from darts_acquisition.errors import ServiceError, lost, public_url, scrub
 from darts_acquisition.io.http import HttpClient
 from darts_acquisition.io.settings import RequestLimits
 from darts_utils import DartsError
@@ -31,10 +30,8 @@ def open_api(url: str, collection: str, limits: RequestLimits) -> "Client":
     """Open a STAC API and see that it has a collection with something in it; threads may share the client.
 
     An API without the collection, a wrong address for instance, would answer every search with nothing, and nothing
-    would be remembered as there being no data.
-
-    Raises:
-        ServiceError: If the API cannot be reached, or has no such collection, or an empty one.
+    would be remembered as there being no data. ServiceError if the API cannot be reached, or has no such collection, or
+    an empty one.
     """
     from pystac_client import Client
 
@@ -56,8 +53,7 @@ def open_api(url: str, collection: str, limits: RequestLimits) -> "Client":
 def search_box(client: "Client", collection: str, box: tuple[float, float, float, float]) -> dict[str, Any]:
     """Return the items of all pages, by name, that a box (west, south, east, north in degrees) touches.
 
-    Raises:
-        ServiceError: If the search fails, or an item is none.
+    ServiceError if the search fails, or an item is none.
     """
     from pystac import Item
 
@@ -103,7 +99,9 @@ def make_stac_io(limits: RequestLimits) -> Any:
                 following = next((link for link in page["links"] if link["rel"] == "next"), None)
                 if following is None:
                     return
-                if (named := _name_of(following)) in seen:
+                with _reading("A link of a STAC API's page cannot be followed"):
+                    named = json.dumps(following, sort_keys=True)
+                if named in seen:
                     raise ServiceError(
                         f"Searching {public_url(url)}: the pages have no end, one leads to itself again."
                     )
@@ -127,11 +125,6 @@ def make_stac_io(limits: RequestLimits) -> Any:
             return client.fetch(href, what, parse, method=method, headers=headers, most_bytes=_PAGE_BYTES, **content)
 
     return BoundedStacIO(max_retries=None)
-
-
-def _name_of(link: dict[str, Any]) -> str:
-    with _reading("A link of a STAC API's page cannot be followed"):
-        return json.dumps(link, sort_keys=True)
 
 
 def _checked_text(content: bytearray) -> str:

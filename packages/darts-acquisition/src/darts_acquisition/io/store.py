@@ -3,22 +3,149 @@
 import contextlib
 import hashlib
 import logging
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import partial
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from darts_acquisition.errors import ChecksumError, SceneError, SceneNotFoundError, ServiceError
-from darts_acquisition.io.failures import lost, public_url
+from darts_acquisition.errors import (
+    ChecksumError,
+    LoginError,
+    SceneError,
+    SceneNotFoundError,
+    ServiceError,
+    lost,
+    public_url,
+)
 from darts_acquisition.io.http import HttpClient, check_status, refuse_web_page
 from darts_acquisition.io.retry import RateLimiter, all_at_once, check_not_stopped
-from darts_acquisition.io.s3 import S3Access
 from darts_acquisition.io.settings import RequestLimits, S3Settings
 
 if TYPE_CHECKING:
     import requests
+
+_SIGNED_FOR_S = 3600
+
+
+class S3Access:
+    """Addresses and signatures of files in an object storage. Threads may share one."""
+
+    def __init__(self, settings: S3Settings) -> None:
+        self._settings = settings
+        self.anonymous = settings.anonymous
+
+    @property
+    def endpoint(self) -> str:
+        """Address of the storage."""
+        return self._settings.endpoint or "Amazon S3"
+
+    @cached_property
+    def credentials(self) -> Any:
+        """Keys, as botocore has them, see `find_credentials`."""
+        return find_credentials(self._settings)
+
+    def plain_url(self, uri: str) -> str:
+        """Return the HTTP address of a file without a signature; SceneError if it is no address of one."""
+        parts = urlsplit(uri)
+        if parts.scheme != "s3" or not parts.netloc or not parts.path.strip("/"):
+            raise SceneError(f"{uri} is no address of a file in object storage; expected s3://bucket/key.")
+        where = {"Bucket": parts.netloc, "Key": parts.path.lstrip("/")}
+        return str(self._client.generate_presigned_url("get_object", Params=where))
+
+    def signed_url(self, uri: str) -> str:
+        """Return the HTTP address of a file, which anybody may read for an hour."""
+        from botocore.auth import S3SigV4QueryAuth
+        from botocore.awsrequest import AWSRequest
+
+        url = self.plain_url(uri)
+        if self.anonymous:
+            return url
+        request = AWSRequest("GET", url)
+        S3SigV4QueryAuth(self.credentials, "s3", self._region, expires=_SIGNED_FOR_S).add_auth(request)
+        return str(request.url)
+
+    def sign(self, request: Any) -> Any:
+        """Sign a request of the library requests by its headers, which storages take that refuse signed addresses."""
+        from botocore.auth import S3SigV4Auth
+        from botocore.awsrequest import AWSRequest
+
+        if not self.anonymous:
+            signed = AWSRequest(request.method, request.url)
+            S3SigV4Auth(self.credentials, "s3", self._region).add_auth(signed)
+            request.headers.update(dict(signed.headers.items()))
+        return request
+
+    @property
+    def _region(self) -> str:
+        return str(self._client.meta.region_name)
+
+    @cached_property
+    def _client(self) -> Any:
+        return make_s3_client(replace(self._settings, anonymous=True), RequestLimits())
+
+
+def find_credentials(settings: S3Settings) -> Any:
+    """Find keys where the AWS tools do (a profile, the environment, the role of a machine), as botocore has them.
+
+    LoginError if there is no such profile, or there are no keys; ServiceError if the settings of the AWS tools cannot
+    be used.
+    """
+    with _in_our_words(settings):
+        found = _session(settings).get_credentials()
+    if found is None:
+        raise LoginError(
+            f"There are no keys for {settings.endpoint or 'the object storage'}: write them into a profile of "
+            "~/.aws/credentials and name it (AWS_PROFILE), or set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY."
+        )
+    return found
+
+
+def make_s3_client(settings: S3Settings, limits: RequestLimits) -> Any:
+    """Make a client of botocore that leaves retries to the retry policy; threads may share it.
+
+    LoginError if there is no such profile, ServiceError if the settings of the AWS tools cannot be used. Keys are
+    looked for only when a request is made.
+    """
+    from botocore import UNSIGNED
+    from botocore.config import Config
+
+    config = Config(
+        retries={"total_max_attempts": 1},
+        connect_timeout=limits.timeout_s,
+        read_timeout=limits.timeout_s,
+        max_pool_connections=limits.parallel,
+        signature_version=UNSIGNED if settings.anonymous else None,
+        s3={"addressing_style": "path"} if settings.endpoint else None,
+    )
+    with _in_our_words(settings):
+        session = _session(settings)
+        named = settings.region or os.environ.get("AWS_REGION") or session.get_config_variable("region")
+        region = named or "us-east-1"
+        return session.create_client("s3", endpoint_url=settings.endpoint, region_name=region, config=config)
+
+
+def _session(settings: S3Settings) -> Any:
+    import botocore.session
+
+    return botocore.session.Session(profile=settings.profile)
+
+
+@contextmanager
+def _in_our_words(settings: S3Settings) -> Iterator[None]:
+    from botocore.exceptions import BotoCoreError, ProfileNotFound
+
+    try:
+        yield
+    except ProfileNotFound as error:
+        name = settings.profile or os.environ.get("AWS_PROFILE")
+        raise LoginError(f"There is no profile {name!r} in ~/.aws; add it, or name another.") from error
+    except (BotoCoreError, ValueError) as error:
+        raise ServiceError(f"The object storage cannot be used: {type(error).__name__}.") from error
+
 
 logger = logging.getLogger(__name__)
 
@@ -54,7 +181,7 @@ class Version:
 class RemoteFile:
     """A file to download, with its size in bytes and its checksum as a hexadecimal multihash; None where unknown."""
 
-    uri: str
+    href: str
     size: int | None = None
     checksum: str | None = None
 
@@ -73,9 +200,7 @@ class Store(HttpClient):
     def http_url(self, uri: str) -> str:
         """Return an address of a file that every HTTP client can read, for an hour where keys are needed.
 
-        Raises:
-            LoginError: If there are no keys.
-            ServiceError: If it is no address of a file.
+        LoginError if there are no keys, ServiceError if it is no address of a file.
         """
         scheme = urlsplit(uri).scheme
         if scheme in ("http", "https"):
@@ -91,9 +216,7 @@ class Store(HttpClient):
     def version(self, url: str, *, login: bool = False, most_bytes: int = 4) -> Version:
         """Ask for the version of a file once, by its address of HTTP; its first bytes come along.
 
-        Raises:
-            RequestError: If the service refuses or fails.
-            ServiceError: If it sends something else than a part of a file.
+        RequestError if the service refuses or fails, ServiceError if it sends something else than a part of a file.
         """
         headers = {"Range": f"bytes=0-{most_bytes - 1}", "Accept-Encoding": "identity"}
         answer = self.ask(url, "GET", headers, most_bytes=most_bytes, whole=False)
@@ -119,22 +242,17 @@ class Store(HttpClient):
         """Download files into a folder, several at once, and return them in their order.
 
         All of them have the size and checksum that was said. A file that is there and verifies is not fetched again; a
-        part of one is continued.
-
-        Raises:
-            LoginError: If there are no keys, or they are refused.
-            SceneNotFoundError: If a file does not exist.
-            ChecksumError: If a file does not verify after several fetches.
-            ServiceError: If a service refuses or fails.
-            SceneError: If an address or checksum cannot be understood.
+        part of one is continued. LoginError if there are no keys, or they are refused; SceneNotFoundError if a file
+        does not exist; ChecksumError if a file does not verify after several fetches; ServiceError if a service refuses
+        or fails; SceneError if an address or checksum cannot be understood.
         """
         folder.mkdir(parents=True, exist_ok=True)
         return all_at_once((partial(self._download, file, folder) for file in files), self.limits.parallel)
 
     def _download(self, file: RemoteFile, folder: Path) -> Path:
-        name = urlsplit(file.uri).path.rpartition("/")[2]
+        name = urlsplit(file.href).path.rpartition("/")[2]
         if name in ("", ".", ".."):
-            raise SceneError(f"{public_url(file.uri)} is no address of a file; expected s3://bucket/key.")
+            raise SceneError(f"{public_url(file.href)} is no address of a file; expected s3://bucket/key.")
         target, part = folder / name, folder / f"{name}.part"
         checksum = None if file.checksum is None else _parse_multihash(file.checksum, name)
         if target.exists() and _verifies(target, file.size, checksum):
@@ -153,13 +271,13 @@ class Store(HttpClient):
 
     def _download_rest(self, file: RemoteFile, part: Path) -> int:
         """Download what is missing of a file, each attempt from where the last one ended; return the file's size."""
-        what = f"Fetching {public_url(file.uri)}"
+        what = f"Fetching {public_url(file.href)}"
         try:
-            return self.limits.retry.call(lambda: self._continue(file, part), what, self.limiter(file.uri))
+            return self.limits.retry.call(lambda: self._continue(file, part), what, self.limiter(file.href))
         except ServiceError as error:
             if error.failure is not None and error.failure.status == 404:
                 raise SceneNotFoundError(
-                    f"{public_url(file.uri)} does not exist although the catalogue names it."
+                    f"{public_url(file.href)} does not exist although the catalogue names it."
                 ) from error
             raise
 
@@ -171,7 +289,10 @@ class Store(HttpClient):
         if present and present == file.size:
             return present
         headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={present}-"} if present else {})
-        with self.slot(), contextlib.closing(self._open_in_time(file.uri, headers)) as response:
+        in_s3 = file.href.startswith("s3://")
+        url, sign = (self._s3.plain_url(file.href), self._s3.sign) if in_s3 else (file.href, None)
+        begin = partial(self.open, "GET", url, headers, sign)
+        with self.slot(), contextlib.closing(self.threads.within(10 * self.limits.timeout_s, begin)) as response:
             if response.status_code == 416:
                 part.unlink()
                 raise lost("it is shorter than the part that is there")
@@ -187,28 +308,22 @@ class Store(HttpClient):
 
     def _span(self, response: "requests.Response", file: RemoteFile, present: int) -> tuple[int, int | None]:
         """Return at which byte an answer begins, and the size of the file where it is said."""
-        check_status(response.status_code, response.headers, login=self.logs_in(file.uri))
-        refuse_web_page(response.headers, b"", file.uri)
+        check_status(response.status_code, response.headers, login=self.logs_in(file.href))
+        refuse_web_page(response.headers, b"", file.href)
         coding, length = response.headers.get("Content-Encoding", "identity"), response.headers.get("Content-Length")
         if coding != "identity":
-            raise ServiceError(f"{public_url(file.uri)} is encoded as {coding[:20]}; expected the file as it is.")
+            raise ServiceError(f"{public_url(file.href)} is encoded as {coding[:20]}; expected the file as it is.")
         if response.status_code != 206:
             present = 0  # The whole file, whatever was asked for.
         elif not response.headers.get("Content-Range", f"bytes {present}-").startswith(f"bytes {present}-"):
             raise lost(f"another part came than the one from byte {present}")
         return present, present + int(length) if length is not None and length.isdecimal() else file.size
 
-    def _open_in_time(self, uri: str, headers: Mapping[str, str]) -> "requests.Response":
-        in_s3 = uri.startswith("s3://")
-        url, sign = (self._s3.plain_url(uri), self._s3.sign) if in_s3 else (uri, None)
-        return self.threads.within(10 * self.limits.timeout_s, lambda: self.open("GET", url, headers, sign))
-
 
 def _parse_multihash(text: str, name: str) -> tuple[str, bytes]:
     """Return algorithm and digest of a multihash in hexadecimal.
 
-    Raises:
-        SceneError: If it is none, or of an algorithm that is not known here.
+    SceneError if it is none, or of an algorithm that is not known here.
     """
     try:
         content = bytes.fromhex(text).hex()

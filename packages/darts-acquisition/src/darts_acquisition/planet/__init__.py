@@ -1,13 +1,12 @@
 """PlanetScope scenes and orthotiles as Planet delivers them."""
 
-from darts_acquisition.planet.delivery import find_planet_scenes, list_planet_files
+from darts_acquisition.planet.delivery import find_planet_scenes, list_planet_files, parse_planet_type
 from darts_acquisition.planet.loading import (
     check_planet_scene,
     get_planet_geometry,
     load_planet_masks,
     load_planet_scene,
 )
-from darts_acquisition.planet.naming import parse_planet_type
 
 __all__ = [
     "check_planet_scene",

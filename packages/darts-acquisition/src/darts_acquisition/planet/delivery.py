@@ -1,19 +1,120 @@
-"""Deliveries in folders, flat orders and zip archives: which scenes they hold, and which files of each."""
+"""Deliveries in folders, flat orders and zip archives: which scenes they hold, and what the names of files say."""
 
+import contextlib
 import functools
 import logging
 import os
+import re
 import time
 import zipfile
 import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import datetime
 from itertools import zip_longest
 from pathlib import Path
+from typing import Literal
 
-from darts_acquisition.errors import SceneError, SceneNotFoundError, SceneReadError
-from darts_acquisition.planet.naming import KINDS, Kind, kind_of, looks_like_scene, name_of, scene_of, words_after
+from darts_acquisition.errors import SceneError, SceneNameError, SceneNotFoundError, SceneReadError
 from darts_utils import DartsError, available_memory
+
+_SCENE = r"(?P<day>\d{8})_(?P<time>\d{6})_(?:(?P<hundredths>\d{2})_)?[0-9a-z]{4}"
+_ORTHOTILE = r"\d+_(?P<tile>\d+)_(?P<date>\d{4}-\d{2}-\d{2})_[0-9a-z]{4}"
+_NAME = re.compile(f"{_SCENE}|{_ORTHOTILE}", re.IGNORECASE)
+
+Kind = Literal["image", "mask", "metadata"]
+KINDS: tuple[Kind, ...] = ("image", "mask", "metadata")
+_TOOLS = r"(?:_(?:8b|harmonized|clip|reproject|coreg|file_format|cog))*"
+"""What Planet's products and the tools of its orders append to the name of a file, without another meaning."""
+_FILES: dict[Kind, re.Pattern[str]] = {
+    "image": re.compile(rf".*(?:_BGRN_SR(?P<orthotile>(?:_\w+)?)|_SR(?P<scene>{_TOOLS}))\.tiff?", re.IGNORECASE),
+    "mask": re.compile(rf".*_udm2(?P<scene>{_TOOLS})\.tiff?", re.IGNORECASE),
+    "metadata": re.compile(r".*_metadata\.json", re.IGNORECASE),
+}
+
+
+@dataclass(frozen=True)
+class PlanetName:
+    """What a folder's name says: when the image was taken, ISO 8601 UTC (of an orthotile the day); which orthotile."""
+
+    type: Literal["scene", "orthotile"]
+    time: str
+    tile: str | None = None
+
+
+def parse_planet_type(path: "str | os.PathLike[str]") -> Literal["scene", "orthotile"]:
+    """Tell from the name of a scene's folder whether it is a PlanetScope scene or an orthotile.
+
+    Args:
+        path: Folder of the scene, or what `find_planet_scenes` returned. Only its name counts: `YYYYMMDD_HHMMSS_XXXX`
+            or `YYYYMMDD_HHMMSS_NN_XXXX` is a scene, `<strip>_<tile>_YYYY-MM-DD_XXXX` an orthotile.
+
+    Returns:
+        "scene" or "orthotile".
+
+    Raises:
+        SceneNameError: If the name is neither.
+
+    Examples:
+        >>> parse_planet_type("scenes/20210821_210019_08_2405")
+        'scene'
+        >>> parse_planet_type("tiles/4372514/5790392_4372514_2022-07-16_2459")
+        'orthotile'
+    """
+    return parse_planet_name(path).type
+
+
+def parse_planet_name(path: "str | os.PathLike[str]") -> PlanetName:
+    """Take a folder's name apart; SceneNameError if it is neither that of a scene nor that of an orthotile."""
+    name = name_of(path)
+    try:
+        match = _NAME.fullmatch(name)
+        if match and match["tile"] is None:
+            taken = datetime.strptime(match["day"] + match["time"], "%Y%m%d%H%M%S")  # noqa: DTZ007 - written as UTC
+            fraction = f".{match['hundredths']}" if match["hundredths"] else ""
+            return PlanetName("scene", f"{taken.isoformat()}{fraction}Z")
+        if match:
+            day = datetime.strptime(match["date"], "%Y-%m-%d").date()  # noqa: DTZ007 - written as UTC
+            return PlanetName("orthotile", day.isoformat(), match["tile"])
+        problem = "is no name of a PlanetScope folder"
+    except ValueError:
+        problem = "holds a date or time that does not exist"
+    raise SceneNameError(
+        f"{name!r} ({path}) {problem}. Expected YYYYMMDD_HHMMSS_XXXX or YYYYMMDD_HHMMSS_NN_XXXX for a scene, "
+        "<strip>_<tile>_YYYY-MM-DD_XXXX for an orthotile."
+    )
+
+
+def name_of(path: "str | os.PathLike[str]") -> str:
+    """Return the name of a folder; "." has one too, and a link keeps its own."""
+    return os.path.basename(os.path.abspath(path))  # noqa: PTH100, PTH119 - a link is not followed
+
+
+def looks_like_scene(name: str) -> bool:
+    """Tell whether a name has the form of one of a scene or an orthotile, whether its date exists or not."""
+    return _NAME.fullmatch(name) is not None
+
+
+def scene_of(file_name: str) -> str | None:
+    """Return the scene or orthotile that a file's name begins with; None if it begins with none."""
+    match = _NAME.match(file_name)
+    return match[0] if match and file_name[match.end() : match.end() + 1] in ("_", ".") else None
+
+
+def kind_of(file_name: str) -> Kind | None:
+    """Return what a file of a delivery is by its name; None for one that no tile is made from, and for hidden ones."""
+    if file_name.startswith("."):
+        return None
+    return next((kind for kind in KINDS if _FILES[kind].fullmatch(file_name)), None)
+
+
+def words_after(file_name: str, kind: Kind) -> frozenset[str]:
+    """Return what is appended to the name of an image or a mask, for example {"harmonized", "clip"}."""
+    match = _FILES[kind].fullmatch(file_name)
+    groups = match.groupdict() if match else {}
+    words = groups.get("scene") or groups.get("orthotile") or ""
+    return frozenset(words.lower().replace("file_format", "cog").split("_")) - {""}
+
 
 logger = logging.getLogger(__name__)
 
@@ -46,24 +147,23 @@ class Delivery:
 
     @classmethod
     def open(cls, path: "str | os.PathLike[str]") -> "Delivery":
-        """Look for the files of a scene.
-
-        Raises:
-            SceneNotFoundError: If there is neither a folder of that name nor a file that begins with it.
-            SceneReadError: If an archive cannot be read.
-            SceneError: If one of the files names another scene.
-        """
+        """Look for the files of a scene; SceneNotFoundError, or SceneError if one names another scene."""
         where = Path(os.path.abspath(path))  # noqa: PTH100 - a link keeps its own name
         name = where.name.lower() if looks_like_scene(where.name) else None
-        archive = _archive_above(where)
+        place = next((place for place in (where, *where.parents) if place.exists()), where)
+        archive = place if place.suffix.lower() == ".zip" and place.is_file() else None
         if archive is not None:
-            levels = [_in_archive(archive, where, name)]
+            folder = where.parent if where != archive else archive  # All of it, or a folder in it.
+            members = [archive / member for member in _members(archive).get(name or "", ())]
+            levels = [[file for file in members if folder in file.parents]]
         else:
             levels = [[file for file in level if file.is_file()] for level in _levels_below(where)]
         files = {kind: next((found for level in levels if (found := _of_kind(level, kind))), []) for kind in KINDS}
         if archive is None and name and not all(files.values()):
-            beside = [file for file in _beside(where.parent, name) if file.is_file()]
-            files = {kind: found or _of_kind(beside, kind) for kind, found in files.items()}
+            with contextlib.suppress(OSError):
+                beside = [where.parent / each for each in _index(where.parent).get(name, ())]
+                beside = [file for file in beside if file.is_file()]
+                files = {kind: found or _of_kind(beside, kind) for kind, found in files.items()}
         delivery = cls(Path(path), tuple(file for found in files.values() for file in found), archive)
         if not delivery.files and (archive is not None or not where.is_dir()):
             raise SceneNotFoundError(
@@ -79,19 +179,16 @@ class Delivery:
         """Return the one file of a kind, the best one where a scene was delivered as several products.
 
         Of images harmonised ones come first, then those with four bands, then those that the tools of an order have
-        changed least; of masks first the one that was changed as the image was.
-
-        Raises:
-            SceneNotFoundError: If there is none.
-            SceneError: If there are two alike.
+        changed least; of masks first the one that was changed as the image was. SceneNotFoundError if there is none,
+        SceneError if there are two alike.
         """
         file = self.find_optional(kind)
-        others = [other.name for other in _of_kind(self.files, kind) if other != file]
-        if file is not None and others:
-            logger.info("%s: of its products %s is used, and not %s.", self.path, file.name, ", ".join(others))
         if file is None:
-            present = ", ".join(self._names()) or "nothing"
+            levels = _levels_below(self.path) if self.archive is None else []
+            present = ", ".join(sorted(each.name for each in (levels[0] if levels else self.files))) or "nothing"
             raise SceneNotFoundError(f"{self.path} holds no {WHAT[kind]}: expected {_EXPECTED[kind]}, found {present}.")
+        if others := [other.name for other in _of_kind(self.files, kind) if other != file]:
+            logger.info("%s: of its products %s is used, and not %s.", self.path, file.name, ", ".join(others))
         return file
 
     def find_optional(self, kind: Kind) -> Path | None:
@@ -117,11 +214,9 @@ class Delivery:
         return [each for each in beside if each.relative_to(self.archive).as_posix() in members]
 
     def read(self, file: Path, count: int = -1) -> bytes:
-        """Read a file of the delivery, or its first bytes. A whole one out of an archive is checked against its CRC-32.
+        """Read a file, or its first bytes; a whole one out of an archive is checked against its CRC-32.
 
-        Raises:
-            SceneReadError: If it cannot be read.
-            SceneError: If it does not fit into memory.
+        SceneReadError if it cannot be read, SceneError if it does not fit into memory.
         """
         try:
             if self.archive is None:
@@ -145,10 +240,6 @@ class Delivery:
         images = sorted(_of_kind(self.files, "image"), key=lambda image: self._rank(image, "image"))
         like = words_after(images[0].name, "image") - {"harmonized", "8b"} if images else frozenset()
         return words != like, len(words)
-
-    def _names(self) -> list[str]:
-        levels = _levels_below(self.path) if self.archive is None else []
-        return sorted(file.name for file in (levels[0] if levels else self.files))
 
 
 def find_planet_scenes(folder: "str | os.PathLike[str]") -> list[Path]:
@@ -206,25 +297,22 @@ def _problem(where: Path) -> str:
     return f"is a file; {folder}{named}."
 
 
-def _archive_above(path: Path) -> Path | None:
-    """Return the zip archive that a path leads into, or is; None for one that leads into none."""
-    place = next((place for place in (path, *path.parents) if place.exists()), path)
-    return place if place.suffix.lower() == ".zip" and place.is_file() else None
-
-
 def _scenes_in(folder: Path, seen: set[tuple[str, str]]) -> list[Path] | None:
     """List the scenes below a folder or in an archive, and warn of parts of it that hold none; None if it was seen."""
     if _was_seen(folder, os.path.realpath(folder).rpartition(os.sep)[2], seen):
         return None
     try:
         if folder.is_file():
-            members = {name: [member.rpartition("/")[2] for member in each] for name, each in _members(folder).items()}
-            return sorted(folder / each[0][: len(name)] for name, each in members.items() if any(map(kind_of, each)))
+            inside = {name: [member.rpartition("/")[2] for member in each] for name, each in _members(folder).items()}
+            return sorted(folder / each[0][: len(name)] for name, each in inside.items() if any(map(kind_of, each)))
         # A link comes last: what it leads to is better known by its own place.
         entries = sorted(folder.iterdir(), key=lambda entry: (entry.is_symlink(), entry.name))
     except (OSError, SceneReadError):
         return [folder]
-    scenes = {folder / files[0].name[: len(name)] for name, files in _by_scene(entries).items()}
+    scenes: set[Path] = set()
+    for name, files in _by_scene([entry.name for entry in entries]).items():
+        if first := next((file for file in files if kind_of(file) and (folder / file).is_file()), None):
+            scenes.add(folder / first[: len(name)])
     without = []
     for entry in entries:
         found: list[Path] | None = None
@@ -232,7 +320,8 @@ def _scenes_in(folder: Path, seen: set[tuple[str, str]]) -> list[Path] | None:
             continue
         if looks_like_scene(entry.name):
             if (entry.is_dir() or entry.is_symlink()) and not _was_seen(entry, entry.name, seen):
-                found = [entry] if _is_scene(entry) else []
+                files = [file.name for level in _levels_below(entry) for file in level]
+                found = [entry] if not files or any(map(kind_of, files)) else []  # An empty one says so when loaded.
         elif entry.is_dir() or (entry.suffix.lower() == ".zip" and entry.is_file()):
             found = _scenes_in(entry, seen)
         scenes.update(found or [])
@@ -245,16 +334,9 @@ def _scenes_in(folder: Path, seen: set[tuple[str, str]]) -> list[Path] | None:
 
 def _was_seen(path: Path, name: str, seen: set[tuple[str, str]]) -> bool:
     """Tell whether a folder was seen under a name, through another link perhaps; from now on it was."""
-    key = (os.path.realpath(path), name)
-    known = key in seen
-    seen.add(key)
-    return known
-
-
-def _is_scene(folder: Path) -> bool:
-    """Tell whether a folder with a scene's name is one: with files of a delivery, or with nothing at all."""
-    levels = _levels_below(folder)
-    return not any(levels) or any(kind_of(file.name) for level in levels for file in level)
+    count = len(seen)
+    seen.add((os.path.realpath(path), name))
+    return len(seen) == count
 
 
 def _levels_below(folder: Path, levels: int = _BUNDLES) -> list[list[Path]]:
@@ -266,31 +348,6 @@ def _levels_below(folder: Path, levels: int = _BUNDLES) -> list[list[Path]]:
     below = [_levels_below(entry, levels - 1) for entry in entries if entry.is_dir()] if levels else []
     deeper = zip_longest(*below, fillvalue=())
     return [entries, *([file for part in parts for file in part] for parts in deeper)]
-
-
-def _beside(folder: Path, name: str) -> list[Path]:
-    """List the files of a scene in a folder that may hold many of them."""
-    try:
-        return [folder / file for file in _index(folder).get(name, ())]
-    except OSError:
-        return []
-
-
-def _by_scene(files: Iterable[Path]) -> dict[str, list[Path]]:
-    """Group the files of deliveries by the scenes that their names begin with, in small letters."""
-    found: dict[str, list[Path]] = {}
-    for file in files:
-        scene = scene_of(file.name)
-        if scene and kind_of(file.name) and file.is_file():
-            found.setdefault(scene.lower(), []).append(file)
-    return found
-
-
-def _in_archive(archive: Path, where: Path, name: str | None) -> list[Path]:
-    """List the files of a scene in an archive, in all of it or below the folder in it that a path names."""
-    folder = where.parent if where != archive else archive
-    files = [archive / member for member in _members(archive).get(name or "", ())]
-    return [file for file in files if folder in file.parents]
 
 
 def _members(archive: Path) -> dict[str, list[str]]:
@@ -320,10 +377,14 @@ def _read_index(place: Path, state: tuple[int, ...]) -> dict[str, list[str]]:  #
     else:
         with zipfile.ZipFile(place) as archive:
             names = [info.filename for info in archive.infolist() if not info.is_dir() and ".." not in info.filename]
+    return _by_scene(sorted(names))
+
+
+def _by_scene(names: Iterable[str]) -> dict[str, list[str]]:
+    """Group files by the scenes, in small letters, that their names begin with."""
     found: dict[str, list[str]] = {}
-    for name in sorted(names):
-        scene = scene_of(name.rpartition("/")[2])
-        if scene:
+    for name in names:
+        if scene := scene_of(name.rpartition("/")[2]):
             found.setdefault(scene.lower(), []).append(name)
     return found
 

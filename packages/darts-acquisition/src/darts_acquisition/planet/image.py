@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from darts_acquisition.errors import SceneError, SceneGridError, SceneReadError
-from darts_acquisition.planet.delivery import WHAT, Delivery
-from darts_acquisition.planet.naming import Kind, words_after
+from darts_acquisition.planet.delivery import WHAT, Delivery, Kind, words_after
 from darts_acquisition.scenes.quality import over_row_blocks
 from darts_acquisition.tile import tile_grid
 from darts_utils import OPTICAL_BANDS, available_memory, usable_cpus
@@ -52,12 +51,9 @@ shape (rows, columns)), None for nowhere. The pixels are overwritten afterwards.
 class Image:
     """What the header of an image or a mask says, checked.
 
-    Attributes:
-        bands: Number of each band that is wanted, from 1 on, in the order in which a tile has them.
-        nodata: The integer that the file says stands for no data, for each of them; None without one.
-        alpha: Number of the band that is 0 where there is no data, None without one.
-        masked: Whether there is a mask of GDAL, in the file or beside it.
-        block_rows: Rows that are best read at once.
+    `bands` are the numbers, from 1 on, of those that are wanted, in the order in which a tile has them; `nodata` the
+    integer that stands for no data in each, None without one; `alpha` the number of the band that is 0 without data;
+    `masked`: there is a mask of GDAL, in the file or beside it; `block_rows` are best read at once.
     """
 
     file: Path
@@ -73,10 +69,8 @@ class Image:
 def read_header(delivery: Delivery, file: Path, kind: Kind) -> Image:
     """Read what an image or a mask of a delivery says of itself.
 
-    Raises:
-        SceneReadError: If the file is damaged or no GeoTIFF.
-        SceneError: If it has other bands or another data type, or takes more memory than there is.
-        SceneGridError: If its grid cannot be a tile's, see `darts_acquisition.tile.tile_grid`.
+    SceneReadError if the file is damaged or no GeoTIFF; SceneError if it has other bands or another data type, or takes
+    more memory than there is; SceneGridError if its grid cannot be a tile's, see `darts_acquisition.tile.tile_grid`.
     """
     dtype, wanted, bytes_per_px = _LAYOUTS[kind]
     with _opened(delivery, file, kind) as source:

@@ -1,5 +1,6 @@
 """PlanetScope images and masks as tiles."""
 
+import json
 import math
 import os
 from collections.abc import Callable
@@ -8,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from darts_acquisition.errors import EmptySceneError, SceneGridError, SceneNameError
-from darts_acquisition.planet.delivery import Delivery
+from darts_acquisition.errors import EmptySceneError, SceneError, SceneGridError, SceneNameError, SceneReadError
+from darts_acquisition.planet.delivery import Delivery, name_of, parse_planet_name
 from darts_acquisition.planet.image import Image, read_blocks, read_grid, read_header
-from darts_acquisition.planet.naming import name_of, parse_planet_name, read_metadata
 from darts_acquisition.scenes.quality import Scaling, row_blocks
+from darts_acquisition.scenes.raw import in_utc, read_angle, read_time
 from darts_acquisition.tile import as_band, describe_grid, same_grid
 from darts_utils import OPTICAL_BANDS, MissingBandError, step
 
@@ -28,6 +29,8 @@ _CLOUD_BIT = np.uint8(0b0000_0010)
 _ROWS_IN_CACHE = 32
 """Rows of a mask that are decided on at once."""
 _NODATA = "planet_nodata"
+_KEPT = ("strip_id", "satellite_id", "instrument", "quality_category", "cloud_cover", "view_angle")
+"""Further properties that a tile keeps, as ``planet_<name>``."""
 
 
 def load_planet_scene(path: "str | os.PathLike[str]") -> "xr.Dataset":
@@ -213,9 +216,7 @@ def _decide_quality(udm: np.ndarray, nodata: tuple[int | None, ...], quality: np
 def _look_for_missing(image: "xr.Dataset", name: str, mask: Image) -> Callable[[slice], np.ndarray | None]:
     """Make what tells where rows of an image hold no data, see `load_planet_masks`; None for nowhere.
 
-    Raises:
-        MissingBandError: If the image lacks a band.
-        SceneGridError: If the mask does not lie on its grid.
+    MissingBandError if the image lacks a band, SceneGridError if the mask does not lie on its grid.
     """
     import odc.geo.xr  # noqa: F401 - brings .odc
 
@@ -245,7 +246,37 @@ def _check_fits(mask: Image, grid: "GeoBox", name: str) -> None:
 
 
 def _metadata(delivery: Delivery, file: Path) -> dict[str, Any]:
-    return read_metadata(delivery.read(file), file)
+    """Turn a `*_metadata.json` into tile attributes: `time`, `azimuth`, `elevation` and Planet's own identifiers.
+
+    Planet delivers a GeoJSON feature, UTF-8 with or without a byte order mark, with everything under `properties`;
+    older files have it at the top level. `azimuth` and `elevation` are in degrees, NaN where the file has none; `time`
+    (ISO 8601 UTC) and the identifiers are there only where the file has them.
+
+    SceneReadError if it is no JSON, SceneError if it is JSON of something else, or an angle or the time is none.
+    """
+    content = delivery.read(file)
+    try:
+        found = json.loads(content)
+    except (ValueError, RecursionError) as error:
+        raise SceneReadError(f"{file} is no JSON ({error}); expected Planet's metadata. Download it again.") from error
+    properties = (found.get("properties") or {}) if isinstance(found, dict) else None
+    if not isinstance(properties, dict):
+        raise SceneError(f"{file} is no metadata of Planet; expected a JSON object, with an object under 'properties'.")
+    values = found | properties
+    azimuth = read_angle(values, "sun_azimuth", 0, 360, str(file))
+    elevation = read_angle(values, "sun_elevation", -90, 90, str(file))
+    attrs: dict[str, Any] = {
+        "azimuth": math.nan if azimuth is None else azimuth,
+        "elevation": math.nan if elevation is None else elevation,
+    }
+    if values.get("acquired") is not None:
+        attrs["time"] = in_utc(read_time(values["acquired"], str(file), "acquired"))
+    if isinstance(found.get("id"), str):
+        attrs["planet_item_id"] = found["id"]
+    for name in _KEPT:
+        if isinstance(values.get(name), str | int | float):
+            attrs[f"planet_{name}"] = values[name]
+    return attrs
 
 
 def _tile_attrs(path: "str | os.PathLike[str]", metadata: dict[str, Any]) -> dict[str, Any]:

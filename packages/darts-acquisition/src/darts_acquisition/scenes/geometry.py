@@ -1,4 +1,4 @@
-"""Geometry around the poles and across the antimeridian, and simple shapes for services that take no other.
+"""Areas of interest, around the poles and across the antimeridian, and simple shapes for services.
 
 The polar plane is the Lambert azimuthal equal-area projection around the North Pole (Snyder 1987, section 24), in which
 neither the antimeridian nor the pole is special. It is singular at the South Pole only, around which everything ends at
@@ -6,12 +6,19 @@ neither the antimeridian nor the pole is special. It is singular at the South Po
 """
 
 import functools
+import logging
+import os
+import warnings
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from darts_acquisition.errors import AreaError, RepairedGeometryWarning, WideEdgeWarning
+
 if TYPE_CHECKING:
+    import geopandas as gpd
     from pyproj import CRS, Transformer
     from shapely.geometry.base import BaseGeometry
 
@@ -24,10 +31,7 @@ _STEP_M, _STEP_DEGREES = 20_000, 0.25
 
 
 def to_polar(shapes: "Sequence[BaseGeometry]", crs: Any) -> "list[BaseGeometry | None]":
-    """Project geometries to the polar plane, in metres, valid; None for each that has coordinates outside its CRS.
-
-    Longitudes may leave ±180; edges do not jump there.
-    """
+    """Project geometries to the polar plane, in metres, valid; None for each that has coordinates outside its CRS."""
     import pyproj
     import shapely
 
@@ -43,10 +47,7 @@ def to_polar(shapes: "Sequence[BaseGeometry]", crs: Any) -> "list[BaseGeometry |
 
 
 def project(points: np.ndarray, crs: str) -> np.ndarray:
-    """Return points, float64 (n, 2), in the polar plane, in metres; those south of 89.9° S are moved there.
-
-    Not finite where a point lies outside its CRS.
-    """
+    """Return points, float64 (n, 2), in the polar plane; not finite outside the CRS, at 89.9° S if south of that."""
     lon, lat = _transformer(crs, "EPSG:4326").transform(*points.T)
     # Beyond the pole there is nothing: what lies there is left to fail.
     lat = np.where(lat > -90 - 1e-9, np.maximum(lat, _SOUTH_DEGREES), lat)
@@ -55,18 +56,15 @@ def project(points: np.ndarray, crs: str) -> np.ndarray:
 
 def from_polar(points: np.ndarray) -> np.ndarray:
     """Return points of the polar plane as longitudes and latitudes, float64 (n, 2); none is south of 89.9° S."""
-    distance = np.hypot(*points.T)
-    inside = points * np.minimum(1.0, _furthest() / np.maximum(distance, 1.0))[:, np.newaxis]
+    furthest = np.hypot(*_transformer("EPSG:4326", POLAR).transform(0, _SOUTH_DEGREES))
+    inside = points * np.minimum(1.0, furthest / np.maximum(np.hypot(*points.T), 1.0))[:, np.newaxis]
     return np.column_stack(_transformer(POLAR, "EPSG:4326").transform(*inside.T))
 
 
 def continued(shape: "BaseGeometry") -> "tuple[BaseGeometry, bool]":
-    """Let longitudes run on where an edge jumps by more than half the globe, as one that crosses the antimeridian does.
+    """Let longitudes run on where an edge jumps by more than half the globe, and say whether there was such an edge.
 
     An edge of just 360° runs along a parallel around the globe, and stays.
-
-    Returns:
-        The geometry, and whether there was such an edge.
     """
     import shapely
 
@@ -80,10 +78,7 @@ def continued(shape: "BaseGeometry") -> "tuple[BaseGeometry, bool]":
 
 
 def cut_footprint(footprint: Mapping[str, Any]) -> "BaseGeometry":
-    """Cut a footprint at the antimeridian, as RFC 7946 wants it.
-
-    It is GeoJSON in degrees, whose edges may jump at ±180 or run on beyond; unchanged where it is within ±180 already.
-    """
+    """Cut a footprint, GeoJSON in degrees whose edges may jump at ±180 or run on, at the antimeridian (RFC 7946)."""
     import shapely
     from shapely import affinity
 
@@ -139,7 +134,8 @@ def _wide_steps(points: np.ndarray) -> np.ndarray:
     return (steps > 180) & (steps < 360 - 1e-6)
 
 
-def _continue_longitudes(points: np.ndarray) -> np.ndarray:
+def _continue_longitudes(line: Any) -> np.ndarray:
+    points = np.asarray(line.coords)
     steps = np.where(_wide_steps(points), -np.sign(np.diff(points[:, 0])), 0.0)
     turns = np.concatenate([[0.0], np.cumsum(steps)])
     return np.column_stack([points[:, 0] + 360 * turns, points[:, 1]])
@@ -150,22 +146,13 @@ def _map_lines(shape: Any) -> "BaseGeometry":
     import shapely
 
     if shape.geom_type == "Polygon":
-        rings = [_continue_longitudes(np.asarray(ring.coords)) for ring in lines_of(shape)]
-        return shapely.Polygon(rings[0], [_beside(ring, rings[0]) for ring in rings[1:]])
+        outline, *holes = (_continue_longitudes(ring) for ring in lines_of(shape))
+        for hole in holes:  # They go to where the outline went.
+            hole[:, 0] += 360 * np.round((outline[:, 0].mean() - hole[:, 0].mean()) / 360)
+        return shapely.Polygon(outline, holes)
     if shape.geom_type in ("LineString", "LinearRing"):
-        return shapely.LineString(_continue_longitudes(np.asarray(shape.coords)))
+        return shapely.LineString(_continue_longitudes(shape))
     return shape
-
-
-def _beside(hole: np.ndarray, outline: np.ndarray) -> np.ndarray:
-    """Move a hole by whole turns to where the outline went."""
-    turns = np.round((outline[:, 0].mean() - hole[:, 0].mean()) / 360)
-    return np.column_stack([hole[:, 0] + 360 * turns, hole[:, 1]])
-
-
-@functools.cache
-def _furthest() -> float:
-    return float(np.hypot(*_transformer("EPSG:4326", POLAR).transform(0, _SOUTH_DEGREES)))
 
 
 @functools.lru_cache(maxsize=32)
@@ -254,20 +241,21 @@ def _in_degrees(shape: "BaseGeometry", slack_m: float) -> "BaseGeometry":
     """Return a geometry of the polar plane in degrees, cut at the antimeridian, its edges true but for the slack."""
     import shapely
 
+    def to_degrees(points: np.ndarray) -> np.ndarray:
+        lon, lat = from_polar(points).T
+        # Where the area was cut at the antimeridian, it is to reach it.
+        return np.column_stack([np.where(np.abs(lon) > 180 - _CUT_DEGREES, np.sign(lon) * 180, lon), lat])
+
     # The antimeridian is a straight line from the pole in this plane, upwards.
     antimeridian = shapely.LineString([(0, 0), (0, 2e7)]).buffer(_CUT_M, cap_style="flat")
-    bent = [_bent(part, slack_m) for part in shapely.get_parts(shape)]
+    rings = [
+        [_bent_ring(np.asarray(ring.coords), slack_m) for ring in lines_of(part)] for part in shapely.get_parts(shape)
+    ]
+    bent = [shapely.Polygon(outline, holes) for outline, *holes in rings]
     cut = shapely.difference(bent, antimeridian.union(_around_the_pole()))
-    degrees = shapely.make_valid(shapely.transform(cut, _to_degrees))
+    degrees = shapely.make_valid(shapely.transform(cut, to_degrees))
     parts = shapely.get_parts(shapely.get_parts(degrees))
     return shapely.union_all(parts[shapely.get_dimensions(parts) == 2])
-
-
-def _bent(polygon: "BaseGeometry", slack_m: float) -> "BaseGeometry":
-    import shapely
-
-    rings = [_bent_ring(np.asarray(ring.coords), slack_m) for ring in lines_of(polygon)]
-    return shapely.Polygon(rings[0], rings[1:])
 
 
 def _bent_ring(points: np.ndarray, slack_m: float) -> np.ndarray:
@@ -283,14 +271,130 @@ def _bent_ring(points: np.ndarray, slack_m: float) -> np.ndarray:
         points = np.insert(points, far + 1, middles[far], axis=0)
 
 
-def _to_degrees(points: np.ndarray) -> np.ndarray:
-    lon, lat = from_polar(points).T
-    # Where the area was cut at the antimeridian, it is to reach it.
-    lon = np.where(np.abs(lon) > 180 - _CUT_DEGREES, np.sign(lon) * 180, lon)
-    return np.column_stack([lon, lat])
-
-
 def _around_the_pole() -> "BaseGeometry":
     import shapely
 
     return shapely.Point(0, 0).buffer(_EMPTY_POLE_M, quad_segs=8)
+
+
+logger = logging.getLogger(__name__)
+_NAMED = 10
+"""So many geometries a message names."""
+
+
+class Area:
+    """An area of interest.
+
+    Args:
+        geometry: Everything that belongs to it, in EPSG:4326 or any other CRS; empty ones do not count.
+
+    Raises:
+        AreaError: If it has no CRS, no geometry that is not empty, or one with coordinates outside the CRS. The message
+            names them.
+    """
+
+    def __init__(self, geometry: "gpd.GeoDataFrame | gpd.GeoSeries") -> None:
+        import shapely
+
+        if geometry.crs is None:
+            raise AreaError("The area of interest has no CRS; name one, for example with GeoDataFrame.set_crs.")
+        given = geometry.geometry
+        given = given[~(given.isna() | given.is_empty)]
+        if given.empty:
+            raise AreaError("The area of interest is empty: it holds no geometry with an extent or a place.")
+        shapes = list(given)
+        _refuse(not_finite(given.array), given)
+        if geometry.crs.is_geographic:
+            pairs = [continued(shape) for shape in shapes]
+            shapes = [shape for shape, _ in pairs]
+            if any(wide for _, wide in pairs):
+                warnings.warn(
+                    "The area of interest has edges of more than 180° of longitude, read as crossing the antimeridian. "
+                    "Where they run the other way around the globe, give them vertices in between.",
+                    WideEdgeWarning,
+                    stacklevel=2,
+                )
+        invalid = sum(not shape.is_valid for shape in shapes)
+        if invalid:
+            warnings.warn(
+                f"{invalid} of {len(shapes)} geometries of the area of interest are invalid and were repaired.",
+                RepairedGeometryWarning,
+                stacklevel=2,
+            )
+            shapes = [shape if shape.is_valid else shapely.make_valid(shape) for shape in shapes]
+        projected = to_polar(shapes, geometry.crs)
+        _refuse([place for place, shape in enumerate(projected) if shape is None], given)
+        self._shape = shapely.union_all(projected)
+        shapely.prepare(self._shape)
+
+    @classmethod
+    def read(cls, path: "str | os.PathLike[str]") -> "Area":
+        """Read an area from all layers of any vector file that geopandas reads.
+
+        Raises:
+            AreaError: If the file cannot be read, or the area cannot be used.
+        """
+        try:
+            return cls(read_vector_file(path))
+        except AreaError as error:
+            raise AreaError(f"{path}: {error}") from error
+
+    def query(self) -> dict[str, Any] | None:
+        """Return a simple geometry in degrees that holds the area, as GeoJSON; None if no scene can lie there."""
+        from shapely.geometry import mapping
+
+        simple = simple_query(self._shape)
+        return None if simple is None else mapping(simple)
+
+    def touches(self, footprint: Mapping[str, Any]) -> bool:
+        """Say whether a footprint, GeoJSON in degrees, cut at the antimeridian or not, shares a point with the area."""
+        import shapely
+
+        shape = shapely.geometry.shape(dict(footprint))
+        (projected,) = [None] if shape.is_empty else to_polar([continued(shape)[0]], "EPSG:4326")
+        return projected is not None and bool(self._shape.intersects(projected))
+
+
+def read_vector_file(path: "str | os.PathLike[str]") -> "gpd.GeoDataFrame":
+    """Read a vector file, all layers with geometries (a KML's folders are such), in the CRS of the first.
+
+    AreaError if the file is absent, no vector file, or only some of its layers have a CRS.
+    """
+    import geopandas as gpd
+    import pandas as pd
+    import pyogrio
+    import pyogrio.errors
+
+    file = Path(path)
+    if not file.exists():
+        raise AreaError("there is no such file; correct the path.")
+    try:
+        if file.suffix.lower() in (".parquet", ".geoparquet"):
+            return gpd.read_parquet(file)
+        layers = [name for name, kind in pyogrio.list_layers(file) if kind is not None]
+        frames = [gpd.read_file(file, engine="pyogrio", layer=layer) for layer in layers]
+    except (pyogrio.errors.DataSourceError, pyogrio.errors.DataLayerError, OSError, ValueError) as error:
+        raise AreaError(f"it cannot be read as a vector file ({error}).") from error
+    if not frames:
+        raise AreaError("it holds no layer with geometries.")
+    lacking = [layer for layer, frame in zip(layers, frames, strict=True) if frame.crs is None]
+    if 0 < len(lacking) < len(frames):
+        raise AreaError(f"its layers {', '.join(map(repr, lacking))} have no CRS, and others do; give each one.")
+    if len(frames) == 1:
+        return frames[0]
+    if not lacking:
+        logger.info("%s: its %d layers count together: %s.", file, len(layers), ", ".join(map(repr, layers)))
+        frames = [frame.to_crs(frames[0].crs) for frame in frames]
+    # Layers without a geometry, and columns without a value, have no type that others could be joined with.
+    filled = [frame for frame in frames if not frame.geometry.isna().all()] or frames[:1]
+    return pd.concat([frame.dropna(axis="columns", how="all") for frame in filled], ignore_index=True)
+
+
+def _refuse(places: "Sequence[int] | np.ndarray", given: "gpd.GeoSeries") -> None:
+    if not len(places):
+        return
+    names = ", ".join(str(given.index[place]) for place in places[:_NAMED]) + (", …" if len(places) > _NAMED else "")
+    raise AreaError(
+        f"{len(places)} of {len(given)} geometries of the area of interest cannot be projected: they have coordinates "
+        f"outside {given.crs.name} (index {names}). Correct them, or name the CRS that they are in."
+    )

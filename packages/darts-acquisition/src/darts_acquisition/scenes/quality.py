@@ -20,14 +20,7 @@ OpenWorker = Callable[[], AbstractContextManager[Callable[[slice], object]]]
 
 @dataclass(frozen=True)
 class Scaling:
-    """What the integers of a band mean: reflectance = DN · scale + offset.
-
-    Attributes:
-        scale: Reflectance per unit.
-        offset: Reflectance of 0, were it data.
-        nodata: Integers that stand for no data.
-        dtype: Data type of the integers, of 16 bits at most.
-    """
+    """What the integers of a band, 16 bits at most, mean: reflectance = DN · scale + offset, or no data."""
 
     scale: float
     offset: float = 0.0
@@ -35,18 +28,10 @@ class Scaling:
     dtype: str = "uint16"
 
     def convert(self, values: np.ndarray, out: np.ndarray, invalid: np.ndarray | None = None) -> np.ndarray | None:
-        """Turn integers into reflectance.
+        """Turn integers (rows, columns) into reflectance: what float64 gives, rounded once, NaN without data.
 
-        Args:
-            values: Integers of shape (rows, columns) and data type `dtype`.
-            out: float32 array of the same shape; gets what float64 arithmetic gives, rounded once, and NaN where there
-                is no data.
-            invalid: Boolean array of the same shape, True where there is no data whatever the integers say; None for
-                nowhere.
-
-        Returns:
-            Boolean array of the same shape, True where there is no data; None if that is nowhere. `invalid` is not
-            changed.
+        `out` is float32 of the same shape; `invalid` is True where there is no data whatever the integers say, None for
+        nowhere, and not changed. Returns likewise where there is no data.
         """
         missing: np.ndarray | None = None
         for rows in row_blocks(len(values), _ROWS_IN_CACHE):

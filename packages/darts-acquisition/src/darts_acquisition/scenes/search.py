@@ -1,38 +1,149 @@
-"""What the searches of all sources share: what is looked for, the table of what was found, and the check of it."""
+"""What the searches of all sources share: what is looked for, and when; the table of what was found."""
 
+import calendar
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, TypeAlias, TypedDict
 
-from darts_acquisition.errors import SceneNotFoundError, ServiceError
-from darts_acquisition.io.failures import public_url
+from darts_acquisition.errors import SceneNotFoundError, ServiceError, public_url
 from darts_acquisition.io.settings import CDSESettings
 from darts_acquisition.io.stac import make_stac_io
-from darts_acquisition.scenes.area import Area
-from darts_acquisition.scenes.geometry import cut_footprint
-from darts_acquisition.scenes.selection import Interval, Selection, check_tile_id, unique
+from darts_acquisition.scenes.geometry import Area, cut_footprint
+from darts_acquisition.scenes.names import check_tile_id
+from darts_acquisition.scenes.raw import in_utc
 from darts_utils import DartsError, ParameterError
 
 if TYPE_CHECKING:
     import geopandas as gpd
 
+Found: TypeAlias = tuple[dict[str, Any], dict[str, Any]]
+"""A STAC item, and its row of `scene_table`."""
+ReadRow: TypeAlias = Callable[[Mapping[str, Any]], dict[str, Any]]
+
 _NAMES_AT_ONCE = 100
 """Names or tiles per request."""
 _PAGE_SIZE = 200
-_NUMBERS = ("cloud_cover", "snow_cover", "download_bytes")
-_COLUMNS = ("time", "tile_id", *_NUMBERS)
+
+
+FIRST_YEAR = 2015
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A span of time, UTC; both ends belong to it, None is no limit."""
+
+    start: datetime | None
+    end: datetime | None
+
+    def to_stac(self) -> str:
+        """Return the interval as a STAC API reads it."""
+        ends = (in_utc(end, "milliseconds") if end is not None else ".." for end in (self.start, self.end))
+        return "/".join(ends)
+
+    def holds(self, timestamp: datetime) -> bool:
+        """Say whether a timestamp belongs to the interval."""
+        return (self.start is None or timestamp >= self.start) and (self.end is None or timestamp <= self.end)
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What a search filters by: spans of time, a query each, and percents of cover, None for any."""
+
+    intervals: tuple[Interval, ...] = (Interval(None, None),)
+    max_cloud_cover: float | None = None
+    max_snow_cover: float | None = None
+
+
+class Conditions(TypedDict, total=False):
+    """What every search can be filtered by, see `make_selection`."""
+
+    start_date: str | None
+    end_date: str | None
+    max_cloud_cover: float | None
+    max_snow_cover: float | None
+    months: Sequence[int] | None
+    years: Sequence[int] | None
+
+
+def make_selection(
+    start_date: str | None = None,
+    end_date: str | None = None,
+    max_cloud_cover: float | None = None,
+    max_snow_cover: float | None = None,
+    months: Sequence[int] | None = None,
+    years: Sequence[int] | None = None,
+) -> Selection:
+    """Check what a search filters by, see `search_cdse_s2_sr`. A date range goes before months and years.
+
+    ParameterError if a value cannot be, or the dates are reversed.
+    """
+    intervals: tuple[Interval, ...] = (Interval(None, None),)
+    if start_date is not None or end_date is not None:
+        start, end = _midnight("start_date", start_date, last=False), _midnight("end_date", end_date, last=True)
+        if start is not None and end is not None and start > end:
+            raise ParameterError(f"start_date is {start_date}, which lies after end_date, {end_date}; swap them.")
+        intervals = (Interval(start, None if end is None else end + timedelta(days=1) - timedelta(milliseconds=1)),)
+    elif months is not None or years is not None:
+        intervals = _calendar(months, years)
+    return Selection(
+        intervals, _percent("max_cloud_cover", max_cloud_cover), _percent("max_snow_cover", max_snow_cover)
+    )
+
+
+def _percent(name: str, value: float | None) -> float | None:
+    if value is None or value == 100:
+        return None
+    if not 0 <= value <= 100:
+        raise ParameterError(f"{name} is {value}; expected 0 to 100 percent, or None for any.")
+    return value
+
+
+def _midnight(name: str, text: str | None, *, last: bool) -> datetime | None:
+    """Return when a day begins; of a month the first day, or the last one."""
+    if text is None:
+        return None
+    try:
+        if re.fullmatch(r"\d{4}-\d{2}", text):
+            year, month = int(text[:4]), int(text[5:])
+            return datetime(year, month, calendar.monthrange(year, month)[1] if last else 1, tzinfo=UTC)
+        if re.fullmatch(r"\d{4}-\d{2}-\d{2}", text):
+            return datetime.fromisoformat(f"{text}T00:00Z")
+    except ValueError:  # calendar's and date's for what does not exist
+        pass
+    raise ParameterError(f"{name} is {text!r}; expected a day that exists, as YYYY-MM-DD or YYYY-MM.")
+
+
+def _calendar(months: Sequence[int] | None, years: Sequence[int] | None) -> tuple[Interval, ...]:
+    today = datetime.now(UTC).date()
+    for month in months or ():
+        if not 1 <= month <= 12:
+            raise ParameterError(f"months holds {month}; expected 1 to 12.")
+    for year in years or ():
+        if not FIRST_YEAR <= year <= today.year:
+            raise ParameterError(f"years holds {year}; Sentinel-2 has images from {FIRST_YEAR} to {today.year}.")
+    if (months is not None and not months) or (years is not None and not years):
+        raise ParameterError("months or years is empty; name at least one, or leave the option out.")
+    spans = [(1, 12)] if months is None else [(month, 1) for month in sorted(set(months))]
+    chosen = sorted(set(years or range(FIRST_YEAR, today.year + 1)))
+    return tuple(interval_of_months(year, *span) for year in chosen for span in spans)
+
+
+def interval_of_months(year: int, first: int, count: int) -> Interval:
+    """Return the span of some months of a year, of which `first` is the first, from 1 on."""
+    after = first - 1 + count
+    end = datetime(year + after // 12, after % 12 + 1, 1, tzinfo=UTC) - timedelta(milliseconds=1)
+    return Interval(datetime(year, first, 1, tzinfo=UTC), end)
 
 
 @dataclass(frozen=True)
 class Target:
     """What a search looks for; what is None does not matter, and all of the rest hold at once.
 
-    Attributes:
-        names: Names of scenes as the source writes them, each once.
-        tiles: MGRS tiles in their plain form, each once.
-        area: The exact area.
-        query: The simple area that services are asked for, as GeoJSON.
+    Names are those that the source writes, tiles in their plain form, each once; `query` is the simple area, as
+    GeoJSON, that services are asked for instead of the exact one.
     """
 
     names: list[str] | None
@@ -44,24 +155,22 @@ class Target:
     def of(
         cls,
         check_name: Callable[[str], str],
-        scene_ids: Sequence[str] | None,
-        tile_ids: Sequence[str] | None,
-        aoi: "gpd.GeoDataFrame | Area | None",
+        scene_ids: Sequence[str] | None = None,
+        tile_ids: Sequence[str] | None = None,
+        aoi: "gpd.GeoDataFrame | Area | None" = None,
         plural: str = "scenes",
     ) -> "Target":
         """Check what a caller looks for; `check_name` returns a name as the source writes it.
 
-        Raises:
-            ParameterError: If a tile cannot be, or there is none of names, tiles and area.
-            SceneNameError: If a name is none of the source.
-            AreaError: If the area is empty or has no CRS.
+        ParameterError if a tile cannot be, or there is none of names, tiles and area; SceneNameError if a name is none
+        of the source; AreaError if the area is empty or has no CRS.
         """
         if scene_ids is None and tile_ids is None and aoi is None:
             raise ParameterError(f"Nothing says which {plural}: give scene_ids, tile_ids or an area of interest.")
         area = Area(aoi) if aoi is not None and not isinstance(aoi, Area) else aoi
         return cls(
-            None if scene_ids is None else unique(map(check_name, scene_ids)),
-            None if tile_ids is None else unique(map(check_tile_id, tile_ids)),
+            None if scene_ids is None else list(dict.fromkeys(map(check_name, scene_ids))),
+            None if tile_ids is None else list(dict.fromkeys(map(check_tile_id, tile_ids))),
             area,
             None if area is None else area.query(),
         )
@@ -92,14 +201,12 @@ def find_items(
     target: Target,
     selection: Selection,
     searches: Iterable[Mapping[str, Any]],
-    read_row: Callable[[Mapping[str, Any]], dict[str, Any]],
-) -> list[tuple[dict[str, Any], dict[str, Any]]]:
+    read_row: ReadRow,
+) -> list[Found]:
     """Find STAC items, each once, sorted by name and with its row of `scene_table`, which `read_row` makes of it.
 
-    `searches` are the bodies that together find everything; none is made if nothing can be found.
-
-    Raises:
-        ServiceError: If the service refuses or fails, or an item cannot be read.
+    `searches` are the bodies that together find everything; none is made if nothing can be found. ServiceError if the
+    service refuses or fails, or an item cannot be read.
     """
     if target.is_nothing:
         return []
@@ -114,9 +221,7 @@ def find_items(
     return [found[name] for name in sorted(found)]
 
 
-def _read_page(
-    page: Mapping[str, Any], url: str, read_row: Callable[[Mapping[str, Any]], dict[str, Any]]
-) -> list[tuple[dict[str, Any], dict[str, Any]]]:
+def _read_page(page: Mapping[str, Any], url: str, read_row: ReadRow) -> list[Found]:
     """Read all items of a page; only what happens here is a fault of the service, what is done with them is not."""
     try:
         return [(item, read_row(item)) for item in page["features"]]
@@ -136,7 +241,7 @@ def in_groups(names: list[str] | None) -> Iterator[list[str] | None]:
 
 
 def search_body(
-    names: list[str] | None, query: Mapping[str, Any] | None, interval: Interval, conditions: Sequence[Any] = ()
+    names: list[str] | None, query: Mapping[str, Any] | None, interval: Interval, conditions: list[Any] | None = None
 ) -> dict[str, Any]:
     """Return the body of a search of a STAC API; `conditions` are in CQL2, and all of them hold."""
     body: dict[str, Any] = {}
@@ -147,17 +252,13 @@ def search_body(
     if query is not None:
         body["intersects"] = query
     if conditions:
-        condition = conditions[0] if len(conditions) == 1 else {"op": "and", "args": list(conditions)}
+        condition = conditions[0] if len(conditions) == 1 else {"op": "and", "args": conditions}
         body |= {"filter-lang": "cql2-json", "filter": condition}
     return body
 
 
 def read_percent(value: Any) -> float | None:
-    """Return a cover that a service gave, in percent; None where it gave none.
-
-    Raises:
-        TypeError: If it is no number.
-    """
+    """Return a cover that a service gave, in percent; None where it gave none; TypeError if it is no number."""
     if value is not None and (isinstance(value, bool) or not isinstance(value, int | float)):
         raise TypeError(f"a cover is {value!r}, no number")
     return value
@@ -166,8 +267,7 @@ def read_percent(value: Any) -> float | None:
 def read_footprint(footprint: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return a footprint that a service gave as GeoJSON, having made sure that it is a geometry.
 
-    Raises:
-        LookupError, TypeError, AttributeError, ValueError: If it is none.
+    LookupError, TypeError, AttributeError, ValueError if it is none.
     """
     import shapely
 
@@ -179,14 +279,10 @@ def read_footprint(footprint: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def scene_table(rows: Sequence[dict[str, Any]]) -> "gpd.GeoDataFrame":
-    """Return scenes as a table.
+    """Return scenes as a table, sorted by name, which is the index; geometry in EPSG:4326, cut at the antimeridian.
 
-    Args:
-        rows: One dict per scene: `scene_id`, `time` (datetime, UTC), `tile_id`, `cloud_cover`, `snow_cover`,
-            `download_bytes`, and `geometry` as GeoJSON in degrees; numbers may be None.
-
-    Returns:
-        Sorted by name, which is the index; geometry in EPSG:4326, cut at the antimeridian.
+    Each row holds `scene_id`, `time` (datetime, UTC), `tile_id`, `cloud_cover`, `snow_cover`, `download_bytes`, and
+    `geometry` as GeoJSON in degrees; numbers may be None.
     """
     import geopandas as gpd
     import pandas as pd
@@ -196,24 +292,19 @@ def scene_table(rows: Sequence[dict[str, Any]]) -> "gpd.GeoDataFrame":
         "time": pd.to_datetime([row["time"] for row in rows], utc=True),
         "tile_id": [row["tile_id"] for row in rows],
     }
-    for name in _NUMBERS:
+    for name in ("cloud_cover", "snow_cover", "download_bytes"):
         numbers = pd.array([row.get(name) for row in rows], dtype="Float64")
         columns[name] = numbers.to_numpy("float64", na_value=float("nan"))
     index = pd.Index([row["scene_id"] for row in rows], name="scene_id", dtype="object")
     geometry = [cut_footprint(row["geometry"]) for row in rows]
-    return gpd.GeoDataFrame({name: columns[name] for name in _COLUMNS}, geometry=geometry, index=index, crs="EPSG:4326")
+    return gpd.GeoDataFrame(columns, geometry=geometry, index=index, crs="EPSG:4326")
 
 
-def check_all_found(scene_ids: Sequence[str], found: Iterable[str]) -> None:
-    """Check that every scene that was asked for, as the source writes it, was found.
-
-    Raises:
-        SceneNotFoundError: If one was not.
-    """
-    known = set(found)
-    missing = [name for name in scene_ids if name not in known]
-    if missing:
+def check_all_found(scene_ids: Iterable[str], found: Iterable[str]) -> None:
+    """Check that all scenes that were asked for, as the source writes them, were found; else SceneNotFoundError."""
+    asked, known = list(scene_ids), set(found)
+    if missing := [name for name in asked if name not in known]:
         raise SceneNotFoundError(
-            f"{len(missing)} of {len(scene_ids)} scenes are not in the catalogue: {', '.join(missing[:5])}"
+            f"{len(missing)} of {len(asked)} scenes are not in the catalogue: {', '.join(missing[:5])}"
             f"{' …' if len(missing) > 5 else ''}. They may have been processed again and renamed; search by tile."
         )

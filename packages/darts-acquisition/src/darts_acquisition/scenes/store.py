@@ -17,10 +17,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from darts_acquisition.cube.shards import checked
+from darts_acquisition.cube.layout import checked
 from darts_acquisition.errors import RawStoreError
-from darts_acquisition.scenes.bands import S2Band, bands_of_scene
-from darts_acquisition.scenes.raw import RawBand, RawGrid, SceneMetadata
+from darts_acquisition.scenes.raw import RawBand, RawGrid, S2Band, SceneMetadata, bands_of_scene
 from darts_utils import atomic_path, step, usable_cpus
 
 if TYPE_CHECKING:
@@ -73,21 +72,23 @@ class RawStore:
     def metadata(self, source: str, scene_id: str) -> SceneMetadata:
         """Return what is known of a stored scene besides its pixels.
 
-        Raises:
-            RawStoreError: If the group is damaged or of another format.
+        RawStoreError if the group is damaged or of another format.
         """
-        attrs: dict[str, Any] = dict(self._group(source, scene_id).attrs)
+        import zarr
+
+        path = self.path(source, scene_id)
+        try:
+            attrs: dict[str, Any] = zarr.open_group(path, mode="r", zarr_format=3).attrs.asdict()
+        except (OSError, ValueError, KeyError) as error:
+            raise RawStoreError(f"{path} is no Zarr group ({error}); remove it and fetch the scene again.") from error
         if attrs.get("darts_raw_format") != FORMAT:
-            raise RawStoreError(
-                f"{self.path(source, scene_id)} is no raw scene of format {FORMAT}; remove it, or use a newer version."
-            )
+            raise RawStoreError(f"{path} is no raw scene of format {FORMAT}; remove it, or use a newer version.")
         return SceneMetadata(source, scene_id, dict(attrs["tile"]))
 
     def add(self, metadata: SceneMetadata, raw: RawBand) -> None:
         """Add a band to a scene, and the scene where it is absent. A band that is present stays as it is.
 
-        Raises:
-            OSError: If it cannot be written; the store is as before.
+        OSError if it cannot be written; the store is as before.
         """
         import zarr
 
@@ -113,11 +114,7 @@ class RawStore:
             shutil.rmtree(draft, ignore_errors=True)
 
     def open(self, source: str, scene_id: str, band: S2Band) -> "StoredBand":
-        """Open a stored band for reading.
-
-        Raises:
-            RawStoreError: If it is absent or damaged.
-        """
+        """Open a stored band for reading; RawStoreError if it is absent or damaged."""
         import zarr
 
         path = self.path(source, scene_id) / band.number
@@ -130,15 +127,6 @@ class RawStore:
         if array.shape != grid.shape or not _is_whole(path):
             raise RawStoreError(f"{path} is incomplete; remove the scene and fetch it again.")
         return StoredBand(band, grid, array, path)
-
-    def _group(self, source: str, scene_id: str) -> "zarr.Group":
-        import zarr
-
-        path = self.path(source, scene_id)
-        try:
-            return zarr.open_group(path, mode="r", zarr_format=3)
-        except (OSError, ValueError, KeyError) as error:
-            raise RawStoreError(f"{path} is no Zarr group ({error}); remove it and fetch the scene again.") from error
 
 
 class StoredBand:
@@ -153,27 +141,22 @@ class StoredBand:
         self._in_strips = _is_in_strips(array)
 
     def read(self, rows: slice = slice(None)) -> np.ndarray:
-        """Read rows of raw integers.
+        """Read rows of raw integers; RawStoreError if a chunk is damaged."""
+        from numcodecs import Blosc
 
-        Raises:
-            RawStoreError: If a chunk is damaged.
-        """
         first, last, _ = rows.indices(self.grid.shape[0])
         number, within = divmod(first, self.rows_at_once)
         try:
             if self._in_strips and within == 0 and 0 < last - first <= self.rows_at_once:
-                return self._strip(number)[: last - first]
+                # zarr would decode it with a copy more.
+                content = np.fromfile(self._path / self._array.metadata.encode_chunk_key((number, 0)), "uint8")
+                dtype = np.dtype(self._array.dtype).newbyteorder("<")
+                return np.frombuffer(Blosc().decode(checked(content)), dtype).reshape(self._array.chunks)[
+                    : last - first
+                ]
             return np.asarray(self._array[rows])
         except (OSError, ValueError, RuntimeError) as error:
             raise RawStoreError(f"{self._path} is damaged ({error}); remove the scene and fetch it again.") from error
-
-    def _strip(self, number: int) -> np.ndarray:
-        """Decode a chunk, which zarr would do with a copy more."""
-        from numcodecs import Blosc
-
-        content = np.fromfile(self._path / self._array.metadata.encode_chunk_key((number, 0)), "uint8")
-        dtype = np.dtype(self._array.dtype).newbyteorder("<")
-        return np.frombuffer(Blosc().decode(checked(content)), dtype).reshape(self._array.chunks)
 
 
 def _write_array(path: Path, raw: RawBand) -> None:
@@ -250,10 +233,7 @@ def write_raw_bands(
     """Write bands of a stored scene as ``<ESA's number>.tif`` into a folder; each appears complete or not at all.
 
     The files hold raw integers at the band's own resolution, nodata 0, with scale and offset of the reflectance.
-
-    Raises:
-        RawStoreError: If a band is absent or damaged.
-        OSError: If a file cannot be written.
+    RawStoreError if a band is absent or damaged, OSError if a file cannot be written.
     """
     Path(folder).mkdir(parents=True, exist_ok=True)
     files = []

@@ -1,40 +1,162 @@
-"""Download and load Sentinel-2 L2A scenes of Google Earth Engine."""
+"""Sentinel-2 L2A scenes of Google Earth Engine: search, download, load."""
 
-import logging
 import math
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, Unpack
 
 import numpy as np
 
-from darts_acquisition.errors import LoginError, SceneError, SceneNotFoundError, ServiceError
+from darts_acquisition.errors import SceneError, SceneNotFoundError, ServiceError
 from darts_acquisition.io.earthengine import EarthEngineClient, pixel_grid
 from darts_acquisition.io.retry import all_at_once
 from darts_acquisition.io.settings import EarthEngineSettings
-from darts_acquisition.scenes.bands import SCL, S2Band, bands_of_scene
-from darts_acquisition.scenes.metadata import in_utc
-from darts_acquisition.scenes.raw import RawBand, RawGrid, SceneMetadata
-from darts_acquisition.scenes.scene import download_scene, load_scene
-from darts_acquisition.scenes.selection import check_scene_id
+from darts_acquisition.scenes.download import download_scene, load_scene
+from darts_acquisition.scenes.geometry import Area
+from darts_acquisition.scenes.names import check_scene_id
+from darts_acquisition.scenes.raw import SCL, RawBand, RawGrid, S2Band, SceneMetadata, bands_of_scene, scene_metadata
+from darts_acquisition.scenes.search import (
+    Conditions,
+    Interval,
+    Selection,
+    Target,
+    check_all_found,
+    make_selection,
+    read_footprint,
+    read_percent,
+    scene_table,
+)
 from darts_acquisition.scenes.store import RawStore
-from darts_acquisition.sentinel2.gee_search import HARMONIZED, Collection, check_collection
-from darts_utils import step
+from darts_utils import ParameterError, step
 
 if TYPE_CHECKING:
+    import geopandas as gpd
     import xarray as xr
     from odc.geo.geobox import GeoBox
 
-logger = logging.getLogger(__name__)
-
+Collection = Literal["COPERNICUS/S2_SR_HARMONIZED", "COPERNICUS/S2_SR"]
+_check_name = partial(check_scene_id, source="gee")
+HARMONIZED: Collection = "COPERNICUS/S2_SR_HARMONIZED"
+_COLLECTIONS = (HARMONIZED, "COPERNICUS/S2_SR")
+_PAGE_SIZE = 500
+_CLOUD, _SNOW = "CLOUDY_PIXEL_PERCENTAGE", "SNOW_ICE_PERCENTAGE"
+_PROPERTIES = ("system:index", "system:time_start", "MGRS_TILE", _CLOUD, _SNOW)
 _BLOCK_PX = 2745
 """Edge of what one request brings: 15 MB of integers, where Earth Engine gives 48 MB at most; a quarter of a scene's
 edge at 10 m."""
 _OFFSET_SINCE = datetime(2022, 1, 25, tzinfo=UTC)
 """Since when reflectance in COPERNICUS/S2_SR has an offset of −0.1 (Earth Engine data catalogue, S2_SR)."""
+
+
+def search_gee_s2_sr(
+    *,
+    scene_ids: Sequence[str] | None = None,
+    tile_ids: Sequence[str] | None = None,
+    aoi: "gpd.GeoDataFrame | Area | None" = None,
+    start_date: str | None = None,
+    end_date: str | None = None,
+    max_cloud_cover: float | None = None,
+    max_snow_cover: float | None = None,
+    months: Sequence[int] | None = None,
+    years: Sequence[int] | None = None,
+    collection: Collection = HARMONIZED,
+    settings: EarthEngineSettings | None = None,
+) -> "gpd.GeoDataFrame":
+    """Find Sentinel-2 L2A scenes in Earth Engine. All conditions that are given hold at once.
+
+    Args:
+        scene_ids: Names of scenes. Names that the collection does not know are not found, without an error.
+        tile_ids: MGRS tiles, for example "33UVP".
+        aoi: Area of interest in any CRS; a scene is found if its footprint shares a point with it.
+        start_date: This one and all up to `years` are those of :func:`search_cdse_s2_sr`.
+        end_date: Likewise.
+        max_cloud_cover: Likewise.
+        max_snow_cover: Likewise.
+        months: Likewise.
+        years: Likewise.
+        collection: The image collection.
+        settings: How Earth Engine is asked; None for the defaults.
+
+    Returns:
+        One row per scene, sorted by its name, which is the index `scene_id`: `time` (UTC), `tile_id`, `cloud_cover`,
+        `snow_cover` (percent), `download_bytes` (NaN, since Earth Engine does not say), and the footprint in EPSG:4326.
+
+    Raises:
+        ParameterError: If a condition cannot be, or there is none of names, tiles and area.
+        SceneNameError: If a name is none of Earth Engine.
+        AreaError: If the area is empty or has no CRS.
+        LoginError: If there is no login, or it is refused.
+        ServiceError: If the service refuses or fails.
+    """
+    selection = make_selection(start_date, end_date, max_cloud_cover, max_snow_cover, months, years)
+    _check_collection(collection)
+    target = Target.of(_check_name, scene_ids, tile_ids, aoi)
+    client, rows = EarthEngineClient(settings), {}
+    for interval in () if target.is_nothing else selection.intervals:
+        for row in _search(client, collection, target, interval, selection):
+            if target.area is None or target.area.touches(row["geometry"]):
+                rows[row["scene_id"]] = row
+    return scene_table(list(rows.values()))
+
+
+class _Conditions(Conditions, total=False):
+    collection: Collection
+    settings: EarthEngineSettings | None
+
+
+def get_gee_s2_sr_scene_ids_from_tile_ids(tile_ids: Sequence[str], **conditions: Unpack[_Conditions]) -> list[str]:
+    """Name the scenes of MGRS tiles; errors are those of :func:`search_gee_s2_sr`.
+
+    Args:
+        tile_ids: MGRS tiles, for example "33UVP".
+        **conditions: As for :func:`search_gee_s2_sr`.
+
+    Returns:
+        The names, sorted.
+    """
+    return list(search_gee_s2_sr(tile_ids=tile_ids, **conditions).index)
+
+
+def get_gee_s2_sr_scene_ids_from_geodataframe(
+    aoi: "gpd.GeoDataFrame | Area", **conditions: Unpack[_Conditions]
+) -> list[str]:
+    """Name the scenes that touch an area; errors are those of :func:`search_gee_s2_sr`.
+
+    Args:
+        aoi: Area of interest in any CRS.
+        **conditions: As for :func:`search_gee_s2_sr`.
+
+    Returns:
+        The names, sorted.
+    """
+    return list(search_gee_s2_sr(aoi=aoi, **conditions).index)
+
+
+def get_aoi_from_gee_s2_sr_scene_ids(
+    scene_ids: Sequence[str], *, collection: Collection = HARMONIZED, settings: EarthEngineSettings | None = None
+) -> "gpd.GeoDataFrame":
+    """Return the footprints of scenes.
+
+    Args:
+        scene_ids: Names of scenes.
+        collection: The image collection.
+        settings: How Earth Engine is asked; None for the defaults.
+
+    Returns:
+        As `search_gee_s2_sr`, every scene being there.
+
+    Raises:
+        SceneNotFoundError: If the collection does not know one of them. The message names them.
+        SceneNameError: If a name is none of Earth Engine.
+        LoginError: If there is no login, or it is refused.
+        ServiceError: If the service refuses or fails.
+    """
+    found = search_gee_s2_sr(scene_ids=scene_ids, collection=collection, settings=settings)
+    check_all_found(map(_check_name, scene_ids), found.index)
+    return found
 
 
 def download_gee_s2_sr_scene(
@@ -63,7 +185,7 @@ def download_gee_s2_sr_scene(
         ServiceError: If the service refuses or fails.
         SceneError: If the image is not what the collection's description says.
     """
-    provider, name = EarthEngineProvider(settings, collection), check_scene_id(scene_id, "gee")
+    provider, name = EarthEngineProvider(settings, collection), _check_name(scene_id)
     download_scene(provider, name, RawStore(store), bands_of_scene(bands))
 
 
@@ -81,8 +203,7 @@ def load_gee_s2_sr_scene(
     Args:
         scene_id: Name of the scene (its `system:index`).
         store: Folder of the raw scenes; None to keep the scene in memory only.
-        bands: Names of bands ("blue", "B02"); None for blue, green, red and nir; "all" for every reflectance band,
-            those of 20 m and 60 m brought to 10 m by nearest neighbour.
+        bands: As for `download_gee_s2_sr_scene`; those of 20 m and 60 m are brought to 10 m by nearest neighbour.
         offline: Never fetch anything.
         collection: The image collection. Of COPERNICUS/S2_SR, scenes since 2022-01-25 have an offset of −0.1.
         settings: How Earth Engine is asked; None for the defaults.
@@ -96,22 +217,8 @@ def load_gee_s2_sr_scene(
         RawStoreError: If the stored scene is damaged.
         DartsError: All that `download_gee_s2_sr_scene` raises.
     """
-    provider, name = EarthEngineProvider(settings, collection), check_scene_id(scene_id, "gee")
+    provider, name = EarthEngineProvider(settings, collection), _check_name(scene_id)
     return load_scene(provider, name, store, bands_of_scene(bands), offline)
-
-
-def check_login(settings: EarthEngineSettings | None) -> None:
-    """Check that Earth Engine takes the login; that it does not answer is no reason to doubt it.
-
-    Raises:
-        LoginError: If there is none, or it is refused.
-    """
-    try:
-        EarthEngineClient(settings).ask(lambda: None, "Asking Earth Engine")
-    except LoginError:
-        raise
-    except ServiceError as error:
-        logger.warning("%s", error)
 
 
 class EarthEngineProvider:
@@ -120,7 +227,7 @@ class EarthEngineProvider:
     data_source = "Sentinel-2 L2A"
 
     def __init__(self, settings: EarthEngineSettings | None, collection: Collection = HARMONIZED) -> None:
-        check_collection(collection)
+        _check_collection(collection)
         self.source = "gee" if collection == HARMONIZED else "gee-S2_SR"
         self._collection = collection
         self._client = EarthEngineClient(settings)
@@ -139,11 +246,9 @@ class EarthEngineProvider:
         with step("search scene"):
             described = self._describe(scene_id)
         metadata = _metadata(self.source, scene_id, described["properties"])
-        offset = 0.0
-        taken = datetime.fromisoformat(metadata.attrs["time"])
-        if self._collection != HARMONIZED and taken >= _OFFSET_SINCE:
-            offset = -0.1
-        grids = [_grid(described, band, offset, scene_id) for band in bands]
+        has_offset = self._collection != HARMONIZED
+        has_offset &= datetime.fromisoformat(metadata.attrs["time"]) >= _OFFSET_SINCE
+        grids = [_grid(described, band, -0.1 if has_offset else 0.0, scene_id) for band in bands]
         return metadata, (self._fetch(scene_id, band, grid) for band, grid in zip(bands, grids, strict=True))
 
     def _describe(self, scene_id: str) -> dict[str, Any]:
@@ -174,10 +279,9 @@ class EarthEngineProvider:
         def fetch_block(at: tuple[int, int]) -> None:
             values[blocks.roi[at]] = self._fetch_block(scene_id, band, blocks[at])
 
+        works = (partial(fetch_block, at) for at in np.ndindex(*blocks.shape))
         with step("download"):
-            all_at_once(
-                (partial(fetch_block, at) for at in np.ndindex(*blocks.shape)), self._client.settings.limits.parallel
-            )
+            all_at_once(works, self._client.settings.limits.parallel)
         return RawBand(band, grid, values)
 
     def _fetch_block(self, scene_id: str, band: S2Band, geobox: "GeoBox") -> np.ndarray:
@@ -196,27 +300,86 @@ class EarthEngineProvider:
         return answer[band.gee_band]
 
 
+def _check_collection(collection: str) -> None:
+    if collection not in _COLLECTIONS:
+        raise ParameterError(f"collection is {collection!r}; expected {' or '.join(_COLLECTIONS)}.")
+
+
+def _search(
+    client: EarthEngineClient, collection: str, target: Target, interval: Interval, selection: Selection
+) -> Iterator[dict[str, Any]]:
+    """Yield the rows of one span of time, page by page."""
+    start = 0
+    while True:
+
+        def request(start: int = start) -> Any:
+            import ee
+
+            found = _filtered(ee.ImageCollection(collection), target, interval, selection)
+            described = found.map(lambda image: ee.Feature(image.geometry(), image.toDictionary(list(_PROPERTIES))))
+            return described.toList(_PAGE_SIZE, start).getInfo()
+
+        page = client.ask(request, f"Searching {collection}")
+        try:
+            rows = [_row(feature) for feature in page]
+        except (LookupError, TypeError, AttributeError, ValueError) as error:
+            raise ServiceError(f"Searching {collection}: the answer is no list of scenes ({error!r}).") from error
+        yield from rows
+        if len(page) < _PAGE_SIZE:
+            return
+        start += _PAGE_SIZE
+
+
+def _filtered(images: Any, target: Target, interval: Interval, selection: Selection) -> Any:
+    import ee
+
+    if target.names is not None:
+        images = images.filter(ee.Filter.inList("system:index", target.names))
+    if target.tiles is not None:
+        images = images.filter(ee.Filter.inList("MGRS_TILE", target.tiles))
+    if target.query is not None:
+        images = images.filterBounds(ee.Geometry(dict(target.query)))
+    if interval.start is not None or interval.end is not None:
+        first = interval.start or datetime(2015, 1, 1, tzinfo=UTC)
+        # Earth Engine leaves the end out; ours belongs to the span.
+        stop = (interval.end or datetime.now(UTC)) + timedelta(milliseconds=1)
+        images = images.filterDate(first.isoformat(), stop.isoformat())
+    for name, limit in ((_CLOUD, selection.max_cloud_cover), (_SNOW, selection.max_snow_cover)):
+        if limit is not None:
+            images = images.filter(ee.Filter.lte(name, limit))
+    return images
+
+
+def _row(feature: Mapping[str, Any]) -> dict[str, Any]:
+    properties, geometry = feature["properties"], feature["geometry"]
+    ring = geometry["type"] in ("LinearRing", "LineString")  # Earth Engine also gives a polygon's ring alone.
+    kind, corners = ("Polygon", [geometry["coordinates"]]) if ring else (geometry["type"], geometry["coordinates"])
+    return {
+        "scene_id": str(properties["system:index"]),
+        "time": datetime.fromtimestamp(properties["system:time_start"] / 1000, UTC),
+        "tile_id": str(properties["MGRS_TILE"]),
+        "cloud_cover": read_percent(properties.get(_CLOUD)),
+        "snow_cover": read_percent(properties.get(_SNOW)),
+        "geometry": read_footprint({"type": kind, "coordinates": corners}),
+    }
+
+
 def _metadata(source: str, scene_id: str, properties: Mapping[str, Any]) -> SceneMetadata:
     start = properties.get("system:time_start")
     if not isinstance(start, int | float):
         raise SceneError(f"Scene {scene_id}: system:time_start is {start!r}; expected milliseconds.")
-    attrs: dict[str, Any] = {
-        "time": in_utc(datetime.fromtimestamp(start / 1000, UTC)),
-        "s2_source": source,
-        "s2_scene_id": scene_id,
-    }
     zenith, platform = _number(properties.get("MEAN_SOLAR_ZENITH_ANGLE")), properties.get("SPACECRAFT_NAME")
-    optional = {
-        "azimuth": _number(properties.get("MEAN_SOLAR_AZIMUTH_ANGLE")),
-        "elevation": None if zenith is None else 90.0 - zenith,
-        "s2_mgrs_tile": properties.get("MGRS_TILE"),
-        "s2_cloud_cover": properties.get("CLOUDY_PIXEL_PERCENTAGE"),
-        "s2_snow_cover": properties.get("SNOW_ICE_PERCENTAGE"),
-        "s2_platform": None if platform is None else str(platform).lower(),
-        "s2_processing_baseline": properties.get("PROCESSING_BASELINE"),
-    }
-    return SceneMetadata(
-        source, scene_id, attrs | {name: value for name, value in optional.items() if value is not None}
+    return scene_metadata(
+        source,
+        scene_id,
+        datetime.fromtimestamp(start / 1000, UTC),
+        azimuth=_number(properties.get("MEAN_SOLAR_AZIMUTH_ANGLE")),
+        elevation=None if zenith is None else 90.0 - zenith,
+        s2_mgrs_tile=properties.get("MGRS_TILE"),
+        s2_cloud_cover=properties.get(_CLOUD),
+        s2_snow_cover=properties.get(_SNOW),
+        s2_platform=None if platform is None else str(platform).lower(),
+        s2_processing_baseline=properties.get("PROCESSING_BASELINE"),
     )
 
 

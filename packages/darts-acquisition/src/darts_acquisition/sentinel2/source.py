@@ -1,30 +1,30 @@
 """One face for both sources of Sentinel-2 scenes, so that who uses them need not tell them apart."""
 
+import logging
 import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from darts_acquisition.io.s3 import find_credentials
+from darts_acquisition.errors import LoginError, ServiceError
+from darts_acquisition.io.earthengine import EarthEngineClient
 from darts_acquisition.io.settings import CDSESettings, EarthEngineSettings
-from darts_acquisition.scenes.bands import SCL, bands_of_scene
-from darts_acquisition.scenes.scene import Provider, download_scene, load_scene, scene_geobox
-from darts_acquisition.scenes.selection import Source, check_scene_id, newest_baselines, tile_of_scene
+from darts_acquisition.io.store import find_credentials
+from darts_acquisition.scenes.download import Provider, SceneSource
+from darts_acquisition.scenes.names import Source, check_scene_id, newest_baselines, tile_of_scene
 from darts_acquisition.scenes.store import RawStore, write_raw_bands
-from darts_acquisition.sentinel2.cdse import CDSEProvider
-from darts_acquisition.sentinel2.cdse_search import search_cdse_s2_sr
-from darts_acquisition.sentinel2.gee import EarthEngineProvider
-from darts_acquisition.sentinel2.gee import check_login as check_earth_engine
-from darts_acquisition.sentinel2.gee_search import search_gee_s2_sr
+from darts_acquisition.sentinel2.cdse import CDSEProvider, search_cdse_s2_sr
+from darts_acquisition.sentinel2.gee import EarthEngineProvider, search_gee_s2_sr
 from darts_utils import ParameterError
 
 if TYPE_CHECKING:
     import geopandas as gpd
-    import xarray as xr
-    from odc.geo.geobox import GeoBox
 
 
-class Sentinel2Source:
+logger = logging.getLogger(__name__)
+
+
+class Sentinel2Source(SceneSource):
     """A source of Sentinel-2 L2A scenes: the Copernicus Data Space or Earth Engine.
 
     Args:
@@ -35,6 +35,8 @@ class Sentinel2Source:
     Raises:
         ParameterError: If there is no such source.
     """
+
+    name: Source
 
     def __init__(self, name: Source, *, ee_project: str | None = None, ee_use_highvolume: bool = True) -> None:
         if name not in ("cdse", "gee"):
@@ -47,11 +49,7 @@ class Sentinel2Source:
         )
 
     def check_scene_id(self, scene_id: str) -> str:
-        """Return a scene's name as the source writes it.
-
-        Raises:
-            SceneNameError: If it is none of this source.
-        """
+        """Return a scene's name as the source writes it; SceneNameError if it is none of this source."""
         return check_scene_id(scene_id, self.name)
 
     def year(self, scene_id: str) -> int:
@@ -72,28 +70,19 @@ class Sentinel2Source:
         return newest_baselines(scene_ids)
 
     def check_login(self) -> None:
-        """Check that there is a login, before each of many scenes fails for want of one.
+        """Check that there is a login, before each of many scenes fails for want of one; else LoginError.
 
-        Raises:
-            LoginError: If there is none.
+        That Earth Engine does not answer is no reason to doubt it.
         """
-        if self.name == "cdse":
-            if not self._settings.s3.anonymous:
-                find_credentials(self._settings.s3)
-        else:
-            check_earth_engine(self._settings)
-
-    def is_stored(
-        self, scene_id: str, store: "str | os.PathLike[str]", bands: "Iterable[str] | str | None" = None
-    ) -> bool:
-        """Say whether these bands of a scene, and its classification, can be loaded from the store alone."""
-        return not RawStore(store).missing(self.name, self.check_scene_id(scene_id), bands_of_scene(bands))
-
-    def stored_files(
-        self, scene_id: str, store: "str | os.PathLike[str]", bands: "Iterable[str] | str | None" = None
-    ) -> list[Path]:
-        """List the files of a stored scene that a tile of these bands is made from; none where a band is absent."""
-        return RawStore(store).files(self.name, self.check_scene_id(scene_id), bands_of_scene(bands))
+        if self.name == "gee":
+            try:
+                EarthEngineClient(self._settings).ask(lambda: None, "Asking Earth Engine")
+            except LoginError:
+                raise
+            except ServiceError as error:
+                logger.warning("%s", error)
+        elif not self._settings.s3.anonymous:
+            find_credentials(self._settings.s3)
 
     def write_raw(
         self,
@@ -104,44 +93,12 @@ class Sentinel2Source:
     ) -> list[Path]:
         """Write bands of a stored scene as GeoTIFF (``B02.tif``), with integers and resolution of the provider.
 
-        Raises:
-            RawStoreError: If a band is absent or damaged.
-            OSError: If a file cannot be written.
+        RawStoreError if a band is absent or damaged, OSError if a file cannot be written.
         """
         return write_raw_bands(RawStore(store), self.name, self.check_scene_id(scene_id), folder, bands)
 
-    def download(
-        self, scene_id: str, store: "str | os.PathLike[str]", bands: "Iterable[str] | str | None" = None
-    ) -> None:
-        """Bring a scene into the store; see `download_cdse_s2_sr_scene`."""
-        name = self.check_scene_id(scene_id)
-        download_scene(self._provider(), name, RawStore(store), bands_of_scene(bands))
-
-    def load(
-        self,
-        scene_id: str,
-        store: "str | os.PathLike[str] | None" = None,
-        bands: "Iterable[str] | str | None" = None,
-        *,
-        offline: bool = False,
-    ) -> "xr.Dataset":
-        """Load a scene as a tile; see `load_cdse_s2_sr_scene`."""
-        return load_scene(self._provider(), self.check_scene_id(scene_id), store, bands_of_scene(bands), offline)
-
-    def geobox(
-        self, scene_id: str, store: "str | os.PathLike[str] | None" = None, *, offline: bool = False
-    ) -> "GeoBox":
-        """Return the grid of 10 m that a scene's tile will have, without its pixels.
-
-        The store is looked at first; offline, the grid is that of the MGRS tile in the scene's name.
-
-        Raises:
-            SceneNameError: If the name is none of this source.
-            SceneNotFoundError: If the source does not know the scene.
-            ServiceError: If the service refuses or fails.
-        """
-        name = self.check_scene_id(scene_id)
-        return scene_geobox(self._provider(), name, store, SCL, tile_of_scene(name) if offline else None)
-
     def _provider(self) -> Provider:
         return CDSEProvider(self._settings) if self.name == "cdse" else EarthEngineProvider(self._settings)
+
+    def _tile_of(self, scene_id: str) -> str:
+        return tile_of_scene(scene_id)

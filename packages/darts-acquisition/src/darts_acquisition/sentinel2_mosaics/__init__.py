@@ -1,14 +1,1 @@
 """Quarterly Sentinel-2 mosaics of the Copernicus Data Space."""
-
-from darts_acquisition.io.settings import CDSEMosaicSettings
-from darts_acquisition.sentinel2_mosaics.loading import download_cdse_s2_mosaic, load_cdse_s2_mosaic
-from darts_acquisition.sentinel2_mosaics.search import search_cdse_s2_mosaics
-from darts_acquisition.sentinel2_mosaics.source import CDSEMosaicSource
-
-__all__ = [
-    "CDSEMosaicSettings",
-    "CDSEMosaicSource",
-    "download_cdse_s2_mosaic",
-    "load_cdse_s2_mosaic",
-    "search_cdse_s2_mosaics",
-]

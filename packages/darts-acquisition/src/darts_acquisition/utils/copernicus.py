@@ -2,8 +2,8 @@
 
 from dataclasses import replace
 
-from darts_acquisition.io.s3 import find_credentials
 from darts_acquisition.io.settings import CDSESettings
+from darts_acquisition.io.store import find_credentials
 
 
 def init_copernicus(profile_name: str = "default") -> None:

@@ -1,25 +1,125 @@
-"""The MGRS tiles that Sentinel-2 products are cut into: where one lies by its name, and ESA's list of them."""
+"""What names say: of scenes of Sentinel-2, how they were processed; of MGRS tiles, where they lie."""
 
 import contextlib
 import difflib
 import os
+import re
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal
 
-from darts_acquisition.errors import AreaError, ServiceError
-from darts_acquisition.io.failures import public_url
+from darts_acquisition.errors import AreaError, SceneNameError, ServiceError, public_url
 from darts_acquisition.io.http import HttpClient
 from darts_acquisition.io.settings import RequestLimits
-from darts_acquisition.scenes.bands import TILE_RESOLUTION
-from darts_acquisition.scenes.selection import check_tile_id
+from darts_acquisition.scenes.raw import TILE_RESOLUTION
 from darts_utils import ParameterError, atomic_path
 
 if TYPE_CHECKING:
     import geopandas as gpd
     from odc.geo.geobox import GeoBox
     from shapely.geometry.base import BaseGeometry
+
+Source = Literal["cdse", "gee"]
+
+_CDSE_NAME = re.compile(r"S2[A-D]_MSIL2A_\d{8}T\d{6}_N\d{4}_R\d{3}_T\d{2}[A-Z]{3}_\d{8}T\d{6}")
+_GEE_NAME = re.compile(r"\d{8}T\d{6}_\d{8}T\d{6}_T\d{2}[A-Z]{3}")
+_TILE = re.compile(r"(?P<zone>\d{1,2})(?P<square>[C-HJ-NP-X][A-HJ-NP-Z][A-HJ-NP-V])")
+_BASELINE = re.compile(r"N?(?:(\d{1,2})\.(\d{1,2})(?:\..*)?|(\d{2})(\d{2}))")
+_OWN_MAJORS = range(1, 20)
+"""First numbers of ESA's own processing baselines. Others mark runs of a toolbox, such as 99.99 of Sen2Cor."""
+_EXAMPLES = {
+    "cdse": "S2A_MSIL2A_20220217T183431_N0510_R027_T13VEK_20240516T022440",
+    "gee": "20220217T183431_20220217T183428_T13VEK",
+}
+_PROVIDERS = {"cdse": "the Copernicus Data Space", "gee": "Earth Engine"}
+
+
+def check_scene_id(scene_id: str, source: Source) -> str:
+    """Return the name of a scene as the source writes it, without a ``.SAFE`` at its end.
+
+    SceneNameError if it is none, or that of the other source.
+    """
+    name = scene_id.strip().removesuffix(".SAFE") if source == "cdse" else scene_id.strip().rpartition("/")[2]
+    patterns = {"cdse": _CDSE_NAME, "gee": _GEE_NAME}
+    if patterns[source].fullmatch(name):
+        return name
+    other: Source = "gee" if source == "cdse" else "cdse"
+    if patterns[other].fullmatch(name):
+        found = f"is a scene of {_PROVIDERS[other]} (raw_data_source {other!r})"
+    else:
+        found = "is no name of a Sentinel-2 L2A scene"
+    raise SceneNameError(f"{scene_id!r} {found}; expected one of {_PROVIDERS[source]}, such as {_EXAMPLES[source]}.")
+
+
+def check_tile_id(tile_id: str) -> str:
+    """Return the name of an MGRS tile in its plain form ("08WMA"), also of one with "T" or "MGRS-" or small letters.
+
+    ParameterError if it is none.
+    """
+    name = tile_id.strip().upper().removeprefix("MGRS-").removeprefix("T")
+    match = _TILE.fullmatch(name)
+    if match is None or not 1 <= int(match["zone"]) <= 60:
+        raise ParameterError(
+            f"{tile_id!r} is no MGRS tile; expected a zone from 01 to 60 and three letters, never I or O, such as "
+            "'33UVP'."
+        )
+    return f"{int(match['zone']):02}{match['square']}"
+
+
+def tile_of_scene(scene_id: str) -> str:
+    """Return the MGRS tile that a scene's name holds."""
+    return next(part[1:] for part in scene_id.split("_") if re.fullmatch(r"T\d{2}[A-Z]{3}", part))
+
+
+def tile_of_item(properties: Mapping[str, Any]) -> str:
+    """Return the MGRS tile of an item, for example "08WMA"; empty where it names none."""
+    name = str(properties.get("grid:code") or "").removeprefix("MGRS-")
+    return name.zfill(5) if name else ""
+
+
+def parse_baseline(text: str) -> tuple[int, int] | None:
+    """Read a processing baseline as names ("N0500") and catalogues ("05.00") write it; None where it is none.
+
+    Examples:
+        >>> parse_baseline("N0511"), parse_baseline("05.11"), parse_baseline("5.11"), parse_baseline("")
+        ((5, 11), (5, 11), (5, 11), None)
+    """
+    match = _BASELINE.fullmatch(text.strip())
+    if match is None:
+        return None
+    major, minor = (number for number in match.groups() if number is not None)
+    return int(major), int(minor)
+
+
+def is_official(baseline: tuple[int, int]) -> bool:
+    """Say whether a processing baseline is one of ESA's own, which have an order; a toolbox's 99.99 is none."""
+    return baseline[0] in _OWN_MAJORS
+
+
+def newest_baselines(scene_ids: Iterable[str]) -> list[str]:
+    """Leave out scenes of the Copernicus Data Space of which there is a newer processing baseline, or not ESA's own.
+
+    Scenes that share satellite, time, orbit and tile show the same ground at once. Where several of them have the
+    newest baseline, they are parts of one overpass, and all stay. Products of toolbox runs (N9999) never stay: their
+    number says nothing of when or how they were made. Names of Earth Engine do not say how a scene was processed; all
+    of them stay.
+    """
+    scenes = {name: _overpass(name) for name in scene_ids}
+    official = {name: scene for name, scene in scenes.items() if scene[1] is None or is_official(scene[1])}
+    newest: dict[tuple[str, ...], tuple[int, int]] = {}
+    for overpass, baseline in official.values():
+        newest[overpass] = max(baseline or (0, 0), newest.get(overpass, (0, 0)))
+    return [name for name, (overpass, baseline) in official.items() if newest[overpass] == (baseline or (0, 0))]
+
+
+def _overpass(name: str) -> tuple[tuple[str, ...], tuple[int, int] | None]:
+    """Return what tells which ground a scene shows and when, and its processing baseline."""
+    if not _CDSE_NAME.fullmatch(name):
+        return (name,), None
+    satellite, _, time, baseline, orbit, tile, _ = name.split("_")
+    return (satellite, time, orbit, tile), parse_baseline(baseline)
+
 
 _SQUARE_M = 100_000
 """Edge of an MGRS square, which a tile begins with and reaches beyond."""
@@ -43,14 +143,7 @@ def mgrs_tile_geobox(tile_id: str) -> "GeoBox":
 
     A tile begins at the north-western corner of its square of 100 km, moved outwards to a multiple of 60 m, and is
     109.8 km wide and high; it lies in the UTM zone that its name begins with. Letters: NGA.STND.0037, "Universal Grids
-    and Grid Reference Systems".
-
-    Raises:
-        ParameterError: If the name is none of an MGRS tile.
-
-    Examples:
-        >>> mgrs_tile_geobox("13VEK").boundingbox.bbox
-        (499980.0, 6890220.0, 609780.0, 7000020.0)
+    and Grid Reference Systems". ParameterError if the name is none of a tile.
     """
     from affine import Affine
     from odc.geo.geobox import GeoBox
@@ -144,7 +237,7 @@ def _read_kml(file: Path, source: str) -> "gpd.GeoDataFrame":
     """Read tiles and footprints; of the shapes that a tile has there (footprint, centre), the footprint is kept."""
     import geopandas as gpd
 
-    from darts_acquisition.scenes.area import read_vector_file
+    from darts_acquisition.scenes.geometry import read_vector_file
 
     try:
         content = read_vector_file(file)

@@ -1,0 +1,379 @@
+"""Quarterly mosaics of the Copernicus Data Space: search, download, load.
+
+Facts: Copernicus Data Space, "Sentinel-2 Global Mosaics". Names are such as ``Sentinel-2_mosaic_2023_Q3_08WMA_0_0``;
+integers are int16, -32768 where there is no data, and reflectance is DN / 10000 without an offset.
+"""
+
+import itertools
+import os
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from darts_acquisition.errors import SceneError, SceneGridError, SceneNameError, SceneNotFoundError
+from darts_acquisition.io.raster import Layer, RasterReader
+from darts_acquisition.io.settings import CDSEMosaicSettings
+from darts_acquisition.io.store import Store, find_credentials
+from darts_acquisition.scenes.download import Provider, SceneSource, download_scene, load_scene
+from darts_acquisition.scenes.geometry import Area
+from darts_acquisition.scenes.names import Source, check_scene_id, mgrs_tile_geobox, tile_of_item
+from darts_acquisition.scenes.raw import (
+    TILE_RESOLUTION,
+    RawBand,
+    RawGrid,
+    S2Band,
+    SceneMetadata,
+    grid_of,
+    read_time,
+    scene_metadata,
+    select_bands,
+    tile_geobox,
+)
+from darts_acquisition.scenes.search import (
+    FIRST_YEAR,
+    Found,
+    Interval,
+    Selection,
+    Target,
+    find_items,
+    in_groups,
+    interval_of_months,
+    make_selection,
+    read_footprint,
+    scene_table,
+    search_body,
+)
+from darts_acquisition.scenes.store import RawStore
+from darts_utils import ParameterError, step
+
+if TYPE_CHECKING:
+    import geopandas as gpd
+    import xarray as xr
+
+SOURCE = "cdse-mosaic"
+_LOW_QUALITY_LOOKS = 3
+"""Up to so many looks a pixel is of low quality."""
+_PLAIN_NAME = re.compile(r"[A-Za-z0-9][\w.-]*", re.ASCII)
+_QUARTER = re.compile(r"_(\d{4})_Q[1-4](?:_|$)")
+_TILE = re.compile(r"_T?(\d{2}[A-Z]{3})(?:_|$)")
+_SCENE_SOURCES: tuple[Source, ...] = ("cdse", "gee")
+_EXAMPLE = "Sentinel-2_mosaic_2023_Q3_08WMA_0_0"
+
+
+def quality_from_observations(observations: np.ndarray) -> np.ndarray:
+    """Return the data quality (uint8) of numbers of looks: 0 without one, 1 for one to three, 2 for more."""
+    quality = (observations > 0).astype(np.uint8)
+    quality += observations > _LOW_QUALITY_LOOKS
+    return quality
+
+
+OBSERVATIONS = S2Band(
+    "observations", "observations", TILE_RESOLUTION, "int16", "number of looks", quality=quality_from_observations
+)
+MOSAIC_BANDS = (*(replace(band, dtype="int16", nodata=-32768) for band in select_bands()), OBSERVATIONS)
+"""Blue, green, red, nir, and the looks: all that a mosaic has."""
+
+
+def search_cdse_s2_mosaics(
+    *,
+    scene_ids: Sequence[str] | None = None,
+    tile_ids: Sequence[str] | None = None,
+    aoi: "gpd.GeoDataFrame | Area | None" = None,
+    quarters: Sequence[int] | None = None,
+    years: Sequence[int] | None = None,
+    settings: CDSEMosaicSettings | None = None,
+) -> "gpd.GeoDataFrame":
+    """Find quarterly Sentinel-2 mosaics in the Copernicus Data Space. All conditions that are given hold at once.
+
+    Args:
+        scene_ids: Names of mosaics. Names that the Data Space does not know are not found, without an error.
+        tile_ids: MGRS tiles, for example "33UVP".
+        aoi: Area of interest in any CRS; a mosaic is found if its footprint shares a point with it.
+        quarters: Quarters from 1 to 4; alone they mean those of every year.
+        years: Years; alone they mean all of their quarters.
+        settings: Where the service is; None for `CDSEMosaicSettings.from_environment`.
+
+    Returns:
+        One row per mosaic, sorted by its name, which is the index `scene_id`, with the columns of `search_cdse_s2_sr`:
+        `time` is the begin of the quarter (UTC), `cloud_cover` and `snow_cover` are NaN.
+
+    Raises:
+        ParameterError: If a condition cannot be, or there is none of names, tiles and area.
+        SceneNameError: If a name is none of a mosaic.
+        AreaError: If the area is empty or has no CRS.
+        ServiceError: If the service refuses or fails.
+    """
+    intervals = quarter_intervals(quarters, years)
+    target = Target.of(check_mosaic_id, scene_ids, tile_ids, aoi, "mosaics")
+    return scene_table([row for _, row in _find(target, intervals, settings)])
+
+
+def download_cdse_s2_mosaic(
+    scene_id: str, store: "str | os.PathLike[str]", *, settings: CDSEMosaicSettings | None = None
+) -> None:
+    """Bring a quarterly mosaic of the Copernicus Data Space into the local store; one that is there stays as it is.
+
+    Args:
+        scene_id: Name of the mosaic.
+        store: Folder of the raw scenes; created where absent.
+        settings: Where the service is; None for `CDSEMosaicSettings.from_environment`.
+
+    Raises:
+        SceneNameError: If the name is none of a mosaic.
+        SceneNotFoundError: If the Data Space does not know the mosaic.
+        LoginError: If there are no keys for the object storage, or they are refused.
+        ServiceError: If a service refuses or fails, or a file is not what the collection's description says.
+        SceneError: If the item lacks a band or the grid. The message lists its assets.
+    """
+    download_scene(MosaicProvider(settings), check_mosaic_id(scene_id), RawStore(store), MOSAIC_BANDS)
+
+
+def load_cdse_s2_mosaic(
+    scene_id: str,
+    store: "str | os.PathLike[str] | None" = None,
+    *,
+    offline: bool = False,
+    settings: CDSEMosaicSettings | None = None,
+) -> "xr.Dataset":
+    """Load a quarterly mosaic of the Copernicus Data Space as a tile; what is not in the store is fetched first.
+
+    Args:
+        scene_id: Name of the mosaic.
+        store: Folder of the raw scenes; None to keep the mosaic in memory only.
+        offline: Never fetch anything.
+        settings: Where the service is; None for `CDSEMosaicSettings.from_environment`.
+
+    Returns:
+        Dataset with dimensions (y, x) at 10 m in the mosaic's UTM zone: `blue`, `green`, `red` and `nir` as float32
+        surface reflectance (1, DN / 10000, NaN where there is no data), and `quality_data_mask` (uint8): 0 without a
+        look or without data in a band, 1 for one to three looks, 2 for more. Attributes: `tile_id` (the mosaic's name),
+        `time` (begin of the quarter, ISO 8601 UTC), `azimuth` and `elevation` of the sun (NaN, as a mosaic shows
+        many), and the source's own as `s2_*`.
+
+    Raises:
+        EmptySceneError: If no pixel of any band has data.
+        SceneNotStoredError: If the mosaic is not in the store, offline.
+        RawStoreError: If the stored mosaic is damaged.
+        DartsError: All that `download_cdse_s2_mosaic` raises.
+    """
+    return load_scene(MosaicProvider(settings), check_mosaic_id(scene_id), store, MOSAIC_BANDS, offline)
+
+
+class CDSEMosaicSource(SceneSource):
+    """The quarterly mosaics of the Copernicus Data Space, used as :class:`Sentinel2Source` is.
+
+    Args:
+        settings: Where the service is; None for `CDSEMosaicSettings.from_environment`.
+    """
+
+    name = SOURCE
+    _quality = OBSERVATIONS
+
+    def __init__(self, settings: CDSEMosaicSettings | None = None) -> None:
+        self._settings = settings or CDSEMosaicSettings.from_environment()
+
+    def check_scene_id(self, scene_id: str) -> str:
+        """Return a mosaic's name as the source writes it; SceneNameError if it is none."""
+        return check_mosaic_id(scene_id)
+
+    def year(self, scene_id: str) -> int | None:
+        """Return the year that a mosaic's name holds; None where it holds none."""
+        match = _QUARTER.search(scene_id)
+        return int(match[1]) if match else None
+
+    def search(self, **conditions: Any) -> "gpd.GeoDataFrame":
+        """Find mosaics; conditions, result and errors are those of `search_cdse_s2_mosaics`."""
+        return search_cdse_s2_mosaics(**conditions, settings=self._settings)
+
+    def newest(self, scene_ids: Iterable[str]) -> list[str]:
+        """Return all names: of a mosaic there is one processing."""
+        return list(scene_ids)
+
+    def check_login(self) -> None:
+        """Check that there are keys for the object storage; LoginError if there are none."""
+        if not self._settings.s3.anonymous:
+            find_credentials(self._settings.s3)
+
+    def stored_files(
+        self, scene_id: str, store: "str | os.PathLike[str]", bands: "Iterable[str] | str | None" = None
+    ) -> list[Path]:
+        """List the files of a stored mosaic that a tile is made from, sorted; none where a band is absent."""
+        return sorted(super().stored_files(scene_id, store, bands))
+
+    def _bands(self, bands: "Iterable[str] | str | None") -> tuple[S2Band, ...]:
+        if bands is not None:
+            raise ParameterError(
+                f"bands is {bands!r}; a mosaic has blue, green, red and nir, and is stored as a whole."
+            )
+        return MOSAIC_BANDS
+
+    def _provider(self) -> Provider:
+        return MosaicProvider(self._settings)
+
+    def _tile_of(self, scene_id: str) -> str:
+        return _tile_of_mosaic(scene_id)
+
+
+class MosaicProvider:
+    """The Copernicus Data Space as a provider of raw mosaics."""
+
+    source = SOURCE
+    data_source = "Sentinel-2 L3 quarterly mosaic"
+
+    def __init__(self, settings: CDSEMosaicSettings | None) -> None:
+        self._settings = settings or CDSEMosaicSettings.from_environment()
+
+    def grid(self, scene_id: str) -> RawGrid:
+        """Return the grid as the catalogue says it, see `Provider`."""
+        return _grid_of_mosaic(self._item(scene_id))
+
+    def fetch(
+        self,
+        scene_id: str,
+        bands: Sequence[S2Band],
+        folder: Path,  # noqa: ARG002 - nothing of a mosaic is kept half-way
+    ) -> tuple[SceneMetadata, Iterator[RawBand]]:
+        """Read the files of bands together, all of one version."""
+        with step("search scene"):
+            item = self._item(scene_id)
+        grid, tile = _grid_of_mosaic(item), _tile_of_mosaic(scene_id, item["properties"]) or None
+        metadata = scene_metadata(SOURCE, str(item["id"]), _begin_of(item), s2_mgrs_tile=tile)
+        geobox = tile_geobox({band.name: (band, grid) for band in bands}, f"Mosaic {scene_id}")
+        layers = {band.number: _layer(str(_asset_of(item, band)["href"]), band) for band in bands}
+        with step("download"), closing(Store(self._settings.limits, self._settings.s3)) as store:
+            arrays = RasterReader(store).read(layers, geobox)
+        if arrays is None:
+            raise SceneGridError(f"Mosaic {scene_id}: its files lie elsewhere than its item says.")
+        return metadata, (RawBand(band, grid, _as_int16(arrays.pop(band.number))) for band in bands)
+
+    def _item(self, scene_id: str) -> dict[str, Any]:
+        found = _find(Target.of(check_mosaic_id, [scene_id]), (Interval(None, None),), self._settings)
+        if not found:
+            raise SceneNotFoundError(f"The Copernicus Data Space has no quarterly mosaic {scene_id}.")
+        return found[0][0]
+
+
+def check_mosaic_id(name: str) -> str:
+    """Return a mosaic's name as the Data Space writes it; SceneNameError if it is that of a scene, or none at all."""
+    name = name.strip()
+    for source in _SCENE_SOURCES:
+        try:
+            check_scene_id(name, source)
+        except SceneNameError:
+            continue
+        raise SceneNameError(
+            f"{name!r} is a scene (raw_data_source {source!r}); expected a mosaic, such as {_EXAMPLE}."
+        )
+    if not _PLAIN_NAME.fullmatch(name):
+        raise SceneNameError(f"{name!r} is no name of a quarterly mosaic; expected one such as {_EXAMPLE}.")
+    return name
+
+
+def quarter_intervals(quarters: Sequence[int] | None, years: Sequence[int] | None) -> tuple[Interval, ...]:
+    """Return the spans of time of quarters, one without limits where neither is given.
+
+    ParameterError if a quarter or a year cannot be, or a list is empty.
+    """
+    if quarters is None and years is None:
+        return (Interval(None, None),)
+    make_selection(years=years)  # Refuses years that cannot be.
+    wrong = [quarter for quarter in quarters or () if quarter not in (1, 2, 3, 4)]
+    if wrong or quarters == []:
+        raise ParameterError(f"quarters holds {wrong[0] if wrong else 'nothing'}; expected 1 to 4.")
+    chosen = sorted(set(quarters or (1, 2, 3, 4)))
+    years = sorted(set(years or range(FIRST_YEAR, datetime.now(UTC).year + 1)))
+    return tuple(interval_of_months(year, 3 * quarter - 2, 3) for year in years for quarter in chosen)
+
+
+def _find(target: Target, intervals: tuple[Interval, ...], settings: CDSEMosaicSettings | None) -> list[Found]:
+    """Find items by quarter, place, and so many names at once.
+
+    Tiles are asked for by their ground: not every catalogue of mosaics knows the names of MGRS tiles.
+    """
+    places = [target.query] if target.tiles is None else (_ground_of(tile).query() for tile in target.tiles)
+    searches = (
+        search_body(names, place, interval)
+        for interval, place, names in itertools.product(intervals, places, in_groups(target.names))
+    )
+    return find_items(settings or CDSEMosaicSettings.from_environment(), target, Selection(intervals), searches, _row)
+
+
+def _ground_of(tile: str) -> Area:
+    import geopandas as gpd
+
+    extent = mgrs_tile_geobox(tile).extent
+    return Area(gpd.GeoSeries([extent.geom], crs=str(extent.crs)))
+
+
+def _row(item: Mapping[str, Any]) -> dict[str, Any]:
+    name = str(item["id"])
+    try:
+        download_bytes = sum(int(_asset_of(item, band)["file:size"]) for band in MOSAIC_BANDS)
+    except (LookupError, ValueError):
+        download_bytes = None
+    return {
+        "scene_id": name,
+        "time": _begin_of(item),
+        "tile_id": _tile_of_mosaic(name, item["properties"]),
+        "download_bytes": download_bytes,
+        "geometry": read_footprint(item["geometry"]),
+    }
+
+
+def _tile_of_mosaic(name: str, properties: Mapping[str, Any] | None = None) -> str:
+    """Return the MGRS tile of a mosaic, which its item or its name says; empty where neither does."""
+    match = _TILE.search(name)
+    return tile_of_item(properties or {}) or (match[1] if match else "")
+
+
+def _begin_of(item: Mapping[str, Any]) -> datetime:
+    """Return when the quarter of a mosaic begins, in UTC; SceneError if the item does not say it."""
+    properties = item["properties"]
+    return read_time(properties.get("start_datetime") or properties.get("datetime"), f"Scene {item['id']}")
+
+
+def _asset_of(item: Mapping[str, Any], band: S2Band) -> Mapping[str, Any]:
+    """Return the asset that bears a band's name (``B02``, ``B02_10m``), or says so; SceneError unless it is one."""
+    assets, number = item.get("assets", {}), band.number.lower()
+    exact = [name for name in assets if name.lower() == number]
+    longer = [name for name in assets if name.lower().startswith(f"{number}_")]
+    described = [name for name, asset in assets.items() if number in _named_bands(asset)]
+    found = exact or longer or described
+    if len(found) != 1 or not isinstance(assets[found[0]].get("href"), str):
+        have = ", ".join(sorted(assets)) or "none"
+        raise SceneError(f"Mosaic {item['id']}: expected one asset {band.number} with an address; it has {have}.")
+    asset: Mapping[str, Any] = assets[found[0]]
+    return asset
+
+
+def _named_bands(asset: Mapping[str, Any]) -> set[str]:
+    bands = asset.get("bands") or asset.get("eo:bands") or []
+    return {str(band.get("name", "")).lower() for band in bands if isinstance(band, dict)} if len(bands) == 1 else set()
+
+
+def _grid_of_mosaic(item: Mapping[str, Any]) -> RawGrid:
+    """Return the grid that all bands share; SceneError if the item does not say it, SceneGridError if several."""
+    grids = {}
+    for band in MOSAIC_BANDS:
+        where = f"Mosaic {item['id']}, asset {band.number}"
+        grids[band.number] = grid_of(_asset_of(item, band), item["properties"], where, (1e-4, 0.0))
+    if len(set(grids.values())) > 1:
+        listed = "; ".join(f"{number}: {grid.crs}, {grid.transform}, {grid.shape}" for number, grid in grids.items())
+        raise SceneGridError(f"Mosaic {item['id']}: its bands lie on different grids: {listed}.")
+    return grids[OBSERVATIONS.number]
+
+
+def _layer(uri: str, band: S2Band) -> Layer:
+    if band is OBSERVATIONS:  # Nobody says what type it has; in this one there is room for all of them.
+        return Layer([uri], "int32", 0, ("uint8", "int16", "uint16"))
+    return Layer([uri], band.dtype, band.nodata)
+
+
+def _as_int16(values: np.ndarray) -> np.ndarray:
+    return values if values.dtype == np.int16 else values.clip(0, np.iinfo(np.int16).max).astype(np.int16)
