@@ -4,6 +4,7 @@ import contextlib
 import re
 import threading
 from collections.abc import Iterator
+from functools import partial
 
 import icechunk
 import numpy as np
@@ -18,6 +19,7 @@ from darts_acquisition import (
     CubeError,
     CubeExistsError,
     CubeNotFoundError,
+    CubeUnreachableError,
     Datacube,
     LoginError,
     S3Settings,
@@ -26,6 +28,7 @@ from darts_acquisition import (
     verify_cube,
 )
 from darts_acquisition.cube.repository import Location, check_list, reading
+from support.arcticdem import small_product
 from support.lanes import mostly_slow
 from support.s3_server import KEYS, S3Server, environment_of, serve_s3
 
@@ -248,25 +251,42 @@ def test_missing_keys_are_an_error_of_one_line(storage, found, path, monkeypatch
 
 
 @pytest.mark.parametrize(
-    ("cause", "damaged"),
+    ("first", "cause", "kind"),
     [
-        ("NoSuchKey: The specified key does not exist.", True),
-        ('Error { code: "InvalidRange", message: "The requested range is not satisfiable" }', True),
-        ("Connection refused (os error 111)", False),
-        ("Permission denied (os error 13)", False),
-        ('Error { code: "AccessDenied" }', False),
+        ("error getting object", "NoSuchKey: The specified key does not exist.", CubeDamagedError),
+        (
+            "error",
+            'Error { code: "InvalidRange", message: "The requested range is not satisfiable" }',
+            CubeDamagedError,
+        ),
+        ("error dispatch failure", "Connection refused (os error 111)", CubeUnreachableError),
+        ("error getting object", 'Error { code: "SlowDown", message: "Please reduce" }', CubeUnreachableError),
+        ("error getting object", "request has timed out", CubeUnreachableError),
+        ("error getting object", "Permission denied (os error 13)", CubeError),
+        ("error getting object", 'Error { code: "AccessDenied" }', CubeError),
     ],
 )
-def test_a_storage_that_cannot_be_reached_is_no_damage(cause, damaged):
+def test_a_storage_that_cannot_be_reached_is_no_damage(first, cause, kind):
     """A repair must not drop what is not there only for a moment, or only for this user."""
-    message = (
-        f"  x error getting object\n  | \n  | context:\n  |    0: icechunk::get\n  |-> service error\n  `-> {cause}\n"
-    )
+    message = f"  x {first}\n  | \n  | context:\n  |    0: icechunk::get\n  |-> service error\n  `-> {cause}\n"
     with pytest.raises(CubeError) as caught, reading(Location.parse("s3://bucket/cube")):
         raise icechunk.IcechunkError(message)
-    assert isinstance(caught.value, CubeDamagedError) == damaged
-    assert f"error getting object: {cause.rstrip('.')}" in str(caught.value)
+    assert type(caught.value) is kind
+    assert isinstance(caught.value, ConnectionError) == (kind is CubeUnreachableError)
+    assert f"{first}: {cause.rstrip('.')}" in str(caught.value)
     assert "s3://bucket/cube" in str(caught.value)
+
+
+def test_a_storage_that_does_not_answer_is_no_cube_that_is_wrong(monkeypatch):
+    monkeypatch.setattr("icechunk.Repository.exists", partial(_fail, "error dispatch failure: Connection refused"))
+    for ask in (Datacube.open, partial(Datacube.open_or_create, product=small_product())):
+        with pytest.raises(CubeUnreachableError, match="does not answer or is too busy") as caught:
+            ask("s3://bucket/cube", s3=S3Settings(endpoint_url="http://127.0.0.1:9", region="us-east-1"))
+        assert isinstance(caught.value, ConnectionError)
+
+
+def _fail(message, *arguments, **options):
+    raise icechunk.IcechunkError(message)
 
 
 class _Lists:

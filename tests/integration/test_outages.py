@@ -7,6 +7,7 @@ from itertools import product
 from pathlib import Path
 
 import ee
+import icechunk
 import pytest
 from google.auth.credentials import AnonymousCredentials
 
@@ -133,3 +134,13 @@ def test_a_login_whose_service_does_not_answer_is_none_that_is_refused(call, mon
         monkeypatch.setattr("ee.data.get_persistent_credentials", lambda: login)
         code, said = call(server.url, *COMMANDS["Earth Engine"])
     assert code == 75, said
+
+
+def test_a_storage_of_ones_own_that_does_not_answer_is_code_75(tmp_path, monkeypatch) -> None:
+    def refuse(storage):
+        raise icechunk.IcechunkError("  x error dispatch failure\n  `-> Connection refused (os error 111)\n")
+
+    monkeypatch.setattr(icechunk.Repository, "exists", refuse)
+    code, said = run_darts(tmp_path, "cube", "info", "s3://bucket/cube")
+    assert code == 75, said
+    assert "s3://bucket/cube is no datacube that can be opened: its storage does not answer or is too busy" in said

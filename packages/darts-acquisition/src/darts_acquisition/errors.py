@@ -53,6 +53,10 @@ class CubeDamagedError(CubeError):
     """A part of a datacube has changed on its storage since it was written."""
 
 
+class CubeUnreachableError(CubeError, ConnectionError):
+    """The object storage that holds a datacube does not answer, or is too busy; the same succeeds later."""
+
+
 class CubeNotFoundError(DartsError, FileNotFoundError):
     """There is no datacube at a path."""
 

@@ -24,6 +24,7 @@ from darts_acquisition.errors import (
     CubeError,
     CubeExistsError,
     CubeNotFoundError,
+    CubeUnreachableError,
 )
 from darts_acquisition.io.settings import RequestLimits, S3Settings
 from darts_acquisition.io.store import find_credentials, make_s3_client
@@ -112,8 +113,10 @@ _LONGEST_LOCK_S = 600
 _LONGEST_CREATION_S = 10
 _GONE = ("not found", "NoSuchKey", "No such file", "range was invalid", "InvalidRange", "range not satisfiable")
 """Words of icechunk's message where a file is absent, or ends before the part that was asked for."""
-_UNREACHABLE = ("dispatch failure", "service error", "Permission denied", "timed out", "timeout")
-"""Words of icechunk's message where the storage does not answer, or refuses to: nothing is known of the file."""
+_LATER = ("dispatch failure", "timed out", "timeout", "SlowDown", "InternalError", "ServiceUnavailable")
+"""Words of icechunk's message where the storage does not answer or is too busy, after all of its own attempts."""
+_UNREACHABLE = (*_LATER, "service error", "Permission denied")
+"""And where it refuses to: nothing is known of the file."""
 _FRAME = re.compile(r"^\s*(x|×|[|│`╰├][-─]*[>▶]?)(\s+|$)")
 """What icechunk draws before each line of a message."""
 _CAUSE = re.compile(r"^\s*[|│`╰├][-─]*[>▶]")
@@ -180,7 +183,7 @@ def _create_in_bucket(location: Location, fill: Callable[["icechunk.Session"], N
         except icechunk.IcechunkError as error:
             # Where another process is faster, there is a repository soon, and the first commit decides.
             if not _appears(storage):
-                raise CubeError(f"No datacube can be created at {location}: {reason_of(error)}.") from error
+                raise _failure(f"No datacube can be created at {location}", error) from error
     repository = icechunk.Repository.open(storage)
     session = repository.writable_session(BRANCH)
     # Asked once the session has begun: what is committed from now on makes its commit fail.
@@ -238,7 +241,7 @@ def open_repository(location: Location) -> "icechunk.Repository":
             if location.folder is None and is_unborn(repository):
                 raise CubeNotFoundError(f"There is no datacube at {location}; somebody began to create one.")
     except icechunk.IcechunkError as error:
-        raise CubeError(f"{location} is no datacube that can be opened: {reason_of(error)}.") from error
+        raise _failure(f"{location} is no datacube that can be opened", error) from error
     return repository
 
 
@@ -274,7 +277,7 @@ def reading(location: Location) -> Iterator[None]:
             raise CubeDamagedError(
                 f"A file of {location} is gone or cut off ({reason}); `darts cube verify` lists what is damaged."
             ) from error
-        raise CubeError(f"{location} cannot be read: {reason}.") from error
+        raise _failure(f"{location} cannot be read", error) from error
 
 
 @contextlib.contextmanager
@@ -285,7 +288,7 @@ def writing(location: Location) -> Iterator[None]:
     try:
         yield
     except icechunk.IcechunkError as error:
-        raise CubeError(f"{location} cannot be written; nothing of this write was kept: {reason_of(error)}.") from error
+        raise _failure(f"{location} cannot be written; nothing of this write was kept", error) from error
 
 
 def check_list(location: Location, session: "icechunk.Session", array: str) -> None:
@@ -304,7 +307,7 @@ def check_list(location: Location, session: "icechunk.Session", array: str) -> N
     except icechunk.IcechunkError as error:
         reason = reason_of(error)
         if any(words in reason for words in _UNREACHABLE) and not any(words in reason for words in _GONE):
-            raise CubeError(f"{location} cannot be read: {reason}.") from error
+            raise _failure(f"{location} cannot be read", error) from error
         raise CubeDamagedError(
             f"The list of the chunks of {array} in {location} is damaged ({reason}), which nothing can repair; "
             "put a copy in its place, or delete the cube and fetch it again."
@@ -315,6 +318,13 @@ def run_async(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
     """Run a coroutine to its end and return its result, also where an event loop runs already (a notebook)."""
     with ThreadPoolExecutor(1, thread_name_prefix="cube") as pool:
         return pool.submit(copy_context().run, lambda: asyncio.run(work())).result()
+
+
+def _failure(said: str, error: Exception) -> CubeError:
+    reason = reason_of(error)
+    if any(words in reason for words in _LATER):
+        return CubeUnreachableError(f"{said}: its storage does not answer or is too busy ({reason}).")
+    return CubeError(f"{said}: {reason}.")
 
 
 def reason_of(error: Exception) -> str:
