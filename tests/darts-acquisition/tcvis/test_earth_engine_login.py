@@ -17,6 +17,7 @@ from darts_acquisition import (
     Datacube,
     EarthEngineSettings,
     LoginError,
+    ServiceError,
     Window,
     download_tcvis,
     estimate_tcvis,
@@ -152,6 +153,21 @@ def test_a_missing_project_is_one_sentence_that_says_what_to_do(server, cube, pr
     chosen = dataclasses.replace(settings_for(server), project=None)
     with pytest.raises(LoginError, match=r"^Earth Engine needs a Cloud project: .*\(--ee-project\)\.$"):
         fill(cube, [Chunk(1, 1)], TCVISSource(product, chosen))
+
+
+@pytest.mark.parametrize("answer", [Answer(b"not here", 404), Answer(b"hello", 200), Answer(b"[]", 200)], ids=repr)
+def test_an_address_that_is_not_earth_engines_is_one_sentence(cube, product, answer, monkeypatch):
+    with LocalServer(lambda request: answer).running() as server:
+        chosen = settings_for(server)
+        ee.Reset()
+        monkeypatch.setattr("darts_acquisition.io.earthengine._credentials", lambda settings: AnonymousCredentials())
+        with pytest.raises(
+            ServiceError, match=r"rest does not describe Earth Engine; see DARTS_EARTHENGINE_URL"
+        ) as caught:
+            fill(cube, [Chunk(1, 1)], TCVISSource(product, chosen))
+    assert not isinstance(caught.value, LoginError)
+    assert not caught.value.failure.transient
+    assert len(server.requests) == 1
 
 
 def test_earth_engine_is_initialised_only_when_something_must_be_fetched(tmp_path, monkeypatch):

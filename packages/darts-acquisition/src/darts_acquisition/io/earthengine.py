@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from darts_acquisition.errors import LoginError, ServiceError, lost, scrub
+from darts_acquisition.errors import Failure, LoginError, RequestError, ServiceError, lost, public_url, scrub
 from darts_acquisition.io.http import HttpClient, refuse_web_page
 from darts_acquisition.io.settings import EarthEngineSettings
 
@@ -150,6 +150,9 @@ class _Transport:
         refuse_web_page(answer.headers if answer.status < 400 else {}, b"", uri)
         told = {name.lower(): value for name, value in answer.headers.items()}
         content = bytes(answer.content)
+        if "/$discovery/" in uri and (answer.status == 404 or (answer.status < 400 and not _is_object(content))):
+            said = f"{public_url(uri)} does not describe Earth Engine; see DARTS_EARTHENGINE_URL"
+            raise RequestError(Failure(said, transient=False, status=answer.status))
         if answer.status >= 400 or not content or "json" in told.get("content-type", ""):
             content = _checked_json(answer.status, content)
         return Response(told | {"status": str(answer.status)}), content
@@ -157,14 +160,18 @@ class _Transport:
 
 def _checked_json(status: int, content: bytes) -> bytes:
     """Return JSON as it is, an error that is none with an empty description; RequestError if it is cut off."""
-    try:
-        if isinstance(json.loads(content), dict):
-            return content
-    except (ValueError, RecursionError):
-        pass
+    if _is_object(content):
+        return content
     if status < 400:
         raise lost("the answer is no whole JSON object")
     return json.dumps({"error": {"code": status, "message": f"HTTP status {status}"}}).encode()
+
+
+def _is_object(content: bytes) -> bool:
+    try:
+        return isinstance(json.loads(content), dict)
+    except (ValueError, RecursionError):
+        return False
 
 
 def _credentials(settings: EarthEngineSettings) -> Any:
