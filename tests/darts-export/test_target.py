@@ -220,7 +220,7 @@ def test_a_folder_that_changes_while_the_tile_is_written_is_refused(
 def test_a_file_instead_of_a_folder(make_tile, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     assert "is a file" in agree(make_tile, tmp_path / "file")
-    with pytest.raises(ExportError, match="cannot be looked into"):
+    with pytest.raises(ExportError, match="cannot be read"):
         check_export_target(tmp_path / "file/tile", BANDS)
 
 

@@ -113,7 +113,7 @@ def test_any_index_of_spyndex_is_a_feature_by_its_name(given):
             get_band(name)
     with pytest.raises(
         ParameterError,
-        match=r"features names nbr, slop\. Did you mean .*'slope'\? Known features: .*, and the indices of spyndex",
+        match=r"features names nbr, slop, which is unknown\. Did you mean .*'slope'\? Known features: .*, and the",
     ):
         dp.preprocess_v2(tile, None, None, device="cpu", features=["slop", "nbr", "ndvi"])
 

@@ -256,12 +256,24 @@ def test_preparing_nothing_is_wrong_usage(darts, scenes: Path) -> None:
         ("inference prep-date planet", "'prep-data'"),
         ("inference prep-data sentinel", "'sentinel2'"),
         ("model inof", "'info'"),
+        ("inference planet", "'planet-sequential'"),
     ],
 )
 def test_a_misspelt_command_names_the_nearest(darts, words: str, near: str) -> None:
     code, _, error = darts(*words.split())
     assert code == 2
     assert f"Did you mean {near}?" in error
+
+
+def test_a_command_like_no_other_names_those_there_are(darts) -> None:
+    code, _, error = darts("inference", "prediction")
+    assert code == 2
+    assert "There are prep-data, planet-sequential, sentinel2-sequential." in " ".join(error.replace("│", " ").split())
+
+
+@pytest.mark.parametrize("command", ["status", "runs", "report"])
+def test_a_folder_that_is_absent_is_told_from_one_without_runs(darts, tmp_path: Path, command: str) -> None:
+    assert_usage_error(darts(command, str(tmp_path / "absent")), "There is no folder")
 
 
 def test_help_shows_plain_defaults_and_what_extras_are_called(darts) -> None:

@@ -320,7 +320,7 @@ def test_status_takes_the_newest_run_or_the_one_that_is_named(tmp_path: Path) ->
     assert run_status(tmp_path, "2026-01-01_00-00-00").done == 1
     with pytest.raises(ConfigurationError, match="no run 'x'"):
         run_status(tmp_path, "x")
-    with pytest.raises(ConfigurationError, match="no journal"):
+    with pytest.raises(ConfigurationError, match="no folder"):
         run_status(tmp_path / "elsewhere")
     (tmp_path / "old").mkdir()
     _write_old(tmp_path / "old", "2026-01-02_03-04-05", ["success"])

@@ -8,8 +8,10 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
+import rasterio
 
 from darts.errors import ConfigurationError, FolderInUseError
 from darts.run.failures import describe, is_disk_full, is_transient
@@ -216,7 +218,7 @@ def test_runs_are_listed_with_counts_and_drawn(tmp_path: Path) -> None:
         assert len(image.convert("RGB").getcolors(2**24)) > 5
     with pytest.raises(ConfigurationError, match="no run 'x'"):
         draw_timings(tmp_path, picture, "x")
-    with pytest.raises(ConfigurationError, match="no records"):
+    with pytest.raises(ConfigurationError, match="no folder"):
         list_runs(tmp_path / "elsewhere")
 
 
@@ -236,6 +238,19 @@ def test_failures_are_told_apart_through_their_causes() -> None:
     assert not is_transient(ValueError("cannot load"))
     assert is_disk_full(RuntimeError("GDAL: write failed: No space left on device"))
     assert describe("Exporting", ValueError("two\nlines")) == "Exporting: ValueError: two lines"
+
+
+def test_describe_names_the_file_that_gdal_could_not_read(tmp_path: Path) -> None:
+    path = tmp_path / "cut.tif"
+    grid = {"width": 64, "height": 64, "crs": "EPSG:32607", "transform": rasterio.Affine(30, 0, 5e5, 0, -30, 7.7e6)}
+    with rasterio.open(path, "w", driver="GTiff", count=1, dtype="uint16", **grid) as file:
+        file.write(np.ones((1, 64, 64), "uint16"))
+    path.write_bytes(path.read_bytes()[:3000])
+    with rasterio.open(path) as file, pytest.raises(rasterio.errors.RasterioIOError) as raised:
+        file.read()
+    said = describe("Loading Optical", raised.value)
+    assert said.startswith("Loading Optical: RasterioIOError: Read failed. cut.tif")
+    assert "previous exception" not in said
 
 
 def test_what_a_service_answered_decides_whether_it_is_asked_again() -> None:

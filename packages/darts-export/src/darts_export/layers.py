@@ -200,11 +200,11 @@ def _variable_layers(array: "xr.DataArray", name: str) -> list[Layer]:
             f"{name} has the dtype {values.dtype}, which is not written; convert it to int32 or float64."
         )
     nodata = _nodata(array, values.dtype, name)
-    facts = (nodata, str(array.attrs.get("units", "")), _resampling(base, values.dtype))
+    metadata = (nodata, str(array.attrs.get("units", "")), _resampling(base, values.dtype))
     if values.ndim == 2:
-        return [Layer(name, values, *facts)]
+        return [Layer(name, values, *metadata)]
     labels = array[array.dims[0]].to_numpy()
-    return [Layer(f"{name} {label}", plane, *facts) for label, plane in zip(labels, values, strict=True)]
+    return [Layer(f"{name} {label}", plane, *metadata) for label, plane in zip(labels, values, strict=True)]
 
 
 def to_percent(values: NDArray[Any], name: str = "probabilities") -> NDArray[np.uint8]:

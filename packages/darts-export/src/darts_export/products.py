@@ -218,8 +218,8 @@ def check_export_bands(
         if name in known or (variables is None and _is_model_band(name)):
             continue
         near = difflib.get_close_matches(name, known, n=1)
-        hint = f"did you mean {near[0]!r}? " if near else ""
-        raise UnknownBandError(f"Export band {name!r} is unknown; {hint}Known are: {', '.join(known)}.")
+        hint = f"; did you mean {near[0]!r}?" if near else "."
+        raise UnknownBandError(f"Export band {name!r} is unknown{hint} Known are: {', '.join(known)}.")
     plan = plan_products(names, ensemble_subsets)
     if variables is not None:
         require_variables(plan, known_variables)

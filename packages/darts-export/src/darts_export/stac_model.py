@@ -34,11 +34,11 @@ def is_public(address: object) -> bool:
     return parts is not None and parts.scheme in ("https", "s3") and bool(parts.netloc) and not parts.query
 
 
-def without_private_address(facts: Any) -> Any:
-    """Return facts without their `href` where that is none for others; anything else as it is."""
-    if not isinstance(facts, Mapping) or "href" not in facts or is_public(facts["href"]):
-        return facts
-    return {name: value for name, value in facts.items() if name != "href"}
+def without_private_address(metadata: Any) -> Any:
+    """Return metadata without their `href` where that is none for others; anything else as it is."""
+    if not isinstance(metadata, Mapping) or "href" not in metadata or is_public(metadata["href"]):
+        return metadata
+    return {name: value for name, value in metadata.items() if name != "href"}
 
 
 def model_properties(models: Models, *, described: bool) -> dict[str, Any]:

@@ -65,7 +65,7 @@ def check_export_target(
 
     Raises:
         ExportTargetError: If the folder is a file, or holds files that must not be replaced; the message names them.
-        ExportError: If the folder cannot be looked into.
+        ExportError: If the folder cannot be read.
         ParameterError: If a name cannot be part of a file name.
     """
     files_beside(resolved_folder(out_dir), planned_files(bands, ensemble_subsets, debug), overwrite)
@@ -85,14 +85,14 @@ def files_beside(folder: Path, planned: Sequence[str], overwrite: bool) -> list[
 
     Raises:
         ExportTargetError: If the folder must not be replaced, see :func:`check_export_target`.
-        ExportError: If the folder cannot be looked into.
+        ExportError: If the folder cannot be read.
     """
     try:
         manifest, found = _look(folder)
     except OSError as error:
         if folder.is_file():
             raise ExportTargetError(f"{folder} is a file; expected a folder, or nothing.") from error
-        raise ExportError(f"{folder} cannot be looked into: {error.strerror or error}.") from error
+        raise ExportError(f"{folder} cannot be read: {error.strerror or error}.") from error
     if manifest is None:
         foreign = set(found) - _OF_THE_SYSTEM
         if foreign:

@@ -107,8 +107,8 @@ def find_features(names: Collection[str]) -> dict[str, Feature]:
         near = [match for name in unknown for match in difflib.get_close_matches(name.lower(), FEATURES, n=1)]
         hint = f" Did you mean {' and '.join(map(repr, near))}?" if near else ""
         raise ParameterError(
-            f"features names {', '.join(unknown)}.{hint} Known features: {', '.join(FEATURES)}, and the indices of "
-            "spyndex."
+            f"features names {', '.join(unknown)}, which is unknown.{hint} Known features: {', '.join(FEATURES)}, and "
+            "the indices of spyndex."
         )
     return found
 

@@ -44,10 +44,13 @@ class LazyGroup(TyperGroup):
         return self._build(cmd_name)
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-        """Find the command, or say which name is near."""
-        near = difflib.get_close_matches(args[0], self.lazy, n=1)
-        if near and args[0] not in self.list_commands(ctx):
-            ctx.fail(f"No such command {args[0]!r}. Did you mean {near[0]!r}?")
+        """Find the command, or say which name is near, or else which there are."""
+        known = self.list_commands(ctx)
+        if args[0] not in known and not args[0].startswith("-"):
+            begun = [name for name in known if name.startswith(args[0])]
+            near = begun or difflib.get_close_matches(args[0], known, n=1)
+            hint = f"Did you mean {near[0]!r}?" if near else f"There are {', '.join(known)}."
+            ctx.fail(f"No such command {args[0]!r}. {hint}")
         name, command, rest = super().resolve_command(ctx, args)
         return name, self._build(name) if name in self.summaries else command, rest
 
@@ -178,7 +181,7 @@ def env_info() -> None:
     show_environment()
 
 
-model = typer.Typer(name="model", help="Look into model files and convert them; nothing in them is executed.")
+model = typer.Typer(name="model", help="Inspect model files and convert them; nothing in them is executed.")
 app.add_typer(model, no_args_is_help=True)
 
 

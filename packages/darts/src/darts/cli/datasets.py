@@ -1,4 +1,4 @@
-"""Make one dataset out of many results, and look into it."""
+"""Make one dataset out of many results, and inspect it."""
 
 import warnings
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Look into finished results."""
+"""Inspect finished results."""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-cube = typer.Typer(name="cube", help="Look into the datacubes of auxiliary data.")
+cube = typer.Typer(name="cube", help="Inspect the datacubes of auxiliary data.")
 
 _CubePath = Annotated[str, typer.Argument(help="Folder of the datacube, or s3://bucket/prefix.", show_default=False)]
 
@@ -64,12 +64,12 @@ def cube_verify(
     verify(path, repair=repair)
 
 
-export = typer.Typer(name="export", help="Look into finished results.")
+export = typer.Typer(name="export", help="Inspect finished results.")
 
 
 @export.callback()
 def _export() -> None:
-    """Look into finished results."""
+    """Inspect finished results."""
 
 
 @export.command("verify")

@@ -1,4 +1,4 @@
-"""Tell failures apart: what may succeed when tried again, what ends the run, and what the user can do."""
+"""Tell failures apart: what may succeed when retried, what ends the run, and what the user can do."""
 
 import errno
 from collections.abc import Iterator
@@ -64,7 +64,7 @@ def describe(stage: str, error: BaseException) -> str:
     Returns:
         One line.
     """
-    message = " ".join(f"{stage}: {type(error).__name__}: {error}".split())
+    message = " ".join(f"{stage}: {type(error).__name__}: {_with_cause(error)}".split())
     if is_disk_full(error):
         advice = "Free space on the disk of the results, then start the same run again."
     elif any(_is_out_of_memory(link) for link in _chain(error)):
@@ -72,6 +72,13 @@ def describe(stage: str, error: BaseException) -> str:
     else:
         return message
     return f"{message}{'' if message.endswith('.') else '.'} {advice}"
+
+
+def _with_cause(error: BaseException) -> str:
+    # rasterio says what failed, and leaves the file and the reason to GDAL's error, which is its cause.
+    text = str(error)
+    said = text.removesuffix("See previous exception for details.")
+    return text if said == text or error.__cause__ is None else f"{said}{error.__cause__}"
 
 
 def _looks_transient(error: BaseException) -> bool:

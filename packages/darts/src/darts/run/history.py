@@ -251,5 +251,7 @@ def _names(output: Path) -> list[str]:
     results = {path.name.removesuffix(_RESULTS): path for path in output.glob(f"[!.]*{_RESULTS}")}
     names = list(by_age(results | journals(output)))
     if not names:
+        if not output.is_dir():
+            raise ConfigurationError(f"There is no folder {output}; name the folder of the results.")
         raise ConfigurationError(f"There are no records of a run in {output}; name the folder of the results.")
     return names

@@ -84,6 +84,8 @@ def run_status(output: Path, run: str | None = None) -> RunStatus:
     """
     found = journals(output)
     if not found:
+        if not output.is_dir():
+            raise ConfigurationError(f"There is no folder {output}; name the folder of the results.")
         if any(output.glob("*.results.parquet")):
             raise ConfigurationError(f"The runs in {output} are of release 0.1, which kept no journal; they are ended.")
         raise ConfigurationError(f"There is no journal of a run in {output}; name the folder of the results.")
