@@ -13,6 +13,7 @@ import numpy as np
 import pydantic.dataclasses
 import pytest
 import rasterio
+from affine import Affine
 
 from darts.errors import ConfigurationError
 from darts.pipelines.configfile import read_config, write_config
@@ -20,6 +21,7 @@ from darts.pipelines.options import build, given, known_keys
 from darts.pipelines.sequential_v2 import ImageSelection, PlanetPipeline, Sentinel2Pipeline, _BasePipeline
 from darts.run import CancellationToken, exit_code, run
 from darts.run.task import TileTask
+from darts.run.worker import Worker
 from darts_utils import DefaultPaths
 from support import standin
 
@@ -289,3 +291,25 @@ def test_a_run_in_a_new_process_writes_the_same_bytes(folder: Path, tmp_path: Pa
     assert process.exitcode == 0
     assert standin.describe(there.output_data_dir) == standin.describe(here.output_data_dir)
     assert len(standin.describe(here.output_data_dir)) == 3
+
+
+@pytest.mark.parametrize(
+    ("crs", "said"),
+    [("EPSG:4326", r"The tile is in WGS 84; .*UTM"), (None, r"no grid with a CRS; give it one with .*_load_tile")],
+)
+def test_a_tile_that_lies_on_no_metres_fails_before_anything_is_fetched(
+    tmp_path: Path, crs: str | None, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = standin.make_folder(tmp_path, 2)
+    path = folder / "images" / "tile-000.tif"
+    with rasterio.open(path) as file:
+        values, profile = file.read(), file.profile
+    with rasterio.open(path, "w", **profile | {"crs": crs, "transform": Affine(1e-5, 0, -135, 0, -1e-5, 69)}) as file:
+        file.write(values)
+    fetched: list[str] = []
+    monkeypatch.setattr(Worker, "_preprocess", lambda self, work: fetched.append(work.record.tile_id))
+    records = run(standin.make_pipeline(folder), standin.open_session)
+    (failed,) = (tile for tile in records.tiles if tile.tile_id == "tile-000")
+    assert failed.status == "failed"
+    assert re.search(rf"^Loading Optical: GridError: {said}", failed.error)
+    assert fetched == ["tile-001"]

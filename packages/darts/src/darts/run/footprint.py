@@ -4,6 +4,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from darts_utils import GridError, check_areal_scale
+
 if TYPE_CHECKING:
     import xarray as xr
 
@@ -36,3 +38,22 @@ def footprint_of(tile: "xr.Dataset") -> str | None:
     longitude = np.unwrap(longitude, period=360)
     points = (f"{lon:.{_DECIMALS}f} {lat:.{_DECIMALS}f}" for lon, lat in zip(longitude, latitude, strict=True))
     return f"POLYGON (({', '.join(points)}))"
+
+
+def check_grid(tile: "xr.Dataset") -> None:
+    """Pass a tile that lies on a grid in metres, before anything is fetched for its place.
+
+    Args:
+        tile: The tile.
+
+    Raises:
+        GridError: If it has no grid or no CRS, or its CRS is in degrees.
+    """
+    import odc.geo.xr  # noqa: F401 - registers the accessor
+
+    geobox = tile.odc.geobox
+    if geobox is None or geobox.crs is None:
+        raise GridError("The tile has no grid with a CRS; give it one with `tile.odc.assign_crs(...)` in _load_tile.")
+    if geobox.crs.geographic:
+        rows, columns = geobox.shape
+        check_areal_scale(geobox.crs.proj, *(geobox.affine @ (columns / 2, rows / 2)), "The tile")

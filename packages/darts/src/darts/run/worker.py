@@ -12,7 +12,7 @@ from darts.run.auxiliary import describe_auxiliary
 from darts.run.failures import describe, is_disk_full, is_service_failure, is_transient, no_data_reason
 from darts.run.features import feature_margin_px
 from darts.run.fingerprint import DEPENDS_ON, fingerprint
-from darts.run.footprint import footprint_of
+from darts.run.footprint import check_grid, footprint_of
 from darts.run.inputs import InputMemory, describe_inputs, states_of
 from darts.run.journal import Findings
 from darts.run.planning import RunContext, output_of
@@ -158,6 +158,7 @@ class Worker:
         before = states_of(self.pipeline._tile_inputs(key))
         work.tile = self.pipeline._load_tile(key)
         work.inputs = self._describe_inputs(key, before)
+        check_grid(work.tile)
         work.record.footprint = footprint_of(work.tile)
         time = time_of(work.tile)
         work.record.acquired = None if time is None else str(time)
