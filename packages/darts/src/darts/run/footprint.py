@@ -56,4 +56,5 @@ def check_grid(tile: "xr.Dataset") -> None:
         raise GridError("The tile has no grid with a CRS; give it one with `tile.odc.assign_crs(...)` in _load_tile.")
     if geobox.crs.geographic:
         rows, columns = geobox.shape
-        check_areal_scale(geobox.crs.proj, *(geobox.affine @ (columns / 2, rows / 2)), "The tile")
+        x, y = geobox.affine @ (columns / 2, rows / 2)
+        check_areal_scale(geobox.crs.proj, x, y, "The tile")
