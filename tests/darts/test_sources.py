@@ -295,7 +295,10 @@ def test_a_run_in_a_new_process_writes_the_same_bytes(folder: Path, tmp_path: Pa
 
 @pytest.mark.parametrize(
     ("crs", "said"),
-    [("EPSG:4326", r"The tile is in WGS 84; .*UTM"), (None, r"The tile has no grid with a CRS; give it one with .*_load_tile")],
+    [
+        ("EPSG:4326", r"The tile is in WGS 84; .*UTM"),
+        (None, r"The tile has no grid with a CRS; give it one with .*_load_tile"),
+    ],
 )
 def test_a_tile_that_lies_on_no_metres_fails_before_anything_is_fetched(
     tmp_path: Path, crs: str | None, said: str, monkeypatch: pytest.MonkeyPatch
