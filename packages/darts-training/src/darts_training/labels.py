@@ -1,5 +1,6 @@
 """Labels on the grid of a tile: 1 slump, 0 none, 255 not labelled."""
 
+import hashlib
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,6 +24,20 @@ def agreed(labels: Labels) -> Labels:
         Labels of one kind.
     """
     return majority(labels) if len(labels.experts) > 1 else labels
+
+
+def digest_labels(labels: Labels) -> str:
+    """Return the SHA-256 of outlines and area, whatever the order of the outlines.
+
+    Args:
+        labels: The labels.
+    """
+    import shapely
+
+    shapes = shapely.to_wkb(shapely.normalize(labels.outlines.geometry.to_numpy()))
+    area = b"" if labels.area is None else shapely.to_wkb(shapely.normalize(labels.area))
+    parts = [labels.outlines.crs.to_wkt().encode(), area, *sorted(shapes)]
+    return hashlib.sha256(b"".join(hashlib.sha256(part).digest() for part in parts)).hexdigest()
 
 
 def count_outside(labels: Labels) -> int:
