@@ -19,6 +19,7 @@ from darts_training import (
     begin_samples,
     burn_labels,
     count_outside,
+    digest_labels,
     finish_samples,
     make_folds,
     read_samples,
@@ -117,6 +118,14 @@ def test_labels_outside_the_area_are_counted():
     assert count_outside(make_labels(labels.outlines, far)) == len(labels.outlines)
     beyond = make_labels(labels.outlines.to_crs("EPSG:4326").translate(xoff=360).to_frame("geometry"), far)
     assert count_outside(make_labels(beyond.outlines, labels.outlines.buffer(5))) == 0
+
+
+def test_the_digest_of_labels_is_that_of_their_shapes():
+    _tile, labels = labelled_tile(0)
+    outlines, area = labels.outlines, gpd.GeoSeries([labels.area], crs=CRS)
+    assert digest_labels(make_labels(outlines[::-1], area)) == digest_labels(labels)
+    others = [(outlines[1:], area), (outlines, None), (outlines, area.buffer(1)), (outlines.to_crs("EPSG:3413"), area)]
+    assert len({digest_labels(each) for each in (labels, *(make_labels(*other) for other in others))}) == 5
 
 
 def test_pixels_of_bad_quality_are_not_labelled(tmp_path):

@@ -27,10 +27,13 @@ def agreed(labels: Labels) -> Labels:
 
 
 def digest_labels(labels: Labels) -> str:
-    """Return the SHA-256 of outlines and area, whatever the order of the outlines.
+    """Tell labels apart, whatever the order of their outlines.
 
     Args:
         labels: The labels.
+
+    Returns:
+        SHA-256 of outlines, area and CRS, as 64 hexadecimal digits.
     """
     import shapely
 
