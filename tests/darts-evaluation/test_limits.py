@@ -175,12 +175,15 @@ def test_other_figures_are_widened_as_the_f1_is(monkeypatch):
 
 
 @FEW
-def test_boundaries_far_from_any_label_have_an_f1_of_0_and_without_labels_none():
+def test_boundaries_far_from_any_label_and_without_labels_have_an_f1_of_0_and_without_either_none():
     mapped, truth = boxes((4, 20, 5, 5)), boxes((4, 220, 5, 5))
     tile = tile_of("a", mapped, np.ones_like(mapped), None)
     figures = evaluate([tile], labels_of(truth), block_m=200).figures["outlines"]
     assert [figures[f"boundary_f1@{width}px"].value for width in (1, 2, 3)] == [0, 0, 0]
     labels = dataclasses.replace(labels_of(truth), outlines=labels_of(truth).outlines[:0])
+    figures = evaluate([tile], labels, block_m=200).figures["outlines"]
+    assert [figures[f"boundary_f1@{width}px"].value for width in (1, 2, 3)] == [0, 0, 0]
+    tile = tile_of("a", ~np.ones_like(mapped), np.ones_like(mapped), None)
     figures = evaluate([tile], labels, block_m=200).figures["outlines"]
     assert np.isnan([figures[f"boundary_f1@{width}px"].value for width in (1, 2, 3)]).all()
 

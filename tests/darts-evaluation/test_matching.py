@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from darts_evaluation import Overlaps, Ranking, match
+from darts_evaluation.matching import COCO_THRESHOLDS
 
 
 def boxes(rng: np.random.Generator, count: int, extent: int = 30) -> np.ndarray:
@@ -145,6 +146,20 @@ def test_average_precision_without_labels_is_not_defined():
     box = [shapely.box(0, 0, 2, 2)]
     assert Ranking.of(Overlaps.of(box, box), np.ones(1)).average_precision(1) == 1
     assert Ranking.of(Overlaps.of([], boxes(np.random.default_rng(1), 3)), np.ones(0)).average_precision(3) == 0
+
+
+@pytest.mark.parametrize("pixel_m", [10, 4.77, 0.7, 1 / 3])
+def test_an_overlap_of_exactly_the_threshold_is_a_match_at_any_pixel_size(pixel_m):
+    """Coordinates in the millions leave areas of small pixels inexact."""
+    rng = np.random.default_rng(3)
+    for tenths in range(1, 10):
+        left, top = rng.integers(10**5, 10**6) * pixel_m, rng.integers(10**6, 10**7) * pixel_m
+        mapped, label = (shapely.box(left, top, left + width * pixel_m, top + pixel_m) for width in (tenths, 10))
+        overlaps = Overlaps.of([mapped], [label])
+        assert match(overlaps, tenths / 10).tolist() == [0]
+        assert match(overlaps, tenths / 10 + 1e-5).tolist() == [-1]
+        hits = Ranking.of(overlaps, np.ones(1)).hits[:, 0]
+        assert hits.tolist() == [threshold <= tenths / 10 for threshold in COCO_THRESHOLDS]
 
 
 @pytest.mark.slow

@@ -127,3 +127,11 @@ def test_mapped_objects_are_the_areas_that_touch_by_a_corner(seed):
     assert found.crs.to_epsg() == 32608
     assert sorted(round(each.area) for each in found.geometry) == sorted(round(each.area) for each in expected)
     assert found.union_all().symmetric_difference(shapely.union_all(expected)).area == 0
+
+
+def test_results_with_a_damaged_manifest_are_not_left_out_in_silence(tmp_path):
+    for name in "ab":
+        write_result(tmp_path / name, name)
+    (tmp_path / "b" / "manifest.json").write_text('{"files": {')
+    with pytest.raises(PredictionsError, match=r"manifest\.json cannot be read"):
+        find_results(tmp_path)

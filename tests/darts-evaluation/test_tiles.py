@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 import shapely
 from affine import Affine
+from sklearn.metrics import brier_score_loss, f1_score
 
-from darts_evaluation import FewBlocksWarning, PredictionsError, evaluate, make_labels
+from darts_evaluation import FewBlocksWarning, PredictionsError, TileMap, evaluate, make_labels
 from darts_utils import GridError
 from support.lanes import mostly_slow
 from support.maps import CRS, GRID, PIXEL_M, SIZE, labels_of, make_tile, tile_of, view_of
@@ -189,3 +190,32 @@ def test_few_blocks_are_a_warning():
         found = evaluate([tile], labels_of(truth), block_m=2000)
     assert found.blocks < 20
     assert [each.filename for each in given if each.category is FewBlocksWarning] == [__file__]
+
+
+def test_probabilities_of_two_pixel_sizes_count_by_their_ground():
+    """Of the same ground in pixels of 5 and of 10 m, four small pixels weigh as much as a large one."""
+    rng = np.random.default_rng(5)
+    truth = np.zeros((2, 40, 40), bool)
+    truth[:, 10:20, 10:20] = True
+    percent = np.clip(
+        100 * np.stack([truth[0] * 0.8 + 0.1, truth[1] * 0.2 + 0.4]) + rng.normal(0, 9, truth.shape), 0, 100
+    )
+    percent = percent.round().astype(np.uint8)
+    tiles, shapes = [], []
+    for number, (px, repeat) in enumerate(((5, 2), (10, 1))):
+        grid = Affine(px, 0, GRID.c + 400 * number, 0, -px, GRID.f)
+        large = np.kron(percent[number], np.ones((repeat, repeat), np.uint8))
+        mapped = large >= 50
+        objects = gpd.GeoDataFrame({"mean": []}, geometry=[], crs=CRS)
+        tiles.append(TileMap("ab"[number], CRS, grid, mapped, np.ones_like(mapped), objects, large))
+        left, top = GRID.c + 400 * number + 100, GRID.f - 100
+        shapes.append(shapely.box(left, top - 100, left + 100, top))
+    area = gpd.GeoSeries([shapely.box(GRID.c, GRID.f - 400, GRID.c + 800, GRID.f)], crs=CRS)
+    found = evaluate(tiles, make_labels(gpd.GeoDataFrame(geometry=shapes, crs=CRS), area))
+    figures, table = found.figures, found.tables["thresholds"]
+    assert figures["probability"]["brier"].value == pytest.approx(
+        brier_score_loss(truth.ravel(), percent.ravel() / 100)
+    )
+    assert table["f1"][50] == pytest.approx(f1_score(truth.ravel(), percent.ravel() >= 50))
+    assert table["f1"][50] == pytest.approx(figures["pixels"]["f1"].value)
+    assert found.tables["reliability"]["area_m2"].sum() == pytest.approx(2 * 400 * 400)

@@ -19,6 +19,7 @@ from darts_training import (
     begin_samples,
     burn_labels,
     count_outside,
+    digest_labels,
     finish_samples,
     make_folds,
     read_samples,
@@ -95,11 +96,36 @@ def test_labels_lie_where_their_outlines_do():
     assert (found != expected).sum() <= 4  # pixels whose centre lies on an edge, after two transformations
 
 
+def test_a_border_around_slumps_does_not_end_with_the_tile():
+    """Labels of a window are those of the whole, also where the slump itself lies beyond it."""
+    tile, labels = labelled_tile(0)
+    geobox, shape = tile.odc.geobox, tile["red"].shape
+    whole = burn_labels(labels, CRS, geobox.affine, np.ones(shape, bool), ignore_border=5)
+    differ = 0
+    for row, column in ((0, 0), (13, 29), (37, 11), (21, 43)):
+        size = min(shape[0] - row, shape[1] - column)
+        grid = geobox.affine @ geobox.affine.translation(column, row)
+        part = burn_labels(labels, CRS, grid, np.ones((size, size), bool), ignore_border=5)
+        assert (part == whole[row : row + size, column : column + size]).all()
+        differ += int((part == 255).sum())
+    assert differ
+
+
 def test_labels_outside_the_area_are_counted():
     _tile, labels = labelled_tile(0)
     far = gpd.GeoSeries([shapely.box(9e5, 7e6, 9.1e5, 7.1e6)], crs=CRS)
     assert count_outside(labels) == 0
     assert count_outside(make_labels(labels.outlines, far)) == len(labels.outlines)
+    beyond = make_labels(labels.outlines.to_crs("EPSG:4326").translate(xoff=360).to_frame("geometry"), far)
+    assert count_outside(make_labels(beyond.outlines, labels.outlines.buffer(5))) == 0
+
+
+def test_the_digest_of_labels_is_that_of_their_shapes():
+    _tile, labels = labelled_tile(0)
+    outlines, area = labels.outlines, gpd.GeoSeries([labels.area], crs=CRS)
+    assert digest_labels(make_labels(outlines[::-1], area)) == digest_labels(labels)
+    others = [(outlines[1:], area), (outlines, None), (outlines, area.buffer(1)), (outlines.to_crs("EPSG:3413"), area)]
+    assert len({digest_labels(each) for each in (labels, *(make_labels(*other) for other in others))}) == 5
 
 
 def test_pixels_of_bad_quality_are_not_labelled(tmp_path):

@@ -10,7 +10,8 @@ import torch
 from pyproj import Transformer
 
 from darts_segmentation import ModelCard, save_model
-from darts_training import Folds, SamplesError, SeenGroundWarning, train
+from darts_training import Folds, SamplesError, SeenGroundWarning, calibrate, make_folds, train
+from darts_training.calibrate import _unseen
 from darts_training.result import folds_to_json
 from darts_training.seen import count_seen
 from support.training import CHANNELS, CRS, OPTIONS, make_samples
@@ -100,3 +101,20 @@ def test_a_training_that_goes_on_says_where_its_figures_flatter(tmp_path):
         warnings.simplefilter("error", SeenGroundWarning)
         with pytest.raises(StoppedError):
             train(samples, tmp_path / "b", options, **given)
+
+
+def test_a_model_trained_without_folds_knows_its_ground_among_more(tmp_path):
+    one = make_samples(tmp_path / "one", seeds=(0,))
+    options = replace(OPTIONS, epochs=1, steps_per_epoch=1, patience=None)
+    model = train(one, tmp_path / "model", options, folds=None, device="cpu").path
+    more = make_samples(tmp_path / "more", seeds=(0, 1))
+    folds = make_folds(more, 2, block_m=300, buffer_m=0)
+    for fold in (0, 1):  # the second tile begins 2 km to the east
+        expected = sum(column * 300 < WEST + 1500 for _, column in folds.blocks([fold]))
+        assert len(folds.blocks([fold])) > expected > 0
+        assert count_seen(model, more.digest, folds, (fold,)) == expected
+    allowed = _unseen([model], more, 1000.0)[1]
+    assert allowed
+    assert all(column * 1000 >= WEST + 2000 for _, column in allowed)
+    with pytest.raises(SamplesError, match="trained on all of these samples"):
+        calibrate([model], one, tmp_path / "calibrated", device="cpu")

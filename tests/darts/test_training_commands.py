@@ -1,13 +1,17 @@
 """Training data through the stages of a run, an ensemble's file in a run, and the map against itself."""
 
+import dataclasses
 import io
 import sys
+from types import SimpleNamespace
 from unittest.mock import MagicMock
 
 import geopandas as gpd
 import numpy as np
 import pytest
 import rasterio
+import shapely
+from odc.geo.geom import Geometry
 from typer.testing import CliRunner
 
 from darts.cli import rounds
@@ -17,8 +21,9 @@ from darts.pipelines.sequential_v2 import PlanetPipeline
 from darts.run import checks
 from darts.run.planning import Planner
 from darts.run.shift_test import shift_test
-from darts.run.training_data import make_training_data
+from darts.run.training_data import _on_labelled_ground, make_training_data
 from darts_acquisition import load_planet_masks, load_planet_scene
+from darts_evaluation import make_labels
 from darts_preprocessing import preprocess_v2
 from darts_segmentation import Calibration, ModelCard, SMPSegmenter, save_model, write_ensemble
 from darts_training import SamplesError
@@ -80,6 +85,12 @@ def test_samples_are_what_a_run_sends_to_its_network(shared_data, images, tmp_pa
     assert again.samples.digest == made.samples.digest
     with pytest.raises(SamplesError, match="another folder"):
         make_training_data(pipeline, *given, patch_size=128)
+    corrected = gpd.read_file(given[0])
+    corrected[1:].to_file(tmp_path / "corrected.gpkg")
+    with pytest.raises(SamplesError, match="other bands, labels or options"):
+        make_training_data(pipeline, tmp_path / "corrected.gpkg", *given[1:], patch_size=64, overlap=16)
+    with pytest.raises(SamplesError, match="other bands, labels or options"):
+        make_training_data(dataclasses.replace(pipeline, quality_level=2), *given, patch_size=64, overlap=16)
     with pytest.raises(ConfigurationError, match="--tcvis-dir"):
         make_training_data(pipeline, *given[:2], tmp_path / "b", bands=["tc_brightness"])
     assert not (tmp_path / "b").exists()
@@ -96,6 +107,18 @@ def test_tiles_beside_the_labelled_area_give_no_samples(shared_data, images, tmp
     assert made.samples is None
     assert made.outside > 0
     assert not (tmp_path / "samples").exists()
+
+
+@pytest.mark.filterwarnings("ignore::darts_evaluation.RepairedLabelsWarning")
+@pytest.mark.parametrize("crs", ["EPSG:32601", "EPSG:3413", "EPSG:4326"])
+def test_tiles_on_labelled_ground_across_180_degrees_are_found(crs):
+    area = gpd.GeoSeries([shapely.box(386_000, 7_801_000, 389_000, 7_804_000)], crs="EPSG:32601")
+    drawn = make_labels(gpd.GeoDataFrame(geometry=area).to_crs(crs), area.to_crs(crs))
+    places = {name: shapely.box(left, 7_802_000, left + 500, 7_802_500) for name, left in (("on", 387e3), ("off", 4e5))}
+    outlines = {name: Geometry(place, crs="EPSG:32601") for name, place in places.items()}
+    pipeline = SimpleNamespace(offline=True, _tile_areas=lambda *_, **__: outlines)
+    tasks = [SimpleNamespace(tile_id=name) for name in places]
+    assert [task.tile_id for task in _on_labelled_ground(pipeline, tasks, drawn)] == ["on"]
 
 
 def test_an_ensemble_is_one_model_of_a_run(images, tmp_path):

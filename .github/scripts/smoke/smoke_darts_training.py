@@ -31,6 +31,7 @@ tile = xr.Dataset({"red": (("y", "x"), red)}, coords=dict(xr_coords(grid)))
 area = gpd.GeoSeries([shapely.box(*grid.boundingbox.bbox)], crs="EPSG:32608")
 labels = dt.agreed(make_labels(gpd.GeoDataFrame(geometry=slumps, crs="EPSG:32608"), area))
 assert dt.count_outside(labels) == 0
+assert len(dt.digest_labels(labels)) == 64
 assert (dt.burn_labels(labels, "EPSG:32608", grid.affine, np.ones(red.shape, bool)) == 1).sum() == 36 * len(slumps)
 
 form = dt.SampleFormat(channels=(Channel("red", 0.0, 0.5),), patch_size=64, overlap=16)

@@ -28,14 +28,14 @@ class BlockCounts:
         keys: The blocks.
         sums: By name, 1-D float64 with a value per block. Pixels are counted in square metres, so that tiles of
             different pixel sizes add up; `mapped_2` and so on are boundary pixels by distance, in metres of boundary.
-        slump: Pixels that are slump by block and percent, 2-D.
-        other: Pixels that are not, likewise.
+        slump: Ground that is slump by block and percent, 2-D, square metres.
+        other: Ground that is not, likewise.
     """
 
     keys: list[Key]
     sums: dict[str, NDArray[np.float64]]
-    slump: NDArray[np.int64]
-    other: NDArray[np.int64]
+    slump: NDArray[np.float64]
+    other: NDArray[np.float64]
 
     @property
     def histogram(self) -> Histogram:
@@ -107,11 +107,12 @@ def count_ground(ground: Ground, block_m: float) -> BlockCounts:
     for name in _EDGES:
         for width in WIDTHS_PX:
             sums[f"{name}_{width}"] = blocks.count(edges[name][width]) * edge_m
-    slump = other = np.zeros((len(blocks.keys), PERCENTS), np.int64)
+    slump: NDArray[Any] = np.zeros((len(blocks.keys), PERCENTS))
+    other: NDArray[Any] = slump
     if ground.probability is not None:
         known = valid & (ground.probability < PERCENTS)
-        slump = blocks.histogram(ground.probability, known & truth, PERCENTS)
-        other = blocks.histogram(ground.probability, known & ~truth, PERCENTS)
+        slump = blocks.histogram(ground.probability, known & truth, PERCENTS) * float(pixel_m2)
+        other = blocks.histogram(ground.probability, known & ~truth, PERCENTS) * float(pixel_m2)
     return BlockCounts(blocks.keys, sums, slump, other)
 
 
@@ -129,7 +130,7 @@ def by_block(keys: Iterable[Key], values: NDArray[Any], blocks: Sequence[Key]) -
     return np.bincount(index[kept], np.asarray(values, float)[kept], len(blocks)).astype(float)
 
 
-def _add_rows(values: NDArray[np.int64], index: NDArray[np.int64], count: int) -> NDArray[np.int64]:
-    result = np.zeros((count, values.shape[1]), np.int64)
+def _add_rows(values: NDArray[np.float64], index: NDArray[np.int64], count: int) -> NDArray[np.float64]:
+    result = np.zeros((count, values.shape[1]))
     np.add.at(result, index, values)
     return result

@@ -127,7 +127,7 @@ def figures_of(
         "outlines": _outlines(counts, objects, has_area, over, matched),
         "size": _sizes(counts, objects, has_area, ground, both, matched),
     }
-    if has_area and counts.histogram.pixels.sum():
+    if has_area and counts.histogram.area_m2.sum():
         figures["probability"] = _probability(counts, ground, tables)
     return figures, tables
 
@@ -238,9 +238,10 @@ def _harmonic(right: NDArray, mapped: NDArray, found: NDArray, truth: NDArray, g
 
     def figure(weights: NDArray[np.float64]) -> float:
         sums = [float(weights @ each) for each in (right, mapped, found, truth)]
-        if not sums[1] or not sums[3]:
+        if not sums[1] and not sums[3]:
             return float("nan")
-        precision, recall = sums[0] / sums[1], sums[2] / sums[3]
+        # Where one of the two has no boundary, none is right: F1 is 0, as that of pixels is.
+        precision, recall = (part / whole if whole else 0.0 for part, whole in (sums[:2], sums[2:]))
         return 2 * precision * recall / (precision + recall) if precision + recall else 0.0
 
     return ground.percentile(figure)
@@ -303,10 +304,11 @@ def _sizes(
 def _probability(counts: BlockCounts, ground: Resampling, tables: dict[str, dict[str, Any]]) -> dict[str, Figure]:
     histogram = counts.histogram
     slump, other = histogram.total()
-    tables["reliability"] = reliability(slump, other)
+    table = reliability(slump, other)
+    tables["reliability"] = {"area_m2": table.pop("pixels"), **table}
     tables["thresholds"] = curve = thresholds(slump, other)
     result = {
-        "brier": ground.ratio(histogram.squared_errors, histogram.pixels.astype(float)),
+        "brier": ground.ratio(histogram.squared_errors, histogram.area_m2),
         "calibration_error": ground.percentile(lambda weights: calibration_error(*histogram.total(weights))),
     }
     if np.isfinite(curve["f1"]).any():

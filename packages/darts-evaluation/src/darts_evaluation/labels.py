@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from darts_evaluation.errors import LabelsError, NoLabelAreaWarning, RepairedLabelsWarning
+from darts_evaluation.seam import join_at_seam, to_degrees
 from darts_utils import InputTypeError
 
 if TYPE_CHECKING:
@@ -42,8 +43,7 @@ class Labels:
     @property
     def equal_area_crs(self) -> str:
         """The equal-area CRS of the hemisphere that they lie in (NSIDC's EASE-Grid 2.0, in metres)."""
-        south = len(self.outlines) and self.outlines.to_crs("EPSG:4326").total_bounds[3] < 0
-        return "EPSG:6932" if south else "EPSG:6931"
+        return _hemisphere(self.outlines.geometry)
 
     def of(self, expert: str) -> "Labels":
         """Return what one expert drew."""
@@ -55,6 +55,11 @@ class Labels:
 
         area = None if self.area is None else gpd.GeoSeries([self.area], crs=self.outlines.crs).to_crs(crs).iloc[0]
         return Labels(self.outlines.to_crs(crs), area)
+
+
+def _hemisphere(shapes: "gpd.GeoSeries") -> str:
+    """Return the equal-area CRS of the hemisphere that some shapes lie in."""
+    return "EPSG:6932" if len(shapes) and shapes.to_crs("EPSG:4326").total_bounds[3] < 0 else "EPSG:6931"
 
 
 def check_labels(value: object) -> None:
@@ -171,7 +176,7 @@ def _read(path: "str | os.PathLike[str]") -> "gpd.GeoDataFrame":
     return gpd.GeoDataFrame(pd.concat([part.to_crs(crs) for part in parts], ignore_index=True), crs=crs)
 
 
-def _union(shapes: "gpd.GeoSeries", crs: object, path: object) -> "BaseGeometry":
+def _union(shapes: "gpd.GeoSeries", crs: Any, path: object) -> "BaseGeometry":
     import geopandas as gpd
     import shapely
 
@@ -181,6 +186,8 @@ def _union(shapes: "gpd.GeoSeries", crs: object, path: object) -> "BaseGeometry"
     # Points along its edges, since a straight edge is none in another CRS.
     step = _STEP_DEGREES if shapes.crs.is_geographic else _STEP_M / shapes.crs.axis_info[0].unit_conversion_factor
     dense = gpd.GeoSeries(shapely.segmentize(polygons.to_numpy(), step), crs=shapes.crs)
+    if crs.is_geographic and not shapes.crs.is_geographic:
+        return to_degrees(dense, crs, _hemisphere(dense)).union_all()
     return dense.to_crs(crs).make_valid().union_all()
 
 
@@ -216,6 +223,15 @@ def _polygons(shapes: "gpd.GeoSeries", path: object) -> "tuple[gpd.GeoSeries, np
 
     given = shapely.force_2d(np.asarray(shapes.values, dtype=object))
     _check_coordinates(given, shapes.crs, path)
+    if shapes.crs.is_geographic:
+        given, joined = join_at_seam(given)
+        if joined.any():
+            warnings.warn(
+                f"{path}: {int(joined.sum())} shapes have an edge from one side of 180° to the other and are taken to "
+                "cross it; add points along that edge if they reach around the pole instead.",
+                RepairedLabelsWarning,
+                stacklevel=4,
+            )
     invalid = ~(shapely.is_valid(given) | shapely.is_missing(given))
     given[invalid] = shapely.make_valid(given[invalid])
     made = np.array([_areal(shape) for shape in given], dtype=object)

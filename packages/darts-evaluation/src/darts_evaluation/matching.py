@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 COCO_THRESHOLDS = tuple(np.round(np.arange(0.5, 1.0, 0.05), 2).tolist())
 """Overlaps over which COCO averages precision (Lin et al. 2014, "Microsoft COCO")."""
 _RECALLS = np.linspace(0, 1, 101)
+_ROUNDING = 1e-6
+"""By how much an overlap may lie below a threshold: areas of shapes far from the origin are no more exact than that."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,11 @@ class Overlaps:
         return cls(one[kept], other[kept], np.minimum(iou[kept], 1.0), len(ours), len(theirs))
 
 
+def reaches(iou: NDArray[np.float64], least: float) -> NDArray[np.bool_]:
+    """Return which overlaps are at least `least`, but for rounding."""
+    return iou >= least - _ROUNDING
+
+
 def match(overlaps: Overlaps, least: float) -> NDArray[np.int64]:
     """Pair objects and labels one to one: the most pairs, and among those the largest sum of overlaps.
 
@@ -71,7 +78,7 @@ def match(overlaps: Overlaps, least: float) -> NDArray[np.int64]:
     from scipy.sparse.csgraph import connected_components
 
     result = np.full(overlaps.object_count, -1, np.int64)
-    enough = overlaps.iou >= least
+    enough = reaches(overlaps.iou, least)
     one, other, iou = overlaps.objects[enough], overlaps.labels[enough], overlaps.iou[enough]
     alone = (np.bincount(one, minlength=overlaps.object_count)[one] == 1) & (
         np.bincount(other, minlength=overlaps.label_count)[other] == 1
@@ -122,12 +129,12 @@ class Ranking:
         for number, least in enumerate(COCO_THRESHOLDS):
             taken = np.zeros(overlaps.label_count, bool)
             hopeful = np.zeros(overlaps.object_count, bool)
-            hopeful[overlaps.objects[overlaps.iou >= least]] = True
+            hopeful[overlaps.objects[reaches(overlaps.iou, least)]] = True
             for place in np.flatnonzero(hopeful[order]):
                 each = order[place]
                 pairs = slice(begin[each], begin[each + 1])
                 labels, iou = overlaps.labels[pairs], overlaps.iou[pairs]
-                free = np.flatnonzero(~taken[labels] & (iou >= least))
+                free = np.flatnonzero(~taken[labels] & reaches(iou, least))
                 if len(free):
                     taken[labels[free[np.argmax(iou[free])]]] = True
                     hits[number, place] = True

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from darts_evaluation.errors import PredictionsError
 from darts_utils import ManifestError, ResultFolder, connect_segments, find_segments, segment_pixels, touching_segments
+from darts_utils.results import MANIFEST_FILE
 
 if TYPE_CHECKING:
     import geopandas as gpd
@@ -61,7 +62,9 @@ def find_results(paths: "str | os.PathLike[str] | Iterable[str | os.PathLike[str
         for folder in [path, *sorted(path.iterdir() if path.is_dir() else [])]:
             try:
                 result = ResultFolder.open(folder)
-            except (ManifestError, NotADirectoryError):
+            except (ManifestError, NotADirectoryError) as error:
+                if (folder / MANIFEST_FILE).is_file():
+                    raise PredictionsError(f"{error} Make these results again, or remove them.") from error
                 continue
             if not result.is_empty:
                 found[folder.resolve()] = result

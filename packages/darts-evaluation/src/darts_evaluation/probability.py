@@ -17,24 +17,24 @@ _BIN_OF = np.minimum((np.arange(PERCENTS) * BINS) // 100, BINS - 1)
 
 @dataclass(frozen=True)
 class Histogram:
-    """How often each percent was given to pixels that are slump, and to those that are not.
+    """On how much ground that is slump each percent was given, and on how much that is not.
 
     Attributes:
-        slump: 2-D by block and percent (0 to 100).
+        slump: 2-D by block and percent (0 to 100), square metres, so that tiles of different pixel sizes add up.
         other: Likewise.
     """
 
-    slump: NDArray[np.int64]
-    other: NDArray[np.int64]
+    slump: NDArray[np.float64]
+    other: NDArray[np.float64]
 
     @property
     def squared_errors(self) -> NDArray[np.float64]:
-        """Sum of squared differences of probability and truth in each block."""
+        """Sum of squared differences of probability and truth in each block, times the ground."""
         return self.slump @ (1 - _VALUES) ** 2 + self.other @ _VALUES**2
 
     @property
-    def pixels(self) -> NDArray[np.int64]:
-        """Pixels of each block."""
+    def area_m2(self) -> NDArray[np.float64]:
+        """Ground of each block with a probability, square metres."""
         return (self.slump + self.other).sum(axis=1)
 
     def total(self, weights: NDArray[np.floating] | None = None) -> "tuple[NDArray, NDArray]":
@@ -48,8 +48,8 @@ def calibration_error(slump: NDArray, other: NDArray) -> float:
     """Return the expected calibration error: the mean gap of the bins, by their share of the pixels.
 
     Args:
-        slump: Pixels that are slump by percent, 1-D.
-        other: Pixels that are not, likewise.
+        slump: Pixels that are slump by percent, 1-D, or their area.
+        other: Those that are not, likewise.
 
     Returns:
         Between 0 and 1, NaN without pixels.
@@ -66,8 +66,8 @@ def reliability(slump: NDArray, other: NDArray) -> dict[str, NDArray[np.float64]
     """Compare mean probability and frequency of slump in bins.
 
     Args:
-        slump: Pixels that are slump by percent, 1-D.
-        other: Pixels that are not, likewise.
+        slump: Pixels that are slump by percent, 1-D, or their area.
+        other: Those that are not, likewise.
 
     Returns:
         By name, 1-D over the bins: `pixels`, `probability`, `frequency`; NaN in bins without pixels.
@@ -83,8 +83,8 @@ def thresholds(slump: NDArray, other: NDArray) -> dict[str, NDArray[np.float64]]
     """Return precision, recall and F1 of pixels for each threshold on the probability.
 
     Args:
-        slump: Pixels that are slump by percent, 1-D.
-        other: Pixels that are not, likewise.
+        slump: Pixels that are slump by percent, 1-D, or their area.
+        other: Those that are not, likewise.
 
     Returns:
         By name, 1-D over thresholds: `threshold` (0.00 to 1.00, a pixel counts as slump from there on), `precision`

@@ -7,7 +7,7 @@ from darts_training.checkpoint import Progress
 from darts_training.crossvalidate import cross_validate
 from darts_training.errors import SamplesError, SeenGroundWarning, TrainingError, WritingError
 from darts_training.folds import Folds, make_folds
-from darts_training.labels import agreed, burn_labels, count_outside
+from darts_training.labels import agreed, burn_labels, count_outside, digest_labels
 from darts_training.options import TrainingOptions
 from darts_training.result import make_item
 from darts_training.samples import (
@@ -46,6 +46,7 @@ __all__ = [
     "calibrate",
     "count_outside",
     "cross_validate",
+    "digest_labels",
     "finish_samples",
     "fit_temperature",
     "make_folds",

@@ -20,9 +20,9 @@ from darts_segmentation.network import load_network, place_network
 from darts_training.errors import SamplesError
 from darts_training.folds import Block, Folds, count_blocks, divide
 from darts_training.labels import SLUMP, UNLABELLED
-from darts_training.result import ITEM, RECORD, folds_from_json
+from darts_training.result import ITEM, RECORD
 from darts_training.samples import Samples, writing
-from darts_training.seen import read_record, seen_blocks
+from darts_training.seen import folds_of, read_record, seen_blocks
 from darts_utils import DeviceLike, write_atomically
 
 if TYPE_CHECKING:
@@ -228,14 +228,13 @@ def _first(taken: NDArray[np.bool_], tile: Any, index: int, size: int) -> NDArra
 def _unseen(models: Sequence[Path | str], samples: Samples, block_m: float) -> tuple[Folds, set[Block]]:
     """Return the blocks of ground that no model was trained on."""
     records = [record for path in models if (record := read_record(Path(path))) is not None]
-    known = [record for record in records if record["folds"] is not None]
-    if len(known) < len(records) and any(record["samples"] == samples.digest for record in records):
+    known = [(record, theirs) for record in records if (theirs := folds_of(record)) is not None]
+    if any(record["folds"] is None and record["samples"] == samples.digest for record in records):
         raise SamplesError("A model was trained on all of these samples; calibrate it on others.")
     crs = samples.tiles[0].crs if samples.tiles else ""
-    folds = folds_from_json(known[0]["folds"]) if known else Folds(crs, (block_m, block_m), 0.0, {}, 2)
+    folds = known[0][1] if known else Folds(crs, (block_m, block_m), 0.0, {}, 2)
     seen: set[Block] = set()
-    for record in known:
-        theirs = folds_from_json(record["folds"])
+    for record, theirs in known:
         if (theirs.crs, theirs.size, theirs.origin) != (folds.crs, folds.size, folds.origin):
             raise SamplesError("The models were trained with other blocks each; calibrate them one by one.")
         seen |= seen_blocks(record, theirs)

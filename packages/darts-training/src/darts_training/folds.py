@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -108,13 +108,29 @@ def make_folds(samples: Samples, count: int = 5, *, block_m: float = 1000.0, buf
     """
     if count < 2:
         raise SamplesError(f"There are to be {count} folds; expected at least 2.")
-    found = {tile.crs for tile in samples.tiles}
-    crs = found.pop() if len(found) == 1 else _equal_area(samples)
+    crs = _crs_of(samples)
     whole = Folds(crs, (block_m, block_m), buffer_m, {}, count)
     slump, other = count_blocks(samples, whole)
     if not slump:
         raise SamplesError(f"No pixel of {samples.path} is labelled as slump; there is nothing to learn.")
     return Folds(crs, (block_m, block_m), buffer_m, divide(slump, other, count), count)
+
+
+def cover(samples: Samples, block_m: float = 1000.0) -> Folds:
+    """Return all labelled ground of samples as blocks of one fold.
+
+    Args:
+        samples: The samples.
+        block_m: Edge of a block, metres.
+    """
+    whole = Folds(_crs_of(samples), (block_m, block_m), 0.0, {}, 1)
+    slump, other = count_blocks(samples, whole)
+    return replace(whole, fold_of=dict.fromkeys(sorted({*slump, *other}), 0))
+
+
+def _crs_of(samples: Samples) -> str:
+    found = {tile.crs for tile in samples.tiles}
+    return found.pop() if len(found) == 1 else _equal_area(samples)
 
 
 def divide(slump: Counter[Block], other: Counter[Block], count: int) -> dict[Block, int]:

@@ -1,5 +1,6 @@
 """Labels on the grid of a tile: 1 slump, 0 none, 255 not labelled."""
 
+import hashlib
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -25,6 +26,23 @@ def agreed(labels: Labels) -> Labels:
     return majority(labels) if len(labels.experts) > 1 else labels
 
 
+def digest_labels(labels: Labels) -> str:
+    """Tell labels apart, whatever the order of their outlines.
+
+    Args:
+        labels: The labels.
+
+    Returns:
+        SHA-256 of outlines, area and CRS, as 64 hexadecimal digits.
+    """
+    import shapely
+
+    shapes = shapely.to_wkb(shapely.normalize(labels.outlines.geometry.to_numpy()))
+    area = b"" if labels.area is None else shapely.to_wkb(shapely.normalize(labels.area))
+    parts = [labels.outlines.crs.to_wkt().encode(), area, *sorted(shapes)]
+    return hashlib.sha256(b"".join(hashlib.sha256(part).digest() for part in parts)).hexdigest()
+
+
 def count_outside(labels: Labels) -> int:
     """Count the outlines that do not touch the area in which labels are complete.
 
@@ -36,7 +54,8 @@ def count_outside(labels: Labels) -> int:
     """
     if labels.area is None:
         return 0
-    return int((~labels.outlines.intersects(labels.area)).sum())
+    there = labels.to_crs(labels.equal_area_crs)  # where 180° is no seam
+    return int((~there.outlines.intersects(there.area)).sum())
 
 
 def burn_labels(
@@ -60,16 +79,20 @@ def burn_labels(
 
     there = labels.to_crs(crs)
 
-    def burn(shapes: list[Any]) -> NDArray[np.bool_]:
-        given = [shape for shape in shapes if not shape.is_empty]
+    def burn(shapes: list[Any], beyond: int = 0) -> NDArray[np.bool_]:
+        shape = (usable.shape[0] + 2 * beyond, usable.shape[1] + 2 * beyond)
+        given = [each for each in shapes if not each.is_empty]
         if not given:
-            return np.zeros(usable.shape, bool)
-        return rasterize(given, usable.shape, transform=transform, dtype="uint8").astype(bool)
+            return np.zeros(shape, bool)
+        placed = transform @ transform.translation(-beyond, -beyond)
+        return rasterize(given, shape, transform=placed, dtype="uint8").astype(bool)
 
-    slump = burn(list(there.outlines.geometry))
+    # Slumps just beyond the grid have a border on it, too.
+    slump = burn(list(there.outlines.geometry), ignore_border)
     result = np.where(slump, SLUMP, OTHER).astype(np.uint8)
     if ignore_border and slump.any():
         result[~slump & (distance_transform_edt(~slump) <= ignore_border)] = UNLABELLED
+    result = result[ignore_border : ignore_border + usable.shape[0], ignore_border : ignore_border + usable.shape[1]]
     complete = np.ones(usable.shape, bool) if there.area is None else burn([there.area])
     result[~(usable & complete)] = UNLABELLED
     return result

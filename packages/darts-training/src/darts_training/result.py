@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from darts_evaluation import Evaluation
 from darts_segmentation import ModelCard, hash_model, model_paths, save_model
 from darts_training.checkpoint import Progress
-from darts_training.folds import Block, Folds
+from darts_training.folds import Block, Folds, cover
 from darts_training.options import TrainingOptions
 from darts_training.samples import Samples, writing
 from darts_utils import atomic_path, write_atomically
@@ -150,6 +150,7 @@ def write_result(
         record = {
             "fingerprint": facts.fingerprint,
             **vars(facts),
+            "ground": folds_to_json(cover(samples)) if facts.folds is None else None,
             "epochs": len(progress.history),
             "best_epoch": progress.best_epoch or len(progress.history),
             "figures": figures,

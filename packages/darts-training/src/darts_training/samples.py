@@ -44,6 +44,7 @@ class SampleFormat:
         ignore_border: Width in pixels of the border outside slumps that is not labelled.
         dtype: Number type of the patches. float32 is what inference sends to a network, bit by bit; float16 rounds.
         source: Where the images come from, for the reader.
+        made_with: Digest of what else the samples depend on, labels and area first; "" where nobody keeps it.
     """
 
     channels: tuple[Channel, ...]
@@ -52,6 +53,7 @@ class SampleFormat:
     ignore_border: int = 0
     dtype: NumberType = "float32"
     source: str = ""
+    made_with: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """Return it as JSON has it."""

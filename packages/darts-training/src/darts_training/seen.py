@@ -37,9 +37,15 @@ def read_record(path: Path) -> dict[str, Any] | None:
     return record
 
 
+def folds_of(record: dict[str, Any]) -> Folds | None:
+    """Return the blocks of the ground that a record tells of; None where it tells of none."""
+    told = record["folds"] or record.get("ground")
+    return folds_from_json(told) if told else None
+
+
 def seen_blocks(record: dict[str, Any], folds: Folds) -> set[Block]:
     """Return the blocks of a record's folds that were trained on."""
-    held = {*record["test"], *record["validation"]}
+    held = {*record["test"], *record["validation"]} if record["folds"] else set()
     return {block for block, fold in folds.fold_of.items() if fold not in held}
 
 
@@ -55,9 +61,11 @@ def count_seen(model: Path, digest: str, folds: Folds, held: Sequence[int]) -> i
     record, blocks = read_record(model), folds.blocks(held)
     if record is None:
         return 0
-    if record["folds"] is None:
-        return len(blocks) if record["samples"] == digest else 0
-    theirs = folds_from_json(record["folds"])
+    theirs = folds_of(record)
+    if record["folds"] is None and record["samples"] == digest:
+        return len(blocks)
+    if theirs is None:
+        return 0
     seen = _ground(theirs, sorted(seen_blocks(record, theirs))).to_crs(folds.crs)
     return len(np.unique(seen.sindex.query(_ground(folds, blocks, _MARGIN), predicate="intersects")[0]))
 

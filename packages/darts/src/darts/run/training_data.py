@@ -1,5 +1,7 @@
 """Make training data: tiles as a run loads and preprocesses them, with labels, in the place of the network."""
 
+import hashlib
+import json
 import logging
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -88,7 +90,8 @@ def make_training_data(
     tasks = list_tasks(pipeline)
     given = read_labels(labels, area)
     drawn = agreed(given)
-    described = SampleFormat(channels=channels, source=type(pipeline).__name__.removesuffix("Pipeline"), **form)
+    source = type(pipeline).__name__.removesuffix("Pipeline")
+    described = SampleFormat(channels=channels, source=source, made_with=_digest(pipeline, drawn), **form)
     checks.check_place(out, "Training data")
     labelled = _on_labelled_ground(pipeline, tasks, drawn)
     done = begin_samples(out, described)
@@ -132,19 +135,29 @@ def _channels(pipeline: Pipeline, bands: Sequence[str]) -> "tuple[Channel, ...]"
     return tuple(Channel(band.name, float(band.low), float(band.high)) for band in chosen)
 
 
+def _digest(pipeline: Pipeline, labels: "Labels") -> str:
+    """Return the SHA-256 of the labels and of the options on which a tile's content depends."""
+    from darts_training import digest_labels
+
+    configuration = json.dumps(pipeline._results_configuration(), sort_keys=True, default=str)
+    return hashlib.sha256(f"{digest_labels(labels)} {configuration}".encode()).hexdigest()
+
+
 def _on_labelled_ground(pipeline: Pipeline, tasks: Sequence[TileTask], labels: "Labels") -> list[TileTask]:
     """Leave out tiles that lie beside the labelled area, as far as their place is known."""
     from odc.geo.geom import Geometry
 
-    if labels.area is None:
+    plane = labels.equal_area_crs  # where 180° is no seam, and the pole a place
+    area = labels.to_crs(plane).area
+    if area is None:
         return list(tasks)
     areas = pipeline._tile_areas(tasks, {}, offline=pipeline.offline)
-    labelled = Geometry(labels.area, crs=str(labels.outlines.crs)).to_crs("EPSG:4326")
+    labelled = Geometry(area, crs=plane)
     kept = []
     for task in tasks:
         place: Any = areas.get(task.tile_id)
         outline = getattr(place, "extent", place)
-        if outline is None or outline.to_crs("EPSG:4326").intersects(labelled):
+        if outline is None or outline.to_crs(plane).intersects(labelled):
             kept.append(task)
     return kept
 
