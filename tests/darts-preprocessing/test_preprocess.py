@@ -260,7 +260,7 @@ def test_mistakes_are_named(tile, arcticdem, tcvis):
         None,
         features=["slop"],
         error=ParameterError,
-        match=r"slop\. Did you mean .slope.\? Known features: ndvi, tc_brightness",
+        match=r"slop, which is unknown\. Did you mean .slope.\? Known features: ndvi, tc_brightness",
     )
     run(tile, None, None, features=["slope"], error=ParameterError, match="slope, but ds_arcticdem is None")
     run(tile, None, None, features=["tc_wetness"], error=ParameterError, match="tc_wetness, but ds_tcvis is None")

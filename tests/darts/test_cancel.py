@@ -92,7 +92,7 @@ def test_a_cancelled_run_does_not_disturb_another_one(tmp_path: Path) -> None:
 
 
 _STOPPED = """
-import atexit, logging, os, signal, sys, threading
+import atexit, logging, os, signal, sys, threading, time
 from pathlib import Path
 from darts.pipelines.sequential_v2.base import _BasePipeline
 from darts.run import run
@@ -115,6 +115,8 @@ def in_torch():
 
 work = {"python": forever, "torch": in_torch}[sys.argv[2]]
 pipeline = standin.make_pipeline(standin.make_folder(Path(sys.argv[1]), 2))
+# While the signal is handled, longer than a poll: until then a queue.SimpleQueue waited, and then for ever.
+logging.getLogger("darts.run.cancel").addFilter(lambda record: time.sleep(0.2) or True)
 atexit.register(print, "registered before the end")
 threading.Timer(float(sys.argv[3]), os.kill, (os.getpid(), signal.SIGTERM)).start()
 pipeline.run = lambda: run(pipeline, lambda *_: Busy())

@@ -143,7 +143,8 @@ class _Run:
         self._lanes = [[stage for stage in stages if stage.lane in lane] for lane in lanes]
         self._cancel = cancel
         self._progress = progress
-        self._ended: queue.SimpleQueue[TileRecord | BaseException | None] = queue.SimpleQueue()
+        # No SimpleQueue, whose wait goes on for ever where a signal is handled for longer than its timeout.
+        self._ended: queue.Queue[TileRecord | BaseException | None] = queue.Queue()
         self._exports = Exports()
 
     def go(self, counts: Sequence[int], prefetch: int, in_flight: int, gate: MemoryGate) -> Iterator[TileRecord]:
