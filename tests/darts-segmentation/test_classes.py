@@ -100,8 +100,9 @@ def test_members_with_and_without_classes_are_averaged():
         "background": ["three", "four"],
         "detachment": ["three", "four"],
         "stable_slump": ["four"],
-        "slump": ["four"],
+        "slump": ["three", "four"],  # of "three" the target, of "four" a part of it
     }
+    alone["three"]["probabilities_slump"] = alone["three"]["probabilities"]
     for name, members in knowing.items():
         mean = np.mean([alone[member][f"probabilities_{name}"].values for member in members], axis=0)
         np.testing.assert_allclose(found[f"probabilities_{name}"], mean, rtol=0, atol=1e-6)

@@ -9,7 +9,7 @@ import xarray as xr
 from hypothesis import given
 from hypothesis import strategies as st
 
-from darts_segmentation import EnsembleV1, ValueRangeError
+from darts_segmentation import EnsembleV1, SMPSegmenter, ValueRangeError
 from darts_segmentation.bands import Channel
 from darts_segmentation.values import check_values
 from darts_utils import BANDS as TABLE
@@ -210,6 +210,28 @@ def test_marks_that_rioxarray_keeps_in_the_encoding_count_unless_they_are_in_ano
     expected = tile.assign(red=tile["red"].where(tile["red"] != 0)) if missing else tile
     found = segmenter(PixelNetwork(WEIGHTS)).segment_tile(tile, 16, 4)["probabilities"].values
     np.testing.assert_allclose(found, directly(PixelNetwork(WEIGHTS), expected), atol=1e-6)
+
+
+@pytest.mark.parametrize("engine", ["torch", "openvino"])
+def test_infinite_values_are_missing(engine, request):
+    """The oracle is the same tile with NaN there."""
+    tile, rng = random_tile((40, 40), missing=0.2), np.random.default_rng(4)
+    broken = tile.copy(deep=True)
+    for name in BANDS:
+        values = broken[name].values
+        values[np.isnan(values)] = rng.choice([np.nan, np.inf, -np.inf], np.isnan(values).sum()).astype(np.float32)
+    assert np.isinf(broken["red"].values).any()
+    if engine == "openvino":
+        model = SMPSegmenter(request.getfixturevalue("converted"), "cpu", engine="openvino")
+        options = (32, 8)
+    else:
+        model, options = segmenter(PixelNetwork(WEIGHTS)), (16, 4)
+    expected = model.segment_tile(tile, *options)["probabilities"].values
+    assert np.isnan(expected).any()
+    found = model.segment_tile(broken, *options)["probabilities"].values
+    np.testing.assert_array_equal(found, expected)
+    if engine == "torch":
+        np.testing.assert_allclose(found, directly(PixelNetwork(WEIGHTS), tile), atol=1e-6)
 
 
 def test_the_demand_of_a_card_is_that_of_its_bands():

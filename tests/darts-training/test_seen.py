@@ -10,11 +10,22 @@ import torch
 from pyproj import Transformer
 
 from darts_segmentation import ModelCard, save_model
-from darts_training import Folds, SamplesError, SeenGroundWarning, calibrate, make_folds, train
+from darts_training import (
+    Folds,
+    SampleFormat,
+    SamplesError,
+    SeenGroundWarning,
+    begin_samples,
+    calibrate,
+    finish_samples,
+    make_folds,
+    train,
+    write_tile_samples,
+)
 from darts_training.calibrate import _unseen
-from darts_training.result import folds_to_json
-from darts_training.seen import count_seen
-from support.training import CHANNELS, CRS, OPTIONS, make_samples
+from darts_training.result import folds_from_json, folds_to_json
+from darts_training.seen import count_seen, past_of
+from support.training import CHANNELS, CRS, OPTIONS, labelled_tile, make_samples
 
 WEST, NORTH = 500_000, 7_600_000
 BLOCKS = {(row, column): (row + column) % 3 for row in range(4) for column in range(4)}
@@ -118,3 +129,44 @@ def test_a_model_trained_without_folds_knows_its_ground_among_more(tmp_path):
     assert all(column * 1000 >= WEST + 2000 for _, column in allowed)
     with pytest.raises(SamplesError, match="trained on all of these samples"):
         calibrate([model], one, tmp_path / "calibrated", device="cpu")
+
+
+def samples_of(folder, place):
+    """Write samples of the tile that :func:`make_samples` sets at a place."""
+    form = SampleFormat(channels=CHANNELS, patch_size=64, overlap=16)
+    begin_samples(folder, form)
+    tile, labels = labelled_tile(place, west=WEST + 2000 * place)
+    write_tile_samples(folder, form, tile, f"tile-{place}", labels)
+    return finish_samples(folder)
+
+
+def test_a_model_that_goes_on_passes_on_the_ground_of_those_before_it(tmp_path):
+    options = replace(OPTIONS, epochs=1, steps_per_epoch=1, patience=None)
+    first, second = (samples_of(tmp_path / f"samples-{place}", place) for place in (0, 1))
+    base = train(first, tmp_path / "base", options, folds=None, device="cpu").path
+    model = train(second, tmp_path / "model", options, folds=None, base=base, device="cpu").path
+    assert len(past_of(model)) == 2
+    more = make_samples(tmp_path / "more", seeds=(0, 1, 2))
+    folds = make_folds(more, 2, block_m=300, buffer_m=0)
+    for fold in (0, 1):
+        expected = sum(column * 300 < WEST + 3500 for _, column in folds.blocks([fold]))
+        assert len(folds.blocks([fold])) > expected > 0
+        assert count_seen(model, more.digest, folds, (fold,)) == expected
+    blocks, allowed = _unseen([model], more, 500.0)
+    assert allowed
+    assert all(blocks.origin[1] + (column + 1) * blocks.size[1] > WEST + 4000 for _, column in allowed)
+    with pytest.raises(SamplesError, match="trained on"):
+        calibrate([model], first, tmp_path / "calibrated", device="cpu")
+
+
+def test_the_past_of_a_model_is_handed_on_whole(tmp_path):
+    model = record(tmp_path / "model", FOLDS, test=(0,), validation=(1,))
+    (ours,) = past_of(model)
+    assert folds_from_json(ours["ground"]).blocks([0]) == FOLDS.blocks([2])
+    assert ours["samples"] == ""
+    content = json.loads((model / "training.json").read_text())
+    before = [{"samples": "first", "ground": None}, {"samples": "", "ground": None}]
+    (model / "training.json").write_text(json.dumps(content | {"earlier": before}))
+    assert past_of(model) == [*before, ours]
+    assert count_seen(model, "first", FOLDS, (0, 1)) == 11
+    assert past_of(tmp_path) == []

@@ -172,6 +172,10 @@ def test_a_report_of_moved_and_damaged_results_says_what_is_missing(moved: Path,
         "probabilities.tif cannot be read",
     ):
         assert note in text
+    summary = read_manifest(results / "tile-000")["summary"]
+    assert re.search(rf"Slumps\s*{summary['objects']}\s", text)  # as the run's table has it
+    assert "hold no outlines" in text
+    assert "None was found" not in text
     assert "holds no finished results" in Page(tmp_path / "page" / "tiles" / "tile-001.html").text
     for link in Page(tmp_path / "page" / "index.html").links:
         assert link.startswith("data:") or (tmp_path / "page" / unquote(link)).is_file()
@@ -230,7 +234,8 @@ def test_the_projection_is_the_utm_zone_that_holds_all_tiles(west: float, south:
     footprints = read_footprints(texts)
     assert [shape is not None for shape in footprints] == [True, False, False, False]
     assert choose_projection(footprints).name == name
-    side = ground_area_m2(footprints)
+    side, again = ground_area_m2(footprints)
+    assert again == 0
     frame = gpd.GeoSeries([footprints[0]], crs=4326).to_crs(choose_projection(footprints).crs)
     assert side == pytest.approx(frame.area.iloc[0], rel=3e-3)
 
@@ -249,6 +254,32 @@ def test_a_footprint_across_the_antimeridian_is_one_piece_on_the_map() -> None:
     projection = choose_projection(footprints)
     x, _ = projection.project(*shapely.get_coordinates(footprints).T)
     assert np.ptp(x) < 30_000
+
+
+def test_ground_of_overlapping_tiles_counts_once_also_across_the_antimeridian() -> None:
+    """The oracle is an equal-area projection."""
+    boxes = [shapely.box(179.5, 71, 180.3, 71.2), shapely.box(-180, 71, -179.4, 71.2), shapely.box(-170, 71, -169, 72)]
+    once, again = ground_area_m2(read_footprints(pd.Series([box.wkt for box in boxes])))
+    alone = [shapely.box(179.5, 71, 180.6, 71.2), boxes[2]]
+    wanted = gpd.GeoSeries(shapely.segmentize(alone, 0.001), crs=4326).to_crs(6931).area.sum()
+    shared = gpd.GeoSeries(shapely.segmentize([shapely.box(-180, 71, -179.7, 71.2)], 0.001), crs=4326).to_crs(6931).area
+    # Sides along a parallel are shortest lines here, which lie a little north of it.
+    assert (once, again) == (pytest.approx(wanted, rel=3e-3), pytest.approx(shared.sum(), rel=3e-2))
+
+
+def test_the_first_page_says_what_its_sums_count_twice_and_what_they_miss(tmp_path: Path) -> None:
+    table = make_records(tmp_path, 4)
+    assert "overlap" not in Page(write_report(tmp_path)).text
+    table["footprint"] = table["footprint"][0]
+    table["objects"] = [1, 2, 3, np.nan]
+    table["area_m2"] = [1e4, 2e4, 3e4, np.nan]
+    table.to_parquet(next(tmp_path.glob("*.parquet")))
+    text = Page(write_report(tmp_path)).text
+    one = gpd.GeoSeries.from_wkt(table["footprint"][:1], crs=4326).to_crs(6931).area.sum() / 1e6
+    assert re.search(rf"km² of ground in tiles\s*{one:.1f}\s", text)
+    assert f"Tiles overlap: {3 * one:.1f} km²" in text
+    assert "The results of 1 finished tile does not say" in text
+    assert re.search(r"hectares of slumps\s*6\.0\s", text)
 
 
 @pytest.mark.parametrize(

@@ -105,9 +105,9 @@ def get_bands(
 def valid_pixels(bands: Mapping[str, Any], members: Iterable[Sequence[Channel]]) -> Any:
     """Tell where every member has a valid value in at least one of its bands.
 
-    A band says something about that where it has a mark for missing pixels: NaN in bands of real numbers, the nodata
-    value of the band table in others. Bands without one (masks, for example) say nothing. A member all of whose bands
-    say nothing is content everywhere.
+    A band says something about that where it has a mark for missing pixels: NaN in bands of real numbers, in which what
+    is infinite is missing as well, the nodata value of the band table in others. Bands without one (masks, for example)
+    say nothing. A member all of whose bands say nothing is content everywhere.
 
     Args:
         bands: Arrays, or tensors, of shape (y, x) by name.
@@ -152,7 +152,7 @@ _Test = Callable[[Any], Any]
 def _validity_test(name: str, array: Any) -> _Test | None:
     """Return the function that finds valid values of a band, None where every value of it is valid."""
     if array.dtype.kind == "f" if isinstance(array, np.ndarray) else array.is_floating_point():
-        return lambda values: ~namespace(values).isnan(values)
+        return lambda values: namespace(values).isfinite(values)
     nodata = get_band(name).nodata
     if nodata is None or np.isnan(nodata):
         return None

@@ -194,8 +194,13 @@ def _layer_names(members: Mapping[str, Member], options: Options) -> list[str]:
     if options.keep_members:
         names += [f"probabilities-{name}" for name in members]
     if options.keep_classes:
-        names += [f"probabilities_{name}" for member in members.values() for name in member.outputs.others]
+        names += [f"probabilities_{name}" for name in _other_names(members)]
     return list(dict.fromkeys(names))
+
+
+def _other_names(members: Mapping[str, Member]) -> list[str]:
+    """Return the classes that are not the target of each member that knows them."""
+    return list(dict.fromkeys(name for member in members.values() for name in member.outputs.others))
 
 
 class _Batches:
@@ -215,6 +220,7 @@ class _Batches:
             name: [channels.index(channel) for channel in member.channels] for name, member in members.items()
         }
         self._members, self._engine, self._options = members, engine, options
+        self._others = _other_names(members)
         self._loader: PatchLoader | None = None
 
     def run(self, places: Sequence[tuple[int, int]], blends: Mapping[str, Blend], key: Any) -> None:
@@ -281,7 +287,8 @@ class _Batches:
                 if self._options.keep_members:
                     add(f"probabilities-{name}", duplicate(target))
                 if self._options.keep_classes:
-                    for other, channel in member.outputs.others.items():
+                    for other in set(self._others) & set(member.outputs.classes):
+                        channel = member.outputs.classes.index(other)
                         add(f"probabilities_{other}", duplicate(classes[:, channel]))
                 add("probabilities", target)
             for name, count in counts.items():

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 class Scaler:
     """Scales channels as :func:`darts_utils.normalize_band` does, on the device where they are.
 
+    What is infinite is missing in a tile, as NaN is, and becomes 0 where that function clips it.
+
     Args:
         channels: The channels.
         device: Where the patches will be.
@@ -29,12 +31,12 @@ class Scaler:
         self._factor = column([1 / (channel.high - channel.low) for channel in channels])
 
     def scale(self, patches: "torch.Tensor") -> None:
-        """Scale patches in place: low … high becomes 0…1, clipped, NaN becomes 0.
+        """Scale patches in place: low … high becomes 0…1, clipped; NaN and what is infinite become 0.
 
         Args:
             patches: float32 of shape (patches, channels, y, x).
         """
-        patches.sub_(self._low).mul_(self._factor).clamp_(0, 1).nan_to_num_(0)
+        patches.sub_(self._low).mul_(self._factor).nan_to_num_(0, posinf=0, neginf=0).clamp_(0, 1)
 
 
 class NumpyScaler:
@@ -55,5 +57,6 @@ class NumpyScaler:
         """Scale patches in place, see :meth:`Scaler.scale`."""
         patches -= self._low
         patches *= self._factor
+        np.copyto(patches, 0, where=np.isinf(patches))
         np.fmax(patches, 0, out=patches)  # fmax and fmin prefer numbers to NaN
         np.fmin(patches, 1, out=patches)

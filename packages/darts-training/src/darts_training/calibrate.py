@@ -22,7 +22,7 @@ from darts_training.folds import Block, Folds, count_blocks, divide
 from darts_training.labels import SLUMP, UNLABELLED
 from darts_training.result import ITEM, RECORD
 from darts_training.samples import Samples, writing
-from darts_training.seen import folds_of, read_record, seen_blocks
+from darts_training.seen import folds_of, read_record, seen_blocks, seen_in
 from darts_utils import DeviceLike, write_atomically
 
 if TYPE_CHECKING:
@@ -63,8 +63,8 @@ def calibrate(
 ) -> Calibrated:
     """Fit the temperature of a model, or of the mean of several, and write the calibrated model.
 
-    Blocks that a model was trained on, which its ``training.json`` tells, are left out. Half of the others serve to
-    fit, half to measure the error before and after.
+    Blocks that a model was trained on, or one that it went on from, are left out, as ``training.json`` tells. Half of
+    the others serve to fit, half to measure the error before and after.
 
     Args:
         models: Model files or folders.
@@ -240,6 +240,8 @@ def _unseen(models: Sequence[Path | str], samples: Samples, block_m: float) -> t
         seen |= seen_blocks(record, theirs)
     slump, other = count_blocks(samples, folds)
     allowed = {*slump, *other} - seen
+    earlier = [each for record in records for each in record.get("earlier", [])]
+    allowed -= seen_in(earlier, samples.digest, folds, sorted(allowed))
     if not allowed:
         raise SamplesError("All labelled ground of these samples was trained on; calibrate on other samples.")
     return folds, allowed

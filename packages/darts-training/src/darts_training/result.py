@@ -126,8 +126,11 @@ def write_result(
     facts: Facts,
     progress: Progress,
     evaluation: Evaluation | None,
+    earlier: Sequence[dict[str, Any]] = (),
 ) -> None:
     """Write the model and all that belongs to it; ``training.json`` last, so that it stands for the whole.
+
+    `earlier` are the trainings of the model that it went on from, see :func:`darts_training.seen.past_of`.
 
     Raises:
         WritingError: If something cannot be written.
@@ -151,6 +154,7 @@ def write_result(
             "fingerprint": facts.fingerprint,
             **vars(facts),
             "ground": folds_to_json(cover(samples)) if facts.folds is None else None,
+            "earlier": list(earlier),
             "epochs": len(progress.history),
             "best_epoch": progress.best_epoch or len(progress.history),
             "figures": figures,

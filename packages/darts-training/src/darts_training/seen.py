@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,7 +10,7 @@ import numpy as np
 
 from darts_training.errors import SamplesError
 from darts_training.folds import Block, Folds
-from darts_training.result import RECORD, folds_from_json
+from darts_training.result import RECORD, folds_from_json, folds_to_json
 
 if TYPE_CHECKING:
     import geopandas as gpd
@@ -49,8 +50,51 @@ def seen_blocks(record: dict[str, Any], folds: Folds) -> set[Block]:
     return {block for block, fold in folds.fold_of.items() if fold not in held}
 
 
+def past_of(model: Path) -> list[dict[str, Any]]:
+    """Return the trainings of a model, the first one first, those of the models that it went on from among them.
+
+    Args:
+        model: Its folder, or a file.
+
+    Returns:
+        Of each `samples`, the SHA-256 of the samples where it was trained on all of them, else ""; and `ground`, the
+        blocks that it was trained on, as :func:`darts_training.result.folds_to_json` writes them, or None where that is
+        not known. Empty for a model without a record.
+
+    Raises:
+        SamplesError: If the record is damaged.
+    """
+    record = read_record(model)
+    if record is None:
+        return []
+    theirs = folds_of(record)
+    ground = theirs and folds_to_json(replace(theirs, fold_of=dict.fromkeys(seen_blocks(record, theirs), 0)))
+    return [*record.get("earlier", []), {"samples": "" if record["folds"] else record["samples"], "ground": ground}]
+
+
+def seen_in(past: Sequence[dict[str, Any]], digest: str, folds: Folds, blocks: Sequence[Block]) -> set[Block]:
+    """Return those of some blocks of which a part was trained on.
+
+    Args:
+        past: Trainings, see :func:`past_of`.
+        digest: SHA-256 of the samples in whose ground the blocks lie.
+        folds: Says where the blocks lie.
+        blocks: The blocks.
+    """
+    if any(each["samples"] == digest for each in past):
+        return set(blocks)
+    found: set[Block] = set()
+    for each in past:
+        if each["ground"]:
+            theirs = folds_from_json(each["ground"])
+            seen = _ground(theirs, sorted(theirs.fold_of)).to_crs(folds.crs)
+            hit = seen.sindex.query(_ground(folds, blocks, _MARGIN), predicate="intersects")[0]
+            found |= {blocks[number] for number in np.unique(hit)}
+    return found
+
+
 def count_seen(model: Path, digest: str, folds: Folds, held: Sequence[int]) -> int:
-    """Count the held-out blocks of which a model was trained on a part, as far as it tells.
+    """Count the held-out blocks of which a model, or one that it went on from, was trained on a part, as far as known.
 
     Args:
         model: Its folder.
@@ -58,16 +102,7 @@ def count_seen(model: Path, digest: str, folds: Folds, held: Sequence[int]) -> i
         folds: Divides their ground.
         held: The folds that are held out.
     """
-    record, blocks = read_record(model), folds.blocks(held)
-    if record is None:
-        return 0
-    theirs = folds_of(record)
-    if record["folds"] is None and record["samples"] == digest:
-        return len(blocks)
-    if theirs is None:
-        return 0
-    seen = _ground(theirs, sorted(seen_blocks(record, theirs))).to_crs(folds.crs)
-    return len(np.unique(seen.sindex.query(_ground(folds, blocks, _MARGIN), predicate="intersects")[0]))
+    return len(seen_in(past_of(model), digest, folds, folds.blocks(held)))
 
 
 def _ground(folds: Folds, blocks: Sequence[Block], margin: float = 0.0) -> "gpd.GeoSeries":

@@ -29,7 +29,7 @@ from darts_training.networks import Start, average, begin, predictor, repeatable
 from darts_training.options import TrainingOptions
 from darts_training.result import RECORD, Facts, write_log, write_result
 from darts_training.samples import Samples, writing
-from darts_training.seen import count_seen
+from darts_training.seen import count_seen, past_of
 from darts_utils import DeviceLike, remove_partials, usable_cpus
 
 if TYPE_CHECKING:
@@ -119,6 +119,7 @@ def train(
         return done
     if base is not None and folds is not None:
         _warn_of_seen(Path(base), samples, folds, (*test, *validation))
+    earlier = [] if base is None else past_of(Path(base))
     work = _Training(samples, out, options, folds, facts, start, choose_device(device), checkpoint_seconds)
     with repeatable(work.device, options.threads or usable_cpus()):
         progress = work.run(on_step or (lambda *_: None))
@@ -130,7 +131,7 @@ def train(
         raise SamplesError(f"No ground of the test folds {list(test)} is labelled; nothing can be measured.")
     evaluation = evaluate_held_out(found, options.min_object_px) if found else None
     card = replace(start.card, **(texts or {}))
-    write_result(out, network, card, samples, facts, progress, evaluation)
+    write_result(out, network, card, samples, facts, progress, evaluation, earlier)
     (out / CHECKPOINT).unlink(missing_ok=True)
     return Trained(out, len(progress.history), progress.best_epoch or len(progress.history), evaluation)
 

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 _MOST_POINTS = 20_000
 _MOST_IMAGES = 12
+_LEAST_OVERLAP = 1e-3
+"""Share of the ground from which on an overlap is one, and not what rounding makes of a common edge."""
 _WORDS = {"success": "computed", "skipped": "finished before", "empty": "without data", "failed": "failed"}
 
 
@@ -62,7 +64,7 @@ def index_page(
     """
     table = source.table
     footprints = read_footprints(table["footprint"])
-    projection = choose_projection(footprints)
+    projection, ground = choose_projection(footprints), ground_area_m2(footprints)
     stages = [stage for stage in STAGES if f"seconds_{_key(stage)}" in table]
     rows = [_row(record, stages, pages) for record in table.to_dict("records")]
     columns = (*_COLUMNS, *(_stage_column(stage) for stage in stages if _took_time(table, stage)))
@@ -87,7 +89,8 @@ def index_page(
         run=source,
         started=_started(source.name),
         states=states,
-        figures=_figures(table, footprints),
+        figures=_figures(table, ground[0]),
+        cautions=_cautions(table, *ground),
         failed=failed,
         undone=max(0, (source.planned or 0) - len(table)),
         legend=legend,
@@ -240,7 +243,7 @@ def _decades(values: list[float]) -> list[float]:
     return [10 ** (step / 4) for step in range(low, max(high, low + 1) + 1)]
 
 
-def _figures(table: "pd.DataFrame", footprints: Any) -> list[tuple[str, str]]:
+def _figures(table: "pd.DataFrame", ground_m2: float) -> list[tuple[str, str]]:
     """Return the headline figures with what they count."""
     hectares = float(table["area_m2"].sum()) / 10_000
     figures = [(f"{len(table):,}", "tile" if len(table) == 1 else "tiles")]
@@ -248,10 +251,31 @@ def _figures(table: "pd.DataFrame", footprints: Any) -> list[tuple[str, str]]:
         count = int(table["objects"].sum())
         figures.append((f"{count:,}", "slump" if count == 1 else "slumps"))
         figures.append((f"{hectares:,.1f}" if hectares < 1000 else f"{hectares:,.0f}", "hectares of slumps"))
-    area = ground_area_m2(footprints) / 1e6
-    if area:
-        figures.append((f"{area:,.1f}" if area < 1000 else f"{area:,.0f}", "km² of tiles"))
+    if ground_m2:
+        figures.append((_square_km(ground_m2), "km² of ground in tiles"))
     return figures
+
+
+def _square_km(area_m2: float) -> str:
+    area = area_m2 / 1e6
+    return f"{area:,.1f}" if area < 1000 else f"{area:,.0f}"
+
+
+def _cautions(table: "pd.DataFrame", once: float, again: float) -> list[str]:
+    """Return sentences on what the headline figures count twice, and what they miss."""
+    cautions = []
+    if again > _LEAST_OVERLAP * once and table["objects"].notna().any():
+        cautions.append(
+            f"Tiles overlap: {_square_km(again)} km² are in the results once more, and slumps there count once "
+            "for each tile that shows them. darts dataset build counts each once."
+        )
+    unknown = int((table["status"].isin(["success", "skipped"]) & table["objects"].isna()).sum())
+    if unknown:
+        cautions.append(
+            f"The results of {unknown:,} finished {'tile does' if unknown == 1 else 'tiles do'} not say how many "
+            "slumps they hold; the figures are without them."
+        )
+    return cautions
 
 
 def _advice(record: Mapping[Any, Any]) -> str:

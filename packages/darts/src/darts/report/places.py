@@ -83,12 +83,34 @@ def choose_projection(footprints: NDArray[Any]) -> Projection:
     return Projection(f"EPSG:{code}", f"EASE-Grid 2.0 {pole}, equal-area (EPSG:{code})", float(middle))
 
 
-def ground_area_m2(footprints: NDArray[Any]) -> float:
-    """Return the area of footprints on the ellipsoid in m², each counted on its own."""
+def ground_area_m2(footprints: NDArray[Any]) -> tuple[float, float]:
+    """Return the area on the ellipsoid of the ground under footprints in m², and of that under more than one.
+
+    Args:
+        footprints: Polygons in longitude and latitude, or None.
+
+    Returns:
+        Ground that is counted once however many footprints hold it, and the sum of all footprints less that.
+    """
+    import shapely.affinity
     from pyproj import Geod
 
     geod = Geod(ellps="WGS84")
-    return float(sum(abs(geod.geometry_area_perimeter(shape)[0]) for shape in footprints if shape is not None))
+
+    def area(shapes: Any) -> float:
+        parts = [part for part in shapely.get_parts(shapes) if part.geom_type == "Polygon"]
+        return sum(abs(geod.geometry_area_perimeter(shapely.orient_polygons(part))[0]) for part in parts)
+
+    shapes = shapely.make_valid(np.array([shape for shape in footprints if shape is not None], object))
+    if not len(shapes):
+        return 0.0, 0.0
+    west = shapely.bounds(shapes)[:, 0]
+    turns = _around(west, west[0]) - west  # whole turns, so that both sides of the antimeridian lie together
+    placed = [
+        shapely.affinity.translate(shape, turn) if turn else shape for shape, turn in zip(shapes, turns, strict=True)
+    ]
+    once = area(shapely.union_all(placed))
+    return once, max(area(shapes) - once, 0.0)
 
 
 def rings(footprints: NDArray[Any], projection: Projection) -> tuple[list[list[float]], list[list[float]]]:

@@ -48,9 +48,11 @@ def tile_page(
         legend = [(kind_colour(kind), name) for kind, name in judgement.LEGEND]
     is_long = len(view.rows) > MOST_HTML_ROWS
     items = [embedded(bokeh_table(view.rows, columns, "slumps table"), "slumps-table")] if is_long else []
+    number = record["objects"] if view.count is None else view.count
+    slumps_text = "–" if is_unknown(number) else f"{number:,.0f}"
     facts = [
         ("Date", str(record["acquired"])[:10] or "–"),
-        ("Slumps", f"{view.count:,}"),
+        ("Slumps", slumps_text),
         ("Hectares", "–" if is_unknown(record["area_m2"]) else f"{record['area_m2'] / 10_000:,.2f}"),
         ("Reliable", "–" if is_unknown(record["reliable"]) else f"{100 * record['reliable']:.0f} %"),
         ("Cloudy", "–" if is_unknown(record["cloudy"]) else f"{100 * record['cloudy']:.0f} %"),
@@ -69,12 +71,13 @@ def tile_page(
         error=record["error"] if record["status"] == "failed" else "",
         layers=[(name, title) for name, title in layers if any(view.data[name].values())],
         has_map=any(any(columns.values()) for columns in view.data.values()),
-        map_label=f"Map of tile {record['tile_id']} with {view.count:,} slumps, in {view.crs}.",
+        map_label=f"Map of tile {record['tile_id']} with {view.count or 0:,} slumps, in {view.crs}.",
         crs=view.crs,
         legend=legend,
         columns=columns,
         rows=[] if is_long else html_rows([row | {"uid": row["uid"][:8]} for row in view.rows], columns),
         count=len(view.rows),
+        is_read=view.count is not None,
         needs_tables=is_long,
         before=around[0],
         after=around[1],

@@ -45,7 +45,7 @@ class TileView:
         crs: Name of the CRS of the map.
         wkt: The CRS itself.
         origin: Easting and northing of the corner that lengths are counted from.
-        count: Number of slumps, those included that are not in `rows`.
+        count: Number of slumps, those included that are not in `rows`; None where no outlines could be read.
         icon: The image, small, as a data URI; empty where there is none.
         bounds: Left, bottom, right and top of the image in the CRS; None where there is none.
     """
@@ -57,7 +57,7 @@ class TileView:
     crs: str = ""
     wkt: str = ""
     origin: tuple[float, float] = (0.0, 0.0)
-    count: int = 0
+    count: int | None = None
     icon: str = ""
     bounds: tuple[float, float, float, float] | None = None
 
