@@ -124,13 +124,11 @@ def _manifests(results: Path) -> dict[str, tuple[int, int]]:
 
 
 def _statuses(results: Path) -> dict[str, str]:
-    """Return the statuses of the newest run's records."""
+    """Return the statuses of the run that ended last; two of one second may have their processes' numbers reversed."""
     import pyarrow.parquet as pq
 
-    from darts.run.journal import by_age
-
-    found = by_age({path.name.partition(".")[0]: path for path in results.glob("*.results.parquet")})
-    table = pq.read_table(list(found.values())[-1]).to_pylist()
+    newest = max(results.glob("*.results.parquet"), key=lambda path: path.stat().st_mtime_ns)
+    table = pq.read_table(newest).to_pylist()
     return {row["tile_id"]: row["status"] for row in table}
 
 
