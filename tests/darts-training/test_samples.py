@@ -1,6 +1,7 @@
 """Samples: what a network is trained on is what inference sends to it, with labels where they belong."""
 
 import errno
+from dataclasses import replace
 
 import geopandas as gpd
 import numpy as np
@@ -151,6 +152,14 @@ def test_what_is_there_stays_and_other_samples_are_refused(tmp_path):
     assert len(table) == samples.count
     assert set(table["tile_id"]) == {"tile-0", "tile-1"}
     assert table["time"].iloc[0] == "2021-01-02T03:04:05Z"
+
+
+def test_samples_that_nobody_digests_are_described_as_by_the_release_before(tmp_path):
+    """Their digest is what tells a model of that release that it has seen them."""
+    form = SampleFormat(channels=CHANNELS, patch_size=96)
+    assert list(form.to_json()) == ["channels", "patch_size", "overlap", "ignore_border", "dtype", "source", "format"]
+    for each in (form, replace(form, made_with="ab")):
+        assert SampleFormat.from_json(each.to_json(), tmp_path) == each
 
 
 def test_damaged_samples_are_one_sentence(tmp_path):

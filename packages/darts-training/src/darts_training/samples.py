@@ -57,7 +57,9 @@ class SampleFormat:
 
     def to_json(self) -> dict[str, Any]:
         """Return it as JSON has it."""
-        return vars(self) | {
+        # Without an empty digest, so that samples of the release before keep the digest that models remember.
+        told = {name: value for name, value in vars(self).items() if name != "made_with" or value}
+        return told | {
             "format": FORMAT,
             "channels": [[channel.band, channel.low, channel.high] for channel in self.channels],
         }
