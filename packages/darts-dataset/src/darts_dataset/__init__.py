@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from darts_dataset.checks import Checked, check, info
 from darts_dataset.dataset import Built, build
 from darts_dataset.errors import DatasetError, LeftOutWarning
-from darts_utils.version import lazy_version
+from darts_utils.lazy import lazy_version
 
 if TYPE_CHECKING:
     __version__: str

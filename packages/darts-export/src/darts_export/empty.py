@@ -11,6 +11,7 @@ from darts_export.manifest import write_manifest
 from darts_export.summary import Summary
 from darts_export.target import files_beside, resolved_folder
 from darts_utils.staging import carry_over, replaced_folder
+from darts_utils.staging import remove_interrupted as remove_interrupted
 
 
 def export_empty(

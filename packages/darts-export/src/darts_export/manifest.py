@@ -11,6 +11,7 @@ from darts_export.products import planned_files
 from darts_export.verify import DIGEST, digest_of
 from darts_export.version import software_versions
 from darts_utils import ManifestError, ResultFolder
+from darts_utils import read_manifest as read_manifest
 from darts_utils.results import MANIFEST_FILE
 
 _FORMAT = 1

@@ -6,7 +6,7 @@ from darts_postprocessing.export import prepare_export
 from darts_postprocessing.masks import erode_mask
 from darts_postprocessing.objects import binarize
 from darts_postprocessing.version import RESULTS_VERSION
-from darts_utils.version import lazy_version
+from darts_utils.lazy import lazy_version
 
 if TYPE_CHECKING:
     __version__: str

@@ -10,7 +10,7 @@ from darts_preprocessing.kernels import compile_kernels
 from darts_preprocessing.preprocess import preprocess_v2
 from darts_preprocessing.registry import FEATURES, Needs, needs_of
 from darts_preprocessing.version import RESULTS_VERSION
-from darts_utils.version import lazy_version
+from darts_utils.lazy import lazy_version
 
 if TYPE_CHECKING:
     import xarray as xr

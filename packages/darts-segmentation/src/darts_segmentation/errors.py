@@ -1,6 +1,7 @@
 """The errors and warnings of segmentation: what is wrong with a model file, and what a run had to give up."""
 
 from darts_utils import DartsError, DartsWarning
+from darts_utils import ValueRangeError as ValueRangeError
 
 
 class ModelFileError(DartsError, ValueError):

@@ -43,6 +43,7 @@ from darts_utils.labelled import (
     time_of,
     upright,
 )
+from darts_utils.lazy import lazy_version
 from darts_utils.paths import CubeOrigin, DefaultPaths, FoundCube, original_cube, tctrend_name
 from darts_utils.resources import available_memory, sharing_cpus, usable_cpus
 from darts_utils.results import ResultFolder, read_manifest
@@ -59,7 +60,7 @@ from darts_utils.values import (
     quality_fault,
     range_sample,
 )
-from darts_utils.version import RESULTS_VERSION, lazy_version
+from darts_utils.version import RESULTS_VERSION
 
 if TYPE_CHECKING:
     __version__: str
