@@ -110,6 +110,7 @@ def test_a_killed_filling_leaves_a_cube_that_a_rerun_completes(served, filler, u
     print(f"killed within {lasts:.2f} s; chunks known then: {sorted(seen)}")
 
 
+@pytest.mark.slow
 def test_one_cube_is_killed_again_and_again_until_it_is_complete(served, filler, undisturbed, tmp_path):
     provider, service = served
     path, dice = tmp_path / "cube", random.Random(7)
@@ -214,6 +215,7 @@ def test_a_lock_that_cannot_be_taken_is_reported(cube):
     assert cube.known() == {}
 
 
+@pytest.mark.slow
 def test_a_dead_process_holds_no_lock(cube, holder, monkeypatch):
     monkeypatch.setattr(darts_acquisition.cube.repository, "_LONGEST_LOCK_S", 5)
     os.kill(holder.pid, signal.SIGKILL)

@@ -14,6 +14,7 @@ from darts_acquisition.cube.product import aligned_window
 from darts_acquisition.errors import Failure
 from darts_acquisition.io.retry import FetchCancellation, RetryPolicy, StoppedError, cancellable, check_not_stopped
 from darts_utils import Stopwatch, step
+from support.lanes import mostly_slow
 
 CHUNKS = [Chunk(row, col) for row in range(5) for col in range(6)]
 
@@ -209,7 +210,7 @@ class Gated(Source):
 
 
 @pytest.mark.timeout(30)
-@pytest.mark.parametrize("answers", [True, False], ids=["told to wait", "no answer"])
+@pytest.mark.parametrize("answers", mostly_slow([True, False], bool), ids=["told to wait", "no answer"])
 def test_an_interrupt_ends_the_waiting(cube, answers):
     def progress(done, total):
         if done == 4:
@@ -227,7 +228,9 @@ def test_an_interrupt_ends_the_waiting(cube, answers):
 
 
 @pytest.mark.timeout(30)
-@pytest.mark.parametrize("answers", [True, False], ids=["told to wait", "no answer"])
+@pytest.mark.parametrize(
+    "answers", mostly_slow([True, False], lambda answers: not answers), ids=["told to wait", "no answer"]
+)
 def test_fetching_can_be_cancelled_from_elsewhere(cube, answers):
     """What is cancelled stays so; what others fetch meanwhile, and afterwards, is none of its business."""
     stuck, other = Stuck(cube, answers), Gated(cube)

@@ -84,6 +84,7 @@ def test_a_scene_is_loaded_as_it_was_taken(server, images, tmp_path, monkeypatch
     }
 
 
+@pytest.mark.slow
 def test_both_sources_give_the_same_tile(server, images, tmp_path):
     """The Data Space delivers the offset, the harmonised collection has it taken off: one scene, two encodings."""
     scene = random_scene(60, 4)

@@ -226,6 +226,7 @@ def test_a_killed_writer_never_counts_as_finished(tmp_path, count):
     assert not list(folder.glob(".*.partial"))
 
 
+@pytest.mark.slow
 def test_two_processes_on_one_scene_do_not_disturb_each_other(tmp_path):
     context = multiprocessing.get_context("spawn")
     processes = [context.Process(target=write_made_up, args=(tmp_path, 120, 0.01)) for _ in range(2)]

@@ -32,6 +32,7 @@ def links_of(folder: Path, year: int) -> dict[str, str]:
     return dict(zip(links["object_id_from"].fillna(links["object_id_to"]), links["relation"], strict=True))
 
 
+@pytest.mark.slow
 def test_a_slump_south_of_the_equator_in_a_scene_of_the_north_is_gone(tmp_path):
     """In an update as in a build from nothing, which say the same of it."""
     export(tmp_path / "r", 2019, UPPER, LOWER, ACROSS)
@@ -77,6 +78,7 @@ def test_detections_of_scenes_on_both_sides_are_one_object(tmp_path):
     assert area == pytest.approx(120 * PIXEL * (120 + 91) * PIXEL / 1e6, rel=2e-3)
 
 
+@pytest.mark.slow
 def test_an_update_without_the_scene_across_the_equator_parts_the_planes_again(tmp_path):
     export(tmp_path / "r", 2019, UPPER, LOWER)
     export(tmp_path / "r", 2019, LOWER, first=12_000)

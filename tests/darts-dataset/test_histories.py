@@ -1,5 +1,6 @@
 """Random histories of change: each update has the bytes of a build from nothing."""
 
+import itertools
 import json
 import os
 import shutil
@@ -102,6 +103,7 @@ def test_updates_equal_builds_from_nothing_whatever_changed(tmp_path, seed):
     assert check(tmp_path / "updated").failures == ()
 
 
+@pytest.mark.slow
 def test_an_update_starts_over_where_names_meet(tmp_path, monkeypatch):
     """Ids say a cell of a thousand kilometres, so that a new object elsewhere would be called as one that stays."""
     monkeypatch.setattr(identity, "_H3_RESOLUTION", 0)
@@ -131,6 +133,7 @@ def small(tmp_path):
     return build(tmp_path / "results", tmp_path / "dataset")
 
 
+@pytest.mark.slow
 def test_another_release_names_again_and_merges_nothing(small, tmp_path, monkeypatch):
     shutil.copytree(tmp_path / "results", tmp_path / "before")
     write(tmp_path / "before", 0, YEARS[0], 0, np.random.default_rng(3))
@@ -142,6 +145,7 @@ def test_another_release_names_again_and_merges_nothing(small, tmp_path, monkeyp
     assert_same(small.path, tmp_path / "new")
 
 
+@pytest.mark.slow
 def test_an_update_reads_and_writes_what_lies_near(small, tmp_path, monkeypatch):
     """Of four places in a row the first changes: the last is not read, and its files are those of before."""
     read = []
@@ -167,6 +171,7 @@ def test_an_update_reads_and_writes_what_lies_near(small, tmp_path, monkeypatch)
     assert_same(small.path, tmp_path / "new")
 
 
+@pytest.mark.slow
 def test_years_behind_one_that_came_out_the_same_are_taken_along(small, tmp_path, monkeypatch):
     """A scene of the first of three years is mapped again, with the same outlines, then with others."""
     for place in range(4):
@@ -183,6 +188,7 @@ def test_years_behind_one_that_came_out_the_same_are_taken_along(small, tmp_path
     assert_same(small.path, tmp_path / "new")
 
 
+@pytest.mark.slow
 def test_a_scene_without_detections_has_no_file_and_is_remembered(small, tmp_path, monkeypatch):
     monkeypatch.setattr(tables, "MOST_ROWS", 1)
     for place in (0, 1):
@@ -196,6 +202,7 @@ def test_a_scene_without_detections_has_no_file_and_is_remembered(small, tmp_pat
     assert build(tmp_path / "results", small.path).written == ()
 
 
+@pytest.mark.slow
 def test_rows_of_scenes_that_stay_are_taken_along_within_a_table(tmp_path, monkeypatch):
     """One table for all: a scene changes, one goes, and one comes with detections of the same names."""
     monkeypatch.setattr(tables, "MOST_ROWS", 2000)
@@ -253,8 +260,9 @@ DAMAGED = {
 }
 
 
-@pytest.mark.parametrize("old", [False, True])
-@pytest.mark.parametrize("name", mostly_slow(DAMAGED, lambda name: name == "checksums.sha256"))
+@pytest.mark.parametrize(
+    ("name", "old"), mostly_slow(itertools.product(DAMAGED, [False, True]), ("checksums.sha256", True).__eq__)
+)
 def test_a_damaged_memory_costs_time_and_no_more(small, tmp_path, name, old):
     """Also where the time of the file says nothing."""
     file = min((small.path / name).iterdir()) if name.endswith("/") else small.path / name

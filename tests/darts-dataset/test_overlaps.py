@@ -155,6 +155,7 @@ def test_objects_of_several_grids_are_those_of_brute_force(tmp_path):
         assert row.n_hits == whole["tile_id"][list(row.detections)].nunique()
 
 
+@pytest.mark.slow
 def test_the_same_bytes_by_any_number_of_threads_and_batches(tmp_path, monkeypatch):
     rng = np.random.default_rng(1)
     for number in range(3):

@@ -39,6 +39,7 @@ from support.slump_worlds import (
 # Updates.
 
 
+@pytest.mark.slow
 def test_an_update_across_the_antimeridian_equals_a_build_from_nothing(tmp_path):
     """A slump that is cut at 180° is known from a year that stays as it is, and from a release before."""
     x, y = gpd.GeoSeries([shapely.Point(180, 68)], crs="EPSG:4326").to_crs("EPSG:32601").iloc[0].coords[0]

@@ -160,6 +160,7 @@ def matrix_of(found: Agreement) -> list[str]:
     return lines
 
 
+@pytest.mark.slow
 def test_agreement_of_twelve_real_experts_is_what_the_page_says(shared_data):
     labels = read_labels(shared_data / "peel" / "experts.gpkg", shared_data / "peel" / "aoi.geojson")
     found = measure_agreement(labels, min_object_m2=1000)

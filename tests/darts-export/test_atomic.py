@@ -44,6 +44,7 @@ def names_in(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
+@pytest.mark.slow
 @needs_fork
 @pytest.mark.parametrize("kills", [1, pytest.param(200, marks=pytest.mark.slow)])
 def test_a_killed_export_leaves_a_complete_folder_or_none(tmp_path: Path, kills: int) -> None:
@@ -148,6 +149,7 @@ def test_leftovers_of_dead_writers_go_and_those_of_living_ones_stay(make_tile, t
     assert names_in(tmp_path) == [other.name, "tile"]
 
 
+@pytest.mark.slow
 def test_two_writers_do_not_mix(make_tile, tmp_path: Path) -> None:
     folder = tmp_path / "tile"
     tiles = {
@@ -215,7 +217,7 @@ def disk_of(tmp_path: Path):
     subprocess.run(["umount", place], capture_output=True, check=place.is_mount())
 
 
-@pytest.mark.parametrize("size_kb", [8, 40, 100, 180, 260, 340])
+@pytest.mark.parametrize("size_kb", mostly_slow([8, 40, 100, 180, 260, 340], (100, 260).__contains__))
 def test_a_full_disk_is_an_error_and_leaves_nothing(make_tile, disk_of, size_kb: int) -> None:
     disk = disk_of(size_kb)
     rng = np.random.default_rng(0)

@@ -37,6 +37,7 @@ def contents(folder: Path) -> dict[str, object]:
     return found
 
 
+@pytest.mark.slow
 def test_order_and_choice_of_bands_change_no_file(make_tile, tmp_path: Path) -> None:
     tile = make_tile(models=("m",))
     bands = [*EXPORT_BANDS, "slope", "extent_mask"]

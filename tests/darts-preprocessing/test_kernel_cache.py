@@ -83,6 +83,7 @@ def test_places_are_taken_in_their_order(install):
     assert list(install.temporary.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_a_hostile_folder_is_not_used_and_a_warning_says_so_once(install):
     user = NOBODY if IS_ROOT else os.geteuid()
     hostile = install.temporary / f"darts-kernels-{user}"

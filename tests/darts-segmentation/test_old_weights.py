@@ -22,7 +22,7 @@ OLD_OPTIONS = {
     "pan": {"upscale_mode": "nearest"},
     "upernet": {"decoder_use_batchnorm": False},  # which smp takes and does not heed
 }
-LOADED_BY_DEFAULT = ("unetplusplus", "deeplabv3plus", "segformer", "upernet")
+LOADED_BY_DEFAULT = ("deeplabv3plus", "segformer")
 """One architecture of each kind; unet, pspnet and pan are loaded by default with options of old names."""
 ARCHITECTURES = sorted(set(smp.MODEL_ARCHITECTURES_MAPPING) - {"dpt"})
 
@@ -69,7 +69,7 @@ def test_a_transformer_loads(tmp_path):
 
 @pytest.mark.parametrize(
     "arch",
-    [pytest.param(arch, marks=() if arch in ("unet", "pspnet", "pan") else pytest.mark.slow) for arch in OLD_OPTIONS],
+    [pytest.param(arch, marks=() if arch in ("unet", "pan") else pytest.mark.slow) for arch in OLD_OPTIONS],
 )
 def test_options_of_old_names_load_where_smp_takes_them(tmp_path, arch):
     _check(tmp_path / "a.pt", {"arch": arch, **SAME} | OLD_OPTIONS[arch])
@@ -98,7 +98,7 @@ def _old_encoder(name):
 @pytest.mark.parametrize(
     ("architecture", "rename"),
     [
-        ({"arch": "deeplabv3", **SAME}, _old_deeplab),
+        pytest.param({"arch": "deeplabv3", **SAME}, _old_deeplab, marks=pytest.mark.slow),
         *(
             pytest.param({"arch": "unet", **SAME, "encoder_name": name}, _old_encoder, marks=marks)
             for name, marks in (

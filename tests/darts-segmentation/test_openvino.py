@@ -49,7 +49,11 @@ def both(path, tile, engines=("torch", "openvino"), **options):
     return [SMPSegmenter(path, "cpu", engine=engine).segment_tile(tile, **options) for engine in engines]
 
 
-@pytest.mark.parametrize("options", [{}, {"tta": "d4", "reflection": 7}, {"patch_size": 48, "overlap": 24}], ids=str)
+@pytest.mark.parametrize(
+    "options",
+    mostly_slow([{}, {"tta": "d4", "reflection": 7}, {"patch_size": 48, "overlap": 24}], lambda o: "tta" in o),
+    ids=str,
+)
 def test_maps_are_those_of_torch(model, options):
     tile = random_tile((97, 130), BANDS, missing=0.1)
     tile["red"][:30, :40] = tile["ndvi"][:30, :40] = tile["slope"][:30, :40] = np.nan

@@ -72,6 +72,7 @@ def test_errors_fall_on_blocks_that_were_not_fitted(tmp_path, factor):
     np.testing.assert_allclose(calibrated, honest, atol=0.02)
 
 
+@pytest.mark.slow
 def test_an_ensemble_is_calibrated_as_one(tmp_path):
     model, samples, plain = simulated(tmp_path, 4.0)
     found = calibrate([model, plain], samples, tmp_path / "both", block_m=200, device="cpu")

@@ -114,6 +114,7 @@ def test_a_training_that_goes_on_says_where_its_figures_flatter(tmp_path):
             train(samples, tmp_path / "b", options, **given)
 
 
+@pytest.mark.slow
 def test_a_model_trained_without_folds_knows_its_ground_among_more(tmp_path):
     one = make_samples(tmp_path / "one", seeds=(0,))
     options = replace(OPTIONS, epochs=1, steps_per_epoch=1, patience=None)
@@ -140,6 +141,7 @@ def samples_of(folder, place):
     return finish_samples(folder)
 
 
+@pytest.mark.slow
 def test_a_model_that_goes_on_passes_on_the_ground_of_those_before_it(tmp_path):
     options = replace(OPTIONS, epochs=1, steps_per_epoch=1, patience=None)
     first, second = (samples_of(tmp_path / f"samples-{place}", place) for place in (0, 1))

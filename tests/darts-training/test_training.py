@@ -58,6 +58,7 @@ def same_weights(one, other):
 KILLS = tuple(int(step) for step in np.random.default_rng(0).integers(1, 9, 10))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kills", mostly_slow([[3, 5], *([each] for each in KILLS)], lambda case: len(case) == 2))
 def test_a_training_that_was_killed_ends_with_the_same_weights(samples, folds, undisturbed, tmp_path, kills):
     out = tmp_path / "slumps"

@@ -141,6 +141,7 @@ def blind_workers(two_workers: cluster.Cluster, folder: Path, monkeypatch: pytes
     return two_workers
 
 
+@pytest.mark.slow
 def test_a_worker_that_does_not_see_the_images_is_refused_by_name_and_others_do_its_tiles(
     folder: Path, tmp_path: Path, blind_workers: cluster.Cluster, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -165,6 +166,7 @@ def test_a_run_ends_where_no_worker_sees_the_images(
         cluster.run_on(blind_workers, folder, tmp_path, images_dir=OWN_IMAGES)
 
 
+@pytest.mark.slow
 def test_a_worker_takes_part_again_once_it_sees_the_images(
     folder: Path,
     tmp_path: Path,
@@ -243,6 +245,7 @@ def test_a_worker_that_is_struck_loses_no_tile(
     cluster.go_through(two_workers, folder, tmp_path, cluster.STRIKES[name], 2, 0.01)
 
 
+@pytest.mark.slow
 def test_a_worker_beyond_its_memory_is_ended_and_its_tiles_are_done_again(
     folder: Path, tmp_path: Path, two_workers: cluster.Cluster
 ) -> None:
@@ -255,6 +258,7 @@ def test_a_coordinator_that_was_killed_goes_on_where_it_ended(
     cluster.lose_coordinator(two_workers, folder, tmp_path, 2, 0.01)
 
 
+@pytest.mark.slow
 def test_a_lost_scheduler_ends_the_run_with_75_and_the_next_completes_it(
     folder: Path, tmp_path: Path, two_workers: cluster.Cluster
 ) -> None:

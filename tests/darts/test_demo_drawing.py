@@ -51,6 +51,7 @@ def test_colours_follow_reflectance(tmp_path):
     assert pixels[10, 10, 0] == 0
 
 
+@pytest.mark.slow
 def test_the_file_fits(tile, tmp_path):
     found, truth = masks()
     large = draw_map(tmp_path / "large.png", tile, found, truth)

@@ -21,6 +21,7 @@ def landscape():
     return make_landscape(3, SIZE, slumps_per_km2=4)
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_bytes(landscape):
     again = make_landscape(3, SIZE, slumps_per_km2=4)
     for field in fields(landscape):

@@ -38,6 +38,7 @@ def test_the_demo_is_no_exercise():
     assert not set(TRAINING_SEEDS) & set(TEST_SEEDS)
 
 
+@pytest.mark.slow
 def test_it_finds_slumps_that_it_has_never_seen():
     figures = evaluate_model(demo_model(), DEMO_SEED, 512).figures
     assert figures["pixels"]["iou"].value >= 0.6

@@ -159,6 +159,7 @@ def test_a_broken_attempt_leaves_nothing(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_files(area, tmp_path):
     (tmp_path / "again").mkdir()
     again = make_sample_area(tmp_path / "again", SEED, SIZE)
@@ -168,12 +169,14 @@ def test_the_same_seed_gives_the_same_files(area, tmp_path):
         assert (area.scene_dir / name).read_bytes() == (again.scene_dir / name).read_bytes(), name
 
 
+@pytest.mark.slow
 def test_an_area_without_slumps(tmp_path):
     seed = next(seed for seed in range(10, 30) if not make_landscape(seed, 64).slumps)
     area = make_sample_area(tmp_path / "area", seed, 64)
     assert not read_truth(area).any()
 
 
+@pytest.mark.slow
 def test_inputs_of_any_size_repeat_the_landscape_mirrored(monkeypatch):
     monkeypatch.setattr("darts.demo.sample._LARGEST_PX", 100)
     optical, dem, trends = make_inputs(240, SEED)

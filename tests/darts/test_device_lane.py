@@ -129,6 +129,7 @@ def test_a_tile_stays_on_the_gpu_from_preprocessing_to_objects(monkeypatch, imag
     assert stand_in.cupy.freed == 0
 
 
+@pytest.mark.slow
 def test_a_tile_comes_back_where_networks_run_elsewhere_or_room_is_scarce(monkeypatch, images, on_cpu, stand_in):
     seen = _watch(monkeypatch, stand_in)
     assert _run(images, "elsewhere", _session(_at_home, "cpu"), device="cuda") == on_cpu

@@ -110,6 +110,7 @@ def _planned(fetch: PlannedFetch) -> dict[str, int]:
     return {name: estimate.missing_chunks for name, estimate in fetch.auxiliary.items()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(1, 8))])
 def test_chunks_that_are_planned_are_those_that_the_run_fetches(
     services: SimpleNamespace, tmp_path: Path, seed: int
@@ -140,6 +141,7 @@ def test_chunks_that_are_planned_are_those_that_the_run_fetches(
     assert redone.lines() == ["Nothing is to be fetched."]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(1, 8))])
 def test_tiles_that_are_planned_to_fail_offline_are_those_that_do(
     services: SimpleNamespace, tmp_path: Path, seed: int
@@ -211,6 +213,7 @@ def test_places_are_sought_of_tiles_that_would_be_computed_and_by_no_run(
     assert asked == [["tile-001", "tile-002"]]
 
 
+@pytest.mark.slow
 def test_places_of_planet_scenes_are_those_of_their_images(tmp_path: Path) -> None:
     """A scene without one of its files is counted as one that would fail."""
     area = make_sample_area(tmp_path / "sample", seed=3, size=128)

@@ -48,6 +48,7 @@ def test_a_disk_that_is_full_at_the_start_leaves_nothing(small_disk: Path) -> No
     assert [path.name for path in small_disk.iterdir()] == ["filling"]
 
 
+@pytest.mark.slow
 def test_memory_hardly_grows_with_the_number_of_tiles(tmp_path: Path) -> None:
     records = RunRecords(tmp_path, planned={"total": 5_000})
     steps = {f"step {number}": 0.5 for number in range(20)}

@@ -169,6 +169,7 @@ def test_shards_are_decided_before_anything_is_skipped(folder: Path) -> None:
     assert {decision.action for part in planned for decision in part} == {"skip"}
 
 
+@pytest.mark.slow
 def test_two_at_once_one_missing_and_one_restarted(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

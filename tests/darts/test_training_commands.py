@@ -46,6 +46,7 @@ def save(path, calibration=None):
     return save_model(path, smp.create_model(**card.architecture, encoder_weights=None), card)
 
 
+@pytest.mark.slow
 def test_samples_are_what_a_run_sends_to_its_network(shared_data, images, tmp_path):
     from torch.nn import Module
 
@@ -121,6 +122,7 @@ def test_tiles_on_labelled_ground_across_180_degrees_are_found(crs):
     assert [task.tile_id for task in _on_labelled_ground(pipeline, tasks, drawn)] == ["on"]
 
 
+@pytest.mark.slow
 def test_an_ensemble_is_one_model_of_a_run(images, tmp_path):
     members = {name: save(tmp_path / name) for name in ("a", "b")}
     hashes = []

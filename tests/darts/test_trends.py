@@ -63,6 +63,7 @@ def _trend_of(results: Path, year: int) -> str:
     return next(trend for trend, expected in VALUES.items() if expected == value)
 
 
+@pytest.mark.slow
 def test_each_scene_reads_the_trend_of_its_year_and_finished_means_that_trend(scenes, cubes, tmp_path) -> None:
     pipeline = _pipeline(scenes, cubes, tmp_path)
     records = run(pipeline, standin.open_session)

@@ -45,6 +45,7 @@ def _run(area: SampleArea, scenes: Path, output: Path) -> pd.DataFrame:
     return pd.read_parquet(path).set_index("tile_id")
 
 
+@pytest.mark.slow
 def test_good_scenes_do_not_notice_the_bad_ones(area: SampleArea, tmp_path: Path) -> None:
     names = {}
     for folder in ("good", "damaged"):

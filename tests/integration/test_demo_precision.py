@@ -9,6 +9,7 @@ from darts_preprocessing import preprocess_v2
 from darts_segmentation import EnsembleV1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("size", "patch_size", "overlap"), [(320, 128, 32), pytest.param(2048, 1024, 256, marks=pytest.mark.slow)]
 )

@@ -88,6 +88,7 @@ def stored(folder):
     return {name for name in names if store.bands("cdse", name)}
 
 
+@pytest.mark.slow
 def test_scenes_that_are_planned_are_those_that_the_run_downloads(service, pipeline, items, tmp_path):
     """A search knows their sizes, and no request is made beyond it."""
     search = {"tile_ids": ["08WMA"], "years": [2021]}
@@ -118,6 +119,7 @@ def test_scenes_by_name_are_counted_without_asking(pipeline, service, items, tmp
     assert stored(tmp_path) == set(NAMES)
 
 
+@pytest.mark.slow
 def test_scenes_that_are_planned_to_fail_offline_are_those_that_do(pipeline, service):
     pipeline(scene_ids=[JULY]).prepare_data(optical=True)
     with no_network():
@@ -137,6 +139,7 @@ def test_what_a_search_found_is_no_part_of_a_pipeline(pipeline, service):
     assert pickle.loads(pickle.dumps(made)) == made == pickle.loads(before)
 
 
+@pytest.mark.slow
 def test_chunks_around_scenes_that_are_not_stored_are_those_that_preparing_fetches(
     s3, items, pipeline, tmp_path, monkeypatch
 ):

@@ -20,6 +20,7 @@ from darts_segmentation import EnsembleV1, SMPSegmenter
 from darts_utils import DartsWarning, DeviceError, DeviceFallbackWarning
 from support.commands import run_darts
 from support.driver import ONE_GPU, show_gpus
+from support.lanes import mostly_slow
 from support.preprocessing import make_geobox, make_tile
 
 pytestmark = pytest.mark.skipif(torch.cuda.is_available(), reason="a CUDA device works here")
@@ -118,7 +119,7 @@ def area(tmp_path_factory: pytest.TempPathFactory) -> SampleArea:
     return make_sample_area(tmp_path_factory.mktemp("sample"), seed=3, size=128)
 
 
-@pytest.mark.parametrize(("asked", "code"), [(None, 0), pytest.param("auto", 0, marks=pytest.mark.slow), ("cuda", 2)])
+@pytest.mark.parametrize(("asked", "code"), mostly_slow([(None, 0), ("auto", 0), ("cuda", 2)], ("cuda", 2).__eq__))
 def test_the_command_runs_or_ends_before_the_first_tile(monkeypatch, area, tmp_path: Path, asked, code) -> None:
     show_gpus(monkeypatch, ONE_GPU)
     monkeypatch.setitem(sys.modules, "cupy", None)

@@ -78,6 +78,7 @@ def test_a_run_that_waits_for_a_service(area: SampleArea, tmp_path: Path, respon
     assert pd.read_parquet(path).empty  # The tile has not failed.
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("number", "code"), [(signal.SIGINT, 130), pytest.param(signal.SIGTERM, 143, marks=pytest.mark.slow)]
 )

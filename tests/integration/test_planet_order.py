@@ -85,6 +85,7 @@ def test_real_order_equals_an_independent_reading(delivered: Path) -> None:
     assert set(np.unique(qualities)) >= {0, 2}
 
 
+@pytest.mark.slow
 def test_real_order_runs_from_the_folder_as_it_was_delivered(delivered: Path, model: Path, tmp_path: Path) -> None:
     pipeline = _pipeline(model, tmp_path / "results", scenes_dir=delivered)
     records = run(pipeline, standin.open_session)

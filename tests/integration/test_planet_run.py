@@ -182,6 +182,7 @@ def test_finished_tiles_are_skipped_until_something_changes(area: SampleArea, tm
     assert statuses() == ["success"]
 
 
+@pytest.mark.slow
 def test_the_written_configuration_gives_the_same_run(area: SampleArea, tmp_path: Path) -> None:
     pipeline = _pipeline(area, tmp_path / "results", min_object_size=5)
     records = pipeline.run()
@@ -191,6 +192,7 @@ def test_the_written_configuration_gives_the_same_run(area: SampleArea, tmp_path
     assert [tile.status for tile in again.run().tiles] == ["skipped"]
 
 
+@pytest.mark.slow
 def test_members_of_an_ensemble_are_written_and_average_to_the_whole(area: SampleArea, tmp_path: Path) -> None:
     models = [convert_model(demo_model(), tmp_path / name) for name in ("first", "second")]
     records = _pipeline(area, tmp_path / "results", model_files=models, write_model_outputs=True).run()
@@ -232,6 +234,7 @@ def test_an_interrupted_run_leaves_complete_records(
     _check_results(first, scenes / first.name)
 
 
+@pytest.mark.slow
 def test_orthotiles_go_to_a_folder_per_tile_and_failures_end_a_run_where_asked(
     area: SampleArea, tmp_path: Path
 ) -> None:
@@ -285,6 +288,7 @@ def _actions(pipeline: PlanetPipeline) -> list[tuple[str, str]]:
     return [(decision.action, decision.why) for decision in pipeline.plan().decisions]
 
 
+@pytest.mark.slow
 def test_finished_means_that_the_cubes_hold_what_they_held(area: SampleArea, tmp_path: Path) -> None:
     cubes = {name: shutil.copytree(getattr(area, f"{name}_dir"), tmp_path / name) for name in ("arcticdem", "tcvis")}
     places = {f"{name}_dir": folder for name, folder in cubes.items()}

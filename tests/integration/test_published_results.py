@@ -42,6 +42,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return moved / "results"
 
 
+@pytest.mark.slow
 def test_no_file_of_a_tile_names_the_machine(results: Path) -> None:
     secrets = {ELSEWHERE, socket.gethostname(), getpass.getuser(), Path.home().name, str(Path.cwd())}
     files = [path for folder in results.iterdir() if folder.is_dir() for path in folder.rglob("*") if path.is_file()]

@@ -77,6 +77,7 @@ def pipeline(data, tmp_path):
     return make
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::darts_segmentation.PixelSizeWarning")
 def test_by_tile_and_offline_from_the_store(service, pipeline, tmp_path, scenes):
     online = pipeline("online", tile_ids=["08WMA"], years=[2021]).run()
@@ -229,6 +230,7 @@ def test_offline_reads_the_prepared_list_first(service, pipeline, tmp_path):
         pipeline(prep_data_scene_id_file=prepared, offline=True)._tileinfos()
 
 
+@pytest.mark.slow
 def test_an_interrupted_repetition_loses_nothing_of_the_list(service, pipeline, tmp_path, monkeypatch):
     made = pipeline(tile_ids=["08WMA"], years=[2021], prep_data_scene_id_file=tmp_path / "prepared.json")
     assert made.prepare_data(optical=True) == []

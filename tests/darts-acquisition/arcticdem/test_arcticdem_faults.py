@@ -27,7 +27,7 @@ QUICK = RetryPolicy(attempts=5, first_wait_s=0.05)
 # Faults
 
 
-USUAL = ("too many requests, with a time", "unavailable", "reset in the middle", "ends early")
+USUAL = ("too many requests, with a time", "ends early")
 EVERYWHERE = ("*_dem.tif", "*_datamask.tif", "/search", "/", "/collections/*")
 STRUCK = dict.fromkeys(TRANSIENT, EVERYWHERE[:2]) | {
     "too many requests, with a time": EVERYWHERE,
@@ -64,7 +64,7 @@ class Clock:
         self.now += seconds
 
 
-@pytest.mark.parametrize("where", ["*_dem.tif", "/search"])
+@pytest.mark.parametrize("where", mostly_slow(["*_dem.tif", "/search"], "/search".__eq__))
 def test_the_time_that_a_service_asks_for_is_waited_for(provider, service, cube, where):
     """Each request that is told to wait does so once, and those after it do not wait again."""
     clock = Clock()
@@ -88,6 +88,7 @@ def test_a_service_that_never_answers_is_given_up(provider, service, cube):
     assert cube.known() == {}
 
 
+@pytest.mark.slow
 def test_an_api_that_is_down_is_asked_as_often_as_the_policy_says(provider, service, cube):
     """By the first chunk that needs it, and not once more by each of those that wait for the same."""
     service.api.inject(status=503, times=1000)
@@ -120,7 +121,7 @@ LASTING = {
 }
 
 
-@pytest.mark.parametrize("name", mostly_slow(LASTING, ("truncated", "absent", "down", "served whole").__contains__))
+@pytest.mark.parametrize("name", mostly_slow(LASTING, ("truncated", "down").__contains__))
 def test_what_lasts_is_reported_and_the_rest_is_kept(provider, service, cube, name):
     fault, message = LASTING[name]
     """Tile b is out of order. What does not need it is complete; what needs it is missing, and comes later."""

@@ -150,6 +150,7 @@ def test_two_grids_meet_at_the_antimeridian(tmp_path):
 # Only what is missing
 
 
+@pytest.mark.slow
 def test_nothing_is_fetched_twice(provider, service, cube):
     report = fill(cube, all_chunks(cube), source_of(provider, service))
     assert report.filled + report.empty == len(all_chunks(cube))

@@ -59,8 +59,10 @@ def test_identities_are_digests_of_the_content(cube):
         cube.identities([FIRST, Chunk(5, 0)])
 
 
-@pytest.mark.parametrize("legacy", [False, True])
-@pytest.mark.parametrize("few", [0, 3, 1000])
+@pytest.mark.parametrize(
+    ("few", "legacy"),
+    mostly_slow(itertools.product([0, 3, 1000], [False, True]), [(0, True), (3, False)].__contains__),
+)
 def test_identities_of_many_are_those_of_each(cube, monkeypatch, few, legacy):
     filled(cube, EVERY[::4])
     cube.mark_empty(EVERY[1::4])
@@ -125,7 +127,7 @@ WAYS = ["whole", "part", "refilled"]
 
 @pytest.mark.parametrize(
     ("change", "how"),
-    mostly_slow(itertools.product(CHANGES, WAYS), lambda case: (CHANGES.index(case[0]) + WAYS.index(case[1])) % 3 == 0),
+    mostly_slow(itertools.product(CHANGES, WAYS), lambda case: CHANGES.index(case[0]) == WAYS.index(case[1])),
 )
 def test_other_content_has_another_identity_and_neighbours_keep_theirs(cube, change, how):
     arrays = arrays_for(window_of(FIRST))

@@ -73,6 +73,7 @@ for number in range(1, 2000):
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs a signal that cannot be caught")
 def test_a_killed_writer_leaves_data_and_digests_together(cube):
     """It writes parts of the same chunks over and over, filled ones too."""

@@ -151,7 +151,7 @@ def test_blocks_that_claim_to_be_large_take_no_memory(delivery, monkeypatch):
     ("layout", "interleave"),
     mostly_slow(
         itertools.product(("strips", "tiles", "one strip", "line strips"), ("band", "pixel")),
-        (("strips", "band"), ("tiles", "pixel"), ("line strips", "band")).__contains__,
+        ("tiles", "pixel").__eq__,
     ),
 )
 def test_pixels_are_the_same_in_every_layout_of_the_file(delivery, layout, interleave):
