@@ -46,7 +46,6 @@ def points_in(geometry, number=4000, seed=0):
     return x[inside], y[inside]
 
 
-@settings(max_examples=40)
 @given(
     product=PRODUCTS,
     zone=st.integers(1, 60),
@@ -67,7 +66,6 @@ def test_a_polygon_with_a_hole_gets_the_chunks_of_its_points(product, zone, east
     assert found <= set(chunks_of(product, box))
 
 
-@settings(max_examples=40)
 @given(product=PRODUCTS, zone=st.integers(1, 60), north=st.integers(7_000_000, 8_900_000), buffer=st.integers(0, 500))
 def test_a_grid_with_a_buffer_gets_the_chunks_of_its_pixels(product, zone, north, buffer):
     crs = f"EPSG:{32600 + zone}"
@@ -98,7 +96,6 @@ def degrees(west, east, south=65.0, north=65.2):
     return Geometry(shapely.box(west, south, east, north), "EPSG:4326")
 
 
-@settings(max_examples=40)
 @given(product=PRODUCTS, west=st.floats(-180, 180), width=st.floats(0.001, 3), turns=st.sampled_from([-1, 1]))
 def test_longitudes_may_be_counted_in_any_way(product, west, width, turns):
     found = chunks_of(product, degrees(west, west + width))

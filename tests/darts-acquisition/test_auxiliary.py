@@ -28,6 +28,7 @@ from darts_acquisition import (
     tcvis_product,
 )
 from darts_utils import BANDS, DartsError, GridError, InputTypeError, ParameterError
+from support.lanes import cases
 
 DEGREES = 0.00026949458523585647
 TRENDS = ("tc_brightness", "tc_greenness", "tc_wetness")
@@ -93,7 +94,7 @@ def test_tcvis_grid_covers_the_arctic_at_the_published_pixel_size():
     assert tcvis_product("2003-2022").collection == "users/ingmarnitze/TCTrend_SR_2003-2022_TCVIS"
 
 
-@settings(max_examples=6, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=cases(3), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     east=st.floats(300_000, 650_000),
     north=st.floats(7_000_000, 9_000_000),

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import rasterio
 from affine import Affine
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from numcodecs import Blosc
 from odc.geo.geobox import GeoBox
@@ -297,7 +297,6 @@ def test_what_cannot_be_imported_is_named(tmp_path: Path, known) -> None:
     assert not (tmp_path / "new").exists()
 
 
-@settings(max_examples=60, deadline=None)
 @given(st.lists(st.tuples(*[st.integers(0, 290), st.integers(1, 120), st.integers(0, 390), st.integers(1, 120)])))
 def test_complete_chunks_are_those_that_windows_cover(edges: list[tuple[int, int, int, int]]) -> None:
     product = small_product()

@@ -14,6 +14,7 @@ from darts_acquisition import Chunk, OutsideExtentError, Window
 from darts_acquisition.cube.areas import lonlat_bounds, outer_window, wrap_columns
 from darts_acquisition.cube.product import aligned_window, chunk_block, chunk_window, full_window
 from darts_utils import GridError, ParameterError
+from support.lanes import cases
 
 POLAR = GeoBox((4050, 4050), Affine(2000, 0, -4_000_000, 0, -2000, 4_100_000), "EPSG:3413")
 WORLD = GeoBox((3600, 36_000), Affine(0.01, 0, -180, 0, -0.01, 84), "EPSG:4326")
@@ -154,7 +155,7 @@ def test_chunks_end_with_the_grid():
     assert full_window(grid).shape == (10, 7)
 
 
-@settings(max_examples=200)
+@settings(max_examples=cases(60))
 @given(
     rows=st.tuples(st.integers(-9, 9), st.integers(1, 9)),
     cols=st.tuples(st.integers(-9, 9), st.integers(1, 9)),

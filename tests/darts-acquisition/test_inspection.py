@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import shapely
 from affine import Affine
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 from odc.geo.geobox import GeoBox
 from pyproj import Geod, Transformer
@@ -75,7 +75,6 @@ def assert_valid_geojson(geometry):
     return found
 
 
-@settings(max_examples=60)
 @example(left=-747_296, top=465_525, chunks=[(1, 1)])  # an edge 66 km from the pole, which a chunk beside it holds
 @example(left=-400_000, top=1_000_000, chunks=[(0, 0), (2, 2)])  # an edge through the pole
 @example(left=-400_000, top=400_000, chunks=[(0, 0), (1, 1)])  # the pole is a corner

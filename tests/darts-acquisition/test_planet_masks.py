@@ -20,6 +20,7 @@ from darts_acquisition import (
     load_planet_scene,
 )
 from darts_utils import GridError, MissingBandError
+from support.lanes import cases
 
 SCENE = "20210821_210019_08_2405"
 
@@ -86,7 +87,7 @@ def test_every_combination_of_bands_and_bits(delivery):
 SHAPE = (4, 3)
 
 
-@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=cases(8), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     udm=hnp.arrays("uint8", (8, *SHAPE), elements=st.sampled_from([0, 0, 0, 1, 2, 3, 4, 128, 255])),
     numbers=hnp.arrays("uint16", (4, *SHAPE), elements=st.sampled_from([0, 0, 1, 700])).filter(np.any),

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from darts_acquisition import EmptySceneError, SceneReadError, load_planet_masks, load_planet_scene
+from support.lanes import cases
 
 NAMES = ("blue", "green", "red", "nir")
 SHAPE = (6, 5)
@@ -89,7 +90,7 @@ def test_nodata_value_of_some_bands_only_counts_for_these(delivery):
         np.testing.assert_array_equal(masks.quality_data_mask, quality)
 
 
-@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=cases(8), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     numbers=hnp.arrays("uint16", (4, *SHAPE), elements=st.sampled_from([0, 0, 700, 900, 65535])),
     tag=st.sampled_from([None, 0, 900, 65535]),

@@ -16,6 +16,7 @@ from darts_acquisition import RequestLimits, RetryPolicy, S3Settings, ServiceErr
 from darts_acquisition.io.raster import Layer, RasterReader
 from darts_acquisition.io.store import Store
 from support.file_server import serve_files
+from support.lanes import cases
 from support.local_server import Answer, LocalServer
 
 TARGET = GeoBox((40, 50), Affine(32, 0, -2_400_000, 0, -32, 200_000), "EPSG:3413")
@@ -56,7 +57,7 @@ shifts = st.sampled_from([0.0, 0.0, 0.3, -0.3, 0.45, -0.45])
 places = st.tuples(st.integers(-20, 45), st.integers(-20, 35), shifts, shifts, st.integers(3, 40), st.integers(3, 40))
 
 
-@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+@settings(max_examples=cases(6), suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(
     seed=st.integers(0, 10**6),
     where=st.lists(places, min_size=1, max_size=4),

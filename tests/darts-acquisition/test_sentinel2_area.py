@@ -8,7 +8,7 @@ import pandas as pd
 import pyogrio
 import pytest
 import shapely
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pyproj import Transformer
 from shapely.geometry import LineString, MultiPolygon, Point, Polygon, box, mapping, shape
@@ -50,7 +50,6 @@ def unit(lon, lat):
     st.floats(0.05, 6),
     st.lists(st.tuples(st.floats(-180, 179.9), st.floats(45, 84)), min_size=5, max_size=30),
 )
-@settings(max_examples=60)
 def test_boxes_in_degrees_anywhere(west, south, width, height, points):
     """The oracle compares degrees, modulo full turns."""
     north = min(south + height, 84.5)

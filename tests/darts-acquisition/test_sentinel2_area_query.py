@@ -12,6 +12,7 @@ from pyproj import Geod, Transformer
 from shapely.geometry import Point, Polygon, box, mapping, shape
 
 from darts_acquisition import Area
+from support.lanes import cases
 
 MOST_VERTICES = 400
 STEREO = Transformer.from_crs("EPSG:4326", "EPSG:3413", always_xy=True)
@@ -66,7 +67,7 @@ def check(shapes):
     st.floats(10, 3e5),
     st.booleans(),
 )
-@settings(max_examples=6, deadline=None)
+@settings(max_examples=cases(3), deadline=None)
 def test_it_holds_the_area(seed, count, spread, size, jagged):
     """Random stars, around a random place of the Arctic, maybe across the antimeridian or the pole."""
     random = np.random.default_rng(seed)

@@ -11,6 +11,7 @@ from pyproj import Transformer
 from darts_acquisition import Sentinel2Source
 from darts_acquisition.scenes.names import mgrs_tile_geobox
 from darts_utils import ParameterError
+from support.lanes import cases
 from support.peel_scenes import GEE_JULY, JULY, no_network
 
 BANDS = "CDEFGHJKLMNPQRSTUVWX"
@@ -27,7 +28,7 @@ def square_of(lon: float, lat: float) -> tuple[str, float, float]:
     return f"{zone:02}{band}{column}{letters[int(north // 100_000) % 20]}", east, north
 
 
-@settings(max_examples=500)
+@settings(max_examples=cases(100))
 @given(thousandths=st.tuples(st.integers(-180_000, 179_999), st.integers(-80_000, 83_999)))
 def test_a_tile_holds_the_square_of_its_name(thousandths):
     lon, lat = ((each + 0.5) / 1000 for each in thousandths)  # never between two zones or bands

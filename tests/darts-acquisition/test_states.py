@@ -12,6 +12,7 @@ import darts_acquisition.cube.transaction
 from darts_acquisition import Chunk, ChunkState, CubeError, Datacube, Window, arcticdem_product, estimate_arcticdem
 from darts_acquisition.cube import repository
 from darts_acquisition.cube.transaction import Snapshot
+from support.lanes import cases
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +63,7 @@ def test_an_estimate_of_a_large_area_costs_what_is_known(huge, asked):
 BOUNDS = st.tuples(st.integers(0, 12), st.integers(0, 12)).map(sorted).filter(lambda pair: pair[0] < pair[1])
 
 
-@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=cases(8), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     known=st.dictionaries(st.tuples(st.integers(0, 11), st.integers(0, 11)), st.sampled_from([0, 1, 2]), max_size=12),
     rows=BOUNDS,

@@ -131,6 +131,7 @@ KILLED_IN = ("level1.write_table", "coverage.write_table", "level2.write_table",
 KILLED_LATER = ("dataset.write_copy", "dataset.write_catalog", "dataset.write_memory")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "place", mostly_slow([*KILLED_IN, *KILLED_LATER], lambda place: place == "dataset.write_links")
 )

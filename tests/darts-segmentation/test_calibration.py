@@ -74,6 +74,7 @@ def test_an_ensemble_without_calibration_changes_no_bit(tmp_path):
     np.testing.assert_array_equal(one["probabilities"], other["probabilities"])
 
 
+@pytest.mark.slow
 def test_what_decides_enters_the_hash_and_texts_do_not(tmp_path):
     plain = hash_model(save(tmp_path / "a", 0))
     same = {"description": "b", "license": "MIT", "metrics": {"iou": 1.0}, "name": "other", "training_data": "x"}

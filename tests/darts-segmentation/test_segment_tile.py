@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 import xarray as xr
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from darts_segmentation import EnsembleV1, OutputError
@@ -43,7 +43,6 @@ def test_a_network_that_sees_single_pixels_gives_the_direct_result(case, seed, m
     np.testing.assert_allclose(result.values, directly(network, tile), rtol=0, atol=1e-6)
 
 
-@settings(max_examples=60)
 @given(cases(), seeds, st.integers(1, 5))
 def test_streaming_gives_what_the_plain_way_gives(case, seed, radius):
     shape, options = case
@@ -94,7 +93,6 @@ def _weight_of_whole(size, patch_size, overlap, radius, reflection=0):
     return np.where(weight > 1 - 1e-6, 1, weight)
 
 
-@settings(max_examples=50)
 @given(
     st.fixed_dictionaries(
         {

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from darts_utils import ArealScaleWarning, GridError, check_areal_scale
+from support.lanes import cases
 
 ADVICE = r"expected a projected CRS in metres that keeps areas within 25%\. Reproject it first, for example to "
 
@@ -49,7 +50,7 @@ CODES = {
 
 
 @pytest.mark.parametrize("name", CODES)
-@settings(max_examples=25)
+@settings(max_examples=cases(12))
 @given(lat=st.floats(41, 84), east=st.floats(-3, 3))
 def test_areal_scale_is_that_of_geodesic_areas(name, lat, east):
     crs = CODES[name]

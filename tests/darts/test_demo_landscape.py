@@ -33,6 +33,7 @@ def test_the_same_seed_gives_the_same_bytes(landscape):
             assert one == other, field.name
 
 
+@pytest.mark.slow
 def test_another_seed_gives_another_landscape(landscape):
     other = make_landscape(4, SIZE, slumps_per_km2=4)
     assert np.abs(landscape.height - other.height).mean() > 1

@@ -167,6 +167,7 @@ def test_tiles_that_are_planned_to_fail_offline_are_those_that_do(
     assert set(statuses.values()) <= {"success", "skipped"}
 
 
+@pytest.mark.slow
 def test_tiles_beyond_a_product_are_planned_to_fail(services: SimpleNamespace, tmp_path: Path) -> None:
     """ArcticDEM ends south of 50° N, TCVIS at 45° N; a tile at 47° N lacks one of them."""
     inside, between = (round(NORTH[0]), round(NORTH[1])), (500_000, 5_200_000)
@@ -195,6 +196,7 @@ def test_a_tile_outside_is_told_before_advice_that_cannot_help(tmp_path: Path) -
         plan(_make(tmp_path / "b", [outside, inside], offline=True))
 
 
+@pytest.mark.slow
 def test_places_are_sought_of_tiles_that_would_be_computed_and_by_no_run(
     services: SimpleNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

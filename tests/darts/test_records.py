@@ -18,6 +18,7 @@ from darts.run.progress import summarise
 from darts.run.records import STAGES, RunRecords, TileRecord, remove_leftovers
 from darts.run.running import may_run
 from darts.run.shards import Shard, ShardFacts
+from support.lanes import cases
 
 TIMER = [
     "tile_id",
@@ -154,7 +155,9 @@ def test_the_summary_names_empty_tiles_and_what_is_not_done(tmp_path: Path) -> N
 # Random histories against a plain data frame.
 
 _SETTINGS = settings(
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], deadline=None, max_examples=25
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+    deadline=None,
+    max_examples=cases(12),
 )
 _seconds = st.floats(0, 1e6)
 _text = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)

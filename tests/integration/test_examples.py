@@ -29,6 +29,13 @@ NOT_EXECUTED = {
 }
 """Why an example with these words is not executed; what it calls is tested with servers of our own."""
 SLOW = ("openvino", "onnx", "make_training_data", "practice")
+SLOW_PLACES = (
+    "docs/first-run.md:0",
+    "docs/first-run.md:1",
+    "docs/own-images.md:0",
+    "docs/segmentation.md:0",
+    "packages/darts/README.md:0",
+)
 
 
 def blocks(language: str, page: Path) -> list[str]:
@@ -39,8 +46,9 @@ def blocks(language: str, page: Path) -> list[str]:
 def example(page: Path, number: int, code: str) -> Any:
     reason = next((reason for words, reason in NOT_EXECUTED.items() if words in code), None)
     marks = [pytest.mark.skip(reason=reason)] if reason else []
-    marks += [pytest.mark.slow] if any(words in code for words in SLOW) else []
-    return pytest.param(code, id=f"{page.relative_to(ROOT)}:{number}", marks=marks)
+    place = f"{page.relative_to(ROOT)}:{number}"
+    marks += [pytest.mark.slow] if place in SLOW_PLACES or any(words in code for words in SLOW) else []
+    return pytest.param(code, id=place, marks=marks)
 
 
 EXAMPLES = [example(page, number, code) for page in PAGES for number, code in enumerate(blocks("python", page))]
@@ -155,6 +163,7 @@ def test_every_readme_has_an_example() -> None:
 def test_no_reason_is_left_over() -> None:
     codes = [code for page in PAGES for code in blocks("python", page)]
     assert all(any(words in code for code in codes) for words in (*NOT_EXECUTED, *SLOW))
+    assert {example.id for example in EXAMPLES}.issuperset(SLOW_PLACES)
 
 
 @pytest.mark.parametrize("code", EXAMPLES)

@@ -207,6 +207,7 @@ def test_members_of_an_ensemble_are_written_and_average_to_the_whole(area: Sampl
     assert models_of["first"]["card"]["mlm:input"][0]["bands"][:2] == ["blue", "green"]
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_leaves_complete_records(
     area: SampleArea, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -71,6 +71,7 @@ def test_no_file_of_a_tile_names_the_machine(results: Path) -> None:
     assert ELSEWHERE.encode() in records  # which belong to the machine
 
 
+@pytest.mark.slow
 def test_the_command_names_what_was_changed(results: Path, tmp_path: Path) -> None:
     code, said = run_darts(tmp_path, "export", "verify", results)
     assert (code, said) == (0, "1 tile compared with the manifests, 0 not as written.\n")

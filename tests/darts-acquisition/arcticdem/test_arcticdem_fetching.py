@@ -15,7 +15,7 @@ from darts_acquisition.cube.areas import parts_within
 from darts_acquisition.cube.ingest import fill
 from support.arcticdem import Provider, small_product
 from support.arcticdem_fetching import WHOLE, all_chunks, assert_chunk_equals_mosaic, assert_equals_mosaic, source_of
-from support.lanes import mostly_slow
+from support.lanes import cases, mostly_slow
 
 # Equal to the mosaic
 
@@ -29,7 +29,7 @@ windows = st.builds(
 )
 
 
-@settings(max_examples=4)
+@settings(max_examples=cases(2))
 @given(tiles=st.lists(windows, min_size=1, max_size=4), order=st.randoms(use_true_random=False), data=st.data())
 def test_what_is_fetched_equals_the_mosaic(tmp_path_factory, tiles, order, data):
     """Tiles overlap, touch and miss chunks; chunks are fetched in any order, some at a time."""
@@ -71,6 +71,7 @@ def test_a_part_of_a_chunk_is_completed_with_its_neighbour(provider, service, cu
     assert_equals_mosaic(cube, provider, Window.of(0, 128, 0, 128))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "options",
     mostly_slow(

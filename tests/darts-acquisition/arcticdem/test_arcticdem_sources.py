@@ -55,6 +55,7 @@ def test_public_files_in_object_storage_need_no_keys(provider, service, cube):
     assert_equals_mosaic(cube, provider, Window.of(0, 64, 0, 400))
 
 
+@pytest.mark.slow
 def test_files_in_object_storage_that_are_not_public_are_refused(provider, service, cube):
     with serve_s3() as storage, environment_of(storage):
         move_to(storage, provider)

@@ -170,6 +170,7 @@ def test_other_checksums(between, scene, s3, tmp_path, name, code):
     check_tile(load_cdse_s2_sr_scene(CDSE_NAME, tmp_path, settings=settings), scene)
 
 
+@pytest.mark.slow
 def test_an_item_at_odds_with_its_file(between, tmp_path):
     _, settings, item = between
     asset = item["assets"]["B03_10m"]

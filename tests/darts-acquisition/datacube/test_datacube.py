@@ -22,6 +22,7 @@ from darts_acquisition import (
 from darts_acquisition.cube.repository import BRANCH
 from darts_utils import DartsError, GridError, ParameterError
 from support.datacube import SHAPE, Mosaic, arrays_for
+from support.lanes import cases
 
 WINDOWS = st.builds(
     lambda top, left, height, width: Window.of(top, min(top + height, SHAPE[0]), left, min(left + width, SHAPE[1])),
@@ -34,7 +35,7 @@ WRITES = st.tuples(st.just("write"), WINDOWS, st.booleans())
 EMPTIES = st.tuples(st.just("empty"), st.lists(st.tuples(st.integers(0, 4), st.integers(0, 5)), max_size=4))
 
 
-@settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=cases(5), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(actions=st.lists(WRITES | EMPTIES, min_size=1, max_size=5), windows=st.lists(WINDOWS, min_size=1, max_size=4))
 def test_any_writes_leave_what_a_plain_mosaic_holds(tmp_path_factory, product, actions, windows):
     cube, mosaic = Datacube.create(tmp_path_factory.mktemp("cubes") / "cube", product), Mosaic()

@@ -26,7 +26,7 @@ from darts_acquisition.cube.repository import BRANCH
 from darts_utils import ParameterError
 from support.datacube import SHAPE, arrays_for
 from support.digests import CORNER, FIRST, SECOND, filled, make_legacy, only_the_mask, oracle, window_of
-from support.lanes import mostly_slow
+from support.lanes import cases, mostly_slow
 
 EVERY = [Chunk(row, col) for row in range(5) for col in range(6)]
 
@@ -177,7 +177,7 @@ ACTIONS = st.one_of(
 )
 
 
-@settings(max_examples=10, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=cases(5), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(actions=st.lists(ACTIONS, min_size=1, max_size=5))
 def test_any_writes_leave_digests_of_what_is_there(tmp_path_factory, product, actions):
     cube = Datacube.create(tmp_path_factory.mktemp("cubes") / "cube", product)

@@ -30,7 +30,7 @@ from darts_acquisition.auxiliary.tcvis import TCVISSource
 from darts_acquisition.cube.areas import product_windows
 from darts_acquisition.cube.ingest import fill
 from support.earthengine_server import MOST_BYTES, serve_earth_engine
-from support.lanes import mostly_slow
+from support.lanes import cases, mostly_slow
 from support.service_faults import TRANSIENT
 from support.tcvis_fetching import (
     BANDS,
@@ -48,7 +48,7 @@ def all_chunks(cube: Datacube) -> list[Chunk]:
     return [Chunk(int(row), int(col)) for row, col in np.ndindex(cube.states(cube.geobox).shape)]
 
 
-@settings(max_examples=4)
+@settings(max_examples=cases(2))
 @given(places=st.lists(windows, min_size=1, max_size=3))
 def test_what_is_fetched_equals_the_mosaic(tmp_path_factory, places):
     product = small_product()
