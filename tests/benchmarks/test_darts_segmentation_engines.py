@@ -16,7 +16,7 @@ from darts.demo.auxiliary import arcticdem_dataset
 from darts.demo.landscape import make_landscape
 from darts.demo.sample import optical_dataset
 from darts_preprocessing import preprocess_v2
-from darts_segmentation import ModelCard, SMPSegmenter, save_model
+from darts_segmentation import ModelCard, SMPSegmenter, quantise_model, save_model
 
 PAIRS = 5
 UNSEEN = (9001, 9002, 9003, 9004)
@@ -94,6 +94,11 @@ def test_engines_on_one_patch(benchmark, tmp_path_factory):
     cases = [("torch", "fp32", of_torch), ("torch", "bf16", of_torch), ("openvino", "fp32", patches)]
     if networks["openvino"]._engine.fastest_format() == "bf16":
         cases.append(("openvino", "bf16", patches))
+    # For its speed alone: whether a network bears integers is for its map to say.
+    quantised = path.parent / "quantised"
+    quantise_model(path, [lambda: (patches[0, :, :256, :256], np.ones((256, 256), bool))] * 4, quantised, least_iou=0.0)
+    networks["quantised"] = SMPSegmenter(quantised, "cpu", engine="openvino")
+    cases.append(("quantised", networks["quantised"]._engine.fastest_format(), patches))
     taken = medians(*(lambda case=case: run(*case) for case in cases))
     for (engine, precision, _), one in zip(cases, taken, strict=True):
         print(f"\n{engine} {precision}: {one:.2f} s, {taken[0] / one:.2f} times as fast as torch in fp32")
