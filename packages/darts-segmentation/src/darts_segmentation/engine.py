@@ -1,7 +1,7 @@
 """The interface between inference and what computes: a library that runs networks, on a device."""
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
 
 from numpy.typing import NDArray
 
+from darts_segmentation.arrays import Array
 from darts_segmentation.bands import TilePatches
 from darts_segmentation.blend import Blend
 from darts_segmentation.card import ModelCard
@@ -70,7 +71,7 @@ class Engine(Protocol):
             tile.
     """
 
-    limits: dict[Any, int]
+    limits: dict[Hashable, int]
 
     @property
     def device(self) -> "torch.device | Device":
@@ -106,7 +107,7 @@ class Engine(Protocol):
     def blend(self, grid: PatchGrid) -> Blend:
         """Return what adds up the patches of a tile."""
 
-    def take(self, arrays: Sequence[Any]) -> "list[NDArray[Any]] | list[torch.Tensor]":
+    def take(self, arrays: Sequence[object]) -> "list[NDArray] | list[torch.Tensor]":
         """Return arrays of a tile, of the host or of a GPU, as this engine reads them, without a copy where it can.
 
         They are tensors on its GPU where one of them lies on a GPU, else all of numpy.
@@ -115,13 +116,13 @@ class Engine(Protocol):
     def loader(self, patches: TilePatches, limit: int) -> PatchLoader:
         """Make the buffers for batches of patches."""
 
-    def give(self, result: Any, like: "NDArray[Any] | torch.Tensor") -> Any:
+    def give(self, result: Any, like: "NDArray | torch.Tensor") -> object:
         """Return a result as an array of a tile that lies where `like`, from :meth:`take`, lies.
 
         It is complete once :meth:`fetch` has returned.
         """
 
-    def fetch(self, arrays: Sequence[Any]) -> list[NDArray[Any]]:
+    def fetch(self, arrays: Sequence[Array]) -> list[NDArray]:
         """Return small arrays as ones of numpy, after one wait for all that was launched before.
 
         Args:

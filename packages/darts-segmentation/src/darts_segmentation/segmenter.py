@@ -4,6 +4,8 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import xarray as xr
+
 from darts_segmentation.bands import Channel
 from darts_segmentation.card import ModelCard
 from darts_segmentation.engine import Engine, EngineName, LoadedModel, with_memory
@@ -18,7 +20,6 @@ from darts_utils import Device, DeviceLike, InputTypeError
 
 if TYPE_CHECKING:
     import torch
-    import xarray as xr
 
 
 class SMPSegmenter:
@@ -143,7 +144,7 @@ class SMPSegmenter:
 
     def segment_tile(
         self,
-        tile: "xr.Dataset",
+        tile: xr.Dataset,
         patch_size: PatchSize = DEFAULT_PATCH_SIZE,
         overlap: int = 256,
         batch_size: int = 8,
@@ -152,7 +153,7 @@ class SMPSegmenter:
         precision: Precision = "fp32",
         tta: Augmentation | None = None,
         keep_classes: bool = False,
-    ) -> "xr.Dataset":
+    ) -> xr.Dataset:
         """Return the tile with the probability of a thaw slump at every pixel.
 
         Args:
