@@ -8,7 +8,8 @@ import torch
 from numpy.typing import NDArray
 
 from darts_segmentation.bands import TilePatches
-from darts_segmentation.precision import NumberFormat, computing
+from darts_segmentation.engine import NumberFormat
+from darts_segmentation.precision import computing
 from darts_segmentation.scaling import Scaler
 from darts_segmentation.torch_engine import TorchEngine
 from darts_utils import to_host

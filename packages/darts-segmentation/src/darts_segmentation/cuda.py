@@ -12,9 +12,9 @@ from torch.utils.dlpack import from_dlpack
 
 from darts_segmentation.arrays import upload
 from darts_segmentation.bands import TilePatches
-from darts_segmentation.engine import PatchLoader
+from darts_segmentation.engine import NumberFormat, PatchLoader
 from darts_segmentation.grid import Axis
-from darts_segmentation.precision import NumberFormat, computing
+from darts_segmentation.precision import computing
 from darts_segmentation.scaling import Scaler
 from darts_segmentation.torch_engine import TorchEngine
 from darts_utils import is_on_gpu, usable_cpus

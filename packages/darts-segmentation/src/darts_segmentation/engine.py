@@ -5,7 +5,7 @@ from collections.abc import Callable, Hashable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar, get_args
 
 from numpy.typing import NDArray
 
@@ -15,14 +15,18 @@ from darts_segmentation.blend import Blend
 from darts_segmentation.card import ModelCard
 from darts_segmentation.errors import GpuMemoryError
 from darts_segmentation.grid import PatchGrid
-from darts_segmentation.precision import NumberFormat
-from darts_utils import Device
+from darts_utils import Device, ParameterError
 
 if TYPE_CHECKING:
     import torch
 
 EngineName = Literal["torch", "openvino"]
 """The engines that callers may ask for."""
+
+Precision = Literal["fp32", "bf16", "fp16", "auto"]
+"""The precisions that callers may ask for."""
+
+NumberFormat = Literal["fp32", "bf16", "fp16"]
 
 Network = Callable[[Any], Any]
 """Takes patches (patches, channels, y, x), returns logits (patches, classes, y, x), as arrays of its engine."""
@@ -135,6 +139,19 @@ class Engine(Protocol):
         Returns:
             Whether another library gave something back, so that the same allocation may now succeed.
         """
+
+
+def check_precision(precision: str) -> Precision:
+    """Return `precision` if it is one of "fp32", "bf16", "fp16", "auto".
+
+    Raises:
+        ParameterError: If it is not.
+    """
+    if precision not in get_args(Precision):
+        raise ParameterError(
+            f"precision is {precision!r}; expected one of {', '.join(map(repr, get_args(Precision)))}."
+        )
+    return precision  # type: ignore[return-value]  # just checked
 
 
 # How torch, cuDNN, cuBLAS and CUDA say it where it is not an error of its own class.

@@ -17,11 +17,18 @@ from darts_segmentation.bands import Channel, TilePatches, distinct_channels, va
 from darts_segmentation.blend import Blend, check_whole
 from darts_segmentation.calibration import Calibration
 from darts_segmentation.classes import Outputs
-from darts_segmentation.engine import Engine, Network, PatchLoader, memory_shortage, with_memory
+from darts_segmentation.engine import (
+    Engine,
+    Network,
+    PatchLoader,
+    Precision,
+    check_precision,
+    memory_shortage,
+    with_memory,
+)
 from darts_segmentation.errors import BatchHalvedWarning, GpuMemoryError
 from darts_segmentation.forward import Augmentation, check_augmentation, class_probabilities, target_probability
 from darts_segmentation.grid import DEFAULT_PATCH_SIZE, PatchGrid, auto_patch_size, places_of
-from darts_segmentation.precision import Precision, check_precision
 from darts_segmentation.values import check_values
 from darts_utils import ParameterError, range_sample, step
 

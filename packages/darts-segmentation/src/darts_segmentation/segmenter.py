@@ -8,11 +8,10 @@ import xarray as xr
 
 from darts_segmentation.bands import Channel
 from darts_segmentation.card import ModelCard
-from darts_segmentation.engine import Engine, EngineName, LoadedModel, with_memory
+from darts_segmentation.engine import Engine, EngineName, LoadedModel, Precision, with_memory
 from darts_segmentation.engines import make_engine
 from darts_segmentation.forward import Augmentation
 from darts_segmentation.grid import DEFAULT_PATCH_SIZE
-from darts_segmentation.precision import Precision
 from darts_segmentation.predict import Member, Options, PatchSize
 from darts_segmentation.result import segment
 from darts_segmentation.store import hash_model

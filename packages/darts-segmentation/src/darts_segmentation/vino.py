@@ -11,9 +11,8 @@ from numpy.typing import NDArray
 
 from darts_segmentation.bands import TilePatches
 from darts_segmentation.blend import Blend
-from darts_segmentation.engine import LoadedModel
+from darts_segmentation.engine import LoadedModel, NumberFormat
 from darts_segmentation.grid import PatchGrid
-from darts_segmentation.precision import NumberFormat
 from darts_segmentation.program import openvino_program
 from darts_segmentation.programfile import import_openvino, read_program, stored_stride
 from darts_segmentation.scaling import NumpyScaler
