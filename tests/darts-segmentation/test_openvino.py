@@ -171,7 +171,7 @@ def test_a_process_of_its_own_needs_no_torch_and_asks_nobody(model, tmp_path):
 def test_a_model_is_translated_once_and_a_changed_one_again(model, tmp_path, cache, monkeypatch):
     first = openvino_program(model)
     assert first.is_relative_to(cache)
-    monkeypatch.setattr("darts_segmentation.program.translate", None)
+    monkeypatch.setattr("darts_segmentation.translation.translate", None)
     assert openvino_program(model) == first
     with pytest.raises(TypeError):
         openvino_program(write_network(tmp_path / "other", seed=5))
@@ -182,7 +182,7 @@ def test_a_cache_that_cannot_be_written_costs_time_only(model, tmp_path, monkeyp
     (tmp_path / "file").touch()
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
     monkeypatch.setattr(
-        "darts_segmentation.program.translate", lambda path, out: [(out / name).touch() for name in PROGRAM_FILES]
+        "darts_segmentation.translation.translate", lambda path, out: [(out / name).touch() for name in PROGRAM_FILES]
     )
     assert all((openvino_program(model) / name).exists() for name in PROGRAM_FILES)
     assert "XDG_CACHE_HOME" in caplog.text

@@ -91,7 +91,7 @@ for module in pkgutil.walk_packages(package.__path__, package.__name__ + "."):
 """
     loaded = loaded_by(code)
     assert not loaded & GPU
-    if folder.name not in ("darts", "darts-segmentation"):
+    if folder.name not in ("darts", "darts-segmentation", "darts-training"):
         assert not loaded & TORCH
 
 
@@ -141,13 +141,21 @@ def _providers() -> dict[str, list[str]]:
 
 
 def imported_names(folder: Path) -> Iterator[tuple[Path, str]]:
-    """Yield each file of a package with the top-level name of each absolute import in it."""
+    """Yield each file of a package with the top-level name of each absolute import in it that is ever executed."""
     for path in sorted((folder / "src").rglob("*.py")):
-        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        tree = ast.parse(path.read_text("utf-8"))
+        unread = {id(each) for node in ast.walk(tree) if _is_for_type_checkers(node) for each in ast.walk(node)}
+        for node in ast.walk(tree):
+            if id(node) in unread:
+                continue
             if isinstance(node, ast.Import):
                 yield from ((path, alias.name.partition(".")[0]) for alias in node.names)
             elif isinstance(node, ast.ImportFrom) and node.level == 0:
                 yield path, node.module.partition(".")[0]
+
+
+def _is_for_type_checkers(node: ast.AST) -> bool:
+    return isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
 
 
 def normalized(name: str) -> str:

@@ -1,11 +1,11 @@
 """Load satellite images, ArcticDEM and TCVIS as tiles for DARTS."""
 
+from .auxiliary import TRENDS as TRENDS
 from .auxiliary.arcticdem import arcticdem_product as arcticdem_product
 from .auxiliary.arcticdem import create_arcticdem_cube as create_arcticdem_cube
 from .auxiliary.arcticdem import download_arcticdem as download_arcticdem
 from .auxiliary.arcticdem import estimate_arcticdem as estimate_arcticdem
 from .auxiliary.arcticdem import load_arcticdem as load_arcticdem
-from .auxiliary.tcvis import TRENDS as TRENDS
 from .auxiliary.tcvis import create_tcvis_cube as create_tcvis_cube
 from .auxiliary.tcvis import download_tcvis as download_tcvis
 from .auxiliary.tcvis import estimate_tcvis as estimate_tcvis

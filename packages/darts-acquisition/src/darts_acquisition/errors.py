@@ -8,7 +8,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import Any
 
 from darts_utils import DartsError, DartsWarning, GridError, NoDataError
 
@@ -222,7 +221,7 @@ def parse_retry_after(value: str, now: datetime | None = None) -> float | None:
 def _causes(error: BaseException) -> Iterator[BaseException]:
     """Yield an error and what it was raised from, each once; also what libraries put into their errors as arguments."""
     seen: set[int] = set()
-    pending: list[Any] = [error]
+    pending: list[object] = [error]
     while pending:
         cause = pending.pop(0)
         if isinstance(cause, BaseException) and id(cause) not in seen:
@@ -234,7 +233,7 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
 
 def _answer_of(error: BaseException) -> tuple[int, Mapping[str, str]] | None:
     """Return status and headers of the answer that an error carries."""
-    response: Any = getattr(error, "response", None)
+    response: object = getattr(error, "response", None)
     if isinstance(response, dict):  # botocore
         metadata = response.get("ResponseMetadata", {})
         status, headers = metadata.get("HTTPStatusCode"), metadata.get("HTTPHeaders")

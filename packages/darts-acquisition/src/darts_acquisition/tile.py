@@ -1,19 +1,19 @@
 """Georeferenced variables, made in one place, and the grids of tiles, checked in one place."""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
+import rasterio
+from odc.geo.crs import CRS
+from odc.geo.geobox import GeoBox
+from odc.geo.geom import Geometry
 
 from darts_acquisition.errors import SceneGridError
 from darts_utils import GridError, band_attrs, check_areal_scale
 
 if TYPE_CHECKING:
-    import rasterio
     import xarray as xr
-    from odc.geo.crs import CRS
-    from odc.geo.geobox import GeoBox
-    from odc.geo.geom import Geometry
 
 _EXPECTED = "Expected a north-up grid of square pixels, projected in metres."
 _SAME_PX = 0.01
@@ -21,7 +21,7 @@ _SAME_PX = 0.01
 
 
 def as_variable(
-    values: np.ndarray, geobox: "GeoBox", attrs: Mapping[str, Any], **leading: np.ndarray
+    values: np.ndarray, geobox: GeoBox, attrs: Mapping[str, object], **leading: np.ndarray
 ) -> "xr.DataArray":
     """Return an array (…, y, x) on a grid as a variable with dimensions (y, x), whatever the CRS calls its axes.
 
@@ -37,7 +37,7 @@ def as_variable(
     return variable
 
 
-def as_band(name: str, values: np.ndarray, geobox: "GeoBox", data_source: str, **leading: np.ndarray) -> "xr.DataArray":
+def as_band(name: str, values: np.ndarray, geobox: GeoBox, data_source: str, **leading: np.ndarray) -> "xr.DataArray":
     """Do as `as_variable` for a variable of the band table, which gives its attributes.
 
     UnknownBandError if the band table does not know the name.
@@ -45,7 +45,7 @@ def as_band(name: str, values: np.ndarray, geobox: "GeoBox", data_source: str, *
     return as_variable(values, geobox, band_attrs(name, data_source=data_source), **leading)
 
 
-def tile_grid(source: "rasterio.DatasetReader", file: str) -> "GeoBox":
+def tile_grid(source: rasterio.DatasetReader, file: str) -> GeoBox:
     """Return the grid of an image, if a tile can have it; `file` is what messages call it.
 
     Raises:
@@ -55,8 +55,6 @@ def tile_grid(source: "rasterio.DatasetReader", file: str) -> "GeoBox":
     Warns:
         ArealScaleWarning: If areas on the grid differ from those on the ground by more than 3 %.
     """
-    from odc.geo.geobox import GeoBox
-
     crs, affine = source.crs, source.transform
     problem = None
     if crs is None or not crs.to_wkt():
@@ -76,7 +74,7 @@ def tile_grid(source: "rasterio.DatasetReader", file: str) -> "GeoBox":
     return geobox
 
 
-def same_grid(one: "GeoBox", other: "GeoBox") -> bool:
+def same_grid(one: GeoBox, other: GeoBox) -> bool:
     """Tell whether two grids have the same CRS, the same shape, and corners that agree to a hundredth of a pixel."""
     if one.crs != other.crs or one.shape != other.shape:
         return False
@@ -86,21 +84,21 @@ def same_grid(one: "GeoBox", other: "GeoBox") -> bool:
     return bool(np.abs(apart).max() < _SAME_PX * min(abs(one.affine.a), abs(one.affine.e)))
 
 
-def describe_grid(grid: "GeoBox") -> str:
+def describe_grid(grid: GeoBox) -> str:
     """Say in words what tells a grid from others."""
     affine, crs = grid.affine, grid.crs
     at = f"({affine.c}, {affine.f}) in {name_crs(crs)}"
     return f"{grid.shape[0]} × {grid.shape[1]} pixels of {affine.a} m from {at}"
 
 
-def name_crs(crs: "CRS | None") -> str:
+def name_crs(crs: CRS | None) -> str:
     """Name a CRS as people do: by its EPSG code, else by its own name; its WKT takes a page."""
     if crs is None:
         return "no CRS"
     return f"EPSG:{crs.epsg}" if crs.epsg else str(crs.proj.name)
 
 
-def describe_area(area: "GeoBox | Geometry") -> str:
+def describe_area(area: GeoBox | Geometry) -> str:
     """Say in words where a grid or a geometry lies."""
     box = area.boundingbox
     return f"x {box.left:.10g} to {box.right:.10g}, y {box.bottom:.10g} to {box.top:.10g} in {name_crs(area.crs)}"

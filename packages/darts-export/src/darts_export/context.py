@@ -1,21 +1,19 @@
 """What every file of a tile's export says about the tile: its name, time, source, models and grid."""
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import odc.geo.xr  # noqa: F401 - makes tile.odc
+import xarray as xr
+from odc.geo.crs import CRS
+from odc.geo.geobox import GeoBox
 
 from darts_export.jsonable import to_json
 from darts_export.products import OPTICAL
 from darts_utils import GridError, ParameterError, check_areal_scale, check_north_up, spatial_dims, time_of
-
-if TYPE_CHECKING:
-    import xarray as xr
-    from odc.geo.crs import CRS
-    from odc.geo.geobox import GeoBox
-
 
 _ANGLES = {"sun_azimuth": "azimuth", "sun_elevation": "elevation", "off_nadir": "planet_view_angle"}
 """Attributes of a tile by the names that STAC has for these angles."""
@@ -40,9 +38,9 @@ class TileContext:
     tile_id: str
     time: datetime | None
     source: str
-    models: dict[str, dict[str, Any]]
-    geobox: "GeoBox"
-    metadata: dict[str, Any]
+    models: dict[str, dict[str, object]]
+    geobox: GeoBox
+    metadata: dict[str, object]
     fingerprint: str | None
     platform: str
     view: dict[str, float | None]
@@ -71,7 +69,7 @@ class TileContext:
         return float(dx) if dx == -dy else None
 
     @property
-    def _crs(self) -> "CRS":
+    def _crs(self) -> CRS:
         crs = self.geobox.crs
         if crs is None:
             raise GridError("The tile's grid has no CRS.")
@@ -94,7 +92,7 @@ class TileContext:
 
 
 def read_context(
-    tile: "xr.Dataset", name: str, metadata: Mapping[str, Any] | None, fingerprint: str | None
+    tile: xr.Dataset, name: str, metadata: Mapping[str, object] | None, fingerprint: str | None
 ) -> TileContext:
     """Collect the facts about a tile.
 
@@ -128,7 +126,7 @@ def read_context(
     )
 
 
-def read_metadata(metadata: Mapping[str, Any] | None) -> dict[str, Any]:
+def read_metadata(metadata: Mapping[str, object] | None) -> dict[str, object]:
     """Copy the caller's metadata into JSON.
 
     Raises:
@@ -140,10 +138,7 @@ def read_metadata(metadata: Mapping[str, Any] | None) -> dict[str, Any]:
     return given
 
 
-def _grid(tile: "xr.Dataset") -> "GeoBox":
-    import odc.geo.xr  # noqa: F401 - registers the accessor
-    from odc.geo.geobox import GeoBox
-
+def _grid(tile: xr.Dataset) -> GeoBox:
     if not set(spatial_dims(tile)) <= set(tile.dims):
         raise GridError(f"The tile has the dimensions {tuple(map(str, tile.dims))}; expected ('y', 'x').")
     geobox = tile.odc.geobox
@@ -180,7 +175,7 @@ def _time(value: object) -> datetime | None:
     return timestamp.replace(tzinfo=UTC) if timestamp.tzinfo is None else timestamp.astimezone(UTC)
 
 
-def _source(tile: "xr.Dataset", metadata: Mapping[str, Any]) -> str:
+def _source(tile: xr.Dataset, metadata: Mapping[str, object]) -> str:
     for value in (metadata.get("source"), tile.attrs.get("source"), tile.attrs.get("data_source")):
         if isinstance(value, str) and value:
             return value
@@ -190,7 +185,7 @@ def _source(tile: "xr.Dataset", metadata: Mapping[str, Any]) -> str:
     return ""
 
 
-def _platform(attrs: Mapping[Any, Any], source: str) -> str:
+def _platform(attrs: Mapping[Hashable, object], source: str) -> str:
     for name in ("s2_platform", "planet_satellite_id"):
         if attrs.get(name):
             return str(attrs[name])
@@ -202,7 +197,7 @@ def _angle(value: Any) -> float | None:
     return float(value) if is_number and np.isfinite(value) else None
 
 
-def _models(metadata: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+def _models(metadata: Mapping[str, object]) -> dict[str, dict[str, object]]:
     models = metadata.get("models")
     if models is None:
         return {}

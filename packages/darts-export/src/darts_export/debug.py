@@ -2,18 +2,16 @@
 
 import json
 import shutil
+from collections.abc import Hashable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import xarray as xr
 
 from darts_export.jsonable import to_json
 
-if TYPE_CHECKING:
-    import xarray as xr
 
-
-def write_debug(path: Path, tile: "xr.Dataset") -> None:
+def write_debug(path: Path, tile: xr.Dataset) -> None:
     """Write every variable, coordinate and attribute of a tile as NetCDF 4, compressed without loss.
 
     Args:
@@ -37,11 +35,11 @@ def write_debug(path: Path, tile: "xr.Dataset") -> None:
     plain.to_netcdf(path, engine="h5netcdf", format="NETCDF4")
 
 
-def _attributes(attrs: Any) -> dict[str, Any]:
+def _attributes(attrs: Mapping[Hashable, object]) -> dict[str, object]:
     return {str(name): _attribute(value, f"attribute {name}") for name, value in attrs.items()}
 
 
-def _attribute(value: Any, where: str) -> Any:
+def _attribute(value: object, where: str) -> object:
     if isinstance(value, str | int | float | np.number) and not isinstance(value, bool):
         return value
     if isinstance(value, np.ndarray) and value.dtype.kind in "iuf":

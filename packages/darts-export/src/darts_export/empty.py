@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from darts_export.attempt import attempt
 from darts_export.context import read_metadata
@@ -19,10 +18,10 @@ def export_empty(
     reason: str,
     *,
     tile_id: str,
-    metadata: Mapping[str, Any] | None = None,
+    metadata: Mapping[str, object] | None = None,
     fingerprint: str | None = None,
     overwrite: bool = False,
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """Write a folder that says that a tile's scene holds no data: a manifest with the status "empty", and no results.
 
     An export that is already in `out_dir` is replaced in one step, as by ``export_tile``, which replaces this folder
@@ -47,7 +46,7 @@ def export_empty(
     folder = resolved_folder(out_dir)
     given = read_metadata(metadata)
     source = given.get("source")
-    about: dict[str, Any] = {
+    about: dict[str, object] = {
         "status": "empty",
         "reason": str(reason),
         "tile_id": str(tile_id),

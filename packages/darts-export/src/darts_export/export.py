@@ -5,7 +5,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import xarray as xr
 
 from darts_export.attempt import attempt
 from darts_export.context import TileContext, read_context
@@ -43,9 +45,6 @@ from darts_utils import check_dataset, step, to_host, upright
 from darts_utils.objects import find_objects
 from darts_utils.staging import carry_over, replaced_folder
 
-if TYPE_CHECKING:
-    import xarray as xr
-
 # Files are written side by side; each worker holds a raster or the objects in memory.
 _WORKERS = 2
 
@@ -53,11 +52,11 @@ BandFields = dict[str, list[dict[str, Any]]]
 
 
 def export_tile(
-    tile: "xr.Dataset",
+    tile: xr.Dataset,
     out_dir: Path | str,
     bands: Iterable[str] = DEFAULT_EXPORT_BANDS,
     ensemble_subsets: Iterable[str] = (),
-    metadata: Mapping[str, Any] | None = None,
+    metadata: Mapping[str, object] | None = None,
     debug: bool = False,
     fingerprint: str | None = None,
     overwrite: bool = False,
@@ -145,7 +144,7 @@ def export_tile(
     return manifest
 
 
-def _check_planes(tile: "xr.Dataset", plan: Sequence[Product]) -> None:
+def _check_planes(tile: xr.Dataset, plan: Sequence[Product]) -> None:
     """Refuse further dimensions of variables that are one plane; others may have one, whose entries become bands."""
     planes = {*SUMMARISED, *COLOURS}.intersection(tile.data_vars)
     for product in plan:
@@ -155,7 +154,7 @@ def _check_planes(tile: "xr.Dataset", plan: Sequence[Product]) -> None:
         upright(tile[name], name)
 
 
-def _in_memory(tile: "xr.Dataset", plan: Sequence[Product], *, debug: bool) -> "xr.Dataset":
+def _in_memory(tile: xr.Dataset, plan: Sequence[Product], *, debug: bool) -> xr.Dataset:
     """Compute, once, the lazy variables that the plan needs, bring to the host those on a GPU, and check them there."""
     wanted = {name for product in plan for name in (*product.variables, *product.optional)}
     needed = wanted.union(SUMMARISED, COLOURS).intersection(tile.data_vars)
@@ -180,7 +179,7 @@ def _run(tasks: Sequence[Callable[[], BandFields]]) -> BandFields:
 
 
 def _write_product(
-    product: Product, new: Path, tile: "xr.Dataset", context: TileContext, summary: Summary, kept: Sequence[str]
+    product: Product, new: Path, tile: xr.Dataset, context: TileContext, summary: Summary, kept: Sequence[str]
 ) -> BandFields:
     paths = [new / file for file in product.files]
     fields: list[dict[str, Any]] = []
@@ -213,19 +212,19 @@ def _write_product(
     return dict.fromkeys(product.files, fields) | {name: [] for name in companions}
 
 
-def _layers(product: Product, tile: "xr.Dataset") -> list[Layer]:
+def _layers(product: Product, tile: xr.Dataset) -> list[Layer]:
     if product.kind == "classes":
         return read_classes(tile, product.variables[0], product.optional)
     return (read_optical if product.kind == "optical" else read_layers)(tile, product.variables)
 
 
-def _pictures(tile: "xr.Dataset", plan: Sequence[Product]) -> list[str]:
+def _pictures(tile: xr.Dataset, plan: Sequence[Product]) -> list[str]:
     """Name the pictures of the tile that are to be written: always the preview, where the tile has what it needs."""
     asked = [product.files[0] for product in plan if product.kind == "thumbnail"]
     return [*asked, PREVIEW_FILE] if set(COLOURS) <= set(tile.data_vars) else asked
 
 
-def _write_pictures(names: Sequence[str], new: Path, tile: "xr.Dataset", context: TileContext) -> BandFields:
+def _write_pictures(names: Sequence[str], new: Path, tile: xr.Dataset, context: TileContext) -> BandFields:
     with step("drawing pictures"):
         preview = make_preview(tile)
         fields: BandFields = {}
@@ -237,7 +236,7 @@ def _write_pictures(names: Sequence[str], new: Path, tile: "xr.Dataset", context
     return fields
 
 
-def _summarise(tile: "xr.Dataset", plan: Sequence[Product], context: TileContext, summary: Summary) -> BandFields:
+def _summarise(tile: xr.Dataset, plan: Sequence[Product], context: TileContext, summary: Summary) -> BandFields:
     """Fill in the figures of the tile that writing its products does not give."""
     with step("counting pixels"):
         summary.count_shares(tile)
@@ -250,13 +249,13 @@ def _summarise(tile: "xr.Dataset", plan: Sequence[Product], context: TileContext
     return {}
 
 
-def _write_debug(new: Path, tile: "xr.Dataset") -> BandFields:
+def _write_debug(new: Path, tile: xr.Dataset) -> BandFields:
     with step(f"writing {DEBUG_FILE}"):
         write_debug(new / DEBUG_FILE, tile)
     return {DEBUG_FILE: []}
 
 
-def _all_metadata(tile: "xr.Dataset", context: TileContext) -> dict[str, Any]:
+def _all_metadata(tile: xr.Dataset, context: TileContext) -> dict[str, Any]:
     variables = {
         str(name): {"dtype": array.dtype.name, "attrs": to_json(array.attrs, f"attrs of {name}")}
         for name, array in sorted(tile.data_vars.items(), key=lambda pair: str(pair[0]))

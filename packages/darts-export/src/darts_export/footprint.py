@@ -1,17 +1,20 @@
 """Where a tile lies on the globe, as GeoJSON."""
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
-
-if TYPE_CHECKING:
-    from odc.geo.geobox import GeoBox
+import shapely
+import shapely.affinity
+import shapely.geometry
+from odc.geo.geobox import GeoBox
+from pyproj import Transformer
+from shapely.geometry.polygon import orient
 
 _POINTS_PER_EDGE = 20
 _DECIMALS = 7  # of a degree: a centimetre
 
 
-def geojson_footprint(geobox: "GeoBox", wkt: str) -> tuple[dict[str, Any], list[float]]:
+def geojson_footprint(geobox: GeoBox, wkt: str) -> tuple[dict[str, Any], list[float]]:
     """Return the outline of a grid and its bounding box in longitude and latitude (WGS 84, degrees), as RFC 7946 wants.
 
     A grid that crosses the antimeridian becomes a MultiPolygon cut there, and its bounding box has its west end east of
@@ -24,12 +27,6 @@ def geojson_footprint(geobox: "GeoBox", wkt: str) -> tuple[dict[str, Any], list[
     Returns:
         GeoJSON geometry, and ``[west, south, east, north]``.
     """
-    import shapely
-    import shapely.affinity
-    import shapely.geometry
-    from pyproj import Transformer
-    from shapely.geometry.polygon import orient
-
     left, bottom, right, top = geobox.boundingbox.bbox
     outline = shapely.segmentize(
         shapely.box(left, bottom, right, top), max(right - left, top - bottom) / _POINTS_PER_EDGE

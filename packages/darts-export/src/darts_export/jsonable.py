@@ -5,14 +5,13 @@ import math
 from collections.abc import Hashable, Mapping
 from datetime import date
 from pathlib import Path, PurePath
-from typing import Any
 
 import numpy as np
 
 from darts_utils import ParameterError
 
 
-def write_json(path: Path, content: Mapping[str, Any]) -> None:
+def write_json(path: Path, content: Mapping[str, object]) -> None:
     """Write JSON that people can read, UTF-8.
 
     Args:
@@ -25,12 +24,12 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
     path.write_bytes(render_json(content))
 
 
-def render_json(content: Mapping[str, Any]) -> bytes:
+def render_json(content: Mapping[str, object]) -> bytes:
     """Return the bytes that :func:`write_json` writes."""
     return (json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()
 
 
-def to_json(value: Any, where: str) -> Any:
+def to_json(value: object, where: str) -> object:
     """Copy a value into what JSON can hold: mappings, lists, strings, finite numbers, booleans and None.
 
     NaN and infinities become None; numpy scalars and arrays, paths, dates and sets are converted.

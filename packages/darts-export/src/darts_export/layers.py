@@ -3,16 +3,13 @@
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import xarray as xr
 from numpy.typing import NDArray
 
 from darts_export.products import COLOURS
 from darts_utils import BANDS, ParameterError, UnknownBandError, get_band, spatial_dims
-
-if TYPE_CHECKING:
-    import xarray as xr
 
 PERCENT_NODATA = 255
 NOT_SEEN = 255
@@ -43,7 +40,7 @@ class Layer:
     """
 
     name: str
-    values: NDArray[Any]
+    values: NDArray
     nodata: float | None
     unit: str
     resampling: str
@@ -52,7 +49,7 @@ class Layer:
     colour: str = ""
 
 
-def read_layers(tile: "xr.Dataset", names: Sequence[str]) -> list[Layer]:
+def read_layers(tile: xr.Dataset, names: Sequence[str]) -> list[Layer]:
     """Turn variables of a tile into the layers of one raster.
 
     Args:
@@ -72,7 +69,7 @@ def read_layers(tile: "xr.Dataset", names: Sequence[str]) -> list[Layer]:
     return [Layer(**(vars(layer) | {"values": layer.values.astype(dtype, copy=False)})) for layer in layers]
 
 
-def read_classes(tile: "xr.Dataset", name: str, optional: Sequence[str]) -> list[Layer]:
+def read_classes(tile: xr.Dataset, name: str, optional: Sequence[str]) -> list[Layer]:
     """Turn what is slump and what is not into a layer that also says what was not seen.
 
     Args:
@@ -100,7 +97,7 @@ def read_classes(tile: "xr.Dataset", name: str, optional: Sequence[str]) -> list
     return [replace(layer, values=values, nodata=NOT_SEEN)]
 
 
-def read_optical(tile: "xr.Dataset", names: Sequence[str]) -> list[Layer]:
+def read_optical(tile: xr.Dataset, names: Sequence[str]) -> list[Layer]:
     """Turn reflectances into layers; into the integers that they were made of, where they were.
 
     Reflectance is delivered as integers in steps of 1/10000, of which 0 is no data, with an offset of -0.1 where it
@@ -137,7 +134,7 @@ def read_optical(tile: "xr.Dataset", names: Sequence[str]) -> list[Layer]:
     ]
 
 
-def _integer_range(values: NDArray[Any]) -> tuple[int, int] | None:
+def _integer_range(values: NDArray) -> tuple[int, int] | None:
     """Return the lowest and highest reflectance in steps; None where one is no whole number of steps."""
     low, high = math.inf, -math.inf
     for part in _strips(values):
@@ -155,7 +152,7 @@ def _integer_range(values: NDArray[Any]) -> tuple[int, int] | None:
     return (int(low), int(high)) if math.isfinite(low) and math.isfinite(high) else None
 
 
-def _integers(values: NDArray[Any], shift: int) -> NDArray[np.uint16]:
+def _integers(values: NDArray, shift: int) -> NDArray[np.uint16]:
     result = np.zeros(values.shape, np.uint16)
     for part, target in zip(_strips(values), _strips(result), strict=True):
         steps = np.rint(part * np.float32(_STEPS)) + np.float32(shift)
@@ -163,12 +160,12 @@ def _integers(values: NDArray[Any], shift: int) -> NDArray[np.uint16]:
     return result
 
 
-def _strips(values: NDArray[Any]) -> Iterator[NDArray[Any]]:
+def _strips(values: NDArray) -> Iterator[NDArray]:
     rows = max(1, _CHUNK_PIXELS // max(values.shape[1], 1))
     return (values[top : top + rows] for top in range(0, len(values), rows))
 
 
-def variable_values(tile: "xr.Dataset", name: str) -> NDArray[Any]:
+def variable_values(tile: xr.Dataset, name: str) -> NDArray:
     """Return the values of a variable as an array with y and x last, without a copy where it is one already.
 
     Raises:
@@ -177,14 +174,14 @@ def variable_values(tile: "xr.Dataset", name: str) -> NDArray[Any]:
     return np.asarray(_upright(tile[name], name).data)
 
 
-def _upright(array: "xr.DataArray", name: str) -> "xr.DataArray":
+def _upright(array: xr.DataArray, name: str) -> xr.DataArray:
     dims = spatial_dims(array)
     if not set(dims) <= set(array.dims) or array.ndim > 3:
         raise ParameterError(f"{name} has the dimensions {array.dims}; expected {dims}, or one more before them.")
     return array.transpose(..., *dims)
 
 
-def _variable_layers(array: "xr.DataArray", name: str) -> list[Layer]:
+def _variable_layers(array: xr.DataArray, name: str) -> list[Layer]:
     array = _upright(array, name)
     values = np.asarray(array.data)
     base = name.split("-", 1)[0]
@@ -207,7 +204,7 @@ def _variable_layers(array: "xr.DataArray", name: str) -> list[Layer]:
     return [Layer(f"{name} {label}", plane, *metadata) for label, plane in zip(labels, values, strict=True)]
 
 
-def to_percent(values: NDArray[Any], name: str = "probabilities") -> NDArray[np.uint8]:
+def to_percent(values: NDArray, name: str = "probabilities") -> NDArray[np.uint8]:
     """Turn probabilities into whole percent.
 
     Args:
@@ -248,7 +245,7 @@ def check_shares(low: float, high: float, name: str) -> None:
         raise ParameterError(f"{name} reach from {low:g} to {high:g}; expected probabilities in 0…1, or NaN.")
 
 
-def _nodata(array: "xr.DataArray", dtype: np.dtype[Any], name: str) -> float | None:
+def _nodata(array: xr.DataArray, dtype: np.dtype, name: str) -> float | None:
     # Not what the encoding says: that is how the values were stored where they came from.
     for key in ("_FillValue", "nodata"):
         if array.attrs.get(key) is not None:
@@ -261,7 +258,7 @@ def _nodata(array: "xr.DataArray", dtype: np.dtype[Any], name: str) -> float | N
         return None
 
 
-def _resampling(base: str, dtype: np.dtype[Any]) -> str:
+def _resampling(base: str, dtype: np.dtype) -> str:
     if base == "aspect":
         return "NEAREST"  # the mean of 359 and 1 degrees is not 180
     if dtype.kind == "f" or base.startswith("tc_"):

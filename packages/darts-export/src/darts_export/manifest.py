@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from darts_export.jsonable import write_json
 from darts_export.products import planned_files
@@ -17,7 +17,7 @@ from darts_utils.results import MANIFEST_FILE
 _FORMAT = 1
 
 
-def write_manifest(folder: Path, about: Mapping[str, Any], metadata: Mapping[str, Any]) -> dict[str, Any]:
+def write_manifest(folder: Path, about: Mapping[str, object], metadata: Mapping[str, object]) -> dict[str, object]:
     """Write ``manifest.json`` with size and SHA-256 of every file that is in the folder.
 
     Args:
@@ -31,7 +31,7 @@ def write_manifest(folder: Path, about: Mapping[str, Any], metadata: Mapping[str
     Raises:
         OSError: If a file cannot be read or written.
     """
-    manifest: dict[str, Any] = {
+    manifest: dict[str, object] = {
         "format": _FORMAT,
         "created": datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
         **about,
@@ -52,7 +52,7 @@ def missing_outputs(
     bands: Iterable[str],
     ensemble_subsets: Iterable[str] = (),
     fingerprint: str | None = None,
-    manifest: dict[str, Any] | None = None,
+    manifest: dict[str, object] | None = None,
 ) -> Literal["all", "some", "none"]:
     """Say whether the results asked for are missing, trusting the manifest and not the names.
 

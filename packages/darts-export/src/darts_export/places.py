@@ -2,10 +2,10 @@
 
 import uuid
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pyproj import CRS, Proj, Transformer
 
 from darts_export.context import TileContext
 from darts_utils.objects import Objects
@@ -46,8 +46,6 @@ def find_places(objects: Objects, context: TileContext) -> Places:
     Returns:
         The points.
     """
-    from pyproj import Transformer
-
     column, row = _middles(objects)
     x0, dx, y0, dy = context.transform
     x, y = x0 + dx * column, y0 + dy * row
@@ -62,7 +60,7 @@ def ground_area(objects: Objects, context: TileContext) -> float:
     return float(((objects.stop - objects.start) * context.pixel_area / scale).sum())
 
 
-def object_uids(places: Places, context: TileContext, model: str | None) -> NDArray[Any]:
+def object_uids(places: Places, context: TileContext, model: str | None) -> NDArray:
     """Return a name for each object that no object of another tile, model or place has, and a rerun gives again.
 
     Args:
@@ -78,7 +76,7 @@ def object_uids(places: Places, context: TileContext, model: str | None) -> NDAr
     return np.array([str(uuid.uuid5(_NAMESPACE, f"{tile}|{x:.3f}|{y:.3f}")) for x, y in points], object)
 
 
-def touches_edge(objects: Objects, extent: NDArray[Any] | None) -> NDArray[np.bool_]:
+def touches_edge(objects: Objects, extent: NDArray | None) -> NDArray[np.bool_]:
     """Tell which objects may go on beyond what was seen.
 
     Args:
@@ -112,8 +110,6 @@ def _middles(objects: Objects) -> tuple[FloatArray, FloatArray]:
 
 
 def _areal_scale(column: FloatArray, row: FloatArray, shape: tuple[int, int], context: TileContext) -> FloatArray:
-    from pyproj import CRS, Proj
-
     proj = Proj(CRS.from_wkt(context.wkt))
     x0, dx, y0, dy = context.transform
     rows, columns = (np.linspace(0, size, _NODES) for size in shape)

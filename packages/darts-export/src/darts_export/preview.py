@@ -2,17 +2,14 @@
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import xarray as xr
 from numpy.typing import NDArray
 
 from darts_export.layers import variable_values
 from darts_export.products import COLOURS
 from darts_utils import spatial_dims
-
-if TYPE_CHECKING:
-    import xarray as xr
 
 MAX_SIZE_PX = 1024
 TITLE_PX = 28
@@ -41,7 +38,7 @@ class Preview:
     step: int
 
 
-def make_preview(tile: "xr.Dataset") -> Preview:
+def make_preview(tile: xr.Dataset) -> Preview:
     """Make the image of a tile, at most 1024 pixels wide and high.
 
     Args:
@@ -86,7 +83,7 @@ def fit(values: NDArray[np.generic], shape: tuple[int, int]) -> NDArray[np.gener
     return np.pad(values, missing, mode="edge") if any(after for _, after in missing) else values
 
 
-def _shrink(values: NDArray[np.floating], step: int) -> NDArray[Any]:
+def _shrink(values: NDArray[np.floating], step: int) -> NDArray:
     """Shrink by a whole number: every block becomes the mean of a few of its pixels, NaN if one of them is."""
     height, width = (math.ceil(size / step) for size in values.shape)
     total = np.zeros((height, width), np.float32)

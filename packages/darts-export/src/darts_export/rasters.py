@@ -6,8 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import rasterio
+import rasterio.shutil
 from affine import Affine
 from numpy.typing import NDArray
+from rasterio.enums import ColorInterp
+from rasterio.errors import RasterioError
+from rasterio.windows import Window
 
 from darts_export.context import TileContext
 from darts_export.layers import Layer
@@ -85,13 +90,9 @@ def _write(
     affine: Affine,
     context: TileContext,
     model: str | None,
-    options: Mapping[str, Any],
+    options: Mapping[str, object],
     valid: NDArray[np.bool_] | None = None,
 ) -> None:
-    import rasterio
-    import rasterio.shutil
-    from rasterio.enums import ColorInterp
-
     first = layers[0]
     # GDAL makes a Cloud-Optimized GeoTIFF only from a finished raster, here one in memory; rasterio removes what stands
     # under the name of a new raster, so it gets one that is free. The file is made in memory as well: GDAL does not
@@ -142,9 +143,6 @@ def _write(
 
 def _read_back(path: Path, layers: Sequence[Layer], lossy: bool = False) -> list[dict[str, Any]]:
     """Compare a file with what should be in it, which a disk may have lost."""
-    import rasterio
-    from rasterio.errors import RasterioError
-
     try:
         with rasterio.open(path) as file:
             levels = len(file.overviews(1))
@@ -163,21 +161,19 @@ def _read_back(path: Path, layers: Sequence[Layer], lossy: bool = False) -> list
     return fields
 
 
-def _strips(file: Any, index: int) -> Iterator[tuple[int, np.ndarray[Any, Any]]]:
+def _strips(file: rasterio.DatasetReader, index: int) -> Iterator[tuple[int, np.ndarray]]:
     """Read a band in strips of one row of blocks, each with its first row."""
-    from rasterio.windows import Window
-
     for top in range(0, file.height, _BLOCK_PX):
         rows = min(_BLOCK_PX, file.height - top)
         yield top, file.read(index, window=Window(0, top, file.width, rows))
 
 
-def _same(found: np.ndarray[Any, Any], wanted: np.ndarray[Any, Any]) -> bool:
+def _same(found: np.ndarray, wanted: np.ndarray) -> bool:
     return np.array_equal(found, wanted, equal_nan=wanted.dtype.kind == "f")
 
 
-def _band_fields(layer: Layer, tags: dict[str, str]) -> dict[str, Any]:
-    fields: dict[str, Any] = {"name": layer.name, "data_type": layer.values.dtype.name}
+def _band_fields(layer: Layer, tags: dict[str, str]) -> dict[str, object]:
+    fields: dict[str, object] = {"name": layer.name, "data_type": layer.values.dtype.name}
     if layer.nodata is not None:
         fields["nodata"] = "nan" if math.isnan(layer.nodata) else layer.nodata
     if layer.unit:

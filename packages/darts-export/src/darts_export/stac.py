@@ -7,16 +7,17 @@ that is linked lies in the tile's folder or is public, so that the folder can be
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import PurePath
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import pystac
+from pystac.extensions.projection import ProjectionExtension
+from pystac.extensions.view import ViewExtension
 
 from darts_export.context import TileContext
 from darts_export.footprint import geojson_footprint
 from darts_export.products import COLLECTION_FILE, DEBUG_FILE, ITEM_FILE, PREVIEW_FILE
 from darts_export.stac_model import is_public, model_assets, model_properties, without_private_address
 from darts_utils.results import MANIFEST_FILE
-
-if TYPE_CHECKING:
-    import pystac
 
 COLLECTION_ID = "darts-retrogressive-thaw-slumps"
 # Of these, pystac has an older version or none.
@@ -38,7 +39,7 @@ _ANY_TIME = (datetime(1, 1, 1, tzinfo=UTC), datetime(9999, 12, 31, 23, 59, 59, t
 
 
 def make_item(
-    context: TileContext, files: Mapping[str, list[dict[str, Any]]], versions: Mapping[str, str]
+    context: TileContext, files: Mapping[str, list[dict[str, object]]], versions: Mapping[str, str]
 ) -> dict[str, Any]:
     """Make the STAC Item of a tile.
 
@@ -51,8 +52,6 @@ def make_item(
     Returns:
         The Item, without a link to itself, so that the folder can be moved.
     """
-    import pystac
-
     geometry, bbox = geojson_footprint(context.geobox, context.wkt)
     start, end = _ANY_TIME if context.time is None else (None, None)
     item = pystac.Item(
@@ -100,8 +99,6 @@ def make_collection(context: TileContext, bbox: list[float]) -> dict[str, Any]:
     Returns:
         The Collection. It links the Item and nothing else.
     """
-    import pystac
-
     interval: list[datetime | None] = [context.time, context.time]
     collection = pystac.Collection(
         COLLECTION_ID,
@@ -117,11 +114,11 @@ def make_collection(context: TileContext, bbox: list[float]) -> dict[str, Any]:
     return collection.to_dict(include_self_link=False, transform_hrefs=False)
 
 
-def _properties(context: TileContext, versions: Mapping[str, str]) -> dict[str, Any]:
+def _properties(context: TileContext, versions: Mapping[str, str]) -> dict[str, object]:
     given = context.metadata.get("versions")
     software = {**versions, **(given if isinstance(given, dict) else {})}
     made_from = f" in {context.source} imagery" if context.source else ""
-    properties: dict[str, Any] = {
+    properties: dict[str, object] = {
         "title": f"Retrogressive thaw slumps{made_from}, tile {context.tile_id}",
         "processing:level": "L4",
         "processing:software": {name: str(version) for name, version in software.items()},
@@ -136,9 +133,7 @@ def _properties(context: TileContext, versions: Mapping[str, str]) -> dict[str, 
     return properties
 
 
-def _add_projection(item: "pystac.Item", context: TileContext) -> None:
-    from pystac.extensions.projection import ProjectionExtension
-
+def _add_projection(item: pystac.Item, context: TileContext) -> None:
     code = None if context.epsg is None else f"EPSG:{context.epsg}"
     projection = ProjectionExtension.ext(item, add_if_missing=True)
     projection.apply(code=code, bbox=list(context.geobox.boundingbox.bbox))
@@ -147,20 +142,16 @@ def _add_projection(item: "pystac.Item", context: TileContext) -> None:
         projection.wkt2 = context.wkt
 
 
-def _add_view(item: "pystac.Item", context: TileContext) -> None:
-    from pystac.extensions.view import ViewExtension
-
+def _add_view(item: pystac.Item, context: TileContext) -> None:
     angles = {name: value for name, value in context.view.items() if value is not None}
     if angles:
         ViewExtension.ext(item, add_if_missing=True).apply(**angles)
 
 
-def _asset(name: str, bands: list[dict[str, Any]], context: TileContext) -> "pystac.Asset":
-    import pystac
-
+def _asset(name: str, bands: list[dict[str, object]], context: TileContext) -> pystac.Asset:
     suffix = PurePath(name).suffix
     roles = ["metadata" if name == DEBUG_FILE else _ROLES.get(suffix, "data")]
-    fields: dict[str, Any] = {}
+    fields: dict[str, object] = {}
     if name == PREVIEW_FILE:
         roles = ["overview", "visual"]  # on a grid of its own, which the file says
         fields = {"bands": bands}

@@ -5,7 +5,7 @@ members, with the mean of their outputs.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import PurePath
 from typing import Any
 from urllib.parse import urlsplit
@@ -34,7 +34,7 @@ def is_public(address: object) -> bool:
     return parts is not None and parts.scheme in ("https", "s3") and bool(parts.netloc) and not parts.query
 
 
-def without_private_address(metadata: Any) -> Any:
+def without_private_address(metadata: object) -> Any:
     """Return metadata without their `href` where that is none for others; anything else as it is."""
     if not isinstance(metadata, Mapping) or "href" not in metadata or is_public(metadata["href"]):
         return metadata
@@ -88,7 +88,7 @@ def model_assets(models: Models) -> dict[str, dict[str, Any]]:
     return {f"model-{name}": _asset(name, facts) for name, facts in models.items() if is_public(facts.get("href"))}
 
 
-def _asset(name: str, facts: Mapping[str, Any]) -> dict[str, Any]:
+def _asset(name: str, facts: Mapping[str, object]) -> dict[str, Any]:
     href = str(facts["href"])
     is_pickle = PurePath(urlsplit(href).path).suffix in _PICKLES
     asset: dict[str, Any] = {
@@ -103,13 +103,13 @@ def _asset(name: str, facts: Mapping[str, Any]) -> dict[str, Any]:
     return asset
 
 
-def _facts(facts: Mapping[str, Any]) -> dict[str, Any]:
+def _facts(facts: Mapping[str, object]) -> dict[str, Any]:
     """Copy the facts; of a file, the name alone, since its folder says nothing on another machine."""
     public = without_private_address(facts)
     return {key: PurePath(str(value)).name if key == "file" else value for key, value in public.items()}
 
 
-def _card(facts: Mapping[str, Any]) -> Mapping[str, Any]:
+def _card(facts: Mapping[str, object]) -> Mapping[str, Any]:
     card = facts.get("card")
     return card if isinstance(card, dict) else {}
 
@@ -121,7 +121,7 @@ def _name(names: list[str]) -> str:
     return text if re.fullmatch(r"[a-zA-Z][a-zA-Z0-9_.\-\s]+[a-zA-Z0-9]", text) else f"model {text}".strip()
 
 
-def _joined(cards: Any, field: str, otherwise: str) -> str:
+def _joined(cards: Iterable[Mapping[str, object]], field: str, otherwise: str) -> str:
     return ", ".join(dict.fromkeys(str(card[field]) for card in cards if card.get(field))) or otherwise
 
 
@@ -136,5 +136,5 @@ def _output(name: str) -> dict[str, Any]:
     return {"name": name, "tasks": _TASKS, "result": result}
 
 
-def _band_name(band: Any) -> str:
+def _band_name(band: object) -> str:
     return str(band["name"]) if isinstance(band, dict) else str(band)

@@ -2,18 +2,15 @@
 
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
 
+import geopandas as gpd
 import numpy as np
+import xarray as xr
 from numpy.typing import NDArray
 
 from darts_export.layers import variable_values
 from darts_export.products import OPTICAL
 from darts_utils import spatial_dims
-
-if TYPE_CHECKING:
-    import geopandas as gpd
-    import xarray as xr
 
 _CHUNK_PIXELS = 1 << 22
 SUMMARISED = ("binarized_segmentation", "extent", "quality_data_mask", "probabilities")
@@ -38,11 +35,11 @@ class Summary:
     cloudy_share: float | None = None
     mean_probability: float | None = None
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         """Return the figures by name."""
         return asdict(self)
 
-    def counting(self, frames: "Iterator[gpd.GeoDataFrame]") -> "Iterator[gpd.GeoDataFrame]":
+    def counting(self, frames: Iterator[gpd.GeoDataFrame]) -> Iterator[gpd.GeoDataFrame]:
         """Pass on the parts of the table of objects, and fill in the number of objects and their area."""
         areas = []
         for frame in frames:
@@ -52,7 +49,7 @@ class Summary:
         area = np.concatenate(areas)
         self.objects, self.area_m2 = len(area), float(area.sum())
 
-    def count_shares(self, tile: "xr.Dataset") -> None:
+    def count_shares(self, tile: xr.Dataset) -> None:
         """Fill in the shares.
 
         A pixel with data is one whose `quality_data_mask` is above 0; in a tile without one, a pixel whose optical
@@ -85,7 +82,7 @@ class Summary:
         if valid and quality is not None:
             self.cloudy_share = cloudy / valid
 
-    def average_probability(self, tile: "xr.Dataset") -> None:
+    def average_probability(self, tile: xr.Dataset) -> None:
         """Fill in the mean probability; missing probabilities do not count.
 
         Args:
@@ -107,7 +104,7 @@ class Summary:
 
 
 def _with_data(
-    quality: NDArray[Any] | None, optical: list[NDArray[Any]], part: slice, shape: tuple[int, int]
+    quality: NDArray | None, optical: list[NDArray], part: slice, shape: tuple[int, int]
 ) -> NDArray[np.bool_]:
     if quality is not None:
         return np.greater(quality[part], 0)

@@ -6,6 +6,9 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+import rasterio
+from rasterio.errors import NotGeoreferencedWarning, RasterioError
+
 from darts_export.errors import ExportError, ExportTargetError, ManifestError
 from darts_export.products import (
     COLLECTION_FILE,
@@ -171,9 +174,6 @@ def _is_exported(name: str, names: frozenset[str]) -> bool:
 
 
 def _has_tag(path: Path) -> bool:
-    import rasterio
-    from rasterio.errors import NotGeoreferencedWarning, RasterioError
-
     try:
         with rasterio.open(path) as raster:
             return any(tag.startswith("DARTS_") for tag in raster.tags())

@@ -3,24 +3,22 @@
 import math
 import unicodedata
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
+import xarray as xr
 from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
 
 from darts_export.context import TileContext
 from darts_export.layers import variable_values
 from darts_export.preview import TITLE_PX, Preview, fit
-
-if TYPE_CHECKING:
-    import xarray as xr
 
 _SMALL_PX = 400
 _OBJECT_COLOUR = (255, 64, 32)
 _EXTENT_COLOUR = (64, 200, 255)
 
 
-def write_thumbnail(path: Path, preview: Preview, tile: "xr.Dataset", context: TileContext) -> None:
+def write_thumbnail(path: Path, preview: Preview, tile: xr.Dataset, context: TileContext) -> None:
     """Write the picture as JPEG, at most 1024 pixels wide and high.
 
     Args:
@@ -33,8 +31,6 @@ def write_thumbnail(path: Path, preview: Preview, tile: "xr.Dataset", context: T
     Raises:
         OSError: If the file cannot be written.
     """
-    from PIL import Image
-
     picture, step = preview.picture.copy(), preview.step
     if "extent" in tile:
         extent = variable_values(tile, "extent")[step // 2 :: step, step // 2 :: step] > 0
@@ -71,8 +67,6 @@ def _inner_edge(mask: NDArray[np.generic]) -> NDArray[np.bool_]:
 
 
 def _with_title(image, context: TileContext):  # type: ignore[no-untyped-def]
-    from PIL import Image, ImageDraw, ImageFont
-
     date = "" if context.time is None else f"  {context.time:%Y-%m-%d}"
     title = _plain(f"{context.tile_id}{date}")
     framed = Image.new("RGB", (image.width, image.height + TITLE_PX), "white")

@@ -2,9 +2,9 @@
 
 from collections.abc import Iterable
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import xarray as xr
 from numpy.typing import NDArray
 
 from darts_export.products import MEANS, OPTICAL
@@ -21,16 +21,13 @@ from darts_utils import (
 )
 from darts_utils.values import NO_DATA_MARKS
 
-if TYPE_CHECKING:
-    import xarray as xr
-
 _MASKS = ("binarized_segmentation", "extent")
 _FARTHEST = 9000.0
 """No degrees, metres or indices of `MEANS` lie farther from 0; -9999 and other marks of missing pixels do."""
 _REMEDY = "bring the band into {}"
 
 
-def check_values(tile: "xr.Dataset", names: Iterable[str]) -> "xr.Dataset":
+def check_values(tile: xr.Dataset, names: Iterable[str]) -> xr.Dataset:
     """Refuse values that an export would write as something else.
 
     Every pixel of a mask counts, for one value is as wrong as another, and of what means are made of; of reflectance a
@@ -69,9 +66,9 @@ def check_values(tile: "xr.Dataset", names: Iterable[str]) -> "xr.Dataset":
     return tile.assign(changed)
 
 
-def _quantity(array: "xr.DataArray", name: str) -> NDArray[Any]:
+def _quantity(array: xr.DataArray, name: str) -> NDArray:
     check_units(name, array.attrs, taker="an export")
-    values: NDArray[Any] = mask_declared(array.data, array.attrs, array.encoding)
+    values: NDArray = mask_declared(array.data, array.attrs, array.encoding)
     if name in (*OPTICAL, *MEANS):  # of probabilities every pixel is looked at when it is written
         band = get_band(name)
         remedy = _REMEDY.format("reflectance, 0…1" if name in OPTICAL else "the unit of the band table")
@@ -86,7 +83,7 @@ def _quantity(array: "xr.DataArray", name: str) -> NDArray[Any]:
     return values
 
 
-def _mask(array: "xr.DataArray", name: str) -> NDArray[Any]:
+def _mask(array: xr.DataArray, name: str) -> NDArray:
     values = array.data
     if values.dtype == object:  # what xarray makes of a mask of True and False where some of it is unknown
         with suppress(TypeError, ValueError):
@@ -108,7 +105,7 @@ def _mask(array: "xr.DataArray", name: str) -> NDArray[Any]:
     return known
 
 
-def _is_mask(values: NDArray[Any]) -> bool:
+def _is_mask(values: NDArray) -> bool:
     if values.dtype == np.bool_:
         return True
     if values.dtype.kind == "u":

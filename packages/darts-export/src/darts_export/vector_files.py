@@ -7,25 +7,24 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import geopandas as gpd
 import numpy as np
+import pyarrow.parquet as pq
+import pyogrio
+from pyogrio.errors import DataLayerError, DataSourceError, FeatureError
 
 from darts_export.styles import STYLE_TABLE, style_row
 from darts_export.vectors import STATISTICS_UNIT
 from darts_utils import step
 from darts_utils.geopackage import settle_geopackage, write_geopackage
 
-if TYPE_CHECKING:
-    import geopandas as gpd
-
 _GPKG = {"driver": "GPKG", "geometry_type": "MultiPolygon"}
 _TIME = "acquisition_time"
 
 
-def write_vectors(
-    frames: "Iterator[gpd.GeoDataFrame]", geopackage: Path, parquet: Path, style: str, layer: str
-) -> None:
+def write_vectors(frames: Iterator[gpd.GeoDataFrame], geopackage: Path, parquet: Path, style: str, layer: str) -> None:
     """Write a table as GeoPackage, with a default style for QGIS, and as GeoParquet 1.1 with bounding boxes.
 
     Args:
@@ -45,10 +44,10 @@ def write_vectors(
         _write_parquet(file, parts)
 
 
-def _into_geopackage(frames: "Iterator[gpd.GeoDataFrame]", path: Path, style: str, layer: str) -> Iterator[io.BytesIO]:
+def _into_geopackage(frames: Iterator[gpd.GeoDataFrame], path: Path, style: str, layer: str) -> Iterator[io.BytesIO]:
     """Write each part into the GeoPackage, and yield it as GeoParquet."""
     rows: list[int] = []
-    created: list[Any] = []
+    created: list[tuple[str, str, str]] = []
     for frame in frames:
         with step("writing GeoPackage"):
             if not rows:
@@ -67,33 +66,32 @@ def _into_geopackage(frames: "Iterator[gpd.GeoDataFrame]", path: Path, style: st
             settle_geopackage(path, partial(_finish, layer=layer, created=created, rows=rows))
 
 
-def _create(frame: "gpd.GeoDataFrame", path: Path, style: str, layer: str) -> None:
+def _create(frame: gpd.GeoDataFrame, path: Path, style: str, layer: str) -> None:
     content = io.BytesIO()
     about = {"dataset_options": {"VERSION": "1.3"}, "layer_metadata": dict(frame.attrs) or None}
     _write_frame(frame, content, layer=layer, **_GPKG, **about)
     write_geopackage(path, content, partial(_complete, style=style, layer=layer))
 
 
-def _write_frame(frame: "gpd.GeoDataFrame", target: Path | io.BytesIO, **options: Any) -> None:
-    import pyogrio
-    from pyogrio.errors import DataLayerError, DataSourceError, FeatureError
-
+def _write_frame(frame: gpd.GeoDataFrame, target: Path | io.BytesIO, **options: object) -> None:
     try:
         pyogrio.write_dataframe(frame, target, use_arrow=True, **options)
     except (DataLayerError, DataSourceError, FeatureError, RuntimeError) as error:
         raise OSError(f"GeoPackage: {error}") from error
 
 
-def _schema_of(path: Path) -> list[Any]:
+def _schema_of(path: Path) -> list[tuple[str, str, str]]:
     with closing(sqlite3.connect(path)) as connection:
         return _schema(connection)
 
 
-def _schema(connection: sqlite3.Connection) -> list[Any]:
+def _schema(connection: sqlite3.Connection) -> list[tuple[str, str, str]]:
     return connection.execute("SELECT type, name, sql FROM sqlite_master ORDER BY type, name").fetchall()
 
 
-def _finish(connection: sqlite3.Connection, layer: str, created: list[Any], rows: Sequence[int]) -> None:
+def _finish(
+    connection: sqlite3.Connection, layer: str, created: list[tuple[str, str, str]], rows: Sequence[int]
+) -> None:
     """Check that all parts are there, since GDAL goes on where the disk fails, and write times as in the first."""
     name = layer.replace('"', '""')
     counts = (
@@ -115,8 +113,6 @@ def _finish(connection: sqlite3.Connection, layer: str, created: list[Any], rows
 
 def _write_parquet(file: io.BufferedIOBase, parts: Sequence[io.BytesIO]) -> None:
     """Write one part as it is, several as row groups of one file."""
-    import pyarrow.parquet as pq
-
     if len(parts) == 1:
         file.write(parts[0].getbuffer())
         return

@@ -2,9 +2,10 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
 
+import geopandas as gpd
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from darts_export.context import TileContext
@@ -16,10 +17,6 @@ from darts_utils import step
 from darts_utils.objects import Objects
 from darts_utils.outlines import object_polygons
 
-if TYPE_CHECKING:
-    import geopandas as gpd
-    import pandas as pd
-
 STATISTICS_UNIT = {"darts:statistics_unit": "1"}
 """Says in the files that statistics of probabilities are shares, 0…1; the original DARTS writes percent."""
 
@@ -29,13 +26,13 @@ _ROWS = 10_000
 
 def objects_frames(
     objects: Objects,
-    probabilities: NDArray[Any],
+    probabilities: NDArray,
     context: TileContext,
     model: str | None,
     *,
-    extent: NDArray[Any] | None = None,
-    features: Mapping[str, NDArray[Any]] = MappingProxyType({}),
-) -> "Iterator[gpd.GeoDataFrame]":
+    extent: NDArray | None = None,
+    features: Mapping[str, NDArray] = MappingProxyType({}),
+) -> Iterator[gpd.GeoDataFrame]:
     """Make the table of objects, some rows at a time: one row per 8-connected object.
 
     Args:
@@ -59,12 +56,12 @@ def objects_frames(
 def _objects_frame(
     objects: Objects,
     before: int,
-    probabilities: NDArray[Any],
+    probabilities: NDArray,
     context: TileContext,
     model: str | None,
-    extent: NDArray[Any] | None,
-    features: Mapping[str, NDArray[Any]],
-) -> "gpd.GeoDataFrame":
+    extent: NDArray | None,
+    features: Mapping[str, NDArray],
+) -> gpd.GeoDataFrame:
     with step("object statistics"):
         statistics = object_statistics(objects, probabilities)
         name = "probabilities" if model is None else f"probabilities-{model}"
@@ -72,7 +69,7 @@ def _objects_frame(
         means = {f"mean_{name}": object_means(objects, features[name]) for name in MEANS if name in features}
     with step("places of objects"):
         places = find_places(objects, context)
-    columns: dict[str, NDArray[Any]] = {
+    columns: dict[str, NDArray] = {
         "Region_ID": np.arange(before + 1, before + objects.count + 1, dtype=np.int32),
         "min": statistics.min,
         "max": statistics.max,
@@ -107,7 +104,7 @@ def _areas(objects: Objects, places: Places, context: TileContext) -> NDArray[np
     return objects.pixels * context.pixel_area / places.areal_scale
 
 
-def extent_frame(extent: Objects, context: TileContext) -> "gpd.GeoDataFrame":
+def extent_frame(extent: Objects, context: TileContext) -> gpd.GeoDataFrame:
     """Make the table of the reliable area: one row, or none where nothing is reliable.
 
     Args:
@@ -136,12 +133,7 @@ def layer_name(tile_id: str) -> str:
     return f"tile {tile_id}" if taken else tile_id
 
 
-def _frame(
-    columns: dict[str, NDArray[Any]], objects: Objects, context: TileContext, model: str | None
-) -> "gpd.GeoDataFrame":
-    import geopandas as gpd
-    import pandas as pd
-
+def _frame(columns: dict[str, NDArray], objects: Objects, context: TileContext, model: str | None) -> gpd.GeoDataFrame:
     with step("outlines"):
         polygons = object_polygons(objects, context.transform)
     count = objects.count
@@ -155,12 +147,10 @@ def _frame(
     return gpd.GeoDataFrame(columns | constant, geometry=polygons, crs=context.wkt)
 
 
-def _text(value: str, count: int) -> "pd.api.extensions.ExtensionArray":
+def _text(value: str, count: int) -> pd.api.extensions.ExtensionArray:
     return _texts([value] * count)
 
 
-def _texts(values: Sequence[str] | NDArray[Any]) -> "pd.api.extensions.ExtensionArray":
-    import pandas as pd
-
+def _texts(values: Sequence[str] | NDArray) -> pd.api.extensions.ExtensionArray:
     # A dtype of its own, since an empty column of objects would have none in the files.
     return pd.array(values, dtype="string")

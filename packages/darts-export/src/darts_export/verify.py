@@ -44,7 +44,7 @@ def verify_export(out_dir: Path | str) -> ExportCheck:
     """
     folder = ResultFolder.open(out_dir)
     failures, notes = _check_manifest(folder)
-    files: dict[str, Any] = folder.manifest["files"]
+    files: dict[str, object] = folder.manifest["files"]
     for name, entry in files.items():
         if reason := _why_not(folder.path / name, entry):
             (notes if name.endswith(_SIDECAR) else failures)[name] = reason
@@ -79,7 +79,7 @@ def find_exports(folder: Path | str) -> list[Path]:
     return found
 
 
-def digest_of(manifest: dict[str, Any]) -> str:
+def digest_of(manifest: dict[str, object]) -> str:
     """Return the SHA-256 of a manifest without its own digest, as it is written."""
     return hashlib.sha256(render_json({key: value for key, value in manifest.items() if key != DIGEST})).hexdigest()
 

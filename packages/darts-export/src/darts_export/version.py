@@ -1,6 +1,7 @@
 """The versions of what this package writes, and those that the files carry."""
 
 from functools import cache
+from importlib.metadata import version
 
 RESULTS_VERSION: int = 2
 """Version of the numbers that this package gives, which are values of rasters and statistics of objects.
@@ -25,6 +26,4 @@ def software_versions() -> dict[str, str]:
 
 @cache
 def _software_versions() -> dict[str, str]:
-    from importlib.metadata import version
-
     return {name: version(name) for name in ("darts-export", *_LIBRARIES)}

@@ -1,7 +1,7 @@
 """Make a segmented tile ready for export."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import numpy as np
 
@@ -142,7 +142,7 @@ def _checked(tile: "xr.Dataset", names: Sequence[str], quality: "xr.DataArray") 
     Raises:
         ValueRangeError: If it is none, or the probabilities cannot be any.
     """
-    asked: dict[str, Any] = {"quality": quality_fault(quality.data)}
+    asked: dict[str, object] = {"quality": quality_fault(quality.data)}
     for name in names:
         asked |= {f"sample of {name}": range_sample(tile[name].data), f"above in {name}": above_one(tile[name].data)}
     answers = to_host(asked)

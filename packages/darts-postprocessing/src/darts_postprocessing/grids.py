@@ -1,6 +1,6 @@
 """Between labelled arrays and bare ones."""
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -38,7 +38,7 @@ def dims_fault(array: "xr.DataArray") -> str:
     return f"{fault}; take one of {more[0]!r} first, as `isel({more[0]}=0)` does." if more else f"{fault}."
 
 
-def like(array: "xr.DataArray", values: Array, attrs: dict[str, Any] | None = None) -> "xr.DataArray":
+def like(array: "xr.DataArray", values: Array, attrs: dict[str, object] | None = None) -> "xr.DataArray":
     """Return new values on the grid of an array.
 
     Args:

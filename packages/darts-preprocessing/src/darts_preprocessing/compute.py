@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from darts_preprocessing.backends import Backend, Core, backend_of
+from darts_preprocessing.backends.interface import Array
 from darts_preprocessing.feature import Feature, Inputs, Request
 from darts_preprocessing.grid import check_metric_grid, get_geobox, read_band
 from darts_preprocessing.north import get_north
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     import xarray as xr
 
 
-def calculate(wanted: str | Feature, ds: xr.Dataset, **options: Any) -> xr.Dataset:
+def calculate(wanted: str | Feature, ds: xr.Dataset, **options: object) -> xr.Dataset:
     """Add a feature to a Dataset that holds what it needs.
 
     Args:
@@ -60,7 +61,7 @@ def calculate(wanted: str | Feature, ds: xr.Dataset, **options: Any) -> xr.Datas
     return add_variables(ds, {name: values[name]}, needs, request, settings)
 
 
-def prepare(needs: Needs, request: Request) -> dict[str, Any]:
+def prepare(needs: Needs, request: Request) -> dict[str, object]:
     """Return the settings of each feature.
 
     Raises:
@@ -72,7 +73,7 @@ def prepare(needs: Needs, request: Request) -> dict[str, Any]:
     return settings
 
 
-def compute(needs: Needs, inputs: Inputs, backend: Backend) -> dict[str, Any]:
+def compute(needs: Needs, inputs: Inputs, backend: Backend) -> dict[str, Array]:
     """Compute features, those with the same kernels in one pass.
 
     Args:
@@ -84,7 +85,7 @@ def compute(needs: Needs, inputs: Inputs, backend: Backend) -> dict[str, Any]:
         (y, x) arrays of the core's shape by name: what `needs` names and `inputs` does not hold.
     """
     arrays = dict(inputs.arrays)
-    computed: dict[str, Any] = {}
+    computed: dict[str, Array] = {}
     pending = [feature for name, feature in needs.features.items() if name not in arrays]
     while pending:
         kernels = pending[0].kernels
@@ -101,11 +102,11 @@ def compute(needs: Needs, inputs: Inputs, backend: Backend) -> dict[str, Any]:
 
 def add_variables(
     ds: xr.Dataset,
-    values: Mapping[str, Any],
+    values: Mapping[str, Array],
     needs: Needs,
     request: Request,
-    settings: Mapping[str, Any],
-    sources: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
+    settings: Mapping[str, object],
+    sources: Mapping[str, Mapping[str, object]] = MappingProxyType({}),
 ) -> xr.Dataset:
     """Return the Dataset with features on its own grid; their attributes are those of their bands.
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import ModuleType
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from darts_preprocessing.backends import Core
+from darts_preprocessing.backends.interface import Array
 from darts_preprocessing.grid import Length, to_window
 from darts_preprocessing.nodes import Nodes
 from darts_utils import Band
@@ -27,7 +29,7 @@ class Request:
         cell: Side of a cell in metres; NaN where the grid is not known.
     """
 
-    attrs: Mapping[Any, Any] = field(default_factory=dict)
+    attrs: Mapping[Hashable, Any] = field(default_factory=dict)
     options: Mapping[str, Any] = field(default_factory=dict)
     cell: float = float("nan")
 
@@ -46,14 +48,14 @@ class Inputs:
         north: Returns where true north is on the core; None where grid north is taken for it.
     """
 
-    xp: Any
-    arrays: Mapping[str, Any]
+    xp: ModuleType
+    arrays: Mapping[str, Array]
     core: Core
     cell: float = float("nan")
     settings: Mapping[str, Any] = field(default_factory=dict)
     north: Callable[[], Nodes] | None = None
 
-    def __getitem__(self, name: str) -> Any:
+    def __getitem__(self, name: str) -> Array:
         """Return an array by name."""
         return self.arrays[name]
 
@@ -79,8 +81,8 @@ class Kernels:
     @classmethod
     def of_one(
         cls,
-        cpu: Callable[[Inputs], Any],
-        gpu: Callable[[Inputs], Any] | None = None,
+        cpu: Callable[[Inputs], Array],
+        gpu: Callable[[Inputs], Array] | None = None,
         compiled: tuple[Kernel, ...] = (),
     ) -> Kernels:
         """Make them of functions that return the values of one feature; `gpu` None means that `cpu` takes both."""
@@ -116,7 +118,7 @@ class Feature:
     kernels: Kernels | None = None
     auxiliary: Literal["arcticdem", "tcvis"] | None = None
     is_cubic: bool = True
-    prepare: Callable[[Request], Any] | None = None
+    prepare: Callable[[Request], object] | None = None
     margin: int | Callable[[Any], int] = 0
     describe: Callable[[Request, Any], dict[str, str]] | None = None
     by_default: bool = False

@@ -1,9 +1,9 @@
 """The kernels of the features that are made of Horn's gradient: all that are wanted in one pass over the DEM."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from darts_preprocessing.backends import Shading
 from darts_preprocessing.backends.arrays import Gradient, framed, interpolate, strips
@@ -11,13 +11,14 @@ from darts_preprocessing.backends.blocks import Block, Scratch, iterate_blocks, 
 from darts_preprocessing.backends.cpu import interpolator
 from darts_preprocessing.backends.cpu_gradient import COLS, ROWS, gradient_block
 from darts_preprocessing.backends.cpu_nodes import interpolate_block
+from darts_preprocessing.backends.interface import Array
 from darts_preprocessing.feature import Inputs, Kernels
 from darts_preprocessing.nodes import Nodes
 
 _NAMES = ("slope", "aspect", "hillshade", "curvature")
 
 
-def _on_cpu(inputs: Inputs, names: Sequence[str]) -> dict[str, Any]:
+def _on_cpu(inputs: Inputs, names: Sequence[str]) -> dict[str, NDArray]:
     dem, core = inputs["dem"], inputs.core
     out = {name: np.empty(core.shape, dtype=np.float32) for name in names}
     unwanted = np.empty((0, 0), dtype=np.float32)
@@ -38,7 +39,7 @@ def _on_cpu(inputs: Inputs, names: Sequence[str]) -> dict[str, Any]:
     return out
 
 
-def _on_gpu(inputs: Inputs, names: Sequence[str]) -> dict[str, Any]:
+def _on_gpu(inputs: Inputs, names: Sequence[str]) -> dict[str, Array]:
     xp, core = inputs.xp, inputs.core
     out = {name: xp.empty(core.shape, dtype=xp.float32) for name in names}
     shading, north = _shading(inputs, names), _north(inputs, names)
@@ -73,7 +74,7 @@ def _shading(inputs: Inputs, names: Sequence[str]) -> Shading | None:
     return inputs.settings["hillshade"] if "hillshade" in names else None
 
 
-def _curvature(z: Any, cell: float) -> Any:
+def _curvature(z: Array, cell: float) -> Array:
     """ESRI's curvature, as ``xrspatial.curvature`` defines it: −2 (D + E) · 100 with Zevenbergen and Thorne's D, E."""
     centre = z[1:-1, 1:-1]
     d = ((z[1:-1, :-2] + z[1:-1, 2:]) / 2 - centre) / cell**2

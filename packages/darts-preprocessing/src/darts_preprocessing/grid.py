@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
 from darts_preprocessing.backends import Backend
+from darts_preprocessing.backends.interface import Array
 from darts_utils import (
     GridError,
     ParameterError,
@@ -95,7 +96,7 @@ def check_metric_grid(geobox: GeoBox, what: str) -> float:
     return float(affine.a)
 
 
-def read_band(ds: xr.Dataset, name: str, backend: Backend) -> Any:
+def read_band(ds: xr.Dataset, name: str, backend: Backend) -> Array:
     """Return a band of the band table as float32, with NaN where its attributes declare that it has no data.
 
     Args:
@@ -123,7 +124,7 @@ def read_band(ds: xr.Dataset, name: str, backend: Backend) -> Any:
     return backend.asarray(values, np.float32)
 
 
-def _check_elevations(values: Any) -> None:
+def _check_elevations(values: Array) -> None:
     """Look at every pixel: sums over a neighbourhood are running ones, which a single 1e38 spoils as far as they run.
 
     Raises:
@@ -139,7 +140,7 @@ def _check_elevations(values: Any) -> None:
         )
 
 
-def read_classes(ds: xr.Dataset, name: str, backend: Backend) -> Any:
+def read_classes(ds: xr.Dataset, name: str, backend: Backend) -> Array:
     """Return a layer of whole numbers as uint8, 0 where it is NaN or declares that it has no data.
 
     Args:

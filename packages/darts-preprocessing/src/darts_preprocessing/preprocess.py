@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from darts_preprocessing.backends import TRIAL, Backend, Core, backend_for
+from darts_preprocessing.backends.interface import Array
 from darts_preprocessing.compute import add_variables, compute, prepare
 from darts_preprocessing.feature import Feature, Inputs, Request
 from darts_preprocessing.grid import (
@@ -126,9 +127,9 @@ def _features(
     geobox: GeoBox,
     needs: Needs,
     request: Request,
-    settings: Mapping[str, Any],
+    settings: Mapping[str, object],
     backend: Backend,
-) -> dict[str, Any]:
+) -> dict[str, Array]:
     """Return the wanted features by name, where the backend computes."""
     arrays = {band: read_band(ds_optical, band, backend) for band in needs.bands}
     core = Core.whole((geobox.shape.y, geobox.shape.x))
@@ -178,7 +179,7 @@ def _layers(needs: Needs) -> Iterator[tuple[str, list[str], bool]]:
         yield source, [each.name for each in layers if (each.auxiliary, each.is_cubic) == (source, is_cubic)], is_cubic
 
 
-def _sources(ds: xr.Dataset) -> dict[str, dict[str, Any]]:
+def _sources(ds: xr.Dataset) -> dict[str, dict[str, object]]:
     """Return the attribute ``data_source`` of each variable that has one."""
     attribute = "data_source"
     return {str(name): {attribute: ds[name].attrs[attribute]} for name in ds.data_vars if attribute in ds[name].attrs}
@@ -196,20 +197,20 @@ def _moved(tile: xr.Dataset, backend: Backend) -> xr.Dataset:
 
 def _resample(
     ds: xr.Dataset, what: str, names: list[str], geobox: GeoBox, backend: Backend, *, is_cubic: bool
-) -> dict[str, Any]:
+) -> dict[str, Array]:
     """Bring layers of uint8 onto a grid."""
     source = backend.xp.stack([read_classes(ds, name, backend) for name in names])
     sampling = get_sampling(geobox, get_geobox(ds, what), cubic=is_cubic)
     return dict(zip(names, backend.resample(source, sampling), strict=True))
 
 
-def _resample_dem(ds: xr.Dataset, geobox: GeoBox, backend: Backend) -> Any:
+def _resample_dem(ds: xr.Dataset, geobox: GeoBox, backend: Backend) -> Array:
     source = read_band(ds, "dem", backend)
     sampling = get_sampling(geobox, get_geobox(ds, "ds_arcticdem"), cubic=True)
     return backend.resample(source[None], sampling)[0]
 
 
-def _trim(dem: Any, margin: int, backend: Backend) -> tuple[Any, Core]:
+def _trim(dem: Array, margin: int, backend: Backend) -> tuple[Array, Core]:
     """Cut off the rows and columns of the margin that hold no elevation, and say where the tile then lies.
 
     What lies beyond is then the border of the DEM, where features use the cells there are, rather than a hole in it.
@@ -227,5 +228,5 @@ def _trim(dem: Any, margin: int, backend: Backend) -> tuple[Any, Core]:
     return backend.asarray(dem[top:bottom, left:right]), Core(margin - top, margin - left, (rows, cols))
 
 
-def _has_value(cells: Any) -> bool:
+def _has_value(cells: Array) -> bool:
     return bool((cells == cells).any())

@@ -11,6 +11,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from darts_segmentation.errors import BrokenModelError, UnsafeModelError
 from darts_segmentation.pickles import PickleContent, scan_pickle
 from darts_segmentation.plain import ALLOWED_NAMES, is_plain, make_stand_ins
@@ -26,7 +28,7 @@ HOW_TO_CONVERT = (
 _MAX_MEMBERS = 100_000
 
 
-def load_checkpoint(path: Path) -> Any:
+def load_checkpoint(path: Path) -> object:
     """Return the content of a zip file that ``torch.save`` wrote.
 
     Args:
@@ -128,14 +130,12 @@ def refuse_imports(path: Path, names: frozenset[str]) -> None:
         )
 
 
-def _load(path: Path, stand_ins: Mapping[str, type]) -> Any:
-    import torch
-
+def _load(path: Path, stand_ins: Mapping[str, type]) -> object:
     with _reading, torch.serialization.safe_globals([(made, name) for name, made in stand_ins.items()]):
         return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
 
 
-def check_stored(path: Path, tensors: Mapping[Any, Any]) -> None:
+def check_stored(path: Path, tensors: Mapping[object, object]) -> None:
     """Raise an error if a value is no tensor, or is larger than what the file stores for it.
 
     Args:
@@ -154,9 +154,7 @@ def check_stored(path: Path, tensors: Mapping[Any, Any]) -> None:
             )
 
 
-def _tensors(path: Path, tensors: Mapping[Any, Any]) -> Iterator[tuple[str, Any]]:
-    import torch
-
+def _tensors(path: Path, tensors: Mapping[object, object]) -> Iterator[tuple[str, Any]]:
     for name, tensor in tensors.items():
         if not isinstance(name, str) or not isinstance(tensor, torch.Tensor) or tensor.layout != torch.strided:
             raise BrokenModelError(

@@ -1,7 +1,8 @@
 """What numpy and torch name differently: the few operations on patches that every engine needs."""
 
 import sys
-from typing import TYPE_CHECKING, Any
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, Union
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,13 +10,16 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     import torch
 
+Array = Union[NDArray, "torch.Tensor"]
+"""What a tile's bands, patches and layers are: arrays of numpy, or tensors."""
 
-def namespace(array: Any) -> Any:
+
+def namespace(array: object) -> ModuleType:
     """Return the module whose functions take an array: numpy, or torch, which is loaded where there is a tensor."""
     return np if isinstance(array, np.ndarray) else sys.modules["torch"]
 
 
-def upload(array: NDArray[Any], device: "torch.device") -> "torch.Tensor":
+def upload(array: NDArray, device: "torch.device") -> "torch.Tensor":
     """Return an array as a tensor on a device; to a GPU from page-locked memory, so that nobody waits for the copy."""
     import torch
 
@@ -23,7 +27,7 @@ def upload(array: NDArray[Any], device: "torch.device") -> "torch.Tensor":
     return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
 
 
-def in_order(patches: Any) -> Any:
+def in_order(patches: Array) -> Any:
     """Return patches in the memory order that networks take, without a copy where they are.
 
     Args:
@@ -34,18 +38,18 @@ def in_order(patches: Any) -> Any:
     return patches.contiguous(memory_format=namespace(patches).channels_last)
 
 
-def duplicate(array: Any) -> Any:
+def duplicate(array: Array) -> Array:
     """Return a copy of an array."""
     return array.copy() if isinstance(array, np.ndarray) else array.clone()
 
 
-def scaled(logits: Any, temperature: float) -> Any:
+def scaled(logits: Array, temperature: float) -> Array:
     """Return logits divided by a temperature, as a new array float32."""
     wide = logits.astype(np.float32) if isinstance(logits, np.ndarray) else logits.float()
     return wide / temperature
 
 
-def logit(probabilities: Any) -> Any:
+def logit(probabilities: Array) -> Any:
     """Return log(p / (1 − p)), infinite for 0 and 1, as a new array.
 
     Examples:
@@ -58,7 +62,7 @@ def logit(probabilities: Any) -> Any:
         return np.log(probabilities / (1 - probabilities))
 
 
-def sigmoid(logits: Any) -> Any:
+def sigmoid(logits: Array) -> Array:
     """Return 1 / (1 + exp(−logits)) as a new array float32.
 
     Examples:
@@ -71,7 +75,7 @@ def sigmoid(logits: Any) -> Any:
     return np.where(logits < 0, small, np.float32(1)) / (1 + small)
 
 
-def softmax(logits: Any) -> Any:
+def softmax(logits: Array) -> Array:
     """Return exp(logits) / Σ exp(logits) over the second axis as a new array float32.
 
     Examples:

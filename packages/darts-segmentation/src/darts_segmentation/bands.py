@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from darts_segmentation.arrays import namespace
+from darts_segmentation.arrays import Array, namespace
 from darts_segmentation.grid import PatchGrid
 from darts_utils import (
     GridError,
@@ -55,13 +55,15 @@ def distinct_channels(members: Iterable[Sequence[Channel]]) -> tuple[Channel, ..
     return tuple(dict.fromkeys(channel for member in members for channel in member))
 
 
-def _of_numpy(arrays: Sequence[Any]) -> list[Any]:
+def _of_numpy(arrays: Sequence[object]) -> list[NDArray]:
     return [np.asarray(array) for array in arrays]
 
 
 def get_bands(
-    tile: "xr.Dataset", names: Iterable[str], take: Callable[[Sequence[Any]], list[Any]] = _of_numpy
-) -> "dict[str, NDArray[Any] | torch.Tensor]":
+    tile: "xr.Dataset",
+    names: Iterable[str],
+    take: "Callable[[Sequence[object]], list[NDArray] | list[torch.Tensor]]" = _of_numpy,
+) -> "dict[str, NDArray | torch.Tensor]":
     """Return the named bands of a tile as arrays of shape (y, x), without a copy where that is possible.
 
     Args:
@@ -131,7 +133,7 @@ def valid_pixels(bands: Mapping[str, Any], members: Iterable[Sequence[Channel]])
         for member in members
     ]
     distinct = list({tuple(sorted(names)): names for names in speaking if names}.values())
-    first: Any = next(iter(bands.values()))
+    first: Array = next(iter(bands.values()))
     if not isinstance(first, np.ndarray):
         known = [reduce(or_, (tests[name](bands[name]) for name in names)) for names in distinct]  # type: ignore[misc]
         return reduce(and_, known) if known else namespace(first).ones_like(first, dtype=bool)
@@ -149,7 +151,7 @@ def valid_pixels(bands: Mapping[str, Any], members: Iterable[Sequence[Channel]])
 _Test = Callable[[Any], Any]
 
 
-def _validity_test(name: str, array: Any) -> _Test | None:
+def _validity_test(name: str, array: Array) -> _Test | None:
     """Return the function that finds valid values of a band, None where every value of it is valid."""
     if array.dtype.kind == "f" if isinstance(array, np.ndarray) else array.is_floating_point():
         return lambda values: namespace(values).isfinite(values)
@@ -159,7 +161,7 @@ def _validity_test(name: str, array: Any) -> _Test | None:
     return lambda values: values != nodata
 
 
-def _valid_in_any(bands: Sequence[tuple[_Test | None, NDArray[Any]]]) -> NDArray[np.bool_]:
+def _valid_in_any(bands: Sequence[tuple[_Test | None, NDArray]]) -> NDArray[np.bool_]:
     """Return where any of the bands of numpy is valid."""
     valid = np.zeros(bands[0][1].shape, dtype=bool)
     for test, values in bands:
@@ -197,6 +199,8 @@ class TilePatches:
             out: float32 of shape (channels, y, x), overwritten.
         """
         ys, xs = self.grid.y.source(place[0]), self.grid.x.source(place[1])
-        window: Any = (ys, xs) if isinstance(ys, slice) or isinstance(xs, slice) else np.ix_(ys, xs)
+        window: tuple[slice | NDArray, ...] = (
+            (ys, xs) if isinstance(ys, slice) or isinstance(xs, slice) else np.ix_(ys, xs)
+        )
         for band, values in zip(self.bands, out, strict=True):
             np.copyto(values, band[window], casting="unsafe")

@@ -46,7 +46,7 @@ class Blend:
 
         return torch.zeros(shape, dtype=torch.float32, device=self._device)
 
-    def _on_device(self, array: Any) -> Any:
+    def _on_device(self, array: object) -> Any:
         if self._device is None or not isinstance(array, np.ndarray):
             return array
         return upload(array, self._device)
@@ -94,7 +94,7 @@ class Blend:
         return self._sums
 
 
-def check_whole(broken: Sequence[NDArray[Any]], rows: int) -> None:
+def check_whole(broken: Sequence[NDArray], rows: int) -> None:
     """Raise an error if a network returned NaN for valid pixels.
 
     Args:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from darts_segmentation.arrays import logit, sigmoid
+from darts_segmentation.arrays import Array, logit, sigmoid
 from darts_segmentation.errors import ModelCardError
 
 FIELD = "darts:calibration"
@@ -36,14 +36,14 @@ class Calibration:
         if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < float("inf"):
             raise ModelCardError(f"The temperature of a calibration is {value!r}; expected a finite number above 0.")
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, object]:
         """Return the field as JSON has it."""
         errors = {"ece_before": self.ece_before, "ece_after": self.ece_after}
         known = {name: value for name, value in errors.items() if value is not None}
         return {"method": _METHOD, "parameter": self.parameter, **known}
 
     @classmethod
-    def from_json(cls, content: Any) -> "Calibration | None":
+    def from_json(cls, content: object) -> "Calibration | None":
         """Read the field; None means no calibration.
 
         Raises:
@@ -57,7 +57,7 @@ class Calibration:
             )
         return cls(content.get("parameter"), content.get("ece_before"), content.get("ece_after"))  # type: ignore[arg-type]
 
-    def apply(self, probabilities: Any) -> Any:
+    def apply(self, probabilities: Array) -> Any:
         """Return calibrated probabilities, of the mean of an ensemble for example: sigmoid(logit(p) / temperature).
 
         Args:

@@ -146,7 +146,7 @@ class ModelCard:
         of = " or ".join(self.outputs.target)
         return f"The {self.activation} of the logits are the probabilities of the classes, of thaw slumps that of {of}."
 
-    def identity(self) -> dict[str, Any]:
+    def identity(self) -> dict[str, object]:
         """Return what of the card decides about the network's probabilities, as JSON has it: no free text."""
         outputs = self.outputs
         return {
@@ -228,7 +228,7 @@ class ModelCard:
         return cls.from_dict(content)
 
 
-def _only_input(content: Mapping[str, Any]) -> dict[str, Any]:
+def _only_input(content: Mapping[str, object]) -> dict[str, Any]:
     inputs = _required(content, "mlm:input", list)
     if len(inputs) != 1 or not isinstance(inputs[0], dict):
         raise ModelCardError(f"The model card has {len(inputs)} entries under 'mlm:input'; expected one object.")
@@ -238,20 +238,20 @@ def _only_input(content: Mapping[str, Any]) -> dict[str, Any]:
     return given
 
 
-def _required(content: Mapping[str, Any], key: str, kind: type) -> Any:
+def _required(content: Mapping[str, object], key: str, kind: type) -> Any:
     if key not in content:
         raise ModelCardError(f"The model card lacks {key!r}; add it (a {kind.__name__}).")
     return _optional(content, key, kind, None)
 
 
-def _optional(content: Mapping[str, Any], key: str, kind: type, otherwise: Any) -> Any:
+def _optional(content: Mapping[str, object], key: str, kind: type, otherwise: object) -> Any:
     value = content.get(key, otherwise)
     if not isinstance(value, kind):
         raise ModelCardError(f"{key!r} in the model card is a {type(value).__name__}; expected a {kind.__name__}.")
     return value
 
 
-def _read_ranges(scaling: Any, bands: Sequence[str]) -> dict[str, tuple[float, float]]:
+def _read_ranges(scaling: object, bands: Sequence[str]) -> dict[str, tuple[float, float]]:
     """Read ``value_scaling``; None means the ranges of the band table."""
     if scaling is None:
         return {}
@@ -281,7 +281,7 @@ def _checked_bands(bands: Any) -> tuple[str, ...]:
     return tuple(bands)
 
 
-def _checked_architecture(architecture: Any, bands: Sequence[str]) -> dict[str, Any]:
+def _checked_architecture(architecture: object, bands: Sequence[str]) -> dict[str, object]:
     if not isinstance(architecture, Mapping) or not isinstance(architecture.get("arch"), str):
         raise ModelCardError(
             "The architecture of a model lacks 'arch', or is no mapping; expected the arguments of "
@@ -303,7 +303,7 @@ def _checked_architecture(architecture: Any, bands: Sequence[str]) -> dict[str, 
     return full
 
 
-def _checked_pixel_size(size: Any) -> float | None:
+def _checked_pixel_size(size: object) -> float | None:
     if size is None:
         return None
     if isinstance(size, bool) or not isinstance(size, int | float) or not 0 < size < math.inf:
@@ -311,17 +311,17 @@ def _checked_pixel_size(size: Any) -> float | None:
     return float(size)
 
 
-def _is_integer(value: Any) -> bool:
+def _is_integer(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
-def _is_plain(value: Any) -> bool:
+def _is_plain(value: object) -> bool:
     if isinstance(value, list | tuple):
         return len(value) <= _LONGEST_LIST and all(_is_scalar(item) for item in value)
     return _is_scalar(value)
 
 
-def _is_scalar(value: Any) -> bool:
+def _is_scalar(value: object) -> bool:
     return value is None or isinstance(value, str | int | float)
 
 

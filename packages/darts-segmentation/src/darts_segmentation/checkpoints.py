@@ -14,7 +14,7 @@ _LIGHTNING_PREFIX = "model."
 _COMPILED_PREFIX = "_orig_mod."
 
 
-def read_checkpoint(path: Path, described: Mapping[str, Any]) -> tuple[str, ModelCard, dict[str, Any]]:
+def read_checkpoint(path: Path, described: Mapping[str, object]) -> tuple[str, ModelCard, dict[str, Any]]:
     """Read a checkpoint of DARTS v1, DARTS v2 or Lightning.
 
     Their networks were trained on bands that are scaled by the ranges of the band table, so the card names those.
@@ -60,7 +60,7 @@ def read_checkpoint(path: Path, described: Mapping[str, Any]) -> tuple[str, Mode
     return kind, card, states
 
 
-def _parts(content: Mapping[Any, Any]) -> tuple[str, Mapping[str, Any], dict[Any, Any]]:
+def _parts(content: Mapping[object, object]) -> tuple[str, Mapping[str, Any], dict[Any, Any]]:
     """Return the kind of a checkpoint, its config as plain data, and its state dict."""
     is_lightning = "hyper_parameters" in content
     key = "state_dict" if is_lightning else "statedict"
@@ -78,7 +78,7 @@ def _parts(content: Mapping[Any, Any]) -> tuple[str, Mapping[str, Any], dict[Any
     return "Lightning", config, {name.removeprefix(_LIGHTNING_PREFIX): states[name] for name in own}
 
 
-def _some(content: Mapping[Any, Any]) -> str:
+def _some(content: Mapping[object, object]) -> str:
     return ", ".join(repr(str(name)[:40]) for name in list(content)[:10]) or "nothing"
 
 
@@ -86,7 +86,7 @@ def _plain_entry(content: Mapping[Any, Any], key: str) -> Mapping[Any, Any]:
     return _entry(content, key, plain(content.get(key)))
 
 
-def _entry(content: Mapping[Any, Any], key: str, value: Any) -> Mapping[Any, Any]:
+def _entry(content: Mapping[object, object], key: str, value: object) -> Mapping[object, object]:
     """Return the value of an entry if it is there, and a dict."""
     if key not in content:
         raise ModelCardError(f"The checkpoint lacks {key!r}; it has {_some(content)}.")
@@ -95,17 +95,17 @@ def _entry(content: Mapping[Any, Any], key: str, value: Any) -> Mapping[Any, Any
     return value
 
 
-def _classes(config: Mapping[str, Any], described: Mapping[str, Any]) -> dict[str, Any]:
+def _classes(config: Mapping[str, object], described: Mapping[str, object]) -> dict[str, Any]:
     named = isinstance(config.get("classes"), list | tuple)
     return ({name: config.get(name) for name in CLASS_FIELDS} if named else {}) | dict(described)
 
 
-def _patch_size(config: Mapping[str, Any]) -> int | None:
+def _patch_size(config: Mapping[str, object]) -> int | None:
     size = config.get("patch_size")
     return size if isinstance(size, int) and size > 0 else None
 
 
-def _bands_of(config: Mapping[str, Any]) -> list[str]:
+def _bands_of(config: Mapping[str, object]) -> list[str]:
     given = {key: config[key] for key in ("bands", "input_combination") if key in config}
     if not given:
         raise ModelCardError("The checkpoint's config lacks 'bands' (or 'input_combination', as DARTS v1 calls it).")
@@ -119,7 +119,7 @@ def _bands_of(config: Mapping[str, Any]) -> list[str]:
     return first
 
 
-def band_names(value: Any) -> list[str] | None:
+def band_names(value: object) -> list[str] | None:
     """Find the list of band names in what a checkpoint has for bands.
 
     Args:
@@ -142,14 +142,14 @@ def band_names(value: Any) -> list[str] | None:
     return _names_in(value)
 
 
-def _names_in(value: Any) -> list[str] | None:
+def _names_in(value: object) -> list[str] | None:
     if not isinstance(value, list | tuple):
         return None
     names = [name for name in map(_name_of, value) if name is not None]
     return names if names and len(names) == len(value) else None
 
 
-def _name_of(item: Any) -> str | None:
+def _name_of(item: object) -> str | None:
     """Return the name of a band from its name, a dict with it, or the arguments of the object that it was."""
     if isinstance(item, Mapping):
         item = item.get("name")

@@ -15,7 +15,7 @@ CLASS_FIELDS = ("classes", "target", "activation")
 THAW_SLUMP = "thaw-slump"
 _MOST_CLASSES = 64
 _NAME = re.compile(r"[0-9A-Za-z_-]+")  # what STAC's classification extension allows
-_BY_SMP: Mapping[Any, Activation | None] = {
+_BY_SMP: Mapping[object, Activation | None] = {
     None: None,
     "identity": None,
     "sigmoid": "sigmoid",
@@ -45,7 +45,7 @@ class Outputs:
         classes: Sequence[str] | None,
         target: Sequence[str] | None,
         activation: str | None,
-        architecture: Mapping[str, Any],
+        architecture: Mapping[str, object],
     ) -> "Outputs":
         """Complete and check what a model says about its classes.
 
@@ -84,7 +84,7 @@ class Outputs:
         """Channels of the classes that are not the target by themselves, by name."""
         return {name: channel for channel, name in enumerate(self.classes) if self.target != (name,)}
 
-    def to_json(self) -> tuple[dict[str, Any], dict[str, Any]]:
+    def to_json(self) -> tuple[dict[str, object], dict[str, object]]:
         """Return the fields of a model card: those of its output, and those of the card itself."""
         first = 1 if len(self.classes) == 1 else 0
         described = [{"value": first + channel, "name": name} for channel, name in enumerate(self.classes)]
@@ -92,7 +92,7 @@ class Outputs:
         return {"classification:classes": described}, {} if len(self.classes) == 1 else card
 
 
-def classes_from_json(content: Mapping[str, Any]) -> dict[str, Any]:
+def classes_from_json(content: Mapping[str, object]) -> dict[str, Any]:
     """Read what a model card says about classes.
 
     Args:
@@ -132,7 +132,7 @@ def _checked_names(what: str, names: Any) -> tuple[str, ...]:
     return tuple(names)
 
 
-def _checked_activation(given: Any, built: Any, count: int) -> Activation:
+def _checked_activation(given: Any, built: object, count: int) -> Activation:
     try:
         known = _BY_SMP[built]
     except (KeyError, TypeError) as error:

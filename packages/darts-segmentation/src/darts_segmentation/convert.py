@@ -4,7 +4,10 @@ import importlib.util
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import Literal, get_args
+
+import torch
+from numpy.typing import NDArray
 
 from darts_segmentation.card import ModelCard
 from darts_segmentation.errors import ConversionError
@@ -15,9 +18,6 @@ from darts_segmentation.programfile import check_program_folder
 from darts_segmentation.store import save_model
 from darts_segmentation.tracing import check_same, first_line, trace
 from darts_utils import ParameterError, atomic_path, write_atomically
-
-if TYPE_CHECKING:
-    import torch
 
 ModelFormat = Literal["safetensors", "onnx", "torch-export", "openvino"]
 """The kinds of files that :func:`convert_model` writes."""
@@ -30,7 +30,7 @@ def convert_model(
     path: Path | str,
     out: Path | str,
     format: ModelFormat = "safetensors",  # noqa: A002  # public name
-    **described: Any,
+    **described: object,
 ) -> Path:
     """Read a model file safely and write it as another kind.
 
@@ -88,29 +88,26 @@ def _check_target(out: Path, target: str) -> None:
         raise ParameterError(f"{out} is to become {target}; expected the ending {_SUFFIXES[target]!r}.")
 
 
-def _export_program(network: "torch.nn.Module", card: ModelCard, out: Path) -> None:
-    import torch
-
+def _export_program(network: torch.nn.Module, card: ModelCard, out: Path) -> None:
     program, sample = trace(network, card)
 
     def write(partial: Path) -> None:
         with partial.open("wb") as file:  # a path would have to end in .pt2
             torch.export.save(program, file)
 
-    def run(partial: Path) -> Any:
+    def run(partial: Path) -> NDArray:
         with partial.open("rb") as file:
             return torch.export.load(file).module()(sample).numpy()
 
     _write_and_check(network, sample, out, write, run)
 
 
-def _export_onnx(network: "torch.nn.Module", card: ModelCard, out: Path) -> None:
+def _export_onnx(network: torch.nn.Module, card: ModelCard, out: Path) -> None:
     missing = [name for name in _ONNX_MODULES if importlib.util.find_spec(name) is None]
     if missing:
         raise ConversionError(
             f"{', '.join(missing)} is not installed; `pip install 'darts-segmentation[onnx]'` brings it."
         )
-    import torch
 
     program, sample = trace(network, card)
 
@@ -129,7 +126,7 @@ def _export_onnx(network: "torch.nn.Module", card: ModelCard, out: Path) -> None
         except Exception as error:
             raise ConversionError(f"Model {card.name!r} cannot be written as ONNX: {first_line(error)}") from error
 
-    def run(partial: Path) -> Any:
+    def run(partial: Path) -> NDArray:
         import onnxruntime  # type: ignore[import-not-found, import-untyped, unused-ignore]
 
         session = onnxruntime.InferenceSession(str(partial), providers=["CPUExecutionProvider"])
@@ -139,11 +136,11 @@ def _export_onnx(network: "torch.nn.Module", card: ModelCard, out: Path) -> None
 
 
 def _write_and_check(
-    network: "torch.nn.Module",
-    sample: "torch.Tensor",
+    network: torch.nn.Module,
+    sample: torch.Tensor,
     out: Path,
     write: Callable[[Path], None],
-    run: Callable[[Path], Any],
+    run: Callable[[Path], NDArray],
 ) -> None:
     """Write a program, and move it to its place only if it computes what the network computes."""
     out.parent.mkdir(parents=True, exist_ok=True)

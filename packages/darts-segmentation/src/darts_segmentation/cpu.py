@@ -2,14 +2,14 @@
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from darts_segmentation.bands import TilePatches
-from darts_segmentation.precision import NumberFormat, computing
+from darts_segmentation.engine import NumberFormat
+from darts_segmentation.precision import computing
 from darts_segmentation.scaling import Scaler
 from darts_segmentation.torch_engine import TorchEngine
 from darts_utils import to_host
@@ -36,7 +36,7 @@ class CpuEngine(TorchEngine):
         """Return a context in which networks run in a number format."""
         return computing("cpu", number_format)
 
-    def take(self, arrays: Sequence[Any]) -> list[NDArray[Any]]:
+    def take(self, arrays: Sequence[object]) -> list[NDArray]:
         """Return arrays as ones of numpy."""
         return [np.asarray(array) for array in to_host(dict(enumerate(arrays))).values()]
 
@@ -44,11 +44,11 @@ class CpuEngine(TorchEngine):
         """Make one buffer for a batch of patches."""
         return CpuLoader(patches, limit, Scaler(patches.channels, self.device))
 
-    def give(self, result: torch.Tensor, like: Any) -> NDArray[Any]:  # noqa: ARG002  # all arrays are numpy's here
+    def give(self, result: torch.Tensor, like: object) -> NDArray:  # noqa: ARG002  # all arrays are numpy's here
         """Return a result as an array of numpy."""
         return result.numpy()
 
-    def fetch(self, arrays: Sequence[Any]) -> list[NDArray[Any]]:
+    def fetch(self, arrays: Sequence[NDArray | torch.Tensor]) -> list[NDArray]:
         """Return arrays as ones of numpy."""
         return [np.asarray(array) for array in arrays]
 

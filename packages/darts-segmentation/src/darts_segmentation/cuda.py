@@ -4,7 +4,6 @@ import sys
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import Any
 
 import numpy as np
 import torch
@@ -13,9 +12,9 @@ from torch.utils.dlpack import from_dlpack
 
 from darts_segmentation.arrays import upload
 from darts_segmentation.bands import TilePatches
-from darts_segmentation.engine import PatchLoader
+from darts_segmentation.engine import NumberFormat, PatchLoader
 from darts_segmentation.grid import Axis
-from darts_segmentation.precision import NumberFormat, computing
+from darts_segmentation.precision import computing
 from darts_segmentation.scaling import Scaler
 from darts_segmentation.torch_engine import TorchEngine
 from darts_utils import is_on_gpu, usable_cpus
@@ -52,7 +51,7 @@ class CudaEngine(TorchEngine):
         with torch.cuda.device(self.device), computing(self.device.type, number_format):
             yield
 
-    def take(self, arrays: Sequence[Any]) -> list[NDArray[Any]] | list[torch.Tensor]:
+    def take(self, arrays: Sequence[object]) -> list[NDArray] | list[torch.Tensor]:
         """Return arrays as ones of numpy; where one is cupy's, all as tensors here, uncopied where they lie here."""
         if not any(map(is_on_gpu, arrays)):
             return [np.asarray(array) for array in arrays]
@@ -68,13 +67,13 @@ class CudaEngine(TorchEngine):
             return CudaLoader(patches, limit, scaler, self.device, self._pool)
         return DeviceLoader(patches, scaler, self.device)
 
-    def give(self, result: torch.Tensor, like: NDArray[Any] | torch.Tensor) -> Any:
+    def give(self, result: torch.Tensor, like: NDArray | torch.Tensor) -> object:
         """Return a result as an array of numpy, or of cupy, without a copy, where `like` is a tensor."""
         if isinstance(like, np.ndarray):
             return self._to_host(result)
         return sys.modules["cupy"].from_dlpack(result)  # loaded by whoever made the bands
 
-    def fetch(self, arrays: Sequence[Any]) -> list[NDArray[Any]]:
+    def fetch(self, arrays: Sequence[NDArray | torch.Tensor]) -> list[NDArray]:
         """Return tensors as arrays of numpy, after one wait for all that this stream was given before."""
         with torch.cuda.device(self.device):
             copies = [array if isinstance(array, np.ndarray) else self._to_host(array) for array in arrays]
@@ -83,7 +82,7 @@ class CudaEngine(TorchEngine):
             done.synchronize()
             return copies
 
-    def _to_host(self, tensor: torch.Tensor) -> NDArray[Any]:
+    def _to_host(self, tensor: torch.Tensor) -> NDArray:
         """Begin to copy a tensor to pinned memory; whoever reads it has waited for the stream."""
         host = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
         return host.copy_(tensor, non_blocking=True).numpy()

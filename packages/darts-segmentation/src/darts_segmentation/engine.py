@@ -1,27 +1,32 @@
 """The interface between inference and what computes: a library that runs networks, on a device."""
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar, get_args
 
 from numpy.typing import NDArray
 
+from darts_segmentation.arrays import Array
 from darts_segmentation.bands import TilePatches
 from darts_segmentation.blend import Blend
 from darts_segmentation.card import ModelCard
 from darts_segmentation.errors import GpuMemoryError
 from darts_segmentation.grid import PatchGrid
-from darts_segmentation.precision import NumberFormat
-from darts_utils import Device
+from darts_utils import Device, ParameterError
 
 if TYPE_CHECKING:
     import torch
 
 EngineName = Literal["torch", "openvino"]
 """The engines that callers may ask for."""
+
+Precision = Literal["fp32", "bf16", "fp16", "auto"]
+"""The precisions that callers may ask for."""
+
+NumberFormat = Literal["fp32", "bf16", "fp16"]
 
 Network = Callable[[Any], Any]
 """Takes patches (patches, channels, y, x), returns logits (patches, classes, y, x), as arrays of its engine."""
@@ -70,7 +75,7 @@ class Engine(Protocol):
             tile.
     """
 
-    limits: dict[Any, int]
+    limits: dict[Hashable, int]
 
     @property
     def device(self) -> "torch.device | Device":
@@ -106,7 +111,7 @@ class Engine(Protocol):
     def blend(self, grid: PatchGrid) -> Blend:
         """Return what adds up the patches of a tile."""
 
-    def take(self, arrays: Sequence[Any]) -> "list[NDArray[Any]] | list[torch.Tensor]":
+    def take(self, arrays: Sequence[object]) -> "list[NDArray] | list[torch.Tensor]":
         """Return arrays of a tile, of the host or of a GPU, as this engine reads them, without a copy where it can.
 
         They are tensors on its GPU where one of them lies on a GPU, else all of numpy.
@@ -115,13 +120,13 @@ class Engine(Protocol):
     def loader(self, patches: TilePatches, limit: int) -> PatchLoader:
         """Make the buffers for batches of patches."""
 
-    def give(self, result: Any, like: "NDArray[Any] | torch.Tensor") -> Any:
+    def give(self, result: Any, like: "NDArray | torch.Tensor") -> object:
         """Return a result as an array of a tile that lies where `like`, from :meth:`take`, lies.
 
         It is complete once :meth:`fetch` has returned.
         """
 
-    def fetch(self, arrays: Sequence[Any]) -> list[NDArray[Any]]:
+    def fetch(self, arrays: Sequence[Array]) -> list[NDArray]:
         """Return small arrays as ones of numpy, after one wait for all that was launched before.
 
         Args:
@@ -134,6 +139,19 @@ class Engine(Protocol):
         Returns:
             Whether another library gave something back, so that the same allocation may now succeed.
         """
+
+
+def check_precision(precision: str) -> Precision:
+    """Return `precision` if it is one of "fp32", "bf16", "fp16", "auto".
+
+    Raises:
+        ParameterError: If it is not.
+    """
+    if precision not in get_args(Precision):
+        raise ParameterError(
+            f"precision is {precision!r}; expected one of {', '.join(map(repr, get_args(Precision)))}."
+        )
+    return precision  # type: ignore[return-value]  # just checked
 
 
 # How torch, cuDNN, cuBLAS and CUDA say it where it is not an error of its own class.

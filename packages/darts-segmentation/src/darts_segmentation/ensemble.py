@@ -7,12 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from darts_segmentation.calibration import Calibration
-from darts_segmentation.engine import Engine, EngineName
+from darts_segmentation.engine import Engine, EngineName, NumberFormat, Precision
 from darts_segmentation.engines import make_engine
 from darts_segmentation.ensemblefile import read_ensemble
 from darts_segmentation.forward import Augmentation
 from darts_segmentation.grid import DEFAULT_PATCH_SIZE
-from darts_segmentation.precision import NumberFormat, Precision
 from darts_segmentation.predict import Options, PatchSize, check_output_stride
 from darts_segmentation.result import SPREAD_NAME, segment
 from darts_segmentation.segmenter import SMPSegmenter

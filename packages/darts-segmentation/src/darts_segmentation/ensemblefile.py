@@ -5,7 +5,6 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from darts_segmentation.calibration import FIELD, Calibration
 from darts_segmentation.errors import ModelCardError, ModelNotFoundError, ModelWeightsError
@@ -110,12 +109,12 @@ def write_ensemble(path: Path | str, members: Mapping[str, Path], calibration: C
     if not is_ensemble_file(path):
         raise ModelCardError(f"An ensemble is to be written as {path}; expected a name that ends in .json.")
     home = path.parent.resolve()
-    described: list[dict[str, Any]] = []
+    described: list[dict[str, object]] = []
     for name, member in members.items():
         place = Path(member).resolve()
         file = place.relative_to(home) if place.is_relative_to(home) else place
         described.append({"name": name, "file": file.as_posix(), "sha256": hash_model(member)})
-    content: dict[str, Any] = {_VERSION_FIELD: _VERSION, "members": described}
+    content: dict[str, object] = {_VERSION_FIELD: _VERSION, "members": described}
     if calibration is not None:
         content[FIELD] = calibration.to_json()
     path.parent.mkdir(parents=True, exist_ok=True)

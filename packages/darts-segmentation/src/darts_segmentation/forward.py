@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, Literal
 
-from darts_segmentation.arrays import in_order, namespace, scaled, sigmoid, softmax
+from darts_segmentation.arrays import Array, in_order, namespace, scaled, sigmoid, softmax
 from darts_segmentation.classes import Outputs
 from darts_segmentation.engine import Network
 from darts_segmentation.errors import OutputError
@@ -62,7 +62,7 @@ def class_probabilities(
     return (total / 8)[:count]
 
 
-def target_probability(probabilities: Any, outputs: Outputs) -> Any:
+def target_probability(probabilities: Array, outputs: Outputs) -> Any:
     """Return the probability of the target: that of its class, or the sum over its classes, 1 at most.
 
     Args:
@@ -78,21 +78,21 @@ def target_probability(probabilities: Any, outputs: Outputs) -> Any:
     return probabilities[:, channels].sum(1).clip(max=1)
 
 
-def symmetries() -> "Iterator[tuple[Callable[[Any], Any], Callable[[Any], Any]]]":
+def symmetries() -> Iterator[tuple[Callable[[Array], Array], Callable[[Array], Array]]]:
     """Yield the eight symmetries of the square, each as a function on the last two axes and its inverse."""
     for turns in range(4):
         for flip in (False, True):
             yield _symmetry(turns, flip=flip)
 
 
-def _symmetry(turns: int, *, flip: bool) -> tuple[Callable[[Any], Any], Callable[[Any], Any]]:
-    def flipped(images: Any) -> Any:
+def _symmetry(turns: int, *, flip: bool) -> tuple[Callable[[Array], Array], Callable[[Array], Array]]:
+    def flipped(images: Array) -> Array:
         return namespace(images).flip(images, (-1,)) if flip else images
 
-    def forward(images: Any) -> Any:
+    def forward(images: Array) -> Array:
         return flipped(namespace(images).rot90(images, turns, (-2, -1)))
 
-    def inverse(images: Any) -> Any:
+    def inverse(images: Array) -> Array:
         return namespace(images).rot90(flipped(images), -turns, (-2, -1))
 
     return forward, inverse
@@ -105,7 +105,7 @@ def _filled(patches: "torch.Tensor", count: int) -> "torch.Tensor":
     return in_order(torch.cat([patches, rest]))
 
 
-def _activated(network: Network, outputs: Outputs, patches: Any, temperature: float | None) -> Any:
+def _activated(network: Network, outputs: Outputs, patches: Array, temperature: float | None) -> Array:
     logits = network(patches)
     expected = (len(patches), len(outputs.classes), *patches.shape[2:])
     if tuple(logits.shape) != expected:

@@ -4,14 +4,13 @@ import contextlib
 import inspect
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+
+import torch
 
 from darts_segmentation.card import ModelCard
+from darts_segmentation.compiled import CompiledNetwork
 from darts_segmentation.errors import ModelCardError, ModelWeightsError
 from darts_segmentation.startup import light_construction, segmentation_models
-
-if TYPE_CHECKING:
-    import torch
 
 # Arguments of timm's encoders that change the network and nothing else. Others (checkpoint_path, pretrained_cfg …) make
 # timm read files or fetch them.
@@ -21,7 +20,7 @@ _OLD_ARGUMENTS = frozenset({"decoder_use_batchnorm", "psp_use_batchnorm", "upsca
 _SHOWN = 5
 
 
-def load_network(card: ModelCard, states: "Mapping[str, torch.Tensor]") -> "torch.nn.Module":
+def load_network(card: ModelCard, states: Mapping[str, torch.Tensor]) -> torch.nn.Module:
     """Build the network of a card and fill it with weights, every one of which must fit.
 
     Nothing is fetched, and torch's random state is the same afterwards as before.
@@ -38,8 +37,6 @@ def load_network(card: ModelCard, states: "Mapping[str, torch.Tensor]") -> "torc
         ModelCardError: If the architecture is unknown.
         ModelWeightsError: If weights are missing, left over, of another shape or kind, or not finite.
     """
-    import torch
-
     fitting = check_weights(card, states)
     network = _build(card.architecture, "cpu")
     network.load_state_dict(fitting, strict=True)
@@ -47,8 +44,8 @@ def load_network(card: ModelCard, states: "Mapping[str, torch.Tensor]") -> "torc
 
 
 def place_network(
-    network: "torch.nn.Module", device: "torch.device", *, compile_it: bool = False
-) -> "Callable[[torch.Tensor], torch.Tensor]":
+    network: torch.nn.Module, device: torch.device, *, compile_it: bool = False
+) -> Callable[[torch.Tensor], torch.Tensor]:
     """Move a network to the device where it will run, in the memory order that is fastest there.
 
     Args:
@@ -59,24 +56,21 @@ def place_network(
     Returns:
         What to call with a batch.
     """
-    import torch
-
     placed = network.to(device).to(memory_format=torch.channels_last).eval().requires_grad_(False)
     if not compile_it:
         return placed
-    from darts_segmentation.compiled import CompiledNetwork
 
     return CompiledNetwork(placed)
 
 
-def output_stride_of(network: "torch.nn.Module") -> int:
+def output_stride_of(network: torch.nn.Module) -> int:
     """Return the number of pixels of which the edge of a network's patches has to be a multiple."""
     if not getattr(network, "requires_divisible_input_shape", False):
         return 1
     return int(network.encoder.output_stride)  # type: ignore[union-attr, arg-type]
 
 
-def check_weights(card: ModelCard, states: "Mapping[str, torch.Tensor]") -> "dict[str, torch.Tensor]":
+def check_weights(card: ModelCard, states: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """Refuse weights that cannot be those of the card's architecture, before memory is taken for the network.
 
     Args:
@@ -106,9 +100,7 @@ def check_weights(card: ModelCard, states: "Mapping[str, torch.Tensor]") -> "dic
     return dict(network.state_dict())
 
 
-def _check_tensor(name: str, tensor: Any) -> None:
-    import torch
-
+def _check_tensor(name: str, tensor: object) -> None:
     if not isinstance(tensor, torch.Tensor) or tensor.layout != torch.strided or tensor.is_complex():
         kind = tensor.dtype if isinstance(tensor, torch.Tensor) else type(tensor).__name__
         raise ModelWeightsError(f"The weight {name!r} is a {kind}; expected a dense real tensor.")
@@ -118,7 +110,7 @@ def _check_tensor(name: str, tensor: Any) -> None:
         )
 
 
-def _build_without_weights(architecture: Mapping[str, Any]) -> "torch.nn.Module":
+def _build_without_weights(architecture: Mapping[str, object]) -> torch.nn.Module:
     """Make a network of which names and shapes are asked for: without memory for it where the architecture allows."""
     try:
         return _build(architecture, "meta")
@@ -129,10 +121,8 @@ def _build_without_weights(architecture: Mapping[str, Any]) -> "torch.nn.Module"
     return _build(architecture, "cpu")
 
 
-def _build(architecture: Mapping[str, Any], device: str) -> "torch.nn.Module":
+def _build(architecture: Mapping[str, object], device: str) -> torch.nn.Module:
     """Make the network on a device ("meta" takes no memory), with the last activation left out."""
-    import torch
-
     smp = segmentation_models()
     arguments = _checked_arguments(architecture)
     # smp builds some encoders on "meta" by itself, to count their channels.
@@ -147,7 +137,7 @@ def _build(architecture: Mapping[str, Any], device: str) -> "torch.nn.Module":
 
 
 @contextlib.contextmanager
-def _quiet(arguments: Mapping[str, Any]) -> Iterator[None]:
+def _quiet(arguments: Mapping[str, object]) -> Iterator[None]:
     """Keep smp from deploring old names, which the owner of a finished model cannot change."""
     if not _OLD_ARGUMENTS & set(arguments) and not str(arguments.get("encoder_name", "")).startswith("timm-"):
         yield
@@ -157,7 +147,7 @@ def _quiet(arguments: Mapping[str, Any]) -> Iterator[None]:
         yield
 
 
-def _checked_arguments(architecture: Mapping[str, Any]) -> dict[str, Any]:
+def _checked_arguments(architecture: Mapping[str, object]) -> dict[str, object]:
     arguments = dict(architecture)
     kinds = segmentation_models().MODEL_ARCHITECTURES_MAPPING
     arch = str(arguments["arch"]).lower()
@@ -181,9 +171,7 @@ def _checked_arguments(architecture: Mapping[str, Any]) -> dict[str, Any]:
     return arguments
 
 
-def _describe_misfit(
-    card: ModelCard, wanted: "Mapping[str, torch.Tensor]", states: "Mapping[str, torch.Tensor]"
-) -> str:
+def _describe_misfit(card: ModelCard, wanted: Mapping[str, torch.Tensor], states: Mapping[str, torch.Tensor]) -> str:
     """Return what does not fit, in a sentence; an empty string where all fits."""
     problems = []
     missing = [name for name in wanted if name not in states]

@@ -96,10 +96,10 @@ class _Machine:
         self.protocol = 0
         self.names: set[str] = set()
         self.containers: dict[str, Literal["list", "dict"]] = {}
-        self._stack: list[Any] = []
-        self._memo: dict[int, Any] = {}
+        self._stack: list[object] = []
+        self._memo: dict[int, object] = {}
 
-    def follow(self, opcode: Any, argument: Any) -> None:
+    def follow(self, opcode: pickletools.OpcodeInfo, argument: Any) -> None:
         """Follow one instruction."""
         kind = opcode.name
         if kind == "PROTO":
@@ -112,9 +112,9 @@ class _Machine:
             popped = self._pop(opcode.stack_before)
             self._stack += self._results(kind, argument, popped, len(opcode.stack_after))
 
-    def _pop(self, before: list[Any]) -> list[Any]:
+    def _pop(self, before: list[pickletools.StackObject]) -> list[object]:
         """Take from the stack what an instruction takes; of marks, all that lies above the last one."""
-        popped: list[Any] = []
+        popped: list[object] = []
         if pickletools.markobject in before:
             while (top := self._stack.pop()) is not pickletools.markobject:
                 popped.append(top)
@@ -122,7 +122,7 @@ class _Machine:
         popped += [self._stack.pop() for _ in before]
         return popped[::-1]
 
-    def _results(self, kind: str, argument: Any, popped: list[Any], count: int) -> list[Any]:
+    def _results(self, kind: str, argument: object, popped: list[object], count: int) -> list[object]:
         """Return what an instruction puts on the stack."""
         match kind:
             case "MARK":
@@ -154,7 +154,7 @@ class _Machine:
         self.names.add(name)
         return _Imported(name)
 
-    def _call(self, function: Any, arguments: list[Any]) -> Any:
+    def _call(self, function: object, arguments: list[object]) -> object:
         """Return what a call leaves on the stack: an object of an imported class, or an attribute of one."""
         if not isinstance(function, _Imported):
             return None

@@ -6,6 +6,8 @@ from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+import numpy as np
+
 _DTYPES = "bfloat16 bool complex64 complex128 float16 float32 float64 int8 int16 int32 int64 uint8"
 _STORAGES = ("BFloat16", "Bool", "Byte", "Char", "Double", "Float", "Half", "Int", "Long", "Short")
 ALLOWED_NAMES = frozenset(
@@ -79,18 +81,18 @@ class Placeholder:
 
     full_name = ""
 
-    def __new__(cls, *arguments: Any) -> Any:
+    def __new__(cls, *arguments: object) -> Any:
         """Make an object that does nothing."""
         made = super().__new__(cls)
         made.arguments = arguments
         made.state = None
         return made
 
-    def __init__(self, *arguments: Any) -> None:
+    def __init__(self, *arguments: object) -> None:
         self.arguments: tuple[Any, ...] = arguments
-        self.state: Any = None
+        self.state: object = None
 
-    def __setstate__(self, state: Any) -> None:
+    def __setstate__(self, state: object) -> None:
         self.state = state
 
 
@@ -106,7 +108,7 @@ def make_stand_ins(names: Iterable[str], containers: Mapping[str, str]) -> dict[
     """
     made: dict[str, type] = {}
     for name in names:
-        methods: dict[str, Any] = {"full_name": name}
+        methods: dict[str, object] = {"full_name": name}
         if name == "builtins.getattr":
             # The scan has named every attribute, so that each has a stand-in of its own.
             methods["__new__"] = lambda cls, owner, attribute: made[f"{owner.full_name}.{attribute}"]  # noqa: ARG005
@@ -120,7 +122,7 @@ def make_stand_ins(names: Iterable[str], containers: Mapping[str, str]) -> dict[
 _DEEPEST = 40
 
 
-def plain(value: Any) -> Any:
+def plain(value: object) -> object:
     """Turn what a checkpoint holds into dicts, lists, texts and numbers, where it is clear what stands for what.
 
     An object with attributes (a dataclass, a namespace, a configuration of OmegaConf) becomes a dict; one that is made
@@ -133,7 +135,7 @@ def plain(value: Any) -> Any:
     return _plain(value, {}, _DEEPEST)
 
 
-def _plain(value: Any, known: dict[int, tuple[Any, Any]], depth: int) -> Any:
+def _plain(value: object, known: dict[int, tuple[object, object]], depth: int) -> object:
     # A pickle can share one list among others so often that following each would never end.
     if id(value) not in known:
         known[id(value)] = value, None  # what a cycle leads back to; the value is kept, or its id would be given anew
@@ -141,7 +143,7 @@ def _plain(value: Any, known: dict[int, tuple[Any, Any]], depth: int) -> Any:
     return known[id(value)][1]
 
 
-def _convert(value: Any, known: dict[int, tuple[Any, Any]], depth: int) -> Any:
+def _convert(value: object, known: dict[int, tuple[object, object]], depth: int) -> object:
     if isinstance(value, Placeholder):
         return _plain(_meaning(value), known, depth)
     if isinstance(value, Mapping):
@@ -152,7 +154,7 @@ def _convert(value: Any, known: dict[int, tuple[Any, Any]], depth: int) -> Any:
     return value
 
 
-def _meaning(value: Placeholder) -> Any:
+def _meaning(value: Placeholder) -> object:
     """Return what a stand-in stands for, out of its own parts."""
     state, arguments = value.state, value.arguments
     if value.full_name.endswith(".multiarray.scalar"):
@@ -169,10 +171,8 @@ def _meaning(value: Placeholder) -> Any:
     return arguments[0] if len(arguments) == 1 else arguments
 
 
-def _number(arguments: tuple[Any, ...]) -> Any:
+def _number(arguments: tuple[Any, ...]) -> object:
     """Return the number that numpy pickles as its type and its bytes, None where they do not fit."""
-    import numpy as np
-
     try:
         dtype, content = arguments
         return np.frombuffer(content, np.dtype(dtype.arguments[0])).item()

@@ -3,27 +3,11 @@
 import contextlib
 import threading
 from collections.abc import Iterator
-from typing import Any, Literal, get_args
+from typing import Any
 
-from darts_utils import ParameterError
+import torch
 
-Precision = Literal["fp32", "bf16", "fp16", "auto"]
-"""The precisions that callers may ask for."""
-
-NumberFormat = Literal["fp32", "bf16", "fp16"]
-
-
-def check_precision(precision: str) -> Precision:
-    """Return `precision` if it is one of "fp32", "bf16", "fp16", "auto".
-
-    Raises:
-        ParameterError: If it is not.
-    """
-    if precision not in get_args(Precision):
-        raise ParameterError(
-            f"precision is {precision!r}; expected one of {', '.join(map(repr, get_args(Precision)))}."
-        )
-    return precision  # type: ignore[return-value]  # just checked
+from darts_segmentation.engine import NumberFormat
 
 
 class _Switches:
@@ -77,8 +61,6 @@ def computing(device_type: str, number_format: NumberFormat) -> Iterator[None]:
         device_type: "cpu" or "cuda".
         number_format: How to compute.
     """
-    import torch
-
     exact = number_format == "fp32"
     dtype = {"fp32": torch.bfloat16, "bf16": torch.bfloat16, "fp16": torch.float16}[number_format]
     with (
@@ -91,8 +73,6 @@ def computing(device_type: str, number_format: NumberFormat) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _cudnn(*, deterministic: bool, benchmark: bool) -> Iterator[None]:
-    import torch
-
     cudnn: Any = torch.backends.cudnn
     before = cudnn.deterministic, cudnn.benchmark
     cudnn.deterministic, cudnn.benchmark = deterministic, benchmark
@@ -108,8 +88,6 @@ def _full_float32() -> Iterator[None]:
 
     In the spelling of torch 2.9 and later, and in that alone, for torch refuses to read one after the other was set.
     """
-    import torch
-
     backends: Any = torch.backends
     if not hasattr(backends, "fp32_precision"):
         before = torch.get_float32_matmul_precision(), backends.cudnn.allow_tf32

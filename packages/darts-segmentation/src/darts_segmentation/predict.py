@@ -5,23 +5,30 @@ Nothing here is as large as the tile except the result and one bit of knowledge 
 
 import math
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal
 
 import numpy as np
 
-from darts_segmentation.arrays import duplicate, in_order
+from darts_segmentation.arrays import Array, duplicate, in_order
 from darts_segmentation.bands import Channel, TilePatches, distinct_channels, valid_pixels
 from darts_segmentation.blend import Blend, check_whole
 from darts_segmentation.calibration import Calibration
 from darts_segmentation.classes import Outputs
-from darts_segmentation.engine import Engine, Network, PatchLoader, memory_shortage, with_memory
+from darts_segmentation.engine import (
+    Engine,
+    Network,
+    PatchLoader,
+    Precision,
+    check_precision,
+    memory_shortage,
+    with_memory,
+)
 from darts_segmentation.errors import BatchHalvedWarning, GpuMemoryError
 from darts_segmentation.forward import Augmentation, check_augmentation, class_probabilities, target_probability
 from darts_segmentation.grid import DEFAULT_PATCH_SIZE, PatchGrid, auto_patch_size, places_of
-from darts_segmentation.precision import Precision, check_precision
 from darts_segmentation.values import check_values
 from darts_utils import ParameterError, range_sample, step
 
@@ -208,7 +215,7 @@ class _Batches:
 
     def __init__(
         self,
-        bands: Mapping[str, Any],
+        bands: Mapping[str, object],
         grid: PatchGrid,
         members: Mapping[str, Member],
         engine: Engine,
@@ -223,7 +230,7 @@ class _Batches:
         self._others = _other_names(members)
         self._loader: PatchLoader | None = None
 
-    def run(self, places: Sequence[tuple[int, int]], blends: Mapping[str, Blend], key: Any) -> None:
+    def run(self, places: Sequence[tuple[int, int]], blends: Mapping[str, Blend], key: Hashable) -> None:
         """Predict patches and blend them.
 
         Cutting, copying, selecting and computing a batch are one unit, which is done again with half as many patches
@@ -260,16 +267,16 @@ class _Batches:
             limit = engine.limits[key] = _halved(engine, len(batch), patch_size, reason)
         self._loader = None
 
-    def _compute(self, batch: Sequence[tuple[int, int]], limit: int) -> dict[str, Any]:
+    def _compute(self, batch: Sequence[tuple[int, int]], limit: int) -> dict[str, Array]:
         """Return the layers of a batch, each (patches, y, x), by name."""
         with step("segment: cut patches"):
             if self._loader is None:
                 self._loader = self._engine.loader(self._patches, limit)
             patches = self._loader.load(batch)
-        layers: dict[str, Any] = {}
+        layers: dict[str, Array] = {}
         counts: dict[str, int] = {}
 
-        def add(name: str, layer: Any) -> None:
+        def add(name: str, layer: Array) -> None:
             if name in layers:
                 layers[name] += layer
             else:
@@ -318,7 +325,7 @@ def _halved(engine: Engine, count: int, patch_size: int, reason: str) -> int:
     return half
 
 
-def _select(patches: Any, selection: Sequence[int]) -> Any:
+def _select(patches: Array, selection: Sequence[int]) -> Array:
     """Return the channels that a member wants, in its order, without a copy where it wants all as they are."""
     if list(selection) == list(range(patches.shape[1])):
         return patches

@@ -14,13 +14,11 @@ import sys
 import tempfile
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 from darts_segmentation import errors
 from darts_segmentation.errors import ConversionError
 from darts_segmentation.programfile import import_openvino
 from darts_segmentation.store import hash_model, is_program
-from darts_segmentation.translation import translate
 from darts_utils import DartsError
 from darts_utils.staging import replaced_folder
 
@@ -78,7 +76,7 @@ def _cache_folder() -> Path:
 def _translate_elsewhere(path: Path, out: Path) -> None:
     """Translate a model in a process of its own, so that torch is not loaded into this one, unless it is already."""
     if "torch" in sys.modules:
-        translate(path, out)
+        _translate_here(path, out)
         return
     command = [sys.executable, "-c", _TRANSLATE, str(path), str(out)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - our own words
@@ -91,7 +89,7 @@ def _translate_elsewhere(path: Path, out: Path) -> None:
         raise ConversionError(f"{path} cannot be translated for OpenVINO: {lines[-1]}")
 
 
-def convert_to_program(path: Path | str, out: Path, **described: Any) -> Path:
+def convert_to_program(path: Path | str, out: Path, **described: object) -> Path:
     """Write the program of a model into a folder of its own, in place of one that is there.
 
     Args:
@@ -103,5 +101,11 @@ def convert_to_program(path: Path | str, out: Path, **described: Any) -> Path:
         The path `out`.
     """
     with replaced_folder(out) as partial:
-        translate(path, partial, **described)
+        _translate_here(path, partial, **described)
     return out
+
+
+def _translate_here(path: Path | str, out: Path, **described: object) -> None:
+    from darts_segmentation.translation import translate
+
+    translate(path, out, **described)

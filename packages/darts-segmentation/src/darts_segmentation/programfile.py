@@ -8,11 +8,17 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from types import ModuleType
+from typing import TYPE_CHECKING
+
+from numpy.typing import NDArray
 
 from darts_segmentation.errors import BrokenModelError, MissingLibraryError
 from darts_segmentation.store import CARD_NAME, PROGRAM_NAME, is_program
 from darts_utils import ParameterError
+
+if TYPE_CHECKING:
+    import openvino
 
 STRIDE = ["darts", "patch_divisor"]
 """Under which name a program says of what the edge of its patches has to be a multiple."""
@@ -21,7 +27,7 @@ _TELEMETRY = "openvino_telemetry"
 _importing = threading.Lock()
 
 
-def import_openvino() -> Any:
+def import_openvino() -> ModuleType:
     """Return the module openvino, imported without its telemetry.
 
     OpenVINO tells its makers of each import, through a library that comes with it. While it is imported that library
@@ -59,7 +65,7 @@ def check_program_folder(out: Path) -> None:
         raise ParameterError(f"{out} cannot hold a program of OpenVINO; name a folder that is new or holds one.")
 
 
-def read_program(folder: Path, core: Any) -> Any:
+def read_program(folder: Path, core: "openvino.Core") -> "openvino.Model":
     """Return the program in a folder.
 
     Args:
@@ -79,7 +85,7 @@ def read_program(folder: Path, core: Any) -> Any:
     return program
 
 
-def write_program(program: Any, out: Path, card: str) -> None:
+def write_program(program: "openvino.Model", out: Path, card: str) -> None:
     """Write a program and its card into a folder.
 
     Args:
@@ -91,7 +97,7 @@ def write_program(program: Any, out: Path, card: str) -> None:
     (out / CARD_NAME).write_text(card, encoding="utf-8")
 
 
-def run_once(program: Any, patches: Any) -> Any:
+def run_once(program: "openvino.Model", patches: NDArray) -> NDArray:
     """Return the logits that a program computes for patches in fp32."""
     sized = program.clone()
     sized.reshape(list(patches.shape))
@@ -99,7 +105,7 @@ def run_once(program: Any, patches: Any) -> Any:
     return compiled.create_infer_request().infer({0: patches})[0]
 
 
-def stored_stride(program: Any) -> int:
+def stored_stride(program: "openvino.Model") -> int:
     """Return the number of pixels of which the edge of a program's patches has to be a multiple."""
     return int(program.get_rt_info(STRIDE).astype(str))
 

@@ -7,9 +7,11 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import xarray as xr
 from numpy.typing import NDArray
 
 from darts_segmentation.bands import Channel, TilePatches, get_bands, valid_pixels
@@ -18,7 +20,13 @@ from darts_segmentation.errors import MissingLibraryError, QuantisationError
 from darts_segmentation.forward import class_probabilities, target_probability
 from darts_segmentation.grid import PatchGrid
 from darts_segmentation.program import openvino_program
-from darts_segmentation.programfile import import_openvino, read_program, without_telemetry, write_program
+from darts_segmentation.programfile import (
+    check_program_folder,
+    import_openvino,
+    read_program,
+    without_telemetry,
+    write_program,
+)
 from darts_segmentation.store import read_stored_card
 from darts_segmentation.values import check_values
 from darts_segmentation.vino import NumpyLoader, OpenVinoEngine, OpenVinoNetwork
@@ -26,7 +34,7 @@ from darts_utils import ParameterError
 from darts_utils.staging import replaced_folder
 
 if TYPE_CHECKING:
-    import xarray as xr
+    import openvino
 
 logger = logging.getLogger(__name__)
 
@@ -59,7 +67,7 @@ class QuantisationCost:
 
 
 def quantise_model(
-    path: Path | str, tiles: "Iterable[xr.Dataset | ReadPatch]", out: Path | str, *, least_iou: float = LEAST_IOU
+    path: Path | str, tiles: Iterable[xr.Dataset | ReadPatch], out: Path | str, *, least_iou: float = LEAST_IOU
 ) -> QuantisationCost:
     """Write a model as a program of OpenVINO that computes with eight-bit integers where that keeps the map.
 
@@ -87,8 +95,6 @@ def quantise_model(
         MissingBandError: If a tile lacks a band.
         QuantisationError: If the map changes too much, or the tiles do not suffice to tell. Nothing is written.
     """
-    from darts_segmentation.programfile import check_program_folder
-
     if not 0 <= least_iou <= 1:
         raise ParameterError(f"least_iou is {least_iou!r}; expected a number from 0 to 1.")
     out = Path(out)
@@ -125,7 +131,7 @@ def quantise_model(
     return cost
 
 
-def _import_nncf() -> Any:
+def _import_nncf() -> ModuleType:
     if importlib.util.find_spec("nncf") is None:
         raise MissingLibraryError(
             'Quantising needs nncf, which is not installed; `pip install "darts-segmentation[quantise]"` brings it.'
@@ -135,7 +141,7 @@ def _import_nncf() -> Any:
         return importlib.import_module("nncf")
 
 
-def _quantise(nncf: Any, program: Any, patches: Sequence[NDArray[np.float32]]) -> Any:
+def _quantise(nncf: ModuleType, program: "openvino.Model", patches: Sequence[NDArray[np.float32]]) -> Any:
     """Return a program of eight-bit integers, but for its first and its last convolution, which bear it least."""
     names = [node.get_friendly_name() for node in program.get_ordered_ops() if "Convolution" in node.get_type_name()]
     ends = nncf.IgnoredScope(names=list(dict.fromkeys((names[0], names[-1]))))
@@ -155,7 +161,7 @@ def _quantise(nncf: Any, program: Any, patches: Sequence[NDArray[np.float32]]) -
         log.setLevel(level)
 
 
-def _draw_patches(tiles: "Iterable[xr.Dataset | ReadPatch]", card: ModelCard) -> list[_Patch]:
+def _draw_patches(tiles: Iterable[xr.Dataset | ReadPatch], card: ModelCard) -> list[_Patch]:
     """Return patches that show something, as the network gets them, and where they are valid.
 
     Each patch draws a lot, and those with the lowest stay, in the order of their lots.
@@ -175,7 +181,7 @@ def _draw_patches(tiles: "Iterable[xr.Dataset | ReadPatch]", card: ModelCard) ->
     return [drawn[lot] for lot in sorted(drawn)]
 
 
-def _patches_of(tile: "xr.Dataset | ReadPatch", card: ModelCard) -> Iterator[ReadPatch]:
+def _patches_of(tile: xr.Dataset | ReadPatch, card: ModelCard) -> Iterator[ReadPatch]:
     """Yield what reads each patch of a tile."""
     if callable(tile):
         yield tile
@@ -195,7 +201,7 @@ def _patches_of(tile: "xr.Dataset | ReadPatch", card: ModelCard) -> Iterator[Rea
         yield partial(read, *place)
 
 
-def _indices(source: "slice | NDArray[np.intp]") -> NDArray[np.intp]:
+def _indices(source: slice | NDArray[np.intp]) -> NDArray[np.intp]:
     return np.arange(source.start, source.stop) if isinstance(source, slice) else source
 
 

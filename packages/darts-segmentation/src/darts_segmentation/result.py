@@ -3,16 +3,16 @@
 import math
 import warnings
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import xarray as xr
+
+from darts_segmentation.arrays import Array
 from darts_segmentation.bands import get_bands
 from darts_segmentation.engine import Engine
 from darts_segmentation.errors import PixelSizeWarning
 from darts_segmentation.predict import Member, Options, predict_tile
 from darts_utils import band_attrs, spatial_dims
-
-if TYPE_CHECKING:
-    import xarray as xr
 
 SPREAD_NAME = "std"
 _BLOCK_ROWS = 256
@@ -21,7 +21,7 @@ _TOLERATED_SCALE = 1.5
 """Images of PlanetScope have pixels of 3 to 4 m and are one kind; those of Sentinel-2, 10 m, are another."""
 
 
-def segment(tile: "xr.Dataset", members: Mapping[str, Member], engine: Engine, options: Options) -> "xr.Dataset":
+def segment(tile: xr.Dataset, members: Mapping[str, Member], engine: Engine, options: Options) -> xr.Dataset:
     """Return a new tile with everything in a tile and the probabilities that networks give for it.
 
     Args:
@@ -50,7 +50,7 @@ def segment(tile: "xr.Dataset", members: Mapping[str, Member], engine: Engine, o
     return tile.assign(variables)
 
 
-def _check_pixel_size(tile: "xr.Dataset", members: Mapping[str, Member]) -> None:
+def _check_pixel_size(tile: xr.Dataset, members: Mapping[str, Member]) -> None:
     coordinates = [tile.coords[dim] for dim in spatial_dims(tile) if dim in tile.coords]
     sizes = [
         abs(float(values[-1]) - float(values[0])) / (len(values) - 1)
@@ -71,20 +71,18 @@ def _check_pixel_size(tile: "xr.Dataset", members: Mapping[str, Member]) -> None
             )
 
 
-def _attrs(name: str) -> dict[str, Any]:
+def _attrs(name: str) -> dict[str, object]:
     if not name.startswith("probabilities_"):
         return band_attrs(name)
     return {"long_name": f"probability of {name.removeprefix('probabilities_')}", "units": "1"}
 
 
-def _variable(tile: "xr.Dataset", values: Any, attrs: dict[str, Any]) -> "xr.Variable":
-    import xarray as xr
-
+def _variable(tile: xr.Dataset, values: Array, attrs: Mapping[str, object]) -> xr.Variable:
     encoding = {"grid_mapping": "spatial_ref"} if "spatial_ref" in tile.coords else {}
     return xr.Variable(spatial_dims(tile), values, attrs, encoding)
 
 
-def spread(layers: list[Any]) -> Any:
+def spread(layers: list[Any]) -> Array:
     """Return the standard deviation over layers, pixel by pixel: the root of the mean squared distance from the mean.
 
     Args:

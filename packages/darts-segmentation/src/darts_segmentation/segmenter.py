@@ -4,13 +4,14 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import xarray as xr
+
 from darts_segmentation.bands import Channel
 from darts_segmentation.card import ModelCard
-from darts_segmentation.engine import Engine, EngineName, LoadedModel, with_memory
+from darts_segmentation.engine import Engine, EngineName, LoadedModel, Precision, with_memory
 from darts_segmentation.engines import make_engine
 from darts_segmentation.forward import Augmentation
 from darts_segmentation.grid import DEFAULT_PATCH_SIZE
-from darts_segmentation.precision import Precision
 from darts_segmentation.predict import Member, Options, PatchSize
 from darts_segmentation.result import segment
 from darts_segmentation.store import hash_model
@@ -18,7 +19,6 @@ from darts_utils import Device, DeviceLike, InputTypeError
 
 if TYPE_CHECKING:
     import torch
-    import xarray as xr
 
 
 class SMPSegmenter:
@@ -143,7 +143,7 @@ class SMPSegmenter:
 
     def segment_tile(
         self,
-        tile: "xr.Dataset",
+        tile: xr.Dataset,
         patch_size: PatchSize = DEFAULT_PATCH_SIZE,
         overlap: int = 256,
         batch_size: int = 8,
@@ -152,7 +152,7 @@ class SMPSegmenter:
         precision: Precision = "fp32",
         tta: Augmentation | None = None,
         keep_classes: bool = False,
-    ) -> "xr.Dataset":
+    ) -> xr.Dataset:
         """Return the tile with the probability of a thaw slump at every pixel.
 
         Args:

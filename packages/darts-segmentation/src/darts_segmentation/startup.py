@@ -20,6 +20,9 @@ from contextlib import AbstractContextManager, contextmanager
 from types import ModuleType
 from typing import Any
 
+import torch
+from torch.overrides import TorchFunctionMode
+
 logger = logging.getLogger(__name__)
 
 SWITCH = "DARTS_PLAIN_START"
@@ -36,14 +39,12 @@ _DRAWING = frozenset(
 """In-place methods by which initial weights are drawn and brought into their range; none changes a tensor's shape."""
 
 
-def segmentation_models() -> Any:
+def segmentation_models() -> ModuleType:
     """Return the module segmentation_models_pytorch, imported without torch's compiler where that is possible.
 
     The compiler is left alone where it is loaded already; it can be used afterwards, whichever way the import went.
     """
     if _SMP not in sys.modules and not os.environ.get(SWITCH):
-        import torch  # noqa: F401 - before the placeholder, which is not for torch itself
-
         try:
             with _placeholder_for_compiler():
                 importlib.import_module(_SMP)
@@ -101,7 +102,7 @@ class _Placeholder(ModuleType):
         else:
             self.is_compile_supported = functools.partial(_call_real, name, "is_compile_supported")
 
-    def __getattr__(self, attribute: str) -> Any:
+    def __getattr__(self, attribute: str) -> object:
         # Python itself and libraries that go through all modules look for such names, and find none.
         if attribute.startswith("__") or f"{self.__name__}.{attribute}" in sys.modules:
             raise AttributeError(attribute)
@@ -110,11 +111,11 @@ class _Placeholder(ModuleType):
         return getattr(importlib.import_module(self.__name__), attribute)
 
 
-def _call_real(module: str, function: str, *args: Any, **kwargs: Any) -> Any:
+def _call_real(module: str, function: str, *args: object, **kwargs: object) -> Any:
     return getattr(importlib.import_module(module), function)(*args, **kwargs)
 
 
-def _disable(function: Any = None, recursive: bool = True, **kwargs: Any) -> Any:
+def _disable(function: Any = None, recursive: bool = True, **kwargs: object) -> object:
     """Do what ``torch.compiler.disable`` does once the compiler is there: keep it out of a function."""
     if function is None:
         return functools.partial(_disable, recursive=recursive, **kwargs)
@@ -123,7 +124,7 @@ def _disable(function: Any = None, recursive: bool = True, **kwargs: Any) -> Any
     disabled: list[Callable[..., Any]] = []
 
     @functools.wraps(function)
-    def call(*args: Any, **kwargs_of_call: Any) -> Any:
+    def call(*args: Any, **kwargs_of_call: Any) -> object:
         if isinstance(sys.modules.get(_COMPILER), _Placeholder | None):
             return function(*args, **kwargs_of_call)
         if not disabled:
@@ -134,12 +135,15 @@ def _disable(function: Any = None, recursive: bool = True, **kwargs: Any) -> Any
     return call
 
 
-def _skipping_initial_weights() -> AbstractContextManager[Any]:
-    import torch
-    from torch.overrides import TorchFunctionMode
-
+def _skipping_initial_weights() -> AbstractContextManager[object]:
     class SkipInitialWeights(TorchFunctionMode):
-        def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        def __torch_function__(
+            self,
+            func: Callable[..., object],
+            types: Any,
+            args: tuple[object, ...] = (),
+            kwargs: dict[str, object] | None = None,
+        ) -> object:
             kwargs = kwargs or {}
             tensor = args[0] if args else kwargs.get("tensor")
             draws = getattr(func, "__module__", None) == "torch.nn.init" or getattr(func, "__name__", None) in _DRAWING

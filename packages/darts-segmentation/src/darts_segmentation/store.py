@@ -4,7 +4,9 @@ import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from safetensors import SafetensorError
 
 from darts_segmentation.card import ModelCard
 from darts_segmentation.errors import BrokenModelError, ModelCardError, ModelNotFoundError, ModelWeightsError
@@ -75,7 +77,6 @@ def read_stored_model(path: Path | str) -> "tuple[ModelCard, dict[str, torch.Ten
         ModelCardError: If the card cannot be understood.
         UnknownBandError: If the card names a band that the band table does not know.
     """
-    from safetensors import SafetensorError
     from safetensors.torch import load_file
 
     card = read_stored_card(path)
@@ -148,7 +149,7 @@ def save_model(path: Path | str, network: "torch.nn.Module | Mapping[str, torch.
 
     from darts_segmentation.network import check_weights
 
-    states: Mapping[str, Any] = network if isinstance(network, Mapping) else network.state_dict()
+    states: Mapping[str, torch.Tensor] = network if isinstance(network, Mapping) else network.state_dict()
     tensors = {name: _plain(name, tensor) for name, tensor in states.items()}
     text = card.to_json()
     tensors = check_weights(card, tensors)

@@ -1,9 +1,8 @@
 """What running networks with torch has in common on all devices."""
 
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -23,7 +22,7 @@ class TorchEngine:
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
-        self.limits: dict[Any, int] = {}
+        self.limits: dict[Hashable, int] = {}
 
     def load(self, path: Path, *, compile_it: bool) -> LoadedModel:
         """Read a model file and build its network."""

@@ -1,13 +1,13 @@
 """Export networks with torch.export, and compare what an export computes."""
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+
+import torch
+from numpy.typing import NDArray
+from torch.export import Dim
 
 from darts_segmentation.card import ModelCard
 from darts_segmentation.errors import ConversionError
-
-if TYPE_CHECKING:
-    import torch
 
 TOLERANCE = 1e-4
 """Largest difference in probability between a network and its export that still counts as the same."""
@@ -16,15 +16,12 @@ _FALLBACK_PATCH = 256
 _CHECKED_STRIDES = 8  # edge of the random input that both are compared on: 256 px for most networks
 
 
-def trace(network: "torch.nn.Module", card: ModelCard) -> "tuple[torch.export.ExportedProgram, torch.Tensor]":
+def trace(network: torch.nn.Module, card: ModelCard) -> tuple[torch.export.ExportedProgram, torch.Tensor]:
     """Export a network for any number of patches of any size, or of one size where that fails.
 
     Returns:
         The program, and random input to try it on, of another shape than it was traced with where it allows that.
     """
-    import torch
-    from torch.export import Dim
-
     stride = int(getattr(getattr(network, "encoder", None), "output_stride", 1))
     rows, columns = (stride * dim if stride > 1 else dim for dim in (Dim("rows", min=2), Dim("columns", min=2)))
     batch = Dim("batch", min=1)
@@ -47,7 +44,7 @@ def trace(network: "torch.nn.Module", card: ModelCard) -> "tuple[torch.export.Ex
     raise ConversionError(f"The architecture of model {card.name!r} cannot be exported: {reason}")
 
 
-def check_same(network: "torch.nn.Module", sample: "torch.Tensor", run: Callable[[], Any], what: str) -> None:
+def check_same(network: torch.nn.Module, sample: torch.Tensor, run: Callable[[], NDArray], what: str) -> None:
     """Raise a ConversionError unless something computes what a network computes.
 
     Args:
@@ -56,8 +53,6 @@ def check_same(network: "torch.nn.Module", sample: "torch.Tensor", run: Callable
         run: Returns the logits that the other computes for it.
         what: Names the other, for the message.
     """
-    import torch
-
     with torch.inference_mode():
         expected = torch.sigmoid(network(sample))
     difference = float((expected - torch.sigmoid(torch.from_numpy(run()))).abs().max())

@@ -3,7 +3,9 @@
 import logging
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+import torch
 
 from darts_segmentation.errors import ConversionError
 from darts_segmentation.modelfile import read_model
@@ -12,10 +14,10 @@ from darts_segmentation.programfile import STRIDE, import_openvino, run_once, wr
 from darts_segmentation.tracing import check_same, trace
 
 if TYPE_CHECKING:
-    import torch
+    import openvino
 
 
-def translate(path: Path | str, out: Path | str, **described: Any) -> None:
+def translate(path: Path | str, out: Path | str, **described: object) -> None:
     """Write the program of a model into a folder that is there; the card comes last, and makes it whole.
 
     Args:
@@ -40,7 +42,7 @@ def translate(path: Path | str, out: Path | str, **described: Any) -> None:
     write_program(program, Path(out), model.card.to_json())
 
 
-def _convert(network: "torch.nn.Module", traced: Any, sample: "torch.Tensor") -> Any:
+def _convert(network: torch.nn.Module, traced: torch.export.ExportedProgram, sample: torch.Tensor) -> "openvino.Model":
     """Return the program of what torch.export made of a network, or torch.jit where OpenVINO lacks a part of it."""
     openvino = import_openvino()
     root = logging.getLogger()
@@ -57,7 +59,7 @@ def _convert(network: "torch.nn.Module", traced: Any, sample: "torch.Tensor") ->
         root.handlers[:] = handlers
 
 
-def _find_stride(program: Any, network: "torch.nn.Module", sample: "torch.Tensor") -> int:
+def _find_stride(program: "openvino.Model", network: torch.nn.Module, sample: torch.Tensor) -> int:
     """Return what patch sizes have to be a multiple of: what the network says, unless the program takes less."""
     rows = program.inputs[0].partial_shape[2]
     if rows.is_static:

@@ -1,24 +1,26 @@
 """Run networks with OpenVINO on the CPU, without torch."""
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from darts_segmentation.bands import TilePatches
 from darts_segmentation.blend import Blend
-from darts_segmentation.engine import LoadedModel
+from darts_segmentation.engine import LoadedModel, NumberFormat
 from darts_segmentation.grid import PatchGrid
-from darts_segmentation.precision import NumberFormat
 from darts_segmentation.program import openvino_program
 from darts_segmentation.programfile import import_openvino, read_program, stored_stride
 from darts_segmentation.scaling import NumpyScaler
 from darts_segmentation.store import read_stored_card
 from darts_utils import Device, DeviceError, ParameterError, to_host, usable_cpus
+
+if TYPE_CHECKING:
+    import openvino
 
 _FORMATS = {"fp32": ("f32", "FP32"), "bf16": ("bf16", "BF16"), "fp16": ("f16", "FP16")}
 """What OpenVINO calls the number formats, and the capabilities of a processor that computes in them."""
@@ -36,14 +38,14 @@ class OpenVinoEngine:
         MissingLibraryError: If OpenVINO is not installed.
     """
 
-    def __init__(self, device: Any) -> None:
+    def __init__(self, device: object) -> None:
         if str(device).strip().lower() not in ("none", "auto", "cpu"):
             raise DeviceError(
                 f"Device {device} was asked for, but engine 'openvino' computes on the CPU; choose 'cpu', or the "
                 "engine 'torch'."
             )
         self.device = Device("cpu")
-        self.limits: dict[Any, int] = {}
+        self.limits: dict[Hashable, int] = {}
         self.core = import_openvino().Core()
         self._capabilities = frozenset(self.core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"))
         self._of_thread = threading.local()
@@ -91,7 +93,7 @@ class OpenVinoEngine:
             yield
 
     @contextmanager
-    def _setting(self, name: str, value: Any) -> Iterator[None]:
+    def _setting(self, name: str, value: object) -> Iterator[None]:
         before = getattr(self._of_thread, name, None)
         setattr(self._of_thread, name, value)
         try:
@@ -103,7 +105,7 @@ class OpenVinoEngine:
         """Return what adds up the patches of a tile."""
         return Blend(grid, None)
 
-    def take(self, arrays: Sequence[Any]) -> list[NDArray[Any]]:
+    def take(self, arrays: Sequence[object]) -> list[NDArray]:
         """Return arrays as ones of numpy."""
         return [np.asarray(array) for array in to_host(dict(enumerate(arrays))).values()]
 
@@ -111,11 +113,11 @@ class OpenVinoEngine:
         """Make one buffer for a batch of patches."""
         return NumpyLoader(patches, limit)
 
-    def give(self, result: NDArray[Any], like: Any) -> NDArray[Any]:  # noqa: ARG002  # all arrays are numpy's here
+    def give(self, result: NDArray, like: object) -> NDArray:  # noqa: ARG002  # all arrays are numpy's here
         """Return a result as it is."""
         return result
 
-    def fetch(self, arrays: Sequence[NDArray[Any]]) -> list[NDArray[Any]]:
+    def fetch(self, arrays: Sequence[Any]) -> list[NDArray]:
         """Return arrays as they are."""
         return list(arrays)
 
@@ -135,9 +137,9 @@ class OpenVinoNetwork:
         name: Name of the model, for messages.
     """
 
-    def __init__(self, program: Any, engine: OpenVinoEngine, name: str) -> None:
+    def __init__(self, program: "openvino.Model", engine: OpenVinoEngine, name: str) -> None:
         self._program, self._engine, self._name = program, engine, name
-        self._requests: dict[Any, Any] = {}
+        self._requests: dict[Hashable, openvino.InferRequest] = {}
         self._running = threading.Lock()
 
     def __call__(self, patches: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -154,7 +156,7 @@ class OpenVinoNetwork:
                     del self._requests[next(iter(self._requests))]
             return self._requests[key].infer({0: patches}, share_inputs=True)[0]
 
-    def _compile(self, shape: tuple[int, ...], number_format: NumberFormat, threads: int) -> Any:
+    def _compile(self, shape: tuple[int, ...], number_format: NumberFormat, threads: int) -> "openvino.CompiledModel":
         program = self._program.clone()
         try:
             program.reshape(list(shape))

@@ -176,7 +176,7 @@ def get_band(name: str) -> Band:
     raise UnknownBandError(f"{name!r} is not in the band table; {hint}")
 
 
-def band_attrs(name: str, **extra: Any) -> dict[str, Any]:
+def band_attrs(name: str, **extra: object) -> dict[str, Any]:
     """Return the attributes that a variable of a tile carries: ``long_name``, ``units`` where it has one, and `extra`.
 
     Args:

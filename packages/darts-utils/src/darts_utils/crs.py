@@ -3,9 +3,12 @@
 import importlib
 import math
 import warnings
-from typing import Any
+from typing import TYPE_CHECKING
 
 from darts_utils.errors import ArealScaleWarning, GridError
+
+if TYPE_CHECKING:
+    import pyproj
 
 MAX_DEPARTURE = 0.25
 """Areas that differ by more than this from those on the ground are refused."""
@@ -15,7 +18,7 @@ WARNED_DEPARTURE = 0.03
 _UNIT_TOLERANCE = 1e-4
 
 
-def check_areal_scale(crs: Any, x: float, y: float, what: str) -> float:
+def check_areal_scale(crs: object, x: float, y: float, what: str) -> float:
     """Refuse a CRS whose metres are not metres on the ground: geographic, in another unit, or with areas far off.
 
     Areas, slopes and radii are computed in the metres of the grid. In UTM and equal-area projections these are those of
@@ -70,7 +73,7 @@ def check_areal_scale(crs: Any, x: float, y: float, what: str) -> float:
     return scale
 
 
-def _horizontal(crs: Any) -> Any:
+def _horizontal(crs: "pyproj.CRS") -> "pyproj.CRS":
     """Leave out what a CRS says about heights and about the way to another datum."""
     if crs.is_compound:
         return _horizontal(crs.sub_crs_list[0])

@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import ModuleType
-from typing import Any, Literal, TypeAlias
+from typing import Literal, TypeAlias
 
 from darts_utils.errors import DeviceError, DeviceFallbackWarning, ParameterError
 
@@ -165,7 +165,7 @@ def _visible_gpus() -> tuple[list[_Gpu] | None, str]:
     return [], f"no GPU is visible to this process{shown}"
 
 
-def _memory(pynvml: ModuleType, handle: Any) -> tuple[int, int]:
+def _memory(pynvml: ModuleType, handle: object) -> tuple[int, int]:
     try:
         memory = pynvml.nvmlDeviceGetMemoryInfo(handle)
     except pynvml.NVMLError:
@@ -174,7 +174,7 @@ def _memory(pynvml: ModuleType, handle: Any) -> tuple[int, int]:
     return int(memory.used), int(memory.total)
 
 
-def _visible_handles(pynvml: ModuleType) -> list[Any]:
+def _visible_handles(pynvml: ModuleType) -> list[object]:
     """Return a handle for each GPU that ``CUDA_VISIBLE_DEVICES`` names, or for every GPU where it is not set.
 
     As CUDA does, stops at the first entry that names no GPU, takes the beginning of a UUID for the whole where it is
@@ -185,7 +185,7 @@ def _visible_handles(pynvml: ModuleType) -> list[Any]:
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     if visible is None:
         return every
-    handles: dict[str, Any] = {}
+    handles: dict[str, object] = {}
     for entry in visible.split(","):
         handle = _handle_by_name(pynvml, every, entry.strip())
         if handle is None:
@@ -197,7 +197,7 @@ def _visible_handles(pynvml: ModuleType) -> list[Any]:
     return list(handles.values())
 
 
-def _handle_by_name(pynvml: ModuleType, every: list[Any], entry: str) -> Any:
+def _handle_by_name(pynvml: ModuleType, every: list[object], entry: str) -> object:
     """Return the handle of the GPU that an entry of ``CUDA_VISIBLE_DEVICES`` names, None where it names none."""
     if entry.isdecimal():
         return every[int(entry)] if int(entry) < len(every) else None

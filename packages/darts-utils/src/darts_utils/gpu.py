@@ -3,23 +3,26 @@
 import sys
 import threading
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache, partial
 from importlib import import_module
 from types import ModuleType
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
 from darts_utils.device import CPU, Device
 from darts_utils.errors import DeviceFallbackWarning
 
+if TYPE_CHECKING:
+    import cupy
+
 _Result = TypeVar("_Result")
 _of_thread = threading.local()
 
 
-def is_on_gpu(array: Any) -> bool:
+def is_on_gpu(array: object) -> bool:
     """Tell whether an array is cupy's, without importing cupy.
 
     Args:
@@ -83,9 +86,9 @@ def to_host(data: Any) -> Any:
     return host if array is data else data.copy(data=host)
 
 
-def _copies(arrays: Mapping[Any, Any]) -> dict[Any, Any]:
+def _copies(arrays: "Mapping[Hashable, cupy.ndarray]") -> dict[Hashable, np.ndarray]:
     """Return copies on the host of arrays of cupy."""
-    hosts: dict[Any, Any] = {}
+    hosts: dict[Hashable, np.ndarray] = {}
     cupy = sys.modules["cupy"]
     for index in sorted({array.device.id for array in arrays.values()}):
         with working_on_gpu(cupy, index):
@@ -95,7 +98,7 @@ def _copies(arrays: Mapping[Any, Any]) -> dict[Any, Any]:
     return hosts
 
 
-def _pinned(cupy: ModuleType, array: Any) -> np.ndarray:
+def _pinned(cupy: ModuleType, array: "cupy.ndarray") -> np.ndarray:
     memory = cupy.cuda.alloc_pinned_memory(max(array.nbytes, 1))
     return np.ndarray(array.shape, array.dtype, memory)
 

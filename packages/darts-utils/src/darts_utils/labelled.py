@@ -1,11 +1,14 @@
 """What every stage asks of an object of xarray: that it is one, and which of its dimensions are rows and columns."""
 
 import importlib
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from darts_utils.errors import GridError, InputTypeError
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 SPATIAL_DIMS = (("y", "x"), ("yc", "xc"), ("latitude", "longitude"), ("lat", "lon"))
 """Names of the dimensions of rows and columns, as odc.geo knows them; the first pair that is there counts."""
@@ -13,7 +16,7 @@ SPATIAL_DIMS = (("y", "x"), ("yc", "xc"), ("latitude", "longitude"), ("lat", "lo
 _BESIDE = 0.25
 
 
-def spatial_dims(data: Any) -> tuple[str, str]:
+def spatial_dims(data: "xr.Dataset | xr.DataArray") -> tuple[str, str]:
     """Return the names of the dimensions of rows and columns.
 
     Args:
@@ -25,7 +28,7 @@ def spatial_dims(data: Any) -> tuple[str, str]:
     return next((pair for pair in SPATIAL_DIMS if set(pair) <= set(data.dims)), SPATIAL_DIMS[0])
 
 
-def upright(array: Any, name: str) -> Any:
+def upright(array: "xr.DataArray", name: str) -> "xr.DataArray":
     """Return an array with rows first, then columns.
 
     Args:
@@ -46,7 +49,7 @@ def upright(array: Any, name: str) -> Any:
     return array.transpose(*dims)
 
 
-def check_even(data: Any, what: str) -> None:
+def check_even(data: "xr.Dataset | xr.DataArray", what: str) -> None:
     """Pass what has rows and columns of one height and width each, as a grid that is read from the first ones has.
 
     Args:
@@ -80,7 +83,7 @@ def check_even(data: Any, what: str) -> None:
             )
 
 
-def check_north_up(data: Any, what: str) -> None:
+def check_north_up(data: "xr.Dataset | xr.DataArray", what: str) -> None:
     """Pass what has evenly spaced rows from north to south and columns from west to east.
 
     Args:
@@ -102,7 +105,7 @@ def check_north_up(data: Any, what: str) -> None:
             )
 
 
-def time_of(tile: Any) -> Any:
+def time_of(tile: "xr.Dataset") -> object:
     """Return when a tile was taken.
 
     Args:
@@ -115,13 +118,13 @@ def time_of(tile: Any) -> Any:
     given = tile.attrs.get("time") or None
     if given is not None or "time" not in tile.coords or tile.coords["time"].ndim:
         return given
-    time = tile.coords["time"].to_numpy()[()]
+    time: object = tile.coords["time"].to_numpy()[()]
     if not isinstance(time, np.datetime64):
         return time
     return None if np.isnat(time) else str(np.datetime_as_string(time, unit="us"))
 
 
-def check_dataset(value: Any) -> None:
+def check_dataset(value: object) -> None:
     """Pass a Dataset.
 
     Args:
@@ -139,7 +142,7 @@ def check_dataset(value: Any) -> None:
         )
 
 
-def check_data_array(value: Any, kernels: str) -> None:
+def check_data_array(value: object, kernels: str) -> None:
     """Pass a DataArray.
 
     Args:

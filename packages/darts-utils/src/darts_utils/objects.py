@@ -6,7 +6,6 @@ outlines and statistics cost by the foreground, not by the raster.
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -90,7 +89,7 @@ class Objects:
         return np.repeat(self.label, self.stop - self.start)
 
 
-def find_objects(mask: NDArray[Any]) -> Objects:
+def find_objects(mask: NDArray) -> Objects:
     """Find the 8-connected objects of a mask.
 
     Args:

@@ -9,7 +9,6 @@ not depend on one another. The one ring of a part that runs counter-clockwise is
 """
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,7 +28,7 @@ class _Segments:
     run: IntArray
 
 
-def object_polygons(objects: Objects, transform: tuple[float, float, float, float]) -> NDArray[Any]:
+def object_polygons(objects: Objects, transform: tuple[float, float, float, float]) -> NDArray:
     """Trace the outline of each object.
 
     Args:

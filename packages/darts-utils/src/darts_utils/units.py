@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 
@@ -29,7 +28,7 @@ _ENCODING = {"scale_factor": 1, "add_offset": 0}
 """Attributes of values that are encoded, and what they are of values that are not."""
 
 
-def check_units(name: str, attrs: Mapping[Any, Any], *, taker: str) -> None:
+def check_units(name: str, attrs: Mapping[str, object], *, taker: str) -> None:
     """Refuse a band that declares to be in another unit than the band table says, or that its values are encoded.
 
     Args:
@@ -72,7 +71,7 @@ takes 'm'; multiply it by 1000 and say so first (`(band * 1000).assign_attrs(uni
         raise ValueRangeError(f"{said}, another quantity; bring it into that unit and say so first.")
 
 
-def _check_decoded(name: str, attrs: Mapping[Any, Any], taker: str) -> None:
+def _check_decoded(name: str, attrs: Mapping[str, object], taker: str) -> None:
     scale, offset = (
         value if isinstance(value := attrs.get(key), int | float | np.number) else none
         for key, none in _ENCODING.items()

@@ -5,6 +5,7 @@ from types import MappingProxyType
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from darts_utils.errors import ValueRangeError
 from darts_utils.gpu import is_on_gpu, to_host
@@ -23,7 +24,9 @@ _NEAR_MARK = 0.01
 _DEEPEST_M, _HIGHEST_M, _NO_ELEVATION = -11_000.0, 9000.0, -9999.0
 
 
-def mask_declared(values: Any, attrs: Mapping[Any, Any], encoding: Mapping[Any, Any] = MappingProxyType({})) -> Any:
+def mask_declared(
+    values: Any, attrs: Mapping[str, object], encoding: Mapping[str, object] = MappingProxyType({})
+) -> Any:
     """Return values with NaN where they have a value that is declared to be none.
 
     Args:
@@ -37,7 +40,7 @@ def mask_declared(values: Any, attrs: Mapping[Any, Any], encoding: Mapping[Any, 
         wherever a value is declared, for asking whether one is there would be to wait for the device.
     """
     stored = {} if {"scale_factor", "add_offset"} & set(encoding) else encoding
-    given = [about[key] for about in (attrs, stored) for key in NO_DATA_MARKS if key in about]
+    given: list[Any] = [about[key] for about in (attrs, stored) for key in NO_DATA_MARKS if key in about]
     marks = [
         mark.item() if getattr(mark, "size", 0) == 1 else mark for mark in given
     ]  # arrays of one, as HDF5 has them
@@ -178,9 +181,9 @@ def quality_fault(values: Any) -> Any:
 
 def check_quality(
     values: Any,
-    attrs: Mapping[Any, Any] = MappingProxyType({}),
-    encoding: Mapping[Any, Any] = MappingProxyType({}),
-    fault: Any = None,
+    attrs: Mapping[str, object] = MappingProxyType({}),
+    encoding: Mapping[str, object] = MappingProxyType({}),
+    fault: NDArray | None = None,
 ) -> Any:
     """Pass a quality mask, of which every pixel is looked at: a single mark of missing pixels would count as usable.
 

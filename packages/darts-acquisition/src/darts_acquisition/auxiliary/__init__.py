@@ -1,20 +1,9 @@
-"""Auxiliary data, around a tile from datacubes that fill as they are used, and their products by name."""
+"""Auxiliary data, around a tile from datacubes that fill as they are used, and the periods of TCVIS."""
 
-from darts_acquisition.auxiliary.arcticdem import RESOLUTIONS, arcticdem_product
-from darts_acquisition.auxiliary.tcvis import TRENDS, tcvis_product
-from darts_acquisition.cube.product import CubeProduct
-from darts_utils import ParameterError
-
-
-def product_named(name: str) -> CubeProduct:
-    """Return a product by the name that users write: ``arcticdem-2m``, ``tcvis-2000-2019``.
-
-    ParameterError if there is none.
-    """
-    resolutions = {f"arcticdem-{resolution}m": resolution for resolution in RESOLUTIONS}
-    trends = {f"tcvis-{trend}": trend for trend in TRENDS}
-    if name in resolutions:
-        return arcticdem_product(resolutions[name])
-    if name in trends:
-        return tcvis_product(trends[name])
-    raise ParameterError(f"product is {name!r}; expected one of {', '.join([*resolutions, *trends])}.")
+TRENDS = {
+    "2000-2019": "users/ingmarnitze/TCTrend_SR_2000-2019_TCVIS",
+    "2001-2020": "users/ingmarnitze/TCTrend_SR_2001-2020_TCVIS",
+    "2003-2022": "users/ingmarnitze/TCTrend_SR_2003-2022_TCVIS",
+    "2005-2024": "projects/ee-ingmarnitze/assets/TCTrend_SR_2005-2024_TCVIS",
+}
+"""Periods for which the trends are published, the earliest first, and Earth Engine's name of each collection."""

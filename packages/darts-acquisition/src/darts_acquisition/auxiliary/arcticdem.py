@@ -5,9 +5,11 @@ import os
 import re
 import threading
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
+from affine import Affine
+from odc.geo.geobox import GeoBox
 
 from darts_acquisition.cube.areas import AreaLike, lonlat_bounds
 from darts_acquisition.cube.datacube import Datacube
@@ -29,7 +31,8 @@ from darts_utils import BANDS, ParameterError, ValueRangeError
 
 if TYPE_CHECKING:
     import xarray as xr
-    from odc.geo.geobox import GeoBox
+    from pystac import Item
+    from pystac_client import Client
 
 RESOLUTIONS = (2, 10, 32)
 """Pixel sizes in metres in which the ArcticDEM mosaics are published."""
@@ -65,9 +68,6 @@ def arcticdem_product(resolution: int) -> CubeProduct:
     Raises:
         ParameterError: If there is no mosaic of that resolution.
     """
-    from affine import Affine
-    from odc.geo.geobox import GeoBox
-
     if resolution not in RESOLUTIONS:
         raise ParameterError(f"resolution is {resolution}; ArcticDEM is published at 2, 10 and 32 m.")
     resolution = int(resolution)  # 2.0 is 2, but would be another name.
@@ -108,7 +108,7 @@ def tile_window(name: str, product: CubeProduct) -> Window | None:
     return Window.of(bottom - edge // metres, bottom, left, left + edge // metres)
 
 
-def create_arcticdem_cube(path: "str | os.PathLike[str]", resolution: int, *, s3: S3Settings | None = None) -> Datacube:
+def create_arcticdem_cube(path: str | os.PathLike[str], resolution: int, *, s3: S3Settings | None = None) -> Datacube:
     """Create an ArcticDEM datacube, on the grid of `arcticdem_product`, in which everything is missing.
 
     Args:
@@ -127,8 +127,8 @@ def create_arcticdem_cube(path: "str | os.PathLike[str]", resolution: int, *, s3
 
 
 def load_arcticdem(
-    geobox: "GeoBox",
-    data_dir: "str | os.PathLike[str]",
+    geobox: GeoBox,
+    data_dir: str | os.PathLike[str],
     resolution: int,
     buffer: int = 0,
     offline: bool = False,
@@ -184,7 +184,7 @@ def load_arcticdem(
 
 def download_arcticdem(
     aoi: AreaLike,
-    data_dir: "str | os.PathLike[str]",
+    data_dir: str | os.PathLike[str],
     resolution: int,
     *,
     buffer: int = 0,
@@ -220,7 +220,7 @@ def download_arcticdem(
 
 def estimate_arcticdem(
     aoi: AreaLike,
-    data_dir: "str | os.PathLike[str]",
+    data_dir: str | os.PathLike[str],
     resolution: int,
     *,
     buffer: int = 0,
@@ -256,14 +256,14 @@ class ArcticDEMSource:
         self._collection = (settings.collections or {}).get(resolution, product.collection)
         self._reader = RasterReader(Store(settings.limits, settings.s3))
         self._lock = threading.Lock()
-        self._client: Any = None
+        self._client: Client | None = None
 
     @property
     def parallel(self) -> int:
         """How many chunks to fetch at the same time."""
         return self._settings.limits.parallel
 
-    def fetch(self, geobox: "GeoBox") -> dict[str, np.ndarray] | None:
+    def fetch(self, geobox: GeoBox) -> dict[str, np.ndarray] | None:
         """Fetch a part of the mosaic, None if there is nothing; where tiles overlap, the first one by name counts.
 
         ServiceError if something cannot be read.
@@ -286,7 +286,7 @@ class ArcticDEMSource:
             raise ServiceError(f"What {names} of {self._collection} hold cannot be used: {error}") from error
         return arrays
 
-    def _search(self, geobox: "GeoBox") -> list[Any]:
+    def _search(self, geobox: GeoBox) -> "list[Item]":
         """Return the items that may reach an area, by their names, so that overlaps always come out the same."""
         margin = math.ceil(_MARGIN_M / geobox.affine.a)
         west, south, east, north = lonlat_bounds(geobox.pad(margin))
@@ -297,7 +297,7 @@ class ArcticDEMSource:
             found.update(search_box(self._api(), self._collection, (left, south, right, north)))
         return [found[name] for name in sorted(found)]
 
-    def _uri(self, item: Any, asset: str) -> str:
+    def _uri(self, item: "Item", asset: str) -> str:
         if asset not in item.assets:
             raise ServiceError(
                 f"The item {item.id} of {self._collection} has no asset {asset!r}, only {', '.join(item.assets)}."
@@ -307,7 +307,7 @@ class ArcticDEMSource:
             raise ServiceError(f"The asset {asset} of {item.id} lies at {href!r}; expected an address.")
         return item.assets[asset].get_absolute_href() or href
 
-    def _api(self) -> Any:
+    def _api(self) -> "Client":
         with self._lock:
             if self._client is None:
                 self._client = open_api(self._settings.stac_url, self._collection, self._settings.limits)

@@ -8,7 +8,10 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from affine import Affine
+from odc.geo.geobox import GeoBox
 
+from darts_acquisition.auxiliary import TRENDS
 from darts_acquisition.cube.areas import AreaLike
 from darts_acquisition.cube.datacube import Datacube
 from darts_acquisition.cube.ingest import (
@@ -27,15 +30,6 @@ from darts_utils import BANDS, TREND_BANDS, ParameterError
 
 if TYPE_CHECKING:
     import xarray as xr
-    from odc.geo.geobox import GeoBox
-
-TRENDS = {
-    "2000-2019": "users/ingmarnitze/TCTrend_SR_2000-2019_TCVIS",
-    "2001-2020": "users/ingmarnitze/TCTrend_SR_2001-2020_TCVIS",
-    "2003-2022": "users/ingmarnitze/TCTrend_SR_2003-2022_TCVIS",
-    "2005-2024": "projects/ee-ingmarnitze/assets/TCTrend_SR_2005-2024_TCVIS",
-}
-"""Periods for which the trends are published, the earliest first, and Earth Engine's name of each collection."""
 
 _DEGREES = 0.00026949458523585647
 """Pixel size of the published images in degrees: 30 m at the equator."""
@@ -67,9 +61,6 @@ def tcvis_product(trend: str = "2000-2019") -> CubeProduct:
     Raises:
         ParameterError: If there is no such collection.
     """
-    from affine import Affine
-    from odc.geo.geobox import GeoBox
-
     if trend not in TRENDS:
         raise ParameterError(f"trend is {trend!r}; TCVIS is published for {', '.join(TRENDS)}.")
     half = math.ceil(180 / _DEGREES)
@@ -102,7 +93,7 @@ def tcvis_trend_of_year(year: int) -> str:
 
 
 def create_tcvis_cube(
-    path: "str | os.PathLike[str]", trend: str = "2000-2019", *, s3: S3Settings | None = None
+    path: str | os.PathLike[str], trend: str = "2000-2019", *, s3: S3Settings | None = None
 ) -> Datacube:
     """Create a TCVIS datacube, on the grid of `tcvis_product`, in which everything is missing.
 
@@ -122,8 +113,8 @@ def create_tcvis_cube(
 
 
 def load_tcvis(
-    geobox: "GeoBox",
-    data_dir: "str | os.PathLike[str]",
+    geobox: GeoBox,
+    data_dir: str | os.PathLike[str],
     offline: bool = False,
     trend: str = "2000-2019",
     *,
@@ -176,7 +167,7 @@ def load_tcvis(
 
 def download_tcvis(
     aoi: AreaLike,
-    data_dir: "str | os.PathLike[str]",
+    data_dir: str | os.PathLike[str],
     *,
     trend: str = "2000-2019",
     settings: EarthEngineSettings | None = None,
@@ -211,7 +202,7 @@ def download_tcvis(
 
 def estimate_tcvis(
     aoi: AreaLike,
-    data_dir: "str | os.PathLike[str]",
+    data_dir: str | os.PathLike[str],
     *,
     trend: str = "2000-2019",
     s3: S3Settings | None = None,
@@ -242,7 +233,7 @@ class TCVISSource:
         """How many chunks to fetch at the same time."""
         return self._client.settings.limits.parallel
 
-    def fetch(self, geobox: "GeoBox") -> dict[str, np.ndarray] | None:
+    def fetch(self, geobox: GeoBox) -> dict[str, np.ndarray] | None:
         """Fetch a part of the mosaic, None if there is nothing, 0 where pixels are missing.
 
         Where images overlap, the last one counts, as in Earth Engine's own mosaics. ServiceError if it cannot be read.
@@ -258,7 +249,7 @@ class TCVISSource:
         arrays = {name: np.ascontiguousarray(table[band]) for name, band in _BANDS.items()}
         return arrays if any(values.any() for values in arrays.values()) else None
 
-    def _count(self, geobox: "GeoBox | None" = None) -> int:
+    def _count(self, geobox: GeoBox | None = None) -> int:
         """Return how many images reach an area, or how many there are."""
 
         def request() -> Any:
@@ -274,7 +265,7 @@ class TCVISSource:
 
         return int(self._client.ask(request, f"Searching {self._product.collection}"))
 
-    def _pixels(self, geobox: "GeoBox") -> np.ndarray:
+    def _pixels(self, geobox: GeoBox) -> np.ndarray:
         import ee
 
         image = ee.ImageCollection(self._product.collection).select(list(_BANDS.values())).mosaic().unmask(0).toUint8()

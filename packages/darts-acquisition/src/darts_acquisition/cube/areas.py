@@ -5,6 +5,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Union
 
 import numpy as np
+import shapely
+from affine import Affine
+from odc.geo import CRS
+from odc.geo.geobox import GeoBox
+from odc.geo.geom import Geometry
 
 from darts_acquisition.cube.product import (
     Chunk,
@@ -23,9 +28,6 @@ from darts_utils import GridError, InputTypeError, ParameterError
 
 if TYPE_CHECKING:
     import geopandas as gpd
-    from odc.geo import CRS
-    from odc.geo.geobox import GeoBox
-    from odc.geo.geom import Geometry
 
 AreaLike = Union["GeoBox", "Geometry", "gpd.GeoDataFrame", "gpd.GeoSeries", "Iterable[GeoBox | Geometry]"]
 """An area of interest: a grid, a geometry with a CRS, a table of geometries, or several grids and geometries."""
@@ -34,13 +36,11 @@ _SEGMENTS = 256
 """Segments that the longer side of an area is cut into at least: edges bend in another projection."""
 
 
-def product_windows(product: CubeProduct, area: "GeoBox", buffer: int = 0) -> list[Window]:
+def product_windows(product: CubeProduct, area: GeoBox, buffer: int = 0) -> list[Window]:
     """Return the windows of a product's grid that hold an area; arguments and errors are those of `Datacube.windows`.
 
     InputTypeError if the area is no GeoBox.
     """
-    from odc.geo.geobox import GeoBox
-
     if not isinstance(area, GeoBox):
         raise InputTypeError(
             f"Expected a GeoBox, the grid of a tile, but got a {type(area).__name__}; `tile.odc.geobox` is that of a "
@@ -68,8 +68,6 @@ def chunks_by_part(product: CubeProduct, area: AreaLike, buffer: int = 0) -> lis
 
     A part that lies outside the grid has none; empty geometries are no parts.
     """
-    from odc.geo.geobox import GeoBox
-
     chunks: list[tuple[Chunk, ...]] = []
     known: dict[Chunk, Chunk] = {}  # One object for a chunk, however many parts share it.
     outside: OutsideExtentError | None = None
@@ -91,17 +89,14 @@ def chunks_by_part(product: CubeProduct, area: AreaLike, buffer: int = 0) -> lis
     return chunks
 
 
-def _parts(area: AreaLike) -> "Iterator[GeoBox | Geometry]":
-    from odc.geo.geobox import GeoBox
-    from odc.geo.geom import Geometry
-
+def _parts(area: AreaLike) -> Iterator[GeoBox | Geometry]:
     if isinstance(area, GeoBox):
         yield area
     elif isinstance(area, Geometry):
         if not area.is_empty:
             yield area
     elif hasattr(area, "geometry") and hasattr(area, "crs"):
-        table: Any = area
+        table: gpd.GeoDataFrame = area
         for shape in table.geometry:
             if shape is not None and not shape.is_empty:
                 yield Geometry(shape, table.crs)
@@ -115,40 +110,33 @@ def _parts(area: AreaLike) -> "Iterator[GeoBox | Geometry]":
         )
 
 
-def _is_a_rectangle(geometry: "Geometry") -> bool:
+def _is_a_rectangle(geometry: Geometry) -> bool:
     """Tell a rectangle along the axes of a projected CRS."""
-    import shapely
-
     shape, crs = geometry.geom, geometry.crs
     if crs is None or crs.geographic or not shape.area:
         return False
     return bool(shape.equals(shapely.box(*shape.bounds)))
 
 
-def _box(geometry: "Geometry") -> "GeoBox":
+def _box(geometry: Geometry) -> GeoBox:
     """Return the bounding box of a geometry as a grid of one pixel."""
-    from affine import Affine
-    from odc.geo.geobox import GeoBox
-
     left, bottom, right, top = geometry.boundingbox.bbox
     # GeoBox.from_bbox would move the corner to a multiple of the pixel size.
     return GeoBox((1, 1), Affine(right - left, 0, left, 0, bottom - top, top), geometry.crs)
 
 
-def _chunks_of_grid(product: CubeProduct, grid: "GeoBox", buffer: int) -> set[Chunk]:
+def _chunks_of_grid(product: CubeProduct, grid: GeoBox, buffer: int) -> set[Chunk]:
     size = product.chunk_px
     blocks = [chunk_block(window, size) for window in product_windows(product, grid, buffer)]
     return {chunk for block in blocks for chunk in chunks_in(block)}
 
 
-def _chunks_of_geometry(product: CubeProduct, geometry: "Geometry", buffer: int) -> set[Chunk]:
+def _chunks_of_geometry(product: CubeProduct, geometry: Geometry, buffer: int) -> set[Chunk]:
     """Return the chunks that the geometry itself touches, not only its bounding box.
 
     The two are compared in the one of their systems that is projected, where neither a pole nor the antimeridian is
     special; in degrees, if both are in degrees. Longitudes that differ by 360° are the same.
     """
-    import shapely
-
     shape, crs = geometry.geom, geometry.crs
     if crs is None:
         raise GridError("The area has no CRS; expected one.")
@@ -172,7 +160,7 @@ def _chunks_of_geometry(product: CubeProduct, geometry: "Geometry", buffer: int)
     return found
 
 
-def _candidates(product: CubeProduct, geometry: "Geometry", shape: Any, buffer: int) -> list[tuple[float, Window]]:
+def _candidates(product: CubeProduct, geometry: Geometry, shape: Any, buffer: int) -> list[tuple[float, Window]]:
     """Return the rectangles of chunks around a geometry, which `shape` is in the grid's CRS, if that is projected.
 
     Each comes with the degrees that have to be added to the geometry's longitudes to get there.
@@ -211,10 +199,8 @@ def _turns(product: CubeProduct, west: float, east: float, buffer: int) -> list[
     return [first, *(turn for turn in others if east + turn > left - reach and west + turn < right + reach)]
 
 
-def _outlines(product: CubeProduct, chunks: np.ndarray, buffer: int, turn: float) -> Any:
+def _outlines(product: CubeProduct, chunks: np.ndarray, buffer: int, turn: float) -> np.ndarray:
     """Return the outlines of chunks with a buffer in pixels, in the grid's CRS, moved to the west by `turn`."""
-    import shapely
-
     affine, size, (height, width) = product.geobox.affine, product.chunk_px, product.geobox.shape
     rows, cols = chunks.T
     start = affine.c - turn
@@ -227,15 +213,13 @@ def _outlines(product: CubeProduct, chunks: np.ndarray, buffer: int, turn: float
 
 def _transform(shapes: Any, transformer: Any) -> Any:
     """Project shapes, their edges cut into segments before that, since they bend."""
-    import shapely
-
     west, south, east, north = shapely.total_bounds(shapes)
     longest = max(east - west, north - south) / _SEGMENTS
     segments = shapely.segmentize(shapes, longest) if longest > 0 else shapes
     return shapely.transform(segments, lambda points: np.column_stack(transformer(*points.T)))
 
 
-def _outside(product: CubeProduct, area: "GeoBox | Geometry") -> OutsideExtentError:
+def _outside(product: CubeProduct, area: GeoBox | Geometry) -> OutsideExtentError:
     return OutsideExtentError(
         f"The area {describe_area(area)} lies outside {product.collection}, which covers "
         f"{describe_area(product.geobox)}."
@@ -281,7 +265,7 @@ _HALVINGS = 24
 """An edge through the pole itself turns at once; it is cut no finer than this, which is millimetres."""
 
 
-def outer_window(geobox: "GeoBox", grid: "GeoBox", buffer: int = 0) -> Window:
+def outer_window(geobox: GeoBox, grid: GeoBox, buffer: int = 0) -> Window:
     """Return the smallest window of a north-up grid that holds an area, which may reach beyond the grid's edges.
 
     A geographic grid is continued across the antimeridian: the columns of an area that crosses it run on beyond the
@@ -313,7 +297,7 @@ def outer_window(geobox: "GeoBox", grid: "GeoBox", buffer: int = 0) -> Window:
     )
 
 
-def lonlat_bounds(geobox: "GeoBox") -> tuple[float, float, float, float]:
+def lonlat_bounds(geobox: GeoBox) -> tuple[float, float, float, float]:
     """Return west, south, east and north of an area in degrees.
 
     West is greater than east where the area crosses the antimeridian, as in RFC 7946. An area around a pole has all
@@ -327,15 +311,13 @@ def lonlat_bounds(geobox: "GeoBox") -> tuple[float, float, float, float]:
     return west, south, east, north
 
 
-def lonlat_outline(geobox: "GeoBox", spacing: float) -> tuple[np.ndarray, np.ndarray]:
+def lonlat_outline(geobox: GeoBox, spacing: float) -> tuple[np.ndarray, np.ndarray]:
     """Return the outline of an area in degrees, as a closed ring whose longitudes run on across the antimeridian.
 
     Points along its edges lie at most `spacing` pixels apart, and closer near a pole, so that the longitude never turns
     by more than 5° from one to the next. The ring of an area around a pole goes once around the world and comes back
     along the pole's latitude. Longitudes, which may leave ±180, and latitudes are float64.
     """
-    from odc.geo import CRS
-
     crs, degrees = _crs_of(geobox), CRS("EPSG:4326")
     height, width = geobox.shape
     # Where a point lies along the ring: the corners have whole numbers, clockwise from the upper left.
@@ -359,7 +341,7 @@ def lonlat_outline(geobox: "GeoBox", spacing: float) -> tuple[np.ndarray, np.nda
     return lon, lat
 
 
-def wrap_columns(window: Window, grid: "GeoBox") -> list[Window]:
+def wrap_columns(window: Window, grid: GeoBox) -> list[Window]:
     """Cut a window where it leaves a grid that goes around the world, and bring what is beyond to the other side.
 
     Returns:
@@ -376,12 +358,12 @@ def wrap_columns(window: Window, grid: "GeoBox") -> list[Window]:
     return [Window(rows, slice(left, width)), Window(rows, slice(0, right - width))]
 
 
-def _crs_of(geobox: "GeoBox") -> "CRS":
+def _crs_of(geobox: GeoBox) -> CRS:
     if geobox.crs is None:
         raise GridError("The area has no CRS; assign the right one first (tile.odc.assign_crs).")
     return geobox.crs
 
 
-def _transformed(x: np.ndarray, y: np.ndarray, source: "CRS", target: "CRS") -> tuple[np.ndarray, np.ndarray]:
+def _transformed(x: np.ndarray, y: np.ndarray, source: CRS, target: CRS) -> tuple[np.ndarray, np.ndarray]:
     x, y = source.transformer_to_crs(target)(x, y)
     return np.asarray(x), np.asarray(y)

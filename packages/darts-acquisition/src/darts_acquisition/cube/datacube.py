@@ -4,9 +4,12 @@ import contextlib
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+import icechunk
 import numpy as np
+import zarr
+from odc.geo.geobox import GeoBox
 
 from darts_acquisition.cube.areas import AreaLike, chunks_of, describe_missing, product_windows
 from darts_acquisition.cube.layout import ChunkState, lay_out
@@ -36,9 +39,7 @@ from darts_acquisition.tile import as_variable
 from darts_utils import GridError, ParameterError, step
 
 if TYPE_CHECKING:
-    import icechunk
     import xarray as xr
-    from odc.geo.geobox import GeoBox
 
 
 class Datacube:
@@ -56,16 +57,14 @@ class Datacube:
         product: What the cube holds.
     """
 
-    def __init__(self, location: Location, product: CubeProduct, repository: "icechunk.Repository") -> None:
+    def __init__(self, location: Location, product: CubeProduct, repository: icechunk.Repository) -> None:
         self.path: Path | str = str(location) if location.folder is None else location.folder
         self.product = product
         self._location = location
         self._repository = repository
 
     @classmethod
-    def create(
-        cls, path: "str | os.PathLike[str]", product: CubeProduct, *, s3: S3Settings | None = None
-    ) -> "Datacube":
+    def create(cls, path: str | os.PathLike[str], product: CubeProduct, *, s3: S3Settings | None = None) -> "Datacube":
         """Create a cube in which every chunk is missing. A process that dies meanwhile leaves no cube there.
 
         Args:
@@ -87,7 +86,7 @@ class Datacube:
         return cls.open(path, s3=s3)
 
     @classmethod
-    def open(cls, path: "str | os.PathLike[str]", *, s3: S3Settings | None = None) -> "Datacube":
+    def open(cls, path: str | os.PathLike[str], *, s3: S3Settings | None = None) -> "Datacube":
         """Open a cube; the arguments are those of `create`.
 
         Raises:
@@ -97,8 +96,6 @@ class Datacube:
                 cannot read.
             ParameterError: If the path is an address of another kind.
         """
-        import zarr
-
         location = Location.parse(path, s3)
         repository = open_repository(location)
         try:
@@ -112,7 +109,7 @@ class Datacube:
 
     @classmethod
     def open_or_create(
-        cls, path: "str | os.PathLike[str]", product: CubeProduct, *, s3: S3Settings | None = None
+        cls, path: str | os.PathLike[str], product: CubeProduct, *, s3: S3Settings | None = None
     ) -> "Datacube":
         """Open the cube of a product, and create it where there is nothing. Several processes may do so at once.
 
@@ -147,11 +144,11 @@ class Datacube:
         return f"<Datacube {self.product.collection} at {self.path}>"
 
     @property
-    def geobox(self) -> "GeoBox":
+    def geobox(self) -> GeoBox:
         """The whole grid of the product, most of which a cube usually does not hold."""
         return self.product.geobox
 
-    def window(self, area: "GeoBox", buffer: int = 0) -> Window:
+    def window(self, area: GeoBox, buffer: int = 0) -> Window:
         """Return the smallest window of the cube's grid that holds an area, cut off at the edges of the grid.
 
         The area may be in any CRS; `buffer` pixels of the cube are added on every side. ``cube.geobox[window]`` is the
@@ -170,11 +167,11 @@ class Datacube:
             )
         return windows[0]
 
-    def windows(self, area: "GeoBox", buffer: int = 0) -> list[Window]:
+    def windows(self, area: GeoBox, buffer: int = 0) -> list[Window]:
         """Do as `window`; where an area crosses the edge of a world-wide grid, return both parts, the western first."""
         return product_windows(self.product, area, buffer)
 
-    def states(self, area: "GeoBox | Window") -> np.ndarray:
+    def states(self, area: GeoBox | Window) -> np.ndarray:
         """Return what the cube knows about the chunks that an area touches: 2-D uint8, one `ChunkState` per chunk.
 
         Raises:
@@ -246,7 +243,7 @@ class Datacube:
         """Return how many bytes the cube takes on its storage, history included."""
         return self._location.stored_bytes()
 
-    def missing(self, area: "GeoBox | Window") -> list[Chunk]:
+    def missing(self, area: GeoBox | Window) -> list[Chunk]:
         """List the chunks that an area touches and that are neither filled nor known to be empty, row by row.
 
         Raises:
@@ -255,12 +252,12 @@ class Datacube:
         missing = self.states(area) == ChunkState.MISSING
         return chunks_where(missing, chunk_block(self._part(area), self.product.chunk_px))
 
-    def chunk_geobox(self, chunk: Chunk) -> "GeoBox":
+    def chunk_geobox(self, chunk: Chunk) -> GeoBox:
         """Return the pixels of a chunk as a geobox; chunks at the lower and right edge of the grid end with it."""
         return self.geobox[self._window_of(chunk)]
 
     def read(
-        self, area: "GeoBox | Window", variables: Iterable[str] | None = None, *, how_to_fill: str = ""
+        self, area: GeoBox | Window, variables: Iterable[str] | None = None, *, how_to_fill: str = ""
     ) -> "xr.Dataset":
         """Read an area that is fully there: filled, or known to be empty, which reads as nodata.
 
@@ -303,7 +300,7 @@ class Datacube:
         return xr.Dataset(arrays, attrs=attrs | {IDENTITIES: identities_to_json(identities)})
 
     def write(
-        self, area: "GeoBox | Window", arrays: "Mapping[str, Any] | xr.Dataset", *, complete: bool = False
+        self, area: GeoBox | Window, arrays: "Mapping[str, object] | xr.Dataset", *, complete: bool = False
     ) -> list[Chunk]:
         """Write all variables of an area in one transaction, and record which chunks are filled by it.
 
@@ -329,7 +326,7 @@ class Datacube:
         window = self._part(area)
         return self._begin().write(window, check_arrays(window, arrays, self.product), complete=complete)
 
-    def complete(self, contents: "Mapping[Chunk, Mapping[str, np.ndarray] | None]") -> list[Chunk]:
+    def complete(self, contents: Mapping[Chunk, Mapping[str, np.ndarray] | None]) -> list[Chunk]:
         """Write whole chunks in one transaction, as far as they are still missing, and return those, row by row.
 
         Of each chunk there is an array of the chunk's shape for each variable of the cube, or None where the provider
@@ -391,7 +388,7 @@ class Datacube:
     def _window_of(self, chunk: Chunk) -> Window:
         return chunk_window(chunk, self.product.chunk_px, self.geobox)
 
-    def _part(self, area: "GeoBox | Window") -> Window:
+    def _part(self, area: GeoBox | Window) -> Window:
         if not isinstance(area, Window):
             return aligned_window(area, self.geobox)
         if area.intersection(full_window(self.geobox)) != area:

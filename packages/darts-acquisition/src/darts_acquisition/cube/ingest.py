@@ -10,6 +10,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 import numpy as np
+from odc.geo.geobox import GeoBox
 
 from darts_acquisition.cube.areas import AreaLike, chunks_by_part, chunks_of, product_windows
 from darts_acquisition.cube.datacube import Datacube
@@ -23,7 +24,6 @@ from darts_utils import step
 
 if TYPE_CHECKING:
     import xarray as xr
-    from odc.geo.geobox import GeoBox
 
 logger = logging.getLogger(__name__)
 
@@ -53,7 +53,7 @@ class Source(Protocol):
         """How many chunks to fetch at the same time."""
         ...
 
-    def fetch(self, geobox: "GeoBox") -> Mapping[str, np.ndarray] | None:
+    def fetch(self, geobox: GeoBox) -> Mapping[str, np.ndarray] | None:
         """Fetch what the provider has of a part of the cube's grid; None for nothing.
 
         ServiceError if it cannot be fetched.
@@ -217,7 +217,7 @@ class Estimate:
 
 
 def read_product(
-    geobox: "GeoBox",
+    geobox: GeoBox,
     data_dir: CubePath,
     product: CubeProduct,
     *,

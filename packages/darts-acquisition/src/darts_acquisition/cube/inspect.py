@@ -4,9 +4,13 @@ import logging
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import shapely
+from odc.geo.geobox import GeoBox
+from shapely import affinity
+from shapely.geometry import mapping
 
 from darts_acquisition.cube.areas import lonlat_bounds, lonlat_outline
 from darts_acquisition.cube.datacube import Datacube
@@ -16,9 +20,6 @@ from darts_acquisition.cube.product import Chunk, CubeProduct, Window, chunk_win
 from darts_acquisition.cube.transaction import IDENTITIES, identities_from_json
 from darts_acquisition.errors import CubeDamagedError
 from darts_acquisition.io.settings import S3Settings
-
-if TYPE_CHECKING:
-    from odc.geo.geobox import GeoBox
 
 logger = logging.getLogger(__name__)
 
@@ -67,7 +68,7 @@ class CubeCheck:
     damaged: dict[Chunk, str]
 
 
-def inspect_cube(path: "str | os.PathLike[str]", *, s3: S3Settings | None = None) -> CubeInfo:
+def inspect_cube(path: str | os.PathLike[str], *, s3: S3Settings | None = None) -> CubeInfo:
     """Say what a datacube holds.
 
     Args:
@@ -96,7 +97,7 @@ def inspect_cube(path: "str | os.PathLike[str]", *, s3: S3Settings | None = None
 
 
 def verify_cube(
-    path: "str | os.PathLike[str]",
+    path: str | os.PathLike[str],
     *,
     repair: bool = False,
     s3: S3Settings | None = None,
@@ -172,9 +173,7 @@ def _longitudes(west: np.ndarray, east: np.ndarray) -> tuple[float, float]:
     return float(starts[widest]), float((ends[count - 1 + widest] + 180) % 360 - 180)
 
 
-def _feature(cube: Datacube, chunks: list[Chunk]) -> dict[str, Any]:
-    from shapely.geometry import mapping
-
+def _feature(cube: Datacube, chunks: list[Chunk]) -> dict[str, object]:
     return {
         "type": "Feature",
         "properties": {"collection": cube.product.collection, "version": cube.product.version, "chunks": len(chunks)},
@@ -184,9 +183,6 @@ def _feature(cube: Datacube, chunks: list[Chunk]) -> dict[str, Any]:
 
 def _outline(cube: Datacube, chunks: list[Chunk]) -> Any:
     """Return the union of chunks in degrees, cut at the antimeridian as RFC 7946 wants it."""
-    import shapely
-    from shapely import affinity
-
     parts = []
     for run in _runs(cube, chunks):
         outline = shapely.Polygon(np.column_stack(lonlat_outline(run, cube.product.chunk_px / _MAP_STEPS)))
@@ -195,7 +191,7 @@ def _outline(cube: Datacube, chunks: list[Chunk]) -> Any:
     return shapely.union_all(inside[~shapely.is_empty(inside)], grid_size=_SNAP_DEGREES)
 
 
-def _runs(cube: Datacube, chunks: list[Chunk]) -> "Iterator[GeoBox]":
+def _runs(cube: Datacube, chunks: list[Chunk]) -> Iterator[GeoBox]:
     """Yield the pixels of chunks that lie side by side as one."""
     runs: list[list[Chunk]] = []
     for chunk in sorted(chunks):

@@ -9,12 +9,19 @@ from enum import IntEnum
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import zarr
+from google_crc32c import value as crc32c
+from numcodecs import Blosc, Zstd
+from numcodecs.abc import Codec
+from zarr.abc.codec import BytesBytesCodec
+from zarr.abc.store import ByteRequest, RangeByteRequest, Store, SuffixByteRequest
+from zarr.buffer import default_buffer_prototype
+from zarr.codecs import BloscCodec, Crc32cCodec, ZstdCodec
 
 from darts_acquisition.cube.product import Chunk, CubeProduct, CubeVariable, Window, chunk_block, chunks_in, full_window
 
 if TYPE_CHECKING:
     import icechunk
-    from zarr.abc.store import Store
 
 STATE = "state"
 """Name of the array that holds a `ChunkState` per chunk. Each is a chunk of its own, so that writers of different
@@ -41,8 +48,6 @@ class ChunkState(IntEnum):
 
 def lay_out(session: "icechunk.Session", product: CubeProduct) -> None:
     """Write the metadata of a cube in which every chunk is missing."""
-    import zarr
-
     group = zarr.create_group(store=session.store, attributes=product.to_attrs())
     for variable in product.variables:
         group.create_array(
@@ -105,14 +110,12 @@ def digest_of(arrays: Mapping[str, np.ndarray], product: CubeProduct) -> bytes:
     return content.digest()[:DIGEST_BYTES]
 
 
-def _codecs(variable: CubeVariable) -> list[Any]:
+def _codecs(variable: CubeVariable) -> list[BytesBytesCodec]:
     """Return Zstandard and a checksum, which costs 3 % of the time to read and finds what a storage has damaged.
 
     Of floats the bytes are shuffled first, which makes a DEM smaller by 40 % and twice as fast to read. Level 4 is
     smaller and faster to read than 3, and as small as 5 in three quarters of the time to write (docs/performance.md).
     """
-    from zarr.codecs import BloscCodec, Crc32cCodec, ZstdCodec
-
     if np.dtype(variable.dtype).kind == "f":
         return [BloscCodec(cname="zstd", clevel=4, shuffle="shuffle"), Crc32cCodec()]
     return [ZstdCodec(level=3), Crc32cCodec()]
@@ -122,14 +125,12 @@ _CHECKSUM_BYTES = 4
 _NEVER_WRITTEN = 2**64 - 1
 
 
-def find_decoder(array: Any, chunk_px: int) -> Any:
+def find_decoder(array: Any, chunk_px: int) -> Codec | None:
     """Return the codec of numcodecs that decompresses the Zarr chunks of a zarr array, None for one of another layout.
 
     Read are shards of `chunk_px` squared with their index at the end, in which each Zarr chunk, square and
     little-endian, is compressed by Blosc or Zstandard and ends, as the index does, with its CRC-32C.
     """
-    from numcodecs import Blosc, Zstd
-
     if array.shards != (chunk_px, chunk_px) or array.chunks[0] != array.chunks[1]:
         return None
     codecs = [codec.to_dict() for codec in array.metadata.codecs]
@@ -147,7 +148,7 @@ def find_decoder(array: Any, chunk_px: int) -> Any:
     return known[inner[1]]() if is_little and sharding["index_location"] == "end" else None
 
 
-def read_shard(store: "Store", array: Any, decoder: Any, chunk: Chunk, part: Window, out: np.ndarray) -> None:
+def read_shard(store: Store, array: Any, decoder: Codec, chunk: Chunk, part: Window, out: np.ndarray) -> None:
     """Read pixels of a shard: `part`, counted from its first row and column, into `out`, of the array's dtype.
 
     ValueError if a checksum differs, or a part of the shard is absent; RuntimeError if a Zarr chunk cannot be
@@ -164,19 +165,17 @@ def read_shard(store: "Store", array: Any, decoder: Any, chunk: Chunk, part: Win
         wanted = pixels.intersection(part)
         if wanted is None:
             continue
-        values: Any = array.fill_value
+        values: object = array.fill_value
         if content is not None:
             decoded = np.frombuffer(decoder.decode(checked(content)), dtype).reshape(inner, inner)
             values = decoded[wanted.relative_to(pixels)]
         out[wanted.relative_to(part)] = values
 
 
-async def _fetch(store: "Store", key: str, per_edge: int, places: Sequence[Chunk]) -> "list[np.ndarray | None]":
+async def _fetch(store: Store, key: str, per_edge: int, places: Sequence[Chunk]) -> list[np.ndarray | None]:
     """Read the compressed bytes of Zarr chunks with their checksums; None for those that were never written."""
-    from zarr.abc.store import RangeByteRequest, SuffixByteRequest
-    from zarr.buffer import default_buffer_prototype
 
-    async def get(part: Any) -> "np.ndarray | None":
+    async def get(part: ByteRequest) -> np.ndarray | None:
         found = await store.get(key, default_buffer_prototype(), part)
         return None if found is None else np.frombuffer(found.as_numpy_array(), "uint8")
 
@@ -202,9 +201,7 @@ async def _fetch(store: "Store", key: str, per_edge: int, places: Sequence[Chunk
 
 def checked(content: np.ndarray) -> np.ndarray:
     """Return bytes without the checksum at their end; ValueError if it is not theirs."""
-    from google_crc32c import value
-
     body, checksum = content[:-_CHECKSUM_BYTES], content[-_CHECKSUM_BYTES:]
-    if value(body).to_bytes(4, "little") != checksum.tobytes():
+    if crc32c(body).to_bytes(4, "little") != checksum.tobytes():
         raise ValueError("a checksum differs")
     return body

@@ -3,17 +3,16 @@
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+from affine import Affine
+from odc.geo import CRS
+from odc.geo.geobox import GeoBox
 
 from darts_acquisition.errors import CubeError, ForeignCubeError
 from darts_acquisition.tile import describe_area, name_crs
 from darts_utils import GridError, ValueRangeError, elevation_fault, no_elevation, row_blocks
-
-if TYPE_CHECKING:
-    from odc.geo import CRS
-    from odc.geo.geobox import GeoBox
 
 FORMAT = 1
 """Version of the layout of a datacube; raised when old code could misread a new cube."""
@@ -65,12 +64,12 @@ class CubeProduct:
     name: str
     version: str
     collection: str
-    geobox: "GeoBox"
+    geobox: GeoBox
     variables: tuple[CubeVariable, ...]
     chunk_px: int = 3600
     inner_px: int = 600
 
-    def to_attrs(self) -> dict[str, Any]:
+    def to_attrs(self) -> dict[str, object]:
         """Return what a cube stores about its product, as JSON values."""
         affine = self.geobox.affine
         return {
@@ -97,9 +96,6 @@ class CubeProduct:
             ForeignCubeError: If they are those of a datacube of smart-geocubes.
             CubeError: If the attributes are not those of a datacube, or of one that this version cannot read.
         """
-        from affine import Affine
-        from odc.geo.geobox import GeoBox
-
         found = attrs.get("darts_cube_format")
         if found is None and any(name in attrs for name in SMART_GEOCUBES):
             raise ForeignCubeError(
@@ -178,7 +174,7 @@ class Chunk(NamedTuple):
     col: int
 
 
-def full_window(grid: "GeoBox") -> Window:
+def full_window(grid: GeoBox) -> Window:
     """Return the window that covers a whole grid."""
     return Window.of(0, grid.shape[0], 0, grid.shape[1])
 
@@ -189,7 +185,7 @@ def chunk_block(window: Window, size: int) -> Window:
     return Window.of(rows.start // size, -(-rows.stop // size), cols.start // size, -(-cols.stop // size))
 
 
-def chunk_window(chunk: Chunk, size: int, grid: "GeoBox") -> Window:
+def chunk_window(chunk: Chunk, size: int, grid: GeoBox) -> Window:
     """Return the pixels of a chunk of `size` × `size` pixels; those at the grid's lower and right edge end with it."""
     return Window.of(
         chunk.row * size,
@@ -210,7 +206,7 @@ def chunks_where(chosen: np.ndarray, block: Window) -> list[Chunk]:
     return [Chunk(int(row) + block.rows.start, int(col) + block.cols.start) for row, col in np.argwhere(chosen)]
 
 
-def aligned_window(geobox: "GeoBox", grid: "GeoBox") -> Window:
+def aligned_window(geobox: GeoBox, grid: GeoBox) -> Window:
     """Return the window of a north-up grid that a geobox made of the grid's own pixels covers.
 
     GridError if the geobox has another CRS or pixel size, is shifted by a part of a pixel, or reaches beyond the grid's
@@ -239,19 +235,19 @@ def aligned_window(geobox: "GeoBox", grid: "GeoBox") -> Window:
     return window
 
 
-def to_pixels(grid: "GeoBox", x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def to_pixels(grid: GeoBox, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Turn coordinates into columns and rows of a north-up grid, counted from the upper left corner, with fractions."""
     affine = grid.affine
     return (x - affine.c) / affine.a, (y - affine.f) / affine.e
 
 
-def to_world(geobox: "GeoBox", cols: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def to_world(geobox: GeoBox, cols: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Do the opposite of `to_pixels`, also for a grid that is rotated."""
     affine = geobox.affine
     return affine.c + cols * affine.a + rows * affine.b, affine.f + cols * affine.d + rows * affine.e
 
 
-def offset_of(product: CubeProduct, left: float, top: float, pixel: tuple[float, float], crs: "CRS") -> tuple[int, int]:
+def offset_of(product: CubeProduct, left: float, top: float, pixel: tuple[float, float], crs: CRS) -> tuple[int, int]:
     """Return row and column in a product's grid of the upper left pixel of another grid, which is made of its pixels.
 
     Of the other grid, `left` and `top` are edges in its CRS, `pixel` width and height, both positive. CubeError if it

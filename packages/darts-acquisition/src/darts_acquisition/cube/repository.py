@@ -14,8 +14,10 @@ from dataclasses import dataclass, field
 from functools import partial
 from inspect import signature
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
+
+import icechunk
 
 from darts_acquisition.errors import (
     CubeBusyError,
@@ -30,9 +32,6 @@ from darts_acquisition.io.settings import RequestLimits, S3Settings
 from darts_acquisition.io.store import find_credentials, make_s3_client
 from darts_utils import ParameterError
 
-if TYPE_CHECKING:
-    import icechunk
-
 
 @dataclass(frozen=True)
 class Location:
@@ -44,7 +43,7 @@ class Location:
     s3: S3Settings = field(default_factory=S3Settings)
 
     @classmethod
-    def parse(cls, path: "str | os.PathLike[str]", s3: S3Settings | None = None) -> "Location":
+    def parse(cls, path: str | os.PathLike[str], s3: S3Settings | None = None) -> "Location":
         """Understand a path: a folder, or ``s3://bucket/prefix``; ParameterError if it is another address."""
         text = os.fspath(path)
         if "://" not in text:
@@ -58,10 +57,8 @@ class Location:
     def __str__(self) -> str:
         return str(self.folder) if self.folder is not None else f"s3://{self.bucket}/{self.prefix}"
 
-    def storage(self) -> "icechunk.Storage":
+    def storage(self) -> icechunk.Storage:
         """Return what icechunk reads and writes with."""
-        import icechunk
-
         if self.folder is not None:
             return icechunk.local_filesystem_storage(str(self.folder))
         endpoint = self.s3.endpoint
@@ -97,10 +94,8 @@ class Location:
         return {"get_credentials": partial(_profile_credentials, self.s3.profile)}
 
 
-def _profile_credentials(profile: str) -> Any:
+def _profile_credentials(profile: str) -> icechunk.S3StaticCredentials:
     """Return the keys of an AWS profile as icechunk wants them."""
-    import icechunk
-
     keys = find_credentials(S3Settings(profile=profile)).get_frozen_credentials()
     return icechunk.S3StaticCredentials(keys.access_key, keys.secret_key, keys.token, expires_after=None)
 
@@ -122,7 +117,7 @@ _FRAME = re.compile(r"^\s*(x|×|[|│`╰├][-─]*[>▶]?)(\s+|$)")
 _CAUSE = re.compile(r"^\s*[|│`╰├][-─]*[>▶]")
 
 
-def create_repository(location: Location, fill: Callable[["icechunk.Session"], None], message: str) -> None:
+def create_repository(location: Location, fill: Callable[[icechunk.Session], None], message: str) -> None:
     """Create a repository with a first commit, of the changes that `fill` makes; nobody ever takes half of it for one.
 
     CubeExistsError if there is something else than an empty folder, CubeError if the storage refuses.
@@ -134,10 +129,8 @@ def create_repository(location: Location, fill: Callable[["icechunk.Session"], N
             _create_in_bucket(location, fill, message)
 
 
-def _create_in_folder(path: Path, fill: Callable[["icechunk.Session"], None], message: str) -> None:
+def _create_in_folder(path: Path, fill: Callable[[icechunk.Session], None], message: str) -> None:
     """Build the repository beside its location, and move it there when it is whole."""
-    import icechunk
-
     if _is_taken(path):
         raise CubeExistsError(f"{path} exists already; open it with Datacube.open, or choose another path.")
     target = Path(os.path.realpath(path))  # A link stays one; what it leads to becomes the repository.
@@ -172,10 +165,8 @@ def _is_taken(path: Path) -> bool:
         raise CubeError(f"No datacube can be created at {path}: {error.strerror or error}.") from error
 
 
-def _create_in_bucket(location: Location, fill: Callable[["icechunk.Session"], None], message: str) -> None:
+def _create_in_bucket(location: Location, fill: Callable[[icechunk.Session], None], message: str) -> None:
     """Create the repository, or finish one whose creator died before the first commit."""
-    import icechunk
-
     storage = location.storage()
     if not icechunk.Repository.exists(storage):
         try:
@@ -196,10 +187,8 @@ def _create_in_bucket(location: Location, fill: Callable[["icechunk.Session"], N
         raise CubeExistsError(f"{location} was created by another process in the meantime; open it.") from error
 
 
-def _appears(storage: "icechunk.Storage") -> bool:
+def _appears(storage: icechunk.Storage) -> bool:
     """Wait for a repository that another process has begun to create, which takes it a few requests."""
-    import icechunk
-
     end = time.monotonic() + _LONGEST_CREATION_S
     while not icechunk.Repository.exists(storage):
         if time.monotonic() > end:
@@ -210,26 +199,22 @@ def _appears(storage: "icechunk.Storage") -> bool:
 
 def _format() -> dict[str, Any]:
     """Return what makes icechunk write format 1, which both generations read; icechunk 2 would write its own."""
-    import icechunk
-
     return {"spec_version": 1} if "spec_version" in signature(icechunk.Repository.create).parameters else {}
 
 
-def is_unborn(repository: "icechunk.Repository") -> bool:
+def is_unborn(repository: icechunk.Repository) -> bool:
     """Tell whether nothing was ever committed to a repository."""
     history = repository.ancestry(branch=BRANCH)
     next(history)
     return next(history, None) is None
 
 
-def open_repository(location: Location) -> "icechunk.Repository":
+def open_repository(location: Location) -> icechunk.Repository:
     """Open the repository at a location.
 
     CubeNotFoundError if there is nothing, an empty folder, or one whose creator died before the first commit; CubeError
     if there is something else, or the storage cannot be reached.
     """
-    import icechunk
-
     if location.folder is not None:
         _check_folder(location.folder)
     try:
@@ -267,8 +252,6 @@ def _check_folder(folder: Path) -> None:
 @contextlib.contextmanager
 def reading(location: Location) -> Iterator[None]:
     """Say in our words what goes wrong while a repository is read: as CubeDamagedError or CubeError."""
-    import icechunk
-
     try:
         yield
     except icechunk.IcechunkError as error:
@@ -283,20 +266,17 @@ def reading(location: Location) -> Iterator[None]:
 @contextlib.contextmanager
 def writing(location: Location) -> Iterator[None]:
     """Say in our words, as CubeError, what goes wrong while changes are made to a repository."""
-    import icechunk
-
     try:
         yield
     except icechunk.IcechunkError as error:
         raise _failure(f"{location} cannot be written; nothing of this write was kept", error) from error
 
 
-def check_list(location: Location, session: "icechunk.Session", array: str) -> None:
+def check_list(location: Location, session: icechunk.Session, array: str) -> None:
     """Check that the list of an array's chunks can be read, without which nothing in it can be found.
 
     CubeDamagedError if it is lost or damaged, CubeError if the storage does not answer.
     """
-    import icechunk
 
     async def read() -> None:
         async for _ in session.chunk_coordinates(f"/{array}"):
@@ -314,7 +294,7 @@ def check_list(location: Location, session: "icechunk.Session", array: str) -> N
         ) from error
 
 
-def run_async(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
+def run_async(work: Callable[[], Coroutine[None, None, T]]) -> T:
     """Run a coroutine to its end and return its result, also where an event loop runs already (a notebook)."""
     with ThreadPoolExecutor(1, thread_name_prefix="cube") as pool:
         return pool.submit(copy_context().run, lambda: asyncio.run(work())).result()
@@ -335,15 +315,13 @@ def reason_of(error: Exception) -> str:
     return f"{first}: {causes[-1]}" if causes and causes[-1] not in first else first
 
 
-def commit(location: Location, session: "icechunk.Session", message: str) -> None:
+def commit(location: Location, session: icechunk.Session, message: str) -> None:
     """Make the changes of a session permanent, all or none, after those that others have made to other chunks.
 
     Object storage itself lets only one of two commits win. A file system does not, so there a lock makes them queue.
     CubeConflictError if somebody else has changed the same chunks, CubeBusyError if somebody else holds the lock for
     too long, CubeError if the storage fails.
     """
-    import icechunk
-
     with writing(location):
         try:
             with _quiet_storage(), _one_at_a_time(location):
@@ -357,10 +335,11 @@ def commit(location: Location, session: "icechunk.Session", message: str) -> Non
 
 @contextlib.contextmanager
 def _one_at_a_time(location: Location) -> Iterator[None]:
+    from filelock import FileLock, Timeout
+
     if location.folder is None:
         yield
         return
-    from filelock import FileLock, Timeout
 
     file = location.folder / _LOCK_FILE
     try:
@@ -387,8 +366,6 @@ def _quiet_storage() -> Iterator[None]:
 
     Where the user has asked for logs (ICECHUNK_LOG), nothing is kept back.
     """
-    import icechunk
-
     if "ICECHUNK_LOG" in os.environ:
         yield
         return

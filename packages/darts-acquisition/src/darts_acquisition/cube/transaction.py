@@ -7,7 +7,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
+import icechunk
 import numpy as np
+import zarr
+from numcodecs.abc import Codec
+from zarr.buffer import default_buffer_prototype
 
 from darts_acquisition.cube.layout import DIGEST, STATE, ChunkState, add_digests, digest_of, find_decoder, read_shard
 from darts_acquisition.cube.product import (
@@ -27,7 +31,6 @@ from darts_acquisition.errors import CubeConflictError, CubeDamagedError
 from darts_utils import ParameterError, step
 
 if TYPE_CHECKING:
-    import icechunk
     import xarray as xr
 
 IDENTITIES = "chunk_identities"
@@ -45,9 +48,7 @@ _first_snapshots: dict[str, str] = {}
 class Snapshot:
     """A cube as one session sees it."""
 
-    def __init__(self, session: "icechunk.Session", product: CubeProduct) -> None:
-        import zarr
-
+    def __init__(self, session: icechunk.Session, product: CubeProduct) -> None:
         self._session = session
         self._product = product
         self._group = zarr.open_group(session.store, mode="r")
@@ -103,7 +104,7 @@ class Snapshot:
         block = chunk_block(window, self._product.chunk_px)
         filled = set(chunks_where(states == ChunkState.FILLED, block))
 
-        def read(variable: CubeVariable, array: Any, decoder: Any, chunk: Chunk) -> None:
+        def read(variable: CubeVariable, array: zarr.Array, decoder: Codec | None, chunk: Chunk) -> None:
             whole = chunk_window(chunk, self._product.chunk_px, self._product.geobox)
             part = window.intersection(whole)
             if part is None:
@@ -136,7 +137,7 @@ class Snapshot:
         return results
 
     def identities(
-        self, repository: "icechunk.Repository", chunks: Sequence[Chunk], states: np.ndarray
+        self, repository: icechunk.Repository, chunks: Sequence[Chunk], states: np.ndarray
     ) -> dict[Chunk, str]:
         """Return what tells whether chunks still hold the same, see `Datacube.identities`; `states` are 1-D uint8."""
         known = dict(zip(chunks, states.tolist(), strict=True))
@@ -168,8 +169,6 @@ class Snapshot:
         Zarr itself takes ten times as long for many, and as long for those that are not stored, which are left out
         here.
         """
-        from zarr.buffer import default_buffer_prototype
-
         if len(coordinates) > _FEW:
             stored = self._stored(array)
             coordinates = [at for at in coordinates if at in stored]
@@ -195,7 +194,7 @@ def identities_from_json(text: str) -> dict[Chunk, str]:
     return {Chunk(*map(int, at.split(","))): identity for at, identity in json.loads(text).items()}
 
 
-def first_snapshot(repository: "icechunk.Repository", snapshot: str) -> str:
+def first_snapshot(repository: icechunk.Repository, snapshot: str) -> str:
     """Return the snapshot that a cube began with: copies of a cube share it, and no two cubes do.
 
     Costs about 0.1 ms per commit on a disk the first time that a process asks for a snapshot.
@@ -209,7 +208,7 @@ def first_snapshot(repository: "icechunk.Repository", snapshot: str) -> str:
 class Transaction:
     """Changes to a cube that nobody sees before `commit`, and nobody ever if that does not come."""
 
-    def __init__(self, location: Location, repository: "icechunk.Repository", product: CubeProduct) -> None:
+    def __init__(self, location: Location, repository: icechunk.Repository, product: CubeProduct) -> None:
         self._location = location
         self._product = product
         self._begin(repository)
@@ -220,9 +219,7 @@ class Transaction:
                 self.commit("Make room for digests")
             self._begin(repository)
 
-    def _begin(self, repository: "icechunk.Repository") -> None:
-        import zarr
-
+    def _begin(self, repository: icechunk.Repository) -> None:
         with writing(self._location):
             self._session = repository.writable_session(BRANCH)
             self._group: Any = zarr.open_group(self._session.store, mode="r+")
@@ -308,7 +305,7 @@ class Transaction:
 
         run_async(delete)
 
-    def set_states(self, chunks: Sequence[Chunk], states: "np.ndarray | int") -> None:
+    def set_states(self, chunks: Sequence[Chunk], states: np.ndarray | int) -> None:
         """Set the states of some chunks."""
         if chunks:
             rows, cols = np.array(chunks).T
@@ -352,7 +349,7 @@ def states_after_write(before: np.ndarray, window: Window, product: CubeProduct,
 
 
 def check_arrays(
-    window: Window, arrays: "Mapping[str, Any] | xr.Dataset", product: CubeProduct
+    window: Window, arrays: "Mapping[str, object] | xr.Dataset", product: CubeProduct
 ) -> dict[str, np.ndarray]:
     """Return the arrays to write, by name: one for each variable of a product.
 

@@ -8,11 +8,15 @@ from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
+import rasterio
+import rasterio.errors
+import rasterio.windows
+import shapely
+from odc.geo import CRS
 
-from darts_acquisition.auxiliary import product_named
 from darts_acquisition.auxiliary.arcticdem import ARCTICDEM_NODATA
 from darts_acquisition.cube.datacube import Datacube
 from darts_acquisition.cube.ingest import Progress
@@ -28,12 +32,9 @@ from darts_acquisition.cube.product import (
     offset_of,
 )
 from darts_acquisition.errors import CubeDamagedError, CubeError, CubeNotFoundError
-from darts_acquisition.imports.smart_geocubes import SmartGeocube
+from darts_acquisition.imports.smart_geocubes import SmartGeocube, product_named
 from darts_acquisition.io.settings import S3Settings
 from darts_utils import ParameterError, ValueRangeError, step
-
-if TYPE_CHECKING:
-    import rasterio
 
 logger = logging.getLogger(__name__)
 
@@ -64,8 +65,8 @@ class ImportReport:
 
 
 def import_cube(
-    origin: "str | os.PathLike[str]",
-    path: "str | os.PathLike[str]",
+    origin: str | os.PathLike[str],
+    path: str | os.PathLike[str],
     product: str | None = None,
     *,
     s3: S3Settings | None = None,
@@ -120,7 +121,7 @@ def import_cube(
     return ImportReport(source.product, filled, empty, present, coverage.partial, damaged)
 
 
-def inspect_origin(origin: "str | os.PathLike[str]", product: str | None = None) -> CubeProduct:
+def inspect_origin(origin: str | os.PathLike[str], product: str | None = None) -> CubeProduct:
     """Say what a datacube or a mosaic of another program holds.
 
     Args:
@@ -194,8 +195,6 @@ class Coverage(NamedTuple):
 
 def coverage_of(product: CubeProduct, windows: Sequence[Window]) -> Coverage:
     """Find the chunks that windows of a product's grid cover together."""
-    import shapely
-
     if not windows:
         return Coverage((), 0)
     size = product.chunk_px
@@ -208,8 +207,6 @@ def coverage_of(product: CubeProduct, windows: Sequence[Window]) -> Coverage:
 
 
 def _boxes(windows: Sequence[Window]) -> np.ndarray:
-    import shapely
-
     edges = np.array([(cols.start, rows.start, cols.stop, rows.stop) for rows, cols in windows])
     return np.asarray(shapely.box(*edges.T))
 
@@ -263,10 +260,6 @@ class RasterFiles:
         return {"dem": dem, "arcticdem_data_mask": (self._read("arcticdem_data_mask", window) == 1).view("uint8")}
 
     def _read(self, name: str, window: Window) -> np.ndarray:
-        import rasterio
-        import rasterio.errors
-        import rasterio.windows
-
         top, left = self._at[name]
         rows, cols = window
         place = rasterio.windows.Window(cols.start - left, rows.start - top, *window.shape[::-1])
@@ -279,8 +272,6 @@ class RasterFiles:
 
     def _believe(self, name: str, file: Path) -> list[Window]:
         """Return the windows of the product's grid that a file holds completely."""
-        from odc.geo import CRS
-
         source = self._sources[name]
         affine, crs = source.transform, source.crs
         if crs is None or affine.b or affine.d or affine.e >= 0:
@@ -326,10 +317,7 @@ def _mask_beside(file: Path) -> Path:
     return mask
 
 
-def _open(file: Path) -> "rasterio.DatasetReader":
-    import rasterio
-    import rasterio.errors
-
+def _open(file: Path) -> rasterio.DatasetReader:
     try:
         return rasterio.open(file, driver="VRT" if file.suffix.lower() == ".vrt" else "GTiff")
     except rasterio.errors.RasterioError as error:

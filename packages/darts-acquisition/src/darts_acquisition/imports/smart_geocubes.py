@@ -13,10 +13,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import zarr
+from numcodecs import Blosc
+from odc.geo import CRS
+from zarr.buffer import default_buffer_prototype
 
-from darts_acquisition.auxiliary import product_named
-from darts_acquisition.auxiliary.arcticdem import tile_window
-from darts_acquisition.auxiliary.tcvis import TRENDS
+from darts_acquisition.auxiliary import TRENDS
+from darts_acquisition.auxiliary.arcticdem import RESOLUTIONS, arcticdem_product, tile_window
+from darts_acquisition.auxiliary.tcvis import tcvis_product
 from darts_acquisition.cube.product import (
     SMART_GEOCUBES,
     Chunk,
@@ -29,6 +33,7 @@ from darts_acquisition.cube.product import (
 )
 from darts_acquisition.cube.repository import BRANCH, Location, open_repository, reading, run_async
 from darts_acquisition.errors import CubeDamagedError, CubeError
+from darts_utils import ParameterError
 
 _TITLE = re.compile(r"ArcticDEM(?P<metres>2|10|32)m|TCTrend(?P<year>\d{4})?")
 _NAMES = {
@@ -61,8 +66,6 @@ class SmartGeocube:
     """
 
     def __init__(self, folder: Path, product: CubeProduct | None = None) -> None:
-        import zarr
-
         self._location = Location.parse(folder)
         repository = open_repository(self._location)
         self._session = repository.readonly_session(BRANCH)
@@ -142,9 +145,6 @@ class SmartGeocube:
         Raises:
             ValueError: If the chunk is damaged; or RuntimeError.
         """
-        from numcodecs import Blosc
-        from zarr.buffer import default_buffer_prototype
-
         array, size = self._arrays[name], self._size
         if not self._is_plain[name]:
             chunk = np.full((size, size), array.fill_value, array.dtype)
@@ -171,8 +171,6 @@ class SmartGeocube:
 
     def _offset(self) -> tuple[int, int]:
         """Return where the upper left pixel of the cube lies in the product's grid."""
-        from odc.geo import CRS
-
         try:
             x, y = (float(self._group[axis][0]) for axis in ("x", "y"))
             crs = CRS(str(self._group["spatial_ref"].attrs["crs_wkt"]))
@@ -225,7 +223,7 @@ class SmartGeocube:
             return run_async(collect)
 
 
-def _size_of(folder: Path, arrays: dict[str, Any]) -> int:
+def _size_of(folder: Path, arrays: dict[str, zarr.Array]) -> int:
     """Return the side of what is stored as one: of a chunk, or of a shard that holds several."""
     (size, *others) = {array.shards or array.chunks for array in arrays.values()}
     if others or len(set(size)) != 1:
@@ -256,3 +254,17 @@ def _product_of(folder: Path, title: str, product: CubeProduct | None) -> CubePr
     if named is not None and product is not None and named.collection != product.collection:
         raise CubeError(f"{folder} is titled {title!r} and holds {named.collection}; expected {product.collection}.")
     return known
+
+
+def product_named(name: str) -> CubeProduct:
+    """Return a product by the name that users write: ``arcticdem-2m``, ``tcvis-2000-2019``.
+
+    ParameterError if there is none.
+    """
+    resolutions = {f"arcticdem-{resolution}m": resolution for resolution in RESOLUTIONS}
+    trends = {f"tcvis-{trend}": trend for trend in TRENDS}
+    if name in resolutions:
+        return arcticdem_product(resolutions[name])
+    if name in trends:
+        return tcvis_product(trends[name])
+    raise ParameterError(f"product is {name!r}; expected one of {', '.join([*resolutions, *trends])}.")

@@ -4,14 +4,17 @@ import json
 import os
 import threading
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
+
+from odc.geo.geobox import GeoBox
 
 from darts_acquisition.errors import Failure, LoginError, RequestError, ServiceError, lost, public_url, scrub
 from darts_acquisition.io.http import HttpClient, refuse_web_page
 from darts_acquisition.io.settings import EarthEngineSettings
 
 if TYPE_CHECKING:
-    from odc.geo.geobox import GeoBox
+    from google.auth.credentials import Credentials
+    from httplib2 import Response
 
 T = TypeVar("T")
 
@@ -111,7 +114,7 @@ class EarthEngineClient:
             raise
 
 
-def pixel_grid(geobox: "GeoBox") -> dict[str, Any]:
+def pixel_grid(geobox: GeoBox) -> dict[str, object]:
     """Describe a grid as `ee.data.computePixels` wants it."""
     affine, (height, width) = geobox.affine, geobox.shape
     return {
@@ -141,8 +144,8 @@ class _Transport:
         body: str | bytes | None = None,
         headers: Mapping[str, str] | None = None,
         redirections: int | None = None,  # noqa: ARG002 - part of httplib2's interface
-        connection_type: Any = None,  # noqa: ARG002 - likewise
-    ) -> tuple[Any, bytes]:
+        connection_type: object = None,  # noqa: ARG002 - likewise
+    ) -> "tuple[Response, bytes]":
         """Make one request; retries are the caller's."""
         from httplib2 import Response
 
@@ -174,7 +177,7 @@ def _is_object(content: bytes) -> bool:
         return False
 
 
-def _credentials(settings: EarthEngineSettings) -> Any:
+def _credentials(settings: EarthEngineSettings) -> "Credentials":
     """Return the login: one that somebody made, a service account's, or the one that is stored on this machine."""
     import ee
     from google.oauth2.service_account import Credentials

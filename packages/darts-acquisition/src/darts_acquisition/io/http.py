@@ -126,7 +126,7 @@ class HttpClient:
         method: str,
         url: str,
         headers: Mapping[str, str],
-        sign: "Callable[[Any], Any] | None" = None,
+        sign: "Callable[[requests.PreparedRequest], requests.PreparedRequest] | None" = None,
         **content: Any,
     ) -> "requests.Response":
         """Begin an answer, whose body is to be read with `parts`, and which is to be closed; redirections are followed.

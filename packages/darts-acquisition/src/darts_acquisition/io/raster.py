@@ -15,6 +15,10 @@ from itertools import count
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
+import rasterio
+from odc.geo.geobox import GeoBox
+from rasterio.errors import RasterioError
+from rasterio.session import DummySession
 
 from darts_acquisition.errors import Failure, RequestError, ServiceError, lost, public_url, scrub
 from darts_acquisition.io.retry import check_not_stopped
@@ -22,7 +26,9 @@ from darts_acquisition.io.store import Store, Version
 from darts_utils import step
 
 if TYPE_CHECKING:
-    from odc.geo.geobox import GeoBox
+    from odc.loader import RioDriver
+    from odc.loader.types import RasterSource
+    from pystac import Item
 
 T = TypeVar("T")
 
@@ -69,7 +75,7 @@ class _File:
     path: str
     url: str
     version: Version
-    geobox: "GeoBox"
+    geobox: GeoBox
     until: float
 
 
@@ -95,7 +101,7 @@ class RasterReader:
         for name in _LOGGERS:
             logging.getLogger(name).addFilter(_scrub_record)  # Adding it again changes nothing.
 
-    def read(self, layers: Mapping[str, Layer], target: "GeoBox") -> dict[str, np.ndarray] | None:
+    def read(self, layers: Mapping[str, Layer], target: GeoBox) -> dict[str, np.ndarray] | None:
         """Read layers on a grid, all of their files as they are before and afterwards, with retries.
 
         A pixel has no data where it is NaN, holds the value that its file names, or the one that stands for it in the
@@ -118,7 +124,7 @@ class RasterReader:
                 raise type(error)(str(error), replace(error.failure, transient=False)) from None
             raise
 
-    def _read_once(self, layers: Mapping[str, Layer], target: "GeoBox") -> dict[str, np.ndarray] | None:
+    def _read_once(self, layers: Mapping[str, Layer], target: GeoBox) -> dict[str, np.ndarray] | None:
         together = self._store.threads.all
         wanted = [(uri, (layer.dtype, *layer.also)) for layer in layers.values() for uri in layer.uris]
         opened = together(partial(self._open, uri, dtypes, target) for uri, dtypes in wanted)
@@ -136,7 +142,7 @@ class RasterReader:
         together(partial(self._check_unchanged, file) for each in files.values() for file in each)
         return dict(zip(layers, arrays, strict=True))
 
-    def _open(self, uri: str, dtypes: tuple[str, ...], target: "GeoBox") -> _File:
+    def _open(self, uri: str, dtypes: tuple[str, ...], target: GeoBox) -> _File:
         """Return what is known of a file, after a look at it unless it is known; check that it fits."""
         with self._lock:
             while len(self._entries) >= _MOST_KNOWN:
@@ -157,10 +163,6 @@ class RasterReader:
 
     def _look(self, uri: str, dtypes: tuple[str, ...]) -> _File:
         """Find out grid and version of a file; ServiceError if it is no GeoTIFF of one band of such a data type."""
-        import rasterio
-        from odc.geo.geobox import GeoBox
-        from rasterio.errors import RasterioError
-
         url = self._store.http_url(uri)
         until = math.inf if url == uri else time.monotonic() + _SIGNED_FOR_S
         version = self._store.version(url, login=self._store.logs_in(uri), most_bytes=_HEAD_BYTES)
@@ -184,10 +186,9 @@ class RasterReader:
         geobox = GeoBox((told["height"], told["width"]), told["transform"], str(told["crs"]))
         return _File(uri, path, url, replace(version, begin=b""), geobox, until)
 
-    def _load(self, layer: Layer, files: Sequence[_File], target: "GeoBox") -> np.ndarray:
+    def _load(self, layer: Layer, files: Sequence[_File], target: GeoBox) -> np.ndarray:
         """Lay the files of a layer over one another."""
         import odc.stac
-        from rasterio.errors import RasterioError
 
         try:
             with step("read GeoTIFFs"), self._gdal():
@@ -224,9 +225,6 @@ class RasterReader:
     @contextmanager
     def _gdal(self) -> Iterator[None]:
         """Let GDAL read, as one of the requests that are made at once."""
-        import rasterio
-        from rasterio.session import DummySession
-
         options = _gdal_options(self._store.limits.timeout_s)
         with self._store.slot(), rasterio.Env(session=DummySession(), **options):
             yield
@@ -250,9 +248,6 @@ def _told(error: Exception) -> str:
 
 def _described(head: bytes, uri: str) -> dict[str, Any]:
     """Return what the first bytes of a file say; ServiceError if they are not those of a cloud-optimised GeoTIFF."""
-    import rasterio
-    from rasterio.errors import RasterioError
-
     if head[:4] not in _TIFF:
         raise ServiceError(f"{public_url(uri)} is no GeoTIFF; it begins with {head[:4]!r}.")
     try:
@@ -264,7 +259,7 @@ def _described(head: bytes, uri: str) -> dict[str, Any]:
         ) from error
 
 
-def _profile(source: Any) -> dict[str, Any]:
+def _profile(source: rasterio.DatasetReader) -> dict[str, Any]:
     """Return what a file says of itself; NaN is written as a word, as it does not equal itself."""
     profile = {name: source.profile[name] for name in ("count", "height", "width", "dtype", "crs", "transform")}
     return profile | {
@@ -274,7 +269,7 @@ def _profile(source: Any) -> dict[str, Any]:
     }
 
 
-def _gdal_options(timeout_s: float) -> dict[str, Any]:
+def _gdal_options(timeout_s: float) -> dict[str, str | float]:
     """Return what lets GDAL read one file and nothing beside it, in bounded time, without retries of its own."""
     bundle = os.environ.get("REQUESTS_CA_BUNDLE")
     return {
@@ -292,22 +287,22 @@ def _gdal_options(timeout_s: float) -> dict[str, Any]:
     }
 
 
-def _make_driver() -> Any:
+def _make_driver() -> "RioDriver":
     """Return what opens files for odc-stac, under the options of the thread that asks, until that is to stop."""
     from odc.loader import RioDriver, RioReader
 
     class Driver(RioDriver):
-        def capture_env(self) -> dict[str, Any]:
+        def capture_env(self) -> dict[str, object]:
             return {}
 
-        def open(self, src: Any, ctx: Any) -> RioReader:
+        def open(self, src: "RasterSource", ctx: Any) -> RioReader:
             check_not_stopped()
             return super().open(src, ctx)
 
     return Driver()
 
 
-def _item(rank: int, layer: Layer, file: _File) -> Any:
+def _item(rank: int, layer: Layer, file: _File) -> "Item":
     """Describe a file as odc-stac wants it, by what it says itself; items are laid over one another by name."""
     from pystac import Asset, Item
 
@@ -321,7 +316,7 @@ def _item(rank: int, layer: Layer, file: _File) -> Any:
     return item
 
 
-def _overlap(geobox: "GeoBox", target: "GeoBox") -> bool:
+def _overlap(geobox: GeoBox, target: GeoBox) -> bool:
     """Tell whether two grids of one CRS share ground."""
     ours, theirs = geobox.boundingbox, target.boundingbox
     width = min(ours.right, theirs.right) - max(ours.left, theirs.left)

@@ -144,7 +144,7 @@ class DaemonThreads:
         self._idle = 0
         self._lock = threading.Lock()
 
-    def start(self, work: Callable[[], T]) -> "Future[T]":
+    def start(self, work: Callable[[], T]) -> Future[T]:
         """Begin some work, in a copy of this context."""
         task: Future[T] = Future()
         with self._lock:
@@ -172,7 +172,7 @@ class DaemonThreads:
             raise lost(f"no whole answer within {seconds:.3g} s")
         return task.result()
 
-    def all(self, works: "Iterable[Callable[[], T]]") -> list[T]:
+    def all(self, works: Iterable[Callable[[], T]]) -> list[T]:
         """Return what each of some works returns, done at the same time; the first error ends the wait."""
         tasks = [self.start(work) for work in works]
         while not all(task.done() for task in tasks):
@@ -202,7 +202,7 @@ class DaemonThreads:
                 self._idle += 1
 
 
-def _close_result(task: "Future[Any]") -> None:
+def _close_result(task: Future[Any]) -> None:
     if task.exception() is None and hasattr(task.result(), "close"):
         task.result().close()
 
@@ -336,7 +336,7 @@ class RetryPolicy:
             limiter.pause(failure.retry_after_s)
         return failure.retry_after_s + wait_random(0, self.first_wait_s)(state)
 
-    def _final_error(self, failure: Failure, what: str, statistics: dict[str, Any]) -> ServiceError:
+    def _final_error(self, failure: Failure, what: str, statistics: dict[str, float]) -> ServiceError:
         if failure.login:
             return LoginError(f"{what}: the login was refused or is missing ({failure.reason}).", failure)
         attempts = int(statistics.get("attempt_number", 1))

@@ -8,13 +8,16 @@ import os
 import threading
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Self
 from urllib.parse import urlsplit
 
 from darts_acquisition.io.retry import RateLimiter, RetryPolicy
 from darts_utils import ParameterError
 
-_LIMITERS: dict[tuple[Any, ...], RateLimiter] = {}
+if TYPE_CHECKING:
+    from google.auth.credentials import Credentials
+
+_LIMITERS: dict[tuple[object, ...], RateLimiter] = {}
 _LIMITERS_LOCK = threading.Lock()
 
 
@@ -91,7 +94,7 @@ class ArcticDEMSettings:
     """
 
     stac_url: str = "https://stac.pgc.umn.edu/api/v1/"
-    collections: "dict[int, str] | None" = None
+    collections: dict[int, str] | None = None
     dem_asset: str = "dem"
     mask_asset: str = "datamask"
     limits: RequestLimits = field(default_factory=RequestLimits)
@@ -125,7 +128,7 @@ class EarthEngineSettings:
     use_highvolume: bool = True
     url: str | None = None
     service_account_file: Path | None = None
-    credentials: Any = field(default=None, repr=False, compare=False)
+    credentials: "Credentials | None" = field(default=None, repr=False, compare=False)
     limits: RequestLimits = field(default_factory=lambda: RequestLimits(parallel=8, timeout_s=300))
 
     def __post_init__(self) -> None:

@@ -15,6 +15,7 @@ from darts_acquisition.io.settings import RequestLimits
 from darts_utils import DartsError
 
 if TYPE_CHECKING:
+    from pystac import Item
     from pystac_client import Client
 
 _MOST_PAGES = 5_000
@@ -50,7 +51,7 @@ def open_api(url: str, collection: str, limits: RequestLimits) -> "Client":
     return client
 
 
-def search_box(client: "Client", collection: str, box: tuple[float, float, float, float]) -> dict[str, Any]:
+def search_box(client: "Client", collection: str, box: tuple[float, float, float, float]) -> "dict[str, Item]":
     """Return the items of all pages, by name, that a box (west, south, east, north in degrees) touches.
 
     ServiceError if the search fails, or an item is none.
@@ -72,7 +73,7 @@ def make_stac_io(limits: RequestLimits) -> Any:
     client = HttpClient(limits)
 
     class BoundedStacIO(StacApiIO):
-        def read_text(self, source: Any, *_: Any, **__: Any) -> str:
+        def read_text(self, source: object, *_: object, **__: object) -> str:
             """Read over HTTP, and never from a file, whatever a link says."""
             return self.request(str(source))
 
@@ -81,14 +82,14 @@ def make_stac_io(limits: RequestLimits) -> Any:
             href: str,
             method: str | None = None,
             headers: dict[str, str] | None = None,
-            parameters: dict[str, Any] | None = None,
+            parameters: dict[str, object] | None = None,
         ) -> str:
             """Make a request; return the text of an answer that is JSON."""
             return self._ask((href, method, headers, parameters), _checked_text)
 
         def get_pages(
-            self, url: str, method: str | None = None, parameters: dict[str, Any] | None = None
-        ) -> Iterator[dict[str, Any]]:
+            self, url: str, method: str | None = None, parameters: dict[str, object] | None = None
+        ) -> Iterator[dict[str, object]]:
             """Yield the pages that hold something; an answer that is no page is an error, and not the last page."""
             asked: tuple[Any, ...] = (url, method, None, parameters)
             seen: set[str] = set()
@@ -132,7 +133,7 @@ def _checked_text(content: bytearray) -> str:
     return content.decode("utf-8")
 
 
-def _parse(content: bytearray) -> Any:
+def _parse(content: bytearray) -> object:
     """Read JSON; what is none was cut off on its way (RequestError). ServiceError if it cannot be read at all."""
     values = sum(content.count(mark) for mark in b",[{")
     try:
@@ -151,7 +152,7 @@ def _checked_page(page: Any, url: str) -> dict[str, Any]:
 
     A page without a list would pass for nothing found.
     """
-    listed: Any = None
+    listed: object = None
     links: Any = []
     if isinstance(page, dict):
         listed, links = page.get("features", page.get("collections")), page.get("links") or []
@@ -170,11 +171,11 @@ def _checked_page(page: Any, url: str) -> dict[str, Any]:
     return page | {"links": links}
 
 
-def _are_objects(values: Any) -> bool:
+def _are_objects(values: object) -> bool:
     return isinstance(values, list) and all(isinstance(value, dict) for value in values)
 
 
-def _shown(value: Any) -> str:
+def _shown(value: object) -> str:
     return scrub(reprlib.repr(value)[:_SHOWN])
 
 

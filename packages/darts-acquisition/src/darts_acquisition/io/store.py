@@ -27,6 +27,9 @@ from darts_acquisition.io.settings import RequestLimits, S3Settings
 
 if TYPE_CHECKING:
     import requests
+    from botocore.client import BaseClient
+    from botocore.credentials import Credentials
+    from botocore.session import Session
 
 _SIGNED_FOR_S = 3600
 
@@ -44,7 +47,7 @@ class S3Access:
         return self._settings.endpoint or "Amazon S3"
 
     @cached_property
-    def credentials(self) -> Any:
+    def credentials(self) -> "Credentials":
         """Keys, as botocore has them, see `find_credentials`."""
         return find_credentials(self._settings)
 
@@ -68,7 +71,7 @@ class S3Access:
         S3SigV4QueryAuth(self.credentials, "s3", self._region, expires=_SIGNED_FOR_S).add_auth(request)
         return str(request.url)
 
-    def sign(self, request: Any) -> Any:
+    def sign(self, request: "requests.PreparedRequest") -> "requests.PreparedRequest":
         """Sign a request of the library requests by its headers, which storages take that refuse signed addresses."""
         from botocore.auth import S3SigV4Auth
         from botocore.awsrequest import AWSRequest
@@ -84,11 +87,11 @@ class S3Access:
         return str(self._client.meta.region_name)
 
     @cached_property
-    def _client(self) -> Any:
+    def _client(self) -> "BaseClient":
         return make_s3_client(replace(self._settings, anonymous=True), RequestLimits())
 
 
-def find_credentials(settings: S3Settings) -> Any:
+def find_credentials(settings: S3Settings) -> "Credentials":
     """Find keys where the AWS tools do (a profile, the environment, the role of a machine), as botocore has them.
 
     LoginError if there is no such profile, or there are no keys; ServiceError if the settings of the AWS tools cannot
@@ -104,7 +107,7 @@ def find_credentials(settings: S3Settings) -> Any:
     return found
 
 
-def make_s3_client(settings: S3Settings, limits: RequestLimits) -> Any:
+def make_s3_client(settings: S3Settings, limits: RequestLimits) -> "BaseClient":
     """Make a client of botocore that leaves retries to the retry policy; threads may share it.
 
     LoginError if there is no such profile, ServiceError if the settings of the AWS tools cannot be used. Keys are
@@ -128,7 +131,7 @@ def make_s3_client(settings: S3Settings, limits: RequestLimits) -> Any:
         return session.create_client("s3", endpoint_url=settings.endpoint, region_name=region, config=config)
 
 
-def _session(settings: S3Settings) -> Any:
+def _session(settings: S3Settings) -> "Session":
     import botocore.session
 
     return botocore.session.Session(profile=settings.profile)

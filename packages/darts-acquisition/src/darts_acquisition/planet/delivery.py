@@ -42,7 +42,7 @@ class PlanetName:
     tile: str | None = None
 
 
-def parse_planet_type(path: "str | os.PathLike[str]") -> Literal["scene", "orthotile"]:
+def parse_planet_type(path: str | os.PathLike[str]) -> Literal["scene", "orthotile"]:
     """Tell from the name of a scene's folder whether it is a PlanetScope scene or an orthotile.
 
     Args:
@@ -64,7 +64,7 @@ def parse_planet_type(path: "str | os.PathLike[str]") -> Literal["scene", "ortho
     return parse_planet_name(path).type
 
 
-def parse_planet_name(path: "str | os.PathLike[str]") -> PlanetName:
+def parse_planet_name(path: str | os.PathLike[str]) -> PlanetName:
     """Take a folder's name apart; SceneNameError if it is neither that of a scene nor that of an orthotile."""
     name = name_of(path)
     try:
@@ -85,7 +85,7 @@ def parse_planet_name(path: "str | os.PathLike[str]") -> PlanetName:
     )
 
 
-def name_of(path: "str | os.PathLike[str]") -> str:
+def name_of(path: str | os.PathLike[str]) -> str:
     """Return the name of a folder; "." has one too, and a link keeps its own."""
     return os.path.basename(os.path.abspath(path))  # noqa: PTH100, PTH119 - a link is not followed
 
@@ -146,7 +146,7 @@ class Delivery:
     archive: Path | None = None
 
     @classmethod
-    def open(cls, path: "str | os.PathLike[str]") -> "Delivery":
+    def open(cls, path: str | os.PathLike[str]) -> "Delivery":
         """Look for the files of a scene; SceneNotFoundError, or SceneError if one names another scene."""
         where = Path(os.path.abspath(path))  # noqa: PTH100 - a link keeps its own name
         name = where.name.lower() if looks_like_scene(where.name) else None
@@ -242,7 +242,7 @@ class Delivery:
         return words != like, len(words)
 
 
-def find_planet_scenes(folder: "str | os.PathLike[str]") -> list[Path]:
+def find_planet_scenes(folder: str | os.PathLike[str]) -> list[Path]:
     """List the PlanetScope scenes and orthotiles that a folder holds, whatever its layout.
 
     A scene is a folder with its name, or the files in a folder or a zip archive whose names begin with it. Folders may
@@ -270,7 +270,7 @@ def find_planet_scenes(folder: "str | os.PathLike[str]") -> list[Path]:
     return scenes or []
 
 
-def list_planet_files(path: "str | os.PathLike[str]") -> list[Path]:
+def list_planet_files(path: str | os.PathLike[str]) -> list[Path]:
     """List the files that a scene's tile is made from, as far as they are there; nothing where they cannot be told.
 
     Args:

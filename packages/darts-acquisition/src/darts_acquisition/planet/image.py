@@ -6,19 +6,18 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import rasterio
+import rasterio.errors
+from odc.geo.geobox import GeoBox
+from rasterio.session import DummySession
 
 from darts_acquisition.errors import SceneError, SceneGridError, SceneReadError
 from darts_acquisition.planet.delivery import WHAT, Delivery, Kind, words_after
 from darts_acquisition.scenes.quality import over_row_blocks
 from darts_acquisition.tile import tile_grid
 from darts_utils import OPTICAL_BANDS, available_memory, usable_cpus
-
-if TYPE_CHECKING:
-    import rasterio
-    from odc.geo.geobox import GeoBox
 
 MAX_EDGE_PX = 50_000
 """Larger images are damaged headers: PlanetScope scenes and orthotiles end well below 15 000 pixels."""
@@ -58,7 +57,7 @@ class Image:
 
     file: Path
     kind: Kind
-    geobox: "GeoBox"
+    geobox: GeoBox
     bands: tuple[int, ...]
     nodata: tuple[int | None, ...]
     alpha: int | None
@@ -96,7 +95,7 @@ def read_header(delivery: Delivery, file: Path, kind: Kind) -> Image:
         return Image(file, kind, geobox, bands, nodata, alpha[0] if alpha else None, masked, block_rows)
 
 
-def read_grid(delivery: Delivery, file: Path) -> "GeoBox":
+def read_grid(delivery: Delivery, file: Path) -> GeoBox:
     """Read only the grid of an image, see `read_header`."""
     with _opened(delivery, file, "image") as source:
         return tile_grid(source, str(file))
@@ -133,7 +132,7 @@ def read_blocks(delivery: Delivery, image: Image, consume: Consume, out: np.ndar
         over_row_blocks(height, image.block_rows, open_worker)
 
 
-def _invalid(source: "rasterio.DatasetReader", image: Image, window: Any) -> np.ndarray | None:
+def _invalid(source: rasterio.DatasetReader, image: Image, window: Sequence[tuple[int, int]]) -> np.ndarray | None:
     """Return where alpha band and mask of an image say that there is no data, None for nowhere."""
     valid = [source.read(image.alpha, window=window)] if image.alpha else []
     valid += [source.read_masks(image.bands[0], window=window)] if image.masked else []
@@ -142,11 +141,8 @@ def _invalid(source: "rasterio.DatasetReader", image: Image, window: Any) -> np.
 
 
 @contextmanager
-def _opened(delivery: Delivery, file: Path, kind: Kind, name: str | None = None) -> "Iterator[rasterio.DatasetReader]":
+def _opened(delivery: Delivery, file: Path, kind: Kind, name: str | None = None) -> Iterator[rasterio.DatasetReader]:
     """Open a file as a GeoTIFF and as nothing else, which could lead to other files or into the network."""
-    import rasterio.errors
-    from rasterio.session import DummySession
-
     if name is None:
         inside = delivery.archive
         name = str(file) if inside is None else f"/vsizip/{{{inside}}}/{file.relative_to(inside).as_posix()}"
@@ -166,8 +162,6 @@ def _opened(delivery: Delivery, file: Path, kind: Kind, name: str | None = None)
 @contextmanager
 def _in_memory(delivery: Delivery, file: Path) -> Iterator[str]:
     """Bring a file out of an archive, and what lies beside it, to where GDAL reads it like any other."""
-    import rasterio
-
     with ExitStack() as stack:
         folder = f"darts-{file.stem}-{id(stack)}"
         names = [
@@ -177,7 +171,7 @@ def _in_memory(delivery: Delivery, file: Path) -> Iterator[str]:
         yield names[0]
 
 
-def _choose_bands(source: "rasterio.DatasetReader", indexes: Sequence[int], file: Path, kind: Kind) -> tuple[int, ...]:
+def _choose_bands(source: rasterio.DatasetReader, indexes: Sequence[int], file: Path, kind: Kind) -> tuple[int, ...]:
     """Return the numbers of the bands that are wanted: by the names in the file, by position only where it has none.
 
     Nothing where the count of bands is wrong; SceneError if the file names bands, and not each of those once.
@@ -225,7 +219,7 @@ def _integer(nodata: float | None, dtype: str) -> int | None:
     return int(nodata) if possible else None  # type: ignore[arg-type] # it is a number then
 
 
-def _check_size(source: "rasterio.DatasetReader", file: Path, bands: int, dtype: str, bytes_per_px: int) -> int:
+def _check_size(source: rasterio.DatasetReader, file: Path, bands: int, dtype: str, bytes_per_px: int) -> int:
     """Refuse an image that does not fit into memory; a small damaged file may claim to be a large one.
 
     Returns the rows that a thread best reads at once: whole blocks of the file, of about `_BLOCK_BYTES`.

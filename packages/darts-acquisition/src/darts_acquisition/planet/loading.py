@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from odc.geo.geobox import GeoBox
+from odc.geo.geom import Geometry
 
 from darts_acquisition.errors import EmptySceneError, SceneError, SceneGridError, SceneNameError, SceneReadError
 from darts_acquisition.planet.delivery import Delivery, name_of, parse_planet_name
@@ -19,8 +21,6 @@ from darts_utils import OPTICAL_BANDS, MissingBandError, step
 
 if TYPE_CHECKING:
     import xarray as xr
-    from odc.geo.geobox import GeoBox
-    from odc.geo.geom import Geometry
 
 _SCALE = 1e-4
 _SOURCE = "PlanetScope"
@@ -33,7 +33,7 @@ _KEPT = ("strip_id", "satellite_id", "instrument", "quality_category", "cloud_co
 """Further properties that a tile keeps, as ``planet_<name>``."""
 
 
-def load_planet_scene(path: "str | os.PathLike[str]") -> "xr.Dataset":
+def load_planet_scene(path: str | os.PathLike[str]) -> "xr.Dataset":
     """Load the surface reflectance of a PlanetScope scene or orthotile as a tile.
 
     What the file says counts: bands are taken by their names where it has names, and pixels that it declares as no data
@@ -74,7 +74,7 @@ def load_planet_scene(path: "str | os.PathLike[str]") -> "xr.Dataset":
     return scene.assign_attrs(attrs)
 
 
-def load_planet_masks(path: "str | os.PathLike[str]", scene: "xr.Dataset | None" = None) -> "xr.Dataset":
+def load_planet_masks(path: str | os.PathLike[str], scene: "xr.Dataset | None" = None) -> "xr.Dataset":
     """Load the usable data mask (UDM2) of a PlanetScope scene or orthotile, and the quality that follows from it.
 
     Quality 0 (invalid): band 8 says blackfill or missing data, the mask's own no-data value, mask or alpha band says
@@ -134,7 +134,7 @@ def load_planet_masks(path: "str | os.PathLike[str]", scene: "xr.Dataset | None"
     )
 
 
-def get_planet_geometry(path: "str | os.PathLike[str]") -> "Geometry":
+def get_planet_geometry(path: str | os.PathLike[str]) -> Geometry:
     """Return the footprint of a PlanetScope scene or orthotile: the outline of its image, without reading the pixels.
 
     Args:
@@ -156,7 +156,7 @@ def get_planet_geometry(path: "str | os.PathLike[str]") -> "Geometry":
     return read_grid(delivery, delivery.find("image")).extent
 
 
-def check_planet_scene(path: "str | os.PathLike[str]") -> None:
+def check_planet_scene(path: str | os.PathLike[str]) -> None:
     """Find out, without reading the pixels, whether a PlanetScope scene or orthotile can be loaded with its mask.
 
     Args:
@@ -238,14 +238,14 @@ def _look_for_missing(image: "xr.Dataset", name: str, mask: Image) -> Callable[[
     return missing
 
 
-def _check_fits(mask: Image, grid: "GeoBox", name: str) -> None:
+def _check_fits(mask: Image, grid: GeoBox, name: str) -> None:
     if not same_grid(grid, mask.geobox):
         raise SceneGridError(
             f"{mask.file} does not fit {name}: {describe_grid(mask.geobox)} against {describe_grid(grid)}."
         )
 
 
-def _metadata(delivery: Delivery, file: Path) -> dict[str, Any]:
+def _metadata(delivery: Delivery, file: Path) -> dict[str, object]:
     """Turn a `*_metadata.json` into tile attributes: `time`, `azimuth`, `elevation` and Planet's own identifiers.
 
     Planet delivers a GeoJSON feature, UTF-8 with or without a byte order mark, with everything under `properties`;
@@ -265,7 +265,7 @@ def _metadata(delivery: Delivery, file: Path) -> dict[str, Any]:
     values = found | properties
     azimuth = read_angle(values, "sun_azimuth", 0, 360, str(file))
     elevation = read_angle(values, "sun_elevation", -90, 90, str(file))
-    attrs: dict[str, Any] = {
+    attrs: dict[str, object] = {
         "azimuth": math.nan if azimuth is None else azimuth,
         "elevation": math.nan if elevation is None else elevation,
     }
@@ -279,7 +279,7 @@ def _metadata(delivery: Delivery, file: Path) -> dict[str, Any]:
     return attrs
 
 
-def _tile_attrs(path: "str | os.PathLike[str]", metadata: dict[str, Any]) -> dict[str, Any]:
+def _tile_attrs(path: str | os.PathLike[str], metadata: dict[str, Any]) -> dict[str, object]:
     name, tile_id = parse_planet_name(path), name_of(path)
     attrs = {"tile_id": tile_id, "time": name.time, "planet_type": name.type, "planet_scene_id": tile_id}
     if name.tile is not None:
@@ -287,7 +287,7 @@ def _tile_attrs(path: "str | os.PathLike[str]", metadata: dict[str, Any]) -> dic
     return attrs | metadata
 
 
-def _attrs_of_mask(path: "str | os.PathLike[str]", delivery: Delivery) -> dict[str, Any]:
+def _attrs_of_mask(path: str | os.PathLike[str], delivery: Delivery) -> dict[str, Any]:
     """Return the attributes of a folder that may hold a mask alone, under any name."""
     file = delivery.find_optional("metadata")
     metadata = {"azimuth": math.nan, "elevation": math.nan} if file is None else _metadata(delivery, file)

@@ -9,9 +9,11 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 import numpy as np
+from filelock import FileLock
+from odc.geo.geobox import GeoBox
 
 from darts_acquisition.errors import EmptySceneError, SceneNotStoredError
 from darts_acquisition.scenes.names import mgrs_tile_geobox
@@ -23,7 +25,6 @@ from darts_utils import BANDS, OPTICAL_BANDS, step
 
 if TYPE_CHECKING:
     import xarray as xr
-    from odc.geo.geobox import GeoBox
 
 
 class Provider(Protocol):
@@ -61,7 +62,7 @@ def download_scene(provider: Provider, scene_id: str, store: RawStore, wanted: S
 def load_scene(
     provider: Provider,
     scene_id: str,
-    folder: "str | os.PathLike[str] | None",
+    folder: str | os.PathLike[str] | None,
     wanted: Sequence[S2Band],
     offline: bool,
 ) -> "xr.Dataset":
@@ -103,41 +104,35 @@ class SceneSource(ABC):
     def _tile_of(self, scene_id: str) -> str:
         """Return the MGRS tile that a name holds; empty where it holds none."""
 
-    def _bands(self, bands: "Iterable[str] | str | None") -> tuple[S2Band, ...]:
+    def _bands(self, bands: Iterable[str] | str | None) -> tuple[S2Band, ...]:
         return bands_of_scene(bands)
 
-    def is_stored(
-        self, scene_id: str, store: "str | os.PathLike[str]", bands: "Iterable[str] | str | None" = None
-    ) -> bool:
+    def is_stored(self, scene_id: str, store: str | os.PathLike[str], bands: Iterable[str] | str | None = None) -> bool:
         """Say whether these bands of a scene, and what says how good pixels are, can be loaded from the store alone."""
         return not RawStore(store).missing(self.name, self.check_scene_id(scene_id), self._bands(bands))
 
     def stored_files(
-        self, scene_id: str, store: "str | os.PathLike[str]", bands: "Iterable[str] | str | None" = None
+        self, scene_id: str, store: str | os.PathLike[str], bands: Iterable[str] | str | None = None
     ) -> list[Path]:
         """List the files of a stored scene that a tile of these bands is made from; none where a band is absent."""
         return RawStore(store).files(self.name, self.check_scene_id(scene_id), self._bands(bands))
 
-    def download(
-        self, scene_id: str, store: "str | os.PathLike[str]", bands: "Iterable[str] | str | None" = None
-    ) -> None:
+    def download(self, scene_id: str, store: str | os.PathLike[str], bands: Iterable[str] | str | None = None) -> None:
         """Bring a scene into the store; see `download_cdse_s2_sr_scene`."""
         download_scene(self._provider(), self.check_scene_id(scene_id), RawStore(store), self._bands(bands))
 
     def load(
         self,
         scene_id: str,
-        store: "str | os.PathLike[str] | None" = None,
-        bands: "Iterable[str] | str | None" = None,
+        store: str | os.PathLike[str] | None = None,
+        bands: Iterable[str] | str | None = None,
         *,
         offline: bool = False,
     ) -> "xr.Dataset":
         """Load a scene as a tile; see `load_cdse_s2_sr_scene`."""
         return load_scene(self._provider(), self.check_scene_id(scene_id), store, self._bands(bands), offline)
 
-    def geobox(
-        self, scene_id: str, store: "str | os.PathLike[str] | None" = None, *, offline: bool = False
-    ) -> "GeoBox":
+    def geobox(self, scene_id: str, store: str | os.PathLike[str] | None = None, *, offline: bool = False) -> GeoBox:
         """Return the grid of 10 m that a scene's tile will have, without its pixels.
 
         The store is looked at first; offline, the grid is that of the MGRS tile in the scene's name.
@@ -174,8 +169,6 @@ def _check_stored(provider: Provider, scene_id: str, store: RawStore, wanted: Se
 @contextmanager
 def _holding(provider: Provider, scene_id: str, store: RawStore) -> Iterator[Path]:
     """Hold a scene of the store; give the folder that keeps what was fetched of it. A process that dies lets go."""
-    from filelock import FileLock
-
     downloads = store.folder / ".downloads"
     downloads.mkdir(parents=True, exist_ok=True)
     name = f"{provider.source}_{scene_id}"
@@ -260,7 +253,9 @@ def build_tile(
     return xr.Dataset(variables, attrs={"tile_id": metadata.scene_id} | metadata.attrs | angles)
 
 
-def _run(pool: ThreadPoolExecutor, bands: Sequence[Readable], work: Callable[[S2Band, np.ndarray, slice], Any]) -> None:
+def _run(
+    pool: ThreadPoolExecutor, bands: Sequence[Readable], work: Callable[[S2Band, np.ndarray, slice], object]
+) -> None:
     """Work on all rows of some bands, as they are read: band, rows, and where these lie in the tile."""
 
     def read(task: tuple[Readable, slice]) -> None:

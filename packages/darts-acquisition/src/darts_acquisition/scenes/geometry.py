@@ -14,13 +14,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
+import pyproj
+import shapely
+from pyproj import CRS, Transformer
+from shapely import affinity
+from shapely.geometry import mapping
+from shapely.geometry.base import BaseGeometry
 
 from darts_acquisition.errors import AreaError, RepairedGeometryWarning, WideEdgeWarning
 
 if TYPE_CHECKING:
     import geopandas as gpd
-    from pyproj import CRS, Transformer
-    from shapely.geometry.base import BaseGeometry
 
 POLAR = "+proj=laea +lat_0=90 +lon_0=0 +datum=WGS84 +units=m"
 _SOUTH_DEGREES = -89.9
@@ -30,11 +35,8 @@ _STEP_M, _STEP_DEGREES = 20_000, 0.25
 """Edges are cut into pieces of this length before they are projected, so that they bend as they should."""
 
 
-def to_polar(shapes: "Sequence[BaseGeometry]", crs: Any) -> "list[BaseGeometry | None]":
+def to_polar(shapes: Sequence[BaseGeometry], crs: object) -> list[BaseGeometry | None]:
     """Project geometries to the polar plane, in metres, valid; None for each that has coordinates outside its CRS."""
-    import pyproj
-    import shapely
-
     crs = pyproj.CRS.from_user_input(crs)
     unit = 1.0 if crs.is_geographic else crs.axis_info[0].unit_conversion_factor
     step = _STEP_DEGREES if crs.is_geographic else _STEP_M / unit
@@ -61,13 +63,11 @@ def from_polar(points: np.ndarray) -> np.ndarray:
     return np.column_stack(_transformer(POLAR, "EPSG:4326").transform(*inside.T))
 
 
-def continued(shape: "BaseGeometry") -> "tuple[BaseGeometry, bool]":
+def continued(shape: BaseGeometry) -> tuple[BaseGeometry, bool]:
     """Let longitudes run on where an edge jumps by more than half the globe, and say whether there was such an edge.
 
     An edge of just 360° runs along a parallel around the globe, and stays.
     """
-    import shapely
-
     shape = shapely.force_2d(shape)
     if not _wide_steps(shapely.get_coordinates(shape)).any():
         return shape, False
@@ -77,11 +77,8 @@ def continued(shape: "BaseGeometry") -> "tuple[BaseGeometry, bool]":
     return (shapes[0] if len(shapes) == 1 else shapely.GeometryCollection(shapes)), any(wide)
 
 
-def cut_footprint(footprint: Mapping[str, Any]) -> "BaseGeometry":
+def cut_footprint(footprint: Mapping[str, object]) -> BaseGeometry:
     """Cut a footprint, GeoJSON in degrees whose edges may jump at ±180 or run on, at the antimeridian (RFC 7946)."""
-    import shapely
-    from shapely import affinity
-
     shape = shapely.geometry.shape(dict(footprint))
     whole, jumps = continued(shape)
     if shape.is_empty or (not jumps and shape.bounds[0] >= -180 and shape.bounds[2] <= 180):
@@ -93,10 +90,8 @@ def cut_footprint(footprint: Mapping[str, Any]) -> "BaseGeometry":
     return shapely.union_all(inside[shapely.get_dimensions(inside) == shapely.get_dimensions(whole)])
 
 
-def not_finite(shapes: Any) -> np.ndarray:
+def not_finite(shapes: np.ndarray) -> np.ndarray:
     """Return the places of geometries that have coordinates which are no numbers, int64, ascending."""
-    import shapely
-
     points, owners = shapely.get_coordinates(shapes, return_index=True)
     return np.unique(owners[~np.isfinite(points).all(axis=1)])
 
@@ -108,10 +103,8 @@ def lines_of(shape: Any) -> list[Any]:
     return [shape] if shape.geom_type in ("LineString", "LinearRing") else []
 
 
-def _without_south_pole(shapes: np.ndarray, crs: "CRS", radius: float) -> np.ndarray:
+def _without_south_pole(shapes: np.ndarray, crs: CRS, radius: float) -> np.ndarray:
     """Take the South Pole out of geometries in a projection where it is a point like others."""
-    import shapely
-
     if crs.is_geographic:
         return shapes
     pole = shapely.Point(_transformer("EPSG:4326", crs.to_wkt()).transform(0, -90))
@@ -123,9 +116,7 @@ def _without_south_pole(shapes: np.ndarray, crs: "CRS", radius: float) -> np.nda
     return shapes
 
 
-def _valid(shape: "BaseGeometry") -> "BaseGeometry":
-    import shapely
-
+def _valid(shape: BaseGeometry) -> BaseGeometry:
     return shape if shape.is_valid else shapely.make_valid(shape)
 
 
@@ -134,17 +125,15 @@ def _wide_steps(points: np.ndarray) -> np.ndarray:
     return (steps > 180) & (steps < 360 - 1e-6)
 
 
-def _continue_longitudes(line: Any) -> np.ndarray:
+def _continue_longitudes(line: shapely.LineString) -> np.ndarray:
     points = np.asarray(line.coords)
     steps = np.where(_wide_steps(points), -np.sign(np.diff(points[:, 0])), 0.0)
     turns = np.concatenate([[0.0], np.cumsum(steps)])
     return np.column_stack([points[:, 0] + 360 * turns, points[:, 1]])
 
 
-def _map_lines(shape: Any) -> "BaseGeometry":
+def _map_lines(shape: Any) -> BaseGeometry:
     """Continue each ring or line as a whole."""
-    import shapely
-
     if shape.geom_type == "Polygon":
         outline, *holes = (_continue_longitudes(ring) for ring in lines_of(shape))
         for hole in holes:  # They go to where the outline went.
@@ -156,9 +145,7 @@ def _map_lines(shape: Any) -> "BaseGeometry":
 
 
 @functools.lru_cache(maxsize=32)
-def _transformer(source: str, target: str) -> "Transformer":
-    from pyproj import Transformer
-
+def _transformer(source: str, target: str) -> Transformer:
     return Transformer.from_crs(source, target, always_xy=True)
 
 
@@ -178,14 +165,12 @@ _CUT_M, _CUT_DEGREES = 1, 5e-4
 """Half the width of the cut at the antimeridian, and what that is in degrees at most, `_EMPTY_POLE_M` from the pole."""
 
 
-def simple_query(shape: "BaseGeometry") -> "BaseGeometry | None":
+def simple_query(shape: BaseGeometry) -> BaseGeometry | None:
     """Return a geometry of at most 400 vertices that holds an area, in degrees, cut at the antimeridian.
 
     An area of the polar plane, valid, of more vertices is made coarser in rounds: parts that are close become one, gaps
     are filled, edges are straightened. None if no scene can lie in the area, so close to the pole is it.
     """
-    import shapely
-
     there = shape.difference(_around_the_pole())
     if there.is_empty:
         return None
@@ -210,8 +195,6 @@ def simple_query(shape: "BaseGeometry") -> "BaseGeometry | None":
 
 def _first_tolerance(parts: np.ndarray) -> float:
     """Return a tolerance up to which too many parts stay alone, as each needs a ring of four vertices at least."""
-    import shapely
-
     most = _MOST_VERTICES // 4
     if parts.size <= most:
         return _FINEST_M
@@ -222,24 +205,19 @@ def _first_tolerance(parts: np.ndarray) -> float:
 
 def _merged(parts: np.ndarray, reach_m: float) -> np.ndarray:
     """Join parts closer than twice the reach, and fill gaps as wide."""
-    import shapely
-
     joined = shapely.get_parts(_grown(parts, reach_m))
     # Buffers are true to 1 percent of their width. GEOS 3.11 takes some small rings for gone, which they cannot be.
     shrunk = shapely.buffer(joined, -0.97 * reach_m, quad_segs=2)
     return shapely.get_parts(np.where(shapely.is_empty(shrunk), joined, shrunk))
 
 
-def _grown(parts: np.ndarray, distance_m: float) -> "BaseGeometry":
+def _grown(parts: np.ndarray, distance_m: float) -> BaseGeometry:
     """Return the union of parts and of what is within a distance of them, or little further at corners."""
-    import shapely
-
     return shapely.union_all(shapely.buffer(parts, distance_m, join_style="mitre", mitre_limit=2))
 
 
-def _in_degrees(shape: "BaseGeometry", slack_m: float) -> "BaseGeometry":
+def _in_degrees(shape: BaseGeometry, slack_m: float) -> BaseGeometry:
     """Return a geometry of the polar plane in degrees, cut at the antimeridian, its edges true but for the slack."""
-    import shapely
 
     def to_degrees(points: np.ndarray) -> np.ndarray:
         lon, lat = from_polar(points).T
@@ -271,9 +249,7 @@ def _bent_ring(points: np.ndarray, slack_m: float) -> np.ndarray:
         points = np.insert(points, far + 1, middles[far], axis=0)
 
 
-def _around_the_pole() -> "BaseGeometry":
-    import shapely
-
+def _around_the_pole() -> BaseGeometry:
     return shapely.Point(0, 0).buffer(_EMPTY_POLE_M, quad_segs=8)
 
 
@@ -294,8 +270,6 @@ class Area:
     """
 
     def __init__(self, geometry: "gpd.GeoDataFrame | gpd.GeoSeries") -> None:
-        import shapely
-
         if geometry.crs is None:
             raise AreaError("The area of interest has no CRS; name one, for example with GeoDataFrame.set_crs.")
         given = geometry.geometry
@@ -328,7 +302,7 @@ class Area:
         shapely.prepare(self._shape)
 
     @classmethod
-    def read(cls, path: "str | os.PathLike[str]") -> "Area":
+    def read(cls, path: str | os.PathLike[str]) -> "Area":
         """Read an area from all layers of any vector file that geopandas reads.
 
         Raises:
@@ -339,29 +313,24 @@ class Area:
         except AreaError as error:
             raise AreaError(f"{path}: {error}") from error
 
-    def query(self) -> dict[str, Any] | None:
+    def query(self) -> dict[str, object] | None:
         """Return a simple geometry in degrees that holds the area, as GeoJSON; None if no scene can lie there."""
-        from shapely.geometry import mapping
-
         simple = simple_query(self._shape)
         return None if simple is None else mapping(simple)
 
-    def touches(self, footprint: Mapping[str, Any]) -> bool:
+    def touches(self, footprint: Mapping[str, object]) -> bool:
         """Say whether a footprint, GeoJSON in degrees, cut at the antimeridian or not, shares a point with the area."""
-        import shapely
-
         shape = shapely.geometry.shape(dict(footprint))
         (projected,) = [None] if shape.is_empty else to_polar([continued(shape)[0]], "EPSG:4326")
         return projected is not None and bool(self._shape.intersects(projected))
 
 
-def read_vector_file(path: "str | os.PathLike[str]") -> "gpd.GeoDataFrame":
+def read_vector_file(path: str | os.PathLike[str]) -> "gpd.GeoDataFrame":
     """Read a vector file, all layers with geometries (a KML's folders are such), in the CRS of the first.
 
     AreaError if the file is absent, no vector file, or only some of its layers have a CRS.
     """
     import geopandas as gpd
-    import pandas as pd
     import pyogrio
     import pyogrio.errors
 
@@ -390,7 +359,7 @@ def read_vector_file(path: "str | os.PathLike[str]") -> "gpd.GeoDataFrame":
     return pd.concat([frame.dropna(axis="columns", how="all") for frame in filled], ignore_index=True)
 
 
-def _refuse(places: "Sequence[int] | np.ndarray", given: "gpd.GeoSeries") -> None:
+def _refuse(places: Sequence[int] | np.ndarray, given: "gpd.GeoSeries") -> None:
     if not len(places):
         return
     names = ", ".join(str(given.index[place]) for place in places[:_NAMED]) + (", …" if len(places) > _NAMED else "")

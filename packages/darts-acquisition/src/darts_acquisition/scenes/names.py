@@ -7,18 +7,22 @@ import re
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
+
+import shapely
+from affine import Affine
+from odc.geo.geobox import GeoBox
+from shapely.geometry.base import BaseGeometry
 
 from darts_acquisition.errors import AreaError, SceneNameError, ServiceError, public_url
 from darts_acquisition.io.http import HttpClient
 from darts_acquisition.io.settings import RequestLimits
+from darts_acquisition.scenes.geometry import read_vector_file
 from darts_acquisition.scenes.raw import TILE_RESOLUTION
 from darts_utils import ParameterError, atomic_path
 
 if TYPE_CHECKING:
     import geopandas as gpd
-    from odc.geo.geobox import GeoBox
-    from shapely.geometry.base import BaseGeometry
 
 Source = Literal["cdse", "gee"]
 
@@ -72,7 +76,7 @@ def tile_of_scene(scene_id: str) -> str:
     return next(part[1:] for part in scene_id.split("_") if re.fullmatch(r"T\d{2}[A-Z]{3}", part))
 
 
-def tile_of_item(properties: Mapping[str, Any]) -> str:
+def tile_of_item(properties: Mapping[str, object]) -> str:
     """Return the MGRS tile of an item, for example "08WMA"; empty where it names none."""
     name = str(properties.get("grid:code") or "").removeprefix("MGRS-")
     return name.zfill(5) if name else ""
@@ -138,16 +142,13 @@ _FIRST_ROWS = dict(zip("CDEFGHJKLM", (11, 20, 28, 37, 46, 55, 64, 73, 82, 91), s
 _FIRST_NORTHERN = "N"
 
 
-def mgrs_tile_geobox(tile_id: str) -> "GeoBox":
+def mgrs_tile_geobox(tile_id: str) -> GeoBox:
     """Return the grid of 10 m that all Sentinel-2 scenes of an MGRS tile share, whether the tile exists or not.
 
     A tile begins at the north-western corner of its square of 100 km, moved outwards to a multiple of 60 m, and is
     109.8 km wide and high; it lies in the UTM zone that its name begins with. Letters: NGA.STND.0037, "Universal Grids
     and Grid Reference Systems". ParameterError if the name is none of a tile.
     """
-    from affine import Affine
-    from odc.geo.geobox import GeoBox
-
     name = check_tile_id(tile_id)
     zone, band, column, row = int(name[:2]), name[2], name[3], name[4]
     easting = (1 + _COLUMNS[(zone - 1) % 3].find(column)) * _SQUARE_M
@@ -168,7 +169,7 @@ _FILE = "sentinel2_grid.parquet"
 
 
 def download_sentinel_2_grid(
-    grid_dir: "str | os.PathLike[str]", *, url: str | None = None, limits: RequestLimits | None = None
+    grid_dir: str | os.PathLike[str], *, url: str | None = None, limits: RequestLimits | None = None
 ) -> Path:
     """Fetch ESA's grid of MGRS tiles, unless it is there.
 
@@ -196,7 +197,7 @@ def download_sentinel_2_grid(
     return target
 
 
-def read_sentinel_2_grid(grid_dir: "str | os.PathLike[str]") -> "gpd.GeoDataFrame | None":
+def read_sentinel_2_grid(grid_dir: str | os.PathLike[str]) -> "gpd.GeoDataFrame | None":
     """Return the grid that `download_sentinel_2_grid` put into a folder.
 
     Args:
@@ -211,7 +212,7 @@ def read_sentinel_2_grid(grid_dir: "str | os.PathLike[str]") -> "gpd.GeoDataFram
     return gpd.read_parquet(file) if file.is_file() else None
 
 
-def check_tiles_exist(tile_ids: Sequence[str], grid_dir: "str | os.PathLike[str]") -> None:
+def check_tiles_exist(tile_ids: Sequence[str], grid_dir: str | os.PathLike[str]) -> None:
     """Check that MGRS tiles exist, as far as that can be known: against the grid where it is there, else by their form.
 
     Args:
@@ -237,8 +238,6 @@ def _read_kml(file: Path, source: str) -> "gpd.GeoDataFrame":
     """Read tiles and footprints; of the shapes that a tile has there (footprint, centre), the footprint is kept."""
     import geopandas as gpd
 
-    from darts_acquisition.scenes.geometry import read_vector_file
-
     try:
         content = read_vector_file(file)
     except AreaError as error:
@@ -250,9 +249,7 @@ def _read_kml(file: Path, source: str) -> "gpd.GeoDataFrame":
     return table[table["tile_id"].str.fullmatch(r"\d{2}[A-Z]{3}")].sort_values("tile_id", ignore_index=True)
 
 
-def _polygons(shape: "BaseGeometry") -> "BaseGeometry":
-    import shapely
-
+def _polygons(shape: BaseGeometry) -> BaseGeometry:
     parts = [part for part in shapely.get_parts(shape) if shapely.get_dimensions(part) == 2]
     flat = [shapely.force_2d(part) for part in parts]
     return flat[0] if len(flat) == 1 else shapely.MultiPolygon(flat)

@@ -3,16 +3,14 @@
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from affine import Affine
+from odc.geo.geobox import GeoBox
 
 from darts_acquisition.errors import SceneError, SceneGridError
 from darts_utils import BANDS, OPTICAL_BANDS, ParameterError, band_attrs
-
-if TYPE_CHECKING:
-    from affine import Affine
-    from odc.geo.geobox import GeoBox
 
 TILE_RESOLUTION = 10
 """Pixel size of a tile in metres."""
@@ -98,7 +96,7 @@ REFLECTANCE_BANDS = tuple(
 """All reflectance bands of the L2A product, by wavelength. B10 is not part of it."""
 
 
-def select_bands(bands: "Iterable[str] | str | None" = None) -> tuple[S2Band, ...]:
+def select_bands(bands: Iterable[str] | str | None = None) -> tuple[S2Band, ...]:
     """Look up the bands that a caller names, each once, by wavelength; ParameterError if one is unknown, or none.
 
     Names are those in a tile ("blue") or ESA's numbers ("B02"); None means blue, green, red and nir, "all" every
@@ -118,7 +116,7 @@ def select_bands(bands: "Iterable[str] | str | None" = None) -> tuple[S2Band, ..
     return found
 
 
-def bands_of_scene(bands: "Iterable[str] | str | None" = None) -> tuple[S2Band, ...]:
+def bands_of_scene(bands: Iterable[str] | str | None = None) -> tuple[S2Band, ...]:
     """Return all that is fetched and stored of a scene: what `select_bands` finds, and the scene classification."""
     return (*select_bands(bands), SCL)
 
@@ -138,10 +136,8 @@ class RawGrid:
     offset: float = 0.0
 
     @property
-    def affine(self) -> "Affine":
+    def affine(self) -> Affine:
         """The transform as an object that computes."""
-        from affine import Affine
-
         return Affine(*self.transform)
 
     @classmethod
@@ -180,15 +176,12 @@ class SceneMetadata:
     attrs: dict[str, Any] = field(default_factory=dict)
 
 
-def tile_geobox(grids: Mapping[str, tuple[S2Band, RawGrid]], where: str) -> "GeoBox":
+def tile_geobox(grids: Mapping[str, tuple[S2Band, RawGrid]], where: str) -> GeoBox:
     """Return the grid of 10 m that all bands of a scene share; `where` names the scene in messages.
 
     SceneError if there is no band; SceneGridError if the bands do not share one: another CRS, corner or size, or pixels
     of another size.
     """
-    from affine import Affine
-    from odc.geo.geobox import GeoBox
-
     found: dict[tuple[Any, ...], str] = {}
     for name, (band, grid) in grids.items():
         a, b, c, d, e, f = grid.transform
@@ -207,7 +200,9 @@ def tile_geobox(grids: Mapping[str, tuple[S2Band, RawGrid]], where: str) -> "Geo
     return GeoBox((height, width), Affine(TILE_RESOLUTION, 0, left, 0, -TILE_RESOLUTION, top), crs)
 
 
-def grid_of(asset: Mapping[str, Any], general: Mapping[str, Any], where: str, scaling: tuple[float, float]) -> RawGrid:
+def grid_of(
+    asset: Mapping[str, Any], general: Mapping[str, object], where: str, scaling: tuple[float, float]
+) -> RawGrid:
     """Return where the pixels of an asset lie, by itself or else by `general`; SceneError if neither says it."""
     said: dict[str, Any] = {
         name: asset.get(f"proj:{name}") or general.get(f"proj:{name}")
@@ -221,7 +216,7 @@ def grid_of(asset: Mapping[str, Any], general: Mapping[str, Any], where: str, sc
         raise SceneError(f"{where}: the item lacks proj:code, proj:transform or proj:shape.") from error
 
 
-def read_angle(values: Mapping[str, Any], name: str, low: float, high: float, where: str) -> float | None:
+def read_angle(values: Mapping[str, object], name: str, low: float, high: float, where: str) -> float | None:
     """Return an angle in degrees, None where there is none; SceneError if it cannot be. `where` is for the message."""
     value = values.get(name)
     if value is None:
@@ -240,7 +235,7 @@ def read_time(text: Any, where: str, name: str = "datetime") -> datetime:
     return (timestamp if timestamp.tzinfo else timestamp.replace(tzinfo=UTC)).astimezone(UTC)
 
 
-def scene_metadata(source: str, scene_id: str, time: datetime, **facts: Any) -> SceneMetadata:
+def scene_metadata(source: str, scene_id: str, time: datetime, **facts: object) -> SceneMetadata:
     """Return what a source says of a Sentinel-2 scene; facts that are None are left out."""
     attrs = {"time": in_utc(time), "s2_source": source, "s2_scene_id": scene_id}
     return SceneMetadata(source, scene_id, attrs | {name: fact for name, fact in facts.items() if fact is not None})

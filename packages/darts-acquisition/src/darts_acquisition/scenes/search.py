@@ -8,6 +8,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, TypeAlias, TypedDict
 
+import pandas as pd
+import shapely
+
 from darts_acquisition.errors import SceneNotFoundError, ServiceError, public_url
 from darts_acquisition.io.settings import CDSESettings
 from darts_acquisition.io.stac import make_stac_io
@@ -149,7 +152,7 @@ class Target:
     names: list[str] | None
     tiles: list[str] | None
     area: Area | None
-    query: Mapping[str, Any] | None
+    query: Mapping[str, object] | None
 
     @classmethod
     def of(
@@ -200,7 +203,7 @@ def find_items(
     settings: CDSESettings,
     target: Target,
     selection: Selection,
-    searches: Iterable[Mapping[str, Any]],
+    searches: Iterable[Mapping[str, object]],
     read_row: ReadRow,
 ) -> list[Found]:
     """Find STAC items, each once, sorted by name and with its row of `scene_table`, which `read_row` makes of it.
@@ -241,10 +244,13 @@ def in_groups(names: list[str] | None) -> Iterator[list[str] | None]:
 
 
 def search_body(
-    names: list[str] | None, query: Mapping[str, Any] | None, interval: Interval, conditions: list[Any] | None = None
-) -> dict[str, Any]:
+    names: list[str] | None,
+    query: Mapping[str, object] | None,
+    interval: Interval,
+    conditions: list[dict[str, object]] | None = None,
+) -> dict[str, object]:
     """Return the body of a search of a STAC API; `conditions` are in CQL2, and all of them hold."""
-    body: dict[str, Any] = {}
+    body: dict[str, object] = {}
     if interval.start is not None or interval.end is not None:
         body["datetime"] = interval.to_stac()
     if names is not None:
@@ -257,20 +263,18 @@ def search_body(
     return body
 
 
-def read_percent(value: Any) -> float | None:
+def read_percent(value: object) -> float | None:
     """Return a cover that a service gave, in percent; None where it gave none; TypeError if it is no number."""
     if value is not None and (isinstance(value, bool) or not isinstance(value, int | float)):
         raise TypeError(f"a cover is {value!r}, no number")
     return value
 
 
-def read_footprint(footprint: Mapping[str, Any]) -> Mapping[str, Any]:
+def read_footprint(footprint: Mapping[str, object]) -> Mapping[str, object]:
     """Return a footprint that a service gave as GeoJSON, having made sure that it is a geometry.
 
     LookupError, TypeError, AttributeError, ValueError if it is none.
     """
-    import shapely
-
     try:
         shapely.geometry.shape(dict(footprint))
     except shapely.errors.ShapelyError as error:
@@ -285,10 +289,9 @@ def scene_table(rows: Sequence[dict[str, Any]]) -> "gpd.GeoDataFrame":
     `geometry` as GeoJSON in degrees; numbers may be None.
     """
     import geopandas as gpd
-    import pandas as pd
 
     rows = sorted(rows, key=lambda row: row["scene_id"])
-    columns: dict[str, Any] = {
+    columns: dict[str, object] = {
         "time": pd.to_datetime([row["time"] for row in rows], utc=True),
         "tile_id": [row["tile_id"] for row in rows],
     }

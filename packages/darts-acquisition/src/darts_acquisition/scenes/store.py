@@ -13,17 +13,20 @@ import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import rasterio
+import rasterio.errors
+import zarr
+from numcodecs import Blosc
+from zarr.abc.codec import BytesBytesCodec
+from zarr.codecs import BloscCodec, Crc32cCodec
 
 from darts_acquisition.cube.layout import checked
 from darts_acquisition.errors import RawStoreError
 from darts_acquisition.scenes.raw import RawBand, RawGrid, S2Band, SceneMetadata, bands_of_scene
 from darts_utils import atomic_path, step, usable_cpus
-
-if TYPE_CHECKING:
-    import zarr
 
 FORMAT = 1
 """Format of a stored scene; readers refuse others."""
@@ -39,7 +42,7 @@ class RawStore:
         folder: The folder; it is created when something is written.
     """
 
-    def __init__(self, folder: "str | os.PathLike[str]") -> None:
+    def __init__(self, folder: str | os.PathLike[str]) -> None:
         self.folder = Path(folder)
 
     def path(self, source: str, scene_id: str) -> Path:
@@ -74,8 +77,6 @@ class RawStore:
 
         RawStoreError if the group is damaged or of another format.
         """
-        import zarr
-
         path = self.path(source, scene_id)
         try:
             attrs: dict[str, Any] = zarr.open_group(path, mode="r", zarr_format=3).attrs.asdict()
@@ -90,8 +91,6 @@ class RawStore:
 
         OSError if it cannot be written; the store is as before.
         """
-        import zarr
-
         path = self.path(metadata.source, metadata.scene_id)
         draft = self.folder / f".{path.name}.{uuid.uuid4().hex}.partial"
         try:
@@ -115,8 +114,6 @@ class RawStore:
 
     def open(self, source: str, scene_id: str, band: S2Band) -> "StoredBand":
         """Open a stored band for reading; RawStoreError if it is absent or damaged."""
-        import zarr
-
         path = self.path(source, scene_id) / band.number
         try:
             array = zarr.open_array(path, mode="r")
@@ -132,7 +129,7 @@ class RawStore:
 class StoredBand:
     """A band in the store. Reading takes rows, so that a large band need not be in memory as a whole."""
 
-    def __init__(self, band: S2Band, grid: RawGrid, array: "zarr.Array[Any]", path: Path) -> None:
+    def __init__(self, band: S2Band, grid: RawGrid, array: zarr.Array, path: Path) -> None:
         self.band = band
         self.grid = grid
         self.rows_at_once: int = array.chunks[0]
@@ -142,8 +139,6 @@ class StoredBand:
 
     def read(self, rows: slice = slice(None)) -> np.ndarray:
         """Read rows of raw integers; RawStoreError if a chunk is damaged."""
-        from numcodecs import Blosc
-
         first, last, _ = rows.indices(self.grid.shape[0])
         number, within = divmod(first, self.rows_at_once)
         try:
@@ -160,8 +155,6 @@ class StoredBand:
 
 
 def _write_array(path: Path, raw: RawBand) -> None:
-    import zarr
-
     values = np.ascontiguousarray(raw.values, dtype=raw.band.dtype)
     array = zarr.create_array(
         path,
@@ -177,13 +170,11 @@ def _write_array(path: Path, raw: RawBand) -> None:
     array[:] = values
 
 
-def _codecs(dtype: np.dtype[Any]) -> list[Any]:
+def _codecs(dtype: np.dtype) -> list[BytesBytesCodec]:
     """Return Zstandard, of bytes that belong together, and a checksum, which makes a damaged chunk an error.
 
     Shuffled bytes are smaller by a fifth than plain ones and as fast to read (docs/performance.md).
     """
-    from zarr.codecs import BloscCodec, Crc32cCodec
-
     shuffle: Any = "shuffle" if dtype.itemsize > 1 else "noshuffle"
     return [BloscCodec(cname="zstd", clevel=3, shuffle=shuffle, typesize=dtype.itemsize), Crc32cCodec()]
 
@@ -227,8 +218,8 @@ def write_raw_bands(
     store: RawStore,
     source: str,
     scene_id: str,
-    folder: "str | os.PathLike[str]",
-    bands: "Iterable[str] | str | None" = None,
+    folder: str | os.PathLike[str],
+    bands: Iterable[str] | str | None = None,
 ) -> list[Path]:
     """Write bands of a stored scene as ``<ESA's number>.tif`` into a folder; each appears complete or not at all.
 
@@ -244,9 +235,6 @@ def write_raw_bands(
 
 
 def _write(stored: StoredBand, band: S2Band, file: Path) -> Path:
-    import rasterio
-    import rasterio.errors
-
     grid = stored.grid
     profile = {
         "driver": "GTiff",

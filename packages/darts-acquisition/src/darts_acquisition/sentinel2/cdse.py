@@ -5,11 +5,15 @@ import itertools
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
 import numpy as np
+import rasterio
+import rasterio.crs
+import rasterio.errors
 
 from darts_acquisition.errors import SceneError, SceneGridError, SceneNotFoundError, SceneReadError
 from darts_acquisition.io.settings import CDSESettings
@@ -48,7 +52,6 @@ from darts_utils import step, usable_cpus
 
 if TYPE_CHECKING:
     import geopandas as gpd
-    import rasterio
     import xarray as xr
 
 SOURCE = "cdse"
@@ -158,8 +161,8 @@ def get_aoi_from_cdse_s2_sr_scene_ids(
 
 def download_cdse_s2_sr_scene(
     scene_id: str,
-    store: "str | os.PathLike[str]",
-    bands: "Iterable[str] | str | None" = None,
+    store: str | os.PathLike[str],
+    bands: Iterable[str] | str | None = None,
     *,
     settings: CDSESettings | None = None,
 ) -> None:
@@ -189,8 +192,8 @@ def download_cdse_s2_sr_scene(
 
 def load_cdse_s2_sr_scene(
     scene_id: str,
-    store: "str | os.PathLike[str] | None" = None,
-    bands: "Iterable[str] | str | None" = None,
+    store: str | os.PathLike[str] | None = None,
+    bands: Iterable[str] | str | None = None,
     *,
     offline: bool = False,
     settings: CDSESettings | None = None,
@@ -241,7 +244,7 @@ class CDSEProvider:
             files = store.download(assets, folder)
         return metadata, _decoded(assets, files)
 
-    def _item(self, scene_id: str) -> dict[str, Any]:
+    def _item(self, scene_id: str) -> dict[str, object]:
         found = _find(Target.of(_check_name, [scene_id]), Selection(), self._settings)
         if not found:
             raise SceneNotFoundError(
@@ -260,7 +263,7 @@ def _find(target: Target, selection: Selection, settings: CDSESettings | None) -
     return find_items(settings or CDSESettings.from_environment(), target, selection, searches, _row)
 
 
-def _conditions(tiles: list[str] | None, selection: Selection) -> list[dict[str, Any]]:
+def _conditions(tiles: list[str] | None, selection: Selection) -> list[dict[str, object]]:
     conditions: list[dict[str, Any]] = []
     if tiles is not None:
         # Of zones below 10, catalogues differ in whether they write the leading zero.
@@ -287,7 +290,7 @@ def _row(item: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _time_of(item: Mapping[str, Any]) -> Any:
+def _time_of(item: Mapping[str, Any]) -> datetime:
     properties = item["properties"]
     return read_time(properties.get("datetime") or properties.get("start_datetime"), f"Scene {item['id']}")
 
@@ -365,9 +368,6 @@ def _decoded(assets: Sequence[Asset], files: Sequence[Path]) -> Iterator[RawBand
 
 def decode(file: Path, asset: Asset) -> RawBand:
     """Decode a verified file with all processors; SceneReadError or SceneGridError if it is not what its item says."""
-    import rasterio
-    import rasterio.errors
-
     try:
         with rasterio.open(file, num_threads=usable_cpus()) as source:
             if source.count != 1 or source.dtypes[0] not in ("uint8", "uint16"):
@@ -382,10 +382,8 @@ def decode(file: Path, asset: Asset) -> RawBand:
     return RawBand(asset.band, asset.grid, values.astype(asset.band.dtype, copy=False))
 
 
-def _check_grid(source: "rasterio.DatasetReader", grid: RawGrid, name: str) -> None:
+def _check_grid(source: rasterio.DatasetReader, grid: RawGrid, name: str) -> None:
     """Compare the grid of a file with that of the item; a file without one of its own takes the item's."""
-    import rasterio.crs
-
     if source.shape != grid.shape:
         raise SceneGridError(f"{name} has {source.shape} pixels; the catalogue says {grid.shape}.")
     if source.crs is None:

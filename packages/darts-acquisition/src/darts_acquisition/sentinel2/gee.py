@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Unpack
 
 import numpy as np
+from odc.geo.geobox import GeoBox, GeoboxTiles
 
 from darts_acquisition.errors import SceneError, SceneNotFoundError, ServiceError
 from darts_acquisition.io.earthengine import EarthEngineClient, pixel_grid
@@ -33,9 +34,9 @@ from darts_acquisition.scenes.store import RawStore
 from darts_utils import ParameterError, step
 
 if TYPE_CHECKING:
+    import ee
     import geopandas as gpd
     import xarray as xr
-    from odc.geo.geobox import GeoBox
 
 Collection = Literal["COPERNICUS/S2_SR_HARMONIZED", "COPERNICUS/S2_SR"]
 _check_name = partial(check_scene_id, source="gee")
@@ -161,8 +162,8 @@ def get_aoi_from_gee_s2_sr_scene_ids(
 
 def download_gee_s2_sr_scene(
     scene_id: str,
-    store: "str | os.PathLike[str]",
-    bands: "Iterable[str] | str | None" = None,
+    store: str | os.PathLike[str],
+    bands: Iterable[str] | str | None = None,
     *,
     collection: Collection = HARMONIZED,
     settings: EarthEngineSettings | None = None,
@@ -191,8 +192,8 @@ def download_gee_s2_sr_scene(
 
 def load_gee_s2_sr_scene(
     scene_id: str,
-    store: "str | os.PathLike[str] | None" = None,
-    bands: "Iterable[str] | str | None" = None,
+    store: str | os.PathLike[str] | None = None,
+    bands: Iterable[str] | str | None = None,
     *,
     offline: bool = False,
     collection: Collection = HARMONIZED,
@@ -271,8 +272,6 @@ class EarthEngineProvider:
 
     def _fetch(self, scene_id: str, band: S2Band, grid: RawGrid) -> RawBand:
         """Fetch a band in blocks, several at once."""
-        from odc.geo.geobox import GeoBox, GeoboxTiles
-
         values = np.empty(grid.shape, band.dtype)
         blocks: Any = GeoboxTiles(GeoBox(grid.shape, grid.affine, grid.crs), (_BLOCK_PX, _BLOCK_PX))
 
@@ -284,7 +283,7 @@ class EarthEngineProvider:
             all_at_once(works, self._client.settings.limits.parallel)
         return RawBand(band, grid, values)
 
-    def _fetch_block(self, scene_id: str, band: S2Band, geobox: "GeoBox") -> np.ndarray:
+    def _fetch_block(self, scene_id: str, band: S2Band, geobox: GeoBox) -> np.ndarray:
         def request() -> Any:
             import ee
 
@@ -330,7 +329,9 @@ def _search(
         start += _PAGE_SIZE
 
 
-def _filtered(images: Any, target: Target, interval: Interval, selection: Selection) -> Any:
+def _filtered(
+    images: "ee.ImageCollection", target: Target, interval: Interval, selection: Selection
+) -> "ee.ImageCollection":
     import ee
 
     if target.names is not None:
@@ -383,7 +384,7 @@ def _metadata(source: str, scene_id: str, properties: Mapping[str, Any]) -> Scen
     )
 
 
-def _number(value: Any) -> float | None:
+def _number(value: object) -> float | None:
     return float(value) if isinstance(value, int | float) and math.isfinite(value) else None
 
 

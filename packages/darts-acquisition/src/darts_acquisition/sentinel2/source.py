@@ -87,9 +87,9 @@ class Sentinel2Source(SceneSource):
     def write_raw(
         self,
         scene_id: str,
-        store: "str | os.PathLike[str]",
-        folder: "str | os.PathLike[str]",
-        bands: "Iterable[str] | str | None" = None,
+        store: str | os.PathLike[str],
+        folder: str | os.PathLike[str],
+        bands: Iterable[str] | str | None = None,
     ) -> list[Path]:
         """Write bands of a stored scene as GeoTIFF (``B02.tif``), with integers and resolution of the provider.
 

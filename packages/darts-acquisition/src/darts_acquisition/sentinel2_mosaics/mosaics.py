@@ -115,7 +115,7 @@ def search_cdse_s2_mosaics(
 
 
 def download_cdse_s2_mosaic(
-    scene_id: str, store: "str | os.PathLike[str]", *, settings: CDSEMosaicSettings | None = None
+    scene_id: str, store: str | os.PathLike[str], *, settings: CDSEMosaicSettings | None = None
 ) -> None:
     """Bring a quarterly mosaic of the Copernicus Data Space into the local store; one that is there stays as it is.
 
@@ -136,7 +136,7 @@ def download_cdse_s2_mosaic(
 
 def load_cdse_s2_mosaic(
     scene_id: str,
-    store: "str | os.PathLike[str] | None" = None,
+    store: str | os.PathLike[str] | None = None,
     *,
     offline: bool = False,
     settings: CDSEMosaicSettings | None = None,
@@ -201,12 +201,12 @@ class CDSEMosaicSource(SceneSource):
             find_credentials(self._settings.s3)
 
     def stored_files(
-        self, scene_id: str, store: "str | os.PathLike[str]", bands: "Iterable[str] | str | None" = None
+        self, scene_id: str, store: str | os.PathLike[str], bands: Iterable[str] | str | None = None
     ) -> list[Path]:
         """List the files of a stored mosaic that a tile is made from, sorted; none where a band is absent."""
         return sorted(super().stored_files(scene_id, store, bands))
 
-    def _bands(self, bands: "Iterable[str] | str | None") -> tuple[S2Band, ...]:
+    def _bands(self, bands: Iterable[str] | str | None) -> tuple[S2Band, ...]:
         if bands is not None:
             raise ParameterError(
                 f"bands is {bands!r}; a mosaic has blue, green, red and nir, and is stored as a whole."
@@ -311,7 +311,7 @@ def _ground_of(tile: str) -> Area:
     return Area(gpd.GeoSeries([extent.geom], crs=str(extent.crs)))
 
 
-def _row(item: Mapping[str, Any]) -> dict[str, Any]:
+def _row(item: Mapping[str, Any]) -> dict[str, object]:
     name = str(item["id"])
     try:
         download_bytes = sum(int(_asset_of(item, band)["file:size"]) for band in MOSAIC_BANDS)

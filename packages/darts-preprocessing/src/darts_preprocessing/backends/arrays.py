@@ -7,13 +7,17 @@ import math
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import DTypeLike, NDArray
 
-from darts_preprocessing.backends.interface import Core, Features, Sampling, Shading
+from darts_preprocessing.backends.interface import Array, Core, Features, Sampling, Shading
 from darts_preprocessing.nodes import Nodes
 from darts_utils import Device, is_on_gpu, working_on_gpu
+
+if TYPE_CHECKING:
+    from darts_preprocessing.feature import Inputs, Kernels
 
 _STRIP_CELLS = 1 << 23
 
@@ -37,24 +41,24 @@ class GpuBackend:
 
         return cls(cupy, device.index)
 
-    def active(self) -> AbstractContextManager[Any]:
+    def active(self) -> AbstractContextManager[object]:
         """Return a context in which this GPU works for this thread, see :func:`darts_utils.working_on_gpu`."""
         return working_on_gpu(self.xp, self.index)
 
-    def asarray(self, values: Any, dtype: Any = None) -> Any:
+    def asarray(self, values: object, dtype: DTypeLike | None = None) -> Array:
         """Return the values as a contiguous array of this backend, copied only where needed."""
         here = values if is_on_gpu(values) else np.asarray(values)
         return self.xp.ascontiguousarray(self.xp.asarray(here, dtype=dtype))
 
-    def to_host(self, array: Any) -> Any:
+    def to_host(self, array: Array) -> NDArray:
         """Return a cupy array as a numpy array."""
         return self.xp.asnumpy(array)
 
-    def run(self, kernels: Any, inputs: Any, names: Sequence[str]) -> Features:
+    def run(self, kernels: "Kernels", inputs: "Inputs", names: Sequence[str]) -> Features:
         """See :meth:`Backend.run`."""
         return kernels.gpu(inputs, names)
 
-    def resample(self, source: Any, sampling: Sampling) -> Any:
+    def resample(self, source: Array, sampling: Sampling) -> Array:
         """See :meth:`Backend.resample`."""
         xp = self.xp
         rows, cols = sampling.shape
@@ -70,7 +74,7 @@ class GpuBackend:
         return out
 
 
-def framed(xp: ModuleType, dem: Any, core: Core, start: int, stop: int) -> Any:
+def framed(xp: ModuleType, dem: Array, core: Core, start: int, stop: int) -> Array:
     """Return rows of the core with one cell more on each side, float64, extrapolated where the raster ends."""
     z = surrounded(xp, dem, core, start, stop, 1).astype(xp.float64)
     if core.top + start == 0:
@@ -84,7 +88,7 @@ def framed(xp: ModuleType, dem: Any, core: Core, start: int, stop: int) -> Any:
     return z
 
 
-def surrounded(xp: ModuleType, dem: Any, core: Core, start: int, stop: int, halo: int) -> Any:
+def surrounded(xp: ModuleType, dem: Array, core: Core, start: int, stop: int, halo: int) -> Array:
     """Return rows of the core with `halo` cells more on each side, NaN where the raster ends."""
     top, bottom = core.top + start - halo, core.top + stop + halo
     left, right = core.left - halo, core.left + core.shape[1] + halo
@@ -97,7 +101,7 @@ def surrounded(xp: ModuleType, dem: Any, core: Core, start: int, stop: int, halo
 class Gradient:
     """Horn's gradient of framed elevations: how much they rise per metre to the east and to the north of the grid."""
 
-    def __init__(self, xp: ModuleType, z: Any, cell: float) -> None:
+    def __init__(self, xp: ModuleType, z: Array, cell: float) -> None:
         self.xp = xp
         nw, n, ne = z[:-2, :-2], z[:-2, 1:-1], z[:-2, 2:]
         w, e = z[1:-1, :-2], z[1:-1, 2:]
@@ -107,15 +111,15 @@ class Gradient:
         self.north = ((nw - sw) + 2 * (n - s) + (ne - se)) / (8 * cell) + hole
 
     @property
-    def steepness(self) -> Any:
+    def steepness(self) -> Array:
         """Metres of rise per metre."""
         return self.xp.sqrt(self.east**2 + self.north**2)
 
-    def downslope(self, sine: Any, cosine: Any) -> tuple[Any, Any]:
+    def downslope(self, sine: Array | float, cosine: Array | float) -> tuple[Array, Array]:
         """Return the downslope direction, as long as it is steep, to true east and true north."""
         return -self.east * cosine - self.north * sine, -self.north * cosine + self.east * sine
 
-    def aspect(self, sine: Any, cosine: Any) -> Any:
+    def aspect(self, sine: Array | float, cosine: Array | float) -> Array:
         """Degrees clockwise from true north, float32; −1 where it is flat."""
         xp = self.xp
         to_east, to_north = self.downslope(sine, cosine)
@@ -123,7 +127,7 @@ class Gradient:
         angle = xp.where(angle >= 360, 0, angle)
         return xp.where((self.east == 0) & (self.north == 0), -1, angle)
 
-    def hillshade(self, shading: Shading, sine: Any, cosine: Any) -> Any:
+    def hillshade(self, shading: Shading, sine: Array | float, cosine: Array | float) -> Array:
         """The cosine of the angle to the sun, 0 where that is behind."""
         xp = self.xp
         to_east, to_north = self.downslope(sine, cosine)
@@ -131,7 +135,7 @@ class Gradient:
         return xp.clip((shading.up + towards_sun) / xp.sqrt(1 + self.steepness**2), 0, 1)
 
 
-def _beyond(border: Any, inside: Any, size: int) -> Any:
+def _beyond(border: Array, inside: Array, size: int) -> Array:
     """Extrapolate linearly beyond the border, as ``gdaldem -compute_edges`` does; a raster of one cell goes on flat."""
     return 2 * border - inside if size > 1 else border
 
@@ -143,7 +147,7 @@ def strips(rows: int, cols: int) -> Iterator[tuple[int, int]]:
         yield start, min(start + height, rows)
 
 
-def interpolate(xp: ModuleType, nodes: Nodes, start: int, stop: int, cols: int) -> Any:
+def interpolate(xp: ModuleType, nodes: Nodes, start: int, stop: int, cols: int) -> Array:
     """Return the quantity for some rows, (rows, cols) complex128."""
     i, v = xp.divmod(xp.arange(start, stop), nodes.step)
     j, u = xp.divmod(xp.arange(cols), nodes.step)
@@ -153,14 +157,14 @@ def interpolate(xp: ModuleType, nodes: Nodes, start: int, stop: int, cols: int) 
     return along[:, j] * (1 - u) + along[:, j + 1] * u
 
 
-def _as_dtype(xp: ModuleType, values: Any, dtype: Any) -> Any:
+def _as_dtype(xp: ModuleType, values: Array, dtype: np.dtype) -> Array:
     if dtype.kind == "f":
         return values.astype(dtype)
     whole = xp.clip(xp.floor(values + 0.5), 0, np.iinfo(dtype).max)
     return xp.where(xp.isnan(values), 0, whole).astype(dtype)
 
 
-def _take(xp: ModuleType, cells: Any, row: Any, col: Any) -> Any:
+def _take(xp: ModuleType, cells: Array, row: Array, col: Array) -> Array:
     """Return cells as float64, NaN beyond the border."""
     height, width = cells.shape
     inside = (row >= 0) & (row < height) & (col >= 0) & (col < width)
@@ -168,17 +172,17 @@ def _take(xp: ModuleType, cells: Any, row: Any, col: Any) -> Any:
     return xp.where(inside, taken, np.nan).astype(xp.float64)
 
 
-def _nearest(xp: ModuleType, cells: Any, x: Any, y: Any) -> Any:
+def _nearest(xp: ModuleType, cells: Array, x: Array, y: Array) -> Array:
     return _take(xp, cells, xp.floor(y).astype(xp.int64), xp.floor(x).astype(xp.int64))
 
 
-def _cubic(xp: ModuleType, cells: Any, x: Any, y: Any, stretch: float) -> Any:
+def _cubic(xp: ModuleType, cells: Array, x: Array, y: Array, stretch: float) -> Array:
     taps = range(2 * math.ceil(2 * stretch))
     left, top = (xp.floor(place - 0.5).astype(xp.int64) - len(taps) // 2 + 1 for place in (x, y))
     weights = [[_keys(xp, xp.abs(first + k + 0.5 - at) / stretch) for k in taps] for first, at in ((left, x), (top, y))]
-    value = 0.0
+    value: Any = 0.0
     for i in taps:
-        along = 0.0
+        along: Array | float = 0.0
         for j in taps:
             along = along + weights[0][j] * _take(xp, cells, top + i, left + j)
         value = value + weights[1][i] * along
@@ -188,14 +192,14 @@ def _cubic(xp: ModuleType, cells: Any, x: Any, y: Any, stretch: float) -> Any:
     return value
 
 
-def _keys(xp: ModuleType, t: Any) -> Any:
+def _keys(xp: ModuleType, t: Array) -> Array:
     """Return the kernel of cubic convolution (Keys 1981, doi:10.1109/TASSP.1981.1163711, a = −1/2)."""
     near = (1.5 * t - 2.5) * t * t + 1
     far = ((-0.5 * t + 2.5) * t - 4) * t + 2
     return xp.where(t < 1, near, xp.where(t < 2, far, 0.0))
 
 
-def _linear(xp: ModuleType, cells: Any, x: Any, y: Any, left: Any, top: Any, stretch: float) -> Any:
+def _linear(xp: ModuleType, cells: Array, x: Array, y: Array, left: Array, top: Array, stretch: float) -> Array:
     """Interpolate linearly between the cells that are there; NaN where the nearest one is not."""
     value, total = xp.zeros_like(x), xp.zeros_like(x)
     for i in range(2 * math.ceil(2 * stretch)):

@@ -5,9 +5,10 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, TypeAlias, TypeVar
+from typing import TypeAlias, TypeVar
 
 import numpy as np
+from numpy.typing import DTypeLike, NDArray
 
 from darts_utils import usable_cpus
 
@@ -22,9 +23,9 @@ class Scratch(threading.local):
     """Memory that each thread uses for one block after the other; new memory would be cleared for each of them."""
 
     def __init__(self) -> None:
-        self._buffers: dict[str, Any] = {}
+        self._buffers: dict[str, NDArray] = {}
 
-    def array(self, name: str, shape: tuple[int, ...], dtype: Any = np.float64) -> Any:
+    def array(self, name: str, shape: tuple[int, ...], dtype: DTypeLike = np.float64) -> NDArray:
         """Return a contiguous array, which holds anything, and is the same memory whenever the name is the same."""
         size = math.prod(shape)
         buffer = self._buffers.get(name)

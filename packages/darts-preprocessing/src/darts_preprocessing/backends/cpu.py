@@ -3,9 +3,10 @@
 import math
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import DTypeLike, NDArray
 
 from darts_preprocessing.backends.blocks import Block, Scratch, iterate_blocks, run_blocks
 from darts_preprocessing.backends.cpu_nodes import interpolate_block
@@ -13,6 +14,9 @@ from darts_preprocessing.backends.cpu_warp import COLS, ROWS, count_taps, cubic_
 from darts_preprocessing.backends.interface import Features, Sampling
 from darts_preprocessing.backends.jit import Kernel
 from darts_preprocessing.nodes import Nodes
+
+if TYPE_CHECKING:
+    from darts_preprocessing.feature import Inputs, Kernels
 
 
 def resampling_kernels(is_cubic: bool) -> tuple[Kernel, ...]:
@@ -25,30 +29,30 @@ class CpuBackend:
 
     xp = np
 
-    def active(self) -> AbstractContextManager[Any]:
+    def active(self) -> AbstractContextManager[object]:
         """Return a context in which new arrays lie where this backend works: a null one."""
         return nullcontext()
 
-    def asarray(self, values: Any, dtype: Any = None) -> Any:
+    def asarray(self, values: Any, dtype: DTypeLike | None = None) -> NDArray:
         """Return the values as a contiguous, aligned numpy array, copied only where needed."""
         host = values.get() if hasattr(values, "__cuda_array_interface__") else values
         return np.require(host, dtype=dtype, requirements=("C", "A", "E"))
 
-    def to_host(self, array: Any) -> Any:
+    def to_host(self, array: NDArray) -> NDArray:
         """Return an array of this backend as a numpy array: the array itself."""
         return array
 
-    def run(self, kernels: Any, inputs: Any, names: Sequence[str]) -> Features:
+    def run(self, kernels: "Kernels", inputs: "Inputs", names: Sequence[str]) -> Features:
         """See :meth:`Backend.run`."""
         return kernels.cpu(inputs, names)
 
-    def resample(self, source: Any, sampling: Sampling) -> Any:
+    def resample(self, source: NDArray, sampling: Sampling) -> NDArray:
         """See :meth:`Backend.resample`."""
         source = self.asarray(source)
         return _cubic(source, sampling) if sampling.cubic else _nearest(source, sampling)
 
 
-def _cubic(source: Any, sampling: Sampling) -> Any:
+def _cubic(source: NDArray, sampling: Sampling) -> NDArray:
     scratch = Scratch()
     interpolate = interpolator(sampling.nodes, scratch)
     out = np.empty((source.shape[0], *sampling.shape), dtype=source.dtype)
@@ -71,7 +75,7 @@ def _cubic(source: Any, sampling: Sampling) -> Any:
     return out
 
 
-def _nearest(source: Any, sampling: Sampling) -> Any:
+def _nearest(source: NDArray, sampling: Sampling) -> NDArray:
     interpolate = interpolator(sampling.nodes, Scratch())
     # Each byte of a cell is a band to the kernel.
     size = source.dtype.itemsize
@@ -89,11 +93,11 @@ def _nearest(source: Any, sampling: Sampling) -> Any:
     return np.ascontiguousarray(turned).view(source.dtype)[..., 0]
 
 
-def interpolator(nodes: Nodes, scratch: Scratch) -> Callable[[Block], Any]:
+def interpolator(nodes: Nodes, scratch: Scratch) -> Callable[[Block], NDArray]:
     """Return a function that interpolates for a block, to (2, rows, columns) float64."""
     parts = np.require(nodes.values, np.complex128, ("C", "A")).view(np.float64).reshape(*nodes.values.shape, 2)
 
-    def interpolate(block: Block) -> Any:
+    def interpolate(block: Block) -> NDArray:
         top, left, rows, cols = block
         places = scratch.array("places", (2, rows, cols))
         interpolate_block(parts, nodes.step, top, left, places)

@@ -5,9 +5,8 @@ vertical runs on both sides. With running sums along rows, along columns and alo
 sums and the square one of four. The DEM is worked on in blocks, so that the running sums stay in cache.
 """
 
-from typing import Any
-
 import numpy as np
+from numpy.typing import NDArray
 
 from darts_preprocessing.backends.blocks import Block, Scratch
 from darts_preprocessing.backends.interface import Core, half_widths
@@ -47,14 +46,14 @@ class DiskSums:
         name: Which of it.
     """
 
-    def __init__(self, disk: Disk, values: Any, block: Block, scratch: Scratch, name: str) -> None:
+    def __init__(self, disk: Disk, values: NDArray, block: Block, scratch: Scratch, name: str) -> None:
         top, left, rows, cols = block
         shapes = (rows, cols + 1), (rows + 1, cols), (rows + 1, cols + 1)
         self._disk, self._scratch = disk, scratch
         self._running = [scratch.array(f"{name} {number}", shape) for number, shape in enumerate(shapes)]
         add_up(values, top, left, *self._running)
 
-    def get(self, block: Block) -> Any:
+    def get(self, block: Block) -> NDArray:
         """Return the sums over the disks around the cells of a block.
 
         Args:
@@ -69,7 +68,9 @@ class DiskSums:
         return total
 
 
-def relative_elevation_block(dem: Any, core: Core, block: Block, disk: Disk, scratch: Scratch, out: Any) -> None:
+def relative_elevation_block(
+    dem: NDArray, core: Core, block: Block, disk: Disk, scratch: Scratch, out: NDArray
+) -> None:
     """Compute the relative elevation for a block of the core.
 
     Args:
@@ -99,7 +100,7 @@ def relative_elevation_block(dem: Any, core: Core, block: Block, disk: Disk, scr
         subtract_means(here, first_col, sums.get(strip), counts, disk.size, result, left)
 
 
-def _load(dem: Any, block: Block, scratch: Scratch) -> tuple[Any, Block, Any]:
+def _load(dem: NDArray, block: Block, scratch: Scratch) -> tuple[NDArray, Block, NDArray | None]:
     """Find what there is of a block that may reach beyond the DEM.
 
     Returns:
@@ -120,7 +121,7 @@ def _load(dem: Any, block: Block, scratch: Scratch) -> tuple[Any, Block, Any]:
     return values, (0, 0, rows, cols), np.isnan(values, out=missing)
 
 
-def _count(missing: Any, presence: DiskSums, disk: Disk, strip: Block, scratch: Scratch) -> Any:
+def _count(missing: NDArray, presence: DiskSums, disk: Disk, strip: Block, scratch: Scratch) -> NDArray:
     """Return the number of valid cells of each disk of a strip, float64; no cells where every disk is complete."""
     cols = np.flatnonzero(missing.any(axis=0))
     if cols.size == 0:
@@ -134,12 +135,12 @@ def _count(missing: Any, presence: DiskSums, disk: Disk, strip: Block, scratch: 
     return counts
 
 
-def _count_cells(widths: Any) -> int:
+def _count_cells(widths: NDArray) -> int:
     return int(2 * (2 * widths + 1).sum() - (2 * widths[0] + 1)) if widths.size else 0
 
 
 @kernel(array_in(FLOAT32, 2), INT, INT, array_out(FLOAT, 2), array_out(FLOAT, 2), array_out(FLOAT, 2))
-def add_up(values: Any, top: int, left: int, along: Any, down: Any, both: Any) -> None:
+def add_up(values: NDArray, top: int, left: int, along: NDArray, down: NDArray, both: NDArray) -> None:
     """Write the running sums of a block along its rows, down its columns, and along both; NaN adds nothing.
 
     Args:
@@ -180,7 +181,9 @@ def add_up(values: Any, top: int, left: int, along: Any, down: Any, both: Any) -
     array_in(FLOAT, 2), array_in(FLOAT, 2), array_in(FLOAT, 2), array_in(INT, 1), array_in(INT, 1), INT,
     INT, array_out(FLOAT, 2),
 )  # fmt: skip
-def add_disks(along: Any, down: Any, both: Any, outer: Any, inner: Any, top: int, left: int, total: Any) -> None:
+def add_disks(
+    along: NDArray, down: NDArray, both: NDArray, outer: NDArray, inner: NDArray, top: int, left: int, total: NDArray
+) -> None:
     """Write the sums over the disk or ring around each cell of a block.
 
     Args:
@@ -228,7 +231,9 @@ def add_disks(along: Any, down: Any, both: Any, outer: Any, inner: Any, top: int
 
 
 @kernel(array_in(FLOAT32, 2), INT, array_in(FLOAT, 2), array_in(FLOAT, 2), FLOAT, array_out(FLOAT32, 2), INT)
-def subtract_means(dem: Any, first_col: int, total: Any, counts: Any, size: float, out: Any, left: int) -> None:
+def subtract_means(
+    dem: NDArray, first_col: int, total: NDArray, counts: NDArray, size: float, out: NDArray, left: int
+) -> None:
     """Write how far elevations lie above the mean around them; NaN where nothing is around them.
 
     Args:

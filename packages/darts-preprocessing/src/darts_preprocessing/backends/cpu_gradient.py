@@ -4,9 +4,9 @@ Every loop over a row is plain enough for the compiler to do several cells at on
 """
 
 import math
-from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from darts_preprocessing.backends.jit import FLOAT, FLOAT32, INT, array_in, array_out, helper, kernel
 
@@ -22,8 +22,8 @@ _HALF_PI = math.pi / 2
     array_out(FLOAT32, 2), array_out(FLOAT32, 2), array_out(FLOAT32, 2), array_out(FLOAT32, 2),
 )  # fmt: skip
 def gradient_block(
-    dem: Any, first_row: int, first_col: int, convergence: Any, cell: float, sun: Any, top: int, left: int, rows: int,
-    cols: int, slope: Any, aspect: Any, hillshade: Any, curvature: Any,
+    dem: NDArray, first_row: int, first_col: int, convergence: NDArray, cell: float, sun: NDArray,
+    top: int, left: int, rows: int, cols: int, slope: NDArray, aspect: NDArray, hillshade: NDArray, curvature: NDArray,
 ) -> None:  # fmt: skip
     """Compute the features for a block.
 
@@ -75,7 +75,7 @@ def gradient_block(
 
 
 @kernel(array_in(FLOAT32, 2), INT, INT, FLOAT, array_out(FLOAT, 3))
-def normals_block(dem: Any, first_row: int, first_col: int, cell: float, normals: Any) -> None:
+def normals_block(dem: NDArray, first_row: int, first_col: int, cell: float, normals: NDArray) -> None:
     """Write the unit normals of a block: to the east, to the north, up, and 1; all 0 where there is none.
 
     Args:
@@ -104,7 +104,7 @@ def normals_block(dem: Any, first_row: int, first_col: int, cell: float, normals
 
 
 @helper
-def _load_row(dem: Any, row: int, first_col: int, line: Any) -> None:
+def _load_row(dem: NDArray, row: int, first_col: int, line: NDArray) -> None:
     """Copy a row of cells with one more on each side; what lies beyond the DEM goes on linearly from its border."""
     rows, cols = dem.shape
     near = min(max(row, 0), rows - 1)
@@ -121,7 +121,7 @@ def _load_row(dem: Any, row: int, first_col: int, line: Any) -> None:
 
 
 @helper
-def _horn_row(above: Any, here: Any, below: Any, scale: float, east: Any, north: Any) -> None:
+def _horn_row(above: NDArray, here: NDArray, below: NDArray, scale: float, east: NDArray, north: NDArray) -> None:
     """Write Horn's gradient: metres of rise per metre to the grid's east and north, NaN where a cell of 3 × 3 is."""
     for j in range(east.shape[0]):
         nw, n, ne = above[j], above[j + 1], above[j + 2]
@@ -159,7 +159,7 @@ def _slope(east: float, north: float) -> float:
 
 
 @helper
-def _aspect(east: float, north: float, cosine: float, sine: float) -> Any:
+def _aspect(east: float, north: float, cosine: float, sine: float) -> object:
     to_east = -east * cosine - north * sine
     to_north = -north * cosine + east * sine
     x, y = abs(to_east), abs(to_north)
@@ -175,7 +175,7 @@ def _aspect(east: float, north: float, cosine: float, sine: float) -> Any:
 
 
 @helper
-def _hillshade(east: float, north: float, cosine: float, sine: float, sun: Any) -> float:
+def _hillshade(east: float, north: float, cosine: float, sine: float, sun: NDArray) -> float:
     to_east = -east * cosine - north * sine
     to_north = -north * cosine + east * sine
     lit = sun[2] + to_east * sun[0] + to_north * sun[1]

@@ -1,12 +1,12 @@
 """Interpolation between nodes on the CPU."""
 
-from typing import Any
+from numpy.typing import NDArray
 
 from darts_preprocessing.backends.jit import FLOAT, INT, array_in, array_out, helper_without_fusing, kernel
 
 
 @kernel(array_in(FLOAT, 3), INT, INT, INT, array_out(FLOAT, 3))
-def interpolate_block(nodes: Any, step: int, top: int, left: int, places: Any) -> None:
+def interpolate_block(nodes: NDArray, step: int, top: int, left: int, places: NDArray) -> None:
     """Interpolate bilinearly between nodes for a block of a grid.
 
     Args:

@@ -5,9 +5,9 @@ source, so that it averages what it would otherwise skip, as GDAL's warper does.
 """
 
 import math
-from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from darts_preprocessing.backends.jit import (
     BOOL,
@@ -37,7 +37,7 @@ def count_taps(stretch: float) -> int:
 
 
 @kernel(array_in(UINT8, 3), array_in(FLOAT, 3), INT, INT, array_in(UINT8, 1), array_out(UINT8, 3))
-def nearest_block(source: Any, places: Any, top: int, left: int, nodata: Any, out: Any) -> None:
+def nearest_block(source: NDArray, places: NDArray, top: int, left: int, nodata: NDArray, out: NDArray) -> None:
     """Take the nearest cell for a block of the target.
 
     Args:
@@ -61,8 +61,8 @@ def nearest_block(source: Any, places: Any, top: int, left: int, nodata: Any, ou
     array_in(FLOAT32, 3), array_in(FLOAT, 3), FLOAT, INT, BOOL, FLOAT, FLOAT32, INT, INT, array_out(FLOAT32, 3)
 )  # fmt: skip
 def cubic_block(
-    source: Any, places: Any, stretch: float, taps: int, rounds: bool, highest: float, nodata: float, top: int,
-    left: int, out: Any,
+    source: NDArray, places: NDArray, stretch: float, taps: int, rounds: bool, highest: float, nodata: float, top: int,
+    left: int, out: NDArray,
 ) -> None:  # fmt: skip
     """Interpolate for a block of the target.
 
@@ -121,7 +121,7 @@ def cubic_block(
 
 
 @helper
-def _weigh(places: Any, stretch: float, first: Any, weights: Any, total: Any) -> None:
+def _weigh(places: NDArray, stretch: float, first: NDArray, weights: NDArray, total: NDArray) -> None:
     """Write for each place the first cell that counts, the weights of that one and the next, and their sum."""
     taps, size = weights.shape[0], places.shape[0]
     inverse = 1 / stretch
@@ -141,7 +141,8 @@ def _weigh(places: Any, stretch: float, first: Any, weights: Any, total: Any) ->
 
 @helper_to_inline
 def _convolve_row(
-    cells: Any, first_y: Any, first_x: Any, weights_y: Any, weights_x: Any, taps: int, values: Any
+    cells: NDArray, first_y: NDArray, first_x: NDArray, weights_y: NDArray, weights_x: NDArray, taps: int,
+    values: NDArray,
 ) -> None:  # fmt: skip
     height, width = cells.shape
     for k in range(values.shape[0]):
@@ -153,7 +154,7 @@ def _convolve_row(
 
 @helper_to_inline
 def _convolve(
-    cells: Any, top: int, left: int, weights_y: Any, weights_x: Any, k: int, taps_y: int, taps_x: int
+    cells: NDArray, top: int, left: int, weights_y: NDArray, weights_x: NDArray, k: int, taps_y: int, taps_x: int
 ) -> float:  # fmt: skip
     value = 0.0
     for i in range(taps_y):
@@ -165,7 +166,7 @@ def _convolve(
 
 
 @helper
-def _linear(source: Any, y: float, x: float, top: int, left: int, taps: int, stretch: float) -> float:
+def _linear(source: NDArray, y: float, x: float, top: int, left: int, taps: int, stretch: float) -> float:
     """Interpolate linearly between the cells that are there; NaN where the nearest one is not."""
     height, width = source.shape
     row, col = math.floor(y), math.floor(x)

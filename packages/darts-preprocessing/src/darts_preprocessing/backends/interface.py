@@ -4,11 +4,22 @@ import math
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeAlias
+from types import ModuleType
+from typing import TYPE_CHECKING, Protocol, TypeAlias, Union
+
+from numpy.typing import DTypeLike, NDArray
 
 from darts_preprocessing.nodes import Nodes
 
-Features: TypeAlias = "dict[str, Any]"
+if TYPE_CHECKING:
+    import cupy
+
+    from darts_preprocessing.feature import Inputs, Kernels
+
+Array = Union[NDArray, "cupy.ndarray"]
+"""What features are computed from: arrays of the host, or of a GPU."""
+
+Features: TypeAlias = dict[str, Array]
 
 
 @dataclass(frozen=True)
@@ -25,7 +36,7 @@ class Core:
     left: int
     shape: tuple[int, int]
 
-    def cut(self, array: Any) -> Any:
+    def cut(self, array: Array) -> Array:
         """Return the core of an array of the DEM's shape, without a copy."""
         return array[self.top : self.top + self.shape[0], self.left : self.left + self.shape[1]]
 
@@ -84,22 +95,22 @@ class Backend(Protocol):
     """Arrays of one kind of device, and the kernels that work on them."""
 
     @property
-    def xp(self) -> Any:
+    def xp(self) -> ModuleType:
         """The module of the arrays: numpy, or cupy."""
 
-    def active(self) -> AbstractContextManager[Any]:
+    def active(self) -> AbstractContextManager[object]:
         """Return a context in which new arrays lie where this backend works."""
 
-    def asarray(self, values: Any, dtype: Any = None) -> Any:
+    def asarray(self, values: object, dtype: DTypeLike | None = None) -> Array:
         """Return the values as a contiguous array of this backend, copied only where needed."""
 
-    def to_host(self, array: Any) -> Any:
+    def to_host(self, array: Array) -> NDArray:
         """Return an array of this backend as a numpy array."""
 
-    def run(self, kernels: Any, inputs: Any, names: Sequence[str]) -> Features:
+    def run(self, kernels: "Kernels", inputs: "Inputs", names: Sequence[str]) -> Features:
         """Compute features by those kernels (:class:`darts_preprocessing.Kernels`) that work where the inputs lie."""
 
-    def resample(self, source: Any, sampling: Sampling) -> Any:
+    def resample(self, source: Array, sampling: Sampling) -> Array:
         """Return a source of (band, y, x) on another grid, in the same dtype.
 
         Cubic convolution takes float32, and integers of at most 16 bits, which float32 holds.

@@ -7,9 +7,12 @@ Declaring them imports nothing: numba is imported when the first kernel is compi
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, TypeAlias, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast
 
-OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy", "fastmath": {"contract"}}
+if TYPE_CHECKING:
+    from numba import types
+
+OPTIONS: dict[str, object] = {"nogil": True, "error_model": "numpy", "fastmath": {"contract"}}
 """Kernels run without the interpreter's lock. A product and a sum may be fused ("contract"): that rounds once instead
 of twice, and is the only liberty that the compiler has with the arithmetic."""
 
@@ -45,7 +48,7 @@ def array_out(dtype: str, ndim: int) -> ArrayType:
 class Helper:
     """A function whose place numba's takes as soon as a kernel of its module is compiled."""
 
-    function: Callable[..., Any]
+    function: Callable[..., object]
     options: dict[str, Any]
 
 
@@ -80,7 +83,7 @@ class Kernel:
         self._lock = threading.Lock()
         self._compiled: Callable[..., None] | None = None
 
-    def __call__(self, *args: Any) -> None:
+    def __call__(self, *args: object) -> None:
         """Call the kernel, compiling it before if need be."""
         compiled = self._compiled or self.compile()
         compiled(*args)
@@ -102,7 +105,7 @@ def kernel(*arguments: Argument) -> Callable[[Callable[..., None]], Kernel]:
     return lambda function: Kernel(function, arguments)
 
 
-def _declare_helpers(module: dict[str, Any]) -> None:
+def _declare_helpers(module: dict[str, object]) -> None:
     """Put numba's functions in the place of a module's helpers, for its kernels to find."""
     import numba
 
@@ -112,7 +115,7 @@ def _declare_helpers(module: dict[str, Any]) -> None:
                 module[name] = numba.njit(**value.options)(value.function)
 
 
-def _numba_type(argument: Argument) -> Any:
+def _numba_type(argument: Argument) -> "types.Type":
     from numba import types
 
     if isinstance(argument, ArrayType):

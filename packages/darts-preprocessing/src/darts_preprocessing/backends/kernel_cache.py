@@ -18,6 +18,7 @@ from typing import Any
 
 import numba
 from numba import types
+from numba.core.dispatcher import Dispatcher
 
 _config: Any = numba.config
 logger = logging.getLogger(__name__)
@@ -27,8 +28,8 @@ _troubles: list[str] = []
 
 
 def compile_and_keep(
-    function: Callable[..., Any], arguments: tuple[types.Type, ...], options: dict[str, Any]
-) -> Callable[..., Any]:
+    function: Callable[..., None], arguments: tuple[types.Type, ...], options: dict[str, Any]
+) -> Callable[..., None]:
     """Compile a function for one signature, or load its machine code.
 
     Args:
@@ -58,7 +59,7 @@ def get_trouble() -> str | None:
     return _troubles[0] if _troubles else None
 
 
-def declare(function: Callable[..., Any], options: dict[str, Any]) -> Any:
+def declare(function: Callable[..., None], options: dict[str, Any]) -> Dispatcher:
     """Choose the place, without compiling yet."""
     with _lock:
         if _numba_may_look(Path(function.__code__.co_filename)):

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from types import ModuleType
+from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from darts_preprocessing.backends.arrays import strips, surrounded
 from darts_preprocessing.backends.blocks import row_strips, run_blocks
+from darts_preprocessing.backends.interface import Array
 from darts_preprocessing.backends.jit import FLOAT32, INT, array_in, array_out, kernel
 from darts_preprocessing.compute import calculate
 from darts_preprocessing.feature import Feature, Inputs, Kernels, window_of
@@ -39,7 +42,7 @@ def calculate_dissection_index(ds: xr.Dataset, window: Length = "100m") -> xr.Da
 
 
 @kernel(array_in(FLOAT32, 2), INT, INT, INT, array_out(FLOAT32, 2))
-def dissection_rows(dem: Any, window: int, start_row: int, stop_row: int, out: Any) -> None:
+def dissection_rows(dem: NDArray, window: int, start_row: int, stop_row: int, out: NDArray) -> None:
     """Write the dissection index for some rows."""
     height, width = dem.shape
     half = window // 2
@@ -64,14 +67,14 @@ def dissection_rows(dem: Any, window: int, start_row: int, stop_row: int, out: A
             out[row, j] = (highest - max(lowest, 0.0)) / highest if valid else np.nan
 
 
-def _on_cpu(inputs: Inputs) -> Any:
+def _on_cpu(inputs: Inputs) -> NDArray:
     dem, window = inputs["dem"], inputs.settings["dissection_index"]
     out = np.empty(dem.shape, dtype=np.float32)
     run_blocks(lambda block: dissection_rows(dem, window, block[0], block[0] + block[2], out), row_strips(out.shape))
     return np.ascontiguousarray(inputs.core.cut(out))
 
 
-def _on_gpu(inputs: Inputs) -> Any:
+def _on_gpu(inputs: Inputs) -> Array:
     xp, dem, core, window = inputs.xp, inputs["dem"], inputs.core, inputs.settings["dissection_index"]
     out = xp.empty(core.shape, dtype=xp.float32)
     for start, stop in strips(*core.shape):
@@ -84,7 +87,7 @@ def _on_gpu(inputs: Inputs) -> Any:
     return out
 
 
-def _box_max(xp: Any, padded: Any, window: int) -> Any:
+def _box_max(xp: ModuleType, padded: Array, window: int) -> Array:
     for axis in (0, 1):
         lines = xp.swapaxes(padded, 0, axis)
         size = lines.shape[0] - window + 1

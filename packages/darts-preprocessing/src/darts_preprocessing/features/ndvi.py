@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from darts_preprocessing.backends.blocks import Block, row_strips, run_blocks
+from darts_preprocessing.backends.interface import Array
 from darts_preprocessing.backends.jit import FLOAT32, array_in, array_out, kernel
 from darts_preprocessing.compute import calculate
 from darts_preprocessing.feature import Feature, Inputs, Kernels
@@ -35,7 +37,7 @@ def calculate_ndvi(ds: xr.Dataset) -> xr.Dataset:
 
 
 @kernel(array_in(FLOAT32, 2), array_in(FLOAT32, 2), array_out(FLOAT32, 2))
-def ndvi_rows(nir: Any, red: Any, out: Any) -> None:
+def ndvi_rows(nir: NDArray, red: NDArray, out: NDArray) -> None:
     """Write the index for rows of float32 reflectance."""
     zero, one = np.float32(0), np.float32(1)
     for i in range(out.shape[0]):
@@ -46,7 +48,7 @@ def ndvi_rows(nir: Any, red: Any, out: Any) -> None:
             out[i, j] = (n - r) / (n + r)
 
 
-def _on_cpu(inputs: Inputs) -> Any:
+def _on_cpu(inputs: Inputs) -> NDArray:
     nir, red = inputs["nir"], inputs["red"]
     out = np.empty(nir.shape, dtype=np.float32)
 
@@ -58,7 +60,7 @@ def _on_cpu(inputs: Inputs) -> Any:
     return out
 
 
-def _on_gpu(inputs: Inputs) -> Any:
+def _on_gpu(inputs: Inputs) -> Array:
     xp = inputs.xp
     nir, red = (xp.clip(inputs[band], 0, 1) for band in ("nir", "red"))
     total = nir + red

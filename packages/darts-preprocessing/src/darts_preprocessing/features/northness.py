@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from darts_preprocessing.backends.interface import Array
 from darts_preprocessing.compute import calculate
 from darts_preprocessing.feature import Feature, Inputs, Kernels
 from darts_utils import Band
@@ -27,7 +28,7 @@ def calculate_northness(ds: xr.Dataset) -> xr.Dataset:
     return calculate("northness", ds)
 
 
-def _compute(inputs: Inputs) -> Any:
+def _compute(inputs: Inputs) -> Array:
     xp = inputs.xp
     slope, aspect = (xp.radians(inputs[name].astype(xp.float64)) for name in ("slope", "aspect"))
     return (xp.sin(slope) * xp.cos(aspect)).astype(xp.float32)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from types import ModuleType
+from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from darts_preprocessing.backends.arrays import strips, surrounded
 from darts_preprocessing.backends.blocks import Block, Scratch, iterate_blocks, run_blocks
@@ -17,7 +19,7 @@ from darts_preprocessing.backends.cpu_disk import (
     relative_elevation_block,
     subtract_means,
 )
-from darts_preprocessing.backends.interface import half_widths
+from darts_preprocessing.backends.interface import Array, half_widths
 from darts_preprocessing.compute import calculate
 from darts_preprocessing.feature import Feature, Inputs, Kernels, Request
 from darts_preprocessing.grid import Length, to_radii
@@ -50,7 +52,7 @@ def calculate_topographic_position_index(
     return calculate("relative_elevation", ds, outer_radius=outer_radius, inner_radius=inner_radius)
 
 
-def _on_cpu(inputs: Inputs) -> Any:
+def _on_cpu(inputs: Inputs) -> NDArray:
     dem, core = inputs["dem"], inputs.core
     out = np.empty(core.shape, dtype=np.float32)
     disk, scratch = Disk(*inputs.settings["relative_elevation"]), Scratch()
@@ -62,7 +64,7 @@ def _on_cpu(inputs: Inputs) -> Any:
     return out
 
 
-def _on_gpu(inputs: Inputs) -> Any:
+def _on_gpu(inputs: Inputs) -> Array:
     xp, dem, core = inputs.xp, inputs["dem"], inputs.core
     outer, inner = inputs.settings["relative_elevation"]
     out = xp.empty(core.shape, dtype=xp.float32)
@@ -83,15 +85,15 @@ def _on_gpu(inputs: Inputs) -> Any:
 class _RowSums:
     """Sums over stretches of rows, from one running sum along each row."""
 
-    def __init__(self, xp: Any, values: Any, halo: int) -> None:
+    def __init__(self, xp: ModuleType, values: Array, halo: int) -> None:
         self.halo = halo
         self.sums = xp.zeros((values.shape[0], values.shape[1] + 1), dtype=values.dtype)
         self.sums[:, 1:] = xp.cumsum(values, axis=1)
         self.rows, self.cols = values.shape[0] - 2 * halo, values.shape[1] - 2 * halo
 
-    def disk(self, radius: int) -> Any:
+    def disk(self, radius: int) -> Array:
         """Sum over the cells whose distance is at most the radius."""
-        total: Any = 0
+        total: Array | float = 0
         widths = half_widths(radius)
         for row in range(-radius, radius + 1):
             lines = self.sums[self.halo + row : self.halo + row + self.rows]

@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from darts_preprocessing.backends.interface import Array
 from darts_preprocessing.compute import calculate
 from darts_preprocessing.feature import Feature, Inputs, Kernels, Request
 from darts_utils import Band, ParameterError
 
 if TYPE_CHECKING:
+    import spyndex.axioms
     import xarray as xr
 
 _BANDS = {"B": "blue", "G": "green", "R": "red", "N": "nir"}
@@ -66,17 +68,17 @@ def _find_index(name: str) -> Any:
     return next((indices[key] for key in indices if key.lower() == name.lower()), None)
 
 
-def _foreign_bands(index: Any) -> list[str]:
+def _foreign_bands(index: spyndex.axioms.SpectralIndex) -> list[str]:
     known = importlib.import_module("spyndex").constants
     return [band for band in index.bands if band not in _BANDS and known.get(band) is None]
 
 
-def _constants(index: Any) -> dict[str, float | None]:
+def _constants(index: spyndex.axioms.SpectralIndex) -> dict[str, float | None]:
     known = importlib.import_module("spyndex").constants
     return {name: known[name].default for name in index.bands if name not in _BANDS}
 
 
-def _from_spyndex(index: Any) -> Feature:
+def _from_spyndex(index: spyndex.axioms.SpectralIndex) -> Feature:
     needs = [_BANDS[band] for band in index.bands if band in _BANDS]
     return _feature(index.short_name.lower(), index.long_name, f"`{index.formula}`", needs)
 
@@ -111,7 +113,7 @@ def _prepare(name: str, own: Mapping[str, float], request: Request) -> dict[str,
     return {**defaults, **own, **given}
 
 
-def _compute(name: str, inputs: Inputs) -> Any:
+def _compute(name: str, inputs: Inputs) -> Array:
     spyndex = importlib.import_module("spyndex")
     index = _find_index(name)
     bands = {band: inputs[_BANDS[band]] for band in index.bands if band in _BANDS}

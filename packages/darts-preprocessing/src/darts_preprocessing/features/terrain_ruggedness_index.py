@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from darts_preprocessing.backends.arrays import strips, surrounded
 from darts_preprocessing.backends.blocks import row_strips, run_blocks
+from darts_preprocessing.backends.interface import Array
 from darts_preprocessing.backends.jit import FLOAT32, INT, array_in, array_out, kernel
 from darts_preprocessing.compute import calculate
 from darts_preprocessing.feature import Feature, Inputs, Kernels, window_of
@@ -40,7 +42,7 @@ def calculate_terrain_ruggedness_index(ds: xr.Dataset, window: Length = "3px") -
 
 
 @kernel(array_in(FLOAT32, 2), INT, INT, INT, array_out(FLOAT32, 2))
-def ruggedness_rows(dem: Any, window: int, start_row: int, stop_row: int, out: Any) -> None:
+def ruggedness_rows(dem: NDArray, window: int, start_row: int, stop_row: int, out: NDArray) -> None:
     """Write Riley's ruggedness for some rows."""
     height, width = dem.shape
     half = window // 2
@@ -64,14 +66,14 @@ def ruggedness_rows(dem: Any, window: int, start_row: int, stop_row: int, out: A
             out[row, j] = math.sqrt(total[j] / others * (window * window - 1)) if others > 0 else np.nan
 
 
-def _on_cpu(inputs: Inputs) -> Any:
+def _on_cpu(inputs: Inputs) -> NDArray:
     dem, window = inputs["dem"], inputs.settings["terrain_ruggedness_index"]
     out = np.empty(dem.shape, dtype=np.float32)
     run_blocks(lambda block: ruggedness_rows(dem, window, block[0], block[0] + block[2], out), row_strips(out.shape))
     return np.ascontiguousarray(inputs.core.cut(out))
 
 
-def _on_gpu(inputs: Inputs) -> Any:
+def _on_gpu(inputs: Inputs) -> Array:
     xp, dem, core, window = inputs.xp, inputs["dem"], inputs.core, inputs.settings["terrain_ruggedness_index"]
     half, out = window // 2, inputs.xp.empty(inputs.core.shape, dtype=inputs.xp.float32)
     for start, stop in strips(*core.shape):

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from types import ModuleType
+from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from darts_preprocessing.backends import Core
 from darts_preprocessing.backends.arrays import Gradient, framed, strips
 from darts_preprocessing.backends.blocks import Block, Scratch, row_strips, run_blocks
 from darts_preprocessing.backends.cpu_gradient import normals_block
+from darts_preprocessing.backends.interface import Array
 from darts_preprocessing.backends.jit import FLOAT, FLOAT32, INT, array_in, array_out, helper, kernel
 from darts_preprocessing.compute import calculate
 from darts_preprocessing.feature import Feature, Inputs, Kernels, window_of
@@ -42,7 +45,7 @@ def calculate_vector_ruggedness_measure(ds: xr.Dataset, window: Length = "3px") 
 
 
 @kernel(array_in(FLOAT, 3), INT, INT, INT, array_out(FLOAT32, 2))
-def vector_ruggedness_rows(normals: Any, window: int, start_row: int, stop_row: int, out: Any) -> None:
+def vector_ruggedness_rows(normals: NDArray, window: int, start_row: int, stop_row: int, out: NDArray) -> None:
     """Write the vector ruggedness for some rows.
 
     Args:
@@ -72,7 +75,7 @@ def vector_ruggedness_rows(normals: Any, window: int, start_row: int, stop_row: 
 
 
 @helper
-def _slide(values: Any, half: int, sums: Any) -> None:
+def _slide(values: NDArray, half: int, sums: NDArray) -> None:
     """Write the sum over the cells at most `half` away."""
     width = values.shape[0]
     for j in range(width):
@@ -86,7 +89,7 @@ def _slide(values: Any, half: int, sums: Any) -> None:
                 sums[j] += after[j]
 
 
-def _on_cpu(inputs: Inputs) -> Any:
+def _on_cpu(inputs: Inputs) -> NDArray:
     dem, window = inputs["dem"], inputs.settings["vector_ruggedness_measure"]
     out = np.empty(dem.shape, dtype=np.float32)
     height, width = dem.shape
@@ -103,7 +106,7 @@ def _on_cpu(inputs: Inputs) -> Any:
     return np.ascontiguousarray(inputs.core.cut(out))
 
 
-def _on_gpu(inputs: Inputs) -> Any:
+def _on_gpu(inputs: Inputs) -> Array:
     xp, dem, window = inputs.xp, inputs["dem"], inputs.settings["vector_ruggedness_measure"]
     whole, half = Core.whole(dem.shape), window // 2
     out = xp.empty(dem.shape, dtype=xp.float32)
@@ -122,7 +125,7 @@ def _on_gpu(inputs: Inputs) -> Any:
     return xp.ascontiguousarray(inputs.core.cut(out))
 
 
-def _box_sum(xp: Any, padded: Any, window: int) -> Any:
+def _box_sum(xp: ModuleType, padded: Array, window: int) -> Array:
     for axis in (0, 1):
         zeros = [(0, 0), (0, 0)]
         zeros[axis] = (1, 0)
