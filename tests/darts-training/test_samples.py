@@ -14,6 +14,7 @@ from skimage.draw import polygon2mask
 from darts_evaluation import make_labels
 from darts_segmentation import Channel
 from darts_training import (
+    RepeatedTileWarning,
     SampleFormat,
     SamplesError,
     WritingError,
@@ -160,6 +161,16 @@ def test_samples_that_nobody_digests_are_described_as_by_the_release_before(tmp_
     assert list(form.to_json()) == ["channels", "patch_size", "overlap", "ignore_border", "dtype", "source", "format"]
     for each in (form, replace(form, made_with="ab")):
         assert SampleFormat.from_json(each.to_json(), tmp_path) == each
+
+
+def test_a_tile_under_two_names_is_named(tmp_path):
+    make_samples(tmp_path, seeds=(0, 1, 2))
+    tile, labels = labelled_tile(1, west=502_000)
+    for name in ("z", "b"):
+        write_tile_samples(tmp_path, SampleFormat(channels=CHANNELS, patch_size=64, overlap=16), tile, name, labels)
+    with pytest.warns(RepeatedTileWarning, match=r"in a training: b and tile-1 and z\. Remove") as caught:
+        assert len(finish_samples(tmp_path).tiles) == 5
+    assert [each.filename for each in caught] == [__file__]
 
 
 def test_damaged_samples_are_one_sentence(tmp_path):

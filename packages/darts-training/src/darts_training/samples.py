@@ -22,6 +22,7 @@ from darts_evaluation import Labels
 from darts_segmentation import Channel, cut_patches
 from darts_training.errors import SamplesError, WritingError
 from darts_training.labels import SLUMP, UNLABELLED, burn_labels
+from darts_training.repeats import warn_of_repeats
 from darts_utils import DartsError, atomic_path, check_quality, remove_partials, time_of, upright, write_atomically
 
 if TYPE_CHECKING:
@@ -244,9 +245,9 @@ def write_tile_samples(
             x.append(patch.values.astype(given.dtype))
             y.append(part)
             places.append((patch.row, patch.column))
-    bands, size = len(given.channels), given.patch_size
+    size = given.patch_size
     arrays = (
-        np.stack(x) if x else np.zeros((0, bands, size, size), given.dtype),
+        np.stack(x) if x else np.zeros((0, len(given.channels), size, size), given.dtype),
         np.stack(y) if y else np.zeros((0, size, size), np.uint8),
     )
     labelled, slump = ((arrays[1] != UNLABELLED).sum(axis=(1, 2)), (arrays[1] == SLUMP).sum(axis=(1, 2)))
@@ -290,7 +291,7 @@ def finish_samples(folder: "str | os.PathLike[str]") -> Samples:
         folder: The folder.
 
     Returns:
-        The samples.
+        The samples. A `RepeatedTileWarning` names tiles that have the same patches and labels.
 
     Raises:
         SamplesError: If it holds no samples, or damaged ones.
@@ -302,6 +303,7 @@ def finish_samples(folder: "str | os.PathLike[str]") -> Samples:
 
     _discard_empty(Path(folder))
     samples = read_samples(folder)
+    warn_of_repeats(samples, stacklevel=2)
     frames = []
     for tile in samples.tiles:
         size = samples.format.patch_size
@@ -317,8 +319,7 @@ def finish_samples(folder: "str | os.PathLike[str]") -> Samples:
         }
         frames.append(gpd.GeoDataFrame(columns, geometry=boxes, crs=tile.crs).to_crs("EPSG:4326"))
     table = gpd.GeoDataFrame(pd.concat(frames, ignore_index=True), crs="EPSG:4326")
-    target = samples.path / TABLE
-    with writing(target), atomic_path(target) as draft:
+    with writing(samples.path / TABLE), atomic_path(samples.path / TABLE) as draft:
         table.to_parquet(draft)
     return samples
 
