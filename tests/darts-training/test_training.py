@@ -10,7 +10,7 @@ import pystac
 import pytest
 import torch
 
-from darts_segmentation import EnsembleV1, ModelCard, model_info, read_model
+from darts_segmentation import EnsembleV1, ModelCard, model_info, read_model, store
 from darts_training import (
     SamplesError,
     TrainingError,
@@ -19,6 +19,7 @@ from darts_training import (
     cross_validate,
     make_folds,
     make_item,
+    result,
     train,
 )
 from darts_training.batches import TrainingSet
@@ -77,6 +78,42 @@ def test_a_training_that_was_killed_ends_with_the_same_weights(samples, folds, u
     assert not (out / "checkpoint.pt").exists()
 
 
+@pytest.mark.parametrize("last", mostly_slow(["item.json", "model.json", "training.json"], lambda name: name[0] == "i"))
+def test_a_training_killed_while_it_writes_its_result_goes_on(samples, folds, undisturbed, tmp_path, monkeypatch, last):
+    out, write = tmp_path / "slumps", result.write_atomically
+
+    def kill(path, *given, **named):
+        if path.name == last:
+            raise KilledError
+        write(path, *given, **named)
+
+    with monkeypatch.context() as killing:
+        killing.setattr(store if last == "model.json" else result, "write_atomically", kill)
+        with pytest.raises(KilledError):
+            train(samples, out, OPTIONS, folds=folds, device="cpu")
+    with pytest.raises(TrainingError, match="other options"):
+        train(samples, out, replace(OPTIONS, seed=1), folds=folds, device="cpu")
+    train(samples, out, OPTIONS, folds=folds, device="cpu", texts={"license": "MIT"})
+    names = {path.name for path in undisturbed.path.iterdir()}
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == {
+        name: (undisturbed.path / name).read_bytes() for name in names
+    }
+
+
+def test_a_training_that_was_killed_keeps_its_number_of_threads(samples, folds, tmp_path, monkeypatch):
+    seen, options = [], replace(OPTIONS, threads=None)
+
+    def on_step(progress, total):
+        seen.append(torch.get_num_threads())
+        raise KilledError
+
+    for cpus in (2, 1):
+        monkeypatch.setattr("darts_training.trainer.usable_cpus", lambda cpus=cpus: cpus)
+        with pytest.raises(KilledError):
+            train(samples, tmp_path, options, folds=folds, device="cpu", on_step=on_step, checkpoint_seconds=0)
+    assert seen == [2, 2]
+
+
 def test_a_finished_training_is_not_done_again_and_another_one_is_refused(samples, folds, undisturbed):
     def never(*_):
         raise KilledError
@@ -106,6 +143,7 @@ def test_a_model_says_what_it_is_and_runs(samples, undisturbed):
     assert f"The figures come from {record['blocks']} blocks of 1 km × 1 km" in info.card.training_data
     record = json.loads((undisturbed.path / "training.json").read_text())
     assert record["sha256"] == info.sha256
+    assert record["threads"] == OPTIONS.threads
     assert record["test"] != record["validation"]
     assert (undisturbed.path / "curves.png").read_bytes()[:4] == b"\x89PNG"
     tile, _ = labelled_tile(0)

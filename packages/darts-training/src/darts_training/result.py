@@ -157,6 +157,7 @@ def write_result(
             "earlier": list(earlier),
             "epochs": len(progress.history),
             "best_epoch": progress.best_epoch or len(progress.history),
+            "threads": progress.threads,
             "figures": figures,
             "blocks": 0 if evaluation is None else evaluation.blocks,
             "sha256": hash_model(folder),

@@ -151,7 +151,8 @@ def _finished(out: Path, facts: Facts) -> Trained | None:
     """Return the model that is there already; None where there is none."""
     record = out / RECORD
     if not record.is_file():
-        if model_paths(out)[0].exists():
+        # Beside a checkpoint it is the model of a training that was killed while it wrote its result.
+        if model_paths(out)[0].exists() and not (out / CHECKPOINT).exists():
             raise TrainingError(f"{out} holds a model that was not trained here; choose another folder.")
         return None
     try:
@@ -164,6 +165,7 @@ def _finished(out: Path, facts: Facts) -> Trained | None:
         raise TrainingError(
             f"{out} holds a model that was trained with other options, samples or folds; choose another folder."
         )
+    (out / CHECKPOINT).unlink(missing_ok=True)
     return done
 
 
@@ -202,6 +204,9 @@ class _Training:
         )
         parts = {"network": network, "averaged": self._averaged, "optimizer": self._optimizer}
         progress = load_checkpoint(self._out, self._facts.fingerprint, self.device, **parts) or Progress()
+        # The numbers depend on how many threads add them up: a training keeps those that it began with.
+        progress.threads = progress.threads or torch.get_num_threads()
+        torch.set_num_threads(progress.threads)
         saved, began, first = monotonic(), monotonic(), progress.step
         waited = 0.0
         with _Batches(self._data, options, progress.step, self._total, self.device.type == "cuda") as batches:
