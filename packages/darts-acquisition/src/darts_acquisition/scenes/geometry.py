@@ -126,7 +126,7 @@ def _without_south_pole(shapes: np.ndarray, crs: "CRS", radius: float) -> np.nda
 def _valid(shape: "BaseGeometry") -> "BaseGeometry":
     import shapely
 
-    return shape if shape.is_valid else shapely.make_valid(shape)
+    return shape if shapely.is_valid_reason(shape) == "Valid Geometry" else shapely.make_valid(shape)  # see cube.areas
 
 
 def _wide_steps(points: np.ndarray) -> np.ndarray:
