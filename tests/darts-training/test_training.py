@@ -2,6 +2,7 @@
 
 import errno
 import json
+import math
 import re
 from dataclasses import replace
 
@@ -275,6 +276,9 @@ def test_cross_validation_measures_all_ground_by_models_that_have_not_seen_it(sa
 def test_mistakes_are_one_sentence(samples, folds, tmp_path, monkeypatch):
     with pytest.raises(ParameterError, match="epochs is 0"):
         TrainingOptions(epochs=0)
+    for wrong in ({"epochs": 2.5}, {"epochs": "3"}, {"weight_decay": -1}, {"focal_gamma": math.nan}):
+        with pytest.raises(ParameterError, match=f"{next(iter(wrong))} is "):
+            TrainingOptions(**wrong)
     with pytest.raises(TrainingError, match="patience"):
         train(samples, tmp_path / "a", OPTIONS, folds=None)
     with pytest.raises(TrainingError, match="No fold is left"):
