@@ -281,6 +281,9 @@ def test_mistakes_are_one_sentence(samples, folds, tmp_path, monkeypatch):
             TrainingOptions(**wrong)
     with pytest.raises(TrainingError, match="patience"):
         train(samples, tmp_path / "a", OPTIONS, folds=None)
+    for wrong in ((), (3,), (0, -1)):
+        with pytest.raises(TrainingError, match=r"The test folds are .*; expected one or more of 0 to 2"):
+            train(samples, tmp_path / "a", OPTIONS, folds=folds, test=wrong)
     with pytest.raises(TrainingError, match="No fold is left"):
         train(samples, tmp_path / "a", OPTIONS, folds=make_folds(samples, 2, block_m=200, buffer_m=30))
     with pytest.raises(TrainingError, match="cannot be built"):

@@ -97,7 +97,7 @@ def train(
 
     Raises:
         SamplesError: If the samples are damaged, or nothing is left to train on or to measure.
-        TrainingError: If the folder holds another model or training, or the loss becomes NaN.
+        TrainingError: If the folder holds another model or training, there is no such fold, or the loss becomes NaN.
         WritingError: If something cannot be written.
     """
     options = options or TrainingOptions()
@@ -106,6 +106,8 @@ def train(
         raise TrainingError("Without folds there are no validation blocks: set patience to None.")
     if options.crop is not None and options.crop > samples.format.patch_size:
         raise TrainingError(f"crop is {options.crop} px; patches have {samples.format.patch_size} px.")
+    if folds is not None and (not test or not set(test) <= set(range(folds.count))):
+        raise TrainingError(f"The test folds are {list(test)}; expected one or more of 0 to {folds.count - 1}.")
     validation = () if folds is None or options.patience is None else ((test[0] + 1) % folds.count,)
     if set(validation) & set(test) or (folds is not None and len({*test, *validation}) >= folds.count):
         raise TrainingError("No fold is left to train on; make more folds.")
