@@ -4,6 +4,7 @@ import errno
 import json
 import math
 import re
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -301,6 +302,27 @@ def test_mistakes_are_one_sentence(samples, folds, tmp_path, monkeypatch):
     monkeypatch.setattr(torch, "save", full)
     with pytest.raises(WritingError, match="No space left on device"):
         train(samples, tmp_path / "c", OPTIONS, folds=folds, device="cpu", checkpoint_seconds=0)
+
+
+def test_a_model_that_another_training_put_there_meanwhile_stays(samples, folds, undisturbed, tmp_path):
+    def other_ends(progress, total):
+        if progress.step == total:
+            shutil.copytree(undisturbed.path, tmp_path, dirs_exist_ok=True)
+
+    options = replace(OPTIONS, epochs=1, steps_per_epoch=1, patience=None)
+    with pytest.raises(TrainingError, match="holds a model that was trained with other options"):
+        train(samples, tmp_path, options, folds=folds, device="cpu", on_step=other_ends)
+    assert same_weights(tmp_path, undisturbed.path)
+
+
+def test_a_model_of_the_working_folder_has_its_name(samples, folds, tmp_path, monkeypatch):
+    def stop(form, options, base, name):
+        raise KilledError(name)
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("darts_training.trainer.begin", stop)
+    with pytest.raises(KilledError, match=tmp_path.name):
+        train(samples, ".", OPTIONS, folds=folds)
 
 
 def test_patches_are_read_anew_where_memory_does_not_hold_them(samples, monkeypatch):

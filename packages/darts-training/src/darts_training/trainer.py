@@ -111,7 +111,7 @@ def train(
     validation = () if folds is None or options.patience is None else ((test[0] + 1) % folds.count,)
     if set(validation) & set(test) or (folds is not None and len({*test, *validation}) >= folds.count):
         raise TrainingError("No fold is left to train on; make more folds.")
-    start = begin(samples.format, options, base, (texts or {}).get("name", out.name))
+    start = begin(samples.format, options, base, (texts or {}).get("name", out.absolute().name))
     facts = Facts.of(samples, options, folds, tuple(test), validation, start.origin)
     with writing(out):
         out.mkdir(parents=True, exist_ok=True)
@@ -133,6 +133,7 @@ def train(
         raise SamplesError(f"No ground of the test folds {list(test)} is labelled; nothing can be measured.")
     evaluation = evaluate_held_out(found, options.min_object_px) if found else None
     card = replace(start.card, **(texts or {}))
+    _finished(out, facts)  # refuses where another training has put its model there meanwhile
     write_result(out, network, card, samples, facts, progress, evaluation, earlier)
     (out / CHECKPOINT).unlink(missing_ok=True)
     return Trained(out, len(progress.history), progress.best_epoch or len(progress.history), evaluation)
