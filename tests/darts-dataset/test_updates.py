@@ -356,10 +356,32 @@ def test_what_cannot_be_is_refused(tmp_path):
         build(results, tmp_path / "dataset", keep_share=2)
     with pytest.raises(ParameterError, match="cell_km is 0"):
         build(results, tmp_path / "dataset", cell_km=0)
-    with pytest.raises(DatasetError, match="no finished results"):
-        build(tmp_path / "nothing", tmp_path / "dataset")
+    with pytest.raises(DatasetError, match=r"nothing: no finished results"):
+        build([results, tmp_path / "nothing"], tmp_path / "dataset")
     with pytest.raises(DatasetError, match="holds something that is no dataset"):
         build(results, results)
     with pytest.raises(DatasetError, match="holds no dataset"):
         build(results, tmp_path / "dataset", previous=tmp_path)
     assert not (tmp_path / "dataset").exists()
+
+
+def test_places_without_results_are_named(tmp_path):
+    results = world(tmp_path / "results")
+    (tmp_path / "other").mkdir()
+    (tmp_path / "notes.txt").touch()  # which `results/*` names, too
+    with pytest.warns(LeftOutWarning, match="other is left out: no finished results"):
+        built = build([results, tmp_path / "other", tmp_path / "notes.txt"], tmp_path / "dataset")
+    assert list(built.left_out) == [(tmp_path / "other").as_posix()]
+    with pytest.raises(DatasetError, match="other: no finished results"):
+        build(tmp_path / "other", tmp_path / "dataset")
+
+
+def test_results_of_no_time_are_named(tmp_path):
+    results = world(tmp_path / "results")
+    changed = sorted(results.glob("*/manifest.json"))[0]
+    content = json.loads(changed.read_text())
+    changed.write_text(
+        json.dumps({name: value for name, value in content.items() if name != "digest"} | {"time": "2021-08"})
+    )
+    with pytest.warns(LeftOutWarning, match="was taken '2021-08'; expected ISO 8601"):
+        build(results, tmp_path / "dataset")

@@ -109,7 +109,7 @@ def test_results_that_cannot_be_used_are_one_sentence(tmp_path):
     with pytest.raises(PredictionsError, match=r"one and .*two are both of the tile same; expected one of them"):
         find_results(tmp_path)
     with pytest.raises(PredictionsError, match=r"absent: no finished results; expected .* manifest\.json"):
-        find_results(tmp_path / "absent")
+        find_results([tmp_path / "one", tmp_path / "absent"])
     with pytest.raises(PredictionsError, match=r"neither binarized-x\.tif nor probabilities-x\.tif"):
         read(tmp_path / "one", "x")
     with pytest.raises(PredictionsError, match=r"neither binarized\.tif nor objects"):

@@ -265,8 +265,9 @@ def test_an_unknown_time_leaves_none_out(make_tile, tmp_path: Path) -> None:
 
 
 def test_a_time_that_is_none_is_a_mistake(make_tile, tmp_path: Path) -> None:
-    with pytest.raises(ParameterError, match="expected ISO 8601"):
-        export_tile(make_tile(time="last summer"), tmp_path / "tile", [])
+    for time in ("last summer", "2021-08", "2016-12-31T23:59:60Z", "0001-01-01T00:00:00+14:00"):
+        with pytest.raises(ParameterError, match="expected ISO 8601"):
+            export_tile(make_tile(time=time), tmp_path / "tile", [])
 
 
 def test_a_grid_without_an_epsg_code_is_given_as_wkt(make_tile, tmp_path: Path) -> None:

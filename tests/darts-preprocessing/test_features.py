@@ -13,7 +13,7 @@ import pytest
 
 import darts_preprocessing as dp
 from darts_preprocessing import features
-from darts_utils import BANDS, ParameterError, UnknownBandError, band_attrs, declared_bands, get_band
+from darts_utils import BANDS, InputTypeError, ParameterError, UnknownBandError, band_attrs, declared_bands, get_band
 from support import preprocessing as oracle
 
 pytestmark = pytest.mark.filterwarnings("ignore:Use `@` matmul:PendingDeprecationWarning")
@@ -162,3 +162,20 @@ def test_functions_of_features_have_signatures():
     for name in dp.__all__:
         if name.startswith("calculate_"):
             assert next(iter(inspect.signature(getattr(dp, name)).parameters)) == "ds"
+
+
+def _short(wrong):
+    return repr(wrong)[:9]
+
+
+@pytest.mark.parametrize("wrong", [["slope"], "slope", None, 5, [dp.FEATURES["slope"], 5]], ids=_short)
+def test_needs_are_those_of_features(wrong):
+    with pytest.raises(InputTypeError, match=r"Expected features, such as FEATURES\['slope'\], but got the "):
+        dp.needs_of(wrong)
+    assert list(dp.needs_of([dp.FEATURES["slope"]]).features) == ["dem", "slope"]
+
+
+@pytest.mark.parametrize("wrong", [5, [5], [None], b"ndvi", [["ndvi"]], dp.FEATURES["slope"]], ids=_short)
+def test_features_are_asked_for_by_name(wrong):
+    with pytest.raises(InputTypeError, match="Expected names of features, such as 'slope', but got the "):
+        dp.preprocess_v2(oracle.make_tile(oracle.make_geobox((4, 5))), None, None, features=wrong, device="cpu")

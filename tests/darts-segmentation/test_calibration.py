@@ -14,6 +14,7 @@ from darts_segmentation import (
     ModelCardError,
     ModelNotFoundError,
     ModelWeightsError,
+    RepeatedModelWarning,
     hash_model,
     read_ensemble,
     save_model,
@@ -72,6 +73,13 @@ def test_an_ensemble_without_calibration_changes_no_bit(tmp_path):
         each.segment_tile(tile, 64, 0) for each in (EnsembleV1(members, "cpu"), EnsembleV1.from_file(file, "cpu"))
     )
     np.testing.assert_array_equal(one["probabilities"], other["probabilities"])
+
+
+def test_a_model_under_two_names_is_named(tmp_path):
+    members = {str(number): save(tmp_path / str(number), number == 1) for number in range(3)}
+    with pytest.warns(RepeatedModelWarning, match="members '0' and '2' of the ensemble .* weighs 2 times") as caught:
+        EnsembleV1(members, "cpu")
+    assert [each.filename for each in caught] == [__file__]
 
 
 @pytest.mark.slow

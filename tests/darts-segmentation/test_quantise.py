@@ -76,6 +76,23 @@ def test_patches_to_learn_from_are_drawn_from_all_tiles_alike(converted, monkeyp
     assert counts.min() >= 2
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda values, counted: (values[1:], counted), "expected 3 bands"),
+        (lambda values, counted: (values, counted[1:]), r"where it is compared \(15, 16\)"),
+        (lambda values, counted: (values[0], counted), r"has the shape \(16, 16\)"),
+        (lambda values, counted: (values + 9000, counted), r"values from 9000 to 9001; expected bands scaled to 0…1"),
+        (lambda values, counted: (values * np.nan, counted), "values from nan to nan"),
+    ],
+)
+def test_patches_that_a_network_never_gets_are_refused(converted, tmp_path, change, message):
+    values = np.linspace(0, 1, 3 * 256, dtype=np.float32).reshape(3, 16, 16)
+    with pytest.raises(QuantisationError, match=message):
+        quantise_model(converted, [lambda: change(values, np.ones((16, 16), bool))] * 4, tmp_path / "new", least_iou=0)
+    assert not (tmp_path / "new").exists()
+
+
 def test_what_cannot_work_is_said(converted, tiles, tmp_path, monkeypatch):
     out = tmp_path / "new"
     with pytest.raises(ParameterError, match="least_iou is 97"):

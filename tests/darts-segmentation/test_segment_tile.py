@@ -368,6 +368,6 @@ def test_members_need_names_that_can_be_told_apart():
     model = segmenter(PixelNetwork(WEIGHTS))
     with pytest.raises(ParameterError, match="at least one model"):
         EnsembleV1.from_segmenters({})
-    for name in ("", "std"):
-        with pytest.raises(ParameterError, match=f"named {name!r}"):
+    for name in ("", " \t", "std"):
+        with pytest.raises(ParameterError, match=f"named {name!r}".replace("\\", "\\\\")):
             EnsembleV1.from_segmenters({name: model})

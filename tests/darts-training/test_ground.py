@@ -9,7 +9,7 @@ from affine import Affine
 from pyproj import Transformer
 
 from darts_segmentation import ModelCard
-from darts_training.result import _bounds, _shortest_arc, make_item
+from darts_training.result import _bounds, _shortest_arc, _times, make_item
 
 CARD = ModelCard(name="slumps", architecture={"arch": "unet", "encoder_name": "resnet18"}, bands=["red"])
 
@@ -50,3 +50,10 @@ def test_the_outline_of_an_item_holds_the_ground_and_not_the_rest_of_the_world(z
         to_degrees = Transformer.from_crs(tile.crs, "EPSG:4326", always_xy=True)
         for corner in ((0, 0), (2000, 0), (0, 2000), (2000, 2000), (1000, 1000)):
             assert outline.buffer(1e-9).covers(shapely.Point(to_degrees.transform(*(tile.transform @ corner))))
+
+
+def test_the_times_of_a_model_are_the_first_and_the_last_that_can_be_read():
+    given = ["", "2021-08-02T00:30:00+05:00", "2021-08-01T20:00:00Z", "2021-08-01T19:45:00", "2021-08", "last summer"]
+    given += ["0001-01-01T00:00:00+14:00"]
+    found = _times(SimpleNamespace(tiles=[SimpleNamespace(time=time) for time in given]))
+    assert found == ("2021-08-01T19:30:00Z", "2021-08-01T20:00:00Z")

@@ -14,6 +14,7 @@ from skimage.draw import polygon2mask
 from darts_evaluation import make_labels
 from darts_segmentation import Channel
 from darts_training import (
+    RepeatedTileWarning,
     SampleFormat,
     SamplesError,
     WritingError,
@@ -26,7 +27,7 @@ from darts_training import (
     read_samples,
     write_tile_samples,
 )
-from darts_utils import BANDS, get_band
+from darts_utils import BANDS, ParameterError, get_band
 from support.segmentation import random_tile, segmenter
 from support.training import CHANNELS, CRS, labelled_tile, make_samples
 
@@ -160,6 +161,47 @@ def test_samples_that_nobody_digests_are_described_as_by_the_release_before(tmp_
     assert list(form.to_json()) == ["channels", "patch_size", "overlap", "ignore_border", "dtype", "source", "format"]
     for each in (form, replace(form, made_with="ab")):
         assert SampleFormat.from_json(each.to_json(), tmp_path) == each
+
+
+def test_a_tile_under_two_names_is_named(tmp_path):
+    make_samples(tmp_path, seeds=(0, 1, 2))
+    tile, labels = labelled_tile(1, west=502_000)
+    for name in ("z", "b"):
+        write_tile_samples(tmp_path, SampleFormat(channels=CHANNELS, patch_size=64, overlap=16), tile, name, labels)
+    with pytest.warns(RepeatedTileWarning, match=r"in a training: b and tile-1 and z\. Remove") as caught:
+        assert len(finish_samples(tmp_path).tiles) == 5
+    assert [each.filename for each in caught] == [__file__]
+
+
+@pytest.mark.parametrize("name", ["63/014", "../beside", r"a\b", ".hidden", " ", "", None, 5])
+def test_names_under_which_no_samples_are_found_are_refused(tmp_path, name):
+    form = SampleFormat(channels=CHANNELS, patch_size=64)
+    tile, labels = labelled_tile(0)
+    begin_samples(tmp_path / "samples", form)
+    with pytest.raises(SamplesError, match=r"A tile is called .*; expected a text without slashes"):
+        write_tile_samples(tmp_path / "samples", form, tile, name, labels)
+    assert not list(tmp_path.rglob("*.zarr"))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"patch_size": 0}, "patch_size is 0"),
+        ({"patch_size": 64.5}, "patch_size is 64.5"),
+        ({"overlap": 64}, "overlap is 64; expected whole pixels, 0 to 63"),
+        ({"ignore_border": -1}, "ignore_border is -1"),
+        ({"dtype": "int8"}, "dtype is 'int8'; expected 'float32' or 'float16'"),
+        ({"channels": ()}, "no channels"),
+    ],
+)
+def test_options_by_which_no_samples_can_be_made_are_refused(tmp_path, options, message):
+    form = SampleFormat(**({"channels": CHANNELS, "patch_size": 64} | options))
+    tile, labels = labelled_tile(0)
+    with pytest.raises(ParameterError, match=message):
+        begin_samples(tmp_path / "samples", form)
+    with pytest.raises(ParameterError, match=message):
+        write_tile_samples(tmp_path / "samples", form, tile, "a", labels)
+    assert not (tmp_path / "samples").exists()
 
 
 def test_damaged_samples_are_one_sentence(tmp_path):

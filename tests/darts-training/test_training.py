@@ -2,7 +2,9 @@
 
 import errno
 import json
+import math
 import re
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -10,7 +12,7 @@ import pystac
 import pytest
 import torch
 
-from darts_segmentation import EnsembleV1, ModelCard, model_info, read_model
+from darts_segmentation import EnsembleV1, ModelCard, model_info, read_model, store
 from darts_training import (
     SamplesError,
     TrainingError,
@@ -19,6 +21,7 @@ from darts_training import (
     cross_validate,
     make_folds,
     make_item,
+    result,
     train,
 )
 from darts_training.batches import TrainingSet
@@ -78,6 +81,42 @@ def test_a_training_that_was_killed_ends_with_the_same_weights(samples, folds, u
     assert not (out / "checkpoint.pt").exists()
 
 
+@pytest.mark.parametrize("last", mostly_slow(["item.json", "model.json", "training.json"], lambda name: name[0] == "i"))
+def test_a_training_killed_while_it_writes_its_result_goes_on(samples, folds, undisturbed, tmp_path, monkeypatch, last):
+    out, write = tmp_path / "slumps", result.write_atomically
+
+    def kill(path, *given, **named):
+        if path.name == last:
+            raise KilledError
+        write(path, *given, **named)
+
+    with monkeypatch.context() as killing:
+        killing.setattr(store if last == "model.json" else result, "write_atomically", kill)
+        with pytest.raises(KilledError):
+            train(samples, out, OPTIONS, folds=folds, device="cpu")
+    with pytest.raises(TrainingError, match="other options"):
+        train(samples, out, replace(OPTIONS, seed=1), folds=folds, device="cpu")
+    train(samples, out, OPTIONS, folds=folds, device="cpu", texts={"license": "MIT"})
+    names = {path.name for path in undisturbed.path.iterdir()}
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == {
+        name: (undisturbed.path / name).read_bytes() for name in names
+    }
+
+
+def test_a_training_that_was_killed_keeps_its_number_of_threads(samples, folds, tmp_path, monkeypatch):
+    seen, options = [], replace(OPTIONS, threads=None)
+
+    def on_step(progress, total):
+        seen.append(torch.get_num_threads())
+        raise KilledError
+
+    for cpus in (2, 1):
+        monkeypatch.setattr("darts_training.trainer.usable_cpus", lambda cpus=cpus: cpus)
+        with pytest.raises(KilledError):
+            train(samples, tmp_path, options, folds=folds, device="cpu", on_step=on_step, checkpoint_seconds=0)
+    assert seen == [2, 2]
+
+
 def test_a_finished_training_is_not_done_again_and_another_one_is_refused(samples, folds, undisturbed):
     def never(*_):
         raise KilledError
@@ -107,6 +146,7 @@ def test_a_model_says_what_it_is_and_runs(samples, undisturbed):
     assert f"The figures come from {record['blocks']} blocks of 1 km × 1 km" in info.card.training_data
     record = json.loads((undisturbed.path / "training.json").read_text())
     assert record["sha256"] == info.sha256
+    assert record["threads"] == OPTIONS.threads
     assert record["test"] != record["validation"]
     assert (undisturbed.path / "curves.png").read_bytes()[:4] == b"\x89PNG"
     tile, _ = labelled_tile(0)
@@ -238,8 +278,14 @@ def test_cross_validation_measures_all_ground_by_models_that_have_not_seen_it(sa
 def test_mistakes_are_one_sentence(samples, folds, tmp_path, monkeypatch):
     with pytest.raises(ParameterError, match="epochs is 0"):
         TrainingOptions(epochs=0)
+    for wrong in ({"epochs": 2.5}, {"epochs": "3"}, {"weight_decay": -1}, {"focal_gamma": math.nan}):
+        with pytest.raises(ParameterError, match=f"{next(iter(wrong))} is "):
+            TrainingOptions(**wrong)
     with pytest.raises(TrainingError, match="patience"):
         train(samples, tmp_path / "a", OPTIONS, folds=None)
+    for wrong in ((), (3,), (0, -1)):
+        with pytest.raises(TrainingError, match=r"The test folds are .*; expected one or more of 0 to 2"):
+            train(samples, tmp_path / "a", OPTIONS, folds=folds, test=wrong)
     with pytest.raises(TrainingError, match="No fold is left"):
         train(samples, tmp_path / "a", OPTIONS, folds=make_folds(samples, 2, block_m=200, buffer_m=30))
     with pytest.raises(TrainingError, match="cannot be built"):
@@ -257,6 +303,27 @@ def test_mistakes_are_one_sentence(samples, folds, tmp_path, monkeypatch):
     monkeypatch.setattr(torch, "save", full)
     with pytest.raises(WritingError, match="No space left on device"):
         train(samples, tmp_path / "c", OPTIONS, folds=folds, device="cpu", checkpoint_seconds=0)
+
+
+def test_a_model_that_another_training_put_there_meanwhile_stays(samples, folds, undisturbed, tmp_path):
+    def other_ends(progress, total):
+        if progress.step == total:
+            shutil.copytree(undisturbed.path, tmp_path, dirs_exist_ok=True)
+
+    options = replace(OPTIONS, epochs=1, steps_per_epoch=1, patience=None)
+    with pytest.raises(TrainingError, match="holds a model that was trained with other options"):
+        train(samples, tmp_path, options, folds=folds, device="cpu", on_step=other_ends)
+    assert same_weights(tmp_path, undisturbed.path)
+
+
+def test_a_model_of_the_working_folder_has_its_name(samples, folds, tmp_path, monkeypatch):
+    def stop(form, options, base, name):
+        raise KilledError(name)
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("darts_training.trainer.begin", stop)
+    with pytest.raises(KilledError, match=tmp_path.name):
+        train(samples, ".", OPTIONS, folds=folds)
 
 
 def test_patches_are_read_anew_where_memory_does_not_hold_them(samples, monkeypatch):

@@ -50,7 +50,7 @@ def test_models_that_cannot_work(tmp_path: Path, names: list[str]) -> None:
 
 
 def test_no_model_in_the_default_folder(tmp_path: Path) -> None:
-    with pytest.raises(ConfigurationError, match="--model-files"):
+    with pytest.raises(ConfigurationError, match=r"name one as model_files \(--model-files\)"):
         checks.find_models(None, tmp_path / "models")
 
 

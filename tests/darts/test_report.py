@@ -13,10 +13,11 @@ import geopandas as gpd
 import numpy as np
 import pandas as pd
 import pytest
+import rasterio
 import shapely
 
 from darts.errors import ConfigurationError
-from darts.report import write_report
+from darts.report import index, maps, write_report
 from darts.report.places import choose_projection, ground_area_m2, read_footprints
 from darts.report.source import without_places
 from darts.run import run
@@ -190,6 +191,25 @@ def test_tiles_of_records_without_footprints_are_found_by_their_items(moved: Pat
         journal.unlink()
     text = Page(write_report(results)).text
     assert "2 tiles are not on the map" in text  # the failed one, and the one without data
+
+
+def test_histograms_count_slumps_that_the_table_leaves_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    standin.make_folder(tmp_path, 1)
+    with rasterio.open(tmp_path / "images" / "tile-000.tif", "r+") as file:
+        values = file.read()
+        values[3] = 1000
+        for top, edge in ((8, 4), (20, 6), (34, 8)):
+            values[3, top : top + edge, 10 : 10 + edge] = 9000 - 300 * edge
+        file.write(values)
+    output = run(standin.make_pipeline(tmp_path), standin.open_session).folder
+    given = []
+    monkeypatch.setattr(index, "histogram", lambda *values, **_: given.append(values) or maps.histogram(*values))
+    monkeypatch.setattr("darts.report.tiles._MOST_ROWS", 2)
+    page = write_report(output)
+    frame = gpd.read_parquet(output / "tile-000" / "prediction_segments.parquet")
+    assert len(frame) == 3
+    assert [sorted(values) for values, *_ in given] == [sorted(frame[name]) for name in ("area_m2", "mean")]
+    assert "The table lists the 2 largest." in Page(page.parent / "tiles" / "tile-000.html").text
 
 
 def test_a_report_replaces_a_report_and_nothing_else(moved: Path, tmp_path: Path) -> None:

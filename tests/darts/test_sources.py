@@ -70,6 +70,16 @@ def _pixels(raster: Path) -> np.ndarray:
         return file.read()
 
 
+def test_the_source_of_the_page_names_an_image_of_other_bands(tmp_path: Path) -> None:
+    image = tmp_path / "tile-20210820.tif"
+    profile = {"driver": "GTiff", "width": 8, "height": 8, "dtype": "uint16", "crs": "EPSG:32608"}
+    with rasterio.open(image, "w", count=3, transform=rasterio.Affine(30, 0, 0, 0, -30, 0), **profile) as file:
+        file.write(np.ones((3, 8, 8), np.uint16))
+    pipeline = _source("stdlib")(images_dir=tmp_path, output_data_dir=tmp_path / "out", device="cpu")
+    with pytest.raises(ValueError, match=r"tile-20210820\.tif has 3 bands; expected blue"):
+        pipeline._load_tile(image)
+
+
 def test_a_source_of_ones_own_runs_as_any_dataclass(folder: Path, tmp_path: Path) -> None:
     results = {}
     for kind in DATACLASSES:

@@ -122,6 +122,16 @@ def test_tiles_on_labelled_ground_across_180_degrees_are_found(crs):
     assert [task.tile_id for task in _on_labelled_ground(pipeline, tasks, drawn)] == ["on"]
 
 
+def test_two_tiles_of_one_name_make_no_samples(tmp_path, monkeypatch):
+    folder, ground = standin.make_folder(tmp_path / "folder", 2), tmp_path / "ground.gpkg"
+    square = shapely.box(500_000, 7_599_000, 502_000, 7_601_000)
+    gpd.GeoDataFrame(geometry=[square], crs="EPSG:32608").to_file(ground)
+    monkeypatch.setattr(standin.StandInPipeline, "_get_tile_id", lambda self, key: "same")
+    with pytest.raises(ConfigurationError, match="Two tiles are called 'same'"):
+        make_training_data(standin.make_pipeline(folder), ground, ground, tmp_path / "out", bands=["nir"])
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.slow
 def test_an_ensemble_is_one_model_of_a_run(images, tmp_path):
     members = {name: save(tmp_path / name) for name in ("a", "b")}

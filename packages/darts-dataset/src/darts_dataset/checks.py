@@ -11,7 +11,7 @@ import pandas as pd
 import shapely
 
 from darts_dataset.dictionary import COLUMNS, DETECTIONS, LINKS, OBJECTS, SEEN, schema_of
-from darts_dataset.geometry import NORTH, SOUTH, to_plane
+from darts_dataset.geometry import NORTH, SOUTH, are_valid, to_plane
 from darts_dataset.memory import CHECKSUMS, Memory, file_digest
 from darts_dataset.tables import geometry_columns, read_attributes, read_links, read_wkb
 
@@ -149,7 +149,7 @@ def _checked_table(root: Path, path: Path, table: str, divide: float) -> Generat
         first = 0
         for wkb in read_wkb(path, column):
             geometries = np.asarray(shapely.from_wkb(wkb.to_numpy(zero_copy_only=False)), object)
-            bad = int((~shapely.is_valid(geometries)).sum())
+            bad = int((~are_valid(geometries)).sum())
             if bad:
                 yield f"{name}: {bad} geometries in {column} are not valid."
             areas = dict(zip(("geometry", "majority"), _AREAS, strict=True)) if table == OBJECTS else {}

@@ -8,7 +8,7 @@ import pyarrow as pa
 import shapely
 from numpy.typing import NDArray
 
-from darts_dataset.geometry import NORTH, SOUTH, to_lonlat
+from darts_dataset.geometry import NORTH, SOUTH, bounds_around, to_lonlat
 from darts_dataset.looks import Look
 from darts_dataset.tables import Shapes, shapes_of, write_copy, write_table
 
@@ -65,7 +65,7 @@ def _write_looks(path: Path, looks: Sequence[Look], plane: str) -> None:
     from rasterio.windows import Window, bounds
 
     extents = np.array([look.extent for look in looks], object)
-    left, bottom, right, top = shapely.total_bounds(extents)
+    left, bottom, right, top = bounds_around(extents)
     west, north = np.floor(left / PIXEL_M) * PIXEL_M, np.ceil(top / PIXEL_M) * PIXEL_M
     width, height = (max(1, int(np.ceil(size / PIXEL_M))) for size in (right - west, north - bottom))
     transform = Affine(PIXEL_M, 0, west, 0, -PIXEL_M, north)

@@ -97,11 +97,12 @@ def build(
             coverage are those of the season of each year. None for the whole year.
 
     Returns:
-        What was made. Scenes with damaged or incomplete results are left out, with a `LeftOutWarning`.
+        What was made. Scenes with damaged or incomplete results, and folders without any, are left out, with a
+        `LeftOutWarning`.
 
     Raises:
-        DatasetError: If there are no results, or none of the season, several of one scene and nothing says which
-            counts, something else at `out`, or no dataset at `previous`.
+        DatasetError: If there are no results, a place of them does not exist, there are none of the season, several are
+            of one scene and nothing says which counts, something else is at `out`, or no dataset at `previous`.
         ParameterError: If a number is out of its range.
         OSError: If a file cannot be written.
     """

@@ -145,12 +145,28 @@ def boxes_of_stored(
     return found
 
 
+def are_valid(geometries: Geometries) -> NDArray[np.bool_]:
+    """Return which geometries are valid.
+
+    `shapely.is_valid`, and `shapely.total_bounds` likewise, set filters of warnings for the whole process and put them
+    back. In several threads at once, all warnings may be ignored from then on.
+    """
+    return shapely.is_valid_reason(geometries) == "Valid Geometry"
+
+
+def bounds_around(geometries: Geometries) -> NDArray[np.float64]:
+    """Return the bounds of all geometries together, west, south, east and north; NaN for nothing. See `are_valid`."""
+    bounds = shapely.bounds(geometries).reshape(-1, 4)
+    lowest, highest = np.fmin.reduce(bounds, initial=np.nan), np.fmax.reduce(bounds, initial=np.nan)
+    return np.concatenate([lowest[:2], highest[2:]])
+
+
 def multipolygons(geometries: Geometries) -> Geometries:
     """Return valid MultiPolygons in a normal form, which does not depend on how they were made; lines go.
 
     Where a corner lies on a line, rounding may lay it a nanometre across.
     """
-    bad = ~shapely.is_valid(geometries)
+    bad = ~are_valid(geometries)
     if bad.any():
         geometries = geometries.copy()
         geometries[bad] = shapely.make_valid(geometries[bad], method="structure", keep_collapsed=False)

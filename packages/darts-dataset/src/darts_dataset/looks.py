@@ -8,7 +8,7 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 
-from darts_dataset.geometry import NORTH, SOUTH, Geometries, box_polygons, to_lonlat, to_plane
+from darts_dataset.geometry import NORTH, SOUTH, Geometries, bounds_around, box_polygons, to_lonlat, to_plane
 from darts_dataset.overlaps import components
 from darts_dataset.scenes import Scene
 from darts_utils import ParameterError
@@ -63,7 +63,7 @@ def footprint_of(extent: Geometries) -> Footprint:
     """Lay out what a scene saw reliably, polygons in OGC:CRS84, on the plane of its hemisphere."""
     if not len(extent):
         return Footprint(NORTH, shapely.MultiPolygon(), float("nan"), float("nan"))
-    _, south, _, north = shapely.total_bounds(extent).tolist()
+    _, south, _, north = bounds_around(extent).tolist()
     plane = SOUTH if north < 0 else NORTH
     return Footprint(plane, shapely.union_all(to_plane(extent, plane)), south, north)
 

@@ -56,13 +56,21 @@ def find_scenes(results: Iterable["str | os.PathLike[str]"], prefer: str | None 
         Scenes by name, whatever the order of `results`; those that held no data are not among them.
 
     Raises:
-        DatasetError: If there are none, or several of one scene and nothing says which counts.
+        DatasetError: If there are none, a place does not exist, or several of one scene and nothing says which counts.
     """
     given = [Path(path) for path in results]
     scenes: dict[str, list[Scene]] = {}
     left_out: dict[str, str] = {}
+    absent = [str(root) for root in given if not root.exists()]
+    expected = f"no finished results; expected folders of tiles, each with a {MANIFEST_FILE}."
+    if absent or not given:
+        raise DatasetError(f"{', '.join(absent) or 'no folder'}: {expected}")
+    without = []
     for root in given:
-        for path in sorted(root.rglob(MANIFEST_FILE)):
+        manifests = sorted(root.rglob(MANIFEST_FILE))
+        if root.is_dir() and not manifests:
+            without.append(root.as_posix())
+        for path in manifests:
             inside = path.parent.relative_to(root)
             if any(part.startswith(".") for part in inside.parts):  # what an export is working on
                 continue
@@ -74,8 +82,8 @@ def find_scenes(results: Iterable["str | os.PathLike[str]"], prefer: str | None 
             if scene is not None:
                 scenes.setdefault(scene.tile_id, []).append(scene)
     if not scenes and not left_out:
-        places = ", ".join(map(str, given)) or "no folder"
-        raise DatasetError(f"{places}: no finished results; expected folders of tiles, each with a {MANIFEST_FILE}.")
+        raise DatasetError(f"{', '.join(map(str, given))}: {expected}")
+    left_out |= dict.fromkeys(without, expected)
     chosen = [_chosen(scenes[tile], prefer, left_out) for tile in sorted(scenes)]
     return Found([scene for scene in chosen if scene is not None], left_out)
 
@@ -91,15 +99,21 @@ def _read_scene(path: Path) -> Scene | None:
             raise DatasetError(f"{path} holds no {band} as GeoParquet; export the tile with {band!r} among the bands.")
     if not manifest.get("time"):
         raise DatasetError(f"{path} does not say when the scene was taken; a dataset needs the year.")
-    time = datetime.fromisoformat(str(manifest["time"]).replace("Z", "+00:00"))
-    time = (time if time.tzinfo else time.replace(tzinfo=UTC)).astimezone(UTC)
     return Scene(
         folder,
         hashlib.sha256(content).hexdigest(),
-        time,
+        _read_time(path, str(manifest["time"])),
         str(manifest.get("source") or "unknown"),
         str(manifest.get("created", "")),
     )
+
+
+def _read_time(path: Path, text: str) -> datetime:
+    try:
+        time = datetime.fromisoformat(text.replace("Z", "+00:00"))
+        return (time if time.tzinfo else time.replace(tzinfo=UTC)).astimezone(UTC)
+    except (ValueError, OverflowError) as error:
+        raise DatasetError(f"{path} says that the scene was taken {text!r}; expected ISO 8601.") from error
 
 
 def _chosen(scenes: Sequence[Scene], prefer: str | None, left_out: dict[str, str]) -> Scene | None:

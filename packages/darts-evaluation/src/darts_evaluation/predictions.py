@@ -54,7 +54,7 @@ def find_results(paths: "str | os.PathLike[str] | Iterable[str | os.PathLike[str
         The folders by name of the tile; scenes that held no data are left out.
 
     Raises:
-        PredictionsError: If there are none, or two of one tile.
+        PredictionsError: If there are none, a path does not exist, or two are of one tile.
     """
     given = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
     found: dict[Path, ResultFolder] = {}
@@ -68,8 +68,9 @@ def find_results(paths: "str | os.PathLike[str] | Iterable[str | os.PathLike[str
                 continue
             if not result.is_empty:
                 found[folder.resolve()] = result
-    if not found:
-        places = ", ".join(str(path) for path in given)
+    absent = [path for path in given if not Path(path).exists()]
+    if absent or not found:
+        places = ", ".join(str(path) for path in absent or given)
         raise PredictionsError(f"{places}: no finished results; expected folders of tiles, each with a manifest.json.")
     results = sorted(found.values(), key=lambda result: (result.tile_id, str(result.path)))
     for one, other in pairwise(results):

@@ -163,16 +163,13 @@ def _time(value: object) -> datetime | None:
         return None
     if isinstance(value, np.datetime64):
         value = str(np.datetime_as_string(value, unit="us"))
-    if isinstance(value, datetime):
-        timestamp = value
-    else:
-        try:
-            timestamp = datetime.fromisoformat(str(value))
-        except ValueError as error:
-            raise ParameterError(
-                f"The time of the tile is {value!r}; expected ISO 8601, for example '2021-08-21T21:00:19Z'."
-            ) from error
-    return timestamp.replace(tzinfo=UTC) if timestamp.tzinfo is None else timestamp.astimezone(UTC)
+    try:
+        timestamp = value if isinstance(value, datetime) else datetime.fromisoformat(str(value))
+        return timestamp.replace(tzinfo=UTC) if timestamp.tzinfo is None else timestamp.astimezone(UTC)
+    except (ValueError, OverflowError) as error:
+        raise ParameterError(
+            f"The time of the tile is {value!r}; expected ISO 8601, for example '2021-08-21T21:00:19Z'."
+        ) from error
 
 
 def _source(tile: xr.Dataset, metadata: Mapping[str, object]) -> str:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from darts_preprocessing.backends import resampling_kernels
 from darts_preprocessing.feature import Feature, Request
-from darts_utils import BANDS, ParameterError, declared_bands
+from darts_utils import BANDS, InputTypeError, ParameterError, declared_bands
 
 if TYPE_CHECKING:
     from darts_preprocessing.backends.jit import Kernel
@@ -93,9 +93,15 @@ def find_features(names: Collection[str]) -> dict[str, Feature]:
         names: Names of features, or one.
 
     Raises:
+        InputTypeError: If they are no names.
         ParameterError: If a name is not known.
     """
-    wanted = {names} if isinstance(names, str) else set(names)
+    given = _listed(names)
+    if wrong := [each for each in given if not isinstance(each, str)]:
+        raise InputTypeError(
+            f"Expected names of features, such as 'slope', but got the {type(wrong[0]).__name__} {wrong[0]!r:.80}."
+        )
+    wanted = set(given)
     found = {name: FEATURES[name] for name in FEATURES if name in wanted}
     unknown = []
     for name in sorted(wanted.difference(found)):
@@ -161,10 +167,13 @@ def needs_of(features: Iterable[Feature]) -> Needs:
     """Return what some features are computed from, and that in turn.
 
     Args:
-        features: The features.
+        features: The features themselves, such as ``FEATURES["slope"]``, not their names.
 
     Returns:
         The features with all that they need. A name that is no listed feature is that of a band of the tile.
+
+    Raises:
+        InputTypeError: If something else is given.
 
     Examples:
         >>> needs = needs_of([FEATURES["northness"], FEATURES["ndvi"]])
@@ -182,6 +191,21 @@ def needs_of(features: Iterable[Feature]) -> Needs:
                 bands[name] = None
         found.setdefault(feature.name, feature)
 
-    for feature in features:
+    for feature in _as_features(features):
         add(feature)
     return Needs(found, tuple(bands))
+
+
+def _as_features(given: object) -> list[Feature]:
+    features = _listed(given)
+    for each in features:
+        if not isinstance(each, Feature):
+            raise InputTypeError(
+                f"Expected features, such as FEATURES['slope'], but got the {type(each).__name__} {each!r:.80}; "
+                "FEATURES holds them by name."
+            )
+    return features
+
+
+def _listed(given: object) -> list:
+    return [given] if isinstance(given, str) or not isinstance(given, Iterable) else list(given)

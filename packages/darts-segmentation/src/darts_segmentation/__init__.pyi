@@ -22,6 +22,7 @@ from .errors import ModelWeightsError as ModelWeightsError
 from .errors import OutputError as OutputError
 from .errors import PixelSizeWarning as PixelSizeWarning
 from .errors import QuantisationError as QuantisationError
+from .errors import RepeatedModelWarning as RepeatedModelWarning
 from .errors import UnsafeModelError as UnsafeModelError
 from .errors import ValueRangeError as ValueRangeError
 from .modelfile import ModelFile as ModelFile

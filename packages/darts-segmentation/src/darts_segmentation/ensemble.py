@@ -1,5 +1,7 @@
 """Segment tiles with several networks and average them."""
 
+import warnings
+from collections import Counter
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import replace
@@ -10,6 +12,7 @@ from darts_segmentation.calibration import Calibration
 from darts_segmentation.engine import Engine, EngineName, NumberFormat, Precision
 from darts_segmentation.engines import make_engine
 from darts_segmentation.ensemblefile import read_ensemble
+from darts_segmentation.errors import RepeatedModelWarning
 from darts_segmentation.forward import Augmentation
 from darts_segmentation.grid import DEFAULT_PATCH_SIZE
 from darts_segmentation.predict import Options, PatchSize, check_output_stride
@@ -38,12 +41,15 @@ class EnsembleV1:
 
     Raises:
         InputTypeError: If `model_dict` is no mapping, or a value in it no path.
-        ParameterError: If there is no model, a name is empty, or a name is "std"; if `device` names no device.
+        ParameterError: If there is no model, a name is blank, or a name is "std"; if `device` names no device.
         ModelFileError: If a model file cannot be used, see :class:`SMPSegmenter`.
         UnknownBandError: If a model needs a band that the band table does not know.
         DeviceError: If a GPU was asked for and does not work, or does not fit the engine.
         MissingLibraryError: If the library of the engine is not installed.
         ConversionError: If OpenVINO cannot run a network.
+
+    Warns:
+        RepeatedModelWarning: If two members are the same model.
 
     Examples:
         >>> ensemble = EnsembleV1({"v1": "RTS_v1.pt", "v2": "RTS_v2.pt"}, device="cuda")  # doctest: +SKIP
@@ -67,6 +73,7 @@ class EnsembleV1:
         self._segmenters = {name: SMPSegmenter.__new__(SMPSegmenter) for name in model_dict}
         for name, path in model_dict.items():
             self._segmenters[name]._open(path, shared, compile_it=compile)
+        _warn_of_repeats(self.model_hashes)
 
     @classmethod
     def from_segmenters(cls, segmenters: Mapping[str, SMPSegmenter]) -> "EnsembleV1":
@@ -77,7 +84,7 @@ class EnsembleV1:
 
         Raises:
             InputTypeError: If `segmenters` is no mapping.
-            ParameterError: If there is none, a name is empty or "std", or they do not share a device.
+            ParameterError: If there is none, a name is blank or "std", or they do not share a device.
         """
         _check_names(segmenters)
         devices = sorted({str(segmenter.device) for segmenter in segmenters.values()})
@@ -235,6 +242,18 @@ def _check_names(members: object) -> None:
         )
     if not members:
         raise ParameterError("An ensemble needs at least one model; found none.")
-    wrong = [name for name in members if not isinstance(name, str) or name in ("", SPREAD_NAME)]
+    wrong = [name for name in members if not isinstance(name, str) or not name.strip() or name == SPREAD_NAME]
     if wrong:
-        raise ParameterError(f"A model is named {wrong[0]!r}; expected a text other than '' and {SPREAD_NAME!r}.")
+        raise ParameterError(f"A model is named {wrong[0]!r}; expected a text that is not blank, nor {SPREAD_NAME!r}.")
+
+
+def _warn_of_repeats(hashes: Mapping[str, str | None]) -> None:
+    for digest, number in Counter(hashes.values()).items():
+        if number > 1:
+            names = " and ".join(repr(name) for name, its in hashes.items() if its == digest)
+            warnings.warn(
+                f"The members {names} of the ensemble are the same model, which weighs {number} times in the mean; "
+                "name each model once.",
+                RepeatedModelWarning,
+                stacklevel=3,
+            )

@@ -56,5 +56,9 @@ class PixelSizeWarning(DartsWarning):
     """A tile has pixels of another size than those that a network was trained on."""
 
 
+class RepeatedModelWarning(DartsWarning):
+    """An ensemble holds the same model under two names, which weighs double in the mean."""
+
+
 class BatchHalvedWarning(DartsWarning):
     """The GPU ran out of memory, and the tile goes on with half as many patches at a time."""

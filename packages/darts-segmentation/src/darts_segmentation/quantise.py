@@ -93,7 +93,8 @@ def quantise_model(
         MissingLibraryError: If OpenVINO or nncf is not installed.
         ParameterError: If `out` cannot be written to, or `least_iou` is no share.
         MissingBandError: If a tile lacks a band.
-        QuantisationError: If the map changes too much, or the tiles do not suffice to tell. Nothing is written.
+        QuantisationError: If the map changes too much, the tiles do not suffice to tell, or a patch of training data is
+            none that the network could get. Nothing is written.
     """
     if not 0 <= least_iou <= 1:
         raise ParameterError(f"least_iou is {least_iou!r}; expected a number from 0 to 1.")
@@ -177,8 +178,21 @@ def _draw_patches(tiles: Iterable[xr.Dataset | ReadPatch], card: ModelCard) -> l
                     continue
                 del drawn[highest]
             values, counted = read()
+            _check_patch(values, counted, len(card.bands))
             drawn[lot] = values[None], counted
     return [drawn[lot] for lot in sorted(drawn)]
+
+
+def _check_patch(values: NDArray[np.float32], counted: NDArray[np.bool_], bands: int) -> None:
+    """Refuse what a network never gets: ranges learnt from it would be wrong, and both maps wrong alike."""
+    if values.shape[:-2] != (bands,) or values.shape[-2:] != counted.shape:
+        raise QuantisationError(
+            f"A patch has the shape {values.shape}, and where it is compared {counted.shape}; expected {bands} bands "
+            "(bands, y, x), and (y, x)."
+        )
+    low, high = float(values.min()), float(values.max())
+    if not (low >= 0 and high <= 1):
+        raise QuantisationError(f"A patch has values from {low:g} to {high:g}; expected bands scaled to 0…1.")
 
 
 def _patches_of(tile: xr.Dataset | ReadPatch, card: ModelCard) -> Iterator[ReadPatch]:

@@ -5,6 +5,7 @@ from .calibrate import calibrate as calibrate
 from .calibrate import fit_temperature as fit_temperature
 from .checkpoint import Progress as Progress
 from .crossvalidate import cross_validate as cross_validate
+from .errors import RepeatedTileWarning as RepeatedTileWarning
 from .errors import SamplesError as SamplesError
 from .errors import SeenGroundWarning as SeenGroundWarning
 from .errors import TrainingError as TrainingError

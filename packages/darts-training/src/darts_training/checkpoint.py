@@ -27,6 +27,7 @@ class Progress:
         best: Weights of the best round so far, None where no round is better than another.
         best_epoch: That round, 0 for none.
         best_score: F1 of objects and IoU of pixels then.
+        threads: Threads of the CPU that the training began with, 0 where a release before did not keep them.
     """
 
     step: int = 0
@@ -35,6 +36,7 @@ class Progress:
     best: "dict[str, torch.Tensor] | None" = None
     best_epoch: int = 0
     best_score: tuple[float, float] = (-1.0, -1.0)
+    threads: int = 0
 
 
 def save_checkpoint(folder: Path, fingerprint: str, progress: Progress, **parts: Any) -> None:

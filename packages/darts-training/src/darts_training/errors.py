@@ -17,3 +17,7 @@ class WritingError(DartsError, OSError):
 
 class SeenGroundWarning(DartsWarning):
     """Ground that is held out for the figures was trained on by the model that a training goes on from."""
+
+
+class RepeatedTileWarning(DartsWarning):
+    """Samples hold the same patches and labels under two names, which weigh double in a training."""

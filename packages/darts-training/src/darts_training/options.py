@@ -1,5 +1,6 @@
 """How to train: plain data, checked."""
 
+import math
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, TypeAlias
 
@@ -65,13 +66,16 @@ class TrainingOptions:
         least = {"epochs": 1, "steps_per_epoch": 1, "batch_size": 1, "crop": 1, "patience": 1, "threads": 1, "seed": 0}
         for name, low in least.items():
             value = getattr(self, name)
-            if value is not None and value < low:
-                raise ParameterError(f"{name} is {value!r}; expected at least {low}.")
+            if value is not None and (not isinstance(value, int) or value < low):
+                raise ParameterError(f"{name} is {value!r}; expected a whole number, at least {low}.")
         for name, high in {"slump_share": 1, "warmup": 1, "ema": 1, "brightness": 1}.items():
             if not 0 <= getattr(self, name) <= high or (name == "ema" and self.ema == 1):
                 raise ParameterError(f"{name} is {getattr(self, name)!r}; expected 0 to {high}.")
-        if not self.learning_rate > 0:
+        if not 0 < self.learning_rate < math.inf:
             raise ParameterError(f"learning_rate is {self.learning_rate!r}; expected more than 0.")
+        for name in ("weight_decay", "focal_gamma", "min_object_px"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise ParameterError(f"{name} is {getattr(self, name)!r}; expected a number, at least 0.")
         if self.overlap_loss not in ("dice", "tversky"):
             raise ParameterError(f"overlap_loss is {self.overlap_loss!r}; expected 'dice' or 'tversky'.")
         if self.batch_size == 1:

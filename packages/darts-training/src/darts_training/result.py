@@ -157,6 +157,7 @@ def write_result(
             "earlier": list(earlier),
             "epochs": len(progress.history),
             "best_epoch": progress.best_epoch or len(progress.history),
+            "threads": progress.threads,
             "figures": figures,
             "blocks": 0 if evaluation is None else evaluation.blocks,
             "sha256": hash_model(folder),
@@ -237,11 +238,18 @@ def _outline(bounds: tuple[float, float, float, float]) -> dict[str, Any]:
 
 
 def _times(samples: Samples) -> tuple[str, str]:
-    times = sorted(tile.time for tile in samples.tiles if tile.time) or [datetime.now(UTC).isoformat()]
-    first, last = (datetime.fromisoformat(time.replace("Z", "+00:00")) for time in (times[0], times[-1]))
-    zoned = (time if time.tzinfo else time.replace(tzinfo=UTC) for time in (first, last))
-    start, end = (time.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ") for time in zoned)
+    times = [time for tile in samples.tiles if (time := _time(tile.time)) is not None] or [datetime.now(UTC)]
+    start, end = (time.strftime("%Y-%m-%dT%H:%M:%SZ") for time in (min(times), max(times)))
     return start, end
+
+
+def _time(text: str) -> datetime | None:
+    """Read a time, in UTC where it does not say; None where it is none, for which no training is to be lost."""
+    try:
+        time = datetime.fromisoformat(text)
+        return time.astimezone(UTC) if time.tzinfo else time.replace(tzinfo=UTC)
+    except (ValueError, OverflowError):
+        return None
 
 
 def make_item(card: ModelCard, bounds: tuple[float, float, float, float], times: tuple[str, str]) -> dict[str, Any]:

@@ -8,7 +8,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -22,6 +22,7 @@ from darts_evaluation import Labels
 from darts_segmentation import Channel, cut_patches
 from darts_training.errors import SamplesError, WritingError
 from darts_training.labels import SLUMP, UNLABELLED, burn_labels
+from darts_training.sample_checks import check_form, check_tile_id, discard_empty, warn_of_repeats
 from darts_utils import DartsError, atomic_path, check_quality, remove_partials, time_of, upright, write_atomically
 
 if TYPE_CHECKING:
@@ -178,9 +179,11 @@ def begin_samples(folder: "str | os.PathLike[str]", sample_format: SampleFormat)
         Names of the tiles that it holds already.
 
     Raises:
+        ParameterError: If no samples can be made by the format.
         SamplesError: If the folder holds samples of another format.
         WritingError: If it cannot be written.
     """
+    check_form(sample_format)
     folder = Path(folder)
     record = folder / RECORD
     text = json.dumps(sample_format.to_json(), indent=2) + "\n"
@@ -221,6 +224,8 @@ def write_tile_samples(
         Number of patches.
 
     Raises:
+        ParameterError: If no samples can be made by the format.
+        SamplesError: If the name can be no file name: with a slash, empty, or beginning with a dot.
         MissingBandError: If the tile lacks a band.
         GridError: If a band does not lie on (y, x), or the tile has no grid.
         ValueRangeError: If a band cannot be in its unit, or the quality has other values than 0, 1 and 2.
@@ -229,6 +234,8 @@ def write_tile_samples(
     import odc.geo.xr  # noqa: F401 - gives datasets their .odc
 
     given = sample_format
+    check_form(given)
+    check_tile_id(tile_id)
     valid, patches = cut_patches(tile, given.channels, given.patch_size, given.overlap)
     geobox = tile.odc.geobox
     usable = valid
@@ -244,9 +251,9 @@ def write_tile_samples(
             x.append(patch.values.astype(given.dtype))
             y.append(part)
             places.append((patch.row, patch.column))
-    bands, size = len(given.channels), given.patch_size
+    size = given.patch_size
     arrays = (
-        np.stack(x) if x else np.zeros((0, bands, size, size), given.dtype),
+        np.stack(x) if x else np.zeros((0, len(given.channels), size, size), given.dtype),
         np.stack(y) if y else np.zeros((0, size, size), np.uint8),
     )
     labelled, slump = ((arrays[1] != UNLABELLED).sum(axis=(1, 2)), (arrays[1] == SLUMP).sum(axis=(1, 2)))
@@ -290,7 +297,7 @@ def finish_samples(folder: "str | os.PathLike[str]") -> Samples:
         folder: The folder.
 
     Returns:
-        The samples.
+        The samples. A `RepeatedTileWarning` names tiles that have the same patches and labels.
 
     Raises:
         SamplesError: If it holds no samples, or damaged ones.
@@ -300,8 +307,9 @@ def finish_samples(folder: "str | os.PathLike[str]") -> Samples:
     import pandas as pd
     import shapely
 
-    _discard_empty(Path(folder))
+    discard_empty(Path(folder) / RECORD, Path(folder) / TILES)
     samples = read_samples(folder)
+    warn_of_repeats(samples, stacklevel=2)
     frames = []
     for tile in samples.tiles:
         size = samples.format.patch_size
@@ -317,19 +325,9 @@ def finish_samples(folder: "str | os.PathLike[str]") -> Samples:
         }
         frames.append(gpd.GeoDataFrame(columns, geometry=boxes, crs=tile.crs).to_crs("EPSG:4326"))
     table = gpd.GeoDataFrame(pd.concat(frames, ignore_index=True), crs="EPSG:4326")
-    target = samples.path / TABLE
-    with writing(target), atomic_path(target) as draft:
+    with writing(samples.path / TABLE), atomic_path(samples.path / TABLE) as draft:
         table.to_parquet(draft)
     return samples
-
-
-def _discard_empty(folder: Path) -> None:
-    """Remove what :func:`begin_samples` made where no tile followed, and the folder where nothing else lies there."""
-    if not any((folder / TILES).glob("*")):
-        (folder / RECORD).unlink(missing_ok=True)
-        with suppress(OSError):
-            (folder / TILES).rmdir()
-            folder.rmdir()
 
 
 def read_samples(folder: "str | os.PathLike[str]") -> Samples:

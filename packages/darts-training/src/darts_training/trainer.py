@@ -97,7 +97,7 @@ def train(
 
     Raises:
         SamplesError: If the samples are damaged, or nothing is left to train on or to measure.
-        TrainingError: If the folder holds another model or training, or the loss becomes NaN.
+        TrainingError: If the folder holds another model or training, there is no such fold, or the loss becomes NaN.
         WritingError: If something cannot be written.
     """
     options = options or TrainingOptions()
@@ -106,10 +106,12 @@ def train(
         raise TrainingError("Without folds there are no validation blocks: set patience to None.")
     if options.crop is not None and options.crop > samples.format.patch_size:
         raise TrainingError(f"crop is {options.crop} px; patches have {samples.format.patch_size} px.")
+    if folds is not None and (not test or not set(test) <= set(range(folds.count))):
+        raise TrainingError(f"The test folds are {list(test)}; expected one or more of 0 to {folds.count - 1}.")
     validation = () if folds is None or options.patience is None else ((test[0] + 1) % folds.count,)
     if set(validation) & set(test) or (folds is not None and len({*test, *validation}) >= folds.count):
         raise TrainingError("No fold is left to train on; make more folds.")
-    start = begin(samples.format, options, base, (texts or {}).get("name", out.name))
+    start = begin(samples.format, options, base, (texts or {}).get("name", out.absolute().name))
     facts = Facts.of(samples, options, folds, tuple(test), validation, start.origin)
     with writing(out):
         out.mkdir(parents=True, exist_ok=True)
@@ -131,6 +133,7 @@ def train(
         raise SamplesError(f"No ground of the test folds {list(test)} is labelled; nothing can be measured.")
     evaluation = evaluate_held_out(found, options.min_object_px) if found else None
     card = replace(start.card, **(texts or {}))
+    _finished(out, facts)  # refuses where another training has put its model there meanwhile
     write_result(out, network, card, samples, facts, progress, evaluation, earlier)
     (out / CHECKPOINT).unlink(missing_ok=True)
     return Trained(out, len(progress.history), progress.best_epoch or len(progress.history), evaluation)
@@ -151,7 +154,8 @@ def _finished(out: Path, facts: Facts) -> Trained | None:
     """Return the model that is there already; None where there is none."""
     record = out / RECORD
     if not record.is_file():
-        if model_paths(out)[0].exists():
+        # Beside a checkpoint it is the model of a training that was killed while it wrote its result.
+        if model_paths(out)[0].exists() and not (out / CHECKPOINT).exists():
             raise TrainingError(f"{out} holds a model that was not trained here; choose another folder.")
         return None
     try:
@@ -164,6 +168,7 @@ def _finished(out: Path, facts: Facts) -> Trained | None:
         raise TrainingError(
             f"{out} holds a model that was trained with other options, samples or folds; choose another folder."
         )
+    (out / CHECKPOINT).unlink(missing_ok=True)
     return done
 
 
@@ -202,6 +207,9 @@ class _Training:
         )
         parts = {"network": network, "averaged": self._averaged, "optimizer": self._optimizer}
         progress = load_checkpoint(self._out, self._facts.fingerprint, self.device, **parts) or Progress()
+        # The numbers depend on how many threads add them up: a training keeps those that it began with.
+        progress.threads = progress.threads or torch.get_num_threads()
+        torch.set_num_threads(progress.threads)
         saved, began, first = monotonic(), monotonic(), progress.step
         waited = 0.0
         with _Batches(self._data, options, progress.step, self._total, self.device.type == "cuda") as batches:

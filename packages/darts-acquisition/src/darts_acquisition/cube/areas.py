@@ -146,7 +146,8 @@ def _chunks_of_geometry(product: CubeProduct, geometry: Geometry, buffer: int) -
         shape = _transform(shape, crs.transformer_to_crs(grid.crs))
         if not np.isfinite(shape.bounds).all():
             raise OutsideExtentError(f"The area {describe_area(geometry)} cannot be expressed in {name_crs(grid.crs)}.")
-    shape = shape if shape.is_valid else shapely.make_valid(shape)
+    # `is_valid` changes the filters of warnings of the whole process, and in several threads it leaves them changed.
+    shape = shape if shapely.is_valid_reason(shape) == "Valid Geometry" else shapely.make_valid(shape)
     shapely.prepare(shape)
     found: set[Chunk] = set()
     for turn, block in _candidates(product, geometry, shape, buffer):

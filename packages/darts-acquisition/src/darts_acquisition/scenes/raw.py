@@ -230,9 +230,9 @@ def read_time(text: Any, where: str, name: str = "datetime") -> datetime:
     """Read a time, in UTC where it does not say; SceneError if it is none."""
     try:
         timestamp = datetime.fromisoformat(text)
-    except (TypeError, ValueError) as error:
+        return (timestamp if timestamp.tzinfo else timestamp.replace(tzinfo=UTC)).astimezone(UTC)
+    except (TypeError, ValueError, OverflowError) as error:
         raise SceneError(f"{where}: {name} is {text!r}; expected a time as ISO 8601.") from error
-    return (timestamp if timestamp.tzinfo else timestamp.replace(tzinfo=UTC)).astimezone(UTC)
 
 
 def scene_metadata(source: str, scene_id: str, time: datetime, **facts: object) -> SceneMetadata:

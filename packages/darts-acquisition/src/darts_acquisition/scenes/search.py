@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from numbers import Integral
 from typing import TYPE_CHECKING, Any, TypeAlias, TypedDict
 
 import pandas as pd
@@ -88,7 +89,7 @@ def make_selection(
         start, end = _midnight("start_date", start_date, last=False), _midnight("end_date", end_date, last=True)
         if start is not None and end is not None and start > end:
             raise ParameterError(f"start_date is {start_date}, which lies after end_date, {end_date}; swap them.")
-        intervals = (Interval(start, None if end is None else end + timedelta(days=1) - timedelta(milliseconds=1)),)
+        intervals = (Interval(start, end and end.replace(hour=23, minute=59, second=59, microsecond=999_000)),)
     elif months is not None or years is not None:
         intervals = _calendar(months, years)
     return Selection(
@@ -96,31 +97,39 @@ def make_selection(
     )
 
 
-def _percent(name: str, value: float | None) -> float | None:
+def _percent(name: str, value: object) -> float | None:
     if value is None or value == 100:
         return None
-    if not 0 <= value <= 100:
-        raise ParameterError(f"{name} is {value}; expected 0 to 100 percent, or None for any.")
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 100:
+        raise ParameterError(f"{name} is {value!r}; expected 0 to 100 percent, or None for any.")
     return value
 
 
-def _midnight(name: str, text: str | None, *, last: bool) -> datetime | None:
+def _midnight(name: str, text: object, *, last: bool) -> datetime | None:
     """Return when a day begins; of a month the first day, or the last one."""
     if text is None:
         return None
+    day = text if isinstance(text, str) else ""
     try:
-        if re.fullmatch(r"\d{4}-\d{2}", text):
-            year, month = int(text[:4]), int(text[5:])
+        if re.fullmatch(r"\d{4}-\d{2}", day):
+            year, month = int(day[:4]), int(day[5:])
             return datetime(year, month, calendar.monthrange(year, month)[1] if last else 1, tzinfo=UTC)
-        if re.fullmatch(r"\d{4}-\d{2}-\d{2}", text):
-            return datetime.fromisoformat(f"{text}T00:00Z")
+        if re.fullmatch(r"\d{4}-\d{2}-\d{2}", day):
+            return datetime.fromisoformat(f"{day}T00:00Z")
     except ValueError:  # calendar's and date's for what does not exist
         pass
     raise ParameterError(f"{name} is {text!r}; expected a day that exists, as YYYY-MM-DD or YYYY-MM.")
 
 
+def _check_numbers(name: str, given: object) -> None:
+    if given is not None and not (isinstance(given, Iterable) and all(isinstance(each, Integral) for each in given)):
+        raise ParameterError(f"{name} is {given!r}; expected a list of whole numbers, or None for any.")
+
+
 def _calendar(months: Sequence[int] | None, years: Sequence[int] | None) -> tuple[Interval, ...]:
     today = datetime.now(UTC).date()
+    _check_numbers("months", months)
+    _check_numbers("years", years)
     for month in months or ():
         if not 1 <= month <= 12:
             raise ParameterError(f"months holds {month}; expected 1 to 12.")

@@ -214,10 +214,10 @@ def _gallery(rows: list[dict[str, Any]], table: "pd.DataFrame", views: Mapping[s
 
 def _charts(table: "pd.DataFrame", views: Mapping[str, TileView], stages: list[str]) -> list[dict[str, Any]]:
     """Make the charts: of slumps where tiles were read, else of tiles."""
-    slumps = [row for view in views.values() for row in view.rows]
+    areas = [area for view in views.values() for area in view.areas]
     items = []
-    if slumps:
-        areas, means = [row["area_m2"] for row in slumps], [row["mean"] for row in slumps]
+    if areas:
+        means = [mean for view in views.values() for mean in view.means]
         items.append(
             embedded(histogram(areas, _decades(areas), "area of a slump, m²", "slumps", log=True), "chart-area")
         )

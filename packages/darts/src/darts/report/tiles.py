@@ -41,6 +41,8 @@ class TileView:
         data: Sources of the page's map by name, each a dict of columns; lengths in metres from the corner of the tile.
         icon_px: Largest width and height of the small image.
         rows: A dict per slump, the largest first: `uid`, `area_m2`, `mean`, `lon`, `lat`, `touches_edge`.
+        areas: Area of every slump in m², those included that are not in `rows`, 1-D.
+        means: Mean probability of every slump, likewise.
         notes: Sentences about what is missing.
         crs: Name of the CRS of the map.
         wkt: The CRS itself.
@@ -53,6 +55,8 @@ class TileView:
     data: dict[str, dict[str, Any]]
     icon_px: int
     rows: list[dict[str, Any]] = field(default_factory=list)
+    areas: list[float] = field(default_factory=list)
+    means: list[float] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     crs: str = ""
     wkt: str = ""
@@ -204,7 +208,7 @@ def _data_uri(kind: str, content: bytes) -> str:
 
 def _add_slumps(view: TileView, segments: "gpd.GeoDataFrame") -> None:
     ordered = segments.sort_values("area_m2", ascending=False, kind="stable").reset_index(drop=True)
-    view.count = len(ordered)
+    view.count, view.areas, view.means = len(ordered), ordered["area_m2"].tolist(), ordered["mean"].tolist()
     # Tables of release 0.1 lack some of them.
     names = {"object_uid": "uid", "area_m2": "area_m2", "mean": "mean", "lon": "lon", "lat": "lat"}
     columns = {new: ordered[old].tolist() for old, new in names.items() if old in ordered}

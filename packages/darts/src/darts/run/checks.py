@@ -51,16 +51,19 @@ def find_models(model_files: Sequence[Path] | None, default_folder: Path) -> dic
         model_files = models_in(default_folder)
         if not model_files:
             raise ConfigurationError(
-                f"No model in the default folder {default_folder}; put one there or name one with --model-files."
+                f"No model in the default folder {default_folder}; put one there, or name one as model_files "
+                "(--model-files)."
             )
     if not model_files:
         raise ConfigurationError("model_files is empty; name at least one model.")
     models: dict[str, Path] = {}
     for path in model_files:
         if not path.exists():
-            raise ConfigurationError(f"The model file {path} does not exist; correct --model-files.")
+            raise ConfigurationError(f"The model file {path} does not exist; correct model_files (--model-files).")
         if not (path.is_file() or path.is_dir()):
-            raise ConfigurationError(f"{path} is neither a file nor a folder, so no model; correct --model-files.")
+            raise ConfigurationError(
+                f"{path} is neither a file nor a folder, so no model; correct model_files (--model-files)."
+            )
         name = path.stem if path.is_file() else path.name
         if name in models:
             raise ConfigurationError(f"Two models are called {name!r} ({models[name]} and {path}); rename one of them.")

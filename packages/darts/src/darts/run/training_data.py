@@ -3,6 +3,7 @@
 import hashlib
 import json
 import logging
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -75,7 +76,7 @@ def make_training_data(
         The samples.
 
     Raises:
-        ConfigurationError: If the pipeline does not produce a band, or has no tile.
+        ConfigurationError: If the pipeline does not produce a band, has no tile, or two of one name.
         LabelsError: If labels or area cannot be read.
         SamplesError: If the folder holds other samples.
         WritingError: If a disk is full.
@@ -94,6 +95,11 @@ def make_training_data(
     described = SampleFormat(channels=channels, source=source, made_with=_digest(pipeline, drawn), **form)
     checks.check_place(out, "Training data")
     labelled = _on_labelled_ground(pipeline, tasks, drawn)
+    if twice := [name for name, number in Counter(task.tile_id for task in labelled).items() if number > 1]:
+        raise ConfigurationError(
+            f"Two tiles are called {twice[0]!r}; samples are kept by the name of their tile, and one would be lost. "
+            "Give each a name of its own."
+        )
     done = begin_samples(out, described)
     todo = [task for task in labelled if task.tile_id not in done]
     logger.info("%d of %d tiles are to be cut into samples.", len(todo), len(tasks))
