@@ -4,16 +4,15 @@ import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import geopandas as gpd
 import numpy as np
+import shapely
 
 from darts_training.errors import SamplesError
 from darts_training.folds import Block, Folds
 from darts_training.result import RECORD, folds_from_json, folds_to_json
-
-if TYPE_CHECKING:
-    import geopandas as gpd
 
 _MARGIN = 1e-3
 """Share of a block's edge by which it may reach into another block and does not lie on it."""
@@ -105,11 +104,8 @@ def count_seen(model: Path, digest: str, folds: Folds, held: Sequence[int]) -> i
     return len(seen_in(past_of(model), digest, folds, folds.blocks(held)))
 
 
-def _ground(folds: Folds, blocks: Sequence[Block], margin: float = 0.0) -> "gpd.GeoSeries":
+def _ground(folds: Folds, blocks: Sequence[Block], margin: float = 0.0) -> gpd.GeoSeries:
     """Return blocks as polygons, without a margin of their edges."""
-    import geopandas as gpd
-    import shapely
-
     row, column = np.array(blocks, float).reshape(-1, 2).T
     (height, width), (y, x) = folds.size, folds.origin
     low, high = margin, 1 - margin
