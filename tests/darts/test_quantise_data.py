@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import darts_segmentation
-from darts.cli.models import quantise
+from darts.cli.quantisation import quantise
 from darts.errors import ConfigurationError
 from darts_segmentation import ModelCard, QuantisationCost, cut_patches
 from darts_segmentation.quantise import _draw_patches

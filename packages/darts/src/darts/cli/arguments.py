@@ -14,6 +14,9 @@ from typer.core import TyperCommand
 
 logger = logging.getLogger(__name__)
 
+TRAIN_HELP = "Train a model on training data, or go on where a training was ended."
+DeviceOption = Annotated[str | None, typer.Option(help="As for inference; default a GPU where one works.")]
+BlockKm = Annotated[float, typer.Option(help="Edge of the square blocks of ground that are held out, km.", min=0.01)]
 _BEFORE = "options before the command"
 OTHER_VARIABLES = frozenset(
     {

@@ -9,8 +9,11 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from pydantic import ValidationError
 from rich.markup import escape
 
+import darts.run
+from darts import cli
 from darts.cli.arguments import (
     RepeatedOptionsCommand,
     command_line_type,
@@ -18,12 +21,10 @@ from darts.cli.arguments import (
     variable_of,
     with_options_before,
 )
-from darts.cli.logs import start_logging
 from darts.errors import ConfigurationError
 from darts.pipelines.configfile import NONE, read_config
 from darts.pipelines.options import PATH_OPTIONS, build, known_keys, options_of
 from darts.pipelines.sequential_v2 import PlanetPipeline, Sentinel2Pipeline
-from darts.run import Plan
 from darts.run.names import counted
 
 logger = logging.getLogger(__name__)
@@ -138,7 +139,7 @@ def pipeline_command(
     def command(ctx: typer.Context, **values: Any) -> None:
         common = with_options_before(ctx, {name: values.pop(name) for name in _COMMON})
         chosen = {flag: values.pop(flag) for flag in (*flags, *(choices or {}), *more)}
-        start_logging(common["verbose"], common["log_dir"], common["log_plain"])
+        cli.logs.start_logging(common["verbose"], common["log_dir"], common["log_plain"])
         given = {name: value for name, value in values.items() if value is not None and value != []}
         set_there = tell_environment(ctx, given, known_keys(*_PIPELINES))
         configured = _configure(pipeline, ("inference", name), given, common["config_file"], set_there)
@@ -173,10 +174,8 @@ def _run(pipeline: Any, *, dry_run: bool, shift_test: int | None) -> None:
 
 
 def _show_shift_test(pipeline: Any, tiles: int) -> None:
-    from darts.run.shift_test import shift_test
-
     both = either = 0
-    for each in shift_test(pipeline, tiles):
+    for each in darts.run.shift_test(pipeline, tiles):
         typer.echo(f"{each.tile_id}: IoU {each.iou:.4f} of {each.either} pixels")
         both, either = both + each.both, either + each.either
     typer.echo(f"IoU of the map with itself on shifted patches: {both / either if either else 1.0:.4f}")
@@ -218,8 +217,6 @@ def _configure(
     pipeline: type, words: tuple[str, ...], given: dict[str, Any], config_file: Path | None, set_there: list[str]
 ) -> Any:
     """Make the pipeline: command line before environment (its options are `set_there`) before file before default."""
-    from pydantic import ValidationError
-
     values: dict[str, Any] = {}
     path = config_file or (_DEFAULT_CONFIG if _DEFAULT_CONFIG.exists() else None)
     if path is not None and str(path) != NONE:
@@ -231,7 +228,7 @@ def _configure(
         raise ConfigurationError(_sentence(error, origins)) from error
 
 
-def _list_plan(plan: Plan) -> None:
+def _list_plan(plan: "darts.run.Plan") -> None:
     fails = {} if plan.fetch is None else plan.fetch.fails
     for decision in plan.decisions:
         tile = decision.task.tile_id

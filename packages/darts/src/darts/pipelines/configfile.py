@@ -8,6 +8,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import tomli_w
+
 from darts.errors import ConfigurationError
 from darts.pipelines.options import given, options_of
 from darts.pipelines.textfiles import read_text
@@ -202,8 +204,6 @@ def write_config(pipeline: Any, path: Path) -> None:
         pipeline: The pipeline.
         path: The TOML file to write.
     """
-    import tomli_w
-
     write_atomically(path, tomli_w.dumps({"darts": config_values(pipeline)}).encode())
 
 

@@ -1,5 +1,5 @@
 """A run as pages to look at, without internet: `index.html`, a page per tile, and projects for QGIS."""
 
-from darts.report.writing import write_report
+import lazy_loader
 
-__all__ = ["write_report"]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -5,6 +5,18 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
+from bokeh.models import (
+    ColumnDataSource,
+    DataRange1d,
+    FixedTicker,
+    HoverTool,
+    Metric,
+    NumeralTickFormatter,
+    OpenURL,
+    ScaleBar,
+    TapTool,
+)
+from bokeh.plotting import figure
 
 STATES = {"success": "#2f7f6b", "skipped": "#7fb5a3", "empty": "#b9bec4", "failed": "#c2333a"}
 """Colours of tiles by state."""
@@ -28,8 +40,6 @@ def index_map(tiles: Mapping[str, Any], points: Mapping[str, Any], images: Mappi
     Returns:
         A figure of Bokeh.
     """
-    from bokeh.models import ColumnDataSource, HoverTool, OpenURL, TapTool
-
     figure = _map("tiles-map")
     figure.image_url("url", "x", "y", "w", "h", source=ColumnDataSource(dict(images)), anchor="top_left")
     tile_source = ColumnDataSource(dict(tiles), name="tiles")
@@ -70,8 +80,6 @@ def index_map(tiles: Mapping[str, Any], points: Mapping[str, Any], images: Mappi
 
 def tile_map() -> Any:
     """Make the map of a tile without data, which each page brings."""
-    from bokeh.models import ColumnDataSource, HoverTool
-
     figure = _map("tile-map")
     for name in ("preview", "probabilities"):
         source = ColumnDataSource({key: [] for key in ("url", "x", "y", "w", "h")}, name=name)
@@ -150,9 +158,6 @@ def histogram(values: Sequence[float], edges: Sequence[float], title: str, count
     Returns:
         A figure of Bokeh.
     """
-    from bokeh.models import FixedTicker, HoverTool, NumeralTickFormatter
-    from bokeh.plotting import figure
-
     counts, _ = np.histogram(values, edges)
     chart = figure(
         height=240,
@@ -187,9 +192,6 @@ def histogram(values: Sequence[float], edges: Sequence[float], title: str, count
 
 def stage_chart(seconds: Mapping[str, float]) -> Any:
     """Make the chart of the time that each stage took, over all tiles."""
-    from bokeh.models import HoverTool
-    from bokeh.plotting import figure
-
     stages = list(seconds)
     chart = figure(
         height=60 + 28 * len(stages),
@@ -209,9 +211,6 @@ def stage_chart(seconds: Mapping[str, float]) -> Any:
 
 
 def _map(name: str) -> Any:
-    from bokeh.models import DataRange1d, Metric, ScaleBar
-    from bokeh.plotting import figure
-
     # Ranges that Bokeh fits to the data with the same scale on both axes: nothing is squeezed at any width.
     made = figure(
         x_range=DataRange1d(range_padding=0.04),

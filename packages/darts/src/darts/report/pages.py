@@ -6,6 +6,7 @@ from typing import Any
 from urllib.parse import quote
 
 import jinja2
+from bokeh.embed import json_item
 
 
 @cache
@@ -42,8 +43,6 @@ def embedded(model: Any, target: str) -> dict[str, Any]:
     Returns:
         A mapping for ``Bokeh.embed.embed_item``.
     """
-    from bokeh.embed import json_item
-
     item: dict[str, Any] = dict(json_item(model, target))
     return item
 

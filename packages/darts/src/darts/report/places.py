@@ -4,7 +4,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import shapely
+import shapely.affinity
 from numpy.typing import NDArray
+from pyproj import Geod, Transformer
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -29,8 +32,6 @@ class Projection:
 
     def project(self, longitude: Any, latitude: Any) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Return eastings and northings in metres of places in degrees (WGS 84)."""
-        from pyproj import Transformer
-
         transformer = Transformer.from_crs("EPSG:4326", self.crs, always_xy=True)
         x, y = transformer.transform(np.asarray(longitude, float), np.asarray(latitude, float))
         return np.asarray(x), np.asarray(y)
@@ -45,8 +46,6 @@ def read_footprints(texts: "pd.Series") -> NDArray[Any]:
     Returns:
         Array of polygons or None, in the same order.
     """
-    import shapely
-
     polygons = shapely.from_wkt([text or None for text in texts], on_invalid="ignore")
     usable = [shape is not None and shape.geom_type == "Polygon" and not shape.is_empty for shape in polygons]
     found = np.asarray(polygons, object)
@@ -63,8 +62,6 @@ def choose_projection(footprints: NDArray[Any]) -> Projection:
     Returns:
         The projection.
     """
-    import shapely
-
     shapes = [shape for shape in footprints if shape is not None]
     if not shapes:
         return Projection("EPSG:6931", "EASE-Grid 2.0 North (EPSG:6931)", 0.0)
@@ -92,9 +89,6 @@ def ground_area_m2(footprints: NDArray[Any]) -> tuple[float, float]:
     Returns:
         Ground that is counted once however many footprints hold it, and the sum of all footprints less that.
     """
-    import shapely.affinity
-    from pyproj import Geod
-
     geod = Geod(ellps="WGS84")
 
     def area(shapes: Any) -> float:
@@ -115,8 +109,6 @@ def ground_area_m2(footprints: NDArray[Any]) -> tuple[float, float]:
 
 def rings(footprints: NDArray[Any], projection: Projection) -> tuple[list[list[float]], list[list[float]]]:
     """Return the corners of footprints on the map, in whole metres; an empty ring where there is none."""
-    import shapely
-
     xs, ys = [], []
     for shape in footprints:
         points = np.empty((0, 2)) if shape is None else shapely.get_coordinates(shape)

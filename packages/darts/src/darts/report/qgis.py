@@ -10,6 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pyproj import CRS
+from pyproj.exceptions import CRSError
+
 from darts.report.pages import render
 from darts.report.source import RunSource
 from darts_utils import ManifestError, ResultFolder, write_atomically
@@ -115,9 +118,6 @@ def _group(tile: str, number: int, folder: Path, target: Path) -> Group | None:
 
 
 def _wkt(code: str, given: Any) -> str:
-    from pyproj import CRS
-    from pyproj.exceptions import CRSError
-
     try:
         return str(CRS.from_user_input(code or given).to_wkt())
     except CRSError:

@@ -6,13 +6,12 @@ import re
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import pandas as pd
 
 from darts.run.history import read_run
 from darts_utils import ManifestError, ResultFolder
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 _ABSOLUTE = re.compile(r"""(?:(?<![A-Za-z0-9])[A-Za-z]:[\\/]|(?<![\w./\\:])/)[^\s'"<>|,;()]*[\\/][^\s'"<>|,;()\\/]+""")
 MOST_TILES = 100
@@ -50,7 +49,7 @@ class RunSource:
 
     output: Path
     name: str
-    table: "pd.DataFrame"
+    table: pd.DataFrame
     models: tuple[Model, ...]
     configuration: dict[str, Any]
     versions: dict[str, str]
@@ -100,7 +99,7 @@ def read_source(output: Path) -> RunSource:
     )
 
 
-def without_places(text: str, known: "list[str] | tuple[str, ...]" = ()) -> str:
+def without_places(text: str, known: list[str] | tuple[str, ...] = ()) -> str:
     r"""Return a message without what names the machine: of a path, only the last part is left.
 
     Args:
@@ -123,9 +122,7 @@ def without_places(text: str, known: "list[str] | tuple[str, ...]" = ()) -> str:
     return text.replace(host, "this machine") if len(host) > 3 else text
 
 
-def _numbers(given: Any, count: int) -> "pd.Series":
-    import pandas as pd
-
+def _numbers(given: Any, count: int) -> pd.Series:
     if given is None:
         return pd.Series([float("nan")] * count, dtype="float64")
     return pd.to_numeric(given, errors="coerce").astype("Float64").astype("float64")
@@ -168,7 +165,7 @@ def _texts(value: Any) -> list[str]:
     return [text for part in parts for text in _texts(part)]
 
 
-def _metadata(output: Path, table: "pd.DataFrame") -> dict[str, Any]:
+def _metadata(output: Path, table: pd.DataFrame) -> dict[str, Any]:
     """Return the metadata of the first tile whose manifest can be read."""
     finished = table[table["status"].isin(["success", "skipped"]) & (table["folder"] != "")]
     for folder in finished["folder"]:

@@ -5,6 +5,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from bokeh.models import ColumnDataSource, CustomJS, DataTable, NumberFormatter, StringFormatter, TableColumn
+
 MOST_HTML_ROWS = 1_000
 
 
@@ -76,8 +78,6 @@ def bokeh_table(rows: Sequence[dict[str, Any]], columns: Sequence[Column], name:
     Returns:
         A model of Bokeh.
     """
-    from bokeh.models import ColumnDataSource, CustomJS, DataTable, NumberFormatter, StringFormatter, TableColumn
-
     data: dict[str, list[Any]] = {
         column.name: [None if is_unknown(row.get(column.name)) else row[column.name] for row in rows]
         for column in columns

@@ -4,17 +4,17 @@ import base64
 import io
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import geopandas as gpd
 import numpy as np
+import rasterio
 from numpy.typing import NDArray
+from PIL import Image
+from rasterio.enums import Resampling
+from rasterio.errors import RasterioError
 
 from darts_utils import ManifestError, ResultFolder
-
-if TYPE_CHECKING:
-    import geopandas as gpd
-    import rasterio
-    from PIL import Image
 
 _IMAGE_PX = 740
 _MOST_OUTLINES = 5_000
@@ -110,9 +110,7 @@ def _shapes() -> dict[str, list[Any]]:
     return {"xs": [], "ys": []}
 
 
-def _read_table(path: Path | None, what: str, view: TileView) -> "gpd.GeoDataFrame | None":
-    import geopandas as gpd
-
+def _read_table(path: Path | None, what: str, view: TileView) -> gpd.GeoDataFrame | None:
     if path is None:
         view.notes.append(f"Outlines of the {what} were not exported.")
         return None
@@ -124,10 +122,7 @@ def _read_table(path: Path | None, what: str, view: TileView) -> "gpd.GeoDataFra
         return None
 
 
-def _open_raster(path: Path, listed: bool, what: str, view: TileView) -> "rasterio.DatasetReader | None":
-    import rasterio
-    from rasterio.errors import RasterioError
-
+def _open_raster(path: Path, listed: bool, what: str, view: TileView) -> rasterio.DatasetReader | None:
     if not listed:
         view.notes.append(f"There is no {path.name} among the results, so the map shows no {what}.")
         return None
@@ -149,8 +144,6 @@ def _bounds(*sources: Any) -> NDArray[np.float64] | None:
 
 
 def _add_image(view: TileView, name: str, raster: Any, draw: Any) -> None:
-    from rasterio.errors import RasterioError
-
     step = max(1.0, max(raster.width, raster.height) / _IMAGE_PX)
     shape = (max(1, round(raster.height / step)), max(1, round(raster.width / step)))
     try:
@@ -164,9 +157,6 @@ def _add_image(view: TileView, name: str, raster: Any, draw: Any) -> None:
 
 
 def _draw_preview(view: TileView, raster: Any, shape: tuple[int, int]) -> str:
-    from PIL import Image
-    from rasterio.enums import Resampling
-
     picture = raster.read(out_shape=(3, *shape), resampling=Resampling.average).transpose(1, 2, 0).copy()
     picture[raster.dataset_mask(out_shape=shape) == 0] = _NO_DATA_COLOUR
     image = Image.fromarray(picture)
@@ -176,16 +166,13 @@ def _draw_preview(view: TileView, raster: Any, shape: tuple[int, int]) -> str:
     return _jpeg(image)
 
 
-def _jpeg(image: "Image.Image") -> str:
+def _jpeg(image: Image.Image) -> str:
     buffer = io.BytesIO()
     image.save(buffer, "JPEG", quality=_JPEG_QUALITY, optimize=True)
     return _data_uri("image/jpeg", buffer.getvalue())
 
 
 def _draw_percent(_: TileView, raster: Any, shape: tuple[int, int]) -> str:
-    from PIL import Image
-    from rasterio.enums import Resampling
-
     percent = raster.read(1, out_shape=shape, resampling=Resampling.average, masked=True)
     levels = np.rint(percent.filled(0).astype(np.float32) * (_LEVELS - 1) / 100).astype(np.uint8)
     steps = np.linspace(0, 100, _LEVELS)
@@ -202,7 +189,7 @@ def _data_uri(kind: str, content: bytes) -> str:
     return f"data:{kind};base64,{base64.b64encode(content).decode()}"
 
 
-def _add_slumps(view: TileView, segments: "gpd.GeoDataFrame") -> None:
+def _add_slumps(view: TileView, segments: gpd.GeoDataFrame) -> None:
     ordered = segments.sort_values("area_m2", ascending=False, kind="stable").reset_index(drop=True)
     view.count = len(ordered)
     # Tables of release 0.1 lack some of them.

@@ -7,13 +7,15 @@ computed.
 import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import ceil
 from typing import TYPE_CHECKING, Any
 
+import darts_acquisition
 from darts.run.features import feature_margin_px
 from darts.run.names import counted
-from darts.run.planning import Plan, RunContext
+from darts.run.planning import Plan, Planner, RunContext
+from darts.run.progress import warnings_once
 from darts.run.task import Pipeline, TileTask
 from darts.run.trends import BY_YEAR, TrendCubes
 
@@ -139,22 +141,18 @@ def estimate_auxiliary(cube: AuxiliaryCube, areas: Sequence[Any], *, resolution:
         OutsideExtentError: If all tiles lie outside the product.
         CubeError: If there is something else at the place of the cube.
     """
-    from darts_acquisition import estimate_arcticdem, estimate_tcvis
-
     if cube.trend is None:
-        return estimate_arcticdem(areas, cube.location, resolution, buffer=margin_px)
-    return estimate_tcvis(areas, cube.location, trend=cube.trend)
+        return darts_acquisition.estimate_arcticdem(areas, cube.location, resolution, buffer=margin_px)
+    return darts_acquisition.estimate_tcvis(areas, cube.location, trend=cube.trend)
 
 
 def _estimate(pipeline: Pipeline, context: RunContext, cube: AuxiliaryCube, areas: Sequence[Any]) -> "Estimate":
-    from darts_acquisition import Estimate, OutsideExtentError
-
     resolution = pipeline._arcticdem_resolution()
     margin_px = feature_margin_px(pipeline, context.features)
     try:
         return estimate_auxiliary(cube, areas, resolution=resolution, margin_px=margin_px)
-    except OutsideExtentError:
-        return Estimate(0, 0, 0, outside=tuple(range(len(areas))))
+    except darts_acquisition.OutsideExtentError:
+        return darts_acquisition.Estimate(0, 0, 0, outside=tuple(range(len(areas))))
 
 
 def _note_failures(
@@ -182,3 +180,20 @@ def _size(sizes: Sequence[int | None]) -> str:
     if not known:
         return "of unknown size"
     return f"{'' if len(known) == len(sizes) else 'at least '}{ceil(sum(known) / 1e6)} MB to download"
+
+
+def plan(pipeline: Pipeline) -> Plan:
+    """Say what a run would do about each tile and why, and fetch, without computing or writing anything.
+
+    Args:
+        pipeline: The pipeline.
+
+    Returns:
+        One decision per tile, in the order of the run, and what the tiles lack that would be computed.
+
+    Raises:
+        ConfigurationError: As :func:`darts.run.run`.
+    """
+    with warnings_once():
+        planned = Planner(pipeline, writes=False).plan()
+        return replace(planned, fetch=plan_fetching(pipeline, planned))

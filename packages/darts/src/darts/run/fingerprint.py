@@ -8,6 +8,8 @@ from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
+from darts_export.version import FILES_VERSION
+
 FORMAT = 2
 """Format of what the manifest keeps; that of release 0.1 had none, and cannot be compared."""
 DEPENDS_ON = "depends_on"
@@ -51,8 +53,6 @@ def results_versions() -> dict[str, int]:
 
 def files_version() -> int:
     """Return `FILES_VERSION` of the export: it is raised when files or columns change that can be made anew."""
-    from darts_export.version import FILES_VERSION
-
     return int(FILES_VERSION)
 
 

@@ -11,6 +11,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+import psutil
+from filelock import FileLock, Timeout
+
 from darts.errors import ConfigurationError, FolderInUseError, NoFileLocksWarning
 from darts.run.filelocks import has_flock, has_locks, is_locked
 from darts_utils import write_atomically
@@ -147,8 +150,6 @@ def find_holder(folder: Path) -> Holding:
 
 
 def _lock(folder: Path, held: ExitStack) -> None:
-    from filelock import FileLock, Timeout
-
     lock = FileLock(folder / LOCK_FILE)
     try:
         lock.acquire(timeout=WAIT_SECONDS, poll_interval=0.05)
@@ -227,8 +228,6 @@ def _in_use(owner: Path, facts: dict[str, Any]) -> FolderInUseError:
 
 
 def _is_locked_by_filelock(path: Path) -> bool | None:
-    from filelock import FileLock, Timeout
-
     try:
         with FileLock(path).acquire(timeout=0):
             return False
@@ -253,8 +252,6 @@ def describe_shards(folder: Path, besides: str = "") -> str:
 
 def own_facts() -> dict[str, Any]:
     """Return what tells others which process this is."""
-    import psutil
-
     return {
         "host": platform.node(),
         "process": os.getpid(),
@@ -265,8 +262,6 @@ def own_facts() -> dict[str, Any]:
 
 def is_alive(facts: Mapping[str, Any]) -> bool:
     """Say whether the process of this machine that is named still runs, and is not another one with its number."""
-    import psutil
-
     try:
         begun = psutil.Process(int(facts["process"])).create_time()
         return abs(begun - float(facts["process_start"])) < 2  # The clock may be set while it runs.

@@ -3,7 +3,7 @@
 import logging
 import warnings
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from darts.errors import ConfigurationError, IgnoredOptionWarning, NoTilesError
 from darts.run import checks
@@ -13,10 +13,8 @@ from darts.run.fetching import AuxiliaryCube, cubes_of, estimate_auxiliary
 from darts.run.planning import bands_wanted, list_tasks, read_cards
 from darts.run.task import Pipeline, TileTask
 from darts.run.trends import TrendCubes
+from darts_acquisition import EarthEngineSettings, download_arcticdem, download_tcvis
 from darts_utils import DartsError
-
-if TYPE_CHECKING:
-    from darts_acquisition import EarthEngineSettings
 
 logger = logging.getLogger(__name__)
 
@@ -126,8 +124,6 @@ def _prepare_surroundings(
     pipeline: Pipeline, tasks: Sequence[TileTask], cubes: dict[str, AuxiliaryCube], failed: dict[str, Exception]
 ) -> None:
     """Fill cubes for the tiles whose place is known; add the others to `failed`."""
-    from darts_acquisition import EarthEngineSettings
-
     areas = pipeline._tile_areas(tasks, failed)
     if not areas:
         if code_of_failures(failed.values()) == LATER:
@@ -149,7 +145,7 @@ def prepare_auxiliary(
     *,
     resolution: int,
     margin_px: int,
-    earthengine: "EarthEngineSettings",
+    earthengine: EarthEngineSettings,
 ) -> None:
     """Fill cubes for the area of all tiles, margins included.
 
@@ -166,8 +162,6 @@ def prepare_auxiliary(
         ServiceError: If something cannot be fetched.
         LoginError: If Earth Engine refuses the login, or there is none.
     """
-    from darts_acquisition import download_arcticdem, download_tcvis
-
     parts = {name: [areas[tile] for tile in areas if tile in cube.tiles] for name, cube in cubes.items()}
     cubes = {name: cube for name, cube in cubes.items() if parts[name]}
     for name, cube in cubes.items():

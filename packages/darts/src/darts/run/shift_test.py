@@ -2,18 +2,16 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from darts.run.planning import Planner, complete_context
 from darts.run.session import OpenSession, open_session
 from darts.run.task import Pipeline, nominal_patch_size
 from darts.run.worker import Worker
 from darts_utils import to_host
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 
 @dataclass(frozen=True)
@@ -70,5 +68,5 @@ def shift_test(pipeline: Pipeline, tiles: int, session: OpenSession = open_sessi
         yield ShiftTest(task.tile_id, int((maps[0] & maps[1]).sum()), int((maps[0] | maps[1]).sum()))
 
 
-def _mapped(tile: Any, threshold: float) -> "NDArray[np.bool_]":
+def _mapped(tile: Any, threshold: float) -> NDArray[np.bool_]:
     return np.asarray(to_host(tile["probabilities"]).to_numpy() > threshold)

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 
-from darts.run.records import TileRecord
+from darts.run.journal import TileRecord
 
 if TYPE_CHECKING:
     import xarray as xr

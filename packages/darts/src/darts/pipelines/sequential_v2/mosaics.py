@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
+import darts_acquisition
 from darts.errors import ConfigurationError
 from darts.pipelines.options import option
 from darts.pipelines.sequential_v2.sentinel2 import Percent, Sentinel2Pipeline
@@ -48,9 +49,7 @@ class Sentinel2MosaicPipeline(Sentinel2Pipeline):
         return self._source().load(tilekey, self.raw_data_store, offline=self.offline)
 
     def _source(self) -> "CDSEMosaicSource":
-        from darts_acquisition import CDSEMosaicSource
-
-        return CDSEMosaicSource()
+        return darts_acquisition.CDSEMosaicSource()
 
     def _how_to_widen(self) -> str:
         return "no mosaic fits the selection; name other quarters or years"

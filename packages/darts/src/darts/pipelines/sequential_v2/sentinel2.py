@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator
 
+import darts_acquisition
 from darts.errors import ConfigurationError, IgnoredOptionWarning, NoTilesError
 from darts.pipelines.options import AbsolutePath, Unresolved, option, resolved
 from darts.pipelines.scene_lists import read_scene_list, write_scene_list
@@ -182,10 +183,10 @@ class Sentinel2Pipeline(_BasePipeline):
 
     def _source(self) -> Any:
         """Return what searches, fetches and loads: a `Sentinel2Source`, or what is used like one."""
-        from darts_acquisition import Sentinel2Source
-
         name: Any = self.raw_data_source
-        return Sentinel2Source(name, ee_project=self.ee_project, ee_use_highvolume=self.ee_use_highvolume)
+        return darts_acquisition.Sentinel2Source(
+            name, ee_project=self.ee_project, ee_use_highvolume=self.ee_use_highvolume
+        )
 
     def _where_tiles_were_sought(self) -> str:
         if self.scene_ids is None and self.scene_id_file is not None:
@@ -259,16 +260,14 @@ class Sentinel2Pipeline(_BasePipeline):
 
     def _search(self) -> list[str]:
         """Search the scenes of tiles or of an area."""
-        from darts_acquisition import Area, check_tiles_exist, download_sentinel_2_grid
-
         place: dict[str, Any] = {}
         if self.tile_ids:
             if self.sentinel2_grid_dir is not None:
-                download_sentinel_2_grid(self.sentinel2_grid_dir)
-            check_tiles_exist(self.tile_ids, self._grid_dir())
+                darts_acquisition.download_sentinel_2_grid(self.sentinel2_grid_dir)
+            darts_acquisition.check_tiles_exist(self.tile_ids, self._grid_dir())
             place["tile_ids"] = self.tile_ids
         elif self.aoi_file is not None:
-            place["aoi"] = Area.read(self.aoi_file)
+            place["aoi"] = darts_acquisition.Area.read(self.aoi_file)
         source = self._source()
         found = source.search(**place, **self._conditions())
         newest = source.newest(found.index)

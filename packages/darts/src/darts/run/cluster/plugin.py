@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import os
+import pickle
 import platform
 import queue
 import re
@@ -24,9 +25,9 @@ from darts.run.cluster.sight import Sight, find_unseen
 from darts.run.executors import overlap_executor
 from darts.run.failures import describe, is_service_failure, is_transient
 from darts.run.heap import kept_heap
+from darts.run.journal import TileRecord
 from darts.run.planning import make_resume
 from darts.run.progress import LOGGERS, run_log, warnings_once
-from darts.run.records import TileRecord
 from darts.run.task import TileTask
 from darts.run.worker import Worker
 from darts_utils import usable_cpus
@@ -154,7 +155,7 @@ class TilePlugin(WorkerPlugin):
             logging.getLogger("distributed").setLevel(logging.CRITICAL)
             self._closing = asyncio.ensure_future(self._dask_worker.close_gracefully(restart=False, reason="darts-end"))
 
-    def _work(self, loop: asyncio.AbstractEventLoop, opened: "asyncio.Future[None]") -> None:
+    def _work(self, loop: asyncio.AbstractEventLoop, opened: asyncio.Future[None]) -> None:
         """Open the session, and take tiles through their stages until the end; in a thread of its own."""
         with run_log(self._log), _logging_everything(), warnings_once():
             try:
@@ -238,8 +239,6 @@ def _logging_everything() -> Iterator[None]:
 
 def _sendable(error: BaseException) -> BaseException:
     """Return an error that any process can be sent."""
-    import pickle
-
     try:
         pickle.loads(pickle.dumps(error))  # noqa: S301 - made here
     except Exception:  # noqa: BLE001 - pickling may raise anything

@@ -11,6 +11,7 @@ from darts.run.fingerprint import files_version, package_versions, results_versi
 from darts.run.planning import RunContext
 from darts.run.session import OpenSession
 from darts.run.task import Pipeline
+from darts_segmentation import hash_model
 from darts_utils import DartsError
 
 ENDS = "DARTS_WORKER_ENDS"
@@ -67,8 +68,6 @@ def describe_code(models: Mapping[str, Path]) -> dict[str, Any]:
     Returns:
         Plain data, equal in processes that compute the same.
     """
-    from darts_segmentation import hash_model
-
     # What stands behind the + says how a library was built, as for a CPU or a GPU.
     versions = {f"{name}": version.partition("+")[0] for name, version in package_versions().items()}
     results = {f"results version of {name}": version for name, version in results_versions().items()}
