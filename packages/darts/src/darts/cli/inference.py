@@ -24,7 +24,7 @@ from darts.cli.arguments import (
 from darts.errors import ConfigurationError
 from darts.pipelines.configfile import NONE, read_config
 from darts.pipelines.options import PATH_OPTIONS, build, known_keys, options_of
-from darts.pipelines.sequential_v2 import PlanetPipeline, Sentinel2Pipeline
+from darts.pipelines.sequential_v2 import PlanetPipeline, Sentinel2Pipeline, _BasePipeline
 from darts.run.names import counted
 
 logger = logging.getLogger(__name__)
@@ -161,7 +161,7 @@ def pipeline_command(
     return typer.main.get_command(app)
 
 
-def _run(pipeline: Any, *, dry_run: bool, shift_test: int | None) -> None:
+def _run(pipeline: _BasePipeline, *, dry_run: bool, shift_test: int | None) -> None:
     if shift_test is not None:
         _show_shift_test(pipeline, shift_test)
     elif dry_run:
@@ -173,7 +173,7 @@ def _run(pipeline: Any, *, dry_run: bool, shift_test: int | None) -> None:
         pipeline.cli(pipeline=pipeline)
 
 
-def _show_shift_test(pipeline: Any, tiles: int) -> None:
+def _show_shift_test(pipeline: _BasePipeline, tiles: int) -> None:
     both = either = 0
     for each in darts.run.shift_test(pipeline, tiles):
         typer.echo(f"{each.tile_id}: IoU {each.iou:.4f} of {each.either} pixels")
@@ -181,13 +181,13 @@ def _show_shift_test(pipeline: Any, tiles: int) -> None:
     typer.echo(f"IoU of the map with itself on shifted patches: {both / either if either else 1.0:.4f}")
 
 
-def _prepare(pipeline: Any, **what: bool | None) -> None:
+def _prepare(pipeline: _BasePipeline, **what: Any) -> None:
     pipeline.cli_prepare_data(pipeline=pipeline, **what)
 
 
 def _parameters(
     pipeline: type, flags: dict[str, str], choices: dict[str, str]
-) -> typing.Iterator[tuple[str, Any, Any]]:
+) -> typing.Iterator[tuple[str, object, object]]:
     for flag, help_text in flags.items():
         switch = typer.Option("--" + flag.replace("_", "-"), help=help_text)
         yield flag, False, Annotated[bool, switch]
@@ -240,7 +240,7 @@ def _list_plan(plan: "darts.run.Plan") -> None:
         typer.echo(line)
 
 
-def _sentence(error: Any, origins: Mapping[str, str]) -> str:
+def _sentence(error: ValidationError, origins: Mapping[str, str]) -> str:
     """Turn what pydantic found first into a sentence that names the option, and where its value comes from."""
     first = error.errors()[0]
     message = first["msg"].removeprefix("Value error, ").removeprefix("Input ")

@@ -5,9 +5,9 @@ import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from time import monotonic
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
 from darts.run.progress import log_console
@@ -32,7 +32,7 @@ class Rounds:
     def __init__(self, epochs: int, folds: int | None, bar: Bar | None) -> None:
         self._epochs, self._folds, self._bar = epochs, folds, bar
         self._before = ""
-        self._task: Any = None if bar is None else bar.add_task("training", total=None)
+        self._task = TaskID(0) if bar is None else bar.add_task("training", total=None)
         self._said = monotonic()
 
     def fold(self, number: int) -> None:

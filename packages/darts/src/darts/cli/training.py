@@ -15,6 +15,7 @@ from darts.run.codes import code_of_failures
 from darts.run.training_data import make_training_data
 
 if TYPE_CHECKING:
+    from darts.pipelines.sequential_v2 import _BasePipeline
     from darts_evaluation import Evaluation
     from darts_training import TrainingOptions
 
@@ -22,7 +23,7 @@ _SHOWN = (("pixels", "iou", "IoU of pixels"), ("objects", "f1@0.3", "F1 of objec
 
 
 def run_creation(
-    pipeline: Any,
+    pipeline: "_BasePipeline",
     *,
     labels: Path,
     area: Path,

@@ -8,6 +8,7 @@ from typing import Any
 
 import geopandas as gpd
 import numpy as np
+from shapely.geometry.base import BaseGeometry
 
 from darts.demo.auxiliary import arcticdem_dataset
 from darts.demo.landscape import Landscape, make_landscape
@@ -26,7 +27,7 @@ _PIXEL_M2 = 9.0
 
 
 def compare_with_truth(
-    predictions: "str | os.PathLike[str] | TileMap", truth: gpd.GeoDataFrame, landscape_area: Any
+    predictions: "str | os.PathLike[str] | TileMap", truth: gpd.GeoDataFrame, landscape_area: BaseGeometry
 ) -> Evaluation:
     """Compare a map with the true outlines, inside the reliable area.
 

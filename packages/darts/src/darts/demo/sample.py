@@ -4,7 +4,6 @@ import json
 import os
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import geopandas as gpd
 import numpy as np
@@ -187,7 +186,7 @@ def optical_dataset(landscape: Landscape) -> xr.Dataset:
     udm = landscape.udm
     quality = np.where(udm[7] > 0, 0, np.where(udm[1:6].any(axis=0), 1, 2)).astype(np.uint8)
     bands = dict(zip(OPTICAL_BANDS, landscape.reflectance.copy(), strict=True))
-    variables: dict[str, Any] = {name: (("y", "x"), band, band_attrs(name)) for name, band in bands.items()}
+    variables: dict[str, object] = {name: (("y", "x"), band, band_attrs(name)) for name, band in bands.items()}
     variables["quality_data_mask"] = (("y", "x"), quality, band_attrs("quality_data_mask"))
     variables["planet_udm"] = (("udm_band", "y", "x"), udm.copy(), band_attrs("planet_udm"))
     return xr.Dataset(

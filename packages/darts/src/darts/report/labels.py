@@ -4,7 +4,7 @@ import warnings
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import geopandas as gpd
 
@@ -115,5 +115,5 @@ def _verdicts(view: TileView, shapes: gpd.GeoDataFrame) -> dict[str, str]:
         return {}
     places = gpd.points_from_xy([row["lon"] for row in placed], [row["lat"] for row in placed], crs="EPSG:4326")
     points = gpd.GeoDataFrame({"uid": [row["uid"] for row in placed]}, geometry=places).to_crs(mapped.crs)
-    joined: Any = gpd.sjoin(points, mapped[["kind", "geometry"]], predicate="within")
+    joined = gpd.sjoin(points, mapped[["kind", "geometry"]], predicate="within")
     return dict(zip(joined["uid"], joined["kind"], strict=True))

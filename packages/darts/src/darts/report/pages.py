@@ -20,7 +20,7 @@ def _environment() -> jinja2.Environment:
     )
 
 
-def render(template: str, **values: Any) -> str:
+def render(template: str, **values: object) -> str:
     """Render a template of this package.
 
     Args:
@@ -33,7 +33,7 @@ def render(template: str, **values: Any) -> str:
     return _environment().get_template(template).render(**values)
 
 
-def embedded(model: Any, target: str) -> dict[str, Any]:
+def embedded(model: object, target: str) -> dict[str, Any]:
     """Return what Bokeh's script needs to draw a model into an element of the page.
 
     Args:
@@ -47,7 +47,7 @@ def embedded(model: Any, target: str) -> dict[str, Any]:
     return item
 
 
-def script_json(value: Any) -> str:
+def script_json(value: object) -> str:
     """Return a value as JSON that can stand inside a script of a page."""
     text = json.dumps(value, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
     return text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")

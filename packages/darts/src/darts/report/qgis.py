@@ -117,7 +117,7 @@ def _group(tile: str, number: int, folder: Path, target: Path) -> Group | None:
     return Group(tile, tuple(layers), code, _wkt(code, properties.get("proj:wkt2")), bbox)
 
 
-def _wkt(code: str, given: Any) -> str:
+def _wkt(code: str, given: object) -> str:
     try:
         return str(CRS.from_user_input(code or given).to_wkt())
     except CRSError:

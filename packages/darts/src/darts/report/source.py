@@ -6,7 +6,6 @@ import re
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
-from typing import Any
 
 import pandas as pd
 
@@ -51,7 +50,7 @@ class RunSource:
     name: str
     table: pd.DataFrame
     models: tuple[Model, ...]
-    configuration: dict[str, Any]
+    configuration: dict[str, object]
     versions: dict[str, str]
     planned: int | None
 
@@ -122,7 +121,7 @@ def without_places(text: str, known: list[str] | tuple[str, ...] = ()) -> str:
     return text.replace(host, "this machine") if len(host) > 3 else text
 
 
-def _numbers(given: Any, count: int) -> pd.Series:
+def _numbers(given: pd.Series | None, count: int) -> pd.Series:
     if given is None:
         return pd.Series([float("nan")] * count, dtype="float64")
     return pd.to_numeric(given, errors="coerce").astype("Float64").astype("float64")
@@ -158,14 +157,14 @@ def _known_places(configuration: Path) -> list[str]:
     return [text for text in texts if PurePosixPath(text).is_absolute() or PureWindowsPath(text).is_absolute()]
 
 
-def _texts(value: Any) -> list[str]:
+def _texts(value: object) -> list[str]:
     if isinstance(value, str):
         return [value] if len(value) > 1 else []
     parts = value.values() if isinstance(value, dict) else value if isinstance(value, list) else []
     return [text for part in parts for text in _texts(part)]
 
 
-def _metadata(output: Path, table: pd.DataFrame) -> dict[str, Any]:
+def _metadata(output: Path, table: pd.DataFrame) -> dict[str, object]:
     """Return the metadata of the first tile whose manifest can be read."""
     finished = table[table["status"].isin(["success", "skipped"]) & (table["folder"] != "")]
     for folder in finished["folder"]:
@@ -177,7 +176,7 @@ def _metadata(output: Path, table: pd.DataFrame) -> dict[str, Any]:
     return {}
 
 
-def _models(found: Any) -> tuple[Model, ...]:
+def _models(found: object) -> tuple[Model, ...]:
     models = []
     for name, facts in found.items() if isinstance(found, dict) else ():
         known = facts if isinstance(facts, dict) else {}

@@ -2,18 +2,21 @@
 
 import base64
 import io
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TypeAlias
 
 import geopandas as gpd
 import numpy as np
+import pyproj
 import rasterio
 from numpy.typing import NDArray
 from PIL import Image
 from rasterio.enums import Resampling
 from rasterio.errors import RasterioError
 
+from darts.report.tables import Row
 from darts_utils import ManifestError, ResultFolder
 
 _IMAGE_PX = 740
@@ -33,6 +36,9 @@ _RAMP = (
 )
 
 
+_Draw: TypeAlias = "Callable[[TileView, rasterio.DatasetReader, tuple[int, int]], str]"
+
+
 @dataclass
 class TileView:
     """One tile.
@@ -50,9 +56,9 @@ class TileView:
         bounds: Left, bottom, right and top of the image in the CRS; None where there is none.
     """
 
-    data: dict[str, dict[str, Any]]
+    data: dict[str, dict[str, list]]
     icon_px: int
-    rows: list[dict[str, Any]] = field(default_factory=list)
+    rows: list[Row] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     crs: str = ""
     wkt: str = ""
@@ -102,11 +108,11 @@ def read_tile(folder: Path, icon_px: int) -> TileView:
     return view
 
 
-def _image() -> dict[str, list[Any]]:
+def _image() -> dict[str, list]:
     return {name: [] for name in ("url", "x", "y", "w", "h")}
 
 
-def _shapes() -> dict[str, list[Any]]:
+def _shapes() -> dict[str, list]:
     return {"xs": [], "ys": []}
 
 
@@ -133,7 +139,7 @@ def _open_raster(path: Path, listed: bool, what: str, view: TileView) -> rasteri
         return None
 
 
-def _bounds(*sources: Any) -> NDArray[np.float64] | None:
+def _bounds(*sources: rasterio.DatasetReader | gpd.GeoDataFrame | None) -> NDArray[np.float64] | None:
     known = [
         np.asarray(source.total_bounds if hasattr(source, "total_bounds") else source.bounds, np.float64)
         for source in sources
@@ -143,7 +149,7 @@ def _bounds(*sources: Any) -> NDArray[np.float64] | None:
     return known[0] if known else None
 
 
-def _add_image(view: TileView, name: str, raster: Any, draw: Any) -> None:
+def _add_image(view: TileView, name: str, raster: rasterio.DatasetReader, draw: _Draw) -> None:
     step = max(1.0, max(raster.width, raster.height) / _IMAGE_PX)
     shape = (max(1, round(raster.height / step)), max(1, round(raster.width / step)))
     try:
@@ -156,7 +162,7 @@ def _add_image(view: TileView, name: str, raster: Any, draw: Any) -> None:
     view.data[name] = {"url": [url], "x": [x], "y": [y], "w": [right - left], "h": [top - bottom]}
 
 
-def _draw_preview(view: TileView, raster: Any, shape: tuple[int, int]) -> str:
+def _draw_preview(view: TileView, raster: rasterio.DatasetReader, shape: tuple[int, int]) -> str:
     picture = raster.read(out_shape=(3, *shape), resampling=Resampling.average).transpose(1, 2, 0).copy()
     picture[raster.dataset_mask(out_shape=shape) == 0] = _NO_DATA_COLOUR
     image = Image.fromarray(picture)
@@ -172,7 +178,7 @@ def _jpeg(image: Image.Image) -> str:
     return _data_uri("image/jpeg", buffer.getvalue())
 
 
-def _draw_percent(_: TileView, raster: Any, shape: tuple[int, int]) -> str:
+def _draw_percent(_: TileView, raster: rasterio.DatasetReader, shape: tuple[int, int]) -> str:
     percent = raster.read(1, out_shape=shape, resampling=Resampling.average, masked=True)
     levels = np.rint(percent.filled(0).astype(np.float32) * (_LEVELS - 1) / 100).astype(np.uint8)
     steps = np.linspace(0, 100, _LEVELS)
@@ -208,7 +214,7 @@ def _add_slumps(view: TileView, segments: gpd.GeoDataFrame) -> None:
         view.notes.append(f"The table lists the {shown:,} largest.")
 
 
-def outlines(shapes: NDArray[Any], origin: tuple[float, float]) -> dict[str, list[Any]]:
+def outlines(shapes: NDArray[np.object_], origin: tuple[float, float]) -> dict[str, list]:
     """Return polygons as Bokeh wants them: by shape, part and ring, in metres from the corner of the tile."""
     xs, ys = [], []
     for shape in shapes:
@@ -219,14 +225,14 @@ def outlines(shapes: NDArray[Any], origin: tuple[float, float]) -> dict[str, lis
     return {"xs": xs, "ys": ys}
 
 
-def _short(values: NDArray[np.float64]) -> list[Any]:
+def _short(values: NDArray[np.float64]) -> list[float]:
     """Return numbers with as many digits as matter on a map; whole ones without a point."""
     rounded = np.round(values, 1)
     whole = rounded.astype(np.int64)
     return whole.tolist() if (whole == rounded).all() else rounded.tolist()
 
 
-def _set_crs(view: TileView, crs: Any) -> None:
+def _set_crs(view: TileView, crs: rasterio.crs.CRS | pyproj.CRS | None) -> None:
     if crs is None or view.wkt:
         return
     code = crs.to_epsg()

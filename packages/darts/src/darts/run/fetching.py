@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import ceil
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import darts_acquisition
 from darts.run.features import feature_margin_px
@@ -128,7 +128,7 @@ def cubes_of(
     return cubes
 
 
-def estimate_auxiliary(cube: AuxiliaryCube, areas: Sequence[Any], *, resolution: int, margin_px: int) -> "Estimate":
+def estimate_auxiliary(cube: AuxiliaryCube, areas: Sequence[object], *, resolution: int, margin_px: int) -> "Estimate":
     """Say how much there is to fetch of a product for the area of all tiles.
 
     Args:
@@ -146,7 +146,7 @@ def estimate_auxiliary(cube: AuxiliaryCube, areas: Sequence[Any], *, resolution:
     return darts_acquisition.estimate_tcvis(areas, cube.location, trend=cube.trend)
 
 
-def _estimate(pipeline: Pipeline, context: RunContext, cube: AuxiliaryCube, areas: Sequence[Any]) -> "Estimate":
+def _estimate(pipeline: Pipeline, context: RunContext, cube: AuxiliaryCube, areas: Sequence[object]) -> "Estimate":
     resolution = pipeline._arcticdem_resolution()
     margin_px = feature_margin_px(pipeline, context.features)
     try:
@@ -165,7 +165,7 @@ def _note_failures(
         fails.setdefault(tile_ids[number], f"chunks of {name} are missing")
 
 
-def _find_areas(pipeline: Pipeline, tasks: Sequence[TileTask], unplaced: dict[str, Exception]) -> dict[str, Any]:
+def _find_areas(pipeline: Pipeline, tasks: Sequence[TileTask], unplaced: dict[str, Exception]) -> dict[str, object]:
     """Return grid or footprint of each tile by name; add those without to `unplaced`."""
     try:
         return dict(pipeline._tile_areas(tasks, unplaced, offline=True))

@@ -3,7 +3,7 @@
 import errno
 import tempfile
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 try:
     import fcntl
@@ -32,7 +32,7 @@ def has_locks(folder: Path) -> bool:
     return True
 
 
-def try_lock(file: "IO[Any] | int", *, shared: bool = False) -> bool:
+def try_lock(file: "IO[bytes] | int", *, shared: bool = False) -> bool:
     """Lock an open file unless somebody else has locked it; a lock that is held already is changed.
 
     Args:
@@ -51,7 +51,7 @@ def try_lock(file: "IO[Any] | int", *, shared: bool = False) -> bool:
     return True
 
 
-def unlock(file: "IO[Any] | int") -> None:
+def unlock(file: "IO[bytes] | int") -> None:
     """Give back what :func:`try_lock` took."""
     fcntl.flock(file, fcntl.LOCK_UN)
 

@@ -5,7 +5,7 @@ import logging
 from collections.abc import Callable, Collection, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -157,7 +157,7 @@ def has_lost_lines(folder: Path, name: str) -> bool:
     return len(tiles) < rows
 
 
-def read_about(results: Path) -> dict[str, Any]:
+def read_about(results: Path) -> dict[str, object]:
     """Read what the results of a run say about the run as a whole: the header of its journal, and the journal's size.
 
     Args:
@@ -224,7 +224,7 @@ def _shapes(steps: list[str]) -> dict[str, dict[str, str]]:
     }
 
 
-def _columns(entries: list[Entry], steps: list[str]) -> dict[str, dict[str, list[Any]]]:
+def _columns(entries: list[Entry], steps: list[str]) -> dict[str, dict[str, list[object]]]:
     """Return the rows of each file as columns."""
     keys = {"tile_id": _texts(entries, "tile_id")}
     timer = {stage: [entry["stages"].get(stage) for entry in entries] for stage in STAGES}
@@ -253,7 +253,7 @@ def _seconds(stage: str) -> str:
     return "seconds_" + stage.lower().replace(" ", "_")
 
 
-def _schema(columns: dict[str, str], about: dict[str, Any]) -> pa.Schema:
+def _schema(columns: dict[str, str], about: dict[str, object]) -> pa.Schema:
     import pandas as pd
 
     empty = pd.DataFrame(columns=list(columns)).astype(columns)
@@ -262,7 +262,7 @@ def _schema(columns: dict[str, str], about: dict[str, Any]) -> pa.Schema:
 
 
 @contextmanager
-def _replacing(target: Path, schema: pa.Schema) -> Iterator[Callable[[dict[str, list[Any]]], None]]:
+def _replacing(target: Path, schema: pa.Schema) -> Iterator[Callable[[dict[str, list[object]]], None]]:
     """Write a Parquet file under another name, which takes the place of the target at the end."""
     with atomic_path(target) as draft, pq.ParquetWriter(draft, schema) as writer:
         yield lambda columns: writer.write_table(pa.table(columns, schema=schema))

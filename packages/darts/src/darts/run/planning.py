@@ -63,9 +63,9 @@ class RunContext:
     subsets: tuple[str, ...]
     device: str | int | None
     versions: dict[str, str]
-    configuration: dict[str, Any]
+    configuration: dict[str, object]
     features: tuple[str, ...] = ()
-    cards: dict[str, dict[str, Any]] = field(default_factory=dict)
+    cards: dict[str, dict[str, object]] = field(default_factory=dict)
     arcticdem: str | None = None
     tcvis: TrendCubes | None = None
     ensemble: Path | None = None
@@ -274,7 +274,9 @@ def with_auxiliary(pipeline: Pipeline, context: RunContext, wanted: set[str], ta
 
 
 @contextmanager
-def _outside_first(pipeline: Pipeline, tasks: Sequence[TileTask], estimate: Callable[[Any], Any]) -> Iterator[None]:
+def _outside_first(
+    pipeline: Pipeline, tasks: Sequence[TileTask], estimate: Callable[[object], object]
+) -> Iterator[None]:
     """Where a datacube cannot be used, say first that all tiles lie outside its product: then no other would help.
 
     Raises:
@@ -293,7 +295,7 @@ def _outside_first(pipeline: Pipeline, tasks: Sequence[TileTask], estimate: Call
         ) from error
 
 
-def _outside(pipeline: Pipeline, tasks: Sequence[TileTask], estimate: Callable[[Any], Any]) -> Exception | None:
+def _outside(pipeline: Pipeline, tasks: Sequence[TileTask], estimate: Callable[[object], object]) -> Exception | None:
     """Return the error that says where a tile lies, if all lie outside a product; None if one does not."""
     found = None
     for some in (tasks[:1], tasks):  # Places are read from files, so that one tile inside should be enough.

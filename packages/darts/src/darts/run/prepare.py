@@ -2,8 +2,7 @@
 
 import logging
 import warnings
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
 
 from darts.errors import ConfigurationError, IgnoredOptionWarning, NoTilesError
 from darts.run import checks
@@ -140,7 +139,7 @@ def _prepare_surroundings(
 
 
 def prepare_auxiliary(
-    areas: Mapping[str, Any],
+    areas: Mapping[str, object],
     cubes: Mapping[str, AuxiliaryCube],
     *,
     resolution: int,
@@ -178,7 +177,7 @@ def prepare_auxiliary(
         logger.info("%s: %d chunks filled, %d are empty at the provider.", name, report.filled, report.empty)
 
 
-def _tell(product: str) -> Any:
+def _tell(product: str) -> Callable[[int, int], None]:
     def progress(done: int, total: int) -> None:
         logger.info("%s: chunk %d of %d.", product, done, total)
 

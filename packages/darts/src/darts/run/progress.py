@@ -6,11 +6,11 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.logging import RichHandler
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from darts.run.journal import Status, TileRecord
 from darts.run.names import counted
@@ -34,7 +34,7 @@ class Reporter:
         self._total = total
         self._done = 0
         self._progress: Progress | None = None
-        self._task: Any = None
+        self._task = TaskID(0)
 
     @contextmanager
     def showing(self) -> Iterator["Reporter"]:
@@ -184,7 +184,7 @@ def warnings_once() -> Iterator[None]:
     """Log each warning of the block once; a filter that turns it into an error is left to do so."""
     seen: set[tuple[str, str]] = set()
 
-    def show(message: Warning | str, category: type[Warning], filename: str, lineno: int, *_: Any) -> None:
+    def show(message: Warning | str, category: type[Warning], filename: str, lineno: int, *_: object) -> None:
         key = (category.__name__, str(message))
         if key not in seen:
             seen.add(key)
@@ -196,7 +196,7 @@ def warnings_once() -> Iterator[None]:
         yield
 
 
-def log_console() -> Any:
+def log_console() -> Console:
     """Return the console that log lines go to, so that bar and lines do not write over each other."""
     handlers = logging.getLogger("darts").handlers
     return next((handler.console for handler in handlers if hasattr(handler, "console")), Console(stderr=True))

@@ -114,7 +114,7 @@ class Resume:
     def _is_whole(self, task: TileTask) -> bool:
         return missing_outputs(task.output, self.bands, self.subsets) == "none"
 
-    def _decide_earlier_release(self, task: TileTask, before: Any, manifest: Mapping[str, Any]) -> Decision:
+    def _decide_earlier_release(self, task: TileTask, before: object, manifest: Mapping[str, Any]) -> Decision:
         """Decide about results of release 0.1, which say nothing of auxiliary data and describe inputs by time."""
         if self.keep_finished and isinstance(before, Mapping) and self._is_alike(before) and self._is_whole(task):
             why = "finished by an earlier release"

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +12,9 @@ from darts.run.session import OpenSession, open_session
 from darts.run.task import Pipeline, nominal_patch_size
 from darts.run.worker import Worker
 from darts_utils import to_host
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 
 @dataclass(frozen=True)
@@ -68,5 +71,5 @@ def shift_test(pipeline: Pipeline, tiles: int, session: OpenSession = open_sessi
         yield ShiftTest(task.tile_id, int((maps[0] & maps[1]).sum()), int((maps[0] | maps[1]).sum()))
 
 
-def _mapped(tile: Any, threshold: float) -> NDArray[np.bool_]:
+def _mapped(tile: "xr.Dataset", threshold: float) -> NDArray[np.bool_]:
     return np.asarray(to_host(tile["probabilities"]).to_numpy() > threshold)

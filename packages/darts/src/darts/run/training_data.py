@@ -31,7 +31,7 @@ logger = logging.getLogger(__name__)
 
 DEFAULT_BANDS = ("blue", "green", "red", "nir", "ndvi", "relative_elevation", "slope")
 """What samples show where neither bands nor a model are named."""
-_LEVELS: dict[Any, int] = {"none": 0, "low_quality": 1, "high_quality": 2}
+_LEVELS: dict[str, int] = {"none": 0, "low_quality": 1, "high_quality": 2}
 
 
 @dataclass(frozen=True)
@@ -112,12 +112,12 @@ def make_training_data(
         worker.open()
         ended = ((task.tile_id, _cut(worker, task, out, described, drawn)) for task in todo)
         failed = {name: error for name, error in ended if error is not None}
-    return TrainingData(_finished(darts_training.finish_samples, out), failed, darts_training.count_outside(given))
+    return TrainingData(_finished(out), failed, darts_training.count_outside(given))
 
 
-def _finished(finish: Any, out: Path) -> Any:
+def _finished(out: Path) -> "Samples | None":
     try:
-        return finish(out)
+        return darts_training.finish_samples(out)
     except darts_training.SamplesError as error:
         logger.error("There are no samples: %s", error)  # noqa: TRY400 - no bug of ours
         return None
@@ -168,7 +168,12 @@ def _cut(worker: Worker, task: TileTask, out: Path, form: "SampleFormat", labels
                 each.run(work)
         stage = "Cutting"
         count = darts_training.write_tile_samples(
-            out, form, work.take(), task.tile_id, labels, least_quality=_LEVELS.get(level, level)
+            out,
+            form,
+            work.take(),
+            task.tile_id,
+            labels,
+            least_quality=_LEVELS[level] if isinstance(level, str) else level,
         )
     except (DartsError, OSError, ValueError) as error:
         if is_disk_full(error) or isinstance(error, ConfigurationError):

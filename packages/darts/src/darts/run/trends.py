@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import darts_acquisition
 from darts.errors import ConfigurationError
@@ -94,7 +94,7 @@ def trend_of_tile(cubes: TrendCubes, year: int | None, tile: "xr.Dataset") -> st
     return cubes.of_year(year)[0]
 
 
-def year_of(time: Any) -> int | None:
+def year_of(time: object) -> int | None:
     """Return the year that a text of ISO 8601 begins with, None where it is none."""
     text = str(time or "")[:4]
     return int(text) if text.isdecimal() and len(text) == 4 else None

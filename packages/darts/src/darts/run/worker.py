@@ -164,7 +164,9 @@ class Worker:
         time = time_of(work.tile)
         work.record.acquired = None if time is None else str(time)
 
-    def _describe_inputs(self, key: Any, before: dict[Path, Any]) -> dict[str, Any]:
+    def _describe_inputs(
+        self, key: Any, before: dict[Path, tuple[int, int, int, int, int]]
+    ) -> dict[str, dict[str, object]]:
         """Describe what was just read: the digest is that of the bytes that were loaded."""
         files = self.pipeline._tile_inputs(key)
         described = describe_inputs(files, self._memory)
@@ -262,12 +264,12 @@ class Worker:
             overwrite=self.pipeline.overwrite,
         )
 
-    def _depends_on(self, work: TileWork) -> dict[str, Any]:
+    def _depends_on(self, work: TileWork) -> dict[str, object]:
         shared = self.context.depends_on
         engine = {**shared["engine"], "precision": self._opened().precision}
         return {**shared, "engine": engine, "inputs": work.inputs, "auxiliary": work.auxiliary}
 
-    def _metadata(self, work: TileWork, depends_on: dict[str, Any]) -> dict[str, Any]:
+    def _metadata(self, work: TileWork, depends_on: dict[str, object]) -> dict[str, object]:
         context = self.context
         return {
             "pipeline": type(self.pipeline).__name__,

@@ -52,7 +52,7 @@ class _BasePipeline(PipelineFields, ABC):
         TypeError: If a hook is missing, or there is no field of a name.
     """
 
-    def __new__(cls, *_args: Any, **values: Any) -> Self:
+    def __new__(cls, *_args: object, **values: object) -> Self:
         unknown = values.keys() - cls.__dataclass_fields__.keys()
         if unknown:  # A dataclass of pydantic passes over it.
             raise TypeError(f"{cls.__name__} has no field {sorted(unknown)[0]!r}.")
@@ -189,10 +189,10 @@ class _BasePipeline(PipelineFields, ABC):
 
     # What is written down of a pipeline.
 
-    def _configuration(self) -> dict[str, Any]:
+    def _configuration(self) -> dict[str, object]:
         return config_values(self)
 
-    def _results_configuration(self) -> dict[str, Any]:
+    def _results_configuration(self) -> dict[str, object]:
         return {item.name: getattr(self, item.name) for item in options_of(type(self)) if item.affects_results}
 
     def _write_configuration(self, path: Path, **decided: Any) -> None:
@@ -270,9 +270,9 @@ class _BasePipeline(PipelineFields, ABC):
         """
         return list(self._prepare(optical=optical, aux=aux, arcticdem=arcticdem, tcvis=tcvis))
 
-    def _prepare(self, **what: Any) -> dict[str, Exception]:
+    def _prepare(self, *, optical: bool, aux: bool, arcticdem: bool | None, tcvis: bool | None) -> dict[str, Exception]:
         with darts.run.heard(), darts.run.warnings_once(), darts.run.raising_on_signals():
-            return darts.run.prepare_run(self, **what)
+            return darts.run.prepare_run(self, optical=optical, aux=aux, arcticdem=arcticdem, tcvis=tcvis)
 
     @staticmethod
     def cli(*, pipeline: "_BasePipeline") -> None:

@@ -1,7 +1,7 @@
 """The pipeline for quarterly Sentinel-2 mosaics of the Copernicus Data Space."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import darts_acquisition
 from darts.errors import ConfigurationError
@@ -42,7 +42,7 @@ class Sentinel2MosaicPipeline(Sentinel2Pipeline):
                 "show a whole quarter; leave it out, and choose by quarters and years."
             )
 
-    def _conditions(self) -> dict[str, Any]:
+    def _conditions(self) -> dict[str, object]:
         return {"quarters": self.quarters, "years": self.years}
 
     def _load_tile(self, tilekey: str) -> "xr.Dataset":

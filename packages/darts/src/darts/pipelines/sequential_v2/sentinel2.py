@@ -31,7 +31,7 @@ logger = logging.getLogger(__name__)
 _SELECTION = "Selection"
 
 
-def _none_in_words(value: Any) -> Any:
+def _none_in_words(value: object) -> object:
     return None if isinstance(value, str) and value.strip().lower() == "none" else value
 
 
@@ -41,7 +41,7 @@ def _percentage(value: Any) -> Any:
     return value
 
 
-def _as_list(value: Any) -> Any:
+def _as_list(value: object) -> object:
     return [value] if isinstance(value, str | int) else value
 
 
@@ -109,7 +109,7 @@ class Sentinel2Pipeline(_BasePipeline):
     _pipelines_by_source: ClassVar[dict[str, type["Sentinel2Pipeline"]]] = {}
     """Classes of their own for some values of `raw_data_source`, which their modules enter."""
 
-    def __new__(cls, *args: Any, **values: Any) -> Self:
+    def __new__(cls, *args: object, **values: object) -> Self:
         """Hand over to the pipeline for mosaics where these are asked for."""
         chosen: Any = cls
         if cls is Sentinel2Pipeline:
@@ -137,7 +137,7 @@ class Sentinel2Pipeline(_BasePipeline):
                 "quarters are those of mosaics (raw_data_source 'cdse-mosaic'); for scenes give months or dates."
             )
 
-    def __getstate__(self) -> dict[str, Any]:
+    def __getstate__(self) -> dict[str, object]:
         return {**self.__dict__, "_found_bytes": {}}  # A process that computes tiles does not ask for it.
 
     def _results_folder(self) -> str:
@@ -278,7 +278,7 @@ class Sentinel2Pipeline(_BasePipeline):
             logger.info("%d more are left out, processed again since or not by ESA itself (N9999).", left_out)
         return newest
 
-    def _conditions(self) -> dict[str, Any]:
+    def _conditions(self) -> dict[str, object]:
         """Return what a search filters by."""
         dates = self.start_date is not None or self.end_date is not None
         if dates and (self.months or self.years):

@@ -7,7 +7,6 @@ import os
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from distributed import Security, rpc
 
@@ -106,7 +105,7 @@ def write_secret(path: Path, text: str) -> None:
             file.write(text)
 
 
-def write_scheduler_file(path: Path, place: SchedulerPlace, identity: dict[str, Any]) -> None:
+def write_scheduler_file(path: Path, place: SchedulerPlace, identity: dict[str, object]) -> None:
     """Write the file by which coordinator and workers find a scheduler; any tool of Dask can read it.
 
     Args:
@@ -180,7 +179,7 @@ async def refuse_taken(scheduler_file: Path) -> None:
     )
 
 
-def _wait_for(path: Path, seconds: float) -> dict[str, Any]:
+def _wait_for(path: Path, seconds: float) -> dict[str, object]:
     deadline = time.monotonic() + seconds
     if not path.exists():
         logger.info("Waiting up to %.0f s for a scheduler to write %s.", seconds, path)

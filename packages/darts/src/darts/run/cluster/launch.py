@@ -12,7 +12,7 @@ from typing import Any
 
 import dask
 import psutil
-from distributed import LocalCluster, Nanny, Security
+from distributed import LocalCluster, Nanny, Scheduler, Security
 
 from darts.errors import ConfigurationError, SchedulerGoneError
 from darts.run.checks import writing_into
@@ -53,7 +53,7 @@ def scheduler_settings() -> Iterator[None]:
 
 
 def _is_default(name: str) -> bool:
-    defaults: Any = {}
+    defaults: dict[str, object] = {}
     for layer in dask.config.defaults:
         defaults = dask.config.merge(defaults, layer)
     return bool(dask.config.get(name, None) == dask.config.get(name, None, config=defaults))
@@ -185,7 +185,7 @@ def serve_worker(
         asyncio.run(serve())
 
 
-async def _exited(nanny: Any) -> None:
+async def _exited(nanny: Nanny) -> None:
     while nanny.pid is not None and _runs(nanny.pid):
         await asyncio.sleep(_POLL_SECONDS)
 
@@ -218,7 +218,7 @@ def listening(host: str | None, files: Iterable[Path]) -> Iterator[None]:
 
 
 @contextmanager
-def published(scheduler_file: Path, place: SchedulerPlace, identity: dict[str, Any]) -> Iterator[None]:
+def published(scheduler_file: Path, place: SchedulerPlace, identity: dict[str, object]) -> Iterator[None]:
     """Have the file of a scheduler until the block ends; what another one wrote in its place stays."""
     with writing_into(scheduler_file.absolute().parent, "The file of the scheduler"):
         write_scheduler_file(scheduler_file, place, identity)
@@ -233,7 +233,7 @@ def published(scheduler_file: Path, place: SchedulerPlace, identity: dict[str, A
                         path.unlink(missing_ok=True)
 
 
-async def tell_end(scheduler: Any) -> None:
+async def tell_end(scheduler: Scheduler) -> None:
     """Tell runs that their scheduler ends, before their workers leave."""
     scheduler.log_event(NEWS, END)
     await asyncio.sleep(_POLL_SECONDS)

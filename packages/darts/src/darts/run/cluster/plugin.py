@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from distributed import Status, WorkerPlugin, get_worker, secede
+from distributed import Worker as DaskWorker
 
 from darts.run.cancel import CancellationToken, left_behind
 from darts.run.cluster.remote import ENDS, RemoteRun, WorkerFacts, describe_code
@@ -57,7 +58,7 @@ class TilePlugin(WorkerPlugin):
         self.name = remote.name
         self._remote = remote
 
-    async def setup(self, worker: Any) -> None:
+    async def setup(self, worker: DaskWorker) -> None:
         """Open the session, without keeping the worker from answering meanwhile."""
         self._dask_worker = worker
         self._cancel = CancellationToken()
@@ -87,7 +88,7 @@ class TilePlugin(WorkerPlugin):
         if ENDS in os.environ:
             asyncio.get_running_loop().call_later(max(float(os.environ[ENDS]) - time.time(), 0), self._end)
 
-    def teardown(self, worker: Any) -> None:  # noqa: ARG002 - the interface of Dask
+    def teardown(self, worker: DaskWorker) -> None:  # noqa: ARG002 - the interface of Dask
         """Drop what is under way, but for a tile that is being written."""
         self.stop(signal.SIGTERM)
 
@@ -249,7 +250,7 @@ def _sendable(error: BaseException) -> BaseException:
 # What the coordinator runs on a worker. Dask gives `dask_worker`.
 
 
-async def describe_worker(models: dict[str, Path]) -> dict[str, Any]:
+async def describe_worker(models: dict[str, Path]) -> dict[str, object]:
     """Describe the code and the models of a worker, see :func:`darts.run.cluster.remote.describe_code`."""
     return await asyncio.to_thread(describe_code, models)
 

@@ -6,7 +6,6 @@ What it means for a run, a sentence says elsewhere. Workers import this module a
 import asyncio
 import logging
 import re
-from typing import Any
 
 import dask
 import distributed  # noqa: F401 - sets up its logging when it is imported
@@ -48,6 +47,6 @@ def preloads() -> list[str]:
     return [*dask.config.get("distributed.worker.preload"), __name__]
 
 
-def dask_setup(_worker: Any) -> None:
+def dask_setup(_worker: object) -> None:
     """Filter what a worker shows; Dask calls it."""
     quieten()

@@ -5,7 +5,6 @@ import platform
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from darts.run.fingerprint import files_version, package_versions, results_versions
 from darts.run.planning import RunContext
@@ -59,7 +58,7 @@ class WorkerFacts:
     log: Path
 
 
-def describe_code(models: Mapping[str, Path]) -> dict[str, Any]:
+def describe_code(models: Mapping[str, Path]) -> dict[str, object]:
     """Describe what results depend on in this process: packages, versions of results, and models.
 
     Args:
@@ -80,7 +79,7 @@ def describe_code(models: Mapping[str, Path]) -> dict[str, Any]:
     return {**versions, **results, "files version": files_version(), **hashes}
 
 
-def describe_difference(there: Any, here: Mapping[str, Any]) -> str:
+def describe_difference(there: object, here: Mapping[str, object]) -> str:
     """Say what a worker's code or models differ in.
 
     Args:

@@ -13,7 +13,6 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from dask_jobqueue.slurm import SLURMJob
 from distributed import Scheduler
@@ -79,7 +78,7 @@ class SlurmJobs:
     directives: Sequence[str] = ()
     logs: Path = Path("darts-worker-logs")
 
-    def options(self, host: str | None) -> dict[str, Any]:
+    def options(self, host: str | None) -> dict[str, object]:
         """Return what dask-jobqueue is told of each job, but for its name and scheduler.
 
         Args:
@@ -171,7 +170,7 @@ class JobKeeper:
         make: Makes a job, whose worker has the `name` given.
     """
 
-    def __init__(self, scheduler: Any, jobs: SlurmJobs, make: Callable[..., SLURMJob]) -> None:
+    def __init__(self, scheduler: Scheduler, jobs: SlurmJobs, make: Callable[..., SLURMJob]) -> None:
         self._scheduler = scheduler
         self._wanted = jobs
         self._make = make
