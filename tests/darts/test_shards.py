@@ -289,7 +289,7 @@ def test_data_are_prepared_for_the_tiles_of_all_shards(folder: Path, monkeypatch
     monkeypatch.setattr(standin.StandInPipeline, "_download_tile", lambda self, key: seen.append(key.stem))
     pipeline = _pipeline(folder, folder / "other", "0/4", offline=False)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("darts.pipelines.sequential_v2.base.warnings_once", ExitStack)
+        patch.setattr("darts.run.warnings_once", ExitStack)
         with pytest.warns(IgnoredOptionWarning, match="shard 0/4 is ignored"):
             pipeline.prepare_data(optical=True)
     assert len(seen) == TILES

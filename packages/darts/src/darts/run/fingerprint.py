@@ -8,7 +8,7 @@ from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-from darts_export.version import FILES_VERSION
+import darts_export.version
 
 FORMAT = 2
 """Format of what the manifest keeps; that of release 0.1 had none, and cannot be compared."""
@@ -53,7 +53,7 @@ def results_versions() -> dict[str, int]:
 
 def files_version() -> int:
     """Return `FILES_VERSION` of the export: it is raised when files or columns change that can be made anew."""
-    return int(FILES_VERSION)
+    return int(darts_export.version.FILES_VERSION)
 
 
 def shared_dependencies(configuration: Mapping[str, object], models: Mapping[str, str]) -> dict[str, object]:

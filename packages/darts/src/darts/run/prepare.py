@@ -4,6 +4,7 @@ import logging
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 
+import darts_acquisition
 from darts.errors import ConfigurationError, IgnoredOptionWarning, NoTilesError
 from darts.run import checks
 from darts.run.codes import LATER, code_of_failures
@@ -12,7 +13,6 @@ from darts.run.fetching import AuxiliaryCube, cubes_of, estimate_auxiliary
 from darts.run.planning import bands_wanted, list_tasks, read_cards
 from darts.run.task import Pipeline, TileTask
 from darts.run.trends import TrendCubes
-from darts_acquisition import EarthEngineSettings, download_arcticdem, download_tcvis
 from darts_utils import DartsError
 
 logger = logging.getLogger(__name__)
@@ -134,7 +134,9 @@ def _prepare_surroundings(
         cubes,
         resolution=resolution,
         margin_px=feature_margin_px(pipeline),
-        earthengine=EarthEngineSettings(project=pipeline.ee_project, use_highvolume=pipeline.ee_use_highvolume),
+        earthengine=darts_acquisition.EarthEngineSettings(
+            project=pipeline.ee_project, use_highvolume=pipeline.ee_use_highvolume
+        ),
     )
 
 
@@ -144,7 +146,7 @@ def prepare_auxiliary(
     *,
     resolution: int,
     margin_px: int,
-    earthengine: EarthEngineSettings,
+    earthengine: "darts_acquisition.EarthEngineSettings",
 ) -> None:
     """Fill cubes for the area of all tiles, margins included.
 
@@ -169,9 +171,11 @@ def prepare_auxiliary(
     for name, cube in cubes.items():
         progress = _tell(name)
         if cube.trend is None:
-            report = download_arcticdem(parts[name], cube.location, resolution, buffer=margin_px, progress=progress)
+            report = darts_acquisition.download_arcticdem(
+                parts[name], cube.location, resolution, buffer=margin_px, progress=progress
+            )
         else:
-            report = download_tcvis(
+            report = darts_acquisition.download_tcvis(
                 parts[name], cube.location, trend=cube.trend, settings=earthengine, progress=progress
             )
         logger.info("%s: %d chunks filled, %d are empty at the provider.", name, report.filled, report.empty)
