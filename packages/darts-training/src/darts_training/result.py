@@ -54,6 +54,13 @@ class FoldsRecord(TypedDict):
     blocks: list[list[int]]
 
 
+class Past(TypedDict):
+    """An earlier training: SHA-256 of the samples where it saw all of them, else ""; and the ground that it saw."""
+
+    samples: str
+    ground: FoldsRecord | None
+
+
 @dataclass(frozen=True)
 class Facts:
     """What a training depends on, and what of the ground it did not see.
@@ -137,7 +144,7 @@ def write_result(
     facts: Facts,
     progress: Progress,
     evaluation: Evaluation | None,
-    earlier: Sequence[dict[str, Any]] = (),
+    earlier: Sequence[Past] = (),
 ) -> None:
     """Write the model and all that belongs to it; ``training.json`` last, so that it stands for the whole.
 

@@ -11,5 +11,6 @@ from .planning import Plan as Plan
 from .prepare import prepare_run as prepare_run
 from .progress import heard as heard
 from .progress import warnings_once as warnings_once
+from .records import RunRecords as RunRecords
 from .resume import Decision as Decision
 from .shift_test import shift_test as shift_test

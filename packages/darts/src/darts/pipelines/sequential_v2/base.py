@@ -30,8 +30,6 @@ if TYPE_CHECKING:
     from odc.geo.geobox import GeoBox
     from odc.geo.geom import Geometry
 
-    from darts.run.records import RunRecords
-
 logger = logging.getLogger(__name__)
 
 
@@ -201,7 +199,7 @@ class _BasePipeline(PipelineFields, ABC):
 
     # The run.
 
-    def run(self) -> "RunRecords":
+    def run(self) -> "darts.run.RunRecords":
         """Process every tile, and keep records.
 
         What can be validated is validated first. A tile whose finished results would come out the same is skipped. One
@@ -223,7 +221,7 @@ class _BasePipeline(PipelineFields, ABC):
             self._report(records)
         return records
 
-    def _report(self, records: "RunRecords") -> None:
+    def _report(self, records: "darts.run.RunRecords") -> None:
         """Write the report of a run that ended, where it is wanted; one that cannot be written changes nothing else."""
         if self.report is False or (self.report is None and records.planned > MOST_REPORTED):
             return
