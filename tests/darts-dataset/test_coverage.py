@@ -54,16 +54,14 @@ def is_in(file, column: int, row: int) -> bool:
 
 def test_ground_between_areas_far_apart_is_no_part_of_the_map(tmp_path, monkeypatch):
     """Two areas 700 km apart: of 91 blocks of 51 km those with looks are drawn, and are in the file."""
-    from rasterio import features
-
     drawn = []
 
     def drawing(shapes, *arguments, **options):
         drawn.append(len(shapes))
         return rasterize(shapes, *arguments, **options)
 
-    rasterize = features.rasterize
-    monkeypatch.setattr(features, "rasterize", drawing)
+    rasterize = coverage.rasterize
+    monkeypatch.setattr(coverage, "rasterize", drawing)
     one = shapely.box(2_000_000, 0, 2_020_000, 20_000)
     other = translate(one, 600_000, -300_000)
     coverage.write_coverage(tmp_path, "part", looks_of([one, one, other]))

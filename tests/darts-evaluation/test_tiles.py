@@ -168,6 +168,8 @@ def test_two_results_of_one_tile_are_refused():
     tile, truth = make_tile(0)
     with pytest.raises(PredictionsError, match="one name"):
         evaluate([tile, tile], labels_of(truth))
+    with pytest.raises(PredictionsError, match=r"Beside maps, results was given"):
+        evaluate([tile, "results"], labels_of(truth))
 
 
 def test_a_grid_whose_metres_are_none_is_refused():

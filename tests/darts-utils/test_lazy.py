@@ -7,7 +7,14 @@ from pathlib import Path
 
 import pytest
 
-LAZY = ["darts_acquisition", "darts_evaluation", "darts_export", "darts_segmentation", "darts_training"]
+LAZY = [
+    "darts_acquisition",
+    "darts_dataset",
+    "darts_evaluation",
+    "darts_export",
+    "darts_segmentation",
+    "darts_training",
+]
 
 
 @pytest.fixture

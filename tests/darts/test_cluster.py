@@ -52,7 +52,7 @@ def test_a_cluster_has_to_be_named_once(folder: Path, tmp_path: Path, values: di
 
 def test_a_cluster_that_is_not_used_is_a_warning(folder: Path, tmp_path: Path) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("darts.run.loop.warnings_once", contextlib.ExitStack)
+        patch.setattr("darts.run.fetching.warnings_once", contextlib.ExitStack)
         with pytest.warns(IgnoredOptionWarning, match="workers is ignored: executor is 'overlap'"):
             plan(pipeline(folder, tmp_path, workers=2))
 

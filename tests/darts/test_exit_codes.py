@@ -10,7 +10,6 @@ from unittest.mock import Mock
 import pytest
 
 from darts.cli import app
-from darts.pipelines.sequential_v2 import base
 from darts.run import run
 from support import standin
 from support.lanes import mostly_slow
@@ -19,7 +18,7 @@ from support.lanes import mostly_slow
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with a model and three images."""
-    monkeypatch.setattr(base, "run", partial(run, open_session=standin.open_session))
+    monkeypatch.setattr("darts.run.run", partial(run, open_session=standin.open_session))
     return standin.make_folder(tmp_path, 3)
 
 
@@ -68,7 +67,7 @@ def test_75_only_where_services_failed_alone(
     _fail(monkeypatch, errors)
     assert _code(folder) == code
     monkeypatch.undo()
-    monkeypatch.setattr(base, "run", partial(run, open_session=standin.open_session))
+    monkeypatch.setattr("darts.run.run", partial(run, open_session=standin.open_session))
     assert _code(folder) == 0
 
 

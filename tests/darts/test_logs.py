@@ -12,7 +12,6 @@ from pathlib import Path
 import pytest
 
 from darts.cli import logs
-from darts.pipelines.sequential_v2 import base as sequential_v2
 from darts.run import run
 from darts.run.progress import run_log
 from support import standin
@@ -86,7 +85,7 @@ def test_a_log_of_a_run_that_cannot_be_written_ends_nothing(path: str, capsys: p
 def test_a_run_from_python_is_heard_where_nobody_set_up_logging(tmp_path, monkeypatch, capsys):
     standin.write_model(tmp_path / "model.safetensors")
     standin.write_image(tmp_path / "images" / "a.tif")
-    monkeypatch.setattr(sequential_v2, "run", partial(run, open_session=standin.open_session))
+    monkeypatch.setattr("darts.run.run", partial(run, open_session=standin.open_session))
     with logging_restored():
         logging.getLogger().handlers = []
         records = standin.make_pipeline(tmp_path, report=False).run()
@@ -101,7 +100,7 @@ def test_a_run_from_python_is_heard_where_nobody_set_up_logging(tmp_path, monkey
 def test_a_run_from_python_leaves_logging_to_who_set_it_up(tmp_path, monkeypatch, capsys):
     standin.write_model(tmp_path / "model.safetensors")
     standin.write_image(tmp_path / "images" / "a.tif")
-    monkeypatch.setattr(sequential_v2, "run", partial(run, open_session=standin.open_session))
+    monkeypatch.setattr("darts.run.run", partial(run, open_session=standin.open_session))
     with logging_restored():
         logging.getLogger().handlers = [logging.NullHandler()]
         standin.make_pipeline(tmp_path, report=False).run()

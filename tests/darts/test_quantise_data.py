@@ -3,8 +3,7 @@
 import numpy as np
 import pytest
 
-import darts_segmentation
-from darts.cli.models import quantise
+from darts.cli.quantisation import quantise
 from darts.errors import ConfigurationError
 from darts_segmentation import ModelCard, QuantisationCost, cut_patches
 from darts_segmentation.quantise import _draw_patches
@@ -22,7 +21,7 @@ def given(monkeypatch):
         found.extend(read() for read in data)
         return QuantisationCost(1.0, 0.0, len(found), 1)
 
-    monkeypatch.setattr(darts_segmentation, "quantise_model", quantise_model)
+    monkeypatch.setattr("darts.cli.quantisation.quantise_model", quantise_model)
     return found
 
 

@@ -17,7 +17,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from darts.cli.history import show_runs, show_status
+from darts.cli.history import show_runs
+from darts.cli.status import show_status
 from darts.errors import FolderInUseError, IgnoredOptionWarning, NoFileLocksWarning
 from darts.run import exit_code, plan, run
 from darts.run.history import list_runs, read_run
@@ -289,7 +290,7 @@ def test_data_are_prepared_for_the_tiles_of_all_shards(folder: Path, monkeypatch
     monkeypatch.setattr(standin.StandInPipeline, "_download_tile", lambda self, key: seen.append(key.stem))
     pipeline = _pipeline(folder, folder / "other", "0/4", offline=False)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("darts.pipelines.sequential_v2.base.warnings_once", ExitStack)
+        patch.setattr("darts.run.warnings_once", ExitStack)
         with pytest.warns(IgnoredOptionWarning, match="shard 0/4 is ignored"):
             pipeline.prepare_data(optical=True)
     assert len(seen) == TILES

@@ -5,6 +5,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 import numpy as np
+import pystac
 
 from darts_dataset.dictionary import FILE as DICTIONARY
 from darts_dataset.memory import COPIES
@@ -28,8 +29,6 @@ def write_catalog(folder: Path, parts: dict[str, tuple[int, list[float]]]) -> No
     Raises:
         OSError: If a file cannot be written.
     """
-    import pystac
-
     boxes = np.array([box for _, box in parts.values()] or [[-180.0, 50.0, 180.0, 90.0]])
     whole = [*boxes[:, :2].min(axis=0).tolist(), *boxes[:, 2:].max(axis=0).tolist()]
     years = [year for year, _ in parts.values()] or [2000]

@@ -2,11 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 import shapely
 from numpy.typing import NDArray
+from shapely.geometry.base import BaseGeometry
 
 from darts_dataset.detections import Detections
 from darts_dataset.former import Former, read_former
@@ -18,10 +20,7 @@ from darts_dataset.memory import Memory
 from darts_dataset.overlaps import Rows, components
 from darts_dataset.scenes import Scene
 
-if TYPE_CHECKING:
-    import pyarrow as pa
-
-_Hulls = list[tuple[int, str, Any]]
+_Hulls = list[tuple[int, str, BaseGeometry]]
 """Ground on which something changed: year, plane, and a convex polygon."""
 _PLANE = (-1e8, -1e8, 1e8, 1e8)
 """More than all of a plane, metres."""
@@ -46,14 +45,11 @@ class Again:
     named: Rows
     kept: Rows
     changed: frozenset[str]
-    uids: "pa.Array"
+    uids: pa.Array
     scenes: frozenset[str]
 
-    def ground(self) -> "tuple[pa.Table, Ground]":
+    def ground(self) -> tuple[pa.Table, Ground]:
         """Return the ground that those with their ids share with earlier ones, and that which the others shared."""
-        import pyarrow as pa
-        import pyarrow.compute as pc
-
         digests = pa.array(self.former.traits.digests[self.kept], pa.binary())
         stays = pc.is_in(self.former.pairs["digest"], value_set=digests)
         digest, before, area = (each.to_pylist() for each in self.former.pairs.filter(pc.invert(stays)).columns)
@@ -61,8 +57,6 @@ class Again:
 
     def chosen(self, detections: Detections) -> Detections:
         """Return the detections that are merged again."""
-        import pyarrow.compute as pc
-
         scene = detections.texts["scene"]
         taken = np.array([name in self.changed for name in scene.known] or [False])[scene.number]
         near = np.array([name in self.scenes for name in scene.known] or [False])[scene.number]
@@ -84,7 +78,7 @@ class Changes:
     years: Mapping[int, Again]
     idle: frozenset[int]
     release: Sequence[Rows]
-    ids: "pa.Array"
+    ids: pa.Array
 
 
 def find_changes(
@@ -119,8 +113,6 @@ def find_changes(
     Returns:
         What is.
     """
-    import pyarrow as pa
-
     names = {scenes[number].tile_id: look.name for look in looks for number in look.scenes}
     same = unchanged(known, scenes, names)
     # The other frames of a look too: an edge that frames share has another rounding where one of them changes.
@@ -168,9 +160,6 @@ class _Dirty:
     """
 
     def __init__(self, former: Former, hulls: _Hulls, there: Mapping[str, KnownScene], partial: bool) -> None:
-        import pyarrow as pa
-        import pyarrow.compute as pc
-
         self.rows, self.around = _hits(former, hulls)
         self.scenes = _reached(former, np.flatnonzero(self.rows), there)
         self.uids: pa.Array | None = pa.array([], pa.string())
@@ -209,9 +198,6 @@ def _hits(former: Former, hulls: _Hulls) -> tuple[NDArray[np.bool_], _Hulls]:
 
 def _together(formers: Sequence[Former], seeds: Sequence[NDArray[np.bool_]]) -> list[NDArray[np.bool_]]:
     """Tell which objects hang together with some."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
     if not formers:
         return []
     ids = pa.array(np.concatenate([each.traits.ids for each in formers]), pa.string())

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 import shapely
 
 from darts_dataset.dictionary import COLUMNS, DETECTIONS, LINKS, OBJECTS, SEEN, schema_of
@@ -34,7 +35,7 @@ class Checked:
     notes: tuple[str, ...]
 
 
-def check(folder: "str | os.PathLike[str]") -> Checked:
+def check(folder: str | os.PathLike[str]) -> Checked:
     """Check a dataset.
 
     Every file has the checksum that was written for it; every table has the columns of the data dictionary; outlines
@@ -60,7 +61,7 @@ def check(folder: "str | os.PathLike[str]") -> Checked:
     return Checked(root, tuple(failures), tuple(notes))
 
 
-def info(folder: "str | os.PathLike[str]") -> dict[str, Any]:
+def info(folder: str | os.PathLike[str]) -> dict[str, Any]:
     """Say what is in a dataset.
 
     Args:
@@ -77,7 +78,7 @@ def info(folder: "str | os.PathLike[str]") -> dict[str, Any]:
     root = Path(folder)
     about = Memory.read(root).about
     links = read_links(root / "links.parquet")
-    years: dict[str, Any] = {}
+    years: dict[str, dict[str, object]] = {}
     for part in sorted(root.glob("level2/year=*")):
         year = part.name.partition("=")[2]
         tables = [read_attributes(path) for path in sorted(part.glob("*.parquet"))]
@@ -133,8 +134,6 @@ def _wrong_content(root: Path, divide: float) -> Iterator[str]:
 
 
 def _checked_table(root: Path, path: Path, table: str, divide: float) -> Generator[str, None, pd.DataFrame | None]:
-    import pyarrow.parquet as pq
-
     name = path.relative_to(root).as_posix()
     attributes = read_attributes(path)
     expected = schema_of(table)

@@ -5,8 +5,14 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import rasterio
+import rasterio.shutil
 import shapely
+from affine import Affine
 from numpy.typing import NDArray
+from rasterio.enums import MergeAlg
+from rasterio.features import rasterize
+from rasterio.windows import Window, bounds
 
 from darts_dataset.geometry import NORTH, SOUTH, bounds_around, to_lonlat
 from darts_dataset.looks import Look
@@ -57,13 +63,6 @@ def write_coverage(root: Path, part: str, looks: Sequence[Look]) -> None:
 
 def _write_looks(path: Path, looks: Sequence[Look], plane: str) -> None:
     """Write how many looks saw each pixel: block by block, and only those that some look saw."""
-    import rasterio
-    import rasterio.shutil
-    from affine import Affine
-    from rasterio.enums import MergeAlg
-    from rasterio.features import rasterize
-    from rasterio.windows import Window, bounds
-
     extents = np.array([look.extent for look in looks], object)
     left, bottom, right, top = bounds_around(extents)
     west, north = np.floor(left / PIXEL_M) * PIXEL_M, np.ceil(top / PIXEL_M) * PIXEL_M

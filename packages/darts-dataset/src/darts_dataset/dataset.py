@@ -6,9 +6,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 import shapely
 
 from darts_dataset.catalog import write_catalog
@@ -32,9 +34,6 @@ from darts_dataset.scratch import Scratch, scratch_folder
 from darts_dataset.tables import cells_along, read_attributes, table_bounds, write_copy
 from darts_utils import ParameterError
 from darts_utils.staging import replaced_folder
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 _Beside = tuple[Callable[..., None], Path, str, Any]
 """What is written while the next tables are made: by which function, in which dataset, and what."""
@@ -69,9 +68,9 @@ class Built:
 
 
 def build(
-    results: "str | os.PathLike[str] | Iterable[str | os.PathLike[str]]",
-    out: "str | os.PathLike[str]",
-    previous: "str | os.PathLike[str] | None" = None,
+    results: str | os.PathLike[str] | Iterable[str | os.PathLike[str]],
+    out: str | os.PathLike[str],
+    previous: str | os.PathLike[str] | None = None,
     keep_share: float = 0.0,
     cell_km: float = 50,
     *,
@@ -261,10 +260,8 @@ class _Work:
         scenes, surveys = self._scenes, self._surveys
         return find_changes(before, release, self._known, self._looks, scenes, surveys, names or partial, partial)
 
-    def _carried(self, changes: Changes | None) -> "pa.Table":
+    def _carried(self, changes: Changes | None) -> pa.Table:
         """Return the links of the dataset before that stay."""
-        import pyarrow.compute as pc
-
         if changes is None or self._before is None:
             return schema_of(LINKS).empty_table()
         links = read_attributes(self._before.file(_LINKS))

@@ -2,9 +2,9 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from darts_dataset.geometry import Geometries, GeometryFile, boxes_around, to_lonlat, to_plane
@@ -15,9 +15,6 @@ from darts_dataset.parallel import in_order
 from darts_dataset.readings import SceneDetections, read_detections
 from darts_dataset.scenes import Scene
 from darts_dataset.scratch import Scratch
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 
 @dataclass(frozen=True)
@@ -45,8 +42,8 @@ class Detections:
     """
 
     row: Rows
-    uid: "pa.ChunkedArray"
-    numbers: Mapping[str, NDArray[Any]]
+    uid: pa.ChunkedArray
+    numbers: Mapping[str, NDArray]
     texts: Mapping[str, Texts]
     bounds: NDArray[np.float64]
     grid: Rows
@@ -112,7 +109,7 @@ class Year:
     """
 
     detections: Detections
-    parts: "dict[str, tuple[Rows, pa.Table]]"
+    parts: dict[str, tuple[Rows, pa.Table]]
 
 
 def read_year(
@@ -133,8 +130,6 @@ def read_year(
         DatasetError: If results cannot be read, or differ from their manifest.
         OSError: If a file cannot be written.
     """
-    import pyarrow as pa
-
     reading, found = _Reading(scratch), {}
     read = in_order(lambda scene: read_detections(scene, looks[scene.tile_id]), scenes)
     for scene, each in zip(scenes, read, strict=True):
@@ -158,7 +153,7 @@ class _Reading:
     outlines: GeometryFile = field(init=False)
     grids: dict[Grid, tuple[int, RunFile]] = field(default_factory=dict)
     sizes: list[int] = field(default_factory=list)
-    columns: dict[str, list[Any]] = field(default_factory=dict)
+    columns: dict[str, list[NDArray | pa.Array]] = field(default_factory=dict)
     known: dict[str, dict[str, int]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -186,9 +181,7 @@ class _Reading:
             self.columns.setdefault(name, []).append(values)
         self.count += count
 
-    def finish(self, uids: "Sequence[pa.ChunkedArray]") -> Detections:
-        import pyarrow as pa
-
+    def finish(self, uids: Sequence[pa.ChunkedArray]) -> Detections:
         columns = {name: np.concatenate(self.columns.pop(name)) for name in list(self.columns)}
         texts = {name: Texts(columns.pop(name), list(known)) for name, known in self.known.items()}
         uid = pa.chunked_array([chunk for column in uids for chunk in column.chunks], pa.string())

@@ -1,10 +1,8 @@
 """What every column of every table means: the data dictionary that lies in a dataset, and that checks compare with."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    import pyarrow as pa
+import pyarrow as pa
 
 DETECTIONS, OBJECTS, LINKS, SEEN = "detections", "objects", "links", "seen"
 FILE = "DATA_DICTIONARY.md"
@@ -112,10 +110,8 @@ Level 1 keeps every detection of every scene, level 2 merges those of one year: 
 """
 
 
-def schema_of(table: str) -> "pa.Schema":
+def schema_of(table: str) -> pa.Schema:
     """Return types and names of a table's columns as the data dictionary has them."""
-    import pyarrow as pa
-
     types = {
         "string": pa.string(),
         "double": pa.float64(),

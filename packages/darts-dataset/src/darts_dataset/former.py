@@ -4,9 +4,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import shapely
 from numpy.typing import NDArray
 
@@ -16,9 +17,6 @@ from darts_dataset.identity import Ground, States, digests_of
 from darts_dataset.memory import CHECKSUMS, REMEMBERED, Memory, StartOverError
 from darts_dataset.overlaps import LEAST_SHARED_M2, Rows
 from darts_dataset.tables import cells_along, hilbert_places, read_rows, read_wkb
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 TABLE = "objects"
 _FILES = 4
@@ -80,7 +78,7 @@ class Former:
     traits: Traits
     divide: float
     files: Mapping[str, slice]
-    pairs: "pa.Table"
+    pairs: pa.Table
 
     def __post_init__(self) -> None:
         self._names = list(self.files)
@@ -115,17 +113,15 @@ class Former:
         """Read some of the outlines of some of them."""
         return np.asarray(shapely.from_wkb(self.wkb(rows[places])), object)
 
-    def table(self, rows: Rows) -> "pa.Table":
+    def table(self, rows: Rows) -> pa.Table:
         """Read all columns but geometries by number."""
         return self._taken(rows, self._rows)
 
-    def detections(self, rows: Rows) -> "pa.ChunkedArray":
+    def detections(self, rows: Rows) -> pa.ChunkedArray:
         """Read the names of the detections of each by number."""
         return self._taken(rows, lambda number: read_rows(self._file(number), ["detections"])[0])["detections"]
 
-    def _taken(self, rows: Rows, read: "Callable[[int], pa.Table]") -> "pa.Table":
-        import pyarrow as pa
-
+    def _taken(self, rows: Rows, read: Callable[[int], pa.Table]) -> pa.Table:
         parts = list(self._by_file(rows))
         found = [read(number).take(rows[here] - self._first[number]) for number, here in parts]
         return pa.concat_tables(found).take(np.argsort(np.concatenate([here for _, here in parts])))
@@ -151,8 +147,6 @@ class Former:
 
 def read_former(memory: Memory, year: int) -> Former:
     """Read what a dataset, whose planes the equator parts, remembers of its objects of a year."""
-    import pyarrow.parquet as pq
-
     table, pairs = (pq.read_table(memory.file(name), use_threads=False) for name in _files(year))
     columns = {name: table[name].to_numpy() for name in table.column_names}
     lonlat, boxes = (np.column_stack([columns[side] for side in some]) for some in (_SIDES[:4], _SIDES[4:]))
@@ -164,7 +158,7 @@ def read_former(memory: Memory, year: int) -> Former:
     return Former(memory, year, traits, 0, files, pairs)
 
 
-def write_former(root: Path, year: int, traits: Traits, carried: "pa.Table", ground: Ground) -> None:
+def write_former(root: Path, year: int, traits: Traits, carried: pa.Table, ground: Ground) -> None:
     """Write what is remembered of the objects of a year.
 
     Args:
@@ -174,9 +168,6 @@ def write_former(root: Path, year: int, traits: Traits, carried: "pa.Table", gro
         carried: Ground that some of them share with earlier ones, see `Former.pairs`.
         ground: That of the others.
     """
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
     sides = np.concatenate([traits.lonlat, traits.boxes], axis=1).T
     objects = {
         "object_id": pa.array(traits.ids, pa.string()),
@@ -201,10 +192,8 @@ def write_former(root: Path, year: int, traits: Traits, carried: "pa.Table", gro
         pq.write_table(table.combine_chunks(), root / path, **options)
 
 
-def no_pairs() -> "pa.Table":
+def no_pairs() -> pa.Table:
     """Return no ground that objects share, see `Former.pairs`."""
-    import pyarrow as pa
-
     return pa.schema([("digest", pa.binary()), ("before", pa.binary()), ("shared_m2", pa.float64())]).empty_table()
 
 
@@ -221,8 +210,6 @@ def read_release(release: Memory, divide: float) -> list[Former]:
     Raises:
         DatasetError: If a table is not as it was written.
     """
-    import pyarrow as pa
-
     found = []
     for folder in sorted(release.folder.glob("level2/year=*")):
         names = sorted(path.relative_to(release.folder).as_posix() for path in folder.glob("*.parquet"))

@@ -2,19 +2,19 @@
 
 from collections.abc import Callable
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import cast
 
 import numpy as np
+import pyarrow as pa
 import shapely
 from numpy.typing import NDArray
+from pyproj import Transformer
+from shapely.affinity import translate
+from shapely.geometry.base import BaseGeometry
 
 from darts_dataset.scratch import ScratchFile
 
-if TYPE_CHECKING:
-    import pyarrow as pa
-    from pyproj import Transformer
-
-Geometries = NDArray[Any]
+Geometries = NDArray[np.object_]
 """Shapely geometries, (n,) object."""
 
 NORTH, SOUTH = "EPSG:6931", "EPSG:6932"
@@ -104,10 +104,10 @@ def boxes_around(bounds: NDArray[np.float64], crs: str, plane: str) -> NDArray[n
     return np.concatenate([points.min(axis=0) - wider, points.max(axis=0) + wider]).T
 
 
-def hull_around(extent: Any, bounds: NDArray[np.float64], crs: str, plane: str) -> Any:
+def hull_around(extent: BaseGeometry, bounds: NDArray[np.float64], crs: str, plane: str) -> BaseGeometry:
     """Return a convex polygon on a plane that holds a polygon of that plane and what boxes hold, see `boxes_around`."""
     points, wider = _around(bounds, crs, plane)
-    corners = shapely.multipoints(points.transpose(0, 2, 1).reshape(-1, 2))
+    corners = cast("BaseGeometry", shapely.multipoints(points.transpose(0, 2, 1).reshape(-1, 2)))
     hull = shapely.convex_hull(shapely.geometrycollections([extent, corners]))
     return shapely.buffer(hull, float(wider.max(initial=1)))
 
@@ -222,13 +222,11 @@ class GeometryFile:
         return np.asarray(shapely.from_wkb(self.take_wkb(rows)), object)
 
 
-def _cut(polygon: Any) -> Any:
-    from shapely.affinity import translate
-
-    parts: list[Any] = []
+def _cut(polygon: BaseGeometry) -> shapely.MultiPolygon:
+    parts: list[shapely.Polygon] = []
     for turn in (-360, 0, 360):
         inside = shapely.intersection(polygon, shapely.box(turn - 180, -90, turn + 180, 90))
-        parts += [translate(part, -turn) for part in shapely.get_parts(inside) if part.geom_type == "Polygon"]
+        parts += [translate(part, -turn) for part in shapely.get_parts(inside) if isinstance(part, shapely.Polygon)]
     return shapely.MultiPolygon(parts)
 
 
@@ -239,7 +237,5 @@ def _transform(coordinates: NDArray[np.float64], source: str, target: str) -> No
 
 
 @lru_cache(maxsize=64)
-def _transformer(source: str, target: str) -> "Transformer":
-    from pyproj import Transformer
-
+def _transformer(source: str, target: str) -> Transformer:
     return Transformer.from_crs(source, target, always_xy=True)

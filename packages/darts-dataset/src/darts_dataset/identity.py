@@ -4,9 +4,11 @@ import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+import h3
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from scipy.optimize import linear_sum_assignment
 
 from darts_dataset.ground import shared_areas
 from darts_dataset.overlaps import LEAST_SHARED_M2, Rows, components, near_pairs
@@ -132,8 +134,6 @@ def matched(pairs: Rows, shared: NDArray[np.float64], before: int, now: int) -> 
     Returns:
         For each later object the number of its earlier one, or -1, (now,) int64.
     """
-    from scipy.optimize import linear_sum_assignment
-
     found = np.full(now, -1, np.int64)
     group = components(pairs + np.array([0, before]), before + now)[pairs[:, 0]]
     alone = np.bincount(group, minlength=1)[group] == 1
@@ -163,8 +163,6 @@ def new_ids(lon: NDArray[np.float64], lat: NDArray[np.float64], year: int, taken
     Returns:
         Names, (n,) object.
     """
-    import h3
-
     found = np.empty(len(lon), object)
     for place, (east, north) in enumerate(zip(lon.tolist(), lat.tolist(), strict=True)):
         cell = h3.latlng_to_cell(north, east, _H3_RESOLUTION)

@@ -3,10 +3,12 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import shapely
+from shapely.geometry.base import BaseGeometry
 
 from darts_dataset.errors import DatasetError
 from darts_dataset.geometry import hull_around
@@ -34,7 +36,7 @@ class Survey:
     digest: str
     footprint: Footprint
     rows: int
-    hull: Any
+    hull: BaseGeometry
 
 
 @dataclass(frozen=True)
@@ -48,9 +50,6 @@ class KnownScene:
 
 def write_scenes(folder: Path, scenes: Mapping[str, KnownScene]) -> None:
     """Write what a dataset remembers of its scenes, by name."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
     known = list(scenes.values())
     surveys = [each.survey for each in known]
     columns = {
@@ -74,8 +73,6 @@ def read_scenes(memory: Memory) -> dict[str, KnownScene]:
     Raises:
         StartOverError: If that is not as it was written.
     """
-    import pyarrow.parquet as pq
-
     table = pq.read_table(memory.file(SCENES))
     extents, hulls = (shapely.from_wkb(table[name].to_numpy()) for name in ("extent", "hull"))
     columns = ("tile_id", "digest", "look", "year", "plane", *_SIDES, "rows")

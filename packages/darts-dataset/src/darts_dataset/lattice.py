@@ -6,11 +6,11 @@ pixel, a union is a union of runs, and a majority counts how many looks have a p
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import shapely
 from numpy.typing import NDArray
+from shapely.geometry.base import BaseGeometry
 
 from darts_dataset.geometry import Geometries, rings_of
 from darts_dataset.overlaps import Rows, cells
@@ -49,7 +49,7 @@ class Runs:
     start: Rows
     stop: Rows
 
-    def where(self, chosen: NDArray[Any]) -> "Runs":
+    def where(self, chosen: NDArray) -> "Runs":
         """Return some of them."""
         return Runs(self.owner[chosen], self.row[chosen], self.start[chosen], self.stop[chosen])
 
@@ -72,7 +72,7 @@ class Runs:
         return Runs(owner[first], row[first], start[first], reach[last] - line[last] * width + base)
 
 
-def find_grid(geometry: Any, crs: str, pixel_m: float) -> Grid:
+def find_grid(geometry: BaseGeometry, crs: str, pixel_m: float) -> Grid:
     """Return the grid that the corners of an outline lie on."""
     x, y = shapely.get_coordinates(geometry)[0]
     left, bottom = (round(float(value) % pixel_m, 6) % pixel_m for value in (x, y))
@@ -195,7 +195,7 @@ class RunFile:
 
     def append(self, runs: Runs, owners: int) -> None:
         """Add sorted runs of owners behind those that are there."""
-        self._file.append(np.column_stack([runs.row, runs.start, runs.stop]).astype(np.int32))
+        self._file.append(np.column_stack([runs.row, runs.start, runs.stop]).astype(np.int32).data)
         self._counts.append(np.bincount(runs.owner, minlength=owners))
 
     def finish(self) -> None:

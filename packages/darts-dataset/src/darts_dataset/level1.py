@@ -2,10 +2,11 @@
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 import shapely
 from numpy.typing import NDArray
 
@@ -17,9 +18,6 @@ from darts_dataset.memory import Memory
 from darts_dataset.overlaps import Rows
 from darts_dataset.scenes import Scene
 from darts_dataset.tables import Shapes, hilbert_places, read_rows, read_wkb, shapes_of, write_table
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 TABLE = "detections"
 
@@ -54,8 +52,6 @@ class Kept:
             name: Path of the table without the ending.
             same: Scenes whose rows would come out as they are, wherever they were.
         """
-        import pyarrow.compute as pc
-
         self.scenes: frozenset[str] = frozenset()
         if before is None or not before.is_whole(f"{name}.parquet"):
             return
@@ -64,11 +60,8 @@ class Kept:
         if pc.count_distinct(table["object_uid"]).as_py() == len(table):  # Else their order may be another one.
             self.scenes = frozenset(table["tile_id"].unique().to_pylist()).intersection(same)
 
-    def read(self) -> "tuple[pa.Table, pa.Array, NDArray[np.float64]]":
+    def read(self) -> tuple[pa.Table, pa.Array, NDArray[np.float64]]:
         """Return the columns of the rows, their outlines as WKB, and the bounds of these, (n, 4) float64, degrees."""
-        import pyarrow as pa
-        import pyarrow.compute as pc
-
         if not self.scenes:
             return schema_of(DETECTIONS).empty_table(), pa.array([], pa.binary()), np.empty((0, 4))
         table, bounds = read_rows(self._path)
@@ -76,7 +69,7 @@ class Kept:
         return table.take(rows), pa.chunked_array(read_wkb(self._path)).take(rows).combine_chunks(), bounds[rows]
 
 
-def write_detections(path: Path, kept: Kept, found: "tuple[Detections, Rows, pa.Table] | None") -> None:
+def write_detections(path: Path, kept: Kept, found: tuple[Detections, Rows, pa.Table] | None) -> None:
     """Write a table of detections.
 
     Args:
@@ -87,8 +80,6 @@ def write_detections(path: Path, kept: Kept, found: "tuple[Detections, Rows, pa.
     Raises:
         OSError: If a file cannot be read or written.
     """
-    import pyarrow as pa
-
     table, wkb, bounds = kept.read()
     count = len(table)
 

@@ -4,10 +4,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 import shapely
 from numpy.typing import NDArray
 
@@ -43,9 +45,6 @@ from darts_dataset.overlaps import Rows
 from darts_dataset.parallel import in_order
 from darts_dataset.scratch import Scratch
 from darts_dataset.tables import Shapes, cells_along, hilbert_places, write_table
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 _AT_A_TIME = 20_000
 _SHAPES = ("geometry", "majority")
@@ -113,7 +112,7 @@ class _Merged:
 
     stores: dict[str, GeometryFile]
     former: Former | None
-    tables: "list[pa.Table]" = field(default_factory=list)
+    tables: list[pa.Table] = field(default_factory=list)
 
     def wkb(self, places: Rows, column: str = "geometry") -> NDArray[np.object_]:
         found = np.empty(len(places), object)
@@ -126,10 +125,8 @@ class _Merged:
     def take(self, places: Rows, some: Rows) -> Geometries:
         return np.asarray(shapely.from_wkb(self.wkb(places[some])), object)
 
-    def table(self, places: Rows, ids: NDArray[np.object_]) -> "pa.Table":
+    def table(self, places: Rows, ids: NDArray[np.object_]) -> pa.Table:
         """Return all columns but geometries."""
-        import pyarrow as pa
-
         here = np.flatnonzero(places >= 0)
         there = np.flatnonzero(places < 0)
         parts = [table.take(places[here]) for table in self.tables]
@@ -169,9 +166,6 @@ def write_objects(
             has the plain name hangs on both.
         OSError: If a file cannot be read or written.
     """
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
     stores = {name: GeometryFile(history.scratch.open(f"{year}-{name}.wkb")) for name in _SHAPES}
     if again is not None and detections is not None:
         detections = again.chosen(detections)
@@ -225,18 +219,15 @@ def write_objects(
     return _write_cells(root, year, whole, merged, np.concatenate(places)[order])
 
 
-def write_links(path: Path, links: Sequence[pd.DataFrame], carried: "pa.Table") -> None:
+def write_links(path: Path, links: Sequence[pd.DataFrame], carried: pa.Table) -> None:
     """Write links of all years, and those that were carried over from the dataset before."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
     found = pa.Table.from_pandas(_together(links), schema_of(LINKS), preserve_index=False)
     order = [(name, "ascending") for name in ("year_to", "object_id_from", "object_id_to")]
     table = pa.concat_tables([each.replace_schema_metadata(None) for each in (carried, found)]).sort_by(order)
     pq.write_table(table.combine_chunks(), path, compression="zstd")
 
 
-def _traits(table: "pa.Table", wkb: "pa.Array", lonlat: NDArray[np.float64]) -> Traits:
+def _traits(table: pa.Table, wkb: pa.Array, lonlat: NDArray[np.float64]) -> Traits:
     """Return what is remembered of objects, but for their ids and boxes."""
     points = np.column_stack([table["lon"].to_numpy(), table["lat"].to_numpy()])
     nameless, digests = np.full(len(table), "", object), digests_of(wkb.to_pylist())
@@ -292,8 +283,6 @@ def _states(merged: _Merged, year: int, places: Rows, traits: Traits, plane: str
 
 def _write_cells(root: Path, year: int, traits: Traits, merged: _Merged, places: Rows) -> tuple[list[str], list[str]]:
     """Write the objects of each cell, but where the dataset before has a file with the same."""
-    import pyarrow as pa
-
     new, same = {}, []
     for cell, rows in cells_along(traits.places, np.ones(len(places), np.int64), TABLE):
         name = f"level2/year={year}/{cell}.parquet"
@@ -318,8 +307,6 @@ def _write_cells(root: Path, year: int, traits: Traits, merged: _Merged, places:
 
 def _together(links: Sequence[pd.DataFrame]) -> pd.DataFrame:
     """Put tables of links together; pandas would look at what is missing in them to find the types."""
-    import pyarrow as pa
-
     schema = schema_of(LINKS)
     tables = [pa.Table.from_pandas(each, schema, preserve_index=False) for each in links]
     return pa.concat_tables([schema.empty_table(), *tables]).to_pandas().astype({"year_from": "Int16"})

@@ -2,11 +2,11 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 import shapely
 from numpy.typing import NDArray
+from shapely.geometry.base import BaseGeometry
 
 from darts_dataset.geometry import NORTH, SOUTH, Geometries, bounds_around, box_polygons, to_lonlat, to_plane
 from darts_dataset.overlaps import components
@@ -39,7 +39,7 @@ class Look:
     year: int
     month: int
     plane: str
-    extent: Any
+    extent: BaseGeometry
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class Footprint:
     """
 
     plane: str
-    extent: Any
+    extent: BaseGeometry
     south: float
     north: float
 

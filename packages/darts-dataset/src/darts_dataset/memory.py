@@ -21,7 +21,7 @@ REMEMBERED = "memory"
 FORMAT = 1
 
 
-def digest_of(value: Any) -> str:
+def digest_of(value: object) -> str:
     """Return the SHA-256 of a value as JSON."""
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
@@ -159,7 +159,7 @@ class Memory:
             return False
 
 
-def write_memory(folder: Path, parts: Mapping[str, str], about: Mapping[str, Any], known: Mapping[str, str]) -> None:
+def write_memory(folder: Path, parts: Mapping[str, str], about: Mapping[str, object], known: Mapping[str, str]) -> None:
     """Write ``dataset.json`` and the checksums of all files, in the format of ``sha256sum``.
 
     Args:

@@ -4,11 +4,13 @@ import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pyarrow as pa
 import shapely
 from numpy.typing import NDArray
+from pyproj import Transformer
+from shapely.geometry.base import BaseGeometry
 
 from darts_dataset.detections import Detections, Texts
 from darts_dataset.dictionary import OBJECTS, schema_of
@@ -18,9 +20,6 @@ from darts_dataset.looks import Look
 from darts_dataset.overlaps import Rows, components, overlapping_pairs
 from darts_dataset.parallel import in_order
 from darts_dataset.tables import Shapes, shapes_of
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 _AT_A_TIME = 10_000
 """Detections whose geometries are in memory together."""
@@ -39,7 +38,7 @@ class Objects:
             have there; empty where no place has that), MultiPolygons in OGC:CRS84.
     """
 
-    table: "pa.Table"
+    table: pa.Table
     shapes: Shapes
 
 
@@ -155,7 +154,7 @@ class _Sightings:
     look: Rows
     area_m2: NDArray[np.float64]
 
-    def sorted_by(self, *keys: NDArray[Any]) -> "_Sightings":
+    def sorted_by(self, *keys: NDArray) -> "_Sightings":
         order = np.lexsort(keys)
         return _Sightings(self.number[order], self.look[order], self.area_m2[order])
 
@@ -204,15 +203,11 @@ class _Batch:
         return np.bincount(pairs // width, minlength=self._count)
 
     def _points(self, laid: Geometries) -> dict[str, NDArray[np.float64]]:
-        from pyproj import Transformer
-
         inside = shapely.get_coordinates(shapely.point_on_surface(laid))
         lon, lat = Transformer.from_crs(self._plane, LONLAT, always_xy=True).transform(inside[:, 0], inside[:, 1])
         return {"lon": np.asarray(lon), "lat": np.asarray(lat)}
 
-    def _evidence(self, by_look: _Sightings, n_looks: Rows) -> dict[str, Any]:
-        import pyarrow as pa
-
+    def _evidence(self, by_look: _Sightings, n_looks: Rows) -> dict[str, NDArray | pa.Array]:
         numbers, first = self._members.numbers, self._first
         sizes = np.bincount(self._number)
         n_hits = np.bincount(by_look.number, minlength=self._count)
@@ -309,17 +304,13 @@ class _Batch:
         return found, np.flatnonzero(changed)
 
 
-def _table(columns: dict[str, Any]) -> "pa.Table":
-    import pyarrow as pa
-
+def _table(columns: dict[str, NDArray | pa.Array]) -> pa.Table:
     fields = [each for each in schema_of(OBJECTS) if each.name in columns]
     arrays = [_array(columns[each.name], each.type) for each in fields]
     return pa.table(arrays, schema=pa.schema(fields))
 
 
-def _array(values: Any, dtype: "pa.DataType") -> "pa.Array":
-    import pyarrow as pa
-
+def _array(values: NDArray | pa.Array, dtype: pa.DataType) -> pa.Array:
     if isinstance(values, pa.Array):
         return values
     made = pa.array(values)
@@ -349,7 +340,7 @@ def _looks_of(number: Rows, looks: Rows, outlines: Geometries) -> tuple[Rows, Ge
     return key[starts], _unions(outlines[order], ends), ends - starts, order[starts]
 
 
-def _majority(union: Any, outlines: Geometries, full: int, extents: Geometries) -> Any:
+def _majority(union: BaseGeometry, outlines: Geometries, full: int, extents: Geometries) -> BaseGeometry:
     """Return where at least half of the looks that saw a place have something.
 
     Args:

@@ -5,6 +5,8 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import shapely
 from numpy.typing import NDArray
+from scipy.sparse import csr_array
+from scipy.sparse.csgraph import connected_components
 
 from darts_dataset.geometry import Geometries, box_polygons
 from darts_dataset.ground import shared_areas
@@ -73,9 +75,6 @@ def components(pairs: Rows, count: int) -> Rows:
     Returns:
         Component of each member, (count,) int64, from 0.
     """
-    from scipy.sparse import csr_array
-    from scipy.sparse.csgraph import connected_components
-
     graph = csr_array((np.ones(len(pairs), np.bool_), (pairs[:, 0], pairs[:, 1])), shape=(count, count))
     number, component = connected_components(graph, directed=False)
     first = np.full(number, count, np.int64)

@@ -3,15 +3,19 @@
 import hashlib
 import io
 import json
+import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import shapely
 from numpy.typing import NDArray
+from pyproj import CRS, Transformer
 
 from darts_dataset.dictionary import DETECTIONS, schema_of
 from darts_dataset.errors import DatasetError
@@ -20,8 +24,6 @@ from darts_dataset.lattice import Grid, Runs, find_grid, outline_runs
 from darts_utils.results import MANIFEST_FILE
 
 if TYPE_CHECKING:
-    import pyarrow as pa
-
     from darts_dataset.scenes import Scene
 
 _FIRST_RELEASE = ("object_uid", "lon", "lat", "perimeter_m", "touches_edge")
@@ -42,8 +44,8 @@ class SceneDetections:
         runs: The pixels of each; None likewise.
     """
 
-    table: "pa.Table"
-    wkb: "pa.Array"
+    table: pa.Table
+    wkb: pa.Array
     bounds: NDArray[np.float64]
     crs: str
     grid: Grid | None
@@ -114,8 +116,6 @@ def read_detections(scene: "Scene", look: str) -> SceneDetections:
     Raises:
         DatasetError: If the file differs from its manifest, or cannot be read.
     """
-    import pyarrow as pa
-
     path = scene.folder.segments()
     found, wkb, crs = _read(scene, path, "polygonized", _NEEDED)
     outlines = _detected(wkb, path)
@@ -161,36 +161,27 @@ def _runs(outlines: Geometries, crs: str, pixel_m: float, npixel: NDArray[np.int
     return grid, runs
 
 
-def _repeated(value: Any, count: int, dtype: "pa.DataType") -> "pa.Array":
-    import pyarrow as pa
-
+def _repeated(value: object, count: int, dtype: pa.DataType) -> pa.Array:
     if not pa.types.is_string(dtype):
         return pa.repeat(pa.scalar(value, dtype), count)
     return pa.DictionaryArray.from_arrays(pa.array(np.zeros(count, np.int32)), pa.array([value], dtype))
 
 
-def _converted(column: "pa.ChunkedArray", dtype: "pa.DataType") -> "pa.Array":
+def _converted(column: pa.ChunkedArray, dtype: pa.DataType) -> pa.Array:
     """Return a column with the type of the data dictionary."""
-    import pyarrow as pa
-
     one = column.combine_chunks()
     if pa.types.is_floating(dtype):
         return pa.array(one.cast(dtype).to_numpy(zero_copy_only=False), dtype, from_pandas=True)  # NaN is absent.
     return one.cast(dtype)
 
 
-def _coded(column: "pa.ChunkedArray", dtype: "pa.DataType") -> "pa.Array":
+def _coded(column: pa.ChunkedArray, dtype: pa.DataType) -> pa.Array:
     """Return texts of which there are few as dictionary."""
     return column.combine_chunks().cast(dtype).dictionary_encode()
 
 
-def _read(
-    scene: "Scene", path: Path | None, band: str, columns: Sequence[str] = ()
-) -> tuple["pa.Table", "pa.Array", str]:
+def _read(scene: "Scene", path: Path | None, band: str, columns: Sequence[str] = ()) -> tuple[pa.Table, pa.Array, str]:
     """Read a table of a scene, in which some columns are needed: the other columns, the outlines, and their CRS."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
     content = _content(scene, path, band)
     try:
         table = pq.read_table(io.BytesIO(content), use_threads=False)
@@ -223,14 +214,14 @@ def _content(scene: "Scene", path: Path | None, band: str) -> bytes:
     return content
 
 
-def _outlines(wkb: "pa.Array", path: Path | None) -> Geometries:
+def _outlines(wkb: pa.Array, path: Path | None) -> Geometries:
     try:
         return np.asarray(shapely.from_wkb(wkb.to_numpy(zero_copy_only=False)), object)
     except shapely.GEOSException as error:
         raise DatasetError(f"{path} is no whole GeoParquet file: {error}. Export the tile again.") from error
 
 
-def _detected(wkb: "pa.Array", path: Path | None) -> Geometries:
+def _detected(wkb: pa.Array, path: Path | None) -> Geometries:
     """Return outlines of detections."""
     outlines = _outlines(wkb, path)
     if nothing := int(shapely.is_empty(outlines).sum()):
@@ -245,8 +236,6 @@ def crs_name(text: str) -> str:
     Raises:
         ValueError: If there is none.
     """
-    from pyproj import CRS
-
     if text == "null":
         raise ValueError("the outlines have no CRS")
     crs = CRS.from_user_input(text)
@@ -259,13 +248,8 @@ def _pixel(outlines: Geometries, npixel: NDArray[np.int64]) -> float:
     return float(np.round(np.sqrt(np.median(shapely.area(outlines) / npixel)), 6)) if len(npixel) else float("nan")
 
 
-def _completed(found: "pa.Table", outlines: Geometries, crs: str, scene: "Scene", missing: Sequence[str]) -> "pa.Table":
+def _completed(found: pa.Table, outlines: Geometries, crs: str, scene: "Scene", missing: Sequence[str]) -> pa.Table:
     """Add to objects of release 0.1 what later ones have; whether they were cut was not kept, and counts as no."""
-    import uuid
-
-    import pyarrow as pa
-    from pyproj import Transformer
-
     inside = shapely.get_coordinates(shapely.point_on_surface(outlines))
     lon, lat = Transformer.from_crs(crs, LONLAT, always_xy=True).transform(inside[:, 0], inside[:, 1])
     numbers = found["Region_ID"].to_pylist()

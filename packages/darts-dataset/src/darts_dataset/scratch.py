@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 
 class ScratchFile:
@@ -15,7 +15,7 @@ class ScratchFile:
         self._file = file
         self._map: mmap.mmap | None = None
 
-    def append(self, content: Any) -> None:
+    def append(self, content: memoryview) -> None:
         """Add bytes, or what has a buffer of them."""
         self._file.write(content)
         self._unmap()

@@ -5,20 +5,22 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
+import geopandas as gpd
 import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import pyogrio
 import shapely
 from numpy.typing import NDArray
+from pyogrio.errors import DataSourceError
 
 from darts_dataset.geometry import Geometries
 from darts_dataset.memory import COPIES
 from darts_dataset.styles import qgis_style
 from darts_utils.geopackage import settle_geopackage
-
-if TYPE_CHECKING:
-    import pandas as pd
-    import pyarrow as pa
 
 Take = Callable[[NDArray[np.int64]], Geometries]
 """Reads geometries by number."""
@@ -28,7 +30,7 @@ Take = Callable[[NDArray[np.int64]], Geometries]
 class Shapes:
     """Geometries of some rows by column, as WKB, and the bounds of the primary ones, (n, 4) float64, degrees."""
 
-    wkb: "Mapping[str, pa.Array]"
+    wkb: Mapping[str, pa.Array]
     bounds: NDArray[np.float64]
 
 
@@ -43,16 +45,12 @@ _SIDES = ("xmin", "ymin", "xmax", "ymax")
 
 def shapes_of(**geometries: Geometries) -> Shapes:
     """Return geometries by column, the primary ones first, as they are written."""
-    import pyarrow as pa
-
     bounds = shapely.bounds(next(iter(geometries.values()))).reshape(-1, 4)
     return Shapes({name: pa.array(shapely.to_wkb(each), pa.binary()) for name, each in geometries.items()}, bounds)
 
 
 def hilbert_places(points: NDArray[np.float64]) -> NDArray[np.int64]:
     """Return where points (longitude and latitude, degrees, (n, 2)) lie on a Hilbert curve over the globe, (n,)."""
-    import geopandas as gpd
-
     if not len(points):
         return np.empty(0, np.int64)
     found = gpd.GeoSeries(shapely.points(points)).hilbert_distance(total_bounds=(-180, -90, 180, 90), level=LEVEL)
@@ -89,7 +87,7 @@ def cells_along(places: NDArray[np.int64], rows: NDArray[np.int64], table: str) 
 
 def write_table(
     path: Path,
-    attributes: "pa.Table",
+    attributes: pa.Table,
     columns: Sequence[str],
     shapes: Callable[[NDArray[np.int64]], Shapes],
     order: NDArray[np.int64],
@@ -106,16 +104,13 @@ def write_table(
     Raises:
         OSError: If the file cannot be written.
     """
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
     box = pa.struct([(side, pa.float64()) for side in _SIDES])
     texts = [pa.types.is_dictionary(each.type) for each in attributes.schema]
     types = [each.type.value_type if text else each.type for each, text in zip(attributes.schema, texts, strict=True)]
     plain = [pa.field(name, dtype) for name, dtype in zip(attributes.schema.names, types, strict=True)]
     schema = pa.schema([*plain, *(pa.field(name, pa.binary()) for name in columns), pa.field("bbox", box)])
 
-    def group(first: int) -> tuple["pa.Table", NDArray[np.float64]]:
+    def group(first: int) -> tuple[pa.Table, NDArray[np.float64]]:
         rows = order[first : first + _ROWS]
         found = shapes(rows)
         others = attributes.take(pa.array(rows)).cast(pa.schema(plain))
@@ -126,7 +121,7 @@ def write_table(
     path.parent.mkdir(parents=True, exist_ok=True)
     whole = np.empty((0, 4))
     # Without Arrow's copy of the schema, which would hide what is added at the end.
-    options: dict[str, Any] = {"compression": "zstd", "compression_level": 1, "store_schema": False}
+    options: dict[str, object] = {"compression": "zstd", "compression_level": 1, "store_schema": False}
     names = attributes.schema.names
     options |= {"use_dictionary": names, "write_statistics": [*names, *(f"bbox.{side}" for side in _SIDES)]}
     with path.open("wb") as file, pq.ParquetWriter(file, schema, **options) as writer:
@@ -138,7 +133,7 @@ def write_table(
         writer.add_key_value_metadata({"geo": json.dumps(_described(columns, whole))})
 
 
-def write_copy(root: Path, name: str, constant: Mapping[str, Any]) -> None:
+def write_copy(root: Path, name: str, constant: Mapping[str, object]) -> None:
     """Copy a table to a GeoPackage with a style for QGIS.
 
     Args:
@@ -149,8 +144,6 @@ def write_copy(root: Path, name: str, constant: Mapping[str, Any]) -> None:
     Raises:
         OSError: If a file cannot be written.
     """
-    import pyarrow.parquet as pq
-
     copy = (root / COPIES / name).with_suffix(".gpkg")
     copy.parent.mkdir(parents=True, exist_ok=True)
     with pq.ParquetFile(root / name) as file:
@@ -163,19 +156,15 @@ def write_copy(root: Path, name: str, constant: Mapping[str, Any]) -> None:
     copy.with_suffix(".qml").write_text(qgis_style(copy.stem.partition("-")[0]), "utf-8")
 
 
-def read_wkb(path: Path, column: str = "geometry") -> "Iterator[pa.Array]":
+def read_wkb(path: Path, column: str = "geometry") -> Iterator[pa.Array]:
     """Yield the geometries of a file as WKB, some at a time."""
-    import pyarrow.parquet as pq
-
     with pq.ParquetFile(path) as file:
         for batch in file.iter_batches(_ROWS, columns=[column]):
             yield batch.column(0)
 
 
-def read_rows(path: Path, columns: Sequence[str] | None = None) -> tuple["pa.Table", NDArray[np.float64]]:
+def read_rows(path: Path, columns: Sequence[str] | None = None) -> tuple[pa.Table, NDArray[np.float64]]:
     """Read columns, None for all but geometries, and bounding boxes: west, south, east, north, degrees, (n, 4)."""
-    import pyarrow.parquet as pq
-
     with pq.ParquetFile(path) as file:
         left = {*geometry_columns(file.schema_arrow), "bbox"}
         chosen = [name for name in file.schema_arrow.names if name not in left] if columns is None else columns
@@ -184,19 +173,15 @@ def read_rows(path: Path, columns: Sequence[str] | None = None) -> tuple["pa.Tab
     return table.drop_columns(["bbox"]), np.column_stack([boxes.field(side).to_numpy() for side in _SIDES])
 
 
-def read_attributes(path: Path) -> "pa.Table":
+def read_attributes(path: Path) -> pa.Table:
     """Read all columns but geometries and their bounding boxes."""
-    import pyarrow.parquet as pq
-
     with pq.ParquetFile(path) as file:
         left = set(geometry_columns(file.schema_arrow)) | {"bbox"}
         return file.read([name for name in file.schema_arrow.names if name not in left])
 
 
-def read_links(path: Path) -> "pd.DataFrame":
+def read_links(path: Path) -> pd.DataFrame:
     """Read ``links.parquet``, with years and texts that may be absent."""
-    import pyarrow.parquet as pq
-
     frame = pq.read_table(path).to_pandas()
     texts = {name: "string" for name in frame.columns if frame[name].dtype == object}
     return frame.astype({"year_from": "Int16", **texts})
@@ -204,24 +189,22 @@ def read_links(path: Path) -> "pd.DataFrame":
 
 def table_bounds(path: Path) -> tuple[int, list[float] | None]:
     """Return the number of rows of a file and the bounds that its metadata say, None where it has no rows."""
-    import pyarrow.parquet as pq
-
     with pq.ParquetFile(path) as file:
         described = json.loads(file.schema_arrow.metadata[b"geo"])
         return file.metadata.num_rows, described["columns"][described["primary_column"]].get("bbox")
 
 
-def geometry_columns(schema: "pa.Schema") -> list[str]:
+def geometry_columns(schema: pa.Schema) -> list[str]:
     """Name the columns that hold geometries, the primary one first."""
     described = json.loads((schema.metadata or {}).get(b"geo", b"{}"))
     primary = described.get("primary_column")
     return sorted(described.get("columns", {}), key=lambda name: (name != primary, name))
 
 
-def _described(columns: Sequence[str], whole: NDArray[np.float64]) -> dict[str, Any]:
+def _described(columns: Sequence[str], whole: NDArray[np.float64]) -> dict[str, object]:
     """Return what GeoParquet 1.1 wants to know; without a CRS it is OGC:CRS84."""
     primary = columns[0]
-    described: dict[str, Any] = {
+    described: dict[str, dict[str, object]] = {
         name: {"encoding": "WKB", "geometry_types": ["MultiPolygon"], "edges": "planar"} for name in columns
     }
     if len(whole):
@@ -230,12 +213,9 @@ def _described(columns: Sequence[str], whole: NDArray[np.float64]) -> dict[str, 
     return {"version": "1.1.0", "primary_column": primary, "columns": described}
 
 
-def _append_geopackage(path: Path, part: "pa.Table", primary: str, constant: Mapping[str, Any], is_first: bool) -> None:
-    import pyarrow as pa
-    import pyarrow.compute as pc
-    import pyogrio
-    from pyogrio.errors import DataSourceError
-
+def _append_geopackage(
+    path: Path, part: pa.Table, primary: str, constant: Mapping[str, object], is_first: bool
+) -> None:
     for place, column in enumerate(part.schema):
         if pa.types.is_list(column.type):
             part = part.set_column(place, column.name, pc.binary_join(part[column.name].combine_chunks(), ", "))

@@ -1,17 +1,16 @@
 """How far several experts agree on the same ground: what no map can be better than."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
+import geopandas as gpd
 import numpy as np
+import shapely
 from numpy.typing import NDArray
+from shapely.geometry.base import BaseGeometry
 
 from darts_evaluation.errors import LabelsError
 from darts_evaluation.labels import Labels
 from darts_evaluation.matching import Overlaps, match
-
-if TYPE_CHECKING:
-    from shapely.geometry.base import BaseGeometry
 
 AGREED_IOU = 0.3
 """Median of the pairs' intersection over union below which there is no agreed truth."""
@@ -98,8 +97,6 @@ def majority(labels: Labels) -> Labels:
     Returns:
         The connected parts of that ground, in the CRS of `labels`.
     """
-    import geopandas as gpd
-
     metric = labels.to_crs(labels.equal_area_crs)
     shape = _half_of([_drawn(metric.of(name))[1] for name in labels.experts])
     outlines: gpd.GeoDataFrame = gpd.GeoDataFrame(
@@ -108,10 +105,8 @@ def majority(labels: Labels) -> Labels:
     return Labels(outlines.to_crs(labels.outlines.crs), labels.area)
 
 
-def _drawn(labels: Labels) -> "tuple[list[BaseGeometry], BaseGeometry]":
+def _drawn(labels: Labels) -> tuple[list[BaseGeometry], BaseGeometry]:
     """Return the objects of one expert within the area, and all of them as one shape."""
-    import shapely
-
     shapes = np.asarray(labels.outlines.geometry.values, dtype=object)
     if labels.area is not None:
         shapes = shapely.intersection(shapes, labels.area)
@@ -119,10 +114,8 @@ def _drawn(labels: Labels) -> "tuple[list[BaseGeometry], BaseGeometry]":
     return kept, shapely.union_all(kept)
 
 
-def _half_of(shapes: "list[BaseGeometry]") -> "BaseGeometry":
+def _half_of(shapes: list[BaseGeometry]) -> BaseGeometry:
     """Return the ground that at least half of some shapes cover."""
-    import shapely
-
     lines = shapely.union_all([shapely.boundary(shape) for shape in shapes])
     parts = list(shapely.get_parts(shapely.polygonize([lines])))
     if not parts:
@@ -135,19 +128,17 @@ def _half_of(shapes: "list[BaseGeometry]") -> "BaseGeometry":
     )
 
 
-def _parts(shape: "BaseGeometry") -> "list[BaseGeometry]":
-    import shapely
-
+def _parts(shape: BaseGeometry) -> list[BaseGeometry]:
     return [part for part in shapely.get_parts(shape) if shapely.get_dimensions(part) == 2]
 
 
-def _iou(one: "BaseGeometry", other: "BaseGeometry") -> float:
+def _iou(one: BaseGeometry, other: BaseGeometry) -> float:
     both = one.intersection(other).area
     either = one.area + other.area - both
     return both / either if either else float("nan")
 
 
-def _f1(ours: "list[BaseGeometry]", theirs: "list[BaseGeometry]", least_m2: float) -> float:
+def _f1(ours: list[BaseGeometry], theirs: list[BaseGeometry], least_m2: float) -> float:
     ours, theirs = ([shape for shape in shapes if shape.area >= least_m2] for shapes in (ours, theirs))
     if not len(ours) + len(theirs):
         return float("nan")

@@ -1,9 +1,11 @@
 """Count tiles one after the other, so that one of them is in memory at a time."""
 
-from typing import Any
-
+import geopandas as gpd
 import numpy as np
+import shapely
 from numpy.typing import NDArray
+from rasterio.features import shapes as polygonize
+from shapely.geometry.base import BaseGeometry
 
 from darts_evaluation.counts import BlockCounts, Key, count_ground
 from darts_evaluation.fragments import Fragments
@@ -29,9 +31,6 @@ class Collection:
     """
 
     def __init__(self, labels: Labels, block_m: float) -> None:
-        import geopandas as gpd
-        import shapely
-
         self.counts: dict[str, BlockCounts] = {}
         self.objects, self.labels = Fragments(), Fragments()
         self.ground_m2 = self.pixel_m = 0.0
@@ -40,12 +39,12 @@ class Collection:
         # Where they lie is looked up in a plane without a seam at 180°, which reaches as far as labels do.
         self._plane = labels.equal_area_crs
         self._tree = shapely.STRtree(self._outlines.to_crs(self._plane).to_numpy())
-        self._area: NDArray[Any] | None = None
+        self._area: NDArray[np.object_] | None = None
         if labels.area is not None:
             area = gpd.GeoSeries([labels.area], crs=self._outlines.crs).to_crs(self._plane).make_valid()
             self._area = np.array(shapely.get_parts(area.to_numpy()), dtype=object)
-        self._frames: list[Any] = []  # of the tiles so far, in that plane
-        self._seen: list[tuple[Any, Any]] = []  # likewise, in their CRS: the frame, and what was seen
+        self._frames: list[BaseGeometry] = []  # of the tiles so far, in that plane
+        self._seen: list[tuple[gpd.GeoSeries, gpd.GeoSeries]] = []  # in their CRS: the frame, and what was seen
 
     def add(self, tile: TileMap) -> None:
         """Count a tile.
@@ -53,9 +52,6 @@ class Collection:
         Raises:
             GridError: If a metre of its grid is none on the ground.
         """
-        import geopandas as gpd
-        import shapely
-
         shape, transform = tile.mapped.shape, tile.transform
         x, y = transform @ (shape[1] / 2, shape[0] / 2)
         check_areal_scale(tile.crs, x, y, f"Tile {tile.name}")
@@ -87,10 +83,8 @@ class Collection:
         self._frames.append(there)
         self._seen.append((frame, _outline_of(tile)))
 
-    def _before(self, tile: TileMap, there: Any) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    def _before(self, tile: TileMap, there: BaseGeometry) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
         """Return the pixels of a tile that earlier tiles have seen, and those that they hold, seen or not."""
-        import shapely
-
         shape = tile.mapped.shape
         held, covered = np.zeros(shape, bool), np.zeros(shape, bool)
         for place in np.flatnonzero(shapely.intersects(self._frames, there)):
@@ -99,19 +93,13 @@ class Collection:
             held |= burn(seen.to_crs(tile.crs), tile.transform, shape)
         return held, covered | held
 
-    def _keys(self, tile: TileMap, shapes: NDArray[Any]) -> list[Key]:
-        import shapely
-
+    def _keys(self, tile: TileMap, shapes: NDArray[np.object_]) -> list[Key]:
         points = shapely.get_coordinates(shapely.point_on_surface(shapes))
         places = np.floor(points / self._block_m).astype(int)
         return [(tile.crs, int(row), int(col)) for col, row in places.tolist()]
 
 
-def _outline_of(tile: TileMap) -> Any:
+def _outline_of(tile: TileMap) -> gpd.GeoSeries:
     """Return the ground that a tile has seen."""
-    import geopandas as gpd
-    import shapely
-    from rasterio.features import shapes as polygonize
-
     parts = polygonize(tile.seen.astype("uint8"), tile.seen, transform=tile.transform)
     return gpd.GeoSeries([shapely.union_all([shapely.geometry.shape(part) for part, _ in parts])], crs=tile.crs)

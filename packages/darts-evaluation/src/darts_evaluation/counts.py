@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -101,14 +100,14 @@ def count_ground(ground: Ground, block_m: float) -> BlockCounts:
         "recovered_slump": labelled & truth & recovered,
         "recovered": labelled & recovered,
     }
-    sums: dict[str, NDArray[Any]] = {name: blocks.count(mask) * float(pixel_m2) for name, mask in masks.items()}
+    sums: dict[str, NDArray] = {name: blocks.count(mask) * float(pixel_m2) for name, mask in masks.items()}
     edge_m = float(abs(ground.transform.a))
     edges = boundary_counts(mapped, truth, valid)
     for name in _EDGES:
         for width in WIDTHS_PX:
             sums[f"{name}_{width}"] = blocks.count(edges[name][width]) * edge_m
-    slump: NDArray[Any] = np.zeros((len(blocks.keys), PERCENTS))
-    other: NDArray[Any] = slump
+    slump: NDArray = np.zeros((len(blocks.keys), PERCENTS))
+    other = slump
     if ground.probability is not None:
         known = valid & (ground.probability < PERCENTS)
         slump = blocks.histogram(ground.probability, known & truth, PERCENTS) * float(pixel_m2)
@@ -116,7 +115,7 @@ def count_ground(ground: Ground, block_m: float) -> BlockCounts:
     return BlockCounts(blocks.keys, sums, slump, other)
 
 
-def by_block(keys: Iterable[Key], values: NDArray[Any], blocks: Sequence[Key]) -> NDArray[np.float64]:
+def by_block(keys: Iterable[Key], values: NDArray[np.generic], blocks: Sequence[Key]) -> NDArray[np.float64]:
     """Add up values of objects by block.
 
     Args:

@@ -2,18 +2,18 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
+import geopandas as gpd
 import numpy as np
+import pyproj
+import shapely
+from affine import Affine
+from shapely.geometry.base import BaseGeometry
 
 from darts_evaluation.errors import PredictionsError
 from darts_evaluation.ground import burn, frame_of
 from darts_evaluation.labels import Labels
 from darts_evaluation.predictions import TileMap
-
-if TYPE_CHECKING:
-    import geopandas as gpd
-    from affine import Affine
 
 _LONLAT = "OGC:CRS84"
 _WINDOW_PX = 2048
@@ -76,11 +76,8 @@ def _year(folder: Path, year: int | None) -> int:
     return year
 
 
-def _places(folder: Path, labels: Labels, year: int) -> Any:
+def _places(folder: Path, labels: Labels, year: int) -> BaseGeometry:
     """Return the ground that is looked at, in longitude and latitude."""
-    import geopandas as gpd
-    import shapely
-
     if labels.area is not None:
         return gpd.GeoSeries([labels.area], crs=labels.outlines.crs).to_crs(_LONLAT).make_valid().union_all()
     outlines = labels.outlines.to_crs(_LONLAT)
@@ -93,10 +90,8 @@ def _places(folder: Path, labels: Labels, year: int) -> Any:
     return shapely.union_all(shapely.box(*bounds.T))
 
 
-def _read(path: Path, columns: list[str], places: Any) -> "gpd.GeoDataFrame":
+def _read(path: Path, columns: list[str], places: BaseGeometry) -> gpd.GeoDataFrame:
     """Read what of a table lies in the bounds of some places; a table that is not there has no rows."""
-    import geopandas as gpd
-
     if not path.exists():
         return gpd.GeoDataFrame({name: [] for name in columns[:-1]}, geometry=[], crs=_LONLAT)
     try:
@@ -105,11 +100,8 @@ def _read(path: Path, columns: list[str], places: Any) -> "gpd.GeoDataFrame":
         raise PredictionsError(f"{path} cannot be read: {' '.join(str(error).split()).rstrip('.')}.") from error
 
 
-def _zones(places: Any) -> "Iterator[tuple[str, str, gpd.GeoSeries]]":
+def _zones(places: BaseGeometry) -> Iterator[tuple[str, str, gpd.GeoSeries]]:
     """Yield the UTM zones that places lie in: name, CRS, and the part of the places."""
-    import geopandas as gpd
-    import shapely
-
     for number in range(1, 61):
         west = -180 + _ZONE_DEGREES * (number - 1)
         for letter, code, south, north in (("N", _NORTH, 0, 90), ("S", _SOUTH, -90, 0)):
@@ -119,10 +111,8 @@ def _zones(places: Any) -> "Iterator[tuple[str, str, gpd.GeoSeries]]":
                 yield f"{number:02d}{letter}", f"EPSG:{code + number}", gpd.GeoSeries([dense], crs=_LONLAT)
 
 
-def _near(table: "gpd.GeoDataFrame", here: "gpd.GeoSeries") -> "gpd.GeoDataFrame":
+def _near(table: gpd.GeoDataFrame, here: gpd.GeoSeries) -> gpd.GeoDataFrame:
     """Return the rows that lie near some places; shapes that reach far beyond the zone are cut, since it does not."""
-    import shapely
-
     west, south, east, north = here.total_bounds
     box = shapely.box(west - _ZONE_DEGREES, south, east + _ZONE_DEGREES, north)
     rows = table.iloc[np.sort(table.sindex.query(box, predicate="intersects"))].copy()
@@ -132,11 +122,8 @@ def _near(table: "gpd.GeoDataFrame", here: "gpd.GeoSeries") -> "gpd.GeoDataFrame
     return rows
 
 
-def _grid(tables: "list[gpd.GeoDataFrame]", crs: str) -> tuple[float, float, float]:
+def _grid(tables: list[gpd.GeoDataFrame], crs: str) -> tuple[float, float, float]:
     """Return the pixel of the finest scenes in a CRS and where their grid begins, modulo the pixel."""
-    import geopandas as gpd
-    import pyproj
-
     wanted = pyproj.CRS(crs)
     here = [table[[pyproj.CRS(each) == wanted for each in table["crs"]]] for table in tables]
     rows = [table.loc[table["pixel_m"].idxmin()] for table in here if len(table)]
@@ -148,10 +135,8 @@ def _grid(tables: "list[gpd.GeoDataFrame]", crs: str) -> tuple[float, float, flo
     return pixel, float(np.round(bounds[0] % pixel, 3)), float(np.round(bounds[3] % pixel, 3))
 
 
-def _windows(places: Any, pixel: float, left: float, top: float) -> "Iterator[tuple[Affine, tuple[int, int]]]":
+def _windows(places: BaseGeometry, pixel: float, left: float, top: float) -> Iterator[tuple[Affine, tuple[int, int]]]:
     """Yield the grids of squares in which places lie, cropped to them."""
-    import shapely
-    from affine import Affine
 
     def ends(low: float, high: float, phase: float) -> Iterator[tuple[int, int]]:
         first, last = int(np.floor((low - phase) / pixel)), int(np.ceil((high - phase) / pixel))

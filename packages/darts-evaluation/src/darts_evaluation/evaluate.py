@@ -4,10 +4,14 @@ import os
 import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TypeAlias
 
+import geopandas as gpd
 import numpy as np
+import pandas as pd
+import shapely
 from numpy.typing import NDArray
 
 from darts_evaluation import datasets
@@ -16,7 +20,7 @@ from darts_evaluation.blocks import enlarge
 from darts_evaluation.collecting import Collection
 from darts_evaluation.counts import BlockCounts, Key
 from darts_evaluation.errors import FewBlocksWarning, LabelsError, PredictionsError
-from darts_evaluation.figures import Objects, figures_of
+from darts_evaluation.figures import Objects, Tables, figures_of
 from darts_evaluation.fragments import JOIN_PX, Shapes
 from darts_evaluation.intervals import FEWEST_BLOCKS, LEAST_BLOCKS, Figure
 from darts_evaluation.labels import Labels, check_labels
@@ -24,14 +28,12 @@ from darts_evaluation.matching import Overlaps
 from darts_evaluation.objects import LEAST_SHARE
 from darts_evaluation.predictions import TileMap, find_results, read_tile_map
 
-if TYPE_CHECKING:
-    import geopandas as gpd
-
 SMALL_AREA_M2 = 1e9
 """Evaluated ground up to which blocks of 1 km are taken, beyond it blocks of 10 km."""
 BLOCKS_M = (1_000, 10_000)
 HEADLINE = (0.3, 0.5)
 """Overlaps at which objects are hits in the outlines that are written."""
+_Given: TypeAlias = str | os.PathLike[str] | TileMap
 
 
 @dataclass(frozen=True)
@@ -70,13 +72,13 @@ class Evaluation:
     blocks: int
     has_area: bool
     agreement: Agreement | None
-    outlines: "gpd.GeoDataFrame"
-    tables: dict[str, dict[str, Any]]
+    outlines: gpd.GeoDataFrame
+    tables: Tables
     notes: list[str] = field(default_factory=list)
 
 
 def evaluate(
-    predictions: "str | os.PathLike[str] | Iterable[str | os.PathLike[str]] | Sequence[TileMap]",
+    predictions: str | os.PathLike[str] | Iterable[str | os.PathLike[str]] | Sequence[TileMap],
     labels: Labels,
     *,
     model: str | None = None,
@@ -119,7 +121,7 @@ def evaluate(
     truth = majority(labels) if agreement is not None else labels
     smallest_m = block_m or float(min(BLOCKS_M))
     collection = Collection(truth, smallest_m)
-    given = [predictions] if isinstance(predictions, str | os.PathLike) else list(predictions)
+    given: list[_Given] = [predictions] if isinstance(predictions, str | os.PathLike) else list(predictions)
     dataset = _dataset(given, model, year)
     for tile in _tiles(given, model) if dataset is None else datasets.dataset_maps(dataset, truth, year):
         collection.add(tile)
@@ -131,14 +133,14 @@ def evaluate(
     crs = _matching_crs(collection, truth)
     objects, found, barely, seen = _counted(collection, crs, min_object_m2, dataset is not None)
     whole = _matched(objects, found, factor)
-    options: dict[str, Any] = {"has_area": truth.area is not None, "resembling": resembling, "seed": seed}
-    figures, tables = figures_of(counts.merged(factor), whole, **options)
+    compute = partial(figures_of, has_area=truth.area is not None, resembling=resembling, seed=seed)
+    figures, tables = compute(counts.merged(factor), whole)
     tiles = [TileFigures(name, figures) for name in collection.counts]
     if dataset is not None:
         tiles = []
     elif len(tiles) > 1:
         tiles = [
-            TileFigures(name, figures_of(each.merged(factor), _part(whole, objects, found, name), **options)[0])
+            TileFigures(name, compute(each.merged(factor), _part(whole, objects, found, name))[0])
             for name, each in collection.counts.items()
         ]
     filled = len(counts.merged(factor).non_empty().keys)
@@ -151,7 +153,7 @@ def evaluate(
     )
 
 
-def _dataset(given: list[Any], model: str | None, year: int | None) -> Path | None:
+def _dataset(given: list[_Given], model: str | None, year: int | None) -> Path | None:
     """Return the dataset that was given, None for results or maps."""
     found = [Path(each) for each in given if isinstance(each, str | os.PathLike) and datasets.is_dataset(Path(each))]
     if found and (len(given) > 1 or model is not None):
@@ -161,15 +163,18 @@ def _dataset(given: list[Any], model: str | None, year: int | None) -> Path | No
     return found[0] if found else None
 
 
-def _tiles(given: list[Any], model: str | None) -> Iterable[TileMap]:
-    if given and all(isinstance(each, TileMap) for each in given):
-        if len({tile.name for tile in given}) < len(given):
-            raise PredictionsError("Two maps have one name; expected a name of its own for each.")
-        for tile in sorted(given, key=lambda tile: tile.name):
-            yield replace(tile, objects=tile.objects.reset_index(drop=True))
-        return
-    for folder in find_results(given):
-        yield read_tile_map(folder, model)
+def _tiles(given: list[_Given], model: str | None) -> Iterable[TileMap]:
+    maps = [each for each in given if isinstance(each, TileMap)]
+    folders = [each for each in given if not isinstance(each, TileMap)]
+    if not maps:
+        for folder in find_results(folders):
+            yield read_tile_map(folder, model)
+    elif folders:
+        raise PredictionsError(f"Beside maps, {folders[0]} was given; expected maps or folders of results.")
+    elif len({tile.name for tile in maps}) < len(maps):
+        raise PredictionsError("Two maps have one name; expected a name of its own for each.")
+    for tile in sorted(maps, key=lambda tile: tile.name):
+        yield replace(tile, objects=tile.objects.reset_index(drop=True))
 
 
 def _all_counts(collection: Collection, labels: Labels) -> BlockCounts:
@@ -224,19 +229,14 @@ def _part(whole: Objects, objects: Shapes, labels: Shapes, tile: str) -> Objects
     return whole.part(*(np.array([each == tile for each in shapes.tiles], bool) for shapes in (objects, labels)))
 
 
-def _never_seen(labels: Labels, seen: NDArray[np.int64], crs: str) -> "gpd.GeoSeries":
+def _never_seen(labels: Labels, seen: NDArray[np.int64], crs: str) -> gpd.GeoSeries:
     """Return the labels of which less than half was seen, so far as the CRS reaches."""
-    import shapely
-
     rest = np.setdiff1d(np.arange(len(labels.outlines)), seen)
     never = labels.outlines.geometry.iloc[rest].to_crs(crs)
     return never[np.isfinite(shapely.bounds(never.to_numpy()).reshape(-1, 4)).all(axis=1)]
 
 
-def _outlines(whole: Objects, objects: Shapes, labels: Shapes, never: "gpd.GeoSeries", crs: str) -> "gpd.GeoDataFrame":
-    import geopandas as gpd
-    import pandas as pd
-
+def _outlines(whole: Objects, objects: Shapes, labels: Shapes, never: gpd.GeoSeries, crs: str) -> gpd.GeoDataFrame:
     pairs = whole.pairs(HEADLINE[0])
     hit = pairs >= 0
     missed = np.setdiff1d(np.arange(len(labels.shapes)), pairs[hit])
@@ -277,8 +277,6 @@ def _notes(blocks: int, labels: Labels, agreement: Agreement | None, barely: int
 
 def _without(objects: Shapes, ignored: Shapes, labels: Shapes) -> Shapes:
     """Leave out objects of which half lies on labels that do not count, and that touch none that does."""
-    import shapely
-
     if not ignored.shapes or not objects.shapes:
         return objects
     shapes = np.asarray(objects.shapes, dtype=object)

@@ -4,10 +4,11 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise
-from typing import Any
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
+from shapely.geometry.base import BaseGeometry
 
 from darts_evaluation.counts import BlockCounts, Key, by_block
 from darts_evaluation.intervals import Figure, Resampling
@@ -21,6 +22,8 @@ OVERLAPS = tuple(np.round(np.arange(0.1, 1.0, 0.1), 1).tolist())
 """Overlaps at which objects are matched."""
 HEADLINE_OVERLAPS = (0.3, 0.5)
 _SPACING_M = 1.0
+Tables: TypeAlias = dict[str, dict[str, NDArray[np.float64]]]
+"""What is drawn: columns by name, by name of the table."""
 
 
 @dataclass(frozen=True)
@@ -44,8 +47,8 @@ class Objects:
     label_m2: NDArray[np.float64]
     object_keys: Sequence[Key]
     label_keys: Sequence[Key]
-    object_shapes: Sequence[Any]
-    label_shapes: Sequence[Any]
+    object_shapes: Sequence[BaseGeometry]
+    label_shapes: Sequence[BaseGeometry]
 
     def pairs(self, least: float) -> NDArray[np.int64]:
         """Return the label of each object at an overlap, -1 for none."""
@@ -93,7 +96,7 @@ class Objects:
 
 def figures_of(
     counts: BlockCounts, objects: Objects, *, has_area: bool, resembling: bool, seed: int = 0
-) -> tuple[dict[str, dict[str, Figure]], dict[str, dict[str, Any]]]:
+) -> tuple[dict[str, dict[str, Figure]], Tables]:
     """Compute all figures.
 
     Args:
@@ -116,7 +119,7 @@ def figures_of(
     def over(keys: Iterable[Key]) -> Resampling:
         return Resampling(sorted(set(keys)), resembling, inflation, seed)
 
-    tables: dict[str, dict[str, Any]] = {}
+    tables: Tables = {}
     ground, both = over(counts.keys), over([*objects.object_keys, *objects.label_keys])
     pairs = objects.pairs(HEADLINE_OVERLAPS[0])
     hit_places = np.flatnonzero(pairs >= 0).tolist()
@@ -148,9 +151,7 @@ def _pixels(counts: BlockCounts, has_area: bool, ground: Resampling) -> dict[str
     return result
 
 
-def _objects(
-    objects: Objects, has_area: bool, both: Resampling, tables: dict[str, dict[str, Any]]
-) -> dict[str, Figure]:
+def _objects(objects: Objects, has_area: bool, both: Resampling, tables: Tables) -> dict[str, Figure]:
     blocks = both.keys
     mapped = by_block(objects.object_keys, np.ones(len(objects.object_keys)), blocks)
     labelled = by_block(objects.label_keys, np.ones(len(objects.label_keys)), blocks)
@@ -283,7 +284,7 @@ def _sizes(
     numbers = by_block(keys, np.ones(len(keys)), blocks)
     squares = by_block(keys, difference**2, blocks)
 
-    def limit(sign: float) -> Any:
+    def limit(sign: float) -> Callable[[NDArray[np.float64]], float]:
         """Bland and Altman 1986, "Statistical methods for assessing agreement"."""
 
         def figure(weights: NDArray[np.float64]) -> float:
@@ -301,7 +302,7 @@ def _sizes(
     return result
 
 
-def _probability(counts: BlockCounts, ground: Resampling, tables: dict[str, dict[str, Any]]) -> dict[str, Figure]:
+def _probability(counts: BlockCounts, ground: Resampling, tables: Tables) -> dict[str, Figure]:
     histogram = counts.histogram
     slump, other = histogram.total()
     table = reliability(slump, other)

@@ -2,22 +2,23 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
 
+import geopandas as gpd
 import numpy as np
+import shapely
 from numpy.typing import NDArray
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+from shapely.geometry.base import BaseGeometry
 
 from darts_evaluation.counts import Key
-
-if TYPE_CHECKING:
-    from shapely.geometry.base import BaseGeometry
 
 JOIN_PX = 0.75
 """Fragments of mapped objects on either side of the border between tiles are one object within this distance: pixels of
 different grids leave up to half a pixel open, and objects of one grid are at least a pixel apart."""
 
 
-def join_touching(shapes: "Sequence[BaseGeometry]", tiles: Sequence[str], within_m: float) -> NDArray[np.int64]:
+def join_touching(shapes: Sequence[BaseGeometry], tiles: Sequence[str], within_m: float) -> NDArray[np.int64]:
     """Number shapes such that those of different tiles that touch have one number; those of one tile are told apart.
 
     Args:
@@ -28,10 +29,6 @@ def join_touching(shapes: "Sequence[BaseGeometry]", tiles: Sequence[str], within
     Returns:
         Number of each, 1-D int64, from 0 without gaps.
     """
-    import shapely
-    from scipy.sparse import coo_array
-    from scipy.sparse.csgraph import connected_components
-
     count = len(shapes)
     if len(set(tiles)) < 2:
         return np.arange(count)
@@ -56,8 +53,8 @@ class Fragments:
         values: A number of each, NaN where it is not known.
     """
 
-    shapes: "list[BaseGeometry]" = field(default_factory=list)
-    whole: "list[BaseGeometry]" = field(default_factory=list)
+    shapes: list[BaseGeometry] = field(default_factory=list)
+    whole: list[BaseGeometry] = field(default_factory=list)
     owners: list[int] = field(default_factory=list)
     keys: list[Key] = field(default_factory=list)
     tiles: list[str] = field(default_factory=list)
@@ -65,8 +62,8 @@ class Fragments:
 
     def add(
         self,
-        shapes: "Iterable[BaseGeometry]",
-        whole: "Iterable[BaseGeometry]",
+        shapes: Iterable[BaseGeometry],
+        whole: Iterable[BaseGeometry],
         owners: Iterable[int],
         keys: Iterable[Key],
         tile: str,
@@ -112,8 +109,8 @@ class Shapes:
         values: Mean of the values of the fragments by area, NaN where none is known.
     """
 
-    shapes: "list[BaseGeometry]"
-    whole: "list[BaseGeometry]"
+    shapes: list[BaseGeometry]
+    whole: list[BaseGeometry]
     owners: NDArray[np.int64]
     keys: list[Key]
     tiles: list[str]
@@ -122,8 +119,6 @@ class Shapes:
     @classmethod
     def of(cls, fragments: Fragments, numbers: NDArray[np.int64]) -> "Shapes":
         """Put fragments together that have one number; the result does not depend on their order."""
-        import shapely
-
         areas = shapely.area(fragments.shapes)
         values, known = np.array(fragments.values, float), np.isfinite(fragments.values)
         weights = np.bincount(numbers, areas * known) if len(numbers) else np.zeros(0)
@@ -152,15 +147,11 @@ class Shapes:
     @property
     def share(self) -> NDArray[np.float64]:
         """Share of the area of each that lies on ground that counts, 1-D."""
-        import shapely
-
         return shapely.area(self.shapes) / shapely.area(self.whole)
 
     @property
     def area_m2(self) -> NDArray[np.float64]:
         """Area of each on ground that counts, 1-D."""
-        import shapely
-
         return np.asarray(shapely.area(self.shapes), float)
 
     def take(self, places: NDArray[np.integer]) -> "Shapes":
@@ -176,9 +167,7 @@ class Shapes:
         )
 
 
-def _to_crs(shapes: "Sequence[BaseGeometry]", sources: Sequence[str], crs: str) -> "list[BaseGeometry]":
-    import geopandas as gpd
-
+def _to_crs(shapes: Sequence[BaseGeometry], sources: Sequence[str], crs: str) -> list[BaseGeometry]:
     made = list(shapes)
     for source in sorted(set(sources) - {crs}):
         places = [place for place, each in enumerate(sources) if each == source]

@@ -1,15 +1,15 @@
 """Ground of a tile: which pixels are evaluated, what labels and map say of them, counted by square blocks."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import shapely
+from affine import Affine
 from numpy.typing import NDArray
-
-if TYPE_CHECKING:
-    from affine import Affine
-    from shapely.geometry.base import BaseGeometry
+from rasterio.features import rasterize
+from shapely.geometry.base import BaseGeometry
 
 PERCENTS = 101
 """Values that a raster of probabilities can have: whole percents."""
@@ -35,7 +35,7 @@ class Ground:
 
     name: str
     crs: str
-    transform: "Affine"
+    transform: Affine
     mapped: NDArray[np.bool_]
     truth: NDArray[np.bool_]
     seen: NDArray[np.bool_]
@@ -103,15 +103,13 @@ class Blocks:
         return result
 
 
-def frame_of(transform: "Affine", shape: tuple[int, int]) -> "BaseGeometry":
+def frame_of(transform: Affine, shape: tuple[int, int]) -> BaseGeometry:
     """Return the outline of a grid."""
-    import shapely
-
     (left, top), (right, bottom) = (transform @ corner for corner in ((0, 0), (shape[1], shape[0])))
     return shapely.box(left, bottom, right, top)
 
 
-def burn(shapes: Any, transform: "Affine", shape: tuple[int, int]) -> NDArray[np.bool_]:
+def burn(shapes: Iterable[BaseGeometry | None], transform: Affine, shape: tuple[int, int]) -> NDArray[np.bool_]:
     """Return the pixels whose centres lie in one of some shapes, 2-D bool.
 
     Args:
@@ -119,8 +117,6 @@ def burn(shapes: Any, transform: "Affine", shape: tuple[int, int]) -> NDArray[np
         transform: From column and row to coordinates.
         shape: Height and width of the grid.
     """
-    from rasterio.features import rasterize
-
     given: list[BaseGeometry] = [each for each in shapes if each is not None and not each.is_empty]
     if not given:
         return np.zeros(shape, bool)

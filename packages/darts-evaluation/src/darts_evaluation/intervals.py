@@ -16,6 +16,7 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import stdtrit
 
 from darts_evaluation.counts import Key
 from darts_evaluation.neighbours import Neighbours, influence
@@ -129,8 +130,6 @@ def ratio(
         The ratio; without an interval where fewer than `LEAST_BLOCKS` hold something, all of them agree in 0 or 1, or
         it would say nothing: from below 1 % to above 99 % of a share, from a 100th to 100 times a ratio.
     """
-    from scipy.special import stdtrit
-
     used = (part != 0) | (whole != 0)
     a, b = np.asarray(part, float)[used], np.asarray(whole, float)[used]
     count = len(a)

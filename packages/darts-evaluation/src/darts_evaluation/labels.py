@@ -4,17 +4,19 @@ import os
 import warnings
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
+import geopandas as gpd
 import numpy as np
+import pandas as pd
+import pyogrio
+import pyproj
+import shapely
+from shapely.errors import GEOSException
+from shapely.geometry.base import BaseGeometry
 
 from darts_evaluation.errors import LabelsError, NoLabelAreaWarning, RepairedLabelsWarning
 from darts_evaluation.seam import join_at_seam, to_degrees
 from darts_utils import InputTypeError
-
-if TYPE_CHECKING:
-    import geopandas as gpd
-    from shapely.geometry.base import BaseGeometry
 
 _EXPERTS = ("expert", "experts", "annotator", "labeler", "labeller")
 """Columns that are taken for the name of who drew an outline, where no column is named."""
@@ -32,8 +34,8 @@ class Labels:
         area: Where every slump was drawn, as one shape in the CRS of `outlines`; None where nobody knows.
     """
 
-    outlines: "gpd.GeoDataFrame"
-    area: "BaseGeometry | None"
+    outlines: gpd.GeoDataFrame
+    area: BaseGeometry | None
 
     @property
     def experts(self) -> list[str]:
@@ -51,13 +53,11 @@ class Labels:
 
     def to_crs(self, crs: object) -> "Labels":
         """Return the labels in another CRS."""
-        import geopandas as gpd
-
         area = None if self.area is None else gpd.GeoSeries([self.area], crs=self.outlines.crs).to_crs(crs).iloc[0]
         return Labels(self.outlines.to_crs(crs), area)
 
 
-def _hemisphere(shapes: "gpd.GeoSeries") -> str:
+def _hemisphere(shapes: gpd.GeoSeries) -> str:
     """Return the equal-area CRS of the hemisphere that some shapes lie in."""
     return "EPSG:6932" if len(shapes) and shapes.to_crs("EPSG:4326").total_bounds[3] < 0 else "EPSG:6931"
 
@@ -76,8 +76,8 @@ def check_labels(value: object) -> None:
 
 
 def read_labels(
-    path: "str | os.PathLike[str]",
-    area: "str | os.PathLike[str] | None" = None,
+    path: str | os.PathLike[str],
+    area: str | os.PathLike[str] | None = None,
     *,
     expert_column: str | None = None,
 ) -> Labels:
@@ -117,7 +117,7 @@ def read_labels(
     return Labels(outlines, _union(_read(area).geometry, outlines.crs, area))
 
 
-def make_labels(outlines: "gpd.GeoDataFrame", area: "gpd.GeoDataFrame | gpd.GeoSeries | None" = None) -> Labels:
+def make_labels(outlines: gpd.GeoDataFrame, area: gpd.GeoDataFrame | gpd.GeoSeries | None = None) -> Labels:
     """Make labels out of tables, see `read_labels`.
 
     Args:
@@ -143,12 +143,7 @@ def make_labels(outlines: "gpd.GeoDataFrame", area: "gpd.GeoDataFrame | gpd.GeoS
     return Labels(table, None if area is None else _union(area.geometry, outlines.crs, "The table of the area"))
 
 
-def _read(path: "str | os.PathLike[str]") -> "gpd.GeoDataFrame":
-    import geopandas as gpd
-    import pandas as pd
-    import pyogrio
-    from shapely.errors import GEOSException
-
+def _read(path: str | os.PathLike[str]) -> gpd.GeoDataFrame:
     file = Path(path)
     if not file.exists():
         raise LabelsError(f"There is no {file}; expected a vector file.")
@@ -176,10 +171,7 @@ def _read(path: "str | os.PathLike[str]") -> "gpd.GeoDataFrame":
     return gpd.GeoDataFrame(pd.concat([part.to_crs(crs) for part in parts], ignore_index=True), crs=crs)
 
 
-def _union(shapes: "gpd.GeoSeries", crs: Any, path: object) -> "BaseGeometry":
-    import geopandas as gpd
-    import shapely
-
+def _union(shapes: gpd.GeoSeries, crs: pyproj.CRS, path: object) -> BaseGeometry:
     polygons, _ = _polygons(shapes, path)
     if not len(polygons):
         raise LabelsError(f"{path} holds no polygon; expected the area in which the labels are complete.")
@@ -191,12 +183,8 @@ def _union(shapes: "gpd.GeoSeries", crs: Any, path: object) -> "BaseGeometry":
     return dense.to_crs(crs).make_valid().union_all()
 
 
-def _outlines(table: "gpd.GeoDataFrame", column: str | None, path: object) -> "gpd.GeoDataFrame":
+def _outlines(table: gpd.GeoDataFrame, column: str | None, path: object) -> gpd.GeoDataFrame:
     """Return valid outlines with who drew them, each once."""
-    import geopandas as gpd
-    import pandas as pd
-    import shapely
-
     shapes, kept = _polygons(table.geometry, path)
     nameless = int(table.loc[kept, column].isna().sum()) if column else 0
     if nameless:
@@ -216,11 +204,8 @@ def _outlines(table: "gpd.GeoDataFrame", column: str | None, path: object) -> "g
     return outlines[~again.to_numpy()].reset_index(drop=True)
 
 
-def _polygons(shapes: "gpd.GeoSeries", path: object) -> "tuple[gpd.GeoSeries, np.ndarray]":
+def _polygons(shapes: gpd.GeoSeries, path: object) -> tuple[gpd.GeoSeries, np.ndarray]:
     """Return valid polygons and multipolygons, and which of the shapes they are."""
-    import geopandas as gpd
-    import shapely
-
     given = shapely.force_2d(np.asarray(shapes.values, dtype=object))
     _check_coordinates(given, shapes.crs, path)
     if shapes.crs.is_geographic:
@@ -249,10 +234,8 @@ def _polygons(shapes: "gpd.GeoSeries", path: object) -> "tuple[gpd.GeoSeries, np
     return gpd.GeoSeries(list(made[kept]), crs=shapes.crs), kept
 
 
-def _check_coordinates(shapes: "np.ndarray", crs: Any, path: object) -> None:
+def _check_coordinates(shapes: np.ndarray, crs: pyproj.CRS, path: object) -> None:
     """Refuse coordinates that are no numbers, or no degrees where the CRS has degrees."""
-    import shapely
-
     points = shapely.get_coordinates(shapes)
     if not np.isfinite(points).all():
         raise LabelsError(f"{path} has coordinates that are no numbers; expected finite ones.")
@@ -264,10 +247,8 @@ def _check_coordinates(shapes: "np.ndarray", crs: Any, path: object) -> None:
         )
 
 
-def _areal(shape: "BaseGeometry | None") -> "BaseGeometry | None":
+def _areal(shape: BaseGeometry | None) -> BaseGeometry | None:
     """Return the parts of a shape that have an area, None where there are none."""
-    import shapely
-
     if shape is None or shape.is_empty:
         return None
     if shape.geom_type in ("Polygon", "MultiPolygon"):
@@ -276,7 +257,7 @@ def _areal(shape: "BaseGeometry | None") -> "BaseGeometry | None":
     return shapely.union_all(parts) if parts else None
 
 
-def _expert_column(table: "gpd.GeoDataFrame", wanted: str | None, path: object) -> str | None:
+def _expert_column(table: gpd.GeoDataFrame, wanted: str | None, path: object) -> str | None:
     if wanted is not None:
         if wanted not in table:
             columns = ", ".join(str(name) for name in table.columns if name != table.geometry.name)

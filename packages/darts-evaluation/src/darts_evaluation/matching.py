@@ -4,7 +4,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import shapely
 from numpy.typing import NDArray
+from scipy.optimize import linear_sum_assignment
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
 COCO_THRESHOLDS = tuple(np.round(np.arange(0.5, 1.0, 0.05), 2).tolist())
 """Overlaps over which COCO averages precision (Lin et al. 2014, "Microsoft COCO")."""
@@ -42,8 +46,6 @@ class Overlaps:
         Returns:
             The pairs, by object and label.
         """
-        import shapely
-
         ours, theirs = np.asarray(objects, dtype=object), np.asarray(labels, dtype=object)
         if not len(ours) or not len(theirs):
             none = np.zeros(0, np.int64)
@@ -73,10 +75,6 @@ def match(overlaps: Overlaps, least: float) -> NDArray[np.int64]:
     Returns:
         For each object the place of its label, -1 where it has none, 1-D int64.
     """
-    from scipy.optimize import linear_sum_assignment
-    from scipy.sparse import coo_array
-    from scipy.sparse.csgraph import connected_components
-
     result = np.full(overlaps.object_count, -1, np.int64)
     enough = reaches(overlaps.iou, least)
     one, other, iou = overlaps.objects[enough], overlaps.labels[enough], overlaps.iou[enough]

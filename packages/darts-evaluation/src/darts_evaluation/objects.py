@@ -1,15 +1,15 @@
 """Which objects and labels count: those on ground that was seen and labelled, cut to it."""
 
-from typing import TYPE_CHECKING, Any
-
+import geopandas as gpd
 import numpy as np
+import shapely
 from numpy.typing import NDArray
+from rasterio.features import rasterize
+from rasterio.features import shapes as polygonize
+from rasterio.transform import from_origin
+from shapely.geometry.base import BaseGeometry
 
 from darts_evaluation.ground import Ground, frame_of
-
-if TYPE_CHECKING:
-    import geopandas as gpd
-    from shapely.geometry.base import BaseGeometry
 
 LEAST_SHARE = 0.5
 """Share of the area of an object that must lie on ground that counts, for it to count."""
@@ -18,7 +18,7 @@ SIZE_CLASSES_M2 = (0.0, 1e3, 5e3, 1e4, 5e4, float("inf"))
 """Edges of the size classes of labels, square metres."""
 
 
-def cut_to_ground(shapes: "gpd.GeoSeries", ground: Ground) -> tuple[NDArray[np.int64], NDArray[Any]]:
+def cut_to_ground(shapes: gpd.GeoSeries, ground: Ground) -> tuple[NDArray[np.int64], NDArray[np.object_]]:
     """Cut shapes to the pixels of a tile that count.
 
     Args:
@@ -29,8 +29,6 @@ def cut_to_ground(shapes: "gpd.GeoSeries", ground: Ground) -> tuple[NDArray[np.i
         Places of the shapes that have a pixel there, 1-D int64, and what of them lies on such pixels: the shapes
         themselves where all of their pixels do.
     """
-    import shapely
-
     values = np.asarray(shapes.values, dtype=object)
     inside, whole = _pixels(values, ground, ground.valid)
     frame = frame_of(ground.transform, ground.valid.shape)
@@ -43,11 +41,8 @@ def cut_to_ground(shapes: "gpd.GeoSeries", ground: Ground) -> tuple[NDArray[np.i
     return index[kept], cut[kept]
 
 
-def _pixels(values: NDArray[Any], ground: Ground, where: NDArray[np.bool_]) -> tuple[NDArray, NDArray]:
+def _pixels(values: NDArray[np.object_], ground: Ground, where: NDArray[np.bool_]) -> tuple[NDArray, NDArray]:
     """Count the pixels of each shape that count, and all of them in the tile; shapes may overlap one another."""
-    import shapely
-    from rasterio.features import rasterize
-
     inside, whole = np.zeros(len(values)), np.zeros(len(values))
     todo = np.arange(len(values))
     while len(todo):
@@ -82,12 +77,8 @@ def _pixels(values: NDArray[Any], ground: Ground, where: NDArray[np.bool_]) -> t
     return inside, whole
 
 
-def _cut(shape: "BaseGeometry", ground: Ground, where: NDArray[np.bool_]) -> "BaseGeometry":
+def _cut(shape: BaseGeometry, ground: Ground, where: NDArray[np.bool_]) -> BaseGeometry:
     """Return the part of a shape on pixels that count."""
-    import shapely
-    from rasterio.features import shapes as polygonize
-    from rasterio.transform import from_origin
-
     a, e = ground.transform.a, ground.transform.e
     (left, top), (right, bottom) = (
         (~ground.transform) @ corner

@@ -1,12 +1,10 @@
 """How well outlines agree: boundary F1 and boundary IoU on pixels, and the distance between matched outlines."""
 
-from typing import TYPE_CHECKING
-
 import numpy as np
+import shapely
 from numpy.typing import NDArray
-
-if TYPE_CHECKING:
-    from shapely.geometry.base import BaseGeometry
+from scipy.ndimage import distance_transform_edt
+from shapely.geometry.base import BaseGeometry
 
 WIDTHS_PX = (1, 2, 3)
 """Distances within which boundaries are the same, pixels."""
@@ -74,15 +72,13 @@ def _boundary(mask: NDArray[np.bool_], valid: NDArray[np.bool_]) -> NDArray[np.b
 
 
 def _distance(edge: NDArray[np.bool_]) -> NDArray[np.float64]:
-    from scipy.ndimage import distance_transform_edt
-
     if not edge.any():
         return np.full(edge.shape, np.inf)
     return distance_transform_edt(~edge)
 
 
 def outline_distances(
-    objects: "NDArray | list[BaseGeometry]", labels: "NDArray | list[BaseGeometry]", spacing_m: float
+    objects: NDArray | list[BaseGeometry], labels: NDArray | list[BaseGeometry], spacing_m: float
 ) -> NDArray[np.float64]:
     """Return how far, in the median, the outline of each object lies from that of its label.
 
@@ -94,8 +90,6 @@ def outline_distances(
     Returns:
         Metres, 1-D float64.
     """
-    import shapely
-
     found = np.full(len(objects), np.nan)
     for place, (one, other) in enumerate(zip(objects, labels, strict=True)):
         points = shapely.points(shapely.get_coordinates(shapely.segmentize(shapely.boundary(one), spacing_m)))

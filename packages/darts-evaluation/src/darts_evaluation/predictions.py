@@ -5,18 +5,20 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+import geopandas as gpd
 import numpy as np
+import rasterio
+import shapely
+from affine import Affine
 from numpy.typing import NDArray
+from rasterio.errors import RasterioIOError
+from rasterio.features import shapes
 
 from darts_evaluation.errors import PredictionsError
+from darts_evaluation.ground import burn
 from darts_utils import ManifestError, ResultFolder, connect_segments, find_segments, segment_pixels, touching_segments
 from darts_utils.results import MANIFEST_FILE
-
-if TYPE_CHECKING:
-    import geopandas as gpd
-    from affine import Affine
 
 _NONE = 255
 
@@ -37,14 +39,14 @@ class TileMap:
 
     name: str
     crs: str
-    transform: "Affine"
+    transform: Affine
     mapped: NDArray[np.bool_]
     seen: NDArray[np.bool_]
-    objects: "gpd.GeoDataFrame"
+    objects: gpd.GeoDataFrame
     probability: NDArray[np.uint8] | None = None
 
 
-def find_results(paths: "str | os.PathLike[str] | Iterable[str | os.PathLike[str]]") -> list[ResultFolder]:
+def find_results(paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]) -> list[ResultFolder]:
     """List the folders of finished results at some places.
 
     Args:
@@ -95,10 +97,6 @@ def read_tile_map(folder: ResultFolder, model: str | None = None) -> TileMap:
     Raises:
         PredictionsError: If neither raster, or neither map nor objects, are there, or a file cannot be read.
     """
-    import geopandas as gpd
-    import rasterio
-    from rasterio.errors import RasterioIOError
-
     suffix = "" if model is None else f"-{model}"
     rasters = {name: folder.path / f"{name}{suffix}.tif" for name in ("binarized", "probabilities")}
     there = {name: path for name, path in rasters.items() if path.is_file()}
@@ -118,8 +116,6 @@ def read_tile_map(folder: ResultFolder, model: str | None = None) -> TileMap:
         reliable = None if extent is None else gpd.read_parquet(extent)
     except (RasterioIOError, OSError, ValueError) as error:
         raise PredictionsError(f"{folder.path}: a file cannot be read: {error}.") from error
-    from darts_evaluation.ground import burn
-
     if "binarized" in values:
         mapped = values["binarized"] == 1
         seen = values["binarized"] != _NONE
@@ -139,7 +135,7 @@ def read_tile_map(folder: ResultFolder, model: str | None = None) -> TileMap:
     return TileMap(folder.tile_id, crs, transform, mapped & seen, seen, table, probability)
 
 
-def mapped_objects(mapped: NDArray[np.bool_], transform: "Affine", crs: str) -> "gpd.GeoDataFrame":
+def mapped_objects(mapped: NDArray[np.bool_], transform: Affine, crs: str) -> gpd.GeoDataFrame:
     """Return the 8-connected areas of a map as objects.
 
     Args:
@@ -150,10 +146,6 @@ def mapped_objects(mapped: NDArray[np.bool_], transform: "Affine", crs: str) -> 
     Returns:
         One row per area, with `mean`, which is NaN.
     """
-    import geopandas as gpd
-    import shapely
-    from rasterio.features import shapes
-
     starts, ends = find_segments(mapped)
     objects, _ = connect_segments(touching_segments(starts, ends, mapped.shape[1] + 1), starts.size)
     numbers = np.zeros(mapped.shape, np.int32)

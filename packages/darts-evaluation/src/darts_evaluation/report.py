@@ -1,23 +1,24 @@
 """Write an evaluation: figures as JSON, a report to read, and outlines to look at."""
 
+import io
 import json
 import math
 import os
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure as Drawing
+from pyogrio.errors import DataLayerError, DataSourceError
 
 from darts_evaluation.agreement import AGREED_IOU, Agreement
 from darts_evaluation.evaluate import Evaluation
 from darts_evaluation.intervals import FEWEST_BLOCKS, LEAST_BLOCKS, Figure, number_text
 from darts_utils import write_atomically
 from darts_utils.geopackage import settle_geopackage
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure as Drawing
 
 FORMAT = 1
 _PLOTS = ("reliability", "precision_recall", "size_classes")
@@ -41,7 +42,7 @@ _HEADLINES = (
 )
 
 
-def write_report(evaluation: Evaluation, folder: "str | os.PathLike[str]", *, title: str = "Evaluation") -> list[Path]:
+def write_report(evaluation: Evaluation, folder: str | os.PathLike[str], *, title: str = "Evaluation") -> list[Path]:
     """Write an evaluation into a folder.
 
     Args:
@@ -114,7 +115,7 @@ def to_json(evaluation: Evaluation) -> dict[str, Any]:
     }
 
 
-def _figures(groups: dict[str, dict[str, Figure]]) -> dict[str, Any]:
+def _figures(groups: dict[str, dict[str, Figure]]) -> dict[str, dict[str, dict[str, float | None]]]:
     return {
         group: {
             name: {end: _number(getattr(each, end)) for end in ("value", "low", "high")} | {"blocks": each.blocks}
@@ -203,7 +204,7 @@ def _interval(figure: Figure) -> str:
     return figure.interval_text() if figure.blocks else ""
 
 
-def _draw(evaluation: Evaluation) -> "dict[str, Drawing]":
+def _draw(evaluation: Evaluation) -> dict[str, Drawing]:
     """Draw what there is to draw, without touching the state of pyplot."""
     drawings = {}
     tables = evaluation.tables
@@ -245,28 +246,21 @@ def _draw(evaluation: Evaluation) -> "dict[str, Drawing]":
     return drawings
 
 
-def _figure() -> "Drawing":
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure as Drawing
-
+def _figure() -> Drawing:
     drawing = Drawing(figsize=(4.6, 3.6), dpi=120, layout="tight")
     FigureCanvasAgg(drawing)
     return drawing
 
 
-def _png(drawing: "Drawing") -> bytes:
-    import io
-
+def _png(drawing: Drawing) -> bytes:
     content = io.BytesIO()
     drawing.savefig(content, format="png", metadata={"Software": None})
     return content.getvalue()
 
 
 def _write_outlines(evaluation: Evaluation, path: Path) -> Path:
-    from pyogrio.errors import DataLayerError, DataSourceError
-
     layers = {"hit": "hits", "false alarm": "false_alarms", "miss": "misses", "not seen": "not_seen"}
-    options: dict[str, Any] = {"driver": "GPKG", "geometry_type": "Unknown", "engine": "pyogrio"}
+    options = {"driver": "GPKG", "geometry_type": "Unknown", "engine": "pyogrio"}
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=".evaluation-") as folder:
         draft = Path(folder) / path.name
         try:

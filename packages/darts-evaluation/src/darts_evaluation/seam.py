@@ -1,12 +1,11 @@
 """Longitudes jump from 180° to -180°: shapes that cross there, in degrees."""
 
-from typing import TYPE_CHECKING, Any
-
+import geopandas as gpd
 import numpy as np
+import pyproj
+import shapely
 from numpy.typing import NDArray
-
-if TYPE_CHECKING:
-    import geopandas as gpd
+from shapely.geometry.base import BaseGeometry
 
 _TURN, _WIDEST = 360.0, 90.0
 _FAR_M = 3e7
@@ -17,7 +16,7 @@ def _jump(points: NDArray[np.float64]) -> float:
     return float(np.abs(np.diff(points[:, 0])).max(initial=0.0))
 
 
-def join_at_seam(shapes: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+def join_at_seam(shapes: NDArray[np.object_]) -> tuple[NDArray[np.object_], NDArray[np.bool_]]:
     """Put polygons in degrees together that cross 180° with vertices on both sides: longitudes go on beyond 180°.
 
     So is read a polygon with an edge of more than 180° that is at most 90° wide across 180°. Any other lies as it is
@@ -29,8 +28,6 @@ def join_at_seam(shapes: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.bool_]]
     Returns:
         The shapes, and which of them were changed.
     """
-    import shapely
-
     left, _, right, _ = shapely.bounds(shapes).reshape(-1, 4).T
     changed = np.zeros(len(shapes), bool)
     made = shapes.copy()
@@ -46,10 +43,8 @@ def join_at_seam(shapes: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.bool_]]
     return made, changed
 
 
-def _crosses(part: Any) -> bool:
-    import shapely
-
-    if part.geom_type != "Polygon":
+def _crosses(part: BaseGeometry) -> bool:
+    if not isinstance(part, shapely.Polygon):
         return False
     points = shapely.get_coordinates(part.exterior)
     return _jump(points) > _TURN / 2 and 0 < float(np.ptp(_beyond(points)[:, 0])) <= _WIDEST
@@ -59,7 +54,7 @@ def _beyond(points: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.column_stack([np.where(points[:, 0] < 0, points[:, 0] + _TURN, points[:, 0]), points[:, 1]])
 
 
-def to_degrees(shapes: "gpd.GeoSeries", crs: Any, plane: str) -> "gpd.GeoSeries":
+def to_degrees(shapes: gpd.GeoSeries, crs: pyproj.CRS, plane: str) -> gpd.GeoSeries:
     """Transform polygons to a CRS in degrees, those across 180° or around a pole cut along its meridian.
 
     Args:
@@ -70,9 +65,6 @@ def to_degrees(shapes: "gpd.GeoSeries", crs: Any, plane: str) -> "gpd.GeoSeries"
     Returns:
         Valid polygons and multipolygons.
     """
-    import geopandas as gpd
-    import shapely
-
     made = shapes.to_crs(crs)
     jumping = np.array([any(_jump(ring) > _TURN / 2 for ring in _rings(shape)) for shape in made], bool)
     if not jumping.any():
@@ -92,7 +84,5 @@ def _to_side(points: NDArray[np.float64], sign: int) -> NDArray[np.float64]:
     return np.column_stack([np.where(wrong, points[:, 0] + sign * _TURN, points[:, 0]), points[:, 1]])
 
 
-def _rings(shape: Any) -> list[NDArray[np.float64]]:
-    import shapely
-
+def _rings(shape: BaseGeometry) -> list[NDArray[np.float64]]:
     return [shapely.get_coordinates(ring) for ring in shapely.get_rings(shape)]

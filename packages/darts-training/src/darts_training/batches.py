@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,7 +34,7 @@ class TrainingSet:
     hidden: Sequence[int]
     items: list[tuple[int, int]] = field(default_factory=list)
     with_slump: list[int] = field(default_factory=list)
-    _kept: dict[int, tuple[NDArray[Any], NDArray[np.uint8]]] = field(default_factory=dict)
+    _kept: dict[int, tuple[NDArray, NDArray[np.uint8]]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for number, tile in enumerate(self.samples.tiles):
@@ -64,7 +63,7 @@ class TrainingSet:
             return np.zeros((size, size), bool)
         return self.folds.near(self.samples.tiles[number], index, self.samples.format.patch_size, self.hidden)
 
-    def get(self, place: int) -> tuple[NDArray[Any], NDArray[np.uint8]]:
+    def get(self, place: int) -> tuple[NDArray, NDArray[np.uint8]]:
         """Return a patch and its labels, (bands, y, x) and (y, x), without what is hidden."""
         if place in self._kept:
             return self._kept[place]

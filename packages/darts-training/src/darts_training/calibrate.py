@@ -6,14 +6,16 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from scipy.optimize import minimize_scalar
 
 from darts_evaluation.probability import calibration_error
 from darts_segmentation import Calibration, ModelFile, read_model, save_model, write_ensemble
 from darts_segmentation.calibration import FIELD
+from darts_segmentation.classes import Outputs
 from darts_segmentation.device import choose_device
 from darts_segmentation.forward import class_probabilities, target_probability
 from darts_segmentation.network import load_network, place_network
@@ -21,12 +23,9 @@ from darts_training.errors import SamplesError
 from darts_training.folds import Block, Folds, count_blocks, divide
 from darts_training.labels import SLUMP, UNLABELLED
 from darts_training.result import ITEM, RECORD
-from darts_training.samples import Samples, writing
+from darts_training.samples import Samples, TileSamples, writing
 from darts_training.seen import folds_of, read_record, seen_blocks, seen_in
 from darts_utils import DeviceLike, write_atomically
-
-if TYPE_CHECKING:
-    import torch
 
 _MOST_PIXELS = 4_000_000
 _LOG_RANGE = 4.0
@@ -121,7 +120,6 @@ def fit_temperature(probability_at: Callable[[float], NDArray[np.floating]], tru
     Returns:
         The temperature, between e^-4 and e^4.
     """
-    from scipy.optimize import minimize_scalar
 
     def cost(log_temperature: float) -> float:
         p = np.clip(np.asarray(probability_at(float(np.exp(log_temperature))), np.float64), 1e-12, 1 - 1e-12)
@@ -143,11 +141,9 @@ class _Pixels:
 
     scores: NDArray[np.float32]
     truth: NDArray[np.bool_]
-    outputs: Any
+    outputs: Outputs | None
 
     def probability_at(self, temperature: float) -> NDArray[np.floating]:
-        import torch
-
         scores = torch.from_numpy(self.scores)
         if self.outputs is None:
             return Calibration(temperature).apply(scores.double()).numpy()
@@ -165,7 +161,7 @@ def _predict(
     models: list[ModelFile],
     samples: Samples,
     halves: Folds,
-    device: "torch.device",
+    device: torch.device,
     batch_size: int,
     rng: np.random.Generator,
 ) -> list[_Pixels]:
@@ -174,8 +170,8 @@ def _predict(
     outputs = models[0].card.outputs if len(models) == 1 else None
     total = sum(int((tile.read_labels() != UNLABELLED).sum()) for tile in samples.tiles)
     share, size = min(1.0, _MOST_PIXELS / max(total, 1)), samples.format.patch_size
-    scores: list[list[Any]] = [[], []]
-    truths: list[list[Any]] = [[], []]
+    scores: list[list[NDArray]] = [[], []]
+    truths: list[list[NDArray]] = [[], []]
     for tile in samples.tiles:
         taken = np.zeros(tile.shape, bool)
         batch: list[tuple[NDArray, NDArray, list[NDArray]]] = []
@@ -198,23 +194,25 @@ def _predict(
 
 
 def _scores(
-    networks: list[Any], models: list[ModelFile], patches: NDArray, device: "torch.device", outputs: Any
+    networks: list[Callable[[torch.Tensor], torch.Tensor]],
+    models: list[ModelFile],
+    patches: NDArray,
+    device: torch.device,
+    outputs: Outputs | None,
 ) -> NDArray[np.float32]:
     """Return logits (patches, y, x, classes) of one model, or mean probabilities (patches, y, x) of several."""
-    import torch
-
     with torch.inference_mode():
         given = torch.from_numpy(patches).to(device).contiguous(memory_format=torch.channels_last)
         if outputs is not None:
             return networks[0](given).float().permute(0, 2, 3, 1).cpu().numpy()
-        total: Any = 0
+        total = torch.zeros((), device=device)
         for network, model in zip(networks, models, strict=True):
             found = class_probabilities(network, model.card.outputs, given)
             total = total + target_probability(found, model.card.outputs)
         return (total / len(networks)).cpu().numpy()
 
 
-def _first(taken: NDArray[np.bool_], tile: Any, index: int, size: int) -> NDArray[np.bool_]:
+def _first(taken: NDArray[np.bool_], tile: TileSamples, index: int, size: int) -> NDArray[np.bool_]:
     """Return which pixels of a patch lie in the tile and in no patch before, and note them."""
     row, column = int(tile.rows[index]), int(tile.columns[index])
     result = np.zeros((size, size), bool)

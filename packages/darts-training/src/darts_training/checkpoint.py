@@ -3,16 +3,15 @@
 import pickle
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+
+import torch
 
 from darts_training.errors import TrainingError
 from darts_training.samples import writing
 from darts_utils import atomic_path
 
-if TYPE_CHECKING:
-    import torch
-
 NAME = "checkpoint.pt"
+Stateful = torch.nn.Module | torch.optim.Optimizer
 
 
 @dataclass
@@ -33,13 +32,13 @@ class Progress:
     step: int = 0
     losses: list[float] = field(default_factory=list)
     history: list[dict[str, float]] = field(default_factory=list)
-    best: "dict[str, torch.Tensor] | None" = None
+    best: dict[str, torch.Tensor] | None = None
     best_epoch: int = 0
     best_score: tuple[float, float] = (-1.0, -1.0)
     threads: int = 0
 
 
-def save_checkpoint(folder: Path, fingerprint: str, progress: Progress, **parts: Any) -> None:
+def save_checkpoint(folder: Path, fingerprint: str, progress: Progress, **parts: Stateful) -> None:
     """Write a checkpoint in place of the one before.
 
     Args:
@@ -51,8 +50,6 @@ def save_checkpoint(folder: Path, fingerprint: str, progress: Progress, **parts:
     Raises:
         WritingError: If it cannot be written. The one before is still there.
     """
-    import torch
-
     content = {"fingerprint": fingerprint, "progress": vars(progress)}
     content |= {name: part.state_dict() for name, part in parts.items()}
     path = folder / NAME
@@ -64,7 +61,7 @@ def save_checkpoint(folder: Path, fingerprint: str, progress: Progress, **parts:
             raise OSError(f"{error}".splitlines()[0]) from error
 
 
-def load_checkpoint(folder: Path, fingerprint: str, device: "torch.device", **parts: Any) -> Progress | None:
+def load_checkpoint(folder: Path, fingerprint: str, device: torch.device, **parts: Stateful) -> Progress | None:
     """Bring a training to where a checkpoint has it.
 
     Args:
@@ -79,8 +76,6 @@ def load_checkpoint(folder: Path, fingerprint: str, device: "torch.device", **pa
     Raises:
         TrainingError: If the checkpoint is that of another training, or damaged.
     """
-    import torch
-
     path = folder / NAME
     if not path.exists():
         return None

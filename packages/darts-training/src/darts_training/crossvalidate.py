@@ -26,7 +26,7 @@ def cross_validate(
     options: TrainingOptions | None = None,
     *,
     folds: Folds,
-    on_fold: Callable[[int], Any] | None = None,
+    on_fold: Callable[[int], object] | None = None,
     **training: Any,
 ) -> tuple[list[Trained], Evaluation]:
     """Train a model for each fold, without that fold, and measure all ground by models that have not seen it.

@@ -3,10 +3,10 @@
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pyproj import Transformer
 
 from darts_segmentation.grid import reflect_index
 from darts_training.errors import SamplesError
@@ -39,7 +39,7 @@ class Folds:
     fold_of: Mapping[Block, int]
     count: int
     origin: tuple[float, float] = (0.0, 0.0)
-    _cache: dict[Any, Any] = field(default_factory=dict, init=False, compare=False, repr=False)
+    _cache: dict[str, Transformer] = field(default_factory=dict, init=False, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         if not 0 <= self.buffer <= min(self.size):
@@ -83,8 +83,6 @@ class Folds:
         y = d * columns[None, :] + e * rows[:, None] + f
         if tile.crs == self.crs:
             return y - self.origin[0], x - self.origin[1]
-        from pyproj import Transformer
-
         if tile.crs not in self._cache:
             self._cache[tile.crs] = Transformer.from_crs(tile.crs, self.crs, always_xy=True)
         x, y = self._cache[tile.crs].transform(x, y)
@@ -181,7 +179,7 @@ def count_blocks(samples: Samples, folds: Folds) -> tuple[Counter[Block], Counte
     return slump, other
 
 
-def hide(values: NDArray[Any], labels: NDArray[np.uint8], hidden: NDArray[np.bool_]) -> tuple[NDArray, NDArray]:
+def hide(values: NDArray, labels: NDArray[np.uint8], hidden: NDArray[np.bool_]) -> tuple[NDArray, NDArray]:
     """Return a patch and its labels without some pixels: they look like missing data, and are not labelled."""
     if not hidden.any():
         return values, labels
@@ -201,8 +199,6 @@ def _among(rows: NDArray, columns: NDArray, blocks: set[Block]) -> NDArray[np.bo
 
 def _equal_area(samples: Samples) -> str:
     """Return the equal-area CRS of the hemisphere that the tiles lie in (NSIDC's EASE-Grid 2.0)."""
-    from pyproj import Transformer
-
     tile = samples.tiles[0]
     latitude = Transformer.from_crs(tile.crs, "EPSG:4326", always_xy=True).transform(tile.transform.c, tile.transform.f)
     return "EPSG:6931" if latitude[1] >= 0 else "EPSG:6932"

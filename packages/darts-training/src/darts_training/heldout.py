@@ -3,10 +3,14 @@
 import warnings
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
+import geopandas as gpd
 import numpy as np
+import pandas as pd
+import torch
 from numpy.typing import NDArray
+from rasterio.features import shapes
+from shapely.geometry import shape
 
 from darts_evaluation import (
     Evaluation,
@@ -24,10 +28,6 @@ from darts_segmentation.grid import PatchGrid
 from darts_training.folds import Folds
 from darts_training.labels import SLUMP, UNLABELLED
 from darts_training.samples import Samples, TileSamples
-
-if TYPE_CHECKING:
-    import geopandas as gpd
-    import torch
 
 Predict = Callable[["NDArray[np.float32]"], "torch.Tensor"]
 """Takes patches (count, bands, y, x), returns probabilities (count, y, x) on the CPU."""
@@ -68,8 +68,6 @@ def predict_held_out(
     Returns:
         The tiles in which something is held out and labelled.
     """
-    import torch
-
     size, wanted = samples.format.patch_size, list(held)
     found = []
     for tile in samples.tiles:
@@ -136,9 +134,6 @@ def evaluate_held_out(found: Sequence[HeldOut], min_object_px: int, *, block_m: 
         min_object_px: Objects and slumps of fewer pixels do not count as objects.
         block_m: Edge of the blocks behind the intervals, metres; None for that of the evaluation.
     """
-    import geopandas as gpd
-    import pandas as pd
-
     crs = found[0].tile.crs
     maps, truths, areas, tiles = [], [], [], []
     for each in found:
@@ -167,16 +162,12 @@ def evaluate_held_out(found: Sequence[HeldOut], min_object_px: int, *, block_m: 
         )
 
 
-def _objects(each: HeldOut, mask: NDArray[np.bool_], min_object_px: int) -> "gpd.GeoDataFrame":
+def _objects(each: HeldOut, mask: NDArray[np.bool_], min_object_px: int) -> gpd.GeoDataFrame:
     objects = mapped_objects(mask, each.tile.transform, each.tile.crs)
     pixel = abs(each.tile.transform.a * each.tile.transform.e)
     return objects[objects.area >= (min_object_px - 0.5) * pixel]
 
 
-def _outline(each: HeldOut) -> "gpd.GeoSeries":
-    import geopandas as gpd
-    from rasterio.features import shapes
-    from shapely.geometry import shape
-
+def _outline(each: HeldOut) -> gpd.GeoSeries:
     parts = shapes(each.counts.astype(np.uint8), each.counts, transform=each.tile.transform)
     return gpd.GeoSeries([shape(part) for part, _ in parts], crs=each.tile.crs)

@@ -1,15 +1,17 @@
 """Labels on the grid of a tile: 1 slump, 0 none, 255 not labelled."""
 
 import hashlib
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable
 
 import numpy as np
+import shapely
+from affine import Affine
 from numpy.typing import NDArray
+from rasterio.features import rasterize
+from scipy.ndimage import distance_transform_edt
+from shapely.geometry.base import BaseGeometry
 
 from darts_evaluation import Labels, majority
-
-if TYPE_CHECKING:
-    from affine import Affine
 
 SLUMP, OTHER, UNLABELLED = 1, 0, 255
 
@@ -35,8 +37,6 @@ def digest_labels(labels: Labels) -> str:
     Returns:
         SHA-256 of outlines, area and CRS, as 64 hexadecimal digits.
     """
-    import shapely
-
     shapes = shapely.to_wkb(shapely.normalize(labels.outlines.geometry.to_numpy()))
     area = b"" if labels.area is None else shapely.to_wkb(shapely.normalize(labels.area))
     parts = [labels.outlines.crs.to_wkt().encode(), area, *sorted(shapes)]
@@ -59,7 +59,7 @@ def count_outside(labels: Labels) -> int:
 
 
 def burn_labels(
-    labels: Labels, crs: Any, transform: "Affine", usable: NDArray[np.bool_], ignore_border: int = 0
+    labels: Labels, crs: object, transform: Affine, usable: NDArray[np.bool_], ignore_border: int = 0
 ) -> NDArray[np.uint8]:
     """Burn labels onto a grid.
 
@@ -74,12 +74,9 @@ def burn_labels(
         uint8 (y, x): 1 where a pixel's centre lies in an outline, 255 outside the area, where not usable, and in the
         border, else 0.
     """
-    from rasterio.features import rasterize
-    from scipy.ndimage import distance_transform_edt
-
     there = labels.to_crs(crs)
 
-    def burn(shapes: list[Any], beyond: int = 0) -> NDArray[np.bool_]:
+    def burn(shapes: Iterable[BaseGeometry], beyond: int = 0) -> NDArray[np.bool_]:
         shape = (usable.shape[0] + 2 * beyond, usable.shape[1] + 2 * beyond)
         given = [each for each in shapes if not each.is_empty]
         if not given:

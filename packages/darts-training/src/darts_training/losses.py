@@ -1,18 +1,16 @@
 """The loss: focal plus an overlap loss, where pixels are labelled."""
 
-from typing import TYPE_CHECKING
+import torch
+from torch.nn import functional
 
 from darts_training.labels import UNLABELLED
-
-if TYPE_CHECKING:
-    import torch
 
 _TVERSKY = {"dice": (0.5, 0.5), "tversky": (0.3, 0.7)}
 """Weights of false alarms and of misses; with one half each, Tversky's index is Dice's."""
 _SMOOTH = 1.0
 
 
-def loss_of(logits: "torch.Tensor", labels: "torch.Tensor", *, gamma: float, overlap: str) -> "torch.Tensor":
+def loss_of(logits: torch.Tensor, labels: torch.Tensor, *, gamma: float, overlap: str) -> torch.Tensor:
     """Return the loss of a batch.
 
     The focal loss is ``-(1 - q)^gamma log q`` with q the probability of what is right (Lin et al. 2017, equation 4),
@@ -27,8 +25,6 @@ def loss_of(logits: "torch.Tensor", labels: "torch.Tensor", *, gamma: float, ove
     Returns:
         A number; 0 where nothing is labelled, with a gradient of 0.
     """
-    from torch.nn import functional
-
     counts = (labels != UNLABELLED).unsqueeze(1).to(logits.dtype)
     truth = (labels == 1).unsqueeze(1).to(logits.dtype)
     entropy = functional.binary_cross_entropy_with_logits(logits, truth, reduction="none")

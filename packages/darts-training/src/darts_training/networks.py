@@ -1,24 +1,22 @@
 """Networks: built, taken from a model, put to work, averaged over steps."""
 
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
 
 from darts_segmentation import ModelCard, hash_model, read_model
 from darts_segmentation.forward import class_probabilities, target_probability
 from darts_segmentation.network import load_network
 from darts_segmentation.startup import segmentation_models
 from darts_training.errors import SamplesError, TrainingError
+from darts_training.heldout import Predict
 from darts_training.options import TrainingOptions
 from darts_training.samples import SampleFormat
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    import torch
-
-    from darts_training.heldout import Predict
 
 
 @dataclass(frozen=True)
@@ -31,7 +29,7 @@ class Start:
         origin: SHA-256 of the model that it comes from, "" for random weights.
     """
 
-    network: "torch.nn.Module"
+    network: torch.nn.Module
     card: ModelCard
     origin: str = ""
 
@@ -50,8 +48,6 @@ def begin(form: SampleFormat, options: TrainingOptions, base: Path | str | None,
         TrainingError: If the architecture cannot be built, or the model has several classes.
         ModelFileError: If the model cannot be used.
     """
-    import torch
-
     ranges = {channel.band: (channel.low, channel.high) for channel in form.channels}
     bands = [channel.band for channel in form.channels]
     if base is not None:
@@ -67,7 +63,7 @@ def begin(form: SampleFormat, options: TrainingOptions, base: Path | str | None,
         network = load_network(model.card, model.states).requires_grad_(True)
         card = ModelCard(name=name, architecture=model.card.architecture, bands=bands, normalization=ranges)
         return Start(network, card, hash_model(base))
-    architecture: dict[str, Any] = {
+    architecture: dict[str, object] = {
         "arch": options.arch.lower(), "encoder_name": options.encoder, **dict(options.architecture),
     }  # fmt: skip
     card = ModelCard(name=name, architecture=architecture, bands=bands, normalization=ranges)
@@ -81,11 +77,10 @@ def begin(form: SampleFormat, options: TrainingOptions, base: Path | str | None,
     return Start(network, card)
 
 
-def predictor(network: "torch.nn.Module", card: ModelCard, device: "torch.device") -> "Predict":
+def predictor(network: torch.nn.Module, card: ModelCard, device: torch.device) -> Predict:
     """Return what predicts patches with a network in evaluation mode, in float32."""
-    import torch
 
-    def predict(patches: Any) -> "torch.Tensor":
+    def predict(patches: NDArray[np.float32]) -> torch.Tensor:
         with torch.no_grad():
             given = torch.from_numpy(patches).to(device).contiguous(memory_format=torch.channels_last)
             found = class_probabilities(network, card.outputs, given)
@@ -94,10 +89,8 @@ def predictor(network: "torch.nn.Module", card: ModelCard, device: "torch.device
     return predict
 
 
-def average(averaged: "torch.nn.Module", network: "torch.nn.Module", decay: float, step: int) -> None:
+def average(averaged: torch.nn.Module, network: torch.nn.Module, decay: float, step: int) -> None:
     """Move the average of a network's weights and statistics on by one step; it follows faster in the beginning."""
-    import torch
-
     share = 1 - min(decay, (1 + step) / (10 + step))
     with torch.no_grad():
         states = network.state_dict()
@@ -109,10 +102,8 @@ def average(averaged: "torch.nn.Module", network: "torch.nn.Module", decay: floa
 
 
 @contextmanager
-def repeatable(device: "torch.device", threads: int) -> "Iterator[None]":
+def repeatable(device: torch.device, threads: int) -> Iterator[None]:
     """Let torch give the same numbers each time on the CPU; on a GPU nothing is promised."""
-    import torch
-
     before, strict = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
     torch.set_num_threads(threads)
     torch.use_deterministic_algorithms(device.type == "cpu")

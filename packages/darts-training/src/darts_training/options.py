@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import asdict, dataclass
-from typing import Any, Literal, TypeAlias
+from typing import Literal, TypeAlias
 
 from darts_utils import ParameterError
 
@@ -43,7 +43,7 @@ class TrainingOptions:
 
     arch: str = "unet"
     encoder: str = "resnet34"
-    architecture: tuple[tuple[str, Any], ...] = ()
+    architecture: tuple[tuple[str, object], ...] = ()
     epochs: int = 50
     steps_per_epoch: int | None = None
     batch_size: int = 8
@@ -81,6 +81,6 @@ class TrainingOptions:
         if self.batch_size == 1:
             raise ParameterError("batch_size is 1, of which batch normalisation learns nothing; expected at least 2.")
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, object]:
         """Return it as JSON has it."""
         return asdict(self) | {"architecture": dict(self.architecture)}

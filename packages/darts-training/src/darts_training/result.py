@@ -10,10 +10,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, TypedDict
 
 import numpy as np
+import torch
+from matplotlib.figure import Figure
 from numpy.typing import NDArray
+from pyproj import CRS, Transformer
 
 from darts_evaluation import Evaluation
 from darts_segmentation import ModelCard, hash_model, model_paths, save_model
@@ -22,9 +25,6 @@ from darts_training.folds import Block, Folds, cover
 from darts_training.options import TrainingOptions
 from darts_training.samples import Samples, writing
 from darts_utils import atomic_path, write_atomically
-
-if TYPE_CHECKING:
-    import torch
 
 RECORD, LOG, CURVES, ITEM = "training.json", "log.csv", "curves.png", "item.json"
 MLM = "https://stac-extensions.github.io/mlm/v1.4.0/schema.json"
@@ -43,6 +43,24 @@ _PURPOSE = (
 )
 
 
+class FoldsRecord(TypedDict):
+    """Folds as JSON has them: blocks with row, column and fold."""
+
+    crs: str
+    size: list[float]
+    buffer: float
+    count: int
+    origin: list[float]
+    blocks: list[list[int]]
+
+
+class Past(TypedDict):
+    """An earlier training: SHA-256 of the samples where it saw all of them, else ""; and the ground that it saw."""
+
+    samples: str
+    ground: FoldsRecord | None
+
+
 @dataclass(frozen=True)
 class Facts:
     """What a training depends on, and what of the ground it did not see.
@@ -58,7 +76,7 @@ class Facts:
 
     samples: str
     options: dict[str, Any]
-    folds: dict[str, Any] | None
+    folds: FoldsRecord | None
     test: tuple[int, ...]
     validation: tuple[int, ...]
     origin: str
@@ -84,7 +102,7 @@ class Facts:
         return hashlib.sha256(json.dumps(vars(self), sort_keys=True).encode()).hexdigest()
 
 
-def folds_to_json(folds: Folds) -> dict[str, Any]:
+def folds_to_json(folds: Folds) -> FoldsRecord:
     """Return folds as JSON has them."""
     blocks = [[*block, fold] for block, fold in sorted(folds.fold_of.items())]
     return {
@@ -97,7 +115,7 @@ def folds_to_json(folds: Folds) -> dict[str, Any]:
     }
 
 
-def folds_from_json(content: Any) -> Folds:
+def folds_from_json(content: FoldsRecord) -> Folds:
     """Read what :func:`folds_to_json` returned."""
     fold_of: dict[Block, int] = {(int(row), int(column)): int(fold) for row, column, fold in content["blocks"]}
     size, origin = ((float(content[name][0]), float(content[name][1])) for name in ("size", "origin"))
@@ -120,13 +138,13 @@ def write_log(folder: Path, history: Sequence[dict[str, float]]) -> None:
 
 def write_result(
     folder: Path,
-    network: "torch.nn.Module",
+    network: torch.nn.Module,
     card: ModelCard,
     samples: Samples,
     facts: Facts,
     progress: Progress,
     evaluation: Evaluation | None,
-    earlier: Sequence[dict[str, Any]] = (),
+    earlier: Sequence[Past] = (),
 ) -> None:
     """Write the model and all that belongs to it; ``training.json`` last, so that it stands for the whole.
 
@@ -189,8 +207,6 @@ def _describe(samples: Samples, bounds: tuple[float, ...], facts: Facts, evaluat
 
 def _pixel_size(samples: Samples) -> float | None:
     """Return the median edge in metres of the pixels of all patches; None where a grid is not metric."""
-    from pyproj import CRS
-
     units = {axis.unit_name for crs in {tile.crs for tile in samples.tiles} for axis in CRS(crs).axis_info}
     if units != {"metre"}:
         return None
@@ -202,8 +218,6 @@ def _pixel_size(samples: Samples) -> float | None:
 
 def _bounds(samples: Samples) -> tuple[float, float, float, float]:
     """Return west, south, east and north of the tiles in degrees; west is more than east across 180°."""
-    from pyproj import Transformer
-
     corners = []
     for tile in samples.tiles:
         height, width = tile.shape
@@ -227,7 +241,7 @@ def _shortest_arc(west: NDArray[np.float64], east: NDArray[np.float64]) -> tuple
     return first, last
 
 
-def _outline(bounds: tuple[float, float, float, float]) -> dict[str, Any]:
+def _outline(bounds: tuple[float, float, float, float]) -> dict[str, object]:
     """Return what bounds enclose as GeoJSON has it: in two parts across 180°."""
     west, south, east, north = bounds
     parts = [(west, east)] if west <= east else [(west, 180.0), (-180.0, east)]
@@ -310,8 +324,6 @@ def _mlm_name(name: str) -> str:
 
 
 def _draw_curves(path: Path, history: Sequence[dict[str, float]]) -> None:
-    from matplotlib.figure import Figure
-
     figure = Figure(figsize=(7, 4), layout="constrained")
     axes = figure.subplots()
     epochs = [row["epoch"] for row in history]

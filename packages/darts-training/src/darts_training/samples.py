@@ -14,7 +14,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
+import geopandas as gpd
 import numpy as np
+import odc.geo.xr  # noqa: F401 - gives datasets their .odc
+import pandas as pd
+import shapely
+import zarr
+import zarr.codecs
 from affine import Affine
 from numpy.typing import NDArray
 
@@ -116,13 +122,11 @@ class TileSamples:
         return len(self.rows)
 
     @cached_property
-    def _arrays(self) -> tuple[Any, Any]:
-        import zarr
-
+    def _arrays(self) -> tuple[zarr.Array, zarr.Array]:
         group = zarr.open_group(self.path, mode="r")
-        return group["x"], group["y"]
+        return _arrays_of(group)
 
-    def read(self, index: int) -> tuple[NDArray[Any], NDArray[np.uint8]]:
+    def read(self, index: int) -> tuple[NDArray, NDArray[np.uint8]]:
         """Return a patch, (bands, y, x), and its labels, (y, x).
 
         Raises:
@@ -168,7 +172,7 @@ class Samples:
         return sum(len(tile) for tile in self.tiles)
 
 
-def begin_samples(folder: "str | os.PathLike[str]", sample_format: SampleFormat) -> set[str]:
+def begin_samples(folder: str | os.PathLike[str], sample_format: SampleFormat) -> set[str]:
     """Make a folder for samples, or go on with one.
 
     Args:
@@ -200,7 +204,7 @@ def begin_samples(folder: "str | os.PathLike[str]", sample_format: SampleFormat)
 
 
 def write_tile_samples(
-    folder: "str | os.PathLike[str]",
+    folder: str | os.PathLike[str],
     sample_format: SampleFormat,
     tile: "xr.Dataset",
     tile_id: str,
@@ -231,8 +235,6 @@ def write_tile_samples(
         ValueRangeError: If a band cannot be in its unit, or the quality has other values than 0, 1 and 2.
         WritingError: If the group cannot be written.
     """
-    import odc.geo.xr  # noqa: F401 - gives datasets their .odc
-
     given = sample_format
     check_form(given)
     check_tile_id(tile_id)
@@ -248,7 +250,7 @@ def write_tile_samples(
     for patch in patches:
         part = truth[np.ix_(patch.rows, patch.columns)]
         if (part != UNLABELLED).any():
-            x.append(patch.values.astype(given.dtype))
+            x.append(patch.values.astype(given.dtype))  # noqa: PD011 - no table
             y.append(part)
             places.append((patch.row, patch.column))
     size = given.patch_size
@@ -272,10 +274,7 @@ def write_tile_samples(
     return len(places)
 
 
-def _write_group(path: Path, arrays: tuple[NDArray[Any], NDArray[Any]], described: dict[str, Any]) -> None:
-    import zarr
-    import zarr.codecs
-
+def _write_group(path: Path, arrays: tuple[NDArray, NDArray], described: dict[str, object]) -> None:
     with writing(path), atomic_path(path) as draft:
         group = zarr.create_group(draft, attributes={_KEY: described})
         for name, array in zip("xy", arrays, strict=True):
@@ -290,7 +289,7 @@ def _write_group(path: Path, arrays: tuple[NDArray[Any], NDArray[Any]], describe
                 stored[:] = array
 
 
-def finish_samples(folder: "str | os.PathLike[str]") -> Samples:
+def finish_samples(folder: str | os.PathLike[str]) -> Samples:
     """Write the table of samples, and return what there is; of samples of no tile nothing stays.
 
     Args:
@@ -303,10 +302,6 @@ def finish_samples(folder: "str | os.PathLike[str]") -> Samples:
         SamplesError: If it holds no samples, or damaged ones.
         WritingError: If the table cannot be written.
     """
-    import geopandas as gpd
-    import pandas as pd
-    import shapely
-
     discard_empty(Path(folder) / RECORD, Path(folder) / TILES)
     samples = read_samples(folder)
     warn_of_repeats(samples, stacklevel=2)
@@ -330,7 +325,7 @@ def finish_samples(folder: "str | os.PathLike[str]") -> Samples:
     return samples
 
 
-def read_samples(folder: "str | os.PathLike[str]") -> Samples:
+def read_samples(folder: str | os.PathLike[str]) -> Samples:
     """Open a folder of samples; patches are read when they are asked for.
 
     Args:
@@ -355,15 +350,20 @@ def read_samples(folder: "str | os.PathLike[str]") -> Samples:
     return Samples(folder, described, [tile for tile in tiles if len(tile)])
 
 
-def _open_tile(path: Path) -> TileSamples:
-    import zarr
+def _arrays_of(group: zarr.Group) -> tuple[zarr.Array, zarr.Array]:
+    x, y = group["x"], group["y"]
+    if not isinstance(x, zarr.Array) or not isinstance(y, zarr.Array):
+        raise TypeError("x and y are no arrays")
+    return x, y
 
+
+def _open_tile(path: Path) -> TileSamples:
     with _reading(path):
         group = zarr.open_group(path, mode="r")
         found: Any = group.attrs[_KEY]
         places = np.array(found["places"], np.int64).reshape(-1, 2)
         labelled, slump = np.array(found["labelled"], float), np.array(found["slump"], float)
-        arrays: tuple[Any, Any] = (group["x"], group["y"])
+        arrays = _arrays_of(group)
         if any(len(places) != number for number in (len(labelled), *(array.shape[0] for array in arrays))):
             raise ValueError("arrays and places differ in number")
         share = np.divide(slump, labelled, out=np.full(len(slump), np.nan), where=labelled > 0)

@@ -4,22 +4,32 @@ import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Required, TypedDict
 
+import geopandas as gpd
 import numpy as np
+import shapely
 
 from darts_training.errors import SamplesError
 from darts_training.folds import Block, Folds
-from darts_training.result import RECORD, folds_from_json, folds_to_json
-
-if TYPE_CHECKING:
-    import geopandas as gpd
+from darts_training.result import RECORD, FoldsRecord, Past, folds_from_json, folds_to_json
 
 _MARGIN = 1e-3
 """Share of a block's edge by which it may reach into another block and does not lie on it."""
 
 
-def read_record(path: Path) -> dict[str, Any] | None:
+class Record(TypedDict, total=False):
+    """What ``training.json`` tells of the ground of a training; see :class:`darts_training.result.Facts`."""
+
+    folds: Required[FoldsRecord | None]
+    samples: Required[str]
+    test: Required[list[int]]
+    validation: Required[list[int]]
+    ground: FoldsRecord | None
+    earlier: list[Past]
+
+
+def read_record(path: Path) -> Record | None:
     """Read the record of a training; None for a model without one.
 
     Raises:
@@ -29,7 +39,7 @@ def read_record(path: Path) -> dict[str, Any] | None:
     if not file.is_file():
         return None
     try:
-        record: dict[str, Any] = json.loads(file.read_text("utf-8"))
+        record: Record = json.loads(file.read_text("utf-8"))
         missing = {"folds", "samples", "test", "validation"} - set(record)
     except (OSError, ValueError) as error:
         raise SamplesError(f"{file} cannot be read ({error}).") from error
@@ -38,19 +48,19 @@ def read_record(path: Path) -> dict[str, Any] | None:
     return record
 
 
-def folds_of(record: dict[str, Any]) -> Folds | None:
+def folds_of(record: Record) -> Folds | None:
     """Return the blocks of the ground that a record tells of; None where it tells of none."""
     told = record["folds"] or record.get("ground")
     return folds_from_json(told) if told else None
 
 
-def seen_blocks(record: dict[str, Any], folds: Folds) -> set[Block]:
+def seen_blocks(record: Record, folds: Folds) -> set[Block]:
     """Return the blocks of a record's folds that were trained on."""
     held = {*record["test"], *record["validation"]} if record["folds"] else set()
     return {block for block, fold in folds.fold_of.items() if fold not in held}
 
 
-def past_of(model: Path) -> list[dict[str, Any]]:
+def past_of(model: Path) -> list[Past]:
     """Return the trainings of a model, the first one first, those of the models that it went on from among them.
 
     Args:
@@ -67,12 +77,13 @@ def past_of(model: Path) -> list[dict[str, Any]]:
     record = read_record(model)
     if record is None:
         return []
-    theirs = folds_of(record)
-    ground = theirs and folds_to_json(replace(theirs, fold_of=dict.fromkeys(seen_blocks(record, theirs), 0)))
+    ground, theirs = None, folds_of(record)
+    if theirs is not None:
+        ground = folds_to_json(replace(theirs, fold_of=dict.fromkeys(seen_blocks(record, theirs), 0)))
     return [*record.get("earlier", []), {"samples": "" if record["folds"] else record["samples"], "ground": ground}]
 
 
-def seen_in(past: Sequence[dict[str, Any]], digest: str, folds: Folds, blocks: Sequence[Block]) -> set[Block]:
+def seen_in(past: Sequence[Past], digest: str, folds: Folds, blocks: Sequence[Block]) -> set[Block]:
     """Return those of some blocks of which a part was trained on.
 
     Args:
@@ -105,11 +116,8 @@ def count_seen(model: Path, digest: str, folds: Folds, held: Sequence[int]) -> i
     return len(seen_in(past_of(model), digest, folds, folds.blocks(held)))
 
 
-def _ground(folds: Folds, blocks: Sequence[Block], margin: float = 0.0) -> "gpd.GeoSeries":
+def _ground(folds: Folds, blocks: Sequence[Block], margin: float = 0.0) -> gpd.GeoSeries:
     """Return blocks as polygons, without a margin of their edges."""
-    import geopandas as gpd
-    import shapely
-
     row, column = np.array(blocks, float).reshape(-1, 2).T
     (height, width), (y, x) = folds.size, folds.origin
     low, high = margin, 1 - margin

@@ -11,9 +11,11 @@ from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from time import monotonic
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import torch
+from numpy.typing import NDArray
 
 from darts_evaluation import Evaluation
 from darts_segmentation import model_paths
@@ -31,9 +33,6 @@ from darts_training.result import RECORD, Facts, write_log, write_result
 from darts_training.samples import Samples, writing
 from darts_training.seen import count_seen, past_of
 from darts_utils import DeviceLike, remove_partials, usable_cpus
-
-if TYPE_CHECKING:
-    import torch
 
 logger = logging.getLogger(__name__)
 
@@ -183,7 +182,7 @@ class _Training:
         folds: Folds | None,
         facts: Facts,
         start: Start,
-        device: "torch.device",
+        device: torch.device,
         checkpoint_seconds: float,
     ) -> None:
         self.device = device
@@ -196,8 +195,6 @@ class _Training:
 
     def run(self, on_step: OnStep) -> Progress:
         """Train until the rounds are done, or none has been better for long enough."""
-        import torch
-
         network = self._start.network.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._network = network
         self._averaged = copy.deepcopy(network).eval().requires_grad_(False)
@@ -229,7 +226,7 @@ class _Training:
         logger.info("%.1f patches per second; %.0f %% of the time for data.", images / seconds, 100 * waited / seconds)
         return progress
 
-    def chosen(self, progress: Progress) -> "torch.nn.Module":
+    def chosen(self, progress: Progress) -> torch.nn.Module:
         """Return the network that becomes the model."""
         if progress.best is not None:
             self._averaged.load_state_dict(progress.best)
@@ -239,9 +236,7 @@ class _Training:
         patience = self._options.patience
         return patience is not None and len(progress.history) - progress.best_epoch >= patience
 
-    def _step(self, progress: Progress, x: Any, y: Any) -> None:
-        import torch
-
+    def _step(self, progress: Progress, x: NDArray[np.float32], y: NDArray[np.uint8]) -> None:
         options = self._options
         torch.manual_seed(options.seed * 1_000_003 + progress.step)  # what drops out, where something does
         rate = learning_rate(options, progress.step, self._total)
@@ -315,8 +310,8 @@ class _Batches:
     def __exit__(self, *_: object) -> None:
         self._pool.shutdown(cancel_futures=True)
 
-    def __iter__(self) -> Iterator[tuple[Any, Any]]:
-        waiting: dict[int, Future[tuple[Any, Any]]] = {}
+    def __iter__(self) -> Iterator[tuple[NDArray[np.float32], NDArray[np.uint8]]]:
+        waiting: dict[int, Future[tuple[NDArray[np.float32], NDArray[np.uint8]]]] = {}
         for step in range(self._first, self._total):
             for later in range(step, min(step + self._ahead + 1, self._total)):
                 if later not in waiting:

@@ -1,5 +1,5 @@
-"""The `darts` command."""
+"""The `darts` command: `app` is the tree of commands, and the module behind one of them loads when it is called."""
 
-from darts.cli.app import run_command
+import lazy_loader
 
-__all__ = ["run_command"]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -13,9 +13,9 @@ from typing import Annotated, Any, Literal
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from darts.cli.arguments import keep_options_before, with_options_before
+from darts import cli
+from darts.cli.arguments import TRAIN_HELP, BlockKm, DeviceOption, keep_options_before, with_options_before
 from darts.cli.groups import cluster, cube, dataset, export
-from darts.cli.training_commands import TRAIN_HELP, calibrate
 
 logger = logging.getLogger(__name__)
 
@@ -80,8 +80,8 @@ class _PrepareGroup(LazyGroup):
 
 class _CreateGroup(LazyGroup):
     lazy = {  # noqa: RUF012
-        "planet": "darts.cli.training_commands:create_planet",
-        "sentinel2": "darts.cli.training_commands:create_sentinel2",
+        "planet": "darts.cli.creation:create_planet",
+        "sentinel2": "darts.cli.creation:create_sentinel2",
     }
 
 
@@ -159,26 +159,20 @@ def demo(
     ctx: typer.Context,
 ) -> None:
     """Make a sample area, map its slumps with a demonstration model, and compare them with the truth."""
-    from darts.cli.demo import run_demo
-
     verbosity = with_options_before(ctx, {"verbose": verbose})["verbose"]
-    run_demo(output_dir, seed=seed, size=size, device=device, verbosity=verbosity)
+    cli.demo.run_demo(output_dir, seed=seed, size=size, device=device, verbosity=verbosity)
 
 
 @app.command()
 def paths() -> None:
     """Show the folders that are used where no option names another."""
-    from darts.cli.environment import show_paths
-
-    show_paths()
+    cli.environment.show_paths()
 
 
 @app.command("env-info")
 def env_info() -> None:
     """Show versions, processors, GPUs and what is missing to use them."""
-    from darts.cli.environment import show_environment
-
-    show_environment()
+    cli.environment.show_environment()
 
 
 model = typer.Typer(name="model", help="Inspect model files and convert them; nothing in them is executed.")
@@ -190,9 +184,7 @@ def model_info(
     file: Annotated[Path, typer.Argument(help="Model file or folder.", show_default=False)],
 ) -> None:
     """Show what a model is, needs and was trained on."""
-    from darts.cli.models import show_model
-
-    show_model(file)
+    cli.models.show_model(file)
 
 
 @model.command("convert")
@@ -211,9 +203,7 @@ def model_convert(
     ] = None,
 ) -> None:
     """Write a model in DARTS's own format, or as a program for use elsewhere."""
-    from darts.cli.models import convert
-
-    convert(file, out, target)
+    cli.models.convert(file, out, target)
 
 
 @model.command("quantise")
@@ -229,12 +219,24 @@ def model_quantise(
     out: Annotated[Path, typer.Option(help="Folder to write.", show_default=False)],
 ) -> None:
     """Write a model that computes with eight-bit integers by OpenVINO, if it keeps the map."""
-    from darts.cli.models import quantise
-
-    quantise(file, data, out)
+    cli.quantisation.quantise(file, data, out)
 
 
-model.command("calibrate")(calibrate)
+@model.command("calibrate")
+def model_calibrate(
+    words: Annotated[list[Path], typer.Argument(help="Models, then the folder of training data.", show_default=False)],
+    out: Annotated[
+        Path, typer.Option(help="Folder of the new model; of several models, their ensemble.json.", show_default=False)
+    ],
+    block_km: BlockKm = 1.0,
+    device: DeviceOption = None,
+) -> None:
+    """Fit a temperature on ground that was held out, so that probabilities are frequencies."""
+    if len(words) < 2:
+        raise typer.BadParameter("expected at least one model, and the folder of training data")
+    cli.training.run_calibration(words[:-1], words[-1], out, block_m=1000 * block_km, device=device)
+
+
 training_data = typer.Typer(name="training-data", help="Make training data out of images and labels.")
 app.add_typer(training_data, no_args_is_help=True)
 
@@ -263,9 +265,7 @@ _OutputFolder = Annotated[Path, typer.Argument(help="Folder of the results.", sh
 @app.command()
 def runs(output: _OutputFolder) -> None:
     """List the runs that wrote into a folder of results, with counts and times."""
-    from darts.cli.history import show_runs
-
-    show_runs(output)
+    cli.history.show_runs(output)
 
 
 @app.command()
@@ -274,9 +274,7 @@ def status(
     run: Annotated[str | None, typer.Option(help="Name of the run.", show_default="the newest")] = None,
 ) -> None:
     """Show how far a run is, while it goes on and from any machine: counts, rate, time left, failures."""
-    from darts.cli.history import show_status
-
-    show_status(output, run)
+    cli.status.show_status(output, run)
 
 
 @app.command()
@@ -288,9 +286,7 @@ def timings(
     run: Annotated[str | None, typer.Option(help="Name of the run.", show_default="the last that computed")] = None,
 ) -> None:
     """Draw where the time of a run went: stages by tile."""
-    from darts.cli.history import show_timings
-
-    show_timings(output, picture, run)
+    cli.history.show_timings(output, picture, run)
 
 
 @app.command()
@@ -311,9 +307,7 @@ def report(
     ] = None,
 ) -> None:
     """Write pages to look at the newest run, which open without internet, and projects for QGIS."""
-    from darts.cli.reports import make_report
-
-    make_report(output, out, labels, area, tile or [])
+    cli.reports.make_report(output, out, labels, area, tile or [])
 
 
 @app.command()
@@ -340,9 +334,7 @@ def evaluate(
     min_area: Annotated[float, typer.Option(help="Smaller objects and labels do not count as objects, m².", min=0)] = 0,
 ) -> None:
     """Say how good a map is: compare results with labels, every figure with its interval."""
-    from darts.cli.evaluation import run_evaluation
-
-    run_evaluation(
+    cli.evaluation.run_evaluation(
         predictions,
         labels,
         area,

@@ -14,6 +14,9 @@ from typer.core import TyperCommand
 
 logger = logging.getLogger(__name__)
 
+TRAIN_HELP = "Train a model on training data, or go on where a training was ended."
+DeviceOption = Annotated[str | None, typer.Option(help="As for inference; default a GPU where one works.")]
+BlockKm = Annotated[float, typer.Option(help="Edge of the square blocks of ground that are held out, km.", min=0.01)]
 _BEFORE = "options before the command"
 OTHER_VARIABLES = frozenset(
     {
@@ -49,7 +52,7 @@ class RepeatedOptionsCommand(TyperCommand):
             ctx.fail(self._explain(ctx, words, extra[0]))
         return extra
 
-    def _explain(self, ctx: Any, words: list[str], extra: str) -> str:
+    def _explain(self, ctx: typer.Context, words: list[str], extra: str) -> str:
         """Say what is wrong with a word that no option took, and how the nearest option before it is repeated."""
         places = [place for place, word in enumerate(words) if word == extra]
         behind_a_value = [place for place in places if place > 1 and not words[place - 1].startswith("-")]
@@ -62,7 +65,7 @@ class RepeatedOptionsCommand(TyperCommand):
         return f"Unexpected word {extra!r}: {name} takes one value; repeat it: {name} {first} {name} {extra}"
 
 
-def keep_options_before(ctx: typer.Context, given: Mapping[str, Any]) -> None:
+def keep_options_before(ctx: typer.Context, given: Mapping[str, object]) -> None:
     """Keep the options that stand before the command for it.
 
     Args:
@@ -128,7 +131,7 @@ def with_options_before(ctx: typer.Context, given: Mapping[str, Any]) -> dict[st
     return merged | {"verbose": given["verbose"] + before.get("verbose", 0)}
 
 
-def command_line_type(annotation: Any) -> Any:
+def command_line_type(annotation: object) -> object:
     """Reduce a field's type to one that the command line knows; the pipeline itself checks the value later."""
     annotation = _bare(annotation)
     members = typing.get_args(annotation) if typing.get_origin(annotation) in (typing.Union, types.UnionType) else ()
@@ -142,6 +145,6 @@ def command_line_type(annotation: Any) -> Any:
     return str | None
 
 
-def _bare(kind: Any) -> Any:
+def _bare(kind: object) -> object:
     """Take the checks off an annotated type."""
     return typing.get_args(kind)[0] if typing.get_origin(kind) is Annotated else kind

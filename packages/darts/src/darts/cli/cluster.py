@@ -1,15 +1,16 @@
 """The commands of `darts cluster`: start a scheduler and workers, here or on Slurm, or one worker anywhere."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
 
 from darts.cli.logs import start_logging
+from darts.run import cluster
 from darts.run.checks import check_cluster_is_installed
-from darts.run.cluster.connection import SchedulerPlace, find_scheduler
-from darts.run.cluster.durations import lifetime, parse_duration
-from darts.run.cluster.launch import serve_local, serve_worker
-from darts.run.cluster.slurm import SlurmJobs, serve_slurm
+
+if TYPE_CHECKING:
+    from darts.run.cluster.connection import SchedulerPlace
 
 
 def run_local(workers: int, scheduler_file: Path, host: str | None) -> None:
@@ -22,20 +23,42 @@ def run_local(workers: int, scheduler_file: Path, host: str | None) -> None:
     """
     check_cluster_is_installed()
     start_logging()
-    serve_local(workers, scheduler_file, lambda place: _tell(place, scheduler_file), host)
+    cluster.launch.serve_local(workers, scheduler_file, lambda place: _tell(place, scheduler_file), host)
 
 
-def run_slurm(jobs: SlurmJobs, scheduler_file: Path, host: str | None) -> None:
+def run_slurm(
+    scheduler_file: Path,
+    host: str | None,
+    *,
+    jobs: int,
+    gpus: int,
+    cpus: int,
+    mem: str,
+    partition: str | None,
+    account: str | None,
+    walltime: str,
+    directives: tuple[str, ...],
+    log_dir: Path,
+) -> None:
     """Serve a scheduler here and workers in jobs of Slurm until Ctrl-C.
 
     Args:
-        jobs: The jobs.
         scheduler_file: File by which others find the scheduler.
         host: Address of this machine for the workers.
+        jobs: How many.
+        gpus: GPUs of each.
+        cpus: CPUs of each.
+        mem: Memory of each, as Slurm writes it.
+        partition: Partition; None for Slurm's default.
+        account: Account; None for Slurm's default.
+        walltime: Longest time of each.
+        directives: Further lines for ``#SBATCH``.
+        log_dir: Folder of the jobs' output.
     """
     check_cluster_is_installed()
     start_logging()
-    serve_slurm(jobs, scheduler_file, lambda place: _tell(place, scheduler_file), host)
+    made = cluster.slurm.SlurmJobs(jobs, gpus, cpus, mem, partition, account, walltime, directives, log_dir)
+    cluster.slurm.serve_slurm(made, scheduler_file, lambda place: _tell(place, scheduler_file), host)
 
 
 def run_worker(scheduler_file: Path, name: str | None, walltime: str | None) -> None:
@@ -48,11 +71,11 @@ def run_worker(scheduler_file: Path, name: str | None, walltime: str | None) -> 
     """
     check_cluster_is_installed()
     start_logging()
-    seconds = None if walltime is None else lifetime(parse_duration(walltime))
-    serve_worker(find_scheduler(scheduler_file, None), name=name, seconds=seconds)
+    seconds = None if walltime is None else cluster.durations.lifetime(cluster.durations.parse_duration(walltime))
+    cluster.launch.serve_worker(cluster.connection.find_scheduler(scheduler_file, None), name=name, seconds=seconds)
 
 
-def _tell(place: SchedulerPlace, scheduler_file: Path) -> None:
+def _tell(place: "SchedulerPlace", scheduler_file: Path) -> None:
     path = scheduler_file.absolute()
     typer.echo(f"The scheduler listens on {place.address}; Ctrl-C ends it and its workers.")
     typer.echo("Run, from any machine that sees the folders:")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import typer
 from rich.console import Console
 
+import darts_acquisition
 from darts.cli.tables import print_table
 from darts.errors import ConfigurationError
 from darts.run.checks import import_hint
@@ -26,11 +27,9 @@ def show_cube(path: str, geojson: Path | None = None) -> None:
     Raises:
         ConfigurationError: If the file cannot be written.
     """
-    from darts_acquisition import ForeignCubeError, inspect_cube
-
     try:
-        info = inspect_cube(path)
-    except ForeignCubeError as error:
+        info = darts_acquisition.inspect_cube(path)
+    except darts_acquisition.ForeignCubeError as error:
         raise ConfigurationError(f"{error} {import_hint(path)}") from error
     print_table(_describe(info).items())
     area = json.dumps(info.area)
@@ -54,19 +53,17 @@ def verify(path: str, *, repair: bool = False) -> None:
     Raises:
         SystemExit: With code 1 if something is damaged, also if it was repaired.
     """
-    from darts_acquisition import CubeDamagedError, ForeignCubeError, verify_cube
-
     with Console(stderr=True).status("Reading …") as status:
 
         def tell(done: int, total: int) -> None:
             status.update(f"Reading chunk {done} of {total} …")
 
         try:
-            found = verify_cube(path, repair=repair, progress=tell)
-        except CubeDamagedError as error:  # its lists; what is damaged beyond them is in `found`
+            found = darts_acquisition.verify_cube(path, repair=repair, progress=tell)
+        except darts_acquisition.CubeDamagedError as error:  # its lists; what is damaged beyond them is in `found`
             typer.echo(str(error))
             raise SystemExit(1) from error
-        except ForeignCubeError as error:
+        except darts_acquisition.ForeignCubeError as error:
             raise ConfigurationError(f"{error} {import_hint(path)}") from error
     for chunk, reason in found.damaged.items():
         typer.echo(f"row {chunk.row}, column {chunk.col}: {reason}")
@@ -91,16 +88,14 @@ def take_over(origin: Path, product: str | None, to: str | None) -> None:
     Raises:
         SystemExit: With code 1 if a part of the origin is damaged.
     """
-    from darts_acquisition import import_cube, inspect_origin
-
-    holds = inspect_origin(origin, product)
+    holds = darts_acquisition.inspect_origin(origin, product)
     place = to or str(_place_of(origin, holds))
     with Console(stderr=True).status("Importing …") as status:
 
         def tell(done: int, total: int) -> None:
             status.update(f"Importing chunk {done} of {total} …")
 
-        report = import_cube(origin, place, product, progress=tell)
+        report = darts_acquisition.import_cube(origin, place, product, progress=tell)
     typer.echo(
         f"{report.filled} chunks of {report.product.collection} are in {place} now, {report.empty} hold nothing, "
         f"{report.present} were there before. {report.incomplete} are not provably complete, and are fetched when they "

@@ -3,18 +3,21 @@
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import perf_counter
-from typing import TYPE_CHECKING
 
+import geopandas as gpd
+import shapely
+from pydantic import ValidationError
 from rich.console import Console
 
 from darts.cli.logs import start_logging
 from darts.cli.tables import print_table
+from darts.demo import SampleArea, compare_with_truth, demo_model, draw_result, find_sample_area, make_sample_area
+from darts.demo.landscape import image_geobox
 from darts.errors import ConfigurationError
-
-if TYPE_CHECKING:
-    from darts.demo import SampleArea
-    from darts.run.records import RunRecords
-    from darts_evaluation import Evaluation, Figure
+from darts.pipelines.sequential_v2 import PlanetPipeline
+from darts.report import write_report
+from darts.run.records import RunRecords
+from darts_evaluation import Evaluation, Figure
 
 
 def run_demo(output_dir: Path, *, seed: int, size: int, device: str | None, verbosity: int) -> None:
@@ -30,11 +33,6 @@ def run_demo(output_dir: Path, *, seed: int, size: int, device: str | None, verb
     Raises:
         SystemExit: With code 1 if the run failed.
     """
-    from pydantic import ValidationError
-
-    from darts.demo import demo_model, draw_result
-    from darts.pipelines.sequential_v2 import PlanetPipeline
-
     start_logging(verbosity)
     console = Console()
     start = perf_counter()
@@ -66,9 +64,7 @@ def run_demo(output_dir: Path, *, seed: int, size: int, device: str | None, verb
         console.print(f"{what}: {where}", soft_wrap=True, highlight=False, markup=False)
 
 
-def _sample_area(folder: Path, seed: int, size: int, console: Console) -> "SampleArea":
-    from darts.demo import find_sample_area, make_sample_area
-
+def _sample_area(folder: Path, seed: int, size: int, console: Console) -> SampleArea:
     area = find_sample_area(folder)
     if area is not None:
         return area
@@ -76,14 +72,8 @@ def _sample_area(folder: Path, seed: int, size: int, console: Console) -> "Sampl
     return make_sample_area(folder, seed=seed, size=size)
 
 
-def _report(area: "SampleArea", results: Path) -> Path:
+def _report(area: SampleArea, results: Path) -> Path:
     """Write the report, with the truth for labels; they are complete wherever the image is."""
-    import geopandas as gpd
-    import shapely
-
-    from darts.demo.landscape import image_geobox
-    from darts.report import write_report
-
     geobox = image_geobox(area.size)
     with TemporaryDirectory() as folder:
         whole = Path(folder) / "area.gpkg"
@@ -91,19 +81,13 @@ def _report(area: "SampleArea", results: Path) -> Path:
         return write_report(results, labels=area.truth_file, area=whole)
 
 
-def _compare(area: "SampleArea", results: Path) -> "Evaluation":
+def _compare(area: SampleArea, results: Path) -> Evaluation:
     """Compare the slumps that were written with the true outlines, inside the reliable area."""
-    import geopandas as gpd
-    import shapely
-
-    from darts.demo import compare_with_truth
-    from darts.demo.landscape import image_geobox
-
     whole = shapely.box(*image_geobox(area.size).boundingbox.bbox)
     return compare_with_truth(results, gpd.read_file(area.truth_file), whole)
 
 
-def _show(console: Console, records: "RunRecords", comparison: "Evaluation", seconds: float) -> None:
+def _show(console: Console, records: RunRecords, comparison: Evaluation, seconds: float) -> None:
     times = records.seconds() | {"everything, with the sample and the comparison": seconds}
     print_table(((stage, f"{value:6.1f}") for stage, value in times.items()), "stage", "seconds")
     pixels, objects = comparison.figures["pixels"], comparison.figures["objects"]
@@ -118,5 +102,5 @@ def _show(console: Console, records: "RunRecords", comparison: "Evaluation", sec
     )
 
 
-def _with_interval(figure: "Figure") -> str:
+def _with_interval(figure: Figure) -> str:
     return f"{figure.value_text(2)} ({figure.interval_text(2)})"

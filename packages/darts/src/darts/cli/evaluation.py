@@ -1,5 +1,6 @@
 """The command that says how good a map is."""
 
+import warnings
 from pathlib import Path
 
 from rich.console import Console
@@ -42,8 +43,6 @@ def run_evaluation(
         expert_column: Column of the labels that names who drew them.
         min_area: Square metres below which objects and labels do not count as objects.
     """
-    import warnings
-
     console = Console()
     with warnings.catch_warnings():
         # The report's notes say the same.

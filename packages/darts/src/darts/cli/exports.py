@@ -6,6 +6,7 @@ from pathlib import Path
 import typer
 
 from darts.run.names import counted
+from darts_export import ManifestError, find_exports, verify_export
 
 
 def verify(folders: Sequence[Path]) -> None:
@@ -18,8 +19,6 @@ def verify(folders: Sequence[Path]) -> None:
         SystemExit: With code 1 if a file was changed, is missing or cannot be read, a manifest included.
         ManifestError: If a folder holds no results.
     """
-    from darts_export import ManifestError, find_exports, verify_export
-
     tiles, failed = 0, 0
     for path in (path for folder in folders for path in find_exports(folder)):
         tiles += 1

@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from darts import cli
+
 cube = typer.Typer(name="cube", help="Inspect the datacubes of auxiliary data.")
 
 _CubePath = Annotated[str, typer.Argument(help="Folder of the datacube, or s3://bucket/prefix.", show_default=False)]
@@ -18,9 +20,7 @@ def cube_info(
     ] = None,
 ) -> None:
     """Show extent, size and filled area (GeoJSON) of a datacube."""
-    from darts.cli.cubes import show_cube
-
-    show_cube(path, geojson)
+    cli.cubes.show_cube(path, geojson)
 
 
 @cube.command("import")
@@ -46,9 +46,7 @@ def cube_import(
     ] = None,
 ) -> None:
     """Take over a datacube that another program filled: what is provably complete, into a new one."""
-    from darts.cli.cubes import take_over
-
-    take_over(origin, product, to)
+    cli.cubes.take_over(origin, product, to)
 
 
 @cube.command("verify")
@@ -59,9 +57,7 @@ def cube_verify(
     ] = False,
 ) -> None:
     """Read all that a datacube holds and compare it with its checksums; code 1 if something is damaged."""
-    from darts.cli.cubes import verify
-
-    verify(path, repair=repair)
+    cli.cubes.verify(path, repair=repair)
 
 
 export = typer.Typer(name="export", help="Inspect finished results.")
@@ -77,9 +73,7 @@ def export_verify(
     folders: Annotated[list[Path], typer.Argument(help="Folders of results, or of tiles.", show_default=False)],
 ) -> None:
     """Compare every file of finished results with its manifest; code 1 if one was changed or is missing."""
-    from darts.cli.exports import verify
-
-    verify(folders)
+    cli.exports.verify(folders)
 
 
 dataset = typer.Typer(name="dataset", help="Make one dataset out of the results of many scenes.")
@@ -113,25 +107,21 @@ def dataset_build(
     ] = None,
 ) -> None:
     """Merge detections to objects with ids that stay, and write one dataset; code 1 if results were left out."""
-    from darts.cli.datasets import run_build
-
-    run_build(results, out, previous, keep_share=keep_share, cell_km=cell_km, prefer=prefer, season=season or None)
+    cli.datasets.run_build(
+        results, out, previous, keep_share=keep_share, cell_km=cell_km, prefer=prefer, season=season or None
+    )
 
 
 @dataset.command("check")
 def dataset_check(folder: _DatasetFolder) -> None:
     """Compare files with checksums, columns with the dictionary, tables with one another; code 1 if one differs."""
-    from darts.cli.datasets import run_check
-
-    run_check(folder)
+    cli.datasets.run_check(folder)
 
 
 @dataset.command("info")
 def dataset_info(folder: _DatasetFolder) -> None:
     """Say what is in a dataset, by year."""
-    from darts.cli.datasets import show_info
-
-    show_info(folder)
+    cli.datasets.show_info(folder)
 
 
 cluster = typer.Typer(name="cluster", help="Start a scheduler and workers for `--executor dask`.")
@@ -153,9 +143,7 @@ def cluster_local(
     ] = None,
 ) -> None:
     """Serve a scheduler and workers on this machine until Ctrl-C; without --host, for this machine only."""
-    from darts.cli.cluster import run_local
-
-    run_local(workers, scheduler_file, host)
+    cli.cluster.run_local(workers, scheduler_file, host)
 
 
 @cluster.command("slurm")
@@ -177,11 +165,11 @@ def cluster_slurm(
     log_dir: Annotated[Path, typer.Option(help="Folder of the jobs' output.")] = Path("darts-worker-logs"),
 ) -> None:
     """Serve a scheduler here and workers in jobs of Slurm until Ctrl-C; a job that ends is followed by another."""
-    from darts.cli.cluster import run_slurm
-    from darts.run.cluster.slurm import SlurmJobs
-
-    made = SlurmJobs(jobs, gpus, cpus, mem, partition, account, walltime, tuple(directive or ()), log_dir)
-    run_slurm(made, scheduler_file, host)
+    cli.cluster.run_slurm(
+        scheduler_file, host,
+        jobs=jobs, gpus=gpus, cpus=cpus, mem=mem, partition=partition, account=account, walltime=walltime,
+        directives=tuple(directive or ()), log_dir=log_dir,
+    )  # fmt: skip
 
 
 @cluster.command("worker")
@@ -193,6 +181,4 @@ def cluster_worker(
     ] = None,
 ) -> None:
     """Be one worker, in a job of any batch system; SIGTERM ends it after the tile that is being written."""
-    from darts.cli.cluster import run_worker
-
-    run_worker(scheduler_file, name, walltime)
+    cli.cluster.run_worker(scheduler_file, name, walltime)

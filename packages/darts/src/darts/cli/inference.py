@@ -9,8 +9,11 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from pydantic import ValidationError
 from rich.markup import escape
 
+import darts.run
+from darts import cli
 from darts.cli.arguments import (
     RepeatedOptionsCommand,
     command_line_type,
@@ -18,12 +21,10 @@ from darts.cli.arguments import (
     variable_of,
     with_options_before,
 )
-from darts.cli.logs import start_logging
 from darts.errors import ConfigurationError
 from darts.pipelines.configfile import NONE, read_config
 from darts.pipelines.options import PATH_OPTIONS, build, known_keys, options_of
-from darts.pipelines.sequential_v2 import PlanetPipeline, Sentinel2Pipeline
-from darts.run import Plan
+from darts.pipelines.sequential_v2 import PlanetPipeline, Sentinel2Pipeline, _BasePipeline
 from darts.run.names import counted
 
 logger = logging.getLogger(__name__)
@@ -138,7 +139,7 @@ def pipeline_command(
     def command(ctx: typer.Context, **values: Any) -> None:
         common = with_options_before(ctx, {name: values.pop(name) for name in _COMMON})
         chosen = {flag: values.pop(flag) for flag in (*flags, *(choices or {}), *more)}
-        start_logging(common["verbose"], common["log_dir"], common["log_plain"])
+        cli.logs.start_logging(common["verbose"], common["log_dir"], common["log_plain"])
         given = {name: value for name, value in values.items() if value is not None and value != []}
         set_there = tell_environment(ctx, given, known_keys(*_PIPELINES))
         configured = _configure(pipeline, ("inference", name), given, common["config_file"], set_there)
@@ -160,7 +161,7 @@ def pipeline_command(
     return typer.main.get_command(app)
 
 
-def _run(pipeline: Any, *, dry_run: bool, shift_test: int | None) -> None:
+def _run(pipeline: _BasePipeline, *, dry_run: bool, shift_test: int | None) -> None:
     if shift_test is not None:
         _show_shift_test(pipeline, shift_test)
     elif dry_run:
@@ -172,23 +173,21 @@ def _run(pipeline: Any, *, dry_run: bool, shift_test: int | None) -> None:
         pipeline.cli(pipeline=pipeline)
 
 
-def _show_shift_test(pipeline: Any, tiles: int) -> None:
-    from darts.run.shift_test import shift_test
-
+def _show_shift_test(pipeline: _BasePipeline, tiles: int) -> None:
     both = either = 0
-    for each in shift_test(pipeline, tiles):
+    for each in darts.run.shift_test(pipeline, tiles):
         typer.echo(f"{each.tile_id}: IoU {each.iou:.4f} of {each.either} pixels")
         both, either = both + each.both, either + each.either
     typer.echo(f"IoU of the map with itself on shifted patches: {both / either if either else 1.0:.4f}")
 
 
-def _prepare(pipeline: Any, **what: bool | None) -> None:
+def _prepare(pipeline: _BasePipeline, **what: Any) -> None:
     pipeline.cli_prepare_data(pipeline=pipeline, **what)
 
 
 def _parameters(
     pipeline: type, flags: dict[str, str], choices: dict[str, str]
-) -> typing.Iterator[tuple[str, Any, Any]]:
+) -> typing.Iterator[tuple[str, object, object]]:
     for flag, help_text in flags.items():
         switch = typer.Option("--" + flag.replace("_", "-"), help=help_text)
         yield flag, False, Annotated[bool, switch]
@@ -218,8 +217,6 @@ def _configure(
     pipeline: type, words: tuple[str, ...], given: dict[str, Any], config_file: Path | None, set_there: list[str]
 ) -> Any:
     """Make the pipeline: command line before environment (its options are `set_there`) before file before default."""
-    from pydantic import ValidationError
-
     values: dict[str, Any] = {}
     path = config_file or (_DEFAULT_CONFIG if _DEFAULT_CONFIG.exists() else None)
     if path is not None and str(path) != NONE:
@@ -231,7 +228,7 @@ def _configure(
         raise ConfigurationError(_sentence(error, origins)) from error
 
 
-def _list_plan(plan: Plan) -> None:
+def _list_plan(plan: "darts.run.Plan") -> None:
     fails = {} if plan.fetch is None else plan.fetch.fails
     for decision in plan.decisions:
         tile = decision.task.tile_id
@@ -243,7 +240,7 @@ def _list_plan(plan: Plan) -> None:
         typer.echo(line)
 
 
-def _sentence(error: Any, origins: Mapping[str, str]) -> str:
+def _sentence(error: ValidationError, origins: Mapping[str, str]) -> str:
     """Turn what pydantic found first into a sentence that names the option, and where its value comes from."""
     first = error.errors()[0]
     message = first["msg"].removeprefix("Value error, ").removeprefix("Input ")

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import typer
 
+from darts.report import write_report
+
 
 def make_report(output: Path, out: Path | None, labels: Path | None, area: Path | None, tiles: Sequence[str]) -> None:
     """Write the report of the newest run into a folder of results, and say where it is.
@@ -16,7 +18,5 @@ def make_report(output: Path, out: Path | None, labels: Path | None, area: Path 
         area: Vector file of the area in which they are complete.
         tiles: Names of tiles that get a page where there are more than 100.
     """
-    from darts.report import write_report
-
     index = write_report(output, out, labels=labels, area=area, tiles=tiles)
     typer.echo(f"report: {index}")

@@ -5,13 +5,14 @@ import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from time import monotonic
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as Bar
 
 from darts.run.progress import log_console
 
 if TYPE_CHECKING:
-    from rich.progress import Progress as Bar
-
     from darts_training.checkpoint import Progress
 
 logger = logging.getLogger(__name__)
@@ -28,10 +29,10 @@ class Rounds:
         bar: Where it is shown; None for a log line per round, and each minute.
     """
 
-    def __init__(self, epochs: int, folds: int | None, bar: "Bar | None") -> None:
+    def __init__(self, epochs: int, folds: int | None, bar: Bar | None) -> None:
         self._epochs, self._folds, self._bar = epochs, folds, bar
         self._before = ""
-        self._task: Any = None if bar is None else bar.add_task("training", total=None)
+        self._task = TaskID(0) if bar is None else bar.add_task("training", total=None)
         self._said = monotonic()
 
     def fold(self, number: int) -> None:
@@ -56,12 +57,10 @@ class Rounds:
 @contextmanager
 def showing_rounds(epochs: int, folds: int | None) -> Iterator[Rounds]:
     """Show how far a training is, until the block ends, see :class:`Rounds`."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
     console = log_console()
     if not console.is_terminal:
         yield Rounds(epochs, folds, None)
         return
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console) as bar:
+    with Bar(*columns, console=console) as bar:
         yield Rounds(epochs, folds, bar)

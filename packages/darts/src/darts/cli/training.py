@@ -7,11 +7,15 @@ from typing import TYPE_CHECKING, Any
 import typer
 from rich.console import Console
 
+import darts_training
 from darts.cli.evaluation import figure_text
 from darts.cli.logs import start_logging
 from darts.cli.rounds import showing_rounds
+from darts.run.codes import code_of_failures
+from darts.run.training_data import make_training_data
 
 if TYPE_CHECKING:
+    from darts.pipelines.sequential_v2 import _BasePipeline
     from darts_evaluation import Evaluation
     from darts_training import TrainingOptions
 
@@ -19,7 +23,7 @@ _SHOWN = (("pixels", "iou", "IoU of pixels"), ("objects", "f1@0.3", "F1 of objec
 
 
 def run_creation(
-    pipeline: Any,
+    pipeline: "_BasePipeline",
     *,
     labels: Path,
     area: Path,
@@ -46,9 +50,6 @@ def run_creation(
     Raises:
         SystemExit: With code 1 if a tile failed, 75 if only services failed, or 1 if there are no samples.
     """
-    from darts.run.codes import code_of_failures
-    from darts.run.training_data import make_training_data
-
     made = make_training_data(
         pipeline,
         labels,
@@ -98,19 +99,19 @@ def run_training(
         device: As for inference.
         verbosity: As for `start_logging`.
     """
-    from darts_training import cross_validate, make_folds, read_samples, train
-
     start_logging(verbosity)
     console = Console()
-    samples = read_samples(data)
-    divided = make_folds(samples, folds or 5, block_m=block_m, buffer_m=buffer_m)
+    samples = darts_training.read_samples(data)
+    divided = darts_training.make_folds(samples, folds or 5, block_m=block_m, buffer_m=buffer_m)
     with showing_rounds(options.epochs, folds) as shown:
         given: dict[str, Any] = {"base": base, "device": device, "on_step": shown.step, "texts": texts}
         if folds is None:
-            trained = train(samples, out, options, folds=divided, **given)
+            trained = darts_training.train(samples, out, options, folds=divided, **given)
             evaluation, paths = trained.evaluation, [trained.path]
         else:
-            models, evaluation = cross_validate(samples, out, options, folds=divided, on_fold=shown.fold, **given)
+            models, evaluation = darts_training.cross_validate(
+                samples, out, options, folds=divided, on_fold=shown.fold, **given
+            )
             paths = [each.path for each in models]
     if evaluation is not None:
         _show(console, evaluation)
@@ -128,9 +129,7 @@ def run_calibration(models: Sequence[Path], data: Path, out: Path, *, block_m: f
         block_m: Edge of the blocks, metres.
         device: As for inference.
     """
-    from darts_training import calibrate, read_samples
-
-    found = calibrate(models, read_samples(data), out, block_m=block_m, device=device)
+    found = darts_training.calibrate(models, darts_training.read_samples(data), out, block_m=block_m, device=device)
     each = found.calibration
     typer.echo(
         f"temperature {each.parameter:.3f}, fitted on {found.pixels} pixels of {found.blocks} blocks; calibration "

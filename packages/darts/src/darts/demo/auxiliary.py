@@ -3,23 +3,24 @@
 from dataclasses import replace
 from math import ceil, floor
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
+import xarray as xr
 from numpy.typing import NDArray
+from odc.geo.geobox import GeoBox
+from odc.geo.xr import xr_coords
+from rasterio.enums import Resampling
+from rasterio.warp import reproject, transform_bounds
 
 from darts.demo.landscape import Landscape
 from darts.run.checks import SYNTHETIC
+from darts_acquisition import Datacube, arcticdem_product, tcvis_product
 from darts_utils import TREND_BANDS, band_attrs
-
-if TYPE_CHECKING:
-    import xarray as xr
-    from odc.geo.geobox import GeoBox
 
 DEM_RESOLUTION_M = 2
 
 
-def arcticdem_arrays(landscape: Landscape, grid: "GeoBox") -> dict[str, NDArray]:
+def arcticdem_arrays(landscape: Landscape, grid: GeoBox) -> dict[str, NDArray]:
     """Bring the landscape's heights to a grid, by cubic interpolation.
 
     Args:
@@ -33,7 +34,7 @@ def arcticdem_arrays(landscape: Landscape, grid: "GeoBox") -> dict[str, NDArray]
     return {"dem": dem, "arcticdem_data_mask": np.isfinite(dem).astype(np.uint8)}
 
 
-def tcvis_arrays(landscape: Landscape, grid: "GeoBox") -> dict[str, NDArray]:
+def tcvis_arrays(landscape: Landscape, grid: GeoBox) -> dict[str, NDArray]:
     """Bring the landscape's trends to a grid, each pixel the mean of what it covers.
 
     Args:
@@ -49,7 +50,7 @@ def tcvis_arrays(landscape: Landscape, grid: "GeoBox") -> dict[str, NDArray]:
     }
 
 
-def arcticdem_dataset(landscape: Landscape) -> "xr.Dataset":
+def arcticdem_dataset(landscape: Landscape) -> xr.Dataset:
     """Return what ``load_arcticdem`` would return for the landscape and its surroundings, at 2 m.
 
     Args:
@@ -58,13 +59,11 @@ def arcticdem_dataset(landscape: Landscape) -> "xr.Dataset":
     Returns:
         Dataset (y, x) in EPSG:3413: ``dem`` (float32, m) and ``arcticdem_data_mask`` (uint8, 1 where measured).
     """
-    from darts_acquisition import arcticdem_product
-
     grid = _enclosing(arcticdem_product(DEM_RESOLUTION_M).geobox, landscape.wide_geobox)
     return _dataset(arcticdem_arrays(landscape, grid), grid)
 
 
-def tcvis_dataset(landscape: Landscape) -> "xr.Dataset":
+def tcvis_dataset(landscape: Landscape) -> xr.Dataset:
     """Return what ``load_tcvis`` would return for the landscape and its surroundings.
 
     Args:
@@ -73,8 +72,6 @@ def tcvis_dataset(landscape: Landscape) -> "xr.Dataset":
     Returns:
         Dataset (y, x) in EPSG:4326: ``tc_brightness``, ``tc_greenness`` and ``tc_wetness`` (uint8).
     """
-    from darts_acquisition import tcvis_product
-
     grid = _enclosing(tcvis_product().geobox, landscape.wide_geobox)
     return _dataset(tcvis_arrays(landscape, grid), grid)
 
@@ -90,8 +87,6 @@ def write_cubes(landscape: Landscape, arcticdem_dir: Path, tcvis_dir: Path) -> N
     Raises:
         CubeExistsError: If there is something in one of the places.
     """
-    from darts_acquisition import Datacube, arcticdem_product, tcvis_product
-
     # Their version tells them from real ones, wherever a cube is shown or used.
     cube = Datacube.create(arcticdem_dir, replace(arcticdem_product(DEM_RESOLUTION_M), version=SYNTHETIC))
     window = cube.window(landscape.wide_geobox)
@@ -101,10 +96,8 @@ def write_cubes(landscape: Landscape, arcticdem_dir: Path, tcvis_dir: Path) -> N
     cube.write(window, tcvis_arrays(landscape, cube.geobox[window]), complete=True)
 
 
-def _enclosing(product: "GeoBox", area: "GeoBox") -> "GeoBox":
+def _enclosing(product: GeoBox, area: GeoBox) -> GeoBox:
     """The smallest part of a product's grid that holds an area."""
-    from rasterio.warp import transform_bounds
-
     left, bottom, right, top = transform_bounds(str(area.crs), str(product.crs), *area.boundingbox.bbox, 101)
     affine = product.affine
     rows = slice(floor((top - affine.f) / affine.e), ceil((bottom - affine.f) / affine.e))
@@ -112,10 +105,7 @@ def _enclosing(product: "GeoBox", area: "GeoBox") -> "GeoBox":
     return product[rows, columns]
 
 
-def _warp(field: NDArray, source: "GeoBox", grid: "GeoBox", nodata: float) -> NDArray:
-    from rasterio.enums import Resampling
-    from rasterio.warp import reproject
-
+def _warp(field: NDArray, source: GeoBox, grid: GeoBox, nodata: float) -> NDArray:
     target = np.full(tuple(grid.shape), nodata, dtype=field.dtype)
     floats = field.dtype.kind == "f"
     reproject(
@@ -132,9 +122,6 @@ def _warp(field: NDArray, source: "GeoBox", grid: "GeoBox", nodata: float) -> ND
     return target
 
 
-def _dataset(arrays: dict[str, NDArray], grid: "GeoBox") -> "xr.Dataset":
-    import xarray as xr
-    from odc.geo.xr import xr_coords
-
+def _dataset(arrays: dict[str, NDArray], grid: GeoBox) -> xr.Dataset:
     variables = {name: (("y", "x"), values, band_attrs(name)) for name, values in arrays.items()}
     return xr.Dataset(variables, coords=dict(xr_coords(grid, always_yx=True)))

@@ -6,8 +6,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+import rasterio
 from numpy.typing import NDArray
+from PIL import Image, ImageDraw
+from scipy import ndimage
 
+from darts.demo.sample import read_truth
+from darts_acquisition import load_planet_scene
 from darts_utils import GridError, MissingBandError, ParameterError, write_atomically
 
 if TYPE_CHECKING:
@@ -25,7 +30,7 @@ _BAR_PX = 30
 _TRIES = ((1.0, 128), (1.0, 64), (0.85, 64), (0.7, 64), (0.55, 48), (0.4, 32), (0.25, 16))
 
 
-def draw_result(area: "SampleArea", results: "str | os.PathLike[str]", path: "str | os.PathLike[str]") -> Path:
+def draw_result(area: "SampleArea", results: str | os.PathLike[str], path: str | os.PathLike[str]) -> Path:
     """Draw what the pipeline found in a sample area over its image, with the true outlines.
 
     Args:
@@ -36,18 +41,13 @@ def draw_result(area: "SampleArea", results: "str | os.PathLike[str]", path: "st
     Returns:
         The path.
     """
-    import rasterio
-
-    from darts.demo.sample import read_truth
-    from darts_acquisition import load_planet_scene
-
     with rasterio.open(Path(results) / "binarized.tif") as file:
         found = file.read(1) == 1
     return draw_map(path, load_planet_scene(area.scene_dir), found, read_truth(area))
 
 
 def draw_map(
-    path: "str | os.PathLike[str]",
+    path: str | os.PathLike[str],
     tile: "xr.Dataset",
     found: NDArray[np.bool_],
     truth: NDArray[np.integer] | NDArray[np.bool_],
@@ -102,8 +102,6 @@ def _png(
 
     The picture's own colours are reduced without dithering, whose noise does not compress; the lines keep theirs.
     """
-    from PIL import Image, ImageDraw
-
     size = (max(1, round(picture.shape[1] * scale)), max(1, round(picture.shape[0] * scale)))
     small = Image.fromarray(picture).resize(size, Image.Resampling.LANCZOS)
     few = small.quantize(colours - len(_LINES), method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
@@ -129,8 +127,5 @@ def _png(
 
 def _outline(mask: NDArray[np.bool_], size: tuple[int, int], width: int) -> NDArray[np.bool_]:
     """The pixels just outside a mask that is scaled to a size (width, height)."""
-    from PIL import Image
-    from scipy import ndimage
-
     small = np.asarray(Image.fromarray(mask.astype(np.uint8) * 255).resize(size, Image.Resampling.BILINEAR)) > 127
     return ndimage.binary_dilation(small, iterations=width) & ~small

@@ -4,17 +4,19 @@ import os
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import geopandas as gpd
 import numpy as np
+from shapely.geometry.base import BaseGeometry
 
+from darts.demo.auxiliary import arcticdem_dataset
 from darts.demo.landscape import Landscape, make_landscape
 from darts.demo.sample import optical_dataset, truth_polygons
-
-if TYPE_CHECKING:
-    import geopandas as gpd
-
-    from darts_evaluation import Evaluation, TileMap
+from darts_evaluation import Evaluation, FewBlocksWarning, TileMap, evaluate, make_labels, mapped_objects
+from darts_postprocessing import prepare_export
+from darts_preprocessing import preprocess_v2
+from darts_segmentation import EnsembleV1
 
 MIN_IOU = 0.5
 """Overlap from which an object counts as found. From one half on, no object can match two others (Kirillov et al.
@@ -25,8 +27,8 @@ _PIXEL_M2 = 9.0
 
 
 def compare_with_truth(
-    predictions: "str | os.PathLike[str] | TileMap", truth: "gpd.GeoDataFrame", landscape_area: Any
-) -> "Evaluation":
+    predictions: "str | os.PathLike[str] | TileMap", truth: gpd.GeoDataFrame, landscape_area: BaseGeometry
+) -> Evaluation:
     """Compare a map with the true outlines, inside the reliable area.
 
     Args:
@@ -37,10 +39,6 @@ def compare_with_truth(
     Returns:
         The figures; objects and slumps of less than 32 pixels do not count as objects.
     """
-    import geopandas as gpd
-
-    from darts_evaluation import FewBlocksWarning, TileMap, evaluate, make_labels
-
     labels = make_labels(truth, gpd.GeoSeries([landscape_area], crs=truth.crs))
     given: Any = [predictions] if isinstance(predictions, TileMap) else predictions
     with warnings.catch_warnings():
@@ -48,7 +46,7 @@ def compare_with_truth(
         return evaluate(given, labels, min_object_m2=(MIN_PIXELS - 0.5) * _PIXEL_M2)
 
 
-def evaluate_model(model: Path, seed: int, size: int) -> "Evaluation":
+def evaluate_model(model: Path, seed: int, size: int) -> Evaluation:
     """Map the slumps of a landscape with the pipeline's defaults, and compare the map with the truth.
 
     Args:
@@ -59,11 +57,6 @@ def evaluate_model(model: Path, seed: int, size: int) -> "Evaluation":
     Returns:
         The figures inside the reliable area.
     """
-    from darts.demo.auxiliary import arcticdem_dataset
-    from darts_postprocessing import prepare_export
-    from darts_preprocessing import preprocess_v2
-    from darts_segmentation import EnsembleV1
-
     landscape = make_landscape(seed, size)
     tile = preprocess_v2(optical_dataset(landscape), arcticdem_dataset(landscape), None, device="cpu")
     tile = EnsembleV1({"demo": model}, device="cpu").segment_tile(tile)
@@ -72,7 +65,7 @@ def evaluate_model(model: Path, seed: int, size: int) -> "Evaluation":
     return compare_with_truth(found, truth_polygons(landscape), landscape.geobox.extent.geom)
 
 
-def map_of(landscape: Landscape, mapped: np.ndarray, seen: np.ndarray) -> "TileMap":
+def map_of(landscape: Landscape, mapped: np.ndarray, seen: np.ndarray) -> TileMap:
     """Return a map of a landscape as the evaluation takes it.
 
     Args:
@@ -83,8 +76,6 @@ def map_of(landscape: Landscape, mapped: np.ndarray, seen: np.ndarray) -> "TileM
     Returns:
         The map, with its 8-connected areas as objects and without probabilities.
     """
-    from darts_evaluation import TileMap, mapped_objects
-
     geobox = landscape.geobox
     mapped = np.asarray(mapped, bool) & seen
     crs = str(geobox.crs)

@@ -2,10 +2,11 @@
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
 
 import numpy as np
+from affine import Affine
 from numpy.typing import NDArray
+from odc.geo.geobox import GeoBox
 
 from darts.demo.noise import Field, fractal
 from darts.demo.sky import Sky, image_edge, make_sky, sun_angles, through, usable_data_mask
@@ -13,9 +14,6 @@ from darts.demo.slumps import Slump, Slumps, add_slumps
 from darts.demo.surface import make_reflectance
 from darts.demo.terrain import Terrain, make_terrain
 from darts_utils import ParameterError, step
-
-if TYPE_CHECKING:
-    from odc.geo.geobox import GeoBox
 
 CELL_M = 3.0
 CRS = "EPSG:32608"
@@ -60,12 +58,12 @@ class Landscape:
     trends: NDArray[np.uint8]
 
     @property
-    def geobox(self) -> "GeoBox":
+    def geobox(self) -> GeoBox:
         """Grid of the image: 3 m, UTM zone 8 north."""
         return image_geobox(self.size)
 
     @property
-    def wide_geobox(self) -> "GeoBox":
+    def wide_geobox(self) -> GeoBox:
         """Grid of the wide arrays."""
         return image_geobox(self.size, MARGIN_PX)
 
@@ -122,16 +120,13 @@ def make_landscape(seed: int, size: int = 2048, slumps_per_km2: float = 1.2) -> 
     )
 
 
-def image_geobox(size: int, margin: int = 0) -> "GeoBox":
+def image_geobox(size: int, margin: int = 0) -> GeoBox:
     """Return the grid of a landscape's image: pixels of 3 m, UTM zone 8 north.
 
     Args:
         size: Rows and columns of the image.
         margin: Pixels to add on every side.
     """
-    from affine import Affine
-    from odc.geo.geobox import GeoBox
-
     corner = Affine(CELL_M, 0, LEFT_M - margin * CELL_M, 0, -CELL_M, TOP_M + margin * CELL_M)
     return GeoBox((size + 2 * margin, size + 2 * margin), corner, CRS)
 

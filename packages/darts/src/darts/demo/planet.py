@@ -4,6 +4,8 @@ import json
 from pathlib import Path
 
 import numpy as np
+import rasterio
+from rasterio.warp import transform
 
 from darts.demo.landscape import Landscape
 from darts_utils import OPTICAL_BANDS
@@ -42,8 +44,6 @@ def write_planet_scene(landscape: Landscape, scenes_dir: Path) -> Path:
 def _write(
     path: Path, landscape: Landscape, bands: np.ndarray, names: tuple[str, ...], nodata: float | None = None
 ) -> None:
-    import rasterio
-
     geobox = landscape.geobox
     layout = {"tiled": True, "blockxsize": 256, "blockysize": 256, "compress": "deflate", "zlevel": 1}
     if bands.dtype == np.uint16:
@@ -67,8 +67,6 @@ def _write(
 
 def _metadata(landscape: Landscape, name: str) -> dict:
     """Planet's GeoJSON feature."""
-    from rasterio.warp import transform
-
     shares = landscape.udm[[0, 5]].reshape(2, -1).mean(axis=1)
     geobox = landscape.geobox
     left, bottom, right, top = geobox.boundingbox.bbox

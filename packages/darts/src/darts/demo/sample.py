@@ -4,19 +4,20 @@ import json
 import os
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
+import geopandas as gpd
 import numpy as np
+import xarray as xr
 from numpy.typing import NDArray
+from odc.geo.xr import xr_coords
+from rasterio.features import rasterize, shapes
+from shapely.geometry import shape
+from shapely.ops import unary_union
 
 from darts.demo.auxiliary import arcticdem_dataset, tcvis_dataset, write_cubes
 from darts.demo.landscape import MARGIN_PX, Landscape, image_geobox, make_landscape
 from darts.demo.planet import scene_id, write_planet_scene
 from darts_utils import OPTICAL_BANDS, DartsError, atomic_path, band_attrs, step
-
-if TYPE_CHECKING:
-    import geopandas as gpd
-    import xarray as xr
 
 DEMO_SEED = 20
 """Seed of the demo's sample area. The demo model has never seen it."""
@@ -67,7 +68,7 @@ class SampleArea:
         return self.folder / "truth.gpkg"
 
 
-def make_sample_area(folder: "str | os.PathLike[str]", seed: int = DEMO_SEED, size: int = 2048) -> SampleArea:
+def make_sample_area(folder: str | os.PathLike[str], seed: int = DEMO_SEED, size: int = 2048) -> SampleArea:
     """Make a landscape with thaw slumps and write it as a PlanetScope delivery with datacubes, and the truth.
 
     The same seed and size give the same image, heights, trends and outlines. The folder appears complete or not at
@@ -105,7 +106,7 @@ def make_sample_area(folder: "str | os.PathLike[str]", seed: int = DEMO_SEED, si
     return _area(folder, seed, size, scene_id(landscape))
 
 
-def find_sample_area(folder: "str | os.PathLike[str]") -> SampleArea | None:
+def find_sample_area(folder: str | os.PathLike[str]) -> SampleArea | None:
     """Return the sample area that :func:`make_sample_area` has made in a folder.
 
     Args:
@@ -133,9 +134,6 @@ def read_truth(area: SampleArea) -> NDArray[np.int32]:
     Returns:
         (rows, columns) int32, 0 outside slumps, else the slump's number.
     """
-    import geopandas as gpd
-    from rasterio.features import rasterize
-
     truth = gpd.read_file(area.truth_file)
     grid = image_geobox(area.size)
     if truth.empty:
@@ -148,7 +146,7 @@ def _area(folder: Path, seed: int, size: int, scene: str) -> SampleArea:
     return SampleArea(folder, seed, size, folder / "scenes" / scene)
 
 
-def truth_polygons(landscape: Landscape) -> "gpd.GeoDataFrame":
+def truth_polygons(landscape: Landscape) -> gpd.GeoDataFrame:
     """Return the true outlines of a landscape's slumps; their areas are those of the truth's pixels.
 
     Args:
@@ -158,11 +156,6 @@ def truth_polygons(landscape: Landscape) -> "gpd.GeoDataFrame":
         One row per slump that reaches into the image, cut off at its edges, in the image's CRS (metres): ``slump_id``,
         ``kind`` ("valley" or "lake"), ``headwall_m``, ``npixel``, ``area_m2``.
     """
-    import geopandas as gpd
-    from rasterio.features import shapes
-    from shapely.geometry import shape
-    from shapely.ops import unary_union
-
     geobox = landscape.geobox
     parts: dict[int, list] = {}
     for outline, number in shapes(landscape.label, landscape.label > 0, connectivity=4, transform=geobox.affine):
@@ -180,7 +173,7 @@ def truth_polygons(landscape: Landscape) -> "gpd.GeoDataFrame":
     return gpd.GeoDataFrame(columns, geometry=outlines, crs=str(geobox.crs))
 
 
-def optical_dataset(landscape: Landscape) -> "xr.Dataset":
+def optical_dataset(landscape: Landscape) -> xr.Dataset:
     """Return what ``load_planet_scene`` and ``load_planet_masks`` would load of a landscape's files, but unrounded.
 
     Args:
@@ -190,13 +183,10 @@ def optical_dataset(landscape: Landscape) -> "xr.Dataset":
         Tile with ``blue``, ``green``, ``red``, ``nir`` (float32, surface reflectance, NaN where there is no data),
         ``quality_data_mask`` (uint8), ``planet_udm`` (uint8), and the tile's attributes.
     """
-    import xarray as xr
-    from odc.geo.xr import xr_coords
-
     udm = landscape.udm
     quality = np.where(udm[7] > 0, 0, np.where(udm[1:6].any(axis=0), 1, 2)).astype(np.uint8)
     bands = dict(zip(OPTICAL_BANDS, landscape.reflectance.copy(), strict=True))
-    variables: dict[str, Any] = {name: (("y", "x"), band, band_attrs(name)) for name, band in bands.items()}
+    variables: dict[str, object] = {name: (("y", "x"), band, band_attrs(name)) for name, band in bands.items()}
     variables["quality_data_mask"] = (("y", "x"), quality, band_attrs("quality_data_mask"))
     variables["planet_udm"] = (("udm_band", "y", "x"), udm.copy(), band_attrs("planet_udm"))
     return xr.Dataset(
@@ -211,7 +201,7 @@ def optical_dataset(landscape: Landscape) -> "xr.Dataset":
     )
 
 
-def make_inputs(size: int, seed: int = DEMO_SEED) -> "tuple[xr.Dataset, xr.Dataset, xr.Dataset]":
+def make_inputs(size: int, seed: int = DEMO_SEED) -> tuple[xr.Dataset, xr.Dataset, xr.Dataset]:
     """Make in memory what ``preprocess_v2`` takes, in any size: for benchmarks.
 
     Beyond 2048 pixels the landscape repeats, mirrored at its edges.

@@ -10,8 +10,8 @@ import time
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+import geopandas as gpd
 import numpy as np
 
 from darts.demo.auxiliary import arcticdem_dataset
@@ -19,10 +19,19 @@ from darts.demo.evaluate import MIN_IOU, evaluate_model, summarize
 from darts.demo.landscape import make_landscape
 from darts.demo.model_file import MODEL_FILE
 from darts.demo.sample import optical_dataset, truth_polygons
+from darts_evaluation import make_labels
+from darts_preprocessing import preprocess_v2
+from darts_segmentation import Channel, read_model, save_model
+from darts_training import (
+    SampleFormat,
+    Samples,
+    TrainingOptions,
+    begin_samples,
+    finish_samples,
+    train,
+    write_tile_samples,
+)
 from darts_utils import OPTICAL_BANDS, get_band
-
-if TYPE_CHECKING:
-    from darts_training import SampleFormat, Samples, TrainingOptions
 
 logger = logging.getLogger(__name__)
 
@@ -37,8 +46,6 @@ _SLUMPS_PER_KM2 = 2.5
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Train, compare with the truth on landscapes that were not trained on, and write the model."""
-    from darts_training import train
-
     parser = argparse.ArgumentParser(prog="python -m darts.demo.train", description=main.__doc__)
     parser.add_argument("--output", type=Path, default=MODEL_FILE, help="model to write (default: the package's)")
     parser.add_argument("--steps", type=int, default=_STEPS, help="batches to train on (default: %(default)s)")
@@ -58,10 +65,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     logger.info("model in %s after %.0f s: %s", options.output, time.perf_counter() - start, summarize(found))
 
 
-def training_options(steps: int = _STEPS) -> "TrainingOptions":
+def training_options(steps: int = _STEPS) -> TrainingOptions:
     """Return how the demo model is trained: on all landscapes, for a fixed number of batches."""
-    from darts_training import TrainingOptions
-
     return TrainingOptions(
         encoder=ENCODER,
         architecture=(("encoder_depth", 5), ("decoder_channels", [64, 48, 32, 16, 8])),
@@ -78,18 +83,15 @@ def training_options(steps: int = _STEPS) -> "TrainingOptions":
     )
 
 
-def sample_format() -> "SampleFormat":
+def sample_format() -> SampleFormat:
     """Return what the samples of the demo show."""
-    from darts_segmentation import Channel
-    from darts_training import SampleFormat
-
     channels = tuple(Channel(name, float(get_band(name).low), float(get_band(name).high)) for name in BANDS)
     return SampleFormat(
         channels=channels, patch_size=_SAMPLE_PX, overlap=_OVERLAP_PX, dtype="float16", source="darts.demo"
     )
 
 
-def make_samples(folder: Path, seeds: Iterable[int]) -> "Samples":
+def make_samples(folder: Path, seeds: Iterable[int]) -> Samples:
     """Make landscapes, bring them through the real preprocessing, and cut them into samples.
 
     Slumps that a cloud hides are not labelled.
@@ -101,12 +103,6 @@ def make_samples(folder: Path, seeds: Iterable[int]) -> "Samples":
     Returns:
         The samples.
     """
-    import geopandas as gpd
-
-    from darts_evaluation import make_labels
-    from darts_preprocessing import preprocess_v2
-    from darts_training import begin_samples, finish_samples, write_tile_samples
-
     form = sample_format()
     begin_samples(folder, form)
     for seed in seeds:
@@ -128,8 +124,6 @@ def save(source: Path, path: Path, metrics: dict[str, float] | None = None) -> N
         path: Folder or ``.safetensors`` file to write.
         metrics: What was measured with it.
     """
-    from darts_segmentation import read_model, save_model
-
     model = read_model(source)
     card = replace(
         model.card,

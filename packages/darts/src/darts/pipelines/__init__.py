@@ -5,17 +5,6 @@ Attributes:
     Sentinel2Pipeline: Likewise.
 """
 
-from typing import TYPE_CHECKING, Any
+from darts_utils.lazy import lazy_names
 
-if TYPE_CHECKING:
-    from darts.pipelines.sequential_v2 import PlanetPipeline, Sentinel2Pipeline
-
-__all__ = ["PlanetPipeline", "Sentinel2Pipeline"]
-
-
-def __getattr__(name: str) -> Any:
-    if name not in __all__:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from darts.pipelines import sequential_v2
-
-    return getattr(sequential_v2, name)
+__getattr__, __dir__, __all__ = lazy_names(__name__, __file__, "darts-nextgen")

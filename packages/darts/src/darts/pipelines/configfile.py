@@ -8,6 +8,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import tomli_w
+
 from darts.errors import ConfigurationError
 from darts.pipelines.options import given, options_of
 from darts.pipelines.textfiles import read_text
@@ -32,7 +34,7 @@ NONE = "none"
 
 def read_config(
     path: Path, command: tuple[str, ...], known: set[str], own_keys: set[str] | None = None
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """Read the values that a configuration file sets for a command.
 
     The table ``[darts]`` counts first, that of the command's group (``[darts.inference]``) overrides it, and the
@@ -58,7 +60,7 @@ def read_config(
     _check_top_level(content, known, path)
     own_keys = known if own_keys is None else own_keys
     *shared, own = _tables(content, ("darts", *command), path)
-    values: dict[str, Any] = {}
+    values: dict[str, object] = {}
     for table, allowed in [*((table, known) for table in shared), (own, own_keys)]:
         found = _flatten(table, path)
         _check_keys(found, allowed, path)
@@ -66,7 +68,7 @@ def read_config(
     return values
 
 
-def _parse(path: Path) -> dict[str, Any]:
+def _parse(path: Path) -> dict[str, object]:
     try:
         return tomllib.loads(read_text(path))
     except FileNotFoundError as error:
@@ -77,7 +79,7 @@ def _parse(path: Path) -> dict[str, Any]:
         raise ConfigurationError(f"The configuration file {path} cannot be read: {error}.") from error
 
 
-def _check_top_level(content: Mapping[str, Any], known: set[str], path: Path) -> None:
+def _check_top_level(content: Mapping[str, object], known: set[str], path: Path) -> None:
     """Refuse what was meant for [darts] and stands outside; name the rest in one warning.
 
     Raises:
@@ -143,13 +145,13 @@ def _underscores(name: str) -> str:
     return name.replace("-", "_")
 
 
-def _normalized(table: Mapping[str, Any], path: Path) -> dict[str, Any]:
+def _normalized(table: Mapping[str, object], path: Path) -> dict[str, object]:
     """Write the keys of a table with underscores.
 
     Raises:
         ConfigurationError: If two of them are the same then.
     """
-    normal: dict[str, Any] = {}
+    normal: dict[str, object] = {}
     for key, value in table.items():
         if _underscores(key) in normal:
             raise ConfigurationError(f"{path}: {key!r} is set twice, with a dash and with an underscore.")
@@ -157,7 +159,7 @@ def _normalized(table: Mapping[str, Any], path: Path) -> dict[str, Any]:
     return normal
 
 
-def _check_keys(values: Mapping[str, Any], known: set[str], path: Path) -> None:
+def _check_keys(values: Mapping[str, object], known: set[str], path: Path) -> None:
     for key in values:
         if key not in known:
             near = difflib.get_close_matches(key, known, n=1)
@@ -165,8 +167,8 @@ def _check_keys(values: Mapping[str, Any], known: set[str], path: Path) -> None:
             raise ConfigurationError(f"{path}: unknown key {key!r}; {hint}")
 
 
-def _flatten(table: Mapping[str, Any], path: Path) -> dict[str, Any]:
-    flat: dict[str, Any] = {}
+def _flatten(table: Mapping[str, object], path: Path) -> dict[str, object]:
+    flat: dict[str, object] = {}
     for key, value in table.items():
         new = _flatten(value, path) if isinstance(value, dict) else {_underscores(key): value}
         doubled = flat.keys() & new.keys()
@@ -176,7 +178,7 @@ def _flatten(table: Mapping[str, Any], path: Path) -> dict[str, Any]:
     return flat
 
 
-def config_values(pipeline: Any) -> dict[str, Any]:
+def config_values(pipeline: Any) -> dict[str, object]:
     """Return a pipeline's configuration as TOML and JSON hold it: paths as text, None left out where it is the default.
 
     Args:
@@ -191,23 +193,21 @@ def config_values(pipeline: Any) -> dict[str, Any]:
         # TOML has no null. A None that is the default is left out; one that is not is written as a word.
         values[item.name] = NONE if value is None and item.default is not None else value
     values["default_dirs"] = dataclasses.asdict(pipeline.default_dirs)
-    plain: dict[str, Any] = _plain(values)
+    plain: dict[str, object] = _plain(values)
     return plain
 
 
-def write_config(pipeline: Any, path: Path) -> None:
+def write_config(pipeline: object, path: Path) -> None:
     """Write a pipeline's configuration so that ``--config-file`` reads it back to the same pipeline.
 
     Args:
         pipeline: The pipeline.
         path: The TOML file to write.
     """
-    import tomli_w
-
     write_atomically(path, tomli_w.dumps({"darts": config_values(pipeline)}).encode())
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: object) -> Any:
     if isinstance(value, dict):
         return {key: _plain(item) for key, item in value.items() if item is not None}
     if isinstance(value, list | tuple):

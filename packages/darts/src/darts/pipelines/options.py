@@ -20,7 +20,7 @@ AbsolutePath = Annotated[Path, AfterValidator(lambda path: path.expanduser().abs
 """A path that means the same wherever a configuration is read again."""
 
 
-def _location(path: Any) -> Any:
+def _location(path: object) -> object:
     if not isinstance(path, str | os.PathLike):
         return path
     text = os.fspath(path)
@@ -38,17 +38,17 @@ class _Description:
     help: str
     panel: str
     affects_results: bool
-    constraints: Mapping[str, Any]
+    constraints: Mapping[str, object]
 
 
 def option(
-    default: Any = dataclasses.MISSING,
+    default: object = dataclasses.MISSING,
     *,
     help: str,  # noqa: A002 - the word that readers of a command line expect
     panel: str = "Input and output",
     affects_results: bool = False,
-    factory: Callable[[], Any] | None = None,
-    **constraints: Any,
+    factory: Callable[[], object] | None = None,
+    **constraints: object,
 ) -> Any:
     """Declare a field of a pipeline.
 
@@ -83,8 +83,8 @@ class Option:
     """
 
     name: str
-    annotation: Any
-    default: Any
+    annotation: object
+    default: object
     help: str
     panel: str
     affects_results: bool
@@ -119,13 +119,13 @@ def _checks_of(pipeline: type) -> type[BaseModel]:
     return create_model(pipeline.__name__, __config__=ConfigDict(extra="forbid"), **declared)  # type: ignore[call-overload]
 
 
-def _without_truth_values(annotation: Any) -> Any:
+def _without_truth_values(annotation: object) -> object:
     """Let no true or false pass for a number, as it would, being an int for Python."""
     kinds = {annotation, *get_args(annotation)}
     if not kinds & {int, float} or bool in kinds:
         return annotation
 
-    def refuse(value: Any) -> Any:
+    def refuse(value: object) -> object:
         if isinstance(value, bool):
             raise ValueError(f"should be a number, not {str(value).lower()}")  # noqa: TRY004 - what pydantic reports
         return value
@@ -133,7 +133,7 @@ def _without_truth_values(annotation: Any) -> Any:
     return Annotated[annotation, BeforeValidator(refuse)]
 
 
-def check_values(pipeline: Any) -> None:
+def check_values(pipeline: object) -> None:
     """Check the fields of a pipeline that were declared with :func:`option`, and bring them into their types, in place.
 
     Args:
@@ -159,7 +159,7 @@ class _ResolvedPath(_Resolved, type(Path())):  # type: ignore[misc]
 
     marked = False
 
-    def __reduce__(self) -> Any:
+    def __reduce__(self) -> tuple[Callable[[Path], Path], tuple[Path]]:
         plain = Path(str(self))
         return (resolved if self.marked else Path, (plain,))
 
@@ -195,7 +195,7 @@ def resolved(value: Value) -> Value:
     return value
 
 
-def given(value: Any) -> Any:
+def given(value: Value) -> Value | None:
     """Return a field's value as it was given: None where it was resolved."""
     return None if isinstance(value, _Resolved) and value.marked else value
 

@@ -4,7 +4,6 @@ import json
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
 
 from darts.errors import ConfigurationError
 from darts.pipelines.textfiles import read_text
@@ -64,7 +63,7 @@ def _names_of_lines(text: str, path: Path) -> Iterable[str]:
             yield name
 
 
-def _kind(value: Any) -> str:
+def _kind(value: object) -> str:
     return "an object" if isinstance(value, dict) else "a single name"
 
 

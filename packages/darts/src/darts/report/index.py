@@ -6,13 +6,14 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from darts.report.labels import Judgement
 from darts.report.maps import STATES, hectare_colours, histogram, index_map, stage_chart
 from darts.report.pages import embedded, render, script_json, tile_link
-from darts.report.places import choose_projection, ground_area_m2, read_footprints, rings
+from darts.report.places import Projection, choose_projection, ground_area_m2, read_footprints, rings
 from darts.report.source import RunSource
-from darts.report.tables import MOST_HTML_ROWS, Column, bokeh_table, html_rows, is_unknown
+from darts.report.tables import MOST_HTML_ROWS, Column, Row, bokeh_table, html_rows, is_unknown
 from darts.report.tiles import TileView
 from darts.run.journal import STAGES
 
@@ -110,7 +111,7 @@ def index_page(
     )
 
 
-def _row(record: Mapping[Any, Any], stages: list[str], pages: Mapping[str, str]) -> dict[str, Any]:
+def _row(record: Mapping[Any, Any], stages: list[str], pages: Mapping[str, str]) -> Row:
     area = record["area_m2"]
     row = {
         "tile": str(record["tile_id"]),
@@ -142,8 +143,8 @@ def _took_time(table: "pd.DataFrame", stage: str) -> bool:
 
 
 def _tiles(
-    rows: list[dict[str, Any]], footprints: Any, projection: Any, colours: list[str], has_image: list[bool]
-) -> dict[str, list[Any]]:
+    rows: list[Row], footprints: NDArray[np.object_], projection: Projection, colours: list[str], has_image: list[bool]
+) -> dict[str, list]:
     placed = [index for index, shape in enumerate(footprints) if shape is not None]
     xs, ys = rings(footprints[placed], projection)
     chosen = [rows[index] for index in placed]
@@ -161,7 +162,7 @@ def _tiles(
     }
 
 
-def _images(views: Iterable[TileView]) -> dict[str, list[Any]]:
+def _images(views: Iterable[TileView]) -> dict[str, list]:
     """Return the images of tiles where the map has their projection, so that each is a rectangle on it."""
     placed = [(view.icon, *view.bounds) for view in views if view.bounds is not None]
     return {
@@ -174,8 +175,8 @@ def _images(views: Iterable[TileView]) -> dict[str, list[Any]]:
 
 
 def _points(
-    table: "pd.DataFrame", views: Mapping[str, TileView], pages: Mapping[str, str], projection: Any
-) -> dict[str, list[Any]]:
+    table: "pd.DataFrame", views: Mapping[str, TileView], pages: Mapping[str, str], projection: Projection
+) -> dict[str, list]:
     """Return the slumps as points; none where there are too many, or they were not read."""
     found = [
         (row, tile_link(pages.get(folder, ""))) for folder, view in views.items() for row in view.rows if "lon" in row
@@ -193,7 +194,7 @@ def _points(
     }
 
 
-def _gallery(rows: list[dict[str, Any]], table: "pd.DataFrame", views: Mapping[str, TileView]) -> list[dict[str, str]]:
+def _gallery(rows: list[Row], table: "pd.DataFrame", views: Mapping[str, TileView]) -> list[dict[str, str]]:
     """Return the images of the tiles with the largest area of slumps."""
     with_image = [
         (row, views[folder].icon)

@@ -4,15 +4,14 @@ import warnings
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import ClassVar
 
+import geopandas as gpd
+
+import darts_evaluation
 from darts.report.maps import kind_colour
 from darts.report.source import RunSource
 from darts.report.tiles import TileView, outlines
-
-if TYPE_CHECKING:
-    import geopandas as gpd
-
 
 _SHOWN = (
     ("pixels", "iou", "IoU of pixels"),
@@ -44,7 +43,7 @@ class Judgement:
     figures: list[tuple[str, str, str]]
     counts: dict[str, int]
     notes: list[str]
-    shapes: "gpd.GeoDataFrame"
+    shapes: gpd.GeoDataFrame
 
     def colour(self, tile: str, view: TileView) -> None:
         """Colour the slumps of a tile by what labels say of them, and add the misses.
@@ -87,13 +86,13 @@ def judge(source: RunSource, labels: Path, area: Path | None) -> Judgement:
         LabelsError: If the labels cannot be read, or lie in no tile.
         PredictionsError: If results are damaged.
     """
-    from darts_evaluation import FewBlocksWarning, NoLabelAreaWarning, evaluate, read_labels
-
     finished = source.table[source.table["status"].isin(["success", "skipped"]) & (source.table["folder"] != "")]
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FewBlocksWarning)  # The notes say the same.
-        warnings.simplefilter("ignore", NoLabelAreaWarning)
-        found = evaluate([source.output / folder for folder in finished["folder"]], read_labels(labels, area))
+        warnings.simplefilter("ignore", darts_evaluation.FewBlocksWarning)  # The notes say the same.
+        warnings.simplefilter("ignore", darts_evaluation.NoLabelAreaWarning)
+        found = darts_evaluation.evaluate(
+            [source.output / folder for folder in finished["folder"]], darts_evaluation.read_labels(labels, area)
+        )
     figures = []
     for group, name, text in _SHOWN:
         figure = found.figures.get(group, {}).get(name)
@@ -108,15 +107,13 @@ def judge(source: RunSource, labels: Path, area: Path | None) -> Judgement:
     )
 
 
-def _verdicts(view: TileView, shapes: "gpd.GeoDataFrame") -> dict[str, str]:
+def _verdicts(view: TileView, shapes: gpd.GeoDataFrame) -> dict[str, str]:
     """Return what labels say of each slump by its name: that of the mapped shape in which its point lies."""
-    import geopandas as gpd
-
     mapped = shapes[shapes["kind"].isin(["hit", "false alarm"])]
     placed = [row for row in view.rows if "lon" in row]
     if not len(mapped) or not placed:
         return {}
     places = gpd.points_from_xy([row["lon"] for row in placed], [row["lat"] for row in placed], crs="EPSG:4326")
     points = gpd.GeoDataFrame({"uid": [row["uid"] for row in placed]}, geometry=places).to_crs(mapped.crs)
-    joined: Any = gpd.sjoin(points, mapped[["kind", "geometry"]], predicate="within")
+    joined = gpd.sjoin(points, mapped[["kind", "geometry"]], predicate="within")
     return dict(zip(joined["uid"], joined["kind"], strict=True))

@@ -2,9 +2,21 @@
 
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
-from typing import Any
+from typing import TypeAlias
 
 import numpy as np
+from bokeh.models import (
+    ColumnDataSource,
+    DataRange1d,
+    FixedTicker,
+    HoverTool,
+    Metric,
+    NumeralTickFormatter,
+    OpenURL,
+    ScaleBar,
+    TapTool,
+)
+from bokeh.plotting import figure
 
 STATES = {"success": "#2f7f6b", "skipped": "#7fb5a3", "empty": "#b9bec4", "failed": "#c2333a"}
 """Colours of tiles by state."""
@@ -13,10 +25,12 @@ _KINDS = {"hit": "#1f78c8", "false alarm": "#e08a00", "miss": "#c2185b"}
 """Colours of slumps that labels confirm, contradict, or have beside them."""
 _INK = "#3d474f"
 _MANY_TILES = 1_000
+Columns: TypeAlias = Mapping[str, Sequence[object]]
+"""Columns of a source of Bokeh, by name."""
 _HECTARES = ("#eef3ee", "#fde3c0", "#f9b572", "#e9752f", "#a8321a")
 
 
-def index_map(tiles: Mapping[str, Any], points: Mapping[str, Any], images: Mapping[str, Any]) -> Any:
+def index_map(tiles: Columns, points: Columns, images: Columns) -> figure:
     """Make the map of all tiles.
 
     Args:
@@ -28,8 +42,6 @@ def index_map(tiles: Mapping[str, Any], points: Mapping[str, Any], images: Mappi
     Returns:
         A figure of Bokeh.
     """
-    from bokeh.models import ColumnDataSource, HoverTool, OpenURL, TapTool
-
     figure = _map("tiles-map")
     figure.image_url("url", "x", "y", "w", "h", source=ColumnDataSource(dict(images)), anchor="top_left")
     tile_source = ColumnDataSource(dict(tiles), name="tiles")
@@ -68,10 +80,8 @@ def index_map(tiles: Mapping[str, Any], points: Mapping[str, Any], images: Mappi
     return figure
 
 
-def tile_map() -> Any:
+def tile_map() -> figure:
     """Make the map of a tile without data, which each page brings."""
-    from bokeh.models import ColumnDataSource, HoverTool
-
     figure = _map("tile-map")
     for name in ("preview", "probabilities"):
         source = ColumnDataSource({key: [] for key in ("url", "x", "y", "w", "h")}, name=name)
@@ -137,7 +147,9 @@ def hectare_colours(hectares: Sequence[float]) -> tuple[list[str], list[tuple[st
     return colours, legend
 
 
-def histogram(values: Sequence[float], edges: Sequence[float], title: str, counted: str, *, log: bool = False) -> Any:
+def histogram(
+    values: Sequence[float], edges: Sequence[float], title: str, counted: str, *, log: bool = False
+) -> figure:
     """Make a histogram.
 
     Args:
@@ -150,9 +162,6 @@ def histogram(values: Sequence[float], edges: Sequence[float], title: str, count
     Returns:
         A figure of Bokeh.
     """
-    from bokeh.models import FixedTicker, HoverTool, NumeralTickFormatter
-    from bokeh.plotting import figure
-
     counts, _ = np.histogram(values, edges)
     chart = figure(
         height=240,
@@ -185,11 +194,8 @@ def histogram(values: Sequence[float], edges: Sequence[float], title: str, count
     return chart
 
 
-def stage_chart(seconds: Mapping[str, float]) -> Any:
+def stage_chart(seconds: Mapping[str, float]) -> figure:
     """Make the chart of the time that each stage took, over all tiles."""
-    from bokeh.models import HoverTool
-    from bokeh.plotting import figure
-
     stages = list(seconds)
     chart = figure(
         height=60 + 28 * len(stages),
@@ -208,10 +214,7 @@ def stage_chart(seconds: Mapping[str, float]) -> Any:
     return chart
 
 
-def _map(name: str) -> Any:
-    from bokeh.models import DataRange1d, Metric, ScaleBar
-    from bokeh.plotting import figure
-
+def _map(name: str) -> figure:
     # Ranges that Bokeh fits to the data with the same scale on both axes: nothing is squeezed at any width.
     made = figure(
         x_range=DataRange1d(range_padding=0.04),
@@ -244,7 +247,7 @@ def _map(name: str) -> Any:
     return made
 
 
-def _plain(chart: Any) -> None:
+def _plain(chart: figure) -> None:
     chart.outline_line_color = None
     chart.grid.grid_line_color = "#e3e6e8"
     chart.axis.axis_line_color = "#9aa3ab"

@@ -6,6 +6,7 @@ from typing import Any
 from urllib.parse import quote
 
 import jinja2
+from bokeh.embed import json_item
 
 
 @cache
@@ -19,7 +20,7 @@ def _environment() -> jinja2.Environment:
     )
 
 
-def render(template: str, **values: Any) -> str:
+def render(template: str, **values: object) -> str:
     """Render a template of this package.
 
     Args:
@@ -32,7 +33,7 @@ def render(template: str, **values: Any) -> str:
     return _environment().get_template(template).render(**values)
 
 
-def embedded(model: Any, target: str) -> dict[str, Any]:
+def embedded(model: object, target: str) -> dict[str, Any]:
     """Return what Bokeh's script needs to draw a model into an element of the page.
 
     Args:
@@ -42,13 +43,11 @@ def embedded(model: Any, target: str) -> dict[str, Any]:
     Returns:
         A mapping for ``Bokeh.embed.embed_item``.
     """
-    from bokeh.embed import json_item
-
     item: dict[str, Any] = dict(json_item(model, target))
     return item
 
 
-def script_json(value: Any) -> str:
+def script_json(value: object) -> str:
     """Return a value as JSON that can stand inside a script of a page."""
     text = json.dumps(value, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
     return text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")

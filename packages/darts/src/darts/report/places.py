@@ -1,10 +1,14 @@
 """Where the tiles of a run lie on one map."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
+import shapely
+import shapely.affinity
+from numpy.typing import ArrayLike, NDArray
+from pyproj import Geod, Transformer
+from shapely.geometry.base import BaseGeometry
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -27,16 +31,14 @@ class Projection:
     name: str
     middle: float
 
-    def project(self, longitude: Any, latitude: Any) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    def project(self, longitude: ArrayLike, latitude: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Return eastings and northings in metres of places in degrees (WGS 84)."""
-        from pyproj import Transformer
-
         transformer = Transformer.from_crs("EPSG:4326", self.crs, always_xy=True)
         x, y = transformer.transform(np.asarray(longitude, float), np.asarray(latitude, float))
         return np.asarray(x), np.asarray(y)
 
 
-def read_footprints(texts: "pd.Series") -> NDArray[Any]:
+def read_footprints(texts: "pd.Series") -> NDArray[np.object_]:
     """Parse footprints; None where there is none, or one that cannot be read.
 
     Args:
@@ -45,8 +47,6 @@ def read_footprints(texts: "pd.Series") -> NDArray[Any]:
     Returns:
         Array of polygons or None, in the same order.
     """
-    import shapely
-
     polygons = shapely.from_wkt([text or None for text in texts], on_invalid="ignore")
     usable = [shape is not None and shape.geom_type == "Polygon" and not shape.is_empty for shape in polygons]
     found = np.asarray(polygons, object)
@@ -54,7 +54,7 @@ def read_footprints(texts: "pd.Series") -> NDArray[Any]:
     return found
 
 
-def choose_projection(footprints: NDArray[Any]) -> Projection:
+def choose_projection(footprints: NDArray[np.object_]) -> Projection:
     """Choose the UTM zone that holds all footprints, or else the equal-area projection of their pole.
 
     Args:
@@ -63,8 +63,6 @@ def choose_projection(footprints: NDArray[Any]) -> Projection:
     Returns:
         The projection.
     """
-    import shapely
-
     shapes = [shape for shape in footprints if shape is not None]
     if not shapes:
         return Projection("EPSG:6931", "EASE-Grid 2.0 North (EPSG:6931)", 0.0)
@@ -83,7 +81,7 @@ def choose_projection(footprints: NDArray[Any]) -> Projection:
     return Projection(f"EPSG:{code}", f"EASE-Grid 2.0 {pole}, equal-area (EPSG:{code})", float(middle))
 
 
-def ground_area_m2(footprints: NDArray[Any]) -> tuple[float, float]:
+def ground_area_m2(footprints: NDArray[np.object_]) -> tuple[float, float]:
     """Return the area on the ellipsoid of the ground under footprints in m², and of that under more than one.
 
     Args:
@@ -92,12 +90,9 @@ def ground_area_m2(footprints: NDArray[Any]) -> tuple[float, float]:
     Returns:
         Ground that is counted once however many footprints hold it, and the sum of all footprints less that.
     """
-    import shapely.affinity
-    from pyproj import Geod
-
     geod = Geod(ellps="WGS84")
 
-    def area(shapes: Any) -> float:
+    def area(shapes: BaseGeometry | NDArray[np.object_]) -> float:
         parts = [part for part in shapely.get_parts(shapes) if part.geom_type == "Polygon"]
         return sum(abs(geod.geometry_area_perimeter(shapely.orient_polygons(part))[0]) for part in parts)
 
@@ -113,10 +108,8 @@ def ground_area_m2(footprints: NDArray[Any]) -> tuple[float, float]:
     return once, max(area(shapes) - once, 0.0)
 
 
-def rings(footprints: NDArray[Any], projection: Projection) -> tuple[list[list[float]], list[list[float]]]:
+def rings(footprints: NDArray[np.object_], projection: Projection) -> tuple[list[list[float]], list[list[float]]]:
     """Return the corners of footprints on the map, in whole metres; an empty ring where there is none."""
-    import shapely
-
     xs, ys = [], []
     for shape in footprints:
         points = np.empty((0, 2)) if shape is None else shapely.get_coordinates(shape)

@@ -10,6 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pyproj import CRS
+from pyproj.exceptions import CRSError
+
 from darts.report.pages import render
 from darts.report.source import RunSource
 from darts_utils import ManifestError, ResultFolder, write_atomically
@@ -114,10 +117,7 @@ def _group(tile: str, number: int, folder: Path, target: Path) -> Group | None:
     return Group(tile, tuple(layers), code, _wkt(code, properties.get("proj:wkt2")), bbox)
 
 
-def _wkt(code: str, given: Any) -> str:
-    from pyproj import CRS
-    from pyproj.exceptions import CRSError
-
+def _wkt(code: str, given: object) -> str:
     try:
         return str(CRS.from_user_input(code or given).to_wkt())
     except CRSError:

@@ -6,13 +6,11 @@ import re
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
-from typing import TYPE_CHECKING, Any
+
+import pandas as pd
 
 from darts.run.history import read_run
 from darts_utils import ManifestError, ResultFolder
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 _ABSOLUTE = re.compile(r"""(?:(?<![A-Za-z0-9])[A-Za-z]:[\\/]|(?<![\w./\\:])/)[^\s'"<>|,;()]*[\\/][^\s'"<>|,;()\\/]+""")
 MOST_TILES = 100
@@ -50,9 +48,9 @@ class RunSource:
 
     output: Path
     name: str
-    table: "pd.DataFrame"
+    table: pd.DataFrame
     models: tuple[Model, ...]
-    configuration: dict[str, Any]
+    configuration: dict[str, object]
     versions: dict[str, str]
     planned: int | None
 
@@ -100,7 +98,7 @@ def read_source(output: Path) -> RunSource:
     )
 
 
-def without_places(text: str, known: "list[str] | tuple[str, ...]" = ()) -> str:
+def without_places(text: str, known: list[str] | tuple[str, ...] = ()) -> str:
     r"""Return a message without what names the machine: of a path, only the last part is left.
 
     Args:
@@ -123,9 +121,7 @@ def without_places(text: str, known: "list[str] | tuple[str, ...]" = ()) -> str:
     return text.replace(host, "this machine") if len(host) > 3 else text
 
 
-def _numbers(given: Any, count: int) -> "pd.Series":
-    import pandas as pd
-
+def _numbers(given: pd.Series | None, count: int) -> pd.Series:
     if given is None:
         return pd.Series([float("nan")] * count, dtype="float64")
     return pd.to_numeric(given, errors="coerce").astype("Float64").astype("float64")
@@ -161,14 +157,14 @@ def _known_places(configuration: Path) -> list[str]:
     return [text for text in texts if PurePosixPath(text).is_absolute() or PureWindowsPath(text).is_absolute()]
 
 
-def _texts(value: Any) -> list[str]:
+def _texts(value: object) -> list[str]:
     if isinstance(value, str):
         return [value] if len(value) > 1 else []
     parts = value.values() if isinstance(value, dict) else value if isinstance(value, list) else []
     return [text for part in parts for text in _texts(part)]
 
 
-def _metadata(output: Path, table: "pd.DataFrame") -> dict[str, Any]:
+def _metadata(output: Path, table: pd.DataFrame) -> dict[str, object]:
     """Return the metadata of the first tile whose manifest can be read."""
     finished = table[table["status"].isin(["success", "skipped"]) & (table["folder"] != "")]
     for folder in finished["folder"]:
@@ -180,7 +176,7 @@ def _metadata(output: Path, table: "pd.DataFrame") -> dict[str, Any]:
     return {}
 
 
-def _models(found: Any) -> tuple[Model, ...]:
+def _models(found: object) -> tuple[Model, ...]:
     models = []
     for name, facts in found.items() if isinstance(found, dict) else ():
         known = facts if isinstance(facts, dict) else {}

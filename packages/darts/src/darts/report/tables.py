@@ -3,7 +3,9 @@
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
+
+from bokeh.models import ColumnDataSource, CustomJS, DataTable, NumberFormatter, StringFormatter, TableColumn
 
 MOST_HTML_ROWS = 1_000
 
@@ -25,6 +27,10 @@ class Column:
     decimals: int | None = None
 
 
+Row: TypeAlias = dict[str, Any]
+"""A row of a table: values by name of the column, and where it leads to."""
+
+
 @dataclass(frozen=True)
 class Cell:
     """A cell: what is shown, what it is sorted by, where it leads to, and whether it is a number."""
@@ -36,7 +42,7 @@ class Cell:
     label: str
 
 
-def html_rows(rows: Sequence[dict[str, Any]], columns: Sequence[Column]) -> list[list[Cell]]:
+def html_rows(rows: Sequence[Row], columns: Sequence[Column]) -> list[list[Cell]]:
     """Return the cells of a table, row by row; a row's `href` is where its first cell leads."""
     return [
         [
@@ -53,19 +59,19 @@ def html_rows(rows: Sequence[dict[str, Any]], columns: Sequence[Column]) -> list
     ]
 
 
-def shown(value: Any, column: Column) -> str:
+def shown(value: object, column: Column) -> str:
     """Return a value as text; a dash for what is unknown."""
     if is_unknown(value):
         return "–"
     return column.text(value) if column.text else str(value)
 
 
-def is_unknown(value: Any) -> bool:
+def is_unknown(value: object) -> bool:
     """Tell whether a value is missing."""
     return value is None or value == "" or (isinstance(value, float) and math.isnan(value))
 
 
-def bokeh_table(rows: Sequence[dict[str, Any]], columns: Sequence[Column], name: str) -> Any:
+def bokeh_table(rows: Sequence[Row], columns: Sequence[Column], name: str) -> DataTable:
     """Make a table that shows only the rows in view, sortable by its headings.
 
     Args:
@@ -76,9 +82,7 @@ def bokeh_table(rows: Sequence[dict[str, Any]], columns: Sequence[Column], name:
     Returns:
         A model of Bokeh.
     """
-    from bokeh.models import ColumnDataSource, CustomJS, DataTable, NumberFormatter, StringFormatter, TableColumn
-
-    data: dict[str, list[Any]] = {
+    data: dict[str, list] = {
         column.name: [None if is_unknown(row.get(column.name)) else row[column.name] for row in rows]
         for column in columns
     }
@@ -117,7 +121,7 @@ def bokeh_table(rows: Sequence[dict[str, Any]], columns: Sequence[Column], name:
     )
 
 
-def _key(value: Any) -> str:
+def _key(value: object) -> str:
     if is_unknown(value):
         return ""
     return repr(float(value)) if isinstance(value, int | float) else str(value)

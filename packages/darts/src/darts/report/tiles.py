@@ -2,19 +2,22 @@
 
 import base64
 import io
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TypeAlias
 
+import geopandas as gpd
 import numpy as np
+import pyproj
+import rasterio
 from numpy.typing import NDArray
+from PIL import Image
+from rasterio.enums import Resampling
+from rasterio.errors import RasterioError
 
+from darts.report.tables import Row
 from darts_utils import ManifestError, ResultFolder
-
-if TYPE_CHECKING:
-    import geopandas as gpd
-    import rasterio
-    from PIL import Image
 
 _IMAGE_PX = 740
 _MOST_OUTLINES = 5_000
@@ -31,6 +34,9 @@ _RAMP = (
     (75, (227, 60, 40, 230)),
     (100, (135, 10, 45, 245)),
 )
+
+
+_Draw: TypeAlias = "Callable[[TileView, rasterio.DatasetReader, tuple[int, int]], str]"
 
 
 @dataclass
@@ -52,9 +58,9 @@ class TileView:
         bounds: Left, bottom, right and top of the image in the CRS; None where there is none.
     """
 
-    data: dict[str, dict[str, Any]]
+    data: dict[str, dict[str, list]]
     icon_px: int
-    rows: list[dict[str, Any]] = field(default_factory=list)
+    rows: list[Row] = field(default_factory=list)
     areas: list[float] = field(default_factory=list)
     means: list[float] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
@@ -106,17 +112,15 @@ def read_tile(folder: Path, icon_px: int) -> TileView:
     return view
 
 
-def _image() -> dict[str, list[Any]]:
+def _image() -> dict[str, list]:
     return {name: [] for name in ("url", "x", "y", "w", "h")}
 
 
-def _shapes() -> dict[str, list[Any]]:
+def _shapes() -> dict[str, list]:
     return {"xs": [], "ys": []}
 
 
-def _read_table(path: Path | None, what: str, view: TileView) -> "gpd.GeoDataFrame | None":
-    import geopandas as gpd
-
+def _read_table(path: Path | None, what: str, view: TileView) -> gpd.GeoDataFrame | None:
     if path is None:
         view.notes.append(f"Outlines of the {what} were not exported.")
         return None
@@ -128,10 +132,7 @@ def _read_table(path: Path | None, what: str, view: TileView) -> "gpd.GeoDataFra
         return None
 
 
-def _open_raster(path: Path, listed: bool, what: str, view: TileView) -> "rasterio.DatasetReader | None":
-    import rasterio
-    from rasterio.errors import RasterioError
-
+def _open_raster(path: Path, listed: bool, what: str, view: TileView) -> rasterio.DatasetReader | None:
     if not listed:
         view.notes.append(f"There is no {path.name} among the results, so the map shows no {what}.")
         return None
@@ -142,7 +143,7 @@ def _open_raster(path: Path, listed: bool, what: str, view: TileView) -> "raster
         return None
 
 
-def _bounds(*sources: Any) -> NDArray[np.float64] | None:
+def _bounds(*sources: rasterio.DatasetReader | gpd.GeoDataFrame | None) -> NDArray[np.float64] | None:
     known = [
         np.asarray(source.total_bounds if hasattr(source, "total_bounds") else source.bounds, np.float64)
         for source in sources
@@ -152,9 +153,7 @@ def _bounds(*sources: Any) -> NDArray[np.float64] | None:
     return known[0] if known else None
 
 
-def _add_image(view: TileView, name: str, raster: Any, draw: Any) -> None:
-    from rasterio.errors import RasterioError
-
+def _add_image(view: TileView, name: str, raster: rasterio.DatasetReader, draw: _Draw) -> None:
     step = max(1.0, max(raster.width, raster.height) / _IMAGE_PX)
     shape = (max(1, round(raster.height / step)), max(1, round(raster.width / step)))
     try:
@@ -167,10 +166,7 @@ def _add_image(view: TileView, name: str, raster: Any, draw: Any) -> None:
     view.data[name] = {"url": [url], "x": [x], "y": [y], "w": [right - left], "h": [top - bottom]}
 
 
-def _draw_preview(view: TileView, raster: Any, shape: tuple[int, int]) -> str:
-    from PIL import Image
-    from rasterio.enums import Resampling
-
+def _draw_preview(view: TileView, raster: rasterio.DatasetReader, shape: tuple[int, int]) -> str:
     picture = raster.read(out_shape=(3, *shape), resampling=Resampling.average).transpose(1, 2, 0).copy()
     picture[raster.dataset_mask(out_shape=shape) == 0] = _NO_DATA_COLOUR
     image = Image.fromarray(picture)
@@ -180,16 +176,13 @@ def _draw_preview(view: TileView, raster: Any, shape: tuple[int, int]) -> str:
     return _jpeg(image)
 
 
-def _jpeg(image: "Image.Image") -> str:
+def _jpeg(image: Image.Image) -> str:
     buffer = io.BytesIO()
     image.save(buffer, "JPEG", quality=_JPEG_QUALITY, optimize=True)
     return _data_uri("image/jpeg", buffer.getvalue())
 
 
-def _draw_percent(_: TileView, raster: Any, shape: tuple[int, int]) -> str:
-    from PIL import Image
-    from rasterio.enums import Resampling
-
+def _draw_percent(_: TileView, raster: rasterio.DatasetReader, shape: tuple[int, int]) -> str:
     percent = raster.read(1, out_shape=shape, resampling=Resampling.average, masked=True)
     levels = np.rint(percent.filled(0).astype(np.float32) * (_LEVELS - 1) / 100).astype(np.uint8)
     steps = np.linspace(0, 100, _LEVELS)
@@ -206,7 +199,7 @@ def _data_uri(kind: str, content: bytes) -> str:
     return f"data:{kind};base64,{base64.b64encode(content).decode()}"
 
 
-def _add_slumps(view: TileView, segments: "gpd.GeoDataFrame") -> None:
+def _add_slumps(view: TileView, segments: gpd.GeoDataFrame) -> None:
     ordered = segments.sort_values("area_m2", ascending=False, kind="stable").reset_index(drop=True)
     view.count, view.areas, view.means = len(ordered), ordered["area_m2"].tolist(), ordered["mean"].tolist()
     # Tables of release 0.1 lack some of them.
@@ -225,7 +218,7 @@ def _add_slumps(view: TileView, segments: "gpd.GeoDataFrame") -> None:
         view.notes.append(f"The table lists the {shown:,} largest.")
 
 
-def outlines(shapes: NDArray[Any], origin: tuple[float, float]) -> dict[str, list[Any]]:
+def outlines(shapes: NDArray[np.object_], origin: tuple[float, float]) -> dict[str, list]:
     """Return polygons as Bokeh wants them: by shape, part and ring, in metres from the corner of the tile."""
     xs, ys = [], []
     for shape in shapes:
@@ -236,14 +229,14 @@ def outlines(shapes: NDArray[Any], origin: tuple[float, float]) -> dict[str, lis
     return {"xs": xs, "ys": ys}
 
 
-def _short(values: NDArray[np.float64]) -> list[Any]:
+def _short(values: NDArray[np.float64]) -> list[float]:
     """Return numbers with as many digits as matter on a map; whole ones without a point."""
     rounded = np.round(values, 1)
     whole = rounded.astype(np.int64)
     return whole.tolist() if (whole == rounded).all() else rounded.tolist()
 
 
-def _set_crs(view: TileView, crs: Any) -> None:
+def _set_crs(view: TileView, crs: rasterio.crs.CRS | pyproj.CRS | None) -> None:
     if crs is None or view.wkt:
         return
     code = crs.to_epsg()

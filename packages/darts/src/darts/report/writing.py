@@ -5,6 +5,8 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from urllib.parse import quote
 
+from bokeh.resources import Resources
+
 from darts.errors import ConfigurationError
 from darts.report.index import index_page
 from darts.report.labels import judge
@@ -120,8 +122,6 @@ def _remove_stale(folder: Path, kept: set[str]) -> None:
 
 def _write_assets(folder: Path, *, with_tables: bool) -> None:
     """Write the scripts that all pages share: Bokeh's, out of its wheel, and the map of a tile without data."""
-    from bokeh.resources import Resources
-
     more = ["bokeh-widgets", "bokeh-tables"] if with_tables else []
     for file in Resources(mode="absolute", minified=True, components=["bokeh", *more]).js_files:
         write_atomically(folder / Path(file).name, Path(file).read_bytes(), durable=False)

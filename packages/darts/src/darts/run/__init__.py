@@ -1,9 +1,5 @@
 """A run: from a pipeline to tasks, from a task to a record, in one process or many."""
 
-from darts.run.cancel import CancellationToken, RunInterrupted
-from darts.run.codes import exit_code
-from darts.run.loop import plan, run
-from darts.run.planning import Plan
-from darts.run.resume import Decision
+from darts_utils.lazy import lazy_names
 
-__all__ = ["CancellationToken", "Decision", "Plan", "RunInterrupted", "exit_code", "plan", "run"]
+__getattr__, __dir__, __all__ = lazy_names(__name__, __file__, "darts-nextgen")

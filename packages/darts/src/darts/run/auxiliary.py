@@ -9,6 +9,7 @@ import logging
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+import darts_acquisition
 from darts.run.trends import BY_YEAR, TrendCubes
 from darts_utils import DartsError
 
@@ -95,12 +96,10 @@ class CubesNow:
         return self._cubes[location]
 
     def _open(self, location: str) -> "Datacube | None":
-        from darts_acquisition import CubeNotFoundError, Datacube
-
         try:
-            cube = Datacube.open(location)
+            cube = darts_acquisition.Datacube.open(location)
             self._identities[location] = {f"{row},{col}": text for (row, col), text in cube.identities().items()}
-        except CubeNotFoundError:
+        except darts_acquisition.CubeNotFoundError:
             return None
         except DartsError as error:
             # A run that needs the cube says so; results that are there are not doubted for it.

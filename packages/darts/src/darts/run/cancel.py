@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
+import darts_acquisition
+
 if TYPE_CHECKING:
     from darts_acquisition import FetchCancellation
 
@@ -139,15 +141,13 @@ def raising_on_signals() -> Iterator[None]:
     Raises:
         RunInterrupted: If there is a signal.
     """
-    from darts_acquisition import FetchCancellation, cancellable
-
-    fetches = FetchCancellation()
+    fetches = darts_acquisition.FetchCancellation()
 
     def handle(signum: int) -> None:
         fetches.requested = True
         raise RunInterrupted(signum)
 
-    with cancellable(fetches), _handling_signals(handle):
+    with darts_acquisition.cancellable(fetches), _handling_signals(handle):
         yield
 
 

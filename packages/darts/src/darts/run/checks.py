@@ -12,6 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import darts_acquisition
+import darts_segmentation
 from darts.errors import ConfigurationError, IgnoredOptionWarning
 from darts.run.task import Pipeline, nominal_patch_size
 from darts_utils import DartsError, ParameterError, available_memory, original_cube
@@ -44,9 +46,7 @@ def find_models(model_files: Sequence[Path] | None, default_folder: Path) -> dic
     """
     ensemble = find_ensemble(model_files)
     if ensemble is not None:
-        from darts_segmentation import read_ensemble
-
-        return dict(read_ensemble(ensemble).members)
+        return dict(darts_segmentation.read_ensemble(ensemble).members)
     if model_files is None:
         model_files = models_in(default_folder)
         if not model_files:
@@ -269,12 +269,10 @@ def check_cube(location: str, product: "CubeProduct", option: str, pipeline: Pip
     Raises:
         ConfigurationError: If there is something else, or, offline, nothing, or if a cube cannot be created there.
     """
-    from darts_acquisition import CubeError, CubeNotFoundError, Datacube, ForeignCubeError
-
     try:
-        cube = Datacube.open(location)
+        cube = darts_acquisition.Datacube.open(location)
         cube.check_holds(product)
-    except CubeNotFoundError as error:
+    except darts_acquisition.CubeNotFoundError as error:
         beside = None if "://" in location else original_cube(location)
         if beside is not None:
             note = cube_note(Path(location))
@@ -289,9 +287,9 @@ def check_cube(location: str, product: "CubeProduct", option: str, pipeline: Pip
         if "://" not in location:
             _check_parent_is_writable(Path(location), f"A new datacube of {product.name} ({option})")
         logger.info("%s will be fetched into a new datacube at %s.", product.name, location)
-    except ForeignCubeError as error:
+    except darts_acquisition.ForeignCubeError as error:
         raise ConfigurationError(f"{error} {import_hint(location)} Then name the new one with {option}.") from error
-    except (CubeError, ParameterError) as error:
+    except (darts_acquisition.CubeError, ParameterError) as error:
         raise ConfigurationError(f"{error} Correct {option}.") from error
     else:
         if cube.product.version == SYNTHETIC:
@@ -322,7 +320,7 @@ def cube_note(place: Path) -> str:
     return f"{beside} is a datacube of another program (smart-geocubes). {import_hint(beside, place)}"
 
 
-def import_hint(cube: "Path | str", place: Path | None = None) -> str:
+def import_hint(cube: Path | str, place: Path | None = None) -> str:
     """Say how a datacube of another program is taken over.
 
     Args:
@@ -334,11 +332,9 @@ def import_hint(cube: "Path | str", place: Path | None = None) -> str:
 
 
 def _is_cube_of_darts(path: Path) -> bool:
-    from darts_acquisition import CubeError, Datacube
-
     try:
-        Datacube.open(path)
-    except CubeError:
+        darts_acquisition.Datacube.open(path)
+    except darts_acquisition.CubeError:
         return False
     return True
 

@@ -13,9 +13,9 @@ from time import perf_counter
 from typing import Protocol
 
 from darts.run.cancel import CancellationToken, left_behind
+from darts.run.journal import TileRecord
 from darts.run.lanes import Crew, Exports, Link
 from darts.run.memory import MemoryGate
-from darts.run.records import TileRecord
 from darts.run.task import Lane, Stage, TileTask, TileWork
 from darts_utils import Stopwatch, sharing_cpus, usable_cpus
 

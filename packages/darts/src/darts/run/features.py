@@ -5,6 +5,7 @@ from math import ceil
 from typing import TYPE_CHECKING
 
 from darts.run.task import Pipeline
+from darts_preprocessing import FEATURES, Request, needs_of
 from darts_utils import BANDS
 
 if TYPE_CHECKING:
@@ -13,8 +14,6 @@ if TYPE_CHECKING:
 
 def find_feature(name: str) -> "Feature | None":
     """Return the feature that a band is; None where it is none, and for variables of other stages."""
-    from darts_preprocessing import FEATURES
-
     if name not in FEATURES and (name in BANDS.data_model or not name.isidentifier()):
         return None
     try:
@@ -25,8 +24,6 @@ def find_feature(name: str) -> "Feature | None":
 
 def features_among(names: Collection[str]) -> tuple[str, ...]:
     """Return the names that are features: the listed ones in their order, then spectral indices."""
-    from darts_preprocessing import FEATURES
-
     listed = [name for name in FEATURES if name in names]
     others = [name for name in sorted(set(names).difference(listed)) if find_feature(name) is not None]
     return (*listed, *others)
@@ -34,16 +31,12 @@ def features_among(names: Collection[str]) -> tuple[str, ...]:
 
 def is_produced(name: str, pipeline: Pipeline) -> bool:
     """Tell whether preprocessing can make a band of what the pipeline loads."""
-    from darts_preprocessing import needs_of
-
     feature = find_feature(name)
     return feature is not None and set(needs_of([feature]).bands) <= set(pipeline._variables())
 
 
 def auxiliary_of(names: Iterable[str]) -> set[str]:
     """Return the auxiliary data that features need: "arcticdem", "tcvis"."""
-    from darts_preprocessing import FEATURES, needs_of
-
     return needs_of(FEATURES[name] for name in names).auxiliary
 
 
@@ -75,8 +68,6 @@ def feature_margin_px(pipeline: Pipeline, names: Iterable[str] | None = None) ->
         pipeline: Says how far the topographic position index looks, and how fine the DEM is.
         names: Names of features; None means all there are.
     """
-    from darts_preprocessing import FEATURES, Request, needs_of
-
     cell = pipeline._arcticdem_resolution()
     radii = {"outer_radius": pipeline.tpi_outer_radius, "inner_radius": pipeline.tpi_inner_radius}
     needs = needs_of(FEATURES[name] for name in (FEATURES if names is None else names))

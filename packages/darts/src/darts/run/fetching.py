@@ -7,13 +7,15 @@ computed.
 import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import ceil
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+import darts_acquisition
 from darts.run.features import feature_margin_px
 from darts.run.names import counted
-from darts.run.planning import Plan, RunContext
+from darts.run.planning import Plan, Planner, RunContext
+from darts.run.progress import warnings_once
 from darts.run.task import Pipeline, TileTask
 from darts.run.trends import BY_YEAR, TrendCubes
 
@@ -126,7 +128,7 @@ def cubes_of(
     return cubes
 
 
-def estimate_auxiliary(cube: AuxiliaryCube, areas: Sequence[Any], *, resolution: int, margin_px: int) -> "Estimate":
+def estimate_auxiliary(cube: AuxiliaryCube, areas: Sequence[object], *, resolution: int, margin_px: int) -> "Estimate":
     """Say how much there is to fetch of a product for the area of all tiles.
 
     Args:
@@ -139,22 +141,18 @@ def estimate_auxiliary(cube: AuxiliaryCube, areas: Sequence[Any], *, resolution:
         OutsideExtentError: If all tiles lie outside the product.
         CubeError: If there is something else at the place of the cube.
     """
-    from darts_acquisition import estimate_arcticdem, estimate_tcvis
-
     if cube.trend is None:
-        return estimate_arcticdem(areas, cube.location, resolution, buffer=margin_px)
-    return estimate_tcvis(areas, cube.location, trend=cube.trend)
+        return darts_acquisition.estimate_arcticdem(areas, cube.location, resolution, buffer=margin_px)
+    return darts_acquisition.estimate_tcvis(areas, cube.location, trend=cube.trend)
 
 
-def _estimate(pipeline: Pipeline, context: RunContext, cube: AuxiliaryCube, areas: Sequence[Any]) -> "Estimate":
-    from darts_acquisition import Estimate, OutsideExtentError
-
+def _estimate(pipeline: Pipeline, context: RunContext, cube: AuxiliaryCube, areas: Sequence[object]) -> "Estimate":
     resolution = pipeline._arcticdem_resolution()
     margin_px = feature_margin_px(pipeline, context.features)
     try:
         return estimate_auxiliary(cube, areas, resolution=resolution, margin_px=margin_px)
-    except OutsideExtentError:
-        return Estimate(0, 0, 0, outside=tuple(range(len(areas))))
+    except darts_acquisition.OutsideExtentError:
+        return darts_acquisition.Estimate(0, 0, 0, outside=tuple(range(len(areas))))
 
 
 def _note_failures(
@@ -167,7 +165,7 @@ def _note_failures(
         fails.setdefault(tile_ids[number], f"chunks of {name} are missing")
 
 
-def _find_areas(pipeline: Pipeline, tasks: Sequence[TileTask], unplaced: dict[str, Exception]) -> dict[str, Any]:
+def _find_areas(pipeline: Pipeline, tasks: Sequence[TileTask], unplaced: dict[str, Exception]) -> dict[str, object]:
     """Return grid or footprint of each tile by name; add those without to `unplaced`."""
     try:
         return dict(pipeline._tile_areas(tasks, unplaced, offline=True))
@@ -182,3 +180,20 @@ def _size(sizes: Sequence[int | None]) -> str:
     if not known:
         return "of unknown size"
     return f"{'' if len(known) == len(sizes) else 'at least '}{ceil(sum(known) / 1e6)} MB to download"
+
+
+def plan(pipeline: Pipeline) -> Plan:
+    """Say what a run would do about each tile and why, and fetch, without computing or writing anything.
+
+    Args:
+        pipeline: The pipeline.
+
+    Returns:
+        One decision per tile, in the order of the run, and what the tiles lack that would be computed.
+
+    Raises:
+        ConfigurationError: As :func:`darts.run.run`.
+    """
+    with warnings_once():
+        planned = Planner(pipeline, writes=False).plan()
+        return replace(planned, fetch=plan_fetching(pipeline, planned))

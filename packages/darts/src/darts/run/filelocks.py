@@ -1,25 +1,27 @@
 """Locks of the file system on files, which it frees when their process dies; some file systems have none."""
 
 import errno
-import importlib.util
 import tempfile
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
+
+try:
+    import fcntl
+except ImportError:  # on Windows
+    fcntl = None  # type: ignore[assignment]
 
 _NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EINVAL)
 
 
 def has_flock() -> bool:
     """Say whether this system has flock(2), the only lock here that several processes can share."""
-    return importlib.util.find_spec("fcntl") is not None
+    return fcntl is not None
 
 
 def has_locks(folder: Path) -> bool:
     """Ask a file system for locks by taking one on a file that has no name."""
     if not has_flock():
         return True
-    import fcntl
-
     with tempfile.TemporaryFile(dir=folder) as file:
         try:
             fcntl.flock(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -30,7 +32,7 @@ def has_locks(folder: Path) -> bool:
     return True
 
 
-def try_lock(file: "IO[Any] | int", *, shared: bool = False) -> bool:
+def try_lock(file: "IO[bytes] | int", *, shared: bool = False) -> bool:
     """Lock an open file unless somebody else has locked it; a lock that is held already is changed.
 
     Args:
@@ -42,8 +44,6 @@ def try_lock(file: "IO[Any] | int", *, shared: bool = False) -> bool:
     """
     if not has_flock():
         return False
-    import fcntl
-
     try:
         fcntl.flock(file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
     except OSError:
@@ -51,10 +51,8 @@ def try_lock(file: "IO[Any] | int", *, shared: bool = False) -> bool:
     return True
 
 
-def unlock(file: "IO[Any] | int") -> None:
+def unlock(file: "IO[bytes] | int") -> None:
     """Give back what :func:`try_lock` took."""
-    import fcntl
-
     fcntl.flock(file, fcntl.LOCK_UN)
 
 
@@ -62,8 +60,6 @@ def is_locked(path: Path) -> bool | None:
     """Say whether a file is locked exclusively; None where it cannot be found out."""
     if not has_flock():
         return None
-    import fcntl
-
     try:
         with path.open("rb") as file:
             fcntl.flock(file.fileno(), fcntl.LOCK_SH | fcntl.LOCK_NB)

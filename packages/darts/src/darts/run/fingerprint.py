@@ -8,6 +8,8 @@ from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
+import darts_export.version
+
 FORMAT = 2
 """Format of what the manifest keeps; that of release 0.1 had none, and cannot be compared."""
 DEPENDS_ON = "depends_on"
@@ -51,12 +53,10 @@ def results_versions() -> dict[str, int]:
 
 def files_version() -> int:
     """Return `FILES_VERSION` of the export: it is raised when files or columns change that can be made anew."""
-    from darts_export.version import FILES_VERSION
-
-    return int(FILES_VERSION)
+    return int(darts_export.version.FILES_VERSION)
 
 
-def shared_dependencies(configuration: Mapping[str, Any], models: Mapping[str, str]) -> dict[str, Any]:
+def shared_dependencies(configuration: Mapping[str, object], models: Mapping[str, str]) -> dict[str, object]:
     """Return what the results of every tile of a run depend on.
 
     Args:
@@ -78,7 +78,7 @@ def shared_dependencies(configuration: Mapping[str, Any], models: Mapping[str, s
     }
 
 
-def fingerprint(depends_on: Mapping[str, Any]) -> str:
+def fingerprint(depends_on: Mapping[str, object]) -> str:
     """Hash what results depend on.
 
     Args:
@@ -119,14 +119,14 @@ def describe_change(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
     return ", ".join(changes)
 
 
-def _change(part: str, key: str, old: Any, new: Any) -> str:
+def _change(part: str, key: str, old: object, new: object) -> str:
     if part == "models":
         return f"model {key}"
     name = f"results version of {key}" if part == "code" else key
     return f"{name} was {old}, is {new}"
 
 
-def plain(value: Any) -> Any:
+def plain(value: object) -> object:
     """Bring a value into the form that JSON gives it back in."""
     if isinstance(value, list | tuple):
         return [plain(item) for item in value]

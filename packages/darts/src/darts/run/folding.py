@@ -5,14 +5,16 @@ import logging
 from collections.abc import Callable, Collection, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from darts.run.journal import JOURNAL, STAGES, Entry, journals, read_entries, read_header
 from darts_utils import atomic_path
 
 if TYPE_CHECKING:
     import pandas as pd
-    import pyarrow as pa
 
 logger = logging.getLogger(__name__)
 
@@ -144,8 +146,6 @@ def has_lost_lines(folder: Path, name: str) -> bool:
     Raises:
         OSError: If there is no journal.
     """
-    import pyarrow.parquet as pq
-
     results, journal = folder / f"{name}.{KINDS[-1]}", folder / f"{name}{JOURNAL}"
     if not results.is_file() or "journal_bytes" not in read_about(results):
         return False
@@ -157,7 +157,7 @@ def has_lost_lines(folder: Path, name: str) -> bool:
     return len(tiles) < rows
 
 
-def read_about(results: Path) -> dict[str, Any]:
+def read_about(results: Path) -> dict[str, object]:
     """Read what the results of a run say about the run as a whole: the header of its journal, and the journal's size.
 
     Args:
@@ -166,8 +166,6 @@ def read_about(results: Path) -> dict[str, Any]:
     Returns:
         The header; empty for records of release 0.1, and where the file is damaged.
     """
-    import pyarrow.parquet as pq
-
     try:
         about = json.loads((pq.read_schema(results).metadata or {}).get(_RUN_KEY, b"{}"))
     except Exception:  # noqa: BLE001 - a damaged file may make the reader raise anything
@@ -186,8 +184,6 @@ def timer_table(entries: list[Entry]) -> "pd.DataFrame":
 
 
 def _table(entries: list[Entry], kind: str, steps: list[str]) -> "pd.DataFrame":
-    import pyarrow as pa
-
     table: pd.DataFrame = pa.table(_columns(entries, steps)[kind], schema=_schema(_shapes(steps)[kind], {})).to_pandas()
     return table
 
@@ -228,7 +224,7 @@ def _shapes(steps: list[str]) -> dict[str, dict[str, str]]:
     }
 
 
-def _columns(entries: list[Entry], steps: list[str]) -> dict[str, dict[str, list[Any]]]:
+def _columns(entries: list[Entry], steps: list[str]) -> dict[str, dict[str, list[object]]]:
     """Return the rows of each file as columns."""
     keys = {"tile_id": _texts(entries, "tile_id")}
     timer = {stage: [entry["stages"].get(stage) for entry in entries] for stage in STAGES}
@@ -257,9 +253,8 @@ def _seconds(stage: str) -> str:
     return "seconds_" + stage.lower().replace(" ", "_")
 
 
-def _schema(columns: dict[str, str], about: dict[str, Any]) -> "pa.Schema":
+def _schema(columns: dict[str, str], about: dict[str, object]) -> pa.Schema:
     import pandas as pd
-    import pyarrow as pa
 
     empty = pd.DataFrame(columns=list(columns)).astype(columns)
     schema = pa.Schema.from_pandas(empty, preserve_index=False)
@@ -267,10 +262,7 @@ def _schema(columns: dict[str, str], about: dict[str, Any]) -> "pa.Schema":
 
 
 @contextmanager
-def _replacing(target: Path, schema: "pa.Schema") -> Iterator[Callable[[dict[str, list[Any]]], None]]:
+def _replacing(target: Path, schema: pa.Schema) -> Iterator[Callable[[dict[str, list[object]]], None]]:
     """Write a Parquet file under another name, which takes the place of the target at the end."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
     with atomic_path(target) as draft, pq.ParquetWriter(draft, schema) as writer:
         yield lambda columns: writer.write_table(pa.table(columns, schema=schema))

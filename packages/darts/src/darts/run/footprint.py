@@ -3,11 +3,13 @@
 from typing import TYPE_CHECKING
 
 import numpy as np
+from pyproj import Transformer
 
 from darts_utils import GridError, check_areal_scale
 
 if TYPE_CHECKING:
     import xarray as xr
+    from odc.geo.geobox import GeoBox
 
 _DECIMALS = 5  # of a degree: a metre
 
@@ -23,10 +25,7 @@ def footprint_of(tile: "xr.Dataset") -> str | None:
     Returns:
         The polygon; None where the tile has no readable grid, or its corners have no place on the globe.
     """
-    import odc.geo.xr  # noqa: F401 - registers the accessor
-    from pyproj import Transformer
-
-    geobox = tile.odc.geobox
+    geobox = _geobox_of(tile)
     if geobox is None or geobox.crs is None:
         return None
     rows, columns = geobox.shape
@@ -49,12 +48,16 @@ def check_grid(tile: "xr.Dataset") -> None:
     Raises:
         GridError: If it has no grid or no CRS, or its CRS is in degrees.
     """
-    import odc.geo.xr  # noqa: F401 - registers the accessor
-
-    geobox = tile.odc.geobox
+    geobox = _geobox_of(tile)
     if geobox is None or geobox.crs is None:
         raise GridError("The tile has no grid with a CRS; give it one with `tile.odc.assign_crs(...)` in _load_tile.")
     if geobox.crs.geographic:
         rows, columns = geobox.shape
         x, y = geobox.affine @ (columns / 2, rows / 2)
         check_areal_scale(geobox.crs.proj, x, y, "The tile")
+
+
+def _geobox_of(tile: "xr.Dataset") -> "GeoBox | None":
+    import odc.geo.xr  # noqa: F401 - registers the accessor, with dask behind it
+
+    return tile.odc.geobox

@@ -5,16 +5,15 @@ from collections import Counter
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import pandas as pd
 
 from darts.errors import ConfigurationError
 from darts.run.folding import has_lost_lines, is_folded, read_about, results_table, timer_table, was_killed
 from darts.run.journal import JOURNAL, STAGES, STATUSES, by_age, journals, latest, read_entries, read_header
 from darts.run.running import running_runs
 from darts.run.shards import ShardFacts
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 logger = logging.getLogger(__name__)
 
@@ -77,7 +76,7 @@ def list_runs(output: Path) -> list[PastRun]:
     return [run for run in found if run is not None]
 
 
-def read_run(output: Path) -> "tuple[str, pd.DataFrame, int | None]":
+def read_run(output: Path) -> tuple[str, pd.DataFrame, int | None]:
     """Read the table of the newest run that wrote into a folder of results; its shards are one run.
 
     Args:
@@ -91,8 +90,6 @@ def read_run(output: Path) -> "tuple[str, pd.DataFrame, int | None]":
     Raises:
         ConfigurationError: If there is no run whose records can be read.
     """
-    import pandas as pd
-
     newest, whole = "", None
     read: dict[int, pd.DataFrame] = {}
     total: int | None = None
@@ -173,14 +170,12 @@ def _look_at(output: Path, name: str, running: bool) -> PastRun | None:
     )
 
 
-def _read(output: Path, name: str, kind: str, needed: set[str]) -> "pd.DataFrame | None":
+def _read(output: Path, name: str, kind: str, needed: set[str]) -> pd.DataFrame | None:
     """Read a table of a run from its Parquet file, or from its journal where there is none that holds all of it.
 
     Returns:
         The table; None where neither can be read, which the log then says.
     """
-    import pandas as pd
-
     path = output / f"{name}.{kind}"
     journal = output / f"{name}{JOURNAL}"
     if path.exists() and (not journal.exists() or is_folded(output, name) or has_lost_lines(output, name)):
@@ -202,7 +197,7 @@ def _read(output: Path, name: str, kind: str, needed: set[str]) -> "pd.DataFrame
     return None
 
 
-def _check(table: "pd.DataFrame", needed: set[str]) -> None:
+def _check(table: pd.DataFrame, needed: set[str]) -> None:
     if missing := needed - set(table.columns):
         raise ValueError(f"it has no column {', '.join(sorted(missing))}")
     if "status" in needed and not table["status"].isin(STATUSES).all():
@@ -233,7 +228,7 @@ def _last_change(output: Path, name: str) -> datetime:
     return datetime.fromtimestamp(path.stat().st_mtime, UTC)
 
 
-def _timings(output: Path, run: str | None) -> "pd.DataFrame":
+def _timings(output: Path, run: str | None) -> pd.DataFrame:
     names = _names(output)
     if run is not None and run not in names:
         raise ConfigurationError(f"There is no run {run!r} in {output}; there are {', '.join(names)}.")

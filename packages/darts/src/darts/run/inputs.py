@@ -14,7 +14,6 @@ import threading
 import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from darts.errors import InputChangedError
 
@@ -109,7 +108,7 @@ class InputMemory:
                 logger.debug("The digest of %s is not remembered: %s", path, error)
 
 
-def describe_inputs(files: Sequence[Path], memory: InputMemory) -> dict[str, Any]:
+def describe_inputs(files: Sequence[Path], memory: InputMemory) -> dict[str, dict[str, object]]:
     """Describe files by their content.
 
     Args:
@@ -127,7 +126,7 @@ def describe_inputs(files: Sequence[Path], memory: InputMemory) -> dict[str, Any
     return {name: _describe(path, memory) for name, path in _named(files).items()}
 
 
-def changed_input(before: Mapping[str, Any], files: Sequence[Path], memory: InputMemory) -> str:
+def changed_input(before: Mapping[str, dict[str, object]], files: Sequence[Path], memory: InputMemory) -> str:
     """Name the first input that does not hold what it held.
 
     Args:
@@ -157,7 +156,7 @@ def changed_input(before: Mapping[str, Any], files: Sequence[Path], memory: Inpu
     return ""
 
 
-def states_of(files: Sequence[Path]) -> dict[Path, Any]:
+def states_of(files: Sequence[Path]) -> dict[Path, tuple[int, int, int, int, int]]:
     """Return what a change of a file would change, for the files that exist."""
     states = {}
     for path in files:
@@ -175,7 +174,7 @@ def _named(files: Sequence[Path]) -> dict[str, Path]:
     return {os.path.relpath(path, folder).replace(os.sep, "/"): path for path in files}
 
 
-def _describe(path: Path, memory: InputMemory) -> dict[str, Any]:
+def _describe(path: Path, memory: InputMemory) -> dict[str, object]:
     member = _member(path, memory)
     if member is not None:
         return {"size": member[0], "crc32": f"{member[1]:08x}"}

@@ -14,7 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, Required, TypeAlias, TypedDict, get_args
+from typing import Any, BinaryIO, Literal, NamedTuple, Required, TypeAlias, TypedDict, get_args
 
 from darts.run.filelocks import try_lock
 
@@ -170,7 +170,7 @@ class Findings(NamedTuple):
     footprint: str | None
 
     @classmethod
-    def of(cls, manifest: Mapping[str, Any]) -> "Findings":
+    def of(cls, manifest: Mapping[str, object]) -> "Findings":
         """Read the findings of a tile in its manifest; what an earlier release did not write is None."""
         summary, metadata = (_mapping(manifest.get(name)) for name in ("summary", "metadata"))
         numbers = {name: summary.get(name) for name in ("objects", "area_m2", "mean_probability")}
@@ -197,7 +197,7 @@ class Journal:
         OSError: If it cannot be written; it is then removed again.
     """
 
-    def __init__(self, path: Path, header: Mapping[str, Any]) -> None:
+    def __init__(self, path: Path, header: Mapping[str, object]) -> None:
         self.path = path
         # Without a buffer of Python's, so that a line that fails half-way does not come back with the next one.
         self._file = path.open("xb", buffering=0)
@@ -210,7 +210,7 @@ class Journal:
             self.discard()
             raise
 
-    def append(self, entry: Mapping[str, Any]) -> None:
+    def append(self, entry: Mapping[str, object]) -> None:
         """Append one line.
 
         It is handed to the operating system, which keeps it whatever becomes of this process. It is not forced to the
@@ -271,7 +271,7 @@ def by_age(paths: Mapping[str, Path]) -> dict[str, Path]:
     return {name: paths[name] for name in sorted(paths, key=lambda name: (name[:19], len(name), name))}
 
 
-def read_header(path: Path) -> dict[str, Any]:
+def read_header(path: Path) -> dict[str, object]:
     """Read what the first line of a journal says.
 
     Args:
@@ -342,11 +342,11 @@ def utc_now() -> str:
     return datetime.now(UTC).isoformat(timespec="milliseconds")
 
 
-def _mapping(value: Any) -> Mapping[str, Any]:
+def _mapping(value: object) -> Mapping[str, object]:
     return value if isinstance(value, Mapping) else {}
 
 
-def _open(path: Path) -> Any:
+def _open(path: Path) -> BinaryIO:
     if not path.is_file() and path.exists():  # Opening a named pipe would wait for ever.
         raise OSError(errno.EINVAL, "This is no file", str(path))
     return path.open("rb")
@@ -359,14 +359,14 @@ def _parse(line: bytes) -> Any:
         return None
 
 
-def _dump(entry: Mapping[str, Any]) -> str:
+def _dump(entry: Mapping[str, object]) -> str:
     try:
         return json.dumps(entry, separators=(",", ":"), allow_nan=False, default=_plain)
     except ValueError:  # A number that is not finite, which is rare.
         return json.dumps(_plain(entry), separators=(",", ":"), allow_nan=False)
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: object) -> object:
     """Bring a value into what JSON has."""
     if isinstance(value, Mapping):
         return {str(key): _plain(item) for key, item in value.items()}
@@ -377,7 +377,7 @@ def _plain(value: Any) -> Any:
     return _plain(value.item() if hasattr(value, "item") else str(value))
 
 
-def _is_entry(entry: Any) -> bool:
+def _is_entry(entry: object) -> bool:
     return (
         isinstance(entry, dict)
         and entry.get("status") in STATUSES
@@ -388,7 +388,7 @@ def _is_entry(entry: Any) -> bool:
     )
 
 
-def _are_seconds(value: Any) -> bool:
+def _are_seconds(value: object) -> bool:
     if not isinstance(value, dict):
         return False
     # Nearly always all are floats, and that is quickly said.
@@ -396,5 +396,5 @@ def _are_seconds(value: Any) -> bool:
     return only_floats or all(_fits(item, (float, int, _ABSENT)) for item in value.values())
 
 
-def _fits(value: Any, kinds: tuple[type, ...]) -> bool:
+def _fits(value: object, kinds: tuple[type, ...]) -> bool:
     return type(value) in kinds and (type(value) is not int or abs(value) < 2**63)

@@ -5,11 +5,14 @@ import json
 import os
 import platform
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple, TypedDict, cast
+
+import psutil
+from filelock import FileLock, Timeout
 
 from darts.errors import ConfigurationError, FolderInUseError, NoFileLocksWarning
 from darts.run.filelocks import has_flock, has_locks, is_locked
@@ -24,6 +27,19 @@ _NO_ACCESS = (errno.EACCES, errno.EPERM, errno.EROFS)
 _MOST_SHARDS = 3
 WAIT_SECONDS = 0.3
 """For somebody who only looks whether the lock is held, and holds it for an instant."""
+
+
+class Facts(TypedDict, total=False):
+    """What a file says of the process that holds something, or on which terms shards share it."""
+
+    host: str
+    process: int
+    start: str
+    process_start: float
+    run: str | None
+    shard: str
+    digest: str
+    of: int
 
 
 class Holding(NamedTuple):
@@ -147,8 +163,6 @@ def find_holder(folder: Path) -> Holding:
 
 
 def _lock(folder: Path, held: ExitStack) -> None:
-    from filelock import FileLock, Timeout
-
     lock = FileLock(folder / LOCK_FILE)
     try:
         lock.acquire(timeout=WAIT_SECONDS, poll_interval=0.05)
@@ -160,7 +174,7 @@ def _lock(folder: Path, held: ExitStack) -> None:
     held.callback(lock.release)
 
 
-def own_file(owner: Path, facts: dict[str, Any], held: ExitStack) -> None:
+def own_file(owner: Path, facts: Facts, held: ExitStack) -> None:
     """Create the file that stands in for a lock, and remove it in the end.
 
     Args:
@@ -191,7 +205,7 @@ def own_file(owner: Path, facts: dict[str, Any], held: ExitStack) -> None:
     raise _in_use(owner, read_facts(owner))
 
 
-def _give_back(owner: Path, facts: dict[str, Any]) -> None:
+def _give_back(owner: Path, facts: Facts) -> None:
     """Remove our own file, not one that somebody put there after removing ours."""
     if {**read_facts(owner), "run": None} == {**facts, "run": None}:
         remove(owner)
@@ -219,7 +233,7 @@ def remove_if_stale(owner: Path) -> None:
         remove(aside)
 
 
-def _in_use(owner: Path, facts: dict[str, Any]) -> FolderInUseError:
+def _in_use(owner: Path, facts: Facts) -> FolderInUseError:
     return FolderInUseError(
         f"Another run writes into {owner.parent}: {describe(facts)}. Wait for it, or choose another output folder. "
         f"If that process does not run any more, remove {owner}."
@@ -227,8 +241,6 @@ def _in_use(owner: Path, facts: dict[str, Any]) -> FolderInUseError:
 
 
 def _is_locked_by_filelock(path: Path) -> bool | None:
-    from filelock import FileLock, Timeout
-
     try:
         with FileLock(path).acquire(timeout=0):
             return False
@@ -251,10 +263,8 @@ def describe_shards(folder: Path, besides: str = "") -> str:
     return "; ".join(found[:_MOST_SHARDS]) + more
 
 
-def own_facts() -> dict[str, Any]:
+def own_facts() -> Facts:
     """Return what tells others which process this is."""
-    import psutil
-
     return {
         "host": platform.node(),
         "process": os.getpid(),
@@ -263,10 +273,8 @@ def own_facts() -> dict[str, Any]:
     }
 
 
-def is_alive(facts: Mapping[str, Any]) -> bool:
+def is_alive(facts: Facts) -> bool:
     """Say whether the process of this machine that is named still runs, and is not another one with its number."""
-    import psutil
-
     try:
         begun = psutil.Process(int(facts["process"])).create_time()
         return abs(begun - float(facts["process_start"])) < 2  # The clock may be set while it runs.
@@ -276,25 +284,25 @@ def is_alive(facts: Mapping[str, Any]) -> bool:
         return True
 
 
-def describe(facts: dict[str, Any]) -> str:
+def describe(facts: Facts) -> str:
     """Say which process it is."""
     if not facts:
         return "its host and process are not known yet"
     return f"host {facts.get('host')}, process {facts.get('process')}, since {facts.get('start')}"
 
 
-def _name_in(facts: dict[str, Any]) -> str | None:
+def _name_in(facts: Facts) -> str | None:
     name = facts.get("run")
     return name if isinstance(name, str) else None
 
 
-def read_facts(holder: Path) -> dict[str, Any]:
+def read_facts(holder: Path) -> Facts:
     """Read what a file says of the process that holds something; empty where it says nothing that is understood."""
     try:
         facts = json.loads(holder.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
         return {}
-    return facts if isinstance(facts, dict) else {}
+    return cast("Facts", facts) if isinstance(facts, dict) else {}
 
 
 def remove(path: Path) -> None:

@@ -3,15 +3,15 @@
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
+import darts_acquisition
+import darts_export
 from darts.errors import SchedulerGoneError
-from darts.run import checks
+from darts.run import checks, cluster
 from darts.run.cancel import CancellationToken, RunInterrupted, cancelling_on_signals
 from darts.run.executors import ExecutorProtocol, TileWorker, lane_threads, overlap_executor, serial_executor
-from darts.run.fetching import plan_fetching
 from darts.run.folding import fold_ended
 from darts.run.heap import kept_heap
 from darts.run.lock import folder_lock
@@ -35,23 +35,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
-def plan(pipeline: Pipeline) -> Plan:
-    """Say what :func:`run` would do about each tile and why, and fetch, without computing or writing anything.
-
-    Args:
-        pipeline: The pipeline.
-
-    Returns:
-        One decision per tile, in the order of the run, and what the tiles lack that would be computed.
-
-    Raises:
-        ConfigurationError: As :func:`run`.
-    """
-    with warnings_once():
-        planned = Planner(pipeline, writes=False).plan()
-        return replace(planned, fetch=plan_fetching(pipeline, planned))
-
-
 def run(pipeline: Pipeline, open_session: OpenSession = open_session) -> RunRecords:
     """Process every tile of a pipeline that is not finished, and keep records.
 
@@ -68,8 +51,6 @@ def run(pipeline: Pipeline, open_session: OpenSession = open_session) -> RunReco
         FolderInUseError: If another run holds the folder of results.
         RunInterrupted: If a signal ended the run; the records are complete.
     """
-    from darts_acquisition import FetchCancellation
-
     with warnings_once():
         planner = Planner(pipeline)
         output = planner.output
@@ -77,7 +58,7 @@ def run(pipeline: Pipeline, open_session: OpenSession = open_session) -> RunReco
             planner.plan()  # so that a mistake that it finds leaves no folder behind
         checks.check_folder_is_writable(output)
         with _planned(planner) as (planned, records), run_log(records.path("log")):
-            fetches = FetchCancellation()
+            fetches = darts_acquisition.FetchCancellation()
             worker = Worker(pipeline, planned.context, open_session, fetches)
             with ExitStack() as opened:
                 executor, remote = _executor(worker, open_session, records, planned.todo, opened)
@@ -102,11 +83,10 @@ def _executor(
         if pipeline.executor == "serial":
             return serial_executor(), None
         return overlap_executor(pipeline.prefetch, *lane_threads()), None
-    from darts.run.cluster.executor import DaskExecutor
-    from darts.run.cluster.remote import RemoteRun
-
-    remote = RemoteRun(records.name, pipeline._for_workers(), worker.context, open_session, records.folder)
-    executor = DaskExecutor(remote, [*todo[:1], *todo[-1:]])  # The last may lie in another folder than the first.
+    sent = pipeline._for_workers()
+    remote = cluster.remote.RemoteRun(records.name, sent, worker.context, open_session, records.folder)
+    # The last tile may lie in another folder than the first.
+    executor = cluster.executor.DaskExecutor(remote, [*todo[:1], *todo[-1:]])
     opened.callback(executor.close)
     return executor, executor
 
@@ -132,8 +112,6 @@ def _planned(planner: Planner) -> Iterator[tuple[Plan, RunRecords]]:
 
     A shard shares the folder with others: it leaves alone what they write, and folds no journal but its own.
     """
-    from darts_export import remove_interrupted
-
     output, shards = planner.output, planner.shards
     with ExitStack() as held:
         with checks.writing_into(output):
@@ -151,7 +129,7 @@ def _planned(planner: Planner) -> Iterator[tuple[Plan, RunRecords]]:
                 name_holder = held.enter_context(shard_lock(output, shards.shard, shards.digest))
                 remove_leftovers(output, partial(may_run, output))
             for folder in {task.output.parent for task in planner.tasks}:
-                remove_interrupted(folder)
+                darts_export.remove_interrupted(folder)
         if shards is None:
             fold_ended(output)
         planned = planner.plan()

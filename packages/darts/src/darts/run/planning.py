@@ -13,18 +13,22 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import darts_acquisition
 from darts.errors import ConfigurationError, NoTilesError
 from darts.run import checks
 from darts.run.auxiliary import CubesNow
 from darts.run.features import auxiliary_of, features_among, find_feature, is_produced
 from darts.run.fingerprint import fingerprint, package_versions, shared_dependencies
 from darts.run.inputs import InputMemory
-from darts.run.records import PlanCounts
+from darts.run.journal import PlanCounts
 from darts.run.resume import Decision, Resume
 from darts.run.shards import Shard, ShardFacts
 from darts.run.task import Pipeline, TileTask
 from darts.run.trends import TrendCubes
 from darts.startup import resume_collection
+from darts_export import check_export_bands, export_variables
+from darts_preprocessing import FEATURES
+from darts_segmentation import hash_model, read_card, read_ensemble
 from darts_utils import OPTICAL_BANDS, resolve_device
 
 if TYPE_CHECKING:
@@ -59,9 +63,9 @@ class RunContext:
     subsets: tuple[str, ...]
     device: str | int | None
     versions: dict[str, str]
-    configuration: dict[str, Any]
+    configuration: dict[str, object]
     features: tuple[str, ...] = ()
-    cards: dict[str, dict[str, Any]] = field(default_factory=dict)
+    cards: dict[str, dict[str, object]] = field(default_factory=dict)
     arcticdem: str | None = None
     tcvis: TrendCubes | None = None
     ensemble: Path | None = None
@@ -114,9 +118,6 @@ class Planner:
     """
 
     def __init__(self, pipeline: Pipeline, *, writes: bool = True) -> None:
-        from darts_export import check_export_bands
-        from darts_segmentation import hash_model, read_ensemble
-
         self.pipeline = pipeline
         self.output = output_of(pipeline)
         checks.check_place(self.output)
@@ -253,27 +254,29 @@ def with_auxiliary(pipeline: Pipeline, context: RunContext, wanted: set[str], ta
     Raises:
         ConfigurationError: If a datacube is not there or cannot be.
     """
-    from darts_acquisition import arcticdem_product, estimate_arcticdem, estimate_tcvis, tcvis_product
-
     features = features_among(wanted)
     auxiliary = auxiliary_of(features)
     arcticdem = tcvis = None
     if "arcticdem" in auxiliary:
         arcticdem = str(pipeline.arcticdem_dir)
         resolution = pipeline._arcticdem_resolution()
-        with _outside_first(pipeline, tasks, partial(estimate_arcticdem, data_dir=arcticdem, resolution=resolution)):
-            checks.check_cube(arcticdem, arcticdem_product(resolution), "--arcticdem-dir", pipeline)
+        with _outside_first(
+            pipeline, tasks, partial(darts_acquisition.estimate_arcticdem, data_dir=arcticdem, resolution=resolution)
+        ):
+            checks.check_cube(arcticdem, darts_acquisition.arcticdem_product(resolution), "--arcticdem-dir", pipeline)
     if "tcvis" in auxiliary:
         tcvis = TrendCubes.of(pipeline)
         for trend, some in tcvis.needed(pipeline, tasks).items():
             place = tcvis.cubes[trend]
-            with _outside_first(pipeline, some, partial(estimate_tcvis, data_dir=place, trend=trend)):
-                checks.check_cube(place, tcvis_product(trend), "--tcvis-dir", pipeline)
+            with _outside_first(pipeline, some, partial(darts_acquisition.estimate_tcvis, data_dir=place, trend=trend)):
+                checks.check_cube(place, darts_acquisition.tcvis_product(trend), "--tcvis-dir", pipeline)
     return replace(context, features=features, arcticdem=arcticdem, tcvis=tcvis)
 
 
 @contextmanager
-def _outside_first(pipeline: Pipeline, tasks: Sequence[TileTask], estimate: Callable[[Any], Any]) -> Iterator[None]:
+def _outside_first(
+    pipeline: Pipeline, tasks: Sequence[TileTask], estimate: Callable[[object], object]
+) -> Iterator[None]:
     """Where a datacube cannot be used, say first that all tiles lie outside its product: then no other would help.
 
     Raises:
@@ -292,15 +295,13 @@ def _outside_first(pipeline: Pipeline, tasks: Sequence[TileTask], estimate: Call
         ) from error
 
 
-def _outside(pipeline: Pipeline, tasks: Sequence[TileTask], estimate: Callable[[Any], Any]) -> Exception | None:
+def _outside(pipeline: Pipeline, tasks: Sequence[TileTask], estimate: Callable[[object], object]) -> Exception | None:
     """Return the error that says where a tile lies, if all lie outside a product; None if one does not."""
-    from darts_acquisition import OutsideExtentError
-
     found = None
     for some in (tasks[:1], tasks):  # Places are read from files, so that one tile inside should be enough.
         try:
             estimate(list(pipeline._tile_areas(some, {}, offline=True).values()))
-        except OutsideExtentError as error:
+        except darts_acquisition.OutsideExtentError as error:
             found = error
         except Exception:  # noqa: BLE001 - a hook of somebody else, or no place is known
             return None
@@ -311,8 +312,6 @@ def _outside(pipeline: Pipeline, tasks: Sequence[TileTask], estimate: Callable[[
 
 def read_cards(models: dict[str, Path]) -> "dict[str, ModelCard]":
     """Read the cards of models by name; only a checkpoint of torch needs torch for it."""
-    from darts_segmentation import read_card
-
     return {name: read_card(path) for name, path in models.items()}
 
 
@@ -322,8 +321,6 @@ def bands_wanted(pipeline: Pipeline, cards: "dict[str, ModelCard]") -> set[str]:
     Raises:
         ConfigurationError: If the pipeline does not produce one that a model needs.
     """
-    from darts_export import export_variables
-
     required = dict.fromkeys(str(band) for card in cards.values() for band in card.bands)
     check_produced(pipeline, required, "The ensemble")
     return set(required) | export_variables(pipeline.export_bands)
@@ -335,8 +332,6 @@ def check_produced(pipeline: Pipeline, required: Iterable[str], whose: str) -> N
     Raises:
         ConfigurationError: If it does not produce one.
     """
-    from darts_preprocessing import FEATURES
-
     wanted = dict.fromkeys(required)
     produced = [name for name in wanted if name not in OPTICAL_BANDS and is_produced(name, pipeline)]
     checks.check_bands(wanted, dict.fromkeys([*OPTICAL_BANDS, *FEATURES, *produced]), whose)
@@ -344,9 +339,6 @@ def check_produced(pipeline: Pipeline, required: Iterable[str], whose: str) -> N
 
 def variables_of(pipeline: Pipeline) -> tuple[str, ...]:
     """Name the variables that a tile of a pipeline can have when it is exported."""
-    from darts_export import export_variables
-    from darts_preprocessing import FEATURES
-
     known = dict.fromkeys((*pipeline._variables(), *FEATURES, "probabilities", "extent", "binarized_segmentation"))
     asked = export_variables(pipeline.export_bands)
     return (*known, *sorted(name for name in asked.difference(known) if find_feature(name) is not None))

@@ -2,9 +2,9 @@
 
 import logging
 import warnings
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping, Sequence
 
+import darts_acquisition
 from darts.errors import ConfigurationError, IgnoredOptionWarning, NoTilesError
 from darts.run import checks
 from darts.run.codes import LATER, code_of_failures
@@ -14,9 +14,6 @@ from darts.run.planning import bands_wanted, list_tasks, read_cards
 from darts.run.task import Pipeline, TileTask
 from darts.run.trends import TrendCubes
 from darts_utils import DartsError
-
-if TYPE_CHECKING:
-    from darts_acquisition import EarthEngineSettings
 
 logger = logging.getLogger(__name__)
 
@@ -126,8 +123,6 @@ def _prepare_surroundings(
     pipeline: Pipeline, tasks: Sequence[TileTask], cubes: dict[str, AuxiliaryCube], failed: dict[str, Exception]
 ) -> None:
     """Fill cubes for the tiles whose place is known; add the others to `failed`."""
-    from darts_acquisition import EarthEngineSettings
-
     areas = pipeline._tile_areas(tasks, failed)
     if not areas:
         if code_of_failures(failed.values()) == LATER:
@@ -139,17 +134,19 @@ def _prepare_surroundings(
         cubes,
         resolution=resolution,
         margin_px=feature_margin_px(pipeline),
-        earthengine=EarthEngineSettings(project=pipeline.ee_project, use_highvolume=pipeline.ee_use_highvolume),
+        earthengine=darts_acquisition.EarthEngineSettings(
+            project=pipeline.ee_project, use_highvolume=pipeline.ee_use_highvolume
+        ),
     )
 
 
 def prepare_auxiliary(
-    areas: Mapping[str, Any],
+    areas: Mapping[str, object],
     cubes: Mapping[str, AuxiliaryCube],
     *,
     resolution: int,
     margin_px: int,
-    earthengine: "EarthEngineSettings",
+    earthengine: "darts_acquisition.EarthEngineSettings",
 ) -> None:
     """Fill cubes for the area of all tiles, margins included.
 
@@ -166,8 +163,6 @@ def prepare_auxiliary(
         ServiceError: If something cannot be fetched.
         LoginError: If Earth Engine refuses the login, or there is none.
     """
-    from darts_acquisition import download_arcticdem, download_tcvis
-
     parts = {name: [areas[tile] for tile in areas if tile in cube.tiles] for name, cube in cubes.items()}
     cubes = {name: cube for name, cube in cubes.items() if parts[name]}
     for name, cube in cubes.items():
@@ -176,15 +171,17 @@ def prepare_auxiliary(
     for name, cube in cubes.items():
         progress = _tell(name)
         if cube.trend is None:
-            report = download_arcticdem(parts[name], cube.location, resolution, buffer=margin_px, progress=progress)
+            report = darts_acquisition.download_arcticdem(
+                parts[name], cube.location, resolution, buffer=margin_px, progress=progress
+            )
         else:
-            report = download_tcvis(
+            report = darts_acquisition.download_tcvis(
                 parts[name], cube.location, trend=cube.trend, settings=earthengine, progress=progress
             )
         logger.info("%s: %d chunks filled, %d are empty at the provider.", name, report.filled, report.empty)
 
 
-def _tell(product: str) -> Any:
+def _tell(product: str) -> Callable[[int, int], None]:
     def progress(done: int, total: int) -> None:
         logger.info("%s: chunk %d of %d.", product, done, total)
 

@@ -6,13 +6,17 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from rich.console import Console
+from rich.logging import RichHandler
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+
+from darts.run.journal import Status, TileRecord
 from darts.run.names import counted
-from darts.run.records import RunRecords, Status, TileRecord
 
 if TYPE_CHECKING:
-    from rich.progress import Progress
+    from darts.run.records import RunRecords
 
 logger = logging.getLogger(__name__)
 
@@ -30,13 +34,11 @@ class Reporter:
         self._total = total
         self._done = 0
         self._progress: Progress | None = None
-        self._task: Any = None
+        self._task = TaskID(0)
 
     @contextmanager
     def showing(self) -> Iterator["Reporter"]:
         """Show the bar, where there is a terminal, until the block ends."""
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-
         console = log_console()
         if not console.is_terminal:
             yield self
@@ -73,7 +75,7 @@ class Reporter:
 _WORDS: dict[Status, str] = {"success": "succeeded", "skipped": "skipped", "failed": "failed"}
 
 
-def summarise(records: RunRecords, startup_seconds: float = 0.0) -> str:
+def summarise(records: "RunRecords", startup_seconds: float = 0.0) -> str:
     """Say in three lines how many tiles succeeded, were skipped and failed, where the results are and where time went.
 
     Args:
@@ -119,9 +121,6 @@ def console_handler(level: int = logging.INFO, *, plain: bool = False) -> loggin
         handler: logging.Handler = logging.StreamHandler(sys.stderr)
         handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(message)s", "%Y-%m-%d %H:%M:%S"))
     else:
-        from rich.console import Console
-        from rich.logging import RichHandler
-
         handler = RichHandler(console=Console(stderr=True), show_path=False, markup=False, log_time_format="%H:%M:%S")
     handler.setLevel(level)
     return handler
@@ -185,7 +184,7 @@ def warnings_once() -> Iterator[None]:
     """Log each warning of the block once; a filter that turns it into an error is left to do so."""
     seen: set[tuple[str, str]] = set()
 
-    def show(message: Warning | str, category: type[Warning], filename: str, lineno: int, *_: Any) -> None:
+    def show(message: Warning | str, category: type[Warning], filename: str, lineno: int, *_: object) -> None:
         key = (category.__name__, str(message))
         if key not in seen:
             seen.add(key)
@@ -197,9 +196,7 @@ def warnings_once() -> Iterator[None]:
         yield
 
 
-def log_console() -> Any:
+def log_console() -> Console:
     """Return the console that log lines go to, so that bar and lines do not write over each other."""
-    from rich.console import Console
-
     handlers = logging.getLogger("darts").handlers
     return next((handler.console for handler in handlers if hasattr(handler, "console")), Console(stderr=True))

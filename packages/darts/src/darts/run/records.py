@@ -8,7 +8,6 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 from darts.run.failures import is_disk_full
 from darts.run.folding import fold
@@ -70,7 +69,7 @@ class RunRecords:
         *,
         planned: PlanCounts,
         shards: ShardFacts | None = None,
-        about: Mapping[str, Any] | None = None,
+        about: Mapping[str, object] | None = None,
     ) -> None:
         self.folder = folder
         self.shards = shards
@@ -181,7 +180,7 @@ def remove_leftovers(folder: Path, may_run: Callable[[str], bool] = lambda _name
                 path.unlink(missing_ok=True)
 
 
-def _new_journal(folder: Path, about: Mapping[str, Any], shards: ShardFacts | None) -> tuple[str, Journal]:
+def _new_journal(folder: Path, about: Mapping[str, object], shards: ShardFacts | None) -> tuple[str, Journal]:
     """Begin a journal under a name that no other run has."""
     start = datetime.now(UTC)
     own = {"host": platform.node(), "pid": os.getpid(), "start": start.isoformat(timespec="milliseconds")}

@@ -11,6 +11,7 @@ from darts.run.inputs import InputMemory, changed_input
 from darts.run.journal import Findings
 from darts.run.task import TileTask
 from darts.run.trends import year_of
+from darts_export import ManifestError, check_export_target, missing_outputs, read_manifest
 
 Action = Literal["compute", "skip", "empty"]
 
@@ -78,8 +79,6 @@ class Resume:
         Raises:
             ExportTargetError: If results could not be written, because foreign files are in the way.
         """
-        from darts_export import ManifestError, check_export_target, read_manifest
-
         check_export_target(task.output, self.bands, self.subsets, overwrite=self.overwrite, debug=self.debug)
         try:
             manifest = read_manifest(task.output)
@@ -113,11 +112,9 @@ class Resume:
         return year_of(manifest.get("time")) if year is None else year
 
     def _is_whole(self, task: TileTask) -> bool:
-        from darts_export import missing_outputs
-
         return missing_outputs(task.output, self.bands, self.subsets) == "none"
 
-    def _decide_earlier_release(self, task: TileTask, before: Any, manifest: Mapping[str, Any]) -> Decision:
+    def _decide_earlier_release(self, task: TileTask, before: object, manifest: Mapping[str, Any]) -> Decision:
         """Decide about results of release 0.1, which say nothing of auxiliary data and describe inputs by time."""
         if self.keep_finished and isinstance(before, Mapping) and self._is_alike(before) and self._is_whole(task):
             why = "finished by an earlier release"

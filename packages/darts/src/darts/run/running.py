@@ -2,11 +2,11 @@
 
 import platform
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from darts.run.filelocks import is_locked
 from darts.run.journal import JOURNAL, journals
-from darts.run.lock import find_holder, is_alive, read_facts, running_in, shard_owners
+from darts.run.lock import Facts, find_holder, is_alive, read_facts, running_in, shard_owners
 from darts.run.shards import ShardFacts
 
 State = Literal["running", "ended", "unknown"]
@@ -63,12 +63,12 @@ def find_state(folder: Path, name: str, shards: ShardFacts | None) -> State:
     return "unknown" if elsewhere else "ended"
 
 
-def _owner_of(folder: Path, name: str) -> dict[str, Any]:
+def _owner_of(folder: Path, name: str) -> Facts:
     found = (read_facts(path) for path in shard_owners(folder))
-    return next((facts for facts in found if facts.get("run") == name), {})
+    return next((facts for facts in found if facts.get("run") == name), Facts())
 
 
-def _state_of(facts: dict[str, Any]) -> State:
+def _state_of(facts: Facts) -> State:
     if not facts:
         return "ended"
     if facts.get("host") != platform.node():

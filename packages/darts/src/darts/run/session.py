@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
+import darts_segmentation
 from darts.errors import ConfigurationError
 from darts.run.planning import RunContext
 from darts.run.task import Pipeline
@@ -82,12 +83,10 @@ def open_session(pipeline: Pipeline, context: RunContext) -> Session:
         ModelFileError: If a model is damaged.
         DeviceError: If a GPU was asked for and does not work.
     """
-    from darts_segmentation import EnsembleV1
-
     if context.ensemble is not None:
-        ensemble = EnsembleV1.from_file(context.ensemble, context.device, engine=pipeline.engine)
+        ensemble = darts_segmentation.EnsembleV1.from_file(context.ensemble, context.device, engine=pipeline.engine)
     else:
-        ensemble = EnsembleV1(context.models, context.device, engine=pipeline.engine)
+        ensemble = darts_segmentation.EnsembleV1(context.models, context.device, engine=pipeline.engine)
     try:
         ensemble.check_patch_size(pipeline.patch_size)
         precision = ensemble.number_format(pipeline.precision)

@@ -10,7 +10,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import Any
 
 from darts.errors import FolderInUseError
 from darts.run import lock
@@ -58,7 +57,7 @@ def shard_lock(folder: Path, shard: Shard, digest: str) -> Iterator[Callable[[st
         yield yield_to
 
 
-def _hold(folder: Path, shard: Shard, facts: dict[str, Any], held: ExitStack) -> Callable[[str], None]:
+def _hold(folder: Path, shard: Shard, facts: lock.Facts, held: ExitStack) -> Callable[[str], None]:
     """Lock the shard's own file, which says who does it."""
     path = folder / shard.lock_file
     file = _open(path, held)
@@ -79,7 +78,7 @@ def _hold(folder: Path, shard: Shard, facts: dict[str, Any], held: ExitStack) ->
     return tell
 
 
-def _share(folder: Path, terms: dict[str, Any], own: str, held: ExitStack) -> None:
+def _share(folder: Path, terms: lock.Facts, own: str, held: ExitStack) -> None:
     """Share the lock on the folder with shards that have the same terms."""
     path = folder / TERMS_FILE
     file = _open(folder / lock.LOCK_FILE, held)
@@ -106,7 +105,7 @@ def _leave(file: int, terms: Path) -> None:
         lock.remove(terms)
 
 
-def _why_not(folder: Path, terms: dict[str, Any], own: str) -> str:
+def _why_not(folder: Path, terms: lock.Facts, own: str) -> str:
     other = lock.read_facts(folder / TERMS_FILE)
     if not is_locked(folder / lock.LOCK_FILE) and other:
         what = "number of shards" if other.get("of") != terms["of"] else "configuration"
@@ -120,7 +119,7 @@ def _why_not(folder: Path, terms: dict[str, Any], own: str) -> str:
     )
 
 
-def _own(folder: Path, shard: Shard, facts: dict[str, Any], held: ExitStack) -> Callable[[str], None]:
+def _own(folder: Path, shard: Shard, facts: lock.Facts, held: ExitStack) -> Callable[[str], None]:
     """Keep others out by a file of the shard's own, on a file system without locks."""
     owner = folder / shard.owner_file
     lock.own_file(owner, facts, held)

@@ -4,7 +4,6 @@ import hashlib
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 _EXPECTED = "expected i/n with i from 0 to n-1, such as 0/4"
 _KEY = "shard"
@@ -103,7 +102,7 @@ class ShardFacts:
         return cls(shard, digest, tuple(map(len, names)), tuple(map(_digest, names)), listed)
 
     @classmethod
-    def of_header(cls, header: Mapping[str, Any]) -> "ShardFacts | None":
+    def of_header(cls, header: Mapping[str, object]) -> "ShardFacts | None":
         """Read them from the header of a journal; None where it is not that of a shard, or is damaged."""
         found = header.get(_KEY)
         try:
@@ -118,7 +117,7 @@ class ShardFacts:
         """Say whether another list of the tiles of all shards has other ones for this shard."""
         return self.lists[self.shard.number] != later.lists[self.shard.number]
 
-    def to_header(self) -> dict[str, Any]:
+    def to_header(self) -> dict[str, object]:
         """Return what the header of the journal says of them."""
         about = {"number": self.shard.number, "of": self.shard.of, "digest": self.digest, "listed": self.listed}
         return {_KEY: about | {"tiles": list(self.tiles), "lists": list(self.lists)}}

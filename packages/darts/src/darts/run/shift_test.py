@@ -2,9 +2,10 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from darts.run.planning import Planner, complete_context
 from darts.run.session import OpenSession, open_session
@@ -13,7 +14,7 @@ from darts.run.worker import Worker
 from darts_utils import to_host
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
+    import xarray as xr
 
 
 @dataclass(frozen=True)
@@ -70,5 +71,5 @@ def shift_test(pipeline: Pipeline, tiles: int, session: OpenSession = open_sessi
         yield ShiftTest(task.tile_id, int((maps[0] & maps[1]).sum()), int((maps[0] | maps[1]).sum()))
 
 
-def _mapped(tile: Any, threshold: float) -> "NDArray[np.bool_]":
+def _mapped(tile: "xr.Dataset", threshold: float) -> NDArray[np.bool_]:
     return np.asarray(to_host(tile["probabilities"]).to_numpy() > threshold)

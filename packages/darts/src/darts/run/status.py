@@ -236,5 +236,5 @@ def _timestamp(text: Any) -> datetime | None:
     return time if time.tzinfo else time.replace(tzinfo=UTC)
 
 
-def _typed(value: Any, kind: type) -> Any:
+def _typed(value: object, kind: type) -> Any:
     return value if isinstance(value, kind) else None

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 
-from darts.run.records import TileRecord
+from darts.run.journal import TileRecord
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -16,6 +16,14 @@ if TYPE_CHECKING:
 
 Lane: TypeAlias = Literal["load", "infer", "write"]
 """What a stage does for the network, the slowest part of a tile: prepare its input, be it, or use its output."""
+
+Trend: TypeAlias = Literal["2000-2019", "2001-2020", "2003-2022", "2005-2024", "by-year"]
+Precision: TypeAlias = Literal["fp32", "bf16", "fp16", "auto"]
+Engine: TypeAlias = Literal["torch", "openvino"]
+Augmentation: TypeAlias = Literal["d4"]
+EdgeObjects: TypeAlias = Literal["clip", "remove"]
+QualityLevel: TypeAlias = Literal[0, 1, 2, "none", "low_quality", "high_quality"]
+Executor: TypeAlias = Literal["overlap", "serial", "dask"]
 
 DEFAULT_PATCH_SIZE = 1024
 """Edge of a patch in pixels, and what the one that "auto" chooses is near."""
@@ -34,25 +42,25 @@ class Pipeline(Protocol):
     output_data_dir: "Path | None"
     arcticdem_dir: "Path | str | None"
     tcvis_dir: "Path | str | None"
-    trend: Any
+    trend: Trend
     ee_project: "str | None"
     ee_use_highvolume: bool
     device: "str | int | None"
     tpi_outer_radius: int
     tpi_inner_radius: int
-    patch_size: Any
+    patch_size: int | Literal["auto"]
     overlap: int
     batch_size: int
     reflection: int
-    precision: Any
-    engine: Any
-    tta: Any
+    precision: Precision
+    engine: Engine
+    tta: Augmentation | None
     binarization_threshold: float
     mask_erosion_size: int
     edge_erosion_size: "int | None"
     min_object_size: int
-    edge_objects: Any
-    quality_level: Any
+    edge_objects: EdgeObjects
+    quality_level: QualityLevel
     export_bands: list[str]
     write_model_outputs: bool
     overwrite: bool
@@ -61,7 +69,7 @@ class Pipeline(Protocol):
     debug_data: bool
     fail_fast: bool
     max_failures: "int | None"
-    executor: Any
+    executor: Executor
     prefetch: int
     threads: "int | None"
     workers: "int | None"
@@ -87,9 +95,9 @@ class Pipeline(Protocol):
     def _how_to_prepare(self) -> str: ...
     def _for_workers(self) -> "Pipeline": ...
     def _note_prepared(self, names: list[str]) -> None: ...
-    def _configuration(self) -> dict[str, Any]: ...
-    def _results_configuration(self) -> dict[str, Any]: ...
-    def _write_configuration(self, path: Path, **decided: Any) -> None: ...
+    def _configuration(self) -> dict[str, object]: ...
+    def _results_configuration(self) -> dict[str, object]: ...
+    def _write_configuration(self, path: Path, **decided: str) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,8 +137,8 @@ class TileWork:
     def __init__(self, task: TileTask) -> None:
         self.task = task
         self.record = TileRecord(task.tile_id, task.output)
-        self.inputs: Mapping[str, Any] = {}
-        self.auxiliary: dict[str, Any] = {}
+        self.inputs: Mapping[str, dict[str, object]] = {}
+        self.auxiliary: dict[str, dict[str, object]] = {}
         self.drop()
 
     def drop(self) -> None:

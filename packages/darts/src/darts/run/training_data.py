@@ -10,13 +10,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import darts_evaluation
+import darts_segmentation
+import darts_training
 from darts.errors import ConfigurationError
 from darts.run import checks
 from darts.run.failures import describe, is_disk_full, no_data_reason
 from darts.run.planning import RunContext, check_produced, list_tasks, with_auxiliary
 from darts.run.task import Pipeline, TileTask
 from darts.run.worker import Worker
-from darts_utils import DartsError, resolve_device
+from darts_utils import DartsError, get_band, resolve_device
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -29,7 +32,7 @@ logger = logging.getLogger(__name__)
 
 DEFAULT_BANDS = ("blue", "green", "red", "nir", "ndvi", "relative_elevation", "slope")
 """What samples show where neither bands nor a model are named."""
-_LEVELS: dict[Any, int] = {"none": 0, "low_quality": 1, "high_quality": 2}
+_LEVELS: dict[str, int] = {"none": 0, "low_quality": 1, "high_quality": 2}
 
 
 @dataclass(frozen=True)
@@ -81,18 +84,17 @@ def make_training_data(
         SamplesError: If the folder holds other samples.
         WritingError: If a disk is full.
     """
-    from darts_evaluation import read_labels
-    from darts_training import SampleFormat, SamplesError, agreed, begin_samples, count_outside, finish_samples
-
     resolve_device(pipeline.device)
     channels = _channels(pipeline, bands)
     names = [channel.band for channel in channels]
     check_produced(pipeline, names, "The training data")
     tasks = list_tasks(pipeline)
-    given = read_labels(labels, area)
-    drawn = agreed(given)
+    given = darts_evaluation.read_labels(labels, area)
+    drawn = darts_training.agreed(given)
     source = type(pipeline).__name__.removesuffix("Pipeline")
-    described = SampleFormat(channels=channels, source=source, made_with=_digest(pipeline, drawn), **form)
+    described = darts_training.SampleFormat(
+        channels=channels, source=source, made_with=_digest(pipeline, drawn), **form
+    )
     checks.check_place(out, "Training data")
     labelled = _on_labelled_ground(pipeline, tasks, drawn)
     if twice := [name for name, number in Counter(task.tile_id for task in labelled).items() if number > 1]:
@@ -100,7 +102,7 @@ def make_training_data(
             f"Two tiles are called {twice[0]!r}; samples are kept by the name of their tile, and one would be lost. "
             "Give each a name of its own."
         )
-    done = begin_samples(out, described)
+    done = darts_training.begin_samples(out, described)
     todo = [task for task in labelled if task.tile_id not in done]
     logger.info("%d of %d tiles are to be cut into samples.", len(todo), len(tasks))
     failed: dict[str, Exception] = {}
@@ -109,44 +111,37 @@ def make_training_data(
         try:
             context = with_auxiliary(pipeline, empty, set(names), todo)
         except ConfigurationError:
-            with suppress(SamplesError):  # so that nothing of it stays where nothing was there before
-                finish_samples(out)
+            with suppress(darts_training.SamplesError):  # so that nothing of it stays where nothing was there before
+                darts_training.finish_samples(out)
             raise
         worker = Worker(replace(pipeline, output_data_dir=out), context, _no_network)  # type: ignore[type-var]
         worker.open()
         ended = ((task.tile_id, _cut(worker, task, out, described, drawn)) for task in todo)
         failed = {name: error for name, error in ended if error is not None}
-    return TrainingData(_finished(finish_samples, out), failed, count_outside(given))
+    return TrainingData(_finished(out), failed, darts_training.count_outside(given))
 
 
-def _finished(finish: Any, out: Path) -> Any:
-    from darts_training import SamplesError
-
+def _finished(out: Path) -> "Samples | None":
     try:
-        return finish(out)
-    except SamplesError as error:
+        return darts_training.finish_samples(out)
+    except darts_training.SamplesError as error:
         logger.error("There are no samples: %s", error)  # noqa: TRY400 - no bug of ours
         return None
 
 
 def _channels(pipeline: Pipeline, bands: Sequence[str]) -> "tuple[Channel, ...]":
-    from darts_segmentation import Channel, read_card
-    from darts_utils import get_band
-
     models = list(getattr(pipeline, "model_files", None) or ())
     if not bands and len(models) == 1:
-        card = read_card(models[0])
-        return tuple(Channel(band, *map(float, card.normalization[band])) for band in card.bands)
+        card = darts_segmentation.read_card(models[0])
+        return tuple(darts_segmentation.Channel(band, *map(float, card.normalization[band])) for band in card.bands)
     chosen = [get_band(band) for band in dict.fromkeys(bands or DEFAULT_BANDS)]
-    return tuple(Channel(band.name, float(band.low), float(band.high)) for band in chosen)
+    return tuple(darts_segmentation.Channel(band.name, float(band.low), float(band.high)) for band in chosen)
 
 
 def _digest(pipeline: Pipeline, labels: "Labels") -> str:
     """Return the SHA-256 of the labels and of the options on which a tile's content depends."""
-    from darts_training import digest_labels
-
     configuration = json.dumps(pipeline._results_configuration(), sort_keys=True, default=str)
-    return hashlib.sha256(f"{digest_labels(labels)} {configuration}".encode()).hexdigest()
+    return hashlib.sha256(f"{darts_training.digest_labels(labels)} {configuration}".encode()).hexdigest()
 
 
 def _on_labelled_ground(pipeline: Pipeline, tasks: Sequence[TileTask], labels: "Labels") -> list[TileTask]:
@@ -170,8 +165,6 @@ def _on_labelled_ground(pipeline: Pipeline, tasks: Sequence[TileTask], labels: "
 
 def _cut(worker: Worker, task: TileTask, out: Path, form: "SampleFormat", labels: "Labels") -> Exception | None:
     """Take a tile to where the network would be, and write its samples; return what it failed by."""
-    from darts_training import write_tile_samples
-
     level = worker.pipeline.quality_level
     work, stage = worker.begin(task), "Loading Optical"
     try:
@@ -180,8 +173,13 @@ def _cut(worker: Worker, task: TileTask, out: Path, form: "SampleFormat", labels
             if each.lane == "load":
                 each.run(work)
         stage = "Cutting"
-        count = write_tile_samples(
-            out, form, work.take(), task.tile_id, labels, least_quality=_LEVELS.get(level, level)
+        count = darts_training.write_tile_samples(
+            out,
+            form,
+            work.take(),
+            task.tile_id,
+            labels,
+            least_quality=_LEVELS[level] if isinstance(level, str) else level,
         )
     except (DartsError, OSError, ValueError) as error:
         if is_disk_full(error) or isinstance(error, ConfigurationError):

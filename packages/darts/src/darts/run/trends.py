@@ -3,8 +3,9 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+import darts_acquisition
 from darts.errors import ConfigurationError
 from darts_utils import DefaultPaths, ParameterError, tctrend_name, time_of
 
@@ -36,35 +37,30 @@ class TrendCubes:
         Raises:
             ConfigurationError: If each tile has a trend of its own, and there is one datacube.
         """
-        from darts_acquisition import TRENDS
-
         place = str(pipeline.tcvis_dir)
         if pipeline.trend != BY_YEAR:
             named = _within(place, pipeline.trend)
             return cls(pipeline.trend, {pipeline.trend: named if _is_cube(named) and not _is_cube(place) else place})
         if _is_cube(place):
+            names = ", ".join(tctrend_name(last_year(trend)) for trend in darts_acquisition.TRENDS)
             raise ConfigurationError(
                 f"{place} is one datacube, and trend is {BY_YEAR!r}; expected a folder in which datacubes are named "
-                f"{', '.join(tctrend_name(last_year(trend)) for trend in TRENDS)}. Correct --tcvis-dir or --trend."
+                f"{names}. Correct --tcvis-dir or --trend."
             )
         paths = pipeline.default_dirs
         if place == str(paths.auxiliary):  # where a cube may have the name of an earlier release
-            return cls(BY_YEAR, {trend: str(paths.tctrend(last_year(trend))) for trend in TRENDS})
-        return cls(BY_YEAR, {trend: _within(place, trend) for trend in TRENDS})
+            return cls(BY_YEAR, {trend: str(paths.tctrend(last_year(trend))) for trend in darts_acquisition.TRENDS})
+        return cls(BY_YEAR, {trend: _within(place, trend) for trend in darts_acquisition.TRENDS})
 
     def of_year(self, year: int | None) -> tuple[str, ...]:
         """Return the trends that a tile of a year may read: one, or all where nothing says of which year it is."""
-        from darts_acquisition import tcvis_trend_of_year
-
         if self.trend != BY_YEAR:
             return (self.trend,)
-        return tuple(self.cubes) if year is None else (tcvis_trend_of_year(year),)
+        return tuple(self.cubes) if year is None else (darts_acquisition.tcvis_trend_of_year(year),)
 
     def collections_of_year(self, year: int | None) -> dict[str, str]:
         """Return the datacubes that a tile of a year may read, by the provider's name of what they hold."""
-        from darts_acquisition import TRENDS
-
-        return {TRENDS[trend]: self.cubes[trend] for trend in self.of_year(year)}
+        return {darts_acquisition.TRENDS[trend]: self.cubes[trend] for trend in self.of_year(year)}
 
     def needed(self, pipeline: "Pipeline", tasks: "Iterable[TileTask]") -> dict[str, list["TileTask"]]:
         """Return the tasks that may read each trend, for the trends that are read at all."""
@@ -98,7 +94,7 @@ def trend_of_tile(cubes: TrendCubes, year: int | None, tile: "xr.Dataset") -> st
     return cubes.of_year(year)[0]
 
 
-def year_of(time: Any) -> int | None:
+def year_of(time: object) -> int | None:
     """Return the year that a text of ISO 8601 begins with, None where it is none."""
     text = str(time or "")[:4]
     return int(text) if text.isdecimal() and len(text) == 4 else None
@@ -121,14 +117,12 @@ def _within(place: str, trend: str) -> str:
 
 def _is_cube(place: str) -> bool:
     """Tell whether there is a datacube, or what may be one, at a place."""
-    from darts_acquisition import CubeError, CubeNotFoundError, Datacube
-
     if "://" not in place:
         return (Path(place) / "refs").is_dir()
     try:
-        Datacube.open(place)
-    except CubeNotFoundError:
+        darts_acquisition.Datacube.open(place)
+    except darts_acquisition.CubeNotFoundError:
         return False
-    except CubeError:
+    except darts_acquisition.CubeError:
         return True
     return True

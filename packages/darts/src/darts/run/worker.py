@@ -1,5 +1,6 @@
 """Take tiles through their stages in one process, which opens models, cubes and device once."""
 
+import importlib
 import logging
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -7,6 +8,10 @@ from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
+import darts_acquisition
+import darts_export
+import darts_postprocessing
+import darts_preprocessing
 from darts.errors import InputChangedError
 from darts.run.auxiliary import describe_auxiliary
 from darts.run.failures import describe, is_disk_full, is_service_failure, is_transient, no_data_reason
@@ -56,12 +61,10 @@ class Worker:
         open_session: OpenSession = open_session,
         fetches: "FetchCancellation | None" = None,
     ) -> None:
-        from darts_acquisition import FetchCancellation
-
         self.pipeline = pipeline
         self.context = context
         self.startup_seconds = 0.0
-        self._fetches = fetches or FetchCancellation()
+        self._fetches = fetches or darts_acquisition.FetchCancellation()
         self._open_session = open_session
         self._session: Session | None = None
         self._device = CPU
@@ -148,9 +151,7 @@ class Worker:
 
     def _fetch(self, load: Callable[[TileWork], None], work: TileWork) -> None:
         """Load something, until the run's downloads are cancelled."""
-        from darts_acquisition import cancellable
-
-        with cancellable(self._fetches):
+        with darts_acquisition.cancellable(self._fetches):
             load(work)
 
     def _load(self, work: TileWork) -> None:
@@ -163,7 +164,9 @@ class Worker:
         time = time_of(work.tile)
         work.record.acquired = None if time is None else str(time)
 
-    def _describe_inputs(self, key: Any, before: dict[Path, Any]) -> dict[str, Any]:
+    def _describe_inputs(
+        self, key: Any, before: dict[Path, tuple[int, int, int, int, int]]
+    ) -> dict[str, dict[str, object]]:
         """Describe what was just read: the digest is that of the bytes that were loaded."""
         files = self.pipeline._tile_inputs(key)
         described = describe_inputs(files, self._memory)
@@ -174,10 +177,8 @@ class Worker:
         return described
 
     def _load_arcticdem(self, cube: str, work: TileWork) -> None:
-        from darts_acquisition import load_arcticdem
-
         resolution = self.pipeline._arcticdem_resolution()
-        work.arcticdem = load_arcticdem(
+        work.arcticdem = darts_acquisition.load_arcticdem(
             work.peek().odc.geobox,
             cube,
             resolution,
@@ -187,22 +188,22 @@ class Worker:
         work.auxiliary["arcticdem"] = describe_auxiliary(work.arcticdem)
 
     def _load_tcvis(self, cubes: TrendCubes, work: TileWork) -> None:
-        from darts_acquisition import EarthEngineSettings, load_tcvis
-
-        settings = EarthEngineSettings(project=self.pipeline.ee_project, use_highvolume=self.pipeline.ee_use_highvolume)
+        settings = darts_acquisition.EarthEngineSettings(
+            project=self.pipeline.ee_project, use_highvolume=self.pipeline.ee_use_highvolume
+        )
         tile = work.peek()
         trend = trend_of_tile(cubes, self.pipeline._tile_year(work.task.key), tile)
         offline = self.pipeline.offline
-        work.tcvis = load_tcvis(tile.odc.geobox, cubes.cubes[trend], offline, trend, settings=settings)
+        work.tcvis = darts_acquisition.load_tcvis(
+            tile.odc.geobox, cubes.cubes[trend], offline, trend, settings=settings
+        )
         work.auxiliary["tcvis"] = describe_auxiliary(work.tcvis)
 
     def _preprocess(self, work: TileWork) -> None:
-        from darts_preprocessing import preprocess_v2
-
         arcticdem, work.arcticdem = work.arcticdem, None
         tcvis, work.tcvis = work.tcvis, None
         tile = work.take()
-        work.tile = preprocess_v2(
+        work.tile = darts_preprocessing.preprocess_v2(
             tile,
             arcticdem,
             tcvis,
@@ -224,9 +225,7 @@ class Worker:
         work.tile = self._opened().segment(work.take())
 
     def _postprocess(self, work: TileWork) -> None:
-        from darts_postprocessing import prepare_export
-
-        work.tile = prepare_export(
+        work.tile = darts_postprocessing.prepare_export(
             work.take(),
             bin_threshold=self.pipeline.binarization_threshold,
             mask_erosion_size=self.pipeline.mask_erosion_size,
@@ -239,10 +238,8 @@ class Worker:
         )
 
     def _export(self, work: TileWork) -> None:
-        from darts_export import export_tile
-
         depends_on = self._depends_on(work)
-        manifest = export_tile(
+        manifest = darts_export.export_tile(
             work.take(),
             work.task.output,
             bands=self.pipeline.export_bands,
@@ -255,12 +252,10 @@ class Worker:
         work.record.note(Findings.of(manifest))
 
     def _write_empty(self, work: TileWork, reason: str) -> None:
-        from darts_export import export_empty
-
         files = self.pipeline._tile_inputs(work.task.key)
         work.inputs = describe_inputs(files, self._memory)
         depends_on = self._depends_on(work)
-        export_empty(
+        darts_export.export_empty(
             work.task.output,
             reason,
             tile_id=work.task.tile_id,
@@ -269,12 +264,12 @@ class Worker:
             overwrite=self.pipeline.overwrite,
         )
 
-    def _depends_on(self, work: TileWork) -> dict[str, Any]:
+    def _depends_on(self, work: TileWork) -> dict[str, object]:
         shared = self.context.depends_on
         engine = {**shared["engine"], "precision": self._opened().precision}
         return {**shared, "engine": engine, "inputs": work.inputs, "auxiliary": work.auxiliary}
 
-    def _metadata(self, work: TileWork, depends_on: dict[str, Any]) -> dict[str, Any]:
+    def _metadata(self, work: TileWork, depends_on: dict[str, object]) -> dict[str, object]:
         context = self.context
         return {
             "pipeline": type(self.pipeline).__name__,
@@ -300,15 +295,11 @@ class Worker:
 
 def _compile_kernels(context: RunContext, device: Device) -> None:
     """Begin to compile the kernels of preprocessing, or to load them, while other things are imported."""
-    from darts_preprocessing import compile_kernels
-
-    compile_kernels(context.features, device=device)
+    darts_preprocessing.compile_kernels(context.features, device=device)
 
 
 def _import_stages() -> None:
     """Import what the stages import when they are first called."""
-    import importlib
-
     names: Sequence[str] = (
         # xarray imports dask.array when it first asks whether an array is one.
         *("odc.geo.xr", "dask.array", "rasterio", "geopandas", "pyogrio", "pandas", "pyarrow.parquet"),

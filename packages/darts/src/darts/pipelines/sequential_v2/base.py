@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
+import darts.report
+import darts.run
 from darts.errors import ConfigurationError, NoTilesError
 from darts.pipelines.configfile import config_values, write_config
 from darts.pipelines.options import (
@@ -17,13 +19,7 @@ from darts.pipelines.options import (
     resolved,
 )
 from darts.pipelines.sequential_v2.fields import MOST_REPORTED, PipelineFields
-from darts.run import Plan, RunInterrupted, exit_code, plan, run
-from darts.run.cancel import raising_on_signals
 from darts.run.checks import models_in
-from darts.run.codes import code_of_failures
-from darts.run.prepare import prepare_run
-from darts.run.progress import heard, warnings_once
-from darts.run.records import RunRecords
 from darts.run.task import TileTask, nominal_patch_size
 from darts.run.trends import default_place
 from darts_utils import OPTICAL_BANDS, DartsError
@@ -54,7 +50,7 @@ class _BasePipeline(PipelineFields, ABC):
         TypeError: If a hook is missing, or there is no field of a name.
     """
 
-    def __new__(cls, *_args: Any, **values: Any) -> Self:
+    def __new__(cls, *_args: object, **values: object) -> Self:
         unknown = values.keys() - cls.__dataclass_fields__.keys()
         if unknown:  # A dataclass of pydantic passes over it.
             raise TypeError(f"{cls.__name__} has no field {sorted(unknown)[0]!r}.")
@@ -191,10 +187,10 @@ class _BasePipeline(PipelineFields, ABC):
 
     # What is written down of a pipeline.
 
-    def _configuration(self) -> dict[str, Any]:
+    def _configuration(self) -> dict[str, object]:
         return config_values(self)
 
-    def _results_configuration(self) -> dict[str, Any]:
+    def _results_configuration(self) -> dict[str, object]:
         return {item.name: getattr(self, item.name) for item in options_of(type(self)) if item.affects_results}
 
     def _write_configuration(self, path: Path, **decided: Any) -> None:
@@ -203,7 +199,7 @@ class _BasePipeline(PipelineFields, ABC):
 
     # The run.
 
-    def run(self) -> RunRecords:
+    def run(self) -> "darts.run.RunRecords":
         """Process every tile, and keep records.
 
         What can be validated is validated first. A tile whose finished results would come out the same is skipped. One
@@ -220,27 +216,25 @@ class _BasePipeline(PipelineFields, ABC):
             RunInterrupted: If a signal ended the run (a KeyboardInterrupt); the records are complete, and what was
                 finished stays.
         """
-        with heard():
-            records = run(self)
+        with darts.run.heard():
+            records = darts.run.run(self)
             self._report(records)
         return records
 
-    def _report(self, records: RunRecords) -> None:
+    def _report(self, records: "darts.run.RunRecords") -> None:
         """Write the report of a run that ended, where it is wanted; one that cannot be written changes nothing else."""
         if self.report is False or (self.report is None and records.planned > MOST_REPORTED):
             return
         if self.shard is not None:  # It has seen a part of the tiles only, and another shard may write just now.
             return
-        from darts.report import write_report
-
         try:
-            index = write_report(records.folder)
+            index = darts.report.write_report(records.folder)
         except (OSError, DartsError) as error:
             logger.warning("The report of the run could not be written (%s).", error)
         else:
             logger.info("The report of the run: %s", index)
 
-    def plan(self) -> Plan:
+    def plan(self) -> "darts.run.Plan":
         """Say what `run` would do about each tile and why, and fetch, without computing or writing anything.
 
         Returns:
@@ -249,7 +243,7 @@ class _BasePipeline(PipelineFields, ABC):
         Raises:
             ConfigurationError: As `run`.
         """
-        return plan(self)
+        return darts.run.plan(self)
 
     def prepare_data(
         self, optical: bool = False, aux: bool = False, *, arcticdem: bool | None = None, tcvis: bool | None = None
@@ -274,9 +268,9 @@ class _BasePipeline(PipelineFields, ABC):
         """
         return list(self._prepare(optical=optical, aux=aux, arcticdem=arcticdem, tcvis=tcvis))
 
-    def _prepare(self, **what: Any) -> dict[str, Exception]:
-        with heard(), warnings_once(), raising_on_signals():
-            return prepare_run(self, **what)
+    def _prepare(self, *, optical: bool, aux: bool, arcticdem: bool | None, tcvis: bool | None) -> dict[str, Exception]:
+        with darts.run.heard(), darts.run.warnings_once(), darts.run.raising_on_signals():
+            return darts.run.prepare_run(self, optical=optical, aux=aux, arcticdem=arcticdem, tcvis=tcvis)
 
     @staticmethod
     def cli(*, pipeline: "_BasePipeline") -> None:
@@ -290,8 +284,8 @@ class _BasePipeline(PipelineFields, ABC):
                 143 if a signal ended the run.
         """
         try:
-            code = exit_code(pipeline.run())
-        except RunInterrupted as interrupted:
+            code = darts.run.exit_code(pipeline.run())
+        except darts.run.RunInterrupted as interrupted:
             raise SystemExit(interrupted.code) from None
         if code:
             raise SystemExit(code)
@@ -320,7 +314,7 @@ class _BasePipeline(PipelineFields, ABC):
         """
         try:
             failed = pipeline._prepare(optical=optical, aux=aux, arcticdem=arcticdem, tcvis=tcvis)
-        except RunInterrupted as interrupted:
+        except darts.run.RunInterrupted as interrupted:
             raise SystemExit(interrupted.code) from None
-        if code := code_of_failures(failed.values()):
+        if code := darts.run.code_of_failures(failed.values()):
             raise SystemExit(code)

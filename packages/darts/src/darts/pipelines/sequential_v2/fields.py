@@ -2,12 +2,13 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
 from darts.pipelines.options import AbsolutePath, CubeLocation, Unresolved, option
 from darts.run.shards import Shard
+from darts.run.task import Augmentation, EdgeObjects, Engine, Executor, Precision, QualityLevel, Trend
 from darts_utils import DefaultPaths
 
 MOST_REPORTED = 100
@@ -15,12 +16,12 @@ MOST_REPORTED = 100
 DEFAULT_EXPORT_BANDS = ("probabilities", "binarized", "polygonized", "extent", "thumbnail")
 
 
-def as_list(value: Any) -> Any:
+def as_list(value: object) -> object:
     """Return one name or path as a list of one, and anything else as it is."""
     return [value] if isinstance(value, str | Path) else value
 
 
-def _number_of_text(value: Any) -> Any:
+def _number_of_text(value: object) -> object:
     return int(value) if isinstance(value, str) and value.isdecimal() else value
 
 
@@ -59,7 +60,7 @@ class PipelineFields:
         "(tctrend2019.darts.icechunk).",
         panel="Auxiliary data",
     )
-    trend: Literal["2000-2019", "2001-2020", "2003-2022", "2005-2024", "by-year"] = option(
+    trend: Trend = option(
         "2000-2019",
         help="Period of the trends of TCVIS; by-year: the first that ends after the year of the image, else the "
         "newest.",
@@ -103,20 +104,20 @@ class PipelineFields:
     reflection: int = option(
         0, help="Reflected border around the tile, pixels.", panel="Model", ge=0, affects_results=True
     )
-    precision: Literal["fp32", "bf16", "fp16", "auto"] = option(
+    precision: Precision = option(
         "fp32",
         help="Number format of the network: fp32 gives the same map on every machine; auto takes the fastest that the "
         "device does well.",
         panel="Model",
         affects_results=True,
     )
-    engine: Literal["torch", "openvino"] = option(
+    engine: Engine = option(
         "torch",
         help="What runs the network: torch, or openvino, which is faster on a CPU (needs darts-nextgen[openvino]).",
         panel="Model",
         affects_results=True,
     )
-    tta: Literal["d4"] | None = option(
+    tta: Augmentation | None = option(
         None,
         help='"d4" averages over all flips and quarter turns of each patch, at eight times the cost; default off.',
         panel="Model",
@@ -144,15 +145,13 @@ class PipelineFields:
     min_object_size: int = option(
         32, help="Objects with fewer pixels are dropped.", panel="Objects", ge=0, le=1_000_000_000, affects_results=True
     )
-    edge_objects: Literal["clip", "remove"] = option(
+    edge_objects: EdgeObjects = option(
         "clip",
         help="Objects that reach into the invalid area are cut at its border (clip) or dropped whole (remove).",
         panel="Objects",
         affects_results=True,
     )
-    quality_level: Annotated[
-        Literal[0, 1, 2, "none", "low_quality", "high_quality"], BeforeValidator(_number_of_text)
-    ] = option(
+    quality_level: Annotated[QualityLevel, BeforeValidator(_number_of_text)] = option(
         1,
         help="Lowest data quality that counts: 0 none, 1 low_quality, 2 high_quality.",
         panel="Objects",
@@ -180,7 +179,7 @@ class PipelineFields:
         None, help="Stop after this many tiles have failed; default never.", panel="Run", gt=0
     )
 
-    executor: Literal["overlap", "serial", "dask"] = option(
+    executor: Executor = option(
         "overlap",
         help="Load the next tiles and write the last ones while the network is busy (overlap), one tile after the "
         "other (serial), or many on the workers of a cluster (dask); the results are the same.",

@@ -1,8 +1,9 @@
 """The pipeline for quarterly Sentinel-2 mosaics of the Copernicus Data Space."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
+import darts_acquisition
 from darts.errors import ConfigurationError
 from darts.pipelines.options import option
 from darts.pipelines.sequential_v2.sentinel2 import Percent, Sentinel2Pipeline
@@ -41,16 +42,14 @@ class Sentinel2MosaicPipeline(Sentinel2Pipeline):
                 "show a whole quarter; leave it out, and choose by quarters and years."
             )
 
-    def _conditions(self) -> dict[str, Any]:
+    def _conditions(self) -> dict[str, object]:
         return {"quarters": self.quarters, "years": self.years}
 
     def _load_tile(self, tilekey: str) -> "xr.Dataset":
         return self._source().load(tilekey, self.raw_data_store, offline=self.offline)
 
     def _source(self) -> "CDSEMosaicSource":
-        from darts_acquisition import CDSEMosaicSource
-
-        return CDSEMosaicSource()
+        return darts_acquisition.CDSEMosaicSource()
 
     def _how_to_widen(self) -> str:
         return "no mosaic fits the selection; name other quarters or years"

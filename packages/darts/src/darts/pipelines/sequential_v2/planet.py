@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, ClassVar
 
+import darts_acquisition
 from darts.errors import NoTilesError
 from darts.pipelines.options import AbsolutePath, Unresolved, given, option, resolved
 from darts.pipelines.sequential_v2.areas import frame_of
@@ -66,23 +67,22 @@ class PlanetPipeline(ImageSelection, _BasePipeline):
         return tilekey.name
 
     def _tileinfos(self) -> list[tuple[Path, Path]]:
-        from darts_acquisition import find_planet_scenes
-
         output = Path(self.output_data_dir or "")
         orthotiles, scenes = self._folders()
         found = []
         if orthotiles is not None:
-            found += [(key, output / _orthotile_of(key) / key.name) for key in find_planet_scenes(orthotiles)]
+            found += [
+                (key, output / _orthotile_of(key) / key.name)
+                for key in darts_acquisition.find_planet_scenes(orthotiles)
+            ]
         if scenes is not None:
-            found += [(key, output / key.name) for key in find_planet_scenes(scenes)]
+            found += [(key, output / key.name) for key in darts_acquisition.find_planet_scenes(scenes)]
         names = set(self.select_images([key.name for key, _ in found]))
         return [(key, folder) for key, folder in found if key.name in names]
 
     def _load_tile(self, tilekey: Path) -> "xr.Dataset":
-        from darts_acquisition import load_planet_masks, load_planet_scene
-
-        scene = load_planet_scene(tilekey)
-        masks = load_planet_masks(tilekey, scene=scene)
+        scene = darts_acquisition.load_planet_scene(tilekey)
+        masks = darts_acquisition.load_planet_masks(tilekey, scene=scene)
         return scene.assign(masks.data_vars)
 
     def _tile_aoi(self) -> "gpd.GeoDataFrame":
@@ -94,9 +94,7 @@ class PlanetPipeline(ImageSelection, _BasePipeline):
         return None if kind is None else int(tilekey.name.split("_")[2 if kind == "orthotile" else 0][:4])
 
     def _tile_inputs(self, tilekey: Path) -> list[Path]:
-        from darts_acquisition import list_planet_files
-
-        return list_planet_files(tilekey)
+        return darts_acquisition.list_planet_files(tilekey)
 
     def _folders(self) -> tuple[Path | None, Path | None]:
         """Return the folders of orthotiles and of scenes; where neither is given, the default ones that exist."""
@@ -124,12 +122,10 @@ class PlanetPipeline(ImageSelection, _BasePipeline):
         return "darts inference prep-data planet --aux"
 
     def _broken_images(self, tasks: Sequence[TileTask]) -> dict[str, str]:
-        from darts_acquisition import check_planet_scene
-
         broken = {}
         for task in tasks:
             try:
-                check_planet_scene(task.key)
+                darts_acquisition.check_planet_scene(task.key)
             except Exception as error:  # noqa: BLE001 - a run records any error of a tile, and goes on
                 broken[task.tile_id] = f"the scene cannot be loaded ({type(error).__name__})"
                 logger.error("Scene %s would fail: %s", task.tile_id, error)  # noqa: TRY400 - no bug of ours
@@ -142,12 +138,10 @@ class PlanetPipeline(ImageSelection, _BasePipeline):
         *,
         offline: bool = False,  # noqa: ARG002 - nothing is asked
     ) -> "dict[str, GeoBox | Geometry]":
-        from darts_acquisition import get_planet_geometry
-
         areas: dict[str, GeoBox | Geometry] = {}
         for task in tasks:
             try:
-                areas[task.tile_id] = get_planet_geometry(task.key)
+                areas[task.tile_id] = darts_acquisition.get_planet_geometry(task.key)
             except DartsError as error:
                 failed[task.tile_id] = error
                 logger.error("The place of scene %s is not known: %s", task.tile_id, error)  # noqa: TRY400 - no bug of ours
@@ -161,9 +155,7 @@ def _orthotile_of(scene: Path) -> str:
 
 def _type_of(scene: Path) -> str | None:
     """Return what `parse_planet_type` says, None for another name."""
-    from darts_acquisition import SceneNameError, parse_planet_type
-
     try:
-        return parse_planet_type(scene)
-    except SceneNameError:
+        return darts_acquisition.parse_planet_type(scene)
+    except darts_acquisition.SceneNameError:
         return None

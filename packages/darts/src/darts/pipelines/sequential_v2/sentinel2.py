@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator
 
+import darts_acquisition
 from darts.errors import ConfigurationError, IgnoredOptionWarning, NoTilesError
 from darts.pipelines.options import AbsolutePath, Unresolved, option, resolved
 from darts.pipelines.scene_lists import read_scene_list, write_scene_list
@@ -30,7 +31,7 @@ logger = logging.getLogger(__name__)
 _SELECTION = "Selection"
 
 
-def _none_in_words(value: Any) -> Any:
+def _none_in_words(value: object) -> object:
     return None if isinstance(value, str) and value.strip().lower() == "none" else value
 
 
@@ -40,7 +41,7 @@ def _percentage(value: Any) -> Any:
     return value
 
 
-def _as_list(value: Any) -> Any:
+def _as_list(value: object) -> object:
     return [value] if isinstance(value, str | int) else value
 
 
@@ -108,7 +109,7 @@ class Sentinel2Pipeline(_BasePipeline):
     _pipelines_by_source: ClassVar[dict[str, type["Sentinel2Pipeline"]]] = {}
     """Classes of their own for some values of `raw_data_source`, which their modules enter."""
 
-    def __new__(cls, *args: Any, **values: Any) -> Self:
+    def __new__(cls, *args: object, **values: object) -> Self:
         """Hand over to the pipeline for mosaics where these are asked for."""
         chosen: Any = cls
         if cls is Sentinel2Pipeline:
@@ -136,7 +137,7 @@ class Sentinel2Pipeline(_BasePipeline):
                 "quarters are those of mosaics (raw_data_source 'cdse-mosaic'); for scenes give months or dates."
             )
 
-    def __getstate__(self) -> dict[str, Any]:
+    def __getstate__(self) -> dict[str, object]:
         return {**self.__dict__, "_found_bytes": {}}  # A process that computes tiles does not ask for it.
 
     def _results_folder(self) -> str:
@@ -182,10 +183,10 @@ class Sentinel2Pipeline(_BasePipeline):
 
     def _source(self) -> Any:
         """Return what searches, fetches and loads: a `Sentinel2Source`, or what is used like one."""
-        from darts_acquisition import Sentinel2Source
-
         name: Any = self.raw_data_source
-        return Sentinel2Source(name, ee_project=self.ee_project, ee_use_highvolume=self.ee_use_highvolume)
+        return darts_acquisition.Sentinel2Source(
+            name, ee_project=self.ee_project, ee_use_highvolume=self.ee_use_highvolume
+        )
 
     def _where_tiles_were_sought(self) -> str:
         if self.scene_ids is None and self.scene_id_file is not None:
@@ -259,16 +260,14 @@ class Sentinel2Pipeline(_BasePipeline):
 
     def _search(self) -> list[str]:
         """Search the scenes of tiles or of an area."""
-        from darts_acquisition import Area, check_tiles_exist, download_sentinel_2_grid
-
         place: dict[str, Any] = {}
         if self.tile_ids:
             if self.sentinel2_grid_dir is not None:
-                download_sentinel_2_grid(self.sentinel2_grid_dir)
-            check_tiles_exist(self.tile_ids, self._grid_dir())
+                darts_acquisition.download_sentinel_2_grid(self.sentinel2_grid_dir)
+            darts_acquisition.check_tiles_exist(self.tile_ids, self._grid_dir())
             place["tile_ids"] = self.tile_ids
         elif self.aoi_file is not None:
-            place["aoi"] = Area.read(self.aoi_file)
+            place["aoi"] = darts_acquisition.Area.read(self.aoi_file)
         source = self._source()
         found = source.search(**place, **self._conditions())
         newest = source.newest(found.index)
@@ -279,7 +278,7 @@ class Sentinel2Pipeline(_BasePipeline):
             logger.info("%d more are left out, processed again since or not by ESA itself (N9999).", left_out)
         return newest
 
-    def _conditions(self) -> dict[str, Any]:
+    def _conditions(self) -> dict[str, object]:
         """Return what a search filters by."""
         dates = self.start_date is not None or self.end_date is not None
         if dates and (self.months or self.years):

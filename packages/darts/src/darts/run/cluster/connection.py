@@ -7,13 +7,11 @@ import os
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+
+from distributed import Security, rpc
 
 from darts.errors import ConfigurationError
 from darts_utils import atomic_path
-
-if TYPE_CHECKING:
-    from distributed import Security
 
 logger = logging.getLogger(__name__)
 
@@ -54,7 +52,7 @@ class SchedulerPlace:
         left = "" if self.file is None else f" {self.file} may be left over from one that was killed."
         return f"The scheduler at {self.address} does not answer ({first_cause(error)}).{left}"
 
-    def security(self) -> "Security | None":
+    def security(self) -> Security | None:
         """Return what connects to it; None where Dask's own configuration shall say."""
         if self.certificate is None or self.key is None:
             return None
@@ -70,15 +68,13 @@ def first_cause(error: BaseException) -> str:
     return next(filter(None, reversed(said)), "no reason is given").rstrip(".")
 
 
-def make_security(certificate: Path, key: Path) -> "Security":
+def make_security(certificate: Path, key: Path) -> Security:
     """Return settings of Dask under which both sides show and trust one certificate.
 
     Args:
         certificate: PEM file.
         key: PEM file of its private key.
     """
-    from distributed import Security
-
     roles = ("client", "scheduler", "worker")
     files = {f"tls_{role}_{kind}": str(path) for role in roles for kind, path in (("cert", certificate), ("key", key))}
     return Security(require_encryption=True, tls_ca_file=str(certificate), **files)
@@ -93,8 +89,6 @@ def make_certificate(scheduler_file: Path) -> tuple[Path, Path]:
     Returns:
         The files of the certificate and of the key.
     """
-    from distributed import Security
-
     made = Security.temporary()
     certificate, key = (scheduler_file.with_name(f"{scheduler_file.name}.{kind}.pem") for kind in ("cert", "key"))
     write_secret(certificate, str(made.tls_ca_file))
@@ -111,7 +105,7 @@ def write_secret(path: Path, text: str) -> None:
             file.write(text)
 
 
-def write_scheduler_file(path: Path, place: SchedulerPlace, identity: dict[str, Any]) -> None:
+def write_scheduler_file(path: Path, place: SchedulerPlace, identity: dict[str, object]) -> None:
     """Write the file by which coordinator and workers find a scheduler; any tool of Dask can read it.
 
     Args:
@@ -163,8 +157,6 @@ async def refuse_taken(scheduler_file: Path) -> None:
     Raises:
         ConfigurationError: If a scheduler answers where the file says, or the file is none of a scheduler.
     """
-    from distributed import rpc
-
     if not scheduler_file.exists():
         return
     try:
@@ -187,7 +179,7 @@ async def refuse_taken(scheduler_file: Path) -> None:
     )
 
 
-def _wait_for(path: Path, seconds: float) -> dict[str, Any]:
+def _wait_for(path: Path, seconds: float) -> dict[str, object]:
     deadline = time.monotonic() + seconds
     if not path.exists():
         logger.info("Waiting up to %.0f s for a scheduler to write %s.", seconds, path)

@@ -29,7 +29,7 @@ from darts.run.cluster.remote import (
 from darts.run.cluster.roster import GONE_SECONDS, POLL_SECONDS, Roster
 from darts.run.cluster.seats import LOST, LostError, Outcome, Seat
 from darts.run.failures import describe
-from darts.run.records import TileRecord
+from darts.run.journal import TileRecord
 from darts.run.task import TileTask
 
 logger = logging.getLogger(__name__)

@@ -7,19 +7,21 @@ import threading
 from collections.abc import Coroutine, Iterable, Iterator, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
+
+from distributed import Client
+from distributed.utils import silence_logging_cmgr
 
 from darts.errors import ConfigurationError, SchedulerGoneError
 from darts.run.cancel import CancellationToken
 from darts.run.cluster.connection import SchedulerPlace, find_scheduler
+from darts.run.cluster.coordinator import Coordinator
+from darts.run.cluster.launch import local_cluster
 from darts.run.cluster.remote import RemoteRun, WorkerFacts
 from darts.run.executors import Progress, TileWorker
-from darts.run.records import TileRecord
+from darts.run.journal import TileRecord
 from darts.run.task import TileTask
 from darts_utils import usable_cpus
-
-if TYPE_CHECKING:
-    from darts.run.cluster.coordinator import Coordinator
 
 logger = logging.getLogger(__name__)
 
@@ -44,8 +46,6 @@ class DaskExecutor:
     """
 
     def __init__(self, remote: RemoteRun, witnesses: Sequence[TileTask] = ()) -> None:
-        from distributed.utils import silence_logging_cmgr
-
         self._held = ExitStack()
         # Dask's own lines are tracebacks where a connection ends; what that means for the run is said in a sentence.
         self._held.enter_context(silence_logging_cmgr(logging.CRITICAL))
@@ -113,10 +113,6 @@ class DaskExecutor:
         self._loop.close()
 
     async def _open(self, cancel: CancellationToken) -> WorkerFacts | None:
-        from distributed import Client
-
-        from darts.run.cluster.coordinator import Coordinator
-
         if self._place is None:
             address, security = await self._start_local(self._pipeline.workers or 1), None
         else:
@@ -136,8 +132,6 @@ class DaskExecutor:
 
     async def _start_local(self, workers: int) -> str:
         """Start a cluster on this machine, which listens on the loopback interface only; return its address."""
-        from darts.run.cluster.launch import local_cluster
-
         if self._pipeline.threads is None:
             share = max(usable_cpus() // workers, 1)
             self._remote = replace(self._remote, pipeline=replace(self._pipeline, threads=share))  # type: ignore[type-var]

@@ -8,7 +8,11 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import dask
+import psutil
+from distributed import LocalCluster, Nanny, Scheduler, Security
 
 from darts.errors import ConfigurationError, SchedulerGoneError
 from darts.run.checks import writing_into
@@ -23,9 +27,6 @@ from darts.run.cluster.connection import (
 from darts.run.cluster.quiet import preloads, quieten
 from darts.run.cluster.remote import END, ENDS, NEWS
 from darts_utils import available_memory
-
-if TYPE_CHECKING:
-    from distributed import Security
 
 logger = logging.getLogger(__name__)
 
@@ -46,23 +47,19 @@ _END_SECONDS = 600.0
 @contextmanager
 def scheduler_settings() -> Iterator[None]:
     """Use settings of Dask that fit long tiles, where the user has none."""
-    import dask
-
     changed = {name: value for name, value in _SETTINGS.items() if _is_default(name)}
     with dask.config.set(changed):
         yield
 
 
 def _is_default(name: str) -> bool:
-    import dask
-
-    defaults: Any = {}
+    defaults: dict[str, object] = {}
     for layer in dask.config.defaults:
         defaults = dask.config.merge(defaults, layer)
     return bool(dask.config.get(name, None) == dask.config.get(name, None, config=defaults))
 
 
-async def local_cluster(workers: int, host: str = LOOPBACK, security: "Security | None" = None) -> Any:
+async def local_cluster(workers: int, host: str = LOOPBACK, security: Security | None = None) -> Any:
     """Start a scheduler in this process and workers in others.
 
     Args:
@@ -73,8 +70,6 @@ async def local_cluster(workers: int, host: str = LOOPBACK, security: "Security 
     Returns:
         The cluster of Dask, running.
     """
-    from distributed import LocalCluster
-
     quieten()
     with scheduler_settings():
         return await LocalCluster(
@@ -153,7 +148,6 @@ def serve_worker(
     Raises:
         SchedulerGoneError: If the scheduler does not answer.
     """
-    from distributed import Nanny
 
     async def serve() -> None:
         environment = {} if seconds is None else {ENDS: str(time.time() + seconds)}
@@ -191,14 +185,12 @@ def serve_worker(
         asyncio.run(serve())
 
 
-async def _exited(nanny: Any) -> None:
+async def _exited(nanny: Nanny) -> None:
     while nanny.pid is not None and _runs(nanny.pid):
         await asyncio.sleep(_POLL_SECONDS)
 
 
 def _runs(pid: int) -> bool:
-    import psutil
-
     try:
         return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
     except psutil.NoSuchProcess:
@@ -226,7 +218,7 @@ def listening(host: str | None, files: Iterable[Path]) -> Iterator[None]:
 
 
 @contextmanager
-def published(scheduler_file: Path, place: SchedulerPlace, identity: dict[str, Any]) -> Iterator[None]:
+def published(scheduler_file: Path, place: SchedulerPlace, identity: dict[str, object]) -> Iterator[None]:
     """Have the file of a scheduler until the block ends; what another one wrote in its place stays."""
     with writing_into(scheduler_file.absolute().parent, "The file of the scheduler"):
         write_scheduler_file(scheduler_file, place, identity)
@@ -241,7 +233,7 @@ def published(scheduler_file: Path, place: SchedulerPlace, identity: dict[str, A
                         path.unlink(missing_ok=True)
 
 
-async def tell_end(scheduler: Any) -> None:
+async def tell_end(scheduler: Scheduler) -> None:
     """Tell runs that their scheduler ends, before their workers leave."""
     scheduler.log_event(NEWS, END)
     await asyncio.sleep(_POLL_SECONDS)

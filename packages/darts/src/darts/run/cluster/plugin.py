@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import os
+import pickle
 import platform
 import queue
 import re
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from distributed import Status, WorkerPlugin, get_worker, secede
+from distributed import Worker as DaskWorker
 
 from darts.run.cancel import CancellationToken, left_behind
 from darts.run.cluster.remote import ENDS, RemoteRun, WorkerFacts, describe_code
@@ -24,9 +26,9 @@ from darts.run.cluster.sight import Sight, find_unseen
 from darts.run.executors import overlap_executor
 from darts.run.failures import describe, is_service_failure, is_transient
 from darts.run.heap import kept_heap
+from darts.run.journal import TileRecord
 from darts.run.planning import make_resume
 from darts.run.progress import LOGGERS, run_log, warnings_once
-from darts.run.records import TileRecord
 from darts.run.task import TileTask
 from darts.run.worker import Worker
 from darts_utils import usable_cpus
@@ -56,7 +58,7 @@ class TilePlugin(WorkerPlugin):
         self.name = remote.name
         self._remote = remote
 
-    async def setup(self, worker: Any) -> None:
+    async def setup(self, worker: DaskWorker) -> None:
         """Open the session, without keeping the worker from answering meanwhile."""
         self._dask_worker = worker
         self._cancel = CancellationToken()
@@ -86,7 +88,7 @@ class TilePlugin(WorkerPlugin):
         if ENDS in os.environ:
             asyncio.get_running_loop().call_later(max(float(os.environ[ENDS]) - time.time(), 0), self._end)
 
-    def teardown(self, worker: Any) -> None:  # noqa: ARG002 - the interface of Dask
+    def teardown(self, worker: DaskWorker) -> None:  # noqa: ARG002 - the interface of Dask
         """Drop what is under way, but for a tile that is being written."""
         self.stop(signal.SIGTERM)
 
@@ -154,7 +156,7 @@ class TilePlugin(WorkerPlugin):
             logging.getLogger("distributed").setLevel(logging.CRITICAL)
             self._closing = asyncio.ensure_future(self._dask_worker.close_gracefully(restart=False, reason="darts-end"))
 
-    def _work(self, loop: asyncio.AbstractEventLoop, opened: "asyncio.Future[None]") -> None:
+    def _work(self, loop: asyncio.AbstractEventLoop, opened: asyncio.Future[None]) -> None:
         """Open the session, and take tiles through their stages until the end; in a thread of its own."""
         with run_log(self._log), _logging_everything(), warnings_once():
             try:
@@ -238,8 +240,6 @@ def _logging_everything() -> Iterator[None]:
 
 def _sendable(error: BaseException) -> BaseException:
     """Return an error that any process can be sent."""
-    import pickle
-
     try:
         pickle.loads(pickle.dumps(error))  # noqa: S301 - made here
     except Exception:  # noqa: BLE001 - pickling may raise anything
@@ -250,7 +250,7 @@ def _sendable(error: BaseException) -> BaseException:
 # What the coordinator runs on a worker. Dask gives `dask_worker`.
 
 
-async def describe_worker(models: dict[str, Path]) -> dict[str, Any]:
+async def describe_worker(models: dict[str, Path]) -> dict[str, object]:
     """Describe the code and the models of a worker, see :func:`darts.run.cluster.remote.describe_code`."""
     return await asyncio.to_thread(describe_code, models)
 

@@ -6,7 +6,10 @@ What it means for a run, a sentence says elsewhere. Workers import this module a
 import asyncio
 import logging
 import re
-from typing import Any
+
+import dask
+import distributed  # noqa: F401 - sets up its logging when it is imported
+from distributed.comm.core import CommClosedError
 
 logger = logging.getLogger(__name__)
 
@@ -23,8 +26,6 @@ class ConnectionEndFilter(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Say whether a line is shown."""
-        from distributed.comm.core import CommClosedError
-
         error = record.exc_info[1] if record.exc_info else None
         message = record.getMessage()
         if not isinstance(error, (*_ENDS, CommClosedError)) and _OF_AN_END.match(message) is None:
@@ -35,8 +36,6 @@ class ConnectionEndFilter(logging.Filter):
 
 def quieten() -> None:
     """Filter what this process shows of Dask's lines."""
-    import distributed  # noqa: F401 - sets up its logging when it is imported
-
     names = ("distributed", *(name for name in logging.root.manager.loggerDict if name.startswith("distributed.")))
     for handler in {handler for name in names for handler in logging.getLogger(name).handlers}:
         if not any(isinstance(known, ConnectionEndFilter) for known in handler.filters):
@@ -45,11 +44,9 @@ def quieten() -> None:
 
 def preloads() -> list[str]:
     """Return what a worker loads at its start: what the user's configuration of Dask names, and this module."""
-    import dask
-
     return [*dask.config.get("distributed.worker.preload"), __name__]
 
 
-def dask_setup(_worker: Any) -> None:
+def dask_setup(_worker: object) -> None:
     """Filter what a worker shows; Dask calls it."""
     quieten()

@@ -5,12 +5,12 @@ import platform
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from darts.run.fingerprint import files_version, package_versions, results_versions
 from darts.run.planning import RunContext
 from darts.run.session import OpenSession
 from darts.run.task import Pipeline
+from darts_segmentation import hash_model
 from darts_utils import DartsError
 
 ENDS = "DARTS_WORKER_ENDS"
@@ -58,7 +58,7 @@ class WorkerFacts:
     log: Path
 
 
-def describe_code(models: Mapping[str, Path]) -> dict[str, Any]:
+def describe_code(models: Mapping[str, Path]) -> dict[str, object]:
     """Describe what results depend on in this process: packages, versions of results, and models.
 
     Args:
@@ -67,8 +67,6 @@ def describe_code(models: Mapping[str, Path]) -> dict[str, Any]:
     Returns:
         Plain data, equal in processes that compute the same.
     """
-    from darts_segmentation import hash_model
-
     # What stands behind the + says how a library was built, as for a CPU or a GPU.
     versions = {f"{name}": version.partition("+")[0] for name, version in package_versions().items()}
     results = {f"results version of {name}": version for name, version in results_versions().items()}
@@ -81,7 +79,7 @@ def describe_code(models: Mapping[str, Path]) -> dict[str, Any]:
     return {**versions, **results, "files version": files_version(), **hashes}
 
 
-def describe_difference(there: Any, here: Mapping[str, Any]) -> str:
+def describe_difference(there: object, here: Mapping[str, object]) -> str:
     """Say what a worker's code or models differ in.
 
     Args:

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any
@@ -143,13 +143,13 @@ class Roster:
         """Return the error of a scheduler that is gone, with what is known of how."""
         return SchedulerGoneError(END if self.news == END else how)
 
-    async def _ask_for_workers(self) -> dict[str, Any]:
+    async def _ask_for_workers(self) -> dict[str, dict[str, Any]]:
         if self._client.scheduler is None:
             raise ConnectionError("the connection is closed")
         identity = await self._client.scheduler.identity(n_workers=-1)
         return dict(identity["workers"])
 
-    def _note(self, workers: dict[str, Any]) -> None:
+    def _note(self, workers: dict[str, dict[str, Any]]) -> None:
         for address, about in workers.items():
             if address not in self.seats:
                 seat = self.seats[address] = Seat(address, str(about.get("name", address)), str(about.get("host", "")))
@@ -239,7 +239,7 @@ class Roster:
         self._refusals[str(seat)] = reason
         logger.error("Worker %s is refused: %s.", seat, reason)
 
-    async def _ask(self, seat: Seat, function: Callable[..., Any], *arguments: Any) -> Any:
+    async def _ask(self, seat: Seat, function: Callable[..., object], *arguments: object) -> object:
         """Run a function on a worker until it answers; return what it returned or raised, None if it is gone."""
         while self.seats.get(seat.address) is seat:
             answer = (await self.run_on([seat.address], function, *arguments)).get(seat.address)
@@ -249,8 +249,8 @@ class Roster:
         return None
 
     async def run_on(
-        self, addresses: list[str], function: Callable[..., Any], *arguments: Any, seconds: float | None = None
-    ) -> dict[str, Any]:
+        self, addresses: list[str], function: Callable[..., object], *arguments: object, seconds: float | None = None
+    ) -> dict[str, object]:
         """Run a function on workers; return what it returned or raised there, nothing of those that are gone."""
         try:
             call = self._client.run(function, *arguments, workers=addresses, on_error="return")
@@ -259,7 +259,7 @@ class Roster:
             logger.debug("Workers %s do not answer.", addresses, exc_info=error)
             return {}
 
-    def _start(self, work: Any) -> None:
+    def _start(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)
         self._background.add(task)
         task.add_done_callback(self._ended)

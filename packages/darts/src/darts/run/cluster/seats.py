@@ -9,7 +9,7 @@ from distributed import KilledWorker
 
 from darts.run.cluster.plugin import SessionMissingError
 from darts.run.cluster.remote import WorkerFacts
-from darts.run.records import TileRecord
+from darts.run.journal import TileRecord
 from darts.run.task import TileTask
 
 

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import os
 import shlex
+import shutil
 import sys
 import time
 from collections import Counter
@@ -12,7 +13,10 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+
+from dask_jobqueue.slurm import SLURMJob
+from distributed import Scheduler
+from distributed.utils import silence_logging_cmgr
 
 from darts.errors import ConfigurationError
 from darts.run.checks import check_folder_is_writable, writing_into
@@ -22,9 +26,6 @@ from darts.run.cluster.launch import LOOPBACK, listening, published, scheduler_s
 from darts.run.cluster.quiet import quieten
 from darts.run.cluster.remote import NEWS
 from darts.run.names import counted
-
-if TYPE_CHECKING:
-    from dask_jobqueue.slurm import SLURMJob
 
 logger = logging.getLogger(__name__)
 
@@ -77,7 +78,7 @@ class SlurmJobs:
     directives: Sequence[str] = ()
     logs: Path = Path("darts-worker-logs")
 
-    def options(self, host: str | None) -> dict[str, Any]:
+    def options(self, host: str | None) -> dict[str, object]:
         """Return what dask-jobqueue is told of each job, but for its name and scheduler.
 
         Args:
@@ -125,12 +126,6 @@ def serve_slurm(
         ConfigurationError: If Slurm is not there or refuses the jobs, an amount cannot be understood, or the file is
             that of a scheduler that answers.
     """
-    import shutil
-
-    from dask_jobqueue.slurm import SLURMJob
-    from distributed import Scheduler
-    from distributed.utils import silence_logging_cmgr
-
     if shutil.which("sbatch") is None:
         raise ConfigurationError("There is no sbatch on this machine; run this where jobs of Slurm are submitted.")
     options = jobs.options(host)
@@ -159,7 +154,7 @@ def serve_slurm(
 
 @dataclass
 class _Job:
-    submitted: "SLURMJob"
+    submitted: SLURMJob
     state: str = "PENDING"
     reason: str = ""
     has_come: bool = False
@@ -175,7 +170,7 @@ class JobKeeper:
         make: Makes a job, whose worker has the `name` given.
     """
 
-    def __init__(self, scheduler: Any, jobs: SlurmJobs, make: Callable[..., "SLURMJob"]) -> None:
+    def __init__(self, scheduler: Scheduler, jobs: SlurmJobs, make: Callable[..., SLURMJob]) -> None:
         self._scheduler = scheduler
         self._wanted = jobs
         self._make = make

@@ -3,6 +3,8 @@
 import argparse
 from pathlib import Path
 
+from dask.utils import parse_bytes
+
 from darts.run.cluster.connection import SchedulerPlace
 from darts.run.cluster.launch import serve_worker
 
@@ -13,8 +15,6 @@ def main(words: list[str] | None = None) -> None:
     Args:
         words: The command line; default that of the process.
     """
-    from dask.utils import parse_bytes
-
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("address")
     parser.add_argument("--name")

@@ -1,0 +1,58 @@
+"""The commands of `darts training-data create`, whose options are those of a run and a few more."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from darts import cli
+from darts.cli.inference import pipeline_command
+from darts.pipelines.sequential_v2 import PlanetPipeline, Sentinel2Pipeline
+
+_OPTIONS: dict[str, tuple[Any, Any]] = {
+    "labels": (
+        ...,
+        Annotated[Path, typer.Option(help="Vector file of labels: polygons in any CRS.", show_default=False)],
+    ),
+    "area": (
+        ...,
+        Annotated[Path, typer.Option(help="Vector file of the area in which labels are complete.", show_default=False)],
+    ),
+    "out": (..., Annotated[Path, typer.Option(help="Folder of the training data.", show_default=False)]),
+    "bands": (
+        None,
+        Annotated[
+            list[str] | None,
+            typer.Option(
+                help="Band that the samples show; repeat it. Or name a model with --model-files to make them for it.",
+                show_default="blue, green, red, nir, ndvi, relative_elevation, slope",
+            ),
+        ],
+    ),
+    "sample_size": (512, Annotated[int, typer.Option(help="Edge of a sample, pixels.", min=32)]),
+    "sample_overlap": (0, Annotated[int, typer.Option(help="Pixels that samples share with neighbours.", min=0)]),
+    "ignore_border": (
+        0,
+        Annotated[int, typer.Option(help="Border around slumps that is not labelled, pixels.", min=0)],
+    ),
+    "half": (False, Annotated[bool, typer.Option("--half", help="Write float16, which rounds, and half as much.")]),
+}
+
+
+def create_planet() -> Any:
+    """Build the command `training-data create planet`."""
+    return _create(PlanetPipeline, "planet-sequential", "PlanetScope scenes and orthotiles")
+
+
+def create_sentinel2() -> Any:
+    """Build the command `training-data create sentinel2`."""
+    return _create(Sentinel2Pipeline, "sentinel2-sequential", "Sentinel-2 scenes")
+
+
+def _run(pipeline: PlanetPipeline | Sentinel2Pipeline, **options: Any) -> None:
+    cli.training.run_creation(pipeline, **options)
+
+
+def _create(pipeline: type, name: str, images: str) -> Any:
+    text = f"Cut {images} and labels into training data; the other options, and the configuration, are those of a run."
+    return pipeline_command(pipeline, name, text, {}, _run, more=_OPTIONS)
