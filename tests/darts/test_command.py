@@ -163,7 +163,7 @@ def test_a_log_folder_that_cannot_be_written(darts, scenes: Path, tmp_path: Path
 
 def test_a_missing_model_file(darts, scenes: Path) -> None:
     result = darts("inference", "planet-sequential", "--scenes-dir", str(scenes), "--model-files", "absent.pt")
-    assert_usage_error(result, "absent.pt does not exist; correct --model-files")
+    assert_usage_error(result, "absent.pt does not exist; correct model_files (--model-files).")
 
 
 def test_an_unknown_export_band(darts, scenes: Path) -> None:
