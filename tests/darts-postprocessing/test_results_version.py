@@ -40,6 +40,12 @@ def test_reference_results() -> None:
         objects = int(tile["binarized_segmentation"].sum())
         assert 0 < objects < SHAPE[0] * SHAPE[1] / 2
     assert len({results[f"{key}-binarized_segmentation"].tobytes() for key in OPTIONS}) == len(OPTIONS)
+    declared = make_tile()
+    declared["quality_data_mask"][30:34, 10:60] = 255
+    declared["quality_data_mask"].attrs["nodata"] = 255
+    tile = prepare_export(declared, quality_level=1, device="cpu", **ERODED)
+    for name in ("extent", "binarized_segmentation"):
+        results[f"declared-{name}"] = tile[name].values
     check_reference(FILE, results, RESULTS_VERSION, "darts_postprocessing.version.RESULTS_VERSION")
 
 
