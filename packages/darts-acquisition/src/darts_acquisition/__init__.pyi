@@ -70,6 +70,7 @@ from .planet import list_planet_files as list_planet_files
 from .planet import load_planet_masks as load_planet_masks
 from .planet import load_planet_scene as load_planet_scene
 from .planet import parse_planet_type as parse_planet_type
+from .s2 import get_aoi_from_gee_scene_ids as get_aoi_from_gee_scene_ids
 from .scenes.geometry import Area as Area
 from .scenes.names import check_tiles_exist as check_tiles_exist
 from .scenes.names import download_sentinel_2_grid as download_sentinel_2_grid
@@ -82,7 +83,6 @@ from .sentinel2.cdse import load_cdse_s2_sr_scene as load_cdse_s2_sr_scene
 from .sentinel2.cdse import search_cdse_s2_sr as search_cdse_s2_sr
 from .sentinel2.gee import download_gee_s2_sr_scene as download_gee_s2_sr_scene
 from .sentinel2.gee import get_aoi_from_gee_s2_sr_scene_ids as get_aoi_from_gee_s2_sr_scene_ids
-from .sentinel2.gee import get_aoi_from_gee_scene_ids as get_aoi_from_gee_scene_ids
 from .sentinel2.gee import get_gee_s2_sr_scene_ids_from_geodataframe as get_gee_s2_sr_scene_ids_from_geodataframe
 from .sentinel2.gee import get_gee_s2_sr_scene_ids_from_tile_ids as get_gee_s2_sr_scene_ids_from_tile_ids
 from .sentinel2.gee import load_gee_s2_sr_scene as load_gee_s2_sr_scene

@@ -398,6 +398,3 @@ def _grid(described: Mapping[str, Any], band: S2Band, offset: float, scene_id: s
     raise SceneError(
         f"Scene {scene_id} has no band {band.gee_band}; it has {', '.join(each['id'] for each in described['bands'])}."
     )
-
-
-get_aoi_from_gee_scene_ids = get_aoi_from_gee_s2_sr_scene_ids  # as the original calls it
