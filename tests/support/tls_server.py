@@ -64,9 +64,9 @@ def serve_broken_handshakes() -> Iterator[tuple[str, list[object]]]:
                     connection, address = listening.accept()
                 except OSError:
                     return
+                connected.append(address)  # before it learns that it broke off
                 with connection:
                     connection.recv(4096)
-                connected.append(address)
 
         thread = threading.Thread(target=answer)
         thread.start()
