@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
+from darts_utils import usable_cpus
+
 UNHURRIED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("default", parent=UNHURRIED, derandomize=True, max_examples=25)
 settings.register_profile("weekly", parent=UNHURRIED, max_examples=200)
@@ -29,6 +31,11 @@ def pytest_configure(config: pytest.Config) -> None:
     if config.option.basetemp is None and os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free > ROOM:
         config.option.basetemp = tempfile.mkdtemp(prefix="darts-tests-", dir=MEMORY)
         config.add_cleanup(lambda: shutil.rmtree(config.option.basetemp, ignore_errors=True))
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """Take one process more than there are CPUs, for tests wait for others a quarter of their time."""
+    return usable_cpus() + 1
 
 
 @pytest.hookimpl(wrapper=True)
