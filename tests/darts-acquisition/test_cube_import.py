@@ -73,6 +73,7 @@ def known(monkeypatch: pytest.MonkeyPatch):
     return make
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("top", [pytest.param(0, marks=pytest.mark.slow), 7])
 def test_import_of_loaded_chunks_is_equal_and_all_others_are_missing(tmp_path: Path, known, top: int) -> None:
     product = small_trends()

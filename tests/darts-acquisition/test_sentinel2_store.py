@@ -215,6 +215,7 @@ def _kill_while_writing(folder: Path, moments: list[float], edge: int) -> int:
     return killed
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [1, pytest.param(30, marks=pytest.mark.slow)])
 def test_a_killed_writer_never_counts_as_finished(tmp_path, count):
     rng = np.random.default_rng(count)

@@ -58,6 +58,7 @@ def simulated(folder, factor, seed=3):
     return save_model(folder / "told", network, CARD), finish_samples(tiles), plain
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("factor", [pytest.param(0.3, marks=pytest.mark.slow), 4.0])
 def test_errors_fall_on_blocks_that_were_not_fitted(tmp_path, factor):
     model, samples, plain = simulated(tmp_path, factor)
@@ -113,6 +114,7 @@ def test_ground_that_was_trained_on_is_left_out(tmp_path):
         calibrate([model], samples, tmp_path / "b", device="cpu")
 
 
+@pytest.mark.slow
 def test_other_bands_doubled_names_and_too_little_ground_are_refused(tmp_path):
     model, samples, _ = simulated(tmp_path, 1.0)
     network = read_model(model).states

@@ -86,6 +86,7 @@ def test_a_model_of_the_same_samples_knows_them_all(tmp_path):
         count_seen(tmp_path / "a", "ours", FOLDS, (0, 1))
 
 
+@pytest.mark.slow
 def test_a_training_that_goes_on_says_where_its_figures_flatter(tmp_path):
     import segmentation_models_pytorch as smp
 

@@ -81,6 +81,7 @@ def test_a_training_that_was_killed_ends_with_the_same_weights(samples, folds, u
     assert not (out / "checkpoint.pt").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("last", mostly_slow(["item.json", "model.json", "training.json"], lambda name: name[0] == "i"))
 def test_a_training_killed_while_it_writes_its_result_goes_on(samples, folds, undisturbed, tmp_path, monkeypatch, last):
     out, write = tmp_path / "slumps", result.write_atomically
@@ -103,6 +104,7 @@ def test_a_training_killed_while_it_writes_its_result_goes_on(samples, folds, un
     }
 
 
+@pytest.mark.slow
 def test_a_training_that_was_killed_keeps_its_number_of_threads(samples, folds, tmp_path, monkeypatch):
     seen, options = [], replace(OPTIONS, threads=None)
 

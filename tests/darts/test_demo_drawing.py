@@ -79,6 +79,7 @@ def test_mistakes_are_named(tile, tmp_path):
         draw_map(tmp_path / "map.png", tile, found, truth, width_px=100)
 
 
+@pytest.mark.slow
 def test_a_result_is_drawn_from_its_files(tmp_path):
     import rasterio
 

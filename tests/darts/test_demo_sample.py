@@ -149,6 +149,7 @@ def test_nothing_is_overwritten(area, tmp_path):
         make_sample_area(tmp_path / "file", SEED, SIZE)
 
 
+@pytest.mark.slow
 def test_a_broken_attempt_leaves_nothing(tmp_path, monkeypatch):
     def fail(*args):
         raise OSError("disk full")

@@ -74,6 +74,7 @@ def test_evaluate_without_an_area_claims_no_precision_and_says_what_to_do(evalua
     assert "iou" not in json.loads((tmp_path / "evaluation.json").read_text())["figures"]["pixels"]
 
 
+@pytest.mark.slow
 def test_evaluate_shows_how_far_experts_agree(evaluate, tmp_path):
     code, out, _ = evaluate("results", "two.gpkg", "--area", "area.gpkg", "--out", str(tmp_path))
     assert code == 0

@@ -57,7 +57,7 @@ def test_0_where_all_is_done(folder: Path) -> None:
             ({"tile-001": MemoryError()}, 1),
             ({"tile-001": ValueError("no image")}, 1),
         ],
-        lambda case: len(case[0]) == 2,
+        lambda case: len(case[0]) == 2 and case[1] == 1,
     ),
     ids=str,
 )

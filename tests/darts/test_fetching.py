@@ -242,6 +242,7 @@ def test_places_of_planet_scenes_are_those_of_their_images(tmp_path: Path) -> No
     assert "TCVIS" not in fetch.auxiliary
 
 
+@pytest.mark.slow
 def test_a_plan_with_a_tile_that_would_fail_ends_with_the_code_of_such_a_run(tmp_path: Path) -> None:
     area = make_sample_area(tmp_path / "sample", seed=3, size=64)
     scene = copy_scene(area.scene_dir, tmp_path / "scenes", "20210801_200000_01_2405")

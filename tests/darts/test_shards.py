@@ -269,6 +269,7 @@ def test_a_shard_that_was_killed_is_not_done_and_is_folded_by_the_next_look(
     assert line.endswith(f"whose tiles {whole} finished.")
 
 
+@pytest.mark.slow
 def test_another_division_is_told_of_and_counted_by_itself(
     folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -76,6 +76,7 @@ def test_each_scene_reads_the_trend_of_its_year_and_finished_means_that_trend(sc
     assert decided[2018].why.endswith(f"tcvis was {TRENDS['2000-2019']}, is {TRENDS['2003-2022']}")
 
 
+@pytest.mark.slow
 def test_a_trend_that_no_scene_reads_needs_no_cube(scenes, cubes, tmp_path) -> None:
     some = shutil.copytree(cubes, tmp_path / "cubes")
     shutil.rmtree(some / tctrend_name(2020))

@@ -34,6 +34,7 @@ SLOW_PLACES = (
     "docs/first-run.md:1",
     "docs/own-images.md:0",
     "docs/segmentation.md:0",
+    "packages/darts-training/README.md:0",
     "packages/darts/README.md:0",
 )
 
