@@ -1,6 +1,7 @@
 """A package loads the module behind a name when somebody asks for the name."""
 
 import importlib
+import subprocess
 import sys
 from importlib.metadata import version
 from pathlib import Path
@@ -40,6 +41,7 @@ def test_a_name_loads_its_own_module_alone(package: str) -> None:
     assert "slow_package.good" not in sys.modules
     assert module.answer == 42
     assert "slow_package.bad" not in sys.modules
+    assert module.good.answer == 42
     with pytest.raises(RuntimeError, match="was imported"):
         _ = module.other
 
@@ -57,3 +59,9 @@ def test_each_name_of_a_stub_is_found(name: str) -> None:
     module = importlib.import_module(name)
     assert module.__all__
     assert all(getattr(module, each) is not None for each in module.__all__)
+
+
+@pytest.mark.parametrize("name", LAZY)
+def test_a_module_is_found_without_importing_it_before(name: str) -> None:
+    code = f"import {name}; assert {name}.errors.__name__ == '{name}.errors'"
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -1,7 +1,9 @@
 """Let a package look up a public name, or its version, when somebody asks for it."""
 
 from collections.abc import Callable
+from importlib import import_module
 from importlib.metadata import version
+from importlib.util import find_spec
 from typing import Any
 
 import lazy_loader
@@ -40,13 +42,17 @@ def lazy_names(
         distribution: Name of the distribution that it belongs to.
 
     Returns:
-        The three functions and lists; ``__version__`` is known too, though not among ``__all__``.
+        The three of them; modules of the package and ``__version__`` are known too, though not among ``__all__``.
     """
     get, names, public = lazy_loader.attach_stub(package, file)
     public.sort(key=lambda name: (not name.isupper(), not name[0].isupper(), name))
     others = lazy_version(package, distribution)
 
     def get_name(name: str) -> Any:
-        return get(name) if name in public else others(name)
+        if name in public:
+            return get(name)
+        if not name.startswith("_") and find_spec(f"{package}.{name}"):  # `package.module`, without importing it before
+            return import_module(f"{package}.{name}")
+        return others(name)
 
     return get_name, names, public
