@@ -22,6 +22,7 @@ from darts.run.features import auxiliary_of, features_among, find_feature, is_pr
 from darts.run.fingerprint import fingerprint, package_versions, shared_dependencies
 from darts.run.inputs import InputMemory
 from darts.run.journal import PlanCounts
+from darts.run.models import find_ensemble, find_models
 from darts.run.resume import Decision, Resume
 from darts.run.shards import Shard, ShardFacts
 from darts.run.task import Pipeline, TileTask
@@ -132,7 +133,7 @@ class Planner:
         check_export_bands(others, variables=variables_of(pipeline))
         listed = datetime.now(UTC).isoformat(timespec="milliseconds")
         tasks = list_tasks(pipeline)
-        models = checks.find_models(pipeline.model_files, pipeline.default_dirs.models)
+        models = find_models(pipeline._named_models(), pipeline.default_dirs.models, pipeline.engine)
         subsets = tuple(models) if pipeline.write_model_outputs and len(models) > 1 else ()
         if classes:
             check_class_layers(classes, read_cards(models))
@@ -141,7 +142,7 @@ class Planner:
         checks.check_sizes(pipeline)
         resolve_device(pipeline.device)
         hashes = {name: hash_model(path) for name, path in models.items()}
-        ensemble = checks.find_ensemble(pipeline.model_files)
+        ensemble = find_ensemble(pipeline._named_models())
         together = {} if ensemble is None else {ensemble.name: read_ensemble(ensemble).sha256}
         self.context = RunContext(
             models=models,
