@@ -160,7 +160,7 @@ class PipelineFields:
     export_bands: list[str] = option(
         factory=lambda: list(DEFAULT_EXPORT_BANDS),
         help="What is written: probabilities, binarized, polygonized, extent, thumbnail, optical, dem, tcvis, "
-        "metadata, or the name of any variable.",
+        "metadata, probabilities_{class} for another class of the models, or the name of any variable.",
         panel="Input and output",
     )
     write_model_outputs: bool = option(
