@@ -11,17 +11,7 @@ from odc.geo import CRS
 from odc.geo.geobox import GeoBox
 from odc.geo.geom import Geometry
 
-from darts_acquisition.cube.product import (
-    Chunk,
-    CubeProduct,
-    Window,
-    chunk_block,
-    chunk_window,
-    chunks_in,
-    full_window,
-    to_pixels,
-    to_world,
-)
+from darts_acquisition.cube.product import Chunk, CubeProduct, Window, to_pixels, to_world
 from darts_acquisition.errors import OutsideExtentError
 from darts_acquisition.tile import describe_area, name_crs
 from darts_utils import GridError, InputTypeError, ParameterError
@@ -46,9 +36,8 @@ def product_windows(product: CubeProduct, area: GeoBox, buffer: int = 0) -> list
             f"Expected a GeoBox, the grid of a tile, but got a {type(area).__name__}; `tile.odc.geobox` is that of a "
             "Dataset or a DataArray, once odc.geo.xr is imported."
         )
-    whole = full_window(product.geobox)
     parts = wrap_columns(outer_window(area, product.geobox, buffer), product.geobox)
-    inside = [part for part in (part.intersection(whole) for part in parts) if part is not None]
+    inside = [part for each in parts if (part := each.intersection(product.window)) is not None]
     if not inside:
         raise _outside(product, area)
     return inside
@@ -126,9 +115,8 @@ def _box(geometry: Geometry) -> GeoBox:
 
 
 def _chunks_of_grid(product: CubeProduct, grid: GeoBox, buffer: int) -> set[Chunk]:
-    size = product.chunk_px
-    blocks = [chunk_block(window, size) for window in product_windows(product, grid, buffer)]
-    return {chunk for block in blocks for chunk in chunks_in(block)}
+    windows = product_windows(product, grid, buffer)
+    return {chunk for window in windows for chunk in window.in_chunks(product.chunk_px).chunks()}
 
 
 def _chunks_of_geometry(product: CubeProduct, geometry: Geometry, buffer: int) -> set[Chunk]:
@@ -151,7 +139,7 @@ def _chunks_of_geometry(product: CubeProduct, geometry: Geometry, buffer: int) -
     shapely.prepare(shape)
     found: set[Chunk] = set()
     for turn, block in _candidates(product, geometry, shape, buffer):
-        chunks = np.array(chunks_in(block))
+        chunks = np.array(block.chunks())
         outlines = _outlines(product, chunks, buffer, turn)
         if not to_grid and not crs.geographic and grid.crs != crs:
             outlines = _transform(outlines, grid.crs.transformer_to_crs(crs))
@@ -181,9 +169,9 @@ def _candidates(product: CubeProduct, geometry: Geometry, shape: Any, buffer: in
             int(np.floor(rows[1])) + 1 + buffer,
             int(np.floor(cols[0])) - buffer,
             int(np.floor(cols[1])) + 1 + buffer,
-        ).intersection(full_window(grid))
+        ).intersection(product.window)
         if window is not None:
-            blocks.append((turn, chunk_block(window, product.chunk_px)))
+            blocks.append((turn, window.in_chunks(product.chunk_px)))
     return blocks
 
 
@@ -233,7 +221,7 @@ def describe_missing(window: Window, chunks: list[Chunk], product: CubeProduct) 
     top, bottom = min(part.rows.start for part in parts), max(part.rows.stop for part in parts)
     left, right = min(part.cols.start for part in parts), max(part.cols.stop for part in parts)
     hull = product.geobox[top:bottom, left:right]
-    touched = int(np.prod(chunk_block(window, product.chunk_px).shape))
+    touched = int(np.prod(window.in_chunks(product.chunk_px).shape))
     box = hull.boundingbox
     west, south, east, north = lonlat_bounds(hull)
     digits = 5 if abs(hull.affine.a) < 0.1 else 0
@@ -248,8 +236,7 @@ def describe_missing(window: Window, chunks: list[Chunk], product: CubeProduct) 
 def parts_within(window: Window, chunks: Iterable[Chunk], product: CubeProduct) -> Iterator[Window]:
     """Yield the part of each chunk that lies in a window, in pixels of the cube."""
     for chunk in chunks:
-        part = window.intersection(chunk_window(chunk, product.chunk_px, product.geobox))
-        if part is not None:
+        if (part := window.intersection(product.chunk_window(chunk))) is not None:
             yield part
 
 

@@ -2,7 +2,7 @@
 
 import contextlib
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,17 +13,7 @@ from odc.geo.geobox import GeoBox
 
 from darts_acquisition.cube.areas import AreaLike, chunks_of, describe_missing, product_windows
 from darts_acquisition.cube.layout import ChunkState, lay_out
-from darts_acquisition.cube.product import (
-    Chunk,
-    CubeProduct,
-    Window,
-    aligned_window,
-    chunk_block,
-    chunk_window,
-    chunks_in,
-    chunks_where,
-    full_window,
-)
+from darts_acquisition.cube.product import Chunk, CubeProduct, Window, aligned_window
 from darts_acquisition.cube.repository import BRANCH, Location, check_list, create_repository, open_repository, reading
 from darts_acquisition.cube.transaction import IDENTITIES, Snapshot, Transaction, check_arrays, identities_to_json
 from darts_acquisition.errors import (
@@ -177,9 +167,9 @@ class Datacube:
         Raises:
             GridError: If the area is not part of the cube's grid.
         """
-        block = chunk_block(self._part(area), self.product.chunk_px)
-        with reading(self._location):
-            return self._now().block(block)
+        block = self._part(area).in_chunks(self.product.chunk_px)
+        with self._now() as snapshot:
+            return snapshot.block(block)
 
     def states_of(self, chunks: Sequence[Chunk]) -> np.ndarray:
         """Return what the cube knows about some chunks: 1-D uint8, one `ChunkState` per chunk.
@@ -187,19 +177,19 @@ class Datacube:
         ParameterError if a chunk lies outside the cube.
         """
         self._check_inside(chunks)
-        with reading(self._location):
-            return self._now().states(chunks)
+        with self._now() as snapshot:
+            return snapshot.states(chunks)
 
     def missing_of(self, chunks: Sequence[Chunk]) -> list[Chunk]:
         """Return those of some chunks that are neither filled nor known to be empty; errors as of `states_of`."""
         self._check_inside(chunks)
-        with reading(self._location):
-            return self._now().missing(chunks)
+        with self._now() as snapshot:
+            return snapshot.missing(chunks)
 
     def known(self) -> dict[Chunk, ChunkState]:
         """Return the chunks that are filled, or known to be empty, row by row. Costs nothing for those that are not."""
-        with reading(self._location):
-            return self._now().known()
+        with self._now() as snapshot:
+            return snapshot.known()
 
     def identities(self, chunks: Sequence[Chunk] | None = None) -> dict[Chunk, str]:
         """Return for chunks (None for all known ones) what changes exactly when their content does; no pixel is read.
@@ -213,8 +203,7 @@ class Datacube:
             ParameterError: If a chunk lies outside the cube.
         """
         self._check_inside(chunks or ())
-        with reading(self._location):
-            snapshot = self._now()
+        with self._now() as snapshot:
             if chunks is None:
                 known = snapshot.known()
                 return snapshot.identities(self._repository, list(known), np.array(list(known.values()), "uint8"))
@@ -236,8 +225,9 @@ class Datacube:
 
     def check_lists(self) -> None:
         """Check that the cube's lists of what it holds can be read; CubeDamagedError if one cannot."""
-        for name in self._now().arrays():
-            check_list(self._location, self._repository.readonly_session(BRANCH), name)
+        session = self._repository.readonly_session(BRANCH)
+        for name in sorted(zarr.open_group(session.store, mode="r").array_keys()):
+            check_list(self._location, session, name)
 
     def stored_bytes(self) -> int:
         """Return how many bytes the cube takes on its storage, history included."""
@@ -249,12 +239,11 @@ class Datacube:
         Raises:
             GridError: If the area is not part of the cube's grid.
         """
-        missing = self.states(area) == ChunkState.MISSING
-        return chunks_where(missing, chunk_block(self._part(area), self.product.chunk_px))
+        return self._part(area).in_chunks(self.product.chunk_px).chunks(self.states(area) == ChunkState.MISSING)
 
     def chunk_geobox(self, chunk: Chunk) -> GeoBox:
         """Return the pixels of a chunk as a geobox; chunks at the lower and right edge of the grid end with it."""
-        return self.geobox[self._window_of(chunk)]
+        return self.geobox[self.product.chunk_window(chunk)]
 
     def read(
         self, area: GeoBox | Window, variables: Iterable[str] | None = None, *, how_to_fill: str = ""
@@ -284,17 +273,15 @@ class Datacube:
         names = list(known if variables is None else variables)
         if unknown := [name for name in names if name not in known]:
             raise ParameterError(f"{self!r} has no variable {', '.join(unknown)}; it has {', '.join(known)}.")
-        block = chunk_block(window, self.product.chunk_px)
-        with reading(self._location):
-            snapshot = self._now()
+        block = window.in_chunks(self.product.chunk_px)
+        with self._now() as snapshot:
             states = snapshot.block(block)
-        if missing := chunks_where(states == ChunkState.MISSING, block):
+        if missing := block.chunks(states == ChunkState.MISSING):
             problem = describe_missing(window, missing, self.product)
             raise MissingAuxiliaryDataError(f"{self!r}: {problem} {how_to_fill}".rstrip())
         with step(f"read {self.product.name} cube"), reading(self._location):
             values = snapshot.read([known[name] for name in names], window, states)
-            chunks = chunks_in(block)
-            identities = snapshot.identities(self._repository, chunks, states.ravel())
+            identities = snapshot.identities(self._repository, block.chunks(), states.ravel())
         arrays = {name: as_variable(values[name], self.geobox[window], known[name].attrs) for name in names}
         attrs = {"collection": self.product.collection, "version": self.product.version}
         return xr.Dataset(arrays, attrs=attrs | {IDENTITIES: identities_to_json(identities)})
@@ -341,7 +328,7 @@ class Datacube:
         """
         self._check_inside(contents)
         checked = {
-            chunk: {} if arrays is None else check_arrays(self._window_of(chunk), arrays, self.product)
+            chunk: {} if arrays is None else check_arrays(self.product.chunk_window(chunk), arrays, self.product)
             for chunk, arrays in contents.items()
         }
         for _ in contents:
@@ -373,24 +360,23 @@ class Datacube:
         if marked:
             self._begin().mark_empty(marked)
 
-    def _now(self) -> Snapshot:
-        return Snapshot(self._repository.readonly_session(BRANCH), self.product)
+    @contextlib.contextmanager
+    def _now(self) -> Iterator[Snapshot]:
+        with reading(self._location):
+            yield Snapshot(self._repository.readonly_session(BRANCH), self.product)
 
     def _begin(self) -> Transaction:
         return Transaction(self._location, self._repository, self.product)
 
     def _check_inside(self, chunks: Iterable[Chunk]) -> None:
-        rows, cols = chunk_block(full_window(self.geobox), self.product.chunk_px)
+        rows, cols = self.product.window.in_chunks(self.product.chunk_px)
         for chunk in chunks:
             if not (rows.start <= chunk[0] < rows.stop and cols.start <= chunk[1] < cols.stop):
                 raise ParameterError(f"{chunk} lies outside the cube, which has {rows.stop} × {cols.stop} of them.")
 
-    def _window_of(self, chunk: Chunk) -> Window:
-        return chunk_window(chunk, self.product.chunk_px, self.geobox)
-
     def _part(self, area: GeoBox | Window) -> Window:
         if not isinstance(area, Window):
             return aligned_window(area, self.geobox)
-        if area.intersection(full_window(self.geobox)) != area:
+        if area.intersection(self.product.window) != area:
             raise GridError(f"{area} is not within the datacube, which has {self.geobox.shape} pixels (rows, columns).")
         return area

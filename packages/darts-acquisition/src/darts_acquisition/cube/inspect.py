@@ -16,7 +16,7 @@ from darts_acquisition.cube.areas import lonlat_bounds, lonlat_outline
 from darts_acquisition.cube.datacube import Datacube
 from darts_acquisition.cube.ingest import Progress
 from darts_acquisition.cube.layout import ChunkState, digest_of
-from darts_acquisition.cube.product import Chunk, CubeProduct, Window, chunk_window
+from darts_acquisition.cube.product import Chunk, CubeProduct, Window
 from darts_acquisition.cube.transaction import IDENTITIES, identities_from_json
 from darts_acquisition.errors import CubeDamagedError
 from darts_acquisition.io.settings import S3Settings
@@ -200,5 +200,5 @@ def _runs(cube: Datacube, chunks: list[Chunk]) -> Iterator[GeoBox]:
         else:
             runs.append([chunk])
     for run in runs:
-        first, last = (chunk_window(chunk, cube.product.chunk_px, cube.geobox) for chunk in (run[0], run[-1]))
+        first, last = (cube.product.chunk_window(chunk) for chunk in (run[0], run[-1]))
         yield cube.geobox[Window(first.rows, slice(first.cols.start, last.cols.stop))]

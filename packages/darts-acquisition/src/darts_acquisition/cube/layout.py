@@ -18,7 +18,7 @@ from zarr.abc.store import ByteRequest, RangeByteRequest, Store, SuffixByteReque
 from zarr.buffer import default_buffer_prototype
 from zarr.codecs import BloscCodec, Crc32cCodec, ZstdCodec
 
-from darts_acquisition.cube.product import Chunk, CubeProduct, CubeVariable, Window, chunk_block, chunks_in, full_window
+from darts_acquisition.cube.product import Chunk, CubeProduct, CubeVariable, Window
 
 if TYPE_CHECKING:
     import icechunk
@@ -63,7 +63,7 @@ def lay_out(session: "icechunk.Session", product: CubeProduct) -> None:
         )
     group.create_array(
         STATE,
-        shape=chunk_block(full_window(product.geobox), product.chunk_px).shape,
+        shape=product.window.in_chunks(product.chunk_px).shape,
         dtype="uint8",
         chunks=(1, 1),
         fill_value=int(ChunkState.MISSING),
@@ -155,8 +155,7 @@ def read_shard(store: Store, array: Any, decoder: Codec, chunk: Chunk, part: Win
     decompressed.
     """
     inner = array.chunks[0]
-    block = chunk_block(part, inner)
-    places = chunks_in(block)
+    places = part.in_chunks(inner).chunks()
     key = f"{array.path}/c/{chunk.row}/{chunk.col}"
     contents = asyncio.run(_fetch(store, key, array.shards[0] // inner, places))
     dtype = np.dtype(array.dtype).newbyteorder("<")

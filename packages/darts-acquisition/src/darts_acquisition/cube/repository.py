@@ -277,13 +277,8 @@ def check_list(location: Location, session: icechunk.Session, array: str) -> Non
 
     CubeDamagedError if it is lost or damaged, CubeError if the storage does not answer.
     """
-
-    async def read() -> None:
-        async for _ in session.chunk_coordinates(f"/{array}"):
-            pass
-
     try:
-        run_async(read)
+        stored_chunks(session, array)
     except icechunk.IcechunkError as error:
         reason = reason_of(error)
         if any(words in reason for words in _UNREACHABLE) and not any(words in reason for words in _GONE):
@@ -292,6 +287,15 @@ def check_list(location: Location, session: icechunk.Session, array: str) -> Non
             f"The list of the chunks of {array} in {location} is damaged ({reason}), which nothing can repair; "
             "put a copy in its place, or delete the cube and fetch it again."
         ) from error
+
+
+def stored_chunks(session: icechunk.Session, array: str) -> set[tuple[int, ...]]:
+    """Return the coordinates of the chunks of an array that are stored."""
+
+    async def collect() -> set[tuple[int, ...]]:
+        return {tuple(at) async for at in session.chunk_coordinates(f"/{array}")}
+
+    return run_async(collect)
 
 
 def run_async(work: Callable[[], Coroutine[None, None, T]]) -> T:

@@ -20,17 +20,7 @@ from odc.geo import CRS
 from darts_acquisition.auxiliary.arcticdem import ARCTICDEM_NODATA
 from darts_acquisition.cube.datacube import Datacube
 from darts_acquisition.cube.ingest import Progress
-from darts_acquisition.cube.product import (
-    Chunk,
-    CubeProduct,
-    Window,
-    check_possible,
-    chunk_block,
-    chunk_window,
-    chunks_in,
-    full_window,
-    offset_of,
-)
+from darts_acquisition.cube.product import Chunk, CubeProduct, Window, check_possible, offset_of
 from darts_acquisition.errors import CubeDamagedError, CubeError, CubeNotFoundError
 from darts_acquisition.imports.smart_geocubes import SmartGeocube, product_named
 from darts_acquisition.io.settings import S3Settings
@@ -159,7 +149,7 @@ def _copy(
 
     def read(chunk: Chunk) -> dict[str, np.ndarray] | None:
         with step("read the origin"):
-            arrays = dict(source.read(chunk_window(chunk, cube.product.chunk_px, cube.geobox)))
+            arrays = dict(source.read(cube.product.chunk_window(chunk)))
             try:
                 check_possible(arrays)
             except ValueRangeError as error:  # What damage leaves may be decoded, for it has no checksum.
@@ -197,11 +187,10 @@ def coverage_of(product: CubeProduct, windows: Sequence[Window]) -> Coverage:
     """Find the chunks that windows of a product's grid cover together."""
     if not windows:
         return Coverage((), 0)
-    size = product.chunk_px
-    touched = sorted({chunk for window in windows for chunk in chunks_in(chunk_block(window, size))})
+    touched = sorted({chunk for window in windows for chunk in window.in_chunks(product.chunk_px).chunks()})
     covered = shapely.union_all(_boxes(windows))
     shapely.prepare(covered)
-    whole = shapely.covers(covered, _boxes([chunk_window(chunk, size, product.geobox) for chunk in touched]))
+    whole = shapely.covers(covered, _boxes([product.chunk_window(chunk) for chunk in touched]))
     complete = tuple(chunk for chunk, is_whole in zip(touched, whole, strict=True) if is_whole)
     return Coverage(complete, len(touched) - len(complete))
 
@@ -280,8 +269,7 @@ class RasterFiles:
         top, left = self._at[name]
         whole = Window.of(top, top + source.height, left, left + source.width)
         parts = self._parts(file, top, left) if file.suffix.lower() == ".vrt" else [whole]
-        grid = full_window(self.product.geobox)
-        return [part for each in parts if (part := each.intersection(grid)) is not None]
+        return [part for each in parts if (part := each.intersection(self.product.window)) is not None]
 
     def _parts(self, file: Path, top: int, left: int) -> list[Window]:
         """Return what each file of a VRT covers, as far as it is there and its pixels are taken as they are."""

@@ -21,17 +21,8 @@ from zarr.buffer import default_buffer_prototype
 from darts_acquisition.auxiliary import TRENDS
 from darts_acquisition.auxiliary.arcticdem import RESOLUTIONS, arcticdem_product, tile_window
 from darts_acquisition.auxiliary.tcvis import tcvis_product
-from darts_acquisition.cube.product import (
-    SMART_GEOCUBES,
-    Chunk,
-    CubeProduct,
-    Window,
-    chunk_block,
-    chunks_in,
-    full_window,
-    offset_of,
-)
-from darts_acquisition.cube.repository import BRANCH, Location, open_repository, reading, run_async
+from darts_acquisition.cube.product import SMART_GEOCUBES, CubeProduct, Window, offset_of
+from darts_acquisition.cube.repository import BRANCH, Location, open_repository, reading, run_async, stored_chunks
 from darts_acquisition.errors import CubeDamagedError, CubeError
 from darts_utils import ParameterError
 
@@ -111,8 +102,8 @@ class SmartGeocube:
 
     def _assemble(self, name: str, dtype: str, window: Window) -> np.ndarray:
         result, window = np.empty(window.shape, dtype), window.moved(-self._top, -self._left)
-        block = chunk_block(window, self._size)
-        for row, col in sorted(chunks_in(block), key=lambda at: at[::-1]):  # column by column, see `_KEPT_CHUNKS`
+        chunks = window.in_chunks(self._size).chunks()
+        for row, col in sorted(chunks, key=lambda at: at[::-1]):  # column by column, see `_KEPT_CHUNKS`
             chunk = self._decode(name, row, col)
             held = Window.of(0, self._size, 0, self._size).moved(row * self._size, col * self._size)
             part = held.intersection(window)
@@ -188,17 +179,18 @@ class SmartGeocube:
         """Find the windows that were loaded, as the list of patches says."""
         self.unknown: list[str] = []
         self.windows: list[Window] = []
-        stored = self._stored()
+        with reading(self._location):  # A patch of which nothing is stored was not loaded.
+            stored = stored_chunks(self._session, _NAMES[self.product.variables[0].name])
         whole = Window.of(0, self._shape[0], 0, self._shape[1]).moved(self._top, self._left)
-        grid = full_window(self.product.geobox)
         for patch in patches:
             window = self._chunk_window(patch) if self.product.name == "tcvis" else tile_window(patch, self.product)
             part = None if window is None else window.intersection(whole)
             if window is None:
                 self.unknown.append(patch)
-            elif part is not None and not stored.isdisjoint(self._touched(part)):
-                part = part.intersection(grid)
-                self.windows += [] if part is None else [part]
+            elif part is not None:
+                touched = part.moved(-self._top, -self._left).in_chunks(self._size).chunks()
+                part = part.intersection(self.product.window)
+                self.windows += [] if part is None or stored.isdisjoint(touched) else [part]
 
     def _chunk_window(self, patch: str) -> Window | None:
         """Return the window of a chunk of this cube by its name, "row-column"."""
@@ -207,20 +199,6 @@ class SmartGeocube:
             return None
         row, col = (int(number) * self._size for number in match.groups())
         return Window.of(0, self._size, 0, self._size).moved(self._top + row, self._left + col)
-
-    def _touched(self, window: Window) -> list[Chunk]:
-        """Return the chunks of this cube that a window of the product's grid touches."""
-        return chunks_in(chunk_block(window.moved(-self._top, -self._left), self._size))
-
-    def _stored(self) -> set[tuple[int, int]]:
-        """Return the chunks that are stored at all: a patch of which nothing is stored was not loaded."""
-        name = _NAMES[self.product.variables[0].name]
-
-        async def collect() -> set[tuple[int, int]]:
-            return {(at[0], at[1]) async for at in self._session.chunk_coordinates(f"/{name}")}
-
-        with reading(self._location):
-            return run_async(collect)
 
 
 def _size_of(folder: Path, arrays: dict[str, zarr.Array]) -> int:
