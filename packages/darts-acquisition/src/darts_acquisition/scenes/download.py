@@ -31,11 +31,11 @@ class Provider(Protocol):
     """A source of raw scenes.
 
     Attributes:
-        source: Its name in the store.
+        name: Its name in the store.
         data_source: Its name in a tile.
     """
 
-    source: str
+    name: str
     data_source: str
 
     def fetch(self, scene_id: str, bands: Sequence[S2Band], folder: Path) -> tuple[SceneMetadata, Iterator[RawBand]]:
@@ -47,10 +47,10 @@ class Provider(Protocol):
 
 def download_scene(provider: Provider, scene_id: str, store: RawStore, wanted: Sequence[S2Band]) -> None:
     """Bring those bands of a scene into the store that are not there. One process at a time does so."""
-    if not store.missing(provider.source, scene_id, wanted):
+    if not store.missing(provider.name, scene_id, wanted):
         return
     with _holding(provider, scene_id, store) as folder:
-        missing = store.missing(provider.source, scene_id, wanted)
+        missing = store.missing(provider.name, scene_id, wanted)
         if missing:
             metadata, raw_bands = provider.fetch(scene_id, missing, folder)
             for raw in raw_bands:
@@ -78,8 +78,8 @@ def load_scene(
         _check_stored(provider, scene_id, store, wanted)
     else:
         download_scene(provider, scene_id, store, wanted)
-    metadata = store.metadata(provider.source, scene_id)
-    stored = [store.open(provider.source, scene_id, band) for band in wanted]
+    metadata = store.metadata(provider.name, scene_id)
+    stored = [store.open(provider.name, scene_id, band) for band in wanted]
     return build_tile(metadata, stored, provider.data_source)
 
 
@@ -156,7 +156,7 @@ class SceneSource(ABC):
 
 
 def _check_stored(provider: Provider, scene_id: str, store: RawStore, wanted: Sequence[S2Band]) -> None:
-    missing = store.missing(provider.source, scene_id, wanted)
+    missing = store.missing(provider.name, scene_id, wanted)
     if not missing:
         return
     what = "Scene" if len(missing) == len(wanted) else f"Band {', '.join(band.number for band in missing)} of scene"
@@ -171,9 +171,9 @@ def _holding(provider: Provider, scene_id: str, store: RawStore) -> Iterator[Pat
     """Hold a scene of the store; give the folder that keeps what was fetched of it. A process that dies lets go."""
     downloads = store.folder / ".downloads"
     downloads.mkdir(parents=True, exist_ok=True)
-    name = f"{provider.source}_{scene_id}"
+    name = f"{provider.name}_{scene_id}"
     with FileLock(downloads / f"{name}.lock"):
-        store.clear_drafts(provider.source, scene_id)
+        store.clear_drafts(provider.name, scene_id)
         yield downloads / name
 
 

@@ -141,16 +141,11 @@ class RawGrid:
         return Affine(*self.transform)
 
     @classmethod
-    def from_attrs(cls, attrs: Mapping[str, Any]) -> "RawGrid":
-        """Read what `dataclasses.asdict` made of a grid, and JSON of that."""
-        a, b, c, d, e, f = (float(value) for value in attrs["transform"])
-        return cls(
-            str(attrs["crs"]),
-            (a, b, c, d, e, f),
-            (int(attrs["shape"][0]), int(attrs["shape"][1])),
-            float(attrs["scale"]),
-            float(attrs["offset"]),
-        )
+    def of(cls, crs: object, transform: Iterable[Any], shape: Iterable[Any], scale: Any, offset: Any) -> "RawGrid":
+        """Read a grid from what JSON has of it; TypeError or ValueError if a number is none, or one is too many."""
+        a, b, c, d, e, f = (float(value) for value in transform)
+        height, width = (int(size) for size in shape)
+        return cls(str(crs), (a, b, c, d, e, f), (height, width), float(scale), float(offset))
 
 
 @dataclass(frozen=True)
@@ -209,9 +204,8 @@ def grid_of(
         for name in ("code", "epsg", "transform", "shape")
     }
     try:
-        a, b, c, d, e, f = (float(value) for value in said["transform"][:6])
-        height, width = (int(size) for size in said["shape"])
-        return RawGrid(str(said["code"] or f"EPSG:{int(said['epsg'])}"), (a, b, c, d, e, f), (height, width), *scaling)
+        crs = said["code"] or f"EPSG:{int(said['epsg'])}"
+        return RawGrid.of(crs, said["transform"][:6], said["shape"], *scaling)
     except (TypeError, ValueError, IndexError) as error:
         raise SceneError(f"{where}: the item lacks proj:code, proj:transform or proj:shape.") from error
 
@@ -233,6 +227,11 @@ def read_time(text: Any, where: str, name: str = "datetime") -> datetime:
         return (timestamp if timestamp.tzinfo else timestamp.replace(tzinfo=UTC)).astimezone(UTC)
     except (TypeError, ValueError, OverflowError) as error:
         raise SceneError(f"{where}: {name} is {text!r}; expected a time as ISO 8601.") from error
+
+
+def time_of_item(item: Mapping[str, Any], *names: str) -> datetime:
+    """Return the first time that a STAC item has of some properties, in UTC; SceneError if it is none."""
+    return read_time(next(filter(None, map(item["properties"].get, names)), None), f"Scene {item['id']}")
 
 
 def scene_metadata(source: str, scene_id: str, time: datetime, **facts: object) -> SceneMetadata:

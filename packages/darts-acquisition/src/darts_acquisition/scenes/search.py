@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from numbers import Integral
 from typing import TYPE_CHECKING, Any, TypeAlias, TypedDict
 
+import numpy as np
 import pandas as pd
 import shapely
 
@@ -42,10 +43,10 @@ class Interval:
     start: datetime | None
     end: datetime | None
 
-    def to_stac(self) -> str:
-        """Return the interval as a STAC API reads it."""
-        ends = (in_utc(end, "milliseconds") if end is not None else ".." for end in (self.start, self.end))
-        return "/".join(ends)
+    def to_stac(self) -> str | None:
+        """Return the interval as a STAC API reads it; None without limits."""
+        ends = [in_utc(end, "milliseconds") if end is not None else ".." for end in (self.start, self.end)]
+        return None if ends == ["..", ".."] else "/".join(ends)
 
     def holds(self, timestamp: datetime) -> bool:
         """Say whether a timestamp belongs to the interval."""
@@ -212,21 +213,23 @@ def find_items(
     settings: CDSESettings,
     target: Target,
     selection: Selection,
-    searches: Iterable[Mapping[str, object]],
+    searches: Iterable[Mapping[str, Any]],
     read_row: ReadRow,
 ) -> list[Found]:
     """Find STAC items, each once, sorted by name and with its row of `scene_table`, which `read_row` makes of it.
 
-    `searches` are the bodies that together find everything; none is made if nothing can be found. ServiceError if the
-    service refuses or fails, or an item cannot be read.
+    `searches` are the arguments of pystac-client's `ItemSearch` that together find everything; none is made if nothing
+    can be found. ServiceError if the service refuses or fails, or an item cannot be read.
     """
+    from pystac_client import ItemSearch
+
     if target.is_nothing:
         return []
     found, url = {}, settings.stac_url.rstrip("/")
     with closing(make_stac_io(settings.limits)) as io:
+        asked: dict[str, Any] = {"collections": [settings.collection], "limit": _PAGE_SIZE, "stac_io": io}
         for search in searches:
-            body = {"collections": [settings.collection], "limit": _PAGE_SIZE} | dict(search)
-            for page in io.get_pages(f"{url}/search", "POST", body):
+            for page in ItemSearch(f"{url}/search", **asked, **search).pages_as_dicts():
                 for item, row in _read_page(page, url, read_row):
                     if target.holds(row, selection):
                         found[row["scene_id"]] = (item, row)
@@ -250,26 +253,6 @@ def in_groups(names: list[str] | None) -> Iterator[list[str] | None]:
         return
     for start in range(0, len(names), _NAMES_AT_ONCE):
         yield names[start : start + _NAMES_AT_ONCE]
-
-
-def search_body(
-    names: list[str] | None,
-    query: Mapping[str, object] | None,
-    interval: Interval,
-    conditions: list[dict[str, object]] | None = None,
-) -> dict[str, object]:
-    """Return the body of a search of a STAC API; `conditions` are in CQL2, and all of them hold."""
-    body: dict[str, object] = {}
-    if interval.start is not None or interval.end is not None:
-        body["datetime"] = interval.to_stac()
-    if names is not None:
-        body["ids"] = names
-    if query is not None:
-        body["intersects"] = query
-    if conditions:
-        condition = conditions[0] if len(conditions) == 1 else {"op": "and", "args": conditions}
-        body |= {"filter-lang": "cql2-json", "filter": condition}
-    return body
 
 
 def read_percent(value: object) -> float | None:
@@ -305,8 +288,7 @@ def scene_table(rows: Sequence[dict[str, Any]]) -> "gpd.GeoDataFrame":
         "tile_id": [row["tile_id"] for row in rows],
     }
     for name in ("cloud_cover", "snow_cover", "download_bytes"):
-        numbers = pd.array([row.get(name) for row in rows], dtype="Float64")
-        columns[name] = numbers.to_numpy("float64", na_value=float("nan"))
+        columns[name] = np.array([row.get(name) for row in rows], "float64")  # None is NaN then
     index = pd.Index([row["scene_id"] for row in rows], name="scene_id", dtype="object")
     geometry = [cut_footprint(row["geometry"]) for row in rows]
     return gpd.GeoDataFrame(columns, geometry=geometry, index=index, crs="EPSG:4326")

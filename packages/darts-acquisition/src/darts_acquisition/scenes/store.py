@@ -117,7 +117,8 @@ class RawStore:
         path = self.path(source, scene_id) / band.number
         try:
             array = zarr.open_array(path, mode="r")
-            grid = RawGrid.from_attrs(array.attrs)
+            attrs: dict[str, Any] = array.attrs.asdict()
+            grid = RawGrid.of(*(attrs[name] for name in ("crs", "transform", "shape", "scale", "offset")))
         except (OSError, KeyError, ValueError, TypeError) as error:
             raise RawStoreError(f"{path} cannot be read ({error}); remove the scene and fetch it again.") from error
         # A chunk that is absent would be read as "no data", which would be wrong without a word.

@@ -5,7 +5,6 @@ import itertools
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
@@ -30,8 +29,8 @@ from darts_acquisition.scenes.raw import (
     bands_of_scene,
     grid_of,
     read_angle,
-    read_time,
     scene_metadata,
+    time_of_item,
 )
 from darts_acquisition.scenes.search import (
     Conditions,
@@ -45,7 +44,6 @@ from darts_acquisition.scenes.search import (
     read_footprint,
     read_percent,
     scene_table,
-    search_body,
 )
 from darts_acquisition.scenes.store import RawStore
 from darts_utils import step, usable_cpus
@@ -54,7 +52,6 @@ if TYPE_CHECKING:
     import geopandas as gpd
     import xarray as xr
 
-SOURCE = "cdse"
 _check_name = partial(check_scene_id, source="cdse")
 _SCALE = 1e-4
 _OFFSET_SINCE = (4, 0)
@@ -225,7 +222,7 @@ def load_cdse_s2_sr_scene(
 class CDSEProvider:
     """The Copernicus Data Space as a provider of raw scenes."""
 
-    source = SOURCE
+    name = "cdse"
     data_source = "Sentinel-2 L2A"
 
     def __init__(self, settings: CDSESettings | None) -> None:
@@ -254,16 +251,21 @@ class CDSEProvider:
 
 
 def _find(target: Target, selection: Selection, settings: CDSESettings | None) -> list[Found]:
+    groups = itertools.product(selection.intervals, in_groups(target.names), in_groups(target.tiles))
     searches = (
-        search_body(names, target.query, interval, _conditions(tiles, selection))
-        for interval, names, tiles in itertools.product(
-            selection.intervals, in_groups(target.names), in_groups(target.tiles)
-        )
+        {
+            "datetime": interval.to_stac(),
+            "ids": names,
+            "intersects": target.query,
+            "filter": _condition(tiles, selection),
+        }
+        for interval, names, tiles in groups
     )
     return find_items(settings or CDSESettings.from_environment(), target, selection, searches, _row)
 
 
-def _conditions(tiles: list[str] | None, selection: Selection) -> list[dict[str, object]]:
+def _condition(tiles: list[str] | None, selection: Selection) -> dict[str, Any] | None:
+    """Return in CQL2 what holds of scenes besides names, time and place; None for nothing."""
     conditions: list[dict[str, Any]] = []
     if tiles is not None:
         # Of zones below 10, catalogues differ in whether they write the leading zero.
@@ -273,7 +275,7 @@ def _conditions(tiles: list[str] | None, selection: Selection) -> list[dict[str,
     for name, limit in (("eo:cloud_cover", selection.max_cloud_cover), ("eo:snow_cover", selection.max_snow_cover)):
         if limit is not None:
             conditions.append({"op": "<=", "args": [{"property": name}, limit]})
-    return conditions
+    return {"op": "and", "args": conditions} if len(conditions) > 1 else next(iter(conditions), None)
 
 
 def _row(item: Mapping[str, Any]) -> dict[str, Any]:
@@ -281,7 +283,7 @@ def _row(item: Mapping[str, Any]) -> dict[str, Any]:
     sizes = [assets.get(band.cdse_asset, {}).get("file:size") for band in bands_of_scene()]
     return {
         "scene_id": str(item["id"]),
-        "time": _time_of(item),
+        "time": time_of_item(item, "datetime", "start_datetime"),
         "tile_id": tile_of_item(properties),
         "cloud_cover": read_percent(properties.get("eo:cloud_cover")),
         "snow_cover": read_percent(properties.get("eo:snow_cover")),
@@ -290,18 +292,13 @@ def _row(item: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _time_of(item: Mapping[str, Any]) -> datetime:
-    properties = item["properties"]
-    return read_time(properties.get("datetime") or properties.get("start_datetime"), f"Scene {item['id']}")
-
-
 def metadata_of(item: Mapping[str, Any]) -> SceneMetadata:
     """Return what an item says of a scene besides its files; SceneError if a property has a value that cannot be."""
     scene_id, properties = str(item["id"]), item["properties"]
     return scene_metadata(
-        SOURCE,
+        CDSEProvider.name,
         scene_id,
-        _time_of(item),
+        time_of_item(item, "datetime", "start_datetime"),
         azimuth=read_angle(properties, "view:sun_azimuth", 0, 360, f"Scene {scene_id}"),
         elevation=read_angle(properties, "view:sun_elevation", -90, 90, f"Scene {scene_id}"),
         s2_mgrs_tile=tile_of_item(properties) or None,

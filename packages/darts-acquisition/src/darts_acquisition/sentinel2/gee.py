@@ -229,7 +229,7 @@ class EarthEngineProvider:
 
     def __init__(self, settings: EarthEngineSettings | None, collection: Collection = HARMONIZED) -> None:
         _check_collection(collection)
-        self.source = "gee" if collection == HARMONIZED else "gee-S2_SR"
+        self.name = "gee" if collection == HARMONIZED else "gee-S2_SR"
         self._collection = collection
         self._client = EarthEngineClient(settings)
 
@@ -246,7 +246,7 @@ class EarthEngineProvider:
         """Fetch bands, see `Provider`."""
         with step("search scene"):
             described = self._describe(scene_id)
-        metadata = _metadata(self.source, scene_id, described["properties"])
+        metadata = _metadata(self.name, scene_id, described["properties"])
         has_offset = self._collection != HARMONIZED
         has_offset &= datetime.fromisoformat(metadata.attrs["time"]) >= _OFFSET_SINCE
         grids = [_grid(described, band, -0.1 if has_offset else 0.0, scene_id) for band in bands]
@@ -391,10 +391,8 @@ def _number(value: object) -> float | None:
 def _grid(described: Mapping[str, Any], band: S2Band, offset: float, scene_id: str) -> RawGrid:
     for found in described["bands"]:
         if found["id"] == band.gee_band:
-            width, height = found["dimensions"]
-            a, b, c, d, e, f = (float(value) for value in found["crs_transform"])
-            scale, shift = (1.0, 0.0) if band is SCL else (1e-4, offset)
-            return RawGrid(str(found["crs"]), (a, b, c, d, e, f), (int(height), int(width)), scale, shift)
+            scaling = (1.0, 0.0) if band is SCL else (1e-4, offset)
+            return RawGrid.of(found["crs"], found["crs_transform"], found["dimensions"][::-1], *scaling)
     raise SceneError(
         f"Scene {scene_id} has no band {band.gee_band}; it has {', '.join(each['id'] for each in described['bands'])}."
     )

@@ -20,7 +20,7 @@ from darts_acquisition.errors import SceneError, SceneGridError, SceneNameError,
 from darts_acquisition.io.raster import Layer, RasterReader
 from darts_acquisition.io.settings import CDSEMosaicSettings
 from darts_acquisition.io.store import Store, find_credentials
-from darts_acquisition.scenes.download import Provider, SceneSource, download_scene, load_scene
+from darts_acquisition.scenes.download import Provider, SceneSource
 from darts_acquisition.scenes.geometry import Area
 from darts_acquisition.scenes.names import Source, check_scene_id, mgrs_tile_geobox, tile_of_item
 from darts_acquisition.scenes.raw import (
@@ -30,10 +30,10 @@ from darts_acquisition.scenes.raw import (
     S2Band,
     SceneMetadata,
     grid_of,
-    read_time,
     scene_metadata,
     select_bands,
     tile_geobox,
+    time_of_item,
 )
 from darts_acquisition.scenes.search import (
     FIRST_YEAR,
@@ -47,16 +47,15 @@ from darts_acquisition.scenes.search import (
     make_selection,
     read_footprint,
     scene_table,
-    search_body,
 )
-from darts_acquisition.scenes.store import RawStore
 from darts_utils import ParameterError, step
 
 if TYPE_CHECKING:
     import geopandas as gpd
     import xarray as xr
 
-SOURCE = "cdse-mosaic"
+_TIMES = ("start_datetime", "datetime")
+"""Properties of an item that say when its quarter begins."""
 _LOW_QUALITY_LOOKS = 3
 """Up to so many looks a pixel is of low quality."""
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9][\w.-]*", re.ASCII)
@@ -131,7 +130,7 @@ def download_cdse_s2_mosaic(
         ServiceError: If a service refuses or fails, or a file is not what the collection's description says.
         SceneError: If the item lacks a band or the grid. The message lists its assets.
     """
-    download_scene(MosaicProvider(settings), check_mosaic_id(scene_id), RawStore(store), MOSAIC_BANDS)
+    CDSEMosaicSource(settings).download(scene_id, store)
 
 
 def load_cdse_s2_mosaic(
@@ -162,7 +161,7 @@ def load_cdse_s2_mosaic(
         RawStoreError: If the stored mosaic is damaged.
         DartsError: All that `download_cdse_s2_mosaic` raises.
     """
-    return load_scene(MosaicProvider(settings), check_mosaic_id(scene_id), store, MOSAIC_BANDS, offline)
+    return CDSEMosaicSource(settings).load(scene_id, store, offline=offline)
 
 
 class CDSEMosaicSource(SceneSource):
@@ -172,7 +171,8 @@ class CDSEMosaicSource(SceneSource):
         settings: Where the service is; None for `CDSEMosaicSettings.from_environment`.
     """
 
-    name = SOURCE
+    name = "cdse-mosaic"
+    data_source = "Sentinel-2 L3 quarterly mosaic"
     _quality = OBSERVATIONS
 
     def __init__(self, settings: CDSEMosaicSettings | None = None) -> None:
@@ -214,20 +214,10 @@ class CDSEMosaicSource(SceneSource):
         return MOSAIC_BANDS
 
     def _provider(self) -> Provider:
-        return MosaicProvider(self._settings)
+        return self
 
     def _tile_of(self, scene_id: str) -> str:
         return _tile_of_mosaic(scene_id)
-
-
-class MosaicProvider:
-    """The Copernicus Data Space as a provider of raw mosaics."""
-
-    source = SOURCE
-    data_source = "Sentinel-2 L3 quarterly mosaic"
-
-    def __init__(self, settings: CDSEMosaicSettings | None) -> None:
-        self._settings = settings or CDSEMosaicSettings.from_environment()
 
     def grid(self, scene_id: str) -> RawGrid:
         """Return the grid as the catalogue says it, see `Provider`."""
@@ -243,7 +233,7 @@ class MosaicProvider:
         with step("search scene"):
             item = self._item(scene_id)
         grid, tile = _grid_of_mosaic(item), _tile_of_mosaic(scene_id, item["properties"]) or None
-        metadata = scene_metadata(SOURCE, str(item["id"]), _begin_of(item), s2_mgrs_tile=tile)
+        metadata = scene_metadata(self.name, str(item["id"]), time_of_item(item, *_TIMES), s2_mgrs_tile=tile)
         geobox = tile_geobox({band.name: (band, grid) for band in bands}, f"Mosaic {scene_id}")
         layers = {band.number: _layer(str(_asset_of(item, band)["href"]), band) for band in bands}
         with step("download"), closing(Store(self._settings.limits, self._settings.s3)) as store:
@@ -298,7 +288,7 @@ def _find(target: Target, intervals: tuple[Interval, ...], settings: CDSEMosaicS
     """
     places = [target.query] if target.tiles is None else (_ground_of(tile).query() for tile in target.tiles)
     searches = (
-        search_body(names, place, interval)
+        {"datetime": interval.to_stac(), "intersects": place, "ids": names}
         for interval, place, names in itertools.product(intervals, places, in_groups(target.names))
     )
     return find_items(settings or CDSEMosaicSettings.from_environment(), target, Selection(intervals), searches, _row)
@@ -319,7 +309,7 @@ def _row(item: Mapping[str, Any]) -> dict[str, object]:
         download_bytes = None
     return {
         "scene_id": name,
-        "time": _begin_of(item),
+        "time": time_of_item(item, *_TIMES),
         "tile_id": _tile_of_mosaic(name, item["properties"]),
         "download_bytes": download_bytes,
         "geometry": read_footprint(item["geometry"]),
@@ -330,12 +320,6 @@ def _tile_of_mosaic(name: str, properties: Mapping[str, Any] | None = None) -> s
     """Return the MGRS tile of a mosaic, which its item or its name says; empty where neither does."""
     match = _TILE.search(name)
     return tile_of_item(properties or {}) or (match[1] if match else "")
-
-
-def _begin_of(item: Mapping[str, Any]) -> datetime:
-    """Return when the quarter of a mosaic begins, in UTC; SceneError if the item does not say it."""
-    properties = item["properties"]
-    return read_time(properties.get("start_datetime") or properties.get("datetime"), f"Scene {item['id']}")
 
 
 def _asset_of(item: Mapping[str, Any], band: S2Band) -> Mapping[str, Any]:
