@@ -157,7 +157,7 @@ def load_arcticdem(
     Raises:
         InputTypeError: If `geobox` is none, but a Dataset for example.
         MissingAuxiliaryDataError: Offline, if a part of the area is neither in the cube nor known to be empty, or there
-            is no cube. The message says which part, and which command fetches it.
+            is no cube. The message says which part, and what fetches it.
         ServiceError: If a part cannot be fetched; what was fetched is in the cube.
         OutsideExtentError: If the area lies wholly outside ArcticDEM.
         CubeError: If there is something else at the path, or the cube of another product or resolution.
@@ -172,7 +172,6 @@ def load_arcticdem(
         product,
         buffer=buffer,
         data_source=f"ArcticDEM mosaic {product.version}, {resolution} m",
-        how_to_fill=_how_to_fill(resolution),
         source=None if offline else partial(ArcticDEMSource, product, settings),
         s3=s3,
         progress=progress,
@@ -236,14 +235,6 @@ def estimate_arcticdem(
     """
     product = arcticdem_product(resolution)
     return estimate_product(aoi, data_dir, product, buffer=buffer, bytes_per_px=_BYTES_PER_PX, s3=s3)
-
-
-def _how_to_fill(resolution: int) -> str:
-    by_hand = "Fetch them with `darts_acquisition.download_arcticdem`"
-    if resolution == 32:
-        return f"{by_hand}."
-    pipeline = "planet" if resolution == 2 else "sentinel2"
-    return f"{by_hand}, or with `darts inference prep-data {pipeline} --aux`."
 
 
 class ArcticDEMSource:

@@ -223,7 +223,6 @@ def read_product(
     *,
     buffer: int,
     data_source: str,
-    how_to_fill: str,
     source: Callable[[], Source] | None = None,
     s3: S3Settings | None = None,
     progress: Progress | None = None,
@@ -231,8 +230,8 @@ def read_product(
     """Read all variables of a product around a tile, and fetch what is missing where there is a source.
 
     `source` makes what fetches, and is called only if something is missing; without one nothing is fetched or created.
-    `how_to_fill` is the last sentence of the message then; the others are arguments of `load_arcticdem` or attributes.
-    Of a tile that crosses the antimeridian in a geographic cube, longitudes run on beyond ±180°.
+    The other parameters are arguments of `load_arcticdem`, or attributes. Of a tile that crosses the antimeridian in a
+    geographic cube, longitudes run on beyond ±180°.
 
     Raises:
         MissingAuxiliaryDataError: If there is no source, and a part of the area is neither filled nor known to be
@@ -240,6 +239,7 @@ def read_product(
         DartsError: See `load_arcticdem`.
     """
     windows = product_windows(product, geobox, buffer)
+    how_to_fill = f"Fetch them with `darts_acquisition.download_{product.name}`."
     if source is None:
         try:
             cube = Datacube.open(data_dir, s3=s3)

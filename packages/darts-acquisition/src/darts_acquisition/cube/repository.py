@@ -258,7 +258,8 @@ def reading(location: Location) -> Iterator[None]:
         reason = reason_of(error)
         if any(words in reason for words in _GONE):
             raise CubeDamagedError(
-                f"A file of {location} is gone or cut off ({reason}); `darts cube verify` lists what is damaged."
+                f"A file of {location} is gone or cut off ({reason}); `darts_acquisition.verify_cube` lists what is "
+                "damaged."
             ) from error
         raise _failure(f"{location} cannot be read", error) from error
 

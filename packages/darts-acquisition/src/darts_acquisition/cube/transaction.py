@@ -103,7 +103,7 @@ class Snapshot:
             except (ValueError, RuntimeError) as error:  # A checksum differs, or a codec fails.
                 raise CubeDamagedError(
                     f"The chunk in row {chunk.row}, column {chunk.col} of {variable.name} is damaged on its storage; "
-                    "`darts cube verify` lists what is, and fetching it again replaces it."
+                    "`darts_acquisition.verify_cube` lists what is, and fetching it again replaces it."
                 ) from error
 
         arrays: list[Any] = [self._group[variable.name] for variable in variables]

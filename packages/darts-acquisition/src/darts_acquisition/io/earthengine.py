@@ -197,7 +197,7 @@ def _login_message(text: str) -> str:
             "account in GOOGLE_APPLICATION_CREDENTIALS."
         )
     if "no project found" in text:
-        return "Earth Engine needs a Cloud project: name it with ee_project (--ee-project)."
+        return "Earth Engine needs a Cloud project: name it with ee_project."
     return (
         f"Earth Engine refuses the login ({text.rstrip('.')}): renew it with `earthengine authenticate`, and see that "
         "the project (ee_project) may use Earth Engine."

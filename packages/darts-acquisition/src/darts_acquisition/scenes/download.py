@@ -161,8 +161,7 @@ def _check_stored(provider: Provider, scene_id: str, store: RawStore, wanted: Se
         return
     what = "Scene" if len(missing) == len(wanted) else f"Band {', '.join(band.number for band in missing)} of scene"
     raise SceneNotStoredError(
-        f"{what} {scene_id} is not in {store.folder}, and offline nothing may be fetched. "
-        "Fetch it by loading it online, or with `darts inference prep-data sentinel2 --optical`."
+        f"{what} {scene_id} is not in {store.folder}, and offline nothing is fetched. Fetch it by loading it online."
     )
 
 

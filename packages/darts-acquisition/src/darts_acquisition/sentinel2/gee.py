@@ -68,29 +68,15 @@ def search_gee_s2_sr(
 ) -> "gpd.GeoDataFrame":
     """Find Sentinel-2 L2A scenes in Earth Engine. All conditions that are given hold at once.
 
-    Args:
-        scene_ids: Names of scenes. Names that the collection does not know are not found, without an error.
-        tile_ids: MGRS tiles, for example "33UVP".
-        aoi: Area of interest in any CRS; a scene is found if its footprint shares a point with it.
-        start_date: This one and all up to `years` are those of :func:`search_cdse_s2_sr`.
-        end_date: Likewise.
-        max_cloud_cover: Likewise.
-        max_snow_cover: Likewise.
-        months: Likewise.
-        years: Likewise.
-        collection: The image collection.
-        settings: How Earth Engine is asked; None for the defaults.
+    `collection` is the image collection, and `settings` say how Earth Engine is asked, None for the defaults; for the
+    other arguments see :func:`search_cdse_s2_sr`.
 
     Returns:
-        One row per scene, sorted by its name, which is the index `scene_id`: `time` (UTC), `tile_id`, `cloud_cover`,
-        `snow_cover` (percent), `download_bytes` (NaN, since Earth Engine does not say), and the footprint in EPSG:4326.
+        As `search_cdse_s2_sr`; `download_bytes` is NaN, since Earth Engine does not say.
 
     Raises:
-        ParameterError: If a condition cannot be, or there is none of names, tiles and area.
-        SceneNameError: If a name is none of Earth Engine.
-        AreaError: If the area is empty or has no CRS.
         LoginError: If there is no login, or it is refused.
-        ServiceError: If the service refuses or fails.
+        DartsError: All that `search_cdse_s2_sr` raises, of names and scenes of Earth Engine.
     """
     selection = make_selection(start_date, end_date, max_cloud_cover, max_snow_cover, months, years)
     _check_collection(collection)
@@ -111,12 +97,7 @@ class _Conditions(Conditions, total=False):
 def get_gee_s2_sr_scene_ids_from_tile_ids(tile_ids: Sequence[str], **conditions: Unpack[_Conditions]) -> list[str]:
     """Name the scenes of MGRS tiles; errors are those of :func:`search_gee_s2_sr`.
 
-    Args:
-        tile_ids: MGRS tiles, for example "33UVP".
-        **conditions: As for :func:`search_gee_s2_sr`.
-
-    Returns:
-        The names, sorted.
+    For arguments and result see :func:`get_cdse_s2_sr_scene_ids_from_tile_ids`.
     """
     return list(search_gee_s2_sr(tile_ids=tile_ids, **conditions).index)
 
@@ -126,12 +107,7 @@ def get_gee_s2_sr_scene_ids_from_geodataframe(
 ) -> list[str]:
     """Name the scenes that touch an area; errors are those of :func:`search_gee_s2_sr`.
 
-    Args:
-        aoi: Area of interest in any CRS.
-        **conditions: As for :func:`search_gee_s2_sr`.
-
-    Returns:
-        The names, sorted.
+    For arguments and result see :func:`get_cdse_s2_sr_scene_ids_from_geodataframe`.
     """
     return list(search_gee_s2_sr(aoi=aoi, **conditions).index)
 
@@ -139,21 +115,16 @@ def get_gee_s2_sr_scene_ids_from_geodataframe(
 def get_aoi_from_gee_s2_sr_scene_ids(
     scene_ids: Sequence[str], *, collection: Collection = HARMONIZED, settings: EarthEngineSettings | None = None
 ) -> "gpd.GeoDataFrame":
-    """Return the footprints of scenes.
+    """Return the footprints of scenes; for `collection` and `settings` see :func:`search_gee_s2_sr`.
 
-    Args:
-        scene_ids: Names of scenes.
-        collection: The image collection.
-        settings: How Earth Engine is asked; None for the defaults.
+    For `scene_ids` see :func:`search_cdse_s2_sr`.
 
     Returns:
         As `search_gee_s2_sr`, every scene being there.
 
     Raises:
         SceneNotFoundError: If the collection does not know one of them. The message names them.
-        SceneNameError: If a name is none of Earth Engine.
-        LoginError: If there is no login, or it is refused.
-        ServiceError: If the service refuses or fails.
+        DartsError: All that `search_gee_s2_sr` raises.
     """
     found = search_gee_s2_sr(scene_ids=scene_ids, collection=collection, settings=settings)
     check_all_found(map(_check_name, scene_ids), found.index)
@@ -170,13 +141,8 @@ def download_gee_s2_sr_scene(
 ) -> None:
     """Bring a scene of Earth Engine into the local store; bands that are there are not fetched again.
 
-    Args:
-        scene_id: Name of the scene (its `system:index`).
-        store: Folder of the raw scenes; created where absent.
-        bands: Names of bands ("blue", "B02"); None for blue, green, red and nir; "all" for every reflectance band. The
-            scene classification always comes along.
-        collection: The image collection. Its scenes are kept apart from those of the other one.
-        settings: How Earth Engine is asked; None for the defaults.
+    `scene_id` is the scene's `system:index`. Those of another `collection` are kept apart; `settings` are those of
+    :func:`search_gee_s2_sr`. For the other arguments see :func:`download_cdse_s2_sr_scene`.
 
     Raises:
         SceneNameError: If the name is none of Earth Engine.
@@ -201,22 +167,14 @@ def load_gee_s2_sr_scene(
 ) -> "xr.Dataset":
     """Load a scene of Earth Engine as a tile; what is not in the store is fetched into it first.
 
-    Args:
-        scene_id: Name of the scene (its `system:index`).
-        store: Folder of the raw scenes; None to keep the scene in memory only.
-        bands: As for `download_gee_s2_sr_scene`; those of 20 m and 60 m are brought to 10 m by nearest neighbour.
-        offline: Never fetch anything.
-        collection: The image collection. Of COPERNICUS/S2_SR, scenes since 2022-01-25 have an offset of −0.1.
-        settings: How Earth Engine is asked; None for the defaults.
+    Of the `collection` COPERNICUS/S2_SR, scenes since 2022-01-25 have an offset of −0.1; `settings` are those of
+    :func:`search_gee_s2_sr`. For the other arguments see :func:`load_cdse_s2_sr_scene`.
 
     Returns:
         As `load_cdse_s2_sr_scene`. Pixels that the image masks have DN 0, so NaN, and quality 0.
 
     Raises:
-        EmptySceneError: If the scene holds no data: every pixel of its reflectance bands is 0.
-        SceneNotStoredError: If the scene or a band is not in the store, offline.
-        RawStoreError: If the stored scene is damaged.
-        DartsError: All that `download_gee_s2_sr_scene` raises.
+        DartsError: All that `download_gee_s2_sr_scene` raises, and what `load_cdse_s2_sr_scene` says of stored scenes.
     """
     provider, name = EarthEngineProvider(settings, collection), _check_name(scene_id)
     return load_scene(provider, name, store, bands_of_scene(bands), offline)

@@ -90,23 +90,15 @@ def search_cdse_s2_mosaics(
 ) -> "gpd.GeoDataFrame":
     """Find quarterly Sentinel-2 mosaics in the Copernicus Data Space. All conditions that are given hold at once.
 
-    Args:
-        scene_ids: Names of mosaics. Names that the Data Space does not know are not found, without an error.
-        tile_ids: MGRS tiles, for example "33UVP".
-        aoi: Area of interest in any CRS; a mosaic is found if its footprint shares a point with it.
-        quarters: Quarters from 1 to 4; alone they mean those of every year.
-        years: Years; alone they mean all of their quarters.
-        settings: Where the service is; None for `CDSEMosaicSettings.from_environment`.
+    `quarters` are from 1 to 4; alone they mean those of every year, and `years` alone all of their quarters. `settings`
+    are `CDSEMosaicSettings.from_environment` if None; for the other arguments see :func:`search_cdse_s2_sr`.
 
     Returns:
         One row per mosaic, sorted by its name, which is the index `scene_id`, with the columns of `search_cdse_s2_sr`:
         `time` is the begin of the quarter (UTC), `cloud_cover` and `snow_cover` are NaN.
 
     Raises:
-        ParameterError: If a condition cannot be, or there is none of names, tiles and area.
-        SceneNameError: If a name is none of a mosaic.
-        AreaError: If the area is empty or has no CRS.
-        ServiceError: If the service refuses or fails.
+        DartsError: All that `search_cdse_s2_sr` raises.
     """
     intervals = quarter_intervals(quarters, years)
     target = Target.of(check_mosaic_id, scene_ids, tile_ids, aoi, "mosaics")
@@ -118,10 +110,7 @@ def download_cdse_s2_mosaic(
 ) -> None:
     """Bring a quarterly mosaic of the Copernicus Data Space into the local store; one that is there stays as it is.
 
-    Args:
-        scene_id: Name of the mosaic.
-        store: Folder of the raw scenes; created where absent.
-        settings: Where the service is; None for `CDSEMosaicSettings.from_environment`.
+    For arguments see :func:`download_cdse_s2_sr_scene`; there are no bands to choose.
 
     Raises:
         SceneNameError: If the name is none of a mosaic.
@@ -142,11 +131,7 @@ def load_cdse_s2_mosaic(
 ) -> "xr.Dataset":
     """Load a quarterly mosaic of the Copernicus Data Space as a tile; what is not in the store is fetched first.
 
-    Args:
-        scene_id: Name of the mosaic.
-        store: Folder of the raw scenes; None to keep the mosaic in memory only.
-        offline: Never fetch anything.
-        settings: Where the service is; None for `CDSEMosaicSettings.from_environment`.
+    For arguments see :func:`load_cdse_s2_sr_scene`; there are no bands to choose.
 
     Returns:
         Dataset with dimensions (y, x) at 10 m in the mosaic's UTM zone: `blue`, `green`, `red` and `nir` as float32
@@ -229,7 +214,11 @@ class CDSEMosaicSource(SceneSource):
         bands: Sequence[S2Band],
         folder: Path,  # noqa: ARG002 - nothing of a mosaic is kept half-way
     ) -> tuple[SceneMetadata, Iterator[RawBand]]:
-        """Read the files of bands together, all of one version."""
+        """Read the files of bands together, all of one version.
+
+        Raises:
+            SceneGridError: If they lie elsewhere than the item says.
+        """
         with step("search scene"):
             item = self._item(scene_id)
         grid, tile = _grid_of_mosaic(item), _tile_of_mosaic(scene_id, item["properties"]) or None
