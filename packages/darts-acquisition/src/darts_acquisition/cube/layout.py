@@ -4,7 +4,7 @@ import asyncio
 import hashlib
 import json
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from enum import IntEnum
 from typing import TYPE_CHECKING, Any
 
@@ -133,19 +133,18 @@ def find_decoder(array: Any, chunk_px: int) -> Codec | None:
     """
     if array.shards != (chunk_px, chunk_px) or array.chunks[0] != array.chunks[1]:
         return None
-    codecs = [codec.to_dict() for codec in array.metadata.codecs]
-    if [codec["name"] for codec in codecs] != ["sharding_indexed"]:
-        return None
-    sharding = codecs[0]["configuration"]
-    index, inner = ([each["name"] for each in sharding[name]] for name in ("index_codecs", "codecs"))
-    is_little = all(
-        codec.get("configuration", {}).get("endian", "little") == "little"
-        for codec in (*sharding["index_codecs"], *sharding["codecs"])
-    )
+    sharding = array.metadata.codecs[0].to_dict()["configuration"]
+    index, inner = (codec_names(sharding[name]) for name in ("index_codecs", "codecs"))
     known = {"blosc": Blosc, "zstd": Zstd}
     if index != ["bytes", "crc32c"] or inner[::2] != index or len(inner) != 3 or inner[1] not in known:
         return None
-    return known[inner[1]]() if is_little and sharding["index_location"] == "end" else None
+    return known[inner[1]]() if sharding["index_location"] == "end" else None
+
+
+def codec_names(codecs: Iterable[Any]) -> list[str]:
+    """Name codecs of zarr, given as they are or as JSON; one that writes big-endian numbers is "big"."""
+    described = [codec if isinstance(codec, dict) else codec.to_dict() for codec in codecs]
+    return ["big" if each.get("configuration", {}).get("endian") == "big" else each["name"] for each in described]
 
 
 def read_shard(store: Store, array: Any, decoder: Codec, chunk: Chunk, part: Window, out: np.ndarray) -> None:

@@ -21,6 +21,7 @@ from zarr.buffer import default_buffer_prototype
 from darts_acquisition.auxiliary import TRENDS
 from darts_acquisition.auxiliary.arcticdem import RESOLUTIONS, arcticdem_product, tile_window
 from darts_acquisition.auxiliary.tcvis import tcvis_product
+from darts_acquisition.cube.layout import codec_names
 from darts_acquisition.cube.product import SMART_GEOCUBES, CubeProduct, Window, offset_of
 from darts_acquisition.cube.repository import BRANCH, Location, open_repository, reading, run_async, stored_chunks
 from darts_acquisition.errors import CubeDamagedError, CubeError
@@ -80,7 +81,6 @@ class SmartGeocube:
             self._arrays[variable.name] = self._group[name]
         self._shape = next(iter(self._arrays.values())).shape
         self._size = _size_of(folder, self._arrays)
-        self._is_plain = {name: _is_plain(array) for name, array in self._arrays.items()}
         self._top, self._left = self._offset()
         self._kept: dict[str, OrderedDict[tuple[int, int], np.ndarray]] = {name: OrderedDict() for name in self._arrays}
         self._believe([str(patch) for patch in loaded])
@@ -137,7 +137,7 @@ class SmartGeocube:
             ValueError: If the chunk is damaged; or RuntimeError.
         """
         array, size = self._arrays[name], self._size
-        if not self._is_plain[name]:
+        if codec_names(array.metadata.codecs) != ["bytes", "blosc"]:
             chunk = np.full((size, size), array.fill_value, array.dtype)
             values = np.asarray(array[row * size : (row + 1) * size, col * size : (col + 1) * size])
             chunk[: values.shape[0], : values.shape[1]] = values
@@ -207,13 +207,6 @@ def _size_of(folder: Path, arrays: dict[str, zarr.Array]) -> int:
     if others or len(set(size)) != 1:
         raise CubeError(f"{folder} has chunks of {size} and {others}; expected square ones, the same of all variables.")
     return int(size[0])
-
-
-def _is_plain(array: Any) -> bool:
-    """Say whether chunks are their values in little-endian order, compressed by Blosc."""
-    codecs = [codec.to_dict() for codec in array.metadata.codecs]
-    big = any(codec.get("configuration", {}).get("endian", "little") != "little" for codec in codecs)
-    return [codec["name"] for codec in codecs] == ["bytes", "blosc"] and not big
 
 
 def _product_of(folder: Path, title: str, product: CubeProduct | None) -> CubeProduct:

@@ -23,7 +23,7 @@ from numcodecs import Blosc
 from zarr.abc.codec import BytesBytesCodec
 from zarr.codecs import BloscCodec, Crc32cCodec
 
-from darts_acquisition.cube.layout import checked
+from darts_acquisition.cube.layout import checked, codec_names
 from darts_acquisition.errors import RawStoreError
 from darts_acquisition.scenes.raw import RawBand, RawGrid, S2Band, SceneMetadata, bands_of_scene
 from darts_utils import atomic_path, step, usable_cpus
@@ -182,13 +182,7 @@ def _codecs(dtype: np.dtype) -> list[BytesBytesCodec]:
 
 def _is_in_strips(array: Any) -> bool:
     """Tell whether an array lies as `_write_array` lays it out; earlier versions did so differently."""
-    codecs: list[Any] = [codec.to_dict() for codec in array.metadata.codecs]
-    names = [codec["name"] for codec in codecs]
-    return (
-        array.chunks[1] == array.shape[1]
-        and names == ["bytes", "blosc", "crc32c"]
-        and codecs[0].get("configuration", {}).get("endian") != "big"
-    )
+    return array.chunks[1] == array.shape[1] and codec_names(array.metadata.codecs) == ["bytes", "blosc", "crc32c"]
 
 
 def _move(source: Path, target: Path) -> None:
