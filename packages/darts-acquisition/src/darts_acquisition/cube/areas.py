@@ -1,7 +1,7 @@
 """Which windows and chunks of a product an area needs: the area may be a grid, a geometry, or many of either."""
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Union
 
 import numpy as np
@@ -10,6 +10,8 @@ from affine import Affine
 from odc.geo import CRS
 from odc.geo.geobox import GeoBox
 from odc.geo.geom import Geometry
+from shapely import affinity
+from shapely.geometry.base import BaseGeometry
 
 from darts_acquisition.cube.product import Chunk, CubeProduct, Window, to_pixels, to_world
 from darts_acquisition.errors import OutsideExtentError
@@ -134,8 +136,7 @@ def _chunks_of_geometry(product: CubeProduct, geometry: Geometry, buffer: int) -
         shape = _transform(shape, crs.transformer_to_crs(grid.crs))
         if not np.isfinite(shape.bounds).all():
             raise OutsideExtentError(f"The area {describe_area(geometry)} cannot be expressed in {name_crs(grid.crs)}.")
-    # `is_valid` changes the filters of warnings of the whole process, and in several threads it leaves them changed.
-    shape = shape if shapely.is_valid_reason(shape) == "Valid Geometry" else shapely.make_valid(shape)
+    shape = make_valid(shape)
     shapely.prepare(shape)
     found: set[Chunk] = set()
     for turn, block in _candidates(product, geometry, shape, buffer):
@@ -206,6 +207,12 @@ def _transform(shapes: Any, transformer: Any) -> Any:
     longest = max(east - west, north - south) / _SEGMENTS
     segments = shapely.segmentize(shapes, longest) if longest > 0 else shapes
     return shapely.transform(segments, lambda points: np.column_stack(transformer(*points.T)))
+
+
+def make_valid(shape: BaseGeometry) -> BaseGeometry:
+    """Return a shape as it is, or repaired."""
+    # `is_valid` changes the filters of warnings of the whole process, and in several threads it leaves them changed.
+    return shape if shapely.is_valid_reason(shape) == "Valid Geometry" else shapely.make_valid(shape)
 
 
 def _outside(product: CubeProduct, area: GeoBox | Geometry) -> OutsideExtentError:
@@ -327,6 +334,17 @@ def lonlat_outline(geobox: GeoBox, spacing: float) -> tuple[np.ndarray, np.ndarr
         pole = np.copysign(90.0, lat[0])
         lon, lat = np.append(lon, [lon[-1], lon[0], lon[0]]), np.append(lat, [pole, pole, lat[0]])
     return lon, lat
+
+
+def within_180(shapes: Sequence[BaseGeometry]) -> np.ndarray:
+    """Bring parts of shapes in degrees that lie beyond ±180 to the other side of the globe, each as a shape of its own.
+
+    Where a shape only touches the antimeridian, there is nothing on the other side.
+    """
+    turns = [affinity.translate(shape, turn) for shape in shapes for turn in (-360, 0, 360)]
+    inside = shapely.get_parts(shapely.intersection(turns, shapely.box(-180, -90, 180, 90)))
+    dimensions = shapely.get_dimensions(inside)
+    return inside[dimensions == dimensions.max(initial=0)]
 
 
 def wrap_columns(window: Window, grid: GeoBox) -> list[Window]:

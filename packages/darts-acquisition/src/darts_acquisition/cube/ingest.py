@@ -315,9 +315,9 @@ def _join(west: "xr.Dataset", east: "xr.Dataset") -> "xr.Dataset":
     import xarray as xr
 
     geobox = west.odc.geobox.expand((west.sizes["y"], west.sizes["x"] + east.sizes["x"]))
-    arrays = {}
-    for name, left in west.data_vars.items():
-        values = np.concatenate([left.values, east[name].values], axis=1)
-        arrays[name] = as_variable(values, geobox, left.attrs)
+    arrays = {
+        name: as_variable(np.concatenate([left.values, east[name].values], axis=1), geobox, left.attrs)
+        for name, left in west.data_vars.items()
+    }
     identities = identities_from_json(west.attrs[IDENTITIES]) | identities_from_json(east.attrs[IDENTITIES])
     return xr.Dataset(arrays, attrs=west.attrs | {IDENTITIES: identities_to_json(identities)})

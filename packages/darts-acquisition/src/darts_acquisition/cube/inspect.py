@@ -9,10 +9,9 @@ from typing import Any
 import numpy as np
 import shapely
 from odc.geo.geobox import GeoBox
-from shapely import affinity
 from shapely.geometry import mapping
 
-from darts_acquisition.cube.areas import lonlat_bounds, lonlat_outline
+from darts_acquisition.cube.areas import lonlat_bounds, lonlat_outline, within_180
 from darts_acquisition.cube.datacube import Datacube
 from darts_acquisition.cube.ingest import Progress
 from darts_acquisition.cube.layout import ChunkState, digest_of
@@ -183,12 +182,9 @@ def _feature(cube: Datacube, chunks: list[Chunk]) -> dict[str, object]:
 
 def _outline(cube: Datacube, chunks: list[Chunk]) -> Any:
     """Return the union of chunks in degrees, cut at the antimeridian as RFC 7946 wants it."""
-    parts = []
-    for run in _runs(cube, chunks):
-        outline = shapely.Polygon(np.column_stack(lonlat_outline(run, cube.product.chunk_px / _MAP_STEPS)))
-        parts += [affinity.translate(outline, turn) for turn in (-360, 0, 360)]
-    inside = shapely.intersection(np.array(parts), shapely.box(-180, -90, 180, 90))
-    return shapely.union_all(inside[~shapely.is_empty(inside)], grid_size=_SNAP_DEGREES)
+    outlines = (lonlat_outline(run, cube.product.chunk_px / _MAP_STEPS) for run in _runs(cube, chunks))
+    parts = within_180([shapely.Polygon(np.column_stack(outline)) for outline in outlines])
+    return shapely.union_all(parts, grid_size=_SNAP_DEGREES)
 
 
 def _runs(cube: Datacube, chunks: list[Chunk]) -> Iterator[GeoBox]:

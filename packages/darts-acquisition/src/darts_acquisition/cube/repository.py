@@ -28,7 +28,7 @@ from darts_acquisition.errors import (
     CubeNotFoundError,
     CubeUnreachableError,
 )
-from darts_acquisition.io.settings import RequestLimits, S3Settings
+from darts_acquisition.io.settings import S3Settings
 from darts_acquisition.io.store import find_credentials, make_s3_client
 from darts_utils import ParameterError
 
@@ -81,7 +81,7 @@ class Location:
                     with contextlib.suppress(FileNotFoundError):  # Another process has replaced it in the meantime.
                         total += (Path(folder) / name).stat().st_size
             return total
-        pages = make_s3_client(self.s3, RequestLimits()).get_paginator("list_objects_v2")
+        pages = make_s3_client(self.s3).get_paginator("list_objects_v2")
         found = pages.paginate(Bucket=self.bucket, Prefix=f"{self.prefix}/")
         return sum(each["Size"] for page in found for each in page.get("Contents", []))
 

@@ -5,7 +5,7 @@ import os
 import re
 import xml.etree.ElementTree as ET
 from collections.abc import Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -97,14 +97,8 @@ def import_cube(
     coverage = coverage_of(source.product, source.windows)
     cube = Datacube.open_or_create(path, source.product, s3=s3)
     todo = cube.missing_of(coverage.complete)
-    logger.info(
-        "%s: %d chunks are complete in %s, %d of them are not in %s yet.",
-        source.product.collection,
-        len(coverage.complete),
-        origin,
-        len(todo),
-        cube.path,
-    )
+    counts = len(coverage.complete), origin, len(todo), cube.path
+    logger.info("%s: %d chunks are complete in %s, %d of them are not in %s yet.", source.product.collection, *counts)
     todo.sort(key=lambda chunk: (chunk.row // _ROWS_AT_ONCE, chunk.col, chunk.row))
     filled, empty, damaged = _copy(source, cube, todo, progress)
     present = len(coverage.complete) - len(todo)
@@ -158,12 +152,11 @@ def _copy(
         return arrays if any(holds) else None
 
     with ThreadPoolExecutor(1, thread_name_prefix="import") as pool:
-        upcoming: Future[dict[str, np.ndarray] | None] | None = pool.submit(read, chunks[0]) if chunks else None
+        tasks = [pool.submit(read, chunk) for chunk in chunks[:1]]
         for done, chunk in enumerate(chunks, start=1):
-            current = upcoming
-            upcoming = pool.submit(read, chunks[done]) if done < len(chunks) else None
+            tasks += [pool.submit(read, following) for following in chunks[done : done + 1]]
             try:
-                arrays = current.result() if current is not None else None
+                arrays = tasks.pop(0).result()
             except CubeDamagedError as error:
                 damaged[chunk] = str(error)
                 logger.error("Row %d, column %d is passed over: %s", *chunk, error)  # noqa: TRY400 - no bug of ours

@@ -116,17 +116,10 @@ class EarthEngineClient:
 
 def pixel_grid(geobox: GeoBox) -> dict[str, object]:
     """Describe a grid as `ee.data.computePixels` wants it."""
-    affine, (height, width) = geobox.affine, geobox.shape
+    names = ("scaleX", "shearX", "translateX", "shearY", "scaleY", "translateY")
     return {
-        "dimensions": {"width": width, "height": height},
-        "affineTransform": {
-            "scaleX": affine.a,
-            "shearX": affine.b,
-            "translateX": affine.c,
-            "shearY": affine.d,
-            "scaleY": affine.e,
-            "translateY": affine.f,
-        },
+        "dimensions": {"width": geobox.width, "height": geobox.height},
+        "affineTransform": dict(zip(names, tuple(geobox.affine)[:6], strict=True)),
         "crsCode": str(geobox.crs),
     }
 

@@ -64,11 +64,9 @@ class S3Access:
         from botocore.auth import S3SigV4QueryAuth
         from botocore.awsrequest import AWSRequest
 
-        url = self.plain_url(uri)
-        if self.anonymous:
-            return url
-        request = AWSRequest("GET", url)
-        S3SigV4QueryAuth(self.credentials, "s3", self._region, expires=_SIGNED_FOR_S).add_auth(request)
+        request = AWSRequest("GET", self.plain_url(uri))
+        if not self.anonymous:
+            S3SigV4QueryAuth(self.credentials, "s3", self._region, expires=_SIGNED_FOR_S).add_auth(request)
         return str(request.url)
 
     def sign(self, request: "requests.PreparedRequest") -> "requests.PreparedRequest":
@@ -88,7 +86,7 @@ class S3Access:
 
     @cached_property
     def _client(self) -> "BaseClient":
-        return make_s3_client(replace(self._settings, anonymous=True), RequestLimits())
+        return make_s3_client(replace(self._settings, anonymous=True))
 
 
 def find_credentials(settings: S3Settings) -> "Credentials":
@@ -107,7 +105,7 @@ def find_credentials(settings: S3Settings) -> "Credentials":
     return found
 
 
-def make_s3_client(settings: S3Settings, limits: RequestLimits) -> "BaseClient":
+def make_s3_client(settings: S3Settings) -> "BaseClient":
     """Make a client of botocore that leaves retries to the retry policy; threads may share it.
 
     LoginError if there is no such profile, ServiceError if the settings of the AWS tools cannot be used. Keys are
@@ -118,9 +116,6 @@ def make_s3_client(settings: S3Settings, limits: RequestLimits) -> "BaseClient":
 
     config = Config(
         retries={"total_max_attempts": 1},
-        connect_timeout=limits.timeout_s,
-        read_timeout=limits.timeout_s,
-        max_pool_connections=limits.parallel,
         signature_version=UNSIGNED if settings.anonymous else None,
         s3={"addressing_style": "path"} if settings.endpoint else None,
     )

@@ -18,10 +18,10 @@ import pandas as pd
 import pyproj
 import shapely
 from pyproj import CRS, Transformer
-from shapely import affinity
 from shapely.geometry import mapping
 from shapely.geometry.base import BaseGeometry
 
+from darts_acquisition.cube.areas import make_valid, within_180
 from darts_acquisition.errors import AreaError, RepairedGeometryWarning, WideEdgeWarning
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def to_polar(shapes: Sequence[BaseGeometry], crs: object) -> list[BaseGeometry |
     flat[finite] = shapely.segmentize(_without_south_pole(flat[finite], crs, _SOUTH_M / unit), step)
     flat[finite] = shapely.transform(flat[finite], functools.partial(project, crs=crs.to_wkt()))
     finite[not_finite(flat)] = False
-    return [_valid(shape) if fine else None for shape, fine in zip(flat, finite, strict=True)]
+    return [make_valid(shape) if fine else None for shape, fine in zip(flat, finite, strict=True)]
 
 
 def project(points: np.ndarray, crs: str) -> np.ndarray:
@@ -83,11 +83,7 @@ def cut_footprint(footprint: Mapping[str, object]) -> BaseGeometry:
     whole, jumps = continued(shape)
     if shape.is_empty or (not jumps and shape.bounds[0] >= -180 and shape.bounds[2] <= 180):
         return shape
-    parts = [_valid(part) for part in shapely.get_parts(whole)]
-    turns = [affinity.translate(part, turn) for part in parts for turn in (-360, 0, 360)]
-    inside = shapely.get_parts(shapely.intersection(turns, shapely.box(-180, -90, 180, 90)))
-    # Where it only touches the antimeridian, there is a line on the other side.
-    return shapely.union_all(inside[shapely.get_dimensions(inside) == shapely.get_dimensions(whole)])
+    return shapely.union_all(within_180([make_valid(part) for part in shapely.get_parts(whole)]))
 
 
 def not_finite(shapes: np.ndarray) -> np.ndarray:
@@ -114,10 +110,6 @@ def _without_south_pole(shapes: np.ndarray, crs: CRS, radius: float) -> np.ndarr
     # In the polar plane, this small circle is the largest: it takes many edges.
     shapes[there] = shapely.difference(shapes[there], pole.buffer(radius, quad_segs=360))
     return shapes
-
-
-def _valid(shape: BaseGeometry) -> BaseGeometry:
-    return shape if shapely.is_valid_reason(shape) == "Valid Geometry" else shapely.make_valid(shape)  # see cube.areas
 
 
 def _wide_steps(points: np.ndarray) -> np.ndarray:

@@ -122,23 +122,21 @@ def _midnight(name: str, text: object, *, last: bool) -> datetime | None:
     raise ParameterError(f"{name} is {text!r}; expected a day that exists, as YYYY-MM-DD or YYYY-MM.")
 
 
-def _check_numbers(name: str, given: object) -> None:
-    if given is not None and not (isinstance(given, Iterable) and all(isinstance(each, Integral) for each in given)):
-        raise ParameterError(f"{name} is {given!r}; expected a list of whole numbers, or None for any.")
-
-
 def _calendar(months: Sequence[int] | None, years: Sequence[int] | None) -> tuple[Interval, ...]:
     today = datetime.now(UTC).date()
-    _check_numbers("months", months)
-    _check_numbers("years", years)
-    for month in months or ():
-        if not 1 <= month <= 12:
-            raise ParameterError(f"months holds {month}; expected 1 to 12.")
-    for year in years or ():
-        if not FIRST_YEAR <= year <= today.year:
-            raise ParameterError(f"years holds {year}; Sentinel-2 has images from {FIRST_YEAR} to {today.year}.")
-    if (months is not None and not months) or (years is not None and not years):
-        raise ParameterError("months or years is empty; name at least one, or leave the option out.")
+    limits: dict[str, tuple[Any, str, int, int]] = {
+        "months": (months, "expected", 1, 12),
+        "years": (years, "Sentinel-2 has images from", FIRST_YEAR, today.year),
+    }
+    for name, (given, problem, first, last) in limits.items():
+        if given is None:
+            continue
+        if not isinstance(given, Iterable) or not all(isinstance(each, Integral) for each in given):
+            raise ParameterError(f"{name} is {given!r}; expected a list of whole numbers, or None for any.")
+        if not given:
+            raise ParameterError(f"{name} is empty; name at least one, or leave the option out.")
+        if wrong := [each for each in given if not first <= each <= last]:
+            raise ParameterError(f"{name} holds {wrong[0]}; {problem} {first} to {last}.")
     spans = [(1, 12)] if months is None else [(month, 1) for month in sorted(set(months))]
     chosen = sorted(set(years or range(FIRST_YEAR, today.year + 1)))
     return tuple(interval_of_months(year, *span) for year in chosen for span in spans)

@@ -249,10 +249,7 @@ def _write(stored: StoredBand, band: S2Band, file: Path) -> Path:
         with atomic_path(file, durable=False) as draft, rasterio.open(draft, "w", **profile) as target:
             target.scales, target.offsets = (grid.scale,), (grid.offset,)
             target.set_band_description(1, band.name)
-            for top in range(0, grid.shape[0], stored.rows_at_once):
-                rows = slice(top, min(top + stored.rows_at_once, grid.shape[0]))
-                window = rasterio.windows.Window(0, top, grid.shape[1], rows.stop - top)
-                target.write(stored.read(rows), 1, window=window)
+            target.write(stored.read(), 1)
     except rasterio.errors.RasterioError as error:
         raise OSError(f"{file} cannot be written: {error}") from error
     return file

@@ -1,5 +1,6 @@
 """Sentinel-2 L2A scenes of Google Earth Engine: search, download, load."""
 
+import itertools
 import math
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -266,17 +267,16 @@ def _search(
     client: EarthEngineClient, collection: str, target: Target, interval: Interval, selection: Selection
 ) -> Iterator[dict[str, Any]]:
     """Yield the rows of one span of time, page by page."""
-    start = 0
-    while True:
 
-        def request(start: int = start) -> Any:
-            import ee
+    def request(start: int) -> Any:
+        import ee
 
-            found = _filtered(ee.ImageCollection(collection), target, interval, selection)
-            described = found.map(lambda image: ee.Feature(image.geometry(), image.toDictionary(list(_PROPERTIES))))
-            return described.toList(_PAGE_SIZE, start).getInfo()
+        found = _filtered(ee.ImageCollection(collection), target, interval, selection)
+        described = found.map(lambda image: ee.Feature(image.geometry(), image.toDictionary(list(_PROPERTIES))))
+        return described.toList(_PAGE_SIZE, start).getInfo()
 
-        page = client.ask(request, f"Searching {collection}")
+    for start in itertools.count(0, _PAGE_SIZE):
+        page = client.ask(partial(request, start), f"Searching {collection}")
         try:
             rows = [_row(feature) for feature in page]
         except (LookupError, TypeError, AttributeError, ValueError) as error:
@@ -284,7 +284,6 @@ def _search(
         yield from rows
         if len(page) < _PAGE_SIZE:
             return
-        start += _PAGE_SIZE
 
 
 def _filtered(
