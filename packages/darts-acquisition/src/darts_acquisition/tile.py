@@ -1,7 +1,8 @@
 """Georeferenced variables, made in one place, and the grids of tiles, checked in one place."""
 
+import os
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import rasterio
@@ -15,14 +16,15 @@ from darts_utils import GridError, band_attrs, check_areal_scale
 if TYPE_CHECKING:
     import xarray as xr
 
+AnyPath: TypeAlias = str | os.PathLike[str]
+"""A path of a file or a folder; that of a datacube may be ``s3://bucket/prefix``."""
+
 _EXPECTED = "Expected a north-up grid of square pixels, projected in metres."
 _SAME_PX = 0.01
 """Corners of two grids that lie closer than this are the same one."""
 
 
-def as_variable(
-    values: np.ndarray, geobox: GeoBox, attrs: Mapping[str, object], **leading: np.ndarray
-) -> "xr.DataArray":
+def as_variable(values: np.ndarray, geobox: GeoBox, attrs: Mapping[str, Any], **leading: np.ndarray) -> "xr.DataArray":
     """Return an array (…, y, x) on a grid as a variable with dimensions (y, x), whatever the CRS calls its axes.
 
     `leading` are the coordinates of the dimensions before y and x, by name, in their order. The CRS is in the

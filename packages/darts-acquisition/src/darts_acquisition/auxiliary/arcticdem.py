@@ -1,7 +1,6 @@
 """ArcticDEM: elevation around a tile, from a datacube that fills as it is used, from a STAC API and its GeoTIFFs."""
 
 import math
-import os
 import re
 import threading
 from functools import partial
@@ -27,6 +26,7 @@ from darts_acquisition.io.raster import Layer, RasterReader
 from darts_acquisition.io.settings import ArcticDEMSettings, S3Settings
 from darts_acquisition.io.stac import open_api, search_box
 from darts_acquisition.io.store import Store
+from darts_acquisition.tile import AnyPath
 from darts_utils import BANDS, ParameterError, ValueRangeError
 
 if TYPE_CHECKING:
@@ -108,7 +108,7 @@ def tile_window(name: str, product: CubeProduct) -> Window | None:
     return Window.of(bottom - edge // metres, bottom, left, left + edge // metres)
 
 
-def create_arcticdem_cube(path: str | os.PathLike[str], resolution: int, *, s3: S3Settings | None = None) -> Datacube:
+def create_arcticdem_cube(path: AnyPath, resolution: int, *, s3: S3Settings | None = None) -> Datacube:
     """Create an ArcticDEM datacube, on the grid of `arcticdem_product`, in which everything is missing.
 
     Args:
@@ -128,7 +128,7 @@ def create_arcticdem_cube(path: str | os.PathLike[str], resolution: int, *, s3: 
 
 def load_arcticdem(
     geobox: GeoBox,
-    data_dir: str | os.PathLike[str],
+    data_dir: AnyPath,
     resolution: int,
     buffer: int = 0,
     offline: bool = False,
@@ -183,7 +183,7 @@ def load_arcticdem(
 
 def download_arcticdem(
     aoi: AreaLike,
-    data_dir: str | os.PathLike[str],
+    data_dir: AnyPath,
     resolution: int,
     *,
     buffer: int = 0,
@@ -219,7 +219,7 @@ def download_arcticdem(
 
 def estimate_arcticdem(
     aoi: AreaLike,
-    data_dir: str | os.PathLike[str],
+    data_dir: AnyPath,
     resolution: int,
     *,
     buffer: int = 0,

@@ -2,7 +2,6 @@
 
 import io
 import math
-import os
 import threading
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -26,6 +25,7 @@ from darts_acquisition.cube.product import CubeProduct, CubeVariable
 from darts_acquisition.errors import ServiceError, lost
 from darts_acquisition.io.earthengine import EarthEngineClient, pixel_grid
 from darts_acquisition.io.settings import EarthEngineSettings, S3Settings
+from darts_acquisition.tile import AnyPath
 from darts_utils import BANDS, TREND_BANDS, ParameterError
 
 if TYPE_CHECKING:
@@ -88,9 +88,7 @@ def tcvis_trend_of_year(year: int) -> str:
     return next((trend for trend in TRENDS if int(trend[-4:]) > year), list(TRENDS)[-1])
 
 
-def create_tcvis_cube(
-    path: str | os.PathLike[str], trend: str = "2000-2019", *, s3: S3Settings | None = None
-) -> Datacube:
+def create_tcvis_cube(path: AnyPath, trend: str = "2000-2019", *, s3: S3Settings | None = None) -> Datacube:
     """Create a TCVIS datacube, on the grid of `tcvis_product`, in which everything is missing; `load_tcvis` fills it.
 
     `trend` is one of `TRENDS`; for the other arguments and errors see :func:`create_arcticdem_cube`.
@@ -100,7 +98,7 @@ def create_tcvis_cube(
 
 def load_tcvis(
     geobox: GeoBox,
-    data_dir: str | os.PathLike[str],
+    data_dir: AnyPath,
     offline: bool = False,
     trend: str = "2000-2019",
     *,
@@ -138,7 +136,7 @@ def load_tcvis(
 
 def download_tcvis(
     aoi: AreaLike,
-    data_dir: str | os.PathLike[str],
+    data_dir: AnyPath,
     *,
     trend: str = "2000-2019",
     settings: EarthEngineSettings | None = None,
@@ -157,7 +155,7 @@ def download_tcvis(
 
 def estimate_tcvis(
     aoi: AreaLike,
-    data_dir: str | os.PathLike[str],
+    data_dir: AnyPath,
     *,
     trend: str = "2000-2019",
     s3: S3Settings | None = None,

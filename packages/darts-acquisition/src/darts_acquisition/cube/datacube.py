@@ -1,7 +1,6 @@
 """A product of the size of the Arctic, that knows for each of its chunks whether it is there."""
 
 import contextlib
-import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,7 +24,7 @@ from darts_acquisition.errors import (
     MissingAuxiliaryDataError,
 )
 from darts_acquisition.io.settings import S3Settings
-from darts_acquisition.tile import as_variable
+from darts_acquisition.tile import AnyPath, as_variable
 from darts_utils import GridError, ParameterError, step
 
 if TYPE_CHECKING:
@@ -54,7 +53,7 @@ class Datacube:
         self._repository = repository
 
     @classmethod
-    def create(cls, path: str | os.PathLike[str], product: CubeProduct, *, s3: S3Settings | None = None) -> "Datacube":
+    def create(cls, path: AnyPath, product: CubeProduct, *, s3: S3Settings | None = None) -> "Datacube":
         """Create a cube in which every chunk is missing. A process that dies meanwhile leaves no cube there.
 
         Args:
@@ -76,7 +75,7 @@ class Datacube:
         return cls.open(path, s3=s3)
 
     @classmethod
-    def open(cls, path: str | os.PathLike[str], *, s3: S3Settings | None = None) -> "Datacube":
+    def open(cls, path: AnyPath, *, s3: S3Settings | None = None) -> "Datacube":
         """Open a cube; the arguments are those of `create`.
 
         Raises:
@@ -98,9 +97,7 @@ class Datacube:
         return cls(location, product, repository)
 
     @classmethod
-    def open_or_create(
-        cls, path: str | os.PathLike[str], product: CubeProduct, *, s3: S3Settings | None = None
-    ) -> "Datacube":
+    def open_or_create(cls, path: AnyPath, product: CubeProduct, *, s3: S3Settings | None = None) -> "Datacube":
         """Open the cube of a product, and create it where there is nothing. Several processes may do so at once.
 
         The arguments are those of `create`.

@@ -1,7 +1,6 @@
 """Fetch what a datacube lacks, each group of chunks one transaction, and read the area around a tile."""
 
 import logging
-import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass
@@ -19,7 +18,7 @@ from darts_acquisition.cube.transaction import IDENTITIES, identities_from_json,
 from darts_acquisition.errors import CubeNotFoundError, LoginError, MissingAuxiliaryDataError, ServiceError
 from darts_acquisition.io.retry import DaemonThreads, StoppedError, awaited, check_not_stopped, stoppable
 from darts_acquisition.io.settings import S3Settings
-from darts_acquisition.tile import as_variable
+from darts_acquisition.tile import AnyPath, as_variable
 from darts_utils import step
 
 if TYPE_CHECKING:
@@ -185,10 +184,6 @@ def _summary(cube: Datacube, failures: list[tuple[Chunk, ServiceError]], total: 
     )
 
 
-CubePath = str | os.PathLike[str]
-"""Folder of a datacube, or ``s3://bucket/prefix``."""
-
-
 @dataclass(frozen=True)
 class Estimate:
     """What fetching an area would take.
@@ -218,7 +213,7 @@ class Estimate:
 
 def read_product(
     geobox: GeoBox,
-    data_dir: CubePath,
+    data_dir: AnyPath,
     product: CubeProduct,
     *,
     buffer: int,
@@ -261,7 +256,7 @@ def read_product(
 
 def download_product(
     area: AreaLike,
-    data_dir: CubePath,
+    data_dir: AnyPath,
     product: CubeProduct,
     source: Callable[[], Source],
     *,
@@ -279,7 +274,7 @@ def download_product(
 
 def estimate_product(
     area: AreaLike,
-    data_dir: CubePath,
+    data_dir: AnyPath,
     product: CubeProduct,
     *,
     buffer: int,

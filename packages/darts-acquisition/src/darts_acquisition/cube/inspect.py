@@ -1,7 +1,6 @@
 """Look at a datacube as a whole: what it holds, how large it is, and whether all of it can still be read."""
 
 import logging
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -19,6 +18,7 @@ from darts_acquisition.cube.product import Chunk, CubeProduct, Window
 from darts_acquisition.cube.transaction import IDENTITIES, identities_from_json
 from darts_acquisition.errors import CubeDamagedError
 from darts_acquisition.io.settings import S3Settings
+from darts_acquisition.tile import AnyPath
 
 logger = logging.getLogger(__name__)
 
@@ -67,7 +67,7 @@ class CubeCheck:
     damaged: dict[Chunk, str]
 
 
-def inspect_cube(path: str | os.PathLike[str], *, s3: S3Settings | None = None) -> CubeInfo:
+def inspect_cube(path: AnyPath, *, s3: S3Settings | None = None) -> CubeInfo:
     """Say what a datacube holds.
 
     Args:
@@ -96,7 +96,7 @@ def inspect_cube(path: str | os.PathLike[str], *, s3: S3Settings | None = None) 
 
 
 def verify_cube(
-    path: str | os.PathLike[str],
+    path: AnyPath,
     *,
     repair: bool = False,
     s3: S3Settings | None = None,

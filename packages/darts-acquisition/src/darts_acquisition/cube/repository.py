@@ -30,6 +30,7 @@ from darts_acquisition.errors import (
 )
 from darts_acquisition.io.settings import S3Settings
 from darts_acquisition.io.store import find_credentials, make_s3_client
+from darts_acquisition.tile import AnyPath
 from darts_utils import ParameterError
 
 
@@ -43,7 +44,7 @@ class Location:
     s3: S3Settings = field(default_factory=S3Settings)
 
     @classmethod
-    def parse(cls, path: str | os.PathLike[str], s3: S3Settings | None = None) -> "Location":
+    def parse(cls, path: AnyPath, s3: S3Settings | None = None) -> "Location":
         """Understand a path: a folder, or ``s3://bucket/prefix``; ParameterError if it is another address."""
         text = os.fspath(path)
         if "://" not in text:

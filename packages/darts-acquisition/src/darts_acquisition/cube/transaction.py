@@ -326,9 +326,7 @@ def check_arrays(
     names = [variable.name for variable in product.variables]
     given = [str(name) for name in arrays]
     if sorted(given) != sorted(names):
-        raise ParameterError(
-            f"Got the variables {', '.join(given)}; {product.collection} needs all of {', '.join(names)}."
-        )
+        raise ParameterError(f"Got variables {', '.join(given)}; {product.collection} needs all of {', '.join(names)}.")
     values = {name: np.asarray(arrays[name]) for name in names}
     for variable in product.variables:
         array = values[variable.name]

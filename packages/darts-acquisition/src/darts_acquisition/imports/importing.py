@@ -24,6 +24,7 @@ from darts_acquisition.cube.product import Chunk, CubeProduct, Window, check_pos
 from darts_acquisition.errors import CubeDamagedError, CubeError, CubeNotFoundError
 from darts_acquisition.imports.smart_geocubes import SmartGeocube, product_named
 from darts_acquisition.io.settings import S3Settings
+from darts_acquisition.tile import AnyPath
 from darts_utils import ParameterError, ValueRangeError, step
 
 logger = logging.getLogger(__name__)
@@ -55,8 +56,8 @@ class ImportReport:
 
 
 def import_cube(
-    origin: str | os.PathLike[str],
-    path: str | os.PathLike[str],
+    origin: AnyPath,
+    path: AnyPath,
     product: str | None = None,
     *,
     s3: S3Settings | None = None,
@@ -91,9 +92,7 @@ def import_cube(
     if "://" not in os.fspath(path):
         old, new = Path(origin).resolve(), Path(path).expanduser().resolve()
         if old == new or old in new.parents or new in old.parents:
-            raise CubeError(
-                f"{path} is {Path(origin)}, or one lies in the other; a new datacube needs a place of its own."
-            )
+            raise CubeError(f"{path} is {Path(origin)}, or one lies in the other; a new datacube needs its own place.")
     coverage = coverage_of(source.product, source.windows)
     cube = Datacube.open_or_create(path, source.product, s3=s3)
     todo = cube.missing_of(coverage.complete)
@@ -105,7 +104,7 @@ def import_cube(
     return ImportReport(source.product, filled, empty, present, coverage.partial, damaged)
 
 
-def inspect_origin(origin: str | os.PathLike[str], product: str | None = None) -> CubeProduct:
+def inspect_origin(origin: AnyPath, product: str | None = None) -> CubeProduct:
     """Say what a datacube or a mosaic of another program holds.
 
     Args:

@@ -103,9 +103,7 @@ def make_stac_io(limits: RequestLimits) -> Any:
                 with _reading("A link of a STAC API's page cannot be followed"):
                     named = json.dumps(following, sort_keys=True)
                 if named in seen:
-                    raise ServiceError(
-                        f"Searching {public_url(url)}: the pages have no end, one leads to itself again."
-                    )
+                    raise ServiceError(f"Searching {public_url(url)}: the pages have no end, one leads to itself.")
                 seen.add(named)
                 body = following.get("body", {})
                 merged = (parameters or {}) | body if following.get("merge") else body

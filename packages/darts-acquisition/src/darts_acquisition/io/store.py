@@ -222,9 +222,7 @@ class Store(HttpClient):
         refuse_web_page(answer.headers, b"", url)
         part, _, size = answer.headers.get("Content-Range", "").partition("/")
         if "Content-Length" not in answer.headers:  # GDAL takes whatever comes then, however much.
-            raise ServiceError(
-                f"{public_url(url)} is served without its length; use a server that says Content-Length."
-            )
+            raise ServiceError(f"{public_url(url)} is served without a length; use a server that says Content-Length.")
         if answer.status != 206 or not size.isdecimal():
             raise ServiceError(
                 f"{public_url(url)} is served whole only (status {answer.status}, expected 206 with its size); use a "

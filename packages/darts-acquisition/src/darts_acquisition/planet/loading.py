@@ -2,7 +2,6 @@
 
 import json
 import math
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +15,7 @@ from darts_acquisition.planet.delivery import Delivery, name_of, parse_planet_na
 from darts_acquisition.planet.image import Image, read_blocks, read_grid, read_header
 from darts_acquisition.scenes.quality import Scaling, row_blocks
 from darts_acquisition.scenes.raw import in_utc, read_angle, read_time
-from darts_acquisition.tile import as_band, describe_grid, same_grid
+from darts_acquisition.tile import AnyPath, as_band, describe_grid, same_grid
 from darts_utils import OPTICAL_BANDS, MissingBandError, step
 
 if TYPE_CHECKING:
@@ -33,7 +32,7 @@ _KEPT = ("strip_id", "satellite_id", "instrument", "quality_category", "cloud_co
 """Further properties that a tile keeps, as ``planet_<name>``."""
 
 
-def load_planet_scene(path: str | os.PathLike[str]) -> "xr.Dataset":
+def load_planet_scene(path: AnyPath) -> "xr.Dataset":
     """Load the surface reflectance of a PlanetScope scene or orthotile as a tile.
 
     What the file says counts: bands are taken by their names where it has names, and pixels that it declares as no data
@@ -74,7 +73,7 @@ def load_planet_scene(path: str | os.PathLike[str]) -> "xr.Dataset":
     return scene.assign_attrs(attrs)
 
 
-def load_planet_masks(path: str | os.PathLike[str], scene: "xr.Dataset | None" = None) -> "xr.Dataset":
+def load_planet_masks(path: AnyPath, scene: "xr.Dataset | None" = None) -> "xr.Dataset":
     """Load the usable data mask (UDM2) of a PlanetScope scene or orthotile, and the quality that follows from it.
 
     Quality 0 (invalid): band 8 says blackfill or missing data, the mask's own no-data value, mask or alpha band says
@@ -129,12 +128,10 @@ def load_planet_masks(path: str | os.PathLike[str], scene: "xr.Dataset | None" =
     if image is None:
         return masks
     # The coordinates of one tile may not differ in the last digit, those of two files may.
-    return masks.assign_attrs(image.attrs).assign_coords(
-        {name: image.coords[name] for name in ("y", "x", "spatial_ref")}
-    )
+    return masks.assign_attrs(image.attrs).assign_coords({name: image[name] for name in ("y", "x", "spatial_ref")})
 
 
-def get_planet_geometry(path: str | os.PathLike[str]) -> Geometry:
+def get_planet_geometry(path: AnyPath) -> Geometry:
     """Return the footprint of a PlanetScope scene or orthotile: the outline of its image, without reading the pixels.
 
     Args:
@@ -156,7 +153,7 @@ def get_planet_geometry(path: str | os.PathLike[str]) -> Geometry:
     return read_grid(delivery, delivery.find("image")).extent
 
 
-def check_planet_scene(path: str | os.PathLike[str]) -> None:
+def check_planet_scene(path: AnyPath) -> None:
     """Find out, without reading the pixels, whether a PlanetScope scene or orthotile can be loaded with its mask.
 
     Args:
@@ -279,7 +276,7 @@ def _metadata(delivery: Delivery, file: Path) -> dict[str, object]:
     return attrs
 
 
-def _tile_attrs(path: str | os.PathLike[str], metadata: dict[str, Any]) -> dict[str, object]:
+def _tile_attrs(path: AnyPath, metadata: dict[str, Any]) -> dict[str, object]:
     name, tile_id = parse_planet_name(path), name_of(path)
     attrs = {"tile_id": tile_id, "time": name.time, "planet_type": name.type, "planet_scene_id": tile_id}
     if name.tile is not None:
@@ -287,7 +284,7 @@ def _tile_attrs(path: str | os.PathLike[str], metadata: dict[str, Any]) -> dict[
     return attrs | metadata
 
 
-def _attrs_of_mask(path: str | os.PathLike[str], delivery: Delivery) -> dict[str, Any]:
+def _attrs_of_mask(path: AnyPath, delivery: Delivery) -> dict[str, Any]:
     """Return the attributes of a folder that may hold a mask alone, under any name."""
     file = delivery.find_optional("metadata")
     metadata = {"azimuth": math.nan, "elevation": math.nan} if file is None else _metadata(delivery, file)

@@ -1,7 +1,6 @@
 """Bring a scene into the store, or into memory, and make a tile of it: the same for all sources."""
 
 import math
-import os
 import shutil
 import tempfile
 from abc import ABC, abstractmethod
@@ -9,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import numpy as np
 from filelock import FileLock
@@ -20,7 +19,7 @@ from darts_acquisition.scenes.names import mgrs_tile_geobox
 from darts_acquisition.scenes.quality import Scaling, row_blocks
 from darts_acquisition.scenes.raw import SCL, RawBand, RawGrid, S2Band, SceneMetadata, bands_of_scene, tile_geobox
 from darts_acquisition.scenes.store import RawStore, StoredBand
-from darts_acquisition.tile import as_band, as_variable
+from darts_acquisition.tile import AnyPath, as_band, as_variable
 from darts_utils import BANDS, OPTICAL_BANDS, step
 
 if TYPE_CHECKING:
@@ -62,7 +61,7 @@ def download_scene(provider: Provider, scene_id: str, store: RawStore, wanted: S
 def load_scene(
     provider: Provider,
     scene_id: str,
-    folder: str | os.PathLike[str] | None,
+    folder: AnyPath | None,
     wanted: Sequence[S2Band],
     offline: bool,
 ) -> "xr.Dataset":
@@ -107,24 +106,22 @@ class SceneSource(ABC):
     def _bands(self, bands: Iterable[str] | str | None) -> tuple[S2Band, ...]:
         return bands_of_scene(bands)
 
-    def is_stored(self, scene_id: str, store: str | os.PathLike[str], bands: Iterable[str] | str | None = None) -> bool:
+    def is_stored(self, scene_id: str, store: AnyPath, bands: Iterable[str] | str | None = None) -> bool:
         """Say whether these bands of a scene, and what says how good pixels are, can be loaded from the store alone."""
         return not RawStore(store).missing(self.name, self.check_scene_id(scene_id), self._bands(bands))
 
-    def stored_files(
-        self, scene_id: str, store: str | os.PathLike[str], bands: Iterable[str] | str | None = None
-    ) -> list[Path]:
+    def stored_files(self, scene_id: str, store: AnyPath, bands: Iterable[str] | str | None = None) -> list[Path]:
         """List the files of a stored scene that a tile of these bands is made from; none where a band is absent."""
         return RawStore(store).files(self.name, self.check_scene_id(scene_id), self._bands(bands))
 
-    def download(self, scene_id: str, store: str | os.PathLike[str], bands: Iterable[str] | str | None = None) -> None:
+    def download(self, scene_id: str, store: AnyPath, bands: Iterable[str] | str | None = None) -> None:
         """Bring a scene into the store; see `download_cdse_s2_sr_scene`."""
         download_scene(self._provider(), self.check_scene_id(scene_id), RawStore(store), self._bands(bands))
 
     def load(
         self,
         scene_id: str,
-        store: str | os.PathLike[str] | None = None,
+        store: AnyPath | None = None,
         bands: Iterable[str] | str | None = None,
         *,
         offline: bool = False,
@@ -132,7 +129,7 @@ class SceneSource(ABC):
         """Load a scene as a tile; see `load_cdse_s2_sr_scene`."""
         return load_scene(self._provider(), self.check_scene_id(scene_id), store, self._bands(bands), offline)
 
-    def geobox(self, scene_id: str, store: str | os.PathLike[str] | None = None, *, offline: bool = False) -> GeoBox:
+    def geobox(self, scene_id: str, store: AnyPath | None = None, *, offline: bool = False) -> GeoBox:
         """Return the grid of 10 m that a scene's tile will have, without its pixels.
 
         The store is looked at first; offline, the grid is that of the MGRS tile in the scene's name.
@@ -244,17 +241,13 @@ def build_tile(
             f"Scene {metadata.scene_id} holds no data: all pixels of {', '.join(scalings)} are "
             f"{reflectance[0].band.nodata}. Nothing to map."
         )
-    variables = {
-        band.name: as_variable(arrays[band.name], geobox, band.attrs(data_source=data_source)) for band in shown
-    }
-    variables["quality_data_mask"] = as_band("quality_data_mask", quality, geobox, data_source)
+    layers = {band.name: as_variable(arrays[band.name], geobox, band.attrs(data_source=data_source)) for band in shown}
+    layers["quality_data_mask"] = as_band("quality_data_mask", quality, geobox, data_source)
     angles = {name: metadata.attrs.get(name, math.nan) for name in ("azimuth", "elevation")}
-    return xr.Dataset(variables, attrs={"tile_id": metadata.scene_id} | metadata.attrs | angles)
+    return xr.Dataset(layers, attrs={"tile_id": metadata.scene_id} | metadata.attrs | angles)
 
 
-def _run(
-    pool: ThreadPoolExecutor, bands: Sequence[Readable], work: Callable[[S2Band, np.ndarray, slice], object]
-) -> None:
+def _run(pool: ThreadPoolExecutor, bands: Sequence[Readable], work: Callable[[S2Band, np.ndarray, slice], Any]) -> None:
     """Work on all rows of some bands, as they are read: band, rows, and where these lie in the tile."""
 
     def read(task: tuple[Readable, slice]) -> None:

@@ -7,7 +7,6 @@ neither the antimeridian nor the pole is special. It is singular at the South Po
 
 import functools
 import logging
-import os
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -23,6 +22,7 @@ from shapely.geometry.base import BaseGeometry
 
 from darts_acquisition.cube.areas import make_valid, within_180
 from darts_acquisition.errors import AreaError, RepairedGeometryWarning, WideEdgeWarning
+from darts_acquisition.tile import AnyPath
 
 if TYPE_CHECKING:
     import geopandas as gpd
@@ -294,7 +294,7 @@ class Area:
         shapely.prepare(self._shape)
 
     @classmethod
-    def read(cls, path: str | os.PathLike[str]) -> "Area":
+    def read(cls, path: AnyPath) -> "Area":
         """Read an area from all layers of any vector file that geopandas reads.
 
         Raises:
@@ -317,7 +317,7 @@ class Area:
         return projected is not None and bool(self._shape.intersects(projected))
 
 
-def read_vector_file(path: str | os.PathLike[str]) -> "gpd.GeoDataFrame":
+def read_vector_file(path: AnyPath) -> "gpd.GeoDataFrame":
     """Read a vector file, all layers with geometries (a KML's folders are such), in the CRS of the first.
 
     AreaError if the file is absent, no vector file, or only some of its layers have a CRS.

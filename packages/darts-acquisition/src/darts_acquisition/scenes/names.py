@@ -19,6 +19,7 @@ from darts_acquisition.io.http import HttpClient
 from darts_acquisition.io.settings import RequestLimits
 from darts_acquisition.scenes.geometry import read_vector_file
 from darts_acquisition.scenes.raw import TILE_RESOLUTION
+from darts_acquisition.tile import AnyPath
 from darts_utils import ParameterError, atomic_path
 
 if TYPE_CHECKING:
@@ -168,9 +169,7 @@ GRID_URL = (
 _FILE = "sentinel2_grid.parquet"
 
 
-def download_sentinel_2_grid(
-    grid_dir: str | os.PathLike[str], *, url: str | None = None, limits: RequestLimits | None = None
-) -> Path:
+def download_sentinel_2_grid(grid_dir: AnyPath, *, url: str | None = None, limits: RequestLimits | None = None) -> Path:
     """Fetch ESA's grid of MGRS tiles, unless it is there.
 
     Args:
@@ -197,7 +196,7 @@ def download_sentinel_2_grid(
     return target
 
 
-def read_sentinel_2_grid(grid_dir: str | os.PathLike[str]) -> "gpd.GeoDataFrame | None":
+def read_sentinel_2_grid(grid_dir: AnyPath) -> "gpd.GeoDataFrame | None":
     """Return the grid that `download_sentinel_2_grid` put into a folder.
 
     Args:
@@ -212,7 +211,7 @@ def read_sentinel_2_grid(grid_dir: str | os.PathLike[str]) -> "gpd.GeoDataFrame 
     return gpd.read_parquet(file) if file.is_file() else None
 
 
-def check_tiles_exist(tile_ids: Sequence[str], grid_dir: str | os.PathLike[str]) -> None:
+def check_tiles_exist(tile_ids: Sequence[str], grid_dir: AnyPath) -> None:
     """Check that MGRS tiles exist, as far as that can be known: against the grid where it is there, else by their form.
 
     Args:

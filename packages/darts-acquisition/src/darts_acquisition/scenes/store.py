@@ -26,6 +26,7 @@ from zarr.codecs import BloscCodec, Crc32cCodec
 from darts_acquisition.cube.layout import checked, codec_names
 from darts_acquisition.errors import RawStoreError
 from darts_acquisition.scenes.raw import RawBand, RawGrid, S2Band, SceneMetadata, bands_of_scene
+from darts_acquisition.tile import AnyPath
 from darts_utils import atomic_path, step, usable_cpus
 
 FORMAT = 1
@@ -42,7 +43,7 @@ class RawStore:
         folder: The folder; it is created when something is written.
     """
 
-    def __init__(self, folder: str | os.PathLike[str]) -> None:
+    def __init__(self, folder: AnyPath) -> None:
         self.folder = Path(folder)
 
     def path(self, source: str, scene_id: str) -> Path:
@@ -213,7 +214,7 @@ def write_raw_bands(
     store: RawStore,
     source: str,
     scene_id: str,
-    folder: str | os.PathLike[str],
+    folder: AnyPath,
     bands: Iterable[str] | str | None = None,
 ) -> list[Path]:
     """Write bands of a stored scene as ``<ESA's number>.tif`` into a folder; each appears complete or not at all.

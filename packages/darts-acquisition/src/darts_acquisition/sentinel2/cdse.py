@@ -2,7 +2,6 @@
 
 import contextlib
 import itertools
-import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -46,6 +45,7 @@ from darts_acquisition.scenes.search import (
     scene_table,
 )
 from darts_acquisition.scenes.store import RawStore
+from darts_acquisition.tile import AnyPath
 from darts_utils import step, usable_cpus
 
 if TYPE_CHECKING:
@@ -158,7 +158,7 @@ def get_aoi_from_cdse_s2_sr_scene_ids(
 
 def download_cdse_s2_sr_scene(
     scene_id: str,
-    store: str | os.PathLike[str],
+    store: AnyPath,
     bands: Iterable[str] | str | None = None,
     *,
     settings: CDSESettings | None = None,
@@ -189,7 +189,7 @@ def download_cdse_s2_sr_scene(
 
 def load_cdse_s2_sr_scene(
     scene_id: str,
-    store: str | os.PathLike[str] | None = None,
+    store: AnyPath | None = None,
     bands: Iterable[str] | str | None = None,
     *,
     offline: bool = False,

@@ -2,7 +2,6 @@
 
 import itertools
 import math
-import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -32,6 +31,7 @@ from darts_acquisition.scenes.search import (
     scene_table,
 )
 from darts_acquisition.scenes.store import RawStore
+from darts_acquisition.tile import AnyPath
 from darts_utils import ParameterError, step
 
 if TYPE_CHECKING:
@@ -134,7 +134,7 @@ def get_aoi_from_gee_s2_sr_scene_ids(
 
 def download_gee_s2_sr_scene(
     scene_id: str,
-    store: str | os.PathLike[str],
+    store: AnyPath,
     bands: Iterable[str] | str | None = None,
     *,
     collection: Collection = HARMONIZED,
@@ -159,7 +159,7 @@ def download_gee_s2_sr_scene(
 
 def load_gee_s2_sr_scene(
     scene_id: str,
-    store: str | os.PathLike[str] | None = None,
+    store: AnyPath | None = None,
     bands: Iterable[str] | str | None = None,
     *,
     offline: bool = False,

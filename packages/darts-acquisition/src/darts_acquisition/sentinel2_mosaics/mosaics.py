@@ -5,7 +5,6 @@ integers are int16, -32768 where there is no data, and reflectance is DN / 10000
 """
 
 import itertools
-import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
@@ -48,6 +47,7 @@ from darts_acquisition.scenes.search import (
     read_footprint,
     scene_table,
 )
+from darts_acquisition.tile import AnyPath
 from darts_utils import ParameterError, step
 
 if TYPE_CHECKING:
@@ -105,9 +105,7 @@ def search_cdse_s2_mosaics(
     return scene_table([row for _, row in _find(target, intervals, settings)])
 
 
-def download_cdse_s2_mosaic(
-    scene_id: str, store: str | os.PathLike[str], *, settings: CDSEMosaicSettings | None = None
-) -> None:
+def download_cdse_s2_mosaic(scene_id: str, store: AnyPath, *, settings: CDSEMosaicSettings | None = None) -> None:
     """Bring a quarterly mosaic of the Copernicus Data Space into the local store; one that is there stays as it is.
 
     For arguments see :func:`download_cdse_s2_sr_scene`; there are no bands to choose.
@@ -124,7 +122,7 @@ def download_cdse_s2_mosaic(
 
 def load_cdse_s2_mosaic(
     scene_id: str,
-    store: str | os.PathLike[str] | None = None,
+    store: AnyPath | None = None,
     *,
     offline: bool = False,
     settings: CDSEMosaicSettings | None = None,
@@ -185,17 +183,13 @@ class CDSEMosaicSource(SceneSource):
         if not self._settings.s3.anonymous:
             find_credentials(self._settings.s3)
 
-    def stored_files(
-        self, scene_id: str, store: str | os.PathLike[str], bands: Iterable[str] | str | None = None
-    ) -> list[Path]:
+    def stored_files(self, scene_id: str, store: AnyPath, bands: Iterable[str] | str | None = None) -> list[Path]:
         """List the files of a stored mosaic that a tile is made from, sorted; none where a band is absent."""
         return sorted(super().stored_files(scene_id, store, bands))
 
     def _bands(self, bands: Iterable[str] | str | None) -> tuple[S2Band, ...]:
         if bands is not None:
-            raise ParameterError(
-                f"bands is {bands!r}; a mosaic has blue, green, red and nir, and is stored as a whole."
-            )
+            raise ParameterError(f"bands is {bands!r}; a mosaic has blue, green, red and nir, and is stored whole.")
         return MOSAIC_BANDS
 
     def _provider(self) -> Provider:
@@ -246,9 +240,7 @@ def check_mosaic_id(name: str) -> str:
             check_scene_id(name, source)
         except SceneNameError:
             continue
-        raise SceneNameError(
-            f"{name!r} is a scene (raw_data_source {source!r}); expected a mosaic, such as {_EXAMPLE}."
-        )
+        raise SceneNameError(f"{name!r} is a scene (raw_data_source {source!r}); expected a mosaic such as {_EXAMPLE}.")
     if not _PLAIN_NAME.fullmatch(name):
         raise SceneNameError(f"{name!r} is no name of a quarterly mosaic; expected one such as {_EXAMPLE}.")
     return name
