@@ -98,11 +98,9 @@ def tile_window(name: str, product: CubeProduct) -> Window | None:
     match = re.fullmatch(rf"(\d\d)_(\d\d){quarter}_{metres}m_{re.escape(product.version)}", name)
     if match is None:
         return None
-    numbers = [int(number) - 1 for number in match.groups()]
+    row, col, upper, right = (int(number) - 1 for number in (*match.groups(), "1", "1")[:4])
     edge = _TILE_M // 2 if quarter else _TILE_M
-    south, west = (number * _TILE_M for number in numbers[:2])
-    if quarter:
-        south, west = south + numbers[2] * edge, west + numbers[3] * edge
+    south, west = row * _TILE_M + upper * edge, col * _TILE_M + right * edge
     bottom = round((affine.f - _SOUTH - south) / metres)
     left = round((_LEFT + west - affine.c) / metres)
     return Window.of(bottom - edge // metres, bottom, left, left + edge // metres)

@@ -1,6 +1,7 @@
 """Fetch what a datacube lacks, each group of chunks one transaction, and read the area around a tile."""
 
 import logging
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass
@@ -16,7 +17,14 @@ from darts_acquisition.cube.datacube import Datacube
 from darts_acquisition.cube.product import Chunk, CubeProduct
 from darts_acquisition.cube.transaction import IDENTITIES, identities_from_json, identities_to_json
 from darts_acquisition.errors import CubeNotFoundError, LoginError, MissingAuxiliaryDataError, ServiceError
-from darts_acquisition.io.retry import DaemonThreads, StoppedError, awaited, check_not_stopped, stoppable
+from darts_acquisition.io.retry import (
+    DaemonThreads,
+    FetchCancellation,
+    StoppedError,
+    awaited,
+    cancellable,
+    check_not_stopped,
+)
 from darts_acquisition.io.settings import S3Settings
 from darts_acquisition.tile import AnyPath, as_variable
 from darts_utils import step
@@ -88,7 +96,7 @@ def fill(cube: Datacube, chunks: Iterable[Chunk], source: Source, progress: Prog
     batch = _Batch(cube)
     failures: list[tuple[Chunk, ServiceError]] = []
     running: dict[Future[_Fetched], Chunk] = {}
-    with awaited(), stoppable() as stop:
+    with awaited(), cancellable(FetchCancellation()) as stop:
         try:
             for done, (chunk, result) in enumerate(_fetch_all(cube, todo, source, running), start=1):
                 if not isinstance(result, ServiceError):
@@ -108,7 +116,7 @@ def fill(cube: Datacube, chunks: Iterable[Chunk], source: Source, progress: Prog
             batch.commit()
     if failures:
         raise _summary(cube, failures, len(todo))
-    return batch.report
+    return FetchReport(**batch.counts)
 
 
 def _ends_all(error: ServiceError) -> bool:
@@ -149,7 +157,7 @@ class _Batch:
     def __init__(self, cube: Datacube) -> None:
         self._cube = cube
         self._contents: dict[Chunk, _Fetched] = {}
-        self.report = FetchReport()
+        self.counts: Counter[str] = Counter()
 
     def add(self, chunk: Chunk, arrays: _Fetched) -> None:
         self._contents[chunk] = arrays
@@ -165,11 +173,7 @@ class _Batch:
             self._contents = contents  # Kept by the last commit, which an interrupt is followed by.
             raise
         filled = sum(contents[chunk] is not None for chunk in written)
-        self.report = FetchReport(
-            self.report.filled + filled,
-            self.report.empty + len(written) - filled,
-            self.report.elsewhere + len(contents) - len(written),
-        )
+        self.counts.update(filled=filled, empty=len(written) - filled, elsewhere=len(contents) - len(written))
 
 
 def _summary(cube: Datacube, failures: list[tuple[Chunk, ServiceError]], total: int) -> ServiceError:

@@ -125,21 +125,16 @@ class CubeProduct:
                 version=attrs["version"],
                 collection=attrs["collection"],
                 geobox=GeoBox(tuple(attrs["shape"]), Affine(*attrs["transform"]), attrs["crs"]),
-                variables=tuple(
-                    CubeVariable(
-                        entry["name"],
-                        entry["dtype"],
-                        math.nan if entry["nodata"] is None else entry["nodata"],
-                        entry["long_name"],
-                        entry["units"],
-                    )
-                    for entry in attrs["variables"]
-                ),
+                variables=tuple(_variable(**entry) for entry in attrs["variables"]),
                 chunk_px=attrs["chunk_px"],
                 inner_px=attrs["inner_px"],
             )
         except (KeyError, TypeError, ValueError) as error:
             raise CubeError(f"The attributes of the datacube are damaged: {error!r}.") from error
+
+
+def _variable(name: str, dtype: str, nodata: float | None, long_name: str, units: str | None, **_: Any) -> CubeVariable:
+    return CubeVariable(name, dtype, math.nan if nodata is None else nodata, long_name, units)
 
 
 class Window(NamedTuple):

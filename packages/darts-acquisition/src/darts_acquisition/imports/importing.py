@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import rasterio
@@ -93,15 +92,14 @@ def import_cube(
         old, new = Path(origin).resolve(), Path(path).expanduser().resolve()
         if old == new or old in new.parents or new in old.parents:
             raise CubeError(f"{path} is {Path(origin)}, or one lies in the other; a new datacube needs its own place.")
-    coverage = coverage_of(source.product, source.windows)
+    complete, partial = coverage_of(source.product, source.windows)
     cube = Datacube.open_or_create(path, source.product, s3=s3)
-    todo = cube.missing_of(coverage.complete)
-    counts = len(coverage.complete), origin, len(todo), cube.path
+    todo = cube.missing_of(complete)
+    counts = len(complete), origin, len(todo), cube.path
     logger.info("%s: %d chunks are complete in %s, %d of them are not in %s yet.", source.product.collection, *counts)
     todo.sort(key=lambda chunk: (chunk.row // _ROWS_AT_ONCE, chunk.col, chunk.row))
     filled, empty, damaged = _copy(source, cube, todo, progress)
-    present = len(coverage.complete) - len(todo)
-    return ImportReport(source.product, filled, empty, present, coverage.partial, damaged)
+    return ImportReport(source.product, filled, empty, len(complete) - len(todo), partial, damaged)
 
 
 def inspect_origin(origin: AnyPath, product: str | None = None) -> CubeProduct:
@@ -168,23 +166,16 @@ def _copy(
     return filled, empty, dict(sorted(damaged.items()))
 
 
-class Coverage(NamedTuple):
-    """The chunks of a product of which every pixel lies in some windows, row by row; of how many only a part does."""
-
-    complete: tuple[Chunk, ...]
-    partial: int
-
-
-def coverage_of(product: CubeProduct, windows: Sequence[Window]) -> Coverage:
-    """Find the chunks that windows of a product's grid cover together."""
+def coverage_of(product: CubeProduct, windows: Sequence[Window]) -> tuple[list[Chunk], int]:
+    """Return the chunks that windows of a product's grid cover whole together, row by row; of how many only a part."""
     if not windows:
-        return Coverage((), 0)
+        return [], 0
     touched = sorted({chunk for window in windows for chunk in window.in_chunks(product.chunk_px).chunks()})
     covered = shapely.union_all(_boxes(windows))
     shapely.prepare(covered)
     whole = shapely.covers(covered, _boxes([product.chunk_window(chunk) for chunk in touched]))
-    complete = tuple(chunk for chunk, is_whole in zip(touched, whole, strict=True) if is_whole)
-    return Coverage(complete, len(touched) - len(complete))
+    complete = [chunk for chunk, is_whole in zip(touched, whole, strict=True) if is_whole]
+    return complete, len(touched) - len(complete)
 
 
 def _boxes(windows: Sequence[Window]) -> np.ndarray:

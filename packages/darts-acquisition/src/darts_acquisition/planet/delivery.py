@@ -104,9 +104,7 @@ def scene_of(file_name: str) -> str | None:
 
 def kind_of(file_name: str) -> Kind | None:
     """Return what a file of a delivery is by its name; None for one that no tile is made from, and for hidden ones."""
-    if file_name.startswith("."):
-        return None
-    return next((kind for kind in KINDS if _FILES[kind].fullmatch(file_name)), None)
+    return next((kind for kind in KINDS if file_name[:1] != "." and _FILES[kind].fullmatch(file_name)), None)
 
 
 def words_after(file_name: str, kind: Kind) -> frozenset[str]:
@@ -162,8 +160,8 @@ class Delivery:
         files = {kind: next((found for level in levels if (found := _of_kind(level, kind))), []) for kind in KINDS}
         if archive is None and name and not all(files.values()):
             with contextlib.suppress(OSError):
-                beside = [where.parent / each for each in _index(where.parent).get(name, ())]
-                beside = [file for file in beside if file.is_file()]
+                named = _index(where.parent).get(name, ())
+                beside = [file for each in named if (file := where.parent / each).is_file()]
                 files = {kind: found or _of_kind(beside, kind) for kind, found in files.items()}
         delivery = cls(Path(path), tuple(file for found in files.values() for file in found), archive)
         if not delivery.files and (archive is not None or not where.is_dir()):

@@ -67,11 +67,11 @@ class RawStore:
         return [band for band in wanted if band.number not in present]
 
     def files(self, source: str, scene_id: str, wanted: Sequence[S2Band]) -> list[Path]:
-        """List the files of some bands of a scene, and before them its own; none unless all bands are present."""
+        """List the files of a scene that some of its bands are in, sorted; none unless all bands are present."""
         if self.missing(source, scene_id, wanted):
             return []
-        folder, numbers = self.path(source, scene_id), sorted(band.number for band in wanted)
-        return [folder / "zarr.json", *(file for each in numbers for file in sorted(_files(folder / each)))]
+        folder, numbers = self.path(source, scene_id), {band.number for band in wanted}
+        return sorted([folder / "zarr.json", *(file for each in numbers for file in _files(folder / each))])
 
     def metadata(self, source: str, scene_id: str) -> SceneMetadata:
         """Return what is known of a stored scene besides its pixels.

@@ -183,10 +183,6 @@ class CDSEMosaicSource(SceneSource):
         if not self._settings.s3.anonymous:
             find_credentials(self._settings.s3)
 
-    def stored_files(self, scene_id: str, store: AnyPath, bands: Iterable[str] | str | None = None) -> list[Path]:
-        """List the files of a stored mosaic that a tile is made from, sorted; none where a band is absent."""
-        return sorted(super().stored_files(scene_id, store, bands))
-
     def _bands(self, bands: Iterable[str] | str | None) -> tuple[S2Band, ...]:
         if bands is not None:
             raise ParameterError(f"bands is {bands!r}; a mosaic has blue, green, red and nir, and is stored whole.")
