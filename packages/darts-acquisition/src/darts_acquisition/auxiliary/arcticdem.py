@@ -164,16 +164,9 @@ def load_arcticdem(
         GridError: If the area has no CRS.
     """
     product = arcticdem_product(resolution)
-    ds = read_product(
-        geobox,
-        data_dir,
-        product,
-        buffer=buffer,
-        data_source=f"ArcticDEM mosaic {product.version}, {resolution} m",
-        source=None if offline else partial(ArcticDEMSource, product, settings),
-        s3=s3,
-        progress=progress,
-    )
+    source = None if offline else partial(ArcticDEMSource, product, settings)
+    name = f"ArcticDEM mosaic {product.version}, {resolution} m"
+    ds = read_product(geobox, data_dir, product, source, buffer=buffer, data_source=name, s3=s3, progress=progress)
     dem = ds["dem"].values
     np.clip(dem, BANDS["dem"].low, BANDS["dem"].high, out=dem)  # The array is ours, and NaN stays NaN.
     return ds
@@ -191,24 +184,11 @@ def download_arcticdem(
 ) -> FetchReport:
     """Fetch what a datacube lacks of an area, so that it can be used offline.
 
-    Args:
-        aoi: The area: a GeoDataFrame, a geometry of odc.geo, a geobox, or several of these, in any CRS.
-        data_dir: Folder of the datacube, or ``s3://bucket/prefix``; it is created where there is none.
-        resolution: Pixel size in metres: 2, 10 or 32.
-        buffer: Pixels of the DEM to add on every side, as for `load_arcticdem`.
-        settings: Where ArcticDEM comes from; None for `ArcticDEMSettings.from_environment`.
-        s3: Which object storage holds the cube; None for what the environment names.
-        progress: Called with the number of chunks that are done and the number of those to fetch.
+    `aoi`, the area, is a GeoDataFrame, a geometry of odc.geo, a geobox, or several of these, in any CRS. For the other
+    arguments and errors see :func:`load_arcticdem`; a ParameterError also if the area is none, or empty.
 
     Returns:
         How many chunks were filled, and how many the provider does not cover.
-
-    Raises:
-        ServiceError: If a part cannot be fetched; what was fetched is in the cube.
-        OutsideExtentError: If the area lies wholly outside ArcticDEM.
-        CubeError: If there is something else at the path, or the cube of another product or resolution.
-        ParameterError: If there is no mosaic of that resolution, or the area is none, or empty.
-        GridError: If the area has no CRS.
     """
     product = arcticdem_product(resolution)
     source = partial(ArcticDEMSource, product, settings)
@@ -223,13 +203,12 @@ def estimate_arcticdem(
     buffer: int = 0,
     s3: S3Settings | None = None,
 ) -> Estimate:
-    """Say what a download would fetch, without fetching or creating anything; see :func:`download_arcticdem`.
+    """Say what a download of an `aoi` would fetch, without fetching or creating anything.
+
+    For the other arguments see :func:`load_arcticdem`, for errors and areas :func:`download_arcticdem`.
 
     Returns:
         Numbers of chunks, and megabytes.
-
-    Raises:
-        OutsideExtentError, CubeError, ParameterError, GridError: As for the download.
     """
     product = arcticdem_product(resolution)
     return estimate_product(aoi, data_dir, product, buffer=buffer, bytes_per_px=_BYTES_PER_PX, s3=s3)

@@ -122,15 +122,9 @@ def load_tcvis(
         DartsError: All that :func:`load_arcticdem` raises.
     """
     product = tcvis_product(trend)
+    source, name = None if offline else partial(TCVISSource, product, settings), f"TCVIS {trend}"
     return read_product(
-        geobox,
-        data_dir,
-        product,
-        buffer=_MARGIN_PX,
-        data_source=f"TCVIS {trend}",
-        source=None if offline else partial(TCVISSource, product, settings),
-        s3=s3,
-        progress=progress,
+        geobox, data_dir, product, source, buffer=_MARGIN_PX, data_source=name, s3=s3, progress=progress
     )
 
 
@@ -145,8 +139,8 @@ def download_tcvis(
 ) -> FetchReport:
     """Fetch what a datacube lacks of an area and of the two pixels around it, so that it can be used offline.
 
-    `trend`, `settings` and LoginError are those of :func:`load_tcvis`; for the other arguments, the result and errors
-    see :func:`download_arcticdem`.
+    `trend`, `settings` and LoginError are those of :func:`load_tcvis`; for `aoi`, the result and errors see
+    :func:`download_arcticdem`, for the other arguments see :func:`load_arcticdem`.
     """
     product = tcvis_product(trend)
     source = partial(TCVISSource, product, settings)
@@ -160,15 +154,12 @@ def estimate_tcvis(
     trend: str = "2000-2019",
     s3: S3Settings | None = None,
 ) -> Estimate:
-    """Say what a download of a `trend` would fetch, without fetching or creating anything.
+    """Say what a download of an `aoi` and a `trend` would fetch, without fetching or creating anything.
 
-    For the other arguments see :func:`download_arcticdem`.
+    For the other arguments see :func:`load_arcticdem`, for errors and areas :func:`download_arcticdem`.
 
     Returns:
         Numbers of chunks, and megabytes.
-
-    Raises:
-        OutsideExtentError, CubeError, ParameterError, GridError: As for the download.
     """
     product = tcvis_product(trend)
     return estimate_product(aoi, data_dir, product, buffer=_MARGIN_PX, bytes_per_px=_BYTES_PER_PX, s3=s3)

@@ -64,10 +64,9 @@ def chunks_by_part(product: CubeProduct, area: AreaLike, buffer: int = 0) -> lis
     outside: OutsideExtentError | None = None
     for part in _parts(area):
         try:
-            if isinstance(part, GeoBox):
-                found = _chunks_of_grid(product, part, buffer)
-            elif _is_a_rectangle(part):
-                found = _chunks_of_grid(product, _box(part), buffer)
+            if isinstance(part, GeoBox) or _is_a_rectangle(part):
+                windows = product_windows(product, part if isinstance(part, GeoBox) else _box(part), buffer)
+                found = {chunk for window in windows for chunk in window.in_chunks(product.chunk_px).chunks()}
             else:
                 found = _chunks_of_geometry(product, part, buffer)
         except OutsideExtentError as error:
@@ -114,11 +113,6 @@ def _box(geometry: Geometry) -> GeoBox:
     left, bottom, right, top = geometry.boundingbox.bbox
     # GeoBox.from_bbox would move the corner to a multiple of the pixel size.
     return GeoBox((1, 1), Affine(right - left, 0, left, 0, bottom - top, top), geometry.crs)
-
-
-def _chunks_of_grid(product: CubeProduct, grid: GeoBox, buffer: int) -> set[Chunk]:
-    windows = product_windows(product, grid, buffer)
-    return {chunk for window in windows for chunk in window.in_chunks(product.chunk_px).chunks()}
 
 
 def _chunks_of_geometry(product: CubeProduct, geometry: Geometry, buffer: int) -> set[Chunk]:

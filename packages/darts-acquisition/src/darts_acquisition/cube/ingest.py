@@ -219,10 +219,10 @@ def read_product(
     geobox: GeoBox,
     data_dir: AnyPath,
     product: CubeProduct,
+    source: Callable[[], Source] | None = None,
     *,
     buffer: int,
     data_source: str,
-    source: Callable[[], Source] | None = None,
     s3: S3Settings | None = None,
     progress: Progress | None = None,
 ) -> "xr.Dataset":

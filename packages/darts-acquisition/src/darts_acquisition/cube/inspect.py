@@ -70,16 +70,10 @@ class CubeCheck:
 def inspect_cube(path: AnyPath, *, s3: S3Settings | None = None) -> CubeInfo:
     """Say what a datacube holds.
 
-    Args:
-        path: Folder of the datacube, or ``s3://bucket/prefix``.
-        s3: Which object storage; None for what the environment names.
+    For arguments and errors see :func:`verify_cube`.
 
     Returns:
         Counts, sizes and the filled area.
-
-    Raises:
-        CubeNotFoundError: If there is nothing at the path.
-        CubeError: If there is something else.
     """
     cube = Datacube.open(path, s3=s3)
     known = cube.known()

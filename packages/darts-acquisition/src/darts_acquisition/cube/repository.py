@@ -136,34 +136,39 @@ def _create_in_folder(path: Path, fill: Callable[[icechunk.Session], None], mess
         raise CubeExistsError(f"{path} exists already; open it with Datacube.open, or choose another path.")
     target = Path(os.path.realpath(path))  # A link stays one; what it leads to becomes the repository.
     draft = target.with_name(f".{target.name}.{uuid.uuid4().hex}.partial")
-    try:
+    with _of_the_folder(f"No datacube can be created at {path}: {target.parent} cannot be written to"):
         draft.mkdir(parents=True)  # Icechunk panics where it cannot create a folder.
-    except OSError as error:
-        reason = error.strerror or error
-        raise CubeError(
-            f"No datacube can be created at {path}: {target.parent} cannot be written to ({reason})."
-        ) from error
     try:
         repository = icechunk.Repository.create(Location(draft).storage(), **_format())
         session = repository.writable_session(BRANCH)
         fill(session)
         session.commit(message)
-        try:
-            draft.rename(target)
-        except OSError as error:
-            if _is_taken(path):
-                raise CubeExistsError(f"{path} was created by another process in the meantime; open it.") from error
-            raise CubeError(f"No datacube can be created at {path}: {error.strerror or error}.") from error
+        with _of_the_folder(f"No datacube can be created at {path}"):
+            try:
+                draft.rename(target)
+            except OSError as error:
+                if _is_taken(path):
+                    raise CubeExistsError(f"{path} was created by another process in the meantime; open it.") from error
+                raise
     finally:
         shutil.rmtree(draft, ignore_errors=True)
 
 
 def _is_taken(path: Path) -> bool:
     """Tell whether there is something else than an empty folder at a path."""
-    try:
+    with _of_the_folder(f"No datacube can be created at {path}"):
         return path.exists() and (not path.is_dir() or any(path.iterdir()))
+
+
+@contextlib.contextmanager
+def _of_the_folder(said: str) -> Iterator[None]:
+    """Say in our words, as CubeError, what the file system refuses."""
+    try:
+        yield
+    except CubeExistsError:
+        raise
     except OSError as error:
-        raise CubeError(f"No datacube can be created at {path}: {error.strerror or error}.") from error
+        raise CubeError(f"{said}: {error.strerror or error}.") from error
 
 
 def _create_in_bucket(location: Location, fill: Callable[[icechunk.Session], None], message: str) -> None:

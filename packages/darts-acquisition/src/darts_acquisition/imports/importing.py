@@ -105,17 +105,10 @@ def import_cube(
 def inspect_origin(origin: AnyPath, product: str | None = None) -> CubeProduct:
     """Say what a datacube or a mosaic of another program holds.
 
-    Args:
-        origin: As for `import_cube`.
-        product: As for `import_cube`.
+    For arguments and errors see :func:`import_cube`.
 
     Returns:
         The product.
-
-    Raises:
-        CubeNotFoundError: If there is nothing at `origin`.
-        CubeError: If it cannot be imported, or holds something else than `product`.
-        ParameterError: If there is no such product.
     """
     return open_origin(Path(origin), None if product is None else product_named(product)).product
 
@@ -193,17 +186,9 @@ class RasterFiles:
 
     Either is a GeoTIFF, or a VRT of such files, which holds completely what its files do.
 
-    Args:
-        file: The file of elevations.
-        product: What it must hold; None for what its pixel size says.
-
-    Attributes:
-        product: What it holds.
-        windows: Windows of the product's grid that both files hold completely.
-        unknown: Files of which a VRT is made that are not there, cannot be opened, or are brought to other pixels.
-
-    Raises:
-        CubeError: If the files are not there, or no ArcticDEM.
+    `product` is what they must hold, None for what the pixel size says; then what they do hold. `windows` are those of
+    its grid that both files hold completely, `unknown` files of which a VRT is made that are not there, cannot be
+    opened, or are brought to other pixels. CubeError if the files are not there, or no ArcticDEM.
     """
 
     def __init__(self, file: Path, product: CubeProduct | None = None) -> None:

@@ -44,17 +44,9 @@ column, the three at the right edge of one pair are those at the left edge of th
 class SmartGeocube:
     """A datacube of smart-geocubes as the origin of an import. Nothing is ever written to it.
 
-    Args:
-        folder: The Icechunk repository.
-        product: What it must hold; None for what its title says.
-
-    Attributes:
-        product: What it holds.
-        windows: Windows of the product's grid that were loaded completely.
-        unknown: Names in its list that are none of the product's.
-
-    Raises:
-        CubeError: If it is no such cube, or holds something else.
+    `product` is what it must hold, None for what its title says; then what it does hold. `windows` are those of the
+    product's grid that were loaded completely, `unknown` names in its list that are none of the product's. CubeError if
+    it is no such cube, or holds something else.
     """
 
     def __init__(self, folder: Path, product: CubeProduct | None = None) -> None:
@@ -131,10 +123,8 @@ class SmartGeocube:
 
         What Blosc alone compressed, as such cubes are, is decoded here: zarr copies each chunk twice into new memory,
         and Blosc reads on beyond the end of one that is cut off. Of the 16 bytes that a chunk begins with, the second
-        four are its length before it was compressed, and the last four that after it.
-
-        Raises:
-            ValueError: If the chunk is damaged; or RuntimeError.
+        four are its length before it was compressed, and the last four that after it. ValueError or RuntimeError if the
+        chunk is damaged.
         """
         array, size = self._arrays[name], self._size
         if codec_names(array.metadata.codecs) != ["bytes", "blosc"]:

@@ -134,20 +134,10 @@ def load_planet_masks(path: AnyPath, scene: "xr.Dataset | None" = None) -> "xr.D
 def get_planet_geometry(path: AnyPath) -> Geometry:
     """Return the footprint of a PlanetScope scene or orthotile: the outline of its image, without reading the pixels.
 
-    Args:
-        path: Folder of the scene, or what `find_planet_scenes` returned.
+    For arguments, and errors and warnings of the image and its grid, see :func:`load_planet_scene`.
 
     Returns:
         A rectangle in the CRS of the image.
-
-    Raises:
-        SceneNotFoundError: If the scene or its image is absent.
-        SceneReadError: If the image is damaged or no GeoTIFF.
-        SceneGridError: If the image's grid cannot be a tile's, see `load_planet_scene`.
-        SceneError: If the image is there twice, or a file names another scene.
-
-    Warns:
-        ArealScaleWarning: If areas on the grid differ from those on the ground by more than 3 %.
     """
     delivery = Delivery.open(path)
     return read_grid(delivery, delivery.find("image")).extent
@@ -156,16 +146,8 @@ def get_planet_geometry(path: AnyPath) -> Geometry:
 def check_planet_scene(path: AnyPath) -> None:
     """Find out, without reading the pixels, whether a PlanetScope scene or orthotile can be loaded with its mask.
 
-    Args:
-        path: Folder of the scene, or what `find_planet_scenes` returned.
-
-    Raises:
-        SceneNotFoundError: If the scene, its image, its mask or its metadata file is absent.
-        SceneError: For the same reasons as `load_planet_scene` and `load_planet_masks`, as far as the heads of the
-            files show them.
-
-    Warns:
-        ArealScaleWarning: If areas on the grid differ from those on the ground by more than 3 %.
+    For arguments, errors and warnings, as far as the heads of the files show them, see :func:`load_planet_scene` and
+    :func:`load_planet_masks`.
     """
     delivery = Delivery.open(path)
     _tile_attrs(path, _metadata(delivery, delivery.find("metadata")))

@@ -214,8 +214,9 @@ def find_items(
     searches: Iterable[Mapping[str, Any]],
     read_row: ReadRow,
 ) -> list[Found]:
-    """Find STAC items, each once, sorted by name and with its row of `scene_table`, which `read_row` makes of it.
+    """Find STAC items, each once, sorted by name and with its row of `scene_table`.
 
+    `read_row` reads what this does not read itself of an item: all but its name and its footprint.
     `searches` are the arguments of pystac-client's `ItemSearch` that together find everything; none is made if nothing
     can be found. ServiceError if the service refuses or fails, or an item cannot be read.
     """
@@ -237,11 +238,15 @@ def find_items(
 def _read_page(page: Mapping[str, Any], url: str, read_row: ReadRow) -> list[Found]:
     """Read all items of a page; only what happens here is a fault of the service, what is done with them is not."""
     try:
-        return [(item, read_row(item)) for item in page["features"]]
+        return [(item, _row_of(item) | read_row(item)) for item in page["features"]]
     except (LookupError, TypeError, AttributeError, ValueError) as error:
         if isinstance(error, DartsError):
             raise
         raise ServiceError(f"Searching {public_url(url)}: the answer is no page of items ({error!r}).") from error
+
+
+def _row_of(item: Mapping[str, Any]) -> dict[str, Any]:
+    return {"scene_id": str(item["id"]), "geometry": read_footprint(item["geometry"])}
 
 
 def in_groups(names: list[str] | None) -> Iterator[list[str] | None]:
@@ -292,11 +297,12 @@ def scene_table(rows: Sequence[dict[str, Any]]) -> "gpd.GeoDataFrame":
     return gpd.GeoDataFrame(columns, geometry=geometry, index=index, crs="EPSG:4326")
 
 
-def check_all_found(scene_ids: Iterable[str], found: Iterable[str]) -> None:
-    """Check that all scenes that were asked for, as the source writes them, were found; else SceneNotFoundError."""
-    asked, known = list(scene_ids), set(found)
+def check_all_found(scene_ids: Iterable[str], found: "gpd.GeoDataFrame") -> "gpd.GeoDataFrame":
+    """Return what was found if all scenes that were asked for are among it; else SceneNotFoundError."""
+    asked, known = list(scene_ids), set(found.index)
     if missing := [name for name in asked if name not in known]:
         raise SceneNotFoundError(
             f"{len(missing)} of {len(asked)} scenes are not in the catalogue: {', '.join(missing[:5])}"
             f"{' …' if len(missing) > 5 else ''}. They may have been processed again and renamed; search by tile."
         )
+    return found

@@ -40,7 +40,6 @@ from darts_acquisition.scenes.search import (
     find_items,
     in_groups,
     make_selection,
-    read_footprint,
     read_percent,
     scene_table,
 )
@@ -124,12 +123,7 @@ def get_cdse_s2_sr_scene_ids_from_geodataframe(
 ) -> list[str]:
     """Name the scenes that touch an area; errors are those of :func:`search_cdse_s2_sr`.
 
-    Args:
-        aoi: Area of interest in any CRS.
-        **conditions: As for :func:`search_cdse_s2_sr`.
-
-    Returns:
-        The names, sorted.
+    `aoi` may be in any CRS; for `conditions` and result see :func:`get_cdse_s2_sr_scene_ids_from_tile_ids`.
     """
     return list(search_cdse_s2_sr(aoi=aoi, **conditions).index)
 
@@ -137,23 +131,16 @@ def get_cdse_s2_sr_scene_ids_from_geodataframe(
 def get_aoi_from_cdse_s2_sr_scene_ids(
     scene_ids: Sequence[str], *, settings: CDSESettings | None = None
 ) -> "gpd.GeoDataFrame":
-    """Return the footprints of scenes.
-
-    Args:
-        scene_ids: Names of scenes.
-        settings: Where the service is; None for `CDSESettings.from_environment`.
+    """Return the footprints of scenes; for arguments see :func:`search_cdse_s2_sr`.
 
     Returns:
         As `search_cdse_s2_sr`, every scene being there.
 
     Raises:
         SceneNotFoundError: If the Data Space does not know one of them. The message names them.
-        SceneNameError: If a name is none of the Data Space.
-        ServiceError: If the service refuses or fails.
+        DartsError: All that `search_cdse_s2_sr` raises.
     """
-    found = search_cdse_s2_sr(scene_ids=scene_ids, settings=settings)
-    check_all_found(map(_check_name, scene_ids), found.index)
-    return found
+    return check_all_found(map(_check_name, scene_ids), search_cdse_s2_sr(scene_ids=scene_ids, settings=settings))
 
 
 def download_cdse_s2_sr_scene(
@@ -239,7 +226,7 @@ class CDSEProvider:
         assets, metadata = [asset_of(item, band) for band in bands], metadata_of(item)
         with step("download"), contextlib.closing(Store(self._settings.limits, self._settings.s3)) as store:
             files = store.download(assets, folder)
-        return metadata, _decoded(assets, files)
+        return metadata, map(decode, files, assets)
 
     def _item(self, scene_id: str) -> dict[str, object]:
         found = _find(Target.of(_check_name, [scene_id]), Selection(), self._settings)
@@ -253,13 +240,8 @@ class CDSEProvider:
 def _find(target: Target, selection: Selection, settings: CDSESettings | None) -> list[Found]:
     groups = itertools.product(selection.intervals, in_groups(target.names), in_groups(target.tiles))
     searches = (
-        {
-            "datetime": interval.to_stac(),
-            "ids": names,
-            "intersects": target.query,
-            "filter": _condition(tiles, selection),
-        }
-        for interval, names, tiles in groups
+        {"datetime": span.to_stac(), "ids": names, "intersects": target.query, "filter": _condition(tiles, selection)}
+        for span, names, tiles in groups
     )
     return find_items(settings or CDSESettings.from_environment(), target, selection, searches, _row)
 
@@ -282,13 +264,11 @@ def _row(item: Mapping[str, Any]) -> dict[str, Any]:
     properties, assets = item["properties"], item.get("assets", {})
     sizes = [assets.get(band.cdse_asset, {}).get("file:size") for band in bands_of_scene()]
     return {
-        "scene_id": str(item["id"]),
         "time": time_of_item(item, "datetime", "start_datetime"),
         "tile_id": tile_of_item(properties),
         "cloud_cover": read_percent(properties.get("eo:cloud_cover")),
         "snow_cover": read_percent(properties.get("eo:snow_cover")),
         "download_bytes": None if None in sizes else sum(map(int, sizes)),
-        "geometry": read_footprint(item["geometry"]),
     }
 
 
@@ -357,12 +337,7 @@ def _scaling(asset: Mapping[str, Any], properties: Mapping[str, Any], where: str
     return float(scale), float(offset)
 
 
-def _decoded(assets: Sequence[Asset], files: Sequence[Path]) -> Iterator[RawBand]:
-    for asset, file in zip(assets, files, strict=True):
-        with step("decode"):
-            yield decode(file, asset)
-
-
+@step("decode")
 def decode(file: Path, asset: Asset) -> RawBand:
     """Decode a verified file with all processors; SceneReadError or SceneGridError if it is not what its item says."""
     try:

@@ -108,7 +108,7 @@ def get_gee_s2_sr_scene_ids_from_geodataframe(
 ) -> list[str]:
     """Name the scenes that touch an area; errors are those of :func:`search_gee_s2_sr`.
 
-    For arguments and result see :func:`get_cdse_s2_sr_scene_ids_from_geodataframe`.
+    `aoi` may be in any CRS; for `conditions` and result see :func:`get_cdse_s2_sr_scene_ids_from_tile_ids`.
     """
     return list(search_gee_s2_sr(aoi=aoi, **conditions).index)
 
@@ -128,8 +128,7 @@ def get_aoi_from_gee_s2_sr_scene_ids(
         DartsError: All that `search_gee_s2_sr` raises.
     """
     found = search_gee_s2_sr(scene_ids=scene_ids, collection=collection, settings=settings)
-    check_all_found(map(_check_name, scene_ids), found.index)
-    return found
+    return check_all_found(map(_check_name, scene_ids), found)
 
 
 def download_gee_s2_sr_scene(

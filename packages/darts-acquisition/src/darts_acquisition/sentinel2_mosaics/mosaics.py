@@ -44,7 +44,6 @@ from darts_acquisition.scenes.search import (
     in_groups,
     interval_of_months,
     make_selection,
-    read_footprint,
     scene_table,
 )
 from darts_acquisition.tile import AnyPath
@@ -279,17 +278,14 @@ def _ground_of(tile: str) -> Area:
 
 
 def _row(item: Mapping[str, Any]) -> dict[str, object]:
-    name = str(item["id"])
     try:
         download_bytes = sum(int(_asset_of(item, band)["file:size"]) for band in MOSAIC_BANDS)
     except (LookupError, ValueError):
         download_bytes = None
     return {
-        "scene_id": name,
         "time": time_of_item(item, *_TIMES),
-        "tile_id": _tile_of_mosaic(name, item["properties"]),
+        "tile_id": _tile_of_mosaic(str(item["id"]), item["properties"]),
         "download_bytes": download_bytes,
-        "geometry": read_footprint(item["geometry"]),
     }
 
 
