@@ -1,7 +1,7 @@
 """Georeferenced variables, made in one place, and the grids of tiles, checked in one place."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 AnyPath: TypeAlias = str | os.PathLike[str]
 """A path of a file or a folder; that of a datacube may be ``s3://bucket/prefix``."""
+BandNames: TypeAlias = Iterable[str] | str | None
+"""Names of bands, in a tile ("blue") or ESA's ("B02"); None for blue, green, red and nir, "all" for every one."""
 
 _EXPECTED = "Expected a north-up grid of square pixels, projected in metres."
 _SAME_PX = 0.01

@@ -196,12 +196,7 @@ def download_arcticdem(
 
 
 def estimate_arcticdem(
-    aoi: AreaLike,
-    data_dir: AnyPath,
-    resolution: int,
-    *,
-    buffer: int = 0,
-    s3: S3Settings | None = None,
+    aoi: AreaLike, data_dir: AnyPath, resolution: int, *, buffer: int = 0, s3: S3Settings | None = None
 ) -> Estimate:
     """Say what a download of an `aoi` would fetch, without fetching or creating anything.
 
@@ -220,16 +215,12 @@ class ArcticDEMSource:
     def __init__(self, product: CubeProduct, settings: ArcticDEMSettings | None = None) -> None:
         self._product = product
         self._settings = settings = settings or ArcticDEMSettings.from_environment()
+        self.parallel = settings.limits.parallel
         resolution = round(product.geobox.affine.a)
         self._collection = (settings.collections or {}).get(resolution, product.collection)
         self._reader = RasterReader(Store(settings.limits, settings.s3))
         self._lock = threading.Lock()
         self._client: Client | None = None
-
-    @property
-    def parallel(self) -> int:
-        """How many chunks to fetch at the same time."""
-        return self._settings.limits.parallel
 
     def fetch(self, geobox: GeoBox) -> dict[str, np.ndarray] | None:
         """Fetch a part of the mosaic, None if there is nothing; where tiles overlap, the first one by name counts.

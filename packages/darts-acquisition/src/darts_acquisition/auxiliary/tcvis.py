@@ -148,11 +148,7 @@ def download_tcvis(
 
 
 def estimate_tcvis(
-    aoi: AreaLike,
-    data_dir: AnyPath,
-    *,
-    trend: str = "2000-2019",
-    s3: S3Settings | None = None,
+    aoi: AreaLike, data_dir: AnyPath, *, trend: str = "2000-2019", s3: S3Settings | None = None
 ) -> Estimate:
     """Say what a download of an `aoi` and a `trend` would fetch, without fetching or creating anything.
 
@@ -171,13 +167,9 @@ class TCVISSource:
     def __init__(self, product: CubeProduct, settings: EarthEngineSettings | None = None) -> None:
         self._product = product
         self._client = EarthEngineClient(settings)
+        self.parallel = self._client.settings.limits.parallel
         self._lock = threading.Lock()
         self._has_images = False
-
-    @property
-    def parallel(self) -> int:
-        """How many chunks to fetch at the same time."""
-        return self._client.settings.limits.parallel
 
     def fetch(self, geobox: GeoBox) -> dict[str, np.ndarray] | None:
         """Fetch a part of the mosaic, None if there is nothing, 0 where pixels are missing.

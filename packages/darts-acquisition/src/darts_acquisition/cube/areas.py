@@ -103,9 +103,7 @@ def _parts(area: AreaLike) -> Iterator[GeoBox | Geometry]:
 def _is_a_rectangle(geometry: Geometry) -> bool:
     """Tell a rectangle along the axes of a projected CRS."""
     shape, crs = geometry.geom, geometry.crs
-    if crs is None or crs.geographic or not shape.area:
-        return False
-    return bool(shape.equals(shapely.box(*shape.bounds)))
+    return bool(crs and not crs.geographic and shape.area and shape.equals(shapely.box(*shape.bounds)))
 
 
 def _box(geometry: Geometry) -> GeoBox:

@@ -173,15 +173,13 @@ class Datacube:
 
         ParameterError if a chunk lies outside the cube.
         """
-        self._check_inside(chunks)
         with self._now() as snapshot:
-            return snapshot.states(chunks)
+            return snapshot.states(self._inside(chunks))
 
     def missing_of(self, chunks: Sequence[Chunk]) -> list[Chunk]:
         """Return those of some chunks that are neither filled nor known to be empty; errors as of `states_of`."""
-        self._check_inside(chunks)
         with self._now() as snapshot:
-            return snapshot.missing(chunks)
+            return snapshot.missing(self._inside(chunks))
 
     def known(self) -> dict[Chunk, ChunkState]:
         """Return the chunks that are filled, or known to be empty, row by row. Costs nothing for those that are not."""
@@ -199,12 +197,11 @@ class Datacube:
         Raises:
             ParameterError: If a chunk lies outside the cube.
         """
-        self._check_inside(chunks or ())
         with self._now() as snapshot:
             if chunks is None:
                 known = snapshot.known()
                 return snapshot.identities(self._repository, list(known), np.array(list(known.values()), "uint8"))
-            wanted = [Chunk(*chunk) for chunk in chunks]
+            wanted = [Chunk(*chunk) for chunk in self._inside(chunks)]
             return snapshot.identities(self._repository, wanted, snapshot.states(wanted))
 
     def chunks_of(self, area: AreaLike, buffer: int = 0) -> list[Chunk]:
@@ -323,10 +320,9 @@ class Datacube:
             CubeBusyError: If another process has been writing for too long.
             CubeError: If the storage fails.
         """
-        self._check_inside(contents)
         checked = {
-            chunk: {} if arrays is None else check_arrays(self.product.chunk_window(chunk), arrays, self.product)
-            for chunk, arrays in contents.items()
+            chunk: check_arrays(self.product.chunk_window(chunk), arrays, self.product) if arrays is not None else {}
+            for chunk, arrays in zip(self._inside(contents), contents.values(), strict=True)
         }
         for _ in contents:
             with contextlib.suppress(CubeConflictError):  # Another process has completed one of them: less to do.
@@ -340,9 +336,7 @@ class Datacube:
             ParameterError: If a chunk lies outside the cube.
             CubeConflictError: If another process has written the same chunks meanwhile.
         """
-        dropped = sorted(set(chunks))
-        self._check_inside(dropped)
-        if dropped:
+        if dropped := self._inside(sorted(set(chunks))):
             self._begin().forget(dropped)
 
     def mark_empty(self, chunks: Iterable[Chunk]) -> None:
@@ -352,9 +346,7 @@ class Datacube:
             ParameterError: If a chunk is filled or lies outside the cube.
             CubeConflictError: If another process has written the same chunks meanwhile.
         """
-        marked = sorted(set(chunks))
-        self._check_inside(marked)
-        if marked:
+        if marked := self._inside(sorted(set(chunks))):
             self._begin().mark_empty(marked)
 
     @contextlib.contextmanager
@@ -365,11 +357,12 @@ class Datacube:
     def _begin(self) -> Transaction:
         return Transaction(self._location, self._repository, self.product)
 
-    def _check_inside(self, chunks: Iterable[Chunk]) -> None:
-        rows, cols = self.product.window.in_chunks(self.product.chunk_px)
-        for chunk in chunks:
+    def _inside(self, chunks: Iterable[Chunk]) -> list[Chunk]:
+        inside, (rows, cols) = list(chunks), self.product.window.in_chunks(self.product.chunk_px)
+        for chunk in inside:
             if not (rows.start <= chunk[0] < rows.stop and cols.start <= chunk[1] < cols.stop):
                 raise ParameterError(f"{chunk} lies outside the cube, which has {rows.stop} × {cols.stop} of them.")
+        return inside
 
     def _part(self, area: GeoBox | Window) -> Window:
         if not isinstance(area, Window):

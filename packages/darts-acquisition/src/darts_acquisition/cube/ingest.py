@@ -53,12 +53,13 @@ _Fetched: TypeAlias = Mapping[str, np.ndarray] | None
 
 
 class Source(Protocol):
-    """Where the contents of a cube come from. Threads call it at once."""
+    """Where the contents of a cube come from. Threads call it at once.
 
-    @property
-    def parallel(self) -> int:
-        """How many chunks to fetch at the same time."""
-        ...
+    Attributes:
+        parallel: How many chunks to fetch at the same time.
+    """
+
+    parallel: int
 
     def fetch(self, geobox: GeoBox) -> Mapping[str, np.ndarray] | None:
         """Fetch what the provider has of a part of the cube's grid; None for nothing.
@@ -121,9 +122,7 @@ def fill(cube: Datacube, chunks: Iterable[Chunk], source: Source, progress: Prog
 
 def _ends_all(error: ServiceError) -> bool:
     """Tell whether there is no use in asking for further chunks."""
-    if isinstance(error, LoginError | StoppedError):
-        return True
-    return error.failure is not None and error.failure.transient
+    return isinstance(error, LoginError | StoppedError) or (error.failure is not None and error.failure.transient)
 
 
 def _fetch_all(

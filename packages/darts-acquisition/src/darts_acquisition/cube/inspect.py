@@ -90,11 +90,7 @@ def inspect_cube(path: AnyPath, *, s3: S3Settings | None = None) -> CubeInfo:
 
 
 def verify_cube(
-    path: AnyPath,
-    *,
-    repair: bool = False,
-    s3: S3Settings | None = None,
-    progress: Progress | None = None,
+    path: AnyPath, *, repair: bool = False, s3: S3Settings | None = None, progress: Progress | None = None
 ) -> CubeCheck:
     """Read everything that a datacube holds, and compare it with the checksums and digests that were written with it.
 

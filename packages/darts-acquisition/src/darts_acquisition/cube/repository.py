@@ -31,7 +31,7 @@ from darts_acquisition.errors import (
 from darts_acquisition.io.settings import S3Settings
 from darts_acquisition.io.store import find_credentials, make_s3_client
 from darts_acquisition.tile import AnyPath
-from darts_utils import ParameterError
+from darts_utils import DartsError, ParameterError
 
 
 @dataclass(frozen=True)
@@ -165,7 +165,7 @@ def _of_the_folder(said: str) -> Iterator[None]:
     """Say in our words, as CubeError, what the file system refuses."""
     try:
         yield
-    except CubeExistsError:
+    except DartsError:
         raise
     except OSError as error:
         raise CubeError(f"{said}: {error.strerror or error}.") from error
@@ -353,18 +353,15 @@ def _one_at_a_time(location: Location) -> Iterator[None]:
         return
 
     file = location.folder / _LOCK_FILE
-    try:
-        mode = location.folder.stat().st_mode & 0o666  # Whoever may write into the cube may take its lock.
-        lock = FileLock(file, timeout=_LONGEST_LOCK_S, mode=mode, thread_local=False)
-        lock.acquire()
-    except Timeout as error:
-        raise CubeBusyError(
-            f"Another process has been writing to {location} for {_LONGEST_LOCK_S // 60} minutes; see what it does."
-        ) from error
-    except OSError as error:
-        raise CubeError(
-            f"{location} cannot be written, nothing of this write was kept: {file} cannot be locked ({error.strerror})."
-        ) from error
+    with _of_the_folder(f"{location} cannot be written, nothing of this write was kept: {file} cannot be locked"):
+        try:
+            mode = location.folder.stat().st_mode & 0o666  # Whoever may write into the cube may take its lock.
+            lock = FileLock(file, timeout=_LONGEST_LOCK_S, mode=mode, thread_local=False)
+            lock.acquire()
+        except Timeout as error:
+            raise CubeBusyError(
+                f"Another process has been writing to {location} for {_LONGEST_LOCK_S // 60} minutes; see what it does."
+            ) from error
     try:
         yield
     finally:

@@ -261,17 +261,13 @@ class Transaction:
                 array = array.with_config({"write_empty_chunks": True})
             array[window] = values
 
-    def clear(self, chunks: Iterable[Chunk]) -> None:
+    def clear(self, chunks: Sequence[Chunk]) -> None:
         """Take data and digests of some chunks out of the cube; what is put there afterwards is not merged with them.
 
         A damaged chunk could not be written over otherwise: writing reads what is there first.
         """
-        names = [variable.name for variable in self._product.variables]
-        keys = [
-            key
-            for row, col in chunks
-            for key in (f"{DIGEST}/c/{row}/{col}/0", *(f"{name}/c/{row}/{col}" for name in names))
-        ]
+        keys = [f"{variable.name}/c/{row}/{col}" for variable in self._product.variables for row, col in chunks]
+        keys += [f"{DIGEST}/c/{row}/{col}/0" for row, col in chunks]
 
         async def delete() -> None:
             for key in keys:

@@ -106,9 +106,7 @@ class SmartGeocube:
     def _decode(self, name: str, row: int, col: int) -> np.ndarray:
         kept = self._kept[name]
         if (row, col) not in kept:
-            free = None
-            while len(kept) >= _KEPT_CHUNKS:
-                free = kept.popitem(last=False)[1]
+            free = kept.popitem(last=False)[1] if len(kept) >= _KEPT_CHUNKS else None
             try:
                 kept[row, col] = self._read_chunk(name, row, col, free)
             except (ValueError, RuntimeError) as error:
@@ -207,8 +205,7 @@ def _product_of(folder: Path, title: str, product: CubeProduct | None) -> CubePr
         named = product_named(f"arcticdem-{match['metres']}m")
     elif match is not None:
         year = match["year"] or "2019"  # Its first releases knew one trend.
-        trend = next((trend for trend in TRENDS if trend.endswith(year)), None)
-        named = None if trend is None else product_named(f"tcvis-{trend}")
+        named = next((product_named(f"tcvis-{trend}") for trend in TRENDS if trend.endswith(year)), None)
     known = named or product
     if known is None:
         raise CubeError(f"{folder} is titled {title!r}, which names no product of DARTS; say what it holds.")

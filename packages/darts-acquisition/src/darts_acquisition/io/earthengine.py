@@ -55,11 +55,6 @@ class EarthEngineClient:
         self.initialize()
         return self._call(request, what)
 
-    def initialize(self) -> None:
-        """Initialise Earth Engine, unless that was done; raises as `ask` does."""
-        with _LOCK:
-            self._initialize()
-
     def _call(self, request: Callable[[], T], what: str) -> T:
         import ee
         from google.auth.exceptions import GoogleAuthError
@@ -88,30 +83,32 @@ class EarthEngineClient:
         except ee.EEException as error:
             raise ServiceError(f"{what}: {_one_line(error)}") from None
 
-    def _initialize(self) -> None:
+    def initialize(self) -> None:
+        """Initialise Earth Engine, unless that was done; raises as `ask` does."""
         import ee
         from google.auth.exceptions import GoogleAuthError
 
-        if ee.data.is_initialized():
-            return
         settings = self.settings
         url = settings.url or os.environ.get("DARTS_EARTHENGINE_URL") or None
         if url is None and settings.use_highvolume:
             url = _HIGH_VOLUME_URL
-        try:
-            credentials = _credentials(settings)
-        except (ee.EEException, GoogleAuthError, OSError, ValueError) as error:
-            raise LoginError(_login_message(_one_line(error))) from error
-        ee.data.setMaxRetries(0)  # What is retried is said in one place.
-        options = {"credentials": credentials, "url": url, "project": settings.project}
-        transport = _Transport(HttpClient(settings.limits))
-        try:
-            self._call(lambda: ee.Initialize(**options, http_transport=transport), "Asking Earth Engine")
-        except ServiceError as error:
-            ee.Reset()
-            if error.failure is None and not isinstance(error, LoginError):  # The client refuses: no project, perhaps.
-                raise LoginError(_login_message(str(error))) from None
-            raise
+        with _LOCK:
+            if ee.data.is_initialized():
+                return
+            try:
+                credentials = _credentials(settings)
+            except (ee.EEException, GoogleAuthError, OSError, ValueError) as error:
+                raise LoginError(_login_message(_one_line(error))) from error
+            ee.data.setMaxRetries(0)  # What is retried is said in one place.
+            options = {"credentials": credentials, "url": url, "project": settings.project}
+            transport = _Transport(HttpClient(settings.limits))
+            try:
+                self._call(lambda: ee.Initialize(**options, http_transport=transport), "Asking Earth Engine")
+            except ServiceError as error:
+                ee.Reset()
+                if error.failure is None and not isinstance(error, LoginError):  # The client refuses: no project?
+                    raise LoginError(_login_message(str(error))) from None
+                raise
 
 
 def pixel_grid(geobox: GeoBox) -> dict[str, object]:

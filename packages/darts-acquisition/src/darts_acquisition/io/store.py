@@ -27,6 +27,7 @@ from darts_acquisition.io.settings import RequestLimits, S3Settings
 
 if TYPE_CHECKING:
     import requests
+    from botocore.awsrequest import AWSRequest
     from botocore.client import BaseClient
     from botocore.credentials import Credentials
     from botocore.session import Session
@@ -40,11 +41,6 @@ class S3Access:
     def __init__(self, settings: S3Settings) -> None:
         self._settings = settings
         self.anonymous = settings.anonymous
-
-    @property
-    def endpoint(self) -> str:
-        """Address of the storage."""
-        return self._settings.endpoint or "Amazon S3"
 
     @cached_property
     def credentials(self) -> "Credentials":
@@ -62,27 +58,23 @@ class S3Access:
     def signed_url(self, uri: str) -> str:
         """Return the HTTP address of a file, which anybody may read for an hour."""
         from botocore.auth import S3SigV4QueryAuth
-        from botocore.awsrequest import AWSRequest
 
-        request = AWSRequest("GET", self.plain_url(uri))
-        if not self.anonymous:
-            S3SigV4QueryAuth(self.credentials, "s3", self._region, expires=_SIGNED_FOR_S).add_auth(request)
-        return str(request.url)
+        return str(self._signed(S3SigV4QueryAuth, "GET", self.plain_url(uri), expires=_SIGNED_FOR_S).url)
 
     def sign(self, request: "requests.PreparedRequest") -> "requests.PreparedRequest":
         """Sign a request of the library requests by its headers, which storages take that refuse signed addresses."""
         from botocore.auth import S3SigV4Auth
-        from botocore.awsrequest import AWSRequest
 
-        if not self.anonymous:
-            signed = AWSRequest(request.method, request.url)
-            S3SigV4Auth(self.credentials, "s3", self._region).add_auth(signed)
-            request.headers.update(dict(signed.headers.items()))
+        request.headers.update(dict(self._signed(S3SigV4Auth, request.method, request.url).headers.items()))
         return request
 
-    @property
-    def _region(self) -> str:
-        return str(self._client.meta.region_name)
+    def _signed(self, auth: Any, method: str | None, url: str | None, **options: int) -> "AWSRequest":
+        from botocore.awsrequest import AWSRequest
+
+        request = AWSRequest(method, url)
+        if not self.anonymous:
+            auth(self.credentials, "s3", self._client.meta.region_name, **options).add_auth(request)
+        return request
 
     @cached_property
     def _client(self) -> "BaseClient":
@@ -95,8 +87,8 @@ def find_credentials(settings: S3Settings) -> "Credentials":
     LoginError if there is no such profile, or there are no keys; ServiceError if the settings of the AWS tools cannot
     be used.
     """
-    with _in_our_words(settings):
-        found = _session(settings).get_credentials()
+    with _session(settings) as session:
+        found = session.get_credentials()
     if found is None:
         raise LoginError(
             f"There are no keys for {settings.endpoint or 'the object storage'}: write them into a profile of "
@@ -119,25 +111,20 @@ def make_s3_client(settings: S3Settings) -> "BaseClient":
         signature_version=UNSIGNED if settings.anonymous else None,
         s3={"addressing_style": "path"} if settings.endpoint else None,
     )
-    with _in_our_words(settings):
-        session = _session(settings)
+    with _session(settings) as session:
         named = settings.region or os.environ.get("AWS_REGION") or session.get_config_variable("region")
         region = named or "us-east-1"
         return session.create_client("s3", endpoint_url=settings.endpoint, region_name=region, config=config)
 
 
-def _session(settings: S3Settings) -> "Session":
-    import botocore.session
-
-    return botocore.session.Session(profile=settings.profile)
-
-
 @contextmanager
-def _in_our_words(settings: S3Settings) -> Iterator[None]:
+def _session(settings: S3Settings) -> Iterator["Session"]:
+    """Begin a session of botocore, and say in our words what goes wrong with it."""
+    import botocore.session
     from botocore.exceptions import BotoCoreError, ProfileNotFound
 
     try:
-        yield
+        yield botocore.session.Session(profile=settings.profile)
     except ProfileNotFound as error:
         name = settings.profile or os.environ.get("AWS_PROFILE")
         raise LoginError(f"There is no profile {name!r} in ~/.aws; add it, or name another.") from error
@@ -190,10 +177,11 @@ class Store(HttpClient):
     def __init__(self, limits: RequestLimits, s3: S3Settings) -> None:
         super().__init__(limits)
         self._s3 = S3Access(s3)
+        self._storage = s3.endpoint or "Amazon S3"
 
     def limiter(self, url: str) -> RateLimiter:
         """Return the rate limiter of the service that holds a file."""
-        return self.limits.limiter(self._s3.endpoint) if url.startswith("s3://") else super().limiter(url)
+        return self.limits.limiter(self._storage) if url.startswith("s3://") else super().limiter(url)
 
     def http_url(self, uri: str) -> str:
         """Return an address of a file that every HTTP client can read, for an hour where keys are needed.
@@ -272,9 +260,7 @@ class Store(HttpClient):
             return self.limits.retry.call(lambda: self._continue(file, part), what, self.limiter(file.href))
         except ServiceError as error:
             if error.failure is not None and error.failure.status == 404:
-                raise SceneNotFoundError(
-                    f"{public_url(file.href)} does not exist although the catalogue names it."
-                ) from error
+                raise SceneNotFoundError(f"{what}: it does not exist although the catalogue names it.") from error
             raise
 
     def _continue(self, file: RemoteFile, part: Path) -> int:

@@ -252,10 +252,8 @@ def _metadata(delivery: Delivery, file: Path) -> dict[str, object]:
         attrs["time"] = in_utc(read_time(values["acquired"], str(file), "acquired"))
     if isinstance(found.get("id"), str):
         attrs["planet_item_id"] = found["id"]
-    for name in _KEPT:
-        if isinstance(values.get(name), str | int | float):
-            attrs[f"planet_{name}"] = values[name]
-    return attrs
+    kept = {f"planet_{name}": values[name] for name in _KEPT if isinstance(values.get(name), str | int | float)}
+    return attrs | kept
 
 
 def _tile_attrs(path: AnyPath, metadata: dict[str, Any]) -> dict[str, object]:

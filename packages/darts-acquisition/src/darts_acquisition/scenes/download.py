@@ -4,7 +4,7 @@ import math
 import shutil
 import tempfile
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,7 +19,7 @@ from darts_acquisition.scenes.names import mgrs_tile_geobox
 from darts_acquisition.scenes.quality import Scaling, row_blocks
 from darts_acquisition.scenes.raw import SCL, RawBand, RawGrid, S2Band, SceneMetadata, bands_of_scene, tile_geobox
 from darts_acquisition.scenes.store import RawStore, StoredBand
-from darts_acquisition.tile import AnyPath, as_band, as_variable
+from darts_acquisition.tile import AnyPath, BandNames, as_band, as_variable
 from darts_utils import BANDS, OPTICAL_BANDS, step
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ class Provider(Protocol):
     name: str
     data_source: str
 
-    def fetch(self, scene_id: str, bands: Sequence[S2Band], folder: Path) -> tuple[SceneMetadata, Iterator[RawBand]]:
+    def fetch(self, scene_id: str, bands: Sequence[S2Band], folder: Path, /) -> tuple[SceneMetadata, Iterator[RawBand]]:
         """Fetch bands of a scene; `folder` keeps what a later attempt can go on from."""
 
     def grid(self, scene_id: str) -> RawGrid:
@@ -49,8 +49,7 @@ def download_scene(provider: Provider, scene_id: str, store: RawStore, wanted: S
     if not store.missing(provider.name, scene_id, wanted):
         return
     with _holding(provider, scene_id, store) as folder:
-        missing = store.missing(provider.name, scene_id, wanted)
-        if missing:
+        if missing := store.missing(provider.name, scene_id, wanted):
             metadata, raw_bands = provider.fetch(scene_id, missing, folder)
             for raw in raw_bands:
                 with step("store raw band"):
@@ -59,11 +58,7 @@ def download_scene(provider: Provider, scene_id: str, store: RawStore, wanted: S
 
 
 def load_scene(
-    provider: Provider,
-    scene_id: str,
-    folder: AnyPath | None,
-    wanted: Sequence[S2Band],
-    offline: bool,
+    provider: Provider, scene_id: str, folder: AnyPath | None, wanted: Sequence[S2Band], offline: bool
 ) -> "xr.Dataset":
     """Make a tile of bands of a scene, from the store in a folder as far as they are there; None keeps nothing."""
     if folder is None:
@@ -103,28 +98,23 @@ class SceneSource(ABC):
     def _tile_of(self, scene_id: str) -> str:
         """Return the MGRS tile that a name holds; empty where it holds none."""
 
-    def _bands(self, bands: Iterable[str] | str | None) -> tuple[S2Band, ...]:
+    def _bands(self, bands: BandNames) -> tuple[S2Band, ...]:
         return bands_of_scene(bands)
 
-    def is_stored(self, scene_id: str, store: AnyPath, bands: Iterable[str] | str | None = None) -> bool:
+    def is_stored(self, scene_id: str, store: AnyPath, bands: BandNames = None) -> bool:
         """Say whether these bands of a scene, and what says how good pixels are, can be loaded from the store alone."""
         return not RawStore(store).missing(self.name, self.check_scene_id(scene_id), self._bands(bands))
 
-    def stored_files(self, scene_id: str, store: AnyPath, bands: Iterable[str] | str | None = None) -> list[Path]:
+    def stored_files(self, scene_id: str, store: AnyPath, bands: BandNames = None) -> list[Path]:
         """List the files of a stored scene that a tile of these bands is made from; none where a band is absent."""
         return RawStore(store).files(self.name, self.check_scene_id(scene_id), self._bands(bands))
 
-    def download(self, scene_id: str, store: AnyPath, bands: Iterable[str] | str | None = None) -> None:
+    def download(self, scene_id: str, store: AnyPath, bands: BandNames = None) -> None:
         """Bring a scene into the store; see `download_cdse_s2_sr_scene`."""
         download_scene(self._provider(), self.check_scene_id(scene_id), RawStore(store), self._bands(bands))
 
     def load(
-        self,
-        scene_id: str,
-        store: AnyPath | None = None,
-        bands: Iterable[str] | str | None = None,
-        *,
-        offline: bool = False,
+        self, scene_id: str, store: AnyPath | None = None, bands: BandNames = None, *, offline: bool = False
     ) -> "xr.Dataset":
         """Load a scene as a tile; see `load_cdse_s2_sr_scene`."""
         return load_scene(self._provider(), self.check_scene_id(scene_id), store, self._bands(bands), offline)
@@ -153,13 +143,11 @@ class SceneSource(ABC):
 
 
 def _check_stored(provider: Provider, scene_id: str, store: RawStore, wanted: Sequence[S2Band]) -> None:
-    missing = store.missing(provider.name, scene_id, wanted)
-    if not missing:
-        return
-    what = "Scene" if len(missing) == len(wanted) else f"Band {', '.join(band.number for band in missing)} of scene"
-    raise SceneNotStoredError(
-        f"{what} {scene_id} is not in {store.folder}, and offline nothing is fetched. Fetch it by loading it online."
-    )
+    if missing := store.missing(provider.name, scene_id, wanted):
+        what = "Scene" if len(missing) == len(wanted) else f"Band {', '.join(band.number for band in missing)} of scene"
+        raise SceneNotStoredError(
+            f"{what} {scene_id} is not in {store.folder}; offline nothing is fetched. Fetch it by loading it online."
+        )
 
 
 @contextmanager

@@ -249,6 +249,5 @@ def _read_kml(file: Path, source: str) -> "gpd.GeoDataFrame":
 
 
 def _polygons(shape: BaseGeometry) -> BaseGeometry:
-    parts = [part for part in shapely.get_parts(shape) if shapely.get_dimensions(part) == 2]
-    flat = [shapely.force_2d(part) for part in parts]
+    flat = [shapely.force_2d(part) for part in shapely.get_parts(shape) if shapely.get_dimensions(part) == 2]
     return flat[0] if len(flat) == 1 else shapely.MultiPolygon(flat)

@@ -10,6 +10,7 @@ from affine import Affine
 from odc.geo.geobox import GeoBox
 
 from darts_acquisition.errors import SceneError, SceneGridError
+from darts_acquisition.tile import BandNames
 from darts_utils import BANDS, OPTICAL_BANDS, ParameterError, band_attrs
 
 TILE_RESOLUTION = 10
@@ -96,7 +97,7 @@ REFLECTANCE_BANDS = tuple(
 """All reflectance bands of the L2A product, by wavelength. B10 is not part of it."""
 
 
-def select_bands(bands: Iterable[str] | str | None = None) -> tuple[S2Band, ...]:
+def select_bands(bands: BandNames = None) -> tuple[S2Band, ...]:
     """Look up the bands that a caller names, each once, by wavelength; ParameterError if one is unknown, or none.
 
     Names are those in a tile ("blue") or ESA's numbers ("B02"); None means blue, green, red and nir, "all" every
@@ -116,7 +117,7 @@ def select_bands(bands: Iterable[str] | str | None = None) -> tuple[S2Band, ...]
     return found
 
 
-def bands_of_scene(bands: Iterable[str] | str | None = None) -> tuple[S2Band, ...]:
+def bands_of_scene(bands: BandNames = None) -> tuple[S2Band, ...]:
     """Return all that is fetched and stored of a scene: what `select_bands` finds, and the scene classification."""
     return (*select_bands(bands), SCL)
 

@@ -2,7 +2,7 @@
 
 import calendar
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -93,9 +93,8 @@ def make_selection(
         intervals = (Interval(start, end and end.replace(hour=23, minute=59, second=59, microsecond=999_000)),)
     elif months is not None or years is not None:
         intervals = _calendar(months, years)
-    return Selection(
-        intervals, _percent("max_cloud_cover", max_cloud_cover), _percent("max_snow_cover", max_snow_cover)
-    )
+    covers = _percent("max_cloud_cover", max_cloud_cover), _percent("max_snow_cover", max_snow_cover)
+    return Selection(intervals, *covers)
 
 
 def _percent(name: str, value: object) -> float | None:
@@ -249,13 +248,9 @@ def _row_of(item: Mapping[str, Any]) -> dict[str, Any]:
     return {"scene_id": str(item["id"]), "geometry": read_footprint(item["geometry"])}
 
 
-def in_groups(names: list[str] | None) -> Iterator[list[str] | None]:
-    """Yield so many names at once as a request takes; None where there is no list."""
-    if names is None:
-        yield None
-        return
-    for start in range(0, len(names), _NAMES_AT_ONCE):
-        yield names[start : start + _NAMES_AT_ONCE]
+def in_groups(names: list[str] | None) -> Sequence[list[str] | None]:
+    """Return so many names at once as a request takes; None where there is no list."""
+    return [None] if names is None else [names[at : at + _NAMES_AT_ONCE] for at in range(0, len(names), _NAMES_AT_ONCE)]
 
 
 def read_percent(value: object) -> float | None:

@@ -10,7 +10,7 @@ import math
 import os
 import shutil
 import uuid
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ from zarr.codecs import BloscCodec, Crc32cCodec
 from darts_acquisition.cube.layout import checked, codec_names
 from darts_acquisition.errors import RawStoreError
 from darts_acquisition.scenes.raw import RawBand, RawGrid, S2Band, SceneMetadata, bands_of_scene
-from darts_acquisition.tile import AnyPath
+from darts_acquisition.tile import AnyPath, BandNames
 from darts_utils import atomic_path, step, usable_cpus
 
 FORMAT = 1
@@ -137,7 +137,10 @@ class StoredBand:
         self.rows_at_once: int = array.chunks[0]
         self._array = array
         self._path = path
-        self._in_strips = _is_in_strips(array)
+        # As `_write_array` lays it out; earlier versions did so differently.
+        metadata: Any = array.metadata
+        names = codec_names(metadata.codecs)
+        self._in_strips = array.chunks[1] == array.shape[1] and names == ["bytes", "blosc", "crc32c"]
 
     def read(self, rows: slice = slice(None)) -> np.ndarray:
         """Read rows of raw integers; RawStoreError if a chunk is damaged."""
@@ -148,9 +151,8 @@ class StoredBand:
                 # zarr would decode it with a copy more.
                 content = np.fromfile(self._path / self._array.metadata.encode_chunk_key((number, 0)), "uint8")
                 dtype = np.dtype(self._array.dtype).newbyteorder("<")
-                return np.frombuffer(Blosc().decode(checked(content)), dtype).reshape(self._array.chunks)[
-                    : last - first
-                ]
+                strip = np.frombuffer(Blosc().decode(checked(content)), dtype).reshape(self._array.chunks)
+                return strip[: last - first]
             return np.asarray(self._array[rows])
         except (OSError, ValueError, RuntimeError) as error:
             raise RawStoreError(f"{self._path} is damaged ({error}); remove the scene and fetch it again.") from error
@@ -181,11 +183,6 @@ def _codecs(dtype: np.dtype) -> list[BytesBytesCodec]:
     return [BloscCodec(cname="zstd", clevel=3, shuffle=shuffle, typesize=dtype.itemsize), Crc32cCodec()]
 
 
-def _is_in_strips(array: Any) -> bool:
-    """Tell whether an array lies as `_write_array` lays it out; earlier versions did so differently."""
-    return array.chunks[1] == array.shape[1] and codec_names(array.metadata.codecs) == ["bytes", "blosc", "crc32c"]
-
-
 def _move(source: Path, target: Path) -> None:
     """Move a folder into its place; where another process was quicker, its work stays."""
     try:
@@ -211,11 +208,7 @@ def _files(folder: Path) -> Iterator[Path]:
 
 
 def write_raw_bands(
-    store: RawStore,
-    source: str,
-    scene_id: str,
-    folder: AnyPath,
-    bands: Iterable[str] | str | None = None,
+    store: RawStore, source: str, scene_id: str, folder: AnyPath, bands: BandNames = None
 ) -> list[Path]:
     """Write bands of a stored scene as ``<ESA's number>.tif`` into a folder; each appears complete or not at all.
 

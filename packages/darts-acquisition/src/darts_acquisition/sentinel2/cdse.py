@@ -2,7 +2,7 @@
 
 import contextlib
 import itertools
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -44,7 +44,7 @@ from darts_acquisition.scenes.search import (
     scene_table,
 )
 from darts_acquisition.scenes.store import RawStore
-from darts_acquisition.tile import AnyPath
+from darts_acquisition.tile import AnyPath, BandNames
 from darts_utils import step, usable_cpus
 
 if TYPE_CHECKING:
@@ -144,11 +144,7 @@ def get_aoi_from_cdse_s2_sr_scene_ids(
 
 
 def download_cdse_s2_sr_scene(
-    scene_id: str,
-    store: AnyPath,
-    bands: Iterable[str] | str | None = None,
-    *,
-    settings: CDSESettings | None = None,
+    scene_id: str, store: AnyPath, bands: BandNames = None, *, settings: CDSESettings | None = None
 ) -> None:
     """Bring a scene of the Copernicus Data Space into the local store; bands that are there are not fetched again.
 
@@ -177,7 +173,7 @@ def download_cdse_s2_sr_scene(
 def load_cdse_s2_sr_scene(
     scene_id: str,
     store: AnyPath | None = None,
-    bands: Iterable[str] | str | None = None,
+    bands: BandNames = None,
     *,
     offline: bool = False,
     settings: CDSESettings | None = None,

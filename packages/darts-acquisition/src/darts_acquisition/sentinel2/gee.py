@@ -2,7 +2,7 @@
 
 import itertools
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -31,7 +31,7 @@ from darts_acquisition.scenes.search import (
     scene_table,
 )
 from darts_acquisition.scenes.store import RawStore
-from darts_acquisition.tile import AnyPath
+from darts_acquisition.tile import AnyPath, BandNames
 from darts_utils import ParameterError, step
 
 if TYPE_CHECKING:
@@ -134,7 +134,7 @@ def get_aoi_from_gee_s2_sr_scene_ids(
 def download_gee_s2_sr_scene(
     scene_id: str,
     store: AnyPath,
-    bands: Iterable[str] | str | None = None,
+    bands: BandNames = None,
     *,
     collection: Collection = HARMONIZED,
     settings: EarthEngineSettings | None = None,
@@ -159,7 +159,7 @@ def download_gee_s2_sr_scene(
 def load_gee_s2_sr_scene(
     scene_id: str,
     store: AnyPath | None = None,
-    bands: Iterable[str] | str | None = None,
+    bands: BandNames = None,
     *,
     offline: bool = False,
     collection: Collection = HARMONIZED,
@@ -195,13 +195,8 @@ class EarthEngineProvider:
         """Return the grid as the catalogue says it, see `Provider`."""
         return _grid(self._describe(scene_id), SCL, 0.0, scene_id)
 
-    def fetch(
-        self,
-        scene_id: str,
-        bands: Sequence[S2Band],
-        folder: Path,  # noqa: ARG002 - nothing of a band is kept half-way
-    ) -> tuple[SceneMetadata, Iterator[RawBand]]:
-        """Fetch bands, see `Provider`."""
+    def fetch(self, scene_id: str, bands: Sequence[S2Band], _folder: Path) -> tuple[SceneMetadata, Iterator[RawBand]]:
+        """Fetch bands, see `Provider`; nothing of one is kept half-way."""
         with step("search scene"):
             described = self._describe(scene_id)
         metadata = _metadata(self.name, scene_id, described["properties"])

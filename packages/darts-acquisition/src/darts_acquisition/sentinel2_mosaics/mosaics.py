@@ -46,7 +46,7 @@ from darts_acquisition.scenes.search import (
     make_selection,
     scene_table,
 )
-from darts_acquisition.tile import AnyPath
+from darts_acquisition.tile import AnyPath, BandNames
 from darts_utils import ParameterError, step
 
 if TYPE_CHECKING:
@@ -120,11 +120,7 @@ def download_cdse_s2_mosaic(scene_id: str, store: AnyPath, *, settings: CDSEMosa
 
 
 def load_cdse_s2_mosaic(
-    scene_id: str,
-    store: AnyPath | None = None,
-    *,
-    offline: bool = False,
-    settings: CDSEMosaicSettings | None = None,
+    scene_id: str, store: AnyPath | None = None, *, offline: bool = False, settings: CDSEMosaicSettings | None = None
 ) -> "xr.Dataset":
     """Load a quarterly mosaic of the Copernicus Data Space as a tile; what is not in the store is fetched first.
 
@@ -182,7 +178,7 @@ class CDSEMosaicSource(SceneSource):
         if not self._settings.s3.anonymous:
             find_credentials(self._settings.s3)
 
-    def _bands(self, bands: Iterable[str] | str | None) -> tuple[S2Band, ...]:
+    def _bands(self, bands: BandNames) -> tuple[S2Band, ...]:
         if bands is not None:
             raise ParameterError(f"bands is {bands!r}; a mosaic has blue, green, red and nir, and is stored whole.")
         return MOSAIC_BANDS
@@ -197,13 +193,8 @@ class CDSEMosaicSource(SceneSource):
         """Return the grid as the catalogue says it, see `Provider`."""
         return _grid_of_mosaic(self._item(scene_id))
 
-    def fetch(
-        self,
-        scene_id: str,
-        bands: Sequence[S2Band],
-        folder: Path,  # noqa: ARG002 - nothing of a mosaic is kept half-way
-    ) -> tuple[SceneMetadata, Iterator[RawBand]]:
-        """Read the files of bands together, all of one version.
+    def fetch(self, scene_id: str, bands: Sequence[S2Band], _folder: Path) -> tuple[SceneMetadata, Iterator[RawBand]]:
+        """Read the files of bands together, all of one version; nothing is kept half-way.
 
         Raises:
             SceneGridError: If they lie elsewhere than the item says.
