@@ -42,22 +42,15 @@ def as_variable(values: np.ndarray, geobox: GeoBox, attrs: Mapping[str, Any], **
 
 
 def as_band(name: str, values: np.ndarray, geobox: GeoBox, data_source: str, **leading: np.ndarray) -> "xr.DataArray":
-    """Do as `as_variable` for a variable of the band table, which gives its attributes.
-
-    UnknownBandError if the band table does not know the name.
-    """
+    """Do as `as_variable` with the attributes of the band table; UnknownBandError if it does not know the name."""
     return as_variable(values, geobox, band_attrs(name, data_source=data_source), **leading)
 
 
 def tile_grid(source: rasterio.DatasetReader, file: str) -> GeoBox:
     """Return the grid of an image, if a tile can have it; `file` is what messages call it.
 
-    Raises:
-        SceneGridError: If it has no CRS, is rotated or mirrored, its pixels are not square, or its CRS is none in which
-            a metre is a metre on the ground, see `darts_utils.check_areal_scale`.
-
-    Warns:
-        ArealScaleWarning: If areas on the grid differ from those on the ground by more than 3 %.
+    SceneGridError if it has no CRS, is rotated or mirrored, its pixels are not square, or its CRS is none in which a
+    metre is a metre on the ground, see `darts_utils.check_areal_scale`, which also gives an ArealScaleWarning.
     """
     crs, affine = source.crs, source.transform
     problem = None

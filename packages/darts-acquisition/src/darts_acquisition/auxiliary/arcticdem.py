@@ -36,21 +36,16 @@ if TYPE_CHECKING:
 
 RESOLUTIONS = (2, 10, 32)
 """Pixel sizes in metres in which the ArcticDEM mosaics are published."""
-
 ARCTICDEM_NODATA = -9999.0
 """Elevation where the mosaics have none, in files that do not say so themselves."""
-
 _LEFT, _TOP, _EDGE = -4_000_000, 4_100_000, 8_100_000
 """Corner and edge in metres of the square in EPSG:3413 that holds all tiles of the mosaics (tiles of 100 km)."""
-
 _SOUTH = -4_000_000
 """Lower edge of the southernmost row of tiles in metres; the leftmost column begins at `_LEFT`."""
 _TILE_M = 100_000
-
 _MARGIN_M = 5000
 """How far beyond a chunk is searched. In degrees the straight edge of a tile of 100 km lies up to 2.3 km beside its
 real one at 85° N, so a search for the chunk alone could miss a tile."""
-
 _BYTES_PER_PX = 2.5
 """What elevation and mask take in the provider's compressed files, about."""
 

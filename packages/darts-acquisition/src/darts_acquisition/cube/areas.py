@@ -101,7 +101,6 @@ def _parts(area: AreaLike) -> Iterator[GeoBox | Geometry]:
 
 
 def _is_a_rectangle(geometry: Geometry) -> bool:
-    """Tell a rectangle along the axes of a projected CRS."""
     shape, crs = geometry.geom, geometry.crs
     return bool(crs and not crs.geographic and shape.area and shape.equals(shapely.box(*shape.bounds)))
 
@@ -287,8 +286,7 @@ def outer_window(geobox: GeoBox, grid: GeoBox, buffer: int = 0) -> Window:
 def lonlat_bounds(geobox: GeoBox) -> tuple[float, float, float, float]:
     """Return west, south, east and north of an area in degrees.
 
-    West is greater than east where the area crosses the antimeridian, as in RFC 7946. An area around a pole has all
-    longitudes.
+    West is greater than east across the antimeridian, as in RFC 7946. An area around a pole has all longitudes.
     """
     lon, lat = lonlat_outline(geobox, max(geobox.shape) / (_EDGE_POINTS - 1))
     south, north = float(lat.min()), float(lat.max())
@@ -342,8 +340,7 @@ def within_180(shapes: Sequence[BaseGeometry]) -> np.ndarray:
 def wrap_columns(window: Window, grid: GeoBox) -> list[Window]:
     """Cut a window where it leaves a grid that goes around the world, and bring what is beyond to the other side.
 
-    Returns:
-        The window, or its left and its right part; the window as it is where the grid does not hold all longitudes.
+    Returns the window, or its left and its right part; it stays as it is where the grid does not hold all longitudes.
     """
     width = grid.shape[1]
     if not _crs_of(grid).geographic or round(360 / grid.affine.a) != width:

@@ -39,7 +39,7 @@ class Datacube:
     it was, and a reader sees the cube before a write or after it, never between. Each chunk is a shard of every
     variable's array, of which a read touches only those Zarr chunks that it needs.
 
-    An area is a window of the cube's grid or a geobox made of its pixels.
+    An area is a window of the cube's grid or a geobox made of its pixels; a GridError says that it is neither.
 
     Attributes:
         path: Folder of the repository, or its address in object storage.
@@ -139,12 +139,11 @@ class Datacube:
         """Return the smallest window of the cube's grid that holds an area, cut off at the edges of the grid.
 
         The area may be in any CRS; `buffer` pixels of the cube are added on every side. ``cube.geobox[window]`` is the
-        window's geobox.
+        window's geobox. OutsideExtentError if the area lies wholly outside the grid, ParameterError if `buffer` is
+        negative.
 
         Raises:
-            OutsideExtentError: If the area lies wholly outside the grid.
             GridError: If the area has no CRS, or crosses the edge of a grid that goes around the world, see `windows`.
-            ParameterError: If `buffer` is negative.
         """
         windows = self.windows(area, buffer)
         if len(windows) > 1:
@@ -159,20 +158,13 @@ class Datacube:
         return product_windows(self.product, area, buffer)
 
     def states(self, area: GeoBox | Window) -> np.ndarray:
-        """Return what the cube knows about the chunks that an area touches: 2-D uint8, one `ChunkState` per chunk.
-
-        Raises:
-            GridError: If the area is not part of the cube's grid.
-        """
+        """Return what the cube knows about the chunks that an area touches: 2-D uint8, one `ChunkState` per chunk."""
         block = self._part(area).in_chunks(self.product.chunk_px)
         with self._now() as snapshot:
             return snapshot.block(block)
 
     def states_of(self, chunks: Sequence[Chunk]) -> np.ndarray:
-        """Return what the cube knows about some chunks: 1-D uint8, one `ChunkState` per chunk.
-
-        ParameterError if a chunk lies outside the cube.
-        """
+        """Return what the cube knows of chunks: 1-D uint8, a `ChunkState` each; ParameterError if one lies outside."""
         with self._now() as snapshot:
             return snapshot.states(self._inside(chunks))
 
@@ -208,12 +200,8 @@ class Datacube:
         """List the chunks that an area touches, each once, row by row; of a tile's grid, those that loading it reads.
 
         The area is a grid, a geometry of odc.geo, a GeoDataFrame, or several of these, in any CRS; `buffer` pixels of
-        the cube are added on every side.
-
-        Raises:
-            OutsideExtentError: If the area lies wholly outside the grid.
-            GridError: If the area has no CRS.
-            ParameterError: If the area is of another type, or empty, or `buffer` is negative.
+        the cube are added on every side. OutsideExtentError if it lies wholly outside the grid, GridError if it has no
+        CRS, ParameterError if it is of another type, or empty, or `buffer` is negative.
         """
         return chunks_of(self.product, area, buffer)
 
@@ -228,11 +216,7 @@ class Datacube:
         return self._location.stored_bytes()
 
     def missing(self, area: GeoBox | Window) -> list[Chunk]:
-        """List the chunks that an area touches and that are neither filled nor known to be empty, row by row.
-
-        Raises:
-            GridError: If the area is not part of the cube's grid.
-        """
+        """List the chunks that an area touches and that are neither filled nor known to be empty, row by row."""
         return self._part(area).in_chunks(self.product.chunk_px).chunks(self.states(area) == ChunkState.MISSING)
 
     def chunk_geobox(self, chunk: Chunk) -> GeoBox:
@@ -332,9 +316,7 @@ class Datacube:
     def forget(self, chunks: Iterable[Chunk]) -> None:
         """Drop some chunks in one transaction: their data go, and they are missing, so that they are fetched again.
 
-        Raises:
-            ParameterError: If a chunk lies outside the cube.
-            CubeConflictError: If another process has written the same chunks meanwhile.
+        ParameterError if a chunk lies outside the cube, CubeConflictError if another process has written it meanwhile.
         """
         if dropped := self._inside(sorted(set(chunks))):
             self._begin().forget(dropped)
@@ -342,9 +324,7 @@ class Datacube:
     def mark_empty(self, chunks: Iterable[Chunk]) -> None:
         """Record in one transaction that the provider has nothing in some chunks; they read as nodata from then on.
 
-        Raises:
-            ParameterError: If a chunk is filled or lies outside the cube.
-            CubeConflictError: If another process has written the same chunks meanwhile.
+        ParameterError if a chunk is filled or outside the cube, CubeConflictError if another process has written it.
         """
         if marked := self._inside(sorted(set(chunks))):
             self._begin().mark_empty(marked)

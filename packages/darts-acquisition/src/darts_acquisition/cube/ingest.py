@@ -36,13 +36,10 @@ logger = logging.getLogger(__name__)
 
 _CHUNKS_PER_COMMIT = 8
 """Chunks with data that are lost at most when a process dies. A commit costs a tenth of a second and some files."""
-
 _ALL_PER_COMMIT = 64
 """Chunks of any kind that are lost at most; those of which the provider has nothing cost a request each."""
-
 _POLL_S = 0.1
 """How often to look whether to stop."""
-
 _GRACE_S = 1.0
 """How long to wait for requests under way once fetching ends early."""
 
@@ -53,19 +50,12 @@ _Fetched: TypeAlias = Mapping[str, np.ndarray] | None
 
 
 class Source(Protocol):
-    """Where the contents of a cube come from. Threads call it at once.
-
-    Attributes:
-        parallel: How many chunks to fetch at the same time.
-    """
+    """Where the contents of a cube come from, `parallel` chunks at the same time, by threads that call it at once."""
 
     parallel: int
 
     def fetch(self, geobox: GeoBox) -> Mapping[str, np.ndarray] | None:
-        """Fetch what the provider has of a part of the cube's grid; None for nothing.
-
-        ServiceError if it cannot be fetched.
-        """
+        """Fetch what the provider has of a part of the cube's grid; None for nothing, ServiceError if that fails."""
         ...
 
 
@@ -87,11 +77,10 @@ class FetchReport:
 def fill(cube: Datacube, chunks: Iterable[Chunk], source: Source, progress: Progress | None = None) -> FetchReport:
     """Fetch chunks and keep them, whatever happens to the others; chunks that are complete already are fetched in vain.
 
-    A file that the provider has damaged costs its chunk only; the others are fetched before that is reported. A service
-    that is down or refuses the login ends it at once, and so do an interrupt and a token that it runs under, see
-    `cancellable`: no further request is made then, and those under way are not waited for. LoginError if the service
-    refuses the login, StoppedError if fetching was stopped, ServiceError if a chunk could not be fetched; what was
-    fetched is in the cube.
+    A file that the provider has damaged costs its chunk only, and is reported at the end as a ServiceError. A service
+    that is down (ServiceError) or refuses the login (LoginError) ends it at once, and so do an interrupt and a token
+    that it runs under (StoppedError), see `cancellable`: no further request is made then, and those under way are not
+    waited for. What was fetched is in the cube.
     """
     todo = list(dict.fromkeys(chunks))
     batch = _Batch(cube)
@@ -151,8 +140,6 @@ def _fetch_all(
 
 
 class _Batch:
-    """Collects chunks, and commits them together."""
-
     def __init__(self, cube: Datacube) -> None:
         self._cube = cube
         self._contents: dict[Chunk, _Fetched] = {}
@@ -227,14 +214,9 @@ def read_product(
 ) -> "xr.Dataset":
     """Read all variables of a product around a tile, and fetch what is missing where there is a source.
 
-    `source` makes what fetches, and is called only if something is missing; without one nothing is fetched or created.
-    The other parameters are arguments of `load_arcticdem`, or attributes. Of a tile that crosses the antimeridian in a
-    geographic cube, longitudes run on beyond ±180°.
-
-    Raises:
-        MissingAuxiliaryDataError: If there is no source, and a part of the area is neither filled nor known to be
-            empty, or there is no cube.
-        DartsError: See `load_arcticdem`.
+    `source` makes what fetches, and is called only if something is missing; without one nothing is fetched or created,
+    and MissingAuxiliaryDataError says what is missing. The other parameters and errors are those of `load_arcticdem`,
+    or attributes. Of a tile that crosses the antimeridian in a geographic cube, longitudes run on beyond ±180°.
     """
     windows = product_windows(product, geobox, buffer)
     how_to_fill = f"Fetch them with `darts_acquisition.download_{product.name}`."
@@ -307,8 +289,7 @@ def estimate_product(
 def _join(west: "xr.Dataset", east: "xr.Dataset") -> "xr.Dataset":
     """Set the part east of the antimeridian beside the part west of it, on the grid of the latter.
 
-    The width of the world need not be a whole number of pixels; the eastern part moves by what is left, which is less
-    than half a pixel.
+    The world need not be a whole number of pixels wide; the eastern part moves by what is left, less than half a pixel.
     """
     import xarray as xr
 

@@ -138,7 +138,6 @@ def _check_digest(cube: Datacube, chunk: Chunk) -> None:
 
 
 def _bounds(cube: Datacube, chunks: list[Chunk]) -> tuple[float, float, float, float] | None:
-    """Return the smallest range of longitudes and latitudes that holds all chunks."""
     if not chunks:
         return None
     boxes = np.array([lonlat_bounds(run) for run in _runs(cube, chunks)])

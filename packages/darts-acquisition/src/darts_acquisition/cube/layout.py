@@ -26,14 +26,11 @@ if TYPE_CHECKING:
 STATE = "state"
 """Name of the array that holds a `ChunkState` per chunk. Each is a chunk of its own, so that writers of different
 chunks never touch the same object; Icechunk keeps such small ones in its manifest, they cost no file."""
-
 DIGEST = "chunk_digest"
 """Name of the array that holds a digest per filled chunk, each likewise a chunk of its own. A cube of a release without
 digests gets it when it is first written."""
-
 DIGEST_BYTES = 16
 """Enough to tell all chunks of all cubes apart; every commit writes the digests of a whole cube once more."""
-
 _ROWS = 128
 """Rows that are brought to their canonical form at once: they stay in a processor's cache."""
 

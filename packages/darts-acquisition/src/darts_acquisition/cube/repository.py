@@ -96,7 +96,6 @@ class Location:
 
 
 def _profile_credentials(profile: str) -> icechunk.S3StaticCredentials:
-    """Return the keys of an AWS profile as icechunk wants them."""
     keys = find_credentials(S3Settings(profile=profile)).get_frozen_credentials()
     return icechunk.S3StaticCredentials(keys.access_key, keys.secret_key, keys.token, expires_after=None)
 
@@ -155,7 +154,6 @@ def _create_in_folder(path: Path, fill: Callable[[icechunk.Session], None], mess
 
 
 def _is_taken(path: Path) -> bool:
-    """Tell whether there is something else than an empty folder at a path."""
     with _of_the_folder(f"No datacube can be created at {path}"):
         return path.exists() and (not path.is_dir() or any(path.iterdir()))
 

@@ -138,10 +138,9 @@ class Snapshot:
         }
 
     def _read_small(self, array: str, coordinates: Sequence[tuple[int, ...]]) -> dict[tuple[int, ...], bytes]:
-        """Read uncompressed chunks of an array whose chunks are so small that they lie in its manifest.
+        """Read uncompressed chunks, if stored, of an array whose chunks are so small that its manifest holds them.
 
-        Zarr itself takes ten times as long for many, and as long for those that are not stored, which are left out
-        here.
+        Zarr itself takes ten times as long for many, and as long for those that are not stored.
         """
         if len(coordinates) > _FEW:
             stored = stored_chunks(self._session, array)
@@ -240,10 +239,7 @@ class Transaction:
             self.commit(f"Forget {len(chunks)} chunks")
 
     def mark_empty(self, chunks: Sequence[Chunk]) -> None:
-        """Record that the provider has nothing in some chunks, and commit if that is new.
-
-        ParameterError if a chunk is filled.
-        """
+        """Record that the provider has nothing in chunks and commit if that is new; ParameterError if one is filled."""
         with writing(self._location):
             states = self._snapshot.states(chunks)
             if filled := [chunk for chunk, state in zip(chunks, states, strict=True) if state == ChunkState.FILLED]:

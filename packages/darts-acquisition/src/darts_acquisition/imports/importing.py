@@ -263,7 +263,6 @@ class RasterFiles:
 
 
 def _mask_beside(file: Path) -> Path:
-    """Return the file that says where elevations were measured."""
     mask = file.with_name(_MASK_NAME.sub("datamask", file.name))
     if mask == file or not mask.is_file():
         raise CubeError(

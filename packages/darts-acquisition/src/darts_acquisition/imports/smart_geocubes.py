@@ -80,8 +80,7 @@ class SmartGeocube:
     def read(self, window: Window) -> dict[str, np.ndarray]:
         """Read a window of the product's grid.
 
-        Where a cube is 0 wherever nothing was written, elevations of exactly 0 that were not measured are no data: such
-        a cube writes no NaN over what it holds.
+        Where a cube is 0 wherever nothing was written, 0 m that were not measured are no data: it writes no NaN there.
         """
         with reading(self._location):
             arrays = {
@@ -149,7 +148,6 @@ class SmartGeocube:
         return chunk
 
     def _offset(self) -> tuple[int, int]:
-        """Return where the upper left pixel of the cube lies in the product's grid."""
         try:
             x, y = (float(self._group[axis][0]) for axis in ("x", "y"))
             crs = CRS(str(self._group["spatial_ref"].attrs["crs_wkt"]))
@@ -215,10 +213,7 @@ def _product_of(folder: Path, title: str, product: CubeProduct | None) -> CubePr
 
 
 def product_named(name: str) -> CubeProduct:
-    """Return a product by the name that users write: ``arcticdem-2m``, ``tcvis-2000-2019``.
-
-    ParameterError if there is none.
-    """
+    """Return a product by its name (``arcticdem-2m``, ``tcvis-2000-2019``); ParameterError if there is none."""
     resolutions = {f"arcticdem-{resolution}m": resolution for resolution in RESOLUTIONS}
     trends = {f"tcvis-{trend}": trend for trend in TRENDS}
     if name in resolutions:

@@ -49,8 +49,7 @@ class EarthEngineClient:
     def ask(self, request: Callable[[], T], what: str) -> T:
         """Make a request with functions of earthengine-api; `what` names it in messages.
 
-        LoginError if there is no login, or it is refused; ServiceError if the request is refused, or all attempts have
-        failed. Its message holds Earth Engine's own.
+        LoginError if there is no login, or it is refused; ServiceError, with Earth Engine's own words, if it fails.
         """
         self.initialize()
         return self._call(request, what)
@@ -180,7 +179,6 @@ def _credentials(settings: EarthEngineSettings) -> "Credentials":
 
 
 def _login_message(text: str) -> str:
-    """Say what to do, in one sentence."""
     if "authorize access" in text:
         return (
             "Earth Engine needs a login: run `earthengine authenticate` once, or name the key file of a service "

@@ -42,10 +42,7 @@ class Answer:
 
 
 class HttpClient:
-    """Makes requests to services. Threads share one: its connections, its rate, its retries.
-
-    An answer may take ten times `limits.timeout_s`.
-    """
+    """Makes requests to services, each within ten times `limits.timeout_s`. Threads share it and its rate."""
 
     def __init__(self, limits: RequestLimits) -> None:
         import requests

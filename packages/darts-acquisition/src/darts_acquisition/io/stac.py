@@ -146,10 +146,7 @@ def _parse(content: bytearray) -> object:
 
 
 def _checked_page(page: Any, url: str) -> dict[str, Any]:
-    """Return a page whose items have what all of them must have, else raise a ServiceError.
-
-    A page without a list would pass for nothing found.
-    """
+    """Return a page if its items have what all must have, else ServiceError: one without a list is not the last."""
     links: Any = (page.get("links") or []) if isinstance(page, dict) else None
     if not _are_objects(links) or not _are_objects(page.get("features")):
         raise ServiceError(f"Searching {url}: the answer is no page of items, but {_shown(page)}.")

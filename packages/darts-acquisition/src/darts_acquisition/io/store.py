@@ -303,10 +303,7 @@ class Store(HttpClient):
 
 
 def _parse_multihash(text: str, name: str) -> tuple[str, bytes]:
-    """Return algorithm and digest of a multihash in hexadecimal.
-
-    SceneError if it is none, or of an algorithm that is not known here.
-    """
+    """Return algorithm and digest of a hexadecimal multihash; SceneError if it is none, or of an unknown algorithm."""
     try:
         content = bytes.fromhex(text).hex()
     except (ValueError, TypeError):

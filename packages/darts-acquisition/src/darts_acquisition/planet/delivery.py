@@ -285,7 +285,6 @@ def list_planet_files(path: AnyPath) -> list[Path]:
 
 
 def _problem(where: Path) -> str:
-    """Say what is wrong with a path at which there is no scene."""
     folder = f"expected a folder with {_EXPECTED['image']}"
     if not where.exists():
         return f"does not exist; {folder}, or files {where.name}_* beside it."

@@ -228,10 +228,8 @@ def _metadata(delivery: Delivery, file: Path) -> dict[str, object]:
     """Turn a `*_metadata.json` into tile attributes: `time`, `azimuth`, `elevation` and Planet's own identifiers.
 
     Planet delivers a GeoJSON feature, UTF-8 with or without a byte order mark, with everything under `properties`;
-    older files have it at the top level. `azimuth` and `elevation` are in degrees, NaN where the file has none; `time`
-    (ISO 8601 UTC) and the identifiers are there only where the file has them.
-
-    SceneReadError if it is no JSON, SceneError if it is JSON of something else, or an angle or the time is none.
+    older files have it at the top level. Angles are in degrees, NaN where the file has none; `time` (ISO 8601 UTC) and
+    the identifiers are there only where the file has them. SceneReadError if it is no JSON, else SceneError.
     """
     content = delivery.read(file)
     try:

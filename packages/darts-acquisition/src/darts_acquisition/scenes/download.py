@@ -27,12 +27,7 @@ if TYPE_CHECKING:
 
 
 class Provider(Protocol):
-    """A source of raw scenes.
-
-    Attributes:
-        name: Its name in the store.
-        data_source: Its name in a tile.
-    """
+    """A source of raw scenes; `name` is its name in the store, `data_source` that in a tile."""
 
     name: str
     data_source: str
@@ -78,11 +73,7 @@ def load_scene(
 
 
 class SceneSource(ABC):
-    """A source of scenes as pipelines use it: what is found can be fetched, stored, and loaded as a tile.
-
-    Attributes:
-        name: Its name in the store.
-    """
+    """A source of scenes as pipelines use it: they are fetched, stored under its `name`, and loaded as tiles."""
 
     name: str
     _quality = SCL
@@ -122,13 +113,9 @@ class SceneSource(ABC):
     def geobox(self, scene_id: str, store: AnyPath | None = None, *, offline: bool = False) -> GeoBox:
         """Return the grid of 10 m that a scene's tile will have, without its pixels.
 
-        The store is looked at first; offline, the grid is that of the MGRS tile in the scene's name.
-
-        Raises:
-            SceneNameError: If the name is none of this source.
-            SceneNotFoundError: If the source does not know the scene.
-            SceneNotStoredError: If the scene is not in the store, offline, and its name holds no MGRS tile.
-            ServiceError: If the service refuses or fails.
+        The store is looked at first; offline, the grid is that of the MGRS tile in the scene's name, and without one it
+        is a SceneNotStoredError. SceneNameError if the name is none of this source, SceneNotFoundError if the source
+        does not know the scene, ServiceError if the service refuses or fails.
         """
         name, band = self.check_scene_id(scene_id), self._quality
         if store is not None and not RawStore(store).missing(self.name, name, [band]):
@@ -249,7 +236,6 @@ def _run(pool: ThreadPoolExecutor, bands: Sequence[Readable], work: Callable[[S2
 
 
 def _enlarge(values: np.ndarray, factor: int, out: np.ndarray) -> None:
-    """Make of each pixel a square of factor × factor ones."""
     first = out[::factor]
     for col in range(factor):
         first[:, col::factor] = values

@@ -125,7 +125,6 @@ def _continue_longitudes(line: shapely.LineString) -> np.ndarray:
 
 
 def _map_lines(shape: Any) -> BaseGeometry:
-    """Continue each ring or line as a whole."""
     if shape.geom_type == "Polygon":
         outline, *holes = (_continue_longitudes(ring) for ring in lines_of(shape))
         for hole in holes:  # They go to where the outline went.

@@ -58,10 +58,7 @@ def check_scene_id(scene_id: str, source: Source) -> str:
 
 
 def check_tile_id(tile_id: str) -> str:
-    """Return the name of an MGRS tile in its plain form ("08WMA"), also of one with "T" or "MGRS-" or small letters.
-
-    ParameterError if it is none.
-    """
+    """Return an MGRS tile's plain name ("08WMA"), also of "T08WMA" or "MGRS-8wma"; ParameterError if it is none."""
     name = tile_id.strip().upper().removeprefix("MGRS-").removeprefix("T")
     match = _TILE.fullmatch(name)
     if match is None or not 1 <= int(match["zone"]) <= 60:

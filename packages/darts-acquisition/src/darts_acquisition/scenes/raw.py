@@ -21,15 +21,10 @@ TILE_RESOLUTION = 10
 class S2Band:
     """A band of Sentinel-2 L2A.
 
-    Attributes:
-        name: Name in a tile, the common name of the STAC extension `eo`; or `s2_scl`.
-        number: ESA's number of the band, for example "B02"; or "SCL".
-        resolution: Native pixel size in metres.
-        dtype: Data type of the raw integers.
-        long_name: What the values of a tile are.
-        nodata: Raw integer that stands for no data.
-        quality: Of a band that says how good pixels are: the data quality (uint8: 0 invalid, 1 low, 2 high) that
-            follows from its raw integers. None for reflectance.
+    `name` is that in a tile, the common name of the STAC extension `eo`, or `s2_scl`; `number` is ESA's ("B02", "SCL").
+    `resolution` is the native pixel size in metres, `dtype` and `nodata` are those of the raw integers, `long_name` is
+    what the values of a tile are. Of a band that says how good pixels are, `quality` makes the data quality (uint8: 0
+    invalid, 1 low, 2 high) of raw integers; None for reflectance.
     """
 
     name: str

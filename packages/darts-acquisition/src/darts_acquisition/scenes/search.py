@@ -215,9 +215,8 @@ def find_items(
 ) -> list[Found]:
     """Find STAC items, each once, sorted by name and with its row of `scene_table`.
 
-    `read_row` reads what this does not read itself of an item: all but its name and its footprint.
-    `searches` are the arguments of pystac-client's `ItemSearch` that together find everything; none is made if nothing
-    can be found. ServiceError if the service refuses or fails, or an item cannot be read.
+    `searches` are arguments of pystac-client's `ItemSearch` that together find everything; none is made if nothing can
+    be found. `read_row` reads all but name and footprint of an item; ServiceError if it cannot, or the service fails.
     """
     from pystac_client import ItemSearch
 

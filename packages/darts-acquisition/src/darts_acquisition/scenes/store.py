@@ -37,11 +37,7 @@ what a thread makes of a strip goes to memory that lies together."""
 
 
 class RawStore:
-    """A folder with one Zarr group per scene, ``<source>_<scene>.zarr``.
-
-    Args:
-        folder: The folder; it is created when something is written.
-    """
+    """A folder with one Zarr group per scene, ``<source>_<scene>.zarr``, created when something is written."""
 
     def __init__(self, folder: AnyPath) -> None:
         self.folder = Path(folder)
@@ -74,10 +70,7 @@ class RawStore:
         return sorted([folder / "zarr.json", *(file for each in numbers for file in _files(folder / each))])
 
     def metadata(self, source: str, scene_id: str) -> SceneMetadata:
-        """Return what is known of a stored scene besides its pixels.
-
-        RawStoreError if the group is damaged or of another format.
-        """
+        """Return what is known of a stored scene besides pixels; RawStoreError if damaged, or of another format."""
         path = self.path(source, scene_id)
         try:
             attrs: dict[str, Any] = zarr.open_group(path, mode="r", zarr_format=3).attrs.asdict()

@@ -206,8 +206,6 @@ class EarthEngineProvider:
         return metadata, (self._fetch(scene_id, band, grid) for band, grid in zip(bands, grids, strict=True))
 
     def _describe(self, scene_id: str) -> dict[str, Any]:
-        """Return what Earth Engine says of an image."""
-
         def request() -> Any:
             import ee
 
@@ -224,7 +222,6 @@ class EarthEngineProvider:
         return described
 
     def _fetch(self, scene_id: str, band: S2Band, grid: RawGrid) -> RawBand:
-        """Fetch a band in blocks, several at once."""
         values = np.empty(grid.shape, band.dtype)
         blocks: Any = GeoboxTiles(GeoBox(grid.shape, grid.affine, grid.crs), (_BLOCK_PX, _BLOCK_PX))
 

@@ -249,10 +249,7 @@ def quarter_intervals(quarters: Sequence[int] | None, years: Sequence[int] | Non
 
 
 def _find(target: Target, intervals: tuple[Interval, ...], settings: CDSEMosaicSettings | None) -> list[Found]:
-    """Find items by quarter, place, and so many names at once.
-
-    Tiles are asked for by their ground: not every catalogue of mosaics knows the names of MGRS tiles.
-    """
+    """Find items by quarter, so many names at once, and ground: not every catalogue knows the names of MGRS tiles."""
     places = [target.query] if target.tiles is None else (_ground_of(tile).query() for tile in target.tiles)
     searches = (
         {"datetime": interval.to_stac(), "intersects": place, "ids": names}
