@@ -142,19 +142,48 @@ def load_cdse_s2_mosaic(
     return CDSEMosaicSource(settings).load(scene_id, store, offline=offline)
 
 
-class CDSEMosaicSource(SceneSource):
+class MosaicProvider:
+    """The Copernicus Data Space as a provider of raw mosaics."""
+
+    name = "cdse-mosaic"
+    data_source = "Sentinel-2 L3 quarterly mosaic"
+
+    def __init__(self, settings: CDSEMosaicSettings | None = None) -> None:
+        self._settings = settings or CDSEMosaicSettings.from_environment()
+
+    def grid(self, scene_id: str) -> RawGrid:
+        """Return the grid as the catalogue says it, see `Provider`."""
+        return _grid_of_mosaic(self._item(scene_id))
+
+    def fetch(self, scene_id: str, bands: Sequence[S2Band], _folder: Path) -> tuple[SceneMetadata, Iterator[RawBand]]:
+        """Read the files of bands together, all of one version; nothing is kept half-way."""
+        with step("search scene"):
+            item = self._item(scene_id)
+        grid, tile = _grid_of_mosaic(item), _tile_of_mosaic(scene_id, item["properties"]) or None
+        metadata = scene_metadata(self.name, str(item["id"]), time_of_item(item, *_TIMES), s2_mgrs_tile=tile)
+        geobox = tile_geobox({band.name: (band, grid) for band in bands}, f"Mosaic {scene_id}")
+        layers = {band.number: _layer(str(_asset_of(item, band)["href"]), band) for band in bands}
+        with step("download"), closing(Store(self._settings.limits, self._settings.s3)) as store:
+            arrays = RasterReader(store).read(layers, geobox)
+        if arrays is None:
+            raise SceneGridError(f"Mosaic {scene_id}: its files lie elsewhere than its item says.")
+        return metadata, (RawBand(band, grid, _as_int16(arrays.pop(band.number))) for band in bands)
+
+    def _item(self, scene_id: str) -> dict[str, Any]:
+        found = _find(Target.of(check_mosaic_id, [scene_id]), (Interval(None, None),), self._settings)
+        if not found:
+            raise SceneNotFoundError(f"The Copernicus Data Space has no quarterly mosaic {scene_id}.")
+        return found[0][0]
+
+
+class CDSEMosaicSource(MosaicProvider, SceneSource):
     """The quarterly mosaics of the Copernicus Data Space, used as :class:`Sentinel2Source` is.
 
     Args:
         settings: Where the service is; None for `CDSEMosaicSettings.from_environment`.
     """
 
-    name = "cdse-mosaic"
-    data_source = "Sentinel-2 L3 quarterly mosaic"
     _quality = OBSERVATIONS
-
-    def __init__(self, settings: CDSEMosaicSettings | None = None) -> None:
-        self._settings = settings or CDSEMosaicSettings.from_environment()
 
     def check_scene_id(self, scene_id: str) -> str:
         """Return a mosaic's name as the source writes it; SceneNameError if it is none."""
@@ -188,34 +217,6 @@ class CDSEMosaicSource(SceneSource):
 
     def _tile_of(self, scene_id: str) -> str:
         return _tile_of_mosaic(scene_id)
-
-    def grid(self, scene_id: str) -> RawGrid:
-        """Return the grid as the catalogue says it, see `Provider`."""
-        return _grid_of_mosaic(self._item(scene_id))
-
-    def fetch(self, scene_id: str, bands: Sequence[S2Band], _folder: Path) -> tuple[SceneMetadata, Iterator[RawBand]]:
-        """Read the files of bands together, all of one version; nothing is kept half-way.
-
-        Raises:
-            SceneGridError: If they lie elsewhere than the item says.
-        """
-        with step("search scene"):
-            item = self._item(scene_id)
-        grid, tile = _grid_of_mosaic(item), _tile_of_mosaic(scene_id, item["properties"]) or None
-        metadata = scene_metadata(self.name, str(item["id"]), time_of_item(item, *_TIMES), s2_mgrs_tile=tile)
-        geobox = tile_geobox({band.name: (band, grid) for band in bands}, f"Mosaic {scene_id}")
-        layers = {band.number: _layer(str(_asset_of(item, band)["href"]), band) for band in bands}
-        with step("download"), closing(Store(self._settings.limits, self._settings.s3)) as store:
-            arrays = RasterReader(store).read(layers, geobox)
-        if arrays is None:
-            raise SceneGridError(f"Mosaic {scene_id}: its files lie elsewhere than its item says.")
-        return metadata, (RawBand(band, grid, _as_int16(arrays.pop(band.number))) for band in bands)
-
-    def _item(self, scene_id: str) -> dict[str, Any]:
-        found = _find(Target.of(check_mosaic_id, [scene_id]), (Interval(None, None),), self._settings)
-        if not found:
-            raise SceneNotFoundError(f"The Copernicus Data Space has no quarterly mosaic {scene_id}.")
-        return found[0][0]
 
 
 def check_mosaic_id(name: str) -> str:
