@@ -141,7 +141,7 @@ class Worker:
                 record.status, record.error = "empty", reason
                 return
         record.status = "failed"
-        record.error = describe(stage.name, error)
+        record.error = describe(stage.name, error, self.pipeline._how_to_prepare())
         record.retryable = is_transient(error)
         record.by_service = is_service_failure(error)
         record.ends_run = is_disk_full(error)
