@@ -213,7 +213,10 @@ def test_blocks_that_were_doubled_are_those_of_twice_the_edge(monkeypatch):
 
 @pytest.mark.parametrize(("lon", "lat", "zone", "code"), [(-177, 66, "01N", 32601), (177, -60, "60S", 32760)])
 def test_a_dataset_is_looked_at_in_the_first_zone_and_in_the_last(tmp_path, lon, lat, zone, code):
-    (tmp_path / "coverage" / "year=2021").mkdir(parents=True)
+    nothing = gpd.GeoDataFrame({"mean_probability": np.empty(0)}, geometry=[], crs="OGC:CRS84")
+    for part in ("coverage", "level2"):
+        (tmp_path / part / "year=2021").mkdir(parents=True)
+        nothing.to_parquet(tmp_path / part / "year=2021" / "rows.parquet", write_covering_bbox=True)
     area = gpd.GeoSeries([shapely.box(lon, lat, lon + 0.01, lat + 0.005)], crs="EPSG:4326")
     labels = make_labels(gpd.GeoDataFrame(geometry=list(area), crs="EPSG:4326"), area)
     tiles = list(dataset_maps(tmp_path, labels))
