@@ -22,6 +22,7 @@ from darts_evaluation.counts import BlockCounts, Key
 from darts_evaluation.errors import FewBlocksWarning, LabelsError, PredictionsError
 from darts_evaluation.figures import Objects, Tables, figures_of
 from darts_evaluation.fragments import JOIN_PX, Shapes
+from darts_evaluation.ground import ground_areas
 from darts_evaluation.intervals import FEWEST_BLOCKS, LEAST_BLOCKS, Figure
 from darts_evaluation.labels import Labels, check_labels
 from darts_evaluation.matching import Overlaps
@@ -210,9 +211,9 @@ def _counted(
     """Return the objects and labels that count, labels of which too little was seen, and places of those that were."""
     fragments = collection.objects.to_crs(crs)
     numbers = fragments.by_owner() if is_dataset else fragments.by_touch(JOIN_PX * collection.pixel_m)
-    objects = Shapes.of(fragments, numbers)
+    objects = Shapes.of(fragments, numbers, crs)
     fragments = collection.labels.to_crs(crs)
-    labels = Shapes.of(fragments, fragments.by_owner())
+    labels = Shapes.of(fragments, fragments.by_owner(), crs)
     counts = labels.share >= LEAST_SHARE
     barely = labels.take(np.flatnonzero(~counts))
     seen = labels.owners[counts]
@@ -255,7 +256,7 @@ def _outlines(whole: Objects, objects: Shapes, labels: Shapes, never: gpd.GeoSer
     iou = [*whole.best_iou(pairs).tolist(), *[np.nan] * (len(missed) + len(never))]
     table = pd.DataFrame({"kind": kinds, "tile": tiles, "iou": iou})
     result = gpd.GeoDataFrame(table, geometry=gpd.GeoSeries(shapes, crs=crs), crs=crs)
-    result["area_m2"] = result.area
+    result["area_m2"] = ground_areas(shapes, crs)
     return result
 
 
