@@ -306,6 +306,7 @@ def test_results_of_the_first_release_and_of_other_writers_are_read(tmp_path, si
     )
 
 
+@pytest.mark.filterwarnings("ignore::darts_dataset.MixedResultsWarning")
 def test_damaged_results_of_a_scene_end_no_choice(tmp_path):
     """Of two results of one scene, and another scene, one table is damaged."""
     for model in ("old", "new"):

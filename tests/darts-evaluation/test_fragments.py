@@ -9,7 +9,7 @@ from darts_evaluation.fragments import Fragments, Shapes
 from darts_evaluation.ground import Ground
 from darts_evaluation.objects import cut_to_ground
 from support.lanes import mostly_slow
-from support.maps import CRS
+from support.maps import CRS, GROUND
 
 SIDE = 16
 TRANSFORM = Affine(10, 0, 500_000, 0, -10, 7_600_000)
@@ -100,14 +100,18 @@ def test_fragments_that_have_one_owner_are_one_shape():
         (box(30, 0, 50, 10), whole, 7, 2, "b", 0.9),
         (box(80, 0, 20, 10), whole, 7, 3, "c", np.nan),
     )
-    found = Shapes.of(fragments, fragments.by_owner())
+    found = Shapes.of(fragments, fragments.by_owner(), CRS)
     assert found.owners.tolist() == [7, 3]
-    assert found.area_m2.tolist() == pytest.approx([1000, 100])
+    assert found.area_m2.tolist() == pytest.approx([1000 * GROUND, 100 * GROUND], rel=1e-5)
     assert found.share.tolist() == pytest.approx([1.0, 0.5])
     assert (found.keys, found.tiles) == ([(CRS, 0, 2), (CRS, 0, 4)], ["b", "b"])  # those of the largest fragment
     assert found.values.tolist() == pytest.approx([(0.5 * 30 + 0.9 * 50) / 80, np.nan], nan_ok=True)
     some = found.take(np.array([1]))
-    assert (some.owners.tolist(), some.tiles, some.area_m2.tolist()) == ([3], ["b"], pytest.approx([100]))
+    assert (some.owners.tolist(), some.tiles, some.area_m2.tolist()) == (
+        [3],
+        ["b"],
+        pytest.approx([100 * GROUND], rel=1e-5),
+    )
 
 
 def test_fragments_that_touch_are_one_where_they_are_of_different_tiles():
@@ -128,5 +132,5 @@ def test_fragments_that_touch_are_one_where_they_are_of_different_tiles():
 
 
 def test_no_fragments_are_no_shapes():
-    found = Shapes.of(Fragments(), Fragments().by_touch(1.0))
+    found = Shapes.of(Fragments(), Fragments().by_touch(1.0), CRS)
     assert (len(found.shapes), found.values.tolist(), found.area_m2.tolist()) == (0, [], [])

@@ -9,7 +9,7 @@ import pytest
 import shapely
 
 from darts_evaluation import LabelsError, RepairedLabelsWarning, evaluate, make_labels, read_labels
-from support.maps import CRS, GRID, SIZE, tile_of
+from support.maps import CRS, GRID, GROUND, SIZE, tile_of
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore::darts_evaluation.FewBlocksWarning", "ignore::darts_evaluation.NoLabelAreaWarning"
@@ -41,7 +41,7 @@ def figures_of(labels, mapped: np.ndarray | None = None) -> dict[str, float]:
     return {name: each.value for group in ("pixels", "objects") for name, each in found[group].items()}
 
 
-HECTARES_4, BOTH = 0.04, (block(100, 100, 200, 200), block(600, 600, 200, 200))
+HECTARES_4, BOTH = 0.04 * GROUND, (block(100, 100, 200, 200), block(600, 600, 200, 200))
 
 
 @pytest.mark.parametrize("crs", ["EPSG:4326", "OGC:CRS84", "EPSG:3857", "EPSG:3413", "EPSG:32609", "EPSG:6931"])
@@ -73,7 +73,7 @@ def test_holes_multipolygons_and_overlaps_count_as_they_are_drawn():
     truth[10:30, 10:30] = truth[60:80, 60:69] = truth[60:80, 71:88] = True
     truth[15:25, 15:25] = False
     mapped = a_map()
-    assert found["slump_km2"] == pytest.approx(truth.sum() / 1e4)
+    assert found["slump_km2"] == pytest.approx(truth.sum() / 1e4 * GROUND, rel=1e-5)
     assert found["iou"] == (truth & mapped).sum() / (truth | mapped).sum()
     assert found["labels"] == 3
     assert found["recall@0.5"] == pytest.approx(2 / 3)
@@ -111,8 +111,8 @@ def test_what_lies_outside_the_area_does_not_count():
     found = figures_of(make_labels(table(*shapes), area), mapped)
     assert (found["labels"], found["mapped"]) == (2, 1)
     assert (found["recall@0.5"], found["precision@0.5"]) == (0.5, 1)
-    assert found["slump_km2"] == pytest.approx(HECTARES_4 + 0.006 + 0.004)
-    assert found["evaluated_km2"] == pytest.approx(0.6)
+    assert found["slump_km2"] == pytest.approx(HECTARES_4 + (0.006 + 0.004) * GROUND, rel=1e-5)
+    assert found["evaluated_km2"] == pytest.approx(0.6 * GROUND, rel=1e-5)
     assert found["precision"] == pytest.approx(400 / 460)
 
 

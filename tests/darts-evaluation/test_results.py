@@ -135,3 +135,20 @@ def test_results_with_a_damaged_manifest_are_not_left_out_in_silence(tmp_path):
     (tmp_path / "b" / "manifest.json").write_text('{"files": {')
     with pytest.raises(PredictionsError, match=r"manifest\.json cannot be read"):
         find_results(tmp_path)
+
+
+@pytest.mark.filterwarnings("ignore::darts_evaluation.FewBlocksWarning")
+def test_tiles_that_were_not_made_alike_are_a_note(tmp_path):
+    """Figures over two thresholds are those of no map."""
+    notes = []
+    for number, thresholds in enumerate([(0.5, 0.5), (0.5, 0.3)]):
+        for name, threshold in zip("ab", thresholds, strict=True):
+            folder = write_result(tmp_path / str(number) / name)
+            manifest = json.loads((folder / "manifest.json").read_text())
+            about = {"configuration": {"binarization_threshold": threshold}, "models": {"m": {"sha256": "1" * 64}}}
+            (folder / "manifest.json").write_text(json.dumps(manifest | {"metadata": about}))
+        notes.append(evaluate(tmp_path / str(number), labels_of(TRUTH)).notes)
+    said = "binarization_threshold (0.5 in 1 tile, 0.3 in 1 tile)"
+    assert [note for note in notes[1] if note not in notes[0]] == [
+        f"The tiles were not made alike, so that the figures are those of no one map: {said}."
+    ]

@@ -15,9 +15,11 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
+import rasterio
 import shapely
 from affine import Affine
 from pyproj import Geod
+from rasterio.features import rasterize
 from shapely.testing import assert_geometries_equal
 from skimage.measure import label, regionprops
 
@@ -125,6 +127,36 @@ PLACES = [
     ("EPSG:3413", 0, -700_000),
     ("EPSG:3413", 900_000, -2_200_000),
 ]
+
+
+@pytest.mark.parametrize("has_extent", [True, False])
+def test_where_nothing_is_known_nothing_was_seen(make_tile, tmp_path: Path, has_extent: bool) -> None:
+    """As with a quality level of 0, for which the extent is the whole tile, blackfill included."""
+    tile = make_tile()
+    unknown = np.zeros(tile["probabilities"].shape, bool)
+    unknown[:, 130:], unknown[60:100, 40:90] = True, True
+    tile["extent"][:] = 1
+    tile["probabilities"] = tile["probabilities"].where(~unknown)
+    tile["binarized_segmentation"] = tile["binarized_segmentation"] & ~unknown
+    tile = tile if has_extent else tile.drop_vars("extent")
+    export_tile(tile, tmp_path / "tile", ["polygonized", "binarized", *["extent"] * has_extent])
+    with rasterio.open(tmp_path / "tile/binarized.tif") as raster:
+        seen = raster.read(1) != 255
+        transform = raster.transform
+    np.testing.assert_array_equal(seen, ~np.isnan(tile["probabilities"]))
+    if has_extent:
+        (row,) = gpd.read_parquet(tmp_path / "tile/prediction_extent.parquet").itertuples()
+        assert row.npixel == seen.sum()
+        np.testing.assert_array_equal(rasterize([row.geometry], seen.shape, transform=transform), seen)
+    beyond = np.pad(~seen, 1, constant_values=True)
+    beside = beyond[:-2, 1:-1] | beyond[2:, 1:-1] | beyond[1:-1, :-2] | beyond[1:-1, 2:]
+    frame = gpd.read_parquet(tmp_path / "tile/prediction_segments.parquet")
+    cut = [beside[rasterize([each], seen.shape, transform=transform) == 1].any() for each in frame.geometry]
+    assert frame["touches_edge"].tolist() == cut
+    border = np.pad(np.zeros(np.subtract(seen.shape, 2), bool), 1, constant_values=True)
+    inner = [not border[rasterize([each], seen.shape, transform=transform) == 1].any() for each in frame.geometry]
+    assert any(np.logical_and(cut, inner))
+    assert not all(cut)
 
 
 @pytest.mark.filterwarnings("ignore::darts_utils.ArealScaleWarning")

@@ -13,7 +13,10 @@ from darts_utils import GridError, ParameterError, ValueRangeError, no_elevation
 from support import preprocessing as oracle
 
 # pytest.warns gives other warnings once more, under a module's name that the filter for odc-geo does not know.
-pytestmark = pytest.mark.filterwarnings("ignore:Use `@` matmul:PendingDeprecationWarning")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:Use `@` matmul:PendingDeprecationWarning"),
+    pytest.mark.filterwarnings("ignore::darts_preprocessing.ShortMarginWarning"),  # small DEMs, for their values
+]
 
 RADIUS = 30
 
@@ -165,3 +168,12 @@ def test_grids_with_gaps_are_refused(tile, arcticdem, tcvis):
         three[number] = given.isel({rows: [0, 1, 2, *range(4, given.sizes[rows])]})
         with pytest.raises(GridError, match=f"has unevenly spaced coordinates {rows}"):
             dp.preprocess_v2(*three, RADIUS, device="cpu")
+
+
+def test_the_mask_of_the_dem_leaves_features_alone(tile, arcticdem):
+    """An elevation that is there counts, measured or filled; what should not count is NaN."""
+    unmeasured = arcticdem.assign(arcticdem_data_mask=arcticdem["arcticdem_data_mask"] * np.uint8(0))
+    ours, plain = (dp.preprocess_v2(tile, dem, None, RADIUS, device="cpu") for dem in (unmeasured, arcticdem))
+    assert not ours["arcticdem_data_mask"].any()
+    for name in ("slope", "aspect", "hillshade", "curvature", "relative_elevation"):
+        np.testing.assert_array_equal(ours[name], plain[name])

@@ -7,6 +7,7 @@ import numpy as np
 import pyproj
 import pytest
 import xarray as xr
+from odc.geo.geobox import GeoBox
 
 import darts_preprocessing as dp
 from darts_preprocessing.north import get_north
@@ -167,11 +168,34 @@ def test_a_dem_that_ends_with_the_tile_has_features_up_to_its_rim(geobox):
     tile = oracle.make_tile(geobox)
     dem = oracle.rough(geobox.shape, np.random.default_rng(3))
     arcticdem = oracle.make_dem(dem, geobox)
-    result = dp.preprocess_v2(tile, arcticdem, None, RADIUS, features=["dem", *TERRAIN], device="cpu")
+    said = r"less than 30 m \(10 cells\) from the tile; .* relative_elevation, slope, .* margin that wide"
+    with pytest.warns(dp.ShortMarginWarning, match=said):
+        result = dp.preprocess_v2(tile, arcticdem, None, RADIUS, features=["dem", *TERRAIN], device="cpu")
     np.testing.assert_array_equal(result.dem, dem)
     np.testing.assert_allclose(result.slope, oracle.slope(dem, 3.0), rtol=1e-5)
     np.testing.assert_allclose(result.relative_elevation, oracle.relative_elevation(dem, 10), atol=1e-5)
     assert all(np.isfinite(result[name]).all() for name in TERRAIN)
+
+
+@pytest.mark.parametrize(("crs", "resolution"), [("EPSG:32608", 3.0), ("EPSG:3413", 2.0), ("EPSG:3413", 7.3)])
+def test_a_margin_that_is_too_narrow_is_warned_of_and_no_other(geobox, crs, resolution):
+    """Where nothing is said, features at the border are those of a DEM without end; a wide hole there is no reason."""
+
+    def features(margin_m: float) -> xr.Dataset:
+        box = geobox.footprint(crs).boundingbox.buffered(margin_m, margin_m)
+        source = GeoBox.from_bbox(box, crs, resolution=resolution)
+        x, y = source.affine @ tuple(each + 0.5 for each in np.meshgrid(*map(np.arange, reversed(source.shape))))
+        dem = (200 + 5 * np.sin(x / 50) + 5 * np.cos(y / 70)).astype("float32")
+        dem[:, :4] = np.nan if margin_m > 100 else dem[:, :4]
+        wanted = {"features": ["relative_elevation"], "device": "cpu"}
+        return dp.preprocess_v2(oracle.make_tile(geobox), oracle.make_dem(dem, source), None, RADIUS, **wanted)
+
+    wide = features(60)
+    features(150)
+    np.testing.assert_array_equal(features(RADIUS + 4 * resolution).relative_elevation, wide.relative_elevation)
+    for margin_m in (0, RADIUS / 2):
+        with pytest.warns(dp.ShortMarginWarning, match=r"near that border relative_elevation come"):
+            features(margin_m)
 
 
 def test_without_auxiliary_data_only_ndvi_is_added(tile, result):

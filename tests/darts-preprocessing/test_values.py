@@ -10,7 +10,10 @@ import darts_preprocessing as dp
 from darts_utils import InputTypeError, ValueRangeError
 from support import preprocessing as oracle
 
-pytestmark = pytest.mark.filterwarnings("ignore:Use `@` matmul:PendingDeprecationWarning")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:Use `@` matmul:PendingDeprecationWarning"),
+    pytest.mark.filterwarnings("ignore::darts_preprocessing.ShortMarginWarning"),  # small DEMs, for their values
+]
 
 SHAPE = (60, 70)
 

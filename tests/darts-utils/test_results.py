@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from darts_utils import DartsError, ManifestError, ResultFolder, read_manifest
+from darts_utils.results import describe_mixture
 
 FILES = ("prediction_segments.parquet", "prediction_segments-m.parquet", "prediction_extent.parquet", "slope.tif")
 
@@ -103,3 +104,23 @@ def test_a_folder_of_results_names_one_of_them(tmp_path: Path) -> None:
         ManifestError, match=r"holds no finished export\. Of the folders in it 3 do, a first: open these"
     ):
         ResultFolder.open(tmp_path)
+
+
+def said(models: dict[str, str | None] | None = None, **configuration: object) -> dict[str, Any]:
+    known = {"models": {name: {"sha256": digest} for name, digest in models.items()}} if models else {}
+    return {"metadata": known | {"configuration": configuration}}
+
+
+def test_a_mixture_names_models_and_options_that_decide() -> None:
+    one = said({"a": "1" * 64}, binarization_threshold=0.5, export_bands=["dem"])
+    assert describe_mixture([one, one]) == describe_mixture([]) == ""
+    other = said({"a": "2" * 64}, binarization_threshold=0.3, export_bands=[])
+    assert describe_mixture([one, other, other]) == (
+        "models (a 22222222 in 2 tiles, a 11111111 in 1 tile); binarization_threshold (0.3 in 2 tiles, 0.5 in 1 tile)"
+    )
+    assert describe_mixture([said({"b": None, "a": None}), said({"a": None, "b": None})]) == ""
+
+
+@pytest.mark.parametrize("odd", [{}, {"metadata": None}, {"metadata": {"models": [], "configuration": "x"}}])
+def test_what_a_manifest_does_not_say_is_no_mixture(odd: dict[str, Any]) -> None:
+    assert describe_mixture([odd, said({"a": "1" * 64}, min_object_size=8)]) == ""

@@ -43,6 +43,16 @@ def test_what_is_left_out_or_damaged_ends_with_1(folder):
     assert (code, "links.parquet was changed" in said) == (1, True)
 
 
+@pytest.mark.filterwarnings("default::darts_dataset.MixedResultsWarning")
+def test_results_that_were_not_made_alike_are_a_note(tmp_path):
+    for year, threshold in ((2020, 0.5), (2021, 0.3)):
+        options = {"binarization_threshold": threshold}
+        export_mask(tmp_path / "results" / str(year), blocks(GROWS[0]), GRID, CRS, day(year), configuration=options)
+    code, said = run_darts(tmp_path, "dataset", "build", "results", "--out", "mixed")
+    assert code == 0
+    assert re.search(r"^note: The results were not made alike, .*: binarization_threshold \(0\.5 in 1 tile, 0\.3", said)
+
+
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [

@@ -1,6 +1,7 @@
 """A dataset of one scene has the figures of the scene; of several, those of the union of the year."""
 
 import dataclasses
+import shutil
 
 import geopandas as gpd
 import numpy as np
@@ -69,6 +70,27 @@ def test_figures_of_a_dataset_are_those_of_its_map(world, name, year, mask, wind
     assert found.tiles == []
     kinds = (each.outlines["kind"].value_counts().to_dict() for each in (found, expected))
     assert next(kinds) == next(kinds)
+
+
+def test_figures_do_not_depend_on_how_many_files_a_dataset_has(world, monkeypatch):
+    """A part of many rows is split along a curve; what is not read would count as missed."""
+    labels = labels_of(world["truth"], GRID)
+    monkeypatch.setattr("darts_dataset.tables.MOST_ROWS", 5)
+    build(world["root"] / "results", world["root"] / "split")
+    assert len(list((world["root"] / "split/level2/year=2020").glob("objects-*.parquet"))) > 1
+    for given in (labels, make_labels(labels.outlines)):
+        expected = evaluate(world["root"] / "dataset", given, year=2020, block_m=60)
+        found = evaluate(world["root"] / "split", given, year=2020, block_m=60)
+        for group in ("pixels", "objects", "size"):
+            assert values(found, group) == pytest.approx(values(expected, group), nan_ok=True)
+
+
+def test_a_dataset_without_its_objects_is_no_map_without_slumps(world, tmp_path):
+    shutil.copytree(world["root"] / "dataset", tmp_path / "dataset")
+    for path in (tmp_path / "dataset/level2/year=2020").iterdir():
+        path.unlink()
+    with pytest.raises(PredictionsError, match=r"level2.year=2020 holds no table, .* build the dataset again"):
+        evaluate(tmp_path / "dataset", labels_of(world["truth"], GRID), year=2020)
 
 
 def test_scattered_areas_are_looked_at_one_by_one(world):

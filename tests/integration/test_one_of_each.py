@@ -79,6 +79,7 @@ def test_no_labelling_atomic_writer_or_count_of_cpus_exists_twice(pattern: str) 
     assert {path.stem for path in found} <= ALLOWED[pattern], found
 
 
+@pytest.mark.filterwarnings("ignore::darts_preprocessing.ShortMarginWarning")
 @pytest.mark.parametrize("dims", [("lat", "lon"), pytest.param(("yc", "xc"), marks=pytest.mark.slow)])
 def test_every_stage_takes_every_name_of_rows_and_columns(dims, tmp_path) -> None:
     """Dimensions under another name that odc.geo knows give what y and x give, from stage to stage."""

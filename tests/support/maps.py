@@ -5,6 +5,7 @@ import numpy as np
 import rasterio
 import shapely
 from affine import Affine
+from pyproj import Geod
 from rasterio.features import rasterize, shapes
 from scipy.ndimage import gaussian_filter, label
 
@@ -12,8 +13,16 @@ from darts_evaluation import Labels, TileMap, make_labels
 
 CRS = "EPSG:32608"
 PIXEL_M = 10.0
+GROUND = 1 / 0.9996**2
+"""Square metres of ground in one of the grid, in the middle of a UTM zone."""
 GRID = Affine(PIXEL_M, 0, 500_000, 0, -PIXEL_M, 7_600_000)
 SIZE = 120
+
+
+def ground_m2(shape: shapely.Polygon, crs: str) -> float:
+    """Return the area of a shape on the ellipsoid, by geodesics between points that lie close together."""
+    dense = gpd.GeoSeries([shapely.segmentize(shape, 20)], crs=crs).to_crs(4326).iloc[0]
+    return abs(Geod(ellps="WGS84").geometry_area_perimeter(dense)[0])
 
 
 def shapes_of(mask: np.ndarray, transform: Affine = GRID) -> list:

@@ -23,6 +23,7 @@ def export_mask(
     extent: np.ndarray | None = None,
     source: str = "PlanetScope",
     model: str = "made-up",
+    configuration: dict[str, object] | None = None,
 ) -> Path:
     """Export a tile that has objects where a mask has them.
 
@@ -36,6 +37,7 @@ def export_mask(
         extent: Where results are reliable, 2-D bool; everywhere if None.
         source: What took it.
         model: Name of the model.
+        configuration: Options of the run that the manifest tells.
 
     Returns:
         The folder.
@@ -52,5 +54,7 @@ def export_mask(
         coords=xr_coords(geobox),
         attrs={"tile_id": tile_id or folder.name, "source": source, "time": time.isoformat()},
     )
-    export_tile(tile, folder, ["polygonized", "extent"], metadata={"models": {model: {}}})
+    export_tile(
+        tile, folder, ["polygonized", "extent"], metadata={"models": {model: {}}, "configuration": configuration or {}}
+    )
     return folder

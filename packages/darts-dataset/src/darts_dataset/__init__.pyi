@@ -7,5 +7,6 @@ from .dataset import Built as Built
 from .dataset import build as build
 from .errors import DatasetError as DatasetError
 from .errors import LeftOutWarning as LeftOutWarning
+from .errors import MixedResultsWarning as MixedResultsWarning
 
 __version__: str

@@ -19,7 +19,7 @@ from darts_dataset.coverage import write_coverage
 from darts_dataset.detections import Year, read_year
 from darts_dataset.dictionary import FILE as DICTIONARY
 from darts_dataset.dictionary import LINKS, render_dictionary, schema_of
-from darts_dataset.errors import DatasetError, LeftOutWarning
+from darts_dataset.errors import DatasetError, LeftOutWarning, MixedResultsWarning
 from darts_dataset.former import Former, latitudes_of, read_release
 from darts_dataset.known import KnownScene, Survey, read_scenes, read_surveys, unchanged, write_scenes
 from darts_dataset.level1 import TABLE as DETECTIONS
@@ -33,6 +33,7 @@ from darts_dataset.scenes import Scene, find_scenes
 from darts_dataset.scratch import Scratch, scratch_folder
 from darts_dataset.tables import cells_along, read_attributes, table_bounds, write_copy
 from darts_utils import ParameterError
+from darts_utils.results import describe_mixture
 from darts_utils.staging import replaced_folder
 
 _Beside = tuple[Callable[..., None], Path, str, Any]
@@ -96,14 +97,17 @@ def build(
             coverage are those of the season of each year. None for the whole year.
 
     Returns:
-        What was made. Scenes with damaged or incomplete results, and folders without any, are left out, with a
-        `LeftOutWarning`.
+        What was made. Scenes with damaged or incomplete results, and folders without any, are left out.
 
     Raises:
         DatasetError: If there are no results, a place of them does not exist, there are none of the season, several are
             of one scene and nothing says which counts, something else is at `out`, or no dataset at `previous`.
         ParameterError: If a number is out of its range.
         OSError: If a file cannot be written.
+
+    Warns:
+        LeftOutWarning: For each scene or folder that is left out.
+        MixedResultsWarning: If the results are those of several models or settings, by their manifests.
     """
     if not 0 <= keep_share <= 1:
         raise ParameterError(f"keep_share is {keep_share}; expected a share of the looks, from 0 to 1.")
@@ -121,6 +125,13 @@ def build(
         warnings.warn(f"{path} is left out: {reason}", LeftOutWarning, stacklevel=2)
     if not scenes:
         raise DatasetError(f"{', '.join(map(str, given))}: none of the results can be used.")
+    if mixture := describe_mixture(scene.folder.manifest for scene in scenes):
+        warnings.warn(
+            "The results were not made alike, so that what differs between looks and years may be due to that: "
+            f"{mixture}.",
+            MixedResultsWarning,
+            stacklevel=2,
+        )
     footprints = [each.footprint for each in surveys]
     divide = divide_of(np.concatenate([[[each.south, each.north] for each in footprints], latitudes_of(release)]))
     if divide:  # Planes of scenes hang on those of others.

@@ -9,3 +9,7 @@ class DatasetError(DartsError, ValueError):
 
 class LeftOutWarning(DartsWarning):
     """Results of a tile are damaged or incomplete and were left out."""
+
+
+class MixedResultsWarning(DartsWarning):
+    """Results were made by several models, or with several settings, and what differs between them may be that."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from darts_evaluation.ground import PERCENTS, Ground
+from darts_evaluation.ground import PERCENTS, Ground, areal_scales
 from darts_evaluation.outlines import WIDTHS_PX, boundary_counts
 from darts_evaluation.probability import Histogram
 
@@ -85,7 +85,9 @@ def count_ground(ground: Ground, block_m: float) -> BlockCounts:
         The counts; `alarm` and `right` stand for ground on which nobody looked, where the labelled area is not known.
     """
     blocks = ground.blocks(block_m)
-    pixel_m2 = abs(ground.transform.a * ground.transform.e)
+    middle = (np.array([key[1:] for key in blocks.keys], float).reshape(-1, 2) + 0.5) * block_m
+    # By block, so that all tiles of a CRS count the same ground alike.
+    pixel_m2 = abs(ground.transform.a * ground.transform.e) / areal_scales(middle[:, 1], middle[:, 0], ground.crs)
     mapped, truth, valid = ground.mapped, ground.truth, ground.valid
     labelled = np.ones(valid.shape, bool) if ground.labelled is None else ground.labelled
     unseen = ~ground.seen if ground.unseen is None else ground.unseen
@@ -100,7 +102,7 @@ def count_ground(ground: Ground, block_m: float) -> BlockCounts:
         "recovered_slump": labelled & truth & recovered,
         "recovered": labelled & recovered,
     }
-    sums: dict[str, NDArray] = {name: blocks.count(mask) * float(pixel_m2) for name, mask in masks.items()}
+    sums: dict[str, NDArray] = {name: blocks.count(mask) * pixel_m2 for name, mask in masks.items()}
     edge_m = float(abs(ground.transform.a))
     edges = boundary_counts(mapped, truth, valid)
     for name in _EDGES:
@@ -110,8 +112,8 @@ def count_ground(ground: Ground, block_m: float) -> BlockCounts:
     other = slump
     if ground.probability is not None:
         known = valid & (ground.probability < PERCENTS)
-        slump = blocks.histogram(ground.probability, known & truth, PERCENTS) * float(pixel_m2)
-        other = blocks.histogram(ground.probability, known & ~truth, PERCENTS) * float(pixel_m2)
+        slump = blocks.histogram(ground.probability, known & truth, PERCENTS) * pixel_m2[:, None]
+        other = blocks.histogram(ground.probability, known & ~truth, PERCENTS) * pixel_m2[:, None]
     return BlockCounts(blocks.keys, sums, slump, other)
 
 

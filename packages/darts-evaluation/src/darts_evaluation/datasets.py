@@ -5,6 +5,7 @@ from pathlib import Path
 
 import geopandas as gpd
 import numpy as np
+import pandas as pd
 import pyproj
 import shapely
 from affine import Affine
@@ -42,17 +43,17 @@ def dataset_maps(folder: Path, labels: Labels, year: int | None = None) -> Itera
         maps.
 
     Raises:
-        PredictionsError: If the year must be named or is not there, or a file cannot be read.
+        PredictionsError: If the year must be named or is not there, or a table is not there or cannot be read.
     """
     year = _year(folder, year)
     places = _places(folder, labels, year)
     if places.is_empty:
         return
-    seen = _read(folder / f"coverage/year={year}/seen.parquet", ["geometry"], places).explode()
-    objects = _read(folder / f"level2/year={year}/objects.parquet", ["mean_probability", "geometry"], places)
+    seen = _read(folder / f"coverage/year={year}", ["geometry"], places).explode()
+    objects = _read(folder / f"level2/year={year}", ["mean_probability", "geometry"], places)
     objects = objects.rename(columns={"mean_probability": "mean"})
-    detections = sorted(folder.glob(f"level1/source=*/year={year}/detections.parquet"))
-    grids = [_read(path, ["crs", "pixel_m", "geometry"], places) for path in detections]
+    detections = sorted(folder.glob(f"level1/source=*/year={year}"))
+    grids = [_read(part, ["crs", "pixel_m", "geometry"], places) for part in detections]
     for zone, crs, here in _zones(places):
         pixel, left, top = _grid(grids, crs)
         near = [_near(table, here).to_crs(crs) for table in (seen, objects)]
@@ -83,21 +84,29 @@ def _places(folder: Path, labels: Labels, year: int) -> BaseGeometry:
     outlines = labels.outlines.to_crs(_LONLAT)
     if not len(outlines):
         return shapely.Polygon()
-    path = folder / f"level2/year={year}/objects.parquet"
-    objects = _read(path, ["geometry"], shapely.box(*outlines.total_bounds))
+    objects = _read(folder / f"level2/year={year}", ["geometry"], shapely.box(*outlines.total_bounds))
     touched = objects.iloc[np.unique(objects.sindex.query(outlines.geometry, predicate="intersects")[1])]
     bounds = np.concatenate([shapely.bounds(each.geometry.to_numpy()).reshape(-1, 4) for each in (outlines, touched)])
     return shapely.union_all(shapely.box(*bounds.T))
 
 
-def _read(path: Path, columns: list[str], places: BaseGeometry) -> gpd.GeoDataFrame:
-    """Read what of a table lies in the bounds of some places; a table that is not there has no rows."""
-    if not path.exists():
-        return gpd.GeoDataFrame({name: [] for name in columns[:-1]}, geometry=[], crs=_LONLAT)
-    try:
-        return gpd.read_parquet(path, columns=columns, bbox=places.bounds)
-    except (OSError, ValueError) as error:
-        raise PredictionsError(f"{path} cannot be read: {' '.join(str(error).split()).rstrip('.')}.") from error
+def _read(part: Path, columns: list[str], places: BaseGeometry) -> gpd.GeoDataFrame:
+    """Read what of a part of a dataset lies in the bounds of some places; one with many rows has several files.
+
+    Raises:
+        PredictionsError: If there is none, which is not the same as a part without rows, or it cannot be read.
+    """
+    paths = sorted(part.glob("*.parquet"))
+    if not paths:
+        raise PredictionsError(f"{part} holds no table, so that nothing is known there; build the dataset again.")
+    tables = []
+    for path in paths:
+        try:
+            tables.append(gpd.read_parquet(path, columns=columns, bbox=places.bounds))
+        except (OSError, ValueError) as error:
+            raise PredictionsError(f"{path} cannot be read: {' '.join(str(error).split()).rstrip('.')}.") from error
+    some = [table for table in tables if len(table)] or tables[:1]
+    return gpd.GeoDataFrame(pd.concat(some, ignore_index=True), crs=some[0].crs)
 
 
 def _zones(places: BaseGeometry) -> Iterator[tuple[str, str, gpd.GeoSeries]]:

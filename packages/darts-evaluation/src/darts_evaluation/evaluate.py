@@ -22,11 +22,14 @@ from darts_evaluation.counts import BlockCounts, Key
 from darts_evaluation.errors import FewBlocksWarning, LabelsError, PredictionsError
 from darts_evaluation.figures import Objects, Tables, figures_of
 from darts_evaluation.fragments import JOIN_PX, Shapes
+from darts_evaluation.ground import ground_areas
 from darts_evaluation.intervals import FEWEST_BLOCKS, LEAST_BLOCKS, Figure
 from darts_evaluation.labels import Labels, check_labels
 from darts_evaluation.matching import Overlaps
 from darts_evaluation.objects import LEAST_SHARE
 from darts_evaluation.predictions import TileMap, find_results, read_tile_map
+from darts_utils import ResultFolder
+from darts_utils.results import describe_mixture
 
 SMALL_AREA_M2 = 1e9
 """Evaluated ground up to which blocks of 1 km are taken, beyond it blocks of 10 km."""
@@ -123,7 +126,8 @@ def evaluate(
     collection = Collection(truth, smallest_m)
     given: list[_Given] = [predictions] if isinstance(predictions, str | os.PathLike) else list(predictions)
     dataset = _dataset(given, model, year)
-    for tile in _tiles(given, model) if dataset is None else datasets.dataset_maps(dataset, truth, year):
+    folders = [] if dataset is not None else _folders(given)
+    for tile in _tiles(given, folders, model) if dataset is None else datasets.dataset_maps(dataset, truth, year):
         collection.add(tile)
     counts = _all_counts(collection, truth)
     if block_m is not None:
@@ -145,6 +149,8 @@ def evaluate(
         ]
     filled = len(counts.merged(factor).non_empty().keys)
     notes = _notes(filled, truth, agreement, len(barely.shapes), resembling)
+    if mixture := describe_mixture(folder.manifest for folder in folders):
+        notes.append(f"The tiles were not made alike, so that the figures are those of no one map: {mixture}.")
     outlines = _outlines(whole, objects, found, _never_seen(truth, seen, crs), crs)
     if truth.area is None:
         outlines = outlines[outlines["kind"] != "false alarm"].reset_index(drop=True)
@@ -163,15 +169,19 @@ def _dataset(given: list[_Given], model: str | None, year: int | None) -> Path |
     return found[0] if found else None
 
 
-def _tiles(given: list[_Given], model: str | None) -> Iterable[TileMap]:
+def _folders(given: list[_Given]) -> list[ResultFolder]:
+    """Return the results of tiles that were given; nothing where the maps themselves were."""
+    paths = [each for each in given if not isinstance(each, TileMap)]
+    if paths and len(paths) < len(given):
+        raise PredictionsError(f"Beside maps, {paths[0]} was given; expected maps or folders of results.")
+    return [] if given and not paths else find_results(paths)
+
+
+def _tiles(given: list[_Given], folders: list[ResultFolder], model: str | None) -> Iterable[TileMap]:
+    for folder in folders:
+        yield read_tile_map(folder, model)
     maps = [each for each in given if isinstance(each, TileMap)]
-    folders = [each for each in given if not isinstance(each, TileMap)]
-    if not maps:
-        for folder in find_results(folders):
-            yield read_tile_map(folder, model)
-    elif folders:
-        raise PredictionsError(f"Beside maps, {folders[0]} was given; expected maps or folders of results.")
-    elif len({tile.name for tile in maps}) < len(maps):
+    if len({tile.name for tile in maps}) < len(maps):
         raise PredictionsError("Two maps have one name; expected a name of its own for each.")
     for tile in sorted(maps, key=lambda tile: tile.name):
         yield replace(tile, objects=tile.objects.reset_index(drop=True))
@@ -201,9 +211,9 @@ def _counted(
     """Return the objects and labels that count, labels of which too little was seen, and places of those that were."""
     fragments = collection.objects.to_crs(crs)
     numbers = fragments.by_owner() if is_dataset else fragments.by_touch(JOIN_PX * collection.pixel_m)
-    objects = Shapes.of(fragments, numbers)
+    objects = Shapes.of(fragments, numbers, crs)
     fragments = collection.labels.to_crs(crs)
-    labels = Shapes.of(fragments, fragments.by_owner())
+    labels = Shapes.of(fragments, fragments.by_owner(), crs)
     counts = labels.share >= LEAST_SHARE
     barely = labels.take(np.flatnonzero(~counts))
     seen = labels.owners[counts]
@@ -246,7 +256,7 @@ def _outlines(whole: Objects, objects: Shapes, labels: Shapes, never: gpd.GeoSer
     iou = [*whole.best_iou(pairs).tolist(), *[np.nan] * (len(missed) + len(never))]
     table = pd.DataFrame({"kind": kinds, "tile": tiles, "iou": iou})
     result = gpd.GeoDataFrame(table, geometry=gpd.GeoSeries(shapes, crs=crs), crs=crs)
-    result["area_m2"] = result.area
+    result["area_m2"] = ground_areas(shapes, crs)
     return result
 
 

@@ -12,6 +12,7 @@ from scipy.sparse.csgraph import connected_components
 from shapely.geometry.base import BaseGeometry
 
 from darts_evaluation.counts import Key
+from darts_evaluation.ground import ground_areas
 
 JOIN_PX = 0.75
 """Fragments of mapped objects on either side of the border between tiles are one object within this distance: pixels of
@@ -101,6 +102,7 @@ class Shapes:
     """Shapes over all tiles, in one CRS.
 
     Attributes:
+        crs: That CRS.
         shapes: What of them lies on ground that counts.
         whole: The whole shapes.
         owners: Numbers of the shapes, see `Fragments`.
@@ -109,6 +111,7 @@ class Shapes:
         values: Mean of the values of the fragments by area, NaN where none is known.
     """
 
+    crs: str
     shapes: list[BaseGeometry]
     whole: list[BaseGeometry]
     owners: NDArray[np.int64]
@@ -117,7 +120,7 @@ class Shapes:
     values: NDArray[np.float64]
 
     @classmethod
-    def of(cls, fragments: Fragments, numbers: NDArray[np.int64]) -> "Shapes":
+    def of(cls, fragments: Fragments, numbers: NDArray[np.int64], crs: str) -> "Shapes":
         """Put fragments together that have one number; the result does not depend on their order."""
         areas = shapely.area(fragments.shapes)
         values, known = np.array(fragments.values, float), np.isfinite(fragments.values)
@@ -133,6 +136,7 @@ class Shapes:
                 shapes[number] = shapely.union_all([fragments.shapes[place] for place in members])
                 whole[number] = shapely.union_all([fragments.whole[place] for place in members])
         made = cls(
+            crs,
             shapes,
             whole,
             np.array(fragments.owners, np.int64)[largest],
@@ -142,7 +146,7 @@ class Shapes:
             np.divide(sums, weights, out=np.full(len(sums), np.nan), where=weights > 0).round(9),
         )
         left, bottom, right, top = shapely.bounds(shapes).reshape(-1, 4).T
-        return made.take(np.lexsort((made.values, made.area_m2, top, right, left, bottom)))
+        return made.take(np.lexsort((made.values, shapely.area(shapes), top, right, left, bottom)))
 
     @property
     def share(self) -> NDArray[np.float64]:
@@ -151,13 +155,14 @@ class Shapes:
 
     @property
     def area_m2(self) -> NDArray[np.float64]:
-        """Area of each on ground that counts, 1-D."""
-        return np.asarray(shapely.area(self.shapes), float)
+        """Area of each on ground that counts, on the ellipsoid, 1-D."""
+        return ground_areas(self.shapes, self.crs)
 
     def take(self, places: NDArray[np.integer]) -> "Shapes":
         """Return some of the shapes."""
         chosen = places.tolist()
         return Shapes(
+            self.crs,
             [self.shapes[place] for place in chosen],
             [self.whole[place] for place in chosen],
             self.owners[places],

@@ -1,10 +1,11 @@
 """Ground of a tile: which pixels are evaluated, what labels and map say of them, counted by square blocks."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+import pyproj
 import shapely
 from affine import Affine
 from numpy.typing import NDArray
@@ -107,6 +108,30 @@ def frame_of(transform: Affine, shape: tuple[int, int]) -> BaseGeometry:
     """Return the outline of a grid."""
     (left, top), (right, bottom) = (transform @ corner for corner in ((0, 0), (shape[1], shape[0])))
     return shapely.box(left, bottom, right, top)
+
+
+def ground_areas(shapes: Sequence[BaseGeometry], crs: str) -> NDArray[np.float64]:
+    """Return the area of shapes on the ellipsoid, 1-D, square metres.
+
+    Their area on the grid ÷ the areal scale of the projection at the middle of each (Snyder 1987, p. 20).
+
+    Args:
+        shapes: Shapes that are small against the globe, none of them empty.
+        crs: Their CRS, projected, in metres.
+    """
+    if not len(shapes):
+        return np.empty(0)  # which PROJ does not take
+    bounds = shapely.bounds(list(shapes)).reshape(-1, 4)
+    middle = (bounds[:, :2] + bounds[:, 2:]) / 2
+    return np.asarray(shapely.area(list(shapes)), float) / areal_scales(middle[:, 0], middle[:, 1], crs)
+
+
+def areal_scales(x: NDArray[np.float64], y: NDArray[np.float64], crs: str) -> NDArray[np.float64]:
+    """Return area on a grid over area on the ellipsoid at places, 1-D; 1 where the CRS does not reach."""
+    projection = pyproj.Proj(pyproj.CRS(crs))
+    lon, lat = projection(x, y, inverse=True)
+    scale = np.asarray(projection.get_factors(lon, lat).areal_scale, float)
+    return np.where(np.isfinite(scale), scale, 1.0)
 
 
 def burn(shapes: Iterable[BaseGeometry | None], transform: Affine, shape: tuple[int, int]) -> NDArray[np.bool_]:

@@ -14,7 +14,7 @@ from darts_export.context import TileContext, read_context
 from darts_export.debug import write_debug
 from darts_export.errors import ExportError
 from darts_export.jsonable import to_json, write_json
-from darts_export.layers import Layer, read_classes, read_layers, read_optical, variable_values
+from darts_export.layers import Layer, read_classes, read_layers, read_optical, read_seen, variable_values
 from darts_export.manifest import write_manifest
 from darts_export.preview import make_preview
 from darts_export.products import (
@@ -23,6 +23,7 @@ from darts_export.products import (
     DEBUG_FILE,
     DEFAULT_EXPORT_BANDS,
     ITEM_FILE,
+    MEANS,
     PREVIEW_FILE,
     THUMBNAIL_FILE,
     Product,
@@ -190,20 +191,20 @@ def _write_product(
             write_companions(new, companions)
         elif product.kind == "objects":
             mask, probabilities = (variable_values(tile, name) for name in product.variables)
-            beside = {name: variable_values(tile, name) for name in product.optional if name in tile}
+            features = {name: variable_values(tile, name) for name in MEANS if name in tile}
             frames = objects_frames(
                 find_objects(mask),
                 probabilities,
                 context,
                 product.model,
-                extent=beside.pop("extent", None),
-                features=beside,
+                extent=read_seen(tile, "extent", product.variables[1]),
+                features=features,
             )
             if product.model is None:
                 frames = summary.counting(frames)
             write_vectors(frames, paths[0], paths[1], "objects", layer_name(context.tile_id))
         elif product.kind == "extent":
-            frame = extent_frame(find_objects(variable_values(tile, "extent")), context)
+            frame = extent_frame(find_objects(read_seen(tile, "extent", "probabilities")), context)
             write_vectors(iter([frame]), paths[0], paths[1], "extent", layer_name(context.tile_id))
         elif product.kind == "thumbnail":
             return {}  # drawn with the preview

@@ -1,7 +1,7 @@
 """Variables of a tile as the bands that a raster holds."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -85,16 +85,46 @@ def read_classes(tile: xr.Dataset, name: str, optional: Sequence[str]) -> list[L
     """
     (layer,) = read_layers(tile, [name])
     values = np.equal(layer.values, 1).view(np.uint8)
-    seen_by = {other: variable_values(tile, other) for other in optional if other in tile} | {name: layer.values}
-    rows = max(1, _CHUNK_PIXELS // max(values.shape[1], 1))
-    for top in range(0, len(values), rows):
-        part = slice(top, top + rows)
-        for other, given in seen_by.items():
-            if other == "extent":
-                values[part][~(given[part] > 0)] = NOT_SEEN
-            elif given.dtype.kind == "f":
-                values[part][np.isnan(given[part])] = NOT_SEEN
+    seen_by = _seen_by(tile, optional) | {name: layer.values}
+    for part in _parts(values.shape):
+        values[part][~_seen(seen_by, part)] = NOT_SEEN
     return [replace(layer, values=values, nodata=NOT_SEEN)]
+
+
+def read_seen(tile: xr.Dataset, extent: str, probabilities: str) -> NDArray[np.bool_]:
+    """Return where a tile was seen: in the extent, and where the probability is known; (y, x).
+
+    Args:
+        tile: The tile, with at least one of the two. Not changed.
+        extent: Name of the extent.
+        probabilities: Name of the probabilities.
+    """
+    seen_by = _seen_by(tile, (extent, probabilities))
+    seen = np.empty(next(iter(seen_by.values())).shape, np.bool_)
+    for part in _parts(seen.shape):
+        seen[part] = _seen(seen_by, part)
+    return seen
+
+
+def _seen_by(tile: xr.Dataset, names: Sequence[str]) -> dict[str, NDArray]:
+    return {name: variable_values(tile, name) for name in names if name in tile}
+
+
+def _seen(layers: Mapping[str, NDArray], part: slice) -> NDArray[np.bool_]:
+    """Return where rows were seen, by layers of which the extent says so, and others are NaN where they were not."""
+    seen = np.ones(next(iter(layers.values()))[part].shape, np.bool_)
+    for name, values in layers.items():
+        if name == "extent":
+            seen &= values[part] > 0
+        elif values.dtype.kind == "f":
+            seen &= ~np.isnan(values[part])
+    return seen
+
+
+def _parts(shape: tuple[int, ...]) -> Iterator[slice]:
+    """Yield blocks of rows of a million pixels, or of one row."""
+    rows = max(1, _CHUNK_PIXELS // max(shape[1], 1))
+    return (slice(top, top + rows) for top in range(0, shape[0], rows))
 
 
 def read_optical(tile: xr.Dataset, names: Sequence[str]) -> list[Layer]:
@@ -161,8 +191,7 @@ def _integers(values: NDArray, shift: int) -> NDArray[np.uint16]:
 
 
 def _strips(values: NDArray) -> Iterator[NDArray]:
-    rows = max(1, _CHUNK_PIXELS // max(values.shape[1], 1))
-    return (values[top : top + rows] for top in range(0, len(values), rows))
+    return (values[part] for part in _parts(values.shape))
 
 
 def variable_values(tile: xr.Dataset, name: str) -> NDArray:

@@ -82,7 +82,9 @@ _PER_MODEL: dict[str, Callable[[str | None], Product]] = {
     "polygonized": _polygonized,
 }
 _SINGLE: dict[str, Product] = {
-    "extent": Product("extent", ("prediction_extent.gpkg", "prediction_extent.parquet"), ("extent",)),
+    "extent": Product(
+        "extent", ("prediction_extent.gpkg", "prediction_extent.parquet"), ("extent",), optional=("probabilities",)
+    ),
     "thumbnail": Product("thumbnail", (THUMBNAIL_FILE,), COLOURS),
     "optical": Product("optical", ("optical.tif",), OPTICAL),
     "dem": Product("raster", ("dem.tif",), ("slope", "relative_elevation")),

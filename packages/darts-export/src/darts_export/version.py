@@ -3,7 +3,7 @@
 from functools import cache
 from importlib.metadata import version
 
-RESULTS_VERSION: int = 2
+RESULTS_VERSION: int = 3
 """Version of the numbers that this package gives, which are values of rasters and statistics of objects.
 
 Raised by hand whenever a number changes by more than rounding, so that finished results count as outdated; a release

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from darts_preprocessing.errors import KernelCacheWarning, SunAngleWarning
+from darts_preprocessing.errors import KernelCacheWarning, ShortMarginWarning, SunAngleWarning
 from darts_preprocessing.feature import Feature, Inputs, Kernels, Request
 from darts_preprocessing.features.spectral_indices import calculate_spectral_index
 from darts_preprocessing.kernels import compile_kernels
@@ -36,6 +36,7 @@ __all__ = [
     "Kernels",
     "Needs",
     "Request",
+    "ShortMarginWarning",
     "SunAngleWarning",
     "calculate_spectral_index",
     "compile_kernels",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from functools import partial
 from typing import TYPE_CHECKING
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING
 from darts_preprocessing.backends import TRIAL, Backend, Core, backend_for
 from darts_preprocessing.backends.interface import Array
 from darts_preprocessing.compute import add_variables, compute, prepare
+from darts_preprocessing.errors import ShortMarginWarning
 from darts_preprocessing.feature import Feature, Inputs, Request
 from darts_preprocessing.grid import (
     Length,
@@ -21,7 +23,7 @@ from darts_preprocessing.grid import (
 )
 from darts_preprocessing.north import get_north
 from darts_preprocessing.registry import Needs, default_features, find_features, needs_of
-from darts_preprocessing.warp import check_overlap, get_sampling
+from darts_preprocessing.warp import check_overlap, get_sampling, reaches_beyond
 from darts_utils import (
     Device,
     DeviceLike,
@@ -87,6 +89,7 @@ def preprocess_v2(
     Warns:
         SunAngleWarning: If one of the sun's angles is unknown and needed; 225° or 25° then takes its place.
         DeviceFallbackWarning: If the GPU asked for does not work here; the CPU does the work.
+        ShortMarginWarning: If `ds_arcticdem` ends before a feature has what it looks at around the tile.
         KernelCacheWarning: Once, if the compiled kernels of the CPU cannot be kept on disk.
     """
     auxiliary = {source: ds for source, ds in (("arcticdem", ds_arcticdem), ("tcvis", ds_tcvis)) if ds is not None}
@@ -105,6 +108,8 @@ def preprocess_v2(
             check_overlap(geobox, get_geobox(ds, f"ds_{source}"), f"ds_{source}")
     request = Request(ds_optical.attrs, {"outer_radius": tpi_outer_radius, "inner_radius": tpi_inner_radius}, cell)
     settings = prepare(needs, request)
+    if "dem" in needs.features:
+        _check_margin(geobox, get_geobox(auxiliary["arcticdem"], "ds_arcticdem"), needs, request)
 
     def compute_on(chosen: Device) -> xr.Dataset:
         backend = backend_for(chosen, needs.every_kernel)
@@ -118,6 +123,20 @@ def preprocess_v2(
 
     chosen = resolve_device(device, trial=TRIAL, work=_WORK, fallback=True)
     return within_gpu_memory(chosen, compute_on, _WORK)
+
+
+def _check_margin(geobox: GeoBox, source: GeoBox, needs: Needs, request: Request) -> None:
+    """Warn where elevations end before features have what they look at; those that are missing there are no reason."""
+    reach = {name: each.reach(request) for name, each in needs.features.items()}
+    short = {name: cells for name, cells in reach.items() if cells and not reaches_beyond(geobox, source, cells)}
+    if short:
+        cells = max(short.values())
+        warnings.warn(
+            f"ds_arcticdem ends less than {cells * request.cell:g} m ({cells} cells) from the tile; near that border "
+            f"{', '.join(short)} come from the elevations that there are. Load it with a margin that wide.",
+            ShortMarginWarning,
+            stacklevel=3,
+        )
 
 
 def _features(

@@ -58,6 +58,27 @@ def check_overlap(grid: GeoBox, source: GeoBox, what: str) -> None:
         )
 
 
+def reaches_beyond(grid: GeoBox, source: GeoBox, cells: int) -> bool:
+    """Tell whether data reach so many cells beyond a grid on all sides, whether they hold something there or not.
+
+    Looked at on the outline that is so far away from the border of the grid, with rounded corners. Half a cell of the
+    data may lack, for resampling needs no more than their centres.
+
+    Args:
+        grid: The grid, north-up.
+        source: The grid of the data.
+        cells: Cells of `grid`.
+    """
+    (rows, cols), turns = grid.shape, np.radians(np.arange(0, 360, 45))
+    col, row = (each.ravel() for each in np.meshgrid(np.linspace(0, cols, _PROBES), np.linspace(0, rows, _PROBES)))
+    col, row = col[:, None] + cells * np.cos(turns), row[:, None] + cells * np.sin(turns)
+    places = _on_source(grid, source)(grid.affine.c + grid.affine.a * col, grid.affine.f + grid.affine.e * row)
+    return all(
+        each.min() >= -0.5 and each.max() <= size + 0.5
+        for each, size in zip((places.real, places.imag), source.shape[::-1], strict=True)
+    )
+
+
 def _describe(grid: GeoBox) -> str:
     west, south, east, north = grid.boundingbox
     crs = grid.crs

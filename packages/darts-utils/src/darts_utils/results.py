@@ -3,7 +3,8 @@
 import json
 import os
 import stat
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,18 @@ from darts_utils.errors import ManifestError
 
 MANIFEST_FILE = "manifest.json"
 """Name of the file that an export writes last; without it a folder holds no finished results."""
+_DECIDING = (
+    "binarization_threshold",
+    "min_object_size",
+    "quality_level",
+    "mask_erosion_size",
+    "edge_erosion_size",
+    "edge_objects",
+    "tpi_outer_radius",
+    "tpi_inner_radius",
+    "tta",
+)
+"""Options of a run that decide what is a slump, and what of it is seen."""
 
 
 def read_manifest(out_dir: Path | str) -> dict[str, Any]:
@@ -58,6 +71,45 @@ def parse_manifest(content: bytes, path: Path) -> dict[str, Any]:
         raise ManifestError(f"{path} is no manifest of an export: it lists no files.")
     manifest.setdefault("status", "success")
     return manifest
+
+
+def describe_mixture(manifests: Iterable[Mapping[str, Any]]) -> str:
+    """Say in what results differ that are taken together: their models, and the options that decide what is a slump.
+
+    Args:
+        manifests: What :func:`read_manifest` returns for each. What one does not say, it does not differ in.
+
+    Returns:
+        What differs, with the number of tiles of each; an empty string where nothing does.
+
+    Examples:
+        >>> one, other = ({"metadata": {"configuration": {"min_object_size": size}}} for size in (32, 8))
+        >>> describe_mixture([one, one, other])
+        'min_object_size (32 in 2 tiles, 8 in 1 tile)'
+    """
+    found: dict[str, Counter[str]] = {}
+    for manifest in manifests:
+        for name, value in _decided(manifest).items():
+            found.setdefault(name, Counter())[value] += 1
+    several = {name: counts for name, counts in found.items() if len(counts) > 1}
+    return "; ".join(
+        f"{name} ({', '.join(f'{value} in {n} tile' + 's' * (n > 1) for value, n in counts.most_common())})"
+        for name, counts in sorted(several.items(), key=lambda item: (item[0] != "models", item[0]))
+    )
+
+
+def _decided(manifest: Mapping[str, Any]) -> dict[str, str]:
+    """Return as texts what a manifest says of its models and of the options that decide."""
+    metadata = manifest.get("metadata")
+    metadata = metadata if isinstance(metadata, dict) else {}
+    configuration, models = metadata.get("configuration"), metadata.get("models")
+    known = configuration if isinstance(configuration, dict) else {}
+    decided = {name: str(known[name]) for name in _DECIDING if name in known}
+    if isinstance(models, dict) and models:
+        digests = {name: facts.get("sha256") for name, facts in models.items() if isinstance(facts, dict)}
+        named = sorted(f"{name} {digest[:8]}" if (digest := digests.get(name)) else str(name) for name in models)
+        decided["models"] = " + ".join(named)
+    return decided
 
 
 @dataclass(frozen=True)

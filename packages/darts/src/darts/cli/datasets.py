@@ -34,9 +34,11 @@ def run_build(
     Raises:
         SystemExit: With code 1 if results of a scene were left out.
     """
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(record=True) as notes:
         warnings.simplefilter("ignore", LeftOutWarning)  # The list below says the same.
         built = build(results, out, previous, keep_share, cell_km, prefer=prefer, season=season)
+    for note in notes:
+        typer.echo(f"note: {note.message}")
     for path, reason in built.left_out.items():
         typer.echo(f"left out: {path}: {reason}")
     typer.echo(
