@@ -56,39 +56,19 @@ class LazyGroup(TyperGroup):
 
     def _build(self, name: str) -> Any:
         module, function = self.lazy[name].split(":")
-        return getattr(importlib.import_module(module), function)()
+        return getattr(importlib.import_module(module), function)(name)
 
 
-class _MainGroup(LazyGroup):
-    lazy = {"train": "darts.cli.training_commands:train"}  # noqa: RUF012
-    summaries = {"train": TRAIN_HELP}  # noqa: RUF012
-
-
-class _InferenceGroup(LazyGroup):
-    lazy = {  # noqa: RUF012
-        "planet-sequential": "darts.cli.inference:planet_sequential",
-        "sentinel2-sequential": "darts.cli.inference:sentinel2_sequential",
-    }
-
-
-class _PrepareGroup(LazyGroup):
-    lazy = {  # noqa: RUF012
-        "planet": "darts.cli.inference:prepare_planet",
-        "sentinel2": "darts.cli.inference:prepare_sentinel2",
-    }
-
-
-class _CreateGroup(LazyGroup):
-    lazy = {  # noqa: RUF012
-        "planet": "darts.cli.creation:create_planet",
-        "sentinel2": "darts.cli.creation:create_sentinel2",
-    }
+def _lazy(function: str, *names: str, **summaries: str) -> type[LazyGroup]:
+    """Return a group whose commands a function ("module:function") builds by their names."""
+    built = dict.fromkeys((*names, *summaries), f"darts.cli.{function}")
+    return type("Group", (LazyGroup,), {"lazy": built, "summaries": summaries})
 
 
 app = typer.Typer(
     name="darts",
     help="Map retrogressive thaw slumps from PlanetScope and Sentinel-2 images.",
-    cls=_MainGroup,
+    cls=_lazy("training_commands:train", train=TRAIN_HELP),
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -97,27 +77,13 @@ app = typer.Typer(
 inference = typer.Typer(
     name="inference",
     help="Find thaw slumps in PlanetScope and Sentinel-2 images.",
-    cls=_InferenceGroup,
+    cls=_lazy("inference:inference", "planet-sequential", "sentinel2-sequential"),
     no_args_is_help=True,
 )
-
-
-@inference.callback()
-def _inference() -> None:
-    """Find thaw slumps in PlanetScope and Sentinel-2 images."""
-
-
-prepare = typer.Typer(
-    name="prep-data", help="Fetch what an offline run needs.", cls=_PrepareGroup, no_args_is_help=True
+_fetching = _lazy("inference:prepare", "planet", "sentinel2")
+inference.add_typer(
+    typer.Typer(name="prep-data", help="Fetch what an offline run needs.", cls=_fetching), no_args_is_help=True
 )
-
-
-@prepare.callback()
-def _prepare() -> None:
-    """Fetch what an offline run needs."""
-
-
-inference.add_typer(prepare)
 app.add_typer(inference)
 
 
@@ -239,27 +205,16 @@ def model_calibrate(
 
 training_data = typer.Typer(name="training-data", help="Make training data out of images and labels.")
 app.add_typer(training_data, no_args_is_help=True)
-
-
-@training_data.callback()
-def _training_data() -> None:
-    """Make training data out of images and labels."""
-
-
-create = typer.Typer(name="create", help="Cut images and labels.", cls=_CreateGroup, no_args_is_help=True)
-
-
-@create.callback()
-def _create() -> None:
-    """Cut images and labels into training data."""
-
-
-training_data.add_typer(create)
+_cutting = _lazy("creation:create", "planet", "sentinel2")
+training_data.add_typer(typer.Typer(name="create", help="Cut images and labels.", cls=_cutting), no_args_is_help=True)
 
 for _group in (cube, export, dataset, cluster):
     app.add_typer(_group, no_args_is_help=True)
 
 _OutputFolder = Annotated[Path, typer.Argument(help="Folder of the results.", show_default=False)]
+_LabelArea = Annotated[
+    Path | None, typer.Option(help="Vector file of the area in which the labels are complete.", show_default=False)
+]
 
 
 @app.command()
@@ -298,9 +253,7 @@ def report(
     labels: Annotated[
         Path | None, typer.Option(help="Vector file of labels, to say how good the map is.", show_default=False)
     ] = None,
-    area: Annotated[
-        Path | None, typer.Option(help="Vector file of the area in which the labels are complete.", show_default=False)
-    ] = None,
+    area: _LabelArea = None,
     tile: Annotated[
         list[str] | None,
         typer.Option(help="Tile that gets a page where there are more than 100; up to 100 all do.", show_default=False),
@@ -317,9 +270,7 @@ def evaluate(
         typer.Argument(help="Folders of results or one dataset, then the file of labels.", show_default=False),
     ],
     labels: Annotated[Path, typer.Argument(help="Vector file of labels: polygons in any CRS.", show_default=False)],
-    area: Annotated[
-        Path | None, typer.Option(help="Vector file of the area in which the labels are complete.", show_default=False)
-    ] = None,
+    area: _LabelArea = None,
     out: Annotated[Path, typer.Option(help="Folder for the report.")] = Path("evaluation"),
     model: Annotated[
         str | None, typer.Option(help="Member of the ensemble.", show_default="the ensemble as a whole")
@@ -335,15 +286,7 @@ def evaluate(
 ) -> None:
     """Say how good a map is: compare results with labels, every figure with its interval."""
     cli.evaluation.run_evaluation(
-        predictions,
-        labels,
-        area,
-        out,
-        model=model,
-        year=year,
-        block_km=block_km,
-        expert_column=expert_column,
-        min_area=min_area,
+        predictions, labels, area, out, expert_column, block_km, model=model, year=year, min_object_m2=min_area
     )
 
 

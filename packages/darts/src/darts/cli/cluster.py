@@ -1,7 +1,7 @@
 """The commands of `darts cluster`: start a scheduler and workers, here or on Slurm, or one worker anywhere."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -26,38 +26,17 @@ def run_local(workers: int, scheduler_file: Path, host: str | None) -> None:
     cluster.launch.serve_local(workers, scheduler_file, lambda place: _tell(place, scheduler_file), host)
 
 
-def run_slurm(
-    scheduler_file: Path,
-    host: str | None,
-    *,
-    jobs: int,
-    gpus: int,
-    cpus: int,
-    mem: str,
-    partition: str | None,
-    account: str | None,
-    walltime: str,
-    directives: tuple[str, ...],
-    log_dir: Path,
-) -> None:
+def run_slurm(scheduler_file: Path, host: str | None, **jobs: Any) -> None:
     """Serve a scheduler here and workers in jobs of Slurm until Ctrl-C.
 
     Args:
         scheduler_file: File by which others find the scheduler.
         host: Address of this machine for the workers.
-        jobs: How many.
-        gpus: GPUs of each.
-        cpus: CPUs of each.
-        mem: Memory of each, as Slurm writes it.
-        partition: Partition; None for Slurm's default.
-        account: Account; None for Slurm's default.
-        walltime: Longest time of each.
-        directives: Further lines for ``#SBATCH``.
-        log_dir: Folder of the jobs' output.
+        **jobs: As for :class:`darts.run.cluster.slurm.SlurmJobs`.
     """
     check_cluster_is_installed()
     start_logging()
-    made = cluster.slurm.SlurmJobs(jobs, gpus, cpus, mem, partition, account, walltime, directives, log_dir)
+    made = cluster.slurm.SlurmJobs(**jobs)
     cluster.slurm.serve_slurm(made, scheduler_file, lambda place: _tell(place, scheduler_file), host)
 
 

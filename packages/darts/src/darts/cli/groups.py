@@ -63,11 +63,6 @@ def cube_verify(
 export = typer.Typer(name="export", help="Inspect finished results.")
 
 
-@export.callback()
-def _export() -> None:
-    """Inspect finished results."""
-
-
 @export.command("verify")
 def export_verify(
     folders: Annotated[list[Path], typer.Argument(help="Folders of results, or of tiles.", show_default=False)],
@@ -78,11 +73,6 @@ def export_verify(
 
 dataset = typer.Typer(name="dataset", help="Make one dataset out of the results of many scenes.")
 _DatasetFolder = Annotated[Path, typer.Argument(help="Folder of the dataset.", show_default=False)]
-
-
-@dataset.callback()
-def _dataset() -> None:
-    """Make one dataset out of the results of many scenes."""
 
 
 @dataset.command("build")
@@ -168,7 +158,7 @@ def cluster_slurm(
     cli.cluster.run_slurm(
         scheduler_file, host,
         jobs=jobs, gpus=gpus, cpus=cpus, mem=mem, partition=partition, account=account, walltime=walltime,
-        directives=tuple(directive or ()), log_dir=log_dir,
+        directives=tuple(directive or ()), logs=log_dir,
     )  # fmt: skip
 
 

@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from rich.console import Console
-from rich.table import Table
+import typer
 
+from darts.cli.tables import print_table
 from darts.run.folding import fold_ended
 from darts.run.history import PastRun, draw_timings, list_runs
 from darts.run.running import running_runs
@@ -20,18 +20,17 @@ def show_runs(output: Path) -> None:
         output: Folder of results.
     """
     fold_ended(output, running_runs(output))
-    columns = ("succeeded", "skipped", "failed", "empty", "last change (UTC)", "busy", "state")
-    table = Table("run (UTC)", *columns, box=None)
     runs = list_runs(output)
-    for run in runs:
-        counts = (str(run.succeeded), str(run.skipped), str(run.failed), str(run.empty))
-        change = f"{run.last_change:%Y-%m-%d %H:%M:%S}"
-        table.add_row(run.name, *counts, change, f"{run.busy_seconds:.1f} s", _state(run))
-    console = Console()
-    (console if console.is_terminal else Console(width=160)).print(table)
+    rows = (
+        (run.name, run.succeeded, run.skipped, run.failed, run.empty, f"{run.last_change:%Y-%m-%d %H:%M:%S}",
+         f"{run.busy_seconds:.1f} s", _state(run))
+        for run in runs
+    )  # fmt: skip
+    columns = ("succeeded", "skipped", "failed", "empty", "last change (UTC)", "busy", "state")
+    print_table(rows, "run (UTC)", *columns)
     for group in group_shards(runs):
         for line in group.lines():
-            console.print(line, soft_wrap=True, highlight=False, markup=False)
+            typer.echo(line)
 
 
 def show_timings(output: Path, picture: Path | None, run: str | None) -> None:
@@ -42,8 +41,7 @@ def show_timings(output: Path, picture: Path | None, run: str | None) -> None:
         picture: PNG file to write; default ``timings.png`` in the working directory.
         run: Name of the run; default the last one that computed something.
     """
-    written = draw_timings(output, picture or Path("timings.png"), run)
-    Console().print(f"picture: {written}", soft_wrap=True, highlight=False, markup=False)
+    typer.echo(f"picture: {draw_timings(output, picture or Path('timings.png'), run)}")
 
 
 def _state(run: PastRun) -> str:

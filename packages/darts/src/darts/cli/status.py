@@ -4,7 +4,7 @@ import math
 from datetime import timedelta
 from pathlib import Path
 
-from rich.console import Console
+import typer
 
 from darts.run.shards import ranges
 from darts.run.status import RunStatus, run_status
@@ -19,10 +19,8 @@ def show_status(output: Path, run: str | None) -> None:
         output: Folder of results.
         run: Name of the run; default the newest one.
     """
-    status = run_status(output, run)
-    console = Console()
-    for line in _lines(status):
-        console.print(line, soft_wrap=True, highlight=False, markup=False)
+    for line in _lines(run_status(output, run)):
+        typer.echo(line)
 
 
 def _lines(status: RunStatus) -> list[str]:
