@@ -56,7 +56,7 @@ def shift_test(pipeline: Pipeline, tiles: int, session: OpenSession = open_sessi
     planner = Planner(pipeline, writes=False)
     context = complete_context(pipeline, planner.context, planner.tasks[:tiles])
     step = nominal_patch_size(pipeline.patch_size) - pipeline.overlap
-    shifted = replace(pipeline, reflection=pipeline.reflection + step // 2)  # type: ignore[type-var]
+    shifted = replace(pipeline, reflection=pipeline.reflection + step // 2)
     worker = Worker(pipeline, context, session)
     worker.open()
     other = session(shifted, context)

@@ -114,7 +114,7 @@ def make_training_data(
             with suppress(darts_training.SamplesError):  # so that nothing of it stays where nothing was there before
                 darts_training.finish_samples(out)
             raise
-        worker = Worker(replace(pipeline, output_data_dir=out), context, _no_network)  # type: ignore[type-var]
+        worker = Worker(replace(pipeline, output_data_dir=out), context, _no_network)
         worker.open()
         ended = ((task.tile_id, _cut(worker, task, out, described, drawn)) for task in todo)
         failed = {name: error for name, error in ended if error is not None}

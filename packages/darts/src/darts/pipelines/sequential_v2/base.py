@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 import darts.report
 import darts.run
 from darts.errors import ConfigurationError, NoTilesError
-from darts.pipelines.configfile import config_values, write_config
+from darts.pipelines.configfile import write_config
 from darts.pipelines.options import (
     check_values,
     given,
@@ -186,9 +186,6 @@ class _BasePipeline(PipelineFields, ABC):
         }
 
     # What is written down of a pipeline.
-
-    def _configuration(self) -> dict[str, object]:
-        return config_values(self)
 
     def _results_configuration(self) -> dict[str, object]:
         return {item.name: getattr(self, item.name) for item in options_of(type(self)) if item.affects_results}

@@ -39,13 +39,11 @@ class PlanetPipeline(ImageSelection, _BasePipeline):
         None,
         help="Folder or zip archive of orthotiles, laid out tile_id/scene_id/ or as Planet delivers them; default "
         "<input>/planet/tiles.",
-        panel="Input and output",
     )
     scenes_dir: Annotated[AbsolutePath | None, Unresolved] = option(
         None,
         help="Folder or zip archive of scenes, laid out scene_id/ or as Planet delivers them; default "
         "<input>/planet/scenes.",
-        panel="Input and output",
     )
 
     _optical_variables: ClassVar[tuple[str, ...]] = (*OPTICAL_BANDS, "quality_data_mask", "planet_udm")

@@ -1,10 +1,12 @@
 """The pipeline for Sentinel-2 scenes of the Copernicus Data Space or of Google Earth Engine."""
+# ruff: noqa: RUF009 - each call makes a field
 
 import logging
 import tempfile
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
@@ -28,7 +30,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-_SELECTION = "Selection"
+_selection = partial(option, panel="Selection")
 
 
 def _none_in_words(value: object) -> object:
@@ -62,45 +64,39 @@ class Sentinel2Pipeline(_BasePipeline):
         >>> records = pipeline.run()  # doctest: +SKIP
     """
 
-    scene_ids: Names = option(None, help="Scenes by name.", panel=_SELECTION)
-    scene_id_file: AbsolutePath | None = option(
-        None, help="File with names of scenes, JSON or one per line.", panel=_SELECTION
+    scene_ids: Names = _selection(None, help="Scenes by name.")
+    scene_id_file: AbsolutePath | None = _selection(None, help="File with names of scenes, JSON or one per line.")
+    tile_ids: Names = _selection(None, help="MGRS tiles (33UVP), filtered by time, cloud and snow.")
+    aoi_file: AbsolutePath | None = _selection(
+        None, help="Vector file of the area of interest, filtered by time, cloud and snow."
     )
-    tile_ids: Names = option(None, help="MGRS tiles (33UVP), filtered by time, cloud and snow.", panel=_SELECTION)
-    aoi_file: AbsolutePath | None = option(
-        None, help="Vector file of the area of interest, filtered by time, cloud and snow.", panel=_SELECTION
+    start_date: str | None = _selection(None, help="First day, YYYY-MM-DD or YYYY-MM.")
+    end_date: str | None = _selection(None, help="Last day, included, YYYY-MM-DD or YYYY-MM.")
+    max_cloud_cover: Percent = _selection(
+        10, help="Most cloud in percent; 100 or none switches the filter off, 0 means zero."
     )
-    start_date: str | None = option(None, help="First day, YYYY-MM-DD or YYYY-MM.", panel=_SELECTION)
-    end_date: str | None = option(None, help="Last day, included, YYYY-MM-DD or YYYY-MM.", panel=_SELECTION)
-    max_cloud_cover: Percent = option(
-        10, help="Most cloud in percent; 100 or none switches the filter off, 0 means zero.", panel=_SELECTION
+    max_snow_cover: Percent = _selection(
+        10, help="Most snow in percent; 100 or none switches the filter off, 0 means zero."
     )
-    max_snow_cover: Percent = option(
-        10, help="Most snow in percent; 100 or none switches the filter off, 0 means zero.", panel=_SELECTION
-    )
-    months: Numbers = option(None, help="Months from 1 to 12, where no date range is given.", panel=_SELECTION)
-    years: Numbers = option(None, help="Years, where no date range is given.", panel=_SELECTION)
-    quarters: Numbers = option(None, help="Quarters from 1 to 4, of mosaics (cdse-mosaic).", panel=_SELECTION)
-    prep_data_scene_id_file: AbsolutePath | None = option(
-        None, help="JSON list of scenes, written while data is prepared, read in an offline run.", panel=_SELECTION
+    months: Numbers = _selection(None, help="Months from 1 to 12, where no date range is given.")
+    years: Numbers = _selection(None, help="Years, where no date range is given.")
+    quarters: Numbers = _selection(None, help="Quarters from 1 to 4, of mosaics (cdse-mosaic).")
+    prep_data_scene_id_file: AbsolutePath | None = _selection(
+        None, help="JSON list of scenes, written while data is prepared, read in an offline run."
     )
     sentinel2_grid_dir: AbsolutePath | None = option(
         None,
         help="Folder of ESA's grid of MGRS tiles, which tells a tile that does not exist; where given, the grid "
         "is fetched into it once (about 100 MB). Default <input>/sentinel2/grid, used where it is there.",
-        panel="Input and output",
     )
     raw_data_store: Annotated[AbsolutePath | None, Unresolved] = option(
-        None,
-        help="Local store of raw scenes; default <input>/sentinel2/<raw_data_source>-scenes.",
-        panel="Input and output",
+        None, help="Local store of raw scenes; default <input>/sentinel2/<raw_data_source>-scenes."
     )
-    no_raw_data_store: bool = option(False, help="Keep raw scenes in memory only.", panel="Input and output")
+    no_raw_data_store: bool = option(False, help="Keep raw scenes in memory only.")
     raw_data_source: Literal["cdse", "cdse-mosaic", "gee"] = option(
         "cdse",
         help="Where scenes come from: cdse (Copernicus Data Space), cdse-mosaic (its quarterly mosaics) or gee (Google "
         "Earth Engine).",
-        panel="Input and output",
         affects_results=True,
     )
 

@@ -134,7 +134,7 @@ class DaskExecutor:
         """Start a cluster on this machine, which listens on the loopback interface only; return its address."""
         if self._pipeline.threads is None:
             share = max(usable_cpus() // workers, 1)
-            self._remote = replace(self._remote, pipeline=replace(self._pipeline, threads=share))  # type: ignore[type-var]
+            self._remote = replace(self._remote, pipeline=replace(self._pipeline, threads=share))
         self._cluster = await local_cluster(workers)
         return str(self._cluster.scheduler_address)
 

@@ -71,7 +71,7 @@ class TilePlugin(WorkerPlugin):
         pipeline = self._remote.pipeline
         if pipeline.threads is None:
             # Dask lets a process have one thread, unless it is told otherwise.
-            pipeline = replace(pipeline, threads=usable_cpus())  # type: ignore[type-var]
+            pipeline = replace(pipeline, threads=usable_cpus())
         # Sessions keep memory for the next tile on purpose; a worker that waits for it to be free would wait for ever.
         worker.memory_manager.memory_pause_fraction = False
         self._worker = Worker(pipeline, self._remote.context, self._remote.open_session)

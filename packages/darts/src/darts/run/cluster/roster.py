@@ -219,7 +219,7 @@ class Roster:
     async def _open(self, seat: Seat) -> None:
         remote = self._remote
         if self._first is not None and remote.pipeline.precision == "auto":
-            remote = replace(remote, pipeline=replace(remote.pipeline, precision=self._first.precision))  # type: ignore[type-var]
+            remote = replace(remote, pipeline=replace(remote.pipeline, precision=self._first.precision))  # type: ignore[arg-type]
         opened = await self._ask(seat, open_worker, remote)
         if opened is None:
             return
