@@ -47,7 +47,8 @@ def _names_of_json(text: str, path: Path) -> Iterable[str]:
         found = f"is none at line {error.lineno}, column {error.colno} ({error.msg})"
         raise ConfigurationError(f"{path} begins like JSON and {found}; {_EXPECTED}.") from error
     if not isinstance(names, list):
-        raise ConfigurationError(f"{path} is no list of scenes but {_kind(names)}; {_EXPECTED}.")
+        kind = "an object" if isinstance(names, dict) else "a single name"
+        raise ConfigurationError(f"{path} is no list of scenes but {kind}; {_EXPECTED}.")
     for number, name in enumerate(names, start=1):
         if not isinstance(name, str) or not name.strip():
             raise ConfigurationError(f"{path} is no list of scenes: entry {number} is {json.dumps(name)}; {_EXPECTED}.")
@@ -61,10 +62,6 @@ def _names_of_lines(text: str, path: Path) -> Iterable[str]:
             raise ConfigurationError(f"{path} is no list of scenes: line {number} is {name!r}; {_EXPECTED}.")
         if name:
             yield name
-
-
-def _kind(value: object) -> str:
-    return "an object" if isinstance(value, dict) else "a single name"
 
 
 def write_scene_list(path: Path, names: Sequence[str]) -> None:

@@ -14,11 +14,12 @@ from darts.run.cancel import CancellationToken, RunInterrupted, cancelling_on_si
 from darts.run.executors import ExecutorProtocol, TileWorker, lane_threads, overlap_executor, serial_executor
 from darts.run.folding import fold_ended
 from darts.run.heap import kept_heap
+from darts.run.journal import TileRecord
 from darts.run.lock import folder_lock
 from darts.run.names import counted
 from darts.run.planning import Plan, Planner
 from darts.run.progress import Reporter, run_log, summarise, warnings_once
-from darts.run.records import RunRecords, TileRecord, remove_leftovers
+from darts.run.records import RunRecords, remove_leftovers
 from darts.run.resume import Decision
 from darts.run.running import may_run
 from darts.run.session import OpenSession, open_session
@@ -227,30 +228,23 @@ class TileRun:
                 self._end(record)
         if not todo or self.cancel.requested:
             return
-        with self._losing_scheduler():
+        try:
             if begin is not None:
                 begin()
-            self._compute(todo)
+            if not self.cancel.requested:
+                self._compute(todo)
+        except SchedulerGoneError as error:  # What is not done is right to try later.
+            what = "Start the scheduler again (darts cluster ...), then this same command: finished tiles are skipped."
+            logger.error("The run stops: %s %s", error, what)  # noqa: TRY400 - no bug of ours
+            self.records.scheduler_gone = True
+            self.cancel.cancel()
 
     def _compute(self, todo: Sequence[TileTask]) -> None:
-        if self.cancel.requested:
-            return
         with kept_heap():
             again = self._process(todo)
             if again and not self.cancel.requested:
                 logger.info("Retrying %s whose failure may have been a passing one.", counted(len(again), "tile"))
                 self._process(again)
-
-    @contextmanager
-    def _losing_scheduler(self) -> Iterator[None]:
-        """End the run where the scheduler of a cluster is gone; what is not done is right to try later."""
-        try:
-            yield
-        except SchedulerGoneError as error:
-            what = "Start the scheduler again (darts cluster ...), then this same command: finished tiles are skipped."
-            logger.error("The run stops: %s %s", error, what)  # noqa: TRY400 - no bug of ours
-            self.records.scheduler_gone = True
-            self.cancel.cancel()
 
     def _process(self, tasks: Sequence[TileTask]) -> list[TileTask]:
         """Process tiles; return those that failed and are worth another attempt."""

@@ -174,7 +174,7 @@ class Planner:
         pipeline = self.pipeline
         resume = make_resume(pipeline, self.context, self._memory)
         resume_collection()
-        decisions = [resume.decide(task, pipeline._tile_inputs(task.key)) for task in self.tasks]
+        decisions = [resume.decide(task) for task in self.tasks]
         _tell_earlier_release(decisions)
         context = self.context
         if todo := [decision.task for decision in decisions if decision.todo]:
@@ -192,17 +192,9 @@ def make_resume(pipeline: Pipeline, context: RunContext, memory: InputMemory | N
         context: What its tiles share.
         memory: Digests of input files; default those that the folder of results holds.
     """
-    return Resume(
-        shared=context.depends_on,
-        bands=pipeline.export_bands,
-        subsets=context.subsets,
-        debug=pipeline.debug_data,
-        overwrite=pipeline.overwrite,
-        keep_finished=pipeline.keep_finished,
-        memory=memory or InputMemory(output_of(pipeline)),
-        cubes=CubesNow(str(pipeline.arcticdem_dir), TrendCubes.of(pipeline)),
-        year=pipeline._tile_year,
-    )
+    cubes = CubesNow(str(pipeline.arcticdem_dir), TrendCubes.of(pipeline))
+    memory = memory or InputMemory(output_of(pipeline))
+    return Resume(pipeline, context.depends_on, context.subsets, memory, cubes)
 
 
 def list_tasks(pipeline: Pipeline) -> list[TileTask]:

@@ -3,8 +3,8 @@
 import logging
 import sys
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable, Iterator
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -129,18 +129,25 @@ def console_handler(level: int = logging.INFO, *, plain: bool = False) -> loggin
 @contextmanager
 def heard() -> Iterator[None]:
     """Show what a run says in the block on the console, where the program has set up no logging of its own."""
-    loggers = [logging.getLogger(name) for name in LOGGERS if not logging.getLogger(name).hasHandlers()]
-    before = [logger.level for logger in loggers]
-    handler = console_handler()
-    for logger in loggers:
-        logger.addHandler(handler)
-        logger.setLevel(logging.DEBUG)
+    silent = [name for name in LOGGERS if not logging.getLogger(name).hasHandlers()]
+    with _logging_to(console_handler(), silent, logging.DEBUG):
+        yield
+
+
+@contextmanager
+def _logging_to(handler: logging.Handler, names: Iterable[str], level: int) -> Iterator[None]:
+    """Have loggers hand lines to a handler until the block ends, and let those of a level pass where it is not 0."""
+    loggers = [logging.getLogger(name) for name in names]
+    before = [each.level for each in loggers]
+    for each in loggers:
+        each.addHandler(handler)
+        each.setLevel(level or each.level)
     try:
         yield
     finally:
-        for logger, level in zip(loggers, before, strict=True):
-            logger.removeHandler(handler)
-            logger.setLevel(level)
+        for each, was in zip(loggers, before, strict=True):
+            each.removeHandler(handler)
+            each.setLevel(was if level else each.level)
 
 
 class _RunLogHandler(logging.FileHandler):
@@ -161,22 +168,17 @@ class _RunLogHandler(logging.FileHandler):
 
 
 @contextmanager
-def run_log(path: Path) -> Iterator[None]:
+def run_log(path: Path, level: int = logging.NOTSET) -> Iterator[None]:
     """Write what DARTS logs during the block into a file, with the whole of every error.
 
     Args:
         path: The file.
+        level: Lines from which on are written; default those that the loggers let pass.
     """
     handler = _RunLogHandler(path, encoding="utf-8", delay=True)
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
-    for name in LOGGERS:
-        logging.getLogger(name).addHandler(handler)
-    try:
+    with closing(handler), _logging_to(handler, LOGGERS, level):
         yield
-    finally:
-        for name in LOGGERS:
-            logging.getLogger(name).removeHandler(handler)
-        handler.close()
 
 
 @contextmanager

@@ -26,8 +26,6 @@ from darts.run.names import process_names
 from darts.run.shards import ShardFacts
 from darts_utils import remove_partials
 
-__all__ = ["STAGES", "PlanCounts", "RunRecords", "Status", "TileRecord", "remove_leftovers"]
-
 logger = logging.getLogger(__name__)
 
 _RESERVED_BYTES = 2**21

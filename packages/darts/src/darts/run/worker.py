@@ -2,11 +2,10 @@
 
 import importlib
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from time import perf_counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import darts_acquisition
 import darts_export
@@ -25,7 +24,7 @@ from darts.run.session import OpenSession, Session, open_session
 from darts.run.task import Pipeline, Stage, TileTask, TileWork
 from darts.run.trends import TrendCubes, trend_of_tile
 from darts.startup import resume_collection
-from darts_utils import DartsError, Device, free_gpu_memory, resolve_device, time_of, try_cupy
+from darts_utils import DartsError, free_gpu_memory, resolve_device, time_of, try_cupy
 from darts_utils.device import CPU
 
 if TYPE_CHECKING:
@@ -82,7 +81,8 @@ class Worker:
             return
         start = perf_counter()
         self._device = resolve_device(self.context.device, trial=try_cupy(_INSTALL), work=_WORK, fallback=True)
-        _compile_kernels(self.context, self._device)
+        # Begun now, so that they are compiled or loaded while other things are imported.
+        darts_preprocessing.compile_kernels(self.context.features, device=self._device)
         self._session = self._open_session(self.pipeline, self.context)
         logger.info("Networks run on %s; %s on %s.", self._session.device, _WORK, self._device)
         _import_stages()
@@ -158,23 +158,16 @@ class Worker:
         key = work.task.key
         before = states_of(self.pipeline._tile_inputs(key))
         work.tile = self.pipeline._load_tile(key)
-        work.inputs = self._describe_inputs(key, before)
-        check_grid(work.tile)
-        work.record.footprint = footprint_of(work.tile)
-        time = time_of(work.tile)
-        work.record.acquired = None if time is None else str(time)
-
-    def _describe_inputs(
-        self, key: Any, before: dict[Path, tuple[int, int, int, int, int]]
-    ) -> dict[str, dict[str, object]]:
-        """Describe what was just read: the digest is that of the bytes that were loaded."""
         files = self.pipeline._tile_inputs(key)
-        described = describe_inputs(files, self._memory)
+        work.inputs = describe_inputs(files, self._memory)  # The digest is that of the bytes that were loaded.
         now = states_of(files)
         for path, state in before.items():
             if now.get(path) != state:
                 raise InputChangedError(f"{path} was changed while it was read; start the run again when it is whole.")
-        return described
+        check_grid(work.tile)
+        work.record.footprint = footprint_of(work.tile)
+        time = time_of(work.tile)
+        work.record.acquired = None if time is None else str(time)
 
     def _load_arcticdem(self, cube: str, work: TileWork) -> None:
         resolution = self.pipeline._arcticdem_resolution()
@@ -293,14 +286,9 @@ class Worker:
         return self._session
 
 
-def _compile_kernels(context: RunContext, device: Device) -> None:
-    """Begin to compile the kernels of preprocessing, or to load them, while other things are imported."""
-    darts_preprocessing.compile_kernels(context.features, device=device)
-
-
 def _import_stages() -> None:
     """Import what the stages import when they are first called."""
-    names: Sequence[str] = (
+    names = (
         # xarray imports dask.array when it first asks whether an array is one.
         *("odc.geo.xr", "dask.array", "rasterio", "geopandas", "pyogrio", "pandas", "pyarrow.parquet"),
         *("pystac.extensions.projection", "pystac.extensions.view"),

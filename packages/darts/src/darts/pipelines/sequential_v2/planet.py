@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 import darts_acquisition
 from darts.errors import NoTilesError
 from darts.pipelines.options import AbsolutePath, Unresolved, given, option, resolved
-from darts.pipelines.sequential_v2.areas import frame_of
+from darts.pipelines.sequential_v2.areas import areas_of, frame_of
 from darts.pipelines.sequential_v2.base import _BasePipeline
 from darts.pipelines.sequential_v2.images import ImageSelection
 from darts.run.task import TileTask
-from darts_utils import OPTICAL_BANDS, DartsError
+from darts_utils import OPTICAL_BANDS
 
 if TYPE_CHECKING:
     import geopandas as gpd
@@ -109,10 +109,9 @@ class PlanetPipeline(ImageSelection, _BasePipeline):
     def _where_tiles_were_sought(self) -> str:
         sought = [str(folder) for folder in self._folders() if folder is not None]
         if sought:
-            example = "<scene>_3B_AnalyticMS_SR.tif"
             return (
                 f"{' and '.join(sought)} hold{'s' * (len(sought) == 1)} no folder of a scene, and no files that begin "
-                f"with its name ({example})"
+                "with its name (<scene>_3B_AnalyticMS_SR.tif)"
             )
         return "name the folder of the images with --scenes-dir or --orthotiles-dir"
 
@@ -136,14 +135,7 @@ class PlanetPipeline(ImageSelection, _BasePipeline):
         *,
         offline: bool = False,  # noqa: ARG002 - nothing is asked
     ) -> "dict[str, GeoBox | Geometry]":
-        areas: dict[str, GeoBox | Geometry] = {}
-        for task in tasks:
-            try:
-                areas[task.tile_id] = darts_acquisition.get_planet_geometry(task.key)
-            except DartsError as error:
-                failed[task.tile_id] = error
-                logger.error("The place of scene %s is not known: %s", task.tile_id, error)  # noqa: TRY400 - no bug of ours
-        return areas
+        return areas_of(tasks, failed, darts_acquisition.get_planet_geometry)
 
 
 def _orthotile_of(scene: Path) -> str:

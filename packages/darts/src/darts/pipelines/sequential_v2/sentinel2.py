@@ -1,4 +1,4 @@
-"""The pipeline for Sentinel-2 scenes of the Copernicus Data Space or of Google Earth Engine."""
+"""The pipelines for Sentinel-2: scenes of Copernicus Data Space or Earth Engine, and quarterly mosaics."""
 # ruff: noqa: RUF009 - each call makes a field
 
 import logging
@@ -16,11 +16,11 @@ import darts_acquisition
 from darts.errors import ConfigurationError, IgnoredOptionWarning, NoTilesError
 from darts.pipelines.options import AbsolutePath, Unresolved, option, resolved
 from darts.pipelines.scene_lists import read_scene_list, write_scene_list
-from darts.pipelines.sequential_v2.areas import frame_of
+from darts.pipelines.sequential_v2.areas import areas_of, frame_of
 from darts.pipelines.sequential_v2.base import _BasePipeline
 from darts.run.names import counted
 from darts.run.task import TileTask
-from darts_utils import OPTICAL_BANDS, DartsError
+from darts_utils import OPTICAL_BANDS
 
 if TYPE_CHECKING:
     import geopandas as gpd
@@ -28,9 +28,12 @@ if TYPE_CHECKING:
     from odc.geo.geobox import GeoBox
     from odc.geo.geom import Geometry
 
+    from darts_acquisition import CDSEMosaicSource
+
 logger = logging.getLogger(__name__)
 
 _selection = partial(option, panel="Selection")
+_NOT_OF_A_QUARTER = ("start_date", "end_date", "months", "max_cloud_cover", "max_snow_cover")
 
 
 def _none_in_words(value: object) -> object:
@@ -102,14 +105,11 @@ class Sentinel2Pipeline(_BasePipeline):
 
     _image_lists: ClassVar[tuple[str, ...]] = ("scene_ids", "scene_id_file")
     _optical_variables: ClassVar[tuple[str, ...]] = (*OPTICAL_BANDS, "quality_data_mask", "s2_scl")
-    _pipelines_by_source: ClassVar[dict[str, type["Sentinel2Pipeline"]]] = {}
-    """Classes of their own for some values of `raw_data_source`, which their modules enter."""
 
     def __new__(cls, *args: object, **values: object) -> Self:
         """Hand over to the pipeline for mosaics where these are asked for."""
-        chosen: Any = cls
-        if cls is Sentinel2Pipeline:
-            chosen = cls._pipelines_by_source.get(str(values.get("raw_data_source")), cls)
+        of_mosaics = cls is Sentinel2Pipeline and values.get("raw_data_source") == "cdse-mosaic"
+        chosen: Any = Sentinel2MosaicPipeline if of_mosaics else cls
         made: Self = super().__new__(chosen, *args, **values)
         return made
 
@@ -208,15 +208,8 @@ class Sentinel2Pipeline(_BasePipeline):
     def _tile_areas(
         self, tasks: Sequence[TileTask], failed: dict[str, Exception], *, offline: bool = False
     ) -> "dict[str, GeoBox | Geometry]":
-        source = self._source()
-        areas: dict[str, GeoBox | Geometry] = {}
-        for task in tasks:
-            try:
-                areas[task.tile_id] = source.geobox(task.key, self.raw_data_store, offline=offline)
-            except DartsError as error:
-                failed[task.tile_id] = error
-                logger.error("The place of scene %s is not known: %s", task.tile_id, error)  # noqa: TRY400 - no bug of ours
-        return areas
+        source, store = self._source(), self.raw_data_store
+        return areas_of(tasks, failed, lambda key: source.geobox(key, store, offline=offline))
 
     def _note_prepared(self, names: list[str]) -> None:
         if names and self.prep_data_scene_id_file is not None:
@@ -290,6 +283,44 @@ class Sentinel2Pipeline(_BasePipeline):
 
     def _grid_dir(self) -> Path:
         return self.sentinel2_grid_dir or self.default_dirs.sentinel2_grid
+
+
+@dataclass
+class Sentinel2MosaicPipeline(Sentinel2Pipeline):
+    """Map slumps in quarterly mosaics; ``Sentinel2Pipeline(raw_data_source="cdse-mosaic")`` makes one.
+
+    Examples:
+        >>> pipeline = Sentinel2MosaicPipeline(tile_ids=["08WMA"], quarters=[3], years=[2023])
+        >>> records = pipeline.run()  # doctest: +SKIP
+    """
+
+    max_cloud_cover: Percent = option(None, help="Does not apply to mosaics.")
+    max_snow_cover: Percent = option(None, help="Does not apply to mosaics.")
+    raw_data_source: Literal["cdse-mosaic"] = option(
+        "cdse-mosaic", help="Where mosaics come from.", affects_results=True
+    )
+
+    _optical_variables = _BasePipeline._optical_variables
+
+    def _check_conditions(self) -> None:
+        wrong = [name for name in _NOT_OF_A_QUARTER if getattr(self, name) is not None]
+        if wrong:
+            raise ConfigurationError(
+                f"{' and '.join(wrong)} cannot be used with quarterly mosaics (raw_data_source 'cdse-mosaic'), which "
+                "show a whole quarter; leave it out, and choose by quarters and years."
+            )
+
+    def _conditions(self) -> dict[str, object]:
+        return {"quarters": self.quarters, "years": self.years}
+
+    def _load_tile(self, tilekey: str) -> "xr.Dataset":
+        return self._source().load(tilekey, self.raw_data_store, offline=self.offline)
+
+    def _source(self) -> "CDSEMosaicSource":
+        return darts_acquisition.CDSEMosaicSource()
+
+    def _how_to_widen(self) -> str:
+        return "no mosaic fits the selection; name other quarters or years"
 
 
 def _warn(message: str) -> None:

@@ -6,7 +6,7 @@ import queue
 import threading
 from collections.abc import Coroutine, Iterable, Iterator, Sequence
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, TypeVar
 
 from distributed import Client
@@ -28,13 +28,6 @@ logger = logging.getLogger(__name__)
 _CONNECT_SECONDS = 15.0
 _POLL_SECONDS = 0.2
 Value = TypeVar("Value")
-
-
-@dataclass(frozen=True)
-class _End:
-    """Ends the records of a call: with what it raised, if anything."""
-
-    error: BaseException | None = None
 
 
 class DaskExecutor:
@@ -91,15 +84,13 @@ class DaskExecutor:
         """
         if self._coordinator is None:
             return
-        ended: queue.SimpleQueue[TileRecord | _End] = queue.SimpleQueue()
-        work = self._coordinator.process(iter(tasks), ended.put, cancel)
-        asyncio.run_coroutine_threadsafe(work, self._loop).add_done_callback(
-            lambda done: ended.put(_End(done.exception()))
-        )
+        ended: queue.SimpleQueue[TileRecord | BaseException | None] = queue.SimpleQueue()
+        work = asyncio.run_coroutine_threadsafe(self._coordinator.process(iter(tasks), ended.put, cancel), self._loop)
+        work.add_done_callback(lambda done: ended.put(done.exception()))
         while isinstance(record := ended.get(), TileRecord):
             yield record
-        if record.error is not None:
-            raise record.error
+        if record is not None:
+            raise record
 
     def close(self) -> None:
         """Leave the cluster; one that was started here ends."""
@@ -128,7 +119,7 @@ class DaskExecutor:
             raise ConfigurationError(f"{address!r} is no address of a scheduler ({error}).") from error
         slots = 2 + 2 * self._pipeline.prefetch
         self._coordinator = Coordinator(client, self._remote, slots, self._witnesses)
-        return await self._coordinator.first_worker(cancel)
+        return await self._coordinator.roster.first_worker(cancel)
 
     async def _start_local(self, workers: int) -> str:
         """Start a cluster on this machine, which listens on the loopback interface only; return its address."""
@@ -140,7 +131,7 @@ class DaskExecutor:
 
     async def _close(self) -> None:
         if self._coordinator is not None:
-            await self._coordinator.close()
+            await self._coordinator.roster.close()
         if self._cluster is not None:
             await self._cluster.close()
 

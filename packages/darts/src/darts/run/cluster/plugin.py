@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,7 @@ from darts.run.failures import describe, is_service_failure, is_transient
 from darts.run.heap import kept_heap
 from darts.run.journal import TileRecord
 from darts.run.planning import make_resume
-from darts.run.progress import LOGGERS, run_log, warnings_once
+from darts.run.progress import run_log, warnings_once
 from darts.run.task import TileTask
 from darts.run.worker import Worker
 from darts_utils import usable_cpus
@@ -158,7 +158,7 @@ class TilePlugin(WorkerPlugin):
 
     def _work(self, loop: asyncio.AbstractEventLoop, opened: asyncio.Future[None]) -> None:
         """Open the session, and take tiles through their stages until the end; in a thread of its own."""
-        with run_log(self._log), _logging_everything(), warnings_once():
+        with run_log(self._log, logging.DEBUG), warnings_once():
             try:
                 self._worker.open()
                 self._resume = make_resume(self._remote.pipeline, self._remote.context)
@@ -191,8 +191,7 @@ class TilePlugin(WorkerPlugin):
         """Decide once more whether a tile is finished meanwhile; return its record if it is."""
         record = TileRecord(task.tile_id, task.output, attempt=task.attempt)
         try:
-            inputs = self._remote.pipeline._tile_inputs(task.key)
-            decision = self._resume.decide(task, inputs)
+            decision = self._resume.decide(task)
         except Exception as error:  # noqa: BLE001 - one tile must never end the worker
             record.status, record.error = "failed", describe("Planning", error)
             record.retryable, record.by_service = is_transient(error), is_service_failure(error)
@@ -223,19 +222,6 @@ class TilePlugin(WorkerPlugin):
                 waiting.set_result(None)
             else:
                 waiting.set_exception(problem)
-
-
-@contextmanager
-def _logging_everything() -> Iterator[None]:
-    """Let the log of the run have every line, as the command does."""
-    before = {name: logging.getLogger(name).level for name in LOGGERS}
-    for name in LOGGERS:
-        logging.getLogger(name).setLevel(logging.DEBUG)
-    try:
-        yield
-    finally:
-        for name, level in before.items():
-            logging.getLogger(name).setLevel(level)
 
 
 def _sendable(error: BaseException) -> BaseException:
