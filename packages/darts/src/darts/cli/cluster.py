@@ -50,7 +50,7 @@ def run_worker(scheduler_file: Path, name: str | None, walltime: str | None) -> 
     """
     check_cluster_is_installed()
     start_logging()
-    seconds = None if walltime is None else cluster.durations.lifetime(cluster.durations.parse_duration(walltime))
+    seconds = None if walltime is None else cluster.launch.lifetime(cluster.launch.parse_duration(walltime))
     cluster.launch.serve_worker(cluster.connection.find_scheduler(scheduler_file, None), name=name, seconds=seconds)
 
 

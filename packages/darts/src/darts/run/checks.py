@@ -285,7 +285,8 @@ def check_cube(location: str, product: "CubeProduct", option: str, pipeline: Pip
                 f"`{pipeline._how_to_prepare()}`, or name another with {option}."
             ) from error
         if "://" not in location:
-            _check_parent_is_writable(Path(location), f"A new datacube of {product.name} ({option})")
+            above = next(folder for folder in Path(location).expanduser().resolve().parents if folder.exists())
+            check_folder_is_writable(above, f"A new datacube of {product.name} ({option})")
         logger.info("%s will be fetched into a new datacube at %s.", product.name, location)
     except darts_acquisition.ForeignCubeError as error:
         raise ConfigurationError(f"{error} {import_hint(location)} Then name the new one with {option}.") from error
@@ -337,12 +338,6 @@ def _is_cube_of_darts(path: Path) -> bool:
     except darts_acquisition.CubeError:
         return False
     return True
-
-
-def _check_parent_is_writable(path: Path, what: str) -> None:
-    """Check that files can be written beside a path, or where its parents have to be created; create nothing."""
-    parents = path.expanduser().resolve().parents
-    check_folder_is_writable(next(folder for folder in parents if folder.exists()), what)
 
 
 def select(wanted: Sequence[str] | None, found: Sequence[str], what: str) -> list[str]:

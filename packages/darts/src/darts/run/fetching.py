@@ -85,10 +85,15 @@ def plan_fetching(pipeline: Pipeline, plan: Plan) -> PlannedFetch:
     if cubes:
         found = _find_areas(pipeline, tasks, unplaced)
         for name, cube in cubes.items():
-            areas = {tile_id: area for tile_id, area in found.items() if tile_id in cube.tiles}
-            if areas:
-                auxiliary[name] = estimate = _estimate(pipeline, plan.context, cube, list(areas.values()))
-                _note_failures(fails, name, estimate, list(areas), offline=pipeline.offline)
+            names = [tile_id for tile_id in found if tile_id in cube.tiles]
+            if names:
+                areas = [found[tile_id] for tile_id in names]
+                auxiliary[name] = estimate = _estimate(pipeline, plan.context, cube, areas)
+                # The first reason for which each tile would fail, in the order of the stages.
+                for number in estimate.outside:
+                    fails.setdefault(names[number], f"it lies outside {name}")
+                for number in estimate.incomplete if pipeline.offline else ():
+                    fails.setdefault(names[number], f"chunks of {name} are missing")
     return PlannedFetch(len(plan.todo), pipeline.offline, auxiliary, images, tuple(unplaced), fails)
 
 
@@ -153,16 +158,6 @@ def _estimate(pipeline: Pipeline, context: RunContext, cube: AuxiliaryCube, area
         return estimate_auxiliary(cube, areas, resolution=resolution, margin_px=margin_px)
     except darts_acquisition.OutsideExtentError:
         return darts_acquisition.Estimate(0, 0, 0, outside=tuple(range(len(areas))))
-
-
-def _note_failures(
-    fails: dict[str, str], name: str, estimate: "Estimate", tile_ids: Sequence[str], *, offline: bool
-) -> None:
-    """Note the first reason for which each tile would fail, in the order of the stages."""
-    for number in estimate.outside:
-        fails.setdefault(tile_ids[number], f"it lies outside {name}")
-    for number in estimate.incomplete if offline else ():
-        fails.setdefault(tile_ids[number], f"chunks of {name} are missing")
 
 
 def _find_areas(pipeline: Pipeline, tasks: Sequence[TileTask], unplaced: dict[str, Exception]) -> dict[str, object]:

@@ -97,7 +97,7 @@ def read_run(output: Path) -> tuple[str, pd.DataFrame, int | None]:
     for name in reversed(_names(output)):
         about = _about(output, name)
         facts = ShardFacts.of_header(about)
-        run = None if facts is None else (facts.digest, facts.shard.of)
+        run = None if facts is None else facts.division
         number = 0 if facts is None else facts.shard.number
         if (newest and run != whole) or number in read:
             continue

@@ -1,11 +1,13 @@
 """Find out which runs go on in a folder of results, from any machine that sees it."""
 
 import platform
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Literal
 
 from darts.run.filelocks import is_locked
-from darts.run.journal import JOURNAL, journals
+from darts.run.journal import JOURNAL, journals, read_header
 from darts.run.lock import Facts, find_holder, is_alive, read_facts, running_in, shard_owners
 from darts.run.shards import ShardFacts
 
@@ -61,6 +63,15 @@ def find_state(folder: Path, name: str, shards: ShardFacts | None) -> State:
     facts = read_facts(folder / shards.shard.lock_file)
     elsewhere = facts.get("run") == name and facts.get("host") != platform.node()
     return "unknown" if elsewhere else "ended"
+
+
+def shard_runs(folder: Path) -> Iterator[tuple[str, ShardFacts]]:
+    """Yield names of runs of shards and what they knew, newest first; `darts runs` names those that cannot be read."""
+    for name, journal in reversed(journals(folder).items()):
+        with suppress(OSError, ValueError):
+            facts = ShardFacts.of_header(read_header(journal))
+            if facts is not None:
+                yield name, facts
 
 
 def _owner_of(folder: Path, name: str) -> Facts:

@@ -124,5 +124,5 @@ def _is_cube(place: str) -> bool:
     except darts_acquisition.CubeNotFoundError:
         return False
     except darts_acquisition.CubeError:
-        return True
+        pass
     return True

@@ -9,24 +9,18 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import CancelledError
 from contextlib import suppress
+from dataclasses import dataclass
 from uuid import uuid4
 
-from distributed import Client
+from distributed import Client, KilledWorker
 
 from darts.errors import SchedulerGoneError
 from darts.run.cancel import CancellationToken
-from darts.run.cluster.plugin import (
-    SessionMissingError,
-    process_tile,
-    stop_worker,
-)
-from darts.run.cluster.remote import (
-    END,
-    RemoteRun,
-)
-from darts.run.cluster.roster import GONE_SECONDS, POLL_SECONDS, Roster
-from darts.run.cluster.seats import LOST, LostError, Outcome, Seat
+from darts.run.cluster.plugin import SessionMissingError, process_tile, stop_worker
+from darts.run.cluster.remote import END, RemoteRun
+from darts.run.cluster.roster import GONE_SECONDS, POLL_SECONDS, Roster, Seat
 from darts.run.failures import describe
 from darts.run.journal import TileRecord
 from darts.run.task import TileTask
@@ -35,6 +29,24 @@ logger = logging.getLogger(__name__)
 
 _WRITING_SECONDS = 120.0
 """How long a worker may take to write a tile when the run is ended by a signal."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How the attempt at a tile on a worker ended: with a record, None for dropped, or the error."""
+
+    seat: Seat
+    task: TileTask
+    alone: bool
+    result: TileRecord | BaseException | None
+
+
+class LostError(Exception):
+    """The worker is gone."""
+
+
+LOST = (LostError, KilledWorker, SessionMissingError, CancelledError)
+"""What the end of a tile is where nothing is known of it, but that its worker died."""
 
 
 class Coordinator:

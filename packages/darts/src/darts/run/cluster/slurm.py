@@ -21,8 +21,16 @@ from distributed.utils import silence_logging_cmgr
 from darts.errors import ConfigurationError
 from darts.run.checks import check_folder_is_writable, writing_into
 from darts.run.cluster.connection import SchedulerPlace, make_certificate, make_security, refuse_taken
-from darts.run.cluster.durations import lifetime, parse_duration
-from darts.run.cluster.launch import LOOPBACK, listening, published, scheduler_settings, signal_event, tell_end
+from darts.run.cluster.launch import (
+    LOOPBACK,
+    lifetime,
+    listening,
+    parse_duration,
+    published,
+    scheduler_settings,
+    signal_event,
+    tell_end,
+)
 from darts.run.cluster.quiet import quieten
 from darts.run.cluster.remote import NEWS
 from darts.run.names import counted
