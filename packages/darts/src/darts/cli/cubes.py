@@ -1,6 +1,8 @@
 """The commands of `darts cube`: what a datacube holds, and whether all of it can still be read."""
 
 import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -53,11 +55,7 @@ def verify(path: str, *, repair: bool = False) -> None:
     Raises:
         SystemExit: With code 1 if something is damaged, also if it was repaired.
     """
-    with Console(stderr=True).status("Reading …") as status:
-
-        def tell(done: int, total: int) -> None:
-            status.update(f"Reading chunk {done} of {total} …")
-
+    with _telling("Reading") as tell:
         try:
             found = darts_acquisition.verify_cube(path, repair=repair, progress=tell)
         except darts_acquisition.CubeDamagedError as error:  # its lists; what is damaged beyond them is in `found`
@@ -70,10 +68,8 @@ def verify(path: str, *, repair: bool = False) -> None:
     typer.echo(f"{found.checked} chunks read, {len(found.damaged)} damaged.")
     if not found.damaged:
         return
-    if repair:
-        typer.echo("They count as missing now, and are fetched again when they are needed.")
-    else:
-        typer.echo("With --repair they count as missing, and are fetched again when they are needed.")
+    how = "They count as missing now" if repair else "With --repair they count as missing"
+    typer.echo(f"{how}, and are fetched again when they are needed.")
     raise SystemExit(1)
 
 
@@ -90,11 +86,7 @@ def take_over(origin: Path, product: str | None, to: str | None) -> None:
     """
     holds = darts_acquisition.inspect_origin(origin, product)
     place = to or str(_place_of(origin, holds))
-    with Console(stderr=True).status("Importing …") as status:
-
-        def tell(done: int, total: int) -> None:
-            status.update(f"Importing chunk {done} of {total} …")
-
+    with _telling("Importing") as tell:
         report = darts_acquisition.import_cube(origin, place, product, progress=tell)
     typer.echo(
         f"{report.filled} chunks of {report.product.collection} are in {place} now, {report.empty} hold nothing, "
@@ -106,6 +98,13 @@ def take_over(origin: Path, product: str | None, to: str | None) -> None:
     if report.damaged:
         typer.echo(f"{len(report.damaged)} chunks cannot be read, and are fetched when they are needed.")
         raise SystemExit(1)
+
+
+@contextmanager
+def _telling(what: str) -> Iterator[Callable[[int, int], None]]:
+    """Show on a terminal how far something is with the chunks of a cube."""
+    with Console(stderr=True).status(f"{what} …") as status:
+        yield lambda done, total: status.update(f"{what} chunk {done} of {total} …")
 
 
 def _place_of(origin: Path, product: "CubeProduct") -> Path:

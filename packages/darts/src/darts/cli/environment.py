@@ -27,24 +27,9 @@ from darts_utils import (
 )
 
 _PACKAGES = (
-    "darts-nextgen",
-    *STAGE_PACKAGES,
-    "darts-evaluation",
-    "darts-training",
-    "darts-dataset",
-    "torch",
-    "segmentation-models-pytorch",
-    "openvino",
-    "xarray",
-    "rasterio",
-    "pyproj",
-    "geopandas",
-    "icechunk",
-    "zarr",
-    "numpy",
-    "dask",
-    "distributed",
-    "dask-jobqueue",
+    *("darts-nextgen", *STAGE_PACKAGES, "darts-evaluation", "darts-training", "darts-dataset"),
+    *("torch", "segmentation-models-pytorch", "openvino", "xarray", "rasterio", "pyproj", "geopandas", "icechunk"),
+    *("zarr", "numpy", "dask", "distributed", "dask-jobqueue"),
 )
 
 
@@ -110,12 +95,8 @@ def _gpu(trial: Callable[[Device], str]) -> str:
     try:
         device = resolve_device("cuda", trial=trial)
     except DeviceError as error:
-        reason = (
-            str(error)
-            .removeprefix("Device cuda:0 was asked for, but ")
-            .removesuffix(" Choose another device, or 'cpu'.")
-        )
-        return f"none: {reason}"
+        reason = str(error).removeprefix("Device cuda:0 was asked for, but ")
+        return "none: " + reason.removesuffix(" Choose another device, or 'cpu'.")
     return str(device)
 
 

@@ -160,10 +160,8 @@ class _ResolvedList(_Resolved, list[Any]):
 
 
 _KINDS: tuple[tuple[type, type], ...] = (
-    (Path, _ResolvedPath),
-    (str, _ResolvedText),
-    (int, _ResolvedNumber),
-    (list, _ResolvedList),
+    *((Path, _ResolvedPath), (str, _ResolvedText)),
+    *((int, _ResolvedNumber), (list, _ResolvedList)),
 )
 Value = TypeVar("Value")
 

@@ -215,22 +215,22 @@ def _gallery(rows: list[Row], table: "pd.DataFrame", views: Mapping[str, TileVie
 
 def _charts(table: "pd.DataFrame", views: Mapping[str, TileView], stages: list[str]) -> list[dict[str, Any]]:
     """Make the charts: of slumps where tiles were read, else of tiles."""
-    areas = [area for view in views.values() for area in view.areas]
-    items = []
-    if areas:
-        means = [mean for view in views.values() for mean in view.means]
-        items.append(
-            embedded(histogram(areas, _decades(areas), "area of a slump, m²", "slumps", log=True), "chart-area")
-        )
-        twenty = np.linspace(0, 1, 21).round(2).tolist()
-        items.append(embedded(histogram(means, twenty, "mean probability of a slump", "slumps"), "chart-mean"))
-    elif (table["objects"] > 0).any():
-        hectares = (table["area_m2"][table["area_m2"] > 0] / 10_000).tolist()
-        chart = histogram(hectares, _decades(hectares), "hectares of slumps in a tile", "tiles", log=True)
-        items.append(embedded(chart, "chart-area"))
+    sizes = [area for view in views.values() for area in view.areas]
+    means = [mean for view in views.values() for mean in view.means]
+    titles = ("area of a slump, m²", "mean probability of a slump", "slumps")
+    has_slumps = bool(sizes) or (table["objects"] > 0).any()
+    if not sizes:
+        sizes = (table["area_m2"][table["area_m2"] > 0] / 10_000).tolist()
         means = table["mean_probability"].dropna().tolist()
+        titles = ("hectares of slumps in a tile", "mean probability in a tile", "tiles")
+    items = []
+    if has_slumps:
+        size, mean, counted = titles
         twenty = np.linspace(0, 1, 21).round(2).tolist()
-        items.append(embedded(histogram(means, twenty, "mean probability in a tile", "tiles"), "chart-mean"))
+        items = [
+            embedded(histogram(sizes, _decades(sizes), size, counted, log=True), "chart-area"),
+            embedded(histogram(means, twenty, mean, counted), "chart-mean"),
+        ]
     seconds = {stage: float(table[f"seconds_{_key(stage)}"].sum()) for stage in stages if _took_time(table, stage)}
     if seconds:
         items.append(embedded(stage_chart(seconds), "chart-stages"))

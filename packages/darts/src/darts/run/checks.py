@@ -340,13 +340,12 @@ def _is_cube_of_darts(path: Path) -> bool:
     return True
 
 
-def select(wanted: Sequence[str] | None, found: Sequence[str], what: str) -> list[str]:
-    """Keep what was asked for.
+def select(wanted: Sequence[str] | None, found: Sequence[str]) -> list[str]:
+    """Keep the scenes that were asked for.
 
     Args:
         wanted: Names asked for; None means all.
         found: Names that exist.
-        what: What they name, for the message.
 
     Returns:
         The names to process, in the order in which they were found.
@@ -360,5 +359,5 @@ def select(wanted: Sequence[str] | None, found: Sequence[str], what: str) -> lis
         if name not in found:
             near = difflib.get_close_matches(name, found, n=1)
             hint = f"; did you mean {near[0]!r}?" if near else f" among the {len(found)} there are."
-            raise ConfigurationError(f"There is no {what} {name!r}{hint}")
+            raise ConfigurationError(f"There is no scene {name!r}{hint}")
     return [name for name in found if name in set(wanted)]

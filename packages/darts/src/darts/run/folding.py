@@ -65,8 +65,8 @@ def fold(folder: Path, name: str, *, killed: bool = False) -> None:
             for kind in reversed(KINDS)  # They are left, and so replaced, in reverse.
         }
         for batch in _batches(journal, size, rows):
-            for kind, columns in _columns(batch, steps).items():
-                writers[kind](columns)
+            for kind, write in writers.items():
+                write([_row(entry, kind) for entry in batch])
 
 
 def fold_ended(folder: Path, running: Collection[str] = ()) -> list[str]:
@@ -173,18 +173,10 @@ def read_about(results: Path) -> dict[str, object]:
     return about if isinstance(about, dict) else {}
 
 
-def results_table(entries: list[Entry]) -> "pd.DataFrame":
-    """Return lines of a journal as rows of the results."""
-    return _table(entries, "results.parquet", [])
-
-
-def timer_table(entries: list[Entry]) -> "pd.DataFrame":
-    """Return lines of a journal as rows of the timer."""
-    return _table(entries, "timer.parquet", [])
-
-
-def _table(entries: list[Entry], kind: str, steps: list[str]) -> "pd.DataFrame":
-    table: pd.DataFrame = pa.table(_columns(entries, steps)[kind], schema=_schema(_shapes(steps)[kind], {})).to_pandas()
+def journal_table(entries: list[Entry], kind: str) -> "pd.DataFrame":
+    """Return lines of a journal as rows of "results.parquet" or "timer.parquet"."""
+    schema = _schema(_shapes([])[kind], {})
+    table: pd.DataFrame = pa.Table.from_pylist([_row(entry, kind) for entry in entries], schema=schema).to_pandas()
     return table
 
 
@@ -224,29 +216,19 @@ def _shapes(steps: list[str]) -> dict[str, dict[str, str]]:
     }
 
 
-def _columns(entries: list[Entry], steps: list[str]) -> dict[str, dict[str, list[object]]]:
-    """Return the rows of each file as columns."""
-    keys = {"tile_id": _texts(entries, "tile_id")}
-    timer = {stage: [entry["stages"].get(stage) for entry in entries] for stage in STAGES}
-    return {
-        "results.parquet": {
-            **keys,
-            **{name: _texts(entries, name) for name in ("output_path", "status", "error")},
-            **{_seconds(stage): values for stage, values in timer.items()},
-            **{name: _texts(entries, name) for name in ("host", "device")},
-            **{name: [entry.get(name, _DEFAULTS.get(name)) for entry in entries] for name in list(_FURTHER)[2:]},
-        },
-        "timer.parquet": keys | timer,
-        "stopwatch.parquet": keys | {step: [entry["steps"].get(step) for entry in entries] for step in steps},
-    }
+def _row(entry: Entry, kind: str) -> dict[str, object]:
+    """Return what a file says of a tile, by column; what is no column of it does not count."""
+    if kind == "results.parquet":
+        seconds = {_seconds(stage): value for stage, value in entry["stages"].items()}
+        return {name: _readable(value) for name, value in (_DEFAULTS | entry | seconds).items()}
+    return {**entry["stages" if kind == "timer.parquet" else "steps"], "tile_id": _readable(entry["tile_id"])}
 
 
-def _texts(entries: list[Entry], name: str) -> list[str | None]:
-    """Return texts that UTF-8 can hold, which names of files need not be."""
-    texts = (entry.get(name) for entry in entries)
-    return [
-        text if text is None or text.isascii() else text.encode("utf-8", "backslashreplace").decode() for text in texts
-    ]
+def _readable(value: object) -> object:
+    """Return a text so that UTF-8 can hold it, which names of files need not be, and anything else as it is."""
+    if not isinstance(value, str) or value.isascii():
+        return value
+    return value.encode("utf-8", "backslashreplace").decode()
 
 
 def _seconds(stage: str) -> str:
@@ -262,7 +244,7 @@ def _schema(columns: dict[str, str], about: dict[str, object]) -> pa.Schema:
 
 
 @contextmanager
-def _replacing(target: Path, schema: pa.Schema) -> Iterator[Callable[[dict[str, list[object]]], None]]:
+def _replacing(target: Path, schema: pa.Schema) -> Iterator[Callable[[list[dict[str, object]]], None]]:
     """Write a Parquet file under another name, which takes the place of the target at the end."""
     with atomic_path(target) as draft, pq.ParquetWriter(draft, schema) as writer:
-        yield lambda columns: writer.write_table(pa.table(columns, schema=schema))
+        yield lambda rows: writer.write_table(pa.Table.from_pylist(rows, schema=schema))

@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from darts.errors import ConfigurationError
-from darts.run.folding import has_lost_lines, is_folded, read_about, results_table, timer_table, was_killed
+from darts.run.folding import has_lost_lines, is_folded, journal_table, read_about, was_killed
 from darts.run.journal import JOURNAL, STAGES, STATUSES, by_age, journals, latest, read_entries, read_header
 from darts.run.running import running_runs
 from darts.run.shards import ShardFacts
@@ -190,8 +190,7 @@ def _read(output: Path, name: str, kind: str, needed: set[str]) -> pd.DataFrame 
     if journal.exists():
         try:
             read_header(journal)
-            entries = latest(read_entries(journal))
-            return timer_table(entries) if kind == "timer.parquet" else results_table(entries)
+            return journal_table(latest(read_entries(journal)), kind)
         except (OSError, ValueError) as error:
             logger.warning("%s cannot be read as the journal of a run (%s). Move or remove it.", journal, error)
     return None

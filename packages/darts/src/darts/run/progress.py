@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.logging import RichHandler
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
+from darts.run.fingerprint import STAGE_PACKAGES
 from darts.run.journal import Status, TileRecord
 from darts.run.names import counted
 
@@ -97,16 +98,7 @@ def summarise(records: "RunRecords", startup_seconds: float = 0.0) -> str:
     return f"{counts}\nResults: {records.folder}\nTime: {times}."
 
 
-LOGGERS = (
-    "darts",
-    "darts_acquisition",
-    "darts_export",
-    "darts_postprocessing",
-    "darts_preprocessing",
-    "darts_segmentation",
-    "darts_training",
-    "darts_utils",
-)
+LOGGERS = ("darts", *(name.replace("-", "_") for name in (*STAGE_PACKAGES, "darts-training")))
 """Names of the packages' loggers."""
 
 

@@ -48,7 +48,7 @@ class ImageSelection:
         Warns:
             IgnoredOptionWarning: If both are given; `image_ids` counts.
         """
-        return checks.select(self._names(), found, "scene")
+        return checks.select(self._names(), found)
 
     def _names(self) -> list[str] | None:
         if self.image_list is None:

@@ -95,9 +95,4 @@ def _content(folder: Path) -> Path:
 
 def _highest_missing(path: Path) -> Path:
     """Return the highest of a path and the folders above it that is not there."""
-    missing = path
-    for place in path.parents:
-        if place.exists():
-            break
-        missing = place
-    return missing
+    return [path, *(place for place in path.parents if not place.exists())][-1]
