@@ -68,10 +68,6 @@ class RepeatedOptionsCommand(TyperCommand):
 def keep_options_before(ctx: typer.Context, given: Mapping[str, object]) -> None:
     """Keep the options that stand before the command for it.
 
-    Args:
-        ctx: Where the command line is being read.
-        given: Their values by name.
-
     Raises:
         UsageError: If the command that follows knows only "verbose", and others were given.
     """

@@ -14,26 +14,14 @@ if TYPE_CHECKING:
 
 
 def run_local(workers: int, scheduler_file: Path, host: str | None) -> None:
-    """Serve a cluster on this machine until Ctrl-C.
-
-    Args:
-        workers: Number of worker processes.
-        scheduler_file: File by which others find it.
-        host: Address of this machine for workers on others.
-    """
+    """Serve a cluster on this machine until Ctrl-C."""
     check_cluster_is_installed()
     start_logging()
     cluster.launch.serve_local(workers, scheduler_file, lambda place: _tell(place, scheduler_file), host)
 
 
 def run_slurm(scheduler_file: Path, host: str | None, **jobs: Any) -> None:
-    """Serve a scheduler here and workers in jobs of Slurm until Ctrl-C.
-
-    Args:
-        scheduler_file: File by which others find the scheduler.
-        host: Address of this machine for the workers.
-        **jobs: As for :class:`darts.run.cluster.slurm.SlurmJobs`.
-    """
+    """Serve a scheduler here and workers in jobs of Slurm until Ctrl-C."""
     check_cluster_is_installed()
     start_logging()
     made = cluster.slurm.SlurmJobs(**jobs)
@@ -41,13 +29,7 @@ def run_slurm(scheduler_file: Path, host: str | None, **jobs: Any) -> None:
 
 
 def run_worker(scheduler_file: Path, name: str | None, walltime: str | None) -> None:
-    """Be a worker until the scheduler ends, the time is over, or a signal comes.
-
-    Args:
-        scheduler_file: File of the scheduler.
-        name: Name of the worker.
-        walltime: Longest time of the job that it runs in.
-    """
+    """Be a worker until the scheduler ends, the time is over, or a signal comes."""
     check_cluster_is_installed()
     start_logging()
     seconds = None if walltime is None else cluster.launch.lifetime(cluster.launch.parse_duration(walltime))

@@ -22,10 +22,6 @@ if TYPE_CHECKING:
 def show_cube(path: str, geojson: Path | None = None) -> None:
     """Print what a datacube holds: extent, size and, as the last line, the filled area as GeoJSON.
 
-    Args:
-        path: Folder of the datacube, or ``s3://bucket/prefix``.
-        geojson: File to write the filled area into instead of printing it.
-
     Raises:
         ConfigurationError: If the file cannot be written.
     """
@@ -47,10 +43,6 @@ def show_cube(path: str, geojson: Path | None = None) -> None:
 
 def verify(path: str, *, repair: bool = False) -> None:
     """Read all that a datacube holds, and list what is damaged.
-
-    Args:
-        path: Folder of the datacube, or ``s3://bucket/prefix``.
-        repair: Note damaged chunks as missing, so that they are fetched again when they are needed.
 
     Raises:
         SystemExit: With code 1 if something is damaged, also if it was repaired.
@@ -75,11 +67,6 @@ def verify(path: str, *, repair: bool = False) -> None:
 
 def take_over(origin: Path, product: str | None, to: str | None) -> None:
     """Import a datacube or a mosaic that another program filled, and print what was taken over.
-
-    Args:
-        origin: The datacube of smart-geocubes, or a GeoTIFF or VRT of ArcticDEM tiles.
-        product: What it holds; None for what it says itself.
-        to: Where the new datacube lies; None for its default place, beside an origin that has the original's name.
 
     Raises:
         SystemExit: With code 1 if a part of the origin is damaged.

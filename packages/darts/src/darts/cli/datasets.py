@@ -22,15 +22,6 @@ def run_build(
 ) -> None:
     """Build or update a dataset, and say what is in it.
 
-    Args:
-        results: Folders of results.
-        out: Folder of the dataset.
-        previous: Folder of the release before, whose ids are kept.
-        keep_share: Objects that a smaller share of their looks has are dropped.
-        cell_km: Edge of the cells in which overlaps are searched, kilometres.
-        prefer: "newest" or the name of a model, where there are several results of one scene.
-        season: Months whose looks are merged, 1 to 12; None for the whole year.
-
     Raises:
         SystemExit: With code 1 if results of a scene were left out.
     """
@@ -51,9 +42,6 @@ def run_build(
 def run_check(folder: Path) -> None:
     """Check a dataset, and list what is wrong.
 
-    Args:
-        folder: The dataset.
-
     Raises:
         SystemExit: With code 1 if something is wrong.
     """
@@ -68,11 +56,7 @@ def run_check(folder: Path) -> None:
 
 
 def show_info(folder: Path) -> None:
-    """Print what is in a dataset.
-
-    Args:
-        folder: The dataset.
-    """
+    """Print what is in a dataset."""
     found = info(folder)
     typer.echo(
         f"{found['scenes']} scenes, {found['looks']} looks, {found['detections']} detections, "

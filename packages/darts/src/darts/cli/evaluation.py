@@ -37,17 +37,7 @@ def run_evaluation(
     block_km: float | None,
     **chosen: Any,
 ) -> None:
-    """Compare maps with labels, print the headline figures and write the report.
-
-    Args:
-        predictions: Folders of results, or one dataset.
-        labels: Vector file of labels.
-        area: Vector file of the area in which they are complete.
-        out: Folder of the report.
-        expert_column: Column of the labels that names who drew them.
-        block_km: Edge of the blocks behind the intervals, kilometres.
-        **chosen: As for :func:`darts_evaluation.evaluate`.
-    """
+    """Compare maps with labels, print the headline figures and write the report."""
     with warnings.catch_warnings():
         # The report's notes say the same.
         warnings.simplefilter("ignore", FewBlocksWarning)

@@ -15,9 +15,6 @@ def show_runs(output: Path) -> None:
     """Print the runs that wrote into a folder, with counts and times; fold the journals of those that were killed.
 
     Where runs were shards, it is said which of them are missing or have to run again.
-
-    Args:
-        output: Folder of results.
     """
     fold_ended(output, running_runs(output))
     runs = list_runs(output)
@@ -34,13 +31,7 @@ def show_runs(output: Path) -> None:
 
 
 def show_timings(output: Path, picture: Path | None, run: str | None) -> None:
-    """Draw where the time of a run went.
-
-    Args:
-        output: Folder of results.
-        picture: PNG file to write; default ``timings.png`` in the working directory.
-        run: Name of the run; default the last one that computed something.
-    """
+    """Draw where the time of a run went."""
     typer.echo(f"picture: {draw_timings(output, picture or Path('timings.png'), run)}")
 
 

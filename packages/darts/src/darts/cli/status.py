@@ -13,12 +13,7 @@ _WORDS = {"success": "succeeded", "skipped": "skipped", "failed": "failed", "emp
 
 
 def show_status(output: Path, run: str | None) -> None:
-    """Print how far a run is: counts, rate, time left and the last failures.
-
-    Args:
-        output: Folder of results.
-        run: Name of the run; default the newest one.
-    """
+    """Print how far a run is: counts, rate, time left and the last failures."""
     for line in _lines(run_status(output, run)):
         typer.echo(line)
 

@@ -28,17 +28,6 @@ def run_creation(
 ) -> None:
     """Make training data.
 
-    Args:
-        pipeline: Where tiles come from, and how they are preprocessed.
-        labels: Vector file of outlines.
-        area: Vector file of the area in which they are complete.
-        out: Folder of the samples.
-        bands: What the samples show; None for those of the model that the pipeline names, or the default.
-        sample_size: Edge of a sample in pixels.
-        sample_overlap: Pixels that samples share.
-        ignore_border: Border around slumps that is not labelled, pixels.
-        half: Whether to write float16.
-
     Raises:
         SystemExit: With code 1 if a tile failed, 75 if only services failed, or 1 if there are no samples.
     """
@@ -65,15 +54,7 @@ def run_creation(
 
 
 def run_calibration(models: Sequence[Path], data: Path, out: Path, *, block_m: float, device: str | None) -> None:
-    """Calibrate, and print what it brought.
-
-    Args:
-        models: Model files or folders.
-        data: Folder of the samples.
-        out: What to write.
-        block_m: Edge of the blocks, metres.
-        device: As for inference.
-    """
+    """Calibrate, and print what it brought."""
     found = darts_training.calibrate(models, darts_training.read_samples(data), out, block_m=block_m, device=device)
     each = found.calibration
     typer.echo(

@@ -23,10 +23,6 @@ DEM_RESOLUTION_M = 2
 def arcticdem_arrays(landscape: Landscape, grid: GeoBox) -> dict[str, NDArray]:
     """Bring the landscape's heights to a grid, by cubic interpolation.
 
-    Args:
-        landscape: Where the heights come from.
-        grid: Target, in any CRS.
-
     Returns:
         ``dem``, float32, metres, NaN beyond the landscape; ``arcticdem_data_mask``, uint8, 1 where it is not NaN.
     """
@@ -36,10 +32,6 @@ def arcticdem_arrays(landscape: Landscape, grid: GeoBox) -> dict[str, NDArray]:
 
 def tcvis_arrays(landscape: Landscape, grid: GeoBox) -> dict[str, NDArray]:
     """Bring the landscape's trends to a grid, each pixel the mean of what it covers.
-
-    Args:
-        landscape: Where the trends come from.
-        grid: Target, in any CRS.
 
     Returns:
         ``tc_brightness``, ``tc_greenness``, ``tc_wetness``, uint8, 0 beyond the landscape.
@@ -53,9 +45,6 @@ def tcvis_arrays(landscape: Landscape, grid: GeoBox) -> dict[str, NDArray]:
 def arcticdem_dataset(landscape: Landscape) -> xr.Dataset:
     """Return what ``load_arcticdem`` would return for the landscape and its surroundings, at 2 m.
 
-    Args:
-        landscape: What to look at.
-
     Returns:
         Dataset (y, x) in EPSG:3413: ``dem`` (float32, m) and ``arcticdem_data_mask`` (uint8, 1 where measured).
     """
@@ -66,9 +55,6 @@ def arcticdem_dataset(landscape: Landscape) -> xr.Dataset:
 def tcvis_dataset(landscape: Landscape) -> xr.Dataset:
     """Return what ``load_tcvis`` would return for the landscape and its surroundings.
 
-    Args:
-        landscape: What to look at.
-
     Returns:
         Dataset (y, x) in EPSG:4326: ``tc_brightness``, ``tc_greenness`` and ``tc_wetness`` (uint8).
     """
@@ -78,11 +64,6 @@ def tcvis_dataset(landscape: Landscape) -> xr.Dataset:
 
 def write_cubes(landscape: Landscape, arcticdem_dir: Path, tcvis_dir: Path) -> None:
     """Make an ArcticDEM and a TCVIS datacube that hold the landscape and 500 m around it.
-
-    Args:
-        landscape: What to write.
-        arcticdem_dir: Folder of the ArcticDEM cube (2 m) to create.
-        tcvis_dir: Folder of the TCVIS cube to create.
 
     Raises:
         CubeExistsError: If there is something in one of the places.

@@ -93,10 +93,6 @@ def through(sky: Sky, bands: Field) -> Field:
 def image_edge(rng: np.random.Generator, shape: tuple[int, int]) -> NDArray[np.bool_]:
     """Return where the image holds data: all but a wedge along one side, as in images that a satellite took askew.
 
-    Args:
-        rng: Where the randomness comes from.
-        shape: Rows and columns.
-
     Returns:
         True where there is data, bool.
     """

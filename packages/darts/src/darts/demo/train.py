@@ -95,13 +95,6 @@ def make_samples(folder: Path, seeds: Iterable[int]) -> Samples:
     """Make landscapes, bring them through the real preprocessing, and cut them into samples.
 
     Slumps that a cloud hides are not labelled.
-
-    Args:
-        folder: Folder of the samples.
-        seeds: Seeds of the landscapes.
-
-    Returns:
-        The samples.
     """
     form = sample_format()
     begin_samples(folder, form)
@@ -117,13 +110,7 @@ def make_samples(folder: Path, seeds: Iterable[int]) -> Samples:
 
 
 def save(source: Path, path: Path, metrics: dict[str, float] | None = None) -> None:
-    """Write the network with the model card of the demo.
-
-    Args:
-        source: The trained model.
-        path: Folder or ``.safetensors`` file to write.
-        metrics: What was measured with it.
-    """
+    """Write the network with the model card of the demo."""
     model = read_model(source)
     card = replace(
         model.card,

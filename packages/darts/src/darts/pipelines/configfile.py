@@ -181,9 +181,6 @@ def _flatten(table: Mapping[str, object], path: Path) -> dict[str, object]:
 def config_values(pipeline: Any) -> dict[str, object]:
     """Return a pipeline's configuration as TOML and JSON hold it: paths as text, None left out where it is the default.
 
-    Args:
-        pipeline: The pipeline.
-
     Returns:
         Values by name; the default folders as a nested table ``default_dirs``.
     """
@@ -198,12 +195,7 @@ def config_values(pipeline: Any) -> dict[str, object]:
 
 
 def write_config(pipeline: object, path: Path) -> None:
-    """Write a pipeline's configuration so that ``--config-file`` reads it back to the same pipeline.
-
-    Args:
-        pipeline: The pipeline.
-        path: The TOML file to write.
-    """
+    """Write a pipeline's configuration so that ``--config-file`` reads it back to the same pipeline."""
     write_atomically(path, tomli_w.dumps({"darts": config_values(pipeline)}).encode())
 
 

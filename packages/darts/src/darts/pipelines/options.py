@@ -119,9 +119,6 @@ def _without_truth_values(annotation: object) -> object:
 def check_values(pipeline: object) -> None:
     """Check the fields of a pipeline that were declared with :func:`option`, and bring them into their types, in place.
 
-    Args:
-        pipeline: The pipeline, an instance of a dataclass.
-
     Raises:
         pydantic.ValidationError: If a value cannot be.
     """
@@ -200,13 +197,6 @@ def known_keys(*pipelines: type) -> set[str]:
 
 def build(pipeline: type, values: dict[str, Any]) -> Any:
     """Make a pipeline from flat values, the three folders among them.
-
-    Args:
-        pipeline: The pipeline's class.
-        values: Values by name; what is absent takes its default.
-
-    Returns:
-        The pipeline.
 
     Raises:
         pydantic.ValidationError: If a value is wrong or a name unknown.

@@ -20,10 +20,6 @@ def read_scene_list(path: Path, option: str) -> list[str]:
     The file is UTF-8 with or without a byte order mark, with any line ends. A comma after the last name of a JSON list
     does not matter. In lines, ``#`` begins a comment, and empty ones count for nothing.
 
-    Args:
-        path: The file.
-        option: The option that names it, for the message.
-
     Returns:
         The names in their order, each once; empty for a file without a name.
 
@@ -65,11 +61,6 @@ def _names_of_lines(text: str, path: Path) -> Iterable[str]:
 
 
 def write_scene_list(path: Path, names: Sequence[str]) -> None:
-    """Write a JSON list of scenes, whole or not at all.
-
-    Args:
-        path: The file; its folder is created.
-        names: Names of scenes.
-    """
+    """Write a JSON list of scenes, whole or not at all, and make the folder that it lies in."""
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(path, (json.dumps(list(names), indent=2) + "\n").encode())

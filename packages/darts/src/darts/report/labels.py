@@ -46,12 +46,7 @@ class Judgement:
     shapes: gpd.GeoDataFrame
 
     def colour(self, tile: str, view: TileView) -> None:
-        """Colour the slumps of a tile by what labels say of them, and add the misses.
-
-        Args:
-            tile: Name of the tile.
-            view: The tile. Its slumps and rows are changed.
-        """
+        """Colour the slumps of a tile by what labels say of them, and add the misses."""
         shapes = self.shapes[self.shapes["tile"] == tile]
         slumps = view.data["slumps"]
         for name, kind in _verdicts(view, shapes).items():
@@ -73,14 +68,6 @@ class Judgement:
 
 def judge(source: RunSource, labels: Path, area: Path | None) -> Judgement:
     """Compare a run with labels.
-
-    Args:
-        source: The run.
-        labels: Vector file of labels.
-        area: Vector file of the area in which they are complete.
-
-    Returns:
-        The comparison.
 
     Raises:
         LabelsError: If the labels cannot be read, or lie in no tile.

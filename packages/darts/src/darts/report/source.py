@@ -61,12 +61,6 @@ def read_source(output: Path) -> RunSource:
     Only the run's own table is read, and the manifest of one finished tile; up to 100 tiles, also the Items of those of
     which the table does not say where they lie.
 
-    Args:
-        output: The folder.
-
-    Returns:
-        The run.
-
     Raises:
         ConfigurationError: If there are no records of a run that can be read.
     """

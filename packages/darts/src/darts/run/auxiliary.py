@@ -27,9 +27,6 @@ _UNKNOWN = "missing"
 def describe_auxiliary(read: "xr.Dataset") -> dict[str, Any]:
     """Describe what was read from a cube.
 
-    Args:
-        read: What `load_arcticdem` or `load_tcvis` returned.
-
     Returns:
         ``product``, ``version`` and ``chunks``, the identities of the chunks by row and column ("12,7").
     """

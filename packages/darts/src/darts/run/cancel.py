@@ -114,10 +114,6 @@ def cancelling_on_signals(token: CancellationToken, fetches: "FetchCancellation 
 
     Downloads end with the first one as well; the block's end waits until what they have fetched is kept. Outside the
     main thread, where Python takes no signals, nothing changes.
-
-    Args:
-        token: What is cancelled.
-        fetches: The token of the run's downloads.
     """
 
     def handle(signum: int) -> None:

@@ -98,11 +98,6 @@ def _looks_like_model(path: Path) -> bool:
 def check_bands(required: Iterable[str], available: Iterable[str], whose: str) -> None:
     """Check that every band that is required can be produced.
 
-    Args:
-        required: Names of bands.
-        available: Names of the bands that the pipeline can produce.
-        whose: Who requires them, for the message.
-
     Raises:
         ConfigurationError: If one cannot be produced.
     """
@@ -134,9 +129,6 @@ def check_cluster_is_installed() -> None:
 def check_executor(pipeline: Pipeline) -> None:
     """Check that a run on a cluster knows which, and that what it needs is installed.
 
-    Args:
-        pipeline: The pipeline.
-
     Raises:
         ConfigurationError: If its executor is "dask", and nothing or more than one thing says which cluster, or
             something is not installed.
@@ -163,9 +155,6 @@ def check_executor(pipeline: Pipeline) -> None:
 def check_engine(pipeline: Pipeline) -> None:
     """Check that the engine of the networks is installed, and works on the device asked for.
 
-    Args:
-        pipeline: The pipeline.
-
     Raises:
         ConfigurationError: If it is not, or does not.
     """
@@ -185,10 +174,6 @@ def check_engine(pipeline: Pipeline) -> None:
 def check_place(folder: Path, what: str = "Results") -> None:
     """Check that a folder is there or can be made, as far as that shows without writing.
 
-    Args:
-        folder: Folder of the results.
-        what: What is to be written, for the message.
-
     Raises:
         ConfigurationError: If a file or a link to nothing is in its place or above, or nothing may be made there.
     """
@@ -203,10 +188,6 @@ def check_place(folder: Path, what: str = "Results") -> None:
 def check_folder_is_writable(folder: Path, what: str = "Results") -> None:
     """Create the folder where it is absent and check that files can be written into it.
 
-    Args:
-        folder: Folder of the results.
-        what: What is to be written, for the message.
-
     Raises:
         ConfigurationError: If that does not work.
     """
@@ -219,10 +200,6 @@ def check_folder_is_writable(folder: Path, what: str = "Results") -> None:
 @contextmanager
 def writing_into(folder: Path, what: str = "Results") -> Iterator[None]:
     """Make of what the system refuses in the block an error of the configuration, which names the folder.
-
-    Args:
-        folder: Folder that is written into.
-        what: What is written, for the message.
 
     Raises:
         ConfigurationError: If the block raises an OSError that is not one of DARTS.
@@ -237,9 +214,6 @@ def writing_into(folder: Path, what: str = "Results") -> Iterator[None]:
 
 def check_sizes(pipeline: Pipeline) -> None:
     """Check that patches and the reflected border can fit into memory at all.
-
-    Args:
-        pipeline: The pipeline.
 
     Raises:
         ConfigurationError: If they cannot, however few other things there are.
@@ -306,9 +280,6 @@ def check_cube(location: str, product: "CubeProduct", option: str, pipeline: Pip
 def cube_note(place: Path) -> str:
     """Say what lies beside the place of a new datacube under the name that the original DARTS gave its own.
 
-    Args:
-        place: Where a datacube of ours would be created.
-
     Returns:
         One sentence that says what it is and what to do; empty where there is none.
     """
@@ -322,12 +293,7 @@ def cube_note(place: Path) -> str:
 
 
 def import_hint(cube: Path | str, place: Path | None = None) -> str:
-    """Say how a datacube of another program is taken over.
-
-    Args:
-        cube: The datacube.
-        place: Where the new one shall lie; None for the default.
-    """
+    """Say how a datacube of another program is taken over."""
     where = "" if place is None else f" --to {shlex.quote(str(place))}"
     return f"It is left as it is; to take over what it holds: `darts cube import {shlex.quote(str(cube))}{where}`."
 
@@ -341,11 +307,7 @@ def _is_cube_of_darts(path: Path) -> bool:
 
 
 def select(wanted: Sequence[str] | None, found: Sequence[str]) -> list[str]:
-    """Keep the scenes that were asked for.
-
-    Args:
-        wanted: Names asked for; None means all.
-        found: Names that exist.
+    """Keep the scenes that were asked for, all where that is None.
 
     Returns:
         The names to process, in the order in which they were found.

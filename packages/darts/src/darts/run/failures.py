@@ -15,9 +15,6 @@ def is_transient(error: BaseException) -> bool:
 
     An error that carries a service's answer (an attribute `failure`, as those of acquisition have) is believed: a
     refused login or an absent file stays one.
-
-    Args:
-        error: What was raised.
     """
     for link in _chain(error):
         if hasattr(link, "failure"):
@@ -26,44 +23,24 @@ def is_transient(error: BaseException) -> bool:
 
 
 def is_service_failure(error: BaseException) -> bool:
-    """Say whether a service or the network failed, so that trying later is right.
-
-    Args:
-        error: What was raised.
-    """
+    """Say whether a service or the network failed, so that trying later is right."""
     return is_transient(error) and not any(_is_out_of_memory(link) for link in _chain(error))
 
 
 def no_data_reason(error: BaseException) -> str | None:
-    """Return why a scene holds no data at all, None where the error is another one.
-
-    Args:
-        error: What was raised.
-    """
+    """Return why a scene holds no data at all, None where the error is another one."""
     return next((str(link) for link in _chain(error) if isinstance(link, NoDataError)), None)
 
 
 def is_disk_full(error: BaseException) -> bool:
-    """Say whether a disk or a quota was full, so that no other tile can be written either.
-
-    Args:
-        error: What was raised.
-    """
+    """Say whether a disk or a quota was full, so that no other tile can be written either."""
     return any(
         getattr(link, "errno", None) in _NO_SPACE or "No space left on device" in str(link) for link in _chain(error)
     )
 
 
 def describe(stage: str, error: BaseException) -> str:
-    """Say in which stage a tile failed, why, and what to do about it.
-
-    Args:
-        stage: Name of the stage.
-        error: What was raised.
-
-    Returns:
-        One line.
-    """
+    """Say in which stage a tile failed, why, and what to do about it."""
     message = " ".join(f"{stage}: {type(error).__name__}: {_with_cause(error)}".split())
     if is_disk_full(error):
         advice = "Free space on the disk of the results, then start the same run again."

@@ -62,12 +62,7 @@ def dem_margin_px(radius_m: float, resolution: int) -> int:
 
 
 def feature_margin_px(pipeline: Pipeline, names: Iterable[str] | None = None) -> int:
-    """Return how many pixels of ArcticDEM are needed around a tile for its features.
-
-    Args:
-        pipeline: Says how far the topographic position index looks, and how fine the DEM is.
-        names: Names of features; None means all there are.
-    """
+    """Return how many pixels of ArcticDEM are needed around a tile for its features."""
     cell = pipeline._arcticdem_resolution()
     radii = {"outer_radius": pipeline.tpi_outer_radius, "inner_radius": pipeline.tpi_inner_radius}
     needs = needs_of(FEATURES[name] for name in (FEATURES if names is None else names))

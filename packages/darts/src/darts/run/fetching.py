@@ -66,15 +66,7 @@ class PlannedFetch:
 
 
 def plan_fetching(pipeline: Pipeline, plan: Plan) -> PlannedFetch:
-    """Find out what a run would fetch. Nothing is fetched or created, and no service is asked.
-
-    Args:
-        pipeline: The pipeline.
-        plan: What its run would do.
-
-    Returns:
-        What the tiles lack that would be computed.
-    """
+    """Find out what a run would fetch. Nothing is fetched or created, and no service is asked."""
     fails = pipeline._broken_images(plan.todo)
     tasks = [task for task in plan.todo if task.tile_id not in fails]
     images = pipeline._images_to_fetch(tasks)
@@ -115,14 +107,7 @@ class AuxiliaryCube:
 def cubes_of(
     pipeline: Pipeline, tasks: Sequence[TileTask], arcticdem: str | None, tcvis: TrendCubes | None
 ) -> dict[str, AuxiliaryCube]:
-    """Return the datacubes that tiles read, by name: "ArcticDEM", and "TCVIS", where there are several with the period.
-
-    Args:
-        pipeline: The pipeline.
-        tasks: The tiles.
-        arcticdem: ArcticDEM datacube, None where no elevation is needed.
-        tcvis: TCVIS datacubes, None where no trend is needed.
-    """
+    """Return the datacubes that tiles read by name: "ArcticDEM"; "TCVIS", with its period where there are several."""
     cubes = {}
     if arcticdem is not None:
         cubes["ArcticDEM"] = AuxiliaryCube(arcticdem, frozenset(task.tile_id for task in tasks))
@@ -179,9 +164,6 @@ def _size(sizes: Sequence[int | None]) -> str:
 
 def plan(pipeline: Pipeline) -> Plan:
     """Say what a run would do about each tile and why, and fetch, without computing or writing anything.
-
-    Args:
-        pipeline: The pipeline.
 
     Returns:
         One decision per tile, in the order of the run, and what the tiles lack that would be computed.

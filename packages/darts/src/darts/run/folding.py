@@ -113,10 +113,6 @@ def is_folded(folder: Path, name: str) -> bool:
 
     The size of the journal decides, which the files note; times would not survive a copy to another disk.
 
-    Args:
-        folder: Folder of the results.
-        name: Name of the run. It must have a journal.
-
     Raises:
         OSError: If there is no journal.
     """
@@ -126,22 +122,13 @@ def is_folded(folder: Path, name: str) -> bool:
 
 
 def was_killed(folder: Path, name: str) -> bool:
-    """Say of a run that does not go on whether it was killed: then its journal is not folded, or others did that.
-
-    Args:
-        folder: Folder of the results.
-        name: Name of the run. It must have a journal.
-    """
+    """Say of a run that does not go on whether it was killed: then its journal is not folded, or others did that."""
     results = folder / f"{name}.{KINDS[-1]}"
     return not results.is_file() or bool(read_about(results).get("killed"))
 
 
 def has_lost_lines(folder: Path, name: str) -> bool:
     """Say whether a journal tells of fewer tiles than the Parquet files that were made of it before.
-
-    Args:
-        folder: Folder of the results.
-        name: Name of the run. It must have a journal.
 
     Raises:
         OSError: If there is no journal.
@@ -159,9 +146,6 @@ def has_lost_lines(folder: Path, name: str) -> bool:
 
 def read_about(results: Path) -> dict[str, object]:
     """Read what the results of a run say about the run as a whole: the header of its journal, and the journal's size.
-
-    Args:
-        results: The Parquet file.
 
     Returns:
         The header; empty for records of release 0.1, and where the file is damaged.

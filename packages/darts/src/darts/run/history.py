@@ -79,9 +79,6 @@ def list_runs(output: Path) -> list[PastRun]:
 def read_run(output: Path) -> tuple[str, pd.DataFrame, int | None]:
     """Read the table of the newest run that wrote into a folder of results; its shards are one run.
 
-    Args:
-        output: Folder of results.
-
     Returns:
         Name of the run (of several shards, the newest one), a row per tile as :class:`darts.run.records.RunRecords`
         describes it, and the number of tiles that it had to do, those of shards that never ran among them, where that

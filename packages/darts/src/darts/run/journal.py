@@ -256,9 +256,6 @@ def by_age(paths: Mapping[str, Path]) -> dict[str, Path]:
 def read_header(path: Path) -> dict[str, object]:
     """Read what the first line of a journal says.
 
-    Args:
-        path: The journal.
-
     Returns:
         The header; empty where the line is torn or damaged.
 

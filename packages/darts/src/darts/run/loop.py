@@ -196,21 +196,12 @@ class TileRun:
 
     @contextmanager
     def cancelling(self, total: int) -> Iterator[None]:
-        """Let signals cancel the run, and show how far it is, until the block ends.
-
-        Args:
-            total: Number of tiles.
-        """
+        """Let signals cancel the run, and show how far it is, until the block ends."""
         with cancelling_on_signals(self.cancel, self._fetches), Reporter(total).showing() as self.reporter:
             yield
 
     def go(self, decisions: Sequence[Decision], begin: Callable[[], None] | None = None) -> None:
-        """Record what is finished, process the rest, and retry what may have failed by chance.
-
-        Args:
-            decisions: What to do about each tile.
-            begin: Is called before the first tile, where one is to be computed.
-        """
+        """Record what is finished, process the rest, and retry what may have failed by chance."""
         todo = []
         for decision in decisions:
             if self.cancel.requested:

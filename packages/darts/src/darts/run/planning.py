@@ -185,13 +185,7 @@ class Planner:
 
 
 def make_resume(pipeline: Pipeline, context: RunContext, memory: InputMemory | None = None) -> Resume:
-    """Return what decides about the tiles of a run, in any process.
-
-    Args:
-        pipeline: The pipeline.
-        context: What its tiles share.
-        memory: Digests of input files; default those that the folder of results holds.
-    """
+    """Return what decides about the tiles of a run, in any process."""
     cubes = CubesNow(str(pipeline.arcticdem_dir), TrendCubes.of(pipeline))
     memory = memory or InputMemory(output_of(pipeline))
     return Resume(pipeline, context.depends_on, context.subsets, memory, cubes)
@@ -221,11 +215,6 @@ def list_tasks(pipeline: Pipeline) -> list[TileTask]:
 def complete_context(pipeline: Pipeline, context: RunContext, tasks: Sequence[TileTask]) -> RunContext:
     """Read the cards of the models, and find out which features and which auxiliary data they and the export need.
 
-    Args:
-        pipeline: The pipeline.
-        context: What is known of its run.
-        tasks: The tiles that are to be computed.
-
     Raises:
         ConfigurationError: If a band cannot be produced, or a datacube is not there or cannot be.
     """
@@ -236,12 +225,6 @@ def complete_context(pipeline: Pipeline, context: RunContext, tasks: Sequence[Ti
 
 def with_auxiliary(pipeline: Pipeline, context: RunContext, wanted: set[str], tasks: Sequence[TileTask]) -> RunContext:
     """Find out which features and which auxiliary data bands need.
-
-    Args:
-        pipeline: The pipeline.
-        context: What is known so far.
-        wanted: Names of bands and other variables.
-        tasks: The tiles that are to be computed.
 
     Raises:
         ConfigurationError: If a datacube is not there or cannot be.

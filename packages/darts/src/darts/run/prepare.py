@@ -23,13 +23,6 @@ def prepare_run(
 ) -> dict[str, Exception]:
     """Fetch what an offline run of a pipeline needs, see `_BasePipeline.prepare_data`.
 
-    Args:
-        pipeline: The pipeline whose run is prepared.
-        optical: Fetch raw scenes.
-        aux: Fetch the auxiliary data that the models need.
-        arcticdem: Fetch ArcticDEM, or do not, whatever the models need.
-        tcvis: Fetch TCVIS, or do not, whatever the models need.
-
     Returns:
         Why scenes could not be prepared, by their names.
 

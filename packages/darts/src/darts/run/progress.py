@@ -77,15 +77,7 @@ _WORDS: dict[Status, str] = {"success": "succeeded", "skipped": "skipped", "fail
 
 
 def summarise(records: "RunRecords", startup_seconds: float = 0.0) -> str:
-    """Say in three lines how many tiles succeeded, were skipped and failed, where the results are and where time went.
-
-    Args:
-        records: The records of the run.
-        startup_seconds: How long it took to load libraries and networks.
-
-    Returns:
-        The lines.
-    """
+    """Say in three lines how the tiles of a run ended, where the results are and where time went."""
     parts = [f"{records.count(status)} {word}" for status, word in _WORDS.items()]
     further = {"without data": records.count("empty"), "not done": records.undone}
     parts += [f"{number} {words}" for words, number in further.items() if number > 0]

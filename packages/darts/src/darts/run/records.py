@@ -97,9 +97,6 @@ class RunRecords:
 
         On a full disk the space set aside at the start of the run is used.
 
-        Args:
-            tile: The record of a tile that ended.
-
         Raises:
             OSError: If the journal cannot be written; the tile is not counted then.
         """

@@ -19,21 +19,13 @@ def running_runs(folder: Path) -> list[str]:
 
     A run locks its journal for as long as it lives. Where the file system has no locks, a run of another machine goes
     on until the file there that stands in for its lock is removed.
-
-    Args:
-        folder: Folder of results.
     """
     alone = running_in(folder)
     return [name for name in journals(folder) if name == alone or may_run(folder, name)]
 
 
 def may_run(folder: Path, name: str) -> bool:
-    """Say whether a run that locks its journal goes on, or whether that cannot be told.
-
-    Args:
-        folder: Folder of results.
-        name: Name of the run.
-    """
+    """Say whether a run that locks its journal goes on, or whether that cannot be told."""
     locked = is_locked(folder / f"{name}{JOURNAL}")
     if locked is not None:
         return locked
@@ -41,13 +33,7 @@ def may_run(folder: Path, name: str) -> bool:
 
 
 def find_state(folder: Path, name: str, shards: ShardFacts | None) -> State:
-    """Say whether a run goes on, or that this machine cannot tell.
-
-    Args:
-        folder: Folder of results.
-        name: Name of the run.
-        shards: What the header of its journal says of shards; None where it is none.
-    """
+    """Say whether a run goes on, or that this machine cannot tell."""
     locked = is_locked(folder / f"{name}{JOURNAL}")
     if locked:
         return "running"

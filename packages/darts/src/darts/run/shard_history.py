@@ -107,11 +107,6 @@ def _did_all(run: PastRun, tiles: int) -> bool:
 
 
 def other_division(output: Path, own: ShardFacts) -> int | None:
-    """Return into how many shards the same run was divided last; None where it was as now, or never.
-
-    Args:
-        output: Folder of results.
-        own: The shard that is about to run.
-    """
+    """Return into how many shards the same run was divided last; None where it was as now, or never."""
     last = next((facts.shard.of for _, facts in shard_runs(output) if facts.digest == own.digest), own.shard.of)
     return None if last == own.shard.of else last

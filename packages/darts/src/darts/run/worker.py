@@ -123,13 +123,7 @@ class Worker:
         ]
 
     def fail(self, work: TileWork, stage: Stage, error: Exception) -> None:
-        """Write down that a stage failed; a scene that holds no data at all is empty, which is no failure.
-
-        Args:
-            work: The tile. Its record is changed.
-            stage: The stage.
-            error: What it raised.
-        """
+        """Write down that a stage failed; a scene that holds no data at all is empty, which is no failure."""
         record = work.record
         reason = no_data_reason(error)
         if reason is not None and stage.lane == "load":

@@ -34,9 +34,6 @@ def areas_of(
 def frame_of(areas: "Mapping[str, GeoBox | Geometry]") -> "gpd.GeoDataFrame":
     """Return grids and footprints of tiles as a table in EPSG:4326.
 
-    Args:
-        areas: Grid or footprint of each tile by name.
-
     Returns:
         A row per tile with `tile_id` and the footprint, its edges bent where those of a grid are in degrees.
     """

@@ -273,9 +273,6 @@ class _BasePipeline(PipelineFields, ABC):
     def cli(*, pipeline: "_BasePipeline") -> None:
         """Do what the command does: run, and end with its exit code.
 
-        Args:
-            pipeline: The pipeline to run.
-
         Raises:
             SystemExit: With code 1 if a tile is not done, 75 if only services failed and trying later is right, 130 or
                 143 if a signal ended the run.

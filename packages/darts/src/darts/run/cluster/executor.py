@@ -55,9 +55,6 @@ class DaskExecutor:
     def open(self, cancel: CancellationToken) -> WorkerFacts | None:
         """Connect to the cluster, or start one, and wait for the first worker.
 
-        Args:
-            cancel: Ends the waiting.
-
         Returns:
             What the first worker says of itself; None if the run was cancelled first.
 

@@ -199,11 +199,7 @@ def _runs(pid: int) -> bool:
 
 @contextmanager
 def listening(host: str | None, files: Iterable[Path]) -> Iterator[None]:
-    """Make a sentence of it where a scheduler cannot start in the block.
-
-    Args:
-        host: What it is to listen on.
-        files: What was written for it, and is removed where it cannot.
+    """Make a sentence of it where a scheduler cannot start in the block, and remove what was written for it.
 
     Raises:
         ConfigurationError: If that is no address of this machine.

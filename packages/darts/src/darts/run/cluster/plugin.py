@@ -106,9 +106,6 @@ class TilePlugin(WorkerPlugin):
     def process(self, task: TileTask) -> TileRecord | None:
         """Take a tile through its stages.
 
-        Args:
-            task: The tile.
-
         Returns:
             Its record; None where it was dropped, because the run or the worker ends.
         """
@@ -279,10 +276,6 @@ async def close_worker(name: str, dask_worker: Any = None) -> None:
 
 def process_tile(name: str, task: TileTask) -> TileRecord | None:
     """Take a tile through its stages; a task of Dask.
-
-    Args:
-        name: Name of the run.
-        task: The tile.
 
     Returns:
         Its record; None where it was dropped.

@@ -59,9 +59,6 @@ class WorkerFacts:
 def describe_code(models: Mapping[str, Path]) -> dict[str, object]:
     """Describe what results depend on in this process: packages, versions of results, and models.
 
-    Args:
-        models: Files of the models by name, as the coordinator knows them.
-
     Returns:
         Plain data, equal in processes that compute the same.
     """

@@ -98,9 +98,6 @@ class Roster:
     async def first_worker(self, cancel: CancellationToken) -> WorkerFacts | None:
         """Wait until a worker is ready, however long that takes.
 
-        Args:
-            cancel: Ends the waiting.
-
         Returns:
             What it says of itself; None if the run was cancelled first.
 

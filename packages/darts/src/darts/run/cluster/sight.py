@@ -30,10 +30,6 @@ class Sight:
 def sights_of(remote: RemoteRun, tasks: Iterable[TileTask]) -> list[Sight]:
     """List what this process sees of a run: its journal, its models, its datacubes and the images of some tiles.
 
-    Args:
-        remote: The run.
-        tasks: The tiles.
-
     Returns:
         What is there: nothing of an image or a datacube that is to be fetched.
     """
@@ -48,10 +44,6 @@ def sights_of(remote: RemoteRun, tasks: Iterable[TileTask]) -> list[Sight]:
 
 def find_unseen(sights: Sequence[Sight], output: Path) -> str:
     """Say what this process does not see, or whether it cannot write results.
-
-    Args:
-        sights: What the run sees.
-        output: Folder of the results.
 
     Returns:
         A part of a sentence; empty if it sees all.

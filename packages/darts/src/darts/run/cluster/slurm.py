@@ -191,9 +191,6 @@ class JobKeeper:
     async def keep(self, ended: asyncio.Event) -> None:
         """Have the jobs until a signal comes, and end them then.
 
-        Args:
-            ended: Is set when the signal comes.
-
         Raises:
             ConfigurationError: If Slurm refuses the first job.
         """
@@ -306,11 +303,7 @@ class JobKeeper:
 
 
 def _refusal(text: str) -> str:
-    """Say why sbatch refused a job, and which option to correct.
-
-    Args:
-        text: What dask-jobqueue says.
-    """
+    """Say why sbatch refused a job, and which option to correct."""
     said = [line.strip().removeprefix("sbatch: ").removeprefix("error: ") for line in text.splitlines()]
     said = [line for line in said[said.index("stderr:") + 1 :] if line] if "stderr:" in said else said
     reason = "; ".join(said[:1] if len(said) == 2 else said).rstrip(".")
