@@ -14,6 +14,7 @@ import shapely
 from odc.geo.geom import Geometry
 from typer.testing import CliRunner
 
+from darts import cli
 from darts.cli import rounds
 from darts.cli.app import app
 from darts.errors import ConfigurationError
@@ -201,6 +202,7 @@ def test_training_has_an_option_for_every_field_and_hands_it_on(monkeypatch, tmp
 
     taken = []
     trained = SimpleNamespace(evaluation=None, path=tmp_path / "model")
+    monkeypatch.setattr(cli.logs, "start_logging", lambda *_: None)
     monkeypatch.setattr(darts_training, "read_samples", lambda folder: folder)
     monkeypatch.setattr(darts_training, "make_folds", lambda *_, **__: None)
     monkeypatch.setattr(darts_training, "train", lambda *given, **more: taken.append((given, more)) or trained)
