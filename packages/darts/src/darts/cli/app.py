@@ -14,7 +14,15 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from darts import cli
-from darts.cli.arguments import TRAIN_HELP, BlockKm, DeviceOption, keep_options_before, with_options_before
+from darts.cli.arguments import (
+    TRAIN_HELP,
+    BlockKm,
+    DeviceOption,
+    argument,
+    keep_options_before,
+    option,
+    with_options_before,
+)
 from darts.cli.groups import cluster, cube, dataset, export
 
 logger = logging.getLogger(__name__)
@@ -146,22 +154,16 @@ app.add_typer(model, no_args_is_help=True)
 
 
 @model.command("info")
-def model_info(
-    file: Annotated[Path, typer.Argument(help="Model file or folder.", show_default=False)],
-) -> None:
+def model_info(file: Annotated[Path, argument("Model file or folder.")]) -> None:
     """Show what a model is, needs and was trained on."""
     cli.models.show_model(file)
 
 
 @model.command("convert")
 def model_convert(
-    file: Annotated[Path, typer.Argument(help="Model file or folder.", show_default=False)],
+    file: Annotated[Path, argument("Model file or folder.")],
     out: Annotated[
-        Path,
-        typer.Argument(
-            help="What to write: a folder or .safetensors file (our own format), .onnx, or .pt2 (torch.export).",
-            show_default=False,
-        ),
+        Path, argument("What to write: a folder or .safetensors file (our own format), .onnx, or .pt2 (torch.export).")
     ],
     target: Annotated[
         Literal["safetensors", "onnx", "torch-export", "openvino"] | None,
@@ -174,15 +176,11 @@ def model_convert(
 
 @model.command("quantise")
 def model_quantise(
-    file: Annotated[Path, typer.Argument(help="Model file or folder.", show_default=False)],
+    file: Annotated[Path, argument("Model file or folder.")],
     data: Annotated[
-        Path,
-        typer.Argument(
-            help="Training data, or a folder of tiles with thaw slumps, as a run with --debug-data writes.",
-            show_default=False,
-        ),
+        Path, argument("Training data, or a folder of tiles with thaw slumps, as a run with --debug-data writes.")
     ],
-    out: Annotated[Path, typer.Option(help="Folder to write.", show_default=False)],
+    out: Annotated[Path, option("Folder to write.")],
 ) -> None:
     """Write a model that computes with eight-bit integers by OpenVINO, if it keeps the map."""
     cli.quantisation.quantise(file, data, out)
@@ -190,10 +188,8 @@ def model_quantise(
 
 @model.command("calibrate")
 def model_calibrate(
-    words: Annotated[list[Path], typer.Argument(help="Models, then the folder of training data.", show_default=False)],
-    out: Annotated[
-        Path, typer.Option(help="Folder of the new model; of several models, their ensemble.json.", show_default=False)
-    ],
+    words: Annotated[list[Path], argument("Models, then the folder of training data.")],
+    out: Annotated[Path, option("Folder of the new model; of several models, their ensemble.json.")],
     block_km: BlockKm = 1.0,
     device: DeviceOption = None,
 ) -> None:
@@ -211,10 +207,8 @@ training_data.add_typer(typer.Typer(name="create", help="Cut images and labels."
 for _group in (cube, export, dataset, cluster):
     app.add_typer(_group, no_args_is_help=True)
 
-_OutputFolder = Annotated[Path, typer.Argument(help="Folder of the results.", show_default=False)]
-_LabelArea = Annotated[
-    Path | None, typer.Option(help="Vector file of the area in which the labels are complete.", show_default=False)
-]
+_OutputFolder = Annotated[Path, argument("Folder of the results.")]
+_LabelArea = Annotated[Path | None, option("Vector file of the area in which the labels are complete.")]
 
 
 @app.command()
@@ -224,10 +218,7 @@ def runs(output: _OutputFolder) -> None:
 
 
 @app.command()
-def status(
-    output: _OutputFolder,
-    run: Annotated[str | None, typer.Option(help="Name of the run.", show_default="the newest")] = None,
-) -> None:
+def status(output: _OutputFolder, run: Annotated[str | None, option("Name of the run.", "the newest")] = None) -> None:
     """Show how far a run is, while it goes on and from any machine: counts, rate, time left, failures."""
     cli.status.show_status(output, run)
 
@@ -235,10 +226,8 @@ def status(
 @app.command()
 def timings(
     output: _OutputFolder,
-    picture: Annotated[
-        Path | None, typer.Option(help="PNG file to write.", show_default="timings.png in the working directory")
-    ] = None,
-    run: Annotated[str | None, typer.Option(help="Name of the run.", show_default="the last that computed")] = None,
+    picture: Annotated[Path | None, option("PNG file to write.", "timings.png in the working directory")] = None,
+    run: Annotated[str | None, option("Name of the run.", "the last that computed")] = None,
 ) -> None:
     """Draw where the time of a run went: stages by tile."""
     cli.history.show_timings(output, picture, run)
@@ -247,16 +236,11 @@ def timings(
 @app.command()
 def report(
     output: _OutputFolder,
-    out: Annotated[
-        Path | None, typer.Option(help="Folder of the report.", show_default="report, in that of the results")
-    ] = None,
-    labels: Annotated[
-        Path | None, typer.Option(help="Vector file of labels, to say how good the map is.", show_default=False)
-    ] = None,
+    out: Annotated[Path | None, option("Folder of the report.", "report, in that of the results")] = None,
+    labels: Annotated[Path | None, option("Vector file of labels, to say how good the map is.")] = None,
     area: _LabelArea = None,
     tile: Annotated[
-        list[str] | None,
-        typer.Option(help="Tile that gets a page where there are more than 100; up to 100 all do.", show_default=False),
+        list[str] | None, option("Tile that gets a page where there are more than 100; up to 100 all do.")
     ] = None,
 ) -> None:
     """Write pages to look at the newest run, which open without internet, and projects for QGIS."""
@@ -265,23 +249,14 @@ def report(
 
 @app.command()
 def evaluate(
-    predictions: Annotated[
-        list[Path],
-        typer.Argument(help="Folders of results or one dataset, then the file of labels.", show_default=False),
-    ],
-    labels: Annotated[Path, typer.Argument(help="Vector file of labels: polygons in any CRS.", show_default=False)],
+    predictions: Annotated[list[Path], argument("Folders of results or one dataset, then the file of labels.")],
+    labels: Annotated[Path, argument("Vector file of labels: polygons in any CRS.")],
     area: _LabelArea = None,
     out: Annotated[Path, typer.Option(help="Folder for the report.")] = Path("evaluation"),
-    model: Annotated[
-        str | None, typer.Option(help="Member of the ensemble.", show_default="the ensemble as a whole")
-    ] = None,
-    year: Annotated[int | None, typer.Option(help="Year of a dataset.", show_default="its only one")] = None,
-    block_km: Annotated[
-        float | None, typer.Option(help="Edge of the blocks behind the intervals, km.", show_default="by the area")
-    ] = None,
-    expert_column: Annotated[
-        str | None, typer.Option(help="Column that names who drew a label.", show_default="a usual name")
-    ] = None,
+    model: Annotated[str | None, option("Member of the ensemble.", "the ensemble as a whole")] = None,
+    year: Annotated[int | None, option("Year of a dataset.", "its only one")] = None,
+    block_km: Annotated[float | None, option("Edge of the blocks behind the intervals, km.", "by the area")] = None,
+    expert_column: Annotated[str | None, option("Column that names who drew a label.", "a usual name")] = None,
     min_area: Annotated[float, typer.Option(help="Smaller objects and labels do not count as objects, m².", min=0)] = 0,
 ) -> None:
     """Say how good a map is: compare results with labels, every figure with its interval."""

@@ -6,26 +6,21 @@ from typing import Annotated, Any
 import typer
 
 from darts import cli
+from darts.cli.arguments import option
 from darts.cli.inference import IMAGES, Options, pipeline_command
 from darts.pipelines.sequential_v2 import _BasePipeline
 
 _OPTIONS: Options = {
-    "labels": (
-        ...,
-        Annotated[Path, typer.Option(help="Vector file of labels: polygons in any CRS.", show_default=False)],
-    ),
-    "area": (
-        ...,
-        Annotated[Path, typer.Option(help="Vector file of the area in which labels are complete.", show_default=False)],
-    ),
-    "out": (..., Annotated[Path, typer.Option(help="Folder of the training data.", show_default=False)]),
+    "labels": (..., Annotated[Path, option("Vector file of labels: polygons in any CRS.")]),
+    "area": (..., Annotated[Path, option("Vector file of the area in which labels are complete.")]),
+    "out": (..., Annotated[Path, option("Folder of the training data.")]),
     "bands": (
         None,
         Annotated[
             list[str] | None,
-            typer.Option(
-                help="Band that the samples show; repeat it. Or name a model with --model-files to make them for it.",
-                show_default="blue, green, red, nir, ndvi, relative_elevation, slope",
+            option(
+                "Band that the samples show; repeat it. Or name a model with --model-files to make them for it.",
+                "blue, green, red, nir, ndvi, relative_elevation, slope",
             ),
         ],
     ),

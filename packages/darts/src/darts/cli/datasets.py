@@ -3,6 +3,7 @@
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import typer
 
@@ -10,16 +11,7 @@ from darts.cli.tables import print_table
 from darts_dataset import LeftOutWarning, build, check, info
 
 
-def run_build(
-    results: Sequence[Path],
-    out: Path,
-    previous: Path | None,
-    *,
-    keep_share: float,
-    cell_km: float,
-    prefer: str | None,
-    season: Sequence[int] | None,
-) -> None:
+def run_build(results: Sequence[Path], out: Path, previous: Path | None, **chosen: Any) -> None:
     """Build or update a dataset, and say what is in it.
 
     Raises:
@@ -27,7 +19,7 @@ def run_build(
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", LeftOutWarning)  # The list below says the same.
-        built = build(results, out, previous, keep_share, cell_km, prefer=prefer, season=season)
+        built = build(results, out, previous, **chosen)
     for path, reason in built.left_out.items():
         typer.echo(f"left out: {path}: {reason}")
     typer.echo(

@@ -11,7 +11,7 @@ from rich.markup import escape
 
 import darts_training
 from darts import cli
-from darts.cli.arguments import TRAIN_HELP, BlockKm, DeviceOption, command_line_type
+from darts.cli.arguments import TRAIN_HELP, BlockKm, DeviceOption, argument, command_line_type, option
 from darts_training import TrainingOptions
 
 _SHOWN = (("pixels", "iou", "IoU of pixels"), ("objects", "f1@0.3", "F1 of objects, overlap 0.3"))
@@ -52,8 +52,8 @@ def _attributes(described: type) -> dict[str, str]:
 
 def _train(
     *,
-    data: Annotated[Path, typer.Argument(help="Folder of training data.", show_default=False)],
-    out: Annotated[Path, typer.Option(help="Folder of the model.", show_default=False)],
+    data: Annotated[Path, argument("Folder of training data.")],
+    out: Annotated[Path, option("Folder of the model.")],
     from_model: Annotated[
         Path | None, typer.Option("--from", help="Model to go on from, file or folder.", show_default=False)
     ] = None,

@@ -2,7 +2,8 @@
 
 import logging
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from functools import partial
 
 import darts_acquisition
 from darts.errors import ConfigurationError, IgnoredOptionWarning, NoTilesError
@@ -134,7 +135,7 @@ def _prepare_surroundings(
         estimate = estimate_auxiliary(cubes[name], part, resolution=resolution, margin_px=margin_px)
         logger.info("%s: %s.", name, estimate)
     for name, part in parts.items():
-        cube, progress = cubes[name], _tell(name)
+        cube, progress = cubes[name], partial(logger.info, "%s: chunk %d of %d.", name)
         if cube.trend is None:
             report = darts_acquisition.download_arcticdem(
                 part, cube.location, resolution, buffer=margin_px, progress=progress
@@ -144,10 +145,3 @@ def _prepare_surroundings(
                 part, cube.location, trend=cube.trend, settings=settings, progress=progress
             )
         logger.info("%s: %d chunks filled, %d are empty at the provider.", name, report.filled, report.empty)
-
-
-def _tell(product: str) -> Callable[[int, int], None]:
-    def progress(done: int, total: int) -> None:
-        logger.info("%s: chunk %d of %d.", product, done, total)
-
-    return progress

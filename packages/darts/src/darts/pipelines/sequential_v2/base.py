@@ -12,12 +12,7 @@ import darts.report
 import darts.run
 from darts.errors import ConfigurationError, NoTilesError
 from darts.pipelines.configfile import write_config
-from darts.pipelines.options import (
-    check_values,
-    given,
-    options_of,
-    resolved,
-)
+from darts.pipelines.options import check_values, given, options_of, resolved
 from darts.pipelines.sequential_v2.fields import MOST_REPORTED, PipelineFields
 from darts.run.checks import models_in
 from darts.run.task import TileTask, nominal_patch_size

@@ -25,8 +25,8 @@ _run = partial(option, panel="Run")
 
 
 def as_list(value: object) -> object:
-    """Return one name or path as a list of one, and anything else as it is."""
-    return [value] if isinstance(value, str | Path) else value
+    """Return one name, number or path as a list of one, and anything else as it is."""
+    return [value] if isinstance(value, str | int | Path) else value
 
 
 def _number_of_text(value: object) -> object:

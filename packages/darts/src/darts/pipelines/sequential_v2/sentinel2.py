@@ -18,6 +18,7 @@ from darts.pipelines.options import AbsolutePath, Unresolved, option, resolved
 from darts.pipelines.scene_lists import read_scene_list, write_scene_list
 from darts.pipelines.sequential_v2.areas import areas_of, frame_of
 from darts.pipelines.sequential_v2.base import _BasePipeline
+from darts.pipelines.sequential_v2.fields import as_list
 from darts.run.names import counted
 from darts.run.task import TileTask
 from darts_utils import OPTICAL_BANDS
@@ -46,14 +47,10 @@ def _percentage(value: Any) -> Any:
     return value
 
 
-def _as_list(value: object) -> object:
-    return [value] if isinstance(value, str | int) else value
-
-
 Percent = Annotated[float | Literal["none"] | None, AfterValidator(_percentage), BeforeValidator(_none_in_words)]
 """A limit in percent. "none" is what files and the command line write for None."""
-Names = Annotated[list[str] | None, BeforeValidator(_as_list)]
-Numbers = Annotated[list[int] | None, BeforeValidator(_as_list)]
+Names = Annotated[list[str] | None, BeforeValidator(as_list)]
+Numbers = Annotated[list[int] | None, BeforeValidator(as_list)]
 
 
 @dataclass
@@ -272,14 +269,8 @@ class Sentinel2Pipeline(_BasePipeline):
         dates = self.start_date is not None or self.end_date is not None
         if dates and (self.months or self.years):
             _warn("start_date and end_date say which scenes to process; months and years are ignored.")
-        return {
-            "start_date": self.start_date,
-            "end_date": self.end_date,
-            "max_cloud_cover": self.max_cloud_cover,
-            "max_snow_cover": self.max_snow_cover,
-            "months": None if dates else self.months,
-            "years": None if dates else self.years,
-        }
+        chosen = ("start_date", "end_date", "max_cloud_cover", "max_snow_cover", "months", "years")
+        return {name: None if dates and name in ("months", "years") else getattr(self, name) for name in chosen}
 
     def _grid_dir(self) -> Path:
         return self.sentinel2_grid_dir or self.default_dirs.sentinel2_grid
