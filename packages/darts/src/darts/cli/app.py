@@ -220,7 +220,7 @@ def runs(output: _OutputFolder) -> None:
 @app.command()
 def status(output: _OutputFolder, run: Annotated[str | None, option("Name of the run.", "the newest")] = None) -> None:
     """Show how far a run is, while it goes on and from any machine: counts, rate, time left, failures."""
-    cli.status.show_status(output, run)
+    cli.history.show_status(output, run)
 
 
 @app.command()
@@ -244,7 +244,7 @@ def report(
     ] = None,
 ) -> None:
     """Write pages to look at the newest run, which open without internet, and projects for QGIS."""
-    cli.reports.make_report(output, out, labels, area, tile or [])
+    cli.history.make_report(output, out, labels, area, tile or [])
 
 
 @app.command()

@@ -45,6 +45,9 @@ def tcvis_arrays(landscape: Landscape, grid: GeoBox) -> dict[str, NDArray]:
 def arcticdem_dataset(landscape: Landscape) -> xr.Dataset:
     """Return what ``load_arcticdem`` would return for the landscape and its surroundings, at 2 m.
 
+    Args:
+        landscape: What to look at.
+
     Returns:
         Dataset (y, x) in EPSG:3413: ``dem`` (float32, m) and ``arcticdem_data_mask`` (uint8, 1 where measured).
     """
@@ -54,6 +57,9 @@ def arcticdem_dataset(landscape: Landscape) -> xr.Dataset:
 
 def tcvis_dataset(landscape: Landscape) -> xr.Dataset:
     """Return what ``load_tcvis`` would return for the landscape and its surroundings.
+
+    Args:
+        landscape: What to look at.
 
     Returns:
         Dataset (y, x) in EPSG:4326: ``tc_brightness``, ``tc_greenness`` and ``tc_wetness`` (uint8).
@@ -69,12 +75,11 @@ def write_cubes(landscape: Landscape, arcticdem_dir: Path, tcvis_dir: Path) -> N
         CubeExistsError: If there is something in one of the places.
     """
     # Their version tells them from real ones, wherever a cube is shown or used.
-    cube = Datacube.create(arcticdem_dir, replace(arcticdem_product(DEM_RESOLUTION_M), version=SYNTHETIC))
-    window = cube.window(landscape.wide_geobox)
-    cube.write(window, arcticdem_arrays(landscape, cube.geobox[window]), complete=True)
-    cube = Datacube.create(tcvis_dir, replace(tcvis_product(), version=SYNTHETIC))
-    window = cube.window(landscape.wide_geobox)
-    cube.write(window, tcvis_arrays(landscape, cube.geobox[window]), complete=True)
+    arcticdem = arcticdem_dir, arcticdem_product(DEM_RESOLUTION_M), arcticdem_arrays
+    for folder, product, arrays in (arcticdem, (tcvis_dir, tcvis_product(), tcvis_arrays)):
+        cube = Datacube.create(folder, replace(product, version=SYNTHETIC))
+        window = cube.window(landscape.wide_geobox)
+        cube.write(window, arrays(landscape, cube.geobox[window]), complete=True)
 
 
 def _enclosing(product: GeoBox, area: GeoBox) -> GeoBox:

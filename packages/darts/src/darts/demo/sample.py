@@ -109,6 +109,9 @@ def make_sample_area(folder: str | os.PathLike[str], seed: int = DEMO_SEED, size
 def find_sample_area(folder: str | os.PathLike[str]) -> SampleArea | None:
     """Return the sample area that :func:`make_sample_area` has made in a folder.
 
+    Args:
+        folder: Where to look.
+
     Returns:
         The sample area; None where there is none, or one that another version of DARTS has made.
     """
@@ -124,6 +127,9 @@ def find_sample_area(folder: str | os.PathLike[str]) -> SampleArea | None:
 
 def read_truth(area: SampleArea) -> NDArray[np.int32]:
     """Read the truth of a sample area onto the grid of its image.
+
+    Args:
+        area: The sample area.
 
     Returns:
         (rows, columns) int32, 0 outside slumps, else the slump's number.
@@ -142,6 +148,9 @@ def _area(folder: Path, seed: int, size: int, scene: str) -> SampleArea:
 
 def truth_polygons(landscape: Landscape) -> gpd.GeoDataFrame:
     """Return the true outlines of a landscape's slumps; their areas are those of the truth's pixels.
+
+    Args:
+        landscape: What the slumps lie in.
 
     Returns:
         One row per slump that reaches into the image, cut off at its edges, in the image's CRS (metres): ``slump_id``,
@@ -166,6 +175,9 @@ def truth_polygons(landscape: Landscape) -> gpd.GeoDataFrame:
 
 def optical_dataset(landscape: Landscape) -> xr.Dataset:
     """Return what ``load_planet_scene`` and ``load_planet_masks`` would load of a landscape's files, but unrounded.
+
+    Args:
+        landscape: What to show.
 
     Returns:
         Tile with ``blue``, ``green``, ``red``, ``nir`` (float32, surface reflectance, NaN where there is no data),

@@ -201,7 +201,6 @@ def build(pipeline: type, values: dict[str, Any]) -> Any:
     Raises:
         pydantic.ValidationError: If a value is wrong or a name unknown.
     """
-    roots = {field.name for field in fields(DefaultPaths)}
-    folders = {name: value for name, value in values.items() if name in roots}
-    others = {name: value for name, value in values.items() if name not in roots}
+    folders = {field.name: values[field.name] for field in fields(DefaultPaths) if field.name in values}
+    others = {name: value for name, value in values.items() if name not in folders}
     return pipeline(default_dirs=DefaultPaths(**folders), **others)

@@ -3,6 +3,7 @@
 import errno
 from collections.abc import Iterator
 
+from darts.run.journal import TileRecord
 from darts_utils import NoDataError
 
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
@@ -49,6 +50,14 @@ def describe(stage: str, error: BaseException) -> str:
     else:
         return message
     return f"{message}{'' if message.endswith('.') else '.'} {advice}"
+
+
+def note_failure(record: TileRecord, stage: str, error: BaseException) -> TileRecord:
+    """Write down in a tile's record that a stage failed, why, and what that means for the run; return the record."""
+    record.status, record.error = "failed", describe(stage, error)
+    record.retryable, record.by_service = is_transient(error), is_service_failure(error)
+    record.ends_run = is_disk_full(error)
+    return record
 
 
 def _with_cause(error: BaseException) -> str:

@@ -4,6 +4,7 @@ import json
 import logging
 from collections.abc import Callable, Collection, Iterator
 from contextlib import ExitStack, contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -178,14 +179,8 @@ def _survey(journal: Path, size: int) -> tuple[set[int], list[str]]:
 
 
 def _batches(journal: Path, size: int, rows: set[int]) -> Iterator[list[Entry]]:
-    batch = []
-    for number, entry in enumerate(read_entries(journal, size, warn=False)):
-        if number in rows:
-            batch.append(entry)
-        if len(batch) == _ROWS:
-            yield batch
-            batch = []
-    if batch:
+    chosen = (entry for number, entry in enumerate(read_entries(journal, size, warn=False)) if number in rows)
+    while batch := list(islice(chosen, _ROWS)):
         yield batch
 
 

@@ -211,12 +211,7 @@ class TileRun:
                 if "changed since" in decision.why:
                     logger.warning("Tile %s is computed again, %s.", decision.task.tile_id, decision.why)
             else:
-                record = TileRecord(decision.task.tile_id, decision.task.output, "skipped")
-                if decision.action == "empty":
-                    record.status, record.error = "empty", decision.why
-                if decision.findings is not None:
-                    record.note(decision.findings)
-                self._end(record)
+                self._end(decision.record())
         if not todo or self.cancel.requested:
             return
         try:

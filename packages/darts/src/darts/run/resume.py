@@ -7,7 +7,7 @@ from typing import Any, Literal
 from darts.run.auxiliary import CubesNow
 from darts.run.fingerprint import DEPENDS_ON, FORMAT, describe_change, plain
 from darts.run.inputs import InputMemory, changed_input
-from darts.run.journal import Findings
+from darts.run.journal import Findings, TileRecord
 from darts.run.task import Pipeline, TileTask
 from darts.run.trends import year_of
 from darts_export import ManifestError, check_export_target, missing_outputs, read_manifest
@@ -37,6 +37,15 @@ class Decision:
     def todo(self) -> bool:
         """Whether the tile will be computed."""
         return self.action == "compute"
+
+    def record(self) -> TileRecord:
+        """Return the record of a tile that is not computed."""
+        record = TileRecord(self.task.tile_id, self.task.output, "skipped", attempt=self.task.attempt)
+        if self.action == "empty":
+            record.status, record.error = "empty", self.why
+        if self.findings is not None:
+            record.note(self.findings)
+        return record
 
 
 @dataclass(frozen=True)

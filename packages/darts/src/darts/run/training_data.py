@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import darts_evaluation
@@ -22,8 +23,6 @@ from darts.run.worker import Worker
 from darts_utils import DartsError, get_band, resolve_device
 
 if TYPE_CHECKING:
-    import xarray as xr
-
     from darts_evaluation import Labels
     from darts_segmentation import Channel
     from darts_training import SampleFormat, Samples
@@ -193,14 +192,6 @@ def _cut(worker: Worker, task: TileTask, out: Path, form: "SampleFormat", labels
     return None
 
 
-class _NoNetwork:
-    """Stands where the networks of a run stand."""
-
-    device, precision = "cpu", "fp32"
-
-    def segment(self, tile: "xr.Dataset") -> "xr.Dataset":
-        return tile
-
-
-def _no_network(pipeline: Pipeline, context: RunContext) -> _NoNetwork:  # noqa: ARG001 - as a session is opened
-    return _NoNetwork()
+def _no_network(pipeline: Pipeline, context: RunContext) -> Any:  # noqa: ARG001 - as a session is opened
+    """Return what stands where the networks of a run stand, and segments nothing."""
+    return SimpleNamespace(device="cpu", precision="fp32")

@@ -13,7 +13,7 @@ import darts_postprocessing
 import darts_preprocessing
 from darts.errors import InputChangedError
 from darts.run.auxiliary import describe_auxiliary
-from darts.run.failures import describe, is_disk_full, is_service_failure, is_transient, no_data_reason
+from darts.run.failures import no_data_reason, note_failure
 from darts.run.features import feature_margin_px
 from darts.run.fingerprint import DEPENDS_ON, fingerprint
 from darts.run.footprint import check_grid, footprint_of
@@ -134,11 +134,7 @@ class Worker:
             else:
                 record.status, record.error = "empty", reason
                 return
-        record.status = "failed"
-        record.error = describe(stage.name, error)
-        record.retryable = is_transient(error)
-        record.by_service = is_service_failure(error)
-        record.ends_run = is_disk_full(error)
+        note_failure(record, stage.name, error)
         logger.debug("Tile %s failed in stage %s.", record.tile_id, stage.name, exc_info=error)
 
     # The stages.

@@ -24,7 +24,7 @@ from darts.run.cancel import CancellationToken, left_behind
 from darts.run.cluster.remote import ENDS, RemoteRun, WorkerFacts, describe_code
 from darts.run.cluster.sight import Sight, find_unseen
 from darts.run.executors import overlap_executor
-from darts.run.failures import describe, is_service_failure, is_transient
+from darts.run.failures import note_failure
 from darts.run.heap import kept_heap
 from darts.run.journal import TileRecord
 from darts.run.planning import make_resume
@@ -186,19 +186,11 @@ class TilePlugin(WorkerPlugin):
 
     def _decide(self, task: TileTask) -> TileRecord | None:
         """Decide once more whether a tile is finished meanwhile; return its record if it is."""
-        record = TileRecord(task.tile_id, task.output, attempt=task.attempt)
         try:
             decision = self._resume.decide(task)
         except Exception as error:  # noqa: BLE001 - one tile must never end the worker
-            record.status, record.error = "failed", describe("Planning", error)
-            record.retryable, record.by_service = is_transient(error), is_service_failure(error)
-            return record
-        if decision.todo:
-            return None
-        record.status = "skipped"
-        if decision.action == "empty":
-            record.status, record.error = "empty", decision.why
-        return record
+            return note_failure(TileRecord(task.tile_id, task.output, attempt=task.attempt), "Planning", error)
+        return None if decision.todo else decision.record()
 
     def stage(self, tile_id: str, name: str) -> None:
         """Note in the log that a stage of a tile begins."""
