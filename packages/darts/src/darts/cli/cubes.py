@@ -4,7 +4,6 @@ import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import typer
 from rich.console import Console
@@ -14,9 +13,6 @@ from darts.cli.tables import print_table
 from darts.errors import ConfigurationError
 from darts.run.checks import import_hint
 from darts_utils import DefaultPaths, original_cube
-
-if TYPE_CHECKING:
-    from darts_acquisition import CubeInfo, CubeProduct
 
 
 def show_cube(path: str, geojson: Path | None = None) -> None:
@@ -94,7 +90,7 @@ def _telling(what: str) -> Iterator[Callable[[int, int], None]]:
         yield lambda done, total: status.update(f"{what} chunk {done} of {total} …")
 
 
-def _place_of(origin: Path, product: "CubeProduct") -> Path:
+def _place_of(origin: Path, product: "darts_acquisition.CubeProduct") -> Path:
     """Return where a new datacube of a product lies: beside that of the original, else where a run looks for it."""
     defaults = DefaultPaths()
     if product.name == "arcticdem":
@@ -105,7 +101,7 @@ def _place_of(origin: Path, product: "CubeProduct") -> Path:
     return beside if original_cube(beside) == origin.absolute() else found.path
 
 
-def _describe(info: "CubeInfo") -> dict[str, str]:
+def _describe(info: "darts_acquisition.CubeInfo") -> dict[str, str]:
     product = info.product
     grid, box = product.geobox, product.geobox.boundingbox
     digits = 5 if abs(grid.affine.a) < 0.1 else 0  # degrees or metres

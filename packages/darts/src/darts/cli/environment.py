@@ -1,12 +1,12 @@
 """Show where data lie, and what this machine has."""
 
-import importlib.util
 import os
 import platform
 import warnings
 from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
 
+import rasterio
 import typer
 
 from darts.cli.tables import print_table
@@ -78,10 +78,7 @@ def show_environment() -> None:
     """Print versions, processor, memory, and whether a GPU can be used."""
     rows = {"Python": f"{platform.python_version()} on {platform.platform()}"}
     rows |= {name: _version(name) for name in _PACKAGES}
-    if importlib.util.find_spec("rasterio"):
-        from rasterio import __gdal_version__
-
-        rows["GDAL (in rasterio)"] = __gdal_version__
+    rows["GDAL (in rasterio)"] = rasterio.__gdal_version__
     rows["CPU cores"] = f"{usable_cpus()} usable of {os.cpu_count()}"  # noqa: TID251
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     rows["memory"] = f"{available_memory() / 2**30:.1f} GiB usable of {memory / 2**30:.1f} GiB"

@@ -83,20 +83,15 @@ def training_options(steps: int = _STEPS) -> TrainingOptions:
     )
 
 
-def sample_format() -> SampleFormat:
-    """Return what the samples of the demo show."""
-    channels = tuple(Channel(name, float(get_band(name).low), float(get_band(name).high)) for name in BANDS)
-    return SampleFormat(
-        channels=channels, patch_size=_SAMPLE_PX, overlap=_OVERLAP_PX, dtype="float16", source="darts.demo"
-    )
-
-
 def make_samples(folder: Path, seeds: Iterable[int]) -> Samples:
     """Make landscapes, bring them through the real preprocessing, and cut them into samples.
 
     Slumps that a cloud hides are not labelled.
     """
-    form = sample_format()
+    channels = tuple(Channel(name, float(get_band(name).low), float(get_band(name).high)) for name in BANDS)
+    form = SampleFormat(
+        channels=channels, patch_size=_SAMPLE_PX, overlap=_OVERLAP_PX, dtype="float16", source="darts.demo"
+    )
     begin_samples(folder, form)
     for seed in seeds:
         landscape = make_landscape(seed, _SIZE_PX, _SLUMPS_PER_KM2)

@@ -190,8 +190,7 @@ def config_values(pipeline: Any) -> dict[str, object]:
         # TOML has no null. A None that is the default is left out; one that is not is written as a word.
         values[item.name] = NONE if value is None and item.default is not None else value
     values["default_dirs"] = dataclasses.asdict(pipeline.default_dirs)
-    plain: dict[str, object] = _plain(values)
-    return plain
+    return dict(_plain(values))
 
 
 def write_config(pipeline: object, path: Path) -> None:

@@ -31,8 +31,7 @@ def embedded(model: object, target: str) -> dict[str, Any]:
     Returns:
         A mapping for ``Bokeh.embed.embed_item``.
     """
-    item: dict[str, Any] = dict(json_item(model, target))
-    return item
+    return dict(json_item(model, target))
 
 
 def script_json(value: object) -> str:

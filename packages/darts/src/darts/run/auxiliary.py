@@ -17,7 +17,6 @@ from darts_utils import DartsError
 if TYPE_CHECKING:
     import xarray as xr
 
-    from darts_acquisition import Datacube
 
 logger = logging.getLogger(__name__)
 
@@ -70,7 +69,8 @@ class CubesNow:
         for name, read in before.items():
             location = self._arcticdem
             if name == "tcvis":
-                wanted = self._trends.collections_of_year(year)
+                trends = self._trends
+                wanted = {darts_acquisition.TRENDS[each]: trends.cubes[each] for each in trends.of_year(year)}
                 if read.get("product") not in wanted:
                     return f"{name} was {read.get('product')}, is {' or '.join(wanted)}"
                 location = wanted[read["product"]]
@@ -88,7 +88,7 @@ class CubesNow:
         return ""
 
 
-def _open(location: str) -> "tuple[Datacube, dict[str, str]] | None":
+def _open(location: str) -> "tuple[darts_acquisition.Datacube, dict[str, str]] | None":
     """Return a cube and the identities of its chunks; None where there is none, or one that cannot be read."""
     try:
         cube = darts_acquisition.Datacube.open(location)

@@ -10,16 +10,12 @@ import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import darts_acquisition
 import darts_segmentation
 from darts.errors import ConfigurationError, IgnoredOptionWarning
 from darts.run.task import Pipeline, nominal_patch_size
 from darts_utils import DartsError, ParameterError, available_memory, original_cube
-
-if TYPE_CHECKING:
-    from darts_acquisition import CubeProduct
 
 logger = logging.getLogger(__name__)
 
@@ -231,7 +227,7 @@ def check_sizes(pipeline: Pipeline) -> None:
             )
 
 
-def check_cube(location: str, product: "CubeProduct", option: str, pipeline: Pipeline) -> None:
+def check_cube(location: str, product: "darts_acquisition.CubeProduct", option: str, pipeline: Pipeline) -> None:
     """Check that an auxiliary datacube is where the configuration says, or can be created, and holds what is needed.
 
     Args:

@@ -16,10 +16,7 @@ def find_feature(name: str) -> "Feature | None":
     """Return the feature that a band is; None where it is none, and for variables of other stages."""
     if name not in FEATURES and (name in BANDS.data_model or not name.isidentifier()):
         return None
-    try:
-        return FEATURES[name]
-    except KeyError:
-        return None
+    return FEATURES.get(name)
 
 
 def features_among(names: Collection[str]) -> tuple[str, ...]:

@@ -9,7 +9,6 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import ceil
-from typing import TYPE_CHECKING
 
 import darts_acquisition
 from darts.run.features import feature_margin_px
@@ -18,9 +17,6 @@ from darts.run.planning import Plan, Planner, RunContext
 from darts.run.progress import warnings_once
 from darts.run.task import Pipeline, TileTask
 from darts.run.trends import BY_YEAR, TrendCubes
-
-if TYPE_CHECKING:
-    from darts_acquisition import Estimate
 
 logger = logging.getLogger(__name__)
 
@@ -42,7 +38,7 @@ class PlannedFetch:
 
     tiles: int = 0
     offline: bool = False
-    auxiliary: "Mapping[str, Estimate]" = field(default_factory=dict)
+    auxiliary: "Mapping[str, darts_acquisition.Estimate]" = field(default_factory=dict)
     images: Mapping[str, int | None] = field(default_factory=dict)
     unplaced: tuple[str, ...] = ()
     fails: Mapping[str, str] = field(default_factory=dict)
@@ -73,7 +69,7 @@ def plan_fetching(pipeline: Pipeline, plan: Plan) -> PlannedFetch:
     fails |= dict.fromkeys(images, "the image is not in the store") if pipeline.offline else {}
     cubes = cubes_of(pipeline, tasks, plan.context.arcticdem, plan.context.tcvis)
     unplaced: dict[str, Exception] = {}
-    auxiliary: dict[str, Estimate] = {}
+    auxiliary: dict[str, darts_acquisition.Estimate] = {}
     if cubes:
         found = _find_areas(pipeline, tasks, unplaced)
         for name, cube in cubes.items():
@@ -118,7 +114,9 @@ def cubes_of(
     return cubes
 
 
-def estimate_auxiliary(cube: AuxiliaryCube, areas: Sequence[object], *, resolution: int, margin_px: int) -> "Estimate":
+def estimate_auxiliary(
+    cube: AuxiliaryCube, areas: Sequence[object], *, resolution: int, margin_px: int
+) -> "darts_acquisition.Estimate":
     """Say how much there is to fetch of a product for the area of all tiles.
 
     Args:
@@ -136,7 +134,9 @@ def estimate_auxiliary(cube: AuxiliaryCube, areas: Sequence[object], *, resoluti
     return darts_acquisition.estimate_tcvis(areas, cube.location, trend=cube.trend)
 
 
-def _estimate(pipeline: Pipeline, context: RunContext, cube: AuxiliaryCube, areas: Sequence[object]) -> "Estimate":
+def _estimate(
+    pipeline: Pipeline, context: RunContext, cube: AuxiliaryCube, areas: Sequence[object]
+) -> "darts_acquisition.Estimate":
     resolution = pipeline._arcticdem_resolution()
     margin_px = feature_margin_px(pipeline, context.features)
     try:

@@ -31,7 +31,6 @@ from darts_utils import usable_cpus
 
 if TYPE_CHECKING:
     from darts.run.cluster.executor import DaskExecutor
-    from darts_acquisition import FetchCancellation
 
 logger = logging.getLogger(__name__)
 
@@ -163,7 +162,7 @@ class TileRun:
         worker: TileWorker,
         executor: ExecutorProtocol,
         most_failures: int | None = None,
-        fetches: "FetchCancellation | None" = None,
+        fetches: "darts_acquisition.FetchCancellation | None" = None,
     ) -> None:
         self.records = records
         self.cancel = CancellationToken()

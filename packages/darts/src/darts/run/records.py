@@ -11,17 +11,7 @@ from pathlib import Path
 
 from darts.run.failures import is_disk_full
 from darts.run.folding import fold
-from darts.run.journal import (
-    JOURNAL,
-    STAGES,
-    Journal,
-    PlanCounts,
-    Status,
-    TileRecord,
-    latest,
-    read_entries,
-    utc_now,
-)
+from darts.run.journal import JOURNAL, STAGES, Journal, PlanCounts, Status, TileRecord, latest, read_entries, utc_now
 from darts.run.names import process_names
 from darts.run.shards import ShardFacts
 from darts_utils import remove_partials

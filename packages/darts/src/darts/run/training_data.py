@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import darts_evaluation
 import darts_segmentation
@@ -21,11 +21,6 @@ from darts.run.planning import RunContext, check_produced, list_tasks, with_auxi
 from darts.run.task import Pipeline, TileTask
 from darts.run.worker import Worker
 from darts_utils import DartsError, get_band, resolve_device
-
-if TYPE_CHECKING:
-    from darts_evaluation import Labels
-    from darts_segmentation import Channel
-    from darts_training import SampleFormat, Samples
 
 logger = logging.getLogger(__name__)
 
@@ -44,7 +39,7 @@ class TrainingData:
         outside: Labels that lie outside the area in which labels are complete.
     """
 
-    samples: "Samples | None"
+    samples: "darts_training.Samples | None"
     errors: Mapping[str, Exception]
     outside: int
 
@@ -55,13 +50,7 @@ class TrainingData:
 
 
 def make_training_data(
-    pipeline: Pipeline,
-    labels: Path,
-    area: Path,
-    out: Path,
-    *,
-    bands: Sequence[str] = (),
-    **form: Any,
+    pipeline: Pipeline, labels: Path, area: Path, out: Path, *, bands: Sequence[str] = (), **form: Any
 ) -> TrainingData:
     """Make samples of all tiles that show labelled ground; those that are there already stay as they are.
 
@@ -120,7 +109,7 @@ def make_training_data(
     return TrainingData(_finished(out), failed, darts_training.count_outside(given))
 
 
-def _finished(out: Path) -> "Samples | None":
+def _finished(out: Path) -> "darts_training.Samples | None":
     try:
         return darts_training.finish_samples(out)
     except darts_training.SamplesError as error:
@@ -128,7 +117,7 @@ def _finished(out: Path) -> "Samples | None":
         return None
 
 
-def _channels(pipeline: Pipeline, bands: Sequence[str]) -> "tuple[Channel, ...]":
+def _channels(pipeline: Pipeline, bands: Sequence[str]) -> "tuple[darts_segmentation.Channel, ...]":
     models = list(getattr(pipeline, "model_files", None) or ())
     if not bands and len(models) == 1:
         card = darts_segmentation.read_card(models[0])
@@ -137,13 +126,15 @@ def _channels(pipeline: Pipeline, bands: Sequence[str]) -> "tuple[Channel, ...]"
     return tuple(darts_segmentation.Channel(band.name, float(band.low), float(band.high)) for band in chosen)
 
 
-def _digest(pipeline: Pipeline, labels: "Labels") -> str:
+def _digest(pipeline: Pipeline, labels: "darts_evaluation.Labels") -> str:
     """Return the SHA-256 of the labels and of the options on which a tile's content depends."""
     configuration = json.dumps(pipeline._results_configuration(), sort_keys=True, default=str)
     return hashlib.sha256(f"{darts_training.digest_labels(labels)} {configuration}".encode()).hexdigest()
 
 
-def _on_labelled_ground(pipeline: Pipeline, tasks: Sequence[TileTask], labels: "Labels") -> list[TileTask]:
+def _on_labelled_ground(
+    pipeline: Pipeline, tasks: Sequence[TileTask], labels: "darts_evaluation.Labels"
+) -> list[TileTask]:
     """Leave out tiles that lie beside the labelled area, as far as their place is known."""
     from odc.geo.geom import Geometry
 
@@ -162,7 +153,9 @@ def _on_labelled_ground(pipeline: Pipeline, tasks: Sequence[TileTask], labels: "
     return kept
 
 
-def _cut(worker: Worker, task: TileTask, out: Path, form: "SampleFormat", labels: "Labels") -> Exception | None:
+def _cut(
+    worker: Worker, task: TileTask, out: Path, form: "darts_training.SampleFormat", labels: "darts_evaluation.Labels"
+) -> Exception | None:
     """Take a tile to where the network would be, and write its samples; return what it failed by."""
     level = worker.pipeline.quality_level
     work, stage = worker.begin(task), "Loading Optical"

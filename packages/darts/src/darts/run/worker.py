@@ -30,7 +30,6 @@ from darts_utils.device import CPU
 if TYPE_CHECKING:
     import xarray as xr
 
-    from darts_acquisition import FetchCancellation
 
 logger = logging.getLogger(__name__)
 
@@ -58,7 +57,7 @@ class Worker:
         pipeline: Pipeline,
         context: RunContext,
         open_session: OpenSession = open_session,
-        fetches: "FetchCancellation | None" = None,
+        fetches: "darts_acquisition.FetchCancellation | None" = None,
     ) -> None:
         self.pipeline = pipeline
         self.context = context

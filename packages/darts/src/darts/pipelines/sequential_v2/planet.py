@@ -66,15 +66,9 @@ class PlanetPipeline(ImageSelection, _BasePipeline):
 
     def _tileinfos(self) -> list[tuple[Path, Path]]:
         output = Path(self.output_data_dir or "")
-        orthotiles, scenes = self._folders()
-        found = []
-        if orthotiles is not None:
-            found += [
-                (key, output / _orthotile_of(key) / key.name)
-                for key in darts_acquisition.find_planet_scenes(orthotiles)
-            ]
-        if scenes is not None:
-            found += [(key, output / key.name) for key in darts_acquisition.find_planet_scenes(scenes)]
+        orthotiles, scenes = (darts_acquisition.find_planet_scenes(each) if each else () for each in self._folders())
+        found = [(key, output / _orthotile_of(key) / key.name) for key in orthotiles]
+        found += [(key, output / key.name) for key in scenes]
         names = set(self.select_images([key.name for key, _ in found]))
         return [(key, folder) for key, folder in found if key.name in names]
 

@@ -250,7 +250,8 @@ class Sentinel2Pipeline(_BasePipeline):
         if self.tile_ids:
             if self.sentinel2_grid_dir is not None:
                 darts_acquisition.download_sentinel_2_grid(self.sentinel2_grid_dir)
-            darts_acquisition.check_tiles_exist(self.tile_ids, self._grid_dir())
+            grid = self.sentinel2_grid_dir or self.default_dirs.sentinel2_grid
+            darts_acquisition.check_tiles_exist(self.tile_ids, grid)
             place["tile_ids"] = self.tile_ids
         elif self.aoi_file is not None:
             place["aoi"] = darts_acquisition.Area.read(self.aoi_file)
@@ -271,9 +272,6 @@ class Sentinel2Pipeline(_BasePipeline):
             _warn("start_date and end_date say which scenes to process; months and years are ignored.")
         chosen = ("start_date", "end_date", "max_cloud_cover", "max_snow_cover", "months", "years")
         return {name: None if dates and name in ("months", "years") else getattr(self, name) for name in chosen}
-
-    def _grid_dir(self) -> Path:
-        return self.sentinel2_grid_dir or self.default_dirs.sentinel2_grid
 
 
 @dataclass

@@ -148,6 +148,7 @@ def serve_worker(
     Raises:
         SchedulerGoneError: If the scheduler does not answer.
     """
+    is_loopback = SchedulerPlace(place.address.replace("tls://", "tcp://")).is_closed
 
     async def serve() -> None:
         environment = {} if seconds is None else {ENDS: str(time.time() + seconds)}
@@ -158,7 +159,7 @@ def serve_worker(
             memory_limit=memory or available_memory(),
             security=place.security(),
             protocol="tls" if place.address.startswith("tls://") else None,
-            host=host or (LOOPBACK if _is_loopback(place.address) else None),
+            host=host or (LOOPBACK if is_loopback else None),
             death_timeout=patience,
             dashboard=False,
             dashboard_address=f"{LOOPBACK}:0",
@@ -186,15 +187,9 @@ def serve_worker(
 
 
 async def _exited(nanny: Nanny) -> None:
-    while nanny.pid is not None and _runs(nanny.pid):
-        await asyncio.sleep(_POLL_SECONDS)
-
-
-def _runs(pid: int) -> bool:
-    try:
-        return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
-    except psutil.NoSuchProcess:
-        return False
+    with suppress(psutil.NoSuchProcess):
+        while nanny.pid is not None and psutil.Process(nanny.pid).status() != psutil.STATUS_ZOMBIE:
+            await asyncio.sleep(_POLL_SECONDS)
 
 
 @contextmanager
@@ -241,10 +236,6 @@ def signal_event() -> asyncio.Event:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         loop.add_signal_handler(number, came.set)
     return came
-
-
-def _is_loopback(address: str) -> bool:
-    return SchedulerPlace(address.replace("tls://", "tcp://")).is_closed
 
 
 def lifetime(walltime: float) -> float:

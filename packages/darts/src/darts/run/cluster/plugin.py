@@ -50,13 +50,13 @@ class TilePlugin(WorkerPlugin):
     Inside, the overlap executor keeps the device busy. The worker decides again just before it begins a tile, so that
     one whose answer was lost is not computed twice.
 
-    Args:
+    Attributes:
         remote: The run.
     """
 
     def __init__(self, remote: RemoteRun) -> None:
         self.name = remote.name
-        self._remote = remote
+        self.remote = remote
 
     async def setup(self, worker: DaskWorker) -> None:
         """Open the session, without keeping the worker from answering meanwhile."""
@@ -67,14 +67,14 @@ class TilePlugin(WorkerPlugin):
         self._under_way: dict[Path, Future[TileRecord | None]] = {}
         self._queue: queue.SimpleQueue[TileTask | None] = queue.SimpleQueue()
         host = re.sub(r"[^A-Za-z0-9]+", "-", platform.node())
-        self._log = self._remote.output / f"{self.name}.worker-{host}-{os.getpid()}.log"
-        pipeline = self._remote.pipeline
+        self._log = self.remote.output / f"{self.name}.worker-{host}-{os.getpid()}.log"
+        pipeline = self.remote.pipeline
         if pipeline.threads is None:
             # Dask lets a process have one thread, unless it is told otherwise.
             pipeline = replace(pipeline, threads=usable_cpus())
         # Sessions keep memory for the next tile on purpose; a worker that waits for it to be free would wait for ever.
         worker.memory_manager.memory_pause_fraction = False
-        self._worker = Worker(pipeline, self._remote.context, self._remote.open_session)
+        self._worker = Worker(pipeline, self.remote.context, self.remote.open_session)
         opened = asyncio.get_running_loop().create_future()
         self._thread = threading.Thread(
             target=self._work, args=(asyncio.get_running_loop(), opened), daemon=True, name="darts-tiles"
@@ -97,11 +97,6 @@ class TilePlugin(WorkerPlugin):
         """What the worker says of itself."""
         worker = self._worker
         return WorkerFacts(worker.device, worker.precision, worker.startup_seconds, self._log)
-
-    def is_superseded_by(self, remote: RemoteRun) -> bool:
-        """Say whether another run does the same tiles into the same folder."""
-        own = self._remote
-        return (own.output, own.pipeline.shard) == (remote.output, remote.pipeline.shard) and own.name != remote.name
 
     def process(self, task: TileTask) -> TileRecord | None:
         """Take a tile through its stages.
@@ -158,7 +153,7 @@ class TilePlugin(WorkerPlugin):
         with run_log(self._log, logging.DEBUG), warnings_once():
             try:
                 self._worker.open()
-                self._resume = make_resume(self._remote.pipeline, self._remote.context)
+                self._resume = make_resume(self.remote.pipeline, self.remote.context)
             except BaseException as error:
                 logger.debug("The session cannot be opened.", exc_info=error)
                 loop.call_soon_threadsafe(opened.set_exception, _sendable(error))
@@ -166,7 +161,7 @@ class TilePlugin(WorkerPlugin):
             loop.call_soon_threadsafe(opened.set_result, None)
             problem: BaseException | None = None
             try:
-                executor = overlap_executor(self._remote.pipeline.prefetch)
+                executor = overlap_executor(self.remote.pipeline.prefetch)
                 with kept_heap():
                     for record in executor.run(self._tasks(), self._worker, self._cancel, self):
                         self._answer(record)
@@ -246,8 +241,10 @@ async def open_worker(remote: RemoteRun, dask_worker: Any = None) -> WorkerFacts
     """
     # A coordinator that was killed left the session of its run; this one has its folder now.
     for name, other in list(dask_worker.plugins.items()):
-        if isinstance(other, TilePlugin) and other.is_superseded_by(remote):
-            await dask_worker.plugin_remove(name=name)
+        if isinstance(other, TilePlugin) and name != remote.name:
+            own = other.remote
+            if (own.output, own.pipeline.shard) == (remote.output, remote.pipeline.shard):
+                await dask_worker.plugin_remove(name=name)
     plugin = TilePlugin(remote)
     await dask_worker.plugin_add(plugin=plugin, name=remote.name, catch_errors=False)
     return plugin.facts

@@ -52,7 +52,8 @@ def find_unseen(sights: Sequence[Sight], output: Path) -> str:
         try:
             size = sight.path.stat().st_size
         except OSError:
-            return f"it does not see {_highest_missing(sight.path)}, which the run sees"
+            missing = [sight.path, *(place for place in sight.path.parents if not place.exists())]
+            return f"it does not see {missing[-1]}, which the run sees"
         if sight.size not in (None, size):
             return f"{sight.path} has {size} bytes there, and {sight.size} where the run is"
     try:
@@ -83,8 +84,3 @@ def _content(folder: Path) -> Path:
     with suppress(OSError):
         return min((path for path in folder.iterdir() if not path.name.startswith(".")), default=folder)
     return folder
-
-
-def _highest_missing(path: Path) -> Path:
-    """Return the highest of a path and the folders above it that is not there."""
-    return [path, *(place for place in path.parents if not place.exists())][-1]
