@@ -1,16 +1,13 @@
 """The commands of `darts cluster`: start a scheduler and workers, here or on Slurm, or one worker anywhere."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import typer
 
 from darts.cli.logs import start_logging
 from darts.run import cluster
 from darts.run.checks import check_cluster_is_installed
-
-if TYPE_CHECKING:
-    from darts.run.cluster.connection import SchedulerPlace
 
 
 def run_local(workers: int, scheduler_file: Path, host: str | None) -> None:
@@ -36,7 +33,7 @@ def run_worker(scheduler_file: Path, name: str | None, walltime: str | None) -> 
     cluster.launch.serve_worker(cluster.connection.find_scheduler(scheduler_file, None), name=name, seconds=seconds)
 
 
-def _tell(place: "SchedulerPlace", scheduler_file: Path) -> None:
+def _tell(place: "cluster.connection.SchedulerPlace", scheduler_file: Path) -> None:
     path = scheduler_file.absolute()
     typer.echo(f"The scheduler listens on {place.address}; Ctrl-C ends it and its workers.")
     typer.echo("Run, from any machine that sees the folders:")

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from darts.cli.logs import start_logging
 from darts.cli.tables import print_table
-from darts.demo import SampleArea, compare_with_truth, demo_model, draw_result, find_sample_area, make_sample_area
+from darts.demo import compare_with_truth, demo_model, draw_result, find_sample_area, make_sample_area
 from darts.demo.landscape import image_geobox
 from darts.errors import ConfigurationError
 from darts.pipelines.sequential_v2 import PlanetPipeline
@@ -61,18 +61,13 @@ def run_demo(output_dir: Path, *, seed: int, size: int, device: str | None, verb
     results = records.tiles[0].output_path
     picture = draw_result(area, results, output_dir / "demo.png")
     truth, whole = gpd.read_file(area.truth_file), shapely.box(*image_geobox(area.size).boundingbox.bbox)
-    report = _report(area, output_dir / "results", gpd.GeoSeries([whole], crs=truth.crs))
+    with TemporaryDirectory() as temporary:  # The truth is complete wherever the image is.
+        gpd.GeoSeries([whole], crs=truth.crs).to_file(outline := Path(temporary) / "area.gpkg", driver="GPKG")
+        report = write_report(output_dir / "results", labels=area.truth_file, area=outline)
     _show(records, compare_with_truth(results, truth, whole), perf_counter() - start)
     places = {"results": results, "picture": picture, "true outlines": area.truth_file, "report": report}
     for what, where in places.items():
         typer.echo(f"{what}: {where}")
-
-
-def _report(area: SampleArea, results: Path, whole: gpd.GeoSeries) -> Path:
-    """Write the report, with the truth for labels; they are complete wherever the image is."""
-    with TemporaryDirectory() as folder:
-        whole.to_file(path := Path(folder) / "area.gpkg", driver="GPKG")
-        return write_report(results, labels=area.truth_file, area=path)
 
 
 def _show(records: RunRecords, comparison: Evaluation, seconds: float) -> None:

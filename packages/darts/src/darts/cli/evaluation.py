@@ -7,15 +7,8 @@ from typing import Any
 
 import typer
 
-from darts_evaluation import (
-    Evaluation,
-    FewBlocksWarning,
-    Figure,
-    NoLabelAreaWarning,
-    evaluate,
-    read_labels,
-    write_report,
-)
+import darts_evaluation
+from darts_evaluation import Evaluation, Figure
 
 _SHOWN = (
     ("pixels", "iou", "IoU of pixels"),
@@ -40,10 +33,15 @@ def run_evaluation(
     """Compare maps with labels, print the headline figures and write the report."""
     with warnings.catch_warnings():
         # The report's notes say the same.
-        warnings.simplefilter("ignore", FewBlocksWarning)
-        warnings.simplefilter("ignore", NoLabelAreaWarning)
+        warnings.simplefilter("ignore", darts_evaluation.FewBlocksWarning)
+        warnings.simplefilter("ignore", darts_evaluation.NoLabelAreaWarning)
         block_m = None if block_km is None else 1000 * block_km
-        found = evaluate(predictions, read_labels(labels, area, expert_column=expert_column), block_m=block_m, **chosen)
+        found = darts_evaluation.evaluate(
+            predictions,
+            darts_evaluation.read_labels(labels, area, expert_column=expert_column),
+            block_m=block_m,
+            **chosen,
+        )
     for note in found.notes:
         typer.echo(f"note:   {note}")
     print_figures(found, _SHOWN)
@@ -52,7 +50,7 @@ def run_evaluation(
         typer.echo(f"{'experts among themselves:':28}IoU {iou}, F1 of objects {f1} (medians of pairs)")
     if (out / "evaluation.json").exists():
         typer.echo(f"note:   the evaluation that was in {out} is replaced.")
-    write_report(found, out)
+    darts_evaluation.write_report(found, out)
     typer.echo(f"{'report:':28}{out / 'evaluation.md'}")
     if area is None:
         typer.echo("Name the area in which the labels are complete with --area, to learn about false alarms.")

@@ -11,12 +11,11 @@ import darts.report
 from darts.cli.tables import print_table
 from darts.run.folding import fold_ended
 from darts.run.history import PastRun, draw_timings, list_runs
+from darts.run.journal import STATUS_WORDS
 from darts.run.running import running_runs
 from darts.run.shard_history import group_shards
 from darts.run.shards import ranges
 from darts.run.status import RunStatus, run_status
-
-_WORDS = {"success": "succeeded", "skipped": "skipped", "failed": "failed", "empty": "without data"}
 
 
 def show_runs(output: Path) -> None:
@@ -71,7 +70,7 @@ def _lines(status: RunStatus) -> list[str]:
     where = f" on {status.host}, process {status.pid}" if status.host else ""
     where += " and the other shards of its run" if status.shards else ""
     total = "an unknown number of" if status.planned is None else str(status.planned)
-    counts = ", ".join(f"{number} {_WORDS[name]}" for name, number in status.counts.items() if number)
+    counts = ", ".join(f"{number} {STATUS_WORDS[name]}" for name, number in status.counts.items() if number)
     lines = [
         f"run:      {status.name}{where}: {state}",
         f"tiles:    {status.done} of {total} done{_percent(status)}" + (f": {counts}" if counts else ""),
@@ -80,8 +79,7 @@ def _lines(status: RunStatus) -> list[str]:
     if goes_on or status.rate is not None:
         lines.append(f"rate:     {'not known yet' if status.rate is None else f'{status.rate:.1f} tiles per hour'}")
     if goes_on:
-        left = "not known yet" if status.time_left is None else _duration(status.time_left)
-        lines.append(f"left:     {left}")
+        lines.append(f"left:     {'not known yet' if status.time_left is None else _duration(status.time_left)}")
     if status.quiet is not None:
         lines.append(f"last end: {_duration(status.quiet)} ago")
     elif goes_on and not status.ended:

@@ -12,13 +12,7 @@ from rich.markup import escape
 
 import darts.run
 from darts import cli
-from darts.cli.arguments import (
-    RepeatedOptionsCommand,
-    command_line_type,
-    tell_environment,
-    variable_of,
-    with_options_before,
-)
+from darts.cli import arguments
 from darts.errors import ConfigurationError
 from darts.pipelines.configfile import NONE, read_config
 from darts.pipelines.options import PATH_OPTIONS, build, known_keys, options_of
@@ -27,7 +21,6 @@ from darts.run.names import counted
 
 _DEFAULT_CONFIG = Path("config.toml")
 _RUN_PANEL = "Run"
-_EXAMPLE = "DARTS_DEVICE=cpu for --device cpu"
 
 Options: TypeAlias = Mapping[str, tuple[object, object]]
 """Options that are no fields of a pipeline: default and annotated type by name."""
@@ -127,11 +120,11 @@ def pipeline_command(source: str, name: str, text: str, action: Callable[..., No
     pipeline = _PIPELINES[source]
 
     def command(ctx: typer.Context, **values: Any) -> None:
-        common = with_options_before(ctx, {name: values.pop(name) for name in _COMMON})
+        common = arguments.with_options_before(ctx, {name: values.pop(name) for name in _COMMON})
         chosen = {name: values.pop(name) for name in own}
         cli.logs.start_logging(common["verbose"], common["log_dir"], common["log_plain"])
         given = {name: value for name, value in values.items() if value is not None and value != []}
-        set_there = tell_environment(ctx, given, known_keys(*_PIPELINES.values()))
+        set_there = arguments.tell_environment(ctx, given, known_keys(*_PIPELINES.values()))
         words = ("inference", f"{source}-sequential")
         action(_configure(pipeline, words, given, common["config_file"], set_there), **chosen)
 
@@ -144,8 +137,8 @@ def pipeline_command(source: str, name: str, text: str, action: Callable[..., No
     command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     command.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
     app = typer.Typer(pretty_exceptions_enable=False, add_completion=False)
-    text += f" Each option may also be set in the environment: {_EXAMPLE}."
-    app.command(name, help=text, cls=RepeatedOptionsCommand)(command)
+    text += " Each option may also be set in the environment: DARTS_DEVICE=cpu for --device cpu."
+    app.command(name, help=text, cls=arguments.RepeatedOptionsCommand)(command)
     return typer.main.get_command(app)
 
 
@@ -182,11 +175,11 @@ def _fields_of(pipeline: type) -> Iterator[tuple[str, object]]:
         described = typer.Option(
             help=escape(shown),
             show_default=False,
-            envvar=variable_of(item.name),
+            envvar=arguments.variable_of(item.name),
             show_envvar=False,
             rich_help_panel=item.panel,
         )
-        yield item.name, Annotated[command_line_type(item.annotation), described]
+        yield item.name, Annotated[arguments.command_line_type(item.annotation), described]
     for name, help_text in PATH_OPTIONS.items():
         yield name, Annotated[Path | None, typer.Option(help=help_text, show_default=False, rich_help_panel="Folders")]
 
@@ -202,7 +195,11 @@ def _configure(
     try:
         return build(pipeline, values | given)
     except ValidationError as error:
-        origins = dict.fromkeys(values, str(path)) | dict.fromkeys(given, "") | {n: variable_of(n) for n in set_there}
+        origins = (
+            dict.fromkeys(values, str(path))
+            | dict.fromkeys(given, "")
+            | {n: arguments.variable_of(n) for n in set_there}
+        )
         raise ConfigurationError(_sentence(error, origins)) from error
 
 

@@ -2,20 +2,17 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import typer
 
 import darts_training
 from darts.run.codes import code_of_failures
+from darts.run.task import Pipeline
 from darts.run.training_data import make_training_data
-
-if TYPE_CHECKING:
-    from darts.pipelines.sequential_v2 import _BasePipeline
 
 
 def run_creation(
-    pipeline: "_BasePipeline",
+    pipeline: Pipeline,
     *,
     labels: Path,
     area: Path,

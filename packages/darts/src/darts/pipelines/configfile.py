@@ -63,7 +63,10 @@ def read_config(
     values: dict[str, object] = {}
     for table, allowed in [*((table, known) for table in shared), (own, own_keys)]:
         found = _flatten(table, path)
-        _check_keys(found, allowed, path)
+        for key in (key for key in found if key not in allowed):
+            near = difflib.get_close_matches(key, allowed, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"known keys: {', '.join(sorted(allowed))}."
+            raise ConfigurationError(f"{path}: unknown key {key!r}; {hint}")
         values |= {key: value for key, value in found.items() if key in own_keys}
     return values
 
@@ -157,14 +160,6 @@ def _normalized(table: Mapping[str, object], path: Path) -> dict[str, object]:
             raise ConfigurationError(f"{path}: {key!r} is set twice, with a dash and with an underscore.")
         normal[_underscores(key)] = value
     return normal
-
-
-def _check_keys(values: Mapping[str, object], known: set[str], path: Path) -> None:
-    for key in values:
-        if key not in known:
-            near = difflib.get_close_matches(key, known, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"known keys: {', '.join(sorted(known))}."
-            raise ConfigurationError(f"{path}: unknown key {key!r}; {hint}")
 
 
 def _flatten(table: Mapping[str, object], path: Path) -> dict[str, object]:

@@ -85,13 +85,9 @@ def judge(source: RunSource, labels: Path, area: Path | None) -> Judgement:
         figure = found.figures.get(group, {}).get(name)
         if figure is not None and figure.value == figure.value:
             figures.append((text, figure.value_text(2), figure.interval_text(2)))
-    counts = Counter(found.outlines["kind"])
-    return Judgement(
-        figures,
-        {kind: counts.get(kind, 0) for kind in ("hit", "false alarm", "miss")},
-        list(found.notes),
-        found.outlines,
-    )
+    found_kinds = Counter(found.outlines["kind"])
+    counts = {kind: found_kinds[kind] for kind in ("hit", "false alarm", "miss")}
+    return Judgement(figures, counts, list(found.notes), found.outlines)
 
 
 def _verdicts(view: TileView, shapes: gpd.GeoDataFrame) -> dict[str, str]:

@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-_UNKNOWN = "missing"
-
 
 def describe_auxiliary(read: "xr.Dataset") -> dict[str, Any]:
     """Describe what was read from a cube.
@@ -82,8 +80,7 @@ class CubesNow:
                 held = f"{cube.product.collection} {cube.product.version}"
                 return f"{name} was {read.get('product')} {read.get('version')}, is {held}"
             for chunk, identity in read.get("chunks", {}).items():
-                now = known.get(chunk, _UNKNOWN)
-                if now not in (_UNKNOWN, identity):
+                if known.get(chunk, identity) != identity:
                     return f"chunk {chunk} of {name} has another content"
         return ""
 

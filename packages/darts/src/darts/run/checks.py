@@ -8,7 +8,7 @@ import shlex
 import tempfile
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import darts_acquisition
@@ -116,9 +116,9 @@ def check_cluster_is_installed() -> None:
     """
     missing = [name for name in ("distributed", "dask_jobqueue") if importlib.util.find_spec(name) is None]
     if missing:
-        names = " and ".join(missing)
         raise ConfigurationError(
-            f'A cluster of workers needs {names}, which is not installed: pip install "darts-nextgen[cluster]"'
+            f"A cluster of workers needs {' and '.join(missing)}, which is not installed: "
+            'pip install "darts-nextgen[cluster]"'
         )
 
 
@@ -132,8 +132,7 @@ def check_executor(pipeline: Pipeline) -> None:
     Warns:
         IgnoredOptionWarning: If a cluster is named, and the executor is another one.
     """
-    names = ("scheduler_file", "scheduler_address", "workers")
-    given = [name for name in names if getattr(pipeline, name) is not None]
+    given = [name for name in ("scheduler_file", "scheduler_address", "workers") if getattr(pipeline, name) is not None]
     if pipeline.executor != "dask":
         if given:
             message = f"{' and '.join(given)} is ignored: executor is {pipeline.executor!r}, not 'dask'."
@@ -282,7 +281,8 @@ def cube_note(place: Path) -> str:
     beside = original_cube(place)
     if beside is None:
         return ""
-    if _is_cube_of_darts(beside):
+    with suppress(darts_acquisition.CubeError):
+        darts_acquisition.Datacube.open(beside)
         move = f"mv {shlex.quote(str(beside))} {shlex.quote(str(place))}"
         return f"{beside} is a datacube of DARTS under an earlier name, which is not searched; to use it: {move}"
     return f"{beside} is a datacube of another program (smart-geocubes). {import_hint(beside, place)}"
@@ -292,14 +292,6 @@ def import_hint(cube: Path | str, place: Path | None = None) -> str:
     """Say how a datacube of another program is taken over."""
     where = "" if place is None else f" --to {shlex.quote(str(place))}"
     return f"It is left as it is; to take over what it holds: `darts cube import {shlex.quote(str(cube))}{where}`."
-
-
-def _is_cube_of_darts(path: Path) -> bool:
-    try:
-        darts_acquisition.Datacube.open(path)
-    except darts_acquisition.CubeError:
-        return False
-    return True
 
 
 def select(wanted: Sequence[str] | None, found: Sequence[str]) -> list[str]:

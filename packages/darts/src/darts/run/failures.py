@@ -20,7 +20,8 @@ def is_transient(error: BaseException) -> bool:
     for link in _chain(error):
         if hasattr(link, "failure"):
             return bool(getattr(link.failure, "transient", False))
-    return any(_looks_transient(link) for link in _chain(error))
+    known = [isinstance(link, _TRANSIENT) or _is_out_of_memory(link) for link in _chain(error)]
+    return any(known) or any(getattr(link, "errno", None) in _TRANSIENT_ERRNO for link in _chain(error))
 
 
 def is_service_failure(error: BaseException) -> bool:
@@ -65,12 +66,6 @@ def _with_cause(error: BaseException) -> str:
     text = str(error)
     said = text.removesuffix("See previous exception for details.")
     return text if said == text or error.__cause__ is None else f"{said}{error.__cause__}"
-
-
-def _looks_transient(error: BaseException) -> bool:
-    if getattr(error, "errno", None) in _TRANSIENT_ERRNO:
-        return True
-    return isinstance(error, _TRANSIENT) or _is_out_of_memory(error)
 
 
 def _is_out_of_memory(error: BaseException) -> bool:

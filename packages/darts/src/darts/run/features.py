@@ -2,17 +2,13 @@
 
 from collections.abc import Collection, Iterable
 from math import ceil
-from typing import TYPE_CHECKING
 
 from darts.run.task import Pipeline
-from darts_preprocessing import FEATURES, Request, needs_of
+from darts_preprocessing import FEATURES, Feature, Request, needs_of
 from darts_utils import BANDS
 
-if TYPE_CHECKING:
-    from darts_preprocessing import Feature
 
-
-def find_feature(name: str) -> "Feature | None":
+def find_feature(name: str) -> Feature | None:
     """Return the feature that a band is; None where it is none, and for variables of other stages."""
     if name not in FEATURES and (name in BANDS.data_model or not name.isidentifier()):
         return None

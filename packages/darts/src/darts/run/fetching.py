@@ -137,8 +137,7 @@ def estimate_auxiliary(
 def _estimate(
     pipeline: Pipeline, context: RunContext, cube: AuxiliaryCube, areas: Sequence[object]
 ) -> "darts_acquisition.Estimate":
-    resolution = pipeline._arcticdem_resolution()
-    margin_px = feature_margin_px(pipeline, context.features)
+    resolution, margin_px = pipeline._arcticdem_resolution(), feature_margin_px(pipeline, context.features)
     try:
         return estimate_auxiliary(cube, areas, resolution=resolution, margin_px=margin_px)
     except darts_acquisition.OutsideExtentError:

@@ -85,10 +85,8 @@ def fold_ended(folder: Path, running: Collection[str] = ()) -> list[str]:
     """
     folded = []
     for name, journal in journals(folder).items():
-        if name in running:
-            continue
         try:
-            if is_folded(folder, name):
+            if name in running or is_folded(folder, name):
                 continue
             if has_lost_lines(folder, name):
                 logger.warning(

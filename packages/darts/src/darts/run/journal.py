@@ -39,6 +39,7 @@ STAGES = (
 
 Status = Literal["success", "skipped", "failed", "empty"]
 STATUSES = get_args(Status)
+STATUS_WORDS: dict[Status, str] = dict(zip(STATUSES, ("succeeded", "skipped", "failed", "without data"), strict=True))
 
 Entry: TypeAlias = dict[str, Any]
 """A line of a journal about a tile, checked: the fields of a `TileRecord` that are written, and `ended`."""

@@ -4,7 +4,6 @@ import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
-from typing import TYPE_CHECKING
 
 import darts_acquisition
 import darts_export
@@ -28,9 +27,6 @@ from darts.run.shard_lock import shard_lock
 from darts.run.task import Pipeline, TileTask
 from darts.run.worker import Worker
 from darts_utils import usable_cpus
-
-if TYPE_CHECKING:
-    from darts.run.cluster.executor import DaskExecutor
 
 logger = logging.getLogger(__name__)
 
@@ -76,7 +72,7 @@ def run(pipeline: Pipeline, open_session: OpenSession = open_session) -> RunReco
 
 def _executor(
     worker: Worker, open_session: OpenSession, records: RunRecords, todo: Sequence[TileTask], opened: ExitStack
-) -> "tuple[ExecutorProtocol, DaskExecutor | None]":
+) -> "tuple[ExecutorProtocol, cluster.executor.DaskExecutor | None]":
     """Return the executor that a pipeline asks for, and again if it is one on a cluster."""
     pipeline = worker.pipeline
     if pipeline.executor != "dask":
@@ -91,7 +87,7 @@ def _executor(
     return executor, executor
 
 
-def _open(worker: Worker, remote: "DaskExecutor | None", tile_run: "TileRun") -> None:
+def _open(worker: Worker, remote: "cluster.executor.DaskExecutor | None", tile_run: "TileRun") -> None:
     """Open the worker, or the cluster of workers; write down what "auto" was decided to be."""
     if remote is None:
         worker.open()

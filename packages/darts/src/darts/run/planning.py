@@ -28,12 +28,11 @@ from darts.run.trends import TrendCubes
 from darts.startup import resume_collection
 from darts_export import check_export_bands, export_variables
 from darts_preprocessing import FEATURES
-from darts_segmentation import hash_model, read_card, read_ensemble
+from darts_segmentation import ModelCard, hash_model, read_card, read_ensemble
 from darts_utils import OPTICAL_BANDS, resolve_device
 
 if TYPE_CHECKING:
     from darts.run.fetching import PlannedFetch
-    from darts_segmentation import ModelCard
 
 logger = logging.getLogger(__name__)
 
@@ -285,12 +284,12 @@ def _outside(pipeline: Pipeline, tasks: Sequence[TileTask], estimate: Callable[[
     return found
 
 
-def read_cards(models: dict[str, Path]) -> "dict[str, ModelCard]":
+def read_cards(models: dict[str, Path]) -> dict[str, ModelCard]:
     """Read the cards of models by name; only a checkpoint of torch needs torch for it."""
     return {name: read_card(path) for name, path in models.items()}
 
 
-def bands_wanted(pipeline: Pipeline, cards: "dict[str, ModelCard]") -> set[str]:
+def bands_wanted(pipeline: Pipeline, cards: dict[str, ModelCard]) -> set[str]:
     """Name the bands that models and export need.
 
     Raises:

@@ -13,7 +13,7 @@ from rich.logging import RichHandler
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from darts.run.fingerprint import STAGE_PACKAGES
-from darts.run.journal import Status, TileRecord
+from darts.run.journal import STATUS_WORDS, TileRecord
 from darts.run.names import counted
 
 if TYPE_CHECKING:
@@ -73,21 +73,18 @@ class Reporter:
             logger.info("%s: %s in %.1f s.", place, tile.status, sum(tile.stages.values()))
 
 
-_WORDS: dict[Status, str] = {"success": "succeeded", "skipped": "skipped", "failed": "failed"}
-
-
 def summarise(records: "RunRecords", startup_seconds: float = 0.0) -> str:
     """Say in three lines how the tiles of a run ended, where the results are and where time went."""
-    parts = [f"{records.count(status)} {word}" for status, word in _WORDS.items()]
-    further = {"without data": records.count("empty"), "not done": records.undone}
-    parts += [f"{number} {words}" for words, number in further.items() if number > 0]
+    counts = {word: records.count(status) for status, word in STATUS_WORDS.items()} | {"not done": records.undone}
+    always = ("succeeded", "skipped", "failed")
+    parts = [f"{number} {word}" for word, number in counts.items() if number > 0 or word in always]
     seconds = {"start-up": startup_seconds, **records.seconds()}
     seconds = {stage: value for stage, value in seconds.items() if value}
     longest = sorted(seconds.items(), key=lambda item: -item[1])
     times = ", ".join(f"{stage} {value:.1f} s" for stage, value in longest) or "nothing was computed"
     of = "" if records.shards is None else f"Shard {records.shards.shard}: "
-    counts = f"{of}{counted(records.planned, 'tile')}: {', '.join(parts)}."
-    return f"{counts}\nResults: {records.folder}\nTime: {times}."
+    told = f"{of}{counted(records.planned, 'tile')}: {', '.join(parts)}."
+    return f"{told}\nResults: {records.folder}\nTime: {times}."
 
 
 LOGGERS = ("darts", *(name.replace("-", "_") for name in (*STAGE_PACKAGES, "darts-training")))

@@ -106,15 +106,12 @@ def make_training_data(
         worker.open()
         ended = ((task.tile_id, _cut(worker, task, out, described, drawn)) for task in todo)
         failed = {name: error for name, error in ended if error is not None}
-    return TrainingData(_finished(out), failed, darts_training.count_outside(given))
-
-
-def _finished(out: Path) -> "darts_training.Samples | None":
+    samples = None
     try:
-        return darts_training.finish_samples(out)
+        samples = darts_training.finish_samples(out)
     except darts_training.SamplesError as error:
         logger.error("There are no samples: %s", error)  # noqa: TRY400 - no bug of ours
-        return None
+    return TrainingData(samples, failed, darts_training.count_outside(given))
 
 
 def _channels(pipeline: Pipeline, bands: Sequence[str]) -> "tuple[darts_segmentation.Channel, ...]":

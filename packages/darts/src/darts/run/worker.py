@@ -175,9 +175,8 @@ class Worker:
         )
         tile = work.peek()
         trend = trend_of_tile(cubes, self.pipeline._tile_year(work.task.key), tile)
-        offline = self.pipeline.offline
         work.tcvis = darts_acquisition.load_tcvis(
-            tile.odc.geobox, cubes.cubes[trend], offline, trend, settings=settings
+            tile.odc.geobox, cubes.cubes[trend], self.pipeline.offline, trend, settings=settings
         )
         work.auxiliary["tcvis"] = describe_auxiliary(work.tcvis)
 

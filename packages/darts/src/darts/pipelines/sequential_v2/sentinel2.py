@@ -29,8 +29,6 @@ if TYPE_CHECKING:
     from odc.geo.geobox import GeoBox
     from odc.geo.geom import Geometry
 
-    from darts_acquisition import CDSEMosaicSource
-
 logger = logging.getLogger(__name__)
 
 _selection = partial(option, panel="Selection")
@@ -305,7 +303,7 @@ class Sentinel2MosaicPipeline(Sentinel2Pipeline):
     def _load_tile(self, tilekey: str) -> "xr.Dataset":
         return self._source().load(tilekey, self.raw_data_store, offline=self.offline)
 
-    def _source(self) -> "CDSEMosaicSource":
+    def _source(self) -> "darts_acquisition.CDSEMosaicSource":
         return darts_acquisition.CDSEMosaicSource()
 
     def _how_to_widen(self) -> str:

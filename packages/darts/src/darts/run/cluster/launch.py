@@ -16,14 +16,8 @@ from distributed import LocalCluster, Nanny, Scheduler, Security
 
 from darts.errors import ConfigurationError, SchedulerGoneError
 from darts.run.checks import writing_into
-from darts.run.cluster.connection import (
-    SchedulerPlace,
-    first_cause,
-    make_certificate,
-    make_security,
-    refuse_taken,
-    write_scheduler_file,
-)
+from darts.run.cluster import connection
+from darts.run.cluster.connection import SchedulerPlace
 from darts.run.cluster.quiet import preloads, quieten
 from darts.run.cluster.remote import END, ENDS, NEWS
 from darts_utils import available_memory
@@ -104,13 +98,15 @@ def serve_local(
     """
 
     async def serve() -> None:
-        await refuse_taken(scheduler_file)
+        await connection.refuse_taken(scheduler_file)
         files: tuple[Path, ...] = ()
         if host is not None:
             with writing_into(scheduler_file.absolute().parent, "The file of the scheduler"):
-                files = make_certificate(scheduler_file.absolute())
+                files = connection.make_certificate(scheduler_file.absolute())
         with listening(host, files):
-            cluster = await local_cluster(workers, host or LOOPBACK, make_security(*files) if files else None)
+            cluster = await local_cluster(
+                workers, host or LOOPBACK, connection.make_security(*files) if files else None
+            )
         try:
             place, ended = SchedulerPlace(cluster.scheduler_address, *files), signal_event()
             with published(scheduler_file, place, cluster.scheduler.identity(0)):
@@ -205,14 +201,16 @@ def listening(host: str | None, files: Iterable[Path]) -> Iterator[None]:
         for path in files:
             path.unlink()
         where = "this machine" if host is None else f"{host}; name an address of this machine with --host"
-        raise ConfigurationError(f"The scheduler cannot listen on {where} ({first_cause(error)}).") from error
+        raise ConfigurationError(
+            f"The scheduler cannot listen on {where} ({connection.first_cause(error)})."
+        ) from error
 
 
 @contextmanager
 def published(scheduler_file: Path, place: SchedulerPlace, identity: dict[str, object]) -> Iterator[None]:
     """Have the file of a scheduler until the block ends; what another one wrote in its place stays."""
     with writing_into(scheduler_file.absolute().parent, "The file of the scheduler"):
-        write_scheduler_file(scheduler_file, place, identity)
+        connection.write_scheduler_file(scheduler_file, place, identity)
     own = scheduler_file.read_bytes()
     try:
         yield

@@ -95,8 +95,7 @@ class TilePlugin(WorkerPlugin):
     @property
     def facts(self) -> WorkerFacts:
         """What the worker says of itself."""
-        worker = self._worker
-        return WorkerFacts(worker.device, worker.precision, worker.startup_seconds, self._log)
+        return WorkerFacts(self._worker.device, self._worker.precision, self._worker.startup_seconds, self._log)
 
     def process(self, task: TileTask) -> TileRecord | None:
         """Take a tile through its stages.
