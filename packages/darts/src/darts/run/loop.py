@@ -75,9 +75,9 @@ def _executor(
 ) -> "tuple[ExecutorProtocol, cluster.executor.DaskExecutor | None]":
     """Return the executor that a pipeline asks for, and again if it is one on a cluster."""
     pipeline = worker.pipeline
-    if pipeline.executor != "dask":
-        if pipeline.executor == "serial":
-            return serial_executor(), None
+    if pipeline.executor == "serial":
+        return serial_executor(), None
+    if pipeline.executor == "overlap":
         return overlap_executor(pipeline.prefetch, *lane_threads()), None
     sent = pipeline._for_workers()
     remote = cluster.remote.RemoteRun(records.name, sent, worker.context, open_session, records.folder)

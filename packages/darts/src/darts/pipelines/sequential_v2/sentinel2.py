@@ -258,8 +258,7 @@ class Sentinel2Pipeline(_BasePipeline):
         newest = source.newest(found.index)
         self._found_bytes = {name: int(size) for name, size in found["download_bytes"].dropna().items()}
         logger.info("%s in the selection.", counted(len(newest), "scene"))
-        if len(newest) < len(found):
-            left_out = len(found) - len(newest)
+        if left_out := len(found) - len(newest):
             logger.info("%d more are left out, processed again since or not by ESA itself (N9999).", left_out)
         return newest
 
