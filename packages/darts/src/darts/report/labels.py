@@ -1,7 +1,6 @@
 """What labels say of a run: figures, and which slumps are hits, misses and false alarms."""
 
 import warnings
-from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -85,8 +84,7 @@ def judge(source: RunSource, labels: Path, area: Path | None) -> Judgement:
         figure = found.figures.get(group, {}).get(name)
         if figure is not None and figure.value == figure.value:
             figures.append((text, figure.value_text(2), figure.interval_text(2)))
-    found_kinds = Counter(found.outlines["kind"])
-    counts = {kind: found_kinds[kind] for kind in ("hit", "false alarm", "miss")}
+    counts = {kind: int((found.outlines["kind"] == kind).sum()) for kind in ("hit", "false alarm", "miss")}
     return Judgement(figures, counts, list(found.notes), found.outlines)
 
 
