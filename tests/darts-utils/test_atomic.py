@@ -244,6 +244,14 @@ def test_drafts_of_other_machines_and_of_living_processes_stay_for_a_day(file):
         assert names(file.parent) == sorted(["list.json", *(draft.name for draft in left)])
 
 
+def test_a_process_that_is_asked_whether_it_lives_goes_on(file):
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
+        draft_of(file, process.pid).write_text("half")
+        assert remove_partials(file.parent) == []
+        process.communicate(b"\n")
+    assert process.returncode == 0
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows is asked in another way")
 def test_a_process_of_another_user_counts_as_living(file, monkeypatch):
     draft = draft_of(file, dead_pid())

@@ -92,6 +92,7 @@ def test_the_cpu_asks_no_driver(machine):
         ([IDLE], Device("cuda", 0)),
         ([BUSY], CPU),
         ([HALF], CPU),  # exactly half in use is not less than half
+        ([("GPU-1", 11, 24)], Device("cuda", 0)),
         ([BUSY, HALF, IDLE, IDLE], Device("cuda", 2)),
         ([("GPU-1", None, None)], Device("cuda", 0)),
         ([BUSY, ("GPU-1", None, None)], Device("cuda", 1)),

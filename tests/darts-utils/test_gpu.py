@@ -199,3 +199,13 @@ def test_a_cupy_that_does_not_work_is_told_of_in_a_sentence(monkeypatch, cupy, e
 
     monkeypatch.setattr(cupy, "zeros", fail)
     assert re.fullmatch(rf"cupy does not work on it \({said}\)", try_cupy("pip install cupy")(GPU))
+
+
+def test_a_cupy_is_believed_where_it_computes_what_is_right(monkeypatch, cupy):
+    assert try_cupy("pip install cupy")(GPU) == ""
+
+
+def test_a_cupy_that_computes_something_else_is_told_of(monkeypatch, cupy):
+    ones = cupy.zeros(1, "uint8") + 1
+    monkeypatch.setattr(cupy, "zeros", lambda *arguments: ones)
+    assert try_cupy("pip install cupy")(GPU) == "cupy computes 2 where 1 is right"

@@ -85,6 +85,16 @@ def test_rows_and_columns_are_evenly_spaced(dims):
     np.testing.assert_allclose(mended[y], tile[y], atol=0.5)
 
 
+@pytest.mark.parametrize("dim", ["y", "x"])
+def test_rows_that_all_lie_in_one_place_are_not_north_up(dim):
+    tile = xr.Dataset({"red": (("y", "x"), np.ones((4, 4)))}, {"y": [9.0, 6, 3, 0], "x": [0.0, 3, 6, 9]})
+    check_north_up(tile, "The tile")
+    for places in (slice(None), slice(2)):
+        part = tile[{dim: places}]
+        with pytest.raises(GridError, match=f"The tile is not north-up .{dim} from 5.0 to 5.0"):
+            check_north_up(part.assign_coords({dim: part[dim] * 0 + 5}), "The tile")
+
+
 def test_the_time_of_a_tile_is_its_attribute_or_its_scalar_coordinate():
     tile = xr.Dataset()
     assert time_of(tile) is None

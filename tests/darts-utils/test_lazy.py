@@ -54,6 +54,14 @@ def test_the_names_are_those_of_the_stub_and_the_version_that_of_the_distributio
         _ = module.nothing
 
 
+def test_constants_stand_before_classes_and_these_before_functions(package: str, tmp_path: Path) -> None:
+    names = ("build", "Zone", "answer", "LIMIT", "Area", "BANDS")
+    stub = "".join(f"from .good import {name} as {name}\n" for name in names)
+    (tmp_path / "slow_package" / "__init__.pyi").write_text(stub)
+    module = importlib.import_module(package)
+    assert module.__all__ == ["BANDS", "LIMIT", "Area", "Zone", "answer", "build"]
+
+
 @pytest.mark.parametrize("name", LAZY)
 def test_each_name_of_a_stub_is_found(name: str) -> None:
     module = importlib.import_module(name)

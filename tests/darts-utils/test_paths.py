@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from darts_utils import CubeOrigin, DefaultPaths, FoundCube, MovedFolderWarning, original_cube
+from darts_utils.paths import OriginalPaths
 
 VARIABLES = {
     "darts_dir": "DARTS_DATA_DIR",
@@ -96,6 +97,17 @@ def test_paths_cannot_be_changed_and_can_be_compared():
         DefaultPaths().darts_dir = "/elsewhere"
     assert DefaultPaths("/data") == DefaultPaths(Path("/data"), "/data", "/data")
     assert len({DefaultPaths("/data"), DefaultPaths("/data")}) == 1
+
+
+def test_the_object_of_the_original_has_the_folders_of_default_paths_or_of_those_that_are_set(tmp_path):
+    paths = OriginalPaths()
+    assert paths.out == DefaultPaths().output == tmp_path / "output"
+    other = DefaultPaths(tmp_path / "other")
+    paths.set_defaults(other)
+    assert (paths.out, paths.aux, paths.models) == (other.output, other.auxiliary, other.models)
+    assert (paths.arcticdem(2), paths.tcvis()) == (other.arcticdem(2), other.tcvis)
+    with pytest.raises(AttributeError, match="OriginalPaths has no attribute 'darts_dir'; DefaultPaths knows"):
+        print(paths.darts_dir)
 
 
 # What release 0.1 and the original left.

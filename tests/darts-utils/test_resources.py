@@ -235,6 +235,7 @@ def test_the_limits_of_the_process_count_less_what_it_has(machine):
         ({"SLURM_JOB_CPUS_PER_NODE": "16(x2),8", "SLURM_NODEID": "1"}, 16),
         ({"SLURM_JOB_CPUS_PER_NODE": "16(x2),8", "SLURM_NODEID": "2"}, 8),
         ({"SLURM_JOB_CPUS_PER_NODE": "16(x2),8", "SLURM_NODEID": "3"}, 8),
+        ({"SLURM_JOB_CPUS_PER_NODE": "4,16", "SLURM_NODEID": "1"}, 16),
         ({"SLURM_JOB_CPUS_PER_NODE": "7,16(x999999999),9", "SLURM_NODEID": "2"}, 16),
         ({"SLURM_CPUS_PER_TASK": "1000"}, 64),
         ({"SLURM_CPUS_PER_TASK": "0"}, 64),

@@ -52,6 +52,17 @@ def test_a_folder_is_replaced_as_a_whole(target: Path, monkeypatch: pytest.Monke
     assert [path.name for path in target.parent.iterdir()] == ["target"]
 
 
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux exchanges two folders in one step")
+def test_on_linux_a_folder_is_never_absent_while_it_is_replaced(target: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def rename(path: Path, other: Path) -> None:
+        raise AssertionError(f"{path} is moved out of its place")
+
+    with replaced_folder(target) as new:
+        (new / "file").write_text("after")
+        monkeypatch.setattr(Path, "rename", rename)
+    assert _content(target) == {"file": "after"}
+
+
 def test_an_error_leaves_the_folder_and_nothing_else(target: Path) -> None:
     with pytest.raises(ZeroDivisionError), replaced_folder(target) as new:
         (new / "file").write_text(str(1 / 0))

@@ -97,7 +97,7 @@ def check_north_up(data: "xr.Dataset | xr.DataArray", what: str) -> None:
     check_even(data, what)
     for dim, ascending in zip(spatial_dims(data), (False, True), strict=True):
         places = data.indexes.get(dim, ())
-        if len(places) > 1 and (places[0] < places[-1]) != ascending:
+        if len(places) > 1 and not (places[0] < places[-1] if ascending else places[0] > places[-1]):
             order = f"{dim} from {places[0]} to {places[-1]}"
             raise GridError(
                 f"{what} is not north-up ({order}); expected rows from north to south and columns from west to east. "
