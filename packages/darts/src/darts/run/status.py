@@ -101,7 +101,7 @@ def run_status(output: Path, run: str | None = None) -> RunStatus:
         raise ConfigurationError(f"The journal of the run {name} cannot be read: {error}") from error
     latest: dict[int, tuple[ShardFacts, str]] = {}
     for shard, facts in shard_runs(output):
-        if facts.division == shards.division:
+        if shard in found and facts.division == shards.division:
             latest.setdefault(facts.shard.number, (facts, shard))
     return _together(name, {facts: _status(output, shard, found[shard], now) for facts, shard in latest.values()})
 
