@@ -26,7 +26,6 @@ from darts_acquisition import (
     load_planet_scene,
 )
 from darts_acquisition.cube.layout import _fetch, checked, find_decoder
-from darts_acquisition.cube.product import chunk_block, chunk_window, chunks_where
 from darts_acquisition.cube.repository import BRANCH
 from darts_acquisition.cube.transaction import Transaction
 from darts_acquisition.imports.smart_geocubes import SmartGeocube
@@ -79,11 +78,10 @@ def compressed_chunks(cube: Datacube, window: Window) -> list[tuple[Any, bytes]]
         assert decoder is not None
         for row, col in np.ndindex(CHUNKS, CHUNKS):
             chunk = Chunk(FIRST.row + row, FIRST.col + col)
-            whole = chunk_window(chunk, size, cube.geobox)
+            whole = cube.product.chunk_window(chunk)
             part = window.intersection(whole)
             assert part is not None
-            block = chunk_block(part.relative_to(whole), inner)
-            places = chunks_where(np.ones(block.shape, bool), block)
+            places = part.relative_to(whole).in_chunks(inner).chunks()
             key = f"{variable.name}/c/{chunk.row}/{chunk.col}"
             contents = asyncio.run(_fetch(store, key, size // inner, places))
             found += [(decoder, checked(content).tobytes()) for content in contents if content is not None]
@@ -203,7 +201,7 @@ def test_import_of_a_foreign_cube(benchmark, tmp_path):
     assert report.filled == 4
     decoded = report.filled * product.chunk_px**2 * 5
     origin = SmartGeocube(old)
-    windows = [chunk_window(chunk, 3600, product.geobox) for chunk in Datacube.open(tmp_path / "new0").known()]
+    windows = [product.chunk_window(chunk) for chunk in Datacube.open(tmp_path / "new0").known()]
     reading = seconds(lambda: [origin.read(window) for window in windows])
     benchmark.extra_info["megabytes_per_second"] = round(decoded / 1e6 / benchmark.stats.stats.median)
     benchmark.extra_info["times_reading_alone"] = round(benchmark.stats.stats.median / reading, 2)

@@ -16,7 +16,6 @@ import pytest
 
 import darts_acquisition.cube.repository
 from darts_acquisition import Chunk, ChunkState, CubeBusyError, CubeError, Datacube, Window, verify_cube
-from darts_acquisition.cube.product import chunk_window
 from support.arcticdem import Provider, Service, small_product
 from support.filler import Filler, running_filler
 
@@ -81,7 +80,7 @@ def assert_sound(path: Path, undisturbed: Undisturbed) -> int:
     for chunk, state in known.items():
         assert state == undisturbed.known[chunk]
         assert cube.identities([chunk])[chunk] == undisturbed.identities[chunk]
-        window = chunk_window(chunk, cube.product.chunk_px, cube.geobox)
+        window = cube.product.chunk_window(chunk)
         read = cube.read(window)
         for name, expected in undisturbed.values.items():
             np.testing.assert_array_equal(read[name].values, expected[window])

@@ -310,9 +310,9 @@ def test_complete_chunks_are_those_that_windows_cover(edges: list[tuple[int, int
     parts = {
         (row, col): covered[row * 64 : row * 64 + 64, col * 64 : col * 64 + 64] for row in range(5) for col in range(7)
     }
-    coverage = coverage_of(product, windows)
-    assert coverage.complete == tuple(chunk for chunk, part in parts.items() if part.all())
-    assert coverage.partial == sum(part.any() and not part.all() for part in parts.values())
+    complete, partial = coverage_of(product, windows)
+    assert complete == [chunk for chunk, part in parts.items() if part.all()]
+    assert partial == sum(part.any() and not part.all() for part in parts.values())
 
 
 @pytest.fixture

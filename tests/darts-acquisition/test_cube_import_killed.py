@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 
 from darts_acquisition import ChunkState, Datacube, Window, verify_cube
-from darts_acquisition.cube.product import chunk_window
 from support.foreign_cubes import random_content, write_smart_geocube
 from support.forkserver import SOURCE, Fault, ForkServer, build_injector
 from support.importer import IMPORTS, PRODUCT
@@ -57,7 +56,7 @@ def count_sound(path: Path, content: dict[str, np.ndarray]) -> int:
     cube = Datacube.open(path)
     for chunk, state in cube.known().items():
         assert state == ChunkState.FILLED
-        window = chunk_window(chunk, PRODUCT.chunk_px, PRODUCT.geobox)
+        window = PRODUCT.chunk_window(chunk)
         read = cube.read(window)
         for name, values in content.items():
             np.testing.assert_array_equal(read[name].values, values[window])

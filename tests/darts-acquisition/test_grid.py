@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from odc.geo.geobox import GeoBox
 
-from darts_acquisition import Chunk, OutsideExtentError, Window
+from darts_acquisition import Chunk, CubeProduct, OutsideExtentError, Window
 from darts_acquisition.cube.areas import lonlat_bounds, outer_window, wrap_columns
-from darts_acquisition.cube.product import aligned_window, chunk_block, chunk_window, full_window
+from darts_acquisition.cube.product import aligned_window
 from darts_utils import GridError, ParameterError
 from support.lanes import cases
 
@@ -137,22 +137,22 @@ def test_geoboxes_that_are_not_part_of_the_grid(geobox, problem):
     size=st.integers(1, 20),
 )
 def test_chunks_of_a_window_are_those_that_hold_its_pixels(top, left, height, width, size):
-    block = chunk_block(Window.of(top, top + height, left, left + width), size)
+    block = Window.of(top, top + height, left, left + width).in_chunks(size)
     rows, cols = np.mgrid[top : top + height, left : left + width]
     touched = {(int(row), int(col)) for row, col in zip(rows.ravel() // size, cols.ravel() // size, strict=True)}
-    listed = {
-        (row, col)
-        for row in range(block.rows.start, block.rows.stop)
-        for col in range(block.cols.start, block.cols.stop)
-    }
-    assert listed == touched
+    assert block.chunks() == sorted(touched)
+    chosen = np.random.default_rng(size).random(block.shape) < 0.5
+    assert block.chunks(chosen) == [
+        chunk for chunk, is_chosen in zip(sorted(touched), chosen.flat, strict=True) if is_chosen
+    ]
 
 
 def test_chunks_end_with_the_grid():
     grid = GeoBox((10, 7), Affine(1, 0, 0, 0, -1, 0), "EPSG:3413")
-    assert chunk_window(Chunk(0, 0), 4, grid) == Window.of(0, 4, 0, 4)
-    assert chunk_window(Chunk(2, 1), 4, grid) == Window.of(8, 10, 4, 7)
-    assert full_window(grid).shape == (10, 7)
+    product = CubeProduct("made up", "1", "made up", grid, (), chunk_px=4, inner_px=2)
+    assert product.chunk_window(Chunk(0, 0)) == Window.of(0, 4, 0, 4)
+    assert product.chunk_window(Chunk(2, 1)) == Window.of(8, 10, 4, 7)
+    assert product.window == Window.of(0, 10, 0, 7)
 
 
 @settings(max_examples=cases(60))

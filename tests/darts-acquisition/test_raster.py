@@ -136,7 +136,7 @@ def test_a_virtual_raster_reads_no_other_file(tmp_path, server):
 def test_a_web_page_instead_of_a_file_is_named(tmp_path):
     page = Answer(b"<html>login</html>", 200, {"Content-Type": "text/html; charset=utf-8"})
     with LocalServer(lambda request: page).running() as server:
-        with pytest.raises(ServiceError, match=r"a\.tif answers with a web page; expected data"):
+        with pytest.raises(ServiceError, match=r"a\.tif sends a web page, no data"):
             reader().read(layers_of(server, "a.tif"), TARGET)
         assert len(server.requests) == 1
 

@@ -66,7 +66,9 @@ def test_the_store_changes_nothing(tmp_path):
 
 def test_offline_says_what_is_missing_and_fetches_nothing(tmp_path):
     store, provider = RawStore(tmp_path), MadeUp()
-    with pytest.raises(SceneNotStoredError, match=r"^Scene a-scene is not in .*prep-data sentinel2 --optical"):
+    with pytest.raises(
+        SceneNotStoredError, match=r"^Scene a-scene is not in .* fetched\. Fetch it by loading it online\.$"
+    ):
         load_scene(provider, NAME, store.folder, bands_of_scene(), offline=True)
     download_scene(provider, NAME, store, bands_of_scene(["blue"]))
     with pytest.raises(SceneNotStoredError, match="Band B04 of scene a-scene is not in"):

@@ -51,6 +51,7 @@ def test_the_plan_does_not_depend_on_the_order_of_names() -> None:
 def test_known_names_pass() -> None:
     check_export_bands(DEFAULT_EXPORT_BANDS)
     check_export_bands([*EXPORT_BANDS, "s2_scl", "probabilities-tcvis", "binarized_segmentation-a"])
+    check_export_bands(["probabilities_active-layer-detachment"])
     check_export_bands(["mine"], ["mine"])
     check_export_bands([])
 

@@ -159,6 +159,25 @@ def test_the_deviation_over_an_ensemble_keeps_its_digits(make_tile, tmp_path: Pa
         assert raster.dtypes == ("float32",)
 
 
+@pytest.mark.parametrize("name", ["lake", "active-layer-detachment", "std"])
+def test_probabilities_of_a_class_are_written_as_those_of_slumps(make_tile, tmp_path: Path, name: str) -> None:
+    tile, layer = make_tile(), f"probabilities_{name}"
+    tile[layer] = 1 - tile["probabilities"]
+    tile[layer].values[60, 60] = -1  # declared to be none
+    tile[layer].attrs = {"_FillValue": -1.0}
+    manifest = export_tile(tile, tmp_path / "tile", [layer])
+    assert {f"{layer}.tif", f"{layer}.qml"} <= set(manifest["files"])
+    wanted = tile[layer].where(tile[layer] >= 0)
+    with rasterio.open(tmp_path / f"tile/{layer}.tif") as raster:
+        assert (raster.dtypes, raster.nodata) == (("uint8",), 255)
+        assert (raster.units, raster.descriptions) == (("percent",), (layer,))
+        found = raster.read(1, masked=True)
+    np.testing.assert_array_equal(found.mask, wanted.isnull())
+    assert np.abs(found / 100 - wanted.values.astype(np.float64)).max() <= 0.005 + 1e-7
+    with pytest.raises(ParameterError, match=f"{layer} reach from"):
+        export_tile(tile.assign({layer: tile[layer] + 1}), tmp_path / "other", [layer])
+
+
 @pytest.mark.parametrize("dtype", ["int64", "complex64", "datetime64[ns]"])
 def test_a_dtype_that_no_raster_holds_is_named(make_tile, tmp_path: Path, dtype: str) -> None:
     tile = make_tile()

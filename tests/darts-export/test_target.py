@@ -87,6 +87,7 @@ ORIGINAL = ["+probabilities.tif", "prediction_segments.gpkg", "prediction_segmen
         ["+probabilities.tif", "probabilities.tif.aux.xml", "probabilities.tif.ovr", "probabilities.qml", ".DS_Store"],
         ["+tc_brightness.tif", "tc_greenness.tif", "optical.tif", "dem.tif", "tcvis.tif", "preview.tif"],
         ["+my_own_index.tif", "darts_inference_debug.nc"],
+        ["+probabilities.tif", "probabilities_lake.tif", "probabilities_lake.qml"],
     ],
 )
 def test_results_without_a_manifest_are_replaced_with_overwrite_only(make_tile, make_folder, names: list[str]) -> None:

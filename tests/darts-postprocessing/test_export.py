@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from darts_postprocessing import prepare_export
-from darts_utils import MissingBandError, ParameterError, Stopwatch
+from darts_utils import MissingBandError, ParameterError, Stopwatch, ValueRangeError
 from support.postprocessing import binarize_plainly, erode_plainly, make_scene
 
 
@@ -74,6 +74,23 @@ def test_everything_that_is_added(seed, threshold, erosion, size, level, subsets
     xr.testing.assert_identical(tile, before)
     for name in tile.variables:
         assert tile[name].values.tobytes() == before[name].values.tobytes()
+
+
+@pytest.mark.parametrize("edge_objects", ["clip", "remove"])
+def test_other_classes_are_masked_and_become_no_objects(edge_objects):
+    tile = make_tile(90, 16)
+    name = "probabilities_active-layer-detachment"
+    tile[name] = 1 - tile["probabilities"]
+    result = prepare_export(tile, 0.5, 3, 4, 1, ["a"], "cpu", edge_objects=edge_objects)
+    without = prepare_export(tile.drop_vars(name), 0.5, 3, 4, 1, ["a"], "cpu", edge_objects=edge_objects)
+    xr.testing.assert_identical(result.drop_vars(name), without)
+    inside = result["extent"].values == 1
+    assert 0 < inside.sum() < inside.size
+    expected = np.where(inside, tile[name].values, np.float32("nan"))
+    np.testing.assert_array_equal(result[name].values, expected)
+    assert result[name].attrs == tile[name].attrs
+    with pytest.raises(ValueRangeError, match=name):
+        prepare_export(tile.assign({name: 100 * tile[name]}))
 
 
 def test_attributes_coordinates_and_crs_are_kept():

@@ -15,14 +15,17 @@ from darts_segmentation import (
     ModelNotFoundError,
     ModelWeightsError,
     RepeatedModelWarning,
+    convert_model,
     hash_model,
+    read_card,
     read_ensemble,
+    repeated_models,
     save_model,
     write_ensemble,
 )
 from darts_segmentation.arrays import scaled
 from darts_segmentation.network import load_network
-from support.segmentation import BANDS, UNET, PixelNetwork, random_tile, segmenter
+from support.segmentation import BANDS, UNET, PixelNetwork, random_tile, segmenter, small_unet
 
 CARD = ModelCard(name="a model", architecture=UNET, bands=BANDS)
 
@@ -80,6 +83,22 @@ def test_a_model_under_two_names_is_named(tmp_path):
     with pytest.warns(RepeatedModelWarning, match="members '0' and '2' of the ensemble .* weighs 2 times") as caught:
         EnsembleV1(members, "cpu")
     assert [each.filename for each in caught] == [__file__]
+
+
+def test_a_model_beside_what_it_was_converted_into_is_named(tmp_path):
+    network = small_unet(seed=4)
+    config = {"model": dict(UNET), "bands": list(BANDS)}
+    torch.save({"config": config, "statedict": network.state_dict()}, tmp_path / "old.pt")
+    old, new = tmp_path / "old.pt", convert_model(tmp_path / "old.pt", tmp_path / "new")
+    other = save_model(tmp_path / "other", small_unet(seed=5), read_card(new))
+    assert hash_model(old) != hash_model(new)
+    models = {"other": other, "old": old, "new": new}
+    assert repeated_models(models) == [["old", "new"]]
+    assert repeated_models({"old": old, "other": other}) == []
+    warm = save_model(tmp_path / "warm", network, replace(read_card(new), calibration=Calibration(2.0)))
+    assert repeated_models({"old": old, "warm": warm}) == []
+    with pytest.warns(RepeatedModelWarning, match="members 'old' and 'new' of the ensemble .* weighs 2 times"):
+        EnsembleV1(models, "cpu")
 
 
 @pytest.mark.slow

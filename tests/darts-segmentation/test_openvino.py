@@ -24,6 +24,7 @@ from darts_segmentation import (
     openvino_program,
     programfile,
     read_model,
+    repeated_models,
     translation,
 )
 from darts_segmentation.scaling import NumpyScaler, Scaler
@@ -196,6 +197,7 @@ def test_a_converted_program_is_a_model_of_its_own(model, converted, tmp_path):
     assert (info.kind, info.card) == ("OpenVINO", of_torch.card)
     assert 0 < info.parameters < of_torch.parameters  # whose encoder has stages that nothing uses
     assert hash_model(path) != hash_model(model)
+    assert repeated_models({"program": path, "model": model}) == [["program", "model"]]
     before = hash_model(path)
     with (path / "model.xml").open("a") as file:
         file.write("\n")

@@ -8,7 +8,7 @@ import pytest
 import torch
 import zarr
 
-from darts_segmentation import EnsembleV1, ModelCard, SMPSegmenter, read_ensemble, read_model, save_model
+from darts_segmentation import EnsembleV1, ModelCard, SMPSegmenter, hash_model, read_ensemble, read_model, save_model
 from darts_training import SampleFormat, SamplesError, calibrate, finish_samples, fit_temperature
 from support.training import CHANNELS, labelled_tile, make_samples
 
@@ -101,7 +101,8 @@ def test_ground_that_was_trained_on_is_left_out(tmp_path):
     part = calibrate([model], samples, tmp_path / "new", device="cpu")
     whole = sum(int((each.read_labels() != 255).sum()) for each in samples.tiles)
     assert part.pixels < 0.75 * whole / 2
-    assert json.loads((tmp_path / "new" / "training.json").read_text()) == record
+    named = record | {"sha256": hash_model(tmp_path / "new")}
+    assert json.loads((tmp_path / "new" / "training.json").read_text()) == named
     stated = json.loads((tmp_path / "new" / "model.json").read_text())["darts:calibration"]
     item = json.loads((tmp_path / "new" / "item.json").read_text())
     assert item == {"id": "told", "properties": {"darts:calibration": stated}}
@@ -112,6 +113,26 @@ def test_ground_that_was_trained_on_is_left_out(tmp_path):
     (model / "training.json").write_text(json.dumps(record))
     with pytest.raises(SamplesError, match="all of these samples"):
         calibrate([model], samples, tmp_path / "b", device="cpu")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("weights", ["", "model.safetensors"], ids=["folder", "weights"])
+def test_a_model_calibrated_in_place_is_the_one_that_its_record_names(tmp_path, weights):
+    model, samples, _ = simulated(tmp_path, 4.0)
+    tile, before = samples.tiles[0], hash_model(model)
+    row = int(tile.transform.f // 200)
+    blocks = [[row - r, 2500 + c, 0] for r in range(1, 8) for c in range(7)]
+    folds = {"crs": tile.crs, "size": [200, 200], "buffer": 0, "count": 2, "origin": [0, 0], "blocks": blocks}
+    record = {"sha256": before, "folds": folds, "samples": samples.digest, "test": [1], "validation": [], "epochs": 3}
+    (model / "training.json").write_text(json.dumps(record))
+    (model / "item.json").write_text('{"id": "told", "properties": {}}')
+    found = calibrate([model / weights], samples, model / weights, device="cpu")
+    whole = sum(int((each.read_labels() != 255).sum()) for each in samples.tiles)
+    assert found.pixels < 0.75 * whole / 2  # what the record says was seen is left out
+    assert hash_model(model) != before
+    assert json.loads((model / "training.json").read_text()) == record | {"sha256": hash_model(model)}
+    item = json.loads((model / "item.json").read_text())
+    assert item["properties"]["darts:calibration"]["parameter"] == found.calibration.parameter
 
 
 @pytest.mark.slow

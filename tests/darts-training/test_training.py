@@ -270,8 +270,9 @@ def test_cross_validation_measures_all_ground_by_models_that_have_not_seen_it(sa
     trained, evaluation = cross_validate(samples, tmp_path, options, folds=folds, device="cpu")
     assert [each.path.name for each in trained] == ["fold-1", "fold-2"]
     labelled = 2 * 80 * 80 - 2 * 4 * 9
-    pixels = sum(evaluation.tables["reliability"]["pixels"]) if "reliability" in evaluation.tables else labelled
-    assert pixels == labelled
+    area = sum(evaluation.tables["reliability"]["area_m2"])
+    # The area on the ground is that on the grid but for the scale of the projection.
+    assert area == pytest.approx(labelled * EDGE_M**2, rel=1e-3)
     assert (tmp_path / "cross-validation.json").is_file()
     for fold, each in enumerate(trained):
         assert json.loads((each.path / "training.json").read_text())["test"] == [fold]

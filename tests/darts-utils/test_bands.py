@@ -2,6 +2,7 @@
 
 import importlib.metadata
 import math
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -20,6 +21,7 @@ from darts_utils import (
     ValueRangeError,
     band_attrs,
     check_units,
+    class_of,
     declared_bands,
     get_band,
     normalize_band,
@@ -91,6 +93,19 @@ def test_the_table_cannot_be_changed():
 @pytest.mark.parametrize("name", ["probabilities-tcvis", "probabilities-v1-2024", "binarized_segmentation-tcvis"])
 def test_members_of_an_ensemble_share_the_entry_of_their_base(name):
     assert get_band(name) is BANDS[name.split("-")[0]]
+
+
+@pytest.mark.parametrize("name", ["lake", "active-layer-detachment", "stable_slump", "-"])
+def test_classes_have_the_entry_of_probabilities_under_their_own_name(name):
+    layer = f"probabilities_{name}"
+    assert class_of(layer) == name
+    assert get_band(layer) == replace(BANDS["probabilities"], name=layer, long_name=f"probability of {name}")
+    assert layer not in BANDS
+
+
+@pytest.mark.parametrize("name", ["probabilities", "probabilities-a_b", "probabilities-std", "probabilities_", "slope"])
+def test_other_layers_are_those_of_no_class(name):
+    assert class_of(name) is None
 
 
 @pytest.fixture

@@ -109,14 +109,14 @@ def test_a_writer_shows_that_it_lives_and_on_which_host(target: Path) -> None:
         assert new.is_dir()
         assert (new.parent / "lock").read_text() == socket.gethostname()
         with (new.parent / "lock").open("rb") as lock:
-            assert staging._try_lock(lock.fileno()) is False
+            assert staging.try_lock(lock.fileno()) is False
 
 
 def test_a_work_folder_that_another_writer_took_is_given_up_for_one_more(
     target: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     taken: list[Path] = []
-    same = staging._is_same_file
+    same = staging.is_same_file
 
     def take_two(lock: Path, descriptor: int) -> bool:
         if len(taken) < 2:
@@ -124,12 +124,12 @@ def test_a_work_folder_that_another_writer_took_is_given_up_for_one_more(
             return False
         return same(lock, descriptor)
 
-    monkeypatch.setattr(staging, "_is_same_file", take_two)
+    monkeypatch.setattr(staging, "is_same_file", take_two)
     with replaced_folder(target) as new:
         assert new.parent not in taken
         (new / "file").write_text("after")
     assert _content(target) == {"file": "after"}
-    monkeypatch.setattr(staging, "_is_same_file", lambda lock, descriptor: False)
+    monkeypatch.setattr(staging, "is_same_file", lambda lock, descriptor: False)
     with pytest.raises(OSError, match="after many attempts"), replaced_folder(target):
         pass
 

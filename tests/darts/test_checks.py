@@ -26,34 +26,6 @@ def _touch(path: Path) -> Path:
     return path
 
 
-def test_models_are_named_after_their_files_and_folders(tmp_path: Path) -> None:
-    one = _touch(tmp_path / "one.pt")
-    folder = _touch(tmp_path / "v1.2" / "model.safetensors").parent
-    assert checks.find_models([one, folder], tmp_path) == {"one": one, "v1.2": folder}
-
-
-def test_the_default_folder_gives_every_model_in_it(tmp_path: Path) -> None:
-    _touch(tmp_path / "b.ckpt")
-    _touch(tmp_path / "a.safetensors")
-    _touch(tmp_path / "a.json")
-    _touch(tmp_path / "c" / "model.safetensors")
-    (tmp_path / "empty").mkdir()
-    assert list(checks.find_models(None, tmp_path)) == ["a", "b", "c"]
-
-
-@pytest.mark.parametrize("names", [["missing.pt"], ["x/m.pt", "y/m.pt"], []])
-def test_models_that_cannot_work(tmp_path: Path, names: list[str]) -> None:
-    for name in names[1:] + names[:1] * (len(names) > 1):
-        _touch(tmp_path / name)
-    with pytest.raises(ConfigurationError, match=r"does not exist|Two models are called 'm'|is empty"):
-        checks.find_models([tmp_path / name for name in names], tmp_path)
-
-
-def test_no_model_in_the_default_folder(tmp_path: Path) -> None:
-    with pytest.raises(ConfigurationError, match=r"name one as model_files \(--model-files\)"):
-        checks.find_models(None, tmp_path / "models")
-
-
 def test_selection_keeps_the_order_and_names_what_is_not_there() -> None:
     assert checks.select(None, ["b", "a"]) == ["b", "a"]
     assert checks.select(["a", "b"], ["b", "c", "a"]) == ["b", "a"]

@@ -22,7 +22,14 @@ from darts.run.lock import folder_lock, running_in
 from darts.run.records import RunRecords
 from darts.run.resume import Decision
 from darts.run.task import TileTask, TileWork
-from darts_acquisition import LoginError, SceneNotFoundError, ServiceError
+from darts_acquisition import (
+    CubeDamagedError,
+    LoginError,
+    MissingAuxiliaryDataError,
+    SceneNotFoundError,
+    SceneNotStoredError,
+    ServiceError,
+)
 from darts_acquisition.errors import Failure
 from support.stages import SleepingWorker, decisions, make_tasks, run_tasks
 
@@ -238,6 +245,21 @@ def test_failures_are_told_apart_through_their_causes() -> None:
     assert not is_transient(ValueError("cannot load"))
     assert is_disk_full(RuntimeError("GDAL: write failed: No space left on device"))
     assert describe("Exporting", ValueError("two\nlines")) == "Exporting: ValueError: two lines"
+
+
+@pytest.mark.parametrize(
+    ("error", "command"),
+    [
+        (MissingAuxiliaryDataError("No cube."), "darts inference prep-data planet --aux"),
+        (SceneNotStoredError("No scene."), "darts inference prep-data planet --aux"),
+        (CubeDamagedError("Damaged."), "darts cube verify"),
+    ],
+)
+def test_what_helps_at_the_command_line_is_said_beside_an_error(error: Exception, command: str) -> None:
+    chained = ValueError("cannot load")
+    chained.__cause__ = error
+    for raised in (error, chained):
+        assert f". `{command}` " in describe("Loading", raised, "darts inference prep-data planet --aux")
 
 
 def test_describe_names_the_file_that_gdal_could_not_read(tmp_path: Path) -> None:

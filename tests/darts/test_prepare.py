@@ -98,7 +98,6 @@ def test_corners_of_the_window_around_a_turned_tile_are_prepared(tmp_path: Path,
     """Far from the meridian of the DEM's grid, tiles lie in it askew, and loading one reads its bounding window."""
     from darts_acquisition import arcticdem_product
     from darts_acquisition.cube.areas import chunks_of, product_windows
-    from darts_acquisition.cube.product import chunk_block
 
     folder = tmp_path / "scenes" / "20210821_210019_08_2405"
     folder.mkdir(parents=True)
@@ -111,7 +110,7 @@ def test_corners_of_the_window_around_a_turned_tile_are_prepared(tmp_path: Path,
     (footprint,), _, options = asked["arcticdem"]
     product = arcticdem_product(2)
     (window,) = product_windows(product, geobox, options["buffer"])
-    rows, cols = chunk_block(window, product.chunk_px)
+    rows, cols = window.in_chunks(product.chunk_px)
     read = {(row, col) for row in range(rows.start, rows.stop) for col in range(cols.start, cols.stop)}
     assert len(read) > 20
     assert set(chunks_of(product, footprint, options["buffer"])) == read

@@ -19,7 +19,7 @@ from darts.cli import rounds
 from darts.cli.app import app
 from darts.errors import ConfigurationError
 from darts.pipelines.sequential_v2 import PlanetPipeline
-from darts.run import checks
+from darts.run.models import find_models
 from darts.run.planning import Planner
 from darts.run.shift_test import shift_test
 from darts.run.training_data import _on_labelled_ground, make_training_data
@@ -147,7 +147,7 @@ def test_an_ensemble_is_one_model_of_a_run(images, tmp_path):
     assert hashes[0]["a"] == hashes[1]["a"]
     assert hashes[0] != hashes[1]
     with pytest.raises(ConfigurationError, match="name it alone"):
-        checks.find_models([file, tmp_path / "a"], tmp_path)
+        find_models([file, tmp_path / "a"], tmp_path)
 
 
 def test_a_shift_of_patches_leaves_a_pixelwise_map_as_it_is(tmp_path):

@@ -16,6 +16,8 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 
 from darts.cli import run_command
 from darts.demo import make_sample_area
+from darts.pipelines.sequential_v2 import PlanetPipeline, Sentinel2Pipeline
+from darts.run.failures import describe
 from darts_acquisition import (
     MissingAuxiliaryDataError,
     Window,
@@ -67,8 +69,9 @@ def login(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         yield
 
 
-def commands_in(error: BaseException) -> list[str]:
-    return re.findall(r"`(darts [^`]+)`", str(error))
+def commands_in(error: BaseException, pipeline: type[PlanetPipeline | Sentinel2Pipeline]) -> list[str]:
+    """Return the commands in what a run says of an error."""
+    return re.findall(r"`(darts [^`]+)`", describe("Loading", error, pipeline()._how_to_prepare()))
 
 
 def give(command: str, monkeypatch: pytest.MonkeyPatch) -> int:
@@ -93,8 +96,8 @@ def test_the_command_in_the_message_fetches_what_is_missing(work, login, tmp_pat
         load_arcticdem(geobox, paths.arcticdem(2), 2, offline=True)
     with pytest.raises(MissingAuxiliaryDataError, match="There is no datacube") as of_tcvis:
         load_tcvis(geobox, paths.tcvis, offline=True)
-    (command,) = commands_in(of_dem.value)
-    assert command in commands_in(of_tcvis.value)
+    (command,) = commands_in(of_dem.value, PlanetPipeline)
+    assert commands_in(of_tcvis.value, PlanetPipeline) == [command]
 
     product, trends = arcticdem_product(2), tcvis_product()
     (window,) = product_windows(product, geobox, 100)
@@ -126,8 +129,7 @@ def test_what_is_missing_beside_the_tiles_is_named_as_well(work):
     cube.mark_empty(cube.missing(Window.of(0, 10, 0, 10)))
     with pytest.raises(MissingAuxiliaryDataError, match=r"1 of the 1 chunks .* longitude .* latitude") as caught:
         load_arcticdem(tile, "dem", 10, offline=True)
-    (command,) = commands_in(caught.value)
-    assert command == "darts inference prep-data sentinel2 --aux"
+    assert commands_in(caught.value, Sentinel2Pipeline) == ["darts inference prep-data sentinel2 --optical --aux"]
 
 
 @pytest.mark.parametrize("pipeline", ["planet", "sentinel2"])

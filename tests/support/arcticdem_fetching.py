@@ -4,7 +4,6 @@ import numpy as np
 
 from darts_acquisition import Chunk, Datacube, Window
 from darts_acquisition.auxiliary.arcticdem import ArcticDEMSource
-from darts_acquisition.cube.product import chunk_window
 from support.arcticdem import Provider
 
 WHOLE = Window.of(0, 300, 0, 400)
@@ -25,4 +24,4 @@ def source_of(provider: Provider, service, **limits) -> ArcticDEMSource:
 
 
 def assert_chunk_equals_mosaic(cube: Datacube, provider: Provider, chunk: Chunk) -> None:
-    assert_equals_mosaic(cube, provider, chunk_window(chunk, cube.product.chunk_px, cube.geobox))
+    assert_equals_mosaic(cube, provider, cube.product.chunk_window(chunk))

@@ -25,7 +25,7 @@ def made_up_values(band: S2Band, edge: int) -> np.ndarray:
 class MadeUp:
     """A provider that makes bands up, the same each time, and remembers what it was asked for."""
 
-    source, data_source = "made", "made up"
+    name, data_source = "made", "made up"
 
     def __init__(self, edge: int = 12, pause_s: float = 0.0) -> None:
         self.edge, self.pause_s = edge, pause_s

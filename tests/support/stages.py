@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
+from darts.pipelines.sequential_v2 import PlanetPipeline
 from darts.run.executors import ExecutorProtocol, serial_executor
 from darts.run.lock import folder_lock
 from darts.run.loop import TileRun
@@ -68,6 +69,7 @@ class SleepingWorker(Worker):
         trace: Trace | None = None,
         hook: Callable[[TileWork, str], None] | None = None,
     ) -> None:
+        self.pipeline = PlanetPipeline()
         self._seconds = seconds
         self._trace = trace
         self._hook = hook

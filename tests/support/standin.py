@@ -23,12 +23,13 @@ SIZE = 48
 
 @dataclass(frozen=True)
 class MultiplyingSession:
-    """Takes the first band of each model times its weight for the probability of a slump."""
+    """Takes the first band of each model times its weight for the probability of a slump; others get the rest."""
 
     weights: dict[str, tuple[str, float]]
     keep_members: bool
     precision: str = "fp32"
     device: str = "cpu"
+    classes: tuple[str, ...] = ()
 
     def segment(self, tile: Any) -> Any:
         parts = {name: (tile[band] * weight).clip(0, 1) for name, (band, weight) in self.weights.items()}
@@ -36,6 +37,7 @@ class MultiplyingSession:
         added = {"probabilities": mean.astype(np.float32)}
         if self.keep_members:
             added |= {f"probabilities-{name}": part.astype(np.float32) for name, part in parts.items()}
+        added |= {name: (1 - mean).astype(np.float32) for name in self.classes}
         return tile.assign(added)
 
 
@@ -48,14 +50,15 @@ def open_session(pipeline: Any, context: RunContext) -> MultiplyingSession:
         for name, path in context.models.items()
     }
     precision = "bf16" if pipeline.precision == "auto" else pipeline.precision
-    return MultiplyingSession(weights, bool(context.subsets), precision)
+    return MultiplyingSession(weights, bool(context.subsets), precision, classes=context.classes)
 
 
-def write_model(path: Path, weight: float = 1.0, bands: Sequence[str] = ("nir",)) -> Path:
-    """Write a model that only the stand-in can run."""
+def write_model(path: Path, weight: float = 1.0, bands: Sequence[str] = ("nir",), **described: Any) -> Path:
+    """Write a model that only the stand-in can run; further fields of its card may be given."""
     from safetensors.numpy import save_file
 
-    card = ModelCard(name=path.stem, architecture={"arch": "unet", "encoder_name": "resnet18"}, bands=tuple(bands))
+    architecture = {"arch": "unet", "encoder_name": "resnet18"}
+    card = ModelCard(name=path.stem, architecture=architecture, bands=tuple(bands), **described)
     path.parent.mkdir(parents=True, exist_ok=True)
     save_file({"weight": np.array([weight], np.float32)}, path)
     path.with_suffix(".json").write_text(card.to_json(), encoding="utf-8")

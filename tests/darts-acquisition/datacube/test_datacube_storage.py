@@ -218,7 +218,7 @@ def test_damage_is_an_error_and_never_other_numbers(tmp_path, product, monkeypat
                 found = cube.read(part).height
             except CubeDamagedError as error:
                 touching += part != window
-                assert "`darts cube verify`" in str(error)  # noqa: PT017 - each byte may or may not matter
+                assert "`darts_acquisition.verify_cube`" in str(error)  # noqa: PT017 - each byte may or may not matter
             else:
                 assert part != window
                 np.testing.assert_array_equal(found, height[part])

@@ -8,8 +8,7 @@ import time
 import pytest
 
 from darts_acquisition import CubeDamagedError, Datacube, Window, verify_cube
-from darts_acquisition.cube.product import chunk_window
-from support.datacube import SIZE, arrays_for
+from support.datacube import arrays_for
 from support.digests import CORNER, FIRST, SECOND, filled, only_the_mask, oracle, window_of, write_without_digest
 
 # Damage, and writers that die
@@ -88,6 +87,6 @@ def test_a_killed_writer_leaves_data_and_digests_together(cube):
             writer.communicate()
         assert writer.returncode == -signal.SIGKILL
         for chunk, identity in Datacube.open(cube.path).identities().items():
-            ds = cube.read(chunk_window(chunk, SIZE, cube.geobox))
+            ds = cube.read(cube.product.chunk_window(chunk))
             assert identity == oracle({name: ds[name].values for name in ("height", "kind")})
     assert cube.known()

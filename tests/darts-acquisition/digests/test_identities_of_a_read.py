@@ -92,7 +92,7 @@ def test_a_tile_across_the_antimeridian_names_both_sides(tmp_path, product):
     cube = Datacube.create(tmp_path / "cube", world)
     cube.write(cube.geobox, arrays_for(Window.of(0, 16, 0, 72)))
     tile = GeoBox((4, 6), Affine(5, 0, 165, 0, -5, 80), "EPSG:4326")
-    ds = read_product(tile, cube.path, world, buffer=0, data_source="", how_to_fill="")
+    ds = read_product(tile, cube.path, world, buffer=0, data_source="")
     identities = cube.identities([Chunk(0, 0), Chunk(0, 8)])
     assert cube.chunks_of(tile) == list(identities)
     assert json.loads(ds.attrs["chunk_identities"]) == {f"0,{col}": identities[0, col] for col in (0, 8)}

@@ -51,7 +51,7 @@ def test_member_that_was_damaged_is_an_error(plain, tmp_path):
 def test_member_that_does_not_fit_into_memory_is_an_error(plain, tmp_path, monkeypatch):
     archive = zipped(plain / SCENES[0], tmp_path / "order.zip")
     monkeypatch.setattr(darts_acquisition.planet.delivery, "available_memory", lambda: 100)
-    with pytest.raises(SceneError, match="more than the memory that is left"):
+    with pytest.raises(SceneError, match="more than the memory left"):
         load_planet_scene(archive / SCENES[0])
 
 

@@ -23,6 +23,7 @@ pytestmark = pytest.mark.timeout(60)
 
 PAGES = {
     "a list": "[]",
+    "collections": '{"collections": [{"id": "a", "properties": {}}]}',
     "a word": '"page"',
     "features that are none": '{"features": {"a": 1}}',
     "items that are none": '{"features": [1, null]}',

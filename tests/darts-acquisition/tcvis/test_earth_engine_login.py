@@ -151,7 +151,7 @@ def test_a_missing_login_is_one_sentence_that_says_what_to_do(server, tmp_path, 
 
 def test_a_missing_project_is_one_sentence_that_says_what_to_do(server, cube, product):
     chosen = dataclasses.replace(settings_for(server), project=None)
-    with pytest.raises(LoginError, match=r"^Earth Engine needs a Cloud project: .*\(--ee-project\)\.$"):
+    with pytest.raises(LoginError, match=r"^Earth Engine needs a Cloud project: .*with ee_project\.$"):
         fill(cube, [Chunk(1, 1)], TCVISSource(product, chosen))
 
 

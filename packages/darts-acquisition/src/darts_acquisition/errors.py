@@ -232,7 +232,6 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
 
 
 def _answer_of(error: BaseException) -> tuple[int, Mapping[str, str]] | None:
-    """Return status and headers of the answer that an error carries."""
     response: object = getattr(error, "response", None)
     if isinstance(response, dict):  # botocore
         metadata = response.get("ResponseMetadata", {})

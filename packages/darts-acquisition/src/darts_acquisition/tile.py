@@ -1,7 +1,8 @@
 """Georeferenced variables, made in one place, and the grids of tiles, checked in one place."""
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING
+import os
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import rasterio
@@ -15,14 +16,17 @@ from darts_utils import GridError, band_attrs, check_areal_scale
 if TYPE_CHECKING:
     import xarray as xr
 
+AnyPath: TypeAlias = str | os.PathLike[str]
+"""A path of a file or a folder; that of a datacube may be ``s3://bucket/prefix``."""
+BandNames: TypeAlias = Iterable[str] | str | None
+"""Names of bands, in a tile ("blue") or ESA's ("B02"); None for blue, green, red and nir, "all" for every one."""
+
 _EXPECTED = "Expected a north-up grid of square pixels, projected in metres."
 _SAME_PX = 0.01
 """Corners of two grids that lie closer than this are the same one."""
 
 
-def as_variable(
-    values: np.ndarray, geobox: GeoBox, attrs: Mapping[str, object], **leading: np.ndarray
-) -> "xr.DataArray":
+def as_variable(values: np.ndarray, geobox: GeoBox, attrs: Mapping[str, Any], **leading: np.ndarray) -> "xr.DataArray":
     """Return an array (…, y, x) on a grid as a variable with dimensions (y, x), whatever the CRS calls its axes.
 
     `leading` are the coordinates of the dimensions before y and x, by name, in their order. The CRS is in the
@@ -38,22 +42,15 @@ def as_variable(
 
 
 def as_band(name: str, values: np.ndarray, geobox: GeoBox, data_source: str, **leading: np.ndarray) -> "xr.DataArray":
-    """Do as `as_variable` for a variable of the band table, which gives its attributes.
-
-    UnknownBandError if the band table does not know the name.
-    """
+    """Do as `as_variable` with the attributes of the band table; UnknownBandError if it does not know the name."""
     return as_variable(values, geobox, band_attrs(name, data_source=data_source), **leading)
 
 
 def tile_grid(source: rasterio.DatasetReader, file: str) -> GeoBox:
     """Return the grid of an image, if a tile can have it; `file` is what messages call it.
 
-    Raises:
-        SceneGridError: If it has no CRS, is rotated or mirrored, its pixels are not square, or its CRS is none in which
-            a metre is a metre on the ground, see `darts_utils.check_areal_scale`.
-
-    Warns:
-        ArealScaleWarning: If areas on the grid differ from those on the ground by more than 3 %.
+    SceneGridError if it has no CRS, is rotated or mirrored, its pixels are not square, or its CRS is none in which a
+    metre is a metre on the ground, see `darts_utils.check_areal_scale`, which also gives an ArealScaleWarning.
     """
     crs, affine = source.crs, source.transform
     problem = None

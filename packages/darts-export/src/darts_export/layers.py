@@ -8,7 +8,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from darts_export.products import COLOURS
+from darts_export.products import COLOURS, is_percent
 from darts_utils import BANDS, ParameterError, UnknownBandError, get_band, spatial_dims
 
 PERCENT_NODATA = 255
@@ -185,8 +185,7 @@ def _variable_layers(array: xr.DataArray, name: str) -> list[Layer]:
     array = _upright(array, name)
     values = np.asarray(array.data)
     base = name.split("-", 1)[0]
-    # The deviation over an ensemble is no probability and too small for whole percent.
-    if base == "probabilities" and name != "probabilities-std" and values.ndim == 2:
+    if is_percent(name) and values.ndim == 2:
         return [Layer(name, to_percent(values, name), PERCENT_NODATA, "percent", "AVERAGE")]
     if values.dtype == np.bool_:
         values = values.view(np.uint8)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 from darts_export.raster_styles import companions_of
-from darts_utils import BANDS, TREND_BANDS, MissingBandError, ParameterError, UnknownBandError
+from darts_utils import BANDS, TREND_BANDS, MissingBandError, ParameterError, UnknownBandError, class_of
 
 DEFAULT_EXPORT_BANDS = ("probabilities", "binarized", "polygonized", "extent", "thumbnail")
 """What is exported where the caller does not say: the default of the pipelines."""
@@ -116,8 +116,7 @@ def plan_products(bands: Iterable[str], ensemble_subsets: Iterable[str] = ()) ->
     taken = {file for product in plan for file in product.files}
     for name in sorted(names.difference(EXPORT_BANDS)):
         if f"{name}.tif" not in taken:
-            is_percent = name.startswith("probabilities-") and name != "probabilities-std"
-            companions = companions_of(f"{name}.tif") if is_percent else ()
+            companions = companions_of(f"{name}.tif") if is_percent(name) else ()
             plan.append(Product("raster", (f"{name}.tif",), (name,), companions=companions))
     _check_file_names(file for product in plan for file in product.files)
     return plan
@@ -215,7 +214,7 @@ def check_export_bands(
     known_variables = set(BANDS) if variables is None else set(variables)
     known = [*EXPORT_BANDS, *sorted(known_variables.difference(EXPORT_BANDS))]
     for name in names:
-        if name in known or (variables is None and _is_model_band(name)):
+        if name in known or (variables is None and _is_made_by_models(name)):
             continue
         near = difflib.get_close_matches(name, known, n=1)
         hint = f"; did you mean {near[0]!r}?" if near else "."
@@ -241,8 +240,27 @@ def require_variables(plan: Sequence[Product], variables: Collection[str]) -> No
             )
 
 
-def _is_model_band(name: str) -> bool:
-    return name.split("-", 1)[0] in ("probabilities", "binarized_segmentation")
+def is_percent(name: str) -> bool:
+    """Tell whether a variable of a tile holds probabilities, which are written as whole percent.
+
+    Args:
+        name: Name of the variable.
+
+    Returns:
+        Whether it holds those of slumps, of a member of an ensemble, or of another class. The deviation over an
+        ensemble is no probability, and too small for whole percent.
+
+    Examples:
+        >>> [is_percent(f"probabilities{end}") for end in ("", "-tcvis", "_detachment", "-std")]
+        [True, True, True, False]
+    """
+    of_slumps = name.split("-", 1)[0] == "probabilities" and name != "probabilities-std"
+    return of_slumps or class_of(name) is not None
+
+
+def _is_made_by_models(name: str) -> bool:
+    of_slumps = name.split("-", 1)[0] in ("probabilities", "binarized_segmentation")
+    return of_slumps or class_of(name) is not None
 
 
 def listed_names(names: Iterable[str], argument: str) -> list[str]:

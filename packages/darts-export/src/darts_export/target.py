@@ -29,8 +29,8 @@ _OF_THE_SYSTEM = frozenset({".DS_Store", "Thumbs.db", "desktop.ini"})
 _SHOWN = 5
 
 _METADATA_FILE = "darts_inference.json"
-_OF_A_MODEL = re.compile(
-    r"(probabilities|binarized|binarized_segmentation)-.+\.tif|prediction_segments-.+\.(gpkg|parquet)"
+_OF_MODELS = re.compile(
+    r"(probabilities[-_]|binarized-|binarized_segmentation-).+\.tif|prediction_segments-.+\.(gpkg|parquet)"
 )
 _EXPORTED = frozenset(
     {MANIFEST_FILE, ITEM_FILE, COLLECTION_FILE, DEBUG_FILE, PREVIEW_FILE}
@@ -167,7 +167,7 @@ def _why_not_an_export(
 def _is_exported(name: str, names: frozenset[str]) -> bool:
     for end in ("", *_SIDECARS):
         base = name.removesuffix(end)
-        if base in names or _OF_A_MODEL.fullmatch(base):
+        if base in names or _OF_MODELS.fullmatch(base):
             return True
     stem = name.removesuffix(".qml")
     return stem != name and any(_is_exported(f"{stem}{end}", names) for end in (".tif", ".gpkg"))

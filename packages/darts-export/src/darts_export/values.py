@@ -7,7 +7,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from darts_export.products import MEANS, OPTICAL
+from darts_export.products import MEANS, OPTICAL, is_percent
 from darts_utils import (
     ValueRangeError,
     check_quality,
@@ -56,7 +56,7 @@ def check_values(tile: xr.Dataset, names: Iterable[str]) -> xr.Dataset:
             values = _mask(array, name)
         elif name == "quality_data_mask":
             values = check_quality(array.data, array.attrs, array.encoding)
-        elif base == "probabilities" or name in (*OPTICAL, *MEANS):
+        elif is_percent(name) or name in ("probabilities-std", *OPTICAL, *MEANS):
             values = _quantity(array, name)
         else:
             continue

@@ -16,6 +16,7 @@ from darts_utils import (
     check_dataset,
     check_quality,
     check_units,
+    class_of,
     quality_fault,
     range_sample,
     step,
@@ -50,8 +51,8 @@ def prepare_export(
     Args:
         tile: Tile with ``quality_data_mask`` (uint8: 0 invalid, 1 low, 2 high quality), ``probabilities`` and for each
             subset ``probabilities-{subset}`` (float, 0…1, NaN where unknown), each with two dimensions in any order;
-            any CRS. What one of them declares to be no data, counts as NaN; a quality of NaN is never usable. Lazy
-            (dask) values are computed. Not changed.
+            any CRS. So are ``probabilities_{class}`` of other classes, which it may have. What one of them declares to
+            be no data, counts as NaN; a quality of NaN is never usable. Lazy (dask) values are computed. Not changed.
         bin_threshold: Probability above which a pixel belongs to an object, 0…1.
         mask_erosion_size: Radius in pixels of the disk that erodes the extent.
         min_object_size: Fewest pixels of an object; one of exactly this size stays.
@@ -66,9 +67,10 @@ def prepare_export(
             whole: objects are made of all probabilities, and those with a pixel outside the extent go.
 
     Returns:
-        A new tile with ``extent`` (uint8, 1 where reliable), ``probabilities`` and ``probabilities-{subset}`` (dtype as
-        given, NaN outside the extent), ``binarized_segmentation`` and ``binarized_segmentation-{subset}`` (bool). These
-        are new arrays, on the GPU where what they are made of is; all other variables are kept as they are.
+        A new tile with ``extent`` (uint8, 1 where reliable), ``probabilities``, ``probabilities-{subset}`` and
+        ``probabilities_{class}`` (dtype as given, NaN outside the extent), ``binarized_segmentation`` and
+        ``binarized_segmentation-{subset}`` (bool). These are new arrays, on the GPU where what they are made of is; all
+        other variables are kept as they are. Of other classes no objects are made.
 
     Raises:
         InputTypeError: If `tile` is no Dataset.
@@ -124,6 +126,8 @@ def prepare_export(
                 values = backend.to_device(probs.data)
                 masked = backend.mask_out(values, inside)
                 results[name] = like(probs, backend.give_back(masked, probs.data))
+            if class_of(name) is not None:
+                continue
             with step("find objects"):
                 clip = edge_objects == "clip"
                 objects = backend.binarize(
@@ -170,6 +174,7 @@ def _probability_names(tile: "xr.Dataset", ensemble_subsets: Sequence[str]) -> l
     if isinstance(ensemble_subsets, str):
         raise ParameterError(f"ensemble_subsets is the string {ensemble_subsets!r}; expected a list of names.")
     names = ["probabilities", *(f"probabilities-{subset}" for subset in ensemble_subsets)]
+    names += [str(name) for name in tile.data_vars if class_of(str(name)) is not None]
     for name in ["quality_data_mask", *names]:
         if name not in tile:
             present = ", ".join(map(str, tile.data_vars)) or "none"

@@ -35,6 +35,7 @@ from .patches import cut_patches as cut_patches
 from .program import openvino_program as openvino_program
 from .quantise import QuantisationCost as QuantisationCost
 from .quantise import quantise_model as quantise_model
+from .repeats import repeated_models as repeated_models
 from .segmenter import SMPSegmenter as SMPSegmenter
 from .store import hash_model as hash_model
 from .store import model_paths as model_paths

@@ -84,6 +84,15 @@ class Outputs:
         """Channels of the classes that are not the target by themselves, by name."""
         return {name: channel for channel, name in enumerate(self.classes) if self.target != (name,)}
 
+    def describe(self) -> str:
+        """Name the classes in their order, and say which are the target.
+
+        Examples:
+            >>> Outputs(("background", "slump"), ("slump",), "softmax").describe()
+            'background, slump (target)'
+        """
+        return ", ".join(f"{name} (target)" if name in self.target else name for name in self.classes)
+
     def to_json(self) -> tuple[dict[str, object], dict[str, object]]:
         """Return the fields of a model card: those of its output, and those of the card itself."""
         first = 1 if len(self.classes) == 1 else 0

@@ -1,8 +1,7 @@
 """Segment tiles with several networks and average them."""
 
 import warnings
-from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +15,7 @@ from darts_segmentation.errors import RepeatedModelWarning
 from darts_segmentation.forward import Augmentation
 from darts_segmentation.grid import DEFAULT_PATCH_SIZE
 from darts_segmentation.predict import Options, PatchSize, check_output_stride
+from darts_segmentation.repeats import group_repeats
 from darts_segmentation.result import SPREAD_NAME, segment
 from darts_segmentation.segmenter import SMPSegmenter
 from darts_utils import Device, DeviceLike, InputTypeError, ParameterError
@@ -49,7 +49,7 @@ class EnsembleV1:
         ConversionError: If OpenVINO cannot run a network.
 
     Warns:
-        RepeatedModelWarning: If two members are the same model.
+        RepeatedModelWarning: If two members are the same model, or one is what the other was converted into.
 
     Examples:
         >>> ensemble = EnsembleV1({"v1": "RTS_v1.pt", "v2": "RTS_v2.pt"}, device="cuda")  # doctest: +SKIP
@@ -73,7 +73,9 @@ class EnsembleV1:
         self._segmenters = {name: SMPSegmenter.__new__(SMPSegmenter) for name in model_dict}
         for name, path in model_dict.items():
             self._segmenters[name]._open(path, shared, compile_it=compile)
-        _warn_of_repeats(self.model_hashes)
+        paths = {name: Path(path) for name, path in model_dict.items()}
+        hashes = {name: str(sha256) for name, sha256 in self.model_hashes.items()}
+        _warn_of_repeats(group_repeats(paths, hashes, self.cards.__getitem__))
 
     @classmethod
     def from_segmenters(cls, segmenters: Mapping[str, SMPSegmenter]) -> "EnsembleV1":
@@ -247,13 +249,12 @@ def _check_names(members: object) -> None:
         raise ParameterError(f"A model is named {wrong[0]!r}; expected a text that is not blank, nor {SPREAD_NAME!r}.")
 
 
-def _warn_of_repeats(hashes: Mapping[str, str | None]) -> None:
-    for digest, number in Counter(hashes.values()).items():
-        if number > 1:
-            names = " and ".join(repr(name) for name, its in hashes.items() if its == digest)
-            warnings.warn(
-                f"The members {names} of the ensemble are the same model, which weighs {number} times in the mean; "
-                "name each model once.",
-                RepeatedModelWarning,
-                stacklevel=3,
-            )
+def _warn_of_repeats(groups: Sequence[Sequence[str]]) -> None:
+    for group in groups:
+        names = " and ".join(map(repr, group))
+        warnings.warn(
+            f"The members {names} of the ensemble are the same model, which weighs {len(group)} times in the mean; "
+            "name each model once.",
+            RepeatedModelWarning,
+            stacklevel=3,
+        )

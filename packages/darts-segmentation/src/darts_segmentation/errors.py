@@ -57,7 +57,7 @@ class PixelSizeWarning(DartsWarning):
 
 
 class RepeatedModelWarning(DartsWarning):
-    """An ensemble holds the same model under two names, which weighs double in the mean."""
+    """An ensemble holds the same model under two names, or as two kinds of file; it weighs double in the mean."""
 
 
 class BatchHalvedWarning(DartsWarning):

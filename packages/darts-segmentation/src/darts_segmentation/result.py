@@ -42,7 +42,7 @@ def segment(tile: xr.Dataset, members: Mapping[str, Member], engine: Engine, opt
     names = dict.fromkeys(channel.band for member in members.values() for channel in member.channels)
     bands = get_bands(tile, names, engine.take)
     layers = predict_tile(bands, members, engine, options)
-    variables = {name: _variable(tile, layer, _attrs(name)) for name, layer in layers.items()}
+    variables = {name: _variable(tile, layer, band_attrs(name)) for name, layer in layers.items()}
     of_members = [layer for name, layer in layers.items() if name.startswith("probabilities-")]
     if of_members:
         attrs = {"long_name": "standard deviation of the members' probabilities of a thaw slump", "units": "1"}
@@ -69,12 +69,6 @@ def _check_pixel_size(tile: xr.Dataset, members: Mapping[str, Member]) -> None:
                 PixelSizeWarning,
                 stacklevel=4,
             )
-
-
-def _attrs(name: str) -> dict[str, object]:
-    if not name.startswith("probabilities_"):
-        return band_attrs(name)
-    return {"long_name": f"probability of {name.removeprefix('probabilities_')}", "units": "1"}
 
 
 def _variable(tile: xr.Dataset, values: Array, attrs: Mapping[str, object]) -> xr.Variable:

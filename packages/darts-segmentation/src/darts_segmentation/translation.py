@@ -1,5 +1,6 @@
 """Translate a network into a program of OpenVINO, and check that it computes the same."""
 
+import json
 import logging
 import warnings
 from pathlib import Path
@@ -11,6 +12,7 @@ from darts_segmentation.errors import ConversionError
 from darts_segmentation.modelfile import read_model
 from darts_segmentation.network import load_network, output_stride_of
 from darts_segmentation.programfile import STRIDE, import_openvino, run_once, write_program
+from darts_segmentation.repeats import NETWORK, digest_network
 from darts_segmentation.tracing import check_same, trace
 
 if TYPE_CHECKING:
@@ -39,7 +41,8 @@ def translate(path: Path | str, out: Path | str, **described: object) -> None:
         raise ConversionError(f"Model {model.card.name!r} cannot be translated for OpenVINO: {reason}") from error
     check_same(network, sample, lambda: run_once(program, sample.numpy()), f"The OpenVINO program of {path}")
     program.set_rt_info(str(_find_stride(program, network, sample)), STRIDE)
-    write_program(program, Path(out), model.card.to_json())
+    content = json.loads(model.card.to_json()) | {NETWORK: digest_network(model.card, model.states)}
+    write_program(program, Path(out), json.dumps(content, indent=2, ensure_ascii=False) + "\n")
 
 
 def _convert(network: torch.nn.Module, traced: torch.export.ExportedProgram, sample: torch.Tensor) -> "openvino.Model":

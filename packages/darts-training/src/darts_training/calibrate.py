@@ -1,7 +1,6 @@
 """Fit a temperature on ground that the models were not trained on."""
 
 import json
-import shutil
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -13,7 +12,7 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
 
 from darts_evaluation.probability import calibration_error
-from darts_segmentation import Calibration, ModelFile, read_model, save_model, write_ensemble
+from darts_segmentation import Calibration, ModelFile, hash_model, read_model, save_model, write_ensemble
 from darts_segmentation.calibration import FIELD
 from darts_segmentation.classes import Outputs
 from darts_segmentation.device import choose_device
@@ -24,7 +23,7 @@ from darts_training.folds import Block, Folds, count_blocks, divide
 from darts_training.labels import SLUMP, UNLABELLED
 from darts_training.result import ITEM, RECORD
 from darts_training.samples import Samples, TileSamples, writing
-from darts_training.seen import folds_of, read_record, seen_blocks, seen_in
+from darts_training.seen import folds_of, home_of, read_record, seen_blocks, seen_in
 from darts_utils import DeviceLike, write_atomically
 
 _MOST_PIXELS = 4_000_000
@@ -68,7 +67,8 @@ def calibrate(
     Args:
         models: Model files or folders.
         samples: Labelled samples with the bands and scaling of the models.
-        out: Folder of the new model; for several models an ``ensemble.json``, or the folder for it.
+        out: Folder of the new model, which may be that of the old one; ``training.json`` there names the new model. For
+            several models an ``ensemble.json``, or the folder for it.
         block_m: Edge of the blocks, metres, where no model tells which it was trained on.
         device: As for :class:`darts_segmentation.SMPSegmenter`.
         batch_size: Patches at a time.
@@ -265,12 +265,14 @@ def _write(opened: dict[str, ModelFile], models: Sequence[Path | str], out: Path
         return write_ensemble(file, dict(zip(opened, map(Path, models), strict=True)), found)
     model = next(iter(opened.values()))
     save_model(out, model.states, replace(model.card, calibration=found))
-    source = Path(models[0])
-    if out.suffix != ".safetensors":
-        if (source / RECORD).is_file() and source.resolve() != out.resolve():
-            shutil.copyfile(source / RECORD, out / RECORD)
+    source, target = home_of(Path(models[0])), home_of(out)
+    if out.suffix != ".safetensors" or source.resolve() == target.resolve():
+        record = read_record(source)
+        if record is not None:
+            record["sha256"] = hash_model(out)
+            write_atomically(target / RECORD, (json.dumps(record, indent=2) + "\n").encode())
         if (source / ITEM).is_file():
-            write_atomically(out / ITEM, _calibrated_item(source / ITEM, found))
+            write_atomically(target / ITEM, _calibrated_item(source / ITEM, found))
     return out
 
 

@@ -10,6 +10,7 @@ import geopandas as gpd
 import numpy as np
 import shapely
 
+from darts_segmentation import model_paths
 from darts_training.errors import SamplesError
 from darts_training.folds import Block, Folds
 from darts_training.result import RECORD, FoldsRecord, Past, folds_from_json, folds_to_json
@@ -19,7 +20,7 @@ _MARGIN = 1e-3
 
 
 class Record(TypedDict, total=False):
-    """What ``training.json`` tells of the ground of a training; see :class:`darts_training.result.Facts`."""
+    """What ``training.json`` tells of a model and its ground; see :class:`darts_training.result.Facts`."""
 
     folds: Required[FoldsRecord | None]
     samples: Required[str]
@@ -27,15 +28,31 @@ class Record(TypedDict, total=False):
     validation: Required[list[int]]
     ground: FoldsRecord | None
     earlier: list[Past]
+    sha256: str
+
+
+def home_of(model: Path) -> Path:
+    """Return where the record of a model lies: its folder, also where the model is named by the weights in it.
+
+    Examples:
+        >>> home_of(Path("models/slumps/model.safetensors")).as_posix()
+        'models/slumps'
+        >>> home_of(Path("models/slumps")).as_posix()
+        'models/slumps'
+    """
+    return model.parent if model_paths(model.parent)[0] == model else model
 
 
 def read_record(path: Path) -> Record | None:
     """Read the record of a training; None for a model without one.
 
+    Args:
+        path: The model.
+
     Raises:
         SamplesError: If it is damaged.
     """
-    file = path / RECORD
+    file = home_of(path) / RECORD
     if not file.is_file():
         return None
     try:
@@ -64,7 +81,7 @@ def past_of(model: Path) -> list[Past]:
     """Return the trainings of a model, the first one first, those of the models that it went on from among them.
 
     Args:
-        model: Its folder, or a file.
+        model: Its folder, or a file; that of weights in a folder stands for the folder.
 
     Returns:
         Of each `samples`, the SHA-256 of the samples where it was trained on all of them, else ""; and `ground`, the

@@ -7,7 +7,7 @@ import math
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import nullcontext
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from time import monotonic
@@ -26,6 +26,7 @@ from darts_training.checkpoint import Progress, load_checkpoint, save_checkpoint
 from darts_training.errors import SamplesError, SeenGroundWarning, TrainingError
 from darts_training.folds import Folds
 from darts_training.heldout import evaluate_held_out, object_f1, pixel_iou, predict_held_out
+from darts_training.lock import training_lock
 from darts_training.losses import loss_of
 from darts_training.networks import Start, average, begin, predictor, repeatable
 from darts_training.options import TrainingOptions
@@ -96,7 +97,8 @@ def train(
 
     Raises:
         SamplesError: If the samples are damaged, or nothing is left to train on or to measure.
-        TrainingError: If the folder holds another model or training, there is no such fold, or the loss becomes NaN.
+        TrainingError: If the folder holds another model or training, another process trains there, on whichever
+            machine, there is no such fold, or the loss becomes NaN.
         WritingError: If something cannot be written.
     """
     options = options or TrainingOptions()
@@ -121,21 +123,27 @@ def train(
     if base is not None and folds is not None:
         _warn_of_seen(Path(base), samples, folds, (*test, *validation))
     earlier = [] if base is None else past_of(Path(base))
-    work = _Training(samples, out, options, folds, facts, start, choose_device(device), checkpoint_seconds)
-    with repeatable(work.device, options.threads or usable_cpus()):
-        progress = work.run(on_step or (lambda *_: None))
-        network = work.chosen(progress)
-        found = [] if folds is None else predict_held_out(
-            samples, folds, test, predictor(network, start.card, work.device)
-        )  # fmt: skip
-    if folds is not None and not found:
-        raise SamplesError(f"No ground of the test folds {list(test)} is labelled; nothing can be measured.")
-    evaluation = evaluate_held_out(found, options.min_object_px) if found else None
-    card = replace(start.card, **(texts or {}))
-    _finished(out, facts)  # refuses where another training has put its model there meanwhile
-    write_result(out, network, card, samples, facts, progress, evaluation, earlier)
-    (out / CHECKPOINT).unlink(missing_ok=True)
-    return Trained(out, len(progress.history), progress.best_epoch or len(progress.history), evaluation)
+    with ExitStack() as held:
+        with writing(out):
+            held.enter_context(training_lock(out))
+        done = _finished(out, facts)  # by another that has just ended
+        if done is not None:
+            return done
+        work = _Training(samples, out, options, folds, facts, start, choose_device(device), checkpoint_seconds)
+        with repeatable(work.device, options.threads or usable_cpus()):
+            progress = work.run(on_step or (lambda *_: None))
+            network = work.chosen(progress)
+            found = [] if folds is None else predict_held_out(
+                samples, folds, test, predictor(network, start.card, work.device)
+            )  # fmt: skip
+        if folds is not None and not found:
+            raise SamplesError(f"No ground of the test folds {list(test)} is labelled; nothing can be measured.")
+        evaluation = evaluate_held_out(found, options.min_object_px) if found else None
+        card = replace(start.card, **(texts or {}))
+        _finished(out, facts)  # refuses where a model has been put there meanwhile
+        write_result(out, network, card, samples, facts, progress, evaluation, earlier)
+        (out / CHECKPOINT).unlink(missing_ok=True)
+        return Trained(out, len(progress.history), progress.best_epoch or len(progress.history), evaluation)
 
 
 def _warn_of_seen(base: Path, samples: Samples, folds: Folds, held: Sequence[int]) -> None:

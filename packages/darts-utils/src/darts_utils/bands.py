@@ -3,7 +3,7 @@
 import difflib
 import warnings
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from types import MappingProxyType
 from typing import Any
@@ -139,9 +139,28 @@ def declared_bands() -> "tuple[Mapping[str, Any], ...]":
 
 BANDS = BandTable()
 """Every variable that DARTS knows, by name. Variables of ensemble members (``probabilities-{model}``) share the entry
-of their base name, see :func:`get_band`."""
+of their base name, and those of classes (``probabilities_{class}``) that of ``probabilities``, see :func:`get_band`."""
 
 _PER_MODEL = ("probabilities", "binarized_segmentation")
+_PER_CLASS = "probabilities_"
+
+
+def class_of(name: str) -> str | None:
+    """Return the class whose probabilities a variable holds, one that networks tell from thaw slumps.
+
+    Args:
+        name: Name of a variable.
+
+    Returns:
+        The name of the class; None for every other variable.
+
+    Examples:
+        >>> class_of("probabilities_active-layer-detachment")
+        'active-layer-detachment'
+        >>> class_of("probabilities-tcvis") is None  # those of an ensemble's member
+        True
+    """
+    return name.removeprefix(_PER_CLASS) or None if name.startswith(_PER_CLASS) else None
 
 
 def get_band(name: str) -> Band:
@@ -149,7 +168,7 @@ def get_band(name: str) -> Band:
 
     Args:
         name: Name of a variable; ``probabilities-{model}`` and ``binarized_segmentation-{model}`` stand for their
-            base.
+            base, and so does ``probabilities_{class}``, with a name and a ``long_name`` of its own.
 
     Returns:
         The entry of the table.
@@ -163,6 +182,9 @@ def get_band(name: str) -> Band:
         >>> get_band("probabilities-tcvis").high
         1
     """
+    of_class = class_of(name)
+    if of_class is not None:
+        return replace(BANDS["probabilities"], name=name, long_name=f"probability of {of_class}")
     base = name.split("-", 1)[0]
     key = base if base in _PER_MODEL else name
     try:

@@ -126,7 +126,7 @@ def _open_work_folder(target: Path) -> tuple[Path, int]:
             shutil.rmtree(work, ignore_errors=True)
             raise
         # Another writer that took the folder for a leftover may hold the lock, or have removed the folder by now.
-        if _try_lock(lock) is False or not _is_same_file(work / _LOCK, lock):
+        if try_lock(lock) is False or not is_same_file(work / _LOCK, lock):
             os.close(lock)
             continue
         try:
@@ -146,7 +146,7 @@ def _remove_if_dead(work: Path) -> None:
     except OSError:
         return  # gone already, or not ours to remove
     try:
-        locked = _try_lock(lock)
+        locked = try_lock(lock)
         host = os.read(lock, 255).decode(errors="replace")
         here = host in ("", socket.gethostname())
         old = time.time() - os.fstat(lock).st_mtime > _OTHER_HOST_SECONDS
@@ -157,8 +157,15 @@ def _remove_if_dead(work: Path) -> None:
         os.close(lock)
 
 
-def _try_lock(lock: int) -> bool | None:
-    """Lock an open file without waiting. True: locked. False: another holds it. None: no locks here."""
+def try_lock(lock: int) -> bool | None:
+    """Lock an open file without waiting.
+
+    Args:
+        lock: Its descriptor; the lock ends when it is closed.
+
+    Returns:
+        True: locked. False: another holds it. None: no locks here.
+    """
     try:
         import fcntl
     except ImportError:
@@ -172,7 +179,8 @@ def _try_lock(lock: int) -> bool | None:
     return True
 
 
-def _is_same_file(path: Path, descriptor: int) -> bool:
+def is_same_file(path: Path, descriptor: int) -> bool:
+    """Tell whether a path still leads to a file that was opened, and not to nothing or to another one."""
     try:
         return os.path.samestat(path.stat(), os.fstat(descriptor))
     except FileNotFoundError:

@@ -1,7 +1,6 @@
 """ArcticDEM: elevation around a tile, from a datacube that fills as it is used, from a STAC API and its GeoTIFFs."""
 
 import math
-import os
 import re
 import threading
 from functools import partial
@@ -27,6 +26,7 @@ from darts_acquisition.io.raster import Layer, RasterReader
 from darts_acquisition.io.settings import ArcticDEMSettings, S3Settings
 from darts_acquisition.io.stac import open_api, search_box
 from darts_acquisition.io.store import Store
+from darts_acquisition.tile import AnyPath
 from darts_utils import BANDS, ParameterError, ValueRangeError
 
 if TYPE_CHECKING:
@@ -36,21 +36,16 @@ if TYPE_CHECKING:
 
 RESOLUTIONS = (2, 10, 32)
 """Pixel sizes in metres in which the ArcticDEM mosaics are published."""
-
 ARCTICDEM_NODATA = -9999.0
 """Elevation where the mosaics have none, in files that do not say so themselves."""
-
 _LEFT, _TOP, _EDGE = -4_000_000, 4_100_000, 8_100_000
 """Corner and edge in metres of the square in EPSG:3413 that holds all tiles of the mosaics (tiles of 100 km)."""
-
 _SOUTH = -4_000_000
 """Lower edge of the southernmost row of tiles in metres; the leftmost column begins at `_LEFT`."""
 _TILE_M = 100_000
-
 _MARGIN_M = 5000
 """How far beyond a chunk is searched. In degrees the straight edge of a tile of 100 km lies up to 2.3 km beside its
 real one at 85° N, so a search for the chunk alone could miss a tile."""
-
 _BYTES_PER_PX = 2.5
 """What elevation and mask take in the provider's compressed files, about."""
 
@@ -98,17 +93,15 @@ def tile_window(name: str, product: CubeProduct) -> Window | None:
     match = re.fullmatch(rf"(\d\d)_(\d\d){quarter}_{metres}m_{re.escape(product.version)}", name)
     if match is None:
         return None
-    numbers = [int(number) - 1 for number in match.groups()]
+    row, col, upper, right = (int(number) - 1 for number in (*match.groups(), "1", "1")[:4])
     edge = _TILE_M // 2 if quarter else _TILE_M
-    south, west = (number * _TILE_M for number in numbers[:2])
-    if quarter:
-        south, west = south + numbers[2] * edge, west + numbers[3] * edge
+    south, west = row * _TILE_M + upper * edge, col * _TILE_M + right * edge
     bottom = round((affine.f - _SOUTH - south) / metres)
     left = round((_LEFT + west - affine.c) / metres)
     return Window.of(bottom - edge // metres, bottom, left, left + edge // metres)
 
 
-def create_arcticdem_cube(path: str | os.PathLike[str], resolution: int, *, s3: S3Settings | None = None) -> Datacube:
+def create_arcticdem_cube(path: AnyPath, resolution: int, *, s3: S3Settings | None = None) -> Datacube:
     """Create an ArcticDEM datacube, on the grid of `arcticdem_product`, in which everything is missing.
 
     Args:
@@ -128,7 +121,7 @@ def create_arcticdem_cube(path: str | os.PathLike[str], resolution: int, *, s3: 
 
 def load_arcticdem(
     geobox: GeoBox,
-    data_dir: str | os.PathLike[str],
+    data_dir: AnyPath,
     resolution: int,
     buffer: int = 0,
     offline: bool = False,
@@ -157,7 +150,7 @@ def load_arcticdem(
     Raises:
         InputTypeError: If `geobox` is none, but a Dataset for example.
         MissingAuxiliaryDataError: Offline, if a part of the area is neither in the cube nor known to be empty, or there
-            is no cube. The message says which part, and which command fetches it.
+            is no cube. The message says which part, and what fetches it.
         ServiceError: If a part cannot be fetched; what was fetched is in the cube.
         OutsideExtentError: If the area lies wholly outside ArcticDEM.
         CubeError: If there is something else at the path, or the cube of another product or resolution.
@@ -166,17 +159,9 @@ def load_arcticdem(
         GridError: If the area has no CRS.
     """
     product = arcticdem_product(resolution)
-    ds = read_product(
-        geobox,
-        data_dir,
-        product,
-        buffer=buffer,
-        data_source=f"ArcticDEM mosaic {product.version}, {resolution} m",
-        how_to_fill=_how_to_fill(resolution),
-        source=None if offline else partial(ArcticDEMSource, product, settings),
-        s3=s3,
-        progress=progress,
-    )
+    source = None if offline else partial(ArcticDEMSource, product, settings)
+    name = f"ArcticDEM mosaic {product.version}, {resolution} m"
+    ds = read_product(geobox, data_dir, product, source, buffer=buffer, data_source=name, s3=s3, progress=progress)
     dem = ds["dem"].values
     np.clip(dem, BANDS["dem"].low, BANDS["dem"].high, out=dem)  # The array is ours, and NaN stays NaN.
     return ds
@@ -184,7 +169,7 @@ def load_arcticdem(
 
 def download_arcticdem(
     aoi: AreaLike,
-    data_dir: str | os.PathLike[str],
+    data_dir: AnyPath,
     resolution: int,
     *,
     buffer: int = 0,
@@ -194,24 +179,11 @@ def download_arcticdem(
 ) -> FetchReport:
     """Fetch what a datacube lacks of an area, so that it can be used offline.
 
-    Args:
-        aoi: The area: a GeoDataFrame, a geometry of odc.geo, a geobox, or several of these, in any CRS.
-        data_dir: Folder of the datacube, or ``s3://bucket/prefix``; it is created where there is none.
-        resolution: Pixel size in metres: 2, 10 or 32.
-        buffer: Pixels of the DEM to add on every side, as for `load_arcticdem`.
-        settings: Where ArcticDEM comes from; None for `ArcticDEMSettings.from_environment`.
-        s3: Which object storage holds the cube; None for what the environment names.
-        progress: Called with the number of chunks that are done and the number of those to fetch.
+    `aoi`, the area, is a GeoDataFrame, a geometry of odc.geo, a geobox, or several of these, in any CRS. For the other
+    arguments and errors see :func:`load_arcticdem`; a ParameterError also if the area is none, or empty.
 
     Returns:
         How many chunks were filled, and how many the provider does not cover.
-
-    Raises:
-        ServiceError: If a part cannot be fetched; what was fetched is in the cube.
-        OutsideExtentError: If the area lies wholly outside ArcticDEM.
-        CubeError: If there is something else at the path, or the cube of another product or resolution.
-        ParameterError: If there is no mosaic of that resolution, or the area is none, or empty.
-        GridError: If the area has no CRS.
     """
     product = arcticdem_product(resolution)
     source = partial(ArcticDEMSource, product, settings)
@@ -219,31 +191,17 @@ def download_arcticdem(
 
 
 def estimate_arcticdem(
-    aoi: AreaLike,
-    data_dir: str | os.PathLike[str],
-    resolution: int,
-    *,
-    buffer: int = 0,
-    s3: S3Settings | None = None,
+    aoi: AreaLike, data_dir: AnyPath, resolution: int, *, buffer: int = 0, s3: S3Settings | None = None
 ) -> Estimate:
-    """Say what a download would fetch, without fetching or creating anything; see :func:`download_arcticdem`.
+    """Say what a download of an `aoi` would fetch, without fetching or creating anything.
+
+    For the other arguments see :func:`load_arcticdem`, for errors and areas :func:`download_arcticdem`.
 
     Returns:
         Numbers of chunks, and megabytes.
-
-    Raises:
-        OutsideExtentError, CubeError, ParameterError, GridError: As for the download.
     """
     product = arcticdem_product(resolution)
     return estimate_product(aoi, data_dir, product, buffer=buffer, bytes_per_px=_BYTES_PER_PX, s3=s3)
-
-
-def _how_to_fill(resolution: int) -> str:
-    by_hand = "Fetch them with `darts_acquisition.download_arcticdem`"
-    if resolution == 32:
-        return f"{by_hand}."
-    pipeline = "planet" if resolution == 2 else "sentinel2"
-    return f"{by_hand}, or with `darts inference prep-data {pipeline} --aux`."
 
 
 class ArcticDEMSource:
@@ -252,16 +210,12 @@ class ArcticDEMSource:
     def __init__(self, product: CubeProduct, settings: ArcticDEMSettings | None = None) -> None:
         self._product = product
         self._settings = settings = settings or ArcticDEMSettings.from_environment()
+        self.parallel = settings.limits.parallel
         resolution = round(product.geobox.affine.a)
         self._collection = (settings.collections or {}).get(resolution, product.collection)
         self._reader = RasterReader(Store(settings.limits, settings.s3))
         self._lock = threading.Lock()
         self._client: Client | None = None
-
-    @property
-    def parallel(self) -> int:
-        """How many chunks to fetch at the same time."""
-        return self._settings.limits.parallel
 
     def fetch(self, geobox: GeoBox) -> dict[str, np.ndarray] | None:
         """Fetch a part of the mosaic, None if there is nothing; where tiles overlap, the first one by name counts.

@@ -2,7 +2,6 @@
 
 import io
 import math
-import os
 import threading
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -26,6 +25,7 @@ from darts_acquisition.cube.product import CubeProduct, CubeVariable
 from darts_acquisition.errors import ServiceError, lost
 from darts_acquisition.io.earthengine import EarthEngineClient, pixel_grid
 from darts_acquisition.io.settings import EarthEngineSettings, S3Settings
+from darts_acquisition.tile import AnyPath
 from darts_utils import BANDS, TREND_BANDS, ParameterError
 
 if TYPE_CHECKING:
@@ -41,10 +41,6 @@ _BANDS = dict(zip(TREND_BANDS, ("TCB_slope", "TCG_slope", "TCW_slope"), strict=T
 """Earth Engine's name of each variable."""
 _BYTES_PER_PX = 3.0
 """Earth Engine sends pixels as they are."""
-_HOW_TO_FILL = (
-    "Fetch them with `darts_acquisition.download_tcvis`, or with `darts inference prep-data planet --aux`, or "
-    "`darts inference prep-data sentinel2 --aux` for Sentinel-2 scenes."
-)
 
 
 def tcvis_product(trend: str = "2000-2019") -> CubeProduct:
@@ -92,29 +88,17 @@ def tcvis_trend_of_year(year: int) -> str:
     return next((trend for trend in TRENDS if int(trend[-4:]) > year), list(TRENDS)[-1])
 
 
-def create_tcvis_cube(
-    path: str | os.PathLike[str], trend: str = "2000-2019", *, s3: S3Settings | None = None
-) -> Datacube:
-    """Create a TCVIS datacube, on the grid of `tcvis_product`, in which everything is missing.
+def create_tcvis_cube(path: AnyPath, trend: str = "2000-2019", *, s3: S3Settings | None = None) -> Datacube:
+    """Create a TCVIS datacube, on the grid of `tcvis_product`, in which everything is missing; `load_tcvis` fills it.
 
-    Args:
-        path: Folder to create, or ``s3://bucket/prefix``.
-        trend: Period of the trend, one of `TRENDS`.
-        s3: Which object storage; None for what the environment names.
-
-    Returns:
-        The new cube. `load_tcvis` fills it as it is used.
-
-    Raises:
-        ParameterError: If there is no such collection.
-        CubeExistsError: If there is something at the path.
+    `trend` is one of `TRENDS`; for the other arguments and errors see :func:`create_arcticdem_cube`.
     """
     return Datacube.create(path, tcvis_product(trend), s3=s3)
 
 
 def load_tcvis(
     geobox: GeoBox,
-    data_dir: str | os.PathLike[str],
+    data_dir: AnyPath,
     offline: bool = False,
     trend: str = "2000-2019",
     *,
@@ -124,14 +108,8 @@ def load_tcvis(
 ) -> "xr.Dataset":
     """Read the Landsat trends of an area from a datacube, after fetching what the cube lacks of it.
 
-    Args:
-        geobox: Grid of the tile, in any CRS.
-        data_dir: Folder of the datacube, or ``s3://bucket/prefix``; it is created where there is none.
-        offline: Never fetch or create anything.
-        trend: Period of the trend; that of the cube.
-        settings: How Earth Engine is asked, if something must be fetched; None for the defaults.
-        s3: Which object storage holds the cube; None for what the environment names.
-        progress: Called with the number of chunks that are done and the number of those to fetch.
+    `trend`, one of `TRENDS`, is the period of the cube, and `settings` say how Earth Engine is asked, None for the
+    defaults; for the other arguments see :func:`load_arcticdem`.
 
     Returns:
         Dataset in EPSG:4326 with the smallest window of the cube's grid that holds the area and, for interpolation,
@@ -140,34 +118,19 @@ def load_tcvis(
         pixel, because the world is not a whole number of pixels wide.
 
     Raises:
-        InputTypeError: If `geobox` is none, but a Dataset for example.
-        MissingAuxiliaryDataError: Offline, if a part of the area is neither in the cube nor known to be empty, or there
-            is no cube. The message says which part, and which command fetches it.
         LoginError: If something must be fetched, and Earth Engine refuses the login or there is none.
-        ServiceError: If a part cannot be fetched; what was fetched is in the cube.
-        OutsideExtentError: If the area lies wholly outside the cube's grid.
-        CubeError: If there is something else at the path, or a cube of another product or period.
-        CubeDamagedError: If the storage has damaged the cube.
-        ParameterError: If there is no such period.
-        GridError: If the area has no CRS.
+        DartsError: All that :func:`load_arcticdem` raises.
     """
     product = tcvis_product(trend)
+    source, name = None if offline else partial(TCVISSource, product, settings), f"TCVIS {trend}"
     return read_product(
-        geobox,
-        data_dir,
-        product,
-        buffer=_MARGIN_PX,
-        data_source=f"TCVIS {trend}",
-        how_to_fill=_HOW_TO_FILL,
-        source=None if offline else partial(TCVISSource, product, settings),
-        s3=s3,
-        progress=progress,
+        geobox, data_dir, product, source, buffer=_MARGIN_PX, data_source=name, s3=s3, progress=progress
     )
 
 
 def download_tcvis(
     aoi: AreaLike,
-    data_dir: str | os.PathLike[str],
+    data_dir: AnyPath,
     *,
     trend: str = "2000-2019",
     settings: EarthEngineSettings | None = None,
@@ -176,24 +139,8 @@ def download_tcvis(
 ) -> FetchReport:
     """Fetch what a datacube lacks of an area and of the two pixels around it, so that it can be used offline.
 
-    Args:
-        aoi: The area: a GeoDataFrame, a geometry of odc.geo, a geobox, or several of these, in any CRS.
-        data_dir: Folder of the datacube, or ``s3://bucket/prefix``; it is created where there is none.
-        trend: Period of the trend, one of `TRENDS`.
-        settings: How Earth Engine is asked; None for the defaults.
-        s3: Which object storage holds the cube; None for what the environment names.
-        progress: Called with the number of chunks that are done and the number of those to fetch.
-
-    Returns:
-        How many chunks were filled, and how many the provider does not cover.
-
-    Raises:
-        LoginError: If Earth Engine refuses the login, or there is none.
-        ServiceError: If a part cannot be fetched; what was fetched is in the cube.
-        OutsideExtentError: If the area lies wholly outside the cube's grid.
-        CubeError: If there is something else at the path, or a cube of another product or period.
-        ParameterError: If there is no such collection, or the area is none, or empty.
-        GridError: If the area has no CRS.
+    `trend`, `settings` and LoginError are those of :func:`load_tcvis`; for `aoi`, the result and errors see
+    :func:`download_arcticdem`, for the other arguments see :func:`load_arcticdem`.
     """
     product = tcvis_product(trend)
     source = partial(TCVISSource, product, settings)
@@ -201,19 +148,14 @@ def download_tcvis(
 
 
 def estimate_tcvis(
-    aoi: AreaLike,
-    data_dir: str | os.PathLike[str],
-    *,
-    trend: str = "2000-2019",
-    s3: S3Settings | None = None,
+    aoi: AreaLike, data_dir: AnyPath, *, trend: str = "2000-2019", s3: S3Settings | None = None
 ) -> Estimate:
-    """Say what a download would fetch, without fetching or creating anything; see :func:`download_tcvis`.
+    """Say what a download of an `aoi` and a `trend` would fetch, without fetching or creating anything.
+
+    For the other arguments see :func:`load_arcticdem`, for errors and areas :func:`download_arcticdem`.
 
     Returns:
         Numbers of chunks, and megabytes.
-
-    Raises:
-        OutsideExtentError, CubeError, ParameterError, GridError: As for the download.
     """
     product = tcvis_product(trend)
     return estimate_product(aoi, data_dir, product, buffer=_MARGIN_PX, bytes_per_px=_BYTES_PER_PX, s3=s3)
@@ -225,13 +167,9 @@ class TCVISSource:
     def __init__(self, product: CubeProduct, settings: EarthEngineSettings | None = None) -> None:
         self._product = product
         self._client = EarthEngineClient(settings)
+        self.parallel = self._client.settings.limits.parallel
         self._lock = threading.Lock()
         self._has_images = False
-
-    @property
-    def parallel(self) -> int:
-        """How many chunks to fetch at the same time."""
-        return self._client.settings.limits.parallel
 
     def fetch(self, geobox: GeoBox) -> dict[str, np.ndarray] | None:
         """Fetch a part of the mosaic, None if there is nothing, 0 where pixels are missing.

@@ -1,7 +1,7 @@
 """Which windows and chunks of a product an area needs: the area may be a grid, a geometry, or many of either."""
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Union
 
 import numpy as np
@@ -10,18 +10,10 @@ from affine import Affine
 from odc.geo import CRS
 from odc.geo.geobox import GeoBox
 from odc.geo.geom import Geometry
+from shapely import affinity
+from shapely.geometry.base import BaseGeometry
 
-from darts_acquisition.cube.product import (
-    Chunk,
-    CubeProduct,
-    Window,
-    chunk_block,
-    chunk_window,
-    chunks_in,
-    full_window,
-    to_pixels,
-    to_world,
-)
+from darts_acquisition.cube.product import Chunk, CubeProduct, Window, to_pixels, to_world
 from darts_acquisition.errors import OutsideExtentError
 from darts_acquisition.tile import describe_area, name_crs
 from darts_utils import GridError, InputTypeError, ParameterError
@@ -46,9 +38,8 @@ def product_windows(product: CubeProduct, area: GeoBox, buffer: int = 0) -> list
             f"Expected a GeoBox, the grid of a tile, but got a {type(area).__name__}; `tile.odc.geobox` is that of a "
             "Dataset or a DataArray, once odc.geo.xr is imported."
         )
-    whole = full_window(product.geobox)
     parts = wrap_columns(outer_window(area, product.geobox, buffer), product.geobox)
-    inside = [part for part in (part.intersection(whole) for part in parts) if part is not None]
+    inside = [part for each in parts if (part := each.intersection(product.window)) is not None]
     if not inside:
         raise _outside(product, area)
     return inside
@@ -73,10 +64,9 @@ def chunks_by_part(product: CubeProduct, area: AreaLike, buffer: int = 0) -> lis
     outside: OutsideExtentError | None = None
     for part in _parts(area):
         try:
-            if isinstance(part, GeoBox):
-                found = _chunks_of_grid(product, part, buffer)
-            elif _is_a_rectangle(part):
-                found = _chunks_of_grid(product, _box(part), buffer)
+            if isinstance(part, GeoBox) or _is_a_rectangle(part):
+                windows = product_windows(product, part if isinstance(part, GeoBox) else _box(part), buffer)
+                found = {chunk for window in windows for chunk in window.in_chunks(product.chunk_px).chunks()}
             else:
                 found = _chunks_of_geometry(product, part, buffer)
         except OutsideExtentError as error:
@@ -111,11 +101,8 @@ def _parts(area: AreaLike) -> Iterator[GeoBox | Geometry]:
 
 
 def _is_a_rectangle(geometry: Geometry) -> bool:
-    """Tell a rectangle along the axes of a projected CRS."""
     shape, crs = geometry.geom, geometry.crs
-    if crs is None or crs.geographic or not shape.area:
-        return False
-    return bool(shape.equals(shapely.box(*shape.bounds)))
+    return bool(crs and not crs.geographic and shape.area and shape.equals(shapely.box(*shape.bounds)))
 
 
 def _box(geometry: Geometry) -> GeoBox:
@@ -123,12 +110,6 @@ def _box(geometry: Geometry) -> GeoBox:
     left, bottom, right, top = geometry.boundingbox.bbox
     # GeoBox.from_bbox would move the corner to a multiple of the pixel size.
     return GeoBox((1, 1), Affine(right - left, 0, left, 0, bottom - top, top), geometry.crs)
-
-
-def _chunks_of_grid(product: CubeProduct, grid: GeoBox, buffer: int) -> set[Chunk]:
-    size = product.chunk_px
-    blocks = [chunk_block(window, size) for window in product_windows(product, grid, buffer)]
-    return {chunk for block in blocks for chunk in chunks_in(block)}
 
 
 def _chunks_of_geometry(product: CubeProduct, geometry: Geometry, buffer: int) -> set[Chunk]:
@@ -146,12 +127,11 @@ def _chunks_of_geometry(product: CubeProduct, geometry: Geometry, buffer: int) -
         shape = _transform(shape, crs.transformer_to_crs(grid.crs))
         if not np.isfinite(shape.bounds).all():
             raise OutsideExtentError(f"The area {describe_area(geometry)} cannot be expressed in {name_crs(grid.crs)}.")
-    # `is_valid` changes the filters of warnings of the whole process, and in several threads it leaves them changed.
-    shape = shape if shapely.is_valid_reason(shape) == "Valid Geometry" else shapely.make_valid(shape)
+    shape = make_valid(shape)
     shapely.prepare(shape)
     found: set[Chunk] = set()
     for turn, block in _candidates(product, geometry, shape, buffer):
-        chunks = np.array(chunks_in(block))
+        chunks = np.array(block.chunks())
         outlines = _outlines(product, chunks, buffer, turn)
         if not to_grid and not crs.geographic and grid.crs != crs:
             outlines = _transform(outlines, grid.crs.transformer_to_crs(crs))
@@ -181,9 +161,9 @@ def _candidates(product: CubeProduct, geometry: Geometry, shape: Any, buffer: in
             int(np.floor(rows[1])) + 1 + buffer,
             int(np.floor(cols[0])) - buffer,
             int(np.floor(cols[1])) + 1 + buffer,
-        ).intersection(full_window(grid))
+        ).intersection(product.window)
         if window is not None:
-            blocks.append((turn, chunk_block(window, product.chunk_px)))
+            blocks.append((turn, window.in_chunks(product.chunk_px)))
     return blocks
 
 
@@ -220,6 +200,12 @@ def _transform(shapes: Any, transformer: Any) -> Any:
     return shapely.transform(segments, lambda points: np.column_stack(transformer(*points.T)))
 
 
+def make_valid(shape: BaseGeometry) -> BaseGeometry:
+    """Return a shape as it is, or repaired."""
+    # `is_valid` changes the filters of warnings of the whole process, and in several threads it leaves them changed.
+    return shape if shapely.is_valid_reason(shape) == "Valid Geometry" else shapely.make_valid(shape)
+
+
 def _outside(product: CubeProduct, area: GeoBox | Geometry) -> OutsideExtentError:
     return OutsideExtentError(
         f"The area {describe_area(area)} lies outside {product.collection}, which covers "
@@ -233,7 +219,7 @@ def describe_missing(window: Window, chunks: list[Chunk], product: CubeProduct) 
     top, bottom = min(part.rows.start for part in parts), max(part.rows.stop for part in parts)
     left, right = min(part.cols.start for part in parts), max(part.cols.stop for part in parts)
     hull = product.geobox[top:bottom, left:right]
-    touched = int(np.prod(chunk_block(window, product.chunk_px).shape))
+    touched = int(np.prod(window.in_chunks(product.chunk_px).shape))
     box = hull.boundingbox
     west, south, east, north = lonlat_bounds(hull)
     digits = 5 if abs(hull.affine.a) < 0.1 else 0
@@ -248,8 +234,7 @@ def describe_missing(window: Window, chunks: list[Chunk], product: CubeProduct) 
 def parts_within(window: Window, chunks: Iterable[Chunk], product: CubeProduct) -> Iterator[Window]:
     """Yield the part of each chunk that lies in a window, in pixels of the cube."""
     for chunk in chunks:
-        part = window.intersection(chunk_window(chunk, product.chunk_px, product.geobox))
-        if part is not None:
+        if (part := window.intersection(product.chunk_window(chunk))) is not None:
             yield part
 
 
@@ -301,8 +286,7 @@ def outer_window(geobox: GeoBox, grid: GeoBox, buffer: int = 0) -> Window:
 def lonlat_bounds(geobox: GeoBox) -> tuple[float, float, float, float]:
     """Return west, south, east and north of an area in degrees.
 
-    West is greater than east where the area crosses the antimeridian, as in RFC 7946. An area around a pole has all
-    longitudes.
+    West is greater than east across the antimeridian, as in RFC 7946. An area around a pole has all longitudes.
     """
     lon, lat = lonlat_outline(geobox, max(geobox.shape) / (_EDGE_POINTS - 1))
     south, north = float(lat.min()), float(lat.max())
@@ -342,11 +326,21 @@ def lonlat_outline(geobox: GeoBox, spacing: float) -> tuple[np.ndarray, np.ndarr
     return lon, lat
 
 
+def within_180(shapes: Sequence[BaseGeometry]) -> np.ndarray:
+    """Bring parts of shapes in degrees that lie beyond ±180 to the other side of the globe, each as a shape of its own.
+
+    Where a shape only touches the antimeridian, there is nothing on the other side.
+    """
+    turns = [affinity.translate(shape, turn) for shape in shapes for turn in (-360, 0, 360)]
+    inside = shapely.get_parts(shapely.intersection(turns, shapely.box(-180, -90, 180, 90)))
+    dimensions = shapely.get_dimensions(inside)
+    return inside[dimensions == dimensions.max(initial=0)]
+
+
 def wrap_columns(window: Window, grid: GeoBox) -> list[Window]:
     """Cut a window where it leaves a grid that goes around the world, and bring what is beyond to the other side.
 
-    Returns:
-        The window, or its left and its right part; the window as it is where the grid does not hold all longitudes.
+    Returns the window, or its left and its right part; it stays as it is where the grid does not hold all longitudes.
     """
     width = grid.shape[1]
     if not _crs_of(grid).geographic or round(360 / grid.affine.a) != width:

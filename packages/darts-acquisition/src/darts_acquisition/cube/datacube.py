@@ -1,8 +1,7 @@
 """A product of the size of the Arctic, that knows for each of its chunks whether it is there."""
 
 import contextlib
-import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,17 +12,7 @@ from odc.geo.geobox import GeoBox
 
 from darts_acquisition.cube.areas import AreaLike, chunks_of, describe_missing, product_windows
 from darts_acquisition.cube.layout import ChunkState, lay_out
-from darts_acquisition.cube.product import (
-    Chunk,
-    CubeProduct,
-    Window,
-    aligned_window,
-    chunk_block,
-    chunk_window,
-    chunks_in,
-    chunks_where,
-    full_window,
-)
+from darts_acquisition.cube.product import Chunk, CubeProduct, Window, aligned_window
 from darts_acquisition.cube.repository import BRANCH, Location, check_list, create_repository, open_repository, reading
 from darts_acquisition.cube.transaction import IDENTITIES, Snapshot, Transaction, check_arrays, identities_to_json
 from darts_acquisition.errors import (
@@ -35,7 +24,7 @@ from darts_acquisition.errors import (
     MissingAuxiliaryDataError,
 )
 from darts_acquisition.io.settings import S3Settings
-from darts_acquisition.tile import as_variable
+from darts_acquisition.tile import AnyPath, as_variable
 from darts_utils import GridError, ParameterError, step
 
 if TYPE_CHECKING:
@@ -50,7 +39,7 @@ class Datacube:
     it was, and a reader sees the cube before a write or after it, never between. Each chunk is a shard of every
     variable's array, of which a read touches only those Zarr chunks that it needs.
 
-    An area is a window of the cube's grid or a geobox made of its pixels.
+    An area is a window of the cube's grid or a geobox made of its pixels; a GridError says that it is neither.
 
     Attributes:
         path: Folder of the repository, or its address in object storage.
@@ -64,7 +53,7 @@ class Datacube:
         self._repository = repository
 
     @classmethod
-    def create(cls, path: str | os.PathLike[str], product: CubeProduct, *, s3: S3Settings | None = None) -> "Datacube":
+    def create(cls, path: AnyPath, product: CubeProduct, *, s3: S3Settings | None = None) -> "Datacube":
         """Create a cube in which every chunk is missing. A process that dies meanwhile leaves no cube there.
 
         Args:
@@ -86,7 +75,7 @@ class Datacube:
         return cls.open(path, s3=s3)
 
     @classmethod
-    def open(cls, path: str | os.PathLike[str], *, s3: S3Settings | None = None) -> "Datacube":
+    def open(cls, path: AnyPath, *, s3: S3Settings | None = None) -> "Datacube":
         """Open a cube; the arguments are those of `create`.
 
         Raises:
@@ -108,9 +97,7 @@ class Datacube:
         return cls(location, product, repository)
 
     @classmethod
-    def open_or_create(
-        cls, path: str | os.PathLike[str], product: CubeProduct, *, s3: S3Settings | None = None
-    ) -> "Datacube":
+    def open_or_create(cls, path: AnyPath, product: CubeProduct, *, s3: S3Settings | None = None) -> "Datacube":
         """Open the cube of a product, and create it where there is nothing. Several processes may do so at once.
 
         The arguments are those of `create`.
@@ -152,12 +139,11 @@ class Datacube:
         """Return the smallest window of the cube's grid that holds an area, cut off at the edges of the grid.
 
         The area may be in any CRS; `buffer` pixels of the cube are added on every side. ``cube.geobox[window]`` is the
-        window's geobox.
+        window's geobox. OutsideExtentError if the area lies wholly outside the grid, ParameterError if `buffer` is
+        negative.
 
         Raises:
-            OutsideExtentError: If the area lies wholly outside the grid.
             GridError: If the area has no CRS, or crosses the edge of a grid that goes around the world, see `windows`.
-            ParameterError: If `buffer` is negative.
         """
         windows = self.windows(area, buffer)
         if len(windows) > 1:
@@ -172,34 +158,25 @@ class Datacube:
         return product_windows(self.product, area, buffer)
 
     def states(self, area: GeoBox | Window) -> np.ndarray:
-        """Return what the cube knows about the chunks that an area touches: 2-D uint8, one `ChunkState` per chunk.
-
-        Raises:
-            GridError: If the area is not part of the cube's grid.
-        """
-        block = chunk_block(self._part(area), self.product.chunk_px)
-        with reading(self._location):
-            return self._now().block(block)
+        """Return what the cube knows about the chunks that an area touches: 2-D uint8, one `ChunkState` per chunk."""
+        block = self._part(area).in_chunks(self.product.chunk_px)
+        with self._now() as snapshot:
+            return snapshot.block(block)
 
     def states_of(self, chunks: Sequence[Chunk]) -> np.ndarray:
-        """Return what the cube knows about some chunks: 1-D uint8, one `ChunkState` per chunk.
-
-        ParameterError if a chunk lies outside the cube.
-        """
-        self._check_inside(chunks)
-        with reading(self._location):
-            return self._now().states(chunks)
+        """Return what the cube knows of chunks: 1-D uint8, a `ChunkState` each; ParameterError if one lies outside."""
+        with self._now() as snapshot:
+            return snapshot.states(self._inside(chunks))
 
     def missing_of(self, chunks: Sequence[Chunk]) -> list[Chunk]:
         """Return those of some chunks that are neither filled nor known to be empty; errors as of `states_of`."""
-        self._check_inside(chunks)
-        with reading(self._location):
-            return self._now().missing(chunks)
+        with self._now() as snapshot:
+            return snapshot.missing(self._inside(chunks))
 
     def known(self) -> dict[Chunk, ChunkState]:
         """Return the chunks that are filled, or known to be empty, row by row. Costs nothing for those that are not."""
-        with reading(self._location):
-            return self._now().known()
+        with self._now() as snapshot:
+            return snapshot.known()
 
     def identities(self, chunks: Sequence[Chunk] | None = None) -> dict[Chunk, str]:
         """Return for chunks (None for all known ones) what changes exactly when their content does; no pixel is read.
@@ -212,49 +189,39 @@ class Datacube:
         Raises:
             ParameterError: If a chunk lies outside the cube.
         """
-        self._check_inside(chunks or ())
-        with reading(self._location):
-            snapshot = self._now()
+        with self._now() as snapshot:
             if chunks is None:
                 known = snapshot.known()
                 return snapshot.identities(self._repository, list(known), np.array(list(known.values()), "uint8"))
-            wanted = [Chunk(*chunk) for chunk in chunks]
+            wanted = [Chunk(*chunk) for chunk in self._inside(chunks)]
             return snapshot.identities(self._repository, wanted, snapshot.states(wanted))
 
     def chunks_of(self, area: AreaLike, buffer: int = 0) -> list[Chunk]:
         """List the chunks that an area touches, each once, row by row; of a tile's grid, those that loading it reads.
 
         The area is a grid, a geometry of odc.geo, a GeoDataFrame, or several of these, in any CRS; `buffer` pixels of
-        the cube are added on every side.
-
-        Raises:
-            OutsideExtentError: If the area lies wholly outside the grid.
-            GridError: If the area has no CRS.
-            ParameterError: If the area is of another type, or empty, or `buffer` is negative.
+        the cube are added on every side. OutsideExtentError if it lies wholly outside the grid, GridError if it has no
+        CRS, ParameterError if it is of another type, or empty, or `buffer` is negative.
         """
         return chunks_of(self.product, area, buffer)
 
     def check_lists(self) -> None:
         """Check that the cube's lists of what it holds can be read; CubeDamagedError if one cannot."""
-        for name in self._now().arrays():
-            check_list(self._location, self._repository.readonly_session(BRANCH), name)
+        session = self._repository.readonly_session(BRANCH)
+        for name in sorted(zarr.open_group(session.store, mode="r").array_keys()):
+            check_list(self._location, session, name)
 
     def stored_bytes(self) -> int:
         """Return how many bytes the cube takes on its storage, history included."""
         return self._location.stored_bytes()
 
     def missing(self, area: GeoBox | Window) -> list[Chunk]:
-        """List the chunks that an area touches and that are neither filled nor known to be empty, row by row.
-
-        Raises:
-            GridError: If the area is not part of the cube's grid.
-        """
-        missing = self.states(area) == ChunkState.MISSING
-        return chunks_where(missing, chunk_block(self._part(area), self.product.chunk_px))
+        """List the chunks that an area touches and that are neither filled nor known to be empty, row by row."""
+        return self._part(area).in_chunks(self.product.chunk_px).chunks(self.states(area) == ChunkState.MISSING)
 
     def chunk_geobox(self, chunk: Chunk) -> GeoBox:
         """Return the pixels of a chunk as a geobox; chunks at the lower and right edge of the grid end with it."""
-        return self.geobox[self._window_of(chunk)]
+        return self.geobox[self.product.chunk_window(chunk)]
 
     def read(
         self, area: GeoBox | Window, variables: Iterable[str] | None = None, *, how_to_fill: str = ""
@@ -284,17 +251,15 @@ class Datacube:
         names = list(known if variables is None else variables)
         if unknown := [name for name in names if name not in known]:
             raise ParameterError(f"{self!r} has no variable {', '.join(unknown)}; it has {', '.join(known)}.")
-        block = chunk_block(window, self.product.chunk_px)
-        with reading(self._location):
-            snapshot = self._now()
+        block = window.in_chunks(self.product.chunk_px)
+        with self._now() as snapshot:
             states = snapshot.block(block)
-        if missing := chunks_where(states == ChunkState.MISSING, block):
+        if missing := block.chunks(states == ChunkState.MISSING):
             problem = describe_missing(window, missing, self.product)
             raise MissingAuxiliaryDataError(f"{self!r}: {problem} {how_to_fill}".rstrip())
         with step(f"read {self.product.name} cube"), reading(self._location):
             values = snapshot.read([known[name] for name in names], window, states)
-            chunks = chunks_in(block)
-            identities = snapshot.identities(self._repository, chunks, states.ravel())
+            identities = snapshot.identities(self._repository, block.chunks(), states.ravel())
         arrays = {name: as_variable(values[name], self.geobox[window], known[name].attrs) for name in names}
         attrs = {"collection": self.product.collection, "version": self.product.version}
         return xr.Dataset(arrays, attrs=attrs | {IDENTITIES: identities_to_json(identities)})
@@ -339,10 +304,9 @@ class Datacube:
             CubeBusyError: If another process has been writing for too long.
             CubeError: If the storage fails.
         """
-        self._check_inside(contents)
         checked = {
-            chunk: {} if arrays is None else check_arrays(self._window_of(chunk), arrays, self.product)
-            for chunk, arrays in contents.items()
+            chunk: check_arrays(self.product.chunk_window(chunk), arrays, self.product) if arrays is not None else {}
+            for chunk, arrays in zip(self._inside(contents), contents.values(), strict=True)
         }
         for _ in contents:
             with contextlib.suppress(CubeConflictError):  # Another process has completed one of them: less to do.
@@ -352,45 +316,37 @@ class Datacube:
     def forget(self, chunks: Iterable[Chunk]) -> None:
         """Drop some chunks in one transaction: their data go, and they are missing, so that they are fetched again.
 
-        Raises:
-            ParameterError: If a chunk lies outside the cube.
-            CubeConflictError: If another process has written the same chunks meanwhile.
+        ParameterError if a chunk lies outside the cube, CubeConflictError if another process has written it meanwhile.
         """
-        dropped = sorted(set(chunks))
-        self._check_inside(dropped)
-        if dropped:
+        if dropped := self._inside(sorted(set(chunks))):
             self._begin().forget(dropped)
 
     def mark_empty(self, chunks: Iterable[Chunk]) -> None:
         """Record in one transaction that the provider has nothing in some chunks; they read as nodata from then on.
 
-        Raises:
-            ParameterError: If a chunk is filled or lies outside the cube.
-            CubeConflictError: If another process has written the same chunks meanwhile.
+        ParameterError if a chunk is filled or outside the cube, CubeConflictError if another process has written it.
         """
-        marked = sorted(set(chunks))
-        self._check_inside(marked)
-        if marked:
+        if marked := self._inside(sorted(set(chunks))):
             self._begin().mark_empty(marked)
 
-    def _now(self) -> Snapshot:
-        return Snapshot(self._repository.readonly_session(BRANCH), self.product)
+    @contextlib.contextmanager
+    def _now(self) -> Iterator[Snapshot]:
+        with reading(self._location):
+            yield Snapshot(self._repository.readonly_session(BRANCH), self.product)
 
     def _begin(self) -> Transaction:
         return Transaction(self._location, self._repository, self.product)
 
-    def _check_inside(self, chunks: Iterable[Chunk]) -> None:
-        rows, cols = chunk_block(full_window(self.geobox), self.product.chunk_px)
-        for chunk in chunks:
+    def _inside(self, chunks: Iterable[Chunk]) -> list[Chunk]:
+        inside, (rows, cols) = list(chunks), self.product.window.in_chunks(self.product.chunk_px)
+        for chunk in inside:
             if not (rows.start <= chunk[0] < rows.stop and cols.start <= chunk[1] < cols.stop):
                 raise ParameterError(f"{chunk} lies outside the cube, which has {rows.stop} × {cols.stop} of them.")
-
-    def _window_of(self, chunk: Chunk) -> Window:
-        return chunk_window(chunk, self.product.chunk_px, self.geobox)
+        return inside
 
     def _part(self, area: GeoBox | Window) -> Window:
         if not isinstance(area, Window):
             return aligned_window(area, self.geobox)
-        if area.intersection(full_window(self.geobox)) != area:
+        if area.intersection(self.product.window) != area:
             raise GridError(f"{area} is not within the datacube, which has {self.geobox.shape} pixels (rows, columns).")
         return area

@@ -1,7 +1,7 @@
 """Fetch what a datacube lacks, each group of chunks one transaction, and read the area around a tile."""
 
 import logging
-import os
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass
@@ -17,9 +17,16 @@ from darts_acquisition.cube.datacube import Datacube
 from darts_acquisition.cube.product import Chunk, CubeProduct
 from darts_acquisition.cube.transaction import IDENTITIES, identities_from_json, identities_to_json
 from darts_acquisition.errors import CubeNotFoundError, LoginError, MissingAuxiliaryDataError, ServiceError
-from darts_acquisition.io.retry import DaemonThreads, StoppedError, awaited, check_not_stopped, stoppable
+from darts_acquisition.io.retry import (
+    DaemonThreads,
+    FetchCancellation,
+    StoppedError,
+    awaited,
+    cancellable,
+    check_not_stopped,
+)
 from darts_acquisition.io.settings import S3Settings
-from darts_acquisition.tile import as_variable
+from darts_acquisition.tile import AnyPath, as_variable
 from darts_utils import step
 
 if TYPE_CHECKING:
@@ -29,13 +36,10 @@ logger = logging.getLogger(__name__)
 
 _CHUNKS_PER_COMMIT = 8
 """Chunks with data that are lost at most when a process dies. A commit costs a tenth of a second and some files."""
-
 _ALL_PER_COMMIT = 64
 """Chunks of any kind that are lost at most; those of which the provider has nothing cost a request each."""
-
 _POLL_S = 0.1
 """How often to look whether to stop."""
-
 _GRACE_S = 1.0
 """How long to wait for requests under way once fetching ends early."""
 
@@ -46,18 +50,12 @@ _Fetched: TypeAlias = Mapping[str, np.ndarray] | None
 
 
 class Source(Protocol):
-    """Where the contents of a cube come from. Threads call it at once."""
+    """Where the contents of a cube come from, `parallel` chunks at the same time, by threads that call it at once."""
 
-    @property
-    def parallel(self) -> int:
-        """How many chunks to fetch at the same time."""
-        ...
+    parallel: int
 
     def fetch(self, geobox: GeoBox) -> Mapping[str, np.ndarray] | None:
-        """Fetch what the provider has of a part of the cube's grid; None for nothing.
-
-        ServiceError if it cannot be fetched.
-        """
+        """Fetch what the provider has of a part of the cube's grid; None for nothing, ServiceError if that fails."""
         ...
 
 
@@ -79,17 +77,16 @@ class FetchReport:
 def fill(cube: Datacube, chunks: Iterable[Chunk], source: Source, progress: Progress | None = None) -> FetchReport:
     """Fetch chunks and keep them, whatever happens to the others; chunks that are complete already are fetched in vain.
 
-    A file that the provider has damaged costs its chunk only; the others are fetched before that is reported. A service
-    that is down or refuses the login ends it at once, and so do an interrupt and a token that it runs under, see
-    `cancellable`: no further request is made then, and those under way are not waited for. LoginError if the service
-    refuses the login, StoppedError if fetching was stopped, ServiceError if a chunk could not be fetched; what was
-    fetched is in the cube.
+    A file that the provider has damaged costs its chunk only, and is reported at the end as a ServiceError. A service
+    that is down (ServiceError) or refuses the login (LoginError) ends it at once, and so do an interrupt and a token
+    that it runs under (StoppedError), see `cancellable`: no further request is made then, and those under way are not
+    waited for. What was fetched is in the cube.
     """
     todo = list(dict.fromkeys(chunks))
     batch = _Batch(cube)
     failures: list[tuple[Chunk, ServiceError]] = []
     running: dict[Future[_Fetched], Chunk] = {}
-    with awaited(), stoppable() as stop:
+    with awaited(), cancellable(FetchCancellation()) as stop:
         try:
             for done, (chunk, result) in enumerate(_fetch_all(cube, todo, source, running), start=1):
                 if not isinstance(result, ServiceError):
@@ -109,14 +106,12 @@ def fill(cube: Datacube, chunks: Iterable[Chunk], source: Source, progress: Prog
             batch.commit()
     if failures:
         raise _summary(cube, failures, len(todo))
-    return batch.report
+    return FetchReport(**batch.counts)
 
 
 def _ends_all(error: ServiceError) -> bool:
     """Tell whether there is no use in asking for further chunks."""
-    if isinstance(error, LoginError | StoppedError):
-        return True
-    return error.failure is not None and error.failure.transient
+    return isinstance(error, LoginError | StoppedError) or (error.failure is not None and error.failure.transient)
 
 
 def _fetch_all(
@@ -145,12 +140,10 @@ def _fetch_all(
 
 
 class _Batch:
-    """Collects chunks, and commits them together."""
-
     def __init__(self, cube: Datacube) -> None:
         self._cube = cube
         self._contents: dict[Chunk, _Fetched] = {}
-        self.report = FetchReport()
+        self.counts: Counter[str] = Counter()
 
     def add(self, chunk: Chunk, arrays: _Fetched) -> None:
         self._contents[chunk] = arrays
@@ -166,11 +159,7 @@ class _Batch:
             self._contents = contents  # Kept by the last commit, which an interrupt is followed by.
             raise
         filled = sum(contents[chunk] is not None for chunk in written)
-        self.report = FetchReport(
-            self.report.filled + filled,
-            self.report.empty + len(written) - filled,
-            self.report.elsewhere + len(contents) - len(written),
-        )
+        self.counts.update(filled=filled, empty=len(written) - filled, elsewhere=len(contents) - len(written))
 
 
 def _summary(cube: Datacube, failures: list[tuple[Chunk, ServiceError]], total: int) -> ServiceError:
@@ -183,10 +172,6 @@ def _summary(cube: Datacube, failures: list[tuple[Chunk, ServiceError]], total: 
         f"{f'; the other {rest} are in {cube.path}' if rest else ''}. The first failure: {first}",
         first.failure,
     )
-
-
-CubePath = str | os.PathLike[str]
-"""Folder of a datacube, or ``s3://bucket/prefix``."""
 
 
 @dataclass(frozen=True)
@@ -218,28 +203,23 @@ class Estimate:
 
 def read_product(
     geobox: GeoBox,
-    data_dir: CubePath,
+    data_dir: AnyPath,
     product: CubeProduct,
+    source: Callable[[], Source] | None = None,
     *,
     buffer: int,
     data_source: str,
-    how_to_fill: str,
-    source: Callable[[], Source] | None = None,
     s3: S3Settings | None = None,
     progress: Progress | None = None,
 ) -> "xr.Dataset":
     """Read all variables of a product around a tile, and fetch what is missing where there is a source.
 
-    `source` makes what fetches, and is called only if something is missing; without one nothing is fetched or created.
-    `how_to_fill` is the last sentence of the message then; the others are arguments of `load_arcticdem` or attributes.
-    Of a tile that crosses the antimeridian in a geographic cube, longitudes run on beyond ±180°.
-
-    Raises:
-        MissingAuxiliaryDataError: If there is no source, and a part of the area is neither filled nor known to be
-            empty, or there is no cube.
-        DartsError: See `load_arcticdem`.
+    `source` makes what fetches, and is called only if something is missing; without one nothing is fetched or created,
+    and MissingAuxiliaryDataError says what is missing. The other parameters and errors are those of `load_arcticdem`,
+    or attributes. Of a tile that crosses the antimeridian in a geographic cube, longitudes run on beyond ±180°.
     """
     windows = product_windows(product, geobox, buffer)
+    how_to_fill = f"Fetch them with `darts_acquisition.download_{product.name}`."
     if source is None:
         try:
             cube = Datacube.open(data_dir, s3=s3)
@@ -261,7 +241,7 @@ def read_product(
 
 def download_product(
     area: AreaLike,
-    data_dir: CubePath,
+    data_dir: AnyPath,
     product: CubeProduct,
     source: Callable[[], Source],
     *,
@@ -279,7 +259,7 @@ def download_product(
 
 def estimate_product(
     area: AreaLike,
-    data_dir: CubePath,
+    data_dir: AnyPath,
     product: CubeProduct,
     *,
     buffer: int,
@@ -309,15 +289,14 @@ def estimate_product(
 def _join(west: "xr.Dataset", east: "xr.Dataset") -> "xr.Dataset":
     """Set the part east of the antimeridian beside the part west of it, on the grid of the latter.
 
-    The width of the world need not be a whole number of pixels; the eastern part moves by what is left, which is less
-    than half a pixel.
+    The world need not be a whole number of pixels wide; the eastern part moves by what is left, less than half a pixel.
     """
     import xarray as xr
 
     geobox = west.odc.geobox.expand((west.sizes["y"], west.sizes["x"] + east.sizes["x"]))
-    arrays = {}
-    for name, left in west.data_vars.items():
-        values = np.concatenate([left.values, east[name].values], axis=1)
-        arrays[name] = as_variable(values, geobox, left.attrs)
+    arrays = {
+        name: as_variable(np.concatenate([left.values, east[name].values], axis=1), geobox, left.attrs)
+        for name, left in west.data_vars.items()
+    }
     identities = identities_from_json(west.attrs[IDENTITIES]) | identities_from_json(east.attrs[IDENTITIES])
     return xr.Dataset(arrays, attrs=west.attrs | {IDENTITIES: identities_to_json(identities)})

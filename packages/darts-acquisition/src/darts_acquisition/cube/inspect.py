@@ -1,7 +1,6 @@
 """Look at a datacube as a whole: what it holds, how large it is, and whether all of it can still be read."""
 
 import logging
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -9,17 +8,17 @@ from typing import Any
 import numpy as np
 import shapely
 from odc.geo.geobox import GeoBox
-from shapely import affinity
 from shapely.geometry import mapping
 
-from darts_acquisition.cube.areas import lonlat_bounds, lonlat_outline
+from darts_acquisition.cube.areas import lonlat_bounds, lonlat_outline, within_180
 from darts_acquisition.cube.datacube import Datacube
 from darts_acquisition.cube.ingest import Progress
 from darts_acquisition.cube.layout import ChunkState, digest_of
-from darts_acquisition.cube.product import Chunk, CubeProduct, Window, chunk_window
+from darts_acquisition.cube.product import Chunk, CubeProduct, Window
 from darts_acquisition.cube.transaction import IDENTITIES, identities_from_json
 from darts_acquisition.errors import CubeDamagedError
 from darts_acquisition.io.settings import S3Settings
+from darts_acquisition.tile import AnyPath
 
 logger = logging.getLogger(__name__)
 
@@ -68,19 +67,13 @@ class CubeCheck:
     damaged: dict[Chunk, str]
 
 
-def inspect_cube(path: str | os.PathLike[str], *, s3: S3Settings | None = None) -> CubeInfo:
+def inspect_cube(path: AnyPath, *, s3: S3Settings | None = None) -> CubeInfo:
     """Say what a datacube holds.
 
-    Args:
-        path: Folder of the datacube, or ``s3://bucket/prefix``.
-        s3: Which object storage; None for what the environment names.
+    For arguments and errors see :func:`verify_cube`.
 
     Returns:
         Counts, sizes and the filled area.
-
-    Raises:
-        CubeNotFoundError: If there is nothing at the path.
-        CubeError: If there is something else.
     """
     cube = Datacube.open(path, s3=s3)
     known = cube.known()
@@ -97,11 +90,7 @@ def inspect_cube(path: str | os.PathLike[str], *, s3: S3Settings | None = None) 
 
 
 def verify_cube(
-    path: str | os.PathLike[str],
-    *,
-    repair: bool = False,
-    s3: S3Settings | None = None,
-    progress: Progress | None = None,
+    path: AnyPath, *, repair: bool = False, s3: S3Settings | None = None, progress: Progress | None = None
 ) -> CubeCheck:
     """Read everything that a datacube holds, and compare it with the checksums and digests that were written with it.
 
@@ -149,7 +138,6 @@ def _check_digest(cube: Datacube, chunk: Chunk) -> None:
 
 
 def _bounds(cube: Datacube, chunks: list[Chunk]) -> tuple[float, float, float, float] | None:
-    """Return the smallest range of longitudes and latitudes that holds all chunks."""
     if not chunks:
         return None
     boxes = np.array([lonlat_bounds(run) for run in _runs(cube, chunks)])
@@ -183,12 +171,9 @@ def _feature(cube: Datacube, chunks: list[Chunk]) -> dict[str, object]:
 
 def _outline(cube: Datacube, chunks: list[Chunk]) -> Any:
     """Return the union of chunks in degrees, cut at the antimeridian as RFC 7946 wants it."""
-    parts = []
-    for run in _runs(cube, chunks):
-        outline = shapely.Polygon(np.column_stack(lonlat_outline(run, cube.product.chunk_px / _MAP_STEPS)))
-        parts += [affinity.translate(outline, turn) for turn in (-360, 0, 360)]
-    inside = shapely.intersection(np.array(parts), shapely.box(-180, -90, 180, 90))
-    return shapely.union_all(inside[~shapely.is_empty(inside)], grid_size=_SNAP_DEGREES)
+    outlines = (lonlat_outline(run, cube.product.chunk_px / _MAP_STEPS) for run in _runs(cube, chunks))
+    parts = within_180([shapely.Polygon(np.column_stack(outline)) for outline in outlines])
+    return shapely.union_all(parts, grid_size=_SNAP_DEGREES)
 
 
 def _runs(cube: Datacube, chunks: list[Chunk]) -> Iterator[GeoBox]:
@@ -200,5 +185,5 @@ def _runs(cube: Datacube, chunks: list[Chunk]) -> Iterator[GeoBox]:
         else:
             runs.append([chunk])
     for run in runs:
-        first, last = (chunk_window(chunk, cube.product.chunk_px, cube.geobox) for chunk in (run[0], run[-1]))
+        first, last = (cube.product.chunk_window(chunk) for chunk in (run[0], run[-1]))
         yield cube.geobox[Window(first.rows, slice(first.cols.start, last.cols.stop))]

@@ -4,7 +4,7 @@ import asyncio
 import hashlib
 import json
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from enum import IntEnum
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +18,7 @@ from zarr.abc.store import ByteRequest, RangeByteRequest, Store, SuffixByteReque
 from zarr.buffer import default_buffer_prototype
 from zarr.codecs import BloscCodec, Crc32cCodec, ZstdCodec
 
-from darts_acquisition.cube.product import Chunk, CubeProduct, CubeVariable, Window, chunk_block, chunks_in, full_window
+from darts_acquisition.cube.product import Chunk, CubeProduct, CubeVariable, Window
 
 if TYPE_CHECKING:
     import icechunk
@@ -26,14 +26,11 @@ if TYPE_CHECKING:
 STATE = "state"
 """Name of the array that holds a `ChunkState` per chunk. Each is a chunk of its own, so that writers of different
 chunks never touch the same object; Icechunk keeps such small ones in its manifest, they cost no file."""
-
 DIGEST = "chunk_digest"
 """Name of the array that holds a digest per filled chunk, each likewise a chunk of its own. A cube of a release without
 digests gets it when it is first written."""
-
 DIGEST_BYTES = 16
 """Enough to tell all chunks of all cubes apart; every commit writes the digests of a whole cube once more."""
-
 _ROWS = 128
 """Rows that are brought to their canonical form at once: they stay in a processor's cache."""
 
@@ -63,7 +60,7 @@ def lay_out(session: "icechunk.Session", product: CubeProduct) -> None:
         )
     group.create_array(
         STATE,
-        shape=chunk_block(full_window(product.geobox), product.chunk_px).shape,
+        shape=product.window.in_chunks(product.chunk_px).shape,
         dtype="uint8",
         chunks=(1, 1),
         fill_value=int(ChunkState.MISSING),
@@ -133,19 +130,18 @@ def find_decoder(array: Any, chunk_px: int) -> Codec | None:
     """
     if array.shards != (chunk_px, chunk_px) or array.chunks[0] != array.chunks[1]:
         return None
-    codecs = [codec.to_dict() for codec in array.metadata.codecs]
-    if [codec["name"] for codec in codecs] != ["sharding_indexed"]:
-        return None
-    sharding = codecs[0]["configuration"]
-    index, inner = ([each["name"] for each in sharding[name]] for name in ("index_codecs", "codecs"))
-    is_little = all(
-        codec.get("configuration", {}).get("endian", "little") == "little"
-        for codec in (*sharding["index_codecs"], *sharding["codecs"])
-    )
+    sharding = array.metadata.codecs[0].to_dict()["configuration"]
+    index, inner = (codec_names(sharding[name]) for name in ("index_codecs", "codecs"))
     known = {"blosc": Blosc, "zstd": Zstd}
     if index != ["bytes", "crc32c"] or inner[::2] != index or len(inner) != 3 or inner[1] not in known:
         return None
-    return known[inner[1]]() if is_little and sharding["index_location"] == "end" else None
+    return known[inner[1]]() if sharding["index_location"] == "end" else None
+
+
+def codec_names(codecs: Iterable[Any]) -> list[str]:
+    """Name codecs of zarr, given as they are or as JSON; one that writes big-endian numbers is "big"."""
+    described = [codec if isinstance(codec, dict) else codec.to_dict() for codec in codecs]
+    return ["big" if each.get("configuration", {}).get("endian") == "big" else each["name"] for each in described]
 
 
 def read_shard(store: Store, array: Any, decoder: Codec, chunk: Chunk, part: Window, out: np.ndarray) -> None:
@@ -155,8 +151,7 @@ def read_shard(store: Store, array: Any, decoder: Codec, chunk: Chunk, part: Win
     decompressed.
     """
     inner = array.chunks[0]
-    block = chunk_block(part, inner)
-    places = chunks_in(block)
+    places = part.in_chunks(inner).chunks()
     key = f"{array.path}/c/{chunk.row}/{chunk.col}"
     contents = asyncio.run(_fetch(store, key, array.shards[0] // inner, places))
     dtype = np.dtype(array.dtype).newbyteorder("<")

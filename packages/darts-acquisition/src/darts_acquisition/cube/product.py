@@ -69,16 +69,28 @@ class CubeProduct:
     chunk_px: int = 3600
     inner_px: int = 600
 
+    @property
+    def window(self) -> "Window":
+        """The window that covers the whole grid."""
+        return Window.of(0, self.geobox.shape[0], 0, self.geobox.shape[1])
+
+    def chunk_window(self, chunk: "Chunk") -> "Window":
+        """Return the pixels of a chunk; those at the grid's lower and right edge end with it."""
+        rows, cols = (
+            slice(at * self.chunk_px, min((at + 1) * self.chunk_px, edge))
+            for at, edge in zip(chunk, self.geobox.shape, strict=True)
+        )
+        return Window(rows, cols)
+
     def to_attrs(self) -> dict[str, object]:
         """Return what a cube stores about its product, as JSON values."""
-        affine = self.geobox.affine
         return {
             "darts_cube_format": FORMAT,
             "product": self.name,
             "version": self.version,
             "collection": self.collection,
             "crs": str(self.geobox.crs),
-            "transform": [affine.a, affine.b, affine.c, affine.d, affine.e, affine.f],
+            "transform": list(self.geobox.affine)[:6],
             "shape": list(self.geobox.shape),
             "chunk_px": self.chunk_px,
             "inner_px": self.inner_px,
@@ -113,21 +125,16 @@ class CubeProduct:
                 version=attrs["version"],
                 collection=attrs["collection"],
                 geobox=GeoBox(tuple(attrs["shape"]), Affine(*attrs["transform"]), attrs["crs"]),
-                variables=tuple(
-                    CubeVariable(
-                        entry["name"],
-                        entry["dtype"],
-                        math.nan if entry["nodata"] is None else entry["nodata"],
-                        entry["long_name"],
-                        entry["units"],
-                    )
-                    for entry in attrs["variables"]
-                ),
+                variables=tuple(_variable(**entry) for entry in attrs["variables"]),
                 chunk_px=attrs["chunk_px"],
                 inner_px=attrs["inner_px"],
             )
         except (KeyError, TypeError, ValueError) as error:
             raise CubeError(f"The attributes of the datacube are damaged: {error!r}.") from error
+
+
+def _variable(name: str, dtype: str, nodata: float | None, long_name: str, units: str | None, **_: Any) -> CubeVariable:
+    return CubeVariable(name, dtype, math.nan if nodata is None else nodata, long_name, units)
 
 
 class Window(NamedTuple):
@@ -166,44 +173,27 @@ class Window(NamedTuple):
         left, right = max(self.cols.start, other.cols.start), min(self.cols.stop, other.cols.stop)
         return Window.of(top, bottom, left, right) if top < bottom and left < right else None
 
+    def in_chunks(self, size: int) -> "Window":
+        """Return the rectangle of chunks of `size` × `size` pixels that a window touches, counted in chunks."""
+        rows, cols = self
+        return Window.of(rows.start // size, -(-rows.stop // size), cols.start // size, -(-cols.stop // size))
+
+    def chunks(self, chosen: np.ndarray | None = None) -> "list[Chunk]":
+        """List the chunks of a window that is counted in chunks, row by row: all, or those that are `chosen`.
+
+        `chosen` is 2-D, bool, one value per chunk.
+        """
+        rows, cols = self
+        if chosen is not None:
+            return [Chunk(int(row) + rows.start, int(col) + cols.start) for row, col in np.argwhere(chosen)]
+        return [Chunk(row, col) for row in range(rows.start, rows.stop) for col in range(cols.start, cols.stop)]
+
 
 class Chunk(NamedTuple):
     """Row and column of a chunk in a datacube; rows count from the top, columns from the left."""
 
     row: int
     col: int
-
-
-def full_window(grid: GeoBox) -> Window:
-    """Return the window that covers a whole grid."""
-    return Window.of(0, grid.shape[0], 0, grid.shape[1])
-
-
-def chunk_block(window: Window, size: int) -> Window:
-    """Return the rectangle of chunks of `size` × `size` pixels that a window touches, counted in chunks."""
-    rows, cols = window
-    return Window.of(rows.start // size, -(-rows.stop // size), cols.start // size, -(-cols.stop // size))
-
-
-def chunk_window(chunk: Chunk, size: int, grid: GeoBox) -> Window:
-    """Return the pixels of a chunk of `size` × `size` pixels; those at the grid's lower and right edge end with it."""
-    return Window.of(
-        chunk.row * size,
-        min((chunk.row + 1) * size, grid.shape[0]),
-        chunk.col * size,
-        min((chunk.col + 1) * size, grid.shape[1]),
-    )
-
-
-def chunks_in(block: Window) -> list[Chunk]:
-    """List the chunks of a block, row by row."""
-    rows, cols = block
-    return [Chunk(row, col) for row in range(rows.start, rows.stop) for col in range(cols.start, cols.stop)]
-
-
-def chunks_where(chosen: np.ndarray, block: Window) -> list[Chunk]:
-    """List the chosen chunks of a block, row by row; `chosen` is 2-D, bool, one value per chunk of the block."""
-    return [Chunk(int(row) + block.rows.start, int(col) + block.cols.start) for row, col in np.argwhere(chosen)]
 
 
 def aligned_window(geobox: GeoBox, grid: GeoBox) -> Window:
@@ -224,7 +214,7 @@ def aligned_window(geobox: GeoBox, grid: GeoBox) -> Window:
         problem = f"its pixels are {geobox.affine.a} × {geobox.affine.e}"
     elif np.abs(edges - whole).max() > 0.01:
         problem = "it is shifted by a part of a pixel"
-    elif window.intersection(full_window(grid)) != window:
+    elif window.intersection(Window.of(0, grid.height, 0, grid.width)) != window:
         problem = "it reaches beyond the grid's edges"
     if problem:
         raise GridError(
@@ -276,13 +266,7 @@ def check_elevations(arrays: Mapping[str, np.ndarray]) -> None:
     ValueRangeError if one lies outside −500…9000 m, or is NaN where the mask says that it was measured, or the mask has
     other values than 0 and 1. Without `dem` and `arcticdem_data_mask` nothing is looked at.
     """
-    if not {"dem", "arcticdem_data_mask"} <= set(arrays):
-        return
-    dem, mask = arrays["dem"], arrays["arcticdem_data_mask"]
-    if mask.size and mask.max() > 1:
-        raise ValueRangeError(
-            f"arcticdem_data_mask holds {mask.max()}; expected 1 where the elevation was measured and 0 elsewhere."
-        )
+    dem, mask = _with_mask(arrays)
     blocks = [slice(*ends) for ends in row_blocks(0, *dem.shape)]
     if any(_impossible(dem[rows], mask[rows]).any() for rows in blocks):
         wrong = _impossible(dem, mask)
@@ -301,14 +285,22 @@ def check_possible(arrays: Mapping[str, np.ndarray]) -> None:
 
     ValueRangeError if :func:`darts_utils.no_elevation` finds one, or the mask has other values than 0 and 1.
     """
-    if not {"dem", "arcticdem_data_mask"} <= set(arrays):
-        return
-    dem, mask = arrays["dem"], arrays["arcticdem_data_mask"]
+    dem, _ = _with_mask(arrays)
     if elevation_fault(dem).any():
         row, column = np.unravel_index(no_elevation(dem).argmax(), dem.shape)
         raise ValueRangeError(f"dem is {dem[row, column]:g} at row {row}, column {column}, which is no elevation.")
+
+
+def _with_mask(arrays: Mapping[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """Return elevations and their mask, which holds 0 and 1 (else ValueRangeError); nothing where one is absent."""
+    if not {"dem", "arcticdem_data_mask"} <= set(arrays):
+        return np.empty((0, 0)), np.empty((0, 0))
+    dem, mask = arrays["dem"], arrays["arcticdem_data_mask"]
     if mask.size and mask.max() > 1:
-        raise ValueRangeError(f"arcticdem_data_mask holds {mask.max()}; expected 0 and 1.")
+        raise ValueRangeError(
+            f"arcticdem_data_mask holds {mask.max()}; expected 1 where the elevation was measured and 0 elsewhere."
+        )
+    return dem, mask
 
 
 def _impossible(dem: np.ndarray, mask: np.ndarray) -> np.ndarray:

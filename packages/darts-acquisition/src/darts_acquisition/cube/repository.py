@@ -28,9 +28,10 @@ from darts_acquisition.errors import (
     CubeNotFoundError,
     CubeUnreachableError,
 )
-from darts_acquisition.io.settings import RequestLimits, S3Settings
+from darts_acquisition.io.settings import S3Settings
 from darts_acquisition.io.store import find_credentials, make_s3_client
-from darts_utils import ParameterError
+from darts_acquisition.tile import AnyPath
+from darts_utils import DartsError, ParameterError
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ class Location:
     s3: S3Settings = field(default_factory=S3Settings)
 
     @classmethod
-    def parse(cls, path: str | os.PathLike[str], s3: S3Settings | None = None) -> "Location":
+    def parse(cls, path: AnyPath, s3: S3Settings | None = None) -> "Location":
         """Understand a path: a folder, or ``s3://bucket/prefix``; ParameterError if it is another address."""
         text = os.fspath(path)
         if "://" not in text:
@@ -81,7 +82,7 @@ class Location:
                     with contextlib.suppress(FileNotFoundError):  # Another process has replaced it in the meantime.
                         total += (Path(folder) / name).stat().st_size
             return total
-        pages = make_s3_client(self.s3, RequestLimits()).get_paginator("list_objects_v2")
+        pages = make_s3_client(self.s3).get_paginator("list_objects_v2")
         found = pages.paginate(Bucket=self.bucket, Prefix=f"{self.prefix}/")
         return sum(each["Size"] for page in found for each in page.get("Contents", []))
 
@@ -95,7 +96,6 @@ class Location:
 
 
 def _profile_credentials(profile: str) -> icechunk.S3StaticCredentials:
-    """Return the keys of an AWS profile as icechunk wants them."""
     keys = find_credentials(S3Settings(profile=profile)).get_frozen_credentials()
     return icechunk.S3StaticCredentials(keys.access_key, keys.secret_key, keys.token, expires_after=None)
 
@@ -135,34 +135,38 @@ def _create_in_folder(path: Path, fill: Callable[[icechunk.Session], None], mess
         raise CubeExistsError(f"{path} exists already; open it with Datacube.open, or choose another path.")
     target = Path(os.path.realpath(path))  # A link stays one; what it leads to becomes the repository.
     draft = target.with_name(f".{target.name}.{uuid.uuid4().hex}.partial")
-    try:
+    with _of_the_folder(f"No datacube can be created at {path}: {target.parent} cannot be written to"):
         draft.mkdir(parents=True)  # Icechunk panics where it cannot create a folder.
-    except OSError as error:
-        reason = error.strerror or error
-        raise CubeError(
-            f"No datacube can be created at {path}: {target.parent} cannot be written to ({reason})."
-        ) from error
     try:
         repository = icechunk.Repository.create(Location(draft).storage(), **_format())
         session = repository.writable_session(BRANCH)
         fill(session)
         session.commit(message)
-        try:
-            draft.rename(target)
-        except OSError as error:
-            if _is_taken(path):
-                raise CubeExistsError(f"{path} was created by another process in the meantime; open it.") from error
-            raise CubeError(f"No datacube can be created at {path}: {error.strerror or error}.") from error
+        with _of_the_folder(f"No datacube can be created at {path}"):
+            try:
+                draft.rename(target)
+            except OSError as error:
+                if _is_taken(path):
+                    raise CubeExistsError(f"{path} was created by another process in the meantime; open it.") from error
+                raise
     finally:
         shutil.rmtree(draft, ignore_errors=True)
 
 
 def _is_taken(path: Path) -> bool:
-    """Tell whether there is something else than an empty folder at a path."""
-    try:
+    with _of_the_folder(f"No datacube can be created at {path}"):
         return path.exists() and (not path.is_dir() or any(path.iterdir()))
+
+
+@contextlib.contextmanager
+def _of_the_folder(said: str) -> Iterator[None]:
+    """Say in our words, as CubeError, what the file system refuses."""
+    try:
+        yield
+    except DartsError:
+        raise
     except OSError as error:
-        raise CubeError(f"No datacube can be created at {path}: {error.strerror or error}.") from error
+        raise CubeError(f"{said}: {error.strerror or error}.") from error
 
 
 def _create_in_bucket(location: Location, fill: Callable[[icechunk.Session], None], message: str) -> None:
@@ -258,7 +262,8 @@ def reading(location: Location) -> Iterator[None]:
         reason = reason_of(error)
         if any(words in reason for words in _GONE):
             raise CubeDamagedError(
-                f"A file of {location} is gone or cut off ({reason}); `darts cube verify` lists what is damaged."
+                f"A file of {location} is gone or cut off ({reason}); `darts_acquisition.verify_cube` lists what is "
+                "damaged."
             ) from error
         raise _failure(f"{location} cannot be read", error) from error
 
@@ -277,13 +282,8 @@ def check_list(location: Location, session: icechunk.Session, array: str) -> Non
 
     CubeDamagedError if it is lost or damaged, CubeError if the storage does not answer.
     """
-
-    async def read() -> None:
-        async for _ in session.chunk_coordinates(f"/{array}"):
-            pass
-
     try:
-        run_async(read)
+        stored_chunks(session, array)
     except icechunk.IcechunkError as error:
         reason = reason_of(error)
         if any(words in reason for words in _UNREACHABLE) and not any(words in reason for words in _GONE):
@@ -292,6 +292,15 @@ def check_list(location: Location, session: icechunk.Session, array: str) -> Non
             f"The list of the chunks of {array} in {location} is damaged ({reason}), which nothing can repair; "
             "put a copy in its place, or delete the cube and fetch it again."
         ) from error
+
+
+def stored_chunks(session: icechunk.Session, array: str) -> set[tuple[int, ...]]:
+    """Return the coordinates of the chunks of an array that are stored."""
+
+    async def collect() -> set[tuple[int, ...]]:
+        return {tuple(at) async for at in session.chunk_coordinates(f"/{array}")}
+
+    return run_async(collect)
 
 
 def run_async(work: Callable[[], Coroutine[None, None, T]]) -> T:
@@ -342,18 +351,15 @@ def _one_at_a_time(location: Location) -> Iterator[None]:
         return
 
     file = location.folder / _LOCK_FILE
-    try:
-        mode = location.folder.stat().st_mode & 0o666  # Whoever may write into the cube may take its lock.
-        lock = FileLock(file, timeout=_LONGEST_LOCK_S, mode=mode, thread_local=False)
-        lock.acquire()
-    except Timeout as error:
-        raise CubeBusyError(
-            f"Another process has been writing to {location} for {_LONGEST_LOCK_S // 60} minutes; see what it does."
-        ) from error
-    except OSError as error:
-        raise CubeError(
-            f"{location} cannot be written, nothing of this write was kept: {file} cannot be locked ({error.strerror})."
-        ) from error
+    with _of_the_folder(f"{location} cannot be written, nothing of this write was kept: {file} cannot be locked"):
+        try:
+            mode = location.folder.stat().st_mode & 0o666  # Whoever may write into the cube may take its lock.
+            lock = FileLock(file, timeout=_LONGEST_LOCK_S, mode=mode, thread_local=False)
+            lock.acquire()
+        except Timeout as error:
+            raise CubeBusyError(
+                f"Another process has been writing to {location} for {_LONGEST_LOCK_S // 60} minutes; see what it does."
+            ) from error
     try:
         yield
     finally:

@@ -14,19 +14,8 @@ from numcodecs.abc import Codec
 from zarr.buffer import default_buffer_prototype
 
 from darts_acquisition.cube.layout import DIGEST, STATE, ChunkState, add_digests, digest_of, find_decoder, read_shard
-from darts_acquisition.cube.product import (
-    Chunk,
-    CubeProduct,
-    CubeVariable,
-    Window,
-    check_elevations,
-    check_possible,
-    chunk_block,
-    chunk_window,
-    chunks_in,
-    chunks_where,
-)
-from darts_acquisition.cube.repository import BRANCH, Location, commit, run_async, writing
+from darts_acquisition.cube.product import Chunk, CubeProduct, CubeVariable, Window, check_elevations, check_possible
+from darts_acquisition.cube.repository import BRANCH, Location, commit, run_async, stored_chunks, writing
 from darts_acquisition.errors import CubeConflictError, CubeDamagedError
 from darts_utils import ParameterError, step
 
@@ -53,13 +42,9 @@ class Snapshot:
         self._product = product
         self._group = zarr.open_group(session.store, mode="r")
 
-    def arrays(self) -> list[str]:
-        """List the names of all arrays that a cube has, of its variables and of what is known of its chunks."""
-        return sorted(self._group.array_keys())
-
     def recorded(self) -> list[Chunk]:
         """List the chunks of which a state is stored, row by row."""
-        return sorted(Chunk(*at) for at in self._stored(STATE))
+        return sorted(Chunk(*at) for at in stored_chunks(self._session, STATE))
 
     def known(self) -> dict[Chunk, ChunkState]:
         """Return the chunks that are filled, or known to be empty, row by row."""
@@ -82,12 +67,10 @@ class Snapshot:
         rows, cols = block
         states = np.full(block.shape, int(ChunkState.MISSING), "uint8")
         if states.size <= _FEW:
-            chunks = chunks_in(block)
+            chunks = block.chunks()
         else:
             chunks = [
-                chunk
-                for chunk in self.recorded()
-                if rows.start <= chunk.row < rows.stop and cols.start <= chunk.col < cols.stop
+                at for at in self.recorded() if rows.start <= at.row < rows.stop and cols.start <= at.col < cols.stop
             ]
         if chunks:
             coordinates = np.array(chunks) - (rows.start, cols.start)
@@ -101,11 +84,11 @@ class Snapshot:
         read. CubeDamagedError if a shard is damaged.
         """
         results = {each.name: np.empty(window.shape, each.dtype) for each in variables}
-        block = chunk_block(window, self._product.chunk_px)
-        filled = set(chunks_where(states == ChunkState.FILLED, block))
+        block = window.in_chunks(self._product.chunk_px)
+        filled = set(block.chunks(states == ChunkState.FILLED))
 
         def read(variable: CubeVariable, array: zarr.Array, decoder: Codec | None, chunk: Chunk) -> None:
-            whole = chunk_window(chunk, self._product.chunk_px, self._product.geobox)
+            whole = self._product.chunk_window(chunk)
             part = window.intersection(whole)
             if part is None:
                 return
@@ -120,17 +103,16 @@ class Snapshot:
             except (ValueError, RuntimeError) as error:  # A checksum differs, or a codec fails.
                 raise CubeDamagedError(
                     f"The chunk in row {chunk.row}, column {chunk.col} of {variable.name} is damaged on its storage; "
-                    "`darts cube verify` lists what is, and fetching it again replaces it."
+                    "`darts_acquisition.verify_cube` lists what is, and fetching it again replaces it."
                 ) from error
 
         arrays: list[Any] = [self._group[variable.name] for variable in variables]
         decoders = [find_decoder(array, self._product.chunk_px) for array in arrays]
-        chunks = chunks_in(block)
         with ThreadPoolExecutor(_SHARDS_AT_ONCE, thread_name_prefix="read") as pool:
             tasks = [
                 pool.submit(read, variable, array, decoder, chunk)
                 for variable, array, decoder in zip(variables, arrays, decoders, strict=True)
-                for chunk in chunks
+                for chunk in block.chunks()
             ]
             for task in tasks:
                 task.result()
@@ -155,22 +137,13 @@ class Snapshot:
             for chunk, state in known.items()
         }
 
-    def _stored(self, array: str) -> set[tuple[int, ...]]:
-        """Return the coordinates of the chunks of an array that are stored."""
-
-        async def collect() -> set[tuple[int, ...]]:
-            return {tuple(at) async for at in self._session.chunk_coordinates(f"/{array}")}
-
-        return run_async(collect)
-
     def _read_small(self, array: str, coordinates: Sequence[tuple[int, ...]]) -> dict[tuple[int, ...], bytes]:
-        """Read uncompressed chunks of an array whose chunks are so small that they lie in its manifest.
+        """Read uncompressed chunks, if stored, of an array whose chunks are so small that its manifest holds them.
 
-        Zarr itself takes ten times as long for many, and as long for those that are not stored, which are left out
-        here.
+        Zarr itself takes ten times as long for many, and as long for those that are not stored.
         """
         if len(coordinates) > _FEW:
-            stored = self._stored(array)
+            stored = stored_chunks(self._session, array)
             coordinates = [at for at in coordinates if at in stored]
         keys = ["/".join([array, "c", *map(str, at)]) for at in coordinates]
         store, prototype = self._session.store, default_buffer_prototype()
@@ -228,16 +201,16 @@ class Transaction:
     def write(self, window: Window, arrays: Mapping[str, np.ndarray], *, complete: bool) -> list[Chunk]:
         """Write arrays into a window and commit, see `Datacube.write`; return the chunks that are filled by it."""
         check_elevations(arrays)
-        block, (rows, cols) = chunk_block(window, self._product.chunk_px), window
+        block, (rows, cols) = window.in_chunks(self._product.chunk_px), window
         with step(f"write {self._product.name} cube"), writing(self._location):
             before = self._snapshot.block(block)
             after = states_after_write(before, window, self._product, complete=complete)
             self.put(window, arrays)
             # Only what changes is written: writing a state again would clash with whoever fills a neighbour meanwhile.
-            self.set_states(chunks_where(after != before, block), after[after != before])
-            self.set_digests(chunks_where(after == ChunkState.FILLED, block), window, arrays)
+            self.set_states(block.chunks(after != before), after[after != before])
+            self.set_digests(block.chunks(after == ChunkState.FILLED), window, arrays)
             self.commit(f"Write rows {rows.start} to {rows.stop}, columns {cols.start} to {cols.stop}")
-        return chunks_where((after == ChunkState.FILLED) & (before != ChunkState.FILLED), block)
+        return block.chunks((after == ChunkState.FILLED) & (before != ChunkState.FILLED))
 
     def complete(self, contents: Mapping[Chunk, Mapping[str, np.ndarray]]) -> list[Chunk]:
         """Write those of some whole chunks that are missing and commit; return them. Without arrays one is empty."""
@@ -250,7 +223,7 @@ class Transaction:
         with step(f"write {self._product.name} cube"), writing(self._location):
             self.clear(todo)
             for chunk in todo:
-                window = chunk_window(chunk, self._product.chunk_px, self._product.geobox)
+                window = self._product.chunk_window(chunk)
                 self.put(window, contents[chunk])
                 self.set_digests([chunk] if contents[chunk] else [], window, contents[chunk])
             after = [ChunkState.FILLED if contents[chunk] else ChunkState.EMPTY for chunk in todo]
@@ -266,10 +239,7 @@ class Transaction:
             self.commit(f"Forget {len(chunks)} chunks")
 
     def mark_empty(self, chunks: Sequence[Chunk]) -> None:
-        """Record that the provider has nothing in some chunks, and commit if that is new.
-
-        ParameterError if a chunk is filled.
-        """
+        """Record that the provider has nothing in chunks and commit if that is new; ParameterError if one is filled."""
         with writing(self._location):
             states = self._snapshot.states(chunks)
             if filled := [chunk for chunk, state in zip(chunks, states, strict=True) if state == ChunkState.FILLED]:
@@ -287,17 +257,13 @@ class Transaction:
                 array = array.with_config({"write_empty_chunks": True})
             array[window] = values
 
-    def clear(self, chunks: Iterable[Chunk]) -> None:
+    def clear(self, chunks: Sequence[Chunk]) -> None:
         """Take data and digests of some chunks out of the cube; what is put there afterwards is not merged with them.
 
         A damaged chunk could not be written over otherwise: writing reads what is there first.
         """
-        names = [variable.name for variable in self._product.variables]
-        keys = [
-            key
-            for row, col in chunks
-            for key in (f"{DIGEST}/c/{row}/{col}/0", *(f"{name}/c/{row}/{col}" for name in names))
-        ]
+        keys = [f"{variable.name}/c/{row}/{col}" for variable in self._product.variables for row, col in chunks]
+        keys += [f"{DIGEST}/c/{row}/{col}/0" for row, col in chunks]
 
         async def delete() -> None:
             for key in keys:
@@ -317,7 +283,7 @@ class Transaction:
         Chunks that were put in part are read back as a whole; CubeDamagedError if what one held before is damaged.
         """
         for chunk in chunks:
-            whole = chunk_window(chunk, self._product.chunk_px, self._product.geobox)
+            whole = self._product.chunk_window(chunk)
             if window.intersection(whole) == whole:
                 content = {name: values[whole.relative_to(window)] for name, values in arrays.items()}
             else:
@@ -336,16 +302,10 @@ def states_after_write(before: np.ndarray, window: Window, product: CubeProduct,
     Chunks that the window covers whole (all of them, if the provider has nothing beyond it: `complete`) are filled; one
     that was known to be empty and holds a part of something now is missing; others are as they were `before`.
     """
-    block = chunk_block(window, product.chunk_px)
-    after = before.copy()
-    for chunk in chunks_in(block):
-        index = chunk.row - block.rows.start, chunk.col - block.cols.start
-        whole = chunk_window(chunk, product.chunk_px, product.geobox)
-        if complete or window.intersection(whole) == whole:
-            after[index] = ChunkState.FILLED
-        elif before[index] == ChunkState.EMPTY:
-            after[index] = ChunkState.MISSING
-    return after
+    wholes = map(product.chunk_window, window.in_chunks(product.chunk_px).chunks())
+    covered = np.array([complete or window.intersection(whole) == whole for whole in wholes]).reshape(before.shape)
+    after = np.where(before == ChunkState.EMPTY, ChunkState.MISSING, before)
+    return np.where(covered, ChunkState.FILLED, after).astype("uint8")
 
 
 def check_arrays(
@@ -358,9 +318,7 @@ def check_arrays(
     names = [variable.name for variable in product.variables]
     given = [str(name) for name in arrays]
     if sorted(given) != sorted(names):
-        raise ParameterError(
-            f"Got the variables {', '.join(given)}; {product.collection} needs all of {', '.join(names)}."
-        )
+        raise ParameterError(f"Got variables {', '.join(given)}; {product.collection} needs all of {', '.join(names)}.")
     values = {name: np.asarray(arrays[name]) for name in names}
     for variable in product.variables:
         array = values[variable.name]

@@ -5,10 +5,9 @@ import os
 import re
 import xml.etree.ElementTree as ET
 from collections.abc import Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import rasterio
@@ -20,20 +19,11 @@ from odc.geo import CRS
 from darts_acquisition.auxiliary.arcticdem import ARCTICDEM_NODATA
 from darts_acquisition.cube.datacube import Datacube
 from darts_acquisition.cube.ingest import Progress
-from darts_acquisition.cube.product import (
-    Chunk,
-    CubeProduct,
-    Window,
-    check_possible,
-    chunk_block,
-    chunk_window,
-    chunks_in,
-    full_window,
-    offset_of,
-)
+from darts_acquisition.cube.product import Chunk, CubeProduct, Window, check_possible, offset_of
 from darts_acquisition.errors import CubeDamagedError, CubeError, CubeNotFoundError
 from darts_acquisition.imports.smart_geocubes import SmartGeocube, product_named
 from darts_acquisition.io.settings import S3Settings
+from darts_acquisition.tile import AnyPath
 from darts_utils import ParameterError, ValueRangeError, step
 
 logger = logging.getLogger(__name__)
@@ -65,8 +55,8 @@ class ImportReport:
 
 
 def import_cube(
-    origin: str | os.PathLike[str],
-    path: str | os.PathLike[str],
+    origin: AnyPath,
+    path: AnyPath,
     product: str | None = None,
     *,
     s3: S3Settings | None = None,
@@ -101,40 +91,24 @@ def import_cube(
     if "://" not in os.fspath(path):
         old, new = Path(origin).resolve(), Path(path).expanduser().resolve()
         if old == new or old in new.parents or new in old.parents:
-            raise CubeError(
-                f"{path} is {Path(origin)}, or one lies in the other; a new datacube needs a place of its own."
-            )
-    coverage = coverage_of(source.product, source.windows)
+            raise CubeError(f"{path} is {Path(origin)}, or one lies in the other; a new datacube needs its own place.")
+    complete, partial = coverage_of(source.product, source.windows)
     cube = Datacube.open_or_create(path, source.product, s3=s3)
-    todo = cube.missing_of(coverage.complete)
-    logger.info(
-        "%s: %d chunks are complete in %s, %d of them are not in %s yet.",
-        source.product.collection,
-        len(coverage.complete),
-        origin,
-        len(todo),
-        cube.path,
-    )
+    todo = cube.missing_of(complete)
+    counts = len(complete), origin, len(todo), cube.path
+    logger.info("%s: %d chunks are complete in %s, %d of them are not in %s yet.", source.product.collection, *counts)
     todo.sort(key=lambda chunk: (chunk.row // _ROWS_AT_ONCE, chunk.col, chunk.row))
     filled, empty, damaged = _copy(source, cube, todo, progress)
-    present = len(coverage.complete) - len(todo)
-    return ImportReport(source.product, filled, empty, present, coverage.partial, damaged)
+    return ImportReport(source.product, filled, empty, len(complete) - len(todo), partial, damaged)
 
 
-def inspect_origin(origin: str | os.PathLike[str], product: str | None = None) -> CubeProduct:
+def inspect_origin(origin: AnyPath, product: str | None = None) -> CubeProduct:
     """Say what a datacube or a mosaic of another program holds.
 
-    Args:
-        origin: As for `import_cube`.
-        product: As for `import_cube`.
+    For arguments and errors see :func:`import_cube`.
 
     Returns:
         The product.
-
-    Raises:
-        CubeNotFoundError: If there is nothing at `origin`.
-        CubeError: If it cannot be imported, or holds something else than `product`.
-        ParameterError: If there is no such product.
     """
     return open_origin(Path(origin), None if product is None else product_named(product)).product
 
@@ -159,7 +133,7 @@ def _copy(
 
     def read(chunk: Chunk) -> dict[str, np.ndarray] | None:
         with step("read the origin"):
-            arrays = dict(source.read(chunk_window(chunk, cube.product.chunk_px, cube.geobox)))
+            arrays = dict(source.read(cube.product.chunk_window(chunk)))
             try:
                 check_possible(arrays)
             except ValueRangeError as error:  # What damage leaves may be decoded, for it has no checksum.
@@ -168,12 +142,11 @@ def _copy(
         return arrays if any(holds) else None
 
     with ThreadPoolExecutor(1, thread_name_prefix="import") as pool:
-        upcoming: Future[dict[str, np.ndarray] | None] | None = pool.submit(read, chunks[0]) if chunks else None
+        tasks = [pool.submit(read, chunk) for chunk in chunks[:1]]
         for done, chunk in enumerate(chunks, start=1):
-            current = upcoming
-            upcoming = pool.submit(read, chunks[done]) if done < len(chunks) else None
+            tasks += [pool.submit(read, following) for following in chunks[done : done + 1]]
             try:
-                arrays = current.result() if current is not None else None
+                arrays = tasks.pop(0).result()
             except CubeDamagedError as error:
                 damaged[chunk] = str(error)
                 logger.error("Row %d, column %d is passed over: %s", *chunk, error)  # noqa: TRY400 - no bug of ours
@@ -186,24 +159,16 @@ def _copy(
     return filled, empty, dict(sorted(damaged.items()))
 
 
-class Coverage(NamedTuple):
-    """The chunks of a product of which every pixel lies in some windows, row by row; of how many only a part does."""
-
-    complete: tuple[Chunk, ...]
-    partial: int
-
-
-def coverage_of(product: CubeProduct, windows: Sequence[Window]) -> Coverage:
-    """Find the chunks that windows of a product's grid cover together."""
+def coverage_of(product: CubeProduct, windows: Sequence[Window]) -> tuple[list[Chunk], int]:
+    """Return the chunks that windows of a product's grid cover whole together, row by row; of how many only a part."""
     if not windows:
-        return Coverage((), 0)
-    size = product.chunk_px
-    touched = sorted({chunk for window in windows for chunk in chunks_in(chunk_block(window, size))})
+        return [], 0
+    touched = sorted({chunk for window in windows for chunk in window.in_chunks(product.chunk_px).chunks()})
     covered = shapely.union_all(_boxes(windows))
     shapely.prepare(covered)
-    whole = shapely.covers(covered, _boxes([chunk_window(chunk, size, product.geobox) for chunk in touched]))
-    complete = tuple(chunk for chunk, is_whole in zip(touched, whole, strict=True) if is_whole)
-    return Coverage(complete, len(touched) - len(complete))
+    whole = shapely.covers(covered, _boxes([product.chunk_window(chunk) for chunk in touched]))
+    complete = [chunk for chunk, is_whole in zip(touched, whole, strict=True) if is_whole]
+    return complete, len(touched) - len(complete)
 
 
 def _boxes(windows: Sequence[Window]) -> np.ndarray:
@@ -221,17 +186,9 @@ class RasterFiles:
 
     Either is a GeoTIFF, or a VRT of such files, which holds completely what its files do.
 
-    Args:
-        file: The file of elevations.
-        product: What it must hold; None for what its pixel size says.
-
-    Attributes:
-        product: What it holds.
-        windows: Windows of the product's grid that both files hold completely.
-        unknown: Files of which a VRT is made that are not there, cannot be opened, or are brought to other pixels.
-
-    Raises:
-        CubeError: If the files are not there, or no ArcticDEM.
+    `product` is what they must hold, None for what the pixel size says; then what they do hold. `windows` are those of
+    its grid that both files hold completely, `unknown` files of which a VRT is made that are not there, cannot be
+    opened, or are brought to other pixels. CubeError if the files are not there, or no ArcticDEM.
     """
 
     def __init__(self, file: Path, product: CubeProduct | None = None) -> None:
@@ -280,8 +237,7 @@ class RasterFiles:
         top, left = self._at[name]
         whole = Window.of(top, top + source.height, left, left + source.width)
         parts = self._parts(file, top, left) if file.suffix.lower() == ".vrt" else [whole]
-        grid = full_window(self.product.geobox)
-        return [part for each in parts if (part := each.intersection(grid)) is not None]
+        return [part for each in parts if (part := each.intersection(self.product.window)) is not None]
 
     def _parts(self, file: Path, top: int, left: int) -> list[Window]:
         """Return what each file of a VRT covers, as far as it is there and its pixels are taken as they are."""
@@ -307,7 +263,6 @@ class RasterFiles:
 
 
 def _mask_beside(file: Path) -> Path:
-    """Return the file that says where elevations were measured."""
     mask = file.with_name(_MASK_NAME.sub("datamask", file.name))
     if mask == file or not mask.is_file():
         raise CubeError(

@@ -21,17 +21,9 @@ from zarr.buffer import default_buffer_prototype
 from darts_acquisition.auxiliary import TRENDS
 from darts_acquisition.auxiliary.arcticdem import RESOLUTIONS, arcticdem_product, tile_window
 from darts_acquisition.auxiliary.tcvis import tcvis_product
-from darts_acquisition.cube.product import (
-    SMART_GEOCUBES,
-    Chunk,
-    CubeProduct,
-    Window,
-    chunk_block,
-    chunks_in,
-    full_window,
-    offset_of,
-)
-from darts_acquisition.cube.repository import BRANCH, Location, open_repository, reading, run_async
+from darts_acquisition.cube.layout import codec_names
+from darts_acquisition.cube.product import SMART_GEOCUBES, CubeProduct, Window, offset_of
+from darts_acquisition.cube.repository import BRANCH, Location, open_repository, reading, run_async, stored_chunks
 from darts_acquisition.errors import CubeDamagedError, CubeError
 from darts_utils import ParameterError
 
@@ -52,17 +44,9 @@ column, the three at the right edge of one pair are those at the left edge of th
 class SmartGeocube:
     """A datacube of smart-geocubes as the origin of an import. Nothing is ever written to it.
 
-    Args:
-        folder: The Icechunk repository.
-        product: What it must hold; None for what its title says.
-
-    Attributes:
-        product: What it holds.
-        windows: Windows of the product's grid that were loaded completely.
-        unknown: Names in its list that are none of the product's.
-
-    Raises:
-        CubeError: If it is no such cube, or holds something else.
+    `product` is what it must hold, None for what its title says; then what it does hold. `windows` are those of the
+    product's grid that were loaded completely, `unknown` names in its list that are none of the product's. CubeError if
+    it is no such cube, or holds something else.
     """
 
     def __init__(self, folder: Path, product: CubeProduct | None = None) -> None:
@@ -89,7 +73,6 @@ class SmartGeocube:
             self._arrays[variable.name] = self._group[name]
         self._shape = next(iter(self._arrays.values())).shape
         self._size = _size_of(folder, self._arrays)
-        self._is_plain = {name: _is_plain(array) for name, array in self._arrays.items()}
         self._top, self._left = self._offset()
         self._kept: dict[str, OrderedDict[tuple[int, int], np.ndarray]] = {name: OrderedDict() for name in self._arrays}
         self._believe([str(patch) for patch in loaded])
@@ -97,8 +80,7 @@ class SmartGeocube:
     def read(self, window: Window) -> dict[str, np.ndarray]:
         """Read a window of the product's grid.
 
-        Where a cube is 0 wherever nothing was written, elevations of exactly 0 that were not measured are no data: such
-        a cube writes no NaN over what it holds.
+        Where a cube is 0 wherever nothing was written, 0 m that were not measured are no data: it writes no NaN there.
         """
         with reading(self._location):
             arrays = {
@@ -111,8 +93,8 @@ class SmartGeocube:
 
     def _assemble(self, name: str, dtype: str, window: Window) -> np.ndarray:
         result, window = np.empty(window.shape, dtype), window.moved(-self._top, -self._left)
-        block = chunk_block(window, self._size)
-        for row, col in sorted(chunks_in(block), key=lambda at: at[::-1]):  # column by column, see `_KEPT_CHUNKS`
+        chunks = window.in_chunks(self._size).chunks()
+        for row, col in sorted(chunks, key=lambda at: at[::-1]):  # column by column, see `_KEPT_CHUNKS`
             chunk = self._decode(name, row, col)
             held = Window.of(0, self._size, 0, self._size).moved(row * self._size, col * self._size)
             part = held.intersection(window)
@@ -123,9 +105,7 @@ class SmartGeocube:
     def _decode(self, name: str, row: int, col: int) -> np.ndarray:
         kept = self._kept[name]
         if (row, col) not in kept:
-            free = None
-            while len(kept) >= _KEPT_CHUNKS:
-                free = kept.popitem(last=False)[1]
+            free = kept.popitem(last=False)[1] if len(kept) >= _KEPT_CHUNKS else None
             try:
                 kept[row, col] = self._read_chunk(name, row, col, free)
             except (ValueError, RuntimeError) as error:
@@ -140,13 +120,11 @@ class SmartGeocube:
 
         What Blosc alone compressed, as such cubes are, is decoded here: zarr copies each chunk twice into new memory,
         and Blosc reads on beyond the end of one that is cut off. Of the 16 bytes that a chunk begins with, the second
-        four are its length before it was compressed, and the last four that after it.
-
-        Raises:
-            ValueError: If the chunk is damaged; or RuntimeError.
+        four are its length before it was compressed, and the last four that after it. ValueError or RuntimeError if the
+        chunk is damaged.
         """
         array, size = self._arrays[name], self._size
-        if not self._is_plain[name]:
+        if codec_names(array.metadata.codecs) != ["bytes", "blosc"]:
             chunk = np.full((size, size), array.fill_value, array.dtype)
             values = np.asarray(array[row * size : (row + 1) * size, col * size : (col + 1) * size])
             chunk[: values.shape[0], : values.shape[1]] = values
@@ -170,7 +148,6 @@ class SmartGeocube:
         return chunk
 
     def _offset(self) -> tuple[int, int]:
-        """Return where the upper left pixel of the cube lies in the product's grid."""
         try:
             x, y = (float(self._group[axis][0]) for axis in ("x", "y"))
             crs = CRS(str(self._group["spatial_ref"].attrs["crs_wkt"]))
@@ -188,17 +165,18 @@ class SmartGeocube:
         """Find the windows that were loaded, as the list of patches says."""
         self.unknown: list[str] = []
         self.windows: list[Window] = []
-        stored = self._stored()
+        with reading(self._location):  # A patch of which nothing is stored was not loaded.
+            stored = stored_chunks(self._session, _NAMES[self.product.variables[0].name])
         whole = Window.of(0, self._shape[0], 0, self._shape[1]).moved(self._top, self._left)
-        grid = full_window(self.product.geobox)
         for patch in patches:
             window = self._chunk_window(patch) if self.product.name == "tcvis" else tile_window(patch, self.product)
             part = None if window is None else window.intersection(whole)
             if window is None:
                 self.unknown.append(patch)
-            elif part is not None and not stored.isdisjoint(self._touched(part)):
-                part = part.intersection(grid)
-                self.windows += [] if part is None else [part]
+            elif part is not None:
+                touched = part.moved(-self._top, -self._left).in_chunks(self._size).chunks()
+                part = part.intersection(self.product.window)
+                self.windows += [] if part is None or stored.isdisjoint(touched) else [part]
 
     def _chunk_window(self, patch: str) -> Window | None:
         """Return the window of a chunk of this cube by its name, "row-column"."""
@@ -207,20 +185,6 @@ class SmartGeocube:
             return None
         row, col = (int(number) * self._size for number in match.groups())
         return Window.of(0, self._size, 0, self._size).moved(self._top + row, self._left + col)
-
-    def _touched(self, window: Window) -> list[Chunk]:
-        """Return the chunks of this cube that a window of the product's grid touches."""
-        return chunks_in(chunk_block(window.moved(-self._top, -self._left), self._size))
-
-    def _stored(self) -> set[tuple[int, int]]:
-        """Return the chunks that are stored at all: a patch of which nothing is stored was not loaded."""
-        name = _NAMES[self.product.variables[0].name]
-
-        async def collect() -> set[tuple[int, int]]:
-            return {(at[0], at[1]) async for at in self._session.chunk_coordinates(f"/{name}")}
-
-        with reading(self._location):
-            return run_async(collect)
 
 
 def _size_of(folder: Path, arrays: dict[str, zarr.Array]) -> int:
@@ -231,13 +195,6 @@ def _size_of(folder: Path, arrays: dict[str, zarr.Array]) -> int:
     return int(size[0])
 
 
-def _is_plain(array: Any) -> bool:
-    """Say whether chunks are their values in little-endian order, compressed by Blosc."""
-    codecs = [codec.to_dict() for codec in array.metadata.codecs]
-    big = any(codec.get("configuration", {}).get("endian", "little") != "little" for codec in codecs)
-    return [codec["name"] for codec in codecs] == ["bytes", "blosc"] and not big
-
-
 def _product_of(folder: Path, title: str, product: CubeProduct | None) -> CubeProduct:
     """Return what a cube holds by its title, or by what it is said to hold, and check that both agree."""
     match = _TITLE.fullmatch(title)
@@ -246,8 +203,7 @@ def _product_of(folder: Path, title: str, product: CubeProduct | None) -> CubePr
         named = product_named(f"arcticdem-{match['metres']}m")
     elif match is not None:
         year = match["year"] or "2019"  # Its first releases knew one trend.
-        trend = next((trend for trend in TRENDS if trend.endswith(year)), None)
-        named = None if trend is None else product_named(f"tcvis-{trend}")
+        named = next((product_named(f"tcvis-{trend}") for trend in TRENDS if trend.endswith(year)), None)
     known = named or product
     if known is None:
         raise CubeError(f"{folder} is titled {title!r}, which names no product of DARTS; say what it holds.")
@@ -257,10 +213,7 @@ def _product_of(folder: Path, title: str, product: CubeProduct | None) -> CubePr
 
 
 def product_named(name: str) -> CubeProduct:
-    """Return a product by the name that users write: ``arcticdem-2m``, ``tcvis-2000-2019``.
-
-    ParameterError if there is none.
-    """
+    """Return a product by its name (``arcticdem-2m``, ``tcvis-2000-2019``); ParameterError if there is none."""
     resolutions = {f"arcticdem-{resolution}m": resolution for resolution in RESOLUTIONS}
     trends = {f"tcvis-{trend}": trend for trend in TRENDS}
     if name in resolutions:

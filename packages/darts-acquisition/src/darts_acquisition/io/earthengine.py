@@ -49,16 +49,10 @@ class EarthEngineClient:
     def ask(self, request: Callable[[], T], what: str) -> T:
         """Make a request with functions of earthengine-api; `what` names it in messages.
 
-        LoginError if there is no login, or it is refused; ServiceError if the request is refused, or all attempts have
-        failed. Its message holds Earth Engine's own.
+        LoginError if there is no login, or it is refused; ServiceError, with Earth Engine's own words, if it fails.
         """
         self.initialize()
         return self._call(request, what)
-
-    def initialize(self) -> None:
-        """Initialise Earth Engine, unless that was done; raises as `ask` does."""
-        with _LOCK:
-            self._initialize()
 
     def _call(self, request: Callable[[], T], what: str) -> T:
         import ee
@@ -88,45 +82,40 @@ class EarthEngineClient:
         except ee.EEException as error:
             raise ServiceError(f"{what}: {_one_line(error)}") from None
 
-    def _initialize(self) -> None:
+    def initialize(self) -> None:
+        """Initialise Earth Engine, unless that was done; raises as `ask` does."""
         import ee
         from google.auth.exceptions import GoogleAuthError
 
-        if ee.data.is_initialized():
-            return
         settings = self.settings
         url = settings.url or os.environ.get("DARTS_EARTHENGINE_URL") or None
         if url is None and settings.use_highvolume:
             url = _HIGH_VOLUME_URL
-        try:
-            credentials = _credentials(settings)
-        except (ee.EEException, GoogleAuthError, OSError, ValueError) as error:
-            raise LoginError(_login_message(_one_line(error))) from error
-        ee.data.setMaxRetries(0)  # What is retried is said in one place.
-        options = {"credentials": credentials, "url": url, "project": settings.project}
-        transport = _Transport(HttpClient(settings.limits))
-        try:
-            self._call(lambda: ee.Initialize(**options, http_transport=transport), "Asking Earth Engine")
-        except ServiceError as error:
-            ee.Reset()
-            if error.failure is None and not isinstance(error, LoginError):  # The client refuses: no project, perhaps.
-                raise LoginError(_login_message(str(error))) from None
-            raise
+        with _LOCK:
+            if ee.data.is_initialized():
+                return
+            try:
+                credentials = _credentials(settings)
+            except (ee.EEException, GoogleAuthError, OSError, ValueError) as error:
+                raise LoginError(_login_message(_one_line(error))) from error
+            ee.data.setMaxRetries(0)  # What is retried is said in one place.
+            options = {"credentials": credentials, "url": url, "project": settings.project}
+            transport = _Transport(HttpClient(settings.limits))
+            try:
+                self._call(lambda: ee.Initialize(**options, http_transport=transport), "Asking Earth Engine")
+            except ServiceError as error:
+                ee.Reset()
+                if error.failure is None and not isinstance(error, LoginError):  # The client refuses: no project?
+                    raise LoginError(_login_message(str(error))) from None
+                raise
 
 
 def pixel_grid(geobox: GeoBox) -> dict[str, object]:
     """Describe a grid as `ee.data.computePixels` wants it."""
-    affine, (height, width) = geobox.affine, geobox.shape
+    names = ("scaleX", "shearX", "translateX", "shearY", "scaleY", "translateY")
     return {
-        "dimensions": {"width": width, "height": height},
-        "affineTransform": {
-            "scaleX": affine.a,
-            "shearX": affine.b,
-            "translateX": affine.c,
-            "shearY": affine.d,
-            "scaleY": affine.e,
-            "translateY": affine.f,
-        },
+        "dimensions": {"width": geobox.width, "height": geobox.height},
+        "affineTransform": dict(zip(names, tuple(geobox.affine)[:6], strict=True)),
         "crsCode": str(geobox.crs),
     }
 
@@ -190,14 +179,13 @@ def _credentials(settings: EarthEngineSettings) -> "Credentials":
 
 
 def _login_message(text: str) -> str:
-    """Say what to do, in one sentence."""
     if "authorize access" in text:
         return (
             "Earth Engine needs a login: run `earthengine authenticate` once, or name the key file of a service "
             "account in GOOGLE_APPLICATION_CREDENTIALS."
         )
     if "no project found" in text:
-        return "Earth Engine needs a Cloud project: name it with ee_project (--ee-project)."
+        return "Earth Engine needs a Cloud project: name it with ee_project."
     return (
         f"Earth Engine refuses the login ({text.rstrip('.')}): renew it with `earthengine authenticate`, and see that "
         "the project (ee_project) may use Earth Engine."

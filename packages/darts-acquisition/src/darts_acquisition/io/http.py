@@ -42,10 +42,7 @@ class Answer:
 
 
 class HttpClient:
-    """Makes requests to services. Threads share one: its connections, its rate, its retries.
-
-    An answer may take ten times `limits.timeout_s`.
-    """
+    """Makes requests to services, each within ten times `limits.timeout_s`. Threads share it and its rate."""
 
     def __init__(self, limits: RequestLimits) -> None:
         import requests
@@ -204,6 +201,4 @@ def check_status(status: int, headers: Mapping[str, str], *, login: bool = False
 def refuse_web_page(headers: Mapping[str, str], begin: bytes | bytearray, url: str) -> None:
     """Raise a ServiceError where a web page came instead of data: a login, a proxy's message, a note on maintenance."""
     if "html" in headers.get("Content-Type", "").lower() or begin.lstrip()[:5].lower() in (b"<html", b"<!doc"):
-        raise ServiceError(
-            f"{public_url(url)} answers with a web page; expected data. A login or a proxy may stand before it."
-        )
+        raise ServiceError(f"{public_url(url)} sends a web page, no data; a login or a proxy may stand before it.")

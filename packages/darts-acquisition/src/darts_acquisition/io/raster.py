@@ -187,7 +187,6 @@ class RasterReader:
         return _File(uri, path, url, replace(version, begin=b""), geobox, until)
 
     def _load(self, layer: Layer, files: Sequence[_File], target: GeoBox) -> np.ndarray:
-        """Lay the files of a layer over one another."""
         import odc.stac
 
         try:
@@ -317,7 +316,6 @@ def _item(rank: int, layer: Layer, file: _File) -> "Item":
 
 
 def _overlap(geobox: GeoBox, target: GeoBox) -> bool:
-    """Tell whether two grids of one CRS share ground."""
     ours, theirs = geobox.boundingbox, target.boundingbox
     width = min(ours.right, theirs.right) - max(ours.left, theirs.left)
     return width > 0 and min(ours.top, theirs.top) > max(ours.bottom, theirs.bottom)

@@ -59,14 +59,14 @@ _cancellations: ContextVar[tuple[FetchCancellation, ...]] = ContextVar("darts_ac
 
 
 @contextmanager
-def cancellable(cancellation: FetchCancellation) -> Iterator[None]:
+def cancellable(cancellation: FetchCancellation) -> Iterator[FetchCancellation]:
     """Let a token cancel the requests of a block, and of threads that run in copies of its context.
 
     Args:
         cancellation: The token. Those of outer blocks count as well; nothing outside the block knows of it.
 
     Returns:
-        A context manager that yields nothing.
+        A context manager that yields the token.
 
     Examples:
         >>> cancellation = FetchCancellation()
@@ -78,17 +78,9 @@ def cancellable(cancellation: FetchCancellation) -> Iterator[None]:
     """
     before = _cancellations.set((*_cancellations.get(), cancellation))
     try:
-        yield
+        yield cancellation
     finally:
         _cancellations.reset(before)
-
-
-@contextmanager
-def stoppable() -> Iterator[FetchCancellation]:
-    """Give the requests of a block a token of their own, which is yielded, see `cancellable`."""
-    cancellation = FetchCancellation()
-    with cancellable(cancellation):
-        yield cancellation
 
 
 @contextmanager
@@ -122,12 +114,13 @@ def stoppable_sleep(seconds: float) -> None:
 
 def all_at_once(works: Iterable[Callable[[], T]], parallel: int) -> list[T]:
     """Return what each of some works returns, so many done at the same time; the first error stops the others."""
-    with ThreadPoolExecutor(parallel, thread_name_prefix="darts-download") as pool, stoppable() as stop:
+    cancellation = FetchCancellation()
+    with ThreadPoolExecutor(parallel, thread_name_prefix="darts-download") as pool, cancellable(cancellation):
         tasks = [pool.submit(copy_context().run, work) for work in works]
         try:
             return [task.result() for task in tasks]
         except BaseException:
-            stop.requested = True
+            cancellation.requested = True
             for task in tasks:
                 task.cancel()
             raise
@@ -329,12 +322,12 @@ class RetryPolicy:
         """Return how long to wait before the next attempt: what the service asks for, else twice as long each time."""
         from tenacity import wait_random
 
-        failure = _failure(state)
-        if failure is None or failure.retry_after_s is None:
+        after_s = _failure(state).retry_after_s
+        if after_s is None:
             return min(self.first_wait_s * doubling(state), self.longest_wait_s)
         if limiter is not None:
-            limiter.pause(failure.retry_after_s)
-        return failure.retry_after_s + wait_random(0, self.first_wait_s)(state)
+            limiter.pause(after_s)
+        return after_s + wait_random(0, self.first_wait_s)(state)
 
     def _final_error(self, failure: Failure, what: str, statistics: dict[str, float]) -> ServiceError:
         if failure.login:
@@ -349,12 +342,11 @@ class RetryPolicy:
         return ServiceError(message, failure)
 
 
-def _failure(state: "RetryCallState") -> Failure | None:
+def _failure(state: "RetryCallState") -> Failure:
+    """Return what the last attempt's error says; there is one whenever another attempt is made."""
     error = state.outcome.exception() if state.outcome is not None else None
-    return failure_of(error) if error is not None else None
+    return (failure_of(error) if error is not None else None) or Failure("unknown", transient=True)
 
 
 def _log(what: str, state: "RetryCallState") -> None:
-    failure = _failure(state)
-    reason = failure.reason if failure is not None else "unknown"
-    logger.info("%s: %s; next attempt in %.1f s.", what, reason, state.upcoming_sleep)
+    logger.info("%s: %s; next attempt in %.1f s.", what, _failure(state).reason, state.upcoming_sleep)

@@ -52,8 +52,14 @@ class RequestLimits:
             return _LIMITERS[key]
 
 
+class _WithAddress:
+    def __post_init__(self) -> None:
+        for name in ("endpoint_url", "stac_url", "url"):
+            _check_url(name, getattr(self, name, None))
+
+
 @dataclass(frozen=True, kw_only=True)
-class S3Settings:
+class S3Settings(_WithAddress):
     """Which object storage ``s3://`` means, and as whom it is asked.
 
     Keys are not written here: they come from where the AWS tools find them (a profile in ``~/.aws``, the environment,
@@ -71,9 +77,6 @@ class S3Settings:
     profile: str | None = None
     anonymous: bool = False
 
-    def __post_init__(self) -> None:
-        _check_url("endpoint_url", self.endpoint_url)
-
     @property
     def endpoint(self) -> str | None:
         """Address of the storage after a look at the environment; None for Amazon's."""
@@ -81,7 +84,7 @@ class S3Settings:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ArcticDEMSettings:
+class ArcticDEMSettings(_WithAddress):
     """Where ArcticDEM comes from: a STAC API whose items name GeoTIFFs.
 
     Attributes:
@@ -100,9 +103,6 @@ class ArcticDEMSettings:
     limits: RequestLimits = field(default_factory=RequestLimits)
     s3: S3Settings = field(default_factory=lambda: S3Settings(region="us-west-2", anonymous=True))
 
-    def __post_init__(self) -> None:
-        _check_url("stac_url", self.stac_url)
-
     @classmethod
     def from_environment(cls) -> "ArcticDEMSettings":
         """Return the defaults, with the STAC API that ``DARTS_ARCTICDEM_STAC_URL`` names where it is set."""
@@ -111,7 +111,7 @@ class ArcticDEMSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
-class EarthEngineSettings:
+class EarthEngineSettings(_WithAddress):
     """How Earth Engine is asked, and as whom.
 
     Attributes:
@@ -131,16 +131,13 @@ class EarthEngineSettings:
     credentials: "Credentials | None" = field(default=None, repr=False, compare=False)
     limits: RequestLimits = field(default_factory=lambda: RequestLimits(parallel=8, timeout_s=300))
 
-    def __post_init__(self) -> None:
-        _check_url("url", self.url)
-
 
 CDSE_STAC_URL = "https://stac.dataspace.copernicus.eu/v1/"
 CDSE_S3_URL = "https://eodata.dataspace.copernicus.eu"
 
 
 @dataclass(frozen=True, kw_only=True)
-class CDSESettings:
+class CDSESettings(_WithAddress):
     """The Copernicus Data Space: a STAC API, and the object storage that its items name.
 
     Keys of the object storage are not written here: botocore finds them, usually in a profile of ``~/.aws``.
@@ -156,9 +153,6 @@ class CDSESettings:
     collection: str = "sentinel-2-l2a"
     s3: S3Settings = field(default_factory=lambda: S3Settings(endpoint_url=CDSE_S3_URL, region="default"))
     limits: RequestLimits = field(default_factory=lambda: RequestLimits(parallel=4))
-
-    def __post_init__(self) -> None:
-        _check_url("stac_url", self.stac_url)
 
     @classmethod
     def from_environment(cls) -> Self:

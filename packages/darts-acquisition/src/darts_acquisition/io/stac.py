@@ -95,7 +95,7 @@ def make_stac_io(limits: RequestLimits) -> Any:
             seen: set[str] = set()
             for _ in range(_MOST_PAGES):
                 page = _checked_page(self._ask(asked, _parse), public_url(asked[0]))
-                if page.get("features") or page.get("collections"):
+                if page["features"]:
                     yield page
                 following = next((link for link in page["links"] if link["rel"] == "next"), None)
                 if following is None:
@@ -103,9 +103,7 @@ def make_stac_io(limits: RequestLimits) -> Any:
                 with _reading("A link of a STAC API's page cannot be followed"):
                     named = json.dumps(following, sort_keys=True)
                 if named in seen:
-                    raise ServiceError(
-                        f"Searching {public_url(url)}: the pages have no end, one leads to itself again."
-                    )
+                    raise ServiceError(f"Searching {public_url(url)}: the pages have no end, one leads to itself.")
                 seen.add(named)
                 body = following.get("body", {})
                 merged = (parameters or {}) | body if following.get("merge") else body
@@ -148,22 +146,16 @@ def _parse(content: bytearray) -> object:
 
 
 def _checked_page(page: Any, url: str) -> dict[str, Any]:
-    """Return a page whose items have what all of them must have, else raise a ServiceError.
-
-    A page without a list would pass for nothing found.
-    """
-    listed: object = None
-    links: Any = []
-    if isinstance(page, dict):
-        listed, links = page.get("features", page.get("collections")), page.get("links") or []
-    if not _are_objects(listed) or not _are_objects(links):
+    """Return a page if its items have what all must have, else ServiceError: one without a list is not the last."""
+    links: Any = (page.get("links") or []) if isinstance(page, dict) else None
+    if not _are_objects(links) or not _are_objects(page.get("features")):
         raise ServiceError(f"Searching {url}: the answer is no page of items, but {_shown(page)}.")
     for link in links:
         if not isinstance(link.get("rel"), str) or not isinstance(link.get("href"), str):
             raise ServiceError(f"Searching {url}: {_shown(link)} is no link; expected rel and href.")
         if not all(isinstance(link.get(name, {}), dict | None) for name in ("headers", "body")):
             raise ServiceError(f"Searching {url}: {_shown(link)} is no link; expected objects as headers and body.")
-    for item in page.get("features", ()):
+    for item in page["features"]:
         assets = item.get("assets", {})
         fits = isinstance(item.get("id"), str) and isinstance(item.get("properties"), dict)
         if not fits or not isinstance(assets, dict) or not _are_objects(list(assets.values())):

@@ -27,6 +27,7 @@ from darts_acquisition.io.settings import RequestLimits, S3Settings
 
 if TYPE_CHECKING:
     import requests
+    from botocore.awsrequest import AWSRequest
     from botocore.client import BaseClient
     from botocore.credentials import Credentials
     from botocore.session import Session
@@ -40,11 +41,6 @@ class S3Access:
     def __init__(self, settings: S3Settings) -> None:
         self._settings = settings
         self.anonymous = settings.anonymous
-
-    @property
-    def endpoint(self) -> str:
-        """Address of the storage."""
-        return self._settings.endpoint or "Amazon S3"
 
     @cached_property
     def credentials(self) -> "Credentials":
@@ -62,33 +58,27 @@ class S3Access:
     def signed_url(self, uri: str) -> str:
         """Return the HTTP address of a file, which anybody may read for an hour."""
         from botocore.auth import S3SigV4QueryAuth
-        from botocore.awsrequest import AWSRequest
 
-        url = self.plain_url(uri)
-        if self.anonymous:
-            return url
-        request = AWSRequest("GET", url)
-        S3SigV4QueryAuth(self.credentials, "s3", self._region, expires=_SIGNED_FOR_S).add_auth(request)
-        return str(request.url)
+        return str(self._signed(S3SigV4QueryAuth, "GET", self.plain_url(uri), expires=_SIGNED_FOR_S).url)
 
     def sign(self, request: "requests.PreparedRequest") -> "requests.PreparedRequest":
         """Sign a request of the library requests by its headers, which storages take that refuse signed addresses."""
         from botocore.auth import S3SigV4Auth
-        from botocore.awsrequest import AWSRequest
 
-        if not self.anonymous:
-            signed = AWSRequest(request.method, request.url)
-            S3SigV4Auth(self.credentials, "s3", self._region).add_auth(signed)
-            request.headers.update(dict(signed.headers.items()))
+        request.headers.update(dict(self._signed(S3SigV4Auth, request.method, request.url).headers.items()))
         return request
 
-    @property
-    def _region(self) -> str:
-        return str(self._client.meta.region_name)
+    def _signed(self, auth: Any, method: str | None, url: str | None, **options: int) -> "AWSRequest":
+        from botocore.awsrequest import AWSRequest
+
+        request = AWSRequest(method, url)
+        if not self.anonymous:
+            auth(self.credentials, "s3", self._client.meta.region_name, **options).add_auth(request)
+        return request
 
     @cached_property
     def _client(self) -> "BaseClient":
-        return make_s3_client(replace(self._settings, anonymous=True), RequestLimits())
+        return make_s3_client(replace(self._settings, anonymous=True))
 
 
 def find_credentials(settings: S3Settings) -> "Credentials":
@@ -97,8 +87,8 @@ def find_credentials(settings: S3Settings) -> "Credentials":
     LoginError if there is no such profile, or there are no keys; ServiceError if the settings of the AWS tools cannot
     be used.
     """
-    with _in_our_words(settings):
-        found = _session(settings).get_credentials()
+    with _session(settings) as session:
+        found = session.get_credentials()
     if found is None:
         raise LoginError(
             f"There are no keys for {settings.endpoint or 'the object storage'}: write them into a profile of "
@@ -107,7 +97,7 @@ def find_credentials(settings: S3Settings) -> "Credentials":
     return found
 
 
-def make_s3_client(settings: S3Settings, limits: RequestLimits) -> "BaseClient":
+def make_s3_client(settings: S3Settings) -> "BaseClient":
     """Make a client of botocore that leaves retries to the retry policy; threads may share it.
 
     LoginError if there is no such profile, ServiceError if the settings of the AWS tools cannot be used. Keys are
@@ -118,31 +108,23 @@ def make_s3_client(settings: S3Settings, limits: RequestLimits) -> "BaseClient":
 
     config = Config(
         retries={"total_max_attempts": 1},
-        connect_timeout=limits.timeout_s,
-        read_timeout=limits.timeout_s,
-        max_pool_connections=limits.parallel,
         signature_version=UNSIGNED if settings.anonymous else None,
         s3={"addressing_style": "path"} if settings.endpoint else None,
     )
-    with _in_our_words(settings):
-        session = _session(settings)
+    with _session(settings) as session:
         named = settings.region or os.environ.get("AWS_REGION") or session.get_config_variable("region")
         region = named or "us-east-1"
         return session.create_client("s3", endpoint_url=settings.endpoint, region_name=region, config=config)
 
 
-def _session(settings: S3Settings) -> "Session":
-    import botocore.session
-
-    return botocore.session.Session(profile=settings.profile)
-
-
 @contextmanager
-def _in_our_words(settings: S3Settings) -> Iterator[None]:
+def _session(settings: S3Settings) -> Iterator["Session"]:
+    """Begin a session of botocore, and say in our words what goes wrong with it."""
+    import botocore.session
     from botocore.exceptions import BotoCoreError, ProfileNotFound
 
     try:
-        yield
+        yield botocore.session.Session(profile=settings.profile)
     except ProfileNotFound as error:
         name = settings.profile or os.environ.get("AWS_PROFILE")
         raise LoginError(f"There is no profile {name!r} in ~/.aws; add it, or name another.") from error
@@ -195,10 +177,11 @@ class Store(HttpClient):
     def __init__(self, limits: RequestLimits, s3: S3Settings) -> None:
         super().__init__(limits)
         self._s3 = S3Access(s3)
+        self._storage = s3.endpoint or "Amazon S3"
 
     def limiter(self, url: str) -> RateLimiter:
         """Return the rate limiter of the service that holds a file."""
-        return self.limits.limiter(self._s3.endpoint) if url.startswith("s3://") else super().limiter(url)
+        return self.limits.limiter(self._storage) if url.startswith("s3://") else super().limiter(url)
 
     def http_url(self, uri: str) -> str:
         """Return an address of a file that every HTTP client can read, for an hour where keys are needed.
@@ -227,9 +210,7 @@ class Store(HttpClient):
         refuse_web_page(answer.headers, b"", url)
         part, _, size = answer.headers.get("Content-Range", "").partition("/")
         if "Content-Length" not in answer.headers:  # GDAL takes whatever comes then, however much.
-            raise ServiceError(
-                f"{public_url(url)} is served without its length; use a server that says Content-Length."
-            )
+            raise ServiceError(f"{public_url(url)} is served without a length; use a server that says Content-Length.")
         if answer.status != 206 or not size.isdecimal():
             raise ServiceError(
                 f"{public_url(url)} is served whole only (status {answer.status}, expected 206 with its size); use a "
@@ -279,9 +260,7 @@ class Store(HttpClient):
             return self.limits.retry.call(lambda: self._continue(file, part), what, self.limiter(file.href))
         except ServiceError as error:
             if error.failure is not None and error.failure.status == 404:
-                raise SceneNotFoundError(
-                    f"{public_url(file.href)} does not exist although the catalogue names it."
-                ) from error
+                raise SceneNotFoundError(f"{what}: it does not exist although the catalogue names it.") from error
             raise
 
     def _continue(self, file: RemoteFile, part: Path) -> int:
@@ -324,10 +303,7 @@ class Store(HttpClient):
 
 
 def _parse_multihash(text: str, name: str) -> tuple[str, bytes]:
-    """Return algorithm and digest of a multihash in hexadecimal.
-
-    SceneError if it is none, or of an algorithm that is not known here.
-    """
+    """Return algorithm and digest of a hexadecimal multihash; SceneError if it is none, or of an unknown algorithm."""
     try:
         content = bytes.fromhex(text).hex()
     except (ValueError, TypeError):

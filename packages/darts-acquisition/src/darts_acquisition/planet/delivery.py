@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Literal
 
 from darts_acquisition.errors import SceneError, SceneNameError, SceneNotFoundError, SceneReadError
+from darts_acquisition.tile import AnyPath
 from darts_utils import DartsError, available_memory
 
 _SCENE = r"(?P<day>\d{8})_(?P<time>\d{6})_(?:(?P<hundredths>\d{2})_)?[0-9a-z]{4}"
@@ -42,7 +43,7 @@ class PlanetName:
     tile: str | None = None
 
 
-def parse_planet_type(path: str | os.PathLike[str]) -> Literal["scene", "orthotile"]:
+def parse_planet_type(path: AnyPath) -> Literal["scene", "orthotile"]:
     """Tell from the name of a scene's folder whether it is a PlanetScope scene or an orthotile.
 
     Args:
@@ -64,7 +65,7 @@ def parse_planet_type(path: str | os.PathLike[str]) -> Literal["scene", "orthoti
     return parse_planet_name(path).type
 
 
-def parse_planet_name(path: str | os.PathLike[str]) -> PlanetName:
+def parse_planet_name(path: AnyPath) -> PlanetName:
     """Take a folder's name apart; SceneNameError if it is neither that of a scene nor that of an orthotile."""
     name = name_of(path)
     try:
@@ -85,7 +86,7 @@ def parse_planet_name(path: str | os.PathLike[str]) -> PlanetName:
     )
 
 
-def name_of(path: str | os.PathLike[str]) -> str:
+def name_of(path: AnyPath) -> str:
     """Return the name of a folder; "." has one too, and a link keeps its own."""
     return os.path.basename(os.path.abspath(path))  # noqa: PTH100, PTH119 - a link is not followed
 
@@ -103,9 +104,7 @@ def scene_of(file_name: str) -> str | None:
 
 def kind_of(file_name: str) -> Kind | None:
     """Return what a file of a delivery is by its name; None for one that no tile is made from, and for hidden ones."""
-    if file_name.startswith("."):
-        return None
-    return next((kind for kind in KINDS if _FILES[kind].fullmatch(file_name)), None)
+    return next((kind for kind in KINDS if file_name[:1] != "." and _FILES[kind].fullmatch(file_name)), None)
 
 
 def words_after(file_name: str, kind: Kind) -> frozenset[str]:
@@ -146,7 +145,7 @@ class Delivery:
     archive: Path | None = None
 
     @classmethod
-    def open(cls, path: str | os.PathLike[str]) -> "Delivery":
+    def open(cls, path: AnyPath) -> "Delivery":
         """Look for the files of a scene; SceneNotFoundError, or SceneError if one names another scene."""
         where = Path(os.path.abspath(path))  # noqa: PTH100 - a link keeps its own name
         name = where.name.lower() if looks_like_scene(where.name) else None
@@ -161,8 +160,8 @@ class Delivery:
         files = {kind: next((found for level in levels if (found := _of_kind(level, kind))), []) for kind in KINDS}
         if archive is None and name and not all(files.values()):
             with contextlib.suppress(OSError):
-                beside = [where.parent / each for each in _index(where.parent).get(name, ())]
-                beside = [file for file in beside if file.is_file()]
+                named = _index(where.parent).get(name, ())
+                beside = [file for each in named if (file := where.parent / each).is_file()]
                 files = {kind: found or _of_kind(beside, kind) for kind, found in files.items()}
         delivery = cls(Path(path), tuple(file for found in files.values() for file in found), archive)
         if not delivery.files and (archive is not None or not where.is_dir()):
@@ -225,9 +224,7 @@ class Delivery:
             with zipfile.ZipFile(self.archive) as archive:
                 member = archive.getinfo(file.relative_to(self.archive).as_posix())
                 if member.file_size > available_memory():
-                    raise SceneError(
-                        f"{file} has {member.file_size / 2**30:.1f} GB, more than the memory that is left."
-                    )
+                    raise SceneError(f"{file} has {member.file_size / 2**30:.1f} GB, more than the memory left.")
                 with archive.open(member) as stream:
                     return stream.read(count)
         except (OSError, zipfile.BadZipFile, zlib.error, RuntimeError) as error:  # also encrypted or too new archives
@@ -242,7 +239,7 @@ class Delivery:
         return words != like, len(words)
 
 
-def find_planet_scenes(folder: str | os.PathLike[str]) -> list[Path]:
+def find_planet_scenes(folder: AnyPath) -> list[Path]:
     """List the PlanetScope scenes and orthotiles that a folder holds, whatever its layout.
 
     A scene is a folder with its name, or the files in a folder or a zip archive whose names begin with it. Folders may
@@ -270,7 +267,7 @@ def find_planet_scenes(folder: str | os.PathLike[str]) -> list[Path]:
     return scenes or []
 
 
-def list_planet_files(path: str | os.PathLike[str]) -> list[Path]:
+def list_planet_files(path: AnyPath) -> list[Path]:
     """List the files that a scene's tile is made from, as far as they are there; nothing where they cannot be told.
 
     Args:
@@ -288,7 +285,6 @@ def list_planet_files(path: str | os.PathLike[str]) -> list[Path]:
 
 
 def _problem(where: Path) -> str:
-    """Say what is wrong with a path at which there is no scene."""
     folder = f"expected a folder with {_EXPECTED['image']}"
     if not where.exists():
         return f"does not exist; {folder}, or files {where.name}_* beside it."

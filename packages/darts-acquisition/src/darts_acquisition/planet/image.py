@@ -207,7 +207,6 @@ def _colours(colours: list[str], order: Sequence[str]) -> list[str]:
 
 
 def _plain(name: str | None) -> str:
-    """Write the name of a band as Planet does."""
     plain = "_".join(re.findall(r"[^\W_]+", (name or "").lower()))
     return _ALSO_CALLED.get(plain, plain)
 

@@ -2,7 +2,6 @@
 
 import json
 import math
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +15,7 @@ from darts_acquisition.planet.delivery import Delivery, name_of, parse_planet_na
 from darts_acquisition.planet.image import Image, read_blocks, read_grid, read_header
 from darts_acquisition.scenes.quality import Scaling, row_blocks
 from darts_acquisition.scenes.raw import in_utc, read_angle, read_time
-from darts_acquisition.tile import as_band, describe_grid, same_grid
+from darts_acquisition.tile import AnyPath, as_band, describe_grid, same_grid
 from darts_utils import OPTICAL_BANDS, MissingBandError, step
 
 if TYPE_CHECKING:
@@ -33,7 +32,7 @@ _KEPT = ("strip_id", "satellite_id", "instrument", "quality_category", "cloud_co
 """Further properties that a tile keeps, as ``planet_<name>``."""
 
 
-def load_planet_scene(path: str | os.PathLike[str]) -> "xr.Dataset":
+def load_planet_scene(path: AnyPath) -> "xr.Dataset":
     """Load the surface reflectance of a PlanetScope scene or orthotile as a tile.
 
     What the file says counts: bands are taken by their names where it has names, and pixels that it declares as no data
@@ -74,7 +73,7 @@ def load_planet_scene(path: str | os.PathLike[str]) -> "xr.Dataset":
     return scene.assign_attrs(attrs)
 
 
-def load_planet_masks(path: str | os.PathLike[str], scene: "xr.Dataset | None" = None) -> "xr.Dataset":
+def load_planet_masks(path: AnyPath, scene: "xr.Dataset | None" = None) -> "xr.Dataset":
     """Load the usable data mask (UDM2) of a PlanetScope scene or orthotile, and the quality that follows from it.
 
     Quality 0 (invalid): band 8 says blackfill or missing data, the mask's own no-data value, mask or alpha band says
@@ -129,46 +128,26 @@ def load_planet_masks(path: str | os.PathLike[str], scene: "xr.Dataset | None" =
     if image is None:
         return masks
     # The coordinates of one tile may not differ in the last digit, those of two files may.
-    return masks.assign_attrs(image.attrs).assign_coords(
-        {name: image.coords[name] for name in ("y", "x", "spatial_ref")}
-    )
+    return masks.assign_attrs(image.attrs).assign_coords({name: image[name] for name in ("y", "x", "spatial_ref")})
 
 
-def get_planet_geometry(path: str | os.PathLike[str]) -> Geometry:
+def get_planet_geometry(path: AnyPath) -> Geometry:
     """Return the footprint of a PlanetScope scene or orthotile: the outline of its image, without reading the pixels.
 
-    Args:
-        path: Folder of the scene, or what `find_planet_scenes` returned.
+    For arguments, and errors and warnings of the image and its grid, see :func:`load_planet_scene`.
 
     Returns:
         A rectangle in the CRS of the image.
-
-    Raises:
-        SceneNotFoundError: If the scene or its image is absent.
-        SceneReadError: If the image is damaged or no GeoTIFF.
-        SceneGridError: If the image's grid cannot be a tile's, see `load_planet_scene`.
-        SceneError: If the image is there twice, or a file names another scene.
-
-    Warns:
-        ArealScaleWarning: If areas on the grid differ from those on the ground by more than 3 %.
     """
     delivery = Delivery.open(path)
     return read_grid(delivery, delivery.find("image")).extent
 
 
-def check_planet_scene(path: str | os.PathLike[str]) -> None:
+def check_planet_scene(path: AnyPath) -> None:
     """Find out, without reading the pixels, whether a PlanetScope scene or orthotile can be loaded with its mask.
 
-    Args:
-        path: Folder of the scene, or what `find_planet_scenes` returned.
-
-    Raises:
-        SceneNotFoundError: If the scene, its image, its mask or its metadata file is absent.
-        SceneError: For the same reasons as `load_planet_scene` and `load_planet_masks`, as far as the heads of the
-            files show them.
-
-    Warns:
-        ArealScaleWarning: If areas on the grid differ from those on the ground by more than 3 %.
+    For arguments, errors and warnings, as far as the heads of the files show them, see :func:`load_planet_scene` and
+    :func:`load_planet_masks`.
     """
     delivery = Delivery.open(path)
     _tile_attrs(path, _metadata(delivery, delivery.find("metadata")))
@@ -249,10 +228,8 @@ def _metadata(delivery: Delivery, file: Path) -> dict[str, object]:
     """Turn a `*_metadata.json` into tile attributes: `time`, `azimuth`, `elevation` and Planet's own identifiers.
 
     Planet delivers a GeoJSON feature, UTF-8 with or without a byte order mark, with everything under `properties`;
-    older files have it at the top level. `azimuth` and `elevation` are in degrees, NaN where the file has none; `time`
-    (ISO 8601 UTC) and the identifiers are there only where the file has them.
-
-    SceneReadError if it is no JSON, SceneError if it is JSON of something else, or an angle or the time is none.
+    older files have it at the top level. Angles are in degrees, NaN where the file has none; `time` (ISO 8601 UTC) and
+    the identifiers are there only where the file has them. SceneReadError if it is no JSON, else SceneError.
     """
     content = delivery.read(file)
     try:
@@ -273,13 +250,11 @@ def _metadata(delivery: Delivery, file: Path) -> dict[str, object]:
         attrs["time"] = in_utc(read_time(values["acquired"], str(file), "acquired"))
     if isinstance(found.get("id"), str):
         attrs["planet_item_id"] = found["id"]
-    for name in _KEPT:
-        if isinstance(values.get(name), str | int | float):
-            attrs[f"planet_{name}"] = values[name]
-    return attrs
+    kept = {f"planet_{name}": values[name] for name in _KEPT if isinstance(values.get(name), str | int | float)}
+    return attrs | kept
 
 
-def _tile_attrs(path: str | os.PathLike[str], metadata: dict[str, Any]) -> dict[str, object]:
+def _tile_attrs(path: AnyPath, metadata: dict[str, Any]) -> dict[str, object]:
     name, tile_id = parse_planet_name(path), name_of(path)
     attrs = {"tile_id": tile_id, "time": name.time, "planet_type": name.type, "planet_scene_id": tile_id}
     if name.tile is not None:
@@ -287,7 +262,7 @@ def _tile_attrs(path: str | os.PathLike[str], metadata: dict[str, Any]) -> dict[
     return attrs | metadata
 
 
-def _attrs_of_mask(path: str | os.PathLike[str], delivery: Delivery) -> dict[str, Any]:
+def _attrs_of_mask(path: AnyPath, delivery: Delivery) -> dict[str, Any]:
     """Return the attributes of a folder that may hold a mask alone, under any name."""
     file = delivery.find_optional("metadata")
     metadata = {"azimuth": math.nan, "elevation": math.nan} if file is None else _metadata(delivery, file)

@@ -1,15 +1,14 @@
 """Bring a scene into the store, or into memory, and make a tile of it: the same for all sources."""
 
 import math
-import os
 import shutil
 import tempfile
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import numpy as np
 from filelock import FileLock
@@ -20,7 +19,7 @@ from darts_acquisition.scenes.names import mgrs_tile_geobox
 from darts_acquisition.scenes.quality import Scaling, row_blocks
 from darts_acquisition.scenes.raw import SCL, RawBand, RawGrid, S2Band, SceneMetadata, bands_of_scene, tile_geobox
 from darts_acquisition.scenes.store import RawStore, StoredBand
-from darts_acquisition.tile import as_band, as_variable
+from darts_acquisition.tile import AnyPath, BandNames, as_band, as_variable
 from darts_utils import BANDS, OPTICAL_BANDS, step
 
 if TYPE_CHECKING:
@@ -28,17 +27,12 @@ if TYPE_CHECKING:
 
 
 class Provider(Protocol):
-    """A source of raw scenes.
+    """A source of raw scenes; `name` is its name in the store, `data_source` that in a tile."""
 
-    Attributes:
-        source: Its name in the store.
-        data_source: Its name in a tile.
-    """
-
-    source: str
+    name: str
     data_source: str
 
-    def fetch(self, scene_id: str, bands: Sequence[S2Band], folder: Path) -> tuple[SceneMetadata, Iterator[RawBand]]:
+    def fetch(self, scene_id: str, bands: Sequence[S2Band], folder: Path, /) -> tuple[SceneMetadata, Iterator[RawBand]]:
         """Fetch bands of a scene; `folder` keeps what a later attempt can go on from."""
 
     def grid(self, scene_id: str) -> RawGrid:
@@ -47,11 +41,10 @@ class Provider(Protocol):
 
 def download_scene(provider: Provider, scene_id: str, store: RawStore, wanted: Sequence[S2Band]) -> None:
     """Bring those bands of a scene into the store that are not there. One process at a time does so."""
-    if not store.missing(provider.source, scene_id, wanted):
+    if not store.missing(provider.name, scene_id, wanted):
         return
     with _holding(provider, scene_id, store) as folder:
-        missing = store.missing(provider.source, scene_id, wanted)
-        if missing:
+        if missing := store.missing(provider.name, scene_id, wanted):
             metadata, raw_bands = provider.fetch(scene_id, missing, folder)
             for raw in raw_bands:
                 with step("store raw band"):
@@ -60,11 +53,7 @@ def download_scene(provider: Provider, scene_id: str, store: RawStore, wanted: S
 
 
 def load_scene(
-    provider: Provider,
-    scene_id: str,
-    folder: str | os.PathLike[str] | None,
-    wanted: Sequence[S2Band],
-    offline: bool,
+    provider: Provider, scene_id: str, folder: AnyPath | None, wanted: Sequence[S2Band], offline: bool
 ) -> "xr.Dataset":
     """Make a tile of bands of a scene, from the store in a folder as far as they are there; None keeps nothing."""
     if folder is None:
@@ -78,17 +67,13 @@ def load_scene(
         _check_stored(provider, scene_id, store, wanted)
     else:
         download_scene(provider, scene_id, store, wanted)
-    metadata = store.metadata(provider.source, scene_id)
-    stored = [store.open(provider.source, scene_id, band) for band in wanted]
+    metadata = store.metadata(provider.name, scene_id)
+    stored = [store.open(provider.name, scene_id, band) for band in wanted]
     return build_tile(metadata, stored, provider.data_source)
 
 
 class SceneSource(ABC):
-    """A source of scenes as pipelines use it: what is found can be fetched, stored, and loaded as a tile.
-
-    Attributes:
-        name: Its name in the store.
-    """
+    """A source of scenes as pipelines use it: they are fetched, stored under its `name`, and loaded as tiles."""
 
     name: str
     _quality = SCL
@@ -104,44 +89,33 @@ class SceneSource(ABC):
     def _tile_of(self, scene_id: str) -> str:
         """Return the MGRS tile that a name holds; empty where it holds none."""
 
-    def _bands(self, bands: Iterable[str] | str | None) -> tuple[S2Band, ...]:
+    def _bands(self, bands: BandNames) -> tuple[S2Band, ...]:
         return bands_of_scene(bands)
 
-    def is_stored(self, scene_id: str, store: str | os.PathLike[str], bands: Iterable[str] | str | None = None) -> bool:
+    def is_stored(self, scene_id: str, store: AnyPath, bands: BandNames = None) -> bool:
         """Say whether these bands of a scene, and what says how good pixels are, can be loaded from the store alone."""
         return not RawStore(store).missing(self.name, self.check_scene_id(scene_id), self._bands(bands))
 
-    def stored_files(
-        self, scene_id: str, store: str | os.PathLike[str], bands: Iterable[str] | str | None = None
-    ) -> list[Path]:
+    def stored_files(self, scene_id: str, store: AnyPath, bands: BandNames = None) -> list[Path]:
         """List the files of a stored scene that a tile of these bands is made from; none where a band is absent."""
         return RawStore(store).files(self.name, self.check_scene_id(scene_id), self._bands(bands))
 
-    def download(self, scene_id: str, store: str | os.PathLike[str], bands: Iterable[str] | str | None = None) -> None:
+    def download(self, scene_id: str, store: AnyPath, bands: BandNames = None) -> None:
         """Bring a scene into the store; see `download_cdse_s2_sr_scene`."""
         download_scene(self._provider(), self.check_scene_id(scene_id), RawStore(store), self._bands(bands))
 
     def load(
-        self,
-        scene_id: str,
-        store: str | os.PathLike[str] | None = None,
-        bands: Iterable[str] | str | None = None,
-        *,
-        offline: bool = False,
+        self, scene_id: str, store: AnyPath | None = None, bands: BandNames = None, *, offline: bool = False
     ) -> "xr.Dataset":
         """Load a scene as a tile; see `load_cdse_s2_sr_scene`."""
         return load_scene(self._provider(), self.check_scene_id(scene_id), store, self._bands(bands), offline)
 
-    def geobox(self, scene_id: str, store: str | os.PathLike[str] | None = None, *, offline: bool = False) -> GeoBox:
+    def geobox(self, scene_id: str, store: AnyPath | None = None, *, offline: bool = False) -> GeoBox:
         """Return the grid of 10 m that a scene's tile will have, without its pixels.
 
-        The store is looked at first; offline, the grid is that of the MGRS tile in the scene's name.
-
-        Raises:
-            SceneNameError: If the name is none of this source.
-            SceneNotFoundError: If the source does not know the scene.
-            SceneNotStoredError: If the scene is not in the store, offline, and its name holds no MGRS tile.
-            ServiceError: If the service refuses or fails.
+        The store is looked at first; offline, the grid is that of the MGRS tile in the scene's name, and without one it
+        is a SceneNotStoredError. SceneNameError if the name is none of this source, SceneNotFoundError if the source
+        does not know the scene, ServiceError if the service refuses or fails.
         """
         name, band = self.check_scene_id(scene_id), self._quality
         if store is not None and not RawStore(store).missing(self.name, name, [band]):
@@ -156,14 +130,11 @@ class SceneSource(ABC):
 
 
 def _check_stored(provider: Provider, scene_id: str, store: RawStore, wanted: Sequence[S2Band]) -> None:
-    missing = store.missing(provider.source, scene_id, wanted)
-    if not missing:
-        return
-    what = "Scene" if len(missing) == len(wanted) else f"Band {', '.join(band.number for band in missing)} of scene"
-    raise SceneNotStoredError(
-        f"{what} {scene_id} is not in {store.folder}, and offline nothing may be fetched. "
-        "Fetch it by loading it online, or with `darts inference prep-data sentinel2 --optical`."
-    )
+    if missing := store.missing(provider.name, scene_id, wanted):
+        what = "Scene" if len(missing) == len(wanted) else f"Band {', '.join(band.number for band in missing)} of scene"
+        raise SceneNotStoredError(
+            f"{what} {scene_id} is not in {store.folder}; offline nothing is fetched. Fetch it by loading it online."
+        )
 
 
 @contextmanager
@@ -171,9 +142,9 @@ def _holding(provider: Provider, scene_id: str, store: RawStore) -> Iterator[Pat
     """Hold a scene of the store; give the folder that keeps what was fetched of it. A process that dies lets go."""
     downloads = store.folder / ".downloads"
     downloads.mkdir(parents=True, exist_ok=True)
-    name = f"{provider.source}_{scene_id}"
+    name = f"{provider.name}_{scene_id}"
     with FileLock(downloads / f"{name}.lock"):
-        store.clear_drafts(provider.source, scene_id)
+        store.clear_drafts(provider.name, scene_id)
         yield downloads / name
 
 
@@ -245,17 +216,13 @@ def build_tile(
             f"Scene {metadata.scene_id} holds no data: all pixels of {', '.join(scalings)} are "
             f"{reflectance[0].band.nodata}. Nothing to map."
         )
-    variables = {
-        band.name: as_variable(arrays[band.name], geobox, band.attrs(data_source=data_source)) for band in shown
-    }
-    variables["quality_data_mask"] = as_band("quality_data_mask", quality, geobox, data_source)
+    layers = {band.name: as_variable(arrays[band.name], geobox, band.attrs(data_source=data_source)) for band in shown}
+    layers["quality_data_mask"] = as_band("quality_data_mask", quality, geobox, data_source)
     angles = {name: metadata.attrs.get(name, math.nan) for name in ("azimuth", "elevation")}
-    return xr.Dataset(variables, attrs={"tile_id": metadata.scene_id} | metadata.attrs | angles)
+    return xr.Dataset(layers, attrs={"tile_id": metadata.scene_id} | metadata.attrs | angles)
 
 
-def _run(
-    pool: ThreadPoolExecutor, bands: Sequence[Readable], work: Callable[[S2Band, np.ndarray, slice], object]
-) -> None:
+def _run(pool: ThreadPoolExecutor, bands: Sequence[Readable], work: Callable[[S2Band, np.ndarray, slice], Any]) -> None:
     """Work on all rows of some bands, as they are read: band, rows, and where these lie in the tile."""
 
     def read(task: tuple[Readable, slice]) -> None:
@@ -269,7 +236,6 @@ def _run(
 
 
 def _enlarge(values: np.ndarray, factor: int, out: np.ndarray) -> None:
-    """Make of each pixel a square of factor × factor ones."""
     first = out[::factor]
     for col in range(factor):
         first[:, col::factor] = values

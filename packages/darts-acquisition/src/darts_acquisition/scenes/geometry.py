@@ -7,7 +7,6 @@ neither the antimeridian nor the pole is special. It is singular at the South Po
 
 import functools
 import logging
-import os
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -18,11 +17,12 @@ import pandas as pd
 import pyproj
 import shapely
 from pyproj import CRS, Transformer
-from shapely import affinity
 from shapely.geometry import mapping
 from shapely.geometry.base import BaseGeometry
 
+from darts_acquisition.cube.areas import make_valid, within_180
 from darts_acquisition.errors import AreaError, RepairedGeometryWarning, WideEdgeWarning
+from darts_acquisition.tile import AnyPath
 
 if TYPE_CHECKING:
     import geopandas as gpd
@@ -45,7 +45,7 @@ def to_polar(shapes: Sequence[BaseGeometry], crs: object) -> list[BaseGeometry |
     flat[finite] = shapely.segmentize(_without_south_pole(flat[finite], crs, _SOUTH_M / unit), step)
     flat[finite] = shapely.transform(flat[finite], functools.partial(project, crs=crs.to_wkt()))
     finite[not_finite(flat)] = False
-    return [_valid(shape) if fine else None for shape, fine in zip(flat, finite, strict=True)]
+    return [make_valid(shape) if fine else None for shape, fine in zip(flat, finite, strict=True)]
 
 
 def project(points: np.ndarray, crs: str) -> np.ndarray:
@@ -83,11 +83,7 @@ def cut_footprint(footprint: Mapping[str, object]) -> BaseGeometry:
     whole, jumps = continued(shape)
     if shape.is_empty or (not jumps and shape.bounds[0] >= -180 and shape.bounds[2] <= 180):
         return shape
-    parts = [_valid(part) for part in shapely.get_parts(whole)]
-    turns = [affinity.translate(part, turn) for part in parts for turn in (-360, 0, 360)]
-    inside = shapely.get_parts(shapely.intersection(turns, shapely.box(-180, -90, 180, 90)))
-    # Where it only touches the antimeridian, there is a line on the other side.
-    return shapely.union_all(inside[shapely.get_dimensions(inside) == shapely.get_dimensions(whole)])
+    return shapely.union_all(within_180([make_valid(part) for part in shapely.get_parts(whole)]))
 
 
 def not_finite(shapes: np.ndarray) -> np.ndarray:
@@ -116,10 +112,6 @@ def _without_south_pole(shapes: np.ndarray, crs: CRS, radius: float) -> np.ndarr
     return shapes
 
 
-def _valid(shape: BaseGeometry) -> BaseGeometry:
-    return shape if shapely.is_valid_reason(shape) == "Valid Geometry" else shapely.make_valid(shape)  # see cube.areas
-
-
 def _wide_steps(points: np.ndarray) -> np.ndarray:
     steps = np.abs(np.diff(points[:, 0]))
     return (steps > 180) & (steps < 360 - 1e-6)
@@ -133,7 +125,6 @@ def _continue_longitudes(line: shapely.LineString) -> np.ndarray:
 
 
 def _map_lines(shape: Any) -> BaseGeometry:
-    """Continue each ring or line as a whole."""
     if shape.geom_type == "Polygon":
         outline, *holes = (_continue_longitudes(ring) for ring in lines_of(shape))
         for hole in holes:  # They go to where the outline went.
@@ -302,7 +293,7 @@ class Area:
         shapely.prepare(self._shape)
 
     @classmethod
-    def read(cls, path: str | os.PathLike[str]) -> "Area":
+    def read(cls, path: AnyPath) -> "Area":
         """Read an area from all layers of any vector file that geopandas reads.
 
         Raises:
@@ -325,7 +316,7 @@ class Area:
         return projected is not None and bool(self._shape.intersects(projected))
 
 
-def read_vector_file(path: str | os.PathLike[str]) -> "gpd.GeoDataFrame":
+def read_vector_file(path: AnyPath) -> "gpd.GeoDataFrame":
     """Read a vector file, all layers with geometries (a KML's folders are such), in the CRS of the first.
 
     AreaError if the file is absent, no vector file, or only some of its layers have a CRS.

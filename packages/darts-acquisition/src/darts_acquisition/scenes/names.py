@@ -19,6 +19,7 @@ from darts_acquisition.io.http import HttpClient
 from darts_acquisition.io.settings import RequestLimits
 from darts_acquisition.scenes.geometry import read_vector_file
 from darts_acquisition.scenes.raw import TILE_RESOLUTION
+from darts_acquisition.tile import AnyPath
 from darts_utils import ParameterError, atomic_path
 
 if TYPE_CHECKING:
@@ -57,10 +58,7 @@ def check_scene_id(scene_id: str, source: Source) -> str:
 
 
 def check_tile_id(tile_id: str) -> str:
-    """Return the name of an MGRS tile in its plain form ("08WMA"), also of one with "T" or "MGRS-" or small letters.
-
-    ParameterError if it is none.
-    """
+    """Return an MGRS tile's plain name ("08WMA"), also of "T08WMA" or "MGRS-8wma"; ParameterError if it is none."""
     name = tile_id.strip().upper().removeprefix("MGRS-").removeprefix("T")
     match = _TILE.fullmatch(name)
     if match is None or not 1 <= int(match["zone"]) <= 60:
@@ -168,9 +166,7 @@ GRID_URL = (
 _FILE = "sentinel2_grid.parquet"
 
 
-def download_sentinel_2_grid(
-    grid_dir: str | os.PathLike[str], *, url: str | None = None, limits: RequestLimits | None = None
-) -> Path:
+def download_sentinel_2_grid(grid_dir: AnyPath, *, url: str | None = None, limits: RequestLimits | None = None) -> Path:
     """Fetch ESA's grid of MGRS tiles, unless it is there.
 
     Args:
@@ -197,7 +193,7 @@ def download_sentinel_2_grid(
     return target
 
 
-def read_sentinel_2_grid(grid_dir: str | os.PathLike[str]) -> "gpd.GeoDataFrame | None":
+def read_sentinel_2_grid(grid_dir: AnyPath) -> "gpd.GeoDataFrame | None":
     """Return the grid that `download_sentinel_2_grid` put into a folder.
 
     Args:
@@ -212,7 +208,7 @@ def read_sentinel_2_grid(grid_dir: str | os.PathLike[str]) -> "gpd.GeoDataFrame 
     return gpd.read_parquet(file) if file.is_file() else None
 
 
-def check_tiles_exist(tile_ids: Sequence[str], grid_dir: str | os.PathLike[str]) -> None:
+def check_tiles_exist(tile_ids: Sequence[str], grid_dir: AnyPath) -> None:
     """Check that MGRS tiles exist, as far as that can be known: against the grid where it is there, else by their form.
 
     Args:
@@ -250,6 +246,5 @@ def _read_kml(file: Path, source: str) -> "gpd.GeoDataFrame":
 
 
 def _polygons(shape: BaseGeometry) -> BaseGeometry:
-    parts = [part for part in shapely.get_parts(shape) if shapely.get_dimensions(part) == 2]
-    flat = [shapely.force_2d(part) for part in parts]
+    flat = [shapely.force_2d(part) for part in shapely.get_parts(shape) if shapely.get_dimensions(part) == 2]
     return flat[0] if len(flat) == 1 else shapely.MultiPolygon(flat)

@@ -10,6 +10,7 @@ from affine import Affine
 from odc.geo.geobox import GeoBox
 
 from darts_acquisition.errors import SceneError, SceneGridError
+from darts_acquisition.tile import BandNames
 from darts_utils import BANDS, OPTICAL_BANDS, ParameterError, band_attrs
 
 TILE_RESOLUTION = 10
@@ -20,15 +21,10 @@ TILE_RESOLUTION = 10
 class S2Band:
     """A band of Sentinel-2 L2A.
 
-    Attributes:
-        name: Name in a tile, the common name of the STAC extension `eo`; or `s2_scl`.
-        number: ESA's number of the band, for example "B02"; or "SCL".
-        resolution: Native pixel size in metres.
-        dtype: Data type of the raw integers.
-        long_name: What the values of a tile are.
-        nodata: Raw integer that stands for no data.
-        quality: Of a band that says how good pixels are: the data quality (uint8: 0 invalid, 1 low, 2 high) that
-            follows from its raw integers. None for reflectance.
+    `name` is that in a tile, the common name of the STAC extension `eo`, or `s2_scl`; `number` is ESA's ("B02", "SCL").
+    `resolution` is the native pixel size in metres, `dtype` and `nodata` are those of the raw integers, `long_name` is
+    what the values of a tile are. Of a band that says how good pixels are, `quality` makes the data quality (uint8: 0
+    invalid, 1 low, 2 high) of raw integers; None for reflectance.
     """
 
     name: str
@@ -96,7 +92,7 @@ REFLECTANCE_BANDS = tuple(
 """All reflectance bands of the L2A product, by wavelength. B10 is not part of it."""
 
 
-def select_bands(bands: Iterable[str] | str | None = None) -> tuple[S2Band, ...]:
+def select_bands(bands: BandNames = None) -> tuple[S2Band, ...]:
     """Look up the bands that a caller names, each once, by wavelength; ParameterError if one is unknown, or none.
 
     Names are those in a tile ("blue") or ESA's numbers ("B02"); None means blue, green, red and nir, "all" every
@@ -116,7 +112,7 @@ def select_bands(bands: Iterable[str] | str | None = None) -> tuple[S2Band, ...]
     return found
 
 
-def bands_of_scene(bands: Iterable[str] | str | None = None) -> tuple[S2Band, ...]:
+def bands_of_scene(bands: BandNames = None) -> tuple[S2Band, ...]:
     """Return all that is fetched and stored of a scene: what `select_bands` finds, and the scene classification."""
     return (*select_bands(bands), SCL)
 
@@ -141,16 +137,11 @@ class RawGrid:
         return Affine(*self.transform)
 
     @classmethod
-    def from_attrs(cls, attrs: Mapping[str, Any]) -> "RawGrid":
-        """Read what `dataclasses.asdict` made of a grid, and JSON of that."""
-        a, b, c, d, e, f = (float(value) for value in attrs["transform"])
-        return cls(
-            str(attrs["crs"]),
-            (a, b, c, d, e, f),
-            (int(attrs["shape"][0]), int(attrs["shape"][1])),
-            float(attrs["scale"]),
-            float(attrs["offset"]),
-        )
+    def of(cls, crs: object, transform: Iterable[Any], shape: Iterable[Any], scale: Any, offset: Any) -> "RawGrid":
+        """Read a grid from what JSON has of it; TypeError or ValueError if a number is none, or one is too many."""
+        a, b, c, d, e, f = (float(value) for value in transform)
+        height, width = (int(size) for size in shape)
+        return cls(str(crs), (a, b, c, d, e, f), (height, width), float(scale), float(offset))
 
 
 @dataclass(frozen=True)
@@ -209,9 +200,8 @@ def grid_of(
         for name in ("code", "epsg", "transform", "shape")
     }
     try:
-        a, b, c, d, e, f = (float(value) for value in said["transform"][:6])
-        height, width = (int(size) for size in said["shape"])
-        return RawGrid(str(said["code"] or f"EPSG:{int(said['epsg'])}"), (a, b, c, d, e, f), (height, width), *scaling)
+        crs = said["code"] or f"EPSG:{int(said['epsg'])}"
+        return RawGrid.of(crs, said["transform"][:6], said["shape"], *scaling)
     except (TypeError, ValueError, IndexError) as error:
         raise SceneError(f"{where}: the item lacks proj:code, proj:transform or proj:shape.") from error
 
@@ -233,6 +223,11 @@ def read_time(text: Any, where: str, name: str = "datetime") -> datetime:
         return (timestamp if timestamp.tzinfo else timestamp.replace(tzinfo=UTC)).astimezone(UTC)
     except (TypeError, ValueError, OverflowError) as error:
         raise SceneError(f"{where}: {name} is {text!r}; expected a time as ISO 8601.") from error
+
+
+def time_of_item(item: Mapping[str, Any], *names: str) -> datetime:
+    """Return the first time that a STAC item has of some properties, in UTC; SceneError if it is none."""
+    return read_time(next(filter(None, map(item["properties"].get, names)), None), f"Scene {item['id']}")
 
 
 def scene_metadata(source: str, scene_id: str, time: datetime, **facts: object) -> SceneMetadata:

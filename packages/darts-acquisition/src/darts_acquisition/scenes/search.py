@@ -2,13 +2,14 @@
 
 import calendar
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from numbers import Integral
 from typing import TYPE_CHECKING, Any, TypeAlias, TypedDict
 
+import numpy as np
 import pandas as pd
 import shapely
 
@@ -42,10 +43,10 @@ class Interval:
     start: datetime | None
     end: datetime | None
 
-    def to_stac(self) -> str:
-        """Return the interval as a STAC API reads it."""
-        ends = (in_utc(end, "milliseconds") if end is not None else ".." for end in (self.start, self.end))
-        return "/".join(ends)
+    def to_stac(self) -> str | None:
+        """Return the interval as a STAC API reads it; None without limits."""
+        ends = [in_utc(end, "milliseconds") if end is not None else ".." for end in (self.start, self.end)]
+        return None if ends == ["..", ".."] else "/".join(ends)
 
     def holds(self, timestamp: datetime) -> bool:
         """Say whether a timestamp belongs to the interval."""
@@ -92,9 +93,8 @@ def make_selection(
         intervals = (Interval(start, end and end.replace(hour=23, minute=59, second=59, microsecond=999_000)),)
     elif months is not None or years is not None:
         intervals = _calendar(months, years)
-    return Selection(
-        intervals, _percent("max_cloud_cover", max_cloud_cover), _percent("max_snow_cover", max_snow_cover)
-    )
+    covers = _percent("max_cloud_cover", max_cloud_cover), _percent("max_snow_cover", max_snow_cover)
+    return Selection(intervals, *covers)
 
 
 def _percent(name: str, value: object) -> float | None:
@@ -121,23 +121,21 @@ def _midnight(name: str, text: object, *, last: bool) -> datetime | None:
     raise ParameterError(f"{name} is {text!r}; expected a day that exists, as YYYY-MM-DD or YYYY-MM.")
 
 
-def _check_numbers(name: str, given: object) -> None:
-    if given is not None and not (isinstance(given, Iterable) and all(isinstance(each, Integral) for each in given)):
-        raise ParameterError(f"{name} is {given!r}; expected a list of whole numbers, or None for any.")
-
-
 def _calendar(months: Sequence[int] | None, years: Sequence[int] | None) -> tuple[Interval, ...]:
     today = datetime.now(UTC).date()
-    _check_numbers("months", months)
-    _check_numbers("years", years)
-    for month in months or ():
-        if not 1 <= month <= 12:
-            raise ParameterError(f"months holds {month}; expected 1 to 12.")
-    for year in years or ():
-        if not FIRST_YEAR <= year <= today.year:
-            raise ParameterError(f"years holds {year}; Sentinel-2 has images from {FIRST_YEAR} to {today.year}.")
-    if (months is not None and not months) or (years is not None and not years):
-        raise ParameterError("months or years is empty; name at least one, or leave the option out.")
+    limits: dict[str, tuple[Any, str, int, int]] = {
+        "months": (months, "expected", 1, 12),
+        "years": (years, "Sentinel-2 has images from", FIRST_YEAR, today.year),
+    }
+    for name, (given, problem, first, last) in limits.items():
+        if given is None:
+            continue
+        if not isinstance(given, Iterable) or not all(isinstance(each, Integral) for each in given):
+            raise ParameterError(f"{name} is {given!r}; expected a list of whole numbers, or None for any.")
+        if not given:
+            raise ParameterError(f"{name} is empty; name at least one, or leave the option out.")
+        if wrong := [each for each in given if not first <= each <= last]:
+            raise ParameterError(f"{name} holds {wrong[0]}; {problem} {first} to {last}.")
     spans = [(1, 12)] if months is None else [(month, 1) for month in sorted(set(months))]
     chosen = sorted(set(years or range(FIRST_YEAR, today.year + 1)))
     return tuple(interval_of_months(year, *span) for year in chosen for span in spans)
@@ -212,21 +210,23 @@ def find_items(
     settings: CDSESettings,
     target: Target,
     selection: Selection,
-    searches: Iterable[Mapping[str, object]],
+    searches: Iterable[Mapping[str, Any]],
     read_row: ReadRow,
 ) -> list[Found]:
-    """Find STAC items, each once, sorted by name and with its row of `scene_table`, which `read_row` makes of it.
+    """Find STAC items, each once, sorted by name and with its row of `scene_table`.
 
-    `searches` are the bodies that together find everything; none is made if nothing can be found. ServiceError if the
-    service refuses or fails, or an item cannot be read.
+    `searches` are arguments of pystac-client's `ItemSearch` that together find everything; none is made if nothing can
+    be found. `read_row` reads all but name and footprint of an item; ServiceError if it cannot, or the service fails.
     """
+    from pystac_client import ItemSearch
+
     if target.is_nothing:
         return []
     found, url = {}, settings.stac_url.rstrip("/")
     with closing(make_stac_io(settings.limits)) as io:
+        asked: dict[str, Any] = {"collections": [settings.collection], "limit": _PAGE_SIZE, "stac_io": io}
         for search in searches:
-            body = {"collections": [settings.collection], "limit": _PAGE_SIZE} | dict(search)
-            for page in io.get_pages(f"{url}/search", "POST", body):
+            for page in ItemSearch(f"{url}/search", **asked, **search).pages_as_dicts():
                 for item, row in _read_page(page, url, read_row):
                     if target.holds(row, selection):
                         found[row["scene_id"]] = (item, row)
@@ -236,40 +236,20 @@ def find_items(
 def _read_page(page: Mapping[str, Any], url: str, read_row: ReadRow) -> list[Found]:
     """Read all items of a page; only what happens here is a fault of the service, what is done with them is not."""
     try:
-        return [(item, read_row(item)) for item in page["features"]]
+        return [(item, _row_of(item) | read_row(item)) for item in page["features"]]
     except (LookupError, TypeError, AttributeError, ValueError) as error:
         if isinstance(error, DartsError):
             raise
         raise ServiceError(f"Searching {public_url(url)}: the answer is no page of items ({error!r}).") from error
 
 
-def in_groups(names: list[str] | None) -> Iterator[list[str] | None]:
-    """Yield so many names at once as a request takes; None where there is no list."""
-    if names is None:
-        yield None
-        return
-    for start in range(0, len(names), _NAMES_AT_ONCE):
-        yield names[start : start + _NAMES_AT_ONCE]
+def _row_of(item: Mapping[str, Any]) -> dict[str, Any]:
+    return {"scene_id": str(item["id"]), "geometry": read_footprint(item["geometry"])}
 
 
-def search_body(
-    names: list[str] | None,
-    query: Mapping[str, object] | None,
-    interval: Interval,
-    conditions: list[dict[str, object]] | None = None,
-) -> dict[str, object]:
-    """Return the body of a search of a STAC API; `conditions` are in CQL2, and all of them hold."""
-    body: dict[str, object] = {}
-    if interval.start is not None or interval.end is not None:
-        body["datetime"] = interval.to_stac()
-    if names is not None:
-        body["ids"] = names
-    if query is not None:
-        body["intersects"] = query
-    if conditions:
-        condition = conditions[0] if len(conditions) == 1 else {"op": "and", "args": conditions}
-        body |= {"filter-lang": "cql2-json", "filter": condition}
-    return body
+def in_groups(names: list[str] | None) -> Sequence[list[str] | None]:
+    """Return so many names at once as a request takes; None where there is no list."""
+    return [None] if names is None else [names[at : at + _NAMES_AT_ONCE] for at in range(0, len(names), _NAMES_AT_ONCE)]
 
 
 def read_percent(value: object) -> float | None:
@@ -305,18 +285,18 @@ def scene_table(rows: Sequence[dict[str, Any]]) -> "gpd.GeoDataFrame":
         "tile_id": [row["tile_id"] for row in rows],
     }
     for name in ("cloud_cover", "snow_cover", "download_bytes"):
-        numbers = pd.array([row.get(name) for row in rows], dtype="Float64")
-        columns[name] = numbers.to_numpy("float64", na_value=float("nan"))
+        columns[name] = np.array([row.get(name) for row in rows], "float64")  # None is NaN then
     index = pd.Index([row["scene_id"] for row in rows], name="scene_id", dtype="object")
     geometry = [cut_footprint(row["geometry"]) for row in rows]
     return gpd.GeoDataFrame(columns, geometry=geometry, index=index, crs="EPSG:4326")
 
 
-def check_all_found(scene_ids: Iterable[str], found: Iterable[str]) -> None:
-    """Check that all scenes that were asked for, as the source writes them, were found; else SceneNotFoundError."""
-    asked, known = list(scene_ids), set(found)
+def check_all_found(scene_ids: Iterable[str], found: "gpd.GeoDataFrame") -> "gpd.GeoDataFrame":
+    """Return what was found if all scenes that were asked for are among it; else SceneNotFoundError."""
+    asked, known = list(scene_ids), set(found.index)
     if missing := [name for name in asked if name not in known]:
         raise SceneNotFoundError(
             f"{len(missing)} of {len(asked)} scenes are not in the catalogue: {', '.join(missing[:5])}"
             f"{' …' if len(missing) > 5 else ''}. They may have been processed again and renamed; search by tile."
         )
+    return found

@@ -10,7 +10,7 @@ import math
 import os
 import shutil
 import uuid
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -23,9 +23,10 @@ from numcodecs import Blosc
 from zarr.abc.codec import BytesBytesCodec
 from zarr.codecs import BloscCodec, Crc32cCodec
 
-from darts_acquisition.cube.layout import checked
+from darts_acquisition.cube.layout import checked, codec_names
 from darts_acquisition.errors import RawStoreError
 from darts_acquisition.scenes.raw import RawBand, RawGrid, S2Band, SceneMetadata, bands_of_scene
+from darts_acquisition.tile import AnyPath, BandNames
 from darts_utils import atomic_path, step, usable_cpus
 
 FORMAT = 1
@@ -36,13 +37,9 @@ what a thread makes of a strip goes to memory that lies together."""
 
 
 class RawStore:
-    """A folder with one Zarr group per scene, ``<source>_<scene>.zarr``.
+    """A folder with one Zarr group per scene, ``<source>_<scene>.zarr``, created when something is written."""
 
-    Args:
-        folder: The folder; it is created when something is written.
-    """
-
-    def __init__(self, folder: str | os.PathLike[str]) -> None:
+    def __init__(self, folder: AnyPath) -> None:
         self.folder = Path(folder)
 
     def path(self, source: str, scene_id: str) -> Path:
@@ -66,17 +63,14 @@ class RawStore:
         return [band for band in wanted if band.number not in present]
 
     def files(self, source: str, scene_id: str, wanted: Sequence[S2Band]) -> list[Path]:
-        """List the files of some bands of a scene, and before them its own; none unless all bands are present."""
+        """List the files of a scene that some of its bands are in, sorted; none unless all bands are present."""
         if self.missing(source, scene_id, wanted):
             return []
-        folder, numbers = self.path(source, scene_id), sorted(band.number for band in wanted)
-        return [folder / "zarr.json", *(file for each in numbers for file in sorted(_files(folder / each)))]
+        folder, numbers = self.path(source, scene_id), {band.number for band in wanted}
+        return sorted([folder / "zarr.json", *(file for each in numbers for file in _files(folder / each))])
 
     def metadata(self, source: str, scene_id: str) -> SceneMetadata:
-        """Return what is known of a stored scene besides its pixels.
-
-        RawStoreError if the group is damaged or of another format.
-        """
+        """Return what is known of a stored scene besides pixels; RawStoreError if damaged, or of another format."""
         path = self.path(source, scene_id)
         try:
             attrs: dict[str, Any] = zarr.open_group(path, mode="r", zarr_format=3).attrs.asdict()
@@ -117,7 +111,8 @@ class RawStore:
         path = self.path(source, scene_id) / band.number
         try:
             array = zarr.open_array(path, mode="r")
-            grid = RawGrid.from_attrs(array.attrs)
+            attrs: dict[str, Any] = array.attrs.asdict()
+            grid = RawGrid.of(*(attrs[name] for name in ("crs", "transform", "shape", "scale", "offset")))
         except (OSError, KeyError, ValueError, TypeError) as error:
             raise RawStoreError(f"{path} cannot be read ({error}); remove the scene and fetch it again.") from error
         # A chunk that is absent would be read as "no data", which would be wrong without a word.
@@ -135,7 +130,10 @@ class StoredBand:
         self.rows_at_once: int = array.chunks[0]
         self._array = array
         self._path = path
-        self._in_strips = _is_in_strips(array)
+        # As `_write_array` lays it out; earlier versions did so differently.
+        metadata: Any = array.metadata
+        names = codec_names(metadata.codecs)
+        self._in_strips = array.chunks[1] == array.shape[1] and names == ["bytes", "blosc", "crc32c"]
 
     def read(self, rows: slice = slice(None)) -> np.ndarray:
         """Read rows of raw integers; RawStoreError if a chunk is damaged."""
@@ -146,9 +144,8 @@ class StoredBand:
                 # zarr would decode it with a copy more.
                 content = np.fromfile(self._path / self._array.metadata.encode_chunk_key((number, 0)), "uint8")
                 dtype = np.dtype(self._array.dtype).newbyteorder("<")
-                return np.frombuffer(Blosc().decode(checked(content)), dtype).reshape(self._array.chunks)[
-                    : last - first
-                ]
+                strip = np.frombuffer(Blosc().decode(checked(content)), dtype).reshape(self._array.chunks)
+                return strip[: last - first]
             return np.asarray(self._array[rows])
         except (OSError, ValueError, RuntimeError) as error:
             raise RawStoreError(f"{self._path} is damaged ({error}); remove the scene and fetch it again.") from error
@@ -179,17 +176,6 @@ def _codecs(dtype: np.dtype) -> list[BytesBytesCodec]:
     return [BloscCodec(cname="zstd", clevel=3, shuffle=shuffle, typesize=dtype.itemsize), Crc32cCodec()]
 
 
-def _is_in_strips(array: Any) -> bool:
-    """Tell whether an array lies as `_write_array` lays it out; earlier versions did so differently."""
-    codecs: list[Any] = [codec.to_dict() for codec in array.metadata.codecs]
-    names = [codec["name"] for codec in codecs]
-    return (
-        array.chunks[1] == array.shape[1]
-        and names == ["bytes", "blosc", "crc32c"]
-        and codecs[0].get("configuration", {}).get("endian") != "big"
-    )
-
-
 def _move(source: Path, target: Path) -> None:
     """Move a folder into its place; where another process was quicker, its work stays."""
     try:
@@ -215,11 +201,7 @@ def _files(folder: Path) -> Iterator[Path]:
 
 
 def write_raw_bands(
-    store: RawStore,
-    source: str,
-    scene_id: str,
-    folder: str | os.PathLike[str],
-    bands: Iterable[str] | str | None = None,
+    store: RawStore, source: str, scene_id: str, folder: AnyPath, bands: BandNames = None
 ) -> list[Path]:
     """Write bands of a stored scene as ``<ESA's number>.tif`` into a folder; each appears complete or not at all.
 
@@ -254,10 +236,7 @@ def _write(stored: StoredBand, band: S2Band, file: Path) -> Path:
         with atomic_path(file, durable=False) as draft, rasterio.open(draft, "w", **profile) as target:
             target.scales, target.offsets = (grid.scale,), (grid.offset,)
             target.set_band_description(1, band.name)
-            for top in range(0, grid.shape[0], stored.rows_at_once):
-                rows = slice(top, min(top + stored.rows_at_once, grid.shape[0]))
-                window = rasterio.windows.Window(0, top, grid.shape[1], rows.stop - top)
-                target.write(stored.read(rows), 1, window=window)
+            target.write(stored.read(), 1)
     except rasterio.errors.RasterioError as error:
         raise OSError(f"{file} cannot be written: {error}") from error
     return file

@@ -2,10 +2,8 @@
 
 import contextlib
 import itertools
-import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
@@ -30,8 +28,8 @@ from darts_acquisition.scenes.raw import (
     bands_of_scene,
     grid_of,
     read_angle,
-    read_time,
     scene_metadata,
+    time_of_item,
 )
 from darts_acquisition.scenes.search import (
     Conditions,
@@ -42,19 +40,17 @@ from darts_acquisition.scenes.search import (
     find_items,
     in_groups,
     make_selection,
-    read_footprint,
     read_percent,
     scene_table,
-    search_body,
 )
 from darts_acquisition.scenes.store import RawStore
+from darts_acquisition.tile import AnyPath, BandNames
 from darts_utils import step, usable_cpus
 
 if TYPE_CHECKING:
     import geopandas as gpd
     import xarray as xr
 
-SOURCE = "cdse"
 _check_name = partial(check_scene_id, source="cdse")
 _SCALE = 1e-4
 _OFFSET_SINCE = (4, 0)
@@ -127,12 +123,7 @@ def get_cdse_s2_sr_scene_ids_from_geodataframe(
 ) -> list[str]:
     """Name the scenes that touch an area; errors are those of :func:`search_cdse_s2_sr`.
 
-    Args:
-        aoi: Area of interest in any CRS.
-        **conditions: As for :func:`search_cdse_s2_sr`.
-
-    Returns:
-        The names, sorted.
+    `aoi` may be in any CRS; for `conditions` and result see :func:`get_cdse_s2_sr_scene_ids_from_tile_ids`.
     """
     return list(search_cdse_s2_sr(aoi=aoi, **conditions).index)
 
@@ -140,31 +131,20 @@ def get_cdse_s2_sr_scene_ids_from_geodataframe(
 def get_aoi_from_cdse_s2_sr_scene_ids(
     scene_ids: Sequence[str], *, settings: CDSESettings | None = None
 ) -> "gpd.GeoDataFrame":
-    """Return the footprints of scenes.
-
-    Args:
-        scene_ids: Names of scenes.
-        settings: Where the service is; None for `CDSESettings.from_environment`.
+    """Return the footprints of scenes; for arguments see :func:`search_cdse_s2_sr`.
 
     Returns:
         As `search_cdse_s2_sr`, every scene being there.
 
     Raises:
         SceneNotFoundError: If the Data Space does not know one of them. The message names them.
-        SceneNameError: If a name is none of the Data Space.
-        ServiceError: If the service refuses or fails.
+        DartsError: All that `search_cdse_s2_sr` raises.
     """
-    found = search_cdse_s2_sr(scene_ids=scene_ids, settings=settings)
-    check_all_found(map(_check_name, scene_ids), found.index)
-    return found
+    return check_all_found(map(_check_name, scene_ids), search_cdse_s2_sr(scene_ids=scene_ids, settings=settings))
 
 
 def download_cdse_s2_sr_scene(
-    scene_id: str,
-    store: str | os.PathLike[str],
-    bands: Iterable[str] | str | None = None,
-    *,
-    settings: CDSESettings | None = None,
+    scene_id: str, store: AnyPath, bands: BandNames = None, *, settings: CDSESettings | None = None
 ) -> None:
     """Bring a scene of the Copernicus Data Space into the local store; bands that are there are not fetched again.
 
@@ -192,8 +172,8 @@ def download_cdse_s2_sr_scene(
 
 def load_cdse_s2_sr_scene(
     scene_id: str,
-    store: str | os.PathLike[str] | None = None,
-    bands: Iterable[str] | str | None = None,
+    store: AnyPath | None = None,
+    bands: BandNames = None,
     *,
     offline: bool = False,
     settings: CDSESettings | None = None,
@@ -225,7 +205,7 @@ def load_cdse_s2_sr_scene(
 class CDSEProvider:
     """The Copernicus Data Space as a provider of raw scenes."""
 
-    source = SOURCE
+    name = "cdse"
     data_source = "Sentinel-2 L2A"
 
     def __init__(self, settings: CDSESettings | None) -> None:
@@ -242,7 +222,7 @@ class CDSEProvider:
         assets, metadata = [asset_of(item, band) for band in bands], metadata_of(item)
         with step("download"), contextlib.closing(Store(self._settings.limits, self._settings.s3)) as store:
             files = store.download(assets, folder)
-        return metadata, _decoded(assets, files)
+        return metadata, map(decode, files, assets)
 
     def _item(self, scene_id: str) -> dict[str, object]:
         found = _find(Target.of(_check_name, [scene_id]), Selection(), self._settings)
@@ -254,16 +234,16 @@ class CDSEProvider:
 
 
 def _find(target: Target, selection: Selection, settings: CDSESettings | None) -> list[Found]:
+    groups = itertools.product(selection.intervals, in_groups(target.names), in_groups(target.tiles))
     searches = (
-        search_body(names, target.query, interval, _conditions(tiles, selection))
-        for interval, names, tiles in itertools.product(
-            selection.intervals, in_groups(target.names), in_groups(target.tiles)
-        )
+        {"datetime": span.to_stac(), "ids": names, "intersects": target.query, "filter": _condition(tiles, selection)}
+        for span, names, tiles in groups
     )
     return find_items(settings or CDSESettings.from_environment(), target, selection, searches, _row)
 
 
-def _conditions(tiles: list[str] | None, selection: Selection) -> list[dict[str, object]]:
+def _condition(tiles: list[str] | None, selection: Selection) -> dict[str, Any] | None:
+    """Return in CQL2 what holds of scenes besides names, time and place; None for nothing."""
     conditions: list[dict[str, Any]] = []
     if tiles is not None:
         # Of zones below 10, catalogues differ in whether they write the leading zero.
@@ -273,35 +253,28 @@ def _conditions(tiles: list[str] | None, selection: Selection) -> list[dict[str,
     for name, limit in (("eo:cloud_cover", selection.max_cloud_cover), ("eo:snow_cover", selection.max_snow_cover)):
         if limit is not None:
             conditions.append({"op": "<=", "args": [{"property": name}, limit]})
-    return conditions
+    return {"op": "and", "args": conditions} if len(conditions) > 1 else next(iter(conditions), None)
 
 
 def _row(item: Mapping[str, Any]) -> dict[str, Any]:
     properties, assets = item["properties"], item.get("assets", {})
     sizes = [assets.get(band.cdse_asset, {}).get("file:size") for band in bands_of_scene()]
     return {
-        "scene_id": str(item["id"]),
-        "time": _time_of(item),
+        "time": time_of_item(item, "datetime", "start_datetime"),
         "tile_id": tile_of_item(properties),
         "cloud_cover": read_percent(properties.get("eo:cloud_cover")),
         "snow_cover": read_percent(properties.get("eo:snow_cover")),
         "download_bytes": None if None in sizes else sum(map(int, sizes)),
-        "geometry": read_footprint(item["geometry"]),
     }
-
-
-def _time_of(item: Mapping[str, Any]) -> datetime:
-    properties = item["properties"]
-    return read_time(properties.get("datetime") or properties.get("start_datetime"), f"Scene {item['id']}")
 
 
 def metadata_of(item: Mapping[str, Any]) -> SceneMetadata:
     """Return what an item says of a scene besides its files; SceneError if a property has a value that cannot be."""
     scene_id, properties = str(item["id"]), item["properties"]
     return scene_metadata(
-        SOURCE,
+        CDSEProvider.name,
         scene_id,
-        _time_of(item),
+        time_of_item(item, "datetime", "start_datetime"),
         azimuth=read_angle(properties, "view:sun_azimuth", 0, 360, f"Scene {scene_id}"),
         elevation=read_angle(properties, "view:sun_elevation", -90, 90, f"Scene {scene_id}"),
         s2_mgrs_tile=tile_of_item(properties) or None,
@@ -360,12 +333,7 @@ def _scaling(asset: Mapping[str, Any], properties: Mapping[str, Any], where: str
     return float(scale), float(offset)
 
 
-def _decoded(assets: Sequence[Asset], files: Sequence[Path]) -> Iterator[RawBand]:
-    for asset, file in zip(assets, files, strict=True):
-        with step("decode"):
-            yield decode(file, asset)
-
-
+@step("decode")
 def decode(file: Path, asset: Asset) -> RawBand:
     """Decode a verified file with all processors; SceneReadError or SceneGridError if it is not what its item says."""
     try:

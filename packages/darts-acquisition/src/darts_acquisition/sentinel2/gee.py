@@ -1,8 +1,8 @@
 """Sentinel-2 L2A scenes of Google Earth Engine: search, download, load."""
 
+import itertools
 import math
-import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -31,6 +31,7 @@ from darts_acquisition.scenes.search import (
     scene_table,
 )
 from darts_acquisition.scenes.store import RawStore
+from darts_acquisition.tile import AnyPath, BandNames
 from darts_utils import ParameterError, step
 
 if TYPE_CHECKING:
@@ -68,29 +69,15 @@ def search_gee_s2_sr(
 ) -> "gpd.GeoDataFrame":
     """Find Sentinel-2 L2A scenes in Earth Engine. All conditions that are given hold at once.
 
-    Args:
-        scene_ids: Names of scenes. Names that the collection does not know are not found, without an error.
-        tile_ids: MGRS tiles, for example "33UVP".
-        aoi: Area of interest in any CRS; a scene is found if its footprint shares a point with it.
-        start_date: This one and all up to `years` are those of :func:`search_cdse_s2_sr`.
-        end_date: Likewise.
-        max_cloud_cover: Likewise.
-        max_snow_cover: Likewise.
-        months: Likewise.
-        years: Likewise.
-        collection: The image collection.
-        settings: How Earth Engine is asked; None for the defaults.
+    `collection` is the image collection, and `settings` say how Earth Engine is asked, None for the defaults; for the
+    other arguments see :func:`search_cdse_s2_sr`.
 
     Returns:
-        One row per scene, sorted by its name, which is the index `scene_id`: `time` (UTC), `tile_id`, `cloud_cover`,
-        `snow_cover` (percent), `download_bytes` (NaN, since Earth Engine does not say), and the footprint in EPSG:4326.
+        As `search_cdse_s2_sr`; `download_bytes` is NaN, since Earth Engine does not say.
 
     Raises:
-        ParameterError: If a condition cannot be, or there is none of names, tiles and area.
-        SceneNameError: If a name is none of Earth Engine.
-        AreaError: If the area is empty or has no CRS.
         LoginError: If there is no login, or it is refused.
-        ServiceError: If the service refuses or fails.
+        DartsError: All that `search_cdse_s2_sr` raises, of names and scenes of Earth Engine.
     """
     selection = make_selection(start_date, end_date, max_cloud_cover, max_snow_cover, months, years)
     _check_collection(collection)
@@ -111,12 +98,7 @@ class _Conditions(Conditions, total=False):
 def get_gee_s2_sr_scene_ids_from_tile_ids(tile_ids: Sequence[str], **conditions: Unpack[_Conditions]) -> list[str]:
     """Name the scenes of MGRS tiles; errors are those of :func:`search_gee_s2_sr`.
 
-    Args:
-        tile_ids: MGRS tiles, for example "33UVP".
-        **conditions: As for :func:`search_gee_s2_sr`.
-
-    Returns:
-        The names, sorted.
+    For arguments and result see :func:`get_cdse_s2_sr_scene_ids_from_tile_ids`.
     """
     return list(search_gee_s2_sr(tile_ids=tile_ids, **conditions).index)
 
@@ -126,12 +108,7 @@ def get_gee_s2_sr_scene_ids_from_geodataframe(
 ) -> list[str]:
     """Name the scenes that touch an area; errors are those of :func:`search_gee_s2_sr`.
 
-    Args:
-        aoi: Area of interest in any CRS.
-        **conditions: As for :func:`search_gee_s2_sr`.
-
-    Returns:
-        The names, sorted.
+    `aoi` may be in any CRS; for `conditions` and result see :func:`get_cdse_s2_sr_scene_ids_from_tile_ids`.
     """
     return list(search_gee_s2_sr(aoi=aoi, **conditions).index)
 
@@ -139,44 +116,33 @@ def get_gee_s2_sr_scene_ids_from_geodataframe(
 def get_aoi_from_gee_s2_sr_scene_ids(
     scene_ids: Sequence[str], *, collection: Collection = HARMONIZED, settings: EarthEngineSettings | None = None
 ) -> "gpd.GeoDataFrame":
-    """Return the footprints of scenes.
+    """Return the footprints of scenes; for `collection` and `settings` see :func:`search_gee_s2_sr`.
 
-    Args:
-        scene_ids: Names of scenes.
-        collection: The image collection.
-        settings: How Earth Engine is asked; None for the defaults.
+    For `scene_ids` see :func:`search_cdse_s2_sr`.
 
     Returns:
         As `search_gee_s2_sr`, every scene being there.
 
     Raises:
         SceneNotFoundError: If the collection does not know one of them. The message names them.
-        SceneNameError: If a name is none of Earth Engine.
-        LoginError: If there is no login, or it is refused.
-        ServiceError: If the service refuses or fails.
+        DartsError: All that `search_gee_s2_sr` raises.
     """
     found = search_gee_s2_sr(scene_ids=scene_ids, collection=collection, settings=settings)
-    check_all_found(map(_check_name, scene_ids), found.index)
-    return found
+    return check_all_found(map(_check_name, scene_ids), found)
 
 
 def download_gee_s2_sr_scene(
     scene_id: str,
-    store: str | os.PathLike[str],
-    bands: Iterable[str] | str | None = None,
+    store: AnyPath,
+    bands: BandNames = None,
     *,
     collection: Collection = HARMONIZED,
     settings: EarthEngineSettings | None = None,
 ) -> None:
     """Bring a scene of Earth Engine into the local store; bands that are there are not fetched again.
 
-    Args:
-        scene_id: Name of the scene (its `system:index`).
-        store: Folder of the raw scenes; created where absent.
-        bands: Names of bands ("blue", "B02"); None for blue, green, red and nir; "all" for every reflectance band. The
-            scene classification always comes along.
-        collection: The image collection. Its scenes are kept apart from those of the other one.
-        settings: How Earth Engine is asked; None for the defaults.
+    `scene_id` is the scene's `system:index`. Those of another `collection` are kept apart; `settings` are those of
+    :func:`search_gee_s2_sr`. For the other arguments see :func:`download_cdse_s2_sr_scene`.
 
     Raises:
         SceneNameError: If the name is none of Earth Engine.
@@ -192,8 +158,8 @@ def download_gee_s2_sr_scene(
 
 def load_gee_s2_sr_scene(
     scene_id: str,
-    store: str | os.PathLike[str] | None = None,
-    bands: Iterable[str] | str | None = None,
+    store: AnyPath | None = None,
+    bands: BandNames = None,
     *,
     offline: bool = False,
     collection: Collection = HARMONIZED,
@@ -201,22 +167,14 @@ def load_gee_s2_sr_scene(
 ) -> "xr.Dataset":
     """Load a scene of Earth Engine as a tile; what is not in the store is fetched into it first.
 
-    Args:
-        scene_id: Name of the scene (its `system:index`).
-        store: Folder of the raw scenes; None to keep the scene in memory only.
-        bands: As for `download_gee_s2_sr_scene`; those of 20 m and 60 m are brought to 10 m by nearest neighbour.
-        offline: Never fetch anything.
-        collection: The image collection. Of COPERNICUS/S2_SR, scenes since 2022-01-25 have an offset of −0.1.
-        settings: How Earth Engine is asked; None for the defaults.
+    Of the `collection` COPERNICUS/S2_SR, scenes since 2022-01-25 have an offset of −0.1; `settings` are those of
+    :func:`search_gee_s2_sr`. For the other arguments see :func:`load_cdse_s2_sr_scene`.
 
     Returns:
         As `load_cdse_s2_sr_scene`. Pixels that the image masks have DN 0, so NaN, and quality 0.
 
     Raises:
-        EmptySceneError: If the scene holds no data: every pixel of its reflectance bands is 0.
-        SceneNotStoredError: If the scene or a band is not in the store, offline.
-        RawStoreError: If the stored scene is damaged.
-        DartsError: All that `download_gee_s2_sr_scene` raises.
+        DartsError: All that `download_gee_s2_sr_scene` raises, and what `load_cdse_s2_sr_scene` says of stored scenes.
     """
     provider, name = EarthEngineProvider(settings, collection), _check_name(scene_id)
     return load_scene(provider, name, store, bands_of_scene(bands), offline)
@@ -229,7 +187,7 @@ class EarthEngineProvider:
 
     def __init__(self, settings: EarthEngineSettings | None, collection: Collection = HARMONIZED) -> None:
         _check_collection(collection)
-        self.source = "gee" if collection == HARMONIZED else "gee-S2_SR"
+        self.name = "gee" if collection == HARMONIZED else "gee-S2_SR"
         self._collection = collection
         self._client = EarthEngineClient(settings)
 
@@ -237,24 +195,17 @@ class EarthEngineProvider:
         """Return the grid as the catalogue says it, see `Provider`."""
         return _grid(self._describe(scene_id), SCL, 0.0, scene_id)
 
-    def fetch(
-        self,
-        scene_id: str,
-        bands: Sequence[S2Band],
-        folder: Path,  # noqa: ARG002 - nothing of a band is kept half-way
-    ) -> tuple[SceneMetadata, Iterator[RawBand]]:
-        """Fetch bands, see `Provider`."""
+    def fetch(self, scene_id: str, bands: Sequence[S2Band], _folder: Path) -> tuple[SceneMetadata, Iterator[RawBand]]:
+        """Fetch bands, see `Provider`; nothing of one is kept half-way."""
         with step("search scene"):
             described = self._describe(scene_id)
-        metadata = _metadata(self.source, scene_id, described["properties"])
+        metadata = _metadata(self.name, scene_id, described["properties"])
         has_offset = self._collection != HARMONIZED
         has_offset &= datetime.fromisoformat(metadata.attrs["time"]) >= _OFFSET_SINCE
         grids = [_grid(described, band, -0.1 if has_offset else 0.0, scene_id) for band in bands]
         return metadata, (self._fetch(scene_id, band, grid) for band, grid in zip(bands, grids, strict=True))
 
     def _describe(self, scene_id: str) -> dict[str, Any]:
-        """Return what Earth Engine says of an image."""
-
         def request() -> Any:
             import ee
 
@@ -271,7 +222,6 @@ class EarthEngineProvider:
         return described
 
     def _fetch(self, scene_id: str, band: S2Band, grid: RawGrid) -> RawBand:
-        """Fetch a band in blocks, several at once."""
         values = np.empty(grid.shape, band.dtype)
         blocks: Any = GeoboxTiles(GeoBox(grid.shape, grid.affine, grid.crs), (_BLOCK_PX, _BLOCK_PX))
 
@@ -308,17 +258,16 @@ def _search(
     client: EarthEngineClient, collection: str, target: Target, interval: Interval, selection: Selection
 ) -> Iterator[dict[str, Any]]:
     """Yield the rows of one span of time, page by page."""
-    start = 0
-    while True:
 
-        def request(start: int = start) -> Any:
-            import ee
+    def request(start: int) -> Any:
+        import ee
 
-            found = _filtered(ee.ImageCollection(collection), target, interval, selection)
-            described = found.map(lambda image: ee.Feature(image.geometry(), image.toDictionary(list(_PROPERTIES))))
-            return described.toList(_PAGE_SIZE, start).getInfo()
+        found = _filtered(ee.ImageCollection(collection), target, interval, selection)
+        described = found.map(lambda image: ee.Feature(image.geometry(), image.toDictionary(list(_PROPERTIES))))
+        return described.toList(_PAGE_SIZE, start).getInfo()
 
-        page = client.ask(request, f"Searching {collection}")
+    for start in itertools.count(0, _PAGE_SIZE):
+        page = client.ask(partial(request, start), f"Searching {collection}")
         try:
             rows = [_row(feature) for feature in page]
         except (LookupError, TypeError, AttributeError, ValueError) as error:
@@ -326,7 +275,6 @@ def _search(
         yield from rows
         if len(page) < _PAGE_SIZE:
             return
-        start += _PAGE_SIZE
 
 
 def _filtered(
@@ -391,10 +339,8 @@ def _number(value: object) -> float | None:
 def _grid(described: Mapping[str, Any], band: S2Band, offset: float, scene_id: str) -> RawGrid:
     for found in described["bands"]:
         if found["id"] == band.gee_band:
-            width, height = found["dimensions"]
-            a, b, c, d, e, f = (float(value) for value in found["crs_transform"])
-            scale, shift = (1.0, 0.0) if band is SCL else (1e-4, offset)
-            return RawGrid(str(found["crs"]), (a, b, c, d, e, f), (int(height), int(width)), scale, shift)
+            scaling = (1.0, 0.0) if band is SCL else (1e-4, offset)
+            return RawGrid.of(found["crs"], found["crs_transform"], found["dimensions"][::-1], *scaling)
     raise SceneError(
         f"Scene {scene_id} has no band {band.gee_band}; it has {', '.join(each['id'] for each in described['bands'])}."
     )

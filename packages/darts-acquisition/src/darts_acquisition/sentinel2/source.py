@@ -1,7 +1,6 @@
 """One face for both sources of Sentinel-2 scenes, so that who uses them need not tell them apart."""
 
 import logging
-import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +14,7 @@ from darts_acquisition.scenes.names import Source, check_scene_id, newest_baseli
 from darts_acquisition.scenes.store import RawStore, write_raw_bands
 from darts_acquisition.sentinel2.cdse import CDSEProvider, search_cdse_s2_sr
 from darts_acquisition.sentinel2.gee import EarthEngineProvider, search_gee_s2_sr
+from darts_acquisition.tile import AnyPath, BandNames
 from darts_utils import ParameterError
 
 if TYPE_CHECKING:
@@ -84,13 +84,7 @@ class Sentinel2Source(SceneSource):
         elif not self._settings.s3.anonymous:
             find_credentials(self._settings.s3)
 
-    def write_raw(
-        self,
-        scene_id: str,
-        store: str | os.PathLike[str],
-        folder: str | os.PathLike[str],
-        bands: Iterable[str] | str | None = None,
-    ) -> list[Path]:
+    def write_raw(self, scene_id: str, store: AnyPath, folder: AnyPath, bands: BandNames = None) -> list[Path]:
         """Write bands of a stored scene as GeoTIFF (``B02.tif``), with integers and resolution of the provider.
 
         RawStoreError if a band is absent or damaged, OSError if a file cannot be written.

@@ -5,7 +5,6 @@ integers are int16, -32768 where there is no data, and reflectance is DN / 10000
 """
 
 import itertools
-import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
@@ -20,7 +19,7 @@ from darts_acquisition.errors import SceneError, SceneGridError, SceneNameError,
 from darts_acquisition.io.raster import Layer, RasterReader
 from darts_acquisition.io.settings import CDSEMosaicSettings
 from darts_acquisition.io.store import Store, find_credentials
-from darts_acquisition.scenes.download import Provider, SceneSource, download_scene, load_scene
+from darts_acquisition.scenes.download import Provider, SceneSource
 from darts_acquisition.scenes.geometry import Area
 from darts_acquisition.scenes.names import Source, check_scene_id, mgrs_tile_geobox, tile_of_item
 from darts_acquisition.scenes.raw import (
@@ -30,10 +29,10 @@ from darts_acquisition.scenes.raw import (
     S2Band,
     SceneMetadata,
     grid_of,
-    read_time,
     scene_metadata,
     select_bands,
     tile_geobox,
+    time_of_item,
 )
 from darts_acquisition.scenes.search import (
     FIRST_YEAR,
@@ -45,18 +44,17 @@ from darts_acquisition.scenes.search import (
     in_groups,
     interval_of_months,
     make_selection,
-    read_footprint,
     scene_table,
-    search_body,
 )
-from darts_acquisition.scenes.store import RawStore
+from darts_acquisition.tile import AnyPath, BandNames
 from darts_utils import ParameterError, step
 
 if TYPE_CHECKING:
     import geopandas as gpd
     import xarray as xr
 
-SOURCE = "cdse-mosaic"
+_TIMES = ("start_datetime", "datetime")
+"""Properties of an item that say when its quarter begins."""
 _LOW_QUALITY_LOOKS = 3
 """Up to so many looks a pixel is of low quality."""
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9][\w.-]*", re.ASCII)
@@ -91,38 +89,25 @@ def search_cdse_s2_mosaics(
 ) -> "gpd.GeoDataFrame":
     """Find quarterly Sentinel-2 mosaics in the Copernicus Data Space. All conditions that are given hold at once.
 
-    Args:
-        scene_ids: Names of mosaics. Names that the Data Space does not know are not found, without an error.
-        tile_ids: MGRS tiles, for example "33UVP".
-        aoi: Area of interest in any CRS; a mosaic is found if its footprint shares a point with it.
-        quarters: Quarters from 1 to 4; alone they mean those of every year.
-        years: Years; alone they mean all of their quarters.
-        settings: Where the service is; None for `CDSEMosaicSettings.from_environment`.
+    `quarters` are from 1 to 4; alone they mean those of every year, and `years` alone all of their quarters. `settings`
+    are `CDSEMosaicSettings.from_environment` if None; for the other arguments see :func:`search_cdse_s2_sr`.
 
     Returns:
         One row per mosaic, sorted by its name, which is the index `scene_id`, with the columns of `search_cdse_s2_sr`:
         `time` is the begin of the quarter (UTC), `cloud_cover` and `snow_cover` are NaN.
 
     Raises:
-        ParameterError: If a condition cannot be, or there is none of names, tiles and area.
-        SceneNameError: If a name is none of a mosaic.
-        AreaError: If the area is empty or has no CRS.
-        ServiceError: If the service refuses or fails.
+        DartsError: All that `search_cdse_s2_sr` raises.
     """
     intervals = quarter_intervals(quarters, years)
     target = Target.of(check_mosaic_id, scene_ids, tile_ids, aoi, "mosaics")
     return scene_table([row for _, row in _find(target, intervals, settings)])
 
 
-def download_cdse_s2_mosaic(
-    scene_id: str, store: str | os.PathLike[str], *, settings: CDSEMosaicSettings | None = None
-) -> None:
+def download_cdse_s2_mosaic(scene_id: str, store: AnyPath, *, settings: CDSEMosaicSettings | None = None) -> None:
     """Bring a quarterly mosaic of the Copernicus Data Space into the local store; one that is there stays as it is.
 
-    Args:
-        scene_id: Name of the mosaic.
-        store: Folder of the raw scenes; created where absent.
-        settings: Where the service is; None for `CDSEMosaicSettings.from_environment`.
+    For arguments see :func:`download_cdse_s2_sr_scene`; there are no bands to choose.
 
     Raises:
         SceneNameError: If the name is none of a mosaic.
@@ -131,23 +116,15 @@ def download_cdse_s2_mosaic(
         ServiceError: If a service refuses or fails, or a file is not what the collection's description says.
         SceneError: If the item lacks a band or the grid. The message lists its assets.
     """
-    download_scene(MosaicProvider(settings), check_mosaic_id(scene_id), RawStore(store), MOSAIC_BANDS)
+    CDSEMosaicSource(settings).download(scene_id, store)
 
 
 def load_cdse_s2_mosaic(
-    scene_id: str,
-    store: str | os.PathLike[str] | None = None,
-    *,
-    offline: bool = False,
-    settings: CDSEMosaicSettings | None = None,
+    scene_id: str, store: AnyPath | None = None, *, offline: bool = False, settings: CDSEMosaicSettings | None = None
 ) -> "xr.Dataset":
     """Load a quarterly mosaic of the Copernicus Data Space as a tile; what is not in the store is fetched first.
 
-    Args:
-        scene_id: Name of the mosaic.
-        store: Folder of the raw scenes; None to keep the mosaic in memory only.
-        offline: Never fetch anything.
-        settings: Where the service is; None for `CDSEMosaicSettings.from_environment`.
+    For arguments see :func:`load_cdse_s2_sr_scene`; there are no bands to choose.
 
     Returns:
         Dataset with dimensions (y, x) at 10 m in the mosaic's UTM zone: `blue`, `green`, `red` and `nir` as float32
@@ -162,21 +139,51 @@ def load_cdse_s2_mosaic(
         RawStoreError: If the stored mosaic is damaged.
         DartsError: All that `download_cdse_s2_mosaic` raises.
     """
-    return load_scene(MosaicProvider(settings), check_mosaic_id(scene_id), store, MOSAIC_BANDS, offline)
+    return CDSEMosaicSource(settings).load(scene_id, store, offline=offline)
 
 
-class CDSEMosaicSource(SceneSource):
+class MosaicProvider:
+    """The Copernicus Data Space as a provider of raw mosaics."""
+
+    name = "cdse-mosaic"
+    data_source = "Sentinel-2 L3 quarterly mosaic"
+
+    def __init__(self, settings: CDSEMosaicSettings | None = None) -> None:
+        self._settings = settings or CDSEMosaicSettings.from_environment()
+
+    def grid(self, scene_id: str) -> RawGrid:
+        """Return the grid as the catalogue says it, see `Provider`."""
+        return _grid_of_mosaic(self._item(scene_id))
+
+    def fetch(self, scene_id: str, bands: Sequence[S2Band], _folder: Path) -> tuple[SceneMetadata, Iterator[RawBand]]:
+        """Read the files of bands together, all of one version; nothing is kept half-way."""
+        with step("search scene"):
+            item = self._item(scene_id)
+        grid, tile = _grid_of_mosaic(item), _tile_of_mosaic(scene_id, item["properties"]) or None
+        metadata = scene_metadata(self.name, str(item["id"]), time_of_item(item, *_TIMES), s2_mgrs_tile=tile)
+        geobox = tile_geobox({band.name: (band, grid) for band in bands}, f"Mosaic {scene_id}")
+        layers = {band.number: _layer(str(_asset_of(item, band)["href"]), band) for band in bands}
+        with step("download"), closing(Store(self._settings.limits, self._settings.s3)) as store:
+            arrays = RasterReader(store).read(layers, geobox)
+        if arrays is None:
+            raise SceneGridError(f"Mosaic {scene_id}: its files lie elsewhere than its item says.")
+        return metadata, (RawBand(band, grid, _as_int16(arrays.pop(band.number))) for band in bands)
+
+    def _item(self, scene_id: str) -> dict[str, Any]:
+        found = _find(Target.of(check_mosaic_id, [scene_id]), (Interval(None, None),), self._settings)
+        if not found:
+            raise SceneNotFoundError(f"The Copernicus Data Space has no quarterly mosaic {scene_id}.")
+        return found[0][0]
+
+
+class CDSEMosaicSource(MosaicProvider, SceneSource):
     """The quarterly mosaics of the Copernicus Data Space, used as :class:`Sentinel2Source` is.
 
     Args:
         settings: Where the service is; None for `CDSEMosaicSettings.from_environment`.
     """
 
-    name = SOURCE
     _quality = OBSERVATIONS
-
-    def __init__(self, settings: CDSEMosaicSettings | None = None) -> None:
-        self._settings = settings or CDSEMosaicSettings.from_environment()
 
     def check_scene_id(self, scene_id: str) -> str:
         """Return a mosaic's name as the source writes it; SceneNameError if it is none."""
@@ -200,63 +207,16 @@ class CDSEMosaicSource(SceneSource):
         if not self._settings.s3.anonymous:
             find_credentials(self._settings.s3)
 
-    def stored_files(
-        self, scene_id: str, store: str | os.PathLike[str], bands: Iterable[str] | str | None = None
-    ) -> list[Path]:
-        """List the files of a stored mosaic that a tile is made from, sorted; none where a band is absent."""
-        return sorted(super().stored_files(scene_id, store, bands))
-
-    def _bands(self, bands: Iterable[str] | str | None) -> tuple[S2Band, ...]:
+    def _bands(self, bands: BandNames) -> tuple[S2Band, ...]:
         if bands is not None:
-            raise ParameterError(
-                f"bands is {bands!r}; a mosaic has blue, green, red and nir, and is stored as a whole."
-            )
+            raise ParameterError(f"bands is {bands!r}; a mosaic has blue, green, red and nir, and is stored whole.")
         return MOSAIC_BANDS
 
     def _provider(self) -> Provider:
-        return MosaicProvider(self._settings)
+        return self
 
     def _tile_of(self, scene_id: str) -> str:
         return _tile_of_mosaic(scene_id)
-
-
-class MosaicProvider:
-    """The Copernicus Data Space as a provider of raw mosaics."""
-
-    source = SOURCE
-    data_source = "Sentinel-2 L3 quarterly mosaic"
-
-    def __init__(self, settings: CDSEMosaicSettings | None) -> None:
-        self._settings = settings or CDSEMosaicSettings.from_environment()
-
-    def grid(self, scene_id: str) -> RawGrid:
-        """Return the grid as the catalogue says it, see `Provider`."""
-        return _grid_of_mosaic(self._item(scene_id))
-
-    def fetch(
-        self,
-        scene_id: str,
-        bands: Sequence[S2Band],
-        folder: Path,  # noqa: ARG002 - nothing of a mosaic is kept half-way
-    ) -> tuple[SceneMetadata, Iterator[RawBand]]:
-        """Read the files of bands together, all of one version."""
-        with step("search scene"):
-            item = self._item(scene_id)
-        grid, tile = _grid_of_mosaic(item), _tile_of_mosaic(scene_id, item["properties"]) or None
-        metadata = scene_metadata(SOURCE, str(item["id"]), _begin_of(item), s2_mgrs_tile=tile)
-        geobox = tile_geobox({band.name: (band, grid) for band in bands}, f"Mosaic {scene_id}")
-        layers = {band.number: _layer(str(_asset_of(item, band)["href"]), band) for band in bands}
-        with step("download"), closing(Store(self._settings.limits, self._settings.s3)) as store:
-            arrays = RasterReader(store).read(layers, geobox)
-        if arrays is None:
-            raise SceneGridError(f"Mosaic {scene_id}: its files lie elsewhere than its item says.")
-        return metadata, (RawBand(band, grid, _as_int16(arrays.pop(band.number))) for band in bands)
-
-    def _item(self, scene_id: str) -> dict[str, Any]:
-        found = _find(Target.of(check_mosaic_id, [scene_id]), (Interval(None, None),), self._settings)
-        if not found:
-            raise SceneNotFoundError(f"The Copernicus Data Space has no quarterly mosaic {scene_id}.")
-        return found[0][0]
 
 
 def check_mosaic_id(name: str) -> str:
@@ -267,9 +227,7 @@ def check_mosaic_id(name: str) -> str:
             check_scene_id(name, source)
         except SceneNameError:
             continue
-        raise SceneNameError(
-            f"{name!r} is a scene (raw_data_source {source!r}); expected a mosaic, such as {_EXAMPLE}."
-        )
+        raise SceneNameError(f"{name!r} is a scene (raw_data_source {source!r}); expected a mosaic such as {_EXAMPLE}.")
     if not _PLAIN_NAME.fullmatch(name):
         raise SceneNameError(f"{name!r} is no name of a quarterly mosaic; expected one such as {_EXAMPLE}.")
     return name
@@ -292,13 +250,10 @@ def quarter_intervals(quarters: Sequence[int] | None, years: Sequence[int] | Non
 
 
 def _find(target: Target, intervals: tuple[Interval, ...], settings: CDSEMosaicSettings | None) -> list[Found]:
-    """Find items by quarter, place, and so many names at once.
-
-    Tiles are asked for by their ground: not every catalogue of mosaics knows the names of MGRS tiles.
-    """
+    """Find items by quarter, so many names at once, and ground: not every catalogue knows the names of MGRS tiles."""
     places = [target.query] if target.tiles is None else (_ground_of(tile).query() for tile in target.tiles)
     searches = (
-        search_body(names, place, interval)
+        {"datetime": interval.to_stac(), "intersects": place, "ids": names}
         for interval, place, names in itertools.product(intervals, places, in_groups(target.names))
     )
     return find_items(settings or CDSEMosaicSettings.from_environment(), target, Selection(intervals), searches, _row)
@@ -312,17 +267,14 @@ def _ground_of(tile: str) -> Area:
 
 
 def _row(item: Mapping[str, Any]) -> dict[str, object]:
-    name = str(item["id"])
     try:
         download_bytes = sum(int(_asset_of(item, band)["file:size"]) for band in MOSAIC_BANDS)
     except (LookupError, ValueError):
         download_bytes = None
     return {
-        "scene_id": name,
-        "time": _begin_of(item),
-        "tile_id": _tile_of_mosaic(name, item["properties"]),
+        "time": time_of_item(item, *_TIMES),
+        "tile_id": _tile_of_mosaic(str(item["id"]), item["properties"]),
         "download_bytes": download_bytes,
-        "geometry": read_footprint(item["geometry"]),
     }
 
 
@@ -330,12 +282,6 @@ def _tile_of_mosaic(name: str, properties: Mapping[str, Any] | None = None) -> s
     """Return the MGRS tile of a mosaic, which its item or its name says; empty where neither does."""
     match = _TILE.search(name)
     return tile_of_item(properties or {}) or (match[1] if match else "")
-
-
-def _begin_of(item: Mapping[str, Any]) -> datetime:
-    """Return when the quarter of a mosaic begins, in UTC; SceneError if the item does not say it."""
-    properties = item["properties"]
-    return read_time(properties.get("start_datetime") or properties.get("datetime"), f"Scene {item['id']}")
 
 
 def _asset_of(item: Mapping[str, Any], band: S2Band) -> Mapping[str, Any]:

@@ -22,6 +22,7 @@ def show_model(file: Path) -> None:
         "size": f"{info.size_bytes / 1e6:.1f} MB, {info.parameters:,} parameters",
         "architecture": architecture,
         "bands": ", ".join(card.bands),
+        "classes": card.outputs.describe(),
         "patch size": "" if card.patch_size is None else f"{card.patch_size} px",
         "pixel size": "" if card.pixel_size is None else f"{card.pixel_size:g} m",
         "version": card.version,

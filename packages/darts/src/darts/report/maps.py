@@ -80,10 +80,17 @@ def index_map(tiles: Columns, points: Columns, images: Columns) -> figure:
     return figure
 
 
-def tile_map() -> figure:
-    """Make the map of a tile without data, which each page brings."""
+def tile_map(classes: Sequence[str] = ()) -> figure:
+    """Make the map of a tile without data, which each page brings.
+
+    Args:
+        classes: Names of the layers of other classes than slumps that some page brings.
+
+    Returns:
+        A figure of Bokeh.
+    """
     figure = _map("tile-map")
-    for name in ("preview", "probabilities"):
+    for name in ("preview", "probabilities", *classes):
         source = ColumnDataSource({key: [] for key in ("url", "x", "y", "w", "h")}, name=name)
         figure.image_url("url", "x", "y", "w", "h", source=source, anchor="top_left", name=f"{name} view")
     extent = ColumnDataSource({"xs": [], "ys": []}, name="extent")

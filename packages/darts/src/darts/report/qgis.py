@@ -5,6 +5,7 @@ import os
 import re
 import sqlite3
 import xml.etree.ElementTree as ET
+from collections.abc import Iterable
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,7 @@ from pyproj.exceptions import CRSError
 
 from darts.report.pages import render
 from darts.report.source import RunSource
-from darts_utils import ManifestError, ResultFolder, write_atomically
+from darts_utils import ManifestError, ResultFolder, class_of, write_atomically
 
 _RASTERS = (("probabilities.tif", "probabilities"), ("binarized.tif", "slumps, pixels"), ("preview.tif", "image"))
 _VECTORS = (("prediction_segments.gpkg", "slumps"), ("prediction_extent.gpkg", "reliable area"))
@@ -89,7 +90,8 @@ def _group(tile: str, number: int, folder: Path, target: Path) -> Group | None:
     except (ManifestError, OSError, ValueError, LookupError, TypeError):
         return None
     layers = []
-    for name, title in (*_VECTORS, *_RASTERS):
+    of_classes = [(f"probabilities_{each}.tif", f"probabilities of {each}") for each in _classes(files)]
+    for name, title in (*_VECTORS, *_RASTERS[:-1], *of_classes, _RASTERS[-1]):
         path = folder / name
         if name not in files or not path.is_file():
             continue
@@ -104,13 +106,19 @@ def _group(tile: str, number: int, folder: Path, target: Path) -> Group | None:
                 source=address if is_raster else f"{address}|layername={layer}",
                 provider="gdal" if is_raster else "ogr",
                 style=style,
-                shown=name != "binarized.tif",
+                shown=name != "binarized.tif" and (name, title) not in of_classes,
             )
         )
     if not layers or len(bbox) != 4:
         return None
     code = str(properties.get("proj:code") or "")
     return Group(tile, tuple(layers), code, _wkt(code, properties.get("proj:wkt2")), bbox)
+
+
+def _classes(files: Iterable[str]) -> list[str]:
+    """Name the classes beside slumps whose probabilities are among files of a tile."""
+    stems = (name.removesuffix(".tif") for name in files if name.endswith(".tif"))
+    return sorted(each for stem in stems if (each := class_of(stem)) is not None)
 
 
 def _wkt(code: str, given: object) -> str:

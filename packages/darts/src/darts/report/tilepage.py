@@ -8,6 +8,7 @@ from darts.report.maps import SLUMP_COLOUR, kind_colour
 from darts.report.pages import embedded, render, script_json
 from darts.report.tables import MOST_HTML_ROWS, Column, bokeh_table, html_rows, is_unknown
 from darts.report.tiles import TileView
+from darts_utils import class_of
 
 _COLUMNS = (
     Column("uid", "Slump"),
@@ -59,6 +60,7 @@ def tile_page(
     layers = [
         ("preview", "Image"),
         ("probabilities", "Probabilities"),
+        *((name, f"Probabilities of {each}") for name in sorted(view.data) if (each := class_of(name)) is not None),
         ("slumps", "Outlines of slumps"),
         ("extent", "Reliable area"),
     ]

@@ -17,7 +17,7 @@ from rasterio.enums import Resampling
 from rasterio.errors import RasterioError
 
 from darts.report.tables import Row
-from darts_utils import ManifestError, ResultFolder
+from darts_utils import ManifestError, ResultFolder, class_of
 
 _IMAGE_PX = 740
 _MOST_OUTLINES = 5_000
@@ -45,6 +45,7 @@ class TileView:
 
     Attributes:
         data: Sources of the page's map by name, each a dict of columns; lengths in metres from the corner of the tile.
+            Those of other classes than slumps are named ``probabilities_{class}``.
         icon_px: Largest width and height of the small image.
         rows: A dict per slump, the largest first: `uid`, `area_m2`, `mean`, `lon`, `lat`, `touches_edge`.
         areas: Area of every slump in m², those included that are not in `rows`, 1-D.
@@ -99,7 +100,12 @@ def read_tile(folder: Path, icon_px: int) -> TileView:
     bounds = _bounds(preview, percent, segments, extent)
     if bounds is not None:
         view.origin = (bounds[0], bounds[1])
-    for raster, name, draw in ((preview, "preview", _draw_preview), (percent, "probabilities", _draw_percent)):
+    images = [(preview, "preview", _draw_preview), (percent, "probabilities", _draw_percent)]
+    for path in sorted(folder / file for file in listed if file.endswith(".tif")):
+        if class_of(path.stem) is not None:
+            view.data[path.stem] = _image()
+            images.append((_open_raster(path, True, path.stem, view), path.stem, _draw_percent))
+    for raster, name, draw in images:
         if raster is not None:
             with raster:
                 _set_crs(view, raster.crs)

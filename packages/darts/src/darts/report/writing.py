@@ -1,7 +1,7 @@
 """Write the report of a run: pages, their scripts, and the projects for QGIS."""
 
 import json
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from urllib.parse import quote
 
@@ -16,7 +16,7 @@ from darts.report.qgis import write_projects
 from darts.report.source import MOST_TILES, RunSource, read_source
 from darts.report.tilepage import tile_page
 from darts.report.tiles import TileView, read_tile
-from darts_utils import write_atomically
+from darts_utils import class_of, write_atomically
 
 _ICON_PX = 200
 _LARGE_ICON_PX = 720
@@ -58,6 +58,7 @@ def write_report(
     judgement = None if labels is None else judge(source, Path(labels), None if area is None else Path(area))
     pages = _pages(source, tiles)
     views: dict[str, TileView] = {}
+    classes: set[str] = set()
     for folder in ("assets", "tiles"):
         (target / folder).mkdir(parents=True, exist_ok=True)
     with_tables = len(source.table) > MOST_TILES * 10
@@ -68,12 +69,13 @@ def write_report(
         view = views[row["folder"]] = read_tile(source.output / row["folder"], icon_px)
         page, big = tile_page(row, view, judgement, (names[position], names[position + 2]))
         with_tables = with_tables or big
+        classes.update(name for name in view.data if class_of(name) is not None)
         _write(target / "tiles" / pages[row["folder"]], page)
         _forget_what_is_drawn(view)
     has_projects = len(source.table) <= MOST_TILES and write_projects(source, target)
     _write(target / "index.html", index_page(source, views, pages, judgement, has_projects=has_projects))
     _remove_stale(target / "tiles", set(pages.values()))
-    _write_assets(target / "assets", with_tables=with_tables)
+    _write_assets(target / "assets", sorted(classes), with_tables=with_tables)
     return target / "index.html"
 
 
@@ -114,12 +116,12 @@ def _remove_stale(folder: Path, kept: set[str]) -> None:
             path.unlink()
 
 
-def _write_assets(folder: Path, *, with_tables: bool) -> None:
+def _write_assets(folder: Path, classes: Sequence[str], *, with_tables: bool) -> None:
     """Write the scripts that all pages share: Bokeh's, out of its wheel, and the map of a tile without data."""
     more = ["bokeh-widgets", "bokeh-tables"] if with_tables else []
     for file in Resources(mode="absolute", minified=True, components=["bokeh", *more]).js_files:
         write_atomically(folder / Path(file).name, Path(file).read_bytes(), durable=False)
-    item = json.dumps(embedded(tile_map(), "map"), separators=(",", ":"))
+    item = json.dumps(embedded(tile_map(classes), "map"), separators=(",", ":"))
     _write(folder / "tile-map.js", f"window.dartsTileMap = {item};\n")
     for name in ("report.js", "report.css"):
         _write(folder / name, render(name))

@@ -12,7 +12,6 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import darts_acquisition
-import darts_segmentation
 from darts.errors import ConfigurationError, IgnoredOptionWarning
 from darts.run.task import Pipeline, nominal_patch_size
 from darts_utils import DartsError, ParameterError, available_memory, original_cube
@@ -21,74 +20,6 @@ logger = logging.getLogger(__name__)
 
 SYNTHETIC = "made up"
 """Version of a datacube that no provider has: that of a sample area."""
-_MODEL_SUFFIXES = (".pt", ".ckpt", ".safetensors")
-
-
-def find_models(model_files: Sequence[Path] | None, default_folder: Path) -> dict[str, Path]:
-    """Name the models of an ensemble.
-
-    Args:
-        model_files: Files or folders of models, or the one file of an ensemble, whose members are returned; None means
-            every model in `default_folder`.
-        default_folder: Where models lie by default.
-
-    Returns:
-        Paths by name; the name is that of the file without its ending.
-
-    Raises:
-        ConfigurationError: If there is none, one does not exist, two have the same name, or an ensemble's file is not
-            the only one.
-        ModelFileError: If an ensemble's file or a member of it cannot be used.
-    """
-    ensemble = find_ensemble(model_files)
-    if ensemble is not None:
-        return dict(darts_segmentation.read_ensemble(ensemble).members)
-    if model_files is None:
-        model_files = models_in(default_folder)
-        if not model_files:
-            raise ConfigurationError(
-                f"No model in the default folder {default_folder}; put one there, or name one as model_files "
-                "(--model-files)."
-            )
-    if not model_files:
-        raise ConfigurationError("model_files is empty; name at least one model.")
-    models: dict[str, Path] = {}
-    for path in model_files:
-        if not path.exists():
-            raise ConfigurationError(f"The model file {path} does not exist; correct model_files (--model-files).")
-        if not (path.is_file() or path.is_dir()):
-            raise ConfigurationError(
-                f"{path} is neither a file nor a folder, so no model; correct model_files (--model-files)."
-            )
-        name = path.stem if path.is_file() else path.name
-        if name in models:
-            raise ConfigurationError(f"Two models are called {name!r} ({models[name]} and {path}); rename one of them.")
-        models[name] = path
-    return models
-
-
-def find_ensemble(model_files: Sequence[Path] | None) -> Path | None:
-    """Return the file of an ensemble, where models are named by one; None where they are named one by one.
-
-    Raises:
-        ConfigurationError: If other models are named beside it.
-    """
-    files = [path for path in model_files or () if path.suffix == ".json"]
-    if files and len(model_files or ()) > 1:
-        raise ConfigurationError(f"{files[0]} is an ensemble, and other models are named beside it; name it alone.")
-    return files[0] if files else None
-
-
-def models_in(folder: Path) -> list[Path]:
-    """List the models in a folder, in the order of their names."""
-    found = sorted(folder.iterdir()) if folder.is_dir() else []
-    return [path for path in found if _looks_like_model(path)]
-
-
-def _looks_like_model(path: Path) -> bool:
-    if path.is_dir():
-        return any(path.glob("*.safetensors")) or (path / "model.xml").is_file()
-    return path.suffix in _MODEL_SUFFIXES
 
 
 def check_bands(required: Iterable[str], available: Iterable[str], whose: str) -> None:

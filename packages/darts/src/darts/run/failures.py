@@ -3,6 +3,7 @@
 import errno
 from collections.abc import Iterator
 
+import darts_acquisition
 from darts.run.journal import TileRecord
 from darts_utils import NoDataError
 
@@ -41,21 +42,28 @@ def is_disk_full(error: BaseException) -> bool:
     )
 
 
-def describe(stage: str, error: BaseException) -> str:
-    """Say in which stage a tile failed, why, and what to do about it."""
+def describe(stage: str, error: BaseException, how_to_prepare: str = "darts inference prep-data") -> str:
+    """Say in which stage a tile failed, why, and what to do about it; with the command that prepares an offline run."""
+    absent = (darts_acquisition.MissingAuxiliaryDataError, darts_acquisition.SceneNotStoredError)
     message = " ".join(f"{stage}: {type(error).__name__}: {_with_cause(error)}".split())
     if is_disk_full(error):
         advice = "Free space on the disk of the results, then start the same run again."
     elif any(_is_out_of_memory(link) for link in _chain(error)):
         advice = "Reduce batch_size or patch_size, set executor to serial, or use a machine with more memory."
+    elif any(isinstance(link, absent) for link in _chain(error)):
+        advice = f"`{how_to_prepare}` fetches it for all tiles of a run."
+    elif any(isinstance(link, darts_acquisition.CubeDamagedError) for link in _chain(error)):
+        advice = "`darts cube verify` lists what is damaged, and with `--repair` has it fetched again."
     else:
         return message
     return f"{message}{'' if message.endswith('.') else '.'} {advice}"
 
 
-def note_failure(record: TileRecord, stage: str, error: BaseException) -> TileRecord:
+def note_failure(
+    record: TileRecord, stage: str, error: BaseException, how_to_prepare: str = "darts inference prep-data"
+) -> TileRecord:
     """Write down in a tile's record that a stage failed, why, and what that means for the run; return the record."""
-    record.status, record.error = "failed", describe(stage, error)
+    record.status, record.error = "failed", describe(stage, error, how_to_prepare)
     record.retryable, record.by_service = is_transient(error), is_service_failure(error)
     record.ends_run = is_disk_full(error)
     return record

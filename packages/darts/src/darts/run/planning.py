@@ -17,10 +17,12 @@ import darts_acquisition
 from darts.errors import ConfigurationError, NoTilesError
 from darts.run import checks
 from darts.run.auxiliary import CubesNow
+from darts.run.classes import check_class_layers, divide_layers
 from darts.run.features import auxiliary_of, features_among, find_feature, is_produced
 from darts.run.fingerprint import fingerprint, package_versions, shared_dependencies
 from darts.run.inputs import InputMemory
 from darts.run.journal import PlanCounts
+from darts.run.models import find_ensemble, find_models
 from darts.run.resume import Decision, Resume
 from darts.run.shards import Shard, ShardFacts
 from darts.run.task import Pipeline, TileTask
@@ -47,6 +49,7 @@ class RunContext:
         model_hashes: SHA-256 of the members, by name.
         depends_on: What the results of every tile depend on.
         subsets: Members whose own results are written.
+        classes: Layers of the export that show other classes than thaw slumps, ``probabilities_{class}``.
         device: Where the work shall be done, as it was asked for.
         versions: Versions of the packages at the start of the run.
         configuration: The pipeline's configuration, as it goes into the results.
@@ -68,6 +71,7 @@ class RunContext:
     arcticdem: str | None = None
     tcvis: TrendCubes | None = None
     ensemble: Path | None = None
+    classes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -124,16 +128,20 @@ class Planner:
         checks.check_engine(pipeline)
         self._memory = InputMemory(self.output, writes=writes)
         self._completed: tuple[list[TileTask], RunContext] | None = None
-        check_export_bands(pipeline.export_bands, variables=variables_of(pipeline))
+        classes, others = divide_layers(pipeline)
+        check_export_bands(others, variables=variables_of(pipeline))
         listed = datetime.now(UTC).isoformat(timespec="milliseconds")
         tasks = list_tasks(pipeline)
-        models = checks.find_models(pipeline.model_files, pipeline.default_dirs.models)
+        models = find_models(pipeline._named_models(), pipeline.default_dirs.models, pipeline.engine)
         subsets = tuple(models) if pipeline.write_model_outputs and len(models) > 1 else ()
-        check_export_bands(pipeline.export_bands, variables=_with_members(pipeline, models), ensemble_subsets=subsets)
+        if classes:
+            check_class_layers(classes, read_cards(models))
+        known = (*_with_members(pipeline, models), *classes)
+        check_export_bands(pipeline.export_bands, variables=known, ensemble_subsets=subsets)
         checks.check_sizes(pipeline)
         resolve_device(pipeline.device)
         hashes = {name: hash_model(path) for name, path in models.items()}
-        ensemble = checks.find_ensemble(pipeline.model_files)
+        ensemble = find_ensemble(pipeline._named_models())
         together = {} if ensemble is None else {ensemble.name: read_ensemble(ensemble).sha256}
         self.context = RunContext(
             models=models,
@@ -141,6 +149,7 @@ class Planner:
             depends_on=shared_dependencies(pipeline._results_configuration(), hashes | together),
             ensemble=ensemble,
             subsets=subsets,
+            classes=classes,
             device=pipeline.device,
             versions=package_versions(),
             configuration={
@@ -312,9 +321,9 @@ def check_produced(pipeline: Pipeline, required: Iterable[str], whose: str) -> N
 
 
 def variables_of(pipeline: Pipeline) -> tuple[str, ...]:
-    """Name the variables that a tile of a pipeline can have when it is exported."""
+    """Name the variables that an exported tile of a pipeline can have, but for those of members and classes."""
     known = dict.fromkeys((*pipeline._variables(), *FEATURES, "probabilities", "extent", "binarized_segmentation"))
-    asked = export_variables(pipeline.export_bands)
+    asked = export_variables(divide_layers(pipeline)[1])
     return (*known, *sorted(name for name in asked.difference(known) if find_feature(name) is not None))
 
 

@@ -7,10 +7,10 @@ from functools import partial
 
 import darts_acquisition
 from darts.errors import ConfigurationError, IgnoredOptionWarning, NoTilesError
-from darts.run import checks
 from darts.run.codes import LATER, code_of_failures
 from darts.run.features import auxiliary_of, feature_margin_px, features_among
 from darts.run.fetching import AuxiliaryCube, cubes_of, estimate_auxiliary
+from darts.run.models import find_models
 from darts.run.planning import bands_wanted, list_tasks, read_cards
 from darts.run.task import Pipeline, TileTask
 from darts.run.trends import TrendCubes
@@ -65,7 +65,7 @@ def _products(pipeline: Pipeline, *, aux: bool, arcticdem: bool | None, tcvis: b
 def _needed(pipeline: Pipeline) -> set[str]:
     """Name the products that the models and the export need."""
     try:
-        models = checks.find_models(pipeline.model_files, pipeline.default_dirs.models)
+        models = find_models(pipeline._named_models(), pipeline.default_dirs.models, pipeline.engine)
     except ConfigurationError as error:
         if pipeline.model_files:
             raise

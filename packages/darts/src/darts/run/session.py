@@ -28,7 +28,10 @@ class Session(Protocol):
         """Number format that it computes in."""
 
     def segment(self, tile: "xr.Dataset") -> "xr.Dataset":
-        """Return the tile with ``probabilities``, as :meth:`darts_segmentation.EnsembleV1.segment_tile` does."""
+        """Return the tile with ``probabilities``, as :meth:`darts_segmentation.EnsembleV1.segment_tile` does.
+
+        Also with the layers of the members and of the classes that the context of the run names.
+        """
 
 
 OpenSession: TypeAlias = Callable[[Pipeline, RunContext], Session]
@@ -44,12 +47,14 @@ class NetworkSession:
         pipeline: Says how they are run.
         precision: Number format that they compute in.
         keep_members: Whether the results of each member are asked for.
+        keep_classes: Whether the probabilities of other classes than thaw slumps are asked for.
     """
 
     ensemble: "EnsembleV1"
     pipeline: Pipeline
     precision: str
     keep_members: bool
+    keep_classes: bool = False
 
     @property
     def device(self) -> str:
@@ -68,6 +73,7 @@ class NetworkSession:
                 keep_inputs=self.keep_members,
                 precision=self.precision,  # type: ignore[arg-type]
                 tta=self.pipeline.tta,
+                keep_classes=self.keep_classes,
             )
 
 
@@ -88,4 +94,4 @@ def open_session(pipeline: Pipeline, context: RunContext) -> Session:
         precision = ensemble.number_format(pipeline.precision)
     except ParameterError as error:
         raise ConfigurationError(str(error)) from error
-    return NetworkSession(ensemble, pipeline, precision, bool(context.subsets))
+    return NetworkSession(ensemble, pipeline, precision, bool(context.subsets), bool(context.classes))

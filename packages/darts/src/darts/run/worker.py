@@ -133,7 +133,7 @@ class Worker:
             else:
                 record.status, record.error = "empty", reason
                 return
-        note_failure(record, stage.name, error)
+        note_failure(record, stage.name, error, self.pipeline._how_to_prepare())
         logger.debug("Tile %s failed in stage %s.", record.tile_id, stage.name, exc_info=error)
 
     # The stages.

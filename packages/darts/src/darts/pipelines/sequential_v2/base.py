@@ -14,7 +14,7 @@ from darts.errors import ConfigurationError, NoTilesError
 from darts.pipelines.configfile import write_config
 from darts.pipelines.options import check_values, given, options_of, resolved
 from darts.pipelines.sequential_v2.fields import MOST_REPORTED, PipelineFields
-from darts.run.checks import models_in
+from darts.run.models import models_in
 from darts.run.task import TileTask, nominal_patch_size
 from darts.run.trends import default_place
 from darts_utils import OPTICAL_BANDS, DartsError
@@ -123,6 +123,10 @@ class _BasePipeline(PipelineFields, ABC):
     # What the pipelines that come with DARTS know better.
 
     _optical_variables: ClassVar[tuple[str, ...]] = (*OPTICAL_BANDS, "quality_data_mask")
+
+    def _named_models(self) -> list[Path] | None:
+        """Return the models that were named; None where those of the default folder are meant."""
+        return given(self.model_files)
 
     def _variables(self) -> tuple[str, ...]:
         """Name the variables that `_load_tile` returns and that can be exported."""

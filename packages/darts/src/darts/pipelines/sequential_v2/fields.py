@@ -117,7 +117,7 @@ class PipelineFields:
     export_bands: list[str] = option(
         factory=lambda: list(DEFAULT_EXPORT_BANDS),
         help="What is written: probabilities, binarized, polygonized, extent, thumbnail, optical, dem, tcvis, "
-        "metadata, or the name of any variable.",
+        "metadata, probabilities_{class} for another class of the models, or the name of any variable.",
     )
     write_model_outputs: bool = option(False, help="Also write the results of each member of the ensemble.")
     overwrite: bool = _run(False, help="Compute finished tiles again.")
