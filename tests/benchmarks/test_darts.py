@@ -44,7 +44,7 @@ def test_a_fast_network_is_kept_busy_by_several_loaders_and_writers(benchmark, t
 
     def run() -> int:
         executor = overlap_executor(1, loaders=3, writers=2)
-        executor._gate = gate
+        executor.gate = gate
         return len(list(executor.run(make_tasks(tmp_path, TILES), SleepingWorker(seconds), CancellationToken())))
 
     start = perf_counter()

@@ -27,10 +27,10 @@ def _touch(path: Path) -> Path:
 
 
 def test_selection_keeps_the_order_and_names_what_is_not_there() -> None:
-    assert checks.select(None, ["b", "a"], "scene") == ["b", "a"]
-    assert checks.select(["a", "b"], ["b", "c", "a"], "scene") == ["b", "a"]
+    assert checks.select(None, ["b", "a"]) == ["b", "a"]
+    assert checks.select(["a", "b"], ["b", "c", "a"]) == ["b", "a"]
     with pytest.raises(ConfigurationError, match="no scene '2021_x1'; did you mean '2021_x2'"):
-        checks.select(["2021_x1"], ["2021_x2"], "scene")
+        checks.select(["2021_x1"], ["2021_x2"])
 
 
 def test_bands_that_cannot_be_produced_are_named() -> None:

@@ -23,8 +23,7 @@ from darts.run.cluster.connection import (
     refuse_taken,
     write_scheduler_file,
 )
-from darts.run.cluster.durations import lifetime, parse_duration
-from darts.run.cluster.launch import published
+from darts.run.cluster.launch import lifetime, parse_duration, published
 from support import standin
 from support.cluster import pipeline
 

@@ -276,6 +276,13 @@ def test_a_folder_that_is_absent_is_told_from_one_without_runs(darts, tmp_path: 
     assert_usage_error(darts(command, str(tmp_path / "absent")), "There is no folder")
 
 
+@pytest.mark.parametrize("group", [("inference", "prep-data"), ("training-data", "create")])
+def test_a_group_lists_its_commands_by_the_names_that_call_them(darts, group: tuple[str, ...]) -> None:
+    code, text, _ = darts(*group, "--help")
+    assert code == 0
+    assert re.findall(r"^\W*(planet\S*|sentinel2\S*)", text, re.MULTILINE) == ["planet", "sentinel2"]
+
+
 def test_help_shows_plain_defaults_and_what_extras_are_called(darts) -> None:
     _, output, _ = darts("inference", "planet-sequential", "--help")
     assert "[default: 1024]" in output

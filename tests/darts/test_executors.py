@@ -32,7 +32,7 @@ def _open_gate() -> MemoryGate:
 
 def _executor(name: str, prefetch: int = 1) -> LaneExecutor:
     executor = serial_executor() if name == "serial" else overlap_executor(prefetch)
-    executor._gate = _open_gate()
+    executor.gate = _open_gate()
     return executor
 
 
@@ -144,7 +144,7 @@ def test_lanes_of_several_threads_keep_the_order(
             raise ValueError(stage)
 
     executor = overlap_executor(prefetch, loaders, writers)
-    executor._gate = _open_gate()
+    executor.gate = _open_gate()
     tasks = make_tasks(Path("x"), 12)
     records = list(executor.run(tasks, SleepingWorker((0,) * 5, trace, hook), CancellationToken()))
     assert sorted(record.tile_id for record in records) == [task.tile_id for task in tasks]
@@ -170,7 +170,7 @@ def test_lanes_load_and_write_several_tiles_at_once(tmp_path: Path) -> None:
             together[stage].wait(20)
 
     executor = overlap_executor(1, 3, 2)
-    executor._gate = _open_gate()
+    executor.gate = _open_gate()
     worker = SleepingWorker((0,) * 5, trace, meet)
     records = list(executor.run(make_tasks(tmp_path, 12), worker, CancellationToken()))
     assert [record.status for record in records] == ["success"] * 12
@@ -183,7 +183,7 @@ def test_threads_of_a_lane_share_the_processors(tmp_path: Path, monkeypatch: pyt
     assert lane_threads() == (3, 2)
     seen: dict[str, set[int]] = {}
     executor = overlap_executor(1, 3, 2)
-    executor._gate = _open_gate()
+    executor.gate = _open_gate()
 
     def look(work: TileWork, stage: str) -> None:
         seen.setdefault(stage, set()).add(usable_cpus(environment={}))
@@ -256,7 +256,7 @@ def test_tiles_begin_only_while_memory_lasts(tmp_path: Path) -> None:
     for available, most in ((free, 4), (400, 1)):
         trace.events.clear()
         executor = overlap_executor(1)
-        executor._gate = MemoryGate(lambda available=available: available)
+        executor.gate = MemoryGate(lambda available=available: available)
         stages = SleepingWorker((0.001, 0.001, 0.02, 0.001, 0.02), trace, load)
         assert len(list(executor.run(make_tasks(tmp_path, 6), stages, CancellationToken()))) == 6
         assert trace.most_under_way() <= most

@@ -12,8 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from darts.cli.history import show_runs
-from darts.cli.status import show_status
+from darts.cli.history import show_runs, show_status
 from darts.errors import ConfigurationError
 from darts.run.folding import KINDS
 from darts.run.history import draw_timings, list_runs

@@ -17,8 +17,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from darts.cli.history import show_runs
-from darts.cli.status import show_status
+from darts.cli.history import show_runs, show_status
 from darts.errors import FolderInUseError, IgnoredOptionWarning, NoFileLocksWarning
 from darts.run import exit_code, plan, run
 from darts.run.history import list_runs, read_run

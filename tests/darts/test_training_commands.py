@@ -14,6 +14,7 @@ import shapely
 from odc.geo.geom import Geometry
 from typer.testing import CliRunner
 
+from darts import cli
 from darts.cli import rounds
 from darts.cli.app import app
 from darts.errors import ConfigurationError
@@ -196,11 +197,15 @@ def test_the_commands_go_from_labels_to_a_calibrated_model(shared_data, tmp_path
 def test_training_has_an_option_for_every_field_and_hands_it_on(monkeypatch, tmp_path):
     import dataclasses
 
-    from darts.cli import training
+    import darts_training
     from darts_training import TrainingOptions
 
     taken = []
-    monkeypatch.setattr(training, "run_training", lambda *given, **more: taken.append((given, more)))
+    trained = SimpleNamespace(evaluation=None, path=tmp_path / "model")
+    monkeypatch.setattr(cli.logs, "start_logging", lambda *_: None)
+    monkeypatch.setattr(darts_training, "read_samples", lambda folder: folder)
+    monkeypatch.setattr(darts_training, "make_folds", lambda *_, **__: None)
+    monkeypatch.setattr(darts_training, "train", lambda *given, **more: taken.append((given, more)) or trained)
     command = ["train", str(tmp_path), "--out", str(tmp_path / "model")]
     assert CliRunner().invoke(app, command).exit_code == 0
     assert taken.pop()[0] == (tmp_path, tmp_path / "model", TrainingOptions())

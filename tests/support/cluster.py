@@ -217,8 +217,7 @@ def dask_setup(worker: Any) -> None:
     if "DARTS_TEST_OTHER_VERSION" in os.environ:
         from darts.run import fingerprint
 
-        versions = fingerprint.package_versions() | {"darts-export": os.environ["DARTS_TEST_OTHER_VERSION"]}
-        fingerprint._package_versions = lambda: versions  # type: ignore[assignment]
+        fingerprint.package_versions()["darts-export"] = os.environ["DARTS_TEST_OTHER_VERSION"]
 
 
 SETTINGS = {"distributed.scheduler.worker-ttl": "4s"}

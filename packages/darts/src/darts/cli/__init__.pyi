@@ -11,7 +11,6 @@ from . import history as history
 from . import logs as logs
 from . import models as models
 from . import quantisation as quantisation
-from . import reports as reports
-from . import status as status
+from . import rounds as rounds
 from . import training as training
 from .app import run_command as run_command

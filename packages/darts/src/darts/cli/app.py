@@ -14,7 +14,15 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from darts import cli
-from darts.cli.arguments import TRAIN_HELP, BlockKm, DeviceOption, keep_options_before, with_options_before
+from darts.cli.arguments import (
+    TRAIN_HELP,
+    BlockKm,
+    DeviceOption,
+    argument,
+    keep_options_before,
+    option,
+    with_options_before,
+)
 from darts.cli.groups import cluster, cube, dataset, export
 
 logger = logging.getLogger(__name__)
@@ -56,39 +64,19 @@ class LazyGroup(TyperGroup):
 
     def _build(self, name: str) -> Any:
         module, function = self.lazy[name].split(":")
-        return getattr(importlib.import_module(module), function)()
+        return getattr(importlib.import_module(module), function)(name)
 
 
-class _MainGroup(LazyGroup):
-    lazy = {"train": "darts.cli.training_commands:train"}  # noqa: RUF012
-    summaries = {"train": TRAIN_HELP}  # noqa: RUF012
-
-
-class _InferenceGroup(LazyGroup):
-    lazy = {  # noqa: RUF012
-        "planet-sequential": "darts.cli.inference:planet_sequential",
-        "sentinel2-sequential": "darts.cli.inference:sentinel2_sequential",
-    }
-
-
-class _PrepareGroup(LazyGroup):
-    lazy = {  # noqa: RUF012
-        "planet": "darts.cli.inference:prepare_planet",
-        "sentinel2": "darts.cli.inference:prepare_sentinel2",
-    }
-
-
-class _CreateGroup(LazyGroup):
-    lazy = {  # noqa: RUF012
-        "planet": "darts.cli.creation:create_planet",
-        "sentinel2": "darts.cli.creation:create_sentinel2",
-    }
+def _lazy(function: str, *names: str, **summaries: str) -> type[LazyGroup]:
+    """Return a group whose commands a function ("module:function") builds by their names."""
+    built = dict.fromkeys((*names, *summaries), f"darts.cli.{function}")
+    return type("Group", (LazyGroup,), {"lazy": built, "summaries": summaries})
 
 
 app = typer.Typer(
     name="darts",
     help="Map retrogressive thaw slumps from PlanetScope and Sentinel-2 images.",
-    cls=_MainGroup,
+    cls=_lazy("training_commands:train", train=TRAIN_HELP),
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -97,27 +85,13 @@ app = typer.Typer(
 inference = typer.Typer(
     name="inference",
     help="Find thaw slumps in PlanetScope and Sentinel-2 images.",
-    cls=_InferenceGroup,
+    cls=_lazy("inference:inference", "planet-sequential", "sentinel2-sequential"),
     no_args_is_help=True,
 )
-
-
-@inference.callback()
-def _inference() -> None:
-    """Find thaw slumps in PlanetScope and Sentinel-2 images."""
-
-
-prepare = typer.Typer(
-    name="prep-data", help="Fetch what an offline run needs.", cls=_PrepareGroup, no_args_is_help=True
+_fetching = _lazy("inference:prepare", "planet", "sentinel2")
+inference.add_typer(
+    typer.Typer(name="prep-data", help="Fetch what an offline run needs.", cls=_fetching), no_args_is_help=True
 )
-
-
-@prepare.callback()
-def _prepare() -> None:
-    """Fetch what an offline run needs."""
-
-
-inference.add_typer(prepare)
 app.add_typer(inference)
 
 
@@ -180,22 +154,16 @@ app.add_typer(model, no_args_is_help=True)
 
 
 @model.command("info")
-def model_info(
-    file: Annotated[Path, typer.Argument(help="Model file or folder.", show_default=False)],
-) -> None:
+def model_info(file: Annotated[Path, argument("Model file or folder.")]) -> None:
     """Show what a model is, needs and was trained on."""
     cli.models.show_model(file)
 
 
 @model.command("convert")
 def model_convert(
-    file: Annotated[Path, typer.Argument(help="Model file or folder.", show_default=False)],
+    file: Annotated[Path, argument("Model file or folder.")],
     out: Annotated[
-        Path,
-        typer.Argument(
-            help="What to write: a folder or .safetensors file (our own format), .onnx, or .pt2 (torch.export).",
-            show_default=False,
-        ),
+        Path, argument("What to write: a folder or .safetensors file (our own format), .onnx, or .pt2 (torch.export).")
     ],
     target: Annotated[
         Literal["safetensors", "onnx", "torch-export", "openvino"] | None,
@@ -208,15 +176,11 @@ def model_convert(
 
 @model.command("quantise")
 def model_quantise(
-    file: Annotated[Path, typer.Argument(help="Model file or folder.", show_default=False)],
+    file: Annotated[Path, argument("Model file or folder.")],
     data: Annotated[
-        Path,
-        typer.Argument(
-            help="Training data, or a folder of tiles with thaw slumps, as a run with --debug-data writes.",
-            show_default=False,
-        ),
+        Path, argument("Training data, or a folder of tiles with thaw slumps, as a run with --debug-data writes.")
     ],
-    out: Annotated[Path, typer.Option(help="Folder to write.", show_default=False)],
+    out: Annotated[Path, option("Folder to write.")],
 ) -> None:
     """Write a model that computes with eight-bit integers by OpenVINO, if it keeps the map."""
     cli.quantisation.quantise(file, data, out)
@@ -224,10 +188,8 @@ def model_quantise(
 
 @model.command("calibrate")
 def model_calibrate(
-    words: Annotated[list[Path], typer.Argument(help="Models, then the folder of training data.", show_default=False)],
-    out: Annotated[
-        Path, typer.Option(help="Folder of the new model; of several models, their ensemble.json.", show_default=False)
-    ],
+    words: Annotated[list[Path], argument("Models, then the folder of training data.")],
+    out: Annotated[Path, option("Folder of the new model; of several models, their ensemble.json.")],
     block_km: BlockKm = 1.0,
     device: DeviceOption = None,
 ) -> None:
@@ -239,27 +201,14 @@ def model_calibrate(
 
 training_data = typer.Typer(name="training-data", help="Make training data out of images and labels.")
 app.add_typer(training_data, no_args_is_help=True)
-
-
-@training_data.callback()
-def _training_data() -> None:
-    """Make training data out of images and labels."""
-
-
-create = typer.Typer(name="create", help="Cut images and labels.", cls=_CreateGroup, no_args_is_help=True)
-
-
-@create.callback()
-def _create() -> None:
-    """Cut images and labels into training data."""
-
-
-training_data.add_typer(create)
+_cutting = _lazy("creation:create", "planet", "sentinel2")
+training_data.add_typer(typer.Typer(name="create", help="Cut images and labels.", cls=_cutting), no_args_is_help=True)
 
 for _group in (cube, export, dataset, cluster):
     app.add_typer(_group, no_args_is_help=True)
 
-_OutputFolder = Annotated[Path, typer.Argument(help="Folder of the results.", show_default=False)]
+_OutputFolder = Annotated[Path, argument("Folder of the results.")]
+_LabelArea = Annotated[Path | None, option("Vector file of the area in which the labels are complete.")]
 
 
 @app.command()
@@ -269,21 +218,16 @@ def runs(output: _OutputFolder) -> None:
 
 
 @app.command()
-def status(
-    output: _OutputFolder,
-    run: Annotated[str | None, typer.Option(help="Name of the run.", show_default="the newest")] = None,
-) -> None:
+def status(output: _OutputFolder, run: Annotated[str | None, option("Name of the run.", "the newest")] = None) -> None:
     """Show how far a run is, while it goes on and from any machine: counts, rate, time left, failures."""
-    cli.status.show_status(output, run)
+    cli.history.show_status(output, run)
 
 
 @app.command()
 def timings(
     output: _OutputFolder,
-    picture: Annotated[
-        Path | None, typer.Option(help="PNG file to write.", show_default="timings.png in the working directory")
-    ] = None,
-    run: Annotated[str | None, typer.Option(help="Name of the run.", show_default="the last that computed")] = None,
+    picture: Annotated[Path | None, option("PNG file to write.", "timings.png in the working directory")] = None,
+    run: Annotated[str | None, option("Name of the run.", "the last that computed")] = None,
 ) -> None:
     """Draw where the time of a run went: stages by tile."""
     cli.history.show_timings(output, picture, run)
@@ -292,58 +236,32 @@ def timings(
 @app.command()
 def report(
     output: _OutputFolder,
-    out: Annotated[
-        Path | None, typer.Option(help="Folder of the report.", show_default="report, in that of the results")
-    ] = None,
-    labels: Annotated[
-        Path | None, typer.Option(help="Vector file of labels, to say how good the map is.", show_default=False)
-    ] = None,
-    area: Annotated[
-        Path | None, typer.Option(help="Vector file of the area in which the labels are complete.", show_default=False)
-    ] = None,
+    out: Annotated[Path | None, option("Folder of the report.", "report, in that of the results")] = None,
+    labels: Annotated[Path | None, option("Vector file of labels, to say how good the map is.")] = None,
+    area: _LabelArea = None,
     tile: Annotated[
-        list[str] | None,
-        typer.Option(help="Tile that gets a page where there are more than 100; up to 100 all do.", show_default=False),
+        list[str] | None, option("Tile that gets a page where there are more than 100; up to 100 all do.")
     ] = None,
 ) -> None:
     """Write pages to look at the newest run, which open without internet, and projects for QGIS."""
-    cli.reports.make_report(output, out, labels, area, tile or [])
+    cli.history.make_report(output, out, labels, area, tile or [])
 
 
 @app.command()
 def evaluate(
-    predictions: Annotated[
-        list[Path],
-        typer.Argument(help="Folders of results or one dataset, then the file of labels.", show_default=False),
-    ],
-    labels: Annotated[Path, typer.Argument(help="Vector file of labels: polygons in any CRS.", show_default=False)],
-    area: Annotated[
-        Path | None, typer.Option(help="Vector file of the area in which the labels are complete.", show_default=False)
-    ] = None,
+    predictions: Annotated[list[Path], argument("Folders of results or one dataset, then the file of labels.")],
+    labels: Annotated[Path, argument("Vector file of labels: polygons in any CRS.")],
+    area: _LabelArea = None,
     out: Annotated[Path, typer.Option(help="Folder for the report.")] = Path("evaluation"),
-    model: Annotated[
-        str | None, typer.Option(help="Member of the ensemble.", show_default="the ensemble as a whole")
-    ] = None,
-    year: Annotated[int | None, typer.Option(help="Year of a dataset.", show_default="its only one")] = None,
-    block_km: Annotated[
-        float | None, typer.Option(help="Edge of the blocks behind the intervals, km.", show_default="by the area")
-    ] = None,
-    expert_column: Annotated[
-        str | None, typer.Option(help="Column that names who drew a label.", show_default="a usual name")
-    ] = None,
+    model: Annotated[str | None, option("Member of the ensemble.", "the ensemble as a whole")] = None,
+    year: Annotated[int | None, option("Year of a dataset.", "its only one")] = None,
+    block_km: Annotated[float | None, option("Edge of the blocks behind the intervals, km.", "by the area")] = None,
+    expert_column: Annotated[str | None, option("Column that names who drew a label.", "a usual name")] = None,
     min_area: Annotated[float, typer.Option(help="Smaller objects and labels do not count as objects, m².", min=0)] = 0,
 ) -> None:
     """Say how good a map is: compare results with labels, every figure with its interval."""
     cli.evaluation.run_evaluation(
-        predictions,
-        labels,
-        area,
-        out,
-        model=model,
-        year=year,
-        block_km=block_km,
-        expert_column=expert_column,
-        min_area=min_area,
+        predictions, labels, area, out, expert_column, block_km, model=model, year=year, min_object_m2=min_area
     )
 
 

@@ -30,6 +30,16 @@ OTHER_VARIABLES = frozenset(
 """What is read from the environment and is no option of a pipeline."""
 
 
+def option(text: str, default: str | bool = False) -> Any:
+    """Declare an option whose help shows no default, or what a text says of it."""
+    return typer.Option(help=text, show_default=default)
+
+
+def argument(text: str) -> Any:
+    """Declare an argument, which has no default."""
+    return typer.Argument(help=text, show_default=False)
+
+
 class RepeatedOptionsCommand(TyperCommand):
     """A command whose lists repeat the option, and which says so where several values follow one."""
 
@@ -67,10 +77,6 @@ class RepeatedOptionsCommand(TyperCommand):
 
 def keep_options_before(ctx: typer.Context, given: Mapping[str, object]) -> None:
     """Keep the options that stand before the command for it.
-
-    Args:
-        ctx: Where the command line is being read.
-        given: Their values by name.
 
     Raises:
         UsageError: If the command that follows knows only "verbose", and others were given.

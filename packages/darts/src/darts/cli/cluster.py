@@ -1,7 +1,7 @@
 """The commands of `darts cluster`: start a scheduler and workers, here or on Slurm, or one worker anywhere."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 import typer
 
@@ -9,73 +9,31 @@ from darts.cli.logs import start_logging
 from darts.run import cluster
 from darts.run.checks import check_cluster_is_installed
 
-if TYPE_CHECKING:
-    from darts.run.cluster.connection import SchedulerPlace
-
 
 def run_local(workers: int, scheduler_file: Path, host: str | None) -> None:
-    """Serve a cluster on this machine until Ctrl-C.
-
-    Args:
-        workers: Number of worker processes.
-        scheduler_file: File by which others find it.
-        host: Address of this machine for workers on others.
-    """
+    """Serve a cluster on this machine until Ctrl-C."""
     check_cluster_is_installed()
     start_logging()
     cluster.launch.serve_local(workers, scheduler_file, lambda place: _tell(place, scheduler_file), host)
 
 
-def run_slurm(
-    scheduler_file: Path,
-    host: str | None,
-    *,
-    jobs: int,
-    gpus: int,
-    cpus: int,
-    mem: str,
-    partition: str | None,
-    account: str | None,
-    walltime: str,
-    directives: tuple[str, ...],
-    log_dir: Path,
-) -> None:
-    """Serve a scheduler here and workers in jobs of Slurm until Ctrl-C.
-
-    Args:
-        scheduler_file: File by which others find the scheduler.
-        host: Address of this machine for the workers.
-        jobs: How many.
-        gpus: GPUs of each.
-        cpus: CPUs of each.
-        mem: Memory of each, as Slurm writes it.
-        partition: Partition; None for Slurm's default.
-        account: Account; None for Slurm's default.
-        walltime: Longest time of each.
-        directives: Further lines for ``#SBATCH``.
-        log_dir: Folder of the jobs' output.
-    """
+def run_slurm(scheduler_file: Path, host: str | None, **jobs: Any) -> None:
+    """Serve a scheduler here and workers in jobs of Slurm until Ctrl-C."""
     check_cluster_is_installed()
     start_logging()
-    made = cluster.slurm.SlurmJobs(jobs, gpus, cpus, mem, partition, account, walltime, directives, log_dir)
+    made = cluster.slurm.SlurmJobs(**jobs)
     cluster.slurm.serve_slurm(made, scheduler_file, lambda place: _tell(place, scheduler_file), host)
 
 
 def run_worker(scheduler_file: Path, name: str | None, walltime: str | None) -> None:
-    """Be a worker until the scheduler ends, the time is over, or a signal comes.
-
-    Args:
-        scheduler_file: File of the scheduler.
-        name: Name of the worker.
-        walltime: Longest time of the job that it runs in.
-    """
+    """Be a worker until the scheduler ends, the time is over, or a signal comes."""
     check_cluster_is_installed()
     start_logging()
-    seconds = None if walltime is None else cluster.durations.lifetime(cluster.durations.parse_duration(walltime))
+    seconds = None if walltime is None else cluster.launch.lifetime(cluster.launch.parse_duration(walltime))
     cluster.launch.serve_worker(cluster.connection.find_scheduler(scheduler_file, None), name=name, seconds=seconds)
 
 
-def _tell(place: "SchedulerPlace", scheduler_file: Path) -> None:
+def _tell(place: "cluster.connection.SchedulerPlace", scheduler_file: Path) -> None:
     path = scheduler_file.absolute()
     typer.echo(f"The scheduler listens on {place.address}; Ctrl-C ends it and its workers.")
     typer.echo("Run, from any machine that sees the folders:")

@@ -6,26 +6,21 @@ from typing import Annotated, Any
 import typer
 
 from darts import cli
-from darts.cli.inference import pipeline_command
-from darts.pipelines.sequential_v2 import PlanetPipeline, Sentinel2Pipeline
+from darts.cli.arguments import option
+from darts.cli.inference import IMAGES, Options, pipeline_command
+from darts.pipelines.sequential_v2 import _BasePipeline
 
-_OPTIONS: dict[str, tuple[Any, Any]] = {
-    "labels": (
-        ...,
-        Annotated[Path, typer.Option(help="Vector file of labels: polygons in any CRS.", show_default=False)],
-    ),
-    "area": (
-        ...,
-        Annotated[Path, typer.Option(help="Vector file of the area in which labels are complete.", show_default=False)],
-    ),
-    "out": (..., Annotated[Path, typer.Option(help="Folder of the training data.", show_default=False)]),
+_OPTIONS: Options = {
+    "labels": (..., Annotated[Path, option("Vector file of labels: polygons in any CRS.")]),
+    "area": (..., Annotated[Path, option("Vector file of the area in which labels are complete.")]),
+    "out": (..., Annotated[Path, option("Folder of the training data.")]),
     "bands": (
         None,
         Annotated[
             list[str] | None,
-            typer.Option(
-                help="Band that the samples show; repeat it. Or name a model with --model-files to make them for it.",
-                show_default="blue, green, red, nir, ndvi, relative_elevation, slope",
+            option(
+                "Band that the samples show; repeat it. Or name a model with --model-files to make them for it.",
+                "blue, green, red, nir, ndvi, relative_elevation, slope",
             ),
         ],
     ),
@@ -39,20 +34,11 @@ _OPTIONS: dict[str, tuple[Any, Any]] = {
 }
 
 
-def create_planet() -> Any:
-    """Build the command `training-data create planet`."""
-    return _create(PlanetPipeline, "planet-sequential", "PlanetScope scenes and orthotiles")
+def create(source: str) -> Any:
+    """Build a command of `training-data create`."""
+    text = f"Cut {IMAGES[source]} and labels into training data; the other options, and the configuration, are those "
+    return pipeline_command(source, source, f"{text}of a run.", _run, _OPTIONS)
 
 
-def create_sentinel2() -> Any:
-    """Build the command `training-data create sentinel2`."""
-    return _create(Sentinel2Pipeline, "sentinel2-sequential", "Sentinel-2 scenes")
-
-
-def _run(pipeline: PlanetPipeline | Sentinel2Pipeline, **options: Any) -> None:
+def _run(pipeline: _BasePipeline, **options: Any) -> None:
     cli.training.run_creation(pipeline, **options)
-
-
-def _create(pipeline: type, name: str, images: str) -> Any:
-    text = f"Cut {images} and labels into training data; the other options, and the configuration, are those of a run."
-    return pipeline_command(pipeline, name, text, {}, _run, more=_OPTIONS)

@@ -1,8 +1,9 @@
 """The commands of `darts cube`: what a datacube holds, and whether all of it can still be read."""
 
 import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import typer
 from rich.console import Console
@@ -13,16 +14,9 @@ from darts.errors import ConfigurationError
 from darts.run.checks import import_hint
 from darts_utils import DefaultPaths, original_cube
 
-if TYPE_CHECKING:
-    from darts_acquisition import CubeInfo, CubeProduct
-
 
 def show_cube(path: str, geojson: Path | None = None) -> None:
     """Print what a datacube holds: extent, size and, as the last line, the filled area as GeoJSON.
-
-    Args:
-        path: Folder of the datacube, or ``s3://bucket/prefix``.
-        geojson: File to write the filled area into instead of printing it.
 
     Raises:
         ConfigurationError: If the file cannot be written.
@@ -46,18 +40,10 @@ def show_cube(path: str, geojson: Path | None = None) -> None:
 def verify(path: str, *, repair: bool = False) -> None:
     """Read all that a datacube holds, and list what is damaged.
 
-    Args:
-        path: Folder of the datacube, or ``s3://bucket/prefix``.
-        repair: Note damaged chunks as missing, so that they are fetched again when they are needed.
-
     Raises:
         SystemExit: With code 1 if something is damaged, also if it was repaired.
     """
-    with Console(stderr=True).status("Reading …") as status:
-
-        def tell(done: int, total: int) -> None:
-            status.update(f"Reading chunk {done} of {total} …")
-
+    with _telling("Reading") as tell:
         try:
             found = darts_acquisition.verify_cube(path, repair=repair, progress=tell)
         except darts_acquisition.CubeDamagedError as error:  # its lists; what is damaged beyond them is in `found`
@@ -70,31 +56,20 @@ def verify(path: str, *, repair: bool = False) -> None:
     typer.echo(f"{found.checked} chunks read, {len(found.damaged)} damaged.")
     if not found.damaged:
         return
-    if repair:
-        typer.echo("They count as missing now, and are fetched again when they are needed.")
-    else:
-        typer.echo("With --repair they count as missing, and are fetched again when they are needed.")
+    how = "They count as missing now" if repair else "With --repair they count as missing"
+    typer.echo(f"{how}, and are fetched again when they are needed.")
     raise SystemExit(1)
 
 
 def take_over(origin: Path, product: str | None, to: str | None) -> None:
     """Import a datacube or a mosaic that another program filled, and print what was taken over.
 
-    Args:
-        origin: The datacube of smart-geocubes, or a GeoTIFF or VRT of ArcticDEM tiles.
-        product: What it holds; None for what it says itself.
-        to: Where the new datacube lies; None for its default place, beside an origin that has the original's name.
-
     Raises:
         SystemExit: With code 1 if a part of the origin is damaged.
     """
     holds = darts_acquisition.inspect_origin(origin, product)
     place = to or str(_place_of(origin, holds))
-    with Console(stderr=True).status("Importing …") as status:
-
-        def tell(done: int, total: int) -> None:
-            status.update(f"Importing chunk {done} of {total} …")
-
+    with _telling("Importing") as tell:
         report = darts_acquisition.import_cube(origin, place, product, progress=tell)
     typer.echo(
         f"{report.filled} chunks of {report.product.collection} are in {place} now, {report.empty} hold nothing, "
@@ -108,7 +83,14 @@ def take_over(origin: Path, product: str | None, to: str | None) -> None:
         raise SystemExit(1)
 
 
-def _place_of(origin: Path, product: "CubeProduct") -> Path:
+@contextmanager
+def _telling(what: str) -> Iterator[Callable[[int, int], None]]:
+    """Show on a terminal how far something is with the chunks of a cube."""
+    with Console(stderr=True).status(f"{what} …") as status:
+        yield lambda done, total: status.update(f"{what} chunk {done} of {total} …")
+
+
+def _place_of(origin: Path, product: "darts_acquisition.CubeProduct") -> Path:
     """Return where a new datacube of a product lies: beside that of the original, else where a run looks for it."""
     defaults = DefaultPaths()
     if product.name == "arcticdem":
@@ -119,7 +101,7 @@ def _place_of(origin: Path, product: "CubeProduct") -> Path:
     return beside if original_cube(beside) == origin.absolute() else found.path
 
 
-def _describe(info: "CubeInfo") -> dict[str, str]:
+def _describe(info: "darts_acquisition.CubeInfo") -> dict[str, str]:
     product = info.product
     grid, box = product.geobox, product.geobox.boundingbox
     digits = 5 if abs(grid.affine.a) < 0.1 else 0  # degrees or metres

@@ -3,6 +3,7 @@
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import typer
 
@@ -10,33 +11,15 @@ from darts.cli.tables import print_table
 from darts_dataset import LeftOutWarning, build, check, info
 
 
-def run_build(
-    results: Sequence[Path],
-    out: Path,
-    previous: Path | None,
-    *,
-    keep_share: float,
-    cell_km: float,
-    prefer: str | None,
-    season: Sequence[int] | None,
-) -> None:
+def run_build(results: Sequence[Path], out: Path, previous: Path | None, **chosen: Any) -> None:
     """Build or update a dataset, and say what is in it.
-
-    Args:
-        results: Folders of results.
-        out: Folder of the dataset.
-        previous: Folder of the release before, whose ids are kept.
-        keep_share: Objects that a smaller share of their looks has are dropped.
-        cell_km: Edge of the cells in which overlaps are searched, kilometres.
-        prefer: "newest" or the name of a model, where there are several results of one scene.
-        season: Months whose looks are merged, 1 to 12; None for the whole year.
 
     Raises:
         SystemExit: With code 1 if results of a scene were left out.
     """
     with warnings.catch_warnings(record=True) as notes:
         warnings.simplefilter("ignore", LeftOutWarning)  # The list below says the same.
-        built = build(results, out, previous, keep_share, cell_km, prefer=prefer, season=season)
+        built = build(results, out, previous, **chosen)
     for note in notes:
         typer.echo(f"note: {note.message}")
     for path, reason in built.left_out.items():
@@ -53,9 +36,6 @@ def run_build(
 def run_check(folder: Path) -> None:
     """Check a dataset, and list what is wrong.
 
-    Args:
-        folder: The dataset.
-
     Raises:
         SystemExit: With code 1 if something is wrong.
     """
@@ -70,11 +50,7 @@ def run_check(folder: Path) -> None:
 
 
 def show_info(folder: Path) -> None:
-    """Print what is in a dataset.
-
-    Args:
-        folder: The dataset.
-    """
+    """Print what is in a dataset."""
     found = info(folder)
     typer.echo(
         f"{found['scenes']} scenes, {found['looks']} looks, {found['detections']} detections, "

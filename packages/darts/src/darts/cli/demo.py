@@ -6,12 +6,12 @@ from time import perf_counter
 
 import geopandas as gpd
 import shapely
+import typer
 from pydantic import ValidationError
-from rich.console import Console
 
 from darts.cli.logs import start_logging
 from darts.cli.tables import print_table
-from darts.demo import SampleArea, compare_with_truth, demo_model, draw_result, find_sample_area, make_sample_area
+from darts.demo import compare_with_truth, demo_model, draw_result, find_sample_area, make_sample_area
 from darts.demo.landscape import image_geobox
 from darts.errors import ConfigurationError
 from darts.pipelines.sequential_v2 import PlanetPipeline
@@ -34,9 +34,12 @@ def run_demo(output_dir: Path, *, seed: int, size: int, device: str | None, verb
         SystemExit: With code 1 if the run failed.
     """
     start_logging(verbosity)
-    console = Console()
     start = perf_counter()
-    area = _sample_area(output_dir / f"sample-{seed}-{size}px", seed, size, console)
+    folder = output_dir / f"sample-{seed}-{size}px"
+    area = find_sample_area(folder)
+    if area is None:
+        typer.echo(f"Making a sample area of {size} × {size} pixels …")
+        area = make_sample_area(folder, seed=seed, size=size)
     try:
         pipeline = PlanetPipeline(
             model_files=[demo_model()],
@@ -57,48 +60,26 @@ def run_demo(output_dir: Path, *, seed: int, size: int, device: str | None, verb
         raise SystemExit(1)
     results = records.tiles[0].output_path
     picture = draw_result(area, results, output_dir / "demo.png")
-    report = _report(area, output_dir / "results")
-    _show(console, records, _compare(area, results), perf_counter() - start)
+    truth, whole = gpd.read_file(area.truth_file), shapely.box(*image_geobox(area.size).boundingbox.bbox)
+    with TemporaryDirectory() as temporary:  # The truth is complete wherever the image is.
+        gpd.GeoSeries([whole], crs=truth.crs).to_file(outline := Path(temporary) / "area.gpkg", driver="GPKG")
+        report = write_report(output_dir / "results", labels=area.truth_file, area=outline)
+    _show(records, compare_with_truth(results, truth, whole), perf_counter() - start)
     places = {"results": results, "picture": picture, "true outlines": area.truth_file, "report": report}
     for what, where in places.items():
-        console.print(f"{what}: {where}", soft_wrap=True, highlight=False, markup=False)
+        typer.echo(f"{what}: {where}")
 
 
-def _sample_area(folder: Path, seed: int, size: int, console: Console) -> SampleArea:
-    area = find_sample_area(folder)
-    if area is not None:
-        return area
-    console.print(f"Making a sample area of {size} × {size} pixels …")
-    return make_sample_area(folder, seed=seed, size=size)
-
-
-def _report(area: SampleArea, results: Path) -> Path:
-    """Write the report, with the truth for labels; they are complete wherever the image is."""
-    geobox = image_geobox(area.size)
-    with TemporaryDirectory() as folder:
-        whole = Path(folder) / "area.gpkg"
-        gpd.GeoSeries([shapely.box(*geobox.boundingbox.bbox)], crs=str(geobox.crs)).to_file(whole, driver="GPKG")
-        return write_report(results, labels=area.truth_file, area=whole)
-
-
-def _compare(area: SampleArea, results: Path) -> Evaluation:
-    """Compare the slumps that were written with the true outlines, inside the reliable area."""
-    whole = shapely.box(*image_geobox(area.size).boundingbox.bbox)
-    return compare_with_truth(results, gpd.read_file(area.truth_file), whole)
-
-
-def _show(console: Console, records: RunRecords, comparison: Evaluation, seconds: float) -> None:
+def _show(records: RunRecords, comparison: Evaluation, seconds: float) -> None:
     times = records.seconds() | {"everything, with the sample and the comparison": seconds}
     print_table(((stage, f"{value:6.1f}") for stage, value in times.items()), "stage", "seconds")
     pixels, objects = comparison.figures["pixels"], comparison.figures["objects"]
     labels, mapped, recall = (objects[name].value for name in ("labels", "mapped", "recall@0.5"))
     found = round(recall * labels) if labels else 0
-    console.print(
+    typer.echo(
         f"{found} slumps found, {labels - found:.0f} missed, {mapped - found:.0f} false alarms, in the reliable area; "
         f"IoU {_with_interval(pixels['iou'])}, object F1 {_with_interval(objects['f1@0.5'])} against the true "
-        "outlines.",
-        soft_wrap=True,
-        highlight=False,
+        "outlines."
     )
 
 

@@ -1,6 +1,5 @@
 """Show where data lie, and what this machine has."""
 
-import importlib.util
 import os
 import platform
 import warnings
@@ -9,50 +8,26 @@ from importlib.metadata import PackageNotFoundError, version
 
 import typer
 
+import darts_utils
 from darts.cli.tables import print_table
 from darts.run.checks import cube_note
 from darts.run.fingerprint import STAGE_PACKAGES
 from darts.run.trends import last_year
 from darts_acquisition import TRENDS
 from darts_segmentation.device import try_torch
-from darts_utils import (
-    DefaultPaths,
-    Device,
-    DeviceError,
-    MovedFolderWarning,
-    available_memory,
-    resolve_device,
-    try_cupy,
-    usable_cpus,
-)
 
 _PACKAGES = (
-    "darts-nextgen",
-    *STAGE_PACKAGES,
-    "darts-evaluation",
-    "darts-training",
-    "darts-dataset",
-    "torch",
-    "segmentation-models-pytorch",
-    "openvino",
-    "xarray",
-    "rasterio",
-    "pyproj",
-    "geopandas",
-    "icechunk",
-    "zarr",
-    "numpy",
-    "dask",
-    "distributed",
-    "dask-jobqueue",
+    *("darts-nextgen", *STAGE_PACKAGES, "darts-evaluation", "darts-training", "darts-dataset"),
+    *("torch", "segmentation-models-pytorch", "openvino", "xarray", "rasterio", "pyproj", "geopandas", "icechunk"),
+    *("zarr", "numpy", "dask", "distributed", "dask-jobqueue"),
 )
 
 
 def show_paths() -> None:
     """Print the default folders and whether they exist, and after them what lies where an earlier release put it."""
-    defaults = DefaultPaths()
+    defaults = darts_utils.DefaultPaths()
     with warnings.catch_warnings(record=True) as moved:
-        warnings.simplefilter("always", MovedFolderWarning)
+        warnings.simplefilter("always", darts_utils.MovedFolderWarning)
         rows = _folders(defaults)
     there = ((what, where, "yes" if os.path.exists(str(where)) else "no") for what, where in rows.items())  # noqa: PTH110
     print_table(there, "what", "where", "there")
@@ -63,7 +38,7 @@ def show_paths() -> None:
         typer.echo(note)
 
 
-def _folders(defaults: DefaultPaths) -> dict[str, object]:
+def _folders(defaults: darts_utils.DefaultPaths) -> dict[str, object]:
     return {
         "darts folder": defaults.darts_dir,
         "fast folder": defaults.fast_dir,
@@ -93,29 +68,26 @@ def show_environment() -> None:
     """Print versions, processor, memory, and whether a GPU can be used."""
     rows = {"Python": f"{platform.python_version()} on {platform.platform()}"}
     rows |= {name: _version(name) for name in _PACKAGES}
-    if importlib.util.find_spec("rasterio"):
-        from rasterio import __gdal_version__
+    from rasterio import __gdal_version__  # which `darts paths` does without
 
-        rows["GDAL (in rasterio)"] = __gdal_version__
-    rows["CPU cores"] = f"{usable_cpus()} usable of {os.cpu_count()}"  # noqa: TID251
+    rows["GDAL (in rasterio)"] = __gdal_version__
+    rows["CPU cores"] = f"{darts_utils.usable_cpus()} usable of {os.cpu_count()}"  # noqa: TID251
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    rows["memory"] = f"{available_memory() / 2**30:.1f} GiB usable of {memory / 2**30:.1f} GiB"
+    rows["memory"] = f"{darts_utils.available_memory() / 2**30:.1f} GiB usable of {memory / 2**30:.1f} GiB"
     rows["GPU for networks"] = _gpu(try_torch)
-    rows["GPU for features and objects"] = _gpu(try_cupy('pip install "darts-nextgen[cuda12]", or [cuda13]'))
+    rows["GPU for features and objects"] = _gpu(
+        darts_utils.try_cupy('pip install "darts-nextgen[cuda12]", or [cuda13]')
+    )
     print_table(rows.items(), "what", "value")
 
 
-def _gpu(trial: Callable[[Device], str]) -> str:
+def _gpu(trial: Callable[[darts_utils.Device], str]) -> str:
     """Return the GPU on which something was computed just now, or why there is none."""
     try:
-        device = resolve_device("cuda", trial=trial)
-    except DeviceError as error:
-        reason = (
-            str(error)
-            .removeprefix("Device cuda:0 was asked for, but ")
-            .removesuffix(" Choose another device, or 'cpu'.")
-        )
-        return f"none: {reason}"
+        device = darts_utils.resolve_device("cuda", trial=trial)
+    except darts_utils.DeviceError as error:
+        reason = str(error).removeprefix("Device cuda:0 was asked for, but ")
+        return "none: " + reason.removesuffix(" Choose another device, or 'cpu'.")
     return str(device)
 
 

@@ -1,11 +1,14 @@
 """The command that says how good a map is."""
 
 import warnings
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
-from rich.console import Console
+import typer
 
-from darts_evaluation import FewBlocksWarning, Figure, NoLabelAreaWarning, evaluate, read_labels, write_report
+import darts_evaluation
+from darts_evaluation import Evaluation, Figure
 
 _SHOWN = (
     ("pixels", "iou", "IoU of pixels"),
@@ -23,59 +26,45 @@ def run_evaluation(
     labels: Path,
     area: Path | None,
     out: Path,
-    *,
-    model: str | None,
-    year: int | None,
-    block_km: float | None,
     expert_column: str | None,
-    min_area: float,
+    block_km: float | None,
+    **chosen: Any,
 ) -> None:
-    """Compare maps with labels, print the headline figures and write the report.
-
-    Args:
-        predictions: Folders of results, or one dataset.
-        labels: Vector file of labels.
-        area: Vector file of the area in which they are complete.
-        out: Folder of the report.
-        model: Member of the ensemble, None for all.
-        year: Year of the dataset.
-        block_km: Edge of the blocks behind the intervals, kilometres.
-        expert_column: Column of the labels that names who drew them.
-        min_area: Square metres below which objects and labels do not count as objects.
-    """
-    console = Console()
+    """Compare maps with labels, print the headline figures and write the report."""
     with warnings.catch_warnings():
         # The report's notes say the same.
-        warnings.simplefilter("ignore", FewBlocksWarning)
-        warnings.simplefilter("ignore", NoLabelAreaWarning)
-        found = evaluate(
+        warnings.simplefilter("ignore", darts_evaluation.FewBlocksWarning)
+        warnings.simplefilter("ignore", darts_evaluation.NoLabelAreaWarning)
+        block_m = None if block_km is None else 1000 * block_km
+        found = darts_evaluation.evaluate(
             predictions,
-            read_labels(labels, area, expert_column=expert_column),
-            model=model,
-            year=year,
-            block_m=None if block_km is None else 1000 * block_km,
-            min_object_m2=min_area,
+            darts_evaluation.read_labels(labels, area, expert_column=expert_column),
+            block_m=block_m,
+            **chosen,
         )
     for note in found.notes:
-        console.print(f"note:   {note}", soft_wrap=True, highlight=False, markup=False)
-    for group, name, text in _SHOWN:
-        figure = found.figures.get(group, {}).get(name)
-        if figure is not None:
-            console.print(f"{text + ':':28}{figure_text(figure)}", soft_wrap=True, highlight=False, markup=False)
+        typer.echo(f"note:   {note}")
+    print_figures(found, _SHOWN)
     if found.agreement is not None:
         iou, f1 = (Figure(each).value_text() for each in (found.agreement.median_iou, found.agreement.median_f1))
-        agreement = f"IoU {iou}, F1 of objects {f1} (medians of pairs)"
-        console.print(f"{'experts among themselves:':28}{agreement}", soft_wrap=True, highlight=False, markup=False)
+        typer.echo(f"{'experts among themselves:':28}IoU {iou}, F1 of objects {f1} (medians of pairs)")
     if (out / "evaluation.json").exists():
-        console.print(
-            f"note:   the evaluation that was in {out} is replaced.", soft_wrap=True, highlight=False, markup=False
-        )
-    write_report(found, out)
-    console.print(f"{'report:':28}{out / 'evaluation.md'}", soft_wrap=True, highlight=False, markup=False)
+        typer.echo(f"note:   the evaluation that was in {out} is replaced.")
+    darts_evaluation.write_report(found, out)
+    typer.echo(f"{'report:':28}{out / 'evaluation.md'}")
     if area is None:
-        console.print("Name the area in which the labels are complete with --area, to learn about false alarms.")
+        typer.echo("Name the area in which the labels are complete with --area, to learn about false alarms.")
 
 
-def figure_text(figure: Figure) -> str:
-    """Return a figure and its interval as they are printed."""
-    return f"{figure.value_text()} (95 %: {figure.interval_text()})"
+def print_figures(evaluation: Evaluation, shown: Iterable[tuple[str, str, str]], width: int = 28) -> None:
+    """Print figures with their intervals, as far as an evaluation has them.
+
+    Args:
+        evaluation: The evaluation.
+        shown: Group and name of each, and what it is called.
+        width: Characters up to where the figures begin.
+    """
+    for group, name, text in shown:
+        figure = evaluation.figures.get(group, {}).get(name)
+        if figure is not None:
+            typer.echo(f"{text + ': ':{width}}{figure.value_text()} (95 %: {figure.interval_text()})")

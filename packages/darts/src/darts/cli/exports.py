@@ -12,9 +12,6 @@ from darts_export import ManifestError, find_exports, verify_export
 def verify(folders: Sequence[Path]) -> None:
     """Compare every file of finished results with its manifest, and list what is wrong.
 
-    Args:
-        folders: Folders of results, or of single tiles.
-
     Raises:
         SystemExit: With code 1 if a file was changed, is missing or cannot be read, a manifest included.
         ManifestError: If a folder holds no results.

@@ -2,11 +2,9 @@
 
 import dataclasses
 import inspect
-import logging
-import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeAlias
 
 import typer
 from pydantic import ValidationError
@@ -14,51 +12,57 @@ from rich.markup import escape
 
 import darts.run
 from darts import cli
-from darts.cli.arguments import (
-    RepeatedOptionsCommand,
-    command_line_type,
-    tell_environment,
-    variable_of,
-    with_options_before,
-)
+from darts.cli import arguments
 from darts.errors import ConfigurationError
 from darts.pipelines.configfile import NONE, read_config
 from darts.pipelines.options import PATH_OPTIONS, build, known_keys, options_of
 from darts.pipelines.sequential_v2 import PlanetPipeline, Sentinel2Pipeline, _BasePipeline
 from darts.run.names import counted
 
-logger = logging.getLogger(__name__)
-
 _DEFAULT_CONFIG = Path("config.toml")
 _RUN_PANEL = "Run"
-_EXAMPLE = "DARTS_DEVICE=cpu for --device cpu"
-_COMMON = {
-    "config_file": Annotated[
-        Path | None,
-        typer.Option(
-            help="TOML file with options; the command line overrides it, and none reads no file.",
-            show_default="config.toml where present",
-            rich_help_panel=_RUN_PANEL,
-        ),
-    ],
-    "verbose": Annotated[int, typer.Option("-v", "--verbose", count=True, help="Say more; -vv says everything.")],
-    "log_dir": Annotated[
-        Path | None, typer.Option(help="Also write everything into a log file there.", rich_help_panel=_RUN_PANEL)
-    ],
-    "log_plain": Annotated[
-        bool,
-        typer.Option("--log-plain", help="Plain lines for batch systems: no colours.", rich_help_panel=_RUN_PANEL),
-    ],
-}
-_COMMON_DEFAULTS: dict[str, Any] = {
-    "config_file": None,
-    "verbose": 0,
-    "log_dir": None,
-    "log_plain": False,
+
+Options: TypeAlias = Mapping[str, tuple[object, object]]
+"""Options that are no fields of a pipeline: default and annotated type by name."""
+
+_COMMON: Options = {
+    "config_file": (
+        None,
+        Annotated[
+            Path | None,
+            typer.Option(
+                help="TOML file with options; the command line overrides it, and none reads no file.",
+                show_default="config.toml where present",
+                rich_help_panel=_RUN_PANEL,
+            ),
+        ],
+    ),
+    "verbose": (0, Annotated[int, typer.Option("-v", "--verbose", count=True, help="Say more; -vv says everything.")]),
+    "log_dir": (
+        None,
+        Annotated[
+            Path | None, typer.Option(help="Also write everything into a log file there.", rich_help_panel=_RUN_PANEL)
+        ],
+    ),
+    "log_plain": (
+        False,
+        Annotated[
+            bool,
+            typer.Option("--log-plain", help="Plain lines for batch systems: no colours.", rich_help_panel=_RUN_PANEL),
+        ],
+    ),
 }
 
 
-_SHIFT_TEST = {
+def _switch(name: str, text: str) -> tuple[object, object]:
+    return False, Annotated[bool, typer.Option(name, help=text)]
+
+
+def _choice(text: str) -> tuple[object, object]:
+    return None, Annotated[bool | None, typer.Option(help=text, show_default=False)]
+
+
+_RUN: Options = {
     "shift_test": (
         None,
         Annotated[
@@ -70,94 +74,71 @@ _SHIFT_TEST = {
                 show_default=False,
             ),
         ],
-    )
+    ),
+    "dry_run": _switch(
+        "--dry-run", "List what would be done about each tile and why, and what would be fetched; do nothing."
+    ),
 }
-_RUN_FLAGS = {"dry_run": "List what would be done about each tile and why, and what would be fetched; do nothing."}
-_PREPARE_FLAGS = {
-    "optical": "Fetch the raw scenes of the selection into the store.",
-    "aux": "Fill the datacubes that the models need for the area of all tiles, margins included.",
+_PREPARE: Options = {
+    "optical": _switch("--optical", "Fetch the raw scenes of the selection into the store."),
+    "aux": _switch("--aux", "Fill the datacubes that the models need for the area of all tiles, margins included."),
+    "arcticdem": _choice("Fill the ArcticDEM datacube, or do not, whatever the models need."),
+    "tcvis": _choice("Fill the TCVIS datacube, or do not, whatever the models need."),
 }
-_PREPARE_CHOICES = {
-    "arcticdem": "Fill the ArcticDEM datacube, or do not, whatever the models need.",
-    "tcvis": "Fill the TCVIS datacube, or do not, whatever the models need.",
-}
-_PIPELINES = (PlanetPipeline, Sentinel2Pipeline)
+_PIPELINES: dict[str, type[_BasePipeline]] = {"planet": PlanetPipeline, "sentinel2": Sentinel2Pipeline}
 """All pipelines: a configuration file may serve several, and each ignores the keys of the others."""
+IMAGES = {"planet": "PlanetScope scenes and orthotiles", "sentinel2": "Sentinel-2 scenes"}
 
 
-def planet_sequential() -> Any:
-    """Build the command `planet-sequential`."""
-    help_text = "Find thaw slumps in PlanetScope scenes and orthotiles."
-    return pipeline_command(PlanetPipeline, "planet-sequential", help_text, _RUN_FLAGS, _run, more=_SHIFT_TEST)
+def inference(command: str) -> Any:
+    """Build a command of `inference`."""
+    source = command.removesuffix("-sequential")
+    return pipeline_command(source, command, f"Find thaw slumps in {IMAGES[source]}.", _run, _RUN)
 
 
-def sentinel2_sequential() -> Any:
-    """Build the command `sentinel2-sequential`."""
-    help_text = "Find thaw slumps in Sentinel-2 scenes."
-    return pipeline_command(Sentinel2Pipeline, "sentinel2-sequential", help_text, _RUN_FLAGS, _run, more=_SHIFT_TEST)
+def prepare(source: str) -> Any:
+    """Build a command of `inference prep-data`."""
+    what = "Sentinel-2 scenes and the auxiliary data for them"
+    if source == "planet":
+        what = f"the auxiliary data for {IMAGES[source]}"
+    return pipeline_command(source, source, f"Fetch {what}; the options are those of the run.", _prepare, _PREPARE)
 
 
-def prepare_planet() -> Any:
-    """Build the command `prep-data planet`."""
-    help_text = "Fetch the auxiliary data for PlanetScope scenes and orthotiles; the options are those of the run."
-    return pipeline_command(PlanetPipeline, "planet-sequential", help_text, _PREPARE_FLAGS, _prepare, _PREPARE_CHOICES)
-
-
-def prepare_sentinel2() -> Any:
-    """Build the command `prep-data sentinel2`."""
-    help_text = "Fetch Sentinel-2 scenes and the auxiliary data for them; the options are those of the run."
-    return pipeline_command(
-        Sentinel2Pipeline, "sentinel2-sequential", help_text, _PREPARE_FLAGS, _prepare, _PREPARE_CHOICES
-    )
-
-
-def pipeline_command(
-    pipeline: type,
-    name: str,
-    help_text: str,
-    flags: dict[str, str],
-    action: Callable[..., None],
-    choices: dict[str, str] | None = None,
-    more: dict[str, tuple[Any, Any]] | None = None,
-) -> Any:
+def pipeline_command(source: str, name: str, text: str, action: Callable[..., None], own: Options) -> Any:
     """Build a command around a pipeline, with an option for every field.
 
     Args:
-        pipeline: The pipeline's class.
-        name: Name of the command that runs it, and of its table in the configuration file.
-        help_text: What the command does.
-        flags: Further switches, with their help.
-        action: Takes the pipeline and the switches.
-        choices: Switches that may be on, off or neither, with their help.
-        more: Further options, with default and annotated type; `action` takes them too.
+        source: "planet" or "sentinel2"; its run has a table in the configuration file.
+        name: Name of the command.
+        text: What the command does.
+        action: Takes the pipeline and the command's own options.
+        own: These, which stand first in its help.
 
     Returns:
         The command.
     """
-    more = more or {}
+    pipeline = _PIPELINES[source]
 
     def command(ctx: typer.Context, **values: Any) -> None:
-        common = with_options_before(ctx, {name: values.pop(name) for name in _COMMON})
-        chosen = {flag: values.pop(flag) for flag in (*flags, *(choices or {}), *more)}
+        common = arguments.with_options_before(ctx, {name: values.pop(name) for name in _COMMON})
+        chosen = {name: values.pop(name) for name in own}
         cli.logs.start_logging(common["verbose"], common["log_dir"], common["log_plain"])
         given = {name: value for name, value in values.items() if value is not None and value != []}
-        set_there = tell_environment(ctx, given, known_keys(*_PIPELINES))
-        configured = _configure(pipeline, ("inference", name), given, common["config_file"], set_there)
-        action(configured, **chosen)
+        set_there = arguments.tell_environment(ctx, given, known_keys(*_PIPELINES.values()))
+        words = ("inference", f"{source}-sequential")
+        action(_configure(pipeline, words, given, common["config_file"], set_there), **chosen)
 
+    options = {**own, **{name: (None, annotation) for name, annotation in _fields_of(pipeline)}, **_COMMON}
     parameters = [inspect.Parameter("ctx", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=typer.Context)]
     parameters += [
         inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
-        for name, default, annotation in (
-            *((name, *each) for name, each in more.items()),
-            *_parameters(pipeline, flags, choices or {}),
-        )
+        for name, (default, annotation) in options.items()
     ]
     command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     command.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
     app = typer.Typer(pretty_exceptions_enable=False, add_completion=False)
-    help_text += f" Each option may also be set in the environment: {_EXAMPLE}."
-    app.command(name, help=help_text, cls=RepeatedOptionsCommand)(command)
+    text += " Each option may also be set in the environment: DARTS_DEVICE=cpu for --device cpu."
+    app.command(name, help=text, cls=arguments.RepeatedOptionsCommand)(command)
     return typer.main.get_command(app)
 
 
@@ -185,14 +166,7 @@ def _prepare(pipeline: _BasePipeline, **what: Any) -> None:
     pipeline.cli_prepare_data(pipeline=pipeline, **what)
 
 
-def _parameters(
-    pipeline: type, flags: dict[str, str], choices: dict[str, str]
-) -> typing.Iterator[tuple[str, object, object]]:
-    for flag, help_text in flags.items():
-        switch = typer.Option("--" + flag.replace("_", "-"), help=help_text)
-        yield flag, False, Annotated[bool, switch]
-    for choice, help_text in choices.items():
-        yield choice, None, Annotated[bool | None, typer.Option(help=help_text, show_default=False)]
+def _fields_of(pipeline: type) -> Iterator[tuple[str, object]]:
     for item in options_of(pipeline):
         default = "on" if item.default is True else "off" if item.default is False else item.default
         if isinstance(default, list):
@@ -201,16 +175,13 @@ def _parameters(
         described = typer.Option(
             help=escape(shown),
             show_default=False,
-            envvar=variable_of(item.name),
+            envvar=arguments.variable_of(item.name),
             show_envvar=False,
             rich_help_panel=item.panel,
         )
-        yield item.name, None, Annotated[command_line_type(item.annotation), described]
+        yield item.name, Annotated[arguments.command_line_type(item.annotation), described]
     for name, help_text in PATH_OPTIONS.items():
-        described = typer.Option(help=help_text, show_default=False, rich_help_panel="Folders")
-        yield name, None, Annotated[Path | None, described]
-    for name, annotation in _COMMON.items():
-        yield name, _COMMON_DEFAULTS[name], annotation
+        yield name, Annotated[Path | None, typer.Option(help=help_text, show_default=False, rich_help_panel="Folders")]
 
 
 def _configure(
@@ -220,11 +191,15 @@ def _configure(
     values: dict[str, Any] = {}
     path = config_file or (_DEFAULT_CONFIG if _DEFAULT_CONFIG.exists() else None)
     if path is not None and str(path) != NONE:
-        values = read_config(path, words, known_keys(*_PIPELINES), known_keys(pipeline))
+        values = read_config(path, words, known_keys(*_PIPELINES.values()), known_keys(pipeline))
     try:
         return build(pipeline, values | given)
     except ValidationError as error:
-        origins = dict.fromkeys(values, str(path)) | dict.fromkeys(given, "") | {n: variable_of(n) for n in set_there}
+        origins = (
+            dict.fromkeys(values, str(path))
+            | dict.fromkeys(given, "")
+            | {n: arguments.variable_of(n) for n in set_there}
+        )
         raise ConfigurationError(_sentence(error, origins)) from error
 
 

@@ -11,11 +11,7 @@ _FORMATS = {".onnx": "onnx", ".pt2": "torch-export"}
 
 
 def show_model(file: Path) -> None:
-    """Print what a model file says about itself, after checking that its weights fit.
-
-    Args:
-        file: Model file or folder.
-    """
+    """Print what a model file says about itself, after checking that its weights fit."""
     info = darts_segmentation.model_info(file)
     card = info.card
     architecture = ", ".join(f"{key}={value}" for key, value in card.architecture.items())
@@ -40,12 +36,6 @@ def show_model(file: Path) -> None:
 
 
 def convert(file: Path, out: Path, target: str | None) -> None:
-    """Convert a model.
-
-    Args:
-        file: Model file or folder.
-        out: What to write.
-        target: Into what; None for what the ending of `out` says.
-    """
+    """Convert a model."""
     written = darts_segmentation.convert_model(file, out, target or _FORMATS.get(out.suffix, "safetensors"))  # type: ignore[arg-type]
     typer.echo(f"Wrote {written}.")

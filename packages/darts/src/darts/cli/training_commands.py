@@ -9,14 +9,15 @@ from typing import Annotated, Any, get_type_hints
 import typer
 from rich.markup import escape
 
+import darts_training
 from darts import cli
-from darts.cli.arguments import TRAIN_HELP, BlockKm, DeviceOption, command_line_type
+from darts.cli.arguments import TRAIN_HELP, BlockKm, DeviceOption, argument, command_line_type, option
 from darts_training import TrainingOptions
 
-_Samples = Annotated[Path, typer.Argument(help="Folder of training data.", show_default=False)]
+_SHOWN = (("pixels", "iou", "IoU of pixels"), ("objects", "f1@0.3", "F1 of objects, overlap 0.3"))
 
 
-def train() -> Any:
+def train(name: str) -> Any:
     """Build the command `train`, with an option for every field of the options of training that a word can hold."""
     helps = _attributes(TrainingOptions)
     hints = get_type_hints(TrainingOptions)
@@ -38,7 +39,7 @@ def train() -> Any:
     command.__signature__ = inspect.Signature([*own, *options])  # type: ignore[attr-defined]
     command.__annotations__ = {each.name: each.annotation for each in (*own, *options)}
     app = typer.Typer(pretty_exceptions_enable=False, add_completion=False)
-    app.command("train", help=TRAIN_HELP)(command)
+    app.command(name, help=TRAIN_HELP)(command)
     return typer.main.get_command(app)
 
 
@@ -51,8 +52,8 @@ def _attributes(described: type) -> dict[str, str]:
 
 def _train(
     *,
-    data: _Samples,
-    out: Annotated[Path, typer.Option(help="Folder of the model.", show_default=False)],
+    data: Annotated[Path, argument("Folder of training data.")],
+    out: Annotated[Path, option("Folder of the model.")],
     from_model: Annotated[
         Path | None, typer.Option("--from", help="Model to go on from, file or folder.", show_default=False)
     ] = None,
@@ -70,15 +71,18 @@ def _train(
     verbose: Annotated[int, typer.Option("-v", "--verbose", count=True, help="Say more.")] = 0,
     **options: Any,
 ) -> None:
-    cli.training.run_training(
-        data,
-        out,
-        TrainingOptions(**options),
-        folds=folds,
-        block_m=1000 * block_km,
-        buffer_m=buffer_m,
-        base=from_model,
-        texts={"license": license, "description": description},
-        device=device,
-        verbosity=verbose,
-    )
+    cli.logs.start_logging(verbose)
+    samples, chosen = darts_training.read_samples(data), TrainingOptions(**options)
+    divided = darts_training.make_folds(samples, folds or 5, block_m=1000 * block_km, buffer_m=buffer_m)
+    with cli.rounds.showing_rounds(chosen.epochs, folds) as shown:
+        given: dict[str, Any] = {"base": from_model, "device": device, "on_step": shown.step, "folds": divided}
+        given["texts"] = {"license": license, "description": description}
+        if folds is None:
+            trained = darts_training.train(samples, out, chosen, **given)
+            evaluation, models = trained.evaluation, [trained]
+        else:
+            models, evaluation = darts_training.cross_validate(samples, out, chosen, on_fold=shown.fold, **given)
+    if evaluation is not None:
+        cli.evaluation.print_figures(evaluation, _SHOWN, width=0)
+    for model in models:
+        typer.echo(f"model: {model.path}")

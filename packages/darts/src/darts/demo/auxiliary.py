@@ -23,10 +23,6 @@ DEM_RESOLUTION_M = 2
 def arcticdem_arrays(landscape: Landscape, grid: GeoBox) -> dict[str, NDArray]:
     """Bring the landscape's heights to a grid, by cubic interpolation.
 
-    Args:
-        landscape: Where the heights come from.
-        grid: Target, in any CRS.
-
     Returns:
         ``dem``, float32, metres, NaN beyond the landscape; ``arcticdem_data_mask``, uint8, 1 where it is not NaN.
     """
@@ -36,10 +32,6 @@ def arcticdem_arrays(landscape: Landscape, grid: GeoBox) -> dict[str, NDArray]:
 
 def tcvis_arrays(landscape: Landscape, grid: GeoBox) -> dict[str, NDArray]:
     """Bring the landscape's trends to a grid, each pixel the mean of what it covers.
-
-    Args:
-        landscape: Where the trends come from.
-        grid: Target, in any CRS.
 
     Returns:
         ``tc_brightness``, ``tc_greenness``, ``tc_wetness``, uint8, 0 beyond the landscape.
@@ -79,21 +71,15 @@ def tcvis_dataset(landscape: Landscape) -> xr.Dataset:
 def write_cubes(landscape: Landscape, arcticdem_dir: Path, tcvis_dir: Path) -> None:
     """Make an ArcticDEM and a TCVIS datacube that hold the landscape and 500 m around it.
 
-    Args:
-        landscape: What to write.
-        arcticdem_dir: Folder of the ArcticDEM cube (2 m) to create.
-        tcvis_dir: Folder of the TCVIS cube to create.
-
     Raises:
         CubeExistsError: If there is something in one of the places.
     """
     # Their version tells them from real ones, wherever a cube is shown or used.
-    cube = Datacube.create(arcticdem_dir, replace(arcticdem_product(DEM_RESOLUTION_M), version=SYNTHETIC))
-    window = cube.window(landscape.wide_geobox)
-    cube.write(window, arcticdem_arrays(landscape, cube.geobox[window]), complete=True)
-    cube = Datacube.create(tcvis_dir, replace(tcvis_product(), version=SYNTHETIC))
-    window = cube.window(landscape.wide_geobox)
-    cube.write(window, tcvis_arrays(landscape, cube.geobox[window]), complete=True)
+    arcticdem = arcticdem_dir, arcticdem_product(DEM_RESOLUTION_M), arcticdem_arrays
+    for folder, product, arrays in (arcticdem, (tcvis_dir, tcvis_product(), tcvis_arrays)):
+        cube = Datacube.create(folder, replace(product, version=SYNTHETIC))
+        window = cube.window(landscape.wide_geobox)
+        cube.write(window, arrays(landscape, cube.geobox[window]), complete=True)
 
 
 def _enclosing(product: GeoBox, area: GeoBox) -> GeoBox:

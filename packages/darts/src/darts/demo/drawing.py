@@ -11,14 +11,12 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 from scipy import ndimage
 
-from darts.demo.sample import read_truth
+from darts.demo.sample import SampleArea, read_truth
 from darts_acquisition import load_planet_scene
 from darts_utils import GridError, MissingBandError, ParameterError, write_atomically
 
 if TYPE_CHECKING:
     import xarray as xr
-
-    from darts.demo.sample import SampleArea
 
 FOUND_COLOUR = (255, 214, 10)
 TRUE_COLOUR = (0, 229, 255)
@@ -30,7 +28,7 @@ _BAR_PX = 30
 _TRIES = ((1.0, 128), (1.0, 64), (0.85, 64), (0.7, 64), (0.55, 48), (0.4, 32), (0.25, 16))
 
 
-def draw_result(area: "SampleArea", results: str | os.PathLike[str], path: str | os.PathLike[str]) -> Path:
+def draw_result(area: SampleArea, results: str | os.PathLike[str], path: str | os.PathLike[str]) -> Path:
     """Draw what the pipeline found in a sample area over its image, with the true outlines.
 
     Args:

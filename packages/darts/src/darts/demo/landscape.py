@@ -105,6 +105,7 @@ def make_landscape(seed: int, size: int = 2048, slumps_per_km2: float = 1.2) -> 
         data = image_edge(sensor, (size, size))
     seen_sky = Sky(sky.cloud[inner, inner], sky.shadow[inner, inner])
     label = slumps.label[inner, inner].copy()
+    present = set(np.unique(label).tolist())  # slumps that reach into the image
     return Landscape(
         seed=seed,
         size=size,
@@ -114,7 +115,7 @@ def make_landscape(seed: int, size: int = 2048, slumps_per_km2: float = 1.2) -> 
         reflectance=np.where(data, np.clip(seen, 0.0005, 1.2), np.float32(np.nan)),
         udm=usable_data_mask(seen_sky, snow[inner, inner], data),
         label=label,
-        slumps=_visible(slumps, label),
+        slumps=tuple(slump.moved(-MARGIN_PX) for slump in slumps.slumps if slump.number in present),
         height=slumps.height,
         trends=_trends(trend, terrain, slumps),
     )
@@ -129,12 +130,6 @@ def image_geobox(size: int, margin: int = 0) -> GeoBox:
     """
     corner = Affine(CELL_M, 0, LEFT_M - margin * CELL_M, 0, -CELL_M, TOP_M + margin * CELL_M)
     return GeoBox((size + 2 * margin, size + 2 * margin), corner, CRS)
-
-
-def _visible(slumps: Slumps, label: NDArray[np.int32]) -> tuple[Slump, ...]:
-    """The slumps that reach into the image, placed in its cells."""
-    present = set(np.unique(label).tolist())
-    return tuple(slump.moved(-MARGIN_PX) for slump in slumps.slumps if slump.number in present)
 
 
 def _trends(rng: np.random.Generator, terrain: Terrain, slumps: Slumps) -> NDArray[np.uint8]:

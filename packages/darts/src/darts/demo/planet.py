@@ -22,10 +22,6 @@ def scene_id(landscape: Landscape) -> str:
 def write_planet_scene(landscape: Landscape, scenes_dir: Path) -> Path:
     """Write a landscape's image in PlanetScope's file layout.
 
-    Args:
-        landscape: What to write.
-        scenes_dir: Folder of scenes, which gets a new one named after the scene.
-
     Returns:
         The scene's folder, with ``*_3B_AnalyticMS_SR.tif`` (uint16, reflectance × 10000, 0 where there is no data),
         ``*_3B_udm2.tif`` (eight bands, uint8) and ``*_metadata.json``.

@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from darts.demo.noise import Field, fractal, smoothstep
 
@@ -70,7 +71,8 @@ def make_sky(rng: np.random.Generator, shape: tuple[int, int], cell: float, azim
     cloud = smoothstep(noise + 2.6 * near, 2.7, 4.3)
     height = rng.uniform(*_CLOUD_BASE_M) / np.tan(np.radians(elevation)) / cell
     direction = np.radians(azimuth)
-    shadow = _moved(cloud, round(height * np.cos(direction)), round(-height * np.sin(direction)))
+    away = round(height * np.cos(direction)), round(-height * np.sin(direction))
+    shadow = ndimage.shift(cloud, away, order=0)
     return Sky(cloud, smoothstep(shadow, 0.1, 0.7) * (1 - cloud))
 
 
@@ -92,10 +94,6 @@ def through(sky: Sky, bands: Field) -> Field:
 
 def image_edge(rng: np.random.Generator, shape: tuple[int, int]) -> NDArray[np.bool_]:
     """Return where the image holds data: all but a wedge along one side, as in images that a satellite took askew.
-
-    Args:
-        rng: Where the randomness comes from.
-        shape: Rows and columns.
 
     Returns:
         True where there is data, bool.
@@ -128,14 +126,3 @@ def usable_data_mask(sky: Sky, snow: NDArray[np.bool_], data: NDArray[np.bool_])
     doubt = 60 * np.abs(np.clip(sky.cloud, 0.06, 0.5) - 0.06) * (sky.cloud < 0.5)
     confidence = np.where(data, 97 - doubt, 0)
     return np.stack([clear, white, shadow, light, heavy, cloud, confidence, ~data]).astype(np.uint8)
-
-
-def _moved(field: Field, down: int, right: int) -> Field:
-    """Shift a field, zeros moving in."""
-    rows, columns = field.shape
-    moved = np.zeros_like(field)
-    if abs(down) < rows and abs(right) < columns:
-        moved[max(down, 0) : rows + min(down, 0), max(right, 0) : columns + min(right, 0)] = field[
-            max(-down, 0) : rows + min(-down, 0), max(-right, 0) : columns + min(-right, 0)
-        ]
-    return moved

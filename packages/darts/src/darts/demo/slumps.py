@@ -41,9 +41,12 @@ class Slump:
         return replace(self, center=(self.center[0] + cells, self.center[1] + cells))
 
 
-@dataclass(frozen=True)
 class Slumps:
-    """All slumps of an area.
+    """All slumps of an area, which are cut into it one after the other.
+
+    Args:
+        rng: Where the randomness comes from.
+        terrain: The ground. Not changed.
 
     Attributes:
         label: 0 outside, else the slump's number, int32.
@@ -52,18 +55,8 @@ class Slumps:
         scarp: Share of fresh scarp, float32, 0…1.
         healed: Share of the dense growth on old scars, float32, 0…1.
         slumps: One entry per slump, in the order of their numbers.
+        scars: Number of healed scars.
     """
-
-    label: NDArray[np.int32]
-    height: Field
-    mud: Field
-    scarp: Field
-    healed: Field
-    slumps: tuple[Slump, ...]
-
-
-class _Ground:
-    """The area while slumps are cut into it, one after the other."""
 
     def __init__(self, rng: np.random.Generator, terrain: Terrain) -> None:
         self._rng, self._cell, shape = rng, terrain.cell, terrain.height.shape
@@ -72,7 +65,7 @@ class _Ground:
         self._water = terrain.water > 0
         self._taken = np.zeros(shape, dtype=bool)
         self.height = terrain.height.copy()
-        self.label = np.zeros(shape, dtype=np.int32)
+        self.label: NDArray[np.int32] = np.zeros(shape, dtype=np.int32)
         self.mud, self.scarp, self.healed = (np.zeros(shape, dtype=np.float32) for _ in range(3))
         self.slumps: list[Slump] = []
         self.scars = 0
@@ -136,7 +129,7 @@ def add_slumps(rng: np.random.Generator, terrain: Terrain, per_km2: float, inner
     Returns:
         The slumps and the ground with them. No two slumps touch, and none lies in water.
     """
-    ground = _Ground(rng, terrain)
+    ground = Slumps(rng, terrain)
     wanted = max(4, round(per_km2 * terrain.height.size * terrain.cell**2 / 1e6))
     for kind, plan in plan_slumps(rng, terrain, 15 * wanted, inner):
         if ground.scars < len(ground.slumps) // 2:
@@ -145,4 +138,4 @@ def add_slumps(rng: np.random.Generator, terrain: Terrain, per_km2: float, inner
             ground.add(kind, plan)
         else:
             break
-    return Slumps(ground.label, ground.height, ground.mud, ground.scarp, ground.healed, tuple(ground.slumps))
+    return ground

@@ -56,7 +56,7 @@ def make_reflectance(
         snow lies, bool.
     """
     cell = terrain.cell
-    slope = _slope(slumps.height, cell)
+    slope = np.hypot(*np.gradient(ndimage.gaussian_filter(slumps.height, 1.5), cell))  # rise over run
     canvas = _Canvas(terrain.height.shape, _TUSSOCK)
     _paint_plants(rng, canvas, terrain, slope)
     _paint_bare(rng, canvas, terrain, slope)
@@ -70,12 +70,6 @@ def make_reflectance(
     blurred = [ndimage.gaussian_filter(band, 0.6) for band in canvas.bands]
     noise = rng.standard_normal(canvas.bands.shape, dtype=np.float32)
     return np.stack(blurred) + np.float32(0.0015) * noise, snow > 0.5
-
-
-def _slope(height: Field, cell: float) -> Field:
-    """Rise over run, a little smoothed."""
-    south, east = np.gradient(ndimage.gaussian_filter(height, 1.5), cell)
-    return np.hypot(south, east)
 
 
 def _paint_plants(rng: np.random.Generator, canvas: _Canvas, terrain: Terrain, slope: Field) -> None:

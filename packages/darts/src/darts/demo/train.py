@@ -14,6 +14,7 @@ from pathlib import Path
 import geopandas as gpd
 import numpy as np
 
+import darts_training
 from darts.demo.auxiliary import arcticdem_dataset
 from darts.demo.evaluate import MIN_IOU, evaluate_model, summarize
 from darts.demo.landscape import make_landscape
@@ -22,15 +23,6 @@ from darts.demo.sample import optical_dataset, truth_polygons
 from darts_evaluation import make_labels
 from darts_preprocessing import preprocess_v2
 from darts_segmentation import Channel, read_model, save_model
-from darts_training import (
-    SampleFormat,
-    Samples,
-    TrainingOptions,
-    begin_samples,
-    finish_samples,
-    train,
-    write_tile_samples,
-)
 from darts_utils import OPTICAL_BANDS, get_band
 
 logger = logging.getLogger(__name__)
@@ -55,7 +47,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     with tempfile.TemporaryDirectory(prefix="darts-demo-training-") as folder:
         samples = make_samples(Path(folder) / "samples", TRAINING_SEEDS)
         logger.info("%d samples after %.0f s", samples.count, time.perf_counter() - start)
-        trained = train(samples, Path(folder) / "model", training_options(options.steps), folds=None, device="cpu")
+        trained = darts_training.train(
+            samples, Path(folder) / "model", training_options(options.steps), folds=None, device="cpu"
+        )
         save(trained.path, options.output)
     found = [evaluate_model(options.output, seed, _SIZE_PX) for seed in TEST_SEEDS]
     for seed, one in zip(TEST_SEEDS, found, strict=True):
@@ -65,9 +59,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     logger.info("model in %s after %.0f s: %s", options.output, time.perf_counter() - start, summarize(found))
 
 
-def training_options(steps: int = _STEPS) -> TrainingOptions:
+def training_options(steps: int = _STEPS) -> darts_training.TrainingOptions:
     """Return how the demo model is trained: on all landscapes, for a fixed number of batches."""
-    return TrainingOptions(
+    return darts_training.TrainingOptions(
         encoder=ENCODER,
         architecture=(("encoder_depth", 5), ("decoder_channels", [64, 48, 32, 16, 8])),
         epochs=1,
@@ -83,28 +77,16 @@ def training_options(steps: int = _STEPS) -> TrainingOptions:
     )
 
 
-def sample_format() -> SampleFormat:
-    """Return what the samples of the demo show."""
-    channels = tuple(Channel(name, float(get_band(name).low), float(get_band(name).high)) for name in BANDS)
-    return SampleFormat(
-        channels=channels, patch_size=_SAMPLE_PX, overlap=_OVERLAP_PX, dtype="float16", source="darts.demo"
-    )
-
-
-def make_samples(folder: Path, seeds: Iterable[int]) -> Samples:
+def make_samples(folder: Path, seeds: Iterable[int]) -> darts_training.Samples:
     """Make landscapes, bring them through the real preprocessing, and cut them into samples.
 
     Slumps that a cloud hides are not labelled.
-
-    Args:
-        folder: Folder of the samples.
-        seeds: Seeds of the landscapes.
-
-    Returns:
-        The samples.
     """
-    form = sample_format()
-    begin_samples(folder, form)
+    channels = tuple(Channel(name, float(get_band(name).low), float(get_band(name).high)) for name in BANDS)
+    form = darts_training.SampleFormat(
+        channels=channels, patch_size=_SAMPLE_PX, overlap=_OVERLAP_PX, dtype="float16", source="darts.demo"
+    )
+    darts_training.begin_samples(folder, form)
     for seed in seeds:
         landscape = make_landscape(seed, _SIZE_PX, _SLUMPS_PER_KM2)
         tile = preprocess_v2(optical_dataset(landscape), arcticdem_dataset(landscape), None, device="cpu")
@@ -112,18 +94,12 @@ def make_samples(folder: Path, seeds: Iterable[int]) -> Samples:
         tile["quality_data_mask"] = tile["quality_data_mask"].where(~hidden, np.uint8(0))
         truth = truth_polygons(landscape)
         labels = make_labels(truth, gpd.GeoSeries([landscape.geobox.extent.geom], crs=truth.crs))
-        write_tile_samples(folder, form, tile, f"landscape-{seed}", labels)
-    return finish_samples(folder)
+        darts_training.write_tile_samples(folder, form, tile, f"landscape-{seed}", labels)
+    return darts_training.finish_samples(folder)
 
 
 def save(source: Path, path: Path, metrics: dict[str, float] | None = None) -> None:
-    """Write the network with the model card of the demo.
-
-    Args:
-        source: The trained model.
-        path: Folder or ``.safetensors`` file to write.
-        metrics: What was measured with it.
-    """
+    """Write the network with the model card of the demo."""
     model = read_model(source)
     card = replace(
         model.card,

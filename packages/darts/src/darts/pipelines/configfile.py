@@ -63,7 +63,10 @@ def read_config(
     values: dict[str, object] = {}
     for table, allowed in [*((table, known) for table in shared), (own, own_keys)]:
         found = _flatten(table, path)
-        _check_keys(found, allowed, path)
+        for key in (key for key in found if key not in allowed):
+            near = difflib.get_close_matches(key, allowed, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"known keys: {', '.join(sorted(allowed))}."
+            raise ConfigurationError(f"{path}: unknown key {key!r}; {hint}")
         values |= {key: value for key, value in found.items() if key in own_keys}
     return values
 
@@ -159,14 +162,6 @@ def _normalized(table: Mapping[str, object], path: Path) -> dict[str, object]:
     return normal
 
 
-def _check_keys(values: Mapping[str, object], known: set[str], path: Path) -> None:
-    for key in values:
-        if key not in known:
-            near = difflib.get_close_matches(key, known, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"known keys: {', '.join(sorted(known))}."
-            raise ConfigurationError(f"{path}: unknown key {key!r}; {hint}")
-
-
 def _flatten(table: Mapping[str, object], path: Path) -> dict[str, object]:
     flat: dict[str, object] = {}
     for key, value in table.items():
@@ -181,9 +176,6 @@ def _flatten(table: Mapping[str, object], path: Path) -> dict[str, object]:
 def config_values(pipeline: Any) -> dict[str, object]:
     """Return a pipeline's configuration as TOML and JSON hold it: paths as text, None left out where it is the default.
 
-    Args:
-        pipeline: The pipeline.
-
     Returns:
         Values by name; the default folders as a nested table ``default_dirs``.
     """
@@ -193,17 +185,11 @@ def config_values(pipeline: Any) -> dict[str, object]:
         # TOML has no null. A None that is the default is left out; one that is not is written as a word.
         values[item.name] = NONE if value is None and item.default is not None else value
     values["default_dirs"] = dataclasses.asdict(pipeline.default_dirs)
-    plain: dict[str, object] = _plain(values)
-    return plain
+    return dict(_plain(values))
 
 
 def write_config(pipeline: object, path: Path) -> None:
-    """Write a pipeline's configuration so that ``--config-file`` reads it back to the same pipeline.
-
-    Args:
-        pipeline: The pipeline.
-        path: The TOML file to write.
-    """
+    """Write a pipeline's configuration so that ``--config-file`` reads it back to the same pipeline."""
     write_atomically(path, tomli_w.dumps({"darts": config_values(pipeline)}).encode())
 
 

@@ -33,14 +33,6 @@ CubeLocation = Annotated[Path | str, BeforeValidator(_location)]
 _KEY = "darts"
 
 
-@dataclass(frozen=True)
-class _Description:
-    help: str
-    panel: str
-    affects_results: bool
-    constraints: Mapping[str, object]
-
-
 def option(
     default: object = dataclasses.MISSING,
     *,
@@ -63,10 +55,9 @@ def option(
     Returns:
         A field of a dataclass, to be assigned in the class body.
     """
-    metadata = {_KEY: _Description(help, panel, affects_results, constraints)}
-    if factory is not None:
-        return dataclasses.field(default_factory=factory, kw_only=True, metadata=metadata)
-    return dataclasses.field(default=default, kw_only=True, metadata=metadata)
+    described = {"help": help, "panel": panel, "affects_results": affects_results, "constraints": constraints}
+    made: dict[str, Any] = {"default": default} if factory is None else {"default_factory": factory}
+    return dataclasses.field(**made, kw_only=True, metadata={_KEY: described})
 
 
 @dataclass(frozen=True)
@@ -80,6 +71,7 @@ class Option:
         help: What it means.
         panel: Heading under which the help shows it.
         affects_results: Whether results depend on it.
+        constraints: What pydantic checks.
     """
 
     name: str
@@ -88,33 +80,24 @@ class Option:
     help: str
     panel: str
     affects_results: bool
+    constraints: Mapping[str, Any]
 
 
 def options_of(pipeline: type) -> Iterator[Option]:
     """List the fields of a pipeline class that were declared with :func:`option`, in their order."""
     hints = get_type_hints(pipeline, include_extras=True)
     for field in fields(pipeline):
-        description = field.metadata.get(_KEY)
-        if not isinstance(description, _Description):
-            continue
-        made = field.default_factory
-        yield Option(
-            name=field.name,
-            annotation=hints[field.name],
-            default=field.default if made is dataclasses.MISSING else made(),
-            help=description.help,
-            panel=description.panel,
-            affects_results=description.affects_results,
-        )
+        if _KEY in field.metadata:
+            made = field.default_factory
+            default = field.default if made is dataclasses.MISSING else made()
+            yield Option(field.name, hints[field.name], default, **field.metadata[_KEY])
 
 
 @functools.cache
 def _checks_of(pipeline: type) -> type[BaseModel]:
     """Make a model of pydantic out of the fields that were declared with :func:`option`."""
-    constraints = {field.name: field.metadata[_KEY].constraints for field in fields(pipeline) if _KEY in field.metadata}
     declared = {
-        item.name: (_without_truth_values(item.annotation), Field(**constraints[item.name]))
-        for item in options_of(pipeline)
+        item.name: (_without_truth_values(item.annotation), Field(**item.constraints)) for item in options_of(pipeline)
     }
     return create_model(pipeline.__name__, __config__=ConfigDict(extra="forbid"), **declared)  # type: ignore[call-overload]
 
@@ -135,9 +118,6 @@ def _without_truth_values(annotation: object) -> object:
 
 def check_values(pipeline: object) -> None:
     """Check the fields of a pipeline that were declared with :func:`option`, and bring them into their types, in place.
-
-    Args:
-        pipeline: The pipeline, an instance of a dataclass.
 
     Raises:
         pydantic.ValidationError: If a value cannot be.
@@ -177,10 +157,8 @@ class _ResolvedList(_Resolved, list[Any]):
 
 
 _KINDS: tuple[tuple[type, type], ...] = (
-    (Path, _ResolvedPath),
-    (str, _ResolvedText),
-    (int, _ResolvedNumber),
-    (list, _ResolvedList),
+    *((Path, _ResolvedPath), (str, _ResolvedText)),
+    *((int, _ResolvedNumber), (list, _ResolvedList)),
 )
 Value = TypeVar("Value")
 
@@ -220,17 +198,9 @@ def known_keys(*pipelines: type) -> set[str]:
 def build(pipeline: type, values: dict[str, Any]) -> Any:
     """Make a pipeline from flat values, the three folders among them.
 
-    Args:
-        pipeline: The pipeline's class.
-        values: Values by name; what is absent takes its default.
-
-    Returns:
-        The pipeline.
-
     Raises:
         pydantic.ValidationError: If a value is wrong or a name unknown.
     """
-    roots = {field.name for field in fields(DefaultPaths)}
-    folders = {name: value for name, value in values.items() if name in roots}
-    others = {name: value for name, value in values.items() if name not in roots}
+    folders = {field.name: values[field.name] for field in fields(DefaultPaths) if field.name in values}
+    others = {name: value for name, value in values.items() if name not in folders}
     return pipeline(default_dirs=DefaultPaths(**folders), **others)

@@ -20,10 +20,6 @@ def read_scene_list(path: Path, option: str) -> list[str]:
     The file is UTF-8 with or without a byte order mark, with any line ends. A comma after the last name of a JSON list
     does not matter. In lines, ``#`` begins a comment, and empty ones count for nothing.
 
-    Args:
-        path: The file.
-        option: The option that names it, for the message.
-
     Returns:
         The names in their order, each once; empty for a file without a name.
 
@@ -47,7 +43,8 @@ def _names_of_json(text: str, path: Path) -> Iterable[str]:
         found = f"is none at line {error.lineno}, column {error.colno} ({error.msg})"
         raise ConfigurationError(f"{path} begins like JSON and {found}; {_EXPECTED}.") from error
     if not isinstance(names, list):
-        raise ConfigurationError(f"{path} is no list of scenes but {_kind(names)}; {_EXPECTED}.")
+        kind = "an object" if isinstance(names, dict) else "a single name"
+        raise ConfigurationError(f"{path} is no list of scenes but {kind}; {_EXPECTED}.")
     for number, name in enumerate(names, start=1):
         if not isinstance(name, str) or not name.strip():
             raise ConfigurationError(f"{path} is no list of scenes: entry {number} is {json.dumps(name)}; {_EXPECTED}.")
@@ -63,16 +60,7 @@ def _names_of_lines(text: str, path: Path) -> Iterable[str]:
             yield name
 
 
-def _kind(value: object) -> str:
-    return "an object" if isinstance(value, dict) else "a single name"
-
-
 def write_scene_list(path: Path, names: Sequence[str]) -> None:
-    """Write a JSON list of scenes, whole or not at all.
-
-    Args:
-        path: The file; its folder is created.
-        names: Names of scenes.
-    """
+    """Write a JSON list of scenes, whole or not at all, and make the folder that it lies in."""
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(path, (json.dumps(list(names), indent=2) + "\n").encode())

@@ -11,12 +11,6 @@ _SAVE_AGAIN = "Save it with the encoding UTF-8."
 def read_text(path: Path) -> str:
     """Read a text file in UTF-8; a byte order mark is left out and every line end becomes a line feed.
 
-    Args:
-        path: The file.
-
-    Returns:
-        Its text.
-
     Raises:
         FileNotFoundError: If there is no such file.
         ConfigurationError: If it cannot be read, or is in another encoding.

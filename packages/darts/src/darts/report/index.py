@@ -3,9 +3,10 @@
 import math
 from collections.abc import Iterable, Mapping
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from darts.report.labels import Judgement
@@ -16,9 +17,6 @@ from darts.report.source import RunSource
 from darts.report.tables import MOST_HTML_ROWS, Column, Row, bokeh_table, html_rows, is_unknown
 from darts.report.tiles import TileView
 from darts.run.journal import STAGES
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 _MOST_POINTS = 20_000
 _MOST_IMAGES = 12
@@ -72,8 +70,7 @@ def index_page(
     colours, legend = hectare_colours([row["hectares"] for row in rows])
     points = _points(table, views, pages, projection)
     images = {folder: view for folder, view in views.items() if view.icon and view.crs == projection.crs}
-    has_image = [folder in images for folder in table["folder"]]
-    tiles = _tiles(rows, footprints, projection, colours, has_image)
+    tiles = _tiles(rows, footprints, projection, colours, [folder in images for folder in table["folder"]])
     items = [embedded(index_map(tiles, points, _images(images.values())), "map")]
     items += _charts(table, views, stages)
     is_long = len(rows) > MOST_HTML_ROWS
@@ -112,14 +109,13 @@ def index_page(
 
 
 def _row(record: Mapping[Any, Any], stages: list[str], pages: Mapping[str, str]) -> Row:
-    area = record["area_m2"]
     row = {
         "tile": str(record["tile_id"]),
         "state": _WORDS.get(record["status"], record["status"]),
         "status": record["status"],
         "date": str(record["acquired"])[:10],
         "slumps": record["objects"],
-        "hectares": area / 10_000,
+        "hectares": record["area_m2"] / 10_000,
         "mean": record["mean_probability"],
         "reliable": record["reliable"],
         "cloudy": record["cloudy"],
@@ -138,7 +134,7 @@ def _stage_column(stage: str) -> Column:
     return Column(_key(stage), title, "{:,.1f}".format, 1)
 
 
-def _took_time(table: "pd.DataFrame", stage: str) -> bool:
+def _took_time(table: pd.DataFrame, stage: str) -> bool:
     return bool(table[f"seconds_{_key(stage)}"].notna().any())
 
 
@@ -175,7 +171,7 @@ def _images(views: Iterable[TileView]) -> dict[str, list]:
 
 
 def _points(
-    table: "pd.DataFrame", views: Mapping[str, TileView], pages: Mapping[str, str], projection: Projection
+    table: pd.DataFrame, views: Mapping[str, TileView], pages: Mapping[str, str], projection: Projection
 ) -> dict[str, list]:
     """Return the slumps as points; none where there are too many, or they were not read."""
     found = [
@@ -194,7 +190,7 @@ def _points(
     }
 
 
-def _gallery(rows: list[Row], table: "pd.DataFrame", views: Mapping[str, TileView]) -> list[dict[str, str]]:
+def _gallery(rows: list[Row], table: pd.DataFrame, views: Mapping[str, TileView]) -> list[dict[str, str]]:
     """Return the images of the tiles with the largest area of slumps."""
     with_image = [
         (row, views[folder].icon)
@@ -213,24 +209,23 @@ def _gallery(rows: list[Row], table: "pd.DataFrame", views: Mapping[str, TileVie
     ]
 
 
-def _charts(table: "pd.DataFrame", views: Mapping[str, TileView], stages: list[str]) -> list[dict[str, Any]]:
+def _charts(table: pd.DataFrame, views: Mapping[str, TileView], stages: list[str]) -> list[dict[str, Any]]:
     """Make the charts: of slumps where tiles were read, else of tiles."""
-    areas = [area for view in views.values() for area in view.areas]
-    items = []
-    if areas:
-        means = [mean for view in views.values() for mean in view.means]
-        items.append(
-            embedded(histogram(areas, _decades(areas), "area of a slump, m²", "slumps", log=True), "chart-area")
-        )
-        twenty = np.linspace(0, 1, 21).round(2).tolist()
-        items.append(embedded(histogram(means, twenty, "mean probability of a slump", "slumps"), "chart-mean"))
-    elif (table["objects"] > 0).any():
-        hectares = (table["area_m2"][table["area_m2"] > 0] / 10_000).tolist()
-        chart = histogram(hectares, _decades(hectares), "hectares of slumps in a tile", "tiles", log=True)
-        items.append(embedded(chart, "chart-area"))
+    sizes = [area for view in views.values() for area in view.areas]
+    means = [mean for view in views.values() for mean in view.means]
+    size, mean, counted = "area of a slump, m²", "mean probability of a slump", "slumps"
+    has_slumps = bool(sizes) or (table["objects"] > 0).any()
+    if not sizes:
+        sizes = (table["area_m2"][table["area_m2"] > 0] / 10_000).tolist()
         means = table["mean_probability"].dropna().tolist()
+        size, mean, counted = "hectares of slumps in a tile", "mean probability in a tile", "tiles"
+    items = []
+    if has_slumps:
         twenty = np.linspace(0, 1, 21).round(2).tolist()
-        items.append(embedded(histogram(means, twenty, "mean probability in a tile", "tiles"), "chart-mean"))
+        items = [
+            embedded(histogram(sizes, _decades(sizes), size, counted, log=True), "chart-area"),
+            embedded(histogram(means, twenty, mean, counted), "chart-mean"),
+        ]
     seconds = {stage: float(table[f"seconds_{_key(stage)}"].sum()) for stage in stages if _took_time(table, stage)}
     if seconds:
         items.append(embedded(stage_chart(seconds), "chart-stages"))
@@ -244,30 +239,29 @@ def _decades(values: list[float]) -> list[float]:
     return [10 ** (step / 4) for step in range(low, max(high, low + 1) + 1)]
 
 
-def _figures(table: "pd.DataFrame", ground_m2: float) -> list[tuple[str, str]]:
+def _figures(table: pd.DataFrame, ground_m2: float) -> list[tuple[str, str]]:
     """Return the headline figures with what they count."""
     hectares = float(table["area_m2"].sum()) / 10_000
     figures = [(f"{len(table):,}", "tile" if len(table) == 1 else "tiles")]
     if table["objects"].notna().any():
         count = int(table["objects"].sum())
         figures.append((f"{count:,}", "slump" if count == 1 else "slumps"))
-        figures.append((f"{hectares:,.1f}" if hectares < 1000 else f"{hectares:,.0f}", "hectares of slumps"))
+        figures.append((_short(hectares), "hectares of slumps"))
     if ground_m2:
-        figures.append((_square_km(ground_m2), "km² of ground in tiles"))
+        figures.append((_short(ground_m2 / 1e6), "km² of ground in tiles"))
     return figures
 
 
-def _square_km(area_m2: float) -> str:
-    area = area_m2 / 1e6
+def _short(area: float) -> str:
     return f"{area:,.1f}" if area < 1000 else f"{area:,.0f}"
 
 
-def _cautions(table: "pd.DataFrame", once: float, again: float) -> list[str]:
+def _cautions(table: pd.DataFrame, once: float, again: float) -> list[str]:
     """Return sentences on what the headline figures count twice, and what they miss."""
     cautions = []
     if again > _LEAST_OVERLAP * once and table["objects"].notna().any():
         cautions.append(
-            f"Tiles overlap: {_square_km(again)} km² are in the results once more, and slumps there count once "
+            f"Tiles overlap: {_short(again / 1e6)} km² are in the results once more, and slumps there count once "
             "for each tile that shows them. darts dataset build counts each once."
         )
     unknown = int((table["status"].isin(["success", "skipped"]) & table["objects"].isna()).sum())
@@ -292,7 +286,7 @@ def _started(name: str) -> str:
         return name
 
 
-def _map_label(table: "pd.DataFrame", projection: str, points: int) -> str:
+def _map_label(table: pd.DataFrame, projection: str, points: int) -> str:
     slumps = f" with {points:,} slumps as points" if points else ""
     failed = int((table["status"] == "failed").sum())
     return f"Map of {len(table):,} tiles{slumps}, {failed:,} of them failed, in {projection}."

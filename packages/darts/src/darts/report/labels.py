@@ -1,7 +1,6 @@
 """What labels say of a run: figures, and which slumps are hits, misses and false alarms."""
 
 import warnings
-from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -46,12 +45,7 @@ class Judgement:
     shapes: gpd.GeoDataFrame
 
     def colour(self, tile: str, view: TileView) -> None:
-        """Colour the slumps of a tile by what labels say of them, and add the misses.
-
-        Args:
-            tile: Name of the tile.
-            view: The tile. Its slumps and rows are changed.
-        """
+        """Colour the slumps of a tile by what labels say of them, and add the misses."""
         shapes = self.shapes[self.shapes["tile"] == tile]
         slumps = view.data["slumps"]
         for name, kind in _verdicts(view, shapes).items():
@@ -74,14 +68,6 @@ class Judgement:
 def judge(source: RunSource, labels: Path, area: Path | None) -> Judgement:
     """Compare a run with labels.
 
-    Args:
-        source: The run.
-        labels: Vector file of labels.
-        area: Vector file of the area in which they are complete.
-
-    Returns:
-        The comparison.
-
     Raises:
         LabelsError: If the labels cannot be read, or lie in no tile.
         PredictionsError: If results are damaged.
@@ -98,13 +84,8 @@ def judge(source: RunSource, labels: Path, area: Path | None) -> Judgement:
         figure = found.figures.get(group, {}).get(name)
         if figure is not None and figure.value == figure.value:
             figures.append((text, figure.value_text(2), figure.interval_text(2)))
-    counts = Counter(found.outlines["kind"])
-    return Judgement(
-        figures,
-        {kind: counts.get(kind, 0) for kind in ("hit", "false alarm", "miss")},
-        list(found.notes),
-        found.outlines,
-    )
+    counts = {kind: int((found.outlines["kind"] == kind).sum()) for kind in ("hit", "false alarm", "miss")}
+    return Judgement(figures, counts, list(found.notes), found.outlines)
 
 
 def _verdicts(view: TileView, shapes: gpd.GeoDataFrame) -> dict[str, str]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 from bokeh.models import (
@@ -170,16 +170,9 @@ def histogram(
         A figure of Bokeh.
     """
     counts, _ = np.histogram(values, edges)
-    chart = figure(
-        height=240,
-        sizing_mode="stretch_width",
-        x_axis_label=title,
-        y_axis_label=counted,
-        toolbar_location=None,
-        tools="",
-        x_axis_type="log" if log else "linear",
-        y_range=(0, max(1, int(counts.max(initial=0))) * 1.08),
-    )
+    most = max(1, int(counts.max(initial=0)))
+    labels = {"x_axis_label": title, "y_axis_label": counted}
+    chart = _chart(240, **labels, x_axis_type="log" if log else "linear", y_range=(0, most * 1.08))
     bars = chart.quad(
         top=counts.tolist(),
         bottom=0,
@@ -191,7 +184,6 @@ def histogram(
     )
     tips = [(counted, "@top"), ("from", "@left{0,0.[00]}"), ("to", "@right{0,0.[00]}")]
     chart.add_tools(HoverTool(renderers=[bars], tooltips=tips))
-    _plain(chart)
     if log:
         low, high = np.floor(np.log10([edges[0], edges[-1]])).astype(int)
         chart.xaxis.ticker = FixedTicker(
@@ -204,20 +196,13 @@ def histogram(
 def stage_chart(seconds: Mapping[str, float]) -> figure:
     """Make the chart of the time that each stage took, over all tiles."""
     stages = list(seconds)
-    chart = figure(
-        height=60 + 28 * len(stages),
-        sizing_mode="stretch_width",
-        y_range=stages[::-1],
-        x_axis_label="seconds, all tiles",
-        toolbar_location=None,
-        tools="",
-        x_range=(0, max(1e-3, *seconds.values()) * 1.05),
-    )
+    most = max(1e-3, *seconds.values())
+    ranges = {"x_range": (0, most * 1.05), "y_range": stages[::-1]}
+    chart = _chart(60 + 28 * len(stages), x_axis_label="seconds, all tiles", **ranges)
     bars = chart.hbar(
         y=stages, right=[seconds[stage] for stage in stages], height=0.7, fill_color="#2f7f6b", line_color=None
     )
     chart.add_tools(HoverTool(renderers=[bars], tooltips=[("stage", "@y"), ("seconds", "@right{0,0.0}")]))
-    _plain(chart)
     return chart
 
 
@@ -254,7 +239,8 @@ def _map(name: str) -> figure:
     return made
 
 
-def _plain(chart: figure) -> None:
+def _chart(height: int, **more: Any) -> figure:
+    chart = figure(height=height, sizing_mode="stretch_width", toolbar_location=None, tools="", **more)
     chart.outline_line_color = None
     chart.grid.grid_line_color = "#e3e6e8"
     chart.axis.axis_line_color = "#9aa3ab"
@@ -264,3 +250,4 @@ def _plain(chart: figure) -> None:
     chart.axis.minor_tick_line_color = None
     chart.background_fill_alpha = 0
     chart.border_fill_alpha = 0
+    return chart

@@ -21,30 +21,17 @@ def _environment() -> jinja2.Environment:
 
 
 def render(template: str, **values: object) -> str:
-    """Render a template of this package.
-
-    Args:
-        template: Its name; in HTML and XML values are escaped.
-        **values: What it shows.
-
-    Returns:
-        The text.
-    """
+    """Render a template of this package; in HTML and XML, values are escaped."""
     return _environment().get_template(template).render(**values)
 
 
 def embedded(model: object, target: str) -> dict[str, Any]:
     """Return what Bokeh's script needs to draw a model into an element of the page.
 
-    Args:
-        model: A figure or a table of Bokeh.
-        target: Identifier of the element.
-
     Returns:
         A mapping for ``Bokeh.embed.embed_item``.
     """
-    item: dict[str, Any] = dict(json_item(model, target))
-    return item
+    return dict(json_item(model, target))
 
 
 def script_json(value: object) -> str:

@@ -1,17 +1,14 @@
 """Where the tiles of a run lie on one map."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
 import shapely
 import shapely.affinity
 from numpy.typing import ArrayLike, NDArray
 from pyproj import Geod, Transformer
 from shapely.geometry.base import BaseGeometry
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 _ZONE_DEGREES = 4.5
 """Distance from the middle of a UTM zone up to which it is used, which is one and a half times its half width."""
@@ -38,7 +35,7 @@ class Projection:
         return np.asarray(x), np.asarray(y)
 
 
-def read_footprints(texts: "pd.Series") -> NDArray[np.object_]:
+def read_footprints(texts: pd.Series) -> NDArray[np.object_]:
     """Parse footprints; None where there is none, or one that cannot be read.
 
     Args:

@@ -59,10 +59,6 @@ class Group:
 def write_projects(source: RunSource, target: Path) -> bool:
     """Write ``darts.qgs``, the run as a project, and ``darts.qlr``, the same layers for a project of one's own.
 
-    Args:
-        source: The run. Its finished tiles become groups.
-        target: Folder to write into.
-
     Returns:
         Whether there was anything to write.
 

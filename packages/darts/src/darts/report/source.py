@@ -20,18 +20,6 @@ _DEPTH = 4
 
 
 @dataclass(frozen=True)
-class Model:
-    """A model of the run: its name, file name, SHA-256, and what its card says of it."""
-
-    name: str
-    file: str
-    sha256: str
-    description: str
-    architecture: str
-    license: str
-
-
-@dataclass(frozen=True)
 class RunSource:
     """A run to report on.
 
@@ -40,7 +28,7 @@ class RunSource:
         name: Name of the run: its start in UTC.
         table: A row per tile, see `RunRecords`, with `folder` (path of its results below `output` with slashes, empty
             where they are not there) and errors without what names the machine.
-        models: The models.
+        models: Of each its `name`, `file`, `sha256`, and of its card the `description`, `architecture` and `license`.
         configuration: Options on which results depend, by name.
         versions: Versions of the software, by name.
         planned: Tiles that the run had to do; None where that is not known.
@@ -49,7 +37,7 @@ class RunSource:
     output: Path
     name: str
     table: pd.DataFrame
-    models: tuple[Model, ...]
+    models: list[dict[str, str]]
     configuration: dict[str, object]
     versions: dict[str, str]
     planned: int | None
@@ -60,12 +48,6 @@ def read_source(output: Path) -> RunSource:
 
     Only the run's own table is read, and the manifest of one finished tile; up to 100 tiles, also the Items of those of
     which the table does not say where they lie.
-
-    Args:
-        output: The folder.
-
-    Returns:
-        The run.
 
     Raises:
         ConfigurationError: If there are no records of a run that can be read.
@@ -176,12 +158,12 @@ def _metadata(output: Path, table: pd.DataFrame) -> dict[str, object]:
     return {}
 
 
-def _models(found: object) -> tuple[Model, ...]:
+def _models(found: object) -> list[dict[str, str]]:
     models = []
     for name, facts in found.items() if isinstance(found, dict) else ():
         known = facts if isinstance(facts, dict) else {}
         card = known["card"] if isinstance(known.get("card"), dict) else {}
-        texts = (known.get("file"), known.get("sha256"), card.get("description"))
-        about = (card.get("mlm:architecture"), card.get("license"))
-        models.append(Model(str(name), *(str(text or "") for text in (*texts, *about))))
-    return tuple(models)
+        about = {"name": name, "file": known.get("file"), "sha256": known.get("sha256"), "license": card.get("license")}
+        about |= {"description": card.get("description"), "architecture": card.get("mlm:architecture")}
+        models.append({what: str(text or "") for what, text in about.items()})
+    return models

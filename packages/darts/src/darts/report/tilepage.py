@@ -50,10 +50,9 @@ def tile_page(
     is_long = len(view.rows) > MOST_HTML_ROWS
     items = [embedded(bokeh_table(view.rows, columns, "slumps table"), "slumps-table")] if is_long else []
     number = record["objects"] if view.count is None else view.count
-    slumps_text = "–" if is_unknown(number) else f"{number:,.0f}"
     facts = [
         ("Date", str(record["acquired"])[:10] or "–"),
-        ("Slumps", slumps_text),
+        ("Slumps", "–" if is_unknown(number) else f"{number:,.0f}"),
         ("Hectares", "–" if is_unknown(record["area_m2"]) else f"{record['area_m2'] / 10_000:,.2f}"),
         ("Reliable", "–" if is_unknown(record["reliable"]) else f"{100 * record['reliable']:.0f} %"),
         ("Cloudy", "–" if is_unknown(record["cloudy"]) else f"{100 * record['cloudy']:.0f} %"),

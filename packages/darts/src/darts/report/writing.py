@@ -63,11 +63,11 @@ def write_report(
         (target / folder).mkdir(parents=True, exist_ok=True)
     with_tables = len(source.table) > MOST_TILES * 10
     rows = source.table[source.table["folder"].isin(list(pages))]
+    names = ["", *map(quote, pages.values()), ""]  # with those before and after each
     icon_px = _LARGE_ICON_PX if len(pages) <= _FEW_TILES else _ICON_PX
     for position, row in enumerate(rows.to_dict("records")):
         view = views[row["folder"]] = read_tile(source.output / row["folder"], icon_px)
-        around = _neighbours(list(pages), position, pages)
-        page, big = tile_page(row, view, judgement, around)
+        page, big = tile_page(row, view, judgement, (names[position], names[position + 2]))
         with_tables = with_tables or big
         classes.update(name for name in view.data if class_of(name) is not None)
         _write(target / "tiles" / pages[row["folder"]], page)
@@ -103,12 +103,6 @@ def _pages(source: RunSource, wanted: Collection[str]) -> dict[str, str]:
     for folder in table["folder"][chosen]:
         pages.setdefault(folder, f"{folder.replace('/', '--')}.html")
     return pages
-
-
-def _neighbours(folders: Sequence[str], position: int, pages: dict[str, str]) -> tuple[str, str]:
-    before = folders[position - 1] if position else ""
-    after = folders[position + 1] if position + 1 < len(folders) else ""
-    return quote(pages.get(before, "")), quote(pages.get(after, ""))
 
 
 def _forget_what_is_drawn(view: TileView) -> None:

@@ -7,6 +7,7 @@ of the chunk's content, or "legacy" and the cube where the cube keeps no digest 
 import json
 import logging
 from collections.abc import Mapping
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import darts_acquisition
@@ -16,18 +17,12 @@ from darts_utils import DartsError
 if TYPE_CHECKING:
     import xarray as xr
 
-    from darts_acquisition import Datacube
 
 logger = logging.getLogger(__name__)
-
-_UNKNOWN = "missing"
 
 
 def describe_auxiliary(read: "xr.Dataset") -> dict[str, Any]:
     """Describe what was read from a cube.
-
-    Args:
-        read: What `load_arcticdem` or `load_tcvis` returned.
 
     Returns:
         ``product``, ``version`` and ``chunks``, the identities of the chunks by row and column ("12,7").
@@ -54,8 +49,7 @@ class CubesNow:
         self.by_year = trends.trend == BY_YEAR
         self._arcticdem = arcticdem
         self._trends = trends
-        self._cubes: dict[str, Datacube | None] = {}
-        self._identities: dict[str, dict[str, str]] = {}
+        self._open = cache(_open)
 
     def change(self, before: Mapping[str, Any], year: int | None) -> str:
         """Name the first difference between what a tile was made from and what the cubes hold.
@@ -73,36 +67,32 @@ class CubesNow:
         for name, read in before.items():
             location = self._arcticdem
             if name == "tcvis":
-                wanted = self._trends.collections_of_year(year)
+                trends = self._trends
+                wanted = {darts_acquisition.TRENDS[each]: trends.cubes[each] for each in trends.of_year(year)}
                 if read.get("product") not in wanted:
                     return f"{name} was {read.get('product')}, is {' or '.join(wanted)}"
                 location = wanted[read["product"]]
-            cube = self._cube(location)
-            if cube is None:
+            found = self._open(location)
+            if found is None:
                 continue
+            cube, known = found
             if (cube.product.collection, cube.product.version) != (read.get("product"), read.get("version")):
                 held = f"{cube.product.collection} {cube.product.version}"
                 return f"{name} was {read.get('product')} {read.get('version')}, is {held}"
-            known = self._identities[location]
             for chunk, identity in read.get("chunks", {}).items():
-                now = known.get(chunk, _UNKNOWN)
-                if now not in (_UNKNOWN, identity):
+                if known.get(chunk, identity) != identity:
                     return f"chunk {chunk} of {name} has another content"
         return ""
 
-    def _cube(self, location: str) -> "Datacube | None":
-        if location not in self._cubes:
-            self._cubes[location] = self._open(location)
-        return self._cubes[location]
 
-    def _open(self, location: str) -> "Datacube | None":
-        try:
-            cube = darts_acquisition.Datacube.open(location)
-            self._identities[location] = {f"{row},{col}": text for (row, col), text in cube.identities().items()}
-        except darts_acquisition.CubeNotFoundError:
-            return None
-        except DartsError as error:
-            # A run that needs the cube says so; results that are there are not doubted for it.
-            logger.warning("%s cannot be compared with finished results: %s", location, error)
-            return None
-        return cube
+def _open(location: str) -> "tuple[darts_acquisition.Datacube, dict[str, str]] | None":
+    """Return a cube and the identities of its chunks; None where there is none, or one that cannot be read."""
+    try:
+        cube = darts_acquisition.Datacube.open(location)
+        return cube, {f"{row},{col}": text for (row, col), text in cube.identities().items()}
+    except darts_acquisition.CubeNotFoundError:
+        return None
+    except DartsError as error:
+        # A run that needs the cube says so; results that are there are not doubted for it.
+        logger.warning("%s cannot be compared with finished results: %s", location, error)
+        return None

@@ -8,12 +8,8 @@ import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING
 
 import darts_acquisition
-
-if TYPE_CHECKING:
-    from darts_acquisition import FetchCancellation
 
 logger = logging.getLogger(__name__)
 
@@ -109,15 +105,13 @@ left_behind = _LeftBehind()
 
 
 @contextmanager
-def cancelling_on_signals(token: CancellationToken, fetches: "FetchCancellation | None" = None) -> Iterator[None]:
+def cancelling_on_signals(
+    token: CancellationToken, fetches: "darts_acquisition.FetchCancellation | None" = None
+) -> Iterator[None]:
     """Let the first signal of the block cancel the run; a second one ends the process at once.
 
     Downloads end with the first one as well; the block's end waits until what they have fetched is kept. Outside the
     main thread, where Python takes no signals, nothing changes.
-
-    Args:
-        token: What is cancelled.
-        fetches: The token of the run's downloads.
     """
 
     def handle(signum: int) -> None:

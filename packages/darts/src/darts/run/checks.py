@@ -8,17 +8,13 @@ import shlex
 import tempfile
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import darts_acquisition
 from darts.errors import ConfigurationError, IgnoredOptionWarning
 from darts.run.task import Pipeline, nominal_patch_size
 from darts_utils import DartsError, ParameterError, available_memory, original_cube
-
-if TYPE_CHECKING:
-    from darts_acquisition import CubeProduct
 
 logger = logging.getLogger(__name__)
 
@@ -28,11 +24,6 @@ SYNTHETIC = "made up"
 
 def check_bands(required: Iterable[str], available: Iterable[str], whose: str) -> None:
     """Check that every band that is required can be produced.
-
-    Args:
-        required: Names of bands.
-        available: Names of the bands that the pipeline can produce.
-        whose: Who requires them, for the message.
 
     Raises:
         ConfigurationError: If one cannot be produced.
@@ -56,17 +47,14 @@ def check_cluster_is_installed() -> None:
     """
     missing = [name for name in ("distributed", "dask_jobqueue") if importlib.util.find_spec(name) is None]
     if missing:
-        names = " and ".join(missing)
         raise ConfigurationError(
-            f'A cluster of workers needs {names}, which is not installed: pip install "darts-nextgen[cluster]"'
+            f"A cluster of workers needs {' and '.join(missing)}, which is not installed: "
+            'pip install "darts-nextgen[cluster]"'
         )
 
 
 def check_executor(pipeline: Pipeline) -> None:
     """Check that a run on a cluster knows which, and that what it needs is installed.
-
-    Args:
-        pipeline: The pipeline.
 
     Raises:
         ConfigurationError: If its executor is "dask", and nothing or more than one thing says which cluster, or
@@ -75,8 +63,7 @@ def check_executor(pipeline: Pipeline) -> None:
     Warns:
         IgnoredOptionWarning: If a cluster is named, and the executor is another one.
     """
-    names = ("scheduler_file", "scheduler_address", "workers")
-    given = [name for name in names if getattr(pipeline, name) is not None]
+    given = [name for name in ("scheduler_file", "scheduler_address", "workers") if getattr(pipeline, name) is not None]
     if pipeline.executor != "dask":
         if given:
             message = f"{' and '.join(given)} is ignored: executor is {pipeline.executor!r}, not 'dask'."
@@ -93,9 +80,6 @@ def check_executor(pipeline: Pipeline) -> None:
 
 def check_engine(pipeline: Pipeline) -> None:
     """Check that the engine of the networks is installed, and works on the device asked for.
-
-    Args:
-        pipeline: The pipeline.
 
     Raises:
         ConfigurationError: If it is not, or does not.
@@ -116,10 +100,6 @@ def check_engine(pipeline: Pipeline) -> None:
 def check_place(folder: Path, what: str = "Results") -> None:
     """Check that a folder is there or can be made, as far as that shows without writing.
 
-    Args:
-        folder: Folder of the results.
-        what: What is to be written, for the message.
-
     Raises:
         ConfigurationError: If a file or a link to nothing is in its place or above, or nothing may be made there.
     """
@@ -134,10 +114,6 @@ def check_place(folder: Path, what: str = "Results") -> None:
 def check_folder_is_writable(folder: Path, what: str = "Results") -> None:
     """Create the folder where it is absent and check that files can be written into it.
 
-    Args:
-        folder: Folder of the results.
-        what: What is to be written, for the message.
-
     Raises:
         ConfigurationError: If that does not work.
     """
@@ -150,10 +126,6 @@ def check_folder_is_writable(folder: Path, what: str = "Results") -> None:
 @contextmanager
 def writing_into(folder: Path, what: str = "Results") -> Iterator[None]:
     """Make of what the system refuses in the block an error of the configuration, which names the folder.
-
-    Args:
-        folder: Folder that is written into.
-        what: What is written, for the message.
 
     Raises:
         ConfigurationError: If the block raises an OSError that is not one of DARTS.
@@ -168,9 +140,6 @@ def writing_into(folder: Path, what: str = "Results") -> Iterator[None]:
 
 def check_sizes(pipeline: Pipeline) -> None:
     """Check that patches and the reflected border can fit into memory at all.
-
-    Args:
-        pipeline: The pipeline.
 
     Raises:
         ConfigurationError: If they cannot, however few other things there are.
@@ -188,7 +157,7 @@ def check_sizes(pipeline: Pipeline) -> None:
             )
 
 
-def check_cube(location: str, product: "CubeProduct", option: str, pipeline: Pipeline) -> None:
+def check_cube(location: str, product: "darts_acquisition.CubeProduct", option: str, pipeline: Pipeline) -> None:
     """Check that an auxiliary datacube is where the configuration says, or can be created, and holds what is needed.
 
     Args:
@@ -216,7 +185,8 @@ def check_cube(location: str, product: "CubeProduct", option: str, pipeline: Pip
                 f"`{pipeline._how_to_prepare()}`, or name another with {option}."
             ) from error
         if "://" not in location:
-            _check_parent_is_writable(Path(location), f"A new datacube of {product.name} ({option})")
+            above = next(folder for folder in Path(location).expanduser().resolve().parents if folder.exists())
+            check_folder_is_writable(above, f"A new datacube of {product.name} ({option})")
         logger.info("%s will be fetched into a new datacube at %s.", product.name, location)
     except darts_acquisition.ForeignCubeError as error:
         raise ConfigurationError(f"{error} {import_hint(location)} Then name the new one with {option}.") from error
@@ -236,53 +206,27 @@ def check_cube(location: str, product: "CubeProduct", option: str, pipeline: Pip
 def cube_note(place: Path) -> str:
     """Say what lies beside the place of a new datacube under the name that the original DARTS gave its own.
 
-    Args:
-        place: Where a datacube of ours would be created.
-
     Returns:
         One sentence that says what it is and what to do; empty where there is none.
     """
     beside = original_cube(place)
     if beside is None:
         return ""
-    if _is_cube_of_darts(beside):
+    with suppress(darts_acquisition.CubeError):
+        darts_acquisition.Datacube.open(beside)
         move = f"mv {shlex.quote(str(beside))} {shlex.quote(str(place))}"
         return f"{beside} is a datacube of DARTS under an earlier name, which is not searched; to use it: {move}"
     return f"{beside} is a datacube of another program (smart-geocubes). {import_hint(beside, place)}"
 
 
 def import_hint(cube: Path | str, place: Path | None = None) -> str:
-    """Say how a datacube of another program is taken over.
-
-    Args:
-        cube: The datacube.
-        place: Where the new one shall lie; None for the default.
-    """
+    """Say how a datacube of another program is taken over."""
     where = "" if place is None else f" --to {shlex.quote(str(place))}"
     return f"It is left as it is; to take over what it holds: `darts cube import {shlex.quote(str(cube))}{where}`."
 
 
-def _is_cube_of_darts(path: Path) -> bool:
-    try:
-        darts_acquisition.Datacube.open(path)
-    except darts_acquisition.CubeError:
-        return False
-    return True
-
-
-def _check_parent_is_writable(path: Path, what: str) -> None:
-    """Check that files can be written beside a path, or where its parents have to be created; create nothing."""
-    parents = path.expanduser().resolve().parents
-    check_folder_is_writable(next(folder for folder in parents if folder.exists()), what)
-
-
-def select(wanted: Sequence[str] | None, found: Sequence[str], what: str) -> list[str]:
-    """Keep what was asked for.
-
-    Args:
-        wanted: Names asked for; None means all.
-        found: Names that exist.
-        what: What they name, for the message.
+def select(wanted: Sequence[str] | None, found: Sequence[str]) -> list[str]:
+    """Keep the scenes that were asked for, all where that is None.
 
     Returns:
         The names to process, in the order in which they were found.
@@ -296,5 +240,5 @@ def select(wanted: Sequence[str] | None, found: Sequence[str], what: str) -> lis
         if name not in found:
             near = difflib.get_close_matches(name, found, n=1)
             hint = f"; did you mean {near[0]!r}?" if near else f" among the {len(found)} there are."
-            raise ConfigurationError(f"There is no {what} {name!r}{hint}")
+            raise ConfigurationError(f"There is no scene {name!r}{hint}")
     return [name for name in found if name in set(wanted)]

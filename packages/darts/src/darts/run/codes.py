@@ -16,9 +16,6 @@ NOT_DONE, WRONG, LATER = 1, 2, 75
 def exit_code(records: "RunRecords") -> int:
     """Return the exit code of a run that no signal ended.
 
-    Args:
-        records: Its records.
-
     Returns:
         0 if every tile is done and on record; 75 if all that are not failed by a service or were not reached because a
         scheduler was gone, and trying later is right; else 1.
@@ -33,9 +30,6 @@ def exit_code(records: "RunRecords") -> int:
 def code_of_failures(errors: Iterable[BaseException]) -> int:
     """Return the exit code of a command that did what it could, and failed at some of its scenes or tiles.
 
-    Args:
-        errors: What each of them failed by.
-
     Returns:
         0 if there is none; 75 if all failed by a service or the network; else 1.
     """
@@ -45,9 +39,6 @@ def code_of_failures(errors: Iterable[BaseException]) -> int:
 
 def code_of_error(error: BaseException) -> int:
     """Return the exit code of a command that ended with an error which DARTS raised on purpose.
-
-    Args:
-        error: The error.
 
     Returns:
         75 if a service, the network or a scheduler failed it; else 2.

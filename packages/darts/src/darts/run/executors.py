@@ -75,10 +75,10 @@ class LaneExecutor:
         gate: MemoryGate | None = None,
         threads: Sequence[int] | None = None,
     ) -> None:
-        self._lanes = lanes
-        self._threads = threads or [1] * len(lanes)
-        self._prefetch = prefetch
-        self._gate = gate or MemoryGate()
+        self.lanes = lanes
+        self.threads = threads or [1] * len(lanes)
+        self.prefetch = prefetch
+        self.gate = gate or MemoryGate()
 
     def run(
         self, tasks: Iterable[TileTask], worker: TileWorker, cancel: CancellationToken, progress: Progress | None = None
@@ -95,9 +95,7 @@ class LaneExecutor:
         Yields:
             The record of each tile that ended, successful or not.
         """
-        run = _Run(tasks, worker, self._lanes, cancel, progress)
-        in_flight = 1 if len(self._lanes) == 1 else sum(self._threads) - 1 + 2 * self._prefetch
-        yield from run.go(self._threads, self._prefetch, in_flight, self._gate)
+        yield from _Run(self, tasks, worker, cancel, progress).go()
 
 
 def serial_executor() -> LaneExecutor:
@@ -131,31 +129,28 @@ class _Run:
 
     def __init__(
         self,
+        executor: LaneExecutor,
         tasks: Iterable[TileTask],
         worker: TileWorker,
-        lanes: Sequence[Sequence[Lane]],
         cancel: CancellationToken,
         progress: Progress | None,
     ) -> None:
-        stages = worker.stages()
-        self._tasks = tasks
-        self._worker = worker
-        self._lanes = [[stage for stage in stages if stage.lane in lane] for lane in lanes]
-        self._cancel = cancel
-        self._progress = progress
+        self._executor, self._gate = executor, executor.gate
+        self._tasks, self._worker, self._cancel, self._progress = tasks, worker, cancel, progress
         # No SimpleQueue, whose wait goes on for ever where a signal is handled for longer than its timeout.
         self._ended: queue.Queue[TileRecord | BaseException | None] = queue.Queue()
         self._exports = Exports()
 
-    def go(self, counts: Sequence[int], prefetch: int, in_flight: int, gate: MemoryGate) -> Iterator[TileRecord]:
-        self._gate = gate
-        self._slots = threading.Semaphore(in_flight)
+    def go(self) -> Iterator[TileRecord]:
+        known, counts, prefetch = self._worker.stages(), self._executor.threads, self._executor.prefetch
+        lanes = [[stage for stage in known if stage.lane in lane] for lane in self._executor.lanes]
+        self._slots = threading.Semaphore(1 if len(lanes) == 1 else sum(counts) - 1 + 2 * prefetch)
         links = [Link(count + max(prefetch, 1)) for count in counts[:-1]]
         sources: list[Iterator[TileWork]] = [self._begin(), *map(iter, links)]
         crews = [Crew(*ends) for ends in zip(sources, [*links, None], counts, strict=True)]
         threads = [
             threading.Thread(target=self._guarded, args=(stages, crew), daemon=True, name=f"darts-lane-{lane}-{number}")
-            for lane, (stages, crew) in enumerate(zip(self._lanes, crews, strict=True))
+            for lane, (stages, crew) in enumerate(zip(lanes, crews, strict=True))
             for number in range(crew.size)
         ]
         for thread in threads:

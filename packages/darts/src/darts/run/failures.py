@@ -4,6 +4,7 @@ import errno
 from collections.abc import Iterator
 
 import darts_acquisition
+from darts.run.journal import TileRecord
 from darts_utils import NoDataError
 
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
@@ -16,56 +17,33 @@ def is_transient(error: BaseException) -> bool:
 
     An error that carries a service's answer (an attribute `failure`, as those of acquisition have) is believed: a
     refused login or an absent file stays one.
-
-    Args:
-        error: What was raised.
     """
     for link in _chain(error):
         if hasattr(link, "failure"):
             return bool(getattr(link.failure, "transient", False))
-    return any(_looks_transient(link) for link in _chain(error))
+    known = [isinstance(link, _TRANSIENT) or _is_out_of_memory(link) for link in _chain(error)]
+    return any(known) or any(getattr(link, "errno", None) in _TRANSIENT_ERRNO for link in _chain(error))
 
 
 def is_service_failure(error: BaseException) -> bool:
-    """Say whether a service or the network failed, so that trying later is right.
-
-    Args:
-        error: What was raised.
-    """
+    """Say whether a service or the network failed, so that trying later is right."""
     return is_transient(error) and not any(_is_out_of_memory(link) for link in _chain(error))
 
 
 def no_data_reason(error: BaseException) -> str | None:
-    """Return why a scene holds no data at all, None where the error is another one.
-
-    Args:
-        error: What was raised.
-    """
+    """Return why a scene holds no data at all, None where the error is another one."""
     return next((str(link) for link in _chain(error) if isinstance(link, NoDataError)), None)
 
 
 def is_disk_full(error: BaseException) -> bool:
-    """Say whether a disk or a quota was full, so that no other tile can be written either.
-
-    Args:
-        error: What was raised.
-    """
+    """Say whether a disk or a quota was full, so that no other tile can be written either."""
     return any(
         getattr(link, "errno", None) in _NO_SPACE or "No space left on device" in str(link) for link in _chain(error)
     )
 
 
 def describe(stage: str, error: BaseException, how_to_prepare: str = "darts inference prep-data") -> str:
-    """Say in which stage a tile failed, why, and what to do about it.
-
-    Args:
-        stage: Name of the stage.
-        error: What was raised.
-        how_to_prepare: The command that fetches what an offline run needs.
-
-    Returns:
-        One line.
-    """
+    """Say in which stage a tile failed, why, and what to do about it; with the command that prepares an offline run."""
     absent = (darts_acquisition.MissingAuxiliaryDataError, darts_acquisition.SceneNotStoredError)
     message = " ".join(f"{stage}: {type(error).__name__}: {_with_cause(error)}".split())
     if is_disk_full(error):
@@ -81,17 +59,21 @@ def describe(stage: str, error: BaseException, how_to_prepare: str = "darts infe
     return f"{message}{'' if message.endswith('.') else '.'} {advice}"
 
 
+def note_failure(
+    record: TileRecord, stage: str, error: BaseException, how_to_prepare: str = "darts inference prep-data"
+) -> TileRecord:
+    """Write down in a tile's record that a stage failed, why, and what that means for the run; return the record."""
+    record.status, record.error = "failed", describe(stage, error, how_to_prepare)
+    record.retryable, record.by_service = is_transient(error), is_service_failure(error)
+    record.ends_run = is_disk_full(error)
+    return record
+
+
 def _with_cause(error: BaseException) -> str:
     # rasterio says what failed, and leaves the file and the reason to GDAL's error, which is its cause.
     text = str(error)
     said = text.removesuffix("See previous exception for details.")
     return text if said == text or error.__cause__ is None else f"{said}{error.__cause__}"
-
-
-def _looks_transient(error: BaseException) -> bool:
-    if getattr(error, "errno", None) in _TRANSIENT_ERRNO:
-        return True
-    return isinstance(error, _TRANSIENT) or _is_out_of_memory(error)
 
 
 def _is_out_of_memory(error: BaseException) -> bool:

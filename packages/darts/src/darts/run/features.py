@@ -2,24 +2,17 @@
 
 from collections.abc import Collection, Iterable
 from math import ceil
-from typing import TYPE_CHECKING
 
 from darts.run.task import Pipeline
-from darts_preprocessing import FEATURES, Request, needs_of
+from darts_preprocessing import FEATURES, Feature, Request, needs_of
 from darts_utils import BANDS
 
-if TYPE_CHECKING:
-    from darts_preprocessing import Feature
 
-
-def find_feature(name: str) -> "Feature | None":
+def find_feature(name: str) -> Feature | None:
     """Return the feature that a band is; None where it is none, and for variables of other stages."""
     if name not in FEATURES and (name in BANDS.data_model or not name.isidentifier()):
         return None
-    try:
-        return FEATURES[name]
-    except KeyError:
-        return None
+    return FEATURES.get(name)
 
 
 def features_among(names: Collection[str]) -> tuple[str, ...]:
@@ -62,12 +55,7 @@ def dem_margin_px(radius_m: float, resolution: int) -> int:
 
 
 def feature_margin_px(pipeline: Pipeline, names: Iterable[str] | None = None) -> int:
-    """Return how many pixels of ArcticDEM are needed around a tile for its features.
-
-    Args:
-        pipeline: Says how far the topographic position index looks, and how fine the DEM is.
-        names: Names of features; None means all there are.
-    """
+    """Return how many pixels of ArcticDEM are needed around a tile for its features."""
     cell = pipeline._arcticdem_resolution()
     radii = {"outer_radius": pipeline.tpi_outer_radius, "inner_radius": pipeline.tpi_inner_radius}
     needs = needs_of(FEATURES[name] for name in (FEATURES if names is None else names))

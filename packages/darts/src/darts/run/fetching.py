@@ -9,7 +9,6 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import ceil
-from typing import TYPE_CHECKING
 
 import darts_acquisition
 from darts.run.features import feature_margin_px
@@ -18,9 +17,6 @@ from darts.run.planning import Plan, Planner, RunContext
 from darts.run.progress import warnings_once
 from darts.run.task import Pipeline, TileTask
 from darts.run.trends import BY_YEAR, TrendCubes
-
-if TYPE_CHECKING:
-    from darts_acquisition import Estimate
 
 logger = logging.getLogger(__name__)
 
@@ -42,7 +38,7 @@ class PlannedFetch:
 
     tiles: int = 0
     offline: bool = False
-    auxiliary: "Mapping[str, Estimate]" = field(default_factory=dict)
+    auxiliary: "Mapping[str, darts_acquisition.Estimate]" = field(default_factory=dict)
     images: Mapping[str, int | None] = field(default_factory=dict)
     unplaced: tuple[str, ...] = ()
     fails: Mapping[str, str] = field(default_factory=dict)
@@ -66,29 +62,26 @@ class PlannedFetch:
 
 
 def plan_fetching(pipeline: Pipeline, plan: Plan) -> PlannedFetch:
-    """Find out what a run would fetch. Nothing is fetched or created, and no service is asked.
-
-    Args:
-        pipeline: The pipeline.
-        plan: What its run would do.
-
-    Returns:
-        What the tiles lack that would be computed.
-    """
+    """Find out what a run would fetch. Nothing is fetched or created, and no service is asked."""
     fails = pipeline._broken_images(plan.todo)
     tasks = [task for task in plan.todo if task.tile_id not in fails]
     images = pipeline._images_to_fetch(tasks)
     fails |= dict.fromkeys(images, "the image is not in the store") if pipeline.offline else {}
     cubes = cubes_of(pipeline, tasks, plan.context.arcticdem, plan.context.tcvis)
     unplaced: dict[str, Exception] = {}
-    auxiliary: dict[str, Estimate] = {}
+    auxiliary: dict[str, darts_acquisition.Estimate] = {}
     if cubes:
         found = _find_areas(pipeline, tasks, unplaced)
         for name, cube in cubes.items():
-            areas = {tile_id: area for tile_id, area in found.items() if tile_id in cube.tiles}
-            if areas:
-                auxiliary[name] = estimate = _estimate(pipeline, plan.context, cube, list(areas.values()))
-                _note_failures(fails, name, estimate, list(areas), offline=pipeline.offline)
+            names = [tile_id for tile_id in found if tile_id in cube.tiles]
+            if names:
+                areas = [found[tile_id] for tile_id in names]
+                auxiliary[name] = estimate = _estimate(pipeline, plan.context, cube, areas)
+                # The first reason for which each tile would fail, in the order of the stages.
+                for number in estimate.outside:
+                    fails.setdefault(names[number], f"it lies outside {name}")
+                for number in estimate.incomplete if pipeline.offline else ():
+                    fails.setdefault(names[number], f"chunks of {name} are missing")
     return PlannedFetch(len(plan.todo), pipeline.offline, auxiliary, images, tuple(unplaced), fails)
 
 
@@ -110,14 +103,7 @@ class AuxiliaryCube:
 def cubes_of(
     pipeline: Pipeline, tasks: Sequence[TileTask], arcticdem: str | None, tcvis: TrendCubes | None
 ) -> dict[str, AuxiliaryCube]:
-    """Return the datacubes that tiles read, by name: "ArcticDEM", and "TCVIS", where there are several with the period.
-
-    Args:
-        pipeline: The pipeline.
-        tasks: The tiles.
-        arcticdem: ArcticDEM datacube, None where no elevation is needed.
-        tcvis: TCVIS datacubes, None where no trend is needed.
-    """
+    """Return the datacubes that tiles read by name: "ArcticDEM"; "TCVIS", with its period where there are several."""
     cubes = {}
     if arcticdem is not None:
         cubes["ArcticDEM"] = AuxiliaryCube(arcticdem, frozenset(task.tile_id for task in tasks))
@@ -128,7 +114,9 @@ def cubes_of(
     return cubes
 
 
-def estimate_auxiliary(cube: AuxiliaryCube, areas: Sequence[object], *, resolution: int, margin_px: int) -> "Estimate":
+def estimate_auxiliary(
+    cube: AuxiliaryCube, areas: Sequence[object], *, resolution: int, margin_px: int
+) -> "darts_acquisition.Estimate":
     """Say how much there is to fetch of a product for the area of all tiles.
 
     Args:
@@ -146,23 +134,14 @@ def estimate_auxiliary(cube: AuxiliaryCube, areas: Sequence[object], *, resoluti
     return darts_acquisition.estimate_tcvis(areas, cube.location, trend=cube.trend)
 
 
-def _estimate(pipeline: Pipeline, context: RunContext, cube: AuxiliaryCube, areas: Sequence[object]) -> "Estimate":
-    resolution = pipeline._arcticdem_resolution()
-    margin_px = feature_margin_px(pipeline, context.features)
+def _estimate(
+    pipeline: Pipeline, context: RunContext, cube: AuxiliaryCube, areas: Sequence[object]
+) -> "darts_acquisition.Estimate":
+    resolution, margin_px = pipeline._arcticdem_resolution(), feature_margin_px(pipeline, context.features)
     try:
         return estimate_auxiliary(cube, areas, resolution=resolution, margin_px=margin_px)
     except darts_acquisition.OutsideExtentError:
         return darts_acquisition.Estimate(0, 0, 0, outside=tuple(range(len(areas))))
-
-
-def _note_failures(
-    fails: dict[str, str], name: str, estimate: "Estimate", tile_ids: Sequence[str], *, offline: bool
-) -> None:
-    """Note the first reason for which each tile would fail, in the order of the stages."""
-    for number in estimate.outside:
-        fails.setdefault(tile_ids[number], f"it lies outside {name}")
-    for number in estimate.incomplete if offline else ():
-        fails.setdefault(tile_ids[number], f"chunks of {name} are missing")
 
 
 def _find_areas(pipeline: Pipeline, tasks: Sequence[TileTask], unplaced: dict[str, Exception]) -> dict[str, object]:
@@ -184,9 +163,6 @@ def _size(sizes: Sequence[int | None]) -> str:
 
 def plan(pipeline: Pipeline) -> Plan:
     """Say what a run would do about each tile and why, and fetch, without computing or writing anything.
-
-    Args:
-        pipeline: The pipeline.
 
     Returns:
         One decision per tile, in the order of the run, and what the tiles lack that would be computed.

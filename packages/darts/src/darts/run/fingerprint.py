@@ -26,16 +26,12 @@ STAGE_PACKAGES = (
 _OTHER_PACKAGES = ("darts-nextgen", "torch", "openvino", "rasterio", "pyproj")
 
 
+@cache
 def package_versions() -> dict[str, str]:
     """Return the versions of the packages whose code makes the results, for the reader; none of them decides anything.
 
     That of rasterio stands for GDAL, that of pyproj for PROJ, which they bring.
     """
-    return dict(_package_versions())
-
-
-@cache
-def _package_versions() -> dict[str, str]:
     found = {}
     for name in (*STAGE_PACKAGES, *_OTHER_PACKAGES):
         try:

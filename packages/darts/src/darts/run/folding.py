@@ -4,6 +4,7 @@ import json
 import logging
 from collections.abc import Callable, Collection, Iterator
 from contextlib import ExitStack, contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -65,8 +66,8 @@ def fold(folder: Path, name: str, *, killed: bool = False) -> None:
             for kind in reversed(KINDS)  # They are left, and so replaced, in reverse.
         }
         for batch in _batches(journal, size, rows):
-            for kind, columns in _columns(batch, steps).items():
-                writers[kind](columns)
+            for kind, write in writers.items():
+                write([_row(entry, kind) for entry in batch])
 
 
 def fold_ended(folder: Path, running: Collection[str] = ()) -> list[str]:
@@ -84,10 +85,8 @@ def fold_ended(folder: Path, running: Collection[str] = ()) -> list[str]:
     """
     folded = []
     for name, journal in journals(folder).items():
-        if name in running:
-            continue
         try:
-            if is_folded(folder, name):
+            if name in running or is_folded(folder, name):
                 continue
             if has_lost_lines(folder, name):
                 logger.warning(
@@ -113,10 +112,6 @@ def is_folded(folder: Path, name: str) -> bool:
 
     The size of the journal decides, which the files note; times would not survive a copy to another disk.
 
-    Args:
-        folder: Folder of the results.
-        name: Name of the run. It must have a journal.
-
     Raises:
         OSError: If there is no journal.
     """
@@ -126,22 +121,13 @@ def is_folded(folder: Path, name: str) -> bool:
 
 
 def was_killed(folder: Path, name: str) -> bool:
-    """Say of a run that does not go on whether it was killed: then its journal is not folded, or others did that.
-
-    Args:
-        folder: Folder of the results.
-        name: Name of the run. It must have a journal.
-    """
+    """Say of a run that does not go on whether it was killed: then its journal is not folded, or others did that."""
     results = folder / f"{name}.{KINDS[-1]}"
     return not results.is_file() or bool(read_about(results).get("killed"))
 
 
 def has_lost_lines(folder: Path, name: str) -> bool:
     """Say whether a journal tells of fewer tiles than the Parquet files that were made of it before.
-
-    Args:
-        folder: Folder of the results.
-        name: Name of the run. It must have a journal.
 
     Raises:
         OSError: If there is no journal.
@@ -160,9 +146,6 @@ def has_lost_lines(folder: Path, name: str) -> bool:
 def read_about(results: Path) -> dict[str, object]:
     """Read what the results of a run say about the run as a whole: the header of its journal, and the journal's size.
 
-    Args:
-        results: The Parquet file.
-
     Returns:
         The header; empty for records of release 0.1, and where the file is damaged.
     """
@@ -173,18 +156,10 @@ def read_about(results: Path) -> dict[str, object]:
     return about if isinstance(about, dict) else {}
 
 
-def results_table(entries: list[Entry]) -> "pd.DataFrame":
-    """Return lines of a journal as rows of the results."""
-    return _table(entries, "results.parquet", [])
-
-
-def timer_table(entries: list[Entry]) -> "pd.DataFrame":
-    """Return lines of a journal as rows of the timer."""
-    return _table(entries, "timer.parquet", [])
-
-
-def _table(entries: list[Entry], kind: str, steps: list[str]) -> "pd.DataFrame":
-    table: pd.DataFrame = pa.table(_columns(entries, steps)[kind], schema=_schema(_shapes(steps)[kind], {})).to_pandas()
+def journal_table(entries: list[Entry], kind: str) -> "pd.DataFrame":
+    """Return lines of a journal as rows of "results.parquet" or "timer.parquet"."""
+    schema = _schema(_shapes([])[kind], {})
+    table: pd.DataFrame = pa.Table.from_pylist([_row(entry, kind) for entry in entries], schema=schema).to_pandas()
     return table
 
 
@@ -202,14 +177,8 @@ def _survey(journal: Path, size: int) -> tuple[set[int], list[str]]:
 
 
 def _batches(journal: Path, size: int, rows: set[int]) -> Iterator[list[Entry]]:
-    batch = []
-    for number, entry in enumerate(read_entries(journal, size, warn=False)):
-        if number in rows:
-            batch.append(entry)
-        if len(batch) == _ROWS:
-            yield batch
-            batch = []
-    if batch:
+    chosen = (entry for number, entry in enumerate(read_entries(journal, size, warn=False)) if number in rows)
+    while batch := list(islice(chosen, _ROWS)):
         yield batch
 
 
@@ -224,29 +193,19 @@ def _shapes(steps: list[str]) -> dict[str, dict[str, str]]:
     }
 
 
-def _columns(entries: list[Entry], steps: list[str]) -> dict[str, dict[str, list[object]]]:
-    """Return the rows of each file as columns."""
-    keys = {"tile_id": _texts(entries, "tile_id")}
-    timer = {stage: [entry["stages"].get(stage) for entry in entries] for stage in STAGES}
-    return {
-        "results.parquet": {
-            **keys,
-            **{name: _texts(entries, name) for name in ("output_path", "status", "error")},
-            **{_seconds(stage): values for stage, values in timer.items()},
-            **{name: _texts(entries, name) for name in ("host", "device")},
-            **{name: [entry.get(name, _DEFAULTS.get(name)) for entry in entries] for name in list(_FURTHER)[2:]},
-        },
-        "timer.parquet": keys | timer,
-        "stopwatch.parquet": keys | {step: [entry["steps"].get(step) for entry in entries] for step in steps},
-    }
+def _row(entry: Entry, kind: str) -> dict[str, object]:
+    """Return what a file says of a tile, by column; what is no column of it does not count."""
+    if kind == "results.parquet":
+        seconds = {_seconds(stage): value for stage, value in entry["stages"].items()}
+        return {name: _readable(value) for name, value in (_DEFAULTS | entry | seconds).items()}
+    return {**entry["stages" if kind == "timer.parquet" else "steps"], "tile_id": _readable(entry["tile_id"])}
 
 
-def _texts(entries: list[Entry], name: str) -> list[str | None]:
-    """Return texts that UTF-8 can hold, which names of files need not be."""
-    texts = (entry.get(name) for entry in entries)
-    return [
-        text if text is None or text.isascii() else text.encode("utf-8", "backslashreplace").decode() for text in texts
-    ]
+def _readable(value: object) -> object:
+    """Return a text so that UTF-8 can hold it, which names of files need not be, and anything else as it is."""
+    if not isinstance(value, str) or value.isascii():
+        return value
+    return value.encode("utf-8", "backslashreplace").decode()
 
 
 def _seconds(stage: str) -> str:
@@ -262,7 +221,7 @@ def _schema(columns: dict[str, str], about: dict[str, object]) -> pa.Schema:
 
 
 @contextmanager
-def _replacing(target: Path, schema: pa.Schema) -> Iterator[Callable[[dict[str, list[object]]], None]]:
+def _replacing(target: Path, schema: pa.Schema) -> Iterator[Callable[[list[dict[str, object]]], None]]:
     """Write a Parquet file under another name, which takes the place of the target at the end."""
     with atomic_path(target) as draft, pq.ParquetWriter(draft, schema) as writer:
-        yield lambda columns: writer.write_table(pa.table(columns, schema=schema))
+        yield lambda rows: writer.write_table(pa.Table.from_pylist(rows, schema=schema))

@@ -19,9 +19,6 @@ def footprint_of(tile: "xr.Dataset") -> str | None:
 
     Longitudes go on across the antimeridian, to 181° or to −181°, so that it is one polygon everywhere.
 
-    Args:
-        tile: The tile.
-
     Returns:
         The polygon; None where the tile has no readable grid, or its corners have no place on the globe.
     """
@@ -41,9 +38,6 @@ def footprint_of(tile: "xr.Dataset") -> str | None:
 
 def check_grid(tile: "xr.Dataset") -> None:
     """Pass a tile that lies on a grid in metres, before anything is fetched for its place.
-
-    Args:
-        tile: The tile.
 
     Raises:
         GridError: If it has no grid or no CRS, or its CRS is in degrees.

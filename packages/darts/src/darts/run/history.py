@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from darts.errors import ConfigurationError
-from darts.run.folding import has_lost_lines, is_folded, read_about, results_table, timer_table, was_killed
+from darts.run.folding import has_lost_lines, is_folded, journal_table, read_about, was_killed
 from darts.run.journal import JOURNAL, STAGES, STATUSES, by_age, journals, latest, read_entries, read_header
 from darts.run.running import running_runs
 from darts.run.shards import ShardFacts
@@ -79,9 +79,6 @@ def list_runs(output: Path) -> list[PastRun]:
 def read_run(output: Path) -> tuple[str, pd.DataFrame, int | None]:
     """Read the table of the newest run that wrote into a folder of results; its shards are one run.
 
-    Args:
-        output: Folder of results.
-
     Returns:
         Name of the run (of several shards, the newest one), a row per tile as :class:`darts.run.records.RunRecords`
         describes it, and the number of tiles that it had to do, those of shards that never ran among them, where that
@@ -97,7 +94,7 @@ def read_run(output: Path) -> tuple[str, pd.DataFrame, int | None]:
     for name in reversed(_names(output)):
         about = _about(output, name)
         facts = ShardFacts.of_header(about)
-        run = None if facts is None else (facts.digest, facts.shard.of)
+        run = None if facts is None else facts.division
         number = 0 if facts is None else facts.shard.number
         if (newest and run != whole) or number in read:
             continue
@@ -190,8 +187,7 @@ def _read(output: Path, name: str, kind: str, needed: set[str]) -> pd.DataFrame 
     if journal.exists():
         try:
             read_header(journal)
-            entries = latest(read_entries(journal))
-            return timer_table(entries) if kind == "timer.parquet" else results_table(entries)
+            return journal_table(latest(read_entries(journal)), kind)
         except (OSError, ValueError) as error:
             logger.warning("%s cannot be read as the journal of a run (%s). Move or remove it.", journal, error)
     return None

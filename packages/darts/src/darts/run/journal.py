@@ -39,11 +39,13 @@ STAGES = (
 
 Status = Literal["success", "skipped", "failed", "empty"]
 STATUSES = get_args(Status)
+STATUS_WORDS: dict[Status, str] = dict(zip(STATUSES, ("succeeded", "skipped", "failed", "without data"), strict=True))
 
 Entry: TypeAlias = dict[str, Any]
 """A line of a journal about a tile, checked: the fields of a `TileRecord` that are written, and `ended`."""
 
 _HEADER_KEY = "darts_journal"
+_NOT_WRITTEN = ("ends_run", "by_service")
 _MOST_WARNINGS = 5
 
 _ABSENT = type(None)
@@ -123,28 +125,9 @@ class TileRecord:
 
     def to_entry(self) -> Entry:
         """Return what a journal holds of it."""
-        known = {
-            "host": self.host or platform.node(),
-            "device": self.device,
-            "attempt": self.attempt,
-            "objects": self.objects,
-            "area_m2": self.area_m2,
-            "reliable": self.reliable,
-            "cloudy": self.cloudy,
-            "mean_probability": self.mean_probability,
-            "acquired": self.acquired,
-            "footprint": self.footprint,
-            "retryable": self.retryable,
-        }
-        return {
-            "tile_id": self.tile_id,
-            "output_path": str(self.output_path),
-            "status": self.status,
-            "error": self.error,
-            "stages": self.stages,
-            "steps": self.steps,
-            **{name: value for name, value in known.items() if value is not None},
-        }
+        entry = {name: getattr(self, name) for name in self.__slots__ if name not in _NOT_WRITTEN}
+        entry |= {"output_path": str(self.output_path), "host": self.host or platform.node()}
+        return {name: value for name, value in entry.items() if value is not None}
 
     def note(self, findings: "Findings") -> None:
         """Take over what the results of the tile say about it."""
@@ -273,9 +256,6 @@ def by_age(paths: Mapping[str, Path]) -> dict[str, Path]:
 
 def read_header(path: Path) -> dict[str, object]:
     """Read what the first line of a journal says.
-
-    Args:
-        path: The journal.
 
     Returns:
         The header; empty where the line is torn or damaged.

@@ -4,7 +4,6 @@ import queue
 import threading
 from collections.abc import Iterator
 from concurrent.futures import Future
-from types import TracebackType
 
 from darts.run.task import TileWork
 
@@ -115,9 +114,7 @@ class Exports:
         with self._changed:
             self._count += 1
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         with self._changed:
             self._count -= 1
             self._changed.notify_all()

@@ -102,9 +102,6 @@ def folder_lock(folder: Path) -> Iterator[Callable[[str], None]]:
 def refused_access(folder: Path) -> Iterator[None]:
     """Make of a lock that this user may not take an error of the configuration.
 
-    Args:
-        folder: Folder of results.
-
     Raises:
         ConfigurationError: If the block is refused access.
     """
@@ -123,9 +120,6 @@ def running_in(folder: Path) -> str | None:
     """Return the name of the run that holds a folder, None if none does.
 
     Where the file system has no locks, a run of another machine holds the folder until its file there is removed.
-
-    Args:
-        folder: Folder of results.
     """
     holding = find_holder(folder)
     held = holding.state == "running" or (holding.state == "unknown" and (folder / OWNER_FILE).exists())
@@ -133,11 +127,7 @@ def running_in(folder: Path) -> str | None:
 
 
 def find_holder(folder: Path) -> Holding:
-    """Find out whether a run holds a folder, from any machine that sees it.
-
-    Args:
-        folder: Folder of results.
-    """
+    """Find out whether a run holds a folder, from any machine that sees it."""
     owner = folder / OWNER_FILE
     if owner.exists():
         facts = read_facts(owner)
@@ -177,11 +167,6 @@ def _lock(folder: Path, held: ExitStack) -> None:
 def own_file(owner: Path, facts: Facts, held: ExitStack) -> None:
     """Create the file that stands in for a lock, and remove it in the end.
 
-    Args:
-        owner: The file.
-        facts: What it says of this process.
-        held: Removes it.
-
     Raises:
         FolderInUseError: If it is there, and its process lives or cannot be seen from here.
 
@@ -213,9 +198,6 @@ def _give_back(owner: Path, facts: Facts) -> None:
 
 def remove_if_stale(owner: Path) -> None:
     """Remove what a dead process of this machine left.
-
-    Args:
-        owner: The file that it left.
 
     Raises:
         FolderInUseError: If the process lives, runs on another machine, or is not known.

@@ -4,7 +4,6 @@ import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
-from typing import TYPE_CHECKING
 
 import darts_acquisition
 import darts_export
@@ -14,11 +13,12 @@ from darts.run.cancel import CancellationToken, RunInterrupted, cancelling_on_si
 from darts.run.executors import ExecutorProtocol, TileWorker, lane_threads, overlap_executor, serial_executor
 from darts.run.folding import fold_ended
 from darts.run.heap import kept_heap
+from darts.run.journal import TileRecord
 from darts.run.lock import folder_lock
 from darts.run.names import counted
 from darts.run.planning import Plan, Planner
 from darts.run.progress import Reporter, run_log, summarise, warnings_once
-from darts.run.records import RunRecords, TileRecord, remove_leftovers
+from darts.run.records import RunRecords, remove_leftovers
 from darts.run.resume import Decision
 from darts.run.running import may_run
 from darts.run.session import OpenSession, open_session
@@ -27,10 +27,6 @@ from darts.run.shard_lock import shard_lock
 from darts.run.task import Pipeline, TileTask
 from darts.run.worker import Worker
 from darts_utils import usable_cpus
-
-if TYPE_CHECKING:
-    from darts.run.cluster.executor import DaskExecutor
-    from darts_acquisition import FetchCancellation
 
 logger = logging.getLogger(__name__)
 
@@ -76,12 +72,12 @@ def run(pipeline: Pipeline, open_session: OpenSession = open_session) -> RunReco
 
 def _executor(
     worker: Worker, open_session: OpenSession, records: RunRecords, todo: Sequence[TileTask], opened: ExitStack
-) -> "tuple[ExecutorProtocol, DaskExecutor | None]":
+) -> "tuple[ExecutorProtocol, cluster.executor.DaskExecutor | None]":
     """Return the executor that a pipeline asks for, and again if it is one on a cluster."""
     pipeline = worker.pipeline
-    if pipeline.executor != "dask":
-        if pipeline.executor == "serial":
-            return serial_executor(), None
+    if pipeline.executor == "serial":
+        return serial_executor(), None
+    if pipeline.executor == "overlap":
         return overlap_executor(pipeline.prefetch, *lane_threads()), None
     sent = pipeline._for_workers()
     remote = cluster.remote.RemoteRun(records.name, sent, worker.context, open_session, records.folder)
@@ -91,7 +87,7 @@ def _executor(
     return executor, executor
 
 
-def _open(worker: Worker, remote: "DaskExecutor | None", tile_run: "TileRun") -> None:
+def _open(worker: Worker, remote: "cluster.executor.DaskExecutor | None", tile_run: "TileRun") -> None:
     """Open the worker, or the cluster of workers; write down what "auto" was decided to be."""
     if remote is None:
         worker.open()
@@ -162,7 +158,7 @@ class TileRun:
         worker: TileWorker,
         executor: ExecutorProtocol,
         most_failures: int | None = None,
-        fetches: "FetchCancellation | None" = None,
+        fetches: "darts_acquisition.FetchCancellation | None" = None,
     ) -> None:
         self.records = records
         self.cancel = CancellationToken()
@@ -195,21 +191,12 @@ class TileRun:
 
     @contextmanager
     def cancelling(self, total: int) -> Iterator[None]:
-        """Let signals cancel the run, and show how far it is, until the block ends.
-
-        Args:
-            total: Number of tiles.
-        """
+        """Let signals cancel the run, and show how far it is, until the block ends."""
         with cancelling_on_signals(self.cancel, self._fetches), Reporter(total).showing() as self.reporter:
             yield
 
     def go(self, decisions: Sequence[Decision], begin: Callable[[], None] | None = None) -> None:
-        """Record what is finished, process the rest, and retry what may have failed by chance.
-
-        Args:
-            decisions: What to do about each tile.
-            begin: Is called before the first tile, where one is to be computed.
-        """
+        """Record what is finished, process the rest, and retry what may have failed by chance."""
         todo = []
         for decision in decisions:
             if self.cancel.requested:
@@ -219,38 +206,26 @@ class TileRun:
                 if "changed since" in decision.why:
                     logger.warning("Tile %s is computed again, %s.", decision.task.tile_id, decision.why)
             else:
-                record = TileRecord(decision.task.tile_id, decision.task.output, "skipped")
-                if decision.action == "empty":
-                    record.status, record.error = "empty", decision.why
-                if decision.findings is not None:
-                    record.note(decision.findings)
-                self._end(record)
+                self._end(decision.record())
         if not todo or self.cancel.requested:
             return
-        with self._losing_scheduler():
+        try:
             if begin is not None:
                 begin()
-            self._compute(todo)
+            if not self.cancel.requested:
+                self._compute(todo)
+        except SchedulerGoneError as error:  # What is not done is right to try later.
+            what = "Start the scheduler again (darts cluster ...), then this same command: finished tiles are skipped."
+            logger.error("The run stops: %s %s", error, what)  # noqa: TRY400 - no bug of ours
+            self.records.scheduler_gone = True
+            self.cancel.cancel()
 
     def _compute(self, todo: Sequence[TileTask]) -> None:
-        if self.cancel.requested:
-            return
         with kept_heap():
             again = self._process(todo)
             if again and not self.cancel.requested:
                 logger.info("Retrying %s whose failure may have been a passing one.", counted(len(again), "tile"))
                 self._process(again)
-
-    @contextmanager
-    def _losing_scheduler(self) -> Iterator[None]:
-        """End the run where the scheduler of a cluster is gone; what is not done is right to try later."""
-        try:
-            yield
-        except SchedulerGoneError as error:
-            what = "Start the scheduler again (darts cluster ...), then this same command: finished tiles are skipped."
-            logger.error("The run stops: %s %s", error, what)  # noqa: TRY400 - no bug of ours
-            self.records.scheduler_gone = True
-            self.cancel.cancel()
 
     def _process(self, tasks: Sequence[TileTask]) -> list[TileTask]:
         """Process tiles; return those that failed and are worth another attempt."""

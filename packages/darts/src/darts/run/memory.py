@@ -32,9 +32,6 @@ class MemoryGate:
     def enter(self, cancel: CancellationToken) -> bool:
         """Wait until a tile may begin.
 
-        Args:
-            cancel: Ends the waiting.
-
         Returns:
             False if the run is cancelled.
         """

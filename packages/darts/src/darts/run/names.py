@@ -25,9 +25,6 @@ def process_names(time: datetime) -> Iterator[str]:
 
     Containers on two machines may have one name and the same process numbers, so that who takes a name creates its file
     exclusively, and takes the next one where it is there.
-
-    Args:
-        time: When it begins.
     """
     host = re.sub(r"[^A-Za-z0-9]+", "-", socket.gethostname().partition(".")[0])[:_LONGEST_HOST].strip("-")
     stem = f"{time:%Y-%m-%d_%H-%M-%S}-{host or 'host'}-{os.getpid()}"

@@ -30,12 +30,11 @@ from darts.run.trends import TrendCubes
 from darts.startup import resume_collection
 from darts_export import check_export_bands, export_variables
 from darts_preprocessing import FEATURES
-from darts_segmentation import hash_model, read_card, read_ensemble
+from darts_segmentation import ModelCard, hash_model, read_card, read_ensemble
 from darts_utils import OPTICAL_BANDS, resolve_device
 
 if TYPE_CHECKING:
     from darts.run.fetching import PlannedFetch
-    from darts_segmentation import ModelCard
 
 logger = logging.getLogger(__name__)
 
@@ -183,7 +182,7 @@ class Planner:
         pipeline = self.pipeline
         resume = make_resume(pipeline, self.context, self._memory)
         resume_collection()
-        decisions = [resume.decide(task, pipeline._tile_inputs(task.key)) for task in self.tasks]
+        decisions = [resume.decide(task) for task in self.tasks]
         _tell_earlier_release(decisions)
         context = self.context
         if todo := [decision.task for decision in decisions if decision.todo]:
@@ -194,24 +193,10 @@ class Planner:
 
 
 def make_resume(pipeline: Pipeline, context: RunContext, memory: InputMemory | None = None) -> Resume:
-    """Return what decides about the tiles of a run, in any process.
-
-    Args:
-        pipeline: The pipeline.
-        context: What its tiles share.
-        memory: Digests of input files; default those that the folder of results holds.
-    """
-    return Resume(
-        shared=context.depends_on,
-        bands=pipeline.export_bands,
-        subsets=context.subsets,
-        debug=pipeline.debug_data,
-        overwrite=pipeline.overwrite,
-        keep_finished=pipeline.keep_finished,
-        memory=memory or InputMemory(output_of(pipeline)),
-        cubes=CubesNow(str(pipeline.arcticdem_dir), TrendCubes.of(pipeline)),
-        year=pipeline._tile_year,
-    )
+    """Return what decides about the tiles of a run, in any process."""
+    cubes = CubesNow(str(pipeline.arcticdem_dir), TrendCubes.of(pipeline))
+    memory = memory or InputMemory(output_of(pipeline))
+    return Resume(pipeline, context.depends_on, context.subsets, memory, cubes)
 
 
 def list_tasks(pipeline: Pipeline) -> list[TileTask]:
@@ -238,11 +223,6 @@ def list_tasks(pipeline: Pipeline) -> list[TileTask]:
 def complete_context(pipeline: Pipeline, context: RunContext, tasks: Sequence[TileTask]) -> RunContext:
     """Read the cards of the models, and find out which features and which auxiliary data they and the export need.
 
-    Args:
-        pipeline: The pipeline.
-        context: What is known of its run.
-        tasks: The tiles that are to be computed.
-
     Raises:
         ConfigurationError: If a band cannot be produced, or a datacube is not there or cannot be.
     """
@@ -253,12 +233,6 @@ def complete_context(pipeline: Pipeline, context: RunContext, tasks: Sequence[Ti
 
 def with_auxiliary(pipeline: Pipeline, context: RunContext, wanted: set[str], tasks: Sequence[TileTask]) -> RunContext:
     """Find out which features and which auxiliary data bands need.
-
-    Args:
-        pipeline: The pipeline.
-        context: What is known so far.
-        wanted: Names of bands and other variables.
-        tasks: The tiles that are to be computed.
 
     Raises:
         ConfigurationError: If a datacube is not there or cannot be.
@@ -319,12 +293,12 @@ def _outside(pipeline: Pipeline, tasks: Sequence[TileTask], estimate: Callable[[
     return found
 
 
-def read_cards(models: dict[str, Path]) -> "dict[str, ModelCard]":
+def read_cards(models: dict[str, Path]) -> dict[str, ModelCard]:
     """Read the cards of models by name; only a checkpoint of torch needs torch for it."""
     return {name: read_card(path) for name, path in models.items()}
 
 
-def bands_wanted(pipeline: Pipeline, cards: "dict[str, ModelCard]") -> set[str]:
+def bands_wanted(pipeline: Pipeline, cards: dict[str, ModelCard]) -> set[str]:
     """Name the bands that models and export need.
 
     Raises:

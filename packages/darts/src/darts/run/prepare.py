@@ -2,7 +2,8 @@
 
 import logging
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
+from functools import partial
 
 import darts_acquisition
 from darts.errors import ConfigurationError, IgnoredOptionWarning, NoTilesError
@@ -22,13 +23,6 @@ def prepare_run(
     pipeline: Pipeline, *, optical: bool, aux: bool, arcticdem: bool | None = None, tcvis: bool | None = None
 ) -> dict[str, Exception]:
     """Fetch what an offline run of a pipeline needs, see `_BasePipeline.prepare_data`.
-
-    Args:
-        pipeline: The pipeline whose run is prepared.
-        optical: Fetch raw scenes.
-        aux: Fetch the auxiliary data that the models need.
-        arcticdem: Fetch ArcticDEM, or do not, whatever the models need.
-        tcvis: Fetch TCVIS, or do not, whatever the models need.
 
     Returns:
         Why scenes could not be prepared, by their names.
@@ -122,67 +116,32 @@ def _prepare_optical(pipeline: Pipeline, tasks: Sequence[TileTask]) -> dict[str,
 def _prepare_surroundings(
     pipeline: Pipeline, tasks: Sequence[TileTask], cubes: dict[str, AuxiliaryCube], failed: dict[str, Exception]
 ) -> None:
-    """Fill cubes for the tiles whose place is known; add the others to `failed`."""
+    """Fill cubes for the tiles whose place is known, margins included; add the others to `failed`.
+
+    Says first how much there is to fetch. What was fetched stays where a later part fails.
+    """
     areas = pipeline._tile_areas(tasks, failed)
     if not areas:
         if code_of_failures(failed.values()) == LATER:
             return
         raise NoTilesError("There is no tile to prepare data for: none of those selected can be read.")
-    resolution = pipeline._arcticdem_resolution()
-    prepare_auxiliary(
-        areas,
-        cubes,
-        resolution=resolution,
-        margin_px=feature_margin_px(pipeline),
-        earthengine=darts_acquisition.EarthEngineSettings(
-            project=pipeline.ee_project, use_highvolume=pipeline.ee_use_highvolume
-        ),
+    resolution, margin_px = pipeline._arcticdem_resolution(), feature_margin_px(pipeline)
+    settings = darts_acquisition.EarthEngineSettings(
+        project=pipeline.ee_project, use_highvolume=pipeline.ee_use_highvolume
     )
-
-
-def prepare_auxiliary(
-    areas: Mapping[str, object],
-    cubes: Mapping[str, AuxiliaryCube],
-    *,
-    resolution: int,
-    margin_px: int,
-    earthengine: "darts_acquisition.EarthEngineSettings",
-) -> None:
-    """Fill cubes for the area of all tiles, margins included.
-
-    Says first how much there is to fetch. What was fetched stays where a later part fails.
-
-    Args:
-        areas: Grids or footprints of the tiles (odc.geo) by name, in any CRS.
-        cubes: Datacubes by name; created where there is none.
-        resolution: Pixel size of the DEM in metres.
-        margin_px: Pixels of the DEM around each tile.
-        earthengine: How Earth Engine is asked.
-
-    Raises:
-        ServiceError: If something cannot be fetched.
-        LoginError: If Earth Engine refuses the login, or there is none.
-    """
-    parts = {name: [areas[tile] for tile in areas if tile in cube.tiles] for name, cube in cubes.items()}
-    cubes = {name: cube for name, cube in cubes.items() if parts[name]}
-    for name, cube in cubes.items():
-        estimate = estimate_auxiliary(cube, parts[name], resolution=resolution, margin_px=margin_px)
+    found = {name: [areas[tile] for tile in areas if tile in cube.tiles] for name, cube in cubes.items()}
+    parts = {name: part for name, part in found.items() if part}
+    for name, part in parts.items():
+        estimate = estimate_auxiliary(cubes[name], part, resolution=resolution, margin_px=margin_px)
         logger.info("%s: %s.", name, estimate)
-    for name, cube in cubes.items():
-        progress = _tell(name)
+    for name, part in parts.items():
+        cube, progress = cubes[name], partial(logger.info, "%s: chunk %d of %d.", name)
         if cube.trend is None:
             report = darts_acquisition.download_arcticdem(
-                parts[name], cube.location, resolution, buffer=margin_px, progress=progress
+                part, cube.location, resolution, buffer=margin_px, progress=progress
             )
         else:
             report = darts_acquisition.download_tcvis(
-                parts[name], cube.location, trend=cube.trend, settings=earthengine, progress=progress
+                part, cube.location, trend=cube.trend, settings=settings, progress=progress
             )
         logger.info("%s: %d chunks filled, %d are empty at the provider.", name, report.filled, report.empty)
-
-
-def _tell(product: str) -> Callable[[int, int], None]:
-    def progress(done: int, total: int) -> None:
-        logger.info("%s: chunk %d of %d.", product, done, total)
-
-    return progress

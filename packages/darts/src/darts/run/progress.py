@@ -3,8 +3,8 @@
 import logging
 import sys
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable, Iterator
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,7 +12,8 @@ from rich.console import Console
 from rich.logging import RichHandler
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
-from darts.run.journal import Status, TileRecord
+from darts.run.fingerprint import STAGE_PACKAGES
+from darts.run.journal import STATUS_WORDS, TileRecord
 from darts.run.names import counted
 
 if TYPE_CHECKING:
@@ -72,41 +73,21 @@ class Reporter:
             logger.info("%s: %s in %.1f s.", place, tile.status, sum(tile.stages.values()))
 
 
-_WORDS: dict[Status, str] = {"success": "succeeded", "skipped": "skipped", "failed": "failed"}
-
-
 def summarise(records: "RunRecords", startup_seconds: float = 0.0) -> str:
-    """Say in three lines how many tiles succeeded, were skipped and failed, where the results are and where time went.
-
-    Args:
-        records: The records of the run.
-        startup_seconds: How long it took to load libraries and networks.
-
-    Returns:
-        The lines.
-    """
-    parts = [f"{records.count(status)} {word}" for status, word in _WORDS.items()]
-    further = {"without data": records.count("empty"), "not done": records.undone}
-    parts += [f"{number} {words}" for words, number in further.items() if number > 0]
+    """Say in three lines how the tiles of a run ended, where the results are and where time went."""
+    counts = {word: records.count(status) for status, word in STATUS_WORDS.items()} | {"not done": records.undone}
+    always = ("succeeded", "skipped", "failed")
+    parts = [f"{number} {word}" for word, number in counts.items() if number > 0 or word in always]
     seconds = {"start-up": startup_seconds, **records.seconds()}
     seconds = {stage: value for stage, value in seconds.items() if value}
     longest = sorted(seconds.items(), key=lambda item: -item[1])
     times = ", ".join(f"{stage} {value:.1f} s" for stage, value in longest) or "nothing was computed"
     of = "" if records.shards is None else f"Shard {records.shards.shard}: "
-    counts = f"{of}{counted(records.planned, 'tile')}: {', '.join(parts)}."
-    return f"{counts}\nResults: {records.folder}\nTime: {times}."
+    told = f"{of}{counted(records.planned, 'tile')}: {', '.join(parts)}."
+    return f"{told}\nResults: {records.folder}\nTime: {times}."
 
 
-LOGGERS = (
-    "darts",
-    "darts_acquisition",
-    "darts_export",
-    "darts_postprocessing",
-    "darts_preprocessing",
-    "darts_segmentation",
-    "darts_training",
-    "darts_utils",
-)
+LOGGERS = ("darts", *(name.replace("-", "_") for name in (*STAGE_PACKAGES, "darts-training")))
 """Names of the packages' loggers."""
 
 
@@ -129,18 +110,25 @@ def console_handler(level: int = logging.INFO, *, plain: bool = False) -> loggin
 @contextmanager
 def heard() -> Iterator[None]:
     """Show what a run says in the block on the console, where the program has set up no logging of its own."""
-    loggers = [logging.getLogger(name) for name in LOGGERS if not logging.getLogger(name).hasHandlers()]
-    before = [logger.level for logger in loggers]
-    handler = console_handler()
-    for logger in loggers:
-        logger.addHandler(handler)
-        logger.setLevel(logging.DEBUG)
+    silent = [name for name in LOGGERS if not logging.getLogger(name).hasHandlers()]
+    with _logging_to(console_handler(), silent, logging.DEBUG):
+        yield
+
+
+@contextmanager
+def _logging_to(handler: logging.Handler, names: Iterable[str], level: int) -> Iterator[None]:
+    """Have loggers hand lines to a handler until the block ends, and let those of a level pass where it is not 0."""
+    loggers = [logging.getLogger(name) for name in names]
+    before = [each.level for each in loggers]
+    for each in loggers:
+        each.addHandler(handler)
+        each.setLevel(level or each.level)
     try:
         yield
     finally:
-        for logger, level in zip(loggers, before, strict=True):
-            logger.removeHandler(handler)
-            logger.setLevel(level)
+        for each, was in zip(loggers, before, strict=True):
+            each.removeHandler(handler)
+            each.setLevel(was if level else each.level)
 
 
 class _RunLogHandler(logging.FileHandler):
@@ -161,22 +149,17 @@ class _RunLogHandler(logging.FileHandler):
 
 
 @contextmanager
-def run_log(path: Path) -> Iterator[None]:
+def run_log(path: Path, level: int = logging.NOTSET) -> Iterator[None]:
     """Write what DARTS logs during the block into a file, with the whole of every error.
 
     Args:
         path: The file.
+        level: Lines from which on are written; default those that the loggers let pass.
     """
     handler = _RunLogHandler(path, encoding="utf-8", delay=True)
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
-    for name in LOGGERS:
-        logging.getLogger(name).addHandler(handler)
-    try:
+    with closing(handler), _logging_to(handler, LOGGERS, level):
         yield
-    finally:
-        for name in LOGGERS:
-            logging.getLogger(name).removeHandler(handler)
-        handler.close()
 
 
 @contextmanager

@@ -11,22 +11,10 @@ from pathlib import Path
 
 from darts.run.failures import is_disk_full
 from darts.run.folding import fold
-from darts.run.journal import (
-    JOURNAL,
-    STAGES,
-    Journal,
-    PlanCounts,
-    Status,
-    TileRecord,
-    latest,
-    read_entries,
-    utc_now,
-)
+from darts.run.journal import JOURNAL, STAGES, Journal, PlanCounts, Status, TileRecord, latest, read_entries, utc_now
 from darts.run.names import process_names
 from darts.run.shards import ShardFacts
 from darts_utils import remove_partials
-
-__all__ = ["STAGES", "PlanCounts", "RunRecords", "Status", "TileRecord", "remove_leftovers"]
 
 logger = logging.getLogger(__name__)
 
@@ -98,9 +86,6 @@ class RunRecords:
         """Add a tile to the journal; of several records of one tile the last one counts.
 
         On a full disk the space set aside at the start of the run is used.
-
-        Args:
-            tile: The record of a tile that ended.
 
         Raises:
             OSError: If the journal cannot be written; the tile is not counted then.

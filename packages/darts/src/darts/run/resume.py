@@ -1,15 +1,14 @@
 """Decide which tiles of a run are finished already, and say why the others are not."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 from darts.run.auxiliary import CubesNow
 from darts.run.fingerprint import DEPENDS_ON, FORMAT, describe_change, plain
 from darts.run.inputs import InputMemory, changed_input
-from darts.run.journal import Findings
-from darts.run.task import TileTask
+from darts.run.journal import Findings, TileRecord
+from darts.run.task import Pipeline, TileTask
 from darts.run.trends import year_of
 from darts_export import ManifestError, check_export_target, missing_outputs, read_manifest
 
@@ -39,52 +38,49 @@ class Decision:
         """Whether the tile will be computed."""
         return self.action == "compute"
 
+    def record(self) -> TileRecord:
+        """Return the record of a tile that is not computed."""
+        record = TileRecord(self.task.tile_id, self.task.output, "skipped", attempt=self.task.attempt)
+        if self.action == "empty":
+            record.status, record.error = "empty", self.why
+        if self.findings is not None:
+            record.note(self.findings)
+        return record
+
 
 @dataclass(frozen=True)
 class Resume:
     """Decides about the tiles of a run: finished means that it would come out the same.
 
     Attributes:
+        pipeline: The pipeline.
         shared: What :func:`darts.run.fingerprint.shared_dependencies` returned for the run.
-        bands: What is to be exported.
         subsets: Members of the ensemble to export.
-        debug: Whether the whole tile is exported, too.
-        overwrite: Whether finished tiles are computed again.
-        keep_finished: Whether complete results of an earlier release with the same configuration and models are kept.
         memory: Digests of input files.
         cubes: What the cubes hold.
-        year: Returns the year of a tile's image by the tile's key, None where the pipeline does not know it.
     """
 
+    pipeline: Pipeline
     shared: Mapping[str, Any]
-    bands: Sequence[str]
     subsets: Sequence[str]
-    debug: bool
-    overwrite: bool
-    keep_finished: bool
     memory: InputMemory
     cubes: CubesNow
-    year: Callable[[Any], int | None]
 
-    def decide(self, task: TileTask, inputs: Sequence[Path]) -> Decision:
+    def decide(self, task: TileTask) -> Decision:
         """Decide about one tile, by its manifest; what costs least is looked at first, and no image is opened.
-
-        Args:
-            task: The tile.
-            inputs: Files that its image is read from, as far as they are there.
-
-        Returns:
-            The decision.
 
         Raises:
             ExportTargetError: If results could not be written, because foreign files are in the way.
         """
-        check_export_target(task.output, self.bands, self.subsets, overwrite=self.overwrite, debug=self.debug)
+        pipeline, inputs = self.pipeline, self.pipeline._tile_inputs(task.key)
+        check_export_target(
+            task.output, pipeline.export_bands, self.subsets, overwrite=pipeline.overwrite, debug=pipeline.debug_data
+        )
         try:
             manifest = read_manifest(task.output)
         except ManifestError:
             return Decision(task, "compute", "no finished results")
-        if self.overwrite:
+        if pipeline.overwrite:
             return Decision(task, "compute", "finished, but overwrite is set")
         before = (manifest.get("metadata") or {}).get(DEPENDS_ON)
         if not isinstance(before, Mapping) or before.get("format") != FORMAT:
@@ -108,15 +104,20 @@ class Resume:
     def _year(self, task: TileTask, manifest: Mapping[str, Any]) -> int | None:
         if not self.cubes.by_year:
             return None
-        year = self.year(task.key)
+        year = self.pipeline._tile_year(task.key)
         return year_of(manifest.get("time")) if year is None else year
 
     def _is_whole(self, task: TileTask) -> bool:
-        return missing_outputs(task.output, self.bands, self.subsets) == "none"
+        return missing_outputs(task.output, self.pipeline.export_bands, self.subsets) == "none"
 
     def _decide_earlier_release(self, task: TileTask, before: object, manifest: Mapping[str, Any]) -> Decision:
         """Decide about results of release 0.1, which say nothing of auxiliary data and describe inputs by time."""
-        if self.keep_finished and isinstance(before, Mapping) and self._is_alike(before) and self._is_whole(task):
+        if (
+            self.pipeline.keep_finished
+            and isinstance(before, Mapping)
+            and self._is_alike(before)
+            and self._is_whole(task)
+        ):
             why = "finished by an earlier release"
             return Decision(task, "skip", why, of_earlier_release=True, findings=Findings.of(manifest))
         return Decision(task, "compute", "results of an earlier release", of_earlier_release=True)

@@ -1,11 +1,13 @@
 """Find out which runs go on in a folder of results, from any machine that sees it."""
 
 import platform
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Literal
 
 from darts.run.filelocks import is_locked
-from darts.run.journal import JOURNAL, journals
+from darts.run.journal import JOURNAL, journals, read_header
 from darts.run.lock import Facts, find_holder, is_alive, read_facts, running_in, shard_owners
 from darts.run.shards import ShardFacts
 
@@ -17,21 +19,13 @@ def running_runs(folder: Path) -> list[str]:
 
     A run locks its journal for as long as it lives. Where the file system has no locks, a run of another machine goes
     on until the file there that stands in for its lock is removed.
-
-    Args:
-        folder: Folder of results.
     """
     alone = running_in(folder)
     return [name for name in journals(folder) if name == alone or may_run(folder, name)]
 
 
 def may_run(folder: Path, name: str) -> bool:
-    """Say whether a run that locks its journal goes on, or whether that cannot be told.
-
-    Args:
-        folder: Folder of results.
-        name: Name of the run.
-    """
+    """Say whether a run that locks its journal goes on, or whether that cannot be told."""
     locked = is_locked(folder / f"{name}{JOURNAL}")
     if locked is not None:
         return locked
@@ -39,13 +33,7 @@ def may_run(folder: Path, name: str) -> bool:
 
 
 def find_state(folder: Path, name: str, shards: ShardFacts | None) -> State:
-    """Say whether a run goes on, or that this machine cannot tell.
-
-    Args:
-        folder: Folder of results.
-        name: Name of the run.
-        shards: What the header of its journal says of shards; None where it is none.
-    """
+    """Say whether a run goes on, or that this machine cannot tell."""
     locked = is_locked(folder / f"{name}{JOURNAL}")
     if locked:
         return "running"
@@ -61,6 +49,15 @@ def find_state(folder: Path, name: str, shards: ShardFacts | None) -> State:
     facts = read_facts(folder / shards.shard.lock_file)
     elsewhere = facts.get("run") == name and facts.get("host") != platform.node()
     return "unknown" if elsewhere else "ended"
+
+
+def shard_runs(folder: Path) -> Iterator[tuple[str, ShardFacts]]:
+    """Yield names of runs of shards and what they knew, newest first; `darts runs` names those that cannot be read."""
+    for name, journal in reversed(journals(folder).items()):
+        with suppress(OSError, ValueError):
+            facts = ShardFacts.of_header(read_header(journal))
+            if facts is not None:
+                yield name, facts
 
 
 def _owner_of(folder: Path, name: str) -> Facts:

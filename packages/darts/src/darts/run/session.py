@@ -80,10 +80,6 @@ class NetworkSession:
 def open_session(pipeline: Pipeline, context: RunContext) -> Session:
     """Load the networks of a run.
 
-    Args:
-        pipeline: Says how they are run.
-        context: Says which, and where.
-
     Raises:
         ConfigurationError: If a network cannot take patches of the size, or compute in the precision, asked for.
         ModelFileError: If a model is damaged.

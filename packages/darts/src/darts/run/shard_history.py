@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from darts.run.history import PastRun
-from darts.run.journal import journals, read_header
+from darts.run.running import shard_runs
 from darts.run.shards import ShardFacts, ranges
 
 _TIME = len("2026-01-31_12-00-00")
@@ -89,7 +89,7 @@ def group_shards(runs: Sequence[PastRun]) -> list[ShardGroup]:
     groups: dict[tuple[str, int], list[PastRun]] = {}
     for run in runs:
         if run.shards is not None:
-            key = run.shards.digest, run.shards.shard.of
+            key = run.shards.division
             groups[key] = [*groups.pop(key, []), run]
     found = []
     for members in groups.values():
@@ -107,17 +107,6 @@ def _did_all(run: PastRun, tiles: int) -> bool:
 
 
 def other_division(output: Path, own: ShardFacts) -> int | None:
-    """Return into how many shards the same run was divided last; None where it was as now, or never.
-
-    Args:
-        output: Folder of results.
-        own: The shard that is about to run.
-    """
-    for journal in reversed(journals(output).values()):
-        try:
-            facts = ShardFacts.of_header(read_header(journal))
-        except (OSError, ValueError):
-            continue  # `darts runs` names it.
-        if facts is not None and facts.digest == own.digest:
-            return None if facts.shard.of == own.shard.of else facts.shard.of
-    return None
+    """Return into how many shards the same run was divided last; None where it was as now, or never."""
+    last = next((facts.shard.of for _, facts in shard_runs(output) if facts.digest == own.digest), own.shard.of)
+    return None if last == own.shard.of else last

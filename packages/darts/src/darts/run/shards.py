@@ -4,6 +4,7 @@ import hashlib
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 
 _EXPECTED = "expected i/n with i from 0 to n-1, such as 0/4"
 _KEY = "shard"
@@ -113,6 +114,11 @@ class ShardFacts:
             return None
         return cls(shard, digest, tiles, lists, listed) if len(tiles) == len(lists) == shard.of else None
 
+    @property
+    def division(self) -> tuple[str, int]:
+        """What the shards of one run have in common: digest of the configuration, and how many there are."""
+        return self.digest, self.shard.of
+
     def differs_from(self, later: "ShardFacts") -> bool:
         """Say whether another list of the tiles of all shards has other ones for this shard."""
         return self.lists[self.shard.number] != later.lists[self.shard.number]
@@ -130,14 +136,9 @@ def ranges(numbers: Iterable[int]) -> str:
         >>> ranges([7, 1, 2, 3, 9, 10])
         '1-3, 7, 9, 10'
     """
-    parts: list[list[int]] = []
-    for number in sorted(numbers):
-        if parts and number == parts[-1][-1] + 1:
-            parts[-1].append(number)
-        else:
-            parts.append([number])
-    written = [f"{part[0]}-{part[-1]}" if len(part) > 2 else ", ".join(map(str, part)) for part in parts]
-    return ", ".join(written)
+    apart = groupby(enumerate(sorted(numbers)), lambda pair: pair[1] - pair[0])  # The same within a range.
+    parts = [[number for _, number in pairs] for _, pairs in apart]
+    return ", ".join(f"{part[0]}-{part[-1]}" if len(part) > 2 else ", ".join(map(str, part)) for part in parts)
 
 
 def _digest(names: Sequence[str]) -> str:

@@ -2,19 +2,12 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
-
-import numpy as np
-from numpy.typing import NDArray
 
 from darts.run.planning import Planner, complete_context
 from darts.run.session import OpenSession, open_session
 from darts.run.task import Pipeline, nominal_patch_size
 from darts.run.worker import Worker
 from darts_utils import to_host
-
-if TYPE_CHECKING:
-    import xarray as xr
 
 
 @dataclass(frozen=True)
@@ -56,7 +49,7 @@ def shift_test(pipeline: Pipeline, tiles: int, session: OpenSession = open_sessi
     planner = Planner(pipeline, writes=False)
     context = complete_context(pipeline, planner.context, planner.tasks[:tiles])
     step = nominal_patch_size(pipeline.patch_size) - pipeline.overlap
-    shifted = replace(pipeline, reflection=pipeline.reflection + step // 2)  # type: ignore[type-var]
+    shifted = replace(pipeline, reflection=pipeline.reflection + step // 2)
     worker = Worker(pipeline, context, session)
     worker.open()
     other = session(shifted, context)
@@ -67,9 +60,6 @@ def shift_test(pipeline: Pipeline, tiles: int, session: OpenSession = open_sessi
                 stage.run(work)
         one = work.take()
         there = other.segment(one.drop_vars("probabilities"))
-        maps = [_mapped(each, pipeline.binarization_threshold) for each in (one, there)]
+        found = (to_host(each["probabilities"]).to_numpy() for each in (one, there))
+        maps = [values > pipeline.binarization_threshold for values in found]
         yield ShiftTest(task.tile_id, int((maps[0] & maps[1]).sum()), int((maps[0] | maps[1]).sum()))
-
-
-def _mapped(tile: "xr.Dataset", threshold: float) -> NDArray[np.bool_]:
-    return np.asarray(to_host(tile["probabilities"]).to_numpy() > threshold)

@@ -9,8 +9,8 @@ from typing import Any
 
 from darts.errors import ConfigurationError
 from darts.run.folding import was_killed
-from darts.run.journal import Entry, Status, journals, read_entries, read_header
-from darts.run.running import State, find_state
+from darts.run.journal import STATUSES, Entry, Status, journals, read_entries, read_header
+from darts.run.running import State, find_state, shard_runs
 from darts.run.shards import ShardFacts
 
 _RECENT = 200
@@ -99,30 +99,37 @@ def run_status(output: Path, run: str | None = None) -> RunStatus:
             return _status(output, name, found[name], now)
     except (OSError, ValueError) as error:
         raise ConfigurationError(f"The journal of the run {name} cannot be read: {error}") from error
-    latest = _latest_shards(found, shards)
+    latest: dict[int, tuple[ShardFacts, str]] = {}
+    for shard, facts in shard_runs(output):
+        if shard in found and facts.division == shards.division:
+            latest.setdefault(facts.shard.number, (facts, shard))
     return _together(name, {facts: _status(output, shard, found[shard], now) for facts, shard in latest.values()})
 
 
 def _status(output: Path, name: str, journal: Path, now: datetime) -> RunStatus:
     header = read_header(journal)
-    state = find_state(output, name, ShardFacts.of_header(header))
-    status = _conclude(name, state, header, _Seen(read_entries(journal)), now)
-    waits = header.get("executor") == "dask" and not any(output.glob(f"{name}.worker-*.log"))
-    killed = state == "ended" and was_killed(output, name)
-    return replace(status, waits=waits and state == "running", killed=killed)
-
-
-def _latest_shards(found: Mapping[str, Path], like: ShardFacts) -> dict[int, tuple[ShardFacts, str]]:
-    """Return the last run of each shard with the same configuration and number of shards."""
-    latest = {}
-    for name, journal in found.items():
-        try:
-            facts = ShardFacts.of_header(read_header(journal))
-        except (OSError, ValueError):
-            continue  # `darts runs` names it.
-        if facts is not None and (facts.digest, facts.shard.of) == (like.digest, like.shard.of):
-            latest[facts.shard.number] = facts, name
-    return latest
+    state, start = find_state(output, name, ShardFacts.of_header(header)), _timestamp(header.get("start"))
+    seen = _Seen(read_entries(journal))
+    counts: dict[Status, int] = {status: seen.counts[status] for status in STATUSES}
+    plan = _typed(header.get("planned"), dict) or {}
+    rate = _rate(seen.ends, start, None if state == "ended" else now)
+    left = _left(plan, counts)
+    is_served = header.get("executor") != "dask" or any(output.glob(f"{name}.worker-*.log"))
+    return RunStatus(
+        name=name,
+        state=state,
+        host=_typed(header.get("host"), str),
+        pid=_typed(header.get("pid"), int),
+        start=start,
+        planned=_typed(plan.get("total"), int),
+        counts=counts,
+        rate=rate,
+        time_left=None if left is None or not rate or state == "ended" else timedelta(hours=left / rate),
+        failures=seen.failures,
+        quiet=None if seen.last is None else max(now - seen.last, timedelta(0)),
+        waits=state == "running" and not is_served,
+        killed=state == "ended" and was_killed(output, name),
+    )
 
 
 def _together(name: str, parts: Mapping[ShardFacts, RunStatus]) -> RunStatus:
@@ -179,28 +186,6 @@ class _Seen:
         self.failures = list(failed.values())[-_FAILURES:]
         self.last = _timestamp(last)
         self.ends = sorted(time for time in map(_timestamp, ends) if time is not None)
-
-
-def _conclude(name: str, state: State, header: Mapping[str, Any], seen: _Seen, now: datetime) -> RunStatus:
-    start = _timestamp(header.get("start"))
-    counts: dict[Status, int] = {status: seen.counts[status] for status in ("success", "skipped", "failed", "empty")}
-    planned = header.get("planned")
-    plan = planned if isinstance(planned, dict) else {}
-    rate = _rate(seen.ends, start, None if state == "ended" else now)
-    left = _left(plan, counts)
-    return RunStatus(
-        name=name,
-        state=state,
-        host=_typed(header.get("host"), str),
-        pid=_typed(header.get("pid"), int),
-        start=start,
-        planned=_typed(plan.get("total"), int),
-        counts=counts,
-        rate=rate,
-        time_left=None if left is None or not rate or state == "ended" else timedelta(hours=left / rate),
-        failures=seen.failures,
-        quiet=None if seen.last is None else max(now - seen.last, timedelta(0)),
-    )
 
 
 def _rate(ends: list[datetime], start: datetime | None, now: datetime | None) -> float | None:

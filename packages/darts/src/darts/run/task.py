@@ -1,18 +1,16 @@
 """A task is one tile to process: plain data that any process can be given. Work is a task under way in a process."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from darts.run.journal import TileRecord
 
 if TYPE_CHECKING:
     import xarray as xr
-    from odc.geo.geobox import GeoBox
-    from odc.geo.geom import Geometry
 
-    from darts_utils import DefaultPaths
+    from darts.pipelines.sequential_v2 import _BasePipeline
 
 Lane: TypeAlias = Literal["load", "infer", "write"]
 """What a stage does for the network, the slowest part of a tile: prepare its input, be it, or use its output."""
@@ -34,71 +32,8 @@ def nominal_patch_size(patch_size: "int | str") -> int:
     return DEFAULT_PATCH_SIZE if isinstance(patch_size, str) else patch_size
 
 
-class Pipeline(Protocol):
-    """What a run needs of a pipeline: its configuration, and the methods that differ by source of images."""
-
-    model_files: "list[Path] | None"
-    default_dirs: "DefaultPaths"
-    output_data_dir: "Path | None"
-    arcticdem_dir: "Path | str | None"
-    tcvis_dir: "Path | str | None"
-    trend: Trend
-    ee_project: "str | None"
-    ee_use_highvolume: bool
-    device: "str | int | None"
-    tpi_outer_radius: int
-    tpi_inner_radius: int
-    patch_size: int | Literal["auto"]
-    overlap: int
-    batch_size: int
-    reflection: int
-    precision: Precision
-    engine: Engine
-    tta: Augmentation | None
-    binarization_threshold: float
-    mask_erosion_size: int
-    edge_erosion_size: "int | None"
-    min_object_size: int
-    edge_objects: EdgeObjects
-    quality_level: QualityLevel
-    export_bands: list[str]
-    write_model_outputs: bool
-    overwrite: bool
-    keep_finished: bool
-    offline: bool
-    debug_data: bool
-    fail_fast: bool
-    max_failures: "int | None"
-    executor: Executor
-    prefetch: int
-    threads: "int | None"
-    workers: "int | None"
-    scheduler_file: "Path | None"
-    scheduler_address: "str | None"
-    shard: "str | None"
-
-    def _named_models(self) -> "list[Path] | None": ...
-    def _arcticdem_resolution(self) -> int: ...
-    def _get_tile_id(self, tilekey: Any) -> str: ...
-    def _tileinfos(self) -> list[tuple[Any, Path]]: ...
-    def _load_tile(self, tilekey: Any) -> "xr.Dataset": ...
-    def _download_tile(self, tilekey: Any) -> None: ...
-    def _tile_year(self, tilekey: Any) -> int | None: ...
-    def _tile_inputs(self, tilekey: Any) -> Sequence[Path]: ...
-    def _tile_areas(
-        self, tasks: "Sequence[TileTask]", failed: dict[str, Exception], *, offline: bool = False
-    ) -> "dict[str, GeoBox | Geometry]": ...
-    def _broken_images(self, tasks: "Sequence[TileTask]") -> dict[str, str]: ...
-    def _images_to_fetch(self, tasks: "Sequence[TileTask]") -> dict[str, int | None]: ...
-    def _check_ready(self, tasks: "Sequence[TileTask]") -> None: ...
-    def _where_tiles_were_sought(self) -> str: ...
-    def _variables(self) -> tuple[str, ...]: ...
-    def _how_to_prepare(self) -> str: ...
-    def _for_workers(self) -> "Pipeline": ...
-    def _note_prepared(self, names: list[str]) -> None: ...
-    def _configuration(self) -> dict[str, object]: ...
-    def _results_configuration(self) -> dict[str, object]: ...
-    def _write_configuration(self, path: Path, **decided: str) -> None: ...
+Pipeline: TypeAlias = "_BasePipeline"
+"""What a run needs of a pipeline: its configuration, and the methods that differ by source of images."""
 
 
 @dataclass(frozen=True, slots=True)

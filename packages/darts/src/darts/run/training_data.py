@@ -8,7 +8,8 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from types import SimpleNamespace
+from typing import Any
 
 import darts_evaluation
 import darts_segmentation
@@ -20,13 +21,6 @@ from darts.run.planning import RunContext, check_produced, list_tasks, with_auxi
 from darts.run.task import Pipeline, TileTask
 from darts.run.worker import Worker
 from darts_utils import DartsError, get_band, resolve_device
-
-if TYPE_CHECKING:
-    import xarray as xr
-
-    from darts_evaluation import Labels
-    from darts_segmentation import Channel
-    from darts_training import SampleFormat, Samples
 
 logger = logging.getLogger(__name__)
 
@@ -45,7 +39,7 @@ class TrainingData:
         outside: Labels that lie outside the area in which labels are complete.
     """
 
-    samples: "Samples | None"
+    samples: "darts_training.Samples | None"
     errors: Mapping[str, Exception]
     outside: int
 
@@ -56,13 +50,7 @@ class TrainingData:
 
 
 def make_training_data(
-    pipeline: Pipeline,
-    labels: Path,
-    area: Path,
-    out: Path,
-    *,
-    bands: Sequence[str] = (),
-    **form: Any,
+    pipeline: Pipeline, labels: Path, area: Path, out: Path, *, bands: Sequence[str] = (), **form: Any
 ) -> TrainingData:
     """Make samples of all tiles that show labelled ground; those that are there already stay as they are.
 
@@ -114,22 +102,19 @@ def make_training_data(
             with suppress(darts_training.SamplesError):  # so that nothing of it stays where nothing was there before
                 darts_training.finish_samples(out)
             raise
-        worker = Worker(replace(pipeline, output_data_dir=out), context, _no_network)  # type: ignore[type-var]
+        worker = Worker(replace(pipeline, output_data_dir=out), context, _no_network)
         worker.open()
         ended = ((task.tile_id, _cut(worker, task, out, described, drawn)) for task in todo)
         failed = {name: error for name, error in ended if error is not None}
-    return TrainingData(_finished(out), failed, darts_training.count_outside(given))
-
-
-def _finished(out: Path) -> "Samples | None":
+    samples = None
     try:
-        return darts_training.finish_samples(out)
+        samples = darts_training.finish_samples(out)
     except darts_training.SamplesError as error:
         logger.error("There are no samples: %s", error)  # noqa: TRY400 - no bug of ours
-        return None
+    return TrainingData(samples, failed, darts_training.count_outside(given))
 
 
-def _channels(pipeline: Pipeline, bands: Sequence[str]) -> "tuple[Channel, ...]":
+def _channels(pipeline: Pipeline, bands: Sequence[str]) -> "tuple[darts_segmentation.Channel, ...]":
     models = list(getattr(pipeline, "model_files", None) or ())
     if not bands and len(models) == 1:
         card = darts_segmentation.read_card(models[0])
@@ -138,13 +123,15 @@ def _channels(pipeline: Pipeline, bands: Sequence[str]) -> "tuple[Channel, ...]"
     return tuple(darts_segmentation.Channel(band.name, float(band.low), float(band.high)) for band in chosen)
 
 
-def _digest(pipeline: Pipeline, labels: "Labels") -> str:
+def _digest(pipeline: Pipeline, labels: "darts_evaluation.Labels") -> str:
     """Return the SHA-256 of the labels and of the options on which a tile's content depends."""
     configuration = json.dumps(pipeline._results_configuration(), sort_keys=True, default=str)
     return hashlib.sha256(f"{darts_training.digest_labels(labels)} {configuration}".encode()).hexdigest()
 
 
-def _on_labelled_ground(pipeline: Pipeline, tasks: Sequence[TileTask], labels: "Labels") -> list[TileTask]:
+def _on_labelled_ground(
+    pipeline: Pipeline, tasks: Sequence[TileTask], labels: "darts_evaluation.Labels"
+) -> list[TileTask]:
     """Leave out tiles that lie beside the labelled area, as far as their place is known."""
     from odc.geo.geom import Geometry
 
@@ -163,7 +150,9 @@ def _on_labelled_ground(pipeline: Pipeline, tasks: Sequence[TileTask], labels: "
     return kept
 
 
-def _cut(worker: Worker, task: TileTask, out: Path, form: "SampleFormat", labels: "Labels") -> Exception | None:
+def _cut(
+    worker: Worker, task: TileTask, out: Path, form: "darts_training.SampleFormat", labels: "darts_evaluation.Labels"
+) -> Exception | None:
     """Take a tile to where the network would be, and write its samples; return what it failed by."""
     level = worker.pipeline.quality_level
     work, stage = worker.begin(task), "Loading Optical"
@@ -193,14 +182,6 @@ def _cut(worker: Worker, task: TileTask, out: Path, form: "SampleFormat", labels
     return None
 
 
-class _NoNetwork:
-    """Stands where the networks of a run stand."""
-
-    device, precision = "cpu", "fp32"
-
-    def segment(self, tile: "xr.Dataset") -> "xr.Dataset":
-        return tile
-
-
-def _no_network(pipeline: Pipeline, context: RunContext) -> _NoNetwork:  # noqa: ARG001 - as a session is opened
-    return _NoNetwork()
+def _no_network(pipeline: Pipeline, context: RunContext) -> Any:  # noqa: ARG001 - as a session is opened
+    """Return what stands where the networks of a run stand, and segments nothing."""
+    return SimpleNamespace(device="cpu", precision="fp32")

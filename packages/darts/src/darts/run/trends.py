@@ -58,10 +58,6 @@ class TrendCubes:
             return (self.trend,)
         return tuple(self.cubes) if year is None else (darts_acquisition.tcvis_trend_of_year(year),)
 
-    def collections_of_year(self, year: int | None) -> dict[str, str]:
-        """Return the datacubes that a tile of a year may read, by the provider's name of what they hold."""
-        return {darts_acquisition.TRENDS[trend]: self.cubes[trend] for trend in self.of_year(year)}
-
     def needed(self, pipeline: "Pipeline", tasks: "Iterable[TileTask]") -> dict[str, list["TileTask"]]:
         """Return the tasks that may read each trend, for the trends that are read at all."""
         if self.trend != BY_YEAR:
@@ -124,5 +120,5 @@ def _is_cube(place: str) -> bool:
     except darts_acquisition.CubeNotFoundError:
         return False
     except darts_acquisition.CubeError:
-        return True
+        pass
     return True

@@ -2,11 +2,10 @@
 
 import importlib
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from time import perf_counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import darts_acquisition
 import darts_export
@@ -14,7 +13,7 @@ import darts_postprocessing
 import darts_preprocessing
 from darts.errors import InputChangedError
 from darts.run.auxiliary import describe_auxiliary
-from darts.run.failures import describe, is_disk_full, is_service_failure, is_transient, no_data_reason
+from darts.run.failures import no_data_reason, note_failure
 from darts.run.features import feature_margin_px
 from darts.run.fingerprint import DEPENDS_ON, fingerprint
 from darts.run.footprint import check_grid, footprint_of
@@ -25,13 +24,12 @@ from darts.run.session import OpenSession, Session, open_session
 from darts.run.task import Pipeline, Stage, TileTask, TileWork
 from darts.run.trends import TrendCubes, trend_of_tile
 from darts.startup import resume_collection
-from darts_utils import DartsError, Device, free_gpu_memory, resolve_device, time_of, try_cupy
+from darts_utils import DartsError, free_gpu_memory, resolve_device, time_of, try_cupy
 from darts_utils.device import CPU
 
 if TYPE_CHECKING:
     import xarray as xr
 
-    from darts_acquisition import FetchCancellation
 
 logger = logging.getLogger(__name__)
 
@@ -59,7 +57,7 @@ class Worker:
         pipeline: Pipeline,
         context: RunContext,
         open_session: OpenSession = open_session,
-        fetches: "FetchCancellation | None" = None,
+        fetches: "darts_acquisition.FetchCancellation | None" = None,
     ) -> None:
         self.pipeline = pipeline
         self.context = context
@@ -82,7 +80,8 @@ class Worker:
             return
         start = perf_counter()
         self._device = resolve_device(self.context.device, trial=try_cupy(_INSTALL), work=_WORK, fallback=True)
-        _compile_kernels(self.context, self._device)
+        # Begun now, so that they are compiled or loaded while other things are imported.
+        darts_preprocessing.compile_kernels(self.context.features, device=self._device)
         self._session = self._open_session(self.pipeline, self.context)
         logger.info("Networks run on %s; %s on %s.", self._session.device, _WORK, self._device)
         _import_stages()
@@ -123,13 +122,7 @@ class Worker:
         ]
 
     def fail(self, work: TileWork, stage: Stage, error: Exception) -> None:
-        """Write down that a stage failed; a scene that holds no data at all is empty, which is no failure.
-
-        Args:
-            work: The tile. Its record is changed.
-            stage: The stage.
-            error: What it raised.
-        """
+        """Write down that a stage failed; a scene that holds no data at all is empty, which is no failure."""
         record = work.record
         reason = no_data_reason(error)
         if reason is not None and stage.lane == "load":
@@ -140,11 +133,7 @@ class Worker:
             else:
                 record.status, record.error = "empty", reason
                 return
-        record.status = "failed"
-        record.error = describe(stage.name, error, self.pipeline._how_to_prepare())
-        record.retryable = is_transient(error)
-        record.by_service = is_service_failure(error)
-        record.ends_run = is_disk_full(error)
+        note_failure(record, stage.name, error, self.pipeline._how_to_prepare())
         logger.debug("Tile %s failed in stage %s.", record.tile_id, stage.name, exc_info=error)
 
     # The stages.
@@ -158,23 +147,16 @@ class Worker:
         key = work.task.key
         before = states_of(self.pipeline._tile_inputs(key))
         work.tile = self.pipeline._load_tile(key)
-        work.inputs = self._describe_inputs(key, before)
-        check_grid(work.tile)
-        work.record.footprint = footprint_of(work.tile)
-        time = time_of(work.tile)
-        work.record.acquired = None if time is None else str(time)
-
-    def _describe_inputs(
-        self, key: Any, before: dict[Path, tuple[int, int, int, int, int]]
-    ) -> dict[str, dict[str, object]]:
-        """Describe what was just read: the digest is that of the bytes that were loaded."""
         files = self.pipeline._tile_inputs(key)
-        described = describe_inputs(files, self._memory)
+        work.inputs = describe_inputs(files, self._memory)  # The digest is that of the bytes that were loaded.
         now = states_of(files)
         for path, state in before.items():
             if now.get(path) != state:
                 raise InputChangedError(f"{path} was changed while it was read; start the run again when it is whole.")
-        return described
+        check_grid(work.tile)
+        work.record.footprint = footprint_of(work.tile)
+        time = time_of(work.tile)
+        work.record.acquired = None if time is None else str(time)
 
     def _load_arcticdem(self, cube: str, work: TileWork) -> None:
         resolution = self.pipeline._arcticdem_resolution()
@@ -193,9 +175,8 @@ class Worker:
         )
         tile = work.peek()
         trend = trend_of_tile(cubes, self.pipeline._tile_year(work.task.key), tile)
-        offline = self.pipeline.offline
         work.tcvis = darts_acquisition.load_tcvis(
-            tile.odc.geobox, cubes.cubes[trend], offline, trend, settings=settings
+            tile.odc.geobox, cubes.cubes[trend], self.pipeline.offline, trend, settings=settings
         )
         work.auxiliary["tcvis"] = describe_auxiliary(work.tcvis)
 
@@ -293,14 +274,9 @@ class Worker:
         return self._session
 
 
-def _compile_kernels(context: RunContext, device: Device) -> None:
-    """Begin to compile the kernels of preprocessing, or to load them, while other things are imported."""
-    darts_preprocessing.compile_kernels(context.features, device=device)
-
-
 def _import_stages() -> None:
     """Import what the stages import when they are first called."""
-    names: Sequence[str] = (
+    names = (
         # xarray imports dask.array when it first asks whether an array is one.
         *("odc.geo.xr", "dask.array", "rasterio", "geopandas", "pyogrio", "pandas", "pyarrow.parquet"),
         *("pystac.extensions.projection", "pystac.extensions.view"),

@@ -2,9 +2,8 @@
 
 from darts.pipelines.sequential_v2.base import _BasePipeline
 from darts.pipelines.sequential_v2.images import ImageSelection
-from darts.pipelines.sequential_v2.mosaics import Sentinel2MosaicPipeline
 from darts.pipelines.sequential_v2.planet import PlanetPipeline
-from darts.pipelines.sequential_v2.sentinel2 import Sentinel2Pipeline
+from darts.pipelines.sequential_v2.sentinel2 import Sentinel2MosaicPipeline, Sentinel2Pipeline
 from darts_utils.moved import moved_names
 
 __all__ = ["ImageSelection", "PlanetPipeline", "Sentinel2MosaicPipeline", "Sentinel2Pipeline", "_BasePipeline"]

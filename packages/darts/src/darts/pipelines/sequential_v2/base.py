@@ -11,13 +11,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 import darts.report
 import darts.run
 from darts.errors import ConfigurationError, NoTilesError
-from darts.pipelines.configfile import config_values, write_config
-from darts.pipelines.options import (
-    check_values,
-    given,
-    options_of,
-    resolved,
-)
+from darts.pipelines.configfile import write_config
+from darts.pipelines.options import check_values, given, options_of, resolved
 from darts.pipelines.sequential_v2.fields import MOST_REPORTED, PipelineFields
 from darts.run.models import models_in
 from darts.run.task import TileTask, nominal_patch_size
@@ -191,9 +186,6 @@ class _BasePipeline(PipelineFields, ABC):
 
     # What is written down of a pipeline.
 
-    def _configuration(self) -> dict[str, object]:
-        return config_values(self)
-
     def _results_configuration(self) -> dict[str, object]:
         return {item.name: getattr(self, item.name) for item in options_of(type(self)) if item.affects_results}
 
@@ -279,9 +271,6 @@ class _BasePipeline(PipelineFields, ABC):
     @staticmethod
     def cli(*, pipeline: "_BasePipeline") -> None:
         """Do what the command does: run, and end with its exit code.
-
-        Args:
-            pipeline: The pipeline to run.
 
         Raises:
             SystemExit: With code 1 if a tile is not done, 75 if only services failed and trying later is right, 130 or

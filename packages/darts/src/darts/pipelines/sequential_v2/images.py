@@ -26,10 +26,10 @@ class ImageSelection:
     _image_lists: ClassVar[tuple[str, ...]] = ("image_ids", "image_list")
 
     image_ids: Annotated[list[str] | None, BeforeValidator(as_list)] = option(
-        None, help="Names of the scenes (or orthotile scenes) to process; default all.", panel="Input and output"
+        None, help="Names of the scenes (or orthotile scenes) to process; default all."
     )
     image_list: AbsolutePath | None = option(
-        None, help="File with names of scenes, JSON or one per line, as for image_ids.", panel="Input and output"
+        None, help="File with names of scenes, JSON or one per line, as for image_ids."
     )
 
     def select_images(self, found: Sequence[str]) -> list[str]:
@@ -48,7 +48,7 @@ class ImageSelection:
         Warns:
             IgnoredOptionWarning: If both are given; `image_ids` counts.
         """
-        return checks.select(self._names(), found, "scene")
+        return checks.select(self._names(), found)
 
     def _names(self) -> list[str] | None:
         if self.image_list is None:

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 import darts_acquisition
 from darts.errors import NoTilesError
 from darts.pipelines.options import AbsolutePath, Unresolved, given, option, resolved
-from darts.pipelines.sequential_v2.areas import frame_of
+from darts.pipelines.sequential_v2.areas import areas_of, frame_of
 from darts.pipelines.sequential_v2.base import _BasePipeline
 from darts.pipelines.sequential_v2.images import ImageSelection
 from darts.run.task import TileTask
-from darts_utils import OPTICAL_BANDS, DartsError
+from darts_utils import OPTICAL_BANDS
 
 if TYPE_CHECKING:
     import geopandas as gpd
@@ -39,13 +39,11 @@ class PlanetPipeline(ImageSelection, _BasePipeline):
         None,
         help="Folder or zip archive of orthotiles, laid out tile_id/scene_id/ or as Planet delivers them; default "
         "<input>/planet/tiles.",
-        panel="Input and output",
     )
     scenes_dir: Annotated[AbsolutePath | None, Unresolved] = option(
         None,
         help="Folder or zip archive of scenes, laid out scene_id/ or as Planet delivers them; default "
         "<input>/planet/scenes.",
-        panel="Input and output",
     )
 
     _optical_variables: ClassVar[tuple[str, ...]] = (*OPTICAL_BANDS, "quality_data_mask", "planet_udm")
@@ -68,15 +66,9 @@ class PlanetPipeline(ImageSelection, _BasePipeline):
 
     def _tileinfos(self) -> list[tuple[Path, Path]]:
         output = Path(self.output_data_dir or "")
-        orthotiles, scenes = self._folders()
-        found = []
-        if orthotiles is not None:
-            found += [
-                (key, output / _orthotile_of(key) / key.name)
-                for key in darts_acquisition.find_planet_scenes(orthotiles)
-            ]
-        if scenes is not None:
-            found += [(key, output / key.name) for key in darts_acquisition.find_planet_scenes(scenes)]
+        orthotiles, scenes = (darts_acquisition.find_planet_scenes(each) if each else () for each in self._folders())
+        found = [(key, output / _orthotile_of(key) / key.name) for key in orthotiles]
+        found += [(key, output / key.name) for key in scenes]
         names = set(self.select_images([key.name for key, _ in found]))
         return [(key, folder) for key, folder in found if key.name in names]
 
@@ -111,10 +103,9 @@ class PlanetPipeline(ImageSelection, _BasePipeline):
     def _where_tiles_were_sought(self) -> str:
         sought = [str(folder) for folder in self._folders() if folder is not None]
         if sought:
-            example = "<scene>_3B_AnalyticMS_SR.tif"
             return (
                 f"{' and '.join(sought)} hold{'s' * (len(sought) == 1)} no folder of a scene, and no files that begin "
-                f"with its name ({example})"
+                "with its name (<scene>_3B_AnalyticMS_SR.tif)"
             )
         return "name the folder of the images with --scenes-dir or --orthotiles-dir"
 
@@ -138,14 +129,7 @@ class PlanetPipeline(ImageSelection, _BasePipeline):
         *,
         offline: bool = False,  # noqa: ARG002 - nothing is asked
     ) -> "dict[str, GeoBox | Geometry]":
-        areas: dict[str, GeoBox | Geometry] = {}
-        for task in tasks:
-            try:
-                areas[task.tile_id] = darts_acquisition.get_planet_geometry(task.key)
-            except DartsError as error:
-                failed[task.tile_id] = error
-                logger.error("The place of scene %s is not known: %s", task.tile_id, error)  # noqa: TRY400 - no bug of ours
-        return areas
+        return areas_of(tasks, failed, darts_acquisition.get_planet_geometry)
 
 
 def _orthotile_of(scene: Path) -> str:

@@ -1,10 +1,12 @@
-"""The pipeline for Sentinel-2 scenes of the Copernicus Data Space or of Google Earth Engine."""
+"""The pipelines for Sentinel-2: scenes of Copernicus Data Space or Earth Engine, and quarterly mosaics."""
+# ruff: noqa: RUF009 - each call makes a field
 
 import logging
 import tempfile
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
@@ -14,11 +16,12 @@ import darts_acquisition
 from darts.errors import ConfigurationError, IgnoredOptionWarning, NoTilesError
 from darts.pipelines.options import AbsolutePath, Unresolved, option, resolved
 from darts.pipelines.scene_lists import read_scene_list, write_scene_list
-from darts.pipelines.sequential_v2.areas import frame_of
+from darts.pipelines.sequential_v2.areas import areas_of, frame_of
 from darts.pipelines.sequential_v2.base import _BasePipeline
+from darts.pipelines.sequential_v2.fields import as_list
 from darts.run.names import counted
 from darts.run.task import TileTask
-from darts_utils import OPTICAL_BANDS, DartsError
+from darts_utils import OPTICAL_BANDS
 
 if TYPE_CHECKING:
     import geopandas as gpd
@@ -28,7 +31,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-_SELECTION = "Selection"
+_selection = partial(option, panel="Selection")
+_NOT_OF_A_QUARTER = ("start_date", "end_date", "months", "max_cloud_cover", "max_snow_cover")
 
 
 def _none_in_words(value: object) -> object:
@@ -41,14 +45,10 @@ def _percentage(value: Any) -> Any:
     return value
 
 
-def _as_list(value: object) -> object:
-    return [value] if isinstance(value, str | int) else value
-
-
 Percent = Annotated[float | Literal["none"] | None, AfterValidator(_percentage), BeforeValidator(_none_in_words)]
 """A limit in percent. "none" is what files and the command line write for None."""
-Names = Annotated[list[str] | None, BeforeValidator(_as_list)]
-Numbers = Annotated[list[int] | None, BeforeValidator(_as_list)]
+Names = Annotated[list[str] | None, BeforeValidator(as_list)]
+Numbers = Annotated[list[int] | None, BeforeValidator(as_list)]
 
 
 @dataclass
@@ -62,58 +62,49 @@ class Sentinel2Pipeline(_BasePipeline):
         >>> records = pipeline.run()  # doctest: +SKIP
     """
 
-    scene_ids: Names = option(None, help="Scenes by name.", panel=_SELECTION)
-    scene_id_file: AbsolutePath | None = option(
-        None, help="File with names of scenes, JSON or one per line.", panel=_SELECTION
+    scene_ids: Names = _selection(None, help="Scenes by name.")
+    scene_id_file: AbsolutePath | None = _selection(None, help="File with names of scenes, JSON or one per line.")
+    tile_ids: Names = _selection(None, help="MGRS tiles (33UVP), filtered by time, cloud and snow.")
+    aoi_file: AbsolutePath | None = _selection(
+        None, help="Vector file of the area of interest, filtered by time, cloud and snow."
     )
-    tile_ids: Names = option(None, help="MGRS tiles (33UVP), filtered by time, cloud and snow.", panel=_SELECTION)
-    aoi_file: AbsolutePath | None = option(
-        None, help="Vector file of the area of interest, filtered by time, cloud and snow.", panel=_SELECTION
+    start_date: str | None = _selection(None, help="First day, YYYY-MM-DD or YYYY-MM.")
+    end_date: str | None = _selection(None, help="Last day, included, YYYY-MM-DD or YYYY-MM.")
+    max_cloud_cover: Percent = _selection(
+        10, help="Most cloud in percent; 100 or none switches the filter off, 0 means zero."
     )
-    start_date: str | None = option(None, help="First day, YYYY-MM-DD or YYYY-MM.", panel=_SELECTION)
-    end_date: str | None = option(None, help="Last day, included, YYYY-MM-DD or YYYY-MM.", panel=_SELECTION)
-    max_cloud_cover: Percent = option(
-        10, help="Most cloud in percent; 100 or none switches the filter off, 0 means zero.", panel=_SELECTION
+    max_snow_cover: Percent = _selection(
+        10, help="Most snow in percent; 100 or none switches the filter off, 0 means zero."
     )
-    max_snow_cover: Percent = option(
-        10, help="Most snow in percent; 100 or none switches the filter off, 0 means zero.", panel=_SELECTION
-    )
-    months: Numbers = option(None, help="Months from 1 to 12, where no date range is given.", panel=_SELECTION)
-    years: Numbers = option(None, help="Years, where no date range is given.", panel=_SELECTION)
-    quarters: Numbers = option(None, help="Quarters from 1 to 4, of mosaics (cdse-mosaic).", panel=_SELECTION)
-    prep_data_scene_id_file: AbsolutePath | None = option(
-        None, help="JSON list of scenes, written while data is prepared, read in an offline run.", panel=_SELECTION
+    months: Numbers = _selection(None, help="Months from 1 to 12, where no date range is given.")
+    years: Numbers = _selection(None, help="Years, where no date range is given.")
+    quarters: Numbers = _selection(None, help="Quarters from 1 to 4, of mosaics (cdse-mosaic).")
+    prep_data_scene_id_file: AbsolutePath | None = _selection(
+        None, help="JSON list of scenes, written while data is prepared, read in an offline run."
     )
     sentinel2_grid_dir: AbsolutePath | None = option(
         None,
         help="Folder of ESA's grid of MGRS tiles, which tells a tile that does not exist; where given, the grid "
         "is fetched into it once (about 100 MB). Default <input>/sentinel2/grid, used where it is there.",
-        panel="Input and output",
     )
     raw_data_store: Annotated[AbsolutePath | None, Unresolved] = option(
-        None,
-        help="Local store of raw scenes; default <input>/sentinel2/<raw_data_source>-scenes.",
-        panel="Input and output",
+        None, help="Local store of raw scenes; default <input>/sentinel2/<raw_data_source>-scenes."
     )
-    no_raw_data_store: bool = option(False, help="Keep raw scenes in memory only.", panel="Input and output")
+    no_raw_data_store: bool = option(False, help="Keep raw scenes in memory only.")
     raw_data_source: Literal["cdse", "cdse-mosaic", "gee"] = option(
         "cdse",
         help="Where scenes come from: cdse (Copernicus Data Space), cdse-mosaic (its quarterly mosaics) or gee (Google "
         "Earth Engine).",
-        panel="Input and output",
         affects_results=True,
     )
 
     _image_lists: ClassVar[tuple[str, ...]] = ("scene_ids", "scene_id_file")
     _optical_variables: ClassVar[tuple[str, ...]] = (*OPTICAL_BANDS, "quality_data_mask", "s2_scl")
-    _pipelines_by_source: ClassVar[dict[str, type["Sentinel2Pipeline"]]] = {}
-    """Classes of their own for some values of `raw_data_source`, which their modules enter."""
 
     def __new__(cls, *args: object, **values: object) -> Self:
         """Hand over to the pipeline for mosaics where these are asked for."""
-        chosen: Any = cls
-        if cls is Sentinel2Pipeline:
-            chosen = cls._pipelines_by_source.get(str(values.get("raw_data_source")), cls)
+        of_mosaics = cls is Sentinel2Pipeline and values.get("raw_data_source") == "cdse-mosaic"
+        chosen: Any = Sentinel2MosaicPipeline if of_mosaics else cls
         made: Self = super().__new__(chosen, *args, **values)
         return made
 
@@ -212,15 +203,8 @@ class Sentinel2Pipeline(_BasePipeline):
     def _tile_areas(
         self, tasks: Sequence[TileTask], failed: dict[str, Exception], *, offline: bool = False
     ) -> "dict[str, GeoBox | Geometry]":
-        source = self._source()
-        areas: dict[str, GeoBox | Geometry] = {}
-        for task in tasks:
-            try:
-                areas[task.tile_id] = source.geobox(task.key, self.raw_data_store, offline=offline)
-            except DartsError as error:
-                failed[task.tile_id] = error
-                logger.error("The place of scene %s is not known: %s", task.tile_id, error)  # noqa: TRY400 - no bug of ours
-        return areas
+        source, store = self._source(), self.raw_data_store
+        return areas_of(tasks, failed, lambda key: source.geobox(key, store, offline=offline))
 
     def _note_prepared(self, names: list[str]) -> None:
         if names and self.prep_data_scene_id_file is not None:
@@ -264,7 +248,8 @@ class Sentinel2Pipeline(_BasePipeline):
         if self.tile_ids:
             if self.sentinel2_grid_dir is not None:
                 darts_acquisition.download_sentinel_2_grid(self.sentinel2_grid_dir)
-            darts_acquisition.check_tiles_exist(self.tile_ids, self._grid_dir())
+            grid = self.sentinel2_grid_dir or self.default_dirs.sentinel2_grid
+            darts_acquisition.check_tiles_exist(self.tile_ids, grid)
             place["tile_ids"] = self.tile_ids
         elif self.aoi_file is not None:
             place["aoi"] = darts_acquisition.Area.read(self.aoi_file)
@@ -273,8 +258,7 @@ class Sentinel2Pipeline(_BasePipeline):
         newest = source.newest(found.index)
         self._found_bytes = {name: int(size) for name, size in found["download_bytes"].dropna().items()}
         logger.info("%s in the selection.", counted(len(newest), "scene"))
-        if len(newest) < len(found):
-            left_out = len(found) - len(newest)
+        if left_out := len(found) - len(newest):
             logger.info("%d more are left out, processed again since or not by ESA itself (N9999).", left_out)
         return newest
 
@@ -283,17 +267,46 @@ class Sentinel2Pipeline(_BasePipeline):
         dates = self.start_date is not None or self.end_date is not None
         if dates and (self.months or self.years):
             _warn("start_date and end_date say which scenes to process; months and years are ignored.")
-        return {
-            "start_date": self.start_date,
-            "end_date": self.end_date,
-            "max_cloud_cover": self.max_cloud_cover,
-            "max_snow_cover": self.max_snow_cover,
-            "months": None if dates else self.months,
-            "years": None if dates else self.years,
-        }
+        chosen = ("start_date", "end_date", "max_cloud_cover", "max_snow_cover", "months", "years")
+        return {name: None if dates and name in ("months", "years") else getattr(self, name) for name in chosen}
 
-    def _grid_dir(self) -> Path:
-        return self.sentinel2_grid_dir or self.default_dirs.sentinel2_grid
+
+@dataclass
+class Sentinel2MosaicPipeline(Sentinel2Pipeline):
+    """Map slumps in quarterly mosaics; ``Sentinel2Pipeline(raw_data_source="cdse-mosaic")`` makes one.
+
+    Examples:
+        >>> pipeline = Sentinel2MosaicPipeline(tile_ids=["08WMA"], quarters=[3], years=[2023])
+        >>> records = pipeline.run()  # doctest: +SKIP
+    """
+
+    max_cloud_cover: Percent = option(None, help="Does not apply to mosaics.")
+    max_snow_cover: Percent = option(None, help="Does not apply to mosaics.")
+    raw_data_source: Literal["cdse-mosaic"] = option(
+        "cdse-mosaic", help="Where mosaics come from.", affects_results=True
+    )
+
+    _optical_variables = _BasePipeline._optical_variables
+
+    def _check_conditions(self) -> None:
+        wrong = [name for name in _NOT_OF_A_QUARTER if getattr(self, name) is not None]
+        if wrong:
+            raise ConfigurationError(
+                f"{' and '.join(wrong)} cannot be used with quarterly mosaics (raw_data_source 'cdse-mosaic'), which "
+                "show a whole quarter; leave it out, and choose by quarters and years."
+            )
+
+    def _conditions(self) -> dict[str, object]:
+        return {"quarters": self.quarters, "years": self.years}
+
+    def _load_tile(self, tilekey: str) -> "xr.Dataset":
+        return self._source().load(tilekey, self.raw_data_store, offline=self.offline)
+
+    def _source(self) -> "darts_acquisition.CDSEMosaicSource":
+        return darts_acquisition.CDSEMosaicSource()
+
+    def _how_to_widen(self) -> str:
+        return "no mosaic fits the selection; name other quarters or years"
 
 
 def _warn(message: str) -> None:

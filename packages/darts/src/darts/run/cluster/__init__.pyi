@@ -1,5 +1,4 @@
 from . import connection as connection
-from . import durations as durations
 from . import executor as executor
 from . import launch as launch
 from . import remote as remote

@@ -69,26 +69,14 @@ def first_cause(error: BaseException) -> str:
 
 
 def make_security(certificate: Path, key: Path) -> Security:
-    """Return settings of Dask under which both sides show and trust one certificate.
-
-    Args:
-        certificate: PEM file.
-        key: PEM file of its private key.
-    """
+    """Return settings of Dask under which both sides show and trust one certificate."""
     roles = ("client", "scheduler", "worker")
     files = {f"tls_{role}_{kind}": str(path) for role in roles for kind, path in (("cert", certificate), ("key", key))}
     return Security(require_encryption=True, tls_ca_file=str(certificate), **files)
 
 
 def make_certificate(scheduler_file: Path) -> tuple[Path, Path]:
-    """Make a certificate that signs itself and its key, beside the file of a scheduler; only their owner may read them.
-
-    Args:
-        scheduler_file: The file of the scheduler.
-
-    Returns:
-        The files of the certificate and of the key.
-    """
+    """Make a certificate and its key beside the file of a scheduler; only their owner may read them."""
     made = Security.temporary()
     certificate, key = (scheduler_file.with_name(f"{scheduler_file.name}.{kind}.pem") for kind in ("cert", "key"))
     write_secret(certificate, str(made.tls_ca_file))
@@ -107,11 +95,6 @@ def write_secret(path: Path, text: str) -> None:
 
 def write_scheduler_file(path: Path, place: SchedulerPlace, identity: dict[str, object]) -> None:
     """Write the file by which coordinator and workers find a scheduler; any tool of Dask can read it.
-
-    Args:
-        path: The file; only its owner may read it.
-        place: The scheduler.
-        identity: What Dask says of it.
 
     Raises:
         ConfigurationError: If it could be reached from other machines without TLS.

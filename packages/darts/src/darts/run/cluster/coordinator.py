@@ -9,25 +9,18 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import CancelledError
 from contextlib import suppress
+from dataclasses import dataclass
 from uuid import uuid4
 
-from distributed import Client
+from distributed import Client, KilledWorker
 
 from darts.errors import SchedulerGoneError
 from darts.run.cancel import CancellationToken
-from darts.run.cluster.plugin import (
-    SessionMissingError,
-    process_tile,
-    stop_worker,
-)
-from darts.run.cluster.remote import (
-    END,
-    RemoteRun,
-    WorkerFacts,
-)
-from darts.run.cluster.roster import GONE_SECONDS, POLL_SECONDS, Roster
-from darts.run.cluster.seats import LOST, LostError, Outcome, Seat
+from darts.run.cluster.plugin import SessionMissingError, process_tile, stop_worker
+from darts.run.cluster.remote import END, RemoteRun
+from darts.run.cluster.roster import GONE_SECONDS, POLL_SECONDS, Roster, Seat
 from darts.run.failures import describe
 from darts.run.journal import TileRecord
 from darts.run.task import TileTask
@@ -38,6 +31,24 @@ _WRITING_SECONDS = 120.0
 """How long a worker may take to write a tile when the run is ended by a signal."""
 
 
+@dataclass(frozen=True)
+class Outcome:
+    """How the attempt at a tile on a worker ended: with a record, None for dropped, or the error."""
+
+    seat: Seat
+    task: TileTask
+    alone: bool
+    result: TileRecord | BaseException | None
+
+
+class LostError(Exception):
+    """The worker is gone."""
+
+
+LOST = (LostError, KilledWorker, SessionMissingError, CancelledError)
+"""What the end of a tile is where nothing is known of it, but that its worker died."""
+
+
 class Coordinator:
     """Gives tiles to the workers of a cluster. All methods run in one event loop.
 
@@ -46,6 +57,9 @@ class Coordinator:
         remote: The run.
         slots: How many tiles a worker takes at once.
         witnesses: Some of the tiles: who does not see their images takes no part.
+
+    Attributes:
+        roster: The workers; closed in the end.
     """
 
     def __init__(self, client: Client, remote: RemoteRun, slots: int, witnesses: Sequence[TileTask] = ()) -> None:
@@ -59,11 +73,7 @@ class Coordinator:
         self._upcoming: TileTask | None = None
         self._under_way = 0
         self._had_workers = False
-        self._roster = Roster(client, remote, witnesses)
-
-    async def first_worker(self, cancel: CancellationToken) -> WorkerFacts | None:
-        """Wait until a worker is ready, see :meth:`Roster.first_worker`."""
-        return await self._roster.first_worker(cancel)
+        self.roster = Roster(client, remote, witnesses)
 
     async def process(
         self, tasks: Iterator[TileTask], give: Callable[[TileRecord], None], cancel: CancellationToken
@@ -80,11 +90,11 @@ class Coordinator:
         """
         self._upcoming = next(tasks, None)
         while self._upcoming is not None or self._under_way or self._returned or self._suspects:
-            self._roster.raise_problem()
+            self.roster.raise_problem()
             if cancel.requested:
                 await self._drop(give, cancel)
                 return
-            if self._roster.news != END:
+            if self.roster.news != END:
                 self._hand_out(tasks)
             elif not self._under_way:
                 raise SchedulerGoneError(END)
@@ -92,15 +102,11 @@ class Coordinator:
                 self._take(await asyncio.wait_for(self._outcomes.get(), POLL_SECONDS), give)
                 while not self._outcomes.empty():
                     self._take(self._outcomes.get_nowait(), give)
-        self._roster.raise_problem()
-
-    async def close(self) -> None:
-        """Close the session on all workers, and the client."""
-        await self._roster.close()
+        self.roster.raise_problem()
 
     def _hand_out(self, tasks: Iterator[TileTask]) -> None:
         """Give tiles to workers that have room."""
-        ready = [seat for seat in self._roster.seats.values() if seat.state == "ready"]
+        ready = [seat for seat in self.roster.seats.values() if seat.state == "ready"]
         if not ready and self._had_workers:
             logger.warning("No worker is left; the run waits for others.")
         self._had_workers = bool(ready)
@@ -150,7 +156,7 @@ class Coordinator:
                 result = await future
             finally:
                 future.release()
-            if isinstance(result, TileRecord) and result.status == "failed" and not await self._roster.sees(seat, task):
+            if isinstance(result, TileRecord) and result.status == "failed" and not await self.roster.sees(seat, task):
                 result = None
         except asyncio.CancelledError:
             pass  # The worker is gone.
@@ -169,8 +175,8 @@ class Coordinator:
             if seat.state == "ready":
                 seat.state = "leaving"
             self._returned.append(task)
-        elif not self._roster.is_connected:
-            self._roster.problem = self._roster.problem or self._roster.gone("The connection to the scheduler is lost.")
+        elif not self.roster.is_connected:
+            self.roster.problem = self.roster.problem or self.roster.gone("The connection to the scheduler is lost.")
         elif isinstance(result, LOST):
             self._see_lost(outcome, give)
         elif isinstance(result, OSError):  # The connection, and not the tile, whose errors stand in its record.
@@ -182,8 +188,8 @@ class Coordinator:
         """Do a tile whose worker died again alone; if it was alone, it has failed."""
         seat, task = outcome.seat, outcome.task
         if isinstance(outcome.result, SessionMissingError) and seat.state == "ready":
-            self._roster.begin(seat)  # It was started again under the same address.
-        if not outcome.alone or self._roster.news == END:
+            self.roster.begin(seat)  # It was started again under the same address.
+        if not outcome.alone or self.roster.news == END:
             self._suspects.append(task)
             return
         log = "" if seat.facts is None else f" Its log: {seat.facts.log}"
@@ -192,13 +198,13 @@ class Coordinator:
 
     async def _drop(self, give: Callable[[TileRecord], None], cancel: CancellationToken) -> None:
         """End what is under way, and take the records of tiles that were being written."""
-        busy = [seat.address for seat in self._roster.seats.values() if seat.under_way]
+        busy = [seat.address for seat in self.roster.seats.values() if seat.under_way]
         if busy:
             logger.info("The run ends; what workers are just writing is waited for.")
-            await self._roster.run_on(busy, stop_worker, self._remote.name, cancel.signum, seconds=GONE_SECONDS)
+            await self.roster.run_on(busy, stop_worker, self._remote.name, cancel.signum, seconds=GONE_SECONDS)
         deadline = time.monotonic() + _WRITING_SECONDS
         while self._under_way and time.monotonic() < deadline:
-            self._roster.raise_problem()
+            self.roster.raise_problem()
             with suppress(TimeoutError):
                 outcome = await asyncio.wait_for(self._outcomes.get(), POLL_SECONDS)
                 self._under_way -= 1

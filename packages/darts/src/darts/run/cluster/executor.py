@@ -6,7 +6,7 @@ import queue
 import threading
 from collections.abc import Coroutine, Iterable, Iterator, Sequence
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, TypeVar
 
 from distributed import Client
@@ -28,13 +28,6 @@ logger = logging.getLogger(__name__)
 _CONNECT_SECONDS = 15.0
 _POLL_SECONDS = 0.2
 Value = TypeVar("Value")
-
-
-@dataclass(frozen=True)
-class _End:
-    """Ends the records of a call: with what it raised, if anything."""
-
-    error: BaseException | None = None
 
 
 class DaskExecutor:
@@ -62,9 +55,6 @@ class DaskExecutor:
     def open(self, cancel: CancellationToken) -> WorkerFacts | None:
         """Connect to the cluster, or start one, and wait for the first worker.
 
-        Args:
-            cancel: Ends the waiting.
-
         Returns:
             What the first worker says of itself; None if the run was cancelled first.
 
@@ -91,15 +81,13 @@ class DaskExecutor:
         """
         if self._coordinator is None:
             return
-        ended: queue.SimpleQueue[TileRecord | _End] = queue.SimpleQueue()
-        work = self._coordinator.process(iter(tasks), ended.put, cancel)
-        asyncio.run_coroutine_threadsafe(work, self._loop).add_done_callback(
-            lambda done: ended.put(_End(done.exception()))
-        )
+        ended: queue.SimpleQueue[TileRecord | BaseException | None] = queue.SimpleQueue()
+        work = asyncio.run_coroutine_threadsafe(self._coordinator.process(iter(tasks), ended.put, cancel), self._loop)
+        work.add_done_callback(lambda done: ended.put(done.exception()))
         while isinstance(record := ended.get(), TileRecord):
             yield record
-        if record.error is not None:
-            raise record.error
+        if record is not None:
+            raise record
 
     def close(self) -> None:
         """Leave the cluster; one that was started here ends."""
@@ -128,19 +116,19 @@ class DaskExecutor:
             raise ConfigurationError(f"{address!r} is no address of a scheduler ({error}).") from error
         slots = 2 + 2 * self._pipeline.prefetch
         self._coordinator = Coordinator(client, self._remote, slots, self._witnesses)
-        return await self._coordinator.first_worker(cancel)
+        return await self._coordinator.roster.first_worker(cancel)
 
     async def _start_local(self, workers: int) -> str:
         """Start a cluster on this machine, which listens on the loopback interface only; return its address."""
         if self._pipeline.threads is None:
             share = max(usable_cpus() // workers, 1)
-            self._remote = replace(self._remote, pipeline=replace(self._pipeline, threads=share))  # type: ignore[type-var]
+            self._remote = replace(self._remote, pipeline=replace(self._pipeline, threads=share))
         self._cluster = await local_cluster(workers)
         return str(self._cluster.scheduler_address)
 
     async def _close(self) -> None:
         if self._coordinator is not None:
-            await self._coordinator.close()
+            await self._coordinator.roster.close()
         if self._cluster is not None:
             await self._cluster.close()
 

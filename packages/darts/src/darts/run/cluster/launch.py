@@ -16,14 +16,8 @@ from distributed import LocalCluster, Nanny, Scheduler, Security
 
 from darts.errors import ConfigurationError, SchedulerGoneError
 from darts.run.checks import writing_into
-from darts.run.cluster.connection import (
-    SchedulerPlace,
-    first_cause,
-    make_certificate,
-    make_security,
-    refuse_taken,
-    write_scheduler_file,
-)
+from darts.run.cluster import connection
+from darts.run.cluster.connection import SchedulerPlace
 from darts.run.cluster.quiet import preloads, quieten
 from darts.run.cluster.remote import END, ENDS, NEWS
 from darts_utils import available_memory
@@ -104,13 +98,15 @@ def serve_local(
     """
 
     async def serve() -> None:
-        await refuse_taken(scheduler_file)
+        await connection.refuse_taken(scheduler_file)
         files: tuple[Path, ...] = ()
         if host is not None:
             with writing_into(scheduler_file.absolute().parent, "The file of the scheduler"):
-                files = make_certificate(scheduler_file.absolute())
+                files = connection.make_certificate(scheduler_file.absolute())
         with listening(host, files):
-            cluster = await local_cluster(workers, host or LOOPBACK, make_security(*files) if files else None)
+            cluster = await local_cluster(
+                workers, host or LOOPBACK, connection.make_security(*files) if files else None
+            )
         try:
             place, ended = SchedulerPlace(cluster.scheduler_address, *files), signal_event()
             with published(scheduler_file, place, cluster.scheduler.identity(0)):
@@ -148,6 +144,7 @@ def serve_worker(
     Raises:
         SchedulerGoneError: If the scheduler does not answer.
     """
+    is_loopback = SchedulerPlace(place.address.replace("tls://", "tcp://")).is_closed
 
     async def serve() -> None:
         environment = {} if seconds is None else {ENDS: str(time.time() + seconds)}
@@ -158,7 +155,7 @@ def serve_worker(
             memory_limit=memory or available_memory(),
             security=place.security(),
             protocol="tls" if place.address.startswith("tls://") else None,
-            host=host or (LOOPBACK if _is_loopback(place.address) else None),
+            host=host or (LOOPBACK if is_loopback else None),
             death_timeout=patience,
             dashboard=False,
             dashboard_address=f"{LOOPBACK}:0",
@@ -186,24 +183,14 @@ def serve_worker(
 
 
 async def _exited(nanny: Nanny) -> None:
-    while nanny.pid is not None and _runs(nanny.pid):
-        await asyncio.sleep(_POLL_SECONDS)
-
-
-def _runs(pid: int) -> bool:
-    try:
-        return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
-    except psutil.NoSuchProcess:
-        return False
+    with suppress(psutil.NoSuchProcess):
+        while nanny.pid is not None and psutil.Process(nanny.pid).status() != psutil.STATUS_ZOMBIE:
+            await asyncio.sleep(_POLL_SECONDS)
 
 
 @contextmanager
 def listening(host: str | None, files: Iterable[Path]) -> Iterator[None]:
-    """Make a sentence of it where a scheduler cannot start in the block.
-
-    Args:
-        host: What it is to listen on.
-        files: What was written for it, and is removed where it cannot.
+    """Make a sentence of it where a scheduler cannot start in the block, and remove what was written for it.
 
     Raises:
         ConfigurationError: If that is no address of this machine.
@@ -214,14 +201,16 @@ def listening(host: str | None, files: Iterable[Path]) -> Iterator[None]:
         for path in files:
             path.unlink()
         where = "this machine" if host is None else f"{host}; name an address of this machine with --host"
-        raise ConfigurationError(f"The scheduler cannot listen on {where} ({first_cause(error)}).") from error
+        raise ConfigurationError(
+            f"The scheduler cannot listen on {where} ({connection.first_cause(error)})."
+        ) from error
 
 
 @contextmanager
 def published(scheduler_file: Path, place: SchedulerPlace, identity: dict[str, object]) -> Iterator[None]:
     """Have the file of a scheduler until the block ends; what another one wrote in its place stays."""
     with writing_into(scheduler_file.absolute().parent, "The file of the scheduler"):
-        write_scheduler_file(scheduler_file, place, identity)
+        connection.write_scheduler_file(scheduler_file, place, identity)
     own = scheduler_file.read_bytes()
     try:
         yield
@@ -247,5 +236,42 @@ def signal_event() -> asyncio.Event:
     return came
 
 
-def _is_loopback(address: str) -> bool:
-    return SchedulerPlace(address.replace("tls://", "tcp://")).is_closed
+def lifetime(walltime: float) -> float:
+    """Return after how many seconds a job of so many begins no further tile, so that it ends between two.
+
+    Examples:
+        >>> lifetime(4 * 3600), lifetime(60)
+        (12960.0, 40.0)
+    """
+    return walltime - min(max(walltime / 10, 60), walltime / 3)
+
+
+def parse_duration(text: str) -> float:
+    """Return the seconds of a time as Slurm writes it, or with units.
+
+    Examples:
+        >>> parse_duration("4h"), parse_duration("1-00:00:00"), parse_duration("02:30"), parse_duration("90")
+        (14400.0, 86400.0, 150.0, 5400.0)
+
+    Raises:
+        ConfigurationError: If it is something else.
+    """
+    units = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400}
+    days, dash, rest = text.strip().rpartition("-")
+    try:
+        whole_days = int(days) if dash else 0
+        number, unit = rest.rstrip("smindh"), rest[len(rest.rstrip("smindh")) :]
+        if unit:
+            seconds = float(number) * units[unit]
+        else:
+            parts = [float(part) for part in rest.split(":")]
+            while days and len(parts) < 3:  # With days, hours come first.
+                parts.append(0.0)
+            weights = {1: [60], 2: [60, 1], 3: [3600, 60, 1]}[len(parts)]
+            seconds = sum(part * weight for part, weight in zip(parts, weights, strict=True))
+        seconds += 86400 * whole_days
+    except (ValueError, KeyError) as error:
+        raise ConfigurationError(f"The walltime is {text!r}; expected for example 4h, 04:00:00 or minutes.") from error
+    if seconds <= 0:
+        raise ConfigurationError(f"The walltime is {text!r}; expected more than nothing.")
+    return seconds

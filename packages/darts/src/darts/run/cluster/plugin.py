@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,11 +24,11 @@ from darts.run.cancel import CancellationToken, left_behind
 from darts.run.cluster.remote import ENDS, RemoteRun, WorkerFacts, describe_code
 from darts.run.cluster.sight import Sight, find_unseen
 from darts.run.executors import overlap_executor
-from darts.run.failures import describe, is_service_failure, is_transient
+from darts.run.failures import note_failure
 from darts.run.heap import kept_heap
 from darts.run.journal import TileRecord
 from darts.run.planning import make_resume
-from darts.run.progress import LOGGERS, run_log, warnings_once
+from darts.run.progress import run_log, warnings_once
 from darts.run.task import TileTask
 from darts.run.worker import Worker
 from darts_utils import usable_cpus
@@ -50,13 +50,13 @@ class TilePlugin(WorkerPlugin):
     Inside, the overlap executor keeps the device busy. The worker decides again just before it begins a tile, so that
     one whose answer was lost is not computed twice.
 
-    Args:
+    Attributes:
         remote: The run.
     """
 
     def __init__(self, remote: RemoteRun) -> None:
         self.name = remote.name
-        self._remote = remote
+        self.remote = remote
 
     async def setup(self, worker: DaskWorker) -> None:
         """Open the session, without keeping the worker from answering meanwhile."""
@@ -67,14 +67,14 @@ class TilePlugin(WorkerPlugin):
         self._under_way: dict[Path, Future[TileRecord | None]] = {}
         self._queue: queue.SimpleQueue[TileTask | None] = queue.SimpleQueue()
         host = re.sub(r"[^A-Za-z0-9]+", "-", platform.node())
-        self._log = self._remote.output / f"{self.name}.worker-{host}-{os.getpid()}.log"
-        pipeline = self._remote.pipeline
+        self._log = self.remote.output / f"{self.name}.worker-{host}-{os.getpid()}.log"
+        pipeline = self.remote.pipeline
         if pipeline.threads is None:
             # Dask lets a process have one thread, unless it is told otherwise.
-            pipeline = replace(pipeline, threads=usable_cpus())  # type: ignore[type-var]
+            pipeline = replace(pipeline, threads=usable_cpus())
         # Sessions keep memory for the next tile on purpose; a worker that waits for it to be free would wait for ever.
         worker.memory_manager.memory_pause_fraction = False
-        self._worker = Worker(pipeline, self._remote.context, self._remote.open_session)
+        self._worker = Worker(pipeline, self.remote.context, self.remote.open_session)
         opened = asyncio.get_running_loop().create_future()
         self._thread = threading.Thread(
             target=self._work, args=(asyncio.get_running_loop(), opened), daemon=True, name="darts-tiles"
@@ -95,19 +95,10 @@ class TilePlugin(WorkerPlugin):
     @property
     def facts(self) -> WorkerFacts:
         """What the worker says of itself."""
-        worker = self._worker
-        return WorkerFacts(worker.device, worker.precision, worker.startup_seconds, self._log)
-
-    def is_superseded_by(self, remote: RemoteRun) -> bool:
-        """Say whether another run does the same tiles into the same folder."""
-        own = self._remote
-        return (own.output, own.pipeline.shard) == (remote.output, remote.pipeline.shard) and own.name != remote.name
+        return WorkerFacts(self._worker.device, self._worker.precision, self._worker.startup_seconds, self._log)
 
     def process(self, task: TileTask) -> TileRecord | None:
         """Take a tile through its stages.
-
-        Args:
-            task: The tile.
 
         Returns:
             Its record; None where it was dropped, because the run or the worker ends.
@@ -158,10 +149,10 @@ class TilePlugin(WorkerPlugin):
 
     def _work(self, loop: asyncio.AbstractEventLoop, opened: asyncio.Future[None]) -> None:
         """Open the session, and take tiles through their stages until the end; in a thread of its own."""
-        with run_log(self._log), _logging_everything(), warnings_once():
+        with run_log(self._log, logging.DEBUG), warnings_once():
             try:
                 self._worker.open()
-                self._resume = make_resume(self._remote.pipeline, self._remote.context)
+                self._resume = make_resume(self.remote.pipeline, self.remote.context)
             except BaseException as error:
                 logger.debug("The session cannot be opened.", exc_info=error)
                 loop.call_soon_threadsafe(opened.set_exception, _sendable(error))
@@ -169,7 +160,7 @@ class TilePlugin(WorkerPlugin):
             loop.call_soon_threadsafe(opened.set_result, None)
             problem: BaseException | None = None
             try:
-                executor = overlap_executor(self._remote.pipeline.prefetch)
+                executor = overlap_executor(self.remote.pipeline.prefetch)
                 with kept_heap():
                     for record in executor.run(self._tasks(), self._worker, self._cancel, self):
                         self._answer(record)
@@ -189,20 +180,11 @@ class TilePlugin(WorkerPlugin):
 
     def _decide(self, task: TileTask) -> TileRecord | None:
         """Decide once more whether a tile is finished meanwhile; return its record if it is."""
-        record = TileRecord(task.tile_id, task.output, attempt=task.attempt)
         try:
-            inputs = self._remote.pipeline._tile_inputs(task.key)
-            decision = self._resume.decide(task, inputs)
+            decision = self._resume.decide(task)
         except Exception as error:  # noqa: BLE001 - one tile must never end the worker
-            record.status, record.error = "failed", describe("Planning", error)
-            record.retryable, record.by_service = is_transient(error), is_service_failure(error)
-            return record
-        if decision.todo:
-            return None
-        record.status = "skipped"
-        if decision.action == "empty":
-            record.status, record.error = "empty", decision.why
-        return record
+            return note_failure(TileRecord(task.tile_id, task.output, attempt=task.attempt), "Planning", error)
+        return None if decision.todo else decision.record()
 
     def stage(self, tile_id: str, name: str) -> None:
         """Note in the log that a stage of a tile begins."""
@@ -223,19 +205,6 @@ class TilePlugin(WorkerPlugin):
                 waiting.set_result(None)
             else:
                 waiting.set_exception(problem)
-
-
-@contextmanager
-def _logging_everything() -> Iterator[None]:
-    """Let the log of the run have every line, as the command does."""
-    before = {name: logging.getLogger(name).level for name in LOGGERS}
-    for name in LOGGERS:
-        logging.getLogger(name).setLevel(logging.DEBUG)
-    try:
-        yield
-    finally:
-        for name, level in before.items():
-            logging.getLogger(name).setLevel(level)
 
 
 def _sendable(error: BaseException) -> BaseException:
@@ -271,8 +240,10 @@ async def open_worker(remote: RemoteRun, dask_worker: Any = None) -> WorkerFacts
     """
     # A coordinator that was killed left the session of its run; this one has its folder now.
     for name, other in list(dask_worker.plugins.items()):
-        if isinstance(other, TilePlugin) and other.is_superseded_by(remote):
-            await dask_worker.plugin_remove(name=name)
+        if isinstance(other, TilePlugin) and name != remote.name:
+            own = other.remote
+            if (own.output, own.pipeline.shard) == (remote.output, remote.pipeline.shard):
+                await dask_worker.plugin_remove(name=name)
     plugin = TilePlugin(remote)
     await dask_worker.plugin_add(plugin=plugin, name=remote.name, catch_errors=False)
     return plugin.facts
@@ -293,10 +264,6 @@ async def close_worker(name: str, dask_worker: Any = None) -> None:
 
 def process_tile(name: str, task: TileTask) -> TileRecord | None:
     """Take a tile through its stages; a task of Dask.
-
-    Args:
-        name: Name of the run.
-        task: The tile.
 
     Returns:
         Its record; None where it was dropped.

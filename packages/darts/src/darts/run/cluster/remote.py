@@ -1,7 +1,5 @@
 """What is the same on both sides: what a worker is sent of a run, and what it says of itself."""
 
-import os
-import platform
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,9 +59,6 @@ class WorkerFacts:
 def describe_code(models: Mapping[str, Path]) -> dict[str, object]:
     """Describe what results depend on in this process: packages, versions of results, and models.
 
-    Args:
-        models: Files of the models by name, as the coordinator knows them.
-
     Returns:
         Plain data, equal in processes that compute the same.
     """
@@ -94,9 +89,3 @@ def describe_difference(there: object, here: Mapping[str, object]) -> str:
     names = sorted({*there, *here})
     differing = [name for name in names if there.get(name) != here.get(name)]
     return ", ".join(f"{name} is {there.get(name)} there and {here.get(name)} here" for name in differing)
-
-
-def place_of_process() -> str:
-    """Name this process: its host and number, and its job where a batch system started it."""
-    job = os.environ.get("SLURM_JOB_ID")
-    return f"{platform.node()}, process {os.getpid()}" + (f", Slurm job {job}" if job else "")

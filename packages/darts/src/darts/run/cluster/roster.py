@@ -5,8 +5,8 @@ import logging
 import time
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
-from dataclasses import replace
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
 
 from distributed import Client
 from distributed.comm.core import CommClosedError
@@ -15,7 +15,6 @@ from darts.errors import NoWorkersError, SchedulerGoneError
 from darts.run.cancel import CancellationToken
 from darts.run.cluster.plugin import close_worker, describe_worker, look, open_worker
 from darts.run.cluster.remote import END, NEWS, RemoteRun, WorkerFacts, describe_code, describe_difference
-from darts.run.cluster.seats import Seat
 from darts.run.cluster.sight import sights_of
 from darts.run.task import TileTask
 from darts_utils import DartsError
@@ -32,6 +31,30 @@ LOOK_AGAIN_SECONDS = 60.0
 """After which time a worker that did not see what the run sees is asked again."""
 POLL_SECONDS = 0.25
 _CLOSE_SECONDS = 5.0
+
+
+@dataclass(eq=False)
+class Seat:
+    """A worker, as the coordinator knows it.
+
+    Attributes:
+        address: Its address.
+        name: Its name in the cluster.
+        host: Its machine.
+        state: "opening" while its session opens, "ready", "refused", or "leaving" when it takes no more tiles.
+        facts: What it says of itself, once it is ready.
+        under_way: What waits for its answers.
+    """
+
+    address: str
+    name: str
+    host: str
+    state: Literal["opening", "ready", "refused", "leaving"] = "opening"
+    facts: WorkerFacts | None = None
+    under_way: set["asyncio.Task[None]"] = field(default_factory=set)
+
+    def __str__(self) -> str:
+        return f"{self.name} on {self.host}"
 
 
 class Roster:
@@ -74,9 +97,6 @@ class Roster:
 
     async def first_worker(self, cancel: CancellationToken) -> WorkerFacts | None:
         """Wait until a worker is ready, however long that takes.
-
-        Args:
-            cancel: Ends the waiting.
 
         Returns:
             What it says of itself; None if the run was cancelled first.
@@ -219,7 +239,7 @@ class Roster:
     async def _open(self, seat: Seat) -> None:
         remote = self._remote
         if self._first is not None and remote.pipeline.precision == "auto":
-            remote = replace(remote, pipeline=replace(remote.pipeline, precision=self._first.precision))  # type: ignore[type-var]
+            remote = replace(remote, pipeline=replace(remote.pipeline, precision=self._first.precision))  # type: ignore[arg-type]
         opened = await self._ask(seat, open_worker, remote)
         if opened is None:
             return

@@ -30,10 +30,6 @@ class Sight:
 def sights_of(remote: RemoteRun, tasks: Iterable[TileTask]) -> list[Sight]:
     """List what this process sees of a run: its journal, its models, its datacubes and the images of some tiles.
 
-    Args:
-        remote: The run.
-        tasks: The tiles.
-
     Returns:
         What is there: nothing of an image or a datacube that is to be fetched.
     """
@@ -49,10 +45,6 @@ def sights_of(remote: RemoteRun, tasks: Iterable[TileTask]) -> list[Sight]:
 def find_unseen(sights: Sequence[Sight], output: Path) -> str:
     """Say what this process does not see, or whether it cannot write results.
 
-    Args:
-        sights: What the run sees.
-        output: Folder of the results.
-
     Returns:
         A part of a sentence; empty if it sees all.
     """
@@ -60,7 +52,8 @@ def find_unseen(sights: Sequence[Sight], output: Path) -> str:
         try:
             size = sight.path.stat().st_size
         except OSError:
-            return f"it does not see {_highest_missing(sight.path)}, which the run sees"
+            missing = [sight.path, *(place for place in sight.path.parents if not place.exists())]
+            return f"it does not see {missing[-1]}, which the run sees"
         if sight.size not in (None, size):
             return f"{sight.path} has {size} bytes there, and {sight.size} where the run is"
     try:
@@ -91,13 +84,3 @@ def _content(folder: Path) -> Path:
     with suppress(OSError):
         return min((path for path in folder.iterdir() if not path.name.startswith(".")), default=folder)
     return folder
-
-
-def _highest_missing(path: Path) -> Path:
-    """Return the highest of a path and the folders above it that is not there."""
-    missing = path
-    for place in path.parents:
-        if place.exists():
-            break
-        missing = place
-    return missing

@@ -20,9 +20,8 @@ from distributed.utils import silence_logging_cmgr
 
 from darts.errors import ConfigurationError
 from darts.run.checks import check_folder_is_writable, writing_into
+from darts.run.cluster import launch
 from darts.run.cluster.connection import SchedulerPlace, make_certificate, make_security, refuse_taken
-from darts.run.cluster.durations import lifetime, parse_duration
-from darts.run.cluster.launch import LOOPBACK, listening, published, scheduler_settings, signal_event, tell_end
 from darts.run.cluster.quiet import quieten
 from darts.run.cluster.remote import NEWS
 from darts.run.names import counted
@@ -87,7 +86,7 @@ class SlurmJobs:
         Raises:
             ConfigurationError: If the memory or the walltime cannot be understood.
         """
-        seconds = parse_duration(self.walltime)
+        seconds = launch.parse_duration(self.walltime)
         hours, rest = divmod(round(seconds), 3600)
         gpus = [f"--gres=gpu:{self.gpus}"] if self.gpus else []
         return {
@@ -103,8 +102,8 @@ class SlurmJobs:
             "job_extra_directives": [*gpus, *self.directives],
             "log_directory": str(self.logs.absolute()),
             "worker_command": WORKER_MODULE,
-            "worker_extra_args": ["--lifetime", f"{lifetime(seconds):.0f}"]
-            + (["--host", LOOPBACK] if host == LOOPBACK else []),
+            "worker_extra_args": ["--lifetime", f"{launch.lifetime(seconds):.0f}"]
+            + (["--host", launch.LOOPBACK] if host == launch.LOOPBACK else []),
             # Slurm kills what is left of a job once its shell has ended, and a shell ends at the first signal.
             "python": f"exec {shlex.quote(sys.executable)}",
             "protocol": "tls",
@@ -136,11 +135,13 @@ def serve_slurm(
         with writing_into(scheduler_file.absolute().parent, "The file of the scheduler"):
             files = make_certificate(scheduler_file.absolute())
         security = make_security(*files)
-        with listening(host, files):
-            scheduler = await Scheduler(host=host, protocol="tls", security=security, dashboard_address=f"{LOOPBACK}:0")
+        with launch.listening(host, files):
+            scheduler = await Scheduler(
+                host=host, protocol="tls", security=security, dashboard_address=f"{launch.LOOPBACK}:0"
+            )
         try:
-            place, ended = SchedulerPlace(scheduler.address, *files), signal_event()
-            with published(scheduler_file, place, scheduler.identity(0)):
+            place, ended = SchedulerPlace(scheduler.address, *files), launch.signal_event()
+            with launch.published(scheduler_file, place, scheduler.identity(0)):
                 tell(place)
                 make = partial(SLURMJob, scheduler.address, security=security, **options)
                 await JobKeeper(scheduler, jobs, make).keep(ended)
@@ -148,7 +149,7 @@ def serve_slurm(
             await scheduler.close()
 
     quieten()
-    with scheduler_settings(), silence_logging_cmgr(logging.ERROR):
+    with launch.scheduler_settings(), silence_logging_cmgr(logging.ERROR):
         asyncio.run(serve())
 
 
@@ -182,9 +183,6 @@ class JobKeeper:
 
     async def keep(self, ended: asyncio.Event) -> None:
         """Have the jobs until a signal comes, and end them then.
-
-        Args:
-            ended: Is set when the signal comes.
 
         Raises:
             ConfigurationError: If Slurm refuses the first job.
@@ -287,7 +285,7 @@ class JobKeeper:
         """End the jobs, while their workers can still tell the scheduler that they leave."""
         if self._jobs:
             logger.info("%s of Slurm will end.", counted(len(self._jobs), "job"))
-        await tell_end(self._scheduler)
+        await launch.tell_end(self._scheduler)
         await asyncio.gather(*(job.submitted.close() for job in self._jobs.values()))
         deadline = time.monotonic() + _END_SECONDS
         while self._jobs and time.monotonic() < deadline:
@@ -298,11 +296,7 @@ class JobKeeper:
 
 
 def _refusal(text: str) -> str:
-    """Say why sbatch refused a job, and which option to correct.
-
-    Args:
-        text: What dask-jobqueue says.
-    """
+    """Say why sbatch refused a job, and which option to correct."""
     said = [line.strip().removeprefix("sbatch: ").removeprefix("error: ") for line in text.splitlines()]
     said = [line for line in said[said.index("stderr:") + 1 :] if line] if "stderr:" in said else said
     reason = "; ".join(said[:1] if len(said) == 2 else said).rstrip(".")

@@ -10,11 +10,7 @@ from darts.run.cluster.launch import serve_worker
 
 
 def main(words: list[str] | None = None) -> None:
-    """Be a worker, as the options of ``dask worker`` say that dask-jobqueue gives.
-
-    Args:
-        words: The command line; default that of the process.
-    """
+    """Be a worker, as the options of ``dask worker`` say that dask-jobqueue gives."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("address")
     parser.add_argument("--name")
