@@ -12,7 +12,6 @@ from darts_utils import (
     ValueRangeError,
     check_range,
     is_on_gpu,
-    row_blocks,
     share_rows,
     to_host,
 )
@@ -67,8 +66,7 @@ def above_one(values: Array) -> Array:
     rows = values.T if values.flags.f_contiguous else values
 
     def look_at_rows(first: int, end: int) -> bool:
-        blocks = row_blocks(first, end, rows.shape[1])
-        return any(bool((rows[top:bottom] > _HIGHEST).any()) for top, bottom in blocks)
+        return bool(np.fmax.reduce(rows[first:end], axis=None, initial=0) > _HIGHEST)
 
     return np.array([[any(share_rows(look_at_rows, rows.shape))]])
 

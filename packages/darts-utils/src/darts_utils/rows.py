@@ -18,7 +18,8 @@ MAX_THREADS = 8
 def share_rows(work: Callable[[int, int], T], shape: tuple[int, int]) -> list[T]:
     """Call a function for shares of the rows of an image, side by side, and return the results in order.
 
-    numpy lets go of the interpreter while it computes. An image of a block or less is one share, on the calling thread.
+    numpy lets go of the interpreter while it computes. The first share is the calling thread's, which is the only one
+    for an image of a block or less.
 
     Args:
         work: Takes the first row of a share and the one behind its last.
@@ -29,11 +30,10 @@ def share_rows(work: Callable[[int, int], T], shape: tuple[int, int]) -> list[T]
     """
     rows, columns = shape
     count = max(min(usable_cpus(), MAX_THREADS, rows * columns // BLOCK_PIXELS, rows), 1)
-    if count == 1:
-        return [work(0, rows)]
-    edges = [rows * index // count for index in range(count + 1)]
+    first, *edges = [rows * index // count for index in range(1, count + 1)]
     with ThreadPoolExecutor(count, thread_name_prefix="darts-rows") as pool:
-        return list(pool.map(work, edges[:-1], edges[1:]))
+        others = pool.map(work, [first, *edges], edges)
+        return [work(0, first), *others]
 
 
 def row_blocks(first: int, end: int, columns: int, least: int = 0) -> Iterator[tuple[int, int]]:

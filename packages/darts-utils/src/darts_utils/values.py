@@ -176,7 +176,10 @@ def quality_fault(values: Any) -> Any:
     Returns:
         bool (1, 1), where `values` lies: True if a value is not from 0 to 2.
     """
-    return ((values < 0) | (values > 2)).any(keepdims=True)
+    if is_on_gpu(values):
+        return ((values < 0) | (values > 2)).any(keepdims=True)
+    low, high = (each.reduce(values, axis=None, initial=1) for each in (np.fmin, np.fmax))  # numbers also amid NaN
+    return np.array([[low < 0 or high > 2]])
 
 
 def check_quality(
