@@ -59,7 +59,8 @@ class CpuBackend:
 
         def mask_rows(first: int, end: int) -> None:
             for top, bottom in row_blocks(first, end, values.shape[1]):
-                out[top:bottom] = np.where(usable(mask[top:bottom]), values[top:bottom], nan)
+                out[top:bottom] = values[top:bottom]
+                np.copyto(out[top:bottom], nan, where=~usable(mask[top:bottom]))
 
         share_rows(mask_rows, values.shape)
         return out
