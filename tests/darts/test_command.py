@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-import darts as darts_package
 from darts.cli import run_command
 from darts.cli.arguments import OTHER_VARIABLES, variable_of
 from darts.cli.tables import print_table
@@ -357,7 +356,7 @@ def test_a_wrong_value_names_where_it_comes_from(
 
 
 def test_variables_of_options_are_none_that_darts_reads_already() -> None:
-    source = Path(darts_package.__file__).parents[3]
+    source = Path(__file__).parents[2] / "packages"
     words = {
         word
         for file in source.glob("*/src/**/*.py")
