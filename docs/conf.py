@@ -42,6 +42,7 @@ nitpick_ignore = [
     ("py:class", "darts_preprocessing.backends.interface.Core"),
     ("py:class", "darts_preprocessing.nodes.Nodes"),
     ("py:class", "darts_segmentation.classes.Outputs"),
+    ("py:class", "darts_segmentation.repeats.Name"),
 ]
 
 html_theme = "pydata_sphinx_theme"
