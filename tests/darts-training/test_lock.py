@@ -98,7 +98,7 @@ def test_a_training_of_another_machine_that_ends_meanwhile_is_waited_for(tmp_pat
     leave(tmp_path, "elsewhere")
     threading.Timer(0.1, (tmp_path / LOCK_FILE).unlink).start()
     with training_lock(tmp_path):
-        pass
+        assert json.loads((tmp_path / LOCK_FILE).read_text())["process"] == os.getpid()
 
 
 @pytest.mark.usefixtures("quick")
@@ -106,7 +106,8 @@ def test_what_is_damaged_or_empty_keeps_nobody_out(tmp_path):
     for content in ("", "{", "[]"):
         (tmp_path / LOCK_FILE).write_text(content)
         with training_lock(tmp_path):
-            pass
+            assert json.loads((tmp_path / LOCK_FILE).read_text())["process"] == os.getpid()
+        assert not (tmp_path / LOCK_FILE).exists()
 
 
 def test_of_many_one_holds_the_folder(tmp_path):
