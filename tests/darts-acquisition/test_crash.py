@@ -17,7 +17,7 @@ import pytest
 import darts_acquisition.cube.repository
 from darts_acquisition import Chunk, ChunkState, CubeBusyError, CubeError, Datacube, Window, verify_cube
 from support.arcticdem import Provider, Service, small_product
-from support.filler import Filler, running_filler
+from support.ingest_process import IngestProcess, running_ingest
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks processes up in /proc")
 
@@ -44,17 +44,17 @@ def served(tmp_path_factory) -> Iterator[tuple[Provider, Service]]:
 
 
 @pytest.fixture(scope="module")
-def filler() -> Iterator[Filler]:
-    with running_filler() as filler:
-        yield filler
+def ingesting() -> Iterator[IngestProcess]:
+    with running_ingest() as ingesting:
+        yield ingesting
 
 
 @pytest.fixture(scope="module")
-def undisturbed(served, filler, tmp_path_factory) -> Undisturbed:
+def undisturbed(served, ingesting, tmp_path_factory) -> Undisturbed:
     """What one process fills, which is what rasterio reads from the files."""
     provider, service = served
     path = tmp_path_factory.mktemp("undisturbed") / "cube"
-    counts = filler.result(filler.start(path, provider.product, service.api.url, CHUNKS))
+    counts = ingesting.result(ingesting.start(path, provider.product, service.api.url, CHUNKS))
     cube = Datacube.open(path)
     assert counts[0] + counts[1] == len(CHUNKS)
     result = Undisturbed(cube.known(), cube.identities(), provider.truth(WHOLE))
@@ -88,21 +88,21 @@ def assert_sound(path: Path, undisturbed: Undisturbed) -> int:
 
 
 @pytest.mark.parametrize("moments", [1, pytest.param(50, marks=pytest.mark.slow)])
-def test_a_killed_filling_leaves_a_cube_that_a_rerun_completes(served, filler, undisturbed, tmp_path, moments):
+def test_a_killed_filling_leaves_a_cube_that_a_rerun_completes(served, ingesting, undisturbed, tmp_path, moments):
     provider, service = served
     dice = random.Random(moments)
     began = time.monotonic()
-    filler.result(filler.start(tmp_path / "first", provider.product, service.api.url, CHUNKS))
+    ingesting.result(ingesting.start(tmp_path / "first", provider.product, service.api.url, CHUNKS))
     lasts = time.monotonic() - began
     seen = []
     for moment in range(moments):
         path = tmp_path / f"cube{moment}"
-        pid = filler.start(path, provider.product, service.api.url, CHUNKS)
+        pid = ingesting.start(path, provider.product, service.api.url, CHUNKS)
         time.sleep(dice.random() * lasts)
-        filler.kill(pid)
+        ingesting.kill(pid)
         # A process that is killed while it creates the cube leaves none.
         seen.append(assert_sound(path, undisturbed) if path.exists() else 0)
-        counts = filler.result(filler.start(path, provider.product, service.api.url, CHUNKS))
+        counts = ingesting.result(ingesting.start(path, provider.product, service.api.url, CHUNKS))
         assert sum(counts) == len(CHUNKS) - seen[-1]  # only what was missing
         assert_same(Datacube.open(path), undisturbed)
     assert min(seen) < len(CHUNKS)
@@ -110,24 +110,24 @@ def test_a_killed_filling_leaves_a_cube_that_a_rerun_completes(served, filler, u
 
 
 @pytest.mark.slow
-def test_one_cube_is_killed_again_and_again_until_it_is_complete(served, filler, undisturbed, tmp_path):
+def test_one_cube_is_killed_again_and_again_until_it_is_complete(served, ingesting, undisturbed, tmp_path):
     provider, service = served
     path, dice = tmp_path / "cube", random.Random(7)
     known = 0
     for _ in range(6):
-        pid = filler.start(path, provider.product, service.api.url, CHUNKS)
+        pid = ingesting.start(path, provider.product, service.api.url, CHUNKS)
         time.sleep(0.02 + 0.2 * dice.random())
-        filler.kill(pid)
+        ingesting.kill(pid)
         now = assert_sound(path, undisturbed) if path.exists() else 0
         assert now >= known  # what is in the cube stays
         known = now
-    filler.result(filler.start(path, provider.product, service.api.url, CHUNKS))
+    ingesting.result(ingesting.start(path, provider.product, service.api.url, CHUNKS))
     assert_same(Datacube.open(path), undisturbed)
 
 
 @pytest.mark.parametrize("rounds", [1, pytest.param(10, marks=pytest.mark.slow)])
 @pytest.mark.slow
-def test_four_processes_fill_one_new_cube_at_once(served, filler, undisturbed, tmp_path, rounds):
+def test_four_processes_fill_one_new_cube_at_once(served, ingesting, undisturbed, tmp_path, rounds):
     """Their areas overlap; all of them begin with creating the cube."""
     provider, service = served
     for number in range(rounds):
@@ -136,10 +136,10 @@ def test_four_processes_fill_one_new_cube_at_once(served, filler, undisturbed, t
         for area, seed in zip(areas, range(4), strict=True):
             random.Random(seed + number).shuffle(area)
         pids = [
-            filler.start(path, provider.product, service.api.url, area, per_commit=1 + index)
+            ingesting.start(path, provider.product, service.api.url, area, per_commit=1 + index)
             for index, area in enumerate(areas)
         ]
-        counts = np.array([filler.result(pid) for pid in pids])
+        counts = np.array([ingesting.result(pid) for pid in pids])
         # Each chunk was written by one of them, and the others were told.
         assert counts[:, :2].sum() == len(CHUNKS)
         assert_same(Datacube.open(path), undisturbed)

@@ -15,7 +15,7 @@ import requests
 
 from darts_acquisition import ArcticDEMSettings, Datacube, Window
 from darts_acquisition.auxiliary.arcticdem import ArcticDEMSource
-from darts_acquisition.cube.ingest import fill
+from darts_acquisition.cube.ingest import ingest
 from darts_acquisition.io.stac import open_api, search_box
 from support.arcticdem import Provider, Service, small_product
 
@@ -87,7 +87,7 @@ def test_a_cube_that_it_fills_equals_the_mosaic(served, rustac, tmp_path):
     provider, service = served
     cube = Datacube.create(tmp_path / "cube", provider.product)
     source = ArcticDEMSource(provider.product, ArcticDEMSettings(stac_url=rustac, limits=service.settings().limits))
-    fill(cube, cube.missing(WHOLE), source)
+    ingest(cube, cube.missing(WHOLE), source)
     read = cube.read(WHOLE)
     for name, expected in provider.truth(WHOLE).items():
         np.testing.assert_array_equal(read[name].values, expected)

@@ -164,7 +164,7 @@ def test_outlines_merge_to_the_same_as_pixels(tmp_path, monkeypatch):
             mask[top : top + rng.integers(3, 12), left : left + rng.integers(3, 12)] = True
         export_mask(tmp_path / "r" / f"scene-{number}", mask, GRID, CRS, day(2020, 200 + number))
     build(tmp_path / "r", tmp_path / "pixels")
-    monkeypatch.setattr("darts_dataset.readings.outline_runs", lambda *_: None)
+    monkeypatch.setattr("darts_dataset.readings.outline_segments", lambda *_: None)
     build(tmp_path / "r", tmp_path / "outlines")
     pixels, others = (objects_of(tmp_path / name, 2020).sort_values("area_m2") for name in ("pixels", "outlines"))
     for name in ("n_hits", "n_looks", "n_detections"):

@@ -160,12 +160,12 @@ def test_files_are_quarters_of_quarters_of_the_globe(monkeypatch, seed):
     rng = np.random.default_rng(seed)
     points = np.column_stack([rng.uniform(-140, -134, 500), rng.uniform(69, 71, 500)])
     points[:60] = points[0]
-    places, rows = np.sort(tables.hilbert_places(points)), rng.integers(1, 4, 500)
+    places, rows = np.sort(tables.hilbert_positions(points)), rng.integers(1, 4, 500)
     found = list(tables.cells_along(places, rows, "objects"))
     assert np.concatenate([np.arange(500)[cell] for _, cell in found]).tolist() == list(range(500))
     assert [name for name, _ in found] == sorted({name for name, _ in found})
     grid = np.floor((points + [180, 90]) / [360, 180] * (2**tables.LEVEL - 1))  # noqa: RUF005 - numbers, no lists
-    grid = grid[np.argsort(tables.hilbert_places(points), kind="stable")]
+    grid = grid[np.argsort(tables.hilbert_positions(points), kind="stable")]
     for name, cell in found:
         size = 2 ** (tables.LEVEL - len(name.removeprefix("objects-")))
         corners, above = grid[cell] // size, grid // size // 2
@@ -174,4 +174,4 @@ def test_files_are_quarters_of_quarters_of_the_globe(monkeypatch, seed):
         assert rows[(above == corners[0] // 2).all(axis=1)].sum() > 50
     assert list(tables.cells_along(places[:9], np.ones(9, int), "objects")) == [("objects", slice(0, 9))]
     assert list(tables.cells_along(places[:0], rows[:0], "objects")) == [("objects", slice(0, 0))]
-    assert len(tables.hilbert_places(np.empty((0, 2)))) == 0
+    assert len(tables.hilbert_positions(np.empty((0, 2)))) == 0

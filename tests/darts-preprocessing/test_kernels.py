@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from darts_preprocessing.backends import Core, Shading
+from darts_preprocessing.backends import Interior, Shading
 from darts_preprocessing.nodes import Nodes
 from support import preprocessing as oracle
 
@@ -76,9 +76,9 @@ def test_blocks_join(backend):
     dem = oracle.rough((300, 1100), np.random.default_rng(1))
     dem[150:160, 500:530] = np.nan
     dem[0, 1050] = np.nan
-    core = Core(7, 9, (280, 1079))
+    interior = Interior(7, 9, (280, 1079))
     inside = slice(7, 287), slice(9, 1088)
-    slope, curvature = oracle.run_kernels(backend, ["slope", "curvature"], {"dem": dem}, core).values()
+    slope, curvature = oracle.run_kernels(backend, ["slope", "curvature"], {"dem": dem}, interior).values()
     np.testing.assert_allclose(curvature, oracle.curvature(dem, 3.0)[inside], rtol=1e-5, atol=1e-6)
     for seam in (slice(240, 260), slice(None)), (slice(None), slice(1010, 1020)):
         around = tuple(
@@ -87,7 +87,7 @@ def test_blocks_join(backend):
         expected = oracle.slope(dem[around], 3.0)
         rows, cols = (slice(1, 1 + slope[seam].shape[axis]) for axis in (0, 1))
         np.testing.assert_allclose(slope[seam], expected[rows, cols], rtol=1e-5)
-    ours = run(backend, "relative_elevation", dem, (4, 0), core=core)
+    ours = run(backend, "relative_elevation", dem, (4, 0), interior=interior)
     np.testing.assert_allclose(ours, oracle.relative_elevation(dem, 4)[inside], atol=1e-5)
 
 
@@ -114,7 +114,7 @@ def test_ndvi(backend):
 
 @pytest.mark.parametrize("name", ["terrain_ruggedness_index", "vector_ruggedness_measure", "dissection_index"])
 def test_windows_look_beyond_the_core(backend, name):
-    """A core within a DEM has what the whole DEM has there."""
-    dem, core = oracle.rough((60, 70), np.random.default_rng(1), 0.03), Core(9, 11, (30, 40))
+    """An interior within a DEM has what the whole DEM has there."""
+    dem, interior = oracle.rough((60, 70), np.random.default_rng(1), 0.03), Interior(9, 11, (30, 40))
     whole = run(backend, name, dem, 5)
-    np.testing.assert_array_equal(run(backend, name, dem, 5, core=core), whole[9:39, 11:51])
+    np.testing.assert_array_equal(run(backend, name, dem, 5, interior=interior), whole[9:39, 11:51])

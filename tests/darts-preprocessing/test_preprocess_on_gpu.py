@@ -7,7 +7,7 @@ import pytest
 
 import darts_preprocessing as dp
 from darts_preprocessing import preprocess
-from darts_preprocessing.backends import Core, Sampling
+from darts_preprocessing.backends import Interior, Sampling
 from darts_preprocessing.backends.arrays import GpuBackend
 from darts_preprocessing.nodes import Nodes
 from darts_preprocessing.registry import default_features
@@ -96,7 +96,7 @@ def test_the_stand_in_catches_a_host_array_where_one_of_the_device_belongs(name)
     arrays = {each: backend.asarray(np.full(shape, 0.5, np.float32)) for each in feature.needs}
     request = dp.Request({"azimuth": 9.0, "elevation": 9.0}, {}, 10.0)
     settings = {name: feature.prepare and feature.prepare(request)}
-    run = partial(dp.Inputs, backend.xp, core=Core.whole(shape), cell=10.0, settings=settings)
+    run = partial(dp.Inputs, backend.xp, interior=Interior.whole(shape), cell=10.0, settings=settings)
     backend.run(feature.kernels, run(arrays=arrays), [name])
     for each in feature.needs:
         with pytest.raises(TypeError, match="Unsupported type"):

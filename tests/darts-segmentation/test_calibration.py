@@ -147,7 +147,7 @@ def test_the_network_of_a_calibrated_card_loads(tmp_path):
 
     model = read_model(save(tmp_path / "a", 0, calibration=Calibration(2.0)))
     assert model.card.calibration == Calibration(2.0)
-    assert load_network(model.card, model.states) is not None
+    assert load_network(model.card, model.state_dict) is not None
 
 
 @pytest.mark.parametrize("kind", ["numpy", "torch"])

@@ -35,8 +35,8 @@ def _check(path):
     model = read_model(path)
     assert (model.kind, model.card.bands) == ("Lightning", BANDS)
     assert model.card.architecture == ModelCard(name="x", architecture=UNET, bands=BANDS).architecture
-    assert list(model.states) == list(STATES)
-    assert all(torch.equal(model.states[name], value) for name, value in STATES.items())
+    assert list(model.state_dict) == list(STATES)
+    assert all(torch.equal(model.state_dict[name], value) for name, value in STATES.items())
 
 
 @pytest.mark.parametrize("fact", FACTS)
@@ -133,7 +133,7 @@ def test_a_checkpoint_of_lightning_itself_computes_what_its_module_computes(tmp_
     assert model.kind == "Lightning"
     patches = torch.rand((2, 3, 32, 32), generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
-        found = load_network(model.card, model.states)(patches).numpy()
+        found = load_network(model.card, model.state_dict)(patches).numpy()
     np.testing.assert_allclose(found, np.load(tmp_path / "logits.npy"), rtol=0, atol=1e-5)
     assert "pytorch_lightning" not in sys.modules
     tile = SMPSegmenter(tmp_path / "last.ckpt", "cpu").segment_tile(random_tile((40, 40)), 32, 8)

@@ -32,7 +32,7 @@ def stand_in(monkeypatch):
 
 def _model(network, fields=None):
     model = SMPSegmenter.__new__(SMPSegmenter)
-    model._place(network, card(**fields or {}), CudaEngine(torch.device("cpu")), compile_it=False)
+    model._take_network(network, card(**fields or {}), CudaEngine(torch.device("cpu")), compile_it=False)
     return model
 
 

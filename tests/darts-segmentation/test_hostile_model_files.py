@@ -342,4 +342,4 @@ def test_any_single_damage_is_an_error_or_harmless(tmp_path):
         except ModelFileError:
             continue
         assert model.card.bands == ("red",)
-        assert torch.equal(model.states["a"], torch.ones(3))
+        assert torch.equal(model.state_dict["a"], torch.ones(3))

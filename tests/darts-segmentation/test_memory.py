@@ -167,7 +167,7 @@ def test_a_network_that_does_not_fit_is_named(monkeypatch):
 
 def _on_stand_in(network):
     model = SMPSegmenter.__new__(SMPSegmenter)
-    model._place(network, card(), CudaEngine(torch.device("cpu")), compile_it=False)
+    model._take_network(network, card(), CudaEngine(torch.device("cpu")), compile_it=False)
     return model
 
 

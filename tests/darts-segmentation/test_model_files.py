@@ -106,7 +106,7 @@ def test_weights_in_half_precision_load(tmp_path, network):
         name: value.half() if value.is_floating_point() else value for name, value in network.state_dict().items()
     }
     save_model(tmp_path / "a", states, CARD)
-    loaded = load_network(CARD, read_model(tmp_path / "a").states)
+    loaded = load_network(CARD, read_model(tmp_path / "a").state_dict)
     for name, value in loaded.state_dict().items():
         assert value.dtype == (torch.float32 if states[name].is_floating_point() else states[name].dtype)
         assert torch.equal(value, states[name].to(value.dtype))

@@ -47,7 +47,7 @@ def _check(path, architecture, rename=lambda name: name, size=128):
     plain = _plain(architecture, seed=1)
     plain.load_state_dict(dict(states))
     model = read_model(path)
-    found = load_network(model.card, model.states)
+    found = load_network(model.card, model.state_dict)
     patches = torch.rand((1, 3, size, size), generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         assert torch.equal(found(patches), plain(patches))
@@ -120,7 +120,7 @@ def test_weights_of_old_names_load(tmp_path, architecture, rename):
     np.testing.assert_array_equal(found, expected)
     # What is saved anew has today's names.
     converted = read_model(convert_model(tmp_path / "a.pt", tmp_path / "new"))
-    assert set(converted.states) == set(plain.state_dict())
+    assert set(converted.state_dict) == set(plain.state_dict())
 
 
 def test_skipped_blocks_of_an_old_encoder_load(tmp_path):

@@ -138,7 +138,7 @@ def test_a_model_calibrated_in_place_is_the_one_that_its_record_names(tmp_path, 
 @pytest.mark.slow
 def test_other_bands_doubled_names_and_too_little_ground_are_refused(tmp_path):
     model, samples, _ = simulated(tmp_path, 1.0)
-    network = read_model(model).states
+    network = read_model(model).state_dict
     other = save_model(tmp_path / "other", network, replace(CARD, normalization={"red": (0, 0.7)}))
     with pytest.raises(SamplesError, match="make samples for this model"):
         calibrate([other], samples, tmp_path / "a")

@@ -53,7 +53,7 @@ def undisturbed(samples, folds, tmp_path_factory):
 
 
 def same_weights(one, other):
-    states = [read_model(path).states for path in (one, other)]
+    states = [read_model(path).state_dict for path in (one, other)]
     assert set(states[0]) == set(states[1])
     return all(torch.equal(states[0][name], states[1][name]) for name in states[0])
 
@@ -252,7 +252,7 @@ def test_the_average_follows_the_weights():
 def test_fine_tuning_begins_with_the_model(samples, folds, undisturbed, tmp_path):
     options = replace(OPTIONS, epochs=1, steps_per_epoch=1, learning_rate=1e-12, weight_decay=0.0, ema=0.0)
     tuned = train(samples, tmp_path / "tuned", options, folds=folds, base=undisturbed.path, device="cpu")
-    before, after = (read_model(path).states for path in (undisturbed.path, tuned.path))
+    before, after = (read_model(path).state_dict for path in (undisturbed.path, tuned.path))
     for name, tensor in before.items():
         if tensor.is_floating_point() and "running" not in name:
             torch.testing.assert_close(after[name], tensor, atol=1e-6, rtol=0)

@@ -16,7 +16,7 @@ from darts.pipelines.sequential_v2 import PlanetPipeline, Sentinel2Pipeline
 from darts.run import plan
 from darts.run.cluster import connection
 from darts.run.cluster.connection import (
-    SchedulerPlace,
+    SchedulerLocation,
     find_scheduler,
     make_certificate,
     make_security,
@@ -80,7 +80,7 @@ def test_the_file_of_a_scheduler_leads_to_it_and_only_its_owner_reads_it(tmp_pat
     previous = os.umask(0)
     try:
         certificate, key = make_certificate(path)
-        place = SchedulerPlace("tls://10.0.0.1:8786", certificate, key)
+        place = SchedulerLocation("tls://10.0.0.1:8786", certificate, key)
         write_scheduler_file(path, place, {"id": "Scheduler-1"})
     finally:
         os.umask(previous)
@@ -96,7 +96,7 @@ def test_the_file_of_a_scheduler_leads_to_it_and_only_its_owner_reads_it(tmp_pat
 @pytest.mark.parametrize("address", ["tcp://10.0.0.1:8786", "tcp://0.0.0.0:1", "ucx://10.0.0.1:1"])
 def test_a_scheduler_that_others_reach_without_tls_is_refused(tmp_path: Path, address: str) -> None:
     with pytest.raises(ConfigurationError, match="without TLS"):
-        write_scheduler_file(tmp_path / "scheduler.json", SchedulerPlace(address), {})
+        write_scheduler_file(tmp_path / "scheduler.json", SchedulerLocation(address), {})
     assert not list(tmp_path.iterdir())
 
 
@@ -131,7 +131,7 @@ def test_the_file_of_a_scheduler_that_answers_is_left_alone(tmp_path: Path, monk
         async with Scheduler(
             host="127.0.0.1", protocol="tls", security=make_security(*files), dashboard_address="127.0.0.1:0"
         ) as scheduler:
-            with published(path, SchedulerPlace(scheduler.address, *files), scheduler.identity(0)):
+            with published(path, SchedulerLocation(scheduler.address, *files), scheduler.identity(0)):
                 own = path.read_bytes()
                 with pytest.raises(ConfigurationError, match=r"answers at tls://127\.0\.0\.1:\d+ of .*scheduler\.json"):
                     await refuse_taken(path)
@@ -147,8 +147,8 @@ def test_the_file_of_a_scheduler_that_answers_is_left_alone(tmp_path: Path, monk
 
 def test_what_another_scheduler_wrote_stays(tmp_path: Path) -> None:
     path = tmp_path / "scheduler.json"
-    with published(path, SchedulerPlace("tcp://127.0.0.1:1"), {}):
-        write_scheduler_file(path, SchedulerPlace("tcp://127.0.0.1:2"), {})
+    with published(path, SchedulerLocation("tcp://127.0.0.1:1"), {}):
+        write_scheduler_file(path, SchedulerLocation("tcp://127.0.0.1:2"), {})
     assert find_scheduler(path, None).address == "tcp://127.0.0.1:2"
 
 
@@ -159,7 +159,7 @@ def test_a_file_of_something_else_is_not_written_over(tmp_path: Path) -> None:
 
 
 def test_a_scheduler_that_does_not_answer_is_named_with_its_file(tmp_path: Path) -> None:
-    place = SchedulerPlace("tls://10.0.0.1:8786", file=tmp_path / "scheduler.json")
+    place = SchedulerLocation("tls://10.0.0.1:8786", file=tmp_path / "scheduler.json")
     error = RuntimeError("Nanny failed to start.")
     error.__cause__ = OSError("Connection refused")
     said = place.silence(error)

@@ -27,7 +27,7 @@ def test_the_card_says_what_the_model_is():
 
 
 def test_the_weights_are_finite_numbers():
-    state = read_model(demo_model()).states
+    state = read_model(demo_model()).state_dict
     assert sum(tensor.numel() for tensor in state.values()) < 1_000_000
     assert all(np.isfinite(tensor.numpy()).all() for tensor in state.values())
 

@@ -36,7 +36,7 @@ def images(tmp_path: Path) -> Path:
 def _session(engine_of, device):
     def open_session(pipeline, context):
         model = SMPSegmenter.__new__(SMPSegmenter)
-        model._place(BlurNetwork(3, 2), card(BANDS), engine_of(), compile_it=False)
+        model._take_network(BlurNetwork(3, 2), card(BANDS), engine_of(), compile_it=False)
         session = NetworkSession(EnsembleV1.from_segmenters({"model": model}), pipeline, "fp32", False)
         return SimpleNamespace(device=device, precision="fp32", segment=session.segment)
 

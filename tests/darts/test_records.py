@@ -17,7 +17,7 @@ from darts.run.journal import by_age
 from darts.run.progress import summarise
 from darts.run.records import STAGES, RunRecords, TileRecord, remove_leftovers
 from darts.run.running import may_run
-from darts.run.shards import Shard, ShardFacts
+from darts.run.shards import Shard, ShardMetadata
 from support.lanes import cases
 
 TIMER = [
@@ -114,7 +114,7 @@ def test_an_empty_run_has_the_full_schema(tmp_path: Path) -> None:
 
 
 def test_two_runs_in_one_second_have_names_of_their_own(tmp_path: Path) -> None:
-    shards = ShardFacts.of_tiles(Shard(0, 2), "digest", ["a", "b"], "2026-01-02")
+    shards = ShardMetadata.of_tiles(Shard(0, 2), "digest", ["a", "b"], "2026-01-02")
     names = [RunRecords(tmp_path, planned={"total": 0}, shards=given).name for given in (None, None, None, shards)]
     assert len(set(names)) == 4
     assert names[3].endswith("-s0of2")

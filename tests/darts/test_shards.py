@@ -25,7 +25,7 @@ from darts.run.lock import LOCK_FILE, folder_lock
 from darts.run.running import find_state, running_runs
 from darts.run.shard_history import ShardGroup, group_shards
 from darts.run.shard_lock import TERMS_FILE, shard_lock
-from darts.run.shards import Shard, ShardFacts, ranges, shard_of
+from darts.run.shards import Shard, ShardMetadata, ranges, shard_of
 from darts.run.status import run_status
 from support import standin
 
@@ -104,10 +104,10 @@ def test_each_tile_belongs_to_one_shard_whatever_others_there_are(names: list[st
     for name in names:
         assert [shard.number for shard in shards if shard.holds(name)] == [shard_of(name, of)]
         assert shard_of(name, of) == int(hashlib.sha256(name.encode()).hexdigest(), 16) % of
-    facts = ShardFacts.of_tiles(shards[0], "digest", names, "2026-01-02")
+    facts = ShardMetadata.of_tiles(shards[0], "digest", names, "2026-01-02")
     assert facts.tiles == tuple(sum(shard.holds(name) for name in names) for shard in shards)
-    assert ShardFacts.of_header(json.loads(json.dumps(facts.to_header()))) == facts
-    assert facts == ShardFacts.of_tiles(shards[0], "digest", names[::-1], "2026-01-02")
+    assert ShardMetadata.of_header(json.loads(json.dumps(facts.to_header()))) == facts
+    assert facts == ShardMetadata.of_tiles(shards[0], "digest", names[::-1], "2026-01-02")
 
 
 @pytest.mark.parametrize("text", ["4/4", "1", "-1/4", "0/0", "a/b", "1/2/3", ""])
@@ -118,7 +118,7 @@ def test_a_shard_that_cannot_be_is_refused(folder: Path, text: str) -> None:
 
 @pytest.mark.parametrize("damage", [None, 5, {}, {"number": 1}, {"number": 4, "of": 2}, {"number": 0, "of": 1}])
 def test_a_damaged_header_is_no_shard(damage: Any) -> None:
-    assert ShardFacts.of_header({"shard": damage}) is None
+    assert ShardMetadata.of_header({"shard": damage}) is None
 
 
 @given(numbers=st.sets(st.integers(0, 20)))
@@ -332,7 +332,7 @@ def test_without_locks_files_keep_the_same_rules(tmp_path: Path) -> None:
         with pytest.raises(FolderInUseError, match="Another run writes"):
             folder_lock(tmp_path).__enter__()
         (tmp_path / "run-s0of2.journal.jsonl").touch()
-        facts = ShardFacts.of_tiles(Shard(0, 2), "digest", [], "2026")
+        facts = ShardMetadata.of_tiles(Shard(0, 2), "digest", [], "2026")
         assert find_state(tmp_path, "run-s0of2", facts) == "running"
         assert running_runs(tmp_path) == ["run-s0of2"]
     assert find_state(tmp_path, "run-s0of2", facts) == "ended"
@@ -354,12 +354,12 @@ def test_without_locks_what_a_dead_shard_left_is_taken_over_and_that_of_another_
     owner.write_text(json.dumps(facts | {"host": "another"}))
     with pytest.raises(FolderInUseError, match="host another"), _held(tmp_path, Shard(0, 2)):
         pass
-    known = ShardFacts.of_tiles(Shard(1, 2), "digest", [], "2026")
+    known = ShardMetadata.of_tiles(Shard(1, 2), "digest", [], "2026")
     assert find_state(tmp_path, "run", known) == "unknown"
 
 
 def test_a_shard_of_another_machine_whose_lock_does_not_reach_here_is_unknown(tmp_path: Path) -> None:
-    known = ShardFacts.of_tiles(Shard(1, 2), "digest", [], "2026")
+    known = ShardMetadata.of_tiles(Shard(1, 2), "digest", [], "2026")
     (tmp_path / "run.journal.jsonl").touch()
     for host, state in (("another", "unknown"), (platform.node(), "ended")):
         (tmp_path / Shard(1, 2).lock_file).write_text(json.dumps({"host": host, "run": "run"}))

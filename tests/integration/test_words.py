@@ -8,14 +8,26 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 LEFT_BEHIND = {
-    *("at_once", "damage", "divisor", "fill_up", "filler", "goes_over", "listener", "look_into", "made_up", "moment"),
-    *("night", "piece", "pieces", "rim", "second_opinion", "standin", "tried_again", "try_again", "worth_trying_again"),
+    *("at_once", "back", "core", "cores", "damage", "divisor", "fact", "facts", "fill_up"),
+    *("filler", "filling", "fills", "goes_over", "listener", "look_into", "made_up", "moment"),
+    *("night", "piece", "pieces", "place", "places", "rim", "runs", "second_opinion", "standin"),
+    *("states", "there", "tried_again", "try_again", "worth_trying_again"),
 }
 """Words, in lower case and without underscores around them."""
 ALLOWED = {
-    "divisor": {"darts_acquisition/scenes/quality.py", "darts_acquisition/sentinel2/tile.py"},  # divides numbers
+    "core": ("darts_preprocessing/feature.py", "darts_segmentation/"),  # an earlier name of a release; OpenVINO's Core
+    "divisor": ("darts_acquisition/scenes/quality.py",),  # divides numbers
+    "fills": ("darts_segmentation/pickles.py", "darts_utils/values.py"),  # a verb; values that mean "missing"
+    "runs": ("darts/",),  # of the pipeline
+    "states": (
+        "darts_acquisition/cube/",  # of chunks
+        "darts_dataset/",  # of objects, from year to year
+        "darts/report/",  # of tiles
+        "darts/run/",  # of jobs and files
+        "darts_segmentation/modelfile.py",  # an earlier name of a release
+    ),
 }
-"""Files in which such a word means what it means elsewhere."""
+"""Beginnings of the paths in which such a word means what it means elsewhere."""
 
 
 def identifiers(tree: ast.Module) -> Iterator[str]:
@@ -31,7 +43,7 @@ def test_no_identifier_is_a_word_that_was_left_behind(package):
     sources = ROOT / "packages" / package / "src"
     found = set()
     for path in sources.rglob("*.py"):
-        place = path.relative_to(sources).as_posix()
+        module = path.relative_to(sources).as_posix()
         words = {name.strip("_").lower() for name in identifiers(ast.parse(path.read_text("utf-8")))}
-        found |= {(word, place) for word in words & LEFT_BEHIND if place not in ALLOWED.get(word, ())}
+        found |= {(word, module) for word in words & LEFT_BEHIND if not module.startswith(ALLOWED.get(word, ("?",)))}
     assert not found

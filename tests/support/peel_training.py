@@ -131,7 +131,7 @@ def fine_tune(samples: Samples, out: Path, seed: int) -> dict[str, Evaluation]:
         )
         for name, path in (("other", single[other]), ("scratch", single[own]), ("tuned", tuned.path)):
             model = read_model(path)
-            predict = predictor(load_network(model.card, model.states), model.card, torch.device("cpu"))
+            predict = predictor(load_network(model.card, model.state_dict), model.card, torch.device("cpu"))
             found[name] += predict_held_out(samples, folds, [test], predict)
     return {name: evaluate_held_out([reduce(joined, parts)], MIN_OBJECT_PX) for name, parts in found.items()}
 

@@ -11,7 +11,7 @@ from odc.geo.geobox import GeoBox
 from odc.geo.xr import wrap_xr
 
 from darts_preprocessing import FEATURES, Inputs
-from darts_preprocessing.backends import Core
+from darts_preprocessing.backends import Interior
 
 ROWS, COLS = 120, 150
 RADIUS = 30
@@ -57,11 +57,12 @@ def rough(shape, rng, holes=0.0):
     return dem.astype(np.float32)
 
 
-def run_kernels(backend, names, arrays, core=None, cell=3.0, settings=None, north=None):
+def run_kernels(backend, names, arrays, interior=None, cell=3.0, settings=None, north=None):
     """What the kernels of some features give on a backend, in one pass, brought back to the host."""
     shape = next(iter(arrays.values())).shape
     there = {name: backend.asarray(values) for name, values in arrays.items()}
-    inputs = Inputs(backend.xp, there, core or Core.whole(shape), cell, settings or {}, north and (lambda: north))
+    interior = interior or Interior.whole(shape)
+    inputs = Inputs(backend.xp, there, interior, cell, settings or {}, north and (lambda: north))
     found = backend.run(FEATURES[names[0]].kernels, inputs, names)
     return {name: backend.to_host(values) for name, values in found.items()}
 

@@ -14,7 +14,7 @@ from darts_acquisition import (
     verify_cube,
 )
 from darts_acquisition.auxiliary.arcticdem import ArcticDEMSource
-from darts_acquisition.cube.ingest import fill
+from darts_acquisition.cube.ingest import ingest
 from support.arcticdem import Provider, small_product
 from support.arcticdem_fetching import WHOLE, all_chunks, assert_chunk_equals_mosaic, assert_equals_mosaic, source_of
 from support.lanes import mostly_slow
@@ -45,7 +45,7 @@ def test_what_passes_leaves_no_trace(provider, service, cube, name):
         for after in (0, 2):
             server.inject(path=where, times=2, after=after, **TRANSIENT[name])
     patient = RetryPolicy(attempts=5, sleep=lambda seconds: None)  # all four faults may strike one request
-    fill(cube, all_chunks(cube)[:4], source_of(provider, service, timeout_s=0.2, parallel=2, retry=patient))
+    ingest(cube, all_chunks(cube)[:4], source_of(provider, service, timeout_s=0.2, parallel=2, retry=patient))
     assert_equals_mosaic(cube, provider, Window.of(0, 64, 0, 256))
     check = verify_cube(cube.path)
     assert check.checked > 0
@@ -72,7 +72,7 @@ def test_the_time_that_a_service_asks_for_is_waited_for(provider, service, cube,
     server.inject(path=where, status=429, retry_after="40", after=1)
     server.inject(path=where, status=503, retry_after="7")
     patient = RetryPolicy(sleep=clock.sleep, clock=lambda: clock.now)
-    fill(cube, all_chunks(cube)[:9], source_of(provider, service, parallel=1, retry=patient))
+    ingest(cube, all_chunks(cube)[:9], source_of(provider, service, parallel=1, retry=patient))
     short, long = sorted(clock.waits)
     assert 7 <= short <= 8
     assert 40 <= long <= 41
@@ -83,7 +83,7 @@ def test_a_service_that_never_answers_is_given_up(provider, service, cube):
     service.files.inject(path="*_dem.tif", delay_s=0.5, times=100)
     few = RetryPolicy(attempts=2, sleep=lambda seconds: None)
     with pytest.raises(ServiceError, match=r"connection refused, lost or too slow .* after 2 attempts") as caught:
-        fill(cube, [Chunk(1, 1)], source_of(provider, service, timeout_s=0.1, retry=few))
+        ingest(cube, [Chunk(1, 1)], source_of(provider, service, timeout_s=0.1, retry=few))
     assert caught.value.failure.transient
     assert cube.known() == {}
 
@@ -93,10 +93,10 @@ def test_an_api_that_is_down_is_asked_as_often_as_the_policy_says(provider, serv
     """By the first chunk that needs it, and not once more by each of those that wait for the same."""
     service.api.inject(status=503, times=1000)
     with pytest.raises(ServiceError, match=r"HTTP status 503, .* after 5 attempts"):
-        fill(cube, all_chunks(cube)[:8], source_of(provider, service, parallel=8, retry=QUICK))
+        ingest(cube, all_chunks(cube)[:8], source_of(provider, service, parallel=8, retry=QUICK))
     assert 5 <= service.requests() <= 7
     service.api.faults.clear()
-    fill(cube, all_chunks(cube)[:7], source_of(provider, service, parallel=8, retry=QUICK))
+    ingest(cube, all_chunks(cube)[:7], source_of(provider, service, parallel=8, retry=QUICK))
     assert_equals_mosaic(cube, provider, Window.of(0, 64, 0, 400))
 
 
@@ -104,9 +104,9 @@ def test_a_source_whose_api_was_down_tries_anew(provider, service, cube):
     source = source_of(provider, service, parallel=8, retry=QUICK)
     down = service.api.inject(status=503, times=1000)
     with pytest.raises(ServiceError, match="HTTP status 503"):
-        fill(cube, all_chunks(cube)[:8], source)
+        ingest(cube, all_chunks(cube)[:8], source)
     down.times = 0
-    fill(cube, all_chunks(cube)[:7], source)
+    ingest(cube, all_chunks(cube)[:7], source)
     assert_equals_mosaic(cube, provider, Window.of(0, 64, 0, 400))
 
 
@@ -141,7 +141,7 @@ def test_what_lasts_is_reported_and_the_rest_is_kept(provider, service, cube, na
         injected = service.files.inject(path="/b_dem.tif", times=1000, **fault)
     chunks = [Chunk(0, 0), Chunk(0, 1), Chunk(0, 5), Chunk(3, 0), Chunk(3, 1)]
     with pytest.raises(ServiceError, match=message) as caught:
-        fill(cube, chunks, source_of(provider, service, parallel=1))
+        ingest(cube, chunks, source_of(provider, service, parallel=1))
     assert "b_dem.tif" in str(caught.value)
     missing = cube.missing(WHOLE)
     assert Chunk(0, 5) in missing
@@ -154,7 +154,7 @@ def test_what_lasts_is_reported_and_the_rest_is_kept(provider, service, cube, na
     file.write_bytes(intact)
     if {"status", "whole"} & fault.keys():
         injected.times = 0
-    fill(cube, [chunk for chunk in chunks if chunk in missing], source_of(provider, service))
+    ingest(cube, [chunk for chunk in chunks if chunk in missing], source_of(provider, service))
     assert_equals_mosaic(cube, provider, Window.of(0, 64, 0, 128))
     assert_equals_mosaic(cube, provider, Window.of(0, 64, 320, 384))
 
@@ -162,10 +162,10 @@ def test_what_lasts_is_reported_and_the_rest_is_kept(provider, service, cube, na
 def test_a_file_that_has_changed_is_read_as_it_is_now(provider, service, cube):
     """Also its directory, which was known from an earlier chunk, and of which GDAL keeps parts."""
     source = source_of(provider, service)
-    fill(cube, [Chunk(0, 0)], source)
+    ingest(cube, [Chunk(0, 0)], source)
     provider.items.clear()
     provider.add("a", Window.of(20, 150, 30, 200), seed=99, compress="ZSTD")
-    fill(cube, [Chunk(1, 1)], source)
+    ingest(cube, [Chunk(1, 1)], source)
     assert_chunk_equals_mosaic(cube, provider, Chunk(1, 1))
 
 
@@ -180,21 +180,21 @@ def test_a_file_that_changes_all_the_time_is_no_data(provider, service, cube, he
 
     service.files.respond = other_version
     with pytest.raises(ServiceError, match=r"a_d\w+\.tif has changed while it was read, after 4 attempts"):
-        fill(cube, [Chunk(0, 0)], source_of(provider, service))
+        ingest(cube, [Chunk(0, 0)], source_of(provider, service))
     assert cube.known() == {}
 
 
 def test_a_wrong_collection_is_not_taken_for_no_data(provider, service, cube):
     settings = dataclasses.replace(service.settings(), collections={32: "arcticdem-mosaics-v9.9-32m"})
     with pytest.raises(ServiceError, match=r"has no collection arcticdem-mosaics-v9\.9-32m"):
-        fill(cube, [Chunk(0, 0)], ArcticDEMSource(provider.product, settings))
+        ingest(cube, [Chunk(0, 0)], ArcticDEMSource(provider.product, settings))
     assert cube.known() == {}
 
 
 def test_an_address_without_an_api_is_not_taken_for_no_data(provider, service, cube):
     settings = dataclasses.replace(service.settings(), stac_url=service.files.url)
     with pytest.raises(ServiceError, match="HTTP status 404"):
-        fill(cube, [Chunk(0, 0)], ArcticDEMSource(provider.product, settings))
+        ingest(cube, [Chunk(0, 0)], ArcticDEMSource(provider.product, settings))
     assert cube.known() == {}
 
 
@@ -204,10 +204,10 @@ def test_items_that_do_not_fit_are_reported(tmp_path):
     cube = Datacube.create(tmp_path / "cube", provider.product)
     with provider.serving() as service:
         with pytest.raises(ServiceError, match=r"a_d\w+\.tif has EPSG:3995 .* expected EPSG:3413"):
-            fill(cube, [Chunk(0, 0)], source_of(provider, service))
+            ingest(cube, [Chunk(0, 0)], source_of(provider, service))
         del provider.items[0]["assets"]["datamask"]
         with pytest.raises(ServiceError, match=r"EPSG:3995|no asset 'datamask', only dem"):
-            fill(cube, [Chunk(0, 0)], source_of(provider, service))
+            ingest(cube, [Chunk(0, 0)], source_of(provider, service))
     assert cube.known() == {}
 
 

@@ -12,7 +12,7 @@ from odc.geo.geobox import GeoBox
 
 from darts_acquisition import Chunk, ChunkState, Datacube, ServiceError, Window
 from darts_acquisition.cube.areas import parts_within
-from darts_acquisition.cube.ingest import fill
+from darts_acquisition.cube.ingest import ingest
 from support.arcticdem import Provider, small_product
 from support.arcticdem_fetching import WHOLE, all_chunks, assert_chunk_equals_mosaic, assert_equals_mosaic, source_of
 from support.lanes import cases, mostly_slow
@@ -44,10 +44,10 @@ def test_what_is_fetched_equals_the_mosaic(tmp_path_factory, tiles, order, data)
     with provider.serving() as service:
         source = source_of(provider, service)
         first = data.draw(st.integers(1, len(chunks)))
-        fill(cube, chunks[:first], source)
+        ingest(cube, chunks[:first], source)
         for chunk in chunks[:first]:
             assert_chunk_equals_mosaic(cube, provider, chunk)
-        fill(cube, chunks[first:], source)
+        ingest(cube, chunks[first:], source)
     assert_equals_mosaic(cube, provider, whole)
     truth = provider.truth(whole)
     has_data = ~np.isnan(truth["dem"]) | (truth["arcticdem_data_mask"] > 0)
@@ -64,10 +64,10 @@ def test_a_part_of_a_chunk_is_completed_with_its_neighbour(provider, service, cu
     cube.write(part, ones)
     assert len(cube.missing(part)) == 4
     source = source_of(provider, service)
-    fill(cube, [Chunk(0, 0), Chunk(0, 1)], source)
+    ingest(cube, [Chunk(0, 0), Chunk(0, 1)], source)
     assert_equals_mosaic(cube, provider, Window.of(0, 64, 0, 128))
     assert cube.missing(part) == [Chunk(1, 0), Chunk(1, 1)]
-    fill(cube, cube.missing(part), source)
+    ingest(cube, cube.missing(part), source)
     assert_equals_mosaic(cube, provider, Window.of(0, 128, 0, 128))
 
 
@@ -85,7 +85,7 @@ def test_files_may_be_of_any_kind(tmp_path, options):
     provider.add("a", Window.of(-10, 140, -300, 350), seed=1, **options)
     cube = Datacube.create(tmp_path / "cube", provider.product)
     with provider.serving() as service:
-        fill(cube, all_chunks(cube)[:14], source_of(provider, service))
+        ingest(cube, all_chunks(cube)[:14], source_of(provider, service))
     assert_equals_mosaic(cube, provider, Window.of(0, 128, 0, 400))
 
 
@@ -104,7 +104,7 @@ def test_zeros_of_the_mask_are_no_data_whatever_its_files_say(tmp_path, tag, mon
         each.add("b", Window.of(-20, 110, -10, 120), seed=2)
     cube = Datacube.create(tmp_path / "cube", provider.product)
     with provider.serving() as service:
-        fill(cube, all_chunks(cube), source_of(provider, service))
+        ingest(cube, all_chunks(cube), source_of(provider, service))
     assert_equals_mosaic(cube, tagged, Window.of(0, 128, 0, 128))
 
 
@@ -117,7 +117,7 @@ def test_missing_elevations_that_a_file_does_not_declare_cost_its_chunk(tmp_path
     provider.add("b", Window.of(64, 128, 64, 128), seed=2, holes=False)
     cube = Datacube.create(tmp_path / "cube", provider.product)
     with provider.serving() as service, pytest.raises(ServiceError, match="hold cannot be used: dem is -9999 at"):
-        fill(cube, [Chunk(0, 0), Chunk(1, 1)], source_of(provider, service))
+        ingest(cube, [Chunk(0, 0), Chunk(1, 1)], source_of(provider, service))
     assert list(cube.known()) == [Chunk(1, 1)]
 
 
@@ -126,7 +126,7 @@ def test_pixels_beside_the_grid_go_to_their_nearest_ones(tmp_path):
     provider.add("a", Window.of(0, 64, 0, 64), shift_px=0.3, holes=False)
     cube = Datacube.create(tmp_path / "cube", provider.product)
     with provider.serving() as service:
-        fill(cube, [Chunk(0, 0)], source_of(provider, service))
+        ingest(cube, [Chunk(0, 0)], source_of(provider, service))
     with rasterio.open(provider.folder / "a_dem.tif") as source:
         np.testing.assert_array_equal(cube.read(Window.of(0, 64, 0, 64)).dem, source.read(1))
 
@@ -144,7 +144,7 @@ def test_two_grids_meet_at_the_antimeridian(tmp_path):
     assert {float(np.sign(lon).mean()) for lon in longitudes} == {-1.0, 1.0}
     cube = Datacube.create(tmp_path / "cube", product)
     with provider.serving() as service:
-        fill(cube, all_chunks(cube), source_of(provider, service))
+        ingest(cube, all_chunks(cube), source_of(provider, service))
     assert_equals_mosaic(cube, provider, Window.of(0, 128, 0, 128))
 
 
@@ -153,12 +153,12 @@ def test_two_grids_meet_at_the_antimeridian(tmp_path):
 
 @pytest.mark.slow
 def test_nothing_is_fetched_twice(provider, service, cube):
-    report = fill(cube, all_chunks(cube), source_of(provider, service))
+    report = ingest(cube, all_chunks(cube), source_of(provider, service))
     assert report.filled + report.empty == len(all_chunks(cube))
     assert report.empty > 0
     before = service.requests()
     assert cube.missing(WHOLE) == []
-    assert fill(cube, cube.missing(WHOLE), source_of(provider, service)).filled == 0
+    assert ingest(cube, cube.missing(WHOLE), source_of(provider, service)).filled == 0
     assert service.requests() == before
 
 
@@ -167,7 +167,7 @@ def test_requests_are_bounded_and_progress_is_told(provider, service, cube):
         service.files.inject(path=file, times=1000, delay_s=0.01)
     told = []
     chunks = all_chunks(cube)[:12]
-    fill(cube, chunks, source_of(provider, service, parallel=3), lambda done, total: told.append((done, total)))
+    ingest(cube, chunks, source_of(provider, service, parallel=3), lambda done, total: told.append((done, total)))
     assert service.files.most_at_once == 3
     assert service.api.most_at_once <= 3
     assert told == [(number, 12) for number in range(1, 13)]
@@ -178,7 +178,7 @@ def test_only_the_bytes_of_the_window_are_fetched(tmp_path):
     provider.add("a", Window.of(0, 1024, 0, 1024), holes=False, compress="NONE")
     cube = Datacube.create(tmp_path / "cube", provider.product)
     with provider.serving() as service:
-        fill(cube, [Chunk(15, 15)], source_of(provider, service))
+        ingest(cube, [Chunk(15, 15)], source_of(provider, service))
         sizes = []
         for request in service.files.requests:
             if request.method == "GET":

@@ -18,7 +18,7 @@ from darts_acquisition import (
     load_arcticdem,
 )
 from darts_acquisition.auxiliary.arcticdem import ArcticDEMSource
-from darts_acquisition.cube.ingest import fill
+from darts_acquisition.cube.ingest import ingest
 from support.arcticdem import NODATA, Provider
 from support.arcticdem_fetching import all_chunks, assert_equals_mosaic, source_of
 from support.s3_server import S3Server, environment_of, serve_s3
@@ -41,7 +41,7 @@ def test_files_in_object_storage_with_keys(provider, service, cube):
     with serve_s3() as storage, environment_of(storage):
         move_to(storage, provider)
         settings = dataclasses.replace(service.settings(), s3=S3Settings())
-        fill(cube, all_chunks(cube)[:7], ArcticDEMSource(provider.product, settings))
+        ingest(cube, all_chunks(cube)[:7], ArcticDEMSource(provider.product, settings))
     assert_equals_mosaic(cube, provider, Window.of(0, 64, 0, 400))
     assert service.files.requests == []
 
@@ -51,7 +51,7 @@ def test_public_files_in_object_storage_need_no_keys(provider, service, cube):
     """ArcticDEM's bucket is public, so by default no keys are looked for and none are sent."""
     with serve_s3() as storage, environment_of(storage, keys=False):
         move_to(storage, provider, ACL="public-read")
-        fill(cube, all_chunks(cube)[:9], source_of(provider, service))
+        ingest(cube, all_chunks(cube)[:9], source_of(provider, service))
     assert_equals_mosaic(cube, provider, Window.of(0, 64, 0, 400))
 
 
@@ -60,7 +60,7 @@ def test_files_in_object_storage_that_are_not_public_are_refused(provider, servi
     with serve_s3() as storage, environment_of(storage):
         move_to(storage, provider)
         with pytest.raises(ServiceError, match=r"s3://tiles/\w+\.tif: HTTP status 403, Forbidden"):
-            fill(cube, [Chunk(0, 0)], source_of(provider, service))
+            ingest(cube, [Chunk(0, 0)], source_of(provider, service))
     assert cube.known() == {}
 
 
@@ -70,7 +70,7 @@ def test_object_storage_without_keys(provider, service, cube):
             item["assets"]["dem"]["href"] = "s3://bucket/key"
         settings = dataclasses.replace(service.settings(), s3=S3Settings(region="us-east-1"))
         with pytest.raises(LoginError, match=r"no keys for http.*AWS_PROFILE"):
-            fill(cube, [Chunk(0, 0)], ArcticDEMSource(provider.product, settings))
+            ingest(cube, [Chunk(0, 0)], ArcticDEMSource(provider.product, settings))
 
 
 # The public functions, with the real grid

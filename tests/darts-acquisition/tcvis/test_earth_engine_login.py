@@ -25,7 +25,7 @@ from darts_acquisition import (
     tcvis_product,
 )
 from darts_acquisition.auxiliary.tcvis import TCVISSource
-from darts_acquisition.cube.ingest import fill
+from darts_acquisition.cube.ingest import ingest
 from support.local_server import Answer, LocalServer
 from support.tcvis_fetching import assert_equals_mosaic, settings_for
 
@@ -34,7 +34,7 @@ from support.tcvis_fetching import assert_equals_mosaic, settings_for
 
 def test_requests_are_made_in_the_project(server, cube, product):
     chosen = dataclasses.replace(settings_for(server), project="my-project")
-    fill(cube, [Chunk(1, 1)], TCVISSource(product, chosen))
+    ingest(cube, [Chunk(1, 1)], TCVISSource(product, chosen))
     paths = [path for path in server.paths() if path.startswith("/v1")]
     assert paths
     assert [path for path in paths if "/projects/my-project/" not in path] == []
@@ -106,7 +106,7 @@ def account_settings(server: LocalServer, file) -> EarthEngineSettings:
 
 
 def test_a_service_account_logs_in(server, tokens, account_file, cube, images, product):
-    fill(cube, [Chunk(1, 1)], TCVISSource(product, account_settings(server, account_file)))
+    ingest(cube, [Chunk(1, 1)], TCVISSource(product, account_settings(server, account_file)))
     assert len(tokens.requests) == 1
     computed = [request for request in server.requests if "compute" in request.path]
     assert computed
@@ -118,7 +118,7 @@ def test_a_service_account_logs_in(server, tokens, account_file, cube, images, p
 def test_a_login_that_has_expired_is_one_sentence(server, tokens, account_file, cube, product):
     tokens.inject(status=400, times=100, body=json.dumps({"error": "invalid_grant"}).encode())
     with pytest.raises(LoginError, match="renew it with `earthengine authenticate`") as caught:
-        fill(cube, [Chunk(1, 1)], TCVISSource(product, account_settings(server, account_file)))
+        ingest(cube, [Chunk(1, 1)], TCVISSource(product, account_settings(server, account_file)))
     message = str(caught.value)
     assert "\n" not in message
     assert "PRIVATE KEY" not in message
@@ -128,9 +128,9 @@ def test_a_login_that_has_expired_is_one_sentence(server, tokens, account_file, 
 def test_a_damaged_key_file_is_a_login_error(server, tmp_path, cube, product):
     (tmp_path / "account.json").write_text("{}")
     with pytest.raises(LoginError, match="refuses the login"):
-        fill(cube, [Chunk(1, 1)], TCVISSource(product, account_settings(server, tmp_path / "account.json")))
+        ingest(cube, [Chunk(1, 1)], TCVISSource(product, account_settings(server, tmp_path / "account.json")))
     with pytest.raises(LoginError, match=r"absent\.json"):
-        fill(cube, [Chunk(1, 1)], TCVISSource(product, account_settings(server, tmp_path / "absent.json")))
+        ingest(cube, [Chunk(1, 1)], TCVISSource(product, account_settings(server, tmp_path / "absent.json")))
 
 
 def test_a_missing_login_is_one_sentence_that_says_what_to_do(server, tmp_path, cube, product, monkeypatch):
@@ -141,7 +141,7 @@ def test_a_missing_login_is_one_sentence_that_says_what_to_do(server, tmp_path, 
     monkeypatch.setattr("google.auth.default", find_nothing)
     source = TCVISSource(product, dataclasses.replace(settings_for(server), credentials=None))
     with pytest.raises(LoginError) as caught:
-        fill(cube, [Chunk(1, 1)], source)
+        ingest(cube, [Chunk(1, 1)], source)
     assert str(caught.value) == (
         "Earth Engine needs a login: run `earthengine authenticate` once, or name the key file of a service account "
         "in GOOGLE_APPLICATION_CREDENTIALS."
@@ -152,7 +152,7 @@ def test_a_missing_login_is_one_sentence_that_says_what_to_do(server, tmp_path, 
 def test_a_missing_project_is_one_sentence_that_says_what_to_do(server, cube, product):
     chosen = dataclasses.replace(settings_for(server), project=None)
     with pytest.raises(LoginError, match=r"^Earth Engine needs a Cloud project: .*with ee_project\.$"):
-        fill(cube, [Chunk(1, 1)], TCVISSource(product, chosen))
+        ingest(cube, [Chunk(1, 1)], TCVISSource(product, chosen))
 
 
 @pytest.mark.parametrize("answer", [Answer(b"not here", 404), Answer(b"hello", 200), Answer(b"[]", 200)], ids=repr)
@@ -164,7 +164,7 @@ def test_an_address_that_is_not_earth_engines_is_one_sentence(cube, product, ans
         with pytest.raises(
             ServiceError, match=r"rest does not describe Earth Engine; see DARTS_EARTHENGINE_URL"
         ) as caught:
-            fill(cube, [Chunk(1, 1)], TCVISSource(product, chosen))
+            ingest(cube, [Chunk(1, 1)], TCVISSource(product, chosen))
     assert not isinstance(caught.value, LoginError)
     assert not caught.value.failure.transient
     assert len(server.requests) == 1

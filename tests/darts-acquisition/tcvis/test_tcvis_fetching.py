@@ -28,7 +28,7 @@ from darts_acquisition import (
 )
 from darts_acquisition.auxiliary.tcvis import TCVISSource
 from darts_acquisition.cube.areas import product_windows
-from darts_acquisition.cube.ingest import fill
+from darts_acquisition.cube.ingest import ingest
 from support.earthengine_server import MOST_BYTES, serve_earth_engine
 from support.lanes import cases, mostly_slow
 from support.service_faults import TRANSIENT
@@ -55,7 +55,7 @@ def test_what_is_fetched_equals_the_mosaic(tmp_path_factory, places):
     images = [(window, image(product, window, seed, masked=0.5)) for seed, window in enumerate(places)]
     cube = Datacube.create(tmp_path_factory.mktemp("cubes") / "cube", product)
     with serve_earth_engine([each for _, each in images]) as server:
-        report = fill(cube, all_chunks(cube), TCVISSource(product, settings_for(server)))
+        report = ingest(cube, all_chunks(cube), TCVISSource(product, settings_for(server)))
     assert_equals_mosaic(cube, images)
     truth = mosaic(images, product.geobox.shape)
     states = cube.states(cube.geobox)
@@ -67,7 +67,7 @@ def test_what_is_fetched_equals_the_mosaic(tmp_path_factory, places):
 
 
 def test_where_no_image_is_no_pixel_is_asked_for(server, cube, images, product):
-    fill(cube, all_chunks(cube), TCVISSource(product, settings_for(server)))
+    ingest(cube, all_chunks(cube), TCVISSource(product, settings_for(server)))
     asked = [request.json["grid"]["affineTransform"] for request in server.requests if "computePixels" in request.path]
     corners = {(round(each["translateX"], 9), round(each["translateY"], 9)) for each in asked}
     reached = set()
@@ -84,11 +84,11 @@ def test_nothing_is_fetched_twice_and_requests_are_bounded(server, cube, product
     server.inject(path="*computePixels", times=1000, delay_s=0.03)
     told = []
     source = TCVISSource(product, settings_for(server))
-    fill(cube, all_chunks(cube), source, lambda *at: told.append(at))
+    ingest(cube, all_chunks(cube), source, lambda *at: told.append(at))
     assert told == [(number, 20) for number in range(1, 21)]
     assert server.most_at_once == 3
     before = len(server.requests)
-    fill(cube, cube.missing(WHOLE), source)
+    ingest(cube, cube.missing(WHOLE), source)
     assert len(server.requests) == before
 
 
@@ -123,7 +123,7 @@ def test_a_whole_chunk_of_the_real_grid_in_one_request(tmp_path, monkeypatch):
 def test_a_request_beyond_the_limit_is_reported(server, cube, product, monkeypatch):
     monkeypatch.setattr(support.earthengine_server, "MOST_BYTES", 3 * 64 * 64 - 1)
     with pytest.raises(ServiceError, match=r"Total request size \(12288 bytes\) must be less") as caught:
-        fill(cube, [Chunk(1, 1), Chunk(0, 1)], TCVISSource(product, settings_for(server)))
+        ingest(cube, [Chunk(1, 1), Chunk(0, 1)], TCVISSource(product, settings_for(server)))
     assert "2 of 2 chunks" in str(caught.value)
     assert cube.known() == {}
 
@@ -154,7 +154,7 @@ def test_what_passes_leaves_no_trace(server, cube, images, product, where, name)
         server.inject(path=where, times=2, after=after, **fault)
     patient = RetryPolicy(attempts=5, sleep=lambda seconds: None)  # all four faults may strike one request
     chosen = settings_for(server, timeout_s=0.25 if name == "slow" else 5, parallel=2, retry=patient)
-    fill(cube, [Chunk(0, 0), Chunk(1, 1), Chunk(1, 2)], TCVISSource(product, chosen))
+    ingest(cube, [Chunk(0, 0), Chunk(1, 1), Chunk(1, 2)], TCVISSource(product, chosen))
     assert_equals_mosaic(cube, images, Window.of(64, 128, 64, 192))
     check = verify_cube(cube.path)
     assert (check.checked, check.damaged) == (3, {})
@@ -171,7 +171,7 @@ def test_the_time_that_the_service_asks_for_is_waited_for(server, cube, product)
 
     server.inject(path="*computePixels", status=429, retry_after="30")
     chosen = settings_for(server, parallel=1, retry=RetryPolicy(sleep=sleep, clock=lambda: now[0]))
-    fill(cube, [Chunk(0, 0), Chunk(1, 1)], TCVISSource(product, chosen))
+    ingest(cube, [Chunk(0, 0), Chunk(1, 1)], TCVISSource(product, chosen))
     assert len(waits) == 1
     assert 30 <= waits[0] <= 31
 
@@ -190,13 +190,13 @@ def test_what_lasts_is_reported_and_the_rest_is_kept(server, cube, images, produ
     injected = server.inject(path="*computePixels", after=2, times=1000, **fault)
     chunks = [Chunk(0, 0), Chunk(1, 1), Chunk(1, 2), Chunk(2, 2)]
     with pytest.raises(error, match=message) as caught:
-        fill(cube, chunks, source)
+        ingest(cube, chunks, source)
     assert "\n" not in str(caught.value)
     assert cube.missing(WHOLE)[:1] == [Chunk(0, 1)]
     assert set(cube.known()) == set(chunks[:2])
     assert not verify_cube(cube.path).damaged
     injected.times = 0
-    fill(cube, chunks[2:], source)
+    ingest(cube, chunks[2:], source)
     assert_equals_mosaic(cube, images, Window.of(64, 128, 64, 192))
 
 
@@ -206,10 +206,10 @@ def test_a_service_that_is_down_is_asked_as_often_as_the_policy_says(server, cub
     down = server.inject(status=503, times=1000)
     source = TCVISSource(product, settings_for(server, parallel=8, retry=RetryPolicy(attempts=5, first_wait_s=0.05)))
     with pytest.raises(ServiceError, match=r"HTTP status 503, .* after 5 attempts"):
-        fill(cube, all_chunks(cube)[:8], source)
+        ingest(cube, all_chunks(cube)[:8], source)
     assert 5 <= len(server.requests) <= 7
     down.times = 0
-    fill(cube, [Chunk(1, 1)], source)
+    ingest(cube, [Chunk(1, 1)], source)
     assert_equals_mosaic(cube, images, Window.of(64, 128, 64, 128))
 
 
@@ -218,7 +218,7 @@ def test_a_collection_without_images_is_not_taken_for_no_data(cube, product, emp
     collections = (product.collection,) if empty else ()
     message = "is empty" if empty else "not found"
     with serve_earth_engine([], collections) as server, pytest.raises(ServiceError, match=message):
-        fill(cube, [Chunk(0, 0)], TCVISSource(product, settings_for(server)))
+        ingest(cube, [Chunk(0, 0)], TCVISSource(product, settings_for(server)))
     assert cube.known() == {}
 
 
@@ -234,5 +234,5 @@ def test_pixels_of_another_shape_are_no_data(server, cube, product, monkeypatch)
 
     monkeypatch.setattr(server, "respond", smaller)
     with pytest.raises(ServiceError, match=r"of shape \(64, 63\); expected .* of shape \(64, 64\)"):
-        fill(cube, [Chunk(1, 1)], TCVISSource(product, settings_for(server)))
+        ingest(cube, [Chunk(1, 1)], TCVISSource(product, settings_for(server)))
     assert cube.known() == {}

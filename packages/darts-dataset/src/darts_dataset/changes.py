@@ -130,8 +130,8 @@ def find_changes(
     hulls = [each for each in hulls if not each[2].is_empty]
     dirty, reach = {}, list(hulls)
     for former in formers:
-        there = {tile: each for tile, each in known.items() if each.year == former.year and tile in same}
-        dirty[former.year] = _Dirty(former, [each for each in hulls if each[0] == former.year], there, partial)
+        known_same = {tile: each for tile, each in known.items() if each.year == former.year and tile in same}
+        dirty[former.year] = _Dirty(former, [each for each in hulls if each[0] == former.year], known_same, partial)
         reach += dirty[former.year].around
     both = [*formers, *release]
     affected = _together(both, [np.full(len(former), whole) | _hits(former, reach)[0] for former in both])
@@ -159,12 +159,12 @@ class _Dirty:
         uids: Names of their detections; None where all of the year is merged again.
     """
 
-    def __init__(self, former: Former, hulls: _Hulls, there: Mapping[str, KnownScene], partial: bool) -> None:
+    def __init__(self, former: Former, hulls: _Hulls, known_same: Mapping[str, KnownScene], partial: bool) -> None:
         self.rows, self.around = _hits(former, hulls)
-        self.scenes = _reached(former, np.flatnonzero(self.rows), there)
+        self.scenes = _reached(former, np.flatnonzero(self.rows), known_same)
         self.uids: pa.Array | None = pa.array([], pa.string())
         if self.rows.any():
-            seen = [there[tile].survey for tile in self.scenes]
+            seen = [known_same[tile].survey for tile in self.scenes]
             near = _hits(former, [(former.year, each.footprint.plane, each.hull) for each in seen])[0]
             found = former.detections(np.flatnonzero(near | self.rows))
             listed = pc.list_flatten(found.filter(pa.array(self.rows[near | self.rows])))

@@ -54,8 +54,9 @@ def check(folder: str | os.PathLike[str]) -> Checked:
     root = Path(folder)
     memory = Memory.read(root)
     failures = list(_wrong_files(root, memory))
-    there = {path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file()}
-    notes = [f"{name} does not belong to the dataset." for name in sorted(there - set(memory.checksums) - {CHECKSUMS})]
+    present = {path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file()}
+    others = present - set(memory.checksums) - {CHECKSUMS}
+    notes = [f"{name} does not belong to the dataset." for name in sorted(others)]
     if not failures:
         failures = list(_wrong_content(root, memory.about.get("divide", 0)))
     return Checked(root, tuple(failures), tuple(notes))
@@ -138,10 +139,10 @@ def _checked_table(root: Path, path: Path, table: str, divide: float) -> Generat
     attributes = read_attributes(path)
     expected = schema_of(table)
     if [(field.name, field.type) for field in attributes.schema] != [(field.name, field.type) for field in expected]:
-        there, wanted = (
+        present, wanted = (
             ", ".join(f"{each.name} ({each.type})" for each in fields) for fields in (attributes.schema, expected)
         )
-        yield f"{name} has the columns {there}; expected {wanted}. What lies behind it was not checked."
+        yield f"{name} has the columns {present}; expected {wanted}. What lies behind it was not checked."
         return None
     frame: pd.DataFrame = attributes.to_pandas()
     for column in geometry_columns(pq.read_schema(path)):

@@ -54,8 +54,8 @@ def write_coverage(root: Path, part: str, looks: Sequence[Look]) -> None:
         }
     )
 
-    def shapes(places: NDArray[np.int64]) -> Shapes:
-        return shapes_of(geometry=seen[places])
+    def shapes(chosen: NDArray[np.int64]) -> Shapes:
+        return shapes_of(geometry=seen[chosen])
 
     write_table(root / part / FILE, attributes, ("geometry",), shapes, np.arange(len(rows)))
     write_copy(root, f"{part}/{FILE}", {})

@@ -23,7 +23,7 @@ from darts_dataset.errors import DatasetError, LeftOutWarning, MixedResultsWarni
 from darts_dataset.former import Former, latitudes_of, read_release
 from darts_dataset.known import KnownScene, Survey, read_scenes, read_surveys, unchanged, write_scenes
 from darts_dataset.level1 import TABLE as DETECTIONS
-from darts_dataset.level1 import Kept, partition, places_of, write_detections
+from darts_dataset.level1 import Kept, partition, positions_of, write_detections
 from darts_dataset.level2 import History, write_links, write_objects
 from darts_dataset.looks import Look, checked_season, divide_of, find_looks, parted
 from darts_dataset.memory import FILE as MEMORY_FILE
@@ -182,7 +182,7 @@ class _Work:
         season = about["season"]
         self._merged = [look for look in looks if season is None or look.month in season]
         self._names = {scenes[number].tile_id: look.name for look in looks for number in look.scenes}
-        self._places = places_of([each.footprint for each in surveys])
+        self._positions = positions_of([each.footprint for each in surveys])
         self._parts: dict[str, str] = {}
         """Digests of what parts are made from."""
         self._years: dict[str, int] = {}
@@ -290,9 +290,9 @@ class _Work:
         tables = {}
         for part, numbers in sorted(parts.items()):
             some = np.array([number for number in numbers if self._surveys[number].rows] or numbers)
-            some = some[np.argsort(self._places[some], kind="stable")]
+            some = some[np.argsort(self._positions[some], kind="stable")]
             rows = np.array([self._surveys[number].rows for number in some])
-            for name, cell in cells_along(self._places[some], rows, DETECTIONS):
+            for name, cell in cells_along(self._positions[some], rows, DETECTIONS):
                 tables[f"{part}/{name}"] = [self._scenes[number] for number in sorted(some[cell])]
         return tables
 

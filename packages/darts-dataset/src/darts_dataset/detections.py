@@ -8,7 +8,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from darts_dataset.geometry import Geometries, GeometryFile, boxes_around, to_lonlat, to_plane
-from darts_dataset.lattice import Grid, RunFile
+from darts_dataset.lattice import Grid, SegmentFile
 from darts_dataset.looks import Look
 from darts_dataset.overlaps import Rows
 from darts_dataset.parallel import in_order
@@ -37,7 +37,7 @@ class Detections:
         bounds: Bounds in units of the CRS of the scene, (n, 4) float64.
         grid: Number of the grid whose pixels the outline follows, -1 where it follows none.
         slot: Number within that grid.
-        grids: Grids, with the runs of what follows them.
+        grids: Grids, with the segments of what follows them.
         outlines: Outlines in the CRS of their scene.
     """
 
@@ -48,7 +48,7 @@ class Detections:
     bounds: NDArray[np.float64]
     grid: Rows
     slot: Rows
-    grids: Sequence[tuple[Grid, RunFile]]
+    grids: Sequence[tuple[Grid, SegmentFile]]
     outlines: GeometryFile
 
     def subset(self, rows: Rows) -> "Detections":
@@ -151,7 +151,7 @@ class _Reading:
     scratch: Scratch
     count: int = 0
     outlines: GeometryFile = field(init=False)
-    grids: dict[Grid, tuple[int, RunFile]] = field(default_factory=dict)
+    grids: dict[Grid, tuple[int, SegmentFile]] = field(default_factory=dict)
     sizes: list[int] = field(default_factory=list)
     columns: dict[str, list[NDArray | pa.Array]] = field(default_factory=dict)
     known: dict[str, dict[str, int]] = field(default_factory=dict)
@@ -194,14 +194,14 @@ class _Reading:
 
     def _append_runs(self, found: SceneDetections, count: int) -> tuple[int, int]:
         """Return the number of the grid, and of the first detection within it."""
-        if found.grid is None or found.runs is None:
+        if found.grid is None or found.segments is None:
             return -1, 0
         if found.grid not in self.grids:
             number = len(self.grids)
-            self.grids[found.grid] = number, RunFile(self.scratch.open(f"runs-{number}"))
+            self.grids[found.grid] = number, SegmentFile(self.scratch.open(f"segments-{number}"))
             self.sizes.append(0)
         number, file = self.grids[found.grid]
-        file.append(found.runs, count)
+        file.append(found.segments, count)
         self.sizes[number] += count
         return number, self.sizes[number] - count
 

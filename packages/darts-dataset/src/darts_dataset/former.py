@@ -16,7 +16,7 @@ from darts_dataset.geometry import NORTH, SOUTH, Geometries, boxes_of_stored, to
 from darts_dataset.identity import Ground, States, digests_of
 from darts_dataset.memory import CHECKSUMS, REMEMBERED, Memory, StartOverError
 from darts_dataset.overlaps import LEAST_SHARED_M2, Rows
-from darts_dataset.tables import cells_along, hilbert_places, read_rows, read_wkb
+from darts_dataset.tables import cells_along, hilbert_positions, read_rows, read_wkb
 
 TABLE = "objects"
 _FILES = 4
@@ -32,7 +32,7 @@ class Traits:
         ids: Their ids, object.
         digests: Digest of the outline of each, object.
         points: Longitude and latitude of a point inside, (n, 2) float64, degrees.
-        places: Where that lies on the Hilbert curve, int64.
+        positions: Where that lies on the Hilbert curve, int64.
         lonlat: Bounds of the outline, west, south, east, north, (n, 4) float64, degrees.
         boxes: Boxes on the plane that hold it, (n, 4) float64, metres.
     """
@@ -40,7 +40,7 @@ class Traits:
     ids: NDArray[np.object_]
     digests: NDArray[np.object_]
     points: NDArray[np.float64]
-    places: Rows
+    positions: Rows
     lonlat: NDArray[np.float64]
     boxes: NDArray[np.float64]
 
@@ -97,8 +97,8 @@ class Former:
         """Return some of them, on their plane."""
         found = self.traits.take(rows)
 
-        def take(places: Rows) -> Geometries:
-            return to_plane(self.outlines(rows, places), plane, valid=True)
+        def take(chosen: Rows) -> Geometries:
+            return to_plane(self.outlines(rows, chosen), plane, valid=True)
 
         return States(found.ids, np.full(len(rows), self.year), found.boxes, take, found.digests, found.lonlat)
 
@@ -109,9 +109,9 @@ class Former:
             found[here] = self._wkb(number, column)[rows[here] - self._first[number]]
         return found
 
-    def outlines(self, rows: Rows, places: Rows) -> Geometries:
+    def outlines(self, rows: Rows, chosen: Rows) -> Geometries:
         """Read some of the outlines of some of them."""
-        return np.asarray(shapely.from_wkb(self.wkb(rows[places])), object)
+        return np.asarray(shapely.from_wkb(self.wkb(rows[chosen])), object)
 
     def table(self, rows: Rows) -> pa.Table:
         """Read all columns but geometries by number."""
@@ -128,10 +128,10 @@ class Former:
 
     def is_file(self, name: str, rows: Rows, ids: NDArray[np.object_]) -> bool:
         """Tell whether a file has some of them, negative for others, by some ids, and no more."""
-        there = self.files.get(name)
-        if there is None or not len(rows):
+        listed = self.files.get(name)
+        if listed is None or not len(rows):
             return False
-        whole = np.arange(there.start, there.stop)
+        whole = np.arange(listed.start, listed.stop)
         return bool(np.array_equal(rows, whole) and (self.traits.ids[rows] == ids).all())
 
     def _by_file(self, rows: Rows) -> list[tuple[int, Rows]]:
@@ -153,7 +153,7 @@ def read_former(memory: Memory, year: int) -> Former:
     points = np.column_stack([columns["lon"], columns["lat"]])
     ids, digests = (columns[name].astype(object) for name in ("object_id", "digest"))
     traits = Traits(ids, digests, points, columns["place"], lonlat, boxes)
-    found = cells_along(traits.places, np.ones(len(ids), np.int64), TABLE)
+    found = cells_along(traits.positions, np.ones(len(ids), np.int64), TABLE)
     files = {f"level2/year={year}/{name}.parquet": rows for name, rows in found}
     return Former(memory, year, traits, 0, files, pairs)
 
@@ -173,7 +173,7 @@ def write_former(root: Path, year: int, traits: Traits, carried: pa.Table, groun
         "object_id": pa.array(traits.ids, pa.string()),
         "digest": pa.array(traits.digests, pa.binary()),
         **dict(zip(("lon", "lat"), map(pa.array, traits.points.T.copy()), strict=True)),
-        "place": pa.array(traits.places),
+        "place": pa.array(traits.positions),
         **dict(zip(_SIDES, map(pa.array, sides.copy()), strict=True)),
     }
     shared = {pair: area for pair, area in ground.used.items() if area >= LEAST_SHARED_M2}
@@ -223,7 +223,7 @@ def read_release(release: Memory, divide: float) -> list[Former]:
         wkb = np.concatenate([_wkb(path, "geometry") for path in paths])
         ids, lon, lat = (table[name].to_numpy() for name in table.column_names)
         points = np.column_stack([lon, lat])
-        traits = Traits(ids.astype(object), digests_of(wkb), points, hilbert_places(points), lonlat, 0 * lonlat)
+        traits = Traits(ids.astype(object), digests_of(wkb), points, hilbert_positions(points), lonlat, 0 * lonlat)
         files = {name: slice(*ends[number : number + 2]) for number, name in enumerate(names)}
         former = Former(release, int(folder.name.partition("=")[2]), traits, divide, files, no_pairs())
         for plane in (NORTH, SOUTH):

@@ -46,8 +46,8 @@ def to_lonlat(geometries: Geometries, crs: str, valid: bool = False) -> Geometri
         coordinates[:, 0] -= 360 * np.rint((coordinates[:, 0] - start) / 360)  # Those that jump, and no others.
         across = np.unique(index[np.abs(coordinates[:, 0]) > _HALF_TURN])
     moved = shapely.set_coordinates(np.array(geometries, object), coordinates)
-    for place in across:
-        moved[place] = _cut(moved[place])
+    for number in across:
+        moved[number] = _cut(moved[number])
     if not valid:
         return multipolygons(moved)
     moved[across] = multipolygons(moved[across])
@@ -175,9 +175,9 @@ def multipolygons(geometries: Geometries) -> Geometries:
         parts, inner = shapely.get_parts(parts, return_index=True)
         areal = shapely.get_type_id(parts) == shapely.GeometryType.POLYGON
         parts, owner = parts[areal], owner[inner[areal]]
-    there = ~shapely.is_empty(parts)
+    present = ~shapely.is_empty(parts)
     made = np.full(len(geometries), shapely.MultiPolygon(), object)
-    shapely.multipolygons(parts[there], indices=owner[there], out=made)
+    shapely.multipolygons(parts[present], indices=owner[present], out=made)
     return np.asarray(shapely.normalize(made))
 
 
@@ -198,8 +198,8 @@ class GeometryFile:
     def append(self, wkb: "pa.Array") -> None:
         """Add geometries behind those that are there."""
         if len(wkb):
-            _, places, content = wkb.buffers()
-            offsets = np.frombuffer(places, np.int32)[wkb.offset : wkb.offset + len(wkb) + 1].astype(np.int64)
+            _, begins, content = wkb.buffers()
+            offsets = np.frombuffer(begins, np.int32)[wkb.offset : wkb.offset + len(wkb) + 1].astype(np.int64)
             self._file.append(memoryview(content)[offsets[0] : offsets[-1]])
             self._ends.append(offsets[1:] - offsets[0] + self._ends[-1][-1])
 
@@ -212,8 +212,8 @@ class GeometryFile:
         if not len(rows):
             return []
         content, (ends,) = self._file.content(), self._ends
-        places = zip(ends[rows].tolist(), ends[rows + 1].tolist(), strict=True)
-        found = [content[first:behind] for first, behind in places]
+        spans = zip(ends[rows].tolist(), ends[rows + 1].tolist(), strict=True)
+        found = [content[first:behind] for first, behind in spans]
         self._file.release()
         return found
 

@@ -31,8 +31,8 @@ def shared_areas(polygons: Geometries, pairs: _Rows) -> NDArray[np.float64]:
     """
     found = [np.empty(0)]
     for first in range(0, len(pairs), _AT_A_TIME):
-        needed, place = np.unique(pairs[first : first + _AT_A_TIME], return_inverse=True)
-        edges, some = _Edges(polygons[needed]), place.reshape(-1, 2)
+        needed, index = np.unique(pairs[first : first + _AT_A_TIME], return_inverse=True)
+        edges, some = _Edges(polygons[needed]), index.reshape(-1, 2)
         found.append(edges.under(some, 0) + edges.under(some[:, ::-1], 1))
     return np.concatenate(found)
 
@@ -45,15 +45,15 @@ class _Edges:
         points, ring = shapely.get_coordinates(rings, return_index=True)
         x, y = np.rint(points[:, 0] * _STEPS).astype(np.int64), points[:, 1]
         edge = np.flatnonzero((ring[1:] == ring[:-1]) & (x[1:] != x[:-1]))
-        back = x[edge] > x[edge + 1]
-        polygon, left, right = owner[ring[edge]], edge + back, edge + ~back
+        backwards = x[edge] > x[edge + 1]
+        polygon, left, right = owner[ring[edge]], edge + backwards, edge + ~backwards
         key = polygon * 2 * _REACH + x[left]
         order = np.argsort(key, kind="stable")
         left, right = left[order], right[order]
         self._key, self._first = key[order], np.searchsorted(polygon, np.arange(len(polygons) + 1))
         self._x, self._end, self._y = x[left], x[right], y[left]
         self._slope = (y[right] - y[left]) / (x[right] - x[left])
-        self._sign = np.where(back, -1.0, 1.0)[order]
+        self._sign = np.where(backwards, -1.0, 1.0)[order]
 
     def under(self, pairs: _Rows, first: int) -> NDArray[np.float64]:
         """Return what lies under edges and those of the other polygon that begin over them, `first` steps behind."""

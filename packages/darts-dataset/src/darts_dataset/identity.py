@@ -52,7 +52,7 @@ class States:
         """Return some of them."""
         take = self.take
         columns = {name: getattr(self, name)[rows] for name in _COLUMNS}
-        return States(take=lambda places: take(rows[places]), **columns)
+        return States(take=lambda chosen: take(rows[chosen]), **columns)
 
     def joined(self, other: "States") -> "States":
         """Return these and others behind them."""
@@ -107,8 +107,8 @@ def shared_ground(before: States, now: States, cell_m: float, ground: Ground) ->
         keys = list(zip(*(both.digests[each] for each in pairs.T), strict=True))
         found = np.array([ground.known.get(key, np.nan) for key in keys])
         new = np.flatnonzero(np.isnan(found))
-        needed, place = np.unique(pairs[new], return_inverse=True)
-        found[new] = shared_areas(both.take(needed), place.reshape(-1, 2))
+        needed, index = np.unique(pairs[new], return_inverse=True)
+        found[new] = shared_areas(both.take(needed), index.reshape(-1, 2))
         return pairs, keys, found
 
     pairs, shared = [np.empty((0, 2), np.int64)], [np.empty(0)]
@@ -164,14 +164,14 @@ def new_ids(lon: NDArray[np.float64], lat: NDArray[np.float64], year: int, taken
         Names, (n,) object.
     """
     found = np.empty(len(lon), object)
-    for place, (east, north) in enumerate(zip(lon.tolist(), lat.tolist(), strict=True)):
+    for index, (east, north) in enumerate(zip(lon.tolist(), lat.tolist(), strict=True)):
         cell = h3.latlng_to_cell(north, east, _H3_RESOLUTION)
         name, more = f"{cell}-{year}", 1
         while name in taken:
             more += 1
             name = f"{cell}-{year}-{more}"
         taken.add(name)
-        found[place] = name
+        found[index] = name
     return found
 
 

@@ -1,7 +1,7 @@
-"""Detections on one grid of pixels, merged exactly and fast: as runs of pixels instead of outlines.
+"""Detections on one grid of pixels, merged exactly and fast: as segments of pixels instead of outlines.
 
-An outline that follows the edges of pixels is a set of runs: stretches of pixels along a row. To overlap is to share a
-pixel, a union is a union of runs, and a majority counts how many looks have a pixel.
+An outline that follows the edges of pixels is a set of segments: stretches of pixels along a row. To overlap is to
+share a pixel, a union is a union of segments, and a majority counts how many looks have a pixel.
 """
 
 import math
@@ -41,24 +41,24 @@ class Grid:
 
 
 @dataclass(frozen=True)
-class Runs:
-    """Runs of pixels: whose, row (counted southward), first column, column behind the last; (n,) int64 each."""
+class Segments:
+    """Segments of rows: whose, row (counted southward), first column, column behind the last; (n,) int64 each."""
 
     owner: Rows
     row: Rows
     start: Rows
     stop: Rows
 
-    def where(self, chosen: NDArray) -> "Runs":
+    def where(self, chosen: NDArray) -> "Segments":
         """Return some of them."""
-        return Runs(self.owner[chosen], self.row[chosen], self.start[chosen], self.stop[chosen])
+        return Segments(self.owner[chosen], self.row[chosen], self.start[chosen], self.stop[chosen])
 
     def counts(self, owners: int) -> Rows:
         """Return the number of pixels of each owner, (owners,) int64."""
         return np.bincount(self.owner, self.stop - self.start, owners).astype(np.int64)
 
-    def joined(self) -> "Runs":
-        """Return the union of each owner's runs: sorted, apart from one another."""
+    def joined(self) -> "Segments":
+        """Return the union of each owner's segments: sorted, apart from one another."""
         if not len(self.owner):
             return self
         order = _order(self.owner, self.row, self.start)
@@ -69,7 +69,7 @@ class Runs:
         reach = np.maximum.accumulate(line * width + stop - base)
         first = np.r_[True, line[1:] * width + start[1:] - base > reach[:-1]]
         last = np.r_[first[1:], True]
-        return Runs(owner[first], row[first], start[first], reach[last] - line[last] * width + base)
+        return Segments(owner[first], row[first], start[first], reach[last] - line[last] * width + base)
 
 
 def find_grid(geometry: BaseGeometry, crs: str, pixel_m: float) -> Grid:
@@ -79,15 +79,15 @@ def find_grid(geometry: BaseGeometry, crs: str, pixel_m: float) -> Grid:
     return Grid(crs, pixel_m, left, bottom)
 
 
-def outline_runs(geometries: Geometries, grid: Grid) -> Runs | None:
-    """Return what outlines hold as runs, which are those of the polygons' numbers.
+def outline_segments(geometries: Geometries, grid: Grid) -> Segments | None:
+    """Return what outlines hold as segments, which are those of the polygons' numbers.
 
     Args:
         geometries: Polygons in the CRS of the grid.
         grid: The grid.
 
     Returns:
-        Sorted runs; None if an outline leaves the edges of pixels.
+        Sorted segments; None if an outline leaves the edges of pixels.
     """
     rings, owner = rings_of(geometries)
     points, ring = shapely.get_coordinates(rings, return_index=True)
@@ -108,13 +108,13 @@ def outline_runs(geometries: Geometries, grid: Grid) -> Runs | None:
     whose, at = owner[ring[edge]][each], columns[edge][each]
     order = _order(whose, crossed, at)  # Along a row, every second crossing leads out.
     whose, crossed, at = whose[order], crossed[order], at[order]
-    return Runs(whose[::2], crossed[::2], at[::2], at[1::2])
+    return Segments(whose[::2], crossed[::2], at[::2], at[1::2])
 
 
-def sharing_pairs(runs: Runs) -> Rows:
+def sharing_pairs(segments: Segments) -> Rows:
     """Return the pairs of owners that share a pixel, the smaller number first, (m, 2) int64, sorted."""
-    order = _order(runs.row, runs.start)
-    owner, row, start, stop = (each[order] for each in (runs.owner, runs.row, runs.start, runs.stop))
+    order = _order(segments.row, segments.start)
+    owner, row, start, stop = (each[order] for each in (segments.owner, segments.row, segments.start, segments.stop))
     if not len(owner):
         return np.empty((0, 2), np.int64)
     width = int(stop.max() - start.min()) + 1
@@ -129,63 +129,64 @@ def sharing_pairs(runs: Runs) -> Rows:
     return np.column_stack(np.divmod(pairs, behind))
 
 
-def counted(runs: Runs, least: Rows) -> Runs:
-    """Return where at least so many runs of an owner lie over one another.
+def counted(segments: Segments, least: Rows) -> Segments:
+    """Return where at least so many segments of an owner lie over one another.
 
     Args:
-        runs: The runs.
+        segments: The segments.
         least: How many, by owner, (owners,) int64, at least 1.
 
     Returns:
-        Sorted runs, apart from one another.
+        Sorted segments, apart from one another.
     """
-    owner, row = (np.repeat(each, 2) for each in (runs.owner, runs.row))
-    at = np.stack([runs.start, runs.stop], axis=1).ravel()
-    change = np.tile(np.array([1, -1]), len(runs.owner))
+    owner, row = (np.repeat(each, 2) for each in (segments.owner, segments.row))
+    at = np.stack([segments.start, segments.stop], axis=1).ravel()
+    change = np.tile(np.array([1, -1]), len(segments.owner))
     order = _order(owner, row, at)
     owner, row, at, change = owner[order], row[order], at[order], change[order]
     level = np.cumsum(change)  # 0 behind the last of each row.
     enough = (
         np.flatnonzero((level[:-1] >= least[owner[:-1]]) & (at[1:] > at[:-1])) if len(at) else np.empty(0, np.int64)
     )
-    return Runs(owner[enough], row[enough], at[enough], at[enough + 1]).joined()
+    return Segments(owner[enough], row[enough], at[enough], at[enough + 1]).joined()
 
 
-def trace(runs: Runs, count: int, grid: Grid) -> Geometries:
+def trace(segments: Segments, count: int, grid: Grid) -> Geometries:
     """Return the outlines of owners.
 
     Args:
-        runs: Sorted runs of each, apart from one another.
+        segments: Sorted segments of each, apart from one another.
         count: Number of owners.
         grid: The grid.
 
     Returns:
-        MultiPolygons in the CRS of the grid, (count,) object; empty for an owner without runs.
+        MultiPolygons in the CRS of the grid, (count,) object; empty for an owner without segments.
     """
     found = np.full(count, shapely.MultiPolygon(), object)
-    there, owner = np.unique(runs.owner, return_inverse=True)
-    if not len(there):
+    found_owners, owner = np.unique(segments.owner, return_inverse=True)
+    if not len(found_owners):
         return found
-    top, left = (_least(each, owner, len(there)) for each in (runs.row, runs.start))
-    height = -_least(-runs.row, owner, len(there)) - top + 1
+    top, left = (_least(each, owner, len(found_owners)) for each in (segments.row, segments.start))
+    height = -_least(-segments.row, owner, len(found_owners)) - top + 1
     base = np.cumsum(height + 1) - (height + 1)  # Under one another, with an empty row between.
-    row, start, stop = runs.row - top[owner] + base[owner], runs.start - left[owner], runs.stop - left[owner]
+    row = segments.row - top[owner] + base[owner]
+    start, stop = segments.start - left[owner], segments.stop - left[owner]
     shape = (int(base[-1] + height[-1]), int(stop.max()))
     stride = shape[1] + 1
     touching = touching_segments(row * stride + start, row * stride + stop, stride)
     above, below = touching[:, 0], touching[:, 1]
     overlaps = touching[(start[below] < stop[above]) & (stop[below] > start[above])]
     part, _ = connect_segments(overlaps, len(row))
-    objects = Objects(shape, row, start, stop, owner.astype(np.int64), part, overlaps, len(there))
+    objects = Objects(shape, row, start, stop, owner.astype(np.int64), part, overlaps, len(found_owners))
     drawn = object_polygons(objects, (0.0, 1.0, 0.0, -1.0))
     points, whose = shapely.get_coordinates(drawn, return_index=True)
     x = grid.left + grid.pixel_m * (points[:, 0] + left[whose])
     y = grid.bottom + grid.pixel_m * (points[:, 1] + base[whose] - top[whose])
-    found[there] = shapely.set_coordinates(drawn, np.column_stack([x, y]))
+    found[found_owners] = shapely.set_coordinates(drawn, np.column_stack([x, y]))
     return found
 
 
-class RunFile:
+class SegmentFile:
     """Runs in a file, of which those of any owner can be read, so that memory need not hold them all."""
 
     def __init__(self, file: ScratchFile) -> None:
@@ -193,27 +194,27 @@ class RunFile:
         self._counts: list[Rows] = []
         self._ends = np.zeros(1, np.int64)
 
-    def append(self, runs: Runs, owners: int) -> None:
-        """Add sorted runs of owners behind those that are there."""
-        self._file.append(np.column_stack([runs.row, runs.start, runs.stop]).astype(np.int32).data)
-        self._counts.append(np.bincount(runs.owner, minlength=owners))
+    def append(self, segments: Segments, owners: int) -> None:
+        """Add sorted segments of owners behind those that are there."""
+        self._file.append(np.column_stack([segments.row, segments.start, segments.stop]).astype(np.int32).data)
+        self._counts.append(np.bincount(segments.owner, minlength=owners))
 
     def finish(self) -> None:
         """End writing."""
         self._ends = np.concatenate([[0], np.cumsum(np.concatenate(self._counts))])
 
-    def take(self, owners: Rows) -> Runs:
-        """Read the runs of some owners, which are numbered anew, after the end of writing."""
+    def take(self, owners: Rows) -> Segments:
+        """Read the segments of some owners, which are numbered anew, after the end of writing."""
         begin, end = self._ends[owners], self._ends[owners + 1]
         size = end - begin
-        place = np.repeat(begin - (np.cumsum(size) - size), size) + np.arange(int(size.sum()))
-        content = np.frombuffer(self._file.content(), np.int32).reshape(-1, 3)[place].astype(np.int64)
+        index = np.repeat(begin - (np.cumsum(size) - size), size) + np.arange(int(size.sum()))
+        content = np.frombuffer(self._file.content(), np.int32).reshape(-1, 3)[index].astype(np.int64)
         self._file.release()
         row, start, stop = content.T
-        return Runs(np.repeat(np.arange(len(owners)), size), row, start, stop)
+        return Segments(np.repeat(np.arange(len(owners)), size), row, start, stop)
 
 
-def pairs_of(file: RunFile, slots: Rows, bounds: NDArray[np.float64], cell_m: float) -> Rows:
+def pairs_of(file: SegmentFile, slots: Rows, bounds: NDArray[np.float64], cell_m: float) -> Rows:
     """Find the pairs of owners that share a pixel, cell by cell.
 
     Args:

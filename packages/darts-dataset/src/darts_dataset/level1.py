@@ -17,7 +17,7 @@ from darts_dataset.looks import Footprint
 from darts_dataset.memory import Memory
 from darts_dataset.overlaps import Rows
 from darts_dataset.scenes import Scene
-from darts_dataset.tables import Shapes, hilbert_places, read_rows, read_wkb, shapes_of, write_table
+from darts_dataset.tables import Shapes, hilbert_positions, read_rows, read_wkb, shapes_of, write_table
 
 TABLE = "detections"
 
@@ -27,14 +27,14 @@ def partition(scene: Scene, year: int) -> str:
     return f"level1/source={quote(scene.source, safe='')}/year={year}"
 
 
-def places_of(footprints: Sequence[Footprint]) -> NDArray[np.int64]:
+def positions_of(footprints: Sequence[Footprint]) -> NDArray[np.int64]:
     """Return where the middle of what each scene saw lies on the Hilbert curve, or a pole where it saw nothing."""
     bounds = np.nan_to_num(shapely.bounds([each.extent for each in footprints]))
     middle = (bounds[:, :2] + bounds[:, 2:]) / 2
     for plane in (NORTH, SOUTH):
         here = np.array([each.plane == plane for each in footprints])
         middle[here] = lonlat_of(middle[here], plane)
-    return hilbert_places(middle)
+    return hilbert_positions(middle)
 
 
 class Kept:
@@ -83,15 +83,13 @@ def write_detections(path: Path, kept: Kept, found: tuple[Detections, Rows, pa.T
     table, wkb, bounds = kept.read()
     count = len(table)
 
-    def shapes(places: Rows) -> Shapes:
-        here = places < count
-        outlines = np.empty(0, object) if found is None else found[0].stored(found[1][places[~here] - count])
+    def shapes(rows: Rows) -> Shapes:
+        here = rows < count
+        outlines = np.empty(0, object) if found is None else found[0].stored(found[1][rows[~here] - count])
         new = shapes_of(geometry=outlines)
-        both = pa.concat_arrays([wkb.take(pa.array(places[here])), new.wkb["geometry"]])
+        both = pa.concat_arrays([wkb.take(pa.array(rows[here])), new.wkb["geometry"]])
         order = np.argsort(np.argsort(~here, kind="stable"))
-        return Shapes(
-            {"geometry": both.take(pa.array(order))}, np.concatenate([bounds[places[here]], new.bounds])[order]
-        )
+        return Shapes({"geometry": both.take(pa.array(order))}, np.concatenate([bounds[rows[here]], new.bounds])[order])
 
     if found is not None:
         table = pa.concat_tables([table, found[2].cast(table.schema)]) if count else found[2]
@@ -99,5 +97,7 @@ def write_detections(path: Path, kept: Kept, found: tuple[Detections, Rows, pa.T
     scenes = table["tile_id"].combine_chunks()
     scenes = scenes if pa.types.is_dictionary(scenes.type) else scenes.dictionary_encode()
     rank = np.argsort(np.argsort(scenes.dictionary.to_numpy(zero_copy_only=False)))[scenes.indices.to_numpy()]
-    order = np.lexsort((rank, uids, hilbert_places(np.column_stack([lon, lat]))))  # However the rows came to be here.
+    order = np.lexsort(
+        (rank, uids, hilbert_positions(np.column_stack([lon, lat])))
+    )  # However the rows came to be here.
     write_table(path, table, ("geometry",), shapes, order)

@@ -44,7 +44,7 @@ from darts_dataset.objects import merge, seen_by
 from darts_dataset.overlaps import Rows
 from darts_dataset.parallel import in_order
 from darts_dataset.scratch import Scratch
-from darts_dataset.tables import Shapes, cells_along, hilbert_places, write_table
+from darts_dataset.tables import Shapes, cells_along, hilbert_positions, write_table
 
 _AT_A_TIME = 20_000
 _SHAPES = ("geometry", "majority")
@@ -108,33 +108,33 @@ class History:
 
 @dataclass
 class _Merged:
-    """Objects of a year: made now, or taken along from the dataset before, whose places are counted down from -1."""
+    """Objects of a year: made now, or taken along from the dataset before, whose slots are counted down from -1."""
 
     stores: dict[str, GeometryFile]
     former: Former | None
     tables: list[pa.Table] = field(default_factory=list)
 
-    def wkb(self, places: Rows, column: str = "geometry") -> NDArray[np.object_]:
-        found = np.empty(len(places), object)
-        here = places >= 0
-        found[here] = self.stores[column].take_wkb(places[here])
+    def wkb(self, slots: Rows, column: str = "geometry") -> NDArray[np.object_]:
+        found = np.empty(len(slots), object)
+        here = slots >= 0
+        found[here] = self.stores[column].take_wkb(slots[here])
         if self.former is not None:
-            found[~here] = self.former.wkb(-1 - places[~here], column)
+            found[~here] = self.former.wkb(-1 - slots[~here], column)
         return found
 
-    def take(self, places: Rows, some: Rows) -> Geometries:
-        return np.asarray(shapely.from_wkb(self.wkb(places[some])), object)
+    def take(self, slots: Rows, some: Rows) -> Geometries:
+        return np.asarray(shapely.from_wkb(self.wkb(slots[some])), object)
 
-    def table(self, places: Rows, ids: NDArray[np.object_]) -> pa.Table:
+    def table(self, slots: Rows, ids: NDArray[np.object_]) -> pa.Table:
         """Return all columns but geometries."""
-        here = np.flatnonzero(places >= 0)
-        there = np.flatnonzero(places < 0)
-        parts = [table.take(places[here]) for table in self.tables]
-        if self.former is not None and len(there):
-            parts.append(self.former.table(-1 - places[there]).drop_columns(["object_id"]))
+        here = np.flatnonzero(slots >= 0)
+        former_rows = np.flatnonzero(slots < 0)
+        parts = [table.take(slots[here]) for table in self.tables]
+        if self.former is not None and len(former_rows):
+            parts.append(self.former.table(-1 - slots[former_rows]).drop_columns(["object_id"]))
         if not parts:
             return schema_of(OBJECTS).empty_table()
-        found = pa.concat_tables(parts).take(np.argsort(np.concatenate([here, there])))
+        found = pa.concat_tables(parts).take(np.argsort(np.concatenate([here, former_rows])))
         return found.add_column(0, "object_id", pa.array(ids, pa.string())).select(list(COLUMNS[OBJECTS]))
 
 
@@ -172,7 +172,7 @@ def write_objects(
     merged = _Merged(stores, None if again is None else again.former)
     carried, ground = (no_pairs(), Ground()) if again is None else again.ground()
     links: list[pd.DataFrame] = []
-    traits, places = [no_traits()], [np.empty(0, np.int64)]
+    traits, slots = [no_traits()], [np.empty(0, np.int64)]
     tables: list[pa.Table] = []
     count = 0
     for plane in (NORTH, SOUTH):
@@ -200,7 +200,7 @@ def write_objects(
         of_plane, numbers = of_plane.take(order), numbers[order]
         ids, new = _named(_states(merged, year, numbers, of_plane, plane), of_plane, year, plane, here, history, ground)
         traits.append(replace(of_plane, ids=ids))
-        places.append(numbers)
+        slots.append(numbers)
         links.append(new)
     merged.tables = [pa.concat_tables(tables).combine_chunks()] if tables else []
     _forget_absent(year, looks, history, links)
@@ -210,13 +210,13 @@ def write_objects(
         if pc.any(pc.is_in(pa.array(rest.ids, pa.string()), pa.array(joined(traits).ids, pa.string()))).as_py():
             raise StartOverError
         traits.append(rest)
-        places.append(-1 - again.kept)
+        slots.append(-1 - again.kept)
     whole = joined(traits)
-    columns = pa.table({"place": whole.places, "id": pa.array(whole.ids, pa.string())})
+    columns = pa.table({"place": whole.positions, "id": pa.array(whole.ids, pa.string())})
     order = pc.sort_indices(columns, [("place", "ascending"), ("id", "ascending")]).to_numpy()
     whole = whole.take(order)
     write_former(root, year, whole, carried, ground)
-    return _write_cells(root, year, whole, merged, np.concatenate(places)[order])
+    return _write_cells(root, year, whole, merged, np.concatenate(slots)[order])
 
 
 def write_links(path: Path, links: Sequence[pd.DataFrame], carried: pa.Table) -> None:
@@ -231,7 +231,7 @@ def _traits(table: pa.Table, wkb: pa.Array, lonlat: NDArray[np.float64]) -> Trai
     """Return what is remembered of objects, but for their ids and boxes."""
     points = np.column_stack([table["lon"].to_numpy(), table["lat"].to_numpy()])
     nameless, digests = np.full(len(table), "", object), digests_of(wkb.to_pylist())
-    return Traits(nameless, digests, points, hilbert_places(points), lonlat, np.empty_like(lonlat))
+    return Traits(nameless, digests, points, hilbert_positions(points), lonlat, np.empty_like(lonlat))
 
 
 def _named(
@@ -271,28 +271,28 @@ def _forget_absent(year: int, looks: Sequence[Look], history: History, links: li
             links.append(links_between(before, no_states(), year, nothing, np.empty(0), gone))
 
 
-def _states(merged: _Merged, year: int, places: Rows, traits: Traits, plane: str) -> States:
+def _states(merged: _Merged, year: int, slots: Rows, traits: Traits, plane: str) -> States:
     """Return objects that have no ids yet."""
 
     def take(rows: Rows) -> Geometries:
-        return to_plane(merged.take(places, rows), plane, valid=True)
+        return to_plane(merged.take(slots, rows), plane, valid=True)
 
-    nameless, years = np.full(len(places), "", object), np.full(len(places), year)
+    nameless, years = np.full(len(slots), "", object), np.full(len(slots), year)
     return States(nameless, years, traits.boxes, take, traits.digests, traits.lonlat)
 
 
-def _write_cells(root: Path, year: int, traits: Traits, merged: _Merged, places: Rows) -> tuple[list[str], list[str]]:
+def _write_cells(root: Path, year: int, traits: Traits, merged: _Merged, slots: Rows) -> tuple[list[str], list[str]]:
     """Write the objects of each cell, but where the dataset before has a file with the same."""
     new, same = {}, []
-    for cell, rows in cells_along(traits.places, np.ones(len(places), np.int64), TABLE):
+    for cell, rows in cells_along(traits.positions, np.ones(len(slots), np.int64), TABLE):
         name = f"level2/year={year}/{cell}.parquet"
-        if merged.former is not None and merged.former.is_file(name, -1 - places[rows], traits.ids[rows]):
+        if merged.former is not None and merged.former.is_file(name, -1 - slots[rows], traits.ids[rows]):
             same.append(name)
         else:
             new[name] = rows
 
     def write(name: str) -> None:
-        here, bounds = places[new[name]], traits.lonlat[new[name]]
+        here, bounds = slots[new[name]], traits.lonlat[new[name]]
 
         def shapes(rows: Rows) -> Shapes:
             wkb = {column: pa.array(merged.wkb(here[rows], column), pa.binary()) for column in _SHAPES}

@@ -15,7 +15,7 @@ from shapely.geometry.base import BaseGeometry
 from darts_dataset.detections import Detections, Texts
 from darts_dataset.dictionary import OBJECTS, schema_of
 from darts_dataset.geometry import LONLAT, Geometries, box_polygons, to_lonlat, to_plane
-from darts_dataset.lattice import Grid, Runs, counted, pairs_of, trace
+from darts_dataset.lattice import Grid, Segments, counted, pairs_of, trace
 from darts_dataset.looks import Look
 from darts_dataset.overlaps import Rows, components, overlapping_pairs
 from darts_dataset.parallel import in_order
@@ -86,9 +86,9 @@ def _pairs(detections: Detections, plane: str, cell_m: float) -> Iterator[Rows]:
             return detections.laid(rows, plane)
 
         yield overlapping_pairs(detections.boxes(plane), take, cell_m, grid)
-    for number, (_, runs) in enumerate(detections.grids):
+    for number, (_, segments) in enumerate(detections.grids):
         rows = np.flatnonzero(grid == number)
-        yield rows[pairs_of(runs, detections.slot[rows], detections.bounds[rows], cell_m)]
+        yield rows[pairs_of(segments, detections.slot[rows], detections.bounds[rows], cell_m)]
 
 
 def seen_by(objects: Geometries, looks: Sequence[Look]) -> NDArray[np.bool_]:
@@ -121,26 +121,26 @@ class _Seen:
         """Return numbers of objects and of the looks that saw at least half of them, and whether it was all of them."""
         boxes = box_polygons(shapely.bounds(objects).reshape(-1, 4))
         with self._lock:
-            place, look = self._tree.query(boxes, predicate="intersects")
-            whole = shapely.covers(self._prepared[look], boxes[place])
+            index, look = self._tree.query(boxes, predicate="intersects")
+            whole = shapely.covers(self._prepared[look], boxes[index])
             rest = np.flatnonzero(~whole)
-            whole[rest] = shapely.covers(self._prepared[look[rest]], objects[place[rest]])
+            whole[rest] = shapely.covers(self._prepared[look[rest]], objects[index[rest]])
         share = whole.astype(np.float64)
         part = np.flatnonzero(~whole)
-        inside = shapely.intersection(self.extents[look[part]], objects[place[part]])
-        share[part] = shapely.area(inside) / shapely.area(objects[place[part]])
+        inside = shapely.intersection(self.extents[look[part]], objects[index[part]])
+        share[part] = shapely.area(inside) / shapely.area(objects[index[part]])
         enough = share >= _SEEN_SHARE
-        return place[enough], look[enough], whole[enough]
+        return index[enough], look[enough], whole[enough]
 
 
 @dataclass
 class _Part:
-    """Objects of a batch whose detections all follow one grid, with what each look has of them as runs."""
+    """Objects of a batch whose detections all follow one grid, with what each look has of them as segments."""
 
     objects: Rows
     grid: Grid
-    by_object: Runs
-    union: Runs = field(init=False)
+    by_object: Segments
+    union: Segments = field(init=False)
 
     def __post_init__(self) -> None:
         self.union = self.by_object.joined()
@@ -197,9 +197,9 @@ class _Batch:
 
     def _looks_at(self, by_look: _Sightings, seen: tuple[Rows, Rows, NDArray[np.bool_]]) -> Rows:
         """Return the number of looks that saw each object; a look that has something there did see it."""
-        place, look, _ = seen
+        index, look, _ = seen
         width = len(self._seen.extents)
-        pairs = np.unique(np.concatenate([by_look.number * width + by_look.look, place * width + look]))
+        pairs = np.unique(np.concatenate([by_look.number * width + by_look.look, index * width + look]))
         return np.bincount(pairs // width, minlength=self._count)
 
     def _points(self, laid: Geometries) -> dict[str, NDArray[np.float64]]:
@@ -215,8 +215,8 @@ class _Batch:
         last = np.cumsum(n_hits) - 1
         lower, upper = last - n_hits + 1 + (n_hits - 1) // 2, last - (n_hits - 1) // 2
         weight = numbers["npixel"].astype(np.float64)
-        uids, places = self._members.uid.to_pylist(), np.r_[first, len(self._number)].tolist()
-        listed = [uid for begin, end in pairwise(places) for uid in sorted(uids[begin:end])]
+        uids, breaks = self._members.uid.to_pylist(), np.r_[first, len(self._number)].tolist()
+        listed = [uid for begin, end in pairwise(breaks) for uid in sorted(uids[begin:end])]
         return {
             "area_min_m2": area[last - n_hits + 1],
             "area_median_m2": (area[lower] + area[upper]) / 2,
@@ -240,27 +240,27 @@ class _Batch:
         grid, file = self._members.grids[number]
         objects = np.flatnonzero(self._grid == number)
         chosen = np.flatnonzero(self._grid[self._number] == number)
-        place = np.searchsorted(objects, self._number[chosen])
+        index = np.searchsorted(objects, self._number[chosen])
         width = len(self._seen.extents)
-        key, owner = np.unique(place * width + self._look[chosen], return_inverse=True)
-        runs = file.take(self._members.slot[chosen])
-        runs = Runs(owner[runs.owner], runs.row, runs.start, runs.stop)
+        key, owner = np.unique(index * width + self._look[chosen], return_inverse=True)
+        segments = file.take(self._members.slot[chosen])
+        segments = Segments(owner[segments.owner], segments.row, segments.start, segments.stop)
         if (np.bincount(owner) > 1).any():  # Frames of one pass overlap, and what lies in two of them is there once.
-            runs = runs.joined()
+            segments = segments.joined()
         area_m2, npixel = (self._members.numbers[name][chosen] for name in ("area_m2", "npixel"))
-        ground = np.bincount(place, area_m2) / np.bincount(place, npixel)  # m² of a pixel there
+        ground = np.bincount(index, area_m2) / np.bincount(index, npixel)  # m² of a pixel there
         of_object = key // width
-        part = _Part(objects, grid, Runs(of_object[runs.owner], runs.row, runs.start, runs.stop))
-        area = runs.counts(len(key)) * ground[of_object]
+        part = _Part(objects, grid, Segments(of_object[segments.owner], segments.row, segments.start, segments.stop))
+        area = segments.counts(len(key)) * ground[of_object]
         return part, _Sightings(objects[of_object], key % width, area)
 
     def _outlined(self, union: Geometries) -> _Sightings:
         """Merge the outlines of the other objects, and return how much ground each look has of them."""
         chosen = np.flatnonzero(self._grid[self._number] < 0)
         outlines = self._members.laid(chosen, self._plane)
-        objects, place = np.unique(self._number[chosen], return_inverse=True)
+        objects, index = np.unique(self._number[chosen], return_inverse=True)
         if len(objects):
-            merged = _unions(outlines, np.cumsum(np.bincount(place)))
+            merged = _unions(outlines, np.cumsum(np.bincount(index)))
             union[objects] = to_lonlat(merged, self._plane)
         key, outline, size, first = _looks_of(self._number[chosen], self._look[chosen], outlines)
         area = self._members.numbers["area_m2"][chosen][first]
@@ -279,23 +279,23 @@ class _Batch:
     ) -> tuple[Geometries, Rows]:
         """Return the majority of each object, and which of them may differ from the union."""
         found = union.copy()
-        place, look, whole = seen
-        n_whole = np.bincount(place[whole], minlength=self._count)
+        index, look, whole = seen
+        n_whole = np.bincount(index[whole], minlength=self._count)
         changed = open_ = n_looks > 2  # Of two looks one is half.
         for part in parts:
             counts = open_[part.objects] & (n_whole == n_looks)[part.objects]
             done = np.flatnonzero(counts)
             if not len(done):
                 continue
-            runs = part.by_object.where(counts[part.by_object.owner])
-            runs = Runs(np.searchsorted(done, runs.owner), runs.row, runs.start, runs.stop)
-            lines = trace(counted(runs, -(-n_looks[part.objects[done]] // 2)), len(done), part.grid)
+            segments = part.by_object.where(counts[part.by_object.owner])
+            segments = Segments(np.searchsorted(done, segments.owner), segments.row, segments.start, segments.stop)
+            lines = trace(counted(segments, -(-n_looks[part.objects[done]] // 2)), len(done), part.grid)
             found[part.objects[done]] = to_lonlat(lines, part.grid.crs, valid=True)
             open_ = open_ & ~np.isin(np.arange(self._count), part.objects[done])
         for number in np.flatnonzero(open_):
-            here = (place == number) & ~whole
+            here = (index == number) & ~whole
             # Looks that saw less than half of it, and have it.
-            more = set(by_look.look[by_look.number == number].tolist()) - set(look[place == number].tolist())
+            more = set(by_look.look[by_look.number == number].tolist()) - set(look[index == number].tolist())
             extents = self._seen.extents[[*sorted(look[here].tolist()), *sorted(more)]]
             rows = np.flatnonzero(self._number == number)
             outlines = _looks_of(self._number[rows], self._look[rows], self._members.laid(rows, self._plane))[1]

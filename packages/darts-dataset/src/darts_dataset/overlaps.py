@@ -36,8 +36,8 @@ def overlapping_pairs(
     """
     found = [np.empty((0, 2), np.int64)]
     for pairs in near_pairs(bounds, cell_m, known):
-        needed, place = np.unique(pairs, return_inverse=True)
-        found.append(pairs[_share_ground(take(needed), *place.reshape(-1, 2).T)])
+        needed, index = np.unique(pairs, return_inverse=True)
+        found.append(pairs[_share_ground(take(needed), *index.reshape(-1, 2).T)])
     together = np.concatenate(found)
     return together[np.lexsort(together.T[::-1])]
 

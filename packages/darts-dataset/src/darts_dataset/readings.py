@@ -20,7 +20,7 @@ from pyproj import CRS, Transformer
 from darts_dataset.dictionary import DETECTIONS, schema_of
 from darts_dataset.errors import DatasetError
 from darts_dataset.geometry import LONLAT, Geometries, multipolygons, to_lonlat
-from darts_dataset.lattice import Grid, Runs, find_grid, outline_runs
+from darts_dataset.lattice import Grid, Segments, find_grid, outline_segments
 from darts_utils.results import MANIFEST_FILE
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ class SceneDetections:
         bounds: Their bounds, (n, 4) float64, in units of that CRS.
         crs: That CRS.
         grid: The grid whose pixels the outlines follow; None where they follow none.
-        runs: The pixels of each; None likewise.
+        segments: The pixels of each; None likewise.
     """
 
     table: pa.Table
@@ -49,7 +49,7 @@ class SceneDetections:
     bounds: NDArray[np.float64]
     crs: str
     grid: Grid | None
-    runs: Runs | None
+    segments: Segments | None
 
 
 def read_extent(scene: "Scene") -> Geometries:
@@ -146,19 +146,21 @@ def read_detections(scene: "Scene", look: str) -> SceneDetections:
                 columns[field.name] = pa.nulls(len(found), field.type)
     except (pa.ArrowException, ValueError) as error:
         raise DatasetError(f"{path} holds other types than an export: {error}. Export the tile again.") from error
-    grid, runs = _runs(outlines, crs, pixel_m, npixel)
-    return SceneDetections(pa.table(columns), wkb, shapely.bounds(outlines).reshape(-1, 4), crs, grid, runs)
+    grid, segments = _segments(outlines, crs, pixel_m, npixel)
+    return SceneDetections(pa.table(columns), wkb, shapely.bounds(outlines).reshape(-1, 4), crs, grid, segments)
 
 
-def _runs(outlines: Geometries, crs: str, pixel_m: float, npixel: NDArray[np.int64]) -> tuple[Grid | None, Runs | None]:
+def _segments(
+    outlines: Geometries, crs: str, pixel_m: float, npixel: NDArray[np.int64]
+) -> tuple[Grid | None, Segments | None]:
     """Return grid and pixels of outlines; nothing where one of them does not follow the pixels that it counts."""
     if not len(outlines):
         return None, None
     grid = find_grid(outlines[0], crs, pixel_m)
-    runs = outline_runs(outlines, grid)
-    if runs is None or (runs.counts(len(outlines)) != npixel).any():
+    segments = outline_segments(outlines, grid)
+    if segments is None or (segments.counts(len(outlines)) != npixel).any():
         return None, None
-    return grid, runs
+    return grid, segments
 
 
 def _repeated(value: object, count: int, dtype: pa.DataType) -> pa.Array:

@@ -49,7 +49,7 @@ def shapes_of(**geometries: Geometries) -> Shapes:
     return Shapes({name: pa.array(shapely.to_wkb(each), pa.binary()) for name, each in geometries.items()}, bounds)
 
 
-def hilbert_places(points: NDArray[np.float64]) -> NDArray[np.int64]:
+def hilbert_positions(points: NDArray[np.float64]) -> NDArray[np.int64]:
     """Return where points (longitude and latitude, degrees, (n, 2)) lie on a Hilbert curve over the globe, (n,)."""
     if not len(points):
         return np.empty(0, np.int64)
@@ -57,11 +57,11 @@ def hilbert_places(points: NDArray[np.float64]) -> NDArray[np.int64]:
     return found.to_numpy().astype(np.int64)
 
 
-def cells_along(places: NDArray[np.int64], rows: NDArray[np.int64], table: str) -> Iterator[tuple[str, slice]]:
+def cells_along(positions: NDArray[np.int64], rows: NDArray[np.int64], table: str) -> Iterator[tuple[str, slice]]:
     """Yield the files of a table along the curve: the globe, quartered where it has too many rows, and so on.
 
     Args:
-        places: Places on the curve, sorted, (n,).
+        positions: Positions on the curve, sorted, (n,).
         rows: Number of rows at each, (n,).
         table: Name of the table.
 
@@ -78,11 +78,11 @@ def cells_along(places: NDArray[np.int64], rows: NDArray[np.int64], table: str) 
             return
         corner = int(digits or "0", 4) << 2 * left
         edges = corner + (np.arange(5) << 2 * (left - 1))
-        for quarter, (start, stop) in enumerate(pairwise(np.searchsorted(places, edges).tolist())):
+        for quarter, (start, stop) in enumerate(pairwise(np.searchsorted(positions, edges).tolist())):
             if stop > start:
                 yield from cells(start, stop, f"{digits}{quarter}")
 
-    yield from cells(0, len(places), "")
+    yield from cells(0, len(positions), "")
 
 
 def write_table(
@@ -216,9 +216,9 @@ def _described(columns: Sequence[str], whole: NDArray[np.float64]) -> dict[str, 
 def _append_geopackage(
     path: Path, part: pa.Table, primary: str, constant: Mapping[str, object], is_first: bool
 ) -> None:
-    for place, column in enumerate(part.schema):
+    for column_index, column in enumerate(part.schema):
         if pa.types.is_list(column.type):
-            part = part.set_column(place, column.name, pc.binary_join(part[column.name].combine_chunks(), ", "))
+            part = part.set_column(column_index, column.name, pc.binary_join(part[column.name].combine_chunks(), ", "))
     for name, value in reversed(list(constant.items())):
         part = part.add_column(1, name, pa.repeat(pa.scalar(value), len(part)))
     try:

@@ -56,13 +56,13 @@ class Collection:
         x, y = transform @ (shape[1] / 2, shape[0] / 2)
         check_areal_scale(tile.crs, x, y, f"Tile {tile.name}")
         frame = gpd.GeoSeries([shapely.segmentize(frame_of(transform, shape), _MARGIN_M)], crs=tile.crs)
-        there = frame.to_crs(self._plane).iloc[0]
-        held, covered = self._before(tile, there)
-        near = np.sort(self._tree.query(there.buffer(_MARGIN_M), predicate="intersects"))
+        outline = frame.to_crs(self._plane).iloc[0]
+        held, covered = self._before(tile, outline)
+        near = np.sort(self._tree.query(outline.buffer(_MARGIN_M), predicate="intersects"))
         outlines = self._outlines.iloc[near].to_crs(tile.crs)
         area = None
         if self._area is not None:
-            parts = gpd.GeoSeries(shapely.intersection(self._area, there.buffer(_MARGIN_M)), crs=self._plane)
+            parts = gpd.GeoSeries(shapely.intersection(self._area, outline.buffer(_MARGIN_M)), crs=self._plane)
             area = burn(parts[~parts.is_empty].to_crs(tile.crs), transform, shape)
         own = tile.seen & ~held
         ground = Ground(
@@ -80,23 +80,23 @@ class Collection:
             index, cut = cut_to_ground(shapes, ground)
             whole = shapes.iloc[index].tolist()
             fragments.add(cut, whole, owners[index].tolist(), self._keys(tile, cut), tile.name, values[index].tolist())
-        self._frames.append(there)
+        self._frames.append(outline)
         self._seen.append((frame, _outline_of(tile)))
 
-    def _before(self, tile: TileMap, there: BaseGeometry) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    def _before(self, tile: TileMap, outline: BaseGeometry) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
         """Return the pixels of a tile that earlier tiles have seen, and those that they hold, seen or not."""
         shape = tile.mapped.shape
         held, covered = np.zeros(shape, bool), np.zeros(shape, bool)
-        for place in np.flatnonzero(shapely.intersects(self._frames, there)):
-            frame, seen = self._seen[place]
+        for number in np.flatnonzero(shapely.intersects(self._frames, outline)):
+            frame, seen = self._seen[number]
             covered |= burn(frame.to_crs(tile.crs), tile.transform, shape)
             held |= burn(seen.to_crs(tile.crs), tile.transform, shape)
         return held, covered | held
 
     def _keys(self, tile: TileMap, shapes: NDArray[np.object_]) -> list[Key]:
         points = shapely.get_coordinates(shapely.point_on_surface(shapes))
-        places = np.floor(points / self._block_m).astype(int)
-        return [(tile.crs, int(row), int(col)) for col, row in places.tolist()]
+        blocks = np.floor(points / self._block_m).astype(int)
+        return [(tile.crs, int(row), int(col)) for col, row in blocks.tolist()]
 
 
 def _outline_of(tile: TileMap) -> gpd.GeoSeries:

@@ -45,8 +45,8 @@ class BlockCounts:
         """Add up blocks that are one, and squares of `factor` × `factor` blocks."""
         wide = [(crs, row // factor, col // factor) for crs, row, col in self.keys]
         keys = sorted(set(wide))
-        place = {key: number for number, key in enumerate(keys)}
-        index = np.array([place[key] for key in wide], np.int64)
+        index_of = {key: number for number, key in enumerate(keys)}
+        index = np.array([index_of[key] for key in wide], np.int64)
         sums = {name: np.bincount(index, values, len(keys)).astype(float) for name, values in self.sums.items()}
         return BlockCounts(keys, sums, _add_rows(self.slump, index, len(keys)), _add_rows(self.other, index, len(keys)))
 
@@ -125,8 +125,8 @@ def by_block(keys: Iterable[Key], values: NDArray[np.generic], blocks: Sequence[
         values: A value of each, 1-D.
         blocks: The blocks; objects in others are left out.
     """
-    place = {key: number for number, key in enumerate(blocks)}
-    index = np.array([place.get(key, -1) for key in keys], np.int64)
+    index_of = {key: number for number, key in enumerate(blocks)}
+    index = np.array([index_of.get(key, -1) for key in keys], np.int64)
     kept = index >= 0
     return np.bincount(index[kept], np.asarray(values, float)[kept], len(blocks)).astype(float)
 

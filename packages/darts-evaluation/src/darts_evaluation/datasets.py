@@ -46,15 +46,15 @@ def dataset_maps(folder: Path, labels: Labels, year: int | None = None) -> Itera
         PredictionsError: If the year must be named or is not there, or a table is not there or cannot be read.
     """
     year = _year(folder, year)
-    places = _places(folder, labels, year)
-    if places.is_empty:
+    looked_at = _looked_at(folder, labels, year)
+    if looked_at.is_empty:
         return
-    seen = _read(folder / f"coverage/year={year}", ["geometry"], places).explode()
-    objects = _read(folder / f"level2/year={year}", ["mean_probability", "geometry"], places)
+    seen = _read(folder / f"coverage/year={year}", ["geometry"], looked_at).explode()
+    objects = _read(folder / f"level2/year={year}", ["mean_probability", "geometry"], looked_at)
     objects = objects.rename(columns={"mean_probability": "mean"})
     detections = sorted(folder.glob(f"level1/source=*/year={year}"))
-    grids = [_read(part, ["crs", "pixel_m", "geometry"], places) for part in detections]
-    for zone, crs, here in _zones(places):
+    grids = [_read(part, ["crs", "pixel_m", "geometry"], looked_at) for part in detections]
+    for zone, crs, here in _zones(looked_at):
         pixel, left, top = _grid(grids, crs)
         near = [_near(table, here).to_crs(crs) for table in (seen, objects)]
         for transform, shape in _windows(here.to_crs(crs).make_valid().union_all(), pixel, left, top):
@@ -77,7 +77,7 @@ def _year(folder: Path, year: int | None) -> int:
     return year
 
 
-def _places(folder: Path, labels: Labels, year: int) -> BaseGeometry:
+def _looked_at(folder: Path, labels: Labels, year: int) -> BaseGeometry:
     """Return the ground that is looked at, in longitude and latitude."""
     if labels.area is not None:
         return gpd.GeoSeries([labels.area], crs=labels.outlines.crs).to_crs(_LONLAT).make_valid().union_all()
@@ -90,7 +90,7 @@ def _places(folder: Path, labels: Labels, year: int) -> BaseGeometry:
     return shapely.union_all(shapely.box(*bounds.T))
 
 
-def _read(part: Path, columns: list[str], places: BaseGeometry) -> gpd.GeoDataFrame:
+def _read(part: Path, columns: list[str], looked_at: BaseGeometry) -> gpd.GeoDataFrame:
     """Read what of a part of a dataset lies in the bounds of some places; one with many rows has several files.
 
     Raises:
@@ -102,19 +102,19 @@ def _read(part: Path, columns: list[str], places: BaseGeometry) -> gpd.GeoDataFr
     tables = []
     for path in paths:
         try:
-            tables.append(gpd.read_parquet(path, columns=columns, bbox=places.bounds))
+            tables.append(gpd.read_parquet(path, columns=columns, bbox=looked_at.bounds))
         except (OSError, ValueError) as error:
             raise PredictionsError(f"{path} cannot be read: {' '.join(str(error).split()).rstrip('.')}.") from error
     some = [table for table in tables if len(table)] or tables[:1]
     return gpd.GeoDataFrame(pd.concat(some, ignore_index=True), crs=some[0].crs)
 
 
-def _zones(places: BaseGeometry) -> Iterator[tuple[str, str, gpd.GeoSeries]]:
+def _zones(looked_at: BaseGeometry) -> Iterator[tuple[str, str, gpd.GeoSeries]]:
     """Yield the UTM zones that places lie in: name, CRS, and the part of the places."""
     for number in range(1, 61):
         west = -180 + _ZONE_DEGREES * (number - 1)
         for letter, code, south, north in (("N", _NORTH, 0, 90), ("S", _SOUTH, -90, 0)):
-            part = shapely.intersection(places, shapely.box(west, south, west + _ZONE_DEGREES, north))
+            part = shapely.intersection(looked_at, shapely.box(west, south, west + _ZONE_DEGREES, north))
             if part.area > 0:
                 dense = shapely.segmentize(part, 0.01)
                 yield f"{number:02d}{letter}", f"EPSG:{code + number}", gpd.GeoSeries([dense], crs=_LONLAT)
@@ -144,7 +144,9 @@ def _grid(tables: list[gpd.GeoDataFrame], crs: str) -> tuple[float, float, float
     return pixel, float(np.round(bounds[0] % pixel, 3)), float(np.round(bounds[3] % pixel, 3))
 
 
-def _windows(places: BaseGeometry, pixel: float, left: float, top: float) -> Iterator[tuple[Affine, tuple[int, int]]]:
+def _windows(
+    looked_at: BaseGeometry, pixel: float, left: float, top: float
+) -> Iterator[tuple[Affine, tuple[int, int]]]:
     """Yield the grids of squares in which places lie, cropped to them."""
 
     def ends(low: float, high: float, phase: float) -> Iterator[tuple[int, int]]:
@@ -152,11 +154,11 @@ def _windows(places: BaseGeometry, pixel: float, left: float, top: float) -> Ite
         for begin in range(first // _WINDOW_PX, -(-last // _WINDOW_PX)):
             yield max(begin * _WINDOW_PX, first), min((begin + 1) * _WINDOW_PX, last)
 
-    xmin, ymin, xmax, ymax = places.bounds
-    shapely.prepare(places)
+    xmin, ymin, xmax, ymax = looked_at.bounds
+    shapely.prepare(looked_at)
     for bottom, upper in ends(ymin, ymax, top):
         for begin, end in ends(xmin, xmax, left):
             transform = Affine(pixel, 0, left + begin * pixel, 0, -pixel, top + upper * pixel)
             shape = (upper - bottom, end - begin)
-            if shapely.intersects(places, frame_of(transform, shape)):
+            if shapely.intersects(looked_at, frame_of(transform, shape)):
                 yield transform, shape

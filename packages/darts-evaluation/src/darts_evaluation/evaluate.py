@@ -250,9 +250,9 @@ def _outlines(whole: Objects, objects: Shapes, labels: Shapes, never: gpd.GeoSer
     pairs = whole.pairs(HEADLINE[0])
     hit = pairs >= 0
     missed = np.setdiff1d(np.arange(len(labels.shapes)), pairs[hit])
-    shapes = [*objects.shapes, *(labels.shapes[place] for place in missed), *never]
+    shapes = [*objects.shapes, *(labels.shapes[index] for index in missed), *never]
     kinds = [*np.where(hit, "hit", "false alarm").tolist(), *["miss"] * len(missed), *["not seen"] * len(never)]
-    tiles = [*objects.tiles, *(labels.tiles[place] for place in missed), *[""] * len(never)]
+    tiles = [*objects.tiles, *(labels.tiles[index] for index in missed), *[""] * len(never)]
     iou = [*whole.best_iou(pairs).tolist(), *[np.nan] * (len(missed) + len(never))]
     table = pd.DataFrame({"kind": kinds, "tile": tiles, "iou": iou})
     result = gpd.GeoDataFrame(table, geometry=gpd.GeoSeries(shapes, crs=crs), crs=crs)

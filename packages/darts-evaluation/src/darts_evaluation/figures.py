@@ -87,10 +87,10 @@ class Objects:
             confidence=self.confidence[objects],
             object_m2=self.object_m2[objects],
             label_m2=self.label_m2[labels],
-            object_keys=[self.object_keys[place] for place in chosen],
-            label_keys=[self.label_keys[place] for place in kept],
-            object_shapes=[self.object_shapes[place] for place in chosen],
-            label_shapes=[self.label_shapes[place] for place in kept],
+            object_keys=[self.object_keys[number] for number in chosen],
+            label_keys=[self.label_keys[number] for number in kept],
+            object_shapes=[self.object_shapes[number] for number in chosen],
+            label_shapes=[self.label_shapes[number] for number in kept],
         )
 
 
@@ -122,8 +122,8 @@ def figures_of(
     tables: Tables = {}
     ground, both = over(counts.keys), over([*objects.object_keys, *objects.label_keys])
     pairs = objects.pairs(HEADLINE_OVERLAPS[0])
-    hit_places = np.flatnonzero(pairs >= 0).tolist()
-    matched = over(objects.object_keys[place] for place in hit_places)
+    matching = np.flatnonzero(pairs >= 0).tolist()
+    matched = over(objects.object_keys[number] for number in matching)
     figures = {
         "pixels": _pixels(counts, has_area, ground),
         "objects": _objects(objects, has_area, both, tables),
@@ -194,9 +194,9 @@ def _size_classes(
 
 
 def _average_precision(objects: Objects, both: Resampling) -> Figure:
-    place = {key: number for number, key in enumerate(both.keys)}
-    of_object = np.array([place[key] for key in objects.object_keys], np.int64)
-    of_label = np.array([place[key] for key in objects.label_keys], np.int64)
+    number_of = {key: number for number, key in enumerate(both.keys)}
+    of_object = np.array([number_of[key] for key in objects.object_keys], np.int64)
+    of_label = np.array([number_of[key] for key in objects.label_keys], np.int64)
     ranking = objects.ranking
 
     def figure(weights: NDArray[np.float64]) -> float:
@@ -225,11 +225,11 @@ def _outlines(
     pairs = objects.pairs(HEADLINE_OVERLAPS[0])
     hit = np.flatnonzero(pairs >= 0).tolist()
     distances = outline_distances(
-        [objects.object_shapes[place] for place in hit],
-        [objects.label_shapes[pairs[place]] for place in hit],
+        [objects.object_shapes[number] for number in hit],
+        [objects.label_shapes[pairs[number]] for number in hit],
         _SPACING_M,
     )
-    keys = [objects.object_keys[place] for place in hit]
+    keys = [objects.object_keys[number] for number in hit]
     result["distance_m"] = _weighted_median(distances, keys, matched)
     return result
 
@@ -249,8 +249,8 @@ def _harmonic(right: NDArray, mapped: NDArray, found: NDArray, truth: NDArray, g
 
 
 def _weighted_median(values: NDArray[np.float64], keys: Sequence[Key], matched: Resampling) -> Figure:
-    place = {key: number for number, key in enumerate(matched.keys)}
-    of_value = np.array([place[key] for key in keys], np.int64)
+    number_of = {key: number for number, key in enumerate(matched.keys)}
+    of_value = np.array([number_of[key] for key in keys], np.int64)
     order = np.argsort(values)
 
     def figure(weights: NDArray[np.float64]) -> float:
@@ -276,9 +276,9 @@ def _sizes(
         labelled = by_block(objects.label_keys, np.ones(len(objects.label_keys)), both.keys)
         result["count_ratio"] = both.ratio(mapped, labelled, "ratio")
     pairs = objects.pairs(HEADLINE_OVERLAPS[0])
-    places = np.flatnonzero(pairs >= 0).tolist()
-    difference = objects.object_m2[places] - objects.label_m2[pairs[places]]
-    keys = [objects.object_keys[place] for place in places]
+    indices = np.flatnonzero(pairs >= 0).tolist()
+    difference = objects.object_m2[indices] - objects.label_m2[pairs[indices]]
+    keys = [objects.object_keys[number] for number in indices]
     blocks = matched.keys
     sums = by_block(keys, difference, blocks)
     numbers = by_block(keys, np.ones(len(keys)), blocks)

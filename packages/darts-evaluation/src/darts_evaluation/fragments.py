@@ -35,8 +35,8 @@ def join_touching(shapes: Sequence[BaseGeometry], tiles: Sequence[str], within_m
         return np.arange(count)
     array = np.array([*shapes, None], dtype=object)[:-1]
     one, other = shapely.STRtree(array).query(array, predicate="dwithin", distance=within_m)
-    places = np.unique(tiles, return_inverse=True)[1]
-    apart = places[one] != places[other]
+    indices = np.unique(tiles, return_inverse=True)[1]
+    apart = indices[one] != indices[other]
     graph = coo_array((np.ones(int(apart.sum()), bool), (one[apart], other[apart])), shape=(count, count))
     return connected_components(graph, directed=False)[1].astype(np.int64)
 
@@ -129,19 +129,19 @@ class Shapes:
         order = np.lexsort((-areas, numbers))
         first = np.concatenate([[True], np.diff(numbers[order]) > 0])[: len(order)]
         largest = order[first]
-        shapes, whole = ([given[place] for place in largest] for given in (fragments.shapes, fragments.whole))
+        shapes, whole = ([given[index] for index in largest] for given in (fragments.shapes, fragments.whole))
         for members in np.split(order, np.flatnonzero(first)[1:]):
             if len(members) > 1:
                 number = numbers[members[0]]
-                shapes[number] = shapely.union_all([fragments.shapes[place] for place in members])
-                whole[number] = shapely.union_all([fragments.whole[place] for place in members])
+                shapes[number] = shapely.union_all([fragments.shapes[index] for index in members])
+                whole[number] = shapely.union_all([fragments.whole[index] for index in members])
         made = cls(
             crs,
             shapes,
             whole,
             np.array(fragments.owners, np.int64)[largest],
-            [fragments.keys[place] for place in largest],
-            [fragments.tiles[place] for place in largest],
+            [fragments.keys[index] for index in largest],
+            [fragments.tiles[index] for index in largest],
             # Rounded, so that what was equal in all fragments stays so.
             np.divide(sums, weights, out=np.full(len(sums), np.nan), where=weights > 0).round(9),
         )
@@ -158,25 +158,25 @@ class Shapes:
         """Area of each on ground that counts, on the ellipsoid, 1-D."""
         return ground_areas(self.shapes, self.crs)
 
-    def take(self, places: NDArray[np.integer]) -> "Shapes":
+    def take(self, indices: NDArray[np.integer]) -> "Shapes":
         """Return some of the shapes."""
-        chosen = places.tolist()
+        chosen = indices.tolist()
         return Shapes(
             self.crs,
-            [self.shapes[place] for place in chosen],
-            [self.whole[place] for place in chosen],
-            self.owners[places],
-            [self.keys[place] for place in chosen],
-            [self.tiles[place] for place in chosen],
-            self.values[places],
+            [self.shapes[index] for index in chosen],
+            [self.whole[index] for index in chosen],
+            self.owners[indices],
+            [self.keys[index] for index in chosen],
+            [self.tiles[index] for index in chosen],
+            self.values[indices],
         )
 
 
 def _to_crs(shapes: Sequence[BaseGeometry], sources: Sequence[str], crs: str) -> list[BaseGeometry]:
     made = list(shapes)
     for source in sorted(set(sources) - {crs}):
-        places = [place for place, each in enumerate(sources) if each == source]
-        there = gpd.GeoSeries([made[place] for place in places], crs=source).to_crs(crs)
-        for place, shape in zip(places, there, strict=True):
-            made[place] = shape
+        indices = [index for index, each in enumerate(sources) if each == source]
+        projected = gpd.GeoSeries([made[index] for index in indices], crs=source).to_crs(crs)
+        for index, shape in zip(indices, projected, strict=True):
+            made[index] = shape
     return made

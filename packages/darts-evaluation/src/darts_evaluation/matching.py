@@ -128,14 +128,14 @@ class Ranking:
             taken = np.zeros(overlaps.label_count, bool)
             hopeful = np.zeros(overlaps.object_count, bool)
             hopeful[overlaps.objects[reaches(overlaps.iou, least)]] = True
-            for place in np.flatnonzero(hopeful[order]):
-                each = order[place]
+            for rank in np.flatnonzero(hopeful[order]):
+                each = order[rank]
                 pairs = slice(begin[each], begin[each + 1])
                 labels, iou = overlaps.labels[pairs], overlaps.iou[pairs]
                 free = np.flatnonzero(~taken[labels] & reaches(iou, least))
                 if len(free):
                     taken[labels[free[np.argmax(iou[free])]]] = True
-                    hits[number, place] = True
+                    hits[number, rank] = True
         return cls(order, hits)
 
     def average_precision(self, label_weight: float, object_weights: NDArray[np.floating] | None = None) -> float:
@@ -155,9 +155,9 @@ class Ranking:
             return 0.0
         precision, recall = precision_recall(self.hits, weights, label_weight)
         best = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
-        places = np.array([np.searchsorted(row, _RECALLS, side="left") for row in recall])
-        reached = np.take_along_axis(best, np.minimum(places, len(weights) - 1), axis=1)
-        return float(np.where(places < len(weights), reached, 0).mean())
+        first_reached = np.array([np.searchsorted(row, _RECALLS, side="left") for row in recall])
+        reached = np.take_along_axis(best, np.minimum(first_reached, len(weights) - 1), axis=1)
+        return float(np.where(first_reached < len(weights), reached, 0).mean())
 
 
 def precision_recall(

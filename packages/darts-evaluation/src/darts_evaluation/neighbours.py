@@ -37,13 +37,13 @@ class Neighbours:
         Args:
             keys: CRS, row and column of each block, no two alike.
         """
-        places = {key: number for number, key in enumerate(keys)}
+        number_of = {key: number for number, key in enumerate(keys)}
         offsets = [(row, col) for row in range(_REACH + 1) for col in range(-_REACH, _REACH + 1) if (row, col) > (0, 0)]
         pairs = [
-            (number, places[near], max(down, abs(right)), down + abs(right) == 1)
-            for (crs, row, col), number in places.items()
+            (number, number_of[near], max(down, abs(right)), down + abs(right) == 1)
+            for (crs, row, col), number in number_of.items()
             for down, right in offsets
-            if (near := (crs, row + down, col + right)) in places
+            if (near := (crs, row + down, col + right)) in number_of
         ]
         one, other, steps, edge = np.array(pairs, np.int64).reshape(-1, 4).T
         return cls(one, other, steps, edge.astype(bool))

@@ -36,7 +36,9 @@ def cut_to_ground(shapes: gpd.GeoSeries, ground: Ground) -> tuple[NDArray[np.int
     entire = (inside == whole) & shapely.covers(frame, values)
     index = np.flatnonzero(inside)
     cut = np.empty(len(index), dtype=object)
-    cut[:] = [values[place] if entire[place] else _cut(values[place], ground, ground.valid) for place in index]
+    cut[:] = [
+        values[position] if entire[position] else _cut(values[position], ground, ground.valid) for position in index
+    ]
     kept = np.array([not shape.is_empty for shape in cut], bool)
     return index[kept], cut[kept]
 
@@ -70,9 +72,9 @@ def _pixels(values: NDArray[np.object_], ground: Ground, where: NDArray[np.bool_
         points = shapely.get_coordinates(shapely.point_on_surface(values[small]))
         cols, rows = (~ground.transform) @ (points[:, 0], points[:, 1])
         rows, cols = np.floor(rows).astype(int), np.floor(cols).astype(int)
-        there = (rows >= 0) & (rows < where.shape[0]) & (cols >= 0) & (cols < where.shape[1])
+        within = (rows >= 0) & (rows < where.shape[0]) & (cols >= 0) & (cols < where.shape[1])
         hit = np.zeros(len(points), bool)
-        hit[there] = where[rows[there], cols[there]]
+        hit[within] = where[rows[within], cols[within]]
         whole[small], inside[small] = 1, hit
     return inside, whole
 

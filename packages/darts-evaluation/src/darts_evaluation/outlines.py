@@ -91,7 +91,7 @@ def outline_distances(
         Metres, 1-D float64.
     """
     found = np.full(len(objects), np.nan)
-    for place, (one, other) in enumerate(zip(objects, labels, strict=True)):
+    for index, (one, other) in enumerate(zip(objects, labels, strict=True)):
         points = shapely.points(shapely.get_coordinates(shapely.segmentize(shapely.boundary(one), spacing_m)))
-        found[place] = np.median(shapely.distance(points, shapely.boundary(other)))
+        found[index] = np.median(shapely.distance(points, shapely.boundary(other)))
     return found

@@ -72,8 +72,10 @@ def find_results(paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]
                 found[folder.resolve()] = result
     absent = [path for path in given if not Path(path).exists()]
     if absent or not found:
-        places = ", ".join(str(path) for path in absent or given)
-        raise PredictionsError(f"{places}: no finished results; expected folders of tiles, each with a manifest.json.")
+        searched = ", ".join(str(path) for path in absent or given)
+        raise PredictionsError(
+            f"{searched}: no finished results; expected folders of tiles, each with a manifest.json."
+        )
     results = sorted(found.values(), key=lambda result: (result.tile_id, str(result.path)))
     for one, other in pairwise(results):
         if one.tile_id == other.tile_id:
@@ -99,14 +101,14 @@ def read_tile_map(folder: ResultFolder, model: str | None = None) -> TileMap:
     """
     suffix = "" if model is None else f"-{model}"
     rasters = {name: folder.path / f"{name}{suffix}.tif" for name in ("binarized", "probabilities")}
-    there = {name: path for name, path in rasters.items() if path.is_file()}
-    if not there:
+    present = {name: path for name, path in rasters.items() if path.is_file()}
+    if not present:
         raise PredictionsError(
             f"{folder.path} holds neither {' nor '.join(path.name for path in rasters.values())}; export one of them."
         )
     values: dict[str, NDArray] = {}
     try:
-        for name, path in there.items():
+        for name, path in present.items():
             with rasterio.open(path) as file:
                 values[name] = file.read(1)
                 crs, transform, shape = file.crs.to_wkt(), file.transform, file.shape

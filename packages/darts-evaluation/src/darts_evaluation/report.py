@@ -238,9 +238,9 @@ def _draw(evaluation: Evaluation) -> dict[str, Drawing]:
         axes = drawing.add_subplot()
         values = np.array([each.value for each in classes.values()])
         axes.bar(list(classes), values, color="#2a6db5")
-        for place, each in enumerate(classes.values()):
+        for position, each in enumerate(classes.values()):
             if math.isfinite(each.low) and math.isfinite(each.high):
-                axes.plot([place, place], [each.low, each.high], color="0.2", linewidth=1)
+                axes.plot([position, position], [each.low, each.high], color="0.2", linewidth=1)
         axes.set(ylabel="share found", ylim=(0, 1.02))
         axes.set_title("Slumps found by size", fontsize=10)
     return drawings

@@ -31,15 +31,15 @@ def join_at_seam(shapes: NDArray[np.object_]) -> tuple[NDArray[np.object_], NDAr
     left, _, right, _ = shapely.bounds(shapes).reshape(-1, 4).T
     changed = np.zeros(len(shapes), bool)
     made = shapes.copy()
-    for place in np.flatnonzero(right - left > _TURN / 2):
-        parts = shapely.get_parts(shapes[place])
+    for index in np.flatnonzero(right - left > _TURN / 2):
+        parts = shapely.get_parts(shapes[index])
         crossing = [_crosses(part) for part in parts]
         if any(crossing):
             joined = [
                 shapely.transform(part, _beyond) if does else part for part, does in zip(parts, crossing, strict=True)
             ]
-            made[place] = joined[0] if len(joined) == 1 else shapely.MultiPolygon(joined)
-            changed[place] = True
+            made[index] = joined[0] if len(joined) == 1 else shapely.MultiPolygon(joined)
+            changed[index] = True
     return made, changed
 
 
@@ -69,10 +69,10 @@ def to_degrees(shapes: gpd.GeoSeries, crs: pyproj.CRS, plane: str) -> gpd.GeoSer
     jumping = np.array([any(_jump(ring) > _TURN / 2 for ring in _rings(shape)) for shape in made], bool)
     if not jumping.any():
         return made.make_valid()
-    there = shapes[jumping].to_crs(plane).make_valid()
+    projected = shapes[jumping].to_crs(plane).make_valid()
     parts = [made[~jumping].make_valid()]
     for left, right, sign in ((-_FAR_M, 0.0, -1), (0.0, _FAR_M, 1)):
-        half = there.intersection(shapely.box(left, -_FAR_M, right, _FAR_M))
+        half = projected.intersection(shapely.box(left, -_FAR_M, right, _FAR_M))
         half = half[half.area > 0].segmentize(500.0).to_crs(crs)
         parts.append(half.transform(lambda points, sign=sign: _to_side(points, sign)).make_valid())
     return gpd.GeoSeries([shape for part in parts for shape in part], crs=crs)

@@ -21,7 +21,7 @@ _ANGLES = {"sun_azimuth": "azimuth", "sun_elevation": "elevation", "off_nadir": 
 
 @dataclass(frozen=True)
 class TileContext:
-    """The facts about a tile that its files carry.
+    """The metadata of a tile that its files carry.
 
     Attributes:
         tile_id: Name of the tile.
@@ -94,7 +94,7 @@ class TileContext:
 def read_context(
     tile: xr.Dataset, name: str, metadata: Mapping[str, object] | None, fingerprint: str | None
 ) -> TileContext:
-    """Collect the facts about a tile.
+    """Collect the metadata of a tile.
 
     Args:
         tile: The tile. Its attributes `tile_id` and `time` (ISO 8601, UTC unless it says otherwise; or a scalar
@@ -104,7 +104,7 @@ def read_context(
         fingerprint: The caller's fingerprint of the configuration.
 
     Returns:
-        The facts.
+        The metadata.
 
     Raises:
         GridError: If the tile has no north-up, projected grid.
@@ -198,6 +198,6 @@ def _models(metadata: Mapping[str, object]) -> dict[str, dict[str, object]]:
     models = metadata.get("models")
     if models is None:
         return {}
-    if not isinstance(models, dict) or not all(isinstance(facts, dict) for facts in models.values()):
-        raise ParameterError("metadata['models'] must map each model's name to a mapping of facts about it.")
+    if not isinstance(models, dict) or not all(isinstance(each, dict) for each in models.values()):
+        raise ParameterError("metadata['models'] must map each model's name to a mapping of its metadata.")
     return models

@@ -18,7 +18,7 @@ _NODES = 33
 
 
 @dataclass(frozen=True)
-class Places:
+class InnerPoints:
     """A point inside each object, and the areal scale of the projection there.
 
     Attributes:
@@ -36,7 +36,7 @@ class Places:
     areal_scale: FloatArray
 
 
-def find_places(objects: Objects, context: TileContext) -> Places:
+def find_inner_points(objects: Objects, context: TileContext) -> InnerPoints:
     """Find a point inside each object: the middle of the first of its longest rows.
 
     Args:
@@ -50,7 +50,7 @@ def find_places(objects: Objects, context: TileContext) -> Places:
     x0, dx, y0, dy = context.transform
     x, y = x0 + dx * column, y0 + dy * row
     lon, lat = Transformer.from_crs(context.wkt, "EPSG:4326", always_xy=True).transform(x, y)
-    return Places(x, y, np.asarray(lon), np.asarray(lat), _areal_scale(column, row, objects.shape, context))
+    return InnerPoints(x, y, np.asarray(lon), np.asarray(lat), _areal_scale(column, row, objects.shape, context))
 
 
 def ground_area(objects: Objects, context: TileContext) -> float:
@@ -60,11 +60,11 @@ def ground_area(objects: Objects, context: TileContext) -> float:
     return float(((objects.stop - objects.start) * context.pixel_area / scale).sum())
 
 
-def object_uids(places: Places, context: TileContext, model: str | None) -> NDArray:
+def object_uids(inner: InnerPoints, context: TileContext, model: str | None) -> NDArray:
     """Return a name for each object that no object of another tile, model or place has, and a rerun gives again.
 
     Args:
-        places: Points inside the objects.
+        inner: Points inside the objects.
         context: The tile.
         model: Member of the ensemble, None for the ensemble as a whole.
 
@@ -72,7 +72,7 @@ def object_uids(places: Places, context: TileContext, model: str | None) -> NDAr
         Texts, (count,) object: UUIDs of version 5 (RFC 9562) of tile, source, time, models and point.
     """
     tile = f"{context.tile_id}|{context.source}|{context.time_text}|{context.model_names()}|{model or ''}"
-    points = zip(places.x.tolist(), places.y.tolist(), strict=True)
+    points = zip(inner.x.tolist(), inner.y.tolist(), strict=True)
     return np.array([str(uuid.uuid5(_NAMESPACE, f"{tile}|{x:.3f}|{y:.3f}")) for x, y in points], object)
 
 

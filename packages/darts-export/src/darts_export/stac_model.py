@@ -45,7 +45,7 @@ def model_properties(models: Models, *, described: bool) -> dict[str, Any]:
     """Return the properties that describe the models; none where there is no model.
 
     Args:
-        models: Facts by name of the model; `card` is used where it is there, other facts are copied.
+        models: Metadata by name of the model; `card` is used where it is there, the rest is copied.
         described: Whether the Item has an asset for a model, without which the extension allows none of its fields.
 
     Returns:
@@ -54,10 +54,10 @@ def model_properties(models: Models, *, described: bool) -> dict[str, Any]:
     """
     if not models:
         return {}
-    known = {"darts:models": {name: _facts(facts) for name, facts in models.items()}}
+    known = {"darts:models": {name: _properties(metadata) for name, metadata in models.items()}}
     if not described:
         return known
-    cards = {name: _card(facts) for name, facts in models.items()}
+    cards = {name: _card(metadata) for name, metadata in models.items()}
     inputs = [entry for name, card in cards.items() for entry in _inputs(name, card, len(cards) > 1)]
     properties: dict[str, Any] = {
         "mlm:name": _name(list(models)),
@@ -80,16 +80,17 @@ def model_assets(models: Models) -> dict[str, dict[str, Any]]:
     """Return an asset for the file of each model that anybody can get.
 
     Args:
-        models: Facts by name of the model: `href` and `sha256` where known.
+        models: Metadata by name of the model: `href` and `sha256` where known.
 
     Returns:
         Assets by key. A model without a public address has none.
     """
-    return {f"model-{name}": _asset(name, facts) for name, facts in models.items() if is_public(facts.get("href"))}
+    public = {name: metadata for name, metadata in models.items() if is_public(metadata.get("href"))}
+    return {f"model-{name}": _asset(name, metadata) for name, metadata in public.items()}
 
 
-def _asset(name: str, facts: Mapping[str, object]) -> dict[str, Any]:
-    href = str(facts["href"])
+def _asset(name: str, metadata: Mapping[str, object]) -> dict[str, Any]:
+    href = str(metadata["href"])
     is_pickle = PurePath(urlsplit(href).path).suffix in _PICKLES
     asset: dict[str, Any] = {
         "href": href,
@@ -98,19 +99,19 @@ def _asset(name: str, facts: Mapping[str, object]) -> dict[str, Any]:
         "roles": ["mlm:model", "mlm:weights"],
         "mlm:artifact_type": "torch.save" if is_pickle else "safetensors.torch.save_file",
     }
-    if facts.get("sha256"):
-        asset["darts:sha256"] = str(facts["sha256"])
+    if metadata.get("sha256"):
+        asset["darts:sha256"] = str(metadata["sha256"])
     return asset
 
 
-def _facts(facts: Mapping[str, object]) -> dict[str, Any]:
-    """Copy the facts; of a file, the name alone, since its folder says nothing on another machine."""
-    public = without_private_address(facts)
+def _properties(metadata: Mapping[str, object]) -> dict[str, Any]:
+    """Copy the metadata of a model; of a file, the name alone, since its folder says nothing on another machine."""
+    public = without_private_address(metadata)
     return {key: PurePath(str(value)).name if key == "file" else value for key, value in public.items()}
 
 
-def _card(facts: Mapping[str, object]) -> Mapping[str, Any]:
-    card = facts.get("card")
+def _card(metadata: Mapping[str, object]) -> Mapping[str, Any]:
+    card = metadata.get("card")
     return card if isinstance(card, dict) else {}
 
 

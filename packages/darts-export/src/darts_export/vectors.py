@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from darts_export.context import TileContext
 from darts_export.layers import check_shares
 from darts_export.object_statistics import object_means, object_statistics
-from darts_export.places import Places, find_places, ground_area, object_uids, touches_edge
+from darts_export.places import InnerPoints, find_inner_points, ground_area, object_uids, touches_edge
 from darts_export.products import MEANS
 from darts_utils import step
 from darts_utils.objects import Objects
@@ -68,7 +68,7 @@ def _objects_frame(
         check_shares(np.fmin.reduce(statistics.min, initial=0), np.fmax.reduce(statistics.max, initial=0), name)
         means = {f"mean_{name}": object_means(objects, features[name]) for name in MEANS if name in features}
     with step("places of objects"):
-        places = find_places(objects, context)
+        inner = find_inner_points(objects, context)
     columns: dict[str, NDArray] = {
         "Region_ID": np.arange(before + 1, before + objects.count + 1, dtype=np.int32),
         "min": statistics.min,
@@ -77,17 +77,17 @@ def _objects_frame(
         "median": statistics.median,
         "std": statistics.std,
         "npixel": objects.pixels,
-        "area_m2": _areas(objects, places, context),
-        "lon": places.lon,
-        "lat": places.lat,
+        "area_m2": _areas(objects, inner, context),
+        "lon": inner.lon,
+        "lat": inner.lat,
         "touches_edge": touches_edge(objects, extent),
         **means,
     }
     frame = _frame(columns, objects, context, model)
     # Lengths change by the root of what areas change by: exactly where the projection is conformal.
-    outline = frame.geometry.length.to_numpy(np.float64) / np.sqrt(places.areal_scale)
+    outline = frame.geometry.length.to_numpy(np.float64) / np.sqrt(inner.areal_scale)
     frame.insert(frame.columns.get_loc("area_m2") + 1, "perimeter_m", outline)
-    frame.insert(0, "object_uid", _texts(object_uids(places, context, model)))
+    frame.insert(0, "object_uid", _texts(object_uids(inner, context, model)))
     frame.attrs.update(STATISTICS_UNIT)
     return frame
 
@@ -97,11 +97,11 @@ def object_areas(objects: Objects, context: TileContext) -> NDArray[np.float64]:
 
     Its number of pixels × the area of a pixel on the grid ÷ the areal scale of the projection at a point of the object.
     """
-    return _areas(objects, find_places(objects, context), context)
+    return _areas(objects, find_inner_points(objects, context), context)
 
 
-def _areas(objects: Objects, places: Places, context: TileContext) -> NDArray[np.float64]:
-    return objects.pixels * context.pixel_area / places.areal_scale
+def _areas(objects: Objects, inner: InnerPoints, context: TileContext) -> NDArray[np.float64]:
+    return objects.pixels * context.pixel_area / inner.areal_scale
 
 
 def extent_frame(extent: Objects, context: TileContext) -> gpd.GeoDataFrame:

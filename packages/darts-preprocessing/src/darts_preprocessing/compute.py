@@ -8,7 +8,7 @@ from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from darts_preprocessing.backends import Backend, Core, backend_of
+from darts_preprocessing.backends import Backend, Interior, backend_of
 from darts_preprocessing.backends.interface import Array
 from darts_preprocessing.feature import Feature, Inputs, Request
 from darts_preprocessing.grid import check_metric_grid, get_geobox, read_band
@@ -55,9 +55,9 @@ def calculate(wanted: str | Feature, ds: xr.Dataset, **options: object) -> xr.Da
     backend = backend_of(ds[needs.given[0]].data, needs.kernels)
     with backend.active():
         arrays = {band: read_band(ds, band, backend) for band in needs.given}
-        core = Core.whole(arrays[needs.given[0]].shape)
+        interior = Interior.whole(arrays[needs.given[0]].shape)
         north = None if geobox is None else partial(get_north, geobox)
-        values = compute(needs, Inputs(backend.xp, arrays, core, cell, settings, north), backend)
+        values = compute(needs, Inputs(backend.xp, arrays, interior, cell, settings, north), backend)
     return add_variables(ds, {name: values[name]}, needs, request, settings)
 
 
@@ -82,7 +82,7 @@ def compute(needs: Needs, inputs: Inputs, backend: Backend) -> dict[str, Array]:
         backend: Where they lie.
 
     Returns:
-        (y, x) arrays of the core's shape by name: what `needs` names and `inputs` does not hold.
+        (y, x) arrays of the interior's shape by name: what `needs` names and `inputs` does not hold.
     """
     arrays = dict(inputs.arrays)
     computed: dict[str, Array] = {}

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
-from darts_preprocessing.backends import Core
+from darts_preprocessing.backends import Interior
 from darts_preprocessing.backends.interface import Array
 from darts_preprocessing.grid import Length, to_window
 from darts_preprocessing.nodes import Nodes
@@ -41,16 +41,16 @@ class Inputs:
     Attributes:
         xp: The module of the arrays: numpy, or cupy.
         arrays: What the feature needs, by name, (y, x), contiguous: float32, NaN where there is no data. ``dem`` has a
-            margin around the core, the others have the core's shape.
-        core: Where the tile lies in ``dem``.
+            margin around the interior, the others have the interior's shape.
+        interior: Where the tile lies in ``dem``.
         cell: Side of a cell in metres.
         settings: What :attr:`Feature.prepare` made of the request, by feature.
-        north: Returns where true north is on the core; None where grid north is taken for it.
+        north: Returns where true north is on the interior; None where grid north is taken for it.
     """
 
     xp: ModuleType
     arrays: Mapping[str, Array]
-    core: Core
+    interior: Interior
     cell: float = float("nan")
     settings: Mapping[str, Any] = field(default_factory=dict)
     north: Callable[[], Nodes] | None = None
@@ -58,6 +58,11 @@ class Inputs:
     def __getitem__(self, name: str) -> Array:
         """Return an array by name."""
         return self.arrays[name]
+
+    @property
+    def core(self) -> Interior:
+        """The earlier name of `interior`."""
+        return self.interior
 
 
 Compute: TypeAlias = "Callable[[Inputs, Sequence[str]], dict[str, Any]]"
@@ -69,7 +74,7 @@ class Kernels:
 
     Attributes:
         cpu: Takes inputs of numpy and the names of the features that are wanted; returns their values by name, (y, x)
-            of the core's shape and the dtype of the band.
+            of the interior's shape and the dtype of the band.
         gpu: Likewise with whole-array operations of ``inputs.xp``, where the inputs lie.
         compiled: The kernels that `cpu` calls, which may be compiled ahead.
     """

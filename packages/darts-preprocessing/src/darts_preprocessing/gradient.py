@@ -19,34 +19,35 @@ _NAMES = ("slope", "aspect", "hillshade", "curvature")
 
 
 def _on_cpu(inputs: Inputs, names: Sequence[str]) -> dict[str, NDArray]:
-    dem, core = inputs["dem"], inputs.core
-    out = {name: np.empty(core.shape, dtype=np.float32) for name in names}
+    dem, interior = inputs["dem"], inputs.interior
+    out = {name: np.empty(interior.shape, dtype=np.float32) for name in names}
     unwanted = np.empty((0, 0), dtype=np.float32)
     arrays = [out.get(name, unwanted) for name in _NAMES]
     shading = _shading(inputs, names)
     sun = np.zeros(3) if shading is None else np.array([shading.east, shading.north, shading.up])
     north = _north(inputs, names)
     # Without a convergence, one pair of nodes around everything says that grid north is true north.
-    nodes = Nodes(np.ones((2, 2), dtype=np.complex128), max(core.shape) + 1) if north is None else north
+    nodes = Nodes(np.ones((2, 2), dtype=np.complex128), max(interior.shape) + 1) if north is None else north
     interpolated = interpolator(nodes, Scratch())
     needs_north, nowhere = _needs_north(names), np.empty((2, 0, 0))
 
     def work(block: Block) -> None:
         convergence = interpolated(block) if needs_north else nowhere
-        gradient_block(dem, core.top + block[0], core.left + block[1], convergence, inputs.cell, sun, *block, *arrays)
+        top, left = interior.top + block[0], interior.left + block[1]
+        gradient_block(dem, top, left, convergence, inputs.cell, sun, *block, *arrays)
 
-    run_blocks(work, iterate_blocks(core.shape, ROWS, COLS))
+    run_blocks(work, iterate_blocks(interior.shape, ROWS, COLS))
     return out
 
 
 def _on_gpu(inputs: Inputs, names: Sequence[str]) -> dict[str, Array]:
-    xp, core = inputs.xp, inputs.core
-    out = {name: xp.empty(core.shape, dtype=xp.float32) for name in names}
+    xp, interior = inputs.xp, inputs.interior
+    out = {name: xp.empty(interior.shape, dtype=xp.float32) for name in names}
     shading, north = _shading(inputs, names), _north(inputs, names)
-    for start, stop in strips(*core.shape):
-        z = framed(xp, inputs["dem"], core, start, stop)
+    for start, stop in strips(*interior.shape):
+        z = framed(xp, inputs["dem"], interior, start, stop)
         gradient = Gradient(xp, z, inputs.cell)
-        turn = 1.0 if north is None else interpolate(xp, north, start, stop, core.shape[1])
+        turn = 1.0 if north is None else interpolate(xp, north, start, stop, interior.shape[1])
         if "slope" in out:
             out["slope"][start:stop] = xp.degrees(xp.arctan(gradient.steepness))
         if "curvature" in out:

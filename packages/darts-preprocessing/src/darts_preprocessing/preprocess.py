@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from functools import partial
 from typing import TYPE_CHECKING
 
-from darts_preprocessing.backends import TRIAL, Backend, Core, backend_for
+from darts_preprocessing.backends import TRIAL, Backend, Interior, backend_for
 from darts_preprocessing.backends.interface import Array
 from darts_preprocessing.compute import add_variables, compute, prepare
 from darts_preprocessing.errors import ShortMarginWarning
@@ -151,7 +151,7 @@ def _features(
 ) -> dict[str, Array]:
     """Return the wanted features by name, where the backend computes."""
     arrays = {band: read_band(ds_optical, band, backend) for band in needs.bands}
-    core = Core.whole((geobox.shape.y, geobox.shape.x))
+    interior = Interior.whole((geobox.shape.y, geobox.shape.x))
     for source, names, is_cubic in _layers(needs):
         with step(f"resample {', '.join(names)}"):
             arrays |= _resample(auxiliary[source], f"ds_{source}", names, geobox, backend, is_cubic=is_cubic)
@@ -159,11 +159,11 @@ def _features(
         margin = max(1, needs.margin(request))
         with step("resample dem"):
             dem = _resample_dem(auxiliary["arcticdem"], pad(geobox, margin), backend)
-        arrays["dem"], core = _trim(dem, margin, backend)
-    inputs = Inputs(backend.xp, arrays, core, request.cell, settings, partial(get_north, geobox))
+        arrays["dem"], interior = _trim(dem, margin, backend)
+    inputs = Inputs(backend.xp, arrays, interior, request.cell, settings, partial(get_north, geobox))
     added = arrays | compute(needs, inputs, backend)
     if "dem" in wanted:
-        added["dem"] = core.cut(added["dem"]).copy()
+        added["dem"] = interior.cut(added["dem"]).copy()
     return {name: added[name] for name in wanted}
 
 
@@ -229,7 +229,7 @@ def _resample_dem(ds: xr.Dataset, geobox: GeoBox, backend: Backend) -> Array:
     return backend.resample(source[None], sampling)[0]
 
 
-def _trim(dem: Array, margin: int, backend: Backend) -> tuple[Array, Core]:
+def _trim(dem: Array, margin: int, backend: Backend) -> tuple[Array, Interior]:
     """Cut off the rows and columns of the margin that hold no elevation, and say where the tile then lies.
 
     What lies beyond is then the border of the DEM, where features use the cells there are, rather than a hole in it.
@@ -244,7 +244,7 @@ def _trim(dem: Array, margin: int, backend: Backend) -> tuple[Array, Core]:
         left += 1
     while right > margin + cols and not _has_value(dem[:, right - 1]):
         right -= 1
-    return backend.asarray(dem[top:bottom, left:right]), Core(margin - top, margin - left, (rows, cols))
+    return backend.asarray(dem[top:bottom, left:right]), Interior(margin - top, margin - left, (rows, cols))
 
 
 def _has_value(cells: Array) -> bool:

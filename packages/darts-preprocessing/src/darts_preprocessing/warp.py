@@ -49,8 +49,8 @@ def check_overlap(grid: GeoBox, source: GeoBox, what: str) -> None:
     """
     rows, cols = (np.linspace(0, size, _PROBES) for size in grid.shape)
     x, y = np.meshgrid(grid.affine.c + grid.affine.a * cols, grid.affine.f + grid.affine.e * rows)
-    places = _on_source(grid, source)(x, y)
-    reached = [(each.min(), each.max()) for each in (places.real, places.imag)]
+    points = _on_source(grid, source)(x, y)
+    reached = [(each.min(), each.max()) for each in (points.real, points.imag)]
     if any(high < 0 or low > size for (low, high), size in zip(reached, source.shape[::-1], strict=True)):
         raise GridError(
             f"{what} lies beside the tile, so that nothing would be known there: the tile covers "
@@ -72,10 +72,10 @@ def reaches_beyond(grid: GeoBox, source: GeoBox, cells: int) -> bool:
     (rows, cols), turns = grid.shape, np.radians(np.arange(0, 360, 45))
     col, row = (each.ravel() for each in np.meshgrid(np.linspace(0, cols, _PROBES), np.linspace(0, rows, _PROBES)))
     col, row = col[:, None] + cells * np.cos(turns), row[:, None] + cells * np.sin(turns)
-    places = _on_source(grid, source)(grid.affine.c + grid.affine.a * col, grid.affine.f + grid.affine.e * row)
+    points = _on_source(grid, source)(grid.affine.c + grid.affine.a * col, grid.affine.f + grid.affine.e * row)
     return all(
         each.min() >= -0.5 and each.max() <= size + 0.5
-        for each, size in zip((places.real, places.imag), source.shape[::-1], strict=True)
+        for each, size in zip((points.real, points.imag), source.shape[::-1], strict=True)
     )
 
 
@@ -100,7 +100,7 @@ def locate(grid: GeoBox, source: GeoBox) -> Nodes:
 
 
 def _on_source(grid: GeoBox, source: GeoBox) -> PointFunction:
-    there = to_pyproj(source)
+    target = to_pyproj(source)
     transformer = _transformer(grid.crs, source.crs)
     to_pixels = ~source.affine
     middle = source.affine.c + source.affine.a * source.shape.x / 2
@@ -109,7 +109,7 @@ def _on_source(grid: GeoBox, source: GeoBox) -> PointFunction:
         east, north = transformer.transform(x, y)
         found = np.isfinite(east) & np.isfinite(north)
         east, north = np.where(found, east, 0.0), np.where(found, north, 0.0)
-        if there.is_geographic:  # longitudes count the same way throughout, also across the antimeridian
+        if target.is_geographic:  # longitudes count the same way throughout, also across the antimeridian
             east = east + 360 * np.round((middle - east) / 360)
         cols = to_pixels.a * east + to_pixels.b * north + to_pixels.c
         rows = to_pixels.d * east + to_pixels.e * north + to_pixels.f
@@ -119,11 +119,11 @@ def _on_source(grid: GeoBox, source: GeoBox) -> PointFunction:
 
 
 @lru_cache(maxsize=4)
-def _transformer(here: CRS, there: CRS) -> pyproj.Transformer:
+def _transformer(here: CRS, target: CRS) -> pyproj.Transformer:
     """Making one takes longer than all that a tile asks of it; threads may share it."""
     import pyproj
 
-    return pyproj.Transformer.from_crs(here.proj, there.proj, always_xy=True)
+    return pyproj.Transformer.from_crs(here.proj, target.proj, always_xy=True)
 
 
 def stretch(grid: GeoBox, source: GeoBox) -> float:

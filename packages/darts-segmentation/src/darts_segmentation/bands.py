@@ -191,14 +191,14 @@ class TilePatches:
         """Shape of a patch: (channels, y, x)."""
         return len(self.bands), self.grid.y.patch_size, self.grid.x.patch_size
 
-    def copy(self, place: tuple[int, int], out: NDArray[np.float32]) -> None:
+    def copy(self, position: tuple[int, int], out: NDArray[np.float32]) -> None:
         """Copy a patch of bands of numpy.
 
         Args:
-            place: Row and column of the patch in the grid.
+            position: Row and column of the patch in the grid.
             out: float32 of shape (channels, y, x), overwritten.
         """
-        ys, xs = self.grid.y.source(place[0]), self.grid.x.source(place[1])
+        ys, xs = self.grid.y.source(position[0]), self.grid.x.source(position[1])
         window: tuple[slice | NDArray, ...] = (
             (ys, xs) if isinstance(ys, slice) or isinstance(xs, slice) else np.ix_(ys, xs)
         )

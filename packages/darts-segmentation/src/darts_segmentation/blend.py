@@ -51,14 +51,14 @@ class Blend:
             return array
         return upload(array, self._device)
 
-    def add(self, places: Sequence[tuple[int, int]], patches: Any) -> None:
+    def add(self, positions: Sequence[tuple[int, int]], patches: Any) -> None:
         """Add patches, without taking memory.
 
         Args:
-            places: Row and column of each patch in the grid.
+            positions: Row and column of each patch in the grid.
             patches: float32 of shape (patches, y, x); weighted in place.
         """
-        for (row, column), patch in zip(places, patches, strict=True):
+        for (row, column), patch in zip(positions, patches, strict=True):
             tile_y, patch_y = self._grid.y.inside(row)
             tile_x, patch_x = self._grid.x.inside(column)
             weighted, sums = patch[patch_y, patch_x], self._sums[tile_y, tile_x]

@@ -45,7 +45,7 @@ def read_checkpoint(path: Path, described: Mapping[str, object]) -> tuple[str, M
             "'hyper_parameters' and 'state_dict' (Lightning)."
         )
     try:
-        kind, config, states = _parts(content)
+        kind, config, state_dict = _parts(content)
         card = ModelCard(
             name=path.stem,
             architecture=_plain_entry(config, "model"),
@@ -56,8 +56,8 @@ def read_checkpoint(path: Path, described: Mapping[str, object]) -> tuple[str, M
         )
     except ModelCardError as error:
         raise ModelCardError(f"{path}: {error}") from error
-    check_stored(path, states)
-    return kind, card, states
+    check_stored(path, state_dict)
+    return kind, card, state_dict
 
 
 def _parts(content: Mapping[object, object]) -> tuple[str, Mapping[str, Any], dict[Any, Any]]:
@@ -66,16 +66,16 @@ def _parts(content: Mapping[object, object]) -> tuple[str, Mapping[str, Any], di
     key = "state_dict" if is_lightning else "statedict"
     config = _plain_entry(_plain_entry(content, "hyper_parameters") if is_lightning else content, "config")
     # torch.compile puts its prefix wherever the compiled part begins.
-    states = {
+    state_dict = {
         name.replace(_COMPILED_PREFIX, "") if isinstance(name, str) else name: tensor
         for name, tensor in _entry(content, key, content.get(key)).items()
     }
     if not is_lightning:
-        return "DARTS v1" if "input_combination" in config else "DARTS v2", config, states
-    own = [name for name in states if isinstance(name, str) and name.startswith(_LIGHTNING_PREFIX)]
+        return "DARTS v1" if "input_combination" in config else "DARTS v2", config, state_dict
+    own = [name for name in state_dict if isinstance(name, str) and name.startswith(_LIGHTNING_PREFIX)]
     if not own:
-        raise ModelCardError(f"No weight in 'state_dict' is named {_LIGHTNING_PREFIX!r}…; it has {_some(states)}.")
-    return "Lightning", config, {name.removeprefix(_LIGHTNING_PREFIX): states[name] for name in own}
+        raise ModelCardError(f"No weight in 'state_dict' is named {_LIGHTNING_PREFIX!r}…; it has {_some(state_dict)}.")
+    return "Lightning", config, {name.removeprefix(_LIGHTNING_PREFIX): state_dict[name] for name in own}
 
 
 def _some(content: Mapping[object, object]) -> str:

@@ -63,8 +63,8 @@ def convert_model(
         return convert_to_program(path, out, **described)
     model = read_model(path, **described)
     if format == "safetensors":
-        return save_model(out, model.states, model.card)
-    network = load_network(model.card, model.states)
+        return save_model(out, model.state_dict, model.card)
+    network = load_network(model.card, model.state_dict)
     export = _export_onnx if format == "onnx" else _export_program
     export(network, model.card, out)
     framework = {"onnx": "ONNX", "torch-export": "PyTorch"}[format]

@@ -65,11 +65,11 @@ class CpuLoader:
         self._buffer = np.empty((limit, *patches.shape), np.float32)
         self._scaler = scaler
 
-    def load(self, places: Sequence[tuple[int, int]]) -> torch.Tensor:
+    def load(self, positions: Sequence[tuple[int, int]]) -> torch.Tensor:
         """Return patches, scaled."""
-        part = self._buffer[: len(places)]
-        for place, patch in zip(places, part, strict=True):
-            self._patches.copy(place, patch)
+        part = self._buffer[: len(positions)]
+        for position, patch in zip(positions, part, strict=True):
+            self._patches.copy(position, patch)
         patches = torch.from_numpy(part)
         self._scaler.scale(patches)
         return patches.contiguous(memory_format=torch.channels_last)

@@ -57,8 +57,8 @@ class CudaEngine(TorchEngine):
             return [np.asarray(array) for array in arrays]
         cupy = sys.modules["cupy"]
         with torch.cuda.device(self.device), cupy.cuda.Device(self.device.index or 0):
-            there = [array if is_on_gpu(array) else cupy.asarray(np.asarray(array)) for array in arrays]
-            return [from_dlpack(array).to(self.device) for array in there]
+            on_gpu = [array if is_on_gpu(array) else cupy.asarray(np.asarray(array)) for array in arrays]
+            return [from_dlpack(array).to(self.device) for array in on_gpu]
 
     def loader(self, patches: TilePatches, limit: int) -> PatchLoader:
         """Make what cuts patches: on the GPU where the bands lie there, else through pinned memory of the host."""
@@ -142,11 +142,11 @@ class DeviceLoader(_Loader):
         super().__init__(patches, scaler, device)
         self._ys, self._xs = _sources(patches.grid.y, device), _sources(patches.grid.x, device)
 
-    def load(self, places: Sequence[tuple[int, int]]) -> torch.Tensor:
+    def load(self, positions: Sequence[tuple[int, int]]) -> torch.Tensor:
         """Return patches, scaled; see :class:`darts_segmentation.engine.PatchLoader`."""
-        shape = (len(places), *self._patches.shape)
+        shape = (len(positions), *self._patches.shape)
         patches = torch.empty(shape, device=self._device, memory_format=torch.channels_last)
-        for (row, column), patch in zip(places, patches, strict=True):
+        for (row, column), patch in zip(positions, patches, strict=True):
             for band, values in zip(self._patches.bands, patch, strict=True):
                 values.copy_(band[self._ys[row]][:, self._xs[column]])
         self._scaler.scale(patches)
@@ -180,14 +180,14 @@ class CudaLoader(_Loader):
         self._pool = pool
         self._turn = 0
 
-    def load(self, places: Sequence[tuple[int, int]]) -> torch.Tensor:
+    def load(self, positions: Sequence[tuple[int, int]]) -> torch.Tensor:
         """Return patches, scaled; see :class:`darts_segmentation.engine.PatchLoader`."""
         buffer = self._buffers[self._turn]
         self._turn = (self._turn + 1) % _BUFFERS
         buffer.copied.synchronize()  # its last copy still reads the host's memory
-        host = buffer.host[: len(places)]
-        list(self._pool.map(self._patches.copy, places, host.numpy()))
-        patches = buffer.device[: len(places)]
+        host = buffer.host[: len(positions)]
+        list(self._pool.map(self._patches.copy, positions, host.numpy()))
+        patches = buffer.device[: len(positions)]
         with torch.cuda.device(self._device):
             computing = torch.cuda.current_stream()
             self._copying.wait_event(buffer.used)

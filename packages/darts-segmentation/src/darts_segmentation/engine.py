@@ -52,11 +52,11 @@ class LoadedModel:
 class PatchLoader(Protocol):
     """Brings patches from the tile to the network, reusing its buffers."""
 
-    def load(self, places: Sequence[tuple[int, int]]) -> Any:
+    def load(self, positions: Sequence[tuple[int, int]]) -> Any:
         """Return patches on the device, scaled to 0…1: float32 (patches, channels, y, x), in the network's order.
 
         Args:
-            places: Row and column of each patch in the grid, at most as many as the loader was made for.
+            positions: Row and column of each patch in the grid, at most as many as the loader was made for.
         """
 
     def keep_pace(self) -> None:

@@ -111,8 +111,8 @@ def write_ensemble(path: Path | str, members: Mapping[str, Path], calibration: C
     home = path.parent.resolve()
     described: list[dict[str, object]] = []
     for name, member in members.items():
-        place = Path(member).resolve()
-        file = place.relative_to(home) if place.is_relative_to(home) else place
+        whole = Path(member).resolve()
+        file = whole.relative_to(home) if whole.is_relative_to(home) else whole
         described.append({"name": name, "file": file.as_posix(), "sha256": hash_model(member)})
     content: dict[str, object] = {_VERSION_FIELD: _VERSION, "members": described}
     if calibration is not None:

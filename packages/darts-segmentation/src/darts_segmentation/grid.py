@@ -263,9 +263,9 @@ class PatchGrid:
 
     def with_valid_pixels(self, valid: NDArray[np.bool_]) -> list[tuple[int, int]]:
         """Return (row, column) of each patch that shows a valid pixel of the tile, row by row; see `show_valid`."""
-        return places_of(self.show_valid(valid))
+        return positions_of(self.show_valid(valid))
 
 
-def places_of(shown: NDArray[np.bool_]) -> list[tuple[int, int]]:
+def positions_of(shown: NDArray[np.bool_]) -> list[tuple[int, int]]:
     """Return (row, column) of each patch that is marked in what :meth:`PatchGrid.show_valid` gives, row by row."""
     return [(int(row), int(column)) for row, column in np.argwhere(shown)]

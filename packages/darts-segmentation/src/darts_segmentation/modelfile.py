@@ -29,13 +29,18 @@ class ModelFile:
         path: Where it was read from.
         kind: "safetensors" (our own format), "DARTS v1", "DARTS v2" or "Lightning".
         card: The model card.
-        states: State dict of the network.
+        state_dict: State dict of the network.
     """
 
     path: Path
     kind: str
     card: ModelCard
-    states: "Mapping[str, torch.Tensor]"
+    state_dict: "Mapping[str, torch.Tensor]"
+
+    @property
+    def states(self) -> "Mapping[str, torch.Tensor]":
+        """The earlier name of `state_dict`."""
+        return self.state_dict
 
 
 @dataclass(frozen=True)
@@ -82,13 +87,13 @@ def read_model(path: Path | str, **described: Any) -> ModelFile:
     if not path.exists():
         raise ModelNotFoundError(f"There is no model at {path}; give a file or folder that exists.")
     if is_stored_model(path):
-        card, states = read_stored_model(path)
-        return ModelFile(path, "safetensors", replace(card, **described), states)
+        card, state_dict = read_stored_model(path)
+        return ModelFile(path, "safetensors", replace(card, **described), state_dict)
     _check_kind(path)
     from darts_segmentation.checkpoints import read_checkpoint
 
-    kind, card, states = read_checkpoint(path, described)
-    return ModelFile(path, kind, card, states)
+    kind, card, state_dict = read_checkpoint(path, described)
+    return ModelFile(path, kind, card, state_dict)
 
 
 def read_card(path: Path | str) -> ModelCard:
@@ -126,13 +131,13 @@ def model_info(path: Path | str) -> ModelInfo:
     if Path(path).exists() and is_program(Path(path)):
         return _program_info(Path(path))
     model = read_model(path)
-    check_weights(model.card, model.states)
+    check_weights(model.card, model.state_dict)
     return ModelInfo(
         path=model.path,
         kind=model.kind,
         sha256=hash_model(path),
         size_bytes=sum(part.stat().st_size for part in model_files(model.path)),
-        parameters=sum(tensor.numel() for tensor in model.states.values()),
+        parameters=sum(tensor.numel() for tensor in model.state_dict.values()),
         card=model.card,
     )
 

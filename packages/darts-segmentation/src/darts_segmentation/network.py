@@ -20,14 +20,14 @@ _OLD_ARGUMENTS = frozenset({"decoder_use_batchnorm", "psp_use_batchnorm", "upsca
 _SHOWN = 5
 
 
-def load_network(card: ModelCard, states: Mapping[str, torch.Tensor]) -> torch.nn.Module:
+def load_network(card: ModelCard, state_dict: Mapping[str, torch.Tensor]) -> torch.nn.Module:
     """Build the network of a card and fill it with weights, every one of which must fit.
 
     Nothing is fetched, and torch's random state is the same afterwards as before.
 
     Args:
         card: Names the architecture.
-        states: State dict of the network.
+        state_dict: State dict of the network.
 
     Returns:
         The network on the CPU, float32, in evaluation mode, without gradients. It takes float32 of shape (patches,
@@ -37,7 +37,7 @@ def load_network(card: ModelCard, states: Mapping[str, torch.Tensor]) -> torch.n
         ModelCardError: If the architecture is unknown.
         ModelWeightsError: If weights are missing, left over, of another shape or kind, or not finite.
     """
-    fitting = check_weights(card, states)
+    fitting = check_weights(card, state_dict)
     network = _build(card.architecture, "cpu")
     network.load_state_dict(fitting, strict=True)
     return network.to(torch.float32).eval().requires_grad_(False)
@@ -70,12 +70,12 @@ def output_stride_of(network: torch.nn.Module) -> int:
     return int(network.encoder.output_stride)  # type: ignore[union-attr, arg-type]
 
 
-def check_weights(card: ModelCard, states: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+def check_weights(card: ModelCard, state_dict: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """Refuse weights that cannot be those of the card's architecture, before memory is taken for the network.
 
     Args:
         card: Names the architecture.
-        states: State dict of the network, under the names of today's smp or those of an older one that it renames.
+        state_dict: State dict of the network, under the names of today's smp or those of an older one that it renames.
 
     Returns:
         The same weights under today's names.
@@ -84,11 +84,11 @@ def check_weights(card: ModelCard, states: Mapping[str, torch.Tensor]) -> dict[s
         ModelCardError: If the architecture is unknown.
         ModelWeightsError: If weights are missing, left over, of another shape or kind, or not finite.
     """
-    for name, tensor in states.items():
+    for name, tensor in state_dict.items():
         _check_tensor(name, tensor)
     network = _build_without_weights(card.architecture)
     wanted = network.state_dict()
-    renamed = dict(states)  # smp renames old names in place
+    renamed = dict(state_dict)  # smp renames old names in place
     problem = ""
     try:
         network.load_state_dict(renamed, strict=True, assign=True)
@@ -171,26 +171,28 @@ def _checked_arguments(architecture: Mapping[str, object]) -> dict[str, object]:
     return arguments
 
 
-def _describe_misfit(card: ModelCard, wanted: Mapping[str, torch.Tensor], states: Mapping[str, torch.Tensor]) -> str:
+def _describe_misfit(
+    card: ModelCard, wanted: Mapping[str, torch.Tensor], state_dict: Mapping[str, torch.Tensor]
+) -> str:
     """Return what does not fit, in a sentence; an empty string where all fits."""
     problems = []
-    missing = [name for name in wanted if name not in states]
+    missing = [name for name in wanted if name not in state_dict]
     if missing:
         problems.append(f"missing: {_some(missing)}")
-    extra = [name for name in states if name not in wanted]
+    extra = [name for name in state_dict if name not in wanted]
     if extra:
         problems.append(f"left over: {_some(extra)}")
     shapes = [
-        f"{name} is {tuple(states[name].shape)} instead of {tuple(tensor.shape)}"
+        f"{name} is {tuple(state_dict[name].shape)} instead of {tuple(tensor.shape)}"
         for name, tensor in wanted.items()
-        if name in states and states[name].shape != tensor.shape
+        if name in state_dict and state_dict[name].shape != tensor.shape
     ]
     if shapes:
         problems.append(f"of another shape: {_some(shapes)}")
     kinds = [
-        f"{name} is {states[name].dtype} instead of {tensor.dtype}"
+        f"{name} is {state_dict[name].dtype} instead of {tensor.dtype}"
         for name, tensor in wanted.items()
-        if name in states and states[name].is_floating_point() != tensor.is_floating_point()
+        if name in state_dict and state_dict[name].is_floating_point() != tensor.is_floating_point()
     ]
     if kinds:
         problems.append(f"of another kind: {_some(kinds)}")

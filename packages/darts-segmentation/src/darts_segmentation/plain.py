@@ -1,4 +1,4 @@
-"""Plain facts that checkpoints hold beside weights: which are taken for harmless, and what stands in their place."""
+"""Plain values that checkpoints hold beside weights: which are taken for harmless, and what stands in their place."""
 
 import re
 import sys

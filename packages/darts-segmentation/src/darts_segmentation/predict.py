@@ -28,7 +28,7 @@ from darts_segmentation.engine import (
 )
 from darts_segmentation.errors import BatchHalvedWarning, GpuMemoryError
 from darts_segmentation.forward import Augmentation, check_augmentation, class_probabilities, target_probability
-from darts_segmentation.grid import DEFAULT_PATCH_SIZE, PatchGrid, auto_patch_size, places_of
+from darts_segmentation.grid import DEFAULT_PATCH_SIZE, PatchGrid, auto_patch_size, positions_of
 from darts_segmentation.values import check_values
 from darts_utils import ParameterError, range_sample, step
 
@@ -172,7 +172,7 @@ def predict_tile(
             engine, what, lambda: {name: engine.blend(grid) for name in _layer_names(members, options)}
         )
         batches = _Batches(bands, grid, members, engine, options)
-        batches.run(places_of(shown), blends, (patch_size, number_format, options.tta))
+        batches.run(positions_of(shown), blends, (patch_size, number_format, options.tta))
         with step("segment: finish"):
             results, broken = {}, []
             for name in list(blends):
@@ -230,14 +230,14 @@ class _Batches:
         self._others = _other_names(members)
         self._loader: PatchLoader | None = None
 
-    def run(self, places: Sequence[tuple[int, int]], blends: Mapping[str, Blend], key: Hashable) -> None:
+    def run(self, positions: Sequence[tuple[int, int]], blends: Mapping[str, Blend], key: Hashable) -> None:
         """Predict patches and blend them.
 
         Cutting, copying, selecting and computing a batch are one unit, which is done again with half as many patches
         where memory does not suffice; blending takes none.
 
         Args:
-            places: Row and column of each patch.
+            positions: Row and column of each patch.
             blends: Where the layers are added, by name.
             key: For what the engine remembers how many patches its memory holds.
         """
@@ -245,8 +245,8 @@ class _Batches:
         limit = engine.batch_limit(self._options.batch_size, patch_size)
         limit = min(limit, engine.limits.get(key, limit))
         done, freed = 0, False
-        while done < len(places):
-            batch = places[done : done + limit]
+        while done < len(positions):
+            batch = positions[done : done + limit]
             try:
                 layers = self._compute(batch, limit)
             except Exception as error:

@@ -211,8 +211,8 @@ def _patches_of(tile: xr.Dataset | ReadPatch, card: ModelCard) -> Iterator[ReadP
         shown = np.ix_(_indices(grid.y.source(row)), _indices(grid.x.source(column)))
         return loader.load([(row, column)])[0].copy(), valid[shown]
 
-    for place in grid.with_valid_pixels(valid):
-        yield partial(read, *place)
+    for position in grid.with_valid_pixels(valid):
+        yield partial(read, *position)
 
 
 def _indices(source: slice | NDArray[np.intp]) -> NDArray[np.intp]:

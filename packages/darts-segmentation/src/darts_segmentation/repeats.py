@@ -63,12 +63,12 @@ def group_repeats(
     return list(_groups(keys))
 
 
-def digest_network(card: ModelCard, states: "Mapping[str, torch.Tensor]") -> str:
+def digest_network(card: ModelCard, state_dict: "Mapping[str, torch.Tensor]") -> str:
     """Return the SHA-256 of what a network computes: its weights under today's names, and what its card decides.
 
     Args:
         card: The card.
-        states: State dict of the network.
+        state_dict: State dict of the network.
 
     Raises:
         ModelFileError: If the weights do not fit the card.
@@ -78,7 +78,7 @@ def digest_network(card: ModelCard, states: "Mapping[str, torch.Tensor]") -> str
     from darts_segmentation.network import check_weights
 
     digest = hashlib.sha256(json.dumps(card.identity(), sort_keys=True).encode())
-    for name, tensor in sorted(check_weights(card, states).items()):
+    for name, tensor in sorted(check_weights(card, state_dict).items()):
         values = tensor.detach().cpu().contiguous()
         digest.update(f"{name} {values.dtype} {tuple(values.shape)} ".encode())
         digest.update(values.reshape(-1).view(torch.uint8).numpy().tobytes())
@@ -96,7 +96,7 @@ def _hash_network(path: Path) -> str:
         told = json.loads((path / CARD_NAME).read_text(encoding="utf-8-sig")).get(NETWORK)
         return str(told or hash_model(path))
     model = read_model(path)
-    return digest_network(model.card, model.states)
+    return digest_network(model.card, model.state_dict)
 
 
 def _groups(keys: Mapping[Name, str]) -> Iterable[list[Name]]:

@@ -94,10 +94,10 @@ class SMPSegmenter:
             DeviceError: If a GPU was asked for and does not work.
         """
         segmenter = cls.__new__(cls)
-        segmenter._place(network, card, make_engine(device), compile_it=compile)
+        segmenter._take_network(network, card, make_engine(device), compile_it=compile)
         return segmenter
 
-    def _place(self, network: "torch.nn.Module", card: ModelCard, engine: Any, *, compile_it: bool) -> None:
+    def _take_network(self, network: "torch.nn.Module", card: ModelCard, engine: Any, *, compile_it: bool) -> None:
         """Set up a network of torch that lies in memory."""
         from darts_segmentation.network import output_stride_of
 

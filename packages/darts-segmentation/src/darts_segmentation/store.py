@@ -149,8 +149,8 @@ def save_model(path: Path | str, network: "torch.nn.Module | Mapping[str, torch.
 
     from darts_segmentation.network import check_weights
 
-    states: Mapping[str, torch.Tensor] = network if isinstance(network, Mapping) else network.state_dict()
-    tensors = {name: _plain(name, tensor) for name, tensor in states.items()}
+    state_dict: Mapping[str, torch.Tensor] = network if isinstance(network, Mapping) else network.state_dict()
+    tensors = {name: _plain(name, tensor) for name, tensor in state_dict.items()}
     text = card.to_json()
     tensors = check_weights(card, tensors)
     weights_path, card_path = model_paths(path)

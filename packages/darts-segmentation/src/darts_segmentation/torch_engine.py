@@ -27,7 +27,7 @@ class TorchEngine:
     def load(self, path: Path, *, compile_it: bool) -> LoadedModel:
         """Read a model file and build its network."""
         model = read_model(path)
-        network = load_network(model.card, model.states)
+        network = load_network(model.card, model.state_dict)
         return LoadedModel(model.card, self.prepare(network, compile_it=compile_it), output_stride_of(network))
 
     def prepare(self, network: torch.nn.Module, *, compile_it: bool) -> Network:

@@ -32,7 +32,7 @@ def translate(path: Path | str, out: Path | str, **described: object) -> None:
         ConversionError: If the network cannot be translated, or the program computes something else.
     """
     model = read_model(path, **described)
-    network = load_network(model.card, model.states)
+    network = load_network(model.card, model.state_dict)
     traced, sample = trace(network, model.card)
     try:
         program = _convert(network, traced, sample)
@@ -41,7 +41,7 @@ def translate(path: Path | str, out: Path | str, **described: object) -> None:
         raise ConversionError(f"Model {model.card.name!r} cannot be translated for OpenVINO: {reason}") from error
     check_same(network, sample, lambda: run_once(program, sample.numpy()), f"The OpenVINO program of {path}")
     program.set_rt_info(str(_find_stride(program, network, sample)), STRIDE)
-    content = json.loads(model.card.to_json()) | {NETWORK: digest_network(model.card, model.states)}
+    content = json.loads(model.card.to_json()) | {NETWORK: digest_network(model.card, model.state_dict)}
     write_program(program, Path(out), json.dumps(content, indent=2, ensure_ascii=False) + "\n")
 
 

@@ -182,11 +182,11 @@ class NumpyLoader:
         self._buffer = np.empty((limit, *patches.shape), np.float32)
         self._scaler = NumpyScaler(patches.channels)
 
-    def load(self, places: Sequence[tuple[int, int]]) -> NDArray[np.float32]:
+    def load(self, positions: Sequence[tuple[int, int]]) -> NDArray[np.float32]:
         """Return patches, scaled; they are overwritten by the next call."""
-        part = self._buffer[: len(places)]
-        for place, patch in zip(places, part, strict=True):
-            self._patches.copy(place, patch)
+        part = self._buffer[: len(positions)]
+        for position, patch in zip(positions, part, strict=True):
+            self._patches.copy(position, patch)
         self._scaler.scale(part)
         return part
 

@@ -63,14 +63,14 @@ class TrainingSet:
             return np.zeros((size, size), bool)
         return self.folds.near(self.samples.tiles[number], index, self.samples.format.patch_size, self.hidden)
 
-    def get(self, place: int) -> tuple[NDArray, NDArray[np.uint8]]:
+    def get(self, item: int) -> tuple[NDArray, NDArray[np.uint8]]:
         """Return a patch and its labels, (bands, y, x) and (y, x), without what is hidden."""
-        if place in self._kept:
-            return self._kept[place]
-        number, index = self.items[place]
+        if item in self._kept:
+            return self._kept[item]
+        number, index = self.items[item]
         found = hide(*self.samples.tiles[number].read(index), self._near(number, index))
         if self._keeps:
-            self._kept[place] = found
+            self._kept[item] = found
         return found
 
 
@@ -93,8 +93,8 @@ def draw_batch(
     cut = []
     for _ in range(options.batch_size):
         wants_slump = rng.random() < options.slump_share
-        place = int(rng.choice(training.with_slump) if wants_slump else rng.integers(len(training.items)))
-        values, labels = training.get(place)
+        item = int(rng.choice(training.with_slump) if wants_slump else rng.integers(len(training.items)))
+        values, labels = training.get(item)
         window = _window(rng, labels, size, SLUMP if wants_slump else None)
         part = values[(slice(None), *window)].astype(np.float32)
         cut.append(_turned(rng, _relit(rng, part, optical, options.brightness), labels[window]))
@@ -108,8 +108,8 @@ def _window(rng: np.random.Generator, labels: NDArray, size: int, around: int | 
     if room <= 0:
         return slice(0, size), slice(0, size)
     labelled = labels != UNLABELLED
-    places = np.flatnonzero(labels == around if around is not None else labelled)
-    pixels = np.unravel_index(places[rng.integers(len(places), size=_CANDIDATES)], labels.shape)
+    candidates = np.flatnonzero(labels == around if around is not None else labelled)
+    pixels = np.unravel_index(candidates[rng.integers(len(candidates), size=_CANDIDATES)], labels.shape)
     corners = np.clip(np.stack(pixels, axis=1) - rng.integers(size, size=(_CANDIDATES, 2)), 0, room).tolist()
     windows = [(slice(row, row + size), slice(column, column + size)) for row, column in corners]
     return max(windows, key=lambda window: int(labelled[window].sum()))

@@ -166,7 +166,7 @@ def _predict(
     rng: np.random.Generator,
 ) -> list[_Pixels]:
     """Return the pixels of both halves, each pixel of a tile once."""
-    networks = [place_network(load_network(model.card, model.states), device) for model in models]
+    networks = [place_network(load_network(model.card, model.state_dict), device) for model in models]
     outputs = models[0].card.outputs if len(models) == 1 else None
     total = sum(int((tile.read_labels() != UNLABELLED).sum()) for tile in samples.tiles)
     share, size = min(1.0, _MOST_PIXELS / max(total, 1)), samples.format.patch_size
@@ -264,7 +264,7 @@ def _write(opened: dict[str, ModelFile], models: Sequence[Path | str], out: Path
         file = out if out.suffix == ".json" else out / "ensemble.json"
         return write_ensemble(file, dict(zip(opened, map(Path, models), strict=True)), found)
     model = next(iter(opened.values()))
-    save_model(out, model.states, replace(model.card, calibration=found))
+    save_model(out, model.state_dict, replace(model.card, calibration=found))
     source, target = home_of(Path(models[0])), home_of(out)
     if out.suffix != ".safetensors" or source.resolve() == target.resolve():
         record = read_record(source)

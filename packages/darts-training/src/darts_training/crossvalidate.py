@@ -57,7 +57,7 @@ def cross_validate(
         each = train(samples, out / f"fold-{fold + 1}", options, folds=folds, test=(fold,), **training)
         trained.append(each)
         model = read_model(each.path)
-        network = load_network(model.card, model.states)
+        network = load_network(model.card, model.state_dict)
         place_network(network, device)
         for part in predict_held_out(samples, folds, [fold], predictor(network, model.card, device)):
             before = found.get(part.tile.tile_id)

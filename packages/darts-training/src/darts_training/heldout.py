@@ -80,15 +80,15 @@ def predict_held_out(
             inside = folds.inside(tile, index, size, wanted)
             values, labels = tile.read(index)
             if (inside & (labels != UNLABELLED)).any():
-                place = (
+                position = (
                     grid.y.starts.index(int(tile.rows[index])), grid.x.starts.index(int(tile.columns[index])),
                 )  # fmt: skip
-                (tile_y, patch_y), (tile_x, patch_x) = grid.y.inside(place[0]), grid.x.inside(place[1])
+                (tile_y, patch_y), (tile_x, patch_x) = grid.y.inside(position[0]), grid.x.inside(position[1])
                 truth[tile_y, tile_x] = labels[patch_y, patch_x]
                 counts[tile_y, tile_x] = (inside & (labels != UNLABELLED))[patch_y, patch_x]
-                batch.append((place, values.astype(np.float32)))
+                batch.append((position, values.astype(np.float32)))
             if batch and (len(batch) == batch_size or index == len(tile) - 1):
-                blend.add([place for place, _ in batch], predict(np.stack([values for _, values in batch])))
+                blend.add([position for position, _ in batch], predict(np.stack([values for _, values in batch])))
                 batch = []
         if counts.any():
             probability = blend.finish(np.ones(tile.shape, bool)).numpy()
@@ -139,9 +139,9 @@ def evaluate_held_out(found: Sequence[HeldOut], min_object_px: int, *, block_m: 
     for each in found:
         mapped = (each.probability > 0.5) & each.counts
         percent = np.clip(np.round(100 * each.probability), 0, 100).astype(np.uint8)
-        place = (each.tile.crs, each.tile.transform)
+        grid = (each.tile.crs, each.tile.transform)
         objects = _objects(each, mapped, 0)
-        maps.append(TileMap(each.tile.tile_id, *place, mapped, each.counts, objects, percent))
+        maps.append(TileMap(each.tile.tile_id, *grid, mapped, each.counts, objects, percent))
         truths.append(_objects(each, each.truth & each.counts, 0).to_crs(crs))
         tiles += [each.tile.tile_id] * len(truths[-1])
         areas.append(_outline(each).to_crs(crs))

@@ -54,8 +54,8 @@ def count_outside(labels: Labels) -> int:
     """
     if labels.area is None:
         return 0
-    there = labels.to_crs(labels.equal_area_crs)  # where 180° is no seam
-    return int((~there.outlines.intersects(there.area)).sum())
+    projected = labels.to_crs(labels.equal_area_crs)  # where 180° is no seam
+    return int((~projected.outlines.intersects(projected.area)).sum())
 
 
 def burn_labels(
@@ -74,7 +74,7 @@ def burn_labels(
         uint8 (y, x): 1 where a pixel's centre lies in an outline, 255 outside the area, where not usable, and in the
         border, else 0.
     """
-    there = labels.to_crs(crs)
+    projected = labels.to_crs(crs)
 
     def burn(shapes: Iterable[BaseGeometry], beyond: int = 0) -> NDArray[np.bool_]:
         shape = (usable.shape[0] + 2 * beyond, usable.shape[1] + 2 * beyond)
@@ -85,11 +85,11 @@ def burn_labels(
         return rasterize(given, shape, transform=placed, dtype="uint8").astype(bool)
 
     # Slumps just beyond the grid have a border on it, too.
-    slump = burn(list(there.outlines.geometry), ignore_border)
+    slump = burn(list(projected.outlines.geometry), ignore_border)
     result = np.where(slump, SLUMP, OTHER).astype(np.uint8)
     if ignore_border and slump.any():
         result[~slump & (distance_transform_edt(~slump) <= ignore_border)] = UNLABELLED
     result = result[ignore_border : ignore_border + usable.shape[0], ignore_border : ignore_border + usable.shape[1]]
-    complete = np.ones(usable.shape, bool) if there.area is None else burn([there.area])
+    complete = np.ones(usable.shape, bool) if projected.area is None else burn([projected.area])
     result[~(usable & complete)] = UNLABELLED
     return result

@@ -69,9 +69,9 @@ def _take(path: Path) -> int:
             os.close(lock)
             continue
         start = datetime.now(UTC).isoformat(timespec="seconds")
-        facts = {"host": socket.gethostname(), "process": os.getpid(), "start": start}
+        metadata = {"host": socket.gethostname(), "process": os.getpid(), "start": start}
         try:
-            os.write(lock, json.dumps(facts).encode())
+            os.write(lock, json.dumps(metadata).encode())
         except OSError:
             _give_back(path, lock, is_locked=os.name != "nt")
             raise
@@ -104,17 +104,17 @@ def _remove_if_dead(path: Path) -> None:
         lock = os.open(path, os.O_RDWR)
     except FileNotFoundError:
         return
-    locked, facts = try_lock(lock), _read(path)
-    is_dead = locked and facts.get("host") in (None, socket.gethostname())
-    if locked is False or not (is_dead or _stays_untouched(path, facts)):
+    locked, metadata = try_lock(lock), _read(path)
+    is_dead = locked and metadata.get("host") in (None, socket.gethostname())
+    if locked is False or not (is_dead or _stays_untouched(path, metadata)):
         os.close(lock)
-        raise _in_use(path, facts)
+        raise _in_use(path, metadata)
     _give_back(path, lock, is_locked=bool(locked))
 
 
-def _stays_untouched(path: Path, facts: dict[str, object]) -> bool:
+def _stays_untouched(path: Path, metadata: dict[str, object]) -> bool:
     """Watch a file for as long as a living training would not leave it untouched."""
-    logger.info("Looking whether the training in %s goes on (%s).", path.parent, _describe(facts))
+    logger.info("Looking whether the training in %s goes on (%s).", path.parent, _describe(metadata))
     before, end = _touched(path), time.monotonic() + WATCH_SECONDS
     while time.monotonic() < end:
         time.sleep(min(1.0, WATCH_SECONDS / 10))
@@ -142,19 +142,19 @@ def _beat(path: Path, lock: int, ended: threading.Event) -> None:
 
 def _read(path: Path) -> dict[str, object]:
     try:
-        facts = json.loads(path.read_text(encoding="utf-8"))
+        metadata = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
-    return facts if isinstance(facts, dict) else {}
+    return metadata if isinstance(metadata, dict) else {}
 
 
-def _describe(facts: dict[str, object]) -> str:
-    if not facts:
+def _describe(metadata: dict[str, object]) -> str:
+    if not metadata:
         return "its host and process are not known yet"
-    return f"host {facts.get('host')}, process {facts.get('process')}, since {facts.get('start')}"
+    return f"host {metadata.get('host')}, process {metadata.get('process')}, since {metadata.get('start')}"
 
 
-def _in_use(path: Path, facts: dict[str, object]) -> TrainingError:
+def _in_use(path: Path, metadata: dict[str, object]) -> TrainingError:
     return TrainingError(
-        f"Another training writes into {path.parent}: {_describe(facts)}. Wait for it, or train into another folder."
+        f"Another training writes into {path.parent}: {_describe(metadata)}. Wait for it, or train into another folder."
     )

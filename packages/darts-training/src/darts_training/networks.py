@@ -60,7 +60,7 @@ def begin(form: SampleFormat, options: TrainingOptions, base: Path | str | None,
                 f"The samples show {', '.join(bands)}, and {base} takes {', '.join(theirs)}, or scales them otherwise; "
                 "make samples for this model."
             )
-        network = load_network(model.card, model.states).requires_grad_(True)
+        network = load_network(model.card, model.state_dict).requires_grad_(True)
         card = ModelCard(name=name, architecture=model.card.architecture, bands=bands, normalization=ranges)
         return Start(network, card, hash_model(base))
     architecture: dict[str, object] = {
@@ -93,12 +93,12 @@ def average(averaged: torch.nn.Module, network: torch.nn.Module, decay: float, s
     """Move the average of a network's weights and statistics on by one step; it follows faster in the beginning."""
     share = 1 - min(decay, (1 + step) / (10 + step))
     with torch.no_grad():
-        states = network.state_dict()
+        state_dict = network.state_dict()
         for name, mean in averaged.state_dict().items():
             if mean.is_floating_point():
-                mean.lerp_(states[name], share)
+                mean.lerp_(state_dict[name], share)
             else:
-                mean.copy_(states[name])
+                mean.copy_(state_dict[name])
 
 
 @contextmanager

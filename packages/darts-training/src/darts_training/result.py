@@ -62,7 +62,7 @@ class Past(TypedDict):
 
 
 @dataclass(frozen=True)
-class Facts:
+class TrainingMetadata:
     """What a training depends on, and what of the ground it did not see.
 
     Attributes:
@@ -90,7 +90,7 @@ class Facts:
         test: tuple[int, ...],
         validation: tuple[int, ...],
         origin: str,
-    ) -> "Facts":
+    ) -> "TrainingMetadata":
         """Collect what a training depends on."""
         return cls(
             samples.digest, options.to_json(), None if folds is None else folds_to_json(folds), test, validation, origin
@@ -141,7 +141,7 @@ def write_result(
     network: torch.nn.Module,
     card: ModelCard,
     samples: Samples,
-    facts: Facts,
+    metadata: TrainingMetadata,
     progress: Progress,
     evaluation: Evaluation | None,
     earlier: Sequence[Past] = (),
@@ -157,10 +157,10 @@ def write_result(
     bounds = _bounds(samples)
     card = replace(
         card,
-        patch_size=facts.options["crop"] or samples.format.patch_size,
+        patch_size=metadata.options["crop"] or samples.format.patch_size,
         pixel_size=_pixel_size(samples),
         metrics=figures,
-        training_data=_describe(samples, bounds, facts, evaluation),
+        training_data=_describe(samples, bounds, metadata, evaluation),
         description=card.description or _PURPOSE,
     )
     with writing(folder):
@@ -169,9 +169,9 @@ def write_result(
         item = make_item(card, bounds, _times(samples))
         write_atomically(folder / ITEM, (json.dumps(item, indent=2) + "\n").encode())
         record = {
-            "fingerprint": facts.fingerprint,
-            **vars(facts),
-            "ground": folds_to_json(cover(samples)) if facts.folds is None else None,
+            "fingerprint": metadata.fingerprint,
+            **vars(metadata),
+            "ground": folds_to_json(cover(samples)) if metadata.folds is None else None,
             "earlier": list(earlier),
             "epochs": len(progress.history),
             "best_epoch": progress.best_epoch or len(progress.history),
@@ -192,9 +192,11 @@ def _figures(evaluation: Evaluation) -> dict[str, float]:
     return {name: round(float(value), 4) for name, value in found.items() if math.isfinite(value)}
 
 
-def _describe(samples: Samples, bounds: tuple[float, ...], facts: Facts, evaluation: Evaluation | None) -> str:
+def _describe(
+    samples: Samples, bounds: tuple[float, ...], metadata: TrainingMetadata, evaluation: Evaluation | None
+) -> str:
     west, south, east, north = (f"{value:.3f}" for value in bounds)
-    held = "" if facts.folds is None else " Blocks were held out for the figures; training.json names them."
+    held = "" if metadata.folds is None else " Blocks were held out for the figures; training.json names them."
     if evaluation is not None:
         edge = f"{evaluation.block_m / 1000:g} km"
         held += f" The figures come from {evaluation.blocks} blocks of {edge} × {edge} that hold something."

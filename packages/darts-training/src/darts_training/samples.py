@@ -246,13 +246,13 @@ def write_tile_samples(
         quality = check_quality(mask.to_numpy(), mask.attrs, mask.encoding)
         usable = valid & (quality >= least_quality)
     truth = burn_labels(labels, str(geobox.crs), geobox.affine, usable, given.ignore_border)
-    x, y, places = [], [], []
+    x, y, positions = [], [], []
     for patch in patches:
         part = truth[np.ix_(patch.rows, patch.columns)]
         if (part != UNLABELLED).any():
             x.append(patch.values.astype(given.dtype))  # noqa: PD011 - no table
             y.append(part)
-            places.append((patch.row, patch.column))
+            positions.append((patch.row, patch.column))
     size = given.patch_size
     arrays = (
         np.stack(x) if x else np.zeros((0, len(given.channels), size, size), given.dtype),
@@ -265,13 +265,13 @@ def write_tile_samples(
         "crs": str(geobox.crs),
         "transform": list(geobox.affine)[:6],
         "shape": list(truth.shape),
-        "places": places,
+        "places": positions,
         "labelled": labelled.tolist(),
         "slump": slump.tolist(),
         "digest": hashlib.sha256(arrays[0].tobytes() + arrays[1].tobytes()).hexdigest(),
     }
     _write_group(Path(folder) / TILES / f"{tile_id}.zarr", arrays, described)
-    return len(places)
+    return len(positions)
 
 
 def _write_group(path: Path, arrays: tuple[NDArray, NDArray], described: dict[str, object]) -> None:
@@ -361,15 +361,15 @@ def _open_tile(path: Path) -> TileSamples:
     with _reading(path):
         group = zarr.open_group(path, mode="r")
         found: Any = group.attrs[_KEY]
-        places = np.array(found["places"], np.int64).reshape(-1, 2)
+        positions = np.array(found["places"], np.int64).reshape(-1, 2)
         labelled, slump = np.array(found["labelled"], float), np.array(found["slump"], float)
         arrays = _arrays_of(group)
-        if any(len(places) != number for number in (len(labelled), *(array.shape[0] for array in arrays))):
+        if any(len(positions) != number for number in (len(labelled), *(array.shape[0] for array in arrays))):
             raise ValueError("arrays and places differ in number")
         share = np.divide(slump, labelled, out=np.full(len(slump), np.nan), where=labelled > 0)
         affine, shape = Affine(*found["transform"]), (int(found["shape"][0]), int(found["shape"][1]))
         of_tile = (found["tile_id"], found["time"], found["crs"], affine, shape)
-        return TileSamples(path, *of_tile, places[:, 0], places[:, 1], share, found["digest"])
+        return TileSamples(path, *of_tile, positions[:, 0], positions[:, 1], share, found["digest"])
 
 
 @contextmanager

@@ -20,7 +20,7 @@ _MARGIN = 1e-3
 
 
 class Record(TypedDict, total=False):
-    """What ``training.json`` tells of a model and its ground; see :class:`darts_training.result.Facts`."""
+    """What ``training.json`` tells of a model and its ground; see :class:`darts_training.result.TrainingMetadata`."""
 
     folds: Required[FoldsRecord | None]
     samples: Required[str]

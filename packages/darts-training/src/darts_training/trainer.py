@@ -30,7 +30,7 @@ from darts_training.lock import training_lock
 from darts_training.losses import loss_of
 from darts_training.networks import Start, average, begin, predictor, repeatable
 from darts_training.options import TrainingOptions
-from darts_training.result import RECORD, Facts, write_log, write_result
+from darts_training.result import RECORD, TrainingMetadata, write_log, write_result
 from darts_training.samples import Samples, writing
 from darts_training.seen import count_seen, past_of
 from darts_utils import DeviceLike, remove_partials, usable_cpus
@@ -113,11 +113,11 @@ def train(
     if set(validation) & set(test) or (folds is not None and len({*test, *validation}) >= folds.count):
         raise TrainingError("No fold is left to train on; make more folds.")
     start = begin(samples.format, options, base, (texts or {}).get("name", out.absolute().name))
-    facts = Facts.of(samples, options, folds, tuple(test), validation, start.origin)
+    metadata = TrainingMetadata.of(samples, options, folds, tuple(test), validation, start.origin)
     with writing(out):
         out.mkdir(parents=True, exist_ok=True)
         remove_partials(out)
-    done = _finished(out, facts)
+    done = _finished(out, metadata)
     if done is not None:
         return done
     if base is not None and folds is not None:
@@ -126,10 +126,10 @@ def train(
     with ExitStack() as held:
         with writing(out):
             held.enter_context(training_lock(out))
-        done = _finished(out, facts)  # by another that has just ended
+        done = _finished(out, metadata)  # by another that has just ended
         if done is not None:
             return done
-        work = _Training(samples, out, options, folds, facts, start, choose_device(device), checkpoint_seconds)
+        work = _Training(samples, out, options, folds, metadata, start, choose_device(device), checkpoint_seconds)
         with repeatable(work.device, options.threads or usable_cpus()):
             progress = work.run(on_step or (lambda *_: None))
             network = work.chosen(progress)
@@ -140,8 +140,8 @@ def train(
             raise SamplesError(f"No ground of the test folds {list(test)} is labelled; nothing can be measured.")
         evaluation = evaluate_held_out(found, options.min_object_px) if found else None
         card = replace(start.card, **(texts or {}))
-        _finished(out, facts)  # refuses where a model has been put there meanwhile
-        write_result(out, network, card, samples, facts, progress, evaluation, earlier)
+        _finished(out, metadata)  # refuses where a model has been put there meanwhile
+        write_result(out, network, card, samples, metadata, progress, evaluation, earlier)
         (out / CHECKPOINT).unlink(missing_ok=True)
         return Trained(out, len(progress.history), progress.best_epoch or len(progress.history), evaluation)
 
@@ -157,7 +157,7 @@ def _warn_of_seen(base: Path, samples: Samples, folds: Folds, held: Sequence[int
         )
 
 
-def _finished(out: Path, facts: Facts) -> Trained | None:
+def _finished(out: Path, metadata: TrainingMetadata) -> Trained | None:
     """Return the model that is there already; None where there is none."""
     record = out / RECORD
     if not record.is_file():
@@ -167,7 +167,7 @@ def _finished(out: Path, facts: Facts) -> Trained | None:
         return None
     try:
         content = json.loads(record.read_text("utf-8"))
-        same = content["fingerprint"] == facts.fingerprint
+        same = content["fingerprint"] == metadata.fingerprint
         done = Trained(out, int(content["epochs"]), int(content["best_epoch"]), None)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise TrainingError(f"{record} is damaged ({error!r}); choose another folder.") from error
@@ -188,15 +188,15 @@ class _Training:
         out: Path,
         options: TrainingOptions,
         folds: Folds | None,
-        facts: Facts,
+        metadata: TrainingMetadata,
         start: Start,
         device: torch.device,
         checkpoint_seconds: float,
     ) -> None:
         self.device = device
         self._samples, self._out, self._options, self._folds = samples, out, options, folds
-        self._facts, self._card, self._pause = facts, start.card, checkpoint_seconds
-        self._data = TrainingSet(samples, folds, (*facts.test, *facts.validation))
+        self._metadata, self._card, self._pause = metadata, start.card, checkpoint_seconds
+        self._data = TrainingSet(samples, folds, (*metadata.test, *metadata.validation))
         self._epoch_steps = options.steps_per_epoch or math.ceil(len(self._data.items) / options.batch_size)
         self._total = options.epochs * self._epoch_steps
         self._start = start
@@ -211,7 +211,7 @@ class _Training:
             network.parameters(), lr=options.learning_rate, weight_decay=options.weight_decay
         )
         parts = {"network": network, "averaged": self._averaged, "optimizer": self._optimizer}
-        progress = load_checkpoint(self._out, self._facts.fingerprint, self.device, **parts) or Progress()
+        progress = load_checkpoint(self._out, self._metadata.fingerprint, self.device, **parts) or Progress()
         # The numbers depend on how many threads add them up: a training keeps those that it began with.
         progress.threads = progress.threads or torch.get_num_threads()
         torch.set_num_threads(progress.threads)
@@ -226,7 +226,7 @@ class _Training:
                 if progress.step % self._epoch_steps == 0:
                     self._end_epoch(progress)
                 if progress.step % self._epoch_steps == 0 or monotonic() - saved >= self._pause:
-                    save_checkpoint(self._out, self._facts.fingerprint, progress, **parts)
+                    save_checkpoint(self._out, self._metadata.fingerprint, progress, **parts)
                     saved = monotonic()
                 on_step(progress, self._total)
         seconds = max(monotonic() - began, 1e-9)
@@ -275,9 +275,9 @@ class _Training:
             "learning_rate": learning_rate(self._options, progress.step - 1, self._total),
             "loss": float(np.mean(progress.losses)),
         }
-        if self._facts.validation and self._folds is not None:
+        if self._metadata.validation and self._folds is not None:
             predict = predictor(self._averaged, self._card, self.device)
-            found = predict_held_out(self._samples, self._folds, self._facts.validation, predict)
+            found = predict_held_out(self._samples, self._folds, self._metadata.validation, predict)
             score = (object_f1(found, self._options.min_object_px), pixel_iou(found))
             row |= {"object_f1": score[0], "iou": score[1]}
             if score > tuple(progress.best_score):

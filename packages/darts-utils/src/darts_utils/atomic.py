@@ -101,7 +101,7 @@ def remove_partials(folder: "os.PathLike[str] | str") -> list[Path]:
     dead = [
         path
         for path, match in drafts
-        if (match["machine"] == machine and not _runs(int(match["pid"]))) or _is_forgotten(path)
+        if (match["machine"] == machine and not _is_alive(int(match["pid"]))) or _is_forgotten(path)
     ]
     for path in dead:
         _remove(path)
@@ -122,7 +122,7 @@ def _machine() -> str:
     return hashlib.sha256(start.encode()).hexdigest()[:6]
 
 
-def _runs(pid: int) -> bool:
+def _is_alive(pid: int) -> bool:
     if os.name == "nt":  # where os.kill would end the process
         import psutil
 

@@ -78,6 +78,6 @@ def _settle(connection: sqlite3.Connection) -> None:
 
 def _counted_once(header: bytes | memoryview) -> bytearray:
     changed = bytearray(header)
-    for place in _COUNTERS:
-        changed[place : place + 4] = (1).to_bytes(4, "big")
+    for offset in _COUNTERS:
+        changed[offset : offset + 4] = (1).to_bytes(4, "big")
     return changed

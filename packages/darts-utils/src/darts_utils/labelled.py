@@ -61,17 +61,18 @@ def check_even(data: "xr.Dataset | xr.DataArray", what: str) -> None:
             are missing, or their places were rounded to float32. The message says what to do.
     """
     for dim in spatial_dims(data):
-        places = np.asarray(data.indexes.get(dim, ()))
-        if len(places) < 3 or places.dtype.kind not in "iuf":
+        coordinates = np.asarray(data.indexes.get(dim, ()))
+        if len(coordinates) < 3 or coordinates.dtype.kind not in "iuf":
             continue
-        places = places.astype(np.float64)
-        steps = np.diff(places)
-        beside = np.abs(places - places[0] - np.arange(len(places)) * steps[0])
+        coordinates = coordinates.astype(np.float64)
+        steps = np.diff(coordinates)
+        beside = np.abs(coordinates - coordinates[0] - np.arange(len(coordinates)) * steps[0])
         if not beside.max() <= _BESIDE * abs(steps[0]):
-            mean = (places[-1] - places[0]) / (len(places) - 1)
+            mean = (coordinates[-1] - coordinates[0]) / (len(coordinates) - 1)
             gap = int(np.abs(steps - mean).argmax())
             advice = (
-                f"some are missing between {places[gap]} and {places[gap + 1]}, as `where(..., drop=True)` leaves them "
+                f"some are missing between {coordinates[gap]} and {coordinates[gap + 1]}, as "
+                "`where(..., drop=True)` leaves them "
                 "out; keep all, with NaN where nothing is known"
                 if abs(steps[gap] - mean) > abs(mean) / 2
                 else "they were rounded, as to float32, and are even again after "
@@ -96,9 +97,11 @@ def check_north_up(data: "xr.Dataset | xr.DataArray", what: str) -> None:
     """
     check_even(data, what)
     for dim, ascending in zip(spatial_dims(data), (False, True), strict=True):
-        places = data.indexes.get(dim, ())
-        if len(places) > 1 and not (places[0] < places[-1] if ascending else places[0] > places[-1]):
-            order = f"{dim} from {places[0]} to {places[-1]}"
+        coordinates = data.indexes.get(dim, ())
+        if len(coordinates) > 1 and not (
+            coordinates[0] < coordinates[-1] if ascending else coordinates[0] > coordinates[-1]
+        ):
+            order = f"{dim} from {coordinates[0]} to {coordinates[-1]}"
             raise GridError(
                 f"{what} is not north-up ({order}); expected rows from north to south and columns from west to east. "
                 f"`ds.sortby({dim!r}, ascending={ascending})` turns it round."

@@ -29,7 +29,7 @@ class Objects:
         stop: Column behind the last of each run, (n,) int64.
         label: Object of each run, (n,) int64, counted from 0 in the order in which the raster meets the objects.
         part: Part of each run, (n,) int64: a 4-connected component. Parts of one object touch only at corners.
-        overlaps: Pairs of runs in neighbouring rows that share columns, (m, 2) int64: above, below; sorted.
+        overlaps: Pairs of segments in neighbouring rows that share columns, (m, 2) int64: above, below; sorted.
         count: Number of objects.
     """
 
@@ -78,9 +78,13 @@ class Objects:
         edges = np.unique(np.searchsorted(ends, [*range(0, total, _CHUNK_PIXELS // 4), total], side="left"))
         for first, behind in zip(edges, [*edges[1:], len(ends)], strict=True):
             if first < behind:
-                runs = slice(int(first), int(behind))
+                some = slice(int(first), int(behind))
                 part = replace(
-                    self, row=self.row[runs], start=self.start[runs], stop=self.stop[runs], label=self.label[runs]
+                    self,
+                    row=self.row[some],
+                    start=self.start[some],
+                    stop=self.stop[some],
+                    label=self.label[some],
                 )
                 yield part.pixel_index(), part.pixel_label()
 
@@ -104,7 +108,7 @@ def find_objects(mask: NDArray) -> Objects:
         for top, end in row_blocks(0, height, width)
     ]
     empty = np.zeros(0, np.int64)
-    begins, ends = (np.concatenate([empty, *places]) for places in zip(*(parts or [(empty, empty)]), strict=True))
+    begins, ends = (np.concatenate([empty, *bounds]) for bounds in zip(*(parts or [(empty, empty)]), strict=True))
     row, start = np.divmod(begins, width + 1)
     stop = start + (ends - begins)
     touching = touching_segments(begins, ends, width + 1)

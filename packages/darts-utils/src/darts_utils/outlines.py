@@ -83,12 +83,12 @@ def _segments(objects: Objects) -> _Segments:
 
 
 def _uncovered(objects: Objects, run: IntArray, cover: IntArray) -> tuple[IntArray, IntArray, IntArray]:
-    """Return the stretches of runs that no run of the neighbouring row covers: run, first column, column behind.
+    """Return the parts of segments that none of the neighbouring row covers: segment, first column, column behind.
 
     Args:
-        objects: The runs.
+        objects: The segments.
         run: Runs, one entry per run that covers a piece of it.
-        cover: The covering runs.
+        cover: The covering segments.
     """
     order = np.lexsort((cover, run))
     run, cover = run[order], cover[order]
@@ -112,12 +112,12 @@ def _followers(segments: _Segments) -> IntArray:
     """Return the segment that follows each segment in its ring."""
     by_begin = np.argsort(segments.begin, kind="stable")
     begins = segments.begin[by_begin]
-    place = np.searchsorted(begins, segments.end)
-    after = np.minimum(place + 1, len(begins) - 1)
-    forks = (begins[after] == segments.end) & (after != place)
+    index = np.searchsorted(begins, segments.end)
+    after = np.minimum(index + 1, len(begins) - 1)
+    forks = (begins[after] == segments.end) & (after != index)
     left_turn = (segments.heading + 1) % 4
-    other = forks & (segments.heading[by_begin[place]] != left_turn)
-    follower = by_begin[np.where(other, after, place)]
+    other = forks & (segments.heading[by_begin[index]] != left_turn)
+    follower = by_begin[np.where(other, after, index)]
 
     # Cut the rings that pass a fork twice: there, the two segments that end exchange their followers.
     forking = np.flatnonzero(forks)

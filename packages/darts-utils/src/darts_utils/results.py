@@ -106,7 +106,7 @@ def _decided(manifest: Mapping[str, Any]) -> dict[str, str]:
     known = configuration if isinstance(configuration, dict) else {}
     decided = {name: str(known[name]) for name in _DECIDING if name in known}
     if isinstance(models, dict) and models:
-        digests = {name: facts.get("sha256") for name, facts in models.items() if isinstance(facts, dict)}
+        digests = {name: of_model.get("sha256") for name, of_model in models.items() if isinstance(of_model, dict)}
         named = sorted(f"{name} {digest[:8]}" if (digest := digests.get(name)) else str(name) for name in models)
         decided["models"] = " + ".join(named)
     return decided

@@ -9,10 +9,10 @@ the next.
 import numpy as np
 from numpy.typing import NDArray
 
-Places = NDArray[np.int64]
+Positions = NDArray[np.int64]
 
 
-def find_segments(mask: NDArray[np.bool_], top: int = 0) -> tuple[Places, Places]:
+def find_segments(mask: NDArray[np.bool_], top: int = 0) -> tuple[Positions, Positions]:
     """Find the segments of a mask, or of some of its rows.
 
     Args:
@@ -33,7 +33,7 @@ def find_segments(mask: NDArray[np.bool_], top: int = 0) -> tuple[Places, Places
     return changes[::2], changes[1::2]
 
 
-def touching_segments(starts: Places, ends: Places, stride: int) -> NDArray[np.int64]:
+def touching_segments(starts: Positions, ends: Positions, stride: int) -> NDArray[np.int64]:
     """Find the segments that touch one of the row below, at a side or at a corner.
 
     Args:
@@ -56,7 +56,7 @@ def touching_segments(starts: Places, ends: Places, stride: int) -> NDArray[np.i
     return np.stack([np.repeat(np.arange(starts.size), count), below], axis=1)
 
 
-def segment_pixels(starts: Places, ends: Places, columns: int) -> NDArray[np.int64]:
+def segment_pixels(starts: Positions, ends: Positions, columns: int) -> NDArray[np.int64]:
     """Return the positions of the pixels of segments in the flattened mask.
 
     Args:

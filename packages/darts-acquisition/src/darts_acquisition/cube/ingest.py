@@ -74,7 +74,7 @@ class FetchReport:
     elsewhere: int = 0
 
 
-def fill(cube: Datacube, chunks: Iterable[Chunk], source: Source, progress: Progress | None = None) -> FetchReport:
+def ingest(cube: Datacube, chunks: Iterable[Chunk], source: Source, progress: Progress | None = None) -> FetchReport:
     """Fetch chunks and keep them, whatever happens to the others; chunks that are complete already are fetched in vain.
 
     A file that the provider has damaged costs its chunk only, and is reported at the end as a ServiceError. A service
@@ -86,7 +86,7 @@ def fill(cube: Datacube, chunks: Iterable[Chunk], source: Source, progress: Prog
     batch = _Batch(cube)
     failures: list[tuple[Chunk, ServiceError]] = []
     running: dict[Future[_Fetched], Chunk] = {}
-    with awaited(), cancellable(FetchCancellation()) as stop:
+    with awaited(), cancellable(FetchCancellation()) as cancellation:
         try:
             for done, (chunk, result) in enumerate(_fetch_all(cube, todo, source, running), start=1):
                 if not isinstance(result, ServiceError):
@@ -98,7 +98,7 @@ def fill(cube: Datacube, chunks: Iterable[Chunk], source: Source, progress: Prog
                 if progress is not None:
                     progress(done, len(todo))
         finally:
-            stop.requested = True
+            cancellation.requested = True
             wait(running, timeout=_GRACE_S)
             for task, chunk in running.items():  # What came while something went wrong is kept as well.
                 if task.done() and task.exception() is None:
@@ -231,7 +231,7 @@ def read_product(
         missing = [chunk for window in windows for chunk in cube.missing(window)]
         if missing:
             logger.info("Fetching %d chunks of %s.", len(missing), product.collection)
-            fill(cube, missing, source(), progress)
+            ingest(cube, missing, source(), progress)
     parts = [cube.read(window, how_to_fill=how_to_fill) for window in windows]
     ds = parts[0] if len(parts) == 1 else _join(*parts)
     for variable in ds.data_vars.values():
@@ -254,7 +254,7 @@ def download_product(
     cube = Datacube.open_or_create(data_dir, product, s3=s3)
     missing = cube.missing_of(chunks)
     logger.info("%s: %d of %d chunks are missing.", product.collection, len(missing), len(chunks))
-    return fill(cube, missing, source(), progress) if missing else FetchReport()
+    return ingest(cube, missing, source(), progress) if missing else FetchReport()
 
 
 def estimate_product(

@@ -140,7 +140,7 @@ def _check_digest(cube: Datacube, chunk: Chunk) -> None:
 def _bounds(cube: Datacube, chunks: list[Chunk]) -> tuple[float, float, float, float] | None:
     if not chunks:
         return None
-    boxes = np.array([lonlat_bounds(run) for run in _runs(cube, chunks)])
+    boxes = np.array([lonlat_bounds(run) for run in _strips(cube, chunks)])
     west, east = _longitudes(boxes[:, 0], boxes[:, 2])
     return west, float(boxes[:, 1].min()), east, float(boxes[:, 3].max())
 
@@ -171,19 +171,19 @@ def _feature(cube: Datacube, chunks: list[Chunk]) -> dict[str, object]:
 
 def _outline(cube: Datacube, chunks: list[Chunk]) -> Any:
     """Return the union of chunks in degrees, cut at the antimeridian as RFC 7946 wants it."""
-    outlines = (lonlat_outline(run, cube.product.chunk_px / _MAP_STEPS) for run in _runs(cube, chunks))
+    outlines = (lonlat_outline(run, cube.product.chunk_px / _MAP_STEPS) for run in _strips(cube, chunks))
     parts = within_180([shapely.Polygon(np.column_stack(outline)) for outline in outlines])
     return shapely.union_all(parts, grid_size=_SNAP_DEGREES)
 
 
-def _runs(cube: Datacube, chunks: list[Chunk]) -> Iterator[GeoBox]:
+def _strips(cube: Datacube, chunks: list[Chunk]) -> Iterator[GeoBox]:
     """Yield the pixels of chunks that lie side by side as one."""
-    runs: list[list[Chunk]] = []
+    strips: list[list[Chunk]] = []
     for chunk in sorted(chunks):
-        if runs and len(runs[-1]) < _RUN_CHUNKS and chunk == (runs[-1][-1].row, runs[-1][-1].col + 1):
-            runs[-1].append(chunk)
+        if strips and len(strips[-1]) < _RUN_CHUNKS and chunk == (strips[-1][-1].row, strips[-1][-1].col + 1):
+            strips[-1].append(chunk)
         else:
-            runs.append([chunk])
-    for run in runs:
+            strips.append([chunk])
+    for run in strips:
         first, last = (cube.product.chunk_window(chunk) for chunk in (run[0], run[-1]))
         yield cube.geobox[Window(first.rows, slice(first.cols.start, last.cols.stop))]

@@ -151,11 +151,11 @@ def read_shard(store: Store, array: Any, decoder: Codec, chunk: Chunk, part: Win
     decompressed.
     """
     inner = array.chunks[0]
-    places = part.in_chunks(inner).chunks()
+    chunks = part.in_chunks(inner).chunks()
     key = f"{array.path}/c/{chunk.row}/{chunk.col}"
-    contents = asyncio.run(_fetch(store, key, array.shards[0] // inner, places))
+    contents = asyncio.run(_fetch(store, key, array.shards[0] // inner, chunks))
     dtype = np.dtype(array.dtype).newbyteorder("<")
-    for (row, col), content in zip(places, contents, strict=True):
+    for (row, col), content in zip(chunks, contents, strict=True):
         pixels = Window.of(row * inner, (row + 1) * inner, col * inner, (col + 1) * inner)
         wanted = pixels.intersection(part)
         if wanted is None:
@@ -167,7 +167,7 @@ def read_shard(store: Store, array: Any, decoder: Codec, chunk: Chunk, part: Win
         out[wanted.relative_to(part)] = values
 
 
-async def _fetch(store: Store, key: str, per_edge: int, places: Sequence[Chunk]) -> list[np.ndarray | None]:
+async def _fetch(store: Store, key: str, per_edge: int, chunks: Sequence[Chunk]) -> list[np.ndarray | None]:
     """Read the compressed bytes of Zarr chunks with their checksums; None for those that were never written."""
 
     async def get(part: ByteRequest) -> np.ndarray | None:
@@ -176,11 +176,11 @@ async def _fetch(store: Store, key: str, per_edge: int, places: Sequence[Chunk])
 
     end = await get(SuffixByteRequest(16 * per_edge**2 + _CHECKSUM_BYTES))
     if end is None:
-        return [None] * len(places)
+        return [None] * len(chunks)
     index = np.frombuffer(checked(end), "<u8").reshape(per_edge, per_edge, 2)
-    spans = {place: index[place].tolist() for place in places if index[place][0] != _NEVER_WRITTEN}
+    spans = {chunk: index[chunk].tolist() for chunk in chunks if index[chunk][0] != _NEVER_WRITTEN}
     if not spans:
-        return [None] * len(places)
+        return [None] * len(chunks)
     first, last = min(start for start, _ in spans.values()), max(sum(span) for span in spans.values())
     found: dict[Chunk, np.ndarray | None]
     if 2 * sum(length for _, length in spans.values()) >= last - first:  # With one request, if most of it is wanted.
@@ -189,9 +189,9 @@ async def _fetch(store: Store, key: str, per_edge: int, places: Sequence[Chunk])
     else:
         ranges = [RangeByteRequest(start, start + length) for start, length in spans.values()]
         found = dict(zip(spans, await asyncio.gather(*map(get, ranges)), strict=True))
-    if any(found.get(place) is None for place in spans):
+    if any(found.get(chunk) is None for chunk in spans):
         raise ValueError("the shard is gone")
-    return [found.get(place) for place in places]
+    return [found.get(chunk) for chunk in chunks]
 
 
 def checked(content: np.ndarray) -> np.ndarray:

@@ -117,19 +117,19 @@ _FRAME = re.compile(r"^\s*(x|×|[|│`╰├][-─]*[>▶]?)(\s+|$)")
 _CAUSE = re.compile(r"^\s*[|│`╰├][-─]*[>▶]")
 
 
-def create_repository(location: Location, fill: Callable[[icechunk.Session], None], message: str) -> None:
-    """Create a repository with a first commit, of the changes that `fill` makes; nobody ever takes half of it for one.
+def create_repository(location: Location, populate: Callable[[icechunk.Session], None], message: str) -> None:
+    """Create a repository whose first commit holds what `populate` writes; nobody ever takes half of it for one.
 
     CubeExistsError if there is something else than an empty folder, CubeError if the storage refuses.
     """
     with _quiet_storage():
         if location.folder is not None:
-            _create_in_folder(location.folder, fill, message)
+            _create_in_folder(location.folder, populate, message)
         else:
-            _create_in_bucket(location, fill, message)
+            _create_in_bucket(location, populate, message)
 
 
-def _create_in_folder(path: Path, fill: Callable[[icechunk.Session], None], message: str) -> None:
+def _create_in_folder(path: Path, populate: Callable[[icechunk.Session], None], message: str) -> None:
     """Build the repository beside its location, and move it there when it is whole."""
     if _is_taken(path):
         raise CubeExistsError(f"{path} exists already; open it with Datacube.open, or choose another path.")
@@ -140,7 +140,7 @@ def _create_in_folder(path: Path, fill: Callable[[icechunk.Session], None], mess
     try:
         repository = icechunk.Repository.create(Location(draft).storage(), **_format())
         session = repository.writable_session(BRANCH)
-        fill(session)
+        populate(session)
         session.commit(message)
         with _of_the_folder(f"No datacube can be created at {path}"):
             try:
@@ -169,7 +169,7 @@ def _of_the_folder(said: str) -> Iterator[None]:
         raise CubeError(f"{said}: {error.strerror or error}.") from error
 
 
-def _create_in_bucket(location: Location, fill: Callable[[icechunk.Session], None], message: str) -> None:
+def _create_in_bucket(location: Location, populate: Callable[[icechunk.Session], None], message: str) -> None:
     """Create the repository, or finish one whose creator died before the first commit."""
     storage = location.storage()
     if not icechunk.Repository.exists(storage):
@@ -184,7 +184,7 @@ def _create_in_bucket(location: Location, fill: Callable[[icechunk.Session], Non
     # Asked once the session has begun: what is committed from now on makes its commit fail.
     if not is_unborn(repository):
         raise CubeExistsError(f"{location} exists already; open it with Datacube.open, or choose another location.")
-    fill(session)
+    populate(session)
     try:
         session.commit(message)
     except icechunk.ConflictError as error:

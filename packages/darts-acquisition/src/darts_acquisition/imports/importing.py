@@ -219,11 +219,11 @@ class RasterFiles:
     def _read(self, name: str, window: Window) -> np.ndarray:
         top, left = self._at[name]
         rows, cols = window
-        place = rasterio.windows.Window(cols.start - left, rows.start - top, *window.shape[::-1])
+        within = rasterio.windows.Window(cols.start - left, rows.start - top, *window.shape[::-1])
         source = self._sources[name]
         try:
             with rasterio.Env(GDAL_CACHEMAX=_CACHE_BYTES):
-                return np.asarray(source.read(1, window=place))
+                return np.asarray(source.read(1, window=within))
         except rasterio.errors.RasterioError as error:
             raise CubeDamagedError(f"{source.name} cannot be read: {error}.") from error
 
@@ -250,12 +250,12 @@ class RasterFiles:
             name, taken, put = (source.find(tag) for tag in ("SourceFilename", "SrcRect", "DstRect"))
             if name is None or put is None or taken is None:
                 continue
-            place = Path(name.text or "")
-            place = file.parent / place if name.get("relativeToVRT") == "1" else place
+            path = Path(name.text or "")
+            path = file.parent / path if name.get("relativeToVRT") == "1" else path
             edges = [float(put.get(key, "nan")) for key in ("yOff", "ySize", "xOff", "xSize")]
             same = [float(taken.get(key, "nan")) for key in ("ySize", "xSize")] == [edges[1], edges[3]]
-            if not same or any(edge != round(edge) for edge in edges) or not _is_readable(place):
-                self.unknown.append(str(place))
+            if not same or any(edge != round(edge) for edge in edges) or not _is_readable(path):
+                self.unknown.append(str(path))
                 continue
             row, height, col, width = map(int, edges)
             windows.append(Window.of(top + row, top + row + height, left + col, left + col + width))

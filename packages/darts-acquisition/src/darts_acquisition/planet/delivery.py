@@ -149,8 +149,8 @@ class Delivery:
         """Look for the files of a scene; SceneNotFoundError, or SceneError if one names another scene."""
         where = Path(os.path.abspath(path))  # noqa: PTH100 - a link keeps its own name
         name = where.name.lower() if looks_like_scene(where.name) else None
-        place = next((place for place in (where, *where.parents) if place.exists()), where)
-        archive = place if place.suffix.lower() == ".zip" and place.is_file() else None
+        nearest = next((each for each in (where, *where.parents) if each.exists()), where)
+        archive = nearest if nearest.suffix.lower() == ".zip" and nearest.is_file() else None
         if archive is not None:
             folder = where.parent if where != archive else archive  # All of it, or a folder in it.
             members = [archive / member for member in _members(archive).get(name or "", ())]
@@ -354,24 +354,24 @@ def _members(archive: Path) -> dict[str, list[str]]:
         raise SceneReadError(f"{archive} cannot be read as a zip archive: {error}. Download it again.") from error
 
 
-def _index(place: Path) -> dict[str, list[str]]:
+def _index(path: Path) -> dict[str, list[str]]:
     """List what is in a folder or an archive by the scenes, in small letters, that the names of files begin with.
 
     Looking a scene up costs no more where there are many. A folder that was changed just now is read anew each time: it
     may change once more within the grain of its clock.
     """
-    state = place.stat()
+    state = path.stat()
     key = (state.st_dev, state.st_ino, state.st_size, state.st_mtime_ns)
     settled = time.time_ns() - state.st_mtime_ns > _SETTLED_NS
-    return _read_index(place, key) if settled else _read_index.__wrapped__(place, key)
+    return _read_index(path, key) if settled else _read_index.__wrapped__(path, key)
 
 
 @functools.lru_cache(maxsize=4)
-def _read_index(place: Path, state: tuple[int, ...]) -> dict[str, list[str]]:  # noqa: ARG001 - tells states apart
-    if place.is_dir():
-        names = os.listdir(place)  # noqa: PTH208 - names are all it takes
+def _read_index(path: Path, state: tuple[int, ...]) -> dict[str, list[str]]:  # noqa: ARG001 - tells states apart
+    if path.is_dir():
+        names = os.listdir(path)  # noqa: PTH208 - names are all it takes
     else:
-        with zipfile.ZipFile(place) as archive:
+        with zipfile.ZipFile(path) as archive:
             names = [info.filename for info in archive.infolist() if not info.is_dir() and ".." not in info.filename]
     return _by_scene(sorted(names))
 

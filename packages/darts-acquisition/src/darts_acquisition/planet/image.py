@@ -202,7 +202,9 @@ def _colours(colours: list[str], order: Sequence[str]) -> list[str]:
     """
     named = [name if name in OPTICAL_BANDS else "" for name in colours]
     usual = ["red", "green", "blue"]
-    in_order = len(colours) == len(order) and all(name in ("", place) for name, place in zip(named, order, strict=True))
+    in_order = len(colours) == len(order) and all(
+        name in ("", usual_name) for name, usual_name in zip(named, order, strict=True)
+    )
     return [] if in_order or (named[:3] == usual and not any(named[3:])) else named
 
 

@@ -195,17 +195,17 @@ def build_tile(
         """Write reflectance, each value once, out of the cache; and quality 0 where there is no data."""
         out, factor = arrays[band.name][target], band.factor
         for rows in row_blocks(len(values), _ROWS_IN_CACHE):
-            part, place = values[rows], slice(rows.start * factor, rows.stop * factor)
-            small = out[place] if factor == 1 else np.empty(part.shape, "float32")
+            part, target_rows = values[rows], slice(rows.start * factor, rows.stop * factor)
+            small = out[target_rows] if factor == 1 else np.empty(part.shape, "float32")
             missing = scalings[band.name].convert(part, small)
             if factor > 1:
-                _enlarge(small, factor, out[place])
+                _enlarge(small, factor, out[target_rows])
             if missing is None or (band.name not in with_data and not missing.all()):
                 with_data.add(band.name)
             if missing is not None and band.name in OPTICAL_BANDS:
                 where = missing if factor == 1 else np.kron(missing, np.ones((factor, factor), bool))
                 # Threads that do so for other bands at the same time write the same zeros.
-                quality[target][place][where] = 0
+                quality[target][target_rows][where] = 0
 
     with ThreadPoolExecutor(workers, thread_name_prefix="darts-s2") as pool, step("read raw bands"):
         # What decides on the quality comes first, then pixels without data in a band take theirs away.

@@ -106,9 +106,9 @@ def _without_south_pole(shapes: np.ndarray, crs: CRS, radius: float) -> np.ndarr
     pole = shapely.Point(_transformer("EPSG:4326", crs.to_wkt()).transform(0, -90))
     if not np.isfinite(shapely.get_coordinates(pole)).all():
         return shapes
-    there = shapely.intersects(shapes, pole)
+    holding_pole = shapely.intersects(shapes, pole)
     # In the polar plane, this small circle is the largest: it takes many edges.
-    shapes[there] = shapely.difference(shapes[there], pole.buffer(radius, quad_segs=360))
+    shapes[holding_pole] = shapely.difference(shapes[holding_pole], pole.buffer(radius, quad_segs=360))
     return shapes
 
 
@@ -162,10 +162,10 @@ def simple_query(shape: BaseGeometry) -> BaseGeometry | None:
     An area of the polar plane, valid, of more vertices is made coarser in rounds: parts that are close become one, gaps
     are filled, edges are straightened. None if no scene can lie in the area, so close to the pole is it.
     """
-    there = shape.difference(_around_the_pole())
-    if there.is_empty:
+    area = shape.difference(_around_the_pole())
+    if area.is_empty:
         return None
-    parts = shapely.get_parts(there)
+    parts = shapely.get_parts(area)
     if shapely.get_num_coordinates(parts).sum() <= _MOST_VERTICES:
         query = _in_degrees(_grown(parts, _MARGIN_M), _SLACK * _MARGIN_M)
         if shapely.get_num_coordinates(query) <= _MOST_VERTICES:
@@ -233,7 +233,7 @@ def _bent_ring(points: np.ndarray, slack_m: float) -> np.ndarray:
         middles, degrees = (points[:-1] + points[1:]) / 2, from_polar(points)
         steps = np.diff(degrees, axis=0)
         steps[:, 0] = (steps[:, 0] + 180) % 360 - 180
-        straight, true = (project(place, "EPSG:4326") for place in (degrees[:-1] + steps / 2, from_polar(middles)))
+        straight, true = (project(points, "EPSG:4326") for points in (degrees[:-1] + steps / 2, from_polar(middles)))
         far = np.flatnonzero(np.hypot(*(straight - true).T) > slack_m)
         if not far.size:
             return points
@@ -288,7 +288,7 @@ class Area:
             )
             shapes = [shape if shape.is_valid else shapely.make_valid(shape) for shape in shapes]
         projected = to_polar(shapes, geometry.crs)
-        _refuse([place for place, shape in enumerate(projected) if shape is None], given)
+        _refuse([index for index, shape in enumerate(projected) if shape is None], given)
         self._shape = shapely.union_all(projected)
         shapely.prepare(self._shape)
 
@@ -350,11 +350,11 @@ def read_vector_file(path: AnyPath) -> "gpd.GeoDataFrame":
     return pd.concat([frame.dropna(axis="columns", how="all") for frame in filled], ignore_index=True)
 
 
-def _refuse(places: Sequence[int] | np.ndarray, given: "gpd.GeoSeries") -> None:
-    if not len(places):
+def _refuse(indices: Sequence[int] | np.ndarray, given: "gpd.GeoSeries") -> None:
+    if not len(indices):
         return
-    names = ", ".join(str(given.index[place]) for place in places[:_NAMED]) + (", …" if len(places) > _NAMED else "")
+    names = ", ".join(str(given.index[index]) for index in indices[:_NAMED]) + (", …" if len(indices) > _NAMED else "")
     raise AreaError(
-        f"{len(places)} of {len(given)} geometries of the area of interest cannot be projected: they have coordinates "
+        f"{len(indices)} of {len(given)} geometries of the area of interest cannot be projected: they have coordinates "
         f"outside {given.crs.name} (index {names}). Correct them, or name the CRS that they are in."
     )

@@ -230,10 +230,10 @@ def time_of_item(item: Mapping[str, Any], *names: str) -> datetime:
     return read_time(next(filter(None, map(item["properties"].get, names)), None), f"Scene {item['id']}")
 
 
-def scene_metadata(source: str, scene_id: str, time: datetime, **facts: object) -> SceneMetadata:
-    """Return what a source says of a Sentinel-2 scene; facts that are None are left out."""
+def scene_metadata(source: str, scene_id: str, time: datetime, **others: object) -> SceneMetadata:
+    """Return what a source says of a Sentinel-2 scene; values that are None are left out."""
     attrs = {"time": in_utc(time), "s2_source": source, "s2_scene_id": scene_id}
-    return SceneMetadata(source, scene_id, attrs | {name: fact for name, fact in facts.items() if fact is not None})
+    return SceneMetadata(source, scene_id, attrs | {name: value for name, value in others.items() if value is not None})
 
 
 def in_utc(timestamp: datetime, precision: str = "auto") -> str:

@@ -94,10 +94,10 @@ class RawStore:
                 _move(group, path)
             if raw.band.number not in self.bands(metadata.source, metadata.scene_id):
                 _write_array(draft / "band", raw)
-                place = path / raw.band.number
-                if place.is_dir() and not _is_whole(place):
-                    _move(place, draft / "damaged")
-                _move(draft / "band", place)
+                folder = path / raw.band.number
+                if folder.is_dir() and not _is_whole(folder):
+                    _move(folder, draft / "damaged")
+                _move(draft / "band", folder)
         finally:
             shutil.rmtree(draft, ignore_errors=True)
 
@@ -197,7 +197,7 @@ def _is_whole(path: Path) -> bool:
 
 
 def _files(folder: Path) -> Iterator[Path]:
-    return (Path(place) / name for place, _, names in os.walk(folder) for name in names)
+    return (Path(folder) / name for folder, _, names in os.walk(folder) for name in names)
 
 
 def write_raw_bands(

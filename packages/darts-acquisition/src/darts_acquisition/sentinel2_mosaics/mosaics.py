@@ -251,10 +251,10 @@ def quarter_intervals(quarters: Sequence[int] | None, years: Sequence[int] | Non
 
 def _find(target: Target, intervals: tuple[Interval, ...], settings: CDSEMosaicSettings | None) -> list[Found]:
     """Find items by quarter, so many names at once, and ground: not every catalogue knows the names of MGRS tiles."""
-    places = [target.query] if target.tiles is None else (_ground_of(tile).query() for tile in target.tiles)
+    queries = [target.query] if target.tiles is None else (_ground_of(tile).query() for tile in target.tiles)
     searches = (
-        {"datetime": interval.to_stac(), "intersects": place, "ids": names}
-        for interval, place, names in itertools.product(intervals, places, in_groups(target.names))
+        {"datetime": interval.to_stac(), "intersects": query, "ids": names}
+        for interval, query, names in itertools.product(intervals, queries, in_groups(target.names))
     )
     return find_items(settings or CDSEMosaicSettings.from_environment(), target, Selection(intervals), searches, _row)
 

@@ -60,12 +60,12 @@ def _spread(xp: ModuleType, values: Array, axis: int, distance: int) -> None:
     Steps of 1, 2, 4 … pixels add up to every distance; a detour only ever gives a lower value.
     """
     lowered = xp.empty_like(values)
-    here, there = (values, lowered) if axis == 0 else (values.T, lowered.T)
+    here, lowered_along = (values, lowered) if axis == 0 else (values.T, lowered.T)
     step, covered = 1, 0
     while covered < distance:
         step = min(step, distance - covered)
         xp.subtract(values, values.dtype.type(step), out=lowered)
-        for target, source in ((here[step:], there[:-step]), (here[:-step], there[step:])):
+        for target, source in ((here[step:], lowered_along[:-step]), (here[:-step], lowered_along[step:])):
             xp.maximum(target, source, out=target)
         covered += step
         step *= 2

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from darts_utils import connect_segments, find_segments, segment_pixels, touching_segments
 
-Places = NDArray[np.int64]
+Positions = NDArray[np.int64]
 
 
 class SegmentFinder:
@@ -20,9 +20,9 @@ class SegmentFinder:
     """
 
     def __init__(self) -> None:
-        self.starts: list[Places] = []
-        self.ends: list[Places] = []
-        self.outside: list[Places] = []
+        self.starts: list[Positions] = []
+        self.ends: list[Positions] = []
+        self.outside: list[Positions] = []
 
     def add(self, top: int, objects: NDArray[np.bool_], usable: NDArray[np.bool_] | None) -> None:
         """Find the segments of a block.

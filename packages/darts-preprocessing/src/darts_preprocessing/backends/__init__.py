@@ -2,6 +2,6 @@
 
 from darts_preprocessing.backends.choice import TRIAL, backend_for, backend_of
 from darts_preprocessing.backends.cpu import resampling_kernels
-from darts_preprocessing.backends.interface import Backend, Core, Sampling, Shading
+from darts_preprocessing.backends.interface import Backend, Interior, Sampling, Shading
 
-__all__ = ["TRIAL", "Backend", "Core", "Sampling", "Shading", "backend_for", "backend_of", "resampling_kernels"]
+__all__ = ["TRIAL", "Backend", "Interior", "Sampling", "Shading", "backend_for", "backend_of", "resampling_kernels"]

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from darts_preprocessing.backends.interface import Array, Core, Features, Sampling, Shading
+from darts_preprocessing.backends.interface import Array, Features, Interior, Sampling, Shading
 from darts_preprocessing.nodes import Nodes
 from darts_utils import Device, is_on_gpu, working_on_gpu
 
@@ -64,34 +64,34 @@ class GpuBackend:
         rows, cols = sampling.shape
         out = xp.empty((source.shape[0], rows, cols), dtype=source.dtype)
         for start, stop in strips(rows, cols):
-            places = interpolate(xp, sampling.nodes, start, stop, cols)
+            points = interpolate(xp, sampling.nodes, start, stop, cols)
             for band, cells in enumerate(source):
                 if sampling.cubic:
-                    values = _cubic(xp, cells, places.real, places.imag, sampling.stretch)
+                    values = _cubic(xp, cells, points.real, points.imag, sampling.stretch)
                 else:
-                    values = _nearest(xp, cells, places.real, places.imag)
+                    values = _nearest(xp, cells, points.real, points.imag)
                 out[band, start:stop] = _as_dtype(xp, values, source.dtype)
         return out
 
 
-def framed(xp: ModuleType, dem: Array, core: Core, start: int, stop: int) -> Array:
-    """Return rows of the core with one cell more on each side, float64, extrapolated where the raster ends."""
-    z = surrounded(xp, dem, core, start, stop, 1).astype(xp.float64)
-    if core.top + start == 0:
+def framed(xp: ModuleType, dem: Array, interior: Interior, start: int, stop: int) -> Array:
+    """Return rows of the interior with one cell more on each side, float64, extrapolated where the raster ends."""
+    z = surrounded(xp, dem, interior, start, stop, 1).astype(xp.float64)
+    if interior.top + start == 0:
         z[0] = _beyond(z[1], z[2], dem.shape[0])
-    if core.top + stop == dem.shape[0]:
+    if interior.top + stop == dem.shape[0]:
         z[-1] = _beyond(z[-2], z[-3], dem.shape[0])
-    if core.left == 0:
+    if interior.left == 0:
         z[:, 0] = _beyond(z[:, 1], z[:, 2], dem.shape[1])
-    if core.left + core.shape[1] == dem.shape[1]:
+    if interior.left + interior.shape[1] == dem.shape[1]:
         z[:, -1] = _beyond(z[:, -2], z[:, -3], dem.shape[1])
     return z
 
 
-def surrounded(xp: ModuleType, dem: Array, core: Core, start: int, stop: int, halo: int) -> Array:
-    """Return rows of the core with `halo` cells more on each side, NaN where the raster ends."""
-    top, bottom = core.top + start - halo, core.top + stop + halo
-    left, right = core.left - halo, core.left + core.shape[1] + halo
+def surrounded(xp: ModuleType, dem: Array, interior: Interior, start: int, stop: int, halo: int) -> Array:
+    """Return rows of the interior with `halo` cells more on each side, NaN where the raster ends."""
+    top, bottom = interior.top + start - halo, interior.top + stop + halo
+    left, right = interior.left - halo, interior.left + interior.shape[1] + halo
     rows, cols = dem.shape
     inner = dem[max(top, 0) : min(bottom, rows), max(left, 0) : min(right, cols)]
     pad = ((max(-top, 0), max(bottom - rows, 0)), (max(-left, 0), max(right - cols, 0)))
@@ -178,7 +178,7 @@ def _nearest(xp: ModuleType, cells: Array, x: Array, y: Array) -> Array:
 
 def _cubic(xp: ModuleType, cells: Array, x: Array, y: Array, stretch: float) -> Array:
     taps = range(2 * math.ceil(2 * stretch))
-    left, top = (xp.floor(place - 0.5).astype(xp.int64) - len(taps) // 2 + 1 for place in (x, y))
+    left, top = (xp.floor(coordinate - 0.5).astype(xp.int64) - len(taps) // 2 + 1 for coordinate in (x, y))
     weights = [[_keys(xp, xp.abs(first + k + 0.5 - at) / stretch) for k in taps] for first, at in ((left, x), (top, y))]
     value: Any = 0.0
     for i in taps:

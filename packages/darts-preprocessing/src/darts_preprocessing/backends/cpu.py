@@ -63,12 +63,12 @@ def _cubic(source: NDArray, sampling: Sampling) -> NDArray:
 
     def work(block: Block) -> None:
         top, left, rows, cols = block
-        places = interpolate(block)
+        points = interpolate(block)
         if out.dtype == np.float32:
-            cubic_block(single, places, *rule, top, left, out)
+            cubic_block(single, points, *rule, top, left, out)
         else:
             part = scratch.array("part", (out.shape[0], rows, cols), np.float32)
-            cubic_block(single, places, *rule, 0, 0, part)
+            cubic_block(single, points, *rule, 0, 0, part)
             out[:, top : top + rows, left : left + cols] = part
 
     run_blocks(work, iterate_blocks(sampling.shape, ROWS, COLS))
@@ -99,8 +99,8 @@ def interpolator(nodes: Nodes, scratch: Scratch) -> Callable[[Block], NDArray]:
 
     def interpolate(block: Block) -> NDArray:
         top, left, rows, cols = block
-        places = scratch.array("places", (2, rows, cols))
-        interpolate_block(parts, nodes.step, top, left, places)
-        return places
+        points = scratch.array("points", (2, rows, cols))
+        interpolate_block(parts, nodes.step, top, left, points)
+        return points
 
     return interpolate

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from darts_preprocessing.backends.blocks import Block, Scratch
-from darts_preprocessing.backends.interface import Core, half_widths
+from darts_preprocessing.backends.interface import Interior, half_widths
 from darts_preprocessing.backends.jit import FLOAT, FLOAT32, INT, array_in, array_out, kernel
 
 ROWS, COLS = 256, 512
@@ -69,27 +69,27 @@ class DiskSums:
 
 
 def relative_elevation_block(
-    dem: NDArray, core: Core, block: Block, disk: Disk, scratch: Scratch, out: NDArray
+    dem: NDArray, interior: Interior, block: Block, disk: Disk, scratch: Scratch, out: NDArray
 ) -> None:
-    """Compute the relative elevation for a block of the core.
+    """Compute the relative elevation for a block of the interior.
 
     Args:
         dem: (y, x) float32, metres, NaN where there is none.
-        core: Where the block is counted from.
+        interior: Where the block is counted from.
         block: The block.
         disk: The cells that count.
         scratch: Memory to use.
-        out: (y, x) float32 of the core's shape, written to.
+        out: (y, x) float32 of the interior's shape, written to.
     """
     top, left, rows, cols = block
-    first_row, first_col = core.top + top, core.left + left
+    first_row, first_col = interior.top + top, interior.left + left
     halo = disk.radius
     padded = first_row - halo, first_col - halo, rows + 2 * halo, cols + 2 * halo
     values, part, missing = _load(dem, padded, scratch)
     sums = DiskSums(disk, values, part, scratch, "elevation")
     if missing is not None:
-        there = np.logical_not(missing, out=scratch.array("there", missing.shape, np.float32))
-        presence = DiskSums(disk, there, (0, 0, *missing.shape), scratch, "presence")
+        valid = np.logical_not(missing, out=scratch.array("there", missing.shape, np.float32))
+        presence = DiskSums(disk, valid, (0, 0, *missing.shape), scratch, "presence")
     counts = np.empty((0, 0))
     for start in range(0, rows, _ROWS_AT_ONCE):
         strip = start, 0, min(_ROWS_AT_ONCE, rows - start), cols

@@ -6,7 +6,7 @@ from darts_preprocessing.backends.jit import FLOAT, INT, array_in, array_out, he
 
 
 @kernel(array_in(FLOAT, 3), INT, INT, INT, array_out(FLOAT, 3))
-def interpolate_block(nodes: NDArray, step: int, top: int, left: int, places: NDArray) -> None:
+def interpolate_block(nodes: NDArray, step: int, top: int, left: int, points: NDArray) -> None:
     """Interpolate bilinearly between nodes for a block of a grid.
 
     Args:
@@ -14,13 +14,13 @@ def interpolate_block(nodes: NDArray, step: int, top: int, left: int, places: ND
         step: Cells from node to node.
         top: First row of the block.
         left: First column of the block.
-        places: (2, y, x) float64, written to.
+        points: (2, y, x) float64, written to.
     """
-    size = places.shape[2]
+    size = points.shape[2]
     for part in range(2):
-        for row in range(places.shape[1]):
+        for row in range(points.shape[1]):
             i, v = (top + row) // step, ((top + row) % step) / step
-            upper, lower, line = nodes[i], nodes[i + 1], places[part, row]
+            upper, lower, line = nodes[i], nodes[i + 1], points[part, row]
             begin = 0
             while begin < size:  # from node to node
                 j, offset = (left + begin) // step, (left + begin) % step

@@ -37,21 +37,21 @@ def count_taps(stretch: float) -> int:
 
 
 @kernel(array_in(UINT8, 3), array_in(FLOAT, 3), INT, INT, array_in(UINT8, 1), array_out(UINT8, 3))
-def nearest_block(source: NDArray, places: NDArray, top: int, left: int, nodata: NDArray, out: NDArray) -> None:
+def nearest_block(source: NDArray, points: NDArray, top: int, left: int, nodata: NDArray, out: NDArray) -> None:
     """Take the nearest cell for a block of the target.
 
     Args:
         source: (band, y, x) uint8.
-        places: (2, rows, columns) float64, column and row on the source of each cell of the block.
+        points: (2, rows, columns) float64, column and row on the source of each cell of the block.
         top: First row of the block.
         left: First column of the block.
         nodata: (band,) uint8, the value where the source has nothing.
         out: (band, y, x) uint8, written to.
     """
     bands, height, width = source.shape
-    for row in range(places.shape[1]):
-        for col in range(places.shape[2]):
-            i, j = math.floor(places[1, row, col]), math.floor(places[0, row, col])
+    for row in range(points.shape[1]):
+        for col in range(points.shape[2]):
+            i, j = math.floor(points[1, row, col]), math.floor(points[0, row, col])
             inside = 0 <= i < height and 0 <= j < width
             for band in range(bands):
                 out[band, top + row, left + col] = source[band, i, j] if inside else nodata[band]
@@ -61,7 +61,7 @@ def nearest_block(source: NDArray, places: NDArray, top: int, left: int, nodata:
     array_in(FLOAT32, 3), array_in(FLOAT, 3), FLOAT, INT, BOOL, FLOAT, FLOAT32, INT, INT, array_out(FLOAT32, 3)
 )  # fmt: skip
 def cubic_block(
-    source: NDArray, places: NDArray, stretch: float, taps: int, rounds: bool, highest: float, nodata: float, top: int,
+    source: NDArray, points: NDArray, stretch: float, taps: int, rounds: bool, highest: float, nodata: float, top: int,
     left: int, out: NDArray,
 ) -> None:  # fmt: skip
     """Interpolate for a block of the target.
@@ -71,7 +71,7 @@ def cubic_block(
 
     Args:
         source: (band, y, x) float32.
-        places: (2, rows, columns) float64, column and row on the source of each cell of the block.
+        points: (2, rows, columns) float64, column and row on the source of each cell of the block.
         stretch: Width of a target cell in source cells, 1 or more.
         taps: :func:`count_taps` of that.
         rounds: Whether results are rounded to integers, and kept from 0 to `highest`.
@@ -82,12 +82,12 @@ def cubic_block(
         out: (band, y, x) float32, written to.
     """
     bands, height, width = source.shape
-    rows, cols = places.shape[1:]
+    rows, cols = points.shape[1:]
     first_x, first_y = np.empty(cols, dtype=np.int64), np.empty(cols, dtype=np.int64)
     weights_x, weights_y = np.empty((taps, cols)), np.empty((taps, cols))
     total_x, total_y, values = np.empty(cols), np.empty(cols), np.empty(cols)
     for row in range(rows):
-        x, y = places[0, row], places[1, row]
+        x, y = points[0, row], points[1, row]
         _weigh(x, stretch, first_x, weights_x, total_x)
         _weigh(y, stretch, first_y, weights_y, total_y)
         for band in range(bands):
@@ -121,17 +121,17 @@ def cubic_block(
 
 
 @helper
-def _weigh(places: NDArray, stretch: float, first: NDArray, weights: NDArray, total: NDArray) -> None:
+def _weigh(points: NDArray, stretch: float, first: NDArray, weights: NDArray, total: NDArray) -> None:
     """Write for each place the first cell that counts, the weights of that one and the next, and their sum."""
-    taps, size = weights.shape[0], places.shape[0]
+    taps, size = weights.shape[0], points.shape[0]
     inverse = 1 / stretch
     for k in range(size):
-        first[k] = math.floor(places[k] - 0.5) - taps // 2 + 1
+        first[k] = math.floor(points[k] - 0.5) - taps // 2 + 1
         total[k] = 0
     for tap in range(taps):
         line = weights[tap]
         for k in range(size):
-            t = abs(first[k] + (tap + 0.5) - places[k]) * inverse
+            t = abs(first[k] + (tap + 0.5) - points[k]) * inverse
             near = (1.5 * t - 2.5) * t * t + 1
             far = ((-0.5 * t + 2.5) * t - 4) * t + 2
             weight = near if t < 1 else (far if t < 2 else 0.0)

@@ -23,7 +23,7 @@ Features: TypeAlias = dict[str, Array]
 
 
 @dataclass(frozen=True)
-class Core:
+class Interior:
     """The part of a DEM for which features are wanted; what lies around it is only looked at.
 
     Attributes:
@@ -37,12 +37,12 @@ class Core:
     shape: tuple[int, int]
 
     def cut(self, array: Array) -> Array:
-        """Return the core of an array of the DEM's shape, without a copy."""
+        """Return the interior of an array of the DEM's shape, without a copy."""
         return array[self.top : self.top + self.shape[0], self.left : self.left + self.shape[1]]
 
     @classmethod
-    def whole(cls, shape: tuple[int, int]) -> "Core":
-        """Return the core that is the whole DEM."""
+    def whole(cls, shape: tuple[int, int]) -> "Interior":
+        """Return the interior that is the whole DEM."""
         return cls(0, 0, shape)
 
 

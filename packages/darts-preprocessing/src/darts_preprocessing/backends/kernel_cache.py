@@ -83,8 +83,8 @@ def _numba_may_look(source: Path) -> bool:
     with suppress(RuntimeError):
         if Path(os.environ["XDG_CACHE_HOME"] if "XDG_CACHE_HOME" in os.environ else Path.home()).is_absolute():
             return True
-    places = [_config.CACHE_DIR, source.parent / "__pycache__"]
-    return any(_is_writable(Path(place)) for place in places if place)
+    folders = [_config.CACHE_DIR, source.parent / "__pycache__"]
+    return any(_is_writable(Path(folder)) for folder in folders if folder)
 
 
 def _is_writable(folder: Path) -> bool:

@@ -71,19 +71,19 @@ def _on_cpu(inputs: Inputs) -> NDArray:
     dem, window = inputs["dem"], inputs.settings["dissection_index"]
     out = np.empty(dem.shape, dtype=np.float32)
     run_blocks(lambda block: dissection_rows(dem, window, block[0], block[0] + block[2], out), row_strips(out.shape))
-    return np.ascontiguousarray(inputs.core.cut(out))
+    return np.ascontiguousarray(inputs.interior.cut(out))
 
 
 def _on_gpu(inputs: Inputs) -> Array:
-    xp, dem, core, window = inputs.xp, inputs["dem"], inputs.core, inputs.settings["dissection_index"]
-    out = xp.empty(core.shape, dtype=xp.float32)
-    for start, stop in strips(*core.shape):
-        around = surrounded(xp, dem, core, start, stop, window // 2).astype(xp.float64)
+    xp, dem, interior, window = inputs.xp, inputs["dem"], inputs.interior, inputs.settings["dissection_index"]
+    out = xp.empty(interior.shape, dtype=xp.float32)
+    for start, stop in strips(*interior.shape):
+        around = surrounded(xp, dem, interior, start, stop, window // 2).astype(xp.float64)
         highest = _box_max(xp, xp.where(xp.isnan(around), -np.inf, around), window)
         lowest = -_box_max(xp, xp.where(xp.isnan(around), -np.inf, -around), window)
         above = xp.where(highest > 0, highest, np.nan)
         index = (highest - xp.maximum(lowest, 0.0)) / above
-        out[start:stop] = xp.where(xp.isnan(core.cut(dem)[start:stop]), np.nan, index)
+        out[start:stop] = xp.where(xp.isnan(interior.cut(dem)[start:stop]), np.nan, index)
     return out
 
 

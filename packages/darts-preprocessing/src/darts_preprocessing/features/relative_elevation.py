@@ -53,24 +53,24 @@ def calculate_topographic_position_index(
 
 
 def _on_cpu(inputs: Inputs) -> NDArray:
-    dem, core = inputs["dem"], inputs.core
-    out = np.empty(core.shape, dtype=np.float32)
+    dem, interior = inputs["dem"], inputs.interior
+    out = np.empty(interior.shape, dtype=np.float32)
     disk, scratch = Disk(*inputs.settings["relative_elevation"]), Scratch()
 
     def work(block: Block) -> None:
-        relative_elevation_block(dem, core, block, disk, scratch, out)
+        relative_elevation_block(dem, interior, block, disk, scratch, out)
 
-    run_blocks(work, iterate_blocks(core.shape, ROWS, COLS))
+    run_blocks(work, iterate_blocks(interior.shape, ROWS, COLS))
     return out
 
 
 def _on_gpu(inputs: Inputs) -> Array:
-    xp, dem, core = inputs.xp, inputs["dem"], inputs.core
+    xp, dem, interior = inputs.xp, inputs["dem"], inputs.interior
     outer, inner = inputs.settings["relative_elevation"]
-    out = xp.empty(core.shape, dtype=xp.float32)
-    for start, stop in strips(*core.shape):
-        centre = core.cut(dem)[start:stop].astype(xp.float64)
-        around = surrounded(xp, dem, core, start, stop, outer).astype(xp.float64)
+    out = xp.empty(interior.shape, dtype=xp.float32)
+    for start, stop in strips(*interior.shape):
+        centre = interior.cut(dem)[start:stop].astype(xp.float64)
+        around = surrounded(xp, dem, interior, start, stop, outer).astype(xp.float64)
         valid = ~xp.isnan(around)
         totals = _RowSums(xp, xp.where(valid, around, 0.0), outer)
         counts = _RowSums(xp, valid.astype(xp.int32), outer)

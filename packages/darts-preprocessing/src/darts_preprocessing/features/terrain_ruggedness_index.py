@@ -54,10 +54,10 @@ def ruggedness_rows(dem: NDArray, window: int, start_row: int, stop_row: int, ou
         for i in range(max(row - half, 0), min(row + half + 1, height)):
             for shift in range(-half, half + 1):
                 start, stop = min(max(0, -shift), width), max(0, width - max(0, shift))
-                here, there = dem[row, start:stop], dem[i, max(start + shift, 0) : max(stop + shift, 0)]
+                here, neighbours = dem[row, start:stop], dem[i, max(start + shift, 0) : max(stop + shift, 0)]
                 subtotal, subcount = total[start:stop], count[start:stop]
                 for j in range(here.shape[0]):
-                    difference = np.float64(there[j]) - np.float64(here[j])
+                    difference = np.float64(neighbours[j]) - np.float64(here[j])
                     valid = difference == difference
                     subtotal[j] += difference * difference if valid else 0.0
                     subcount[j] += 1 if valid else 0
@@ -70,15 +70,15 @@ def _on_cpu(inputs: Inputs) -> NDArray:
     dem, window = inputs["dem"], inputs.settings["terrain_ruggedness_index"]
     out = np.empty(dem.shape, dtype=np.float32)
     run_blocks(lambda block: ruggedness_rows(dem, window, block[0], block[0] + block[2], out), row_strips(out.shape))
-    return np.ascontiguousarray(inputs.core.cut(out))
+    return np.ascontiguousarray(inputs.interior.cut(out))
 
 
 def _on_gpu(inputs: Inputs) -> Array:
-    xp, dem, core, window = inputs.xp, inputs["dem"], inputs.core, inputs.settings["terrain_ruggedness_index"]
-    half, out = window // 2, inputs.xp.empty(inputs.core.shape, dtype=inputs.xp.float32)
-    for start, stop in strips(*core.shape):
-        around = surrounded(xp, dem, core, start, stop, half).astype(xp.float64)
-        rows, cols = stop - start, core.shape[1]
+    xp, dem, interior, window = inputs.xp, inputs["dem"], inputs.interior, inputs.settings["terrain_ruggedness_index"]
+    half, out = window // 2, inputs.xp.empty(inputs.interior.shape, dtype=inputs.xp.float32)
+    for start, stop in strips(*interior.shape):
+        around = surrounded(xp, dem, interior, start, stop, half).astype(xp.float64)
+        rows, cols = stop - start, interior.shape[1]
         centre = around[half : half + rows, half : half + cols]
         total, count = xp.zeros_like(centre), xp.zeros(centre.shape, dtype=xp.int32)
         for row in range(window):

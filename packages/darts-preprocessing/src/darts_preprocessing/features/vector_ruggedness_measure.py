@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from darts_preprocessing.backends import Core
+from darts_preprocessing.backends import Interior
 from darts_preprocessing.backends.arrays import Gradient, framed, strips
 from darts_preprocessing.backends.blocks import Block, Scratch, row_strips, run_blocks
 from darts_preprocessing.backends.cpu_gradient import normals_block
@@ -103,12 +103,12 @@ def _on_cpu(inputs: Inputs) -> NDArray:
         vector_ruggedness_rows(normals, window, start, stop, out)
 
     run_blocks(work, row_strips(out.shape))
-    return np.ascontiguousarray(inputs.core.cut(out))
+    return np.ascontiguousarray(inputs.interior.cut(out))
 
 
 def _on_gpu(inputs: Inputs) -> Array:
     xp, dem, window = inputs.xp, inputs["dem"], inputs.settings["vector_ruggedness_measure"]
-    whole, half = Core.whole(dem.shape), window // 2
+    whole, half = Interior.whole(dem.shape), window // 2
     out = xp.empty(dem.shape, dtype=xp.float32)
     for start, stop in strips(*dem.shape):
         first, last = max(start - half, 0), min(stop + half, dem.shape[0])
@@ -122,7 +122,7 @@ def _on_gpu(inputs: Inputs) -> Array:
         centre = valid[start - first : stop - first]
         ratio = length / xp.where(centre, sums[3], np.nan)
         out[start:stop] = xp.clip(1 - ratio, 0, 1)
-    return xp.ascontiguousarray(inputs.core.cut(out))
+    return xp.ascontiguousarray(inputs.interior.cut(out))
 
 
 def _box_sum(xp: ModuleType, padded: Array, window: int) -> Array:

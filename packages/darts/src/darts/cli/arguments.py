@@ -64,9 +64,11 @@ class RepeatedOptionsCommand(TyperCommand):
 
     def _explain(self, ctx: typer.Context, words: list[str], extra: str) -> str:
         """Say what is wrong with a word that no option took, and how the nearest option before it is repeated."""
-        places = [place for place, word in enumerate(words) if word == extra]
-        behind_a_value = [place for place in places if place > 1 and not words[place - 1].startswith("-")]
-        before = words[: (behind_a_value or places or [0])[0]]
+        positions = [position for position, word in enumerate(words) if word == extra]
+        behind_a_value = [
+            position for position in positions if position > 1 and not words[position - 1].startswith("-")
+        ]
+        before = words[: (behind_a_value or positions or [0])[0]]
         name = next((word for word in reversed(before) if word.startswith("-")), "").partition("=")[0]
         lists = {name for parameter in self.get_params(ctx) if parameter.multiple for name in parameter.opts}
         if name not in lists:

@@ -14,7 +14,7 @@ def run_local(workers: int, scheduler_file: Path, host: str | None) -> None:
     """Serve a cluster on this machine until Ctrl-C."""
     check_cluster_is_installed()
     start_logging()
-    cluster.launch.serve_local(workers, scheduler_file, lambda place: _tell(place, scheduler_file), host)
+    cluster.launch.serve_local(workers, scheduler_file, lambda location: _tell(location, scheduler_file), host)
 
 
 def run_slurm(scheduler_file: Path, host: str | None, **jobs: Any) -> None:
@@ -22,7 +22,7 @@ def run_slurm(scheduler_file: Path, host: str | None, **jobs: Any) -> None:
     check_cluster_is_installed()
     start_logging()
     made = cluster.slurm.SlurmJobs(**jobs)
-    cluster.slurm.serve_slurm(made, scheduler_file, lambda place: _tell(place, scheduler_file), host)
+    cluster.slurm.serve_slurm(made, scheduler_file, lambda location: _tell(location, scheduler_file), host)
 
 
 def run_worker(scheduler_file: Path, name: str | None, walltime: str | None) -> None:
@@ -33,9 +33,9 @@ def run_worker(scheduler_file: Path, name: str | None, walltime: str | None) -> 
     cluster.launch.serve_worker(cluster.connection.find_scheduler(scheduler_file, None), name=name, seconds=seconds)
 
 
-def _tell(place: "cluster.connection.SchedulerPlace", scheduler_file: Path) -> None:
+def _tell(location: "cluster.connection.SchedulerLocation", scheduler_file: Path) -> None:
     path = scheduler_file.absolute()
-    typer.echo(f"The scheduler listens on {place.address}; Ctrl-C ends it and its workers.")
+    typer.echo(f"The scheduler listens on {location.address}; Ctrl-C ends it and its workers.")
     typer.echo("Run, from any machine that sees the folders:")
     typer.echo(f"  darts inference planet-sequential --executor dask --scheduler-file {path} ...")
     typer.echo("A further worker, on any machine that reaches this one:")

@@ -68,11 +68,11 @@ def take_over(origin: Path, product: str | None, to: str | None) -> None:
         SystemExit: With code 1 if a part of the origin is damaged.
     """
     holds = darts_acquisition.inspect_origin(origin, product)
-    place = to or str(_place_of(origin, holds))
+    uri = to or str(_uri_of(origin, holds))
     with _telling("Importing") as tell:
-        report = darts_acquisition.import_cube(origin, place, product, progress=tell)
+        report = darts_acquisition.import_cube(origin, uri, product, progress=tell)
     typer.echo(
-        f"{report.filled} chunks of {report.product.collection} are in {place} now, {report.empty} hold nothing, "
+        f"{report.filled} chunks of {report.product.collection} are in {uri} now, {report.empty} hold nothing, "
         f"{report.present} were there before. {report.incomplete} are not provably complete, and are fetched when they "
         "are needed."
     )
@@ -90,7 +90,7 @@ def _telling(what: str) -> Iterator[Callable[[int, int], None]]:
         yield lambda done, total: status.update(f"{what} chunk {done} of {total} …")
 
 
-def _place_of(origin: Path, product: "darts_acquisition.CubeProduct") -> Path:
+def _uri_of(origin: Path, product: "darts_acquisition.CubeProduct") -> Path:
     """Return where a new datacube of a product lies: beside that of the original, else where a run looks for it."""
     defaults = DefaultPaths()
     if product.name == "arcticdem":

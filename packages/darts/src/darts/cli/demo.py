@@ -65,8 +65,8 @@ def run_demo(output_dir: Path, *, seed: int, size: int, device: str | None, verb
         gpd.GeoSeries([whole], crs=truth.crs).to_file(outline := Path(temporary) / "area.gpkg", driver="GPKG")
         report = write_report(output_dir / "results", labels=area.truth_file, area=outline)
     _show(records, compare_with_truth(results, truth, whole), perf_counter() - start)
-    places = {"results": results, "picture": picture, "true outlines": area.truth_file, "report": report}
-    for what, where in places.items():
+    outputs = {"results": results, "picture": picture, "true outlines": area.truth_file, "report": report}
+    for what, where in outputs.items():
         typer.echo(f"{what}: {where}")
 
 

@@ -28,9 +28,9 @@ def show_paths() -> None:
     defaults = darts_utils.DefaultPaths()
     with warnings.catch_warnings(record=True) as moved:
         warnings.simplefilter("always", darts_utils.MovedFolderWarning)
-        rows = _folders(defaults)
-    there = ((what, where, "yes" if os.path.exists(str(where)) else "no") for what, where in rows.items())  # noqa: PTH110
-    print_table(there, "what", "where", "there")
+        folders = _folders(defaults)
+    rows = ((what, where, "yes" if os.path.exists(str(where)) else "no") for what, where in folders.items())  # noqa: PTH110
+    print_table(rows, "what", "where", "there")
     cubes = [defaults.find_arcticdem(2), defaults.find_arcticdem(10)]
     cubes += [defaults.find_tctrend(last_year(trend)) for trend in TRENDS]
     notes = [str(warning.message) for warning in moved] + [cube_note(cube.path) for cube in cubes if cube.original]

@@ -36,10 +36,10 @@ def _edges(height: NDArray[np.float64], cell: float) -> tuple[NDArray, NDArray, 
     first, second, weight = [], [], []
     for down, right in _NEIGHBOURS:
         here = (slice(0, rows - down), slice(max(0, -right), columns - max(0, right)))
-        there = (slice(down, rows), slice(max(0, right), columns + min(0, right)))
-        a, b = height[here], height[there]
+        neighbour = (slice(down, rows), slice(max(0, right), columns + min(0, right)))
+        a, b = height[here], height[neighbour]
         first.append(index[here].ravel())
-        second.append(index[there].ravel())
+        second.append(index[neighbour].ravel())
         weight.append((np.maximum(a, b) - 1e-3 * np.abs(a - b) / (cell * np.hypot(down, right))).ravel())
     return np.concatenate(first), np.concatenate(second), np.concatenate(weight)
 

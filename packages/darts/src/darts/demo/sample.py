@@ -227,17 +227,17 @@ def _mirrored(landscape: Landscape, size: int) -> Landscape:
     inner = slice(MARGIN_PX, MARGIN_PX + landscape.size)
     more = size - landscape.size
 
-    def fill(field: NDArray, margin: int) -> NDArray:
+    def ingest(field: NDArray, margin: int) -> NDArray:
         width = [(0, 0)] * (field.ndim - 2) + [(margin, more + margin)] * 2
         return np.pad(field, width, mode="symmetric")
 
     return replace(
         landscape,
         size=size,
-        reflectance=fill(landscape.reflectance, 0),
-        udm=fill(landscape.udm, 0),
-        label=fill((landscape.label > 0).astype(np.int32), 0),
+        reflectance=ingest(landscape.reflectance, 0),
+        udm=ingest(landscape.udm, 0),
+        label=ingest((landscape.label > 0).astype(np.int32), 0),
         slumps=(),
-        height=fill(landscape.height[inner, inner], MARGIN_PX),
-        trends=fill(landscape.trends[:, inner, inner], MARGIN_PX),
+        height=ingest(landscape.height[inner, inner], MARGIN_PX),
+        trends=ingest(landscape.trends[:, inner, inner], MARGIN_PX),
     )

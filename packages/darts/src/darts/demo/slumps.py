@@ -70,7 +70,7 @@ class Slumps:
         self.slumps: list[Slump] = []
         self.scars = 0
 
-    def _place(self, plan: Plan, least_m: float) -> tuple[Scar, Field, float] | None:
+    def _site_for(self, plan: Plan, least_m: float) -> tuple[Scar, Field, float] | None:
         """Outline, new heights and depth of a slump; None where it does not fit or cuts too little."""
         scar = shape_scar(self._rng, plan, self._texture, self._water, self._cell)
         if scar is None or scar.mask.sum() * self._cell**2 < _SMALLEST_M2:
@@ -82,7 +82,7 @@ class Slumps:
 
     def add(self, kind: str, plan: Plan) -> None:
         """Cut an active slump."""
-        placed = self._place(plan, _SHALLOWEST_M)
+        placed = self._site_for(plan, _SHALLOWEST_M)
         if placed is None:
             return
         scar, new, depth = placed
@@ -97,7 +97,7 @@ class Slumps:
 
     def add_healed(self, plan: Plan) -> None:
         """Leave the shallow, smooth, overgrown scar of a slump that came to rest."""
-        placed = self._place(replace(plan, headwall=0.5 * plan.headwall), 1.0)
+        placed = self._site_for(replace(plan, headwall=0.5 * plan.headwall), 1.0)
         if placed is None:
             return
         scar, new, _ = placed

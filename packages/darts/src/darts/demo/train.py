@@ -117,7 +117,7 @@ def save(source: Path, path: Path, metrics: dict[str, float] | None = None) -> N
             "For demonstration only: it knows made-up landscapes and no real ones. Never use what it finds in science."
         ),
     )
-    save_model(path, model.states, card)
+    save_model(path, model.state_dict, card)
 
 
 if __name__ == "__main__":

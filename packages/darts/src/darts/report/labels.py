@@ -49,9 +49,9 @@ class Judgement:
         shapes = self.shapes[self.shapes["tile"] == tile]
         slumps = view.data["slumps"]
         for name, kind in _verdicts(view, shapes).items():
-            place = slumps["uid"].index(name) if name in slumps["uid"] else -1
-            if place >= 0:
-                slumps["kind"][place], slumps["colour"][place] = kind, kind_colour(kind)
+            index = slumps["uid"].index(name) if name in slumps["uid"] else -1
+            if index >= 0:
+                slumps["kind"][index], slumps["colour"][index] = kind, kind_colour(kind)
         kinds = dict(zip(slumps["uid"], slumps["kind"], strict=True))
         for row in view.rows:
             row["kind"] = kinds.get(row["uid"], "")
@@ -94,7 +94,7 @@ def _verdicts(view: TileView, shapes: gpd.GeoDataFrame) -> dict[str, str]:
     placed = [row for row in view.rows if "lon" in row]
     if not len(mapped) or not placed:
         return {}
-    places = gpd.points_from_xy([row["lon"] for row in placed], [row["lat"] for row in placed], crs="EPSG:4326")
-    points = gpd.GeoDataFrame({"uid": [row["uid"] for row in placed]}, geometry=places).to_crs(mapped.crs)
+    lonlat = gpd.points_from_xy([row["lon"] for row in placed], [row["lat"] for row in placed], crs="EPSG:4326")
+    points = gpd.GeoDataFrame({"uid": [row["uid"] for row in placed]}, geometry=lonlat).to_crs(mapped.crs)
     joined = gpd.sjoin(points, mapped[["kind", "geometry"]], predicate="within")
     return dict(zip(joined["uid"], joined["kind"], strict=True))

@@ -58,7 +58,7 @@ def read_source(output: Path) -> RunSource:
         table[column] = _numbers(table.get(column), len(table))
     for column in ("acquired", "footprint", "error"):
         table[column] = table[column].astype(object).where(table[column].notna(), "") if column in table else ""
-    table["folder"] = [_folder_now(output, str(place)) for place in table["output_path"]]
+    table["folder"] = [_folder_now(output, str(path)) for path in table["output_path"]]
     if len(table) <= MOST_TILES:
         table["footprint"] = [
             known or _footprint_of_item(output / folder) if folder else known
@@ -96,8 +96,8 @@ def without_places(text: str, known: list[str] | tuple[str, ...] = ()) -> str:
         >>> without_places("'D:/my maps/b.tif' is damaged", ["D:/my maps"])
         "'…/b.tif' is damaged"
     """
-    for place in sorted(known, key=len, reverse=True):
-        text = re.sub(re.escape(place) + r"[\\/]*", "…/", text)
+    for path in sorted(known, key=len, reverse=True):
+        text = re.sub(re.escape(path) + r"[\\/]*", "…/", text)
     text = _ABSOLUTE.sub(lambda found: "…/" + re.split(r"[\\/]", found[0])[-1], text)
     host = platform.node()
     return text.replace(host, "this machine") if len(host) > 3 else text
@@ -160,8 +160,8 @@ def _metadata(output: Path, table: pd.DataFrame) -> dict[str, object]:
 
 def _models(found: object) -> list[dict[str, str]]:
     models = []
-    for name, facts in found.items() if isinstance(found, dict) else ():
-        known = facts if isinstance(facts, dict) else {}
+    for name, properties in found.items() if isinstance(found, dict) else ():
+        known = properties if isinstance(properties, dict) else {}
         card = known["card"] if isinstance(known.get("card"), dict) else {}
         about = {"name": name, "file": known.get("file"), "sha256": known.get("sha256"), "license": card.get("license")}
         about |= {"description": card.get("description"), "architecture": card.get("mlm:architecture")}

@@ -50,7 +50,7 @@ def tile_page(
     is_long = len(view.rows) > MOST_HTML_ROWS
     items = [embedded(bokeh_table(view.rows, columns, "slumps table"), "slumps-table")] if is_long else []
     number = record["objects"] if view.count is None else view.count
-    facts = [
+    table_rows = [
         ("Date", str(record["acquired"])[:10] or "–"),
         ("Slumps", "–" if is_unknown(number) else f"{number:,.0f}"),
         ("Hectares", "–" if is_unknown(record["area_m2"]) else f"{record['area_m2'] / 10_000:,.2f}"),
@@ -67,7 +67,7 @@ def tile_page(
     page = render(
         "tile.html",
         tile=record["tile_id"],
-        facts=facts,
+        table_rows=table_rows,
         notes=view.notes,
         error=record["error"] if record["status"] == "failed" else "",
         layers=[(name, title) for name, title in layers if any(view.data[name].values())],

@@ -192,8 +192,8 @@ def _draw_percent(_: TileView, raster: rasterio.DatasetReader, shape: tuple[int,
     percent = raster.read(1, out_shape=shape, resampling=Resampling.average, masked=True)
     levels = np.rint(percent.filled(0).astype(np.float32) * (_LEVELS - 1) / 100).astype(np.uint8)
     steps = np.linspace(0, 100, _LEVELS)
-    places, colours = np.array([place for place, _ in _RAMP]), np.array([colour for _, colour in _RAMP])
-    table = np.stack([np.interp(steps, places, colours[:, band]) for band in range(4)], axis=-1).astype(np.uint8)
+    positions, colours = np.array([position for position, _ in _RAMP]), np.array([colour for _, colour in _RAMP])
+    table = np.stack([np.interp(steps, positions, colours[:, band]) for band in range(4)], axis=-1).astype(np.uint8)
     image = Image.fromarray(levels).convert("P")
     image.putpalette(table[:, :3].tobytes())
     buffer = io.BytesIO()
@@ -216,8 +216,8 @@ def _add_slumps(view: TileView, segments: gpd.GeoDataFrame) -> None:
     shown = min(len(ordered), _MOST_ROWS)
     view.rows = [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)][:shown]
     drawn = ordered[:_MOST_OUTLINES]
-    facts = {name: [row[name] for row in view.rows[: len(drawn)]] for name in ("uid", "area_m2", "mean")}
-    view.data["slumps"] = outlines(drawn.geometry.to_numpy(), view.origin) | facts
+    properties = {name: [row[name] for row in view.rows[: len(drawn)]] for name in ("uid", "area_m2", "mean")}
+    view.data["slumps"] = outlines(drawn.geometry.to_numpy(), view.origin) | properties
     if len(ordered) > len(drawn):
         view.notes.append(f"The map shows the {len(drawn):,} largest of {len(ordered):,} slumps.")
     if len(ordered) > shown:

@@ -103,12 +103,12 @@ def check_place(folder: Path, what: str = "Results") -> None:
     Raises:
         ConfigurationError: If a file or a link to nothing is in its place or above, or nothing may be made there.
     """
-    place = next(path for path in (folder, *folder.parents) if path.exists() or path.is_symlink())
-    if not place.is_dir():
-        found = "a file" if place.exists() else "a link to nothing"
-        raise ConfigurationError(f"{what} cannot be written into {folder}: {place} is {found}; expected a folder.")
-    if not os.access(place, os.W_OK | os.X_OK):
-        raise ConfigurationError(f"{what} cannot be written into {folder}: {place} may not be written into.")
+    path = next(path for path in (folder, *folder.parents) if path.exists() or path.is_symlink())
+    if not path.is_dir():
+        found = "a file" if path.exists() else "a link to nothing"
+        raise ConfigurationError(f"{what} cannot be written into {folder}: {path} is {found}; expected a folder.")
+    if not os.access(path, os.W_OK | os.X_OK):
+        raise ConfigurationError(f"{what} cannot be written into {folder}: {path} may not be written into.")
 
 
 def check_folder_is_writable(folder: Path, what: str = "Results") -> None:
@@ -203,25 +203,25 @@ def check_cube(location: str, product: "darts_acquisition.CubeProduct", option: 
             )
 
 
-def cube_note(place: Path) -> str:
+def cube_note(path: Path) -> str:
     """Say what lies beside the place of a new datacube under the name that the original DARTS gave its own.
 
     Returns:
         One sentence that says what it is and what to do; empty where there is none.
     """
-    beside = original_cube(place)
+    beside = original_cube(path)
     if beside is None:
         return ""
     with suppress(darts_acquisition.CubeError):
         darts_acquisition.Datacube.open(beside)
-        move = f"mv {shlex.quote(str(beside))} {shlex.quote(str(place))}"
+        move = f"mv {shlex.quote(str(beside))} {shlex.quote(str(path))}"
         return f"{beside} is a datacube of DARTS under an earlier name, which is not searched; to use it: {move}"
-    return f"{beside} is a datacube of another program (smart-geocubes). {import_hint(beside, place)}"
+    return f"{beside} is a datacube of another program (smart-geocubes). {import_hint(beside, path)}"
 
 
-def import_hint(cube: Path | str, place: Path | None = None) -> str:
+def import_hint(cube: Path | str, path: Path | None = None) -> str:
     """Say how a datacube of another program is taken over."""
-    where = "" if place is None else f" --to {shlex.quote(str(place))}"
+    where = "" if path is None else f" --to {shlex.quote(str(path))}"
     return f"It is left as it is; to take over what it holds: `darts cube import {shlex.quote(str(cube))}{where}`."
 
 

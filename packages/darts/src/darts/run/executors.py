@@ -199,8 +199,8 @@ class _Run:
     def _guarded(self, stages: list[Stage], crew: Crew) -> None:
         try:
             with sharing_cpus(crew.size):
-                for work, place in crew:
-                    place.fill(self._take(work, stages, is_last=crew.is_last))
+                for work, slot in crew:
+                    slot.put(self._take(work, stages, is_last=crew.is_last))
         except BaseException as error:  # noqa: BLE001 - a lane that dies silently would hang the run
             self._ended.put(error)
         finally:

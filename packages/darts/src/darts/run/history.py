@@ -13,7 +13,7 @@ from darts.errors import ConfigurationError
 from darts.run.folding import has_lost_lines, is_folded, journal_table, read_about, was_killed
 from darts.run.journal import JOURNAL, STAGES, STATUSES, by_age, journals, latest, read_entries, read_header
 from darts.run.running import running_runs
-from darts.run.shards import ShardFacts
+from darts.run.shards import ShardMetadata
 
 logger = logging.getLogger(__name__)
 
@@ -47,7 +47,7 @@ class PastRun:
     running: bool
     empty: int = 0
     planned: int | None = None
-    shards: ShardFacts | None = None
+    shards: ShardMetadata | None = None
     killed: bool = False
 
     @property
@@ -90,26 +90,26 @@ def read_run(output: Path) -> tuple[str, pd.DataFrame, int | None]:
     newest, whole = "", None
     read: dict[int, pd.DataFrame] = {}
     total: int | None = None
-    divided: list[ShardFacts] = []
+    divided: list[ShardMetadata] = []
     for name in reversed(_names(output)):
         about = _about(output, name)
-        facts = ShardFacts.of_header(about)
-        run = None if facts is None else facts.division
-        number = 0 if facts is None else facts.shard.number
+        metadata = ShardMetadata.of_header(about)
+        run = None if metadata is None else metadata.division
+        number = 0 if metadata is None else metadata.shard.number
         if (newest and run != whole) or number in read:
             continue
         table = _read(output, name, "results.parquet", {"tile_id", "output_path", "status", "error"})
         if table is None:
             continue
         newest, whole, read[number] = newest or name, run, table
-        if facts is None:
+        if metadata is None:
             total = _planned(about)
             break
-        divided.append(facts)
+        divided.append(metadata)
     if not newest:
         raise ConfigurationError(f"The records of the runs in {output} cannot be read.")
     if divided:
-        total = sum(max(divided, key=lambda facts: facts.listed).tiles)
+        total = sum(max(divided, key=lambda metadata: metadata.listed).tiles)
     return newest, pd.concat([read[number] for number in sorted(read)], ignore_index=True), total
 
 
@@ -162,7 +162,7 @@ def _look_at(output: Path, name: str, running: bool) -> PastRun | None:
         busy_seconds=float(table[[column for column in table.columns if column in seconds]].sum().sum()),
         running=running,
         planned=_planned(about),
-        shards=ShardFacts.of_header(about),
+        shards=ShardMetadata.of_header(about),
         killed=not running and (output / f"{name}{JOURNAL}").exists() and was_killed(output, name),
     )
 

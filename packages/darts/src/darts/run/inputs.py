@@ -205,7 +205,7 @@ def _archive_above(path: Path) -> Path | None:
     """Return the zip archive that a path is a member of; None for a file of its own, whether it exists or not."""
     if path.exists():
         return None
-    return next((place for place in path.parents if place.suffix.lower() == ".zip" and place.is_file()), None)
+    return next((folder for folder in path.parents if folder.suffix.lower() == ".zip" and folder.is_file()), None)
 
 
 def _digest(path: Path) -> str:

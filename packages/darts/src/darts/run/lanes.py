@@ -8,14 +8,14 @@ from concurrent.futures import Future
 from darts.run.task import TileWork
 
 
-class Place:
+class Slot:
     """The place of a tile in a link: it is there before the tile is ready, and may stay empty."""
 
     def __init__(self) -> None:
         self._work: Future[TileWork | None] = Future()
         self.is_end = False
 
-    def fill(self, work: TileWork | None) -> None:
+    def put(self, work: TileWork | None) -> None:
         """Put a tile here, or None where it ended."""
         if not self._work.done():
             self._work.set_result(work)
@@ -23,7 +23,7 @@ class Place:
     def end(self) -> None:
         """Say that no tile follows."""
         self.is_end = True
-        self.fill(None)
+        self.put(None)
 
     def wait(self) -> TileWork | None:
         """Return the tile once it is ready, None where it ended."""
@@ -38,19 +38,19 @@ class Link:
     """
 
     def __init__(self, size: int) -> None:
-        self._places: queue.Queue[Place] = queue.Queue(size)
+        self._slots: queue.Queue[Slot] = queue.Queue(size)
 
-    def reserve(self) -> Place:
+    def reserve(self) -> Slot:
         """Return a new place behind all others, once there is room for it."""
-        place = Place()
-        self._places.put(place)
-        return place
+        slot = Slot()
+        self._slots.put(slot)
+        return slot
 
     def __iter__(self) -> Iterator[TileWork]:
         while True:
-            place = self._places.get()
-            work = place.wait()
-            if place.is_end:
+            slot = self._slots.get()
+            work = slot.wait()
+            if slot.is_end:
                 return
             if work is not None:
                 yield work
@@ -76,22 +76,22 @@ class Crew:
         """Whether no lane is behind this one."""
         return self._sink is None
 
-    def __iter__(self) -> Iterator[tuple[TileWork, Place]]:
-        place = Place()
+    def __iter__(self) -> Iterator[tuple[TileWork, Slot]]:
+        slot = Slot()
         try:
             while True:
                 with self._taking:
                     if self._exhausted:
                         return
-                    place = Place() if self._sink is None else self._sink.reserve()
+                    slot = Slot() if self._sink is None else self._sink.reserve()
                     work = next(self._source, None)
                     if work is None:
                         self._exhausted = True
-                        place.end()
+                        slot.end()
                         return
-                yield work, place
+                yield work, slot
         finally:  # A thread that breaks leaves no place for which the next lane would wait for ever.
-            place.fill(None)
+            slot.put(None)
 
     def leave(self) -> bool:
         """Note that a thread ends; return whether it was the last one."""

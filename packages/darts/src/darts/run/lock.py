@@ -29,7 +29,7 @@ WAIT_SECONDS = 0.3
 """For somebody who only looks whether the lock is held, and holds it for an instant."""
 
 
-class Facts(TypedDict, total=False):
+class LockMetadata(TypedDict, total=False):
     """What a file says of the process that holds something, or on which terms shards share it."""
 
     host: str
@@ -75,14 +75,14 @@ def folder_lock(folder: Path) -> Iterator[Callable[[str], None]]:
         NoFileLocksWarning: If the file system has no locks.
     """
     holder = folder / HOLDER_FILE
-    facts = own_facts()
+    metadata = own_metadata()
 
     def tell(run: str) -> None:
         # Only for others to read: a run goes on without it.
         for path in (holder, owner):
             if path is not None:
                 with suppress(OSError):
-                    write_atomically(path, json.dumps({**facts, "run": run}).encode(), durable=False)
+                    write_atomically(path, json.dumps({**metadata, "run": run}).encode(), durable=False)
 
     with ExitStack() as held:
         owner = None
@@ -91,7 +91,7 @@ def folder_lock(folder: Path) -> Iterator[Callable[[str], None]]:
                 _lock(folder, held)
             else:
                 owner = folder / OWNER_FILE
-                own_file(owner, facts, held)
+                own_file(owner, metadata, held)
                 for shard in shard_owners(folder):
                     remove_if_stale(shard)
         held.callback(remove, holder)
@@ -130,13 +130,13 @@ def find_holder(folder: Path) -> Holding:
     """Find out whether a run holds a folder, from any machine that sees it."""
     owner = folder / OWNER_FILE
     if owner.exists():
-        facts = read_facts(owner)
-        run = _name_in(facts)
-        if facts.get("host") != platform.node():
+        metadata = read_metadata(owner)
+        run = _name_in(metadata)
+        if metadata.get("host") != platform.node():
             return Holding("unknown", run)
-        return Holding("running" if is_alive(facts) else "free", run)
-    facts = read_facts(folder / HOLDER_FILE)
-    run = _name_in(facts)
+        return Holding("running" if is_alive(metadata) else "free", run)
+    metadata = read_metadata(folder / HOLDER_FILE)
+    run = _name_in(metadata)
     path = folder / LOCK_FILE
     if not path.exists():
         return Holding("free", run)
@@ -149,7 +149,7 @@ def find_holder(folder: Path) -> Holding:
         return Holding("running", run)
     # A run that ends removes the holder's file. Where one of another machine is left, either the run was killed, or
     # locks do not reach from there to here.
-    return Holding("unknown" if facts.get("host") not in (None, platform.node()) else "free", run)
+    return Holding("unknown" if metadata.get("host") not in (None, platform.node()) else "free", run)
 
 
 def _lock(folder: Path, held: ExitStack) -> None:
@@ -157,14 +157,14 @@ def _lock(folder: Path, held: ExitStack) -> None:
     try:
         lock.acquire(timeout=WAIT_SECONDS, poll_interval=0.05)
     except Timeout as error:
-        who = describe_shards(folder) or describe(read_facts(folder / HOLDER_FILE))
+        who = describe_shards(folder) or describe(read_metadata(folder / HOLDER_FILE))
         raise FolderInUseError(
             f"Another run writes into {folder}: {who}. Wait for it, or choose another output folder."
         ) from error
     held.callback(lock.release)
 
 
-def own_file(owner: Path, facts: Facts, held: ExitStack) -> None:
+def own_file(owner: Path, metadata: LockMetadata, held: ExitStack) -> None:
     """Create the file that stands in for a lock, and remove it in the end.
 
     Raises:
@@ -181,18 +181,18 @@ def own_file(owner: Path, facts: Facts, held: ExitStack) -> None:
     for _ in range(3):
         try:
             with owner.open("x", encoding="utf-8") as file:
-                file.write(json.dumps(facts))
+                file.write(json.dumps(metadata))
         except FileExistsError:
             remove_if_stale(owner)
             continue
-        held.callback(_give_back, owner, facts)
+        held.callback(_give_back, owner, metadata)
         return
-    raise _in_use(owner, read_facts(owner))
+    raise _in_use(owner, read_metadata(owner))
 
 
-def _give_back(owner: Path, facts: Facts) -> None:
+def _give_back(owner: Path, metadata: LockMetadata) -> None:
     """Remove our own file, not one that somebody put there after removing ours."""
-    if {**read_facts(owner), "run": None} == {**facts, "run": None}:
+    if {**read_metadata(owner), "run": None} == {**metadata, "run": None}:
         remove(owner)
 
 
@@ -202,22 +202,22 @@ def remove_if_stale(owner: Path) -> None:
     Raises:
         FolderInUseError: If the process lives, runs on another machine, or is not known.
     """
-    facts = read_facts(owner)
-    if facts.get("host") != platform.node() or is_alive(facts):
-        raise _in_use(owner, facts)
+    metadata = read_metadata(owner)
+    if metadata.get("host") != platform.node() or is_alive(metadata):
+        raise _in_use(owner, metadata)
     # Taken aside first, and looked at once more: another process may have taken the folder over meanwhile.
     aside = owner.with_name(f"{owner.name}.{os.getpid()}")
     with suppress(FileNotFoundError):
         owner.rename(aside)
-        if read_facts(aside) != facts:
+        if read_metadata(aside) != metadata:
             aside.rename(owner)
-            raise _in_use(owner, read_facts(owner))
+            raise _in_use(owner, read_metadata(owner))
         remove(aside)
 
 
-def _in_use(owner: Path, facts: Facts) -> FolderInUseError:
+def _in_use(owner: Path, metadata: LockMetadata) -> FolderInUseError:
     return FolderInUseError(
-        f"Another run writes into {owner.parent}: {describe(facts)}. Wait for it, or choose another output folder. "
+        f"Another run writes into {owner.parent}: {describe(metadata)}. Wait for it, or choose another output folder. "
         f"If that process does not run any more, remove {owner}."
     )
 
@@ -240,12 +240,12 @@ def shard_owners(folder: Path) -> list[Path]:
 def describe_shards(folder: Path, besides: str = "") -> str:
     """Say which shards write into a folder, nothing where none does, besides the one of a lock file."""
     held = [path for path in sorted(folder.glob(".darts-run.s*of*.lock")) if path.name != besides and is_locked(path)]
-    found = [f"shard {facts.get('shard')} on {describe(facts)}" for facts in map(read_facts, held)]
+    found = [f"shard {metadata.get('shard')} on {describe(metadata)}" for metadata in map(read_metadata, held)]
     more = f", and {len(found) - _MOST_SHARDS} more" if len(found) > _MOST_SHARDS else ""
     return "; ".join(found[:_MOST_SHARDS]) + more
 
 
-def own_facts() -> Facts:
+def own_metadata() -> LockMetadata:
     """Return what tells others which process this is."""
     return {
         "host": platform.node(),
@@ -255,36 +255,36 @@ def own_facts() -> Facts:
     }
 
 
-def is_alive(facts: Facts) -> bool:
+def is_alive(metadata: LockMetadata) -> bool:
     """Say whether the process of this machine that is named still runs, and is not another one with its number."""
     try:
-        begun = psutil.Process(int(facts["process"])).create_time()
-        return abs(begun - float(facts["process_start"])) < 2  # The clock may be set while it runs.
+        begun = psutil.Process(int(metadata["process"])).create_time()
+        return abs(begun - float(metadata["process_start"])) < 2  # The clock may be set while it runs.
     except (psutil.NoSuchProcess, LookupError, TypeError, ValueError):
         return False
     except psutil.Error:
         return True
 
 
-def describe(facts: Facts) -> str:
+def describe(metadata: LockMetadata) -> str:
     """Say which process it is."""
-    if not facts:
+    if not metadata:
         return "its host and process are not known yet"
-    return f"host {facts.get('host')}, process {facts.get('process')}, since {facts.get('start')}"
+    return f"host {metadata.get('host')}, process {metadata.get('process')}, since {metadata.get('start')}"
 
 
-def _name_in(facts: Facts) -> str | None:
-    name = facts.get("run")
+def _name_in(metadata: LockMetadata) -> str | None:
+    name = metadata.get("run")
     return name if isinstance(name, str) else None
 
 
-def read_facts(holder: Path) -> Facts:
+def read_metadata(holder: Path) -> LockMetadata:
     """Read what a file says of the process that holds something; empty where it says nothing that is understood."""
     try:
-        facts = json.loads(holder.read_text(encoding="utf-8"))
+        metadata = json.loads(holder.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
         return {}
-    return cast("Facts", facts) if isinstance(facts, dict) else {}
+    return cast("LockMetadata", metadata) if isinstance(metadata, dict) else {}
 
 
 def remove(path: Path) -> None:

@@ -24,7 +24,7 @@ from darts.run.inputs import InputMemory
 from darts.run.journal import PlanCounts
 from darts.run.models import find_ensemble, find_models
 from darts.run.resume import Decision, Resume
-from darts.run.shards import Shard, ShardFacts
+from darts.run.shards import Shard, ShardMetadata
 from darts.run.task import Pipeline, TileTask
 from darts.run.trends import TrendCubes
 from darts.startup import resume_collection
@@ -169,7 +169,7 @@ class Planner:
         shard = Shard.parse(self.pipeline.shard)
         digest = fingerprint({"depends_on": self.context.depends_on, "configuration": self.context.configuration})
         self.tasks = [task for task in tasks if shard.holds(task.tile_id)]
-        self.shards = ShardFacts.of_tiles(shard, digest, (task.tile_id for task in tasks), listed)
+        self.shards = ShardMetadata.of_tiles(shard, digest, (task.tile_id for task in tasks), listed)
         logger.info("Shard %s has %d of %d tiles.", shard, len(self.tasks), len(tasks))
 
     def plan(self) -> Plan:
@@ -250,9 +250,9 @@ def with_auxiliary(pipeline: Pipeline, context: RunContext, wanted: set[str], ta
     if "tcvis" in auxiliary:
         tcvis = TrendCubes.of(pipeline)
         for trend, some in tcvis.needed(pipeline, tasks).items():
-            place = tcvis.cubes[trend]
-            with _outside_first(pipeline, some, partial(darts_acquisition.estimate_tcvis, data_dir=place, trend=trend)):
-                checks.check_cube(place, darts_acquisition.tcvis_product(trend), "--tcvis-dir", pipeline)
+            cube = tcvis.cubes[trend]
+            with _outside_first(pipeline, some, partial(darts_acquisition.estimate_tcvis, data_dir=cube, trend=trend)):
+                checks.check_cube(cube, darts_acquisition.tcvis_product(trend), "--tcvis-dir", pipeline)
     return replace(context, features=features, arcticdem=arcticdem, tcvis=tcvis)
 
 

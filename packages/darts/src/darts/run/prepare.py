@@ -49,8 +49,8 @@ def prepare_run(
     failed = _prepare_optical(pipeline, tasks) if optical else {}
     if products:
         readable = [task for task in tasks if task.tile_id not in failed]
-        place = str(pipeline.arcticdem_dir) if "ArcticDEM" in products else None
-        _prepare_surroundings(pipeline, readable, cubes_of(pipeline, readable, place, trends), failed)
+        cube_path = str(pipeline.arcticdem_dir) if "ArcticDEM" in products else None
+        _prepare_surroundings(pipeline, readable, cubes_of(pipeline, readable, cube_path, trends), failed)
     pipeline._note_prepared([task.tile_id for task in tasks if task.tile_id not in failed])
     return failed
 

@@ -62,15 +62,15 @@ class Reporter:
         self._done += not again
         if self._progress is not None:
             self._progress.update(self._task, completed=self._done)
-        place = f"[{self._done}/{self._total}] {tile.tile_id}" + (f", attempt {tile.attempt}" if again else "")
+        prefix = f"[{self._done}/{self._total}] {tile.tile_id}" + (f", attempt {tile.attempt}" if again else "")
         if tile.status == "skipped":
-            logger.info("%s: finished already.", place)
+            logger.info("%s: finished already.", prefix)
         elif tile.status == "empty":
-            logger.info("%s is empty: %s", place, tile.error)
+            logger.info("%s is empty: %s", prefix, tile.error)
         elif tile.status == "failed":
-            logger.error("%s failed: %s", place, tile.error)
+            logger.error("%s failed: %s", prefix, tile.error)
         else:
-            logger.info("%s: %s in %.1f s.", place, tile.status, sum(tile.stages.values()))
+            logger.info("%s: %s in %.1f s.", prefix, tile.status, sum(tile.stages.values()))
 
 
 def summarise(records: "RunRecords", startup_seconds: float = 0.0) -> str:

@@ -13,7 +13,7 @@ from darts.run.failures import is_disk_full
 from darts.run.folding import fold
 from darts.run.journal import JOURNAL, STAGES, Journal, PlanCounts, Status, TileRecord, latest, read_entries, utc_now
 from darts.run.names import process_names
-from darts.run.shards import ShardFacts
+from darts.run.shards import ShardMetadata
 from darts_utils import remove_partials
 
 logger = logging.getLogger(__name__)
@@ -56,7 +56,7 @@ class RunRecords:
         folder: Path,
         *,
         planned: PlanCounts,
-        shards: ShardFacts | None = None,
+        shards: ShardMetadata | None = None,
         about: Mapping[str, object] | None = None,
     ) -> None:
         self.folder = folder
@@ -165,7 +165,7 @@ def remove_leftovers(folder: Path, may_run: Callable[[str], bool] = lambda _name
                 path.unlink(missing_ok=True)
 
 
-def _new_journal(folder: Path, about: Mapping[str, object], shards: ShardFacts | None) -> tuple[str, Journal]:
+def _new_journal(folder: Path, about: Mapping[str, object], shards: ShardMetadata | None) -> tuple[str, Journal]:
     """Begin a journal under a name that no other run has."""
     start = datetime.now(UTC)
     own = {"host": platform.node(), "pid": os.getpid(), "start": start.isoformat(timespec="milliseconds")}

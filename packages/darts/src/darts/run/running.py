@@ -8,8 +8,8 @@ from typing import Literal
 
 from darts.run.filelocks import is_locked
 from darts.run.journal import JOURNAL, journals, read_header
-from darts.run.lock import Facts, find_holder, is_alive, read_facts, running_in, shard_owners
-from darts.run.shards import ShardFacts
+from darts.run.lock import LockMetadata, find_holder, is_alive, read_metadata, running_in, shard_owners
+from darts.run.shards import ShardMetadata
 
 State = Literal["running", "ended", "unknown"]
 
@@ -32,7 +32,7 @@ def may_run(folder: Path, name: str) -> bool:
     return _state_of(_owner_of(folder, name)) in ("running", "unknown")
 
 
-def find_state(folder: Path, name: str, shards: ShardFacts | None) -> State:
+def find_state(folder: Path, name: str, shards: ShardMetadata | None) -> State:
     """Say whether a run goes on, or that this machine cannot tell."""
     locked = is_locked(folder / f"{name}{JOURNAL}")
     if locked:
@@ -46,28 +46,28 @@ def find_state(folder: Path, name: str, shards: ShardFacts | None) -> State:
         return _state_of(_owner_of(folder, name))
     # A shard that ends empties its file. Where one of another machine says something, either it was killed, or locks do
     # not reach from there to here.
-    facts = read_facts(folder / shards.shard.lock_file)
-    elsewhere = facts.get("run") == name and facts.get("host") != platform.node()
+    metadata = read_metadata(folder / shards.shard.lock_file)
+    elsewhere = metadata.get("run") == name and metadata.get("host") != platform.node()
     return "unknown" if elsewhere else "ended"
 
 
-def shard_runs(folder: Path) -> Iterator[tuple[str, ShardFacts]]:
+def shard_runs(folder: Path) -> Iterator[tuple[str, ShardMetadata]]:
     """Yield names of runs of shards and what they knew, newest first; `darts runs` names those that cannot be read."""
     for name, journal in reversed(journals(folder).items()):
         with suppress(OSError, ValueError):
-            facts = ShardFacts.of_header(read_header(journal))
-            if facts is not None:
-                yield name, facts
+            metadata = ShardMetadata.of_header(read_header(journal))
+            if metadata is not None:
+                yield name, metadata
 
 
-def _owner_of(folder: Path, name: str) -> Facts:
-    found = (read_facts(path) for path in shard_owners(folder))
-    return next((facts for facts in found if facts.get("run") == name), Facts())
+def _owner_of(folder: Path, name: str) -> LockMetadata:
+    found = (read_metadata(path) for path in shard_owners(folder))
+    return next((metadata for metadata in found if metadata.get("run") == name), LockMetadata())
 
 
-def _state_of(facts: Facts) -> State:
-    if not facts:
+def _state_of(metadata: LockMetadata) -> State:
+    if not metadata:
         return "ended"
-    if facts.get("host") != platform.node():
+    if metadata.get("host") != platform.node():
         return "unknown"
-    return "running" if is_alive(facts) else "ended"
+    return "running" if is_alive(metadata) else "ended"

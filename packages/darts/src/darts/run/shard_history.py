@@ -6,7 +6,7 @@ from pathlib import Path
 
 from darts.run.history import PastRun
 from darts.run.running import shard_runs
-from darts.run.shards import ShardFacts, ranges
+from darts.run.shards import ShardMetadata, ranges
 
 _TIME = len("2026-01-31_12-00-00")
 """What the name of a run begins with: its start, UTC."""
@@ -23,7 +23,7 @@ class ShardGroup:
     """
 
     runs: Mapping[int, PastRun]
-    newest: ShardFacts
+    newest: ShardMetadata
     finished_by: str | None = None
 
     @property
@@ -94,7 +94,7 @@ def group_shards(runs: Sequence[PastRun]) -> list[ShardGroup]:
     found = []
     for members in groups.values():
         latest = {run.shards.shard.number: run for run in members if run.shards is not None}
-        newest = max((run.shards for run in members if run.shards is not None), key=lambda facts: facts.listed)
+        newest = max((run.shards for run in members if run.shards is not None), key=lambda metadata: metadata.listed)
         last = max(run.name[:_TIME] for run in latest.values())
         finishers = [run.name for run in runs if run.name[:_TIME] >= last and _did_all(run, sum(newest.tiles))]
         found.append(ShardGroup(dict(sorted(latest.items())), newest, finishers[-1] if finishers else None))
@@ -106,7 +106,8 @@ def _did_all(run: PastRun, tiles: int) -> bool:
     return run.shards is None and not run.failed and run.done >= planned >= tiles
 
 
-def other_division(output: Path, own: ShardFacts) -> int | None:
+def other_division(output: Path, own: ShardMetadata) -> int | None:
     """Return into how many shards the same run was divided last; None where it was as now, or never."""
-    last = next((facts.shard.of for _, facts in shard_runs(output) if facts.digest == own.digest), own.shard.of)
+    others = (metadata for _, metadata in shard_runs(output))
+    last = next((each.shard.of for each in others if each.digest == own.digest), own.shard.of)
     return None if last == own.shard.of else last

@@ -46,24 +46,24 @@ def shard_lock(folder: Path, shard: Shard, digest: str) -> Iterator[Callable[[st
     Warns:
         NoFileLocksWarning: If the file system has no locks.
     """
-    facts = lock.own_facts() | {"shard": str(shard), "digest": digest}
+    metadata = lock.own_metadata() | {"shard": str(shard), "digest": digest}
     with ExitStack() as held:
         with lock.refused_access(folder):
             if has_flock() and has_locks(folder):
-                yield_to = _hold(folder, shard, facts, held)
+                yield_to = _hold(folder, shard, metadata, held)
                 _share(folder, {"digest": digest, "of": shard.of}, shard.lock_file, held)
             else:
-                yield_to = _own(folder, shard, facts, held)
+                yield_to = _own(folder, shard, metadata, held)
         yield yield_to
 
 
-def _hold(folder: Path, shard: Shard, facts: lock.Facts, held: ExitStack) -> Callable[[str], None]:
+def _hold(folder: Path, shard: Shard, metadata: lock.LockMetadata, held: ExitStack) -> Callable[[str], None]:
     """Lock the shard's own file, which says who does it."""
     path = folder / shard.lock_file
     file = _open(path, held)
     if not _try_for_a_while(lambda: try_lock(file), lock.WAIT_SECONDS):
         raise FolderInUseError(
-            f"Shard {shard} runs already into {folder}: {lock.describe(lock.read_facts(path))}. Wait for it, or run "
+            f"Shard {shard} runs already into {folder}: {lock.describe(lock.read_metadata(path))}. Wait for it, or run "
             "another one."
         )
 
@@ -71,14 +71,14 @@ def _hold(folder: Path, shard: Shard, facts: lock.Facts, held: ExitStack) -> Cal
         with suppress(OSError):  # Only for others to read.
             os.ftruncate(file, 0)
             if run is not None:
-                os.pwrite(file, json.dumps({**facts, "run": run}).encode(), 0)
+                os.pwrite(file, json.dumps({**metadata, "run": run}).encode(), 0)
 
     tell("")
     held.callback(tell, None)
     return tell
 
 
-def _share(folder: Path, terms: lock.Facts, own: str, held: ExitStack) -> None:
+def _share(folder: Path, terms: lock.LockMetadata, own: str, held: ExitStack) -> None:
     """Share the lock on the folder with shards that have the same terms."""
     path = folder / TERMS_FILE
     file = _open(folder / lock.LOCK_FILE, held)
@@ -89,7 +89,7 @@ def _share(folder: Path, terms: lock.Facts, own: str, held: ExitStack) -> None:
             lock.remove(folder / lock.HOLDER_FILE)
         if not try_lock(file, shared=True):
             return False
-        if lock.read_facts(path) == terms:
+        if lock.read_metadata(path) == terms:
             return True
         # Those of shards that run; or of some that ran, and somebody just looked whether the folder is locked.
         unlock(file)
@@ -105,8 +105,8 @@ def _leave(file: int, terms: Path) -> None:
         lock.remove(terms)
 
 
-def _why_not(folder: Path, terms: lock.Facts, own: str) -> str:
-    other = lock.read_facts(folder / TERMS_FILE)
+def _why_not(folder: Path, terms: lock.LockMetadata, own: str) -> str:
+    other = lock.read_metadata(folder / TERMS_FILE)
     if not is_locked(folder / lock.LOCK_FILE) and other:
         what = "number of shards" if other.get("of") != terms["of"] else "configuration"
         return (
@@ -114,26 +114,26 @@ def _why_not(folder: Path, terms: lock.Facts, own: str) -> str:
             "all shards the same options, or choose another output folder."
         )
     return (
-        f"Another run writes into {folder}: {lock.describe(lock.read_facts(folder / lock.HOLDER_FILE))}. "
+        f"Another run writes into {folder}: {lock.describe(lock.read_metadata(folder / lock.HOLDER_FILE))}. "
         "Wait for it, or choose another output folder."
     )
 
 
-def _own(folder: Path, shard: Shard, facts: lock.Facts, held: ExitStack) -> Callable[[str], None]:
+def _own(folder: Path, shard: Shard, metadata: lock.LockMetadata, held: ExitStack) -> Callable[[str], None]:
     """Keep others out by a file of the shard's own, on a file system without locks."""
     owner = folder / shard.owner_file
-    lock.own_file(owner, facts, held)
+    lock.own_file(owner, metadata, held)
     whole = folder / lock.OWNER_FILE
     if whole.exists():
         lock.remove_if_stale(whole)
     for other in lock.shard_owners(folder):
-        found = lock.read_facts(other)
-        if found.get("digest") != facts["digest"] or not other.name.endswith(f"of{shard.of}.owner"):
+        found = lock.read_metadata(other)
+        if found.get("digest") != metadata["digest"] or not other.name.endswith(f"of{shard.of}.owner"):
             lock.remove_if_stale(other)
 
     def tell(run: str) -> None:
         with suppress(OSError):
-            write_atomically(owner, json.dumps({**facts, "run": run}).encode(), durable=False)
+            write_atomically(owner, json.dumps({**metadata, "run": run}).encode(), durable=False)
 
     return tell
 

@@ -70,7 +70,7 @@ class Shard:
 
 
 @dataclass(frozen=True, slots=True)
-class ShardFacts:
+class ShardMetadata:
     """What a shard's run knew of all shards when it began; stands in the header of its journal.
 
     Attributes:
@@ -88,7 +88,7 @@ class ShardFacts:
     listed: str
 
     @classmethod
-    def of_tiles(cls, shard: Shard, digest: str, tile_ids: Iterable[str], listed: str) -> "ShardFacts":
+    def of_tiles(cls, shard: Shard, digest: str, tile_ids: Iterable[str], listed: str) -> "ShardMetadata":
         """Describe the shards of a list of tiles.
 
         Args:
@@ -103,7 +103,7 @@ class ShardFacts:
         return cls(shard, digest, tuple(map(len, names)), tuple(map(_digest, names)), listed)
 
     @classmethod
-    def of_header(cls, header: Mapping[str, object]) -> "ShardFacts | None":
+    def of_header(cls, header: Mapping[str, object]) -> "ShardMetadata | None":
         """Read them from the header of a journal; None where it is not that of a shard, or is damaged."""
         found = header.get(_KEY)
         try:
@@ -119,7 +119,7 @@ class ShardFacts:
         """What the shards of one run have in common: digest of the configuration, and how many there are."""
         return self.digest, self.shard.of
 
-    def differs_from(self, later: "ShardFacts") -> bool:
+    def differs_from(self, later: "ShardMetadata") -> bool:
         """Say whether another list of the tiles of all shards has other ones for this shard."""
         return self.lists[self.shard.number] != later.lists[self.shard.number]
 

@@ -59,7 +59,7 @@ def shift_test(pipeline: Pipeline, tiles: int, session: OpenSession = open_sessi
             if stage.lane != "write":
                 stage.run(work)
         one = work.take()
-        there = other.segment(one.drop_vars("probabilities"))
-        found = (to_host(each["probabilities"]).to_numpy() for each in (one, there))
+        moved = other.segment(one.drop_vars("probabilities"))
+        found = (to_host(each["probabilities"]).to_numpy() for each in (one, moved))
         maps = [values > pipeline.binarization_threshold for values in found]
         yield ShiftTest(task.tile_id, int((maps[0] & maps[1]).sum()), int((maps[0] | maps[1]).sum()))

@@ -11,7 +11,7 @@ from darts.errors import ConfigurationError
 from darts.run.folding import was_killed
 from darts.run.journal import STATUSES, Entry, Status, journals, read_entries, read_header
 from darts.run.running import State, find_state, shard_runs
-from darts.run.shards import ShardFacts
+from darts.run.shards import ShardMetadata
 
 _RECENT = 200
 """Tiles whose ends give the rate."""
@@ -94,21 +94,21 @@ def run_status(output: Path, run: str | None = None) -> RunStatus:
         raise ConfigurationError(f"There is no run {name!r} in {output}; there are {', '.join(found)}.")
     now = datetime.now(UTC)
     try:
-        shards = ShardFacts.of_header(read_header(found[name])) if run is None else None
+        shards = ShardMetadata.of_header(read_header(found[name])) if run is None else None
         if shards is None:
             return _status(output, name, found[name], now)
     except (OSError, ValueError) as error:
         raise ConfigurationError(f"The journal of the run {name} cannot be read: {error}") from error
-    latest: dict[int, tuple[ShardFacts, str]] = {}
-    for shard, facts in shard_runs(output):
-        if shard in found and facts.division == shards.division:
-            latest.setdefault(facts.shard.number, (facts, shard))
-    return _together(name, {facts: _status(output, shard, found[shard], now) for facts, shard in latest.values()})
+    latest: dict[int, tuple[ShardMetadata, str]] = {}
+    for shard, metadata in shard_runs(output):
+        if shard in found and metadata.division == shards.division:
+            latest.setdefault(metadata.shard.number, (metadata, shard))
+    return _together(name, {metadata: _status(output, shard, found[shard], now) for metadata, shard in latest.values()})
 
 
 def _status(output: Path, name: str, journal: Path, now: datetime) -> RunStatus:
     header = read_header(journal)
-    state, start = find_state(output, name, ShardFacts.of_header(header)), _timestamp(header.get("start"))
+    state, start = find_state(output, name, ShardMetadata.of_header(header)), _timestamp(header.get("start"))
     seen = _Seen(read_entries(journal))
     counts: dict[Status, int] = {status: seen.counts[status] for status in STATUSES}
     plan = _typed(header.get("planned"), dict) or {}
@@ -132,16 +132,16 @@ def _status(output: Path, name: str, journal: Path, now: datetime) -> RunStatus:
     )
 
 
-def _together(name: str, parts: Mapping[ShardFacts, RunStatus]) -> RunStatus:
+def _together(name: str, parts: Mapping[ShardMetadata, RunStatus]) -> RunStatus:
     """Return how far all shards of a run are, those included that never began."""
-    listed = max(parts, key=lambda facts: facts.listed)
+    listed = max(parts, key=lambda metadata: metadata.listed)
     tiles = listed.tiles
     shards: dict[str, list[int]] = {}
-    for facts, part in sorted(parts.items(), key=lambda item: item[0].shard.number):
-        is_done = part.done >= (part.planned or 0) and not facts.differs_from(listed)
+    for metadata, part in sorted(parts.items(), key=lambda item: item[0].shard.number):
+        is_done = part.done >= (part.planned or 0) and not metadata.differs_from(listed)
         known = part.state if part.state != "ended" else "done" if is_done else "to run again"
-        shards.setdefault(known, []).append(facts.shard.number)
-    begun = {facts.shard.number for facts in parts}
+        shards.setdefault(known, []).append(metadata.shard.number)
+    begun = {metadata.shard.number for metadata in parts}
     missing = [number for number, count in enumerate(tiles) if count and number not in begun]
     going = [part for part in parts.values() if part.state != "ended"]
     rates = [part.rate for part in going if part.rate is not None]

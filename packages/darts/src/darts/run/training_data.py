@@ -143,8 +143,8 @@ def _on_labelled_ground(
     labelled = Geometry(area, crs=plane)
     kept = []
     for task in tasks:
-        place: Any = areas.get(task.tile_id)
-        outline = getattr(place, "extent", place)
+        found_area: Any = areas.get(task.tile_id)
+        outline = getattr(found_area, "extent", found_area)
         if outline is None or outline.to_crs(plane).intersects(labelled):
             kept.append(task)
     return kept

@@ -37,20 +37,20 @@ class TrendCubes:
         Raises:
             ConfigurationError: If each tile has a trend of its own, and there is one datacube.
         """
-        place = str(pipeline.tcvis_dir)
+        uri = str(pipeline.tcvis_dir)
         if pipeline.trend != BY_YEAR:
-            named = _within(place, pipeline.trend)
-            return cls(pipeline.trend, {pipeline.trend: named if _is_cube(named) and not _is_cube(place) else place})
-        if _is_cube(place):
+            named = _within(uri, pipeline.trend)
+            return cls(pipeline.trend, {pipeline.trend: named if _is_cube(named) and not _is_cube(uri) else uri})
+        if _is_cube(uri):
             names = ", ".join(tctrend_name(last_year(trend)) for trend in darts_acquisition.TRENDS)
             raise ConfigurationError(
-                f"{place} is one datacube, and trend is {BY_YEAR!r}; expected a folder in which datacubes are named "
+                f"{uri} is one datacube, and trend is {BY_YEAR!r}; expected a folder in which datacubes are named "
                 f"{names}. Correct --tcvis-dir or --trend."
             )
         paths = pipeline.default_dirs
-        if place == str(paths.auxiliary):  # where a cube may have the name of an earlier release
+        if uri == str(paths.auxiliary):  # where a cube may have the name of an earlier release
             return cls(BY_YEAR, {trend: str(paths.tctrend(last_year(trend))) for trend in darts_acquisition.TRENDS})
-        return cls(BY_YEAR, {trend: _within(place, trend) for trend in darts_acquisition.TRENDS})
+        return cls(BY_YEAR, {trend: _within(uri, trend) for trend in darts_acquisition.TRENDS})
 
     def of_year(self, year: int | None) -> tuple[str, ...]:
         """Return the trends that a tile of a year may read: one, or all where nothing says of which year it is."""
@@ -106,17 +106,17 @@ def last_year(trend: str) -> int:
     return int(trend[-4:])
 
 
-def _within(place: str, trend: str) -> str:
+def _within(uri: str, trend: str) -> str:
     name = tctrend_name(last_year(trend))
-    return f"{place.rstrip('/')}/{name}" if "://" in place else str(Path(place) / name)
+    return f"{uri.rstrip('/')}/{name}" if "://" in uri else str(Path(uri) / name)
 
 
-def _is_cube(place: str) -> bool:
+def _is_cube(uri: str) -> bool:
     """Tell whether there is a datacube, or what may be one, at a place."""
-    if "://" not in place:
-        return (Path(place) / "refs").is_dir()
+    if "://" not in uri:
+        return (Path(uri) / "refs").is_dir()
     try:
-        darts_acquisition.Datacube.open(place)
+        darts_acquisition.Datacube.open(uri)
     except darts_acquisition.CubeNotFoundError:
         return False
     except darts_acquisition.CubeError:

@@ -244,17 +244,17 @@ class Sentinel2Pipeline(_BasePipeline):
 
     def _search(self) -> list[str]:
         """Search the scenes of tiles or of an area."""
-        place: dict[str, Any] = {}
+        target: dict[str, Any] = {}
         if self.tile_ids:
             if self.sentinel2_grid_dir is not None:
                 darts_acquisition.download_sentinel_2_grid(self.sentinel2_grid_dir)
             grid = self.sentinel2_grid_dir or self.default_dirs.sentinel2_grid
             darts_acquisition.check_tiles_exist(self.tile_ids, grid)
-            place["tile_ids"] = self.tile_ids
+            target["tile_ids"] = self.tile_ids
         elif self.aoi_file is not None:
-            place["aoi"] = darts_acquisition.Area.read(self.aoi_file)
+            target["aoi"] = darts_acquisition.Area.read(self.aoi_file)
         source = self._source()
-        found = source.search(**place, **self._conditions())
+        found = source.search(**target, **self._conditions())
         newest = source.newest(found.index)
         self._found_bytes = {name: int(size) for name, size in found["download_bytes"].dropna().items()}
         logger.info("%s in the selection.", counted(len(newest), "scene"))

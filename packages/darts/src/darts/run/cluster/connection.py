@@ -26,7 +26,7 @@ _TLS = "darts_tls"
 
 
 @dataclass(frozen=True)
-class SchedulerPlace:
+class SchedulerLocation:
     """Where a scheduler is to be found.
 
     Attributes:
@@ -93,23 +93,23 @@ def write_secret(path: Path, text: str) -> None:
             file.write(text)
 
 
-def write_scheduler_file(path: Path, place: SchedulerPlace, identity: dict[str, object]) -> None:
+def write_scheduler_file(path: Path, location: SchedulerLocation, identity: dict[str, object]) -> None:
     """Write the file by which coordinator and workers find a scheduler; any tool of Dask can read it.
 
     Raises:
         ConfigurationError: If it could be reached from other machines without TLS.
     """
-    if not place.is_closed:
+    if not location.is_closed:
         raise ConfigurationError(
-            f"The scheduler listens on {place.address} without TLS, where anybody could run code; expected tls://."
+            f"The scheduler listens on {location.address} without TLS, where anybody could run code; expected tls://."
         )
-    files = {"certificate": place.certificate, "key": place.key}
+    files = {"certificate": location.certificate, "key": location.key}
     tls = {name: str(file.absolute()) for name, file in files.items() if file is not None}
-    content = {"type": "Scheduler", "id": identity.get("id"), "address": place.address, "workers": {}, _TLS: tls}
+    content = {"type": "Scheduler", "id": identity.get("id"), "address": location.address, "workers": {}, _TLS: tls}
     write_secret(path, json.dumps(content, indent=2) + "\n")
 
 
-def find_scheduler(scheduler_file: Path | None, address: str | None, seconds: float | None = None) -> SchedulerPlace:
+def find_scheduler(scheduler_file: Path | None, address: str | None, seconds: float | None = None) -> SchedulerLocation:
     """Find a scheduler by its file or its address; a file that is not there yet is waited for.
 
     Args:
@@ -124,14 +124,14 @@ def find_scheduler(scheduler_file: Path | None, address: str | None, seconds: fl
         ConfigurationError: If there is no file in time, or it holds something else.
     """
     if scheduler_file is None:
-        return SchedulerPlace(address or "")
+        return SchedulerLocation(address or "")
     content = _wait_for(scheduler_file, FILE_SECONDS if seconds is None else seconds)
     found = content.get("address")
     if not isinstance(found, str) or "://" not in found:
         raise ConfigurationError(f"{scheduler_file} names no address of a scheduler; correct --scheduler-file.")
     tls = content.get(_TLS)
     files = {name: Path(str(path)) for name, path in tls.items()} if isinstance(tls, dict) else {}
-    return SchedulerPlace(found, files.get("certificate"), files.get("key"), scheduler_file)
+    return SchedulerLocation(found, files.get("certificate"), files.get("key"), scheduler_file)
 
 
 async def refuse_taken(scheduler_file: Path) -> None:
@@ -143,22 +143,23 @@ async def refuse_taken(scheduler_file: Path) -> None:
     if not scheduler_file.exists():
         return
     try:
-        place = find_scheduler(scheduler_file, None, 0)
+        location = find_scheduler(scheduler_file, None, 0)
     except ConfigurationError as error:
         raise ConfigurationError(
             f"{scheduler_file} is no file of a scheduler, and is left as it is; name another --scheduler-file."
         ) from error
     try:
-        security = place.security()
+        security = location.security()
         arguments = None if security is None else security.get_connection_args("client")
-        async with rpc(place.address, connection_args=arguments) as scheduler:
+        async with rpc(location.address, connection_args=arguments) as scheduler:
             await asyncio.wait_for(scheduler.identity(n_workers=0), ANSWER_SECONDS)
     except Exception as error:  # Whatever is there now is no scheduler of this file.
-        logger.info("%s is replaced: the scheduler at %s does not answer.", scheduler_file, place.address)
+        logger.info("%s is replaced: the scheduler at %s does not answer.", scheduler_file, location.address)
         logger.debug("It does not answer.", exc_info=error)
         return
     raise ConfigurationError(
-        f"A scheduler answers at {place.address} of {scheduler_file} already. End it, or name another --scheduler-file."
+        f"A scheduler answers at {location.address} of {scheduler_file} already. End it, or name another "
+        "--scheduler-file."
     )
 
 

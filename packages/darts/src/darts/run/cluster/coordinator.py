@@ -192,7 +192,7 @@ class Coordinator:
         if not outcome.alone or self.roster.news == END:
             self._suspects.append(task)
             return
-        log = "" if seat.facts is None else f" Its log: {seat.facts.log}"
+        log = "" if seat.metadata is None else f" Its log: {seat.metadata.log}"
         error = f"Worker: the process that computed this tile alone died ({seat}).{log}"
         give(TileRecord(task.tile_id, task.output, "failed", error, host=seat.host, attempt=task.attempt))
 

@@ -14,10 +14,10 @@ from distributed.utils import silence_logging_cmgr
 
 from darts.errors import ConfigurationError, SchedulerGoneError
 from darts.run.cancel import CancellationToken
-from darts.run.cluster.connection import SchedulerPlace, find_scheduler
+from darts.run.cluster.connection import SchedulerLocation, find_scheduler
 from darts.run.cluster.coordinator import Coordinator
 from darts.run.cluster.launch import local_cluster
-from darts.run.cluster.remote import RemoteRun, WorkerFacts
+from darts.run.cluster.remote import RemoteRun, WorkerMetadata
 from darts.run.executors import Progress, TileWorker
 from darts.run.journal import TileRecord
 from darts.run.task import TileTask
@@ -45,14 +45,14 @@ class DaskExecutor:
         self._pipeline = remote.pipeline
         self._remote = remote
         self._witnesses = witnesses
-        self._place: SchedulerPlace | None = None
+        self._location: SchedulerLocation | None = None
         self._cluster: Any = None
         self._coordinator: Coordinator | None = None
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True, name="darts-dask")
         self._thread.start()
 
-    def open(self, cancel: CancellationToken) -> WorkerFacts | None:
+    def open(self, cancel: CancellationToken) -> WorkerMetadata | None:
         """Connect to the cluster, or start one, and wait for the first worker.
 
         Returns:
@@ -64,7 +64,7 @@ class DaskExecutor:
             SchedulerGoneError: If the scheduler does not answer.
         """
         if self._pipeline.workers is None:
-            self._place = find_scheduler(self._pipeline.scheduler_file, self._pipeline.scheduler_address)
+            self._location = find_scheduler(self._pipeline.scheduler_file, self._pipeline.scheduler_address)
         return self._wait(self._open(cancel))
 
     def run(
@@ -100,18 +100,18 @@ class DaskExecutor:
         self._thread.join()
         self._loop.close()
 
-    async def _open(self, cancel: CancellationToken) -> WorkerFacts | None:
-        if self._place is None:
+    async def _open(self, cancel: CancellationToken) -> WorkerMetadata | None:
+        if self._location is None:
             address, security = await self._start_local(self._pipeline.workers or 1), None
         else:
-            address, security = self._place.address, self._place.security()
+            address, security = self._location.address, self._location.security()
         try:
             client = await Client(
                 address, security=security, asynchronous=True, set_as_default=False, timeout=_CONNECT_SECONDS
             )
         except (OSError, TimeoutError) as error:
-            place = self._place or SchedulerPlace(address)
-            raise SchedulerGoneError(place.silence(error)) from error
+            location = self._location or SchedulerLocation(address)
+            raise SchedulerGoneError(location.silence(error)) from error
         except ValueError as error:
             raise ConfigurationError(f"{address!r} is no address of a scheduler ({error}).") from error
         slots = 2 + 2 * self._pipeline.prefetch

@@ -17,7 +17,7 @@ from distributed import LocalCluster, Nanny, Scheduler, Security
 from darts.errors import ConfigurationError, SchedulerGoneError
 from darts.run.checks import writing_into
 from darts.run.cluster import connection
-from darts.run.cluster.connection import SchedulerPlace
+from darts.run.cluster.connection import SchedulerLocation
 from darts.run.cluster.quiet import preloads, quieten
 from darts.run.cluster.remote import END, ENDS, NEWS
 from darts_utils import available_memory
@@ -83,7 +83,7 @@ async def local_cluster(workers: int, host: str = LOOPBACK, security: Security |
 
 
 def serve_local(
-    workers: int, scheduler_file: Path, tell: Callable[[SchedulerPlace], None], host: str | None = None
+    workers: int, scheduler_file: Path, tell: Callable[[SchedulerLocation], None], host: str | None = None
 ) -> None:
     """Serve a cluster on this machine until a signal comes.
 
@@ -108,9 +108,9 @@ def serve_local(
                 workers, host or LOOPBACK, connection.make_security(*files) if files else None
             )
         try:
-            place, ended = SchedulerPlace(cluster.scheduler_address, *files), signal_event()
-            with published(scheduler_file, place, cluster.scheduler.identity(0)):
-                tell(place)
+            location, ended = SchedulerLocation(cluster.scheduler_address, *files), signal_event()
+            with published(scheduler_file, location, cluster.scheduler.identity(0)):
+                tell(location)
                 await ended.wait()
                 await tell_end(cluster.scheduler)
         finally:
@@ -120,7 +120,7 @@ def serve_local(
 
 
 def serve_worker(
-    place: SchedulerPlace,
+    location: SchedulerLocation,
     *,
     name: str | None = None,
     memory: int | None = None,
@@ -134,7 +134,7 @@ def serve_worker(
     after the tile that is being written.
 
     Args:
-        place: The scheduler.
+        location: The scheduler.
         name: Name of the worker; default its address.
         memory: Bytes beyond which its process is ended; default what is available here.
         seconds: After so long it begins no further tile; None for never.
@@ -144,17 +144,17 @@ def serve_worker(
     Raises:
         SchedulerGoneError: If the scheduler does not answer.
     """
-    is_loopback = SchedulerPlace(place.address.replace("tls://", "tcp://")).is_closed
+    is_loopback = SchedulerLocation(location.address.replace("tls://", "tcp://")).is_closed
 
     async def serve() -> None:
         environment = {} if seconds is None else {ENDS: str(time.time() + seconds)}
         nanny = Nanny(
-            place.address,
+            location.address,
             nthreads=1,
             name=name,
             memory_limit=memory or available_memory(),
-            security=place.security(),
-            protocol="tls" if place.address.startswith("tls://") else None,
+            security=location.security(),
+            protocol="tls" if location.address.startswith("tls://") else None,
             host=host or (LOOPBACK if is_loopback else None),
             death_timeout=patience,
             dashboard=False,
@@ -165,7 +165,7 @@ def serve_worker(
         try:
             await nanny
         except (OSError, TimeoutError, RuntimeError) as error:  # Dask makes the last of the others.
-            raise SchedulerGoneError(place.silence(error)) from error
+            raise SchedulerGoneError(location.silence(error)) from error
         finished = asyncio.create_task(nanny.finished())
         told = asyncio.create_task(signal_event().wait())
         await asyncio.wait({finished, told}, return_when=asyncio.FIRST_COMPLETED)
@@ -207,17 +207,17 @@ def listening(host: str | None, files: Iterable[Path]) -> Iterator[None]:
 
 
 @contextmanager
-def published(scheduler_file: Path, place: SchedulerPlace, identity: dict[str, object]) -> Iterator[None]:
+def published(scheduler_file: Path, location: SchedulerLocation, identity: dict[str, object]) -> Iterator[None]:
     """Have the file of a scheduler until the block ends; what another one wrote in its place stays."""
     with writing_into(scheduler_file.absolute().parent, "The file of the scheduler"):
-        connection.write_scheduler_file(scheduler_file, place, identity)
+        connection.write_scheduler_file(scheduler_file, location, identity)
     own = scheduler_file.read_bytes()
     try:
         yield
     finally:
         with suppress(FileNotFoundError):
             if scheduler_file.read_bytes() == own:
-                for path in (scheduler_file, place.certificate, place.key):
+                for path in (scheduler_file, location.certificate, location.key):
                     if path is not None:
                         path.unlink(missing_ok=True)
 

@@ -21,7 +21,7 @@ from distributed import Status, WorkerPlugin, get_worker, secede
 from distributed import Worker as DaskWorker
 
 from darts.run.cancel import CancellationToken, left_behind
-from darts.run.cluster.remote import ENDS, RemoteRun, WorkerFacts, describe_code
+from darts.run.cluster.remote import ENDS, RemoteRun, WorkerMetadata, describe_code
 from darts.run.cluster.sight import Sight, find_unseen
 from darts.run.executors import overlap_executor
 from darts.run.failures import note_failure
@@ -93,9 +93,9 @@ class TilePlugin(WorkerPlugin):
         self.stop(signal.SIGTERM)
 
     @property
-    def facts(self) -> WorkerFacts:
+    def metadata(self) -> WorkerMetadata:
         """What the worker says of itself."""
-        return WorkerFacts(self._worker.device, self._worker.precision, self._worker.startup_seconds, self._log)
+        return WorkerMetadata(self._worker.device, self._worker.precision, self._worker.startup_seconds, self._log)
 
     def process(self, task: TileTask) -> TileRecord | None:
         """Take a tile through its stages.
@@ -232,7 +232,7 @@ async def look(sights: Sequence[Sight], output: Path) -> str:
         return f"within {_LOOK_SECONDS:.0f} s its file system did not say whether it sees what the run sees"
 
 
-async def open_worker(remote: RemoteRun, dask_worker: Any = None) -> WorkerFacts:
+async def open_worker(remote: RemoteRun, dask_worker: Any = None) -> WorkerMetadata:
     """Open the session of a run on a worker, by a plugin that stays until the run ends.
 
     Raises:
@@ -246,7 +246,7 @@ async def open_worker(remote: RemoteRun, dask_worker: Any = None) -> WorkerFacts
                 await dask_worker.plugin_remove(name=name)
     plugin = TilePlugin(remote)
     await dask_worker.plugin_add(plugin=plugin, name=remote.name, catch_errors=False)
-    return plugin.facts
+    return plugin.metadata
 
 
 async def stop_worker(name: str, signum: int | None, dask_worker: Any = None) -> None:

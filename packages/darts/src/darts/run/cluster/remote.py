@@ -40,7 +40,7 @@ class RemoteRun:
 
 
 @dataclass(frozen=True)
-class WorkerFacts:
+class WorkerMetadata:
     """What a worker says of itself once its session is open.
 
     Attributes:
@@ -74,18 +74,18 @@ def describe_code(models: Mapping[str, Path]) -> dict[str, object]:
     return {**versions, **results, "files version": files_version(), **hashes}
 
 
-def describe_difference(there: object, here: Mapping[str, object]) -> str:
+def describe_difference(theirs: object, here: Mapping[str, object]) -> str:
     """Say what a worker's code or models differ in.
 
     Args:
-        there: What :func:`describe_code` returned there, or the error that it raised.
+        theirs: What :func:`describe_code` returned there, or the error that it raised.
         here: What it returned here.
 
     Returns:
         The differences, an empty string if there is none.
     """
-    if not isinstance(there, Mapping):
-        return f"it cannot say which release of DARTS it has ({type(there).__name__}: {there})"
-    names = sorted({*there, *here})
-    differing = [name for name in names if there.get(name) != here.get(name)]
-    return ", ".join(f"{name} is {there.get(name)} there and {here.get(name)} here" for name in differing)
+    if not isinstance(theirs, Mapping):
+        return f"it cannot say which release of DARTS it has ({type(theirs).__name__}: {theirs})"
+    names = sorted({*theirs, *here})
+    differing = [name for name in names if theirs.get(name) != here.get(name)]
+    return ", ".join(f"{name} is {theirs.get(name)} there and {here.get(name)} here" for name in differing)

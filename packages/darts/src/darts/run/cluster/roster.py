@@ -14,7 +14,7 @@ from distributed.comm.core import CommClosedError
 from darts.errors import NoWorkersError, SchedulerGoneError
 from darts.run.cancel import CancellationToken
 from darts.run.cluster.plugin import close_worker, describe_worker, look, open_worker
-from darts.run.cluster.remote import END, NEWS, RemoteRun, WorkerFacts, describe_code, describe_difference
+from darts.run.cluster.remote import END, NEWS, RemoteRun, WorkerMetadata, describe_code, describe_difference
 from darts.run.cluster.sight import sights_of
 from darts.run.task import TileTask
 from darts_utils import DartsError
@@ -42,7 +42,7 @@ class Seat:
         name: Its name in the cluster.
         host: Its machine.
         state: "opening" while its session opens, "ready", "refused", or "leaving" when it takes no more tiles.
-        facts: What it says of itself, once it is ready.
+        metadata: What it says of itself, once it is ready.
         under_way: What waits for its answers.
     """
 
@@ -50,7 +50,7 @@ class Seat:
     name: str
     host: str
     state: Literal["opening", "ready", "refused", "leaving"] = "opening"
-    facts: WorkerFacts | None = None
+    metadata: WorkerMetadata | None = None
     under_way: set["asyncio.Task[None]"] = field(default_factory=set)
 
     def __str__(self) -> str:
@@ -81,7 +81,7 @@ class Roster:
         self._code = describe_code(remote.context.models)
         self._refusals: dict[str, str] = {}
         self._deciding = asyncio.Lock()
-        self._first: WorkerFacts | None = None
+        self._first: WorkerMetadata | None = None
         self._told = time.monotonic()
         client.subscribe_topic(NEWS, self._hear)
         self._background = {asyncio.create_task(self._watch())}
@@ -95,7 +95,7 @@ class Roster:
     def _refused(self) -> str:
         return "; ".join(f"{seat}: {why}" for seat, why in self._refusals.items())
 
-    async def first_worker(self, cancel: CancellationToken) -> WorkerFacts | None:
+    async def first_worker(self, cancel: CancellationToken) -> WorkerMetadata | None:
         """Wait until a worker is ready, however long that takes.
 
         Returns:
@@ -122,7 +122,7 @@ class Roster:
 
     async def close(self) -> None:
         """Close the session on all workers, and the client."""
-        ready = [seat.address for seat in self.seats.values() if seat.facts is not None]
+        ready = [seat.address for seat in self.seats.values() if seat.metadata is not None]
         if ready and self.problem is None:
             await self.run_on(ready, close_worker, self._remote.name, seconds=_CLOSE_SECONDS)
         left = [*self._background, *(task for seat in self.seats.values() for task in seat.under_way)]
@@ -182,7 +182,7 @@ class Roster:
     def _remove(self, seat: Seat) -> None:
         if seat.under_way:
             logger.warning("Worker %s is gone, with %d tiles under way.", seat, len(seat.under_way))
-        elif seat.facts is not None:
+        elif seat.metadata is not None:
             logger.info("Worker %s has left.", seat)
         seat.state = "leaving"
         for task in seat.under_way:
@@ -218,15 +218,15 @@ class Roster:
             blindness = await self._look(seat, tasks)
         if self._refusals.pop(str(seat), None) is not None and seat.state == "refused":
             logger.info("Worker %s sees now what the run sees.", seat)
-            seat.state = "opening" if seat.facts is None else "ready"
+            seat.state = "opening" if seat.metadata is None else "ready"
 
     async def _prepare(self, seat: Seat) -> None:
         """Compare what a worker sees and its code with ours, and open the session there."""
         await self._wait_for_sight(seat, self._witnesses, await self._look(seat, self._witnesses))
-        there = await self._ask(seat, describe_worker, self._remote.context.models)
-        if there is None:
+        theirs = await self._ask(seat, describe_worker, self._remote.context.models)
+        if theirs is None:
             return
-        if difference := describe_difference(there, self._code):
+        if difference := describe_difference(theirs, self._code):
             self._refuse(seat, difference)
             return
         async with self._deciding:
@@ -243,12 +243,12 @@ class Roster:
         opened = await self._ask(seat, open_worker, remote)
         if opened is None:
             return
-        if not isinstance(opened, WorkerFacts):
+        if not isinstance(opened, WorkerMetadata):
             if isinstance(opened, DartsError) and self._first is None:
                 self.problem = opened
             self._refuse(seat, f"its session cannot be opened ({type(opened).__name__}: {opened})")
             return
-        seat.state, seat.facts = "ready", opened
+        seat.state, seat.metadata = "ready", opened
         self._first = self._first or opened
         logger.info("Worker %s is ready: networks run on %s.", seat, opened.device)
 

@@ -52,7 +52,7 @@ def find_unseen(sights: Sequence[Sight], output: Path) -> str:
         try:
             size = sight.path.stat().st_size
         except OSError:
-            missing = [sight.path, *(place for place in sight.path.parents if not place.exists())]
+            missing = [sight.path, *(each for each in sight.path.parents if not each.exists())]
             return f"it does not see {missing[-1]}, which the run sees"
         if sight.size not in (None, size):
             return f"{sight.path} has {size} bytes there, and {sight.size} where the run is"
@@ -71,11 +71,11 @@ def _images(remote: RemoteRun, tasks: Iterable[TileTask]) -> Iterator[Path]:
 
 def _sight(path: Path) -> Sight | None:
     """Return what is seen of a path, of one into an archive the archive; None where there is nothing."""
-    for place in (path, *path.parents):
-        if place.is_file():
-            return Sight(place, place.stat().st_size)
-        if place.exists():
-            return Sight(place) if place == path else None
+    for each in (path, *path.parents):
+        if each.is_file():
+            return Sight(each, each.stat().st_size)
+        if each.exists():
+            return Sight(each) if each == path else None
     return None
 
 

@@ -21,7 +21,7 @@ from distributed.utils import silence_logging_cmgr
 from darts.errors import ConfigurationError
 from darts.run.checks import check_folder_is_writable, writing_into
 from darts.run.cluster import launch
-from darts.run.cluster.connection import SchedulerPlace, make_certificate, make_security, refuse_taken
+from darts.run.cluster.connection import SchedulerLocation, make_certificate, make_security, refuse_taken
 from darts.run.cluster.quiet import quieten
 from darts.run.cluster.remote import NEWS
 from darts.run.names import counted
@@ -111,7 +111,7 @@ class SlurmJobs:
 
 
 def serve_slurm(
-    jobs: SlurmJobs, scheduler_file: Path, tell: Callable[[SchedulerPlace], None], host: str | None = None
+    jobs: SlurmJobs, scheduler_file: Path, tell: Callable[[SchedulerLocation], None], host: str | None = None
 ) -> None:
     """Serve a scheduler here and workers in jobs of Slurm until a signal comes; a job that ends is followed by another.
 
@@ -140,9 +140,9 @@ def serve_slurm(
                 host=host, protocol="tls", security=security, dashboard_address=f"{launch.LOOPBACK}:0"
             )
         try:
-            place, ended = SchedulerPlace(scheduler.address, *files), launch.signal_event()
-            with launch.published(scheduler_file, place, scheduler.identity(0)):
-                tell(place)
+            location, ended = SchedulerLocation(scheduler.address, *files), launch.signal_event()
+            with launch.published(scheduler_file, location, scheduler.identity(0)):
+                tell(location)
                 make = partial(SLURMJob, scheduler.address, security=security, **options)
                 await JobKeeper(scheduler, jobs, make).keep(ended)
         finally:

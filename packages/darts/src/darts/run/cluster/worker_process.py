@@ -5,7 +5,7 @@ from pathlib import Path
 
 from dask.utils import parse_bytes
 
-from darts.run.cluster.connection import SchedulerPlace
+from darts.run.cluster.connection import SchedulerLocation
 from darts.run.cluster.launch import serve_worker
 
 
@@ -24,7 +24,7 @@ def main(words: list[str] | None = None) -> None:
         parser.add_argument(ignored)
     given = parser.parse_args(words)
     serve_worker(
-        SchedulerPlace(given.address, given.tls_cert, given.tls_key),
+        SchedulerLocation(given.address, given.tls_cert, given.tls_key),
         name=given.name,
         memory=given.memory_limit,
         seconds=given.lifetime,

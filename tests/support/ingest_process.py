@@ -31,7 +31,7 @@ def fill(order):
     cube = Datacube.open_or_create(order["path"], product)
     chunks = [Chunk(*place) for place in order["chunks"]]
     todo = [chunk for chunk in chunks if cube.states_of([chunk])[0] == 0]
-    done = darts_acquisition.cube.ingest.fill(cube, todo, source)
+    done = darts_acquisition.cube.ingest.ingest(cube, todo, source)
     return [done.filled, done.empty, done.elsewhere]
 
 odc.geo.CRS("EPSG:3413").transformer_to_crs(odc.geo.CRS("EPSG:4326"))(0.0, 0.0)
@@ -49,7 +49,7 @@ for line in sys.stdin:
 """
 
 
-class Filler:
+class IngestProcess:
     """Starts fillings, each in a process of its own."""
 
     def __init__(self, process: "subprocess.Popen[str]") -> None:
@@ -101,7 +101,7 @@ def _has_ended(pid: int) -> bool:
 
 
 @contextmanager
-def running_filler() -> Iterator[Filler]:
+def running_ingest() -> Iterator[IngestProcess]:
     """Have a process that starts fillings until the block ends."""
     process = subprocess.Popen(
         [sys.executable, "-c", _SCRIPT], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1
@@ -109,7 +109,7 @@ def running_filler() -> Iterator[Filler]:
     try:
         assert process.stdout is not None
         assert process.stdout.readline() == "ready\n"
-        yield Filler(process)
+        yield IngestProcess(process)
     finally:
         process.kill()
         process.communicate()

@@ -9,7 +9,7 @@ import pytest
 from odc.geo.geobox import GeoBox
 
 from darts_acquisition import Chunk, ChunkState, Datacube, FetchReport, LoginError, ServiceError, Window
-from darts_acquisition.cube.ingest import fill
+from darts_acquisition.cube.ingest import ingest
 from darts_acquisition.cube.product import aligned_window
 from darts_acquisition.errors import Failure
 from darts_acquisition.io.retry import FetchCancellation, RetryPolicy, StoppedError, cancellable, check_not_stopped
@@ -69,7 +69,7 @@ def assert_right(cube, chunks):
 def test_every_chunk_is_asked_for_once_and_reported(cube):
     told = []
     source = Source(cube)
-    report = fill(cube, [*CHUNKS, *CHUNKS[:7]], source, lambda *at: told.append(at))
+    report = ingest(cube, [*CHUNKS, *CHUNKS[:7]], source, lambda *at: told.append(at))
     assert report == FetchReport(filled=25, empty=5, elsewhere=0)
     assert sorted(source.asked) == CHUNKS
     assert told == [(number, 30) for number in range(1, 31)]
@@ -79,14 +79,14 @@ def test_every_chunk_is_asked_for_once_and_reported(cube):
 @pytest.mark.parametrize("parallel", [1, 2, 7])
 def test_requests_are_bounded(cube, parallel):
     source = Source(cube, parallel, delay_s=0.005)
-    fill(cube, CHUNKS, source)
+    ingest(cube, CHUNKS, source)
     assert source.most_at_once == parallel
 
 
 def test_groups_of_chunks_are_commits(cube):
     """Eight chunks with data make a transaction; what is empty costs no memory, and goes with the next one."""
     before = commits(cube)
-    fill(cube, CHUNKS, Source(cube, parallel=1))
+    ingest(cube, CHUNKS, Source(cube, parallel=1))
     assert commits(cube) - before == 4  # 25 filled chunks, 8 at a time
 
 
@@ -94,13 +94,13 @@ def test_little_waits_in_memory(cube):
     """No more chunks are fetched ahead than at once, however slowly they are taken."""
     source = Source(cube, parallel=2)
     ahead = []
-    fill(cube, CHUNKS, source, lambda done, total: (time.sleep(0.005), ahead.append(len(source.asked) - done)))
+    ingest(cube, CHUNKS, source, lambda done, total: (time.sleep(0.005), ahead.append(len(source.asked) - done)))
     assert max(ahead) <= 2 * source.parallel
 
 
 def test_nothing_to_fetch_is_no_commit(cube):
     before = commits(cube)
-    assert fill(cube, [], Source(cube)) == FetchReport()
+    assert ingest(cube, [], Source(cube)) == FetchReport()
     assert commits(cube) == before
 
 
@@ -113,7 +113,7 @@ def test_what_others_have_filled_meanwhile_stays(cube):
         if done == 1:
             Datacube.open(cube.path).write(window, theirs)
 
-    assert fill(cube, CHUNKS[:6], source, progress) == FetchReport(filled=3, empty=1, elsewhere=2)
+    assert ingest(cube, CHUNKS[:6], source, progress) == FetchReport(filled=3, empty=1, elsewhere=2)
     np.testing.assert_array_equal(cube.read(window).height, theirs["height"])
     assert_right(cube, CHUNKS[2:6])
 
@@ -122,7 +122,7 @@ def test_what_one_chunk_lacks_does_not_cost_the_others(cube):
     failure = ServiceError("a_dem.tif is truncated at the provider.")
     source = Source(cube, fail={CHUNKS[3]: failure, CHUNKS[8]: failure})
     with pytest.raises(ServiceError, match=r"2 of 30 chunks .* the other 28 are in .*: a_dem\.tif is truncated"):
-        fill(cube, CHUNKS, source)
+        ingest(cube, CHUNKS, source)
     assert cube.missing(Window.of(0, 70, 0, 90)) == [CHUNKS[3], CHUNKS[8]]
     assert_right(cube, [chunk for chunk in CHUNKS if chunk not in (CHUNKS[3], CHUNKS[8])])
 
@@ -139,7 +139,7 @@ def test_what_one_chunk_lacks_does_not_cost_the_others(cube):
 def test_a_service_that_is_down_is_not_asked_on_and_on(cube, error):
     source = Source(cube, parallel=2, fail=dict.fromkeys(CHUNKS[4:], error))
     with pytest.raises(type(error), match=str(error)):
-        fill(cube, CHUNKS, source)
+        ingest(cube, CHUNKS, source)
     assert len(source.asked) <= 4 + 2 * source.parallel
     known = cube.known()
     assert set(known) == set(CHUNKS[:4])
@@ -152,7 +152,7 @@ def test_an_interrupt_keeps_what_was_fetched(cube):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        fill(cube, CHUNKS, Source(cube, parallel=1), progress)
+        ingest(cube, CHUNKS, Source(cube, parallel=1), progress)
     known = cube.known()
     assert list(known) == CHUNKS[:11]
     assert known[Chunk(0, 5)] == ChunkState.EMPTY
@@ -170,7 +170,7 @@ def test_an_interrupt_while_chunks_are_written_keeps_them(cube, monkeypatch):
 
     monkeypatch.setattr(Datacube, "complete", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        fill(cube, CHUNKS, Source(cube, parallel=1))
+        ingest(cube, CHUNKS, Source(cube, parallel=1))
     assert list(cube.known()) == CHUNKS[:9]  # eight of them with data
 
 
@@ -219,7 +219,7 @@ def test_an_interrupt_ends_the_waiting(cube, answers):
 
     source = Stuck(cube, answers, parallel=6)  # Else the first four could end before the others begin.
     with pytest.raises(KeyboardInterrupt):
-        fill(cube, CHUNKS[:6], source, progress)
+        ingest(cube, CHUNKS[:6], source, progress)
     assert list(cube.known()) == CHUNKS[:4]
     made = source.requests
     assert made <= 2
@@ -239,13 +239,13 @@ def test_fetching_can_be_cancelled_from_elsewhere(cube, answers):
     def run():
         try:
             with cancellable(cancellation):
-                fill(cube, CHUNKS[:6], stuck)
+                ingest(cube, CHUNKS[:6], stuck)
         except StoppedError as error:
             errors.append(error)
 
     def run_other():
         with cancellable(FetchCancellation()):
-            reports.append(fill(cube, CHUNKS[18:24], other))
+            reports.append(ingest(cube, CHUNKS[18:24], other))
 
     threads = [threading.Thread(target=target, daemon=True) for target in (run, run_other)]
     for thread in threads:
@@ -256,14 +256,14 @@ def test_fetching_can_be_cancelled_from_elsewhere(cube, answers):
     cancellation.wait()
     assert list(cube.known()) == CHUNKS[:4]
     with pytest.raises(StoppedError), cancellable(cancellation):
-        fill(cube, CHUNKS[4:6], stuck)
+        ingest(cube, CHUNKS[4:6], stuck)
     other.gate.set()
     for thread in threads:
         thread.join(10)
     assert len(errors) == 1
     assert stuck.requests <= 2
     assert reports == [FetchReport(filled=5, empty=1)]
-    assert fill(cube, CHUNKS[12:15], stuck) == FetchReport(filled=3)
+    assert ingest(cube, CHUNKS[12:15], stuck) == FetchReport(filled=3)
     assert_right(cube, [*CHUNKS[:4], *CHUNKS[18:24], *CHUNKS[12:15]])
 
 
@@ -274,14 +274,14 @@ def test_fetching_is_cancelled_by_the_token_of_an_outer_block_as_well(cube):
         outer.requested = done == 4
 
     with pytest.raises(StoppedError), cancellable(outer), cancellable(inner):
-        fill(cube, CHUNKS, Source(cube, parallel=1), progress)
+        ingest(cube, CHUNKS, Source(cube, parallel=1), progress)
     outer.wait()
     inner.wait()
     known = list(cube.known())
     assert CHUNKS[:4] == known[:4]
     assert len(known) <= 5, "the fifth was on its way"
     with cancellable(inner):
-        assert fill(cube, CHUNKS[6:8], Source(cube)) == FetchReport(filled=2)
+        assert ingest(cube, CHUNKS[6:8], Source(cube)) == FetchReport(filled=2)
 
 
 @pytest.mark.timeout(30)
@@ -297,7 +297,7 @@ def test_the_first_who_gives_up_ends_it_for_all(cube):
             return RetryPolicy(attempts=1 if first else 6, first_wait_s=3600).call(lost, "the service")
 
     with pytest.raises(ServiceError, match=r"refused, lost or too slow .* after one attempt"):
-        fill(cube, CHUNKS[:6], Down(cube))
+        ingest(cube, CHUNKS[:6], Down(cube))
 
 
 def test_empty_chunks_are_kept_on_the_way(tmp_path, product):
@@ -318,7 +318,7 @@ def test_empty_chunks_are_kept_on_the_way(tmp_path, product):
 
     chunks = [Chunk(row, col) for row in range(9) for col in range(9)]
     before = commits(cube)
-    assert fill(cube, chunks, Nothing(), progress) == FetchReport(empty=81)
+    assert ingest(cube, chunks, Nothing(), progress) == FetchReport(empty=81)
     assert len(known) == 64
     assert commits(cube) - before == 2
 
@@ -327,5 +327,5 @@ def test_steps_are_timed_in_whoever_fills(cube):
     """Also the steps in the threads that fetch."""
     watch = Stopwatch()
     with watch.recording():
-        fill(cube, CHUNKS[:3], Source(cube))
+        ingest(cube, CHUNKS[:3], Source(cube))
     assert set(watch.seconds) == {"download", "decode", "write terrain cube"}
