@@ -154,7 +154,24 @@ def copy_workspace(target: Path) -> Path:
 def build(arguments: argparse.Namespace) -> None:
     """Build sdist and wheel of one package or of all, as an index would see them."""
     which = ["--package", arguments.package] if arguments.package else ["--all-packages"]
-    run("uv", "build", "--no-sources", *which, "--out-dir", arguments.out)
+    with temporary_folder() as temporary:
+        copy = copy_workspace(temporary / "workspace")
+        for folder in packages().values():
+            state_urls(copy / folder.relative_to(ROOT))
+        run("uv", "build", "--no-sources", *which, "--out-dir", arguments.out.absolute(), cwd=copy)
+
+
+def state_urls(folder: Path) -> None:
+    """State the project's addresses in a package's pyproject.toml, those of the repository whose workflow builds it."""
+    repository = os.environ.get("GITHUB_REPOSITORY")
+    if not repository:
+        return
+    address = f"{os.environ['GITHUB_SERVER_URL']}/{repository}"
+    changelog = f"{address}/blob/HEAD/packages/{folder.name}/CHANGELOG.md"
+    urls = {"Repository": address, "Issues": f"{address}/issues", "Changelog": changelog}
+    lines = ["", "[project.urls]", *(f'{name} = "{url}"' for name, url in urls.items()), ""]
+    with (folder / "pyproject.toml").open("a", encoding="utf-8") as file:
+        file.write("\n".join(lines))
 
 
 def wheels(arguments: argparse.Namespace) -> None:
@@ -280,7 +297,12 @@ def rehearse(arguments: argparse.Namespace) -> None:
 def tag_release(clone: Path, name: str) -> str:
     """Date the changelog of a package in a clone, commit and tag it as its release; return the tag."""
     folder = clone / "packages" / packages()[name].name
-    version = read_project(folder)["project"]["version"]
+    stated = read_project(folder)["project"]["version"]
+    version = stated.removesuffix(".dev0")
+    project = folder / "pyproject.toml"
+    project.write_text(
+        project.read_text("utf-8").replace(f'version = "{stated}"', f'version = "{version}"', 1), "utf-8"
+    )
     changelog = folder / "CHANGELOG.md"
     heading = f"## {version} ({datetime.now(UTC).date().isoformat()})"
     changelog.write_text(changelog.read_text("utf-8").replace(f"## {version} (unreleased)", heading, 1), "utf-8")

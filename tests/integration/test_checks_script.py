@@ -80,6 +80,17 @@ def test_a_workflow_learns_what_is_released(checks, monkeypatch, tmp_path):
     assert (tmp_path / "output").read_text() == "package=a-utils\nversion=0.2.0\n"
 
 
+def test_addresses_are_those_of_the_repository_that_builds(checks, monkeypatch):
+    folder = checks.packages()["a-utils"]
+    for repository, expected in (("", None), ("who/fork", "https://example.org/who/fork")):
+        monkeypatch.setenv("GITHUB_REPOSITORY", repository)
+        monkeypatch.setenv("GITHUB_SERVER_URL", "https://example.org")
+        checks.state_urls(folder)
+        urls = checks.read_project(folder)["project"].get("urls", {})
+        assert urls.get("Repository") == expected
+    assert urls["Changelog"] == "https://example.org/who/fork/blob/HEAD/packages/a-utils/CHANGELOG.md"
+
+
 def test_siblings_are_found_through_siblings(checks):
     assert checks.siblings_of("a-utils") == []
     assert checks.siblings_of("a-stage") == ["a-utils"]
