@@ -1,7 +1,7 @@
 """Processes that fill a datacube, quick to start and meant to be killed.
 
 One process loads the libraries and then forks a child for each filling, so that a child needs little time to start.
-Only icechunk is left to the children: its version 2 starts threads as it is loaded, which a fork leaves behind.
+What loads icechunk is left to the children: its version 2 starts threads as it is loaded, which a fork leaves behind.
 """
 
 import json
@@ -19,11 +19,12 @@ from typing import Any
 _SCRIPT = """
 import json, os, sys
 import filelock, numpy, odc.geo.xr, pystac_client, rasterio, requests, shapely, tenacity, zarr
-import darts_acquisition.cube.ingest
-from darts_acquisition import ArcticDEMSettings, Chunk, CubeProduct, Datacube, RequestLimits
-from darts_acquisition.auxiliary.arcticdem import ArcticDEMSource
 
 def fill(order):
+    import darts_acquisition.cube.ingest
+    from darts_acquisition import ArcticDEMSettings, Chunk, CubeProduct, Datacube, RequestLimits
+    from darts_acquisition.auxiliary.arcticdem import ArcticDEMSource
+
     product = CubeProduct.from_attrs(order["product"])
     limits = RequestLimits(parallel=order["parallel"])
     source = ArcticDEMSource(product, ArcticDEMSettings(stac_url=order["url"], limits=limits))
