@@ -13,8 +13,7 @@ from rasterio.enums import Resampling
 from rasterio.warp import reproject, transform_bounds
 
 from darts.demo.landscape import Landscape
-from darts.run.checks import SYNTHETIC
-from darts_acquisition import Datacube, arcticdem_product, tcvis_product
+from darts_acquisition import SYNTHETIC, Datacube, arcticdem_product, tcvis_product
 from darts_utils import TREND_BANDS, band_attrs
 
 DEM_RESOLUTION_M = 2
