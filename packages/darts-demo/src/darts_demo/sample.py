@@ -9,16 +9,15 @@ import geopandas as gpd
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
-from odc.geo.xr import xr_coords
-from rasterio.features import rasterize, shapes
-from shapely.geometry import shape
-from shapely.ops import unary_union
+from rasterio.features import rasterize
 
 from darts_demo.auxiliary import arcticdem_dataset, tcvis_dataset, write_cubes
 from darts_demo.errors import SampleAreaError
 from darts_demo.landscape import MARGIN_PX, Landscape, image_geobox, make_landscape
+from darts_demo.optical import optical_dataset
 from darts_demo.planet import scene_id, write_planet_scene
-from darts_utils import OPTICAL_BANDS, atomic_path, band_attrs, step
+from darts_demo.truth import truth_polygons
+from darts_utils import atomic_path, step
 
 DEMO_SEED = 20
 """Seed of the demo's sample area. The demo model has never seen it."""
@@ -141,61 +140,6 @@ def read_truth(area: SampleArea) -> NDArray[np.int32]:
 
 def _area(folder: Path, seed: int, size: int, scene: str) -> SampleArea:
     return SampleArea(folder, seed, size, folder / "scenes" / scene)
-
-
-def truth_polygons(landscape: Landscape) -> gpd.GeoDataFrame:
-    """Return the true outlines of a landscape's slumps; their areas are those of the truth's pixels.
-
-    Args:
-        landscape: What the slumps lie in.
-
-    Returns:
-        One row per slump that reaches into the image, cut off at its edges, in the image's CRS (metres): ``slump_id``,
-        ``kind`` ("valley" or "lake"), ``headwall_m``, ``npixel``, ``area_m2``.
-    """
-    geobox = landscape.geobox
-    parts: dict[int, list] = {}
-    for outline, number in shapes(landscape.label, landscape.label > 0, connectivity=4, transform=geobox.affine):
-        parts.setdefault(int(number), []).append(shape(outline))
-    pixels = np.bincount(landscape.label.ravel())
-    area = abs(geobox.resolution.x * geobox.resolution.y)
-    columns = {
-        "slump_id": [slump.number for slump in landscape.slumps],
-        "kind": [slump.kind for slump in landscape.slumps],
-        "headwall_m": [round(slump.headwall, 2) for slump in landscape.slumps],
-        "npixel": [int(pixels[slump.number]) for slump in landscape.slumps],
-        "area_m2": [float(pixels[slump.number] * area) for slump in landscape.slumps],
-    }
-    outlines = [unary_union(parts[slump.number]) for slump in landscape.slumps]
-    return gpd.GeoDataFrame(columns, geometry=outlines, crs=str(geobox.crs))
-
-
-def optical_dataset(landscape: Landscape) -> xr.Dataset:
-    """Return what ``load_planet_scene`` and ``load_planet_masks`` would load of a landscape's files, but unrounded.
-
-    Args:
-        landscape: What to show.
-
-    Returns:
-        Tile with ``blue``, ``green``, ``red``, ``nir`` (float32, surface reflectance, NaN where there is no data),
-        ``quality_data_mask`` (uint8), ``planet_udm`` (uint8), and the tile's attributes.
-    """
-    udm = landscape.udm
-    quality = np.where(udm[7] > 0, 0, np.where(udm[1:6].any(axis=0), 1, 2)).astype(np.uint8)
-    bands = dict(zip(OPTICAL_BANDS, landscape.reflectance.copy(), strict=True))
-    variables: dict[str, object] = {name: (("y", "x"), band, band_attrs(name)) for name, band in bands.items()}
-    variables["quality_data_mask"] = (("y", "x"), quality, band_attrs("quality_data_mask"))
-    variables["planet_udm"] = (("udm_band", "y", "x"), udm.copy(), band_attrs("planet_udm"))
-    return xr.Dataset(
-        variables,
-        coords=dict(xr_coords(landscape.geobox)) | {"udm_band": np.arange(1, 9)},
-        attrs={
-            "tile_id": scene_id(landscape),
-            "azimuth": landscape.azimuth,
-            "elevation": landscape.elevation,
-            "time": f"{landscape.time:%Y-%m-%dT%H:%M:%S}Z",
-        },
-    )
 
 
 def make_inputs(size: int, seed: int = DEMO_SEED) -> tuple[xr.Dataset, xr.Dataset, xr.Dataset]:
