@@ -12,7 +12,10 @@ import darts_demo
 SUBMODULES = {
     "auxiliary": ["arcticdem_dataset", "tcvis_dataset", "write_cubes"],
     "landscape": ["MARGIN_PX", "Landscape", "image_geobox", "make_landscape"],
-    "sample": ["DEMO_SEED", "SampleArea", "SampleAreaError", "find_sample_area", "make_inputs", "make_sample_area"],
+    "sample": [
+        *("DEMO_SEED", "SampleArea", "SampleAreaError", "find_sample_area", "make_inputs", "make_sample_area"),
+        *("optical_dataset", "read_truth", "truth_polygons"),
+    ],
     "slumps": ["Slump"],
 }
 BEFORE = [
