@@ -30,6 +30,7 @@ NOT_IN = {
     "darts-segmentation": ("rasterio", "geopandas", "icechunk"),
     "darts-postprocessing": (*HEAVY, "rasterio", "geopandas", "icechunk"),
     "darts-dataset": (*HEAVY, "icechunk", "xarray"),
+    "darts-demo": (*HEAVY, "darts-nextgen", "darts-training", "typer", "rich", "pydantic"),
     "darts-evaluation": (*HEAVY, "icechunk"),
     "darts-export": (*HEAVY, "icechunk"),
     "darts-training": ("icechunk", "typer", "rich", "pydantic"),

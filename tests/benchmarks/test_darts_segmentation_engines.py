@@ -12,9 +12,7 @@ import segmentation_models_pytorch as smp
 import torch
 
 from darts.demo import demo_model
-from darts.demo.auxiliary import arcticdem_dataset
-from darts.demo.landscape import make_landscape
-from darts.demo.sample import optical_dataset
+from darts_demo import arcticdem_dataset, make_landscape, optical_dataset
 from darts_preprocessing import preprocess_v2
 from darts_segmentation import ModelCard, SMPSegmenter, quantise_model, save_model
 

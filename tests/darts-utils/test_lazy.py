@@ -11,6 +11,7 @@ import pytest
 LAZY = [
     "darts_acquisition",
     "darts_dataset",
+    "darts_demo",
     "darts_evaluation",
     "darts_export",
     "darts_segmentation",

@@ -85,7 +85,15 @@ def test_env_info_names_versions_and_what_a_gpu_lacks(darts, monkeypatch: pytest
     assert re.search(rf"CPU cores +1 usable of {os.cpu_count()}\b", output)
     named = [line.split("  ")[0].strip() for line in output.splitlines()]
     assert len(set(named)) == len(named)
-    assert {"darts-training", "darts-evaluation", "darts-dataset", "dask", "distributed", "dask-jobqueue"} <= set(named)
+    assert {
+        "darts-training",
+        "darts-evaluation",
+        "darts-dataset",
+        "darts-demo",
+        "dask",
+        "distributed",
+        "dask-jobqueue",
+    } <= set(named)
     assert [line for line in output.splitlines() if line != line.rstrip()] == []
     gpu = next(line for line in output.splitlines() if line.startswith(" GPU for features and objects"))
     assert "cupy is not installed" not in gpu or '(pip install "darts-nextgen[cuda12]", or [cuda13])' in gpu

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from darts.demo.model_file import demo_model
-from darts.demo.sample import make_inputs
+from darts_demo import make_inputs
 from darts_preprocessing import preprocess_v2
 from darts_segmentation import EnsembleV1
 

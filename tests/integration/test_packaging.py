@@ -29,10 +29,11 @@ NAMES = {project["name"] for project in PROJECTS.values()}
 every_package = pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
 
 
-def test_ten_packages():
+def test_eleven_packages():
     assert {
         *("darts-nextgen", "darts-utils", "darts-acquisition", "darts-preprocessing", "darts-segmentation"),
         *("darts-postprocessing", "darts-export", "darts-evaluation", "darts-dataset", "darts-training"),
+        "darts-demo",
     } == NAMES
 
 
@@ -77,7 +78,7 @@ def test_importing_a_package_loads_nothing_heavy(folder):
 
 def test_the_command_line_loads_no_array_library():
     loaded = loaded_by("import darts.cli.app")
-    assert not loaded & {*HEAVY, "numpy", "pandas", "xarray"}
+    assert not loaded & {*HEAVY, "numpy", "pandas", "xarray", "darts_demo"}
 
 
 @pytest.mark.slow

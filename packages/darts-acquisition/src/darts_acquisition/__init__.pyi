@@ -20,6 +20,7 @@ from .cube.inspect import CubeInfo as CubeInfo
 from .cube.inspect import inspect_cube as inspect_cube
 from .cube.inspect import verify_cube as verify_cube
 from .cube.layout import ChunkState as ChunkState
+from .cube.product import SYNTHETIC as SYNTHETIC
 from .cube.product import Chunk as Chunk
 from .cube.product import CubeProduct as CubeProduct
 from .cube.product import CubeVariable as CubeVariable

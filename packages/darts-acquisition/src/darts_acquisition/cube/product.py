@@ -17,6 +17,9 @@ from darts_utils import GridError, ValueRangeError, elevation_fault, no_elevatio
 FORMAT = 1
 """Version of the layout of a datacube; raised when old code could misread a new cube."""
 
+SYNTHETIC = "made up"
+"""Version of a product that no provider has: that of a datacube of made-up data, of which runs warn."""
+
 
 SMART_GEOCUBES = ("loaded_patches", "loaded_tiles")
 """Attributes by which a datacube of smart-geocubes is known: they list what was loaded, the present one first."""

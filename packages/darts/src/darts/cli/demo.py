@@ -11,12 +11,12 @@ from pydantic import ValidationError
 
 from darts.cli.logs import start_logging
 from darts.cli.tables import print_table
-from darts.demo import compare_with_truth, demo_model, draw_result, find_sample_area, make_sample_area
-from darts.demo.landscape import image_geobox
+from darts.demo import compare_with_truth, demo_model, draw_result
 from darts.errors import ConfigurationError
 from darts.pipelines.sequential_v2 import PlanetPipeline
 from darts.report import write_report
 from darts.run.records import RunRecords
+from darts_demo import find_sample_area, image_geobox, make_sample_area
 from darts_evaluation import Evaluation, Figure
 
 

@@ -17,7 +17,7 @@ from darts_acquisition import TRENDS
 from darts_segmentation.device import try_torch
 
 _PACKAGES = (
-    *("darts-nextgen", *STAGE_PACKAGES, "darts-evaluation", "darts-training", "darts-dataset"),
+    *("darts-nextgen", *STAGE_PACKAGES, "darts-evaluation", "darts-training", "darts-dataset", "darts-demo"),
     *("torch", "segmentation-models-pytorch", "openvino", "xarray", "rasterio", "pyproj", "geopandas", "icechunk"),
     *("zarr", "numpy", "dask", "distributed", "dask-jobqueue"),
 )

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 from scipy import ndimage
 
-from darts.demo.sample import SampleArea, read_truth
 from darts_acquisition import load_planet_scene
+from darts_demo import SampleArea, read_truth
 from darts_utils import GridError, MissingBandError, ParameterError, write_atomically
 
 if TYPE_CHECKING:

@@ -10,9 +10,7 @@ import geopandas as gpd
 import numpy as np
 from shapely.geometry.base import BaseGeometry
 
-from darts.demo.auxiliary import arcticdem_dataset
-from darts.demo.landscape import Landscape, make_landscape
-from darts.demo.sample import optical_dataset, truth_polygons
+from darts_demo import Landscape, arcticdem_dataset, make_landscape, optical_dataset, truth_polygons
 from darts_evaluation import Evaluation, FewBlocksWarning, TileMap, evaluate, make_labels, mapped_objects
 from darts_postprocessing import prepare_export
 from darts_preprocessing import preprocess_v2

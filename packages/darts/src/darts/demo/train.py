@@ -15,11 +15,9 @@ import geopandas as gpd
 import numpy as np
 
 import darts_training
-from darts.demo.auxiliary import arcticdem_dataset
 from darts.demo.evaluate import MIN_IOU, evaluate_model, summarize
-from darts.demo.landscape import make_landscape
 from darts.demo.model_file import MODEL_FILE
-from darts.demo.sample import optical_dataset, truth_polygons
+from darts_demo import arcticdem_dataset, make_landscape, optical_dataset, truth_polygons
 from darts_evaluation import make_labels
 from darts_preprocessing import preprocess_v2
 from darts_segmentation import Channel, read_model, save_model

@@ -18,9 +18,6 @@ from darts_utils import DartsError, ParameterError, available_memory, original_c
 
 logger = logging.getLogger(__name__)
 
-SYNTHETIC = "made up"
-"""Version of a datacube that no provider has: that of a sample area."""
-
 
 def check_bands(required: Iterable[str], available: Iterable[str], whose: str) -> None:
     """Check that every band that is required can be produced.
@@ -193,7 +190,7 @@ def check_cube(location: str, product: "darts_acquisition.CubeProduct", option: 
     except (darts_acquisition.CubeError, ParameterError) as error:
         raise ConfigurationError(f"{error} Correct {option}.") from error
     else:
-        if cube.product.version == SYNTHETIC:
+        if cube.product.version == darts_acquisition.SYNTHETIC:
             logger.warning(
                 "The %s in %s is made up, for demonstrations; nothing in it was measured.", product.name, location
             )

@@ -6,9 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from darts.demo.noise import Field, smoothstep
-from darts.demo.scar import Plan
-from darts.demo.terrain import Terrain
+from darts_demo.noise import Field, smoothstep
+from darts_demo.scar import Plan
+from darts_demo.terrain import Terrain
 
 _STRIDE = 4  # sites are looked for on every fourth cell
 _STEP_M = 6.0  # from point to point of a debris tongue

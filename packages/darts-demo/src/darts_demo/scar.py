@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from darts.demo.noise import Field, smoothstep
+from darts_demo.noise import Field, smoothstep
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,9 @@ import pyproj
 import pytest
 from scipy import ndimage
 
-from darts.demo import make_landscape, truth_polygons
-from darts.demo.landscape import MARGIN_PX
-from darts.demo.sky import sun_angles
+from darts_demo import make_landscape, truth_polygons
+from darts_demo.landscape import MARGIN_PX
+from darts_demo.sky import sun_angles
 from darts_utils import ParameterError
 
 SIZE = 320

@@ -8,7 +8,8 @@ import pytest
 import rasterio
 from scipy import ndimage
 
-from darts.demo import (
+from darts_acquisition import get_planet_geometry, load_arcticdem, load_planet_masks, load_planet_scene, load_tcvis
+from darts_demo import (
     SampleAreaError,
     arcticdem_dataset,
     find_sample_area,
@@ -20,8 +21,7 @@ from darts.demo import (
     tcvis_dataset,
     truth_polygons,
 )
-from darts.demo.landscape import MARGIN_PX
-from darts_acquisition import get_planet_geometry, load_arcticdem, load_planet_masks, load_planet_scene, load_tcvis
+from darts_demo.landscape import MARGIN_PX
 
 SIZE = 192
 SEED = 6
@@ -154,7 +154,7 @@ def test_a_broken_attempt_leaves_nothing(tmp_path, monkeypatch):
     def fail(*args):
         raise OSError("disk full")
 
-    monkeypatch.setattr("darts.demo.sample.write_planet_scene", fail)
+    monkeypatch.setattr("darts_demo.sample.write_planet_scene", fail)
     with pytest.raises(OSError, match="disk full"):
         make_sample_area(tmp_path / "area", SEED, 64)
     assert list(tmp_path.iterdir()) == []
@@ -179,7 +179,7 @@ def test_an_area_without_slumps(tmp_path):
 
 @pytest.mark.slow
 def test_inputs_of_any_size_repeat_the_landscape_mirrored(monkeypatch):
-    monkeypatch.setattr("darts.demo.sample._LARGEST_PX", 100)
+    monkeypatch.setattr("darts_demo.sample._LARGEST_PX", 100)
     optical, dem, trends = make_inputs(240, SEED)
     small, _, _ = make_inputs(100, SEED)
     red = small.red.values

@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy import ndimage
 
-from darts.demo import terrain as terrain_module
-from darts.demo.drainage import flow_tree, river_profile
-from darts.demo.noise import double, fractal, smoothstep
-from darts.demo.terrain import make_terrain
+from darts_demo import terrain as terrain_module
+from darts_demo.drainage import flow_tree, river_profile
+from darts_demo.noise import double, fractal, smoothstep
+from darts_demo.terrain import make_terrain
 
 HEIGHTS = arrays(np.float64, st.tuples(st.integers(3, 9), st.integers(3, 9)), elements=st.integers(0, 20).map(float))
 

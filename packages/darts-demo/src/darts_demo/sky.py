@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from darts.demo.noise import Field, fractal, smoothstep
+from darts_demo.noise import Field, fractal, smoothstep
 
 _CLOUD_BASE_M = (450.0, 800.0)
 

@@ -7,7 +7,7 @@ import numpy as np
 import rasterio
 from rasterio.warp import transform
 
-from darts.demo.landscape import Landscape
+from darts_demo.landscape import Landscape
 from darts_utils import OPTICAL_BANDS
 
 UDM_NAMES = ("clear", "snow", "shadow", "haze_light", "haze_heavy", "cloud", "confidence", "udm1")

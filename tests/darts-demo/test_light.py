@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from darts.demo.sky import Sky, image_edge, make_sky, through, usable_data_mask
-from darts.demo.surface import _light
+from darts_demo.sky import Sky, image_edge, make_sky, through, usable_data_mask
+from darts_demo.surface import _light
 
 
 def plane(slope: float, towards: float) -> np.ndarray:

@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from darts.demo.drainage import FlowTree, flow_tree, river_profile
-from darts.demo.noise import Field, double, fractal, smoothstep, wave
+from darts_demo.drainage import FlowTree, flow_tree, river_profile
+from darts_demo.noise import Field, double, fractal, smoothstep, wave
 
 FACTOR = 8
 """Fine cells per coarse cell: drainage is worked out on the coarse grid."""

@@ -4,9 +4,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from darts.demo.noise import Field, fractal, smoothstep
-from darts.demo.slumps import Slumps
-from darts.demo.terrain import Terrain
+from darts_demo.noise import Field, fractal, smoothstep
+from darts_demo.slumps import Slumps
+from darts_demo.terrain import Terrain
 from darts_utils import OPTICAL_BANDS
 
 # Surface reflectance of what an Arctic tundra is made of, blue, green, red, near infrared: rounded from what
