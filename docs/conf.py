@@ -39,7 +39,7 @@ nitpick_ignore = [
     ("py:class", "darts.run.trends.TrendCubes"),
     ("py:class", "darts_acquisition.cube.repository.Location"),
     ("py:class", "darts_acquisition.errors.Failure"),
-    ("py:class", "darts_preprocessing.backends.interface.Core"),
+    ("py:class", "darts_preprocessing.backends.interface.Interior"),
     ("py:class", "darts_preprocessing.nodes.Nodes"),
     ("py:class", "darts_segmentation.classes.Outputs"),
     ("py:class", "darts_segmentation.repeats.Name"),

@@ -248,7 +248,7 @@ def test_a_redirection_leads_to_http_only(tmp_path, location):
     with LocalServer(lambda request: Answer(b"", 302, {"Location": location})).running() as server:
         with pytest.raises(ServiceError, match=r"the grid: (the request failed|redirected)"):
             ask_whole(server.url, tmp_path)
-        assert len(server.requests) <= 5 * LIMITS.retry.attempts  # On a busy machine one may come too late, and is retried.
+        assert len(server.requests) <= 5 * LIMITS.retry.attempts  # One may come too late, and is retried.
 
 
 def test_a_signature_stays_with_its_host(tmp_path, monkeypatch):
