@@ -142,7 +142,7 @@ def _checked_table(root: Path, path: Path, table: str, divide: float) -> Generat
         present, wanted = (
             ", ".join(f"{each.name} ({each.type})" for each in fields) for fields in (attributes.schema, expected)
         )
-        yield f"{name} has the columns {present}; expected {wanted}. What lies behind it was not checked."
+        yield f"{name} has the columns {present}; expected {wanted}. What follows it was not checked."
         return None
     frame: pd.DataFrame = attributes.to_pandas()
     for column in geometry_columns(pq.read_schema(path)):

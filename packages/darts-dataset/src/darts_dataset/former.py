@@ -50,7 +50,7 @@ class Traits:
 
 
 def joined(parts: Sequence[Traits]) -> Traits:
-    """Return those of objects and of others behind them; at least one part."""
+    """Return those of objects and of others after them; at least one part."""
     return Traits(*(np.concatenate([getattr(part, each.name) for part in parts]) for each in fields(Traits)))
 
 

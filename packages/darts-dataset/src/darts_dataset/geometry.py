@@ -196,7 +196,7 @@ class GeometryFile:
         self._ends = [np.zeros(1, np.int64)]
 
     def append(self, wkb: "pa.Array") -> None:
-        """Add geometries behind those that are there."""
+        """Append geometries."""
         if len(wkb):
             _, begins, content = wkb.buffers()
             offsets = np.frombuffer(begins, np.int32)[wkb.offset : wkb.offset + len(wkb) + 1].astype(np.int64)
@@ -213,7 +213,7 @@ class GeometryFile:
             return []
         content, (ends,) = self._file.content(), self._ends
         spans = zip(ends[rows].tolist(), ends[rows + 1].tolist(), strict=True)
-        found = [content[first:behind] for first, behind in spans]
+        found = [content[first:end] for first, end in spans]
         self._file.release()
         return found
 

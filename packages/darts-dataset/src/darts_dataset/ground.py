@@ -80,5 +80,5 @@ class _Edges:
 
 
 def _ranges(begin: _Rows, count: _Rows) -> _Rows:
-    """Return all numbers of ranges, one range behind the other."""
+    """Return all numbers of ranges, one range after the other."""
     return np.repeat(begin - (np.cumsum(count) - count), count) + np.arange(int(count.sum()))

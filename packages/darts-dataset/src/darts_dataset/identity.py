@@ -55,7 +55,7 @@ class States:
         return States(take=lambda chosen: take(rows[chosen]), **columns)
 
     def joined(self, other: "States") -> "States":
-        """Return these and others behind them."""
+        """Return these and others after them."""
         here = len(self.ids)
 
         def take(rows: Rows) -> NDArray[np.object_]:

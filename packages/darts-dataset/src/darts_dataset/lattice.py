@@ -42,7 +42,7 @@ class Grid:
 
 @dataclass(frozen=True)
 class Segments:
-    """Segments of rows: whose, row (counted southward), first column, column behind the last; (n,) int64 each."""
+    """Segments of rows: whose, row (counted southward), first column, column after the last; (n,) int64 each."""
 
     owner: Rows
     row: Rows
@@ -119,14 +119,14 @@ def sharing_pairs(segments: Segments) -> Rows:
         return np.empty((0, 2), np.int64)
     width = int(stop.max() - start.min()) + 1
     line = (row - row[0]) * width - int(start.min())
-    behind = np.searchsorted(line + start, line + stop, "left")  # Runs that begin before this one ends.
-    count = behind - np.arange(len(owner)) - 1
+    begun = np.searchsorted(line + start, line + stop, "left")  # Segments that begin before this one ends.
+    count = begun - np.arange(len(owner)) - 1
     one = np.repeat(np.arange(len(owner)), count)
     other = one + 1 + np.arange(len(one)) - np.repeat(np.cumsum(count) - count, count)
     first, second = np.minimum(owner[one], owner[other]), np.maximum(owner[one], owner[other])
-    behind = int(owner.max()) + 1
-    pairs = np.unique((first * behind + second)[first != second])
-    return np.column_stack(np.divmod(pairs, behind))
+    width = int(owner.max()) + 1
+    pairs = np.unique((first * width + second)[first != second])
+    return np.column_stack(np.divmod(pairs, width))
 
 
 def counted(segments: Segments, least: Rows) -> Segments:
@@ -144,7 +144,7 @@ def counted(segments: Segments, least: Rows) -> Segments:
     change = np.tile(np.array([1, -1]), len(segments.owner))
     order = _order(owner, row, at)
     owner, row, at, change = owner[order], row[order], at[order], change[order]
-    level = np.cumsum(change)  # 0 behind the last of each row.
+    level = np.cumsum(change)  # 0 after the last of each row.
     enough = (
         np.flatnonzero((level[:-1] >= least[owner[:-1]]) & (at[1:] > at[:-1])) if len(at) else np.empty(0, np.int64)
     )
@@ -195,7 +195,7 @@ class SegmentFile:
         self._ends = np.zeros(1, np.int64)
 
     def append(self, segments: Segments, owners: int) -> None:
-        """Add sorted segments of owners behind those that are there."""
+        """Append sorted segments of owners."""
         self._file.append(np.column_stack([segments.row, segments.start, segments.stop]).astype(np.int32).data)
         self._counts.append(np.bincount(segments.owner, minlength=owners))
 
@@ -224,7 +224,7 @@ def pairs_of(file: SegmentFile, slots: Rows, bounds: NDArray[np.float64], cell_m
         cell_m: Edge of the cells.
 
     Returns:
-        Pairs of places among the owners, the smaller one first, (m, 2) int64, sorted.
+        Pairs of positions among the owners, the smaller one first, (m, 2) int64, sorted.
     """
     found = [np.empty((0, 2), np.int64)]
     for own, rest in cells(bounds, cell_m):

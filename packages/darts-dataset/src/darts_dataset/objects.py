@@ -65,9 +65,9 @@ def merge(detections: Detections, look: Rows, looks: Sequence[Look], plane: str,
     first = 0
     while first < len(ends):
         begin = int(ends[first - 1]) if first else 0
-        behind = max(int(np.searchsorted(ends, begin + _AT_A_TIME, side="right")), first + 1)
-        batches.append((first, order[begin : int(ends[behind - 1])]))
-        first = behind
+        end = max(int(np.searchsorted(ends, begin + _AT_A_TIME, side="right")), first + 1)
+        batches.append((first, order[begin : int(ends[end - 1])]))
+        first = end
     seen = _Seen(looks)
 
     def merged(batch: tuple[int, Rows]) -> Objects:

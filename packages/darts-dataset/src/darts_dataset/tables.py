@@ -66,15 +66,15 @@ def cells_along(positions: NDArray[np.int64], rows: NDArray[np.int64], table: st
         table: Name of the table.
 
     Yields:
-        Name of a file without its ending, the table's with the number of the quarter of each quarter behind, and its
+        Name of a file without its ending, the table's with the numbers of its quarters appended, and its
         places; one file where there are none.
     """
     ends = np.concatenate([[0], np.cumsum(rows)])
 
-    def cells(first: int, behind: int, digits: str) -> Iterator[tuple[str, slice]]:
+    def cells(first: int, end: int, digits: str) -> Iterator[tuple[str, slice]]:
         left = LEVEL - len(digits)
-        if not left or ends[behind] - ends[first] <= MOST_ROWS:
-            yield f"{table}-{digits}" if digits else table, slice(first, behind)
+        if not left or ends[end] - ends[first] <= MOST_ROWS:
+            yield f"{table}-{digits}" if digits else table, slice(first, end)
             return
         corner = int(digits or "0", 4) << 2 * left
         edges = corner + (np.arange(5) << 2 * (left - 1))

@@ -19,7 +19,7 @@ class Neighbours:
     """The pairs of blocks of one CRS that lie near one another.
 
     Attributes:
-        one: Place of the first block of each pair, 1-D int64; each pair is there once.
+        one: Index of the first block of each pair, 1-D int64; each pair is there once.
         other: Place of the second, likewise.
         steps: Rows or columns between them, whichever is more, likewise: 1 or 2.
         edge: Whether they share an edge, 1-D bool.

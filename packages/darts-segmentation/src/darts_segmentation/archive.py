@@ -1,6 +1,6 @@
 """Read checkpoints that torch wrote, as data: nothing in them is executed, and nothing expands beyond the file's size.
 
-Four walls stand one behind the other. The directory of the zip file says how much there is to read; the pickle in it is
+There are four lines of defence. The directory of the zip file says how much there is to read; the pickle in it is
 read as a list of instructions, and what it imports must be plain data, for which inert objects stand in; ``torch.load``
 runs with ``weights_only=True``, which builds nothing but those; and tensors must be as large as what is stored.
 """
@@ -53,7 +53,7 @@ def load_checkpoint(path: Path) -> object:
 
 
 def _read_pickle(path: Path) -> bytes:
-    """Check the directory of the zip file and the data behind it, and return the pickle in it."""
+    """Check the directory of the zip file and the data that it lists, and return the pickle in it."""
     try:
         with zipfile.ZipFile(path) as archive:
             members = archive.infolist()

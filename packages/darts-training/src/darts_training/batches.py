@@ -26,7 +26,7 @@ class TrainingSet:
         folds: Divides the ground; None to train on all of it.
         hidden: Folds that are not trained on.
         items: Tile and number of each patch.
-        with_slump: Places in `items` of those that show a slump.
+        with_slump: Indices in `items` of those that show a slump.
     """
 
     samples: Samples

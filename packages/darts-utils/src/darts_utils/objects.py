@@ -26,7 +26,7 @@ class Objects:
         shape: Rows and columns of the mask.
         row: Row of each run, (n,) int64, in raster order.
         start: First column of each run, (n,) int64.
-        stop: Column behind the last of each run, (n,) int64.
+        stop: Column after the last of each segment, (n,) int64.
         label: Object of each run, (n,) int64, counted from 0 in the order in which the raster meets the objects.
         part: Part of each run, (n,) int64: a 4-connected component. Parts of one object touch only at corners.
         overlaps: Pairs of segments in neighbouring rows that share columns, (m, 2) int64: above, below; sorted.
@@ -76,9 +76,9 @@ class Objects:
         ends = np.cumsum(self.stop - self.start)
         total = int(ends[-1]) if len(ends) else 0
         edges = np.unique(np.searchsorted(ends, [*range(0, total, _CHUNK_PIXELS // 4), total], side="left"))
-        for first, behind in zip(edges, [*edges[1:], len(ends)], strict=True):
-            if first < behind:
-                some = slice(int(first), int(behind))
+        for first, end in zip(edges, [*edges[1:], len(ends)], strict=True):
+            if first < end:
+                some = slice(int(first), int(end))
                 part = replace(
                     self,
                     row=self.row[some],

@@ -83,7 +83,7 @@ def _segments(objects: Objects) -> _Segments:
 
 
 def _uncovered(objects: Objects, run: IntArray, cover: IntArray) -> tuple[IntArray, IntArray, IntArray]:
-    """Return the parts of segments that none of the neighbouring row covers: segment, first column, column behind.
+    """Return the parts of segments that none of the neighbouring row covers: segment, first and last column + 1.
 
     Args:
         objects: The segments.

@@ -22,7 +22,7 @@ def share_rows(work: Callable[[int, int], T], shape: tuple[int, int]) -> list[T]
     for an image of a block or less.
 
     Args:
-        work: Takes the first row of a share and the one behind its last.
+        work: Takes the first row of a share and the one after its last.
         shape: Rows and columns of the image.
 
     Returns:
@@ -41,12 +41,12 @@ def row_blocks(first: int, end: int, columns: int, least: int = 0) -> Iterator[t
 
     Args:
         first: First row.
-        end: The row behind the last one.
+        end: The row after the last one.
         columns: Columns of the image.
         least: Rows that a block has at least.
 
     Returns:
-        Iterates over the blocks: the first row of each, and the one behind its last.
+        Iterates over the blocks: the first row of each, and the one after its last.
     """
     height = max(BLOCK_PIXELS // max(columns, 1), least, 1)
     for top in range(first, end, height):

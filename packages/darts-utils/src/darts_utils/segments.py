@@ -1,9 +1,9 @@
 """Objects of a mask as run-length segments: stretches of foreground along a row, found once, then joined.
 
-Segments are few where objects are few, so that labelling costs by the foreground, not by the raster. Places are counted
-along a line that has one pixel more per row than the mask: its *stride* is the number of columns and one. That pixel
-belongs to no object, so a segment ends within its row, and the last pixel of a row is no neighbour of the first one of
-the next.
+Segments are few where objects are few, so that labelling costs by the foreground, not by the raster. Positions are
+counted along a line that has one pixel more per row than the mask: its *stride* is the number of columns and one. That
+pixel belongs to no object, so a segment ends within its row, and the last pixel of a row is no neighbour of the first
+one of the next.
 """
 
 import numpy as np
@@ -20,7 +20,7 @@ def find_segments(mask: NDArray[np.bool_], top: int = 0) -> tuple[Positions, Pos
         top: Row of the whole mask at which these rows begin.
 
     Returns:
-        Place of the first pixel of each segment, and place just behind its last one; int64, ascending.
+        Position of the first pixel of each segment, and position just after its last one; int64, ascending.
 
     Examples:
         >>> find_segments(np.array([[True, True, False], [False, True, True]]))
@@ -37,9 +37,9 @@ def touching_segments(starts: Positions, ends: Positions, stride: int) -> NDArra
     """Find the segments that touch one of the row below, at a side or at a corner.
 
     Args:
-        starts: Places of first pixels, see :func:`find_segments`.
-        ends: Places behind the last ones.
-        stride: Places of a row.
+        starts: Positions of first pixels, see :func:`find_segments`.
+        ends: Positions after the last ones.
+        stride: Positions of a row.
 
     Returns:
         (pairs, 2) int64: the numbers of a segment and of one below it, sorted.
@@ -60,8 +60,8 @@ def segment_pixels(starts: Positions, ends: Positions, columns: int) -> NDArray[
     """Return the positions of the pixels of segments in the flattened mask.
 
     Args:
-        starts: Places of first pixels, see :func:`find_segments`.
-        ends: Places behind the last ones.
+        starts: Positions of first pixels, see :func:`find_segments`.
+        ends: Positions after the last ones.
         columns: Columns of the mask.
 
     Returns:

@@ -14,9 +14,9 @@ class SegmentFinder:
     """Collects the segments of some rows, block by block from top to bottom.
 
     Attributes:
-        starts: Places of the first pixels of segments (:func:`darts_utils.find_segments`), an array per block.
-        ends: Places just behind the last pixels of the same segments.
-        outside: Places of object pixels outside the mask, one or more for each segment that has any.
+        starts: Positions of the first pixels of segments (:func:`darts_utils.find_segments`), an array per block.
+        ends: Positions just after the last pixels of the same segments.
+        outside: Positions of object pixels outside the mask, one or more for each segment that has any.
     """
 
     def __init__(self) -> None:

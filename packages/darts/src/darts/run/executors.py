@@ -107,7 +107,7 @@ def overlap_executor(prefetch: int = 1, loaders: int = 1, writers: int = 1) -> L
     """Return an executor that loads the next tiles and writes the last ones while the network is busy.
 
     Args:
-        prefetch: Tiles that may wait before the network, and as many behind it.
+        prefetch: Tiles that may wait before the network, and as many after it.
         loaders: Tiles that are loaded at once.
         writers: Tiles that are written at once.
     """

@@ -9,7 +9,7 @@ from darts.run.task import TileWork
 
 
 class Slot:
-    """The place of a tile in a link: it is there before the tile is ready, and may stay empty."""
+    """The slot of a tile in a link: it is there before the tile is ready, and may stay empty."""
 
     def __init__(self) -> None:
         self._work: Future[TileWork | None] = Future()
@@ -31,17 +31,17 @@ class Slot:
 
 
 class Link:
-    """Places between two lanes, in the order of the tiles.
+    """Slots between two lanes, in the order of the tiles.
 
     Args:
-        size: Most places at once.
+        size: Most slots at once.
     """
 
     def __init__(self, size: int) -> None:
         self._slots: queue.Queue[Slot] = queue.Queue(size)
 
     def reserve(self) -> Slot:
-        """Return a new place behind all others, once there is room for it."""
+        """Return a new slot after all others, once there is room for it."""
         slot = Slot()
         self._slots.put(slot)
         return slot
@@ -57,11 +57,11 @@ class Link:
 
 
 class Crew:
-    """The threads of a lane. Each takes the next tile while no other does, and has its place behind the lane by then.
+    """The threads of a lane. Each takes the next tile while no other does, and has its slot in the next one by then.
 
     Args:
         source: Tiles from the lane before.
-        sink: Leads to the lane behind; None behind the last one.
+        sink: Leads to the next lane; None after the last one.
         size: Number of threads.
     """
 
@@ -73,7 +73,7 @@ class Crew:
 
     @property
     def is_last(self) -> bool:
-        """Whether no lane is behind this one."""
+        """Whether no lane follows this one."""
         return self._sink is None
 
     def __iter__(self) -> Iterator[tuple[TileWork, Slot]]:
@@ -90,7 +90,7 @@ class Crew:
                         slot.end()
                         return
                 yield work, slot
-        finally:  # A thread that breaks leaves no place for which the next lane would wait for ever.
+        finally:  # A thread that breaks leaves no slot for which the next lane would wait for ever.
             slot.put(None)
 
     def leave(self) -> bool:

@@ -57,7 +57,7 @@ class Reporter:
             self._progress.update(self._task, description=f"{tile_id}: {name}")
 
     def end(self, tile: TileRecord) -> None:
-        """Say how a tile ended; one that is tried again was counted before."""
+        """Say how a tile ended; one that is retried was counted before."""
         again = tile.attempt > 1
         self._done += not again
         if self._progress is not None:

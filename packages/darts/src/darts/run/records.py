@@ -40,7 +40,7 @@ class RunRecords:
         about: What else the first line of the journal says of the run.
 
     Attributes:
-        name: Name of the run, ``<time>-<host>-<pid>``, of a shard with ``-s<i>of<n>`` behind it; the time is that of
+        name: Name of the run, ``<time>-<host>-<pid>``, followed by ``-s<i>of<n>`` for a shard; the time is that of
             its start, UTC.
         planned: Tiles of the run.
         shards: As it was given.

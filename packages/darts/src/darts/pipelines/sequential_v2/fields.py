@@ -148,4 +148,4 @@ class PipelineFields:
     report: bool | None = option(
         None, help="Write pages to look at the run, in the folder report of the results; default for up to 100 tiles."
     )
-    prefetch: int = _run(1, help="Tiles that may wait before the network, and as many behind it.", ge=0, le=64)
+    prefetch: int = _run(1, help="Tiles that may wait before the network, and as many after it.", ge=0, le=64)

@@ -62,7 +62,7 @@ def describe_code(models: Mapping[str, Path]) -> dict[str, object]:
     Returns:
         Plain data, equal in processes that compute the same.
     """
-    # What stands behind the + says how a library was built, as for a CPU or a GPU.
+    # What follows the + says how a library was built, as for a CPU or a GPU.
     versions = {f"{name}": version.partition("+")[0] for name, version in package_versions().items()}
     results = {f"results version of {name}": version for name, version in results_versions().items()}
     hashes = {}
