@@ -43,6 +43,8 @@ def try_models(folder: Path) -> None:
     assert darts_segmentation.hash_model(folder / "a.safetensors") == expected
     copy = darts_segmentation.convert_model(folder / "a.safetensors", folder / "copy")
     assert darts_segmentation.read_model(copy).card.bands == ("red", "ndvi")
+    models = {"a": folder / "a.safetensors", "b": folder / "b.safetensors", "copy": copy}
+    assert darts_segmentation.repeated_models(models) == [["a", "copy"]]
     info = darts_segmentation.model_info(copy)
     assert info.card == darts_segmentation.read_model(folder / "a.safetensors").card
     assert darts_segmentation.read_card(folder / "a.safetensors") == info.card

@@ -13,9 +13,6 @@ from darts_evaluation.probability import Histogram
 Key = tuple[str, int, int]
 """A block: CRS, row and column."""
 
-PIXELS = ("hit", "alarm", "miss", "right", "unseen_slump", "unseen", "recovered_slump", "recovered")
-"""Pixels that are slump and mapped, mapped only, slump only, neither; labelled slump that was never seen, and all
-labelled ground that was not; and of both what another tile had not seen and this one has."""
 _EDGES = ("mapped", "mapped_right", "truth", "truth_found", "inner_both", "inner_either")
 
 
@@ -92,6 +89,7 @@ def count_ground(ground: Ground, block_m: float) -> BlockCounts:
     labelled = np.ones(valid.shape, bool) if ground.labelled is None else ground.labelled
     unseen = ~ground.seen if ground.unseen is None else ground.unseen
     recovered = np.zeros(valid.shape, bool) if ground.recovered is None else ground.recovered
+    # Labelled ground that was never seen, and that another tile had not seen and this one has, slump and in all.
     masks = {
         "hit": mapped & truth & valid,
         "alarm": mapped & ~truth & valid,
