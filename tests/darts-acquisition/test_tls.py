@@ -102,6 +102,15 @@ def test_errors_of_the_connection_are_understood(error, transient):
     assert (None if failure is None else failure.transient) == transient
 
 
+def test_a_host_without_an_address_is_named_as_such():
+    error = requests.ConnectionError("Max retries exceeded")
+    error.__cause__ = socket.gaierror(-2, "Name or service not known")
+    failure = failure_of(error)
+    assert failure is not None
+    assert failure.transient
+    assert "the name of the host cannot be resolved" in str(failure)
+
+
 def test_an_authority_that_the_user_names_is_trusted(url, certificate, monkeypatch):
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(certificate[0]))
     with pytest.raises(ServiceError, match="no page of items"):  # the answer came

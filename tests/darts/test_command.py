@@ -264,6 +264,8 @@ def test_preparing_nothing_is_wrong_usage(darts, scenes: Path) -> None:
         ("inference prep-data sentinel", "'sentinel2'"),
         ("model inof", "'info'"),
         ("inference planet", "'planet-sequential'"),
+        ("planet-sequential", "'darts inference planet-sequential'"),
+        ("verify results", "'darts cube verify' or 'darts export verify'"),
     ],
 )
 def test_a_misspelt_command_names_the_nearest(darts, words: str, near: str) -> None:

@@ -21,13 +21,13 @@ def folder(tmp_path_factory):
 def test_a_dataset_of_a_season_is_made_checked_and_shown(folder):
     arguments = ["--out", "made", "--season", "7", "--season", "8", "--keep-share", "0.5", "--cell-km", "10"]
     code, said = run_darts(folder, "dataset", "build", "results", *arguments)
-    assert (code, "2 scenes, 2 looks, 2 detections, 1 objects by year" in said) == (0, True)
+    assert (code, "2 scenes, 2 looks, 2 detections, 1 object by year" in said) == (0, True)
     build(folder / "results", folder / "called", keep_share=0.5, season=[7, 8])
     assert files_of(folder / "made") == files_of(folder / "called")
     assert run_darts(folder, "dataset", "check", "made") == (0, "made is whole.\n")
     code, said = run_darts(folder, "dataset", "info", "made")
     assert code == 0
-    assert "1 objects by year in the months 7, 8" in said
+    assert "1 object by year in the months 7, 8" in said
     assert re.search(r"2020 +1 +0\.00\d +0\.00\d +0\.1 +0 +0 +0 +1 +0", said)
 
 

@@ -192,7 +192,7 @@ def test_a_tile_outside_is_told_before_advice_that_cannot_help(tmp_path: Path) -
         ConfigurationError, match=r"in EPSG:32608 lies outside arcticdem.* All 2 tiles lie outside, and the models"
     ):
         plan(_make(tmp_path, [outside, (510_000, 5_200_000)], offline=True))
-    with pytest.raises(ConfigurationError, match=r"there is no datacube at .*: fetch one with"):
+    with pytest.raises(ConfigurationError, match=r"there is no datacube at .*: fetch one with .* without --offline"):
         plan(_make(tmp_path / "b", [outside, inside], offline=True))
 
 

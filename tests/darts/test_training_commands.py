@@ -98,7 +98,7 @@ def test_samples_are_what_a_run_sends_to_its_network(shared_data, images, tmp_pa
     assert not (tmp_path / "b").exists()
 
 
-def test_tiles_beside_the_labelled_area_give_no_samples(shared_data, images, tmp_path):
+def test_tiles_beside_the_labelled_area_give_no_samples(shared_data, images, tmp_path, caplog):
     peel = shared_data / "peel"
     area = gpd.read_file(peel / "aoi.geojson")
     area.set_geometry(area.to_crs("EPSG:32608").translate(50_000, 0)).to_file(tmp_path / "far.gpkg")
@@ -109,6 +109,7 @@ def test_tiles_beside_the_labelled_area_give_no_samples(shared_data, images, tmp
     assert made.samples is None
     assert made.outside > 0
     assert not (tmp_path / "samples").exists()
+    assert f"None of 1 tile touches the labelled area {tmp_path / 'far.gpkg'}" in caplog.text
 
 
 @pytest.mark.filterwarnings("ignore::darts_evaluation.RepairedLabelsWarning")
@@ -221,6 +222,21 @@ def test_training_has_an_option_for_every_field_and_hands_it_on(monkeypatch, tmp
             words += ["--" + field.name.replace("_", "-"), str(getattr(changed, field.name) or 0)]
     assert CliRunner().invoke(app, [*command, *words]).exit_code == 0
     assert taken.pop()[0][2] == changed
+
+
+def test_training_that_ctrl_c_ends_says_that_the_same_command_goes_on(monkeypatch, tmp_path):
+    import darts_training
+
+    def interrupt(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli.logs, "start_logging", lambda *_: None)
+    monkeypatch.setattr(darts_training, "read_samples", lambda folder: folder)
+    monkeypatch.setattr(darts_training, "make_folds", lambda *_, **__: None)
+    monkeypatch.setattr(darts_training, "train", interrupt)
+    found = CliRunner().invoke(app, ["train", str(tmp_path), "--out", str(tmp_path / "model")])
+    assert found.exit_code == 130
+    assert "The same command goes on" in found.stderr
 
 
 @pytest.mark.parametrize("folds", [None, 3])

@@ -212,6 +212,15 @@ def test_what_looks_like_a_scene_is_listed_so_that_loading_it_says_what_is_wrong
     assert "cannot be read as a zip archive" in errors["order.zip"]
 
 
+@pytest.mark.parametrize("zips", [False, True])
+def test_an_image_of_another_product_is_named_where_scenes_share_a_place(plain, tmp_path, zips):
+    folder = flat(plain, tmp_path / "order", SCENES[:1])
+    (folder / f"{SCENES[0]}_3B_AnalyticMS_SR.tif").rename(folder / f"{SCENES[0]}_3B_AnalyticMS.tif")
+    place = zipped(folder, tmp_path / "order.zip") if zips else folder
+    with pytest.raises(SceneNotFoundError, match=rf"holds no surface .*found {SCENES[0]}_3B_AnalyticMS\.tif, "):
+        load_planet_scene(place / SCENES[0])
+
+
 def test_folder_that_is_absent_is_an_error(tmp_path):
     with pytest.raises(SceneNotFoundError, match=r"There is no folder .*absent; correct the path"):
         find_planet_scenes(tmp_path / "absent")

@@ -197,8 +197,10 @@ def failure_of(error: BaseException) -> Failure | None:
             return failure_of_status(*answer)
     if any(isinstance(cause, ssl.SSLCertVerificationError) for cause in causes):
         return Failure("the certificate of the service cannot be verified", transient=False)
+    if any(isinstance(cause, socket.gaierror) for cause in causes):
+        return Failure("the name of the host cannot be resolved: no internet, or a wrong address", transient=True)
     name = type(causes[-1]).__name__
-    connection = (ConnectionError, TimeoutError, http.client.HTTPException, ssl.SSLError, socket.gaierror, HTTPError)
+    connection = (ConnectionError, TimeoutError, http.client.HTTPException, ssl.SSLError, HTTPError)
     if any(isinstance(cause, connection) and not isinstance(cause, DartsError | ValueError) for cause in causes):
         return Failure(f"connection refused, lost or too slow ({name})", transient=True)
     if isinstance(error, RequestException):

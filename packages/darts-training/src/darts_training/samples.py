@@ -341,6 +341,8 @@ def read_samples(folder: str | os.PathLike[str]) -> Samples:
     record = folder / RECORD
     try:
         content = json.loads(record.read_text("utf-8"))
+    except FileNotFoundError as error:
+        raise SamplesError(f"{folder} holds no samples: there is no {RECORD} in it.") from error
     except (OSError, ValueError) as error:
         raise SamplesError(f"{folder} holds no samples: {record} cannot be read ({error}).") from error
     described = SampleFormat.from_json(content, record)

@@ -230,7 +230,7 @@ def read_product(
         cube = Datacube.open_or_create(data_dir, product, s3=s3)
         missing = [chunk for window in windows for chunk in cube.missing(window)]
         if missing:
-            logger.info("Fetching %d chunks of %s.", len(missing), product.collection)
+            logger.info("Fetching %d chunk%s of %s.", len(missing), "s"[: len(missing) > 1], product.collection)
             ingest(cube, missing, source(), progress)
     parts = [cube.read(window, how_to_fill=how_to_fill) for window in windows]
     ds = parts[0] if len(parts) == 1 else _join(*parts)

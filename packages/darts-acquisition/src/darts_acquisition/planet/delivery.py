@@ -183,12 +183,18 @@ class Delivery:
         """
         file = self.find_optional(kind)
         if file is None:
-            levels = _levels_below(self.path) if self.archive is None else []
-            present = ", ".join(sorted(each.name for each in (levels[0] if levels else self.files))) or "nothing"
+            present = ", ".join(sorted(self._names_present())) or "nothing"
             raise SceneNotFoundError(f"{self.path} holds no {WHAT[kind]}: expected {_EXPECTED[kind]}, found {present}.")
         if others := [other.name for other in _of_kind(self.files, kind) if other != file]:
             logger.info("%s: of its products %s is used, and not %s.", self.path, file.name, ", ".join(others))
         return file
+
+    def _names_present(self) -> set[str]:
+        """Name all files of the scene, those that no tile is made from too: one may be what was ordered by mistake."""
+        if self.archive is None and (levels := _levels_below(self.path)):
+            return {each.name for each in levels[0]}
+        named = _index(self.archive or self.path.parent).get(self.path.name.lower(), ())
+        return {name.rpartition("/")[2] for name in named} | {each.name for each in self.files}
 
     def find_optional(self, kind: Kind) -> Path | None:
         """Do as `find`, but return None where there is none."""

@@ -56,11 +56,18 @@ class LazyGroup(TyperGroup):
         known = self.list_commands(ctx)
         if args[0] not in known and not args[0].startswith("-"):
             begun = [name for name in known if name.startswith(args[0])]
-            near = begun or difflib.get_close_matches(args[0], known, n=1)
-            hint = f"Did you mean {near[0]!r}?" if near else f"There are {', '.join(known)}."
+            groups = [name for name in known if args[0] in self._commands_of(ctx, name)]
+            deeper = [f"{ctx.command_path} {name} {args[0]}" for name in groups]
+            near = begun[:1] or deeper or difflib.get_close_matches(args[0], known, n=1)
+            hint = f"Did you mean {' or '.join(map(repr, near))}?" if near else f"There are {', '.join(known)}."
             ctx.fail(f"No such command {args[0]!r}. {hint}")
         name, command, rest = super().resolve_command(ctx, args)
         return name, self._build(name) if name in self.summaries else command, rest
+
+    def _commands_of(self, ctx: Any, name: str) -> list[str]:
+        """List the names of a group's commands; none of a command that is no group."""
+        group = None if name in self.lazy else self.get_command(ctx, name)
+        return group.list_commands(ctx) if isinstance(group, TyperGroup) else []
 
     def _build(self, name: str) -> Any:
         module, function = self.lazy[name].split(":")
@@ -101,9 +108,10 @@ def _show_version(wanted: bool) -> None:
         raise typer.Exit
 
 
-def _before(variable: str, *names: str) -> Any:
+def _before(variable: str, help_text: str, *names: str) -> Any:
     """Declare an option of inference that may stand before the command, or come from the environment."""
-    return typer.Option(*names, help="As for inference.", show_default=False, envvar=variable, show_envvar=False)
+    text = f"{help_text}, for `darts inference`."
+    return typer.Option(*names, help=text, show_default=False, envvar=variable, show_envvar=False)
 
 
 @app.callback()
@@ -112,10 +120,10 @@ def _main(
     version: Annotated[  # noqa: ARG001 - its callback has shown it
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
     ] = False,
-    config_file: Annotated[Path | None, _before("DARTS_CONFIG_FILE")] = None,
+    config_file: Annotated[Path | None, _before("DARTS_CONFIG_FILE", "Configuration, a TOML file")] = None,
     verbose: Annotated[int, typer.Option("-v", "--verbose", count=True, help="Say more.", show_default=False)] = 0,
-    log_dir: Annotated[Path | None, _before("DARTS_LOG_DIR")] = None,
-    log_plain: Annotated[bool, _before("DARTS_LOG_PLAIN", "--log-plain")] = False,
+    log_dir: Annotated[Path | None, _before("DARTS_LOG_DIR", "Folder of a further log")] = None,
+    log_plain: Annotated[bool, _before("DARTS_LOG_PLAIN", "Plain lines with the time", "--log-plain")] = False,
 ) -> None:
     """Map retrogressive thaw slumps from PlanetScope and Sentinel-2 images."""
     given = {"config_file": config_file, "verbose": verbose, "log_dir": log_dir, "log_plain": log_plain}

@@ -8,6 +8,7 @@ from typing import Any
 import typer
 
 from darts.cli.tables import print_table
+from darts.run.names import counted
 from darts_dataset import LeftOutWarning, build, check, info
 
 
@@ -25,12 +26,17 @@ def run_build(results: Sequence[Path], out: Path, previous: Path | None, **chose
     for path, reason in built.left_out.items():
         typer.echo(f"left out: {path}: {reason}")
     typer.echo(
-        f"{built.scenes} scenes, {built.looks} looks, {built.detections} detections, {built.objects} objects by year; "
-        f"{len(built.written)} parts were made, {len(built.reused)} stay as they were."
+        f"{_contents(built.scenes, built.looks, built.detections, built.objects)}; "
+        f"{counted(len(built.written), 'part')} made, {len(built.reused)} as before."
     )
     typer.echo(f"dataset: {built.path}")
     if built.left_out:
         raise SystemExit(1)
+
+
+def _contents(scenes: int, looks: int, detections: int, objects: int) -> str:
+    counts = (counted(scenes, "scene"), counted(looks, "look"), counted(detections, "detection"))
+    return f"{', '.join(counts)}, {counted(objects, 'object')} by year"
 
 
 def run_check(folder: Path) -> None:
@@ -53,8 +59,7 @@ def show_info(folder: Path) -> None:
     """Print what is in a dataset."""
     found = info(folder)
     typer.echo(
-        f"{found['scenes']} scenes, {found['looks']} looks, {found['detections']} detections, "
-        f"{found['objects']} objects by year"
+        _contents(found["scenes"], found["looks"], found["detections"], found["objects"])
         + (f" in the months {', '.join(map(str, found['season']))}" if found["season"] else "")
     )
     rows = [

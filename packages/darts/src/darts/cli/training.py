@@ -7,6 +7,7 @@ import typer
 
 import darts_training
 from darts.run.codes import code_of_failures
+from darts.run.names import counted
 from darts.run.task import Pipeline
 from darts.run.training_data import make_training_data
 
@@ -40,10 +41,11 @@ def run_creation(
         dtype="float16" if half else "float32",
     )
     if made.outside:
-        typer.echo(f"{made.outside} labels lie outside the area and were left out.")
+        typer.echo(f"Outside the area, and left out: {counted(made.outside, 'label')}.")
     if made.samples is not None:
         with_slump = sum(int((tile.slump > 0).sum()) for tile in made.samples.tiles)
-        typer.echo(f"{made.samples.count} samples of {len(made.samples.tiles)} tiles, {with_slump} with slumps: {out}")
+        samples, tiles = counted(made.samples.count, "sample"), counted(len(made.samples.tiles), "tile")
+        typer.echo(f"{samples} of {tiles}, {with_slump} with slumps: {out}")
     for name in made.failed:
         typer.echo(f"failed: {name}")
     if made.failed or made.samples is None:

@@ -77,11 +77,15 @@ def _train(
     with cli.rounds.showing_rounds(chosen.epochs, folds) as shown:
         given: dict[str, Any] = {"base": from_model, "device": device, "on_step": shown.step, "folds": divided}
         given["texts"] = {"license": license, "description": description}
-        if folds is None:
-            trained = darts_training.train(samples, out, chosen, **given)
-            evaluation, models = trained.evaluation, [trained]
-        else:
-            models, evaluation = darts_training.cross_validate(samples, out, chosen, on_fold=shown.fold, **given)
+        try:
+            if folds is None:
+                trained = darts_training.train(samples, out, chosen, **given)
+                evaluation, models = trained.evaluation, [trained]
+            else:
+                models, evaluation = darts_training.cross_validate(samples, out, chosen, on_fold=shown.fold, **given)
+        except KeyboardInterrupt:
+            typer.echo("Stopped. The same command goes on where this training was.", err=True)
+            raise
     if evaluation is not None:
         cli.evaluation.print_figures(evaluation, _SHOWN, width=0)
     for model in models:

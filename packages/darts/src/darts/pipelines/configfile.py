@@ -79,7 +79,8 @@ def _parse(path: Path) -> dict[str, object]:
     except ConfigurationError as error:
         raise ConfigurationError(f"The configuration file {error}") from error
     except tomllib.TOMLDecodeError as error:
-        raise ConfigurationError(f"The configuration file {path} cannot be read: {error}.") from error
+        hint = " Text stands in quotes." if "Invalid value" in str(error) else ""
+        raise ConfigurationError(f"The configuration file {path} cannot be read: {error}.{hint}") from error
 
 
 def _check_top_level(content: Mapping[str, object], known: set[str], path: Path) -> None:

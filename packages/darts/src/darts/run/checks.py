@@ -179,7 +179,8 @@ def check_cube(location: str, product: "darts_acquisition.CubeProduct", option: 
         if pipeline.offline:
             raise ConfigurationError(
                 f"The models or the export need {product.name}, and there is no datacube at {location}: fetch one with "
-                f"`{pipeline._how_to_prepare()}`, or name another with {option}."
+                f"`{pipeline._how_to_prepare()}` and the options of this run, run without --offline, or name another "
+                f"with {option}."
             ) from error
         if "://" not in location:
             above = next(folder for folder in Path(location).expanduser().resolve().parents if folder.exists())

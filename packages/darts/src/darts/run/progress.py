@@ -175,6 +175,8 @@ def warnings_once() -> Iterator[None]:
             logger.debug("The warning came from %s:%d.", filename, lineno)
 
     with warnings.catch_warnings():
+        # torch filters this one while it is imported; another thread that restores its own filters undoes that.
+        warnings.filterwarnings("ignore", message="Warning only once for all operators")
         warnings.showwarning = show  # type: ignore[assignment]
         yield
 

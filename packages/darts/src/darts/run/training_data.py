@@ -17,6 +17,7 @@ import darts_training
 from darts.errors import ConfigurationError
 from darts.run import checks
 from darts.run.failures import describe, is_disk_full, no_data_reason
+from darts.run.names import counted
 from darts.run.planning import RunContext, check_produced, list_tasks, with_auxiliary
 from darts.run.task import Pipeline, TileTask
 from darts.run.worker import Worker
@@ -110,7 +111,8 @@ def make_training_data(
     try:
         samples = darts_training.finish_samples(out)
     except darts_training.SamplesError as error:
-        logger.error("There are no samples: %s", error)  # noqa: TRY400 - no bug of ours
+        beside = f"None of {counted(len(tasks), 'tile')} touches the labelled area {area}: name images of that area."
+        logger.error("%s", error if labelled else beside)  # noqa: TRY400 - no bug of ours
     return TrainingData(samples, failed, darts_training.count_outside(given))
 
 
