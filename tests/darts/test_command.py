@@ -274,6 +274,11 @@ def test_a_misspelt_command_names_the_nearest(darts, words: str, near: str) -> N
     assert f"Did you mean {near}?" in error
 
 
+def test_commands_are_listed_in_the_order_in_which_one_meets_them(darts) -> None:
+    listed = re.findall(r"^│ ([a-z][a-z-]+) ", darts("--help")[1], re.MULTILINE)
+    assert (listed[:4], listed[-1]) == (["demo", "inference", "status", "report"], "env-info")
+
+
 def test_a_command_like_no_other_names_those_there_are(darts) -> None:
     code, _, error = darts("inference", "prediction")
     assert code == 2

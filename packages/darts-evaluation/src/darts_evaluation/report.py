@@ -192,7 +192,7 @@ def _about_blocks(evaluation: Evaluation) -> str:
     return (
         f"Intervals come from {evaluation.blocks} blocks of ground of {edge} × {edge} that hold something; those of "
         f"figures from fewer than {FEWEST_BLOCKS} are too narrow, and say from how many; from fewer than "
-        f"{LEAST_BLOCKS} there is none. Overlap is intersection over union."
+        f"{LEAST_BLOCKS} there is none, nor is one given that would say nothing. Overlap is intersection over union."
     )
 
 

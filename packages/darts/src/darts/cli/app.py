@@ -34,14 +34,16 @@ class LazyGroup(TyperGroup):
     Attributes:
         lazy: Module and function that build the command, by the command's name.
         summaries: What a list of commands says of those that are not to be built for it.
+        order: Names in the order in which they are listed; others follow as they were declared.
     """
 
     lazy: dict[str, str] = {}  # noqa: RUF012 - a class per group overrides it
     summaries: dict[str, str] = {}  # noqa: RUF012
+    order: tuple[str, ...] = ()
 
     def list_commands(self, ctx: Any) -> list[str]:
-        """List the names of all commands."""
-        return [*super().list_commands(ctx), *self.lazy]
+        """List the names of all commands, those first that come first in `order`."""
+        return sorted([*super().list_commands(ctx), *self.lazy], key=lambda name: (*self.order, name).index(name))
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         """Build a command, or what stands for it in a list."""
@@ -80,10 +82,19 @@ def _lazy(function: str, *names: str, **summaries: str) -> type[LazyGroup]:
     return type("Group", (LazyGroup,), {"lazy": built, "summaries": summaries})
 
 
+class _Commands(_lazy("training_commands:train", train=TRAIN_HELP)):  # type: ignore[misc]
+    """All commands, in the order in which one meets them: a map, how good it is, a model, and what else there is."""
+
+    order = (
+        *("demo", "inference", "status", "report", "evaluate", "dataset", "training-data", "train", "model"),
+        *("cluster", "cube", "export", "runs", "timings", "paths", "env-info"),
+    )
+
+
 app = typer.Typer(
     name="darts",
     help="Map retrogressive thaw slumps from PlanetScope and Sentinel-2 images.",
-    cls=_lazy("training_commands:train", train=TRAIN_HELP),
+    cls=_Commands,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
