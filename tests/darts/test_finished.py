@@ -63,7 +63,10 @@ def test_finished_tiles_are_skipped(folder: Path) -> None:
 
 @pytest.mark.parametrize(
     "values",
-    [{"executor": "serial"}, {"batch_size": 1}, {"prefetch": 3}, {"fail_fast": True}, {"precision": "auto"}],
+    [
+        *({"executor": "serial"}, {"batch_size": 1}, {"prefetch": 3}, {"fail_fast": True}, {"precision": "auto"}),
+        {"quality_level": "low_quality"},
+    ],
     ids=str,
 )
 def test_what_changes_no_number_changes_nothing(folder: Path, values: dict) -> None:

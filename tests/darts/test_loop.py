@@ -235,6 +235,9 @@ def test_a_change_is_described_by_what_differs() -> None:
     described = "overlap was 128, is 256, model a, results version of darts-utils was 1, is 2"
     assert describe_change(json.loads(json.dumps(before)), now) == described
     assert describe_change(before, before) == ""
+    by_name, by_number, other = ({"configuration": {"quality_level": level}} for level in ("low_quality", 1, "none"))
+    assert describe_change(by_name, by_number) == describe_change(by_number, by_name) == ""
+    assert describe_change(by_name, other) == "quality_level was 1, is 0"
     assert describe_change({"engine": {"precision": "bf16"}}, {"engine": {"precision": "auto"}}) == ""
 
 

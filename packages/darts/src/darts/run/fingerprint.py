@@ -23,6 +23,8 @@ STAGE_PACKAGES = (
     "darts-postprocessing",
     "darts-export",
 )
+QUALITY_LEVELS: dict[object, int] = {"none": 0, "low_quality": 1, "high_quality": 2}
+"""Numbers of the levels of quality that have a name."""
 _OTHER_PACKAGES = ("darts-nextgen", "torch", "openvino", "rasterio", "pyproj")
 
 
@@ -109,10 +111,17 @@ def describe_change(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
     """
     changes = []
     for part in ("configuration", "models", "engine", "code"):
-        old, new = before.get(part, {}), now.get(part, {})
+        old, new = (numbered(side.get(part, {})) for side in (before, now))
         differing = [key for key in sorted({*old, *new}) if plain(old.get(key)) != plain(new.get(key))]
         changes += [_change(part, key, old.get(key), new.get(key)) for key in differing if new.get(key) != "auto"]
     return ", ".join(changes)
+
+
+def numbered(configuration: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a configuration with the number of its level of quality, which may have been given by its name."""
+    level = configuration.get("quality_level")
+    named = {"quality_level": QUALITY_LEVELS[level]} if level in QUALITY_LEVELS else {}
+    return {**configuration, **named}
 
 
 def _change(part: str, key: str, old: object, new: object) -> str:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from darts.run.auxiliary import CubesNow
-from darts.run.fingerprint import DEPENDS_ON, FORMAT, describe_change, plain
+from darts.run.fingerprint import DEPENDS_ON, FORMAT, describe_change, numbered, plain
 from darts.run.inputs import InputMemory, changed_input
 from darts.run.journal import Findings, TileRecord
 from darts.run.task import Pipeline, TileTask
@@ -128,5 +128,6 @@ class Resume:
             configuration["edge_erosion_size"] = configuration.get("mask_erosion_size")
         now = {**self.shared["configuration"], **self.shared["engine"]}
         configuration.setdefault("engine", "torch")  # There was no other.
+        configuration = numbered(configuration)
         same = all(plain(configuration[name]) == plain(value) for name, value in now.items() if name in configuration)
         return same and before.get("models") == self.shared["models"]

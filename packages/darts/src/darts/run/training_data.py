@@ -17,6 +17,7 @@ import darts_training
 from darts.errors import ConfigurationError
 from darts.run import checks
 from darts.run.failures import describe, is_disk_full, no_data_reason
+from darts.run.fingerprint import QUALITY_LEVELS
 from darts.run.names import counted
 from darts.run.planning import RunContext, check_produced, list_tasks, with_auxiliary
 from darts.run.task import Pipeline, TileTask
@@ -27,7 +28,6 @@ logger = logging.getLogger(__name__)
 
 DEFAULT_BANDS = ("blue", "green", "red", "nir", "ndvi", "relative_elevation", "slope")
 """What samples show where neither bands nor a model are named."""
-_LEVELS: dict[str, int] = {"none": 0, "low_quality": 1, "high_quality": 2}
 
 
 @dataclass(frozen=True)
@@ -170,7 +170,7 @@ def _cut(
             work.take(),
             task.tile_id,
             labels,
-            least_quality=_LEVELS[level] if isinstance(level, str) else level,
+            least_quality=int(QUALITY_LEVELS.get(level, level)),
         )
     except (DartsError, OSError, ValueError) as error:
         if is_disk_full(error) or isinstance(error, ConfigurationError):

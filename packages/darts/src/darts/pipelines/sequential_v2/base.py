@@ -14,6 +14,7 @@ from darts.errors import ConfigurationError, NoTilesError
 from darts.pipelines.configfile import write_config
 from darts.pipelines.options import check_values, given, options_of, resolved
 from darts.pipelines.sequential_v2.fields import MOST_REPORTED, PipelineFields
+from darts.run.fingerprint import numbered
 from darts.run.models import models_in
 from darts.run.task import TileTask, nominal_patch_size
 from darts.run.trends import default_place
@@ -187,7 +188,8 @@ class _BasePipeline(PipelineFields, ABC):
     # What is written down of a pipeline.
 
     def _results_configuration(self) -> dict[str, object]:
-        return {item.name: getattr(self, item.name) for item in options_of(type(self)) if item.affects_results}
+        deciding = [item.name for item in options_of(type(self)) if item.affects_results]
+        return numbered({name: getattr(self, name) for name in deciding})
 
     def _write_configuration(self, path: Path, **decided: Any) -> None:
         """Write the configuration, with values that were decided while the run went on."""
