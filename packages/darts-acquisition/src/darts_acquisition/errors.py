@@ -198,7 +198,7 @@ def failure_of(error: BaseException) -> Failure | None:
     if any(isinstance(cause, ssl.SSLCertVerificationError) for cause in causes):
         return Failure("the certificate of the service cannot be verified", transient=False)
     if any(isinstance(cause, socket.gaierror) for cause in causes):
-        return Failure("the name of the host cannot be resolved: no internet, or a wrong address", transient=True)
+        return Failure("the name of the host cannot be resolved (no internet, or a wrong address)", transient=True)
     name = type(causes[-1]).__name__
     connection = (ConnectionError, TimeoutError, http.client.HTTPException, ssl.SSLError, HTTPError)
     if any(isinstance(cause, connection) and not isinstance(cause, DartsError | ValueError) for cause in causes):
