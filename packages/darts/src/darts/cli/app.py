@@ -268,7 +268,9 @@ def report(
 
 @app.command()
 def evaluate(
-    predictions: Annotated[list[Path], argument("Folders of results or one dataset, then the file of labels.")],
+    predictions: Annotated[
+        list[Path], argument("Folders of results or one dataset, then the file of labels.", "results")
+    ],
     labels: Annotated[Path, argument("Vector file of labels: polygons in any CRS.")],
     area: _LabelArea = None,
     out: Annotated[Path, typer.Option(help="Folder for the report.")] = Path("evaluation"),

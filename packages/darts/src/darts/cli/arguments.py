@@ -35,9 +35,9 @@ def option(text: str, default: str | bool = False) -> Any:
     return typer.Option(help=text, show_default=default)
 
 
-def argument(text: str) -> Any:
-    """Declare an argument, which has no default."""
-    return typer.Argument(help=text, show_default=False)
+def argument(text: str, shown: str | None = None) -> Any:
+    """Declare an argument, which has no default; `shown` is what it is called in the help where that is not its name."""
+    return typer.Argument(help=text, show_default=False, metavar=shown)
 
 
 class RepeatedOptionsCommand(TyperCommand):
