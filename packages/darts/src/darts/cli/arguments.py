@@ -36,7 +36,7 @@ def option(text: str, default: str | bool = False) -> Any:
 
 
 def argument(text: str, shown: str | None = None) -> Any:
-    """Declare an argument, which has no default; `shown` is what it is called in the help where that is not its name."""
+    """Declare an argument, which has no default; `shown` is what the help calls it, if not by its name."""
     return typer.Argument(help=text, show_default=False, metavar=shown)
 
 
