@@ -1,4 +1,4 @@
-"""What a command ends with where a service does not answer, which may be tried again later, and where it refuses."""
+"""What a command ends with where a service does not answer, which may be retried later, and where it refuses."""
 
 import socket
 from collections.abc import Callable, Iterator

@@ -165,7 +165,7 @@ def test_what_is_ignored_is_said(service, pipeline, tmp_path):
 def test_a_scene_that_fails_says_why_in_one_sentence_and_leaves_the_others(
     s3, items, scenes, pipeline, tmp_path, monkeypatch, caplog
 ):
-    """Refused files and absent ones are asked for once; only what can succeed is tried again."""
+    """Refused files and absent ones are asked for once; only what can succeed is retried."""
     stormy = dataclasses.replace(scenes[0], name=JULY.replace("R100", "R102"))
     absent = dataclasses.replace(scenes[0], name=JULY.replace("R100", "R103"))
     more = [publish(scene, s3, tmp_path) for scene in (stormy, absent)]

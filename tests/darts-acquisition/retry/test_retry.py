@@ -1,4 +1,4 @@
-"""What is tried again and what is not: against real answers of a server, with waits that only a list keeps."""
+"""What is retried and what is not: against real answers of a server, with waits that only a list keeps."""
 
 import ssl
 from datetime import UTC, datetime
