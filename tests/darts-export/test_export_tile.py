@@ -178,7 +178,7 @@ def test_the_import_is_light() -> None:
 def test_the_time_of_a_row_survives_a_zone(make_tile, tmp_path: Path) -> None:
     tile = make_tile(time="2021-08-21T23:00:19+02:00")
     scalar = make_tile(time="").assign_coords(time=np.datetime64("2021-08-21T21:00:19", "ns"))
-    for given in (tile, scalar, tile.assign_coords(time=np.datetime64("2001-01-01"))):
+    for given in (tile, scalar, tile.assign_coords(time=np.datetime64("2001-01-01", "ns"))):
         export_tile(given, tmp_path / "tile", ["extent"])
         frame = pd.read_parquet(tmp_path / "tile/prediction_extent.parquet")
         assert frame["acquisition_time"][0] == pd.Timestamp("2021-08-21T21:00:19Z")

@@ -147,7 +147,8 @@ class Former:
 
 def read_former(memory: Memory, year: int) -> Former:
     """Read what a dataset, whose planes the equator parts, remembers of its objects of a year."""
-    table, pairs = (pq.read_table(memory.file(name), use_threads=False) for name in _files(year))
+    # Releases of pyarrow take "year=…" in the path for a column of the file, unless told not to.
+    table, pairs = (pq.read_table(memory.file(name), use_threads=False, partitioning=None) for name in _files(year))
     columns = {name: table[name].to_numpy() for name in table.column_names}
     lonlat, boxes = (np.column_stack([columns[side] for side in some]) for some in (_SIDES[:4], _SIDES[4:]))
     points = np.column_stack([columns["lon"], columns["lat"]])

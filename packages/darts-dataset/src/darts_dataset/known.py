@@ -73,7 +73,7 @@ def read_scenes(memory: Memory) -> dict[str, KnownScene]:
     Raises:
         StartOverError: If that is not as it was written.
     """
-    table = pq.read_table(memory.file(SCENES))
+    table = pq.read_table(memory.file(SCENES), partitioning=None)
     extents, hulls = (shapely.from_wkb(table[name].to_numpy()) for name in ("extent", "hull"))
     columns = ("tile_id", "digest", "look", "year", "plane", *_SIDES, "rows")
     found = zip(*(table[name].to_pylist() for name in columns), strict=True)

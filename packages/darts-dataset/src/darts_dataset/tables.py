@@ -182,7 +182,7 @@ def read_attributes(path: Path) -> pa.Table:
 
 def read_links(path: Path) -> pd.DataFrame:
     """Read ``links.parquet``, with years and texts that may be absent."""
-    frame = pq.read_table(path).to_pandas()
+    frame = pq.read_table(path, partitioning=None).to_pandas()
     texts = {name: "string" for name in frame.columns if frame[name].dtype == object}
     return frame.astype({"year_from": "Int16", **texts})
 

@@ -120,7 +120,7 @@ def _write_parquet(file: io.BufferedIOBase, parts: Sequence[io.BytesIO]) -> None
     about = schemas[0].metadata | {b"geo": _of_all([json.loads(schema.metadata[b"geo"]) for schema in schemas])}
     with pq.ParquetWriter(file, schemas[0].with_metadata(about), compression="zstd") as writer:
         for part in parts:
-            writer.write_table(pq.read_table(part).replace_schema_metadata(about))
+            writer.write_table(pq.read_table(part, partitioning=None).replace_schema_metadata(about))
 
 
 def _of_all(described: list[dict[str, Any]]) -> str:
