@@ -1,8 +1,9 @@
 """Results that were not made alike are taken together, and said to be so."""
 
+import numpy as np
 import pytest
 
-from darts_dataset import MixedResultsWarning, build
+from darts_dataset import CloudyGroundWarning, MixedResultsWarning, build
 from support.results import export_mask
 from support.slump_worlds import CRS, GRID, GROWS, blocks, day
 
@@ -27,3 +28,26 @@ def test_a_dataset_of_two_kinds_of_results_says_so(tmp_path, key, values, said):
         made = build(tmp_path / "results", tmp_path / "dataset")
     assert made.scenes == 2
     build(tmp_path / "results" / "scene-2020", tmp_path / "alike")
+
+
+def test_cloudy_ground_that_counts_as_seen_is_told(tmp_path):
+    """A quarter of the second scene is cloud, of which the third leaves half out and the fourth all."""
+    mask = blocks(GROWS[0])
+    quality = np.full(mask.shape, 2)
+    quality[: mask.shape[0] // 4] = 1
+    cloudy = quality == 1
+    half = cloudy & (np.arange(mask.shape[1]) < mask.shape[1] // 2)
+    for year, seen, shown in (
+        (2019, np.ones_like(cloudy), np.full_like(quality, 2)),
+        (2020, np.ones_like(cloudy), quality),
+        (2021, ~half, quality),
+        (2022, ~cloudy, quality),
+    ):
+        export_mask(tmp_path / f"scene-{year}", mask, GRID, CRS, day(year), extent=seen, quality=shown)
+    with pytest.warns(
+        CloudyGroundWarning, match=r"in 2 scenes, most in scene-2020 \(at least 25 % of it\), and slumps"
+    ):
+        build(tmp_path, tmp_path / "dataset")
+    build([tmp_path / "scene-2019", tmp_path / "scene-2022"], tmp_path / "clear")
+    with pytest.warns(CloudyGroundWarning, match=r"in 1 scene, most in scene-2021 \(at least 12 % of it\)"):
+        build(tmp_path / "scene-2021", tmp_path / "half")

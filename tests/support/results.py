@@ -24,6 +24,7 @@ def export_mask(
     source: str = "PlanetScope",
     model: str = "made-up",
     configuration: dict[str, object] | None = None,
+    quality: np.ndarray | None = None,
 ) -> Path:
     """Export a tile that has objects where a mask has them.
 
@@ -38,6 +39,7 @@ def export_mask(
         source: What took it.
         model: Name of the model.
         configuration: Options of the run that the manifest tells.
+        quality: `quality_data_mask`, 2-D uint8; none if None.
 
     Returns:
         The folder.
@@ -49,6 +51,8 @@ def export_mask(
         "probabilities": (np.where(mask, 0.9, 0.1).astype("float32"), {}),
         "extent": (seen.astype("uint8"), {}),
     }
+    if quality is not None:
+        layers["quality_data_mask"] = (quality.astype("uint8"), {})
     tile = xr.Dataset(
         {name: (("y", "x"), values, attrs) for name, (values, attrs) in layers.items()},
         coords=xr_coords(geobox),

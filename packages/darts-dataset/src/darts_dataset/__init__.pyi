@@ -5,6 +5,7 @@ from .checks import check as check
 from .checks import info as info
 from .dataset import Built as Built
 from .dataset import build as build
+from .errors import CloudyGroundWarning as CloudyGroundWarning
 from .errors import DatasetError as DatasetError
 from .errors import LeftOutWarning as LeftOutWarning
 from .errors import MixedResultsWarning as MixedResultsWarning

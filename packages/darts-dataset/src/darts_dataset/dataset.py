@@ -19,7 +19,7 @@ from darts_dataset.coverage import write_coverage
 from darts_dataset.detections import Year, read_year
 from darts_dataset.dictionary import FILE as DICTIONARY
 from darts_dataset.dictionary import LINKS, render_dictionary, schema_of
-from darts_dataset.errors import DatasetError, LeftOutWarning, MixedResultsWarning
+from darts_dataset.errors import CloudyGroundWarning, DatasetError, LeftOutWarning, MixedResultsWarning
 from darts_dataset.former import Former, latitudes_of, read_release
 from darts_dataset.known import KnownScene, Survey, read_scenes, read_surveys, unchanged, write_scenes
 from darts_dataset.level1 import TABLE as DETECTIONS
@@ -29,7 +29,7 @@ from darts_dataset.looks import Look, checked_season, divide_of, find_looks, par
 from darts_dataset.memory import FILE as MEMORY_FILE
 from darts_dataset.memory import Memory, StartOverError, digest_of, write_memory
 from darts_dataset.parallel import in_order
-from darts_dataset.scenes import Scene, find_scenes
+from darts_dataset.scenes import Scene, describe_clouds, find_scenes
 from darts_dataset.scratch import Scratch, scratch_folder
 from darts_dataset.tables import cells_along, read_attributes, table_bounds, write_copy
 from darts_utils import ParameterError
@@ -107,6 +107,7 @@ def build(
 
     Warns:
         LeftOutWarning: For each scene or folder that is left out.
+        CloudyGroundWarning: If ground under clouds counts as seen in some results.
         MixedResultsWarning: If the results are those of several models or settings, by their manifests.
     """
     if not 0 <= keep_share <= 1:
@@ -130,6 +131,13 @@ def build(
             "The results were not made alike, so that what differs between looks and years may be due to that: "
             f"{mixture}.",
             MixedResultsWarning,
+            stacklevel=2,
+        )
+    if clouds := describe_clouds(scenes):
+        warnings.warn(
+            f"Clouds, their shadows and snow count as seen in {clouds}, and slumps below look gone. Map with "
+            '`quality_level="high_quality"` (--quality-level) to leave such ground out.',
+            CloudyGroundWarning,
             stacklevel=2,
         )
     footprints = [each.footprint for each in surveys]

@@ -11,5 +11,9 @@ class LeftOutWarning(DartsWarning):
     """Results of a tile are damaged or incomplete and were left out."""
 
 
+class CloudyGroundWarning(DartsWarning):
+    """Ground under clouds, shadows or snow counts as seen, so that slumps there look gone."""
+
+
 class MixedResultsWarning(DartsWarning):
     """Results were made by several models, or with several settings, and what differs between them may be that."""

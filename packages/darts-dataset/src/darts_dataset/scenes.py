@@ -12,6 +12,9 @@ from darts_dataset.readings import model_names
 from darts_utils import ManifestError, ResultFolder
 from darts_utils.results import MANIFEST_FILE, parse_manifest
 
+_ROUNDING = 1e-6
+"""By how much two shares that are apart may be more than the whole."""
+
 
 @dataclass(frozen=True)
 class Scene:
@@ -139,4 +142,23 @@ def _chosen(scenes: Sequence[Scene], prefer: str | None, left_out: dict[str, str
     raise DatasetError(
         f"There are several results of the scene {scenes[0].tile_id}: {paths}. Give one of them, or say which count: "
         "prefer='newest', or the name of a model that only one of them was made with."
+    )
+
+
+def describe_clouds(scenes: Iterable[Scene]) -> str:
+    """Say in how many scenes clouds, shadows or snow count as seen, and where most; an empty text where in none.
+
+    Where the reliable share of a scene and its cloudy share are more than the whole, both hold the same ground.
+    """
+    counted = {}
+    for scene in scenes:
+        summary = scene.folder.manifest.get("summary")
+        shares = [summary.get(f"{name}_share") for name in ("reliable", "cloudy")] if isinstance(summary, dict) else []
+        if shares and all(isinstance(share, int | float) for share in shares) and sum(shares) - 1 > _ROUNDING:
+            counted[scene.tile_id] = sum(shares) - 1
+    if not counted:
+        return ""
+    most = max(counted, key=lambda name: (counted[name], name))
+    return (
+        f"{len(counted)} scene{'s' * (len(counted) > 1)}, most in {most} (at least {100 * counted[most]:.2g} % of it)"
     )
