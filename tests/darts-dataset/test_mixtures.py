@@ -27,3 +27,14 @@ def test_a_dataset_of_two_kinds_of_results_says_so(tmp_path, key, values, said):
         made = build(tmp_path / "results", tmp_path / "dataset")
     assert made.scenes == 2
     build(tmp_path / "results" / "scene-2020", tmp_path / "alike")
+
+
+def test_links_to_results_are_results(tmp_path):
+    """Of a folder of links to chosen tiles, one was found by an evaluation and none by a dataset."""
+    chosen = tmp_path / "chosen"
+    chosen.mkdir()
+    for year in (2020, 2021):
+        place = tmp_path / "results" / f"scene-{year}"
+        export_mask(place, blocks(GROWS[0]), GRID, CRS, day(year))
+        (chosen / place.name).symlink_to(place)
+    assert build(chosen, tmp_path / "dataset").scenes == 2
