@@ -7,7 +7,10 @@ import shapely
 from numpy.typing import NDArray
 from shapely.geometry.base import BaseGeometry
 
+LONLAT = "OGC:CRS84"
 _TURN, _WIDEST = 360.0, 90.0
+_STEP_M = 500.0
+"""Distance of the points along the edges of what crosses 180°, before it is cut there."""
 _FAR_M = 3e7
 """Farther from the pole than any place of an equal-area CRS of a hemisphere."""
 
@@ -73,9 +76,41 @@ def to_degrees(shapes: gpd.GeoSeries, crs: pyproj.CRS, plane: str) -> gpd.GeoSer
     parts = [made[~jumping].make_valid()]
     for left, right, sign in ((-_FAR_M, 0.0, -1), (0.0, _FAR_M, 1)):
         half = there.intersection(shapely.box(left, -_FAR_M, right, _FAR_M))
-        half = half[half.area > 0].segmentize(500.0).to_crs(crs)
+        half = half[half.area > 0].segmentize(_STEP_M).to_crs(crs)
         parts.append(half.transform(lambda points, sign=sign: _to_side(points, sign)).make_valid())
     return gpd.GeoSeries([shape for part in parts for shape in part], crs=crs)
+
+
+def to_world(shapes: gpd.GeoSeries, plane: str) -> gpd.GeoSeries:
+    """Transform polygons to longitudes from -180° to 180° and latitudes, those across 180° cut there.
+
+    Args:
+        shapes: Valid polygons; longitudes may go on beyond 180°, see `join_at_seam`.
+        plane: As for `to_degrees`.
+
+    Returns:
+        The same ground in OGC:CRS84; where something crosses 180° in another order.
+    """
+    made = shapes.to_crs(LONLAT)
+    if not shapes.crs.is_geographic:
+        if any(_jump(ring) > _TURN / 2 for shape in made for ring in _rings(shape)):
+            return to_degrees(shapes.segmentize(_STEP_M), made.crs, plane)
+        return made
+    bounds = made.bounds
+    beyond = ((bounds["minx"] < -_TURN / 2) | (bounds["maxx"] > _TURN / 2)).to_numpy()
+    return gpd.GeoSeries(
+        [_turned(shape) if turns else shape for shape, turns in zip(made, beyond, strict=True)], crs=made.crs
+    )
+
+
+def _turned(shape: BaseGeometry) -> BaseGeometry:
+    """Lay what goes on beyond 180° out on the other side."""
+    parts = []
+    for turn in (-_TURN, 0.0, _TURN):
+        inside = shapely.intersection(shape, shapely.box(turn - _TURN / 2, -90, turn + _TURN / 2, 90))
+        moved = shapely.transform(inside, lambda points, turn=turn: points - [turn, 0])
+        parts += [part for part in shapely.get_parts(moved) if shapely.get_dimensions(part) == 2]
+    return shapely.union_all(parts)
 
 
 def _to_side(points: NDArray[np.float64], sign: int) -> NDArray[np.float64]:
