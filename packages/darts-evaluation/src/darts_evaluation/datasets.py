@@ -83,8 +83,8 @@ def _places(folder: Path, labels: Labels, year: int) -> BaseGeometry:
     """Return the ground that is looked at, in longitude and latitude."""
     if labels.area is not None:
         area = gpd.GeoSeries([labels.area], crs=labels.outlines.crs)
-        return to_world(area, labels.equal_area_crs).make_valid().union_all()
-    outlines = to_world(labels.outlines.geometry, labels.equal_area_crs)
+        return to_world(area).make_valid().union_all()
+    outlines = to_world(labels.outlines.geometry)
     if not len(outlines):
         return shapely.Polygon()
     objects = _read(folder / f"level2/year={year}", ["geometry"], shapely.box(*outlines.total_bounds))

@@ -81,26 +81,31 @@ def to_degrees(shapes: gpd.GeoSeries, crs: pyproj.CRS, plane: str) -> gpd.GeoSer
     return gpd.GeoSeries([shape for part in parts for shape in part], crs=crs)
 
 
-def to_world(shapes: gpd.GeoSeries, plane: str) -> gpd.GeoSeries:
+def to_world(shapes: gpd.GeoSeries) -> gpd.GeoSeries:
     """Transform polygons to longitudes from -180° to 180° and latitudes, those across 180° cut there.
 
     Args:
         shapes: Valid polygons; longitudes may go on beyond 180°, see `join_at_seam`.
-        plane: As for `to_degrees`.
 
     Returns:
-        The same ground in OGC:CRS84; where something crosses 180° in another order.
+        The same ground in OGC:CRS84.
     """
     made = shapes.to_crs(LONLAT)
-    if not shapes.crs.is_geographic:
-        if any(_jump(ring) > _TURN / 2 for shape in made for ring in _rings(shape)):
-            return to_degrees(shapes.segmentize(_STEP_M), made.crs, plane)
-        return made
-    bounds = made.bounds
-    beyond = ((bounds["minx"] < -_TURN / 2) | (bounds["maxx"] > _TURN / 2)).to_numpy()
-    return gpd.GeoSeries(
-        [_turned(shape) if turns else shape for shape, turns in zip(made, beyond, strict=True)], crs=made.crs
-    )
+    if shapes.crs.is_geographic:
+        left, _, right, _ = shapely.bounds(made.to_numpy()).reshape(-1, 4).T
+        across = (left < -_TURN / 2) | (right > _TURN / 2)
+    else:
+        across = np.array([any(_jump(ring) > _TURN / 2 for ring in _rings(shape)) for shape in made], bool)
+    for place in np.flatnonzero(across):
+        made.iloc[place] = _turned(made.iloc[place]) if shapes.crs.is_geographic else _cut(shapes.iloc[[place]], made)
+    return made
+
+
+def _cut(shape: gpd.GeoSeries, made: gpd.GeoSeries) -> BaseGeometry:
+    """Return one shape of a projected CRS in degrees, cut at 180°."""
+    latitudes = shape.to_crs(made.crs).bounds
+    plane = "EPSG:6932" if latitudes["maxy"].iloc[0] < 0 else "EPSG:6931"
+    return to_degrees(shape.segmentize(_STEP_M), made.crs, plane).union_all()
 
 
 def _turned(shape: BaseGeometry) -> BaseGeometry:
