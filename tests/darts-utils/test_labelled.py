@@ -127,7 +127,10 @@ def test_a_time_is_a_moment_in_utc():
     expected = datetime(2020, 1, 1, 5, 0, 0, 250_000, tzinfo=UTC)
     texts = ("2019-12-31T20:00:00.25-09:00", "2020-01-01T05:00:00.25Z", "2020-01-01 05:00:00.25", "20200101T050000.25Z")
     zone = timezone(timedelta(hours=-9))
-    times = (np.datetime64("2020-01-01T05:00:00.25", "ns"), pd.Timestamp("2019-12-31T20:00:00.25", tz="America/Anchorage"))
+    times = (
+        np.datetime64("2020-01-01T05:00:00.25", "ns"),
+        pd.Timestamp("2019-12-31T20:00:00.25", tz="America/Anchorage"),
+    )
     for time in (*texts, *times, expected, expected.replace(tzinfo=None), expected.astimezone(zone)):
         found = to_utc(time)
         assert (found, found.utcoffset()) == (expected, timedelta(0))

@@ -334,7 +334,10 @@ def test_a_tile_that_lies_on_no_metres_fails_before_anything_is_fetched(
         (lambda tile: tile.assign_attrs(time="August 2021"), "ParameterError: The time of the tile is 'August 2021'"),
         (lambda tile: tile.drop_vars("quality_data_mask"), "MissingBandError: The tile has no variable 'quality_data_"),
         (lambda tile: tile.drop_vars("green"), "MissingBandError: The tile has no variable 'green'"),
-        (lambda tile: tile.assign(quality_data_mask=tile.quality_data_mask + 253), "ValueRangeError: quality_data_mask"),
+        (
+            lambda tile: tile.assign(quality_data_mask=tile.quality_data_mask + 253),
+            "ValueRangeError: quality_data_mask",
+        ),
         (lambda tile: tile.expand_dims("time"), "GridError: quality_data_mask has the dimensions"),
         (lambda tile: tile.red, "InputTypeError: Expected an xarray.Dataset"),
     ],
