@@ -97,7 +97,7 @@ def result_folders(place: Path | str) -> list[Path]:
     found, known = [], set()
     for path, names, files in os.walk(place, onerror=note, followlinks=True):
         names[:] = sorted(name for name in names if not name.startswith("."))
-        real = os.path.realpath(path)  # noqa: PTH118 - of each of a million folders
+        real = os.path.realpath(path)
         if real in known:
             names.clear()
             continue
