@@ -5,6 +5,7 @@ import numpy as np
 import pyproj
 import shapely
 from numpy.typing import NDArray
+from shapely.affinity import translate
 from shapely.geometry.base import BaseGeometry
 
 LONLAT = "OGC:CRS84"
@@ -113,8 +114,7 @@ def _turned(shape: BaseGeometry) -> BaseGeometry:
     parts = []
     for turn in (-_TURN, 0.0, _TURN):
         inside = shapely.intersection(shape, shapely.box(turn - _TURN / 2, -90, turn + _TURN / 2, 90))
-        moved = shapely.transform(inside, lambda points, turn=turn: points - [turn, 0])
-        parts += [part for part in shapely.get_parts(moved) if shapely.get_dimensions(part) == 2]
+        parts += [translate(part, -turn) for part in shapely.get_parts(inside) if shapely.get_dimensions(part) == 2]
     return shapely.union_all(parts)
 
 
