@@ -1,10 +1,11 @@
 """Results that were not made alike are taken together, and said to be so."""
 
+import numpy as np
 import pytest
 
 from darts_dataset import MixedResultsWarning, build
 from support.results import export_mask
-from support.slump_worlds import CRS, GRID, GROWS, blocks, day
+from support.slump_worlds import CRS, GRID, GROWS, VANISHES, blocks, day, objects_of
 
 
 @pytest.mark.parametrize(
@@ -38,3 +39,17 @@ def test_links_to_results_are_results(tmp_path):
         export_mask(place, blocks(GROWS[0]), GRID, CRS, day(year))
         (chosen / place.name).symlink_to(place)
     assert build(chosen, tmp_path / "dataset").scenes == 2
+
+
+def test_the_mean_probability_is_that_of_detections_that_have_one(tmp_path):
+    """Slumps of one's own have none, but lie on those of a network; one such detection left nothing of the others."""
+    mask, alone = blocks(GROWS[0]), blocks(GROWS[0], VANISHES)
+    export_mask(tmp_path / "results" / "one", mask, GRID, CRS, day(2020), probabilities=np.where(mask, 0.7, 0.1))
+    export_mask(tmp_path / "results" / "two", mask, GRID, CRS, day(2020, 210), probabilities=np.where(mask, 0.8, 0.1))
+    export_mask(
+        tmp_path / "results" / "own", alone, GRID, CRS, day(2020, 220), probabilities=np.where(alone, np.nan, 0)
+    )
+    build(tmp_path / "results", tmp_path / "dataset")
+    found = objects_of(tmp_path / "dataset", 2020).sort_values("n_detections")
+    assert found["n_detections"].tolist() == [1, 3]
+    assert found["mean_probability"].tolist() == pytest.approx([np.nan, 0.75], nan_ok=True)

@@ -24,6 +24,7 @@ def export_mask(
     source: str = "PlanetScope",
     model: str = "made-up",
     configuration: dict[str, object] | None = None,
+    probabilities: np.ndarray | None = None,
 ) -> Path:
     """Export a tile that has objects where a mask has them.
 
@@ -38,6 +39,7 @@ def export_mask(
         source: What took it.
         model: Name of the model.
         configuration: Options of the run that the manifest tells.
+        probabilities: What the model says, 2-D; 0.9 in slumps and 0.1 elsewhere if None.
 
     Returns:
         The folder.
@@ -46,7 +48,10 @@ def export_mask(
     seen = np.ones(mask.shape, bool) if extent is None else extent
     layers = {
         "binarized_segmentation": (np.where(mask & seen, 1, 0).astype("uint8"), {}),
-        "probabilities": (np.where(mask, 0.9, 0.1).astype("float32"), {}),
+        "probabilities": (
+            (np.where(mask, 0.9, 0.1) if probabilities is None else probabilities).astype("float32"),
+            {},
+        ),
         "extent": (seen.astype("uint8"), {}),
     }
     tile = xr.Dataset(
