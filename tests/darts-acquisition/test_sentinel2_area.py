@@ -148,6 +148,12 @@ def test_invalid_geometries_are_repaired_with_a_warning():
     assert not area.touches(footprint(-135.55, 68.8, 0.1))
 
 
+def test_a_part_that_lies_in_another_is_no_hole():
+    with pytest.warns(RepairedGeometryWarning, match="1 of 1 geometries"):
+        area = Area(frame(MultiPolygon([box(-138, 66, -130, 70), box(-135, 67, -133, 69)])))
+    assert area.touches(footprint(-134.1, 67.9, 0.1))
+
+
 def test_holes_stay_holes():
     ring = Polygon(box(170, 65, 190, 75).exterior, [box(178, 69, 182, 71).exterior])
     area = Area(frame(ring))

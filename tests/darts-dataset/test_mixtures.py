@@ -5,7 +5,7 @@ import pytest
 
 from darts_dataset import CloudyGroundWarning, MixedResultsWarning, build
 from support.results import export_mask
-from support.slump_worlds import CRS, GRID, GROWS, blocks, day
+from support.slump_worlds import CRS, GRID, GROWS, VANISHES, blocks, day, objects_of
 
 
 @pytest.mark.parametrize(
@@ -51,3 +51,28 @@ def test_cloudy_ground_that_counts_as_seen_is_told(tmp_path):
     build([tmp_path / "scene-2019", tmp_path / "scene-2022"], tmp_path / "clear")
     with pytest.warns(CloudyGroundWarning, match=r"in 1 scene, most in scene-2021 \(at least 12 % of it\)"):
         build(tmp_path / "scene-2021", tmp_path / "half")
+
+
+def test_links_to_results_are_results(tmp_path):
+    """Of a folder of links to chosen tiles, one was found by an evaluation and none by a dataset."""
+    chosen = tmp_path / "chosen"
+    chosen.mkdir()
+    for year in (2020, 2021):
+        place = tmp_path / "results" / f"scene-{year}"
+        export_mask(place, blocks(GROWS[0]), GRID, CRS, day(year))
+        (chosen / place.name).symlink_to(place)
+    assert build(chosen, tmp_path / "dataset").scenes == 2
+
+
+def test_the_mean_probability_is_that_of_detections_that_have_one(tmp_path):
+    """Slumps of one's own have none, but lie on those of a network; one such detection left nothing of the others."""
+    mask, alone = blocks(GROWS[0]), blocks(GROWS[0], VANISHES)
+    export_mask(tmp_path / "results" / "one", mask, GRID, CRS, day(2020), probabilities=np.where(mask, 0.7, 0.1))
+    export_mask(tmp_path / "results" / "two", mask, GRID, CRS, day(2020, 210), probabilities=np.where(mask, 0.8, 0.1))
+    export_mask(
+        tmp_path / "results" / "own", alone, GRID, CRS, day(2020, 220), probabilities=np.where(alone, np.nan, 0)
+    )
+    build(tmp_path / "results", tmp_path / "dataset")
+    found = objects_of(tmp_path / "dataset", 2020).sort_values("n_detections")
+    assert found["n_detections"].tolist() == [1, 3]
+    assert found["mean_probability"].tolist() == pytest.approx([np.nan, 0.75], nan_ok=True)

@@ -198,3 +198,26 @@ def test_columns_that_say_who_drew_are_found_or_named(tmp_path):
     assert read_labels(tmp_path / "other.gpkg").experts == [""]  # who wrote a file did not look at all of it
     table(*BOTH, expert=[1, 2]).to_parquet(tmp_path / "labels.geoparquet")
     assert read_labels(tmp_path / "labels.geoparquet").experts == ["1", "2"]
+
+
+SQUARE = block(0, 0, 100, 100)
+
+
+@pytest.mark.parametrize(
+    ("shape", "area_m2"),
+    [
+        (shapely.MultiPolygon([SQUARE, block(30, 30, 30, 30)]), 10_000),
+        (shapely.MultiPolygon([SQUARE, block(30, 30, 60, 60), block(40, 40, 30, 30)]), 10_000),
+        (shapely.Polygon(SQUARE.exterior, [block(80, 30, 60, 60).exterior]), 10_000 - 20 * 60),
+        (shapely.Polygon(SQUARE.exterior, [block(0, 0, 50, 50).exterior]), 7_500),
+        (shapely.Polygon(SQUARE.exterior, [block(20, 20, 40, 40).exterior, block(40, 40, 40, 40).exterior]), 7_200),
+    ],
+    ids=["part in part", "part in part in part", "hole that reaches out", "hole at the edge", "holes that overlap"],
+)
+def test_repaired_outlines_have_the_ground_that_was_drawn(shape, area_m2):
+    """What lies in two parts is slump once, what lies in a hole is none; the number of lines around it is no rule."""
+    with pytest.warns(RepairedLabelsWarning, match="1 invalid outlines were repaired"):
+        labels = make_labels(table(shape), table(AREA))
+    assert labels.outlines.area.sum() == pytest.approx(area_m2)
+    with pytest.warns(RepairedLabelsWarning):
+        assert make_labels(table(SQUARE), table(shape)).area.area == pytest.approx(area_m2)

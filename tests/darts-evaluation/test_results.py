@@ -152,3 +152,10 @@ def test_tiles_that_were_not_made_alike_are_a_note(tmp_path):
     assert [note for note in notes[1] if note not in notes[0]] == [
         f"The tiles were not made alike, so that the figures are those of no one map: {said}."
     ]
+
+
+def test_results_are_found_as_a_dataset_finds_them(tmp_path):
+    """At any depth, but not where an export is at work."""
+    for place, name in (("2021/north/one", "one"), ("2021/two", "two"), ("three", "three"), (".draft/four", "four")):
+        write_result(tmp_path / "results" / place, name)
+    assert [result.tile_id for result in find_results(tmp_path / "results")] == ["one", "three", "two"]

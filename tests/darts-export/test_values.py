@@ -151,3 +151,26 @@ def test_a_grid_with_gaps_is_refused(plain, tmp_path):
     gaps = plain[0].isel(x=[*range(9), *range(12, 70)])
     with pytest.raises(GridError, match="The tile has unevenly spaced coordinates x"):
         export_tile(gaps, tmp_path / "tile", bands=CLASSES)
+
+
+@pytest.mark.parametrize(
+    ("attrs", "nodata"),
+    [
+        ({"missing_value": -9999}, -9999),
+        ({"nodata": np.array([-9999], np.int16)}, -9999),
+        ({"_FillValue": 1e20, "missing_value": -9999}, -9999),
+        ({"_FillValue": float("nan"), "nodata": "none"}, None),
+    ],
+)
+def test_what_a_variable_declares_to_be_none_is_none_of_the_raster(make_tile, tmp_path, attrs, nodata):
+    """However it is written down; what the type cannot hold marks nothing."""
+    tile = make_tile()
+    values = np.random.default_rng(5).integers(0, 100, tile["red"].shape).astype("int16")
+    values[:4] = -9999
+    tile["mine"] = tile["red"].copy(data=values).assign_attrs(attrs)
+    export_tile(tile, tmp_path / "tile", ["mine"])
+    with rasterio.open(tmp_path / "tile/mine.tif") as raster:
+        assert raster.nodata == nodata
+        if nodata is not None:
+            assert raster.read(1, masked=True).mean() == pytest.approx(values[4:].mean())
+            assert float(raster.tags(1)["STATISTICS_MINIMUM"]) >= 0

@@ -83,6 +83,8 @@ def test_a_dem_that_reaches_a_corner_of_the_tile_is_used(tile, geobox, rows, col
         ({"elevation": 95.0}, "sun's elevation is 95; expected degrees from -90 to 90"),
         ({"elevation": -91.0}, "from -90 to 90"),
         ({"azimuth": 361.0}, "sun's azimuth is 361; expected degrees from -180 to 360"),
+        ({"azimuth": "south"}, "sun's azimuth is 'south'; expected degrees, or None"),
+        ({"elevation": np.array([30.0, 31.0])}, r"sun's elevation is array\(\[30., 31.\]\); expected degrees"),
         ({"azimuth": -181.0}, "from -180 to 360"),
     ],
 )

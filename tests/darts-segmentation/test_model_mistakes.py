@@ -182,3 +182,18 @@ def test_weights_that_do_not_fit_the_card_are_not_saved(tmp_path, network):
             tmp_path / "a", network, ModelCard(name="x", architecture=UNET, bands=BANDS, metrics={"a": float("nan")})
         )
     assert not (tmp_path / "a").exists()
+
+
+@pytest.mark.parametrize("activation", ["sigmoid", "softmax2d", torch.nn.Sigmoid])
+def test_a_network_that_returns_probabilities_is_refused(activation):
+    """They would go through a sigmoid again, which leaves 0.5 to 0.73 of them."""
+    smp = pytest.importorskip("segmentation_models_pytorch")
+    card = ModelCard(name="a", architecture={"arch": "unet", "encoder_name": "resnet18"}, bands=["red"])
+    if isinstance(activation, str):
+        network = smp.create_model(**card.architecture, encoder_weights=None, activation=activation)
+    else:
+        network = torch.nn.Sequential(torch.nn.Conv2d(1, 1, 1), activation())
+    with pytest.raises(ParameterError, match=r"The network 'a' ends in a S\w+, and so returns probabilities"):
+        SMPSegmenter.from_network(network, card, "cpu")
+    SMPSegmenter.from_network(smp.create_model(**card.architecture, encoder_weights=None), card, "cpu")
+    SMPSegmenter.from_network(torch.nn.Sequential(torch.nn.Conv2d(1, 1, 1)), card, "cpu")

@@ -237,3 +237,30 @@ def test_infinite_values_are_missing(engine, request):
 def test_the_demand_of_a_card_is_that_of_its_bands():
     assert card().normalization["red"] == (RED.low, RED.high)
     assert set(BANDS) <= set(TABLE)
+
+
+@pytest.mark.parametrize("dtype", ["int16", "float32", "float64"])
+def test_where_a_tile_is_valid_does_not_hang_on_how_numbers_are_stored(dtype):
+    """Trends of other programs are real numbers, and so is a scene classification, in which 0 is none."""
+    tile = random_tile((20, 24), seed=5, missing=0.4)
+    rng = np.random.default_rng(8)
+    for name, high in (("tc_wetness", 256), ("s2_scl", 12)):
+        tile[name] = (("y", "x"), rng.integers(0, high, (20, 24)).astype("uint8"))
+    other = tile.assign(tc_wetness=tile["tc_wetness"].astype(dtype), s2_scl=tile["s2_scl"].astype(dtype))
+    known = np.isfinite(tile["red"].to_numpy())
+    seen = tile["s2_scl"].to_numpy() != 0
+    for names, valid in (
+        (("red", "tc_wetness"), known),
+        (("tc_wetness", "s2_scl"), seen),
+        (("red", "s2_scl"), known | seen),
+    ):
+        of_bytes, of_others = (
+            segmenter(PixelNetwork(WEIGHTS[:2]), names).segment_tile(each, 16, 4)["probabilities"].to_numpy()
+            for each in (tile, other)
+        )
+        np.testing.assert_array_equal(np.isfinite(of_bytes), valid)
+        np.testing.assert_array_equal(of_others, of_bytes)
+    # Where no other band says what is missing, NaN does.
+    holes = tile.assign(tc_wetness=tile["tc_wetness"].where(known))
+    found = segmenter(PixelNetwork(WEIGHTS[:1]), ("tc_wetness",)).segment_tile(holes, 16, 4)["probabilities"]
+    np.testing.assert_array_equal(np.isfinite(found), known)

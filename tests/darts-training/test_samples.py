@@ -5,9 +5,12 @@ from dataclasses import replace
 
 import geopandas as gpd
 import numpy as np
+import pyproj
 import pytest
 import shapely
 import torch
+from affine import Affine
+from odc.geo.geobox import GeoBox
 from odc.geo.xr import xr_coords
 from skimage.draw import polygon2mask
 
@@ -237,3 +240,23 @@ def test_a_full_disk_is_one_sentence_and_leaves_nothing(tmp_path, monkeypatch):
 def test_samples_without_slumps_cannot_be_divided(tmp_path):
     with pytest.raises(SamplesError, match="nothing to learn"):
         make_folds(make_samples(tmp_path, slumps=0), 2, block_m=200, buffer_m=0)
+
+
+def test_the_table_lays_patches_across_180_degrees_out_on_both_sides(tmp_path):
+    left, top = 386_370.0, 7_802_710.0  # 180° runs through the middle
+    made, _ = labelled_tile(0)
+    height, width = made.odc.geobox.shape
+    left += 800 - width * 5
+    geobox = GeoBox((height, width), Affine(10, 0, left, 0, -10, top), "EPSG:32601")
+    tile = made.drop_vars("spatial_ref").assign_coords(xr_coords(geobox))
+    whole = gpd.GeoDataFrame(geometry=[shapely.box(*geobox.boundingbox.bbox)], crs="EPSG:32601").to_crs("EPSG:3413")
+    form = SampleFormat(channels=CHANNELS, patch_size=32)
+    begin_samples(tmp_path, form)
+    write_tile_samples(tmp_path, form, tile, "tile", make_labels(whole, whole), least_quality=0)
+    finish_samples(tmp_path)
+    table = gpd.read_parquet(tmp_path / "samples.parquet")
+    assert len(table) > 1
+    geod = pyproj.Geod(ellps="WGS84")
+    areas = [abs(geod.geometry_area_perimeter(shape)[0]) for shape in table.geometry]
+    assert areas == pytest.approx([320.0**2] * len(table), rel=0.002)
+    assert {shape.geom_type for shape in table.geometry} == {"Polygon", "MultiPolygon"}

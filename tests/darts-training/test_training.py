@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from darts_segmentation import EnsembleV1, ModelCard, model_info, read_model, store
+from darts_segmentation.network import load_network
 from darts_training import (
     SamplesError,
     TrainingError,
@@ -26,7 +27,7 @@ from darts_training import (
 )
 from darts_training.batches import TrainingSet
 from darts_training.losses import loss_of
-from darts_training.networks import average
+from darts_training.networks import average, begin
 from darts_utils import ParameterError
 from support.lanes import mostly_slow
 from support.training import EDGE_M, OPTIONS, labelled_tile, make_samples
@@ -246,6 +247,18 @@ def test_the_average_follows_the_weights():
     average(averaged, network, 0.9, step=10_000)
     np.testing.assert_allclose(averaged.running_mean, before + 0.1 * (3 - before), rtol=1e-6)
     assert averaged.num_batches_tracked == 5
+
+
+def test_a_network_that_is_trained_is_the_one_that_inference_runs(samples):
+    """An activation of the architecture would come before that of loss and figures, and inference leaves it out."""
+    options = replace(OPTIONS, architecture=(*OPTIONS.architecture, ("activation", "sigmoid")))
+    start = begin(samples.format, options, None, "slumps")
+    network = load_network(start.card, start.network.state_dict())
+    patches = torch.from_numpy(samples.tiles[0].read(0)[0][None].astype("float32"))
+    with torch.no_grad():
+        trained = start.network.eval()(patches)
+    torch.testing.assert_close(trained, network(patches), rtol=0, atol=0)
+    assert trained.min() < 0
 
 
 @pytest.mark.slow

@@ -1,17 +1,21 @@
 """One rule for the names of dimensions, odc.geo's, and one sentence for what is no object of xarray."""
 
+from datetime import UTC, datetime, timedelta, timezone
+
 import numpy as np
 import pytest
 
 from darts_utils import (
     GridError,
     InputTypeError,
+    ParameterError,
     check_data_array,
     check_dataset,
     check_even,
     check_north_up,
     spatial_dims,
     time_of,
+    to_utc,
     upright,
 )
 from darts_utils.labelled import SPATIAL_DIMS
@@ -115,3 +119,22 @@ def test_what_is_no_dataset_is_named():
     for given, name in ((array.to_dataset(), "Dataset"), (array.values, "ndarray"), ([[1]], "list")):
         with pytest.raises(TypeError, match=rf"Expected an xarray.DataArray, but got a {name}; `dataset\[name\]`"):
             check_data_array(given, "kernels")
+
+
+def test_a_time_is_a_moment_in_utc():
+    """Of each kind of time, over the turn of a year; what names no zone is in UTC."""
+    pd = pytest.importorskip("pandas")
+    expected = datetime(2020, 1, 1, 5, 0, 0, 250_000, tzinfo=UTC)
+    texts = ("2019-12-31T20:00:00.25-09:00", "2020-01-01T05:00:00.25Z", "2020-01-01 05:00:00.25", "20200101T050000.25Z")
+    zone = timezone(timedelta(hours=-9))
+    times = (
+        np.datetime64("2020-01-01T05:00:00.25", "ns"),
+        pd.Timestamp("2019-12-31T20:00:00.25", tz="America/Anchorage"),
+    )
+    for time in (*texts, *times, expected, expected.replace(tzinfo=None), expected.astimezone(zone)):
+        found = to_utc(time)
+        assert (found, found.utcoffset()) == (expected, timedelta(0))
+    assert [to_utc(none) for none in (None, "", np.datetime64("NaT"), pd.NaT)] == [None] * 4
+    for wrong in ("yesterday", 2020, "2020-13-01", "0001-01-01T00:00:00+05:00"):
+        with pytest.raises(ParameterError, match=r"The time of the tile is .*; expected ISO 8601"):
+            to_utc(wrong)

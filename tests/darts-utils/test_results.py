@@ -1,6 +1,7 @@
 """Reading result folders, written here by hand: nothing of the package that exports is needed."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any
 import pytest
 
 from darts_utils import DartsError, ManifestError, ResultFolder, read_manifest
-from darts_utils.results import describe_mixture
+from darts_utils.results import describe_mixture, result_folders
 
 FILES = ("prediction_segments.parquet", "prediction_segments-m.parquet", "prediction_extent.parquet", "slope.tif")
 
@@ -124,3 +125,35 @@ def test_a_mixture_names_models_and_options_that_decide() -> None:
 @pytest.mark.parametrize("odd", [{}, {"metadata": None}, {"metadata": {"models": [], "configuration": "x"}}])
 def test_what_a_manifest_does_not_say_is_no_mixture(odd: dict[str, Any]) -> None:
     assert describe_mixture([odd, said({"a": "1" * 64}, min_object_size=8)]) == ""
+
+
+def test_folders_of_results_are_found_at_any_depth(tmp_path: Path) -> None:
+    root = tmp_path / "results"
+    deep, near = make_folder(root / "2021" / "a" / "one"), make_folder(root / "two")
+    make_folder(root / "2021" / ".darts-draft" / "three")
+    (root / "none").mkdir()
+    assert result_folders(root) == [deep, near]
+    assert result_folders(str(near)) == [near]
+    assert result_folders(near / "manifest.json") == result_folders(root / "absent") == []
+    # A selection of tiles is often a folder of links; one that leads back ends no search.
+    chosen = tmp_path / "chosen"
+    chosen.mkdir()
+    (chosen / "link").symlink_to(deep)
+    (chosen / "again").symlink_to(deep)
+    (chosen / "back").symlink_to(chosen)
+    assert result_folders(chosen) == [chosen / "again"]
+
+
+def test_a_folder_that_may_not_be_looked_into_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make_folder(tmp_path / "open")
+    closed = make_folder(tmp_path / "closed")
+    scan = os.scandir
+
+    def refuse(path: Any) -> Any:
+        if Path(path) == closed:
+            raise PermissionError(13, "Permission denied", str(path))
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    with pytest.raises(ManifestError, match="closed may not be looked into, and may hold results"):
+        result_folders(tmp_path)

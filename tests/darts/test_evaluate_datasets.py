@@ -12,7 +12,7 @@ from affine import Affine
 from darts_dataset import build
 from darts_evaluation import LabelsError, PredictionsError, TileMap, datasets, evaluate, make_labels
 from support.lanes import mostly_slow
-from support.maps import CRS, blobs, labels_of, tile_of
+from support.maps import CRS, blobs, ground_m2, labels_of, tile_of
 from support.results import export_mask
 from support.slump_worlds import day
 
@@ -147,3 +147,33 @@ def test_a_dataset_that_cannot_be_used_is_one_sentence(world, tmp_path):
     (tmp_path / "coverage" / "year=2020" / "seen.parquet").write_text("damaged")
     with pytest.raises(PredictionsError, match=r"seen\.parquet cannot be read"):
         evaluate(tmp_path, labels)
+
+
+@pytest.mark.filterwarnings("ignore::darts_evaluation.RepairedLabelsWarning")
+def test_a_dataset_across_180_degrees_is_looked_at_on_both_sides(tmp_path):
+    """Whatever the CRS of the labels: of longitudes beyond 180° half was left out, of metres all of the globe read."""
+    left, top = 386_370.0, 7_802_710.0  # 180° runs through the middle of a scene of 1.6 km that begins here
+    mask = np.zeros((120, 160), bool)
+    mask[20:40, 60:100] = mask[60:80, 10:30] = mask[60:80, 130:150] = True
+    crs, grid = "EPSG:32601", Affine(10, 0, left, 0, -10, top)
+    export_mask(tmp_path / "results" / "scene", mask, grid, crs, day(2021))
+    build(tmp_path / "results", tmp_path / "dataset")
+    slumps = [shapely.box(left + 600, top - 400, left + 1000, top - 200)]
+    slumps += [shapely.box(left + 100, top - 800, left + 300, top - 600)]
+    outlines = gpd.GeoDataFrame(geometry=shapely.segmentize(slumps, 20), crs=crs)
+    whole = gpd.GeoSeries([shapely.segmentize(shapely.box(left, top - 1200, left + 1600, top), 20)], crs=crs)
+    for labels_crs in (crs, "EPSG:4326", "EPSG:3413"):
+        there = outlines.to_crs(labels_crs), whole.to_crs(labels_crs)
+        found = evaluate(tmp_path / "dataset", make_labels(*there))
+        pixels = values(found, "pixels")
+        # Pixels of two zones lie along 180°, so that a few of each are not those of the scene.
+        assert pixels["evaluated_km2"] == pytest.approx(ground_m2(whole.iloc[0], crs) / 1e6, rel=0.003)
+        area_m2 = sum(ground_m2(shape, crs) for shape in slumps)
+        assert pixels["slump_km2"] == pytest.approx(area_m2 / 1e6, rel=0.01)
+        assert pixels["not_seen_km2"] < 0.005
+        assert pixels["precision"] == pytest.approx(0.75, abs=0.005)
+        assert pixels["recall"] == 1
+        assert (values(found, "objects")["labels"], values(found, "objects")["mapped"]) == (2, 3)
+        of_labels = values(evaluate(tmp_path / "dataset", make_labels(there[0])), "pixels")
+        assert of_labels["slump_km2"] == pytest.approx(area_m2 / 1e6, rel=0.01)
+        assert of_labels["recall"] == 1

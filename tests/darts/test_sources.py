@@ -326,3 +326,36 @@ def test_a_tile_that_lies_on_no_metres_fails_before_anything_is_fetched(
     assert failed.status == "failed"
     assert re.search(rf"^Loading Optical: GridError: {said}", failed.error)
     assert fetched == ["tile-001"]
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda tile: tile.assign_attrs(time="August 2021"), "ParameterError: The time of the tile is 'August 2021'"),
+        (lambda tile: tile.drop_vars("quality_data_mask"), "MissingBandError: The tile has no variable 'quality_data_"),
+        (lambda tile: tile.drop_vars("green"), "MissingBandError: The tile has no variable 'green'"),
+        (
+            lambda tile: tile.assign(quality_data_mask=tile.quality_data_mask + 253),
+            "ValueRangeError: quality_data_mask",
+        ),
+        (lambda tile: tile.expand_dims("time"), "GridError: quality_data_mask has the dimensions"),
+        (lambda tile: tile.red, "InputTypeError: Expected an xarray.Dataset"),
+    ],
+)
+def test_a_tile_that_cannot_be_exported_fails_before_the_network(
+    tmp_path: Path, change: Any, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = standin.make_folder(tmp_path, 2)
+    load = standin.StandInPipeline._load_tile
+    changed = {"tile-000": change}
+
+    def load_changed(self: Any, tilekey: Path) -> Any:
+        return changed.get(tilekey.stem, lambda tile: tile)(load(self, tilekey))
+
+    monkeypatch.setattr(standin.StandInPipeline, "_load_tile", load_changed)
+    reached: list[str] = []
+    monkeypatch.setattr(Worker, "_preprocess", lambda self, work: reached.append(work.record.tile_id))
+    records = run(standin.make_pipeline(folder, export_bands=["optical", "polygonized"]), standin.open_session)
+    (failed,) = (tile for tile in records.tiles if tile.tile_id == "tile-000")
+    assert failed.error.startswith(f"Loading Optical: {said}")
+    assert reached == ["tile-001"]

@@ -7,14 +7,16 @@ from typing import Any
 import numpy as np
 import pytest
 import rasterio
+import xarray as xr
 
 from darts.demo import SampleArea, make_sample_area
 from darts.errors import ConfigurationError
 from darts.pipelines.sequential_v2 import PlanetPipeline
 from darts.run import run
 from darts.run.fetching import plan_fetching
-from darts_acquisition import TRENDS, create_tcvis_cube, load_planet_scene
-from darts_utils import DefaultPaths, tctrend_name
+from darts.run.trends import TrendCubes, trend_of_tile
+from darts_acquisition import TRENDS, create_tcvis_cube, load_planet_scene, tcvis_trend_of_year
+from darts_utils import DefaultPaths, ParameterError, tctrend_name
 from support import standin
 from support.damage import copy_scene
 
@@ -118,3 +120,25 @@ def test_what_is_to_be_fetched_is_counted_for_each_trend(scenes, cubes, tmp_path
     auxiliary = plan_fetching(pipeline, pipeline.plan()).auxiliary
     assert set(auxiliary) == {f"TCVIS {trend}" for trend in TRENDS}
     assert {estimate.missing_chunks for estimate in auxiliary.values()} == {1}
+
+
+@pytest.mark.parametrize(
+    ("time", "year"),
+    [
+        ("2021-12-31T23:30:00-02:00", 2022),
+        ("2022-01-01T01:00:00+05:00", 2021),
+        ("2021-12-31T23:30:00Z", 2021),
+        (np.datetime64("2021-12-31T23:30:00"), 2021),
+        ("20211231T233000Z", 2021),
+        ("spring", None),
+        ("", None),
+    ],
+)
+def test_the_year_of_a_tile_is_that_of_its_moment_in_utc(time: object, year: int | None) -> None:
+    tile = xr.Dataset(attrs={"time": time})
+    cubes = TrendCubes("by-year", {trend: trend for trend in TRENDS})
+    if year is None:
+        with pytest.raises(ParameterError, match="nothing says when the image was taken"):
+            trend_of_tile(cubes, None, tile)
+    else:
+        assert trend_of_tile(cubes, None, tile) == tcvis_trend_of_year(year)

@@ -25,6 +25,7 @@ def export_mask(
     model: str = "made-up",
     configuration: dict[str, object] | None = None,
     quality: np.ndarray | None = None,
+    probabilities: np.ndarray | None = None,
 ) -> Path:
     """Export a tile that has objects where a mask has them.
 
@@ -40,6 +41,7 @@ def export_mask(
         model: Name of the model.
         configuration: Options of the run that the manifest tells.
         quality: `quality_data_mask`, 2-D uint8; none if None.
+        probabilities: What the model says, 2-D; 0.9 in slumps and 0.1 elsewhere if None.
 
     Returns:
         The folder.
@@ -48,7 +50,10 @@ def export_mask(
     seen = np.ones(mask.shape, bool) if extent is None else extent
     layers = {
         "binarized_segmentation": (np.where(mask & seen, 1, 0).astype("uint8"), {}),
-        "probabilities": (np.where(mask, 0.9, 0.1).astype("float32"), {}),
+        "probabilities": (
+            (np.where(mask, 0.9, 0.1) if probabilities is None else probabilities).astype("float32"),
+            {},
+        ),
         "extent": (seen.astype("uint8"), {}),
     }
     if quality is not None:

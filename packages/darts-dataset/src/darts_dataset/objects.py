@@ -214,7 +214,9 @@ class _Batch:
         area = by_look.sorted_by(by_look.area_m2, by_look.number).area_m2
         last = np.cumsum(n_hits) - 1
         lower, upper = last - n_hits + 1 + (n_hits - 1) // 2, last - (n_hits - 1) // 2
-        weight = numbers["npixel"].astype(np.float64)
+        known = ~np.isnan(numbers["mean"])  # That of an object without any probability is not.
+        weight = numbers["npixel"] * known.astype(np.float64)
+        mean, whole = np.where(known, numbers["mean"], 0), np.bincount(self._number, weight)
         uids, breaks = self._members.uid.to_pylist(), np.r_[first, len(self._number)].tolist()
         listed = [uid for begin, end in pairwise(breaks) for uid in sorted(uids[begin:end])]
         return {
@@ -226,7 +228,7 @@ class _Batch:
             "n_detections": sizes,
             "first_date": np.minimum.reduceat(numbers["time"], first),
             "last_date": np.maximum.reduceat(numbers["time"], first),
-            "mean_probability": np.bincount(self._number, weight * numbers["mean"]) / np.bincount(self._number, weight),
+            "mean_probability": np.bincount(self._number, weight * mean) / np.where(whole > 0, whole, np.nan),
             "touches_edge": np.logical_and.reduceat(numbers["touches_edge"], first),
             "sources": _joined(self._members.texts["source"], self._number, self._count),
             "models": _joined(self._members.texts["model_names"], self._number, self._count),

@@ -4,13 +4,13 @@ import hashlib
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 
 from darts_dataset.errors import DatasetError
 from darts_dataset.readings import model_names
-from darts_utils import ManifestError, ResultFolder
-from darts_utils.results import MANIFEST_FILE, parse_manifest
+from darts_utils import ManifestError, ParameterError, ResultFolder, to_utc
+from darts_utils.results import MANIFEST_FILE, parse_manifest, result_folders
 
 _ROUNDING = 1e-6
 """By how much two shares that are apart may be more than the whole."""
@@ -70,17 +70,14 @@ def find_scenes(results: Iterable["str | os.PathLike[str]"], prefer: str | None 
         raise DatasetError(f"{', '.join(absent) or 'no folder'}: {expected}")
     without = []
     for root in given:
-        manifests = sorted(root.rglob(MANIFEST_FILE))
-        if root.is_dir() and not manifests:
+        folders = result_folders(root)
+        if root.is_dir() and not folders:
             without.append(root.as_posix())
-        for path in manifests:
-            inside = path.parent.relative_to(root)
-            if any(part.startswith(".") for part in inside.parts):  # what an export is working on
-                continue
+        for folder in folders:
             try:
-                scene = _read_scene(path.parent)
+                scene = _read_scene(folder)
             except (ManifestError, DatasetError, OSError) as error:
-                left_out[(root / inside).as_posix()] = str(error)
+                left_out[folder.as_posix()] = str(error)
                 continue
             if scene is not None:
                 scenes.setdefault(scene.tile_id, []).append(scene)
@@ -100,12 +97,10 @@ def _read_scene(path: Path) -> Scene | None:
     for band, file in (("polygonized", folder.segments()), ("extent", folder.extent())):
         if file is None:
             raise DatasetError(f"{path} holds no {band} as GeoParquet; export the tile with {band!r} among the bands.")
-    if not manifest.get("time"):
-        raise DatasetError(f"{path} does not say when the scene was taken; a dataset needs the year.")
     return Scene(
         folder,
         hashlib.sha256(content).hexdigest(),
-        _read_time(path, str(manifest["time"])),
+        _read_time(path, str(manifest.get("time") or "")),
         str(manifest.get("source") or "unknown"),
         str(manifest.get("created", "")),
     )
@@ -113,10 +108,12 @@ def _read_scene(path: Path) -> Scene | None:
 
 def _read_time(path: Path, text: str) -> datetime:
     try:
-        time = datetime.fromisoformat(text.replace("Z", "+00:00"))
-        return (time if time.tzinfo else time.replace(tzinfo=UTC)).astimezone(UTC)
-    except (ValueError, OverflowError) as error:
+        time = to_utc(text)
+    except ParameterError as error:
         raise DatasetError(f"{path} says that the scene was taken {text!r}; expected ISO 8601.") from error
+    if time is None:
+        raise DatasetError(f"{path} does not say when the scene was taken; a dataset needs the year.")
+    return time
 
 
 def _chosen(scenes: Sequence[Scene], prefer: str | None, left_out: dict[str, str]) -> Scene | None:
@@ -153,9 +150,10 @@ def describe_clouds(scenes: Iterable[Scene]) -> str:
     counted = {}
     for scene in scenes:
         summary = scene.folder.manifest.get("summary")
-        shares = [summary.get(f"{name}_share") for name in ("reliable", "cloudy")] if isinstance(summary, dict) else []
-        if shares and all(isinstance(share, int | float) for share in shares) and sum(shares) - 1 > _ROUNDING:
-            counted[scene.tile_id] = sum(shares) - 1
+        known = summary if isinstance(summary, dict) else {}
+        reliable, cloudy = (known.get(f"{name}_share") for name in ("reliable", "cloudy"))
+        if isinstance(reliable, float) and isinstance(cloudy, float) and (both := reliable + cloudy - 1) > _ROUNDING:
+            counted[scene.tile_id] = both
     if not counted:
         return ""
     most = max(counted, key=lambda name: (counted[name], name))

@@ -9,14 +9,16 @@ import pandas as pd
 import pyproj
 import shapely
 from affine import Affine
+from numpy.typing import NDArray
 from shapely.geometry.base import BaseGeometry
 
 from darts_evaluation.errors import PredictionsError
 from darts_evaluation.ground import burn, frame_of
 from darts_evaluation.labels import Labels
 from darts_evaluation.predictions import TileMap
+from darts_evaluation.seam import LONLAT, to_world
 
-_LONLAT = "OGC:CRS84"
+_HALF_TURN = 180.0
 _WINDOW_PX = 2048
 _USUAL_PIXEL_M = 10.0
 _ZONE_DEGREES = 6
@@ -80,14 +82,29 @@ def _year(folder: Path, year: int | None) -> int:
 def _looked_at(folder: Path, labels: Labels, year: int) -> BaseGeometry:
     """Return the ground that is looked at, in longitude and latitude."""
     if labels.area is not None:
-        return gpd.GeoSeries([labels.area], crs=labels.outlines.crs).to_crs(_LONLAT).make_valid().union_all()
-    outlines = labels.outlines.to_crs(_LONLAT)
+        area = gpd.GeoSeries([labels.area], crs=labels.outlines.crs)
+        return to_world(area).make_valid().union_all()
+    outlines = to_world(labels.outlines.geometry)
     if not len(outlines):
         return shapely.Polygon()
     objects = _read(folder / f"level2/year={year}", ["geometry"], shapely.box(*outlines.total_bounds))
-    touched = objects.iloc[np.unique(objects.sindex.query(outlines.geometry, predicate="intersects")[1])]
-    bounds = np.concatenate([shapely.bounds(each.geometry.to_numpy()).reshape(-1, 4) for each in (outlines, touched)])
+    touched = objects.iloc[np.unique(objects.sindex.query(outlines, predicate="intersects")[1])]
+    bounds = np.concatenate([_bounds_of(each.to_numpy()) for each in (outlines, touched.geometry)])
     return shapely.union_all(shapely.box(*bounds.T))
+
+
+def _bounds_of(shapes: NDArray[np.object_]) -> NDArray[np.float64]:
+    """Return the bounds of shapes in longitude and latitude, (n, 4); of those that are cut at 180°, of both sides."""
+    bounds = shapely.bounds(shapes).reshape(-1, 4)
+    cut = bounds[:, 2] - bounds[:, 0] > _HALF_TURN
+    parts = [shapely.get_parts(shape) for shape in shapes[cut]]
+    sides = [
+        shapely.bounds(shapely.union_all(side))
+        for each in parts
+        for east in (True, False)
+        if len(side := each[(shapely.bounds(each)[:, 0] >= 0) == east])
+    ]
+    return np.concatenate([bounds[~cut], np.reshape(sides, (-1, 4))])
 
 
 def _read(part: Path, columns: list[str], looked_at: BaseGeometry) -> gpd.GeoDataFrame:
@@ -117,7 +134,7 @@ def _zones(looked_at: BaseGeometry) -> Iterator[tuple[str, str, gpd.GeoSeries]]:
             part = shapely.intersection(looked_at, shapely.box(west, south, west + _ZONE_DEGREES, north))
             if part.area > 0:
                 dense = shapely.segmentize(part, 0.01)
-                yield f"{number:02d}{letter}", f"EPSG:{code + number}", gpd.GeoSeries([dense], crs=_LONLAT)
+                yield f"{number:02d}{letter}", f"EPSG:{code + number}", gpd.GeoSeries([dense], crs=LONLAT)
 
 
 def _near(table: gpd.GeoDataFrame, here: gpd.GeoSeries) -> gpd.GeoDataFrame:
@@ -139,7 +156,7 @@ def _grid(tables: list[gpd.GeoDataFrame], crs: str) -> tuple[float, float, float
     if not rows:
         return _USUAL_PIXEL_M, 0.0, 0.0
     row = min(rows, key=lambda each: each["pixel_m"])
-    bounds = gpd.GeoSeries([row["geometry"]], crs=_LONLAT).to_crs(crs).total_bounds
+    bounds = gpd.GeoSeries([row["geometry"]], crs=LONLAT).to_crs(crs).total_bounds
     pixel = float(row["pixel_m"])
     return pixel, float(np.round(bounds[0] % pixel, 3)), float(np.round(bounds[3] % pixel, 3))
 

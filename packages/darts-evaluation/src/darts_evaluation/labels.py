@@ -90,8 +90,9 @@ def read_labels(
             one.
 
     Returns:
-        The labels. Invalid outlines are repaired; empty ones, points, lines, and what the same expert drew twice are
-        left out; with a `RepairedLabelsWarning`. A file without any outline says that there is no slump.
+        The labels. Invalid outlines are repaired (parts in one another are joined, holes taken away); empty ones,
+        points, lines, and what the same expert drew twice are left out; with a `RepairedLabelsWarning`. A file without
+        any outline says that there is no slump.
 
     Raises:
         InputTypeError: If `path` or `area` is no path.
@@ -218,7 +219,8 @@ def _polygons(shapes: gpd.GeoSeries, path: object) -> tuple[gpd.GeoSeries, np.nd
                 stacklevel=4,
             )
     invalid = ~(shapely.is_valid(given) | shapely.is_missing(given))
-    given[invalid] = shapely.make_valid(given[invalid])
+    # The other method would make holes of parts in one another, and ground of holes that overlap.
+    given[invalid] = shapely.make_valid(given[invalid], method="structure", keep_collapsed=False)
     made = np.array([_areal(shape) for shape in given], dtype=object)
     kept = np.array([shape is not None for shape in made], bool)
     if len(given) and not kept.any() and not (shapely.is_missing(given) | shapely.is_empty(given)).all():

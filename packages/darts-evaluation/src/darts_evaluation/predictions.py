@@ -18,7 +18,7 @@ from rasterio.features import shapes
 from darts_evaluation.errors import PredictionsError
 from darts_evaluation.ground import burn
 from darts_utils import ManifestError, ResultFolder, connect_segments, find_segments, segment_pixels, touching_segments
-from darts_utils.results import MANIFEST_FILE
+from darts_utils.results import result_folders
 
 _NONE = 255
 
@@ -50,7 +50,7 @@ def find_results(paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]
     """List the folders of finished results at some places.
 
     Args:
-        paths: Folders of tiles, or folders that hold such folders.
+        paths: Folders of tiles, or folders that hold such folders at any depth.
 
     Returns:
         The folders by name of the tile; scenes that held no data are left out.
@@ -61,13 +61,11 @@ def find_results(paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]
     given = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
     found: dict[Path, ResultFolder] = {}
     for path in map(Path, given):
-        for folder in [path, *sorted(path.iterdir() if path.is_dir() else [])]:
+        for folder in result_folders(path):
             try:
                 result = ResultFolder.open(folder)
-            except (ManifestError, NotADirectoryError) as error:
-                if (folder / MANIFEST_FILE).is_file():
-                    raise PredictionsError(f"{error} Make these results again, or remove them.") from error
-                continue
+            except ManifestError as error:
+                raise PredictionsError(f"{error} Make these results again, or remove them.") from error
             if not result.is_empty:
                 found[folder.resolve()] = result
     absent = [path for path in given if not Path(path).exists()]

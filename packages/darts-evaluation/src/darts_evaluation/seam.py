@@ -5,9 +5,13 @@ import numpy as np
 import pyproj
 import shapely
 from numpy.typing import NDArray
+from shapely.affinity import translate
 from shapely.geometry.base import BaseGeometry
 
+LONLAT = "OGC:CRS84"
 _TURN, _WIDEST = 360.0, 90.0
+_STEP_M = 500.0
+"""Distance of the points along the edges of what crosses 180°, before it is cut there."""
 _FAR_M = 3e7
 """Farther from the pole than any place of an equal-area CRS of a hemisphere."""
 
@@ -73,9 +77,45 @@ def to_degrees(shapes: gpd.GeoSeries, crs: pyproj.CRS, plane: str) -> gpd.GeoSer
     parts = [made[~jumping].make_valid()]
     for left, right, sign in ((-_FAR_M, 0.0, -1), (0.0, _FAR_M, 1)):
         half = projected.intersection(shapely.box(left, -_FAR_M, right, _FAR_M))
-        half = half[half.area > 0].segmentize(500.0).to_crs(crs)
+        half = half[half.area > 0].segmentize(_STEP_M).to_crs(crs)
         parts.append(half.transform(lambda points, sign=sign: _to_side(points, sign)).make_valid())
     return gpd.GeoSeries([shape for part in parts for shape in part], crs=crs)
+
+
+def to_world(shapes: gpd.GeoSeries) -> gpd.GeoSeries:
+    """Transform polygons to longitudes from -180° to 180° and latitudes, those across 180° cut there.
+
+    Args:
+        shapes: Valid polygons; longitudes may go on beyond 180°, see `join_at_seam`.
+
+    Returns:
+        The same ground in OGC:CRS84.
+    """
+    made = shapes.to_crs(LONLAT)
+    if shapes.crs.is_geographic:
+        left, _, right, _ = shapely.bounds(made.to_numpy()).reshape(-1, 4).T
+        across = (left < -_TURN / 2) | (right > _TURN / 2)
+    else:
+        across = np.array([any(_jump(ring) > _TURN / 2 for ring in _rings(shape)) for shape in made], bool)
+    for index in np.flatnonzero(across):
+        made.iloc[index] = _turned(made.iloc[index]) if shapes.crs.is_geographic else _cut(shapes.iloc[[index]], made)
+    return made
+
+
+def _cut(shape: gpd.GeoSeries, made: gpd.GeoSeries) -> BaseGeometry:
+    """Return one shape of a projected CRS in degrees, cut at 180°."""
+    latitudes = shape.to_crs(made.crs).bounds
+    plane = "EPSG:6932" if latitudes["maxy"].iloc[0] < 0 else "EPSG:6931"
+    return to_degrees(shape.segmentize(_STEP_M), made.crs, plane).union_all()
+
+
+def _turned(shape: BaseGeometry) -> BaseGeometry:
+    """Lay what goes on beyond 180° out on the other side."""
+    parts = []
+    for turn in (-_TURN, 0.0, _TURN):
+        inside = shapely.intersection(shape, shapely.box(turn - _TURN / 2, -90, turn + _TURN / 2, 90))
+        parts += [translate(part, -turn) for part in shapely.get_parts(inside) if shapely.get_dimensions(part) == 2]
+    return shapely.union_all(parts)
 
 
 def _to_side(points: NDArray[np.float64], sign: int) -> NDArray[np.float64]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,7 @@ from odc.geo.geobox import GeoBox
 
 from darts_export.jsonable import to_json
 from darts_export.products import OPTICAL
-from darts_utils import GridError, ParameterError, check_areal_scale, check_north_up, spatial_dims, time_of
+from darts_utils import GridError, ParameterError, check_areal_scale, check_north_up, spatial_dims, time_of, to_utc
 
 _ANGLES = {"sun_azimuth": "azimuth", "sun_elevation": "elevation", "off_nadir": "planet_view_angle"}
 """Attributes of a tile by the names that STAC has for these angles."""
@@ -115,7 +115,7 @@ def read_context(
     source = _source(tile, given)
     return TileContext(
         tile_id=str(tile.attrs.get("tile_id") or name),
-        time=_time(time_of(tile)),
+        time=to_utc(time_of(tile)),
         source=source,
         models=_models(given),
         geobox=geobox,
@@ -156,20 +156,6 @@ def _grid(tile: xr.Dataset) -> GeoBox:
             "west to east. A rotated grid is reprojected first."
         )
     return geobox
-
-
-def _time(value: object) -> datetime | None:
-    if value is None or value == "":
-        return None
-    if isinstance(value, np.datetime64):
-        value = str(np.datetime_as_string(value, unit="us"))
-    try:
-        timestamp = value if isinstance(value, datetime) else datetime.fromisoformat(str(value))
-        return timestamp.replace(tzinfo=UTC) if timestamp.tzinfo is None else timestamp.astimezone(UTC)
-    except (ValueError, OverflowError) as error:
-        raise ParameterError(
-            f"The time of the tile is {value!r}; expected ISO 8601, for example '2021-08-21T21:00:19Z'."
-        ) from error
 
 
 def _source(tile: xr.Dataset, metadata: Mapping[str, object]) -> str:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from darts_export.products import COLOURS, is_percent
 from darts_utils import BANDS, ParameterError, UnknownBandError, get_band, spatial_dims
+from darts_utils.values import declared_marks
 
 PERCENT_NODATA = 255
 NOT_SEEN = 255
@@ -275,9 +276,9 @@ def check_shares(low: float, high: float, name: str) -> None:
 
 def _nodata(array: xr.DataArray, dtype: np.dtype, name: str) -> float | None:
     # Not what the encoding says: that is how the values were stored where they came from.
-    for key in ("_FillValue", "nodata"):
-        if array.attrs.get(key) is not None:
-            return float(array.attrs[key])
+    for mark in declared_marks(array.attrs):
+        if dtype.kind == "f" or (mark.is_integer() and np.iinfo(dtype).min <= mark <= np.iinfo(dtype).max):
+            return mark  # What the type cannot hold marks nothing.
     if dtype.kind == "f":
         return float("nan")
     try:

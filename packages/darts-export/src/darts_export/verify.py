@@ -7,7 +7,7 @@ from typing import Any
 
 from darts_export.jsonable import render_json
 from darts_utils import ManifestError, ResultFolder
-from darts_utils.results import MANIFEST_FILE
+from darts_utils.results import MANIFEST_FILE, result_folders
 
 DIGEST = "digest"
 """Entry of the manifest that says what the others are."""
@@ -66,12 +66,7 @@ def find_exports(folder: Path | str) -> list[Path]:
     Raises:
         ManifestError: If there is none.
     """
-    root = Path(folder)
-    found = sorted(
-        path.parent
-        for path in root.rglob(MANIFEST_FILE)
-        if not any(part.startswith(".") for part in path.relative_to(root).parts)  # what an export is working on
-    )
+    found = result_folders(folder)
     if not found:
         raise ManifestError(
             f"{folder} holds no {MANIFEST_FILE}, so no results of a tile; expected a folder of results."

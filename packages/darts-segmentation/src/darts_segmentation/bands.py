@@ -107,9 +107,10 @@ def get_bands(
 def valid_pixels(bands: Mapping[str, Any], members: Iterable[Sequence[Channel]]) -> Any:
     """Tell where every member has a valid value in at least one of its bands.
 
-    A band says something about that where it has a mark for missing pixels: NaN in bands of real numbers, in which what
-    is infinite is missing as well, the nodata value of the band table in others. Bands without one (masks, for example)
-    say nothing. A member all of whose bands say nothing is content everywhere.
+    A band says something about that where it has a mark for missing pixels in the band table, whatever type it is
+    stored as: NaN, with which what is infinite is missing as well, or a value. Bands without one (trends, masks) say
+    nothing, unless no other band of the member does and they are real numbers, of which NaN is missing. A member all
+    of whose bands say nothing is content everywhere.
 
     Args:
         bands: Arrays, or tensors, of shape (y, x) by name.
@@ -128,10 +129,7 @@ def valid_pixels(bands: Mapping[str, Any], members: Iterable[Sequence[Channel]])
         array([[False, False,  True]])
     """
     tests = {name: _validity_test(name, array) for name, array in bands.items()}
-    speaking = [
-        [name for name in dict.fromkeys(channel.band for channel in member) if tests[name] is not None]
-        for member in members
-    ]
+    speaking = [_speaking(dict.fromkeys(channel.band for channel in member), tests) for member in members]
     distinct = list({tuple(sorted(names)): names for names in speaking if names}.values())
     first: Array = next(iter(bands.values()))
     if not isinstance(first, np.ndarray):
@@ -151,14 +149,25 @@ def valid_pixels(bands: Mapping[str, Any], members: Iterable[Sequence[Channel]])
 _Test = Callable[[Any], Any]
 
 
+def _speaking(names: Iterable[str], tests: Mapping[str, _Test | None]) -> list[str]:
+    """Return the bands of a member that say which pixels are valid."""
+    able = [name for name in names if tests[name] is not None]
+    return [name for name in able if get_band(name).nodata is not None] or able
+
+
 def _validity_test(name: str, array: Array) -> _Test | None:
     """Return the function that finds valid values of a band, None where every value of it is valid."""
-    if array.dtype.kind == "f" if isinstance(array, np.ndarray) else array.is_floating_point():
-        return lambda values: namespace(values).isfinite(values)
+    is_real = array.dtype.kind == "f" if isinstance(array, np.ndarray) else array.is_floating_point()
     nodata = get_band(name).nodata
     if nodata is None or np.isnan(nodata):
-        return None
+        return _is_finite if is_real else None
+    if is_real:
+        return lambda values: _is_finite(values) & (values != nodata)
     return lambda values: values != nodata
+
+
+def _is_finite(values: Any) -> Any:
+    return namespace(values).isfinite(values)
 
 
 def _valid_in_any(bands: Sequence[tuple[_Test | None, NDArray]]) -> NDArray[np.bool_]:

@@ -11,6 +11,7 @@ from darts_segmentation.card import ModelCard
 from darts_segmentation.compiled import CompiledNetwork
 from darts_segmentation.errors import ModelCardError, ModelWeightsError
 from darts_segmentation.startup import light_construction, segmentation_models
+from darts_utils import ParameterError
 
 # Arguments of timm's encoders that change the network and nothing else. Others (checkpoint_path, pretrained_cfg …) make
 # timm read files or fetch them.
@@ -18,6 +19,14 @@ _ENCODER_ARGUMENTS = frozenset({"always_partition", "drop_path_rate", "drop_rate
 # What arguments of architectures were called once; smp still takes them, with a warning where they mean something.
 _OLD_ARGUMENTS = frozenset({"decoder_use_batchnorm", "psp_use_batchnorm", "upscale_mode"})
 _SHOWN = 5
+_ACTIVATIONS = (
+    torch.nn.Sigmoid,
+    torch.nn.LogSigmoid,
+    torch.nn.Softmax,
+    torch.nn.Softmax2d,
+    torch.nn.LogSoftmax,
+)
+"""Layers that make probabilities, or their logarithms, of logits."""
 
 
 def load_network(card: ModelCard, state_dict: Mapping[str, torch.Tensor]) -> torch.nn.Module:
@@ -68,6 +77,26 @@ def output_stride_of(network: torch.nn.Module) -> int:
     if not getattr(network, "requires_divisible_input_shape", False):
         return 1
     return int(network.encoder.output_stride)  # type: ignore[union-attr, arg-type]
+
+
+def check_logits(network: torch.nn.Module, name: str) -> None:
+    """Refuse a network whose last layer makes probabilities, which would be taken for logits.
+
+    Args:
+        network: One of smp, which has a `segmentation_head`, or a sequence of layers; of others it does not show.
+        name: Name of the model, for the message.
+
+    Raises:
+        ParameterError: If its last layer is a sigmoid or a softmax.
+    """
+    head = getattr(network, "segmentation_head", network if isinstance(network, torch.nn.Sequential) else None)
+    layers = [] if head is None else [module for module in head.modules() if not list(module.children())]
+    if layers and isinstance(layers[-1], _ACTIVATIONS):
+        raise ParameterError(
+            f"The network {name!r} ends in a {type(layers[-1]).__name__}, and so returns probabilities; expected "
+            "logits. Build it without, in segmentation_models_pytorch with activation=None; its card says what makes "
+            "probabilities of them."
+        )
 
 
 def check_weights(card: ModelCard, state_dict: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:

@@ -90,7 +90,7 @@ class SMPSegmenter:
             compile: As in the constructor.
 
         Raises:
-            ParameterError: If `device` names no device.
+            ParameterError: If `device` names no device, or the network ends in a sigmoid or softmax.
             DeviceError: If a GPU was asked for and does not work.
         """
         segmenter = cls.__new__(cls)
@@ -99,8 +99,9 @@ class SMPSegmenter:
 
     def _take_network(self, network: "torch.nn.Module", card: ModelCard, engine: Any, *, compile_it: bool) -> None:
         """Set up a network of torch that lies in memory."""
-        from darts_segmentation.network import output_stride_of
+        from darts_segmentation.network import check_logits, output_stride_of
 
+        check_logits(network, card.name)
         what = f"the network {card.name!r}"
         runnable = with_memory(engine, what, lambda: engine.prepare(network, compile_it=compile_it))
         self._set_up(LoadedModel(card, runnable, output_stride_of(network)), engine, fixed_batch=compile_it)

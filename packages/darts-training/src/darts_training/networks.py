@@ -67,10 +67,12 @@ def begin(form: SampleFormat, options: TrainingOptions, base: Path | str | None,
         "arch": options.arch.lower(), "encoder_name": options.encoder, **dict(options.architecture),
     }  # fmt: skip
     card = ModelCard(name=name, architecture=architecture, bands=bands, normalization=ranges)
+    # The loss takes logits, and what makes probabilities of them is applied outside, here and in inference.
+    arguments = {key: value for key, value in card.architecture.items() if key != "activation"}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(options.seed)
         try:
-            network = segmentation_models().create_model(**card.architecture, encoder_weights=None)
+            network = segmentation_models().create_model(**arguments, encoder_weights=None)
         except (KeyError, TypeError, ValueError, RuntimeError, AttributeError, AssertionError) as error:
             reason = str(error.args[0]) if error.args else type(error).__name__
             raise TrainingError(f"{options.arch} with {options.encoder} cannot be built: {reason}") from error

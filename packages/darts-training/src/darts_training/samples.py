@@ -25,6 +25,7 @@ from affine import Affine
 from numpy.typing import NDArray
 
 from darts_evaluation import Labels
+from darts_evaluation.seam import to_world
 from darts_segmentation import Channel, cut_patches
 from darts_training.errors import SamplesError, WritingError
 from darts_training.labels import SLUMP, UNLABELLED, burn_labels
@@ -318,7 +319,8 @@ def finish_samples(folder: str | os.PathLike[str]) -> Samples:
             "column": tile.columns,
             "slump_share": tile.slump,
         }
-        frames.append(gpd.GeoDataFrame(columns, geometry=boxes, crs=tile.crs).to_crs("EPSG:4326"))
+        placed = to_world(gpd.GeoSeries(boxes, crs=tile.crs)).set_crs("EPSG:4326", allow_override=True)
+        frames.append(gpd.GeoDataFrame(columns, geometry=placed))
     table = gpd.GeoDataFrame(pd.concat(frames, ignore_index=True), crs="EPSG:4326")
     with writing(samples.path / TABLE), atomic_path(samples.path / TABLE) as draft:
         table.to_parquet(draft)

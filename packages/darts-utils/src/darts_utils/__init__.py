@@ -42,6 +42,7 @@ from darts_utils.labelled import (
     check_north_up,
     spatial_dims,
     time_of,
+    to_utc,
     upright,
 )
 from darts_utils.lazy import lazy_version
@@ -134,6 +135,7 @@ __all__ = [
     "tctrend_name",
     "time_of",
     "to_host",
+    "to_utc",
     "touching_segments",
     "try_cupy",
     "upright",

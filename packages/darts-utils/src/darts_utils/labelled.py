@@ -1,11 +1,12 @@
 """What every stage asks of an object of xarray: that it is one, and which of its dimensions are rows and columns."""
 
 import importlib
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from darts_utils.errors import GridError, InputTypeError
+from darts_utils.errors import GridError, InputTypeError, ParameterError
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -125,6 +126,35 @@ def time_of(tile: "xr.Dataset") -> object:
     if not isinstance(time, np.datetime64):
         return time
     return None if np.isnat(time) else str(np.datetime_as_string(time, unit="us"))
+
+
+def to_utc(time: object) -> datetime | None:
+    """Return the moment that a time of a tile says.
+
+    Args:
+        time: Text of ISO 8601, or a time of Python, numpy or pandas; UTC unless it says otherwise.
+
+    Returns:
+        The moment in UTC; None for None, an empty text, and a time that is declared to be none (NaT).
+
+    Raises:
+        ParameterError: If it is anything else, or a moment that no calendar has in UTC.
+
+    Examples:
+        >>> to_utc("2019-12-31T20:00:00-09:00")
+        datetime.datetime(2020, 1, 1, 5, 0, tzinfo=datetime.timezone.utc)
+    """
+    if isinstance(time, np.datetime64):
+        time = None if np.isnat(time) else str(np.datetime_as_string(time, unit="us"))
+    if time is None or str(time) in ("", "NaT"):
+        return None
+    try:
+        timestamp = time if isinstance(time, datetime) else datetime.fromisoformat(str(time))
+        return timestamp.replace(tzinfo=UTC) if timestamp.tzinfo is None else timestamp.astimezone(UTC)
+    except (ValueError, OverflowError) as error:
+        raise ParameterError(
+            f"The time of the tile is {time!r}; expected ISO 8601, for example '2021-08-21T21:00:19Z'."
+        ) from error
 
 
 def check_dataset(value: object) -> None:

@@ -73,6 +73,40 @@ def parse_manifest(content: bytes, path: Path) -> dict[str, Any]:
     return manifest
 
 
+def result_folders(folder: Path | str) -> list[Path]:
+    """List the folders of finished exports at a place.
+
+    Args:
+        folder: A tile's folder, or one that holds such folders at any depth; links to folders are followed.
+
+    Returns:
+        The folders with a manifest, readable or not, sorted; a folder that several links lead to, once. What lies in
+        hidden folders (".name"), as an export's draft does, is not among them.
+
+    Raises:
+        ManifestError: If a folder may not be looked into.
+    """
+
+    def note(error: OSError) -> None:
+        if isinstance(error, PermissionError):
+            raise ManifestError(
+                f"{error.filename} may not be looked into, and may hold results; make it readable, or name the folders "
+                "beside it."
+            ) from error
+
+    found, known = [], set()
+    for path, names, files in os.walk(folder, onerror=note, followlinks=True):
+        names[:] = sorted(name for name in names if not name.startswith("."))
+        real = os.path.realpath(path)
+        if real in known:
+            names.clear()
+            continue
+        known.add(real)
+        if MANIFEST_FILE in files:
+            found.append(Path(path))
+    return sorted(found)
+
+
 def describe_mixture(manifests: Iterable[Mapping[str, Any]]) -> str:
     """Say in what results differ that are taken together: their models, and the options that decide what is a slump.
 

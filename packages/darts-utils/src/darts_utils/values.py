@@ -24,6 +24,15 @@ _NEAR_MARK = 0.01
 _DEEPEST_M, _HIGHEST_M, _NO_ELEVATION = -11_000.0, 9000.0, -9999.0
 
 
+def declared_marks(about: Mapping[str, object]) -> list[float]:
+    """Return the numbers that the attributes or the encoding of a variable declare to be no data."""
+    given: list[Any] = [about[key] for key in NO_DATA_MARKS if key in about]
+    marks = [
+        mark.item() if getattr(mark, "size", 0) == 1 else mark for mark in given
+    ]  # arrays of one, as HDF5 has them
+    return [float(mark) for mark in marks if isinstance(mark, int | float)]
+
+
 def mask_declared(
     values: Any, attrs: Mapping[str, object], encoding: Mapping[str, object] = MappingProxyType({})
 ) -> Any:
@@ -40,11 +49,8 @@ def mask_declared(
         wherever a value is declared, for asking whether one is there would be to wait for the device.
     """
     stored = {} if {"scale_factor", "add_offset"} & set(encoding) else encoding
-    given: list[Any] = [about[key] for about in (attrs, stored) for key in NO_DATA_MARKS if key in about]
-    marks = [
-        mark.item() if getattr(mark, "size", 0) == 1 else mark for mark in given
-    ]  # arrays of one, as HDF5 has them
-    for mark in {float(mark) for mark in marks if isinstance(mark, int | float) and not np.isnan(mark)}:
+    marks = [mark for about in (attrs, stored) for mark in declared_marks(about)]
+    for mark in {mark for mark in marks if not np.isnan(mark)}:
         with np.errstate(over="ignore"):  # the lowest double is -inf where it was cast to float32
             hit = values == mark
         if _is_real(values) or bool(hit.any()):

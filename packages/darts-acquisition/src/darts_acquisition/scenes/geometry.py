@@ -286,7 +286,8 @@ class Area:
                 RepairedGeometryWarning,
                 stacklevel=2,
             )
-            shapes = [shape if shape.is_valid else shapely.make_valid(shape) for shape in shapes]
+            # The other method would make holes of parts in one another.
+            shapes = [shape if shape.is_valid else shapely.make_valid(shape, method="structure") for shape in shapes]
         projected = to_polar(shapes, geometry.crs)
         _refuse([index for index, shape in enumerate(projected) if shape is None], given)
         self._shape = shapely.union_all(projected)

@@ -38,7 +38,7 @@ def calculate_hillshade(ds: xr.Dataset, azimuth: float | None = None, elevation:
         A new Dataset with ``hillshade``, (y, x) float32, 0 (dark) to 1 (lit), besides what `ds` holds.
 
     Raises:
-        ParameterError: If the azimuth is not in −180…360, or the elevation not in −90…90.
+        ParameterError: If the azimuth is not in −180…360, or the elevation not in −90…90, or one is no number.
 
     Warns:
         SunAngleWarning: If an angle is neither given nor known to `ds`; 225° or 25° then takes its place.
@@ -52,7 +52,10 @@ def _prepare(request: Request) -> Shading:
     for name, default in (("azimuth", DEFAULT_AZIMUTH), ("elevation", DEFAULT_ELEVATION)):
         given = request.options.get(name)
         value = request.attrs.get(name) if given is None else given
-        angles[name] = math.nan if value is None else float(value)
+        try:
+            angles[name] = math.nan if value is None else float(value)
+        except (TypeError, ValueError) as error:
+            raise ParameterError(f"The sun's {name} is {value!r}; expected degrees, or None where unknown.") from error
         if not math.isfinite(angles[name]):
             angles[name] = default
             lacking.append(name)

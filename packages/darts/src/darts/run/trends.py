@@ -1,13 +1,14 @@
 """Which trend of TCVIS a tile reads, and in which datacube it lies."""
 
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import darts_acquisition
 from darts.errors import ConfigurationError
-from darts_utils import DefaultPaths, ParameterError, tctrend_name, time_of
+from darts_utils import DefaultPaths, ParameterError, tctrend_name, time_of, to_utc
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -91,9 +92,11 @@ def trend_of_tile(cubes: TrendCubes, year: int | None, tile: "xr.Dataset") -> st
 
 
 def year_of(time: object) -> int | None:
-    """Return the year that a text of ISO 8601 begins with, None where it is none."""
-    text = str(time or "")[:4]
-    return int(text) if text.isdecimal() and len(text) == 4 else None
+    """Return the year in UTC of the time of a tile, None where nothing readable says it."""
+    with suppress(ParameterError):
+        time_utc = to_utc(time)
+        return None if time_utc is None else time_utc.year
+    return None
 
 
 def default_place(paths: DefaultPaths, trend: str) -> Path:

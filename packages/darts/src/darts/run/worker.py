@@ -16,12 +16,13 @@ from darts.run.auxiliary import describe_auxiliary
 from darts.run.failures import no_data_reason, note_failure
 from darts.run.features import feature_margin_px
 from darts.run.fingerprint import DEPENDS_ON, fingerprint
-from darts.run.footprint import check_grid, footprint_of
+from darts.run.footprint import footprint_of
 from darts.run.inputs import InputMemory, describe_inputs, states_of
 from darts.run.journal import Findings
 from darts.run.planning import RunContext, output_of
 from darts.run.session import OpenSession, Session, open_session
 from darts.run.task import Pipeline, Stage, TileTask, TileWork
+from darts.run.tile_checks import check_tile
 from darts.run.trends import TrendCubes, trend_of_tile
 from darts.startup import resume_collection
 from darts_utils import DartsError, free_gpu_memory, resolve_device, time_of, try_cupy
@@ -153,7 +154,7 @@ class Worker:
         for path, state in before.items():
             if now.get(path) != state:
                 raise InputChangedError(f"{path} was changed while it was read; start the run again when it is whole.")
-        check_grid(work.tile)
+        check_tile(work.tile, self.pipeline.export_bands, self.pipeline._variables())
         work.record.footprint = footprint_of(work.tile)
         time = time_of(work.tile)
         work.record.acquired = None if time is None else str(time)
