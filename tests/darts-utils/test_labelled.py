@@ -134,7 +134,7 @@ def test_a_time_is_a_moment_in_utc():
     for time in (*texts, *times, expected, expected.replace(tzinfo=None), expected.astimezone(zone)):
         found = to_utc(time)
         assert (found, found.utcoffset()) == (expected, timedelta(0))
-    assert [to_utc(none) for none in (None, "", np.datetime64("NaT"), pd.NaT)] == [None] * 4
+    assert [to_utc(none) for none in (None, "", np.datetime64("NaT", "ns"), pd.NaT)] == [None] * 4
     for wrong in ("yesterday", 2020, "2020-13-01", "0001-01-01T00:00:00+05:00"):
         with pytest.raises(ParameterError, match=r"The time of the tile is .*; expected ISO 8601"):
             to_utc(wrong)
