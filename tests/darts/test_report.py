@@ -19,7 +19,7 @@ import shapely
 from darts.errors import ConfigurationError
 from darts.report import index, maps, write_report
 from darts.report.places import choose_projection, ground_area_m2, read_footprints
-from darts.report.source import without_places
+from darts.run.messages import without_places
 from darts.run import run
 from darts_export import read_manifest
 from support import standin
@@ -306,6 +306,7 @@ def test_the_first_page_says_what_its_sums_count_twice_and_what_they_miss(tmp_pa
     ("message", "said"),
     [
         ("/home/ann/scenes/a.tif is damaged", "…/a.tif is damaged"),
+        ("/data/x y/scenes/b/c.tif is damaged", "…/c.tif is damaged"),
         ("cannot open '/data/x y/b.tif': no", "cannot open '…/b.tif': no"),
         (r"C:\maps\b.tif, C:/maps/c.tif", "…/b.tif, …/c.tif"),
         ("see https://example.org/a/b and 3/4 of it", "see https://example.org/a/b and 3/4 of it"),
