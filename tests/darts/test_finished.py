@@ -183,6 +183,15 @@ def test_files_of_an_earlier_release_stay(folder: Path, monkeypatch: pytest.Monk
     assert _plan(folder) == FINISHED
 
 
+def test_a_quality_level_in_words_is_its_number(folder: Path) -> None:
+    assert _plan(folder, quality_level="low_quality") == FINISHED
+    assert _plan(folder, quality_level="high_quality")["tile-000"] == (
+        "compute",
+        "changed since: quality_level was 1, is 2",
+    )
+    assert _plan(folder, quality_level=2) == FINISHED
+
+
 def test_a_file_that_is_missing_is_not_finished(folder: Path) -> None:
     (folder / "results" / "tile-001" / "binarized.tif").unlink()
     assert _plan(folder)["tile-001"] == ("compute", "files are missing or differ from the manifest")

@@ -13,7 +13,7 @@ import darts.run
 from darts.errors import ConfigurationError, NoTilesError
 from darts.pipelines.configfile import write_config
 from darts.pipelines.options import check_values, given, options_of, resolved
-from darts.pipelines.sequential_v2.fields import MOST_REPORTED, PipelineFields
+from darts.pipelines.sequential_v2.fields import MOST_REPORTED, QUALITY_WORDS, PipelineFields
 from darts.run.models import models_in
 from darts.run.task import TileTask, nominal_patch_size
 from darts.run.trends import default_place
@@ -187,7 +187,9 @@ class _BasePipeline(PipelineFields, ABC):
     # What is written down of a pipeline.
 
     def _results_configuration(self) -> dict[str, object]:
-        return {item.name: getattr(self, item.name) for item in options_of(type(self)) if item.affects_results}
+        values = {item.name: getattr(self, item.name) for item in options_of(type(self)) if item.affects_results}
+        level = self.quality_level  # A number and its word give the same map.
+        return values | {"quality_level": QUALITY_WORDS.index(level) if isinstance(level, str) else level}
 
     def _write_configuration(self, path: Path, **decided: Any) -> None:
         """Write the configuration, with values that were decided while the run went on."""

@@ -16,6 +16,8 @@ from darts_utils import DefaultPaths
 MOST_REPORTED = 100
 """Tiles up to which a run writes a report where nothing else is said."""
 DEFAULT_EXPORT_BANDS = ("probabilities", "binarized", "polygonized", "extent", "thumbnail")
+QUALITY_WORDS = ("none", "low_quality", "high_quality")
+"""The quality levels 0, 1 and 2 in words."""
 
 _model = partial(option, panel="Model", affects_results=True)
 _feature = partial(option, panel="Features", affects_results=True)
