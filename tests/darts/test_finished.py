@@ -206,7 +206,10 @@ def test_a_scene_without_data_is_empty_and_no_failure(folder: Path) -> None:
     records = _run(folder)
     assert exit_code(records) == 0
     assert {tile.tile_id: tile.status for tile in records.tiles}["nothing"] == "empty"
-    assert _plan(folder)["nothing"] == ("empty", "…/nothing.tif holds no data.")  # A manifest names no folder of the machine.
+    assert _plan(folder)["nothing"] == (
+        "empty",
+        "…/nothing.tif holds no data.",
+    )  # A manifest names no folder of the machine.
     assert str(folder) not in (folder / "results" / "nothing" / "manifest.json").read_text()
     os.utime(path, (1, 1))
     assert _plan(folder)["nothing"][0] == "empty"

@@ -19,8 +19,8 @@ import shapely
 from darts.errors import ConfigurationError
 from darts.report import index, maps, write_report
 from darts.report.places import choose_projection, ground_area_m2, read_footprints
-from darts.run.messages import without_places
 from darts.run import run
+from darts.run.messages import without_places
 from darts_export import read_manifest
 from support import standin
 from support.commands import run_darts

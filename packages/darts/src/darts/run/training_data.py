@@ -17,6 +17,8 @@ import darts_training
 from darts.errors import ConfigurationError
 from darts.run import checks
 from darts.run.failures import describe, is_disk_full, no_data_reason
+from darts.run.features import auxiliary_of, features_among
+from darts.run.made_from import MadeFrom
 from darts.run.planning import RunContext, check_produced, list_tasks, with_auxiliary
 from darts.run.task import Pipeline, TileTask
 from darts.run.worker import Worker
@@ -52,7 +54,7 @@ class TrainingData:
 def make_training_data(
     pipeline: Pipeline, labels: Path, area: Path, out: Path, *, bands: Sequence[str] = (), **form: Any
 ) -> TrainingData:
-    """Make samples of all tiles that show labelled ground; those that are there already stay as they are.
+    """Make samples of all tiles that show labelled ground; those that are there stay while they are the same.
 
     Args:
         pipeline: Where tiles come from, and how they are preprocessed. Where `bands` is empty and it names one model,
@@ -81,7 +83,7 @@ def make_training_data(
     drawn = darts_training.agreed(given)
     source = type(pipeline).__name__.removesuffix("Pipeline")
     described = darts_training.SampleFormat(
-        channels=channels, source=source, made_with=_digest(pipeline, drawn), **form
+        channels=channels, source=source, made_with=_digest(pipeline, drawn, names), **form
     )
     checks.check_place(out, "Training data")
     labelled = _on_labelled_ground(pipeline, tasks, drawn)
@@ -91,7 +93,8 @@ def make_training_data(
             "Give each a name of its own."
         )
     done = darts_training.begin_samples(out, described)
-    todo = [task for task in labelled if task.tile_id not in done]
+    made_from = MadeFrom(out)
+    todo = [task for task in labelled if task.tile_id not in done or made_from.is_changed(pipeline, task)]
     logger.info("%d of %d tiles are to be cut into samples.", len(todo), len(tasks))
     failed: dict[str, Exception] = {}
     if todo:
@@ -104,7 +107,7 @@ def make_training_data(
             raise
         worker = Worker(replace(pipeline, output_data_dir=out), context, _no_network)
         worker.open()
-        ended = ((task.tile_id, _cut(worker, task, out, described, drawn)) for task in todo)
+        ended = ((task.tile_id, _cut(worker, task, out, described, drawn, made_from)) for task in todo)
         failed = {name: error for name, error in ended if error is not None}
     samples = None
     try:
@@ -123,9 +126,12 @@ def _channels(pipeline: Pipeline, bands: Sequence[str]) -> "tuple[darts_segmenta
     return tuple(darts_segmentation.Channel(band.name, float(band.low), float(band.high)) for band in chosen)
 
 
-def _digest(pipeline: Pipeline, labels: "darts_evaluation.Labels") -> str:
+def _digest(pipeline: Pipeline, labels: "darts_evaluation.Labels", bands: Sequence[str]) -> str:
     """Return the SHA-256 of the labels and of the options on which a tile's content depends."""
-    configuration = json.dumps(pipeline._results_configuration(), sort_keys=True, default=str)
+    options = pipeline._results_configuration()
+    if "tcvis" in auxiliary_of(features_among(bands)):
+        options["trend"] = pipeline.trend
+    configuration = json.dumps(options, sort_keys=True, default=str)
     return hashlib.sha256(f"{darts_training.digest_labels(labels)} {configuration}".encode()).hexdigest()
 
 
@@ -151,7 +157,12 @@ def _on_labelled_ground(
 
 
 def _cut(
-    worker: Worker, task: TileTask, out: Path, form: "darts_training.SampleFormat", labels: "darts_evaluation.Labels"
+    worker: Worker,
+    task: TileTask,
+    out: Path,
+    form: "darts_training.SampleFormat",
+    labels: "darts_evaluation.Labels",
+    made_from: MadeFrom,
 ) -> Exception | None:
     """Take a tile to where the network would be, and write its samples; return what it failed by."""
     level = worker.pipeline.quality_level
@@ -170,6 +181,7 @@ def _cut(
             labels,
             least_quality=_LEVELS[level] if isinstance(level, str) else level,
         )
+        made_from.note(work)
     except (DartsError, OSError, ValueError) as error:
         if is_disk_full(error) or isinstance(error, ConfigurationError):
             raise
