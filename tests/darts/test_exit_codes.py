@@ -108,6 +108,22 @@ def test_a_signal_counts_before_all_else(folder: Path, name: str, code: int, mon
     assert _code(folder) == code
 
 
+def test_a_run_under_nohup_outlives_its_terminal(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    load = standin.StandInPipeline._load_tile
+
+    def hang_up_meanwhile(self: standin.StandInPipeline, key: Path) -> Any:
+        os.kill(os.getpid(), signal.SIGHUP)
+        return load(self, key)
+
+    monkeypatch.setattr(standin.StandInPipeline, "_load_tile", hang_up_meanwhile)
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup does
+    try:
+        assert _code(folder) == 0
+        assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
 @pytest.mark.parametrize(
     ("error", "said"),
     [
