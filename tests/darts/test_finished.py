@@ -183,6 +183,13 @@ def test_files_of_an_earlier_release_stay(folder: Path, monkeypatch: pytest.Monk
     assert _plan(folder) == FINISHED
 
 
+def test_the_whole_tile_as_netcdf_is_a_result_where_it_is_asked_for(folder: Path) -> None:
+    assert _plan(folder, debug_data=True)["tile-000"] == ("compute", "files are missing or differ from the manifest")
+    assert (folder / "results" / "tile-000" / "darts_inference_debug.nc").is_file()
+    assert _plan(folder, debug_data=True) == FINISHED
+    assert _plan(folder) == FINISHED
+
+
 def test_a_quality_level_in_words_is_its_number(folder: Path) -> None:
     assert _plan(folder, quality_level="low_quality") == FINISHED
     assert _plan(folder, quality_level="high_quality")["tile-000"] == (
