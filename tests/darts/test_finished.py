@@ -340,6 +340,27 @@ def test_a_member_of_an_archive_is_compared_by_size_and_crc(tmp_path: Path) -> N
     assert "sha256" in describe_inputs([image], memory)["image.tif"], "a folder may be called so"
 
 
+@pytest.mark.parametrize("packed_first", [True, False])
+def test_a_file_that_leaves_or_enters_an_archive_is_the_same(tmp_path: Path, packed_first: bool) -> None:
+    from darts.run.inputs import InputMemory, changed_input, describe_inputs
+
+    content = b"abc" * 1_000_000
+    (plain := tmp_path / "PSScene" / "image.tif").parent.mkdir()
+    plain.write_bytes(content)
+    with zipfile.ZipFile(tmp_path / "order.zip", "w", zipfile.ZIP_DEFLATED) as file:
+        file.writestr("PSScene/image.tif", content)
+    packed = tmp_path / "order.zip" / "PSScene" / "image.tif"
+    earlier, later = (packed, plain) if packed_first else (plain, packed)
+    before = describe_inputs([earlier], InputMemory(tmp_path))
+    for _ in range(2):  # The second time it is remembered.
+        assert changed_input(before, [later], InputMemory(tmp_path)) == ""
+    changed = content.replace(b"c", b"d", 1)
+    plain.write_bytes(changed)
+    with zipfile.ZipFile(tmp_path / "order.zip", "w") as file:
+        file.writestr("PSScene/image.tif", changed)
+    assert changed_input(before, [later], InputMemory(tmp_path)) == "image.tif has another content"
+
+
 def test_each_end_of_a_tile_is_one_line_that_says_which(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
     standin.write_image(folder / "images" / "new.tif", 7)
     (folder / "images" / "torn.tif").write_bytes(b"II*")
