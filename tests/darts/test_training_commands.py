@@ -100,7 +100,7 @@ def test_samples_are_what_a_run_sends_to_its_network(shared_data, images, tmp_pa
     assert not (tmp_path / "b").exists()
 
 
-def test_tiles_beside_the_labelled_area_give_no_samples(shared_data, images, tmp_path):
+def test_tiles_beside_the_labelled_area_give_no_samples(shared_data, images, tmp_path, caplog):
     peel = shared_data / "peel"
     area = gpd.read_file(peel / "aoi.geojson")
     area.set_geometry(area.to_crs("EPSG:32608").translate(50_000, 0)).to_file(tmp_path / "far.gpkg")
@@ -110,6 +110,7 @@ def test_tiles_beside_the_labelled_area_give_no_samples(shared_data, images, tmp
     )
     assert made.samples is None
     assert made.outside > 0
+    assert "There are no samples: no tile lies on labelled ground" in caplog.text
     assert not (tmp_path / "samples").exists()
 
 
@@ -157,6 +158,11 @@ def test_samples_are_cut_again_where_their_tile_changed(tmp_path, caplog, monkey
     assert "Tile tile-001 is cut again, changed since: tile-001.tif has another content." in caplog.messages
     assert again != first
     assert again == make(tmp_path / "new")[0]
+    with rasterio.open(folder / "images" / "tile-001.tif", "r+") as file:
+        file.write(file.read() * 0)
+    assert make(tmp_path / "samples")[0] == make(tmp_path / "without")[0]
+    standin.write_image(folder / "images" / "tile-001.tif", 1)
+    assert make(tmp_path / "samples")[0] == first
     monkeypatch.setattr(darts_preprocessing.version, "RESULTS_VERSION", 1000)
     assert make(tmp_path / "samples")[1][0] == "2 of 2 tiles are to be cut into samples."
 

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import logging
+import shutil
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -22,6 +23,7 @@ from darts.run.made_from import MadeFrom
 from darts.run.planning import RunContext, check_produced, list_tasks, with_auxiliary
 from darts.run.task import Pipeline, TileTask
 from darts.run.worker import Worker
+from darts_training.samples import TILES
 from darts_utils import DartsError, get_band, resolve_device
 
 logger = logging.getLogger(__name__)
@@ -113,7 +115,8 @@ def make_training_data(
     try:
         samples = darts_training.finish_samples(out)
     except darts_training.SamplesError as error:
-        logger.error("There are no samples: %s", error)  # noqa: TRY400 - no bug of ours
+        why = "no tile lies on labelled ground; see whether --area and the images overlap." if not labelled else error
+        logger.error("There are no samples: %s", why)  # noqa: TRY400 - no bug of ours
     return TrainingData(samples, failed, darts_training.count_outside(given))
 
 
@@ -187,7 +190,11 @@ def _cut(
             raise
         reason = no_data_reason(error)
         logger.error("Tile %s: %s", task.tile_id, reason or describe(stage, error))  # noqa: TRY400 - no bug of ours
-        return None if reason is not None else error
+        if reason is None:
+            return error
+        # Those of an image that held something before.
+        shutil.rmtree(out / TILES / f"{task.tile_id}.zarr", ignore_errors=True)
+        return None
     finally:
         work.drop()
     logger.info("Tile %s: %d samples.", task.tile_id, count)
