@@ -5,6 +5,7 @@ import json
 import re
 import shutil
 import xml.etree.ElementTree as ET
+from functools import partial
 from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote
@@ -60,6 +61,18 @@ def moved(tmp_path_factory: pytest.TempPathFactory) -> Path:
     target = tmp_path_factory.mktemp("moved") / "results"
     shutil.move(home / "results", target)
     return target
+
+
+def test_a_run_reports_on_itself_whatever_the_clock_said_before(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr("darts.run.run", partial(run, open_session=standin.open_session))
+    standin.make_folder(tmp_path, 2)
+    pipeline = standin.make_pipeline(tmp_path)
+    first = pipeline.run()
+    for path in first.folder.glob(f"{first.name}.*"):
+        path.rename(path.with_name(path.name.replace(first.name, f"2099{first.name[4:]}")))
+    (tmp_path / "images" / "tile-001.tif").unlink()
+    pipeline.run()
+    assert "tile-001" not in Page(first.folder / "report" / "index.html").text
 
 
 def _empty(path: Path) -> None:

@@ -41,8 +41,8 @@ class RunSource:
     planned: int | None
 
 
-def read_source(output: Path) -> RunSource:
-    """Read the newest run that wrote into a folder of results.
+def read_source(output: Path, run: str | None = None) -> RunSource:
+    """Read a run that wrote into a folder of results, by default the newest.
 
     Only the run's own table is read, and the manifest of one finished tile; up to 100 tiles, also the Items of those of
     which the table does not say where they lie.
@@ -50,7 +50,7 @@ def read_source(output: Path) -> RunSource:
     Raises:
         ConfigurationError: If there are no records of a run that can be read.
     """
-    name, table, planned = read_run(output)
+    name, table, planned = read_run(output, run)
     table = table.reset_index(drop=True)
     for column in ("objects", "area_m2", "mean_probability", "reliable", "cloudy"):
         table[column] = _numbers(table.get(column), len(table))
