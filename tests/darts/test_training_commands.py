@@ -249,7 +249,11 @@ def test_training_has_an_option_for_every_field_and_hands_it_on(monkeypatch, tmp
     monkeypatch.setattr(darts_training, "make_folds", lambda *_, **__: None)
     monkeypatch.setattr(darts_training, "train", lambda *given, **more: taken.append((given, more)) or trained)
     command = ["train", str(tmp_path), "--out", str(tmp_path / "model")]
-    assert CliRunner().invoke(app, command).exit_code == 0
+    done = CliRunner().invoke(app, command)
+    assert (done.exit_code, "nothing was done.\n" in done.output) == (0, True)  # as there is no evaluation
+    again = CliRunner().invoke(app, [*command, "--license", "CC0"])
+    assert "its licence and description stay as they are" in again.output
+    taken.pop()
     assert taken.pop()[0] == (tmp_path, tmp_path / "model", TrainingOptions())
     changed = TrainingOptions(
         arch="fpn", encoder="resnet18", epochs=3, steps_per_epoch=4, batch_size=5, crop=64, slump_share=0.25,
