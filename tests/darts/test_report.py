@@ -85,6 +85,7 @@ def _empty(path: Path) -> None:
 def test_every_link_of_a_report_resolves_after_it_was_moved(moved: Path) -> None:
     pages = sorted((moved / "report").rglob("*.html"))
     assert [page.name for page in pages] == ["index.html", "tile-000.html", "tile-001.html", "tile-003.html"]
+    assert "no longer in the folder" not in Page(pages[0]).text
     for page in pages:
         for link in Page(page).links:
             if not link.startswith("data:"):
@@ -312,6 +313,7 @@ def test_the_first_page_says_what_its_sums_count_twice_and_what_they_miss(tmp_pa
     assert re.search(rf"km² of ground in tiles\s*{one:.1f}\s", text)
     assert f"Tiles overlap: {3 * one:.1f} km²" in text
     assert "The results of 1 finished tile does not say" in text
+    assert "The results of 4 finished tiles are no longer in the folder" in text
     assert re.search(r"hectares of slumps\s*6\.0\s", text)
 
 
