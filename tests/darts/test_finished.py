@@ -190,6 +190,13 @@ def test_the_whole_tile_as_netcdf_is_a_result_where_it_is_asked_for(folder: Path
     assert _plan(folder) == FINISHED
 
 
+def test_patches_that_each_tile_chooses_are_others_than_those_before(folder: Path) -> None:
+    assert _plan(folder, precision="auto") == FINISHED
+    planned = _plan(folder, patch_size="auto")
+    assert planned["tile-000"] == ("compute", "changed since: patch_size was 32, is auto")
+    assert _plan(folder, patch_size="auto") == FINISHED
+
+
 def test_a_quality_level_in_words_is_its_number(folder: Path) -> None:
     assert _plan(folder, quality_level="low_quality") == FINISHED
     assert _plan(folder, quality_level="high_quality")["tile-000"] == (
