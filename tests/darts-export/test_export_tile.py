@@ -1,18 +1,21 @@
 """What holds for an export as a whole: nothing changed, no order, no side effects, the debug file."""
 
+import errno
 import json
 import random
+import shutil
 import subprocess
 import sys
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
 import xarray as xr
 
-from darts_export import EXPORT_BANDS, export_tile
+from darts_export import EXPORT_BANDS, ExportError, export_tile
 from darts_utils import GridError, ParameterError, Stopwatch
 
 METADATA = {
@@ -116,6 +119,13 @@ def test_debug_holds_the_whole_tile(make_tile, tmp_path: Path) -> None:
         assert found.attrs["tile_id"] == "tile-1"
         assert json.loads(found.attrs["flags"]) == {"a": [1, 2]}
         assert found.attrs["sizes"].tolist() == [1.5, 2]
+
+
+def test_debug_file_without_room_is_a_full_disk(make_tile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda _path: SimpleNamespace(free=1000))
+    with pytest.raises(ExportError, match=r"debug\.nc may need .* 0 MB are free there") as raised:
+        export_tile(make_tile(), tmp_path / "tile", ["extent"], debug=True)
+    assert getattr(raised.value.__cause__, "errno", None) == errno.ENOSPC
 
 
 def test_metadata_file_holds_everything(make_tile, tmp_path: Path) -> None:

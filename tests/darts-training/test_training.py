@@ -26,6 +26,7 @@ from darts_training import (
     train,
 )
 from darts_training.batches import TrainingSet
+from darts_training.checkpoint import Progress, save_checkpoint
 from darts_training.losses import loss_of
 from darts_training.networks import average, begin
 from darts_utils import ParameterError
@@ -319,6 +320,13 @@ def test_mistakes_are_one_sentence(samples, folds, tmp_path, monkeypatch):
     monkeypatch.setattr(torch, "save", full)
     with pytest.raises(WritingError, match="No space left on device"):
         train(samples, tmp_path / "c", OPTIONS, folds=folds, device="cpu", checkpoint_seconds=0)
+
+
+def test_a_checkpoint_on_a_full_disk_says_so(small_disk):
+    network = torch.nn.Linear(1500, 1000)  # 6 MB
+    with pytest.raises(WritingError, match=r"checkpoint\.pt cannot be written: No space left on device\.$"):
+        save_checkpoint(small_disk, "f", Progress(), network=network)
+    assert not list(small_disk.iterdir())
 
 
 def test_a_model_that_another_training_put_there_meanwhile_stays(samples, folds, undisturbed, tmp_path):

@@ -12,7 +12,7 @@ import pytest
 import zarr
 
 from darts.errors import ConfigurationError
-from darts.pipelines.sequential_v2 import PlanetPipeline
+from darts.pipelines.sequential_v2 import PlanetPipeline, Sentinel2Pipeline
 from darts.run import checks
 from darts.run.progress import warnings_once
 from darts_acquisition import Datacube, arcticdem_product
@@ -126,6 +126,10 @@ def test_a_cube_of_ours_under_an_earlier_name_is_not_fetched_again(tmp_path: Pat
         ({"min_object_size": True}, "should be a number, not true"),
         ({"binarization_threshold": False}, "should be a number, not false"),
         ({"max_failures": True}, "should be a number, not true"),
+        ({"patch_size": True}, "should be a number, not true"),
+        ({"edge_erosion_size": True}, "should be a number, not true"),
+        ({"quality_level": True}, "should be a number, not true"),
+        ({"device": True}, "should be a number, not true"),
         ({"overlap": 513}, "at most half of patch_size"),
         ({"overlap": 513, "patch_size": "auto"}, "at most half of patch_size"),
         ({"patch_size": "large"}, "patch_size"),
@@ -140,6 +144,12 @@ def test_a_cube_of_ours_under_an_earlier_name_is_not_fetched_again(tmp_path: Pat
 def test_values_that_cannot_work_are_refused_when_the_pipeline_is_made(values: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         PlanetPipeline(**values)
+
+
+@pytest.mark.parametrize("values", [{"max_cloud_cover": True}, {"months": [7, True]}, {"years": True}], ids=str)
+def test_true_is_no_percentage_and_no_month(values: dict) -> None:
+    with pytest.raises(ValueError, match="should be a number, not true"):
+        Sentinel2Pipeline(**values)
 
 
 def test_a_field_that_there_is_not_is_refused() -> None:

@@ -7,7 +7,7 @@ import pytest
 from darts.errors import ConfigurationError
 from darts.pipelines.configfile import config_values, read_config, write_config
 from darts.pipelines.options import build, known_keys, options_of
-from darts.pipelines.sequential_v2 import PlanetPipeline
+from darts.pipelines.sequential_v2 import PlanetPipeline, Sentinel2Pipeline
 
 COMMAND = ("inference", "planet-sequential")
 KNOWN = known_keys(PlanetPipeline)
@@ -134,6 +134,13 @@ def test_another_encoding_says_how_to_save_it(tmp_path: Path, encoding: str) -> 
     found = "is not UTF-8: line 2 holds the byte 0xFC" if encoding == "latin-1" else "is UTF-16"
     with pytest.raises(ConfigurationError, match=rf"config\.toml {found}.* Save it with the encoding UTF-8"):
         read_config(path, COMMAND, KNOWN)
+
+
+def test_days_need_no_quotes(tmp_path: Path) -> None:
+    path = _file(tmp_path, "[darts]\nstart_date = 2021-07-01\nend_date = '2021-08'\n")
+    values = read_config(path, ("inference", "sentinel2-sequential"), known_keys(Sentinel2Pipeline))
+    pipeline = build(Sentinel2Pipeline, values)
+    assert (pipeline.start_date, pipeline.end_date) == ("2021-07-01", "2021-08")
 
 
 def test_a_misspelt_key_is_named_with_the_nearest_known_one(tmp_path: Path) -> None:

@@ -53,6 +53,15 @@ def test_results_that_were_not_made_alike_are_a_note(tmp_path):
     assert re.search(r"^note: The results were not made alike, .*: binarization_threshold \(0\.5 in 1 tile, 0\.3", said)
 
 
+def test_results_that_are_all_left_out_say_why(tmp_path):
+    for year in (2020, 2021):
+        export_mask(tmp_path / "results" / str(year), blocks(GROWS[0]), GRID, CRS, day(year))
+        (tmp_path / "results" / str(year) / "prediction_segments.parquet").write_bytes(b"PAR1")
+    code, said = run_darts(tmp_path, "dataset", "build", "results", "--out", "new")
+    assert code == 2
+    assert re.search(r"none of the results can be used\. .*2020.*segments\.parquet.* 1 more are left out\.", said)
+
+
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [

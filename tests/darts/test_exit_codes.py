@@ -10,7 +10,9 @@ from unittest.mock import Mock
 import pytest
 
 from darts.cli import app
+from darts.errors import ConfigurationError
 from darts.run import run
+from darts_training import WritingError
 from support import standin
 from support.lanes import mostly_slow
 
@@ -108,6 +110,22 @@ def test_a_signal_counts_before_all_else(folder: Path, name: str, code: int, mon
     assert _code(folder) == code
 
 
+def test_a_run_under_nohup_outlives_its_terminal(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    load = standin.StandInPipeline._load_tile
+
+    def hang_up_meanwhile(self: standin.StandInPipeline, key: Path) -> Any:
+        os.kill(os.getpid(), signal.SIGHUP)
+        return load(self, key)
+
+    monkeypatch.setattr(standin.StandInPipeline, "_load_tile", hang_up_meanwhile)
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup does
+    try:
+        assert _code(folder) == 0
+        assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
 @pytest.mark.parametrize(
     ("error", "said"),
     [
@@ -129,6 +147,22 @@ def test_a_file_that_cannot_be_written_is_one_sentence(error, said, monkeypatch,
         app.run_command()
     assert ended.value.code == 1
     assert capsys.readouterr().err.startswith(f"Error: {said}")
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (WritingError("x cannot be written: No space left on device."), 1),
+        (WritingError("x cannot be written: Permission denied."), 2),
+        (ConfigurationError("Records cannot be written: No space left on device."), 2),
+    ],
+    ids=str,
+)
+def test_a_full_disk_is_no_mistake_of_the_command_once_it_has_begun(error, code, monkeypatch, capsys) -> None:
+    monkeypatch.setattr(app, "app", Mock(side_effect=error))
+    with pytest.raises(SystemExit) as ended:
+        app.run_command()
+    assert (ended.value.code, capsys.readouterr().err) == (code, f"Error: {error}\n")
 
 
 def test_any_other_error_keeps_its_traceback(monkeypatch) -> None:

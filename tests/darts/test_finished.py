@@ -186,6 +186,29 @@ def test_files_of_an_earlier_release_stay(folder: Path, monkeypatch: pytest.Monk
     assert _plan(folder) == FINISHED
 
 
+def test_the_whole_tile_as_netcdf_is_a_result_where_it_is_asked_for(folder: Path) -> None:
+    assert _plan(folder, debug_data=True)["tile-000"] == ("compute", "files are missing or differ from the manifest")
+    assert (folder / "results" / "tile-000" / "darts_inference_debug.nc").is_file()
+    assert _plan(folder, debug_data=True) == FINISHED
+    assert _plan(folder) == FINISHED
+
+
+def test_patches_that_each_tile_chooses_are_others_than_those_before(folder: Path) -> None:
+    assert _plan(folder, precision="auto") == FINISHED
+    planned = _plan(folder, patch_size="auto")
+    assert planned["tile-000"] == ("compute", "changed since: patch_size was 32, is auto")
+    assert _plan(folder, patch_size="auto") == FINISHED
+
+
+def test_a_quality_level_in_words_is_its_number(folder: Path) -> None:
+    assert _plan(folder, quality_level="low_quality") == FINISHED
+    assert _plan(folder, quality_level="high_quality")["tile-000"] == (
+        "compute",
+        "changed since: quality_level was 1, is 2",
+    )
+    assert _plan(folder, quality_level=2) == FINISHED
+
+
 def test_a_file_that_is_missing_is_not_finished(folder: Path) -> None:
     (folder / "results" / "tile-001" / "binarized.tif").unlink()
     assert _plan(folder)["tile-001"] == ("compute", "files are missing or differ from the manifest")
@@ -200,7 +223,11 @@ def test_a_scene_without_data_is_empty_and_no_failure(folder: Path) -> None:
     records = _run(folder)
     assert exit_code(records) == 0
     assert {tile.tile_id: tile.status for tile in records.tiles}["nothing"] == "empty"
-    assert _plan(folder)["nothing"] == ("empty", "nothing.tif holds no data.")
+    assert _plan(folder)["nothing"] == (
+        "empty",
+        "…/nothing.tif holds no data.",
+    )  # A manifest names no folder of the machine.
+    assert str(folder) not in (folder / "results" / "nothing" / "manifest.json").read_text()
     os.utime(path, (1, 1))
     assert _plan(folder)["nothing"][0] == "empty"
     standin.write_image(path, 5)
@@ -323,6 +350,27 @@ def test_a_member_of_an_archive_is_compared_by_size_and_crc(tmp_path: Path) -> N
     assert "sha256" in describe_inputs([image], memory)["image.tif"], "a folder may be called so"
 
 
+@pytest.mark.parametrize("packed_first", [True, False])
+def test_a_file_that_leaves_or_enters_an_archive_is_the_same(tmp_path: Path, packed_first: bool) -> None:
+    from darts.run.inputs import InputMemory, changed_input, describe_inputs
+
+    content = b"abc" * 1_000_000
+    (plain := tmp_path / "PSScene" / "image.tif").parent.mkdir()
+    plain.write_bytes(content)
+    with zipfile.ZipFile(tmp_path / "order.zip", "w", zipfile.ZIP_DEFLATED) as file:
+        file.writestr("PSScene/image.tif", content)
+    packed = tmp_path / "order.zip" / "PSScene" / "image.tif"
+    earlier, later = (packed, plain) if packed_first else (plain, packed)
+    before = describe_inputs([earlier], InputMemory(tmp_path))
+    for _ in range(2):  # The second time it is remembered.
+        assert changed_input(before, [later], InputMemory(tmp_path)) == ""
+    changed = content.replace(b"c", b"d", 1)
+    plain.write_bytes(changed)
+    with zipfile.ZipFile(tmp_path / "order.zip", "w") as file:
+        file.writestr("PSScene/image.tif", changed)
+    assert changed_input(before, [later], InputMemory(tmp_path)) == "image.tif has another content"
+
+
 def test_each_end_of_a_tile_is_one_line_that_says_which(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
     standin.write_image(folder / "images" / "new.tif", 7)
     (folder / "images" / "torn.tif").write_bytes(b"II*")
@@ -337,7 +385,7 @@ def test_each_end_of_a_tile_is_one_line_that_says_which(folder: Path, caplog: py
         r"\[\d/5\] tile-001: finished already\.",
         r"\[\d/5\] new: success in \d+\.\d s\.",
         r"\[\d/5\] torn failed: .+",
-        r"\[\d/5\] void is empty: void\.tif holds no data\.",
+        r"\[\d/5\] void is empty: .*void\.tif holds no data\.",
     )
     assert len(said) == len(patterns)
     assert all(sum(bool(re.fullmatch(pattern, line)) for line in said) == 1 for pattern in patterns), said

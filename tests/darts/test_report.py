@@ -5,6 +5,7 @@ import json
 import re
 import shutil
 import xml.etree.ElementTree as ET
+from functools import partial
 from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote
@@ -19,8 +20,8 @@ import shapely
 from darts.errors import ConfigurationError
 from darts.report import index, maps, write_report
 from darts.report.places import choose_projection, ground_area_m2, read_footprints
-from darts.report.source import without_places
 from darts.run import run
+from darts.run.messages import without_places
 from darts_export import read_manifest
 from support import standin
 from support.commands import run_darts
@@ -62,6 +63,18 @@ def moved(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return target
 
 
+def test_a_run_reports_on_itself_whatever_the_clock_said_before(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr("darts.run.run", partial(run, open_session=standin.open_session))
+    standin.make_folder(tmp_path, 2)
+    pipeline = standin.make_pipeline(tmp_path)
+    first = pipeline.run()
+    for path in first.folder.glob(f"{first.name}.*"):
+        path.rename(path.with_name(path.name.replace(first.name, f"2099{first.name[4:]}")))
+    (tmp_path / "images" / "tile-001.tif").unlink()
+    pipeline.run()
+    assert "tile-001" not in Page(first.folder / "report" / "index.html").text
+
+
 def _empty(path: Path) -> None:
     import rasterio
 
@@ -72,6 +85,7 @@ def _empty(path: Path) -> None:
 def test_every_link_of_a_report_resolves_after_it_was_moved(moved: Path) -> None:
     pages = sorted((moved / "report").rglob("*.html"))
     assert [page.name for page in pages] == ["index.html", "tile-000.html", "tile-001.html", "tile-003.html"]
+    assert "no longer in the folder" not in Page(pages[0]).text
     for page in pages:
         for link in Page(page).links:
             if not link.startswith("data:"):
@@ -299,6 +313,7 @@ def test_the_first_page_says_what_its_sums_count_twice_and_what_they_miss(tmp_pa
     assert re.search(rf"km² of ground in tiles\s*{one:.1f}\s", text)
     assert f"Tiles overlap: {3 * one:.1f} km²" in text
     assert "The results of 1 finished tile does not say" in text
+    assert "The results of 4 finished tiles are no longer in the folder" in text
     assert re.search(r"hectares of slumps\s*6\.0\s", text)
 
 
@@ -306,6 +321,7 @@ def test_the_first_page_says_what_its_sums_count_twice_and_what_they_miss(tmp_pa
     ("message", "said"),
     [
         ("/home/ann/scenes/a.tif is damaged", "…/a.tif is damaged"),
+        ("/data/x y/scenes/b/c.tif is damaged", "…/c.tif is damaged"),
         ("cannot open '/data/x y/b.tif': no", "cannot open '…/b.tif': no"),
         (r"C:\maps\b.tif, C:/maps/c.tif", "…/b.tif, …/c.tif"),
         ("see https://example.org/a/b and 3/4 of it", "see https://example.org/a/b and 3/4 of it"),

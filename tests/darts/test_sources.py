@@ -117,6 +117,8 @@ def test_a_source_of_ones_own_may_choose_its_images(folder: Path, tmp_path: Path
     assert [decision.task.tile_id for decision in chosen.plan().decisions] == ["tile-20210820", "tile-20210822"]
     with pytest.raises(ConfigurationError, match="no scene 'tile-202108'; did you mean 'tile-2021082"):
         dataclasses.replace(chosen, image_list=None, image_ids="tile-202108").plan()
+    with pytest.raises(ConfigurationError, match="image_ids is empty; name at least one scene"):
+        dataclasses.replace(chosen, image_list=None, image_ids=[]).plan()
 
 
 @pytest.mark.parametrize("make", [dataclasses.dataclass, pydantic.dataclasses.dataclass], ids=DATACLASSES)

@@ -14,6 +14,8 @@ import shapely
 from odc.geo.geom import Geometry
 from typer.testing import CliRunner
 
+import darts_evaluation
+import darts_preprocessing.version
 from darts import cli
 from darts.cli import rounds
 from darts.cli.app import app
@@ -22,7 +24,7 @@ from darts.pipelines.sequential_v2 import PlanetPipeline
 from darts.run.models import find_models
 from darts.run.planning import Planner
 from darts.run.shift_test import shift_test
-from darts.run.training_data import _on_labelled_ground, make_training_data
+from darts.run.training_data import _digest, _on_labelled_ground, make_training_data
 from darts_acquisition import load_planet_masks, load_planet_scene
 from darts_evaluation import make_labels
 from darts_preprocessing import preprocess_v2
@@ -134,6 +136,45 @@ def test_two_tiles_of_one_name_make_no_samples(tmp_path, monkeypatch):
     assert not (tmp_path / "out").exists()
 
 
+def test_samples_are_cut_again_where_their_tile_changed(tmp_path, caplog, monkeypatch):
+    folder, ground = standin.make_folder(tmp_path / "folder", 2), tmp_path / "ground.gpkg"
+    square = shapely.box(500_000, 7_599_000, 502_000, 7_601_000)
+    gpd.GeoDataFrame(geometry=[square], crs="EPSG:32608").to_file(ground)
+
+    def make(out):
+        caplog.clear()
+        with caplog.at_level("INFO", "darts.run"):
+            made = make_training_data(
+                standin.make_pipeline(folder), ground, ground, out, bands=["nir"], patch_size=32, overlap=0
+            )
+        return made.samples.digest, [message for message in caplog.messages if "samples." in message]
+
+    first, cut = make(tmp_path / "samples")
+    assert len(cut) == 3  # one line for each tile, and how many there are
+    assert make(tmp_path / "samples") == (first, ["0 of 2 tiles are to be cut into samples."])
+    standin.write_image(folder / "images" / "tile-001.tif", 1, level=-0.2)
+    again, cut = make(tmp_path / "samples")
+    assert [message.partition(":")[0] for message in cut[1:]] == ["Tile tile-001"]
+    assert "Tile tile-001 is cut again, changed since: tile-001.tif has another content." in caplog.messages
+    assert again != first
+    assert again == make(tmp_path / "new")[0]
+    with rasterio.open(folder / "images" / "tile-001.tif", "r+") as file:
+        file.write(file.read() * 0)
+    assert make(tmp_path / "samples")[0] == make(tmp_path / "without")[0]
+    standin.write_image(folder / "images" / "tile-001.tif", 1)
+    assert make(tmp_path / "samples")[0] == first
+    monkeypatch.setattr(darts_preprocessing.version, "RESULTS_VERSION", 1000)
+    assert make(tmp_path / "samples")[1][0] == "2 of 2 tiles are to be cut into samples."
+
+
+def test_samples_of_another_trend_are_others(shared_data, images):
+    peel = shared_data / "peel"
+    labels = darts_evaluation.read_labels(peel / "experts.gpkg", peel / "aoi.geojson")
+    pipelines = [PlanetPipeline(**images, trend=trend) for trend in ("2000-2019", "2001-2020")]
+    assert len({_digest(pipeline, labels, ["tc_brightness"]) for pipeline in pipelines}) == 2
+    assert len({_digest(pipeline, labels, ["red", "slope"]) for pipeline in pipelines}) == 1
+
+
 @pytest.mark.slow
 def test_an_ensemble_is_one_model_of_a_run(images, tmp_path):
     members = {name: save(tmp_path / name) for name in ("a", "b")}
@@ -208,7 +249,11 @@ def test_training_has_an_option_for_every_field_and_hands_it_on(monkeypatch, tmp
     monkeypatch.setattr(darts_training, "make_folds", lambda *_, **__: None)
     monkeypatch.setattr(darts_training, "train", lambda *given, **more: taken.append((given, more)) or trained)
     command = ["train", str(tmp_path), "--out", str(tmp_path / "model")]
-    assert CliRunner().invoke(app, command).exit_code == 0
+    done = CliRunner().invoke(app, command)
+    assert (done.exit_code, "nothing was done.\n" in done.output) == (0, True)  # as there is no evaluation
+    again = CliRunner().invoke(app, [*command, "--license", "CC0"])
+    assert "its licence and description stay as they are" in again.output
+    taken.pop()
     assert taken.pop()[0] == (tmp_path, tmp_path / "model", TrainingOptions())
     changed = TrainingOptions(
         arch="fpn", encoder="resnet18", epochs=3, steps_per_epoch=4, batch_size=5, crop=64, slump_share=0.25,

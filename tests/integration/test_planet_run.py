@@ -255,7 +255,10 @@ def test_orthotiles_go_to_a_folder_per_tile_and_failures_end_a_run_where_asked(
 
 def test_a_missing_cube_ends_the_run_before_a_tile_is_read(area: SampleArea, tmp_path: Path) -> None:
     pipeline = _pipeline(area, tmp_path / "results", arcticdem_dir=tmp_path / "absent.icechunk")
-    with pytest.raises(ConfigurationError, match=r"`darts inference prep-data planet --aux` .*, run without --offline, or .* --arcticdem-dir\.$"):
+    with pytest.raises(
+        ConfigurationError,
+        match=r"`darts inference prep-data planet --aux` .*, run without --offline, or .* --arcticdem-dir\.$",
+    ):
         pipeline.run()
     assert not (tmp_path / "results").exists()
 

@@ -115,7 +115,7 @@ class StandInPipeline(_BasePipeline):
             values = file.read()
             coords = xr_coords(GeoBox(file.shape, file.transform, file.crs))
         if not values.any():
-            raise NoDataError(f"{tilekey.name} holds no data.")
+            raise NoDataError(f"{tilekey} holds no data.")
         seen = values.all(axis=0)
         bands = {
             name: (("y", "x"), np.where(seen, band / 10000, np.nan).astype(np.float32))

@@ -125,7 +125,9 @@ def build(
     for path, reason in left_out.items():
         warnings.warn(f"{path} is left out: {reason}", LeftOutWarning, stacklevel=2)
     if not scenes:
-        raise DatasetError(f"{', '.join(map(str, given))}: none of the results can be used.")
+        why = next((f" {text if path in text else f'{path}: {text}'}" for path, text in left_out.items()), "")
+        more = f" {len(left_out) - 1} more are left out." if len(left_out) > 1 else ""
+        raise DatasetError(f"{', '.join(map(str, given))}: none of the results can be used.{why}{more}")
     if mixture := describe_mixture(scene.folder.manifest for scene in scenes):
         warnings.warn(
             "The results were not made alike, so that what differs between looks and years may be due to that: "

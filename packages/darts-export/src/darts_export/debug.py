@@ -1,5 +1,6 @@
 """The whole tile as NetCDF, to look at what the stages made."""
 
+import errno
 import json
 import shutil
 from collections.abc import Hashable, Mapping
@@ -24,7 +25,7 @@ def write_debug(path: Path, tile: xr.Dataset) -> None:
     free = shutil.disk_usage(path.parent).free
     if tile.nbytes > free:
         # HDF5 may bring the process down where a file cannot grow, so it is not tried.
-        raise OSError(f"{path.name} may need {tile.nbytes / 1e6:.0f} MB, and {free / 1e6:.0f} MB are free")
+        raise OSError(errno.ENOSPC, f"{path.name} may need {tile.nbytes / 1e6:.0f} MB")
     plain = tile.copy()
     plain.attrs = _attributes(tile.attrs)
     for variable in plain.variables.values():

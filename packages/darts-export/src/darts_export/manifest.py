@@ -53,6 +53,8 @@ def missing_outputs(
     ensemble_subsets: Iterable[str] = (),
     fingerprint: str | None = None,
     manifest: dict[str, object] | None = None,
+    *,
+    debug: bool = False,
 ) -> Literal["all", "some", "none"]:
     """Say whether the results asked for are missing, trusting the manifest and not the names.
 
@@ -63,6 +65,7 @@ def missing_outputs(
         fingerprint: Fingerprint of the configuration. Where it is given and the manifest has another one, nothing
             there counts. None compares nothing.
         manifest: What :func:`read_manifest` returned for the folder, so that it is not read once more.
+        debug: Whether the whole tile as NetCDF is asked for, as for ``export_tile``.
 
     Returns:
         "none" if every file is in the manifest and in the folder with the recorded size, "all" if none is, "some"
@@ -71,7 +74,7 @@ def missing_outputs(
     Raises:
         ParameterError: If an argument is a single string, or a name cannot be part of a file name.
     """
-    wanted = planned_files(bands, ensemble_subsets)
+    wanted = planned_files(bands, ensemble_subsets, debug)
     try:
         folder = ResultFolder.open(out_dir) if manifest is None else ResultFolder(Path(out_dir), manifest)
     except ManifestError:

@@ -1,6 +1,9 @@
 """The state of a training, written whole, so that a run that was killed goes on as if nothing had happened."""
 
+import errno
+import os
 import pickle
+import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -11,6 +14,8 @@ from darts_training.samples import writing
 from darts_utils import atomic_path
 
 NAME = "checkpoint.pt"
+_FULL_BYTES = 2**24
+"""Free space below which torch's error while it writes is taken for that of a full disk."""
 Stateful = torch.nn.Module | torch.optim.Optimizer
 
 
@@ -58,6 +63,8 @@ def save_checkpoint(folder: Path, fingerprint: str, progress: Progress, **parts:
         try:
             torch.save(content, draft)
         except RuntimeError as error:  # which torch makes of a disk that is full
+            if shutil.disk_usage(folder).free < _FULL_BYTES:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from error
             raise OSError(f"{error}".splitlines()[0]) from error
 
 

@@ -7,6 +7,7 @@
 import hashlib
 import json
 import os
+import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -215,7 +216,7 @@ def write_tile_samples(
 ) -> int:
     """Cut a tile into the patches that inference would send to a network, and write those that hold labels.
 
-    The group of the tile appears whole or not at all.
+    The group of the tile appears whole or not at all, and replaces one that is there.
 
     Args:
         folder: Where :func:`begin_samples` was.
@@ -288,6 +289,7 @@ def _write_group(path: Path, arrays: tuple[NDArray, NDArray], described: dict[st
             )
             if len(array):
                 stored[:] = array
+        shutil.rmtree(path, ignore_errors=True)  # No folder takes the place of one that holds something.
 
 
 def finish_samples(folder: str | os.PathLike[str]) -> Samples:

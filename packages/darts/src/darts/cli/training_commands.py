@@ -88,5 +88,10 @@ def _train(
             raise
     if evaluation is not None:
         cli.evaluation.print_figures(evaluation, _SHOWN, width=0)
+    elif folds is None:
+        kept = "; its licence and description stay as they are" if license or description else ""
+        typer.echo(
+            f"note: this model was trained before, with the same options and samples, and nothing was done{kept}."
+        )
     for model in models:
         typer.echo(f"model: {model.path}")

@@ -10,7 +10,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Annotated, Any, TypeVar, get_args, get_type_hints
+from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, create_model
 
@@ -104,16 +104,27 @@ def _checks_of(pipeline: type) -> type[BaseModel]:
 
 def _without_truth_values(annotation: object) -> object:
     """Let no true or false pass for a number, as it would, being an int for Python."""
-    kinds = {annotation, *get_args(annotation)}
+    kinds = set(_kinds_within(annotation))
     if not kinds & {int, float} or bool in kinds:
         return annotation
 
     def refuse(value: object) -> object:
-        if isinstance(value, bool):
-            raise ValueError(f"should be a number, not {str(value).lower()}")  # noqa: TRY004 - what pydantic reports
+        for each in value if isinstance(value, list | tuple) else (value,):
+            if isinstance(each, bool):
+                raise ValueError(f"should be a number, not {str(each).lower()}")  # noqa: TRY004 - what pydantic reports
         return value
 
     return Annotated[annotation, BeforeValidator(refuse)]
+
+
+def _kinds_within(annotation: object) -> Iterator[object]:
+    """Yield the types that an annotation is made of: of a union, of a list, behind checks and among literals."""
+    if get_origin(annotation) is Literal:
+        yield from map(type, get_args(annotation))
+        return
+    yield annotation
+    for part in get_args(annotation):
+        yield from _kinds_within(part) if not isinstance(part, BeforeValidator | AfterValidator) else ()
 
 
 def check_values(pipeline: object) -> None:

@@ -264,7 +264,14 @@ def _cautions(table: pd.DataFrame, once: float, again: float) -> list[str]:
             f"Tiles overlap: {_short(again / 1e6)} km² are in the results once more, and slumps there count once "
             "for each tile that shows them. darts dataset build counts each once."
         )
-    unknown = int((table["status"].isin(["success", "skipped"]) & table["objects"].isna()).sum())
+    finished = table["status"].isin(["success", "skipped"])
+    gone = int((finished & (table["folder"] == "")).sum())
+    if gone:
+        cautions.append(
+            f"The results of {gone:,} finished {'tile are' if gone == 1 else 'tiles are'} no longer in the folder; the "
+            "figures are those of the run."
+        )
+    unknown = int((finished & table["objects"].isna()).sum())
     if unknown:
         cautions.append(
             f"The results of {unknown:,} finished {'tile does' if unknown == 1 else 'tiles do'} not say how many "

@@ -1,8 +1,6 @@
 """What a report tells of: the table of a run, and what one of its tiles says of models and configuration."""
 
 import json
-import platform
-import re
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
@@ -10,9 +8,9 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 import pandas as pd
 
 from darts.run.history import read_run
+from darts.run.messages import without_places
 from darts_utils import ManifestError, ResultFolder
 
-_ABSOLUTE = re.compile(r"""(?:(?<![A-Za-z0-9])[A-Za-z]:[\\/]|(?<![\w./\\:])/)[^\s'"<>|,;()]*[\\/][^\s'"<>|,;()\\/]+""")
 MOST_TILES = 100
 """Tiles up to which each has a page, and QGIS a project."""
 _DEPTH = 4
@@ -43,8 +41,8 @@ class RunSource:
     planned: int | None
 
 
-def read_source(output: Path) -> RunSource:
-    """Read the newest run that wrote into a folder of results.
+def read_source(output: Path, run: str | None = None) -> RunSource:
+    """Read a run that wrote into a folder of results, by default the newest.
 
     Only the run's own table is read, and the manifest of one finished tile; up to 100 tiles, also the Items of those of
     which the table does not say where they lie.
@@ -52,7 +50,7 @@ def read_source(output: Path) -> RunSource:
     Raises:
         ConfigurationError: If there are no records of a run that can be read.
     """
-    name, table, planned = read_run(output)
+    name, table, planned = read_run(output, run)
     table = table.reset_index(drop=True)
     for column in ("objects", "area_m2", "mean_probability", "reliable", "cloudy"):
         table[column] = _numbers(table.get(column), len(table))
@@ -78,29 +76,6 @@ def read_source(output: Path) -> RunSource:
         {key: str(value) for key, value in versions.items()} if isinstance(versions, dict) else {},
         planned,
     )
-
-
-def without_places(text: str, known: list[str] | tuple[str, ...] = ()) -> str:
-    r"""Return a message without what names the machine: of a path, only the last part is left.
-
-    Args:
-        text: The message.
-        known: Paths that may hold spaces, and so would not be recognised whole.
-
-    Returns:
-        The message.
-
-    Examples:
-        >>> without_places("/home/ann/scenes/a_SR.tif is damaged, see https://example.org/a/b.")
-        '…/a_SR.tif is damaged, see https://example.org/a/b.'
-        >>> without_places("'D:/my maps/b.tif' is damaged", ["D:/my maps"])
-        "'…/b.tif' is damaged"
-    """
-    for path in sorted(known, key=len, reverse=True):
-        text = re.sub(re.escape(path) + r"[\\/]*", "…/", text)
-    text = _ABSOLUTE.sub(lambda found: "…/" + re.split(r"[\\/]", found[0])[-1], text)
-    host = platform.node()
-    return text.replace(host, "this machine") if len(host) > 3 else text
 
 
 def _numbers(given: pd.Series | None, count: int) -> pd.Series:

@@ -17,6 +17,7 @@ from rasterio.enums import Resampling
 from rasterio.errors import RasterioError
 
 from darts.report.tables import Row
+from darts.run.messages import without_places
 from darts_utils import ManifestError, ResultFolder, class_of
 
 _IMAGE_PX = 740
@@ -90,7 +91,7 @@ def read_tile(folder: Path, icon_px: int) -> TileView:
         view.notes.append("The folder holds no finished results of this tile.")
         return view
     if results.is_empty:
-        view.notes.append(str(results.manifest.get("reason") or "Its images hold no data."))
+        view.notes.append(without_places(str(results.manifest.get("reason") or "Its images hold no data.")))
         return view
     segments = _read_table(results.segments(), "slumps", view)
     extent = _read_table(results.extent(), "reliable area", view)

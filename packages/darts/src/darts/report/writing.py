@@ -32,15 +32,17 @@ def write_report(
     labels: Path | str | None = None,
     area: Path | str | None = None,
     tiles: Collection[str] = (),
+    run: str | None = None,
 ) -> Path:
     """Write pages to look at a run, which open from disk in any browser, without internet.
 
     Args:
-        results: Folder of results. The newest run into it is reported on.
+        results: Folder of results.
         out: Folder of the report; None for ``report`` in that of the results.
         labels: Vector file of labels, to say how good the map is.
         area: Vector file of the area in which the labels are complete.
         tiles: Names of tiles that get a page of their own where there are more than 100; up to 100 all do.
+        run: Name of the run to report on; default the newest, and where that is a shard, all of its run.
 
     Returns:
         The path of ``index.html``.
@@ -52,7 +54,7 @@ def write_report(
         LabelsError: If the labels cannot be read, or lie in no tile.
         PredictionsError: If results that the labels are compared with are damaged.
     """
-    source = read_source(Path(results))
+    source = read_source(Path(results), run)
     target = Path(out) if out is not None else source.output / "report"
     _check_target(target)
     judgement = None if labels is None else judge(source, Path(labels), None if area is None else Path(area))

@@ -145,6 +145,11 @@ def raising_on_signals() -> Iterator[None]:
         yield
 
 
+def heeded_signals() -> list[signal.Signals]:
+    """Return the signals that end a run: Ctrl-C, SIGTERM, and a lost terminal unless ``nohup`` has that one ignored."""
+    return [number for number in _SIGNALS if number.name != "SIGHUP" or signal.getsignal(number) != signal.SIG_IGN]
+
+
 @contextmanager
 def _handling_signals(handle: Callable[[int], None]) -> Iterator[None]:
     """Call a function on the first signal of the block."""
@@ -159,7 +164,7 @@ def _handling_signals(handle: Callable[[int], None]) -> Iterator[None]:
         received.append(signum)
         handle(signum)
 
-    before = {number: signal.signal(number, handle_first) for number in _SIGNALS}
+    before = {number: signal.signal(number, handle_first) for number in heeded_signals()}
     try:
         yield
     finally:

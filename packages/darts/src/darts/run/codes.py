@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from darts.errors import ConfigurationError
-from darts.run.failures import is_service_failure
+from darts.run.failures import is_disk_full, is_service_failure
 
 if TYPE_CHECKING:
     from darts.run.records import RunRecords
@@ -41,6 +41,11 @@ def code_of_error(error: BaseException) -> int:
     """Return the exit code of a command that ended with an error which DARTS raised on purpose.
 
     Returns:
-        75 if a service, the network or a scheduler failed it; else 2.
+        2 where the command line or the configuration is wrong; 75 if a service, the network or a scheduler failed it; 1
+        if a disk was full; else 2.
     """
-    return LATER if not isinstance(error, ConfigurationError) and is_service_failure(error) else WRONG
+    if isinstance(error, ConfigurationError):
+        return WRONG
+    if is_disk_full(error):
+        return NOT_DONE
+    return LATER if is_service_failure(error) else WRONG

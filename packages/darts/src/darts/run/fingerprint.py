@@ -113,7 +113,8 @@ def describe_change(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
     for part in ("configuration", "models", "engine", "code"):
         old, new = (numbered(side.get(part, {})) for side in (before, now))
         differing = [key for key in sorted({*old, *new}) if plain(old.get(key)) != plain(new.get(key))]
-        changes += [_change(part, key, old.get(key), new.get(key)) for key in differing if new.get(key) != "auto"]
+        differing = [key for key in differing if (key, new.get(key)) != ("precision", "auto")]
+        changes += [_change(part, key, old.get(key), new.get(key)) for key in differing]
     return ", ".join(changes)
 
 

@@ -76,8 +76,10 @@ def list_runs(output: Path) -> list[PastRun]:
     return [run for run in found if run is not None]
 
 
-def read_run(output: Path) -> tuple[str, pd.DataFrame, int | None]:
-    """Read the table of the newest run that wrote into a folder of results; its shards are one run.
+def read_run(output: Path, run: str | None = None) -> tuple[str, pd.DataFrame, int | None]:
+    """Read the table of a run that wrote into a folder of results, by default the newest; its shards are one run.
+
+    Runs begin with their start, by the clock of their machine: whoever has just ended one names it.
 
     Returns:
         Name of the run (of several shards, the newest one), a row per tile as :class:`darts.run.records.RunRecords`
@@ -91,17 +93,17 @@ def read_run(output: Path) -> tuple[str, pd.DataFrame, int | None]:
     read: dict[int, pd.DataFrame] = {}
     total: int | None = None
     divided: list[ShardMetadata] = []
-    for name in reversed(_names(output)):
+    for name in reversed(_names(output)) if run is None else [run]:
         about = _about(output, name)
         metadata = ShardMetadata.of_header(about)
-        run = None if metadata is None else metadata.division
+        division = None if metadata is None else metadata.division
         number = 0 if metadata is None else metadata.shard.number
-        if (newest and run != whole) or number in read:
+        if (newest and division != whole) or number in read:
             continue
         table = _read(output, name, "results.parquet", {"tile_id", "output_path", "status", "error"})
         if table is None:
             continue
-        newest, whole, read[number] = newest or name, run, table
+        newest, whole, read[number] = newest or name, division, table
         if metadata is None:
             total = _planned(about)
             break

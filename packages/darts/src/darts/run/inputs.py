@@ -12,7 +12,8 @@ import logging
 import os
 import threading
 import zipfile
-from collections.abc import Mapping, Sequence
+import zlib
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from darts.errors import InputChangedError
@@ -20,6 +21,7 @@ from darts.errors import InputChangedError
 logger = logging.getLogger(__name__)
 
 MEMORY_FILE = ".darts-inputs.jsonl"
+_BLOCK_BYTES = 1 << 20
 _State = tuple[int, int, int, int, int]
 
 
@@ -41,21 +43,29 @@ class InputMemory:
         self._archives: dict[Path, tuple[_State, dict[str, tuple[int, int]]]] = {}
 
     def digest(self, path: Path) -> str:
-        """Return the SHA-256 of a file's content, in hexadecimal.
+        """Return the SHA-256 of the content of a file, or of a member of a zip archive, in hexadecimal.
 
         Raises:
             OSError: If the file cannot be read.
             InputChangedError: If it is changed meanwhile.
         """
-        state = _state(path)
+        return self._remembered(path, str(path), _digest)
+
+    def crc32(self, path: Path) -> str:
+        """Return the CRC-32 of a file's content, as an archive has it of its members; errors are those of `digest`."""
+        return self._remembered(path, f"{path}#crc32", _crc32)
+
+    def _remembered(self, path: Path, key: str, read: Callable[[Path], str]) -> str:
+        stored = _archive_above(path) or path
+        state = _state(stored)
         with self._lock:
-            known = self._load().get(str(path))
+            known = self._load().get(key)
         if known is not None and known[0] == state:
             return known[1]
-        digest = _digest(path)
-        if _state(path) != state:
+        digest = read(path)
+        if _state(stored) != state:
             raise InputChangedError(f"{path} was changed while it was read; start the run again when it is whole.")
-        self._remember(path, state, digest)
+        self._remember(key, state, digest)
         return digest
 
     def members(self, archive: Path) -> dict[str, tuple[int, int]]:
@@ -90,10 +100,10 @@ class InputMemory:
                     continue  # Cut off by a kill; the file's content will be read again.
         return self._known
 
-    def _remember(self, path: Path, state: _State, digest: str) -> None:
-        line = (json.dumps([str(path), *state, digest]) + "\n").encode()
+    def _remember(self, key: str, state: _State, digest: str) -> None:
+        line = (json.dumps([key, *state, digest]) + "\n").encode()
         with self._lock:
-            self._load()[str(path)] = (state, digest)
+            self._load()[key] = (state, digest)
             if not self._writes:
                 return
             try:
@@ -105,7 +115,7 @@ class InputMemory:
                 finally:
                     os.close(file)
             except OSError as error:
-                logger.debug("The digest of %s is not remembered: %s", path, error)
+                logger.debug("The digest of %s is not remembered: %s", key, error)
 
 
 def describe_inputs(files: Sequence[Path], memory: InputMemory) -> dict[str, dict[str, object]]:
@@ -148,7 +158,7 @@ def changed_input(before: Mapping[str, dict[str, object]], files: Sequence[Path]
         try:
             # Another size is another content, and needs no look into the file.
             size = _size(now[name], memory)
-            same = before[name].get("size", size) == size and before[name] == _describe(now[name], memory)
+            same = before[name].get("size", size) == size and _holds(now[name], before[name], memory)
         except (OSError, InputChangedError) as error:
             return f"{name} cannot be compared ({error})"
         if not same:
@@ -184,6 +194,16 @@ def _describe(path: Path, memory: InputMemory) -> dict[str, object]:
     return {"size": path.stat().st_size, "sha256": memory.digest(path)}
 
 
+def _holds(path: Path, before: Mapping[str, object], memory: InputMemory) -> bool:
+    """Tell whether a file holds what was described, also where it came out of a zip archive since, or went into one."""
+    archive = _archive_above(path)
+    if archive is None and "crc32" in before:
+        return memory.crc32(path) == before["crc32"]
+    if archive is not None and "sha256" in before:
+        return memory.digest(path) == before["sha256"]
+    return before == _describe(path, memory)
+
+
 def _size(path: Path, memory: InputMemory) -> int:
     member = _member(path, memory)
     return path.stat().st_size if member is None else member[0]
@@ -209,8 +229,26 @@ def _archive_above(path: Path) -> Path | None:
 
 
 def _digest(path: Path) -> str:
+    archive = _archive_above(path)
+    if archive is None:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    try:
+        with zipfile.ZipFile(archive) as whole, whole.open(path.relative_to(archive).as_posix()) as member:
+            digest = hashlib.sha256()
+            while block := member.read(_BLOCK_BYTES):
+                digest.update(block)
+            return digest.hexdigest()
+    except (zipfile.BadZipFile, zlib.error, RuntimeError, KeyError) as error:  # also encrypted archives
+        raise OSError(f"{path} cannot be read: {error}") from error
+
+
+def _crc32(path: Path) -> str:
+    found = 0
     with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        while block := file.read(_BLOCK_BYTES):
+            found = zlib.crc32(block, found)
+    return f"{found:08x}"
 
 
 def _state(path: Path) -> _State:

@@ -108,7 +108,9 @@ class Resume:
         return year_of(manifest.get("time")) if year is None else year
 
     def _is_whole(self, task: TileTask) -> bool:
-        return missing_outputs(task.output, self.pipeline.export_bands, self.subsets) == "none"
+        pipeline = self.pipeline
+        missing = missing_outputs(task.output, pipeline.export_bands, self.subsets, debug=pipeline.debug_data)
+        return missing == "none"
 
     def _decide_earlier_release(self, task: TileTask, before: object, manifest: Mapping[str, Any]) -> Decision:
         """Decide about results of release 0.1, which say nothing of auxiliary data and describe inputs by time."""

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import logging
+import shutil
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -17,11 +18,14 @@ import darts_training
 from darts.errors import ConfigurationError
 from darts.run import checks
 from darts.run.failures import describe, is_disk_full, no_data_reason
+from darts.run.features import auxiliary_of, features_among
 from darts.run.fingerprint import QUALITY_LEVELS
+from darts.run.made_from import MadeFrom
 from darts.run.names import counted
 from darts.run.planning import RunContext, check_produced, list_tasks, with_auxiliary
 from darts.run.task import Pipeline, TileTask
 from darts.run.worker import Worker
+from darts_training.samples import TILES
 from darts_utils import DartsError, get_band, resolve_device
 
 logger = logging.getLogger(__name__)
@@ -53,7 +57,7 @@ class TrainingData:
 def make_training_data(
     pipeline: Pipeline, labels: Path, area: Path, out: Path, *, bands: Sequence[str] = (), **form: Any
 ) -> TrainingData:
-    """Make samples of all tiles that show labelled ground; those that are there already stay as they are.
+    """Make samples of all tiles that show labelled ground; those that are there stay while they are the same.
 
     Args:
         pipeline: Where tiles come from, and how they are preprocessed. Where `bands` is empty and it names one model,
@@ -82,7 +86,7 @@ def make_training_data(
     drawn = darts_training.agreed(given)
     source = type(pipeline).__name__.removesuffix("Pipeline")
     described = darts_training.SampleFormat(
-        channels=channels, source=source, made_with=_digest(pipeline, drawn), **form
+        channels=channels, source=source, made_with=_digest(pipeline, drawn, names), **form
     )
     checks.check_place(out, "Training data")
     labelled = _on_labelled_ground(pipeline, tasks, drawn)
@@ -92,7 +96,8 @@ def make_training_data(
             "Give each a name of its own."
         )
     done = darts_training.begin_samples(out, described)
-    todo = [task for task in labelled if task.tile_id not in done]
+    made_from = MadeFrom(out)
+    todo = [task for task in labelled if task.tile_id not in done or made_from.is_changed(pipeline, task)]
     logger.info("%d of %d tiles are to be cut into samples.", len(todo), len(tasks))
     failed: dict[str, Exception] = {}
     if todo:
@@ -105,7 +110,7 @@ def make_training_data(
             raise
         worker = Worker(replace(pipeline, output_data_dir=out), context, _no_network)
         worker.open()
-        ended = ((task.tile_id, _cut(worker, task, out, described, drawn)) for task in todo)
+        ended = ((task.tile_id, _cut(worker, task, out, described, drawn, made_from)) for task in todo)
         failed = {name: error for name, error in ended if error is not None}
     samples = None
     try:
@@ -125,9 +130,12 @@ def _channels(pipeline: Pipeline, bands: Sequence[str]) -> "tuple[darts_segmenta
     return tuple(darts_segmentation.Channel(band.name, float(band.low), float(band.high)) for band in chosen)
 
 
-def _digest(pipeline: Pipeline, labels: "darts_evaluation.Labels") -> str:
+def _digest(pipeline: Pipeline, labels: "darts_evaluation.Labels", bands: Sequence[str]) -> str:
     """Return the SHA-256 of the labels and of the options on which a tile's content depends."""
-    configuration = json.dumps(pipeline._results_configuration(), sort_keys=True, default=str)
+    options = pipeline._results_configuration()
+    if "tcvis" in auxiliary_of(features_among(bands)):
+        options["trend"] = pipeline.trend
+    configuration = json.dumps(options, sort_keys=True, default=str)
     return hashlib.sha256(f"{darts_training.digest_labels(labels)} {configuration}".encode()).hexdigest()
 
 
@@ -153,7 +161,12 @@ def _on_labelled_ground(
 
 
 def _cut(
-    worker: Worker, task: TileTask, out: Path, form: "darts_training.SampleFormat", labels: "darts_evaluation.Labels"
+    worker: Worker,
+    task: TileTask,
+    out: Path,
+    form: "darts_training.SampleFormat",
+    labels: "darts_evaluation.Labels",
+    made_from: MadeFrom,
 ) -> Exception | None:
     """Take a tile to where the network would be, and write its samples; return what it failed by."""
     level = worker.pipeline.quality_level
@@ -172,12 +185,17 @@ def _cut(
             labels,
             least_quality=int(QUALITY_LEVELS.get(level, level)),
         )
+        made_from.note(work)
     except (DartsError, OSError, ValueError) as error:
         if is_disk_full(error) or isinstance(error, ConfigurationError):
             raise
         reason = no_data_reason(error)
         logger.error("Tile %s: %s", task.tile_id, reason or describe(stage, error))  # noqa: TRY400 - no bug of ours
-        return None if reason is not None else error
+        if reason is None:
+            return error
+        # Those of an image that held something before.
+        shutil.rmtree(out / TILES / f"{task.tile_id}.zarr", ignore_errors=True)
+        return None
     finally:
         work.drop()
     logger.info("Tile %s: %d samples.", task.tile_id, count)

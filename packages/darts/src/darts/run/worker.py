@@ -19,6 +19,7 @@ from darts.run.fingerprint import DEPENDS_ON, fingerprint
 from darts.run.footprint import footprint_of
 from darts.run.inputs import InputMemory, describe_inputs, states_of
 from darts.run.journal import Findings
+from darts.run.messages import without_places
 from darts.run.planning import RunContext, output_of
 from darts.run.session import OpenSession, Session, open_session
 from darts.run.task import Pipeline, Stage, TileTask, TileWork
@@ -239,7 +240,7 @@ class Worker:
         depends_on = self._depends_on(work)
         darts_export.export_empty(
             work.task.output,
-            reason,
+            without_places(reason, [str(path.parent) for path in files]),
             tile_id=work.task.tile_id,
             metadata=self._metadata(work, depends_on),
             fingerprint=fingerprint(depends_on),

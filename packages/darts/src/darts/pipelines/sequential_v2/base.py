@@ -226,7 +226,7 @@ class _BasePipeline(PipelineFields, ABC):
         if self.shard is not None:  # It has seen a part of the tiles only, and another shard may write just now.
             return
         try:
-            index = darts.report.write_report(records.folder)
+            index = darts.report.write_report(records.folder, run=records.name)
         except (OSError, DartsError) as error:
             logger.warning("The report of the run could not be written (%s).", error)
         else:

@@ -51,6 +51,8 @@ class ImageSelection:
         return checks.select(self._names(), found)
 
     def _names(self) -> list[str] | None:
+        if self.image_ids is not None and not self.image_ids:
+            raise ConfigurationError("image_ids is empty; name at least one scene, or leave it out for all.")
         if self.image_list is None:
             return self.image_ids
         if self.image_ids is not None:

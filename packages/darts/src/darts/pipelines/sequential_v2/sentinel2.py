@@ -6,6 +6,7 @@ import tempfile
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import date
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
@@ -39,6 +40,10 @@ def _none_in_words(value: object) -> object:
     return None if isinstance(value, str) and value.strip().lower() == "none" else value
 
 
+def _day_in_words(value: object) -> object:
+    return value.isoformat() if isinstance(value, date) else value
+
+
 def _percentage(value: Any) -> Any:
     if value is not None and not 0 <= value <= 100:
         raise ValueError("expected 0 to 100 percent, or none")
@@ -47,6 +52,8 @@ def _percentage(value: Any) -> Any:
 
 Percent = Annotated[float | Literal["none"] | None, AfterValidator(_percentage), BeforeValidator(_none_in_words)]
 """A limit in percent. "none" is what files and the command line write for None."""
+Day = Annotated[str | None, BeforeValidator(_day_in_words)]
+"""YYYY-MM-DD or YYYY-MM; TOML also writes days without quotes."""
 Names = Annotated[list[str] | None, BeforeValidator(as_list)]
 Numbers = Annotated[list[int] | None, BeforeValidator(as_list)]
 
@@ -68,8 +75,8 @@ class Sentinel2Pipeline(_BasePipeline):
     aoi_file: AbsolutePath | None = _selection(
         None, help="Vector file of the area of interest, filtered by time, cloud and snow."
     )
-    start_date: str | None = _selection(None, help="First day, YYYY-MM-DD or YYYY-MM.")
-    end_date: str | None = _selection(None, help="Last day, included, YYYY-MM-DD or YYYY-MM.")
+    start_date: Day = _selection(None, help="First day, YYYY-MM-DD or YYYY-MM.")
+    end_date: Day = _selection(None, help="Last day, included, YYYY-MM-DD or YYYY-MM.")
     max_cloud_cover: Percent = _selection(
         10, help="Most cloud in percent; 100 or none switches the filter off, 0 means zero."
     )

@@ -15,6 +15,7 @@ import psutil
 from distributed import LocalCluster, Nanny, Scheduler, Security
 
 from darts.errors import ConfigurationError, SchedulerGoneError
+from darts.run.cancel import heeded_signals
 from darts.run.checks import writing_into
 from darts.run.cluster import connection
 from darts.run.cluster.connection import SchedulerLocation
@@ -231,7 +232,7 @@ async def tell_end(scheduler: Scheduler) -> None:
 def signal_event() -> asyncio.Event:
     """Return what is set when Ctrl-C, SIGTERM or a lost terminal comes, from now on."""
     loop, came = asyncio.get_running_loop(), asyncio.Event()
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    for number in heeded_signals():
         loop.add_signal_handler(number, came.set)
     return came
 
