@@ -10,7 +10,6 @@ import pytest
 
 from darts.cli import run_command
 from darts.cli.arguments import OTHER_VARIABLES, variable_of
-from darts.cli.tables import print_table
 from darts.pipelines.options import options_of
 from darts.pipelines.sequential_v2 import PlanetPipeline, Sentinel2Pipeline
 from darts_acquisition import TRENDS
@@ -183,7 +182,7 @@ def test_an_overlap_larger_than_half_a_patch(darts, scenes: Path) -> None:
     assert_usage_error(darts("inference", "planet-sequential", *arguments), "at most half of patch_size (256 px)")
 
 
-def test_the_command_line_goes_over_the_file(darts, scenes: Path, tmp_path: Path) -> None:
+def test_the_command_line_overrides_the_file(darts, scenes: Path, tmp_path: Path) -> None:
     (tmp_path / "config.toml").write_text("[darts]\noverlap = 300\npatch_size = 512\n")
     arguments = ("--scenes-dir", str(scenes), "--overlap", "10", "--model-files", "absent.pt")
     assert_usage_error(darts("inference", "planet-sequential", *arguments), "absent.pt does not exist")
@@ -305,7 +304,7 @@ def test_help_shows_plain_defaults_and_what_extras_are_called(darts) -> None:
     assert "DARTS_DEVICE=cpu" in output
 
 
-def test_the_environment_goes_over_the_file_and_the_command_line_over_both(
+def test_the_environment_overrides_the_file_and_the_command_line_both(
     darts, scenes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     command = ("inference", "planet-sequential", "--scenes-dir", str(scenes))
@@ -395,10 +394,3 @@ def test_absurd_sizes_are_refused(darts, scenes: Path, option: str, value: int) 
 def test_a_device_file_is_no_model(darts, scenes: Path) -> None:
     result = darts("inference", "planet-sequential", "--scenes-dir", str(scenes), "--model-files", "/dev/null")
     assert_usage_error(result, "/dev/null is neither a file nor a folder, so no model")
-
-
-def test_tables_print_brackets_as_they_are_and_break_no_line(capsys: pytest.CaptureFixture[str]) -> None:
-    print_table([("results[1]", "[red]a" + 300 * "b"), ("c", 5)], "what", "value")
-    lines = capsys.readouterr().out.splitlines()
-    assert [line.split() for line in lines] == [["what", "value"], ["results[1]", "[red]a" + 300 * "b"], ["c", "5"]]
-    assert [line.rstrip() for line in lines] == lines

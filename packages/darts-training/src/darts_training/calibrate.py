@@ -18,11 +18,11 @@ from darts_segmentation.classes import Outputs
 from darts_segmentation.device import choose_device
 from darts_segmentation.forward import class_probabilities, target_probability
 from darts_segmentation.network import load_network, place_network
-from darts_training.errors import SamplesError
+from darts_training.errors import SamplesError, writing
 from darts_training.folds import Block, Folds, count_blocks, divide
 from darts_training.labels import SLUMP, UNLABELLED
 from darts_training.result import ITEM, RECORD
-from darts_training.samples import Samples, TileSamples, writing
+from darts_training.samples import Samples, TileSamples
 from darts_training.seen import folds_of, home_of, read_record, seen_blocks, seen_in
 from darts_utils import DeviceLike, write_atomically
 

@@ -9,8 +9,7 @@ from pathlib import Path
 
 import torch
 
-from darts_training.errors import TrainingError
-from darts_training.samples import writing
+from darts_training.errors import TrainingError, writing
 from darts_utils import atomic_path
 
 NAME = "checkpoint.pt"

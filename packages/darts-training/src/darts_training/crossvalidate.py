@@ -9,11 +9,12 @@ from darts_evaluation import Evaluation, to_json
 from darts_segmentation import read_model
 from darts_segmentation.device import choose_device
 from darts_segmentation.network import load_network, place_network
+from darts_training.errors import writing
 from darts_training.folds import Folds
 from darts_training.heldout import HeldOut, evaluate_held_out, joined, predict_held_out
 from darts_training.networks import predictor
 from darts_training.options import TrainingOptions
-from darts_training.samples import Samples, writing
+from darts_training.samples import Samples
 from darts_training.trainer import Trained, train
 from darts_utils import write_atomically
 

@@ -1,5 +1,9 @@
 """The errors of this package."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
 from darts_utils import DartsError, DartsWarning
 
 
@@ -21,3 +25,16 @@ class SeenGroundWarning(DartsWarning):
 
 class RepeatedTileWarning(DartsWarning):
     """Samples hold the same patches and labels under two names, which weigh double in a training."""
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Make of what the system refuses in the block an error of ours that names the path.
+
+    Raises:
+        WritingError: If the block raises an OSError.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise WritingError(f"{path} cannot be written: {error.strerror or error}.") from error

@@ -21,9 +21,10 @@ from pyproj import CRS, Transformer
 from darts_evaluation import Evaluation
 from darts_segmentation import ModelCard, hash_model, model_paths, save_model
 from darts_training.checkpoint import Progress
+from darts_training.errors import writing
 from darts_training.folds import Block, Folds, cover
 from darts_training.options import TrainingOptions
-from darts_training.samples import Samples, writing
+from darts_training.samples import Samples
 from darts_utils import atomic_path, write_atomically
 
 RECORD, LOG, CURVES, ITEM = "training.json", "log.csv", "curves.png", "item.json"

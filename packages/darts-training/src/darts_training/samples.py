@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 from darts_evaluation import Labels
 from darts_evaluation.seam import to_world
 from darts_segmentation import Channel, cut_patches
-from darts_training.errors import SamplesError, WritingError
+from darts_training.errors import SamplesError, writing
 from darts_training.labels import SLUMP, UNLABELLED, burn_labels
 from darts_training.sample_checks import check_form, check_tile_id, discard_empty, warn_of_repeats
 from darts_utils import DartsError, atomic_path, check_quality, remove_partials, time_of, upright, write_atomically
@@ -388,16 +388,3 @@ def _reading(path: Path) -> Iterator[None]:
         raise SamplesError(
             f"The samples {path} are damaged ({error}); remove them, and make the training data again."
         ) from error
-
-
-@contextmanager
-def writing(path: Path) -> Iterator[None]:
-    """Make of what the system refuses in the block an error of ours that names the path.
-
-    Raises:
-        WritingError: If the block raises an OSError.
-    """
-    try:
-        yield
-    except OSError as error:
-        raise WritingError(f"{path} cannot be written: {error.strerror or error}.") from error

@@ -23,7 +23,7 @@ from darts_segmentation.device import choose_device
 from darts_training.batches import TrainingSet, draw_batch
 from darts_training.checkpoint import NAME as CHECKPOINT
 from darts_training.checkpoint import Progress, load_checkpoint, save_checkpoint
-from darts_training.errors import SamplesError, SeenGroundWarning, TrainingError
+from darts_training.errors import SamplesError, SeenGroundWarning, TrainingError, writing
 from darts_training.folds import Folds
 from darts_training.heldout import evaluate_held_out, object_f1, pixel_iou, predict_held_out
 from darts_training.lock import training_lock
@@ -31,7 +31,7 @@ from darts_training.losses import loss_of
 from darts_training.networks import Start, average, begin, predictor, repeatable
 from darts_training.options import TrainingOptions
 from darts_training.result import RECORD, TrainingMetadata, write_log, write_result
-from darts_training.samples import Samples, writing
+from darts_training.samples import Samples
 from darts_training.seen import count_seen, past_of
 from darts_utils import DeviceLike, remove_partials, usable_cpus
 
