@@ -31,6 +31,8 @@ import darts_preprocessing as dp
 from darts_preprocessing.backends import jit
 from support.preprocessing import covering, make_dem, make_geobox, make_tile, rough
 
+warnings.simplefilter("ignore", dp.ShortMarginWarning)
+
 def arranged(values, rng):
     '''The same values in another dtype, byte order, layout or alignment.'''
     kind = rng.integers(7)
