@@ -5,7 +5,7 @@ import pytest
 
 from support import peel_training
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]  # three trainings of three folds
 
 
 @pytest.fixture(scope="module")
