@@ -243,6 +243,28 @@ def test_area_file_counts_whole_with_all_layers_in_any_crs(tmp_path, crs):
     assert not area.touches(footprint(-100, 65))
 
 
+@pytest.mark.parametrize("first", ["EPSG:32611", "EPSG:4326"])
+def test_edges_of_a_layer_are_straight_in_its_own_crs(tmp_path, first):
+    file = tmp_path / "aoi.gpkg"
+    frame(box(-120, 60, -119.9, 60.1)).to_crs(first).to_file(file, layer="near")
+    frame(box(-160, 70, -100, 71)).to_file(file, layer="along two parallels")
+    gpd.GeoSeries([box(-1e6, -1e6, 1e6, 1e6)], crs="EPSG:3413").to_file(file, layer="around the pole")
+    area = Area.read(file)
+    assert area.touches(footprint(-130, 70.4))  # In UTM, an edge of 60° would run 4° further north here.
+    assert not area.touches(footprint(-130, 71.5))
+    assert area.touches(footprint(10, 86))
+    assert not area.touches(footprint(0, 76))
+    assert area.touches(footprint(-119.95, 60.05))
+
+
+def test_a_layer_that_cannot_be_used_is_named(tmp_path):
+    file = tmp_path / "aoi.gpkg"
+    frame(box(10, 60, 11, 61)).to_file(file, layer="fine")
+    frame(Point(0, 95)).to_file(file, layer="wrong")
+    with pytest.raises(AreaError, match=r"aoi\.gpkg, layer 'wrong': 1 of 1 geometries .*index 0\)"):
+        Area.read(file)
+
+
 def test_area_file_of_folders_counts_whole(tmp_path):
     placemark = "<Placemark><name>{0}</name><Point><coordinates>{0},68</coordinates></Point></Placemark>"
     folders = [f"<Folder><name>f{lon}</name>{placemark.format(lon)}</Folder>" for lon in (-135, 12)]

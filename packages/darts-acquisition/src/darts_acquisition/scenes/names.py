@@ -17,7 +17,7 @@ from shapely.geometry.base import BaseGeometry
 from darts_acquisition.errors import AreaError, SceneNameError, ServiceError, public_url
 from darts_acquisition.io.http import HttpClient
 from darts_acquisition.io.settings import RequestLimits
-from darts_acquisition.scenes.geometry import read_vector_file
+from darts_acquisition.scenes.geometry import read_layers
 from darts_acquisition.scenes.raw import TILE_RESOLUTION
 from darts_acquisition.tile import AnyPath
 from darts_utils import ParameterError, atomic_path
@@ -235,13 +235,15 @@ def _read_kml(file: Path, source: str) -> "gpd.GeoDataFrame":
     import geopandas as gpd
 
     try:
-        content = read_vector_file(file)
+        layers = read_layers(file)
     except AreaError as error:
         raise ServiceError(f"{public_url(source)} is no grid of tiles: {error}") from error
-    if "Name" not in content or content.empty:
+    named = [layer for layer in layers.values() if "Name" in layer and not layer.empty]
+    if not named:
         raise ServiceError(f"{public_url(source)} is no grid of tiles: expected placemarks with names.")
-    footprints = [_polygons(shape) for shape in content.geometry]
-    table = gpd.GeoDataFrame({"tile_id": list(content["Name"])}, geometry=footprints, crs="EPSG:4326")
+    tile_ids = [name for layer in named for name in layer["Name"]]
+    footprints = [_polygons(shape) for layer in named for shape in layer.geometry]
+    table = gpd.GeoDataFrame({"tile_id": tile_ids}, geometry=footprints, crs="EPSG:4326")
     return table[table["tile_id"].str.fullmatch(r"\d{2}[A-Z]{3}")].sort_values("tile_id", ignore_index=True)
 
 
