@@ -1,5 +1,6 @@
 """Scenes of the Copernicus Data Space as tiles, from a STAC API and object storage on this machine."""
 
+import copy
 import json
 
 import numpy as np
@@ -175,3 +176,19 @@ def test_raw_bands_are_written_as_they_were_delivered(service, scene, tmp_path):
             assert (written.scales[0], written.offsets[0]) == scaling
     with pytest.raises(RawStoreError):
         source.write_raw(CDSE_NAME, store, tmp_path / "files")
+
+
+@pytest.mark.parametrize("told", [True, False])
+def test_files_whose_addresses_end_alike_are_told_apart(s3, scene, published, tmp_path, told):
+    """Some services give each file a folder; the catalogue may say neither size nor checksum."""
+    item = copy.deepcopy(published)
+    for name, asset in item["assets"].items():
+        bucket, _, key = asset["href"].removeprefix("s3://").partition("/")
+        alike = f"alike/{name}/image.jp2"
+        s3.client().copy_object(Bucket=bucket, Key=alike, CopySource={"Bucket": bucket, "Key": key})
+        asset["href"] = f"s3://{bucket}/{alike}"
+        if not told:
+            del asset["file:size"], asset["file:checksum"]
+    with catalogue(s3, [item]) as (_, settings):
+        for store in (tmp_path, None):
+            check_tile(load_cdse_s2_sr_scene(CDSE_NAME, store, settings=settings), scene)

@@ -307,6 +307,7 @@ def asset_of(item: Mapping[str, Any], band: S2Band) -> Asset:
         href=str(asset["href"]),
         size=None if size is None else int(size),
         checksum=asset.get("file:checksum"),
+        folder=band.number,
         band=band,
         grid=grid_of(asset, of_all, where, scaling),
     )
