@@ -297,6 +297,12 @@ def test_a_table_without_geometries_is_no_area(tmp_path):
         Area.read(file)
 
 
+@pytest.mark.parametrize("given", ["aoi.geojson", box(0, 60, 1, 61), None])
+def test_what_is_no_table_of_geometries_is_no_area(given):
+    with pytest.raises(AreaError, match=f"of type {type(given).__name__} is no area of interest; expected a GeoData"):
+        Area(given)
+
+
 def test_a_file_that_is_none(tmp_path):
     with pytest.raises(AreaError, match="no such file"):
         Area.read(tmp_path / "aoi.gpkg")

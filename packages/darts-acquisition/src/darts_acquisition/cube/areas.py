@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from numbers import Integral
 from typing import TYPE_CHECKING, Any, Union
 
 import numpy as np
@@ -258,8 +259,8 @@ def outer_window(geobox: GeoBox, grid: GeoBox, buffer: int = 0) -> Window:
     grid's edge instead of around the world. `buffer` pixels of the grid are added on every side. OutsideExtentError if
     the area cannot be expressed in the grid's CRS.
     """
-    if buffer < 0:
-        raise ParameterError(f"buffer is {buffer}; expected 0 or more pixels.")
+    if not isinstance(buffer, Integral) or buffer < 0:
+        raise ParameterError(f"buffer is {buffer!r}; expected 0 or more pixels, a whole number.")
     source, target = _crs_of(geobox), _crs_of(grid)
     along = np.linspace(0, 1, _EDGE_POINTS)
     start, end = np.zeros_like(along), np.ones_like(along)

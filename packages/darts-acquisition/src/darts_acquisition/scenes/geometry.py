@@ -260,6 +260,11 @@ class Area:
     """
 
     def __init__(self, geometry: "gpd.GeoDataFrame | gpd.GeoSeries") -> None:
+        if not (hasattr(geometry, "geometry") and hasattr(geometry, "crs")):
+            raise AreaError(
+                f"{geometry!r:.80} of type {type(geometry).__name__} is no area of interest; expected a GeoDataFrame "
+                "or a GeoSeries with a CRS. A file is read with Area.read."
+            )
         if geometry.crs is None:
             raise AreaError("The area of interest has no CRS; name one, for example with GeoDataFrame.set_crs.")
         given = _given(geometry)

@@ -45,7 +45,8 @@ def check_scene_id(scene_id: str, source: Source) -> str:
 
     SceneNameError if it is none, or that of the other source.
     """
-    name = scene_id.strip().removesuffix(".SAFE") if source == "cdse" else scene_id.strip().rpartition("/")[2]
+    given = scene_id.strip() if isinstance(scene_id, str) else repr(scene_id)
+    name = given.removesuffix(".SAFE") if source == "cdse" else given.rpartition("/")[2]
     patterns = {"cdse": _CDSE_NAME, "gee": _GEE_NAME}
     if patterns[source].fullmatch(name):
         return name
@@ -59,7 +60,7 @@ def check_scene_id(scene_id: str, source: Source) -> str:
 
 def check_tile_id(tile_id: str) -> str:
     """Return an MGRS tile's plain name ("08WMA"), also of "T08WMA" or "MGRS-8wma"; ParameterError if it is none."""
-    name = tile_id.strip().upper().removeprefix("MGRS-").removeprefix("T")
+    name = str(tile_id).strip().upper().removeprefix("MGRS-").removeprefix("T")
     match = _TILE.fullmatch(name)
     if match is None or not 1 <= int(match["zone"]) <= 60:
         raise ParameterError(

@@ -140,7 +140,8 @@ def get_aoi_from_cdse_s2_sr_scene_ids(
         SceneNotFoundError: If the Data Space does not know one of them. The message names them.
         DartsError: All that `search_cdse_s2_sr` raises.
     """
-    return check_all_found(map(_check_name, scene_ids), search_cdse_s2_sr(scene_ids=scene_ids, settings=settings))
+    names = [_check_name(name) for name in scene_ids]
+    return check_all_found(names, search_cdse_s2_sr(scene_ids=names, settings=settings))
 
 
 def download_cdse_s2_sr_scene(

@@ -127,8 +127,8 @@ def get_aoi_from_gee_s2_sr_scene_ids(
         SceneNotFoundError: If the collection does not know one of them. The message names them.
         DartsError: All that `search_gee_s2_sr` raises.
     """
-    found = search_gee_s2_sr(scene_ids=scene_ids, collection=collection, settings=settings)
-    return check_all_found(map(_check_name, scene_ids), found)
+    names = [_check_name(name) for name in scene_ids]
+    return check_all_found(names, search_gee_s2_sr(scene_ids=names, collection=collection, settings=settings))
 
 
 def download_gee_s2_sr_scene(

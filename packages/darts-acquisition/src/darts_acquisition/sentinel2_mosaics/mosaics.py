@@ -43,8 +43,8 @@ from darts_acquisition.scenes.search import (
     find_items,
     in_groups,
     interval_of_months,
-    make_selection,
     scene_table,
+    whole_numbers,
 )
 from darts_acquisition.tile import AnyPath, BandNames
 from darts_utils import ParameterError, step
@@ -221,7 +221,7 @@ class CDSEMosaicSource(MosaicProvider, SceneSource):
 
 def check_mosaic_id(name: str) -> str:
     """Return a mosaic's name as the Data Space writes it; SceneNameError if it is that of a scene, or none at all."""
-    name = name.strip()
+    name = name.strip() if isinstance(name, str) else repr(name)
     for source in _SCENE_SOURCES:
         try:
             check_scene_id(name, source)
@@ -240,13 +240,10 @@ def quarter_intervals(quarters: Sequence[int] | None, years: Sequence[int] | Non
     """
     if quarters is None and years is None:
         return (Interval(None, None),)
-    make_selection(years=years)  # Refuses years that cannot be.
-    wrong = [quarter for quarter in quarters or () if quarter not in (1, 2, 3, 4)]
-    if wrong or quarters == []:
-        raise ParameterError(f"quarters holds {wrong[0] if wrong else 'nothing'}; expected 1 to 4.")
-    chosen = sorted(set(quarters or (1, 2, 3, 4)))
-    years = sorted(set(years or range(FIRST_YEAR, datetime.now(UTC).year + 1)))
-    return tuple(interval_of_months(year, 3 * quarter - 2, 3) for year in years for quarter in chosen)
+    last = datetime.now(UTC).year
+    chosen = whole_numbers("quarters", quarters, 1, 4) or range(1, 5)
+    every = whole_numbers("years", years, FIRST_YEAR, last, "Sentinel-2 has images from") or range(FIRST_YEAR, last + 1)
+    return tuple(interval_of_months(year, 3 * quarter - 2, 3) for year in every for quarter in chosen)
 
 
 def _find(target: Target, intervals: tuple[Interval, ...], settings: CDSEMosaicSettings | None) -> list[Found]:
