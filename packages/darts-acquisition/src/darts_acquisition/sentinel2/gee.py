@@ -49,6 +49,8 @@ _PROPERTIES = ("system:index", "system:time_start", "MGRS_TILE", _CLOUD, _SNOW)
 _BLOCK_PX = 2745
 """Edge of what one request brings: 15 MB of integers, where Earth Engine gives 48 MB at most; a quarter of a scene's
 edge at 10 m."""
+_BEFORE_ALL, _AFTER_ALL = datetime(2015, 1, 1, tzinfo=UTC), datetime(9999, 12, 31, tzinfo=UTC)
+"""No image is older, or younger."""
 _OFFSET_SINCE = datetime(2022, 1, 25, tzinfo=UTC)
 """Since when reflectance in COPERNICUS/S2_SR has an offset of −0.1 (Earth Engine data catalogue, S2_SR)."""
 
@@ -259,6 +261,9 @@ def _search(
 ) -> Iterator[dict[str, Any]]:
     """Yield the rows of one span of time, page by page."""
 
+    if interval.start is not None and interval.start > (interval.end or datetime.now(UTC)):
+        return  # Earth Engine takes no span that ends before it begins: nothing was taken since a day to come.
+
     def request(start: int) -> Any:
         import ee
 
@@ -289,9 +294,10 @@ def _filtered(
     if target.query is not None:
         images = images.filterBounds(ee.Geometry(dict(target.query)))
     if interval.start is not None or interval.end is not None:
-        first = interval.start or datetime(2015, 1, 1, tzinfo=UTC)
         # Earth Engine leaves the end out; ours belongs to the span.
-        stop = (interval.end or datetime.now(UTC)) + timedelta(milliseconds=1)
+        last = min(interval.end or datetime.now(UTC), _AFTER_ALL)
+        first = interval.start or min(_BEFORE_ALL, last)
+        stop = last + timedelta(milliseconds=1)
         images = images.filterDate(first.isoformat(), stop.isoformat())
     for name, limit in ((_CLOUD, selection.max_cloud_cover), (_SNOW, selection.max_snow_cover)):
         if limit is not None:
