@@ -59,7 +59,7 @@ _LOW_QUALITY_LOOKS = 3
 """Up to so many looks a pixel is of low quality."""
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9][\w.-]*", re.ASCII)
 _QUARTER = re.compile(r"_(\d{4})_Q[1-4](?:_|$)")
-_TILE = re.compile(r"_T?(\d{2}[A-Z]{3})(?:_|$)")
+_TILE = re.compile(r"_T?(\d{1,2}[A-Z]{3})(?:_|$)")
 _SCENE_SOURCES: tuple[Source, ...] = ("cdse", "gee")
 _EXAMPLE = "Sentinel-2_mosaic_2023_Q3_08WMA_0_0"
 
@@ -278,7 +278,7 @@ def _row(item: Mapping[str, Any]) -> dict[str, object]:
 def _tile_of_mosaic(name: str, properties: Mapping[str, Any] | None = None) -> str:
     """Return the MGRS tile of a mosaic, which its item or its name says; empty where neither does."""
     match = _TILE.search(name)
-    return tile_of_item(properties or {}) or (match[1] if match else "")
+    return tile_of_item(properties or {}) or (match[1].zfill(5) if match else "")
 
 
 def _asset_of(item: Mapping[str, Any], band: S2Band) -> Mapping[str, Any]:
