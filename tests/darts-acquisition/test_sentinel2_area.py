@@ -237,6 +237,8 @@ def test_area_file_counts_whole_with_all_layers_in_any_crs(tmp_path, crs):
     frame(box(-136, 68, -135, 68.5)).to_file(file, layer="here")
     frame(box(10, 60, 11, 61)).to_crs(crs).assign(note="far").to_file(file, layer="there")
     frame().to_file(file, layer="nothing yet")
+    with pytest.warns(UserWarning, match="'crs' was not provided"):
+        gpd.GeoDataFrame(geometry=[None]).to_file(file, layer="no CRS yet")
     area = Area.read(file)
     assert area.touches(footprint(-135.2, 68.4))
     assert area.touches(footprint(10.2, 60.4))

@@ -259,7 +259,8 @@ def outer_window(geobox: GeoBox, grid: GeoBox, buffer: int = 0) -> Window:
     grid's edge instead of around the world. `buffer` pixels of the grid are added on every side. OutsideExtentError if
     the area cannot be expressed in the grid's CRS.
     """
-    if not isinstance(buffer, Integral) or buffer < 0:
+    asked: object = buffer
+    if not isinstance(asked, Integral) or buffer < 0:
         raise ParameterError(f"buffer is {buffer!r}; expected 0 or more pixels, a whole number.")
     source, target = _crs_of(geobox), _crs_of(grid)
     along = np.linspace(0, 1, _EDGE_POINTS)

@@ -234,7 +234,8 @@ class Store(HttpClient):
         does not exist; ChecksumError if a file does not verify after several fetches; ServiceError if a service refuses
         or fails; SceneError if an address or checksum cannot be understood.
         """
-        return all_at_once((partial(self._download, file, folder / file.folder) for file in files), self.limits.parallel)
+        works = (partial(self._download, file, folder / file.folder) for file in files)
+        return all_at_once(works, self.limits.parallel)
 
     def _download(self, file: RemoteFile, folder: Path) -> Path:
         name = urlsplit(file.href).path.rpartition("/")[2]

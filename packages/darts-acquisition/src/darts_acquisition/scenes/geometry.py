@@ -335,7 +335,7 @@ class Area:
 def read_layers(path: AnyPath) -> "dict[str, gpd.GeoDataFrame]":
     """Read a vector file: all layers with geometries (a KML's folders are such) by name, each in its own CRS.
 
-    AreaError if the file is absent, no vector file, or only some of its layers have a CRS.
+    AreaError if the file is absent, no vector file, or only some of its layers that hold something have a CRS.
     """
     import geopandas as gpd
     import pyogrio
@@ -353,8 +353,9 @@ def read_layers(path: AnyPath) -> "dict[str, gpd.GeoDataFrame]":
         raise AreaError(f"it cannot be read as a vector file ({error}).") from error
     if not layers:
         raise AreaError("it holds no layer with geometries.")
-    lacking = [name for name, layer in layers.items() if layer.crs is None]
-    if 0 < len(lacking) < len(layers):
+    filled = {name: layer for name, layer in layers.items() if not _given(layer).empty}
+    lacking = [name for name, layer in filled.items() if layer.crs is None]
+    if 0 < len(lacking) < len(filled):
         raise AreaError(f"its layers {', '.join(map(repr, lacking))} have no CRS, and others do; give each one.")
     if len(layers) > 1 and not lacking:
         logger.info("%s: its %d layers count together: %s.", file, len(layers), ", ".join(map(repr, layers)))

@@ -45,7 +45,7 @@ def check_scene_id(scene_id: str, source: Source) -> str:
 
     SceneNameError if it is none, or that of the other source.
     """
-    given = scene_id.strip() if isinstance(scene_id, str) else repr(scene_id)
+    given = as_text(scene_id).strip()
     name = given.removesuffix(".SAFE") if source == "cdse" else given.rpartition("/")[2]
     patterns = {"cdse": _CDSE_NAME, "gee": _GEE_NAME}
     if patterns[source].fullmatch(name):
@@ -58,9 +58,14 @@ def check_scene_id(scene_id: str, source: Source) -> str:
     raise SceneNameError(f"{scene_id!r} {found}; expected one of {_PROVIDERS[source]}, such as {_EXAMPLES[source]}.")
 
 
+def as_text(name: object) -> str:
+    """Return a name as it is, and of anything else what messages show of it."""
+    return name if isinstance(name, str) else repr(name)
+
+
 def check_tile_id(tile_id: str) -> str:
     """Return an MGRS tile's plain name ("08WMA"), also of "T08WMA" or "MGRS-8wma"; ParameterError if it is none."""
-    name = str(tile_id).strip().upper().removeprefix("MGRS-").removeprefix("T")
+    name = as_text(tile_id).strip().upper().removeprefix("MGRS-").removeprefix("T")
     match = _TILE.fullmatch(name)
     if match is None or not 1 <= int(match["zone"]) <= 60:
         raise ParameterError(

@@ -97,12 +97,12 @@ def make_selection(
     return Selection(intervals, *covers)
 
 
-def _percent(name: str, value: object) -> float | None:
+def _percent(name: str, value: Any) -> float | None:
     if value is None:
         return None
-    if isinstance(value, bool) or not isinstance(value, Real) or not 0 <= value <= 100:
+    if isinstance(value, bool) or not (isinstance(value, Real) and 0 <= float(value) <= 100):
         raise ParameterError(f"{name} is {value!r}; expected 0 to 100 percent, or None for any.")
-    number = value if isinstance(value, int | float) else float(value)
+    number = float(value)
     return None if number == 100 else number
 
 

@@ -260,7 +260,6 @@ def _search(
     client: EarthEngineClient, collection: str, target: Target, interval: Interval, selection: Selection
 ) -> Iterator[dict[str, Any]]:
     """Yield the rows of one span of time, page by page."""
-
     if interval.start is not None and interval.start > (interval.end or datetime.now(UTC)):
         return  # Earth Engine takes no span that ends before it begins: nothing was taken since a day to come.
 

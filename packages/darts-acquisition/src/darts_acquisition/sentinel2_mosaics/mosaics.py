@@ -21,7 +21,7 @@ from darts_acquisition.io.settings import CDSEMosaicSettings
 from darts_acquisition.io.store import Store, find_credentials
 from darts_acquisition.scenes.download import Provider, SceneSource
 from darts_acquisition.scenes.geometry import Area
-from darts_acquisition.scenes.names import Source, check_scene_id, mgrs_tile_geobox, tile_of_item
+from darts_acquisition.scenes.names import Source, as_text, check_scene_id, mgrs_tile_geobox, tile_of_item
 from darts_acquisition.scenes.raw import (
     TILE_RESOLUTION,
     RawBand,
@@ -221,7 +221,7 @@ class CDSEMosaicSource(MosaicProvider, SceneSource):
 
 def check_mosaic_id(name: str) -> str:
     """Return a mosaic's name as the Data Space writes it; SceneNameError if it is that of a scene, or none at all."""
-    name = name.strip() if isinstance(name, str) else repr(name)
+    name = as_text(name).strip()
     for source in _SCENE_SOURCES:
         try:
             check_scene_id(name, source)
