@@ -102,6 +102,32 @@ def test_before_baseline_4_there_is_no_offset(s3, tmp_path):
         asset_of(item, REFLECTANCE_BANDS[1])
 
 
+@pytest.mark.parametrize(
+    "told",
+    [
+        {"raster:scale": 0.0002, "raster:offset": 0.0},
+        {"bands": [{"name": "B02", "raster:scale": 0.0002, "raster:offset": 0}]},
+        {"raster:bands": [{"scale": 0.0002, "offset": 0}]},
+        {"raster:scale": 0.0002, "bands": [{"name": "B02"}], "raster:bands": [{"scale": 0.0002, "offset": 0.0}]},
+    ],
+)
+def test_scale_and_offset_are_read_wherever_stac_has_them(told, published):
+    """Without a look at them, an offset of -0.1 followed from the baseline 05.00."""
+    item = copy.deepcopy(published)
+    asset = item["assets"]["B02_10m"]
+    del asset["raster:scale"], asset["raster:offset"]
+    asset |= told
+    grid = asset_of(item, REFLECTANCE_BANDS[1]).grid
+    assert (grid.scale, grid.offset) == (0.0002, 0.0)
+
+
+def test_an_item_that_says_two_offsets_is_refused(published):
+    item = copy.deepcopy(published)
+    item["assets"]["B02_10m"]["bands"] = [{"name": "B02", "raster:offset": 0}]
+    with pytest.raises(SceneError, match=r"asset B02_10m: the item says of offset -0\.1 and 0; expected one number"):
+        asset_of(item, REFLECTANCE_BANDS[1])
+
+
 def test_the_real_item(shared_data):
     file = next((shared_data / "cdse_stac").glob("*.json"))
     item = json.loads(file.read_text())
