@@ -1,6 +1,7 @@
 """Which chunks an area needs, against every pixel of the area put into the grid one by one."""
 
 import dataclasses
+import warnings
 from pathlib import Path
 
 import geopandas as gpd
@@ -14,7 +15,7 @@ from odc.geo.geobox import GeoBox
 from odc.geo.geom import Geometry
 from pyproj import Transformer
 
-from darts_acquisition import Chunk, OutsideExtentError, arcticdem_product, tcvis_product
+from darts_acquisition import Chunk, OutsideExtentError, WideEdgeWarning, arcticdem_product, tcvis_product
 from darts_acquisition.cube.areas import chunks_by_part, chunks_of
 from darts_utils import GridError, ParameterError
 
@@ -230,3 +231,15 @@ def test_parts_of_an_area_get_the_chunks_that_each_gets_alone(product, zone, pla
     assert [set(part) for part in found] == alone
     assert [len(part) for part in found] == [len(part) for part in alone]
     assert chunks_of(product, grids, buffer) == sorted(set().union(*alone))
+
+
+@pytest.mark.parametrize(("west", "east", "warned"), [(-179, 179, True), (-180, 180, False), (179, 181, False)])
+def test_edges_around_the_globe_are_warned_of(west, east, warned):
+    """One may be meant to cross the antimeridian; scenes are searched as if it did."""
+    area = gpd.GeoSeries([shapely.box(west, 70, east, 71)], crs="EPSG:4326")
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        chunks = chunks_of(TRENDS, area)
+    assert [each.category for each in said] == [WideEdgeWarning] * warned
+    columns = {chunk.col for chunk in chunks}
+    assert (186 in columns) == (east == -west)  # The prime meridian lies there.

@@ -237,10 +237,34 @@ def test_area_file_counts_whole_with_all_layers_in_any_crs(tmp_path, crs):
     frame(box(-136, 68, -135, 68.5)).to_file(file, layer="here")
     frame(box(10, 60, 11, 61)).to_crs(crs).assign(note="far").to_file(file, layer="there")
     frame().to_file(file, layer="nothing yet")
+    with pytest.warns(UserWarning, match="'crs' was not provided"):
+        gpd.GeoDataFrame(geometry=[None]).to_file(file, layer="no CRS yet")
     area = Area.read(file)
     assert area.touches(footprint(-135.2, 68.4))
     assert area.touches(footprint(10.2, 60.4))
     assert not area.touches(footprint(-100, 65))
+
+
+@pytest.mark.parametrize("first", ["EPSG:32611", "EPSG:4326"])
+def test_edges_of_a_layer_are_straight_in_its_own_crs(tmp_path, first):
+    file = tmp_path / "aoi.gpkg"
+    frame(box(-120, 60, -119.9, 60.1)).to_crs(first).to_file(file, layer="near")
+    frame(box(-160, 70, -100, 71)).to_file(file, layer="along two parallels")
+    gpd.GeoSeries([box(-1e6, -1e6, 1e6, 1e6)], crs="EPSG:3413").to_file(file, layer="around the pole")
+    area = Area.read(file)
+    assert area.touches(footprint(-130, 70.4))  # In UTM, an edge of 60° would run 4° further north here.
+    assert not area.touches(footprint(-130, 71.5))
+    assert area.touches(footprint(10, 86))
+    assert not area.touches(footprint(0, 76))
+    assert area.touches(footprint(-119.95, 60.05))
+
+
+def test_a_layer_that_cannot_be_used_is_named(tmp_path):
+    file = tmp_path / "aoi.gpkg"
+    frame(box(10, 60, 11, 61)).to_file(file, layer="fine")
+    frame(Point(0, 95)).to_file(file, layer="wrong")
+    with pytest.raises(AreaError, match=r"aoi\.gpkg, layer 'wrong': 1 of 1 geometries .*index 0\)"):
+        Area.read(file)
 
 
 def test_area_file_of_folders_counts_whole(tmp_path):
@@ -273,6 +297,12 @@ def test_a_table_without_geometries_is_no_area(tmp_path):
     file.write_text("lon,lat\n-135,68\n")
     with pytest.raises(AreaError, match=r"aoi\.csv: it holds no layer with geometries"):
         Area.read(file)
+
+
+@pytest.mark.parametrize("given", ["aoi.geojson", box(0, 60, 1, 61), None])
+def test_what_is_no_table_of_geometries_is_no_area(given):
+    with pytest.raises(AreaError, match=f"of type {type(given).__name__} is no area of interest; expected a GeoData"):
+        Area(given)
 
 
 def test_a_file_that_is_none(tmp_path):

@@ -175,6 +175,9 @@ def months_of(names):
         ({"start_date": "2021-03-21", "end_date": "2021-05-21"}, [3, 5]),
         ({"start_date": "2021-03", "end_date": "2021-07"}, [3, 5, 7]),
         ({"months": [3, 7], "years": [2020, 2021]}, [3, 7]),
+        ({"start_date": "2021-09-21", "end_date": "9999-12-31"}, [9, 11]),
+        ({"start_date": "9999-01"}, []),
+        ({"end_date": "2014-12-31"}, []),
     ],
 )
 def test_scenes_are_found_by_tile_and_time(many, conditions, months):

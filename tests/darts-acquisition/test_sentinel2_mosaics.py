@@ -172,6 +172,10 @@ def test_searches_find_quarters_of_tiles_and_areas(mosaics, tmp_path) -> None:
             assert found(**where, quarters=[3]) == [names[2], names[6]]
             assert found(**where, years=[2022]) == names[:4]
             assert found(**where, years=[2021]) == []
+        short = names[3].replace("08WMA", "8WMA")  # Catalogues differ in whether they write the leading zero.
+        mosaics.items[3]["id"] = short
+        mosaics.items[3]["properties"].pop("grid:code", None)
+        assert found(tile_ids=["08WMA"], years=[2022]) == [*names[:3], short]
         assert found(scene_ids=[names[1], "Sentinel-2_mosaic_2030_Q1_08WMA_0_0"]) == [names[1]]
         assert found(scene_ids=[]) == found(tile_ids=["08WMB"]) == found(aoi=away) == []
         table = search_cdse_s2_mosaics(scene_ids=[SUMMER])
@@ -187,7 +191,11 @@ def test_searches_find_quarters_of_tiles_and_areas(mosaics, tmp_path) -> None:
     [
         ([5], None, "quarters holds 5"),
         ([0], [2020], "quarters holds 0"),
-        ([], None, "quarters holds nothing"),
+        ([], None, "quarters is empty"),
+        ((), [2020], "quarters is empty"),
+        (3, [2020], "quarters is 3; expected a list"),
+        ([3.0], [2020], r"quarters is \[3.0\]; expected a list of whole numbers"),
+        ([True], [2020], r"quarters is \[True\]"),
         (None, [2014], "years holds 2014"),
         ([1], [], "years is empty"),
     ],
@@ -195,6 +203,10 @@ def test_searches_find_quarters_of_tiles_and_areas(mosaics, tmp_path) -> None:
 def test_quarters_and_years_that_cannot_be_are_refused(quarters, years, message) -> None:
     with pytest.raises(ParameterError, match=message):
         quarter_intervals(quarters, years)
+
+
+def test_quarters_and_years_may_be_arrays() -> None:
+    assert quarter_intervals(np.array([4, 2]), np.array([2023])) == quarter_intervals([2, 4], [2023])
 
 
 def test_quarters_cover_a_year_without_gap_or_overlap() -> None:

@@ -167,6 +167,12 @@ def _milliseconds(value: Any) -> float:
     return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1000
 
 
+def _span(start: float, end: float) -> tuple[float, float]:
+    if start >= end:
+        raise EarthEngineError("Empty date ranges not supported for the current operation.")
+    return start, end
+
+
 def _field(item: Any, name: str) -> Any:
     return item.properties.get(name)
 
@@ -228,7 +234,7 @@ ALGORITHMS: dict[str, Callable[..., Any]] = {
     "Collection.size": lambda collection: len(collection),
     "Collection.toList": lambda collection, count, offset=0: collection[offset : offset + count],
     "Date": lambda value, **_: _milliseconds(value),
-    "DateRange": lambda start, end, **_: (_milliseconds(start), _milliseconds(end)),
+    "DateRange": lambda start, end, **_: _span(_milliseconds(start), _milliseconds(end)),
     "Element.get": lambda object, property: _field(object, property),
     "Element.toDictionary": lambda element, properties=None: {
         key: value for key, value in element.properties.items() if properties is None or key in properties

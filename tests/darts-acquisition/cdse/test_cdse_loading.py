@@ -1,5 +1,6 @@
 """Scenes of the Copernicus Data Space as tiles, from a STAC API and object storage on this machine."""
 
+import copy
 import json
 
 import numpy as np
@@ -101,6 +102,32 @@ def test_before_baseline_4_there_is_no_offset(s3, tmp_path):
         asset_of(item, REFLECTANCE_BANDS[1])
 
 
+@pytest.mark.parametrize(
+    "told",
+    [
+        {"raster:scale": 0.0002, "raster:offset": 0.0},
+        {"bands": [{"name": "B02", "raster:scale": 0.0002, "raster:offset": 0}]},
+        {"raster:bands": [{"scale": 0.0002, "offset": 0}]},
+        {"raster:scale": 0.0002, "bands": [{"name": "B02"}], "raster:bands": [{"scale": 0.0002, "offset": 0.0}]},
+    ],
+)
+def test_scale_and_offset_are_read_wherever_stac_has_them(told, published):
+    """Without a look at them, an offset of -0.1 followed from the baseline 05.00."""
+    item = copy.deepcopy(published)
+    asset = item["assets"]["B02_10m"]
+    del asset["raster:scale"], asset["raster:offset"]
+    asset |= told
+    grid = asset_of(item, REFLECTANCE_BANDS[1]).grid
+    assert (grid.scale, grid.offset) == (0.0002, 0.0)
+
+
+def test_an_item_that_says_two_offsets_is_refused(published):
+    item = copy.deepcopy(published)
+    item["assets"]["B02_10m"]["bands"] = [{"name": "B02", "raster:offset": 0}]
+    with pytest.raises(SceneError, match=r"asset B02_10m: the item says of offset -0\.1 and 0; expected one number"):
+        asset_of(item, REFLECTANCE_BANDS[1])
+
+
 def test_the_real_item(shared_data):
     file = next((shared_data / "cdse_stac").glob("*.json"))
     item = json.loads(file.read_text())
@@ -175,3 +202,19 @@ def test_raw_bands_are_written_as_they_were_delivered(service, scene, tmp_path):
             assert (written.scales[0], written.offsets[0]) == scaling
     with pytest.raises(RawStoreError):
         source.write_raw(CDSE_NAME, store, tmp_path / "files")
+
+
+@pytest.mark.parametrize("told", [True, False])
+def test_files_whose_addresses_end_alike_are_told_apart(s3, scene, published, tmp_path, told):
+    """Some services give each file a folder; the catalogue may say neither size nor checksum."""
+    item = copy.deepcopy(published)
+    for name, asset in item["assets"].items():
+        bucket, _, key = asset["href"].removeprefix("s3://").partition("/")
+        alike = f"alike/{name}/image.jp2"
+        s3.client().copy_object(Bucket=bucket, Key=alike, CopySource={"Bucket": bucket, "Key": key})
+        asset["href"] = f"s3://{bucket}/{alike}"
+        if not told:
+            del asset["file:size"], asset["file:checksum"]
+    with catalogue(s3, [item]) as (_, settings):
+        for store in (tmp_path, None):
+            check_tile(load_cdse_s2_sr_scene(CDSE_NAME, store, settings=settings), scene)

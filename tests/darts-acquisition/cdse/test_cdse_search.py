@@ -158,7 +158,23 @@ def test_the_area_of_scenes(many, published):
     found = get_aoi_from_cdse_s2_sr_scene_ids([name], settings=settings)
     assert found.geometry.iloc[0].equals(shape(published["geometry"]))
     with pytest.raises(SceneNotFoundError, match="1 of 2 scenes"):
-        get_aoi_from_cdse_s2_sr_scene_ids([name, CDSE_NAME.replace("R100", "R101")], settings=settings)
+        get_aoi_from_cdse_s2_sr_scene_ids(iter([name, CDSE_NAME.replace("R100", "R101")]), settings=settings)
+
+
+def test_conditions_may_be_numbers_of_numpy(many):
+    _, settings = many
+    found = [
+        get_cdse_s2_sr_scene_ids_from_tile_ids(
+            ["08WMA"], months=months, years=years, max_cloud_cover=cover, settings=settings
+        )
+        for months, years, cover in (
+            ([5, 7], [2021], 99),
+            (np.array([7, 5]), np.array([2021]), np.int64(99)),
+            (iter([5, 7]), {2021}, np.float32(99)),
+        )
+    ]
+    assert found[0]
+    assert found == [found[0]] * 3
 
 
 @pytest.mark.parametrize(
@@ -173,6 +189,10 @@ def test_the_area_of_scenes(many, published):
         ({"max_cloud_cover": "20"}, "max_cloud_cover is '20'"),
         ({"months": [13]}, "months holds 13"),
         ({"months": []}, "is empty"),
+        ({"months": [True]}, r"months is \[True\]; expected a list of whole numbers"),
+        ({"max_snow_cover": np.array([20, 30])}, "max_snow_cover is array"),
+        ({"tile_ids": "08WMA"}, r"tile_ids is '08WMA'; expected a list, such as \['08WMA'\]"),
+        ({"tile_ids": [8]}, "8 is no MGRS tile"),
         ({"years": [1999]}, "years holds 1999"),
         ({"max_cloud_cover": -1}, "max_cloud_cover is -1"),
         ({"tile_ids": ["33UVI"]}, "'33UVI' is no MGRS tile"),

@@ -125,6 +125,18 @@ def test_scene_whose_files_lie_in_its_folder_and_beside_it(plain, tmp_path):
     assert_same_scenes(find_planet_scenes(folder), plain)
 
 
+def test_copies_of_a_scene_in_several_folders_are_named_with_these(plain, tmp_path):
+    archive = tmp_path / "order.zip"
+    with zipfile.ZipFile(archive, "w") as target:
+        for folder in ("first", "again"):
+            for ending in FILES:
+                target.write(plain / SCENES[0] / (SCENES[0] + ending), f"{folder}/{SCENES[0]}{ending}")
+    image = SCENES[0] + FILES[0]
+    with pytest.raises(SceneError, match="holds 2 files where one ") as raised:
+        load_planet_scene(archive / SCENES[0])
+    assert all(str(archive / folder / image) in str(raised.value) for folder in ("first", "again"))
+
+
 def test_scenes_behind_links(plain, tmp_path):
     links = tmp_path / "links"
     (links / "flat").mkdir(parents=True)

@@ -129,7 +129,7 @@ class RepairedGeometryWarning(DartsWarning):
 
 
 class WideEdgeWarning(DartsWarning):
-    """An area of interest has an edge of more than 180 degrees of longitude, read as crossing the antimeridian."""
+    """An area has an edge of more than 180 degrees of longitude; the message says which way around it runs."""
 
 
 _SECRETS = re.compile(r"(\b[a-z][a-z0-9+.-]*://)[^\s/@'\"]*@|\?[^\s'\"<>)\]]*[=&][^\s'\"<>)\]]*", re.IGNORECASE)

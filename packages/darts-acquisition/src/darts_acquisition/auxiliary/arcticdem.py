@@ -64,7 +64,7 @@ def arcticdem_product(resolution: int) -> CubeProduct:
         ParameterError: If there is no mosaic of that resolution.
     """
     if resolution not in RESOLUTIONS:
-        raise ParameterError(f"resolution is {resolution}; ArcticDEM is published at 2, 10 and 32 m.")
+        raise ParameterError(f"resolution is {resolution!r}; ArcticDEM is published at 2, 10 and 32 m.")
     resolution = int(resolution)  # 2.0 is 2, but would be another name.
     size = -(-_EDGE // resolution)
     dem, mask = BANDS["dem"], BANDS["arcticdem_data_mask"]

@@ -1,7 +1,9 @@
 """Which windows and chunks of a product an area needs: the area may be a grid, a geometry, or many of either."""
 
 import math
+import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from numbers import Integral
 from typing import TYPE_CHECKING, Any, Union
 
 import numpy as np
@@ -14,7 +16,7 @@ from shapely import affinity
 from shapely.geometry.base import BaseGeometry
 
 from darts_acquisition.cube.product import Chunk, CubeProduct, Window, to_pixels, to_world
-from darts_acquisition.errors import OutsideExtentError
+from darts_acquisition.errors import OutsideExtentError, WideEdgeWarning
 from darts_acquisition.tile import describe_area, name_crs
 from darts_utils import GridError, InputTypeError, ParameterError
 
@@ -121,6 +123,13 @@ def _chunks_of_geometry(product: CubeProduct, geometry: Geometry, buffer: int) -
     shape, crs = geometry.geom, geometry.crs
     if crs is None:
         raise GridError("The area has no CRS; expected one.")
+    if crs.geographic and _has_wide_edge(shape):
+        warnings.warn(
+            "The area has edges of more than 180° of longitude, which are taken as drawn, around the globe. Where they "
+            "are to cross the antimeridian, cut the area there, or let its longitudes run on beyond 180°.",
+            WideEdgeWarning,
+            stacklevel=2,
+        )
     grid: Any = product.geobox
     to_grid = crs != grid.crs and not grid.crs.geographic
     if to_grid:
@@ -139,6 +148,15 @@ def _chunks_of_geometry(product: CubeProduct, geometry: Geometry, buffer: int) -
     if not found:
         raise _outside(product, geometry)
     return found
+
+
+def _has_wide_edge(shape: BaseGeometry) -> bool:
+    """Tell whether an edge spans more than 180° of longitude, and does not just run around the globe."""
+    parts = shapely.get_parts(shapely.get_parts(shape))
+    lines = np.concatenate([shapely.get_rings(parts), parts[shapely.get_dimensions(parts) == 1]])
+    points, owners = shapely.get_coordinates(lines, return_index=True)
+    steps = np.abs(np.diff(points[:, 0]))[np.diff(owners) == 0]
+    return bool(((steps > 180) & (steps < 360 - 1e-6)).any())
 
 
 def _candidates(product: CubeProduct, geometry: Geometry, shape: Any, buffer: int) -> list[tuple[float, Window]]:
@@ -258,8 +276,9 @@ def outer_window(geobox: GeoBox, grid: GeoBox, buffer: int = 0) -> Window:
     grid's edge instead of around the world. `buffer` pixels of the grid are added on every side. OutsideExtentError if
     the area cannot be expressed in the grid's CRS.
     """
-    if buffer < 0:
-        raise ParameterError(f"buffer is {buffer}; expected 0 or more pixels.")
+    asked: object = buffer
+    if not isinstance(asked, Integral) or buffer < 0:
+        raise ParameterError(f"buffer is {buffer!r}; expected 0 or more pixels, a whole number.")
     source, target = _crs_of(geobox), _crs_of(grid)
     along = np.linspace(0, 1, _EDGE_POINTS)
     start, end = np.zeros_like(along), np.ones_like(along)

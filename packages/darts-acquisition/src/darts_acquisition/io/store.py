@@ -164,11 +164,15 @@ class Version:
 
 @dataclass(frozen=True)
 class RemoteFile:
-    """A file to download, with its size in bytes and its checksum as a hexadecimal multihash; None where unknown."""
+    """A file to download, with its size in bytes and its checksum as a hexadecimal multihash; None where unknown.
+
+    `folder` keeps files apart whose addresses end alike, as those of some services do ("…/$value").
+    """
 
     href: str
     size: int | None = None
     checksum: str | None = None
+    folder: str = ""
 
 
 class Store(HttpClient):
@@ -230,8 +234,8 @@ class Store(HttpClient):
         does not exist; ChecksumError if a file does not verify after several fetches; ServiceError if a service refuses
         or fails; SceneError if an address or checksum cannot be understood.
         """
-        folder.mkdir(parents=True, exist_ok=True)
-        return all_at_once((partial(self._download, file, folder) for file in files), self.limits.parallel)
+        works = (partial(self._download, file, folder / file.folder) for file in files)
+        return all_at_once(works, self.limits.parallel)
 
     def _download(self, file: RemoteFile, folder: Path) -> Path:
         name = urlsplit(file.href).path.rpartition("/")[2]
@@ -239,6 +243,7 @@ class Store(HttpClient):
             raise SceneError(f"{public_url(file.href)} is no address of a file; expected s3://bucket/key.")
         target, part = folder / name, folder / f"{name}.part"
         checksum = None if file.checksum is None else _parse_multihash(file.checksum, name)
+        folder.mkdir(parents=True, exist_ok=True)
         if target.exists() and _verifies(target, file.size, checksum):
             return target
         for _ in range(_FETCHES):

@@ -204,6 +204,8 @@ class Delivery:
         alike = [file.name for rank, file in ranked if rank == ranked[0][0]]
         if len(alike) > 1:
             pattern = f"*{alike[0][alike[0].lower().rfind(_STEMS[kind]) :]}" if kind in _STEMS else _EXPECTED[kind]
+            if len(set(alike)) < len(alike):  # Copies in several folders.
+                alike = [str(file) for _, file in ranked[: len(alike)]]
             raise SceneError(
                 f"{self.path} holds {len(alike)} files where one {WHAT[kind]} ({pattern}) is expected: "
                 f"{', '.join(alike)}. Keep the right one."

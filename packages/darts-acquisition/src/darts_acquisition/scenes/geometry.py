@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 import pyproj
 import shapely
 from pyproj import CRS, Transformer
@@ -261,10 +260,14 @@ class Area:
     """
 
     def __init__(self, geometry: "gpd.GeoDataFrame | gpd.GeoSeries") -> None:
+        if not (hasattr(geometry, "geometry") and hasattr(geometry, "crs")):
+            raise AreaError(
+                f"{geometry!r:.80} of type {type(geometry).__name__} is no area of interest; expected a GeoDataFrame "
+                "or a GeoSeries with a CRS. A file is read with Area.read."
+            )
         if geometry.crs is None:
             raise AreaError("The area of interest has no CRS; name one, for example with GeoDataFrame.set_crs.")
-        given = geometry.geometry
-        given = given[~(given.isna() | given.is_empty)]
+        given = _given(geometry)
         if given.empty:
             raise AreaError("The area of interest is empty: it holds no geometry with an extent or a place.")
         shapes = list(given)
@@ -295,15 +298,27 @@ class Area:
 
     @classmethod
     def read(cls, path: AnyPath) -> "Area":
-        """Read an area from all layers of any vector file that geopandas reads.
+        """Read an area from all layers of any vector file that geopandas reads, each in its own CRS.
 
         Raises:
-            AreaError: If the file cannot be read, or the area cannot be used.
+            AreaError: If the file cannot be read, or the area cannot be used. The message names file and layer.
         """
+        where = str(path)
         try:
-            return cls(read_vector_file(path))
+            layers = read_layers(path)
+            # In the CRS of another layer, edges would run elsewhere, and around a pole nowhere.
+            filled = {name: layer for name, layer in layers.items() if not _given(layer).empty} or layers
+            areas = []
+            for name, layer in filled.items():
+                where = f"{path}, layer {name!r}" if len(layers) > 1 and filled is not layers else str(path)
+                areas.append(cls(layer))
         except AreaError as error:
-            raise AreaError(f"{path}: {error}") from error
+            raise AreaError(f"{where}: {error}") from error
+        area = areas[0]
+        if len(areas) > 1:
+            area._shape = shapely.union_all([each._shape for each in areas])
+            shapely.prepare(area._shape)
+        return area
 
     def query(self) -> dict[str, object] | None:
         """Return a simple geometry in degrees that holds the area, as GeoJSON; None if no scene can lie there."""
@@ -317,10 +332,10 @@ class Area:
         return projected is not None and bool(self._shape.intersects(projected))
 
 
-def read_vector_file(path: AnyPath) -> "gpd.GeoDataFrame":
-    """Read a vector file, all layers with geometries (a KML's folders are such), in the CRS of the first.
+def read_layers(path: AnyPath) -> "dict[str, gpd.GeoDataFrame]":
+    """Read a vector file: all layers with geometries (a KML's folders are such) by name, each in its own CRS.
 
-    AreaError if the file is absent, no vector file, or only some of its layers have a CRS.
+    AreaError if the file is absent, no vector file, or only some of its layers that hold something have a CRS.
     """
     import geopandas as gpd
     import pyogrio
@@ -331,24 +346,26 @@ def read_vector_file(path: AnyPath) -> "gpd.GeoDataFrame":
         raise AreaError("there is no such file; correct the path.")
     try:
         if file.suffix.lower() in (".parquet", ".geoparquet"):
-            return gpd.read_parquet(file)
-        layers = [name for name, kind in pyogrio.list_layers(file) if kind is not None]
-        frames = [gpd.read_file(file, engine="pyogrio", layer=layer) for layer in layers]
+            return {file.stem: gpd.read_parquet(file)}
+        names = [name for name, kind in pyogrio.list_layers(file) if kind is not None]
+        layers = {name: gpd.read_file(file, engine="pyogrio", layer=name) for name in names}
     except (pyogrio.errors.DataSourceError, pyogrio.errors.DataLayerError, OSError, ValueError) as error:
         raise AreaError(f"it cannot be read as a vector file ({error}).") from error
-    if not frames:
+    if not layers:
         raise AreaError("it holds no layer with geometries.")
-    lacking = [layer for layer, frame in zip(layers, frames, strict=True) if frame.crs is None]
-    if 0 < len(lacking) < len(frames):
+    filled = {name: layer for name, layer in layers.items() if not _given(layer).empty}
+    lacking = [name for name, layer in filled.items() if layer.crs is None]
+    if 0 < len(lacking) < len(filled):
         raise AreaError(f"its layers {', '.join(map(repr, lacking))} have no CRS, and others do; give each one.")
-    if len(frames) == 1:
-        return frames[0]
-    if not lacking:
+    if len(layers) > 1 and not lacking:
         logger.info("%s: its %d layers count together: %s.", file, len(layers), ", ".join(map(repr, layers)))
-        frames = [frame.to_crs(frames[0].crs) for frame in frames]
-    # Layers without a geometry, and columns without a value, have no type that others could be joined with.
-    filled = [frame for frame in frames if not frame.geometry.isna().all()] or frames[:1]
-    return pd.concat([frame.dropna(axis="columns", how="all") for frame in filled], ignore_index=True)
+    return layers
+
+
+def _given(geometry: "gpd.GeoDataFrame | gpd.GeoSeries") -> "gpd.GeoSeries":
+    """Return the geometries of a table that are not empty."""
+    shapes = geometry.geometry
+    return shapes[~(shapes.isna() | shapes.is_empty)]
 
 
 def _refuse(indices: Sequence[int] | np.ndarray, given: "gpd.GeoSeries") -> None:

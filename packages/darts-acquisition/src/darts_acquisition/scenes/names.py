@@ -17,7 +17,7 @@ from shapely.geometry.base import BaseGeometry
 from darts_acquisition.errors import AreaError, SceneNameError, ServiceError, public_url
 from darts_acquisition.io.http import HttpClient
 from darts_acquisition.io.settings import RequestLimits
-from darts_acquisition.scenes.geometry import read_vector_file
+from darts_acquisition.scenes.geometry import read_layers
 from darts_acquisition.scenes.raw import TILE_RESOLUTION
 from darts_acquisition.tile import AnyPath
 from darts_utils import ParameterError, atomic_path
@@ -45,7 +45,8 @@ def check_scene_id(scene_id: str, source: Source) -> str:
 
     SceneNameError if it is none, or that of the other source.
     """
-    name = scene_id.strip().removesuffix(".SAFE") if source == "cdse" else scene_id.strip().rpartition("/")[2]
+    given = as_text(scene_id).strip()
+    name = given.removesuffix(".SAFE") if source == "cdse" else given.rpartition("/")[2]
     patterns = {"cdse": _CDSE_NAME, "gee": _GEE_NAME}
     if patterns[source].fullmatch(name):
         return name
@@ -57,9 +58,14 @@ def check_scene_id(scene_id: str, source: Source) -> str:
     raise SceneNameError(f"{scene_id!r} {found}; expected one of {_PROVIDERS[source]}, such as {_EXAMPLES[source]}.")
 
 
+def as_text(name: object) -> str:
+    """Return a name as it is, and of anything else what messages show of it."""
+    return name if isinstance(name, str) else repr(name)
+
+
 def check_tile_id(tile_id: str) -> str:
     """Return an MGRS tile's plain name ("08WMA"), also of "T08WMA" or "MGRS-8wma"; ParameterError if it is none."""
-    name = tile_id.strip().upper().removeprefix("MGRS-").removeprefix("T")
+    name = as_text(tile_id).strip().upper().removeprefix("MGRS-").removeprefix("T")
     match = _TILE.fullmatch(name)
     if match is None or not 1 <= int(match["zone"]) <= 60:
         raise ParameterError(
@@ -235,13 +241,15 @@ def _read_kml(file: Path, source: str) -> "gpd.GeoDataFrame":
     import geopandas as gpd
 
     try:
-        content = read_vector_file(file)
+        layers = read_layers(file)
     except AreaError as error:
         raise ServiceError(f"{public_url(source)} is no grid of tiles: {error}") from error
-    if "Name" not in content or content.empty:
+    named = [layer for layer in layers.values() if "Name" in layer and not layer.empty]
+    if not named:
         raise ServiceError(f"{public_url(source)} is no grid of tiles: expected placemarks with names.")
-    footprints = [_polygons(shape) for shape in content.geometry]
-    table = gpd.GeoDataFrame({"tile_id": list(content["Name"])}, geometry=footprints, crs="EPSG:4326")
+    tile_ids = [name for layer in named for name in layer["Name"]]
+    footprints = [_polygons(shape) for layer in named for shape in layer.geometry]
+    table = gpd.GeoDataFrame({"tile_id": tile_ids}, geometry=footprints, crs="EPSG:4326")
     return table[table["tile_id"].str.fullmatch(r"\d{2}[A-Z]{3}")].sort_values("tile_id", ignore_index=True)
 
 

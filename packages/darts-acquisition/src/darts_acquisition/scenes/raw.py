@@ -103,7 +103,7 @@ def select_bands(bands: BandNames = None) -> tuple[S2Band, ...]:
     wanted = set(OPTICAL_BANDS if bands is None else [bands] if isinstance(bands, str) else bands)
     found = tuple(band for band in REFLECTANCE_BANDS if {band.name, band.number} & wanted)
     known = {name for band in (*REFLECTANCE_BANDS, SCL) for name in (band.name, band.number)}
-    unknown = sorted(wanted - known)
+    unknown = sorted(map(str, wanted - known))
     if unknown or not found:
         raise ParameterError(
             f"bands is {bands!r}, {unknown[0] + ' is unknown' if unknown else 'which names no reflectance band'}; "

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from numbers import Integral
+from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any, TypeAlias, TypedDict
 
 import numpy as np
@@ -97,12 +97,13 @@ def make_selection(
     return Selection(intervals, *covers)
 
 
-def _percent(name: str, value: object) -> float | None:
-    if value is None or value == 100:
+def _percent(name: str, value: Any) -> float | None:
+    if value is None:
         return None
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 100:
+    if isinstance(value, bool) or not (isinstance(value, Real) and 0 <= float(value) <= 100):
         raise ParameterError(f"{name} is {value!r}; expected 0 to 100 percent, or None for any.")
-    return value
+    number = float(value)
+    return None if number == 100 else number
 
 
 def _midnight(name: str, text: object, *, last: bool) -> datetime | None:
@@ -123,22 +124,30 @@ def _midnight(name: str, text: object, *, last: bool) -> datetime | None:
 
 def _calendar(months: Sequence[int] | None, years: Sequence[int] | None) -> tuple[Interval, ...]:
     today = datetime.now(UTC).date()
-    limits: dict[str, tuple[Any, str, int, int]] = {
-        "months": (months, "expected", 1, 12),
-        "years": (years, "Sentinel-2 has images from", FIRST_YEAR, today.year),
-    }
-    for name, (given, problem, first, last) in limits.items():
-        if given is None:
-            continue
-        if not isinstance(given, Iterable) or not all(isinstance(each, Integral) for each in given):
-            raise ParameterError(f"{name} is {given!r}; expected a list of whole numbers, or None for any.")
-        if not given:
-            raise ParameterError(f"{name} is empty; name at least one, or leave the option out.")
-        if wrong := [each for each in given if not first <= each <= last]:
-            raise ParameterError(f"{name} holds {wrong[0]}; {problem} {first} to {last}.")
-    spans = [(1, 12)] if months is None else [(month, 1) for month in sorted(set(months))]
-    chosen = sorted(set(years or range(FIRST_YEAR, today.year + 1)))
-    return tuple(interval_of_months(year, *span) for year in chosen for span in spans)
+    known = whole_numbers("months", months, 1, 12)
+    chosen = whole_numbers("years", years, FIRST_YEAR, today.year, "Sentinel-2 has images from")
+    spans = [(1, 12)] if known is None else [(month, 1) for month in known]
+    every = range(FIRST_YEAR, today.year + 1) if chosen is None else chosen
+    return tuple(interval_of_months(year, *span) for year in every for span in spans)
+
+
+def whole_numbers(name: str, given: object, first: int, last: int, problem: str = "expected") -> list[int] | None:
+    """Return the numbers of a list, array or the like, each once, ascending; None for None.
+
+    ParameterError if it holds none, something else than whole numbers, or one that is not from `first` to `last`.
+    """
+    if given is None:
+        return None
+    numbers: list[Any] = list(given) if isinstance(given, Iterable) else [given]
+    if not isinstance(given, Iterable) or not all(
+        isinstance(each, Integral) and not isinstance(each, bool) for each in numbers
+    ):
+        raise ParameterError(f"{name} is {given!r}; expected a list of whole numbers, or None for any.")
+    if not numbers:
+        raise ParameterError(f"{name} is empty; name at least one, or leave the option out.")
+    if wrong := [each for each in numbers if not first <= each <= last]:
+        raise ParameterError(f"{name} holds {wrong[0]}; {problem} {first} to {last}.")
+    return sorted({int(each) for each in numbers})
 
 
 def interval_of_months(year: int, first: int, count: int) -> Interval:
@@ -177,6 +186,9 @@ class Target:
         """
         if scene_ids is None and tile_ids is None and aoi is None:
             raise ParameterError(f"Nothing says which {plural}: give scene_ids, tile_ids or an area of interest.")
+        for name, given in (("scene_ids", scene_ids), ("tile_ids", tile_ids)):
+            if isinstance(given, str):
+                raise ParameterError(f"{name} is {given!r}; expected a list, such as [{given!r}].")
         area = Area(aoi) if aoi is not None and not isinstance(aoi, Area) else aoi
         return cls(
             None if scene_ids is None else list(dict.fromkeys(map(check_name, scene_ids))),

@@ -140,7 +140,8 @@ def get_aoi_from_cdse_s2_sr_scene_ids(
         SceneNotFoundError: If the Data Space does not know one of them. The message names them.
         DartsError: All that `search_cdse_s2_sr` raises.
     """
-    return check_all_found(map(_check_name, scene_ids), search_cdse_s2_sr(scene_ids=scene_ids, settings=settings))
+    names = [_check_name(name) for name in scene_ids]
+    return check_all_found(names, search_cdse_s2_sr(scene_ids=names, settings=settings))
 
 
 def download_cdse_s2_sr_scene(
@@ -307,6 +308,7 @@ def asset_of(item: Mapping[str, Any], band: S2Band) -> Asset:
         href=str(asset["href"]),
         size=None if size is None else int(size),
         checksum=asset.get("file:checksum"),
+        folder=band.number,
         band=band,
         grid=grid_of(asset, of_all, where, scaling),
     )
@@ -314,9 +316,9 @@ def asset_of(item: Mapping[str, Any], band: S2Band) -> Asset:
 
 def _scaling(asset: Mapping[str, Any], properties: Mapping[str, Any], where: str) -> tuple[float, float]:
     """Return scale and offset as the item says them; an item that says nothing follows its processing baseline."""
-    described = {**(asset.get("raster:bands") or [{}])[0]}
-    scale = asset.get("raster:scale", described.get("scale", _SCALE))
-    offset = asset.get("raster:offset", described.get("offset"))
+    scale = _said_of_band(asset, "scale", where)
+    offset = _said_of_band(asset, "offset", where)
+    scale = _SCALE if scale is None else scale
     if offset is None:
         version = str(properties.get("processing:version", ""))
         baseline = parse_baseline(version)
@@ -331,6 +333,21 @@ def _scaling(asset: Mapping[str, Any], properties: Mapping[str, Any], where: str
     if not (isinstance(scale, int | float) and isinstance(offset, int | float) and scale > 0):
         raise SceneError(f"{where}: raster:scale is {scale!r} and raster:offset {offset!r}; expected numbers.")
     return float(scale), float(offset)
+
+
+def _said_of_band(asset: Mapping[str, Any], name: str, where: str) -> object:
+    """Return what an asset says of its band, itself or in one of the lists of bands of STAC; None if nothing.
+
+    SceneError if they differ.
+    """
+    told = [asset.get(f"raster:{name}")]
+    for listed, key in (("bands", f"raster:{name}"), ("raster:bands", name)):
+        bands = asset.get(listed) or []
+        told += [band.get(key) for band in bands[:1] if isinstance(band, dict)]
+    said = [value for value in told if value is not None]
+    if any(value != said[0] for value in said):
+        raise SceneError(f"{where}: the item says of {name} {' and '.join(map(repr, said))}; expected one number.")
+    return said[0] if said else None
 
 
 @step("decode")

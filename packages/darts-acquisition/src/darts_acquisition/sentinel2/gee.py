@@ -49,6 +49,8 @@ _PROPERTIES = ("system:index", "system:time_start", "MGRS_TILE", _CLOUD, _SNOW)
 _BLOCK_PX = 2745
 """Edge of what one request brings: 15 MB of integers, where Earth Engine gives 48 MB at most; a quarter of a scene's
 edge at 10 m."""
+_BEFORE_ALL, _AFTER_ALL = datetime(2015, 1, 1, tzinfo=UTC), datetime(9999, 12, 31, tzinfo=UTC)
+"""No image is older, or younger."""
 _OFFSET_SINCE = datetime(2022, 1, 25, tzinfo=UTC)
 """Since when reflectance in COPERNICUS/S2_SR has an offset of −0.1 (Earth Engine data catalogue, S2_SR)."""
 
@@ -127,8 +129,8 @@ def get_aoi_from_gee_s2_sr_scene_ids(
         SceneNotFoundError: If the collection does not know one of them. The message names them.
         DartsError: All that `search_gee_s2_sr` raises.
     """
-    found = search_gee_s2_sr(scene_ids=scene_ids, collection=collection, settings=settings)
-    return check_all_found(map(_check_name, scene_ids), found)
+    names = [_check_name(name) for name in scene_ids]
+    return check_all_found(names, search_gee_s2_sr(scene_ids=names, collection=collection, settings=settings))
 
 
 def download_gee_s2_sr_scene(
@@ -258,6 +260,8 @@ def _search(
     client: EarthEngineClient, collection: str, target: Target, interval: Interval, selection: Selection
 ) -> Iterator[dict[str, Any]]:
     """Yield the rows of one span of time, page by page."""
+    if interval.start is not None and interval.start > (interval.end or datetime.now(UTC)):
+        return  # Earth Engine takes no span that ends before it begins: nothing was taken since a day to come.
 
     def request(start: int) -> Any:
         import ee
@@ -289,9 +293,10 @@ def _filtered(
     if target.query is not None:
         images = images.filterBounds(ee.Geometry(dict(target.query)))
     if interval.start is not None or interval.end is not None:
-        first = interval.start or datetime(2015, 1, 1, tzinfo=UTC)
         # Earth Engine leaves the end out; ours belongs to the span.
-        stop = (interval.end or datetime.now(UTC)) + timedelta(milliseconds=1)
+        last = min(interval.end or datetime.now(UTC), _AFTER_ALL)
+        first = interval.start or min(_BEFORE_ALL, last)
+        stop = last + timedelta(milliseconds=1)
         images = images.filterDate(first.isoformat(), stop.isoformat())
     for name, limit in ((_CLOUD, selection.max_cloud_cover), (_SNOW, selection.max_snow_cover)):
         if limit is not None:

@@ -21,7 +21,7 @@ from darts_acquisition.io.settings import CDSEMosaicSettings
 from darts_acquisition.io.store import Store, find_credentials
 from darts_acquisition.scenes.download import Provider, SceneSource
 from darts_acquisition.scenes.geometry import Area
-from darts_acquisition.scenes.names import Source, check_scene_id, mgrs_tile_geobox, tile_of_item
+from darts_acquisition.scenes.names import Source, as_text, check_scene_id, mgrs_tile_geobox, tile_of_item
 from darts_acquisition.scenes.raw import (
     TILE_RESOLUTION,
     RawBand,
@@ -43,8 +43,8 @@ from darts_acquisition.scenes.search import (
     find_items,
     in_groups,
     interval_of_months,
-    make_selection,
     scene_table,
+    whole_numbers,
 )
 from darts_acquisition.tile import AnyPath, BandNames
 from darts_utils import ParameterError, step
@@ -59,7 +59,7 @@ _LOW_QUALITY_LOOKS = 3
 """Up to so many looks a pixel is of low quality."""
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9][\w.-]*", re.ASCII)
 _QUARTER = re.compile(r"_(\d{4})_Q[1-4](?:_|$)")
-_TILE = re.compile(r"_T?(\d{2}[A-Z]{3})(?:_|$)")
+_TILE = re.compile(r"_T?(\d{1,2}[A-Z]{3})(?:_|$)")
 _SCENE_SOURCES: tuple[Source, ...] = ("cdse", "gee")
 _EXAMPLE = "Sentinel-2_mosaic_2023_Q3_08WMA_0_0"
 
@@ -221,7 +221,7 @@ class CDSEMosaicSource(MosaicProvider, SceneSource):
 
 def check_mosaic_id(name: str) -> str:
     """Return a mosaic's name as the Data Space writes it; SceneNameError if it is that of a scene, or none at all."""
-    name = name.strip()
+    name = as_text(name).strip()
     for source in _SCENE_SOURCES:
         try:
             check_scene_id(name, source)
@@ -240,13 +240,10 @@ def quarter_intervals(quarters: Sequence[int] | None, years: Sequence[int] | Non
     """
     if quarters is None and years is None:
         return (Interval(None, None),)
-    make_selection(years=years)  # Refuses years that cannot be.
-    wrong = [quarter for quarter in quarters or () if quarter not in (1, 2, 3, 4)]
-    if wrong or quarters == []:
-        raise ParameterError(f"quarters holds {wrong[0] if wrong else 'nothing'}; expected 1 to 4.")
-    chosen = sorted(set(quarters or (1, 2, 3, 4)))
-    years = sorted(set(years or range(FIRST_YEAR, datetime.now(UTC).year + 1)))
-    return tuple(interval_of_months(year, 3 * quarter - 2, 3) for year in years for quarter in chosen)
+    last = datetime.now(UTC).year
+    chosen = whole_numbers("quarters", quarters, 1, 4) or range(1, 5)
+    every = whole_numbers("years", years, FIRST_YEAR, last, "Sentinel-2 has images from") or range(FIRST_YEAR, last + 1)
+    return tuple(interval_of_months(year, 3 * quarter - 2, 3) for year in every for quarter in chosen)
 
 
 def _find(target: Target, intervals: tuple[Interval, ...], settings: CDSEMosaicSettings | None) -> list[Found]:
@@ -281,7 +278,7 @@ def _row(item: Mapping[str, Any]) -> dict[str, object]:
 def _tile_of_mosaic(name: str, properties: Mapping[str, Any] | None = None) -> str:
     """Return the MGRS tile of a mosaic, which its item or its name says; empty where neither does."""
     match = _TILE.search(name)
-    return tile_of_item(properties or {}) or (match[1] if match else "")
+    return tile_of_item(properties or {}) or (match[1].zfill(5) if match else "")
 
 
 def _asset_of(item: Mapping[str, Any], band: S2Band) -> Mapping[str, Any]:
