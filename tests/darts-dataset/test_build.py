@@ -213,7 +213,7 @@ def test_a_majority_counts_looks_that_saw_less_than_half_of_an_object(tmp_path):
         export_mask(tmp_path / "r" / f"{number}", found, GRID, CRS, day(2020, 150 + number), extent=seen)
     build(tmp_path / "r", tmp_path / "d")
     frame = objects_of(tmp_path / "d", 2020)
-    assert frame[["n_hits", "n_looks"]].values.tolist() == [[2, 3]]
+    assert frame[["n_hits", "n_looks"]].to_numpy().tolist() == [[2, 3]]
     assert frame["area_m2"].item() == pytest.approx(300 * PIXEL**2, rel=2e-3)
     assert frame["majority_area_m2"].item() == pytest.approx(180 * PIXEL**2, rel=2e-3)
 

@@ -38,9 +38,9 @@ class Checked:
 def check(folder: str | os.PathLike[str]) -> Checked:
     """Check a dataset.
 
-    Every file has the checksum that was written for it, and no checksum is lost; every table has the columns of the data dictionary; outlines
-    are valid, and areas are theirs; ids are unique within a year; no object has more hits than looks, and its
-    detections are in level 1; links lead from and to objects that are there.
+    Every file has the checksum that was written for it, and no checksum is lost; every table has the columns of the
+    data dictionary; outlines are valid, and areas are theirs; ids are unique within a year; no object has more hits
+    than looks, and its detections are in level 1; links lead from and to objects that are there.
 
     Args:
         folder: The dataset.

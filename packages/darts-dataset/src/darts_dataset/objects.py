@@ -111,7 +111,7 @@ def seen_by(objects: Geometries, looks: Sequence[Look]) -> NDArray[np.bool_]:
 
 @dataclass(frozen=True)
 class _Views:
-    """What looks saw of objects: number of the object, of the look, whether it was all, and at least half; (n,) each."""
+    """Numbers of objects and of the looks that saw of them, whether it was all, and at least half; (n,) each."""
 
     number: Rows
     look: Rows
