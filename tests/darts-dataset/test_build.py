@@ -203,6 +203,21 @@ def test_two_zones_and_the_antimeridian_are_one_dataset(tmp_path):
     assert ground == pytest.approx(400 * PIXEL**2, rel=2e-3)
 
 
+def test_a_majority_counts_looks_that_saw_less_than_half_of_an_object(tmp_path):
+    """Four looks saw 12 of 30 columns, and have nothing there; they count there, not in `n_looks`."""
+    mask = blocks((10, 20, 5, 35))
+    right = np.zeros_like(mask)
+    right[:, 23:] = True
+    nothing = np.zeros_like(mask)
+    for number, (found, seen) in enumerate([(mask, None), (mask, None), (nothing, None), *[(nothing, right)] * 4]):
+        export_mask(tmp_path / "r" / f"{number}", found, GRID, CRS, day(2020, 150 + number), extent=seen)
+    build(tmp_path / "r", tmp_path / "d")
+    frame = objects_of(tmp_path / "d", 2020)
+    assert frame[["n_hits", "n_looks"]].to_numpy().tolist() == [[2, 3]]
+    assert frame["area_m2"].item() == pytest.approx(300 * PIXEL**2, rel=2e-3)
+    assert frame["majority_area_m2"].item() == pytest.approx(180 * PIXEL**2, rel=2e-3)
+
+
 def test_a_majority_counts_the_looks_that_saw_a_place(tmp_path):
     """Three looks at a block of 20 by 20 pixels that one has; another saw 12 columns of it, where nothing is most."""
     extent = blocks((0, SIZE, 0, 62))

@@ -11,7 +11,7 @@ import pytest
 import shapely
 
 from darts_dataset import DatasetError, check, info
-from darts_dataset.memory import file_digest
+from darts_dataset.memory import digest_of, file_digest
 
 DETECTIONS, OBJECTS = "level1/source=PlanetScope/year=2019/detections.parquet", "level2/year=2019/objects.parquet"
 SEEN, LINKS = "coverage/year=2019/seen.parquet", "links.parquet"
@@ -76,7 +76,12 @@ def rewrite(folder: Path, name: str, table: pa.Table) -> None:
         geo = json.dumps(json.loads(geo) | {"columns": {}})
     pq.write_table(table.replace_schema_metadata({"geo": geo} if geo else None), path)
     checksums = folder / "checksums.sha256"
-    checksums.write_text(checksums.read_text().replace(f"{before}  {name}", f"{file_digest(path)}  {name}"))
+    lines = checksums.read_text().replace(f"{before}  {name}", f"{file_digest(path)}  {name}").splitlines()
+    listed = {file: digest for digest, file in (line.split("  ") for line in lines) if file != "dataset.json"}
+    about = folder / "dataset.json"
+    about.write_text(json.dumps(json.loads(about.read_text("utf-8")) | {"files": digest_of(listed)}), "utf-8")
+    listed["dataset.json"] = file_digest(about)
+    checksums.write_text("".join(f"{digest}  {file}\n" for file, digest in listed.items()))
 
 
 @pytest.mark.parametrize("name", WRONG)
@@ -100,6 +105,18 @@ def test_files_that_are_missing_or_added_are_named(copy):
     (copy / "more.txt").write_text("")
     found = check(copy)
     assert (found.failures, found.notes) == ((f"{SEEN} is missing.",), ("more.txt does not belong to the dataset.",))
+
+
+@pytest.mark.parametrize("lost", ["", "/year=2020/", "links.parquet"])
+def test_checksums_that_are_lost_are_no_sound_dataset(copy, lost):
+    """A transfer that broke off, or whoever made the checksums again of what is left, hides what is missing."""
+    checksums = copy / "checksums.sha256"
+    lines = checksums.read_text().splitlines(keepends=True)
+    for line in lines if lost else ():
+        if lost in line:
+            (copy / line.split("  ")[1].strip()).unlink()
+    checksums.write_text("".join(line for line in lines if lost not in line))
+    assert check(copy).failures[0].startswith("checksums.sha256 was changed: it does not list the files")
 
 
 def test_a_year_in_several_files_is_checked_and_counted_as_one(copy):

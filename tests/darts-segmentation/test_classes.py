@@ -205,6 +205,16 @@ def test_classes_of_a_card_that_cannot_be_read_are_named(described):
         ModelCard.from_dict(content)
 
 
+@pytest.mark.parametrize("values", [("10", "2", "3"), (1, 1, 2), (0.0, 1.0, 2.0), (True, 2, 3)])
+def test_classes_without_an_order_are_refused(values):
+    """As texts, "10" comes before "2", and the probabilities of another class would be mapped."""
+    content = card(**THREE).to_dict()
+    for entry, value in zip(content["mlm:output"][0]["classification:classes"], values, strict=True):
+        entry["value"] = value
+    with pytest.raises(ModelCardError, match="do not have whole numbers as 'value', each another one"):
+        ModelCard.from_dict(content)
+
+
 # Checkpoints
 
 

@@ -270,7 +270,7 @@ BROKEN = {
     "NetCDF": (lambda: b"\x89HDF\r\n\x1a\n" + bytes(100), BrokenModelError, "NetCDF"),
     "GeoTIFF": (lambda: b"II*\x00" + bytes(100), BrokenModelError, "TIFF"),
     "gzip": (lambda: b"\x1f\x8b" + bytes(100), BrokenModelError, "gzip"),
-    "JSON": (lambda: b'{"a": 1}', BrokenModelError, "model card"),
+    "JSON": (lambda: b'{"a": 1}', BrokenModelError, "model card.*; if it is an ensemble, name its members"),
     "web page": (lambda: b"\n<!DOCTYPE html><html>Sign in</html>", BrokenModelError, "web page"),
     "Git LFS": (
         lambda: b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n",

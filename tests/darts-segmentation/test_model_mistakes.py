@@ -123,7 +123,7 @@ def test_patches_must_be_of_a_size_that_the_network_takes():
         (lambda c: c["mlm:input"][0]["value_scaling"][0].update(type="z-score"), "expected type 'min-max'"),
         (lambda c: c["mlm:input"][0]["value_scaling"][0].update(minimum=1), "expected finite numbers, low < high"),
         (lambda c: c["mlm:input"][0]["value_scaling"][0].update(minimum="a"), r"expected \(low, high\)"),
-        (lambda c: c["mlm:input"][0]["input"].update(shape=[-1, 3, 64, 0]), "patch size of a model card is 0"),
+        (lambda c: c["mlm:input"][0]["input"].update(shape=[-1, 3, 0, 0]), "patch size of a model card is 0"),
         (lambda c: c.update({"darts:card_version": 99}), "version 99, this release reads 1"),
         (lambda c: c.update({"license": 4}), "'license' in the model card is a int"),
     ],
@@ -197,3 +197,23 @@ def test_a_network_that_returns_probabilities_is_refused(activation):
         SMPSegmenter.from_network(network, card, "cpu")
     SMPSegmenter.from_network(smp.create_model(**card.architecture, encoder_weights=None), card, "cpu")
     SMPSegmenter.from_network(torch.nn.Sequential(torch.nn.Conv2d(1, 1, 1)), card, "cpu")
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ({"dim_order": ["batch", "height", "width", "channel"]}, "has the 'dim_order'"),
+        ({"shape": [-1, 64, 64, 3]}, "has the 'input.shape'"),
+        ({"shape": [-1, 2, 64, 96]}, "height and width alike"),
+        ({"shape": [-1, 5, 64, 64]}, "the number of its bands, 2"),
+        ({"shape": [64]}, "has the 'input.shape'"),
+    ],
+)
+def test_a_card_with_another_input_than_its_network_takes_is_refused(given, says):
+    card = ModelCard(name="x", architecture=UNET, bands=["red", "ndvi"], patch_size=64)
+    content = card.to_dict()
+    content["mlm:input"][0]["input"] |= given
+    with pytest.raises(ModelCardError, match=says):
+        ModelCard.from_dict(content)
+    del content["mlm:input"][0]["input"]
+    assert ModelCard.from_dict(content).patch_size is None

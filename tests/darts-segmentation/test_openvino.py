@@ -179,6 +179,22 @@ def test_a_model_is_translated_once_and_a_changed_one_again(model, tmp_path, cac
     assert not list((cache / "darts" / "openvino").glob(".*"))
 
 
+def test_a_card_edited_after_translation_is_that_of_the_next_run(model, tmp_path):
+    """The hash, under which programs are kept, leaves out texts and sizes; they may change without it."""
+    path = shutil.copytree(model, tmp_path / "edited")
+    first = SMPSegmenter(path, "cpu", engine="openvino")
+    file = path / "model.json"
+    content = json.loads(file.read_text("utf-8"))
+    content |= {"license": "CC0-1.0", "darts:pixel_size": 3.0}
+    content["mlm:input"][0]["input"]["shape"] = [-1, len(BANDS), 96, 96]
+    file.write_text(json.dumps(content), "utf-8")
+    then, now = first.card, SMPSegmenter(path, "cpu", engine="openvino").card
+    assert hash_model(path) == first.model_hash
+    assert (then.pixel_size, then.license) != (now.pixel_size, now.license)
+    assert now == SMPSegmenter(path, "cpu").card
+    assert (now.pixel_size, now.license, now.patch_size) == (3.0, "CC0-1.0", 96)
+
+
 def test_a_cache_that_cannot_be_written_costs_time_only(model, tmp_path, monkeypatch, caplog):
     (tmp_path / "file").touch()
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))

@@ -260,3 +260,18 @@ def test_the_table_lays_patches_across_180_degrees_out_on_both_sides(tmp_path):
     areas = [abs(geod.geometry_area_perimeter(shape)[0]) for shape in table.geometry]
     assert areas == pytest.approx([320.0**2] * len(table), rel=0.002)
     assert {shape.geom_type for shape in table.geometry} == {"Polygon", "MultiPolygon"}
+
+
+def test_tiles_of_one_name_from_two_folders_are_told_apart(tmp_path):
+    """Samples of two years are brought together by renaming a group; the name inside it stays."""
+    make_samples(tmp_path / "one", seeds=(0, 1))
+    make_samples(tmp_path / "other", seeds=(0,), size=100)
+    (tmp_path / "other" / "tiles" / "tile-0.zarr").rename(tmp_path / "one" / "tiles" / "tile-0-later.zarr")
+    samples = finish_samples(tmp_path / "one")
+    assert [(tile.tile_id, tile.shape) for tile in samples.tiles] == [
+        ("tile-0-later", (100, 100)),
+        ("tile-0", (80, 80)),
+        ("tile-1", (80, 80)),
+    ]
+    table = gpd.read_parquet(tmp_path / "one" / "samples.parquet")
+    assert sorted(set(table["tile_id"])) == ["tile-0", "tile-0-later", "tile-1"]

@@ -38,9 +38,9 @@ class Checked:
 def check(folder: str | os.PathLike[str]) -> Checked:
     """Check a dataset.
 
-    Every file has the checksum that was written for it; every table has the columns of the data dictionary; outlines
-    are valid, and areas are theirs; ids are unique within a year; no object has more hits than looks, and its
-    detections are in level 1; links lead from and to objects that are there.
+    Every file has the checksum that was written for it, and no checksum is lost; every table has the columns of the
+    data dictionary; outlines are valid, and areas are theirs; ids are unique within a year; no object has more hits
+    than looks, and its detections are in level 1; links lead from and to objects that are there.
 
     Args:
         folder: The dataset.
@@ -98,6 +98,8 @@ def info(folder: str | os.PathLike[str]) -> dict[str, Any]:
 
 
 def _wrong_files(root: Path, memory: Memory) -> Iterator[str]:
+    if "files" in memory.about and not memory.lists_written():  # older datasets do not tell
+        yield f"{CHECKSUMS} was changed: it does not list the files that were written, as dataset.json tells them."
     for name, digest in memory.checksums.items():
         path = root / name
         if not path.is_file():

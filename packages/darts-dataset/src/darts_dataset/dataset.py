@@ -39,7 +39,7 @@ from darts_utils.staging import replaced_folder
 _Beside = tuple[Callable[..., None], Path, str, Any]
 """What is written while the next tables are made: by which function, in which dataset, and what."""
 _LINKS = "links.parquet"
-VERSION = 5
+VERSION = 6
 """Raised where the same inputs give another dataset."""
 
 

@@ -149,8 +149,12 @@ class Memory:
 
         found = in_order(is_whole, self.checksums)
         self._whole = {name for name, whole in zip(self.checksums, found, strict=True) if whole}
+        return self._is_same(FILE) and self.lists_written()
+
+    def lists_written(self) -> bool:
+        """Tell whether the checksums are those that were written, and all of them, as ``dataset.json`` has it."""
         listed = {name: digest for name, digest in self.checksums.items() if name != FILE}
-        return self._is_same(FILE) and self.about.get("files") == digest_of(listed)
+        return FILE in self.checksums and self.about.get("files") == digest_of(listed)
 
     def _is_same(self, name: str) -> bool:
         try:

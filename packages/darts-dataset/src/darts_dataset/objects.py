@@ -26,6 +26,8 @@ _AT_A_TIME = 10_000
 _PRECISION_M = 1e-3
 _SEEN_SHARE = 0.5
 """Share of an object that a look must have seen reliably to count."""
+_LEAST_SHARE = 0.01
+"""Share of an object from which on what a look saw of it counts there; less may be what rounding makes of an edge."""
 
 
 @dataclass(frozen=True)
@@ -102,8 +104,19 @@ def seen_by(objects: Geometries, looks: Sequence[Look]) -> NDArray[np.bool_]:
         (n,) bool.
     """
     found = np.zeros(len(objects), np.bool_)
-    found[_Seen(looks).of(objects)[0]] = True
+    seen = _Seen(looks).of(objects)
+    found[seen.number[seen.enough]] = True
     return found
+
+
+@dataclass(frozen=True)
+class _Views:
+    """Numbers of objects and of the looks that saw of them, whether it was all, and at least half; (n,) each."""
+
+    number: Rows
+    look: Rows
+    whole: NDArray[np.bool_]
+    enough: NDArray[np.bool_]
 
 
 class _Seen:
@@ -117,8 +130,8 @@ class _Seen:
         self._lock = threading.Lock()
         """GEOS makes what it prepares at its first use, and none but one thread may do so."""
 
-    def of(self, objects: Geometries) -> tuple[Rows, Rows, NDArray[np.bool_]]:
-        """Return numbers of objects and of the looks that saw at least half of them, and whether it was all of them."""
+    def of(self, objects: Geometries) -> _Views:
+        """Return what looks saw of objects, unless it was next to nothing."""
         boxes = box_polygons(shapely.bounds(objects).reshape(-1, 4))
         with self._lock:
             index, look = self._tree.query(boxes, predicate="intersects")
@@ -129,8 +142,8 @@ class _Seen:
         part = np.flatnonzero(~whole)
         inside = shapely.intersection(self.extents[look[part]], objects[index[part]])
         share[part] = shapely.area(inside) / shapely.area(objects[index[part]])
-        enough = share >= _SEEN_SHARE
-        return index[enough], look[enough], whole[enough]
+        some = share >= _LEAST_SHARE
+        return _Views(index[some], look[some], whole[some], share[some] >= _SEEN_SHARE)
 
 
 @dataclass
@@ -185,8 +198,8 @@ class _Batch:
             *(np.concatenate([getattr(each, name) for each in found]) for name in ("number", "look", "area_m2"))
         )
         seen = self._seen.of(laid)
-        n_looks = self._looks_at(by_look, seen)
-        majority, changed = self._majorities(union, laid, by_look, n_looks, seen, parts)
+        n_looks = self._looks_at(by_look, seen, seen.enough)
+        majority, changed = self._majorities(union, laid, by_look, seen, parts)
         area = shapely.area(laid)
         majority_area = area.copy()
         majority_area[changed] = shapely.area(to_plane(majority[changed], self._plane))
@@ -195,11 +208,11 @@ class _Batch:
         shapes = shapes_of(geometry=union, majority=majority)
         return Objects(_table(columns), shapes)
 
-    def _looks_at(self, by_look: _Sightings, seen: tuple[Rows, Rows, NDArray[np.bool_]]) -> Rows:
-        """Return the number of looks that saw each object; a look that has something there did see it."""
-        index, look, _ = seen
+    def _looks_at(self, by_look: _Sightings, seen: _Views, counts: NDArray[np.bool_]) -> Rows:
+        """Return the number of looks that saw each object, of those that count or have something there."""
         width = len(self._seen.extents)
-        pairs = np.unique(np.concatenate([by_look.number * width + by_look.look, index * width + look]))
+        views = (seen.number * width + seen.look)[counts]
+        pairs = np.unique(np.concatenate([by_look.number * width + by_look.look, views]))
         return np.bincount(pairs // width, minlength=self._count)
 
     def _points(self, laid: Geometries) -> dict[str, NDArray[np.float64]]:
@@ -275,14 +288,14 @@ class _Batch:
         union: Geometries,
         laid: Geometries,
         by_look: _Sightings,
-        n_looks: Rows,
-        seen: tuple[Rows, Rows, NDArray[np.bool_]],
+        seen: _Views,
         parts: Sequence[_Part],
     ) -> tuple[Geometries, Rows]:
         """Return the majority of each object, and which of them may differ from the union."""
         found = union.copy()
-        index, look, whole = seen
+        index, look, whole = seen.number, seen.look, seen.whole
         n_whole = np.bincount(index[whole], minlength=self._count)
+        n_looks = self._looks_at(by_look, seen, np.ones(len(look), np.bool_))
         changed = open_ = n_looks > 2  # Of two looks one is half.
         for part in parts:
             counts = open_[part.objects] & (n_whole == n_looks)[part.objects]
@@ -295,10 +308,11 @@ class _Batch:
             found[part.objects[done]] = to_lonlat(lines, part.grid.crs, valid=True)
             open_ = open_ & ~np.isin(np.arange(self._count), part.objects[done])
         for number in np.flatnonzero(open_):
-            here = (index == number) & ~whole
-            # Looks that saw less than half of it, and have it.
-            more = set(by_look.look[by_look.number == number].tolist()) - set(look[index == number].tolist())
-            extents = self._seen.extents[[*sorted(look[here].tolist()), *sorted(more)]]
+            here = index == number
+            enough = set(look[here & seen.enough].tolist())
+            # Looks that saw less than half of it count where they saw it.
+            more = {*by_look.look[by_look.number == number].tolist(), *look[here].tolist()} - enough
+            extents = self._seen.extents[[*sorted(look[here & seen.enough & ~whole].tolist()), *sorted(more)]]
             rows = np.flatnonzero(self._number == number)
             outlines = _looks_of(self._number[rows], self._look[rows], self._members.laid(rows, self._plane))[1]
             most = _majority(laid[number], outlines, int(n_whole[number]), extents)

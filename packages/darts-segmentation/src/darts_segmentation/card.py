@@ -195,7 +195,7 @@ class ModelCard:
             bands=bands,
             normalization=_read_ranges(given.get("value_scaling"), bands),
             **classes_from_json(content),
-            patch_size=shape[-1] if shape and shape[-1] != -1 else None,
+            patch_size=_read_patch_size(shape, len(bands)),
             pixel_size=content.get(PIXEL_SIZE),
             training_data=_optional(content, "darts:training_data", str, ""),
             license=_optional(content, "license", str, ""),
@@ -235,7 +235,21 @@ def _only_input(content: Mapping[str, object]) -> dict[str, Any]:
     given = inputs[0]
     if not isinstance(given.get("input", {}), dict) or not isinstance(given.get("input", {}).get("shape", []), list):
         raise ModelCardError("The model card's 'mlm:input' has no readable 'input.shape'; expected a list of integers.")
+    if (order := given.get("input", {}).get("dim_order", _DIM_ORDER)) != _DIM_ORDER:
+        raise ModelCardError(f"The model card's 'mlm:input' has the 'dim_order' {order!r}; expected {_DIM_ORDER}.")
     return given
+
+
+def _read_patch_size(shape: list[Any], bands: int) -> int | None:
+    """Read the edge of patches from ``input.shape``, None where it is not told."""
+    if not shape:
+        return None
+    if len(shape) != len(_DIM_ORDER) or shape[1] not in (-1, bands) or shape[2] != shape[3]:
+        raise ModelCardError(
+            f"The model card's 'mlm:input' has the 'input.shape' {shape!r}; expected {_DIM_ORDER}, with the number of "
+            f"its bands, {bands}, and height and width alike, -1 where any will do."
+        )
+    return shape[-1] if shape[-1] != -1 else None
 
 
 def _required(content: Mapping[str, object], key: str, kind: type) -> Any:

@@ -121,13 +121,18 @@ def classes_from_json(content: Mapping[str, object]) -> dict[str, Any]:
     if described is None:
         return given
     try:
-        ordered = sorted(described, key=lambda entry: entry["value"])
-        return given | {"classes": [entry["name"] for entry in ordered]}
+        names = {entry["value"]: entry["name"] for entry in described}
     except (TypeError, KeyError) as error:
         raise ModelCardError(
             "'classification:classes' in the model card cannot be read; expected a list of objects with 'value' and "
             "'name'."
         ) from error
+    if len(names) < len(described) or not all(type(value) is int for value in names):
+        raise ModelCardError(
+            "'classification:classes' in the model card do not have whole numbers as 'value', each another one; "
+            "channels lie in their order."
+        )
+    return given | {"classes": [names[value] for value in sorted(names)]}
 
 
 def _checked_names(what: str, names: Any) -> tuple[str, ...]:

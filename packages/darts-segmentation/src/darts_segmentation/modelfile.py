@@ -161,7 +161,13 @@ _SIGNATURES = (
     (b"II*\x00", "a TIFF image"),
     (b"MM\x00*", "a TIFF image"),
     (b"\x1f\x8b", "compressed by gzip; decompress it first"),
-    (b"{", "JSON; if this is a model card, name the folder or the .safetensors file it belongs to"),
+    (
+        b"{",
+        (
+            "JSON; if this is a model card, name the folder or the .safetensors file it belongs to; if it is "
+            "an ensemble, name its members one by one, or open it by `EnsembleV1.from_file`"
+        ),
+    ),
 )
 
 

@@ -16,9 +16,10 @@ from importlib.metadata import version
 from pathlib import Path
 
 from darts_segmentation import errors
+from darts_segmentation.card import ModelCard
 from darts_segmentation.errors import ConversionError
 from darts_segmentation.programfile import import_openvino
-from darts_segmentation.store import hash_model, is_program
+from darts_segmentation.store import hash_model, is_program, is_stored_model, read_stored_card
 from darts_utils import DartsError
 from darts_utils.staging import replaced_folder
 
@@ -66,6 +67,24 @@ def openvino_program(path: Path | str) -> Path:
     with replaced_folder(folder) as partial:
         _translate_elsewhere(path, partial)
     return folder
+
+
+def program_card(path: Path | str, folder: Path) -> ModelCard:
+    """Return the card of a model as it is now, which may have changed since its program was kept under its hash.
+
+    Args:
+        path: The model.
+        folder: The folder of its program, see :func:`openvino_program`.
+
+    Returns:
+        The card beside the weights in our own format; that in the folder for a checkpoint, whose card is its content.
+
+    Raises:
+        ModelFileError: If the card cannot be read.
+        UnknownBandError: If it names a band that the band table does not know.
+    """
+    path = Path(path)
+    return read_stored_card(path if is_stored_model(path) else folder)
 
 
 def _cache_folder() -> Path:

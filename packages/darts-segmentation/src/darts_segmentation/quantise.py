@@ -19,7 +19,7 @@ from darts_segmentation.card import ModelCard
 from darts_segmentation.errors import MissingLibraryError, QuantisationError
 from darts_segmentation.forward import class_probabilities, target_probability
 from darts_segmentation.grid import PatchGrid
-from darts_segmentation.program import openvino_program
+from darts_segmentation.program import openvino_program, program_card
 from darts_segmentation.programfile import (
     check_program_folder,
     import_openvino,
@@ -27,7 +27,6 @@ from darts_segmentation.programfile import (
     without_telemetry,
     write_program,
 )
-from darts_segmentation.store import read_stored_card
 from darts_segmentation.values import check_values
 from darts_segmentation.vino import NumpyLoader, OpenVinoEngine, OpenVinoNetwork
 from darts_utils import ParameterError
@@ -102,7 +101,7 @@ def quantise_model(
     check_program_folder(out)
     nncf = _import_nncf()
     folder = openvino_program(path)
-    card = read_stored_card(folder)
+    card = program_card(path, folder)
     engine = OpenVinoEngine("cpu")
     program = read_program(folder, engine.core)
     patches = _draw_patches(tiles, card)

@@ -13,10 +13,9 @@ from darts_segmentation.bands import TilePatches
 from darts_segmentation.blend import Blend
 from darts_segmentation.engine import LoadedModel, NumberFormat
 from darts_segmentation.grid import PatchGrid
-from darts_segmentation.program import openvino_program
+from darts_segmentation.program import openvino_program, program_card
 from darts_segmentation.programfile import import_openvino, read_program, stored_stride
 from darts_segmentation.scaling import NumpyScaler
-from darts_segmentation.store import read_stored_card
 from darts_utils import Device, DeviceError, ParameterError, to_host, usable_cpus
 
 if TYPE_CHECKING:
@@ -53,7 +52,7 @@ class OpenVinoEngine:
     def load(self, path: Path, *, compile_it: bool) -> LoadedModel:  # noqa: ARG002  # it compiles in any case
         """Read the program of a model, which is translated where that has not been done yet."""
         folder = openvino_program(path)
-        card = read_stored_card(folder)
+        card = program_card(path, folder)
         program = read_program(folder, self.core)
         return LoadedModel(card, OpenVinoNetwork(program, self, card.name), stored_stride(program))
 

@@ -10,7 +10,7 @@ import os
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
@@ -336,7 +336,7 @@ def read_samples(folder: str | os.PathLike[str]) -> Samples:
         folder: The folder.
 
     Returns:
-        The samples; tiles without any are left out.
+        The samples; tiles without any are left out. Where two tell one name, all are called as their groups are.
 
     Raises:
         SamplesError: If it holds no samples, or damaged ones.
@@ -351,6 +351,8 @@ def read_samples(folder: str | os.PathLike[str]) -> Samples:
         raise SamplesError(f"{folder} holds no samples: {record} cannot be read ({error}).") from error
     described = SampleFormat.from_json(content, record)
     tiles = [_open_tile(path) for path in sorted((folder / TILES).glob("*.zarr"))]
+    if len({tile.tile_id for tile in tiles}) < len(tiles):  # brought together from several folders, under new names
+        tiles = [replace(tile, tile_id=tile.path.stem) for tile in tiles]
     if not any(len(tile) for tile in tiles):
         raise SamplesError(f"{folder} holds no samples of any tile; make some first, on labelled ground.")
     return Samples(folder, described, [tile for tile in tiles if len(tile)])
