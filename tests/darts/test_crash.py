@@ -175,7 +175,7 @@ def _disturb(server: ForkServer, run: Undisturbed, folder: Path, call: Call, err
     shutil.rmtree(folder)
 
 
-@pytest.mark.parametrize("chunk", mostly_slow(range(CHUNKS), lambda chunk: chunk % 2 == 0))
+@pytest.mark.parametrize("chunk", mostly_slow(range(CHUNKS), lambda chunk: chunk % 3 == 0))
 def test_run_killed_at_a_call_is_completed(
     fault_server: ForkServer, undisturbed: Undisturbed, memory_path: Path, chunk: int
 ) -> None:
@@ -184,7 +184,7 @@ def test_run_killed_at_a_call_is_completed(
         _disturb(fault_server, undisturbed, memory_path / f"killed-{call.number}", call, KILL, False)
 
 
-@pytest.mark.parametrize("chunk", mostly_slow(range(CHUNKS), lambda chunk: chunk % 2 == 0))
+@pytest.mark.parametrize("chunk", mostly_slow(range(CHUNKS), lambda chunk: chunk % 3 == 0))
 def test_run_whose_call_fails_says_so_and_is_completed(
     fault_server: ForkServer, undisturbed: Undisturbed, memory_path: Path, chunk: int
 ) -> None:
